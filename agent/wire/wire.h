@@ -1,0 +1,60 @@
+/* Framing of the agent channel: a byte stream that keeps its bytes but may be cut anywhere when the daemon
+ * ends.
+ *
+ *   frame = length (u32 little-endian, 1 … WIRE_MAX_FRAME_BYTES) | CRC-32 of the payload (u32 LE) | payload
+ *   sync  = WIRE_SYNC_WORD (16 bytes) | nonce (u64 LE)
+ *   A length of 0 is padding: those 4 bytes are skipped.
+ *
+ * Each connection starts with the daemon's WIRE_MAX_FRAME_BYTES of zero bytes (left out for a guest that has
+ * just booted; they run out whatever frame the previous connection was cut in) and a sync with a fresh random
+ * nonce. The agent answers with the same sync, then HelloRequest/HelloResponse follow. Until it sees its own
+ * nonce the daemon throws away what it reads; so does the agent until it sees a sync. A bad length or CRC
+ * sends a decoder back to looking for a sync; the daemon then drops the connection and makes a new one.
+ *
+ * No GLib here: the agent links this statically.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    WIRE_PROTOCOL_VERSION = 1,
+    WIRE_MAX_FRAME_BYTES = 1 << 20,
+    WIRE_HEADER_BYTES = 8,
+    WIRE_SYNC_BYTES = 24,
+    WIRE_WINDOW_BYTES = 256 << 10, /* unacknowledged output of one stream */
+    WIRE_OUTPUT_BYTES = 32 << 10,  /* most data in one Output */
+};
+
+/* The virtio-serial port's name; /dev/virtio-ports/… or /sys/class/virtio-ports/…/name in the guest. */
+#define WIRE_PORT_NAME "org.crivirt.agent.0"
+
+void wire_sync_encode(uint64_t nonce, uint8_t ret_sync[WIRE_SYNC_BYTES]);
+/* payload_length is 1 … WIRE_MAX_FRAME_BYTES. */
+void wire_header_encode(const uint8_t *payload, size_t payload_length, uint8_t ret_header[WIRE_HEADER_BYTES]);
+
+typedef enum {
+    WIRE_MORE,  /* nothing complete in what was given so far */
+    WIRE_SYNC,  /* a sync: nonce is set */
+    WIRE_FRAME, /* a frame: payload and payload_length are set, valid until the next call */
+    WIRE_BAD,   /* a bad length or CRC; the decoder looks for a sync from here on */
+} WireEvent;
+
+typedef struct WireDecoder WireDecoder;
+
+typedef struct {
+    uint64_t nonce;
+    const uint8_t *payload;
+    size_t payload_length;
+} WireItem;
+
+/* Starts looking for a sync. NULL when out of memory. Holds at most one frame. */
+WireDecoder *wire_decoder_new(void);
+void wire_decoder_free(WireDecoder *decoder); /* takes NULL */
+
+/* Consumes bytes up to the end of the next item: advances *data and lowers *length. Call again while *length
+ * > 0. In the search state everything before a sync is dropped; once in step, a sync is recognised only
+ * between frames. */
+WireEvent wire_decoder_next(WireDecoder *decoder, const uint8_t **data, size_t *length, WireItem *ret_item);

@@ -1,0 +1,115 @@
+#include "common/arena.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+enum { ARENA_CHUNK_BYTES = 4096 };
+
+typedef struct ArenaChunk ArenaChunk;
+struct ArenaChunk {
+    ArenaChunk *next;
+    gsize used;
+    gsize size;
+    max_align_t data[];
+};
+
+struct Arena {
+    ArenaChunk *chunks; /* the first one is being filled */
+    ProtobufCAllocator allocator;
+};
+
+static void *allocator_alloc(void *arena, size_t size)
+{
+    return arena_alloc(arena, size);
+}
+
+static void allocator_free(void *arena, void *pointer)
+{
+    (void)arena;
+    (void)pointer;
+}
+
+Arena *arena_new(void)
+{
+    Arena *arena = g_new0(Arena, 1);
+
+    arena->allocator = (ProtobufCAllocator){allocator_alloc, allocator_free, arena};
+    return arena;
+}
+
+void arena_free(Arena *arena)
+{
+    ArenaChunk *next;
+
+    if (arena == NULL)
+        return;
+    for (ArenaChunk *chunk = arena->chunks; chunk != NULL; chunk = next) {
+        next = chunk->next;
+        g_free(chunk);
+    }
+    g_free(arena);
+}
+
+void *arena_alloc(Arena *arena, gsize size)
+{
+    ArenaChunk *chunk = arena->chunks;
+    void *result;
+
+    g_assert(size <= G_MAXSIZE - sizeof(ArenaChunk) - sizeof(max_align_t));
+    size = (size + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
+    if (chunk == NULL || chunk->size - chunk->used < size) {
+        gsize capacity = MAX(size, (gsize)ARENA_CHUNK_BYTES);
+
+        chunk = g_malloc(sizeof(ArenaChunk) + capacity);
+        chunk->used = 0;
+        chunk->size = capacity;
+        /* A large block goes behind the one being filled, whose rest would be wasted otherwise. */
+        if (arena->chunks != NULL && capacity > ARENA_CHUNK_BYTES) {
+            chunk->next = arena->chunks->next;
+            arena->chunks->next = chunk;
+        } else {
+            chunk->next = arena->chunks;
+            arena->chunks = chunk;
+        }
+    }
+    result = (char *)chunk->data + chunk->used;
+    chunk->used += size;
+    return memset(result, 0, size);
+}
+
+char *arena_strdup(Arena *arena, const char *string)
+{
+    gsize size = string == NULL ? 1 : strlen(string) + 1;
+    char *copy = arena_alloc(arena, size);
+
+    if (string != NULL)
+        memcpy(copy, string, size);
+    return copy;
+}
+
+char *arena_strdup_utf8(Arena *arena, const char *string)
+{
+    g_autofree char *valid = NULL;
+
+    if (string == NULL || g_utf8_validate(string, -1, NULL))
+        return arena_strdup(arena, string);
+    valid = g_utf8_make_valid(string, -1);
+    return arena_strdup(arena, valid);
+}
+
+char *arena_printf(Arena *arena, const char *format, ...)
+{
+    g_autofree char *text = NULL;
+    va_list args;
+
+    va_start(args, format);
+    text = g_strdup_vprintf(format, args);
+    va_end(args);
+    return arena_strdup(arena, text);
+}
+
+ProtobufCAllocator *arena_allocator(Arena *arena)
+{
+    return &arena->allocator;
+}

@@ -1,0 +1,28 @@
+/* Files and directories that must survive a crash, and their removal.
+ *
+ * Paths are the daemon's own; names that come from a guest or a layer never reach these functions.
+ */
+#pragma once
+
+#include <glib.h>
+
+/* Whole file, at most max_bytes (a larger one fails with RESOURCE_EXHAUSTED); *ret_data is NUL-terminated. */
+gboolean file_read(const char *path, gsize max_bytes, char **ret_data, gsize *ret_length, GError **error);
+
+/* Replaces path atomically: written beside it, fsynced, renamed, directory fsynced. */
+gboolean file_write_atomic(const char *path, const void *data, gsize length, int mode, GError **error);
+
+/* Copies a sparse file, keeping its holes (reflinked where the file system can). ret path must not exist. */
+gboolean file_copy_sparse(const char *from, const char *to, int mode, GError **error);
+
+/* mkdir -p; existing directories are left as they are. */
+gboolean dir_make(const char *path, int mode, GError **error);
+
+/* rm -rf without following symbolic links or crossing into another file system; a missing path is no error.
+ */
+gboolean dir_remove_tree(const char *path, GError **error);
+
+/* Takes an exclusive lock that ends with the process or with close(*ret_fd). UNAVAILABLE when somebody has
+ * it; the message names the holder's pid when the file tells it. The caller's pid is written into the file.
+ */
+gboolean file_lock(const char *path, int *ret_fd, GError **error);

@@ -1,0 +1,168 @@
+#include "common/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/error.h"
+
+enum { DEFAULT_MAX_OUTPUT_BYTES = 1 << 20, CANCEL_POLL_MS = 100 };
+
+void process_result_clear(ProcessResult *result)
+{
+    g_clear_pointer(&result->output, g_free);
+    g_clear_pointer(&result->errors, g_free);
+}
+
+/* One pipe of the child: what is still to be written, or what has been read. */
+typedef struct {
+    int fd;
+    GByteArray *data;
+    gsize max_bytes;
+} Pipe;
+
+static void pipe_close(Pipe *end)
+{
+    if (end->fd >= 0)
+        close(end->fd);
+    end->fd = -1;
+}
+
+static void pipe_read(Pipe *end)
+{
+    guint8 buffer[16384];
+    ssize_t got = TEMP_FAILURE_RETRY(read(end->fd, buffer, sizeof buffer));
+
+    if (got < 0 && errno == EAGAIN)
+        return;
+    if (got <= 0) {
+        pipe_close(end);
+        return;
+    }
+    g_byte_array_append(end->data, buffer, (guint)MIN((gsize)got, end->max_bytes - end->data->len));
+}
+
+static void pipe_write(Pipe *end, const ProcessSpec *spec, gsize *written)
+{
+    ssize_t put = TEMP_FAILURE_RETRY(write(end->fd, spec->input + *written, spec->input_length - *written));
+
+    if (put < 0 && errno == EAGAIN)
+        return;
+    if (put > 0)
+        *written += (gsize)put;
+    if (put < 0 || *written == spec->input_length)
+        pipe_close(end);
+}
+
+/* Moves bytes until the child has closed its ends; a grandchild that keeps them open holds us to the deadline
+ * only while the child itself lives. */
+static gboolean pump(const ProcessSpec *spec, int child_fd, Pipe pipes[3], const Deadline *deadline,
+                     GError **error)
+{
+    gsize written = 0;
+
+    if (pipes[0].fd >= 0 && spec->input_length == 0)
+        pipe_close(&pipes[0]);
+    for (;;) {
+        struct pollfd polled[4] = {
+            {.fd = pipes[0].fd, .events = POLLOUT},
+            {.fd = pipes[1].fd, .events = POLLIN},
+            {.fd = pipes[2].fd, .events = POLLIN},
+            {.fd = child_fd, .events = POLLIN},
+        };
+        int ready = poll(polled, G_N_ELEMENTS(polled), MIN(deadline_left_ms(deadline), CANCEL_POLL_MS));
+
+        if (ready < 0 && errno != EINTR)
+            return fail_errno(error, errno, "cannot poll %s", spec->argv[0]);
+        if (!deadline_check(deadline, "waiting for a program", error))
+            return FALSE;
+        if (ready <= 0)
+            continue;
+        if (polled[0].revents != 0)
+            pipe_write(&pipes[0], spec, &written);
+        if (polled[1].revents != 0)
+            pipe_read(&pipes[1]);
+        if (polled[2].revents != 0)
+            pipe_read(&pipes[2]);
+        /* The child is gone and its pipes have nothing more at hand. */
+        if (polled[3].revents != 0 && polled[1].revents == 0 && polled[2].revents == 0)
+            return TRUE;
+    }
+}
+
+static gboolean set_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
+}
+
+gboolean process_run(const ProcessSpec *spec, const Deadline *deadline, ProcessResult *ret_result,
+                     GError **error)
+{
+    gsize max_bytes = spec->max_output_bytes != 0 ? spec->max_output_bytes : DEFAULT_MAX_OUTPUT_BYTES;
+    g_autoptr(GByteArray) output = g_byte_array_new();
+    g_autoptr(GByteArray) errors = g_byte_array_new();
+    Pipe pipes[3] = {{-1, NULL, 0}, {-1, output, max_bytes}, {-1, errors, max_bytes}};
+    GSpawnFlags flags = G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD;
+    GPid pid;
+    int child_fd;
+    int status = 0;
+    gboolean done;
+
+    if (!g_spawn_async_with_pipes(NULL, (char **)(void *)spec->argv, (char **)(void *)spec->environment,
+                                  flags, NULL, NULL, &pid, spec->input != NULL ? &pipes[0].fd : NULL,
+                                  &pipes[1].fd, &pipes[2].fd, error)) {
+        error_adopt(error);
+        g_prefix_error(error, "cannot run %s: ", spec->argv[0]);
+        return FALSE;
+    }
+    child_fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    done = child_fd >= 0;
+    if (!done)
+        fail_errno(error, errno, "cannot watch %s", spec->argv[0]);
+    for (int i = 0; done && i < 3; i++)
+        if (pipes[i].fd >= 0)
+            done = set_nonblocking(pipes[i].fd);
+    if (done)
+        done = pump(spec, child_fd, pipes, deadline, error);
+    if (!done) {
+        kill(pid, SIGKILL);
+        g_prefix_error(error, "%s: ", spec->argv[0]);
+    }
+    for (int i = 0; i < 3; i++)
+        pipe_close(&pipes[i]);
+    if (child_fd >= 0)
+        close(child_fd);
+    if (TEMP_FAILURE_RETRY(waitpid(pid, &status, 0)) != pid && done)
+        done = fail_errno(error, errno, "cannot wait for %s", spec->argv[0]);
+    if (!done)
+        return FALSE;
+
+    ret_result->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    ret_result->output_length = output->len;
+    g_byte_array_append(output, (const guint8 *)"", 1);
+    g_byte_array_append(errors, (const guint8 *)"", 1);
+    ret_result->output = (char *)g_byte_array_free(g_steal_pointer(&output), FALSE);
+    ret_result->errors = g_strchomp((char *)g_byte_array_free(g_steal_pointer(&errors), FALSE));
+    return TRUE;
+}
+
+gboolean process_check(const ProcessSpec *spec, const Deadline *deadline, GError **error)
+{
+    g_auto(ProcessResult) result = {0};
+    const char *last_line;
+
+    if (!process_run(spec, deadline, &result, error))
+        return FALSE;
+    if (result.exit_code == 0)
+        return TRUE;
+    last_line = strrchr(result.errors, '\n');
+    return fail(error, STATUS_INTERNAL, "%s failed with exit code %d: %s", spec->argv[0], result.exit_code,
+                last_line != NULL ? last_line + 1 : result.errors);
+}

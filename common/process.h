@@ -1,0 +1,33 @@
+/* Runs another program to its end: CNI plugins, mkfs.erofs and the like.
+ *
+ * The child is spawned with posix_spawn semantics (GSubprocess), never by forking our own code, because the
+ * daemon is threaded. Blocks the calling worker; at the deadline or on cancellation the child is killed.
+ */
+#pragma once
+
+#include "common/deadline.h"
+
+typedef struct {
+    const char *const *argv;        /* argv[0] is looked up in PATH */
+    const char *const *environment; /* "NAME=value", NULL-terminated; NULL: ours */
+    const char *input;              /* stdin, NULL: /dev/null */
+    gsize input_length;
+    gsize max_output_bytes; /* of stdout and of stderr each; 0: 1 MiB; more is read and dropped */
+} ProcessSpec;
+
+typedef struct {
+    int exit_code; /* 128 + signal when one killed it */
+    char *output;  /* stdout, NUL-terminated */
+    gsize output_length;
+    char *errors; /* stderr, NUL-terminated, white space at the end removed */
+} ProcessResult;
+
+void process_result_clear(ProcessResult *result);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(ProcessResult, process_result_clear)
+
+/* TRUE when the program ran to an end, whatever its exit code. */
+gboolean process_run(const ProcessSpec *spec, const Deadline *deadline, ProcessResult *ret_result,
+                     GError **error);
+
+/* As process_run, and an exit code other than 0 is INTERNAL with the last line of stderr. */
+gboolean process_check(const ProcessSpec *spec, const Deadline *deadline, GError **error);

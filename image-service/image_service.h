@@ -1,0 +1,124 @@
+/* Images: pulling, importing, listing, removing, and the layer files that containers run from.
+ *
+ * Thread-safe. An image is known by its id, "sha256:…" of its configuration; tags and digests are names for
+ * it. Image and ImageLayer objects are immutable and reference-counted snapshots.
+ */
+#pragma once
+
+#include "common/deadline.h"
+
+typedef struct ImageService ImageService;
+
+typedef struct {
+    const char *root;           /* state: blobs in progress, layers, images.db */
+    const char *hosts_dir;      /* containerd's certs.d layout; NULL: none */
+    const char *auth_file;      /* Docker's config.json or containers' auth.json; NULL: none */
+    const char *architecture;   /* OCI platform of the guests: "amd64", "arm64" */
+    guint max_parallel_layers;  /* of one pull; 0: 3 */
+    guint64 max_layer_bytes;    /* unpacked, per layer; 0: 32 GiB */
+    guint64 max_image_bytes;    /* unpacked, all layers; 0: 64 GiB */
+    gint64 progress_timeout_ms; /* a download that gets no byte for so long is retried; 0: 60 s */
+} ImageServiceConfig;
+
+typedef struct {
+    char *diff_id;      /* "sha256:…" of the uncompressed tar */
+    char *path;         /* absolute path of its EROFS file, mode 0444 */
+    guint64 size_bytes; /* of that file */
+} ImageLayer;
+
+typedef struct {
+    char *id;
+    char **tags;        /* "docker.io/library/busybox:latest", NULL-terminated, sorted */
+    char **digests;     /* "docker.io/library/busybox@sha256:…" */
+    guint64 size_bytes; /* compressed layers + configuration; never 0 */
+    GPtrArray *layers;  /* ImageLayer, lowest first */
+    gboolean pinned;
+    gint64 pulled_at_ns;
+    /* From the image configuration; absent strings are NULL, absent vectors empty. */
+    char *architecture;
+    char *user;
+    char *working_dir;
+    char *stop_signal;
+    char **entrypoint;
+    char **cmd;
+    char **environment;
+    char **volumes;
+    GHashTable *labels;
+    char *config_json; /* the whole configuration, for verbose status */
+} Image;
+Image *image_ref(Image *image);
+void image_unref(Image *image);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Image, image_unref)
+
+/* Credentials for one pull (CRI's AuthConfig); any member may be NULL or "". */
+typedef struct {
+    const char *username;
+    const char *password;
+    const char *auth; /* base64 of "user:password" */
+    const char *server_address;
+    const char *identity_token;
+    const char *registry_token;
+} RegistryAuth;
+
+/* Called from the pulling threads, serialised per pull: how far each layer is. total_bytes 0: not known yet.
+ */
+typedef enum {
+    IMAGE_PROGRESS_WAITING,
+    IMAGE_PROGRESS_DOWNLOADING,
+    IMAGE_PROGRESS_UNPACKING,
+    IMAGE_PROGRESS_DONE,
+    IMAGE_PROGRESS_EXISTS,
+} ImageProgressState;
+typedef struct {
+    const char *digest;
+    ImageProgressState state;
+    guint64 done_bytes;
+    guint64 total_bytes;
+} ImageProgress;
+typedef void (*ImageProgressFunc)(const ImageProgress *progress, gpointer data);
+
+/* Opens or creates the store; what an interrupted pull left is removed. */
+ImageService *image_service_open(const ImageServiceConfig *config, GError **error);
+void image_service_close(ImageService *service); /* takes NULL; waits for pulls to end */
+
+/* Pulls reference ("busybox", "host:5000/a/b:tag", "…@sha256:…") for the configured platform. Two pulls of
+ * the same reference at once do the work once. Errors: INVALID_ARGUMENT (reference), NOT_FOUND,
+ * UNAUTHENTICATED, PERMISSION_DENIED, UNAVAILABLE (network), DATA_LOSS (digest), RESOURCE_EXHAUSTED (limits,
+ * disk), the deadline's. */
+gboolean image_service_pull(ImageService *service, const char *reference, const RegistryAuth *auth,
+                            const Deadline *deadline, ImageProgressFunc progress, gpointer data,
+                            Image **ret_image, GError **error);
+
+/* Imports an OCI archive, OCI layout directory or docker save archive, compressed or not. *ret_images: Image.
+ */
+gboolean image_service_load(ImageService *service, const char *path, const Deadline *deadline,
+                            GPtrArray **ret_images, GError **error);
+
+/* By id (with or without "sha256:", or a unique prefix of at least 3 digits), tag or digest reference. NULL
+ * without an error when there is none. */
+Image *image_service_find(ImageService *service, const char *name, GError **error);
+/* Elements are Image; the array frees them. */
+GPtrArray *image_service_list(ImageService *service);
+
+/* Removes the image with all its names, whichever of them (or its id) is given; unknown is success. Layers
+ * that a pin or another image uses stay until they are let go. */
+gboolean image_service_remove(ImageService *service, const char *name, GError **error);
+
+/* While owner (a container id) pins an image, its layer files stay on disk. Pins are not stored: after a
+ * restart the owners pin again, and only then image_service_collect() may run. */
+void image_service_pin(ImageService *service, const char *owner, Image *image);
+void image_service_unpin(ImageService *service, const char *owner);
+/* Layers by themselves, for an owner whose image was removed while it ran. INTERNAL when a file is missing.
+ */
+gboolean image_service_pin_layers(ImageService *service, const char *owner, const char *const *diff_ids,
+                                  GPtrArray **ret_layers, GError **error);
+/* Deletes what neither an image nor a pin uses. */
+void image_service_collect(ImageService *service);
+
+typedef struct {
+    char *mountpoint; /* the root directory */
+    guint64 used_bytes;
+    guint64 inodes_used;
+} ImageFsUsage;
+/* What the store occupies, kept up to date, not scanned for. */
+gboolean image_service_fs_usage(ImageService *service, ImageFsUsage *ret_usage, GError **error);

@@ -1,0 +1,83 @@
+/* Pods and their containers: what the CRI's RuntimeService does, in the CRI's own messages.
+ *
+ * A SandboxManager owns all pods of one state directory. Every function may be called from any thread and
+ * blocks for as long as its work takes, at most until the deadline; reads (status, list) never wait for work
+ * that is going on. Responses are built in the caller's arena. Ids are 64 hexadecimal digits; where an id is
+ * asked for, a unique prefix will do.
+ *
+ * Errors are what the CRI's clients expect: NOT_FOUND for an unknown id (but Stop and Remove of one succeed),
+ * INVALID_ARGUMENT naming the field, FAILED_PRECONDITION for the wrong state, RESOURCE_EXHAUSTED, UNAVAILABLE
+ * and INTERNAL with the cause.
+ */
+#pragma once
+
+#include "api.pb-c.h"
+#include "common/arena.h"
+#include "common/deadline.h"
+#include "image-service/image_service.h"
+
+typedef struct SandboxManager SandboxManager;
+
+typedef struct {
+    /* Absolute directories. state_dir persists; run_dir is cleared by a reboot. */
+    const char *state_dir;
+    const char *run_dir;
+
+    const char *libvirt_uri; /* "embed" or a URI */
+    const char *accelerator; /* "auto", "kvm", "tcg" */
+    const char *qemu_user;
+    const char *qemu_group;
+
+    const char *kernel; /* guest image */
+    const char *initrd;
+    const char *kernel_parameters;
+    guint64 default_memory_bytes;
+    guint default_vcpus;
+    guint tcg_buffer_mib;
+    gint64 boot_timeout_ms;   /* per guest, from the start of its boot */
+    guint max_parallel_boots; /* 0: one per CPU */
+    guint64 upper_bytes;      /* size of a pod's writable disk (sparse) */
+
+    const char *cni_config_dir;
+    const char *const *cni_plugin_dirs;
+} SandboxManagerConfig;
+
+/* Opens the state, the hypervisor and the guests that still run; reconciles what was left half done. The
+ * configuration is copied; images is borrowed and must outlive the manager. */
+SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageService *images,
+                                     GError **error);
+/* Leaves pods running. Takes NULL. */
+void sandbox_manager_close(SandboxManager *manager);
+
+/* For Status. NULL: ready; else the reason in a sentence, which the caller frees. */
+char *sandbox_manager_network_problem(SandboxManager *manager);
+/* One sentence on the accelerator in use ("KVM", "emulation (TCG), because …"); borrowed. */
+const char *sandbox_manager_accelerator(SandboxManager *manager, gboolean *ret_is_kvm);
+/* NULL when handler is known ("" is the default, "vm"); names for Status are NULL-terminated and static. */
+const char *const *sandbox_manager_handlers(SandboxManager *manager);
+
+gboolean sandbox_run(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
+                     const Deadline *deadline, char **ret_id, GError **error);
+gboolean sandbox_stop(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error);
+gboolean sandbox_remove(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error);
+gboolean sandbox_status(SandboxManager *manager, const Runtime__V1__PodSandboxStatusRequest *request,
+                        Arena *arena, Runtime__V1__PodSandboxStatusResponse *ret_response, GError **error);
+gboolean sandbox_list(SandboxManager *manager, const Runtime__V1__ListPodSandboxRequest *request,
+                      Arena *arena, Runtime__V1__ListPodSandboxResponse *ret_response, GError **error);
+
+gboolean container_create(SandboxManager *manager, const Runtime__V1__CreateContainerRequest *request,
+                          const Deadline *deadline, char **ret_id, GError **error);
+gboolean container_start(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error);
+/* timeout_s is the grace between the stop signal and KILL. */
+gboolean container_stop(SandboxManager *manager, const char *id, gint64 timeout_s, const Deadline *deadline,
+                        GError **error);
+gboolean container_remove(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error);
+gboolean container_status(SandboxManager *manager, const Runtime__V1__ContainerStatusRequest *request,
+                          Arena *arena, Runtime__V1__ContainerStatusResponse *ret_response, GError **error);
+gboolean container_list(SandboxManager *manager, const Runtime__V1__ListContainersRequest *request,
+                        Arena *arena, Runtime__V1__ListContainersResponse *ret_response, GError **error);
+gboolean container_reopen_log(SandboxManager *manager, const char *id, const Deadline *deadline,
+                              GError **error);
+gboolean container_exec_sync(SandboxManager *manager, const Runtime__V1__ExecSyncRequest *request,
+                             const Deadline *deadline, Arena *arena,
+                             Runtime__V1__ExecSyncResponse *ret_response, GError **error);

@@ -1,0 +1,83 @@
+#include "tests/unit/harness.h"
+
+#include <CUnit/Basic.h>
+#include <CUnit/TestDB.h>
+#include <glib/gstdio.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static GPtrArray *directories;
+
+static void remove_directories(void)
+{
+    for (guint i = 0; directories != NULL && i < directories->len; i++) {
+        const char *argv[] = {"rm", "-rf", "--one-file-system", g_ptr_array_index(directories, i), NULL};
+
+        g_spawn_sync(NULL, (char **)(void *)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL,
+                     NULL);
+    }
+    g_clear_pointer(&directories, g_ptr_array_unref);
+}
+
+char *test_directory(void)
+{
+    char *path = g_dir_make_tmp("crivirt-test-XXXXXX", NULL);
+
+    if (path == NULL)
+        g_error("cannot make a temporary directory");
+    if (directories == NULL) {
+        directories = g_ptr_array_new_with_free_func(g_free);
+        atexit(remove_directories);
+    }
+    g_ptr_array_add(directories, g_strdup(path));
+    return path;
+}
+
+void test_check_error(GError **error, int status, const char *text, const char *file, int line)
+{
+    gboolean good = *error != NULL && (*error)->code == status && strstr((*error)->message, text) != NULL;
+
+    if (!good)
+        g_printerr("%s:%d: wanted status %d with \"%s\", got %d: %s\n", file, line, status, text,
+                   *error != NULL ? (*error)->code : 0, *error != NULL ? (*error)->message : "no error");
+    CU_assertImplementation(good, (unsigned)line, text, file, "", CU_FALSE);
+    g_clear_error(error);
+}
+
+int test_main_args(const char *suite_name, const TestCase *cases, gsize n_cases, int argc, char **argv)
+{
+    guint passed = 0;
+    guint failed = 0;
+    CU_pSuite suite;
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (CU_initialize_registry() != CUE_SUCCESS || (suite = CU_add_suite(suite_name, NULL, NULL)) == NULL)
+        return EXIT_FAILURE;
+    for (gsize i = 0; i < n_cases; i++) {
+        CU_pTest test;
+
+        if (argc > 1 && strstr(cases[i].sentence, argv[1]) == NULL)
+            continue;
+        test = CU_add_test(suite, cases[i].sentence, cases[i].function);
+        if (test == NULL || CU_run_test(suite, test) != CUE_SUCCESS)
+            return EXIT_FAILURE;
+        if (CU_get_number_of_failures() == 0) {
+            passed++;
+            printf("ok   %s: %s\n", suite_name, cases[i].sentence);
+        } else {
+            failed++;
+            for (CU_pFailureRecord record = CU_get_failure_list(); record != NULL; record = record->pNext)
+                printf("     %s:%u: %s\n", record->strFileName, record->uiLineNumber, record->strCondition);
+            printf("FAIL %s: %s\n", suite_name, cases[i].sentence);
+        }
+    }
+    CU_cleanup_registry();
+    printf("%u passed, %u failed\n", passed, failed);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int test_main(const char *suite, const TestCase *cases, gsize n_cases)
+{
+    return test_main_args(suite, cases, n_cases, 0, NULL);
+}
