@@ -1,0 +1,51 @@
+/* The characters of TOML: white space, comments, keys, strings and numbers; toml.c knows the rest.
+ *
+ * A scanner borrows its text, which must be valid UTF-8 without NUL. Every failure is INVALID_ARGUMENT,
+ * prefixed by source, line and, while a value is being read, the key.
+ */
+#pragma once
+
+#include <glib.h>
+
+typedef struct {
+    const char *source;
+    const char *at;
+    const char *end;
+    guint line;
+    const char *key; /* borrowed; NULL outside values */
+} TomlScanner;
+
+gboolean toml_scan_fail(const TomlScanner *scanner, GError **error, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
+
+/* The character at the scanner, '\0' at the end. */
+static inline char toml_scan_peek(const TomlScanner *scanner)
+{
+    return (char)(scanner->at < scanner->end ? *scanner->at : '\0');
+}
+
+/* Steps over the character when it is next. */
+gboolean toml_scan_accept(TomlScanner *scanner, char wanted);
+/* Steps over spaces and tabs. */
+void toml_scan_space(TomlScanner *scanner);
+/* Steps over spaces, comments and line ends. */
+gboolean toml_scan_blank(TomlScanner *scanner, GError **error);
+/* A comment may follow, then the line or the text must end. */
+gboolean toml_scan_line_end(TomlScanner *scanner, GError **error);
+
+/* One part of a dotted key, bare or quoted. */
+gboolean toml_scan_key(TomlScanner *scanner, char **ret_key, GError **error);
+gboolean toml_scan_string(TomlScanner *scanner, char **ret_string, GError **error);
+
+typedef enum { TOML_WORD_BOOL, TOML_WORD_INT, TOML_WORD_DOUBLE } TomlWordKind;
+typedef struct {
+    TomlWordKind kind;
+    gboolean boolean;
+    gint64 integer;
+    double real;
+} TomlWord;
+/* A value without quotes: boolean, integer or float. */
+gboolean toml_scan_word(TomlScanner *scanner, TomlWord *ret_word, GError **error);
+
+/* Whether a key needs no quotes. */
+gboolean toml_key_is_bare(const char *key);
