@@ -39,3 +39,21 @@ gboolean deadline_check(const Deadline *deadline, const char *doing, GError **er
         return fail(error, STATUS_DEADLINE_EXCEEDED, "deadline exceeded while %s", doing);
     return TRUE;
 }
+
+gboolean deadline_cond_wait(const Deadline *deadline, GCond *cond, GMutex *lock, const char *doing,
+                            GError **error)
+{
+    gint64 until = G_MAXINT64;
+
+    if (!deadline_check(deadline, doing, error))
+        return FALSE;
+    if (deadline != NULL)
+        until = deadline->at_us;
+    if (deadline != NULL && deadline->cancellable != NULL)
+        until = MIN(until, g_get_monotonic_time() + 100 * G_TIME_SPAN_MILLISECOND);
+    if (until == G_MAXINT64)
+        g_cond_wait(cond, lock);
+    else
+        g_cond_wait_until(cond, lock, until);
+    return TRUE;
+}

@@ -25,3 +25,9 @@ int deadline_left_ms(const Deadline *deadline);
 /* FALSE with DEADLINE_EXCEEDED or CANCELLED, whose message says what was going on ("waiting for the agent").
  */
 gboolean deadline_check(const Deadline *deadline, const char *doing, GError **error);
+
+/* Waits on a condition for one wake-up, but no longer than the deadline; a cancellable is looked at every 100
+ * ms. lock is held. FALSE as deadline_check(). The caller checks in a loop whether what it waits for has
+ * come. */
+gboolean deadline_cond_wait(const Deadline *deadline, GCond *cond, GMutex *lock, const char *doing,
+                            GError **error);

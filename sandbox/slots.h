@@ -1,0 +1,21 @@
+/* A counting semaphore that serves in the order of asking and knows deadlines. With one slot it is a job: the
+ * right to change an object over a time in which no lock may be held. */
+#pragma once
+
+#include "common/deadline.h"
+
+typedef struct {
+    GMutex lock;
+    GCond changed;
+    guint free;
+    guint64 next_ticket; /* given to who asks */
+    guint64 now_serving;
+    GArray *given_up; /* tickets of those who left the queue */
+} Slots;
+
+void slots_init(Slots *slots, guint count);
+void slots_clear(Slots *slots);
+
+/* FALSE with DEADLINE_EXCEEDED or CANCELLED, saying what was waited for. */
+gboolean slots_take(Slots *slots, const Deadline *deadline, const char *doing, GError **error);
+void slots_give(Slots *slots);
