@@ -1,0 +1,38 @@
+# shellcheck shell=bash
+# What is costly to make is kept under the hash of everything that it was made from. Sourced, never run.
+# CRIVIRT_CACHE moves the cache (default /var/cache/crivirt). An entry appears by one rename: it is complete
+# or it is not there, also when two builds race.
+
+CRIVIRT_CACHE=${CRIVIRT_CACHE:-/var/cache/crivirt}
+
+# cache_entry KIND INPUT…: the path of the entry for these inputs: files count by content, other words as they are.
+cache_entry() {
+    local kind=$1 input
+    shift
+    local hash
+    hash=$(for input in "$@"; do
+        if [ -f "$input" ]; then
+            printf '%s ' "${input##*/}"
+            sha256sum <"$input"
+        else
+            printf '%s\n' "$input"
+        fi
+    done | sha256sum | cut -c 1-16)
+    printf '%s/%s/%s\n' "$CRIVIRT_CACHE" "$kind" "$hash"
+}
+
+# cache_commit DIRECTORY ENTRY: makes a finished directory the entry, unless another build was quicker.
+cache_commit() {
+    chmod 755 "$1"
+    mkdir -p "${2%/*}"
+    mv -T "$1" "$2" 2>/dev/null || { [ -d "$2" ] && rm -rf "$1"; }
+}
+
+# apt_download PACKAGE…: Debian packages into the current directory, verified by apt. Root's apt hands the download to
+# its own user, who must be able to write here.
+apt_download() {
+    if [ "$(id -u)" = 0 ] && getent passwd _apt >/dev/null; then
+        chmod 755 . && chown _apt .
+    fi
+    apt-get download -q "$@" >&2 || fail "apt-get could not download $*: run apt-get update, and check the network"
+}
