@@ -1,0 +1,218 @@
+#include "image-service/blob_stream.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <string.h>
+#include <unistd.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include "common/error.h"
+
+enum { IN_BYTES = 128 * 1024, OUT_BYTES = 256 * 1024, MAX_ZSTD_WINDOW_LOG = 27 };
+
+typedef enum { COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_ZSTD } Compression;
+
+struct BlobStream {
+    int fd;
+    Compression compression;
+    EVP_MD_CTX *hash;
+    guint64 max_bytes;
+    guint64 produced;
+    guint64 consumed;
+    guint8 *in;
+    gsize in_at;
+    gsize in_length;
+    gboolean in_ended;
+    guint8 *out;
+    gboolean mid_frame; /* a gzip member or zstd frame has begun and not ended */
+    gboolean ended;
+    z_stream gzip;
+    ZSTD_DStream *zstd;
+};
+
+static gboolean fill(BlobStream *stream, GError **error)
+{
+    ssize_t got;
+
+    if (stream->in_at < stream->in_length || stream->in_ended)
+        return TRUE;
+    got = TEMP_FAILURE_RETRY(read(stream->fd, stream->in, IN_BYTES));
+    if (got < 0)
+        return fail_errno(error, errno, "cannot read the blob");
+    stream->in_at = 0;
+    stream->in_length = (gsize)got;
+    stream->in_ended = got == 0;
+    stream->consumed += (guint64)got;
+    return TRUE;
+}
+
+static Compression detect(const guint8 *data, gsize length)
+{
+    static const guint8 gzip_magic[] = {0x1f, 0x8b};
+    static const guint8 zstd_magic[] = {0x28, 0xb5, 0x2f, 0xfd};
+
+    if (length >= sizeof gzip_magic && memcmp(data, gzip_magic, sizeof gzip_magic) == 0)
+        return COMPRESSION_GZIP;
+    if (length >= sizeof zstd_magic && memcmp(data, zstd_magic, sizeof zstd_magic) == 0)
+        return COMPRESSION_ZSTD;
+    /* Skippable frames (zstd:chunked begins with none, but others may). */
+    if (length >= 4 && (data[0] & 0xf0) == 0x50 && data[1] == 0x2a && data[2] == 0x4d && data[3] == 0x18)
+        return COMPRESSION_ZSTD;
+    return COMPRESSION_NONE;
+}
+
+BlobStream *blob_stream_open(int fd, guint64 max_bytes, GError **error)
+{
+    g_autoptr(BlobStream) stream = g_new0(BlobStream, 1);
+
+    stream->fd = fd;
+    stream->max_bytes = max_bytes;
+    stream->in = g_malloc(IN_BYTES);
+    stream->hash = EVP_MD_CTX_new();
+    if (!fill(stream, error))
+        return NULL;
+    stream->compression = detect(stream->in, stream->in_length);
+    if (stream->compression != COMPRESSION_NONE)
+        stream->out = g_malloc(OUT_BYTES);
+    if (stream->hash == NULL || EVP_DigestInit_ex(stream->hash, EVP_sha256(), NULL) != 1 ||
+        (stream->compression == COMPRESSION_GZIP && inflateInit2(&stream->gzip, 16 + MAX_WBITS) != Z_OK) ||
+        (stream->compression == COMPRESSION_ZSTD && (stream->zstd = ZSTD_createDStream()) == NULL)) {
+        fail(error, STATUS_INTERNAL, "cannot set up decompression");
+        return NULL;
+    }
+    if (stream->zstd != NULL)
+        ZSTD_DCtx_setParameter(stream->zstd, ZSTD_d_windowLogMax, MAX_ZSTD_WINDOW_LOG);
+    return g_steal_pointer(&stream);
+}
+
+void blob_stream_free(BlobStream *stream)
+{
+    if (stream == NULL)
+        return;
+    if (stream->compression == COMPRESSION_GZIP)
+        inflateEnd(&stream->gzip);
+    ZSTD_freeDStream(stream->zstd);
+    EVP_MD_CTX_free(stream->hash);
+    g_free(stream->in);
+    g_free(stream->out);
+    g_free(stream);
+}
+
+const char *blob_stream_compression(const BlobStream *stream)
+{
+    static const char *const names[] = {"none", "gzip", "zstd"};
+
+    return names[stream->compression];
+}
+
+guint64 blob_stream_consumed(const BlobStream *stream)
+{
+    return stream->consumed;
+}
+
+/* What is at hand through zlib, which may be nothing yet. A blob can be several members in a row. */
+static gboolean step_gzip(BlobStream *stream, gsize *length, GError **error)
+{
+    int result;
+
+    if (!stream->mid_frame && inflateReset(&stream->gzip) != Z_OK)
+        return fail(error, STATUS_INTERNAL, "cannot reset zlib");
+    stream->mid_frame = TRUE;
+    stream->gzip.next_in = stream->in + stream->in_at;
+    stream->gzip.avail_in = (uInt)(stream->in_length - stream->in_at);
+    stream->gzip.next_out = stream->out + *length;
+    stream->gzip.avail_out = (uInt)(OUT_BYTES - *length);
+    result = inflate(&stream->gzip, Z_NO_FLUSH);
+    if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
+        return fail(error, STATUS_INVALID_ARGUMENT, "bad gzip data: %s",
+                    stream->gzip.msg != NULL ? stream->gzip.msg : zError(result));
+    stream->in_at = stream->in_length - stream->gzip.avail_in;
+    *length = OUT_BYTES - stream->gzip.avail_out;
+    stream->mid_frame = result != Z_STREAM_END;
+    return TRUE;
+}
+
+static gboolean step_zstd(BlobStream *stream, gsize *length, GError **error)
+{
+    ZSTD_inBuffer in = {stream->in, stream->in_length, stream->in_at};
+    ZSTD_outBuffer out = {stream->out, OUT_BYTES, *length};
+    gsize left = ZSTD_decompressStream(stream->zstd, &out, &in);
+
+    if (ZSTD_isError(left))
+        return fail(error, STATUS_INVALID_ARGUMENT, "bad zstd data: %s", ZSTD_getErrorName(left));
+    stream->in_at = in.pos;
+    *length = out.pos;
+    stream->mid_frame = left != 0;
+    return TRUE;
+}
+
+/* Some tools pad a gzip blob with zeros, which is not another member. */
+static gboolean only_padding(const BlobStream *stream)
+{
+    return stream->compression == COMPRESSION_GZIP && !stream->mid_frame && stream->produced > 0 &&
+           stream->in_at < stream->in_length && stream->in[stream->in_at] == 0;
+}
+
+static gboolean decompress(BlobStream *stream, gsize *ret_length, GError **error)
+{
+    gsize length = 0;
+
+    while (length < OUT_BYTES) {
+        gsize at = stream->in_at;
+        gsize before = length;
+
+        if (!fill(stream, error))
+            return FALSE;
+        if (stream->in_ended && !stream->mid_frame)
+            break;
+        if (only_padding(stream)) {
+            stream->in_at = stream->in_length;
+            continue;
+        }
+        if (!(stream->compression == COMPRESSION_GZIP ? step_gzip : step_zstd)(stream, &length, error))
+            return FALSE;
+        if (stream->in_ended && stream->mid_frame && length == before && stream->in_at == at)
+            return fail(error, STATUS_INVALID_ARGUMENT, "the compressed data ends too early");
+    }
+    *ret_length = length;
+    return TRUE;
+}
+
+gboolean blob_stream_read(BlobStream *stream, const guint8 **ret_data, gsize *ret_length, GError **error)
+{
+    const guint8 *data = stream->out;
+    gsize length = 0;
+
+    if (stream->compression == COMPRESSION_NONE) {
+        if (!fill(stream, error))
+            return FALSE;
+        data = stream->in + stream->in_at;
+        length = stream->in_length - stream->in_at;
+        stream->in_at = stream->in_length;
+    } else if (!stream->ended && !decompress(stream, &length, error)) {
+        return FALSE;
+    }
+    stream->ended = length == 0;
+    if (length > stream->max_bytes - stream->produced)
+        return fail(error, STATUS_RESOURCE_EXHAUSTED,
+                    "the layer is larger than %" G_GUINT64_FORMAT " bytes unpacked", stream->max_bytes);
+    if (EVP_DigestUpdate(stream->hash, data, length) != 1)
+        return fail(error, STATUS_INTERNAL, "cannot hash");
+    stream->produced += length;
+    *ret_data = data;
+    *ret_length = length;
+    return TRUE;
+}
+
+char *blob_stream_digest(BlobStream *stream)
+{
+    guint8 digest[EVP_MAX_MD_SIZE];
+    guint length = 0;
+    GString *text = g_string_new("sha256:");
+
+    EVP_DigestFinal_ex(stream->hash, digest, &length);
+    for (guint i = 0; i < length; i++)
+        g_string_append_printf(text, "%02x", digest[i]);
+    return g_string_free(text, FALSE);
+}
