@@ -1,0 +1,58 @@
+#!/bin/bash
+# Makes a guest image: a directory with the kernel, initrd.img and manifest.json, which says what they were made from.
+#   image.sh --kernel tuned|stock --agent FILE DIRECTORY
+# The kernel keeps its own name (vmlinux, vmlinuz, Image); the link `kernel` names it, so that the daemon's configuration
+# is the same for all of them.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+# shellcheck source=../deploy/say.sh
+. "$here/../deploy/say.sh"
+# shellcheck source=arch.sh
+. "$here/arch.sh"
+
+flavour=tuned agent='' output=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --kernel) flavour=${2:?--kernel wants tuned or stock} && shift 2 ;;
+        --agent) agent=${2:?--agent wants a file} && shift 2 ;;
+        -*) fail "unknown option $1" ;;
+        *) output=$1 && shift ;;
+    esac
+done
+if [ -z "$agent" ] || [ -z "$output" ]; then
+    fail "usage: image.sh --kernel tuned|stock --agent FILE DIRECTORY"
+fi
+
+case $flavour in
+    tuned)
+        from=$("$here/build.sh")
+        file=$KERNEL_FILE modules=() ;;
+    stock)
+        from=$("$here/stock.sh")
+        file=vmlinuz modules=(--modules "$from/modules") ;;
+    *) fail "unknown kernel '$flavour': tuned or stock" ;;
+esac
+
+sha256() { sha256sum "$1" | cut -d ' ' -f 1; }
+
+write_manifest() {
+    cat <<END
+{
+  "version": 1,
+  "architecture": "$ARCH",
+  "kernel": {"flavour": "$flavour", "file": "$file", "release": "$(cat "$from/release")",
+             "source": "$(cat "$from/source")", "sha256": "$(sha256 "$output/$file")"},
+  "initrd": {"file": "initrd.img", "sha256": "$(sha256 "$output/initrd.img")",
+             "agent_sha256": "$(sha256 "$agent")", "crun": "$(crun --version | head -n 1)"}
+}
+END
+}
+
+mkdir -p "$output"
+install -m 644 "$from/$file" "$output/$file.new"
+mv "$output/$file.new" "$output/$file"
+ln -sfn "$file" "$output/kernel"
+"$here/initramfs.sh" --agent "$agent" "${modules[@]}" "$output/initrd.img"
+write_manifest >"$output/manifest.json.new"
+mv "$output/manifest.json.new" "$output/manifest.json"
+say "guest image: $output ($flavour kernel $(cat "$from/release"))"

@@ -1,0 +1,93 @@
+#!/bin/bash
+# Builds a guest's initramfs: the agent as /init, crun with the libraries it needs, empty directories, and a stock
+# kernel's modules when asked. The same inputs give the same bytes.
+#   initramfs.sh --agent FILE [--modules DIRECTORY] [--compress lz4|zstd|none] OUTPUT
+# The modules' directory is as kernel/stock.sh makes it. The guest finds their load order in /etc/modules.crivirt: an
+# absolute path a line, `#` starts a comment.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+# shellcheck source=../deploy/say.sh
+. "$here/../deploy/say.sh"
+
+agent='' modules='' compress=lz4 output=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --agent) agent=${2:?--agent wants a file} && shift 2 ;;
+        --modules) modules=${2:?--modules wants a directory} && shift 2 ;;
+        --compress) compress=${2:?--compress wants lz4, zstd or none} && shift 2 ;;
+        -*) fail "unknown option $1" ;;
+        *) output=$1 && shift ;;
+    esac
+done
+if [ -z "$agent" ] || [ -z "$output" ]; then
+    fail "usage: initramfs.sh --agent FILE [--modules DIRECTORY] OUTPUT"
+fi
+[ -x "$agent" ] || fail "the agent '$agent' is not there: build the target crivirt-agent first"
+need cpio cpio lz4 lz4 zstd zstd ldd libc-bin
+
+add_directories() {
+    # What the agent mounts over, and what crun and the agent write to.
+    mkdir -p "$1"/{dev,proc,sys,run,tmp,etc,root,mnt,usr/bin}
+    chmod 1777 "$1/tmp"
+    chmod 700 "$1/root"
+}
+
+# The init of a guest cannot rely on a library that is not there.
+add_agent() {
+    if ldd "$agent" >/dev/null 2>&1; then
+        fail "the agent '$agent' is not linked statically"
+    fi
+    install -m 755 "$agent" "$1/init"
+}
+
+# A program of the node at the same path in the guest, with its libraries and its loader.
+add_program() {
+    local root=$1 program=$2 library
+    [ -x "$program" ] || fail "$program is missing: apt-get install $3 (or run deploy/packages.sh)"
+    install -D -m 755 "$program" "$root$program"
+    ldd "$program" | grep -q 'not found' && fail "$program lacks a library: $(ldd "$program" | grep 'not found')"
+    for library in $(ldd "$program" | grep -o '/[^ ]*'); do
+        [ -e "$root$library" ] || install -D -m 755 "$library" "$root$library"
+    done
+}
+
+add_modules() {
+    local root=$1 name
+    [ -f "$modules/order" ] || fail "no '$modules/order': the directory of modules comes from kernel/stock.sh"
+    mkdir -p "$root/usr/lib/modules/crivirt"
+    printf '# modules that the agent loads, in this order\n' >"$root/etc/modules.crivirt"
+    while read -r name; do
+        install -m 644 "$modules/$name" "$root/usr/lib/modules/crivirt/$name"
+        printf '/usr/lib/modules/crivirt/%s\n' "$name" >>"$root/etc/modules.crivirt"
+    done <"$modules/order"
+}
+
+# Order, owners, times and inode numbers are fixed.
+archive() {
+    find "$1" -exec touch -h -d @0 {} +
+    (cd "$1" && find . -mindepth 1 | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 --reproducible)
+}
+
+# The kernel reads lz4's legacy format only. -12 costs a second here, and nothing where it is unpacked.
+compressed() {
+    case $compress in
+        lz4) lz4 -q -l -12 --favor-decSpeed ;;
+        zstd) zstd -q -19 -T1 ;;
+        none) cat ;;
+        *) fail "unknown compression $compress: lz4, zstd or none" ;;
+    esac
+}
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/crivirt-initramfs-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+umask 022
+mkdir "$work/root"
+add_directories "$work/root"
+add_agent "$work/root"
+add_program "$work/root" /usr/bin/crun crun
+[ -z "$modules" ] || add_modules "$work/root"
+archive "$work/root" | compressed >"$work/initrd"
+mkdir -p "$(dirname "$output")"
+install -m 644 "$work/initrd" "$output.new"
+mv "$output.new" "$output"
+say "initramfs: $output, $(($(stat -c %s "$output") / 1024)) KiB ($compress)"
