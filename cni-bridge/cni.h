@@ -30,7 +30,9 @@ typedef struct {
     const char *const *dns_servers; /* the dns capability; NULL: none */
     const char *const *dns_searches;
     const char *const *dns_options;
-    const char *cached_result; /* prevResult for CHECK and DEL, as CniResult.json; NULL: none */
+    const char *const *requested_ips; /* the ips capability, CIDR; NULL: the plugins choose */
+    const char *requested_mac;        /* the mac capability; NULL: the plugins choose */
+    const char *cached_result;        /* prevResult for CHECK and DEL, as CniResult.json; NULL: none */
 } CniAttachment;
 
 typedef struct {
@@ -51,8 +53,10 @@ typedef struct {
     char *mac;            /* of ifname inside the netns */
     guint32 mtu;          /* of ifname; read from the interface when the result has none */
     GPtrArray *addresses; /* CniAddress, of ifname, in the result's order */
-    GPtrArray *routes;    /* CniRoute, a gateway default route made explicit */
-    char **dns_servers;
+    GPtrArray *routes;    /* CniRoute, those on link first; what the interface really has in the netns, which
+                           * is more than some plugins (Calico, ptp) print; each with its gateway. A guest
+                           * must replace routes: ptp's way to the pod's own subnet is a gateway */
+    char **dns_servers;   /* NULL: none, as below */
     char **dns_searches;
     char **dns_options;
 } CniResult;

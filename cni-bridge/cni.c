@@ -1,0 +1,273 @@
+#include "cni-bridge/cni.h"
+
+#include <string.h>
+
+#include "cni-bridge/cni_config.h"
+#include "cni-bridge/cni_exec.h"
+#include "cni-bridge/cni_result.h"
+#include "cni-bridge/link_state.h"
+#include "cni-bridge/podnet.h"
+#include "common/error.h"
+#include "common/log.h"
+
+/* Undoing must not be cut short by the deadline whose passing made it necessary. */
+enum { UNDO_MS = 30000 };
+
+struct CniNetwork {
+    gatomicrefcount references;
+    CniConfig *config;
+    char **plugin_dirs;
+};
+
+CniNetwork *cni_network_load(const char *config_dir, const char *const *plugin_dirs, GError **error)
+{
+    g_autoptr(CniConfig) config = cni_config_load(config_dir, error);
+    CniNetwork *network;
+
+    if (config == NULL)
+        return NULL;
+    network = g_new0(CniNetwork, 1);
+    g_atomic_ref_count_init(&network->references);
+    network->config = g_steal_pointer(&config);
+    network->plugin_dirs = g_strdupv((char **)(void *)plugin_dirs);
+    return network;
+}
+
+CniNetwork *cni_network_ref(CniNetwork *network)
+{
+    g_atomic_ref_count_inc(&network->references);
+    return network;
+}
+
+void cni_network_unref(CniNetwork *network)
+{
+    if (network == NULL || !g_atomic_ref_count_dec(&network->references))
+        return;
+    cni_config_free(network->config);
+    g_strfreev(network->plugin_dirs);
+    g_free(network);
+}
+
+const char *cni_network_name(const CniNetwork *network)
+{
+    return network->config->name;
+}
+
+static CniCall network_call(const CniNetwork *network, const char *command, guint index,
+                            const CniAttachment *attachment)
+{
+    return (CniCall){.command = command,
+                     .config = network->config,
+                     .plugin = g_ptr_array_index(network->config->plugins, index),
+                     .plugin_dirs = (const char *const *)network->plugin_dirs,
+                     .attachment = attachment};
+}
+
+/* DEL from plugin number count-1 down to the first. Each must be able to delete what is not there, so one
+ * failure does not stop the rest. */
+static gboolean plugins_del(const CniNetwork *network, guint count, const CniAttachment *attachment,
+                            const char *previous, const Deadline *deadline, GError **error)
+{
+    g_autoptr(GError) first = NULL;
+
+    for (guint i = count; i-- > 0;) {
+        CniCall call = network_call(network, "DEL", i, attachment);
+        g_autoptr(GError) problem = NULL;
+
+        call.previous = network->config->version >= CNI_VERSION_0_4_0 ? previous : NULL;
+        if (!cni_exec(&call, deadline, NULL, NULL, &problem) && first == NULL)
+            first = g_steal_pointer(&problem);
+    }
+    if (first == NULL)
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&first));
+    return FALSE;
+}
+
+/* previous is replaced by what this plugin printed, for the next one; output likewise, for the caller. */
+static gboolean plugin_add(const CniNetwork *network, guint index, const CniAttachment *attachment,
+                           const Deadline *deadline, char **previous, CniOutput **output, GError **error)
+{
+    CniCall call = network_call(network, "ADD", index, attachment);
+    g_autofree char *printed = NULL;
+    CniOutput *parsed;
+    gsize length = 0;
+
+    call.previous = *previous;
+    if (!cni_exec(&call, deadline, &printed, &length, error))
+        return FALSE;
+    parsed = cni_output_parse(printed, length, network->config->version, error);
+    if (parsed == NULL) {
+        g_prefix_error(error, "network %s: plugin %s, ADD: ", network->config->name, call.plugin->type);
+        return FALSE;
+    }
+    cni_output_free(*output);
+    *output = parsed;
+    g_free(*previous);
+    *previous = cni_output_json(parsed, network->config->version);
+    return TRUE;
+}
+
+/* What the plugins made counts, not what they say about it: some leave out routes or the MTU. */
+static gboolean result_complete(CniResult *result, const CniAttachment *attachment, GError **error)
+{
+    g_auto(LinkState) state = {0};
+
+    if (!netns_exists(attachment->netns_path))
+        return TRUE;
+    if (!link_state_read(attachment->netns_path, attachment->ifname, &state, error))
+        return FALSE;
+    g_free(result->mac);
+    result->mac = g_steal_pointer(&state.mac);
+    result->mtu = state.mtu;
+    g_ptr_array_unref(result->routes);
+    result->routes = g_steal_pointer(&state.routes);
+    return TRUE;
+}
+
+static CniResult *result_make(const CniNetwork *network, const CniOutput *output,
+                              const CniAttachment *attachment, GError **error)
+{
+    g_autoptr(CniResult) result = cni_output_result(output, attachment->ifname, error);
+
+    if (result == NULL || !result_complete(result, attachment, error)) {
+        g_prefix_error(error, "network %s: after ADD: ", network->config->name);
+        return NULL;
+    }
+    return g_steal_pointer(&result);
+}
+
+/* The plugin that failed is asked too: one that was killed could not tidy up after itself. */
+static void add_undo(const CniNetwork *network, guint tried, const CniAttachment *attachment,
+                     const char *previous)
+{
+    Deadline deadline = deadline_in_ms(UNDO_MS);
+    g_autoptr(GError) problem = NULL;
+
+    if (!plugins_del(network, tried, attachment, previous, &deadline, &problem))
+        log_warning(LOG_FIELDS("container", attachment->container_id), "while undoing CNI ADD: %s",
+                    problem->message);
+}
+
+gboolean cni_network_add(CniNetwork *network, const CniAttachment *attachment, const Deadline *deadline,
+                         CniResult **ret_result, GError **error)
+{
+    g_autoptr(CniOutput) output = NULL;
+    g_autofree char *previous = NULL;
+    CniResult *result = NULL;
+    gboolean good = TRUE;
+    guint tried = 0;
+
+    if (!cni_exec_check_attachment(attachment, error))
+        return FALSE;
+    while (good && tried < network->config->plugins->len)
+        good = plugin_add(network, tried++, attachment, deadline, &previous, &output, error);
+    if (good)
+        result = result_make(network, output, attachment, error);
+    if (result == NULL) {
+        add_undo(network, tried, attachment, previous);
+        return FALSE;
+    }
+    *ret_result = result;
+    return TRUE;
+}
+
+/* The cached result as prevResult; NULL in *ret_previous when there is none. */
+static gboolean cached_previous(const CniNetwork *network, const CniAttachment *attachment,
+                                char **ret_previous, GError **error)
+{
+    const char *cached = attachment->cached_result;
+    g_autoptr(CniOutput) output = NULL;
+
+    if (cached == NULL)
+        return TRUE;
+    output = cni_output_parse(cached, strlen(cached), network->config->version, error);
+    if (output == NULL) {
+        g_prefix_error(error, "network %s: cached result: ", network->config->name);
+        return FALSE;
+    }
+    *ret_previous = cni_output_json(output, network->config->version);
+    return TRUE;
+}
+
+gboolean cni_network_del(CniNetwork *network, const CniAttachment *attachment, const Deadline *deadline,
+                         GError **error)
+{
+    g_autofree char *previous = NULL;
+    g_autoptr(GError) problem = NULL;
+
+    if (!cni_exec_check_attachment(attachment, error))
+        return FALSE;
+    /* Better to delete without it than not to delete. */
+    if (!cached_previous(network, attachment, &previous, &problem))
+        log_warning(LOG_FIELDS("container", attachment->container_id), "%s", problem->message);
+    return plugins_del(network, network->config->plugins->len, attachment, previous, deadline, error);
+}
+
+gboolean cni_network_check(CniNetwork *network, const CniAttachment *attachment, const Deadline *deadline,
+                           GError **error)
+{
+    g_autofree char *previous = NULL;
+
+    if (!cni_exec_check_attachment(attachment, error))
+        return FALSE;
+    if (network->config->version < CNI_VERSION_0_4_0 || network->config->disable_check)
+        return TRUE;
+    if (!cached_previous(network, attachment, &previous, error))
+        return FALSE;
+    if (previous == NULL)
+        return fail(error, STATUS_FAILED_PRECONDITION, "network %s: CHECK needs the result of ADD",
+                    network->config->name);
+    for (guint i = 0; i < network->config->plugins->len; i++) {
+        CniCall call = network_call(network, "CHECK", i, attachment);
+
+        call.previous = previous;
+        if (!cni_exec(&call, deadline, NULL, NULL, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean cni_network_status(CniNetwork *network, const Deadline *deadline, GError **error)
+{
+    g_autoptr(GError) problem = NULL;
+    gboolean good = TRUE;
+
+    for (guint i = 0; good && i < network->config->plugins->len; i++) {
+        CniCall call = network_call(network, "STATUS", i, NULL);
+        g_autofree char *path = cni_exec_find(&call, &problem);
+
+        good = path != NULL;
+        if (good && network->config->version >= CNI_VERSION_1_1_0)
+            good = cni_exec(&call, deadline, NULL, NULL, &problem);
+    }
+    if (good)
+        return TRUE;
+    /* Whatever went wrong, the network cannot take an ADD now. */
+    if (problem->code == STATUS_INTERNAL)
+        problem->code = STATUS_UNAVAILABLE;
+    g_propagate_error(error, g_steal_pointer(&problem));
+    return FALSE;
+}
+
+gboolean cni_network_gc(CniNetwork *network, const char *const *container_ids, const char *ifname,
+                        const Deadline *deadline, GError **error)
+{
+    g_autoptr(GError) first = NULL;
+
+    if (network->config->version < CNI_VERSION_1_1_0 || network->config->disable_gc)
+        return TRUE;
+    for (guint i = 0; i < network->config->plugins->len; i++) {
+        CniCall call = network_call(network, "GC", i, NULL);
+        g_autoptr(GError) problem = NULL;
+
+        call.valid_attachments = container_ids;
+        call.valid_ifname = ifname;
+        if (!cni_exec(&call, deadline, NULL, NULL, &problem) && first == NULL)
+            first = g_steal_pointer(&problem);
+    }
+    if (first == NULL)
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&first));
+    return FALSE;
+}

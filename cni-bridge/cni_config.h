@@ -1,0 +1,51 @@
+/* Network configurations as administrators write them
+ * (https://github.com/containernetworking/cni/blob/spec-v1.1.0/SPEC.md#section-1-network-configuration-format).
+ *
+ * A CniConfig is immutable after loading. Every plugin's JSON is kept whole, so keys that only the plugin
+ * knows reach it unchanged. Errors are INVALID_ARGUMENT and name the file and what is wrong with it.
+ */
+#pragma once
+
+#include "cni-bridge/cni_json.h"
+#include "cni-bridge/cni_version.h"
+
+/* What a plugin may declare in "capabilities" and then gets in "runtimeConfig". */
+typedef enum {
+    CNI_CAPABILITY_PORT_MAPPINGS = 1 << 0,
+    CNI_CAPABILITY_BANDWIDTH = 1 << 1,
+    CNI_CAPABILITY_DNS = 1 << 2,
+    CNI_CAPABILITY_IPS = 1 << 3,
+    CNI_CAPABILITY_MAC = 1 << 4,
+} CniCapability;
+
+typedef struct {
+    const char *type;      /* the executable's name; borrowed from json */
+    guint capabilities;    /* CniCapability bits */
+    const JsonValue *json; /* borrowed from the configuration */
+    JsonValue *owned;      /* the same when the plugin has a file of its own */
+} CniPlugin;
+
+typedef struct {
+    char *name;
+    CniVersion version; /* what plugins are asked for: the highest that both sides know */
+    gboolean disable_check;
+    gboolean disable_gc;
+    GPtrArray *plugins; /* CniPlugin, in ADD's order; at least one */
+    JsonValue *json;
+} CniConfig;
+
+void cni_config_free(CniConfig *config); /* takes NULL */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(CniConfig, cni_config_free)
+
+/* A list (*.conflist) or one plugin's configuration (*.conf), which becomes a list of one. plugin_dir: where
+ * plugins of a list without loadOnlyInlinedPlugins may have files (plugin_dir/NETWORK/ *.conf); NULL:
+ * nowhere. source names the text in messages. */
+CniConfig *cni_config_parse(const char *text, gsize length, gboolean is_list, const char *plugin_dir,
+                            const char *source, GError **error);
+
+/* The first valid *.conflist, *.conf or *.json in the directory by name. When there is none: UNAVAILABLE with
+ * the first file's problem, or that the directory is empty or missing. */
+CniConfig *cni_config_load(const char *config_dir, GError **error);
+
+/* A network, container or plugin name as the specification allows it. */
+gboolean cni_name_is_valid(const char *name);

@@ -1,0 +1,331 @@
+#include "cni-bridge/cni_exec.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "common/process.h"
+
+enum { MAX_MESSAGE = 1024, MAX_IFNAME = 15 };
+
+/* Error codes of the specification that mean "later". */
+enum { CNI_CODE_TRY_AGAIN_LATER = 11, CNI_CODE_NOT_AVAILABLE = 50, CNI_CODE_LIMITED_CONNECTIVITY = 51 };
+
+static gboolean ifname_is_valid(const char *ifname)
+{
+    gsize length = strlen(ifname);
+
+    return length > 0 && length <= MAX_IFNAME && strcmp(ifname, ".") != 0 && strcmp(ifname, "..") != 0 &&
+           strpbrk(ifname, "/: \t\r\n\v\f") == NULL;
+}
+
+gboolean cni_exec_check_attachment(const CniAttachment *attachment, GError **error)
+{
+    const char *const *args = attachment->args;
+
+    if (!cni_name_is_valid(attachment->container_id))
+        return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" is no id that CNI allows",
+                    attachment->container_id);
+    if (!ifname_is_valid(attachment->ifname))
+        return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" is no interface name", attachment->ifname);
+    for (gsize i = 0; args != NULL && args[i] != NULL; i++)
+        if (strpbrk(args[i], i % 2 == 0 ? ";=" : ";") != NULL)
+            return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" cannot be passed in CNI_ARGS", args[i]);
+    return TRUE;
+}
+
+static void put_text(JsonWriter *writer, const char *key, const char *value)
+{
+    json_put_key(writer, key);
+    json_put_string(writer, value);
+}
+
+static void put_number(JsonWriter *writer, const char *key, gint64 value)
+{
+    json_put_key(writer, key);
+    json_put_int(writer, value);
+}
+
+static void put_strings(JsonWriter *writer, const char *key, const char *const *strings)
+{
+    if (strings == NULL)
+        return;
+    json_put_key(writer, key);
+    json_put_strv(writer, strings);
+}
+
+static void put_port_mappings(JsonWriter *writer, const CniAttachment *attachment)
+{
+    json_put_key(writer, "portMappings");
+    yajl_gen_array_open(writer);
+    for (gsize i = 0; i < attachment->n_port_mappings; i++) {
+        const CniPortMapping *mapping = &attachment->port_mappings[i];
+
+        yajl_gen_map_open(writer);
+        put_number(writer, "hostPort", mapping->host_port);
+        put_number(writer, "containerPort", mapping->container_port);
+        put_text(writer, "protocol", mapping->protocol);
+        if (mapping->host_ip != NULL && *mapping->host_ip != '\0')
+            put_text(writer, "hostIP", mapping->host_ip);
+        yajl_gen_map_close(writer);
+    }
+    yajl_gen_array_close(writer);
+}
+
+/* An eighth of a second's worth, and room for a few of the largest frames: small enough to limit what a pod
+ * can send at once, large enough for the rate to be reached. In bits, within what the plugin takes. */
+static gint64 burst_bits(guint64 bits_per_s)
+{
+    return (gint64)CLAMP(bits_per_s / 8, 8 * 128 * 1024, G_MAXINT32);
+}
+
+static void put_bandwidth(JsonWriter *writer, const CniAttachment *attachment)
+{
+    json_put_key(writer, "bandwidth");
+    yajl_gen_map_open(writer);
+    if (attachment->ingress_bits_per_s != 0) {
+        put_number(writer, "ingressRate", (gint64)attachment->ingress_bits_per_s);
+        put_number(writer, "ingressBurst", burst_bits(attachment->ingress_bits_per_s));
+    }
+    if (attachment->egress_bits_per_s != 0) {
+        put_number(writer, "egressRate", (gint64)attachment->egress_bits_per_s);
+        put_number(writer, "egressBurst", burst_bits(attachment->egress_bits_per_s));
+    }
+    yajl_gen_map_close(writer);
+}
+
+static void put_dns(JsonWriter *writer, const CniAttachment *attachment)
+{
+    json_put_key(writer, "dns");
+    yajl_gen_map_open(writer);
+    put_strings(writer, "servers", attachment->dns_servers);
+    put_strings(writer, "searches", attachment->dns_searches);
+    put_strings(writer, "options", attachment->dns_options);
+    yajl_gen_map_close(writer);
+}
+
+/* Which of the plugin's capabilities there is anything to say about. */
+static guint capabilities_used(const CniCall *call)
+{
+    const CniAttachment *attachment = call->attachment;
+    guint used = 0;
+
+    if (attachment == NULL)
+        return 0;
+    if (attachment->n_port_mappings > 0)
+        used |= CNI_CAPABILITY_PORT_MAPPINGS;
+    if (attachment->ingress_bits_per_s != 0 || attachment->egress_bits_per_s != 0)
+        used |= CNI_CAPABILITY_BANDWIDTH;
+    if (attachment->dns_servers != NULL || attachment->dns_searches != NULL ||
+        attachment->dns_options != NULL)
+        used |= CNI_CAPABILITY_DNS;
+    if (attachment->requested_ips != NULL)
+        used |= CNI_CAPABILITY_IPS;
+    if (attachment->requested_mac != NULL)
+        used |= CNI_CAPABILITY_MAC;
+    return used & call->plugin->capabilities;
+}
+
+static void put_runtime_config(JsonWriter *writer, const CniAttachment *attachment, guint capabilities)
+{
+    json_put_key(writer, "runtimeConfig");
+    yajl_gen_map_open(writer);
+    if (capabilities & CNI_CAPABILITY_PORT_MAPPINGS)
+        put_port_mappings(writer, attachment);
+    if (capabilities & CNI_CAPABILITY_BANDWIDTH)
+        put_bandwidth(writer, attachment);
+    if (capabilities & CNI_CAPABILITY_DNS)
+        put_dns(writer, attachment);
+    if (capabilities & CNI_CAPABILITY_IPS)
+        put_strings(writer, "ips", attachment->requested_ips);
+    if (capabilities & CNI_CAPABILITY_MAC)
+        put_text(writer, "mac", attachment->requested_mac);
+    yajl_gen_map_close(writer);
+}
+
+static void put_valid_attachments(JsonWriter *writer, const CniCall *call)
+{
+    json_put_key(writer, "cni.dev/valid-attachments");
+    yajl_gen_array_open(writer);
+    for (gsize i = 0; call->valid_attachments[i] != NULL; i++) {
+        yajl_gen_map_open(writer);
+        put_text(writer, "containerID", call->valid_attachments[i]);
+        put_text(writer, "ifname", call->valid_ifname);
+        yajl_gen_map_close(writer);
+    }
+    yajl_gen_array_close(writer);
+}
+
+char *cni_exec_input(const CniCall *call, GError **error)
+{
+    static const char *const ours[] = {
+        "cniVersion",    "cniVersions", "name", "prevResult", "cni.dev/valid-attachments",
+        "runtimeConfig", NULL};
+    /* An administrator's own runtimeConfig stands as long as we have nothing to say. */
+    static const char *const ours_but_runtime_config[] = {
+        "cniVersion", "cniVersions", "name", "prevResult", "cni.dev/valid-attachments", NULL};
+    guint capabilities = capabilities_used(call);
+    g_autoptr(JsonWriter) writer = json_writer_new();
+
+    yajl_gen_map_open(writer);
+    put_text(writer, "cniVersion", cni_version_name(call->config->version));
+    put_text(writer, "name", call->config->name);
+    json_put_members(writer, call->plugin->json, capabilities != 0 ? ours : ours_but_runtime_config);
+    if (capabilities != 0)
+        put_runtime_config(writer, call->attachment, capabilities);
+    if (call->valid_attachments != NULL)
+        put_valid_attachments(writer, call);
+    if (call->previous != NULL) {
+        g_autoptr(JsonValue) previous =
+            json_parse(call->previous, strlen(call->previous), "prevResult", error);
+
+        if (previous == NULL)
+            return NULL;
+        json_put_key(writer, "prevResult");
+        json_put_value(writer, previous);
+    }
+    yajl_gen_map_close(writer);
+    return json_writer_text(writer);
+}
+
+static char *args_text(const char *const *args)
+{
+    GString *text = g_string_new(NULL);
+
+    for (gsize i = 0; args != NULL && args[i] != NULL && args[i + 1] != NULL; i += 2)
+        g_string_append_printf(text, "%s%s=%s", i > 0 ? ";" : "", args[i], args[i + 1]);
+    return g_string_free(text, FALSE);
+}
+
+char **cni_exec_environment(const CniCall *call)
+{
+    static const char *const ours[] = {"CNI_CONTAINERID", "CNI_NETNS", "CNI_NETNS_OVERRIDE", "CNI_IFNAME",
+                                       "CNI_ARGS"};
+    g_autofree char *path = g_strjoinv(":", (char **)(void *)call->plugin_dirs);
+    char **environment = g_get_environ();
+
+    for (gsize i = 0; i < G_N_ELEMENTS(ours); i++)
+        environment = g_environ_unsetenv(environment, ours[i]);
+    environment = g_environ_setenv(environment, "CNI_COMMAND", call->command, TRUE);
+    environment = g_environ_setenv(environment, "CNI_PATH", path, TRUE);
+    if (call->attachment != NULL) {
+        g_autofree char *args = args_text(call->attachment->args);
+
+        environment = g_environ_setenv(environment, "CNI_CONTAINERID", call->attachment->container_id, TRUE);
+        environment = g_environ_setenv(environment, "CNI_NETNS", call->attachment->netns_path, TRUE);
+        environment = g_environ_setenv(environment, "CNI_IFNAME", call->attachment->ifname, TRUE);
+        environment = g_environ_setenv(environment, "CNI_ARGS", args, TRUE);
+    }
+    return environment;
+}
+
+char *cni_exec_find(const CniCall *call, GError **error)
+{
+    g_autofree char *directories = NULL;
+
+    for (gsize i = 0; call->plugin_dirs[i] != NULL; i++) {
+        g_autofree char *path = g_build_filename(call->plugin_dirs[i], call->plugin->type, NULL);
+
+        if (!g_file_test(path, G_FILE_TEST_IS_DIR) && access(path, X_OK) == 0)
+            return g_steal_pointer(&path);
+    }
+    directories = g_strjoinv(", ", (char **)(void *)call->plugin_dirs);
+    fail(error, STATUS_UNAVAILABLE, "network %s: CNI plugin %s is not installed in %s", call->config->name,
+         call->plugin->type, *directories != '\0' ? directories : "any directory");
+    return NULL;
+}
+
+/* A plugin's words made fit for one line of a message. */
+static char *words_clean(const char *words)
+{
+    g_autofree char *valid = g_utf8_make_valid(words, -1);
+    char *clean =
+        g_utf8_strlen(valid, -1) > MAX_MESSAGE ? g_utf8_substring(valid, 0, MAX_MESSAGE) : g_strdup(valid);
+
+    for (char *c = clean; *c != '\0'; c++)
+        if (g_ascii_iscntrl(*c))
+            *c = ' ';
+    return g_strstrip(clean);
+}
+
+/* The member's text, whatever its characters; "" when it is no string. */
+static char *member_words(const JsonValue *json, const char *key)
+{
+    const JsonValue *value = json_get(json, key);
+
+    return words_clean(YAJL_IS_STRING(value) ? value->u.string : "");
+}
+
+static StatusCode code_status(guint32 code)
+{
+    gboolean later = code == CNI_CODE_TRY_AGAIN_LATER || code == CNI_CODE_NOT_AVAILABLE ||
+                     code == CNI_CODE_LIMITED_CONNECTIVITY;
+
+    return later ? STATUS_UNAVAILABLE : STATUS_INTERNAL;
+}
+
+/* {"code", "msg", "details"} on stdout; FALSE when it is something else. */
+static gboolean failure_from_output(const CniCall *call, const char *output, gsize length, GError **error)
+{
+    g_autoptr(JsonValue) json = json_parse(output, length, "stdout", NULL);
+    g_autofree char *message = member_words(json, "msg");
+    g_autofree char *details = member_words(json, "details");
+    guint32 code = 0;
+
+    if (!json_get_uint32(json, "code", &code, NULL) || (*message == '\0' && *details == '\0'))
+        return FALSE;
+    if (*message == '\0')
+        message = g_steal_pointer(&details);
+    fail(error, code_status(code), "network %s: plugin %s failed %s: %s%s%s", call->config->name,
+         call->plugin->type, call->command, message, details != NULL && *details != '\0' ? "; " : "",
+         details != NULL ? details : "");
+    return TRUE;
+}
+
+void cni_exec_set_failure(const CniCall *call, int exit_code, const char *output, gsize output_length,
+                          const char *errors, GError **error)
+{
+    g_autofree char *words = NULL;
+
+    if (failure_from_output(call, output, output_length, error))
+        return;
+    words = words_clean(*errors != '\0' ? errors : output);
+    fail(error, STATUS_INTERNAL, "network %s: plugin %s failed %s with exit code %d%s%s", call->config->name,
+         call->plugin->type, call->command, exit_code, *words != '\0' ? ": " : "", words);
+}
+
+gboolean cni_exec(const CniCall *call, const Deadline *deadline, char **ret_output, gsize *ret_length,
+                  GError **error)
+{
+    g_autofree char *path = cni_exec_find(call, error);
+    g_autofree char *input = path != NULL ? cni_exec_input(call, error) : NULL;
+    g_auto(GStrv) environment = NULL;
+    g_auto(ProcessResult) result = {0};
+
+    if (input == NULL)
+        return FALSE;
+    environment = cni_exec_environment(call);
+    {
+        const char *argv[] = {path, NULL};
+        ProcessSpec spec = {.argv = argv,
+                            .environment = (const char *const *)environment,
+                            .input = input,
+                            .input_length = strlen(input)};
+
+        if (!process_run(&spec, deadline, &result, error)) {
+            g_prefix_error(error, "network %s: plugin %s, %s: ", call->config->name, call->plugin->type,
+                           call->command);
+            return FALSE;
+        }
+    }
+    if (result.exit_code != 0) {
+        cni_exec_set_failure(call, result.exit_code, result.output, result.output_length, result.errors,
+                             error);
+        return FALSE;
+    }
+    if (ret_output != NULL) {
+        *ret_output = g_steal_pointer(&result.output);
+        *ret_length = result.output_length;
+    }
+    return TRUE;
+}

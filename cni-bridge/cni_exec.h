@@ -1,0 +1,40 @@
+/* One call of one plugin: its environment, what it gets on stdin, and its answer
+ * (https://github.com/containernetworking/cni/blob/spec-v1.1.0/SPEC.md#section-2-execution-protocol).
+ *
+ * Error codes: UNAVAILABLE when the plugin says "try again later" or "not available", or is not installed;
+ * DEADLINE_EXCEEDED and CANCELLED as process_run(); INTERNAL otherwise, with the plugin's words. Messages
+ * name network, plugin and command.
+ */
+#pragma once
+
+#include "cni-bridge/cni.h"
+#include "cni-bridge/cni_config.h"
+
+/* Everything is borrowed for the call. */
+typedef struct {
+    const char *command; /* "ADD", "DEL", "CHECK", "STATUS", "GC" */
+    const CniConfig *config;
+    const CniPlugin *plugin;
+    const char *const *plugin_dirs;
+    const CniAttachment *attachment;      /* NULL for STATUS and GC */
+    const char *previous;                 /* prevResult as JSON; NULL: none */
+    const char *const *valid_attachments; /* GC: container ids; NULL: not sent */
+    const char *valid_ifname;
+} CniCall;
+
+/* *ret_output (may be NULL): stdout, not yet checked. */
+gboolean cni_exec(const CniCall *call, const Deadline *deadline, char **ret_output, gsize *ret_length,
+                  GError **error);
+
+/* INVALID_ARGUMENT when ids, names or args cannot be passed to a plugin as they are. */
+gboolean cni_exec_check_attachment(const CniAttachment *attachment, GError **error);
+
+/* The plugin's executable; UNAVAILABLE when no directory has it. */
+char *cni_exec_find(const CniCall *call, GError **error);
+
+/* Parts of cni_exec(), apart so that tests and the fuzzer reach them. */
+char *cni_exec_input(const CniCall *call, GError **error);
+char **cni_exec_environment(const CniCall *call);
+/* What a plugin that failed said, as one error; output and errors are what it printed. */
+void cni_exec_set_failure(const CniCall *call, int exit_code, const char *output, gsize output_length,
+                          const char *errors, GError **error);

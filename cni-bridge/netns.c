@@ -1,0 +1,202 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <linux/magic.h>
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "cni-bridge/netlink.h"
+#include "cni-bridge/podnet.h"
+#include "common/error.h"
+#include "common/fileio.h"
+
+enum { LINE_BYTES = 8192 };
+
+/* One thread at a time mounts or unmounts a directory of namespaces. */
+static GMutex directory_lock;
+
+gboolean netns_exists(const char *path)
+{
+    struct statfs fs;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    gboolean exists;
+
+    if (fd < 0)
+        return FALSE;
+    exists = fstatfs(fd, &fs) == 0 && fs.f_type == NSFS_MAGIC && ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET;
+    close(fd);
+    return exists;
+}
+
+typedef struct {
+    gboolean shared;  /* new mounts below it reach other mount namespaces */
+    gboolean is_self; /* the directory bound over itself */
+} DirectoryMount;
+
+/* A line of mountinfo: id, parent, device, root, mount point, options, tags… up to " - ". */
+static void mount_line_read(char *line, const char *directory, DirectoryMount *ret_mount)
+{
+    g_auto(GStrv) fields = NULL;
+    char *tags_end = strstr(line, " - ");
+
+    if (tags_end != NULL)
+        *tags_end = '\0';
+    fields = g_strsplit(line, " ", 6);
+    if (g_strv_length(fields) < 6)
+        return;
+    ret_mount->shared = strstr(fields[5], "shared:") != NULL;
+    ret_mount->is_self = strcmp(fields[4], directory) == 0 && strcmp(fields[3], "/") != 0 &&
+                         g_str_has_suffix(directory, fields[3]);
+}
+
+/* The mount that the directory (an absolute path without links) is in; all FALSE when it cannot be told. */
+static DirectoryMount directory_mount(const char *directory)
+{
+    DirectoryMount mount = {0};
+    struct statx info;
+    char line[LINE_BYTES];
+    FILE *file;
+
+    if (statx(AT_FDCWD, directory, AT_SYMLINK_NOFOLLOW, STATX_MNT_ID, &info) != 0 ||
+        !(info.stx_mask & STATX_MNT_ID))
+        return mount;
+    file = fopen("/proc/thread-self/mountinfo", "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (g_ascii_strtoull(line, NULL, 10) != info.stx_mnt_id)
+            continue;
+        mount_line_read(line, directory, &mount);
+        break;
+    }
+    if (file != NULL)
+        fclose(file);
+    return mount;
+}
+
+/* Namespaces mounted below must appear in mount namespaces that were made before (a CNI daemon's container
+ * with this directory in it) and disappear there too, or the kernel keeps them alive. systemd's hosts share
+ * every mount already; elsewhere the directory becomes a shared mount of its own. */
+static gboolean directory_share(const char *directory, GError **error)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&directory_lock);
+    DirectoryMount mounted = directory_mount(directory);
+
+    if (mounted.shared)
+        return TRUE;
+    if (!mounted.is_self && mount(directory, directory, NULL, MS_BIND | MS_REC, NULL) != 0)
+        return fail_errno(error, errno, "cannot bind %s over itself", directory);
+    if (mount(NULL, directory, NULL, MS_SHARED, NULL) != 0)
+        return fail_errno(error, errno, "cannot share %s", directory);
+    return TRUE;
+}
+
+static gboolean directory_is_empty(const char *directory)
+{
+    g_autoptr(GDir) dir = g_dir_open(directory, 0, NULL);
+
+    return dir != NULL && g_dir_read_name(dir) == NULL;
+}
+
+/* The last namespace takes directory_share()'s mount with it; that this fails (busy) does no harm. */
+static void directory_unshare(const char *directory)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&directory_lock);
+
+    if (directory_mount(directory).is_self && directory_is_empty(directory))
+        umount2(directory, UMOUNT_NOFOLLOW);
+}
+
+/* The directory as mountinfo names it; NULL when it is not there. */
+static char *directory_of(const char *path)
+{
+    g_autofree char *parent = g_path_get_dirname(path);
+    char *real = realpath(parent, NULL);
+    char *copy = g_strdup(real);
+
+    free(real);
+    return copy;
+}
+
+typedef struct {
+    const char *path;
+    GError *error;
+} CreateJob;
+
+/* Runs in a thread of its own, which ends with the namespace that it made. */
+static gpointer create_inside(gpointer data)
+{
+    CreateJob *job = data;
+    g_autoptr(NetlinkSocket) netlink = NULL;
+
+    if (unshare(CLONE_NEWNET) != 0) {
+        fail_errno(&job->error, errno, "cannot make a network namespace");
+        return NULL;
+    }
+    netlink = netlink_open("", &job->error);
+    if (netlink == NULL || !netlink_link_set_up(netlink, "lo", 0, &job->error))
+        return NULL;
+    if (mount("/proc/thread-self/ns/net", job->path, NULL, MS_BIND, NULL) != 0)
+        fail_errno(&job->error, errno, "cannot mount it");
+    return NULL;
+}
+
+static gboolean mount_point_make(const char *path, GError **error)
+{
+    int fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0444);
+
+    if (fd < 0)
+        return fail_errno(error, errno, "cannot make %s", path);
+    close(fd);
+    /* An ordinary file is what a crash between making and mounting left. */
+    if (netns_exists(path))
+        return fail(error, STATUS_ALREADY_EXISTS, "network namespace %s exists already", path);
+    return TRUE;
+}
+
+gboolean netns_create(const char *path, GError **error)
+{
+    g_autofree char *parent = g_path_get_dirname(path);
+    g_autofree char *directory = NULL;
+    CreateJob job = {.path = path};
+    GThread *thread;
+
+    if (!dir_make(parent, 0755, error))
+        return FALSE;
+    directory = directory_of(path);
+    if (directory == NULL)
+        return fail_errno(error, errno, "cannot find %s", parent);
+    if (!directory_share(directory, error) || !mount_point_make(path, error))
+        return FALSE;
+    thread = g_thread_try_new("netns", create_inside, &job, &job.error);
+    if (thread != NULL)
+        g_thread_join(thread);
+    if (job.error == NULL)
+        return TRUE;
+    error_adopt(&job.error);
+    g_propagate_prefixed_error(error, job.error, "network namespace %s: ", path);
+    netns_delete(path, NULL);
+    return FALSE;
+}
+
+gboolean netns_delete(const char *path, GError **error)
+{
+    g_autofree char *directory = directory_of(path);
+
+    if (directory == NULL)
+        return TRUE;
+    /* Lazily, because somebody may be inside; as often as it was mounted. */
+    while (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+        continue;
+    if (errno != EINVAL && errno != ENOENT)
+        return fail_errno(error, errno, "cannot unmount network namespace %s", path);
+    if (unlink(path) != 0 && errno != ENOENT)
+        return fail_errno(error, errno, "cannot remove network namespace %s", path);
+    directory_unshare(directory);
+    return TRUE;
+}

@@ -1,0 +1,117 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_link.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <netlink/errno.h>
+#include <netlink/route/link.h>
+#include <netlink/route/link/inet6.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "cni-bridge/netlink.h"
+#include "cni-bridge/podnet.h"
+#include "common/error.h"
+
+static gboolean tap_configure(int fd, const char *name, guint owner, GError **error)
+{
+    struct ifreq request = {.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL)};
+
+    if (*name == '\0' || g_strlcpy(request.ifr_name, name, IFNAMSIZ) >= IFNAMSIZ)
+        return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" is no interface name", name);
+    if (ioctl(fd, TUNSETIFF, &request) != 0) {
+        if (errno == EBUSY)
+            return fail(error, STATUS_ALREADY_EXISTS, "interface %s exists already", name);
+        return fail_errno(error, errno, "cannot make tap %s", name);
+    }
+    if (ioctl(fd, TUNSETOWNER, (unsigned long)owner) != 0)
+        return fail_errno(error, errno, "cannot give tap %s to user %u", name, owner);
+    /* Last: until here closing fd takes the tap with it. */
+    if (ioctl(fd, TUNSETPERSIST, 1UL) != 0)
+        return fail_errno(error, errno, "cannot keep tap %s", name);
+    return TRUE;
+}
+
+gboolean tap_create(const char *name, guint owner, GError **error)
+{
+    int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+    gboolean good;
+
+    if (fd < 0)
+        return fail_errno(error, errno, "cannot open /dev/net/tun");
+    good = tap_configure(fd, name, owner, error);
+    close(fd);
+    return good;
+}
+
+static gboolean tap_send(NetlinkSocket *netlink, const char *name, const char *netns_path, GError **error)
+{
+    g_autoptr(NetlinkLink) link = netlink_link_get(netlink, name, error);
+    g_autoptr(NetlinkLink) change = NULL;
+    int netns_fd;
+    int result;
+
+    if (link == NULL)
+        return FALSE;
+    netns_fd = open(netns_path, O_RDONLY | O_CLOEXEC);
+    if (netns_fd < 0)
+        return fail_errno(error, errno, "cannot open network namespace %s", netns_path);
+    change = rtnl_link_alloc();
+    rtnl_link_set_ns_fd(change, netns_fd);
+    result = rtnl_link_change(netlink, link, change, 0);
+    close(netns_fd);
+    if (result < 0)
+        return netlink_fail(error, result, "cannot move tap %s to %s", name, netns_path);
+    return TRUE;
+}
+
+/* The tap is a wire: the namespace's kernel should not speak on it by itself. Where IPv6 is compiled out
+ * there is nothing to silence. */
+static void tap_silence(NetlinkSocket *netlink, NetlinkLink *link)
+{
+    g_autoptr(NetlinkLink) change = rtnl_link_alloc();
+
+    if (rtnl_link_inet6_set_addr_gen_mode(change, IN6_ADDR_GEN_MODE_NONE) == 0)
+        rtnl_link_change(netlink, link, change, 0);
+}
+
+gboolean tap_move(const char *name, const char *netns_path, guint mtu, GError **error)
+{
+    g_autoptr(NetlinkSocket) outside = netlink_open("", error);
+    g_autoptr(NetlinkSocket) inside = outside != NULL ? netlink_open(netns_path, error) : NULL;
+    g_autoptr(NetlinkLink) link = NULL;
+    g_autoptr(GError) problem = NULL;
+
+    if (inside == NULL)
+        return FALSE;
+    /* A move that was interrupted is finished: then it is inside already. */
+    if (!tap_send(outside, name, netns_path, &problem) && problem->code != STATUS_NOT_FOUND) {
+        g_propagate_error(error, g_steal_pointer(&problem));
+        return FALSE;
+    }
+    link = netlink_link_get(inside, name, error);
+    if (link == NULL)
+        return FALSE;
+    tap_silence(inside, link);
+    return netlink_link_set_up(inside, name, mtu, error);
+}
+
+gboolean tap_delete(const char *name, const char *netns_path, GError **error)
+{
+    g_autoptr(GError) problem = NULL;
+    g_autoptr(NetlinkSocket) netlink = netlink_open(netns_path, &problem);
+    g_autoptr(NetlinkLink) link = netlink != NULL ? netlink_link_get(netlink, name, &problem) : NULL;
+    int result;
+
+    if (link == NULL) {
+        if (problem->code == STATUS_NOT_FOUND)
+            return TRUE;
+        g_propagate_error(error, g_steal_pointer(&problem));
+        return FALSE;
+    }
+    result = rtnl_link_delete(netlink, link);
+    if (result < 0 && result != -NLE_OBJ_NOTFOUND && result != -NLE_NODEV)
+        return netlink_fail(error, result, "cannot delete tap %s", name);
+    return TRUE;
+}
