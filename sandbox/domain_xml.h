@@ -5,6 +5,9 @@
 
 #include <glib.h>
 
+/* Domains of ours carry <crivirt:owner> in their metadata. */
+#define DOMAIN_XML_NAMESPACE "urn:crivirt:domain:1"
+
 typedef struct {
     guint lun;          /* of the one virtio-scsi controller; the writable disk is 0 */
     const char *path;   /* raw file or block device */
@@ -20,6 +23,7 @@ typedef struct {
 typedef struct {
     const char *name;         /* also the source of the domain's UUID */
     const char *title;        /* "namespace/pod", for virsh; NULL: none */
+    const char *owner;        /* whose domain it is: its daemon's state directory; vmm.c fills it in */
     const char *architecture; /* "x86_64", "aarch64" */
     gboolean accelerated;     /* KVM, else TCG */
     guint64 memory_bytes;
@@ -37,6 +41,9 @@ typedef struct {
     const ShareSpec *share; /* NULL: none at boot */
 } DomainSpec;
 
+/* FALSE: domain_xml_build() has no row for it. */
+gboolean domain_xml_architecture_known(const char *name);
+/* spec->architecture must be a known one. */
 char *domain_xml_build(const DomainSpec *spec);
 char *domain_xml_disk(const DiskSpec *disk);
 char *domain_xml_share(const ShareSpec *share);

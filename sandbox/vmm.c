@@ -1,0 +1,646 @@
+#include "sandbox/vmm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+#include "common/log.h"
+#include "sandbox/accelerator.h"
+#include "sandbox/console.h"
+#include "sandbox/reaper.h"
+#include "sandbox/vmm_root.h"
+
+enum {
+    LOG_TAIL_BYTES = 4096,
+    LOG_TAIL_LINES = 4,
+    DESTROY_TIMEOUT_MS = 30 * 1000, /* for QEMU to vanish after SIGKILL when the caller has no limit */
+    FORGET_TIMEOUT_US = 5 * G_USEC_PER_SEC,
+};
+
+/* How far a domain is, as seen from here; libvirt's events are judged by it. */
+typedef enum {
+    PHASE_CREATING, /* its end is vmm_create()'s failure, not an event */
+    PHASE_LIVE,
+    PHASE_RESETTING,  /* the guest has reset itself: a panic */
+    PHASE_DESTROYING, /* its end is wanted, whatever libvirt takes it for */
+} Phase;
+
+struct Vmm {
+    gboolean embedded;
+    gboolean kvm;
+    char *accelerator;
+    char *state_dir;
+    char *root;    /* of the embedded driver */
+    char *run_dir; /* where libvirt keeps pid files */
+    VmmIdentity identity;
+    int lock_fd;
+    Reaper *reaper;
+    virConnectPtr connection;
+    int callback_id[2]; /* lifecycle, reboot */
+    VmmStoppedFunc stopped;
+    gpointer stopped_data;
+
+    GThread *event_thread;
+    gint event_stop;
+
+    GMutex lock;
+    GCond forgotten;     /* an entry left domains */
+    GHashTable *domains; /* name -> GINT_TO_POINTER(Phase + 1); an entry goes with its stop event */
+};
+
+static gint vmm_is_open;
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(virDomain, virDomainFree)
+
+/* libvirt prints errors by default; ours travel in GError. */
+static void print_nothing(void *data, virErrorPtr error)
+{
+    (void)data;
+    (void)error;
+}
+
+static StatusCode status_of(int code)
+{
+    switch (code) {
+    case VIR_ERR_NO_DOMAIN:
+        return STATUS_NOT_FOUND;
+    case VIR_ERR_DOM_EXIST:
+        return STATUS_ALREADY_EXISTS;
+    case VIR_ERR_OPERATION_TIMEOUT:
+    case VIR_ERR_NO_CONNECT:
+    case VIR_ERR_INTERNAL_ERROR:
+        return STATUS_UNAVAILABLE;
+    default:
+        return STATUS_INTERNAL;
+    }
+}
+
+static gboolean fail_libvirt(GError **error, const char *doing)
+{
+    virErrorPtr last = virGetLastError();
+    g_autofree char *message = g_strdup(last != NULL ? last->message : "unknown libvirt error");
+
+    return fail(error, status_of(last != NULL ? last->code : 0), "%s: %s", doing, g_strchomp(message));
+}
+
+/* ---- domains known here, and the events of their ends ---- */
+
+static gboolean phase_get(Vmm *vmm, const char *name, Phase *ret_phase)
+{
+    gpointer value = g_hash_table_lookup(vmm->domains, name);
+
+    if (value == NULL)
+        return FALSE;
+    *ret_phase = (Phase)(GPOINTER_TO_INT(value) - 1);
+    return TRUE;
+}
+
+static void phase_set(Vmm *vmm, const char *name, Phase phase)
+{
+    g_hash_table_insert(vmm->domains, g_strdup(name), GINT_TO_POINTER((gint)phase + 1));
+}
+
+static gboolean phase_move(Vmm *vmm, const char *name, Phase phase)
+{
+    gboolean known;
+
+    g_mutex_lock(&vmm->lock);
+    known = g_hash_table_contains(vmm->domains, name);
+    if (known)
+        phase_set(vmm, name, phase);
+    g_mutex_unlock(&vmm->lock);
+    return known;
+}
+
+static gboolean domain_forget(Vmm *vmm, const char *name)
+{
+    gboolean known;
+
+    g_mutex_lock(&vmm->lock);
+    known = g_hash_table_remove(vmm->domains, name);
+    g_cond_broadcast(&vmm->forgotten);
+    g_mutex_unlock(&vmm->lock);
+    return known;
+}
+
+/* Comes before the end of a domain whose guest reset itself. No pod's guest does that but in a panic
+ * (panic=-1), which libvirt would call a shutdown. */
+static void on_reboot(virConnectPtr connection, virDomainPtr domain, void *data)
+{
+    Vmm *vmm = data;
+    const char *name = virDomainGetName(domain);
+    Phase phase;
+
+    (void)connection;
+    g_mutex_lock(&vmm->lock);
+    if (phase_get(vmm, name, &phase) && phase == PHASE_LIVE)
+        phase_set(vmm, name, PHASE_RESETTING);
+    g_mutex_unlock(&vmm->lock);
+}
+
+/* A name is free again once the end of its last bearer has been reported. */
+static gboolean domain_reserve(Vmm *vmm, const char *name, GError **error)
+{
+    gint64 until = g_get_monotonic_time() + FORGET_TIMEOUT_US;
+    Phase phase;
+    gboolean taken;
+
+    g_mutex_lock(&vmm->lock);
+    while ((taken = phase_get(vmm, name, &phase)) && phase == PHASE_DESTROYING &&
+           g_cond_wait_until(&vmm->forgotten, &vmm->lock, until))
+        continue;
+    if (!taken)
+        phase_set(vmm, name, PHASE_CREATING);
+    g_mutex_unlock(&vmm->lock);
+    if (taken)
+        return fail(error, STATUS_ALREADY_EXISTS, "the guest %s exists already", name);
+    return TRUE;
+}
+
+static VmmStopReason reason_of(Phase phase, int detail)
+{
+    if (phase == PHASE_DESTROYING || detail == VIR_DOMAIN_EVENT_STOPPED_DESTROYED)
+        return VMM_STOPPED_DESTROYED;
+    if (phase == PHASE_LIVE && detail == VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN)
+        return VMM_STOPPED_SHUTDOWN;
+    return VMM_STOPPED_CRASHED;
+}
+
+static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event, int detail, void *data)
+{
+    Vmm *vmm = data;
+    const char *name = virDomainGetName(domain);
+    gboolean report;
+    Phase phase;
+
+    (void)connection;
+    if (event != VIR_DOMAIN_EVENT_STOPPED)
+        return 0;
+    g_mutex_lock(&vmm->lock);
+    report = phase_get(vmm, name, &phase) && phase != PHASE_CREATING;
+    g_mutex_unlock(&vmm->lock);
+    if (!domain_forget(vmm, name) || !report)
+        return 0;
+    if (vmm->stopped != NULL)
+        vmm->stopped(name, reason_of(phase, detail), vmm->stopped_data);
+    return 0;
+}
+
+/* ---- the event loop ---- */
+
+static gpointer run_events(gpointer data)
+{
+    Vmm *vmm = data;
+
+    while (!g_atomic_int_get(&vmm->event_stop))
+        if (virEventRunDefaultImpl() < 0)
+            g_usleep(G_USEC_PER_SEC / 10); /* never seen; do not spin if it happens */
+    return NULL;
+}
+
+static void remove_timer(int timer, void *data)
+{
+    (void)data;
+    virEventRemoveTimeout(timer);
+}
+
+static void stop_events(Vmm *vmm)
+{
+    if (vmm->event_thread == NULL)
+        return;
+    g_atomic_int_set(&vmm->event_stop, TRUE);
+    virEventAddTimeout(0, remove_timer, NULL, NULL);
+    g_thread_join(g_steal_pointer(&vmm->event_thread));
+}
+
+/* The implementation is libvirt's own and global: registered once, run by one Vmm at a time. */
+static void start_events(Vmm *vmm)
+{
+    static gsize registered;
+
+    if (g_once_init_enter(&registered)) {
+        virSetErrorFunc(NULL, print_nothing);
+        virEventRegisterDefaultImpl();
+        g_once_init_leave(&registered, 1);
+    }
+    vmm->event_thread = g_thread_new("libvirt-events", run_events, vmm);
+}
+
+/* ---- opening ---- */
+
+/* libvirt's own log would go to stderr, in its own format; everything that matters is in our errors. Before
+ * other threads exist, hence the environment may be changed. */
+static void send_log_to_file(Vmm *vmm)
+{
+    g_autofree char *outputs = g_strdup_printf("4:file:%s/libvirt.log", vmm->root);
+    g_autofree char *path = g_build_filename(vmm->root, "libvirt.log", NULL);
+
+    console_trim(path, 0);
+    g_setenv("LIBVIRT_LOG_OUTPUTS", outputs, FALSE);
+}
+
+static gboolean open_embedded(Vmm *vmm, const VmmConfig *config, GError **error)
+{
+    g_autofree char *uri = g_strdup_printf("qemu:///embed?root=%s", vmm->root);
+
+    if (!vmm_root_identity(config->qemu_user, config->qemu_group, &vmm->identity, error) ||
+        !vmm_root_prepare(vmm->root, config, &vmm->identity, error))
+        return FALSE;
+    vmm->reaper = reaper_start(error);
+    if (vmm->reaper == NULL)
+        return FALSE;
+    send_log_to_file(vmm);
+    start_events(vmm);
+    vmm->connection = virConnectOpen(uri);
+    return vmm->connection != NULL || fail_libvirt(error, "cannot open libvirt's embedded driver");
+}
+
+static gboolean open_daemon(Vmm *vmm, const VmmConfig *config, GError **error)
+{
+    start_events(vmm);
+    vmm->connection = virConnectOpen(config->uri);
+    return vmm->connection != NULL || fail_libvirt(error, config->uri);
+}
+
+/* A reopened domain belongs to libvirt's reconnecting thread until it is known to live; a call that needs the
+ * domain's job waits for that, and fails when the domain is dead. */
+static gboolean wait_for_adoption(virDomainPtr domain)
+{
+    virDomainMemoryStatStruct statistics[VIR_DOMAIN_MEMORY_STAT_NR];
+
+    return virDomainMemoryStats(domain, statistics, VIR_DOMAIN_MEMORY_STAT_NR, 0) >= 0;
+}
+
+static gboolean is_mine(Vmm *vmm, virDomainPtr domain)
+{
+    char *metadata = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, DOMAIN_XML_NAMESPACE, 0);
+    g_autofree char *owner = g_markup_escape_text(vmm->state_dir, -1);
+    g_autofree char *text = g_strdup_printf(">%s<", owner);
+    gboolean mine = metadata != NULL && strstr(metadata, text) != NULL;
+
+    free(metadata);
+    return mine;
+}
+
+static gboolean for_each_domain(Vmm *vmm, void (*visit)(Vmm *vmm, virDomainPtr domain, gpointer data),
+                                gpointer data, GError **error)
+{
+    virDomainPtr *domains = NULL;
+    int count = virConnectListAllDomains(vmm->connection, &domains, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
+
+    if (count < 0)
+        return fail_libvirt(error, "cannot list the guests");
+    for (int i = 0; i < count; i++) {
+        if (is_mine(vmm, domains[i]))
+            visit(vmm, domains[i], data);
+        virDomainFree(domains[i]);
+    }
+    free(domains);
+    return TRUE;
+}
+
+/* Entered before the wait, so that an end in between is taken out again by its event. */
+static void adopt(Vmm *vmm, virDomainPtr domain, gpointer data)
+{
+    const char *name = virDomainGetName(domain);
+
+    (void)data;
+    g_mutex_lock(&vmm->lock);
+    phase_set(vmm, name, PHASE_CREATING);
+    g_mutex_unlock(&vmm->lock);
+    if (wait_for_adoption(domain))
+        phase_move(vmm, name, PHASE_LIVE);
+    else
+        domain_forget(vmm, name);
+}
+
+/* The first look at QEMU's capabilities takes half a second, which is better spent now than in the first
+ * pod's start. */
+static gboolean warm_capabilities(Vmm *vmm, GError **error)
+{
+    AcceleratorFacts facts = accelerator_look();
+    char *capabilities = virConnectGetDomainCapabilities(vmm->connection, NULL, facts.architecture, NULL,
+                                                         vmm->kvm ? "kvm" : "qemu", 0);
+
+    if (capabilities == NULL)
+        return fail_libvirt(error, "QEMU cannot be used");
+    free(capabilities);
+    return TRUE;
+}
+
+static gboolean open_connection(Vmm *vmm, const VmmConfig *config, GError **error)
+{
+    if (vmm->embedded ? !open_embedded(vmm, config, error) : !open_daemon(vmm, config, error))
+        return FALSE;
+    vmm->callback_id[0] =
+        virConnectDomainEventRegisterAny(vmm->connection, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+                                         VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), vmm, NULL);
+    vmm->callback_id[1] = virConnectDomainEventRegisterAny(vmm->connection, NULL, VIR_DOMAIN_EVENT_ID_REBOOT,
+                                                           VIR_DOMAIN_EVENT_CALLBACK(on_reboot), vmm, NULL);
+    if (vmm->callback_id[0] < 0 || vmm->callback_id[1] < 0)
+        return fail_libvirt(error, "cannot listen to libvirt's events");
+    return for_each_domain(vmm, adopt, NULL, error) && warm_capabilities(vmm, error);
+}
+
+static gboolean open_locked(Vmm *vmm, const VmmConfig *config, GError **error)
+{
+    g_autofree char *lock_path = g_build_filename(vmm->state_dir, "vmm.lock", NULL);
+    AcceleratorFacts facts = accelerator_look();
+
+    if (!accelerator_choose(config->accelerator, &facts, &vmm->kvm, &vmm->accelerator, error))
+        return FALSE;
+    if (!dir_make(vmm->state_dir, 0711, error) || !file_lock(lock_path, &vmm->lock_fd, error))
+        return g_prefix_error(error, "opening the guests of %s: ", vmm->state_dir), FALSE;
+    return open_connection(vmm, config, error);
+}
+
+Vmm *vmm_open(const VmmConfig *config, VmmStoppedFunc stopped, gpointer data, GError **error)
+{
+    Vmm *vmm;
+
+    if (!g_atomic_int_compare_and_exchange(&vmm_is_open, FALSE, TRUE)) {
+        fail(error, STATUS_FAILED_PRECONDITION, "the hypervisor is open in this process already");
+        return NULL;
+    }
+    vmm = g_new0(Vmm, 1);
+    vmm->embedded = strcmp(config->uri, "embed") == 0;
+    vmm->state_dir = g_strdup(config->state_dir);
+    vmm->root = g_build_filename(config->state_dir, "libvirt", NULL);
+    vmm->run_dir =
+        vmm->embedded ? g_build_filename(vmm->root, "run", "qemu", NULL) : g_strdup("/run/libvirt/qemu");
+    vmm->lock_fd = -1;
+    vmm->callback_id[0] = vmm->callback_id[1] = -1;
+    vmm->stopped = stopped;
+    vmm->stopped_data = data;
+    vmm->domains = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    g_mutex_init(&vmm->lock);
+    g_cond_init(&vmm->forgotten);
+    if (!open_locked(vmm, config, error)) {
+        vmm_close(vmm);
+        return NULL;
+    }
+    return vmm;
+}
+
+void vmm_close(Vmm *vmm)
+{
+    if (vmm == NULL)
+        return;
+    for (guint i = 0; i < G_N_ELEMENTS(vmm->callback_id); i++)
+        if (vmm->callback_id[i] >= 0)
+            virConnectDomainEventDeregisterAny(vmm->connection, vmm->callback_id[i]);
+    if (vmm->connection != NULL)
+        virConnectClose(vmm->connection);
+    stop_events(vmm);
+    reaper_stop(vmm->reaper);
+    if (vmm->lock_fd >= 0)
+        close(vmm->lock_fd);
+    g_hash_table_unref(vmm->domains);
+    g_mutex_clear(&vmm->lock);
+    g_cond_clear(&vmm->forgotten);
+    g_free(vmm->accelerator);
+    g_free(vmm->state_dir);
+    g_free(vmm->root);
+    g_free(vmm->run_dir);
+    g_free(vmm);
+    g_atomic_int_set(&vmm_is_open, FALSE);
+}
+
+gboolean vmm_uses_kvm(Vmm *vmm, const char **ret_reason)
+{
+    if (ret_reason != NULL)
+        *ret_reason = vmm->accelerator;
+    return vmm->kvm;
+}
+
+/* ---- files that QEMU, unprivileged, opens by itself ---- */
+
+static gboolean give_to_qemu(Vmm *vmm, int fd, const char *path, mode_t mode, GError **error)
+{
+    if (fd < 0)
+        return fail_errno(error, errno, "cannot open %s", path);
+    if (fchown(fd, vmm->identity.uid, vmm->identity.gid) != 0 || fchmod(fd, mode) != 0) {
+        fail_errno(error, errno, "cannot give %s to QEMU", path);
+        close(fd);
+        return FALSE;
+    }
+    close(fd);
+    return TRUE;
+}
+
+static gboolean prepare_disk(Vmm *vmm, const DiskSpec *disk, GError **error)
+{
+    if (!vmm->embedded || disk->readonly)
+        return TRUE;
+    return give_to_qemu(vmm, open(disk->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), disk->path, 0600, error);
+}
+
+static gboolean prepare_files(Vmm *vmm, const DomainSpec *spec, GError **error)
+{
+    if (access(spec->kernel, R_OK) != 0)
+        return fail(error, STATUS_INTERNAL, "the guest's kernel %s: %s", spec->kernel, g_strerror(errno));
+    if (spec->initrd != NULL && access(spec->initrd, R_OK) != 0)
+        return fail(error, STATUS_INTERNAL, "the guest's initramfs %s: %s", spec->initrd, g_strerror(errno));
+    for (gsize i = 0; i < spec->n_disks; i++)
+        if (!prepare_disk(vmm, &spec->disks[i], error))
+            return FALSE;
+    return !vmm->embedded ||
+           give_to_qemu(vmm, open(spec->console_path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600),
+                        spec->console_path, 0600, error);
+}
+
+static char *qemu_log_path(Vmm *vmm, const char *name)
+{
+    return g_strdup_printf("%s/log/qemu/%s.log", vmm->root, name);
+}
+
+static void remove_qemu_log(Vmm *vmm, const char *name)
+{
+    g_autofree char *path = qemu_log_path(vmm, name);
+
+    if (vmm->embedded)
+        unlink(path);
+}
+
+/* libvirt's message often holds QEMU's last words already. */
+static void append_qemu_log(Vmm *vmm, const char *name, GError **error)
+{
+    g_autofree char *path = qemu_log_path(vmm, name);
+    g_autofree char *tail = console_tail(path, LOG_TAIL_BYTES, LOG_TAIL_LINES);
+    g_autofree char *message = NULL;
+
+    if (error == NULL || *error == NULL || *tail == '\0' || strstr((*error)->message, "qemu-system") != NULL)
+        return;
+    message = g_strdup_printf("%s; QEMU's log ends: %s", (*error)->message, tail);
+    g_free((*error)->message);
+    (*error)->message = g_steal_pointer(&message);
+}
+
+/* ---- the life of a domain ---- */
+
+static gboolean create_reserved(Vmm *vmm, const DomainSpec *spec, GError **error)
+{
+    DomainSpec filled = *spec;
+    g_autofree char *xml = NULL;
+    g_autoptr(virDomain) domain = NULL;
+
+    filled.accelerated = vmm->kvm;
+    filled.owner = vmm->state_dir;
+    if (!domain_xml_architecture_known(spec->architecture))
+        return fail(error, STATUS_INVALID_ARGUMENT, "no guest can be made for the architecture %s",
+                    spec->architecture);
+    if (!prepare_files(vmm, spec, error))
+        return FALSE;
+    xml = domain_xml_build(&filled);
+    domain = virDomainCreateXML(vmm->connection, xml, VIR_DOMAIN_START_PAUSED);
+    if (domain == NULL) {
+        fail_libvirt(error, "cannot start the guest");
+        append_qemu_log(vmm, spec->name, error);
+        return FALSE;
+    }
+    return phase_move(vmm, spec->name, PHASE_LIVE) ||
+           fail(error, STATUS_UNAVAILABLE, "the guest ended as soon as it was started");
+}
+
+gboolean vmm_create(Vmm *vmm, const DomainSpec *spec, const Deadline *deadline, GError **error)
+{
+    if (!deadline_check(deadline, "starting the guest", error) || !domain_reserve(vmm, spec->name, error))
+        return FALSE;
+    if (create_reserved(vmm, spec, error))
+        return TRUE;
+    domain_forget(vmm, spec->name);
+    remove_qemu_log(vmm, spec->name);
+    return FALSE;
+}
+
+static virDomainPtr find(Vmm *vmm, const char *name, GError **error)
+{
+    virDomainPtr domain = virDomainLookupByName(vmm->connection, name);
+
+    if (domain == NULL)
+        fail_libvirt(error, "the guest cannot be found");
+    return domain;
+}
+
+gboolean vmm_resume(Vmm *vmm, const char *name, GError **error)
+{
+    g_autoptr(virDomain) domain = find(vmm, name, error);
+
+    if (domain == NULL)
+        return FALSE;
+    return virDomainResume(domain) == 0 || fail_libvirt(error, "cannot let the guest run");
+}
+
+/* libvirt would ask QEMU politely and look again every 200 ms; nothing in the guest is worth that. The pidfd
+ * is taken before the process is looked at, so a pid that is reused cannot be hit. */
+static gboolean kill_qemu(Vmm *vmm, const char *name, const Deadline *deadline, GError **error)
+{
+    pid_t pid = vmm_root_pid(vmm->run_dir, name);
+    struct pollfd ended = {.events = POLLIN};
+    Deadline limit = deadline_sooner(deadline, DESTROY_TIMEOUT_MS);
+    gboolean gone = TRUE;
+
+    if (!vmm->embedded || pid == 0 || (ended.fd = (int)syscall(SYS_pidfd_open, pid, 0)) < 0)
+        return TRUE;
+    if (vmm_root_pid(vmm->run_dir, name) == pid) {
+        syscall(SYS_pidfd_send_signal, ended.fd, SIGKILL, NULL, 0);
+        while (poll(&ended, 1, deadline_left_ms(&limit)) < 0 && errno == EINTR)
+            continue;
+        gone = (ended.revents & POLLIN) != 0;
+    }
+    close(ended.fd);
+    return gone || fail(error, STATUS_DEADLINE_EXCEEDED, "QEMU (process %d) does not end", (int)pid);
+}
+
+static gboolean destroy_domain(virDomainPtr domain, GError **error)
+{
+    virErrorPtr last;
+
+    if (virDomainDestroy(domain) == 0)
+        return TRUE;
+    last = virGetLastError();
+    if (last != NULL && (last->code == VIR_ERR_NO_DOMAIN || last->code == VIR_ERR_OPERATION_INVALID))
+        return TRUE; /* it has ended by itself */
+    return fail_libvirt(error, "cannot destroy the guest");
+}
+
+gboolean vmm_destroy(Vmm *vmm, const char *name, const Deadline *deadline, GError **error)
+{
+    g_autoptr(virDomain) domain = virDomainLookupByName(vmm->connection, name);
+
+    if (domain != NULL) {
+        phase_move(vmm, name, PHASE_DESTROYING);
+        if (!kill_qemu(vmm, name, deadline, error) || !destroy_domain(domain, error))
+            return FALSE;
+    }
+    remove_qemu_log(vmm, name);
+    return TRUE;
+}
+
+void vmm_domain_free(VmmDomain *domain)
+{
+    if (domain == NULL)
+        return;
+    g_free(domain->name);
+    g_free(domain);
+}
+
+static void list_one(Vmm *vmm, virDomainPtr domain, gpointer data)
+{
+    GPtrArray *list = data;
+    VmmDomain *entry;
+    int state;
+
+    if (virDomainGetState(domain, &state, NULL, 0) < 0)
+        return; /* ended meanwhile */
+    entry = g_new0(VmmDomain, 1);
+    entry->name = g_strdup(virDomainGetName(domain));
+    entry->running = state == VIR_DOMAIN_RUNNING;
+    entry->pid = vmm_root_pid(vmm->run_dir, entry->name);
+    g_ptr_array_add(list, entry);
+}
+
+gboolean vmm_list(Vmm *vmm, GPtrArray **ret_domains, GError **error)
+{
+    g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func((GDestroyNotify)vmm_domain_free);
+
+    if (!for_each_domain(vmm, list_one, list, error))
+        return FALSE;
+    *ret_domains = g_steal_pointer(&list);
+    return TRUE;
+}
+
+/* ---- devices ---- */
+
+static gboolean attach(Vmm *vmm, const char *name, const char *xml, const char *what, GError **error)
+{
+    g_autofree char *doing = g_strdup_printf("cannot attach %s to the guest", what);
+    g_autoptr(virDomain) domain = find(vmm, name, error);
+
+    if (domain == NULL)
+        return FALSE;
+    return virDomainAttachDeviceFlags(domain, xml, VIR_DOMAIN_AFFECT_LIVE) == 0 || fail_libvirt(error, doing);
+}
+
+gboolean vmm_attach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, GError **error)
+{
+    g_autofree char *xml = domain_xml_disk(disk);
+
+    return prepare_disk(vmm, disk, error) && attach(vmm, name, xml, disk->path, error);
+}
+
+gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, GError **error)
+{
+    g_autofree char *xml = domain_xml_share(share);
+
+    return attach(vmm, name, xml, share->source, error);
+}
