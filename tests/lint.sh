@@ -1,0 +1,23 @@
+#!/bin/bash
+# What can be said about the sources without running them:
+#   lint.sh layout                 clang-format agrees with every C file
+#   lint.sh shell                  shellcheck finds nothing in our scripts
+#   lint.sh tidy BUILD_DIRECTORY   clang-tidy finds nothing (minutes)
+set -euo pipefail
+root=$(dirname "$(dirname "$(readlink -f "$0")")")
+# shellcheck source=../deploy/say.sh
+. "$root/deploy/say.sh"
+cd "$root"
+
+sources() { git ls-files '*.c' '*.h'; }
+scripts() { git ls-files '*.sh' '.ci/run'; }
+
+case ${1:-} in
+    layout) sources | xargs clang-format --dry-run --Werror ;;
+    shell) scripts | xargs shellcheck ;;
+    tidy)
+        build=${2:?tidy wants a build directory}
+        git ls-files '*.c' | grep -v '^tests/fuzz/' |
+            xargs -P "$(nproc)" -n 4 clang-tidy --quiet --warnings-as-errors='*' -p "$build" ;;
+    *) fail "usage: lint.sh layout | shell | tidy BUILD_DIRECTORY" ;;
+esac
