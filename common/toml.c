@@ -539,6 +539,47 @@ gboolean toml_get_strv(const TomlTable *table, const char *key, char ***ret, GEr
     return TRUE;
 }
 
+/* A string or an array of strings; NULL for anything else. */
+static char **strings_of(const TomlValue *value)
+{
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+
+    if (value->kind == KIND_STRING)
+        g_strv_builder_add(builder, value->as.string);
+    else if (value->kind != KIND_ARRAY)
+        return NULL;
+    for (guint i = 0; value->kind == KIND_ARRAY && i < value->as.array->len; i++) {
+        const TomlValue *element = g_ptr_array_index(value->as.array, i);
+
+        if (element->kind != KIND_STRING)
+            return NULL;
+        g_strv_builder_add(builder, element->as.string);
+    }
+    return g_strv_builder_end(builder);
+}
+
+gboolean toml_get_strvs(const TomlTable *table, const char *key, GPtrArray **ret, GError **error)
+{
+    g_autoptr(GPtrArray) vectors = g_ptr_array_new_with_free_func((GDestroyNotify)g_strfreev);
+    const TomlValue *value = table_find(table, key);
+    guint length = 1;
+
+    if (value == NULL)
+        return TRUE;
+    if (value->kind == KIND_ARRAY)
+        length = value->as.array->len;
+    for (guint i = 0; i < length; i++) {
+        const TomlValue *element = value->kind == KIND_ARRAY ? g_ptr_array_index(value->as.array, i) : value;
+        char **strings = strings_of(element);
+
+        if (strings == NULL)
+            return fail_value(table, key, element->line, error, "must be a string or an array of strings");
+        g_ptr_array_add(vectors, strings);
+    }
+    *ret = g_steal_pointer(&vectors);
+    return TRUE;
+}
+
 const TomlTable *toml_get_table(const TomlTable *table, const char *key, GError **error)
 {
     const TomlValue *value;

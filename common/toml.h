@@ -27,6 +27,11 @@ gboolean toml_get_double(const TomlTable *table, const char *key, double *ret, G
 /* An array of strings as a NULL-terminated vector. */
 gboolean toml_get_strv(const TomlTable *table, const char *key, char ***ret, GError **error);
 
+/* A string, an array of strings, or an array of both strings and arrays of strings: elements of *ret, which
+ * is untouched when the key is absent, are char **, freed by the array. "x" reads as ["x"], "y" in it as
+ * ["y"]. */
+gboolean toml_get_strvs(const TomlTable *table, const char *key, GPtrArray **ret, GError **error);
+
 /* NULL when absent (no error) or when it is no table (error). */
 const TomlTable *toml_get_table(const TomlTable *table, const char *key, GError **error);
 /* Elements are borrowed const TomlTable *; an empty array when absent. */

@@ -1,4 +1,4 @@
-/* Manifests, indexes and image configurations: JSON from a registry or an archive, checked once, here.
+/* Manifests and indexes: JSON from a registry or an archive, checked once, here.
  *
  * Implements the OCI image specification 1.1 and Docker's image manifest version 2, schema 2
  * (application/vnd.docker.distribution.manifest.{list.,}v2+json). Every digest, size, media type and count
@@ -10,9 +10,10 @@
 
 #include <glib.h>
 
+#include "image-service/image_config.h"
+
 enum {
     MANIFEST_MAX_BYTES = 4 << 20, /* of a manifest or index: what the distribution specification promises */
-    IMAGE_CONFIG_MAX_BYTES = 4 << 20,
     MANIFEST_MAX_LAYERS = 500,
 };
 
@@ -39,12 +40,6 @@ typedef enum { MANIFEST_KIND_IMAGE, MANIFEST_KIND_INDEX } ManifestKind;
 gboolean manifest_kind(const char *data, gsize length, const char *media_type, ManifestKind *ret_kind,
                        GError **error);
 
-/* OCI platform of the guests. The variant may be NULL. */
-typedef struct {
-    const char *architecture; /* "amd64", "arm64", "arm" */
-    const char *variant;      /* "v8"; NULL: the usual one */
-} Platform;
-
 /* The best entry of an index for linux on that platform. It may be an index again: callers bound the depth.
  */
 gboolean manifest_index_choose(const char *data, gsize length, const Platform *platform,
@@ -62,24 +57,3 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Manifest, manifest_free)
 
 /* UNIMPLEMENTED for media types that are no layer we can unpack. */
 gboolean layer_format(const char *media_type, LayerFormat *ret_format, GError **error);
-
-/* The image configuration; absent strings are NULL, absent vectors empty but never NULL. */
-typedef struct {
-    char *architecture;
-    char *os;
-    char *variant;
-    char *user;
-    char *working_dir;
-    char *stop_signal;
-    char **entrypoint;
-    char **cmd;
-    char **environment;
-    char **volumes;     /* sorted */
-    GHashTable *labels; /* char * to char * */
-    char **diff_ids;    /* lowest first, valid digests */
-} ImageConfig;
-gboolean image_config_parse(const char *data, gsize length, ImageConfig **ret_config, GError **error);
-/* INVALID_ARGUMENT when the configuration is not for linux on that platform. */
-gboolean image_config_check_platform(const ImageConfig *config, const Platform *platform, GError **error);
-void image_config_free(ImageConfig *config); /* takes NULL */
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(ImageConfig, image_config_free)

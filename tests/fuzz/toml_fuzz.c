@@ -14,6 +14,7 @@ static void read_table(const TomlTable *table)
         g_autofree char *string = NULL;
         g_auto(GStrv) strings = NULL;
         g_autoptr(GPtrArray) tables = NULL;
+        g_autoptr(GPtrArray) vectors = NULL;
         const TomlTable *child;
         gint64 integer;
         double real;
@@ -21,6 +22,7 @@ static void read_table(const TomlTable *table)
 
         toml_get_string(table, keys[i], &string, NULL);
         toml_get_strv(table, keys[i], &strings, NULL);
+        toml_get_strvs(table, keys[i], &vectors, NULL);
         toml_get_int(table, keys[i], &integer, NULL);
         toml_get_double(table, keys[i], &real, NULL);
         toml_get_bool(table, keys[i], &boolean, NULL);

@@ -179,6 +179,32 @@ static void reads_arrays(void)
     TEST_FAILS(toml_get_strv(root, "d", &mixed, &error), error, STATUS_INVALID_ARGUMENT, "strings only");
 }
 
+static void reads_vectors_of_strings(void)
+{
+    GError *error = NULL;
+    g_autoptr(TomlTable) root =
+        parse_good("a = 'x'\nb = ['x', 'y']\nc = [['x', 'y'], 'z']\nd = [1]\ne = {}\n");
+    g_autoptr(GPtrArray) one = NULL;
+    g_autoptr(GPtrArray) two = NULL;
+    g_autoptr(GPtrArray) nested = NULL;
+    g_autoptr(GPtrArray) none = NULL;
+
+    TEST_OK(toml_get_strvs(root, "a", &one, &error), error);
+    TEST_OK(toml_get_strvs(root, "b", &two, &error), error);
+    TEST_OK(toml_get_strvs(root, "c", &nested, &error), error);
+    TEST_OK(toml_get_strvs(root, "absent", &none, &error), error);
+    TEST_FAILS(toml_get_strvs(root, "d", &none, &error), error, STATUS_INVALID_ARGUMENT,
+               "test.toml:4: d must be");
+    TEST_FAILS(toml_get_strvs(root, "e", &none, &error), error, STATUS_INVALID_ARGUMENT,
+               "test.toml:5: e must be");
+    CU_ASSERT_PTR_NULL(none);
+    CU_ASSERT_TRUE(one != NULL && one->len == 1);
+    CU_ASSERT_TRUE(two != NULL && two->len == 2);
+    CU_ASSERT_FATAL(nested != NULL && nested->len == 2);
+    CU_ASSERT_STRING_EQUAL(((char **)g_ptr_array_index(nested, 0))[1], "y");
+    CU_ASSERT_STRING_EQUAL(((char **)g_ptr_array_index(nested, 1))[0], "z");
+}
+
 static void reads_arrays_of_tables(void)
 {
     GError *error = NULL;
@@ -342,6 +368,7 @@ int main(int argc, char **argv)
         {"dotted and quoted keys are read", reads_dotted_and_quoted_keys},
         {"keys keep the order of the file", keys_keep_the_order_of_the_file},
         {"arrays are read over several lines", reads_arrays},
+        {"a string, strings and lists of strings are read alike", reads_vectors_of_strings},
         {"arrays of tables are read in both forms", reads_arrays_of_tables},
         {"absent keys change nothing", absent_keys_change_nothing},
         {"a wrong type names file, line and key", a_wrong_type_names_file_line_and_key},
