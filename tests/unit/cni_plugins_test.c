@@ -49,8 +49,8 @@ static CniNetwork *network_load(const char *name, const char *plugins, const cha
 {
     g_autofree char *config_dir = g_build_filename(directory, name, NULL);
     g_autofree char *path = g_build_filename(config_dir, "10-test.conflist", NULL);
-    g_autofree char *text = g_strdup_printf("{\"cniVersion\":\"%s\",\"name\":\"%s\",\"plugins\":[%s]}", version,
-                                            name, plugins);
+    g_autofree char *text =
+        g_strdup_printf("{\"cniVersion\":\"%s\",\"name\":\"%s\",\"plugins\":[%s]}", version, name, plugins);
     g_autoptr(GError) error = NULL;
     CniNetwork *network;
 
@@ -63,11 +63,12 @@ static CniNetwork *network_load(const char *name, const char *plugins, const cha
 
 static char *bridge_config(const char *extra)
 {
-    return g_strdup_printf("{\"type\":\"bridge\",\"bridge\":\"cvbr0\",\"isGateway\":true,\"ipMasq\":true,\"mtu\":1400,"
-                           "\"ipam\":{\"type\":\"host-local\",\"dataDir\":\"%s/ipam\",\"ranges\":"
-                           "[[{\"subnet\":\"10.231.0.0/24\"}],[{\"subnet\":\"fd00:231::/64\"}]],"
-                           "\"routes\":[{\"dst\":\"0.0.0.0/0\"},{\"dst\":\"::/0\"}]}}%s",
-                           directory, extra);
+    return g_strdup_printf(
+        "{\"type\":\"bridge\",\"bridge\":\"cvbr0\",\"isGateway\":true,\"ipMasq\":true,\"mtu\":1400,"
+        "\"ipam\":{\"type\":\"host-local\",\"dataDir\":\"%s/ipam\",\"ranges\":"
+        "[[{\"subnet\":\"10.231.0.0/24\"}],[{\"subnet\":\"fd00:231::/64\"}]],"
+        "\"routes\":[{\"dst\":\"0.0.0.0/0\"},{\"dst\":\"::/0\"}]}}%s",
+        directory, extra);
 }
 
 static Pod pod_new(const char *name, const char *extra, const char *version)
@@ -79,8 +80,8 @@ static Pod pod_new(const char *name, const char *extra, const char *version)
 
     pod.netns = g_strdup_printf("%s/netns/%s", directory, name);
     TEST_OK(netns_create(pod.netns, &error), error);
-    pod.attachment = (CniAttachment){
-        .container_id = name, .netns_path = pod.netns, .ifname = "eth0", .args = args};
+    pod.attachment =
+        (CniAttachment){.container_id = name, .netns_path = pod.netns, .ifname = "eth0", .args = args};
     return pod;
 }
 
@@ -154,10 +155,11 @@ static void whole_life(const char *name, const char *version)
     static const CniPortMapping ports[] = {{"tcp", 80, 18080, NULL}, {"udp", 53, 18053, "127.0.0.1"}};
     g_autofree char *warm_up = node_state();
     g_autofree char *during = NULL;
-    g_auto(Pod) pod = pod_new(name,
-                              ",{\"type\":\"portmap\",\"capabilities\":{\"portMappings\":true},\"snat\":true},"
-                              "{\"type\":\"firewall\"},{\"type\":\"bandwidth\",\"capabilities\":{\"bandwidth\":true}}",
-                              version);
+    g_auto(Pod) pod =
+        pod_new(name,
+                ",{\"type\":\"portmap\",\"capabilities\":{\"portMappings\":true},\"snat\":true},"
+                "{\"type\":\"firewall\"},{\"type\":\"bandwidth\",\"capabilities\":{\"bandwidth\":true}}",
+                version);
     g_autofree char *before = node_state();
     g_autofree char *after = NULL;
     g_autoptr(CniResult) result = NULL;
@@ -172,7 +174,8 @@ static void whole_life(const char *name, const char *version)
         return;
     check_dual_stack(result);
     during = node_state();
-    if (g_getenv("CNI_TEST_SHOW")) printf("%s", during);
+    if (g_getenv("CNI_TEST_SHOW"))
+        printf("%s", during);
     CU_ASSERT_PTR_NOT_NULL(strstr(during, "--dport 18080"));
     pod.attachment.cached_result = result->json;
     TEST_OK(cni_network_check(pod.network, &pod.attachment, &deadline, &error), error);

@@ -1,0 +1,185 @@
+#include "cni-bridge/cni_config.h"
+
+#include <string.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+#include "tests/unit/harness.h"
+
+static CniConfig *parse(const char *text, gboolean is_list, GError **error)
+{
+    return cni_config_parse(text, strlen(text), is_list, NULL, "a file", error);
+}
+
+static void refused(const char *text, gboolean is_list, const char *words)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(CniConfig) config = parse(text, is_list, &error);
+
+    TEST_FAILS(config, error, STATUS_INVALID_ARGUMENT, words);
+}
+
+static void put_file(const char *directory, const char *name, const char *text)
+{
+    g_autofree char *path = g_build_filename(directory, name, NULL);
+    g_autofree char *parent = g_path_get_dirname(path);
+    g_autoptr(GError) error = NULL;
+
+    TEST_OK(dir_make(parent, 0755, &error), error);
+    TEST_OK(file_write_atomic(path, text, strlen(text), 0644, &error), error);
+}
+
+static void list_is_read(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(CniConfig) config = parse(
+        "{\"cniVersion\":\"1.0.0\",\"name\":\"pods\",\"disableCheck\":true,\"plugins\":["
+        "{\"type\":\"bridge\",\"x\":{\"y\":[1e3]}},"
+        "{\"type\":\"portmap\",\"capabilities\":{\"portMappings\":true,\"bandwidth\":false,\"new\":true}}]}",
+        TRUE, &error);
+    const CniPlugin *second;
+
+    TEST_OK(config, error);
+    CU_ASSERT_STRING_EQUAL(config->name, "pods");
+    CU_ASSERT_EQUAL(config->version, CNI_VERSION_1_0_0);
+    CU_ASSERT_TRUE(config->disable_check);
+    CU_ASSERT_FALSE(config->disable_gc);
+    CU_ASSERT_EQUAL_FATAL(config->plugins->len, 2);
+    second = g_ptr_array_index(config->plugins, 1);
+    CU_ASSERT_STRING_EQUAL(second->type, "portmap");
+    CU_ASSERT_EQUAL(second->capabilities, CNI_CAPABILITY_PORT_MAPPINGS);
+}
+
+static void single_plugin_is_a_list_of_one(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(CniConfig) config = parse("{\"name\":\"n\",\"type\":\"ptp\"}", FALSE, &error);
+
+    TEST_OK(config, error);
+    CU_ASSERT_EQUAL(config->version, CNI_VERSION_0_1_0);
+    CU_ASSERT_EQUAL(config->plugins->len, 1);
+}
+
+static void highest_common_version_is_chosen(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(CniConfig) config =
+        parse("{\"cniVersion\":\"0.4.0\",\"cniVersions\":[\"1.0.0\",\"1.1.0\",\"2.0.0\"],\"name\":\"n\","
+              "\"plugins\":[{\"type\":\"a\"}]}",
+              TRUE, &error);
+
+    TEST_OK(config, error);
+    CU_ASSERT_EQUAL(config->version, CNI_VERSION_1_1_0);
+}
+
+static void bad_texts_are_refused(void)
+{
+    g_autoptr(GString) deep = g_string_new(NULL);
+
+    refused("", TRUE, "no valid JSON");
+    refused("[]", TRUE, "no JSON object");
+    refused("{\"name\":", TRUE, "no valid JSON");
+    refused("{\"cniVersion\":\"9.0.0\",\"name\":\"n\",\"plugins\":[]}", TRUE, "\"9.0.0\" is not supported");
+    refused("{\"cniVersion\":\"0.2.0\",\"name\":\"n\",\"plugins\":[{\"type\":\"a\"}]}", TRUE,
+            "0.3.0 or later");
+    refused("{\"cniVersion\":\"1.0.0\",\"plugins\":[{\"type\":\"a\"}]}", TRUE, "no \"name\"");
+    refused("{\"cniVersion\":\"1.0.0\",\"name\":\"../x\",\"plugins\":[{\"type\":\"a\"}]}", TRUE,
+            "bad \"name\"");
+    refused("{\"cniVersion\":\"1.0.0\",\"name\":\"n\"}", TRUE, "no plugins");
+    refused("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"plugins\":{}}", TRUE, "no array");
+    refused("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"plugins\":[7]}", TRUE, "plugin 1 is no object");
+    refused("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"plugins\":[{}]}", TRUE, "plugin 1 has no \"type\"");
+    refused("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"plugins\":[{\"type\":\"../sh\"}]}", TRUE,
+            "invalid \"type\"");
+    refused("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"plugins\":[{\"type\":\"a\",\"capabilities\":{\"ips\":"
+            "1}}]}",
+            TRUE, "neither true nor false");
+    refused("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"plugins\":[]}", FALSE, ".conflist");
+    for (guint i = 0; i < 100000; i++)
+        g_string_append_c(deep, '[');
+    refused(deep->str, TRUE, "nested too deeply");
+}
+
+static void first_valid_file_wins(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autoptr(GError) error = NULL;
+    g_autoptr(CniConfig) config = NULL;
+
+    put_file(directory, "05-not-read.yaml", "{");
+    put_file(directory, "10-broken.conflist", "{");
+    put_file(directory, "20-good.conf", "{\"name\":\"good\",\"type\":\"a\"}");
+    put_file(directory, "30-later.json", "{\"name\":\"later\",\"type\":\"a\"}");
+    config = cni_config_load(directory, &error);
+    TEST_OK(config, error);
+    CU_ASSERT_STRING_EQUAL(config->name, "good");
+}
+
+static void problems_are_named(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *missing = g_build_filename(directory, "missing", NULL);
+    g_autoptr(GError) error = NULL;
+
+    TEST_FAILS(cni_config_load(missing, &error), error, STATUS_UNAVAILABLE, "there is no directory");
+    TEST_FAILS(cni_config_load(directory, &error), error, STATUS_UNAVAILABLE, "no CNI configuration (");
+    put_file(directory, "10-a.conflist", "{\"cniVersion\":\"1.0.0\",\"name\":\"n\"}");
+    put_file(directory, "20-b.conflist", "{");
+    TEST_FAILS(cni_config_load(directory, &error), error, STATUS_UNAVAILABLE,
+               "10-a.conflist: it has no plugins");
+}
+
+static void plugin_files_follow_the_list(void)
+{
+    static const char list[] = "{\"cniVersion\":\"1.1.0\",\"name\":\"n\",\"plugins\":[{\"type\":\"a\"}]%s}";
+    g_autofree char *directory = test_directory();
+    g_autofree char *inlined = g_strdup_printf(list, ",\"loadOnlyInlinedPlugins\":true");
+    g_autofree char *both = g_strdup_printf(list, "");
+    g_autoptr(GError) error = NULL;
+    g_autoptr(CniConfig) first = NULL;
+    g_autoptr(CniConfig) second = NULL;
+
+    put_file(directory, "10-n.conflist", inlined);
+    put_file(directory, "n/20-c.conf", "{\"type\":\"c\"}");
+    put_file(directory, "n/10-b.conf", "{\"type\":\"b\"}");
+    first = cni_config_load(directory, &error);
+    TEST_OK(first, error);
+    CU_ASSERT_EQUAL(first->plugins->len, 1);
+    put_file(directory, "10-n.conflist", both);
+    second = cni_config_load(directory, &error);
+    TEST_OK(second, error);
+    CU_ASSERT_EQUAL_FATAL(second->plugins->len, 3);
+    CU_ASSERT_STRING_EQUAL(((CniPlugin *)g_ptr_array_index(second->plugins, 1))->type, "b");
+}
+
+static void json_survives_unchanged(void)
+{
+    static const char text[] =
+        "{\"a\":1e3,\"b\":123456789012345678901234567890,\"c\":[null,true,{\"d\":\"\\u00e9\\\"\"}]}";
+    g_autoptr(GError) error = NULL;
+    g_autoptr(JsonValue) value = json_parse(text, strlen(text), "text", &error);
+    g_autoptr(JsonWriter) writer = json_writer_new();
+    g_autofree char *written = NULL;
+
+    TEST_OK(value, error);
+    json_put_value(writer, value);
+    written = json_writer_text(writer);
+    CU_ASSERT_STRING_EQUAL(
+        written, "{\"a\":1e3,\"b\":123456789012345678901234567890,\"c\":[null,true,{\"d\":\"é\\\"\"}]}");
+}
+
+int main(int argc, char **argv)
+{
+    static const TestCase cases[] = {
+        {"a list is read with its plugins and their capabilities", list_is_read},
+        {"a single plugin's configuration is a list of one", single_plugin_is_a_list_of_one},
+        {"of several versions the highest that both know is chosen", highest_common_version_is_chosen},
+        {"bad configurations are refused with a reason", bad_texts_are_refused},
+        {"the first valid file by name wins over a broken one before it", first_valid_file_wins},
+        {"without a valid file the first one's problem is reported", problems_are_named},
+        {"plugins in files of their own follow those in the list", plugin_files_follow_the_list},
+        {"keys and numbers that we do not know survive unchanged", json_survives_unchanged},
+    };
+
+    return test_main_args("cni_config", cases, G_N_ELEMENTS(cases), argc, argv);
+}
