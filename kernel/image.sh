@@ -48,6 +48,7 @@ write_manifest() {
 END
 }
 
+umask 022 # the user that QEMU runs as reads it
 mkdir -p "$output"
 install -m 644 "$from/$file" "$output/$file.new"
 mv "$output/$file.new" "$output/$file"

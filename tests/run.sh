@@ -101,10 +101,12 @@ unit_tests() {
 }
 
 guest_images() {
-    local agent
+    local agent guests
     agent=$(find "$root/build/release" -name crivirt-agent -type f -perm -u+x | head -n 1)
     [ -n "$agent" ] || fail "the build made no crivirt-agent"
-    export CRIVIRT_GUEST_TUNED=$root/build/guest/tuned CRIVIRT_GUEST_STOCK=$root/build/guest/stock
+    # Not in build/: the user that QEMU runs as cannot look into a home directory.
+    guests=${CRIVIRT_CACHE:-/var/cache/crivirt}/test-guests
+    export CRIVIRT_GUEST_TUNED=$guests/tuned CRIVIRT_GUEST_STOCK=$guests/stock
     "$root/kernel/image.sh" --kernel stock --agent "$agent" "$CRIVIRT_GUEST_STOCK"
     "$root/kernel/image.sh" --kernel tuned --agent "$agent" "$CRIVIRT_GUEST_TUNED"
 }
