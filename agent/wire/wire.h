@@ -25,7 +25,8 @@ enum {
     WIRE_HEADER_BYTES = 8,
     WIRE_SYNC_BYTES = 24,
     WIRE_WINDOW_BYTES = 256 << 10, /* unacknowledged output of one stream */
-    WIRE_OUTPUT_BYTES = 32 << 10,  /* most data in one Output */
+    WIRE_OUTPUT_BYTES = 31 << 10,  /* most data in one Output: its frame fits the 32 KiB that Linux's virtio
+                                      console takes per write */
 };
 
 /* The virtio-serial port's name; /dev/virtio-ports/… or /sys/class/virtio-ports/…/name in the guest. */
@@ -38,7 +39,8 @@ void wire_header_encode(const uint8_t *payload, size_t payload_length, uint8_t r
 typedef enum {
     WIRE_MORE,  /* nothing complete in what was given so far */
     WIRE_SYNC,  /* a sync: nonce is set */
-    WIRE_FRAME, /* a frame: payload and payload_length are set, valid until the next call */
+    WIRE_FRAME, /* a frame: payload and payload_length are set, valid until the next call and only while the
+                   caller's data is (a frame that lies in it whole is not copied) */
     WIRE_BAD,   /* a bad length or CRC; the decoder looks for a sync from here on */
 } WireEvent;
 
@@ -53,6 +55,8 @@ typedef struct {
 /* Starts looking for a sync. NULL when out of memory. Holds at most one frame. */
 WireDecoder *wire_decoder_new(void);
 void wire_decoder_free(WireDecoder *decoder); /* takes NULL */
+/* Back to looking for a sync: what a new connection starts with. */
+void wire_decoder_reset(WireDecoder *decoder);
 
 /* Consumes bytes up to the end of the next item: advances *data and lowers *length. Call again while *length
  * > 0. In the search state everything before a sync is dropped; once in step, a sync is recognised only

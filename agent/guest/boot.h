@@ -1,0 +1,14 @@
+/* What PID 1 does before it serves: mounts, kernel modules, limits. */
+#pragma once
+
+/* Leaves the initramfs root, which cannot be pivoted, for a mount that can; mounts /proc, /sys, /dev and the
+ * rest, hands all cgroup controllers down. What fails is complained about: a guest without one of these may
+ * still be able to tell the daemon so. */
+void boot_mounts(void);
+
+/* Loads the modules that /etc/modules.crivirt lists: one absolute path a line, in this order; `#` comments.
+ */
+void boot_modules(void);
+
+/* Ours: never the OOM killer's choice, and the limits that containers start from. */
+void boot_limits(void);

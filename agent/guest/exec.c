@@ -1,0 +1,193 @@
+/* Exec and Resize: more processes in a running container.
+ *
+ * crun joins the container's namespaces and cgroup and gives the process the user, environment, directory and
+ * capabilities of the container's first one; detached, it leaves the process to us as its parent and ends.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/guest/call.h"
+#include "agent/guest/console.h"
+#include "agent/guest/container.h"
+#include "agent/guest/crun.h"
+#include "agent/guest/job.h"
+#include "agent/guest/paths.h"
+#include "agent/guest/sysfile.h"
+
+enum { EXEC_ARGS_MAX = 1000, EXEC_OPTIONS_MAX = 12 };
+
+/* What lives as long as the crun that starts the process, which the daemon may delete meanwhile. */
+typedef struct {
+    Call *call;
+    int console_fd;
+    char pid_file[64];
+} Exec;
+
+static void exec_exited(void *data, Process *process)
+{
+    const Container *container = data;
+    process->oom_killed =
+        process->exit_code == 128 + SIGKILL && container_oom_kills(container) > process->oom_kills_before;
+}
+
+static bool exec_take(Exec *exec, Process *process, Fault *ret_fault)
+{
+    const ExecRequest *request = exec->call->request->exec;
+    char text[32];
+
+    if (exec->console_fd >= 0) {
+        int terminal = console_take(exec->console_fd);
+        exec->console_fd = -1;
+        if (terminal < 0 || !process_set_terminal(process, terminal, request->stdin))
+            return fault(ret_fault, FAULT_INTERNAL, "crun made no terminal");
+        if (request->columns > 0 && request->rows > 0)
+            process_resize(process, request->columns, request->rows);
+    }
+    if (!sysfile_read(exec->pid_file, text, sizeof text) || atoi(text) <= 1) /* NOLINT: crun's number */
+        return fault(ret_fault, FAULT_INTERNAL, "crun told no pid");
+    process_close_child_fds(process);
+    process_run(process, atoi(text)); /* NOLINT */
+    return true;
+}
+
+static void exec_end(Exec *exec, Process *process, const Fault *failure)
+{
+    ExecResponse result = CRIVIRT__AGENT__V1__EXEC_RESPONSE__INIT;
+
+    if (failure != NULL && process != NULL)
+        process_forget(process);
+    if (exec->console_fd >= 0) {
+        int fd = console_take(exec->console_fd);
+        if (fd >= 0)
+            close(fd);
+    }
+    unlink(exec->pid_file);
+    if (failure != NULL)
+        call_fail(exec->call, failure);
+    else
+        reply_exec(exec->call, &result);
+    free(exec);
+}
+
+static void exec_done(void *data, Job *job, const Fault *failure)
+{
+    Exec *exec = data;
+    const ProcessId *id = exec->call->request->exec->process;
+    Process *process = process_find(id->container_id, id->exec_id);
+    Fault error;
+
+    if (process != NULL && process->starter != exec->call)
+        process = NULL;
+    if (failure == NULL && process == NULL) {
+        fault(&error, FAULT_NOT_FOUND, "container %s was deleted", id->container_id);
+        failure = &error;
+    }
+    if (failure == NULL && !exec_take(exec, process, &error))
+        failure = &error;
+    exec_end(exec, process, failure);
+}
+
+static bool exec_start(Exec *exec, const Container *container, Process *process, Fault *ret_fault)
+{
+    const ExecRequest *request = exec->call->request->exec;
+    char pid_option[80], console_path[64], console_option[96];
+    const char *argv[EXEC_OPTIONS_MAX + EXEC_ARGS_MAX] = {CRUN_PATH, CRUN_CGROUPS, "exec", "--detach"};
+    size_t n = 4;
+
+    snprintf(pid_option, sizeof pid_option, "--pid-file=%s", exec->pid_file);
+    argv[n++] = pid_option;
+    if (request->tty) {
+        exec->console_fd = console_listen(console_path, sizeof console_path, ret_fault);
+        if (exec->console_fd < 0)
+            return false;
+        snprintf(console_option, sizeof console_option, "--console-socket=%s", console_path);
+        argv[n++] = "--tty";
+        argv[n++] = console_option;
+    }
+    argv[n++] = container->id;
+    for (size_t i = 0; i < request->n_args; i++)
+        argv[n++] = request->args[i];
+    const JobSpec spec = {.argv = argv,
+                          .with_log = true,
+                          .fds = process->child_fds,
+                          .oom_score_adj = container->oom_score_adj,
+                          .failing = "crun exec"};
+    return job_start(&spec, exec_done, exec, ret_fault);
+}
+
+static bool exec_check(const ExecRequest *request, Container **ret_container, Fault *ret_fault)
+{
+    const ProcessId *id = request->process;
+    Container *container = id != NULL ? container_find(id->container_id) : NULL;
+
+    if (id == NULL || !id_is_valid(id->exec_id) || request->n_args == 0 || request->n_args > EXEC_ARGS_MAX)
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT,
+                     "exec needs an id of 1 to %d of [a-zA-Z0-9_.-] and 1 to %d arguments", ID_MAX,
+                     EXEC_ARGS_MAX);
+    if (container == NULL)
+        return fault(ret_fault, FAULT_NOT_FOUND, "no container %s", id->container_id);
+    if (container->state != CONTAINER_RUNNING || container->killing)
+        return fault(ret_fault, FAULT_FAILED_PRECONDITION, "container %s is not running", container->id);
+    if (process_find(id->container_id, id->exec_id) != NULL)
+        return fault(ret_fault, FAULT_ALREADY_EXISTS, "container %s has a process %s already", container->id,
+                     id->exec_id);
+    *ret_container = container;
+    return true;
+}
+
+void op_exec(Call *call)
+{
+    static unsigned serial;
+    const ExecRequest *request = call->request->exec;
+    Container *container = NULL;
+    Fault error;
+
+    Exec *exec = exec_check(request, &container, &error) ? calloc(1, sizeof *exec) : NULL;
+    if (exec == NULL) {
+        if (container != NULL)
+            fault(&error, FAULT_RESOURCE_EXHAUSTED, "out of memory for an exec");
+        call_fail(call, &error);
+        return;
+    }
+    exec->call = call;
+    exec->console_fd = -1;
+    snprintf(exec->pid_file, sizeof exec->pid_file, RUN_DIR "/pid.%u", serial++);
+    Process *process =
+        process_new(container->id, request->process->exec_id, request->tty, request->stdin, &error);
+    if (process != NULL) {
+        process->starter = call;
+        process->exited = exec_exited;
+        process->exited_data = container;
+        process->oom_kills_before = container_oom_kills(container);
+    }
+    if (process == NULL || !exec_start(exec, container, process, &error))
+        exec_end(exec, process, &error);
+}
+
+void op_resize(Call *call)
+{
+    const ResizeRequest *request = call->request->resize;
+    const ProcessId *id = request->process;
+    Process *process = id != NULL ? process_find(id->container_id, id->exec_id) : NULL;
+    ResizeResponse result = CRIVIRT__AGENT__V1__RESIZE_RESPONSE__INIT;
+    Fault error;
+
+    if (process == NULL)
+        fault(&error, FAULT_NOT_FOUND, "no such process");
+    else if (request->columns > UINT16_MAX || request->rows > UINT16_MAX)
+        fault(&error, FAULT_INVALID_ARGUMENT, "%u by %u is no terminal's size", request->columns,
+              request->rows);
+    else if (process_resize(process, request->columns, request->rows)) {
+        reply_resize(call, &result);
+        return;
+    } else if (errno == ENOTTY)
+        fault(&error, FAULT_FAILED_PRECONDITION, "container %s: the process has no terminal",
+              id->container_id);
+    else
+        fault_errno(&error, "resizing a terminal of container %s", id->container_id);
+    call_fail(call, &error);
+}

@@ -1,0 +1,162 @@
+#include "agent/guest/job.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/guest/paths.h"
+#include "agent/guest/sysfile.h"
+
+extern char **environ;
+
+enum { ARGUMENTS_MAX = 1024 };
+
+/* A line of crun's log is "<time>: text"; its last line is what it failed with. */
+static void read_log(const Job *job, char *ret_text, size_t room)
+{
+    char log[4096];
+    *ret_text = '\0';
+    if (job->log_path[0] == '\0' || !sysfile_read(job->log_path, log, sizeof log))
+        return;
+    const char *line = strrchr(log, '\n') != NULL ? strrchr(log, '\n') + 1 : log;
+    const char *text = strstr(line, "Z: ");
+    snprintf(ret_text, room, "%s", text != NULL && text - line < 40 ? text + 3 : line);
+}
+
+static void describe_failure(const Job *job, int wait_status, Fault *ret_fault)
+{
+    char text[900];
+    read_log(job, text, sizeof text);
+    if (job->timed_out)
+        fault(ret_fault, FAULT_DEADLINE_EXCEEDED, "%s did not end within %d s", job->failing,
+              JOB_TIMEOUT_MS / 1000);
+    else if (text[0] != '\0')
+        fault(ret_fault, FAULT_INTERNAL, "%s: %s", job->failing, text);
+    else if (WIFSIGNALED(wait_status))
+        fault(ret_fault, FAULT_INTERNAL, "%s was killed by signal %d", job->failing, WTERMSIG(wait_status));
+    else
+        fault(ret_fault, FAULT_INTERNAL, "%s failed with exit code %d", job->failing,
+              WEXITSTATUS(wait_status));
+}
+
+static void job_free(Job *job)
+{
+    if (job->log_path[0] != '\0')
+        unlink(job->log_path);
+    free(job);
+}
+
+static void job_ended(void *data, int wait_status)
+{
+    Job *job = data;
+    Fault failure;
+    bool failed = !WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != 0;
+
+    timer_stop(&job->timeout);
+    if (failed)
+        describe_failure(job, wait_status, &failure);
+    job->done(job->data, job, failed ? &failure : NULL);
+    job_free(job);
+    child_release(); /* by now done() watches what crun left to us */
+}
+
+static void job_timed_out(void *data)
+{
+    Job *job = data;
+    job->timed_out = true;
+    kill(job->child.pid, SIGKILL);
+}
+
+static void set_oom_score_adj(int value)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", value);
+    sysfile_write("/proc/self/oom_score_adj", text);
+}
+
+/* The child starts with our oom_score_adj and hands it to the container, which then nothing could stop from
+ * eating the guest: so for a moment ours is what the child's shall be. */
+static int spawn(const JobSpec *spec, char *const *argv, pid_t *ret_pid)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none, defaults;
+
+    posix_spawn_file_actions_init(&actions);
+    for (int i = 0; i < 3; i++) {
+        if (spec->fds != NULL && spec->fds[i] >= 0)
+            posix_spawn_file_actions_adddup2(&actions, spec->fds[i], i);
+        else
+            posix_spawn_file_actions_addopen(&actions, i, "/dev/null", O_RDWR, 0);
+    }
+    sigemptyset(&none);
+    sigemptyset(&defaults);
+    sigaddset(&defaults, SIGPIPE);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &defaults);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+
+    set_oom_score_adj(spec->oom_score_adj);
+    int error = posix_spawn(ret_pid, argv[0], &actions, &attributes, argv, environ);
+    set_oom_score_adj(-1000);
+
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    return error;
+}
+
+static bool build_argv(const JobSpec *spec, char *log_option, char **ret_argv, Fault *ret_fault)
+{
+    size_t n = 0;
+    for (size_t i = 0; spec->argv[i] != NULL; i++) {
+        if (n + 2 >= ARGUMENTS_MAX)
+            return fault(ret_fault, FAULT_INVALID_ARGUMENT, "%s: more than %d arguments", spec->failing,
+                         ARGUMENTS_MAX);
+        ret_argv[n++] = (char *)spec->argv[i];
+        if (i == 0 && spec->with_log)
+            ret_argv[n++] = log_option;
+    }
+    ret_argv[n] = NULL;
+    return true;
+}
+
+bool job_start(const JobSpec *spec, void (*done)(void *, Job *, const Fault *), void *data, Fault *ret_fault)
+{
+    static unsigned serial;
+    char log_option[80];
+    char *argv[ARGUMENTS_MAX];
+
+    Job *job = calloc(1, sizeof *job);
+    if (job == NULL)
+        return fault(ret_fault, FAULT_RESOURCE_EXHAUSTED, "out of memory for %s", spec->failing);
+    *job = (Job){.failing = spec->failing, .done = done, .data = data};
+    job->child = (Child){.call = job_ended, .data = job};
+    job->timeout = (Timer){.call = job_timed_out, .data = job};
+    if (spec->with_log)
+        snprintf(job->log_path, sizeof job->log_path, RUN_DIR "/log.%u", serial++);
+    snprintf(log_option, sizeof log_option, "--log=%s", job->log_path);
+
+    if (!build_argv(spec, log_option, argv, ret_fault)) {
+        job_free(job);
+        return false;
+    }
+    int error = spawn(spec, argv, &job->child.pid);
+    if (error != 0) {
+        errno = error;
+        fault_errno(ret_fault, "running %s", spec->argv[0]);
+        job_free(job);
+        return false;
+    }
+    child_hold();
+    child_watch(&job->child);
+    if (spec->with_log)
+        timer_start(&job->timeout, JOB_TIMEOUT_MS);
+    return true;
+}

@@ -1,0 +1,65 @@
+/* PID 1 of a pod's guest: serves the daemon over the agent port, runs the containers through crun, and never
+ * ends; if it did, the kernel would panic and the pod with it. See agent/wire/agent.proto for what it does.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/guest/boot.h"
+#include "agent/guest/call.h"
+#include "agent/guest/channel.h"
+#include "agent/guest/loop.h"
+#include "agent/guest/power.h"
+#include "agent/guest/process.h"
+#include "agent/guest/tree.h"
+
+static void message_received(const uint8_t *payload, size_t length)
+{
+    ToGuest *message = crivirt__agent__v1__to_guest__unpack(NULL, length, payload);
+    if (message == NULL) {
+        channel_notice("a message from the daemon cannot be decoded");
+        return;
+    }
+    switch (message->body_case) {
+    case CRIVIRT__AGENT__V1__TO_GUEST__BODY_REQUEST:
+        call_begin(message);
+        return;
+    case CRIVIRT__AGENT__V1__TO_GUEST__BODY_INPUT:
+        process_input(message->input);
+        break;
+    case CRIVIRT__AGENT__V1__TO_GUEST__BODY_ACK:
+        process_acknowledge(message->ack);
+        break;
+    default:
+        break; /* of a newer daemon */
+    }
+    crivirt__agent__v1__to_guest__free_unpacked(message, NULL);
+}
+
+static void after_event(void)
+{
+    channel_flush();
+    power_off_when_drained();
+}
+
+int main(int argc, char **argv)
+{
+    static const ChannelUser user = {
+        .received = message_received, .connected = process_rewind_all, .next = process_next_message};
+
+    if (argc == 3 && strcmp(argv[1], TREE_REMOVE_OPTION) == 0)
+        return tree_remove(argv[2]) ? 0 : 1;
+    if (getpid() != 1) {
+        fputs("crivirt-agent " CRIVIRT_VERSION
+              ": the first process of a crivirt guest; nothing to run by hand\n",
+              stderr);
+        return 2;
+    }
+    boot_mounts();
+    boot_modules();
+    boot_limits();
+    if (!loop_init())
+        complain("no event loop");
+    channel_open(&user);
+    loop_run(after_event);
+}

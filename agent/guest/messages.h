@@ -1,0 +1,29 @@
+/* The messages of agent.proto under the names that they have there. */
+#pragma once
+
+#include "agent.pb-c.h"
+
+#define MESSAGE(name) typedef Crivirt__Agent__V1__##name name
+MESSAGE(ToGuest);
+MESSAGE(FromGuest);
+MESSAGE(Request);
+MESSAGE(Response);
+MESSAGE(Failure);
+MESSAGE(ProcessId);
+MESSAGE(Output);
+MESSAGE(Ack);
+MESSAGE(Input);
+MESSAGE(Exited);
+MESSAGE(Notice);
+MESSAGE(ContainerReport);
+MESSAGE(Interface);
+MESSAGE(Route);
+MESSAGE(Sysctl);
+MESSAGE(Disk);
+MESSAGE(User);
+#define AGENT_OP(name, Name, number)                                                                         \
+    MESSAGE(Name##Request);                                                                                  \
+    MESSAGE(Name##Response);
+#include "agent/wire/ops.def"
+#undef AGENT_OP
+#undef MESSAGE

@@ -1,0 +1,216 @@
+/* Setup: an anonymous guest becomes a pod's. MountShare: its share, when that comes after it. */
+#include "agent/guest/setup.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/random.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/guest/call.h"
+#include "agent/guest/disk.h"
+#include "agent/guest/net.h"
+#include "agent/guest/paths.h"
+#include "agent/guest/process.h"
+#include "agent/guest/sysfile.h"
+
+enum { ENTROPY_MAX = 512, HOSTNAME_MAX = 64, DEFAULT_SHM_BYTES = 64 << 20 };
+
+static struct {
+    char sandbox_id[ID_MAX + 1];
+    bool has_upper, has_shm;
+    char share_tag[64]; /* of the share that is mounted */
+} pod;
+
+const char *setup_sandbox_id(void)
+{
+    return pod.sandbox_id;
+}
+
+static bool set_clock(int64_t wall_clock_ns, Fault *ret_fault)
+{
+    struct timespec now = {.tv_sec = wall_clock_ns / 1000000000, .tv_nsec = wall_clock_ns % 1000000000};
+    if (wall_clock_ns <= 0)
+        return true;
+    return clock_settime(CLOCK_REALTIME, &now) == 0 || fault_errno(ret_fault, "setting the clock");
+}
+
+/* Guests restored from one template are twins until this is mixed in. */
+static bool add_entropy(const uint8_t *data, size_t length, Fault *ret_fault)
+{
+    struct {
+        struct rand_pool_info info;
+        uint8_t data[ENTROPY_MAX];
+    } pool = {.info = {.buf_size = (int)length, .entropy_count = (int)length * 8}};
+
+    if (length == 0)
+        return true;
+    if (length > ENTROPY_MAX)
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "more than %d bytes of entropy", ENTROPY_MAX);
+    memcpy(pool.data, data, length);
+    int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
+    bool ok = fd >= 0 && ioctl(fd, RNDADDENTROPY, &pool) == 0 && ioctl(fd, RNDRESEEDCRNG) == 0;
+    if (!ok)
+        fault_errno(ret_fault, "seeding the random pool");
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+/* "net.ipv4.ip_forward"; a '/' stands for a dot in a name, as sysctl(8) has it. */
+static bool set_sysctl(const Sysctl *sysctl, Fault *ret_fault)
+{
+    char path[256];
+    int length = snprintf(path, sizeof path, "/proc/sys/%s", sysctl->name);
+    if (length >= (int)sizeof path || strstr(sysctl->name, "..") != NULL || sysctl->name[0] == '/')
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "%s is no sysctl", sysctl->name);
+    for (char *c = path + strlen("/proc/sys/"); *c != '\0'; c++) {
+        if (*c == '.')
+            *c = '/';
+        else if (*c == '/')
+            *c = '.';
+    }
+    return sysfile_write(path, sysctl->value) ||
+           fault_errno(ret_fault, "setting sysctl %s to \"%s\"", sysctl->name, sysctl->value);
+}
+
+static bool set_hostname(const char *hostname, Fault *ret_fault)
+{
+    size_t length = strlen(hostname);
+    if (length > HOSTNAME_MAX)
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "the host name is longer than %d characters",
+                     HOSTNAME_MAX);
+    if (length > 0 && sethostname(hostname, length) < 0)
+        return fault_errno(ret_fault, "setting the host name %s", hostname);
+    const Piece line[] = {{hostname, length}, {"\n", 1}};
+    return file_put(SANDBOX_DIR "/hostname", 0644, line, 2, ret_fault);
+}
+
+static bool write_files(const SetupRequest *request, Fault *ret_fault)
+{
+    const Piece hosts = {request->hosts.data, request->hosts.len};
+    const Piece resolv_conf = {request->resolv_conf.data, request->resolv_conf.len};
+    return set_hostname(request->hostname, ret_fault) &&
+           file_put(SANDBOX_DIR "/hosts", 0644, &hosts, 1, ret_fault) &&
+           file_put(SANDBOX_DIR "/resolv.conf", 0644, &resolv_conf, 1, ret_fault);
+}
+
+static bool mount_shm(uint64_t bytes, Fault *ret_fault)
+{
+    char options[64];
+    if (pod.has_shm)
+        return true;
+    snprintf(options, sizeof options, "mode=1777,size=%llu",
+             (unsigned long long)(bytes != 0 ? bytes : DEFAULT_SHM_BYTES));
+    if (!dir_put(SANDBOX_DIR "/shm", 01777, ret_fault))
+        return false;
+    if (mount("shm", SANDBOX_DIR "/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
+        return fault_errno(ret_fault, "mounting the pod's shared memory (%s)", options);
+    pod.has_shm = true;
+    return true;
+}
+
+/* node NULL: no disk was given; the guest's memory holds the writable directories then. */
+static bool mount_upper(const char *node, Fault *ret_fault)
+{
+    if (pod.has_upper)
+        return true;
+    const char *source = node != NULL ? node : "upper", *type = node != NULL ? "ext4" : "tmpfs";
+    if (mount(source, UPPER_DIR, type, MS_NOATIME, node != NULL ? NULL : "mode=0700") < 0)
+        return fault_errno(ret_fault, "mounting the pod's writable disk %s", source);
+    pod.has_upper = true;
+    return true;
+}
+
+static bool mount_share(const char *tag, Fault *ret_fault)
+{
+    if (tag[0] == '\0' || strcmp(tag, pod.share_tag) == 0)
+        return true;
+    if (strlen(tag) >= sizeof pod.share_tag || pod.share_tag[0] != '\0')
+        return fault(ret_fault, FAULT_FAILED_PRECONDITION, "share %s cannot be mounted: there is %s already",
+                     tag, pod.share_tag);
+    if (mount(tag, SHARE_DIR, "virtiofs", MS_NOSUID | MS_NODEV, NULL) < 0)
+        return fault_errno(ret_fault, "mounting the share %s", tag);
+    strcpy(pod.share_tag, tag); /* NOLINT: the length has been checked */
+    return true;
+}
+
+static bool configure_network(const SetupRequest *request, Fault *ret_fault)
+{
+    if (!net_up_loopback(ret_fault))
+        return false;
+    for (size_t i = 0; i < request->n_interfaces; i++)
+        if (!net_configure_interface(request->interfaces[i], ret_fault))
+            return false;
+    for (size_t i = 0; i < request->n_routes; i++)
+        if (!net_add_route(request->routes[i], ret_fault))
+            return false;
+    return true;
+}
+
+static bool set_sysctls(const SetupRequest *request, Fault *ret_fault)
+{
+    for (size_t i = 0; i < request->n_sysctls; i++)
+        if (!set_sysctl(request->sysctls[i], ret_fault))
+            return false;
+    return true;
+}
+
+static bool set_up(const SetupRequest *request, const char *upper_node, Fault *ret_fault)
+{
+    return set_clock(request->wall_clock_ns, ret_fault) &&
+           add_entropy(request->entropy.data, request->entropy.len, ret_fault) &&
+           write_files(request, ret_fault) && configure_network(request, ret_fault) &&
+           set_sysctls(request, ret_fault) && mount_shm(request->shm_bytes, ret_fault) &&
+           mount_upper(upper_node, ret_fault) && mount_share(request->share_tag, ret_fault);
+}
+
+/* Everything in it may be done twice: a Setup that failed half-way is repeated from its start. */
+void op_setup(Call *call)
+{
+    const SetupRequest *request = call->request->setup;
+    SetupResponse result = CRIVIRT__AGENT__V1__SETUP_RESPONSE__INIT;
+    DiskState upper = DISK_READY;
+    char node[64];
+    Fault error;
+
+    if (!id_is_valid(request->sandbox_id))
+        fault(&error, FAULT_INVALID_ARGUMENT, "a sandbox's id is 1 to %d of [a-zA-Z0-9_.-]", ID_MAX);
+    else if (strcmp(pod.sandbox_id, request->sandbox_id) == 0) {
+        reply_setup(call, &result);
+        return;
+    } else if (pod.sandbox_id[0] != '\0')
+        fault(&error, FAULT_FAILED_PRECONDITION, "this guest is sandbox %s already", pod.sandbox_id);
+    else {
+        if (request->upper != NULL)
+            upper = disk_find(request->upper, node, sizeof node, &error);
+        if (upper == DISK_WAIT &&
+            clock_monotonic_ns() - call->since_ns < DISK_TIMEOUT_MS * INT64_C(1000000)) {
+            call_retry(call, DISK_RETRY_MS);
+            return;
+        }
+        if (upper == DISK_READY && set_up(request, request->upper != NULL ? node : NULL, &error)) {
+            strcpy(pod.sandbox_id, request->sandbox_id); /* NOLINT: a valid id */
+            reply_setup(call, &result);
+            return;
+        }
+    }
+    call_fail(call, &error);
+}
+
+void op_mount_share(Call *call)
+{
+    MountShareResponse result = CRIVIRT__AGENT__V1__MOUNT_SHARE_RESPONSE__INIT;
+    Fault error;
+
+    if (mount_share(call->request->mount_share->share_tag, &error))
+        reply_mount_share(call, &result);
+    else
+        call_fail(call, &error);
+}

@@ -1,0 +1,142 @@
+#include "agent/guest/stream.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "agent/wire/wire.h"
+
+enum { WINDOW = WIRE_WINDOW_BYTES, RESUME_ROOM = WINDOW / 8, TRIM_EVERY = 16 * WINDOW };
+
+static size_t room_left(const OutStream *stream)
+{
+    return WINDOW - (size_t)(stream->received - stream->acked);
+}
+
+static void stream_end(OutStream *stream)
+{
+    watch_remove(&stream->watch);
+    if (stream->watch.fd >= 0)
+        close(stream->watch.fd);
+    stream->watch.fd = -1;
+    stream->ended = true;
+}
+
+/* Into the free part of the ring, which wraps at most once. */
+static ssize_t fill(OutStream *stream, size_t most)
+{
+    size_t at = stream->received % WINDOW;
+    size_t first = most < WINDOW - at ? most : WINDOW - at;
+    struct iovec parts[2] = {{.iov_base = stream->ring + at, .iov_len = first},
+                             {.iov_base = stream->ring, .iov_len = most - first}};
+    return readv(stream->watch.fd, parts, most > first ? 2 : 1);
+}
+
+static void readable(void *data)
+{
+    OutStream *stream = data;
+    size_t most = room_left(stream);
+
+    if (most > stream->stop_at - stream->received)
+        most = (size_t)(stream->stop_at - stream->received);
+    ssize_t n = most > 0 ? fill(stream, most) : 0;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n > 0)
+        stream->received += (uint64_t)n;
+    if (n <= 0 || stream->received >= stream->stop_at) /* EIO is a terminal whose last user is gone */
+        stream_end(stream);
+    else if (room_left(stream) == 0)
+        watch_remove(&stream->watch);
+}
+
+bool stream_open(OutStream *stream, int fd)
+{
+    /* Mapped, so that pages which a quiet stream never uses are never there. */
+    void *ring = mmap(NULL, WINDOW, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (ring == MAP_FAILED)
+        return false;
+    *stream = (OutStream){.watch = {.fd = fd, .call = readable}, .ring = ring, .stop_at = UINT64_MAX};
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    return true;
+}
+
+void stream_start(OutStream *stream)
+{
+    stream->watch.data = stream;
+    if (stream->ring != NULL && !stream->ended && !watch_add(&stream->watch, EPOLLIN))
+        stream_end(stream);
+}
+
+void stream_close(OutStream *stream)
+{
+    if (stream->ring == NULL)
+        return;
+    stream_end(stream);
+    munmap(stream->ring, WINDOW);
+    stream->ring = NULL;
+}
+
+bool stream_peek(const OutStream *stream, size_t max, const uint8_t **ret_data, size_t *ret_length,
+                 bool *ret_end)
+{
+    if (stream->ring == NULL)
+        return false;
+    uint64_t waiting = stream->received - stream->sent;
+    if (waiting == 0 && (!stream->ended || stream->end_sent))
+        return false;
+
+    size_t at = stream->sent % WINDOW;
+    size_t length = waiting < max ? (size_t)waiting : max;
+    if (length > WINDOW - at)
+        length = WINDOW - at;
+    *ret_data = stream->ring + at;
+    *ret_length = length;
+    *ret_end = stream->ended && length == waiting;
+    return true;
+}
+
+void stream_sent(OutStream *stream, size_t length, bool end)
+{
+    stream->sent += length;
+    stream->end_sent = end;
+}
+
+bool stream_is_finished(const OutStream *stream)
+{
+    return stream->ring == NULL || (stream->end_sent && stream->sent == stream->received);
+}
+
+void stream_acknowledge(OutStream *stream, uint64_t offset)
+{
+    if (stream->ring == NULL || offset <= stream->acked || offset > stream->sent)
+        return;
+    stream->acked = offset;
+    if (stream->acked == stream->received && stream->received - stream->trimmed_at >= TRIM_EVERY) {
+        madvise(stream->ring, WINDOW, MADV_DONTNEED); /* empty: give the memory back, but not at every ack */
+        stream->trimmed_at = stream->received;
+    }
+    if (!stream->ended && !stream->watch.active && room_left(stream) >= RESUME_ROOM)
+        stream_start(stream);
+}
+
+void stream_rewind(OutStream *stream)
+{
+    stream->sent = stream->acked;
+    stream->end_sent = false;
+}
+
+void stream_stop(OutStream *stream)
+{
+    if (stream->ring == NULL || stream->ended)
+        return;
+    int waiting = 0;
+    ioctl(stream->watch.fd, FIONREAD, &waiting);
+    stream->stop_at = stream->received + (uint64_t)(waiting > 0 ? waiting : 0);
+    if (waiting <= 0)
+        stream_end(stream);
+}

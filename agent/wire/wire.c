@@ -1,0 +1,222 @@
+#include "agent/wire/wire.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* No byte occurs twice, so that a failed match can only start anew at the byte that failed it. Read as a
+ * length, the first four are far above WIRE_MAX_FRAME_BYTES: a frame never looks like a sync. */
+static const uint8_t SYNC_WORD[16] = {0xf1, 0x9c, 0xe5, 0xd3, 'c',  'r',  'i',  'v',
+                                      0x00, 't',  '1',  0x8e, 0xa7, 0xff, 0x0a, 0xb6};
+
+struct WireDecoder {
+    bool in_step;
+    size_t have; /* bytes of the current sync or frame, header included */
+    uint8_t head[WIRE_SYNC_BYTES];
+    uint8_t *payload; /* a frame that came in pieces; grows to the largest such frame */
+    size_t payload_room;
+};
+
+/* CRC-32 (IEEE 802.3), eight bytes a step: under emulation the checksum is what limits the channel. */
+static uint32_t crc_table[8][256];
+
+__attribute__((constructor)) static void crc_fill_table(void)
+{
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        uint32_t crc = byte;
+        for (int bit = 0; bit < 8; bit++)
+            crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0xedb88320U : 0);
+        crc_table[0][byte] = crc;
+    }
+    for (int step = 1; step < 8; step++) {
+        for (int byte = 0; byte < 256; byte++) {
+            uint32_t before = crc_table[step - 1][byte];
+            crc_table[step][byte] = (before >> 8) ^ crc_table[0][before & 0xff];
+        }
+    }
+}
+
+static uint32_t load_le32(const uint8_t *from)
+{
+    return (uint32_t)from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 | (uint32_t)from[3] << 24;
+}
+
+static void store_le32(uint8_t *to, uint32_t value)
+{
+    for (int i = 0; i < 4; i++)
+        to[i] = (uint8_t)(value >> (8 * i));
+}
+
+static uint32_t crc32_of(const uint8_t *data, size_t length)
+{
+    uint32_t crc = 0xffffffffU;
+
+    for (; length >= 8; data += 8, length -= 8) {
+        uint32_t low = load_le32(data) ^ crc;
+        uint32_t high = load_le32(data + 4);
+        crc = crc_table[7][low & 0xff] ^ crc_table[6][(low >> 8) & 0xff] ^ crc_table[5][(low >> 16) & 0xff] ^
+              crc_table[4][low >> 24] ^ crc_table[3][high & 0xff] ^ crc_table[2][(high >> 8) & 0xff] ^
+              crc_table[1][(high >> 16) & 0xff] ^ crc_table[0][high >> 24];
+    }
+    for (; length > 0; data++, length--)
+        crc = (crc >> 8) ^ crc_table[0][(crc ^ *data) & 0xff];
+    return ~crc;
+}
+
+void wire_sync_encode(uint64_t nonce, uint8_t ret_sync[WIRE_SYNC_BYTES])
+{
+    memcpy(ret_sync, SYNC_WORD, sizeof SYNC_WORD);
+    store_le32(ret_sync + sizeof SYNC_WORD, (uint32_t)nonce);
+    store_le32(ret_sync + sizeof SYNC_WORD + 4, (uint32_t)(nonce >> 32));
+}
+
+void wire_header_encode(const uint8_t *payload, size_t payload_length, uint8_t ret_header[WIRE_HEADER_BYTES])
+{
+    store_le32(ret_header, (uint32_t)payload_length);
+    store_le32(ret_header + 4, crc32_of(payload, payload_length));
+}
+
+WireDecoder *wire_decoder_new(void)
+{
+    return calloc(1, sizeof(WireDecoder));
+}
+
+void wire_decoder_free(WireDecoder *decoder)
+{
+    if (decoder != NULL)
+        free(decoder->payload);
+    free(decoder);
+}
+
+void wire_decoder_reset(WireDecoder *decoder)
+{
+    decoder->in_step = false;
+    decoder->have = 0;
+}
+
+static WireEvent lose_step(WireDecoder *decoder)
+{
+    wire_decoder_reset(decoder);
+    return WIRE_BAD;
+}
+
+/* Moves up to `until - have` bytes into the head; true when the head holds `until` bytes. */
+static bool fill_head(WireDecoder *decoder, size_t until, const uint8_t **data, size_t *length)
+{
+    size_t take = until > decoder->have ? until - decoder->have : 0;
+    if (take > *length)
+        take = *length;
+    if (take > 0)
+        memcpy(decoder->head + decoder->have, *data, take);
+    decoder->have += take;
+    *data += take;
+    *length -= take;
+    return decoder->have >= until;
+}
+
+static WireEvent finish_sync(WireDecoder *decoder, WireItem *ret_item)
+{
+    const uint8_t *nonce = decoder->head + sizeof SYNC_WORD;
+    ret_item->nonce = (uint64_t)load_le32(nonce) | (uint64_t)load_le32(nonce + 4) << 32;
+    ret_item->payload = NULL;
+    ret_item->payload_length = 0;
+    decoder->in_step = true;
+    decoder->have = 0;
+    return WIRE_SYNC;
+}
+
+/* Drops everything up to a sync word; what matched so far is kept as `have`. */
+static WireEvent search_sync(WireDecoder *decoder, const uint8_t **data, size_t *length, WireItem *ret_item)
+{
+    while (decoder->have < sizeof SYNC_WORD) {
+        if (decoder->have == 0) {
+            const uint8_t *start = *length > 0 ? memchr(*data, SYNC_WORD[0], *length) : NULL;
+            size_t skip = start != NULL ? (size_t)(start - *data) : *length;
+            *data += skip;
+            *length -= skip;
+        }
+        if (*length == 0)
+            return WIRE_MORE;
+        if (**data == SYNC_WORD[decoder->have]) {
+            decoder->have++;
+            (*data)++;
+            (*length)--;
+        } else {
+            decoder->have = 0; /* and the same byte is looked at again as a possible start */
+        }
+    }
+    return fill_head(decoder, WIRE_SYNC_BYTES, data, length) ? finish_sync(decoder, ret_item) : WIRE_MORE;
+}
+
+static bool make_payload_room(WireDecoder *decoder, size_t need)
+{
+    if (need <= decoder->payload_room)
+        return true;
+    free(decoder->payload);
+    decoder->payload = malloc(need);
+    decoder->payload_room = decoder->payload != NULL ? need : 0;
+    return decoder->payload != NULL;
+}
+
+static WireEvent finish_frame(WireDecoder *decoder, const uint8_t *payload, size_t payload_length,
+                              WireItem *ret_item)
+{
+    if (crc32_of(payload, payload_length) != load_le32(decoder->head + 4))
+        return lose_step(decoder);
+    decoder->have = 0;
+    ret_item->nonce = 0;
+    ret_item->payload = payload;
+    ret_item->payload_length = payload_length;
+    return WIRE_FRAME;
+}
+
+static WireEvent read_payload(WireDecoder *decoder, size_t payload_length, const uint8_t **data,
+                              size_t *length, WireItem *ret_item)
+{
+    size_t got = decoder->have - WIRE_HEADER_BYTES;
+
+    if (got == 0 && *length >= payload_length) { /* all there: use it where it lies */
+        const uint8_t *payload = *data;
+        *data += payload_length;
+        *length -= payload_length;
+        return finish_frame(decoder, payload, payload_length, ret_item);
+    }
+    if (*length == 0)
+        return WIRE_MORE;
+    if (got == 0 && !make_payload_room(decoder, payload_length))
+        return lose_step(decoder);
+
+    size_t take = payload_length - got < *length ? payload_length - got : *length;
+    memcpy(decoder->payload + got, *data, take);
+    decoder->have += take;
+    *data += take;
+    *length -= take;
+    return got + take == payload_length ? finish_frame(decoder, decoder->payload, payload_length, ret_item)
+                                        : WIRE_MORE;
+}
+
+WireEvent wire_decoder_next(WireDecoder *decoder, const uint8_t **data, size_t *length, WireItem *ret_item)
+{
+    if (!decoder->in_step)
+        return search_sync(decoder, data, length, ret_item);
+
+    for (;;) {
+        if (!fill_head(decoder, 4, data, length))
+            return WIRE_MORE;
+        uint32_t payload_length = load_le32(decoder->head);
+        if (payload_length == 0) {
+            decoder->have = 0;
+            continue;
+        }
+        if (memcmp(decoder->head, SYNC_WORD, 4) == 0) {
+            if (!fill_head(decoder, WIRE_SYNC_BYTES, data, length))
+                return WIRE_MORE;
+            return memcmp(decoder->head, SYNC_WORD, sizeof SYNC_WORD) == 0 ? finish_sync(decoder, ret_item)
+                                                                           : lose_step(decoder);
+        }
+        if (payload_length > WIRE_MAX_FRAME_BYTES)
+            return lose_step(decoder);
+        if (!fill_head(decoder, WIRE_HEADER_BYTES, data, length))
+            return WIRE_MORE;
+        return read_payload(decoder, payload_length, data, length, ret_item);
+    }
+}
