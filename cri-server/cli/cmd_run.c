@@ -1,0 +1,343 @@
+/* crivirt run: a pod and its container in one go. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+#include "cri-server/cli/commands.h"
+#include "cri-server/cli/image_pull.h"
+#include "cri-server/cli/interrupt.h"
+#include "cri-server/cli/inventory.h"
+#include "cri-server/cli/lifecycle.h"
+#include "cri-server/cli/log_output.h"
+#include "cri-server/cli/run_spec.h"
+
+enum { EXIT_DAEMON = 125, EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127, STOP_GRACE_S = 10 };
+
+typedef struct {
+    Cli *cli;
+    RunSpec spec;
+    const char *pod_id; /* NULL until there is one */
+    const char *container_id;
+} Run;
+
+/* --- before the pod ------------------------------------------------------------------------------------ */
+
+static gboolean check_name_is_free(Run *run, GError **error)
+{
+    const Inventory *inventory = inventory_load(run->cli, error);
+    const char *name = run->spec.pod->metadata->name;
+
+    if (inventory == NULL)
+        return FALSE;
+    for (gsize i = 0; i < inventory->n_pods; i++) {
+        const Runtime__V1__PodSandbox *pod = inventory->pods[i];
+
+        if (pod->metadata != NULL && strcmp(pod->metadata->namespace_, RUN_NAMESPACE) == 0 &&
+            strcmp(pod->metadata->name, name) == 0)
+            return fail(
+                error, STATUS_ALREADY_EXISTS,
+                "the name \"%s\" is taken by pod %.12s: remove that (crivirt rm -f %s) or choose another",
+                name, pod->id, name);
+    }
+    return TRUE;
+}
+
+static gboolean image_is_here(Run *run, gboolean *ret_here, GError **error)
+{
+    Runtime__V1__ImageStatusRequest request = RUNTIME__V1__IMAGE_STATUS_REQUEST__INIT;
+    const Runtime__V1__ImageStatusResponse *response;
+
+    request.image = run->spec.container->image;
+    response = cli_image_call(run->cli, "ImageStatus", &request.base, CLI_CALL_MS, error);
+    if (response == NULL)
+        return FALSE;
+    *ret_here = response->image != NULL;
+    return TRUE;
+}
+
+static gboolean ensure_image(Run *run, GError **error)
+{
+    const char *policy = options_value(run->cli->options, "pull", "missing");
+    const char *image = run->spec.container->image->image;
+    ImagePull pull = {.image = image, .username = "", .password = "", .progress = stderr};
+    const char *image_ref;
+    gboolean here = FALSE;
+
+    if (strcmp(policy, "always") != 0 && !image_is_here(run, &here, error))
+        return FALSE;
+    if (here)
+        return TRUE;
+    if (strcmp(policy, "never") == 0)
+        return fail(error, STATUS_NOT_FOUND,
+                    "there is no image \"%s\" here, and --pull never forbids to get it", image);
+    fprintf(stderr, "Pulling %s\n", image);
+    return image_pull(run->cli, &pull, &image_ref, error);
+}
+
+/* --- the pod ------------------------------------------------------------------------------------------- */
+
+static gboolean make_pod(Run *run, GError **error)
+{
+    Runtime__V1__RunPodSandboxRequest request = RUNTIME__V1__RUN_POD_SANDBOX_REQUEST__INIT;
+    const Runtime__V1__RunPodSandboxResponse *response;
+    g_autofree char *directory =
+        g_build_filename(run->spec.pod->log_directory, run->spec.pod->metadata->name, NULL);
+
+    if (!dir_make(directory, 0755, error))
+        return FALSE;
+    request.config = run->spec.pod;
+    request.runtime_handler = (char *)options_value(run->cli->options, "runtime", "");
+    response = cli_runtime_call(run->cli, "RunPodSandbox", &request.base, CLI_RUN_POD_MS, error);
+    if (response == NULL)
+        return FALSE;
+    run->pod_id = response->pod_sandbox_id;
+    return TRUE;
+}
+
+static gboolean make_container(Run *run, GError **error)
+{
+    Runtime__V1__CreateContainerRequest request = RUNTIME__V1__CREATE_CONTAINER_REQUEST__INIT;
+    const Runtime__V1__CreateContainerResponse *response;
+
+    request.pod_sandbox_id = (char *)run->pod_id;
+    request.config = run->spec.container;
+    request.sandbox_config = run->spec.pod;
+    response = cli_runtime_call(run->cli, "CreateContainer", &request.base, CLI_CALL_MS, error);
+    if (response == NULL)
+        return FALSE;
+    run->container_id = response->container_id;
+    return TRUE;
+}
+
+/* Docker's exit codes for a program that cannot be started; the reason is only in the message. */
+static int start_failure_code(const char *message)
+{
+    g_autofree char *lower = g_ascii_strdown(message, -1);
+
+    if (strstr(lower, "permission denied") != NULL || strstr(lower, "exec format error") != NULL ||
+        strstr(lower, "is a directory") != NULL)
+        return EXIT_CANNOT_RUN;
+    if (strstr(lower, "executable file") != NULL || strstr(lower, "no such file or directory") != NULL ||
+        strstr(lower, "command not found") != NULL)
+        return EXIT_NOT_FOUND;
+    return EXIT_DAEMON;
+}
+
+static gboolean start_container(Run *run, GError **error)
+{
+    Runtime__V1__StartContainerRequest request = RUNTIME__V1__START_CONTAINER_REQUEST__INIT;
+    g_autoptr(GError) failure = NULL;
+
+    request.container_id = (char *)run->container_id;
+    if (cli_runtime_call(run->cli, "StartContainer", &request.base, CLI_CALL_MS, &failure) != NULL)
+        return TRUE;
+    run->cli->exit_code = start_failure_code(failure->message);
+    g_propagate_error(error, g_steal_pointer(&failure));
+    return FALSE;
+}
+
+/* A call that was interrupted may have made a pod all the same: it is found by its uid. */
+static const char *find_pod(Run *run)
+{
+    const Inventory *inventory = inventory_load(run->cli, NULL);
+
+    for (gsize i = 0; inventory != NULL && i < inventory->n_pods; i++)
+        if (inventory->pods[i]->metadata != NULL &&
+            strcmp(inventory->pods[i]->metadata->uid, run->spec.pod->metadata->uid) == 0)
+            return inventory->pods[i]->id;
+    return NULL;
+}
+
+static void remove_pod(Run *run)
+{
+    g_autoptr(GError) error = NULL;
+    const char *id = run->pod_id;
+
+    if (g_cancellable_is_cancelled(run->cli->interrupt))
+        interrupt_rearm(run->cli->interrupt);
+    if (id == NULL)
+        id = find_pod(run);
+    if (id == NULL)
+        dir_remove_tree(run->spec.pod->log_directory, &error);
+    else
+        pod_remove(run->cli, id, run->spec.pod->log_directory, &error);
+    if (error != NULL)
+        cli_warn("cannot clean up: %s", error->message);
+}
+
+/* --- in the foreground --------------------------------------------------------------------------------- */
+
+/* The first Ctrl-C stops the container gently, one more while that goes on at once; its last words follow. */
+static gboolean stop_on_interrupt(gpointer data, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+    Run *run = data;
+
+    interrupt_rearm(run->cli->interrupt);
+    if (container_stop(run->cli, run->container_id, STOP_GRACE_S, &failure))
+        return TRUE;
+    if (!g_error_matches(failure, CRIVIRT_ERROR, STATUS_CANCELLED)) {
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return FALSE;
+    }
+    interrupt_rearm(run->cli->interrupt);
+    return container_stop(run->cli, run->container_id, 0, error);
+}
+
+/* What a Docker user would wonder about is said; plain exits are not. */
+static void explain_end(const Runtime__V1__ContainerStatus *status)
+{
+    if (*status->reason == '\0' || strcmp(status->reason, "Completed") == 0 ||
+        strcmp(status->reason, "Error") == 0)
+        return;
+    cli_warn("the container ended: %s%s%s", status->reason, *status->message != '\0' ? ": " : "",
+             status->message);
+}
+
+static gboolean wait_for_end(Run *run, GError **error)
+{
+    const Runtime__V1__ContainerStatus *status = container_status(run->cli, run->container_id, error);
+    LogOutput output = {.container_id = run->container_id,
+                        .follow = TRUE,
+                        .tail = -1,
+                        .interrupted = stop_on_interrupt,
+                        .data = run};
+
+    if (status == NULL)
+        return FALSE;
+    output.path = status->log_path;
+    if (!log_output(run->cli, &output, error))
+        return FALSE;
+    status = container_status(run->cli, run->container_id, error);
+    if (status == NULL)
+        return FALSE;
+    explain_end(status);
+    run->cli->exit_code = status->exit_code;
+    return TRUE;
+}
+
+/* Without --rm the container stays listed with its log; its virtual machine has nothing left to do. */
+static gboolean finish_foreground(Run *run, GError **error)
+{
+    gboolean remove = options_flag(run->cli->options, "rm");
+    gboolean good = wait_for_end(run, error);
+
+    if (remove)
+        remove_pod(run);
+    else if (good)
+        good = pod_stop(run->cli, run->pod_id, error);
+    return good;
+}
+
+/* Somebody has to remove the pod when the container ends, and it cannot be us: we return now. */
+static gboolean finish_detached(Run *run, GError **error)
+{
+    const char *argv[] = {"/proc/self/exe",  "--socket",        run->cli->socket_path,
+                          command_reap.name, run->container_id, NULL};
+    g_autofree char *line = g_strdup_printf("%s\n", run->container_id);
+
+    if (options_flag(run->cli->options, "rm") &&
+        !g_spawn_async(NULL, (char **)(void *)argv, NULL,
+                       G_SPAWN_STDOUT_TO_DEV_NULL | G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, NULL, error)) {
+        error_adopt(error);
+        g_prefix_error(error, "--rm: ");
+        return FALSE;
+    }
+    return cli_print(line, error);
+}
+
+static gboolean start(Run *run, GError **error)
+{
+    if (check_name_is_free(run, error) && ensure_image(run, error)) {
+        if (make_pod(run, error) && make_container(run, error) && start_container(run, error))
+            return TRUE;
+        remove_pod(run);
+    }
+    if (run->cli->exit_code == 0)
+        run->cli->exit_code = EXIT_DAEMON;
+    return FALSE;
+}
+
+static gboolean run_command(Cli *cli, GError **error)
+{
+    g_autofree char *uid = g_uuid_string_random();
+    g_autofree char *made_up = g_strdup_printf("%08x%04x", g_random_int(), g_random_int() & 0xffff);
+    g_autofree char *directory = g_get_current_dir();
+    g_autofree char *log_root = g_canonicalize_filename(cli->log_root, directory);
+    RunIdentity identity = {options_value(cli->options, "name", made_up), uid, log_root, directory};
+    Run run = {.cli = cli};
+
+    if (!run_spec_build(cli->options, &identity, cli->arena, &run.spec, error) || !start(&run, error))
+        return FALSE;
+    return options_flag(cli->options, "detach") ? finish_detached(&run, error)
+                                                : finish_foreground(&run, error);
+}
+
+const Command command_run = {
+    .name = "run",
+    .group = "Containers",
+    .usage = "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    .help = "Run a container in a new pod",
+    .details =
+        "Makes a pod (a virtual machine) with one container, which goes by the pod's name, and shows what\n"
+        "it writes until it ends; Ctrl-C stops it. Exits with the container's exit code, or with 125 when\n"
+        "crivirtd failed, 126 when the program cannot be run, 127 when it is not in the image.\n"
+        "\n"
+        "  crivirt run --rm docker.io/library/busybox uname -a\n"
+        "  crivirt run -d --name web -p 8080:80 -m 256m docker.io/library/nginx\n"
+        "  crivirt run --rm -v $PWD:/work:ro -w /work docker.io/library/busybox ls",
+    .options = run_options,
+    .min_operands = 1,
+    .max_operands = -1,
+    .ends_at_operand = TRUE,
+    .error_exit = EXIT_DAEMON,
+    .run = run_command,
+};
+
+/* --- the helper behind `run -d --rm` ------------------------------------------------------------------- */
+
+/* Waits for the end of a container and removes its pod. Ends by itself when the container is gone or the
+ * daemon has not answered for a while. */
+static gboolean reap_command(Cli *cli, GError **error)
+{
+    enum { INTERVAL_US = 500 * 1000, PATIENCE = 600 };
+    const char *id = options_operands(cli->options)[0];
+
+    setsid(); /* the terminal that started us may go */
+    for (int failures = 0; failures < PATIENCE;) {
+        g_autoptr(Arena) arena = arena_new();
+        g_autoptr(GError) failure = NULL;
+        const Runtime__V1__ContainerStatus *status;
+        Arena *outer = cli->arena;
+
+        cli->arena = arena;
+        status = container_status(cli, id, &failure);
+        cli->arena = outer;
+        if (status != NULL && status->state == RUNTIME__V1__CONTAINER_STATE__CONTAINER_EXITED) {
+            const Inventory *inventory = inventory_load(cli, error);
+            const InventoryContainer *row =
+                inventory != NULL ? inventory_container(cli, inventory, id, error) : NULL;
+
+            return row != NULL &&
+                   pod_remove(cli, row->container->pod_sandbox_id, pod_log_directory(row->pod), error);
+        }
+        if (g_error_matches(failure, CRIVIRT_ERROR, STATUS_NOT_FOUND))
+            return TRUE;
+        if (g_error_matches(failure, CRIVIRT_ERROR, STATUS_CANCELLED))
+            return TRUE;
+        failures = status != NULL ? 0 : failures + 1;
+        g_usleep(INTERVAL_US);
+    }
+    return TRUE;
+}
+
+const Command command_reap = {
+    .name = "__reap",
+    .usage = "CONTAINER",
+    .help = "Remove the pod of a container when it ends (used by run -d --rm)",
+    .min_operands = 1,
+    .max_operands = 1,
+    .run = reap_command,
+};

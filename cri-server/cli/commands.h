@@ -1,0 +1,56 @@
+/* The commands: a row of the table is a command, its options and its help.
+ *
+ * commands.c lists them in the order of `crivirt help`; each is defined beside its code.
+ */
+#pragma once
+
+#include "cri-server/cli/cli.h"
+
+typedef struct {
+    const char *name;
+    const char *group;         /* heading in the list of commands; NULL: not listed */
+    const char *usage;         /* what follows the name */
+    const char *help;          /* one line */
+    const char *details;       /* more of it, or NULL */
+    const OptionSpec *options; /* NULL: none */
+    int min_operands;
+    int max_operands;         /* -1: no limit */
+    gboolean ends_at_operand; /* what follows the first operand is not ours to read */
+    gboolean lists;           /* takes --format and --json */
+    int error_exit;           /* exit code of a failure; 0: 1 */
+    gboolean (*run)(Cli *cli, GError **error);
+} Command;
+
+extern const Command command_run;
+extern const Command command_ps;
+extern const Command command_logs;
+extern const Command command_exec;
+extern const Command command_stop;
+extern const Command command_rm;
+extern const Command command_pods;
+extern const Command command_rmp;
+extern const Command command_pull;
+extern const Command command_load;
+extern const Command command_images;
+extern const Command command_rmi;
+extern const Command command_inspect;
+extern const Command command_info;
+extern const Command command_version;
+extern const Command command_help;
+extern const Command command_complete;
+extern const Command command_reap;
+
+/* NULL-terminated. */
+extern const Command *const commands[];
+extern const OptionSpec command_global_options[];
+extern const OptionSpec command_list_options[];
+
+/* NULL when there is none of that name. */
+const Command *command_find(const char *name);
+/* The option tables of a command, for options_parse(); NULL-terminated. */
+void command_option_tables(const Command *command, const OptionSpec *ret_tables[4]);
+
+/* What the caller frees: the page of one command, the list of all, and the manual page (roff). */
+char *command_help_text(const Command *command);
+char *command_list_text(void);
+char *command_man_page(void);

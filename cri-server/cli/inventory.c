@@ -1,0 +1,136 @@
+#include "cri-server/cli/inventory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cri-server/cli/ref.h"
+
+gboolean inventory_pod_is_ours(const Runtime__V1__PodSandbox *pod)
+{
+    if (pod == NULL || pod->metadata == NULL)
+        return FALSE;
+    for (size_t i = 0; i < pod->n_labels; i++)
+        if (strcmp(pod->labels[i]->key, RUN_LABEL) == 0 &&
+            strcmp(pod->labels[i]->value, RUN_LABEL_VALUE) == 0)
+            return TRUE;
+    return FALSE;
+}
+
+static const char *pod_name(const Runtime__V1__PodSandbox *pod)
+{
+    return pod->metadata != NULL ? pod->metadata->name : "";
+}
+
+static const char *container_name(const Runtime__V1__Container *container)
+{
+    return container->metadata != NULL ? container->metadata->name : "";
+}
+
+static const Runtime__V1__PodSandbox *pod_of(const Runtime__V1__ListPodSandboxResponse *pods, const char *id)
+{
+    for (size_t i = 0; i < pods->n_items; i++)
+        if (strcmp(pods->items[i]->id, id) == 0)
+            return pods->items[i];
+    return NULL;
+}
+
+static const char *shown_name(Arena *arena, const InventoryContainer *row)
+{
+    if (row->pod == NULL || inventory_pod_is_ours(row->pod))
+        return container_name(row->container);
+    return arena_printf(arena, "%s/%s", pod_name(row->pod), container_name(row->container));
+}
+
+static int newer_container(const void *left, const void *right)
+{
+    gint64 a = ((const InventoryContainer *)left)->container->created_at;
+    gint64 b = ((const InventoryContainer *)right)->container->created_at;
+
+    return (a < b) - (a > b);
+}
+
+static int newer_pod(const void *left, const void *right)
+{
+    gint64 a = (*(Runtime__V1__PodSandbox *const *)left)->created_at;
+    gint64 b = (*(Runtime__V1__PodSandbox *const *)right)->created_at;
+
+    return (a < b) - (a > b);
+}
+
+const Inventory *inventory_load(Cli *cli, GError **error)
+{
+    Runtime__V1__ListContainersRequest list_containers = RUNTIME__V1__LIST_CONTAINERS_REQUEST__INIT;
+    Runtime__V1__ListPodSandboxRequest list_pods = RUNTIME__V1__LIST_POD_SANDBOX_REQUEST__INIT;
+    const Runtime__V1__ListContainersResponse *containers =
+        cli_runtime_call(cli, "ListContainers", &list_containers.base, CLI_CALL_MS, error);
+    const Runtime__V1__ListPodSandboxResponse *pods =
+        containers != NULL ? cli_runtime_call(cli, "ListPodSandbox", &list_pods.base, CLI_CALL_MS, error)
+                           : NULL;
+    Inventory *inventory;
+
+    if (pods == NULL)
+        return NULL;
+    inventory = arena_new0(cli->arena, Inventory, 1);
+    inventory->n_containers = containers->n_containers;
+    inventory->containers = arena_new0(cli->arena, InventoryContainer, containers->n_containers);
+    for (size_t i = 0; i < containers->n_containers; i++) {
+        InventoryContainer *row = &inventory->containers[i];
+
+        row->container = containers->containers[i];
+        row->pod = pod_of(pods, row->container->pod_sandbox_id);
+        row->name = shown_name(cli->arena, row);
+    }
+    inventory->n_pods = pods->n_items;
+    inventory->pods = pods->items;
+    if (inventory->n_containers > 1)
+        qsort(inventory->containers, inventory->n_containers, sizeof *inventory->containers, newer_container);
+    if (inventory->n_pods > 1)
+        qsort((void *)inventory->pods, inventory->n_pods, sizeof(Runtime__V1__PodSandbox *), newer_pod);
+    return inventory;
+}
+
+const InventoryContainer *inventory_container(Cli *cli, const Inventory *inventory, const char *text,
+                                              GError **error)
+{
+    RefCandidate *candidates = arena_new0(cli->arena, RefCandidate, inventory->n_containers + 1);
+    gsize index = 0;
+
+    for (gsize i = 0; i < inventory->n_containers; i++) {
+        const InventoryContainer *row = &inventory->containers[i];
+
+        candidates[i] = (RefCandidate){
+            .id = row->container->id,
+            .name = row->name,
+            .other = container_name(row->container),
+            .group = row->container->pod_sandbox_id,
+            .attempt = row->container->metadata != NULL ? row->container->metadata->attempt : 0,
+        };
+    }
+    if (!ref_pick(candidates, inventory->n_containers, "container", text, &index, error))
+        return NULL;
+    return &inventory->containers[index];
+}
+
+const Runtime__V1__PodSandbox *inventory_pod(Cli *cli, const Inventory *inventory, const char *text,
+                                             GError **error)
+{
+    RefCandidate *candidates = arena_new0(cli->arena, RefCandidate, inventory->n_pods + 1);
+    gsize index = 0;
+
+    for (gsize i = 0; i < inventory->n_pods; i++) {
+        const Runtime__V1__PodSandbox *pod = inventory->pods[i];
+        const char *namespace = pod->metadata != NULL ? pod->metadata->namespace_ : "";
+        const char *uid = pod->metadata != NULL ? pod->metadata->uid : pod->id;
+
+        candidates[i] = (RefCandidate){
+            .id = pod->id,
+            .name = pod_name(pod),
+            .other = arena_printf(cli->arena, "%s/%s", namespace, pod_name(pod)),
+            .group = uid,
+            .attempt = pod->metadata != NULL ? pod->metadata->attempt : 0,
+        };
+    }
+    if (!ref_pick(candidates, inventory->n_pods, "pod", text, &index, error))
+        return NULL;
+    return inventory->pods[index];
+}
