@@ -1,0 +1,196 @@
+#include <string.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+#include "common/log.h"
+#include "sandbox/pod.h"
+#include "sandbox/share.h"
+
+static void on_stored(LogStream stream, guint64 offset, gpointer data);
+static void on_ended(const ContainerExit *exit, gboolean from_agent, gpointer data);
+
+static const ContainerIoEvents io_events = {.stored = on_stored, .ended = on_ended};
+
+/* Where the kubelet reads the log: both parts are set, or there is none. */
+static char *log_path_of(const Pod *pod, const Runtime__V1__ContainerConfig *config)
+{
+    if (*pod->config->log_directory == '\0' || *config->log_path == '\0')
+        return NULL;
+    return g_build_filename(pod->config->log_directory, config->log_path, NULL);
+}
+
+Container *container_new(Pod *pod, const char *id, Runtime__V1__ContainerConfig *config, const char *image_id,
+                         char **diff_ids, gint64 created_at_ns)
+{
+    Container *container = g_new0(Container, 1);
+    SandboxManager *manager = pod->manager;
+
+    container->references = 1;
+    container->pod = pod_ref(pod);
+    container->id = g_strdup(id);
+    container->config = config;
+    container->image_id = g_strdup(image_id);
+    container->diff_ids = g_strdupv(diff_ids);
+    container->created_at_ns = created_at_ns;
+    container->log_path = log_path_of(pod, config);
+    container->io = container_io_new(manager->links, manager->log_workers, &io_events, container);
+    container->uid = -1;
+    container->gid = -1;
+    container->groups = g_array_new(FALSE, FALSE, sizeof(gint64));
+    container->execs = g_hash_table_new(g_str_hash, g_str_equal);
+    slots_init(&container->job, 1);
+    return container;
+}
+
+Container *container_ref(Container *container)
+{
+    g_atomic_int_inc(&container->references);
+    return container;
+}
+
+void container_unref(Container *container)
+{
+    if (container == NULL || !g_atomic_int_dec_and_test(&container->references))
+        return;
+    container_io_free(container->io);
+    slots_clear(&container->job);
+    runtime__v1__container_config__free_unpacked(container->config, NULL);
+    g_array_unref(container->groups);
+    g_hash_table_unref(container->execs);
+    g_strfreev(container->diff_ids);
+    g_free(container->message);
+    g_free(container->reason);
+    g_free(container->log_path);
+    g_free(container->image_id);
+    g_free(container->id);
+    pod_unref(container->pod);
+    g_free(container);
+}
+
+static GBytes *config_pack(const Runtime__V1__ContainerConfig *config)
+{
+    gsize length = runtime__v1__container_config__get_packed_size(config);
+    guint8 *data = g_malloc(MAX(length, 1));
+
+    runtime__v1__container_config__pack(config, data);
+    return g_bytes_new_take(data, length);
+}
+
+static char *groups_join(const GArray *groups)
+{
+    GString *text = g_string_new(NULL);
+
+    for (guint i = 0; i < groups->len; i++)
+        g_string_append_printf(text, "%s%" G_GINT64_FORMAT, i > 0 ? " " : "",
+                               g_array_index(groups, gint64, i));
+    return g_string_free(text, FALSE);
+}
+
+gboolean container_save(Container *container, GError **error)
+{
+    g_autoptr(GBytes) config = config_pack(container->config);
+    g_autofree char *diff_ids = g_strjoinv(" ", container->diff_ids);
+    g_autofree char *groups = NULL;
+    g_autofree char *reason = NULL;
+    g_autofree char *message = NULL;
+    ContainerRecord record;
+
+    g_mutex_lock(&container->pod->lock);
+    groups = groups_join(container->groups);
+    reason = g_strdup(container->reason);
+    message = g_strdup(container->message);
+    record = (ContainerRecord){
+        .id = container->id,
+        .pod_id = container->pod->id,
+        .config = config,
+        .image_id = container->image_id,
+        .diff_ids = diff_ids,
+        .state = container->state,
+        .created_at_ns = container->created_at_ns,
+        .started_at_ns = container->started_at_ns,
+        .finished_at_ns = container->finished_at_ns,
+        .exit_code = container->exit_code,
+        .reason = reason,
+        .message = message,
+        .uid = container->uid,
+        .gid = container->gid,
+        .groups = groups,
+        .stop_signal = container->stop_signal,
+    };
+    g_mutex_unlock(&container->pod->lock);
+    return state_store_put_container(container->pod->manager->store, &record, error);
+}
+
+ContainerState container_state(Container *container)
+{
+    ContainerState state;
+
+    g_mutex_lock(&container->pod->lock);
+    state = container->state;
+    g_mutex_unlock(&container->pod->lock);
+    return state;
+}
+
+void container_set_exited(Container *container, gint32 exit_code, const char *reason, const char *message,
+                          gint64 finished_at_ns)
+{
+    g_autoptr(GError) error = NULL;
+    gboolean first;
+
+    g_mutex_lock(&container->pod->lock);
+    first = container->state == CONTAINER_CREATED_STATE || container->state == CONTAINER_RUNNING_STATE;
+    if (first) {
+        container->state = CONTAINER_EXITED_STATE;
+        container->exit_code = exit_code;
+        container->reason = g_strdup(reason != NULL ? reason : exit_code == 0 ? "Completed" : "Error");
+        container->message = g_strdup(message);
+        container->finished_at_ns = finished_at_ns;
+        g_cond_broadcast(&container->pod->changed);
+    }
+    g_mutex_unlock(&container->pod->lock);
+    if (!first)
+        return;
+    log_info(
+        LOG_FIELDS("container", container->id, "sandbox", container->pod->id, "reason", container->reason),
+        "container %s ended with exit code %d", container->config->metadata->name, exit_code);
+    if (!container_save(container, &error))
+        log_error(LOG_FIELDS("container", container->id), "the end of the container is not stored: %s",
+                  error->message);
+}
+
+static void on_stored(LogStream stream, guint64 offset, gpointer data)
+{
+    Container *container = data;
+    g_autoptr(Link) link = pod_link(container->pod, NULL);
+
+    if (link != NULL)
+        link_send_ack(link, container->id, NULL,
+                      stream == LOG_STDERR ? CRIVIRT__AGENT__V1__STREAM__STREAM_STDERR
+                                           : CRIVIRT__AGENT__V1__STREAM__STREAM_STDOUT,
+                      offset, FALSE);
+}
+
+static void on_ended(const ContainerExit *exit, gboolean from_agent, gpointer data)
+{
+    Container *container = data;
+    g_autoptr(Link) link = NULL;
+
+    container_set_exited(container, exit->exit_code, exit->reason, exit->message, exit->finished_at_ns);
+    link = from_agent ? pod_link(container->pod, NULL) : NULL;
+    if (link != NULL)
+        link_send_ack(link, container->id, NULL, CRIVIRT__AGENT__V1__STREAM__STREAM_STDOUT, 0, TRUE);
+}
+
+gboolean container_forget(Container *container, GError **error)
+{
+    SandboxManager *manager = container->pod->manager;
+    g_autofree char *cursor = g_build_filename(container->pod->state_dir, container->id, NULL);
+
+    container_io_close(container->io);
+    if (!share_unbind(container->pod->share_dir, container->id, error) || !dir_remove_tree(cursor, error) ||
+        !state_store_delete_container(manager->store, container->id, error))
+        return FALSE;
+    image_service_unpin(manager->images, container->id);
+    manager_remove_container(manager, container);
+    return TRUE;
+}

@@ -1,0 +1,508 @@
+/* The CRI's verbs on containers. */
+
+#include <signal.h>
+#include <string.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+#include "common/log.h"
+#include "sandbox/oci_spec.h"
+#include "sandbox/pod.h"
+#include "sandbox/share.h"
+
+typedef Crivirt__Agent__V1__Request Request;
+typedef Crivirt__Agent__V1__Response Response;
+
+enum {
+    AGENT_TIMEOUT_MS = 60 * 1000, /* create, start: what the guest needs when it is busy */
+    SIGNAL_TIMEOUT_MS = 10 * 1000,
+    KILLED_TIMEOUT_MS = 20 * 1000, /* from KILL to the recorded end */
+};
+
+/* Unpacked messages belong to one owner; a copy is a round trip through the wire format. */
+static Runtime__V1__ContainerConfig *config_copy(const Runtime__V1__ContainerConfig *config)
+{
+    gsize length = runtime__v1__container_config__get_packed_size(config);
+    g_autofree guint8 *data = g_malloc(MAX(length, 1));
+
+    runtime__v1__container_config__pack(config, data);
+    return runtime__v1__container_config__unpack(NULL, length, data);
+}
+
+static gboolean call(Link *link, Request *request, gint64 timeout_ms, const Deadline *deadline,
+                     Response **ret_response, GError **error)
+{
+    Deadline bounded = deadline_sooner(deadline, timeout_ms);
+
+    return link_call(link, request, &bounded, ret_response, error);
+}
+
+/* For operations whose response says nothing. */
+static gboolean call_plain(Link *link, Request *request, gint64 timeout_ms, const Deadline *deadline,
+                           GError **error)
+{
+    Response *response;
+
+    if (!call(link, request, timeout_ms, deadline, &response, error))
+        return FALSE;
+    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    return TRUE;
+}
+
+/* ---- create ---- */
+
+static gboolean request_check(const Runtime__V1__CreateContainerRequest *request, GError **error)
+{
+    const Runtime__V1__ContainerConfig *config = request->config;
+
+    if (config == NULL)
+        return fail(error, STATUS_INVALID_ARGUMENT, "config: it is missing");
+    if (config->metadata == NULL || *config->metadata->name == '\0')
+        return fail(error, STATUS_INVALID_ARGUMENT, "config.metadata.name: it is missing");
+    if (config->image == NULL || *config->image->image == '\0')
+        return fail(error, STATUS_INVALID_ARGUMENT, "config.image.image: it is missing");
+    if (strstr(config->log_path, "..") != NULL)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "config.log_path: \"%s\" leads out of the pod's log directory", config->log_path);
+    return TRUE;
+}
+
+/* The container with that name and attempt, referenced; NULL when there is none. */
+static Container *find_namesake(Pod *pod, const Runtime__V1__ContainerMetadata *metadata)
+{
+    Container *found = NULL;
+    GHashTableIter iter;
+    gpointer value;
+
+    g_mutex_lock(&pod->lock);
+    g_hash_table_iter_init(&iter, pod->containers);
+    while (found == NULL && g_hash_table_iter_next(&iter, NULL, &value)) {
+        Container *container = value;
+
+        if (g_str_equal(container->config->metadata->name, metadata->name) &&
+            container->config->metadata->attempt == metadata->attempt)
+            found = container_ref(container);
+    }
+    g_mutex_unlock(&pod->lock);
+    return found;
+}
+
+static char **image_diff_ids(const Image *image)
+{
+    g_autoptr(GPtrArray) ids = g_ptr_array_new();
+
+    for (guint i = 0; i < image->layers->len; i++)
+        g_ptr_array_add(ids, g_strdup(((ImageLayer *)image->layers->pdata[i])->diff_id));
+    g_ptr_array_add(ids, NULL);
+    return (char **)g_ptr_array_steal(ids, NULL);
+}
+
+/* Binds the container's volumes into the share; *ret_sources are their paths in the guest. */
+static gboolean volumes_bind(Container *container, const Deadline *deadline, char ***ret_sources,
+                             GError **error)
+{
+    const Runtime__V1__ContainerConfig *config = container->config;
+    Pod *pod = container->pod;
+    g_auto(GStrv) sources = g_new0(char *, config->n_mounts + 1);
+
+    if (config->n_mounts > 0 && !pod_guest_attach_share(pod, deadline, error))
+        return FALSE;
+    for (guint i = 0; i < config->n_mounts; i++) {
+        g_autofree char *name = NULL;
+
+        if (*config->mounts[i]->host_path != '/')
+            name = g_strdup(""); /* refused by oci_spec_build(), with the field's name */
+        else if (!share_bind(pod->share_dir, container->id, i, config->mounts[i]->host_path, &name, error))
+            return FALSE;
+        sources[i] = g_build_filename(GUEST_SHARE_DIR, name, NULL);
+    }
+    *ret_sources = g_steal_pointer(&sources);
+    return TRUE;
+}
+
+static void fill_layers(Crivirt__Agent__V1__CreateContainerRequest *create, const GArray *luns, Arena *arena)
+{
+    create->n_layers = luns->len;
+    create->layers = arena_new0(arena, Crivirt__Agent__V1__Disk *, luns->len);
+    for (guint i = 0; i < luns->len; i++) {
+        Crivirt__Agent__V1__Disk *disk = arena_new0(arena, Crivirt__Agent__V1__Disk, 1);
+
+        crivirt__agent__v1__disk__init(disk);
+        disk->lun = g_array_index(luns, guint, i);
+        disk->serial = arena_printf(arena, POD_DISK_SERIAL_FORMAT, disk->lun);
+        create->layers[i] = disk;
+    }
+}
+
+static void fill_groups(Crivirt__Agent__V1__User *user, const Runtime__V1__ContainerConfig *config,
+                        Arena *arena)
+{
+    const Runtime__V1__LinuxContainerSecurityContext *security =
+        config->linux != NULL ? config->linux->security_context : NULL;
+
+    if (security == NULL)
+        return;
+    user->n_groups = security->n_supplemental_groups;
+    user->groups = arena_new0(arena, uint32_t, user->n_groups);
+    for (size_t i = 0; i < user->n_groups; i++)
+        user->groups[i] = (uint32_t)security->supplemental_groups[i];
+}
+
+static gboolean fill_create(Container *container, const Image *image, const char *const *sources,
+                            const GArray *luns, Arena *arena,
+                            Crivirt__Agent__V1__CreateContainerRequest *create, GError **error)
+{
+    OciSpecInput input = {
+        .container_id = container->id,
+        .pod = container->pod->config,
+        .config = container->config,
+        .image = image,
+        .mount_sources = sources,
+    };
+    Crivirt__Agent__V1__User *user = arena_new0(arena, Crivirt__Agent__V1__User, 1);
+    g_autofree char *before = NULL;
+    g_autofree char *after = NULL;
+
+    if (!oci_spec_build(&input, &before, &after, error) || !oci_spec_user(&input, user, error) ||
+        !oci_spec_stop_signal(&input, &container->stop_signal, error))
+        return FALSE;
+    fill_groups(user, container->config, arena);
+    fill_layers(create, luns, arena);
+    create->id = container->id;
+    create->user = user;
+    create->spec_before_user =
+        (ProtobufCBinaryData){.len = strlen(before), .data = (guint8 *)arena_strdup(arena, before)};
+    create->spec_after_user =
+        (ProtobufCBinaryData){.len = strlen(after), .data = (guint8 *)arena_strdup(arena, after)};
+    create->tty = container->config->tty;
+    create->stdin = container->config->stdin;
+    create->stdin_once = container->config->stdin_once;
+    return TRUE;
+}
+
+static void record_user(Container *container, const Crivirt__Agent__V1__CreateContainerResponse *created)
+{
+    g_mutex_lock(&container->pod->lock);
+    container->uid = created->uid;
+    container->gid = created->gid;
+    for (size_t i = 0; i < created->n_groups; i++) {
+        gint64 group = created->groups[i];
+
+        g_array_append_val(container->groups, group);
+    }
+    container->state = CONTAINER_CREATED_STATE;
+    g_mutex_unlock(&container->pod->lock);
+}
+
+static gboolean create_in_guest(Container *container, const Image *image, const Deadline *deadline,
+                                GError **error)
+{
+    Crivirt__Agent__V1__CreateContainerRequest create = CRIVIRT__AGENT__V1__CREATE_CONTAINER_REQUEST__INIT;
+    Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    g_autoptr(Arena) arena = arena_new();
+    g_autoptr(GArray) luns = NULL;
+    g_auto(GStrv) sources = NULL;
+    g_autoptr(Link) link = pod_link(container->pod, error);
+    Response *response;
+
+    if (link == NULL || !pod_guest_attach_layers(container->pod, image->layers, &luns, error) ||
+        !volumes_bind(container, deadline, &sources, error) ||
+        !fill_create(container, image, (const char *const *)sources, luns, arena, &create, error))
+        return FALSE;
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_CREATE_CONTAINER;
+    request.create_container = &create;
+    if (!call(link, &request, AGENT_TIMEOUT_MS, deadline, &response, error))
+        return FALSE;
+    record_user(container, response->create_container);
+    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    return TRUE;
+}
+
+static void delete_in_guest(Container *container)
+{
+    Crivirt__Agent__V1__DeleteContainerRequest delete = CRIVIRT__AGENT__V1__DELETE_CONTAINER_REQUEST__INIT;
+    Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    g_autoptr(Link) link = pod_link(container->pod, NULL);
+    g_autoptr(GError) error = NULL;
+
+    delete.id = container->id;
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_DELETE_CONTAINER;
+    request.delete_container = &delete;
+    /* What a guest does not delete goes with its disk when the pod ends. */
+    if (link != NULL && !call_plain(link, &request, AGENT_TIMEOUT_MS, NULL, &error))
+        log_warning(LOG_FIELDS("container", container->id), "cannot delete the container in the guest: %s",
+                    error->message);
+}
+
+static gboolean create_new(Pod *pod, const Runtime__V1__CreateContainerRequest *request, const Image *image,
+                           const Deadline *deadline, Container **ret_container, GError **error)
+{
+    g_autofree char *id = manager_new_id();
+    g_auto(GStrv) diff_ids = image_diff_ids(image);
+    g_autoptr(Container) container =
+        container_new(pod, id, config_copy(request->config), image->id, diff_ids, manager_now_ns());
+    g_autoptr(GError) forget_error = NULL;
+
+    image_service_pin(pod->manager->images, container->id, (Image *)image);
+    if (!manager_add_container(pod->manager, container, error)) {
+        image_service_unpin(pod->manager->images, container->id);
+        return FALSE;
+    }
+    if (container_save(container, error) && create_in_guest(container, image, deadline, error) &&
+        container_save(container, error)) {
+        *ret_container = g_steal_pointer(&container);
+        return TRUE;
+    }
+    delete_in_guest(container);
+    if (!container_forget(container, &forget_error))
+        log_error(LOG_FIELDS("container", container->id), "cannot undo a failed create: %s",
+                  forget_error->message);
+    return FALSE;
+}
+
+gboolean container_create(SandboxManager *manager, const Runtime__V1__CreateContainerRequest *request,
+                          const Deadline *deadline, char **ret_id, GError **error)
+{
+    g_autoptr(Pod) pod = NULL;
+    g_autoptr(Container) container = NULL;
+    g_autoptr(Image) image = NULL;
+    g_autoptr(Link) link = NULL;
+    gboolean good = TRUE;
+
+    if (!request_check(request, error))
+        return FALSE;
+    pod = manager_find_pod(manager, request->pod_sandbox_id, error);
+    link = pod != NULL ? pod_link(pod, error) : NULL;
+    if (link == NULL)
+        return FALSE;
+    if (!slots_take(&pod->create_job, deadline, "waiting for other containers of the sandbox to be made",
+                    error))
+        return FALSE;
+    container = find_namesake(pod, request->config->metadata);
+    if (container != NULL && container_state(container) != CONTAINER_CREATED_STATE) {
+        good =
+            fail(error, STATUS_ALREADY_EXISTS, "sandbox %s has a container %s, attempt %u, already: %s",
+                 pod->id, request->config->metadata->name, request->config->metadata->attempt, container->id);
+    } else if (container == NULL) {
+        image = image_service_find(manager->images, request->config->image->image, error);
+        good = image != NULL;
+        if (!good && (error == NULL || *error == NULL))
+            fail(error, STATUS_NOT_FOUND, "image %s is not on this node", request->config->image->image);
+        good = good && create_new(pod, request, image, deadline, &container, error);
+    }
+    slots_give(&pod->create_job);
+    if (!good) {
+        g_prefix_error(error, "container %s: ", request->config->metadata->name);
+        return FALSE;
+    }
+    log_info(LOG_FIELDS("container", container->id, "sandbox", pod->id), "container %s created",
+             request->config->metadata->name);
+    *ret_id = g_strdup(container->id);
+    return TRUE;
+}
+
+/* ---- start ---- */
+
+static gboolean log_open(Container *container, GError **error)
+{
+    g_autofree char *cursors = g_build_filename(container->pod->state_dir, container->id, NULL);
+    g_autofree char *directory = container->log_path != NULL ? g_path_get_dirname(container->log_path) : NULL;
+    g_autofree char *cursor = g_build_filename(cursors, "log-cursor", NULL);
+
+    return dir_make(cursors, 0700, error) && (directory == NULL || dir_make(directory, 0755, error)) &&
+           container_io_open_log(container->io, container->log_path, cursor, error);
+}
+
+static gboolean start_in_guest(Container *container, const Deadline *deadline, gint64 *ret_started_at_ns,
+                               GError **error)
+{
+    Crivirt__Agent__V1__StartContainerRequest start = CRIVIRT__AGENT__V1__START_CONTAINER_REQUEST__INIT;
+    Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    g_autoptr(Link) link = pod_link(container->pod, error);
+    Response *response;
+
+    start.id = container->id;
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_START_CONTAINER;
+    request.start_container = &start;
+    if (link == NULL || !log_open(container, error) ||
+        !call(link, &request, AGENT_TIMEOUT_MS, deadline, &response, error))
+        return FALSE;
+    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    /* The node's clock: the guest's may differ by what it took to set it. */
+    *ret_started_at_ns = manager_now_ns();
+    return TRUE;
+}
+
+static gboolean start_locked(Container *container, const Deadline *deadline, GError **error)
+{
+    g_autoptr(GError) start_error = NULL;
+    ContainerState state = container_state(container);
+    gint64 started_at_ns = 0;
+
+    if (state != CONTAINER_CREATED_STATE)
+        return fail(error, STATUS_FAILED_PRECONDITION, "container %s is %s", container->id,
+                    state == CONTAINER_RUNNING_STATE ? "running already" : "not in the created state");
+    if (!start_in_guest(container, deadline, &started_at_ns, &start_error)) {
+        /* Only what the guest refused is an end; a sandbox that is not ready or a time-out leaves it as it
+         * is. */
+        if (start_error->code == STATUS_INTERNAL || start_error->code == STATUS_INVALID_ARGUMENT)
+            container_set_exited(container, 128, "StartError", start_error->message, manager_now_ns());
+        g_propagate_prefixed_error(error, g_steal_pointer(&start_error),
+                                   "cannot start container %s: ", container->id);
+        return FALSE;
+    }
+    g_mutex_lock(&container->pod->lock);
+    container->started_at_ns = started_at_ns;
+    if (container->state == CONTAINER_CREATED_STATE) /* it may have ended already */
+        container->state = CONTAINER_RUNNING_STATE;
+    g_mutex_unlock(&container->pod->lock);
+    return container_save(container, error);
+}
+
+gboolean container_start(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error)
+{
+    g_autoptr(Container) container = manager_find_container(manager, id, error);
+    gboolean started;
+
+    if (container == NULL ||
+        !slots_take(&container->job, deadline, "waiting for other work on the container", error))
+        return FALSE;
+    started = start_locked(container, deadline, error);
+    slots_give(&container->job);
+    if (started)
+        log_info(LOG_FIELDS("container", container->id, "sandbox", container->pod->id),
+                 "container %s started", container->config->metadata->name);
+    return started;
+}
+
+/* ---- stop ---- */
+
+static gboolean send_signal(Container *container, int signal, gboolean all, const Deadline *deadline,
+                            GError **error)
+{
+    Crivirt__Agent__V1__ProcessId process = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
+    Crivirt__Agent__V1__SignalRequest kill = CRIVIRT__AGENT__V1__SIGNAL_REQUEST__INIT;
+    Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    g_autoptr(Link) link = pod_link(container->pod, error);
+
+    if (link == NULL)
+        return FALSE;
+    process.container_id = container->id;
+    kill.process = &process;
+    kill.signal = signal;
+    kill.all = all;
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_SIGNAL;
+    request.signal = &kill;
+    return call_plain(link, &request, SIGNAL_TIMEOUT_MS, deadline, error);
+}
+
+/* TRUE when it has ended by then. */
+static gboolean wait_exited(Container *container, const Deadline *deadline, GError **error)
+{
+    Pod *pod = container->pod;
+    gboolean good = TRUE;
+
+    g_mutex_lock(&pod->lock);
+    while (good && container->state == CONTAINER_RUNNING_STATE)
+        good = deadline_cond_wait(deadline, &pod->changed, &pod->lock, "waiting for the container to end",
+                                  error);
+    g_mutex_unlock(&pod->lock);
+    return good;
+}
+
+static gboolean stop_locked(Container *container, gint64 timeout_s, const Deadline *deadline, GError **error)
+{
+    Deadline grace = deadline_sooner(deadline, CLAMP(timeout_s, 0, G_MAXINT / 1000) * 1000);
+    Deadline killed;
+
+    if (container_state(container) != CONTAINER_RUNNING_STATE)
+        return TRUE;
+    if (timeout_s > 0) {
+        if (!send_signal(container, container->stop_signal, FALSE, deadline, error))
+            return FALSE;
+        if (wait_exited(container, &grace, NULL))
+            return TRUE;
+        if (!deadline_check(deadline, "waiting for the container to end", error))
+            return FALSE;
+    }
+    if (!send_signal(container, SIGKILL, TRUE, deadline, error))
+        return FALSE;
+    killed = deadline_sooner(deadline, KILLED_TIMEOUT_MS);
+    return wait_exited(container, &killed, error);
+}
+
+/* The guest may be gone in the meantime: then the container has ended too, which is what was asked for. */
+static gboolean stop_or_gone(Container *container, gint64 timeout_s, const Deadline *deadline, GError **error)
+{
+    g_autoptr(GError) stop_error = NULL;
+    Deadline moment = deadline_in_ms(1000);
+
+    if (stop_locked(container, timeout_s, deadline, &stop_error))
+        return TRUE;
+    if (pod_state(container->pod) != POD_READY && wait_exited(container, &moment, NULL))
+        return TRUE;
+    g_propagate_prefixed_error(error, g_steal_pointer(&stop_error),
+                               "cannot stop container %s: ", container->id);
+    return FALSE;
+}
+
+gboolean container_stop(SandboxManager *manager, const char *id, gint64 timeout_s, const Deadline *deadline,
+                        GError **error)
+{
+    g_autoptr(GError) find_error = NULL;
+    g_autoptr(Container) container = manager_find_container(manager, id, &find_error);
+    gboolean stopped;
+
+    if (container == NULL && find_error->code == STATUS_NOT_FOUND)
+        return TRUE;
+    if (container == NULL) {
+        g_propagate_error(error, g_steal_pointer(&find_error));
+        return FALSE;
+    }
+    if (!slots_take(&container->job, deadline, "waiting for other work on the container", error))
+        return FALSE;
+    stopped = stop_or_gone(container, timeout_s, deadline, error);
+    slots_give(&container->job);
+    return stopped;
+}
+
+/* ---- remove, reopen ---- */
+
+gboolean container_remove(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error)
+{
+    g_autoptr(GError) find_error = NULL;
+    g_autoptr(Container) container = manager_find_container(manager, id, &find_error);
+    gboolean removed;
+
+    if (container == NULL && find_error->code == STATUS_NOT_FOUND)
+        return TRUE;
+    if (container == NULL) {
+        g_propagate_error(error, g_steal_pointer(&find_error));
+        return FALSE;
+    }
+    if (!slots_take(&container->job, deadline, "waiting for other work on the container", error))
+        return FALSE;
+    removed = stop_or_gone(container, 0, deadline, error);
+    if (removed) {
+        delete_in_guest(container);
+        removed = container_forget(container, error);
+    }
+    slots_give(&container->job);
+    if (removed)
+        log_info(LOG_FIELDS("container", container->id, "sandbox", container->pod->id),
+                 "container %s removed", container->config->metadata->name);
+    return removed;
+}
+
+gboolean container_reopen_log(SandboxManager *manager, const char *id, const Deadline *deadline,
+                              GError **error)
+{
+    g_autoptr(Container) container = manager_find_container(manager, id, error);
+
+    (void)deadline;
+    if (container == NULL)
+        return FALSE;
+    if (container_state(container) != CONTAINER_RUNNING_STATE)
+        return fail(error, STATUS_FAILED_PRECONDITION, "container %s is not running", container->id);
+    return container_io_reopen_log(container->io, error);
+}

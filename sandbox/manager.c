@@ -1,0 +1,362 @@
+/* The manager: opening and closing, and the tables of pods and containers. */
+
+#include <grp.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+#include "sandbox/pod.h"
+#include "sandbox/upper.h"
+
+enum { ID_BYTES = 32, MIN_PREFIX_DIGITS = 1, LOG_WORKERS = 4, EVENT_WORKERS = 2 };
+
+typedef struct {
+    void (*function)(gpointer data);
+    gpointer data;
+} DeferredCall;
+
+static void deferred_run(gpointer data, gpointer unused)
+{
+    DeferredCall *call = data;
+
+    (void)unused;
+    call->function(call->data);
+    g_free(call);
+}
+
+void manager_defer(SandboxManager *manager, void (*function)(gpointer data), gpointer data)
+{
+    DeferredCall *call = g_new(DeferredCall, 1);
+
+    *call = (DeferredCall){function, data};
+    g_thread_pool_push(manager->event_workers, call, NULL);
+}
+
+char *manager_new_id(void)
+{
+    guint8 bytes[ID_BYTES];
+    GString *id = g_string_sized_new(2 * (gsize)ID_BYTES);
+
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+        g_error("the kernel gives no random bytes"); /* two pods with one id would be worse */
+    for (guint i = 0; i < ID_BYTES; i++)
+        g_string_append_printf(id, "%02x", bytes[i]);
+    return g_string_free(id, FALSE);
+}
+
+gint64 manager_now_ns(void)
+{
+    return g_get_real_time() * 1000;
+}
+
+CniNetwork *manager_cni_network(SandboxManager *manager, GError **error)
+{
+    return cni_network_load(manager->config.cni_config_dir, manager->config.cni_plugin_dirs, error);
+}
+
+/* ---- opening and closing ---- */
+
+static void config_copy(const SandboxManagerConfig *from, SandboxManagerConfig *to)
+{
+    *to = *from;
+    to->state_dir = g_strdup(from->state_dir);
+    to->run_dir = g_strdup(from->run_dir);
+    to->libvirt_uri = g_strdup(from->libvirt_uri);
+    to->accelerator = g_strdup(from->accelerator);
+    to->qemu_user = g_strdup(from->qemu_user);
+    to->qemu_group = g_strdup(from->qemu_group);
+    to->kernel = g_strdup(from->kernel);
+    to->initrd = g_strdup(from->initrd);
+    to->kernel_parameters = g_strdup(from->kernel_parameters);
+    to->cni_config_dir = g_strdup(from->cni_config_dir);
+    to->cni_plugin_dirs = (const char *const *)g_strdupv((char **)(void *)from->cni_plugin_dirs);
+}
+
+static void config_clear(SandboxManagerConfig *config)
+{
+    g_free((char *)config->state_dir);
+    g_free((char *)config->run_dir);
+    g_free((char *)config->libvirt_uri);
+    g_free((char *)config->accelerator);
+    g_free((char *)config->qemu_user);
+    g_free((char *)config->qemu_group);
+    g_free((char *)config->kernel);
+    g_free((char *)config->initrd);
+    g_free((char *)config->kernel_parameters);
+    g_free((char *)config->cni_config_dir);
+    g_strfreev((char **)(void *)config->cni_plugin_dirs);
+}
+
+static gboolean qemu_owner_find(SandboxManager *manager, GError **error)
+{
+    const struct passwd *user = getpwnam(manager->config.qemu_user);
+    const struct group *group = getgrnam(manager->config.qemu_group);
+
+    if (user == NULL || group == NULL)
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "there is no %s \"%s\" for QEMU to run as; make one with: adduser --system --group "
+                    "--no-create-home %s",
+                    user == NULL ? "user" : "group",
+                    user == NULL ? manager->config.qemu_user : manager->config.qemu_group,
+                    manager->config.qemu_user);
+    manager->qemu_uid = user->pw_uid;
+    manager->qemu_gid = group->gr_gid;
+    return TRUE;
+}
+
+static gboolean directories_make(const SandboxManagerConfig *config, GError **error)
+{
+    static const struct {
+        const char *name;
+        gboolean in_run_dir;
+        int mode;
+    } directories[] = {
+        {"vm", TRUE, 0711}, {"share", TRUE, 0700}, {"netns", TRUE, 0755}, {"pods", FALSE, 0711}};
+
+    if (!dir_make(config->state_dir, 0711, error) || !dir_make(config->run_dir, 0755, error))
+        return FALSE;
+    for (guint i = 0; i < G_N_ELEMENTS(directories); i++) {
+        g_autofree char *path = g_build_filename(
+            directories[i].in_run_dir ? config->run_dir : config->state_dir, directories[i].name, NULL);
+
+        if (!dir_make(path, directories[i].mode, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean open_parts(SandboxManager *manager, GError **error)
+{
+    const SandboxManagerConfig *config = &manager->config;
+    const VmmConfig vmm = {
+        .uri = config->libvirt_uri,
+        .state_dir = config->state_dir,
+        .run_dir = config->run_dir,
+        .accelerator = config->accelerator,
+        .qemu_user = config->qemu_user,
+        .qemu_group = config->qemu_group,
+    };
+    g_autofree char *database = g_build_filename(config->state_dir, "state.db", NULL);
+
+    if (!qemu_owner_find(manager, error) || !directories_make(config, error) ||
+        !upper_template_make(config->state_dir, config->upper_bytes, error))
+        return FALSE;
+    manager->store = state_store_open(database, error);
+    if (manager->store == NULL)
+        return FALSE;
+    manager->links = link_loop_new();
+    manager->vmm = vmm_open(&vmm, pod_on_guest_stopped, manager, error);
+    return manager->vmm != NULL;
+}
+
+SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageService *images, GError **error)
+{
+    SandboxManager *manager = g_new0(SandboxManager, 1);
+
+    config_copy(config, &manager->config);
+    manager->images = images;
+    manager->log_workers = g_thread_pool_new(container_io_work, NULL, LOG_WORKERS, FALSE, NULL);
+    manager->event_workers = g_thread_pool_new(deferred_run, NULL, EVENT_WORKERS, FALSE, NULL);
+    manager->pods = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)pod_unref);
+    manager->containers =
+        g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)container_unref);
+    g_mutex_init(&manager->lock);
+    slots_init(&manager->boots,
+               config->max_parallel_boots != 0 ? config->max_parallel_boots : g_get_num_processors());
+    if (!open_parts(manager, error) || !manager_recover(manager, error)) {
+        sandbox_manager_close(manager);
+        return NULL;
+    }
+    return manager;
+}
+
+/* Containers and pods hold each other: the tables are emptied by hand. */
+static void tables_clear(SandboxManager *manager)
+{
+    g_autoptr(GPtrArray) pods = manager_pods(manager);
+
+    for (guint i = 0; i < pods->len; i++) {
+        Pod *pod = pods->pdata[i];
+        g_autoptr(GPtrArray) containers = pod_containers(pod);
+
+        if (pod->link != NULL)
+            link_close(pod->link);
+        for (guint j = 0; j < containers->len; j++) {
+            container_io_close(((Container *)containers->pdata[j])->io);
+            manager_remove_container(manager, containers->pdata[j]);
+        }
+        manager_remove_pod(manager, pod);
+    }
+}
+
+void sandbox_manager_close(SandboxManager *manager)
+{
+    if (manager == NULL)
+        return;
+    if (manager->vmm != NULL)
+        vmm_close(manager->vmm);
+    g_thread_pool_free(manager->event_workers, FALSE, TRUE);
+    tables_clear(manager);
+    g_thread_pool_free(manager->log_workers, FALSE, TRUE);
+    link_loop_free(manager->links);
+    state_store_close(manager->store);
+    g_hash_table_unref(manager->pods);
+    g_hash_table_unref(manager->containers);
+    slots_clear(&manager->boots);
+    g_mutex_clear(&manager->lock);
+    config_clear(&manager->config);
+    g_free(manager);
+}
+
+/* ---- for Status ---- */
+
+char *sandbox_manager_network_problem(SandboxManager *manager)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(CniNetwork) network = manager_cni_network(manager, &error);
+    Deadline deadline = deadline_in_ms(5000);
+
+    if (network != NULL && cni_network_status(network, &deadline, &error))
+        return NULL;
+    return g_strdup(error->message);
+}
+
+const char *sandbox_manager_accelerator(SandboxManager *manager, gboolean *ret_is_kvm)
+{
+    const char *reason;
+
+    *ret_is_kvm = vmm_uses_kvm(manager->vmm, &reason);
+    return reason;
+}
+
+const char *const *sandbox_manager_handlers(SandboxManager *manager)
+{
+    static const char *const handlers[] = {SANDBOX_DEFAULT_HANDLER, NULL};
+
+    (void)manager;
+    return handlers;
+}
+
+/* ---- tables ---- */
+
+/* The value whose key is id or begins with it, when there is just one. Locked. */
+static gpointer find(GHashTable *table, const char *id, gboolean *ret_ambiguous)
+{
+    gpointer found = g_hash_table_lookup(table, id);
+    GHashTableIter iter;
+    gpointer key;
+    gpointer value;
+
+    *ret_ambiguous = FALSE;
+    if (found != NULL || strlen(id) < MIN_PREFIX_DIGITS || strlen(id) >= 2 * (gsize)ID_BYTES)
+        return found;
+    g_hash_table_iter_init(&iter, table);
+    while (g_hash_table_iter_next(&iter, &key, &value)) {
+        if (!g_str_has_prefix(key, id))
+            continue;
+        *ret_ambiguous = found != NULL;
+        if (found != NULL)
+            return NULL;
+        found = value;
+    }
+    return found;
+}
+
+static gboolean fail_not_found(const char *what, const char *id, gboolean ambiguous, GError **error)
+{
+    if (ambiguous)
+        return fail(error, STATUS_INVALID_ARGUMENT, "%s id \"%.64s\" is the beginning of several ids", what,
+                    id);
+    return fail(error, STATUS_NOT_FOUND, "%s \"%.64s\" does not exist", what, id);
+}
+
+Pod *manager_find_pod(SandboxManager *manager, const char *id, GError **error)
+{
+    gboolean ambiguous;
+    Pod *pod;
+
+    g_mutex_lock(&manager->lock);
+    pod = find(manager->pods, id, &ambiguous);
+    if (pod != NULL)
+        pod_ref(pod);
+    g_mutex_unlock(&manager->lock);
+    if (pod == NULL)
+        fail_not_found("sandbox", id, ambiguous, error);
+    return pod;
+}
+
+Container *manager_find_container(SandboxManager *manager, const char *id, GError **error)
+{
+    gboolean ambiguous;
+    Container *container;
+
+    g_mutex_lock(&manager->lock);
+    container = find(manager->containers, id, &ambiguous);
+    if (container != NULL)
+        container_ref(container);
+    g_mutex_unlock(&manager->lock);
+    if (container == NULL)
+        fail_not_found("container", id, ambiguous, error);
+    return container;
+}
+
+void manager_add_pod(SandboxManager *manager, Pod *pod)
+{
+    g_mutex_lock(&manager->lock);
+    g_hash_table_insert(manager->pods, pod->id, pod_ref(pod));
+    g_mutex_unlock(&manager->lock);
+}
+
+void manager_remove_pod(SandboxManager *manager, Pod *pod)
+{
+    g_mutex_lock(&manager->lock);
+    g_hash_table_remove(manager->pods, pod->id);
+    g_mutex_unlock(&manager->lock);
+}
+
+gboolean manager_add_container(SandboxManager *manager, Container *container, GError **error)
+{
+    Pod *pod = container->pod;
+    gboolean ready;
+
+    g_mutex_lock(&manager->lock);
+    g_mutex_lock(&pod->lock);
+    ready = pod->state == POD_READY;
+    if (ready) {
+        g_hash_table_insert(pod->containers, container->id, container_ref(container));
+        g_hash_table_insert(manager->containers, container->id, container_ref(container));
+    }
+    g_mutex_unlock(&pod->lock);
+    g_mutex_unlock(&manager->lock);
+    if (!ready)
+        return fail(error, STATUS_FAILED_PRECONDITION, "sandbox %s is not ready", pod->id);
+    return TRUE;
+}
+
+void manager_remove_container(SandboxManager *manager, Container *container)
+{
+    g_autoptr(Container) keep = container_ref(container);
+
+    g_mutex_lock(&manager->lock);
+    g_mutex_lock(&container->pod->lock);
+    g_hash_table_remove(manager->containers, container->id);
+    g_hash_table_remove(container->pod->containers, container->id);
+    g_mutex_unlock(&container->pod->lock);
+    g_mutex_unlock(&manager->lock);
+}
+
+GPtrArray *manager_pods(SandboxManager *manager)
+{
+    GPtrArray *pods = g_ptr_array_new_with_free_func((GDestroyNotify)pod_unref);
+    GHashTableIter iter;
+    gpointer value;
+
+    g_mutex_lock(&manager->lock);
+    g_hash_table_iter_init(&iter, manager->pods);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        g_ptr_array_add(pods, pod_ref(value));
+    g_mutex_unlock(&manager->lock);
+    return pods;
+}

@@ -1,0 +1,175 @@
+#include "sandbox/pod.h"
+
+#include <string.h>
+
+#include "common/error.h"
+
+/* Socket paths end at 107 bytes, so directories carry only the beginning of the id. */
+enum { DIRECTORY_ID_DIGITS = 24, TAP_ID_DIGITS = 12 };
+
+Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxConfig *config,
+             const char *handler, gint64 created_at_ns)
+{
+    Pod *pod = g_new0(Pod, 1);
+    g_autofree char *short_id = g_strndup(id, DIRECTORY_ID_DIGITS);
+
+    pod->references = 1;
+    pod->manager = manager;
+    pod->id = g_strdup(id);
+    pod->config = config;
+    pod->handler = g_strdup(handler);
+    pod->created_at_ns = created_at_ns;
+    pod->run_dir = g_build_filename(manager->config.run_dir, "vm", short_id, NULL);
+    pod->state_dir = g_build_filename(manager->config.state_dir, "pods", short_id, NULL);
+    pod->share_dir = g_build_filename(manager->config.run_dir, "share", short_id, NULL);
+    pod->netns_path = g_build_filename(manager->config.run_dir, "netns", short_id, NULL);
+    pod->tap = g_strdup_printf("cv%.*s", TAP_ID_DIGITS, id);
+    pod->ips = g_new0(char *, 1);
+    pod->containers = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)container_unref);
+    pod->disks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    slots_init(&pod->job, 1);
+    slots_init(&pod->create_job, 1);
+    slots_init(&pod->disk_job, 1);
+    g_mutex_init(&pod->lock);
+    g_cond_init(&pod->changed);
+    return pod;
+}
+
+Pod *pod_ref(Pod *pod)
+{
+    g_atomic_int_inc(&pod->references);
+    return pod;
+}
+
+void pod_unref(Pod *pod)
+{
+    if (pod == NULL || !g_atomic_int_dec_and_test(&pod->references))
+        return;
+    link_unref(pod->link);
+    g_hash_table_unref(pod->containers);
+    g_hash_table_unref(pod->disks);
+    slots_clear(&pod->job);
+    slots_clear(&pod->create_job);
+    slots_clear(&pod->disk_job);
+    g_mutex_clear(&pod->lock);
+    g_cond_clear(&pod->changed);
+    runtime__v1__pod_sandbox_config__free_unpacked(pod->config, NULL);
+    g_strfreev(pod->ips);
+    g_free(pod->cni_result);
+    g_free(pod->problem);
+    g_free(pod->tap);
+    g_free(pod->netns_path);
+    g_free(pod->share_dir);
+    g_free(pod->state_dir);
+    g_free(pod->run_dir);
+    g_free(pod->handler);
+    g_free(pod->id);
+    g_free(pod);
+}
+
+/* The row as it is now; strings are borrowed from the pod but for ips. Locked. */
+static PodRecord record_fill(const Pod *pod, GBytes *config)
+{
+    return (PodRecord){
+        .id = pod->id,
+        .config = config,
+        .handler = pod->handler,
+        .created_at_ns = pod->created_at_ns,
+        .state = pod->state,
+        .problem = g_strdup(pod->problem),
+        .ips = g_strjoinv(" ", pod->ips),
+        .cni_result = g_strdup(pod->cni_result),
+        .share_attached = pod->share_attached,
+    };
+}
+
+static GBytes *config_pack(const Runtime__V1__PodSandboxConfig *config)
+{
+    gsize length = runtime__v1__pod_sandbox_config__get_packed_size(config);
+    guint8 *data = g_malloc(MAX(length, 1));
+
+    runtime__v1__pod_sandbox_config__pack(config, data);
+    return g_bytes_new_take(data, length);
+}
+
+gboolean pod_save(Pod *pod, GError **error)
+{
+    g_autoptr(GBytes) config = config_pack(pod->config);
+    PodRecord record;
+    gboolean saved;
+
+    g_mutex_lock(&pod->lock);
+    record = record_fill(pod, config);
+    g_mutex_unlock(&pod->lock);
+    saved = state_store_put_pod(pod->manager->store, &record, error);
+    g_free(record.problem);
+    g_free(record.ips);
+    g_free(record.cni_result);
+    return saved;
+}
+
+PodState pod_state(Pod *pod)
+{
+    PodState state;
+
+    g_mutex_lock(&pod->lock);
+    state = pod->state;
+    g_mutex_unlock(&pod->lock);
+    return state;
+}
+
+gboolean pod_set_state(Pod *pod, PodState state, const char *problem, GError **error)
+{
+    g_mutex_lock(&pod->lock);
+    pod->state = state;
+    if (problem != NULL) {
+        g_free(pod->problem);
+        pod->problem = g_strdup(problem);
+    }
+    g_cond_broadcast(&pod->changed);
+    g_mutex_unlock(&pod->lock);
+    return pod_save(pod, error);
+}
+
+Link *pod_link(Pod *pod, GError **error)
+{
+    Link *link = NULL;
+
+    g_mutex_lock(&pod->lock);
+    if (pod->state == POD_READY && pod->link != NULL)
+        link = link_ref(pod->link);
+    else
+        fail(error, STATUS_FAILED_PRECONDITION, "sandbox %s is not ready%s%s", pod->id,
+             pod->problem != NULL ? ": " : "", pod->problem != NULL ? pod->problem : "");
+    g_mutex_unlock(&pod->lock);
+    return link;
+}
+
+void pod_connect(Pod *pod, gboolean fresh)
+{
+    g_autofree char *socket = g_build_filename(pod->run_dir, "agent.sock", NULL);
+    Link *link = link_open(pod->manager->links, socket, fresh, &pod_link_events, pod);
+
+    g_mutex_lock(&pod->lock);
+    pod->link = link;
+    g_mutex_unlock(&pod->lock);
+}
+
+GPtrArray *pod_containers(Pod *pod)
+{
+    GPtrArray *containers = g_ptr_array_new_with_free_func((GDestroyNotify)container_unref);
+    GHashTableIter iter;
+    gpointer container;
+
+    g_mutex_lock(&pod->lock);
+    g_hash_table_iter_init(&iter, pod->containers);
+    while (g_hash_table_iter_next(&iter, NULL, &container))
+        g_ptr_array_add(containers, container_ref(container));
+    g_mutex_unlock(&pod->lock);
+    return containers;
+}
+
+const char *pod_name(const Pod *pod)
+{
+    return pod->config->metadata->name;
+}

@@ -1,0 +1,186 @@
+/* A pod: its guest, its network namespace, and its containers. Internal to this folder.
+ *
+ * Locks: manager->lock, then pod->lock; both are held for field access only. A change that takes time is made
+ * under a job (Slots of one): pod->job for the pod as a whole, container->job for one container. Work on a
+ * container does not hold the pod's job, so that stopping a pod never waits for a container's grace: it ends
+ * the guest, and whatever waited for the guest fails. State is checked again after every wait.
+ */
+#pragma once
+
+#include "cni-bridge/cni.h"
+#include "sandbox/container_io.h"
+#include "sandbox/link.h"
+#include "sandbox/sandbox.h"
+#include "sandbox/slots.h"
+#include "sandbox/state_store.h"
+#include "sandbox/vmm.h"
+
+typedef struct Pod Pod;
+typedef struct Container Container;
+
+struct SandboxManager {
+    SandboxManagerConfig config; /* strings owned */
+    ImageService *images;
+    StateStore *store;
+    Vmm *vmm;
+    LinkLoop *links;
+    GThreadPool *log_workers;   /* of ContainerIo */
+    GThreadPool *event_workers; /* of what happens to guests */
+    Slots boots;
+    guint qemu_uid;
+    guint qemu_gid;
+
+    GMutex lock;
+    GHashTable *pods;       /* id → Pod */
+    GHashTable *containers; /* id → Container */
+};
+
+struct Pod {
+    gint references;
+    SandboxManager *manager;
+    char *id;
+    Runtime__V1__PodSandboxConfig *config;
+    char *handler;
+    gint64 created_at_ns;
+    char *run_dir;   /* QEMU's: agent socket, console */
+    char *state_dir; /* writable disk, log cursors */
+    char *share_dir; /* what virtiofs shows */
+    char *netns_path;
+    char *tap;
+    Slots job;
+    Slots create_job; /* one CreateContainer at a time, so that two with one name do not race */
+    Slots disk_job;   /* attaching layers and the share */
+
+    GMutex lock;
+    GCond changed; /* a state below, or one of its containers', has changed */
+    PodState state;
+    char *problem;
+    char **ips; /* the primary first; empty before the network is there */
+    char *cni_result;
+    gboolean share_attached;
+    Link *link;             /* NULL: no guest */
+    GHashTable *containers; /* id → Container */
+    GHashTable *disks;      /* diff id → GUINT_TO_POINTER(lun) */
+};
+
+struct Container {
+    gint references;
+    Pod *pod;
+    char *id;
+    Runtime__V1__ContainerConfig *config;
+    char *image_id;
+    char **diff_ids;
+    gint64 created_at_ns;
+    int stop_signal;
+    char *log_path; /* NULL: none */
+    ContainerIo *io;
+    Slots job;
+
+    /* Under pod->lock. */
+    ContainerState state;
+    gint64 started_at_ns;
+    gint64 finished_at_ns;
+    gint32 exit_code;
+    char *reason;
+    char *message;
+    gint64 uid; /* -1: not known yet */
+    gint64 gid;
+    GArray *groups;    /* gint64 */
+    GHashTable *execs; /* exec id → ExecSession (exec_sync.c) */
+};
+
+#define SANDBOX_DEFAULT_HANDLER "vm"
+
+/* ---- pods (pod.c) ---- */
+
+/* Takes config over. Nothing is stored yet. */
+Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxConfig *config,
+             const char *handler, gint64 created_at_ns);
+Pod *pod_ref(Pod *pod);
+void pod_unref(Pod *pod);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Pod, pod_unref)
+
+/* Writes the pod's row as it is now. */
+gboolean pod_save(Pod *pod, GError **error);
+PodState pod_state(Pod *pod);
+/* Sets the state (and why; NULL keeps the reason), wakes who waits, and saves. */
+gboolean pod_set_state(Pod *pod, PodState state, const char *problem, GError **error);
+/* The link of a READY pod, referenced; FAILED_PRECONDITION when it is not READY. */
+Link *pod_link(Pod *pod, GError **error);
+/* Opens the link; fresh: the guest was just made. */
+void pod_connect(Pod *pod, gboolean fresh);
+/* The pod's containers, referenced, in no order; the array frees them. */
+GPtrArray *pod_containers(Pod *pod);
+const char *pod_name(const Pod *pod); /* the metadata name; borrowed */
+
+/* ---- a pod's guest and network (pod_guest.c) ---- */
+
+/* Everything from the namespace to the agent's Setup. On failure everything is undone as far as it can be. */
+gboolean pod_guest_start(Pod *pod, const Deadline *deadline, GError **error);
+/* Undoes it, wherever it had come to: the guest, the network, mounts, disks. May be repeated. */
+gboolean pod_guest_end(Pod *pod, const Deadline *deadline, GError **error);
+/* Attaches the layers that are not there yet; *ret_luns (guint) is parallel to layers (ImageLayer). */
+gboolean pod_guest_attach_layers(Pod *pod, const GPtrArray *layers, GArray **ret_luns, GError **error);
+/* Makes the share and mounts it in the guest, once. */
+gboolean pod_guest_attach_share(Pod *pod, const Deadline *deadline, GError **error);
+#define POD_DISK_SERIAL_FORMAT "cv-%u"
+#define POD_SHARE_TAG "crivirt"
+
+/* ---- what guests report (pod_events.c) ---- */
+
+extern const LinkEvents pod_link_events; /* data is the Pod */
+/* VmmStoppedFunc; data is the manager. */
+void pod_on_guest_stopped(const char *name, VmmStopReason reason, gpointer data);
+/* The guest is gone by itself: the pod is not ready, its containers ended in an unknown way. */
+void pod_lost(Pod *pod, const char *why);
+
+/* ---- containers (container.c) ---- */
+
+/* Takes config over. */
+Container *container_new(Pod *pod, const char *id, Runtime__V1__ContainerConfig *config, const char *image_id,
+                         char **diff_ids, gint64 created_at_ns);
+Container *container_ref(Container *container);
+void container_unref(Container *container);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Container, container_unref)
+
+gboolean container_save(Container *container, GError **error);
+/* Records the end, once; later calls change nothing. reason NULL: from the exit code. Saves. */
+void container_set_exited(Container *container, gint32 exit_code, const char *reason, const char *message,
+                          gint64 finished_at_ns);
+/* Takes it out of every table and deletes what is kept of it on the node. */
+gboolean container_forget(Container *container, GError **error);
+ContainerState container_state(Container *container);
+
+/* ---- the tables (manager.c) ---- */
+
+/* By id or unique prefix, referenced; NULL with NOT_FOUND, or INVALID_ARGUMENT for an ambiguous prefix. */
+Pod *manager_find_pod(SandboxManager *manager, const char *id, GError **error);
+Container *manager_find_container(SandboxManager *manager, const char *id, GError **error);
+void manager_add_pod(SandboxManager *manager, Pod *pod);
+void manager_remove_pod(SandboxManager *manager, Pod *pod);
+/* Both tables; FAILED_PRECONDITION unless the pod is READY. */
+gboolean manager_add_container(SandboxManager *manager, Container *container, GError **error);
+void manager_remove_container(SandboxManager *manager, Container *container);
+/* All pods, referenced; the array frees them. */
+GPtrArray *manager_pods(SandboxManager *manager);
+/* Runs function(data) on an event worker. */
+void manager_defer(SandboxManager *manager, void (*function)(gpointer data), gpointer data);
+/* 64 random hexadecimal digits. */
+char *manager_new_id(void);
+/* Nanoseconds since the epoch. */
+gint64 manager_now_ns(void);
+/* The CNI network as it is configured now. */
+CniNetwork *manager_cni_network(SandboxManager *manager, GError **error);
+
+/* Brings what the last daemon left in line with the store (recovery.c). */
+gboolean manager_recover(SandboxManager *manager, GError **error);
+
+/* ---- exec (exec_sync.c) ---- */
+
+typedef struct ExecSession ExecSession;
+/* From the link; both take what belongs to a session and are no-ops for one that is gone. Return FALSE then.
+ */
+gboolean exec_session_output(Container *container, const Crivirt__Agent__V1__Output *output);
+gboolean exec_session_exited(Container *container, const Crivirt__Agent__V1__Exited *exited);
+/* Ends every session of the container: its guest is gone. */
+void exec_sessions_fail(Container *container, const char *why);

@@ -1,0 +1,195 @@
+/* What guests report: on the link's thread (must not block) or libvirt's, handed on to workers. */
+
+#include <string.h>
+
+#include "common/log.h"
+#include "sandbox/pod.h"
+
+typedef Crivirt__Agent__V1__ContainerReport ContainerReport;
+
+static Container *lookup(Pod *pod, const char *container_id)
+{
+    Container *container;
+
+    g_mutex_lock(&pod->lock);
+    container = g_hash_table_lookup(pod->containers, container_id);
+    if (container != NULL)
+        container_ref(container);
+    g_mutex_unlock(&pod->lock);
+    return container;
+}
+
+/* Nobody wants it any more (a removed container, an exec of a daemon that died): the agent may forget it. */
+static void acknowledge(Pod *pod, const Crivirt__Agent__V1__ProcessId *process,
+                        Crivirt__Agent__V1__Stream stream, guint64 offset, gboolean exited)
+{
+    Link *link;
+
+    g_mutex_lock(&pod->lock);
+    link = pod->link != NULL ? link_ref(pod->link) : NULL;
+    g_mutex_unlock(&pod->lock);
+    if (link != NULL)
+        link_send_ack(link, process->container_id, process->exec_id, stream, offset, exited);
+    link_unref(link);
+}
+
+static void on_output(const Crivirt__Agent__V1__Output *output, gpointer data)
+{
+    Pod *pod = data;
+    g_autoptr(Container) container = lookup(pod, output->process->container_id);
+    gboolean wanted = container != NULL;
+
+    if (wanted && *output->process->exec_id == '\0')
+        container_io_output(container->io, output);
+    else if (wanted)
+        wanted = exec_session_output(container, output);
+    if (!wanted || *output->process->exec_id != '\0')
+        acknowledge(pod, output->process, output->stream, output->offset + output->data.len, FALSE);
+}
+
+static void on_exited(const Crivirt__Agent__V1__Exited *exited, gpointer data)
+{
+    Pod *pod = data;
+    g_autoptr(Container) container = lookup(pod, exited->process->container_id);
+    ContainerExit end = {
+        .exit_code = exited->exit_code,
+        .reason = exited->oom_killed && exited->exit_code != 0 ? "OOMKilled" : NULL,
+        .finished_at_ns = exited->finished_at_ns,
+    };
+
+    if (container != NULL && *exited->process->exec_id == '\0') {
+        container_io_exited(container->io, &end, TRUE);
+        return;
+    }
+    if (container != NULL)
+        exec_session_exited(container, exited);
+    acknowledge(pod, exited->process, CRIVIRT__AGENT__V1__STREAM__STREAM_STDOUT, 0, TRUE);
+}
+
+/* After a reconnect: what ran when the last daemon looked, and the agent does not know, ended unseen. */
+static void reconcile(Container *container, const ContainerReport *report)
+{
+    static const ContainerExit lost = {
+        .exit_code = 255,
+        .reason = "Unknown",
+        .message = "the guest's agent does not know the container any more",
+    };
+    gboolean started = FALSE;
+
+    if (report == NULL) {
+        ContainerExit exit = lost;
+
+        exit.finished_at_ns = manager_now_ns();
+        container_io_exited(container->io, &exit, FALSE);
+        return;
+    }
+    g_mutex_lock(&container->pod->lock);
+    /* Started by a daemon that died before it could note it. */
+    if (container->state == CONTAINER_CREATED_STATE &&
+        report->state != CRIVIRT__AGENT__V1__CONTAINER_REPORT__STATE__CREATED) {
+        container->state = CONTAINER_RUNNING_STATE;
+        container->started_at_ns = manager_now_ns();
+        started = TRUE;
+    }
+    g_mutex_unlock(&container->pod->lock);
+    if (started)
+        container_save(container, NULL);
+}
+
+static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer data)
+{
+    Pod *pod = data;
+    g_autoptr(GPtrArray) containers = NULL;
+
+    if (pod_state(pod) != POD_READY)
+        return; /* a guest that has just booted has nothing to report */
+    if (!g_str_equal(hello->sandbox_id, pod->id)) {
+        log_error(LOG_FIELDS("sandbox", pod->id), "the guest's agent says that it is sandbox \"%s\"",
+                  hello->sandbox_id);
+        return;
+    }
+    containers = pod_containers(pod);
+    for (guint i = 0; i < containers->len; i++) {
+        Container *container = containers->pdata[i];
+        const ContainerReport *report = NULL;
+        ContainerState state = container_state(container);
+
+        if (state != CONTAINER_CREATED_STATE && state != CONTAINER_RUNNING_STATE)
+            continue;
+        for (size_t j = 0; j < hello->n_containers && report == NULL; j++)
+            if (g_str_equal(hello->containers[j]->id, container->id))
+                report = hello->containers[j];
+        reconcile(container, report);
+    }
+}
+
+static void on_notice(const char *message, gpointer data)
+{
+    Pod *pod = data;
+
+    log_warning(LOG_FIELDS("sandbox", pod->id), "guest: %.500s", message);
+}
+
+const LinkEvents pod_link_events = {
+    .ready = on_ready, .output = on_output, .exited = on_exited, .notice = on_notice};
+
+/* ---- the guest's end ---- */
+
+void pod_lost(Pod *pod, const char *why)
+{
+    g_autoptr(GPtrArray) containers = pod_containers(pod);
+    g_autoptr(GError) error = NULL;
+    ContainerExit exit = {
+        .exit_code = 255, .reason = "Unknown", .message = why, .finished_at_ns = manager_now_ns()};
+
+    log_warning(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)), "%s", why);
+    if (!pod_set_state(pod, POD_STOPPING, why, &error))
+        log_error(LOG_FIELDS("sandbox", pod->id), "%s", error->message);
+    for (guint i = 0; i < containers->len; i++) {
+        exec_sessions_fail(containers->pdata[i], why);
+        container_io_exited(((Container *)containers->pdata[i])->io, &exit, FALSE);
+    }
+}
+
+typedef struct {
+    Pod *pod;
+    const char *why;
+} LostCall;
+
+static void lost_later(gpointer data)
+{
+    LostCall *call = data;
+
+    /* A pod that is being started or stopped has somebody who takes care of it. */
+    if (pod_state(call->pod) == POD_READY)
+        pod_lost(call->pod, call->why);
+    pod_unref(call->pod);
+    g_free(call);
+}
+
+void pod_on_guest_stopped(const char *name, VmmStopReason reason, gpointer data)
+{
+    static const char *const reasons[] = {
+        [VMM_STOPPED_SHUTDOWN] = "the pod's virtual machine powered itself off",
+        [VMM_STOPPED_DESTROYED] = "the pod's virtual machine was destroyed",
+        [VMM_STOPPED_CRASHED] = "the pod's virtual machine died (its kernel panicked, or QEMU was killed)",
+    };
+    SandboxManager *manager = data;
+    LostCall *call;
+    Pod *pod;
+
+    g_mutex_lock(&manager->lock);
+    pod = g_hash_table_lookup(manager->pods, name);
+    if (pod != NULL)
+        pod_ref(pod);
+    g_mutex_unlock(&manager->lock);
+    if (pod == NULL)
+        return;
+    g_mutex_lock(&pod->lock);
+    if (pod->link != NULL)
+        link_abandon(pod->link, reasons[reason]);
+    g_mutex_unlock(&pod->lock);
+    call = g_new(LostCall, 1);
+    *call = (LostCall){pod, reasons[reason]};
+    manager_defer(manager, lost_later, call);
+}

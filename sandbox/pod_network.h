@@ -1,0 +1,17 @@
+/* A pod's network as CNI and the guest's files see it: the attachment made from the pod's specification, and
+ * what goes into hostname, hosts and resolv.conf. Internal to this folder. */
+#pragma once
+
+#include "sandbox/pod.h"
+
+#define POD_INTERFACE "eth0"
+
+gboolean pod_network_add(Pod *pod, const Deadline *deadline, CniResult **ret_network, GError **error);
+/* Also when the namespace is gone, and when ADD may have been under way; nothing to undo is success. */
+gboolean pod_network_del(Pod *pod, const Deadline *deadline, GError **error);
+
+/* The pod's, else the node's. */
+char *pod_network_hostname(const Pod *pod);
+/* From the pod's DNS configuration, else the network's, else the node's file. */
+char *pod_network_resolv_conf(const Pod *pod, const CniResult *network);
+char *pod_network_hosts(const CniResult *network, const char *hostname);

@@ -1,0 +1,262 @@
+/* The start: what the store says must exist, and what does exist, are brought in line.
+ *
+ * A pod whose guest runs goes on as if nothing had happened. What was half made is undone, what was half
+ * ended is ended, and guests that no row speaks of are destroyed.
+ */
+
+#include <string.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+#include "common/log.h"
+#include "sandbox/pod.h"
+
+enum { END_TIMEOUT_MS = 60 * 1000 };
+
+/* ---- rows to objects ---- */
+
+static GArray *groups_split(const char *text)
+{
+    GArray *groups = g_array_new(FALSE, FALSE, sizeof(gint64));
+    g_auto(GStrv) words = g_strsplit(text != NULL ? text : "", " ", -1);
+
+    for (guint i = 0; words[i] != NULL; i++)
+        if (*words[i] != '\0') {
+            gint64 group = g_ascii_strtoll(words[i], NULL, 10);
+
+            g_array_append_val(groups, group);
+        }
+    return groups;
+}
+
+static char **words_split(const char *text)
+{
+    return text != NULL && *text != '\0' ? g_strsplit(text, " ", -1) : g_new0(char *, 1);
+}
+
+static Container *container_restore(Pod *pod, const ContainerRecord *record, GError **error)
+{
+    gsize length;
+    const guint8 *data = g_bytes_get_data(record->config, &length);
+    Runtime__V1__ContainerConfig *config = runtime__v1__container_config__unpack(NULL, length, data);
+    g_auto(GStrv) diff_ids = words_split(record->diff_ids);
+    Container *container;
+
+    if (config == NULL || config->metadata == NULL) {
+        fail(error, STATUS_DATA_LOSS, "the stored configuration of container %s is damaged", record->id);
+        return NULL;
+    }
+    container = container_new(pod, record->id, config, record->image_id, diff_ids, record->created_at_ns);
+    container->state = record->state;
+    container->started_at_ns = record->started_at_ns;
+    container->finished_at_ns = record->finished_at_ns;
+    container->exit_code = record->exit_code;
+    container->reason = g_strdup(record->reason);
+    container->message = g_strdup(record->message);
+    container->uid = record->uid;
+    container->gid = record->gid;
+    container->stop_signal = record->stop_signal;
+    g_array_unref(container->groups);
+    container->groups = groups_split(record->groups);
+    return container;
+}
+
+static Pod *pod_restore(SandboxManager *manager, const PodRecord *record, GError **error)
+{
+    gsize length;
+    const guint8 *data = g_bytes_get_data(record->config, &length);
+    Runtime__V1__PodSandboxConfig *config = runtime__v1__pod_sandbox_config__unpack(NULL, length, data);
+    Pod *pod;
+
+    if (config == NULL || config->metadata == NULL) {
+        fail(error, STATUS_DATA_LOSS, "the stored configuration of sandbox %s is damaged", record->id);
+        return NULL;
+    }
+    pod = pod_new(manager, record->id, config, record->handler, record->created_at_ns);
+    pod->state = record->state;
+    pod->problem = g_strdup(record->problem);
+    pod->cni_result = g_strdup(record->cni_result);
+    pod->share_attached = record->share_attached;
+    g_strfreev(pod->ips);
+    pod->ips = words_split(record->ips);
+    return pod;
+}
+
+static void container_pin(Container *container)
+{
+    g_autoptr(GPtrArray) layers = NULL;
+    g_autoptr(GError) error = NULL;
+
+    if (!image_service_pin_layers(container->pod->manager->images, container->id,
+                                  (const char *const *)container->diff_ids, &layers, &error))
+        log_warning(LOG_FIELDS("container", container->id), "the container's image is damaged: %s",
+                    error->message);
+}
+
+static void container_log_restore(Container *container)
+{
+    g_autofree char *cursor = g_build_filename(container->pod->state_dir, container->id, "log-cursor", NULL);
+    g_autoptr(GError) error = NULL;
+
+    /* No cursor: it was never started. */
+    if (g_file_test(cursor, G_FILE_TEST_EXISTS) &&
+        !container_io_open_log(container->io, container->log_path, cursor, &error))
+        log_error(LOG_FIELDS("container", container->id), "%s", error->message);
+}
+
+static gboolean containers_load(Pod *pod, GError **error)
+{
+    g_autoptr(GPtrArray) records = NULL;
+
+    if (!state_store_load_containers(pod->manager->store, pod->id, &records, error))
+        return FALSE;
+    for (guint i = 0; i < records->len; i++) {
+        g_autoptr(Container) container = container_restore(pod, records->pdata[i], error);
+
+        if (container == NULL)
+            return FALSE;
+        g_hash_table_insert(pod->containers, container->id, container_ref(container));
+        g_hash_table_insert(pod->manager->containers, container->id, container_ref(container));
+        container_pin(container);
+        if (container->state == CONTAINER_CREATED_STATE || container->state == CONTAINER_RUNNING_STATE)
+            container_log_restore(container);
+    }
+    return TRUE;
+}
+
+static gboolean disks_load(Pod *pod, GError **error)
+{
+    g_autoptr(GPtrArray) records = NULL;
+
+    if (!state_store_load_disks(pod->manager->store, pod->id, &records, error))
+        return FALSE;
+    for (guint i = 0; i < records->len; i++) {
+        const PodDiskRecord *record = records->pdata[i];
+
+        g_hash_table_insert(pod->disks, g_strdup(record->diff_id), GUINT_TO_POINTER(record->lun));
+    }
+    return TRUE;
+}
+
+/* ---- pods ---- */
+
+static gboolean guest_runs(const GPtrArray *domains, const char *id)
+{
+    for (guint i = 0; i < domains->len; i++) {
+        const VmmDomain *domain = domains->pdata[i];
+
+        if (g_str_equal(domain->name, id))
+            return domain->running;
+    }
+    return FALSE;
+}
+
+/* A create that was cut off: the guest forgets it when it is asked to, or with the pod. */
+static void half_made_containers_forget(Pod *pod)
+{
+    g_autoptr(GPtrArray) containers = pod_containers(pod);
+
+    for (guint i = 0; i < containers->len; i++) {
+        g_autoptr(GError) error = NULL;
+
+        if (container_state(containers->pdata[i]) == CONTAINER_CREATING &&
+            !container_forget(containers->pdata[i], &error))
+            log_error(LOG_FIELDS("sandbox", pod->id), "%s", error->message);
+    }
+}
+
+/* RunPodSandbox never returned it. */
+static void half_made_pod_undo(Pod *pod)
+{
+    Deadline deadline = deadline_in_ms(END_TIMEOUT_MS);
+    g_autoptr(GError) error = NULL;
+
+    if (pod_guest_end(pod, &deadline, &error) &&
+        state_store_delete_pod(pod->manager->store, pod->id, &error)) {
+        manager_remove_pod(pod->manager, pod);
+        return;
+    }
+    log_error(LOG_FIELDS("sandbox", pod->id), "cannot undo a sandbox that was half made: %s", error->message);
+    pod_set_state(pod, POD_STOPPING, error->message, NULL);
+}
+
+static void half_ended_pod_end(Pod *pod)
+{
+    Deadline deadline = deadline_in_ms(END_TIMEOUT_MS);
+    g_autoptr(GError) error = NULL;
+
+    /* What fails is left to the kubelet's next StopPodSandbox. */
+    if (!sandbox_stop(pod->manager, pod->id, &deadline, &error))
+        log_error(LOG_FIELDS("sandbox", pod->id), "%s", error->message);
+}
+
+static void pod_resume(Pod *pod, const GPtrArray *domains)
+{
+    half_made_containers_forget(pod);
+    switch (pod->state) {
+    case POD_STARTING:
+        half_made_pod_undo(pod);
+        break;
+    case POD_READY:
+        if (guest_runs(domains, pod->id))
+            pod_connect(pod, FALSE);
+        else
+            pod_lost(pod, "the pod's virtual machine died while crivirtd was not running");
+        break;
+    case POD_STOPPING:
+        half_ended_pod_end(pod);
+        break;
+    case POD_STOPPED:
+        break;
+    }
+}
+
+static gboolean is_known(GPtrArray *pods, const char *id)
+{
+    for (guint i = 0; i < pods->len; i++)
+        if (g_str_equal(((Pod *)pods->pdata[i])->id, id))
+            return TRUE;
+    return FALSE;
+}
+
+static void strays_destroy(SandboxManager *manager, const GPtrArray *domains, GPtrArray *pods)
+{
+    for (guint i = 0; i < domains->len; i++) {
+        const VmmDomain *domain = domains->pdata[i];
+        Deadline deadline = deadline_in_ms(END_TIMEOUT_MS);
+        g_autoptr(GError) error = NULL;
+
+        if (is_known(pods, domain->name))
+            continue;
+        log_warning(LOG_FIELDS("domain", domain->name),
+                    "destroying a virtual machine that belongs to no sandbox");
+        if (!vmm_destroy(manager->vmm, domain->name, &deadline, &error))
+            log_error(LOG_FIELDS("domain", domain->name), "%s", error->message);
+    }
+}
+
+gboolean manager_recover(SandboxManager *manager, GError **error)
+{
+    g_autoptr(GPtrArray) records = NULL;
+    g_autoptr(GPtrArray) domains = NULL;
+    g_autoptr(GPtrArray) pods = g_ptr_array_new_with_free_func((GDestroyNotify)pod_unref);
+
+    if (!state_store_load_pods(manager->store, &records, error) || !vmm_list(manager->vmm, &domains, error))
+        return FALSE;
+    for (guint i = 0; i < records->len; i++) {
+        Pod *pod = pod_restore(manager, records->pdata[i], error);
+
+        if (pod == NULL)
+            return FALSE;
+        g_ptr_array_add(pods, pod);
+        manager_add_pod(manager, pod);
+        if (!containers_load(pod, error) || !disks_load(pod, error))
+            return FALSE;
+    }
+    strays_destroy(manager, domains, pods);
+    for (guint i = 0; i < pods->len; i++)
+        pod_resume(pods->pdata[i], domains);
+    if (pods->len > 0)
+        log_info(LOG_NO_FIELDS, "%u sandboxes were found", pods->len);
+    return TRUE;
+}

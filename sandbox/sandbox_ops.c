@@ -1,0 +1,309 @@
+/* The CRI's verbs on sandboxes. */
+
+#include <signal.h>
+#include <string.h>
+
+#include "common/error.h"
+#include "common/log.h"
+#include "sandbox/pod.h"
+
+enum {
+    /* What the containers of a pod that is being stopped have between KILL and the end of the guest: enough
+     * for the rest of their logs and their true exit codes. */
+    KILLED_TIMEOUT_MS = 2 * 1000,
+    END_TIMEOUT_MS = 100 * 1000,
+};
+
+static Runtime__V1__PodSandboxConfig *config_copy(const Runtime__V1__PodSandboxConfig *config)
+{
+    gsize length = runtime__v1__pod_sandbox_config__get_packed_size(config);
+    g_autofree guint8 *data = g_malloc(MAX(length, 1));
+
+    runtime__v1__pod_sandbox_config__pack(config, data);
+    return runtime__v1__pod_sandbox_config__unpack(NULL, length, data);
+}
+
+/* ---- run ---- */
+
+static gboolean namespaces_check(const Runtime__V1__NamespaceOption *options, GError **error)
+{
+    const char *refused = NULL;
+
+    if (options == NULL)
+        return TRUE;
+    if (options->network == RUNTIME__V1__NAMESPACE_MODE__NODE)
+        refused = "network";
+    else if (options->pid == RUNTIME__V1__NAMESPACE_MODE__NODE)
+        refused = "pid";
+    else if (options->ipc == RUNTIME__V1__NAMESPACE_MODE__NODE)
+        refused = "ipc";
+    if (refused != NULL)
+        return fail(
+            error, STATUS_INVALID_ARGUMENT,
+            "linux.security_context.namespace_options.%s: a pod in a virtual machine cannot have the node's "
+            "own namespace",
+            refused);
+    if (options->userns_options != NULL && options->userns_options->mode == RUNTIME__V1__NAMESPACE_MODE__POD)
+        return fail(
+            error, STATUS_UNIMPLEMENTED,
+            "linux.security_context.namespace_options.userns_options: user namespaces are not implemented "
+            "yet");
+    return TRUE;
+}
+
+static gboolean port_mappings_check(const Runtime__V1__PodSandboxConfig *config, GError **error)
+{
+    for (size_t i = 0; i < config->n_port_mappings; i++) {
+        const Runtime__V1__PortMapping *mapping = config->port_mappings[i];
+
+        if (mapping->host_port < 0 || mapping->host_port > 65535 || mapping->container_port < 0 ||
+            mapping->container_port > 65535)
+            return fail(error, STATUS_INVALID_ARGUMENT, "config.port_mappings: %d:%d is out of range",
+                        mapping->host_port, mapping->container_port);
+    }
+    return TRUE;
+}
+
+static gboolean request_check(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
+                              GError **error)
+{
+    const Runtime__V1__PodSandboxConfig *config = request->config;
+
+    if (config == NULL || config->metadata == NULL)
+        return fail(error, STATUS_INVALID_ARGUMENT, "config.metadata: it is missing");
+    if (*config->metadata->name == '\0')
+        return fail(error, STATUS_INVALID_ARGUMENT, "config.metadata.name: it is missing");
+    if (*config->log_directory != '\0' && *config->log_directory != '/')
+        return fail(error, STATUS_INVALID_ARGUMENT, "config.log_directory: \"%s\" is not absolute",
+                    config->log_directory);
+    if (*request->runtime_handler != '\0' &&
+        !g_strv_contains(sandbox_manager_handlers(manager), request->runtime_handler))
+        return fail(error, STATUS_INVALID_ARGUMENT, "runtime_handler: there is no handler \"%s\"",
+                    request->runtime_handler);
+    return port_mappings_check(config, error) &&
+           namespaces_check(config->linux != NULL && config->linux->security_context != NULL
+                                ? config->linux->security_context->namespace_options
+                                : NULL,
+                            error);
+}
+
+static gboolean same_metadata(const Runtime__V1__PodSandboxMetadata *a,
+                              const Runtime__V1__PodSandboxMetadata *b)
+{
+    return g_str_equal(a->name, b->name) && g_str_equal(a->namespace_, b->namespace_) &&
+           g_str_equal(a->uid, b->uid) && a->attempt == b->attempt;
+}
+
+/* Finds the pod of that name, or registers a new one in the same step, so that two calls cannot both make it.
+ */
+static Pod *find_or_register(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
+                             gboolean *ret_is_new)
+{
+    g_autofree char *id = manager_new_id();
+    GHashTableIter iter;
+    gpointer value;
+    Pod *pod = NULL;
+
+    g_mutex_lock(&manager->lock);
+    g_hash_table_iter_init(&iter, manager->pods);
+    while (pod == NULL && g_hash_table_iter_next(&iter, NULL, &value))
+        if (same_metadata(((Pod *)value)->config->metadata, request->config->metadata))
+            pod = pod_ref(value);
+    *ret_is_new = pod == NULL;
+    if (pod == NULL) {
+        pod = pod_new(manager, id, config_copy(request->config), SANDBOX_DEFAULT_HANDLER, manager_now_ns());
+        slots_take(&pod->job, NULL, "making the sandbox", NULL);
+        g_hash_table_insert(manager->pods, pod->id, pod_ref(pod));
+    }
+    g_mutex_unlock(&manager->lock);
+    return pod;
+}
+
+/* Under the pod's job. */
+static gboolean run_new(Pod *pod, const Deadline *deadline, GError **error)
+{
+    gint64 begin_us = g_get_monotonic_time();
+
+    if (!pod_set_state(pod, POD_STARTING, NULL, error) || !pod_guest_start(pod, deadline, error) ||
+        !pod_set_state(pod, POD_READY, NULL, error))
+        return FALSE;
+    log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod), "ip", pod->ips[0]),
+             "sandbox is ready after %" G_GINT64_FORMAT " ms", (g_get_monotonic_time() - begin_us) / 1000);
+    return TRUE;
+}
+
+/* A failed start has been undone; unless something could not be, nothing is left to list. */
+static void forget_failed(Pod *pod)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (pod_state(pod) != POD_STARTING)
+        return;
+    if (!state_store_delete_pod(pod->manager->store, pod->id, &error)) {
+        log_error(LOG_FIELDS("sandbox", pod->id), "%s", error->message);
+        return;
+    }
+    manager_remove_pod(pod->manager, pod);
+}
+
+gboolean sandbox_run(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
+                     const Deadline *deadline, char **ret_id, GError **error)
+{
+    gboolean done = FALSE;
+    gboolean good = request_check(manager, request, error);
+
+    while (good && !done) {
+        gboolean is_new;
+        g_autoptr(Pod) pod = find_or_register(manager, request, &is_new);
+
+        if (is_new) {
+            good = done = run_new(pod, deadline, error);
+            if (!good)
+                forget_failed(pod);
+            slots_give(&pod->job);
+        } else if (slots_take(&pod->job, deadline, "waiting for the same sandbox being made", error)) {
+            /* The outcome of an earlier try is ours; what is left of one that came to nothing makes room. */
+            done = pod_state(pod) == POD_READY;
+            slots_give(&pod->job);
+            good = done || sandbox_remove(manager, pod->id, deadline, error);
+        } else {
+            good = FALSE;
+        }
+        if (done)
+            *ret_id = g_strdup(pod->id);
+        if (!good)
+            g_prefix_error(error, "sandbox %s/%s: ", request->config->metadata->namespace_,
+                           request->config->metadata->name);
+    }
+    return good;
+}
+
+/* ---- stop ---- */
+
+/* Best effort: the guest ends anyway. */
+static void kill_containers(Pod *pod)
+{
+    g_autoptr(GPtrArray) containers = pod_containers(pod);
+    Deadline deadline = deadline_in_ms(KILLED_TIMEOUT_MS);
+    g_autoptr(Link) link = pod_link(pod, NULL);
+    gboolean in_time = link != NULL;
+
+    for (guint i = 0; in_time && i < containers->len; i++) {
+        Container *container = containers->pdata[i];
+        Crivirt__Agent__V1__ProcessId process = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
+        Crivirt__Agent__V1__SignalRequest kill = CRIVIRT__AGENT__V1__SIGNAL_REQUEST__INIT;
+        Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+        Crivirt__Agent__V1__Response *response;
+
+        if (container_state(container) != CONTAINER_RUNNING_STATE)
+            continue;
+        process.container_id = container->id;
+        kill.process = &process;
+        kill.signal = SIGKILL;
+        kill.all = TRUE;
+        request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_SIGNAL;
+        request.signal = &kill;
+        if (link_call(link, &request, &deadline, &response, NULL))
+            crivirt__agent__v1__response__free_unpacked(response, NULL);
+    }
+    g_mutex_lock(&pod->lock);
+    for (guint i = 0; in_time && i < containers->len; i++)
+        while (in_time && ((Container *)containers->pdata[i])->state == CONTAINER_RUNNING_STATE)
+            in_time =
+                deadline_cond_wait(&deadline, &pod->changed, &pod->lock, "waiting for containers", NULL);
+    g_mutex_unlock(&pod->lock);
+}
+
+/* What did not report its own end died with the guest. */
+static void end_containers(Pod *pod)
+{
+    g_autoptr(GPtrArray) containers = pod_containers(pod);
+
+    for (guint i = 0; i < containers->len; i++) {
+        Container *container = containers->pdata[i];
+        ContainerState state = container_state(container);
+
+        exec_sessions_fail(container, "the sandbox was stopped");
+        if (state == CONTAINER_RUNNING_STATE || state == CONTAINER_CREATED_STATE)
+            container_set_exited(container, 137, "Error", "the sandbox was stopped", manager_now_ns());
+    }
+}
+
+/* Under the pod's job. */
+static gboolean stop_locked(Pod *pod, const Deadline *deadline, GError **error)
+{
+    Deadline bounded = deadline_sooner(deadline, END_TIMEOUT_MS);
+
+    if (pod_state(pod) == POD_STOPPED)
+        return TRUE;
+    kill_containers(pod);
+    if (!pod_set_state(pod, POD_STOPPING, NULL, error) || !pod_guest_end(pod, &bounded, error))
+        return FALSE;
+    end_containers(pod);
+    return pod_set_state(pod, POD_STOPPED, NULL, error);
+}
+
+gboolean sandbox_stop(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error)
+{
+    g_autoptr(GError) find_error = NULL;
+    g_autoptr(Pod) pod = manager_find_pod(manager, id, &find_error);
+    gboolean stopped;
+
+    if (pod == NULL && find_error->code == STATUS_NOT_FOUND)
+        return TRUE;
+    if (pod == NULL) {
+        g_propagate_error(error, g_steal_pointer(&find_error));
+        return FALSE;
+    }
+    if (!slots_take(&pod->job, deadline, "waiting for other work on the sandbox", error))
+        return FALSE;
+    stopped = stop_locked(pod, deadline, error);
+    slots_give(&pod->job);
+    if (stopped)
+        log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)), "sandbox stopped");
+    else
+        g_prefix_error(error, "cannot stop sandbox %s: ", pod->id);
+    return stopped;
+}
+
+/* ---- remove ---- */
+
+/* Under the pod's job. */
+static gboolean remove_locked(Pod *pod, const Deadline *deadline, GError **error)
+{
+    g_autoptr(GPtrArray) containers = NULL;
+
+    if (!stop_locked(pod, deadline, error))
+        return FALSE;
+    containers = pod_containers(pod);
+    for (guint i = 0; i < containers->len; i++)
+        if (!container_forget(containers->pdata[i], error))
+            return FALSE;
+    if (!state_store_delete_pod(pod->manager->store, pod->id, error))
+        return FALSE;
+    manager_remove_pod(pod->manager, pod);
+    return TRUE;
+}
+
+gboolean sandbox_remove(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error)
+{
+    g_autoptr(GError) find_error = NULL;
+    g_autoptr(Pod) pod = manager_find_pod(manager, id, &find_error);
+    gboolean removed;
+
+    if (pod == NULL && find_error->code == STATUS_NOT_FOUND)
+        return TRUE;
+    if (pod == NULL) {
+        g_propagate_error(error, g_steal_pointer(&find_error));
+        return FALSE;
+    }
+    if (!slots_take(&pod->job, deadline, "waiting for other work on the sandbox", error))
+        return FALSE;
+    removed = remove_locked(pod, deadline, error);
+    slots_give(&pod->job);
+    if (removed)
+        log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)), "sandbox removed");
+    else
+        g_prefix_error(error, "cannot remove sandbox %s: ", pod->id);
+    return removed;
+}

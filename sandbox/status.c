@@ -1,0 +1,399 @@
+/* Pods and containers as the CRI shows them. Answers are built in the caller's arena from what is known;
+ * nothing here waits for a guest. */
+
+#include <string.h>
+
+#include "common/error.h"
+#include "sandbox/pod.h"
+#include "sandbox/signals.h"
+
+typedef Runtime__V1__ContainerState CriContainerState;
+
+static CriContainerState cri_container_state(ContainerState state)
+{
+    switch (state) {
+    case CONTAINER_CREATED_STATE:
+        return RUNTIME__V1__CONTAINER_STATE__CONTAINER_CREATED;
+    case CONTAINER_RUNNING_STATE:
+        return RUNTIME__V1__CONTAINER_STATE__CONTAINER_RUNNING;
+    case CONTAINER_EXITED_STATE:
+        return RUNTIME__V1__CONTAINER_STATE__CONTAINER_EXITED;
+    default:
+        return RUNTIME__V1__CONTAINER_STATE__CONTAINER_UNKNOWN;
+    }
+}
+
+static Runtime__V1__PodSandboxState cri_pod_state(PodState state)
+{
+    return state == POD_READY ? RUNTIME__V1__POD_SANDBOX_STATE__SANDBOX_READY
+                              : RUNTIME__V1__POD_SANDBOX_STATE__SANDBOX_NOTREADY;
+}
+
+/* The configurations live as long as their objects, and the answer is packed later: what it borrows is
+ * copied. A message is copied by way of the wire format, into the arena. */
+static void *message_copy(Arena *arena, const ProtobufCMessage *message)
+{
+    gsize length = protobuf_c_message_get_packed_size(message);
+    guint8 *data = arena_alloc(arena, MAX(length, 1));
+
+    protobuf_c_message_pack(message, data);
+    return protobuf_c_message_unpack(message->descriptor, arena_allocator(arena), length, data);
+}
+#define COPY(arena, message) ((message) != NULL ? message_copy(arena, &(message)->base) : NULL)
+
+/* Label maps of all CRI messages have entries of the same shape but of different types. */
+#define COPY_MAP(arena, to, from, field, Type)                                                               \
+    do {                                                                                                     \
+        (to)->n_##field = (from)->n_##field;                                                                 \
+        (to)->field = arena_new0(arena, Type *, (from)->n_##field);                                          \
+        for (size_t map_i = 0; map_i < (from)->n_##field; map_i++) {                                         \
+            (to)->field[map_i] = arena_new0(arena, Type, 1);                                                 \
+            protobuf_c_message_init(&Type##_DESCRIPTOR, &(to)->field[map_i]->base);                          \
+            (to)->field[map_i]->key = arena_strdup(arena, (from)->field[map_i]->key);                        \
+            (to)->field[map_i]->value = arena_strdup(arena, (from)->field[map_i]->value);                    \
+        }                                                                                                    \
+    } while (0)
+
+typedef Runtime__V1__PodSandbox__LabelsEntry PodLabel;
+#define PodLabel_DESCRIPTOR runtime__v1__pod_sandbox__labels_entry__descriptor
+typedef Runtime__V1__PodSandbox__AnnotationsEntry PodAnnotation;
+#define PodAnnotation_DESCRIPTOR runtime__v1__pod_sandbox__annotations_entry__descriptor
+typedef Runtime__V1__PodSandboxStatus__LabelsEntry PodStatusLabel;
+#define PodStatusLabel_DESCRIPTOR runtime__v1__pod_sandbox_status__labels_entry__descriptor
+typedef Runtime__V1__PodSandboxStatus__AnnotationsEntry PodStatusAnnotation;
+#define PodStatusAnnotation_DESCRIPTOR runtime__v1__pod_sandbox_status__annotations_entry__descriptor
+typedef Runtime__V1__Container__LabelsEntry ContainerLabel;
+#define ContainerLabel_DESCRIPTOR runtime__v1__container__labels_entry__descriptor
+typedef Runtime__V1__Container__AnnotationsEntry ContainerAnnotation;
+#define ContainerAnnotation_DESCRIPTOR runtime__v1__container__annotations_entry__descriptor
+typedef Runtime__V1__ContainerStatus__LabelsEntry ContainerStatusLabel;
+#define ContainerStatusLabel_DESCRIPTOR runtime__v1__container_status__labels_entry__descriptor
+typedef Runtime__V1__ContainerStatus__AnnotationsEntry ContainerStatusAnnotation;
+#define ContainerStatusAnnotation_DESCRIPTOR runtime__v1__container_status__annotations_entry__descriptor
+
+/* Both maps have the shape {key, value}; every label asked for must be there. */
+#define LABELS_MATCH(filter, config)                                                                         \
+    __extension__({                                                                                          \
+        gboolean labels_match = TRUE;                                                                        \
+        for (size_t want = 0; labels_match && want < (filter)->n_label_selector; want++) {                   \
+            labels_match = FALSE;                                                                            \
+            for (size_t have = 0; !labels_match && have < (config)->n_labels; have++)                        \
+                labels_match =                                                                               \
+                    g_str_equal((config)->labels[have]->key, (filter)->label_selector[want]->key) &&         \
+                    g_str_equal((config)->labels[have]->value, (filter)->label_selector[want]->value);       \
+        }                                                                                                    \
+        labels_match;                                                                                        \
+    })
+
+/* ---- containers ---- */
+
+static Runtime__V1__ImageSpec *image_spec(const Container *container, Arena *arena)
+{
+    const Runtime__V1__ImageSpec *asked = container->config->image;
+    Runtime__V1__ImageSpec *spec = message_copy(arena, &asked->base);
+
+    /* The name that the user wrote, where the kubelet has replaced it by an id. */
+    if (*asked->user_specified_image != '\0')
+        spec->image = arena_strdup(arena, asked->user_specified_image);
+    return spec;
+}
+
+/* pod->lock is held. */
+static Runtime__V1__ContainerUser *container_user(const Container *container, Arena *arena)
+{
+    Runtime__V1__ContainerUser *user = arena_new0(arena, Runtime__V1__ContainerUser, 1);
+    Runtime__V1__LinuxContainerUser *linux_user = arena_new0(arena, Runtime__V1__LinuxContainerUser, 1);
+
+    if (container->uid < 0)
+        return NULL;
+    runtime__v1__container_user__init(user);
+    runtime__v1__linux_container_user__init(linux_user);
+    linux_user->uid = container->uid;
+    linux_user->gid = container->gid;
+    linux_user->n_supplemental_groups = container->groups->len;
+    linux_user->supplemental_groups = arena_new0(arena, int64_t, container->groups->len);
+    if (container->groups->len > 0)
+        memcpy(linux_user->supplemental_groups, container->groups->data,
+               container->groups->len * sizeof(gint64));
+    user->linux = linux_user;
+    return user;
+}
+
+static Runtime__V1__ContainerResources *container_resources(const Container *container, Arena *arena)
+{
+    Runtime__V1__ContainerResources *resources;
+
+    if (container->config->linux == NULL || container->config->linux->resources == NULL)
+        return NULL;
+    resources = arena_new0(arena, Runtime__V1__ContainerResources, 1);
+    runtime__v1__container_resources__init(resources);
+    resources->linux = COPY(arena, container->config->linux->resources);
+    return resources;
+}
+
+static Runtime__V1__ContainerStatus *container_status_message(Container *container, Arena *arena)
+{
+    Runtime__V1__ContainerStatus *status = arena_new0(arena, Runtime__V1__ContainerStatus, 1);
+    const Runtime__V1__ContainerConfig *config = container->config;
+
+    runtime__v1__container_status__init(status);
+    status->id = arena_strdup(arena, container->id);
+    status->metadata = COPY(arena, config->metadata);
+    status->created_at = container->created_at_ns;
+    status->image = image_spec(container, arena);
+    status->image_ref = arena_strdup(arena, container->image_id);
+    status->image_id = arena_strdup(arena, container->image_id);
+    COPY_MAP(arena, status, config, labels, ContainerStatusLabel);
+    COPY_MAP(arena, status, config, annotations, ContainerStatusAnnotation);
+    status->n_mounts = config->n_mounts;
+    status->mounts = arena_new0(arena, Runtime__V1__Mount *, config->n_mounts);
+    for (size_t i = 0; i < config->n_mounts; i++)
+        status->mounts[i] = COPY(arena, config->mounts[i]);
+    status->log_path = arena_strdup(arena, container->log_path);
+    status->resources = container_resources(container, arena);
+    status->stop_signal = signal_to_cri(container->stop_signal);
+    g_mutex_lock(&container->pod->lock);
+    status->state = cri_container_state(container->state);
+    status->started_at = container->started_at_ns;
+    status->finished_at = container->finished_at_ns;
+    status->exit_code = container->exit_code;
+    status->reason = arena_strdup_utf8(arena, container->reason);
+    status->message = arena_strdup_utf8(arena, container->message);
+    status->user = container_user(container, arena);
+    g_mutex_unlock(&container->pod->lock);
+    return status;
+}
+
+gboolean container_status(SandboxManager *manager, const Runtime__V1__ContainerStatusRequest *request,
+                          Arena *arena, Runtime__V1__ContainerStatusResponse *ret_response, GError **error)
+{
+    g_autoptr(Container) container = manager_find_container(manager, request->container_id, error);
+
+    if (container == NULL)
+        return FALSE;
+    ret_response->status = container_status_message(container, arena);
+    return TRUE;
+}
+
+static Runtime__V1__Container *container_message(Container *container, Arena *arena)
+{
+    Runtime__V1__Container *message = arena_new0(arena, Runtime__V1__Container, 1);
+    const Runtime__V1__ContainerConfig *config = container->config;
+
+    runtime__v1__container__init(message);
+    message->id = arena_strdup(arena, container->id);
+    message->pod_sandbox_id = arena_strdup(arena, container->pod->id);
+    message->metadata = COPY(arena, config->metadata);
+    message->image = image_spec(container, arena);
+    message->image_ref = arena_strdup(arena, container->image_id);
+    message->image_id = arena_strdup(arena, container->image_id);
+    message->state = cri_container_state(container_state(container));
+    message->created_at = container->created_at_ns;
+    COPY_MAP(arena, message, config, labels, ContainerLabel);
+    COPY_MAP(arena, message, config, annotations, ContainerAnnotation);
+    return message;
+}
+
+static gboolean container_matches(Container *container, const Runtime__V1__ContainerFilter *filter)
+{
+    ContainerState state = container_state(container);
+
+    if (state == CONTAINER_CREATING)
+        return FALSE; /* CreateContainer has not returned it yet */
+    if (filter == NULL)
+        return TRUE;
+    return g_str_has_prefix(container->id, filter->id) &&
+           g_str_has_prefix(container->pod->id, filter->pod_sandbox_id) &&
+           (filter->state == NULL || filter->state->state == cri_container_state(state)) &&
+           LABELS_MATCH(filter, container->config);
+}
+
+static GPtrArray *all_containers(SandboxManager *manager)
+{
+    GPtrArray *containers = g_ptr_array_new_with_free_func((GDestroyNotify)container_unref);
+    GHashTableIter iter;
+    gpointer value;
+
+    g_mutex_lock(&manager->lock);
+    g_hash_table_iter_init(&iter, manager->containers);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        g_ptr_array_add(containers, container_ref(value));
+    g_mutex_unlock(&manager->lock);
+    return containers;
+}
+
+static gint newest_container_first(gconstpointer a, gconstpointer b)
+{
+    gint64 time_a = (*(Container *const *)a)->created_at_ns;
+    gint64 time_b = (*(Container *const *)b)->created_at_ns;
+
+    return (time_a < time_b) - (time_a > time_b);
+}
+
+gboolean container_list(SandboxManager *manager, const Runtime__V1__ListContainersRequest *request,
+                        Arena *arena, Runtime__V1__ListContainersResponse *ret_response, GError **error)
+{
+    g_autoptr(GPtrArray) containers = all_containers(manager);
+
+    (void)error;
+    g_ptr_array_sort(containers, newest_container_first);
+    ret_response->containers = arena_new0(arena, Runtime__V1__Container *, containers->len);
+    for (guint i = 0; i < containers->len; i++)
+        if (container_matches(containers->pdata[i], request->filter))
+            ret_response->containers[ret_response->n_containers++] =
+                container_message(containers->pdata[i], arena);
+    return TRUE;
+}
+
+/* ---- pods ---- */
+
+/* pod->lock is held. */
+static Runtime__V1__PodSandboxNetworkStatus *network_status(const Pod *pod, Arena *arena)
+{
+    Runtime__V1__PodSandboxNetworkStatus *network =
+        arena_new0(arena, Runtime__V1__PodSandboxNetworkStatus, 1);
+    guint count = g_strv_length(pod->ips);
+
+    runtime__v1__pod_sandbox_network_status__init(network);
+    if (count == 0)
+        return network;
+    network->ip = arena_strdup(arena, pod->ips[0]);
+    network->additional_ips = arena_new0(arena, Runtime__V1__PodIP *, count - 1);
+    for (guint i = 1; i < count; i++) {
+        Runtime__V1__PodIP *ip = arena_new0(arena, Runtime__V1__PodIP, 1);
+
+        runtime__v1__pod_ip__init(ip);
+        ip->ip = arena_strdup(arena, pod->ips[i]);
+        network->additional_ips[network->n_additional_ips++] = ip;
+    }
+    return network;
+}
+
+static Runtime__V1__LinuxPodSandboxStatus *linux_status(const Pod *pod, Arena *arena)
+{
+    Runtime__V1__LinuxPodSandboxStatus *status = arena_new0(arena, Runtime__V1__LinuxPodSandboxStatus, 1);
+    Runtime__V1__Namespace *namespaces = arena_new0(arena, Runtime__V1__Namespace, 1);
+    const Runtime__V1__LinuxSandboxSecurityContext *security =
+        pod->config->linux != NULL ? pod->config->linux->security_context : NULL;
+
+    runtime__v1__linux_pod_sandbox_status__init(status);
+    runtime__v1__namespace__init(namespaces);
+    namespaces->options = security != NULL ? COPY(arena, security->namespace_options) : NULL;
+    if (namespaces->options == NULL) {
+        namespaces->options = arena_new0(arena, Runtime__V1__NamespaceOption, 1);
+        runtime__v1__namespace_option__init(namespaces->options);
+    }
+    status->namespaces = namespaces;
+    return status;
+}
+
+static Runtime__V1__PodSandboxStatus *pod_status_message(Pod *pod, Arena *arena)
+{
+    Runtime__V1__PodSandboxStatus *status = arena_new0(arena, Runtime__V1__PodSandboxStatus, 1);
+
+    runtime__v1__pod_sandbox_status__init(status);
+    status->id = arena_strdup(arena, pod->id);
+    status->metadata = COPY(arena, pod->config->metadata);
+    status->created_at = pod->created_at_ns;
+    status->linux = linux_status(pod, arena);
+    COPY_MAP(arena, status, pod->config, labels, PodStatusLabel);
+    COPY_MAP(arena, status, pod->config, annotations, PodStatusAnnotation);
+    status->runtime_handler = arena_strdup(arena, pod->handler);
+    g_mutex_lock(&pod->lock);
+    status->state = cri_pod_state(pod->state);
+    status->network = network_status(pod, arena);
+    g_mutex_unlock(&pod->lock);
+    return status;
+}
+
+static void status_info(Pod *pod, Arena *arena, Runtime__V1__PodSandboxStatusResponse *response)
+{
+    static const char *const names[] = {"problem", "netns", "guestDirectory"};
+    const char *values[3] = {NULL, pod->netns_path, pod->run_dir};
+
+    g_mutex_lock(&pod->lock);
+    values[0] = arena_strdup_utf8(arena, pod->problem);
+    g_mutex_unlock(&pod->lock);
+    response->info =
+        arena_new0(arena, Runtime__V1__PodSandboxStatusResponse__InfoEntry *, G_N_ELEMENTS(names));
+    for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+        Runtime__V1__PodSandboxStatusResponse__InfoEntry *entry =
+            arena_new0(arena, Runtime__V1__PodSandboxStatusResponse__InfoEntry, 1);
+
+        runtime__v1__pod_sandbox_status_response__info_entry__init(entry);
+        entry->key = (char *)names[i];
+        entry->value = arena_strdup(arena, values[i]);
+        response->info[response->n_info++] = entry;
+    }
+}
+
+gboolean sandbox_status(SandboxManager *manager, const Runtime__V1__PodSandboxStatusRequest *request,
+                        Arena *arena, Runtime__V1__PodSandboxStatusResponse *ret_response, GError **error)
+{
+    g_autoptr(Pod) pod = manager_find_pod(manager, request->pod_sandbox_id, error);
+    g_autoptr(GPtrArray) containers = NULL;
+
+    if (pod == NULL)
+        return FALSE;
+    ret_response->status = pod_status_message(pod, arena);
+    ret_response->timestamp = manager_now_ns();
+    if (request->verbose)
+        status_info(pod, arena, ret_response);
+    containers = pod_containers(pod);
+    ret_response->containers_statuses = arena_new0(arena, Runtime__V1__ContainerStatus *, containers->len);
+    for (guint i = 0; i < containers->len; i++)
+        if (container_state(containers->pdata[i]) != CONTAINER_CREATING)
+            ret_response->containers_statuses[ret_response->n_containers_statuses++] =
+                container_status_message(containers->pdata[i], arena);
+    return TRUE;
+}
+
+static Runtime__V1__PodSandbox *pod_message(Pod *pod, Arena *arena)
+{
+    Runtime__V1__PodSandbox *message = arena_new0(arena, Runtime__V1__PodSandbox, 1);
+
+    runtime__v1__pod_sandbox__init(message);
+    message->id = arena_strdup(arena, pod->id);
+    message->metadata = COPY(arena, pod->config->metadata);
+    message->state = cri_pod_state(pod_state(pod));
+    message->created_at = pod->created_at_ns;
+    COPY_MAP(arena, message, pod->config, labels, PodLabel);
+    COPY_MAP(arena, message, pod->config, annotations, PodAnnotation);
+    message->runtime_handler = arena_strdup(arena, pod->handler);
+    return message;
+}
+
+static gboolean pod_matches(Pod *pod, const Runtime__V1__PodSandboxFilter *filter)
+{
+    PodState state = pod_state(pod);
+
+    if (state == POD_STARTING)
+        return FALSE; /* RunPodSandbox has not returned it yet */
+    if (filter == NULL)
+        return TRUE;
+    return g_str_has_prefix(pod->id, filter->id) &&
+           (filter->state == NULL || filter->state->state == cri_pod_state(state)) &&
+           LABELS_MATCH(filter, pod->config);
+}
+
+static gint newest_pod_first(gconstpointer a, gconstpointer b)
+{
+    gint64 time_a = (*(Pod *const *)a)->created_at_ns;
+    gint64 time_b = (*(Pod *const *)b)->created_at_ns;
+
+    return (time_a < time_b) - (time_a > time_b);
+}
+
+gboolean sandbox_list(SandboxManager *manager, const Runtime__V1__ListPodSandboxRequest *request,
+                      Arena *arena, Runtime__V1__ListPodSandboxResponse *ret_response, GError **error)
+{
+    g_autoptr(GPtrArray) pods = manager_pods(manager);
+
+    (void)error;
+    g_ptr_array_sort(pods, newest_pod_first);
+    ret_response->items = arena_new0(arena, Runtime__V1__PodSandbox *, pods->len);
+    for (guint i = 0; i < pods->len; i++)
+        if (pod_matches(pods->pdata[i], request->filter))
+            ret_response->items[ret_response->n_items++] = pod_message(pods->pdata[i], arena);
+    return TRUE;
+}
