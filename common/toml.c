@@ -472,7 +472,7 @@ static gboolean find_kind(const TomlTable *table, const char *key, ValueKind kin
 
 gboolean toml_get_string(const TomlTable *table, const char *key, char **ret, GError **error)
 {
-    const TomlValue *value;
+    const TomlValue *value = NULL;
 
     if (!find_kind(table, key, KIND_STRING, &value, error))
         return FALSE;
@@ -483,7 +483,7 @@ gboolean toml_get_string(const TomlTable *table, const char *key, char **ret, GE
 
 gboolean toml_get_int(const TomlTable *table, const char *key, gint64 *ret, GError **error)
 {
-    const TomlValue *value;
+    const TomlValue *value = NULL;
 
     if (!find_kind(table, key, KIND_INT, &value, error))
         return FALSE;
@@ -494,7 +494,7 @@ gboolean toml_get_int(const TomlTable *table, const char *key, gint64 *ret, GErr
 
 gboolean toml_get_bool(const TomlTable *table, const char *key, gboolean *ret, GError **error)
 {
-    const TomlValue *value;
+    const TomlValue *value = NULL;
 
     if (!find_kind(table, key, KIND_BOOL, &value, error))
         return FALSE;
@@ -522,7 +522,7 @@ gboolean toml_get_double(const TomlTable *table, const char *key, double *ret, G
 gboolean toml_get_strv(const TomlTable *table, const char *key, char ***ret, GError **error)
 {
     g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
-    const TomlValue *value;
+    const TomlValue *value = NULL;
 
     if (!find_kind(table, key, KIND_ARRAY, &value, error))
         return FALSE;
@@ -582,7 +582,7 @@ gboolean toml_get_strvs(const TomlTable *table, const char *key, GPtrArray **ret
 
 const TomlTable *toml_get_table(const TomlTable *table, const char *key, GError **error)
 {
-    const TomlValue *value;
+    const TomlValue *value = NULL;
 
     if (!find_kind(table, key, KIND_TABLE, &value, error) || value == NULL)
         return NULL;
@@ -592,7 +592,7 @@ const TomlTable *toml_get_table(const TomlTable *table, const char *key, GError 
 gboolean toml_get_tables(const TomlTable *table, const char *key, GPtrArray **ret, GError **error)
 {
     g_autoptr(GPtrArray) tables = g_ptr_array_new();
-    const TomlValue *value;
+    const TomlValue *value = NULL;
 
     if (!find_kind(table, key, KIND_ARRAY, &value, error))
         return FALSE;
