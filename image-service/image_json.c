@@ -104,7 +104,7 @@ gboolean image_json_array(JsonValue *object, const char *key, JsonValue **ret, G
 
 gboolean image_json_string(JsonValue *object, const char *key, const char **ret, GError **error)
 {
-    JsonValue *value;
+    JsonValue *value = NULL;
 
     if (!typed_member(object, key, yajl_t_string, "a string", &value, error))
         return FALSE;
@@ -127,7 +127,7 @@ gboolean image_json_size(JsonValue *object, const char *key, guint64 *ret, GErro
 gboolean image_json_strv(JsonValue *object, const char *key, char ***ret, GError **error)
 {
     g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
-    JsonValue *array;
+    JsonValue *array = NULL;
 
     if (!image_json_array(object, key, &array, error))
         return FALSE;
