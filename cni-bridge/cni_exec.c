@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/log.h"
 #include "common/process.h"
 
 enum { MAX_MESSAGE = 1024, MAX_IFNAME = 15 };
@@ -312,11 +313,16 @@ gboolean cni_exec(const CniCall *call, const Deadline *deadline, char **ret_outp
                             .input = input,
                             .input_length = strlen(input)};
 
+        gint64 started_us = g_get_monotonic_time();
+
         if (!process_run(&spec, deadline, &result, error)) {
             g_prefix_error(error, "network %s: plugin %s, %s: ", call->config->name, call->plugin->type,
                            call->command);
             return FALSE;
         }
+        log_debug(LOG_FIELDS("network", call->config->name, "plugin", call->plugin->type, "container",
+                             call->attachment != NULL ? call->attachment->container_id : NULL),
+                  "CNI %s took %" G_GINT64_FORMAT " us", call->command, g_get_monotonic_time() - started_us);
     }
     if (result.exit_code != 0) {
         cni_exec_set_failure(call, result.exit_code, result.output, result.output_length, result.errors,
