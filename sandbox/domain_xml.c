@@ -13,11 +13,12 @@ typedef struct {
 } Architecture;
 
 /* TCG's "max" would offer more, but guest code that picks AVX2 or 5-level page tables for it runs slower
- * emulated. Nehalem is x86-64-v2, what current distributions' programs ask for; rdrand and rdseed seed the
- * guest's random pool in its first moments; the rest is protection that the kernel uses when it is there. */
+ * emulated. Nehalem is x86-64-v2, what current distributions' programs ask for; rdrand seeds the guest's
+ * random pool in its first moments (TCG 7.2 has no rdseed); the rest is protection that the kernel uses when
+ * it is there. */
 #define CPU_X86_EMULATED                                                                                     \
     "<cpu mode='custom' match='exact' check='none'><model fallback='forbid'>Nehalem</model>"                 \
-    "<feature policy='require' name='rdrand'/><feature policy='require' name='rdseed'/>"                     \
+    "<feature policy='require' name='rdrand'/>"                                                              \
     "<feature policy='require' name='smep'/><feature policy='require' name='smap'/>"                         \
     "<feature policy='require' name='fsgsbase'/><feature policy='require' name='erms'/></cpu>"
 
@@ -27,7 +28,7 @@ static const Architecture architectures[] = {
         .machine = "q35",
         .features = "<acpi/><apic/>",
         .cpu_emulated = CPU_X86_EMULATED,
-        .cpu_accelerated = "<cpu mode='host-passthrough' check='none' migratable='off'/>",
+        .cpu_accelerated = "<cpu mode='host-passthrough' check='none'/>",
         .timers = "<timer name='hpet' present='no'/>",
         .kernel_parameters = "console=ttyS0 quiet panic=-1 tsc=reliable",
     },
@@ -211,8 +212,6 @@ char *domain_xml_build(const DomainSpec *spec)
     add_network(xml, spec);
     for (gsize i = 0; i < spec->n_disks; i++)
         add_indented(xml, domain_xml_disk(&spec->disks[i]));
-    if (spec->share != NULL)
-        add_indented(xml, domain_xml_share(spec->share));
     g_string_append(xml, "  </devices>\n</domain>\n");
     return g_string_free(xml, FALSE);
 }
@@ -249,13 +248,13 @@ char *domain_xml_disk(const DiskSpec *disk)
     return g_string_free(xml, FALSE);
 }
 
-char *domain_xml_share(const ShareSpec *share)
+char *domain_xml_share(const ShareSpec *share, const char *socket)
 {
     GString *xml = g_string_new(NULL);
 
     add(xml,
-        "<filesystem type='mount' accessmode='passthrough'><driver type='virtiofs'/>"
-        "<source dir='%s'/><target dir='%s'/></filesystem>",
-        share->source, share->tag);
+        "<filesystem type='mount'><driver type='virtiofs' queue='1024'/><source socket='%s'/>"
+        "<target dir='%s'/></filesystem>",
+        socket, share->tag);
     return g_string_free(xml, FALSE);
 }

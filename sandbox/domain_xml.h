@@ -17,7 +17,7 @@ typedef struct {
 
 typedef struct {
     const char *source; /* directory on the node */
-    const char *tag;
+    const char *tag;    /* what the guest mounts it by */
 } ShareSpec;
 
 typedef struct {
@@ -38,7 +38,6 @@ typedef struct {
     const char *mac;
     const DiskSpec *disks;
     gsize n_disks;
-    const ShareSpec *share; /* NULL: none at boot */
 } DomainSpec;
 
 /* FALSE: domain_xml_build() has no row for it. */
@@ -46,4 +45,5 @@ gboolean domain_xml_architecture_known(const char *name);
 /* spec->architecture must be a known one. */
 char *domain_xml_build(const DomainSpec *spec);
 char *domain_xml_disk(const DiskSpec *disk);
-char *domain_xml_share(const ShareSpec *share);
+/* socket is where the share's virtiofsd listens. */
+char *domain_xml_share(const ShareSpec *share, const char *socket);

@@ -17,12 +17,14 @@
 #include "sandbox/accelerator.h"
 #include "sandbox/console.h"
 #include "sandbox/reaper.h"
+#include "sandbox/virtiofsd.h"
 #include "sandbox/vmm_root.h"
 
 enum {
     LOG_TAIL_BYTES = 4096,
     LOG_TAIL_LINES = 4,
     DESTROY_TIMEOUT_MS = 30 * 1000, /* for QEMU to vanish after SIGKILL when the caller has no limit */
+    REAP_TRIES = 100,               /* a millisecond each */
     FORGET_TIMEOUT_US = 5 * G_USEC_PER_SEC,
 };
 
@@ -39,8 +41,9 @@ struct Vmm {
     gboolean kvm;
     char *accelerator;
     char *state_dir;
-    char *root;    /* of the embedded driver */
-    char *run_dir; /* where libvirt keeps pid files */
+    char *root;       /* of the embedded driver */
+    char *run_dir;    /* where libvirt keeps pid files */
+    char *socket_dir; /* of the file servers */
     VmmIdentity identity;
     int lock_fd;
     Reaper *reaper;
@@ -348,6 +351,7 @@ static gboolean open_connection(Vmm *vmm, const VmmConfig *config, GError **erro
                                                            VIR_DOMAIN_EVENT_CALLBACK(on_reboot), vmm, NULL);
     if (vmm->callback_id[0] < 0 || vmm->callback_id[1] < 0)
         return fail_libvirt(error, "cannot listen to libvirt's events");
+    virtiofsd_end_orphans(vmm->socket_dir);
     return for_each_domain(vmm, adopt, NULL, error) && warm_capabilities(vmm, error);
 }
 
@@ -377,6 +381,7 @@ Vmm *vmm_open(const VmmConfig *config, VmmStoppedFunc stopped, gpointer data, GE
     vmm->root = g_build_filename(config->state_dir, "libvirt", NULL);
     vmm->run_dir =
         vmm->embedded ? g_build_filename(vmm->root, "run", "qemu", NULL) : g_strdup("/run/libvirt/qemu");
+    vmm->socket_dir = g_strdup(config->run_dir);
     vmm->lock_fd = -1;
     vmm->callback_id[0] = vmm->callback_id[1] = -1;
     vmm->stopped = stopped;
@@ -411,6 +416,7 @@ void vmm_close(Vmm *vmm)
     g_free(vmm->state_dir);
     g_free(vmm->root);
     g_free(vmm->run_dir);
+    g_free(vmm->socket_dir);
     g_free(vmm);
     g_atomic_int_set(&vmm_is_open, FALSE);
 }
@@ -463,12 +469,20 @@ static char *qemu_log_path(Vmm *vmm, const char *name)
     return g_strdup_printf("%s/log/qemu/%s.log", vmm->root, name);
 }
 
-static void remove_qemu_log(Vmm *vmm, const char *name)
+/* BASE.fs and BASE.fs.log in run_dir: socket paths are short. */
+static char *share_file(Vmm *vmm, const char *name, const char *suffix)
 {
-    g_autofree char *path = qemu_log_path(vmm, name);
+    return g_strdup_printf("%s/%.20s" VIRTIOFSD_SOCKET_SUFFIX "%s", vmm->socket_dir, name, suffix);
+}
+
+static void remove_logs(Vmm *vmm, const char *name)
+{
+    g_autofree char *qemu = qemu_log_path(vmm, name);
+    g_autofree char *server = share_file(vmm, name, ".log");
 
     if (vmm->embedded)
-        unlink(path);
+        unlink(qemu);
+    unlink(server);
 }
 
 /* libvirt's message often holds QEMU's last words already. */
@@ -518,7 +532,7 @@ gboolean vmm_create(Vmm *vmm, const DomainSpec *spec, const Deadline *deadline, 
     if (create_reserved(vmm, spec, error))
         return TRUE;
     domain_forget(vmm, spec->name);
-    remove_qemu_log(vmm, spec->name);
+    remove_logs(vmm, spec->name);
     return FALSE;
 }
 
@@ -540,6 +554,13 @@ gboolean vmm_resume(Vmm *vmm, const char *name, GError **error)
     return virDomainResume(domain) == 0 || fail_libvirt(error, "cannot let the guest run");
 }
 
+/* libvirt looks whether the process is there once, then again after 200 ms. */
+static void wait_for_reaper(pid_t pid)
+{
+    for (guint i = 0; i < REAP_TRIES && kill(pid, 0) == 0; i++)
+        g_usleep(1000);
+}
+
 /* libvirt would ask QEMU politely and look again every 200 ms; nothing in the guest is worth that. The pidfd
  * is taken before the process is looked at, so a pid that is reused cannot be hit. */
 static gboolean kill_qemu(Vmm *vmm, const char *name, const Deadline *deadline, GError **error)
@@ -556,6 +577,7 @@ static gboolean kill_qemu(Vmm *vmm, const char *name, const Deadline *deadline, 
         while (poll(&ended, 1, deadline_left_ms(&limit)) < 0 && errno == EINTR)
             continue;
         gone = (ended.revents & POLLIN) != 0;
+        wait_for_reaper(pid);
     }
     close(ended.fd);
     return gone || fail(error, STATUS_DEADLINE_EXCEEDED, "QEMU (process %d) does not end", (int)pid);
@@ -582,7 +604,7 @@ gboolean vmm_destroy(Vmm *vmm, const char *name, const Deadline *deadline, GErro
         if (!kill_qemu(vmm, name, deadline, error) || !destroy_domain(domain, error))
             return FALSE;
     }
-    remove_qemu_log(vmm, name);
+    remove_logs(vmm, name);
     return TRUE;
 }
 
@@ -640,7 +662,17 @@ gboolean vmm_attach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, GErro
 
 gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, GError **error)
 {
-    g_autofree char *xml = domain_xml_share(share);
+    g_autofree char *socket = share_file(vmm, name, "");
+    g_autofree char *log = share_file(vmm, name, ".log");
+    g_autofree char *xml = domain_xml_share(share, socket);
+    const VirtiofsdSpec server = {share->source, socket, log, vmm->identity.uid, vmm->identity.gid};
+    gboolean attached;
 
-    return attach(vmm, name, xml, share->source, error);
+    if (!virtiofsd_start(&server, error))
+        return FALSE;
+    attached = attach(vmm, name, xml, share->source, error);
+    if (!attached)
+        virtiofsd_end(socket);
+    unlink(socket);
+    return attached;
 }

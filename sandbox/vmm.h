@@ -23,7 +23,7 @@ typedef struct {
 typedef enum {
     VMM_STOPPED_SHUTDOWN,  /* the guest powered itself off */
     VMM_STOPPED_DESTROYED, /* vmm_destroy() or an administrator */
-    VMM_STOPPED_CRASHED,   /* guest panic, or QEMU ended by itself or was killed */
+    VMM_STOPPED_CRASHED,   /* guest panic or reset, or QEMU ended by itself or was killed */
 } VmmStopReason;
 
 typedef struct {
@@ -33,11 +33,16 @@ typedef struct {
 } VmmDomain;
 void vmm_domain_free(VmmDomain *domain);
 
-/* Called on the event thread: must not block and must not call the Vmm. */
+/* Called on the event thread, once for every domain that was created or adopted: must not block and must not
+ * call the Vmm. vmm_destroy() may return before its call. A vmm_create() that fails is not reported here. */
 typedef void (*VmmStoppedFunc)(const char *name, VmmStopReason reason, gpointer data);
 
 /* Opens the connection, starts its event thread and the reaper of QEMU and virtiofsd children (the process
- * becomes a child subreaper), warms the capability cache. One per process and state_dir. */
+ * becomes a child subreaper), warms the capability cache, waits until the guests of the last run are adopted;
+ * those that ended meanwhile are simply not listed. One per process and state_dir; libvirt's embedded driver
+ * stays for the life of the process, so a process that has closed it can only open the same state_dir again.
+ * Call it before there are other threads, with SIGCHLD blocked if other threads shall not see it. UNAVAILABLE
+ * when another process has the state_dir; FAILED_PRECONDITION tells what to set up. */
 Vmm *vmm_open(const VmmConfig *config, VmmStoppedFunc stopped, gpointer data, GError **error);
 /* Leaves the domains running. */
 void vmm_close(Vmm *vmm);
@@ -47,8 +52,8 @@ void vmm_close(Vmm *vmm);
 gboolean vmm_uses_kvm(Vmm *vmm, const char **ret_reason);
 
 /* Creates the domain paused, so that its tap can be moved before the guest runs. The domain's type follows
- * the accelerator; spec->accelerated is ignored. UNAVAILABLE/INTERNAL with libvirt's words and the end of
- * QEMU's log. */
+ * the accelerator; spec->accelerated and spec->owner are ignored. Makes the console file and gives it and the
+ * writable disks to QEMU's user. UNAVAILABLE/INTERNAL with libvirt's words and the end of QEMU's log. */
 gboolean vmm_create(Vmm *vmm, const DomainSpec *spec, const Deadline *deadline, GError **error);
 gboolean vmm_resume(Vmm *vmm, const char *name, GError **error);
 /* A domain that does not exist is success. Returns when QEMU is gone, or fails by the deadline. */
@@ -56,5 +61,6 @@ gboolean vmm_destroy(Vmm *vmm, const char *name, const Deadline *deadline, GErro
 gboolean vmm_list(Vmm *vmm, GPtrArray **ret_domains, GError **error);
 
 gboolean vmm_attach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, GError **error);
-/* Attaching the virtiofs share later than at create: its virtiofsd is started by libvirt. */
+/* One per guest. Starts its virtiofsd, which ends with the guest. The directory must be a mount of its own
+ * and shared (mount --make-shared) beforehand if mounts made below it later are to be seen by the guest. */
 gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, GError **error);

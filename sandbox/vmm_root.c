@@ -131,6 +131,22 @@ pid_t vmm_root_pid(const char *run_dir, const char *name)
     return pid > 0 && is_domain_of(pid, name) ? pid : 0;
 }
 
+/* libvirt's directory for the domain's monitor: domain-NUMBER-FIRST_20_OF_NAME. */
+static void drop_monitor(const char *root, const char *name)
+{
+    g_autofree char *parent = g_build_filename(root, "lib", "qemu", NULL);
+    g_autofree char *suffix = g_strdup_printf("-%.20s", name);
+    g_autoptr(GDir) entries = g_dir_open(parent, 0, NULL);
+    const char *entry;
+
+    while (entries != NULL && (entry = g_dir_read_name(entries)) != NULL) {
+        g_autofree char *path = g_build_filename(parent, entry, NULL);
+
+        if (g_str_has_prefix(entry, "domain-") && g_str_has_suffix(entry, suffix))
+            dir_remove_tree(path, NULL);
+    }
+}
+
 static void drop_status(const char *run_dir, const char *name)
 {
     static const char *const suffixes[] = {".xml", ".pid"};
@@ -145,7 +161,7 @@ static void drop_status(const char *run_dir, const char *name)
 
 /* A domain whose process is gone is left to libvirt, which cleans up after it; one whose process id is now
  * another program's is forgotten here. */
-static void drop_strangers(const char *run_dir)
+static void drop_strangers(const char *root, const char *run_dir)
 {
     g_autoptr(GDir) directory = g_dir_open(run_dir, 0, NULL);
     const char *file;
@@ -161,9 +177,10 @@ static void drop_strangers(const char *run_dir)
         pid = pid_of_file(run_dir, name);
         process = g_strdup_printf("/proc/%d", (int)pid);
         if (pid > 0 && access(process, F_OK) == 0 && !is_domain_of(pid, name)) {
-            log_info(LOG_FIELDS("sandbox", name), "the guest's process id %d is another program's now",
+            log_info(LOG_FIELDS("sandbox", name), "the guest's process %d is no more, its id is another's",
                      (int)pid);
             drop_status(run_dir, name);
+            drop_monitor(root, name);
         }
     }
 }
@@ -224,6 +241,6 @@ gboolean vmm_root_prepare(const char *root, const VmmConfig *config, const VmmId
         !drop_earlier_boot(root, error) || !write_configuration(root, config, error))
         return g_prefix_error(error, "preparing %s: ", root), FALSE;
     open_kvm_to(identity->gid);
-    drop_strangers(run_dir);
+    drop_strangers(root, run_dir);
     return TRUE;
 }

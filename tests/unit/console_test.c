@@ -1,0 +1,71 @@
+#include "sandbox/console.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "tests/unit/harness.h"
+
+static void check(const char *text, gsize length, guint lines, const char *wanted)
+{
+    g_autofree char *clean = console_clean(text, length, lines);
+
+    CU_ASSERT_STRING_EQUAL(clean, wanted);
+}
+
+static void last_lines(void)
+{
+    check("one\r\ntwo\n\n  \nthree\n", 19, 2, "two\nthree");
+    check("", 0, 5, "");
+}
+
+static void hostile(void)
+{
+    check("\033[31mred\033[0m \033]x\a\0!", 19, 5, "red x!");
+    check("a\xff\xfe"
+          "b",
+          4, 5,
+          "a\xef\xbf\xbd\xef\xbf\xbd"
+          "b");
+    check("\033[", 2, 5, "");
+    check("\033", 1, 5, "");
+    check("x\033[999999", 9, 5, "x");
+}
+
+static void reads_the_end(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "console", NULL);
+    g_autofree char *tail = NULL;
+    g_autofree char *none = NULL;
+
+    g_file_set_contents(path, "beginning\nmiddle\nend\n", -1, NULL);
+    tail = console_tail(path, 10, 5);
+    CU_ASSERT_STRING_EQUAL(tail, "iddle\nend");
+    none = console_tail("/nonexistent/console", 10, 5);
+    CU_ASSERT_STRING_EQUAL(none, "");
+}
+
+static void cuts(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "console", NULL);
+    struct stat status;
+
+    g_file_set_contents(path, "0123456789", -1, NULL);
+    CU_ASSERT_FALSE(console_trim(path, 10));
+    CU_ASSERT_TRUE(console_trim(path, 9));
+    CU_ASSERT_EQUAL(stat(path, &status), 0);
+    CU_ASSERT_EQUAL(status.st_size, 0);
+    CU_ASSERT_FALSE(console_trim("/nonexistent/console", 0));
+}
+
+int main(int argc, char **argv)
+{
+    static const TestCase cases[] = {
+        {"the last lines are kept, empty ones are not", last_lines},
+        {"control sequences go and the rest is valid UTF-8", hostile},
+        {"only the end of the file is read, and a missing file is empty", reads_the_end},
+        {"a console that grew too long is emptied", cuts},
+    };
+    return test_main_args("console", cases, G_N_ELEMENTS(cases), argc, argv);
+}

@@ -1,0 +1,138 @@
+#include "sandbox/domain_xml.h"
+
+#include <string.h>
+
+#include "tests/unit/harness.h"
+
+/* CRIVIRT_UPDATE_GOLDEN=1 writes the files anew: look at the difference before committing it. */
+static void check_golden(const char *file, char *xml)
+{
+    g_autofree char *path = g_build_filename(TEST_DATA, "domain-xml", file, NULL);
+    g_autofree char *wanted = NULL;
+
+    if (g_getenv("CRIVIRT_UPDATE_GOLDEN") != NULL)
+        g_file_set_contents(path, xml, -1, NULL);
+    CU_ASSERT_TRUE_FATAL(g_file_get_contents(path, &wanted, NULL, NULL));
+    CU_ASSERT_STRING_EQUAL(xml, wanted);
+    if (strcmp(xml, wanted) != 0)
+        g_printerr("%s differs:\n%s", path, xml);
+    g_free(xml);
+}
+
+static DomainSpec plain(const char *architecture)
+{
+    return (DomainSpec){
+        .name = "4f1c9f20aa0b4c5d8e7f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5",
+        .architecture = architecture,
+        .memory_bytes = 256ULL << 20,
+        .vcpus = 1,
+        .kernel = "/usr/lib/crivirt/vmlinux",
+        .initrd = "/usr/lib/crivirt/initrd.img",
+        .agent_socket = "/run/crivirt/agent.sock",
+        .console_path = "/run/crivirt/console.log",
+    };
+}
+
+static void emulated_x86(void)
+{
+    DomainSpec spec = plain("x86_64");
+
+    spec.tcg_buffer_mib = 64;
+    check_golden("x86_64-emulated.xml", domain_xml_build(&spec));
+}
+
+static void full_x86(void)
+{
+    static const DiskSpec disks[] = {{0, "/var/lib/crivirt/upper.img", "upper", FALSE},
+                                     {1, "/var/lib/crivirt/layer.erofs", "layer-1", TRUE},
+                                     {2, "/dev/loop7", NULL, TRUE}};
+    DomainSpec spec = plain("x86_64");
+
+    spec.accelerated = TRUE;
+    spec.tcg_buffer_mib = 64; /* means nothing to KVM */
+    spec.title = "default/web";
+    spec.owner = "/var/lib/crivirt";
+    spec.vcpus = 4;
+    spec.kernel_parameters = "systemd.unified_cgroup_hierarchy=1";
+    spec.tap = "tap0";
+    spec.mac = "52:54:00:12:34:56";
+    spec.disks = disks;
+    spec.n_disks = G_N_ELEMENTS(disks);
+    check_golden("x86_64-accelerated-full.xml", domain_xml_build(&spec));
+}
+
+static void emulated_arm(void)
+{
+    DomainSpec spec = plain("aarch64");
+
+    check_golden("aarch64-emulated.xml", domain_xml_build(&spec));
+}
+
+static void accelerated_arm(void)
+{
+    DomainSpec spec = plain("aarch64");
+
+    spec.accelerated = TRUE;
+    spec.initrd = NULL;
+    check_golden("aarch64-accelerated.xml", domain_xml_build(&spec));
+}
+
+static void escapes(void)
+{
+    static const DiskSpec disk = {0, "/a&b/<c>'d\"", "s'><x", FALSE};
+    DomainSpec spec = plain("x86_64");
+
+    spec.title = "ns/<pod> & 'co'";
+    spec.owner = "/state&dir";
+    spec.kernel = "/k'/><kernel>";
+    spec.kernel_parameters = "a=\"<b>\"";
+    spec.disks = &disk;
+    spec.n_disks = 1;
+    check_golden("escaped.xml", domain_xml_build(&spec));
+}
+
+static void devices(void)
+{
+    static const DiskSpec layer = {700, "/layers/abc.erofs", "abc", TRUE};
+    static const ShareSpec share = {"/run/crivirt/share", "volumes"};
+
+    check_golden("disk-layer.xml", domain_xml_disk(&layer));
+    check_golden("share.xml", domain_xml_share(&share, "/run/crivirt/x.fs"));
+}
+
+static void disk_names_differ(void)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+
+    for (guint lun = 0; lun < 1000; lun++) {
+        DiskSpec disk = {lun, "/x", NULL, TRUE};
+        g_autofree char *xml = domain_xml_disk(&disk);
+        char *name = strstr(xml, "<target dev='");
+
+        CU_ASSERT_PTR_NOT_NULL_FATAL(name);
+        CU_ASSERT_TRUE(g_hash_table_add(seen, g_strndup(name, strcspn(name, "/"))));
+    }
+}
+
+static void knows_architectures(void)
+{
+    CU_ASSERT_TRUE(domain_xml_architecture_known("x86_64"));
+    CU_ASSERT_TRUE(domain_xml_architecture_known("aarch64"));
+    CU_ASSERT_FALSE(domain_xml_architecture_known("s390x"));
+    CU_ASSERT_FALSE(domain_xml_architecture_known(NULL));
+}
+
+int main(int argc, char **argv)
+{
+    static const TestCase cases[] = {
+        {"an emulated x86-64 guest is lean and has a small code buffer", emulated_x86},
+        {"an accelerated guest with network and disks", full_x86},
+        {"an emulated aarch64 guest", emulated_arm},
+        {"an accelerated aarch64 guest without initramfs", accelerated_arm},
+        {"text from outside is escaped", escapes},
+        {"a layer and a share are devices by themselves", devices},
+        {"every LUN has its own disk name", disk_names_differ},
+        {"only architectures of the table are known", knows_architectures},
+    };
+    return test_main_args("domain_xml", cases, G_N_ELEMENTS(cases), argc, argv);
+}

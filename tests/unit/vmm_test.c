@@ -1,0 +1,570 @@
+/* Real libvirt and QEMU, emulated. Guests stay paused, or run a kernel with no agent: the kernel and
+ * initramfs of CRIVIRT_TEST_KERNEL and CRIVIRT_TEST_INITRD, else a boot sector's worth of nothing. */
+#include "sandbox/vmm.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+#include "tests/unit/harness.h"
+
+enum { MEMORY_BYTES = 64 << 20, WAIT_MS = 10000 };
+
+static const char first[] = "1111111111111111111111111111111111111111111111111111111111111111";
+static const char second[] = "2222222222222222222222222222222222222222222222222222222222222222";
+
+static char *self; /* this program, for the child that dies with guests running */
+
+/* What the event thread has said. */
+typedef struct {
+    GMutex lock;
+    GCond changed;
+    char *name;
+    VmmStopReason reason;
+    guint count;
+} Ends;
+
+typedef struct {
+    char *directory;
+    char *run_dir;
+    char *console;
+    char *agent;
+    char *kernel;
+    VmmConfig config;
+    Ends ends;
+    Vmm *vmm;
+} Fixture;
+
+static void on_stopped(const char *name, VmmStopReason reason, gpointer data)
+{
+    Ends *ends = data;
+
+    g_mutex_lock(&ends->lock);
+    g_free(ends->name);
+    ends->name = g_strdup(name);
+    ends->reason = reason;
+    ends->count++;
+    g_cond_broadcast(&ends->changed);
+    g_mutex_unlock(&ends->lock);
+}
+
+static gboolean ends_wait(Ends *ends, guint count, guint within_ms)
+{
+    gint64 until = g_get_monotonic_time() + (gint64)within_ms * 1000;
+    gboolean reached;
+
+    g_mutex_lock(&ends->lock);
+    while (!(reached = ends->count >= count) && g_cond_wait_until(&ends->changed, &ends->lock, until))
+        continue;
+    g_mutex_unlock(&ends->lock);
+    return reached;
+}
+
+static void fixture_open(Fixture *fixture)
+{
+    g_autoptr(GError) error = NULL;
+
+    fixture->vmm = vmm_open(&fixture->config, on_stopped, &fixture->ends, &error);
+    TEST_OK(fixture->vmm != NULL, error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(fixture->vmm);
+}
+
+static void fixture_paths(Fixture *fixture, char *directory)
+{
+    *fixture = (Fixture){.directory = directory};
+    fixture->run_dir = g_build_filename(directory, "run", NULL);
+    fixture->console = g_build_filename(fixture->run_dir, "console", NULL);
+    fixture->agent = g_build_filename(fixture->run_dir, "agent", NULL);
+    fixture->kernel = g_build_filename(directory, "kernel", NULL);
+    fixture->config =
+        (VmmConfig){"embed", directory, fixture->run_dir, "tcg", "libvirt-qemu", "libvirt-qemu"};
+}
+
+/* A Linux boot sector that promises a kernel and holds none: enough to start QEMU with. */
+static void write_kernel(const char *path)
+{
+    g_autofree char *image = g_malloc0(64 << 10);
+    const char *given = g_getenv("CRIVIRT_TEST_KERNEL");
+
+    if (given != NULL) {
+        CU_ASSERT_TRUE_FATAL(file_copy_sparse(given, path, 0644, NULL));
+        return;
+    }
+    image[0x1f1] = 4; /* setup sectors */
+    image[0x1fe] = 0x55;
+    image[0x1ff] = (char)0xaa;
+    memcpy(image + 0x202, "HdrS\x0c\x02", 6);
+    image[0x211] = 1; /* loaded high */
+    CU_ASSERT_TRUE_FATAL(file_write_atomic(path, image, 64 << 10, 0644, NULL));
+}
+
+static void fixture_prepare(Fixture *fixture)
+{
+    char *directory = test_directory();
+
+    chmod(directory, 0711); /* QEMU is not root */
+    fixture_paths(fixture, directory);
+    write_kernel(fixture->kernel);
+}
+
+static void fixture_make(Fixture *fixture)
+{
+    fixture_prepare(fixture);
+    fixture_open(fixture);
+}
+
+static void fixture_close(Fixture *fixture)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) left = NULL;
+
+    TEST_OK(vmm_list(fixture->vmm, &left, &error), error);
+    for (guint i = 0; left != NULL && i < left->len; i++) {
+        VmmDomain *domain = g_ptr_array_index(left, i);
+
+        CU_FAIL("a guest is left");
+        vmm_destroy(fixture->vmm, domain->name, NULL, NULL);
+    }
+    vmm_close(fixture->vmm);
+    g_free(fixture->ends.name);
+    g_free(fixture->directory);
+    g_free(fixture->run_dir);
+    g_free(fixture->console);
+    g_free(fixture->agent);
+    g_free(fixture->kernel);
+}
+
+static gboolean create(Fixture *fixture, const char *name, GError **error)
+{
+    g_autofree char *agent = g_strdup_printf("%s.%.4s", fixture->agent, name);
+    g_autofree char *console = g_strdup_printf("%s.%.4s", fixture->console, name);
+    const DomainSpec spec = {
+        .name = name,
+        .title = "test/<pod>",
+        .architecture = "x86_64",
+        .memory_bytes = g_getenv("CRIVIRT_TEST_KERNEL") != NULL ? 256 << 20 : MEMORY_BYTES,
+        .vcpus = 1,
+        .kernel = fixture->kernel,
+        .initrd = g_getenv("CRIVIRT_TEST_INITRD"),
+        .tcg_buffer_mib = 32,
+        .agent_socket = agent,
+        .console_path = console,
+    };
+
+    return vmm_create(fixture->vmm, &spec, NULL, error);
+}
+
+static void make(Fixture *fixture, const char *name)
+{
+    g_autoptr(GError) error = NULL;
+
+    TEST_OK(create(fixture, name, &error), error);
+}
+
+static void destroy(Fixture *fixture, const char *name)
+{
+    g_autoptr(GError) error = NULL;
+
+    TEST_OK(vmm_destroy(fixture->vmm, name, NULL, &error), error);
+}
+
+/* QEMU's pid, 0 when the guest is not listed. */
+static pid_t listed(Fixture *fixture, const char *name, gboolean *ret_running)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) domains = NULL;
+    pid_t pid = 0;
+
+    TEST_OK(vmm_list(fixture->vmm, &domains, &error), error);
+    for (guint i = 0; domains != NULL && i < domains->len; i++) {
+        VmmDomain *domain = g_ptr_array_index(domains, i);
+
+        if (g_str_equal(domain->name, name)) {
+            pid = domain->pid;
+            if (ret_running != NULL)
+                *ret_running = domain->running;
+        }
+    }
+    return pid;
+}
+
+static gboolean runs_as(pid_t pid, const char *user)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d", (int)pid);
+    struct passwd *account = getpwnam(user);
+    struct stat status;
+
+    return account != NULL && stat(path, &status) == 0 && status.st_uid == account->pw_uid;
+}
+
+static gboolean log_is_left(Fixture *fixture)
+{
+    g_autofree char *path = g_build_filename(fixture->directory, "libvirt", "log", "qemu", NULL);
+    g_autoptr(GDir) logs = g_dir_open(path, 0, NULL);
+
+    return logs != NULL && g_dir_read_name(logs) != NULL;
+}
+
+static void life_of_a_guest(void)
+{
+    g_autoptr(GError) error = NULL;
+    gboolean running = TRUE;
+    Fixture fixture;
+    pid_t pid;
+
+    fixture_make(&fixture);
+    make(&fixture, first);
+    CU_ASSERT_NOT_EQUAL(pid = listed(&fixture, first, &running), 0);
+    CU_ASSERT_FALSE(running);
+    CU_ASSERT_TRUE(runs_as(pid, "libvirt-qemu"));
+    TEST_OK(vmm_resume(fixture.vmm, first, &error), error);
+    CU_ASSERT_NOT_EQUAL(listed(&fixture, first, &running), 0);
+    CU_ASSERT_TRUE(running);
+    TEST_FAILS(create(&fixture, first, &error), error, STATUS_ALREADY_EXISTS, first);
+    destroy(&fixture, first);
+    CU_ASSERT_EQUAL(listed(&fixture, first, NULL), 0);
+    CU_ASSERT_TRUE(ends_wait(&fixture.ends, 1, WAIT_MS));
+    CU_ASSERT_EQUAL(fixture.ends.reason, VMM_STOPPED_DESTROYED);
+    CU_ASSERT_FALSE(log_is_left(&fixture));
+    make(&fixture, first);
+    destroy(&fixture, first);
+    fixture_close(&fixture);
+}
+
+static void unknown_guests(void)
+{
+    g_autoptr(GError) error = NULL;
+    Fixture fixture;
+
+    fixture_make(&fixture);
+    destroy(&fixture, "nobody");
+    TEST_FAILS(vmm_resume(fixture.vmm, "nobody", &error), error, STATUS_NOT_FOUND, "nobody");
+    fixture_close(&fixture);
+}
+
+static void killed_qemu(void)
+{
+    Fixture fixture;
+    gint64 start;
+    pid_t pid;
+
+    fixture_make(&fixture);
+    make(&fixture, first);
+    pid = listed(&fixture, first, NULL);
+    CU_ASSERT_NOT_EQUAL_FATAL(pid, 0);
+    start = g_get_monotonic_time();
+    kill(pid, SIGKILL);
+    CU_ASSERT_TRUE(ends_wait(&fixture.ends, 1, WAIT_MS));
+    CU_ASSERT_TRUE(g_get_monotonic_time() - start < 2 * G_USEC_PER_SEC);
+    CU_ASSERT_EQUAL(fixture.ends.reason, VMM_STOPPED_CRASHED);
+    CU_ASSERT_STRING_EQUAL(fixture.ends.name, first);
+    CU_ASSERT_EQUAL(listed(&fixture, first, NULL), 0);
+    destroy(&fixture, first);
+    fixture_close(&fixture);
+}
+
+static void missing_files(void)
+{
+    g_autoptr(GError) error = NULL;
+    Fixture fixture;
+
+    fixture_make(&fixture);
+    unlink(fixture.kernel);
+    TEST_FAILS(create(&fixture, first, &error), error, STATUS_INTERNAL, fixture.kernel);
+    CU_ASSERT_TRUE(file_write_atomic(fixture.kernel, "no kernel", 9, 0644, NULL));
+    TEST_FAILS(create(&fixture, first, &error), error, STATUS_UNAVAILABLE, "qemu");
+    CU_ASSERT_EQUAL(fixture.ends.count, 0); /* a start that fails is no stop */
+    CU_ASSERT_FALSE(log_is_left(&fixture));
+    fixture_close(&fixture);
+}
+
+static void survives_close(void)
+{
+    Fixture fixture;
+    pid_t before;
+
+    fixture_make(&fixture);
+    make(&fixture, first);
+    before = listed(&fixture, first, NULL);
+    vmm_close(fixture.vmm);
+    CU_ASSERT_EQUAL(kill(before, 0), 0);
+    fixture_open(&fixture);
+    CU_ASSERT_EQUAL(listed(&fixture, first, NULL), before);
+    destroy(&fixture, first);
+    CU_ASSERT_TRUE(ends_wait(&fixture.ends, 1, WAIT_MS));
+    CU_ASSERT_EQUAL(fixture.ends.reason, VMM_STOPPED_DESTROYED);
+    fixture_close(&fixture);
+}
+
+/* The child's part: guests in the parent's directory, then a word on stdout and a sleep. */
+static int run_child(const char *directory)
+{
+    Fixture fixture;
+
+    fixture_paths(&fixture, g_strdup(directory));
+    fixture.vmm = vmm_open(&fixture.config, on_stopped, &fixture.ends, NULL);
+    if (fixture.vmm == NULL || !create(&fixture, first, NULL) || !create(&fixture, second, NULL))
+        return EXIT_FAILURE;
+    if (write(STDOUT_FILENO, "up\n", 3) != 3)
+        return EXIT_FAILURE;
+    sleep(60);
+    return EXIT_FAILURE;
+}
+
+/* Two guests of a process that is no more. */
+static void leave_guests(Fixture *fixture)
+{
+    const char *argv[] = {self, "--child", fixture->directory, NULL};
+    char word[4] = "";
+    GPid child;
+    int output;
+
+    CU_ASSERT_TRUE_FATAL(g_spawn_async_with_pipes(NULL, (char **)(void *)argv, NULL,
+                                                  G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &child, NULL,
+                                                  &output, NULL, NULL));
+    CU_ASSERT_EQUAL(read(output, word, 3), 3);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    close(output);
+}
+
+static pid_t pid_in_file(Fixture *fixture, const char *name)
+{
+    g_autofree char *path = g_strdup_printf("%s/libvirt/run/qemu/%s.pid", fixture->directory, name);
+    g_autofree char *text = NULL;
+
+    CU_ASSERT_TRUE_FATAL(file_read(path, 64, &text, NULL, NULL));
+    return (pid_t)atoi(text);
+}
+
+static void survives_sigkill(void)
+{
+    Fixture fixture;
+    pid_t guest;
+
+    fixture_prepare(&fixture);
+    leave_guests(&fixture);
+    fixture_open(&fixture);
+    CU_ASSERT_NOT_EQUAL(guest = listed(&fixture, first, NULL), 0);
+    kill(guest, SIGKILL);
+    CU_ASSERT_TRUE(ends_wait(&fixture.ends, 1, WAIT_MS));
+    CU_ASSERT_EQUAL(fixture.ends.reason, VMM_STOPPED_CRASHED);
+    destroy(&fixture, second);
+    fixture_close(&fixture);
+}
+
+static void died_meanwhile(void)
+{
+    Fixture fixture;
+
+    fixture_prepare(&fixture);
+    leave_guests(&fixture);
+    kill(pid_in_file(&fixture, first), SIGKILL);
+    fixture_open(&fixture);
+    CU_ASSERT_EQUAL(listed(&fixture, first, NULL), 0);
+    CU_ASSERT_NOT_EQUAL(listed(&fixture, second, NULL), 0);
+    destroy(&fixture, second);
+    fixture_close(&fixture);
+}
+
+static void disks(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *path = NULL;
+    DiskSpec disk;
+    Fixture fixture;
+
+    fixture_make(&fixture);
+    path = g_build_filename(fixture.directory, "layer", NULL);
+    CU_ASSERT_TRUE(file_write_atomic(path, "x", 1, 0644, NULL));
+    CU_ASSERT_EQUAL(truncate(path, 1 << 20), 0);
+    make(&fixture, first);
+    disk = (DiskSpec){1, path, "layer-1", TRUE};
+    TEST_OK(vmm_attach_disk(fixture.vmm, first, &disk, &error), error);
+    TEST_FAILS(vmm_attach_disk(fixture.vmm, first, &disk, &error), error, STATUS_INTERNAL, path);
+    disk = (DiskSpec){300, path, NULL, TRUE};
+    TEST_OK(vmm_attach_disk(fixture.vmm, first, &disk, &error), error);
+    disk = (DiskSpec){3, "/nonexistent/disk", "w", FALSE};
+    TEST_FAILS(vmm_attach_disk(fixture.vmm, first, &disk, &error), error, STATUS_NOT_FOUND, disk.path);
+    destroy(&fixture, first);
+    fixture_close(&fixture);
+}
+
+static gboolean servers_end(const char *source)
+{
+    g_autofree char *wanted = g_strdup_printf("source=%s", source);
+
+    for (guint tries = 0; tries < 100; tries++) {
+        const char *argv[] = {"pgrep", "-f", wanted, NULL};
+        int status = 0;
+
+        g_spawn_sync(NULL, (char **)(void *)argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL,
+                     NULL, NULL, NULL, NULL, &status, NULL);
+        if (status != 0)
+            return TRUE;
+        g_usleep(20 * 1000);
+    }
+    return FALSE;
+}
+
+static void shares(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *source = NULL;
+    ShareSpec share;
+    Fixture fixture;
+
+    fixture_make(&fixture);
+    source = g_build_filename(fixture.directory, "share", NULL);
+    CU_ASSERT_TRUE(dir_make(source, 0755, NULL));
+    share = (ShareSpec){source, "volumes"};
+    make(&fixture, first);
+    TEST_OK(vmm_attach_share(fixture.vmm, first, &share, &error), error);
+    TEST_FAILS(vmm_attach_share(fixture.vmm, "nobody", &share, &error), error, STATUS_NOT_FOUND, "nobody");
+    destroy(&fixture, first);
+    CU_ASSERT_TRUE(servers_end(source));
+    fixture_close(&fixture);
+}
+
+static void one_at_a_time(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *lock = NULL;
+    Fixture fixture;
+    int fd;
+
+    fixture_prepare(&fixture);
+    lock = g_build_filename(fixture.directory, "vmm.lock", NULL);
+    CU_ASSERT_TRUE_FATAL(file_lock(lock, &fd, NULL)); /* as another process would */
+    TEST_FAILS(vmm_open(&fixture.config, NULL, NULL, &error) != NULL, error, STATUS_UNAVAILABLE,
+               fixture.directory);
+    close(fd);
+    fixture_open(&fixture);
+    TEST_FAILS(vmm_open(&fixture.config, NULL, NULL, &error) != NULL, error, STATUS_FAILED_PRECONDITION,
+               "open in this process");
+    fixture_close(&fixture);
+}
+
+static void accounts(void)
+{
+    g_autoptr(GError) error = NULL;
+    Fixture fixture;
+
+    fixture_prepare(&fixture);
+    fixture.config.qemu_user = "no-such-user";
+    TEST_FAILS(vmm_open(&fixture.config, NULL, NULL, &error) != NULL, error, STATUS_FAILED_PRECONDITION,
+               "useradd");
+    fixture.config.qemu_user = "libvirt-qemu";
+    chmod(fixture.directory, 0700);
+    TEST_FAILS(vmm_open(&fixture.config, NULL, NULL, &error) != NULL, error, STATUS_FAILED_PRECONDITION,
+               "chmod o+x");
+    chmod(fixture.directory, 0711);
+    fixture_open(&fixture);
+    fixture_close(&fixture);
+}
+
+/* What a reboot leaves: status of guests whose process ids are others' now. */
+static void forgets_the_last_boot(void)
+{
+    g_autofree char *pid_text = g_strdup_printf("%d", (int)getppid());
+    g_autofree char *status = NULL;
+    g_autofree char *pid_file = NULL;
+    Fixture fixture;
+
+    fixture_prepare(&fixture);
+    leave_guests(&fixture);
+    kill(pid_in_file(&fixture, first), SIGKILL);
+    kill(pid_in_file(&fixture, second), SIGKILL);
+    pid_file = g_strdup_printf("%s/libvirt/run/qemu/%s.pid", fixture.directory, first);
+    status = g_strdup_printf("%s/libvirt/run/qemu/%s.xml", fixture.directory, first);
+    CU_ASSERT_EQUAL(access(status, F_OK), 0);
+    CU_ASSERT_TRUE(file_write_atomic(pid_file, pid_text, strlen(pid_text), 0600, NULL));
+    fixture_open(&fixture);
+    CU_ASSERT_EQUAL(listed(&fixture, first, NULL), 0);
+    CU_ASSERT_NOT_EQUAL(access(status, F_OK), 0);
+    CU_ASSERT_EQUAL(kill(getppid(), 0), 0);
+    fixture_close(&fixture);
+}
+
+typedef struct {
+    Fixture *fixture;
+    guint number;
+} Worker;
+
+static gpointer create_and_destroy(gpointer data)
+{
+    Worker *worker = data;
+    g_autofree char *name = g_strdup_printf("%04u%060u", worker->number, worker->number);
+    gboolean good = create(worker->fixture, name, NULL) && listed(worker->fixture, name, NULL) != 0;
+
+    return GINT_TO_POINTER(vmm_destroy(worker->fixture->vmm, name, NULL, NULL) && good);
+}
+
+static void many_at_once(void)
+{
+    Worker workers[4];
+    GThread *threads[G_N_ELEMENTS(workers)];
+    Fixture fixture;
+
+    fixture_make(&fixture);
+    for (guint i = 0; i < G_N_ELEMENTS(workers); i++) {
+        workers[i] = (Worker){&fixture, i};
+        threads[i] = g_thread_new("worker", create_and_destroy, &workers[i]);
+    }
+    for (guint i = 0; i < G_N_ELEMENTS(workers); i++)
+        CU_ASSERT_TRUE(GPOINTER_TO_INT(g_thread_join(threads[i])));
+    CU_ASSERT_TRUE(ends_wait(&fixture.ends, G_N_ELEMENTS(workers), WAIT_MS));
+    fixture_close(&fixture);
+}
+
+/* libvirt's embedded driver keeps its root for the life of the process: each test gets one of its own. */
+static int run_each(const TestCase *cases, gsize n_cases)
+{
+    guint failed = 0;
+
+    for (gsize i = 0; i < n_cases; i++) {
+        const char *argv[] = {self, cases[i].sentence, NULL};
+        int status = -1;
+
+        g_spawn_sync(NULL, (char **)(void *)argv, NULL, G_SPAWN_CHILD_INHERITS_STDIN, NULL, NULL, NULL, NULL,
+                     &status, NULL);
+        failed += status != 0;
+    }
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(int argc, char **argv)
+{
+    static const TestCase cases[] = {
+        {"a guest is created paused and unprivileged, runs, and is destroyed", life_of_a_guest},
+        {"destroying an unknown guest is success", unknown_guests},
+        {"a killed QEMU is reported as a crash within two seconds", killed_qemu},
+        {"a missing or bad kernel is named", missing_files},
+        {"guests survive close and reopen", survives_close},
+        {"a guest that died while nobody watched is not listed", died_meanwhile},
+        {"guests survive kill -9 of the process that made them", survives_sigkill},
+        {"disks are attached by LUN, with a serial", disks},
+        {"a share is attached with its server, which ends with the guest", shares},
+        {"a state directory is opened once", one_at_a_time},
+        {"missing accounts and closed directories are explained", accounts},
+        {"a process that took over a dead guest's id is left alone", forgets_the_last_boot},
+        {"guests are created and destroyed at once by several threads", many_at_once},
+    };
+
+    self = argv[0];
+    if (argc == 3 && strcmp(argv[1], "--child") == 0)
+        return run_child(argv[2]);
+    if (argc == 1)
+        return run_each(cases, G_N_ELEMENTS(cases));
+    return test_main_args("vmm", cases, G_N_ELEMENTS(cases), argc, argv);
+}
