@@ -1,13 +1,13 @@
 #include "image-service/blob_stream.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
 #include <string.h>
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
 
 #include "common/error.h"
+#include "image-service/digest.h"
 
 enum { IN_BYTES = 128 * 1024, OUT_BYTES = 256 * 1024, MAX_ZSTD_WINDOW_LOG = 27 };
 
@@ -16,7 +16,7 @@ typedef enum { COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_ZSTD } Compressio
 struct BlobStream {
     int fd;
     Compression compression;
-    EVP_MD_CTX *hash;
+    DigestHash *hash;
     guint64 max_bytes;
     guint64 produced;
     guint64 consumed;
@@ -62,21 +62,20 @@ static Compression detect(const guint8 *data, gsize length)
     return COMPRESSION_NONE;
 }
 
-BlobStream *blob_stream_open(int fd, guint64 max_bytes, GError **error)
+BlobStream *blob_stream_open(int fd, guint64 max_bytes, const char *digest_like, GError **error)
 {
     g_autoptr(BlobStream) stream = g_new0(BlobStream, 1);
 
     stream->fd = fd;
     stream->max_bytes = max_bytes;
     stream->in = g_malloc(IN_BYTES);
-    stream->hash = EVP_MD_CTX_new();
+    stream->hash = digest_hash_new(digest_like);
     if (!fill(stream, error))
         return NULL;
     stream->compression = detect(stream->in, stream->in_length);
     if (stream->compression != COMPRESSION_NONE)
         stream->out = g_malloc(OUT_BYTES);
-    if (stream->hash == NULL || EVP_DigestInit_ex(stream->hash, EVP_sha256(), NULL) != 1 ||
-        (stream->compression == COMPRESSION_GZIP && inflateInit2(&stream->gzip, 16 + MAX_WBITS) != Z_OK) ||
+    if ((stream->compression == COMPRESSION_GZIP && inflateInit2(&stream->gzip, 16 + MAX_WBITS) != Z_OK) ||
         (stream->compression == COMPRESSION_ZSTD && (stream->zstd = ZSTD_createDStream()) == NULL)) {
         fail(error, STATUS_INTERNAL, "cannot set up decompression");
         return NULL;
@@ -93,7 +92,7 @@ void blob_stream_free(BlobStream *stream)
     if (stream->compression == COMPRESSION_GZIP)
         inflateEnd(&stream->gzip);
     ZSTD_freeDStream(stream->zstd);
-    EVP_MD_CTX_free(stream->hash);
+    digest_hash_free(stream->hash);
     g_free(stream->in);
     g_free(stream->out);
     g_free(stream);
@@ -197,8 +196,7 @@ gboolean blob_stream_read(BlobStream *stream, const guint8 **ret_data, gsize *re
     if (length > stream->max_bytes - stream->produced)
         return fail(error, STATUS_RESOURCE_EXHAUSTED,
                     "the layer is larger than %" G_GUINT64_FORMAT " bytes unpacked", stream->max_bytes);
-    if (EVP_DigestUpdate(stream->hash, data, length) != 1)
-        return fail(error, STATUS_INTERNAL, "cannot hash");
+    digest_hash_update(stream->hash, data, length);
     stream->produced += length;
     *ret_data = data;
     *ret_length = length;
@@ -207,12 +205,5 @@ gboolean blob_stream_read(BlobStream *stream, const guint8 **ret_data, gsize *re
 
 char *blob_stream_digest(BlobStream *stream)
 {
-    guint8 digest[EVP_MAX_MD_SIZE];
-    guint length = 0;
-    GString *text = g_string_new("sha256:");
-
-    EVP_DigestFinal_ex(stream->hash, digest, &length);
-    for (guint i = 0; i < length; i++)
-        g_string_append_printf(text, "%02x", digest[i]);
-    return g_string_free(text, FALSE);
+    return digest_hash_finish(stream->hash);
 }

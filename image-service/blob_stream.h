@@ -9,8 +9,8 @@
 
 typedef struct BlobStream BlobStream;
 
-/* max_bytes bounds what comes out. */
-BlobStream *blob_stream_open(int fd, guint64 max_bytes, GError **error);
+/* max_bytes bounds what comes out; digest_like: a digest whose algorithm is used. */
+BlobStream *blob_stream_open(int fd, guint64 max_bytes, const char *digest_like, GError **error);
 void blob_stream_free(BlobStream *stream); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BlobStream, blob_stream_free)
 
@@ -22,5 +22,5 @@ gboolean blob_stream_read(BlobStream *stream, const guint8 **ret_data, gsize *re
 const char *blob_stream_compression(const BlobStream *stream);
 /* Compressed bytes read by now. */
 guint64 blob_stream_consumed(const BlobStream *stream);
-/* "sha256:…" of all that came out; once, after the end. */
+/* The digest of all that came out; once, after the end. */
 char *blob_stream_digest(BlobStream *stream);

@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "image-service/blob_stream.h"
 #include "image-service/layer_tree.h"
+#include "image-service/manifest.h"
 
 enum { DEFAULT_MAX_ENTRIES = 2000000, PROGRESS_STEP_BYTES = 1 << 20 };
 
@@ -324,23 +325,20 @@ static gboolean check_digest(Unpacking *unpacking, GError **error)
     return TRUE;
 }
 
-/* By the media type's suffix; the content decides, but what cannot be a layer is named as such. */
+/* The content decides: registries do serve layers under another's media type, and every runtime takes them.
+ */
 static gboolean check_media_type(const BlobStream *stream, const char *media_type, GError **error)
 {
+    static const char *const names[] = {
+        [LAYER_TAR] = "none", [LAYER_TAR_GZIP] = "gzip", [LAYER_TAR_ZSTD] = "zstd"};
     const char *found = blob_stream_compression(stream);
-    const char *said = "none";
+    LayerFormat format;
 
-    if (media_type == NULL || media_type[0] == '\0')
+    if (media_type == NULL)
         return TRUE;
-    if (strstr(media_type, ".tar") == NULL || g_str_has_suffix(media_type, "+encrypted"))
-        return fail(error, STATUS_UNIMPLEMENTED, "layers of the media type \"%s\" are not supported",
-                    media_type);
-    if (g_str_has_suffix(media_type, "gzip"))
-        said = "gzip";
-    else if (g_str_has_suffix(media_type, "zstd"))
-        said = "zstd";
-    /* Registries do serve such layers, and every runtime takes them; the digests have been checked. */
-    if (!g_str_equal(said, found))
+    if (!layer_format(media_type, &format, error))
+        return FALSE;
+    if (!g_str_equal(names[format], found))
         log_debug(LOG_FIELDS("media_type", media_type, "compression", found),
                   "a layer's compression is not what its media type says");
     return TRUE;
@@ -368,7 +366,8 @@ static gboolean unpack(Unpacking *unpacking, GError **error)
 gboolean layer_write_image(int blob_fd, const LayerSpec *spec, int image_fd, const Deadline *deadline,
                            LayerProgressFunc progress, gpointer data, GError **error)
 {
-    g_autoptr(BlobStream) stream = blob_stream_open(blob_fd, spec->max_bytes, error);
+    g_autoptr(BlobStream) stream =
+        blob_stream_open(blob_fd, spec->max_bytes, spec->diff_id != NULL ? spec->diff_id : "sha256:", error);
     g_autoptr(LayerTree) tree =
         layer_tree_new(spec->max_entries != 0 ? spec->max_entries : DEFAULT_MAX_ENTRIES);
     g_autoptr(ErofsWriter) writer = erofs_writer_new(image_fd);
