@@ -1,0 +1,623 @@
+#include "image-service/layer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "common/process.h"
+#include "tests/unit/harness.h"
+#include "tests/unit/test_layers.h"
+
+enum { DIR_MODE = S_IFDIR | 0755, FILE_MODE = S_IFREG | 0644, LINK_MODE = S_IFLNK | 0777 };
+
+static const LayerSpec default_spec = {.max_bytes = 1 << 30};
+
+/* Frees the tar. */
+static gboolean unpack_as(TestTar *tar, const LayerSpec *spec, const char *path, GError **error)
+{
+    int blob = test_tar_finish(tar);
+    int image = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    gboolean done = layer_write_image(blob, spec, image, NULL, NULL, NULL, error);
+
+    close(blob);
+    close(image);
+    return done;
+}
+
+static void refuse(TestTar *tar, const LayerSpec *spec, StatusCode status, const char *text)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "image", NULL);
+    GError *error = NULL;
+
+    TEST_FAILS(unpack_as(tar, spec, path, &error), error, status, text);
+}
+
+/* The layer as the kernel sees it, in this process's own mount namespace; NULL where the machine cannot mount
+ * (the image was made and checked by fsck.erofs all the same). */
+static char *mount_layer(TestTar *tar)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *image = g_build_filename(directory, "image", NULL);
+    g_autofree char *root = g_build_filename(directory, "root", NULL);
+    const char *fsck[] = {"fsck.erofs", image, NULL};
+    const char *mount_it[] = {"mount", "-t", "erofs", "-o", "ro,loop", image, root, NULL};
+    GError *error = NULL;
+
+    TEST_OK(unpack_as(tar, &default_spec, image, &error), error);
+    g_clear_error(&error);
+    TEST_OK(process_check(&(ProcessSpec){.argv = fsck}, NULL, &error), error);
+    g_clear_error(&error);
+    g_mkdir_with_parents(root, 0755);
+    if (!process_check(&(ProcessSpec){.argv = mount_it}, NULL, &error)) {
+        printf("     not mounted: %s\n", error->message);
+        g_clear_error(&error);
+        return NULL;
+    }
+    return g_steal_pointer(&root);
+}
+
+static void unmount_layer(const char *root)
+{
+    if (root != NULL)
+        umount2(root, MNT_DETACH);
+}
+
+static gboolean status_of(const char *root, const char *name, struct stat *ret_status)
+{
+    g_autofree char *path = g_build_filename(root, name, NULL);
+
+    return lstat(path, ret_status) == 0;
+}
+
+static gboolean has_text(const char *root, const char *name, const char *text)
+{
+    g_autofree char *path = g_build_filename(root, name, NULL);
+    g_autofree char *found = NULL;
+
+    return g_file_get_contents(path, &found, NULL, NULL) && g_str_equal(found, text);
+}
+
+static gboolean has_xattr(const char *root, const char *name, const char *attribute, const char *value)
+{
+    g_autofree char *path = g_build_filename(root, name, NULL);
+    char found[256];
+    ssize_t length = lgetxattr(path, attribute, found, sizeof found);
+
+    return length == (ssize_t)strlen(value) && memcmp(found, value, strlen(value)) == 0;
+}
+
+static void keeps_files(void)
+{
+    static const char *const formats[] = {"pax", "gnutar", "ustar"};
+    static const char *const filters[] = {"none", "gzip", "zstd"};
+
+    for (gsize i = 0; i < 3; i++) {
+        TestTar *tar = test_tar_new(formats[i], filters[i]);
+        g_autofree char *root = NULL;
+
+        test_tar_add(tar, "./", DIR_MODE, NULL);
+        test_tar_add(tar, "./etc/", DIR_MODE, NULL);
+        test_tar_add(tar, "./etc/passwd", FILE_MODE, "root:x:0:0\n");
+        test_tar_add(tar, "/etc/empty", FILE_MODE, "");
+        test_tar_add(tar, "etc/link", LINK_MODE, "../../outside");
+        root = mount_layer(tar);
+        if (root == NULL)
+            return;
+        CU_ASSERT_TRUE(has_text(root, "etc/passwd", "root:x:0:0\n"));
+        CU_ASSERT_TRUE(has_text(root, "etc/empty", ""));
+        g_autofree char *link_path = g_build_filename(root, "etc/link", NULL);
+        g_autofree char *target = g_file_read_link(link_path, NULL);
+        CU_ASSERT_STRING_EQUAL(target, "../../outside");
+        unmount_layer(root);
+    }
+}
+
+/* Tails inline, tails in a block, whole blocks, and no block. */
+static void keeps_every_size(void)
+{
+    static const gsize sizes[] = {0, 1, 4031, 4032, 4033, 4095, 4096, 4097, 8128, 8192, 12000, 1048577};
+    TestTar *tar = test_tar_new("pax", "none");
+    g_autofree char *data = g_malloc(1048577);
+    g_autofree char *root = NULL;
+
+    for (gsize i = 0; i < 1048577; i++)
+        data[i] = (char)(i * 2654435761U >> 13);
+    for (gsize i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        g_autofree char *name = g_strdup_printf("%zu", sizes[i]);
+
+        test_tar_add_bytes(tar, name, data, sizes[i]);
+    }
+    root = mount_layer(tar);
+    for (gsize i = 0; root != NULL && i < G_N_ELEMENTS(sizes); i++) {
+        g_autofree char *path = g_strdup_printf("%s/%zu", root, sizes[i]);
+        g_autofree char *found = NULL;
+        gsize length = 0;
+
+        CU_ASSERT_TRUE(g_file_get_contents(path, &found, &length, NULL));
+        CU_ASSERT_EQUAL(length, sizes[i]);
+        CU_ASSERT_TRUE(length == sizes[i] && memcmp(found, data, length) == 0);
+    }
+    unmount_layer(root);
+}
+
+static void keeps_attributes(void)
+{
+    TestTar *tar = test_tar_new("pax", "none");
+    g_autofree char *root = NULL;
+    struct stat status;
+
+    test_tar_add_entry(tar, &(TestTarEntry){.path = "su",
+                                            .mode = S_IFREG | 04755,
+                                            .text = "x",
+                                            .uid = 3000000000,
+                                            .gid = 100000,
+                                            .mtime_s = 1234567890,
+                                            .mtime_ns = 123456789});
+    test_tar_add_entry(tar, &(TestTarEntry){.path = "tmp", .mode = S_IFDIR | 01777, .mtime_s = -5});
+    root = mount_layer(tar);
+    if (root == NULL)
+        return;
+    CU_ASSERT_TRUE(status_of(root, "su", &status));
+    CU_ASSERT_EQUAL(status.st_mode, S_IFREG | 04755);
+    CU_ASSERT_EQUAL(status.st_uid, 3000000000);
+    CU_ASSERT_EQUAL(status.st_gid, 100000);
+    CU_ASSERT_EQUAL(status.st_mtim.tv_sec, 1234567890);
+    CU_ASSERT_EQUAL(status.st_mtim.tv_nsec, 123456789);
+    CU_ASSERT_TRUE(status_of(root, "tmp", &status));
+    CU_ASSERT_EQUAL(status.st_mode, S_IFDIR | 01777);
+    CU_ASSERT_EQUAL(status.st_mtim.tv_sec, -5);
+    CU_ASSERT_TRUE(status_of(root, ".", &status));
+    CU_ASSERT_EQUAL(status.st_mode, S_IFDIR | 0755);
+    unmount_layer(root);
+}
+
+static void keeps_xattrs(void)
+{
+    TestTar *tar = test_tar_new("pax", "none");
+    g_autofree char *root = NULL;
+    static const char *const dropped[] = {"trusted.overlay.redirect", "security.selinux"};
+    /* cap_net_raw, as the kernel checks it on the way out */
+    static const char capability[20] = {1, 0, 0, 2, 0, 0x20};
+    char found[sizeof capability];
+
+    test_tar_add_entry(tar, &(TestTarEntry){.path = "user",
+                                            .mode = FILE_MODE,
+                                            .text = "x",
+                                            .xattr_name = "user.colour",
+                                            .xattr_value = "green"});
+    test_tar_add_entry(tar, &(TestTarEntry){.path = "ping",
+                                            .mode = FILE_MODE,
+                                            .text = "x",
+                                            .xattr_name = "security.capability",
+                                            .xattr_value = capability,
+                                            .xattr_length = sizeof capability});
+    for (int i = 0; i < 2; i++)
+        test_tar_add_entry(tar, &(TestTarEntry){.path = dropped[i],
+                                                .mode = FILE_MODE,
+                                                .text = "x",
+                                                .xattr_name = dropped[i],
+                                                .xattr_value = "v"});
+    root = mount_layer(tar);
+    if (root == NULL)
+        return;
+    CU_ASSERT_TRUE(has_xattr(root, "user", "user.colour", "green"));
+    CU_ASSERT_TRUE(has_text(root, "user", "x"));
+    g_autofree char *ping = g_build_filename(root, "ping", NULL);
+    CU_ASSERT_EQUAL(lgetxattr(ping, "security.capability", found, sizeof found), sizeof found);
+    CU_ASSERT_EQUAL(memcmp(found, capability, sizeof found), 0);
+    for (int i = 0; i < 2; i++)
+        CU_ASSERT_FALSE(has_xattr(root, dropped[i], dropped[i], "v"));
+    unmount_layer(root);
+}
+
+static void keeps_special_files(void)
+{
+    TestTar *tar = test_tar_new("pax", "none");
+    g_autofree char *root = NULL;
+    struct stat status;
+
+    test_tar_add_entry(
+        tar, &(TestTarEntry){.path = "null", .mode = S_IFCHR | 0666, .rdev_major = 1, .rdev_minor = 3});
+    test_tar_add_entry(
+        tar, &(TestTarEntry){.path = "disk", .mode = S_IFBLK | 0600, .rdev_major = 259, .rdev_minor = 1000});
+    test_tar_add(tar, "fifo", S_IFIFO | 0640, NULL);
+    root = mount_layer(tar);
+    if (root == NULL)
+        return;
+    CU_ASSERT_TRUE(status_of(root, "null", &status));
+    CU_ASSERT_EQUAL(status.st_rdev, makedev(1, 3));
+    CU_ASSERT_TRUE(status_of(root, "disk", &status));
+    CU_ASSERT_TRUE(S_ISBLK(status.st_mode));
+    CU_ASSERT_EQUAL(status.st_rdev, makedev(259, 1000));
+    CU_ASSERT_TRUE(status_of(root, "fifo", &status));
+    CU_ASSERT_EQUAL(status.st_mode, S_IFIFO | 0640);
+    unmount_layer(root);
+}
+
+static void keeps_hard_links(void)
+{
+    TestTar *tar = test_tar_new("pax", "none");
+    g_autofree char *root = NULL;
+    struct stat first;
+    struct stat second;
+
+    test_tar_add(tar, "a/one", FILE_MODE, "shared");
+    test_tar_add_hardlink(tar, "b/two", "a/one");
+    test_tar_add_hardlink(tar, "b/three", "./b/two");
+    test_tar_add(tar, "a/one", FILE_MODE, "replaced");
+    root = mount_layer(tar);
+    if (root == NULL)
+        return;
+    CU_ASSERT_TRUE(status_of(root, "b/two", &first) && status_of(root, "b/three", &second));
+    CU_ASSERT_EQUAL(first.st_ino, second.st_ino);
+    CU_ASSERT_EQUAL(first.st_nlink, 2);
+    CU_ASSERT_TRUE(has_text(root, "b/two", "shared"));
+    CU_ASSERT_TRUE(has_text(root, "a/one", "replaced"));
+    unmount_layer(root);
+}
+
+static void keeps_sparse_files_sparse(void)
+{
+    TestTar *tar = test_tar_new("pax", "none");
+    g_autofree char *directory = test_directory();
+    g_autofree char *image = g_build_filename(directory, "image", NULL);
+    GError *error = NULL;
+    struct stat status;
+
+    test_tar_add_entry(
+        tar, &(TestTarEntry){.path = "sparse", .mode = FILE_MODE, .text = "end", .sparse_size = 64 << 20});
+    TEST_OK(unpack_as(tar, &default_spec, image, &error), error);
+    CU_ASSERT_EQUAL(stat(image, &status), 0);
+    CU_ASSERT_TRUE(status.st_size > 64 << 20);
+    CU_ASSERT_TRUE(status.st_blocks * 512 < 1 << 20);
+}
+
+static void turns_whiteouts_into_overlays(void)
+{
+    TestTar *tar = test_tar_new("pax", "none");
+    g_autofree char *root = NULL;
+    struct stat status;
+
+    test_tar_add(tar, "etc/.wh.gone", FILE_MODE, "");
+    test_tar_add(tar, "var/.wh..wh..opq", FILE_MODE, "");
+    test_tar_add(tar, "var/new", FILE_MODE, "new");
+    test_tar_add(tar, ".wh..wh.plnk", FILE_MODE, "");
+    root = mount_layer(tar);
+    if (root == NULL)
+        return;
+    CU_ASSERT_TRUE(status_of(root, "etc/gone", &status));
+    CU_ASSERT_TRUE(S_ISCHR(status.st_mode) && status.st_rdev == 0);
+    CU_ASSERT_FALSE(status_of(root, "etc/.wh.gone", &status));
+    CU_ASSERT_FALSE(status_of(root, "var/.wh..wh..opq", &status));
+    CU_ASSERT_FALSE(status_of(root, ".wh..wh.plnk", &status));
+    CU_ASSERT_TRUE(has_xattr(root, "var", "trusted.overlay.opaque", "y"));
+    CU_ASSERT_FALSE(has_xattr(root, "etc", "trusted.overlay.opaque", "y"));
+    unmount_layer(root);
+}
+
+static void whiteouts_hide_only_what_is_below(void)
+{
+    TestTar *tar = test_tar_new("pax", "none");
+    g_autofree char *root = NULL;
+
+    test_tar_add(tar, "kept", FILE_MODE, "mine");
+    test_tar_add(tar, ".wh.kept", FILE_MODE, "");
+    test_tar_add(tar, ".wh.dir", FILE_MODE, "");
+    test_tar_add(tar, "dir/file", FILE_MODE, "mine");
+    root = mount_layer(tar);
+    if (root == NULL)
+        return;
+    CU_ASSERT_TRUE(has_text(root, "kept", "mine"));
+    CU_ASSERT_TRUE(has_text(root, "dir/file", "mine"));
+    CU_ASSERT_TRUE(has_xattr(root, "dir", "trusted.overlay.opaque", "y"));
+    unmount_layer(root);
+}
+
+static void last_entry_wins(void)
+{
+    TestTar *tar = test_tar_new("pax", "none");
+    g_autofree char *root = NULL;
+    struct stat status;
+
+    test_tar_add(tar, "file", FILE_MODE, "first");
+    test_tar_add(tar, "file", FILE_MODE, "second");
+    test_tar_add(tar, "was-dir/inside", FILE_MODE, "x");
+    test_tar_add(tar, "was-dir", FILE_MODE, "now a file");
+    test_tar_add(tar, "was-link", LINK_MODE, "/etc");
+    test_tar_add(tar, "was-link", DIR_MODE, NULL);
+    test_tar_add(tar, "was-link/file", FILE_MODE, "inside");
+    test_tar_add(tar, "late/file", FILE_MODE, "x");
+    test_tar_add(tar, "late", S_IFDIR | 0700, NULL);
+    root = mount_layer(tar);
+    if (root == NULL)
+        return;
+    CU_ASSERT_TRUE(has_text(root, "file", "second"));
+    CU_ASSERT_TRUE(has_text(root, "was-dir", "now a file"));
+    CU_ASSERT_TRUE(has_text(root, "was-link/file", "inside"));
+    CU_ASSERT_TRUE(has_text(root, "late/file", "x"));
+    CU_ASSERT_TRUE(status_of(root, "late", &status) && status.st_mode == (S_IFDIR | 0700));
+    unmount_layer(root);
+}
+
+static void keeps_long_and_odd_names(void)
+{
+    TestTar *tar = test_tar_new("pax", "none");
+    g_autofree char *longest = g_strnfill(255, 'n');
+    g_autofree char *deep = g_strdup_printf("%s/%s/%s", longest, longest, longest);
+    g_autofree char *target = g_strnfill(4000, 't');
+    g_autofree char *root = NULL;
+    g_autofree char *link_path = NULL;
+    g_autofree char *found = NULL;
+
+    test_tar_add(tar, deep, FILE_MODE, "deep");
+    test_tar_add(tar, "gr\xc3\xbc\xc3\x9f", FILE_MODE, "utf-8");
+    test_tar_add(tar, "new\nline", FILE_MODE, "nl");
+    test_tar_add(tar, "-sorts before dots", FILE_MODE, "-");
+    test_tar_add(tar, "link", LINK_MODE, target);
+    root = mount_layer(tar);
+    if (root == NULL)
+        return;
+    CU_ASSERT_TRUE(has_text(root, deep, "deep"));
+    CU_ASSERT_TRUE(has_text(root, "gr\xc3\xbc\xc3\x9f", "utf-8"));
+    CU_ASSERT_TRUE(has_text(root, "new\nline", "nl"));
+    CU_ASSERT_TRUE(has_text(root, "-sorts before dots", "-"));
+    link_path = g_build_filename(root, "link", NULL);
+    found = g_file_read_link(link_path, NULL);
+    CU_ASSERT_STRING_EQUAL(found, target);
+    unmount_layer(root);
+}
+
+static void keeps_large_directories(void)
+{
+    enum { COUNT = 5000 };
+    TestTar *tar = test_tar_new("gnutar", "gzip");
+    g_autofree char *root = NULL;
+    g_autoptr(GDir) directory = NULL;
+    g_autofree char *path = NULL;
+    guint count = 0;
+
+    for (guint i = 0; i < COUNT; i++) {
+        g_autofree char *name = g_strdup_printf("many/file-with-a-longish-name-%u", i * 7919U);
+
+        test_tar_add(tar, name, FILE_MODE, name);
+    }
+    root = mount_layer(tar);
+    if (root == NULL)
+        return;
+    path = g_build_filename(root, "many", NULL);
+    directory = g_dir_open(path, 0, NULL);
+    while (g_dir_read_name(directory) != NULL)
+        count++;
+    CU_ASSERT_EQUAL(count, COUNT);
+    for (guint i = 0; i < COUNT; i += 97) {
+        g_autofree char *name = g_strdup_printf("many/file-with-a-longish-name-%u", i * 7919U);
+
+        CU_ASSERT_TRUE(has_text(root, name, name));
+    }
+    unmount_layer(root);
+}
+
+static void accepts_an_empty_layer(void)
+{
+    static const char *const filters[] = {"none", "gzip", "zstd"};
+
+    for (int i = 0; i < 3; i++) {
+        g_autofree char *root = mount_layer(test_tar_new("pax", filters[i]));
+        struct stat status;
+
+        if (root == NULL)
+            return;
+        CU_ASSERT_TRUE(status_of(root, ".", &status));
+        CU_ASSERT_EQUAL(status.st_nlink, 2);
+        unmount_layer(root);
+    }
+}
+
+static TestTar *tar_with(const char *path, mode_t mode, const char *text)
+{
+    TestTar *tar = test_tar_new("pax", "none");
+
+    test_tar_add(tar, path, mode, text);
+    return tar;
+}
+
+static void refuses_paths_that_lead_up(void)
+{
+    refuse(tar_with("../etc/passwd", FILE_MODE, "x"), &default_spec, STATUS_INVALID_ARGUMENT,
+           "entry \"../etc/passwd\": its path leads upwards");
+    refuse(tar_with("a/../../b", FILE_MODE, "x"), &default_spec, STATUS_INVALID_ARGUMENT, "a/../../b");
+    refuse(tar_with("/..", DIR_MODE, NULL), &default_spec, STATUS_INVALID_ARGUMENT, "upwards");
+    refuse(tar_with("a/.wh...", FILE_MODE, ""), &default_spec, STATUS_INVALID_ARGUMENT,
+           "whiteout of nothing");
+    refuse(tar_with(".wh.", FILE_MODE, ""), &default_spec, STATUS_INVALID_ARGUMENT, "whiteout of nothing");
+}
+
+static void refuses_names_that_are_too_long(void)
+{
+    g_autofree char *name = g_strnfill(256, 'n');
+    g_autoptr(GString) deep = g_string_new(NULL);
+
+    refuse(tar_with(name, FILE_MODE, "x"), &default_spec, STATUS_INVALID_ARGUMENT, "longer than 255");
+    for (int i = 0; i < 600; i++)
+        g_string_append(deep, "d/");
+    refuse(tar_with(deep->str, DIR_MODE, NULL), &default_spec, STATUS_INVALID_ARGUMENT, "too deep");
+    for (int i = 0; i < 2000; i++)
+        g_string_append(deep, "d/");
+    refuse(tar_with(deep->str, DIR_MODE, NULL), &default_spec, STATUS_INVALID_ARGUMENT, "longer than 4095");
+}
+
+static void refuses_parents_that_are_no_directories(void)
+{
+    TestTar *through_link = tar_with("etc", LINK_MODE, "/etc");
+    TestTar *through_file = tar_with("file", FILE_MODE, "x");
+    TestTar *through_whiteout = tar_with(".wh.dir/file", FILE_MODE, "x");
+
+    test_tar_add(through_link, "etc/passwd", FILE_MODE, "owned");
+    refuse(through_link, &default_spec, STATUS_INVALID_ARGUMENT,
+           "entry \"etc/passwd\": its parent \"etc\" is a symbolic link");
+    test_tar_add(through_file, "file/inside", FILE_MODE, "x");
+    refuse(through_file, &default_spec, STATUS_INVALID_ARGUMENT, "not a directory");
+    refuse(through_whiteout, &default_spec, STATUS_INVALID_ARGUMENT, "is a whiteout");
+    refuse(tar_with(".", FILE_MODE, "x"), &default_spec, STATUS_INVALID_ARGUMENT, "root");
+}
+
+static void refuses_hard_links_out_of_the_layer(void)
+{
+    static const char *const targets[] = {"/etc/shadow", "missing", "../../etc/shadow", "dir", "link/x"};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(targets); i++) {
+        TestTar *tar = tar_with("dir", DIR_MODE, NULL);
+
+        test_tar_add(tar, "link", LINK_MODE, "/etc");
+        test_tar_add_hardlink(tar, "stolen", targets[i]);
+        refuse(tar, &default_spec, STATUS_INVALID_ARGUMENT, "entry \"stolen\"");
+    }
+}
+
+static void refuses_bombs(void)
+{
+    LayerSpec small = {.max_bytes = 1 << 20};
+    LayerSpec few = {.max_bytes = 1 << 20, .max_entries = 10};
+    g_autofree char *zeros = g_malloc0(8 << 20);
+    static const char *const filters[] = {"none", "gzip", "zstd"};
+    TestTar *tar;
+
+    for (int i = 0; i < 3; i++) {
+        tar = test_tar_new("pax", filters[i]);
+        test_tar_add_bytes(tar, "zeros", zeros, 8 << 20);
+        refuse(tar, &small, STATUS_RESOURCE_EXHAUSTED, "larger than 1048576 bytes");
+    }
+    tar = test_tar_new("pax", "none");
+    test_tar_add_entry(
+        tar, &(TestTarEntry){.path = "sparse", .mode = FILE_MODE, .text = "x", .sparse_size = 1 << 30});
+    refuse(tar, &small, STATUS_RESOURCE_EXHAUSTED, "sparse");
+    tar = test_tar_new("pax", "none");
+    for (int i = 0; i < 11; i++) {
+        g_autofree char *name = g_strdup_printf("%d", i);
+
+        test_tar_add(tar, name, FILE_MODE, "");
+    }
+    refuse(tar, &few, STATUS_RESOURCE_EXHAUSTED, "more than 10 entries");
+    refuse(tar_with("a/b/c/d/e/f/g/h/i/j/k", FILE_MODE, ""), &few, STATUS_RESOURCE_EXHAUSTED, "10 entries");
+}
+
+static void refuses_the_wrong_diff_id(void)
+{
+    TestTar *tar = tar_with("file", FILE_MODE, "x");
+    int fd = test_tar_finish(tar);
+    g_autofree char *digest = test_diff_id_of_fd(fd);
+    LayerSpec right = {.max_bytes = 1 << 20, .diff_id = digest};
+    LayerSpec wrong = {.max_bytes = 1 << 20,
+                       .diff_id = "sha256:0000000000000000000000000000000000000000000000000000000000000000"};
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "image", NULL);
+    int image = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    GError *error = NULL;
+
+    TEST_OK(layer_write_image(fd, &right, image, NULL, NULL, NULL, &error), error);
+    close(fd);
+    close(image);
+    refuse(tar_with("file", FILE_MODE, "x"), &wrong, STATUS_DATA_LOSS, digest);
+}
+
+static void refuses_broken_data(void)
+{
+    static const char *const filters[] = {"none", "gzip", "zstd"};
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "image", NULL);
+
+    for (int i = 0; i < 3; i++) {
+        TestTar *tar = test_tar_new("pax", filters[i]);
+        GError *error = NULL;
+        struct stat status;
+        int image;
+        int fd;
+
+        for (int file = 0; file < 200; file++) {
+            g_autofree char *name = g_strdup_printf("%d", file * 7919);
+
+            test_tar_add(tar, name, FILE_MODE, name);
+        }
+        fd = test_tar_finish(tar);
+        fstat(fd, &status);
+        /* In the middle of a header or of the data. */
+        CU_ASSERT_EQUAL(ftruncate(fd, i == 0 ? 512 * 3 + 100 : status.st_size / 2), 0);
+        image = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        TEST_FAILS(layer_write_image(fd, &default_spec, image, NULL, NULL, NULL, &error), error,
+                   STATUS_INVALID_ARGUMENT, "");
+        close(image);
+        close(fd);
+    }
+}
+
+static void refuses_other_media_types(void)
+{
+    LayerSpec encrypted = {.max_bytes = 1 << 20,
+                           .media_type = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted"};
+    LayerSpec mismatch = {.max_bytes = 1 << 20, .media_type = "application/vnd.oci.image.layer.v1.tar+gzip"};
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "image", NULL);
+    GError *error = NULL;
+
+    refuse(tar_with("file", FILE_MODE, "x"), &encrypted, STATUS_UNIMPLEMENTED, "encrypted");
+    TEST_OK(unpack_as(tar_with("file", FILE_MODE, "x"), &mismatch, path, &error), error);
+}
+
+static void stops_when_cancelled(void)
+{
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    Deadline deadline = {.at_us = G_MAXINT64, .cancellable = cancellable};
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "image", NULL);
+    int fd = test_tar_finish(tar_with("file", FILE_MODE, "x"));
+    int image = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    GError *error = NULL;
+
+    g_cancellable_cancel(cancellable);
+    TEST_FAILS(layer_write_image(fd, &default_spec, image, &deadline, NULL, NULL, &error), error,
+               STATUS_CANCELLED, "");
+    close(fd);
+    close(image);
+}
+
+int main(int argc, char **argv)
+{
+    static const TestCase cases[] = {
+        {"files and links survive in every tar format and compression", keeps_files},
+        {"files of every size read back as they were", keeps_every_size},
+        {"owners, modes and times to the nanosecond are kept", keeps_attributes},
+        {"attributes that mean something are kept, those that speak to overlayfs are not", keeps_xattrs},
+        {"devices and FIFOs are kept", keeps_special_files},
+        {"hard links share an inode with the right link count", keeps_hard_links},
+        {"holes take no space", keeps_sparse_files_sparse},
+        {"whiteouts become those of overlayfs", turns_whiteouts_into_overlays},
+        {"whiteouts hide only what lower layers have", whiteouts_hide_only_what_is_below},
+        {"of two entries with one name the last wins", last_entry_wins},
+        {"long and odd names are kept", keeps_long_and_odd_names},
+        {"a directory of thousands of files is complete", keeps_large_directories},
+        {"an empty layer is a layer", accepts_an_empty_layer},
+        {"a path that leads upwards is refused", refuses_paths_that_lead_up},
+        {"a name that is too long is refused", refuses_names_that_are_too_long},
+        {"a parent that is a link, a file or a whiteout is refused", refuses_parents_that_are_no_directories},
+        {"a hard link to what the layer does not have is refused", refuses_hard_links_out_of_the_layer},
+        {"bombs are refused", refuses_bombs},
+        {"a layer with the wrong diff id is refused", refuses_the_wrong_diff_id},
+        {"truncated data is refused", refuses_broken_data},
+        {"what is no layer by its media type is refused", refuses_other_media_types},
+        {"a cancelled call stops", stops_when_cancelled},
+    };
+
+    /* Mounts end with the process. */
+    if (unshare(CLONE_NEWNS) == 0)
+        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
+    return test_main_args("layer", cases, G_N_ELEMENTS(cases), argc, argv);
+}
