@@ -1,0 +1,330 @@
+#include "sandbox/link.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "agent/wire/wire.h"
+#include "common/error.h"
+#include "tests/unit/harness.h"
+
+typedef Crivirt__Agent__V1__FromGuest FromGuest;
+typedef Crivirt__Agent__V1__Request Request;
+
+/* The guest's side, played by the test: what an honest agent and a hostile one put on the wire. */
+typedef struct {
+    char *directory;
+    char *path;
+    int listener;
+    int connection;
+    LinkLoop *loop;
+    Link *link;
+    gint ready_count;
+    GString *output;
+    GMutex lock;
+} Fixture;
+
+static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer data)
+{
+    (void)hello;
+    g_atomic_int_inc(&((Fixture *)data)->ready_count);
+}
+
+static void on_output(const Crivirt__Agent__V1__Output *output, gpointer data)
+{
+    Fixture *fixture = data;
+
+    g_mutex_lock(&fixture->lock);
+    g_string_append_len(fixture->output, (const char *)output->data.data, (gssize)output->data.len);
+    g_mutex_unlock(&fixture->lock);
+}
+
+static void on_exited(const Crivirt__Agent__V1__Exited *exited, gpointer data)
+{
+    (void)exited;
+    (void)data;
+}
+
+static void on_notice(const char *message, gpointer data)
+{
+    (void)message;
+    (void)data;
+}
+
+static const LinkEvents events = {on_ready, on_output, on_exited, on_notice};
+
+static void fixture_init(Fixture *fixture)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    memset(fixture, 0, sizeof *fixture);
+    g_mutex_init(&fixture->lock);
+    fixture->output = g_string_new(NULL);
+    fixture->directory = test_directory();
+    fixture->path = g_build_filename(fixture->directory, "s", NULL);
+    g_strlcpy(address.sun_path, fixture->path, sizeof address.sun_path);
+    fixture->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_EQUAL_FATAL(bind(fixture->listener, (struct sockaddr *)&address, sizeof address), 0);
+    CU_ASSERT_EQUAL_FATAL(listen(fixture->listener, 4), 0);
+    fixture->loop = link_loop_new();
+    fixture->link = link_open(fixture->loop, fixture->path, TRUE, &events, fixture);
+    fixture->connection = accept(fixture->listener, NULL, NULL);
+}
+
+static void fixture_clear(Fixture *fixture)
+{
+    link_close(fixture->link);
+    link_unref(fixture->link);
+    link_loop_free(fixture->loop);
+    if (fixture->connection >= 0)
+        close(fixture->connection);
+    close(fixture->listener);
+    g_string_free(fixture->output, TRUE);
+    g_mutex_clear(&fixture->lock);
+    g_free(fixture->path);
+    g_free(fixture->directory);
+}
+
+static void put(Fixture *fixture, const void *data, gsize length)
+{
+    CU_ASSERT_EQUAL(send(fixture->connection, data, length, MSG_NOSIGNAL), (ssize_t)length);
+}
+
+static void put_message(Fixture *fixture, const FromGuest *message)
+{
+    guint8 payload[4096];
+    guint8 header[WIRE_HEADER_BYTES];
+    gsize length = crivirt__agent__v1__from_guest__pack(message, payload);
+
+    wire_header_encode(payload, length, header);
+    put(fixture, header, sizeof header);
+    put(fixture, payload, length);
+}
+
+/* Reads until the next sync or frame from the daemon; a frame is unpacked. */
+static Crivirt__Agent__V1__ToGuest *get(Fixture *fixture, WireDecoder *decoder, guint64 *ret_nonce)
+{
+    for (;;) {
+        guint8 byte;
+        const guint8 *data = &byte;
+        size_t length = 1;
+        WireItem item;
+
+        if (recv(fixture->connection, &byte, 1, 0) != 1)
+            return NULL;
+        switch (wire_decoder_next(decoder, &data, &length, &item)) {
+        case WIRE_SYNC:
+            *ret_nonce = item.nonce;
+            return NULL;
+        case WIRE_FRAME:
+            return crivirt__agent__v1__to_guest__unpack(NULL, item.payload_length, item.payload);
+        default:
+            break;
+        }
+    }
+}
+
+static void put_response(Fixture *fixture, guint64 id)
+{
+    Crivirt__Agent__V1__HelloResponse hello = CRIVIRT__AGENT__V1__HELLO_RESPONSE__INIT;
+    Crivirt__Agent__V1__StartContainerResponse start = CRIVIRT__AGENT__V1__START_CONTAINER_RESPONSE__INIT;
+    Crivirt__Agent__V1__Response response = CRIVIRT__AGENT__V1__RESPONSE__INIT;
+    FromGuest message = CRIVIRT__AGENT__V1__FROM_GUEST__INIT;
+
+    response.id = id;
+    if (id == 0) {
+        response.result_case = CRIVIRT__AGENT__V1__RESPONSE__RESULT_HELLO;
+        response.hello = &hello;
+    } else {
+        response.result_case = CRIVIRT__AGENT__V1__RESPONSE__RESULT_START_CONTAINER;
+        response.start_container = &start;
+    }
+    message.body_case = CRIVIRT__AGENT__V1__FROM_GUEST__BODY_RESPONSE;
+    message.response = &response;
+    put_message(fixture, &message);
+}
+
+/* Sync and Hello, as an agent answers them. */
+static WireDecoder *greet(Fixture *fixture)
+{
+    WireDecoder *decoder = wire_decoder_new();
+    guint8 sync[WIRE_SYNC_BYTES];
+    guint64 nonce = 0;
+    Crivirt__Agent__V1__ToGuest *hello;
+
+    CU_ASSERT_PTR_NULL(get(fixture, decoder, &nonce));
+    wire_sync_encode(nonce, sync);
+    put(fixture, sync, sizeof sync);
+    hello = get(fixture, decoder, &nonce);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(hello);
+    CU_ASSERT_EQUAL(hello->request->op_case, CRIVIRT__AGENT__V1__REQUEST__OP_HELLO);
+    crivirt__agent__v1__to_guest__free_unpacked(hello, NULL);
+    put_response(fixture, 0);
+    return decoder;
+}
+
+static gboolean start_call(Fixture *fixture, gint64 timeout_ms, GError **error)
+{
+    Crivirt__Agent__V1__StartContainerRequest start = CRIVIRT__AGENT__V1__START_CONTAINER_REQUEST__INIT;
+    Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    Deadline deadline = deadline_in_ms(timeout_ms);
+    Crivirt__Agent__V1__Response *response;
+
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_START_CONTAINER;
+    request.start_container = &start;
+    if (!link_call(fixture->link, &request, &deadline, &response, error))
+        return FALSE;
+    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    return TRUE;
+}
+
+static gpointer answer_one(gpointer data)
+{
+    Fixture *fixture = data;
+    WireDecoder *decoder = greet(fixture);
+    guint64 nonce;
+    Crivirt__Agent__V1__ToGuest *request = get(fixture, decoder, &nonce);
+
+    put_response(fixture, request != NULL ? request->request->id : 1);
+    if (request != NULL)
+        crivirt__agent__v1__to_guest__free_unpacked(request, NULL);
+    wire_decoder_free(decoder);
+    return NULL;
+}
+
+static void a_call_is_answered(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    GThread *thread;
+
+    fixture_init(&fixture);
+    thread = g_thread_new("guest", answer_one, &fixture);
+    TEST_OK(start_call(&fixture, 5000, &error), error);
+    g_thread_join(thread);
+    fixture_clear(&fixture);
+}
+
+static void silence_ends_at_the_deadline(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+
+    fixture_init(&fixture);
+    TEST_FAILS(start_call(&fixture, 50, &error), error, STATUS_DEADLINE_EXCEEDED, "agent");
+    fixture_clear(&fixture);
+}
+
+static void garbage_before_the_sync_is_ignored(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    guint8 garbage[3000];
+    GThread *thread;
+
+    fixture_init(&fixture);
+    memset(garbage, 0xa5, sizeof garbage);
+    put(&fixture, garbage, sizeof garbage);
+    thread = g_thread_new("guest", answer_one, &fixture);
+    TEST_OK(start_call(&fixture, 5000, &error), error);
+    g_thread_join(thread);
+    fixture_clear(&fixture);
+}
+
+static void broken_framing_reconnects(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    static const guint8 nonsense[] = {4, 0, 0, 0, 0xde, 0xad, 0xbe, 0xef, 1, 2, 3, 4};
+    GThread *thread;
+    Deadline deadline = deadline_in_ms(5000);
+    int first;
+
+    fixture_init(&fixture);
+    wire_decoder_free(greet(&fixture));
+    TEST_OK(link_wait_ready(fixture.link, &deadline, &error), error);
+    put(&fixture, nonsense, sizeof nonsense);
+    first = fixture.connection;
+    fixture.connection = accept(fixture.listener, NULL, NULL);
+    close(first);
+    thread = g_thread_new("guest", answer_one, &fixture);
+    TEST_OK(start_call(&fixture, 5000, &error), error);
+    g_thread_join(thread);
+    CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.ready_count), 2);
+    fixture_clear(&fixture);
+}
+
+static void an_abandoned_guest_fails_at_once(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+
+    fixture_init(&fixture);
+    link_abandon(fixture.link, "the machine burned down");
+    TEST_FAILS(start_call(&fixture, 60000, &error), error, STATUS_UNAVAILABLE, "burned down");
+    fixture_clear(&fixture);
+}
+
+static void messages_without_parts_are_harmless(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Crivirt__Agent__V1__Output output = CRIVIRT__AGENT__V1__OUTPUT__INIT;
+    Crivirt__Agent__V1__Exited exited = CRIVIRT__AGENT__V1__EXITED__INIT;
+    FromGuest message = CRIVIRT__AGENT__V1__FROM_GUEST__INIT;
+    WireDecoder *decoder;
+    Deadline deadline = deadline_in_ms(5000);
+
+    fixture_init(&fixture);
+    decoder = greet(&fixture);
+    TEST_OK(link_wait_ready(fixture.link, &deadline, &error), error);
+    message.body_case = CRIVIRT__AGENT__V1__FROM_GUEST__BODY_OUTPUT;
+    message.output = &output;
+    put_message(&fixture, &message);
+    message.body_case = CRIVIRT__AGENT__V1__FROM_GUEST__BODY_EXITED;
+    message.exited = &exited;
+    put_message(&fixture, &message);
+    put_response(&fixture, 4711);
+    TEST_FAILS(start_call(&fixture, 100, &error), error, STATUS_DEADLINE_EXCEEDED, "agent");
+    CU_ASSERT_EQUAL(fixture.output->len, 0);
+    wire_decoder_free(decoder);
+    fixture_clear(&fixture);
+}
+
+static void too_large_a_request_is_refused(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Crivirt__Agent__V1__StartContainerRequest start = CRIVIRT__AGENT__V1__START_CONTAINER_REQUEST__INIT;
+    Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    g_autofree char *id = g_strnfill(WIRE_MAX_FRAME_BYTES, 'x');
+    Deadline deadline = deadline_in_ms(5000);
+    Crivirt__Agent__V1__Response *response;
+
+    fixture_init(&fixture);
+    wire_decoder_free(greet(&fixture));
+    start.id = id;
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_START_CONTAINER;
+    request.start_container = &start;
+    TEST_FAILS(link_call(fixture.link, &request, &deadline, &response, &error), error,
+               STATUS_INVALID_ARGUMENT, "limit");
+    fixture_clear(&fixture);
+}
+
+int main(void)
+{
+    static const TestCase cases[] = {
+        {"a request gets its response", a_call_is_answered},
+        {"a guest that says nothing costs no more than the deadline", silence_ends_at_the_deadline},
+        {"whatever comes before the sync is ignored", garbage_before_the_sync_is_ignored},
+        {"a guest that breaks the framing is disconnected and greeted again", broken_framing_reconnects},
+        {"calls to a guest that is known to be gone fail at once, with the reason",
+         an_abandoned_guest_fails_at_once},
+        {"messages that lack parts, and responses to nothing, are harmless",
+         messages_without_parts_are_harmless},
+        {"a request that no frame holds is refused", too_large_a_request_is_refused},
+    };
+
+    return test_main("link", cases, G_N_ELEMENTS(cases));
+}

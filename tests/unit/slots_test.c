@@ -1,0 +1,95 @@
+#include "sandbox/slots.h"
+
+#include "common/error.h"
+#include "tests/unit/harness.h"
+
+typedef struct {
+    Slots *slots;
+    GMutex *lock;
+    GString *order;
+    char name;
+} Waiter;
+
+static gpointer wait_and_note(gpointer data)
+{
+    Waiter *waiter = data;
+
+    slots_take(waiter->slots, NULL, "testing", NULL);
+    g_mutex_lock(waiter->lock);
+    g_string_append_c(waiter->order, waiter->name);
+    g_mutex_unlock(waiter->lock);
+    slots_give(waiter->slots);
+    return NULL;
+}
+
+static void in_order(void)
+{
+    Slots slots;
+    GMutex lock;
+    g_autoptr(GString) order = g_string_new(NULL);
+    GThread *threads[5];
+    Waiter waiters[5];
+
+    slots_init(&slots, 1);
+    g_mutex_init(&lock);
+    slots_take(&slots, NULL, "testing", NULL);
+    for (guint i = 0; i < 5; i++) {
+        waiters[i] = (Waiter){&slots, &lock, order, (char)('a' + i)};
+        threads[i] = g_thread_new("waiter", wait_and_note, &waiters[i]);
+        for (;;) { /* until it stands in the queue */
+            guint64 tickets;
+
+            g_mutex_lock(&slots.lock);
+            tickets = slots.next_ticket;
+            g_mutex_unlock(&slots.lock);
+            if (tickets == i + 2)
+                break;
+            g_thread_yield();
+        }
+    }
+    slots_give(&slots);
+    for (guint i = 0; i < 5; i++)
+        g_thread_join(threads[i]);
+    CU_ASSERT_STRING_EQUAL(order->str, "abcde");
+    slots_clear(&slots);
+    g_mutex_clear(&lock);
+}
+
+static void late_ones_leave(void)
+{
+    Slots slots;
+    Deadline soon = deadline_in_ms(20);
+    g_autoptr(GError) error = NULL;
+
+    slots_init(&slots, 1);
+    TEST_OK(slots_take(&slots, NULL, "testing", &error), error);
+    TEST_FAILS(slots_take(&slots, &soon, "waiting in line", &error), error, STATUS_DEADLINE_EXCEEDED,
+               "waiting in line");
+    slots_give(&slots);
+    TEST_OK(slots_take(&slots, NULL, "testing", &error), error);
+    slots_clear(&slots);
+}
+
+static void cancelled_ones_leave(void)
+{
+    Slots slots;
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    Deadline deadline = {.at_us = G_MAXINT64, .cancellable = cancellable};
+    g_autoptr(GError) error = NULL;
+
+    slots_init(&slots, 0);
+    g_cancellable_cancel(cancellable);
+    TEST_FAILS(slots_take(&slots, &deadline, "waiting", &error), error, STATUS_CANCELLED, "waiting");
+    slots_clear(&slots);
+}
+
+int main(void)
+{
+    static const TestCase cases[] = {
+        {"those who wait are served in the order of asking", in_order},
+        {"who leaves at the deadline does not block those behind", late_ones_leave},
+        {"a cancelled caller leaves", cancelled_ones_leave},
+    };
+
+    return test_main("slots", cases, G_N_ELEMENTS(cases));
+}
