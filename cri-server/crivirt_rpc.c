@@ -1,0 +1,121 @@
+/* crivirt's own service: what its command line needs beside the CRI. */
+#include "common/error.h"
+#include "common/log.h"
+#include "cri-server/daemon.h"
+#include "cri-server/rpc_server.h"
+
+gboolean crivirt_rpc_load_image(const RpcCall *call, const Crivirt__V1__LoadImageRequest *request,
+                                Crivirt__V1__LoadImageResponse *response, GError **error)
+{
+    g_autoptr(GPtrArray) images = NULL;
+
+    if (!g_path_is_absolute(request->path))
+        return fail(error, STATUS_INVALID_ARGUMENT, "path \"%s\" is not absolute", request->path);
+    if (!image_service_load(call->daemon->images, request->path, call->deadline, &images, error))
+        return FALSE;
+    response->images = arena_new0(call->arena, Crivirt__V1__LoadedImage *, images->len);
+    for (guint i = 0; i < images->len; i++) {
+        const Image *image = g_ptr_array_index(images, i);
+        Crivirt__V1__LoadedImage *loaded = arena_new0(call->arena, Crivirt__V1__LoadedImage, 1);
+
+        crivirt__v1__loaded_image__init(loaded);
+        loaded->id = arena_strdup(call->arena, image->id);
+        loaded->n_tags = image->tags == NULL ? 0 : g_strv_length(image->tags);
+        loaded->tags = arena_new0(call->arena, char *, loaded->n_tags);
+        for (gsize j = 0; j < loaded->n_tags; j++)
+            loaded->tags[j] = arena_strdup(call->arena, image->tags[j]);
+        response->images[response->n_images++] = loaded;
+        log_info(LOG_FIELDS("path", request->path, "id", image->id), "loaded");
+    }
+    return TRUE;
+}
+
+/* ---- PullImageWithProgress ---- */
+
+enum { PROGRESS_INTERVAL_US = 100 * 1000 };
+
+/* Progress is what may be left out: while the client has not taken the last message, layers only gather here,
+ * each with its latest state, and the pull is never held up. Used by one pulling thread at a time. */
+typedef struct {
+    RpcStream *stream;
+    GPtrArray *changed; /* Crivirt__V1__LayerProgress, one for each digest that changed */
+    gint64 sent_us;
+} PullReport;
+
+static void free_layer(gpointer data)
+{
+    Crivirt__V1__LayerProgress *layer = data;
+
+    g_free(layer->digest);
+    g_free(layer);
+}
+
+static Crivirt__V1__LayerProgress *find_layer(PullReport *report, const char *digest)
+{
+    Crivirt__V1__LayerProgress *layer;
+
+    for (guint i = 0; i < report->changed->len; i++) {
+        layer = g_ptr_array_index(report->changed, i);
+        if (g_str_equal(layer->digest, digest))
+            return layer;
+    }
+    layer = g_new0(Crivirt__V1__LayerProgress, 1);
+    crivirt__v1__layer_progress__init(layer);
+    layer->digest = g_strdup(digest);
+    g_ptr_array_add(report->changed, layer);
+    return layer;
+}
+
+static gboolean send_report(PullReport *report, const char *image_ref, GError **error)
+{
+    Crivirt__V1__PullProgress message = CRIVIRT__V1__PULL_PROGRESS__INIT;
+
+    message.n_layers = report->changed->len;
+    message.layers = (Crivirt__V1__LayerProgress **)report->changed->pdata;
+    if (image_ref != NULL)
+        message.image_ref = (char *)image_ref;
+    if (!rpc_stream_send(report->stream, &message.base, error))
+        return FALSE;
+    g_ptr_array_set_size(report->changed, 0);
+    report->sent_us = g_get_monotonic_time();
+    return TRUE;
+}
+
+static void on_progress(const ImageProgress *progress, gpointer data)
+{
+    static const Crivirt__V1__LayerProgress__State states[] = {
+        [IMAGE_PROGRESS_WAITING] = CRIVIRT__V1__LAYER_PROGRESS__STATE__WAITING,
+        [IMAGE_PROGRESS_DOWNLOADING] = CRIVIRT__V1__LAYER_PROGRESS__STATE__DOWNLOADING,
+        [IMAGE_PROGRESS_UNPACKING] = CRIVIRT__V1__LAYER_PROGRESS__STATE__UNPACKING,
+        [IMAGE_PROGRESS_DONE] = CRIVIRT__V1__LAYER_PROGRESS__STATE__DONE,
+        [IMAGE_PROGRESS_EXISTS] = CRIVIRT__V1__LAYER_PROGRESS__STATE__EXISTS,
+    };
+    PullReport *report = data;
+    Crivirt__V1__LayerProgress *layer = find_layer(report, progress->digest);
+
+    layer->state = states[progress->state];
+    layer->done_bytes = progress->done_bytes;
+    layer->total_bytes = progress->total_bytes;
+    /* A client that has gone cancels the pull itself; a failure to send has nothing to add. */
+    if (g_get_monotonic_time() - report->sent_us >= PROGRESS_INTERVAL_US &&
+        rpc_stream_is_idle(report->stream))
+        send_report(report, NULL, NULL);
+}
+
+gboolean crivirt_rpc_pull_image_with_progress(const RpcCall *call,
+                                              const Crivirt__V1__PullImageWithProgressRequest *request,
+                                              GError **error)
+{
+    g_autoptr(GPtrArray) changed = g_ptr_array_new_with_free_func(free_layer);
+    PullReport report = {.stream = call->stream, .changed = changed};
+    RegistryAuth auth = {.username = request->username, .password = request->password};
+    g_autoptr(Image) image = NULL;
+
+    if (*request->image == '\0')
+        return fail(error, STATUS_INVALID_ARGUMENT, "image is empty");
+    if (!image_service_pull(call->daemon->images, request->image, *request->username != '\0' ? &auth : NULL,
+                            call->deadline, on_progress, &report, &image, error))
+        return FALSE;
+    log_info(LOG_FIELDS("image", request->image, "id", image->id), "pulled");
+    return send_report(&report, image->id, error);
+}

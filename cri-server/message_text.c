@@ -1,0 +1,92 @@
+#include "cri-server/message_text.h"
+
+#include "common/error.h"
+
+#include <string.h>
+
+typedef struct TextWalk TextWalk;
+struct TextWalk {
+    gboolean (*visit)(TextWalk *walk, char **string); /* FALSE stops the walk */
+    Arena *arena;
+    const ProtobufCFieldDescriptor *path[16]; /* down to the field that stopped it */
+    guint depth;
+};
+
+static gboolean walk_message(TextWalk *walk, ProtobufCMessage *message);
+
+/* Where the values of a field are, and how many; 0 for one that is absent. */
+static gsize field_values(ProtobufCMessage *message, const ProtobufCFieldDescriptor *field,
+                          void ***ret_values)
+{
+    char *base = (char *)message;
+
+    if (field->label == PROTOBUF_C_LABEL_REPEATED) {
+        *ret_values = *(void ***)(void *)(base + field->offset);
+        return *(size_t *)(void *)(base + field->quantifier_offset);
+    }
+    if ((field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0 &&
+        *(guint32 *)(void *)(base + field->quantifier_offset) != field->id)
+        return 0;
+    *ret_values = (void **)(void *)(base + field->offset);
+    return **ret_values == NULL ? 0 : 1;
+}
+
+static gboolean walk_field(TextWalk *walk, ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
+{
+    void **values = NULL;
+    gsize n_values;
+
+    if (field->type != PROTOBUF_C_TYPE_STRING && field->type != PROTOBUF_C_TYPE_MESSAGE)
+        return TRUE;
+    n_values = field_values(message, field, &values);
+    for (gsize i = 0; i < n_values; i++)
+        if (field->type == PROTOBUF_C_TYPE_STRING ? !walk->visit(walk, (char **)(void *)&values[i])
+                                                  : !walk_message(walk, values[i]))
+            return FALSE;
+    return TRUE;
+}
+
+static gboolean walk_message(TextWalk *walk, ProtobufCMessage *message)
+{
+    g_assert(walk->depth < G_N_ELEMENTS(walk->path)); /* no message of ours contains itself */
+    for (unsigned i = 0; i < message->descriptor->n_fields; i++) {
+        walk->path[walk->depth++] = &message->descriptor->fields[i];
+        if (!walk_field(walk, message, &message->descriptor->fields[i]))
+            return FALSE;
+        walk->depth--;
+    }
+    return TRUE;
+}
+
+static gboolean visit_check(TextWalk *walk, char **string)
+{
+    (void)walk;
+    return g_utf8_validate(*string, -1, NULL);
+}
+
+gboolean message_text_check(const ProtobufCMessage *message, GError **error)
+{
+    TextWalk walk = {.visit = visit_check};
+    g_autoptr(GString) path = NULL;
+
+    if (walk_message(&walk, (ProtobufCMessage *)message))
+        return TRUE;
+    path = g_string_new(NULL);
+    for (guint i = 0; i < walk.depth; i++)
+        g_string_append_printf(path, "%s%s", i > 0 ? "." : "", walk.path[i]->name);
+    return fail(error, STATUS_INVALID_ARGUMENT, "%s is not valid UTF-8", path->str);
+}
+
+static gboolean visit_repair(TextWalk *walk, char **string)
+{
+    if (!g_utf8_validate(*string, -1, NULL))
+        *string = arena_strdup_utf8(walk->arena, *string);
+    return TRUE;
+}
+
+void message_text_repair(ProtobufCMessage *message, Arena *arena)
+{
+    TextWalk walk = {.visit = visit_repair, .arena = arena};
+
+    walk_message(&walk, message);
+}

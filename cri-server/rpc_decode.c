@@ -1,0 +1,30 @@
+#include "common/error.h"
+#include "cri-server/message_text.h"
+#include "cri-server/rpc.h"
+
+/* Apart from the table, so that the server, its test and the fuzz target need no handlers. */
+
+const char *rpc_lane_name(RpcLane lane)
+{
+    static const char *const names[] = {"fast", "pod", "exec", "image"};
+
+    G_STATIC_ASSERT(G_N_ELEMENTS(names) == RPC_N_LANES);
+    return names[lane];
+}
+
+const ProtobufCMethodDescriptor *rpc_method_descriptor(const RpcMethod *method)
+{
+    return protobuf_c_service_descriptor_get_method_by_name(method->service, method->name);
+}
+
+const ProtobufCMessage *rpc_decode(const ProtobufCMessageDescriptor *type, const guint8 *data, gsize length,
+                                   Arena *arena, GError **error)
+{
+    const ProtobufCMessage *message = protobuf_c_message_unpack(type, arena_allocator(arena), length, data);
+
+    if (message == NULL) {
+        fail(error, STATUS_INVALID_ARGUMENT, "the request is no %s.%s", type->package_name, type->short_name);
+        return NULL;
+    }
+    return message_text_check(message, error) ? message : NULL;
+}

@@ -1,0 +1,299 @@
+/* The CRI's RuntimeService: thin, for the work is the sandbox manager's. */
+#include "common/error.h"
+#include "common/log.h"
+#include "cri-server/daemon.h"
+#include "cri-server/rpc.h"
+
+#include <string.h>
+#include <unistd.h>
+#include <yajl/yajl_gen.h>
+
+static gboolean check_id(const char *id, const char *field, GError **error)
+{
+    if (*id == '\0')
+        return fail(error, STATUS_INVALID_ARGUMENT, "%s is empty", field);
+    return TRUE;
+}
+
+/* Moves an id into the arena. */
+static char *take_id(const RpcCall *call, char *id)
+{
+    char *copy = arena_strdup(call->arena, id);
+
+    g_free(id);
+    return copy;
+}
+
+gboolean runtime_rpc_version(const RpcCall *call, const Runtime__V1__VersionRequest *request,
+                             Runtime__V1__VersionResponse *response, GError **error)
+{
+    (void)request; /* the version of the client's kubelet API, which nothing depends on */
+    (void)error;
+    response->version = arena_strdup(call->arena, "0.1.0");
+    response->runtime_name = arena_strdup(call->arena, "crivirt");
+    response->runtime_version = arena_strdup(call->arena, CRIVIRT_VERSION);
+    response->runtime_api_version = arena_strdup(call->arena, "v1");
+    return TRUE;
+}
+
+/* ---- Status ---- */
+
+static Runtime__V1__RuntimeCondition *add_condition(const RpcCall *call, Runtime__V1__RuntimeStatus *status,
+                                                    const char *type, gboolean is_met)
+{
+    Runtime__V1__RuntimeCondition *condition = arena_new0(call->arena, Runtime__V1__RuntimeCondition, 1);
+
+    runtime__v1__runtime_condition__init(condition);
+    condition->type = arena_strdup(call->arena, type);
+    condition->status = is_met;
+    status->conditions[status->n_conditions++] = condition;
+    return condition;
+}
+
+static void describe_conditions(const RpcCall *call, Runtime__V1__StatusResponse *response)
+{
+    SandboxManager *sandboxes = call->daemon->sandboxes;
+    Runtime__V1__RuntimeStatus *status = arena_new0(call->arena, Runtime__V1__RuntimeStatus, 1);
+    g_autofree char *problem = sandbox_manager_network_problem(sandboxes);
+    Runtime__V1__RuntimeCondition *condition;
+    gboolean is_kvm = FALSE;
+    const char *accelerator = sandbox_manager_accelerator(sandboxes, &is_kvm);
+
+    runtime__v1__runtime_status__init(status);
+    status->conditions = arena_new0(call->arena, Runtime__V1__RuntimeCondition *, 2);
+    condition = add_condition(call, status, "RuntimeReady", TRUE);
+    if (!is_kvm) {
+        /* Ready all the same; but whoever wonders why pods are slow looks here. */
+        condition->reason = arena_strdup(call->arena, "SlowEmulation");
+        condition->message =
+            arena_printf(call->arena, "pods run without hardware virtualisation: %s", accelerator);
+    }
+    condition = add_condition(call, status, "NetworkReady", problem == NULL);
+    if (problem != NULL) {
+        condition->reason = arena_strdup(call->arena, "NetworkPluginNotReady");
+        condition->message = arena_strdup(call->arena, problem);
+    }
+    response->status = status;
+}
+
+static void describe_handlers(const RpcCall *call, Runtime__V1__StatusResponse *response)
+{
+    const char *const *names = sandbox_manager_handlers(call->daemon->sandboxes);
+    gsize n_names = g_strv_length((char **)names);
+
+    /* One more for "", the default handler, which clients look up by that name. */
+    response->runtime_handlers = arena_new0(call->arena, Runtime__V1__RuntimeHandler *, n_names + 1);
+    for (gsize i = 0; i < n_names + 1; i++) {
+        Runtime__V1__RuntimeHandler *handler = arena_new0(call->arena, Runtime__V1__RuntimeHandler, 1);
+
+        runtime__v1__runtime_handler__init(handler);
+        handler->name = arena_strdup(call->arena, i == 0 ? "" : names[i - 1]);
+        handler->features = arena_new0(call->arena, Runtime__V1__RuntimeHandlerFeatures, 1);
+        runtime__v1__runtime_handler_features__init(handler->features);
+        response->runtime_handlers[response->n_runtime_handlers++] = handler;
+    }
+    response->features = arena_new0(call->arena, Runtime__V1__RuntimeFeatures, 1);
+    runtime__v1__runtime_features__init(response->features);
+}
+
+/* Verbose values are JSON texts: crictl puts them into its output as they are. */
+static void add_info(const RpcCall *call, Runtime__V1__StatusResponse *response, const char *key, char *json)
+{
+    Runtime__V1__StatusResponse__InfoEntry *entry =
+        arena_new0(call->arena, Runtime__V1__StatusResponse__InfoEntry, 1);
+
+    runtime__v1__status_response__info_entry__init(entry);
+    entry->key = arena_strdup(call->arena, key);
+    entry->value = json;
+    response->info[response->n_info++] = entry;
+}
+
+static char *describe_accelerator(const RpcCall *call)
+{
+    gboolean is_kvm = FALSE;
+    const char *description = sandbox_manager_accelerator(call->daemon->sandboxes, &is_kvm);
+    yajl_gen json = yajl_gen_alloc(NULL);
+    const unsigned char *text = NULL;
+    size_t length = 0;
+    char *copy;
+
+    yajl_gen_map_open(json);
+    yajl_gen_string(json, (const unsigned char *)"hardware", strlen("hardware"));
+    yajl_gen_bool(json, is_kvm);
+    yajl_gen_string(json, (const unsigned char *)"description", strlen("description"));
+    yajl_gen_string(json, (const unsigned char *)description, strlen(description));
+    yajl_gen_map_close(json);
+    yajl_gen_get_buf(json, &text, &length);
+    copy = arena_strdup(call->arena, (const char *)text);
+    yajl_gen_free(json);
+    return copy;
+}
+
+gboolean runtime_rpc_status(const RpcCall *call, const Runtime__V1__StatusRequest *request,
+                            Runtime__V1__StatusResponse *response, GError **error)
+{
+    g_autofree char *config = NULL;
+
+    (void)error;
+    describe_conditions(call, response);
+    describe_handlers(call, response);
+    if (!request->verbose)
+        return TRUE;
+    config = config_to_json(call->daemon->config);
+    response->info = arena_new0(call->arena, Runtime__V1__StatusResponse__InfoEntry *, 2);
+    add_info(call, response, "config", arena_strdup(call->arena, config));
+    add_info(call, response, "accelerator", describe_accelerator(call));
+    return TRUE;
+}
+
+/* ---- configuration ---- */
+
+gboolean runtime_rpc_runtime_config(const RpcCall *call, const Runtime__V1__RuntimeConfigRequest *request,
+                                    Runtime__V1__RuntimeConfigResponse *response, GError **error)
+{
+    const char *driver = call->daemon->config->cgroup_driver;
+    gboolean is_systemd = g_str_equal(driver, "systemd") ||
+                          (g_str_equal(driver, "auto") && access("/run/systemd/system", F_OK) == 0);
+
+    (void)request;
+    (void)error;
+    response->linux = arena_new0(call->arena, Runtime__V1__LinuxRuntimeConfiguration, 1);
+    runtime__v1__linux_runtime_configuration__init(response->linux);
+    response->linux->cgroup_driver =
+        is_systemd ? RUNTIME__V1__CGROUP_DRIVER__SYSTEMD : RUNTIME__V1__CGROUP_DRIVER__CGROUPFS;
+    return TRUE;
+}
+
+/* The kubelet tells the node's pod CIDR; runtimes use it only to fill in a template of a CNI configuration.
+ * There is none here: whoever installs the CNI plugin writes its configuration. Refusing would make the
+ * kubelet log an error each time it looks. */
+gboolean runtime_rpc_update_runtime_config(const RpcCall *call,
+                                           const Runtime__V1__UpdateRuntimeConfigRequest *request,
+                                           Runtime__V1__UpdateRuntimeConfigResponse *response, GError **error)
+{
+    const Runtime__V1__RuntimeConfig *config = request->runtime_config;
+
+    (void)call;
+    (void)response;
+    (void)error;
+    if (config != NULL && config->network_config != NULL)
+        log_info(LOG_FIELDS("pod_cidr", config->network_config->pod_cidr),
+                 "the kubelet told the pod CIDR; the CNI configuration decides");
+    return TRUE;
+}
+
+/* ---- pods ---- */
+
+gboolean runtime_rpc_run_pod_sandbox(const RpcCall *call, const Runtime__V1__RunPodSandboxRequest *request,
+                                     Runtime__V1__RunPodSandboxResponse *response, GError **error)
+{
+    char *id = NULL;
+
+    if (!sandbox_run(call->daemon->sandboxes, request, call->deadline, &id, error))
+        return FALSE;
+    response->pod_sandbox_id = take_id(call, id);
+    return TRUE;
+}
+
+gboolean runtime_rpc_stop_pod_sandbox(const RpcCall *call, const Runtime__V1__StopPodSandboxRequest *request,
+                                      Runtime__V1__StopPodSandboxResponse *response, GError **error)
+{
+    (void)response;
+    return check_id(request->pod_sandbox_id, "pod_sandbox_id", error) &&
+           sandbox_stop(call->daemon->sandboxes, request->pod_sandbox_id, call->deadline, error);
+}
+
+gboolean runtime_rpc_remove_pod_sandbox(const RpcCall *call,
+                                        const Runtime__V1__RemovePodSandboxRequest *request,
+                                        Runtime__V1__RemovePodSandboxResponse *response, GError **error)
+{
+    (void)response;
+    return check_id(request->pod_sandbox_id, "pod_sandbox_id", error) &&
+           sandbox_remove(call->daemon->sandboxes, request->pod_sandbox_id, call->deadline, error);
+}
+
+gboolean runtime_rpc_pod_sandbox_status(const RpcCall *call,
+                                        const Runtime__V1__PodSandboxStatusRequest *request,
+                                        Runtime__V1__PodSandboxStatusResponse *response, GError **error)
+{
+    return check_id(request->pod_sandbox_id, "pod_sandbox_id", error) &&
+           sandbox_status(call->daemon->sandboxes, request, call->arena, response, error);
+}
+
+gboolean runtime_rpc_list_pod_sandbox(const RpcCall *call, const Runtime__V1__ListPodSandboxRequest *request,
+                                      Runtime__V1__ListPodSandboxResponse *response, GError **error)
+{
+    return sandbox_list(call->daemon->sandboxes, request, call->arena, response, error);
+}
+
+/* ---- containers ---- */
+
+gboolean runtime_rpc_create_container(const RpcCall *call, const Runtime__V1__CreateContainerRequest *request,
+                                      Runtime__V1__CreateContainerResponse *response, GError **error)
+{
+    char *id = NULL;
+
+    if (!check_id(request->pod_sandbox_id, "pod_sandbox_id", error) ||
+        !container_create(call->daemon->sandboxes, request, call->deadline, &id, error))
+        return FALSE;
+    response->container_id = take_id(call, id);
+    return TRUE;
+}
+
+gboolean runtime_rpc_start_container(const RpcCall *call, const Runtime__V1__StartContainerRequest *request,
+                                     Runtime__V1__StartContainerResponse *response, GError **error)
+{
+    (void)response;
+    return check_id(request->container_id, "container_id", error) &&
+           container_start(call->daemon->sandboxes, request->container_id, call->deadline, error);
+}
+
+gboolean runtime_rpc_stop_container(const RpcCall *call, const Runtime__V1__StopContainerRequest *request,
+                                    Runtime__V1__StopContainerResponse *response, GError **error)
+{
+    (void)response;
+    return check_id(request->container_id, "container_id", error) &&
+           container_stop(call->daemon->sandboxes, request->container_id, MAX(request->timeout, 0),
+                          call->deadline, error);
+}
+
+gboolean runtime_rpc_remove_container(const RpcCall *call, const Runtime__V1__RemoveContainerRequest *request,
+                                      Runtime__V1__RemoveContainerResponse *response, GError **error)
+{
+    (void)response;
+    return check_id(request->container_id, "container_id", error) &&
+           container_remove(call->daemon->sandboxes, request->container_id, call->deadline, error);
+}
+
+gboolean runtime_rpc_container_status(const RpcCall *call, const Runtime__V1__ContainerStatusRequest *request,
+                                      Runtime__V1__ContainerStatusResponse *response, GError **error)
+{
+    return check_id(request->container_id, "container_id", error) &&
+           container_status(call->daemon->sandboxes, request, call->arena, response, error);
+}
+
+gboolean runtime_rpc_list_containers(const RpcCall *call, const Runtime__V1__ListContainersRequest *request,
+                                     Runtime__V1__ListContainersResponse *response, GError **error)
+{
+    return container_list(call->daemon->sandboxes, request, call->arena, response, error);
+}
+
+gboolean runtime_rpc_reopen_container_log(const RpcCall *call,
+                                          const Runtime__V1__ReopenContainerLogRequest *request,
+                                          Runtime__V1__ReopenContainerLogResponse *response, GError **error)
+{
+    (void)response;
+    return check_id(request->container_id, "container_id", error) &&
+           container_reopen_log(call->daemon->sandboxes, request->container_id, call->deadline, error);
+}
+
+gboolean runtime_rpc_exec_sync(const RpcCall *call, const Runtime__V1__ExecSyncRequest *request,
+                               Runtime__V1__ExecSyncResponse *response, GError **error)
+{
+    if (!check_id(request->container_id, "container_id", error))
+        return FALSE;
+    if (request->n_cmd == 0)
+        return fail(error, STATUS_INVALID_ARGUMENT, "cmd is empty");
+    return container_exec_sync(call->daemon->sandboxes, request, call->deadline, call->arena, response,
+                               error);
+}

@@ -1,0 +1,42 @@
+#include "cri-server/status_text.h"
+
+#include <string.h>
+
+enum { STATUS_TEXT_MAX_ENCODED = 6000 };
+
+const char *status_name(StatusCode status)
+{
+    static const char *const names[] = {
+        "OK",       "Cancelled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
+        "NotFound", "AlreadyExists",   "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+        "Aborted",  "OutOfRange",      "Unimplemented",    "Internal",          "Unavailable",
+        "DataLoss", "Unauthenticated",
+    };
+
+    return (guint)status < G_N_ELEMENTS(names) ? names[status] : "Unknown";
+}
+
+static gsize encoded_length(const char *from, const char *to)
+{
+    gsize length = 0;
+
+    for (const char *c = from; c < to; c++)
+        length += (guchar)*c >= 0x20 && (guchar)*c <= 0x7e && *c != '%' ? 1 : 3;
+    return length;
+}
+
+char *status_text(const char *message)
+{
+    g_autofree char *valid = g_utf8_make_valid(message, -1);
+    const char *end = valid + strlen(valid);
+    const char *head = valid;
+    const char *tail = end;
+
+    if (encoded_length(valid, end) <= STATUS_TEXT_MAX_ENCODED)
+        return g_steal_pointer(&valid);
+    while (encoded_length(valid, head) < STATUS_TEXT_MAX_ENCODED / 2)
+        head = g_utf8_next_char(head);
+    while (encoded_length(tail, end) < STATUS_TEXT_MAX_ENCODED / 2)
+        tail = g_utf8_prev_char(tail);
+    return g_strdup_printf("%.*s [...] %s", (int)(head - valid), valid, tail);
+}

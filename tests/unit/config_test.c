@@ -1,0 +1,237 @@
+#include "cri-server/config.h"
+
+#include "common/error.h"
+#include "cri-server/config_check.h"
+#include "tests/unit/harness.h"
+
+#include <glib/gstdio.h>
+#include <string.h>
+
+/* Loads with a file of that text (NULL: without one) and flags. */
+static Config *load(const char *text, const char *const *flags, GError **error)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "c.toml", NULL);
+    g_autoptr(GPtrArray) argv = g_ptr_array_new();
+    ConfigAction action = CONFIG_RUN;
+
+    g_file_set_contents(path, text, -1, NULL);
+    g_ptr_array_add(argv, (gpointer) "crivirtd");
+    g_ptr_array_add(argv, (gpointer) "--config");
+    g_ptr_array_add(argv, path);
+    for (; flags != NULL && *flags != NULL; flags++)
+        g_ptr_array_add(argv, (gpointer)*flags);
+    return config_load((int)argv->len, (char **)argv->pdata, &action, error);
+}
+
+static void check_refused(const char *text, const char *complaint)
+{
+    GError *error = NULL;
+    g_autoptr(Config) config = load(text, NULL, &error);
+
+    TEST_FAILS(config != NULL, error, STATUS_INVALID_ARGUMENT, complaint);
+}
+
+static void has_defaults(void)
+{
+    GError *error = NULL;
+    g_autoptr(Config) config = load("", NULL, &error);
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    CU_ASSERT_STRING_EQUAL(config->socket, "/run/crivirt/crivirtd.sock");
+    CU_ASSERT_EQUAL(config->guest_memory_bytes, 256 << 20);
+    CU_ASSERT_EQUAL(config->boot_timeout_ms, 60000);
+    CU_ASSERT_STRING_EQUAL(config->cni_plugin_dirs[1], "/usr/lib/cni");
+}
+
+static void reads_every_type(void)
+{
+    GError *error = NULL;
+    g_autoptr(Config) config = load("[server]\nsocket = '/a b'\nstop_grace = '1500ms'\npod_workers = 7\n"
+                                    "[guest]\nmemory = '1GiB'\n[log]\nlevel = 'debug'\n"
+                                    "[network]\ncni_plugin_dirs = ['/x']\n",
+                                    NULL, &error);
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    CU_ASSERT_STRING_EQUAL(config->socket, "/a b");
+    CU_ASSERT_EQUAL(config->stop_grace_ms, 1500);
+    CU_ASSERT_EQUAL(config->pod_workers, 7);
+    CU_ASSERT_EQUAL(config->guest_memory_bytes, 1 << 30);
+    CU_ASSERT_STRING_EQUAL(config->log_level, "debug");
+    CU_ASSERT_STRING_EQUAL(config->cni_plugin_dirs[0], "/x");
+    CU_ASSERT_PTR_NULL(config->cni_plugin_dirs[1]);
+}
+
+static void prefers_flags(void)
+{
+    const char *flags[] = {"--guest-memory", "512MiB", "--cni-plugin-dirs=/p,/q", NULL};
+    GError *error = NULL;
+    g_autoptr(Config) config = load("[guest]\nmemory = '1GiB'\nvcpus = 3\n", flags, &error);
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    CU_ASSERT_EQUAL(config->guest_memory_bytes, 512 << 20);
+    CU_ASSERT_EQUAL(config->guest_vcpus, 3);
+    CU_ASSERT_STRING_EQUAL(config->cni_plugin_dirs[1], "/q");
+}
+
+static void names_what_is_wrong(void)
+{
+    check_refused("[server]\n\nsockt = '/a'\n", "c.toml:3");
+    check_refused("[server]\nsockt = '/a'\n", "sockt");
+    check_refused("[sever]\n", "sever");
+    check_refused("socket = '/a'\n", "socket");
+    check_refused("[server]\nsocket = 'relative'\n", "c.toml:2: server.socket: \"relative\" is not allowed; "
+                                                     "allowed: an absolute path");
+    check_refused("[guest]\nmemory = '1GB'\n", "64MiB to 16TiB");
+    check_refused("[guest]\nmemory = '1MiB'\n", "guest.memory");
+    check_refused("[guest]\nmemory = '99999999999999999999TiB'\n", "guest.memory");
+    check_refused("[guest]\nmemory = 256\n", "memory");
+    check_refused("[guest]\nvcpus = 0\n", "1 to 512");
+    check_refused("[guest]\nvcpus = -1\n", "1 to 512");
+    check_refused("[log]\nlevel = 'loud'\n", "debug, info, warning, error");
+    check_refused("[network]\ncni_plugin_dirs = ['x']\n", "absolute paths");
+    check_refused("guest = 3\n", "guest");
+}
+
+static void refuses_bad_flags(void)
+{
+    const char *unknown[] = {"--nonsense", NULL};
+    const char *bad[] = {"--log-level", "loud", NULL};
+    const char *argument[] = {"start", NULL};
+    GError *error = NULL;
+
+    TEST_FAILS(load("", unknown, &error) != NULL, error, STATUS_INVALID_ARGUMENT, "--nonsense");
+    TEST_FAILS(load("", bad, &error) != NULL, error, STATUS_INVALID_ARGUMENT, "--log-level: \"loud\"");
+    TEST_FAILS(load("", argument, &error) != NULL, error, STATUS_INVALID_ARGUMENT, "start");
+}
+
+static void names_a_missing_file(void)
+{
+    const char *argv[] = {"crivirtd", "--config", "/nonexistent/c.toml", NULL};
+    ConfigAction action = CONFIG_RUN;
+    GError *error = NULL;
+
+    CU_ASSERT_PTR_NULL(config_load(3, (char **)(void *)argv, &action, &error));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(error);
+    CU_ASSERT_PTR_NOT_NULL(strstr(error->message, "/nonexistent/c.toml"));
+    g_clear_error(&error);
+}
+
+static void prints_what_it_reads(void)
+{
+    const char *flags[] = {"--guest-kernel-parameters", "a=\"b\" \\c\t", "--registry-hosts-dir", "", NULL};
+    GError *error = NULL;
+    g_autoptr(Config) first = load("[server]\nstop_grace = '0s'\n", flags, &error);
+    g_autofree char *text = NULL;
+    g_autoptr(Config) second = NULL;
+    g_autofree char *again = NULL;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(first);
+    text = config_to_toml(first);
+    second = load(text, NULL, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(second);
+    again = config_to_toml(second);
+    CU_ASSERT_STRING_EQUAL(text, again);
+    CU_ASSERT_STRING_EQUAL(second->guest_kernel_parameters, "a=\"b\" \\c\t");
+}
+
+/* Every commented line of the default file, taken into use, changes nothing. */
+static void explains_the_defaults(void)
+{
+    g_autofree char *text = config_to_toml(NULL);
+    g_auto(GStrv) lines = g_strsplit(text, "\n", 0);
+    GError *error = NULL;
+    g_autoptr(Config) plain = load(text, NULL, &error);
+    g_autoptr(Config) active = NULL;
+    g_autofree char *joined = NULL;
+    g_autofree char *first = NULL;
+    g_autofree char *second = NULL;
+
+    for (char **line = lines; *line != NULL; line++)
+        if (**line == '#' && (*line)[1] != ' ')
+            memmove(*line, *line + 1, strlen(*line));
+    joined = g_strjoinv("\n", lines);
+    active = load(joined, NULL, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(plain);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(active);
+    first = config_to_toml(plain);
+    second = config_to_toml(active);
+    CU_ASSERT_STRING_EQUAL(first, second);
+}
+
+static void ships_the_default_file(void)
+{
+    g_autofree char *text = config_to_toml(NULL);
+    g_autofree char *shipped = NULL;
+
+    CU_ASSERT_TRUE_FATAL(g_file_get_contents(DEPLOY_DIR "/crivirt.toml", &shipped, NULL, NULL));
+    if (!g_str_equal(text, shipped))
+        g_printerr("run: crivirtd --dump-default > deploy/crivirt.toml\n");
+    CU_ASSERT_STRING_EQUAL(text, shipped);
+}
+
+static void tells_itself_as_json(void)
+{
+    GError *error = NULL;
+    g_autoptr(Config) config = load("", NULL, &error);
+    g_autofree char *json = config_to_json(config);
+
+    CU_ASSERT_PTR_NOT_NULL(strstr(json, "\"server\":{\"socket\":\"/run/crivirt/crivirtd.sock\""));
+    CU_ASSERT_PTR_NOT_NULL(strstr(json, "\"cni_plugin_dirs\":[\"/opt/cni/bin\",\"/usr/lib/cni\"]"));
+}
+
+static gboolean complains(const GPtrArray *problems, gboolean is_fatal, const char *text)
+{
+    for (guint i = 0; i < problems->len; i++) {
+        const ConfigProblem *problem = g_ptr_array_index(problems, i);
+
+        if (problem->is_fatal == is_fatal && strstr(problem->text, text) != NULL)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+static void checks_the_node(void)
+{
+    const char *flags[] = {"--guest-kernel",
+                           "/nonexistent/kernel",
+                           "--guest-initrd",
+                           "/tmp",
+                           "--cni-config-dir",
+                           "/nonexistent/cni",
+                           "--qemu-user",
+                           "nobody-of-that-name",
+                           "--state-dir",
+                           "/dev/null/state",
+                           NULL};
+    GError *error = NULL;
+    g_autoptr(Config) config = load("", flags, &error);
+    g_autoptr(GPtrArray) problems = NULL;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    problems = config_check(config);
+    CU_ASSERT_TRUE(complains(problems, TRUE, "guest.kernel: /nonexistent/kernel: No such file"));
+    CU_ASSERT_TRUE(complains(problems, TRUE, "guest.initrd: /tmp is no file"));
+    CU_ASSERT_TRUE(complains(problems, FALSE, "network.cni_config_dir"));
+    CU_ASSERT_TRUE(complains(problems, TRUE, "no user \"nobody-of-that-name\""));
+    CU_ASSERT_TRUE(complains(problems, TRUE, "server.state_dir"));
+}
+
+int main(void)
+{
+    static const TestCase cases[] = {
+        {"every option has its default", has_defaults},
+        {"the file sets options of every type", reads_every_type},
+        {"a flag beats the file", prefers_flags},
+        {"a bad file is refused by name, line, key and what is allowed", names_what_is_wrong},
+        {"bad flags are refused by name", refuses_bad_flags},
+        {"a file that is asked for must be there", names_a_missing_file},
+        {"the printed configuration reads back as itself", prints_what_it_reads},
+        {"the default file explains exactly the defaults", explains_the_defaults},
+        {"deploy/crivirt.toml is the default file", ships_the_default_file},
+        {"the configuration is told as JSON", tells_itself_as_json},
+        {"--check-config sees what the node lacks", checks_the_node},
+    };
+
+    return test_main("config", cases, G_N_ELEMENTS(cases));
+}
