@@ -1,0 +1,316 @@
+/* Imports, seen through the public API: a directory of images written by the test, as layout and as archives.
+ */
+#include <glib/gstdio.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "image-service/digest.h"
+#include "image-service/image_service.h"
+#include "tests/unit/harness.h"
+#include "tests/unit/test_layers.h"
+
+enum { FILE_MODE = S_IFREG | 0644 };
+
+/* The parts of one small image. */
+typedef struct {
+    GBytes *layer;
+    char *layer_digest;
+    char *diff_id;
+    char *config;
+    char *config_digest;
+} Parts;
+
+static void parts_clear(Parts *parts)
+{
+    g_bytes_unref(parts->layer);
+    g_free(parts->layer_digest);
+    g_free(parts->diff_id);
+    g_free(parts->config);
+    g_free(parts->config_digest);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Parts, parts_clear)
+
+static Parts make_parts(const char *text, const char *filter)
+{
+    TestTar *tar = test_tar_new("pax", filter);
+    Parts parts = {0};
+    int fd;
+
+    test_tar_add(tar, "hello", FILE_MODE, text);
+    fd = test_tar_finish(tar);
+    parts.layer = test_bytes_of_fd(fd);
+    parts.layer_digest = test_digest_of_fd(fd);
+    parts.diff_id = test_diff_id_of_fd(fd);
+    close(fd);
+    parts.config =
+        g_strdup_printf("{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{\"Cmd\":[\"/hello\"]},"
+                        "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"%s\"]}}",
+                        parts.diff_id);
+    parts.config_digest = digest_of(parts.config, strlen(parts.config));
+    return parts;
+}
+
+static char *make_manifest(const Parts *parts)
+{
+    return g_strdup_printf(
+        "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\","
+        "\"config\":{\"mediaType\":\"application/vnd.oci.image.config.v1+json\","
+        "\"digest\":\"%s\",\"size\":%zu},\"layers\":[{\"mediaType\":"
+        "\"application/vnd.oci.image.layer.v1.tar+gzip\",\"digest\":\"%s\",\"size\":%zu}]}",
+        parts->config_digest, strlen(parts->config), parts->layer_digest, g_bytes_get_size(parts->layer));
+}
+
+static char *make_index(const char *manifest, const char *annotation, const char *name)
+{
+    g_autofree char *digest = digest_of(manifest, strlen(manifest));
+
+    return g_strdup_printf("{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":"
+                           "\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"%s\",\"size\":%zu,"
+                           "\"annotations\":{\"%s\":\"%s\"}}]}",
+                           digest, strlen(manifest), annotation, name);
+}
+
+static char *blob_path(const char *digest)
+{
+    return g_strdup_printf("blobs/sha256/%s", strchr(digest, ':') + 1);
+}
+
+static void put(const char *directory, TestTar *tar, const char *name, const void *data, gsize length)
+{
+    g_autofree char *path = g_build_filename(directory != NULL ? directory : "", name, NULL);
+    g_autofree char *parent = g_path_get_dirname(path);
+
+    if (tar != NULL) {
+        test_tar_add_bytes(tar, name, data, length);
+        return;
+    }
+    g_mkdir_with_parents(parent, 0755);
+    CU_ASSERT_TRUE(g_file_set_contents(path, data, (gssize)length, NULL));
+}
+
+static void put_oci(const char *directory, TestTar *tar, const Parts *parts, const char *annotation,
+                    const char *name)
+{
+    g_autofree char *manifest = make_manifest(parts);
+    g_autofree char *manifest_digest = digest_of(manifest, strlen(manifest));
+    g_autofree char *index = make_index(manifest, annotation, name);
+    g_autofree char *manifest_path = blob_path(manifest_digest);
+    g_autofree char *config_path = blob_path(parts->config_digest);
+    g_autofree char *layer_path = blob_path(parts->layer_digest);
+    static const char layout[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
+
+    put(directory, tar, layer_path, g_bytes_get_data(parts->layer, NULL), g_bytes_get_size(parts->layer));
+    put(directory, tar, config_path, parts->config, strlen(parts->config));
+    put(directory, tar, manifest_path, manifest, strlen(manifest));
+    put(directory, tar, "index.json", index, strlen(index));
+    put(directory, tar, "oci-layout", layout, strlen(layout));
+}
+
+static void save_tar(TestTar *tar, const char *path)
+{
+    int fd = test_tar_finish(tar);
+    g_autoptr(GBytes) bytes = test_bytes_of_fd(fd);
+
+    CU_ASSERT_TRUE(
+        g_file_set_contents(path, g_bytes_get_data(bytes, NULL), (gssize)g_bytes_get_size(bytes), NULL));
+    close(fd);
+}
+
+static ImageService *open_service(const char *root)
+{
+    ImageServiceConfig config = {.root = root, .architecture = "amd64", .max_image_bytes = 16 << 20};
+    GError *error = NULL;
+    ImageService *service = image_service_open(&config, &error);
+
+    TEST_OK(service != NULL, error);
+    return service;
+}
+
+static guint ingest_files(const char *root)
+{
+    g_autofree char *path = g_build_filename(root, "ingest", NULL);
+    g_autoptr(GDir) directory = g_dir_open(path, 0, NULL);
+    guint count = 0;
+
+    while (g_dir_read_name(directory) != NULL)
+        count++;
+    return count;
+}
+
+/* Loads what is at path, and finds exactly that image under the name (NULL: none). */
+static void loads_as(const char *path, const Parts *parts, const char *name)
+{
+    g_autofree char *root = test_directory();
+    ImageService *service = open_service(root);
+    GPtrArray *images = NULL;
+    GError *error = NULL;
+
+    TEST_OK(image_service_load(service, path, NULL, &images, &error), error);
+    g_clear_error(&error);
+    CU_ASSERT_EQUAL(images != NULL ? images->len : 0, 1);
+    if (images != NULL && images->len == 1) {
+        const Image *image = g_ptr_array_index(images, 0);
+        const ImageLayer *layer = g_ptr_array_index(image->layers, 0);
+        g_autoptr(Image) found = image_service_find(service, name != NULL ? name : image->id, NULL);
+
+        CU_ASSERT_STRING_EQUAL(image->id, parts->config_digest);
+        CU_ASSERT_STRING_EQUAL(image->cmd[0], "/hello");
+        CU_ASSERT_EQUAL(image->size_bytes, strlen(parts->config) + g_bytes_get_size(parts->layer));
+        CU_ASSERT_TRUE(g_file_test(layer->path, G_FILE_TEST_EXISTS));
+        CU_ASSERT_TRUE(found != NULL && g_str_equal(found->id, image->id));
+        CU_ASSERT_EQUAL(g_strv_length(image->tags), name != NULL ? 1 : 0);
+    }
+    CU_ASSERT_EQUAL(ingest_files(root), 0);
+    g_clear_pointer(&images, g_ptr_array_unref);
+    image_service_close(service);
+}
+
+static void refuses(const char *path, StatusCode status, const char *text)
+{
+    g_autofree char *root = test_directory();
+    ImageService *service = open_service(root);
+    GPtrArray *images = NULL;
+    GError *error = NULL;
+    g_autoptr(GPtrArray) list = NULL;
+
+    TEST_FAILS(image_service_load(service, path, NULL, &images, &error), error, status, text);
+    list = image_service_list(service);
+    CU_ASSERT_EQUAL(list->len, 0);
+    CU_ASSERT_EQUAL(ingest_files(root), 0);
+    image_service_close(service);
+}
+
+static void loads_a_layout(void)
+{
+    g_autofree char *directory = test_directory();
+    g_auto(Parts) parts = make_parts("layout", "gzip");
+
+    put_oci(directory, NULL, &parts, "org.opencontainers.image.ref.name", "host:5000/a/b:1");
+    loads_as(directory, &parts, "host:5000/a/b:1");
+}
+
+static void loads_oci_archives(void)
+{
+    static const char *const filters[] = {"none", "gzip", "zstd", "xz"};
+
+    for (int i = 0; i < 4; i++) {
+        g_autofree char *directory = test_directory();
+        g_autofree char *path = g_build_filename(directory, "image.tar", NULL);
+        g_auto(Parts) parts = make_parts("archive", filters[i % 3]);
+        TestTar *tar = test_tar_new("pax", filters[i]);
+
+        put_oci(NULL, tar, &parts, "io.containerd.image.name", "docker.io/library/busybox:latest");
+        save_tar(tar, path);
+        loads_as(path, &parts, "busybox");
+    }
+}
+
+static void a_mere_tag_is_no_name(void)
+{
+    g_autofree char *directory = test_directory();
+    g_auto(Parts) parts = make_parts("layout", "gzip");
+
+    put_oci(directory, NULL, &parts, "org.opencontainers.image.ref.name", "latest");
+    loads_as(directory, &parts, NULL);
+}
+
+static TestTar *docker_archive(const Parts *parts, gboolean old)
+{
+    TestTar *tar = test_tar_new("ustar", "none");
+    const char *hex = strchr(parts->config_digest, ':') + 1;
+    g_autofree char *config_name = g_strdup_printf(old ? "%s.json" : "blobs/sha256/%s", hex);
+    g_autofree char *manifest = g_strdup_printf("[{\"Config\":\"%s\",\"RepoTags\":[\"busybox:1.36\"],"
+                                                "\"Layers\":[\"second/layer.tar\"]}]",
+                                                config_name);
+
+    test_tar_add_bytes(tar, "first/layer.tar", g_bytes_get_data(parts->layer, NULL),
+                       g_bytes_get_size(parts->layer));
+    test_tar_add(tar, "second/layer.tar", S_IFLNK | 0777, "../first/layer.tar");
+    test_tar_add_bytes(tar, config_name, parts->config, strlen(parts->config));
+    test_tar_add_bytes(tar, "manifest.json", manifest, strlen(manifest));
+    return tar;
+}
+
+static void loads_docker_archives(void)
+{
+    for (int old = 0; old < 2; old++) {
+        g_autofree char *directory = test_directory();
+        g_autofree char *path = g_build_filename(directory, "image.tar", NULL);
+        g_auto(Parts) parts = make_parts("docker", "none");
+
+        save_tar(docker_archive(&parts, old), path);
+        loads_as(path, &parts, "busybox:1.36");
+    }
+}
+
+static void refuses_wrong_digests(void)
+{
+    g_autofree char *directory = test_directory();
+    g_auto(Parts) parts = make_parts("right", "gzip");
+    g_auto(Parts) wrong = make_parts("wrong", "gzip");
+    g_autofree char *layer_path = blob_path(parts.layer_digest);
+    g_autofree char *config_path = blob_path(parts.config_digest);
+    g_autofree char *archive = g_build_filename(directory, "docker.tar", NULL);
+
+    put_oci(directory, NULL, &parts, "io.containerd.image.name", "busybox:latest");
+    put(directory, NULL, layer_path, g_bytes_get_data(wrong.layer, NULL), g_bytes_get_size(wrong.layer));
+    refuses(directory, STATUS_DATA_LOSS, strchr(parts.layer_digest, ':') + 1);
+    put(directory, NULL, config_path, wrong.config, strlen(wrong.config));
+    refuses(directory, STATUS_DATA_LOSS, strchr(parts.config_digest, ':') + 1);
+
+    /* docker save: only the diff id tells. */
+    g_bytes_unref(parts.layer);
+    parts.layer = g_bytes_ref(wrong.layer);
+    save_tar(docker_archive(&parts, TRUE), archive);
+    refuses(archive, STATUS_DATA_LOSS, parts.diff_id);
+}
+
+static void refuses_other_things(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "file", NULL);
+    g_autofree char *zeros = g_malloc0(17 << 20);
+    g_auto(Parts) parts = make_parts("x", "gzip");
+    g_autofree char *layer_path =
+        g_build_filename(directory, "blobs/sha256", strchr(parts.layer_digest, ':') + 1, NULL);
+    TestTar *tar = test_tar_new("pax", "none");
+
+    refuses("/nonexistent", STATUS_NOT_FOUND, "/nonexistent");
+    refuses(directory, STATUS_INVALID_ARGUMENT, "neither an OCI layout");
+    CU_ASSERT_TRUE(g_file_set_contents(path, "no archive at all", -1, NULL));
+    refuses(path, STATUS_INVALID_ARGUMENT, "archive");
+    test_tar_add(tar, "manifest.json", FILE_MODE, "{\"not\":\"a list\"}");
+    save_tar(tar, path);
+    refuses(path, STATUS_INVALID_ARGUMENT, "no list");
+    tar = test_tar_new("pax", "gzip");
+    test_tar_add_bytes(tar, "bomb", zeros, 17 << 20);
+    save_tar(tar, path);
+    refuses(path, STATUS_RESOURCE_EXHAUSTED, "larger than");
+    tar = test_tar_new("pax", "none");
+    test_tar_add(tar, "manifest.json", S_IFLNK | 0777, "/etc/passwd");
+    save_tar(tar, path);
+    refuses(path, STATUS_INVALID_ARGUMENT, "neither");
+    put_oci(directory, NULL, &parts, "io.containerd.image.name", "busybox:latest");
+    unlink(layer_path);
+    CU_ASSERT_EQUAL(symlink("/etc/passwd", layer_path), 0);
+    refuses(directory, STATUS_INTERNAL, "blobs/sha256");
+    put_oci(directory, NULL, &parts, "io.containerd.image.name", "Not A Name");
+    refuses(directory, STATUS_INVALID_ARGUMENT, "Not A Name");
+}
+
+int main(int argc, char **argv)
+{
+    static const TestCase cases[] = {
+        {"an OCI layout directory is imported", loads_a_layout},
+        {"OCI archives are imported, compressed or not", loads_oci_archives},
+        {"an annotation that is a mere tag gives no name", a_mere_tag_is_no_name},
+        {"docker save archives are imported, old and new, links inside included", loads_docker_archives},
+        {"content that is not what its digest says is refused and leaves nothing", refuses_wrong_digests},
+        {"what is no image, leads outside or is too large is refused", refuses_other_things},
+    };
+
+    return test_main_args("load", cases, G_N_ELEMENTS(cases), argc, argv);
+}
