@@ -77,7 +77,9 @@ static void put_port_mappings(JsonWriter *writer, const CniAttachment *attachmen
  * can send at once, large enough for the rate to be reached. In bits, within what the plugin takes. */
 static gint64 burst_bits(guint64 bits_per_s)
 {
-    return (gint64)CLAMP(bits_per_s / 8, 8 * 128 * 1024, G_MAXINT32);
+    const guint64 least_bits = G_GUINT64_CONSTANT(8) * 128 * 1024;
+
+    return (gint64)CLAMP(bits_per_s / 8, least_bits, G_MAXINT32);
 }
 
 static void put_bandwidth(JsonWriter *writer, const CniAttachment *attachment)
@@ -237,9 +239,9 @@ char *cni_exec_find(const CniCall *call, GError **error)
 }
 
 /* A plugin's words made fit for one line of a message. */
-static char *words_clean(const char *words)
+static char *words_clean(const char *words, gsize length)
 {
-    g_autofree char *valid = g_utf8_make_valid(words, -1);
+    g_autofree char *valid = g_utf8_make_valid(words, (gssize)length);
     char *clean =
         g_utf8_strlen(valid, -1) > MAX_MESSAGE ? g_utf8_substring(valid, 0, MAX_MESSAGE) : g_strdup(valid);
 
@@ -254,7 +256,9 @@ static char *member_words(const JsonValue *json, const char *key)
 {
     const JsonValue *value = json_get(json, key);
 
-    return words_clean(YAJL_IS_STRING(value) ? value->u.string : "");
+    const char *words = YAJL_IS_STRING(value) ? value->u.string : "";
+
+    return words_clean(words, strlen(words));
 }
 
 static StatusCode code_status(guint32 code)
@@ -275,11 +279,9 @@ static gboolean failure_from_output(const CniCall *call, const char *output, gsi
 
     if (!json_get_uint32(json, "code", &code, NULL) || (*message == '\0' && *details == '\0'))
         return FALSE;
-    if (*message == '\0')
-        message = g_steal_pointer(&details);
     fail(error, code_status(code), "network %s: plugin %s failed %s: %s%s%s", call->config->name,
-         call->plugin->type, call->command, message, details != NULL && *details != '\0' ? "; " : "",
-         details != NULL ? details : "");
+         call->plugin->type, call->command, message, *message != '\0' && *details != '\0' ? "; " : "",
+         details);
     return TRUE;
 }
 
@@ -290,7 +292,10 @@ void cni_exec_set_failure(const CniCall *call, int exit_code, const char *output
 
     if (failure_from_output(call, output, output_length, error))
         return;
-    words = words_clean(*errors != '\0' ? errors : output);
+    if (*errors != '\0')
+        words = words_clean(errors, strlen(errors));
+    else
+        words = words_clean(output, output_length);
     fail(error, STATUS_INTERNAL, "network %s: plugin %s failed %s with exit code %d%s%s", call->config->name,
          call->plugin->type, call->command, exit_code, *words != '\0' ? ": " : "", words);
 }

@@ -84,7 +84,7 @@ static DirectoryMount directory_mount(const char *directory)
  * every mount already; elsewhere the directory becomes a shared mount of its own. */
 static gboolean directory_share(const char *directory, GError **error)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&directory_lock);
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&directory_lock);
     DirectoryMount mounted = directory_mount(directory);
 
     if (mounted.shared)
@@ -106,7 +106,7 @@ static gboolean directory_is_empty(const char *directory)
 /* The last namespace takes directory_share()'s mount with it; that this fails (busy) does no harm. */
 static void directory_unshare(const char *directory)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&directory_lock);
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&directory_lock);
 
     if (directory_mount(directory).is_self && directory_is_empty(directory))
         umount2(directory, UMOUNT_NOFOLLOW);

@@ -285,7 +285,6 @@ static void namespace_gone_before_del(void)
     g_auto(Pod) pod = {0};
     g_autofree char *before = node_state();
     g_autofree char *after = NULL;
-    g_autofree char *without_masquerade = NULL;
     g_autoptr(CniResult) result = NULL;
     g_autoptr(GError) error = NULL;
 
@@ -476,7 +475,7 @@ static int compare_times(gconstpointer a, gconstpointer b)
 /* Prints how long the parts of attaching a pod take; figures, not judged here. */
 static void measure(void)
 {
-    enum { ROUNDS = 15, PARTS = 5 };
+    enum { ROUNDS = 15, MIDDLE = 7, PARTS = 5 };
     static const char *const names[PARTS] = {"netns_create", "ADD bridge+portmap", "tap and redirect", "DEL",
                                              "netns_delete"};
     static const CniPortMapping ports[] = {{"tcp", 80, 18080, NULL}};
@@ -486,7 +485,6 @@ static void measure(void)
     for (guint i = 0; i < ROUNDS; i++) {
         gint64 at[PARTS + 1];
         g_autoptr(CniResult) result = NULL;
-        g_autofree char *path = NULL;
         Pod pod;
 
         at[0] = g_get_monotonic_time();
@@ -510,7 +508,7 @@ static void measure(void)
     }
     for (guint part = 0; part < PARTS; part++) {
         qsort(times[part], ROUNDS, sizeof times[part][0], compare_times);
-        printf("     p50 %-20s %6.1f ms\n", names[part], (double)times[part][ROUNDS / 2] / 1000);
+        printf("     p50 %-20s %6.1f ms\n", names[part], (double)times[part][MIDDLE] / 1000);
     }
 }
 

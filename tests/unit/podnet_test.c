@@ -22,7 +22,7 @@
 #include "common/error.h"
 #include "tests/unit/harness.h"
 
-enum { SKIPPED = 77, VNET_HEADER_BYTES = 10, FRAME_WAIT_MS = 2000 };
+enum { SKIPPED = 77, VNET_HEADER_BYTES = 10, FRAME_WAIT_US = 2000000 };
 
 static char *directory;
 
@@ -197,7 +197,8 @@ static gsize frame_make(guint8 *frame, guint16 type, const char *tag, gsize payl
     frame[12] = (guint8)(type >> 8);
     frame[13] = (guint8)type;
     memset(frame + ETH_HLEN, 0, payload);
-    memcpy(frame + ETH_HLEN, tag, strlen(tag));
+    for (gsize i = 0; tag[i] != '\0'; i++)
+        frame[ETH_HLEN + i] = (guint8)tag[i];
     return ETH_HLEN + payload;
 }
 
@@ -205,7 +206,7 @@ static gsize frame_make(guint8 *frame, guint16 type, const char *tag, gsize payl
 static gboolean frame_arrives(int fd, gsize header, const guint8 *frame, gsize length)
 {
     guint8 buffer[4096];
-    gint64 end = g_get_monotonic_time() + FRAME_WAIT_MS * 1000;
+    gint64 end = g_get_monotonic_time() + FRAME_WAIT_US;
 
     while (g_get_monotonic_time() < end) {
         struct pollfd polled = {.fd = fd, .events = POLLIN};
