@@ -57,15 +57,18 @@ char *console_clean(const char *data, gsize length, guint max_lines)
 char *console_tail(const char *path, gsize max_bytes, guint max_lines)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    g_autofree char *data = g_malloc(max_bytes + 1);
+    char *data = g_malloc(max_bytes + 1);
     struct stat status;
     gssize length = 0;
+    char *tail;
 
     if (fd >= 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
         length = pread(fd, data, max_bytes, MAX(0, status.st_size - (off_t)max_bytes));
     if (fd >= 0)
         close(fd);
-    return console_clean(data, (gsize)MAX(length, 0), max_lines);
+    tail = console_clean(data, (gsize)MAX(length, 0), max_lines);
+    g_free(data);
+    return tail;
 }
 
 gboolean console_trim(const char *path, gsize max_bytes)

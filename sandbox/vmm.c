@@ -19,22 +19,16 @@
 #include "sandbox/reaper.h"
 #include "sandbox/virtiofsd.h"
 #include "sandbox/vmm_root.h"
+#include "sandbox/vmm_table.h"
 
 enum {
     LOG_TAIL_BYTES = 4096,
     LOG_TAIL_LINES = 4,
     DESTROY_TIMEOUT_MS = 30 * 1000, /* for QEMU to vanish after SIGKILL when the caller has no limit */
     REAP_TRIES = 100,               /* a millisecond each */
-    FORGET_TIMEOUT_US = 5 * G_USEC_PER_SEC,
+    TRIM_INTERVAL_MS = 15 * 1000,
+    CONSOLE_MAX_BYTES = 1 << 20,
 };
-
-/* How far a domain is, as seen from here; libvirt's events are judged by it. */
-typedef enum {
-    PHASE_CREATING, /* its end is vmm_create()'s failure, not an event */
-    PHASE_LIVE,
-    PHASE_RESETTING,  /* the guest has reset itself: a panic */
-    PHASE_DESTROYING, /* its end is wanted, whatever libvirt takes it for */
-} Phase;
 
 struct Vmm {
     gboolean embedded;
@@ -55,9 +49,8 @@ struct Vmm {
     GThread *event_thread;
     gint event_stop;
 
-    GMutex lock;
-    GCond forgotten;     /* an entry left domains */
-    GHashTable *domains; /* name -> GINT_TO_POINTER(Phase + 1); an entry goes with its stop event */
+    VmmTable *table;
+    int trim_timer;
 };
 
 static gint vmm_is_open;
@@ -95,44 +88,30 @@ static gboolean fail_libvirt(GError **error, const char *doing)
     return fail(error, status_of(last != NULL ? last->code : 0), "%s: %s", doing, g_strchomp(message));
 }
 
-/* ---- domains known here, and the events of their ends ---- */
+/* ---- events ---- */
 
-static gboolean phase_get(Vmm *vmm, const char *name, Phase *ret_phase)
+static VmmStopReason reason_of(int detail)
 {
-    gpointer value = g_hash_table_lookup(vmm->domains, name);
-
-    if (value == NULL)
-        return FALSE;
-    *ret_phase = (Phase)(GPOINTER_TO_INT(value) - 1);
-    return TRUE;
+    switch (detail) {
+    case VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN:
+        return VMM_STOPPED_SHUTDOWN;
+    case VIR_DOMAIN_EVENT_STOPPED_DESTROYED:
+        return VMM_STOPPED_DESTROYED;
+    default:
+        return VMM_STOPPED_CRASHED;
+    }
 }
 
-static void phase_set(Vmm *vmm, const char *name, Phase phase)
+static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event, int detail, void *data)
 {
-    g_hash_table_insert(vmm->domains, g_strdup(name), GINT_TO_POINTER((gint)phase + 1));
-}
+    Vmm *vmm = data;
+    VmmStopReason reason = reason_of(detail);
 
-static gboolean phase_move(Vmm *vmm, const char *name, Phase phase)
-{
-    gboolean known;
-
-    g_mutex_lock(&vmm->lock);
-    known = g_hash_table_contains(vmm->domains, name);
-    if (known)
-        phase_set(vmm, name, phase);
-    g_mutex_unlock(&vmm->lock);
-    return known;
-}
-
-static gboolean domain_forget(Vmm *vmm, const char *name)
-{
-    gboolean known;
-
-    g_mutex_lock(&vmm->lock);
-    known = g_hash_table_remove(vmm->domains, name);
-    g_cond_broadcast(&vmm->forgotten);
-    g_mutex_unlock(&vmm->lock);
-    return known;
+    (void)connection;
+    if (event == VIR_DOMAIN_EVENT_STOPPED && vmm_table_end(vmm->table, virDomainGetName(domain), &reason) &&
+        vmm->stopped != NULL)
+        vmm->stopped(virDomainGetName(domain), reason, vmm->stopped_data);
+    return 0;
 }
 
 /* Comes before the end of a domain whose guest reset itself. No pod's guest does that but in a panic
@@ -140,62 +119,17 @@ static gboolean domain_forget(Vmm *vmm, const char *name)
 static void on_reboot(virConnectPtr connection, virDomainPtr domain, void *data)
 {
     Vmm *vmm = data;
-    const char *name = virDomainGetName(domain);
-    Phase phase;
 
     (void)connection;
-    g_mutex_lock(&vmm->lock);
-    if (phase_get(vmm, name, &phase) && phase == PHASE_LIVE)
-        phase_set(vmm, name, PHASE_RESETTING);
-    g_mutex_unlock(&vmm->lock);
+    vmm_table_reset(vmm->table, virDomainGetName(domain));
 }
 
-/* A name is free again once the end of its last bearer has been reported. */
-static gboolean domain_reserve(Vmm *vmm, const char *name, GError **error)
-{
-    gint64 until = g_get_monotonic_time() + FORGET_TIMEOUT_US;
-    Phase phase;
-    gboolean taken;
-
-    g_mutex_lock(&vmm->lock);
-    while ((taken = phase_get(vmm, name, &phase)) && phase == PHASE_DESTROYING &&
-           g_cond_wait_until(&vmm->forgotten, &vmm->lock, until))
-        continue;
-    if (!taken)
-        phase_set(vmm, name, PHASE_CREATING);
-    g_mutex_unlock(&vmm->lock);
-    if (taken)
-        return fail(error, STATUS_ALREADY_EXISTS, "the guest %s exists already", name);
-    return TRUE;
-}
-
-static VmmStopReason reason_of(Phase phase, int detail)
-{
-    if (phase == PHASE_DESTROYING || detail == VIR_DOMAIN_EVENT_STOPPED_DESTROYED)
-        return VMM_STOPPED_DESTROYED;
-    if (phase == PHASE_LIVE && detail == VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN)
-        return VMM_STOPPED_SHUTDOWN;
-    return VMM_STOPPED_CRASHED;
-}
-
-static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event, int detail, void *data)
+static void on_trim(int timer, void *data)
 {
     Vmm *vmm = data;
-    const char *name = virDomainGetName(domain);
-    gboolean report;
-    Phase phase;
 
-    (void)connection;
-    if (event != VIR_DOMAIN_EVENT_STOPPED)
-        return 0;
-    g_mutex_lock(&vmm->lock);
-    report = phase_get(vmm, name, &phase) && phase != PHASE_CREATING;
-    g_mutex_unlock(&vmm->lock);
-    if (!domain_forget(vmm, name) || !report)
-        return 0;
-    if (vmm->stopped != NULL)
-        vmm->stopped(name, reason_of(phase, detail), vmm->stopped_data);
-    return 0;
+    (void)timer;
+    vmm_table_trim_consoles(vmm->table, CONSOLE_MAX_BYTES);
 }
 
 /* ---- the event loop ---- */
@@ -311,19 +245,31 @@ static gboolean for_each_domain(Vmm *vmm, void (*visit)(Vmm *vmm, virDomainPtr d
     return TRUE;
 }
 
+/* Out of the XML that domain_xml.c built, as libvirt gives it back; NULL when it is not there. */
+static char *console_of(virDomainPtr domain)
+{
+    char *xml = virDomainGetXMLDesc(domain, 0);
+    const char *serial = xml != NULL ? strstr(xml, "<serial type='file'>") : NULL;
+    const char *path = serial != NULL ? strstr(serial, "path='") : NULL;
+    char *console = path != NULL ? g_strndup(path + 6, strcspn(path + 6, "'")) : NULL;
+
+    free(xml);
+    return console;
+}
+
 /* Entered before the wait, so that an end in between is taken out again by its event. */
 static void adopt(Vmm *vmm, virDomainPtr domain, gpointer data)
 {
     const char *name = virDomainGetName(domain);
+    g_autofree char *console = console_of(domain);
 
     (void)data;
-    g_mutex_lock(&vmm->lock);
-    phase_set(vmm, name, PHASE_CREATING);
-    g_mutex_unlock(&vmm->lock);
+    if (!vmm_table_reserve(vmm->table, name, console, NULL))
+        return;
     if (wait_for_adoption(domain))
-        phase_move(vmm, name, PHASE_LIVE);
+        vmm_table_live(vmm->table, name);
     else
-        domain_forget(vmm, name);
+        vmm_table_forget(vmm->table, name);
 }
 
 /* The first look at QEMU's capabilities takes half a second, which is better spent now than in the first
@@ -351,6 +297,7 @@ static gboolean open_connection(Vmm *vmm, const VmmConfig *config, GError **erro
                                                            VIR_DOMAIN_EVENT_CALLBACK(on_reboot), vmm, NULL);
     if (vmm->callback_id[0] < 0 || vmm->callback_id[1] < 0)
         return fail_libvirt(error, "cannot listen to libvirt's events");
+    vmm->trim_timer = virEventAddTimeout(TRIM_INTERVAL_MS, on_trim, vmm, NULL);
     virtiofsd_end_orphans(vmm->socket_dir);
     return for_each_domain(vmm, adopt, NULL, error) && warm_capabilities(vmm, error);
 }
@@ -386,9 +333,8 @@ Vmm *vmm_open(const VmmConfig *config, VmmStoppedFunc stopped, gpointer data, GE
     vmm->callback_id[0] = vmm->callback_id[1] = -1;
     vmm->stopped = stopped;
     vmm->stopped_data = data;
-    vmm->domains = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    g_mutex_init(&vmm->lock);
-    g_cond_init(&vmm->forgotten);
+    vmm->table = vmm_table_new();
+    vmm->trim_timer = -1;
     if (!open_locked(vmm, config, error)) {
         vmm_close(vmm);
         return NULL;
@@ -405,13 +351,13 @@ void vmm_close(Vmm *vmm)
             virConnectDomainEventDeregisterAny(vmm->connection, vmm->callback_id[i]);
     if (vmm->connection != NULL)
         virConnectClose(vmm->connection);
+    if (vmm->trim_timer >= 0)
+        virEventRemoveTimeout(vmm->trim_timer);
     stop_events(vmm);
     reaper_stop(vmm->reaper);
     if (vmm->lock_fd >= 0)
         close(vmm->lock_fd);
-    g_hash_table_unref(vmm->domains);
-    g_mutex_clear(&vmm->lock);
-    g_cond_clear(&vmm->forgotten);
+    vmm_table_free(vmm->table);
     g_free(vmm->accelerator);
     g_free(vmm->state_dir);
     g_free(vmm->root);
@@ -521,17 +467,18 @@ static gboolean create_reserved(Vmm *vmm, const DomainSpec *spec, GError **error
         append_qemu_log(vmm, spec->name, error);
         return FALSE;
     }
-    return phase_move(vmm, spec->name, PHASE_LIVE) ||
+    return vmm_table_live(vmm->table, spec->name) ||
            fail(error, STATUS_UNAVAILABLE, "the guest ended as soon as it was started");
 }
 
 gboolean vmm_create(Vmm *vmm, const DomainSpec *spec, const Deadline *deadline, GError **error)
 {
-    if (!deadline_check(deadline, "starting the guest", error) || !domain_reserve(vmm, spec->name, error))
+    if (!deadline_check(deadline, "starting the guest", error) ||
+        !vmm_table_reserve(vmm->table, spec->name, spec->console_path, error))
         return FALSE;
     if (create_reserved(vmm, spec, error))
         return TRUE;
-    domain_forget(vmm, spec->name);
+    vmm_table_forget(vmm->table, spec->name);
     remove_logs(vmm, spec->name);
     return FALSE;
 }
@@ -600,7 +547,7 @@ gboolean vmm_destroy(Vmm *vmm, const char *name, const Deadline *deadline, GErro
     g_autoptr(virDomain) domain = virDomainLookupByName(vmm->connection, name);
 
     if (domain != NULL) {
-        phase_move(vmm, name, PHASE_DESTROYING);
+        vmm_table_destroying(vmm->table, name);
         if (!kill_qemu(vmm, name, deadline, error) || !destroy_domain(domain, error))
             return FALSE;
     }
