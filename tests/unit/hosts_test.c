@@ -1,0 +1,179 @@
+#include "image-service/hosts.h"
+
+#include <string.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+#include "tests/unit/harness.h"
+
+static void put(const char *directory, const char *subdirectory, const char *name, const char *text)
+{
+    g_autofree char *full = g_build_filename(directory, subdirectory, NULL);
+    g_autofree char *path = g_build_filename(full, name, NULL);
+    GError *error = NULL;
+
+    TEST_OK(dir_make(full, 0700, &error), error);
+    TEST_OK(file_write_atomic(path, text, strlen(text), 0600, &error), error);
+}
+
+static GPtrArray *load(const char *directory, const char *domain)
+{
+    GPtrArray *endpoints = NULL;
+    GError *error = NULL;
+
+    TEST_OK(hosts_load(directory, domain, &endpoints, &error), error);
+    g_clear_error(&error);
+    return endpoints;
+}
+
+static const RegistryEndpoint *at(GPtrArray *endpoints, guint i)
+{
+    static const RegistryEndpoint none = {.base_url = (char *)(gpointer) "", .host = (char *)(gpointer) ""};
+
+    CU_ASSERT_TRUE(endpoints != NULL && i < endpoints->len);
+    return endpoints != NULL && i < endpoints->len ? g_ptr_array_index(endpoints, i) : &none;
+}
+
+static void expect_default(const char *domain, const char *base_url)
+{
+    g_autoptr(GPtrArray) endpoints = load(NULL, domain);
+
+    CU_ASSERT_EQUAL(endpoints->len, 1);
+    CU_ASSERT_STRING_EQUAL(at(endpoints, 0)->base_url, base_url);
+    CU_ASSERT_FALSE(at(endpoints, 0)->is_mirror);
+    CU_ASSERT_TRUE(at(endpoints, 0)->can_pull && at(endpoints, 0)->can_resolve);
+}
+
+static void defaults_are_those_of_containerd(void)
+{
+    expect_default("docker.io", "https://registry-1.docker.io/v2");
+    expect_default("ghcr.io", "https://ghcr.io/v2");
+    expect_default("registry:5000", "https://registry:5000/v2");
+    expect_default("localhost:5000", "http://localhost:5000/v2");
+    expect_default("127.0.0.1:5000", "http://127.0.0.1:5000/v2");
+    expect_default("[::1]:5000", "http://[::1]:5000/v2");
+    expect_default("localhost:443", "https://localhost:443/v2");
+    expect_default("localhost", "https://localhost/v2");
+    expect_default("127.evil.com:5000", "https://127.evil.com:5000/v2");
+}
+
+static void hosts_come_in_the_order_of_the_file(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autoptr(GPtrArray) endpoints = NULL;
+
+    put(directory, "docker.io", "hosts.toml",
+        "server = \"https://docker.io-mirror.example/x\"\n"
+        "[host.\"https://z.example\"]\ncapabilities = [\"pull\"]\n"
+        "[host.\"http://a.example:8080/prefix\"]\noverride_path = true\nskip_verify = true\n"
+        "[host.\"a.example/v2/\"]\n[host.\"a.example/v2/\".header]\nx-one = \"1\"\nx-two = [\"2\", \"3\"]\n");
+    endpoints = load(directory, "docker.io");
+    CU_ASSERT_EQUAL(endpoints->len, 4);
+    CU_ASSERT_STRING_EQUAL(at(endpoints, 0)->base_url, "https://z.example/v2");
+    CU_ASSERT_TRUE(at(endpoints, 0)->can_pull && !at(endpoints, 0)->can_resolve &&
+                   at(endpoints, 0)->is_mirror);
+    CU_ASSERT_STRING_EQUAL(at(endpoints, 1)->base_url, "http://a.example:8080/prefix");
+    CU_ASSERT_STRING_EQUAL(at(endpoints, 1)->host, "a.example:8080");
+    CU_ASSERT_TRUE(at(endpoints, 1)->skip_verify);
+    CU_ASSERT_STRING_EQUAL(at(endpoints, 2)->base_url, "https://a.example/v2");
+    CU_ASSERT_EQUAL_FATAL(g_strv_length(at(endpoints, 2)->headers), 3);
+    CU_ASSERT_STRING_EQUAL(at(endpoints, 2)->headers[2], "x-two: 3");
+    CU_ASSERT_STRING_EQUAL(at(endpoints, 3)->base_url, "https://docker.io-mirror.example/x/v2");
+}
+
+static void directories_are_found_in_all_forms(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autoptr(GPtrArray) by_default = NULL;
+    g_autoptr(GPtrArray) by_name = NULL;
+    g_autoptr(GPtrArray) by_underscores = NULL;
+
+    put(directory, "_default", "hosts.toml", "[host.\"https://default.example\"]\n");
+    by_default = load(directory, "reg:5000");
+    CU_ASSERT_STRING_EQUAL(at(by_default, 0)->host, "default.example");
+    CU_ASSERT_STRING_EQUAL(at(by_default, 1)->base_url, "https://reg:5000/v2");
+    CU_ASSERT_FALSE(at(by_default, 1)->is_mirror);
+    put(directory, "reg:5000", "hosts.toml", "[host.\"https://colon.example\"]\n");
+    by_name = load(directory, "reg:5000");
+    CU_ASSERT_STRING_EQUAL(at(by_name, 0)->host, "colon.example");
+    put(directory, "reg_5000_", "hosts.toml", "[host.\"https://underscore.example\"]\n");
+    by_underscores = load(directory, "reg:5000");
+    CU_ASSERT_STRING_EQUAL(at(by_underscores, 0)->host, "underscore.example");
+}
+
+static void certificates_are_read_relative_to_the_file(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *key = g_build_filename(directory, "r.example/c.key", NULL);
+    g_autofree char *pem = g_build_filename(directory, "r.example/both.pem", NULL);
+    g_autoptr(GPtrArray) endpoints = NULL;
+
+    put(directory, "r.example", "ca.pem", "ONE");
+    put(directory, "r.example", "ca2.pem", "TWO");
+    put(directory, "r.example", "hosts.toml",
+        "ca = \"ca.pem\"\nclient = \"both.pem\"\n[host.\"https://m.example\"]\nca = [\"ca.pem\", "
+        "\"ca2.pem\"]\n"
+        "client = [[\"c.cert\", \"c.key\"]]\n");
+    endpoints = load(directory, "r.example");
+    CU_ASSERT_STRING_EQUAL(at(endpoints, 0)->ca_pem, "ONE\nTWO\n");
+    CU_ASSERT_STRING_EQUAL(at(endpoints, 0)->client_key, key);
+    CU_ASSERT_STRING_EQUAL(at(endpoints, 1)->ca_pem, "ONE\n");
+    CU_ASSERT_STRING_EQUAL(at(endpoints, 1)->client_cert, pem);
+    CU_ASSERT_STRING_EQUAL(at(endpoints, 1)->client_key, pem);
+}
+
+static void dockers_certificate_files_serve_too(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *key = g_build_filename(directory, "r.example/x.key", NULL);
+    g_autoptr(GPtrArray) endpoints = NULL;
+
+    put(directory, "r.example", "ca.crt", "CA");
+    put(directory, "r.example", "x.cert", "CERT");
+    endpoints = load(directory, "r.example");
+    CU_ASSERT_STRING_EQUAL(at(endpoints, 0)->ca_pem, "CA\n");
+    CU_ASSERT_STRING_EQUAL(at(endpoints, 0)->client_key, key);
+}
+
+static void bad_files_are_refused_by_name_and_line(void)
+{
+    static const struct {
+        const char *text;
+        const char *message;
+    } bad[] = {
+        {"server = 1", "hosts.toml:1: server must be a string"},
+        {"\nserve = \"x\"", "hosts.toml:2: serve is not a known setting"},
+        {"[host.\"https://x\"]\nmirror = 1", "hosts.toml:2: host.\"https://x\".mirror is not a known"},
+        {"[host.\"ftp://x\"]", "\"ftp://x\" is no URL"},
+        {"[host.\"https://user:pw@x\"]", "is no URL"},
+        {"[host.\"https://\"]", "is no URL"},
+        {"[host.\"https://x\"]\ncapabilities = [\"fly\"]", "unknown capability \"fly\""},
+        {"[host.\"https://x\"]\nheader = {a = \"b\\r\\nc\"}", "no HTTP header"},
+        {"[host]\nx = 1", "host.x must be a table"},
+        {"client = [[\"a\", \"b\", \"c\"]]", "client must be"},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autofree char *directory = test_directory();
+        GPtrArray *endpoints = NULL;
+        GError *error = NULL;
+
+        put(directory, "r", "hosts.toml", bad[i].text);
+        TEST_FAILS(hosts_load(directory, "r", &endpoints, &error), error, STATUS_INVALID_ARGUMENT,
+                   bad[i].message);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const TestCase cases[] = {
+        {"defaults are those of containerd", defaults_are_those_of_containerd},
+        {"hosts come in the order of the file", hosts_come_in_the_order_of_the_file},
+        {"directories are found in all forms", directories_are_found_in_all_forms},
+        {"certificates are read relative to the file", certificates_are_read_relative_to_the_file},
+        {"Docker's certificate files serve too", dockers_certificate_files_serve_too},
+        {"bad files are refused by name and line", bad_files_are_refused_by_name_and_line},
+    };
+
+    return test_main_args("hosts", cases, G_N_ELEMENTS(cases), argc, argv);
+}

@@ -1,0 +1,303 @@
+#include "image-service/manifest.h"
+
+#include <string.h>
+
+#include "common/error.h"
+#include "image-service/digest.h"
+#include "tests/unit/harness.h"
+
+#define A "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define B "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define C "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
+#define CONFIG                                                                                               \
+    "{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",\"digest\":\"" A "\",\"size\":100}"
+#define LAYER(type, digest, size) "{\"mediaType\":\"" type "\",\"digest\":\"" digest "\",\"size\":" size "}"
+#define GZIP "application/vnd.oci.image.layer.v1.tar+gzip"
+#define IMAGE(config, layers) "{\"schemaVersion\":2,\"config\":" config ",\"layers\":[" layers "]}"
+#define ENTRY(digest, platform)                                                                              \
+    "{\"mediaType\":\"" MEDIA_TYPE_OCI_MANIFEST "\",\"digest\":\"" digest "\",\"size\":5" platform "}"
+#define PLATFORM(os, architecture, more)                                                                     \
+    ",\"platform\":{\"os\":\"" os "\",\"architecture\":\"" architecture "\"" more "}"
+#define INDEX(entries) "{\"schemaVersion\":2,\"manifests\":[" entries "]}"
+
+static const Platform amd64 = {.architecture = "amd64"};
+static const Platform arm64 = {.architecture = "arm64"};
+static const Platform arm = {.architecture = "arm"};
+
+static void expect_bad_manifest(const char *json, StatusCode status, const char *message)
+{
+    Manifest *manifest = NULL;
+    GError *error = NULL;
+
+    TEST_FAILS(manifest_parse(json, strlen(json), &manifest, &error), error, status, message);
+    CU_ASSERT_PTR_NULL(manifest);
+}
+
+static void expect_bad_kind(const char *json, const char *type, StatusCode status, const char *message)
+{
+    ManifestKind kind;
+    GError *error = NULL;
+
+    TEST_FAILS(manifest_kind(json, strlen(json), type, &kind, &error), error, status, message);
+}
+
+static void expect_choice(const char *json, const Platform *platform, const char *digest)
+{
+    g_autoptr(Descriptor) chosen = NULL;
+    GError *error = NULL;
+
+    TEST_OK(manifest_index_choose(json, strlen(json), platform, &chosen, &error), error);
+    g_clear_error(&error);
+    CU_ASSERT_TRUE(chosen != NULL && g_str_equal(chosen->digest, digest));
+}
+
+static void reads_an_image_manifest(void)
+{
+    static const char json[] =
+        IMAGE(CONFIG, LAYER(GZIP, B, "7") "," LAYER("application/vnd.oci.image.layer.v1.tar", C, "0"));
+    g_autoptr(Manifest) manifest = NULL;
+    GError *error = NULL;
+
+    TEST_OK(manifest_parse(json, strlen(json), &manifest, &error), error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(manifest);
+    CU_ASSERT_STRING_EQUAL(manifest->config->digest, A);
+    CU_ASSERT_EQUAL(manifest->config->size_bytes, 100);
+    CU_ASSERT_EQUAL_FATAL(manifest->layers->len, 2);
+    CU_ASSERT_STRING_EQUAL(((Descriptor *)g_ptr_array_index(manifest->layers, 0))->digest, B);
+}
+
+static void media_types_of_docker_and_oci_are_known(void)
+{
+    LayerFormat format;
+    GError *error = NULL;
+
+    CU_ASSERT_TRUE(layer_format("application/vnd.docker.image.rootfs.diff.tar.gzip", &format, NULL));
+    CU_ASSERT_EQUAL(format, LAYER_TAR_GZIP);
+    CU_ASSERT_TRUE(layer_format("application/vnd.oci.image.layer.v1.tar+zstd", &format, NULL));
+    CU_ASSERT_EQUAL(format, LAYER_TAR_ZSTD);
+    CU_ASSERT_TRUE(layer_format("application/vnd.oci.image.layer.v1.tar", &format, NULL));
+    CU_ASSERT_EQUAL(format, LAYER_TAR);
+    TEST_FAILS(layer_format("application/vnd.oci.image.layer.v1.tar+gzip+encrypted", &format, &error), error,
+               STATUS_UNIMPLEMENTED, "encrypted layers");
+    TEST_FAILS(layer_format("text/plain", &format, &error), error, STATUS_UNIMPLEMENTED, "\"text/plain\"");
+}
+
+static void kinds_are_told_apart(void)
+{
+    static const char image[] = IMAGE(CONFIG, LAYER(GZIP, B, "7"));
+    static const char index[] = INDEX(ENTRY(A, ""));
+    ManifestKind kind;
+
+    CU_ASSERT_TRUE(manifest_kind(image, strlen(image), NULL, &kind, NULL));
+    CU_ASSERT_EQUAL(kind, MANIFEST_KIND_IMAGE);
+    CU_ASSERT_TRUE(
+        manifest_kind(index, strlen(index), MEDIA_TYPE_DOCKER_LIST "; charset=utf-8", &kind, NULL));
+    CU_ASSERT_EQUAL(kind, MANIFEST_KIND_INDEX);
+    CU_ASSERT_TRUE(manifest_kind(index, strlen(index), "application/json", &kind, NULL));
+    expect_bad_kind(index, MEDIA_TYPE_OCI_MANIFEST, STATUS_INVALID_ARGUMENT, "contradicts its media type");
+}
+
+static void ambiguous_manifests_are_refused(void)
+{
+    expect_bad_kind("{\"schemaVersion\":2,\"manifests\":[],\"layers\":[]}", NULL, STATUS_INVALID_ARGUMENT,
+                    "neither");
+    expect_bad_kind("{\"schemaVersion\":2}", NULL, STATUS_INVALID_ARGUMENT, "neither");
+    expect_bad_kind("{\"schemaVersion\":2,\"mediaType\":\"" MEDIA_TYPE_OCI_INDEX "\",\"layers\":[]}", NULL,
+                    STATUS_INVALID_ARGUMENT, "contradicts");
+    expect_bad_kind("[]", NULL, STATUS_INVALID_ARGUMENT, "no JSON object");
+    expect_bad_kind("{", NULL, STATUS_INVALID_ARGUMENT, "no JSON");
+    expect_bad_kind("", NULL, STATUS_INVALID_ARGUMENT, "no JSON");
+    expect_bad_kind("{\"schemaVersion\":3,\"layers\":[]}", NULL, STATUS_INVALID_ARGUMENT, "schemaVersion");
+}
+
+static void schema_1_is_refused_by_name(void)
+{
+    expect_bad_kind("{\"schemaVersion\":1,\"name\":\"a\",\"fsLayers\":[]}", NULL, STATUS_UNIMPLEMENTED,
+                    "schema 1 is not supported");
+    expect_bad_kind("{\"schemaVersion\":2}", "application/vnd.docker.distribution.manifest.v1+prettyjws",
+                    STATUS_UNIMPLEMENTED, "schema 1");
+}
+
+static void bad_descriptors_are_refused(void)
+{
+    expect_bad_manifest(IMAGE(CONFIG, LAYER(GZIP, "sha256:../../etc", "7")), STATUS_INVALID_ARGUMENT,
+                        "layer 0: digest: \"sha256:../../etc\" is no sha256");
+    expect_bad_manifest(IMAGE(CONFIG, LAYER(GZIP, B, "-1")), STATUS_INVALID_ARGUMENT, "not negative");
+    expect_bad_manifest(IMAGE(CONFIG, LAYER(GZIP, B, "1.5")), STATUS_INVALID_ARGUMENT, "not negative");
+    expect_bad_manifest(IMAGE(CONFIG, LAYER(GZIP, B, "99999999999999")), STATUS_INVALID_ARGUMENT,
+                        "not possible");
+    expect_bad_manifest(IMAGE(CONFIG, LAYER(GZIP, B, "99999999999999999999999")), STATUS_INVALID_ARGUMENT,
+                        "");
+    expect_bad_manifest(IMAGE(CONFIG, "{\"digest\":\"" B "\"}"), STATUS_INVALID_ARGUMENT, "needs mediaType");
+    expect_bad_manifest(IMAGE(CONFIG, "7"), STATUS_INVALID_ARGUMENT, "needs mediaType");
+    expect_bad_manifest(IMAGE(CONFIG, ""), STATUS_INVALID_ARGUMENT, "no layers");
+    expect_bad_manifest(IMAGE("7", LAYER(GZIP, B, "7")), STATUS_INVALID_ARGUMENT, "\"config\" must be");
+    expect_bad_manifest(IMAGE("null", LAYER(GZIP, B, "7")), STATUS_INVALID_ARGUMENT, "no config");
+    expect_bad_manifest(
+        IMAGE("{\"mediaType\":\"application/vnd.cncf.helm.config.v1+json\",\"digest\":\"" A "\",\"size\":9}",
+              LAYER(GZIP, B, "7")),
+        STATUS_UNIMPLEMENTED, "no container image but \"application/vnd.cncf.helm.config.v1+json\"");
+}
+
+static void too_many_layers_are_refused(void)
+{
+    g_autoptr(GString) layers = g_string_new(LAYER(GZIP, B, "7"));
+    g_autofree char *json = NULL;
+
+    for (int i = 0; i < MANIFEST_MAX_LAYERS; i++)
+        g_string_append(layers, "," LAYER(GZIP, B, "7"));
+    json = g_strdup_printf("{\"schemaVersion\":2,\"config\":" CONFIG ",\"layers\":[%s]}", layers->str);
+    expect_bad_manifest(json, STATUS_RESOURCE_EXHAUSTED, "more than 500 layers");
+}
+
+static void json_that_would_hurt_is_refused_before_it_is_parsed(void)
+{
+    g_autofree char *brackets = g_strnfill(1 << 20, '[');
+    g_autoptr(GString) values = g_string_new("[1");
+
+    for (int i = 0; i < 300000; i++)
+        g_string_append(values, ",1");
+    g_string_append_c(values, ']');
+    expect_bad_manifest(brackets, STATUS_INVALID_ARGUMENT, "nested too deeply");
+    expect_bad_manifest(values->str, STATUS_INVALID_ARGUMENT, "too many values");
+}
+
+static void an_index_yields_the_platform(void)
+{
+    static const char json[] = INDEX(
+        ENTRY(C, PLATFORM("windows", "amd64", "")) "," ENTRY(A, PLATFORM("linux", "amd64", "")) "," ENTRY(
+            B, PLATFORM("linux", "arm64", ",\"variant\":\"v8\"")) "," ENTRY(C, PLATFORM("unknown", "unknown",
+                                                                                        "")));
+    static const Platform riscv = {.architecture = "riscv64"};
+    Descriptor *chosen = NULL;
+    GError *error = NULL;
+
+    expect_choice(json, &amd64, A);
+    expect_choice(json, &arm64, B);
+    TEST_FAILS(manifest_index_choose(json, strlen(json), &riscv, &chosen, &error), error, STATUS_NOT_FOUND,
+               "not made for linux/riscv64 (only for: windows/amd64, linux/amd64, linux/arm64/v8)");
+}
+
+static void variants_are_chosen_by_what_the_guest_can_do(void)
+{
+    static const char arms[] = INDEX(ENTRY(A, PLATFORM("linux", "arm", ",\"variant\":\"v5\"")) "," ENTRY(
+        B, PLATFORM("linux", "arm", ",\"variant\":\"v7\"")) "," ENTRY(C, PLATFORM("linux", "arm",
+                                                                                  ",\"variant\":\"v6\"")));
+    static const char levels[] = INDEX(ENTRY(A, PLATFORM("linux", "amd64", ",\"variant\":\"v3\"")) "," ENTRY(
+        B, PLATFORM("linux", "amd64", "")));
+    static const char only_v3[] = INDEX(ENTRY(A, PLATFORM("linux", "amd64", ",\"variant\":\"v3\"")));
+    static const Platform arm_v6 = {.architecture = "arm", .variant = "v6"};
+    Descriptor *chosen = NULL;
+    GError *error = NULL;
+
+    expect_choice(arms, &arm, B);
+    expect_choice(arms, &arm_v6, C);
+    expect_choice(levels, &amd64, B);
+    TEST_FAILS(manifest_index_choose(only_v3, strlen(only_v3), &amd64, &chosen, &error), error,
+               STATUS_NOT_FOUND, "linux/amd64/v3");
+}
+
+static void an_entry_without_platform_is_the_last_resort(void)
+{
+    static const char json[] = INDEX(ENTRY(A, "") "," ENTRY(B, PLATFORM("linux", "amd64", "")));
+    static const char alone[] = INDEX(ENTRY(A, ""));
+
+    expect_choice(json, &amd64, B);
+    expect_choice(alone, &amd64, A);
+}
+
+static void reads_an_image_configuration(void)
+{
+    static const char json[] =
+        "{\"architecture\":\"arm64\",\"os\":\"linux\",\"variant\":\"v8\",\"config\":{\"User\":\"1:2\","
+        "\"Env\":"
+        "[\"A=b\",\"PATH=/bin\"],\"Entrypoint\":[\"/e\"],\"Cmd\":null,\"WorkingDir\":\"\",\"StopSignal\":"
+        "\"SIGQUIT\",\"Volumes\":{\"/z\":{},\"/a\":{}},\"Labels\":{\"k\":\"v\"}},\"rootfs\":{\"type\":"
+        "\"layers\",\"diff_ids\":[\"" A "\",\"" B "\"]},\"history\":[{\"created\":\"2020\"}]}";
+    g_autoptr(ImageConfig) config = NULL;
+    GError *error = NULL;
+
+    TEST_OK(image_config_parse(json, strlen(json), &config, &error), error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    CU_ASSERT_STRING_EQUAL(config->user, "1:2");
+    CU_ASSERT_STRING_EQUAL(config->environment[1], "PATH=/bin");
+    CU_ASSERT_STRING_EQUAL(config->entrypoint[0], "/e");
+    CU_ASSERT_TRUE(config->cmd != NULL && config->cmd[0] == NULL);
+    CU_ASSERT_PTR_NULL(config->working_dir);
+    CU_ASSERT_STRING_EQUAL(config->stop_signal, "SIGQUIT");
+    CU_ASSERT_STRING_EQUAL(config->volumes[0], "/a");
+    CU_ASSERT_STRING_EQUAL(g_hash_table_lookup(config->labels, "k"), "v");
+    CU_ASSERT_STRING_EQUAL(config->diff_ids[1], B);
+    CU_ASSERT_TRUE(image_config_check_platform(config, &arm64, NULL));
+    TEST_FAILS(image_config_check_platform(config, &amd64, &error), error, STATUS_INVALID_ARGUMENT,
+               "the image is for linux/arm64, not for linux/amd64");
+}
+
+static void bad_configurations_are_refused(void)
+{
+    static const struct {
+        const char *json;
+        const char *message;
+    } bad[] = {
+        {"{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:x\"]}}", "diff_ids: \"sha256:x\" is no"},
+        {"{\"rootfs\":{\"type\":\"squashfs\",\"diff_ids\":[]}}", "\"rootfs\" is not of type"},
+        {"{}", "\"rootfs\" is missing"},
+        {"{\"config\":{\"Env\":[1]},\"rootfs\":{\"type\":\"layers\"}}", "\"Env\" must hold strings"},
+        {"{\"config\":{\"Cmd\":\"sh\"},\"rootfs\":{\"type\":\"layers\"}}", "\"Cmd\" must be an array"},
+        {"{\"config\":{\"Labels\":{\"a\":1}},\"rootfs\":{\"type\":\"layers\"}}", "\"Labels\" must hold"},
+        {"{\"config\":[],\"rootfs\":{\"type\":\"layers\"}}", "\"config\" must be an object"},
+        {"[]", "no JSON object"},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+        ImageConfig *config = NULL;
+        GError *error = NULL;
+
+        TEST_FAILS(image_config_parse(bad[i].json, strlen(bad[i].json), &config, &error), error,
+                   STATUS_INVALID_ARGUMENT, bad[i].message);
+    }
+}
+
+static void digests_are_checked_and_computed(void)
+{
+    g_autofree char *empty = digest_of("", 0);
+    g_autoptr(DigestHash) hash = digest_hash_new("sha512:");
+    g_autofree char *long_digest = NULL;
+    GError *error = NULL;
+
+    CU_ASSERT_STRING_EQUAL(empty, "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    CU_ASSERT_TRUE(digest_is_valid(A));
+    CU_ASSERT_FALSE(digest_is_valid("sha256:AAAA"));
+    CU_ASSERT_FALSE(digest_is_valid(A "a"));
+    CU_ASSERT_FALSE(digest_is_valid("sha384:aa"));
+    digest_hash_update(hash, "abc", 3);
+    long_digest = digest_hash_finish(hash);
+    CU_ASSERT_TRUE(digest_is_valid(long_digest));
+    CU_ASSERT_TRUE(g_str_has_prefix(long_digest, "sha512:ddaf35a193617aba"));
+    digest_hash_reset(hash);
+    TEST_FAILS(digest_hash_verify(hash, long_digest, "it", &error), error, STATUS_DATA_LOSS,
+               "it has digest sha512:cf83e1357eefb8bd");
+}
+
+int main(int argc, char **argv)
+{
+    static const TestCase cases[] = {
+        {"an image manifest is read", reads_an_image_manifest},
+        {"media types of Docker and OCI are known", media_types_of_docker_and_oci_are_known},
+        {"kinds are told apart", kinds_are_told_apart},
+        {"ambiguous manifests are refused", ambiguous_manifests_are_refused},
+        {"schema 1 is refused by name", schema_1_is_refused_by_name},
+        {"bad descriptors are refused", bad_descriptors_are_refused},
+        {"too many layers are refused", too_many_layers_are_refused},
+        {"JSON that would hurt is refused before it is parsed",
+         json_that_would_hurt_is_refused_before_it_is_parsed},
+        {"an index yields the platform's image", an_index_yields_the_platform},
+        {"variants are chosen by what the guest can do", variants_are_chosen_by_what_the_guest_can_do},
+        {"an entry without platform is the last resort", an_entry_without_platform_is_the_last_resort},
+        {"an image configuration is read", reads_an_image_configuration},
+        {"bad configurations are refused", bad_configurations_are_refused},
+        {"digests are checked and computed", digests_are_checked_and_computed},
+    };
+
+    return test_main_args("manifest", cases, G_N_ELEMENTS(cases), argc, argv);
+}
