@@ -208,7 +208,8 @@ static char *work_begin(ImageService *service)
 {
     G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&service->lock);
 
-    service->active++;
+    if (service->active++ == 0)
+        image_store_tidy_ingest(service->store);
     return g_strdup_printf("pull:%" G_GUINT64_FORMAT, ++service->last_holder);
 }
 

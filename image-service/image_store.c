@@ -33,7 +33,11 @@ static const char *const migrations[] = {
     "CREATE INDEX names_by_image ON names (image_id);",
 };
 
-enum { BUSY_TIMEOUT_MS = 5000, FIXED_INODES = 8 /* directories, lock, database */ };
+enum {
+    BUSY_TIMEOUT_MS = 5000,
+    MAX_PARTIAL_AGE_S = 6 * 3600,
+    FIXED_INODES = 8 /* directories, lock, database */
+};
 
 typedef struct {
     ImageLayer layer;
@@ -313,6 +317,23 @@ gboolean image_store_ingest_file(ImageStore *store, char **ret_path, int *ret_fd
     *ret_path = g_steal_pointer(&path);
     *ret_fd = fd;
     return TRUE;
+}
+
+void image_store_tidy_ingest(ImageStore *store)
+{
+    g_autofree char *path = g_build_filename(store->root, "ingest", NULL);
+    g_autoptr(DIR) directory = opendir(path);
+    gint64 oldest_s = g_get_real_time() / G_USEC_PER_SEC - MAX_PARTIAL_AGE_S;
+    const struct dirent *entry;
+
+    while (directory != NULL && (entry = readdir(directory)) != NULL) {
+        struct stat status;
+
+        if (entry->d_name[0] != '.' &&
+            fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+            status.st_mtim.tv_sec < oldest_s)
+            unlinkat(dirfd(directory), entry->d_name, 0);
+    }
 }
 
 static gboolean sync_directory_of(const char *path, GError **error)

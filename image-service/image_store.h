@@ -47,6 +47,8 @@ void image_store_drop_unused(ImageStore *store, const char *const *diff_ids);
 char *image_store_ingest_path(ImageStore *store, const char *name);
 /* A new private file there; the path is the caller's to free and the file the caller's to remove. */
 gboolean image_store_ingest_file(ImageStore *store, char **ret_path, int *ret_fd, GError **error);
+/* Removes what has lain in the ingest directory for hours; call while nothing works there. */
+void image_store_tidy_ingest(ImageStore *store);
 
 /* Images */
 

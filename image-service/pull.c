@@ -219,6 +219,19 @@ static void run_threads(Pull *pull)
         g_thread_join(g_ptr_array_index(threads, i));
 }
 
+/* A pull that will not be tried again as it was leaves nothing behind. */
+static void drop_partials(Pull *pull)
+{
+    for (guint i = 0; i < pull->image->manifest->layers->len; i++) {
+        LayerPull layer = {.pull = pull,
+                           .blob = g_ptr_array_index(pull->image->manifest->layers, i),
+                           .diff_id = pull->image->config->diff_ids[i]};
+        g_autofree char *path = partial_path(&layer);
+
+        unlink(path);
+    }
+}
+
 static gboolean pull_layers(Pull *pull, const Deadline *deadline, GError **error)
 {
     g_autoptr(GCancellable) cancellable = g_cancellable_new();
@@ -238,6 +251,8 @@ static gboolean pull_layers(Pull *pull, const Deadline *deadline, GError **error
     g_array_unref(pull->queue);
     g_mutex_clear(&pull->lock);
     if (pull->error != NULL) {
+        if (!may_resume(pull->error))
+            drop_partials(pull);
         g_propagate_error(error, pull->error);
         return FALSE;
     }

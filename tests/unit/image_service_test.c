@@ -1,0 +1,613 @@
+/* Pulls through the public API from a registry in this process. */
+#include "image-service/image_service.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "image-service/manifest.h"
+#include "tests/unit/harness.h"
+#include "tests/unit/test_layers.h"
+#include "tests/unit/test_registry.h"
+
+enum { FILE_MODE = S_IFREG | 0644, LARGE_BYTES = 2 << 20 };
+
+typedef struct {
+    TestRegistry *registry;
+    char *root;
+    ImageService *service;
+    ImageServiceConfig config;
+} Fixture;
+
+static void open_service(Fixture *fixture)
+{
+    GError *error = NULL;
+
+    fixture->service = image_service_open(&fixture->config, &error);
+    TEST_OK(fixture->service != NULL, error);
+}
+
+static void set_up(Fixture *fixture)
+{
+    *fixture = (Fixture){.registry = test_registry_new(), .root = test_directory()};
+    fixture->config = (ImageServiceConfig){.root = fixture->root, .architecture = "amd64"};
+    open_service(fixture);
+}
+
+static void tear_down(Fixture *fixture)
+{
+    image_service_close(fixture->service);
+    test_registry_free(fixture->registry);
+    g_free(fixture->root);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Fixture, tear_down)
+
+/* A layer to make an image of: its blob is in the registry. */
+typedef struct {
+    char *digest;
+    char *diff_id;
+    gsize size;
+} TestLayer;
+
+static TestLayer add_layer_tar(Fixture *fixture, TestTar *tar)
+{
+    int fd = test_tar_finish(tar);
+    g_autoptr(GBytes) bytes = test_bytes_of_fd(fd);
+    TestLayer layer = {.diff_id = test_diff_id_of_fd(fd), .size = g_bytes_get_size(bytes)};
+
+    layer.digest =
+        test_registry_add_blob(fixture->registry, "app", g_bytes_get_data(bytes, NULL), layer.size);
+    close(fd);
+    return layer;
+}
+
+/* One file with that text in it; large ones do not compress. */
+static TestLayer add_layer(Fixture *fixture, const char *text, gsize size)
+{
+    TestTar *tar = test_tar_new("pax", "gzip");
+    g_autoptr(GRand) rand = g_rand_new_with_seed(g_str_hash(text));
+    g_autofree guint32 *data = g_new(guint32, size / 4 + 1);
+
+    for (gsize i = 0; i < size / 4; i++)
+        data[i] = g_rand_int(rand);
+    test_tar_add(tar, text, FILE_MODE, text);
+    if (size > 0)
+        test_tar_add_bytes(tar, "large", data, size);
+    return add_layer_tar(fixture, tar);
+}
+
+/* Frees the layers. The manifest's digest. */
+static char *add_image(Fixture *fixture, const char *tag, TestLayer *layers, guint n_layers)
+{
+    g_autoptr(GString) diff_ids = g_string_new(NULL);
+    g_autoptr(GString) blobs = g_string_new(NULL);
+    g_autofree char *config = NULL;
+    g_autofree char *config_digest = NULL;
+    g_autofree char *manifest = NULL;
+
+    for (guint i = 0; i < n_layers; i++) {
+        g_string_append_printf(diff_ids, "%s\"%s\"", i > 0 ? "," : "", layers[i].diff_id);
+        g_string_append_printf(blobs,
+                               "%s{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\","
+                               "\"digest\":\"%s\",\"size\":%zu}",
+                               i > 0 ? "," : "", layers[i].digest, layers[i].size);
+        g_free(layers[i].digest);
+        g_free(layers[i].diff_id);
+    }
+    config = g_strdup_printf("{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{\"User\":\"nobody\","
+                             "\"Env\":[\"A=b\"],\"Labels\":{\"k\":\"v\"}},"
+                             "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[%s]}}",
+                             diff_ids->str);
+    config_digest = test_registry_add_blob(fixture->registry, "app", config, strlen(config));
+    manifest =
+        g_strdup_printf("{\"schemaVersion\":2,\"mediaType\":\"" MEDIA_TYPE_OCI_MANIFEST "\",\"config\":"
+                        "{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",\"digest\":\"%s\","
+                        "\"size\":%zu},\"layers\":[%s]}",
+                        config_digest, strlen(config), blobs->str);
+    return test_registry_add_manifest(fixture->registry, "app", tag, MEDIA_TYPE_OCI_MANIFEST, manifest);
+}
+
+static char *add_small_image(Fixture *fixture, const char *tag, const char *text)
+{
+    TestLayer layers[] = {add_layer(fixture, text, 0), add_layer(fixture, "common", 0)};
+
+    return add_image(fixture, tag, layers, G_N_ELEMENTS(layers));
+}
+
+static char *name_of(Fixture *fixture, const char *suffix)
+{
+    return g_strdup_printf("%s/app%s", test_registry_host(fixture->registry), suffix);
+}
+
+static Image *pull_with(Fixture *fixture, const char *suffix, const Deadline *deadline, GError **error)
+{
+    g_autofree char *name = name_of(fixture, suffix);
+    Image *image = NULL;
+
+    return image_service_pull(fixture->service, name, NULL, deadline, NULL, NULL, &image, error) ? image
+                                                                                                 : NULL;
+}
+
+static Image *pull(Fixture *fixture, const char *suffix)
+{
+    GError *error = NULL;
+    Image *image = pull_with(fixture, suffix, NULL, &error);
+
+    TEST_OK(image != NULL, error);
+    g_clear_error(&error);
+    return image;
+}
+
+static guint requests(Fixture *fixture, const char *text)
+{
+    g_autofree char *log = test_registry_log(fixture->registry);
+    guint n = 0;
+
+    for (const char *at = log; (at = strstr(at, text)) != NULL; at++)
+        n++;
+    return n;
+}
+
+static guint files_in(Fixture *fixture, const char *name)
+{
+    g_autofree char *path = g_build_filename(fixture->root, name, NULL);
+    g_autoptr(GDir) directory = g_dir_open(path, 0, NULL);
+    guint n = 0;
+
+    while (directory != NULL && g_dir_read_name(directory) != NULL)
+        n++;
+    return n;
+}
+
+static gboolean finds(Fixture *fixture, const char *name, const char *id)
+{
+    GError *error = NULL;
+    g_autoptr(Image) image = image_service_find(fixture->service, name, &error);
+
+    CU_ASSERT_PTR_NULL(error);
+    g_clear_error(&error);
+    return id != NULL ? image != NULL && g_str_equal(image->id, id) : image == NULL;
+}
+
+static void pulls_by_tag(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autoptr(Image) image = NULL;
+    g_autofree char *digest = NULL;
+    g_autofree char *tag = NULL;
+    g_autofree char *by_digest = NULL;
+    g_autofree char *prefix = NULL;
+
+    set_up(&fixture);
+    digest = add_small_image(&fixture, "v1", "hello");
+    image = pull(&fixture, ":v1");
+    if (image == NULL)
+        return;
+    tag = name_of(&fixture, ":v1");
+    by_digest = g_strdup_printf("%s/app@%s", test_registry_host(fixture.registry), digest);
+    prefix = g_strndup(image->id + strlen("sha256:"), 6);
+    CU_ASSERT_STRING_EQUAL(image->tags[0], tag);
+    CU_ASSERT_STRING_EQUAL(image->digests[0], by_digest);
+    CU_ASSERT_EQUAL(image->layers->len, 2);
+    CU_ASSERT_STRING_EQUAL(image->user, "nobody");
+    CU_ASSERT_STRING_EQUAL(image->environment[0], "A=b");
+    CU_ASSERT_STRING_EQUAL(g_hash_table_lookup(image->labels, "k"), "v");
+    CU_ASSERT_TRUE(image->size_bytes > 0 && image->pulled_at_ns > 0);
+    CU_ASSERT_TRUE(finds(&fixture, tag, image->id));
+    CU_ASSERT_TRUE(finds(&fixture, by_digest, image->id));
+    CU_ASSERT_TRUE(finds(&fixture, image->id, image->id));
+    CU_ASSERT_TRUE(finds(&fixture, image->id + strlen("sha256:"), image->id));
+    CU_ASSERT_TRUE(finds(&fixture, prefix, image->id));
+    CU_ASSERT_TRUE(finds(&fixture, "busybox", NULL));
+    CU_ASSERT_TRUE(finds(&fixture, "Not/A/Name", NULL));
+    CU_ASSERT_TRUE(finds(&fixture, "", NULL));
+    CU_ASSERT_EQUAL(files_in(&fixture, "ingest"), 0);
+}
+
+static void pulls_by_digest(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autofree char *digest = NULL;
+    g_autofree char *suffix = NULL;
+    g_autoptr(Image) image = NULL;
+    g_autoptr(Image) tagged = NULL;
+
+    set_up(&fixture);
+    digest = add_small_image(&fixture, "v1", "hello");
+    suffix = g_strdup_printf("@%s", digest);
+    image = pull(&fixture, suffix);
+    if (image == NULL)
+        return;
+    CU_ASSERT_PTR_NULL(image->tags[0]);
+    CU_ASSERT_EQUAL(g_strv_length(image->digests), 1);
+    tagged = pull(&fixture, ":v1");
+    CU_ASSERT_STRING_EQUAL(tagged->id, image->id);
+    CU_ASSERT_EQUAL(g_strv_length(tagged->tags), 1);
+    /* Nothing but the resolution was asked for again. */
+    CU_ASSERT_EQUAL(requests(&fixture, "/blobs/"), 3);
+}
+
+static void shares_layers(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autofree char *first = NULL;
+    g_autofree char *second = NULL;
+    g_autoptr(Image) one = NULL;
+    g_autoptr(Image) two = NULL;
+
+    set_up(&fixture);
+    first = add_small_image(&fixture, "v1", "hello");
+    second = add_small_image(&fixture, "v2", "world");
+    one = pull(&fixture, ":v1");
+    two = pull(&fixture, ":v2");
+    CU_ASSERT_EQUAL(files_in(&fixture, "layers/sha256"), 3);
+    CU_ASSERT_EQUAL(requests(&fixture, "/blobs/"), 5);
+    g_autoptr(GPtrArray) list = image_service_list(fixture.service);
+    CU_ASSERT_EQUAL(list->len, 2);
+}
+
+static void moves_tags(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autofree char *first = NULL;
+    g_autofree char *second = NULL;
+    g_autofree char *tag = NULL;
+
+    set_up(&fixture);
+    tag = name_of(&fixture, ":v1");
+    first = add_small_image(&fixture, "v1", "old");
+    g_autoptr(Image) old = pull(&fixture, ":v1");
+    second = add_small_image(&fixture, "v1", "new");
+    g_autoptr(Image) new = pull(&fixture, ":v1");
+    CU_ASSERT_STRING_NOT_EQUAL(old->id, new->id);
+    CU_ASSERT_TRUE(finds(&fixture, tag, new->id));
+    for (int restart = 0; restart < 2; restart++) {
+        g_autoptr(Image) again = image_service_find(fixture.service, old->id, NULL);
+
+        CU_ASSERT_TRUE(again != NULL && again->tags[0] == NULL && again->digests[0] != NULL);
+        image_service_close(fixture.service);
+        open_service(&fixture);
+    }
+}
+
+typedef struct {
+    Fixture *fixture;
+    const char *suffix;
+    const Deadline *deadline;
+    Image *image;
+    GError *error;
+} PullThread;
+
+static gpointer pull_thread(gpointer data)
+{
+    PullThread *thread = data;
+
+    thread->image = pull_with(thread->fixture, thread->suffix, thread->deadline, &thread->error);
+    return NULL;
+}
+
+static void pull_thread_clear(PullThread *thread)
+{
+    image_unref(thread->image);
+    g_clear_error(&thread->error);
+}
+
+static char *add_large_image(Fixture *fixture, const char *tag)
+{
+    TestLayer layers[] = {add_layer(fixture, "a", LARGE_BYTES), add_layer(fixture, "b", LARGE_BYTES)};
+
+    return add_image(fixture, tag, layers, G_N_ELEMENTS(layers));
+}
+
+static void two_pulls_work_once(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autofree char *digest = NULL;
+    PullThread threads[4];
+    GThread *handles[4];
+
+    set_up(&fixture);
+    digest = add_large_image(&fixture, "v1");
+    for (int i = 0; i < 4; i++) {
+        threads[i] = (PullThread){.fixture = &fixture, .suffix = ":v1"};
+        handles[i] = g_thread_new("pull", pull_thread, &threads[i]);
+    }
+    for (int i = 0; i < 4; i++) {
+        g_thread_join(handles[i]);
+        TEST_OK(threads[i].image != NULL, threads[i].error);
+        pull_thread_clear(&threads[i]);
+    }
+    /* At most the configuration came more than once. */
+    CU_ASSERT_TRUE(requests(&fixture, "GET") >= 3);
+    CU_ASSERT_TRUE(requests(&fixture, "/blobs/") <= 2 + 4);
+    CU_ASSERT_EQUAL(files_in(&fixture, "layers/sha256"), 2);
+    CU_ASSERT_EQUAL(files_in(&fixture, "ingest"), 0);
+}
+
+/* Until the registry has been asked that often; a test that hangs here has failed. */
+static void wait_for_requests(Fixture *fixture, const char *text, guint n)
+{
+    for (int i = 0; i < 1000 && requests(fixture, text) < n; i++)
+        g_usleep(10000);
+    CU_ASSERT_TRUE(requests(fixture, text) >= n);
+}
+
+static void waiters_have_their_own_deadline(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autofree char *digest = NULL;
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    Deadline cancelled = {.at_us = G_MAXINT64, .cancellable = cancellable};
+    PullThread first = {.fixture = &fixture, .suffix = ":v1", .deadline = &cancelled};
+    PullThread second = {.fixture = &fixture, .suffix = ":v1"};
+    GError *error = NULL;
+
+    set_up(&fixture);
+    digest = add_large_image(&fixture, "v1");
+    test_registry_set(fixture.registry, (TestRegistryFaults){.stall = TRUE, .cut_after = LARGE_BYTES / 2});
+    GThread *first_handle = g_thread_new("pull", pull_thread, &first);
+    wait_for_requests(&fixture, "/blobs/", 3);
+
+    /* Lists do not wait; another pull waits as long as it wants to. */
+    g_autoptr(GPtrArray) list = image_service_list(fixture.service);
+    CU_ASSERT_EQUAL(list->len, 0);
+    Deadline soon = deadline_in_ms(300);
+    TEST_FAILS(pull_with(&fixture, ":v1", &soon, &error) != NULL, error, STATUS_DEADLINE_EXCEEDED, "");
+
+    /* When the first gives up the second takes over, from where the first was. */
+    GThread *second_handle = g_thread_new("pull", pull_thread, &second);
+    wait_for_requests(&fixture, "/blobs/", 4);
+    test_registry_set(fixture.registry, (TestRegistryFaults){0});
+    g_cancellable_cancel(cancellable);
+    g_thread_join(first_handle);
+    g_thread_join(second_handle);
+    TEST_FAILS(first.image != NULL, first.error, STATUS_CANCELLED, "");
+    TEST_OK(second.image != NULL, second.error);
+    CU_ASSERT_EQUAL(files_in(&fixture, "ingest"), 0);
+    pull_thread_clear(&first);
+    pull_thread_clear(&second);
+}
+
+static void interrupted_pulls_leave_nothing_visible(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autofree char *digest = NULL;
+    GError *error = NULL;
+    Deadline soon;
+
+    set_up(&fixture);
+    digest = add_large_image(&fixture, "v1");
+    test_registry_set(fixture.registry, (TestRegistryFaults){.stall = TRUE, .cut_after = LARGE_BYTES / 2});
+    soon = deadline_in_ms(500);
+    TEST_FAILS(pull_with(&fixture, ":v1", &soon, &error) != NULL, error, STATUS_DEADLINE_EXCEEDED, "");
+    g_autoptr(GPtrArray) list = image_service_list(fixture.service);
+    CU_ASSERT_EQUAL(list->len, 0);
+    CU_ASSERT_EQUAL(files_in(&fixture, "layers/sha256"), 0);
+    CU_ASSERT_TRUE(files_in(&fixture, "ingest") > 0);
+
+    test_registry_set(fixture.registry, (TestRegistryFaults){0});
+    g_autoptr(Image) image = pull(&fixture, ":v1");
+    CU_ASSERT_TRUE(requests(&fixture, "bytes=") > 0);
+    CU_ASSERT_EQUAL(files_in(&fixture, "ingest"), 0);
+}
+
+static void starts_afresh_after_a_restart(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autofree char *digest = NULL;
+    g_autofree char *small = NULL;
+    GError *error = NULL;
+    Deadline soon;
+
+    set_up(&fixture);
+    small = add_small_image(&fixture, "small", "x");
+    digest = add_large_image(&fixture, "v1");
+    image_unref(pull(&fixture, ":small"));
+    test_registry_set(fixture.registry, (TestRegistryFaults){.stall = TRUE, .cut_after = LARGE_BYTES / 2});
+    soon = deadline_in_ms(500);
+    TEST_FAILS(pull_with(&fixture, ":v1", &soon, &error) != NULL, error, STATUS_DEADLINE_EXCEEDED, "");
+    test_registry_set(fixture.registry, (TestRegistryFaults){0});
+    image_service_close(fixture.service);
+    open_service(&fixture);
+    CU_ASSERT_EQUAL(files_in(&fixture, "ingest"), 0);
+    g_autoptr(GPtrArray) list = image_service_list(fixture.service);
+    CU_ASSERT_EQUAL(list->len, 1);
+    image_unref(pull(&fixture, ":v1"));
+}
+
+static void removes_images(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autofree char *first = NULL;
+    g_autofree char *second = NULL;
+    g_autofree char *tag = NULL;
+    GError *error = NULL;
+
+    set_up(&fixture);
+    tag = name_of(&fixture, ":v1");
+    first = add_small_image(&fixture, "v1", "one");
+    second = add_small_image(&fixture, "v2", "two");
+    g_autoptr(Image) one = pull(&fixture, ":v1");
+    g_autoptr(Image) two = pull(&fixture, ":v2");
+    TEST_OK(image_service_remove(fixture.service, tag, &error), error);
+    CU_ASSERT_TRUE(finds(&fixture, tag, NULL));
+    CU_ASSERT_TRUE(finds(&fixture, one->id, NULL));
+    CU_ASSERT_TRUE(finds(&fixture, two->id, two->id));
+    CU_ASSERT_EQUAL(files_in(&fixture, "layers/sha256"), 2);
+    TEST_OK(image_service_remove(fixture.service, tag, &error), error);
+    TEST_OK(image_service_remove(fixture.service, two->id, &error), error);
+    CU_ASSERT_EQUAL(files_in(&fixture, "layers/sha256"), 0);
+}
+
+static void pins_keep_layers(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autofree char *first = NULL;
+    GError *error = NULL;
+    GPtrArray *layers = NULL;
+
+    set_up(&fixture);
+    first = add_small_image(&fixture, "v1", "one");
+    g_autoptr(Image) image = pull(&fixture, ":v1");
+    const ImageLayer *layer = g_ptr_array_index(image->layers, 0);
+    const char *const diff_ids[] = {layer->diff_id, NULL};
+    const char *const missing[] = {"sha256:0000000000000000000000000000000000000000000000000000000000000000",
+                                   NULL};
+
+    image_service_pin(fixture.service, "container", image);
+    TEST_OK(image_service_pin_layers(fixture.service, "other", diff_ids, &layers, &error), error);
+    g_clear_pointer(&layers, g_ptr_array_unref);
+    TEST_OK(image_service_remove(fixture.service, image->id, &error), error);
+    image_service_collect(fixture.service);
+    CU_ASSERT_EQUAL(files_in(&fixture, "layers/sha256"), 2);
+    image_service_unpin(fixture.service, "container");
+    CU_ASSERT_EQUAL(files_in(&fixture, "layers/sha256"), 1);
+
+    /* After a restart the owner pins again. */
+    image_service_close(fixture.service);
+    open_service(&fixture);
+    TEST_OK(image_service_pin_layers(fixture.service, "other", diff_ids, &layers, &error), error);
+    CU_ASSERT_STRING_EQUAL(((ImageLayer *)g_ptr_array_index(layers, 0))->path, layer->path);
+    g_clear_pointer(&layers, g_ptr_array_unref);
+    image_service_collect(fixture.service);
+    CU_ASSERT_EQUAL(files_in(&fixture, "layers/sha256"), 1);
+    TEST_FAILS(image_service_pin_layers(fixture.service, "bad", missing, &layers, &error), error,
+               STATUS_INTERNAL, "missing");
+    image_service_unpin(fixture.service, "other");
+    CU_ASSERT_EQUAL(files_in(&fixture, "layers/sha256"), 0);
+}
+
+static void hostile_layers_leave_nothing(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autofree char *digest = NULL;
+    GError *error = NULL;
+    TestTar *tar = test_tar_new("pax", "gzip");
+
+    set_up(&fixture);
+    test_tar_add(tar, "../../escape", FILE_MODE, "x");
+    TestLayer layers[] = {add_layer(&fixture, "good", 0), add_layer_tar(&fixture, tar)};
+    digest = add_image(&fixture, "v1", layers, 2);
+    TEST_FAILS(pull_with(&fixture, ":v1", NULL, &error) != NULL, error, STATUS_INVALID_ARGUMENT,
+               "entry \"../../escape\"");
+    CU_ASSERT_EQUAL(files_in(&fixture, "ingest"), 0);
+    image_service_collect(fixture.service);
+    CU_ASSERT_EQUAL(files_in(&fixture, "layers/sha256"), 0);
+}
+
+static void large_images_are_refused(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autofree char *digest = NULL;
+    GError *error = NULL;
+    TestTar *tar = test_tar_new("pax", "gzip");
+    g_autofree char *zeros = g_malloc0(LARGE_BYTES);
+
+    set_up(&fixture);
+    image_service_close(fixture.service);
+    fixture.config.max_image_bytes = LARGE_BYTES + LARGE_BYTES / 2;
+    open_service(&fixture);
+    digest = add_large_image(&fixture, "v1");
+    TEST_FAILS(pull_with(&fixture, ":v1", NULL, &error) != NULL, error, STATUS_RESOURCE_EXHAUSTED,
+               "larger than");
+
+    /* Small only as long as it is packed. */
+    test_tar_add_bytes(tar, "zeros", zeros, LARGE_BYTES);
+    TestLayer layers[] = {add_layer_tar(&fixture, tar), add_layer(&fixture, "b", LARGE_BYTES / 2)};
+    g_autofree char *second = add_image(&fixture, "v2", layers, 2);
+    TEST_FAILS(pull_with(&fixture, ":v2", NULL, &error) != NULL, error, STATUS_RESOURCE_EXHAUSTED,
+               "larger than");
+}
+
+typedef struct {
+    guint seen[IMAGE_PROGRESS_EXISTS + 1];
+    guint64 done_bytes;
+} Seen;
+
+static void on_progress(const ImageProgress *progress, gpointer data)
+{
+    Seen *seen = data;
+
+    seen->seen[progress->state]++;
+    if (progress->state == IMAGE_PROGRESS_DONE)
+        seen->done_bytes += progress->done_bytes;
+    CU_ASSERT_TRUE(progress->done_bytes <= progress->total_bytes);
+}
+
+static void tells_progress(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autofree char *digest = NULL;
+    g_autofree char *name = NULL;
+    g_autoptr(Image) image = NULL;
+    GError *error = NULL;
+    Seen seen = {0};
+
+    set_up(&fixture);
+    digest = add_large_image(&fixture, "v1");
+    name = name_of(&fixture, ":v1");
+    TEST_OK(image_service_pull(fixture.service, name, NULL, NULL, on_progress, &seen, &image, &error), error);
+    CU_ASSERT_EQUAL(seen.seen[IMAGE_PROGRESS_WAITING], 2);
+    CU_ASSERT_TRUE(seen.seen[IMAGE_PROGRESS_DOWNLOADING] >= 2);
+    CU_ASSERT_TRUE(seen.seen[IMAGE_PROGRESS_UNPACKING] >= 2);
+    CU_ASSERT_EQUAL(seen.seen[IMAGE_PROGRESS_DONE], 2);
+    CU_ASSERT_TRUE(seen.done_bytes > 2 * (guint64)LARGE_BYTES);
+}
+
+static void knows_the_usage(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autofree char *digest = NULL;
+    GError *error = NULL;
+    ImageFsUsage before = {0};
+    ImageFsUsage after = {0};
+
+    set_up(&fixture);
+    TEST_OK(image_service_fs_usage(fixture.service, &before, &error), error);
+    digest = add_large_image(&fixture, "v1");
+    image_unref(pull(&fixture, ":v1"));
+    TEST_OK(image_service_fs_usage(fixture.service, &after, &error), error);
+    CU_ASSERT_STRING_EQUAL(after.mountpoint, fixture.root);
+    CU_ASSERT_TRUE(after.used_bytes >= before.used_bytes + 2 * (guint64)LARGE_BYTES);
+    CU_ASSERT_EQUAL(after.inodes_used, before.inodes_used + 2);
+    g_free(before.mountpoint);
+    g_free(after.mountpoint);
+}
+
+static void names_what_is_missing(void)
+{
+    g_auto(Fixture) fixture = {0};
+    GError *error = NULL;
+    Image *image = NULL;
+
+    set_up(&fixture);
+    TEST_FAILS(pull_with(&fixture, ":none", NULL, &error) != NULL, error, STATUS_NOT_FOUND, "/app");
+    TEST_FAILS(image_service_pull(fixture.service, "UPPER", NULL, NULL, NULL, NULL, &image, &error), error,
+               STATUS_INVALID_ARGUMENT, "UPPER");
+}
+
+int main(int argc, char **argv)
+{
+    static const TestCase cases[] = {
+        {"an image pulled by tag is found by tag, digest, id and prefix", pulls_by_tag},
+        {"an image pulled by digest has no tag, and is not fetched again for one", pulls_by_digest},
+        {"layers that are there are not downloaded", shares_layers},
+        {"a tag that moves leaves the old image untagged", moves_tags},
+        {"pulls of the same image at once do the work once", two_pulls_work_once},
+        {"who waits for another's layer has its own deadline, and takes over",
+         waiters_have_their_own_deadline},
+        {"an interrupted pull shows nothing and is resumed", interrupted_pulls_leave_nothing_visible},
+        {"after a restart nothing half-done is left", starts_afresh_after_a_restart},
+        {"removing takes all names and the layers that no other image has", removes_images},
+        {"pinned layers outlive their image", pins_keep_layers},
+        {"a hostile layer leaves nothing", hostile_layers_leave_nothing},
+        {"images over the limit are refused, packed or unpacked", large_images_are_refused},
+        {"progress is told for every layer", tells_progress},
+        {"the usage follows", knows_the_usage},
+        {"errors name the image", names_what_is_missing},
+    };
+
+    return test_main_args("image service", cases, G_N_ELEMENTS(cases), argc, argv);
+}
