@@ -5,12 +5,14 @@
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <linux/fs.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/error.h"
@@ -87,6 +89,30 @@ gboolean file_write_atomic(const char *path, const void *data, gsize length, int
     return dir_sync(directory, error);
 }
 
+/* One extent; in the kernel where it can, by hand between file systems. */
+static gboolean copy_extent(int from, int to, off_t start, off_t end)
+{
+    while (start < end) {
+        off_t source = start;
+        off_t target = start;
+        ssize_t copied = copy_file_range(from, &source, to, &target, (size_t)(end - start), 0);
+
+        if (copied < 0 && (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS)) {
+            char buffer[16384];
+
+            copied = TEMP_FAILURE_RETRY(pread(from, buffer, MIN(sizeof buffer, (gsize)(end - start)), start));
+            if (copied > 0)
+                copied = TEMP_FAILURE_RETRY(pwrite(to, buffer, (size_t)copied, start));
+        }
+        if (copied == 0)
+            errno = EIO; /* it has shrunk under us */
+        if (copied <= 0)
+            return FALSE;
+        start += copied;
+    }
+    return TRUE;
+}
+
 /* The data extents only, so that what was a hole stays one. */
 static gboolean copy_extents(int from, int to, off_t size)
 {
@@ -101,13 +127,9 @@ static gboolean copy_extents(int from, int to, off_t size)
         hole = lseek(from, data, SEEK_HOLE);
         if (hole < 0)
             return FALSE;
-        while (data < hole) {
-            off_t target = data;
-            ssize_t copied = copy_file_range(from, &data, to, &target, (size_t)(hole - data), 0);
-
-            if (copied <= 0)
-                return FALSE;
-        }
+        if (!copy_extent(from, to, data, hole))
+            return FALSE;
+        data = hole;
     }
     return TRUE;
 }
@@ -123,9 +145,10 @@ gboolean file_copy_sparse(const char *from, const char *to, int mode, GError **e
     target = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (target < 0)
         return fail_errno(error, errno, "cannot create %s", to);
-    if (ioctl(target, FICLONE, source) == 0)
+    if (fchmod(target, (mode_t)mode) == 0 && ioctl(target, FICLONE, source) == 0)
         return TRUE;
-    if (ftruncate(target, status.st_size) != 0 || !copy_extents(source, target, status.st_size)) {
+    if (fchmod(target, (mode_t)mode) != 0 || ftruncate(target, status.st_size) != 0 ||
+        !copy_extents(source, target, status.st_size)) {
         int errnum = errno;
 
         unlink(to);
@@ -141,8 +164,20 @@ gboolean dir_make(const char *path, int mode, GError **error)
     return TRUE;
 }
 
+/* A directory, but no link and no mount point: st_dev does not tell a bind mount of the same file system,
+ * which is what a volume on the node's own disk is. */
+static int open_child(int parent, const char *name)
+{
+    struct open_how how = {
+        .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+        .resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS,
+    };
+
+    return (int)syscall(SYS_openat2, parent, name, &how, sizeof how);
+}
+
 /* Empties the directory behind fd, which it closes. */
-static gboolean empty_directory(int fd, dev_t device)
+static gboolean empty_directory(int fd)
 {
     DIR *directory = fdopendir(fd);
     struct dirent *entry;
@@ -154,7 +189,6 @@ static gboolean empty_directory(int fd, dev_t device)
     }
     while (done && (entry = readdir(directory)) != NULL) {
         int child;
-        struct stat status;
 
         if (g_str_equal(entry->d_name, ".") || g_str_equal(entry->d_name, ".."))
             continue;
@@ -164,19 +198,12 @@ static gboolean empty_directory(int fd, dev_t device)
             done = FALSE;
             break;
         }
-        child = openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        child = open_child(fd, entry->d_name);
         if (child < 0) {
             done = errno == ENOENT;
             continue;
         }
-        if (fstat(child, &status) != 0 || status.st_dev != device) {
-            close(child);
-            errno = EXDEV;
-            done = FALSE;
-            break;
-        }
-        done = empty_directory(child, device) &&
-               (unlinkat(fd, entry->d_name, AT_REMOVEDIR) == 0 || errno == ENOENT);
+        done = empty_directory(child) && (unlinkat(fd, entry->d_name, AT_REMOVEDIR) == 0 || errno == ENOENT);
     }
     int errnum = errno;
 
@@ -188,7 +215,6 @@ static gboolean empty_directory(int fd, dev_t device)
 gboolean dir_remove_tree(const char *path, GError **error)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    struct stat status;
 
     if (fd < 0 && errno == ENOENT)
         return TRUE;
@@ -197,9 +223,9 @@ gboolean dir_remove_tree(const char *path, GError **error)
             return fail_errno(error, errno, "cannot remove %s", path);
         return TRUE;
     }
-    if (fd < 0 || fstat(fd, &status) != 0)
+    if (fd < 0)
         return fail_errno(error, errno, "cannot open %s to remove it", path);
-    if (!empty_directory(fd, status.st_dev) || (rmdir(path) != 0 && errno != ENOENT))
+    if (!empty_directory(fd) || (rmdir(path) != 0 && errno != ENOENT))
         return fail_errno(error, errno, "cannot remove %s", path);
     return TRUE;
 }

@@ -18,8 +18,8 @@ gboolean file_copy_sparse(const char *from, const char *to, int mode, GError **e
 /* mkdir -p; existing directories are left as they are. */
 gboolean dir_make(const char *path, int mode, GError **error);
 
-/* rm -rf without following symbolic links or crossing into another file system; a missing path is no error.
- */
+/* rm -rf without following symbolic links or entering a mount point below path, not even one of the same file
+ * system (it fails then); a missing path is no error. */
 gboolean dir_remove_tree(const char *path, GError **error);
 
 /* Takes an exclusive lock that ends with the process or with close(*ret_fd). UNAVAILABLE when somebody has

@@ -1,6 +1,149 @@
+#include "common/process.h"
+
+#include <signal.h>
+#include <string.h>
+
+#include "common/error.h"
 #include "tests/unit/harness.h"
 
-int main(void)
+#define SHELL(script) ((const char *const[]){"sh", "-c", (script), NULL})
+
+static void expect_run(const ProcessSpec *spec, int exit_code, const char *output, const char *errors)
 {
-    return test_main("process", NULL, 0);
+    g_auto(ProcessResult) result = {0};
+    GError *error = NULL;
+
+    TEST_OK(process_run(spec, NULL, &result, &error), error);
+    CU_ASSERT_EQUAL(result.exit_code, exit_code);
+    CU_ASSERT_TRUE(g_strcmp0(result.output, output) == 0);
+    CU_ASSERT_TRUE(g_strcmp0(result.errors, errors) == 0);
+}
+
+static void output_errors_and_exit_code_come_back(void)
+{
+    ProcessSpec spec = {.argv = SHELL("printf out; printf 'err\\n\\n' >&2; exit 3")};
+
+    expect_run(&spec, 3, "out", "err");
+}
+
+static void a_signal_counts_from_128(void)
+{
+    ProcessSpec spec = {.argv = SHELL("kill -9 $$")};
+
+    expect_run(&spec, 137, "", "");
+}
+
+static void input_is_fed_and_the_environment_set(void)
+{
+    ProcessSpec spec = {
+        .argv = SHELL("cat; printf %s \"$X\""),
+        .environment = (const char *const[]){"X=y z", "PATH=/usr/bin:/bin", NULL},
+        .input = "in\n",
+        .input_length = 3,
+    };
+    ProcessSpec without = {.argv = SHELL("cat")};
+
+    expect_run(&spec, 0, "in\ny z", "");
+    expect_run(&without, 0, "", "");
+}
+
+static void large_input_and_output_do_not_block_each_other(void)
+{
+    g_autofree char *input = g_strnfill(1000000, 'x');
+    ProcessSpec spec = {.argv = SHELL("cat"), .input = input, .input_length = 1000000};
+    g_auto(ProcessResult) result = {0};
+    GError *error = NULL;
+
+    TEST_OK(process_run(&spec, NULL, &result, &error), error);
+    CU_ASSERT_EQUAL(result.output_length, 1000000);
+    CU_ASSERT_STRING_EQUAL(result.output, input);
+}
+
+static void output_beyond_the_limit_is_dropped(void)
+{
+    ProcessSpec spec = {.argv = SHELL("head -c 5000000 /dev/zero | tr '\\0' x"), .max_output_bytes = 10};
+
+    expect_run(&spec, 0, "xxxxxxxxxx", "");
+}
+
+static void a_child_that_does_not_read_its_input_is_no_error(void)
+{
+    g_autofree char *input = g_strnfill(1000000, 'x');
+    ProcessSpec spec = {.argv = SHELL("exec 0<&-; echo done"), .input = input, .input_length = 1000000};
+
+    expect_run(&spec, 0, "done\n", "");
+}
+
+static void the_deadline_kills(void)
+{
+    ProcessSpec spec = {.argv = (const char *const[]){"sleep", "100", NULL}};
+    Deadline deadline = deadline_in_ms(100);
+    gint64 start_us = g_get_monotonic_time();
+    ProcessResult result = {0};
+    GError *error = NULL;
+
+    TEST_FAILS(process_run(&spec, &deadline, &result, &error), error, STATUS_DEADLINE_EXCEEDED, "sleep: ");
+    CU_ASSERT_TRUE(g_get_monotonic_time() - start_us < 2000000);
+    CU_ASSERT_PTR_NULL(result.output);
+}
+
+static void a_cancelled_call_kills(void)
+{
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    ProcessSpec spec = {.argv = (const char *const[]){"sleep", "100", NULL}};
+    Deadline deadline = {.at_us = G_MAXINT64, .cancellable = cancellable};
+    ProcessResult result = {0};
+    GError *error = NULL;
+
+    g_cancellable_cancel(cancellable);
+    TEST_FAILS(process_run(&spec, &deadline, &result, &error), error, STATUS_CANCELLED, "sleep: ");
+}
+
+static void a_grandchild_with_the_pipes_holds_nobody(void)
+{
+    ProcessSpec spec = {.argv = SHELL("sleep 5 & echo started")};
+    gint64 start_us = g_get_monotonic_time();
+
+    expect_run(&spec, 0, "started\n", "");
+    CU_ASSERT_TRUE(g_get_monotonic_time() - start_us < 3000000);
+}
+
+static void a_program_that_is_missing_is_an_error(void)
+{
+    ProcessSpec spec = {.argv = (const char *const[]){"/nonexistent/program", NULL}};
+    ProcessResult result = {0};
+    GError *error = NULL;
+
+    TEST_FAILS(process_run(&spec, NULL, &result, &error), error, STATUS_INTERNAL, "/nonexistent/program");
+}
+
+static void check_reports_the_last_line(void)
+{
+    ProcessSpec good = {.argv = SHELL("exit 0")};
+    ProcessSpec bad = {.argv = SHELL("echo first >&2; echo last >&2; exit 2")};
+    GError *error = NULL;
+
+    TEST_OK(process_check(&good, NULL, &error), error);
+    TEST_FAILS(process_check(&bad, NULL, &error), error, STATUS_INTERNAL, "sh failed with exit code 2: last");
+}
+
+int main(int argc, char **argv)
+{
+    static const TestCase cases[] = {
+        {"output, errors and exit code come back", output_errors_and_exit_code_come_back},
+        {"a signal counts from 128", a_signal_counts_from_128},
+        {"input is fed and the environment set", input_is_fed_and_the_environment_set},
+        {"large input and output do not block each other", large_input_and_output_do_not_block_each_other},
+        {"output beyond the limit is dropped", output_beyond_the_limit_is_dropped},
+        {"a child that does not read its input is no error",
+         a_child_that_does_not_read_its_input_is_no_error},
+        {"the deadline kills", the_deadline_kills},
+        {"a cancelled call kills", a_cancelled_call_kills},
+        {"a grandchild with the pipes holds nobody", a_grandchild_with_the_pipes_holds_nobody},
+        {"a program that is missing is an error", a_program_that_is_missing_is_an_error},
+        {"check reports the last line", check_reports_the_last_line},
+    };
+
+    signal(SIGPIPE, SIG_IGN); /* as the daemon does */
+    return test_main_args("process", cases, G_N_ELEMENTS(cases), argc, argv);
 }
