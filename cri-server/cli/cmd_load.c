@@ -39,7 +39,7 @@ static gboolean write_all(int fd, const char *bytes, gsize length, GError **erro
 /* Ctrl-C is seen while nothing comes in, too. */
 static gboolean copy_input(Cli *cli, int to, GError **error)
 {
-    g_autofree char *buffer = g_malloc(65536);
+    char buffer[65536];
     gsize total = 0;
 
     for (;;) {
@@ -54,7 +54,7 @@ static gboolean copy_input(Cli *cli, int to, GError **error)
             g_cancellable_release_fd(cli->interrupt);
         if (g_cancellable_is_cancelled(cli->interrupt))
             return fail(error, STATUS_CANCELLED, "interrupted");
-        got = TEMP_FAILURE_RETRY(read(STDIN_FILENO, buffer, 65536));
+        got = TEMP_FAILURE_RETRY(read(STDIN_FILENO, buffer, sizeof buffer));
         if (got < 0)
             return fail_errno(error, errno, "cannot read the standard input");
         if (got == 0)

@@ -94,18 +94,24 @@ void cri_log_reader_free(CriLogReader *reader)
     g_free(reader);
 }
 
+/* Compared by seconds first: the file may name any year, whose nanoseconds do not fit. */
 static gboolean is_before(const CriLogLine *line, gint64 since_ns)
 {
+    const gint64 second_ns = G_GINT64_CONSTANT(1000000000);
     g_autofree char *text = NULL;
     g_autoptr(GDateTime) moment = NULL;
+    gint64 moment_s;
 
     if (since_ns == 0)
         return FALSE;
     text = g_strndup(line->timestamp, line->timestamp_length);
     moment = g_date_time_new_from_iso8601(text, NULL);
-    return moment != NULL && g_date_time_to_unix(moment) * G_GINT64_CONSTANT(1000000000) +
-                                     g_date_time_get_microsecond(moment) * G_GINT64_CONSTANT(1000) <
-                                 since_ns;
+    if (moment == NULL)
+        return FALSE;
+    moment_s = g_date_time_to_unix(moment);
+    if (moment_s != since_ns / second_ns)
+        return moment_s < since_ns / second_ns;
+    return (gint64)g_date_time_get_microsecond(moment) * 1000 < since_ns % second_ns;
 }
 
 static gboolean write_bytes(CriLogReader *reader, const CriLogLine *line, const char *bytes, gsize length,

@@ -30,7 +30,7 @@ char *human_duration(gint64 duration_ns)
         return g_strdup_printf("%" G_GINT64_FORMAT " days", days);
     if (days < 60)
         return g_strdup_printf("%" G_GINT64_FORMAT " weeks", days / 7);
-    if (days < 2 * 365)
+    if (days < 730)
         return g_strdup_printf("%" G_GINT64_FORMAT " months", days / 30);
     return g_strdup_printf("%" G_GINT64_FORMAT " years", days / 365);
 }

@@ -32,7 +32,8 @@ static void put_string(Json *json, const char *value)
     g_autofree char *valid = NULL;
 
     if (!g_utf8_validate(value, -1, NULL))
-        value = valid = g_utf8_make_valid(value, -1);
+        valid = g_utf8_make_valid(value, -1);
+    value = valid != NULL ? valid : value;
     yajl_gen_string(json->gen, (const unsigned char *)value, strlen(value));
 }
 

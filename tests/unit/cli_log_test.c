@@ -102,6 +102,8 @@ static void since_leaves_older_lines_out(void)
                "2024-05-01T12:00:00.9Z stdout P old\n2024-05-01T12:00:02Z stdout F er\n"
                "2024-05-01T12:00:01Z stdout F new\n",
                9, "new\n", "");
+    /* found by the fuzzer: the nanoseconds of such a year do not fit */
+    expect_log((CriLogOptions){.since_ns = 1}, "4048-05-01T12:00:00Z stdout F far\n", 9, "far\n", "");
 }
 
 /* --- files --------------------------------------------------------------------------------------------- */
