@@ -12,10 +12,10 @@ typedef struct {
     const char *kernel_parameters;
 } Architecture;
 
-/* qemu64 plus what x86-64-v2 asks for, which current distributions' programs are built for. Measured to the
- * agent's first byte, of processor time: 1.26 s; "max" 1.33 (guest code picks AVX2, which is slow emulated);
- * Nehalem 1.46, for its vendor makes the kernel isolate page tables against Meltdown, and there is none in
- * emulation. rdrand seeds the guest's random pool at once; smep and smap protect its kernel. */
+/* qemu64 plus what x86-64-v2 asks for, which current distributions' programs are built for. Measured by the
+ * processor time of a boot: "max" takes a few per cent more (guest code picks AVX2, slow when emulated),
+ * Nehalem too, for its vendor makes the kernel isolate page tables against Meltdown, which emulation does not
+ * have. rdrand seeds the guest's random pool at once; smep and smap protect its kernel. */
 #define FEATURE(name) "<feature policy='require' name='" name "'/>"
 #define CPU_X86_EMULATED                                                                                     \
     "<cpu mode='custom' match='exact' check='none'><model fallback='forbid'>qemu64</model>" FEATURE("ssse3") \

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libvirt/libvirt-qemu.h>
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 #include <poll.h>
@@ -13,7 +14,6 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
-#include "common/log.h"
 #include "sandbox/accelerator.h"
 #include "sandbox/console.h"
 #include "sandbox/reaper.h"
@@ -42,7 +42,8 @@ struct Vmm {
     int lock_fd;
     Reaper *reaper;
     virConnectPtr connection;
-    int callback_id[2]; /* lifecycle, reboot */
+    int callback_id;
+    int qemu_callback_id;
     VmmStoppedFunc stopped;
     gpointer stopped_data;
 
@@ -114,14 +115,16 @@ static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event
     return 0;
 }
 
-/* Comes before the end of a domain whose guest reset itself. No pod's guest does that but in a panic
- * (panic=-1), which libvirt would call a shutdown. */
-static void on_reboot(virConnectPtr connection, virDomainPtr domain, void *data)
+/* QEMU's own word, which comes before the domain's end. No pod's guest resets itself but in a panic
+ * (panic=-1), and libvirt would call that a shutdown. */
+static void on_qemu_shutdown(virConnectPtr connection, virDomainPtr domain, const char *event,
+                             long long seconds, unsigned int micros, const char *details, void *data)
 {
     Vmm *vmm = data;
 
-    (void)connection;
-    vmm_table_reset(vmm->table, virDomainGetName(domain));
+    (void)connection, (void)event, (void)seconds, (void)micros;
+    if (details != NULL && strstr(details, "guest-reset") != NULL)
+        vmm_table_reset(vmm->table, virDomainGetName(domain));
 }
 
 static void on_trim(int timer, void *data)
@@ -290,12 +293,11 @@ static gboolean open_connection(Vmm *vmm, const VmmConfig *config, GError **erro
 {
     if (vmm->embedded ? !open_embedded(vmm, config, error) : !open_daemon(vmm, config, error))
         return FALSE;
-    vmm->callback_id[0] =
-        virConnectDomainEventRegisterAny(vmm->connection, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-                                         VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), vmm, NULL);
-    vmm->callback_id[1] = virConnectDomainEventRegisterAny(vmm->connection, NULL, VIR_DOMAIN_EVENT_ID_REBOOT,
-                                                           VIR_DOMAIN_EVENT_CALLBACK(on_reboot), vmm, NULL);
-    if (vmm->callback_id[0] < 0 || vmm->callback_id[1] < 0)
+    vmm->callback_id = virConnectDomainEventRegisterAny(vmm->connection, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+                                                        VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), vmm, NULL);
+    vmm->qemu_callback_id = virConnectDomainQemuMonitorEventRegister(vmm->connection, NULL, "SHUTDOWN",
+                                                                     on_qemu_shutdown, vmm, NULL, 0);
+    if (vmm->callback_id < 0 || vmm->qemu_callback_id < 0)
         return fail_libvirt(error, "cannot listen to libvirt's events");
     vmm->trim_timer = virEventAddTimeout(TRIM_INTERVAL_MS, on_trim, vmm, NULL);
     virtiofsd_end_orphans(vmm->socket_dir);
@@ -330,7 +332,7 @@ Vmm *vmm_open(const VmmConfig *config, VmmStoppedFunc stopped, gpointer data, GE
         vmm->embedded ? g_build_filename(vmm->root, "run", "qemu", NULL) : g_strdup("/run/libvirt/qemu");
     vmm->socket_dir = g_strdup(config->run_dir);
     vmm->lock_fd = -1;
-    vmm->callback_id[0] = vmm->callback_id[1] = -1;
+    vmm->callback_id = vmm->qemu_callback_id = -1;
     vmm->stopped = stopped;
     vmm->stopped_data = data;
     vmm->table = vmm_table_new();
@@ -346,9 +348,10 @@ void vmm_close(Vmm *vmm)
 {
     if (vmm == NULL)
         return;
-    for (guint i = 0; i < G_N_ELEMENTS(vmm->callback_id); i++)
-        if (vmm->callback_id[i] >= 0)
-            virConnectDomainEventDeregisterAny(vmm->connection, vmm->callback_id[i]);
+    if (vmm->callback_id >= 0)
+        virConnectDomainEventDeregisterAny(vmm->connection, vmm->callback_id);
+    if (vmm->qemu_callback_id >= 0)
+        virConnectDomainQemuMonitorEventDeregister(vmm->connection, vmm->qemu_callback_id);
     if (vmm->connection != NULL)
         virConnectClose(vmm->connection);
     if (vmm->trim_timer >= 0)

@@ -16,9 +16,10 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "sandbox/console.h"
 #include "tests/unit/harness.h"
 
-enum { MEMORY_BYTES = 64 << 20, WAIT_MS = 10000 };
+enum { MEMORY_BYTES = 64 << 20, WAIT_MS = 10000, BOOT_MS = 60000 };
 
 static const char first[] = "1111111111111111111111111111111111111111111111111111111111111111";
 static const char second[] = "2222222222222222222222222222222222222222222222222222222222222222";
@@ -270,6 +271,28 @@ static void killed_qemu(void)
     CU_ASSERT_STRING_EQUAL(fixture.ends.name, first);
     CU_ASSERT_EQUAL(listed(&fixture, first, NULL), 0);
     destroy(&fixture, first);
+    fixture_close(&fixture);
+}
+
+/* A kernel without an initramfs panics, and resets the guest at once. */
+static void panicking_kernel(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *console = NULL;
+    g_autofree char *tail = NULL;
+    Fixture fixture;
+
+    if (g_getenv("CRIVIRT_TEST_KERNEL") == NULL)
+        return;
+    g_unsetenv("CRIVIRT_TEST_INITRD");
+    fixture_make(&fixture);
+    make(&fixture, first);
+    TEST_OK(vmm_resume(fixture.vmm, first, &error), error);
+    CU_ASSERT_TRUE(ends_wait(&fixture.ends, 1, BOOT_MS));
+    CU_ASSERT_EQUAL(fixture.ends.reason, VMM_STOPPED_CRASHED);
+    console = g_strdup_printf("%s.%.4s", fixture.console, first);
+    tail = console_tail(console, 8192, 60);
+    CU_ASSERT_PTR_NOT_NULL(strstr(tail, "panic"));
     fixture_close(&fixture);
 }
 
@@ -549,6 +572,7 @@ int main(int argc, char **argv)
         {"a guest is created paused and unprivileged, runs, and is destroyed", life_of_a_guest},
         {"destroying an unknown guest is success", unknown_guests},
         {"a killed QEMU is reported as a crash within two seconds", killed_qemu},
+        {"a guest that panics has crashed, and its console tells", panicking_kernel},
         {"a missing or bad kernel is named", missing_files},
         {"guests survive close and reopen", survives_close},
         {"a guest that died while nobody watched is not listed", died_meanwhile},
