@@ -10,11 +10,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/guest/loop.h"
 #include "agent/guest/paths.h"
 #include "agent/guest/sysfile.h"
 
 enum {
     SERIAL_MAX = 64,
+    SCAN_EVERY_MS = 10,
+    REMOVE_EVERY_MS = 1000,
     FLAT_LUN = 0x4000, /* how Linux shows logical units from 256 on: the address mode's bits are part of it */
 };
 
@@ -62,7 +65,8 @@ static bool read_serial(const char *address, char *ret_serial, size_t room)
     return true;
 }
 
-/* The block device below a SCSI device; there once its driver has probed it. */
+/* The block device below a SCSI device; its node is there a little before it can be
+ * opened. */
 static bool read_node(const char *address, char *ret_node, size_t room)
 {
     char path[128];
@@ -72,7 +76,10 @@ static bool read_node(const char *address, char *ret_node, size_t room)
     for (struct dirent *entry = NULL; blocks != NULL && !found && (entry = readdir(blocks)) != NULL;) {
         if (entry->d_name[0] != '.') {
             snprintf(ret_node, room, "/dev/%s", entry->d_name);
-            found = access(ret_node, F_OK) == 0;
+            int fd = open(ret_node, O_RDONLY | O_CLOEXEC);
+            found = fd >= 0;
+            if (found)
+                close(fd);
         }
     }
     if (blocks != NULL)
@@ -132,8 +139,19 @@ static bool find_address(const Disk *disk, char *ret_address, size_t room, char 
     return found;
 }
 
+/* At most that often, for all disks together: both make the kernel talk to the hypervisor at length. */
+static bool is_time(int64_t *last_ns, int64_t every_ms)
+{
+    int64_t now_ns = clock_monotonic_ns();
+    if (*last_ns != 0 && now_ns - *last_ns < every_ms * 1000000)
+        return false;
+    *last_ns = now_ns;
+    return true;
+}
+
 DiskState disk_find(const Disk *disk, char *ret_node, size_t room, Fault *ret_fault)
 {
+    static int64_t last_scan_ns, last_removal_ns;
     char address[64] = "", other[SERIAL_MAX];
 
     if (disk->serial[0] == '\0' || strlen(disk->serial) >= SERIAL_MAX || disk->lun >= FLAT_LUN) {
@@ -153,10 +171,11 @@ DiskState disk_find(const Disk *disk, char *ret_node, size_t room, Fault *ret_fa
     } else {
         fault(ret_fault, FAULT_UNAVAILABLE, "disk %u in the guest is %s, not %s", disk->lun, other,
               disk->serial);
-        if (layer_find(disk->lun) == NULL)
+        if (layer_find(disk->lun) == NULL && is_time(&last_removal_ns, REMOVE_EVERY_MS))
             remove_stale(address);
     }
-    scan_hosts(disk->lun);
+    if (is_time(&last_scan_ns, SCAN_EVERY_MS))
+        scan_hosts(disk->lun);
     return DISK_WAIT;
 }
 

@@ -1,7 +1,9 @@
 /* Exec and Resize: more processes in a running container.
  *
- * crun joins the container's namespaces and cgroup and gives the process the user, environment, directory and
- * capabilities of the container's first one; detached, it leaves the process to us as its parent and ends.
+ * crun joins the container's namespaces and cgroup; detached, it leaves the process to us as its parent and
+ * ends. It is given the container's own `process` object with other arguments: what it makes up itself from
+ * the command line has the container's user, environment and capabilities, but neither its directory, nor its
+ * limits, nor its noNewPrivileges.
  */
 #include <errno.h>
 #include <signal.h>
@@ -15,16 +17,21 @@
 #include "agent/guest/container.h"
 #include "agent/guest/crun.h"
 #include "agent/guest/job.h"
+#include "agent/guest/json.h"
 #include "agent/guest/paths.h"
 #include "agent/guest/sysfile.h"
+#include "agent/wire/wire.h"
 
-enum { EXEC_ARGS_MAX = 1000, EXEC_OPTIONS_MAX = 12 };
+enum {
+    EXEC_ARGS_MAX = 1000,
+    CONFIG_MAX_BYTES = WIRE_MAX_FRAME_BYTES + (64 << 10), /* it came in a frame, but for the user object */
+};
 
 /* What lives as long as the crun that starts the process, which the daemon may delete meanwhile. */
 typedef struct {
     Call *call;
     int console_fd;
-    char pid_file[64];
+    char pid_file[64], process_file[64];
 } Exec;
 
 static void exec_exited(void *data, Process *process)
@@ -44,8 +51,6 @@ static bool exec_take(Exec *exec, Process *process, Fault *ret_fault)
         exec->console_fd = -1;
         if (terminal < 0 || !process_set_terminal(process, terminal, request->stdin))
             return fault(ret_fault, FAULT_INTERNAL, "crun made no terminal");
-        if (request->columns > 0 && request->rows > 0)
-            process_resize(process, request->columns, request->rows);
     }
     if (!sysfile_read(exec->pid_file, text, sizeof text) || atoi(text) <= 1) /* NOLINT: crun's number */
         return fault(ret_fault, FAULT_INTERNAL, "crun told no pid");
@@ -66,6 +71,7 @@ static void exec_end(Exec *exec, Process *process, const Fault *failure)
             close(fd);
     }
     unlink(exec->pid_file);
+    unlink(exec->process_file);
     if (failure != NULL)
         call_fail(exec->call, failure);
     else
@@ -91,26 +97,77 @@ static void exec_done(void *data, Job *job, const Fault *failure)
     exec_end(exec, process, failure);
 }
 
+/* The `process` of config.json, which crun has accepted, with our arguments and terminal in place of its own.
+ */
+static bool write_process(JsonText *text, JsonSpan config, const ExecRequest *request)
+{
+    JsonMembers members = {.at = 0};
+    JsonSpan key, value;
+
+    if (!json_find(config, "process", &members.object))
+        return false;
+    char size[80];
+    snprintf(size, sizeof size, ",\"consoleSize\":{\"height\":%u,\"width\":%u}", request->rows,
+             request->columns);
+    json_append(text, request->tty ? "{\"terminal\":true" : "{\"terminal\":false", request->tty ? 16 : 17);
+    if (request->tty && request->rows > 0 && request->columns > 0)
+        json_append(text, size, strlen(size)); /* from its first moment: programs look but once */
+    json_append(text, ",\"args\":[", 9);
+    for (size_t i = 0; i < request->n_args; i++) {
+        json_append(text, ",", i > 0);
+        json_append_string(text, request->args[i]);
+    }
+    json_append(text, "]", 1);
+    while (json_next_member(&members, &key, &value)) {
+        if (json_key_is(key, "args") || json_key_is(key, "terminal") || json_key_is(key, "consoleSize") ||
+            json_key_is(key, "commandLine"))
+            continue;
+        json_append(text, ",\"", 2);
+        json_append(text, key.text, key.length);
+        json_append(text, "\":", 2);
+        json_append(text, value.text, value.length);
+    }
+    json_append(text, "}", 1);
+    return !text->failed;
+}
+
+static bool make_process_file(const Exec *exec, const Container *container, Fault *ret_fault)
+{
+    char path[256];
+    JsonText text = {NULL, 0, 0, false};
+    char *config = malloc(CONFIG_MAX_BYTES);
+
+    snprintf(path, sizeof path, CONTAINERS_DIR "/%s/config.json", container->id);
+    bool ok = config != NULL && sysfile_read(path, config, CONFIG_MAX_BYTES) &&
+              write_process(&text, (JsonSpan){config, strlen(config)}, exec->call->request->exec);
+    free(config);
+    if (!ok)
+        fault(ret_fault, FAULT_INTERNAL, "container %s has no process in its configuration", container->id);
+    const Piece piece = {text.text, text.length};
+    ok = ok && file_put(exec->process_file, 0600, &piece, 1, ret_fault);
+    free(text.text);
+    return ok;
+}
+
 static bool exec_start(Exec *exec, const Container *container, Process *process, Fault *ret_fault)
 {
     const ExecRequest *request = exec->call->request->exec;
-    char pid_option[80], console_path[64], console_option[96];
-    const char *argv[EXEC_OPTIONS_MAX + EXEC_ARGS_MAX] = {CRUN_PATH, CRUN_CGROUPS, "exec", "--detach"};
-    size_t n = 4;
+    char pid_option[80], process_option[80], console_path[64], console_option[96];
+    const char *argv[10] = {CRUN_PATH, CRUN_CGROUPS, "exec", "--detach", pid_option, process_option};
+    size_t n = 6;
 
+    if (!make_process_file(exec, container, ret_fault))
+        return false;
     snprintf(pid_option, sizeof pid_option, "--pid-file=%s", exec->pid_file);
-    argv[n++] = pid_option;
+    snprintf(process_option, sizeof process_option, "--process=%s", exec->process_file);
     if (request->tty) {
         exec->console_fd = console_listen(console_path, sizeof console_path, ret_fault);
         if (exec->console_fd < 0)
             return false;
         snprintf(console_option, sizeof console_option, "--console-socket=%s", console_path);
-        argv[n++] = "--tty";
         argv[n++] = console_option;
     }
-    argv[n++] = container->id;
-    for (size_t i = 0; i < request->n_args; i++)
-        argv[n++] = request->args[i];
+    argv[n] = container->id;
     const JobSpec spec = {.argv = argv,
                           .with_log = true,
                           .fds = process->child_fds,
@@ -155,7 +212,8 @@ void op_exec(Call *call)
     }
     exec->call = call;
     exec->console_fd = -1;
-    snprintf(exec->pid_file, sizeof exec->pid_file, RUN_DIR "/pid.%u", serial++);
+    snprintf(exec->pid_file, sizeof exec->pid_file, RUN_DIR "/pid.%u", serial);
+    snprintf(exec->process_file, sizeof exec->process_file, RUN_DIR "/process.%u", serial++);
     Process *process =
         process_new(container->id, request->process->exec_id, request->tty, request->stdin, &error);
     if (process != NULL) {

@@ -44,16 +44,16 @@ static bool set_clock(int64_t wall_clock_ns, Fault *ret_fault)
 /* Guests restored from one template are twins until this is mixed in. */
 static bool add_entropy(const uint8_t *data, size_t length, Fault *ret_fault)
 {
-    struct {
+    union { /* the structure ends in an array without a length */
         struct rand_pool_info info;
-        uint8_t data[ENTROPY_MAX];
+        uint8_t bytes[sizeof(struct rand_pool_info) + ENTROPY_MAX];
     } pool = {.info = {.buf_size = (int)length, .entropy_count = (int)length * 8}};
 
     if (length == 0)
         return true;
     if (length > ENTROPY_MAX)
         return fault(ret_fault, FAULT_INVALID_ARGUMENT, "more than %d bytes of entropy", ENTROPY_MAX);
-    memcpy(pool.data, data, length);
+    memcpy(pool.bytes + sizeof pool.info, data, length);
     int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
     bool ok = fd >= 0 && ioctl(fd, RNDADDENTROPY, &pool) == 0 && ioctl(fd, RNDRESEEDCRNG) == 0;
     if (!ok)

@@ -1,0 +1,787 @@
+/* The agent in a real guest: boots CRIVIRT_TEST_KERNEL with CRIVIRT_TEST_INITRD under TCG and talks to it as
+ * the daemon does. Skipped without these. CRIVIRT_TEST_MEASURE=1 prints times as well.
+ */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/tools/agent_drive.h"
+#include "tests/unit/harness.h"
+
+#define INIT(Name) CRIVIRT__AGENT__V1__##Name##__INIT
+#define REQUEST(op_name, OP, message)                                                                        \
+    {                                                                                                        \
+        PROTOBUF_C_MESSAGE_INIT(&crivirt__agent__v1__request__descriptor),                                   \
+            .id = 0, .op_case = CRIVIRT__AGENT__V1__REQUEST__OP_##OP, .op_name = (message)                   \
+    }
+
+enum { BOOT_MS = 60000, CALL_MS = 20000 };
+
+static struct {
+    char *directory;
+    GPid pid;
+    Drive *drive;
+    int qmp;
+} guest;
+
+static gint64 now_us(void)
+{
+    return g_get_monotonic_time();
+}
+
+static void measured(const char *what, double value, const char *unit)
+{
+    if (g_getenv("CRIVIRT_TEST_MEASURE") != NULL)
+        g_print("    %-44s %10.2f %s\n", what, value, unit);
+}
+
+static char *in_directory(const char *name)
+{
+    return g_build_filename(guest.directory, name, NULL);
+}
+
+/* ---- the guest ---- */
+
+static void run(const char *format, ...) G_GNUC_PRINTF(1, 2);
+static void run(const char *format, ...)
+{
+    va_list arguments;
+    int status = -1;
+    va_start(arguments, format);
+    g_autofree char *command = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    g_autofree char *output = NULL, *errors = NULL;
+    gboolean ok = g_spawn_command_line_sync(command, &output, &errors, &status, NULL);
+    if (!ok || status != 0)
+        g_printerr("%s: %s\n", command, errors != NULL ? errors : "");
+    if (!ok || status != 0)
+        exit(1);
+}
+
+static void make_layers(void)
+{
+    run("sh -c 'cd %s && mkdir -p a/bin a/etc a/proc a/dev a/sys a/tmp a/work b/etc && cp /bin/busybox "
+        "a/bin/ && "
+        "for t in sh cat id sleep echo env pwd stty head dd seq ls grep true false touch ip hostname "
+        "readlink wc "
+        "awk mkdir kill date; do ln -s busybox a/bin/$t; done && "
+        "printf \"root:x:0:0::/:/bin/sh\\nalice:x:1000:1001::/work:/bin/sh\\n\" > a/etc/passwd && "
+        "printf \"root:x:0:\\nalice:x:1001:\\nstaff:x:50:alice,bob\\n\" > a/etc/group && "
+        "echo lower > a/etc/which && echo upper > b/etc/which && "
+        "mkfs.erofs --quiet a.img a && mkfs.erofs --quiet b.img b && truncate -s 512M up.img && "
+        "mkfs.ext4 -q -F -N 65536 -E lazy_itable_init=0,assume_storage_prezeroed=1 up.img || "
+        "mkfs.ext4 -q -F -N 65536 up.img'",
+        guest.directory);
+}
+
+static void start_qemu(const char *kernel, const char *initrd)
+{
+    g_autofree char *agent =
+        g_strdup_printf("socket,id=agent,path=%s/agent.sock,server=on,wait=off", guest.directory);
+    g_autofree char *qmp = g_strdup_printf("unix:%s/qmp.sock,server=on,wait=off", guest.directory);
+    g_autofree char *console = g_strdup_printf("file:%s/console.log", guest.directory);
+    g_autofree char *upper =
+        g_strdup_printf("file=%s/up.img,if=none,id=up,format=raw,cache=unsafe", guest.directory);
+    const char *argv[] = {"qemu-system-x86_64",
+                          "-accel",
+                          "tcg",
+                          "-M",
+                          "q35",
+                          "-cpu",
+                          "max",
+                          "-m",
+                          "256",
+                          "-nodefaults",
+                          "-display",
+                          "none",
+                          "-no-reboot",
+                          "-serial",
+                          console,
+                          "-kernel",
+                          kernel,
+                          "-initrd",
+                          initrd,
+                          "-append",
+                          "console=ttyS0 quiet panic=-1 tsc=reliable",
+                          "-device",
+                          "virtio-serial-pci",
+                          "-chardev",
+                          agent,
+                          "-device",
+                          "virtserialport,chardev=agent,name=org.crivirt.agent.0",
+                          "-device",
+                          "virtio-scsi-pci,id=scsi0",
+                          "-drive",
+                          upper,
+                          "-device",
+                          "scsi-hd,drive=up,bus=scsi0.0,channel=0,scsi-id=0,lun=0,serial=upper",
+                          "-netdev",
+                          "user,id=net0,restrict=on",
+                          "-device",
+                          "virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,romfile=",
+                          "-qmp",
+                          qmp,
+                          NULL};
+    GError *error = NULL;
+    TEST_OK(g_spawn_async(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD, NULL,
+                          NULL, &guest.pid, &error),
+            error);
+}
+
+static void stop_qemu(void)
+{
+    if (guest.pid > 0)
+        kill(guest.pid, SIGKILL);
+}
+
+static void qmp_connect(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    g_autofree char *path = in_directory("qmp.sock");
+    g_strlcpy(address.sun_path, path, sizeof address.sun_path);
+    guest.qmp = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    while (connect(guest.qmp, (struct sockaddr *)&address, sizeof address) != 0)
+        g_usleep(5000);
+}
+
+/* One answer per command, each on a line; events in between are skipped. */
+static void qmp_command(const char *format, ...) G_GNUC_PRINTF(1, 2);
+static void qmp_command(const char *format, ...)
+{
+    va_list arguments;
+    char line[4096];
+    va_start(arguments, format);
+    g_autofree char *command = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    CU_ASSERT_TRUE_FATAL(write(guest.qmp, command, strlen(command)) > 0);
+    for (;;) {
+        gsize length = 0;
+        while (length < sizeof line - 1 && read(guest.qmp, line + length, 1) == 1 && line[length] != '\n')
+            length++;
+        line[length] = '\0';
+        if (strstr(line, "\"return\"") != NULL)
+            return;
+        if (length == 0 || strstr(line, "\"error\"") != NULL) {
+            g_printerr("%s: %s\n", command, line);
+            CU_FAIL_FATAL("qmp");
+            return;
+        }
+    }
+}
+
+static void plug(const char *image, int lun, const char *serial)
+{
+    qmp_command(
+        "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"raw\",\"node-name\":\"n%d\",\"read-only\":"
+        "true,\"file\":{\"driver\":\"file\",\"filename\":\"%s/%s\"}}}\n",
+        lun, guest.directory, image);
+    qmp_command(
+        "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"scsi-hd\",\"id\":\"d%d\",\"drive\":\"n%d\","
+        "\"bus\":\"scsi0.0\",\"lun\":%d,\"serial\":\"%s\"}}\n",
+        lun, lun, lun, serial);
+}
+
+static void unplug(int lun)
+{
+    qmp_command("{\"execute\":\"device_del\",\"arguments\":{\"id\":\"d%d\"}}\n", lun);
+    g_usleep(200000); /* QEMU lets go of it a little later */
+    qmp_command("{\"execute\":\"blockdev-del\",\"arguments\":{\"node-name\":\"n%d\"}}\n", lun);
+}
+
+/* ---- calls ---- */
+
+/* Frees the response; 0 or the failure's status, whose message contains text. */
+static int status_of(DriveResponse *response, const char *text)
+{
+    CU_ASSERT_PTR_NOT_NULL_FATAL(response);
+    int status = response->failure != NULL ? response->failure->status : 0;
+    if (text == NULL && status != 0)
+        g_printerr("unexpected failure: %s\n", response->failure->message);
+    if (text != NULL && (status == 0 || strstr(response->failure->message, text) == NULL)) {
+        g_printerr("\"%s\" is not in \"%s\"\n", text, status != 0 ? response->failure->message : "(success)");
+        status = -1;
+    }
+    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    return status;
+}
+
+static DriveResponse *call(DriveRequest request)
+{
+    return drive_call(guest.drive, &request, CALL_MS);
+}
+
+static const char SPEC_BEFORE[] =
+    "{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"rootfs\"},\"mounts\":["
+    "{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
+    "{\"destination\":\"/"
+    "dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\",\"options\":[\"nosuid\",\"mode=755\"]},"
+    "{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\",\"options\":[\"newinstance\","
+    "\"ptmxmode=0666\",\"mode=0620\",\"gid=5\"]},"
+    "{\"destination\":\"/dev/shm\",\"type\":\"bind\",\"source\":\"/run/crivirt/sandbox/"
+    "shm\",\"options\":[\"rbind\"]},"
+    "{\"destination\":\"/etc/hosts\",\"type\":\"bind\",\"source\":\"/run/crivirt/sandbox/hosts\",\"options\":"
+    "[\"rbind\"]}],"
+    "\"linux\":{\"cgroupsPath\":\"/crivirt/%s\",\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"mount\"},"
+    "{\"type\":\"cgroup\"}],\"resources\":{\"memory\":{\"limit\":33554432}}},"
+    "\"process\":{\"terminal\":%s,\"cwd\":\"/work\",\"noNewPrivileges\":true,\"oomScoreAdj\":100,"
+    "\"env\":[\"PATH=/"
+    "bin\",\"GREETING=hello\"],\"rlimits\":[{\"type\":\"RLIMIT_NOFILE\",\"soft\":77,\"hard\":77}],"
+    "\"capabilities\":{\"bounding\":[\"CAP_KILL\"],\"effective\":[\"CAP_KILL\"],\"permitted\":[\"CAP_KILL\"]}"
+    ","
+    "\"args\":%s,\"user\":";
+
+typedef struct {
+    const char *args; /* JSON */
+    const char *user_name;
+    gint64 uid;
+    gboolean tty, stdin_open;
+    gsize n_layers; /* 0: none at all */
+} Wish;
+
+static DriveResponse *create(const char *id, const Wish *wish)
+{
+    Crivirt__Agent__V1__CreateContainerRequest message = INIT(CREATE_CONTAINER_REQUEST);
+    Crivirt__Agent__V1__User user = INIT(USER);
+    Crivirt__Agent__V1__Disk a = INIT(DISK), b = INIT(DISK);
+    Crivirt__Agent__V1__Disk *layers[] = {&a, &b};
+    g_autofree char *before =
+        g_strdup_printf(SPEC_BEFORE, id, wish->tty ? "true" : "false", wish->args); /* NOLINT: our format */
+    a.lun = 1;
+    a.serial = (char *)"layer-a";
+    b.lun = 300;
+    b.serial = (char *)"layer-b";
+    user.name = (char *)(wish->user_name != NULL ? wish->user_name : "");
+    user.uid = wish->uid;
+    user.gid = -1;
+    message.id = (char *)id;
+    message.layers = layers;
+    message.n_layers = wish->n_layers;
+    message.spec_before_user.data = (guint8 *)before;
+    message.spec_before_user.len = strlen(before);
+    message.spec_after_user.data = (guint8 *)"}}";
+    message.spec_after_user.len = 2;
+    message.user = &user;
+    message.tty = wish->tty;
+    message.stdin = wish->stdin_open;
+    return call((DriveRequest)REQUEST(create_container, CREATE_CONTAINER, &message));
+}
+
+static DriveResponse *start(const char *id)
+{
+    Crivirt__Agent__V1__StartContainerRequest message = INIT(START_CONTAINER_REQUEST);
+    message.id = (char *)id;
+    return call((DriveRequest)REQUEST(start_container, START_CONTAINER, &message));
+}
+
+static DriveResponse *delete (const char *id)
+{
+    Crivirt__Agent__V1__DeleteContainerRequest message = INIT(DELETE_CONTAINER_REQUEST);
+    message.id = (char *)id;
+    return call((DriveRequest)REQUEST(delete_container, DELETE_CONTAINER, &message));
+}
+
+static DriveResponse *exec_in(const char *id, const char *exec_id, const char *script, gboolean tty,
+                              gboolean stdin_open)
+{
+    Crivirt__Agent__V1__ExecRequest message = INIT(EXEC_REQUEST);
+    Crivirt__Agent__V1__ProcessId process = INIT(PROCESS_ID);
+    char *args[] = {(char *)"/bin/sh", (char *)"-c", (char *)script};
+    process.container_id = (char *)id;
+    process.exec_id = (char *)exec_id;
+    message.process = &process;
+    message.args = args;
+    message.n_args = 3;
+    message.tty = tty;
+    message.stdin = stdin_open;
+    message.columns = 91;
+    message.rows = 17;
+    return call((DriveRequest)REQUEST(exec, EXEC, &message));
+}
+
+static DriveResponse *signal_to(const char *id, const char *exec_id, int number, gboolean all)
+{
+    Crivirt__Agent__V1__SignalRequest message = INIT(SIGNAL_REQUEST);
+    Crivirt__Agent__V1__ProcessId process = INIT(PROCESS_ID);
+    process.container_id = (char *)id;
+    process.exec_id = (char *)exec_id;
+    message.process = &process;
+    message.signal = number;
+    message.all = all;
+    return call((DriveRequest)REQUEST(signal, SIGNAL, &message));
+}
+
+static char *text_of(const char *container, const char *exec, int stream)
+{
+    GByteArray *bytes = drive_process(guest.drive, container, exec)->streams[stream];
+    return g_strndup((const char *)bytes->data, bytes->len);
+}
+
+static void expect_text(const char *container, const char *exec, int stream, const char *expected)
+{
+    g_autofree char *text = text_of(container, exec, stream);
+    if (strcmp(text, expected) != 0)
+        g_printerr("%s/%s wrote \"%s\", not \"%s\"\n", container, exec, text, expected);
+    CU_ASSERT_STRING_EQUAL(text, expected);
+}
+
+/* Runs a script in the container's shell to its end. */
+static int exec_to_end(const char *id, const char *exec_id, const char *script)
+{
+    CU_ASSERT_EQUAL(status_of(exec_in(id, exec_id, script, FALSE, FALSE), NULL), 0);
+    CU_ASSERT_TRUE(drive_wait_exit(guest.drive, id, exec_id, CALL_MS));
+    return drive_process(guest.drive, id, exec_id)->exit_code;
+}
+
+/* ---- tests, in this order, on one guest ---- */
+
+static void boots_and_answers(void)
+{
+    gint64 start_us = now_us();
+    start_qemu(g_getenv("CRIVIRT_TEST_KERNEL"), g_getenv("CRIVIRT_TEST_INITRD"));
+    g_autofree char *path = in_directory("agent.sock");
+    guest.drive = drive_new(path);
+    DriveResponse *response = drive_connect(guest.drive, BOOT_MS);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(response);
+    measured("exec of QEMU to Hello's answer", (double)(now_us() - start_us) / 1000, "ms");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(response->hello);
+    CU_ASSERT_EQUAL(response->hello->protocol_version, WIRE_PROTOCOL_VERSION);
+    CU_ASSERT_STRING_EQUAL(response->hello->sandbox_id, "");
+    CU_ASSERT_EQUAL(strlen(response->hello->boot_id), 36);
+    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    qmp_connect();
+    qmp_command("{\"execute\":\"qmp_capabilities\"}\n");
+}
+
+static void refuses_containers_before_setup(void)
+{
+    CU_ASSERT_EQUAL(status_of(create("early", &(Wish){.args = "[\"/bin/true\"]", .uid = -1}), "no pod"), 9);
+}
+
+static DriveResponse *set_up(const char *sandbox_id)
+{
+    Crivirt__Agent__V1__SetupRequest setup = INIT(SETUP_REQUEST);
+    Crivirt__Agent__V1__Interface eth0 = INIT(INTERFACE), *interfaces[] = {&eth0};
+    Crivirt__Agent__V1__Route route4 = INIT(ROUTE), route6 = INIT(ROUTE), link = INIT(ROUTE);
+    Crivirt__Agent__V1__Route *routes[] = {&link, &route4, &route6};
+    Crivirt__Agent__V1__Sysctl forward = INIT(SYSCTL), *sysctls[] = {&forward};
+    Crivirt__Agent__V1__Disk upper = INIT(DISK);
+    char *addresses[] = {(char *)"10.9.8.7/24", (char *)"fd00:9::7/64"};
+
+    eth0.name = (char *)"eth0";
+    eth0.find_mac = (char *)"52:54:00:00:00:01";
+    eth0.mac = (char *)"02:00:0a:09:08:07";
+    eth0.mtu = 1400;
+    eth0.addresses = addresses;
+    eth0.n_addresses = 2;
+    link.destination = (char *)"169.254.1.1/32";
+    link.device = (char *)"eth0";
+    route4.destination = (char *)"0.0.0.0/0";
+    route4.gateway = (char *)"10.9.8.1";
+    route4.device = (char *)"eth0";
+    route4.mtu = 1350;
+    route6.destination = (char *)"::/0";
+    route6.gateway = (char *)"fd00:9::1";
+    route6.device = (char *)"eth0";
+    forward.name = (char *)"net.ipv4.ip_unprivileged_port_start";
+    forward.value = (char *)"0";
+    upper.lun = 0;
+    upper.serial = (char *)"upper";
+    setup.sandbox_id = (char *)sandbox_id;
+    setup.hostname = (char *)"pod-one";
+    setup.hosts.data = (guint8 *)"127.0.0.1 localhost\n";
+    setup.hosts.len = 20;
+    setup.interfaces = interfaces;
+    setup.n_interfaces = 1;
+    setup.routes = routes;
+    setup.n_routes = 3;
+    setup.sysctls = sysctls;
+    setup.n_sysctls = 1;
+    setup.upper = &upper;
+    setup.wall_clock_ns = G_GINT64_CONSTANT(1900000000000000000);
+    setup.entropy.data = (guint8 *)"0123456789abcdef0123456789abcdef";
+    setup.entropy.len = 32;
+    return call((DriveRequest)REQUEST(setup, SETUP, &setup));
+}
+
+static void becomes_a_pod_once(void)
+{
+    gint64 start_us = now_us();
+    CU_ASSERT_EQUAL(status_of(set_up("pod1"), NULL), 0);
+    measured("Setup", (double)(now_us() - start_us) / 1000, "ms");
+    CU_ASSERT_EQUAL(status_of(set_up("pod1"), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(set_up("pod2"), "is sandbox pod1 already"), 9);
+    CU_ASSERT_EQUAL(status_of(set_up("../x"), "id"), 3);
+}
+
+static void runs_a_container_from_hot_plugged_layers(void)
+{
+    const Wish wish = {
+        .args = "[\"/bin/sh\",\"-c\",\"cat /etc/which; id; echo $GREETING >&2; cat /etc/hosts; exit 3\"]",
+        .user_name = "alice",
+        .uid = -1,
+        .n_layers = 2};
+    gint64 start_us = now_us();
+    plug("a.img", 1, "layer-a");
+    plug("b.img", 300, "layer-b");
+    measured("two device_add", (double)(now_us() - start_us) / 1000, "ms");
+    start_us = now_us();
+    DriveResponse *response = create("c1", &wish);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(response);
+    if (response->create_container != NULL) {
+        CU_ASSERT_EQUAL(response->create_container->uid, 1000);
+        CU_ASSERT_EQUAL(response->create_container->gid, 1001);
+        CU_ASSERT_EQUAL(response->create_container->n_groups, 2);
+    }
+    CU_ASSERT_EQUAL_FATAL(status_of(response, NULL), 0);
+    measured("CreateContainer, disks just plugged", (double)(now_us() - start_us) / 1000, "ms");
+    start_us = now_us();
+    CU_ASSERT_EQUAL(status_of(start("c1"), NULL), 0);
+    measured("StartContainer", (double)(now_us() - start_us) / 1000, "ms");
+    CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "c1", "", CALL_MS));
+    CU_ASSERT_EQUAL(drive_process(guest.drive, "c1", "")->exit_code, 3);
+    expect_text("c1", "", 0,
+                "upper\nuid=1000(alice) gid=1001(alice) groups=50(staff),1001(alice)\n"
+                "127.0.0.1 localhost\n");
+    expect_text("c1", "", 1, "hello\n");
+    CU_ASSERT_TRUE(drive_process(guest.drive, "c1", "")->eof[0] &&
+                   drive_process(guest.drive, "c1", "")->eof[1]);
+    CU_ASSERT_EQUAL(status_of(start("c1"), "has exited"), 9);
+    CU_ASSERT_EQUAL(status_of(create("c1", &wish), "exists already"), 6);
+}
+
+static void says_why_a_container_cannot_be_created(void)
+{
+    Wish wish = {.args = "[\"/bin/nothing\"]", .uid = -1, .n_layers = 2};
+    CU_ASSERT_EQUAL(status_of(create("bad1", &wish), "/bin/nothing"), 13);
+    wish.args = "[\"/bin/true\"]";
+    wish.user_name = "mallory";
+    CU_ASSERT_EQUAL(
+        status_of(create("bad2", &wish), "unable to find user mallory: no matching entries in passwd file"),
+        3);
+    CU_ASSERT_EQUAL(status_of(create("../../bad3", &wish), "id"), 3);
+    CU_ASSERT_EQUAL(status_of(start("nobody"), "no container nobody"), 5);
+    CU_ASSERT_EQUAL(status_of(create("bad4", &(Wish){.args = "nonsense", .n_layers = 2}), "crun create"), 13);
+    /* and the names are free again */
+    wish.user_name = NULL;
+    CU_ASSERT_EQUAL(status_of(create("bad2", &wish), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(delete ("bad2"), NULL), 0);
+}
+
+static void configures_the_network_and_the_pod(void)
+{
+    const Wish wish = {.args = "[\"/bin/sleep\",\"1000\"]", .uid = -1, .n_layers = 2, .user_name = ""};
+    CU_ASSERT_EQUAL_FATAL(status_of(create("main", &wish), NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(status_of(start("main"), NULL), 0);
+    CU_ASSERT_EQUAL(
+        exec_to_end(
+            "main", "net",
+            "ip -4 addr show eth0 | grep -c 10.9.8.7/24; ip -6 addr show eth0 | grep -c tentative;"
+            "ip link show eth0 | grep -c 02:00:0a:09:08:07; ip link show eth0 | grep -c 'mtu 1400';"
+            "ip route | grep -c 'default via 10.9.8.1'; ip -6 route | grep -c 'default via fd00:9::1';"
+            "ip route | grep -c '169.254.1.1 dev eth0 scope link'; hostname;"
+            "ip addr show lo | grep -c 127.0.0.1; "
+            "cat /proc/sys/net/ipv4/ip_unprivileged_port_start;"
+            "test $(date +%s) -gt 1899999999 && echo clock"),
+        0);
+    expect_text("main", "net", 0, "1\n0\n1\n1\n1\n1\n1\npod-one\n1\n0\nclock\n");
+}
+
+static void execs_as_the_container(void)
+{
+    CU_ASSERT_EQUAL(exec_to_end("main", "e1",
+                                "id -u; pwd; echo $GREETING; grep CapEff /proc/self/status; "
+                                "grep NoNewPrivs /proc/self/status; ulimit -n; cat /proc/self/oom_score_adj; "
+                                "cat /proc/self/cgroup; exit 7"),
+                    7);
+    g_autofree char *text = text_of("main", "e1", 0);
+    CU_ASSERT_STRING_EQUAL(text,
+                           "0\n/work\nhello\nCapEff:\t0000000000000020\nNoNewPrivs:\t1\n77\n100\n0::/\n");
+    if (g_getenv("CRIVIRT_TEST_MEASURE") != NULL)
+        g_print("%s", text);
+    CU_ASSERT_EQUAL(status_of(exec_in("nobody", "e2", "true", FALSE, FALSE), "no container nobody"), 5);
+    gint64 start_us = now_us();
+    for (int i = 0; i < 5; i++) {
+        g_autofree char *id = g_strdup_printf("time%d", i);
+        CU_ASSERT_EQUAL(exec_to_end("main", id, "true"), 0);
+    }
+    measured("Exec of true, to Exited", (double)(now_us() - start_us) / 5000, "ms");
+}
+
+static void a_background_child_does_not_hold_the_exit(void)
+{
+    gint64 start_us = now_us();
+    CU_ASSERT_EQUAL(exec_to_end("main", "bg", "sleep 1000 & echo done"), 0);
+    expect_text("main", "bg", 0, "done\n");
+    CU_ASSERT_TRUE(now_us() - start_us < 6000000);
+}
+
+static void feeds_standard_input(void)
+{
+    g_autoptr(GString) much = g_string_new(NULL);
+    while (much->len < 700000)
+        g_string_append_printf(much, "line %zu\n", much->len);
+    CU_ASSERT_EQUAL(status_of(exec_in("main", "in", "cat", FALSE, TRUE), NULL), 0);
+    drive_input(guest.drive, "main", "in", much->str, 100, FALSE);
+    drive_input(guest.drive, "main", "in", much->str + 100, much->len - 100, TRUE);
+    CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "main", "in", CALL_MS));
+    GByteArray *out = drive_process(guest.drive, "main", "in")->streams[0];
+    CU_ASSERT_EQUAL(out->len, much->len);
+    CU_ASSERT_TRUE(out->len == much->len && memcmp(out->data, much->str, out->len) == 0);
+}
+
+static void gives_terminals(void)
+{
+    Crivirt__Agent__V1__ResizeRequest resize = INIT(RESIZE_REQUEST);
+    Crivirt__Agent__V1__ProcessId id = INIT(PROCESS_ID);
+
+    CU_ASSERT_EQUAL(
+        status_of(exec_in("main", "tty", "stty size; read x; echo got $x; stty size", TRUE, TRUE), NULL), 0);
+    id.container_id = (char *)"main";
+    id.exec_id = (char *)"tty";
+    resize.process = &id;
+    resize.columns = 120;
+    resize.rows = 40;
+    while (drive_process(guest.drive, "main", "tty")->streams[0]->len == 0)
+        drive_wait_exit(guest.drive, "main", "tty", 20);
+    CU_ASSERT_EQUAL(status_of(call((DriveRequest)REQUEST(resize, RESIZE, &resize)), NULL), 0);
+    drive_input(guest.drive, "main", "tty", "word\n", 5, FALSE);
+    CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "main", "tty", CALL_MS));
+    expect_text("main", "tty", 0, "17 91\r\nword\r\ngot word\r\n40 120\r\n");
+
+    const Wish wish = {
+        .args = "[\"/bin/sh\",\"-c\",\"test -t 0 && echo terminal\"]", .uid = -1, .n_layers = 2, .tty = TRUE};
+    CU_ASSERT_EQUAL(status_of(create("term", &wish), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(start("term"), NULL), 0);
+    CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "term", "", CALL_MS));
+    expect_text("term", "", 0, "terminal\r\n");
+    CU_ASSERT_EQUAL(status_of(delete ("term"), NULL), 0);
+}
+
+static gboolean has_a_little(gpointer data)
+{
+    return ((DriveProcess *)data)->streams[0]->len > 300000;
+}
+
+/* The numbers 1…n, a line each. */
+static gboolean is_sequence(const GByteArray *bytes, guint n)
+{
+    g_autoptr(GString) expected = g_string_new(NULL);
+    for (guint i = 1; i <= n; i++)
+        g_string_append_printf(expected, "%u\n", i);
+    return bytes->len == expected->len && memcmp(bytes->data, expected->str, bytes->len) == 0;
+}
+
+static void loses_no_output_when_the_daemon_dies(void)
+{
+    CU_ASSERT_EQUAL(
+        status_of(exec_in("main", "loud", "seq 1 600000; echo end >&2; exit 4", FALSE, FALSE), NULL), 0);
+    DriveProcess *process = drive_process(guest.drive, "main", "loud");
+    for (int i = 0; i < 6; i++) {
+        static const guint8 half_a_frame[] = {100, 0, 0, 0, 1, 2, 3, 4, 5};
+        gsize more = process->streams[0]->len;
+        if (i % 2 == 1)
+            guest.drive->silent = TRUE; /* dies with output that it took and did not acknowledge */
+        drive_run(guest.drive, has_a_little, process, 300);
+        drive_wait_exit(guest.drive, "main", "loud", 30);
+        if (i % 3 == 2)
+            drive_send_raw(guest.drive, half_a_frame, sizeof half_a_frame);
+        drive_kill(guest.drive);
+        DriveResponse *response = drive_connect(guest.drive, CALL_MS);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(response);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(response->hello);
+        CU_ASSERT_STRING_EQUAL(response->hello->sandbox_id, "pod1");
+        CU_ASSERT_EQUAL(response->hello->n_containers, 2);
+        crivirt__agent__v1__response__free_unpacked(response, NULL);
+        CU_ASSERT_TRUE(process->streams[0]->len >= more);
+    }
+    CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "main", "loud", CALL_MS));
+    CU_ASSERT_EQUAL(process->exit_code, 4);
+    CU_ASSERT_EQUAL(process->gaps, 0);
+    CU_ASSERT_TRUE(is_sequence(process->streams[0], 600000));
+    expect_text("main", "loud", 1, "end\n");
+    measured("bytes sent again over 6 reconnects", (double)process->repeated, "bytes");
+}
+
+static void waits_with_an_exit_until_it_is_acknowledged(void)
+{
+    drive_process(guest.drive, "main", "quiet");
+    guest.drive->silent = TRUE;
+    CU_ASSERT_EQUAL(exec_to_end("main", "quiet", "echo word; exit 9"), 9);
+    drive_process(guest.drive, "main", "quiet")->exited = FALSE;
+    drive_kill(guest.drive);
+    crivirt__agent__v1__response__free_unpacked(drive_connect(guest.drive, CALL_MS), NULL);
+    CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "main", "quiet", CALL_MS));
+    expect_text("main", "quiet", 0, "word\n");
+    drive_process(guest.drive, "main", "quiet")->exited = FALSE;
+    drive_kill(guest.drive);
+    crivirt__agent__v1__response__free_unpacked(drive_connect(guest.drive, CALL_MS), NULL);
+    CU_ASSERT_FALSE(drive_wait_exit(guest.drive, "main", "quiet", 300));
+}
+
+static void survives_nonsense(void)
+{
+    g_autofree guint8 *noise = g_malloc(200000);
+    for (int round = 0; round < 3; round++) {
+        for (gsize i = 0; i < 200000; i++)
+            noise[i] = (guint8)g_random_int();
+        drive_send_raw(guest.drive, noise, 200000);
+        guint8 frame[WIRE_HEADER_BYTES + 64];
+        memcpy(frame + WIRE_HEADER_BYTES, noise, 64);
+        wire_header_encode(frame + WIRE_HEADER_BYTES, 64, frame);
+        drive_send_raw(guest.drive, frame, sizeof frame);
+        drive_kill(guest.drive);
+        DriveResponse *response = drive_connect(guest.drive, CALL_MS);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(response);
+        drive_send_raw(guest.drive, frame, sizeof frame); /* well framed, and no message */
+        crivirt__agent__v1__response__free_unpacked(response, NULL);
+    }
+    DriveRequest unknown = INIT(REQUEST);
+    CU_ASSERT_EQUAL(status_of(call(unknown), "does not know"), 12);
+}
+
+static void counts_an_oom_kill(void)
+{
+    const Wish wish = {
+        .args = "[\"/bin/awk\",\"BEGIN{s=\\\"x\\\";while(1)s=s s}\"]", .uid = 5, .n_layers = 2};
+    CU_ASSERT_EQUAL(status_of(create("hog", &wish), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(start("hog"), NULL), 0);
+    CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "hog", "", CALL_MS));
+    CU_ASSERT_EQUAL(drive_process(guest.drive, "hog", "")->exit_code, 137);
+    CU_ASSERT_TRUE(drive_process(guest.drive, "hog", "")->oom_killed);
+    CU_ASSERT_EQUAL(status_of(delete ("hog"), NULL), 0);
+}
+
+static void runs_a_container_without_layers(void)
+{
+    /* nothing to run in it, but that is what crun says, not the mount */
+    CU_ASSERT_EQUAL(status_of(create("empty", &(Wish){.args = "[\"/bin/true\"]", .uid = -1}), "/bin/true"),
+                    13);
+}
+
+static void kills_an_exec_and_a_container(void)
+{
+    CU_ASSERT_EQUAL(status_of(exec_in("main", "victim", "sleep 1000", FALSE, FALSE), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(signal_to("main", "victim", SIGKILL, TRUE), NULL), 0);
+    CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "main", "victim", CALL_MS));
+    CU_ASSERT_EQUAL(drive_process(guest.drive, "main", "victim")->exit_code, 137);
+    CU_ASSERT_EQUAL(status_of(signal_to("main", "victim", SIGKILL, FALSE), "no process victim"), 5);
+    CU_ASSERT_EQUAL(status_of(signal_to("main", "", 99, FALSE), "no signal"), 3);
+    CU_ASSERT_EQUAL(status_of(signal_to("main", "", SIGKILL, TRUE), NULL), 0);
+    CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "main", "", CALL_MS));
+    CU_ASSERT_EQUAL(status_of(signal_to("main", "", SIGTERM, FALSE), NULL), 0);
+}
+
+static void moves_output_and_answers_quickly(void)
+{
+    const Wish wish = {.args = "[\"/bin/sleep\",\"1000\"]", .uid = -1, .n_layers = 2};
+    Crivirt__Agent__V1__HelloRequest hello = INIT(HELLO_REQUEST);
+    CU_ASSERT_EQUAL_FATAL(status_of(create("fast", &wish), NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(status_of(start("fast"), NULL), 0);
+    gint64 start_us = now_us();
+    for (int i = 0; i < 200; i++)
+        crivirt__agent__v1__response__free_unpacked(call((DriveRequest)REQUEST(hello, HELLO, &hello)), NULL);
+    measured("round trip of a Hello", (double)(now_us() - start_us) / 200000, "ms");
+    start_us = now_us();
+    CU_ASSERT_EQUAL(
+        status_of(exec_in("fast", "zero", "dd if=/dev/zero bs=64k count=640 2>/dev/null", FALSE, FALSE),
+                  NULL),
+        0);
+    CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "fast", "zero", CALL_MS));
+    CU_ASSERT_EQUAL(drive_process(guest.drive, "fast", "zero")->streams[0]->len, 40 << 20);
+    measured("output of an exec", 40.0 * 1e6 / (double)(now_us() - start_us), "MiB/s");
+}
+
+static void deletes_and_releases_the_disks(void)
+{
+    CU_ASSERT_EQUAL(status_of(delete ("c1"), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(delete ("main"), NULL), 0);
+    gint64 start_us = now_us();
+    DriveResponse *response = delete ("fast"); /* still running */
+    measured("DeleteContainer of a running container", (double)(now_us() - start_us) / 1000, "ms");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(response);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(response->delete_container);
+    CU_ASSERT_EQUAL(response->delete_container->n_released_luns, 2);
+    CU_ASSERT_EQUAL(status_of(response, NULL), 0);
+    CU_ASSERT_EQUAL(status_of(delete ("fast"), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(delete ("never"), NULL), 0);
+
+    /* another disk at the same unit: neither taken for the old one nor missed */
+    unplug(1);
+    plug("b.img", 1, "layer-c");
+    const Wish wish = {.args = "[\"/bin/true\"]", .uid = -1, .n_layers = 2};
+    CU_ASSERT_EQUAL(status_of(create("wrong", &wish), "disk 1"), 14);
+    unplug(1);
+    plug("a.img", 1, "layer-a");
+    CU_ASSERT_EQUAL(status_of(create("right", &wish), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(delete ("right"), NULL), 0);
+}
+
+static void powers_off(void)
+{
+    Crivirt__Agent__V1__ShutdownRequest shutdown_request = INIT(SHUTDOWN_REQUEST);
+    gint64 start_us = now_us();
+    int status;
+    CU_ASSERT_EQUAL(status_of(call((DriveRequest)REQUEST(shutdown, SHUTDOWN, &shutdown_request)), NULL), 0);
+    for (int i = 0; i < 1000 && waitpid(guest.pid, &status, WNOHANG) == 0; i++)
+        g_usleep(10000);
+    measured("Shutdown to the end of QEMU", (double)(now_us() - start_us) / 1000, "ms");
+    CU_ASSERT_NOT_EQUAL(kill(guest.pid, 0), 0);
+    guest.pid = 0;
+    g_autofree char *path = in_directory("console.log"), *console = NULL;
+    g_file_get_contents(path, &console, NULL, NULL);
+    g_auto(GStrv) lines = g_strsplit(console != NULL ? console : "", "\n", -1);
+    for (gsize i = 0; lines[i] != NULL; i++) {
+        gboolean complaint =
+            strstr(lines[i], "crivirt-agent:") != NULL && strstr(lines[i], "is damaged") == NULL;
+        if (complaint)
+            g_printerr("%s\n", lines[i]);
+        CU_ASSERT_FALSE(complaint);
+    }
+    drive_free(guest.drive);
+    close(guest.qmp);
+}
+
+int main(void)
+{
+    static const TestCase cases[] = {
+        {"a guest boots and its agent answers", boots_and_answers},
+        {"a guest without a pod takes no container", refuses_containers_before_setup},
+        {"a guest becomes one pod, once", becomes_a_pod_once},
+        {"a container runs from hot-plugged layers as the user it names",
+         runs_a_container_from_hot_plugged_layers},
+        {"a failed creation says why and leaves the name free", says_why_a_container_cannot_be_created},
+        {"network, host name, sysctl and clock are the pod's", configures_the_network_and_the_pod},
+        {"an exec has the container's user, directory, environment and limits", execs_as_the_container},
+        {"a background child does not hold back an exit", a_background_child_does_not_hold_the_exit},
+        {"standard input arrives whole and ends", feeds_standard_input},
+        {"terminals have a size and echo", gives_terminals},
+        {"no output is lost or doubled while daemons die", loses_no_output_when_the_daemon_dies},
+        {"an exit is told until it is acknowledged, then no more",
+         waits_with_an_exit_until_it_is_acknowledged},
+        {"nonsense on the channel costs a connection, not the guest", survives_nonsense},
+        {"a container killed for memory says so", counts_an_oom_kill},
+        {"a container without layers gets an empty root", runs_a_container_without_layers},
+        {"signals reach execs and containers", kills_an_exec_and_a_container},
+        {"output flows and answers come at once", moves_output_and_answers_quickly},
+        {"deletion releases the disks, whose units can be used anew", deletes_and_releases_the_disks},
+        {"the guest powers off after its answer", powers_off},
+    };
+    if (g_getenv("CRIVIRT_TEST_KERNEL") == NULL || g_getenv("CRIVIRT_TEST_INITRD") == NULL) {
+        g_print("skipped: CRIVIRT_TEST_KERNEL and CRIVIRT_TEST_INITRD are not set\n");
+        return 0;
+    }
+    guest.directory = test_directory();
+    make_layers();
+    int result = test_main("agent_guest", cases, G_N_ELEMENTS(cases));
+    if (result != 0 && g_getenv("CRIVIRT_TEST_MEASURE") != NULL) {
+        g_autofree char *path = in_directory("console.log"), *console = NULL;
+        if (g_file_get_contents(path, &console, NULL, NULL))
+            g_print("console:\n%s\n", console);
+    }
+    stop_qemu();
+    return result;
+}
