@@ -49,16 +49,17 @@ static gboolean is_loopback(const char *name)
 }
 
 /* Where the registry is when no file says it: https, but for a registry on this machine, which people run
- * without certificates. */
+ * without certificates; when there are some for it, they are meant to be used. */
 static void set_default_server(RegistryEndpoint *endpoint, const char *domain)
 {
     const char *host = g_str_equal(domain, DOCKER_HUB) ? DOCKER_HUB_SERVER : domain;
     g_autofree char *name = NULL;
     const char *port;
+    gboolean has_tls = endpoint->ca_pem != NULL || endpoint->client_cert != NULL || endpoint->skip_verify;
     gboolean plain;
 
     split_host(host, &name, &port);
-    plain = is_loopback(name) && *port != '\0' && !g_str_equal(port, "443");
+    plain = !has_tls && is_loopback(name) && *port != '\0' && !g_str_equal(port, "443");
     endpoint->base_url = g_strdup_printf("%s://%s/v2", plain ? "http" : "https", host);
     endpoint->host = g_strdup(host);
 }
@@ -310,10 +311,10 @@ gboolean hosts_load(const char *hosts_dir, const char *domain, GPtrArray **ret_e
     } else {
         RegistryEndpoint *server = endpoint_new();
 
-        set_default_server(server, domain);
         g_ptr_array_add(endpoints, server);
         if (directory != NULL && !read_certificates(directory, server, error))
             return FALSE;
+        set_default_server(server, domain);
     }
     *ret_endpoints = g_steal_pointer(&endpoints);
     return TRUE;

@@ -135,6 +135,20 @@ static void dockers_certificate_files_serve_too(void)
     CU_ASSERT_STRING_EQUAL(at(endpoints, 0)->client_key, key);
 }
 
+static void a_loopback_registry_with_certificates_is_https(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autoptr(GPtrArray) by_files = NULL;
+    g_autoptr(GPtrArray) by_setting = NULL;
+
+    put(directory, "127.0.0.1:5000", "ca.crt", "CA");
+    put(directory, "localhost:5000", "hosts.toml", "skip_verify = true");
+    by_files = load(directory, "127.0.0.1:5000");
+    by_setting = load(directory, "localhost:5000");
+    CU_ASSERT_STRING_EQUAL(at(by_files, 0)->base_url, "https://127.0.0.1:5000/v2");
+    CU_ASSERT_STRING_EQUAL(at(by_setting, 0)->base_url, "https://localhost:5000/v2");
+}
+
 static void bad_files_are_refused_by_name_and_line(void)
 {
     static const struct {
@@ -172,6 +186,7 @@ int main(int argc, char **argv)
         {"directories are found in all forms", directories_are_found_in_all_forms},
         {"certificates are read relative to the file", certificates_are_read_relative_to_the_file},
         {"Docker's certificate files serve too", dockers_certificate_files_serve_too},
+        {"a loopback registry with certificates is https", a_loopback_registry_with_certificates_is_https},
         {"bad files are refused by name and line", bad_files_are_refused_by_name_and_line},
     };
 
