@@ -116,6 +116,7 @@ static gboolean exec_command(Cli *cli, GError **error)
     if (row == NULL)
         return FALSE;
     if (!exec_in(cli, row->container->id, timeout_s, error)) {
+        cli->exit_code = program_failure_exit_code((*error)->message);
         g_prefix_error(error, "cannot run %s in %s: ", options_operands(cli->options)[1], row->name);
         return FALSE;
     }
@@ -134,11 +135,13 @@ const Command command_exec = {
     .group = "Containers",
     .usage = "[OPTIONS] CONTAINER COMMAND [ARG...]",
     .help = "Run a command in a running container",
-    .details = "What it writes is shown when it has ended; exits with its exit code.",
+    .details = "What it writes is shown when it has ended. Exits with its exit code, or with 125 when "
+               "crivirtd failed,\n"
+               "126 when the command cannot be run, 127 when it is not there.",
     .options = exec_options,
     .min_operands = 2,
     .max_operands = -1,
     .ends_at_operand = TRUE,
-    .error_exit = 125,
+    .error_exit = EXIT_DAEMON,
     .run = exec_command,
 };

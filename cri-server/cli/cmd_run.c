@@ -13,7 +13,7 @@
 #include "cri-server/cli/log_output.h"
 #include "cri-server/cli/run_spec.h"
 
-enum { EXIT_DAEMON = 125, EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127, STOP_GRACE_S = 10 };
+enum { STOP_GRACE_S = 10 };
 
 typedef struct {
     Cli *cli;
@@ -111,20 +111,6 @@ static gboolean make_container(Run *run, GError **error)
     return TRUE;
 }
 
-/* Docker's exit codes for a program that cannot be started; the reason is only in the message. */
-static int start_failure_code(const char *message)
-{
-    g_autofree char *lower = g_ascii_strdown(message, -1);
-
-    if (strstr(lower, "permission denied") != NULL || strstr(lower, "exec format error") != NULL ||
-        strstr(lower, "is a directory") != NULL)
-        return EXIT_CANNOT_RUN;
-    if (strstr(lower, "executable file") != NULL || strstr(lower, "no such file or directory") != NULL ||
-        strstr(lower, "command not found") != NULL)
-        return EXIT_NOT_FOUND;
-    return EXIT_DAEMON;
-}
-
 static gboolean start_container(Run *run, GError **error)
 {
     Runtime__V1__StartContainerRequest request = RUNTIME__V1__START_CONTAINER_REQUEST__INIT;
@@ -133,7 +119,7 @@ static gboolean start_container(Run *run, GError **error)
     request.container_id = (char *)run->container_id;
     if (cli_runtime_call(run->cli, "StartContainer", &request.base, CLI_CALL_MS, &failure) != NULL)
         return TRUE;
-    run->cli->exit_code = start_failure_code(failure->message);
+    run->cli->exit_code = program_failure_exit_code(failure->message);
     g_propagate_error(error, g_steal_pointer(&failure));
     return FALSE;
 }

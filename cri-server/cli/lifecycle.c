@@ -5,6 +5,19 @@
 #include "common/fileio.h"
 #include "cri-server/cli/inventory.h"
 
+int program_failure_exit_code(const char *message)
+{
+    g_autofree char *lower = g_ascii_strdown(message, -1);
+
+    if (strstr(lower, "exec format error") != NULL)
+        return EXIT_CANNOT_RUN;
+    if (strstr(lower, "executable") == NULL)
+        return EXIT_DAEMON;
+    if (strstr(lower, "permission denied") != NULL || strstr(lower, "is a directory") != NULL)
+        return EXIT_CANNOT_RUN;
+    return strstr(lower, "not found") != NULL ? EXIT_NOT_FOUND : EXIT_DAEMON;
+}
+
 const Runtime__V1__ContainerStatus *container_status(Cli *cli, const char *id, GError **error)
 {
     Runtime__V1__ContainerStatusRequest request = RUNTIME__V1__CONTAINER_STATUS_REQUEST__INIT;

@@ -4,6 +4,11 @@
 #include "api.pb-c.h"
 #include "cri-server/cli/cli.h"
 
+/* Docker's exit codes for what did not come to run. */
+enum { EXIT_DAEMON = 125, EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
+/* Why a program could not be started is told only by the message, in the OCI runtime's words. */
+int program_failure_exit_code(const char *message);
+
 const Runtime__V1__ContainerStatus *container_status(Cli *cli, const char *id, GError **error);
 /* timeout_s is the grace before KILL; 0 kills at once. */
 gboolean container_stop(Cli *cli, const char *id, gint64 timeout_s, GError **error);

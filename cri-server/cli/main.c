@@ -62,6 +62,7 @@ static int run_command(const Command *command, const Options *own, const Options
         .arena = arena,
     };
     gboolean good;
+    int result;
 
     if (!check_operands(command, options_n_operands(own), &error))
         return report(command, error);
@@ -70,8 +71,9 @@ static int run_command(const Command *command, const Options *own, const Options
     grpc_client_close(cli.client);
     if (good)
         return cli.exit_code;
+    result = report(command, error);
     /* A command that knows better than the table (126, 127) has set its exit code. */
-    return cli.exit_code != 0 ? (report(command, error), cli.exit_code) : report(command, error);
+    return cli.exit_code != 0 && result != EXIT_USAGE && result != EXIT_INTERRUPTED ? cli.exit_code : result;
 }
 
 static int show_help(const Command *command)

@@ -164,6 +164,18 @@ static void references(void)
                STATUS_NOT_FOUND, "no container");
 }
 
+static void exit_codes_follow_the_message(void)
+{
+    CU_ASSERT_EQUAL(
+        program_failure_exit_code("crun exec: executable file `x` not found in $PATH: No such file or "
+                                  "directory"),
+        127);
+    CU_ASSERT_EQUAL(program_failure_exit_code("crun: open executable: Permission denied"), 126);
+    CU_ASSERT_EQUAL(program_failure_exit_code("crun: exec: Exec format error"), 126);
+    CU_ASSERT_EQUAL(program_failure_exit_code("pod web not found"), 125);
+    CU_ASSERT_EQUAL(program_failure_exit_code("cannot open 0.log: No such file or directory"), 125);
+}
+
 static void only_our_log_directory_is_removed(void)
 {
     static const struct {
@@ -209,6 +221,7 @@ int main(void)
         {"every option reaches its field", all_options},
         {"a wrong option is named", wrong_options_are_named},
         {"names, ids and unique starts of ids are understood", references},
+        {"exit codes for what cannot run follow the message", exit_codes_follow_the_message},
         {"only the log directory that run made is removed", only_our_log_directory_is_removed},
     };
     return test_main("cli_run", cases, G_N_ELEMENTS(cases));
