@@ -26,6 +26,10 @@ enum { EXIT_USAGE = 2 };
 /* Each malloc arena keeps what its threads freed: with a hundred mostly idle workers that adds up. */
 enum { MALLOC_ARENAS = 2 };
 
+/* Larger blocks go back to the kernel when they are freed: a message of 16 MiB is seldom, and must not stay.
+ */
+enum { MALLOC_LARGE_BYTES = 128 * 1024 };
+
 static sigset_t stop_signals(void)
 {
     sigset_t signals;
@@ -44,6 +48,8 @@ static void prepare_process(void)
     sigaddset(&blocked, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &blocked, NULL);
     mallopt(M_ARENA_MAX, MALLOC_ARENAS);
+    mallopt(M_MMAP_THRESHOLD, MALLOC_LARGE_BYTES);
+    mallopt(M_TRIM_THRESHOLD, MALLOC_LARGE_BYTES);
     rpc_server_prepare_process();
 }
 

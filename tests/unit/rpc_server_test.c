@@ -91,7 +91,6 @@ static gboolean send_many(const RpcCall *call, const ProtobufCMessage *message, 
 
 static const RpcMethod methods[] = {
     {&runtime__v1__runtime_service__descriptor, "Version", "", "", RPC_LANE_FAST, FALSE, answer_version},
-    {&runtime__v1__runtime_service__descriptor, "Status", "", "", RPC_LANE_FAST, FALSE, answer_version},
     {&runtime__v1__runtime_service__descriptor, "RunPodSandbox", "", "", RPC_LANE_POD, FALSE,
      wait_for_cancel},
     {&runtime__v1__runtime_service__descriptor, "Exec", "", "", RPC_LANE_FAST, FALSE, NULL},
@@ -215,16 +214,16 @@ static void refuses_what_it_cannot_decode(void)
 {
     g_auto(Fixture) fixture;
     g_autoptr(Arena) arena = arena_new();
-    Runtime__V1__StatusRequest request = RUNTIME__V1__STATUS_REQUEST__INIT;
-    guint8 text[] = {1, 'x'};
-    ProtobufCMessageUnknownField field = {1, PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED, sizeof text, text};
+    Runtime__V1__VersionRequest request = RUNTIME__V1__VERSION_REQUEST__INIT;
+    guint8 number[] = {5};
+    ProtobufCMessageUnknownField field = {1, PROTOBUF_C_WIRE_TYPE_VARINT, sizeof number, number};
     GError *error = NULL;
 
     fixture_init(&fixture);
-    request.base.n_unknown_fields = 1; /* a text where a truth value belongs */
+    request.base.n_unknown_fields = 1; /* a number where a text belongs */
     request.base.unknown_fields = &field;
-    TEST_FAILS(call_method(&fixture, "Status", &request.base, NULL, arena, &error), error,
-               STATUS_INVALID_ARGUMENT, "runtime.v1.StatusRequest");
+    TEST_FAILS(call_method(&fixture, "Version", &request.base, NULL, arena, &error), error,
+               STATUS_INVALID_ARGUMENT, "runtime.v1.VersionRequest");
     TEST_FAILS(call_version(&fixture, "\xff", NULL, arena, &error), error, STATUS_INVALID_ARGUMENT,
                "version is not valid UTF-8");
 }
