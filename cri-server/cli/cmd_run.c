@@ -114,10 +114,17 @@ static gboolean make_container(Run *run, GError **error)
 static gboolean start_container(Run *run, GError **error)
 {
     Runtime__V1__StartContainerRequest request = RUNTIME__V1__START_CONTAINER_REQUEST__INIT;
-    g_autoptr(GError) failure = NULL;
 
     request.container_id = (char *)run->container_id;
-    if (cli_runtime_call(run->cli, "StartContainer", &request.base, CLI_CALL_MS, &failure) != NULL)
+    return cli_runtime_call(run->cli, "StartContainer", &request.base, CLI_CALL_MS, error) != NULL;
+}
+
+/* A program that cannot run is found out by one call or the other, as the OCI runtime likes. */
+static gboolean run_container(Run *run, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+
+    if (make_container(run, &failure) && start_container(run, &failure))
         return TRUE;
     run->cli->exit_code = program_failure_exit_code(failure->message);
     g_propagate_error(error, g_steal_pointer(&failure));
@@ -237,7 +244,7 @@ static gboolean finish_detached(Run *run, GError **error)
 static gboolean start(Run *run, GError **error)
 {
     if (check_name_is_free(run, error) && ensure_image(run, error)) {
-        if (make_pod(run, error) && make_container(run, error) && start_container(run, error))
+        if (make_pod(run, error) && run_container(run, error))
             return TRUE;
         remove_pod(run);
     }
