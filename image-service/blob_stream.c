@@ -3,11 +3,11 @@
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
 #include <zstd.h>
 
 #include "common/error.h"
 #include "image-service/digest.h"
+#include "image-service/gunzip.h"
 
 enum { IN_BYTES = 128 * 1024, OUT_BYTES = 256 * 1024, MAX_ZSTD_WINDOW_LOG = 27 };
 
@@ -27,7 +27,7 @@ struct BlobStream {
     guint8 *out;
     gboolean mid_frame; /* a gzip member or zstd frame has begun and not ended */
     gboolean ended;
-    z_stream gzip;
+    Gunzip *gzip;
     ZSTD_DStream *zstd;
 };
 
@@ -75,8 +75,9 @@ BlobStream *blob_stream_open(int fd, guint64 max_bytes, const char *digest_like,
     stream->compression = detect(stream->in, stream->in_length);
     if (stream->compression != COMPRESSION_NONE)
         stream->out = g_malloc(OUT_BYTES);
-    if ((stream->compression == COMPRESSION_GZIP && inflateInit2(&stream->gzip, 16 + MAX_WBITS) != Z_OK) ||
-        (stream->compression == COMPRESSION_ZSTD && (stream->zstd = ZSTD_createDStream()) == NULL)) {
+    if (stream->compression == COMPRESSION_GZIP)
+        stream->gzip = gunzip_new();
+    if (stream->compression == COMPRESSION_ZSTD && (stream->zstd = ZSTD_createDStream()) == NULL) {
         fail(error, STATUS_INTERNAL, "cannot set up decompression");
         return NULL;
     }
@@ -89,8 +90,7 @@ void blob_stream_free(BlobStream *stream)
 {
     if (stream == NULL)
         return;
-    if (stream->compression == COMPRESSION_GZIP)
-        inflateEnd(&stream->gzip);
+    gunzip_free(stream->gzip);
     ZSTD_freeDStream(stream->zstd);
     digest_hash_free(stream->hash);
     g_free(stream->in);
@@ -110,25 +110,19 @@ guint64 blob_stream_consumed(const BlobStream *stream)
     return stream->consumed;
 }
 
-/* What is at hand through zlib, which may be nothing yet. A blob can be several members in a row. */
+/* What is at hand, which may be nothing yet. A blob can be several members in a row. */
 static gboolean step_gzip(BlobStream *stream, gsize *length, GError **error)
 {
-    int result;
+    gsize used = 0;
+    gsize made = 0;
+    gboolean ended = FALSE;
 
-    if (!stream->mid_frame && inflateReset(&stream->gzip) != Z_OK)
-        return fail(error, STATUS_INTERNAL, "cannot reset zlib");
-    stream->mid_frame = TRUE;
-    stream->gzip.next_in = stream->in + stream->in_at;
-    stream->gzip.avail_in = (uInt)(stream->in_length - stream->in_at);
-    stream->gzip.next_out = stream->out + *length;
-    stream->gzip.avail_out = (uInt)(OUT_BYTES - *length);
-    result = inflate(&stream->gzip, Z_NO_FLUSH);
-    if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
-        return fail(error, STATUS_INVALID_ARGUMENT, "bad gzip data: %s",
-                    stream->gzip.msg != NULL ? stream->gzip.msg : zError(result));
-    stream->in_at = stream->in_length - stream->gzip.avail_in;
-    *length = OUT_BYTES - stream->gzip.avail_out;
-    stream->mid_frame = result != Z_STREAM_END;
+    if (!gunzip_step(stream->gzip, stream->in + stream->in_at, stream->in_length - stream->in_at,
+                     stream->out + *length, OUT_BYTES - *length, &used, &made, &ended, error))
+        return FALSE;
+    stream->in_at += used;
+    *length += made;
+    stream->mid_frame = !ended;
     return TRUE;
 }
 
