@@ -409,10 +409,8 @@ void op_signal(Call *call)
     else if (process == NULL)
         fault(&error, FAULT_NOT_FOUND, "no process %s of container %s", id != NULL ? id->exec_id : "",
               id != NULL ? id->container_id : "");
-    else if (request->all && id->exec_id[0] == '\0' && signal_cgroup(container, request->signal)) {
-        reply_signal(call, &result);
-        return;
-    } else if (process_signal(process, request->signal, request->all)) {
+    else if ((request->all && id->exec_id[0] == '\0' && signal_cgroup(container, request->signal)) ||
+             process_signal(process, request->signal, request->all)) {
         reply_signal(call, &result);
         return;
     } else

@@ -126,6 +126,7 @@ static bool find_address(const Disk *disk, char *ret_address, size_t room, char 
         unsigned host, channel, target;
         unsigned long long lun;
         char serial[SERIAL_MAX];
+        /* NOLINTNEXTLINE(cert-err34-c): the kernel's own numbers */
         if (sscanf(entry->d_name, "%u:%u:%u:%llu", &host, &channel, &target, &lun) != 4 ||
             (lun & ~(unsigned long long)FLAT_LUN) != disk->lun || strlen(entry->d_name) >= room ||
             !read_serial(entry->d_name, serial, sizeof serial))

@@ -203,10 +203,13 @@ void op_exec(Call *call)
     Container *container = NULL;
     Fault error;
 
-    Exec *exec = exec_check(request, &container, &error) ? calloc(1, sizeof *exec) : NULL;
+    if (!exec_check(request, &container, &error)) {
+        call_fail(call, &error);
+        return;
+    }
+    Exec *exec = calloc(1, sizeof *exec);
     if (exec == NULL) {
-        if (container != NULL)
-            fault(&error, FAULT_RESOURCE_EXHAUSTED, "out of memory for an exec");
+        fault(&error, FAULT_RESOURCE_EXHAUSTED, "out of memory for an exec");
         call_fail(call, &error);
         return;
     }

@@ -147,7 +147,7 @@ bool job_start(const JobSpec *spec, void (*done)(void *, Job *, const Fault *), 
         job_free(job);
         return false;
     }
-    int error = spawn(spec, argv, &job->child.pid);
+    int error = argv[0] != NULL ? spawn(spec, argv, &job->child.pid) : EINVAL;
     if (error != 0) {
         errno = error;
         fault_errno(ret_fault, "running %s", spec->argv[0]);
