@@ -206,17 +206,19 @@ static gboolean config_read(CniConfig *config, gboolean is_list, const char *plu
 CniConfig *cni_config_parse(const char *text, gsize length, gboolean is_list, const char *plugin_dir,
                             const char *source, GError **error)
 {
-    g_autoptr(CniConfig) config = g_new0(CniConfig, 1);
+    JsonValue *json = json_parse(text, length, source, error);
+    CniConfig *config;
 
+    if (json == NULL)
+        return NULL;
+    config = g_new0(CniConfig, 1);
     config->plugins = g_ptr_array_new_with_free_func(plugin_free);
-    config->json = json_parse(text, length, source, error);
-    if (config->json == NULL)
-        return NULL;
-    if (!config_read(config, is_list, plugin_dir, error)) {
-        g_prefix_error(error, "%s: ", source);
-        return NULL;
-    }
-    return g_steal_pointer(&config);
+    config->json = json;
+    if (config_read(config, is_list, plugin_dir, error))
+        return config;
+    g_prefix_error(error, "%s: ", source);
+    cni_config_free(config);
+    return NULL;
 }
 
 static CniConfig *config_load_file(const char *config_dir, const char *name, GError **error)
@@ -230,6 +232,23 @@ static CniConfig *config_load_file(const char *config_dir, const char *name, GEr
     return cni_config_parse(text, length, g_str_has_suffix(name, ".conflist"), config_dir, path, error);
 }
 
+/* The administrator meant that file to be used, but the node works without: said, not returned. Said once,
+ * too, because the kubelet's every Status loads the configuration; "" means that all is well again. */
+static void passed_over_log(const char *problem)
+{
+    static GMutex lock;
+    static char *last;
+
+    g_mutex_lock(&lock);
+    if (g_strcmp0(last, problem) != 0) {
+        if (*problem != '\0')
+            log_warning(LOG_NO_FIELDS, "CNI configuration passed over: %s", problem);
+        g_free(last);
+        last = g_strdup(problem);
+    }
+    g_mutex_unlock(&lock);
+}
+
 CniConfig *cni_config_load(const char *config_dir, GError **error)
 {
     static const char *const suffixes[] = {".conflist", ".conf", ".json", NULL};
@@ -241,10 +260,7 @@ CniConfig *cni_config_load(const char *config_dir, GError **error)
         CniConfig *config = config_load_file(config_dir, g_ptr_array_index(names, i), &problem);
 
         if (config != NULL) {
-            /* The administrator meant that file to be used, but the node works: said, not returned. */
-            if (first != NULL)
-                log_warning(LOG_FIELDS("network", config->name), "CNI configuration passed over: %s",
-                            first->message);
+            passed_over_log(first != NULL ? first->message : "");
             return config;
         }
         if (first == NULL)

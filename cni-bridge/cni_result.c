@@ -337,10 +337,12 @@ static gboolean output_read(CniOutput *output, CniVersion asked, GError **error)
     return interfaces_read(output, error) && ips_read(output, error) && dns_read(output, error);
 }
 
-static CniOutput *output_new(void)
+/* Takes json over. */
+static CniOutput *output_new(JsonValue *json)
 {
     CniOutput *output = g_new0(CniOutput, 1);
 
+    output->json = json;
     output->interfaces = g_array_new(FALSE, TRUE, sizeof(OutputInterface));
     output->addresses = g_array_new(FALSE, TRUE, sizeof(OutputAddress));
     output->routes = g_array_new(FALSE, TRUE, sizeof(OutputRoute));
@@ -351,20 +353,23 @@ static CniOutput *output_new(void)
 
 CniOutput *cni_output_parse(const char *text, gsize length, CniVersion asked, GError **error)
 {
-    g_autoptr(CniOutput) output = output_new();
     g_autoptr(GError) problem = NULL;
-    gboolean good = length <= MAX_TEXT || fail(&problem, STATUS_INVALID_ARGUMENT, "it is too large");
+    CniOutput *output = NULL;
+    JsonValue *json = NULL;
 
-    if (good) {
-        output->json = json_parse(text, length, "stdout", &problem);
-        good = output->json != NULL && output_read(output, asked, &problem);
+    if (length <= MAX_TEXT)
+        json = json_parse(text, length, "stdout", &problem);
+    else
+        fail(&problem, STATUS_INVALID_ARGUMENT, "it is too large");
+    if (json != NULL)
+        output = output_new(json);
+    if (output != NULL && output_read(output, asked, &problem)) {
+        output->text = g_strndup(text, length);
+        return output;
     }
-    if (!good) {
-        fail(error, STATUS_INTERNAL, "unusable result: %s", problem->message);
-        return NULL;
-    }
-    output->text = g_strndup(text, length);
-    return g_steal_pointer(&output);
+    cni_output_free(output);
+    fail(error, STATUS_INTERNAL, "unusable result: %s", problem->message);
+    return NULL;
 }
 
 static void put_member(JsonWriter *writer, const char *key, const char *value)

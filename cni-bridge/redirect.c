@@ -113,5 +113,7 @@ gboolean redirect_install(const char *netns_path, const char *ifname, const char
 
     if (inner == NULL)
         return FALSE;
-    return redirect_frames(netlink, outer, inner, error) && redirect_frames(netlink, inner, outer, error);
+    /* A frame that fits one end must fit the other; the tap may have been moved before ADD chose the MTU. */
+    return netlink_link_set_up(netlink, tap, rtnl_link_get_mtu(outer), error) &&
+           redirect_frames(netlink, outer, inner, error) && redirect_frames(netlink, inner, outer, error);
 }
