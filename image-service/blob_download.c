@@ -1,7 +1,6 @@
 #include "image-service/blob_download.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -125,17 +124,15 @@ gboolean blob_download_check_present(BlobDownload *download, GError **error)
     return TRUE;
 }
 
-/* "bytes 100-199/200": whether the answer begins where we asked it to. */
+/* "bytes 100-199/200", where the total may be a star: whether the answer begins where we asked it to. */
 static gboolean range_fits(const Transfer *transfer, guint64 offset, guint64 size_bytes)
 {
     const char *range = transfer_header(transfer, "Content-Range", 0);
-    guint64 first = 0;
-    char total[24] = "";
+    const char *total = range != NULL ? strchr(range, '/') : NULL;
 
-    if (range == NULL || sscanf(range, "bytes %" G_GINT64_MODIFIER "u-%*u/%23[0-9*]", &first, total) !=
-                             2) // NOLINT(cert-err34-c)
-        return FALSE;
-    return first == offset && (g_str_equal(total, "*") || g_ascii_strtoull(total, NULL, 10) == size_bytes);
+    return total != NULL && g_ascii_strncasecmp(range, "bytes ", 6) == 0 &&
+           g_ascii_strtoull(range + 6, NULL, 10) == offset &&
+           (g_str_equal(total, "/*") || g_ascii_strtoull(total + 1, NULL, 10) == size_bytes);
 }
 
 /* The first piece of an answer: is it the part that is missing? */

@@ -73,7 +73,7 @@ void registry_client_free(RegistryClient *client)
 
 static Transfer *borrow_transfer(RegistryClient *client)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&client->lock);
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&client->lock);
 
     return client->idle->len > 0 ? g_ptr_array_steal_index_fast(client->idle, client->idle->len - 1)
                                  : transfer_new();
@@ -81,7 +81,7 @@ static Transfer *borrow_transfer(RegistryClient *client)
 
 static void return_transfer(RegistryClient *client, Transfer *transfer)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&client->lock);
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&client->lock);
 
     g_ptr_array_add(client->idle, transfer);
 }

@@ -58,28 +58,28 @@ const RegistryEndpoint *registry_host_endpoint(const RegistryHost *host)
 
 gboolean registry_host_is_down(RegistryHost *host)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&host->lock);
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&host->lock);
 
     return host->is_down;
 }
 
 static void set_down(RegistryHost *host, gboolean is_down)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&host->lock);
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&host->lock);
 
     host->is_down = is_down;
 }
 
 static char *get_authorization(RegistryHost *host)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&host->lock);
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&host->lock);
 
     return g_strdup(host->authorization);
 }
 
 static void set_authorization(RegistryHost *host, const char *authorization)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&host->lock);
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&host->lock);
 
     g_free(host->authorization);
     host->authorization = g_strdup(authorization);
