@@ -33,12 +33,10 @@ static void check_file(GPtrArray *problems, const char *option, const char *path
 {
     struct stat status;
 
-    if (stat(path, &status) != 0)
+    if (stat(path, &status) != 0 || access(path, R_OK) != 0)
         add_problem(problems, is_fatal, "%s: %s: %s", option, path, g_strerror(errno));
     else if (!S_ISREG(status.st_mode))
         add_problem(problems, is_fatal, "%s: %s is no file", option, path);
-    else if (access(path, R_OK) != 0)
-        add_problem(problems, is_fatal, "%s: %s: %s", option, path, g_strerror(errno));
 }
 
 /* A directory that the daemon makes: what exists of it must be a directory. */

@@ -16,8 +16,7 @@ static const Unit size_units[] = {{"TiB", G_GUINT64_CONSTANT(1) << 40},
                                   {"KiB", 1 << 10},
                                   {"B", 1},
                                   {NULL, 0}};
-static const Unit duration_units[] = {
-    {"h", 3600 * 1000}, {"m", 60 * 1000}, {"s", 1000}, {"ms", 1}, {NULL, 0}};
+static const Unit duration_units[] = {{"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}, {NULL, 0}};
 static const Unit count_units[] = {{"", 1}, {NULL, 0}};
 
 static const Unit *option_units(const Option *option)

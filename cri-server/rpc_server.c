@@ -289,14 +289,14 @@ gboolean rpc_stream_send(RpcStream *stream, ProtobufCMessage *message, GError **
 
 gboolean rpc_stream_is_idle(RpcStream *stream)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&stream->lock);
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&stream->lock);
 
     return !stream->sending && g_queue_is_empty(&stream->waiting);
 }
 
 static void stream_finish(RpcStream *stream, StatusCode status, const char *message)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&stream->lock);
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&stream->lock);
 
     stream->finished = TRUE;
     stream->status = status;
@@ -710,7 +710,7 @@ static void cancel_calls(RpcServer *server, gboolean only_streams)
 
 static gboolean wait_until_stopped(RpcServer *server, gint64 until_us)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&server->lock);
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&server->lock);
 
     while (!server->stopped)
         if (!g_cond_wait_until(&server->changed, &server->lock, until_us))
