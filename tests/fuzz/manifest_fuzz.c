@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const Platform platform = {.architecture = "amd64"};
     const char *text = (const char *)data;
     g_autofree char *header = g_strndup(text, size);
-    g_autoptr(GHashTable) bearer = registry_challenge_find(header, "Bearer");
+    G_GNUC_UNUSED g_autoptr(GHashTable) bearer = registry_challenge_find(header, "Bearer");
     g_autoptr(Manifest) manifest = NULL;
     g_autoptr(Descriptor) chosen = NULL;
     g_autoptr(ImageConfig) config = NULL;
