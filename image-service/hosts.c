@@ -48,6 +48,14 @@ static gboolean is_loopback(const char *name)
     return address != NULL && g_inet_address_get_is_loopback(address);
 }
 
+gboolean hosts_url_is_loopback(const char *url)
+{
+    g_autoptr(GUri) uri = g_uri_parse(url, G_URI_FLAGS_ENCODED, NULL);
+
+    return uri != NULL && g_uri_get_host(uri) != NULL && *g_uri_get_host(uri) != '\0' &&
+           is_loopback(g_uri_get_host(uri));
+}
+
 /* Where the registry is when no file says it: https, but for a registry on this machine, which people run
  * without certificates; when there are some for it, they are meant to be used. */
 static void set_default_server(RegistryEndpoint *endpoint, const char *domain)

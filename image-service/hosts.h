@@ -29,3 +29,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(RegistryEndpoint, registry_endpoint_free)
  * elements are RegistryEndpoint, freed by the array. hosts_dir may be NULL or missing. INVALID_ARGUMENT for a
  * bad file. */
 gboolean hosts_load(const char *hosts_dir, const char *domain, GPtrArray **ret_endpoints, GError **error);
+
+/* Whether a URL leads to this machine itself. */
+gboolean hosts_url_is_loopback(const char *url);

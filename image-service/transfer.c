@@ -140,6 +140,8 @@ static struct curl_slist *set_options(Transfer *transfer, const TransferRequest 
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
+    if (hosts_url_is_loopback(request->url))
+        curl_easy_setopt(easy, CURLOPT_PROXY, ""); /* no proxy reaches our own loopback */
     if (request->is_head)
         curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
     if (request->form != NULL)

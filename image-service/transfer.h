@@ -2,7 +2,8 @@
  * deadlines and cancellation.
  *
  * A Transfer belongs to one thread at a time. Redirects are not followed and no answer is retried: that is
- * for those who know what the request means. Proxies are taken from the environment, as curl does.
+ * for those who know what the request means. Proxies are taken from the environment, as curl
+ * does (http_proxy in small letters only), but never for loopback addresses.
  */
 #pragma once
 

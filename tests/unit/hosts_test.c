@@ -149,6 +149,15 @@ static void a_loopback_registry_with_certificates_is_https(void)
     CU_ASSERT_STRING_EQUAL(at(by_setting, 0)->base_url, "https://localhost:5000/v2");
 }
 
+static void loopback_addresses_are_known(void)
+{
+    CU_ASSERT_TRUE(hosts_url_is_loopback("http://127.0.0.2:5000/v2/"));
+    CU_ASSERT_TRUE(hosts_url_is_loopback("https://[::1]/v2/"));
+    CU_ASSERT_TRUE(hosts_url_is_loopback("https://localhost:1/"));
+    CU_ASSERT_FALSE(hosts_url_is_loopback("https://127.evil.example/"));
+    CU_ASSERT_FALSE(hosts_url_is_loopback("no URL"));
+}
+
 static void bad_files_are_refused_by_name_and_line(void)
 {
     static const struct {
@@ -187,6 +196,7 @@ int main(int argc, char **argv)
         {"certificates are read relative to the file", certificates_are_read_relative_to_the_file},
         {"Docker's certificate files serve too", dockers_certificate_files_serve_too},
         {"a loopback registry with certificates is https", a_loopback_registry_with_certificates_is_https},
+        {"loopback addresses are known", loopback_addresses_are_known},
         {"bad files are refused by name and line", bad_files_are_refused_by_name_and_line},
     };
 
