@@ -104,8 +104,8 @@ get_image() {
         return
     fi
     say "no registry in reach: making an image from Debian's busybox-static"
-    "$here/busybox-archive.sh" "$state/busybox.tar" "$local_image"
-    crivirt load "$state/busybox.tar" >&2
+    "$here/busybox-archive.sh" "$state/busybox.tar" "$local_image" || fail "the image could not be made"
+    crivirt load -i "$state/busybox.tar" >&2 || fail "the image could not be imported"
     printf '%s\n' "$local_image"
 }
 
@@ -131,7 +131,7 @@ Try next:
   crivirt run --rm $1 sh -c 'cat /proc/meminfo | head -n 3'
   crivirt pods
   crivirt info
-  $0 --stop
+  $here/quickstart.sh --stop
 END
 }
 
