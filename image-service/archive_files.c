@@ -307,7 +307,7 @@ gboolean archive_files_read(ArchiveFiles *files, const char *name, const char *d
 {
     g_autofree char *data = NULL;
     gsize length = 0;
-    guint64 size;
+    guint64 size = 0;
     ssize_t got = 1;
     int fd;
 

@@ -16,7 +16,7 @@
 #define EROFS_BLOCK_BYTES 4096
 #define EROFS_MAX_NAME_BYTES 255
 /* Of one inode, encoded. */
-#define EROFS_MAX_XATTR_BYTES (60 * 1024)
+#define EROFS_MAX_XATTR_BYTES 61440U
 
 typedef struct {
     mode_t mode; /* with the type bits */

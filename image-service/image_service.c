@@ -437,24 +437,30 @@ static gboolean find_by_prefix(ImageService *service, const char *name, Image **
     return TRUE;
 }
 
+/* full_name: the name as a reference, NULL when it is none. *ret_image may be NULL. */
+static gboolean look_up(ImageService *service, const char *name, const char *full_name, Image **ret_image,
+                        GError **error)
+{
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&service->lock);
+    const char *id = full_name != NULL ? g_hash_table_lookup(service->names, full_name) : NULL;
+    Image *image = g_hash_table_lookup(service->images, id != NULL ? id : name);
+
+    if (image == NULL && !find_by_prefix(service, name, &image, error))
+        return FALSE;
+    *ret_image = image != NULL ? image_ref(image) : NULL;
+    return TRUE;
+}
+
 Image *image_service_find(ImageService *service, const char *name, GError **error)
 {
     g_autoptr(Reference) reference = NULL;
     g_autofree char *full_name = NULL;
-    g_autoptr(GMutexLocker) locker = NULL;
-    const char *id = NULL;
-    Image *image;
+    Image *image = NULL;
 
     /* An id in full is no reference, and what is neither cannot be here. */
     if (reference_parse(name, &reference, NULL))
         full_name = reference_to_string(reference);
-    locker = g_mutex_locker_new(&service->lock);
-    image = g_hash_table_lookup(service->images, name);
-    if (image == NULL && full_name != NULL && (id = g_hash_table_lookup(service->names, full_name)) != NULL)
-        image = g_hash_table_lookup(service->images, id);
-    if (image == NULL && !find_by_prefix(service, name, &image, error))
-        return NULL;
-    return image != NULL ? image_ref(image) : NULL;
+    return look_up(service, name, full_name, &image, error) ? image : NULL;
 }
 
 GPtrArray *image_service_list(ImageService *service)

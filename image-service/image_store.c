@@ -62,10 +62,11 @@ struct ImageStore {
 
 static gboolean sql_fail(ImageStore *store, const char *doing, GError **error)
 {
-    StatusCode code =
-        sqlite3_errcode(store->database) == SQLITE_FULL ? STATUS_RESOURCE_EXHAUSTED : STATUS_INTERNAL;
+    gboolean is_full = sqlite3_errcode(store->database) == SQLITE_FULL;
 
-    return fail(error, code, "image database: cannot %s: %s", doing, sqlite3_errmsg(store->database));
+    fail(error, is_full ? STATUS_RESOURCE_EXHAUSTED : STATUS_INTERNAL, "image database: cannot %s: %s", doing,
+         sqlite3_errmsg(store->database));
+    return FALSE;
 }
 
 static gboolean sql_exec(ImageStore *store, const char *sql, GError **error)

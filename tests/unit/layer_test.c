@@ -430,6 +430,45 @@ static TestTar *tar_with(const char *path, mode_t mode, const char *text)
     return tar;
 }
 
+/* As pigz and estargz write them; some tools also pad the blob with zeros. */
+static void reads_several_gzip_members(void)
+{
+    TestTar *tar = test_tar_new("pax", "none");
+    g_autofree char *digest = NULL;
+    g_autofree char *directory = test_directory();
+    g_autofree char *script = NULL;
+    GError *error = NULL;
+    int fd;
+
+    for (int i = 0; i < 3000; i++) {
+        g_autofree char *name = g_strdup_printf("%d", i);
+
+        test_tar_add(tar, name, FILE_MODE, name);
+    }
+    fd = test_tar_finish(tar);
+    digest = test_diff_id_of_fd(fd);
+    g_autoptr(GBytes) bytes = test_bytes_of_fd(fd);
+    g_autofree char *plain = g_build_filename(directory, "tar", NULL);
+    CU_ASSERT_TRUE(
+        g_file_set_contents(plain, g_bytes_get_data(bytes, NULL), (gssize)g_bytes_get_size(bytes), NULL));
+    close(fd);
+    script =
+        g_strdup_printf("cd '%s' && split -b 100001 tar part. && for p in part.*; do gzip -c $p; done > all"
+                        " && head -c 512 /dev/zero >> all",
+                        directory);
+    const char *argv[] = {"sh", "-c", script, NULL};
+    TEST_OK(process_check(&(ProcessSpec){.argv = argv}, NULL, &error), error);
+    g_autofree char *all = g_build_filename(directory, "all", NULL);
+    g_autofree char *image_path = g_build_filename(directory, "image", NULL);
+    LayerSpec spec = {.diff_id = digest, .max_bytes = 1 << 30};
+    int blob = open(all, O_RDONLY | O_CLOEXEC);
+    int image = open(image_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    TEST_OK(layer_write_image(blob, &spec, image, NULL, NULL, NULL, &error), error);
+    close(blob);
+    close(image);
+}
+
 static void refuses_paths_that_lead_up(void)
 {
     refuse(tar_with("../etc/passwd", FILE_MODE, "x"), &default_spec, STATUS_INVALID_ARGUMENT,
@@ -605,6 +644,7 @@ int main(int argc, char **argv)
         {"long and odd names are kept", keeps_long_and_odd_names},
         {"a directory of thousands of files is complete", keeps_large_directories},
         {"an empty layer is a layer", accepts_an_empty_layer},
+        {"a blob of several gzip members is one tar", reads_several_gzip_members},
         {"a path that leads upwards is refused", refuses_paths_that_lead_up},
         {"a name that is too long is refused", refuses_names_that_are_too_long},
         {"a parent that is a link, a file or a whiteout is refused", refuses_parents_that_are_no_directories},
