@@ -177,6 +177,7 @@ static gboolean fill_create(Container *container, const Image *image, const char
     create->tty = container->config->tty;
     create->stdin = container->config->stdin;
     create->stdin_once = container->config->stdin_once;
+    create->shared_pid = oci_spec_shares_pid(&input);
     return TRUE;
 }
 

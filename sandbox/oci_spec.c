@@ -539,12 +539,23 @@ static void put_namespace(yajl_gen json, const char *type, const char *path)
     yajl_gen_map_close(json);
 }
 
+static Runtime__V1__NamespaceMode pid_mode(const OciSpecInput *input)
+{
+    const Runtime__V1__NamespaceOption *wanted = security_of(input)->namespace_options;
+
+    return wanted != NULL ? wanted->pid : RUNTIME__V1__NAMESPACE_MODE__CONTAINER;
+}
+
+gboolean oci_spec_shares_pid(const OciSpecInput *input)
+{
+    return pid_mode(input) == RUNTIME__V1__NAMESPACE_MODE__POD;
+}
+
 /* Network, IPC and UTS namespaces of the pod are the guest's own; so a container has none of them to itself.
  */
 static gboolean put_namespaces(yajl_gen json, const OciSpecInput *input, GError **error)
 {
-    const Runtime__V1__NamespaceOption *wanted = security_of(input)->namespace_options;
-    Runtime__V1__NamespaceMode pid = wanted != NULL ? wanted->pid : RUNTIME__V1__NAMESPACE_MODE__CONTAINER;
+    Runtime__V1__NamespaceMode pid = pid_mode(input);
 
     put_array(json, "namespaces");
     put_namespace(json, "mount", NULL);

@@ -30,6 +30,9 @@ gboolean oci_spec_build(const OciSpecInput *input, char **ret_before_user, char 
  * from the input or interned. */
 gboolean oci_spec_user(const OciSpecInput *input, Crivirt__Agent__V1__User *ret_user, GError **error);
 
+/* The container is in the pod's PID namespace, which the guest has to make for the first such one. */
+gboolean oci_spec_shares_pid(const OciSpecInput *input);
+
 /* The signal that stops the container: the CRI's, else the image's, else SIGTERM; INVALID_ARGUMENT for an
  * unknown name in the image. */
 gboolean oci_spec_stop_signal(const OciSpecInput *input, int *ret_signal, GError **error);

@@ -13,6 +13,7 @@
 #include "agent/guest/crun.h"
 #include "agent/guest/job.h"
 #include "agent/guest/paths.h"
+#include "agent/guest/pidns.h"
 #include "agent/guest/setup.h"
 #include "agent/guest/sysfile.h"
 #include "agent/guest/tree.h"
@@ -304,7 +305,8 @@ void op_create_container(Call *call)
         return;
     }
     if (container == NULL) {
-        bool ok = create_check(request, &error) && make_bundle(request->id, &error);
+        bool ok = create_check(request, &error) && (!request->shared_pid || pidns_ensure(&error)) &&
+                  make_bundle(request->id, &error);
         if (ok && (container = container_new(request->id)) == NULL)
             ok = fault(&error, FAULT_RESOURCE_EXHAUSTED, "out of memory for a container");
         if (!ok) {

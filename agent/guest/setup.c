@@ -128,17 +128,28 @@ static bool mount_upper(const char *node, Fault *ret_fault)
     return true;
 }
 
-static bool mount_share(const char *tag, Fault *ret_fault)
+/* DISK_WAIT: the kernel has not probed the device yet; it says EINVAL to a tag that it does not know. */
+static DiskState mount_share(const char *tag, Fault *ret_fault)
 {
     if (tag[0] == '\0' || strcmp(tag, pod.share_tag) == 0)
-        return true;
-    if (strlen(tag) >= sizeof pod.share_tag || pod.share_tag[0] != '\0')
-        return fault(ret_fault, FAULT_FAILED_PRECONDITION, "share %s cannot be mounted: there is %s already",
-                     tag, pod.share_tag);
-    if (mount(tag, SHARE_DIR, "virtiofs", MS_NOSUID | MS_NODEV, NULL) < 0)
-        return fault_errno(ret_fault, "mounting the share %s", tag);
+        return DISK_READY;
+    if (strlen(tag) >= sizeof pod.share_tag || pod.share_tag[0] != '\0') {
+        fault(ret_fault, FAULT_FAILED_PRECONDITION, "share %s cannot be mounted: there is %s already", tag,
+              pod.share_tag);
+        return DISK_FAILED;
+    }
+    if (mount(tag, SHARE_DIR, "virtiofs", MS_NOSUID | MS_NODEV, NULL) < 0) {
+        bool unknown = errno == EINVAL;
+        fault_errno(ret_fault, "mounting the share %s", tag);
+        return unknown ? DISK_WAIT : DISK_FAILED;
+    }
     strcpy(pod.share_tag, tag); /* NOLINT: the length has been checked */
-    return true;
+    return DISK_READY;
+}
+
+static bool may_wait(const Call *call)
+{
+    return clock_monotonic_ns() - call->since_ns < DISK_TIMEOUT_MS * INT64_C(1000000);
 }
 
 static bool configure_network(const SetupRequest *request, Fault *ret_fault)
@@ -168,7 +179,7 @@ static bool set_up(const SetupRequest *request, const char *upper_node, Fault *r
            add_entropy(request->entropy.data, request->entropy.len, ret_fault) &&
            write_files(request, ret_fault) && configure_network(request, ret_fault) &&
            set_sysctls(request, ret_fault) && mount_shm(request->shm_bytes, ret_fault) &&
-           mount_upper(upper_node, ret_fault) && mount_share(request->share_tag, ret_fault);
+           mount_upper(upper_node, ret_fault);
 }
 
 /* Everything in it may be done twice: a Setup that failed half-way is repeated from its start. */
@@ -190,8 +201,9 @@ void op_setup(Call *call)
     else {
         if (request->upper != NULL)
             upper = disk_find(request->upper, node, sizeof node, &error);
-        if (upper == DISK_WAIT &&
-            clock_monotonic_ns() - call->since_ns < DISK_TIMEOUT_MS * INT64_C(1000000)) {
+        if (upper == DISK_READY)
+            upper = mount_share(request->share_tag, &error);
+        if (upper == DISK_WAIT && may_wait(call)) {
             call_retry(call, DISK_RETRY_MS);
             return;
         }
@@ -208,9 +220,12 @@ void op_mount_share(Call *call)
 {
     MountShareResponse result = CRIVIRT__AGENT__V1__MOUNT_SHARE_RESPONSE__INIT;
     Fault error;
+    DiskState state = mount_share(call->request->mount_share->share_tag, &error);
 
-    if (mount_share(call->request->mount_share->share_tag, &error))
+    if (state == DISK_READY)
         reply_mount_share(call, &result);
+    else if (state == DISK_WAIT && may_wait(call))
+        call_retry(call, DISK_RETRY_MS);
     else
         call_fail(call, &error);
 }
