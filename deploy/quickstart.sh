@@ -81,7 +81,9 @@ start_daemon() {
 
 build_programs() {
     say "building crivirtd, crivirt and the agent in $build (some minutes the first time)"
-    (cd "$root" && logged "$state/cmake.log" cmake --preset release) || fail "cmake could not configure"
+    if [ ! -f "$build/build.ninja" ]; then
+        (cd "$root" && logged "$state/cmake.log" cmake --preset release) || fail "cmake could not configure"
+    fi
     if [ -t 2 ]; then
         cmake --build "$build" --target crivirtd crivirt crivirt-agent >&2
     else

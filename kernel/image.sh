@@ -23,6 +23,13 @@ if [ -z "$agent" ] || [ -z "$output" ]; then
     fail "usage: image.sh --kernel tuned|stock --agent FILE DIRECTORY"
 fi
 
+# Two at once on a machine that has no kernel yet would both spend the minutes that one needs.
+# shellcheck source=cache.sh
+. "$here/cache.sh"
+mkdir -p "$CRIVIRT_CACHE"
+exec 9>"$CRIVIRT_CACHE/$flavour.lock"
+flock -n 9 || { say "waiting for another build of the $flavour kernel" && flock 9; }
+
 case $flavour in
     tuned)
         from=$("$here/build.sh")
@@ -32,6 +39,8 @@ case $flavour in
         file=vmlinuz modules=(--modules "$from/modules") ;;
     *) fail "unknown kernel '$flavour': tuned or stock" ;;
 esac
+
+exec 9>&-
 
 sha256() { sha256sum "$1" | cut -d ' ' -f 1; }
 

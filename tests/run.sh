@@ -73,9 +73,12 @@ build() {
     local preset=$1
     shift
     say "build: $preset"
-    # shellcheck disable=SC2086 # flags are words
-    (cd "$root" && logged "$log/cmake-$preset.log" cmake --preset "$preset" ${CRIVIRT_CMAKE_FLAGS:-}) ||
-        fail "cmake could not configure '$preset'"
+    # Ninja configures again when that is due; asking pkg-config about gRPC takes seconds.
+    if [ ! -f "$root/build/$preset/build.ninja" ] || [ -n "${CRIVIRT_CMAKE_FLAGS:-}" ]; then
+        # shellcheck disable=SC2086 # flags are words
+        (cd "$root" && logged "$log/cmake-$preset.log" cmake --preset "$preset" ${CRIVIRT_CMAKE_FLAGS:-}) ||
+            fail "cmake could not configure '$preset'"
+    fi
     logged "$log/build-$preset.log" cmake --build "$root/build/$preset" ${1:+--target "$@"} ||
         fail "'$preset' did not build"
 }
