@@ -143,6 +143,7 @@ static void session_kill(Container *container, ExecSession *session, Link *link)
 
     kill.process = &process;
     kill.signal = SIGKILL;
+    kill.all = TRUE; /* what a shell has started ends with it */
     call.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_SIGNAL;
     call.signal = &kill;
     if (link_call(link, &call, &bounded, &response, NULL))
@@ -205,18 +206,18 @@ gboolean container_exec_sync(SandboxManager *manager, const Runtime__V1__ExecSyn
     link = pod_link(container->pod, error);
     if (link == NULL)
         return FALSE;
-    limit = request->timeout > 0 ? deadline_sooner(deadline, MIN(request->timeout, G_MAXINT / 1000) * 1000)
-            : deadline != NULL   ? *deadline
-                                 : deadline_sooner(NULL, G_MAXINT);
     session_register(container, &session);
-    good = session_start(container, &session, link, request, &limit, error);
+    good = session_start(container, &session, link, request, deadline, error);
     if (good) {
+        /* The command's own time begins when it runs. */
+        limit = deadline_sooner(deadline, request->timeout > 0 ? MIN(request->timeout, G_MAXINT / 1000) * 1000
+                                                               : G_MAXINT);
         good = session_wait(container, &session, &limit, error);
-        if (good)
-            answer_fill(container, &session, arena, ret_response);
-        else
-            session_kill(container, &session, link);
     }
+    if (good)
+        answer_fill(container, &session, arena, ret_response);
+    else
+        session_kill(container, &session, link); /* also one that is still being started */
     if (!good)
         g_prefix_error(error, "exec in container %s: ", container->id);
     session_unregister(container, &session);

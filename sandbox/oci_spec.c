@@ -543,7 +543,7 @@ static Runtime__V1__NamespaceMode pid_mode(const OciSpecInput *input)
 {
     const Runtime__V1__NamespaceOption *wanted = security_of(input)->namespace_options;
 
-    return wanted != NULL ? wanted->pid : RUNTIME__V1__NAMESPACE_MODE__CONTAINER;
+    return wanted != NULL ? wanted->pid : RUNTIME__V1__NAMESPACE_MODE__POD; /* the message's default */
 }
 
 gboolean oci_spec_shares_pid(const OciSpecInput *input)
