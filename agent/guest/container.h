@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "agent/guest/call.h"
+#include "agent/guest/measure.h"
 #include "agent/guest/process.h"
 #include "agent/guest/rootfs.h"
 #include "agent/guest/user.h"
@@ -39,9 +40,12 @@ typedef struct Container {
     int console_fd;     /* while crun runs: where it sends the terminal */
     int oom_score_adj;
     char cgroup[512]; /* its directory; empty until it is known */
+    Measure writable; /* how much its writable layer takes */
 } Container;
 
 Container *container_find(const char *id);
+/* The one after it; NULL: the first. */
+Container *container_next(const Container *container);
 /* Into two arrays of CONTAINERS_MAX; how many. */
 size_t containers_report(ContainerReport *ret_reports, ContainerReport **ret_pointers);
 

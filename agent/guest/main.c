@@ -9,6 +9,7 @@
 #include "agent/guest/call.h"
 #include "agent/guest/channel.h"
 #include "agent/guest/loop.h"
+#include "agent/guest/measure.h"
 #include "agent/guest/power.h"
 #include "agent/guest/process.h"
 #include "agent/guest/tree.h"
@@ -49,6 +50,8 @@ int main(int argc, char **argv)
 
     if (argc == 3 && strcmp(argv[1], TREE_REMOVE_OPTION) == 0)
         return tree_remove(argv[2]) ? 0 : 1;
+    if (argc == 4 && strcmp(argv[1], MEASURE_OPTION) == 0)
+        return measure_tree(argv[2], argv[3]) ? 0 : 1;
     if (getpid() != 1) {
         fputs("crivirt-agent " CRIVIRT_VERSION
               ": the first process of a crivirt guest; nothing to run by hand\n",

@@ -13,6 +13,7 @@ MESSAGE(ProcessId);
 MESSAGE(Output);
 MESSAGE(Ack);
 MESSAGE(Input);
+MESSAGE(InputAck);
 MESSAGE(Exited);
 MESSAGE(Notice);
 MESSAGE(ContainerReport);
@@ -21,6 +22,13 @@ MESSAGE(Route);
 MESSAGE(Sysctl);
 MESSAGE(Disk);
 MESSAGE(User);
+MESSAGE(CgroupUsage);
+MESSAGE(ContainerUsage);
+MESSAGE(DiskUsage);
+MESSAGE(InterfaceUsage);
+MESSAGE(Pressure);
+MESSAGE(PressureLine);
+MESSAGE(ProcessesUsage);
 #define AGENT_OP(name, Name, number)                                                                         \
     MESSAGE(Name##Request);                                                                                  \
     MESSAGE(Name##Response);

@@ -1,0 +1,161 @@
+#include "agent/guest/cgroup.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/guest/sysfile.h"
+
+enum { TEXT_MAX = 8192 };
+
+static bool read_file(const char *directory, const char *name, char *ret_text, size_t room)
+{
+    char path[640];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    return sysfile_read(path, ret_text, room);
+}
+
+/* A file of one number; "max" (no limit) is 0. */
+static uint64_t read_number(const char *directory, const char *name)
+{
+    char text[64];
+    return read_file(directory, name, text, sizeof text) ? strtoull(text, NULL, 10) : 0;
+}
+
+typedef struct {
+    const char *key;
+    uint64_t *value;
+} Key;
+
+/* A file of lines "key number". */
+static void read_keys(const char *directory, const char *name, const Key *keys, size_t n_keys)
+{
+    char text[TEXT_MAX], *rest = NULL;
+    if (!read_file(directory, name, text, sizeof text))
+        return;
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+        char *space = strchr(line, ' ');
+        if (space == NULL)
+            continue;
+        *space = '\0';
+        for (size_t i = 0; i < n_keys; i++)
+            if (strcmp(keys[i].key, line) == 0)
+                *keys[i].value = strtoull(space + 1, NULL, 10);
+    }
+}
+#define READ_KEYS(directory, name, ...)                                                                      \
+    read_keys(directory, name, (const Key[]){__VA_ARGS__}, sizeof((const Key[]){__VA_ARGS__}) / sizeof(Key))
+
+/* "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0", a line for each device. */
+static void read_io(const char *directory, CgroupUsage *usage)
+{
+    const Key sums[] = {{"rbytes", &usage->io_read_bytes},
+                        {"wbytes", &usage->io_write_bytes},
+                        {"rios", &usage->io_reads},
+                        {"wios", &usage->io_writes}};
+    char text[TEXT_MAX], *rest = NULL;
+    if (!read_file(directory, "io.stat", text, sizeof text))
+        return;
+    for (char *word = strtok_r(text, " \n", &rest); word != NULL; word = strtok_r(NULL, " \n", &rest)) {
+        char *equals = strchr(word, '=');
+        if (equals == NULL)
+            continue;
+        *equals = '\0';
+        for (size_t i = 0; i < sizeof sums / sizeof *sums; i++)
+            if (strcmp(sums[i].key, word) == 0)
+                *sums[i].value += strtoull(equals + 1, NULL, 10);
+    }
+}
+
+/* "some avg10=0.00 avg60=0.00 avg300=0.00 total=0", and the same for "full". */
+static bool read_pressure(const char *directory, const char *name, Pressure *pressure, PressureLine *lines)
+{
+    char text[512], *rest = NULL;
+    bool any = false;
+    crivirt__agent__v1__pressure__init(pressure);
+    /* Where it is switched off the file may be there, and say EOPNOTSUPP. */
+    if (!read_file(directory, name, text, sizeof text))
+        return false;
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+        bool full = strncmp(line, "full ", 5) == 0;
+        PressureLine *target = &lines[full ? 1 : 0];
+        unsigned long long total_us = 0;
+        crivirt__agent__v1__pressure_line__init(target);
+        if (sscanf(line, "%*s avg10=%lf avg60=%lf avg300=%lf total=%llu", /* NOLINT: the kernel's numbers */
+                   &target->avg10, &target->avg60, &target->avg300, &total_us) != 4)
+            continue;
+        target->total_us = total_us;
+        *(full ? &pressure->full : &pressure->some) = target;
+        any = true;
+    }
+    return any;
+}
+
+static void read_pressures(const char *directory, CgroupReading *reading)
+{
+    static const char *const names[] = {"cpu.pressure", "memory.pressure", "io.pressure"};
+    Pressure **const fields[] = {&reading->usage.cpu_pressure, &reading->usage.memory_pressure,
+                                 &reading->usage.io_pressure};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (read_pressure(directory, names[i], &reading->pressures[i], &reading->lines[2 * i]))
+            *fields[i] = &reading->pressures[i];
+}
+
+size_t cgroup_processes(const char *directory, int *ret_pids, size_t max)
+{
+    char path[640];
+    size_t n = 0;
+    snprintf(path, sizeof path, "%s/cgroup.procs", directory);
+    FILE *list = fopen(path, "re");
+    if (list == NULL)
+        return 0;
+    while (n < max && fscanf(list, "%d", &ret_pids[n]) == 1) /* NOLINT: the kernel's numbers */
+        n++;
+    fclose(list);
+    return n;
+}
+
+static uint64_t count_processes(const char *directory)
+{
+    char path[640], text[4096];
+    uint64_t n = 0;
+    size_t length;
+    snprintf(path, sizeof path, "%s/cgroup.procs", directory);
+    FILE *list = fopen(path, "re");
+    if (list == NULL)
+        return 0;
+    while ((length = fread(text, 1, sizeof text, list)) > 0)
+        for (size_t i = 0; i < length; i++)
+            n += text[i] == '\n';
+    fclose(list);
+    return n;
+}
+
+void cgroup_read(const char *directory, CgroupReading *ret_reading)
+{
+    CgroupUsage *usage = &ret_reading->usage;
+
+    crivirt__agent__v1__cgroup_usage__init(usage);
+    READ_KEYS(directory, "cpu.stat", {"usage_usec", &usage->cpu_usage_us}, {"user_usec", &usage->cpu_user_us},
+              {"system_usec", &usage->cpu_system_us}, {"nr_periods", &usage->cpu_periods},
+              {"nr_throttled", &usage->cpu_throttled_periods}, {"throttled_usec", &usage->cpu_throttled_us});
+    READ_KEYS(directory, "memory.stat", {"anon", &usage->memory_anon_bytes},
+              {"file", &usage->memory_file_bytes}, {"kernel", &usage->memory_kernel_bytes},
+              {"file_mapped", &usage->memory_mapped_bytes},
+              {"inactive_file", &usage->memory_inactive_file_bytes}, {"pgfault", &usage->page_faults},
+              {"pgmajfault", &usage->major_page_faults});
+    READ_KEYS(directory, "memory.events", {"max", &usage->memory_max_hits}, {"oom_kill", &usage->oom_kills});
+    usage->memory_current_bytes = read_number(directory, "memory.current");
+    usage->memory_peak_bytes = read_number(directory, "memory.peak");
+    usage->memory_max_bytes = read_number(directory, "memory.max");
+    usage->swap_current_bytes = read_number(directory, "memory.swap.current");
+    usage->swap_max_bytes = read_number(directory, "memory.swap.max");
+    usage->threads = read_number(directory, "pids.current");
+    usage->threads_max = read_number(directory, "pids.max");
+    usage->huge_pages_bytes = read_number(directory, "hugetlb.2MB.current");
+    usage->processes = count_processes(directory);
+    read_io(directory, usage);
+    read_pressures(directory, ret_reading);
+}

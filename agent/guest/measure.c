@@ -1,0 +1,121 @@
+#include "agent/guest/measure.h"
+
+#include <ftw.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/guest/container.h"
+#include "agent/guest/fault.h"
+#include "agent/guest/job.h"
+#include "agent/guest/paths.h"
+#include "agent/guest/sysfile.h"
+
+#define RESULT_PATH RUN_DIR "/measure"
+
+static bool walking;
+static int64_t wanted_ns; /* when somebody last asked */
+
+/* ---- in the agent ---- */
+
+static bool is_due(const Container *container, int64_t now_ns)
+{
+    const Measure *measure = &container->writable;
+    return container->state != CONTAINER_CREATING && measure->tried_ns < wanted_ns &&
+           (measure->tried_ns == 0 || now_ns - measure->tried_ns >= MEASURE_EVERY_MS * INT64_C(1000000));
+}
+
+static Container *most_due(void)
+{
+    Container *found = NULL;
+    int64_t now_ns = clock_monotonic_ns();
+    for (Container *container = container_next(NULL); container != NULL;
+         container = container_next(container))
+        if (is_due(container, now_ns) &&
+            (found == NULL || container->writable.tried_ns < found->writable.tried_ns))
+            found = container;
+    return found;
+}
+
+static void start_next(void);
+
+static void take_result(const char *id)
+{
+    char text[64];
+    Container *container = container_find(id);
+    uint64_t bytes = 0, inodes = 0;
+    if (container == NULL || !sysfile_read(RESULT_PATH, text, sizeof text) ||
+        sscanf(text, "%" SCNu64 " %" SCNu64, &bytes, &inodes) != 2) /* NOLINT: our own numbers */
+        return;
+    container->writable.bytes = bytes;
+    container->writable.inodes = inodes;
+    container->writable.at_ns = clock_monotonic_ns();
+}
+
+static void walked(void *data, Job *job, const Fault *failure)
+{
+    char *id = data;
+    if (failure != NULL)
+        complain("%s", failure->message);
+    else
+        take_result(id);
+    free(id);
+    unlink(RESULT_PATH);
+    walking = false;
+    start_next();
+}
+
+static void start_next(void)
+{
+    Container *container = walking ? NULL : most_due();
+    char path[256];
+    Fault error;
+    if (container == NULL)
+        return;
+    snprintf(path, sizeof path, UPPER_DIR "/%s/fs", container->id);
+    const char *const argv[] = {"/proc/self/exe", MEASURE_OPTION, path, RESULT_PATH, NULL};
+    const JobSpec spec = {.argv = argv, .failing = "measuring a writable layer"};
+    char *id = strdup(container->id);
+    container->writable.tried_ns = clock_monotonic_ns();
+    walking = id != NULL && job_start(&spec, walked, id, &error);
+    if (!walking)
+        free(id);
+}
+
+void measure_refresh(void)
+{
+    wanted_ns = clock_monotonic_ns();
+    start_next();
+}
+
+/* ---- in the process that walks ---- */
+
+static double sum_bytes, sum_inodes;
+
+/* A file with n names is met n times, or fewer if some are elsewhere: each counts its part. */
+static int add_entry(const char *path, const struct stat *status, int type, struct FTW *position)
+{
+    double names = type == FTW_D || type == FTW_DNR || status->st_nlink == 0 ? 1 : (double)status->st_nlink;
+    if (type == FTW_NS)
+        return 0;
+    sum_bytes += (double)status->st_blocks * 512 / names;
+    sum_inodes += 1 / names;
+    return 0;
+}
+
+bool measure_tree(const char *path, const char *result_path)
+{
+    setpriority(PRIO_PROCESS, 0, 19);
+    alarm(MEASURE_TIMEOUT_S);
+    if (nftw(path, add_entry, 32, FTW_PHYS | FTW_MOUNT) != 0)
+        return false;
+    FILE *result = fopen(result_path, "we");
+    if (result == NULL)
+        return false;
+    fprintf(result, "%.0f %.0f\n", sum_bytes, sum_inodes);
+    return fclose(result) == 0;
+}
