@@ -19,18 +19,34 @@ struct CniNetwork {
     char **plugin_dirs;
 };
 
-CniNetwork *cni_network_load(const char *config_dir, const char *const *plugin_dirs, GError **error)
+/* Takes config, which may be NULL, over. */
+static CniNetwork *network_new(CniConfig *config, const char *const *plugin_dirs)
 {
-    g_autoptr(CniConfig) config = cni_config_load(config_dir, error);
     CniNetwork *network;
 
     if (config == NULL)
         return NULL;
     network = g_new0(CniNetwork, 1);
     g_atomic_ref_count_init(&network->references);
-    network->config = g_steal_pointer(&config);
+    network->config = config;
     network->plugin_dirs = g_strdupv((char **)(void *)plugin_dirs);
     return network;
+}
+
+CniNetwork *cni_network_load(const char *config_dir, const char *const *plugin_dirs, GError **error)
+{
+    return network_new(cni_config_load(config_dir, error), plugin_dirs);
+}
+
+CniNetwork *cni_network_from_text(const char *text, const char *const *plugin_dirs, GError **error)
+{
+    return network_new(cni_config_parse_text(text, error),
+                       plugin_dirs);
+}
+
+char *cni_network_text(const CniNetwork *network)
+{
+    return cni_config_text(network->config);
 }
 
 CniNetwork *cni_network_ref(CniNetwork *network)

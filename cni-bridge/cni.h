@@ -71,6 +71,11 @@ CniNetwork *cni_network_ref(CniNetwork *network);
 void cni_network_unref(CniNetwork *network);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(CniNetwork, cni_network_unref)
 const char *cni_network_name(const CniNetwork *network);
+/* The whole configuration list as text, plugins from files of their own included: what DEL must be called
+ * with even when the files have changed since. The caller frees it. */
+char *cni_network_text(const CniNetwork *network);
+/* The network of such a text; INVALID_ARGUMENT. */
+CniNetwork *cni_network_from_text(const char *text, const char *const *plugin_dirs, GError **error);
 
 /* ADD through the whole list. When a plugin fails, those before it are undone with DEL and the error names
  * the plugin and gives its message. */

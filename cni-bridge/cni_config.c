@@ -275,3 +275,41 @@ CniConfig *cni_config_load(const char *config_dir, GError **error)
         fail(error, STATUS_UNAVAILABLE, "no CNI configuration: there is no directory %s", config_dir);
     return NULL;
 }
+
+char *cni_config_text(const CniConfig *config)
+{
+    g_autoptr(JsonWriter) writer = json_writer_new();
+
+    if (config->version < CNI_VERSION_0_3_0) { /* has no lists: it was, and stays, one plugin's own */
+        json_put_value(writer, config->json);
+        return json_writer_text(writer);
+    }
+    yajl_gen_map_open(writer);
+    json_put_key(writer, "cniVersion");
+    json_put_string(writer, cni_version_name(config->version));
+    json_put_key(writer, "name");
+    json_put_string(writer, config->name);
+    json_put_key(writer, "disableCheck");
+    yajl_gen_bool(writer, config->disable_check);
+    json_put_key(writer, "disableGC");
+    yajl_gen_bool(writer, config->disable_gc);
+    json_put_key(writer, "loadOnlyInlinedPlugins");
+    yajl_gen_bool(writer, TRUE);
+    json_put_key(writer, "plugins");
+    yajl_gen_array_open(writer);
+    for (guint i = 0; i < config->plugins->len; i++)
+        json_put_value(writer, ((const CniPlugin *)config->plugins->pdata[i])->json);
+    yajl_gen_array_close(writer);
+    yajl_gen_map_close(writer);
+    return json_writer_text(writer);
+}
+
+CniConfig *cni_config_parse_text(const char *text, GError **error)
+{
+    static const char source[] = "the recorded network";
+    g_autoptr(JsonValue) json = json_parse(text, strlen(text), source, error);
+
+    if (json == NULL)
+        return NULL;
+    return cni_config_parse(text, strlen(text), json_get(json, "plugins") != NULL, NULL, source, error);
+}

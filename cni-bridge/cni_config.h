@@ -47,5 +47,10 @@ CniConfig *cni_config_parse(const char *text, gsize length, gboolean is_list, co
  * the first file's problem, or that the directory is empty or missing. */
 CniConfig *cni_config_load(const char *config_dir, GError **error);
 
+/* The list (before 0.3.0: the one plugin) as one text that cni_config_parse_text() reads back, plugins from
+ * files of their own included. The caller frees it. */
+char *cni_config_text(const CniConfig *config);
+CniConfig *cni_config_parse_text(const char *text, GError **error);
+
 /* A network, container or plugin name as the specification allows it. */
 gboolean cni_name_is_valid(const char *name);

@@ -55,6 +55,7 @@ void pod_unref(Pod *pod)
     g_cond_clear(&pod->changed);
     runtime__v1__pod_sandbox_config__free_unpacked(pod->config, NULL);
     g_strfreev(pod->ips);
+    g_free(pod->cni_config);
     g_free(pod->cni_result);
     g_free(pod->problem);
     g_free(pod->tap);
@@ -78,6 +79,7 @@ static PodRecord record_fill(const Pod *pod, GBytes *config)
         .state = pod->state,
         .problem = g_strdup(pod->problem),
         .ips = g_strjoinv(" ", pod->ips),
+        .cni_config = g_strdup(pod->cni_config),
         .cni_result = g_strdup(pod->cni_result),
         .share_attached = pod->share_attached,
     };
@@ -104,6 +106,7 @@ gboolean pod_save(Pod *pod, GError **error)
     saved = state_store_put_pod(pod->manager->store, &record, error);
     g_free(record.problem);
     g_free(record.ips);
+    g_free(record.cni_config);
     g_free(record.cni_result);
     return saved;
 }

@@ -56,6 +56,7 @@ struct Pod {
     PodState state;
     char *problem;
     char **ips; /* the primary first; empty before the network is there */
+    char *cni_config; /* what ADD was called with: DEL is owed */
     char *cni_result;
     gboolean share_attached;
     Link *link;             /* NULL: no guest */

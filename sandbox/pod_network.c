@@ -121,39 +121,34 @@ gboolean pod_network_add(Pod *pod, const Deadline *deadline, CniResult **ret_net
 
     if (network == NULL || !attachment_fill(pod, keep, &attachment, error))
         return FALSE;
-    return cni_network_add(network, &attachment, deadline, ret_network, error);
+    g_mutex_lock(&pod->lock);
+    pod->cni_config = cni_network_text(network);
+    g_mutex_unlock(&pod->lock);
+    return pod_save(pod, error) && cni_network_add(network, &attachment, deadline, ret_network, error);
 }
 
 gboolean pod_network_del(Pod *pod, const Deadline *deadline, GError **error)
 {
     g_autoptr(GPtrArray) keep = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(CniNetwork) network = NULL;
-    g_autofree char *cached = NULL;
-    g_autoptr(GError) load_error = NULL;
+    g_autofree char *config = NULL;
+    g_autofree char *result = NULL;
     CniAttachment attachment;
-    gboolean added;
 
     g_mutex_lock(&pod->lock);
-    cached = g_strdup(pod->cni_result);
+    config = g_strdup(pod->cni_config);
+    result = g_strdup(pod->cni_result);
     g_mutex_unlock(&pod->lock);
-    added = cached != NULL;
-    /* No result and no namespace: ADD never began, or DEL is done. */
-    if (!added && !netns_exists(pod->netns_path))
-        return TRUE;
-    network = manager_cni_network(pod->manager, &load_error);
-    if (network == NULL && !added)
-        return TRUE; /* without a configuration there was no ADD */
-    if (network == NULL) {
-        g_propagate_prefixed_error(error, g_steal_pointer(&load_error),
-                                   "the network of sandbox %s cannot be given back: ", pod->id);
+    if (config == NULL)
+        return TRUE; /* ADD never began, or DEL is done */
+    network = cni_network_from_text(config, pod->manager->config.cni_plugin_dirs, error);
+    if (network == NULL || !attachment_fill(pod, keep, &attachment, error))
         return FALSE;
-    }
-    if (!attachment_fill(pod, keep, &attachment, error))
-        return FALSE;
-    attachment.cached_result = cached;
+    attachment.cached_result = result;
     if (!cni_network_del(network, &attachment, deadline, error))
         return FALSE;
     g_mutex_lock(&pod->lock);
+    g_clear_pointer(&pod->cni_config, g_free);
     g_clear_pointer(&pod->cni_result, g_free);
     g_mutex_unlock(&pod->lock);
     return TRUE;

@@ -75,6 +75,7 @@ static Pod *pod_restore(SandboxManager *manager, const PodRecord *record, GError
     pod = pod_new(manager, record->id, config, record->handler, record->created_at_ns);
     pod->state = record->state;
     pod->problem = g_strdup(record->problem);
+    pod->cni_config = g_strdup(record->cni_config);
     pod->cni_result = g_strdup(record->cni_result);
     pod->share_attached = record->share_attached;
     g_strfreev(pod->ips);

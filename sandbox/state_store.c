@@ -19,7 +19,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Statement, sqlite3_finalize)
 /* migrations[n] turns version n into n + 1; a database that is new starts at 0. */
 static const char *const migrations[SCHEMA_VERSION] = {
     "CREATE TABLE pods (id TEXT PRIMARY KEY, config BLOB NOT NULL, handler TEXT NOT NULL,"
-    " created_at_ns INTEGER NOT NULL, state INTEGER NOT NULL, problem TEXT, ips TEXT, cni_result TEXT,"
+    " created_at_ns INTEGER NOT NULL, state INTEGER NOT NULL, problem TEXT, ips TEXT, cni_config TEXT, "
+    "cni_result TEXT,"
     " share_attached INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE pod_disks (pod_id TEXT NOT NULL, lun INTEGER NOT NULL, diff_id TEXT NOT NULL,"
     " PRIMARY KEY (pod_id, lun)) WITHOUT ROWID;"
@@ -41,6 +42,7 @@ void pod_record_free(PodRecord *record)
     g_free(record->handler);
     g_free(record->problem);
     g_free(record->ips);
+    g_free(record->cni_config);
     g_free(record->cni_result);
     g_free(record);
 }
@@ -207,9 +209,10 @@ gboolean state_store_put_pod(StateStore *store, const PodRecord *record, GError 
 {
     const Bind binds[] = {TEXT(record->id),           BLOB(record->config),     TEXT(record->handler),
                           INT(record->created_at_ns), INT(record->state),       TEXT(record->problem),
-                          TEXT(record->ips),          TEXT(record->cni_result), INT(record->share_attached)};
+                          TEXT(record->ips),          TEXT(record->cni_config), TEXT(record->cni_result),
+                          INT(record->share_attached)};
 
-    return write_row(store, "INSERT OR REPLACE INTO pods VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", binds,
+    return write_row(store, "INSERT OR REPLACE INTO pods VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", binds,
                      G_N_ELEMENTS(binds), error);
 }
 
@@ -278,8 +281,9 @@ static gpointer read_pod(Statement *row)
     record->state = (PodState)sqlite3_column_int(row, 4);
     record->problem = column_text(row, 5);
     record->ips = column_text(row, 6);
-    record->cni_result = column_text(row, 7);
-    record->share_attached = sqlite3_column_int(row, 8);
+    record->cni_config = column_text(row, 7);
+    record->cni_result = column_text(row, 8);
+    record->share_attached = sqlite3_column_int(row, 9);
     return record;
 }
 

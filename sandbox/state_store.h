@@ -32,6 +32,7 @@ typedef struct {
     PodState state;
     char *problem;    /* why it is not ready; NULL: none */
     char *ips;        /* separated by spaces, the primary first */
+    char *cni_config; /* the network list that ADD was called with; NULL: nothing to DEL */
     char *cni_result; /* NULL: no ADD has finished */
     gboolean share_attached;
 } PodRecord;

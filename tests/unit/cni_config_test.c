@@ -168,6 +168,41 @@ static void json_survives_unchanged(void)
         written, "{\"a\":1e3,\"b\":123456789012345678901234567890,\"c\":[null,true,{\"d\":\"é\\\"\"}]}");
 }
 
+/* What DEL gets when the files have gone. */
+static void text_reads_back(void)
+{
+    static const struct {
+        const char *text;
+        gboolean is_list;
+    } all[] = {
+        {"{\"cniVersion\":\"1.0.0\",\"name\":\"net\",\"disableCheck\":true,\"plugins\":[{\"type\":\"bridge\","
+         "\"mine\":{\"x\":[1,2.5]}},{\"type\":\"portmap\",\"capabilities\":{\"portMappings\":true}}]}",
+         TRUE},
+        {"{\"cniVersion\":\"0.2.0\",\"name\":\"old\",\"type\":\"bridge\"}", FALSE},
+        {"{\"name\":\"bare\",\"type\":\"ptp\"}", FALSE},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(all); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(CniConfig) first = parse(all[i].text, all[i].is_list, &error);
+        g_autoptr(CniConfig) second = NULL;
+        g_autofree char *text = NULL;
+        g_autofree char *again = NULL;
+
+        TEST_OK(first != NULL, error);
+        text = cni_config_text(first);
+        second = cni_config_parse_text(text, &error);
+        TEST_OK(second != NULL, error);
+        if (second == NULL)
+            continue;
+        again = cni_config_text(second);
+        CU_ASSERT_STRING_EQUAL(again, text);
+        CU_ASSERT_EQUAL(second->version, first->version);
+        CU_ASSERT_EQUAL(second->disable_check, first->disable_check);
+        CU_ASSERT_EQUAL(second->plugins->len, first->plugins->len);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
@@ -179,6 +214,7 @@ int main(int argc, char **argv)
         {"without a valid file the first one's problem is reported", problems_are_named},
         {"plugins in files of their own follow those in the list", plugin_files_follow_the_list},
         {"keys and numbers that we do not know survive unchanged", json_survives_unchanged},
+        {"a configuration written as text reads back the same, whatever its version", text_reads_back},
     };
 
     return test_main_args("cni_config", cases, G_N_ELEMENTS(cases), argc, argv);

@@ -31,6 +31,7 @@ static PodRecord pod_record(GBytes *config)
                        .created_at_ns = 42,
                        .state = POD_READY,
                        .ips = (char *)"10.0.0.2 fd00::2",
+                       .cni_config = (char *)"{\"name\":\"n\"}",
                        .cni_result = (char *)"{}",
                        .share_attached = TRUE};
 }
@@ -85,6 +86,7 @@ static void rows_survive(void)
 
         CU_ASSERT_TRUE(g_bytes_equal(read->config, config));
         CU_ASSERT_STRING_EQUAL(read->ips, "10.0.0.2 fd00::2");
+        CU_ASSERT_STRING_EQUAL(read->cni_config, "{\"name\":\"n\"}");
         CU_ASSERT_PTR_NULL(read->problem);
         CU_ASSERT_EQUAL(read->state, POD_READY);
         CU_ASSERT_TRUE(read->share_attached);
