@@ -29,6 +29,11 @@ Container *container_find(const char *id)
     return NULL;
 }
 
+Container *container_next(const Container *container)
+{
+    return container != NULL ? container->next : containers;
+}
+
 static size_t containers_count(void)
 {
     size_t n = 0;
