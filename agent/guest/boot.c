@@ -105,6 +105,9 @@ void boot_modules(void)
     }
     if (list != NULL)
         fclose(list);
+    /* The guest has what it needs, and its containers may have CAP_SYS_MODULE. */
+    if (!sysfile_write("/proc/sys/kernel/modules_disabled", "1") && errno != ENOENT)
+        complain("closing the kernel to modules: %s", strerror(errno));
 }
 
 void boot_limits(void)

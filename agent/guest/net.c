@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/guest/sysfile.h"
+
 enum { NO_DAD_FLAG = 0x02 /* IFA_F_NODAD: the addresses are CNI's, unique by its word */ };
 
 /* One request under construction; room for the largest that we send. */
@@ -193,6 +195,16 @@ static bool link_change_identity(int index, const Interface *interface, const ui
     return true;
 }
 
+/* The link-local address too is unique, by the MAC address that CNI chose; nobody should wait a second for
+ * it. A guest without IPv6 has no such files. */
+static void link_without_dad(const char *name)
+{
+    char path[64 + IF_NAMESIZE];
+    snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%s/accept_dad", name);
+    sysfile_write("/proc/sys/net/ipv6/conf/all/accept_dad", "0");
+    sysfile_write(path, "0");
+}
+
 bool net_configure_interface(const Interface *interface, Fault *ret_fault)
 {
     uint8_t present[6], mac[6];
@@ -214,6 +226,7 @@ bool net_configure_interface(const Interface *interface, Fault *ret_fault)
         return fault_errno(ret_fault, "taking %s down", interface->name);
     if (!link_change_identity(index, interface, mac, ret_fault))
         return false;
+    link_without_dad(interface->name);
     if ((errno = link_set_up(index, true)) != 0)
         return fault_errno(ret_fault, "bringing %s up", interface->name);
     for (size_t i = 0; i < interface->n_addresses; i++)
