@@ -37,7 +37,8 @@ Container *container_new(Pod *pod, const char *id, Runtime__V1__ContainerConfig 
     container->uid = -1;
     container->gid = -1;
     container->groups = g_array_new(FALSE, FALSE, sizeof(gint64));
-    container->execs = g_hash_table_new(g_str_hash, g_str_equal);
+    container->attached = g_ptr_array_new();
+    container->input = guest_input_new(pod, id, "");
     slots_init(&container->job, 1);
     return container;
 }
@@ -56,7 +57,8 @@ void container_unref(Container *container)
     slots_clear(&container->job);
     runtime__v1__container_config__free_unpacked(container->config, NULL);
     g_array_unref(container->groups);
-    g_hash_table_unref(container->execs);
+    g_ptr_array_unref(container->attached);
+    guest_input_unref(container->input);
     g_strfreev(container->diff_ids);
     g_free(container->message);
     g_free(container->reason);
@@ -187,6 +189,7 @@ gboolean container_forget(Container *container, GError **error)
     g_autofree char *cursor = g_build_filename(container->pod->state_dir, container->id, NULL);
 
     container_io_close(container->io);
+    sessions_fail_container(container, "the container was removed");
     if (!share_unbind(container->pod->share_dir, container->id, error) || !dir_remove_tree(cursor, error) ||
         !state_store_delete_container(manager->store, container->id, error))
         return FALSE;

@@ -24,12 +24,15 @@ enum {
     /* What may wait to be written before calls are refused: a guest that reads nothing must not eat our
        memory. */
     MAX_QUEUED_BYTES = 8 << 20,
+    /* Input leaves room for requests and acknowledgements. */
+    MAX_QUEUED_INPUT_BYTES = 4 << 20,
 };
 
 struct LinkLoop {
     GMainContext *context;
     GMainLoop *loop;
     GThread *thread;
+    guint64 daemon_id; /* for Hello */
 };
 
 /* A request that waits for its response. */
@@ -84,6 +87,8 @@ LinkLoop *link_loop_new(void)
 {
     LinkLoop *loop = g_new0(LinkLoop, 1);
 
+    if (getrandom(&loop->daemon_id, sizeof loop->daemon_id, 0) != sizeof loop->daemon_id)
+        loop->daemon_id = (guint64)g_get_monotonic_time();
     loop->context = g_main_context_new();
     loop->loop = g_main_loop_new(loop->context, FALSE);
     loop->thread = g_thread_new("links", loop_run, loop);
@@ -315,6 +320,7 @@ static gboolean hello_send(Link *link)
     gboolean sent;
 
     hello.protocol_version = WIRE_PROTOCOL_VERSION;
+    hello.daemon_id = link->loop->daemon_id;
     request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_HELLO;
     request.hello = &hello;
     message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_REQUEST;
@@ -372,6 +378,10 @@ static gboolean frame_take(Link *link, const WireItem *item)
     case CRIVIRT__AGENT__V1__FROM_GUEST__BODY_EXITED:
         if (message->exited->process != NULL)
             link->events.exited(message->exited, link->data);
+        break;
+    case CRIVIRT__AGENT__V1__FROM_GUEST__BODY_INPUT_ACK:
+        if (message->input_ack->process != NULL)
+            link->events.input_ack(message->input_ack, link->data);
         break;
     case CRIVIRT__AGENT__V1__FROM_GUEST__BODY_NOTICE:
         link->events.notice(message->notice->message, link->data);
@@ -679,18 +689,30 @@ void link_send_ack(Link *link, const char *container_id, const char *exec_id,
     send_quietly(link, &message);
 }
 
-void link_send_input(Link *link, const char *container_id, const char *exec_id, const void *data,
-                     gsize length, gboolean eof)
+gboolean link_send_input(Link *link, const Crivirt__Agent__V1__Input *input)
 {
-    Crivirt__Agent__V1__ProcessId process = process_id(container_id, exec_id);
-    Crivirt__Agent__V1__Input input = CRIVIRT__AGENT__V1__INPUT__INIT;
+    ToGuest message = CRIVIRT__AGENT__V1__TO_GUEST__INIT;
+    gboolean sent = FALSE;
+
+    message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_INPUT;
+    message.input = (Crivirt__Agent__V1__Input *)input;
+    g_mutex_lock(&link->lock);
+    if (link->ready && !link->closed && link->abandoned == NULL && link->queue->len < MAX_QUEUED_INPUT_BYTES)
+        sent = message_send(link, &message, NULL);
+    g_mutex_unlock(&link->lock);
+    return sent;
+}
+
+void link_send_request(Link *link, Request *request)
+{
     ToGuest message = CRIVIRT__AGENT__V1__TO_GUEST__INIT;
 
-    input.process = &process;
-    input.data.data = (guint8 *)data;
-    input.data.len = length;
-    input.eof = eof;
-    message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_INPUT;
-    message.input = &input;
-    send_quietly(link, &message);
+    message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_REQUEST;
+    message.request = request;
+    g_mutex_lock(&link->lock);
+    if (link->ready && !link->closed && link->abandoned == NULL) {
+        request->id = link->next_id++; /* not among those that wait */
+        message_send(link, &message, NULL);
+    }
+    g_mutex_unlock(&link->lock);
 }

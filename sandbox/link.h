@@ -24,6 +24,7 @@ typedef struct {
     void (*ready)(const Crivirt__Agent__V1__HelloResponse *hello, gpointer data);
     void (*output)(const Crivirt__Agent__V1__Output *output, gpointer data);
     void (*exited)(const Crivirt__Agent__V1__Exited *exited, gpointer data);
+    void (*input_ack)(const Crivirt__Agent__V1__InputAck *ack, gpointer data);
     void (*notice)(const char *message, gpointer data);
 } LinkEvents;
 
@@ -53,5 +54,7 @@ gboolean link_call(Link *link, Crivirt__Agent__V1__Request *request, const Deadl
 /* Fire and forget; lost with the connection, which the agent's resending makes good. */
 void link_send_ack(Link *link, const char *container_id, const char *exec_id,
                    Crivirt__Agent__V1__Stream stream, guint64 offset, gboolean exited);
-void link_send_input(Link *link, const char *container_id, const char *exec_id, const void *data,
-                     gsize length, gboolean eof);
+/* FALSE: the channel is down (see LinkEvents.ready) or too much waits for it already; try again later. */
+gboolean link_send_input(Link *link, const Crivirt__Agent__V1__Input *input);
+/* An operation whose response nobody waits for. */
+void link_send_request(Link *link, Crivirt__Agent__V1__Request *request);

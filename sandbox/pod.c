@@ -26,6 +26,7 @@ Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxCon
     pod->tap = g_strdup_printf("cv%.*s", TAP_ID_DIGITS, id);
     pod->ips = g_new0(char *, 1);
     pod->containers = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)container_unref);
+    pod->sessions = g_hash_table_new(g_str_hash, g_str_equal);
     pod->disks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     slots_init(&pod->job, 1);
     slots_init(&pod->create_job, 1);
@@ -47,6 +48,7 @@ void pod_unref(Pod *pod)
         return;
     link_unref(pod->link);
     g_hash_table_unref(pod->containers);
+    g_hash_table_unref(pod->sessions);
     g_hash_table_unref(pod->disks);
     slots_clear(&pod->job);
     slots_clear(&pod->create_job);
@@ -144,6 +146,16 @@ Link *pod_link(Pod *pod, GError **error)
     else
         fail(error, STATUS_FAILED_PRECONDITION, "sandbox %s is not ready%s%s", pod->id,
              pod->problem != NULL ? ": " : "", pod->problem != NULL ? pod->problem : "");
+    g_mutex_unlock(&pod->lock);
+    return link;
+}
+
+Link *pod_any_link(Pod *pod)
+{
+    Link *link;
+
+    g_mutex_lock(&pod->lock);
+    link = pod->link != NULL ? link_ref(pod->link) : NULL;
     g_mutex_unlock(&pod->lock);
     return link;
 }

@@ -9,8 +9,10 @@
 
 #include "cni-bridge/cni.h"
 #include "sandbox/container_io.h"
+#include "sandbox/guest_input.h"
 #include "sandbox/link.h"
 #include "sandbox/sandbox.h"
+#include "sandbox/session.h"
 #include "sandbox/slots.h"
 #include "sandbox/state_store.h"
 #include "sandbox/vmm.h"
@@ -55,12 +57,13 @@ struct Pod {
     GCond changed; /* a state below, or one of its containers', has changed */
     PodState state;
     char *problem;
-    char **ips; /* the primary first; empty before the network is there */
+    char **ips;       /* the primary first; empty before the network is there */
     char *cni_config; /* what ADD was called with: DEL is owed */
     char *cni_result;
     gboolean share_attached;
     Link *link;             /* NULL: no guest */
     GHashTable *containers; /* id → Container */
+    GHashTable *sessions;   /* exec id → ProcessSession, not referenced: execs and connections */
     GHashTable *disks;      /* diff id → GUINT_TO_POINTER(lun) */
 };
 
@@ -86,8 +89,11 @@ struct Container {
     char *message;
     gint64 uid; /* -1: not known yet */
     gint64 gid;
-    GArray *groups;    /* gint64 */
-    GHashTable *execs; /* exec id → ExecSession (exec_sync.c) */
+    GArray *groups;      /* gint64 */
+    GPtrArray *attached; /* ProcessSession, not referenced */
+
+    GuestInput *input; /* of the first process */
+    guint64 seen[2];   /* the link's thread only: output of the first process, by stream */
 };
 
 #define SANDBOX_DEFAULT_HANDLER "vm"
@@ -108,6 +114,8 @@ PodState pod_state(Pod *pod);
 gboolean pod_set_state(Pod *pod, PodState state, const char *problem, GError **error);
 /* The link of a READY pod, referenced; FAILED_PRECONDITION when it is not READY. */
 Link *pod_link(Pod *pod, GError **error);
+/* The link in whatever state the pod is, referenced; NULL: there is none. */
+Link *pod_any_link(Pod *pod);
 /* Opens the link; fresh: the guest was just made. */
 void pod_connect(Pod *pod, gboolean fresh);
 /* The pod's containers, referenced, in no order; the array frees them. */
@@ -176,12 +184,21 @@ CniNetwork *manager_cni_network(SandboxManager *manager, GError **error);
 /* Brings what the last daemon left in line with the store (recovery.c). */
 gboolean manager_recover(SandboxManager *manager, GError **error);
 
-/* ---- exec (exec_sync.c) ---- */
+/* ---- streaming sessions (session.c); from the link's thread, which never waits for a client ---- */
 
-typedef struct ExecSession ExecSession;
-/* From the link; both take what belongs to a session and are no-ops for one that is gone. Return FALSE then.
- */
-gboolean exec_session_output(Container *container, const Crivirt__Agent__V1__Output *output);
-gboolean exec_session_exited(Container *container, const Crivirt__Agent__V1__Exited *exited);
-/* Ends every session of the container: its guest is gone. */
-void exec_sessions_fail(Container *container, const char *why);
+ProcessSession *session_ref(ProcessSession *session);
+void session_unref(ProcessSession *session); /* takes NULL */
+
+/* Of an exec or a connection. FALSE: it is nobody's. */
+gboolean sessions_output(Pod *pod, const Crivirt__Agent__V1__Output *output);
+gboolean sessions_exited(Pod *pod, const Crivirt__Agent__V1__Exited *exited);
+void sessions_input_acked(Pod *pod, const Crivirt__Agent__V1__InputAck *ack);
+/* Of a container's first process: a copy for who is attached. */
+void sessions_attached_output(Container *container, const Crivirt__Agent__V1__Output *output);
+void sessions_attached_exited(Container *container, gint32 exit_code);
+void sessions_attached_input_acked(Container *container, guint64 offset);
+/* The link has reconnected. */
+void sessions_resume(Pod *pod);
+/* The guest, or the container, is gone: every session ends, with that reason. */
+void sessions_fail(Pod *pod, const char *why);
+void sessions_fail_container(Container *container, const char *why);

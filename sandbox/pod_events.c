@@ -23,14 +23,10 @@ static Container *lookup(Pod *pod, const char *container_id)
 static void acknowledge(Pod *pod, const Crivirt__Agent__V1__ProcessId *process,
                         Crivirt__Agent__V1__Stream stream, guint64 offset, gboolean exited)
 {
-    Link *link;
+    g_autoptr(Link) link = pod_any_link(pod);
 
-    g_mutex_lock(&pod->lock);
-    link = pod->link != NULL ? link_ref(pod->link) : NULL;
-    g_mutex_unlock(&pod->lock);
     if (link != NULL)
         link_send_ack(link, process->container_id, process->exec_id, stream, offset, exited);
-    link_unref(link);
 }
 
 static void on_output(const Crivirt__Agent__V1__Output *output, gpointer data)
@@ -39,11 +35,13 @@ static void on_output(const Crivirt__Agent__V1__Output *output, gpointer data)
     g_autoptr(Container) container = lookup(pod, output->process->container_id);
     gboolean wanted = container != NULL;
 
-    if (wanted && *output->process->exec_id == '\0')
+    if (*output->process->exec_id != '\0') {
+        wanted = sessions_output(pod, output);
+    } else if (wanted) {
         container_io_output(container->io, output);
-    else if (wanted)
-        wanted = exec_session_output(container, output);
-    if (!wanted || *output->process->exec_id != '\0')
+        sessions_attached_output(container, output);
+    }
+    if (!wanted)
         acknowledge(pod, output->process, output->stream, output->offset + output->data.len, FALSE);
 }
 
@@ -59,11 +57,23 @@ static void on_exited(const Crivirt__Agent__V1__Exited *exited, gpointer data)
 
     if (container != NULL && *exited->process->exec_id == '\0') {
         container_io_exited(container->io, &end, TRUE);
+        sessions_attached_exited(container, exited->exit_code);
         return;
     }
-    if (container != NULL)
-        exec_session_exited(container, exited);
+    /* All that it wrote has come before, so the agent may forget it even if nobody has read that yet. */
+    sessions_exited(pod, exited);
     acknowledge(pod, exited->process, CRIVIRT__AGENT__V1__STREAM__STREAM_STDOUT, 0, TRUE);
+}
+
+static void on_input_ack(const Crivirt__Agent__V1__InputAck *ack, gpointer data)
+{
+    Pod *pod = data;
+    g_autoptr(Container) container = lookup(pod, ack->process->container_id);
+
+    if (*ack->process->exec_id != '\0')
+        sessions_input_acked(pod, ack);
+    else if (container != NULL)
+        sessions_attached_input_acked(container, ack->offset);
 }
 
 /* After a reconnect: what ran when the last daemon looked, and the agent does not know, ended unseen. */
@@ -108,6 +118,7 @@ static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer da
                   hello->sandbox_id);
         return;
     }
+    sessions_resume(pod);
     containers = pod_containers(pod);
     for (guint i = 0; i < containers->len; i++) {
         Container *container = containers->pdata[i];
@@ -119,6 +130,8 @@ static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer da
         for (size_t j = 0; j < hello->n_containers && report == NULL; j++)
             if (g_str_equal(hello->containers[j]->id, container->id))
                 report = hello->containers[j];
+        if (report != NULL)
+            guest_input_resume(container->input, report->input_received);
         reconcile(container, report);
     }
 }
@@ -130,8 +143,11 @@ static void on_notice(const char *message, gpointer data)
     log_warning(LOG_FIELDS("sandbox", pod->id), "guest: %.500s", message);
 }
 
-const LinkEvents pod_link_events = {
-    .ready = on_ready, .output = on_output, .exited = on_exited, .notice = on_notice};
+const LinkEvents pod_link_events = {.ready = on_ready,
+                                    .output = on_output,
+                                    .exited = on_exited,
+                                    .input_ack = on_input_ack,
+                                    .notice = on_notice};
 
 /* ---- the guest's end ---- */
 
@@ -145,8 +161,8 @@ void pod_lost(Pod *pod, const char *why)
     log_warning(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)), "%s", why);
     if (!pod_set_state(pod, POD_STOPPING, why, &error))
         log_error(LOG_FIELDS("sandbox", pod->id), "%s", error->message);
+    sessions_fail(pod, why);
     for (guint i = 0; i < containers->len; i++) {
-        exec_sessions_fail(containers->pdata[i], why);
         container_io_exited(((Container *)containers->pdata[i])->io, &exit, FALSE);
     }
 }

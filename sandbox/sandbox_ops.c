@@ -219,11 +219,11 @@ static void end_containers(Pod *pod)
 {
     g_autoptr(GPtrArray) containers = pod_containers(pod);
 
+    sessions_fail(pod, "the sandbox was stopped");
     for (guint i = 0; i < containers->len; i++) {
         Container *container = containers->pdata[i];
         ContainerState state = container_state(container);
 
-        exec_sessions_fail(container, "the sandbox was stopped");
         if (state == CONTAINER_RUNNING_STATE || state == CONTAINER_CREATED_STATE)
             container_set_exited(container, 137, "Error", "the sandbox was stopped", manager_now_ns());
     }

@@ -61,6 +61,7 @@ size_t containers_report(ContainerReport *ret_reports, ContainerReport **ret_poi
             report->finished_at_ns = container->process->finished_at_ns;
             report->oom_killed = container->process->oom_killed;
         }
+        report->input_received = container->process->input_received;
         ret_pointers[n++] = report;
     }
     return n;

@@ -6,9 +6,19 @@
 #include "agent/guest/call.h"
 #include "agent/guest/channel.h"
 #include "agent/guest/container.h"
+#include "agent/guest/process.h"
 #include "agent/guest/setup.h"
 #include "agent/guest/sysfile.h"
 #include "agent/wire/wire.h"
+
+/* A daemon that came after another one cannot speak to what that one ran for its clients. */
+static void greet_daemon(uint64_t daemon_id)
+{
+    static uint64_t last_daemon_id;
+    if (daemon_id != 0 && last_daemon_id != 0 && daemon_id != last_daemon_id)
+        processes_hang_up();
+    last_daemon_id = daemon_id;
+}
 
 void op_hello(Call *call)
 {
@@ -17,6 +27,7 @@ void op_hello(Call *call)
     struct utsname names;
     char boot_id[64] = "";
 
+    greet_daemon(call->request->hello->daemon_id);
     uname(&names);
     sysfile_read("/proc/sys/kernel/random/boot_id", boot_id, sizeof boot_id);
     result.protocol_version = WIRE_PROTOCOL_VERSION;

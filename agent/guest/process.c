@@ -7,12 +7,16 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/guest/channel.h"
 #include "agent/guest/fault.h"
 #include "agent/wire/wire.h"
+
+/* An acknowledgement for each small write would be as much work as the writes. */
+enum { INPUT_ACK_BYTES = WIRE_INPUT_WINDOW_BYTES / 4 };
 
 static struct {
     Process *first;
@@ -54,13 +58,22 @@ void process_close_child_fds(Process *process)
         close_fd(&process->child_fds[i]);
 }
 
+static bool is_connection(const Process *process)
+{
+    return process->container_id[0] == '\0';
+}
+
+/* What is still queued, or comes later, counts as written. */
 static void input_close(Process *process)
 {
+    if (is_connection(process) && process->input.fd >= 0)
+        shutdown(process->input.fd, SHUT_WR);
     watch_remove(&process->input);
     close_fd(&process->input.fd);
     free(process->input_queue);
     process->input_queue = NULL;
     process->input_length = process->input_done = 0;
+    process->input_written = process->input_received;
 }
 
 static void input_write(void *data)
@@ -78,6 +91,7 @@ static void input_write(void *data)
             return;
         }
         process->input_done += (size_t)n;
+        process->input_written += (uint64_t)n;
     }
     process->input_length = process->input_done = 0;
     free(process->input_queue);
@@ -158,6 +172,17 @@ bool process_set_terminal(Process *process, int fd, bool with_input)
     return false;
 }
 
+bool process_set_connection(Process *process, int fd)
+{
+    process->input.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (process->input.fd >= 0 && stream_open(&process->streams[0], fd)) {
+        stream_start(&process->streams[0]);
+        return true;
+    }
+    close(fd);
+    return false;
+}
+
 void process_forget(Process *process)
 {
     Process **place = &processes.first;
@@ -185,6 +210,25 @@ void process_forget_container(const char *container_id)
         if (strcmp(process->container_id, container_id) == 0)
             process_forget(process);
     }
+}
+
+static void hang_up(Process *process)
+{
+    process->hung_up = true;
+    if (process->pid == 0 && !is_connection(process))
+        return; /* it is being started: process_run() comes here */
+    process->input_ends = true;
+    input_close(process);
+    stream_hang_up(&process->streams[0]);
+    stream_hang_up(&process->streams[1]);
+    close_fd(&process->tty_fd);
+}
+
+void processes_hang_up(void)
+{
+    for (Process *process = processes.first; process != NULL; process = process->next)
+        if (process->exec_id[0] != '\0')
+            hang_up(process);
 }
 
 static void linger_over(void *data)
@@ -219,6 +263,8 @@ void process_run(Process *process, pid_t pid)
         input_write(process);
     if (process->pending_signal != 0)
         process_signal(process, process->pending_signal, false);
+    if (process->hung_up)
+        hang_up(process);
 }
 
 bool process_resize(Process *process, unsigned columns, unsigned rows)
@@ -271,16 +317,40 @@ static bool input_append(Process *process, const uint8_t *data, size_t length)
     return true;
 }
 
+/* The part of an Input that we do not have yet. Not more than its window is unwritten at an honest daemon. */
+static void input_take(Process *process, const Input *input)
+{
+    uint64_t known = process->input_received - input->offset;
+    size_t skip = known < input->data.len ? (size_t)known : input->data.len;
+    size_t fresh = input->data.len - skip;
+
+    if (fresh > 0 && process->input.fd >= 0 && !input_append(process, input->data.data + skip, fresh)) {
+        channel_notice("container %s: %zu bytes of standard input did not fit and are lost",
+                       process->container_id, fresh);
+        return;
+    }
+    process->input_received += fresh;
+    if (process->input.fd < 0)
+        process->input_written = process->input_received;
+}
+
 void process_input(const Input *input)
 {
     Process *process = process_named(input->process);
-    if (process == NULL || process->gone || process->input_ends)
+    if (process == NULL)
         return;
-    if (input->data.len > 0 && !input_append(process, input->data.data, input->data.len))
-        channel_notice("container %s: %zu bytes of standard input did not fit and are lost",
-                       process->container_id, input->data.len);
-    process->input_ends = input->eof;
-    if (process->pid != 0 && process->input.fd >= 0 && !process->input.active)
+    if (input->hangup && process->exec_id[0] != '\0') {
+        hang_up(process);
+        return;
+    }
+    if (input->offset > process->input_received) {
+        channel_notice("container %s: standard input has a gap", process->container_id);
+        return;
+    }
+    input_take(process, input);
+    process->input_ends = process->input_ends || input->eof;
+    bool runs = process->pid != 0 || is_connection(process);
+    if (runs && process->input.fd >= 0 && !process->input.active)
         input_write(process);
 }
 
@@ -305,6 +375,7 @@ void process_rewind_all(void)
         stream_rewind(&process->streams[0]);
         stream_rewind(&process->streams[1]);
         process->exit_sent = false;
+        process->input_acked = 0;
     }
 }
 
@@ -332,10 +403,27 @@ static size_t pack_output(Process *process, int number, uint8_t *payload, Proces
     return crivirt__agent__v1__from_guest__pack(&message, payload);
 }
 
+static size_t pack_input_ack(Process *process, uint8_t *payload, ProcessId *id)
+{
+    uint64_t news = process->input_written - process->input_acked;
+    if (news == 0 || (news < INPUT_ACK_BYTES && process->input_written != process->input_received))
+        return 0;
+
+    InputAck ack = CRIVIRT__AGENT__V1__INPUT_ACK__INIT;
+    ack.process = id;
+    ack.offset = process->input_written;
+    FromGuest message = CRIVIRT__AGENT__V1__FROM_GUEST__INIT;
+    message.body_case = CRIVIRT__AGENT__V1__FROM_GUEST__BODY_INPUT_ACK;
+    message.input_ack = &ack;
+    process->input_acked = process->input_written;
+    return crivirt__agent__v1__from_guest__pack(&message, payload);
+}
+
 static size_t pack_exit(Process *process, uint8_t *payload, ProcessId *id)
 {
-    if (!process->gone || process->exit_sent || process->exit_acked ||
-        !stream_is_finished(&process->streams[0]) || !stream_is_finished(&process->streams[1]))
+    bool gone = process->gone || (is_connection(process) && process->streams[0].ended);
+    if (!gone || process->exit_sent || process->exit_acked || !stream_is_finished(&process->streams[0]) ||
+        !stream_is_finished(&process->streams[1]))
         return 0;
     Exited exited = CRIVIRT__AGENT__V1__EXITED__INIT;
     exited.process = id;
@@ -364,7 +452,9 @@ size_t process_next_message(uint8_t *payload, size_t room)
         ProcessId id = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
         id.container_id = process->container_id;
         id.exec_id = process->exec_id;
-        size_t length = pack_output(process, 1, payload, &id);
+        size_t length = pack_input_ack(process, payload, &id);
+        if (length == 0)
+            length = pack_output(process, 1, payload, &id);
         if (length == 0)
             length = pack_output(process, 0, payload, &id);
         if (length == 0)

@@ -1,5 +1,6 @@
 /* The processes that the daemon knows: each container's first one, and those of Exec. Their streams, standard
- * input, and how they ended.
+ * input, and how they ended. A connection of Dial is one too: without a pid, and ended when the other side
+ * has closed its half.
  *
  * A process is told to have exited when it is gone and all that it wrote has been sent. A child of it that
  * inherited its output may keep the pipe open: PROCESS_LINGER_MS after the end of the process what is in the
@@ -23,10 +24,10 @@ enum {
 
 typedef struct Process {
     struct Process *next;
-    char container_id[ID_MAX + 1];
-    char exec_id[ID_MAX + 1]; /* empty: the container's own */
-    pid_t pid;                /* 0: not known yet */
-    int pending_signal;       /* came before the pid was known */
+    char container_id[ID_MAX + 1]; /* empty: a connection */
+    char exec_id[ID_MAX + 1];      /* empty: the container's own */
+    pid_t pid;                     /* 0: not known yet */
+    int pending_signal;            /* came before the pid was known */
     bool gone;
     Child child;
     Timer linger;
@@ -37,6 +38,9 @@ typedef struct Process {
     uint8_t *input_queue;
     size_t input_length, input_done;
     bool input_ends;
+    uint64_t input_received, input_written; /* bytes since the start; written: or given up */
+    uint64_t input_acked;                   /* told to the daemon */
+    bool hung_up;                           /* the daemon has no use for it any more */
     int exit_code;
     int64_t finished_at_ns;
     bool oom_killed;
@@ -57,6 +61,8 @@ Process *process_find(const char *container_id, const char *exec_id);
 unsigned processes_count(void);
 /* The terminal that crun made; takes fd. */
 bool process_set_terminal(Process *process, int fd, bool with_input);
+/* A connection: takes fd; it may be used at once. */
+bool process_set_connection(Process *process, int fd);
 /* The ends that crun inherited are closed here. */
 void process_close_child_fds(Process *process);
 /* It runs: its output is read, its end waited for. */
@@ -74,4 +80,6 @@ bool process_signal(Process *process, int signal_number, bool whole_group);
 void process_input(const Input *input);
 void process_acknowledge(const Ack *ack);
 void process_rewind_all(void);
+/* Execs and connections of a daemon that is gone. */
+void processes_hang_up(void);
 size_t process_next_message(uint8_t *payload, size_t room);

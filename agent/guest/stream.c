@@ -140,3 +140,9 @@ void stream_stop(OutStream *stream)
     if (waiting <= 0)
         stream_end(stream);
 }
+
+void stream_hang_up(OutStream *stream)
+{
+    if (stream->ring != NULL && !stream->ended)
+        stream_end(stream);
+}

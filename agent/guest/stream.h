@@ -40,5 +40,7 @@ bool stream_is_finished(const OutStream *stream);
 void stream_acknowledge(OutStream *stream, uint64_t offset);
 /* To a new daemon: from what was not acknowledged. */
 void stream_rewind(OutStream *stream);
+/* Nobody wants more of it: the source is closed, what has been read is still sent. */
+void stream_hang_up(OutStream *stream);
 /* Its process has been gone for long enough: reads what the source holds now, and no more. */
 void stream_stop(OutStream *stream);

@@ -20,13 +20,14 @@
 #include <stdint.h>
 
 enum {
-    WIRE_PROTOCOL_VERSION = 1,
+    WIRE_PROTOCOL_VERSION = 2,
     WIRE_MAX_FRAME_BYTES = 1 << 20,
     WIRE_HEADER_BYTES = 8,
     WIRE_SYNC_BYTES = 24,
-    WIRE_WINDOW_BYTES = 256 << 10, /* unacknowledged output of one stream */
-    WIRE_OUTPUT_BYTES = 31 << 10,  /* most data in one Output: its frame fits the 32 KiB that Linux's virtio
-                                      console takes per write */
+    WIRE_WINDOW_BYTES = 256 << 10,       /* unacknowledged output of one stream */
+    WIRE_INPUT_WINDOW_BYTES = 128 << 10, /* unacknowledged input of one process */
+    WIRE_OUTPUT_BYTES = 31 << 10, /* most data in one Output: its frame fits the 32 KiB that Linux's virtio
+                                     console takes per write */
 };
 
 /* The virtio-serial port's name; /dev/virtio-ports/… or /sys/class/virtio-ports/…/name in the guest. */

@@ -239,6 +239,8 @@ void drive_input(Drive *drive, const char *container, const char *exec, const vo
     input.data.data = (guint8 *)data;
     input.data.len = length;
     input.eof = eof;
+    input.offset = process_of(drive, container, exec)->input_sent;
+    process_of(drive, container, exec)->input_sent += length;
     message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_INPUT;
     message.input = &input;
     send_message(drive, &message);

@@ -22,6 +22,7 @@ typedef struct {
     int exit_code;
     guint gaps;       /* offsets that did not follow: lost bytes */
     guint64 repeated; /* bytes that came again after a reconnect */
+    guint64 input_sent;
 } DriveProcess;
 
 typedef struct {

@@ -52,7 +52,7 @@ static void on_notice(const char *message, gpointer data)
     (void)data;
 }
 
-static const LinkEvents events = {on_ready, on_output, on_exited, on_notice};
+static const LinkEvents events = {.ready = on_ready, .output = on_output, .exited = on_exited, .notice = on_notice};
 
 static void fixture_init(Fixture *fixture)
 {

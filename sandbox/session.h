@@ -1,0 +1,73 @@
+/* Processes in guests as a streaming client has them: exec, attach, and connections to the pod's loopback.
+ *
+ * A session is pulled: wake() says that there may be something to do, then session_read(), session_write()
+ * and session_ended() are asked, none of which blocks. What is not read stays with the agent: its window for
+ * that stream (256 KiB) fills, and the process waits in its write(); no other stream, session or log notices.
+ *
+ * Attach is different, because a container's log must never wait for a client: what an attached client leaves
+ * unread is kept up to SESSION_ATTACH_BYTES. Beyond that a terminal's client misses output (and is told how
+ * much), and any other client is detached with an error rather than given output with a hole in it.
+ *
+ * Closing a session whose process still runs hangs it up: a terminal's processes get SIGHUP; without a
+ * terminal standard input ends and writing gets SIGPIPE. A process that does neither goes on, as with ssh. A
+ * daemon that restarts does the same to what its predecessor ran. Detaching never harms the container; when
+ * its configuration has stdin_once, the end of the first client's input is the end of its standard input.
+ */
+#pragma once
+
+#include "sandbox/sandbox.h"
+
+enum { SESSION_ATTACH_BYTES = 1 << 20 };
+
+typedef struct ProcessSession ProcessSession;
+
+/* On any thread, perhaps before the function that makes the session returns. Must neither block nor call back
+ * into the session. Not called after session_close(). */
+typedef struct {
+    void (*wake)(gpointer data);
+    gpointer data;
+} SessionClient;
+
+typedef struct {
+    const char *container_id;
+    char *const *args;
+    gsize n_args;
+    gboolean tty;
+    gboolean with_input;
+    guint columns, rows; /* 0: not known */
+} SessionExec;
+
+typedef enum { SESSION_STDOUT, SESSION_STDERR } SessionStream;
+
+/* These three block until the process runs, the client is attached, or the connection is made. NOT_FOUND,
+ * FAILED_PRECONDITION (not running), UNAVAILABLE (nobody listens), INTERNAL (the command cannot be run). */
+ProcessSession *session_exec(SandboxManager *manager, const SessionExec *exec, const SessionClient *client,
+                             const Deadline *deadline, GError **error);
+ProcessSession *session_attach(SandboxManager *manager, const char *container_id, gboolean with_input,
+                               const SessionClient *client, GError **error);
+ProcessSession *session_dial(SandboxManager *manager, const char *sandbox_id, guint16 port,
+                             const SessionClient *client, const Deadline *deadline, GError **error);
+/* Hangs up or detaches; takes NULL. */
+void session_close(ProcessSession *session);
+
+/* Whether the ids may be exec'd in, attached to, or dialled now. *ret_tty (may be NULL): the container's
+ * configuration has a terminal. */
+gboolean session_check_container(SandboxManager *manager, const char *container_id, gboolean *ret_tty,
+                                 GError **error);
+gboolean session_check_sandbox(SandboxManager *manager, const char *sandbox_id, GError **error);
+
+/* 0: nothing now. */
+gsize session_read(ProcessSession *session, SessionStream stream, void *buffer, gsize room);
+/* Takes what there is room for and says how much that was; wake() comes when there is room again. */
+gsize session_write(ProcessSession *session, const void *data, gsize length);
+void session_write_end(ProcessSession *session);
+/* The process's terminal; nothing happens to one that has none. */
+void session_resize(ProcessSession *session, guint columns, guint rows);
+void session_signal(ProcessSession *session, int signal_number);
+
+typedef struct {
+    gint32 exit_code;
+    const char *failure; /* set: how it ended is not known, and why; borrowed from the session */
+} SessionEnd;
+/* TRUE once it is over and everything has been read. */
+gboolean session_ended(ProcessSession *session, SessionEnd *ret_end);
