@@ -1,0 +1,201 @@
+#!/bin/bash
+# Measures crivirt beside what it is made of, and prints a table of ratios (docs/performance.md says what they mean).
+#   run.sh [BUILD_DIRECTORY]     a release build; default: build/release, built when it is not there
+# Everything happens in a network namespace, with a daemon and a registry of its own, and is removed afterwards. Root.
+# What is measured and how often comes from the environment:
+#   BENCH_PARTS="boot container pull memory"
+#   BENCH_BOOTS=15  BENCH_CONTAINERS=15  BENCH_PULLS=5  BENCH_PODS=10  BENCH_LAYER_MB=40 (five layers)
+#   BENCH_KEEP=1    keeps the directory with the daemon's log and the raw figures
+#   NODE_PATH       where @grpc/grpc-js and @grpc/proto-loader are; default: installed from tests/integration or npm
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+root=$(dirname "$(dirname "$here")")
+# shellcheck source=../../deploy/say.sh
+. "$root/deploy/say.sh"
+
+[ "$(id -u)" = 0 ] || fail "only root can run VMs and make network namespaces"
+build=$(readlink -f "${1:-$root/build/release}")
+parts=${BENCH_PARTS:-boot container pull memory}
+need node nodejs skopeo skopeo docker-registry docker-registry cpio cpio lz4 lz4 gcc gcc
+
+namespace=crivirt-bench-$$
+run_dir=/run/cvb$$
+work=$(mktemp -d /tmp/crivirt-bench-XXXXXX)
+chmod 755 "$work" # QEMU's user reads the guest's image
+pids=()
+
+# What is ours, by its pid: VMs that a failed run has left as well.
+clean_up() {
+    local pid file
+    set +e
+    for pid in "${pids[@]}"; do
+        kill "$pid" 2>/dev/null
+        wait "$pid" 2>/dev/null
+    done
+    for file in "$work"/state/libvirt/run/qemu/*.pid; do
+        [ ! -f "$file" ] || kill -9 "$(cat "$file")" 2>/dev/null
+    done
+    findmnt -rno TARGET | grep -E "^($work|$run_dir)/" | sort -r | xargs -r umount
+    ip netns del "$namespace" 2>/dev/null
+    rm -rf "$run_dir"
+    if [ -n "${BENCH_KEEP:-}" ]; then
+        rm -rf "$work/state" "$work/registry" "$work/image"
+        say "kept: $work"
+    else
+        rm -rf "$work"
+    fi
+}
+trap clean_up EXIT
+
+build_project() {
+    if [ ! -x "$build/cri-server/crivirtd" ]; then
+        say "build: $build"
+        logged "$work/build.log" cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo
+        logged "$work/build.log" cmake --build "$build" --target crivirtd crivirt crivirt-agent
+    fi
+}
+
+# The product's image for everything but the containers' times, which want crun_timer.c in crun's place.
+guest_images() {
+    local agent=$build/agent/crivirt-agent
+    "$root/kernel/image.sh" --kernel tuned --agent "$agent" "$work/guest"
+    mkdir -p "$work/timer/usr/bin" "$work/timer-guest"
+    "$root/kernel/initramfs.sh" --agent "$agent" --compress none "$work/plain.cpio"
+    install -m 755 /usr/bin/crun "$work/timer/usr/bin/crun.real"
+    gcc -O2 -static -Wall -Wextra -o "$work/timer/usr/bin/crun" "$here/crun_timer.c"
+    strip "$work/timer/usr/bin/crun"
+    (cd "$work/timer" && find usr/bin -type f | cpio --quiet -o -H newc -R 0:0) >"$work/timer.cpio"
+    cat "$work/plain.cpio" "$work/timer.cpio" | lz4 -q -l >"$work/timer-guest/initrd.img"
+}
+
+node_modules() {
+    if [ -z "${NODE_PATH:-}" ]; then
+        if [ ! -d "$root/tests/integration/node_modules/@grpc/grpc-js" ]; then
+            say "npm: grpc-js"
+            if [ -f "$root/tests/integration/package-lock.json" ]; then
+                (cd "$root/tests/integration" && logged "$work/npm.log" npm ci --no-audit --no-fund)
+            else
+                logged "$work/npm.log" npm install --no-audit --no-fund --prefix "$work/npm" @grpc/grpc-js \
+                    @grpc/proto-loader
+            fi
+        fi
+        NODE_PATH=$root/tests/integration/node_modules:$work/npm/node_modules
+    fi
+    export NODE_PATH
+}
+
+# Not "ip netns exec", which would give the daemon a mount namespace of its own.
+# In the background its pid is the command's.
+inside=(nsenter --net="/run/netns/$namespace")
+
+network() {
+    ip netns add "$namespace"
+    "${inside[@]}" ip link set lo up
+    "${inside[@]}" sysctl -qw net.ipv4.ip_forward=1
+    mkdir "$work/cni"
+    sed -e "s/crivirt0/cvb0/" -e "s|\"type\": \"host-local\",|&\"dataDir\": \"$work/ipam\",|" \
+        -e 's|10\.119\.|10.229.|' "$root/deploy/cni/10-crivirt.conflist" >"$work/cni/10.conflist"
+}
+
+wait_for() {
+    for _ in $(seq 300); do
+        if "$@"; then return 0; fi
+        sleep 0.1
+    done
+    fail "waited half a minute for: $*"
+}
+
+registry() {
+    mkdir "$work/registry"
+    cat >"$work/registry.yml" <<END
+version: 0.1
+log: {level: error, accesslog: {disabled: true}}
+storage: {filesystem: {rootdirectory: $work/registry}, delete: {enabled: true}}
+http: {addr: 127.0.0.1:5000}
+END
+    "${inside[@]}" docker-registry serve "$work/registry.yml" >"$work/registry.log" 2>&1 &
+    pids+=($!)
+    wait_for "${inside[@]}" curl -sf -o /dev/null http://127.0.0.1:5000/v2/
+}
+
+# random_layer DIRECTORY: bytes that no compression makes smaller, in files of 256 KiB.
+random_layer() {
+    head -c "${mb}M" /dev/urandom | split -b 256K -a 4 - "$1/random."
+}
+
+# usual_layer DIRECTORY: what images really hold, this node's own programs, libraries and texts; a part for each layer.
+usual_layer() {
+    local n=$2 taken=0 size file
+    while [ "$taken" -lt $((mb << 20)) ] && IFS=' ' read -r size file; do
+        cp --parents "$file" "$1"
+        taken=$((taken + size))
+    done < <(find /usr/lib /usr/bin /usr/share -xdev -type f -size -4096k -printf '%s %p\n' 2>/dev/null |
+        sort -k 2 | awk -v n="$n" 'NR % 5 == n')
+}
+
+# image KIND: five layers in an OCI layout that node writes, pushed by skopeo.
+image() {
+    local kind=$1 n
+    for n in 0 1 2 3 4; do
+        mkdir -p "$work/image/layer$n/data/$n"
+        "${kind}_layer" "$work/image/layer$n/data/$n" "$n"
+        tar --owner=0 --group=0 --numeric-owner -C "$work/image/layer$n" -cf "$work/image/$n.tar" data
+        gzip -6 -k "$work/image/$n.tar"
+    done
+    node "$here/oci_layout.js" "$work/image" "$work/oci"
+    "${inside[@]}" skopeo copy -q --insecure-policy --dest-tls-verify=false "oci:$work/oci:latest" \
+        "docker://127.0.0.1:5000/bench/$kind:latest"
+    rm -rf "$work/image" "$work/oci"
+}
+
+# daemon INITRD
+daemon() {
+    mkdir -p "$run_dir"
+    "${inside[@]}" "$build/cri-server/crivirtd" -c /dev/null --socket="$run_dir/s.sock" --state-dir="$work/state" \
+        --run-dir="$run_dir" --cni-config-dir="$work/cni" --guest-kernel="$work/guest/kernel" \
+        --guest-initrd="$1" --registry-hosts-dir= ${BENCH_LOG_LEVEL:+--log-level="$BENCH_LOG_LEVEL"} \
+        >>"$work/crivirtd.log" 2>&1 &
+    daemon_pid=$!
+    pids+=("$daemon_pid")
+    wait_for test -S "$run_dir/s.sock"
+}
+
+end_daemon() {
+    kill "$daemon_pid"
+    wait "$daemon_pid" || true
+    rm -f "$run_dir/s.sock"
+}
+
+measure() {
+    BENCH_RUN_DIR=$run_dir BENCH_WORK=$work BENCH_DAEMON_PID=$daemon_pid "${inside[@]}" \
+        node "$here/bench.js" "$@" || fail "see $work/crivirtd.log (BENCH_KEEP=1 keeps it)"
+}
+
+has() { [[ " $parts " == *" $1 "* ]]; }
+
+mb=${BENCH_LAYER_MB:-40}
+build_project
+node_modules
+guest_images
+network
+"$root/deploy/busybox-archive.sh" "$work/busybox.tar" docker.io/library/busybox:latest
+if has pull; then
+    say "making the images to pull"
+    registry
+    image random
+    image usual
+fi
+if has container; then
+    daemon "$work/timer-guest/initrd.img"
+    "$build/cri-server/cli/crivirt" --socket="$run_dir/s.sock" load -i "$work/busybox.tar" >&2
+    measure container
+    end_daemon
+fi
+daemon "$work/guest/initrd.img"
+"$build/cri-server/cli/crivirt" --socket="$run_dir/s.sock" load -i "$work/busybox.tar" >&2
+for part in boot pull memory; do
+    if has "$part"; then
+        measure "$part"
+    fi
+done
+node "$here/bench.js" table "$work"
