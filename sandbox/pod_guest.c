@@ -15,6 +15,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
+#include "sandbox/cgroup.h"
 #include "sandbox/console.h"
 #include "sandbox/pod.h"
 #include "sandbox/pod_network.h"
@@ -32,6 +33,8 @@ enum {
     CONSOLE_TAIL_BYTES = 2000,
     CONSOLE_TAIL_LINES = 12,
 };
+
+#define CGROUP_ROOT "/sys/fs/cgroup"
 
 static char *upper_path(const Pod *pod)
 {
@@ -166,10 +169,41 @@ static gboolean machine_wait(Pod *pod, const Deadline *deadline, GError **error)
     return FALSE;
 }
 
+/* ---- the node's cgroup ---- */
+
+static const char *cgroup_parent(const Pod *pod)
+{
+    return pod->config->linux != NULL ? pod->config->linux->cgroup_parent : "";
+}
+
+/* What the guest costs the node counts where the kubelet looks for the pod. */
+static gboolean processes_account(const Pod *pod, pid_t pid, GError **error)
+{
+    g_autofree char *name = g_strdup_printf("crivirt-%.24s", pod->id);
+
+    return *cgroup_parent(pod) == '\0' || pid == 0 ||
+           cgroup_join(CGROUP_ROOT, cgroup_parent(pod), name, &pid, 1, error);
+}
+
+static gboolean cgroup_end(const Pod *pod, GError **error)
+{
+    g_autofree char *name = g_strdup_printf("crivirt-%.24s", pod->id);
+
+    return *cgroup_parent(pod) == '\0' || cgroup_leave(CGROUP_ROOT, cgroup_parent(pod), name, error);
+}
+
+static gboolean cgroup_check(const Pod *pod, GError **error)
+{
+    g_autofree char *path = NULL;
+
+    return *cgroup_parent(pod) == '\0' || cgroup_parent_path(cgroup_parent(pod), &path, error);
+}
+
 /* The tap is opened by QEMU in the daemon's namespace and moved afterwards, which QEMU does not notice. */
 static gboolean machine_start(Pod *pod, const Deadline *deadline, GError **error)
 {
-    if (!tap_create(pod->tap, pod->manager->qemu_uid, error) || !machine_create(pod, deadline, error))
+    if (!tap_create(pod->tap, pod->manager->qemu_uid, error) || !machine_create(pod, deadline, error) ||
+        !processes_account(pod, vmm_pid(pod->manager->vmm, pod->id), error))
         return FALSE;
     pod_connect(pod, TRUE);
     return tap_move(pod->tap, pod->netns_path, 0, error) && vmm_resume(pod->manager->vmm, pod->id, error);
@@ -312,6 +346,15 @@ typedef struct {
     GError *error;
 } NetworkJob;
 
+/* Nobody needs a guest without its network: who waits for it stops waiting. */
+static void boot_abandon(Pod *pod)
+{
+    g_mutex_lock(&pod->lock);
+    if (pod->link != NULL)
+        link_abandon(pod->link, "the pod's network could not be made");
+    g_mutex_unlock(&pod->lock);
+}
+
 static gpointer network_thread(gpointer data)
 {
     NetworkJob *job = data;
@@ -322,6 +365,8 @@ static gpointer network_thread(gpointer data)
         if (!pod_save(job->pod, &job->error))
             g_clear_pointer(&job->network, cni_result_free);
     }
+    if (job->network == NULL)
+        boot_abandon(job->pod);
     return NULL;
 }
 
@@ -332,17 +377,15 @@ static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **er
     GThread *thread;
     gboolean booted;
 
-    if (!directories_make(pod, error) || !netns_create(pod->netns_path, error))
+    if (!cgroup_check(pod, error) || !directories_make(pod, error) || !netns_create(pod->netns_path, error))
         return FALSE;
     thread = g_thread_new("cni-add", network_thread, &job);
     booted = machine_start(pod, deadline, error) && machine_wait(pod, deadline, error);
     g_thread_join(thread);
     network = job.network;
-    if (network == NULL) {
-        if (booted)
-            g_propagate_error(error, job.error);
-        else
-            g_clear_error(&job.error);
+    if (network == NULL) { /* the cause, where the boot was given up for it */
+        g_clear_error(error);
+        g_propagate_error(error, job.error);
         return FALSE;
     }
     return booted && redirect_install(pod->netns_path, POD_INTERFACE, pod->tap, error) &&
@@ -395,8 +438,8 @@ gboolean pod_guest_end(Pod *pod, const Deadline *deadline, GError **error)
         link_unref(link);
     }
     return vmm_destroy(pod->manager->vmm, pod->id, &destroy, error) && network_end(pod, deadline, error) &&
-           share_delete(pod->share_dir, error) && dir_remove_tree(pod->run_dir, error) &&
-           dir_remove_tree(pod->state_dir, error);
+           cgroup_end(pod, error) && share_delete(pod->share_dir, error) &&
+           dir_remove_tree(pod->run_dir, error) && dir_remove_tree(pod->state_dir, error);
 }
 
 /* ---- later ---- */
@@ -469,6 +512,7 @@ gboolean pod_guest_attach_share(Pod *pod, const Deadline *deadline, GError **err
 {
     ShareSpec share = {.source = pod->share_dir, .tag = POD_SHARE_TAG};
     gboolean attached;
+    pid_t server = 0;
 
     if (!slots_take(&pod->disk_job, deadline, "waiting to attach the volumes' share", error))
         return FALSE;
@@ -477,8 +521,8 @@ gboolean pod_guest_attach_share(Pod *pod, const Deadline *deadline, GError **err
     g_mutex_unlock(&pod->lock);
     if (!attached) {
         attached = share_create(pod->share_dir, error) &&
-                   vmm_attach_share(pod->manager->vmm, pod->id, &share, error) &&
-                   mount_share(pod, deadline, error);
+                   vmm_attach_share(pod->manager->vmm, pod->id, &share, &server, error) &&
+                   processes_account(pod, server, error) && mount_share(pod, deadline, error);
         g_mutex_lock(&pod->lock);
         pod->share_attached = attached;
         g_mutex_unlock(&pod->lock);

@@ -59,7 +59,7 @@ static int listen_at(const VirtiofsdSpec *spec, GError **error)
 }
 
 /* A session of its own keeps it from the terminal's signals, and is how the reaper knows it. */
-static int spawn(const char *program, const VirtiofsdSpec *spec, int listener)
+static int spawn(const char *program, const VirtiofsdSpec *spec, int listener, pid_t *ret_pid)
 {
     g_autofree char *source = g_strdup_printf("source=%s", spec->source);
     const char *argv[] = {program, "--fd=3", "-o", source, "-o", "cache=auto", "-o", "sandbox=namespace",
@@ -69,7 +69,6 @@ static int spawn(const char *program, const VirtiofsdSpec *spec, int listener)
     sigset_t none;
     sigset_t defaults;
     int problem;
-    pid_t pid;
 
     sigemptyset(&none);
     sigfillset(&defaults);
@@ -84,13 +83,13 @@ static int spawn(const char *program, const VirtiofsdSpec *spec, int listener)
     posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, spec->log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     posix_spawn_file_actions_adddup2(&files, STDOUT_FILENO, STDERR_FILENO);
     posix_spawn_file_actions_addclosefrom_np(&files, CHILD_LISTENER + 1);
-    problem = posix_spawn(&pid, program, &files, &attributes, (char **)(void *)argv, environ);
+    problem = posix_spawn(ret_pid, program, &files, &attributes, (char **)(void *)argv, environ);
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attributes);
     return problem;
 }
 
-gboolean virtiofsd_start(const VirtiofsdSpec *spec, GError **error)
+gboolean virtiofsd_start(const VirtiofsdSpec *spec, pid_t *ret_pid, GError **error)
 {
     const char *program = find_program();
     int listener;
@@ -107,7 +106,7 @@ gboolean virtiofsd_start(const VirtiofsdSpec *spec, GError **error)
         close(listener);
         listener = moved;
     }
-    problem = spawn(program, spec, listener);
+    problem = spawn(program, spec, listener, ret_pid);
     close(listener);
     if (problem != 0) {
         unlink(spec->socket);

@@ -18,7 +18,7 @@ typedef struct {
 } VirtiofsdSpec;
 
 /* The socket listens when this returns. Unlink it once QEMU has connected. */
-gboolean virtiofsd_start(const VirtiofsdSpec *spec, GError **error);
+gboolean virtiofsd_start(const VirtiofsdSpec *spec, pid_t *ret_pid, GError **error);
 
 /* Ends the server at that socket if nobody has connected yet, and removes the socket. */
 void virtiofsd_end(const char *socket);

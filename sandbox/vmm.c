@@ -610,19 +610,28 @@ gboolean vmm_attach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, GErro
     return prepare_disk(vmm, disk, error) && attach(vmm, name, xml, disk->path, error);
 }
 
-gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, GError **error)
+pid_t vmm_pid(Vmm *vmm, const char *name)
+{
+    return vmm_root_pid(vmm->run_dir, name);
+}
+
+gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, pid_t *ret_server,
+                          GError **error)
 {
     g_autofree char *socket = share_file(vmm, name, "");
     g_autofree char *log = share_file(vmm, name, ".log");
     g_autofree char *xml = domain_xml_share(share, socket);
     const VirtiofsdSpec server = {share->source, socket, log, vmm->identity.uid, vmm->identity.gid};
     gboolean attached;
+    pid_t pid;
 
-    if (!virtiofsd_start(&server, error))
+    if (!virtiofsd_start(&server, &pid, error))
         return FALSE;
     attached = attach(vmm, name, xml, share->source, error);
     if (!attached)
         virtiofsd_end(socket);
     unlink(socket);
+    if (attached)
+        *ret_server = pid;
     return attached;
 }

@@ -445,6 +445,7 @@ static void shares(void)
     g_autoptr(GError) error = NULL;
     g_autofree char *source = NULL;
     ShareSpec share;
+    pid_t server = 0;
     Fixture fixture;
 
     fixture_make(&fixture);
@@ -452,8 +453,10 @@ static void shares(void)
     CU_ASSERT_TRUE(dir_make(source, 0755, NULL));
     share = (ShareSpec){source, "volumes"};
     make(&fixture, first);
-    TEST_OK(vmm_attach_share(fixture.vmm, first, &share, &error), error);
-    TEST_FAILS(vmm_attach_share(fixture.vmm, "nobody", &share, &error), error, STATUS_NOT_FOUND, "nobody");
+    TEST_OK(vmm_attach_share(fixture.vmm, first, &share, &server, &error), error);
+    CU_ASSERT_TRUE(server > 0);
+    TEST_FAILS(vmm_attach_share(fixture.vmm, "nobody", &share, &server, &error), error, STATUS_NOT_FOUND,
+               "nobody");
     destroy(&fixture, first);
     CU_ASSERT_TRUE(servers_end(source));
     fixture_close(&fixture);

@@ -1,0 +1,180 @@
+#include "sandbox/cgroup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+
+enum { SMALL_FILE_BYTES = 64 << 10 };
+
+/* ---- names ---- */
+
+/* "a-b-c.slice" is /a.slice/a-b.slice/a-b-c.slice. */
+static char *slice_path(const char *slice)
+{
+    GString *path = g_string_new(NULL);
+    gsize stem = strlen(slice) - strlen(".slice");
+
+    for (gsize i = 1; i <= stem; i++)
+        if (i == stem || slice[i] == '-')
+            g_string_append_printf(path, "/%.*s.slice", (int)i, slice);
+    return g_string_free(path, FALSE);
+}
+
+static gboolean path_is_plain(const char *path)
+{
+    g_auto(GStrv) parts = g_strsplit(path, "/", -1);
+
+    for (guint i = 0; parts[i] != NULL; i++)
+        if (g_str_equal(parts[i], "..") || g_str_equal(parts[i], "."))
+            return FALSE;
+    return TRUE;
+}
+
+gboolean cgroup_parent_path(const char *parent, char **ret_path, GError **error)
+{
+    if (g_str_has_suffix(parent, ".slice") && strchr(parent, '/') == NULL && *parent != '.' &&
+        *parent != '-' && strstr(parent, "--") == NULL) {
+        *ret_path = slice_path(parent);
+        return TRUE;
+    }
+    if (*parent != '/' || !path_is_plain(parent))
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "linux.cgroup_parent: \"%s\" is neither an absolute path nor a systemd slice", parent);
+    *ret_path = g_strdup(parent);
+    return TRUE;
+}
+
+/* ---- hierarchies ---- */
+
+static gboolean is_hierarchy(const char *directory)
+{
+    g_autofree char *procs = g_build_filename(directory, "cgroup.procs", NULL);
+
+    return g_file_test(procs, G_FILE_TEST_EXISTS);
+}
+
+/* The root itself in version 2, else the directories below it; a link ("cpu" to "cpu,cpuacct") is not a
+ * second one. */
+static GPtrArray *hierarchies(const char *root)
+{
+    GPtrArray *list = g_ptr_array_new_with_free_func(g_free);
+    GDir *directory;
+    const char *name;
+
+    if (is_hierarchy(root)) {
+        g_ptr_array_add(list, g_strdup(root));
+        return list;
+    }
+    directory = g_dir_open(root, 0, NULL);
+    while (directory != NULL && (name = g_dir_read_name(directory)) != NULL) {
+        g_autofree char *path = g_build_filename(root, name, NULL);
+
+        if (!g_file_test(path, G_FILE_TEST_IS_SYMLINK) && is_hierarchy(path))
+            g_ptr_array_add(list, g_steal_pointer(&path));
+    }
+    if (directory != NULL)
+        g_dir_close(directory);
+    return list;
+}
+
+static gboolean file_put(const char *directory, const char *name, const char *text)
+{
+    g_autofree char *path = g_build_filename(directory, name, NULL);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    gboolean done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+    if (fd >= 0)
+        close(fd);
+    return done;
+}
+
+/* A new cpuset of version 1 is empty and takes no process: it gets what its parent has, from the top down. */
+static void cpuset_fill(const char *hierarchy, const char *directory)
+{
+    static const char *const names[] = {"cpuset.cpus", "cpuset.mems"};
+    g_autofree char *parent = g_path_get_dirname(directory);
+
+    if (strlen(directory) <= strlen(hierarchy))
+        return;
+    cpuset_fill(hierarchy, parent);
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autofree char *above = g_build_filename(parent, names[i], NULL);
+        g_autofree char *here = g_build_filename(directory, names[i], NULL);
+        g_autofree char *value = NULL;
+        g_autofree char *present = NULL;
+
+        if (file_read(here, SMALL_FILE_BYTES, &present, NULL, NULL) && *g_strstrip(present) == '\0' &&
+            file_read(above, SMALL_FILE_BYTES, &value, NULL, NULL))
+            file_put(directory, names[i], g_strstrip(value));
+    }
+}
+
+static gboolean process_move(const char *directory, pid_t pid, GError **error)
+{
+    g_autofree char *text = g_strdup_printf("%d", (int)pid);
+
+    if (file_put(directory, "cgroup.procs", text) || errno == ESRCH)
+        return TRUE;
+    return fail_errno(error, errno, "cannot move process %d into the cgroup %s", (int)pid, directory);
+}
+
+/* A process that forked before it was moved has left its children behind. */
+static gboolean process_move_with_children(const char *directory, pid_t pid, GError **error)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/task/%d/children", (int)pid, (int)pid);
+    g_autofree char *text = NULL;
+    g_auto(GStrv) children = NULL;
+
+    if (!process_move(directory, pid, error))
+        return FALSE;
+    if (!file_read(path, SMALL_FILE_BYTES, &text, NULL, NULL))
+        return TRUE;
+    children = g_strsplit(g_strstrip(text), " ", -1);
+    for (guint i = 0; children[i] != NULL; i++)
+        if (*children[i] != '\0' &&
+            !process_move(directory, (pid_t)g_ascii_strtoll(children[i], NULL, 10), error))
+            return FALSE;
+    return TRUE;
+}
+
+gboolean cgroup_join(const char *root, const char *parent, const char *name, const pid_t *pids, gsize n_pids,
+                     GError **error)
+{
+    g_autoptr(GPtrArray) list = hierarchies(root);
+    g_autofree char *path = NULL;
+
+    if (!cgroup_parent_path(parent, &path, error))
+        return FALSE;
+    for (guint i = 0; i < list->len; i++) {
+        g_autofree char *directory = g_build_filename(list->pdata[i], path, name, NULL);
+
+        if (!dir_make(directory, 0755, error))
+            return FALSE;
+        cpuset_fill(list->pdata[i], directory);
+        for (gsize j = 0; j < n_pids; j++)
+            if (!process_move_with_children(directory, pids[j], error))
+                return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean cgroup_leave(const char *root, const char *parent, const char *name, GError **error)
+{
+    g_autoptr(GPtrArray) list = hierarchies(root);
+    g_autofree char *path = NULL;
+
+    if (!cgroup_parent_path(parent, &path, error))
+        return FALSE;
+    for (guint i = 0; i < list->len; i++) {
+        g_autofree char *directory = g_build_filename(list->pdata[i], path, name, NULL);
+
+        if (rmdir(directory) != 0 && errno != ENOENT)
+            return fail_errno(error, errno, "cannot remove the cgroup %s", directory);
+    }
+    return TRUE;
+}

@@ -1,0 +1,24 @@
+/* The node's cgroup of a pod: what its virtual machine costs counts where the kubelet looks for the pod.
+ *
+ * The kubelet makes the pod's cgroup (cgroup_parent) and sets its limits; we add a child for the guest's
+ * processes (QEMU, virtiofsd), because a cgroup with controllers below it may hold no process of its own in
+ * version 2. Both versions and both ways of naming: "/kubepods/burstable/pod1" (cgroupfs) and
+ * "kubepods-burstable-pod1.slice" (systemd,
+ * https://www.freedesktop.org/software/systemd/man/systemd.slice.html).
+ */
+#pragma once
+
+#include <glib.h>
+#include <sys/types.h>
+
+/* The path of parent below a hierarchy's root: a systemd slice is unfolded into its ancestors.
+ * INVALID_ARGUMENT for what is no cgroup's name. */
+gboolean cgroup_parent_path(const char *parent, char **ret_path, GError **error);
+
+/* Moves the processes and their children into parent's child `name` in every hierarchy mounted below root
+ * ("/sys/fs/cgroup"), making what is missing. */
+gboolean cgroup_join(const char *root, const char *parent, const char *name, const pid_t *pids, gsize n_pids,
+                     GError **error);
+
+/* Removes that child, once its processes are gone; a missing one is success. The parent is the kubelet's. */
+gboolean cgroup_leave(const char *root, const char *parent, const char *name, GError **error);
