@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "cri-server/daemon.h"
 #include "cri-server/image_message.h"
+#include "cri-server/list_stream.h"
 #include "cri-server/rpc.h"
 
 static const char *spec_name(const Runtime__V1__ImageSpec *spec)
@@ -17,10 +18,11 @@ static gboolean check_spec(const Runtime__V1__ImageSpec *spec, GError **error)
     return TRUE;
 }
 
-gboolean image_rpc_list_images(const RpcCall *call, const Runtime__V1__ListImagesRequest *request,
-                               Runtime__V1__ListImagesResponse *response, GError **error)
+/* The images that a filter (may be NULL) lets through. */
+static gboolean list_images(const RpcCall *call, const Runtime__V1__ImageFilter *filter,
+                            Runtime__V1__ListImagesResponse *response, GError **error)
 {
-    const char *wanted = request->filter != NULL ? spec_name(request->filter->image) : "";
+    const char *wanted = filter != NULL ? spec_name(filter->image) : "";
     g_autoptr(GPtrArray) images = NULL;
 
     if (*wanted == '\0') {
@@ -43,6 +45,22 @@ gboolean image_rpc_list_images(const RpcCall *call, const Runtime__V1__ListImage
     for (guint i = 0; i < images->len; i++)
         response->images[response->n_images++] = image_message(call->arena, g_ptr_array_index(images, i));
     return TRUE;
+}
+
+gboolean image_rpc_list_images(const RpcCall *call, const Runtime__V1__ListImagesRequest *request,
+                               Runtime__V1__ListImagesResponse *response, GError **error)
+{
+    return list_images(call, request->filter, response, error);
+}
+
+gboolean image_rpc_stream_images(const RpcCall *call, const Runtime__V1__StreamImagesRequest *request,
+                                 GError **error)
+{
+    Runtime__V1__ListImagesResponse all = RUNTIME__V1__LIST_IMAGES_RESPONSE__INIT;
+    Runtime__V1__StreamImagesResponse chunk = RUNTIME__V1__STREAM_IMAGES_RESPONSE__INIT;
+
+    return list_images(call, request->filter, &all, error) &&
+           LIST_STREAM(call->stream, all.images, all.n_images, chunk, images, error);
 }
 
 static void add_verbose(const RpcCall *call, const Image *image, Runtime__V1__ImageStatusResponse *response)

@@ -15,7 +15,7 @@
 typedef enum {
     RPC_LANE_FAST,  /* answers from memory: List, Status, Version */
     RPC_LANE_POD,   /* waits for libvirt, CNI plugins, the agent */
-    RPC_LANE_EXEC,  /* lasts as long as a command in a container does */
+    RPC_LANE_EXEC,  /* lasts as long as a command in a container or a watching client does; asks guests */
     RPC_LANE_IMAGE, /* pulls and imports */
     RPC_N_LANES,
 } RpcLane;

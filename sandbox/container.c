@@ -158,6 +158,7 @@ void container_set_exited(Container *container, gint32 exit_code, const char *re
     if (!container_save(container, &error))
         log_error(LOG_FIELDS("container", container->id), "the end of the container is not stored: %s",
                   error->message);
+    event_publish(container->pod->manager->events, EVENT(STOPPED), container->id, container->pod);
 }
 
 static void on_stored(LogStream stream, guint64 offset, gpointer data)
@@ -195,5 +196,6 @@ gboolean container_forget(Container *container, GError **error)
         return FALSE;
     image_service_unpin(manager->images, container->id);
     manager_remove_container(manager, container);
+    event_publish(manager->events, EVENT(DELETED), container->id, container->pod);
     return TRUE;
 }

@@ -298,6 +298,7 @@ gboolean container_create(SandboxManager *manager, const Runtime__V1__CreateCont
     }
     log_info(LOG_FIELDS("container", container->id, "sandbox", pod->id), "container %s created",
              request->config->metadata->name);
+    event_publish(manager->events, EVENT(CREATED), container->id, pod);
     *ret_id = g_strdup(container->id);
     return TRUE;
 }
@@ -357,7 +358,10 @@ static gboolean start_locked(Container *container, const Deadline *deadline, GEr
     if (container->state == CONTAINER_CREATED_STATE) /* it may have ended already */
         container->state = CONTAINER_RUNNING_STATE;
     g_mutex_unlock(&container->pod->lock);
-    return container_save(container, error);
+    if (!container_save(container, error))
+        return FALSE;
+    event_publish(container->pod->manager->events, EVENT(STARTED), container->id, container->pod);
+    return TRUE;
 }
 
 gboolean container_start(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error)

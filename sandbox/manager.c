@@ -158,6 +158,8 @@ SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageSe
     config_copy(config, &manager->config);
     manager->images = images;
     manager->log_workers = g_thread_pool_new(container_io_work, NULL, LOG_WORKERS, FALSE, NULL);
+    manager->events = event_hub_new();
+    manager->sampler = sampler_new();
     manager->event_workers = g_thread_pool_new(deferred_run, NULL, EVENT_WORKERS, FALSE, NULL);
     manager->pods = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)pod_unref);
     manager->containers =
@@ -198,12 +200,14 @@ void sandbox_manager_close(SandboxManager *manager)
     if (manager->vmm != NULL)
         vmm_close(manager->vmm);
     g_thread_pool_free(manager->event_workers, FALSE, TRUE);
+    sampler_free(manager->sampler);
     tables_clear(manager);
     g_thread_pool_free(manager->log_workers, FALSE, TRUE);
     link_loop_free(manager->links);
     state_store_close(manager->store);
     g_hash_table_unref(manager->pods);
     g_hash_table_unref(manager->containers);
+    event_hub_free(manager->events);
     slots_clear(&manager->boots);
     g_mutex_clear(&manager->lock);
     config_clear(&manager->config);
@@ -237,6 +241,11 @@ const char *const *sandbox_manager_handlers(SandboxManager *manager)
 
     (void)manager;
     return handlers;
+}
+
+EventSubscriber *sandbox_events_subscribe(SandboxManager *manager)
+{
+    return event_subscribe(manager->events);
 }
 
 /* ---- tables ---- */
@@ -359,4 +368,18 @@ GPtrArray *manager_pods(SandboxManager *manager)
         g_ptr_array_add(pods, pod_ref(value));
     g_mutex_unlock(&manager->lock);
     return pods;
+}
+
+GPtrArray *manager_containers(SandboxManager *manager)
+{
+    GPtrArray *containers = g_ptr_array_new_with_free_func((GDestroyNotify)container_unref);
+    GHashTableIter iter;
+    gpointer value;
+
+    g_mutex_lock(&manager->lock);
+    g_hash_table_iter_init(&iter, manager->containers);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        g_ptr_array_add(containers, container_ref(value));
+    g_mutex_unlock(&manager->lock);
+    return containers;
 }

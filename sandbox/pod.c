@@ -47,6 +47,7 @@ void pod_unref(Pod *pod)
     if (pod == NULL || !g_atomic_int_dec_and_test(&pod->references))
         return;
     link_unref(pod->link);
+    pod_samples_clear(&pod->samples);
     g_hash_table_unref(pod->containers);
     g_hash_table_unref(pod->sessions);
     g_hash_table_unref(pod->disks);
@@ -123,9 +124,24 @@ PodState pod_state(Pod *pod)
     return state;
 }
 
+/* The sandbox's own events: it is there and runs once it is ready, and has stopped once it is not. */
+static void publish_change(Pod *pod, PodState before, PodState now)
+{
+    if (now == POD_READY && before != POD_READY) {
+        event_publish(pod->manager->events, EVENT(CREATED), pod->id, pod);
+        event_publish(pod->manager->events, EVENT(STARTED), pod->id, pod);
+    } else if (before == POD_READY && now != POD_READY) {
+        event_publish(pod->manager->events, EVENT(STOPPED), pod->id, pod);
+    }
+}
+
 gboolean pod_set_state(Pod *pod, PodState state, const char *problem, GError **error)
 {
+    gboolean saved;
+    PodState before;
+
     g_mutex_lock(&pod->lock);
+    before = pod->state;
     pod->state = state;
     if (problem != NULL) {
         g_free(pod->problem);
@@ -133,7 +149,9 @@ gboolean pod_set_state(Pod *pod, PodState state, const char *problem, GError **e
     }
     g_cond_broadcast(&pod->changed);
     g_mutex_unlock(&pod->lock);
-    return pod_save(pod, error);
+    saved = pod_save(pod, error);
+    publish_change(pod, before, state);
+    return saved;
 }
 
 Link *pod_link(Pod *pod, GError **error)

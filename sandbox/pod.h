@@ -9,8 +9,10 @@
 
 #include "cni-bridge/cni.h"
 #include "sandbox/container_io.h"
+#include "sandbox/events.h"
 #include "sandbox/guest_input.h"
 #include "sandbox/link.h"
+#include "sandbox/sample.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/session.h"
 #include "sandbox/slots.h"
@@ -28,6 +30,8 @@ struct SandboxManager {
     LinkLoop *links;
     GThreadPool *log_workers;   /* of ContainerIo */
     GThreadPool *event_workers; /* of what happens to guests */
+    EventHub *events;
+    Sampler *sampler;
     Slots boots;
     guint qemu_uid;
     guint qemu_gid;
@@ -65,6 +69,7 @@ struct Pod {
     GHashTable *containers; /* id → Container */
     GHashTable *sessions;   /* exec id → ProcessSession, not referenced: execs and connections */
     GHashTable *disks;      /* diff id → GUINT_TO_POINTER(lun) */
+    PodSamples samples;     /* what it used when it was last asked (sample.c) */
 };
 
 struct Container {
@@ -172,6 +177,7 @@ gboolean manager_add_container(SandboxManager *manager, Container *container, GE
 void manager_remove_container(SandboxManager *manager, Container *container);
 /* All pods, referenced; the array frees them. */
 GPtrArray *manager_pods(SandboxManager *manager);
+GPtrArray *manager_containers(SandboxManager *manager);
 /* Runs function(data) on an event worker. */
 void manager_defer(SandboxManager *manager, void (*function)(gpointer data), gpointer data);
 /* 64 random hexadecimal digits. */

@@ -78,6 +78,28 @@ gboolean container_list(SandboxManager *manager, const Runtime__V1__ListContaine
                         Arena *arena, Runtime__V1__ListContainersResponse *ret_response, GError **error);
 gboolean container_reopen_log(SandboxManager *manager, const char *id, const Deadline *deadline,
                               GError **error);
+/* What containers and pods use (stats.c). The guests are asked, all at once, and get a short while to answer;
+ * one that does not is shown as it was when it last did. */
+gboolean container_stats(SandboxManager *manager, const Runtime__V1__ContainerStatsRequest *request,
+                         const Deadline *deadline, Arena *arena,
+                         Runtime__V1__ContainerStatsResponse *ret_response, GError **error);
+gboolean container_stats_list(SandboxManager *manager, const Runtime__V1__ContainerStatsFilter *filter,
+                              const Deadline *deadline, Arena *arena,
+                              Runtime__V1__ListContainerStatsResponse *ret_response, GError **error);
+gboolean sandbox_stats(SandboxManager *manager, const Runtime__V1__PodSandboxStatsRequest *request,
+                       const Deadline *deadline, Arena *arena,
+                       Runtime__V1__PodSandboxStatsResponse *ret_response, GError **error);
+gboolean sandbox_stats_list(SandboxManager *manager, const Runtime__V1__PodSandboxStatsFilter *filter,
+                            const Deadline *deadline, Arena *arena,
+                            Runtime__V1__ListPodSandboxStatsResponse *ret_response, GError **error);
+/* The same as metrics with cAdvisor's names (metrics.def). */
+void sandbox_metric_descriptors(Arena *arena, Runtime__V1__ListMetricDescriptorsResponse *ret_response);
+gboolean sandbox_metrics_list(SandboxManager *manager, const Deadline *deadline, Arena *arena,
+                              Runtime__V1__ListPodSandboxMetricsResponse *ret_response, GError **error);
+
+/* What happens to pods and containers from now on (events.h). */
+struct EventSubscriber *sandbox_events_subscribe(SandboxManager *manager);
+
 gboolean container_exec_sync(SandboxManager *manager, const Runtime__V1__ExecSyncRequest *request,
                              const Deadline *deadline, Arena *arena,
                              Runtime__V1__ExecSyncResponse *ret_response, GError **error);

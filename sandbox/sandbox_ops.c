@@ -282,6 +282,7 @@ static gboolean remove_locked(Pod *pod, const Deadline *deadline, GError **error
     if (!state_store_delete_pod(pod->manager->store, pod->id, error))
         return FALSE;
     manager_remove_pod(pod->manager, pod);
+    event_publish(pod->manager->events, EVENT(DELETED), pod->id, pod);
     return TRUE;
 }
 

@@ -4,8 +4,9 @@
 #include <string.h>
 
 #include "common/error.h"
-#include "sandbox/pod.h"
+#include "sandbox/cri_copy.h"
 #include "sandbox/signals.h"
+#include "sandbox/status.h"
 
 typedef Runtime__V1__ContainerState CriContainerState;
 
@@ -29,31 +30,6 @@ static Runtime__V1__PodSandboxState cri_pod_state(PodState state)
                               : RUNTIME__V1__POD_SANDBOX_STATE__SANDBOX_NOTREADY;
 }
 
-/* The configurations live as long as their objects, and the answer is packed later: what it borrows is
- * copied. A message is copied by way of the wire format, into the arena. */
-static void *message_copy(Arena *arena, const ProtobufCMessage *message)
-{
-    gsize length = protobuf_c_message_get_packed_size(message);
-    guint8 *data = arena_alloc(arena, MAX(length, 1));
-
-    protobuf_c_message_pack(message, data);
-    return protobuf_c_message_unpack(message->descriptor, arena_allocator(arena), length, data);
-}
-#define COPY(arena, message) ((message) != NULL ? message_copy(arena, &(message)->base) : NULL)
-
-/* Label maps of all CRI messages have entries of the same shape but of different types. */
-#define COPY_MAP(arena, to, from, field, Type)                                                               \
-    do {                                                                                                     \
-        (to)->n_##field = (from)->n_##field;                                                                 \
-        (to)->field = arena_new0(arena, Type *, (from)->n_##field);                                          \
-        for (size_t map_i = 0; map_i < (from)->n_##field; map_i++) {                                         \
-            (to)->field[map_i] = arena_new0(arena, Type, 1);                                                 \
-            protobuf_c_message_init(&Type##_DESCRIPTOR, &(to)->field[map_i]->base);                          \
-            (to)->field[map_i]->key = arena_strdup(arena, (from)->field[map_i]->key);                        \
-            (to)->field[map_i]->value = arena_strdup(arena, (from)->field[map_i]->value);                    \
-        }                                                                                                    \
-    } while (0)
-
 typedef Runtime__V1__PodSandbox__LabelsEntry PodLabel;
 #define PodLabel_DESCRIPTOR runtime__v1__pod_sandbox__labels_entry__descriptor
 typedef Runtime__V1__PodSandbox__AnnotationsEntry PodAnnotation;
@@ -71,26 +47,12 @@ typedef Runtime__V1__ContainerStatus__LabelsEntry ContainerStatusLabel;
 typedef Runtime__V1__ContainerStatus__AnnotationsEntry ContainerStatusAnnotation;
 #define ContainerStatusAnnotation_DESCRIPTOR runtime__v1__container_status__annotations_entry__descriptor
 
-/* Both maps have the shape {key, value}; every label asked for must be there. */
-#define LABELS_MATCH(filter, config)                                                                         \
-    __extension__({                                                                                          \
-        gboolean labels_match = TRUE;                                                                        \
-        for (size_t want = 0; labels_match && want < (filter)->n_label_selector; want++) {                   \
-            labels_match = FALSE;                                                                            \
-            for (size_t have = 0; !labels_match && have < (config)->n_labels; have++)                        \
-                labels_match =                                                                               \
-                    g_str_equal((config)->labels[have]->key, (filter)->label_selector[want]->key) &&         \
-                    g_str_equal((config)->labels[have]->value, (filter)->label_selector[want]->value);       \
-        }                                                                                                    \
-        labels_match;                                                                                        \
-    })
-
 /* ---- containers ---- */
 
 static Runtime__V1__ImageSpec *image_spec(const Container *container, Arena *arena)
 {
     const Runtime__V1__ImageSpec *asked = container->config->image;
-    Runtime__V1__ImageSpec *spec = message_copy(arena, &asked->base);
+    Runtime__V1__ImageSpec *spec = cri_copy(arena, &asked->base);
 
     /* The name that the user wrote, where the kubelet has replaced it by an id. */
     if (*asked->user_specified_image != '\0')
@@ -131,7 +93,7 @@ static Runtime__V1__ContainerResources *container_resources(const Container *con
     return resources;
 }
 
-static Runtime__V1__ContainerStatus *container_status_message(Container *container, Arena *arena)
+Runtime__V1__ContainerStatus *container_status_message(Container *container, Arena *arena)
 {
     Runtime__V1__ContainerStatus *status = arena_new0(arena, Runtime__V1__ContainerStatus, 1);
     const Runtime__V1__ContainerConfig *config = container->config;
@@ -208,20 +170,6 @@ static gboolean container_matches(Container *container, const Runtime__V1__Conta
            LABELS_MATCH(filter, container->config);
 }
 
-static GPtrArray *all_containers(SandboxManager *manager)
-{
-    GPtrArray *containers = g_ptr_array_new_with_free_func((GDestroyNotify)container_unref);
-    GHashTableIter iter;
-    gpointer value;
-
-    g_mutex_lock(&manager->lock);
-    g_hash_table_iter_init(&iter, manager->containers);
-    while (g_hash_table_iter_next(&iter, NULL, &value))
-        g_ptr_array_add(containers, container_ref(value));
-    g_mutex_unlock(&manager->lock);
-    return containers;
-}
-
 static gint newest_container_first(gconstpointer a, gconstpointer b)
 {
     gint64 time_a = (*(Container *const *)a)->created_at_ns;
@@ -233,7 +181,7 @@ static gint newest_container_first(gconstpointer a, gconstpointer b)
 gboolean container_list(SandboxManager *manager, const Runtime__V1__ListContainersRequest *request,
                         Arena *arena, Runtime__V1__ListContainersResponse *ret_response, GError **error)
 {
-    g_autoptr(GPtrArray) containers = all_containers(manager);
+    g_autoptr(GPtrArray) containers = manager_containers(manager);
 
     (void)error;
     g_ptr_array_sort(containers, newest_container_first);
@@ -287,7 +235,7 @@ static Runtime__V1__LinuxPodSandboxStatus *linux_status(const Pod *pod, Arena *a
     return status;
 }
 
-static Runtime__V1__PodSandboxStatus *pod_status_message(Pod *pod, Arena *arena)
+Runtime__V1__PodSandboxStatus *pod_status_message(Pod *pod, Arena *arena)
 {
     Runtime__V1__PodSandboxStatus *status = arena_new0(arena, Runtime__V1__PodSandboxStatus, 1);
 
@@ -327,11 +275,23 @@ static void status_info(Pod *pod, Arena *arena, Runtime__V1__PodSandboxStatusRes
     }
 }
 
+Runtime__V1__ContainerStatus **pod_container_statuses(Pod *pod, Arena *arena, size_t *ret_n)
+{
+    g_autoptr(GPtrArray) containers = pod_containers(pod);
+    Runtime__V1__ContainerStatus **statuses =
+        arena_new0(arena, Runtime__V1__ContainerStatus *, containers->len);
+
+    *ret_n = 0;
+    for (guint i = 0; i < containers->len; i++)
+        if (container_state(containers->pdata[i]) != CONTAINER_CREATING)
+            statuses[(*ret_n)++] = container_status_message(containers->pdata[i], arena);
+    return statuses;
+}
+
 gboolean sandbox_status(SandboxManager *manager, const Runtime__V1__PodSandboxStatusRequest *request,
                         Arena *arena, Runtime__V1__PodSandboxStatusResponse *ret_response, GError **error)
 {
     g_autoptr(Pod) pod = manager_find_pod(manager, request->pod_sandbox_id, error);
-    g_autoptr(GPtrArray) containers = NULL;
 
     if (pod == NULL)
         return FALSE;
@@ -339,12 +299,8 @@ gboolean sandbox_status(SandboxManager *manager, const Runtime__V1__PodSandboxSt
     ret_response->timestamp = manager_now_ns();
     if (request->verbose)
         status_info(pod, arena, ret_response);
-    containers = pod_containers(pod);
-    ret_response->containers_statuses = arena_new0(arena, Runtime__V1__ContainerStatus *, containers->len);
-    for (guint i = 0; i < containers->len; i++)
-        if (container_state(containers->pdata[i]) != CONTAINER_CREATING)
-            ret_response->containers_statuses[ret_response->n_containers_statuses++] =
-                container_status_message(containers->pdata[i], arena);
+    ret_response->containers_statuses =
+        pod_container_statuses(pod, arena, &ret_response->n_containers_statuses);
     return TRUE;
 }
 

@@ -1,0 +1,151 @@
+/* What the CRI's clients watch: events, statistics, metrics, and the lists as streams. Thin, for the work is
+ * the sandbox manager's. */
+#include "common/error.h"
+#include "cri-server/daemon.h"
+#include "cri-server/list_stream.h"
+#include "cri-server/rpc_server.h"
+#include "sandbox/events.h"
+
+static gboolean check_id(const char *id, const char *field, GError **error)
+{
+    if (*id == '\0')
+        return fail(error, STATUS_INVALID_ARGUMENT, "%s is empty", field);
+    return TRUE;
+}
+
+/* ---- events ---- */
+
+gboolean runtime_rpc_get_container_events(const RpcCall *call, const Runtime__V1__GetEventsRequest *request,
+                                          GError **error)
+{
+    g_autoptr(EventSubscriber) subscriber = sandbox_events_subscribe(call->daemon->sandboxes);
+    gboolean good = TRUE;
+
+    (void)request;
+    while (good) {
+        g_autoptr(Event) event = event_next(subscriber, call->deadline, error);
+
+        good = event != NULL && rpc_stream_send(call->stream, &event_message(event)->base, error);
+    }
+    return FALSE;
+}
+
+/* ---- statistics ---- */
+
+gboolean runtime_rpc_container_stats(const RpcCall *call, const Runtime__V1__ContainerStatsRequest *request,
+                                     Runtime__V1__ContainerStatsResponse *response, GError **error)
+{
+    return check_id(request->container_id, "container_id", error) &&
+           container_stats(call->daemon->sandboxes, request, call->deadline, call->arena, response, error);
+}
+
+gboolean runtime_rpc_list_container_stats(const RpcCall *call,
+                                          const Runtime__V1__ListContainerStatsRequest *request,
+                                          Runtime__V1__ListContainerStatsResponse *response, GError **error)
+{
+    return container_stats_list(call->daemon->sandboxes, request->filter, call->deadline, call->arena,
+                                response, error);
+}
+
+gboolean runtime_rpc_pod_sandbox_stats(const RpcCall *call,
+                                       const Runtime__V1__PodSandboxStatsRequest *request,
+                                       Runtime__V1__PodSandboxStatsResponse *response, GError **error)
+{
+    return check_id(request->pod_sandbox_id, "pod_sandbox_id", error) &&
+           sandbox_stats(call->daemon->sandboxes, request, call->deadline, call->arena, response, error);
+}
+
+gboolean runtime_rpc_list_pod_sandbox_stats(const RpcCall *call,
+                                            const Runtime__V1__ListPodSandboxStatsRequest *request,
+                                            Runtime__V1__ListPodSandboxStatsResponse *response,
+                                            GError **error)
+{
+    return sandbox_stats_list(call->daemon->sandboxes, request->filter, call->deadline, call->arena, response,
+                              error);
+}
+
+/* ---- metrics ---- */
+
+gboolean runtime_rpc_list_metric_descriptors(const RpcCall *call,
+                                             const Runtime__V1__ListMetricDescriptorsRequest *request,
+                                             Runtime__V1__ListMetricDescriptorsResponse *response,
+                                             GError **error)
+{
+    (void)request;
+    (void)error;
+    sandbox_metric_descriptors(call->arena, response);
+    return TRUE;
+}
+
+gboolean runtime_rpc_list_pod_sandbox_metrics(const RpcCall *call,
+                                              const Runtime__V1__ListPodSandboxMetricsRequest *request,
+                                              Runtime__V1__ListPodSandboxMetricsResponse *response,
+                                              GError **error)
+{
+    (void)request;
+    return sandbox_metrics_list(call->daemon->sandboxes, call->deadline, call->arena, response, error);
+}
+
+/* ---- lists as streams ---- */
+
+gboolean runtime_rpc_stream_pod_sandboxes(const RpcCall *call,
+                                          const Runtime__V1__StreamPodSandboxesRequest *request,
+                                          GError **error)
+{
+    Runtime__V1__ListPodSandboxRequest list = RUNTIME__V1__LIST_POD_SANDBOX_REQUEST__INIT;
+    Runtime__V1__ListPodSandboxResponse all = RUNTIME__V1__LIST_POD_SANDBOX_RESPONSE__INIT;
+    Runtime__V1__StreamPodSandboxesResponse chunk = RUNTIME__V1__STREAM_POD_SANDBOXES_RESPONSE__INIT;
+
+    list.filter = request->filter;
+    return sandbox_list(call->daemon->sandboxes, &list, call->arena, &all, error) &&
+           LIST_STREAM(call->stream, all.items, all.n_items, chunk, pod_sandboxes, error);
+}
+
+gboolean runtime_rpc_stream_containers(const RpcCall *call,
+                                       const Runtime__V1__StreamContainersRequest *request, GError **error)
+{
+    Runtime__V1__ListContainersRequest list = RUNTIME__V1__LIST_CONTAINERS_REQUEST__INIT;
+    Runtime__V1__ListContainersResponse all = RUNTIME__V1__LIST_CONTAINERS_RESPONSE__INIT;
+    Runtime__V1__StreamContainersResponse chunk = RUNTIME__V1__STREAM_CONTAINERS_RESPONSE__INIT;
+
+    list.filter = request->filter;
+    return container_list(call->daemon->sandboxes, &list, call->arena, &all, error) &&
+           LIST_STREAM(call->stream, all.containers, all.n_containers, chunk, containers, error);
+}
+
+gboolean runtime_rpc_stream_container_stats(const RpcCall *call,
+                                            const Runtime__V1__StreamContainerStatsRequest *request,
+                                            GError **error)
+{
+    Runtime__V1__ListContainerStatsResponse all = RUNTIME__V1__LIST_CONTAINER_STATS_RESPONSE__INIT;
+    Runtime__V1__StreamContainerStatsResponse chunk = RUNTIME__V1__STREAM_CONTAINER_STATS_RESPONSE__INIT;
+
+    return container_stats_list(call->daemon->sandboxes, request->filter, call->deadline, call->arena, &all,
+                                error) &&
+           LIST_STREAM(call->stream, all.stats, all.n_stats, chunk, container_stats, error);
+}
+
+gboolean runtime_rpc_stream_pod_sandbox_stats(const RpcCall *call,
+                                              const Runtime__V1__StreamPodSandboxStatsRequest *request,
+                                              GError **error)
+{
+    Runtime__V1__ListPodSandboxStatsResponse all = RUNTIME__V1__LIST_POD_SANDBOX_STATS_RESPONSE__INIT;
+    Runtime__V1__StreamPodSandboxStatsResponse chunk = RUNTIME__V1__STREAM_POD_SANDBOX_STATS_RESPONSE__INIT;
+
+    return sandbox_stats_list(call->daemon->sandboxes, request->filter, call->deadline, call->arena, &all,
+                              error) &&
+           LIST_STREAM(call->stream, all.stats, all.n_stats, chunk, pod_sandbox_stats, error);
+}
+
+gboolean runtime_rpc_stream_pod_sandbox_metrics(const RpcCall *call,
+                                                const Runtime__V1__StreamPodSandboxMetricsRequest *request,
+                                                GError **error)
+{
+    Runtime__V1__ListPodSandboxMetricsResponse all = RUNTIME__V1__LIST_POD_SANDBOX_METRICS_RESPONSE__INIT;
+    Runtime__V1__StreamPodSandboxMetricsResponse chunk =
+        RUNTIME__V1__STREAM_POD_SANDBOX_METRICS_RESPONSE__INIT;
+
+    (void)request;
+    return sandbox_metrics_list(call->daemon->sandboxes, call->deadline, call->arena, &all, error) &&
+           LIST_STREAM(call->stream, all.pod_metrics, all.n_pod_metrics, chunk, pod_sandbox_metrics, error);
+}

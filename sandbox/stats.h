@@ -1,0 +1,7 @@
+/* Arithmetic that stats.c and pod_metrics.c share. */
+#pragma once
+
+#include <glib.h>
+
+/* What cannot be given back at once: usage without the inactive part of the page cache. */
+guint64 stats_working_set(guint64 usage_bytes, guint64 inactive_file_bytes);
