@@ -90,10 +90,13 @@ static void describe_handlers(const RpcCall *call, Runtime__V1__StatusResponse *
         handler->name = arena_strdup(call->arena, i == 0 ? "" : names[i - 1]);
         handler->features = arena_new0(call->arena, Runtime__V1__RuntimeHandlerFeatures, 1);
         runtime__v1__runtime_handler_features__init(handler->features);
+        handler->features->recursive_read_only_mounts = TRUE;
+        handler->features->user_namespaces = TRUE;
         response->runtime_handlers[response->n_runtime_handlers++] = handler;
     }
     response->features = arena_new0(call->arena, Runtime__V1__RuntimeFeatures, 1);
     runtime__v1__runtime_features__init(response->features);
+    response->features->supplemental_groups_policy = TRUE;
 }
 
 /* Verbose values are JSON texts: crictl puts them into its output as they are. */

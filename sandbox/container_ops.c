@@ -2,13 +2,15 @@
 
 #include <signal.h>
 #include <string.h>
+#include <sys/utsname.h>
 
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
+#include "sandbox/container_volumes.h"
 #include "sandbox/oci_spec.h"
 #include "sandbox/pod.h"
-#include "sandbox/share.h"
+#include "sandbox/seccomp_profile.h"
 
 typedef Crivirt__Agent__V1__Request Request;
 typedef Crivirt__Agent__V1__Response Response;
@@ -97,41 +99,47 @@ static char **image_diff_ids(const Image *image)
     return (char **)g_ptr_array_steal(ids, NULL);
 }
 
-/* Binds the container's volumes into the share; *ret_sources are their paths in the guest. */
-static gboolean volumes_bind(Container *container, const Deadline *deadline, char ***ret_sources,
-                             GError **error)
+/* The text of the Localhost profile that the container asks for; *ret_text NULL: it asks for none. */
+static gboolean seccomp_read(const Runtime__V1__ContainerConfig *config, char **ret_text, GError **error)
 {
-    const Runtime__V1__ContainerConfig *config = container->config;
-    Pod *pod = container->pod;
-    g_auto(GStrv) sources = g_new0(char *, config->n_mounts + 1);
+    const Runtime__V1__LinuxContainerSecurityContext *security =
+        config->linux != NULL ? config->linux->security_context : NULL;
+    const char *path;
 
-    if (config->n_mounts > 0 && !pod_guest_attach_share(pod, deadline, error))
-        return FALSE;
-    for (guint i = 0; i < config->n_mounts; i++) {
-        g_autofree char *name = NULL;
-
-        if (*config->mounts[i]->host_path != '/')
-            name = g_strdup(""); /* refused by oci_spec_build(), with the field's name */
-        else if (!share_bind(pod->share_dir, container->id, i, config->mounts[i]->host_path, &name, error))
-            return FALSE;
-        sources[i] = g_build_filename(GUEST_SHARE_DIR, name, NULL);
-    }
-    *ret_sources = g_steal_pointer(&sources);
-    return TRUE;
+    if (security == NULL || security->privileged || security->seccomp == NULL ||
+        security->seccomp->profile_type != RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Localhost)
+        return TRUE;
+    path = security->seccomp->localhost_ref;
+    if (g_str_has_prefix(path, "localhost/"))
+        path += strlen("localhost/");
+    if (*path != '/')
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "linux.security_context.seccomp.localhost_ref: \"%s\" is not absolute", path);
+    if (file_read(path, SECCOMP_PROFILE_MAX_BYTES, ret_text, NULL, error))
+        return TRUE;
+    g_prefix_error(error, "linux.security_context.seccomp: ");
+    return FALSE;
 }
 
-static void fill_layers(Crivirt__Agent__V1__CreateContainerRequest *create, const GArray *luns, Arena *arena)
+/* The running container whose processes this one wants to see, referenced; NULL: it asks for none. */
+static gboolean find_target(Container *container, Container **ret_target, GError **error)
 {
-    create->n_layers = luns->len;
-    create->layers = arena_new0(arena, Crivirt__Agent__V1__Disk *, luns->len);
-    for (guint i = 0; i < luns->len; i++) {
-        Crivirt__Agent__V1__Disk *disk = arena_new0(arena, Crivirt__Agent__V1__Disk, 1);
+    const char *id = oci_spec_target(container->config);
+    g_autoptr(Container) target = NULL;
 
-        crivirt__agent__v1__disk__init(disk);
-        disk->lun = g_array_index(luns, guint, i);
-        disk->serial = arena_printf(arena, POD_DISK_SERIAL_FORMAT, disk->lun);
-        create->layers[i] = disk;
-    }
+    if (id == NULL)
+        return TRUE;
+    target = *id != '\0' ? manager_find_container(container->pod->manager, id, NULL) : NULL;
+    if (target == NULL || target->pod != container->pod)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "linux.security_context.namespace_options.target_id: sandbox %s has no container \"%s\"",
+                    container->pod->id, id);
+    if (container_state(target) != CONTAINER_RUNNING_STATE)
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "linux.security_context.namespace_options.target_id: container %s is not running",
+                    target->id);
+    *ret_target = g_steal_pointer(&target);
+    return TRUE;
 }
 
 static void fill_groups(Crivirt__Agent__V1__User *user, const Runtime__V1__ContainerConfig *config,
@@ -148,26 +156,37 @@ static void fill_groups(Crivirt__Agent__V1__User *user, const Runtime__V1__Conta
         user->groups[i] = (uint32_t)security->supplemental_groups[i];
 }
 
-static gboolean fill_create(Container *container, const Image *image, const char *const *sources,
+static gboolean fill_create(Container *container, const Image *image, const ContainerVolumes *volumes,
                             const GArray *luns, Arena *arena,
                             Crivirt__Agent__V1__CreateContainerRequest *create, GError **error)
 {
+    g_autofree char *seccomp = NULL;
+    g_autoptr(Container) target = NULL;
+    struct utsname node;
     OciSpecInput input = {
         .container_id = container->id,
         .pod = container->pod->config,
         .config = container->config,
         .image = image,
-        .mount_sources = sources,
+        .mount_sources = volumes->sources,
+        .anonymous = volumes->anonymous,
+        .n_anonymous = volumes->n_anonymous,
+        .architecture = uname(&node) == 0 ? node.machine : "",
     };
     Crivirt__Agent__V1__User *user = arena_new0(arena, Crivirt__Agent__V1__User, 1);
     g_autofree char *before = NULL;
     g_autofree char *after = NULL;
 
+    if (!seccomp_read(container->config, &seccomp, error) || !find_target(container, &target, error))
+        return FALSE;
+    input.seccomp_profile = seccomp;
+    input.target_container_id = target != NULL ? target->id : NULL;
     if (!oci_spec_build(&input, &before, &after, error) || !oci_spec_user(&input, user, error) ||
         !oci_spec_stop_signal(&input, &container->stop_signal, error))
         return FALSE;
     fill_groups(user, container->config, arena);
-    fill_layers(create, luns, arena);
+    create->n_layers = luns->len;
+    create->layers = container_disks(luns, arena);
     create->id = container->id;
     create->user = user;
     create->spec_before_user =
@@ -202,13 +221,13 @@ static gboolean create_in_guest(Container *container, const Image *image, const 
     Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     g_autoptr(Arena) arena = arena_new();
     g_autoptr(GArray) luns = NULL;
-    g_auto(GStrv) sources = NULL;
+    ContainerVolumes volumes;
     g_autoptr(Link) link = pod_link(container->pod, error);
     Response *response;
 
     if (link == NULL || !pod_guest_attach_layers(container->pod, image->layers, &luns, error) ||
-        !volumes_bind(container, deadline, &sources, error) ||
-        !fill_create(container, image, (const char *const *)sources, luns, arena, &create, error))
+        !container_volumes_attach(container, image, deadline, arena, &volumes, &create, error) ||
+        !fill_create(container, image, &volumes, luns, arena, &create, error))
         return FALSE;
     request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_CREATE_CONTAINER;
     request.create_container = &create;

@@ -12,14 +12,31 @@
 /* Where the pod's own files are in the guest (agent/guest). */
 #define GUEST_SANDBOX_DIR "/run/crivirt/sandbox"
 #define GUEST_SHARE_DIR "/run/crivirt/share"
+#define GUEST_CONTAINERS_DIR "/run/crivirt/c"
+
+/* Where one of config->mounts comes from. */
+typedef struct {
+    const char *path;       /* in the guest */
+    gboolean node_readonly; /* the node refuses writes already */
+} OciMountSource;
+
+/* A directory that the image declares as a volume. */
+typedef struct {
+    const char *destination;
+    const char *source; /* in the guest */
+} OciAnonymousVolume;
 
 typedef struct {
     const char *container_id;
     const Runtime__V1__PodSandboxConfig *pod;
     const Runtime__V1__ContainerConfig *config;
     const Image *image;
-    /* For each of config->mounts, its source in the guest. */
-    const char *const *mount_sources;
+    const char *architecture;            /* the guest's, as uname says it */
+    const OciMountSource *mount_sources; /* parallel to config->mounts */
+    const OciAnonymousVolume *anonymous;
+    guint n_anonymous;
+    const char *seccomp_profile;     /* text of the Localhost profile; NULL: none is asked for */
+    const char *target_container_id; /* whose PID namespace the container joins; NULL: nobody's */
 } OciSpecInput;
 
 /* The configuration in the two pieces around process.user (agent.proto, CreateContainerRequest). */
@@ -32,6 +49,19 @@ gboolean oci_spec_user(const OciSpecInput *input, Crivirt__Agent__V1__User *ret_
 
 /* The container is in the pod's PID namespace, which the guest has to make for the first such one. */
 gboolean oci_spec_shares_pid(const OciSpecInput *input);
+
+/* The id (maybe a prefix) of the container whose PID namespace it asks for; NULL: it does not. */
+const char *oci_spec_target(const Runtime__V1__ContainerConfig *config);
+
+/* INVALID_ARGUMENT for a user namespace that cannot be had: a pod has one mapping each for users and groups,
+ * the same length, from id 0. NULL is fine. */
+gboolean oci_userns_check(const Runtime__V1__UserNamespace *options, GError **error);
+/* The pod's user namespace, NULL when it has none of its own. */
+const Runtime__V1__UserNamespace *oci_userns(const Runtime__V1__PodSandboxConfig *pod);
+
+/* Without looking at the node: paths, flags that exclude each other, propagation that a guest cannot give. */
+gboolean oci_mount_check(const Runtime__V1__Mount *mount, GError **error);
+gboolean oci_mount_is_image(const Runtime__V1__Mount *mount);
 
 /* The signal that stops the container: the CRI's, else the image's, else SIGTERM; INVALID_ARGUMENT for an
  * unknown name in the image. */

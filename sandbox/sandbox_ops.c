@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "common/log.h"
+#include "sandbox/oci_spec.h"
 #include "sandbox/pod.h"
 
 enum {
@@ -43,12 +44,7 @@ static gboolean namespaces_check(const Runtime__V1__NamespaceOption *options, GE
             "linux.security_context.namespace_options.%s: a pod in a virtual machine cannot have the node's "
             "own namespace",
             refused);
-    if (options->userns_options != NULL && options->userns_options->mode == RUNTIME__V1__NAMESPACE_MODE__POD)
-        return fail(
-            error, STATUS_UNIMPLEMENTED,
-            "linux.security_context.namespace_options.userns_options: user namespaces are not implemented "
-            "yet");
-    return TRUE;
+    return oci_userns_check(options->userns_options, error);
 }
 
 static gboolean port_mappings_check(const Runtime__V1__PodSandboxConfig *config, GError **error)

@@ -20,8 +20,12 @@ static gboolean is_mounted(const char *path)
 
 gboolean share_create(const char *path, GError **error)
 {
+    /* A container's root that is mapped to somebody else has to get through; other users of the node do not
+     * get past the directory above. */
     if (!dir_make(path, 0700, error))
         return FALSE;
+    if (chmod(path, 0711) != 0)
+        return fail_errno(error, errno, "cannot open up %s", path);
     if (is_mounted(path))
         return TRUE;
     if (mount(path, path, NULL, MS_BIND, NULL) != 0 || mount(NULL, path, NULL, MS_SHARED, NULL) != 0)
@@ -43,24 +47,80 @@ static gboolean mountpoint_make(const char *path, gboolean directory, GError **e
     return TRUE;
 }
 
-gboolean share_bind(const char *path, const char *container_id, guint index, const char *host_path,
-                    char **ret_name, GError **error)
+/* Makes a missing source, and says what it is. */
+static gboolean source_stat(const char *host_path, struct stat *ret_status, GError **error)
+{
+    if (stat(host_path, ret_status) == 0)
+        return TRUE;
+    if (errno != ENOENT)
+        return fail_errno(error, errno, "cannot use the volume %s", host_path);
+    if (!dir_make(host_path, 0755, error))
+        return FALSE;
+    return stat(host_path, ret_status) == 0 ||
+           fail_errno(error, errno, "cannot use the volume %s", host_path);
+}
+
+static gboolean tree_set(int tree, const char *host_path, const ShareVolume *volume, GError **error)
+{
+    struct mount_attr flow = {.propagation = volume->follow ? MS_SLAVE : MS_PRIVATE};
+    struct mount_attr readonly = {.attr_set = MOUNT_ATTR_RDONLY};
+    struct mount_attr mapped = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (guint64)volume->userns_fd};
+    unsigned deep = volume->recursive ? AT_RECURSIVE : 0;
+
+    if (mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &flow, sizeof(flow)) != 0)
+        return fail_errno(error, errno, "cannot set the propagation of the volume %s", host_path);
+    if (volume->readonly && mount_setattr(tree, "", AT_EMPTY_PATH | deep, &readonly, sizeof(readonly)) != 0)
+        return fail_errno(error, errno, "cannot make the volume %s read-only", host_path);
+    if (volume->userns_fd >= 0 &&
+        mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &mapped, sizeof(mapped)) != 0)
+        return fail(
+            error, STATUS_FAILED_PRECONDITION,
+            "the owners of volume %s cannot be mapped for a user namespace: %s (its file system may not "
+            "support it)",
+            host_path, g_strerror(errno));
+    return TRUE;
+}
+
+/* The copy gets its properties before anybody sees it. In the share, which is shared, it becomes a peer of
+ * the file server's copy; towards the node it stays a slave or private, so nothing flows back. */
+static gboolean tree_attach(const ShareVolume *volume, const char *target, GError **error)
+{
+    int tree = open_tree(AT_FDCWD, volume->host_path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+    gboolean good;
+
+    if (tree < 0)
+        return fail_errno(error, errno, "cannot bind the volume %s", volume->host_path);
+    good = tree_set(tree, volume->host_path, volume, error) &&
+           (move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) == 0 ||
+            fail_errno(error, errno, "cannot bind the volume %s", volume->host_path));
+    close(tree);
+    return good;
+}
+
+static gboolean has_mounts_below(const char *path)
+{
+    g_autofree char *prefix = g_strconcat(path, "/", NULL);
+    GList *mounts = g_unix_mounts_get(NULL);
+    gboolean found = FALSE;
+
+    for (GList *item = mounts; item != NULL && !found; item = item->next)
+        found = g_str_has_prefix(g_unix_mount_get_mount_path(item->data), prefix);
+    g_list_free_full(mounts, (GDestroyNotify)g_unix_mount_free);
+    return found;
+}
+
+gboolean share_bind(const char *path, const char *container_id, guint index, const ShareVolume *volume,
+                    char **ret_name, gboolean *ret_nested, GError **error)
 {
     g_autofree char *name = g_strdup_printf("%s/%u", container_id, index);
     g_autofree char *parent = g_build_filename(path, container_id, NULL);
     g_autofree char *target = g_build_filename(path, name, NULL);
     struct stat status;
 
-    if (stat(host_path, &status) != 0) {
-        if (errno != ENOENT)
-            return fail_errno(error, errno, "cannot use the volume %s", host_path);
-        if (!dir_make(host_path, 0755, error) || stat(host_path, &status) != 0)
-            return FALSE;
-    }
-    if (!dir_make(parent, 0700, error) || !mountpoint_make(target, S_ISDIR(status.st_mode), error))
+    if (!source_stat(volume->host_path, &status, error) || !dir_make(parent, 0711, error) ||
+        !mountpoint_make(target, S_ISDIR(status.st_mode), error) || !tree_attach(volume, target, error))
         return FALSE;
-    if (mount(host_path, target, NULL, MS_BIND | MS_REC, NULL) != 0)
-        return fail_errno(error, errno, "cannot bind the volume %s", host_path);
+    *ret_nested = S_ISDIR(status.st_mode) && has_mounts_below(target);
     *ret_name = g_steal_pointer(&name);
     return TRUE;
 }

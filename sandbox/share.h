@@ -10,10 +10,19 @@
 /* Makes path a shared mount; an existing one is left as it is. */
 gboolean share_create(const char *path, GError **error);
 
-/* Binds host_path (symbolic links followed; a missing one becomes a directory) with what is mounted below it
- * to path/container_id/index. *ret_name is "container_id/index". */
-gboolean share_bind(const char *path, const char *container_id, guint index, const char *host_path,
-                    char **ret_name, GError **error);
+typedef struct {
+    const char *host_path; /* symbolic links are followed; a missing one becomes a directory */
+    gboolean readonly;     /* refused here already, whatever the guest does */
+    gboolean recursive;    /* readonly: also for what is mounted below host_path */
+    gboolean follow;       /* mounts that the node makes below host_path later appear in the share too */
+    int userns_fd;         /* whose ids the owners are shown in; -1: the node's */
+} ShareVolume;
+
+/* Binds a volume with what is mounted below it to path/container_id/index. *ret_name is "container_id/index";
+ * *ret_nested: there are mounts below host_path. FAILED_PRECONDITION when ids cannot be mapped on its file
+ * system. */
+gboolean share_bind(const char *path, const char *container_id, guint index, const ShareVolume *volume,
+                    char **ret_name, gboolean *ret_nested, GError **error);
 
 /* Takes a container's binds away; unknown is success. */
 gboolean share_unbind(const char *path, const char *container_id, GError **error);

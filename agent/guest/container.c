@@ -11,6 +11,7 @@
 
 #include "agent/guest/console.h"
 #include "agent/guest/crun.h"
+#include "agent/guest/idmap.h"
 #include "agent/guest/job.h"
 #include "agent/guest/paths.h"
 #include "agent/guest/pidns.h"
@@ -158,11 +159,20 @@ static void create_fail(Container *container, Call *call, const Fault *error)
     call_fail(call, error);
 }
 
+/* Its number may be another process's soon. */
+static void unlink_pid_namespace(const Container *container)
+{
+    char path[256];
+    snprintf(path, sizeof path, CONTAINERS_DIR "/%s/pidns", container->id);
+    unlink(path);
+}
+
 static void container_exited(void *data, Process *process)
 {
     Container *container = data;
     process->oom_killed = container_oom_kills(container) > 0;
     container->state = CONTAINER_EXITED;
+    unlink_pid_namespace(container);
     /* A DeleteContainer that killed it goes on from here. */
     if (container->killing)
         call_retry(container->active, 0);
@@ -178,6 +188,16 @@ static void find_cgroup(Container *container, pid_t pid)
     snprintf(path, sizeof path, "/proc/%d/oom_score_adj", (int)pid);
     if (sysfile_read(path, text, sizeof text))
         container->oom_score_adj = atoi(text); /* NOLINT: the kernel's number */
+}
+
+/* A name for the container's PID namespace, for containers that want to see its processes. */
+static void link_pid_namespace(const Container *container, pid_t pid)
+{
+    char target[64], path[256];
+    snprintf(target, sizeof target, "/proc/%d/ns/pid", (int)pid);
+    snprintf(path, sizeof path, CONTAINERS_DIR "/%s/pidns", container->id);
+    if (symlink(target, path) < 0)
+        complain("linking %s: %s", path, strerror(errno));
 }
 
 static bool take_created(Container *container, Fault *ret_fault)
@@ -196,6 +216,7 @@ static bool take_created(Container *container, Fault *ret_fault)
         return fault(ret_fault, FAULT_INTERNAL, "crun told no pid for container %s", container->id);
     pid_t pid = atoi(text); /* NOLINT */
     find_cgroup(container, pid);
+    link_pid_namespace(container, pid);
     process_close_child_fds(container->process);
     container->state = CONTAINER_CREATED;
     container->process->exited = container_exited;
@@ -296,7 +317,20 @@ static bool make_bundle(const char *id, Fault *ret_fault)
 {
     char path[192];
     snprintf(path, sizeof path, CONTAINERS_DIR "/%s", id);
-    return dir_put(path, 0700, ret_fault);
+    /* A root that is mapped to somebody else has to get through to its volumes. */
+    return dir_put(path, 0711, ret_fault);
+}
+
+static DiskState mount_rootfs(Container *container, const CreateContainerRequest *request, Fault *ret_fault)
+{
+    int userns_fd;
+    if (!idmap_open(request->uid_mappings, request->n_uid_mappings, request->gid_mappings,
+                    request->n_gid_mappings, &userns_fd, ret_fault))
+        return DISK_FAILED;
+    DiskState state = rootfs_mount(request, userns_fd, &container->rootfs, ret_fault);
+    if (userns_fd >= 0)
+        close(userns_fd);
+    return state;
 }
 
 void op_create_container(Call *call)
@@ -322,8 +356,7 @@ void op_create_container(Call *call)
         container->active = call;
         container->with_input = request->stdin;
     }
-    DiskState state =
-        rootfs_mount(container->id, request->layers, request->n_layers, &container->rootfs, &error);
+    DiskState state = mount_rootfs(container, request, &error);
     if (state == DISK_WAIT && clock_monotonic_ns() - call->since_ns < DISK_TIMEOUT_MS * INT64_C(1000000)) {
         call_retry(call, DISK_RETRY_MS);
         return;

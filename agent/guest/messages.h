@@ -22,6 +22,8 @@ MESSAGE(Route);
 MESSAGE(Sysctl);
 MESSAGE(Disk);
 MESSAGE(User);
+MESSAGE(IdMapping);
+MESSAGE(ImageVolume);
 MESSAGE(CgroupUsage);
 MESSAGE(ContainerUsage);
 MESSAGE(DiskUsage);

@@ -7,48 +7,80 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/guest/idmap.h"
 #include "agent/guest/paths.h"
 #include "agent/guest/sysfile.h"
 #include "agent/guest/tree.h"
+#include "agent/guest/volume.h"
 
-/* mount(2) takes a page of options: hence names relative to LAYERS_DIR, a few characters a layer. `volatile`:
- * the writable disk ends with the pod, so nobody needs to wait for a sync of it. */
-static bool mount_overlay(const Rootfs *rootfs, const char *target, Fault *ret_fault)
+/* mount(2) takes a page of options: hence names relative to the layers' directory, a few characters a layer.
+ * `volatile`: the writable disk ends with the pod, so nobody needs to wait for a sync of it. */
+static bool mount_overlay(const VolumeBase *base, const uint32_t *luns, size_t n_luns, const char *target,
+                          Fault *ret_fault)
 {
     char options[4096];
-    int length =
-        snprintf(options, sizeof options,
-                 "volatile,upperdir=" UPPER_DIR "/%s/fs,workdir=" UPPER_DIR "/%s/work,lowerdir=", rootfs->id,
-                 rootfs->id);
-    for (size_t i = rootfs->n_luns; i > 0 && length < (int)sizeof options; i--)
-        length += snprintf(options + length, sizeof options - (size_t)length, "%u%s", rootfs->luns[i - 1],
-                           i > 1 ? ":" : "");
-    if (rootfs->n_luns == 0)
-        length += snprintf(options + length, sizeof options - (size_t)length, NO_LAYER_DIR);
-    if (length >= (int)sizeof options)
-        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "container %s has too many layers (%zu)", rootfs->id,
-                     rootfs->n_luns);
-
-    if (chdir(LAYERS_DIR) < 0)
-        return fault_errno(ret_fault, "entering " LAYERS_DIR);
+    snprintf(options, sizeof options, "volatile,upperdir=%s/fs,workdir=%s/work,lowerdir=%s", base->upper,
+             base->upper, n_luns == 0 ? NO_LAYER_DIR : "");
+    if (!volume_lower_names(luns, n_luns, options, sizeof options))
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "container %s has too many layers (%zu)", base->id,
+                     n_luns);
+    if (chdir(base->layers) < 0)
+        return fault_errno(ret_fault, "entering %s", base->layers);
     bool ok = mount("overlay", target, "overlay", 0, options) == 0 ||
-              fault_errno(ret_fault, "mounting the root of container %s (%s)", rootfs->id, options);
+              fault_errno(ret_fault, "mounting the root of container %s (%s)", base->id, options);
     if (chdir("/") < 0)
         complain("chdir /: %s", strerror(errno));
     return ok;
 }
 
-static bool make_directories(const char *id, const char *target, Fault *ret_fault)
+static bool make_directories(const VolumeBase *base, const char *target, Fault *ret_fault)
 {
-    static const char *const names[] = {"", "/fs", "/work"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char path[256];
-        snprintf(path, sizeof path, UPPER_DIR "/%s%s", id, names[i]);
-        if (!dir_put(path, i == 0 ? 0700 : 0755, ret_fault))
-            return false;
-    }
-    return dir_put(target, 0755, ret_fault);
+    char path[300];
+    snprintf(path, sizeof path, "%s/fs", base->upper);
+    if (!dir_put(path, 0755, ret_fault))
+        return false;
+    snprintf(path, sizeof path, "%s/work", base->upper);
+    return dir_put(path, 0755, ret_fault) && dir_put(target, 0755, ret_fault);
 }
+
+/* ---- where the layers are ---- */
+
+static bool map_layer(const VolumeBase *base, uint32_t lun, int userns_fd, Fault *ret_fault)
+{
+    char from[64], to[300];
+    snprintf(from, sizeof from, LAYERS_DIR "/%u", lun);
+    snprintf(to, sizeof to, "%s/%u", base->layers, lun);
+    if (access(to, F_OK) == 0) /* the image of a volume has it too */
+        return true;
+    return dir_put(to, 0755, ret_fault) && idmap_bind(from, to, userns_fd, ret_fault);
+}
+
+/* The mapped copies, all below a mount of their own that takes them along when it goes. */
+static bool map_everything(const Rootfs *rootfs, VolumeBase *base, int userns_fd, Fault *ret_fault)
+{
+    char upper[256];
+    snprintf(upper, sizeof upper, "%s", base->upper);
+    snprintf(base->layers, sizeof base->layers, CONTAINERS_DIR "/%s/l", base->id);
+    if (!dir_put(base->layers, 0755, ret_fault))
+        return false;
+    if (mount("mapped", base->layers, "tmpfs", 0, "mode=755") < 0)
+        return fault_errno(ret_fault, "mounting a directory for mapped layers");
+    snprintf(base->upper, sizeof base->upper, CONTAINERS_DIR "/%s/l/u", base->id);
+    if (!dir_put(base->upper, 0755, ret_fault) || !idmap_bind(upper, base->upper, userns_fd, ret_fault))
+        return false;
+    for (size_t i = 0; i < rootfs->n_luns; i++)
+        if (!map_layer(base, rootfs->luns[i], userns_fd, ret_fault))
+            return false;
+    return true;
+}
+
+static void unmap_everything(const VolumeBase *base)
+{
+    if (umount2(base->layers, MNT_DETACH) < 0)
+        complain("unmounting %s: %s", base->layers, strerror(errno));
+}
+
+/* ---- layers ---- */
 
 /* An image may hold one layer twice; overlayfs may not, and needs only the upper one. */
 static bool comes_again(Disk *const *layers, size_t n_layers, size_t at)
@@ -65,31 +97,123 @@ static void release_layers(Rootfs *rootfs)
         layer_release(rootfs->luns[--rootfs->n_luns]);
 }
 
-DiskState rootfs_mount(const char *id, Disk *const *layers, size_t n_layers, Rootfs *ret_rootfs,
-                       Fault *ret_fault)
+static DiskState acquire_layers(Rootfs *rootfs, Disk *const *layers, size_t n_layers, size_t *ret_count,
+                                Fault *ret_fault)
 {
-    char target[256];
-    Rootfs rootfs = {.n_luns = 0};
-
-    if (n_layers > LAYERS_MAX) {
-        fault(ret_fault, FAULT_INVALID_ARGUMENT, "container %s has more than %d layers", id, LAYERS_MAX);
-        return DISK_FAILED;
-    }
+    size_t before = rootfs->n_luns;
     for (size_t i = 0; i < n_layers; i++) {
         if (comes_again(layers, n_layers, i))
             continue;
-        DiskState state = layer_acquire(layers[i], ret_fault);
-        if (state != DISK_READY) {
-            release_layers(&rootfs);
-            return state;
+        if (rootfs->n_luns >= LAYERS_MAX) {
+            fault(ret_fault, FAULT_INVALID_ARGUMENT, "a container has more than %d layers", LAYERS_MAX);
+            return DISK_FAILED;
         }
-        rootfs.luns[rootfs.n_luns++] = layers[i]->lun;
+        DiskState state = layer_acquire(layers[i], ret_fault);
+        if (state != DISK_READY)
+            return state;
+        rootfs->luns[rootfs->n_luns++] = layers[i]->lun;
     }
-    snprintf(rootfs.id, sizeof rootfs.id, "%s", id);
-    snprintf(target, sizeof target, CONTAINERS_DIR "/%s/rootfs", id);
-    if (!make_directories(id, target, ret_fault) || !mount_overlay(&rootfs, target, ret_fault)) {
+    *ret_count = rootfs->n_luns - before;
+    return DISK_READY;
+}
+
+typedef struct {
+    size_t n_root;                     /* layers of the root */
+    size_t n_image[IMAGE_VOLUMES_MAX]; /* of each image volume */
+} LayerCounts;
+
+static DiskState acquire_everything(Rootfs *rootfs, const CreateContainerRequest *request,
+                                    LayerCounts *counts, Fault *ret_fault)
+{
+    DiskState state = acquire_layers(rootfs, request->layers, request->n_layers, &counts->n_root, ret_fault);
+    for (size_t i = 0; state == DISK_READY && i < request->n_image_volumes; i++)
+        state = acquire_layers(rootfs, request->image_volumes[i]->layers, request->image_volumes[i]->n_layers,
+                               &counts->n_image[i], ret_fault);
+    if (state != DISK_READY)
+        release_layers(rootfs);
+    return state;
+}
+
+/* ---- the whole ---- */
+
+static bool mount_everything(Rootfs *rootfs, const VolumeBase *base, const CreateContainerRequest *request,
+                             const LayerCounts *counts, Fault *ret_fault)
+{
+    char target[256];
+    const uint32_t *luns = rootfs->luns;
+
+    snprintf(target, sizeof target, CONTAINERS_DIR "/%s/rootfs", base->id);
+    if (!make_directories(base, target, ret_fault) ||
+        !mount_overlay(base, luns, counts->n_root, target, ret_fault))
+        return false;
+    luns += counts->n_root;
+    for (size_t i = 0; i < request->n_image_volumes; i++) {
+        const ImageVolume *volume = request->image_volumes[i];
+        if (!volume_mount_image(base, volume->index, luns, counts->n_image[i], volume->sub_path, ret_fault))
+            return false;
+        rootfs->images[rootfs->n_images++] = volume->index;
+        luns += counts->n_image[i];
+    }
+    for (size_t i = 0; i < request->n_anonymous_volumes; i++) {
+        if (!volume_mount_anonymous(base, i, request->anonymous_volumes[i], ret_fault))
+            return false;
+        rootfs->n_anonymous++;
+    }
+    return true;
+}
+
+static void unmount(const char *id, const char *name, uint32_t number, bool numbered)
+{
+    char target[256];
+    snprintf(target, sizeof target, numbered ? CONTAINERS_DIR "/%s/%s%u" : CONTAINERS_DIR "/%s/%s", id, name,
+             number);
+    if (umount2(target, 0) < 0 && errno != EINVAL && errno != ENOENT && umount2(target, MNT_DETACH) < 0)
+        complain("unmounting %s: %s", target, strerror(errno));
+}
+
+static void unmount_everything(Rootfs *rootfs)
+{
+    while (rootfs->n_anonymous > 0)
+        unmount(rootfs->id, "a", (uint32_t)--rootfs->n_anonymous, true);
+    while (rootfs->n_images > 0)
+        unmount(rootfs->id, "v", rootfs->images[--rootfs->n_images], true);
+    unmount(rootfs->id, "rootfs", 0, false);
+    tree_remove_later(UPPER_DIR, rootfs->id);
+}
+
+static bool mount_prepared(Rootfs *rootfs, const CreateContainerRequest *request, const LayerCounts *counts,
+                           int userns_fd, Fault *ret_fault)
+{
+    VolumeBase base = {.id = rootfs->id, .layers = LAYERS_DIR};
+
+    snprintf(base.upper, sizeof base.upper, UPPER_DIR "/%s", rootfs->id);
+    if (!dir_put(base.upper, 0700, ret_fault))
+        return false;
+    bool ok = (userns_fd < 0 || map_everything(rootfs, &base, userns_fd, ret_fault)) &&
+              mount_everything(rootfs, &base, request, counts, ret_fault);
+    if (userns_fd >= 0)
+        unmap_everything(&base);
+    return ok;
+}
+
+DiskState rootfs_mount(const CreateContainerRequest *request, int userns_fd, Rootfs *ret_rootfs,
+                       Fault *ret_fault)
+{
+    Rootfs rootfs = {.n_luns = 0};
+    LayerCounts counts = {.n_root = 0};
+
+    if (request->n_image_volumes > IMAGE_VOLUMES_MAX ||
+        request->n_anonymous_volumes > ANONYMOUS_VOLUMES_MAX) {
+        fault(ret_fault, FAULT_INVALID_ARGUMENT, "container %s has too many volumes", request->id);
+        return DISK_FAILED;
+    }
+    DiskState state = acquire_everything(&rootfs, request, &counts, ret_fault);
+    if (state != DISK_READY)
+        return state;
+    snprintf(rootfs.id, sizeof rootfs.id, "%s", request->id);
+    if (!mount_prepared(&rootfs, request, &counts, userns_fd, ret_fault)) {
+        unmount_everything(&rootfs);
         release_layers(&rootfs);
-        tree_remove_later(UPPER_DIR, id);
         return DISK_FAILED;
     }
     *ret_rootfs = rootfs;
@@ -98,18 +222,14 @@ DiskState rootfs_mount(const char *id, Disk *const *layers, size_t n_layers, Roo
 
 size_t rootfs_unmount(Rootfs *rootfs, uint32_t *ret_released)
 {
-    char target[256];
     size_t n_released = 0;
 
     if (rootfs->id[0] == '\0')
         return 0;
-    snprintf(target, sizeof target, CONTAINERS_DIR "/%s/rootfs", rootfs->id);
-    if (umount2(target, 0) < 0 && umount2(target, MNT_DETACH) < 0)
-        complain("unmounting %s: %s", target, strerror(errno));
+    unmount_everything(rootfs);
     for (size_t i = 0; i < rootfs->n_luns; i++)
         if (layer_release(rootfs->luns[i]))
             ret_released[n_released++] = rootfs->luns[i];
-    tree_remove_later(UPPER_DIR, rootfs->id);
     rootfs->id[0] = '\0';
     rootfs->n_luns = 0;
     return n_released;

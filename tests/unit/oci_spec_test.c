@@ -38,8 +38,11 @@ static void fixture_init(Fixture *fixture)
                              .cmd = cmd,
                              .environment = environment,
                              .volumes = no_strings};
-    fixture->input = (OciSpecInput){
-        .container_id = "c1", .pod = &fixture->pod, .config = &fixture->config, .image = &fixture->image};
+    fixture->input = (OciSpecInput){.container_id = "c1",
+                                    .pod = &fixture->pod,
+                                    .config = &fixture->config,
+                                    .image = &fixture->image,
+                                    .architecture = "x86_64"};
 }
 
 /* The whole text with a user put in, parsed; the test frees it. */
@@ -216,7 +219,7 @@ static void mounts_nest_and_are_checked(void)
     Runtime__V1__Mount inner = RUNTIME__V1__MOUNT__INIT;
     Runtime__V1__Mount outer = RUNTIME__V1__MOUNT__INIT;
     Runtime__V1__Mount *mounts[] = {&inner, &outer};
-    const char *sources[] = {"/run/crivirt/share/c1/0", "/run/crivirt/share/c1/1"};
+    OciMountSource sources[] = {{"/run/crivirt/share/c1/0", FALSE}, {"/run/crivirt/share/c1/1", TRUE}};
     g_autofree char *before = NULL;
     g_autofree char *after = NULL;
     g_autoptr(GError) error = NULL;
@@ -241,6 +244,280 @@ static void mounts_nest_and_are_checked(void)
     inner.container_path = (char *)"relative";
     TEST_FAILS(oci_spec_build(&fixture.input, &before, &after, &error), error, STATUS_INVALID_ARGUMENT,
                "relative");
+}
+
+/* One bad change to a good mount each time; the message names the mount. */
+static void mount_flags_exclude_each_other(void)
+{
+    Runtime__V1__ImageSpec image = RUNTIME__V1__IMAGE_SPEC__INIT;
+    Runtime__V1__Mount mount = RUNTIME__V1__MOUNT__INIT;
+    const Runtime__V1__Mount blank = RUNTIME__V1__MOUNT__INIT;
+
+    image.image = (char *)"sha256:2";
+    for (guint i = 0; i < 5; i++) {
+        g_autoptr(GError) error = NULL;
+
+        mount = blank;
+        mount.container_path = (char *)"/v";
+        mount.host_path = (char *)(i < 3 ? "/srv" : "");
+        mount.image = i < 3 ? NULL : &image;
+        mount.readonly = i < 3;
+        mount.recursive_read_only = i == 0;
+        if (i == 0)
+            mount.propagation = RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_HOST_TO_CONTAINER;
+        if (i == 1)
+            mount.propagation = RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL;
+        if (i == 2)
+            mount.image_sub_path = (char *)"etc";
+        if (i == 4)
+            mount.readonly = TRUE;
+        if (i == 4)
+            mount.host_path = (char *)"/srv";
+        TEST_FAILS(oci_mount_check(&mount, &error), error, STATUS_INVALID_ARGUMENT, "/v");
+    }
+}
+
+static void a_readonly_volume_is_writable_in_the_guest_only_where_the_node_refuses_writes(void)
+{
+    Runtime__V1__Mount mount = RUNTIME__V1__MOUNT__INIT;
+    Runtime__V1__Mount *mounts[] = {&mount};
+    OciMountSource source = {"/run/crivirt/share/c1/0", FALSE};
+    Fixture fixture;
+
+    fixture_init(&fixture);
+    fixture.config.n_mounts = 1;
+    fixture.config.mounts = mounts;
+    fixture.input.mount_sources = &source;
+    mount.container_path = (char *)"/v";
+    mount.host_path = (char *)"/srv";
+    mount.readonly = TRUE;
+    for (guint i = 0; i < 2; i++) {
+        g_autoptr(GError) error = NULL;
+        g_autofree char *before = NULL;
+        g_autofree char *after = NULL;
+
+        source.node_readonly = i == 1;
+        TEST_OK(oci_spec_build(&fixture.input, &before, &after, &error), error);
+        CU_ASSERT_PTR_NOT_NULL(
+            strstr(after, i == 0 ? "[\"rbind\",\"rprivate\",\"ro\"]" : "[\"rbind\",\"rprivate\",\"rw\"]"));
+    }
+}
+
+static void a_user_namespace_has_one_mapping_from_zero(void)
+{
+    Runtime__V1__UserNamespace user = RUNTIME__V1__USER_NAMESPACE__INIT;
+    Runtime__V1__IDMapping first = RUNTIME__V1__IDMAPPING__INIT;
+    Runtime__V1__IDMapping second = RUNTIME__V1__IDMAPPING__INIT;
+    Runtime__V1__IDMapping *mappings[] = {&first, &second};
+    g_autoptr(GError) error = NULL;
+
+    TEST_OK(oci_userns_check(NULL, &error), error);
+    user.mode = RUNTIME__V1__NAMESPACE_MODE__POD;
+    user.uids = user.gids = mappings;
+    user.n_uids = user.n_gids = 1;
+    first.host_id = second.host_id = 1000;
+    first.length = second.length = 65536;
+    TEST_OK(oci_userns_check(&user, &error), error);
+    user.n_uids = 2;
+    TEST_FAILS(oci_userns_check(&user, &error), error, STATUS_INVALID_ARGUMENT, "one mapping");
+    user.n_uids = 1;
+    first.container_id = 1;
+    TEST_FAILS(oci_userns_check(&user, &error), error, STATUS_INVALID_ARGUMENT, "id 0");
+    first.container_id = 0;
+    first.length = 0;
+    TEST_FAILS(oci_userns_check(&user, &error), error, STATUS_INVALID_ARGUMENT, "out of range");
+    user.mode = RUNTIME__V1__NAMESPACE_MODE__CONTAINER;
+    TEST_FAILS(oci_userns_check(&user, &error), error, STATUS_INVALID_ARGUMENT, "mode");
+    user.mode = RUNTIME__V1__NAMESPACE_MODE__TARGET;
+    TEST_FAILS(oci_userns_check(&user, &error), error, STATUS_INVALID_ARGUMENT, "mode");
+}
+
+static void a_user_namespace_of_the_pod_maps_its_containers(void)
+{
+    Runtime__V1__UserNamespace user = RUNTIME__V1__USER_NAMESPACE__INIT;
+    Runtime__V1__NamespaceOption options = RUNTIME__V1__NAMESPACE_OPTION__INIT;
+    Runtime__V1__LinuxSandboxSecurityContext security = RUNTIME__V1__LINUX_SANDBOX_SECURITY_CONTEXT__INIT;
+    Runtime__V1__LinuxPodSandboxConfig linux = RUNTIME__V1__LINUX_POD_SANDBOX_CONFIG__INIT;
+    Runtime__V1__IDMapping mapping = RUNTIME__V1__IDMAPPING__INIT;
+    Runtime__V1__IDMapping *mappings[] = {&mapping};
+    g_autofree char *before = NULL;
+    g_autofree char *after = NULL;
+    g_autoptr(GError) error = NULL;
+    Fixture fixture;
+
+    fixture_init(&fixture);
+    mapping.host_id = 1000;
+    mapping.length = 100000;
+    user.mode = RUNTIME__V1__NAMESPACE_MODE__POD;
+    user.uids = user.gids = mappings;
+    user.n_uids = user.n_gids = 1;
+    options.userns_options = &user;
+    security.namespace_options = &options;
+    linux.security_context = &security;
+    fixture.pod.linux = &linux;
+    TEST_OK(oci_spec_build(&fixture.input, &before, &after, &error), error);
+    CU_ASSERT_PTR_NOT_NULL(strstr(after, "{\"type\":\"user\"}"));
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(after, "\"uidMappings\":[{\"containerID\":0,\"hostID\":1000,\"size\":100000}]"));
+    fixture.security.privileged = TRUE;
+    g_clear_pointer(&before, g_free);
+    g_clear_pointer(&after, g_free);
+    TEST_FAILS(oci_spec_build(&fixture.input, &before, &after, &error), error, STATUS_INVALID_ARGUMENT,
+               "privileged");
+}
+
+/* The names of the first rule of the filter, which is the table's. */
+static gboolean filter_allows(Fixture *fixture, const char *name)
+{
+    static const char *const path[] = {"linux", "seccomp", "syscalls", NULL};
+    static const char *const inner[] = {"names", NULL};
+    yajl_val tree = build(fixture);
+    yajl_val rules = yajl_tree_get(tree, (const char **)(void *)path, yajl_t_array);
+    gboolean found = FALSE;
+
+    for (size_t i = 0; YAJL_IS_ARRAY(rules) && i < rules->u.array.len; i++) {
+        yajl_val names = yajl_tree_get(rules->u.array.values[i], (const char **)(void *)inner, yajl_t_array);
+
+        for (size_t j = 0; j < names->u.array.len; j++)
+            found = found || g_str_equal(YAJL_GET_STRING(names->u.array.values[j]), name);
+    }
+    yajl_tree_free(tree);
+    return found;
+}
+
+static void the_default_filter_follows_the_capabilities(void)
+{
+    static char *admin[] = {(char *)"SYS_ADMIN"};
+    Runtime__V1__Capability capability = RUNTIME__V1__CAPABILITY__INIT;
+    Runtime__V1__SecurityProfile profile = RUNTIME__V1__SECURITY_PROFILE__INIT;
+    Fixture fixture;
+
+    fixture_init(&fixture);
+    CU_ASSERT_FALSE(filter_allows(&fixture, "read")); /* no profile: no filter */
+    fixture.security.seccomp = &profile;
+    CU_ASSERT_TRUE(filter_allows(&fixture, "read"));
+    CU_ASSERT_TRUE(filter_allows(&fixture, "chroot"));
+    CU_ASSERT_FALSE(filter_allows(&fixture, "mount"));
+    CU_ASSERT_FALSE(filter_allows(&fixture, "io_uring_setup"));
+    CU_ASSERT_FALSE(filter_allows(&fixture, "keyctl"));
+    capability.n_add_capabilities = 1;
+    capability.add_capabilities = admin;
+    fixture.security.capabilities = &capability;
+    CU_ASSERT_TRUE(filter_allows(&fixture, "mount"));
+    fixture.security.privileged = TRUE;
+    CU_ASSERT_FALSE(filter_allows(&fixture, "read"));
+    fixture.security.privileged = FALSE;
+    profile.profile_type = RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Unconfined;
+    CU_ASSERT_FALSE(filter_allows(&fixture, "read"));
+}
+
+static void a_profile_of_the_node_is_checked_and_copied(void)
+{
+    static const char *const bad[] = {
+        "[]",
+        "{}",
+        "{\"defaultAction\":\"SCMP_ACT_NOTIFY\"}",
+        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[],\"action\":\"SCMP_ACT_ERRNO\"}]}",
+        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"a "
+        "b\"],\"action\":\"SCMP_ACT_ERRNO\"}]}",
+        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":{}}",
+        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"defaultErrnoRet\":-1}",
+        "nonsense",
+    };
+    Runtime__V1__SecurityProfile profile = RUNTIME__V1__SECURITY_PROFILE__INIT;
+    Fixture fixture;
+
+    fixture_init(&fixture);
+    fixture.security.seccomp = &profile;
+    profile.profile_type = RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Localhost;
+    profile.localhost_ref = (char *)"/etc/p.json";
+    fixture.input.seccomp_profile =
+        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"listenerPath\":\"/x\",\"syscalls\":[{\"names\":[\"chmod\"],"
+        "\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":1,\"args\":[{\"index\":0,\"value\":18446744073709551615,"
+        "\"op\":\"SCMP_CMP_EQ\"}]}]}";
+    CU_ASSERT_TRUE(filter_allows(&fixture, "chmod"));
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GError) error = NULL;
+        char *before;
+        char *after;
+
+        fixture.input.seccomp_profile = bad[i];
+        TEST_FAILS(oci_spec_build(&fixture.input, &before, &after, &error), error, STATUS_INVALID_ARGUMENT,
+                   "/etc/p.json");
+    }
+}
+
+static void namespaces_of_the_node_are_refused_and_those_of_a_target_named(void)
+{
+    Runtime__V1__NamespaceOption options = RUNTIME__V1__NAMESPACE_OPTION__INIT;
+    g_autofree char *before = NULL;
+    g_autofree char *after = NULL;
+    g_autoptr(GError) error = NULL;
+    Fixture fixture;
+
+    fixture_init(&fixture);
+    fixture.security.namespace_options = &options;
+    options.pid = RUNTIME__V1__NAMESPACE_MODE__NODE;
+    TEST_FAILS(oci_spec_build(&fixture.input, &before, &after, &error), error, STATUS_INVALID_ARGUMENT,
+               "pid");
+    options.pid = RUNTIME__V1__NAMESPACE_MODE__TARGET;
+    options.target_id = (char *)"c0";
+    TEST_FAILS(oci_spec_build(&fixture.input, &before, &after, &error), error, STATUS_INVALID_ARGUMENT,
+               "target_id");
+    fixture.input.target_container_id = "c0";
+    TEST_OK(oci_spec_build(&fixture.input, &before, &after, &error), error);
+    CU_ASSERT_PTR_NOT_NULL(strstr(after, "/run/crivirt/c/c0/pidns"));
+    options.pid = RUNTIME__V1__NAMESPACE_MODE__POD;
+    options.ipc = RUNTIME__V1__NAMESPACE_MODE__NODE;
+    TEST_FAILS(oci_spec_build(&fixture.input, &before, &after, &error), error, STATUS_INVALID_ARGUMENT,
+               "ipc");
+}
+
+static void resources_reach_the_control_group_or_are_refused(void)
+{
+    Runtime__V1__LinuxContainerResources resources = RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;
+    Runtime__V1__LinuxContainerResources__UnifiedEntry entry =
+        RUNTIME__V1__LINUX_CONTAINER_RESOURCES__UNIFIED_ENTRY__INIT;
+    Runtime__V1__LinuxContainerResources__UnifiedEntry *entries[] = {&entry};
+    Runtime__V1__HugepageLimit huge = RUNTIME__V1__HUGEPAGE_LIMIT__INIT;
+    Runtime__V1__HugepageLimit *limits[] = {&huge};
+    g_autofree char *before = NULL;
+    g_autofree char *after = NULL;
+    g_autoptr(GError) error = NULL;
+    Fixture fixture;
+
+    fixture_init(&fixture);
+    fixture.linux.resources = &resources;
+    resources.cpu_shares = 512;
+    resources.cpu_quota = 50000;
+    resources.cpu_period = 100000;
+    resources.cpuset_cpus = (char *)"0";
+    resources.memory_limit_in_bytes = 64 << 20;
+    resources.oom_score_adj = -2000;
+    resources.n_unified = 1;
+    resources.unified = entries;
+    entry.key = (char *)"pids.max";
+    entry.value = (char *)"100";
+    resources.n_hugepage_limits = 1;
+    resources.hugepage_limits = limits;
+    huge.page_size = (char *)"2MB";
+    huge.limit = 4 << 20;
+    TEST_OK(oci_spec_build(&fixture.input, &before, &after, &error), error);
+    CU_ASSERT_PTR_NOT_NULL(strstr(before, "\"oomScoreAdj\":-1000"));
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(after, "\"cpu\":{\"shares\":512,\"quota\":50000,\"period\":100000,\"cpus\":\"0\"}"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(after, "\"memory\":{\"limit\":67108864}"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(after, "[{\"pageSize\":\"2MB\",\"limit\":4194304}]"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(after, "\"unified\":{\"pids.max\":\"100\"}"));
+    entry.key = (char *)"../cgroup.procs";
+    g_clear_pointer(&before, g_free);
+    g_clear_pointer(&after, g_free);
+    TEST_FAILS(oci_spec_build(&fixture.input, &before, &after, &error), error, STATUS_INVALID_ARGUMENT,
+               "unified");
+    entry.key = (char *)"pids.max";
+    resources.memory_swap_limit_in_bytes = 1 << 20;
+    TEST_FAILS(oci_spec_build(&fixture.input, &before, &after, &error), error, STATUS_INVALID_ARGUMENT,
+               "swap");
 }
 
 static void group_alone_is_refused(void)
@@ -310,6 +587,21 @@ int main(void)
         {"capabilities: drop ALL and add one leaves one; privileged has all", capabilities_add_and_drop},
         {"an unknown capability is named", unknown_capability_is_named},
         {"a mount inside another comes after it; bad ones are named", mounts_nest_and_are_checked},
+        {"flags of a mount that exclude each other are refused", mount_flags_exclude_each_other},
+        {"a read-only volume is rw in the guest only where the node refuses writes itself",
+         a_readonly_volume_is_writable_in_the_guest_only_where_the_node_refuses_writes},
+        {"a user namespace has one mapping of each kind, from id 0",
+         a_user_namespace_has_one_mapping_from_zero},
+        {"the pod's user namespace maps its containers, privileged ones excepted",
+         a_user_namespace_of_the_pod_maps_its_containers},
+        {"the default seccomp filter follows the capabilities; privileged and unconfined have none",
+         the_default_filter_follows_the_capabilities},
+        {"a seccomp profile of the node is checked, and only what is known is copied",
+         a_profile_of_the_node_is_checked_and_copied},
+        {"namespaces of the node are refused; a target's is named by its container",
+         namespaces_of_the_node_are_refused_and_those_of_a_target_named},
+        {"resources reach the control group or are refused",
+         resources_reach_the_control_group_or_are_refused},
         {"run_as_group without a user is refused", group_alone_is_refused},
         {"the user is the security context's, else the image's", users_come_from_the_right_place},
         {"the stop signal is the CRI's, else the image's, else TERM", stop_signals_have_an_order},

@@ -1,0 +1,160 @@
+#include "agent/guest/volume.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "agent/guest/idmap.h"
+#include "agent/guest/paths.h"
+#include "agent/guest/sysfile.h"
+
+bool volume_lower_names(const uint32_t *luns, size_t n_luns, char *options, size_t room)
+{
+    size_t length = strlen(options);
+    for (size_t i = n_luns; i > 0 && length < room; i--)
+        length += (size_t)snprintf(options + length, room - length, "%u%s", luns[i - 1], i > 1 ? ":" : "");
+    return length < room;
+}
+
+/* Links lead nowhere but inside root. */
+static int open_inside(int root, const char *path, uint64_t flags)
+{
+    struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+    return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+}
+
+/* ---- images ---- */
+
+static bool mount_stack(const VolumeBase *base, const uint32_t *luns, size_t n_luns, const char *target,
+                        Fault *ret_fault)
+{
+    char options[4096] = "lowerdir=", layer[300];
+
+    if (n_luns == 0)
+        return idmap_bind(NO_LAYER_DIR, target, -1, ret_fault);
+    if (n_luns == 1) { /* overlayfs wants two */
+        snprintf(layer, sizeof layer, "%s/%u", base->layers, luns[0]);
+        return idmap_bind(layer, target, -1, ret_fault);
+    }
+    if (!volume_lower_names(luns, n_luns, options, sizeof options))
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "a volume's image has too many layers (%zu)", n_luns);
+    if (chdir(base->layers) < 0)
+        return fault_errno(ret_fault, "entering %s", base->layers);
+    bool ok = mount("overlay", target, "overlay", MS_RDONLY | MS_NODEV | MS_NOSUID, options) == 0 ||
+              fault_errno(ret_fault, "mounting an image volume (%s)", options);
+    if (chdir("/") < 0)
+        complain("chdir /: %s", strerror(errno));
+    return ok;
+}
+
+/* A mount needs something of its own kind to sit on. */
+static bool make_target(const char *target, int source, Fault *ret_fault)
+{
+    struct stat status;
+    if (fstat(source, &status) < 0)
+        return fault_errno(ret_fault, "looking at a volume");
+    if (S_ISDIR(status.st_mode))
+        return dir_put(target, 0755, ret_fault);
+    return file_put(target, 0644, NULL, 0, ret_fault);
+}
+
+static bool bind_sub_path(int whole, const char *sub_path, const char *target, Fault *ret_fault)
+{
+    int source = open_inside(whole, sub_path[0] != '\0' ? sub_path : ".", O_PATH);
+    if (source < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return fault(ret_fault, FAULT_NOT_FOUND, "the image has no %s for a volume", sub_path);
+    if (source < 0)
+        return fault_errno(ret_fault, "opening %s in a volume's image", sub_path);
+    int tree = -1;
+    bool ok = make_target(target, source, ret_fault);
+    if (ok) {
+        tree = open_tree(source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+        ok = (tree >= 0 && move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) == 0) ||
+             fault_errno(ret_fault, "binding an image volume");
+    }
+    if (tree >= 0)
+        close(tree);
+    close(source);
+    return ok;
+}
+
+bool volume_mount_image(const VolumeBase *base, uint32_t index, const uint32_t *luns, size_t n_luns,
+                        const char *sub_path, Fault *ret_fault)
+{
+    char whole[256], target[256];
+
+    snprintf(whole, sizeof whole, CONTAINERS_DIR "/%s/image", base->id);
+    snprintf(target, sizeof target, CONTAINERS_DIR "/%s/v%u", base->id, index);
+    if (!dir_put(whole, 0755, ret_fault) || !mount_stack(base, luns, n_luns, whole, ret_fault))
+        return false;
+    int fd = open(whole, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    bool ok = fd >= 0 ? bind_sub_path(fd, sub_path, target, ret_fault)
+                      : fault_errno(ret_fault, "opening a volume's image");
+    if (fd >= 0)
+        close(fd);
+    if (umount2(whole, MNT_DETACH) < 0)
+        complain("unmounting %s: %s", whole, strerror(errno));
+    return ok;
+}
+
+/* ---- declared volumes ---- */
+
+/* What the image has there; a directory that it has not is empty and root's. */
+static bool open_content(const char *id, const char *path, int *ret_fd, Fault *ret_fault)
+{
+    char rootfs[256];
+    snprintf(rootfs, sizeof rootfs, CONTAINERS_DIR "/%s/rootfs", id);
+    int root = open(rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0)
+        return fault_errno(ret_fault, "opening %s", rootfs);
+    int fd = open_inside(root, path, O_PATH | O_DIRECTORY);
+    int problem = errno;
+    close(root);
+    if (fd < 0 && problem == ENOENT)
+        fd = open(NO_LAYER_DIR, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "the volume %s of the image is no directory: %s",
+                     path, strerror(problem));
+    *ret_fd = fd;
+    return true;
+}
+
+static bool make_writable(const VolumeBase *base, size_t number, int content, char *ret_options, size_t room,
+                          Fault *ret_fault)
+{
+    char upper[300], work[300];
+    struct stat status;
+
+    snprintf(upper, sizeof upper, "%s/a%zu", base->upper, number);
+    snprintf(work, sizeof work, "%s/w%zu", base->upper, number);
+    if (fstat(content, &status) < 0)
+        return fault_errno(ret_fault, "looking at a volume");
+    if (!dir_put(upper, 0755, ret_fault) || !dir_put(work, 0755, ret_fault))
+        return false;
+    if (chown(upper, status.st_uid, status.st_gid) < 0 || chmod(upper, status.st_mode & 07777) < 0)
+        return fault_errno(ret_fault, "giving a volume its owner");
+    snprintf(ret_options, room, "volatile,upperdir=%s,workdir=%s,lowerdir=/proc/self/fd/%d", upper, work,
+             content);
+    return true;
+}
+
+bool volume_mount_anonymous(const VolumeBase *base, size_t number, const char *path, Fault *ret_fault)
+{
+    char target[256], options[1024];
+    int content = -1;
+
+    snprintf(target, sizeof target, CONTAINERS_DIR "/%s/a%zu", base->id, number);
+    if (!dir_put(target, 0755, ret_fault) || !open_content(base->id, path, &content, ret_fault))
+        return false;
+    bool ok = make_writable(base, number, content, options, sizeof options, ret_fault) &&
+              (mount("overlay", target, "overlay", MS_NODEV, options) == 0 ||
+               fault_errno(ret_fault, "mounting the volume %s (%s)", path, options));
+    close(content);
+    return ok;
+}

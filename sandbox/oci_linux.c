@@ -1,0 +1,82 @@
+#include <string.h>
+
+#include "common/error.h"
+#include "sandbox/oci_json.h"
+#include "sandbox/oci_parts.h"
+#include "sandbox/seccomp_profile.h"
+
+typedef Runtime__V1__LinuxContainerSecurityContext SecurityContext;
+
+static const char *const default_masked_paths[] = {
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+};
+static const char *const default_readonly_paths[] = {
+    "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+};
+
+static void put_paths(yajl_gen json, const char *key, char **given, size_t n_given, const char *const *usual,
+                      gsize n_usual, gboolean privileged)
+{
+    /* The kubelet sends its own lists; a privileged container sends none and wants none. */
+    if (n_given > 0)
+        oci_json_put_strings(json, key, (const char *const *)given, n_given);
+    else if (!privileged)
+        oci_json_put_strings(json, key, usual, n_usual);
+}
+
+/* No profile at all means no filter; RuntimeDefault is the enum's zero. A privileged container has none. */
+static gboolean put_seccomp(yajl_gen json, const OciSpecInput *input, GError **error)
+{
+    const SecurityContext *security = oci_security(input);
+    const Runtime__V1__SecurityProfile *profile = security->seccomp;
+    g_autoptr(GPtrArray) capabilities = g_ptr_array_new();
+    g_autoptr(GPtrArray) ambient = g_ptr_array_new();
+
+    if (profile == NULL || security->privileged ||
+        profile->profile_type == RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Unconfined)
+        return TRUE;
+    if (profile->profile_type == RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Localhost) {
+        if (input->seccomp_profile == NULL)
+            return fail(error, STATUS_INVALID_ARGUMENT,
+                        "linux.security_context.seccomp.localhost_ref: it is missing");
+        return seccomp_profile_put_text(json, profile->localhost_ref, input->seccomp_profile,
+                                        strlen(input->seccomp_profile), error);
+    }
+    if (profile->profile_type != RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__RuntimeDefault)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "linux.security_context.seccomp.profile_type: unknown value %d",
+                    (int)profile->profile_type);
+    if (!oci_capabilities_collect(input, capabilities, ambient, error))
+        return FALSE;
+    seccomp_profile_put_default(json, input->architecture, capabilities);
+    return TRUE;
+}
+
+gboolean oci_put_linux(yajl_gen json, const OciSpecInput *input, GError **error)
+{
+    const SecurityContext *security = oci_security(input);
+    g_autofree char *cgroup = g_strdup_printf("/crivirt/%s", input->container_id);
+
+    oci_json_put_map(json, "linux");
+    oci_json_put_pair(json, "cgroupsPath", cgroup);
+    if (!oci_put_namespaces(json, input, error))
+        return FALSE;
+    put_paths(json, "maskedPaths", security->masked_paths, security->n_masked_paths, default_masked_paths,
+              G_N_ELEMENTS(default_masked_paths), security->privileged);
+    put_paths(json, "readonlyPaths", security->readonly_paths, security->n_readonly_paths,
+              default_readonly_paths, G_N_ELEMENTS(default_readonly_paths), security->privileged);
+    if (!oci_put_resources(json, input, error) || !put_seccomp(json, input, error))
+        return FALSE;
+    yajl_gen_map_close(json);
+    return TRUE;
+}

@@ -1,0 +1,135 @@
+#include <string.h>
+
+#include "common/error.h"
+#include "sandbox/oci_json.h"
+#include "sandbox/oci_parts.h"
+
+typedef Runtime__V1__LinuxContainerResources Resources;
+
+static void put_device_rule(yajl_gen json, gboolean allow, const char *type, gint64 major, gint64 minor,
+                            const char *access)
+{
+    yajl_gen_map_open(json);
+    oci_json_put_bool(json, "allow", allow);
+    if (type != NULL)
+        oci_json_put_pair(json, "type", type);
+    if (major >= 0)
+        oci_json_put_int(json, "major", major);
+    if (minor >= 0)
+        oci_json_put_int(json, "minor", minor);
+    oci_json_put_pair(json, "access", access);
+    yajl_gen_map_close(json);
+}
+
+/* The device files that every container has: null, zero, full, tty, random, urandom, ptmx and its slaves. */
+static void put_device_rules(yajl_gen json, gboolean privileged)
+{
+    static const gint64 usual[][2] = {{1, 3}, {1, 5}, {1, 7}, {5, 0}, {1, 8}, {1, 9}, {5, 2}, {136, -1}};
+
+    oci_json_put_array(json, "devices");
+    put_device_rule(json, privileged, NULL, -1, -1, "rwm");
+    for (gsize i = 0; !privileged && i < G_N_ELEMENTS(usual); i++)
+        put_device_rule(json, TRUE, "c", usual[i][0], usual[i][1], "rwm");
+    yajl_gen_array_close(json);
+}
+
+static void put_cpu(yajl_gen json, const Resources *resources)
+{
+    oci_json_put_map(json, "cpu");
+    if (resources->cpu_shares > 0)
+        oci_json_put_int(json, "shares", resources->cpu_shares);
+    if (resources->cpu_quota != 0)
+        oci_json_put_int(json, "quota", resources->cpu_quota);
+    if (resources->cpu_period > 0)
+        oci_json_put_int(json, "period", resources->cpu_period);
+    if (*resources->cpuset_cpus != '\0')
+        oci_json_put_pair(json, "cpus", resources->cpuset_cpus);
+    if (*resources->cpuset_mems != '\0')
+        oci_json_put_pair(json, "mems", resources->cpuset_mems);
+    yajl_gen_map_close(json);
+}
+
+static void put_memory(yajl_gen json, const Resources *resources)
+{
+    oci_json_put_map(json, "memory");
+    if (resources->memory_limit_in_bytes > 0)
+        oci_json_put_int(json, "limit", resources->memory_limit_in_bytes);
+    /* The CRI counts memory and swap together, as the OCI does; a guest has no swap to limit. */
+    if (resources->memory_swap_limit_in_bytes > 0 &&
+        resources->memory_swap_limit_in_bytes >= resources->memory_limit_in_bytes)
+        oci_json_put_int(json, "swap", resources->memory_swap_limit_in_bytes);
+    yajl_gen_map_close(json);
+}
+
+/* "2Mi" from the kubelet's "2MB": the kernel's files say hugetlb.2MB. A limit of nothing is what a container
+ * without huge pages has anyway, and a guest without pages of that size has no file for it. */
+static gboolean put_hugepages(yajl_gen json, const Resources *resources, GError **error)
+{
+    oci_json_put_array(json, "hugepageLimits");
+    for (size_t i = 0; i < resources->n_hugepage_limits; i++) {
+        const Runtime__V1__HugepageLimit *limit = resources->hugepage_limits[i];
+
+        if (limit->limit == 0)
+            continue;
+        if (!g_str_equal(limit->page_size, "2MB") && !g_str_equal(limit->page_size, "1GB"))
+            return fail(error, STATUS_INVALID_ARGUMENT,
+                        "linux.resources.hugepage_limits: \"%s\" is no size of huge pages", limit->page_size);
+        yajl_gen_map_open(json);
+        oci_json_put_pair(json, "pageSize", limit->page_size);
+        oci_json_put_string(json, "limit");
+        yajl_gen_integer(json, (long long)MIN(limit->limit, (guint64)G_MAXINT64));
+        yajl_gen_map_close(json);
+    }
+    yajl_gen_array_close(json);
+    return TRUE;
+}
+
+/* "cpu.weight": a controller and a file of it. */
+static gboolean is_cgroup_key(const char *key)
+{
+    return strchr(key, '.') != NULL && *key != '.' &&
+           key[strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] == '\0';
+}
+
+static gboolean put_unified(yajl_gen json, const Resources *resources, GError **error)
+{
+    oci_json_put_map(json, "unified");
+    for (size_t i = 0; i < resources->n_unified; i++) {
+        if (!is_cgroup_key(resources->unified[i]->key))
+            return fail(error, STATUS_INVALID_ARGUMENT,
+                        "linux.resources.unified: \"%s\" is no file of a control group",
+                        resources->unified[i]->key);
+        oci_json_put_pair(json, resources->unified[i]->key, resources->unified[i]->value);
+    }
+    yajl_gen_map_close(json);
+    return TRUE;
+}
+
+static gboolean resources_check(const Resources *resources, GError **error)
+{
+    if (resources->cpu_shares < 0 || resources->cpu_period < 0 || resources->cpu_quota < -1 ||
+        resources->memory_limit_in_bytes < -1)
+        return fail(error, STATUS_INVALID_ARGUMENT, "linux.resources: a limit is negative");
+    if (resources->memory_swap_limit_in_bytes > 0 &&
+        resources->memory_swap_limit_in_bytes < resources->memory_limit_in_bytes)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "linux.resources.memory_swap_limit_in_bytes: it counts memory and swap, and is less than "
+                    "memory_limit_in_bytes");
+    return TRUE;
+}
+
+gboolean oci_put_resources(yajl_gen json, const OciSpecInput *input, GError **error)
+{
+    const Resources *resources = oci_resources(input);
+
+    if (!resources_check(resources, error))
+        return FALSE;
+    oci_json_put_map(json, "resources");
+    put_device_rules(json, oci_security(input)->privileged);
+    put_cpu(json, resources);
+    put_memory(json, resources);
+    if (!put_hugepages(json, resources, error) || !put_unified(json, resources, error))
+        return FALSE;
+    yajl_gen_map_close(json);
+    return TRUE;
+}
