@@ -5,9 +5,11 @@
 #include <stdarg.h>
 #include <string.h>
 
-G_DEFINE_QUARK(crivirt - error - quark, crivirt_error)
+/* clang-format off: it takes the name for a subtraction */
+G_DEFINE_QUARK(crivirt-error-quark, crivirt_error)
+/* clang-format on */
 
-gboolean fail(GError **error, StatusCode code, const char *format, ...)
+gboolean(fail)(GError **error, StatusCode code, const char *format, ...)
 {
     va_list args;
 
@@ -41,7 +43,7 @@ static StatusCode status_from_errno(int errnum)
     }
 }
 
-gboolean fail_errno(GError **error, int errnum, const char *format, ...)
+gboolean(fail_errno)(GError **error, int errnum, const char *format, ...)
 {
     g_autofree char *what = NULL;
     va_list args;

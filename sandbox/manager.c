@@ -346,7 +346,7 @@ gboolean manager_add_container(SandboxManager *manager, Container *container, GE
 
 void manager_remove_container(SandboxManager *manager, Container *container)
 {
-    g_autoptr(Container) keep = container_ref(container);
+    g_autoptr(Container) keep G_GNUC_UNUSED = container_ref(container);
 
     g_mutex_lock(&manager->lock);
     g_mutex_lock(&container->pod->lock);
