@@ -281,6 +281,16 @@ gboolean runtime_rpc_list_containers(const RpcCall *call, const Runtime__V1__Lis
     return container_list(call->daemon->sandboxes, request, call->arena, response, error);
 }
 
+gboolean runtime_rpc_update_container_resources(const RpcCall *call,
+                                                const Runtime__V1__UpdateContainerResourcesRequest *request,
+                                                Runtime__V1__UpdateContainerResourcesResponse *response,
+                                                GError **error)
+{
+    (void)response;
+    return check_id(request->container_id, "container_id", error) &&
+           container_update(call->daemon->sandboxes, request, call->deadline, error);
+}
+
 gboolean runtime_rpc_reopen_container_log(const RpcCall *call,
                                           const Runtime__V1__ReopenContainerLogRequest *request,
                                           Runtime__V1__ReopenContainerLogResponse *response, GError **error)

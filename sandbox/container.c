@@ -90,7 +90,7 @@ static char *groups_join(const GArray *groups)
 
 gboolean container_save(Container *container, GError **error)
 {
-    g_autoptr(GBytes) config = config_pack(container->config);
+    g_autoptr(GBytes) config = NULL;
     g_autofree char *diff_ids = g_strjoinv(" ", container->diff_ids);
     g_autofree char *groups = NULL;
     g_autofree char *reason = NULL;
@@ -98,6 +98,7 @@ gboolean container_save(Container *container, GError **error)
     ContainerRecord record;
 
     g_mutex_lock(&container->pod->lock);
+    config = config_pack(container->config);
     groups = groups_join(container->groups);
     reason = g_strdup(container->reason);
     message = g_strdup(container->message);

@@ -118,6 +118,14 @@ static gboolean resources_check(const Resources *resources, GError **error)
     return TRUE;
 }
 
+/* Everything but devices. */
+static gboolean put_limits(yajl_gen json, const Resources *resources, GError **error)
+{
+    put_cpu(json, resources);
+    put_memory(json, resources);
+    return put_hugepages(json, resources, error) && put_unified(json, resources, error);
+}
+
 gboolean oci_put_resources(yajl_gen json, const OciSpecInput *input, GError **error)
 {
     const Resources *resources = oci_resources(input);
@@ -126,10 +134,24 @@ gboolean oci_put_resources(yajl_gen json, const OciSpecInput *input, GError **er
         return FALSE;
     oci_json_put_map(json, "resources");
     put_device_rules(json, oci_security(input)->privileged);
-    put_cpu(json, resources);
-    put_memory(json, resources);
-    if (!put_hugepages(json, resources, error) || !put_unified(json, resources, error))
+    if (!put_limits(json, resources, error))
         return FALSE;
     yajl_gen_map_close(json);
     return TRUE;
+}
+
+gboolean oci_spec_resources(const Resources *resources, char **ret_json, GError **error)
+{
+    yajl_gen json = yajl_gen_alloc(NULL);
+    const unsigned char *text;
+    size_t length;
+    gboolean good;
+
+    yajl_gen_map_open(json);
+    good = resources_check(resources, error) && put_limits(json, resources, error);
+    yajl_gen_map_close(json);
+    if (good && yajl_gen_get_buf(json, &text, &length) == yajl_gen_status_ok)
+        *ret_json = g_strndup((const char *)text, length);
+    yajl_gen_free(json);
+    return good;
 }

@@ -76,7 +76,7 @@ struct Container {
     gint references;
     Pod *pod;
     char *id;
-    Runtime__V1__ContainerConfig *config;
+    Runtime__V1__ContainerConfig *config; /* linux->resources under pod->lock: an update replaces it */
     char *image_id;
     char **diff_ids;
     gint64 created_at_ns;

@@ -76,6 +76,10 @@ gboolean container_status(SandboxManager *manager, const Runtime__V1__ContainerS
                           Arena *arena, Runtime__V1__ContainerStatusResponse *ret_response, GError **error);
 gboolean container_list(SandboxManager *manager, const Runtime__V1__ListContainersRequest *request,
                         Arena *arena, Runtime__V1__ListContainersResponse *ret_response, GError **error);
+/* New limits for a container that is created or runs: what the request leaves at zero stays as it is. */
+gboolean container_update(SandboxManager *manager,
+                          const Runtime__V1__UpdateContainerResourcesRequest *request,
+                          const Deadline *deadline, GError **error);
 gboolean container_reopen_log(SandboxManager *manager, const char *id, const Deadline *deadline,
                               GError **error);
 /* What containers and pods use (stats.c). The guests are asked, all at once, and get a short while to answer;

@@ -81,6 +81,7 @@ static Runtime__V1__ContainerUser *container_user(const Container *container, Ar
     return user;
 }
 
+/* pod->lock is held. */
 static Runtime__V1__ContainerResources *container_resources(const Container *container, Arena *arena)
 {
     Runtime__V1__ContainerResources *resources;
@@ -112,7 +113,6 @@ Runtime__V1__ContainerStatus *container_status_message(Container *container, Are
     for (size_t i = 0; i < config->n_mounts; i++)
         status->mounts[i] = COPY(arena, config->mounts[i]);
     status->log_path = arena_strdup(arena, container->log_path);
-    status->resources = container_resources(container, arena);
     status->stop_signal = signal_to_cri(container->stop_signal);
     g_mutex_lock(&container->pod->lock);
     status->state = cri_container_state(container->state);
@@ -122,6 +122,7 @@ Runtime__V1__ContainerStatus *container_status_message(Container *container, Are
     status->reason = arena_strdup_utf8(arena, container->reason);
     status->message = arena_strdup_utf8(arena, container->message);
     status->user = container_user(container, arena);
+    status->resources = container_resources(container, arena);
     g_mutex_unlock(&container->pod->lock);
     return status;
 }

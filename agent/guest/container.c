@@ -78,7 +78,7 @@ int64_t container_oom_kills(const Container *container)
 /* ---- one operation at a time ---- */
 
 /* True when the call may go on; otherwise it waits, or has failed. */
-static bool container_enter(Container *container, Call *call)
+bool container_enter(Container *container, Call *call)
 {
     if (container->active == NULL || container->active == call) {
         container->active = call;
@@ -98,7 +98,7 @@ static bool container_enter(Container *container, Call *call)
 }
 
 /* Once the active call has been answered. The next one may end the container, so it comes last. */
-static void container_leave(Container *container)
+void container_leave(Container *container)
 {
     Call *next = container->waiting;
     container->active = NULL;

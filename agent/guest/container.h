@@ -46,6 +46,10 @@ typedef struct Container {
 Container *container_find(const char *id);
 /* The one after it; NULL: the first. */
 Container *container_next(const Container *container);
+/* The container's turn for a call: false when it waits for its own, and will be dispatched again. Who has
+ * entered leaves, after the reply. */
+bool container_enter(Container *container, Call *call);
+void container_leave(Container *container);
 /* Into two arrays of CONTAINERS_MAX; how many. */
 size_t containers_report(ContainerReport *ret_reports, ContainerReport **ret_pointers);
 
