@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "cri-server/config_check.h"
 #include "cri-server/daemon.h"
+#include "cri-server/metrics_http.h"
 #include "cri-server/notify.h"
 #include "cri-server/rpc_server.h"
 
@@ -187,13 +188,22 @@ static void serve(const Daemon *daemon, RpcServer *server)
 
 static gboolean run_with_images(Daemon *daemon, RpcServer *server, GError **error)
 {
+    MetricsHttp *metrics = NULL;
+    gboolean good = TRUE;
+
     daemon->sandboxes = open_sandboxes(daemon->config, daemon->images, error);
     if (daemon->sandboxes == NULL)
         return FALSE;
+    if (*daemon->config->metrics_address != '\0') {
+        metrics = metrics_http_start(daemon->config->metrics_address, daemon, error);
+        good = metrics != NULL;
+    }
     image_service_collect(daemon->images); /* every container has pinned its layers by now */
-    serve(daemon, server);
+    if (good)
+        serve(daemon, server);
+    metrics_http_stop(metrics);
     sandbox_manager_close(daemon->sandboxes);
-    return TRUE;
+    return good;
 }
 
 static gboolean run_daemon(const Config *config, GError **error)

@@ -3,6 +3,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
+#include "common/metrics.h"
 #include "cri-server/message_text.h"
 #include "cri-server/status_text.h"
 
@@ -314,12 +315,29 @@ static gboolean status_is_ours(StatusCode status)
            status == STATUS_DEADLINE_EXCEEDED;
 }
 
+static Metric rpc_seconds =
+    METRIC_SECONDS("crivirt_rpc_duration_seconds", "Time from a call's arrival to its answer.", "method");
+static Metric rpc_failures =
+    METRIC_COUNTER("crivirt_rpc_failures_total", "Calls answered with an error.", "method", "code");
+
+/* How long a stream lasts is up to the client. */
+static void call_count(const Call *call, StatusCode status, gboolean failed)
+{
+    if (call->method == NULL)
+        return;
+    if (!call->method->is_stream)
+        metric_observe_since(&rpc_seconds, call->arrived_us, call->method->name, NULL);
+    if (failed)
+        metric_add(&rpc_failures, 1, call->method->name, status_name(status));
+}
+
 static void call_log(const Call *call, StatusCode status, const char *message)
 {
     g_autofree char *ms =
         g_strdup_printf("%" G_GINT64_FORMAT, (g_get_monotonic_time() - call->arrived_us) / 1000);
     const char *name = call->method != NULL ? call->method->name : NULL;
 
+    call_count(call, status, message != NULL);
     if (message == NULL)
         log_debug(LOG_FIELDS("rpc", name, "ms", ms), "answered");
     else

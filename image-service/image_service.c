@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "common/log.h"
+#include "common/metrics.h"
 #include "image-service/digest.h"
 #include "image-service/image.h"
 #include "image-service/load.h"
@@ -346,6 +347,8 @@ static Image *pull_and_publish(ImageService *service, const PullContext *context
     return publish(service, stored, error);
 }
 
+static Metric pull_seconds = METRIC_SECONDS("crivirt_image_pull_seconds", "What pulls take.", "result");
+
 gboolean image_service_pull(ImageService *service, const char *reference, const RegistryAuth *auth,
                             const Deadline *deadline, ImageProgressFunc progress, gpointer data,
                             Image **ret_image, GError **error)
@@ -354,6 +357,7 @@ gboolean image_service_pull(ImageService *service, const char *reference, const 
     g_autofree char *holder = NULL;
     g_autofree char *name = NULL;
     g_autoptr(GError) cause = NULL;
+    gint64 begin_us = g_get_monotonic_time();
     Image *image;
 
     if (!reference_parse(reference, &parsed, error))
@@ -364,6 +368,7 @@ gboolean image_service_pull(ImageService *service, const char *reference, const 
 
     image = pull_and_publish(service, &context, parsed, auth, deadline, progress, data, &cause);
     work_end(service, holder);
+    metric_observe_since(&pull_seconds, begin_us, image != NULL ? "ok" : "failed", NULL);
     if (image == NULL) {
         if (strstr(cause->message, parsed->repository) == NULL)
             g_prefix_error(&cause, "image %s: ", name);

@@ -11,6 +11,7 @@
 #include "agent/wire/wire.h"
 #include "common/error.h"
 #include "common/log.h"
+#include "common/metrics.h"
 
 typedef Crivirt__Agent__V1__Request Request;
 typedef Crivirt__Agent__V1__Response Response;
@@ -331,6 +332,9 @@ static gboolean hello_send(Link *link)
     return sent;
 }
 
+static Metric reconnects =
+    METRIC_COUNTER("crivirt_agent_reconnects_total", "Connections to agents after their first.", NULL);
+
 static void response_take(Link *link, FromGuest *message)
 {
     Response *response = message->response;
@@ -342,6 +346,8 @@ static void response_take(Link *link, FromGuest *message)
             return;
         link->events.ready(response->hello, link->data);
         g_mutex_lock(&link->lock);
+        if (!link->fresh)
+            metric_add(&reconnects, 1, NULL, NULL);
         link->ready = TRUE;
         link->fresh = FALSE;
         g_cond_broadcast(&link->changed);

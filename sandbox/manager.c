@@ -243,6 +243,41 @@ const char *const *sandbox_manager_handlers(SandboxManager *manager)
     return handlers;
 }
 
+static void count_pod(Pod *pod, SandboxCounts *counts)
+{
+    GHashTableIter iter;
+    gpointer container;
+
+    g_mutex_lock(&pod->lock);
+    switch (pod->state) {
+    case POD_STARTING:
+        counts->starting++;
+        break;
+    case POD_READY:
+        counts->ready++;
+        break;
+    case POD_STOPPING:
+        counts->stopping++;
+        break;
+    case POD_STOPPED:
+        counts->stopped++;
+        break;
+    }
+    g_hash_table_iter_init(&iter, pod->containers);
+    while (g_hash_table_iter_next(&iter, NULL, &container))
+        counts->containers_running += ((Container *)container)->state == CONTAINER_RUNNING_STATE;
+    g_mutex_unlock(&pod->lock);
+}
+
+void sandbox_manager_count(SandboxManager *manager, SandboxCounts *ret_counts)
+{
+    g_autoptr(GPtrArray) pods = manager_pods(manager);
+
+    *ret_counts = (SandboxCounts){0};
+    for (guint i = 0; i < pods->len; i++)
+        count_pod(pods->pdata[i], ret_counts);
+}
+
 EventSubscriber *sandbox_events_subscribe(SandboxManager *manager)
 {
     return event_subscribe(manager->events);

@@ -15,6 +15,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
+#include "common/metrics.h"
 #include "sandbox/cgroup.h"
 #include "sandbox/console.h"
 #include "sandbox/pod.h"
@@ -355,11 +356,16 @@ static void boot_abandon(Pod *pod)
     g_mutex_unlock(&pod->lock);
 }
 
+static Metric start_seconds =
+    METRIC_SECONDS("crivirt_pod_start_seconds", "What starting a pod takes, by phase.", "phase");
+
 static gpointer network_thread(gpointer data)
 {
     NetworkJob *job = data;
+    gint64 begin_us = g_get_monotonic_time();
 
     if (pod_network_add(job->pod, job->deadline, &job->network, &job->error)) {
+        metric_observe_since(&start_seconds, begin_us, "network", NULL);
         network_record(job->pod, job->network);
         /* The result is what DEL needs: it is kept before anything can go wrong with the guest. */
         if (!pod_save(job->pod, &job->error))
@@ -368,6 +374,20 @@ static gpointer network_thread(gpointer data)
     if (job->network == NULL)
         boot_abandon(job->pod);
     return NULL;
+}
+
+static gboolean machine_boot(Pod *pod, const Deadline *deadline, GError **error)
+{
+    gint64 begin_us = g_get_monotonic_time();
+
+    if (!machine_start(pod, deadline, error))
+        return FALSE;
+    metric_observe_since(&start_seconds, begin_us, "create", NULL);
+    begin_us = g_get_monotonic_time();
+    if (!machine_wait(pod, deadline, error))
+        return FALSE;
+    metric_observe_since(&start_seconds, begin_us, "boot", NULL);
+    return TRUE;
 }
 
 static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **error)
@@ -380,7 +400,7 @@ static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **er
     if (!cgroup_check(pod, error) || !directories_make(pod, error) || !netns_create(pod->netns_path, error))
         return FALSE;
     thread = g_thread_new("cni-add", network_thread, &job);
-    booted = machine_start(pod, deadline, error) && machine_wait(pod, deadline, error);
+    booted = machine_boot(pod, deadline, error);
     g_thread_join(thread);
     network = job.network;
     if (network == NULL) { /* the cause, where the boot was given up for it */
@@ -395,11 +415,14 @@ static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **er
 gboolean pod_guest_start(Pod *pod, const Deadline *deadline, GError **error)
 {
     g_autoptr(GError) undo_error = NULL;
+    gint64 begin_us = g_get_monotonic_time();
     Deadline cleanup;
 
     if (!slots_take(&pod->manager->boots, deadline, "waiting for other guests to boot", error))
         return FALSE;
+    metric_observe_since(&start_seconds, begin_us, "queue", NULL);
     if (start_everything(pod, deadline, error)) {
+        metric_observe_since(&start_seconds, begin_us, "all", NULL);
         slots_give(&pod->manager->boots);
         return TRUE;
     }

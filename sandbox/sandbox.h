@@ -49,6 +49,16 @@ SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageSe
 /* Leaves pods running. Takes NULL. */
 void sandbox_manager_close(SandboxManager *manager);
 
+/* How many there are now. */
+typedef struct {
+    guint starting;
+    guint ready;
+    guint stopping;
+    guint stopped;
+    guint containers_running;
+} SandboxCounts;
+void sandbox_manager_count(SandboxManager *manager, SandboxCounts *ret_counts);
+
 /* For Status. NULL: ready; else the reason in a sentence, which the caller frees. */
 char *sandbox_manager_network_problem(SandboxManager *manager);
 /* One sentence on the accelerator in use ("KVM", "emulation (TCG), because …"); borrowed. */

@@ -1,0 +1,128 @@
+#include "cri-server/metrics_http.h"
+
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "common/error.h"
+#include "common/metrics.h"
+
+enum { CONNECTIONS_MAX = 16, IDLE_TIMEOUT_S = 30 };
+
+struct MetricsHttp {
+    struct MHD_Daemon *server;
+    const Daemon *daemon;
+};
+
+/* ---- the text ---- */
+
+static void format_pods(GString *text, const SandboxCounts *counts)
+{
+    static const char *const name = "crivirt_pods";
+
+    metrics_format_header(text, name, "gauge", "Pods by state; a ready one has a virtual machine.");
+    metrics_format_value(text, name, "state", "starting", counts->starting);
+    metrics_format_value(text, name, "state", "ready", counts->ready);
+    metrics_format_value(text, name, "state", "stopping", counts->stopping);
+    metrics_format_value(text, name, "state", "stopped", counts->stopped);
+    metrics_format_header(text, "crivirt_containers_running", "gauge", "Containers that run.");
+    metrics_format_value(text, "crivirt_containers_running", NULL, NULL, counts->containers_running);
+}
+
+char *metrics_http_text(const Daemon *daemon)
+{
+    GString *text = g_string_new(NULL);
+    SandboxCounts counts;
+
+    metrics_format_header(text, "crivirt_info", "gauge", "The daemon's version.");
+    metrics_format_value(text, "crivirt_info", "version", CRIVIRT_VERSION, 1);
+    sandbox_manager_count(daemon->sandboxes, &counts);
+    format_pods(text, &counts);
+    metrics_format(text);
+    return g_string_free(text, FALSE);
+}
+
+/* ---- HTTP ---- */
+
+static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, char *body)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer_with_free_callback(strlen(body), body, g_free);
+    enum MHD_Result result;
+
+    MHD_add_response_header(response, "Content-Type", "text/plain; version=0.0.4; charset=utf-8");
+    result = MHD_queue_response(connection, status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static enum MHD_Result on_request(void *data, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *upload,
+                                  size_t *upload_size, void **state)
+{
+    const MetricsHttp *http = data;
+
+    (void)version;
+    (void)upload;
+    (void)upload_size;
+    (void)state;
+    if (!g_str_equal(method, "GET"))
+        return answer(connection, MHD_HTTP_METHOD_NOT_ALLOWED, g_strdup("only GET\n"));
+    if (!g_str_equal(url, "/metrics"))
+        return answer(connection, MHD_HTTP_NOT_FOUND, g_strdup("there is only /metrics\n"));
+    return answer(connection, MHD_HTTP_OK, metrics_http_text(http->daemon));
+}
+
+GSocketAddress *metrics_http_parse(const char *address, GError **error)
+{
+    const char *colon = strrchr(address, ':');
+    g_autofree char *host = NULL;
+    GSocketAddress *parsed = NULL;
+    guint64 port = 0;
+
+    if (colon != NULL && g_ascii_string_to_unsigned(colon + 1, 10, 1, G_MAXUINT16, &port, NULL)) {
+        gsize length = (gsize)(colon - address);
+
+        if (length >= 2 && address[0] == '[' && colon[-1] == ']')
+            host = g_strndup(address + 1, length - 2);
+        else
+            host = length == 0 ? g_strdup("::") : g_strndup(address, length);
+        parsed = g_inet_socket_address_new_from_string(host, (guint)port);
+    }
+    if (parsed == NULL)
+        fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" is not an address and a port, such as 127.0.0.1:9099",
+             address);
+    return parsed;
+}
+
+MetricsHttp *metrics_http_start(const char *address, const Daemon *daemon, GError **error)
+{
+    g_autoptr(GSocketAddress) parsed = metrics_http_parse(address, error);
+    struct sockaddr_storage native;
+    unsigned flags = MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD;
+    MetricsHttp *http;
+
+    if (parsed == NULL || !g_socket_address_to_native(parsed, &native, sizeof native, error))
+        return NULL;
+    if (native.ss_family == AF_INET6)
+        flags |= MHD_USE_DUAL_STACK;
+    http = g_new0(MetricsHttp, 1);
+    http->daemon = daemon;
+    http->server = MHD_start_daemon(flags, 0, NULL, NULL, on_request, http, MHD_OPTION_SOCK_ADDR, &native,
+                                    MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+                                    MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_END);
+    if (http->server == NULL) {
+        g_free(http);
+        fail(error, STATUS_UNAVAILABLE, "metrics.address: cannot listen on %s", address);
+        return NULL;
+    }
+    return http;
+}
+
+void metrics_http_stop(MetricsHttp *http)
+{
+    if (http == NULL)
+        return;
+    MHD_stop_daemon(http->server);
+    g_free(http);
+}
