@@ -40,15 +40,27 @@ add_agent() {
     install -m 755 "$agent" "$1/init"
 }
 
-# A program of the node at the same path in the guest, with its libraries and its loader.
+# A program of the node at the same path in the guest, with its libraries and its loader. One that is in the guest's
+# directory of libraries already is preferred to the node's.
 add_program() {
-    local root=$1 program=$2 library
+    local root=$1 program=$2 libraries library
     [ -x "$program" ] || fail "$program is missing: apt-get install $3 (or run deploy/packages.sh)"
     install -D -m 755 "$program" "$root$program"
-    ldd "$program" | grep -q 'not found' && fail "$program lacks a library: $(ldd "$program" | grep 'not found')"
-    for library in $(ldd "$program" | grep -o '/[^ ]*'); do
-        [ -e "$root$library" ] || install -D -m 755 "$library" "$root$library"
-    done
+    libraries=$(LD_LIBRARY_PATH=$root$(dirname "$(ldd "$program" | grep -o '/[^ ]*/libc\.so\.6')") ldd "$program")
+    ! grep 'not found' <<<"$libraries" || fail "$program lacks a library"
+    while read -r library; do
+        if [[ $library != "$root"* ]] && [ ! -e "$root$library" ]; then
+            install -D -m 755 "$library" "$root$library"
+        fi
+    done < <(grep -o '/[^ ]*' <<<"$libraries")
+}
+
+add_crun() {
+    local place
+    [ -x /usr/bin/crun ] || fail "/usr/bin/crun is missing: apt-get install crun (or run deploy/packages.sh)"
+    place=$(ldd /usr/bin/crun | grep -o '/[^ ]*/libsystemd\.so\.0' || true)
+    [ -z "$place" ] || "$here/libsystemd-stub.sh" /usr/bin/crun "$1$place"
+    add_program "$1" /usr/bin/crun crun
 }
 
 add_modules() {
@@ -84,7 +96,7 @@ umask 022
 mkdir "$work/root"
 add_directories "$work/root"
 add_agent "$work/root"
-add_program "$work/root" /usr/bin/crun crun
+add_crun "$work/root"
 [ -z "$modules" ] || add_modules "$work/root"
 archive "$work/root" | compressed >"$work/initrd"
 mkdir -p "$(dirname "$output")"
