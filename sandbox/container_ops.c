@@ -473,16 +473,16 @@ static gboolean stop_or_gone(Container *container, gint64 timeout_s, const Deadl
 gboolean container_stop(SandboxManager *manager, const char *id, gint64 timeout_s, const Deadline *deadline,
                         GError **error)
 {
-    g_autoptr(GError) find_error = NULL;
-    g_autoptr(Container) container = manager_find_container(manager, id, &find_error);
+    g_autoptr(Container) container = NULL;
     gboolean stopped;
 
-    if (container == NULL && find_error->code == STATUS_NOT_FOUND)
-        return TRUE;
-    if (container == NULL) {
-        g_propagate_error(error, g_steal_pointer(&find_error));
+    if (!manager_find_container_if_any(manager, id, &container, error))
         return FALSE;
-    }
+    if (container == NULL)
+        return TRUE;
+    /* A kill does not wait for the grace that another call has given. */
+    if (timeout_s <= 0)
+        return stop_or_gone(container, 0, deadline, error);
     if (!slots_take(&container->job, deadline, "waiting for other work on the container", error))
         return FALSE;
     stopped = stop_or_gone(container, timeout_s, deadline, error);
@@ -494,23 +494,18 @@ gboolean container_stop(SandboxManager *manager, const char *id, gint64 timeout_
 
 gboolean container_remove(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error)
 {
-    g_autoptr(GError) find_error = NULL;
-    g_autoptr(Container) container = manager_find_container(manager, id, &find_error);
+    g_autoptr(Container) container = NULL;
     gboolean removed;
 
-    if (container == NULL && find_error->code == STATUS_NOT_FOUND)
+    if (!manager_find_container_if_any(manager, id, &container, error))
+        return FALSE;
+    if (container == NULL)
         return TRUE;
-    if (container == NULL) {
-        g_propagate_error(error, g_steal_pointer(&find_error));
+    if (!stop_or_gone(container, 0, deadline, error) ||
+        !slots_take(&container->job, deadline, "waiting for other work on the container", error))
         return FALSE;
-    }
-    if (!slots_take(&container->job, deadline, "waiting for other work on the container", error))
-        return FALSE;
-    removed = stop_or_gone(container, 0, deadline, error);
-    if (removed) {
-        delete_in_guest(container);
-        removed = container_forget(container, error);
-    }
+    delete_in_guest(container);
+    removed = container_forget(container, error);
     slots_give(&container->job);
     if (removed)
         log_info(LOG_FIELDS("container", container->id, "sandbox", container->pod->id),

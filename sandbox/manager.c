@@ -346,6 +346,34 @@ Container *manager_find_container(SandboxManager *manager, const char *id, GErro
     return container;
 }
 
+/* Takes the error of a search over. */
+static gboolean forgive_not_found(GError *found, GError **error)
+{
+    if (found != NULL && found->code != STATUS_NOT_FOUND) {
+        g_propagate_error(error, found);
+        return FALSE;
+    }
+    g_clear_error(&found);
+    return TRUE;
+}
+
+gboolean manager_find_pod_if_any(SandboxManager *manager, const char *id, Pod **ret_pod, GError **error)
+{
+    GError *found = NULL;
+
+    *ret_pod = manager_find_pod(manager, id, &found);
+    return forgive_not_found(found, error);
+}
+
+gboolean manager_find_container_if_any(SandboxManager *manager, const char *id, Container **ret_container,
+                                       GError **error)
+{
+    GError *found = NULL;
+
+    *ret_container = manager_find_container(manager, id, &found);
+    return forgive_not_found(found, error);
+}
+
 void manager_add_pod(SandboxManager *manager, Pod *pod)
 {
     g_mutex_lock(&manager->lock);

@@ -170,6 +170,10 @@ ContainerState container_state(Container *container);
 /* By id or unique prefix, referenced; NULL with NOT_FOUND, or INVALID_ARGUMENT for an ambiguous prefix. */
 Pod *manager_find_pod(SandboxManager *manager, const char *id, GError **error);
 Container *manager_find_container(SandboxManager *manager, const char *id, GError **error);
+/* The same for verbs that succeed when there is nothing to do: an unknown id is TRUE with NULL. */
+gboolean manager_find_pod_if_any(SandboxManager *manager, const char *id, Pod **ret_pod, GError **error);
+gboolean manager_find_container_if_any(SandboxManager *manager, const char *id, Container **ret_container,
+                                       GError **error);
 void manager_add_pod(SandboxManager *manager, Pod *pod);
 void manager_remove_pod(SandboxManager *manager, Pod *pod);
 /* Both tables; FAILED_PRECONDITION unless the pod is READY. */

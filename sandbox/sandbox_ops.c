@@ -239,27 +239,33 @@ static gboolean stop_locked(Pod *pod, const Deadline *deadline, GError **error)
     return pod_set_state(pod, POD_STOPPED, NULL, error);
 }
 
-gboolean sandbox_stop(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error)
+/* work under the pod's job; a pod that does not exist needs none. done names what has been done, for the log.
+ */
+static gboolean work_on_pod(SandboxManager *manager, const char *id, const Deadline *deadline,
+                            gboolean (*work)(Pod *, const Deadline *, GError **), const char *doing,
+                            const char *done, GError **error)
 {
-    g_autoptr(GError) find_error = NULL;
-    g_autoptr(Pod) pod = manager_find_pod(manager, id, &find_error);
-    gboolean stopped;
+    g_autoptr(Pod) pod = NULL;
+    gboolean good;
 
-    if (pod == NULL && find_error->code == STATUS_NOT_FOUND)
-        return TRUE;
-    if (pod == NULL) {
-        g_propagate_error(error, g_steal_pointer(&find_error));
+    if (!manager_find_pod_if_any(manager, id, &pod, error))
         return FALSE;
-    }
+    if (pod == NULL)
+        return TRUE;
     if (!slots_take(&pod->job, deadline, "waiting for other work on the sandbox", error))
         return FALSE;
-    stopped = stop_locked(pod, deadline, error);
+    good = work(pod, deadline, error);
     slots_give(&pod->job);
-    if (stopped)
-        log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)), "sandbox stopped");
+    if (good)
+        log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)), "sandbox %s", done);
     else
-        g_prefix_error(error, "cannot stop sandbox %s: ", pod->id);
-    return stopped;
+        g_prefix_error(error, "cannot %s sandbox %s: ", doing, pod->id);
+    return good;
+}
+
+gboolean sandbox_stop(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error)
+{
+    return work_on_pod(manager, id, deadline, stop_locked, "stop", "stopped", error);
 }
 
 /* ---- remove ---- */
@@ -284,23 +290,5 @@ static gboolean remove_locked(Pod *pod, const Deadline *deadline, GError **error
 
 gboolean sandbox_remove(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error)
 {
-    g_autoptr(GError) find_error = NULL;
-    g_autoptr(Pod) pod = manager_find_pod(manager, id, &find_error);
-    gboolean removed;
-
-    if (pod == NULL && find_error->code == STATUS_NOT_FOUND)
-        return TRUE;
-    if (pod == NULL) {
-        g_propagate_error(error, g_steal_pointer(&find_error));
-        return FALSE;
-    }
-    if (!slots_take(&pod->job, deadline, "waiting for other work on the sandbox", error))
-        return FALSE;
-    removed = remove_locked(pod, deadline, error);
-    slots_give(&pod->job);
-    if (removed)
-        log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)), "sandbox removed");
-    else
-        g_prefix_error(error, "cannot remove sandbox %s: ", pod->id);
-    return removed;
+    return work_on_pod(manager, id, deadline, remove_locked, "remove", "removed", error);
 }
