@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cri-server/config.h"
+#include "cri-server/streaming/stream_server.h"
 #include "image-service/image_service.h"
 #include "sandbox/sandbox.h"
 
@@ -9,4 +10,5 @@ struct Daemon {
     const Config *config;
     ImageService *images;
     SandboxManager *sandboxes;
+    StreamServer *streams;
 };

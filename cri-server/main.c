@@ -186,6 +186,20 @@ static void serve(const Daemon *daemon, RpcServer *server)
     rpc_server_stop(server, (gint64)daemon->config->stop_grace_ms);
 }
 
+static StreamServer *open_streams(const Config *config, SandboxManager *sandboxes, GError **error)
+{
+    const StreamServerConfig streams = {
+        .address = config->streaming_address,
+        .port = (guint16)config->streaming_port,
+        .tls_cert = path_or_null(config->streaming_tls_cert),
+        .tls_key = path_or_null(config->streaming_tls_key),
+        .idle_ms = (gint64)config->streaming_idle_timeout_ms,
+        .creation_ms = (gint64)config->streaming_creation_timeout_ms,
+    };
+
+    return stream_server_open(&streams, sandboxes, error);
+}
+
 static gboolean run_with_images(Daemon *daemon, RpcServer *server, GError **error)
 {
     MetricsHttp *metrics = NULL;
@@ -199,8 +213,13 @@ static gboolean run_with_images(Daemon *daemon, RpcServer *server, GError **erro
         good = metrics != NULL;
     }
     image_service_collect(daemon->images); /* every container has pinned its layers by now */
+    if (good) {
+        daemon->streams = open_streams(daemon->config, daemon->sandboxes, error);
+        good = daemon->streams != NULL;
+    }
     if (good)
         serve(daemon, server);
+    stream_server_close(daemon->streams);
     metrics_http_stop(metrics);
     sandbox_manager_close(daemon->sandboxes);
     return good;

@@ -367,7 +367,7 @@ static gboolean start(ProcessSession *session, Request *request, const Deadline 
     return TRUE;
 }
 
-static Container *find_container(SandboxManager *manager, const char *id, GError **error)
+static Container *find_container(SandboxManager *manager, const char *id, gboolean to_attach, GError **error)
 {
     g_autoptr(Container) container = manager_find_container(manager, id, error);
     ContainerState state;
@@ -375,24 +375,20 @@ static Container *find_container(SandboxManager *manager, const char *id, GError
     if (container == NULL)
         return NULL;
     state = container_state(container);
-    if (state != CONTAINER_RUNNING_STATE && state != CONTAINER_CREATED_STATE) {
+    if (state != CONTAINER_RUNNING_STATE && (!to_attach || state != CONTAINER_CREATED_STATE)) {
         fail(error, STATUS_FAILED_PRECONDITION, "container %s is not running", container->id);
         return NULL;
     }
     return g_steal_pointer(&container);
 }
 
-gboolean session_check_container(SandboxManager *manager, const char *container_id, gboolean *ret_tty,
+gboolean session_check_container(SandboxManager *manager, const char *container_id, gboolean to_attach,
                                  GError **error)
 {
-    g_autoptr(Container) container = find_container(manager, container_id, error);
+    g_autoptr(Container) container = find_container(manager, container_id, to_attach, error);
     g_autoptr(Link) link = container != NULL ? pod_link(container->pod, error) : NULL;
 
-    if (link == NULL)
-        return FALSE;
-    if (ret_tty != NULL)
-        *ret_tty = container->config->tty;
-    return TRUE;
+    return link != NULL;
 }
 
 gboolean session_check_sandbox(SandboxManager *manager, const char *sandbox_id, GError **error)
@@ -406,7 +402,7 @@ gboolean session_check_sandbox(SandboxManager *manager, const char *sandbox_id, 
 ProcessSession *session_exec(SandboxManager *manager, const SessionExec *exec, const SessionClient *client,
                              const Deadline *deadline, GError **error)
 {
-    g_autoptr(Container) container = manager_find_container(manager, exec->container_id, error);
+    g_autoptr(Container) container = find_container(manager, exec->container_id, FALSE, error);
     Crivirt__Agent__V1__ProcessId process = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
     Crivirt__Agent__V1__ExecRequest message = CRIVIRT__AGENT__V1__EXEC_REQUEST__INIT;
     Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
@@ -414,10 +410,6 @@ ProcessSession *session_exec(SandboxManager *manager, const SessionExec *exec, c
 
     if (container == NULL)
         return NULL;
-    if (container_state(container) != CONTAINER_RUNNING_STATE) {
-        fail(error, STATUS_FAILED_PRECONDITION, "container %s is not running", container->id);
-        return NULL;
-    }
     session = session_new(KIND_EXEC, container->pod, container, client);
     session->with_input = exec->with_input;
     process.container_id = container->id;
@@ -441,7 +433,7 @@ ProcessSession *session_exec(SandboxManager *manager, const SessionExec *exec, c
 ProcessSession *session_attach(SandboxManager *manager, const char *container_id, gboolean with_input,
                                const SessionClient *client, GError **error)
 {
-    g_autoptr(Container) container = find_container(manager, container_id, error);
+    g_autoptr(Container) container = find_container(manager, container_id, TRUE, error);
     g_autoptr(Link) link = container != NULL ? pod_link(container->pod, error) : NULL;
     ProcessSession *session;
 

@@ -50,9 +50,9 @@ ProcessSession *session_dial(SandboxManager *manager, const char *sandbox_id, gu
 /* Hangs up or detaches; takes NULL. */
 void session_close(ProcessSession *session);
 
-/* Whether the ids may be exec'd in, attached to, or dialled now. *ret_tty (may be NULL): the container's
- * configuration has a terminal. */
-gboolean session_check_container(SandboxManager *manager, const char *container_id, gboolean *ret_tty,
+/* Whether the container runs (to attach, it may also be created and not started yet), and whether the sandbox
+ * is ready. */
+gboolean session_check_container(SandboxManager *manager, const char *container_id, gboolean to_attach,
                                  GError **error);
 gboolean session_check_sandbox(SandboxManager *manager, const char *sandbox_id, GError **error);
 

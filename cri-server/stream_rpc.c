@@ -1,0 +1,40 @@
+/* Exec, Attach and PortForward: URLs of the streaming server. */
+#include "common/error.h"
+#include "cri-server/daemon.h"
+#include "cri-server/rpc.h"
+
+static gboolean check_id(const char *id, const char *field, GError **error)
+{
+    return *id != '\0' || fail(error, STATUS_INVALID_ARGUMENT, "%s is empty", field);
+}
+
+/* Moves a URL into the arena. */
+static gboolean take_url(const RpcCall *call, char *url, char **ret_url)
+{
+    if (url == NULL)
+        return FALSE;
+    *ret_url = arena_strdup(call->arena, url);
+    g_free(url);
+    return TRUE;
+}
+
+gboolean runtime_rpc_exec(const RpcCall *call, const Runtime__V1__ExecRequest *request,
+                          Runtime__V1__ExecResponse *response, GError **error)
+{
+    return check_id(request->container_id, "container_id", error) &&
+           take_url(call, stream_server_exec(call->daemon->streams, request, error), &response->url);
+}
+
+gboolean runtime_rpc_attach(const RpcCall *call, const Runtime__V1__AttachRequest *request,
+                            Runtime__V1__AttachResponse *response, GError **error)
+{
+    return check_id(request->container_id, "container_id", error) &&
+           take_url(call, stream_server_attach(call->daemon->streams, request, error), &response->url);
+}
+
+gboolean runtime_rpc_port_forward(const RpcCall *call, const Runtime__V1__PortForwardRequest *request,
+                                  Runtime__V1__PortForwardResponse *response, GError **error)
+{
+    return check_id(request->pod_sandbox_id, "pod_sandbox_id", error) &&
+           take_url(call, stream_server_port_forward(call->daemon->streams, request, error), &response->url);
+}

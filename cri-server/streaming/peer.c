@@ -1,0 +1,482 @@
+#include "cri-server/streaming/peer.h"
+
+#include <errno.h>
+#include <glib-unix.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <wslay/wslay.h>
+
+#include "common/error.h"
+#include "common/log.h"
+#include "cri-server/streaming/spdy.h"
+
+enum {
+    OUT_BYTES = 256 << 10, /* waiting to be written, before there is no room */
+    READ_BYTES = 64 << 10,
+    MAX_MESSAGE_BYTES = 1 << 20, /* of a WebSocket client; the usual ones send 32 KiB */
+    LINGER_MS = 5000,            /* for the client to close after our goodbye */
+    CHANNEL_CLOSE = 255,         /* v5.channel.k8s.io */
+};
+
+struct Peer {
+    gint references;
+    PeerConfig config;
+    PeerEvents events;
+    gpointer data;
+    GSource *source;
+    gpointer fd_tag;
+    GSource *timer;
+    gint64 last_use_us;
+
+    Spdy *spdy;
+    wslay_event_context_ptr websocket;
+    const guint8 *in; /* for wslay, while it reads */
+    gsize n_in;
+
+    GByteArray *out;
+    gsize written; /* of out */
+    gboolean was_full;
+    gboolean held;
+    gboolean finishing; /* nothing more is taken or sent */
+    gboolean shut;      /* our half of the socket */
+    gboolean is_over;
+};
+
+static Peer *peer_ref(Peer *peer)
+{
+    peer->references++;
+    return peer;
+}
+
+static void peer_unref(Peer *peer)
+{
+    if (--peer->references > 0)
+        return;
+    spdy_free(peer->spdy);
+    if (peer->websocket != NULL)
+        wslay_event_context_free(peer->websocket);
+    g_byte_array_unref(peer->out);
+    g_free(peer);
+}
+
+static void drop_source(GSource **source)
+{
+    if (*source == NULL)
+        return;
+    g_source_destroy(*source);
+    g_source_unref(*source);
+    *source = NULL;
+}
+
+static gboolean announce_end(gpointer data)
+{
+    Peer *peer = data;
+
+    peer->events.gone(peer->data);
+    peer->config.release(peer->config.release_data);
+    peer_unref(peer);
+    return G_SOURCE_REMOVE;
+}
+
+void peer_drop(Peer *peer)
+{
+    GSource *idle;
+
+    if (peer->is_over)
+        return;
+    peer->is_over = TRUE;
+    drop_source(&peer->source);
+    drop_source(&peer->timer);
+    idle = g_idle_source_new();
+    g_source_set_priority(idle, G_PRIORITY_DEFAULT);
+    g_source_set_callback(idle, announce_end, peer, NULL);
+    g_source_attach(idle, peer->config.context);
+    g_source_unref(idle);
+}
+
+/* ---- the socket ---- */
+
+static void watch(Peer *peer)
+{
+    gboolean reads = !peer->held || peer->finishing;
+    gboolean writes = peer->written < peer->out->len;
+
+    if (peer->source != NULL)
+        g_source_modify_unix_fd(peer->source, peer->fd_tag,
+                                (reads ? G_IO_IN : 0) | (writes ? G_IO_OUT : 0) | G_IO_HUP | G_IO_ERR);
+}
+
+static void flush(Peer *peer)
+{
+    while (!peer->is_over && peer->written < peer->out->len) {
+        ssize_t n = send(peer->config.fd, peer->out->data + peer->written, peer->out->len - peer->written,
+                         MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno != EAGAIN) {
+            peer_drop(peer);
+            return;
+        }
+        if (n <= 0)
+            break;
+        peer->written += (gsize)n;
+        peer->last_use_us = g_get_monotonic_time();
+    }
+    if (peer->written == peer->out->len) {
+        g_byte_array_set_size(peer->out, 0);
+        peer->written = 0;
+        if (peer->finishing && !peer->shut) {
+            peer->shut = TRUE;
+            shutdown(peer->config.fd, SHUT_WR);
+        }
+    }
+    watch(peer);
+}
+
+static void put(Peer *peer, const void *bytes, gsize length)
+{
+    if (peer->is_over || peer->shut)
+        return;
+    /* What has been written is not moved more often than as much as it is. */
+    if (peer->written > OUT_BYTES) {
+        g_byte_array_remove_range(peer->out, 0, (guint)peer->written);
+        peer->written = 0;
+    }
+    g_byte_array_append(peer->out, bytes, (guint)length);
+}
+
+static gsize pending(const Peer *peer)
+{
+    return peer->out->len - peer->written;
+}
+
+/* ---- WebSocket ---- */
+
+static ssize_t websocket_read(wslay_event_context_ptr context, uint8_t *buffer, size_t room, int flags,
+                              void *data)
+{
+    Peer *peer = data;
+    gsize length = MIN(room, peer->n_in);
+
+    (void)flags;
+    if (length == 0) {
+        wslay_event_set_error(context, WSLAY_ERR_WOULDBLOCK);
+        return -1;
+    }
+    memcpy(buffer, peer->in, length);
+    peer->in += length;
+    peer->n_in -= length;
+    return (ssize_t)length;
+}
+
+static ssize_t websocket_write(wslay_event_context_ptr context, const uint8_t *bytes, size_t length,
+                               int flags, void *data)
+{
+    (void)context;
+    (void)flags;
+    put(data, bytes, length);
+    return (ssize_t)length;
+}
+
+static void send_message(Peer *peer, uint8_t opcode, const guint8 *bytes, gsize length)
+{
+    const struct wslay_event_msg message = {opcode, bytes, length};
+
+    if (wslay_event_queue_msg(peer->websocket, &message) == 0)
+        wslay_event_send(peer->websocket);
+}
+
+static void feed_spdy(Peer *peer, const guint8 *bytes, gsize length)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (spdy_feed(peer->spdy, bytes, length, &error))
+        return;
+    log_debug(LOG_NO_FIELDS, "a streaming client broke the protocol: %s", error->message);
+    peer_finish(peer);
+}
+
+/* The first byte is the channel; in base64 its digit, and the rest is text. */
+static void take_channel_message(Peer *peer, const guint8 *bytes, gsize length)
+{
+    g_autofree guint8 *decoded = NULL;
+    guint32 channel;
+
+    if (length == 0)
+        return;
+    channel = bytes[0];
+    bytes++;
+    length--;
+    if (peer->config.kind == PEER_CHANNELS_BASE64) {
+        g_autofree char *text = g_strndup((const char *)bytes, length);
+
+        channel -= '0';
+        decoded = g_base64_decode(text, &length);
+        bytes = decoded;
+    }
+    if (channel == CHANNEL_CLOSE && peer->config.half_closes) {
+        if (length > 0)
+            peer->events.ended(bytes[0], FALSE, peer->data);
+    } else if (length > 0) {
+        peer->events.received(channel, bytes, length, peer->data);
+    }
+}
+
+static void websocket_message(wslay_event_context_ptr context,
+                              const struct wslay_event_on_msg_recv_arg *message, void *data)
+{
+    Peer *peer = data;
+
+    (void)context;
+    if (peer->finishing || peer->is_over || wslay_is_ctrl_frame(message->opcode))
+        return;
+    if (peer->config.kind == PEER_TUNNEL)
+        feed_spdy(peer, message->msg, message->msg_length);
+    else
+        take_channel_message(peer, message->msg, message->msg_length);
+}
+
+static void take_websocket(Peer *peer, const guint8 *bytes, gsize length)
+{
+    peer->in = bytes;
+    peer->n_in = length;
+    while (peer->n_in > 0 && !peer->is_over) {
+        if (wslay_event_recv(peer->websocket) != 0) {
+            peer_drop(peer);
+            return;
+        }
+        if (!wslay_event_get_read_enabled(peer->websocket))
+            break;
+    }
+    peer->n_in = 0;
+    wslay_event_send(peer->websocket); /* pongs, and the answer to a close */
+    if (wslay_event_get_close_received(peer->websocket))
+        peer_finish(peer);
+}
+
+static void websocket_open(Peer *peer)
+{
+    const struct wslay_event_callbacks callbacks = {.recv_callback = websocket_read,
+                                                    .send_callback = websocket_write,
+                                                    .on_msg_recv_callback = websocket_message};
+
+    if (wslay_event_context_server_init(&peer->websocket, &callbacks, peer) != 0)
+        g_error("out of memory");
+    wslay_event_config_set_max_recv_msg_length(peer->websocket, MAX_MESSAGE_BYTES);
+}
+
+/* ---- SPDY ---- */
+
+static gboolean on_spdy_opened(guint32 stream, GHashTable *headers, gpointer data)
+{
+    Peer *peer = data;
+
+    return !peer->finishing && !peer->is_over && peer->events.opened(stream, headers, peer->data);
+}
+
+static void on_spdy_received(guint32 stream, const guint8 *bytes, gsize length, gpointer data)
+{
+    Peer *peer = data;
+
+    if (!peer->finishing && !peer->is_over)
+        peer->events.received(stream, bytes, length, peer->data);
+}
+
+static void on_spdy_ended(guint32 stream, gboolean reset, gpointer data)
+{
+    Peer *peer = data;
+
+    if (!peer->finishing && !peer->is_over)
+        peer->events.ended(stream, reset, peer->data);
+}
+
+static void on_spdy_output(const guint8 *bytes, gsize length, gpointer data)
+{
+    Peer *peer = data;
+
+    if (peer->config.kind == PEER_TUNNEL)
+        send_message(peer, WSLAY_BINARY_FRAME, bytes, length);
+    else
+        put(peer, bytes, length);
+}
+
+static const SpdyEvents spdy_events = {
+    .opened = on_spdy_opened, .received = on_spdy_received, .ended = on_spdy_ended, .output = on_spdy_output};
+
+/* ---- in and out ---- */
+
+static void take(Peer *peer, const guint8 *bytes, gsize length)
+{
+    if (peer->websocket != NULL)
+        take_websocket(peer, bytes, length);
+    else if (!peer->finishing)
+        feed_spdy(peer, bytes, length);
+}
+
+static void read_some(Peer *peer)
+{
+    guint8 buffer[READ_BYTES];
+    ssize_t n = TEMP_FAILURE_RETRY(recv(peer->config.fd, buffer, sizeof buffer, MSG_DONTWAIT));
+
+    if (n < 0 && errno == EAGAIN)
+        return;
+    if (n <= 0) {
+        peer_drop(peer);
+        return;
+    }
+    peer->last_use_us = g_get_monotonic_time();
+    take(peer, buffer, (gsize)n);
+}
+
+static gboolean on_ready(GSource *source, GSourceFunc callback, gpointer data)
+{
+    Peer *peer = *(Peer **)(source + 1);
+    GIOCondition ready = g_source_query_unix_fd(source, peer->fd_tag);
+
+    (void)callback;
+    (void)data;
+    peer_ref(peer);
+    if ((ready & (G_IO_IN | G_IO_HUP | G_IO_ERR)) != 0)
+        read_some(peer);
+    flush(peer);
+    if (!peer->is_over && peer->was_full && pending(peer) < OUT_BYTES / 2) {
+        peer->was_full = FALSE;
+        peer->events.writable(peer->data);
+        flush(peer);
+    }
+    peer_unref(peer);
+    return G_SOURCE_CONTINUE;
+}
+
+static GSourceFuncs peer_source_funcs = {.dispatch = on_ready};
+
+static gboolean on_timer(gpointer data)
+{
+    Peer *peer = data;
+    gint64 limit_ms = peer->finishing ? LINGER_MS : peer->config.idle_ms;
+
+    if (g_get_monotonic_time() - peer->last_use_us >= limit_ms * 1000) {
+        peer_drop(peer);
+        return G_SOURCE_REMOVE;
+    }
+    return G_SOURCE_CONTINUE;
+}
+
+static void timer_start(Peer *peer, gint64 interval_ms)
+{
+    drop_source(&peer->timer);
+    peer->timer = g_timeout_source_new((guint)CLAMP(interval_ms, 50, 60 * 1000));
+    g_source_set_callback(peer->timer, on_timer, peer, NULL);
+    g_source_attach(peer->timer, peer->config.context);
+}
+
+void peer_start(const PeerConfig *config, const guint8 *first, gsize n_first, const PeerEvents *events,
+                gpointer data, Peer **ret_peer)
+{
+    Peer *peer = g_new0(Peer, 1);
+
+    peer->references = 1;
+    peer->config = *config;
+    peer->events = *events;
+    peer->data = data;
+    peer->out = g_byte_array_new();
+    peer->last_use_us = g_get_monotonic_time();
+    if (config->kind == PEER_SPDY || config->kind == PEER_TUNNEL)
+        peer->spdy = spdy_new(&spdy_events, peer);
+    if (config->kind != PEER_SPDY)
+        websocket_open(peer);
+    peer->source = g_source_new(&peer_source_funcs, sizeof(GSource) + sizeof(Peer *));
+    *(Peer **)(peer->source + 1) = peer;
+    peer->fd_tag = g_source_add_unix_fd(peer->source, config->fd, G_IO_IN | G_IO_HUP | G_IO_ERR);
+    g_source_attach(peer->source, config->context);
+    timer_start(peer, config->idle_ms / 4);
+    *ret_peer = peer;
+    if (n_first > 0) {
+        peer_ref(peer);
+        take(peer, first, n_first);
+        flush(peer);
+        peer_unref(peer);
+    }
+}
+
+gsize peer_room(Peer *peer, guint32 stream)
+{
+    gsize room = pending(peer) < OUT_BYTES ? OUT_BYTES - pending(peer) : 0;
+
+    if (peer->is_over || peer->finishing)
+        return 0;
+    if (peer->spdy != NULL)
+        room = MIN(room, spdy_room(peer->spdy, stream));
+    if (room == 0)
+        peer->was_full = TRUE;
+    return room;
+}
+
+static void send_channel(Peer *peer, guint32 channel, const void *bytes, gsize length)
+{
+    if (peer->config.kind == PEER_CHANNELS_BASE64) {
+        g_autofree char *text = length > 0 ? g_base64_encode(bytes, length) : g_strdup("");
+        g_autofree char *message = g_strdup_printf("%c%s", (char)('0' + channel), text);
+
+        send_message(peer, WSLAY_TEXT_FRAME, (const guint8 *)message, strlen(message));
+    } else {
+        g_autofree guint8 *message = g_malloc(1 + length);
+
+        message[0] = (guint8)channel;
+        if (length > 0)
+            memcpy(message + 1, bytes, length);
+        send_message(peer, WSLAY_BINARY_FRAME, message, 1 + length);
+    }
+}
+
+void peer_send(Peer *peer, guint32 stream, const void *bytes, gsize length)
+{
+    if (peer->is_over || peer->finishing)
+        return;
+    if (peer->spdy != NULL)
+        spdy_send(peer->spdy, stream, bytes, length);
+    else
+        send_channel(peer, stream, bytes, length);
+    flush(peer);
+}
+
+void peer_end(Peer *peer, guint32 stream)
+{
+    if (peer->is_over || peer->finishing)
+        return;
+    if (peer->spdy != NULL)
+        spdy_end(peer->spdy, stream);
+    flush(peer);
+}
+
+void peer_reset(Peer *peer, guint32 stream)
+{
+    if (peer->is_over || peer->finishing || peer->spdy == NULL)
+        return;
+    spdy_reset(peer->spdy, stream);
+    flush(peer);
+}
+
+void peer_hold(Peer *peer, gboolean hold)
+{
+    peer->held = hold;
+    watch(peer);
+}
+
+void peer_finish(Peer *peer)
+{
+    if (peer->is_over || peer->finishing)
+        return;
+    if (peer->spdy != NULL)
+        spdy_goaway(peer->spdy);
+    if (peer->websocket != NULL && !wslay_event_get_close_sent(peer->websocket)) {
+        wslay_event_queue_close(peer->websocket, WSLAY_CODE_NORMAL_CLOSURE, NULL, 0);
+        wslay_event_send(peer->websocket);
+    }
+    peer->finishing = TRUE;
+    peer->last_use_us = g_get_monotonic_time();
+    timer_start(peer, LINGER_MS / 4);
+    flush(peer);
+}

@@ -1,0 +1,416 @@
+#include "cri-server/streaming/port_forward.h"
+
+#include <string.h>
+
+#include "common/error.h"
+
+enum {
+    COPY_BYTES = 32 << 10,
+    /* Waiting for one connection; then the client is not read, which its other connections feel as well: they
+     * share its one. */
+    MAX_INPUT_BYTES = 1 << 20,
+};
+
+typedef struct {
+    StreamUser user; /* first */
+    gint references;
+    StreamLoop *loop;
+    ForwardRequest *request;
+    Peer *peer;             /* NULL: gone */
+    GHashTable *by_stream;  /* stream id → Forward */
+    GHashTable *by_request; /* requestID → Forward, until both its streams are there */
+} PortForward;
+
+typedef struct {
+    gint references; /* by_stream, once per stream; a start; a wake */
+    PortForward *owner;
+    guint16 port;
+    char *request_id;
+    gboolean has_data, has_error;
+    guint32 data, error;
+    ProcessSession *session;
+    gboolean is_over;
+    gint wake_posted;
+    GByteArray *input;
+    gboolean input_ends, input_ended;
+} Forward;
+
+void forward_request_free(ForwardRequest *request)
+{
+    g_free(request->sandbox_id);
+    g_array_unref(request->ports);
+    g_free(request);
+}
+
+static PortForward *owner_ref(PortForward *owner)
+{
+    g_atomic_int_inc(&owner->references);
+    return owner;
+}
+
+static void owner_unref(PortForward *owner)
+{
+    if (!g_atomic_int_dec_and_test(&owner->references))
+        return;
+    g_hash_table_unref(owner->by_stream);
+    g_hash_table_unref(owner->by_request);
+    forward_request_free(owner->request);
+    g_free(owner);
+}
+
+static Forward *forward_new(PortForward *owner, guint16 port, const char *request_id)
+{
+    Forward *forward = g_new0(Forward, 1);
+
+    forward->references = 1;
+    forward->owner = owner_ref(owner);
+    forward->port = port;
+    forward->request_id = g_strdup(request_id);
+    forward->input = g_byte_array_new();
+    return forward;
+}
+
+static Forward *forward_ref(Forward *forward)
+{
+    g_atomic_int_inc(&forward->references);
+    return forward;
+}
+
+static void forward_unref(gpointer data)
+{
+    Forward *forward = data;
+
+    if (!g_atomic_int_dec_and_test(&forward->references))
+        return;
+    g_byte_array_unref(forward->input);
+    g_free(forward->request_id);
+    owner_unref(forward->owner);
+    g_free(forward);
+}
+
+/* ---- one connection ---- */
+
+static void forward_end(Forward *forward, const char *problem)
+{
+    PortForward *owner = forward->owner;
+
+    if (forward->is_over)
+        return;
+    forward->is_over = TRUE;
+    session_close(g_steal_pointer(&forward->session));
+    forward_ref(forward);
+    if (*forward->request_id != '\0' &&
+        g_hash_table_lookup(owner->by_request, forward->request_id) == forward)
+        g_hash_table_remove(owner->by_request, forward->request_id);
+    if (owner->peer == NULL) {
+        forward_unref(forward);
+        return;
+    }
+    if (problem != NULL && forward->has_error)
+        peer_send(owner->peer, forward->error, problem, strlen(problem));
+    if (forward->has_error)
+        peer_end(owner->peer, forward->error);
+    if (forward->has_data)
+        peer_end(owner->peer, forward->data);
+    if (forward->has_error)
+        g_hash_table_remove(owner->by_stream, GUINT_TO_POINTER(forward->error));
+    if (forward->has_data)
+        g_hash_table_remove(owner->by_stream, GUINT_TO_POINTER(forward->data));
+    forward_unref(forward);
+}
+
+/* Whether any connection has more than it can take. */
+static void hold_or_go_on(PortForward *owner)
+{
+    GHashTableIter iter;
+    gpointer value;
+    gboolean full = FALSE;
+
+    g_hash_table_iter_init(&iter, owner->by_stream);
+    while (!full && g_hash_table_iter_next(&iter, NULL, &value))
+        full = ((Forward *)value)->input->len >= MAX_INPUT_BYTES;
+    if (owner->peer != NULL)
+        peer_hold(owner->peer, full);
+}
+
+static void copy_output(Forward *forward)
+{
+    guint8 buffer[COPY_BYTES];
+    gsize length;
+
+    do {
+        gsize room = peer_room(forward->owner->peer, forward->data);
+
+        length = session_read(forward->session, SESSION_STDOUT, buffer, MIN(room, sizeof buffer));
+        if (length > 0)
+            peer_send(forward->owner->peer, forward->data, buffer, length);
+    } while (length > 0);
+}
+
+static void copy_input(Forward *forward)
+{
+    gsize before = forward->input->len;
+    gsize taken = session_write(forward->session, forward->input->data, before);
+
+    g_byte_array_remove_range(forward->input, 0, (guint)taken);
+    if (forward->input->len == 0 && forward->input_ends && !forward->input_ended) {
+        forward->input_ended = TRUE;
+        session_write_end(forward->session);
+    }
+    if ((before >= MAX_INPUT_BYTES) != (forward->input->len >= MAX_INPUT_BYTES) ||
+        forward->input->len >= MAX_INPUT_BYTES)
+        hold_or_go_on(forward->owner);
+}
+
+static void copy(Forward *forward)
+{
+    SessionEnd end;
+
+    if (forward->session == NULL || forward->owner->peer == NULL)
+        return;
+    copy_output(forward);
+    copy_input(forward);
+    if (session_ended(forward->session, &end))
+        forward_end(forward, end.failure);
+}
+
+static void on_woken(gpointer data)
+{
+    Forward *forward = data;
+
+    g_atomic_int_set(&forward->wake_posted, 0);
+    copy(forward);
+    forward_unref(forward);
+}
+
+/* Any thread. */
+static void wake(gpointer data)
+{
+    Forward *forward = data;
+
+    if (g_atomic_int_compare_and_exchange(&forward->wake_posted, 0, 1))
+        stream_loop_post(forward->owner->loop, on_woken, forward_ref(forward));
+}
+
+typedef struct {
+    Forward *forward;
+    ProcessSession *session;
+    GError *error;
+} Dial;
+
+static void take_dial(gpointer data)
+{
+    Dial *dial = data;
+    Forward *forward = dial->forward;
+
+    if (forward->is_over || forward->owner->peer == NULL) {
+        session_close(dial->session);
+    } else if (dial->session == NULL) {
+        g_autofree char *problem = g_strdup_printf("error forwarding port %u to pod %s: %s", forward->port,
+                                                   forward->owner->request->sandbox_id, dial->error->message);
+        forward_end(forward, problem);
+    } else {
+        forward->session = dial->session;
+        copy(forward);
+    }
+    g_clear_error(&dial->error);
+    g_free(dial);
+    forward_unref(forward);
+}
+
+/* On a starter's thread. */
+static void dial_port(gpointer data)
+{
+    Dial *dial = data;
+    PortForward *owner = dial->forward->owner;
+    SessionClient client = {wake, dial->forward};
+
+    dial->session = session_dial(owner->loop->sandboxes, owner->request->sandbox_id, dial->forward->port,
+                                 &client, NULL, &dial->error);
+    stream_loop_post(owner->loop, take_dial, dial);
+}
+
+static void forward_start(Forward *forward)
+{
+    Dial *dial = g_new0(Dial, 1);
+
+    dial->forward = forward_ref(forward);
+    stream_loop_start(forward->owner->loop, dial_port, dial);
+}
+
+/* ---- the client ---- */
+
+static gboolean read_port(const char *text, guint16 *ret_port)
+{
+    guint64 number;
+
+    if (text == NULL || !g_ascii_string_to_unsigned(text, 10, 1, G_MAXUINT16, &number, NULL))
+        return FALSE;
+    *ret_port = (guint16)number;
+    return TRUE;
+}
+
+/* The pair that the stream belongs to; a new one when it is the first of its pair. */
+static Forward *find_pair(PortForward *owner, const char *request_id, guint16 port)
+{
+    Forward *forward = g_hash_table_lookup(owner->by_request, request_id);
+
+    if (forward != NULL)
+        return forward->port == port ? forward : NULL;
+    forward = forward_new(owner, port, request_id);
+    g_hash_table_insert(owner->by_request, forward->request_id, forward);
+    return forward;
+}
+
+static gboolean on_opened(guint32 stream, GHashTable *headers, gpointer data)
+{
+    PortForward *owner = data;
+    const char *type = g_hash_table_lookup(headers, "streamtype");
+    const char *request_id = g_hash_table_lookup(headers, "requestid");
+    gboolean is_data = g_strcmp0(type, "data") == 0;
+    Forward *forward;
+    guint16 port;
+
+    if (request_id == NULL || (!is_data && g_strcmp0(type, "error") != 0) ||
+        !read_port(g_hash_table_lookup(headers, "port"), &port))
+        return FALSE;
+    forward = find_pair(owner, request_id, port);
+    if (forward == NULL || (is_data ? forward->has_data : forward->has_error))
+        return FALSE;
+    *(is_data ? &forward->has_data : &forward->has_error) = TRUE;
+    *(is_data ? &forward->data : &forward->error) = stream;
+    g_hash_table_insert(owner->by_stream, GUINT_TO_POINTER(stream), forward_ref(forward));
+    if (forward->has_data && forward->has_error) {
+        forward_start(forward);
+        g_hash_table_remove(owner->by_request, request_id);
+    }
+    return TRUE;
+}
+
+static void on_received(guint32 stream, const guint8 *bytes, gsize length, gpointer data)
+{
+    PortForward *owner = data;
+    Forward *forward = g_hash_table_lookup(owner->by_stream, GUINT_TO_POINTER(stream));
+
+    if (forward == NULL || stream != forward->data || forward->input_ends)
+        return;
+    g_byte_array_append(forward->input, bytes, (guint)length);
+    if (forward->session != NULL)
+        copy_input(forward);
+    else if (forward->input->len >= MAX_INPUT_BYTES)
+        hold_or_go_on(owner);
+}
+
+/* The client ends its half of the error stream at once: it never writes there. */
+static void on_ended(guint32 stream, gboolean reset, gpointer data)
+{
+    PortForward *owner = data;
+    Forward *forward = g_hash_table_lookup(owner->by_stream, GUINT_TO_POINTER(stream));
+
+    if (forward == NULL || (forward->has_data && stream != forward->data))
+        return;
+    if (reset) {
+        forward_end(forward, NULL);
+        return;
+    }
+    forward->input_ends = forward->has_data;
+    if (forward->session != NULL)
+        copy_input(forward);
+}
+
+static GPtrArray *all_forwards(PortForward *owner)
+{
+    GPtrArray *forwards = g_ptr_array_new_with_free_func(forward_unref);
+    GHashTableIter iter;
+    gpointer value;
+
+    g_hash_table_iter_init(&iter, owner->by_stream);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        g_ptr_array_add(forwards, forward_ref(value));
+    return forwards;
+}
+
+static void on_writable(gpointer data)
+{
+    g_autoptr(GPtrArray) forwards = all_forwards(data);
+
+    for (guint i = 0; i < forwards->len; i++)
+        copy(forwards->pdata[i]);
+}
+
+static void on_gone(gpointer data)
+{
+    PortForward *owner = data;
+    g_autoptr(GPtrArray) forwards = all_forwards(owner);
+
+    owner->peer = NULL;
+    for (guint i = 0; i < forwards->len; i++)
+        forward_end(forwards->pdata[i], NULL);
+    g_hash_table_remove(owner->loop->users, owner);
+    g_hash_table_remove_all(owner->by_request);
+    g_hash_table_remove_all(owner->by_stream);
+    owner_unref(owner);
+}
+
+static const PeerEvents peer_events = {.opened = on_opened,
+                                       .received = on_received,
+                                       .ended = on_ended,
+                                       .writable = on_writable,
+                                       .gone = on_gone};
+
+static void stop(StreamUser *user, const char *why)
+{
+    PortForward *owner = (PortForward *)user;
+    g_autoptr(GPtrArray) forwards = all_forwards(owner);
+
+    for (guint i = 0; i < forwards->len; i++)
+        forward_end(forwards->pdata[i], why);
+    if (owner->peer != NULL)
+        peer_finish(owner->peer);
+}
+
+static void drop(StreamUser *user)
+{
+    PortForward *owner = (PortForward *)user;
+
+    if (owner->peer != NULL)
+        peer_drop(owner->peer);
+}
+
+/* Both channels begin with the port's number, little endian. */
+static void open_channels(PortForward *owner)
+{
+    for (guint i = 0; i < owner->request->ports->len; i++) {
+        guint16 port = g_array_index(owner->request->ports, guint16, i);
+        guint8 number[2] = {(guint8)port, (guint8)(port >> 8)};
+        Forward *forward = forward_new(owner, port, "");
+
+        forward->data = 2 * i;
+        forward->error = 2 * i + 1;
+        forward->has_data = forward->has_error = TRUE;
+        g_hash_table_insert(owner->by_stream, GUINT_TO_POINTER(forward->data), forward_ref(forward));
+        g_hash_table_insert(owner->by_stream, GUINT_TO_POINTER(forward->error), forward_ref(forward));
+        peer_send(owner->peer, forward->data, number, sizeof number);
+        peer_send(owner->peer, forward->error, number, sizeof number);
+        forward_start(forward);
+        forward_unref(forward);
+    }
+}
+
+void port_forward_serve(StreamLoop *loop, ForwardRequest *request, const PeerConfig *peer,
+                        const guint8 *first, gsize n_first)
+{
+    PortForward *owner = g_new0(PortForward, 1);
+
+    owner->user.stop = stop;
+    owner->user.drop = drop;
+    owner->references = 1;
+    owner->loop = loop;
+    owner->request = request;
+    owner->by_stream = g_hash_table_new_full(g_direct_hash, g_direct_equal, NULL, forward_unref);
+    owner->by_request = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, forward_unref);
+    g_hash_table_add(loop->users, owner);
+    peer_start(peer, first, n_first, &peer_events, owner, &owner->peer);
+    if (peer->kind == PEER_CHANNELS || peer->kind == PEER_CHANNELS_BASE64)
+        open_channels(owner);
+}

@@ -1,0 +1,20 @@
+/* PortForward for one client: connections to ports of a pod's loopback, as many as the client likes.
+ *
+ * Over SPDY (bare or in WebSocket messages) each connection is a pair of streams, data and error, with the
+ * same requestID. Over WebSocket channels the ports are those of the request: channel 2n has the data of the
+ * nth, channel 2n+1 its errors, and both begin with the port's number.
+ */
+#pragma once
+
+#include "cri-server/streaming/stream_loop.h"
+
+typedef struct {
+    char *sandbox_id;
+    GArray *ports; /* guint16; may be empty */
+} ForwardRequest;
+
+void forward_request_free(ForwardRequest *request);
+
+/* Takes request over. On the loop's thread. */
+void port_forward_serve(StreamLoop *loop, ForwardRequest *request, const PeerConfig *peer,
+                        const guint8 *first, gsize n_first);

@@ -1,0 +1,397 @@
+#include "cri-server/streaming/remote_command.h"
+
+#include <string.h>
+
+#include "common/error.h"
+#include "cri-server/streaming/status.h"
+
+enum {
+    COPY_BYTES = 32 << 10,
+    MAX_INPUT_BYTES = 256 << 10, /* waiting for the process; then the client is not read */
+    SENDS_STATUS = 4,            /* the first version whose outcome is a Status object */
+    HAS_RESIZE = 3,
+};
+
+/* In the order of the WebSocket channels. */
+typedef enum { STDIN, STDOUT, STDERR, ERROR, RESIZE, N_STREAMS } StreamType;
+static const char *const stream_names[N_STREAMS] = {"stdin", "stdout", "stderr", "error", "resize"};
+
+typedef struct {
+    StreamUser user; /* first */
+    gint references;
+    StreamLoop *loop;
+    RemoteRequest *request;
+    int version;
+    Peer *peer; /* NULL: gone */
+    GSource *patience;
+    gboolean wanted[N_STREAMS], open[N_STREAMS];
+    guint32 ids[N_STREAMS];
+
+    gboolean begun, finished;
+    ProcessSession *session; /* NULL: not started, or over */
+    GError *start_error;
+    gint wake_posted;
+
+    GByteArray *input;
+    gboolean input_ends, input_ended;
+    ResizeReader resize;
+    guint columns, rows;
+} RemoteCommand;
+
+void remote_request_free(RemoteRequest *request)
+{
+    g_free(request->container_id);
+    g_strfreev(request->args);
+    g_free(request);
+}
+
+static RemoteCommand *command_ref(RemoteCommand *command)
+{
+    g_atomic_int_inc(&command->references);
+    return command;
+}
+
+static void command_unref(RemoteCommand *command)
+{
+    if (!g_atomic_int_dec_and_test(&command->references))
+        return;
+    remote_request_free(command->request);
+    g_byte_array_unref(command->input);
+    g_clear_error(&command->start_error);
+    g_free(command);
+}
+
+static void forget_patience(RemoteCommand *command)
+{
+    if (command->patience == NULL)
+        return;
+    g_source_destroy(command->patience);
+    g_source_unref(command->patience);
+    command->patience = NULL;
+}
+
+/* ---- the end ---- */
+
+static void finish(RemoteCommand *command, const char *outcome)
+{
+    if (command->peer == NULL || command->finished)
+        return;
+    command->finished = TRUE;
+    forget_patience(command);
+    if (*outcome != '\0' && command->open[ERROR])
+        peer_send(command->peer, command->ids[ERROR], outcome, strlen(outcome));
+    for (int i = 0; i < N_STREAMS; i++)
+        if (command->open[i] && i != STDIN)
+            peer_end(command->peer, command->ids[i]);
+    if (command->open[STDIN])
+        peer_end(command->peer, command->ids[STDIN]);
+    peer_finish(command->peer);
+}
+
+static void finish_failed(RemoteCommand *command, const char *message)
+{
+    g_autofree char *outcome = command->version >= SENDS_STATUS ? status_failure(message) : g_strdup(message);
+
+    finish(command, outcome);
+}
+
+static void finish_ended(RemoteCommand *command, const SessionEnd *end)
+{
+    int exit_code = command->request->is_attach ? 0 : end->exit_code;
+    g_autofree char *outcome = NULL;
+
+    if (end->failure != NULL) {
+        finish_failed(command, end->failure);
+        return;
+    }
+    if (command->version >= SENDS_STATUS)
+        outcome = status_exit_code(exit_code);
+    else
+        outcome = exit_code == 0 ? g_strdup("")
+                                 : g_strdup_printf("command terminated with exit code %d", exit_code);
+    finish(command, outcome);
+}
+
+static void stop(StreamUser *user, const char *why)
+{
+    finish_failed((RemoteCommand *)user, why);
+}
+
+static void drop(StreamUser *user)
+{
+    RemoteCommand *command = (RemoteCommand *)user;
+
+    if (command->peer != NULL)
+        peer_drop(command->peer);
+}
+
+static void on_gone(gpointer data)
+{
+    RemoteCommand *command = data;
+
+    command->peer = NULL;
+    forget_patience(command);
+    g_hash_table_remove(command->loop->users, command);
+    session_close(g_steal_pointer(&command->session));
+    command_unref(command);
+}
+
+/* ---- copying ---- */
+
+static void copy_output(RemoteCommand *command, SessionStream stream, StreamType type)
+{
+    guint8 buffer[COPY_BYTES];
+
+    for (;;) {
+        gboolean shows = command->open[type];
+        gsize room = shows ? peer_room(command->peer, command->ids[type]) : sizeof buffer;
+        gsize length = session_read(command->session, stream, buffer, MIN(room, sizeof buffer));
+
+        if (length == 0)
+            return;
+        if (shows)
+            peer_send(command->peer, command->ids[type], buffer, length);
+    }
+}
+
+static void copy_input(RemoteCommand *command)
+{
+    gsize taken = session_write(command->session, command->input->data, command->input->len);
+
+    g_byte_array_remove_range(command->input, 0, (guint)taken);
+    if (command->input->len == 0 && command->input_ends && !command->input_ended) {
+        command->input_ended = TRUE;
+        session_write_end(command->session);
+    }
+    peer_hold(command->peer, command->input->len >= MAX_INPUT_BYTES);
+}
+
+static void copy(RemoteCommand *command)
+{
+    SessionEnd end;
+
+    if (command->session == NULL || command->peer == NULL)
+        return;
+    copy_output(command, SESSION_STDOUT, STDOUT);
+    copy_output(command, SESSION_STDERR, STDERR);
+    copy_input(command);
+    if (!session_ended(command->session, &end))
+        return;
+    finish_ended(command, &end);
+    session_close(g_steal_pointer(&command->session));
+}
+
+static void on_woken(gpointer data)
+{
+    RemoteCommand *command = data;
+
+    g_atomic_int_set(&command->wake_posted, 0);
+    copy(command);
+    command_unref(command);
+}
+
+/* Any thread. */
+static void wake(gpointer data)
+{
+    RemoteCommand *command = data;
+
+    if (g_atomic_int_compare_and_exchange(&command->wake_posted, 0, 1))
+        stream_loop_post(command->loop, on_woken, command_ref(command));
+}
+
+/* ---- starting ---- */
+
+static void on_started(gpointer data)
+{
+    RemoteCommand *command = data;
+
+    if (command->peer == NULL || command->finished) {
+        session_close(g_steal_pointer(&command->session));
+    } else if (command->session == NULL) {
+        finish_failed(command, command->start_error->message);
+    } else {
+        if (command->columns > 0)
+            session_resize(command->session, command->columns, command->rows);
+        copy(command);
+    }
+    command_unref(command);
+}
+
+/* Its result is looked at on the loop's thread only. */
+typedef struct {
+    RemoteCommand *command;
+    ProcessSession *session;
+    GError *error;
+    guint columns, rows;
+} Start;
+
+static void take_start(gpointer data)
+{
+    Start *start = data;
+    RemoteCommand *command = start->command;
+
+    command->session = start->session;
+    command->start_error = start->error;
+    g_free(start);
+    on_started(command);
+}
+
+/* On a starter's thread. */
+static void start_process(gpointer data)
+{
+    Start *start = data;
+    const RemoteRequest *request = start->command->request;
+    StreamLoop *loop = start->command->loop;
+    SessionClient client = {wake, start->command};
+    SessionExec exec = {.container_id = request->container_id,
+                        .args = request->args,
+                        .n_args = request->args != NULL ? g_strv_length(request->args) : 0,
+                        .tty = request->tty,
+                        .with_input = request->stdin,
+                        .columns = start->columns,
+                        .rows = start->rows};
+
+    if (request->is_attach)
+        start->session =
+            session_attach(loop->sandboxes, request->container_id, request->stdin, &client, &start->error);
+    else
+        start->session = session_exec(loop->sandboxes, &exec, &client, NULL, &start->error);
+    if (start->session == NULL)
+        g_prefix_error(&start->error, request->is_attach ? "error attaching to container: "
+                                                         : "error executing command in container: ");
+    stream_loop_post(loop, take_start, start);
+}
+
+static void begin(RemoteCommand *command)
+{
+    Start *start = g_new0(Start, 1);
+
+    command->begun = TRUE;
+    forget_patience(command);
+    start->command = command_ref(command);
+    start->columns = command->columns;
+    start->rows = command->rows;
+    stream_loop_start(command->loop, start_process, start);
+}
+
+static void begin_when_complete(RemoteCommand *command)
+{
+    for (int i = 0; i < N_STREAMS; i++)
+        if (command->wanted[i] && !command->open[i])
+            return;
+    if (!command->begun)
+        begin(command);
+}
+
+static void on_too_late(gpointer data)
+{
+    RemoteCommand *command = data;
+
+    if (command->peer != NULL)
+        finish_failed(command, "the client did not open its streams in time");
+}
+
+/* ---- the client ---- */
+
+static gboolean on_opened(guint32 stream, GHashTable *headers, gpointer data)
+{
+    RemoteCommand *command = data;
+    const char *type = g_hash_table_lookup(headers, "streamtype");
+
+    for (int i = 0; i < N_STREAMS; i++) {
+        if (type == NULL || !g_str_equal(type, stream_names[i]))
+            continue;
+        if (!command->wanted[i] || command->open[i])
+            return FALSE;
+        command->ids[i] = stream;
+        command->open[i] = TRUE;
+        begin_when_complete(command);
+        return TRUE;
+    }
+    return FALSE;
+}
+
+static void take_size(RemoteCommand *command, const guint8 *bytes, gsize length)
+{
+    if (resize_reader_feed(&command->resize, bytes, length, &command->columns, &command->rows) &&
+        command->session != NULL)
+        session_resize(command->session, command->columns, command->rows);
+}
+
+static void on_received(guint32 stream, const guint8 *bytes, gsize length, gpointer data)
+{
+    RemoteCommand *command = data;
+
+    if (command->open[RESIZE] && stream == command->ids[RESIZE]) {
+        take_size(command, bytes, length);
+    } else if (command->open[STDIN] && stream == command->ids[STDIN] && !command->input_ends) {
+        g_byte_array_append(command->input, bytes, (guint)length);
+        if (command->session != NULL)
+            copy_input(command);
+        else
+            peer_hold(command->peer, command->input->len >= MAX_INPUT_BYTES);
+    }
+}
+
+static void on_ended(guint32 stream, gboolean reset, gpointer data)
+{
+    RemoteCommand *command = data;
+
+    for (int i = 0; i < N_STREAMS; i++)
+        if (reset && command->open[i] && command->ids[i] == stream && i != STDIN)
+            command->open[i] = FALSE;
+    if (!command->open[STDIN] || stream != command->ids[STDIN])
+        return;
+    command->input_ends = TRUE;
+    if (command->session != NULL)
+        copy_input(command);
+}
+
+static void on_writable(gpointer data)
+{
+    copy(data);
+}
+
+static const PeerEvents peer_events = {.opened = on_opened,
+                                       .received = on_received,
+                                       .ended = on_ended,
+                                       .writable = on_writable,
+                                       .gone = on_gone};
+
+static void choose_streams(RemoteCommand *command, gboolean all_there)
+{
+    const RemoteRequest *request = command->request;
+
+    command->wanted[ERROR] = TRUE;
+    command->wanted[STDIN] = request->stdin;
+    command->wanted[STDOUT] = request->stdout;
+    command->wanted[STDERR] = request->stderr && !request->tty;
+    command->wanted[RESIZE] = request->tty && command->version >= HAS_RESIZE;
+    for (int i = 0; all_there && i < N_STREAMS; i++) {
+        command->open[i] = command->wanted[i];
+        command->ids[i] = (guint32)i;
+    }
+}
+
+void remote_command_serve(StreamLoop *loop, RemoteRequest *request, int version, const PeerConfig *peer,
+                          const guint8 *first, gsize n_first)
+{
+    gboolean has_channels = peer->kind == PEER_CHANNELS || peer->kind == PEER_CHANNELS_BASE64;
+    RemoteCommand *command = g_new0(RemoteCommand, 1);
+
+    command->user.stop = stop;
+    command->user.drop = drop;
+    command->references = 1;
+    command->loop = loop;
+    command->request = request;
+    command->version = version;
+    command->input = g_byte_array_new();
+    choose_streams(command, has_channels);
+    g_hash_table_add(loop->users, command);
+    command->patience = stream_loop_after(loop, loop->creation_ms, on_too_late, command);
+    peer_start(peer, first, n_first, &peer_events, command, &command->peer);
+    if (!has_channels)
+        return;
+    peer_send(command->peer, request->stdout ? STDOUT : command->wanted[STDERR] ? STDERR : ERROR, "", 0);
+    begin(command);
+}
