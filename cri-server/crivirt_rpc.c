@@ -119,3 +119,21 @@ gboolean crivirt_rpc_pull_image_with_progress(const RpcCall *call,
     log_info(LOG_FIELDS("image", request->image, "id", image->id), "pulled");
     return send_report(&report, image->id, error);
 }
+
+gboolean crivirt_rpc_collect_layers(const RpcCall *call, const Crivirt__V1__CollectLayersRequest *request,
+                                    Crivirt__V1__CollectLayersResponse *response, GError **error)
+{
+    ImageFsUsage before = {NULL};
+    ImageFsUsage after = {NULL};
+    gboolean good;
+
+    (void)request;
+    if (!image_service_fs_usage(call->daemon->images, &before, error))
+        return FALSE;
+    image_service_collect(call->daemon->images);
+    good = image_service_fs_usage(call->daemon->images, &after, error);
+    response->freed_bytes = before.used_bytes > after.used_bytes ? before.used_bytes - after.used_bytes : 0;
+    g_free(before.mountpoint);
+    g_free(after.mountpoint);
+    return good;
+}

@@ -53,13 +53,25 @@ const void *cli_own_call(Cli *cli, const char *method, const ProtobufCMessage *r
     return call(cli, &crivirt__v1__crivirt__descriptor, method, request, timeout_ms, error);
 }
 
-gboolean cli_own_stream(Cli *cli, const char *method, const ProtobufCMessage *request, GrpcMessageFunc func,
-                        gpointer data, GError **error)
+static gboolean stream(Cli *cli, const ProtobufCServiceDescriptor *service, const char *method,
+                       const ProtobufCMessage *request, GrpcMessageFunc func, gpointer data, GError **error)
 {
     Deadline deadline = call_deadline(cli, CLI_NO_LIMIT_MS);
 
-    return connect_once(cli, error) && grpc_client_stream(cli->client, &crivirt__v1__crivirt__descriptor,
-                                                          method, request, &deadline, func, data, error);
+    return connect_once(cli, error) &&
+           grpc_client_stream(cli->client, service, method, request, &deadline, func, data, error);
+}
+
+gboolean cli_runtime_stream(Cli *cli, const char *method, const ProtobufCMessage *request,
+                            GrpcMessageFunc func, gpointer data, GError **error)
+{
+    return stream(cli, &runtime__v1__runtime_service__descriptor, method, request, func, data, error);
+}
+
+gboolean cli_own_stream(Cli *cli, const char *method, const ProtobufCMessage *request, GrpcMessageFunc func,
+                        gpointer data, GError **error)
+{
+    return stream(cli, &crivirt__v1__crivirt__descriptor, method, request, func, data, error);
 }
 
 gboolean cli_print(const char *text, GError **error)

@@ -35,6 +35,8 @@ const void *cli_image_call(Cli *cli, const char *method, const ProtobufCMessage 
                            GError **error);
 const void *cli_own_call(Cli *cli, const char *method, const ProtobufCMessage *request, gint64 timeout_ms,
                          GError **error);
+gboolean cli_runtime_stream(Cli *cli, const char *method, const ProtobufCMessage *request,
+                            GrpcMessageFunc func, gpointer data, GError **error);
 gboolean cli_own_stream(Cli *cli, const char *method, const ProtobufCMessage *request, GrpcMessageFunc func,
                         gpointer data, GError **error);
 

@@ -1,0 +1,145 @@
+/* crivirt gc. */
+#include "common/error.h"
+#include "cri-server/cli/commands.h"
+#include "cri-server/cli/human.h"
+#include "cri-server/cli/inventory.h"
+#include "cri-server/cli/json.h"
+#include "cri-server/cli/lifecycle.h"
+#include "cri-server/cli/text_table.h"
+#include "crivirt.pb-c.h"
+
+/* Made by `crivirt run`, and over: nobody else will remove it. */
+static gboolean is_garbage(const Runtime__V1__PodSandbox *pod)
+{
+    return inventory_pod_is_ours(pod) && pod->state != RUNTIME__V1__POD_SANDBOX_STATE__SANDBOX_READY;
+}
+
+static gboolean is_used(const Inventory *inventory, const Runtime__V1__Image *image)
+{
+    for (gsize i = 0; i < inventory->n_containers; i++)
+        if (g_str_equal(inventory->containers[i].container->image_id, image->id))
+            return TRUE;
+    return image->pinned;
+}
+
+typedef struct {
+    const Inventory *inventory;
+    const Runtime__V1__ListImagesResponse *images;
+    gboolean dry_run;
+    guint64 freed_bytes;
+} Collection;
+
+static gboolean collect_pods(Cli *cli, const Collection *work, GError **error)
+{
+    for (gsize i = 0; i < work->inventory->n_pods; i++) {
+        const Runtime__V1__PodSandbox *pod = work->inventory->pods[i];
+
+        if (is_garbage(pod) && !pod_remove(cli, pod->id, pod_log_directory(pod), error)) {
+            g_prefix_error(error, "pod %s: ", pod->id);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+static gboolean collect_layers(Cli *cli, Collection *work, GError **error)
+{
+    Crivirt__V1__CollectLayersRequest request = CRIVIRT__V1__COLLECT_LAYERS_REQUEST__INIT;
+    const Crivirt__V1__CollectLayersResponse *response =
+        cli_own_call(cli, "CollectLayers", &request.base, CLI_CALL_MS, error);
+
+    if (response == NULL)
+        return FALSE;
+    work->freed_bytes = response->freed_bytes;
+    return TRUE;
+}
+
+static const char *image_name(const Runtime__V1__Image *image)
+{
+    return image->n_repo_tags > 0 ? image->repo_tags[0] : "<none>";
+}
+
+static char *format_table(const Collection *work)
+{
+    GString *text = g_string_new(NULL);
+    g_autofree char *freed = human_size(work->freed_bytes);
+
+    for (gsize i = 0; i < work->inventory->n_pods; i++) {
+        const Runtime__V1__PodSandbox *pod = work->inventory->pods[i];
+        g_autofree char *id = human_short_id(pod->id);
+        g_autofree char *name = text_printable(pod->metadata != NULL ? pod->metadata->name : "");
+
+        if (is_garbage(pod))
+            g_string_append_printf(text, "%s stopped pod %s %s\n", work->dry_run ? "would remove" : "removed",
+                                   id, name);
+    }
+    for (size_t i = 0; i < work->images->n_images; i++) {
+        const Runtime__V1__Image *image = work->images->images[i];
+        g_autofree char *id = human_short_id(image->id);
+        g_autofree char *size = human_size(image->size);
+
+        if (!is_used(work->inventory, image))
+            g_string_append_printf(text, "unused image %s %s (%s): left to the kubelet, or crivirt rmi\n", id,
+                                   image_name(image), size);
+    }
+    if (!work->dry_run)
+        g_string_append_printf(text, "layers that nothing used: %s\n", freed);
+    return g_string_free(text, FALSE);
+}
+
+static char *format_json(const Collection *work)
+{
+    g_autoptr(Json) json = json_new();
+
+    json_open_object(json, NULL);
+    json_bool(json, "dryRun", work->dry_run);
+    json_open_array(json, "pods");
+    for (gsize i = 0; i < work->inventory->n_pods; i++)
+        if (is_garbage(work->inventory->pods[i]))
+            json_string(json, NULL, work->inventory->pods[i]->id);
+    json_close_array(json);
+    json_open_array(json, "unusedImages");
+    for (size_t i = 0; i < work->images->n_images; i++)
+        if (!is_used(work->inventory, work->images->images[i]))
+            json_string(json, NULL, work->images->images[i]->id);
+    json_close_array(json);
+    json_uint(json, "freedLayerBytes", work->freed_bytes);
+    json_close_object(json);
+    return json_finish(json);
+}
+
+static gboolean gc_command(Cli *cli, GError **error)
+{
+    Runtime__V1__ListImagesRequest list = RUNTIME__V1__LIST_IMAGES_REQUEST__INIT;
+    Collection work = {.dry_run = options_flag(cli->options, "dry-run")};
+    g_autofree char *text = NULL;
+
+    work.inventory = inventory_load(cli, error);
+    work.images =
+        work.inventory != NULL ? cli_image_call(cli, "ListImages", &list.base, CLI_CALL_MS, error) : NULL;
+    if (work.images == NULL)
+        return FALSE;
+    if (!work.dry_run && (!collect_pods(cli, &work, error) || !collect_layers(cli, &work, error)))
+        return FALSE;
+    text = cli->json ? format_json(&work) : format_table(&work);
+    return cli_print(text, error);
+}
+
+static const OptionSpec gc_options[] = {
+    {"dry-run", 'n', OPTION_FLAG, NULL, "only show what there is"},
+    {NULL},
+};
+
+const Command command_gc = {
+    .name = "gc",
+    .group = "Everything",
+    .usage = "[OPTIONS]",
+    .help = "Remove what nobody uses any more",
+    .details =
+        "Removes stopped pods that `crivirt run` made, and image layers that neither an image nor a\n"
+        "container uses (what a pull that failed left, say). Images that no container uses are shown but\n"
+        "stay: which of them to keep is the kubelet's decision, or yours (crivirt rmi).",
+    .options = gc_options,
+    .lists = TRUE,
+    .run = gc_command,
+};

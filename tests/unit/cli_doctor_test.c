@@ -1,0 +1,91 @@
+/* crivirt doctor: what it can tell from texts, and what it finds on a node made for the test. */
+#include <string.h>
+
+#include "cri-server/cli/doctor.h"
+#include "tests/unit/harness.h"
+
+static void knows_modules(void)
+{
+    static const char list[] =
+        "kernel/net/sched/act_mirred.ko.xz:\nkernel/net/sched/cls_u32.ko: kernel/a.ko\n"
+        "kernel/drivers/net/tun.ko";
+
+    CU_ASSERT_TRUE(doctor_list_has_module(list, "act_mirred"));
+    CU_ASSERT_TRUE(doctor_list_has_module(list, "cls_u32"));
+    CU_ASSERT_TRUE(doctor_list_has_module(list, "tun"));
+    CU_ASSERT_FALSE(doctor_list_has_module(list, "sch_ingress"));
+    CU_ASSERT_FALSE(doctor_list_has_module(list, "un"));
+}
+
+static void reads_cni_types(void)
+{
+    g_auto(GStrv) list =
+        doctor_cni_types("{\"plugins\":[{\"type\":\"bridge\"},{\"x\":1},{\"type\":\"portmap\"}]}");
+    g_auto(GStrv) single = doctor_cni_types("{\"type\":\"ptp\"}");
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(list);
+    CU_ASSERT_EQUAL(g_strv_length(list), 2);
+    CU_ASSERT_STRING_EQUAL(list[1], "portmap");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(single);
+    CU_ASSERT_STRING_EQUAL(single[0], "ptp");
+    CU_ASSERT_PTR_NULL(doctor_cni_types("[]"));
+    CU_ASSERT_PTR_NULL(doctor_cni_types("{\"plugins\":[]}"));
+    CU_ASSERT_PTR_NULL(doctor_cni_types("{"));
+}
+
+static const DoctorFinding *find(const GPtrArray *findings, const char *subject)
+{
+    for (guint i = 0; i < findings->len; i++)
+        if (g_str_equal(((DoctorFinding *)findings->pdata[i])->subject, subject))
+            return findings->pdata[i];
+    return NULL;
+}
+
+static void expect(const GPtrArray *findings, const char *subject, DoctorVerdict verdict, const char *text)
+{
+    const DoctorFinding *finding = find(findings, subject);
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(finding);
+    CU_ASSERT_EQUAL(finding->verdict, verdict);
+    CU_ASSERT_PTR_NOT_NULL(strstr(finding->finding, text));
+    CU_ASSERT_EQUAL(finding->remedy != NULL, verdict != DOCTOR_GOOD);
+}
+
+static void examines_a_node(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *conflist = g_build_filename(directory, "10-a.conflist", NULL);
+    char *plugin_dirs[] = {directory, NULL};
+    Config config = {
+        .accelerator = (char *)"tcg",
+        .qemu_user = (char *)"no-such-user",
+        .qemu_group = (char *)"no-such-group",
+        .guest_kernel = conflist,
+        .guest_initrd = (char *)"/nonexistent/initrd",
+        .cni_config_dir = directory,
+        .cni_plugin_dirs = plugin_dirs,
+        .state_dir = directory,
+    };
+    g_autoptr(GPtrArray) findings = NULL;
+
+    g_file_set_contents(conflist, "{\"plugins\":[{\"type\":\"bridge\"}]}", -1, NULL);
+    findings = doctor_examine(&config);
+    expect(findings, "QEMU's user", DOCTOR_BAD, "no-such-user");
+    expect(findings, "guest kernel", DOCTOR_GOOD, "10-a.conflist");
+    expect(findings, "guest initramfs", DOCTOR_BAD, "/nonexistent/initrd");
+    expect(findings, "CNI configuration", DOCTOR_GOOD, "10-a.conflist");
+    expect(findings, "CNI plugin", DOCTOR_BAD, "bridge is in none of");
+    CU_ASSERT_PTR_NOT_NULL(find(findings, "disk space"));
+}
+
+int main(int argc, char **argv)
+{
+    static const TestCase cases[] = {
+        {"a kernel's list of modules is searched for whole names", knows_modules},
+        {"the plugins of a CNI configuration are found, and none in what is no configuration",
+         reads_cni_types},
+        {"what a node lacks is found and has a remedy", examines_a_node},
+    };
+
+    return test_main_args("doctor", cases, G_N_ELEMENTS(cases), argc, argv);
+}
