@@ -7,6 +7,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
+#include "sandbox/cdi.h"
 #include "sandbox/container_volumes.h"
 #include "sandbox/oci_spec.h"
 #include "sandbox/pod.h"
@@ -268,8 +269,8 @@ static gboolean create_new(Pod *pod, const Runtime__V1__CreateContainerRequest *
         image_service_unpin(pod->manager->images, container->id);
         return FALSE;
     }
-    if (container_save(container, error) && create_in_guest(container, image, deadline, error) &&
-        container_save(container, error)) {
+    if (cdi_apply(container->config, cdi_default_directories, error) && container_save(container, error) &&
+        create_in_guest(container, image, deadline, error) && container_save(container, error)) {
         *ret_container = g_steal_pointer(&container);
         return TRUE;
     }

@@ -75,7 +75,8 @@ gboolean oci_put_linux(yajl_gen json, const OciSpecInput *input, GError **error)
               G_N_ELEMENTS(default_masked_paths), security->privileged);
     put_paths(json, "readonlyPaths", security->readonly_paths, security->n_readonly_paths,
               default_readonly_paths, G_N_ELEMENTS(default_readonly_paths), security->privileged);
-    if (!oci_put_resources(json, input, error) || !put_seccomp(json, input, error))
+    if (!oci_put_devices(json, input, error) || !oci_put_resources(json, input, error) ||
+        !put_seccomp(json, input, error))
         return FALSE;
     yajl_gen_map_close(json);
     return TRUE;

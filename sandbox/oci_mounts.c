@@ -27,6 +27,20 @@ static gboolean has_mount_at(const ContainerConfig *config, const char *path)
     return FALSE;
 }
 
+/* What shows the guest's IPC and network namespaces can only be mounted by those who own these: a container
+ * in a user namespace gets the guest's own mounts. */
+static void put_namespaced(yajl_gen json, gboolean mapped, const char *access)
+{
+    if (mapped) {
+        put_mount(json, "/dev/mqueue", "bind", GUEST_SANDBOX_DIR "/mqueue",
+                  OPTIONS("rbind", "nosuid", "noexec", "nodev"));
+        put_mount(json, "/sys", "bind", "/sys", OPTIONS("rbind", "nosuid", "noexec", "nodev", "rro"));
+    } else {
+        put_mount(json, "/dev/mqueue", "mqueue", "mqueue", OPTIONS("nosuid", "noexec", "nodev"));
+        put_mount(json, "/sys", "sysfs", "sysfs", OPTIONS("nosuid", "noexec", "nodev", access));
+    }
+}
+
 static void put_default_mounts(yajl_gen json, const OciSpecInput *input)
 {
     static const char *const pod_files[] = {"hosts", "hostname", "resolv.conf"};
@@ -37,8 +51,7 @@ static void put_default_mounts(yajl_gen json, const OciSpecInput *input)
     put_mount(json, "/dev", "tmpfs", "tmpfs", OPTIONS("nosuid", "strictatime", "mode=755", "size=65536k"));
     put_mount(json, "/dev/pts", "devpts", "devpts",
               OPTIONS("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"));
-    put_mount(json, "/dev/mqueue", "mqueue", "mqueue", OPTIONS("nosuid", "noexec", "nodev"));
-    put_mount(json, "/sys", "sysfs", "sysfs", OPTIONS("nosuid", "noexec", "nodev", access));
+    put_namespaced(json, oci_userns(input->pod) != NULL, access);
     put_mount(json, "/sys/fs/cgroup", "cgroup", "cgroup",
               OPTIONS("nosuid", "noexec", "nodev", "relatime", access));
     if (!has_mount_at(input->config, "/dev/shm"))

@@ -25,5 +25,8 @@ gboolean oci_put_mounts(yajl_gen json, const OciSpecInput *input, GError **error
 gboolean oci_put_linux(yajl_gen json, const OciSpecInput *input, GError **error);
 /* oci_resources.c: "resources". */
 gboolean oci_put_resources(yajl_gen json, const OciSpecInput *input, GError **error);
+/* oci_devices.c: "devices"; and inside resources.devices, the rules that let the container use them. */
+gboolean oci_put_devices(yajl_gen json, const OciSpecInput *input, GError **error);
+void oci_put_device_rules(yajl_gen json, const OciSpecInput *input);
 /* oci_namespaces.c: "namespaces", "uidMappings", "gidMappings". */
 gboolean oci_put_namespaces(yajl_gen json, const OciSpecInput *input, GError **error);

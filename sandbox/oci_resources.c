@@ -22,14 +22,16 @@ static void put_device_rule(yajl_gen json, gboolean allow, const char *type, gin
 }
 
 /* The device files that every container has: null, zero, full, tty, random, urandom, ptmx and its slaves. */
-static void put_device_rules(yajl_gen json, gboolean privileged)
+static void put_device_rules(yajl_gen json, const OciSpecInput *input)
 {
+    gboolean privileged = oci_security(input)->privileged;
     static const gint64 usual[][2] = {{1, 3}, {1, 5}, {1, 7}, {5, 0}, {1, 8}, {1, 9}, {5, 2}, {136, -1}};
 
     oci_json_put_array(json, "devices");
     put_device_rule(json, privileged, NULL, -1, -1, "rwm");
     for (gsize i = 0; !privileged && i < G_N_ELEMENTS(usual); i++)
         put_device_rule(json, TRUE, "c", usual[i][0], usual[i][1], "rwm");
+    oci_put_device_rules(json, input);
     yajl_gen_array_close(json);
 }
 
@@ -133,7 +135,7 @@ gboolean oci_put_resources(yajl_gen json, const OciSpecInput *input, GError **er
     if (!resources_check(resources, error))
         return FALSE;
     oci_json_put_map(json, "resources");
-    put_device_rules(json, oci_security(input)->privileged);
+    put_device_rules(json, input);
     if (!put_limits(json, resources, error))
         return FALSE;
     yajl_gen_map_close(json);

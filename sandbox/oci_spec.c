@@ -61,8 +61,6 @@ static gboolean security_check(const OciSpecInput *input, GError **error)
     if (security->privileged && oci_userns(input->pod) != NULL)
         return fail(error, STATUS_INVALID_ARGUMENT,
                     "linux.security_context.privileged: not together with a user namespace");
-    if (input->config->n_devices > 0 || input->config->n_cdi_devices > 0)
-        return fail(error, STATUS_UNIMPLEMENTED, "config.devices: devices are not implemented yet");
     return apparmor_check(security, error) && selinux_check(security->selinux_options, error);
 }
 

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/guest/paths.h"
 #include "agent/guest/sysfile.h"
 
 static bool write_map(pid_t pid, const char *file, const IdMapping *mapping, Fault *ret_fault)
@@ -18,6 +19,20 @@ static bool write_map(pid_t pid, const char *file, const IdMapping *mapping, Fau
     snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
     snprintf(line, sizeof line, "%u %u %u\n", mapping->container_id, mapping->guest_id, mapping->size);
     return sysfile_write(path, line) || fault_errno(ret_fault, "mapping the ids of a user namespace");
+}
+
+/* A process that has no namespace but its user namespace of its own may not mount this itself. */
+static bool mount_mqueue(Fault *ret_fault)
+{
+    static bool mounted;
+    if (!mounted) {
+        if (!dir_put(SANDBOX_DIR "/mqueue", 01777, ret_fault))
+            return false;
+        if (mount("mqueue", SANDBOX_DIR "/mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+            return fault_errno(ret_fault, "mounting the pod's message queues");
+        mounted = true;
+    }
+    return true;
 }
 
 bool idmap_open(IdMapping *const *uids, size_t n_uids, IdMapping *const *gids, size_t n_gids, int *ret_fd,
@@ -30,6 +45,8 @@ bool idmap_open(IdMapping *const *uids, size_t n_uids, IdMapping *const *gids, s
         return true;
     if (n_uids != 1 || n_gids != 1)
         return fault(ret_fault, FAULT_INVALID_ARGUMENT, "a user namespace has one mapping of each kind");
+    if (!mount_mqueue(ret_fault))
+        return false;
     pid_t pid = (pid_t)syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL);
     if (pid < 0)
         return fault_errno(ret_fault, "making a user namespace");

@@ -9,7 +9,8 @@
 #include "agent/guest/fault.h"
 #include "agent/guest/messages.h"
 
-/* A descriptor of a new user namespace with these mappings, or -1 in *ret_fd where there are none. */
+/* A descriptor of a new user namespace with these mappings, or -1 in *ret_fd where there are none. With the
+ * first one, what containers in such a namespace cannot mount themselves appears: SANDBOX_DIR/mqueue. */
 bool idmap_open(IdMapping *const *uids, size_t n_uids, IdMapping *const *gids, size_t n_gids, int *ret_fd,
                 Fault *ret_fault);
 

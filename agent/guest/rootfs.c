@@ -39,6 +39,8 @@ static bool make_directories(const VolumeBase *base, const char *target, Fault *
     snprintf(path, sizeof path, "%s/fs", base->upper);
     if (!dir_put(path, 0755, ret_fault))
         return false;
+    if (chown(path, base->root_uid, base->root_gid) < 0)
+        return fault_errno(ret_fault, "giving %s to the container's root", path);
     snprintf(path, sizeof path, "%s/work", base->upper);
     return dir_put(path, 0755, ret_fault) && dir_put(target, 0755, ret_fault);
 }
@@ -55,19 +57,14 @@ static bool map_layer(const VolumeBase *base, uint32_t lun, int userns_fd, Fault
     return dir_put(to, 0755, ret_fault) && idmap_bind(from, to, userns_fd, ret_fault);
 }
 
-/* The mapped copies, all below a mount of their own that takes them along when it goes. */
+/* The mapped copies of the layers, all below a mount of their own that takes them along when it goes. */
 static bool map_everything(const Rootfs *rootfs, VolumeBase *base, int userns_fd, Fault *ret_fault)
 {
-    char upper[256];
-    snprintf(upper, sizeof upper, "%s", base->upper);
     snprintf(base->layers, sizeof base->layers, CONTAINERS_DIR "/%s/l", base->id);
     if (!dir_put(base->layers, 0755, ret_fault))
         return false;
     if (mount("mapped", base->layers, "tmpfs", 0, "mode=755") < 0)
         return fault_errno(ret_fault, "mounting a directory for mapped layers");
-    snprintf(base->upper, sizeof base->upper, CONTAINERS_DIR "/%s/l/u", base->id);
-    if (!dir_put(base->upper, 0755, ret_fault) || !idmap_bind(upper, base->upper, userns_fd, ret_fault))
-        return false;
     for (size_t i = 0; i < rootfs->n_luns; i++)
         if (!map_layer(base, rootfs->luns[i], userns_fd, ret_fault))
             return false;
@@ -185,6 +182,11 @@ static bool mount_prepared(Rootfs *rootfs, const CreateContainerRequest *request
                            int userns_fd, Fault *ret_fault)
 {
     VolumeBase base = {.id = rootfs->id, .layers = LAYERS_DIR};
+
+    if (request->n_uid_mappings == 1 && request->n_gid_mappings == 1) {
+        base.root_uid = request->uid_mappings[0]->guest_id;
+        base.root_gid = request->gid_mappings[0]->guest_id;
+    }
 
     snprintf(base.upper, sizeof base.upper, UPPER_DIR "/%s", rootfs->id);
     if (!dir_put(base.upper, 0700, ret_fault))

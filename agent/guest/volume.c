@@ -106,7 +106,7 @@ bool volume_mount_image(const VolumeBase *base, uint32_t index, const uint32_t *
 /* ---- declared volumes ---- */
 
 /* What the image has there; a directory that it has not is empty and root's. */
-static bool open_content(const char *id, const char *path, int *ret_fd, Fault *ret_fault)
+static bool open_content(const char *id, const char *path, int *ret_fd, bool *ret_empty, Fault *ret_fault)
 {
     char rootfs[256];
     snprintf(rootfs, sizeof rootfs, CONTAINERS_DIR "/%s/rootfs", id);
@@ -116,7 +116,8 @@ static bool open_content(const char *id, const char *path, int *ret_fd, Fault *r
     int fd = open_inside(root, path, O_PATH | O_DIRECTORY);
     int problem = errno;
     close(root);
-    if (fd < 0 && problem == ENOENT)
+    *ret_empty = fd < 0 && problem == ENOENT;
+    if (*ret_empty)
         fd = open(NO_LAYER_DIR, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return fault(ret_fault, FAULT_INVALID_ARGUMENT, "the volume %s of the image is no directory: %s",
@@ -125,8 +126,8 @@ static bool open_content(const char *id, const char *path, int *ret_fd, Fault *r
     return true;
 }
 
-static bool make_writable(const VolumeBase *base, size_t number, int content, char *ret_options, size_t room,
-                          Fault *ret_fault)
+static bool make_writable(const VolumeBase *base, size_t number, int content, bool empty, char *ret_options,
+                          size_t room, Fault *ret_fault)
 {
     char upper[300], work[300];
     struct stat status;
@@ -135,6 +136,10 @@ static bool make_writable(const VolumeBase *base, size_t number, int content, ch
     snprintf(work, sizeof work, "%s/w%zu", base->upper, number);
     if (fstat(content, &status) < 0)
         return fault_errno(ret_fault, "looking at a volume");
+    if (empty) {
+        status.st_uid = base->root_uid;
+        status.st_gid = base->root_gid;
+    }
     if (!dir_put(upper, 0755, ret_fault) || !dir_put(work, 0755, ret_fault))
         return false;
     if (chown(upper, status.st_uid, status.st_gid) < 0 || chmod(upper, status.st_mode & 07777) < 0)
@@ -148,11 +153,12 @@ bool volume_mount_anonymous(const VolumeBase *base, size_t number, const char *p
 {
     char target[256], options[1024];
     int content = -1;
+    bool empty = false;
 
     snprintf(target, sizeof target, CONTAINERS_DIR "/%s/a%zu", base->id, number);
-    if (!dir_put(target, 0755, ret_fault) || !open_content(base->id, path, &content, ret_fault))
+    if (!dir_put(target, 0755, ret_fault) || !open_content(base->id, path, &content, &empty, ret_fault))
         return false;
-    bool ok = make_writable(base, number, content, options, sizeof options, ret_fault) &&
+    bool ok = make_writable(base, number, content, empty, options, sizeof options, ret_fault) &&
               (mount("overlay", target, "overlay", MS_NODEV, options) == 0 ||
                fault_errno(ret_fault, "mounting the volume %s (%s)", path, options));
     close(content);

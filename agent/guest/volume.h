@@ -9,11 +9,13 @@
 
 #include "agent/guest/fault.h"
 
-/* Where a container's layers and writable directory are: names of layers are their units. */
+/* Where a container's layers and writable directory are: names of layers are their units. Root is who id 0 of
+ * the container is in the guest. */
 typedef struct {
     const char *id;
     char layers[256]; /* a directory: layers/LUN */
     char upper[256];  /* the container's directory on the pod's disk */
+    uint32_t root_uid, root_gid;
 } VolumeBase;
 
 /* At CONTAINERS_DIR/id/vINDEX. luns: lowest first. NOT_FOUND for a sub_path that is not in the image. */

@@ -520,6 +520,29 @@ static void resources_reach_the_control_group_or_are_refused(void)
                "swap");
 }
 
+static void missing_security_modules_are_refused(void)
+{
+    Runtime__V1__SecurityProfile profile = RUNTIME__V1__SECURITY_PROFILE__INIT;
+    Runtime__V1__SELinuxOption selinux = RUNTIME__V1__SELINUX_OPTION__INIT;
+    g_autofree char *before = NULL;
+    g_autofree char *after = NULL;
+    g_autoptr(GError) error = NULL;
+    Fixture fixture;
+
+    fixture_init(&fixture);
+    fixture.security.apparmor = &profile;
+    fixture.security.selinux_options = &selinux;
+    TEST_OK(oci_spec_build(&fixture.input, &before, &after, &error), error);
+    selinux.level = (char *)"s0";
+    TEST_FAILS(oci_spec_build(&fixture.input, &before, &after, &error), error, STATUS_UNIMPLEMENTED,
+               "SELinux");
+    selinux.level = (char *)"";
+    profile.profile_type = RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Localhost;
+    profile.localhost_ref = (char *)"strict";
+    TEST_FAILS(oci_spec_build(&fixture.input, &before, &after, &error), error, STATUS_UNIMPLEMENTED,
+               "strict");
+}
+
 static void group_alone_is_refused(void)
 {
     Runtime__V1__Int64Value group = RUNTIME__V1__INT64_VALUE__INIT;
@@ -602,6 +625,8 @@ int main(void)
          namespaces_of_the_node_are_refused_and_those_of_a_target_named},
         {"resources reach the control group or are refused",
          resources_reach_the_control_group_or_are_refused},
+        {"profiles of modules that the guest's kernel lacks are refused",
+         missing_security_modules_are_refused},
         {"run_as_group without a user is refused", group_alone_is_refused},
         {"the user is the security context's, else the image's", users_come_from_the_right_place},
         {"the stop signal is the CRI's, else the image's, else TERM", stop_signals_have_an_order},

@@ -1,0 +1,83 @@
+#include <string.h>
+
+#include "common/error.h"
+#include "sandbox/oci_json.h"
+#include "sandbox/oci_parts.h"
+
+typedef Runtime__V1__Device Device;
+
+/* Character devices that every Linux has under the same numbers: the guest gives its own. */
+static const struct {
+    const char *path;
+    gint64 major;
+    gint64 minor;
+} guest_devices[] = {
+    {"/dev/null", 1, 3},   {"/dev/zero", 1, 5},       {"/dev/full", 1, 7},
+    {"/dev/random", 1, 8}, {"/dev/urandom", 1, 9},    {"/dev/kmsg", 1, 11},
+    {"/dev/tty", 5, 0},    {"/dev/net/tun", 10, 200}, {"/dev/fuse", 10, 229},
+};
+
+/* The row of a device's host_path, or -1. */
+static gssize find_device(const Device *device)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(guest_devices); i++)
+        if (g_str_equal(guest_devices[i].path, device->host_path))
+            return (gssize)i;
+    return -1;
+}
+
+static gboolean device_check(const Device *device, GError **error)
+{
+    if (*device->container_path != '/')
+        return fail(error, STATUS_INVALID_ARGUMENT, "config.devices: container_path \"%s\" is not absolute",
+                    device->container_path);
+    if (device->permissions[strspn(device->permissions, "rwm")] != '\0')
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "config.devices: permissions \"%s\" of %s are not of r, w, m", device->permissions,
+                    device->container_path);
+    if (find_device(device) < 0)
+        return fail(
+            error, STATUS_UNIMPLEMENTED,
+            "config.devices: %s is a device of the node, which a pod in a virtual machine does not have",
+            device->host_path);
+    return TRUE;
+}
+
+gboolean oci_put_devices(yajl_gen json, const OciSpecInput *input, GError **error)
+{
+    oci_json_put_array(json, "devices");
+    for (size_t i = 0; i < input->config->n_devices; i++) {
+        const Device *device = input->config->devices[i];
+        gssize row = find_device(device);
+
+        if (!device_check(device, error))
+            return FALSE;
+        yajl_gen_map_open(json);
+        oci_json_put_pair(json, "path", device->container_path);
+        oci_json_put_pair(json, "type", "c");
+        oci_json_put_int(json, "major", guest_devices[row].major);
+        oci_json_put_int(json, "minor", guest_devices[row].minor);
+        oci_json_put_int(json, "fileMode", 0666);
+        yajl_gen_map_close(json);
+    }
+    yajl_gen_array_close(json);
+    return TRUE;
+}
+
+void oci_put_device_rules(yajl_gen json, const OciSpecInput *input)
+{
+    for (size_t i = 0; i < input->config->n_devices; i++) {
+        const Device *device = input->config->devices[i];
+        gssize row = find_device(device);
+
+        if (row < 0)
+            continue;
+        yajl_gen_map_open(json);
+        oci_json_put_bool(json, "allow", TRUE);
+        oci_json_put_pair(json, "type", "c");
+        oci_json_put_int(json, "major", guest_devices[row].major);
+        oci_json_put_int(json, "minor", guest_devices[row].minor);
+        oci_json_put_pair(json, "access", *device->permissions != '\0' ? device->permissions : "rwm");
+        yajl_gen_map_close(json);
+    }
+}

@@ -1,0 +1,22 @@
+/* What a device's vendor writes into /etc/cdi. */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "sandbox/cdi.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    Runtime__V1__ContainerConfig *config = malloc(sizeof(*config));
+    gboolean found = FALSE;
+    GError *error = NULL;
+
+    runtime__v1__container_config__init(config);
+    g_assert(cdi_apply_text(config, "fuzz", (const char *)data, size, "a/b", "c", &found, &error) ==
+             (error == NULL));
+    g_clear_error(&error);
+    runtime__v1__container_config__free_unpacked(config, NULL);
+    return 0;
+}

@@ -1,0 +1,115 @@
+/* docs/container-fields.md against the CRI's own descriptors and the tests that it names. */
+#include "api.pb-c.h"
+#include "tests/unit/harness.h"
+
+#include <string.h>
+
+#define DOCUMENT TEST_DATA "/../../docs/container-fields.md"
+#define UNIT_TESTS TEST_DATA "/../unit"
+
+static const char *short_name(const ProtobufCMessageDescriptor *message)
+{
+    return strrchr(message->name, '.') + 1;
+}
+
+static gboolean is_map_entry(const ProtobufCMessageDescriptor *message)
+{
+    return g_str_has_suffix(message->name, "Entry");
+}
+
+/* Everything that a ContainerConfig is made of, but Windows. */
+static void collect(const ProtobufCMessageDescriptor *message, GPtrArray *messages)
+{
+    if (g_ptr_array_find(messages, message, NULL) || is_map_entry(message) ||
+        g_str_has_prefix(short_name(message), "Windows"))
+        return;
+    g_ptr_array_add(messages, (gpointer)message);
+    for (unsigned i = 0; i < message->n_fields; i++)
+        if (message->fields[i].type == PROTOBUF_C_TYPE_MESSAGE)
+            collect(message->fields[i].descriptor, messages);
+}
+
+static char *document_read(void)
+{
+    g_autoptr(GError) error = NULL;
+    char *text = NULL;
+
+    TEST_OK(g_file_get_contents(DOCUMENT, &text, NULL, &error), error);
+    return text;
+}
+
+static void every_field_is_in_the_table(void)
+{
+    g_autoptr(GPtrArray) messages = g_ptr_array_new();
+    g_autofree char *text = document_read();
+
+    collect(&runtime__v1__container_config__descriptor, messages);
+    CU_ASSERT_TRUE(messages->len > 10);
+    for (guint i = 0; i < messages->len; i++) {
+        const ProtobufCMessageDescriptor *message = messages->pdata[i];
+
+        for (unsigned j = 0; j < message->n_fields; j++) {
+            g_autofree char *row =
+                g_strdup_printf("\n| `%s.%s` | ", short_name(message), message->fields[j].name);
+            const char *found = strstr(text, row);
+            const char *what = found != NULL ? found + strlen(row) : "";
+
+            if (!g_str_has_prefix(what, "works |") && !g_str_has_prefix(what, "refused |") &&
+                !g_str_has_prefix(what, "ignored |")) {
+                fprintf(stderr, "%s.%s is not in docs/container-fields.md\n", short_name(message),
+                        message->fields[j].name);
+                CU_FAIL("a field is missing");
+            }
+        }
+    }
+}
+
+/* Sentences may be broken over lines in the source. */
+static gboolean source_has(const char *file, const char *sentence)
+{
+    g_autofree char *path = g_strdup_printf(UNIT_TESTS "/%s_test.c", file);
+    g_autofree char *quoted = g_strdup_printf("{\"%s\"", sentence);
+    g_autofree char *text = NULL;
+
+    return g_file_get_contents(path, &text, NULL, NULL) && strstr(text, quoted) != NULL;
+}
+
+/* The last column: "file: sentence", or a spec of critest, or nothing where a field is ignored. */
+static void every_test_exists(void)
+{
+    g_autofree char *text = document_read();
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    guint checked = 0;
+
+    for (char **line = lines; *line != NULL; line++) {
+        g_auto(GStrv) cells = g_strsplit(*line, " | ", 4);
+        g_autofree char *shown = NULL;
+        char *colon;
+
+        if (!g_str_has_prefix(*line, "| `"))
+            continue;
+        CU_ASSERT_EQUAL_FATAL(g_strv_length(cells), 4);
+        shown = g_strndup(cells[3], strlen(cells[3]) - (g_str_has_suffix(cells[3], " |") ? 2 : 1));
+        colon = strstr(shown, ": ");
+        if (g_str_equal(cells[1], "ignored"))
+            continue;
+        CU_ASSERT_PTR_NOT_NULL_FATAL(colon);
+        *colon = '\0';
+        if (!g_str_equal(shown, "critest") && !source_has(shown, colon + 2)) {
+            fprintf(stderr, "no test \"%s\" in %s_test.c\n", colon + 2, shown);
+            CU_FAIL("a test is missing");
+        }
+        checked++;
+    }
+    CU_ASSERT_TRUE(checked > 50);
+}
+
+int main(void)
+{
+    static const TestCase cases[] = {
+        {"every field of a container's configuration is in the table", every_field_is_in_the_table},
+        {"every unit test that the table names exists", every_test_exists},
+    };
+
+    return test_main("container_fields", cases, G_N_ELEMENTS(cases));
+}

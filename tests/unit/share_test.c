@@ -1,0 +1,177 @@
+/* Binds into a share: needs root, which may mount; without it nothing is tested. */
+#include "sandbox/share.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+#include "sandbox/userns.h"
+#include "tests/unit/harness.h"
+
+typedef struct {
+    char *directory;
+    char *share;
+    char *volume;
+} Fixture;
+
+static void fixture_init(Fixture *fixture)
+{
+    g_autoptr(GError) error = NULL;
+
+    fixture->directory = g_dir_make_tmp("crivirt-share-XXXXXX", &error);
+    fixture->share = g_build_filename(fixture->directory, "share", NULL);
+    fixture->volume = g_build_filename(fixture->directory, "volume", NULL);
+    TEST_OK(dir_make(fixture->volume, 0755, &error), error);
+    TEST_OK(share_create(fixture->share, &error), error);
+}
+
+static void fixture_clear(Fixture *fixture)
+{
+    g_autoptr(GError) error = NULL;
+
+    TEST_OK(share_delete(fixture->share, &error), error);
+    TEST_OK(dir_remove_tree(fixture->directory, &error), error);
+    g_free(fixture->directory);
+    g_free(fixture->share);
+    g_free(fixture->volume);
+}
+
+/* The path of a file in the first volume of "c1". */
+static char *inside(const Fixture *fixture, const char *name)
+{
+    return g_build_filename(fixture->share, "c1", "0", name, NULL);
+}
+
+static gboolean can_create(const char *path)
+{
+    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+static void bind(Fixture *fixture, ShareVolume volume, gboolean expect_nested)
+{
+    g_autofree char *name = NULL;
+    g_autoptr(GError) error = NULL;
+    gboolean nested = FALSE;
+
+    volume.host_path = fixture->volume;
+    TEST_OK(share_bind(fixture->share, "c1", 0, &volume, &name, &nested, &error), error);
+    CU_ASSERT_STRING_EQUAL(name, "c1/0");
+    CU_ASSERT_EQUAL(nested, expect_nested);
+}
+
+static void readonly_reaches_as_far_as_asked(void)
+{
+    for (int recursive = 0; recursive < 2; recursive++) {
+        Fixture fixture;
+        g_autofree char *nested = NULL;
+        g_autofree char *file = NULL;
+        g_autofree char *nested_file = NULL;
+
+        fixture_init(&fixture);
+        nested = g_build_filename(fixture.volume, "nested", NULL);
+        CU_ASSERT_EQUAL(mkdir(nested, 0755), 0);
+        CU_ASSERT_EQUAL(mount("none", nested, "tmpfs", 0, NULL), 0);
+        bind(&fixture, (ShareVolume){.readonly = TRUE, .recursive = recursive == 1, .userns_fd = -1}, TRUE);
+        file = inside(&fixture, "x");
+        nested_file = inside(&fixture, "nested/x");
+        CU_ASSERT_FALSE(can_create(file));
+        CU_ASSERT_EQUAL(can_create(nested_file), recursive == 0);
+        CU_ASSERT_EQUAL(umount(nested), 0);
+        fixture_clear(&fixture);
+    }
+}
+
+static void later_mounts_appear_only_where_asked(void)
+{
+    for (int follow = 0; follow < 2; follow++) {
+        Fixture fixture;
+        g_autofree char *nested = NULL;
+        g_autofree char *host_file = NULL;
+        g_autofree char *file = NULL;
+
+        fixture_init(&fixture);
+        CU_ASSERT_EQUAL(mount(fixture.volume, fixture.volume, NULL, MS_BIND, NULL), 0);
+        CU_ASSERT_EQUAL(mount(NULL, fixture.volume, NULL, MS_SHARED, NULL), 0);
+        nested = g_build_filename(fixture.volume, "nested", NULL);
+        CU_ASSERT_EQUAL(mkdir(nested, 0755), 0);
+        bind(&fixture, (ShareVolume){.follow = follow == 1, .userns_fd = -1}, FALSE);
+        CU_ASSERT_EQUAL(mount("none", nested, "tmpfs", 0, NULL), 0);
+        host_file = g_build_filename(nested, "flag", NULL);
+        CU_ASSERT_TRUE(can_create(host_file));
+        file = inside(&fixture, "nested/flag");
+        CU_ASSERT_EQUAL(access(file, F_OK) == 0, follow == 1);
+        CU_ASSERT_EQUAL(umount2(nested, MNT_DETACH), 0);
+        CU_ASSERT_EQUAL(umount2(fixture.volume, MNT_DETACH), 0);
+        fixture_clear(&fixture);
+    }
+}
+
+static void owners_are_shown_mapped(void)
+{
+    Runtime__V1__UserNamespace user = RUNTIME__V1__USER_NAMESPACE__INIT;
+    Runtime__V1__IDMapping mapping = RUNTIME__V1__IDMAPPING__INIT;
+    Runtime__V1__IDMapping *mappings[] = {&mapping};
+    Fixture fixture;
+    g_autofree char *path = NULL;
+    g_autoptr(GError) error = NULL;
+    struct stat status;
+    int fd = -1;
+
+    mapping.host_id = 70000;
+    mapping.length = 65536;
+    user.uids = user.gids = mappings;
+    user.n_uids = user.n_gids = 1;
+    fixture_init(&fixture);
+    TEST_OK(userns_open(&user, &fd, &error), error);
+    bind(&fixture, (ShareVolume){.userns_fd = fd}, FALSE);
+    close(fd);
+    path = inside(&fixture, "");
+    CU_ASSERT_EQUAL(stat(path, &status), 0);
+    CU_ASSERT_EQUAL(status.st_uid, 70000);
+    CU_ASSERT_EQUAL(status.st_gid, 70000);
+    fixture_clear(&fixture);
+}
+
+static void a_missing_source_becomes_a_directory(void)
+{
+    Fixture fixture;
+    g_autofree char *path = NULL;
+
+    fixture_init(&fixture);
+    CU_ASSERT_EQUAL(rmdir(fixture.volume), 0);
+    bind(&fixture, (ShareVolume){.userns_fd = -1}, FALSE);
+    CU_ASSERT_TRUE(g_file_test(fixture.volume, G_FILE_TEST_IS_DIR));
+    path = inside(&fixture, "x");
+    CU_ASSERT_TRUE(can_create(path));
+    fixture_clear(&fixture);
+}
+
+int main(void)
+{
+    static const TestCase cases[] = {
+        {"read-only reaches what is mounted below only when it is recursive",
+         readonly_reaches_as_far_as_asked},
+        {"mounts that come later appear only in a volume that follows the node's",
+         later_mounts_appear_only_where_asked},
+        {"a volume's owners are shown mapped", owners_are_shown_mapped},
+        {"a missing source becomes a directory", a_missing_source_becomes_a_directory},
+    };
+
+    if (geteuid() != 0 || unshare(CLONE_NEWNS) != 0 ||
+        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
+        printf("skip share: it takes root to mount\n");
+        return 0;
+    }
+    return test_main("share", cases, G_N_ELEMENTS(cases));
+}
