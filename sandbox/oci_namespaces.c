@@ -6,11 +6,9 @@ typedef Runtime__V1__NamespaceOption NamespaceOption;
 
 static const NamespaceOption *options_of(const OciSpecInput *input)
 {
-    static const NamespaceOption none = {
-        PROTOBUF_C_MESSAGE_INIT(&runtime__v1__namespace_option__descriptor),
-        .pid = RUNTIME__V1__NAMESPACE_MODE__CONTAINER,
-        .target_id = (char *)"",
-    };
+    /* The message's own defaults: as in other runtimes, who says nothing shares the pod's PID namespace. (A
+     * program that is nobody's PID 1 ends at SIGTERM without a handler, which clients count on.) */
+    static const NamespaceOption none = RUNTIME__V1__NAMESPACE_OPTION__INIT;
     const NamespaceOption *options = oci_security(input)->namespace_options;
 
     return options != NULL ? options : &none;
