@@ -545,7 +545,8 @@ gboolean pod_guest_attach_share(Pod *pod, const Deadline *deadline, GError **err
     if (!attached) {
         attached = share_create(pod->share_dir, error) &&
                    vmm_attach_share(pod->manager->vmm, pod->id, &share, &server, error) &&
-                   processes_account(pod, server, error) && mount_share(pod, deadline, error);
+                   processes_account(pod, server, error) &&
+                   share_set_server(pod->share_dir, server, error) && mount_share(pod, deadline, error);
         g_mutex_lock(&pod->lock);
         pod->share_attached = attached;
         g_mutex_unlock(&pod->lock);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gunixmounts.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -10,6 +11,7 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "sandbox/mount_space.h"
 
 static gboolean is_mounted(const char *path)
 {
@@ -81,25 +83,80 @@ static gboolean tree_set(int tree, const char *host_path, const ShareVolume *vol
     return TRUE;
 }
 
-/* The copy gets its properties before anybody sees it. In the share, which is shared, it becomes a peer of
- * the file server's copy; towards the node it stays a slave or private, so nothing flows back. */
-static gboolean tree_attach(const ShareVolume *volume, const char *target, GError **error)
-{
-    int tree = open_tree(AT_FDCWD, volume->host_path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-    gboolean good;
+/* ---- the file server ---- */
 
+static char *server_file(const char *path)
+{
+    return g_strconcat(path, ".server", NULL);
+}
+
+gboolean share_set_server(const char *path, pid_t server, GError **error)
+{
+    g_autofree char *file = server_file(path);
+    g_autofree char *text = g_strdup_printf("%d\n", (int)server);
+
+    return file_write_atomic(file, text, strlen(text), 0600, error);
+}
+
+/* Its command line names the share: another process with that number by now does not. */
+static gboolean is_server(pid_t pid, const char *path)
+{
+    g_autofree char *file = g_strdup_printf("/proc/%d/cmdline", (int)pid);
+    g_autofree char *text = NULL;
+    gsize length = 0;
+
+    if (!g_file_get_contents(file, &text, &length, NULL))
+        return FALSE;
+    for (gsize at = 0; at < length; at += strlen(text + at) + 1)
+        if (g_str_has_suffix(text + at, path))
+            return TRUE;
+    return FALSE;
+}
+
+/* *ret_known: there is, or was, one. Returns 0 when it is not there any more. */
+static pid_t find_server(const char *path, gboolean *ret_known)
+{
+    g_autofree char *file = server_file(path);
+    g_autofree char *text = NULL;
+    pid_t pid = 0;
+
+    *ret_known = g_file_get_contents(file, &text, NULL, NULL);
+    if (*ret_known)
+        pid = (pid_t)g_ascii_strtoll(text, NULL, 10);
+    return pid > 0 && is_server(pid, path) ? pid : 0;
+}
+
+/* ---- binds ---- */
+
+/* The copy gets its properties before anybody sees it, and appears in the file server's namespace only: not
+ * among the node's mounts, where it would keep the directories below it from being removed. The server's root
+ * is the share. */
+static gboolean tree_attach(const char *path, const char *name, const ShareVolume *volume, GError **error)
+{
+    gboolean known;
+    pid_t server = find_server(path, &known);
+    g_autofree char *target = known ? g_strconcat("/", name, NULL) : g_build_filename(path, name, NULL);
+    gboolean good;
+    int tree;
+
+    if (known && server == 0)
+        return fail(error, STATUS_UNAVAILABLE, "the file server of the pod's volumes is gone");
+    tree = open_tree(AT_FDCWD, volume->host_path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
     if (tree < 0)
         return fail_errno(error, errno, "cannot bind the volume %s", volume->host_path);
-    good = tree_set(tree, volume->host_path, volume, error) &&
-           (move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) == 0 ||
-            fail_errno(error, errno, "cannot bind the volume %s", volume->host_path));
+    good = tree_set(tree, volume->host_path, volume, error);
+    if (good && !mount_space_move(server, tree, target, error)) {
+        g_prefix_error(error, "cannot bind the volume %s: ", volume->host_path);
+        good = FALSE;
+    }
     close(tree);
     return good;
 }
 
 static gboolean has_mounts_below(const char *path)
 {
-    g_autofree char *prefix = g_strconcat(path, "/", NULL);
+    g_autofree char *real = realpath(path, NULL);
+    g_autofree char *prefix = g_strconcat(real != NULL ? real : path, "/", NULL);
     GList *mounts = g_unix_mounts_get(NULL);
     gboolean found = FALSE;
 
@@ -118,9 +175,10 @@ gboolean share_bind(const char *path, const char *container_id, guint index, con
     struct stat status;
 
     if (!source_stat(volume->host_path, &status, error) || !dir_make(parent, 0711, error) ||
-        !mountpoint_make(target, S_ISDIR(status.st_mode), error) || !tree_attach(volume, target, error))
+        !mountpoint_make(target, S_ISDIR(status.st_mode), error) || !tree_attach(path, name, volume, error))
         return FALSE;
-    *ret_nested = S_ISDIR(status.st_mode) && has_mounts_below(target);
+    /* It matters for read-only volumes alone, and takes reading all of the node's mounts. */
+    *ret_nested = volume->readonly && S_ISDIR(status.st_mode) && has_mounts_below(volume->host_path);
     *ret_name = g_steal_pointer(&name);
     return TRUE;
 }
@@ -154,17 +212,42 @@ static gboolean unmount_below(const char *path, gboolean itself, GError **error)
     return good;
 }
 
+/* In the file server's namespace; one that is gone has taken its mounts along. */
+static gboolean detach_in_server(pid_t server, const char *path, const char *container_id, GError **error)
+{
+    g_autofree char *directory = g_build_filename(path, container_id, NULL);
+    g_autoptr(GDir) entries = g_dir_open(directory, 0, NULL);
+    const char *entry;
+
+    while (server != 0 && entries != NULL && (entry = g_dir_read_name(entries)) != NULL) {
+        g_autofree char *target = g_strconcat("/", container_id, "/", entry, NULL);
+
+        if (!mount_space_detach(server, target, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
 gboolean share_unbind(const char *path, const char *container_id, GError **error)
 {
     g_autofree char *directory = g_build_filename(path, container_id, NULL);
+    gboolean known;
+    pid_t server;
 
     if (!g_file_test(directory, G_FILE_TEST_IS_DIR))
         return TRUE;
-    return unmount_below(directory, FALSE, error) && dir_remove_tree(directory, error);
+    server = find_server(path, &known);
+    return (known ? detach_in_server(server, path, container_id, error)
+                  : unmount_below(directory, FALSE, error)) &&
+           dir_remove_tree(directory, error);
 }
 
 gboolean share_delete(const char *path, GError **error)
 {
+    g_autofree char *server = server_file(path);
+
+    if (unlink(server) != 0 && errno != ENOENT)
+        return fail_errno(error, errno, "cannot remove %s", server);
     if (!g_file_test(path, G_FILE_TEST_IS_DIR))
         return TRUE;
     return unmount_below(path, TRUE, error) && dir_remove_tree(path, error);

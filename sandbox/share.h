@@ -6,9 +6,14 @@
 #pragma once
 
 #include <glib.h>
+#include <sys/types.h>
 
 /* Makes path a shared mount; an existing one is left as it is. */
 gboolean share_create(const char *path, GError **error);
+
+/* Who serves the share: volumes are then bound in its mount namespace and nowhere else. Kept beside path, so
+ * that a daemon that comes later knows it. Its command line ends one of its words in path. */
+gboolean share_set_server(const char *path, pid_t server, GError **error);
 
 typedef struct {
     const char *host_path; /* symbolic links are followed; a missing one becomes a directory */
@@ -19,8 +24,9 @@ typedef struct {
 } ShareVolume;
 
 /* Binds a volume with what is mounted below it to path/container_id/index. *ret_name is "container_id/index";
- * *ret_nested: there are mounts below host_path. FAILED_PRECONDITION when ids cannot be mapped on its file
- * system. */
+ * *ret_nested: it is read-only, and there are
+ * mounts below host_path. UNAVAILABLE when the file server is gone, FAILED_PRECONDITION when ids cannot be
+ * mapped on its file system. */
 gboolean share_bind(const char *path, const char *container_id, guint index, const ShareVolume *volume,
                     char **ret_name, gboolean *ret_nested, GError **error);
 
