@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/guest/crun.h"
 #include "agent/guest/paths.h"
 #include "agent/guest/sysfile.h"
 
@@ -104,7 +105,8 @@ static int spawn(const JobSpec *spec, char *const *argv, pid_t *ret_pid)
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 
     set_oom_score_adj(spec->oom_score_adj);
-    int error = posix_spawn(ret_pid, argv[0], &actions, &attributes, argv, environ);
+    int error =
+        posix_spawn(ret_pid, spec->with_log ? crun_program() : argv[0], &actions, &attributes, argv, environ);
     set_oom_score_adj(-1000);
 
     posix_spawnattr_destroy(&attributes);

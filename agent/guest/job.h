@@ -20,10 +20,11 @@ typedef struct Job {
 
 typedef struct {
     const char *const *argv; /* argv[0] is a path */
-    bool with_log;           /* it is crun: "--log=" is added, and a failure quotes the last line of it */
-    const int *fds;          /* three for the child; NULL or -1: /dev/null */
-    int oom_score_adj;       /* what the child starts with, and its children */
-    const char *failing;     /* how a failure's message begins: "crun create" */
+    bool with_log;  /* it is crun, run from crun_program(): "--log=" is added, and a failure quotes the last
+                       line of it */
+    const int *fds; /* three for the child; NULL or -1: /dev/null */
+    int oom_score_adj;   /* what the child starts with, and its children */
+    const char *failing; /* how a failure's message begins: "crun create" */
 } JobSpec;
 
 /* done() is called from the loop, once, unless this fails; its failure is NULL when the exit code was 0. The

@@ -55,16 +55,15 @@ build_project() {
     fi
 }
 
-# The product's image for everything but the containers' times, which want crun_timer.c in crun's place.
+# The product's image; and one that crun_timer.c starts, for the containers' times.
 guest_images() {
     local agent=$build/agent/crivirt-agent
     "$root/kernel/image.sh" --kernel tuned --agent "$agent" "$work/guest"
-    mkdir -p "$work/timer/usr/bin" "$work/timer-guest"
+    mkdir -p "$work/timer" "$work/timer-guest"
     "$root/kernel/initramfs.sh" --agent "$agent" --compress none "$work/plain.cpio"
-    install -m 755 /usr/bin/crun "$work/timer/usr/bin/crun.real"
-    gcc -O2 -static -Wall -Wextra -o "$work/timer/usr/bin/crun" "$here/crun_timer.c"
-    strip "$work/timer/usr/bin/crun"
-    (cd "$work/timer" && find usr/bin -type f | cpio --quiet -o -H newc -R 0:0) >"$work/timer.cpio"
+    install -m 755 "$agent" "$work/timer/init.agent"
+    gcc -O2 -static -Wall -Wextra -s -o "$work/timer/init" "$here/crun_timer.c" -D_GNU_SOURCE -Wno-unused-result
+    (cd "$work/timer" && printf '%s\n' init init.agent | cpio --quiet -o -H newc -R 0:0) >"$work/timer.cpio"
     cat "$work/plain.cpio" "$work/timer.cpio" | lz4 -q -l >"$work/timer-guest/initrd.img"
 }
 
