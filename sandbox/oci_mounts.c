@@ -182,7 +182,7 @@ static gboolean put_volumes(yajl_gen json, const OciSpecInput *input, GError **e
         const Volume *volume = &g_array_index(volumes, Volume, i);
 
         put_mount(json, volume->destination, "bind", volume->source,
-                  OPTIONS("rbind", volume->propagation, volume->access));
+                  OPTIONS("rbind", "nodev", volume->propagation, volume->access));
     }
     return TRUE;
 }

@@ -11,7 +11,10 @@ typedef Runtime__V1__ContainerConfig ContainerConfig;
 typedef Runtime__V1__LinuxContainerSecurityContext SecurityContext;
 typedef Runtime__V1__LinuxContainerResources Resources;
 
-static const SecurityContext no_security = RUNTIME__V1__LINUX_CONTAINER_SECURITY_CONTEXT__INIT;
+static const SecurityContext no_security = {
+    PROTOBUF_C_MESSAGE_INIT(&runtime__v1__linux_container_security_context__descriptor),
+    .run_as_username = (char *)protobuf_c_empty_string, /* the INIT macro would name deprecated fields, too */
+};
 static const Resources no_resources = RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;
 
 const SecurityContext *oci_security(const OciSpecInput *input)

@@ -18,6 +18,7 @@
 #include "common/metrics.h"
 #include "sandbox/cgroup.h"
 #include "sandbox/console.h"
+#include "sandbox/oci_spec.h"
 #include "sandbox/pod.h"
 #include "sandbox/pod_network.h"
 #include "sandbox/share.h"
@@ -250,22 +251,32 @@ static void fill_routes(const CniResult *network, Arena *arena, Crivirt__Agent__
     }
 }
 
+static void add_sysctl(const char *name, const char *value, Arena *arena, Crivirt__Agent__V1__SetupRequest *setup)
+{
+    Crivirt__Agent__V1__Sysctl *sysctl = arena_new0(arena, Crivirt__Agent__V1__Sysctl, 1);
+
+    crivirt__agent__v1__sysctl__init(sysctl);
+    sysctl->name = (char *)name;
+    sysctl->value = (char *)value;
+    setup->sysctls[setup->n_sysctls++] = sysctl;
+}
+
+/* The pod's come last: they have the last word. */
 static void fill_sysctls(const Pod *pod, Arena *arena, Crivirt__Agent__V1__SetupRequest *setup)
 {
     const Runtime__V1__LinuxPodSandboxConfig *config = pod->config->linux;
 
     if (config == NULL)
         return;
-    setup->n_sysctls = config->n_sysctls;
-    setup->sysctls = arena_new0(arena, Crivirt__Agent__V1__Sysctl *, config->n_sysctls);
-    for (size_t i = 0; i < config->n_sysctls; i++) {
-        Crivirt__Agent__V1__Sysctl *sysctl = arena_new0(arena, Crivirt__Agent__V1__Sysctl, 1);
-
-        crivirt__agent__v1__sysctl__init(sysctl);
-        sysctl->name = config->sysctls[i]->key;
-        sysctl->value = config->sysctls[i]->value;
-        setup->sysctls[i] = sysctl;
+    setup->sysctls = arena_new0(arena, Crivirt__Agent__V1__Sysctl *, config->n_sysctls + 2);
+    /* The network namespace is the guest's: root of a user namespace has no rights over it, but may expect those of
+     * a server. */
+    if (oci_userns(pod->config) != NULL) {
+        add_sysctl("net.ipv4.ip_unprivileged_port_start", "0", arena, setup);
+        add_sysctl("net.ipv4.ping_group_range", "0 2147483647", arena, setup);
     }
+    for (size_t i = 0; i < config->n_sysctls; i++)
+        add_sysctl(config->sysctls[i]->key, config->sysctls[i]->value, arena, setup);
 }
 
 static ProtobufCBinaryData text_bytes(Arena *arena, const char *text)

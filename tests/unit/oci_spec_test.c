@@ -298,8 +298,8 @@ static void a_readonly_volume_is_writable_in_the_guest_only_where_the_node_refus
 
         source.node_readonly = i == 1;
         TEST_OK(oci_spec_build(&fixture.input, &before, &after, &error), error);
-        CU_ASSERT_PTR_NOT_NULL(
-            strstr(after, i == 0 ? "[\"rbind\",\"rprivate\",\"ro\"]" : "[\"rbind\",\"rprivate\",\"rw\"]"));
+        CU_ASSERT_PTR_NOT_NULL(strstr(after, i == 0 ? "[\"rbind\",\"nodev\",\"rprivate\",\"ro\"]"
+                                                    : "[\"rbind\",\"nodev\",\"rprivate\",\"rw\"]"));
     }
 }
 
@@ -336,7 +336,7 @@ static void a_user_namespace_of_the_pod_maps_its_containers(void)
 {
     Runtime__V1__UserNamespace user = RUNTIME__V1__USER_NAMESPACE__INIT;
     Runtime__V1__NamespaceOption options = RUNTIME__V1__NAMESPACE_OPTION__INIT;
-    Runtime__V1__LinuxSandboxSecurityContext security = RUNTIME__V1__LINUX_SANDBOX_SECURITY_CONTEXT__INIT;
+    Runtime__V1__LinuxSandboxSecurityContext security;
     Runtime__V1__LinuxPodSandboxConfig linux = RUNTIME__V1__LINUX_POD_SANDBOX_CONFIG__INIT;
     Runtime__V1__IDMapping mapping = RUNTIME__V1__IDMAPPING__INIT;
     Runtime__V1__IDMapping *mappings[] = {&mapping};
@@ -346,6 +346,7 @@ static void a_user_namespace_of_the_pod_maps_its_containers(void)
     Fixture fixture;
 
     fixture_init(&fixture);
+    runtime__v1__linux_sandbox_security_context__init(&security);
     mapping.host_id = 1000;
     mapping.length = 100000;
     user.mode = RUNTIME__V1__NAMESPACE_MODE__POD;
@@ -418,8 +419,8 @@ static void a_profile_of_the_node_is_checked_and_copied(void)
         "{}",
         "{\"defaultAction\":\"SCMP_ACT_NOTIFY\"}",
         "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[],\"action\":\"SCMP_ACT_ERRNO\"}]}",
-        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"a "
-        "b\"],\"action\":\"SCMP_ACT_ERRNO\"}]}",
+        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"a-b\"],\"action\":\"SCMP_ACT_"
+        "ERRNO\"}]}",
         "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":{}}",
         "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"defaultErrnoRet\":-1}",
         "nonsense",
