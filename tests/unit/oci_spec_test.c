@@ -418,11 +418,11 @@ static void a_profile_of_the_node_is_checked_and_copied(void)
         "[]",
         "{}",
         "{\"defaultAction\":\"SCMP_ACT_NOTIFY\"}",
-        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[],\"action\":\"SCMP_ACT_ERRNO\"}]}",
-        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"a-b\"],\"action\":\"SCMP_ACT_"
-        "ERRNO\"}]}",
-        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":{}}",
-        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"defaultErrnoRet\":-1}",
+        "{\"defaultAction\":\"SCMP_ACT_LOG\",\"syscalls\":[{\"names\":[],\"action\":\"SCMP_ACT_LOG\"}]}",
+        "{\"defaultAction\":\"SCMP_ACT_LOG\",\"syscalls\":[{\"names\":[\"a-b\"],\"action\":\"SCMP_ACT_LOG\"}]"
+        "}",
+        "{\"defaultAction\":\"SCMP_ACT_LOG\",\"syscalls\":{}}",
+        "{\"defaultAction\":\"SCMP_ACT_LOG\",\"defaultErrnoRet\":-1}",
         "nonsense",
     };
     Runtime__V1__SecurityProfile profile = RUNTIME__V1__SECURITY_PROFILE__INIT;
