@@ -419,8 +419,7 @@ static void a_profile_of_the_node_is_checked_and_copied(void)
         "{}",
         "{\"defaultAction\":\"SCMP_ACT_NOTIFY\"}",
         "{\"defaultAction\":\"SCMP_ACT_LOG\",\"syscalls\":[{\"names\":[],\"action\":\"SCMP_ACT_LOG\"}]}",
-        "{\"defaultAction\":\"SCMP_ACT_LOG\",\"syscalls\":[{\"names\":[\"a-b\"],\"action\":\"SCMP_ACT_LOG\"}]"
-        "}",
+        "{\"defaultAction\":\"SCMP_ACT_LOG\",\"flags\":[\"a-b\"]}",
         "{\"defaultAction\":\"SCMP_ACT_LOG\",\"syscalls\":{}}",
         "{\"defaultAction\":\"SCMP_ACT_LOG\",\"defaultErrnoRet\":-1}",
         "nonsense",
