@@ -544,11 +544,19 @@ gsize session_write(ProcessSession *session, const void *data, gsize length)
 
 void session_write_end(ProcessSession *session)
 {
+    const Runtime__V1__ContainerConfig *config =
+        session->container != NULL ? session->container->config : NULL;
+
     if (!session->with_input)
         return;
-    /* Others may attach later, and go on where this one ended. */
-    if (session->kind != KIND_ATTACH || session->container->config->stdin_once)
+    if (session->kind != KIND_ATTACH || config->stdin_once)
         guest_input_end(session->input);
+    if (session->kind != KIND_ATTACH || (config->stdin_once && !config->tty))
+        return;
+    /* Others may attach later, and go on where this client ended: it has detached. */
+    g_mutex_lock(&session->lock);
+    end(session, 0, NULL);
+    g_mutex_unlock(&session->lock);
 }
 
 static Crivirt__Agent__V1__ProcessId process_of(ProcessSession *session)
