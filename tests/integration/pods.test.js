@@ -1,0 +1,104 @@
+'use strict';
+const assert = require('assert');
+const {test, before, after} = require('node:test');
+const {Machine} = require('./support/machine');
+const {refused} = require('./support/kit');
+
+let machine, pod;
+const labels = {app: 'web', 'example.org/tier': 'front'};
+const annotations = {note: 'with "quotes" and ünïcode'};
+before(async () => {
+    machine = await Machine.start();
+    pod = await machine.runPod({labels, annotations, hostname: 'pod-one'});
+});
+after(() => machine.end());
+
+const list = async (filter) => (await machine.cri.call('ListPodSandbox', {filter})).items.map(({id}) => id);
+
+test('a pod becomes READY with an address and everything that it was given', async () => {
+    const status = await machine.podStatus(pod);
+    assert.strictEqual(status.id, pod.id);
+    assert.deepStrictEqual(status.metadata, pod.config.metadata);
+    assert.strictEqual(status.state, 'SANDBOX_READY');
+    assert.ok(BigInt(status.created_at) > 0n);
+    assert.deepStrictEqual(status.labels, labels);
+    assert.deepStrictEqual(status.annotations, annotations);
+    assert.match(status.network.ip, /^10\.88\./);
+    assert.deepStrictEqual(status.network.additional_ips.map(({ip}) => ip.slice(0, 8)), ['fd00:88:']);
+});
+
+test('the list shows the same pod', async () => {
+    const {items: [item]} = await machine.cri.call('ListPodSandbox');
+    const status = await machine.podStatus(pod);
+    for (const field of ['id', 'metadata', 'state', 'created_at', 'labels', 'annotations'])
+        assert.deepStrictEqual(item[field], status[field]);
+});
+
+test('filters of the list are ANDed', async () => {
+    const ready = {state: 'SANDBOX_READY'}, notReady = {state: 'SANDBOX_NOTREADY'};
+    assert.deepStrictEqual(await list({id: pod.id}), [pod.id]);
+    assert.deepStrictEqual(await list({id: pod.id.slice(0, 12)}), [pod.id]);
+    assert.deepStrictEqual(await list({state: ready, label_selector: {app: 'web'}}), [pod.id]);
+    assert.deepStrictEqual(await list({state: notReady, label_selector: {app: 'web'}}), []);
+    assert.deepStrictEqual(await list({label_selector: {app: 'web', 'example.org/tier': 'back'}}), []);
+    assert.deepStrictEqual(await list({id: 'f'.repeat(64)}), []);
+});
+
+test('RunPodSandbox again for the same pod gives the same one', async () => {
+    const again = await machine.cri.call('RunPodSandbox', {config: pod.config});
+    assert.strictEqual(again.pod_sandbox_id, pod.id);
+});
+
+test('verbose PodSandboxStatus has values that are JSON', async () => {
+    const {info} = await machine.cri.call('PodSandboxStatus', {pod_sandbox_id: pod.id, verbose: true});
+    for (const value of Object.values(info))
+        JSON.parse(value);
+});
+
+test('PodSandboxStatus of an unknown pod is NOT_FOUND; to stop or to remove one is fine', async () => {
+    const pod_sandbox_id = 'f'.repeat(64);
+    await refused(machine.cri.call('PodSandboxStatus', {pod_sandbox_id}), 'NOT_FOUND');
+    await machine.cri.call('StopPodSandbox', {pod_sandbox_id});
+    await machine.cri.call('RemovePodSandbox', {pod_sandbox_id});
+});
+
+test('a bad field is INVALID_ARGUMENT and named', async () => {
+    const run = (more, runtime_handler = '') =>
+        machine.cri.call('RunPodSandbox', {config: machine.podConfig(more), runtime_handler});
+    await refused(machine.cri.call('RunPodSandbox', {}), 'INVALID_ARGUMENT', 'config');
+    await refused(run({metadata: null}), 'INVALID_ARGUMENT', 'metadata');
+    await refused(run({metadata: {name: ''}}), 'INVALID_ARGUMENT', 'metadata.name');
+    await refused(run({log_directory: 'logs'}), 'INVALID_ARGUMENT', 'log_directory');
+    await refused(run({port_mappings: [{host_port: 70000, container_port: 1}]}), 'INVALID_ARGUMENT', 'port_mappings');
+    await refused(run({}, 'runc'), 'INVALID_ARGUMENT', 'runc');
+    await refused(run({linux: {security_context: {namespace_options: {network: 'NODE'}}}}), 'INVALID_ARGUMENT',
+                  'network');
+    assert.deepStrictEqual(await list(), [pod.id]);
+});
+
+test('a stopped pod is NOTREADY, takes no container, is stopped again, and is removed twice', async () => {
+    const pod_sandbox_id = pod.id;
+    const container = await machine.runContainer(pod);
+    await machine.cri.call('StopPodSandbox', {pod_sandbox_id});
+    assert.strictEqual((await machine.podStatus(pod)).state, 'SANDBOX_NOTREADY');
+    const ended = await machine.containerStatus(container);
+    assert.strictEqual(ended.state, 'CONTAINER_EXITED');
+    assert.notStrictEqual(ended.exit_code, 0);
+    assert.deepStrictEqual(await list({state: {state: 'SANDBOX_NOTREADY'}}), [pod.id]);
+    await refused(machine.create(pod), 'FAILED_PRECONDITION', pod.id);
+    await machine.cri.call('StopPodSandbox', {pod_sandbox_id});
+    await machine.cri.call('RemovePodSandbox', {pod_sandbox_id});
+    await machine.cri.call('RemovePodSandbox', {pod_sandbox_id});
+    await refused(machine.podStatus(pod), 'NOT_FOUND');
+    await refused(machine.containerStatus(container), 'NOT_FOUND');
+    await machine.noLeaks();
+});
+
+test('a removed pod\'s name is free, and a running pod is removed at once', async () => {
+    const {pod_sandbox_id: id} = await machine.cri.call('RunPodSandbox', {config: pod.config});
+    machine.podIds.push(id);
+    assert.notStrictEqual(id, pod.id);
+    await machine.cri.call('RemovePodSandbox', {pod_sandbox_id: id});
+    assert.deepStrictEqual(await list(), []);
+    await machine.noLeaks();
+});
