@@ -291,7 +291,7 @@ class Machine {
             if (rules.includes(id) || /CNI-DN-|CNI-[0-9a-f]{24}/.test(rules))
                 found.push(`packet filter rule of ${id}`);
         for (const file of files(this.ipamDir))
-            if (!/\/(lock|last_reserved_ip\.\d+)$/.test(file))
+            if (/\/[0-9a-f.:]*[.:][0-9a-f.:]*$/.test(file)) // host-local's files are called as the addresses are
                 found.push(`address ${file}`);
         // By name: a file or directory that belongs to a pod carries its id.
         for (const file of [...files(this.stateDir), ...files(this.runDir)])
