@@ -194,13 +194,6 @@ static gboolean cgroup_end(const Pod *pod, GError **error)
     return *cgroup_parent(pod) == '\0' || cgroup_leave(CGROUP_ROOT, cgroup_parent(pod), name, error);
 }
 
-static gboolean cgroup_check(const Pod *pod, GError **error)
-{
-    g_autofree char *path = NULL;
-
-    return *cgroup_parent(pod) == '\0' || cgroup_parent_path(cgroup_parent(pod), &path, error);
-}
-
 /* The tap is opened by QEMU in the daemon's namespace and moved afterwards, which QEMU does not notice. */
 static gboolean machine_start(Pod *pod, const Deadline *deadline, GError **error)
 {
@@ -251,7 +244,8 @@ static void fill_routes(const CniResult *network, Arena *arena, Crivirt__Agent__
     }
 }
 
-static void add_sysctl(const char *name, const char *value, Arena *arena, Crivirt__Agent__V1__SetupRequest *setup)
+static void add_sysctl(const char *name, const char *value, Arena *arena,
+                       Crivirt__Agent__V1__SetupRequest *setup)
 {
     Crivirt__Agent__V1__Sysctl *sysctl = arena_new0(arena, Crivirt__Agent__V1__Sysctl, 1);
 
@@ -269,8 +263,8 @@ static void fill_sysctls(const Pod *pod, Arena *arena, Crivirt__Agent__V1__Setup
     if (config == NULL)
         return;
     setup->sysctls = arena_new0(arena, Crivirt__Agent__V1__Sysctl *, config->n_sysctls + 2);
-    /* The network namespace is the guest's: root of a user namespace has no rights over it, but may expect those of
-     * a server. */
+    /* The network namespace is the guest's: root of a user namespace has no rights over it, but may expect
+     * those of a server. */
     if (oci_userns(pod->config) != NULL) {
         add_sysctl("net.ipv4.ip_unprivileged_port_start", "0", arena, setup);
         add_sysctl("net.ipv4.ping_group_range", "0 2147483647", arena, setup);
@@ -408,7 +402,7 @@ static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **er
     GThread *thread;
     gboolean booted;
 
-    if (!cgroup_check(pod, error) || !directories_make(pod, error) || !netns_create(pod->netns_path, error))
+    if (!directories_make(pod, error) || !netns_create(pod->netns_path, error))
         return FALSE;
     thread = g_thread_new("cni-add", network_thread, &job);
     booted = machine_boot(pod, deadline, error);
@@ -556,8 +550,8 @@ gboolean pod_guest_attach_share(Pod *pod, const Deadline *deadline, GError **err
     if (!attached) {
         attached = share_create(pod->share_dir, error) &&
                    vmm_attach_share(pod->manager->vmm, pod->id, &share, &server, error) &&
-                   processes_account(pod, server, error) &&
-                   share_set_server(pod->share_dir, server, error) && mount_share(pod, deadline, error);
+                   processes_account(pod, server, error) && share_set_server(pod->share_dir, server, error) &&
+                   mount_share(pod, deadline, error);
         g_mutex_lock(&pod->lock);
         pod->share_attached = attached;
         g_mutex_unlock(&pod->lock);

@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "common/log.h"
+#include "sandbox/cgroup.h"
 #include "sandbox/oci_spec.h"
 #include "sandbox/pod.h"
 
@@ -60,6 +61,14 @@ static gboolean port_mappings_check(const Runtime__V1__PodSandboxConfig *config,
     return TRUE;
 }
 
+static gboolean cgroup_parent_check(const Runtime__V1__LinuxPodSandboxConfig *config, GError **error)
+{
+    g_autofree char *path = NULL;
+
+    return config == NULL || *config->cgroup_parent == '\0' ||
+           cgroup_parent_path(config->cgroup_parent, &path, error);
+}
+
 static gboolean request_check(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
                               GError **error)
 {
@@ -76,7 +85,7 @@ static gboolean request_check(SandboxManager *manager, const Runtime__V1__RunPod
         !g_strv_contains(sandbox_manager_handlers(manager), request->runtime_handler))
         return fail(error, STATUS_INVALID_ARGUMENT, "runtime_handler: there is no handler \"%s\"",
                     request->runtime_handler);
-    return port_mappings_check(config, error) &&
+    return port_mappings_check(config, error) && cgroup_parent_check(config->linux, error) &&
            namespaces_check(config->linux != NULL && config->linux->security_context != NULL
                                 ? config->linux->security_context->namespace_options
                                 : NULL,
