@@ -147,7 +147,9 @@ void container_set_exited(Container *container, gint32 exit_code, const char *re
         container->exit_code = exit_code;
         container->reason = g_strdup(reason != NULL ? reason : exit_code == 0 ? "Completed" : "Error");
         container->message = g_strdup(message);
-        container->finished_at_ns = finished_at_ns;
+        /* By the guest's clock, which is not quite the node's. */
+        container->finished_at_ns = MAX(MIN(finished_at_ns, manager_now_ns()),
+                                        MAX(container->started_at_ns, container->created_at_ns));
         g_cond_broadcast(&container->pod->changed);
     }
     g_mutex_unlock(&container->pod->lock);

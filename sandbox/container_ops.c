@@ -341,6 +341,7 @@ static gboolean start_in_guest(Container *container, const Deadline *deadline, g
     Crivirt__Agent__V1__StartContainerRequest start = CRIVIRT__AGENT__V1__START_CONTAINER_REQUEST__INIT;
     Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     g_autoptr(Link) link = pod_link(container->pod, error);
+    gint64 asked_at_ns = manager_now_ns();
     Response *response;
 
     start.id = container->id;
@@ -349,9 +350,10 @@ static gboolean start_in_guest(Container *container, const Deadline *deadline, g
     if (link == NULL || !log_open(container, error) ||
         !call(link, &request, AGENT_TIMEOUT_MS, deadline, &response, error))
         return FALSE;
+    /* The guest's word within what the node's clock allows: theirs differ by what it took to set the guest's.
+     */
+    *ret_started_at_ns = CLAMP(response->start_container->started_at_ns, asked_at_ns, manager_now_ns());
     crivirt__agent__v1__response__free_unpacked(response, NULL);
-    /* The node's clock: the guest's may differ by what it took to set it. */
-    *ret_started_at_ns = manager_now_ns();
     return TRUE;
 }
 
@@ -375,8 +377,10 @@ static gboolean start_locked(Container *container, const Deadline *deadline, GEr
     }
     g_mutex_lock(&container->pod->lock);
     container->started_at_ns = started_at_ns;
-    if (container->state == CONTAINER_CREATED_STATE) /* it may have ended already */
+    if (container->state == CONTAINER_CREATED_STATE)
         container->state = CONTAINER_RUNNING_STATE;
+    else if (container->finished_at_ns < started_at_ns) /* it has ended already */
+        container->started_at_ns = container->finished_at_ns;
     g_mutex_unlock(&container->pod->lock);
     if (!container_save(container, error))
         return FALSE;
