@@ -96,22 +96,29 @@ LinkLoop *link_loop_new(void)
     return loop;
 }
 
-void link_loop_free(LinkLoop *loop)
-{
-    if (loop == NULL)
-        return;
-    g_main_loop_quit(loop->loop);
-    g_thread_join(loop->thread);
-    g_main_loop_unref(loop->loop);
-    g_main_context_unref(loop->context);
-    g_free(loop);
-}
-
 static GSource *loop_add(LinkLoop *loop, GSource *source, GSourceFunc function, gpointer data)
 {
     g_source_set_callback(source, function, data, NULL);
     g_source_attach(source, loop->context);
     return source;
+}
+
+static gboolean loop_quit(gpointer data)
+{
+    g_main_loop_quit(((LinkLoop *)data)->loop);
+    return G_SOURCE_REMOVE;
+}
+
+void link_loop_free(LinkLoop *loop)
+{
+    if (loop == NULL)
+        return;
+    /* By way of the loop itself: one that has not begun to run yet would not notice otherwise. */
+    g_source_unref(loop_add(loop, g_idle_source_new(), loop_quit, loop));
+    g_thread_join(loop->thread);
+    g_main_loop_unref(loop->loop);
+    g_main_context_unref(loop->context);
+    g_free(loop);
 }
 
 typedef struct {

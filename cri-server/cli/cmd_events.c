@@ -50,7 +50,7 @@ static char *format_line(const Event *event)
 
 static char *format_json(const Event *event)
 {
-    g_autoptr(Json) json = json_new();
+    g_autoptr(Json) json = json_new_line();
 
     proto_json_message(json, NULL, &event->base);
     return json_finish(json);
@@ -77,7 +77,7 @@ const Command command_events = {
     .group = "Everything",
     .usage = "[OPTIONS]",
     .help = "Follow what happens to pods and containers",
-    .details = "Shows what happens from now on, until it is interrupted. --json has the statuses, too.",
+    .details = "Shows what happens from now on, until it is interrupted. --json has the statuses, too, an event a line.",
     .lists = TRUE,
     .run = events_command,
 };

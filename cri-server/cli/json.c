@@ -19,6 +19,14 @@ Json *json_new(void)
     return json;
 }
 
+Json *json_new_line(void)
+{
+    Json *json = json_new();
+
+    yajl_gen_config(json->gen, yajl_gen_beautify, 0);
+    return json;
+}
+
 void json_free(Json *json)
 {
     if (json == NULL)

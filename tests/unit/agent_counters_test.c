@@ -1,0 +1,99 @@
+/* What the agent reads of cgroups and interfaces, from files made for the test. */
+#include <string.h>
+
+#include "agent/guest/cgroup.h"
+#include "agent/guest/netdev.h"
+#include "tests/unit/harness.h"
+
+static void put(const char *directory, const char *name, const char *text)
+{
+    g_autofree char *path = g_build_filename(directory, name, NULL);
+
+    CU_ASSERT_TRUE(g_file_set_contents(path, text, -1, NULL));
+}
+
+static void reads_a_cgroup(void)
+{
+    g_autofree char *directory = test_directory();
+    CgroupReading reading;
+    const CgroupUsage *usage = &reading.usage;
+    int pids[2];
+
+    put(directory, "cpu.stat",
+        "usage_usec 100\nuser_usec 60\nsystem_usec 40\nnr_periods 5\nnr_throttled 2\nthrottled_usec 9\n");
+    put(directory, "memory.current", "1000\n");
+    put(directory, "memory.max", "max\n");
+    put(directory, "memory.stat",
+        "anon 11\nfile 22\nkernel 33\ninactive_file 44\npgfault 55\npgmajfault 66\nfile_mapped 77\nanon_thp "
+        "999\n");
+    put(directory, "memory.events", "low 0\nmax 3\noom 2\noom_kill 1\n");
+    put(directory, "memory.pressure",
+        "some avg10=1.50 avg60=0.25 avg300=0.00 total=123\nfull avg10=0.00 avg60=0.00 avg300=0.00 "
+        "total=45\n");
+    put(directory, "io.stat",
+        "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6\n8:16 rbytes=10 wbytes=20 rios=30 wios=40\n");
+    put(directory, "pids.current", "7\n");
+    put(directory, "cgroup.procs", "12\n13\n14\n");
+    cgroup_read(directory, &reading);
+    CU_ASSERT_EQUAL(usage->cpu_usage_us, 100);
+    CU_ASSERT_EQUAL(usage->cpu_throttled_us, 9);
+    CU_ASSERT_EQUAL(usage->memory_current_bytes, 1000);
+    CU_ASSERT_EQUAL(usage->memory_max_bytes, 0);
+    CU_ASSERT_EQUAL(usage->memory_anon_bytes, 11);
+    CU_ASSERT_EQUAL(usage->memory_inactive_file_bytes, 44);
+    CU_ASSERT_EQUAL(usage->memory_max_hits, 3);
+    CU_ASSERT_EQUAL(usage->oom_kills, 1);
+    CU_ASSERT_EQUAL(usage->io_read_bytes, 11);
+    CU_ASSERT_EQUAL(usage->io_writes, 44);
+    CU_ASSERT_EQUAL(usage->threads, 7);
+    CU_ASSERT_EQUAL(usage->processes, 3);
+    CU_ASSERT_EQUAL(cgroup_processes(directory, pids, 2), 2);
+    CU_ASSERT_EQUAL(pids[1], 13);
+    CU_ASSERT_PTR_NULL(usage->cpu_pressure);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(usage->memory_pressure);
+    CU_ASSERT_EQUAL(usage->memory_pressure->some->total_us, 123);
+    CU_ASSERT_DOUBLE_EQUAL(usage->memory_pressure->some->avg10, 1.5, 0.001);
+    CU_ASSERT_EQUAL(usage->memory_pressure->full->total_us, 45);
+}
+
+static void reads_nothing_of_nothing(void)
+{
+    CgroupReading reading;
+
+    cgroup_read("/nonexistent", &reading);
+    CU_ASSERT_EQUAL(reading.usage.memory_current_bytes, 0);
+    CU_ASSERT_PTR_NULL(reading.usage.memory_pressure);
+    CU_ASSERT_EQUAL(crivirt__agent__v1__cgroup_usage__get_packed_size(&reading.usage), 0);
+}
+
+static void reads_interfaces(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "dev", NULL);
+    InterfaceReading readings[4];
+
+    put(directory, "dev",
+        "Inter-|   Receive                                                |  Transmit\n"
+        " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo "
+        "colls carrier compressed\n"
+        "    lo: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n"
+        "  eth0:1000 10 1 2 0 0 0 0 2000 20 3 4 0 0 0 0\n");
+    CU_ASSERT_EQUAL_FATAL(netdev_read(path, readings, 4), 1);
+    CU_ASSERT_STRING_EQUAL(readings[0].usage.name, "eth0");
+    CU_ASSERT_EQUAL(readings[0].usage.rx_bytes, 1000);
+    CU_ASSERT_EQUAL(readings[0].usage.rx_dropped, 2);
+    CU_ASSERT_EQUAL(readings[0].usage.tx_bytes, 2000);
+    CU_ASSERT_EQUAL(readings[0].usage.tx_dropped, 4);
+    CU_ASSERT_EQUAL(netdev_read("/nonexistent", readings, 4), 0);
+}
+
+int main(int argc, char **argv)
+{
+    static const TestCase cases[] = {
+        {"a cgroup's files become figures", reads_a_cgroup},
+        {"files that are missing leave nothing behind", reads_nothing_of_nothing},
+        {"interfaces are counted, without lo", reads_interfaces},
+    };
+
+    return test_main_args("agent_counters", cases, G_N_ELEMENTS(cases), argc, argv);
+}

@@ -1,0 +1,202 @@
+/* Statistics and metrics from samples. */
+#include "sandbox/stats.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "sandbox/process_cost.h"
+#include "tests/unit/harness.h"
+#include "tests/unit/test_manager.h"
+
+/* Far enough ahead that no sample grows old while the test runs. */
+static gint64 later_us(void)
+{
+    return g_get_monotonic_time() + G_GINT64_CONSTANT(3600) * G_USEC_PER_SEC;
+}
+
+static void shows_containers(void)
+{
+    SandboxManager *manager = test_manager_new();
+    Pod *pod = test_manager_add_pod(manager, 1, POD_READY, CONTAINER_RUNNING_STATE);
+    Runtime__V1__ListContainerStatsResponse list = RUNTIME__V1__LIST_CONTAINER_STATS_RESPONSE__INIT;
+    g_autoptr(Arena) arena = arena_new();
+    g_autoptr(GError) error = NULL;
+    const Runtime__V1__ContainerStats *stats;
+    gint64 at_us = later_us();
+
+    test_manager_add_pod(manager, 2, POD_STOPPED, CONTAINER_EXITED_STATE);
+    test_pod_add_sample(pod, at_us, 1000000);
+    test_pod_add_sample(pod, at_us + 2 * G_USEC_PER_SEC, 2000000);
+    TEST_OK(container_stats_list(manager, NULL, NULL, arena, &list, &error), error);
+    CU_ASSERT_EQUAL_FATAL(list.n_stats, 2);
+    stats = list.stats[list.stats[0]->cpu != NULL ? 0 : 1];
+    CU_ASSERT_STRING_EQUAL(stats->attributes->metadata->name, "ctr");
+    CU_ASSERT_EQUAL(stats->cpu->usage_core_nano_seconds->value, 2000000000);
+    CU_ASSERT_EQUAL(stats->cpu->usage_nano_cores->value, 500000000); /* half a core */
+    CU_ASSERT_EQUAL(stats->memory->working_set_bytes->value, 7 << 20);
+    CU_ASSERT_EQUAL(stats->memory->available_bytes->value, 57 << 20);
+    CU_ASSERT_EQUAL(stats->memory->rss_bytes->value, 5 << 20);
+    CU_ASSERT_EQUAL(stats->writable_layer->used_bytes->value, 4096);
+    CU_ASSERT_EQUAL(stats->cpu->timestamp - stats->writable_layer->timestamp, 1000000000);
+    stats = list.stats[list.stats[0]->cpu != NULL ? 1 : 0];
+    CU_ASSERT_PTR_NULL(stats->cpu); /* it has exited */
+    CU_ASSERT_PTR_NULL(stats->memory);
+    test_manager_free(manager);
+}
+
+static void shows_pods(void)
+{
+    SandboxManager *manager = test_manager_new();
+    Pod *pod = test_manager_add_pod(manager, 1, POD_READY, CONTAINER_RUNNING_STATE);
+    Runtime__V1__ListPodSandboxStatsResponse list = RUNTIME__V1__LIST_POD_SANDBOX_STATS_RESPONSE__INIT;
+    Runtime__V1__PodSandboxStatsFilter filter = RUNTIME__V1__POD_SANDBOX_STATS_FILTER__INIT;
+    const Runtime__V1__LinuxPodSandboxStats *stats;
+    g_autoptr(Arena) arena = arena_new();
+    g_autoptr(GError) error = NULL;
+
+    test_manager_add_pod(manager, 2, POD_STOPPED, CONTAINER_EXITED_STATE);
+    test_pod_add_sample(pod, later_us(), 1000000);
+    TEST_OK(sandbox_stats_list(manager, &filter, NULL, arena, &list, &error), error);
+    CU_ASSERT_EQUAL_FATAL(list.n_stats, 1);
+    stats = list.stats[0]->linux;
+    CU_ASSERT_EQUAL(stats->cpu->usage_core_nano_seconds->value, 2000000000);
+    CU_ASSERT_PTR_NULL(stats->cpu->usage_nano_cores); /* one sample */
+    CU_ASSERT_EQUAL(stats->memory->working_set_bytes->value, 100 << 20);
+    CU_ASSERT_EQUAL(stats->network->default_interface->rx_bytes->value, 77);
+    CU_ASSERT_EQUAL(stats->process->process_count->value, 2);
+    CU_ASSERT_EQUAL(stats->n_containers, 1);
+    list = (Runtime__V1__ListPodSandboxStatsResponse)RUNTIME__V1__LIST_POD_SANDBOX_STATS_RESPONSE__INIT;
+    filter.id = (char *)"f";
+    TEST_OK(sandbox_stats_list(manager, &filter, NULL, arena, &list, &error), error);
+    CU_ASSERT_EQUAL(list.n_stats, 0);
+    test_manager_free(manager);
+}
+
+static void does_without_a_guest(void)
+{
+    SandboxManager *manager = test_manager_new();
+    Runtime__V1__ListPodSandboxStatsResponse list = RUNTIME__V1__LIST_POD_SANDBOX_STATS_RESPONSE__INIT;
+    g_autoptr(Arena) arena = arena_new();
+    g_autoptr(GError) error = NULL;
+    gint64 begin_us = g_get_monotonic_time();
+
+    test_manager_add_pod(manager, 1, POD_READY, CONTAINER_RUNNING_STATE); /* with no link to ask */
+    TEST_OK(sandbox_stats_list(manager, NULL, NULL, arena, &list, &error), error);
+    CU_ASSERT_EQUAL_FATAL(list.n_stats, 1);
+    CU_ASSERT_PTR_NULL(list.stats[0]->linux->cpu);
+    CU_ASSERT_TRUE(g_get_monotonic_time() - begin_us < 1500 * 1000);
+    test_manager_free(manager);
+}
+
+static const Runtime__V1__MetricDescriptor *
+find_descriptor(const Runtime__V1__ListMetricDescriptorsResponse *descriptors, const char *name)
+{
+    for (size_t i = 0; i < descriptors->n_descriptors; i++)
+        if (g_str_equal(descriptors->descriptors[i]->name, name))
+            return descriptors->descriptors[i];
+    return NULL;
+}
+
+static void check_metrics(const Runtime__V1__ListMetricDescriptorsResponse *descriptors,
+                          Runtime__V1__Metric *const *metrics, size_t n)
+{
+    CU_ASSERT_TRUE(n > 0);
+    for (size_t i = 0; i < n; i++) {
+        const Runtime__V1__MetricDescriptor *descriptor = find_descriptor(descriptors, metrics[i]->name);
+
+        CU_ASSERT_PTR_NOT_NULL_FATAL(descriptor);
+        CU_ASSERT_EQUAL(descriptor->n_label_keys, metrics[i]->n_label_values);
+        CU_ASSERT_PTR_NOT_NULL(metrics[i]->value);
+    }
+}
+
+static void describes_its_metrics(void)
+{
+    SandboxManager *manager = test_manager_new();
+    Pod *pod = test_manager_add_pod(manager, 1, POD_READY, CONTAINER_RUNNING_STATE);
+    Runtime__V1__ListMetricDescriptorsResponse descriptors =
+        RUNTIME__V1__LIST_METRIC_DESCRIPTORS_RESPONSE__INIT;
+    Runtime__V1__ListPodSandboxMetricsResponse list = RUNTIME__V1__LIST_POD_SANDBOX_METRICS_RESPONSE__INIT;
+    g_autoptr(GHashTable) names = g_hash_table_new(g_str_hash, g_str_equal);
+    g_autoptr(Arena) arena = arena_new();
+    g_autoptr(GError) error = NULL;
+
+    test_pod_add_sample(pod, later_us(), 1000000);
+    sandbox_metric_descriptors(arena, &descriptors);
+    for (size_t i = 0; i < descriptors.n_descriptors; i++)
+        CU_ASSERT_TRUE(g_hash_table_add(names, descriptors.descriptors[i]->name));
+    TEST_OK(sandbox_metrics_list(manager, NULL, arena, &list, &error), error);
+    CU_ASSERT_EQUAL_FATAL(list.n_pod_metrics, 1);
+    check_metrics(&descriptors, list.pod_metrics[0]->metrics, list.pod_metrics[0]->n_metrics);
+    CU_ASSERT_EQUAL_FATAL(list.pod_metrics[0]->n_container_metrics, 1);
+    check_metrics(&descriptors, list.pod_metrics[0]->container_metrics[0]->metrics,
+                  list.pod_metrics[0]->container_metrics[0]->n_metrics);
+    test_manager_free(manager);
+}
+
+static void keeps_a_span(void)
+{
+    SandboxManager *manager = test_manager_new();
+    Pod *pod = test_manager_add_pod(manager, 1, POD_READY, CONTAINER_RUNNING_STATE);
+
+    /* Asked every 300 ms: the older one of the pair stays until the span is a second. */
+    for (guint i = 0; i < 10; i++) {
+        gint64 span_us;
+
+        test_pod_add_sample(pod, (gint64)i * 300 * 1000, i);
+        if (i < 4)
+            continue;
+        span_us = pod->samples.last->at_us - pod->samples.before->at_us;
+        CU_ASSERT_TRUE(span_us >= 300 * 1000 && span_us <= 1300 * 1000);
+    }
+    test_manager_free(manager);
+}
+
+static void computes_rates(void)
+{
+    Sample before = {.at_us = 1000000};
+    Sample last = {.at_us = 3000000};
+    Sample near = {.at_us = 1000010};
+    SamplePair pair = {&last, &before};
+    SamplePair too_near = {&near, &before};
+    SamplePair alone = {&last, NULL};
+    guint64 rate = 7;
+
+    CU_ASSERT_TRUE(sample_rate(&pair, 100, 300, &rate));
+    CU_ASSERT_EQUAL(rate, 100);
+    CU_ASSERT_FALSE(sample_rate(&pair, 300, 100, &rate)); /* it began anew */
+    CU_ASSERT_FALSE(sample_rate(&too_near, 100, 300, &rate));
+    CU_ASSERT_FALSE(sample_rate(&alone, 0, 300, &rate));
+    CU_ASSERT_EQUAL(rate, 100);
+    CU_ASSERT_EQUAL(stats_working_set(10, 3), 7);
+    CU_ASSERT_EQUAL(stats_working_set(3, 10), 0);
+}
+
+static void reads_process_costs(void)
+{
+    ProcessCost cost = {0};
+
+    CU_ASSERT_TRUE(
+        process_cost_parse("12 (qemu) x) 3) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0", "900 100 5 1 0 2 0", &cost));
+    CU_ASSERT_EQUAL(cost.cpu_ns, 200 * G_GUINT64_CONSTANT(1000000000) / (guint64)sysconf(_SC_CLK_TCK));
+    CU_ASSERT_EQUAL(cost.memory_bytes, 100 * (guint64)sysconf(_SC_PAGESIZE));
+    CU_ASSERT_FALSE(process_cost_parse("", "1 2", &cost));
+    CU_ASSERT_FALSE(process_cost_parse("12 (x) S 1", "1 2", &cost));
+    CU_ASSERT_TRUE(process_cost_read(getpid(), &cost));
+    CU_ASSERT_FALSE(process_cost_read(0x7ffffff0, &cost));
+}
+
+int main(int argc, char **argv)
+{
+    static const TestCase cases[] = {
+        {"a running container has figures, an exited one is listed without", shows_containers},
+        {"a pod shows what its machine costs the node; one that is stopped is not listed", shows_pods},
+        {"a pod whose guest says nothing is listed without figures, soon", does_without_a_guest},
+        {"every metric has a descriptor with as many labels", describes_its_metrics},
+        {"rates are taken over a second where there is one", keeps_a_span},
+        {"rates need two samples and a counter that grows", computes_rates},
+        {"a process's costs are read whatever its name is", reads_process_costs},
+    };
+
+    return test_main_args("stats", cases, G_N_ELEMENTS(cases), argc, argv);
+}

@@ -1,0 +1,16 @@
+/* A SandboxManager with pods and containers but without a hypervisor and a store: for what only looks at
+ * them. */
+#pragma once
+
+#include "sandbox/pod.h"
+
+SandboxManager *test_manager_new(void);
+void test_manager_free(SandboxManager *manager);
+
+/* A pod "pod-N" with one label, and a container "ctr" in it, in these states. Borrowed. */
+Pod *test_manager_add_pod(SandboxManager *manager, guint number, PodState state, ContainerState container);
+Container *test_pod_container(Pod *pod);
+
+/* What an agent would have told of the pod's container and eth0, taken at_us (monotonic). Takes nothing over;
+ * the pod's last sample afterwards. */
+void test_pod_add_sample(Pod *pod, gint64 at_us, guint64 cpu_us);
