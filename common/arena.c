@@ -4,7 +4,8 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { ARENA_CHUNK_BYTES = 4096 };
+/* Chunks grow with what they hold together: a large answer is not made of a thousand of them. */
+enum { ARENA_CHUNK_BYTES = 4096, ARENA_CHUNK_MAX_BYTES = 64 * 1024 };
 
 typedef struct ArenaChunk ArenaChunk;
 struct ArenaChunk {
@@ -16,6 +17,7 @@ struct ArenaChunk {
 
 struct Arena {
     ArenaChunk *chunks; /* the first one is being filled */
+    gsize chunk_bytes;  /* of the next one */
     ProtobufCAllocator allocator;
 };
 
@@ -34,6 +36,7 @@ Arena *arena_new(void)
 {
     Arena *arena = g_new0(Arena, 1);
 
+    arena->chunk_bytes = ARENA_CHUNK_BYTES;
     arena->allocator = (ProtobufCAllocator){allocator_alloc, allocator_free, arena};
     return arena;
 }
@@ -59,18 +62,20 @@ void *arena_alloc(Arena *arena, gsize size)
     g_assert(size <= G_MAXSIZE - sizeof(ArenaChunk) - sizeof(max_align_t));
     size = (size + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
     if (chunk == NULL || chunk->size - chunk->used < size) {
-        gsize capacity = MAX(size, (gsize)ARENA_CHUNK_BYTES);
+        gsize usual = arena->chunk_bytes;
+        gsize capacity = MAX(size, usual);
 
         chunk = g_malloc(sizeof(ArenaChunk) + capacity);
         chunk->used = 0;
         chunk->size = capacity;
         /* A large block goes behind the one being filled, whose rest would be wasted otherwise. */
-        if (arena->chunks != NULL && capacity > ARENA_CHUNK_BYTES) {
+        if (arena->chunks != NULL && capacity > usual) {
             chunk->next = arena->chunks->next;
             arena->chunks->next = chunk;
         } else {
             chunk->next = arena->chunks;
             arena->chunks = chunk;
+            arena->chunk_bytes = MIN(2 * usual, (gsize)ARENA_CHUNK_MAX_BYTES);
         }
     }
     result = (char *)chunk->data + chunk->used;
