@@ -6,7 +6,7 @@
 #   BENCH_PARTS="boot container pull memory"
 #   BENCH_BOOTS=15  BENCH_CONTAINERS=15  BENCH_PULLS=5  BENCH_PODS=10  BENCH_LAYER_MB=40 (five layers)
 #   BENCH_KEEP=1    keeps the directory with the daemon's log and the raw figures
-#   NODE_PATH       where @grpc/grpc-js and @grpc/proto-loader are; default: installed from tests/integration or npm
+#   NODE_PATH       where @grpc/grpc-js and @grpc/proto-loader are; default: those of tests/integration
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 root=$(dirname "$(dirname "$here")")
@@ -67,20 +67,14 @@ guest_images() {
     cat "$work/plain.cpio" "$work/timer.cpio" | lz4 -q -l >"$work/timer-guest/initrd.img"
 }
 
+# The integration tests' gRPC client.
 node_modules() {
-    if [ -z "${NODE_PATH:-}" ]; then
-        if [ ! -d "$root/tests/integration/node_modules/@grpc/grpc-js" ]; then
-            say "npm: grpc-js"
-            if [ -f "$root/tests/integration/package-lock.json" ]; then
-                (cd "$root/tests/integration" && logged "$work/npm.log" npm ci --no-audit --no-fund)
-            else
-                logged "$work/npm.log" npm install --no-audit --no-fund --prefix "$work/npm" @grpc/grpc-js \
-                    @grpc/proto-loader
-            fi
-        fi
-        NODE_PATH=$root/tests/integration/node_modules:$work/npm/node_modules
+    local modules=$root/tests/integration/node_modules
+    if [ -z "${NODE_PATH:-}" ] && [ ! -d "$modules/@grpc/grpc-js" ]; then
+        say "npm ci: the gRPC client"
+        (cd "$root/tests/integration" && logged "$work/npm.log" npm ci --no-audit --no-fund) || fail "npm ci failed"
     fi
-    export NODE_PATH
+    export NODE_PATH=${NODE_PATH:-$modules}
 }
 
 # Not "ip netns exec", which would give the daemon a mount namespace of its own.
