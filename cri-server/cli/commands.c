@@ -8,6 +8,8 @@ const Command *const commands[] = {
     &command_logs,
     &command_stats,
     &command_exec,
+    &command_attach,
+    &command_cp,
     &command_stop,
     &command_rm,
     &command_pods,

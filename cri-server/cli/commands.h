@@ -25,6 +25,8 @@ extern const Command command_run;
 extern const Command command_ps;
 extern const Command command_logs;
 extern const Command command_exec;
+extern const Command command_attach;
+extern const Command command_cp;
 extern const Command command_stop;
 extern const Command command_rm;
 extern const Command command_pods;

@@ -1,0 +1,251 @@
+/* crivirt exec, attach, cp. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "cri-server/cli/commands.h"
+#include "cri-server/cli/inventory.h"
+#include "cri-server/cli/lifecycle.h"
+#include "cri-server/cli/stream_run.h"
+#include "cri-server/cli/values.h"
+
+static const InventoryContainer *find_container(Cli *cli, const char *name, GError **error)
+{
+    const Inventory *inventory = inventory_load(cli, error);
+
+    return inventory != NULL ? inventory_container(cli, inventory, name, error) : NULL;
+}
+
+/* --- exec ---------------------------------------------------------------------------------------------- */
+
+static gboolean write_all(FILE *stream, const ProtobufCBinaryData *bytes)
+{
+    return bytes->len == 0 ||
+           (fwrite(bytes->data, 1, bytes->len, stream) == bytes->len && fflush(stream) == 0);
+}
+
+/* Only the CRI's other call knows a time-out; what is written is shown at the end. */
+static gboolean exec_sync(Cli *cli, const char *id, gint64 timeout_s, GError **error)
+{
+    Runtime__V1__ExecSyncRequest request = RUNTIME__V1__EXEC_SYNC_REQUEST__INIT;
+    const char *const *words = options_operands(cli->options) + 1;
+    const Runtime__V1__ExecSyncResponse *response;
+
+    request.container_id = (char *)id;
+    request.cmd = (char **)(void *)words;
+    request.n_cmd = options_n_operands(cli->options) - 1;
+    request.timeout = timeout_s;
+    response = cli_runtime_call(cli, "ExecSync", &request.base,
+                                timeout_s == 0 ? CLI_NO_LIMIT_MS : CLI_CALL_MS + timeout_s * 1000, error);
+    if (response == NULL)
+        return FALSE;
+    if (!write_all(stdout, &response->stdout) || !write_all(stderr, &response->stderr))
+        return fail(error, STATUS_CANCELLED, "nobody reads the output");
+    cli->exit_code = response->exit_code;
+    return TRUE;
+}
+
+static gboolean exec_streamed(Cli *cli, const char *id, GError **error)
+{
+    gboolean input = options_flag(cli->options, "interactive");
+    gboolean tty = options_flag(cli->options, "tty");
+    StreamRun run = {
+        .in_fd = input ? STDIN_FILENO : -1, .out_fd = STDOUT_FILENO, .err_fd = STDERR_FILENO, .tty = tty};
+    const char *url = stream_exec_url(cli, id, options_operands(cli->options) + 1, input, tty, error);
+
+    return url != NULL && stream_run(cli, url, &run, error);
+}
+
+static gboolean exec_in(Cli *cli, const char *id, gint64 timeout_s, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+    gboolean plain = !options_flag(cli->options, "interactive") && !options_flag(cli->options, "tty");
+
+    if (timeout_s > 0)
+        return exec_sync(cli, id, timeout_s, error);
+    if (exec_streamed(cli, id, &failure))
+        return TRUE;
+    /* A daemon that serves no streams. */
+    if (plain && g_error_matches(failure, CRIVIRT_ERROR, STATUS_UNIMPLEMENTED))
+        return exec_sync(cli, id, timeout_s, error);
+    g_propagate_error(error, g_steal_pointer(&failure));
+    return FALSE;
+}
+
+static gboolean exec_command(Cli *cli, GError **error)
+{
+    gint64 timeout_s = 0;
+    const InventoryContainer *row;
+
+    if (!value_parse_seconds(options_value(cli->options, "timeout", "0"), &timeout_s, error))
+        return usage_blame(error, "timeout");
+    if (timeout_s > 0 && (options_flag(cli->options, "interactive") || options_flag(cli->options, "tty")))
+        return usage_fail(error, "--timeout does not go with -i or -t");
+    row = find_container(cli, options_operands(cli->options)[0], error);
+    if (row == NULL)
+        return FALSE;
+    if (!exec_in(cli, row->container->id, timeout_s, error)) {
+        cli->exit_code = program_failure_exit_code((*error)->message);
+        g_prefix_error(error, "cannot run %s in %s: ", options_operands(cli->options)[1], row->name);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static const OptionSpec exec_options[] = {
+    {"interactive", 'i', OPTION_FLAG, NULL, "pass standard input on"},
+    {"tty", 't', OPTION_FLAG, NULL, "give it a terminal"},
+    {"timeout", 0, OPTION_VALUE, "SECONDS", "kill it after so long (default 0: never)"},
+    {NULL},
+};
+
+const Command command_exec = {
+    .name = "exec",
+    .group = "Containers",
+    .usage = "[OPTIONS] CONTAINER COMMAND [ARG...]",
+    .help = "Run a command in a running container",
+    .details =
+        "Exits with its exit code, or with 125 when crivirtd failed, 126 when the command cannot be run,\n"
+        "127 when it is not there. Its output comes as it is written, or at the end with --timeout.\n"
+        "\n"
+        "  crivirt exec -it web sh\n"
+        "  crivirt exec -i web sh -c 'cat > /tmp/file' < file",
+    .options = exec_options,
+    .min_operands = 2,
+    .max_operands = -1,
+    .ends_at_operand = TRUE,
+    .error_exit = EXIT_DAEMON,
+    .run = exec_command,
+};
+
+/* --- attach -------------------------------------------------------------------------------------------- */
+
+static gboolean attach_command(Cli *cli, GError **error)
+{
+    const InventoryContainer *row = find_container(cli, options_operands(cli->options)[0], error);
+    gboolean input = !options_flag(cli->options, "no-stdin");
+    gboolean tty = options_flag(cli->options, "tty");
+    StreamRun run = {.in_fd = input ? STDIN_FILENO : -1,
+                     .out_fd = STDOUT_FILENO,
+                     .err_fd = STDERR_FILENO,
+                     .tty = tty && input};
+    const char *url = row != NULL ? stream_attach_url(cli, row->container->id, input, tty, error) : NULL;
+
+    return url != NULL && stream_run(cli, url, &run, error);
+}
+
+static const OptionSpec attach_options[] = {
+    {"tty", 't', OPTION_FLAG, NULL, "the container has a terminal (it was run with -t)"},
+    {"no-stdin", 0, OPTION_FLAG, NULL, "only watch"},
+    {NULL},
+};
+
+const Command command_attach = {
+    .name = "attach",
+    .group = "Containers",
+    .usage = "[OPTIONS] CONTAINER",
+    .help = "Show what a container writes, and type into it",
+    .details =
+        "From now on; \"crivirt logs\" shows what was before. With -t, Ctrl-P Ctrl-Q detaches; else the\n"
+        "end of the input or Ctrl-C does. The container goes on.",
+    .options = attach_options,
+    .min_operands = 1,
+    .max_operands = 1,
+    .run = attach_command,
+};
+
+/* --- cp ------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    const char *container; /* NULL: a path here */
+    const char *path;
+} Place;
+
+static Place read_place(Cli *cli, const char *text)
+{
+    const char *colon = strchr(text, ':');
+
+    if (colon == NULL || colon == text || *text == '/' || *text == '.')
+        return (Place){NULL, text};
+    return (Place){arena_printf(cli->arena, "%.*s", (int)(colon - text), text), colon + 1};
+}
+
+/* A local tar, with a pipe to its stdin or from its stdout. */
+static gboolean tar_start(const char *const *argv, gboolean feeds, GPid *ret_pid, int *ret_fd, GError **error)
+{
+    if (!g_spawn_async_with_pipes(NULL, (char **)(void *)argv, NULL,
+                                  G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD |
+                                      (feeds ? G_SPAWN_DEFAULT : G_SPAWN_CHILD_INHERITS_STDIN),
+                                  NULL, NULL, ret_pid, feeds ? ret_fd : NULL, feeds ? NULL : ret_fd, NULL,
+                                  error)) {
+        error_adopt(error);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean tar_end(Cli *cli, GPid pid, GError **error)
+{
+    int status = 0;
+
+    TEMP_FAILURE_RETRY(waitpid(pid, &status, 0));
+    g_spawn_close_pid(pid);
+    if (cli->exit_code != 0)
+        return fail(error, STATUS_INTERNAL, "tar in the container failed (exit code %d)", cli->exit_code);
+    if (status != 0)
+        return fail(error, STATUS_INTERNAL, "tar here failed");
+    return TRUE;
+}
+
+static gboolean copy(Cli *cli, const char *id, const char *const *here, const char *const *there,
+                     gboolean into_container, GError **error)
+{
+    const char *url = stream_exec_url(cli, id, there, into_container, FALSE, error);
+    StreamRun run = {.in_fd = -1, .out_fd = STDOUT_FILENO, .err_fd = STDERR_FILENO};
+    gboolean good;
+    GPid pid;
+    int fd;
+
+    if (url == NULL || !tar_start(here, !into_container, &pid, &fd, error))
+        return FALSE;
+    if (into_container)
+        run.in_fd = fd;
+    else
+        run.out_fd = fd;
+    good = stream_run(cli, url, &run, error);
+    close(fd);
+    return tar_end(cli, pid, good ? error : NULL) && good;
+}
+
+static gboolean cp_command(Cli *cli, GError **error)
+{
+    Place from = read_place(cli, options_operands(cli->options)[0]);
+    Place to = read_place(cli, options_operands(cli->options)[1]);
+    g_autofree char *directory = g_path_get_dirname(from.path);
+    g_autofree char *name = g_path_get_basename(from.path);
+    const char *pack[] = {"tar", "-cf", "-", "-C", directory, "--", name, NULL};
+    const char *unpack[] = {"tar", "-xf", "-", "-C", to.path, NULL};
+    const InventoryContainer *row;
+
+    if ((from.container != NULL) == (to.container != NULL))
+        return usage_fail(error, "cp needs one place in a container (CONTAINER:PATH) and one here");
+    row = find_container(cli, from.container != NULL ? from.container : to.container, error);
+    if (row == NULL)
+        return FALSE;
+    if (to.container != NULL)
+        return copy(cli, row->container->id, pack, unpack, TRUE, error);
+    return copy(cli, row->container->id, unpack, pack, FALSE, error);
+}
+
+const Command command_cp = {
+    .name = "cp",
+    .group = "Containers",
+    .usage = "CONTAINER:PATH DIRECTORY | PATH CONTAINER:DIRECTORY",
+    .help = "Copy files and directories from or into a container",
+    .details = "The second place is the directory to copy into. The container needs a tar program.",
+    .min_operands = 2,
+    .max_operands = 2,
+    .run = cp_command,
+};

@@ -1,0 +1,255 @@
+#include "cri-server/cli/stream_client.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <wslay/wslay.h>
+
+#include "common/error.h"
+
+enum {
+    CONNECT_TIMEOUT_S = 10,
+    MAX_ANSWER_BYTES = 16 << 10,
+    MAX_QUEUED_BYTES = 256 << 10,
+    MAX_MESSAGE_BYTES = 16 << 20,
+    CHANNEL_CLOSE = 255,
+};
+
+struct StreamClient {
+    int fd;
+    StreamReceived received;
+    gpointer data;
+    GError *failure;   /* of received */
+    GByteArray *early; /* came with the answer */
+    wslay_event_context_ptr websocket;
+};
+
+/* ---- the upgrade ---- */
+
+static int connect_to(const char *host, guint16 port, GError **error)
+{
+    g_autoptr(GSocketAddress) address = g_inet_socket_address_new_from_string(host, port);
+    struct timeval limit = {.tv_sec = CONNECT_TIMEOUT_S};
+    char native[128];
+    gssize size = address != NULL ? g_socket_address_get_native_size(address) : -1;
+    int fd;
+
+    if (size < 0 || !g_socket_address_to_native(address, native, sizeof native, NULL)) {
+        fail(error, STATUS_INTERNAL, "crivirtd's streaming address \"%s\" is no IP address", host);
+        return -1;
+    }
+    fd = socket(((struct sockaddr *)native)->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) < 0 ||
+        connect(fd, (struct sockaddr *)native, (socklen_t)size) < 0) {
+        fail_errno(error, errno, "connecting to crivirtd's streaming server at %s port %u", host, port);
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static char *make_request(const char *path, const char *host, const char *protocol)
+{
+    guint8 nonce[16];
+    g_autofree char *key = NULL;
+
+    if (getrandom(nonce, sizeof nonce, 0) != sizeof nonce)
+        g_error("the kernel gives no random bytes");
+    key = g_base64_encode(nonce, sizeof nonce);
+    return g_strdup_printf("GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                           "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n"
+                           "Sec-WebSocket-Protocol: %s\r\n\r\n",
+                           path, host, key, protocol);
+}
+
+/* Up to the empty line; what came after it is kept. */
+static gboolean read_answer(StreamClient *client, GError **error)
+{
+    g_autoptr(GByteArray) answer = g_byte_array_new();
+    guint8 buffer[4096];
+    char *end;
+
+    for (;;) {
+        ssize_t n = TEMP_FAILURE_RETRY(recv(client->fd, buffer, sizeof buffer, 0));
+
+        if (n < 0)
+            return fail_errno(error, errno, "waiting for crivirtd's streaming server");
+        if (n == 0 || answer->len > MAX_ANSWER_BYTES)
+            return fail(error, STATUS_UNAVAILABLE, "crivirtd's streaming server gave no answer");
+        g_byte_array_append(answer, buffer, (guint)n);
+        end = g_strstr_len((char *)answer->data, answer->len, "\r\n\r\n");
+        if (end != NULL)
+            break;
+    }
+    if (!g_str_has_prefix((char *)answer->data, "HTTP/1.1 101 ")) {
+        g_autofree char *line = g_strndup((char *)answer->data, strcspn((char *)answer->data, "\r\n"));
+
+        return fail(error, STATUS_UNAVAILABLE, "crivirtd's streaming server refused: %s", line);
+    }
+    end += 4;
+    g_byte_array_append(client->early, (guint8 *)end, answer->len - (guint)(end - (char *)answer->data));
+    return TRUE;
+}
+
+static gboolean upgrade(StreamClient *client, const char *url, const char *protocol, GError **error)
+{
+    g_autoptr(GUri) uri = g_uri_parse(url, G_URI_FLAGS_NONE, error);
+    g_autofree char *request = NULL;
+
+    if (uri == NULL)
+        return FALSE;
+    if (g_strcmp0(g_uri_get_scheme(uri), "http") != 0)
+        return fail(error, STATUS_UNIMPLEMENTED,
+                    "crivirtd serves streams by %s only, which this command does not speak",
+                    g_uri_get_scheme(uri));
+    client->fd = connect_to(g_uri_get_host(uri), (guint16)g_uri_get_port(uri), error);
+    if (client->fd < 0)
+        return FALSE;
+    request = make_request(g_uri_get_path(uri), g_uri_get_host(uri), protocol);
+    if (send(client->fd, request, strlen(request), MSG_NOSIGNAL) != (ssize_t)strlen(request))
+        return fail_errno(error, errno, "asking crivirtd's streaming server");
+    return read_answer(client, error);
+}
+
+/* ---- messages ---- */
+
+static ssize_t on_read(wslay_event_context_ptr context, uint8_t *buffer, size_t room, int flags, void *data)
+{
+    StreamClient *client = data;
+    ssize_t n;
+
+    (void)flags;
+    if (client->early->len > 0) {
+        n = (ssize_t)MIN(room, client->early->len);
+        memcpy(buffer, client->early->data, (size_t)n);
+        g_byte_array_remove_range(client->early, 0, (guint)n);
+        return n;
+    }
+    n = TEMP_FAILURE_RETRY(recv(client->fd, buffer, room, MSG_DONTWAIT));
+    if (n <= 0)
+        wslay_event_set_error(context,
+                              n < 0 && errno == EAGAIN ? WSLAY_ERR_WOULDBLOCK : WSLAY_ERR_CALLBACK_FAILURE);
+    return n > 0 ? n : -1;
+}
+
+static ssize_t on_write(wslay_event_context_ptr context, const uint8_t *bytes, size_t length, int flags,
+                        void *data)
+{
+    StreamClient *client = data;
+    ssize_t n = TEMP_FAILURE_RETRY(send(client->fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT));
+
+    (void)flags;
+    if (n < 0)
+        wslay_event_set_error(context, errno == EAGAIN ? WSLAY_ERR_WOULDBLOCK : WSLAY_ERR_CALLBACK_FAILURE);
+    return n;
+}
+
+static int on_mask(wslay_event_context_ptr context, uint8_t *mask, size_t length, void *data)
+{
+    (void)context;
+    (void)data;
+    return getrandom(mask, length, 0) == (ssize_t)length ? 0 : -1;
+}
+
+static void on_message(wslay_event_context_ptr context, const struct wslay_event_on_msg_recv_arg *message,
+                       void *data)
+{
+    StreamClient *client = data;
+
+    (void)context;
+    if (wslay_is_ctrl_frame(message->opcode) || message->msg_length < 2 || client->failure != NULL)
+        return;
+    client->received(message->msg[0], message->msg + 1, message->msg_length - 1, client->data,
+                     &client->failure);
+}
+
+StreamClient *stream_client_open(const char *url, const char *protocol, StreamReceived received,
+                                 gpointer data, GError **error)
+{
+    const struct wslay_event_callbacks callbacks = {.recv_callback = on_read,
+                                                    .send_callback = on_write,
+                                                    .genmask_callback = on_mask,
+                                                    .on_msg_recv_callback = on_message};
+    StreamClient *client = g_new0(StreamClient, 1);
+
+    client->fd = -1;
+    client->received = received;
+    client->data = data;
+    client->early = g_byte_array_new();
+    if (wslay_event_context_client_init(&client->websocket, &callbacks, client) != 0)
+        g_error("out of memory");
+    wslay_event_config_set_max_recv_msg_length(client->websocket, MAX_MESSAGE_BYTES);
+    if (!upgrade(client, url, protocol, error)) {
+        error_adopt(error);
+        stream_client_close(client);
+        return NULL;
+    }
+    return client;
+}
+
+void stream_client_close(StreamClient *client)
+{
+    if (client == NULL)
+        return;
+    wslay_event_context_free(client->websocket);
+    if (client->fd >= 0)
+        close(client->fd);
+    g_byte_array_unref(client->early);
+    g_clear_error(&client->failure);
+    g_free(client);
+}
+
+gboolean stream_client_has_room(const StreamClient *client)
+{
+    return wslay_event_get_queued_msg_length(client->websocket) < MAX_QUEUED_BYTES;
+}
+
+void stream_client_send(StreamClient *client, guint channel, const void *bytes, gsize length)
+{
+    g_autofree guint8 *text = g_malloc(length + 1);
+    const struct wslay_event_msg message = {WSLAY_BINARY_FRAME, text, length + 1};
+
+    text[0] = (guint8)channel;
+    memcpy(text + 1, bytes, length);
+    wslay_event_queue_msg(client->websocket, &message);
+}
+
+void stream_client_end(StreamClient *client, guint channel)
+{
+    guint8 number = (guint8)channel;
+
+    stream_client_send(client, CHANNEL_CLOSE, &number, 1);
+}
+
+GPollFD stream_client_poll(StreamClient *client)
+{
+    return (GPollFD){client->fd,
+                     (gushort)(POLLIN | (wslay_event_want_write(client->websocket) ? POLLOUT : 0)),
+                     (gushort)(client->early->len > 0 ? POLLIN : 0)};
+}
+
+gboolean stream_client_work(StreamClient *client, gushort revents, gboolean *ret_over, GError **error)
+{
+    gboolean broken = FALSE;
+
+    if ((revents & ~POLLOUT) != 0 || client->early->len > 0)
+        broken = wslay_event_recv(client->websocket) != 0;
+    if (!broken)
+        broken = wslay_event_send(client->websocket) != 0;
+    if (client->failure != NULL) {
+        g_propagate_error(error, g_steal_pointer(&client->failure));
+        return FALSE;
+    }
+    if (wslay_event_get_close_received(client->websocket)) {
+        *ret_over = TRUE;
+        return TRUE;
+    }
+    if (broken)
+        return fail(error, STATUS_UNAVAILABLE, "the connection to crivirtd broke");
+    return TRUE;
+}

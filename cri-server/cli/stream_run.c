@@ -1,0 +1,226 @@
+#include "cri-server/cli/stream_run.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#include <yajl/yajl_tree.h>
+
+#include "api.pb-c.h"
+#include "common/error.h"
+#include "cri-server/cli/stream_client.h"
+#include "cri-server/cli/terminal.h"
+
+enum { COPY_BYTES = 32 << 10, CTRL_P = 16, CTRL_Q = 17 };
+
+typedef struct {
+    Cli *cli;
+    StreamRun *run;
+    StreamClient *client;
+    gboolean has_outcome;
+    gboolean after_ctrl_p;
+    int resized_fd;
+} Runner;
+
+/* ---- from the container ---- */
+
+static gboolean write_all(int fd, const guint8 *bytes, gsize length, GError **error)
+{
+    while (length > 0) {
+        ssize_t n = write(fd, bytes, length);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return fail(error, STATUS_CANCELLED, "nobody reads the output");
+        bytes += n;
+        length -= (gsize)n;
+    }
+    return TRUE;
+}
+
+static const char *text_at(yajl_val status, const char *const *path)
+{
+    yajl_val value = yajl_tree_get(status, (const char **)(void *)path, yajl_t_string);
+
+    return value != NULL ? YAJL_GET_STRING(value) : "";
+}
+
+/* A v1.Status: success, an exit code, or what went wrong. */
+static gboolean take_outcome(Runner *runner, const char *text, GError **error)
+{
+    static const char *const status_path[] = {"status", NULL};
+    static const char *const reason_path[] = {"reason", NULL};
+    static const char *const message_path[] = {"message", NULL};
+    static const char *const causes_path[] = {"details", "causes", NULL};
+    yajl_val status = yajl_tree_parse(text, NULL, 0);
+    yajl_val causes =
+        status != NULL ? yajl_tree_get(status, (const char **)(void *)causes_path, yajl_t_array) : NULL;
+    gboolean good = TRUE;
+
+    if (status == NULL)
+        return fail(error, STATUS_INTERNAL, "crivirtd's answer makes no sense");
+    runner->has_outcome = TRUE;
+    if (strcmp(text_at(status, reason_path), "NonZeroExitCode") == 0 && causes != NULL &&
+        YAJL_GET_ARRAY(causes)->len > 0)
+        runner->cli->exit_code = atoi(text_at(YAJL_GET_ARRAY(causes)->values[0], message_path)); /* NOLINT */
+    else if (strcmp(text_at(status, status_path), "Success") != 0)
+        good = fail(error, STATUS_INTERNAL, "%s", text_at(status, message_path));
+    yajl_tree_free(status);
+    return good;
+}
+
+static gboolean on_received(guint channel, const guint8 *bytes, gsize length, gpointer data, GError **error)
+{
+    Runner *runner = data;
+    g_autofree char *text = NULL;
+
+    switch (channel) {
+    case CHANNEL_STDOUT:
+        return write_all(runner->run->out_fd, bytes, length, error);
+    case CHANNEL_STDERR:
+        return write_all(runner->run->err_fd, bytes, length, error);
+    case CHANNEL_ERROR:
+        text = g_strndup((const char *)bytes, length);
+        return take_outcome(runner, text, error);
+    default:
+        return TRUE;
+    }
+}
+
+/* ---- to the container ---- */
+
+static void send_size(Runner *runner)
+{
+    g_autofree char *text = NULL;
+    guint columns;
+    guint rows;
+
+    if (!terminal_size(&columns, &rows))
+        return;
+    text = g_strdup_printf("{\"Width\":%u,\"Height\":%u}", columns, rows);
+    stream_client_send(runner->client, CHANNEL_RESIZE, text, strlen(text));
+}
+
+static gboolean asks_to_detach(Runner *runner, const guint8 *bytes, gsize length)
+{
+    for (gsize i = 0; i < length; i++) {
+        if (runner->after_ctrl_p && bytes[i] == CTRL_Q)
+            return TRUE;
+        runner->after_ctrl_p = bytes[i] == CTRL_P;
+    }
+    return FALSE;
+}
+
+static void copy_input(Runner *runner)
+{
+    guint8 buffer[COPY_BYTES];
+    ssize_t n = TEMP_FAILURE_RETRY(read(runner->run->in_fd, buffer, sizeof buffer));
+
+    if (n <= 0) {
+        stream_client_end(runner->client, CHANNEL_STDIN);
+        runner->run->in_fd = -1;
+    } else if (runner->run->tty && asks_to_detach(runner, buffer, (gsize)n)) {
+        runner->run->detached = TRUE;
+    } else {
+        stream_client_send(runner->client, CHANNEL_STDIN, buffer, (gsize)n);
+    }
+}
+
+/* ---- the loop ---- */
+
+static gboolean wait_once(Runner *runner, gboolean *ret_over, GError **error)
+{
+    gboolean room = stream_client_has_room(runner->client);
+    GPollFD client = stream_client_poll(runner->client);
+    struct pollfd fds[] = {
+        {client.fd, (short)client.events, 0},
+        {room ? runner->run->in_fd : -1, POLLIN, 0},
+        {runner->resized_fd, POLLIN, 0},
+        {g_cancellable_get_fd(runner->cli->interrupt), POLLIN, 0},
+    };
+
+    if (client.revents == 0 && poll(fds, G_N_ELEMENTS(fds), -1) < 0 && errno != EINTR)
+        return fail_errno(error, errno, "waiting");
+    if (g_cancellable_is_cancelled(runner->cli->interrupt))
+        return fail(error, STATUS_CANCELLED, "interrupted");
+    if (fds[1].revents != 0)
+        copy_input(runner);
+    if (fds[2].revents != 0) {
+        struct signalfd_siginfo news;
+
+        if (read(runner->resized_fd, &news, sizeof news) > 0)
+            send_size(runner);
+    }
+    return stream_client_work(runner->client, (gushort)(fds[0].revents | client.revents), ret_over, error);
+}
+
+static gboolean run_to_end(Runner *runner, GError **error)
+{
+    gboolean over = FALSE;
+
+    if (runner->run->tty)
+        send_size(runner);
+    while (!over && !runner->run->detached)
+        if (!wait_once(runner, &over, error))
+            return FALSE;
+    if (!runner->has_outcome && !runner->run->detached)
+        return fail(error, STATUS_UNAVAILABLE, "crivirtd ended the connection without saying why");
+    return TRUE;
+}
+
+gboolean stream_run(Cli *cli, const char *url, StreamRun *run, GError **error)
+{
+    Runner runner = {.cli = cli, .run = run, .resized_fd = -1};
+    g_autoptr(StreamClient) client =
+        stream_client_open(url, "v5.channel.k8s.io", on_received, &runner, error);
+    gboolean good;
+
+    if (client == NULL)
+        return FALSE;
+    runner.client = client;
+    if (run->tty) {
+        if (!terminal_make_raw(error))
+            return FALSE;
+        runner.resized_fd = terminal_resized_fd();
+    }
+    good = run_to_end(&runner, error);
+    g_cancellable_release_fd(cli->interrupt);
+    if (runner.resized_fd >= 0)
+        close(runner.resized_fd);
+    terminal_restore();
+    return good;
+}
+
+const char *stream_exec_url(Cli *cli, const char *container_id, const char *const *words, gboolean input,
+                            gboolean tty, GError **error)
+{
+    Runtime__V1__ExecRequest request = RUNTIME__V1__EXEC_REQUEST__INIT;
+    const Runtime__V1__ExecResponse *response;
+
+    request.container_id = (char *)container_id;
+    request.cmd = (char **)(void *)words;
+    request.n_cmd = g_strv_length((char **)(void *)words);
+    request.tty = tty;
+    request.stdin = input;
+    request.stdout = TRUE;
+    request.stderr = !tty;
+    response = cli_runtime_call(cli, "Exec", &request.base, CLI_CALL_MS, error);
+    return response != NULL ? response->url : NULL;
+}
+
+const char *stream_attach_url(Cli *cli, const char *container_id, gboolean input, gboolean tty,
+                              GError **error)
+{
+    Runtime__V1__AttachRequest request = RUNTIME__V1__ATTACH_REQUEST__INIT;
+    const Runtime__V1__AttachResponse *response;
+
+    request.container_id = (char *)container_id;
+    request.tty = tty;
+    request.stdin = input;
+    request.stdout = TRUE;
+    request.stderr = !tty;
+    response = cli_runtime_call(cli, "Attach", &request.base, CLI_CALL_MS, error);
+    return response != NULL ? response->url : NULL;
+}
