@@ -1,0 +1,63 @@
+'use strict';
+// kill -9 of the daemon at points all along the life of a pod: the next daemon knows of everything that exists, can use
+// or remove it, and nothing is left that no sandbox speaks of.
+const assert = require('assert');
+const {test, before, after} = require('node:test');
+const {Machine} = require('./support/machine');
+const {sleep} = require('./support/kit');
+
+const POINTS = 9;
+let machine;
+before(async () => { machine = await Machine.start(); });
+after(() => machine.end());
+
+// A pod's whole life; what fails because the daemon is killed meanwhile is not of interest here.
+async function life(config) {
+    const {pod_sandbox_id: id} = await machine.cri.call('RunPodSandbox', {config});
+    const pod = {id, config};
+    const container = await machine.runContainer(pod, 'echo alive; sleep 100000');
+    await machine.cri.call('ExecSync', {container_id: container.id, cmd: ['true']});
+    await machine.cri.call('StopContainer', {container_id: container.id, timeout: 0});
+    await machine.cri.call('StopPodSandbox', {pod_sandbox_id: id});
+    await machine.cri.call('RemovePodSandbox', {pod_sandbox_id: id});
+}
+
+const podIds = async () => (await machine.cri.call('ListPodSandbox')).items.map(({id}) => id);
+
+test('an undisturbed life leaves nothing', async () => {
+    await life(machine.podConfig());
+    assert.deepStrictEqual(await podIds(), []);
+    await machine.noLeaks();
+});
+
+test(`the daemon is killed at ${POINTS} points of a pod's life, and the next one puts everything right`, async (t) => {
+    const begin = Date.now();
+    await life(machine.podConfig());
+    const duration = Date.now() - begin;
+
+    for (let point = 1; point <= POINTS; point++)
+        await t.test(`after ${point}/${POINTS + 1} of it`, async () => {
+            const config = machine.podConfig();
+            const ending = life(config).catch(() => {});
+            await sleep(duration * point / (POINTS + 1));
+            await machine.restartDaemon('SIGKILL');
+            await ending;
+
+            const pods = await machine.cri.call('ListPodSandbox');
+            assert.ok(pods.items.length <= 1);
+            for (const pod of pods.items) {
+                const {status} = await machine.cri.call('PodSandboxStatus', {pod_sandbox_id: pod.id});
+                assert.strictEqual(status.metadata.name, config.metadata.name);
+                if (status.state === 'SANDBOX_READY') { // it works as if nothing had happened
+                    const container = await machine.runContainer({id: pod.id, config}, 'true');
+                    assert.strictEqual((await machine.ended(container)).exit_code, 0);
+                }
+            }
+            // A client that was cut off tries again, and gets its sandbox.
+            const {pod_sandbox_id: id} = await machine.cri.call('RunPodSandbox', {config});
+            assert.deepStrictEqual(await podIds(), [id]);
+            await machine.cri.call('RemovePodSandbox', {pod_sandbox_id: id});
+            assert.deepStrictEqual((await machine.cri.call('ListContainers')).containers, []);
+            await machine.noLeaks();
+        });
+});
