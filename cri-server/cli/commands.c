@@ -13,6 +13,7 @@ const Command *const commands[] = {
     &command_stop,
     &command_rm,
     &command_pods,
+    &command_port_forward,
     &command_rmp,
     &command_images,
     &command_pull,

@@ -19,6 +19,7 @@ static const Served served[] = {
     {TRUE, FALSE, {PEER_CHANNELS, 1, "channel.k8s.io"}},
     {TRUE, FALSE, {PEER_CHANNELS_BASE64, 1, "base64.channel.k8s.io"}},
     {TRUE, TRUE, {PEER_TUNNEL, 1, "SPDY/3.1+portforward.k8s.io"}},
+    {TRUE, TRUE, {PEER_CHANNELS, 5, "v5.channel.k8s.io"}},
     {TRUE, TRUE, {PEER_CHANNELS, 4, "v4.channel.k8s.io"}},
     {TRUE, TRUE, {PEER_CHANNELS_BASE64, 4, "v4.base64.channel.k8s.io"}},
 };

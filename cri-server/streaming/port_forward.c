@@ -16,7 +16,8 @@ typedef struct {
     gint references;
     StreamLoop *loop;
     ForwardRequest *request;
-    Peer *peer;             /* NULL: gone */
+    Peer *peer; /* NULL: gone */
+    gboolean has_channels;
     GHashTable *by_stream;  /* stream id → Forward */
     GHashTable *by_request; /* requestID → Forward, until both its streams are there */
 } PortForward;
@@ -116,6 +117,8 @@ static void forward_end(Forward *forward, const char *problem)
         g_hash_table_remove(owner->by_stream, GUINT_TO_POINTER(forward->error));
     if (forward->has_data)
         g_hash_table_remove(owner->by_stream, GUINT_TO_POINTER(forward->data));
+    if (owner->has_channels && g_hash_table_size(owner->by_stream) == 0)
+        peer_finish(owner->peer); /* over channels there are no further connections */
     forward_unref(forward);
 }
 
@@ -410,7 +413,8 @@ void port_forward_serve(StreamLoop *loop, ForwardRequest *request, const PeerCon
     owner->by_stream = g_hash_table_new_full(g_direct_hash, g_direct_equal, NULL, forward_unref);
     owner->by_request = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, forward_unref);
     g_hash_table_add(loop->users, owner);
+    owner->has_channels = peer->kind == PEER_CHANNELS || peer->kind == PEER_CHANNELS_BASE64;
     peer_start(peer, first, n_first, &peer_events, owner, &owner->peer);
-    if (peer->kind == PEER_CHANNELS || peer->kind == PEER_CHANNELS_BASE64)
+    if (owner->has_channels)
         open_channels(owner);
 }
