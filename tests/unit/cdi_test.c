@@ -20,7 +20,8 @@ static Runtime__V1__ContainerConfig *config_new(const char *device)
 
     runtime__v1__container_config__init(config);
     config->n_cdi_devices = 1;
-    config->cdi_devices = calloc(1, sizeof(*config->cdi_devices));
+    config->cdi_devices =
+        calloc(1, sizeof(void *)); /* NOLINT(bugprone-sizeof-expression): a list of pointers */
     config->cdi_devices[0] = malloc(sizeof(Runtime__V1__CDIDevice));
     runtime__v1__cdidevice__init(config->cdi_devices[0]);
     config->cdi_devices[0]->name = strdup(device);

@@ -93,7 +93,9 @@ static void every_test_exists(void)
         colon = strstr(shown, ": ");
         if (g_str_equal(cells[1], "ignored"))
             continue;
-        CU_ASSERT_PTR_NOT_NULL_FATAL(colon);
+        CU_ASSERT_PTR_NOT_NULL(colon);
+        if (colon == NULL)
+            continue;
         *colon = '\0';
         if (!g_str_equal(shown, "critest") && !source_has(shown, colon + 2)) {
             fprintf(stderr, "no test \"%s\" in %s_test.c\n", colon + 2, shown);
