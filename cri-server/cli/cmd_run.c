@@ -12,6 +12,7 @@
 #include "cri-server/cli/lifecycle.h"
 #include "cri-server/cli/log_output.h"
 #include "cri-server/cli/run_spec.h"
+#include "cri-server/cli/stream_run.h"
 
 enum { STOP_GRACE_S = 10 };
 
@@ -20,6 +21,7 @@ typedef struct {
     RunSpec spec;
     const char *pod_id; /* NULL until there is one */
     const char *container_id;
+    gboolean detached; /* from the terminal; it goes on */
 } Run;
 
 /* --- before the pod ------------------------------------------------------------------------------------ */
@@ -119,12 +121,41 @@ static gboolean start_container(Run *run, GError **error)
     return cli_runtime_call(run->cli, "StartContainer", &request.base, CLI_CALL_MS, error) != NULL;
 }
 
+static gboolean start_when_attached(gpointer data, GError **error)
+{
+    return start_container(data, error);
+}
+
+/* Attached before it starts, so that nothing is missed; returns when it has ended, or the user has detached.
+ */
+static gboolean run_attached(Run *run, GError **error)
+{
+    StreamRun stream = {.in_fd = STDIN_FILENO,
+                        .out_fd = STDOUT_FILENO,
+                        .err_fd = STDERR_FILENO,
+                        .tty = run->spec.container->tty,
+                        .connected = start_when_attached,
+                        .data = run};
+    const char *url = stream_attach_url(run->cli, run->container_id, TRUE, stream.tty, error);
+
+    if (url == NULL || !stream_run(run->cli, url, &stream, error))
+        return FALSE;
+    run->detached = stream.detached;
+    return TRUE;
+}
+
+static gboolean is_attached(const Run *run)
+{
+    return run->spec.container->stdin && !options_flag(run->cli->options, "detach");
+}
+
 /* A program that cannot run is found out by one call or the other, as the OCI runtime likes. */
 static gboolean run_container(Run *run, GError **error)
 {
     g_autoptr(GError) failure = NULL;
 
-    if (make_container(run, &failure) && start_container(run, &failure))
+    if (make_container(run, &failure) &&
+        (is_attached(run) ? run_attached(run, &failure) : start_container(run, &failure)))
         return TRUE;
     run->cli->exit_code = program_failure_exit_code(failure->message);
     g_propagate_error(error, g_steal_pointer(&failure));
@@ -189,6 +220,25 @@ static void explain_end(const Runtime__V1__ContainerStatus *status)
              status->message);
 }
 
+/* Its output has been shown; its end is recorded a moment later. */
+static gboolean wait_for_status(Run *run, GError **error)
+{
+    enum { INTERVAL_US = 20 * 1000 };
+    const Runtime__V1__ContainerStatus *status;
+
+    for (;;) {
+        status = container_status(run->cli, run->container_id, error);
+        if (status == NULL)
+            return FALSE;
+        if (status->state == RUNTIME__V1__CONTAINER_STATE__CONTAINER_EXITED)
+            break;
+        g_usleep(INTERVAL_US);
+    }
+    explain_end(status);
+    run->cli->exit_code = status->exit_code;
+    return TRUE;
+}
+
 static gboolean wait_for_end(Run *run, GError **error)
 {
     const Runtime__V1__ContainerStatus *status = container_status(run->cli, run->container_id, error);
@@ -215,8 +265,11 @@ static gboolean wait_for_end(Run *run, GError **error)
 static gboolean finish_foreground(Run *run, GError **error)
 {
     gboolean remove = options_flag(run->cli->options, "rm");
-    gboolean good = wait_for_end(run, error);
+    gboolean good;
 
+    if (run->detached)
+        return TRUE;
+    good = is_attached(run) ? wait_for_status(run, error) : wait_for_end(run, error);
     if (remove)
         remove_pod(run);
     else if (good)

@@ -30,8 +30,8 @@ const OptionSpec run_options[] = {
     {"network", 0, OPTION_VALUE, "NAME", "only \"default\": the node's CNI network"},
     {"dns", 0, OPTION_LIST, "IP", "name server (default: the node's)"},
     {"runtime", 0, OPTION_VALUE, "HANDLER", "the daemon's runtime handler (default: its default)"},
-    {"interactive", 'i', OPTION_FLAG, NULL, "not possible yet"},
-    {"tty", 't', OPTION_FLAG, NULL, "not possible yet"},
+    {"interactive", 'i', OPTION_FLAG, NULL, "pass standard input on"},
+    {"tty", 't', OPTION_FLAG, NULL, "give it a terminal"},
     {NULL},
 };
 
@@ -401,10 +401,9 @@ static void set_command(Builder *builder)
 
 static gboolean check_possible(const Options *options, GError **error)
 {
-    if (options_flag(options, "interactive") || options_flag(options, "tty"))
-        return usage_fail(error,
-                          "-i (--interactive) and -t (--tty) are not possible yet: crivirtd cannot stream "
-                          "a terminal so far");
+    if (options_flag(options, "tty") && !options_flag(options, "detach") &&
+        !options_flag(options, "interactive"))
+        return usage_fail(error, "-t (--tty) needs -i (--interactive), or -d (--detach)");
     return TRUE;
 }
 
@@ -429,6 +428,11 @@ gboolean run_spec_build(const Options *options, const RunIdentity *identity, Are
     set_hostname(&builder);
     set_log(&builder);
     set_command(&builder);
+    builder.container->stdin = options_flag(options, "interactive");
+    builder.container->tty = options_flag(options, "tty");
+    /* Who started it in the foreground has its input; without a terminal the end of ours is the end of its.
+     */
+    builder.container->stdin_once = builder.container->stdin && !builder.container->tty;
     if (!set_labels(&builder, error) || !set_resources(&builder, error) || !set_security(&builder, error) ||
         !set_environment(&builder, error) || !set_mounts(&builder, error) || !set_ports(&builder, error) ||
         !set_network(&builder, error))

@@ -180,6 +180,8 @@ gboolean stream_run(Cli *cli, const char *url, StreamRun *run, GError **error)
     if (client == NULL)
         return FALSE;
     runner.client = client;
+    if (run->connected != NULL && !run->connected(run->data, error))
+        return FALSE;
     if (run->tty) {
         if (!terminal_make_raw(error))
             return FALSE;

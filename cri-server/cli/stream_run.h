@@ -9,6 +9,9 @@ typedef struct {
     int out_fd, err_fd;
     gboolean tty;      /* in_fd is a raw terminal: its size is told, Ctrl-P Ctrl-Q detaches */
     gboolean detached; /* out: by those keys */
+    /* NULL, or what to do once connected. */
+    gboolean (*connected)(gpointer data, GError **error);
+    gpointer data;
 } StreamRun;
 
 /* cli->exit_code is the program's. Output is written as it comes; who does not read it stops only this. */

@@ -109,7 +109,7 @@ static void wrong_options_are_named(void)
         {"--dns", "me", "--dns"},
         {"-l", "=x", "--label"},
         {"-l", RUN_LABEL "=x", "--label"},
-        {"-it", "x", "--tty"},
+        {"-t", "x", "--tty"},
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
