@@ -145,7 +145,7 @@ integration_tests() {
         fi
         say "integration tests: $name"
         status=0
-        (cd "$root/tests/integration" && node --test --test-reporter=tap "$file") 2>&1 | tee "$log/integration-$name.log" |
+        (cd "$root/tests/integration" && timeout 1500 node --test --test-reporter=tap "$file") 2>&1 | tee "$log/integration-$name.log" |
             grep --line-buffered -E '^ *(not )?ok ' || true
         integration_count "$log/integration-$name.log"
     done

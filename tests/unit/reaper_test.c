@@ -42,7 +42,7 @@ static void reaps_qemu(void)
 {
     g_autofree char *directory = test_directory();
     g_autoptr(GError) error = NULL;
-    g_autoptr(Reaper) reaper = reaper_start(&error);
+    g_autoptr(Reaper) reaper G_GNUC_UNUSED = reaper_start(&error);
     pid_t qemu = daemonize(directory, "qemu-system-x86", "0.3");
     pid_t server = daemonize(directory, "virtiofsd", "1000");
 
@@ -56,7 +56,7 @@ static void reaps_qemu(void)
 static void leaves_others(void)
 {
     g_autofree char *directory = test_directory();
-    g_autoptr(Reaper) reaper = reaper_start(NULL);
+    g_autoptr(Reaper) reaper G_GNUC_UNUSED = reaper_start(NULL);
     g_autofree char *program = g_build_filename(directory, "qemu-system-x86", NULL);
     g_autofree char *copy = g_strdup_printf("cp /bin/true %s", program);
     const char *argv[] = {program, NULL};
@@ -74,7 +74,7 @@ static void leaves_others(void)
 static void sleeps(void)
 {
     g_autofree char *directory = test_directory();
-    g_autoptr(Reaper) reaper = reaper_start(NULL);
+    g_autoptr(Reaper) reaper G_GNUC_UNUSED = reaper_start(NULL);
     const char *argv[] = {"/bin/true", NULL};
     struct timespec before;
     struct timespec after;
@@ -94,7 +94,7 @@ static void sleeps(void)
 static void only_one(void)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(Reaper) reaper = reaper_start(NULL);
+    g_autoptr(Reaper) reaper G_GNUC_UNUSED = reaper_start(NULL);
 
     TEST_FAILS(reaper_start(&error) != NULL, error, STATUS_FAILED_PRECONDITION, "already");
 }
