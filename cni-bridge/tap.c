@@ -6,6 +6,7 @@
 #include <netlink/errno.h>
 #include <netlink/route/link.h>
 #include <netlink/route/link/inet6.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -33,16 +34,37 @@ static gboolean tap_configure(int fd, const char *name, guint owner, GError **er
     return TRUE;
 }
 
+typedef struct {
+    const char *name;
+    guint owner;
+    gboolean good;
+    GError *error;
+} TapJob;
+
+static gpointer tap_thread(gpointer data)
+{
+    TapJob *job = data;
+    int fd = unshare(CLONE_FILES) == 0 ? open("/dev/net/tun", O_RDWR | O_CLOEXEC) : -1;
+
+    if (fd < 0) {
+        fail_errno(&job->error, errno, "cannot open /dev/net/tun");
+        return NULL;
+    }
+    job->good = tap_configure(fd, job->name, job->owner, &job->error);
+    close(fd);
+    return NULL;
+}
+
+/* In a thread with a table of files of its own: a child that another thread starts just now, a CNI plugin,
+ * would have the tap open as well until it executes its program, and QEMU would find it busy. */
 gboolean tap_create(const char *name, guint owner, GError **error)
 {
-    int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-    gboolean good;
+    TapJob job = {.name = name, .owner = owner};
 
-    if (fd < 0)
-        return fail_errno(error, errno, "cannot open /dev/net/tun");
-    good = tap_configure(fd, name, owner, error);
-    close(fd);
-    return good;
+    g_thread_join(g_thread_new("tap", tap_thread, &job));
+    if (job.error != NULL)
+        g_propagate_error(error, job.error);
+    return job.good;
 }
 
 static gboolean tap_send(NetlinkSocket *netlink, const char *name, const char *netns_path, GError **error)
