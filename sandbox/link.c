@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <glib-unix.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -25,6 +26,8 @@ enum {
     /* What may wait to be written before calls are refused: a guest that reads nothing must not eat our
        memory. */
     MAX_QUEUED_BYTES = 8 << 20,
+    /* Of one message from the guest; an honest one is a frame and a little. */
+    MAX_UNPACKED_BYTES = 4 << 20,
     /* Input leaves room for requests and acknowledgements. */
     MAX_QUEUED_INPUT_BYTES = 4 << 20,
 };
@@ -373,10 +376,35 @@ static void response_take(Link *link, FromGuest *message)
     g_mutex_unlock(&link->lock);
 }
 
+/* Many small sub-messages take much more memory unpacked than packed, and the guest decides how many there
+ * are. What is allocated is malloc's, so it can outlive the budget and be freed without it. */
+typedef struct {
+    ProtobufCAllocator allocator;
+    gsize left;
+} Budget;
+
+static void *budget_alloc(void *data, size_t size)
+{
+    Budget *budget = data;
+
+    if (size > budget->left)
+        return NULL;
+    budget->left -= size;
+    return malloc(size);
+}
+
+static void budget_free(void *data, void *pointer)
+{
+    (void)data;
+    free(pointer);
+}
+
 /* A message whose sub-message is missing would be a NULL below: protobuf-c sets both or neither. */
 static gboolean frame_take(Link *link, const WireItem *item)
 {
-    FromGuest *message = crivirt__agent__v1__from_guest__unpack(NULL, item->payload_length, item->payload);
+    Budget budget = {{budget_alloc, budget_free, &budget}, MAX_UNPACKED_BYTES};
+    FromGuest *message =
+        crivirt__agent__v1__from_guest__unpack(&budget.allocator, item->payload_length, item->payload);
 
     if (message == NULL)
         return FALSE;

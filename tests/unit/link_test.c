@@ -52,7 +52,8 @@ static void on_notice(const char *message, gpointer data)
     (void)data;
 }
 
-static const LinkEvents events = {.ready = on_ready, .output = on_output, .exited = on_exited, .notice = on_notice};
+static const LinkEvents events = {
+    .ready = on_ready, .output = on_output, .exited = on_exited, .notice = on_notice};
 
 static void fixture_init(Fixture *fixture)
 {
@@ -255,6 +256,45 @@ static void broken_framing_reconnects(void)
     fixture_clear(&fixture);
 }
 
+static void bloated_messages_are_refused(void)
+{
+    enum { MANY = 300000 };
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Crivirt__Agent__V1__ContainerReport report = CRIVIRT__AGENT__V1__CONTAINER_REPORT__INIT;
+    Crivirt__Agent__V1__HelloResponse hello = CRIVIRT__AGENT__V1__HELLO_RESPONSE__INIT;
+    Crivirt__Agent__V1__Response response = CRIVIRT__AGENT__V1__RESPONSE__INIT;
+    FromGuest message = CRIVIRT__AGENT__V1__FROM_GUEST__INIT;
+    g_autofree Crivirt__Agent__V1__ContainerReport **reports =
+        g_new(Crivirt__Agent__V1__ContainerReport *, MANY);
+    g_autofree guint8 *payload = g_malloc(WIRE_MAX_FRAME_BYTES);
+    guint8 header[WIRE_HEADER_BYTES];
+    Deadline deadline = deadline_in_ms(5000);
+    gsize length;
+    guint8 byte;
+
+    for (guint i = 0; i < MANY; i++)
+        reports[i] = &report;
+    hello.n_containers = MANY;
+    hello.containers = reports;
+    response.result_case = CRIVIRT__AGENT__V1__RESPONSE__RESULT_HELLO;
+    response.hello = &hello;
+    message.body_case = CRIVIRT__AGENT__V1__FROM_GUEST__BODY_RESPONSE;
+    message.response = &response;
+    length = crivirt__agent__v1__from_guest__pack(&message, payload);
+    fixture_init(&fixture);
+    wire_decoder_free(greet(&fixture));
+    TEST_OK(link_wait_ready(fixture.link, &deadline, &error), error);
+    wire_header_encode(payload, length, header);
+    put(&fixture, header, sizeof header);
+    put(&fixture, payload, length);
+    /* The daemon hangs up. */
+    while (recv(fixture.connection, &byte, 1, 0) == 1)
+        ;
+    CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.ready_count), 1);
+    fixture_clear(&fixture);
+}
+
 static void an_abandoned_guest_fails_at_once(void)
 {
     Fixture fixture;
@@ -319,6 +359,7 @@ int main(void)
         {"a guest that says nothing costs no more than the deadline", silence_ends_at_the_deadline},
         {"whatever comes before the sync is ignored", garbage_before_the_sync_is_ignored},
         {"a guest that breaks the framing is disconnected and greeted again", broken_framing_reconnects},
+        {"a message that unpacks to far more than its frame is refused", bloated_messages_are_refused},
         {"calls to a guest that is known to be gone fail at once, with the reason",
          an_abandoned_guest_fails_at_once},
         {"messages that lack parts, and responses to nothing, are harmless",
