@@ -129,8 +129,10 @@ gboolean container_exec_sync(SandboxManager *manager, const Runtime__V1__ExecSyn
         g_prefix_error(error, "exec in container %s: ", container->id);
         return FALSE;
     }
-    ret_response->stdout = stream_take(arena, output, MAX_ANSWER_BYTES);
-    ret_response->stderr = stream_take(arena, errors, MAX_ANSWER_BYTES - ret_response->stdout.len);
+    /* A flood on one stream leaves room for what the other says about it. */
+    ret_response->stderr = stream_take(
+        arena, errors, MAX(MAX_ANSWER_BYTES / 2, MAX_ANSWER_BYTES - MIN(output->len, MAX_ANSWER_BYTES)));
+    ret_response->stdout = stream_take(arena, output, MAX_ANSWER_BYTES - ret_response->stderr.len);
     ret_response->exit_code = exit_code;
     return TRUE;
 }
