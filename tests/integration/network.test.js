@@ -48,7 +48,7 @@ test('a pod reaches another over IPv6', async () => {
 });
 
 test('a pod reaches the node', async () => {
-    machine.spawn(['busybox', 'nc', '-lk', '-p', '9090', '-e', '/bin/echo', 'this is the node'], 'nc.log');
+    machine.spawn(['busybox', 'nc', '-ll', '-p', '9090', '-e', '/bin/echo', 'this is the node'], 'nc.log');
     assert.strictEqual(await fromPod(first, NODE_IP, 9090), 'this is the node');
 });
 

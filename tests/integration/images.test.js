@@ -1,0 +1,152 @@
+'use strict';
+const assert = require('assert');
+const fs = require('fs');
+const path = require('path');
+const {test, before, after} = require('node:test');
+const {Machine, BUSYBOX} = require('./support/machine');
+const {startRegistry, push, bigImage} = require('./support/registry');
+const {refused, eventually, must} = require('./support/kit');
+
+let machine, registry, name, digest;
+before(async () => {
+    machine = await Machine.start({image: false});
+    registry = await startRegistry(machine);
+    name = `${registry.host}/tests/busybox:one`;
+    digest = push(machine, `oci-archive:${machine.busyboxArchive()}`, name);
+});
+after(() => machine.end());
+
+const pull = async (image, auth) => (await machine.cri.call('PullImage', {image: {image}, auth})).image_ref;
+const find = async (image) => (await machine.cri.call('ImageStatus', {image: {image}})).image;
+const list = async () => (await machine.cri.call('ListImages')).images;
+const remove = (image) => machine.cri.call('RemoveImage', {image: {image}});
+const byDigest = () => `${registry.host}/tests/busybox@${digest}`;
+const usage = async () => (await machine.cri.call('ImageFsInfo')).image_filesystems[0];
+
+test('an image that is not there is no error, to see or to remove', async () => {
+    assert.strictEqual(await find('no.such/image:at-all'), null);
+    await remove('no.such/image:at-all');
+    assert.deepStrictEqual(await list(), []);
+});
+
+test('a pull by tag brings an image with one id everywhere', async () => {
+    const id = await pull(name);
+    assert.match(id, /^(sha256:)?[0-9a-f]{64}$/);
+    const image = await find(name);
+    assert.strictEqual(image.id, id);
+    assert.deepStrictEqual(image.repo_tags, [name]);
+    assert.deepStrictEqual(image.repo_digests, [byDigest()]);
+    assert.ok(BigInt(image.size) > 0n);
+    assert.deepStrictEqual((await list()).map((one) => one.id), [id]);
+    assert.strictEqual((await find(id)).id, id);
+    assert.strictEqual((await find(byDigest())).id, id);
+    assert.strictEqual(await pull(name), id);
+});
+
+test('ImageFsInfo counts what the images take', async () => {
+    const {timestamp, fs_id: fsId, used_bytes: used, inodes_used: inodes} = await usage();
+    assert.ok(BigInt(timestamp) > 0n && BigInt(used.value) > 0n && BigInt(inodes.value) > 0n);
+    assert.ok(fs.existsSync(fsId.mountpoint), fsId.mountpoint);
+});
+
+test('a removed image gives its space back', async () => {
+    await remove(name);
+    assert.strictEqual(await find(name), null);
+    assert.deepStrictEqual(await list(), []);
+    assert.strictEqual(Number((await usage()).used_bytes.value) < 100000, true);
+});
+
+test('a pull by digest has no tag', async () => {
+    const id = await pull(byDigest());
+    const [image] = await list();
+    assert.deepStrictEqual([image.id, image.repo_tags, image.repo_digests], [id, [], [byDigest()]]);
+    await remove(id);
+});
+
+test('one of two tags removes the image with both', async () => {
+    const other = `${registry.host}/tests/busybox:two`;
+    push(machine, `oci-archive:${machine.busyboxArchive()}`, other);
+    assert.strictEqual(await pull(name), await pull(other));
+    assert.deepStrictEqual((await find(name)).repo_tags.sort(), [name, other].sort());
+    await remove(other);
+    assert.deepStrictEqual(await list(), []);
+});
+
+test('an unknown name or tag is NOT_FOUND and a bad one INVALID_ARGUMENT', async () => {
+    await refused(pull(`${registry.host}/tests/busybox:none`), 'NOT_FOUND', 'tests/busybox:none');
+    await refused(pull(`${registry.host}/no/such/image`), 'NOT_FOUND', 'no/such/image');
+    await refused(pull('Not A Name'), 'INVALID_ARGUMENT', 'Not A Name');
+    await refused(pull(''), 'INVALID_ARGUMENT', 'image');
+    await assert.rejects(pull('127.0.0.1:1/no/registry:here'), ({details}) => details.includes('127.0.0.1:1'));
+    assert.deepStrictEqual(await list(), []);
+});
+
+test('a registry that asks for a password gets it from the request, and says so when it gets none', async () => {
+    // bcrypt of "secret"
+    const htpasswd = 'tester:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n';
+    const closed = await startRegistry(machine, {port: 5001, htpasswd});
+    const image = `${closed.host}/tests/private:1`;
+    push(machine, `oci-archive:${machine.busyboxArchive()}`, image, 'tester:secret');
+    for (const auth of [undefined, {username: 'tester', password: 'wrong'}])
+        await refused(pull(image, auth), 'UNAUTHENTICATED', closed.host);
+    const id = await pull(image, {username: 'tester', password: 'secret'});
+    assert.strictEqual(await pull(image, {auth: Buffer.from('tester:secret').toString('base64')}), id);
+    await remove(image);
+    assert.deepStrictEqual(await list(), []);
+});
+
+test('images of an OCI archive and of docker save are imported', async () => {
+    const docker = path.join(machine.dir, 'docker.tar');
+    must('skopeo', 'copy', '-q', '--insecure-policy', `oci-archive:${machine.busyboxArchive()}`,
+         `docker-archive:${docker}:docker.io/tests/saved:1`);
+    const {images: [first]} = await machine.cri.call('LoadImage', {path: machine.busyboxArchive()});
+    assert.deepStrictEqual(first.tags, [BUSYBOX]);
+    const {images: [second]} = await machine.cri.call('LoadImage', {path: docker});
+    assert.ok(second.tags.includes('docker.io/tests/saved:1'), second.tags.join());
+    assert.strictEqual(second.id, first.id); // the same configuration
+    assert.strictEqual((await find('tests/saved:1')).id, second.id);
+    assert.strictEqual((await find('busybox')).id, first.id);
+    await remove(first.id);
+    assert.deepStrictEqual(await list(), []);
+    await refused(machine.cri.call('LoadImage', {path: 'relative.tar'}), 'INVALID_ARGUMENT', 'path');
+    await assert.rejects(machine.cri.call('LoadImage', {path: `${machine.dir}/none.tar`}),
+                         ({details}) => details.includes('none.tar'));
+});
+
+test('a pull that the daemon\'s death interrupts leaves a consistent store, and can be repeated', async () => {
+    const big = `${registry.host}/tests/big:latest`;
+    push(machine, bigImage(machine, 120), big);
+    for (let i = 0; i < 2; i++) {
+        const pulling = pull(big).then(() => 'done', () => 'interrupted');
+        await eventually('bytes arrive', async () => Number(must('du', '-sk', machine.stateDir).split('\t')[0]) > 8000);
+        await machine.stopDaemon('SIGKILL');
+        await pulling;
+        await machine.startDaemon();
+        const image = await find(big);
+        assert.ok(image === null || BigInt(image.size) > 0n);
+        await remove(big);
+        await eventually('what was left is gone', async () =>
+            Number(must('du', '-sk', machine.stateDir).split('\t')[0]) < 8000);
+    }
+    const id = await pull(big);
+    assert.strictEqual((await find(big)).id, id);
+    await remove(big);
+});
+
+test('a pull that the client gives up is stopped, and can be repeated', async () => {
+    const big = `${registry.host}/tests/big:latest`;
+    await refused(machine.cri.call('PullImage', {image: {image: big}}, 100), 'DEADLINE_EXCEEDED');
+    const id = await pull(big);
+    assert.strictEqual((await find(big)).id, id);
+});
+
+test('a removed image stays usable for the pods that run it', async () => {
+    await pull(name);
+    const pod = await machine.runPod();
+    const container = await machine.runContainer(pod, {image: {image: name}});
+    await remove(name);
+    assert.strictEqual(await find(name), null);
+    assert.strictEqual(await machine.output(container, 'sha256sum </bin/busybox'),
+                       must('sh', '-c', 'sha256sum </bin/busybox').trim());
+    await machine.removePod(pod);
+});
