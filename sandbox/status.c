@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "sandbox/cri_copy.h"
+#include "sandbox/oci_json.h"
 #include "sandbox/signals.h"
 #include "sandbox/status.h"
 
@@ -255,6 +256,21 @@ Runtime__V1__PodSandboxStatus *pod_status_message(Pod *pod, Arena *arena)
     return status;
 }
 
+/* The CRI wants JSON for values that are not part of the message. NULL: "". */
+static char *json_string(Arena *arena, const char *text)
+{
+    yajl_gen json = yajl_gen_alloc(NULL);
+    const unsigned char *buffer;
+    size_t length;
+    char *copy;
+
+    oci_json_put_string(json, text != NULL ? text : "");
+    yajl_gen_get_buf(json, &buffer, &length);
+    copy = arena_strdup(arena, (const char *)buffer); /* yajl ends it with a NUL */
+    yajl_gen_free(json);
+    return copy;
+}
+
 static void status_info(Pod *pod, Arena *arena, Runtime__V1__PodSandboxStatusResponse *response)
 {
     static const char *const names[] = {"problem", "netns", "guestDirectory"};
@@ -271,7 +287,7 @@ static void status_info(Pod *pod, Arena *arena, Runtime__V1__PodSandboxStatusRes
 
         runtime__v1__pod_sandbox_status_response__info_entry__init(entry);
         entry->key = (char *)names[i];
-        entry->value = arena_strdup(arena, values[i]);
+        entry->value = json_string(arena, values[i]);
         response->info[response->n_info++] = entry;
     }
 }
