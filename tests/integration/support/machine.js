@@ -20,6 +20,15 @@ const NODE_IP = '192.0.2.10';
 
 let serial = 0;
 
+// A test run that is interrupted takes its machines down, too.
+const alive = new Set();
+for (const signal of ['SIGINT', 'SIGTERM'])
+    process.once(signal, async () => {
+        for (const machine of alive)
+            await machine.destroy().catch((error) => process.stderr.write(`${error.stack}\n`));
+        process.exit(1);
+    });
+
 const conflist = (dataDir) => ({
     cniVersion: '1.0.0',
     name: 'test',
@@ -72,6 +81,7 @@ class Machine {
         this.initrd = initrd || path.join(this.guest, 'initrd.img');
         this.processes = [];
         this.podIds = [];
+        alive.add(this);
     }
 
     makeNetwork() {
@@ -171,7 +181,8 @@ class Machine {
 
     cliWith(options, ...args) {
         const env = {CRIVIRT_SOCKET: this.socket, CRIVIRT_LOG_DIR: path.join(this.dir, 'cli-log'), ...options.env};
-        return command(path.join(build, 'cri-server/cli/crivirt'), args, {...options, env});
+        // In the node's network, where the streaming server is.
+        return command('nsenter', this.nsenter(path.join(build, 'cri-server/cli/crivirt'), ...args), {...options, env});
     }
 
     // ---- pods and containers ----
@@ -331,6 +342,7 @@ class Machine {
     }
 
     async destroy() {
+        alive.delete(this);
         if (this.cri)
             this.cri.close();
         for (const child of this.processes.filter((one) => !one.gone)) {
