@@ -555,6 +555,8 @@ gboolean vmm_destroy(Vmm *vmm, const char *name, const Deadline *deadline, GErro
             return FALSE;
     }
     remove_logs(vmm, name);
+    if (vmm->embedded)
+        vmm_root_forget(vmm->root, name);
     return TRUE;
 }
 

@@ -135,10 +135,9 @@ pid_t vmm_root_pid(const char *run_dir, const char *name)
     return pid > 0 && is_domain_of(pid, name) ? pid : 0;
 }
 
-/* libvirt's directory for the domain's monitor: domain-NUMBER-FIRST_20_OF_NAME. */
-static void drop_monitor(const char *root, const char *name)
+/* libvirt's directories for a domain end in "-" and the first 20 characters of its name. */
+static void drop_directories(const char *parent, const char *name)
 {
-    g_autofree char *parent = g_build_filename(root, "lib", "qemu", NULL);
     g_autofree char *suffix = g_strdup_printf("-%.20s", name);
     g_autoptr(GDir) entries = g_dir_open(parent, 0, NULL);
     const char *entry;
@@ -146,8 +145,19 @@ static void drop_monitor(const char *root, const char *name)
     while (entries != NULL && (entry = g_dir_read_name(entries)) != NULL) {
         g_autofree char *path = g_build_filename(parent, entry, NULL);
 
-        if (g_str_has_prefix(entry, "domain-") && g_str_has_suffix(entry, suffix))
+        if (g_str_has_suffix(entry, suffix))
             dir_remove_tree(path, NULL);
+    }
+}
+
+void vmm_root_forget(const char *root, const char *name)
+{
+    static const char *const parents[] = {"lib/qemu", "lib/qemu/channel/target", "lib/qemu/ram"};
+
+    for (guint i = 0; i < G_N_ELEMENTS(parents); i++) {
+        g_autofree char *parent = g_build_filename(root, parents[i], NULL);
+
+        drop_directories(parent, name);
     }
 }
 
@@ -184,7 +194,7 @@ static void drop_strangers(const char *root, const char *run_dir)
             log_info(LOG_FIELDS("sandbox", name), "the guest's process %d is no more, its id is another's",
                      (int)pid);
             drop_status(run_dir, name);
-            drop_monitor(root, name);
+            vmm_root_forget(root, name);
         }
     }
 }

@@ -22,6 +22,10 @@ gboolean vmm_root_identity(const char *user, const char *group, VmmIdentity *ret
 gboolean vmm_root_prepare(const char *root, const VmmConfig *config, const VmmIdentity *identity,
                           GError **error);
 
+/* Removes the directories that libvirt made for a domain that is gone; it leaves them where the guest died
+ * while no daemon ran. */
+void vmm_root_forget(const char *root, const char *name);
+
 /* QEMU's process when it is alive and really this domain's, else 0. run_dir is where libvirt keeps pid files.
  */
 pid_t vmm_root_pid(const char *run_dir, const char *name);
