@@ -138,6 +138,9 @@ integration_tests() {
         say "integration tests: npm ci"
         (cd "$root/tests/integration" && logged "$log/npm.log" npm ci --no-audit --no-fund) || fail "npm ci failed"
     fi
+    # What an earlier run that was killed has left is not this one's.
+    CRIVIRT_SUITE_BEFORE=$(find /run /run/netns -maxdepth 1 -name 'cvt*' -printf '%f ' 2>/dev/null || true)
+    export CRIVIRT_SUITE_BEFORE
     for file in "$root"/tests/integration/*.test.js; do
         name=$(basename "$file" .test.js)
         if [ ! -f "$file" ] || [[ $name != *"$filter"* ]]; then
