@@ -23,11 +23,11 @@ let serial = 0;
 // A test run that is interrupted takes its machines down, too.
 const alive = new Set();
 for (const signal of ['SIGINT', 'SIGTERM'])
-    process.once(signal, async () => {
-        for (const machine of alive)
-            await machine.destroy().catch((error) => process.stderr.write(`${error.stack}\n`));
-        process.exit(1);
-    });
+    process.once(signal, () => process.exit(1));
+process.on('exit', () => {
+    for (const machine of alive)
+        machine.destroy();
+});
 
 const conflist = (dataDir) => ({
     cniVersion: '1.0.0',
@@ -337,32 +337,34 @@ class Machine {
                 assert.deepStrictEqual(listing(this.runDir).filter((name) => name.endsWith('.sock')), []);
             }
         } finally {
-            await this.destroy();
+            this.destroy();
         }
     }
 
-    async destroy() {
+    // Whatever state it is in; nothing here waits for an event, because a process that exits gets none.
+    destroy() {
         alive.delete(this);
         if (this.cri)
             this.cri.close();
-        for (const child of this.processes.filter((one) => !one.gone)) {
+        for (const child of this.processes.filter((one) => !one.gone))
             child.kill('SIGKILL');
-            await child.ended;
-        }
         for (const {pid} of ours(this))
-            try {
-                process.kill(pid, 'SIGKILL');
-            } catch {}
+            quietly(() => process.kill(pid, 'SIGKILL'));
         for (const target of must('findmnt', '-rno', 'TARGET').split('\n').reverse())
             if (target.startsWith(this.dir) || target.startsWith(this.runDir))
-                await command('umount', ['-l', target]);
-        for (const name of listing('/run/netns'))
-            if (name === this.netns || this.podIds.some((id) => name.includes(id.slice(0, 12))))
-                await command('ip', ['netns', 'del', name]);
+                quietly(() => must('umount', '-l', target));
+        quietly(() => must('ip', 'netns', 'del', this.netns));
         if (!process.env.CRIVIRT_TEST_KEEP)
             fs.rmSync(this.dir, {recursive: true, force: true, maxRetries: 5, retryDelay: 200});
         fs.rmSync(this.runDir, {recursive: true, force: true, maxRetries: 5, retryDelay: 200});
+        fs.rmSync(`${this.socket}.lock`, {force: true});
     }
+}
+
+function quietly(act) {
+    try {
+        act();
+    } catch {}
 }
 
 const listing = (directory) => fs.existsSync(directory) ? fs.readdirSync(directory) : [];
