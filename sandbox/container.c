@@ -3,6 +3,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
+#include "sandbox/cri_copy.h"
 #include "sandbox/pod.h"
 #include "sandbox/share.h"
 
@@ -69,15 +70,6 @@ void container_unref(Container *container)
     g_free(container);
 }
 
-static GBytes *config_pack(const Runtime__V1__ContainerConfig *config)
-{
-    gsize length = runtime__v1__container_config__get_packed_size(config);
-    guint8 *data = g_malloc(MAX(length, 1));
-
-    runtime__v1__container_config__pack(config, data);
-    return g_bytes_new_take(data, length);
-}
-
 static char *groups_join(const GArray *groups)
 {
     GString *text = g_string_new(NULL);
@@ -98,7 +90,7 @@ gboolean container_save(Container *container, GError **error)
     ContainerRecord record;
 
     g_mutex_lock(&container->pod->lock);
-    config = config_pack(container->config);
+    config = cri_pack(&container->config->base);
     groups = groups_join(container->groups);
     reason = g_strdup(container->reason);
     message = g_strdup(container->message);

@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "sandbox/cdi.h"
 #include "sandbox/container_volumes.h"
+#include "sandbox/cri_copy.h"
 #include "sandbox/oci_spec.h"
 #include "sandbox/pod.h"
 #include "sandbox/seccomp_profile.h"
@@ -21,16 +22,6 @@ enum {
     SIGNAL_TIMEOUT_MS = 10 * 1000,
     KILLED_TIMEOUT_MS = 20 * 1000, /* from KILL to the recorded end */
 };
-
-/* Unpacked messages belong to one owner; a copy is a round trip through the wire format. */
-static Runtime__V1__ContainerConfig *config_copy(const Runtime__V1__ContainerConfig *config)
-{
-    gsize length = runtime__v1__container_config__get_packed_size(config);
-    g_autofree guint8 *data = g_malloc(MAX(length, 1));
-
-    runtime__v1__container_config__pack(config, data);
-    return runtime__v1__container_config__unpack(NULL, length, data);
-}
 
 static gboolean call(Link *link, Request *request, gint64 timeout_ms, const Deadline *deadline,
                      Response **ret_response, GError **error)
@@ -261,7 +252,7 @@ static gboolean create_new(Pod *pod, const Runtime__V1__CreateContainerRequest *
     g_autofree char *id = manager_new_id();
     g_auto(GStrv) diff_ids = image_diff_ids(image);
     g_autoptr(Container) container =
-        container_new(pod, id, config_copy(request->config), image->id, diff_ids, manager_now_ns());
+        container_new(pod, id, cri_dup(&request->config->base), image->id, diff_ids, manager_now_ns());
     g_autoptr(GError) forget_error = NULL;
 
     image_service_pin(pod->manager->images, container->id, (Image *)image);

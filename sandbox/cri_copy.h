@@ -1,4 +1,4 @@
-/* Copying CRI messages into an arena, and matching labels. Internal to this folder.
+/* Packing and copying CRI messages, and matching labels. Internal to this folder.
  *
  * Configurations live as long as their objects, and an answer is packed later: what it borrows is copied. A
  * message is copied by way of the wire format, which costs little more than the copy itself (tests/bench).
@@ -7,6 +7,10 @@
 
 #include "api.pb-c.h"
 #include "common/arena.h"
+
+GBytes *cri_pack(const ProtobufCMessage *message);
+/* Of the same type, for protobuf_c_message_free_unpacked(). */
+void *cri_dup(const ProtobufCMessage *message);
 
 void *cri_copy(Arena *arena, const ProtobufCMessage *message);
 #define COPY(arena, message) ((message) != NULL ? cri_copy(arena, &(message)->base) : NULL)

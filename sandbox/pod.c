@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/error.h"
+#include "sandbox/cri_copy.h"
 
 /* Socket paths end at 107 bytes, so directories carry only the beginning of the id. */
 enum { DIRECTORY_ID_DIGITS = 24, TAP_ID_DIGITS = 12 };
@@ -88,18 +89,9 @@ static PodRecord record_fill(const Pod *pod, GBytes *config)
     };
 }
 
-static GBytes *config_pack(const Runtime__V1__PodSandboxConfig *config)
-{
-    gsize length = runtime__v1__pod_sandbox_config__get_packed_size(config);
-    guint8 *data = g_malloc(MAX(length, 1));
-
-    runtime__v1__pod_sandbox_config__pack(config, data);
-    return g_bytes_new_take(data, length);
-}
-
 gboolean pod_save(Pod *pod, GError **error)
 {
-    g_autoptr(GBytes) config = config_pack(pod->config);
+    g_autoptr(GBytes) config = cri_pack(&pod->config->base);
     PodRecord record;
     gboolean saved;
 

@@ -6,6 +6,7 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "sandbox/cgroup.h"
+#include "sandbox/cri_copy.h"
 #include "sandbox/oci_spec.h"
 #include "sandbox/pod.h"
 
@@ -15,15 +16,6 @@ enum {
     KILLED_TIMEOUT_MS = 2 * 1000,
     END_TIMEOUT_MS = 100 * 1000,
 };
-
-static Runtime__V1__PodSandboxConfig *config_copy(const Runtime__V1__PodSandboxConfig *config)
-{
-    gsize length = runtime__v1__pod_sandbox_config__get_packed_size(config);
-    g_autofree guint8 *data = g_malloc(MAX(length, 1));
-
-    runtime__v1__pod_sandbox_config__pack(config, data);
-    return runtime__v1__pod_sandbox_config__unpack(NULL, length, data);
-}
 
 /* ---- run ---- */
 
@@ -116,7 +108,8 @@ static Pod *find_or_register(SandboxManager *manager, const Runtime__V1__RunPodS
             pod = pod_ref(value);
     *ret_is_new = pod == NULL;
     if (pod == NULL) {
-        pod = pod_new(manager, id, config_copy(request->config), SANDBOX_DEFAULT_HANDLER, manager_now_ns());
+        pod =
+            pod_new(manager, id, cri_dup(&request->config->base), SANDBOX_DEFAULT_HANDLER, manager_now_ns());
         slots_take(&pod->job, NULL, "making the sandbox", NULL);
         g_hash_table_insert(manager->pods, pod->id, pod_ref(pod));
     }
