@@ -69,6 +69,7 @@ struct Pod {
     GHashTable *containers; /* id → Container */
     GHashTable *sessions;   /* exec id → ProcessSession, not referenced: execs and connections */
     GHashTable *disks;      /* diff id → GUINT_TO_POINTER(lun) */
+    guint last_lun;         /* numbers are not used again: an attach that failed may have left half a disk */
     PodSamples samples;     /* what it used when it was last asked (sample.c) */
 };
 

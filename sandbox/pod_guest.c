@@ -28,7 +28,7 @@ enum {
     DESTROY_TIMEOUT_MS = 20 * 1000,
     CNI_DEL_TIMEOUT_MS = 60 * 1000,
     MOUNT_SHARE_TIMEOUT_MS = 20 * 1000,
-    UPPER_LUN = 0,
+    UPPER_LUN = 0, /* layers have the numbers after it */
     ENTROPY_BYTES = 64,
     /* What the guest needs beside its containers: kernel, agent, page tables of a full guest. */
     GUEST_OVERHEAD_BYTES = 96 << 20,
@@ -483,7 +483,8 @@ static gboolean attach_layer(Pod *pod, const ImageLayer *layer, guint *ret_lun, 
     g_mutex_lock(&pod->lock);
     if (g_hash_table_lookup_extended(pod->disks, layer->diff_id, NULL, &known))
         *ret_lun = GPOINTER_TO_UINT(known);
-    lun = UPPER_LUN + 1 + g_hash_table_size(pod->disks);
+    else
+        lun = ++pod->last_lun;
     g_mutex_unlock(&pod->lock);
     if (known != NULL)
         return TRUE;

@@ -125,20 +125,6 @@ static gboolean containers_load(Pod *pod, GError **error)
     return TRUE;
 }
 
-static gboolean disks_load(Pod *pod, GError **error)
-{
-    g_autoptr(GPtrArray) records = NULL;
-
-    if (!state_store_load_disks(pod->manager->store, pod->id, &records, error))
-        return FALSE;
-    for (guint i = 0; i < records->len; i++) {
-        const PodDiskRecord *record = records->pdata[i];
-
-        g_hash_table_insert(pod->disks, g_strdup(record->diff_id), GUINT_TO_POINTER(record->lun));
-    }
-    return TRUE;
-}
-
 /* ---- pods ---- */
 
 static gboolean guest_runs(const GPtrArray *domains, const char *id)
@@ -150,6 +136,25 @@ static gboolean guest_runs(const GPtrArray *domains, const char *id)
             return domain->running;
     }
     return FALSE;
+}
+
+/* A row is written before its disk is attached, so only the guest can tell which disks it has. */
+static gboolean disks_load(Pod *pod, gboolean running, GError **error)
+{
+    g_autoptr(GPtrArray) records = NULL;
+
+    if (!state_store_load_disks(pod->manager->store, pod->id, &records, error))
+        return FALSE;
+    for (guint i = 0; i < records->len; i++) {
+        const PodDiskRecord *record = records->pdata[i];
+        g_autofree char *serial = g_strdup_printf(POD_DISK_SERIAL_FORMAT, record->lun);
+        gboolean attached = FALSE;
+
+        pod->last_lun = MAX(pod->last_lun, record->lun);
+        if (running && vmm_has_disk(pod->manager->vmm, pod->id, serial, &attached, NULL) && attached)
+            g_hash_table_insert(pod->disks, g_strdup(record->diff_id), GUINT_TO_POINTER(record->lun));
+    }
+    return TRUE;
 }
 
 /* A create that was cut off: the guest forgets it when it is asked to, or with the pod. */
@@ -251,7 +256,7 @@ gboolean manager_recover(SandboxManager *manager, GError **error)
             return FALSE;
         g_ptr_array_add(pods, pod);
         manager_add_pod(manager, pod);
-        if (!containers_load(pod, error) || !disks_load(pod, error))
+        if (!containers_load(pod, error) || !disks_load(pod, guest_runs(domains, pod->id), error))
             return FALSE;
     }
     strays_destroy(manager, domains, pods);

@@ -612,6 +612,23 @@ gboolean vmm_attach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, GErro
     return prepare_disk(vmm, disk, error) && attach(vmm, name, xml, disk->path, error);
 }
 
+gboolean vmm_has_disk(Vmm *vmm, const char *name, const char *serial, gboolean *ret_has, GError **error)
+{
+    g_autoptr(virDomain) domain = find(vmm, name, error);
+    /* What comes from elsewhere is escaped in XML, so that nothing else can look like the element. */
+    g_autofree char *element = g_markup_printf_escaped("<serial>%s</serial>", serial);
+    char *xml;
+
+    if (domain == NULL)
+        return FALSE;
+    xml = virDomainGetXMLDesc(domain, 0);
+    if (xml == NULL)
+        return fail_libvirt(error, "cannot look at the guest's disks");
+    *ret_has = strstr(xml, element) != NULL;
+    free(xml);
+    return TRUE;
+}
+
 pid_t vmm_pid(Vmm *vmm, const char *name)
 {
     return vmm_root_pid(vmm->run_dir, name);

@@ -61,9 +61,12 @@ gboolean vmm_destroy(Vmm *vmm, const char *name, const Deadline *deadline, GErro
 gboolean vmm_list(Vmm *vmm, GPtrArray **ret_domains, GError **error);
 
 gboolean vmm_attach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, GError **error);
+/* Whether the domain has a disk of that serial. NOT_FOUND when there is no such domain. */
+gboolean vmm_has_disk(Vmm *vmm, const char *name, const char *serial, gboolean *ret_has, GError **error);
 /* One per guest. Starts its virtiofsd, which ends with the guest. The directory must be a mount of its own
  * and shared (mount --make-shared) beforehand if mounts made below it later are to be seen by the guest. */
-gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, pid_t *ret_server, GError **error);
+gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, pid_t *ret_server,
+                          GError **error);
 
 /* QEMU's process; 0 when it is not known or gone. */
 pid_t vmm_pid(Vmm *vmm, const char *name);

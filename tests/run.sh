@@ -162,7 +162,8 @@ integration_count() {
     if [ -z "$good" ]; then
         good=0 bad=1
     fi
-    [ "$bad" -eq 0 ] || tail -n 60 "$1" >&2
+    # What failed and why, before the output's end: whoever reads only the tail of it still learns the reason.
+    [ "$bad" -eq 0 ] || grep -E -A 4 '^ *(not ok|error:)' "$1" >&2 || true
     count "$good" "$bad"
 }
 

@@ -211,6 +211,11 @@ class Machine {
         await this.cri.call('RemovePodSandbox', {pod_sandbox_id: pod.id});
     }
 
+    async removeAllPods() {
+        for (const {id} of (await this.cri.call('ListPodSandbox')).items)
+            await this.cri.call('RemovePodSandbox', {pod_sandbox_id: id});
+    }
+
     containerConfig(more = {}) {
         const name = `container${++serial}`;
         return {
