@@ -18,6 +18,7 @@
 #include "common/metrics.h"
 #include "sandbox/cgroup.h"
 #include "sandbox/console.h"
+#include "sandbox/machine_shape.h"
 #include "sandbox/oci_spec.h"
 #include "sandbox/pod.h"
 #include "sandbox/pod_network.h"
@@ -30,8 +31,6 @@ enum {
     MOUNT_SHARE_TIMEOUT_MS = 20 * 1000,
     UPPER_LUN = 0, /* layers have the numbers after it */
     ENTROPY_BYTES = 64,
-    /* What the guest needs beside its containers: kernel, agent, page tables of a full guest. */
-    GUEST_OVERHEAD_BYTES = 96 << 20,
     CONSOLE_TAIL_BYTES = 2000,
     CONSOLE_TAIL_LINES = 12,
 };
@@ -75,35 +74,16 @@ static gboolean directories_make(Pod *pod, GError **error)
 
 /* ---- the machine ---- */
 
-static const Runtime__V1__LinuxContainerResources *pod_resources(const Pod *pod)
+static gboolean machine_shape(const Pod *pod, MachineShape *ret_shape, GError **error)
 {
-    static const Runtime__V1__LinuxContainerResources none = RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;
-    const Runtime__V1__LinuxPodSandboxConfig *config = pod->config->linux;
+    const SandboxManagerConfig *config = &pod->manager->config;
+    const Runtime__V1__LinuxPodSandboxConfig *linux_config = pod->config->linux;
+    const MachineBounds bounds = {.vcpus = config->default_vcpus,
+                                  .memory_bytes = config->default_memory_bytes};
+    const MachineNode node = machine_node_look();
 
-    return config != NULL && config->resources != NULL ? config->resources : &none;
-}
-
-static guint64 machine_memory(const Pod *pod)
-{
-    gint64 limit = pod_resources(pod)->memory_limit_in_bytes;
-    guint64 wanted = pod->manager->config.default_memory_bytes;
-    const guint64 mib = 1 << 20;
-
-    if (limit > 0)
-        wanted = MAX(wanted, (guint64)limit + GUEST_OVERHEAD_BYTES);
-    return (wanted + mib - 1) / mib * mib;
-}
-
-static guint machine_vcpus(const Pod *pod)
-{
-    const Runtime__V1__LinuxContainerResources *resources = pod_resources(pod);
-    guint wanted = pod->manager->config.default_vcpus;
-
-    if (resources->cpu_quota > 0 && resources->cpu_period > 0)
-        wanted =
-            MAX(wanted, (guint)MIN((resources->cpu_quota + resources->cpu_period - 1) / resources->cpu_period,
-                                   G_MAXUINT16));
-    return MIN(wanted, g_get_num_processors());
+    return machine_shape_compute(linux_config != NULL ? linux_config->resources : NULL,
+                                 "config.linux.resources", &bounds, &node, ret_shape, error);
 }
 
 /* Guests are of the node's own kind. */
@@ -125,12 +105,11 @@ static gboolean machine_create(Pod *pod, const Deadline *deadline, GError **erro
         g_strdup_printf("%s/%s", pod->config->metadata->namespace_, pod->config->metadata->name);
     g_autofree char *serial = g_strdup_printf(POD_DISK_SERIAL_FORMAT, UPPER_LUN);
     DiskSpec disk = {.lun = UPPER_LUN, .path = upper, .serial = serial};
+    MachineShape shape;
     DomainSpec spec = {
         .name = pod->id,
         .title = title,
         .architecture = node_architecture(),
-        .memory_bytes = machine_memory(pod),
-        .vcpus = machine_vcpus(pod),
         .kernel = config->kernel,
         .initrd = config->initrd,
         .kernel_parameters = config->kernel_parameters,
@@ -143,6 +122,10 @@ static gboolean machine_create(Pod *pod, const Deadline *deadline, GError **erro
         .n_disks = 1,
     };
 
+    if (!machine_shape(pod, &shape, error))
+        return FALSE;
+    spec.memory_bytes = shape.memory_bytes;
+    spec.vcpus = shape.vcpus;
     return vmm_create(pod->manager->vmm, &spec, deadline, error);
 }
 

@@ -1,0 +1,140 @@
+#include "sandbox/machine_shape.h"
+
+#include <unistd.h>
+
+#include "common/error.h"
+
+typedef Runtime__V1__LinuxContainerResources Resources;
+
+enum {
+    CPU_PERIOD_DEFAULT_US = 100000,
+    CPU_PERIOD_LEAST_US = 1000, /* of the kernel: kernel/sched/core.c */
+    CPU_PERIOD_MOST_US = 1000000,
+};
+
+static const guint64 MIB = 1 << 20;
+/* Measured (docs/performance.md): the kernel's image and tables, slabs, the agent, crun while it runs. */
+static const guint64 OVERHEAD_FIXED_BYTES = 64 << 20;
+/* A page's descriptor is 64 bytes; page tables and the free lists of a guest that is full come on top. */
+static const guint64 OVERHEAD_DIVISOR = 48;
+/* With less the initramfs does not unpack. */
+static const guint64 LEAST_MEMORY_BYTES = 64 << 20;
+
+MachineNode machine_node_look(void)
+{
+    return (MachineNode){
+        .cpus = g_get_num_processors(),
+        .memory_bytes = (guint64)sysconf(_SC_PHYS_PAGES) * (guint64)sysconf(_SC_PAGESIZE),
+    };
+}
+
+guint64 machine_guest_overhead(guint64 memory_bytes)
+{
+    return OVERHEAD_FIXED_BYTES + memory_bytes / OVERHEAD_DIVISOR;
+}
+
+static guint64 round_up(guint64 value, guint64 unit)
+{
+    return (value + unit - 1) / unit * unit;
+}
+
+/* ---- processors ---- */
+
+static gboolean cpu_limit_check(const Resources *resources, const char *field, GError **error)
+{
+    if (resources->cpu_quota < -1)
+        return fail(error, STATUS_INVALID_ARGUMENT, "%s.cpu_quota: %" G_GINT64_FORMAT " is negative", field,
+                    resources->cpu_quota);
+    if (resources->cpu_period != 0 &&
+        (resources->cpu_period < CPU_PERIOD_LEAST_US || resources->cpu_period > CPU_PERIOD_MOST_US))
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "%s.cpu_period: %" G_GINT64_FORMAT " is not between %d and %d microseconds", field,
+                    resources->cpu_period, CPU_PERIOD_LEAST_US, CPU_PERIOD_MOST_US);
+    return TRUE;
+}
+
+/* 0: no limit. */
+static guint64 cpus_of_limit(const Resources *resources)
+{
+    guint64 period = resources->cpu_period > 0 ? (guint64)resources->cpu_period : CPU_PERIOD_DEFAULT_US;
+
+    return resources->cpu_quota > 0 ? round_up((guint64)resources->cpu_quota, period) / period : 0;
+}
+
+static gboolean vcpus_compute(const Resources *resources, const char *field, const MachineBounds *bounds,
+                              const MachineNode *node, MachineShape *shape, GError **error)
+{
+    guint most = bounds->max_vcpus != 0 ? MIN(bounds->max_vcpus, node->cpus) : node->cpus;
+    guint64 wanted;
+
+    if (!cpu_limit_check(resources, field, error))
+        return FALSE;
+    if (bounds->vcpus > most)
+        return fail(error, STATUS_RESOURCE_EXHAUSTED,
+                    "vcpus: %u of them are asked for; a machine of this pod may have %u, the node has %u",
+                    bounds->vcpus, most, node->cpus);
+    wanted = MIN(cpus_of_limit(resources), node->cpus);
+    if (wanted > most)
+        return fail(error, STATUS_RESOURCE_EXHAUSTED,
+                    "%s.cpu_quota: %" G_GUINT64_FORMAT
+                    " CPUs are more than the %u that a machine of this pod may have",
+                    field, wanted, most);
+    shape->vcpus = MAX(MAX(bounds->vcpus, (guint)wanted), 1);
+    shape->max_vcpus = most;
+    return TRUE;
+}
+
+/* ---- memory ---- */
+
+static gboolean memory_compute(const Resources *resources, const char *field, const MachineBounds *bounds,
+                               const MachineNode *node, MachineShape *shape, GError **error)
+{
+    guint64 most = node->memory_bytes / MIB * MIB;
+    guint64 least = round_up(bounds->memory_bytes, MIB);
+    guint64 limit = resources->memory_limit_in_bytes > 0 ? (guint64)resources->memory_limit_in_bytes : 0;
+    guint64 wanted = 0;
+
+    if (resources->memory_limit_in_bytes < -1)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "%s.memory_limit_in_bytes: %" G_GINT64_FORMAT " is negative", field,
+                    resources->memory_limit_in_bytes);
+    if (bounds->max_memory_bytes != 0)
+        most = MIN(most, bounds->max_memory_bytes / MIB * MIB);
+    if (least < LEAST_MEMORY_BYTES)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "memory: a machine with %" G_GUINT64_FORMAT
+                    " MiB does not boot; the least is %" G_GUINT64_FORMAT,
+                    least / MIB, LEAST_MEMORY_BYTES / MIB);
+    if (least > most)
+        return fail(error, STATUS_RESOURCE_EXHAUSTED,
+                    "memory: %" G_GUINT64_FORMAT
+                    " MiB are asked for; a machine of this pod may have %" G_GUINT64_FORMAT,
+                    least / MIB, most / MIB);
+    if (limit > most)
+        return fail(error, STATUS_RESOURCE_EXHAUSTED,
+                    "%s.memory_limit_in_bytes: %" G_GUINT64_FORMAT
+                    " MiB are more than a machine of this pod may have (%" G_GUINT64_FORMAT
+                    " MiB; the node has %" G_GUINT64_FORMAT ")",
+                    field, round_up(limit, MIB) / MIB, most / MIB, node->memory_bytes / MIB);
+    if (limit != 0)
+        wanted = round_up(limit + machine_guest_overhead(limit), MIB);
+    /* The kernel's own part does not make a limit unreasonable that the node could just grant. */
+    shape->memory_bytes = MIN(MAX(least, wanted), most);
+    shape->max_memory_bytes = most;
+    return TRUE;
+}
+
+gboolean machine_shape_compute(const Resources *resources, const char *field, const MachineBounds *bounds,
+                               const MachineNode *node, MachineShape *ret_shape, GError **error)
+{
+    static const Resources none = RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;
+    MachineShape shape;
+
+    if (resources == NULL)
+        resources = &none;
+    if (!vcpus_compute(resources, field, bounds, node, &shape, error) ||
+        !memory_compute(resources, field, bounds, node, &shape, error))
+        return FALSE;
+    *ret_shape = shape;
+    return TRUE;
+}

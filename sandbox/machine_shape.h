@@ -1,0 +1,46 @@
+/* How large a pod's virtual machine is: from what the pod may use, and what a machine of its handler may be.
+ *
+ * The machine has the pod's memory limit and, beside it, what its own kernel and agent take, so that the
+ * containers can really use up to their limit. It is never smaller than the handler's size: memory that
+ * nobody touches costs the node nothing, and machines of one shape can come from one template. A CPU limit is
+ * a ceiling, not a claim: one above the node's CPUs is as good as all of them.
+ *
+ * Pure arithmetic; only machine_node_look() asks the node.
+ */
+#pragma once
+
+#include "api.pb-c.h"
+#include <glib.h>
+
+typedef struct {
+    guint vcpus;          /* that the guest uses from the start */
+    guint max_vcpus;      /* that it can come to use without a restart */
+    guint64 memory_bytes; /* whole MiB */
+    guint64 max_memory_bytes;
+} MachineShape;
+
+/* The least and the most that the pod's handler (and its annotations) say; no maximum is 0. */
+typedef struct {
+    guint vcpus;
+    guint max_vcpus;
+    guint64 memory_bytes;
+    guint64 max_memory_bytes;
+} MachineBounds;
+
+typedef struct {
+    guint cpus;
+    guint64 memory_bytes;
+} MachineNode;
+
+/* What this node has. */
+MachineNode machine_node_look(void);
+
+/* The machine of a pod with these limits (NULL: none). INVALID_ARGUMENT for limits that make no sense and
+ * sizes that cannot boot, RESOURCE_EXHAUSTED for more than the handler or the node has; both name the field,
+ * of which `field` is the path to resources ("config.linux.resources"). */
+gboolean machine_shape_compute(const Runtime__V1__LinuxContainerResources *resources, const char *field,
+                               const MachineBounds *bounds, const MachineNode *node, MachineShape *ret_shape,
+                               GError **error);
+
+/* What a guest's own kernel and agent take of its memory, at most: docs/performance.md has the figures. */
+guint64 machine_guest_overhead(guint64 memory_bytes);
