@@ -397,8 +397,8 @@ gboolean container_start(SandboxManager *manager, const char *id, const Deadline
 
 /* ---- stop ---- */
 
-static gboolean send_signal(Container *container, int signal, gboolean all, const Deadline *deadline,
-                            GError **error)
+gboolean container_signal(Container *container, int signal, gboolean all, const Deadline *deadline,
+                          GError **error)
 {
     Crivirt__Agent__V1__ProcessId process = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
     Crivirt__Agent__V1__SignalRequest kill = CRIVIRT__AGENT__V1__SIGNAL_REQUEST__INIT;
@@ -438,14 +438,14 @@ static gboolean stop_locked(Container *container, gint64 timeout_s, const Deadli
     if (container_state(container) != CONTAINER_RUNNING_STATE)
         return TRUE;
     if (timeout_s > 0) {
-        if (!send_signal(container, container->stop_signal, FALSE, deadline, error))
+        if (!container_signal(container, container->stop_signal, FALSE, deadline, error))
             return FALSE;
         if (wait_exited(container, &grace, NULL))
             return TRUE;
         if (!deadline_check(deadline, "waiting for the container to end", error))
             return FALSE;
     }
-    if (!send_signal(container, SIGKILL, TRUE, deadline, error))
+    if (!container_signal(container, SIGKILL, TRUE, deadline, error))
         return FALSE;
     killed = deadline_sooner(deadline, KILLED_TIMEOUT_MS);
     return wait_exited(container, &killed, error);

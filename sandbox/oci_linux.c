@@ -7,31 +7,12 @@
 
 typedef Runtime__V1__LinuxContainerSecurityContext SecurityContext;
 
-static const char *const default_masked_paths[] = {
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-};
-static const char *const default_readonly_paths[] = {
-    "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
-};
-
-static void put_paths(yajl_gen json, const char *key, char **given, size_t n_given, const char *const *usual,
-                      gsize n_usual, gboolean privileged)
+/* As they are: a list that is empty hides nothing, which is what procMount: Unmasked asks for. The kubelet
+ * sends its usual lists with every other container. */
+static void put_paths(yajl_gen json, const char *key, char **paths, size_t n_paths)
 {
-    /* The kubelet sends its own lists; a privileged container sends none and wants none. */
-    if (n_given > 0)
-        oci_json_put_strings(json, key, (const char *const *)given, n_given);
-    else if (!privileged)
-        oci_json_put_strings(json, key, usual, n_usual);
+    if (n_paths > 0)
+        oci_json_put_strings(json, key, (const char *const *)paths, n_paths);
 }
 
 /* No profile at all means no filter; RuntimeDefault is the enum's zero. A privileged container has none. */
@@ -71,10 +52,8 @@ gboolean oci_put_linux(yajl_gen json, const OciSpecInput *input, GError **error)
     oci_json_put_pair(json, "cgroupsPath", cgroup);
     if (!oci_put_namespaces(json, input, error))
         return FALSE;
-    put_paths(json, "maskedPaths", security->masked_paths, security->n_masked_paths, default_masked_paths,
-              G_N_ELEMENTS(default_masked_paths), security->privileged);
-    put_paths(json, "readonlyPaths", security->readonly_paths, security->n_readonly_paths,
-              default_readonly_paths, G_N_ELEMENTS(default_readonly_paths), security->privileged);
+    put_paths(json, "maskedPaths", security->masked_paths, security->n_masked_paths);
+    put_paths(json, "readonlyPaths", security->readonly_paths, security->n_readonly_paths);
     if (!oci_put_devices(json, input, error) || !oci_put_resources(json, input, error) ||
         !put_seccomp(json, input, error))
         return FALSE;

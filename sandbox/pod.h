@@ -165,6 +165,9 @@ void container_set_exited(Container *container, gint32 exit_code, const char *re
 /* Takes it out of every table and deletes what is kept of it on the node. */
 gboolean container_forget(Container *container, GError **error);
 ContainerState container_state(Container *container);
+/* Sends its first process a signal; all: every process. The pod must be READY. (container_ops.c) */
+gboolean container_signal(Container *container, int signal, gboolean all, const Deadline *deadline,
+                          GError **error);
 
 /* ---- the tables (manager.c) ---- */
 

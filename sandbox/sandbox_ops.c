@@ -183,27 +183,11 @@ static void kill_containers(Pod *pod)
 {
     g_autoptr(GPtrArray) containers = pod_containers(pod);
     Deadline deadline = deadline_in_ms(KILLED_TIMEOUT_MS);
-    g_autoptr(Link) link = pod_link(pod, NULL);
-    gboolean in_time = link != NULL;
+    gboolean in_time = pod_state(pod) == POD_READY;
 
-    for (guint i = 0; in_time && i < containers->len; i++) {
-        Container *container = containers->pdata[i];
-        Crivirt__Agent__V1__ProcessId process = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
-        Crivirt__Agent__V1__SignalRequest kill = CRIVIRT__AGENT__V1__SIGNAL_REQUEST__INIT;
-        Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
-        Crivirt__Agent__V1__Response *response;
-
-        if (container_state(container) != CONTAINER_RUNNING_STATE)
-            continue;
-        process.container_id = container->id;
-        kill.process = &process;
-        kill.signal = SIGKILL;
-        kill.all = TRUE;
-        request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_SIGNAL;
-        request.signal = &kill;
-        if (link_call(link, &request, &deadline, &response, NULL))
-            crivirt__agent__v1__response__free_unpacked(response, NULL);
-    }
+    for (guint i = 0; in_time && i < containers->len; i++)
+        if (container_state(containers->pdata[i]) == CONTAINER_RUNNING_STATE)
+            container_signal(containers->pdata[i], SIGKILL, TRUE, &deadline, NULL);
     g_mutex_lock(&pod->lock);
     for (guint i = 0; in_time && i < containers->len; i++)
         while (in_time && ((Container *)containers->pdata[i])->state == CONTAINER_RUNNING_STATE)

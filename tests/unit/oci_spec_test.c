@@ -95,6 +95,23 @@ static void the_user_fits_in(void)
     yajl_tree_free(tree);
 }
 
+static void hidden_paths_are_the_clients(void)
+{
+    static char *masked[] = {(char *)"/proc/kcore", (char *)"/sys/firmware"};
+    static char *readonly[] = {(char *)"/proc/sys"};
+    Fixture fixture;
+
+    fixture_init(&fixture);
+    expect_words(&fixture, "linux", "maskedPaths", "");
+    expect_words(&fixture, "linux", "readonlyPaths", "");
+    fixture.security.masked_paths = masked;
+    fixture.security.n_masked_paths = G_N_ELEMENTS(masked);
+    fixture.security.readonly_paths = readonly;
+    fixture.security.n_readonly_paths = G_N_ELEMENTS(readonly);
+    expect_words(&fixture, "linux", "maskedPaths", "/proc/kcore /sys/firmware");
+    expect_words(&fixture, "linux", "readonlyPaths", "/proc/sys");
+}
+
 static void commands_follow_kubernetes(void)
 {
     static char *entrypoint[] = {(char *)"/entry", NULL};
@@ -628,6 +645,8 @@ int main(void)
         {"profiles of modules that the guest's kernel lacks are refused",
          missing_security_modules_are_refused},
         {"run_as_group without a user is refused", group_alone_is_refused},
+        {"what is masked or read-only is what the client lists, and nothing else",
+         hidden_paths_are_the_clients},
         {"the user is the security context's, else the image's", users_come_from_the_right_place},
         {"the stop signal is the CRI's, else the image's, else TERM", stop_signals_have_an_order},
     };
