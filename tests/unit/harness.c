@@ -7,30 +7,45 @@
 #include <stdlib.h>
 #include <string.h>
 
-static GPtrArray *directories;
+/* Holds every directory of this process. */
+static char *parent;
 
-static void remove_directories(void)
+static void parent_remove(void)
 {
-    for (guint i = 0; directories != NULL && i < directories->len; i++) {
-        const char *argv[] = {"rm", "-rf", "--one-file-system", g_ptr_array_index(directories, i), NULL};
+    const char *argv[] = {"rm", "-rf", "--one-file-system", parent, NULL};
 
-        g_spawn_sync(NULL, (char **)(void *)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL,
-                     NULL);
-    }
-    g_clear_pointer(&directories, g_ptr_array_unref);
+    g_spawn_sync(NULL, (char **)(void *)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL, NULL);
+    g_clear_pointer(&parent, g_free);
+}
+
+/* Who is killed does not tidy up. It waits for the end of its input, which is the end of this process; in a
+ * session of its own, so that it is not killed with it, and a child of nobody here. */
+static void parent_watch(void)
+{
+    const char *argv[] = {"setsid", "sh", "-c", "cat; exec rm -rf --one-file-system \"$0\"", parent, NULL};
+    int input; /* closed by the end of the process */
+
+    g_spawn_async_with_pipes("/", (char **)(void *)argv, NULL,
+                             G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL | G_SPAWN_STDERR_TO_DEV_NULL,
+                             NULL, NULL, NULL, &input, NULL, NULL, NULL);
 }
 
 char *test_directory(void)
 {
-    char *path = g_dir_make_tmp("crivirt-test-XXXXXX", NULL);
+    static guint count;
+    char *path;
 
-    if (path == NULL)
-        g_error("cannot make a temporary directory");
-    if (directories == NULL) {
-        directories = g_ptr_array_new_with_free_func(g_free);
-        atexit(remove_directories);
+    if (parent == NULL) {
+        parent = g_dir_make_tmp("crivirt-test-XXXXXX", NULL);
+        /* A directory in it may be opened to QEMU's user. */
+        if (parent == NULL || g_chmod(parent, 0711) != 0)
+            g_error("cannot make a temporary directory");
+        parent_watch();
+        atexit(parent_remove);
     }
-    g_ptr_array_add(directories, g_strdup(path));
+    path = g_strdup_printf("%s/%u", parent, ++count);
+    if (g_mkdir(path, 0700) != 0)
+        g_error("cannot make a temporary directory");
     return path;
 }
 

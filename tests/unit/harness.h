@@ -42,5 +42,6 @@ int test_main_args(const char *suite, const TestCase *cases, gsize n_cases, int 
 
 void test_check_error(GError **error, int status, const char *text, const char *file, int line);
 
-/* A fresh directory, removed with all in it at exit. The caller frees the string. */
+/* A fresh directory, removed with all in it when the process ends, however it does. The caller frees the
+ * string. */
 char *test_directory(void);
