@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "common/metrics.h"
+#include "cri-server/listen_address.h"
 
 enum { CONNECTIONS_MAX = 16, IDLE_TIMEOUT_S = 30 };
 
@@ -73,31 +74,9 @@ static enum MHD_Result on_request(void *data, struct MHD_Connection *connection,
     return answer(connection, MHD_HTTP_OK, metrics_http_text(http->daemon));
 }
 
-GSocketAddress *metrics_http_parse(const char *address, GError **error)
-{
-    const char *colon = strrchr(address, ':');
-    g_autofree char *host = NULL;
-    GSocketAddress *parsed = NULL;
-    guint64 port = 0;
-
-    if (colon != NULL && g_ascii_string_to_unsigned(colon + 1, 10, 1, G_MAXUINT16, &port, NULL)) {
-        gsize length = (gsize)(colon - address);
-
-        if (length >= 2 && address[0] == '[' && colon[-1] == ']')
-            host = g_strndup(address + 1, length - 2);
-        else
-            host = length == 0 ? g_strdup("::") : g_strndup(address, length);
-        parsed = g_inet_socket_address_new_from_string(host, (guint)port);
-    }
-    if (parsed == NULL)
-        fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" is not an address and a port, such as 127.0.0.1:9099",
-             address);
-    return parsed;
-}
-
 MetricsHttp *metrics_http_start(const char *address, const Daemon *daemon, GError **error)
 {
-    g_autoptr(GSocketAddress) parsed = metrics_http_parse(address, error);
+    g_autoptr(GSocketAddress) parsed = listen_address_parse(address, error);
     struct sockaddr_storage native;
     unsigned flags = MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD;
     MetricsHttp *http;

@@ -8,14 +8,11 @@
 
 typedef struct MetricsHttp MetricsHttp;
 
-/* address is "HOST:PORT", "[IPv6]:PORT" or ":PORT" (all addresses); HOST is an address, not a name.
- * INVALID_ARGUMENT for another text, UNAVAILABLE when it cannot be listened on. The daemon is borrowed. */
+/* address: listen_address.h. INVALID_ARGUMENT for another text, UNAVAILABLE when it cannot be listened on.
+ * The daemon is borrowed. */
 MetricsHttp *metrics_http_start(const char *address, const Daemon *daemon, GError **error);
 void metrics_http_stop(MetricsHttp *http); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MetricsHttp, metrics_http_stop)
 
 /* What it answers. */
 char *metrics_http_text(const Daemon *daemon);
-
-/* Shared with --check-config. */
-GSocketAddress *metrics_http_parse(const char *address, GError **error);

@@ -1,6 +1,7 @@
 #include "cri-server/option_value.h"
 
 #include "common/error.h"
+#include "cri-server/listen_address.h"
 
 #include <string.h>
 
@@ -75,6 +76,13 @@ static gboolean is_path(const Option *option, const char *text)
     return *text == '\0' ? g_str_equal(option->limits, "?") : g_path_is_absolute(text);
 }
 
+static gboolean is_address(const char *text)
+{
+    g_autoptr(GSocketAddress) address = *text != '\0' ? listen_address_parse(text, NULL) : NULL;
+
+    return *text == '\0' || address != NULL;
+}
+
 static gboolean is_path_list(char **paths)
 {
     for (; *paths != NULL; paths++)
@@ -110,6 +118,8 @@ static gboolean set_any(const Option *option, const char *text, gpointer field)
         return is_path(option, text) && set_string(text, field);
     case OPTION_CHOICE:
         return is_choice(option, text) && set_string(text, field);
+    case OPTION_ADDRESS:
+        return is_address(text) && set_string(text, field);
     case OPTION_LIST:
         return set_list(g_strsplit(text, ",", 0), field);
     case OPTION_COUNT:
@@ -162,7 +172,8 @@ void option_clear(const Option *option, gpointer field)
 {
     if (option->type == OPTION_LIST)
         g_clear_pointer((char ***)field, g_strfreev);
-    else if (option->type == OPTION_STRING || option->type == OPTION_PATH || option->type == OPTION_CHOICE)
+    else if (option->type == OPTION_STRING || option->type == OPTION_PATH || option->type == OPTION_CHOICE ||
+             option->type == OPTION_ADDRESS)
         g_clear_pointer((char **)field, g_free);
 }
 
@@ -226,6 +237,8 @@ char *option_allowed(const Option *option)
         return g_strdup(*option->limits == '?' ? "an absolute path, or nothing" : "an absolute path");
     case OPTION_LIST:
         return g_strdup("absolute paths");
+    case OPTION_ADDRESS:
+        return g_strdup("an IP address and a port, such as 127.0.0.1:9099 or :9099, or nothing");
     case OPTION_CHOICE:
         parts = g_strsplit(option->limits, "|", 0);
         return g_strjoinv(", ", parts);
@@ -243,9 +256,10 @@ char *option_allowed(const Option *option)
 const char *option_metavar(const Option *option)
 {
     static const char *const names[] = {
-        [OPTION_STRING] = "TEXT",    [OPTION_PATH] = "PATH", [OPTION_CHOICE] = "NAME",
-        [OPTION_LIST] = "PATH,PATH", [OPTION_COUNT] = "N",   [OPTION_SIZE] = "SIZE",
-        [OPTION_DURATION] = "TIME",
+        [OPTION_STRING] = "TEXT",   [OPTION_PATH] = "PATH",
+        [OPTION_CHOICE] = "NAME",   [OPTION_LIST] = "PATH,PATH",
+        [OPTION_COUNT] = "N",       [OPTION_SIZE] = "SIZE",
+        [OPTION_DURATION] = "TIME", [OPTION_ADDRESS] = "ADDRESS:PORT",
     };
 
     return names[option->type];

@@ -8,6 +8,7 @@ typedef enum {
     OPTION_PATH,
     OPTION_CHOICE,
     OPTION_LIST,
+    OPTION_ADDRESS, /* "127.0.0.1:9099" (listen_address.h), or "" */
     OPTION_COUNT,
     OPTION_SIZE,     /* "256MiB": B, KiB, MiB, GiB, TiB */
     OPTION_DURATION, /* "60s": ms, s, m, h */

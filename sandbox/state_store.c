@@ -33,41 +33,90 @@ static const char *const migrations[SCHEMA_VERSION] = {
     "CREATE INDEX containers_of_pod ON containers (pod_id);",
 };
 
-void pod_record_free(PodRecord *record)
+/* ---- what records are made of ---- */
+
+/* A field of a record, and the column of the same name: a row of state_store.def. */
+typedef struct {
+    const char *name;
+    enum { COLUMN_TEXT, COLUMN_INT, COLUMN_BLOB } type; /* char *, any whole number, GBytes * */
+    gsize offset;
+    gsize size;
+} Column;
+
+/* Rows of a table that are records of one type. */
+typedef struct {
+    const char *name;
+    const char *order;
+    gsize record_size;
+    const Column *columns;
+    guint n_columns;
+} Table;
+
+#define COLUMN(Record, field, kind)                                                                          \
+    {#field, COLUMN_##kind, G_STRUCT_OFFSET(Record, field), sizeof(((Record *)NULL)->field)},
+static const Column pod_columns[] = {
+#define POD_COLUMN(field, kind) COLUMN(PodRecord, field, kind)
+#include "sandbox/state_store.def"
+};
+static const Column container_columns[] = {
+#define CONTAINER_COLUMN(field, kind) COLUMN(ContainerRecord, field, kind)
+#include "sandbox/state_store.def"
+};
+static const Column disk_columns[] = {
+#define DISK_COLUMN(field, kind) COLUMN(PodDiskRecord, field, kind)
+#include "sandbox/state_store.def"
+};
+
+static const Table pods = {"pods", "created_at_ns", sizeof(PodRecord), pod_columns,
+                           G_N_ELEMENTS(pod_columns)};
+static const Table containers = {"containers", "created_at_ns", sizeof(ContainerRecord), container_columns,
+                                 G_N_ELEMENTS(container_columns)};
+static const Table pod_disks = {"pod_disks", "lun", sizeof(PodDiskRecord), disk_columns,
+                                G_N_ELEMENTS(disk_columns)};
+
+static gpointer column_field(const Column *column, gconstpointer record)
+{
+    return (char *)(gpointer)record + column->offset;
+}
+
+static void record_free(const Table *table, gpointer record)
 {
     if (record == NULL)
         return;
-    g_free(record->id);
-    g_clear_pointer(&record->config, g_bytes_unref);
-    g_free(record->handler);
-    g_free(record->problem);
-    g_free(record->ips);
-    g_free(record->cni_config);
-    g_free(record->cni_result);
+    for (guint i = 0; i < table->n_columns; i++) {
+        gpointer field = column_field(&table->columns[i], record);
+
+        if (table->columns[i].type == COLUMN_TEXT)
+            g_free(*(char **)field);
+        else if (table->columns[i].type == COLUMN_BLOB)
+            g_clear_pointer((GBytes **)field, g_bytes_unref);
+    }
     g_free(record);
+}
+
+void pod_record_free(PodRecord *record)
+{
+    record_free(&pods, record);
 }
 
 void container_record_free(ContainerRecord *record)
 {
-    if (record == NULL)
-        return;
-    g_free(record->id);
-    g_free(record->pod_id);
-    g_clear_pointer(&record->config, g_bytes_unref);
-    g_free(record->image_id);
-    g_free(record->diff_ids);
-    g_free(record->reason);
-    g_free(record->message);
-    g_free(record->groups);
-    g_free(record);
+    record_free(&containers, record);
 }
 
 void pod_disk_record_free(PodDiskRecord *record)
 {
-    if (record == NULL)
-        return;
-    g_free(record->diff_id);
-    g_free(record);
+    record_free(&pod_disks, record);
+}
+
+/* "a, b, c", or as many question marks. */
+static char *column_list(const Table *table, gboolean names)
+{
+    GString *list = g_string_new(NULL);
+
+    for (guint i = 0; i < table->n_columns; i++)
+        g_string_append_printf(list, "%s%s", i > 0 ? ", " : "", names ? table->columns[i].name : "?");
+    return g_string_free(list, FALSE);
 }
 
 static gboolean fail_sqlite(StateStore *store, const char *doing, GError **error)
@@ -144,223 +193,196 @@ void state_store_close(StateStore *store)
     g_free(store);
 }
 
-/* ---- writing ---- */
+/* ---- statements ---- */
 
-typedef struct {
-    enum { BIND_TEXT, BIND_INT, BIND_BLOB } type;
-    const char *text; /* NULL: SQL NULL */
-    gint64 number;
-    GBytes *blob;
-} Bind;
-#define TEXT(value) ((Bind){.type = BIND_TEXT, .text = (value)})
-#define INT(value) ((Bind){.type = BIND_INT, .number = (gint64)(value)})
-#define BLOB(value) ((Bind){.type = BIND_BLOB, .blob = (value)})
-
-static int bind_one(Statement *statement, int index, const Bind *bind)
+static Statement *prepare(StateStore *store, const char *sql, GError **error)
 {
+    Statement *statement = NULL;
+
+    if (sqlite3_prepare_v2(store->database, sql, -1, &statement, NULL) != SQLITE_OK)
+        fail_sqlite(store, "use", error);
+    return statement;
+}
+
+static gint64 int_read(const Column *column, gconstpointer field)
+{
+    return column->size == sizeof(gint64) ? *(const gint64 *)field : *(const gint32 *)field;
+}
+
+static void int_write(const Column *column, gpointer field, gint64 value)
+{
+    if (column->size == sizeof(gint64))
+        *(gint64 *)field = value;
+    else
+        *(gint32 *)field = (gint32)value;
+}
+
+static int column_bind(Statement *statement, int index, const Column *column, gconstpointer record)
+{
+    gconstpointer field = column_field(column, record);
     gconstpointer data;
     gsize length;
 
-    switch (bind->type) {
-    case BIND_TEXT:
-        return sqlite3_bind_text(statement, index, bind->text, -1, SQLITE_STATIC);
-    case BIND_INT:
-        return sqlite3_bind_int64(statement, index, bind->number);
+    switch (column->type) {
+    case COLUMN_TEXT:
+        return sqlite3_bind_text(statement, index, *(char *const *)field, -1, SQLITE_STATIC);
+    case COLUMN_INT:
+        return sqlite3_bind_int64(statement, index, int_read(column, field));
     default:
-        data = g_bytes_get_data(bind->blob, &length);
+        data = g_bytes_get_data(*(GBytes *const *)field, &length);
         /* An empty message is a blob without bytes, not NULL. */
         return sqlite3_bind_blob64(statement, index, length > 0 ? data : "", length, SQLITE_STATIC);
     }
 }
 
-static Statement *prepare(StateStore *store, const char *sql, const Bind *binds, int n_binds, GError **error)
+static void column_read(Statement *row, int index, const Column *column, gpointer record)
 {
-    g_autoptr(Statement) statement = NULL;
+    gpointer field = column_field(column, record);
 
-    if (sqlite3_prepare_v2(store->database, sql, -1, &statement, NULL) != SQLITE_OK) {
-        fail_sqlite(store, "use", error);
-        return NULL;
-    }
-    for (int i = 0; i < n_binds; i++)
-        if (bind_one(statement, i + 1, &binds[i]) != SQLITE_OK) {
-            fail_sqlite(store, "use", error);
-            return NULL;
-        }
-    return g_steal_pointer(&statement);
+    if (column->type == COLUMN_TEXT)
+        *(char **)field = g_strdup((const char *)sqlite3_column_text(row, index));
+    else if (column->type == COLUMN_INT)
+        int_write(column, field, sqlite3_column_int64(row, index));
+    else
+        *(GBytes **)field =
+            g_bytes_new(sqlite3_column_blob(row, index), (gsize)sqlite3_column_bytes(row, index));
 }
 
-static gboolean write_row(StateStore *store, const char *sql, const Bind *binds, int n_binds, GError **error)
+/* ---- writing ---- */
+
+/* Locked. */
+static gboolean write_record(StateStore *store, const Table *table, gconstpointer record, GError **error)
 {
-    g_autoptr(Statement) statement = NULL;
-    gboolean good = TRUE;
+    g_autofree char *names = column_list(table, TRUE);
+    g_autofree char *values = column_list(table, FALSE);
+    g_autofree char *sql =
+        g_strdup_printf("INSERT OR REPLACE INTO %s (%s) VALUES (%s)", table->name, names, values);
+    g_autoptr(Statement) statement = prepare(store, sql, error);
+
+    if (statement == NULL)
+        return FALSE;
+    for (guint i = 0; i < table->n_columns; i++)
+        if (column_bind(statement, (int)i + 1, &table->columns[i], record) != SQLITE_OK)
+            return fail_sqlite(store, "use", error);
+    return sqlite3_step(statement) == SQLITE_DONE || fail_sqlite(store, "write", error);
+}
+
+static gboolean put_record(StateStore *store, const Table *table, gconstpointer record, GError **error)
+{
+    gboolean good;
 
     g_mutex_lock(&store->lock);
-    statement = prepare(store, sql, binds, n_binds, error);
-    if (statement == NULL)
-        good = FALSE;
-    else if (sqlite3_step(statement) != SQLITE_DONE)
-        good = fail_sqlite(store, "write", error);
-    g_clear_pointer(&statement, sqlite3_finalize);
+    good = write_record(store, table, record, error);
     g_mutex_unlock(&store->lock);
     return good;
 }
 
 gboolean state_store_put_pod(StateStore *store, const PodRecord *record, GError **error)
 {
-    const Bind binds[] = {TEXT(record->id),           BLOB(record->config),     TEXT(record->handler),
-                          INT(record->created_at_ns), INT(record->state),       TEXT(record->problem),
-                          TEXT(record->ips),          TEXT(record->cni_config), TEXT(record->cni_result),
-                          INT(record->share_attached)};
-
-    return write_row(store, "INSERT OR REPLACE INTO pods VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", binds,
-                     G_N_ELEMENTS(binds), error);
+    return put_record(store, &pods, record, error);
 }
 
 gboolean state_store_put_container(StateStore *store, const ContainerRecord *record, GError **error)
 {
-    const Bind binds[] = {
-        TEXT(record->id),           TEXT(record->pod_id),       BLOB(record->config),
-        TEXT(record->image_id),     TEXT(record->diff_ids),     INT(record->state),
-        INT(record->created_at_ns), INT(record->started_at_ns), INT(record->finished_at_ns),
-        INT(record->exit_code),     TEXT(record->reason),       TEXT(record->message),
-        INT(record->uid),           INT(record->gid),           TEXT(record->groups),
-        INT(record->stop_signal),
-    };
-
-    return write_row(
-        store, "INSERT OR REPLACE INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        binds, G_N_ELEMENTS(binds), error);
+    return put_record(store, &containers, record, error);
 }
 
 gboolean state_store_put_disk(StateStore *store, const char *pod_id, guint lun, const char *diff_id,
                               GError **error)
 {
-    const Bind binds[] = {TEXT(pod_id), INT(lun), TEXT(diff_id)};
+    const PodDiskRecord record = {.pod_id = (char *)pod_id, .lun = lun, .diff_id = (char *)diff_id};
 
-    return write_row(store, "INSERT OR REPLACE INTO pod_disks VALUES (?, ?, ?)", binds, G_N_ELEMENTS(binds),
-                     error);
+    return put_record(store, &pod_disks, &record, error);
+}
+
+/* The rows of any table whose column says key. */
+static gboolean delete_rows(StateStore *store, const char *table, const char *column, const char *key,
+                            GError **error)
+{
+    g_autofree char *sql = g_strdup_printf("DELETE FROM %s WHERE %s = ?", table, column);
+    g_autoptr(Statement) statement = NULL;
+    gboolean good;
+
+    g_mutex_lock(&store->lock);
+    statement = prepare(store, sql, error);
+    good = statement != NULL && ((sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC) == SQLITE_OK &&
+                                  sqlite3_step(statement) == SQLITE_DONE) ||
+                                 fail_sqlite(store, "write", error));
+    g_clear_pointer(&statement, sqlite3_finalize);
+    g_mutex_unlock(&store->lock);
+    return good;
 }
 
 gboolean state_store_delete_container(StateStore *store, const char *container_id, GError **error)
 {
-    const Bind binds[] = {TEXT(container_id)};
-
-    return write_row(store, "DELETE FROM containers WHERE id = ?", binds, G_N_ELEMENTS(binds), error);
+    return delete_rows(store, "containers", "id", container_id, error);
 }
 
 gboolean state_store_delete_pod(StateStore *store, const char *pod_id, GError **error)
 {
-    const Bind binds[] = {TEXT(pod_id)};
-
     /* The pod's row goes last: as long as it is there, the rest is found and deleted again. */
-    return write_row(store, "DELETE FROM containers WHERE pod_id = ?", binds, G_N_ELEMENTS(binds), error) &&
-           write_row(store, "DELETE FROM pod_disks WHERE pod_id = ?", binds, G_N_ELEMENTS(binds), error) &&
-           write_row(store, "DELETE FROM pods WHERE id = ?", binds, G_N_ELEMENTS(binds), error);
+    return delete_rows(store, "containers", "pod_id", pod_id, error) &&
+           delete_rows(store, "pod_disks", "pod_id", pod_id, error) &&
+           delete_rows(store, "pods", "id", pod_id, error);
 }
 
 /* ---- reading ---- */
 
-static char *column_text(Statement *row, int column)
+static gpointer read_record(Statement *row, const Table *table)
 {
-    return g_strdup((const char *)sqlite3_column_text(row, column));
-}
+    gpointer record = g_malloc0(table->record_size);
 
-static GBytes *column_bytes(Statement *row, int column)
-{
-    return g_bytes_new(sqlite3_column_blob(row, column), (gsize)sqlite3_column_bytes(row, column));
-}
-
-static gpointer read_pod(Statement *row)
-{
-    PodRecord *record = g_new0(PodRecord, 1);
-
-    record->id = column_text(row, 0);
-    record->config = column_bytes(row, 1);
-    record->handler = column_text(row, 2);
-    record->created_at_ns = sqlite3_column_int64(row, 3);
-    record->state = (PodState)sqlite3_column_int(row, 4);
-    record->problem = column_text(row, 5);
-    record->ips = column_text(row, 6);
-    record->cni_config = column_text(row, 7);
-    record->cni_result = column_text(row, 8);
-    record->share_attached = sqlite3_column_int(row, 9);
+    for (guint i = 0; i < table->n_columns; i++)
+        column_read(row, (int)i, &table->columns[i], record);
     return record;
 }
 
-static gpointer read_container(Statement *row)
-{
-    ContainerRecord *record = g_new0(ContainerRecord, 1);
-
-    record->id = column_text(row, 0);
-    record->pod_id = column_text(row, 1);
-    record->config = column_bytes(row, 2);
-    record->image_id = column_text(row, 3);
-    record->diff_ids = column_text(row, 4);
-    record->state = (ContainerState)sqlite3_column_int(row, 5);
-    record->created_at_ns = sqlite3_column_int64(row, 6);
-    record->started_at_ns = sqlite3_column_int64(row, 7);
-    record->finished_at_ns = sqlite3_column_int64(row, 8);
-    record->exit_code = sqlite3_column_int(row, 9);
-    record->reason = column_text(row, 10);
-    record->message = column_text(row, 11);
-    record->uid = sqlite3_column_int64(row, 12);
-    record->gid = sqlite3_column_int64(row, 13);
-    record->groups = column_text(row, 14);
-    record->stop_signal = sqlite3_column_int(row, 15);
-    return record;
-}
-
-static gpointer read_disk(Statement *row)
-{
-    PodDiskRecord *record = g_new0(PodDiskRecord, 1);
-
-    record->lun = (guint)sqlite3_column_int(row, 0);
-    record->diff_id = column_text(row, 1);
-    return record;
-}
-
-static gboolean load_rows(StateStore *store, const char *sql, const char *pod_id,
-                          gpointer (*read)(Statement *), GDestroyNotify destroy, GPtrArray **ret_rows,
+/* Locked. pod_id NULL: all rows. */
+static gboolean read_rows(StateStore *store, const Table *table, const char *pod_id, GPtrArray *rows,
                           GError **error)
 {
-    g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func(destroy);
-    g_autoptr(Statement) statement = NULL;
-    const Bind binds[] = {TEXT(pod_id)};
+    g_autofree char *names = column_list(table, TRUE);
+    g_autofree char *sql = g_strdup_printf("SELECT %s FROM %s %s ORDER BY %s", names, table->name,
+                                           pod_id != NULL ? "WHERE pod_id = ?" : "", table->order);
+    g_autoptr(Statement) statement = prepare(store, sql, error);
     int code;
 
-    g_mutex_lock(&store->lock);
-    statement = prepare(store, sql, binds, pod_id != NULL ? 1 : 0, error);
-    if (statement == NULL) {
-        g_mutex_unlock(&store->lock);
+    if (statement == NULL)
         return FALSE;
-    }
+    if (pod_id != NULL && sqlite3_bind_text(statement, 1, pod_id, -1, SQLITE_STATIC) != SQLITE_OK)
+        return fail_sqlite(store, "use", error);
     while ((code = sqlite3_step(statement)) == SQLITE_ROW)
-        g_ptr_array_add(rows, read(statement));
-    if (code != SQLITE_DONE)
-        fail_sqlite(store, "read", error);
-    g_clear_pointer(&statement, sqlite3_finalize);
+        g_ptr_array_add(rows, read_record(statement, table));
+    return code == SQLITE_DONE || fail_sqlite(store, "read", error);
+}
+
+static gboolean load_records(StateStore *store, const Table *table, const char *pod_id,
+                             GDestroyNotify destroy, GPtrArray **ret_records, GError **error)
+{
+    g_autoptr(GPtrArray) records = g_ptr_array_new_with_free_func(destroy);
+    gboolean good;
+
+    g_mutex_lock(&store->lock);
+    good = read_rows(store, table, pod_id, records, error);
     g_mutex_unlock(&store->lock);
-    if (code != SQLITE_DONE)
-        return FALSE;
-    *ret_rows = g_steal_pointer(&rows);
-    return TRUE;
+    if (good)
+        *ret_records = g_steal_pointer(&records);
+    return good;
 }
 
 gboolean state_store_load_pods(StateStore *store, GPtrArray **ret_pods, GError **error)
 {
-    return load_rows(store, "SELECT * FROM pods ORDER BY created_at_ns", NULL, read_pod,
-                     (GDestroyNotify)pod_record_free, ret_pods, error);
+    return load_records(store, &pods, NULL, (GDestroyNotify)pod_record_free, ret_pods, error);
 }
 
 gboolean state_store_load_containers(StateStore *store, const char *pod_id, GPtrArray **ret_containers,
                                      GError **error)
 {
-    return load_rows(store, "SELECT * FROM containers WHERE pod_id = ? ORDER BY created_at_ns", pod_id,
-                     read_container, (GDestroyNotify)container_record_free, ret_containers, error);
+    return load_records(store, &containers, pod_id, (GDestroyNotify)container_record_free, ret_containers,
+                        error);
 }
 
 gboolean state_store_load_disks(StateStore *store, const char *pod_id, GPtrArray **ret_disks, GError **error)
 {
-    return load_rows(store, "SELECT lun, diff_id FROM pod_disks WHERE pod_id = ?", pod_id, read_disk,
-                     (GDestroyNotify)pod_disk_record_free, ret_disks, error);
+    return load_records(store, &pod_disks, pod_id, (GDestroyNotify)pod_disk_record_free, ret_disks, error);
 }

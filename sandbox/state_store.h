@@ -59,6 +59,7 @@ typedef struct {
 void container_record_free(ContainerRecord *record);
 
 typedef struct {
+    char *pod_id;
     guint lun;
     char *diff_id;
 } PodDiskRecord;

@@ -47,10 +47,11 @@ static void has_defaults(void)
 static void reads_every_type(void)
 {
     GError *error = NULL;
-    g_autoptr(Config) config = load("[server]\nsocket = '/a b'\nstop_grace = '1500ms'\npod_workers = 7\n"
-                                    "[guest]\nmemory = '1GiB'\n[log]\nlevel = 'debug'\n"
-                                    "[network]\ncni_plugin_dirs = ['/x']\n",
-                                    NULL, &error);
+    g_autoptr(Config) config =
+        load("[server]\nsocket = '/a b'\nstop_grace = '1500ms'\npod_workers = 7\n"
+             "[guest]\nmemory = '1GiB'\n[log]\nlevel = 'debug'\n"
+             "[network]\ncni_plugin_dirs = ['/x']\n[metrics]\naddress = '[::1]:9099'\n",
+             NULL, &error);
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
     CU_ASSERT_STRING_EQUAL(config->socket, "/a b");
@@ -60,6 +61,7 @@ static void reads_every_type(void)
     CU_ASSERT_STRING_EQUAL(config->log_level, "debug");
     CU_ASSERT_STRING_EQUAL(config->cni_plugin_dirs[0], "/x");
     CU_ASSERT_PTR_NULL(config->cni_plugin_dirs[1]);
+    CU_ASSERT_STRING_EQUAL(config->metrics_address, "[::1]:9099");
 }
 
 static void prefers_flags(void)
@@ -91,6 +93,9 @@ static void names_what_is_wrong(void)
     check_refused("[log]\nlevel = 'loud'\n", "debug, info, warning, error");
     check_refused("[network]\ncni_plugin_dirs = ['x']\n", "absolute paths");
     check_refused("guest = 3\n", "guest");
+    check_refused("[metrics]\naddress = 'localhost:9099'\n", "c.toml:2: metrics.address: \"localhost:9099\"");
+    check_refused("[metrics]\naddress = '127.0.0.1'\n", "an IP address and a port");
+    check_refused("[metrics]\naddress = '127.0.0.1:66000'\n", "metrics.address");
 }
 
 static void refuses_bad_flags(void)
