@@ -13,6 +13,7 @@
 #define CONFIG_TYPE_PATH char *
 #define CONFIG_TYPE_CHOICE char *
 #define CONFIG_TYPE_LIST char **
+#define CONFIG_TYPE_ADDRESS char *
 #define CONFIG_TYPE_COUNT guint64
 #define CONFIG_TYPE_SIZE guint64     /* bytes */
 #define CONFIG_TYPE_DURATION guint64 /* milliseconds */
