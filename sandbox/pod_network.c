@@ -127,10 +127,21 @@ gboolean pod_network_add(Pod *pod, const Deadline *deadline, CniResult **ret_net
     return pod_save(pod, error) && cni_network_add(network, &attachment, deadline, ret_network, error);
 }
 
+/* The configuration may have been repaired since: one that no ADD could work with fails DEL as well. */
+static gboolean del_with_current(Pod *pod, CniNetwork *stored, const CniAttachment *attachment,
+                                 const Deadline *deadline)
+{
+    g_autoptr(CniNetwork) current = manager_cni_network(pod->manager, NULL);
+
+    return current != NULL && g_str_equal(cni_network_name(current), cni_network_name(stored)) &&
+           cni_network_del(current, attachment, deadline, NULL);
+}
+
 gboolean pod_network_del(Pod *pod, const Deadline *deadline, GError **error)
 {
     g_autoptr(GPtrArray) keep = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(CniNetwork) network = NULL;
+    g_autoptr(GError) problem = NULL;
     g_autofree char *config = NULL;
     g_autofree char *result = NULL;
     CniAttachment attachment;
@@ -145,8 +156,11 @@ gboolean pod_network_del(Pod *pod, const Deadline *deadline, GError **error)
     if (network == NULL || !attachment_fill(pod, keep, &attachment, error))
         return FALSE;
     attachment.cached_result = result;
-    if (!cni_network_del(network, &attachment, deadline, error))
+    if (!cni_network_del(network, &attachment, deadline, &problem) &&
+        !del_with_current(pod, network, &attachment, deadline)) {
+        g_propagate_error(error, g_steal_pointer(&problem));
         return FALSE;
+    }
     g_mutex_lock(&pod->lock);
     g_clear_pointer(&pod->cni_config, g_free);
     g_clear_pointer(&pod->cni_result, g_free);
