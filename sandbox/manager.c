@@ -53,7 +53,7 @@ gint64 manager_now_ns(void)
 
 CniNetwork *manager_cni_network(SandboxManager *manager, GError **error)
 {
-    return cni_network_load(manager->config.cni_config_dir, manager->config.cni_plugin_dirs, error);
+    return cni_cache_get(manager->networks, error);
 }
 
 /* ---- opening and closing ---- */
@@ -164,6 +164,7 @@ SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageSe
     manager->pods = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)pod_unref);
     manager->containers =
         g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)container_unref);
+    manager->networks = cni_cache_new(config->cni_config_dir, config->cni_plugin_dirs);
     g_mutex_init(&manager->lock);
     slots_init(&manager->boots,
                config->max_parallel_boots != 0 ? config->max_parallel_boots : g_get_num_processors());
@@ -205,6 +206,7 @@ void sandbox_manager_close(SandboxManager *manager)
     g_thread_pool_free(manager->log_workers, FALSE, TRUE);
     link_loop_free(manager->links);
     state_store_close(manager->store);
+    cni_cache_free(manager->networks);
     g_hash_table_unref(manager->pods);
     g_hash_table_unref(manager->containers);
     event_hub_free(manager->events);

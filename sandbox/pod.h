@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "cni-bridge/cni.h"
+#include "cni-bridge/cni_cache.h"
 #include "sandbox/container_io.h"
 #include "sandbox/events.h"
 #include "sandbox/guest_input.h"
@@ -30,6 +30,7 @@ struct SandboxManager {
     LinkLoop *links;
     GThreadPool *log_workers;   /* of ContainerIo */
     GThreadPool *event_workers; /* of what happens to guests */
+    CniCache *networks;
     EventHub *events;
     Sampler *sampler;
     Slots boots;
