@@ -57,10 +57,9 @@ gboolean image_rpc_stream_images(const RpcCall *call, const Runtime__V1__StreamI
                                  GError **error)
 {
     Runtime__V1__ListImagesResponse all = RUNTIME__V1__LIST_IMAGES_RESPONSE__INIT;
-    Runtime__V1__StreamImagesResponse chunk = RUNTIME__V1__STREAM_IMAGES_RESPONSE__INIT;
 
     return list_images(call, request->filter, &all, error) &&
-           LIST_STREAM(call->stream, all.images, all.n_images, chunk, images, error);
+           list_stream_send(call, &all.base, &runtime__v1__stream_images_response__descriptor, error);
 }
 
 static void add_verbose(const RpcCall *call, const Image *image, Runtime__V1__ImageStatusResponse *response)

@@ -94,11 +94,10 @@ gboolean runtime_rpc_stream_pod_sandboxes(const RpcCall *call,
 {
     Runtime__V1__ListPodSandboxRequest list = RUNTIME__V1__LIST_POD_SANDBOX_REQUEST__INIT;
     Runtime__V1__ListPodSandboxResponse all = RUNTIME__V1__LIST_POD_SANDBOX_RESPONSE__INIT;
-    Runtime__V1__StreamPodSandboxesResponse chunk = RUNTIME__V1__STREAM_POD_SANDBOXES_RESPONSE__INIT;
 
     list.filter = request->filter;
-    return sandbox_list(call->daemon->sandboxes, &list, call->arena, &all, error) &&
-           LIST_STREAM(call->stream, all.items, all.n_items, chunk, pod_sandboxes, error);
+    return runtime_rpc_list_pod_sandbox(call, &list, &all, error) &&
+           list_stream_send(call, &all.base, &runtime__v1__stream_pod_sandboxes_response__descriptor, error);
 }
 
 gboolean runtime_rpc_stream_containers(const RpcCall *call,
@@ -106,46 +105,47 @@ gboolean runtime_rpc_stream_containers(const RpcCall *call,
 {
     Runtime__V1__ListContainersRequest list = RUNTIME__V1__LIST_CONTAINERS_REQUEST__INIT;
     Runtime__V1__ListContainersResponse all = RUNTIME__V1__LIST_CONTAINERS_RESPONSE__INIT;
-    Runtime__V1__StreamContainersResponse chunk = RUNTIME__V1__STREAM_CONTAINERS_RESPONSE__INIT;
 
     list.filter = request->filter;
-    return container_list(call->daemon->sandboxes, &list, call->arena, &all, error) &&
-           LIST_STREAM(call->stream, all.containers, all.n_containers, chunk, containers, error);
+    return runtime_rpc_list_containers(call, &list, &all, error) &&
+           list_stream_send(call, &all.base, &runtime__v1__stream_containers_response__descriptor, error);
 }
 
 gboolean runtime_rpc_stream_container_stats(const RpcCall *call,
                                             const Runtime__V1__StreamContainerStatsRequest *request,
                                             GError **error)
 {
+    Runtime__V1__ListContainerStatsRequest list = RUNTIME__V1__LIST_CONTAINER_STATS_REQUEST__INIT;
     Runtime__V1__ListContainerStatsResponse all = RUNTIME__V1__LIST_CONTAINER_STATS_RESPONSE__INIT;
-    Runtime__V1__StreamContainerStatsResponse chunk = RUNTIME__V1__STREAM_CONTAINER_STATS_RESPONSE__INIT;
 
-    return container_stats_list(call->daemon->sandboxes, request->filter, call->deadline, call->arena, &all,
-                                error) &&
-           LIST_STREAM(call->stream, all.stats, all.n_stats, chunk, container_stats, error);
+    list.filter = request->filter;
+    return runtime_rpc_list_container_stats(call, &list, &all, error) &&
+           list_stream_send(call, &all.base, &runtime__v1__stream_container_stats_response__descriptor,
+                            error);
 }
 
 gboolean runtime_rpc_stream_pod_sandbox_stats(const RpcCall *call,
                                               const Runtime__V1__StreamPodSandboxStatsRequest *request,
                                               GError **error)
 {
+    Runtime__V1__ListPodSandboxStatsRequest list = RUNTIME__V1__LIST_POD_SANDBOX_STATS_REQUEST__INIT;
     Runtime__V1__ListPodSandboxStatsResponse all = RUNTIME__V1__LIST_POD_SANDBOX_STATS_RESPONSE__INIT;
-    Runtime__V1__StreamPodSandboxStatsResponse chunk = RUNTIME__V1__STREAM_POD_SANDBOX_STATS_RESPONSE__INIT;
 
-    return sandbox_stats_list(call->daemon->sandboxes, request->filter, call->deadline, call->arena, &all,
-                              error) &&
-           LIST_STREAM(call->stream, all.stats, all.n_stats, chunk, pod_sandbox_stats, error);
+    list.filter = request->filter;
+    return runtime_rpc_list_pod_sandbox_stats(call, &list, &all, error) &&
+           list_stream_send(call, &all.base, &runtime__v1__stream_pod_sandbox_stats_response__descriptor,
+                            error);
 }
 
 gboolean runtime_rpc_stream_pod_sandbox_metrics(const RpcCall *call,
                                                 const Runtime__V1__StreamPodSandboxMetricsRequest *request,
                                                 GError **error)
 {
+    Runtime__V1__ListPodSandboxMetricsRequest list = RUNTIME__V1__LIST_POD_SANDBOX_METRICS_REQUEST__INIT;
     Runtime__V1__ListPodSandboxMetricsResponse all = RUNTIME__V1__LIST_POD_SANDBOX_METRICS_RESPONSE__INIT;
-    Runtime__V1__StreamPodSandboxMetricsResponse chunk =
-        RUNTIME__V1__STREAM_POD_SANDBOX_METRICS_RESPONSE__INIT;
 
     (void)request;
-    return sandbox_metrics_list(call->daemon->sandboxes, call->deadline, call->arena, &all, error) &&
-           LIST_STREAM(call->stream, all.pod_metrics, all.n_pod_metrics, chunk, pod_sandbox_metrics, error);
+    return runtime_rpc_list_pod_sandbox_metrics(call, &list, &all, error) &&
+           list_stream_send(call, &all.base, &runtime__v1__stream_pod_sandbox_metrics_response__descriptor,
+                            error);
 }
