@@ -35,6 +35,8 @@ static Config *config_new_default(GError **error)
             g_prefix_error(error, "default of %s.%s: ", options[i].section, options[i].key);
             return NULL;
         }
+    if (!handler_configs_read(NULL, "", &config->handlers, error))
+        return NULL;
     return g_steal_pointer(&config);
 }
 
@@ -44,6 +46,7 @@ void config_free(Config *config)
         return;
     for (gsize i = 0; i < G_N_ELEMENTS(options); i++)
         option_clear(&options[i], option_field(&options[i], config));
+    g_clear_pointer(&config->handlers, g_ptr_array_unref);
     g_free(config);
 }
 
@@ -51,12 +54,13 @@ void config_free(Config *config)
 
 static gboolean check_sections(const TomlTable *root, GError **error)
 {
-    const char *known[G_N_ELEMENTS(options) + 1] = {NULL};
+    const char *known[G_N_ELEMENTS(options) + 2] = {NULL};
     gsize n_known = 0;
 
     for (gsize i = 0; i < G_N_ELEMENTS(options); i++)
         if (starts_section(i))
             known[n_known++] = options[i].section;
+    known[n_known] = "handlers";
     return toml_check_keys(root, known, error);
 }
 
@@ -88,6 +92,34 @@ static gboolean read_option(Config *config, const TomlTable *table, const Option
     return FALSE;
 }
 
+/* *ret_table is NULL when it is not there. */
+static gboolean find_table(const TomlTable *root, const char *name, const TomlTable **ret_table,
+                           GError **error)
+{
+    GError *problem = NULL;
+    const TomlTable *table = toml_get_table(root, name, &problem);
+
+    if (problem != NULL) {
+        g_propagate_error(error, problem);
+        return FALSE;
+    }
+    *ret_table = table;
+    return TRUE;
+}
+
+static gboolean read_handlers(Config *config, const TomlTable *root, const char *path, GError **error)
+{
+    const TomlTable *tables = NULL;
+    GPtrArray *handlers = NULL;
+
+    if (!find_table(root, "handlers", &tables, error) ||
+        !handler_configs_read(tables, path, &handlers, error))
+        return FALSE;
+    g_ptr_array_unref(config->handlers);
+    config->handlers = handlers;
+    return TRUE;
+}
+
 static gboolean read_file(Config *config, const char *path, GError **error)
 {
     g_autoptr(TomlTable) root = toml_parse_file(path, error);
@@ -97,20 +129,15 @@ static gboolean read_file(Config *config, const char *path, GError **error)
         return FALSE;
     for (gsize i = 0; i < G_N_ELEMENTS(options); i++) {
         if (starts_section(i)) {
-            GError *problem = NULL;
-
-            table = toml_get_table(root, options[i].section, &problem);
-            if (problem != NULL) {
-                g_propagate_error(error, problem);
+            if (!find_table(root, options[i].section, &table, error))
                 return FALSE;
-            }
             if (table != NULL && !check_keys(table, options[i].section, error))
                 return FALSE;
         }
         if (table != NULL && !read_option(config, table, &options[i], path, error))
             return FALSE;
     }
-    return TRUE;
+    return read_handlers(config, root, path, error);
 }
 
 /* ---- the command line ---- */
@@ -212,6 +239,17 @@ static gboolean parse_command_line(int argc, char **argv, Flags *flags, Commands
     return TRUE;
 }
 
+/* The value of the option "section.key". */
+static char *inherited_text(const char *name, gconstpointer data)
+{
+    g_auto(GStrv) parts = g_strsplit(name, ".", 2);
+
+    for (gsize i = 0; i < G_N_ELEMENTS(options); i++)
+        if (g_str_equal(options[i].section, parts[0]) && g_str_equal(options[i].key, parts[1]))
+            return option_to_text(&options[i], option_field(&options[i], data));
+    g_assert_not_reached(); /* a row of handler_options.def is wrong */
+}
+
 static ConfigAction chosen_action(const Commands *commands)
 {
     if (commands->version)
@@ -241,7 +279,8 @@ Config *config_load(int argc, char **argv, ConfigAction *ret_action, GError **er
         path = g_strdup(CONFIG_DEFAULT_PATH);
     if (path != NULL && !commands.version && !commands.dump_default && !read_file(config, path, error))
         return NULL;
-    if (!apply_flags(config, &flags, error))
+    if (!apply_flags(config, &flags, error) ||
+        !handler_configs_complete(config->handlers, inherited_text, config, error))
         return NULL;
     *ret_action = chosen_action(&commands);
     return g_steal_pointer(&config);
@@ -278,6 +317,7 @@ char *config_to_toml(const Config *config)
         append_comment(out, option);
         g_string_append_printf(out, "%s%s = %s\n", config == NULL ? "#" : "", option->key, text);
     }
+    handler_configs_to_toml(config != NULL ? config->handlers : NULL, out);
     return g_string_free(out, FALSE);
 }
 
@@ -290,7 +330,9 @@ static void generate_value(yajl_gen json, const Option *option, gconstpointer fi
 {
     g_autofree char *text = option_to_text(option, field);
 
-    if (option->type == OPTION_COUNT) {
+    if (option->type == OPTION_BOOL) {
+        yajl_gen_bool(json, *(const gboolean *)field);
+    } else if (option->type == OPTION_COUNT) {
         yajl_gen_number(json, text, strlen(text));
     } else if (option->type == OPTION_LIST) {
         yajl_gen_array_open(json);
@@ -300,6 +342,27 @@ static void generate_value(yajl_gen json, const Option *option, gconstpointer fi
     } else {
         generate_string(json, text);
     }
+}
+
+static void generate_handlers(yajl_gen json, const GPtrArray *handlers)
+{
+    gsize n_rows;
+    const Option *rows = handler_options(&n_rows);
+
+    generate_string(json, "handlers");
+    yajl_gen_map_open(json);
+    for (guint h = 0; h < handlers->len; h++) {
+        const HandlerConfig *handler = handlers->pdata[h];
+
+        generate_string(json, handler->name);
+        yajl_gen_map_open(json);
+        for (gsize i = 0; i < n_rows; i++) {
+            generate_string(json, rows[i].key);
+            generate_value(json, &rows[i], handler_option_field(&rows[i], handler));
+        }
+        yajl_gen_map_close(json);
+    }
+    yajl_gen_map_close(json);
 }
 
 char *config_to_json(const Config *config)
@@ -321,6 +384,7 @@ char *config_to_json(const Config *config)
         generate_value(json, &options[i], option_field(&options[i], config));
     }
     yajl_gen_map_close(json);
+    generate_handlers(json, config->handlers);
     yajl_gen_map_close(json);
     yajl_gen_get_buf(json, &text, &length);
     copy = g_strndup((const char *)text, length);

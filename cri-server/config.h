@@ -5,23 +5,15 @@
  */
 #pragma once
 
-#include <glib.h>
+#include "cri-server/handler_config.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/crivirt/crivirt.toml"
-
-#define CONFIG_TYPE_STRING char *
-#define CONFIG_TYPE_PATH char *
-#define CONFIG_TYPE_CHOICE char *
-#define CONFIG_TYPE_LIST char **
-#define CONFIG_TYPE_ADDRESS char *
-#define CONFIG_TYPE_COUNT guint64
-#define CONFIG_TYPE_SIZE guint64     /* bytes */
-#define CONFIG_TYPE_DURATION guint64 /* milliseconds */
 
 typedef struct {
 #define OPTION(TYPE, section, key, flag, field, default_text, limits, help) CONFIG_TYPE_##TYPE field;
 #include "cri-server/options.def"
 #undef OPTION
+    GPtrArray *handlers; /* HandlerConfig; the first is the default */
 } Config;
 
 /* What the command line says beside the options' values. */

@@ -109,6 +109,26 @@ static void check_registry(GPtrArray *problems, const Config *config)
         check_file(problems, "registry.auth_file", config->registry_auth_file, FALSE);
 }
 
+/* Of the default handler, whose kernel and initrd the rest of the configuration may have named, all pods need
+ * them; of another one, its own. */
+static void check_handler(GPtrArray *problems, const Config *config, const HandlerConfig *handler)
+{
+    gboolean is_default = handler == config->handlers->pdata[0];
+    g_autofree char *kernel = g_strconcat(handler->where, ".kernel", NULL);
+    g_autofree char *initrd = g_strconcat(handler->where, ".initrd", NULL);
+
+    if (is_default || !g_str_equal(handler->kernel, config->guest_kernel))
+        check_file(problems, g_str_equal(handler->kernel, config->guest_kernel) ? "guest.kernel" : kernel,
+                   handler->kernel, is_default);
+    if (is_default || !g_str_equal(handler->initrd, config->guest_initrd))
+        check_file(problems, g_str_equal(handler->initrd, config->guest_initrd) ? "guest.initrd" : initrd,
+                   handler->initrd, is_default);
+    if (g_str_equal(handler->accelerator, "kvm") && !g_str_equal(config->accelerator, "kvm") &&
+        access("/dev/kvm", R_OK | W_OK) != 0)
+        add_problem(problems, is_default, "%s.accelerator: kvm, but /dev/kvm: %s", handler->where,
+                    g_strerror(errno));
+}
+
 GPtrArray *config_check(const Config *config)
 {
     GPtrArray *problems = g_ptr_array_new_with_free_func(problem_free);
@@ -118,8 +138,8 @@ GPtrArray *config_check(const Config *config)
                     config->socket);
     check_own_directory(problems, "server.state_dir", config->state_dir);
     check_own_directory(problems, "server.run_dir", config->run_dir);
-    check_file(problems, "guest.kernel", config->guest_kernel, TRUE);
-    check_file(problems, "guest.initrd", config->guest_initrd, TRUE);
+    for (guint i = 0; i < config->handlers->len; i++)
+        check_handler(problems, config, config->handlers->pdata[i]);
     if (config->max_image_bytes < config->max_layer_bytes)
         add_problem(problems, FALSE, "images.max_image_size is less than images.max_layer_size");
     check_hypervisor(problems, config);

@@ -98,8 +98,27 @@ static ImageService *open_images(const Config *config, GError **error)
     return image_service_open(&images, error);
 }
 
+static Handler handler_of_config(const HandlerConfig *config)
+{
+    return (Handler){
+        .name = config->name,
+        .bounds = {.vcpus = (guint)config->vcpus,
+                   .max_vcpus = (guint)config->max_vcpus,
+                   .memory_bytes = config->memory_bytes,
+                   .max_memory_bytes = config->max_memory_bytes},
+        .kernel = config->kernel,
+        .initrd = config->initrd,
+        .accelerator = config->accelerator,
+        .kernel_parameters = config->kernel_parameters,
+        .template = config->template,
+        .annotations = (const char *const *)config->annotations,
+        .pod_kernel_parameters = (const char *const *)config->pod_kernel_parameters,
+    };
+}
+
 static SandboxManager *open_sandboxes(const Config *config, ImageService *images, GError **error)
 {
+    g_autofree Handler *handlers = g_new(Handler, config->handlers->len);
     const SandboxManagerConfig sandboxes = {
         .state_dir = config->state_dir,
         .run_dir = config->run_dir,
@@ -107,11 +126,8 @@ static SandboxManager *open_sandboxes(const Config *config, ImageService *images
         .accelerator = config->accelerator,
         .qemu_user = config->qemu_user,
         .qemu_group = config->qemu_group,
-        .kernel = config->guest_kernel,
-        .initrd = config->guest_initrd,
-        .kernel_parameters = config->guest_kernel_parameters,
-        .default_memory_bytes = config->guest_memory_bytes,
-        .default_vcpus = (guint)config->guest_vcpus,
+        .handlers = handlers,
+        .n_handlers = config->handlers->len,
         .tcg_buffer_mib = (guint)config->tcg_buffer_mib,
         .boot_timeout_ms = (gint64)config->boot_timeout_ms,
         .max_parallel_boots = (guint)config->max_parallel_boots,
@@ -120,6 +136,8 @@ static SandboxManager *open_sandboxes(const Config *config, ImageService *images
         .cni_plugin_dirs = (const char *const *)config->cni_plugin_dirs,
     };
 
+    for (guint i = 0; i < config->handlers->len; i++)
+        handlers[i] = handler_of_config(config->handlers->pdata[i]);
     return sandbox_manager_open(&sandboxes, images, error);
 }
 

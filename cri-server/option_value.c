@@ -83,17 +83,34 @@ static gboolean is_address(const char *text)
     return *text == '\0' || address != NULL;
 }
 
-static gboolean is_path_list(char **paths)
+static gboolean is_item(const Option *option, const char *text)
 {
-    for (; *paths != NULL; paths++)
-        if (!g_path_is_absolute(*paths))
+    if (g_str_equal(option->limits, "*"))
+        return *text != '\0';
+    return *option->limits != '\0' ? is_choice(option, text) : g_path_is_absolute(text);
+}
+
+static gboolean is_list(const Option *option, char **items)
+{
+    for (; *items != NULL; items++)
+        if (!is_item(option, *items))
             return FALSE;
     return TRUE;
 }
 
-static gboolean set_list(char **list, char ***field)
+static gboolean set_bool(const char *text, gboolean *field)
 {
-    if (!is_path_list(list)) {
+    gboolean value = g_str_equal(text, "true");
+
+    if (!value && !g_str_equal(text, "false"))
+        return FALSE;
+    *field = value;
+    return TRUE;
+}
+
+static gboolean set_list(const Option *option, char **list, char ***field)
+{
+    if (!is_list(option, list)) {
         g_strfreev(list);
         return FALSE;
     }
@@ -121,7 +138,9 @@ static gboolean set_any(const Option *option, const char *text, gpointer field)
     case OPTION_ADDRESS:
         return is_address(text) && set_string(text, field);
     case OPTION_LIST:
-        return set_list(g_strsplit(text, ",", 0), field);
+        return set_list(option, g_strsplit(text, ",", 0), field);
+    case OPTION_BOOL:
+        return set_bool(text, field);
     case OPTION_COUNT:
     case OPTION_SIZE:
     case OPTION_DURATION:
@@ -148,7 +167,7 @@ static gboolean set_toml_list(const Option *option, const TomlTable *table, char
 
     if (!toml_get_strv(table, option->key, &list, error))
         return FALSE;
-    return set_list(list, field) || fail_value(option, option->key, error);
+    return set_list(option, list, field) || fail_value(option, option->key, error);
 }
 
 gboolean option_set_toml(const Option *option, const TomlTable *table, gpointer field, GError **error)
@@ -156,6 +175,8 @@ gboolean option_set_toml(const Option *option, const TomlTable *table, gpointer 
     g_autofree char *text = NULL;
     gint64 number = 0;
 
+    if (option->type == OPTION_BOOL)
+        return toml_get_bool(table, option->key, field, error);
     if (option->type == OPTION_LIST)
         return set_toml_list(option, table, field, error);
     if (option->type == OPTION_COUNT) {
@@ -182,6 +203,8 @@ char *option_to_text(const Option *option, gconstpointer field)
     switch (option->type) {
     case OPTION_LIST:
         return g_strjoinv(",", *(char ***)(gpointer)field);
+    case OPTION_BOOL:
+        return g_strdup(*(const gboolean *)field ? "true" : "false");
     case OPTION_COUNT:
     case OPTION_SIZE:
     case OPTION_DURATION:
@@ -220,7 +243,7 @@ char *option_to_toml(const Option *option, gconstpointer field)
     } else {
         g_autofree char *text = option_to_text(option, field);
 
-        if (option->type == OPTION_COUNT)
+        if (option->type == OPTION_COUNT || option->type == OPTION_BOOL)
             g_string_append(out, text);
         else
             append_quoted(out, text);
@@ -236,7 +259,12 @@ char *option_allowed(const Option *option)
     case OPTION_PATH:
         return g_strdup(*option->limits == '?' ? "an absolute path, or nothing" : "an absolute path");
     case OPTION_LIST:
-        return g_strdup("absolute paths");
+        if (g_str_equal(option->limits, "*"))
+            return g_strdup("words");
+        if (*option->limits == '\0')
+            return g_strdup("absolute paths");
+        parts = g_strsplit(option->limits, "|", 0);
+        return g_strjoinv(", ", parts);
     case OPTION_ADDRESS:
         return g_strdup("an IP address and a port, such as 127.0.0.1:9099 or :9099, or nothing");
     case OPTION_CHOICE:
@@ -247,6 +275,8 @@ char *option_allowed(const Option *option)
     case OPTION_DURATION:
         parts = g_strsplit(option->limits, "..", 2);
         return g_strjoinv(" to ", parts);
+    case OPTION_BOOL:
+        return g_strdup("true, false");
     case OPTION_STRING:
         break;
     }
@@ -260,6 +290,7 @@ const char *option_metavar(const Option *option)
         [OPTION_CHOICE] = "NAME",   [OPTION_LIST] = "PATH,PATH",
         [OPTION_COUNT] = "N",       [OPTION_SIZE] = "SIZE",
         [OPTION_DURATION] = "TIME", [OPTION_ADDRESS] = "ADDRESS:PORT",
+        [OPTION_BOOL] = "BOOL",
     };
 
     return names[option->type];

@@ -9,13 +9,15 @@ typedef enum {
     OPTION_CHOICE,
     OPTION_LIST,
     OPTION_ADDRESS, /* "127.0.0.1:9099" (listen_address.h), or "" */
+    OPTION_BOOL,
     OPTION_COUNT,
     OPTION_SIZE,     /* "256MiB": B, KiB, MiB, GiB, TiB */
     OPTION_DURATION, /* "60s": ms, s, m, h */
 } OptionType;
 
-/* A row of options.def. A field is a char *, a char ** (LIST) or a guint64 (COUNT, SIZE, DURATION). */
-typedef struct {
+/* A row of options.def. A field is a char *, a char ** (LIST), a gboolean (BOOL) or a guint64 (COUNT, SIZE,
+ * DURATION). */
+typedef struct Option {
     OptionType type;
     const char *section;
     const char *key;

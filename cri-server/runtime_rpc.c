@@ -76,24 +76,31 @@ static void describe_conditions(const RpcCall *call, Runtime__V1__StatusResponse
     response->status = status;
 }
 
+static Runtime__V1__RuntimeHandler *describe_handler(const RpcCall *call, const char *name)
+{
+    Runtime__V1__RuntimeHandler *handler = arena_new0(call->arena, Runtime__V1__RuntimeHandler, 1);
+
+    runtime__v1__runtime_handler__init(handler);
+    handler->name = arena_strdup(call->arena, name);
+    handler->features = arena_new0(call->arena, Runtime__V1__RuntimeHandlerFeatures, 1);
+    runtime__v1__runtime_handler_features__init(handler->features);
+    /* Of the guests' kernel and crun, which all handlers share. */
+    handler->features->recursive_read_only_mounts = TRUE;
+    handler->features->user_namespaces = TRUE;
+    return handler;
+}
+
 static void describe_handlers(const RpcCall *call, Runtime__V1__StatusResponse *response)
 {
-    const char *const *names = sandbox_manager_handlers(call->daemon->sandboxes);
-    gsize n_names = g_strv_length((char **)names);
+    gsize n_handlers;
+    const Handler *handlers =
+        handler_table_all(sandbox_manager_handlers(call->daemon->sandboxes), &n_handlers);
 
     /* One more for "", the default handler, which clients look up by that name. */
-    response->runtime_handlers = arena_new0(call->arena, Runtime__V1__RuntimeHandler *, n_names + 1);
-    for (gsize i = 0; i < n_names + 1; i++) {
-        Runtime__V1__RuntimeHandler *handler = arena_new0(call->arena, Runtime__V1__RuntimeHandler, 1);
-
-        runtime__v1__runtime_handler__init(handler);
-        handler->name = arena_strdup(call->arena, i == 0 ? "" : names[i - 1]);
-        handler->features = arena_new0(call->arena, Runtime__V1__RuntimeHandlerFeatures, 1);
-        runtime__v1__runtime_handler_features__init(handler->features);
-        handler->features->recursive_read_only_mounts = TRUE;
-        handler->features->user_namespaces = TRUE;
-        response->runtime_handlers[response->n_runtime_handlers++] = handler;
-    }
+    response->runtime_handlers = arena_new0(call->arena, Runtime__V1__RuntimeHandler *, n_handlers + 1);
+    response->runtime_handlers[response->n_runtime_handlers++] = describe_handler(call, "");
+    for (gsize i = 0; i < n_handlers; i++)
+        response->runtime_handlers[response->n_runtime_handlers++] = describe_handler(call, handlers[i].name);
     response->features = arena_new0(call->arena, Runtime__V1__RuntimeFeatures, 1);
     runtime__v1__runtime_features__init(response->features);
     response->features->supplemental_groups_policy = TRUE;

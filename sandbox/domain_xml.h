@@ -25,7 +25,8 @@ typedef struct {
     const char *title;        /* "namespace/pod", for virsh; NULL: none */
     const char *owner;        /* whose domain it is: its daemon's state directory; vmm.c fills it in */
     const char *architecture; /* "x86_64", "aarch64" */
-    gboolean accelerated;     /* KVM, else TCG */
+    const char *accelerator;  /* the wish: "auto", "kvm", "tcg"; NULL: the Vmm's */
+    gboolean accelerated;     /* KVM, else TCG; vmm.c fills it in */
     guint64 memory_bytes;
     guint vcpus;
     const char *kernel;

@@ -61,15 +61,14 @@ CniNetwork *manager_cni_network(SandboxManager *manager, GError **error)
 static void config_copy(const SandboxManagerConfig *from, SandboxManagerConfig *to)
 {
     *to = *from;
+    to->handlers = NULL; /* the manager's table has them */
+    to->n_handlers = 0;
     to->state_dir = g_strdup(from->state_dir);
     to->run_dir = g_strdup(from->run_dir);
     to->libvirt_uri = g_strdup(from->libvirt_uri);
     to->accelerator = g_strdup(from->accelerator);
     to->qemu_user = g_strdup(from->qemu_user);
     to->qemu_group = g_strdup(from->qemu_group);
-    to->kernel = g_strdup(from->kernel);
-    to->initrd = g_strdup(from->initrd);
-    to->kernel_parameters = g_strdup(from->kernel_parameters);
     to->cni_config_dir = g_strdup(from->cni_config_dir);
     to->cni_plugin_dirs = (const char *const *)g_strdupv((char **)(void *)from->cni_plugin_dirs);
 }
@@ -82,9 +81,6 @@ static void config_clear(SandboxManagerConfig *config)
     g_free((char *)config->accelerator);
     g_free((char *)config->qemu_user);
     g_free((char *)config->qemu_group);
-    g_free((char *)config->kernel);
-    g_free((char *)config->initrd);
-    g_free((char *)config->kernel_parameters);
     g_free((char *)config->cni_config_dir);
     g_strfreev((char **)(void *)config->cni_plugin_dirs);
 }
@@ -156,6 +152,7 @@ SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageSe
     SandboxManager *manager = g_new0(SandboxManager, 1);
 
     config_copy(config, &manager->config);
+    manager->handlers = handler_table_new(config->handlers, config->n_handlers);
     manager->images = images;
     manager->log_workers = g_thread_pool_new(container_io_work, NULL, LOG_WORKERS, FALSE, NULL);
     manager->events = event_hub_new();
@@ -212,6 +209,7 @@ void sandbox_manager_close(SandboxManager *manager)
     event_hub_free(manager->events);
     slots_clear(&manager->boots);
     g_mutex_clear(&manager->lock);
+    handler_table_free(manager->handlers);
     config_clear(&manager->config);
     g_free(manager);
 }
@@ -237,12 +235,9 @@ const char *sandbox_manager_accelerator(SandboxManager *manager, gboolean *ret_i
     return reason;
 }
 
-const char *const *sandbox_manager_handlers(SandboxManager *manager)
+const HandlerTable *sandbox_manager_handlers(SandboxManager *manager)
 {
-    static const char *const handlers[] = {SANDBOX_DEFAULT_HANDLER, NULL};
-
-    (void)manager;
-    return handlers;
+    return manager->handlers;
 }
 
 static void count_pod(Pod *pod, SandboxCounts *counts)

@@ -198,3 +198,13 @@ const char *pod_name(const Pod *pod)
 {
     return pod->config->metadata->name;
 }
+
+gboolean pod_settings(const Pod *pod, HandlerSettings *ret_settings, GError **error)
+{
+    const Handler *handler = handler_table_find(pod->manager->handlers, pod->handler, NULL);
+
+    if (handler == NULL)
+        return fail(error, STATUS_FAILED_PRECONDITION, "the handler \"%s\" is no longer configured",
+                    pod->handler);
+    return handler_settings(handler, pod->config, ret_settings, error);
+}

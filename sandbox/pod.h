@@ -23,7 +23,8 @@ typedef struct Pod Pod;
 typedef struct Container Container;
 
 struct SandboxManager {
-    SandboxManagerConfig config; /* strings owned */
+    SandboxManagerConfig config; /* strings owned; without the handlers */
+    HandlerTable *handlers;
     ImageService *images;
     StateStore *store;
     Vmm *vmm;
@@ -103,8 +104,6 @@ struct Container {
     guint64 seen[2];   /* the link's thread only: output of the first process, by stream */
 };
 
-#define SANDBOX_DEFAULT_HANDLER "vm"
-
 /* ---- pods (pod.c) ---- */
 
 /* Takes config over. Nothing is stored yet. */
@@ -128,6 +127,8 @@ void pod_connect(Pod *pod, gboolean fresh);
 /* The pod's containers, referenced, in no order; the array frees them. */
 GPtrArray *pod_containers(Pod *pod);
 const char *pod_name(const Pod *pod); /* the metadata name; borrowed */
+/* What its machine is made with; FAILED_PRECONDITION when the pod's handler is no longer configured. */
+gboolean pod_settings(const Pod *pod, HandlerSettings *ret_settings, GError **error);
 
 /* ---- a pod's guest and network (pod_guest.c) ---- */
 

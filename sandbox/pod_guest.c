@@ -74,16 +74,14 @@ static gboolean directories_make(Pod *pod, GError **error)
 
 /* ---- the machine ---- */
 
-static gboolean machine_shape(const Pod *pod, MachineShape *ret_shape, GError **error)
+static gboolean machine_shape(const Pod *pod, const HandlerSettings *settings, MachineShape *ret_shape,
+                              GError **error)
 {
-    const SandboxManagerConfig *config = &pod->manager->config;
     const Runtime__V1__LinuxPodSandboxConfig *linux_config = pod->config->linux;
-    const MachineBounds bounds = {.vcpus = config->default_vcpus,
-                                  .memory_bytes = config->default_memory_bytes};
     const MachineNode node = machine_node_look();
 
     return machine_shape_compute(linux_config != NULL ? linux_config->resources : NULL,
-                                 "config.linux.resources", &bounds, &node, ret_shape, error);
+                                 "config.linux.resources", &settings->bounds, &node, ret_shape, error);
 }
 
 /* Guests are of the node's own kind. */
@@ -94,9 +92,9 @@ static const char *node_architecture(void)
     return uname(&node) == 0 ? g_intern_string(node.machine) : "x86_64";
 }
 
-static gboolean machine_create(Pod *pod, const Deadline *deadline, GError **error)
+static gboolean machine_create(Pod *pod, const HandlerSettings *settings, const Deadline *deadline,
+                               GError **error)
 {
-    const SandboxManagerConfig *config = &pod->manager->config;
     g_autofree char *socket = g_build_filename(pod->run_dir, "agent.sock", NULL);
     g_autofree char *console = console_path(pod);
     g_autofree char *upper = upper_path(pod);
@@ -110,10 +108,11 @@ static gboolean machine_create(Pod *pod, const Deadline *deadline, GError **erro
         .name = pod->id,
         .title = title,
         .architecture = node_architecture(),
-        .kernel = config->kernel,
-        .initrd = config->initrd,
-        .kernel_parameters = config->kernel_parameters,
-        .tcg_buffer_mib = config->tcg_buffer_mib,
+        .accelerator = settings->accelerator,
+        .kernel = settings->kernel,
+        .initrd = settings->initrd,
+        .kernel_parameters = settings->kernel_parameters,
+        .tcg_buffer_mib = pod->manager->config.tcg_buffer_mib,
         .agent_socket = socket,
         .console_path = console,
         .tap = pod->tap,
@@ -122,7 +121,7 @@ static gboolean machine_create(Pod *pod, const Deadline *deadline, GError **erro
         .n_disks = 1,
     };
 
-    if (!machine_shape(pod, &shape, error))
+    if (!machine_shape(pod, settings, &shape, error))
         return FALSE;
     spec.memory_bytes = shape.memory_bytes;
     spec.vcpus = shape.vcpus;
@@ -180,7 +179,10 @@ static gboolean cgroup_end(const Pod *pod, GError **error)
 /* The tap is opened by QEMU in the daemon's namespace and moved afterwards, which QEMU does not notice. */
 static gboolean machine_start(Pod *pod, const Deadline *deadline, GError **error)
 {
-    if (!tap_create(pod->tap, pod->manager->qemu_uid, error) || !machine_create(pod, deadline, error) ||
+    g_auto(HandlerSettings) settings = {0};
+
+    if (!pod_settings(pod, &settings, error) || !tap_create(pod->tap, pod->manager->qemu_uid, error) ||
+        !machine_create(pod, &settings, deadline, error) ||
         !processes_account(pod, vmm_pid(pod->manager->vmm, pod->id), error))
         return FALSE;
     pod_connect(pod, TRUE);

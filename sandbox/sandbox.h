@@ -15,6 +15,7 @@
 #include "common/arena.h"
 #include "common/deadline.h"
 #include "image-service/image_service.h"
+#include "sandbox/handler.h"
 
 typedef struct SandboxManager SandboxManager;
 
@@ -24,15 +25,12 @@ typedef struct {
     const char *run_dir;
 
     const char *libvirt_uri; /* "embed" or a URI */
-    const char *accelerator; /* "auto", "kvm", "tcg" */
+    const char *accelerator; /* "auto", "kvm", "tcg": what Status tells of; each handler has its own */
     const char *qemu_user;
     const char *qemu_group;
 
-    const char *kernel; /* guest image */
-    const char *initrd;
-    const char *kernel_parameters;
-    guint64 default_memory_bytes;
-    guint default_vcpus;
+    const Handler *handlers; /* the first is the default */
+    gsize n_handlers;
     guint tcg_buffer_mib;
     gint64 boot_timeout_ms;   /* per guest, from the start of its boot */
     guint max_parallel_boots; /* 0: one per CPU */
@@ -63,8 +61,8 @@ void sandbox_manager_count(SandboxManager *manager, SandboxCounts *ret_counts);
 char *sandbox_manager_network_problem(SandboxManager *manager);
 /* One sentence on the accelerator in use ("KVM", "emulation (TCG), because …"); borrowed. */
 const char *sandbox_manager_accelerator(SandboxManager *manager, gboolean *ret_is_kvm);
-/* NULL when handler is known ("" is the default, "vm"); names for Status are NULL-terminated and static. */
-const char *const *sandbox_manager_handlers(SandboxManager *manager);
+/* Borrowed. */
+const HandlerTable *sandbox_manager_handlers(SandboxManager *manager);
 
 gboolean sandbox_run(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
                      const Deadline *deadline, char **ret_id, GError **error);

@@ -61,6 +61,16 @@ static gboolean cgroup_parent_check(const Runtime__V1__LinuxPodSandboxConfig *co
            cgroup_parent_path(config->cgroup_parent, &path, error);
 }
 
+/* The handler and what the pod's annotations ask of it. */
+static gboolean handler_check(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
+                              GError **error)
+{
+    const Handler *handler = handler_table_find(manager->handlers, request->runtime_handler, error);
+    g_auto(HandlerSettings) settings = {0};
+
+    return handler != NULL && handler_settings(handler, request->config, &settings, error);
+}
+
 static gboolean request_check(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
                               GError **error)
 {
@@ -73,11 +83,8 @@ static gboolean request_check(SandboxManager *manager, const Runtime__V1__RunPod
     if (*config->log_directory != '\0' && *config->log_directory != '/')
         return fail(error, STATUS_INVALID_ARGUMENT, "config.log_directory: \"%s\" is not absolute",
                     config->log_directory);
-    if (*request->runtime_handler != '\0' &&
-        !g_strv_contains(sandbox_manager_handlers(manager), request->runtime_handler))
-        return fail(error, STATUS_INVALID_ARGUMENT, "runtime_handler: there is no handler \"%s\"",
-                    request->runtime_handler);
-    return port_mappings_check(config, error) && cgroup_parent_check(config->linux, error) &&
+    return handler_check(manager, request, error) && port_mappings_check(config, error) &&
+           cgroup_parent_check(config->linux, error) &&
            namespaces_check(config->linux != NULL && config->linux->security_context != NULL
                                 ? config->linux->security_context->namespace_options
                                 : NULL,
@@ -96,6 +103,7 @@ static gboolean same_metadata(const Runtime__V1__PodSandboxMetadata *a,
 static Pod *find_or_register(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
                              gboolean *ret_is_new)
 {
+    const Handler *handler = handler_table_find(manager->handlers, request->runtime_handler, NULL);
     g_autofree char *id = manager_new_id();
     GHashTableIter iter;
     gpointer value;
@@ -108,8 +116,7 @@ static Pod *find_or_register(SandboxManager *manager, const Runtime__V1__RunPodS
             pod = pod_ref(value);
     *ret_is_new = pod == NULL;
     if (pod == NULL) {
-        pod =
-            pod_new(manager, id, cri_dup(&request->config->base), SANDBOX_DEFAULT_HANDLER, manager_now_ns());
+        pod = pod_new(manager, id, cri_dup(&request->config->base), handler->name, manager_now_ns());
         slots_take(&pod->job, NULL, "making the sandbox", NULL);
         g_hash_table_insert(manager->pods, pod->id, pod_ref(pod));
     }

@@ -33,7 +33,8 @@ enum {
 struct Vmm {
     gboolean embedded;
     gboolean kvm;
-    char *accelerator;
+    char *accelerator_wish;
+    char *accelerator; /* in a sentence */
     char *state_dir;
     char *root;       /* of the embedded driver */
     char *run_dir;    /* where libvirt keeps pid files */
@@ -309,6 +310,7 @@ static gboolean open_locked(Vmm *vmm, const VmmConfig *config, GError **error)
     g_autofree char *lock_path = g_build_filename(vmm->state_dir, "vmm.lock", NULL);
     AcceleratorFacts facts = accelerator_look();
 
+    vmm->accelerator_wish = g_strdup(config->accelerator);
     if (!accelerator_choose(config->accelerator, &facts, &vmm->kvm, &vmm->accelerator, error))
         return FALSE;
     if (!dir_make(vmm->state_dir, 0711, error) || !file_lock(lock_path, &vmm->lock_fd, error))
@@ -361,6 +363,7 @@ void vmm_close(Vmm *vmm)
     if (vmm->lock_fd >= 0)
         close(vmm->lock_fd);
     vmm_table_free(vmm->table);
+    g_free(vmm->accelerator_wish);
     g_free(vmm->accelerator);
     g_free(vmm->state_dir);
     g_free(vmm->root);
@@ -450,13 +453,27 @@ static void append_qemu_log(Vmm *vmm, const char *name, GError **error)
 
 /* ---- the life of a domain ---- */
 
+static gboolean choose_accelerator(Vmm *vmm, const char *wish, gboolean *ret_kvm, GError **error)
+{
+    AcceleratorFacts facts;
+    g_autofree char *reason = NULL;
+
+    if (wish == NULL || g_str_equal(wish, vmm->accelerator_wish)) {
+        *ret_kvm = vmm->kvm;
+        return TRUE;
+    }
+    facts = accelerator_look();
+    return accelerator_choose(wish, &facts, ret_kvm, &reason, error);
+}
+
 static gboolean create_reserved(Vmm *vmm, const DomainSpec *spec, GError **error)
 {
     DomainSpec filled = *spec;
     g_autofree char *xml = NULL;
     g_autoptr(virDomain) domain = NULL;
 
-    filled.accelerated = vmm->kvm;
+    if (!choose_accelerator(vmm, spec->accelerator, &filled.accelerated, error))
+        return FALSE;
     filled.owner = vmm->state_dir;
     if (!domain_xml_architecture_known(spec->architecture))
         return fail(error, STATUS_INVALID_ARGUMENT, "no guest can be made for the architecture %s",

@@ -51,9 +51,10 @@ void vmm_close(Vmm *vmm);
  */
 gboolean vmm_uses_kvm(Vmm *vmm, const char **ret_reason);
 
-/* Creates the domain paused, so that its tap can be moved before the guest runs. The domain's type follows
- * the accelerator; spec->accelerated and spec->owner are ignored. Makes the console file and gives it and the
- * writable disks to QEMU's user. UNAVAILABLE/INTERNAL with libvirt's words and the end of QEMU's log. */
+/* Creates the domain paused, so that its tap can be moved before the guest runs. spec->accelerated
+ * and spec->owner are ignored: the first follows from spec->accelerator and the node. Makes the console file
+ * and gives it and the writable disks to QEMU's user. UNAVAILABLE/INTERNAL with libvirt's words and the end
+ * of QEMU's log, FAILED_PRECONDITION where the wished accelerator is not there. */
 gboolean vmm_create(Vmm *vmm, const DomainSpec *spec, const Deadline *deadline, GError **error);
 gboolean vmm_resume(Vmm *vmm, const char *name, GError **error);
 /* A domain that does not exist is success. Returns when QEMU is gone, or fails by the deadline. */

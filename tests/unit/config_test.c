@@ -185,6 +185,97 @@ static void tells_itself_as_json(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(json, "\"cni_plugin_dirs\":[\"/opt/cni/bin\",\"/usr/lib/cni\"]"));
 }
 
+static const HandlerConfig *handler(const Config *config, guint i)
+{
+    return config->handlers->pdata[i];
+}
+
+static void reads_handlers(void)
+{
+    const char *flags[] = {"--guest-kernel=/flag", NULL};
+    GError *error = NULL;
+    g_autoptr(Config) config = load("[handlers.big]\nvcpus = 4\nmax_vcpus = 8\nmemory = '2GiB'\n"
+                                    "template = false\nannotations = ['vcpus', 'kernel-parameters']\n"
+                                    "pod_kernel_parameters = ['mitigations']\n"
+                                    "[handlers.other]\nkernel = '/other'\naccelerator = 'tcg'\n"
+                                    "[guest]\nmemory = '128MiB'\nvcpus = 2\nkernel = '/file'\n",
+                                    flags, &error);
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    CU_ASSERT_EQUAL_FATAL(config->handlers->len, 3);
+    CU_ASSERT_STRING_EQUAL(handler(config, 0)->name, "vm");
+    CU_ASSERT_EQUAL(handler(config, 0)->memory_bytes, 128 << 20);
+    CU_ASSERT_STRING_EQUAL(handler(config, 0)->kernel, "/flag");
+    CU_ASSERT_PTR_NULL(handler(config, 0)->annotations[0]);
+    CU_ASSERT_TRUE(handler(config, 0)->template);
+    CU_ASSERT_STRING_EQUAL(handler(config, 1)->name, "big");
+    CU_ASSERT_EQUAL(handler(config, 1)->vcpus, 4);
+    CU_ASSERT_EQUAL(handler(config, 1)->max_vcpus, 8);
+    CU_ASSERT_EQUAL(handler(config, 1)->memory_bytes, G_GUINT64_CONSTANT(2) << 30);
+    CU_ASSERT_STRING_EQUAL(handler(config, 1)->kernel, "/flag");
+    CU_ASSERT_STRING_EQUAL(handler(config, 1)->annotations[1], "kernel-parameters");
+    CU_ASSERT_STRING_EQUAL(handler(config, 1)->pod_kernel_parameters[0], "mitigations");
+    CU_ASSERT_FALSE(handler(config, 1)->template);
+    CU_ASSERT_STRING_EQUAL(handler(config, 2)->kernel, "/other");
+    CU_ASSERT_STRING_EQUAL(handler(config, 2)->accelerator, "tcg");
+    CU_ASSERT_EQUAL(handler(config, 2)->vcpus, 2);
+}
+
+static void reads_the_default_handler(void)
+{
+    GError *error = NULL;
+    g_autoptr(Config) config = load(
+        "[guest]\nvcpus = 2\n[handlers.vm]\nannotations = ['memory']\nmax_memory = '1GiB'\n", NULL, &error);
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    CU_ASSERT_EQUAL_FATAL(config->handlers->len, 1);
+    CU_ASSERT_STRING_EQUAL(handler(config, 0)->annotations[0], "memory");
+    CU_ASSERT_EQUAL(handler(config, 0)->max_memory_bytes, 1 << 30);
+    CU_ASSERT_EQUAL(handler(config, 0)->vcpus, 2);
+}
+
+static void refuses_bad_handlers(void)
+{
+    check_refused("[handlers.big]\ncpus = 4\n", "c.toml:2");
+    check_refused("[handlers.big]\ncpus = 4\n", "cpus");
+    check_refused("[handlers.big]\n\nvcpus = 0\n",
+                  "c.toml:3: handlers.big.vcpus: \"0\" is not allowed; allowed: 1 to 512");
+    check_refused("[handlers.big]\nkernel = 'k'\n", "handlers.big.kernel: \"k\" is not allowed");
+    check_refused("[handlers.big]\nkind = 'container'\n", "handlers.big.kind");
+    check_refused("[handlers.big]\nannotations = ['disk']\n", "vcpus, memory, kernel-parameters");
+    check_refused("[handlers.big]\ntemplate = 'yes'\n", "template");
+    check_refused("[handlers.Big]\n", "c.toml:1: handlers.Big: a handler's name");
+    check_refused("[handlers.\"\"]\n", "a handler's name");
+    check_refused("handlers = 3\n", "handlers");
+    check_refused("[handlers]\nbig = 3\n", "big");
+    check_refused("\n[handlers.big]\nvcpus = 4\nmax_vcpus = 2\n",
+                  "c.toml:2: handlers.big.max_vcpus: 2 is less than its vcpus, 4");
+    check_refused("[handlers.big]\nmax_memory = '128MiB'\n",
+                  "handlers.big.max_memory: 128MiB is less than its memory, 256MiB");
+}
+
+static void prints_handlers(void)
+{
+    GError *error = NULL;
+    g_autoptr(Config) first = load("[handlers.big]\nvcpus = 4\nannotations = ['vcpus']\n", NULL, &error);
+    g_autofree char *text = NULL;
+    g_autofree char *json = NULL;
+    g_autoptr(Config) second = NULL;
+    g_autofree char *again = NULL;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(first);
+    text = config_to_toml(first);
+    second = load(text, NULL, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(second);
+    again = config_to_toml(second);
+    CU_ASSERT_STRING_EQUAL(text, again);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "[handlers.big]\nkind = \"vm\"\nvcpus = 4\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "# memory: as guest.memory\n"));
+    json = config_to_json(first);
+    CU_ASSERT_PTR_NOT_NULL(strstr(json, "\"big\":{\"kind\":\"vm\",\"vcpus\":4,"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(json, "\"template\":true,\"annotations\":[\"vcpus\"]"));
+}
+
 static gboolean complains(const GPtrArray *problems, gboolean is_fatal, const char *text)
 {
     for (guint i = 0; i < problems->len; i++) {
@@ -222,6 +313,21 @@ static void checks_the_node(void)
     CU_ASSERT_TRUE(complains(problems, TRUE, "server.state_dir"));
 }
 
+static void checks_handlers(void)
+{
+    GError *error = NULL;
+    g_autoptr(Config) config =
+        load("[handlers.big]\n[handlers.other]\nkernel = '/nonexistent/other'\n", NULL, &error);
+    g_autoptr(GPtrArray) problems = NULL;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    problems = config_check(config);
+    CU_ASSERT_TRUE(complains(problems, TRUE, "guest.kernel: "));
+    CU_ASSERT_TRUE(
+        complains(problems, FALSE, "c.toml:2: handlers.other.kernel: /nonexistent/other: No such"));
+    CU_ASSERT_FALSE(complains(problems, FALSE, "handlers.big.kernel"));
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
@@ -235,6 +341,11 @@ int main(void)
         {"the default file explains exactly the defaults", explains_the_defaults},
         {"deploy/crivirt.toml is the default file", ships_the_default_file},
         {"the configuration is told as JSON", tells_itself_as_json},
+        {"a handler says what it has of its own, the rest of the configuration the rest", reads_handlers},
+        {"[handlers.vm] is about the default handler", reads_the_default_handler},
+        {"a bad handler is refused by name, line, key and what is allowed", refuses_bad_handlers},
+        {"printed handlers read back as themselves", prints_handlers},
+        {"--check-config sees which handler lacks what", checks_handlers},
         {"--check-config sees what the node lacks", checks_the_node},
     };
 

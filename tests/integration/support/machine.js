@@ -46,7 +46,7 @@ const conflist = (dataDir) => ({
 });
 
 class Machine {
-    // {guest: 'tuned'|'stock', cni: true|false, flags: [], initrd}; started, with busybox imported unless image is false.
+    // {guest: 'tuned'|'stock', cni: true|false, flags: [], config: TOML, initrd}; started, with busybox imported unless image is false.
     static async start(options = {}) {
         const machine = new Machine(options);
         try {
@@ -61,7 +61,7 @@ class Machine {
         return machine;
     }
 
-    constructor({guest = 'tuned', cni = true, flags = [], initrd} = {}) {
+    constructor({guest = 'tuned', cni = true, flags = [], config = '', initrd} = {}) {
         const name = `cvt${process.pid}-${++serial}`;
         this.dir = fs.mkdtempSync(path.join(os.tmpdir(), 'crivirt-test-'));
         fs.chmodSync(this.dir, 0o755); // QEMU's user reads what is in it
@@ -75,6 +75,8 @@ class Machine {
         this.stateDir = path.join(this.dir, 'state');
         for (const directory of [this.cniDir, this.hostsDir, this.logDir])
             fs.mkdirSync(directory);
+        this.configFile = path.join(this.dir, 'crivirt.toml');
+        fs.writeFileSync(this.configFile, config);
         this.withCni = cni;
         this.flags = flags;
         this.guest = guests[guest];
@@ -129,7 +131,7 @@ class Machine {
 
     daemonWords(more = []) {
         return [
-            path.join(build, 'cri-server/crivirtd'), '--config=/dev/null', `--socket=${this.socket}`,
+            path.join(build, 'cri-server/crivirtd'), `--config=${this.configFile}`, `--socket=${this.socket}`,
             `--state-dir=${this.stateDir}`, `--run-dir=${this.runDir}`, `--cni-config-dir=${this.cniDir}`,
             `--guest-kernel=${path.join(this.guest, 'kernel')}`, `--guest-initrd=${this.initrd}`,
             `--registry-hosts-dir=${this.hostsDir}`, '--boot-timeout=3m', '--log-level=debug', ...this.flags, ...more,
@@ -195,9 +197,9 @@ class Machine {
         };
     }
 
-    async runPod(more) {
+    async runPod(more, runtime_handler = '') {
         const config = this.podConfig(more);
-        const {pod_sandbox_id: id} = await this.cri.call('RunPodSandbox', {config});
+        const {pod_sandbox_id: id} = await this.cri.call('RunPodSandbox', {config, runtime_handler});
         this.podIds.push(id);
         return {id, config};
     }
@@ -392,4 +394,4 @@ function ours(machine) {
     }).filter(({words}) => words.join(' ').includes(machine.dir) || words.join(' ').includes(machine.runDir));
 }
 
-module.exports = {Machine, root, build, BUSYBOX, NODE_IP};
+module.exports = {Machine, root, build, guests, BUSYBOX, NODE_IP};

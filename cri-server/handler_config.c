@@ -1,0 +1,222 @@
+#include "cri-server/handler_config.h"
+
+#include <string.h>
+
+#include "common/error.h"
+#include "cri-server/option_value.h"
+
+#define DEFAULT_NAME "vm"
+
+enum { NAME_MAX_CHARS = 63 };
+
+static const Option options[] = {
+#define HANDLER_OPTION(TYPE, key, field, default_text, limits, help)                                         \
+    {OPTION_##TYPE, "handlers", key, NULL, G_STRUCT_OFFSET(HandlerConfig, field), default_text, limits, help},
+#include "cri-server/handler_options.def"
+#undef HANDLER_OPTION
+};
+G_STATIC_ASSERT(G_N_ELEMENTS(options) <= 64); /* HandlerConfig.is_given */
+
+const Option *handler_options(gsize *ret_n)
+{
+    *ret_n = G_N_ELEMENTS(options);
+    return options;
+}
+
+gpointer handler_option_field(const Option *option, const HandlerConfig *handler)
+{
+    return (char *)handler + option->offset;
+}
+
+static HandlerConfig *handler_new(const char *name, const char *where)
+{
+    HandlerConfig *handler = g_new0(HandlerConfig, 1);
+
+    handler->name = g_strdup(name);
+    handler->where = g_strdup(where);
+    return handler;
+}
+
+static void handler_free(gpointer data)
+{
+    HandlerConfig *handler = data;
+
+    for (gsize i = 0; i < G_N_ELEMENTS(options); i++)
+        option_clear(&options[i], handler_option_field(&options[i], handler));
+    g_free(handler->name);
+    g_free(handler->where);
+    g_free(handler);
+}
+
+/* ---- reading ---- */
+
+/* RuntimeClass.handler is a DNS label (RFC 1123). */
+static gboolean is_label(const char *name)
+{
+    gsize length = strlen(name);
+
+    return length > 0 && length <= NAME_MAX_CHARS && *name != '-' && name[length - 1] != '-' &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == length;
+}
+
+static gboolean check_keys(const TomlTable *table, GError **error)
+{
+    const char *known[G_N_ELEMENTS(options) + 1] = {NULL};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(options); i++)
+        known[i] = options[i].key;
+    return toml_check_keys(table, known, error);
+}
+
+static gboolean read_table(const TomlTable *table, const char *path, HandlerConfig *handler, GError **error)
+{
+    if (!check_keys(table, error))
+        return FALSE;
+    for (gsize i = 0; i < G_N_ELEMENTS(options); i++) {
+        GError *problem = NULL;
+
+        if (!toml_has(table, options[i].key))
+            continue;
+        if (!option_set_toml(&options[i], table, handler_option_field(&options[i], handler), &problem)) {
+            /* The reader's own errors say where; those about a value do not know. */
+            if (!g_str_has_prefix(problem->message, path))
+                g_prefix_error(&problem, "%s:%u: handlers.%s.%s: ", path, toml_line(table, options[i].key),
+                               handler->name, options[i].key);
+            g_propagate_error(error, problem);
+            return FALSE;
+        }
+        handler->is_given |= G_GUINT64_CONSTANT(1) << i;
+    }
+    return TRUE;
+}
+
+static gboolean read_handler(const TomlTable *tables, const char *name, const char *path, GPtrArray *handlers,
+                             GError **error)
+{
+    GError *problem = NULL;
+    const TomlTable *table = toml_get_table(tables, name, &problem);
+    g_autofree char *where = g_strdup_printf("%s:%u: handlers.%s", path, toml_line(tables, name), name);
+    HandlerConfig *handler = handlers->pdata[0];
+
+    if (problem != NULL) {
+        g_propagate_error(error, problem);
+        return FALSE;
+    }
+    if (!is_label(name))
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "%s: a handler's name has up to %d of the characters a to z, 0 to 9 and, inside, -",
+                    where, NAME_MAX_CHARS);
+    if (g_str_equal(name, DEFAULT_NAME)) {
+        g_free(handler->where);
+        handler->where = g_strdup(where);
+    } else {
+        handler = handler_new(name, where);
+        g_ptr_array_add(handlers, handler);
+    }
+    return read_table(table, path, handler, error);
+}
+
+gboolean handler_configs_read(const TomlTable *tables, const char *path, GPtrArray **ret_handlers,
+                              GError **error)
+{
+    g_autoptr(GPtrArray) handlers = g_ptr_array_new_with_free_func(handler_free);
+    g_autofree const char **names = tables != NULL ? toml_keys(tables) : NULL;
+
+    g_ptr_array_add(handlers, handler_new(DEFAULT_NAME, "handlers." DEFAULT_NAME));
+    for (const char **name = names; name != NULL && *name != NULL; name++)
+        if (!read_handler(tables, *name, path, handlers, error))
+            return FALSE;
+    *ret_handlers = g_steal_pointer(&handlers);
+    return TRUE;
+}
+
+/* ---- completing ---- */
+
+static gboolean set_default(const Option *option, HandlerConfig *handler, HandlerInherit inherit,
+                            gconstpointer data, GError **error)
+{
+    g_autofree char *text = *option->default_text == '=' ? inherit(option->default_text + 1, data)
+                                                         : g_strdup(option->default_text);
+
+    if (option_set_text(option, text, handler_option_field(option, handler), error))
+        return TRUE;
+    g_prefix_error(error, "%s.%s: ", handler->where, option->key);
+    return FALSE;
+}
+
+static gboolean check_sizes(const HandlerConfig *handler, GError **error)
+{
+    if (handler->max_vcpus != 0 && handler->max_vcpus < handler->vcpus)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "%s.max_vcpus: %" G_GUINT64_FORMAT " is less than its vcpus, %" G_GUINT64_FORMAT,
+                    handler->where, handler->max_vcpus, handler->vcpus);
+    if (handler->max_memory_bytes != 0 && handler->max_memory_bytes < handler->memory_bytes)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "%s.max_memory: %" G_GUINT64_FORMAT "MiB is less than its memory, %" G_GUINT64_FORMAT
+                    "MiB",
+                    handler->where, handler->max_memory_bytes >> 20, handler->memory_bytes >> 20);
+    return TRUE;
+}
+
+gboolean handler_configs_complete(GPtrArray *handlers, HandlerInherit inherit, gconstpointer data,
+                                  GError **error)
+{
+    for (guint h = 0; h < handlers->len; h++) {
+        HandlerConfig *handler = handlers->pdata[h];
+
+        for (gsize i = 0; i < G_N_ELEMENTS(options); i++)
+            if ((handler->is_given >> i & 1) == 0 && !set_default(&options[i], handler, inherit, data, error))
+                return FALSE;
+        if (!check_sizes(handler, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* ---- printing ---- */
+
+static gboolean is_inherited(const HandlerConfig *handler, gsize i)
+{
+    return *options[i].default_text == '=' && (handler->is_given >> i & 1) == 0;
+}
+
+static void append_example(GString *out)
+{
+    g_string_append(out, "\n# Handlers are the ways in which this node runs pods; a RuntimeClass names one. "
+                         "\"vm\" is the default: what\n# [handlers.vm] leaves out is as above, and so for "
+                         "every further [handlers.NAME].\n#[handlers.vm]\n");
+    for (gsize i = 0; i < G_N_ELEMENTS(options); i++) {
+        g_autofree char *allowed = option_allowed(&options[i]);
+
+        g_string_append_printf(out, "\n# %s\n", options[i].help);
+        if (*allowed != '\0')
+            g_string_append_printf(out, "# Allowed: %s.\n", allowed);
+        if (*options[i].default_text == '=') {
+            g_string_append_printf(out, "# %s: as %s\n", options[i].key, options[i].default_text + 1);
+        } else {
+            g_auto(OptionDefault) standard = option_default(&options[i]);
+            g_autofree char *text = option_to_toml(&options[i], standard.value);
+
+            g_string_append_printf(out, "#%s = %s\n", options[i].key, text);
+        }
+    }
+}
+
+void handler_configs_to_toml(const GPtrArray *handlers, GString *out)
+{
+    if (handlers == NULL)
+        append_example(out);
+    for (guint h = 0; handlers != NULL && h < handlers->len; h++) {
+        const HandlerConfig *handler = handlers->pdata[h];
+
+        g_string_append_printf(out, "\n[handlers.%s]\n", handler->name);
+        for (gsize i = 0; i < G_N_ELEMENTS(options); i++) {
+            g_autofree char *text = option_to_toml(&options[i], handler_option_field(&options[i], handler));
+
+            if (is_inherited(handler, i))
+                g_string_append_printf(out, "# %s: as %s\n", options[i].key, options[i].default_text + 1);
+            else
+                g_string_append_printf(out, "%s = %s\n", options[i].key, text);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+'use strict';
+// What [handlers.NAME] of the configuration and a pod's io.crivirt annotations make of its machine, as the guest sees it.
+const assert = require('assert');
+const fs = require('fs');
+const path = require('path');
+const {test, before, after} = require('node:test');
+const {Machine, guests} = require('./support/machine');
+const {refused} = require('./support/kit');
+
+const MIB = 1024 * 1024;
+const config = `
+[guest]
+memory = "160MiB"
+
+[handlers.big]
+vcpus = 2
+max_vcpus = 2
+memory = "320MiB"
+max_memory = "512MiB"
+kernel_parameters = "crivirt_test=big"
+annotations = ["vcpus", "memory", "kernel-parameters"]
+pod_kernel_parameters = ["crivirt_pod"]
+
+[handlers.stock]
+kernel = "${path.join(guests.stock, 'kernel')}"
+initrd = "${path.join(guests.stock, 'initrd.img')}"
+memory = "256MiB"
+accelerator = "tcg"
+
+[handlers.broken]
+kernel = "/nonexistent/kernel"
+`;
+let machine;
+before(async () => { machine = await Machine.start({config}); });
+after(() => machine.end());
+
+const annotated = (name, value) => ({annotations: {[`io.crivirt.${name}`]: value}});
+
+// What the guest says of itself, of a pod that is removed afterwards.
+async function inspect(handler, more) {
+    const pod = await machine.runPod(more, handler);
+    const container = await machine.runContainer(pod, {});
+    const facts = {
+        handler: (await machine.podStatus(pod)).runtime_handler,
+        cpus: Number(await machine.output(container, 'nproc')),
+        mib: Number(await machine.output(container, "awk '/MemTotal/ {print $2}' /proc/meminfo")) / 1024,
+        kernel: await machine.output(container, 'uname -r'),
+        words: (await machine.output(container, 'cat /proc/cmdline')).split(' '),
+    };
+    await machine.removePod(pod);
+    return facts;
+}
+
+// The kernel keeps some of the memory for itself.
+function assertMemory(facts, mib) {
+    assert.ok(facts.mib <= mib && facts.mib > mib * 0.7, `the guest has ${facts.mib} MiB, not about ${mib}`);
+}
+
+test('a pod without a handler gets the default one, which the options describe', async () => {
+    const facts = await inspect('');
+    assert.strictEqual(facts.handler, 'vm');
+    assert.strictEqual(facts.cpus, 1);
+    assertMemory(facts, 160);
+    assert.ok(!facts.words.some((word) => word.startsWith('crivirt_')));
+});
+
+test('a handler has a machine size and kernel parameters of its own', async () => {
+    const facts = await inspect('big');
+    assert.strictEqual(facts.handler, 'big');
+    assert.strictEqual(facts.cpus, 2);
+    assertMemory(facts, 320);
+    assert.ok(facts.words.includes('crivirt_test=big'));
+});
+
+test('a handler has a kernel of its own', async () => {
+    const [own, other] = [await inspect('vm'), await inspect('stock')];
+    assert.notStrictEqual(own.kernel, other.kernel);
+    assert.doesNotMatch(other.kernel, /crivirt/);
+});
+
+test('annotations that the handler allows set processors, memory and kernel parameters', async () => {
+    const facts = await inspect('big', {
+        annotations: {
+            'io.crivirt.vcpus': '1', 'io.crivirt.memory': '450Mi', 'io.crivirt.kernel-parameters': 'crivirt_pod=7',
+            'example.org/io.crivirt': 'not ours',
+        },
+    });
+    assert.strictEqual(facts.cpus, 1);
+    assertMemory(facts, 450);
+    assert.ok(facts.words.includes('crivirt_test=big') && facts.words.includes('crivirt_pod=7'));
+});
+
+test('a pod whose limits ask for more than the handler\'s maximum is refused', async () => {
+    await refused(machine.cri.call('RunPodSandbox', {
+        config: machine.podConfig({linux: {resources: {memory_limit_in_bytes: `${2048 * MIB}`}}}),
+        runtime_handler: 'big',
+    }), 'RESOURCE_EXHAUSTED', 'memory_limit_in_bytes', '512');
+});
+
+test('annotations that are not allowed, unknown or out of limits are refused by name', async () => {
+    const run = (runtime_handler, more) => machine.cri.call(
+        'RunPodSandbox', {config: machine.podConfig(more), runtime_handler});
+    const bad = (handler, name, value, ...words) =>
+        refused(run(handler, annotated(name, value)), 'INVALID_ARGUMENT', `io.crivirt.${name}`, ...words);
+    await bad('', 'vcpus', '1', 'handler "vm"', 'none');
+    await bad('big', 'kernel', '/boot/vmlinux', 'io.crivirt.kernel-parameters');
+    await bad('big', 'vcpus', '3', '1 to 2');
+    await bad('big', 'vcpus', 'many', '1 to 2');
+    await bad('big', 'memory', '513Mi', '64MiB to 512MiB');
+    await bad('big', 'kernel-parameters', 'rdinit=/bin/sh', 'crivirt_pod');
+    await refused(run('runc'), 'INVALID_ARGUMENT', 'runc', 'vm, big, stock, broken');
+    assert.deepStrictEqual((await machine.cri.call('ListPodSandbox')).items, []);
+});
+
+test('a handler whose kernel is missing fails its own pods only', async () => {
+    await refused(machine.cri.call('RunPodSandbox', {config: machine.podConfig(), runtime_handler: 'broken'}),
+                  'INTERNAL', '/nonexistent/kernel');
+    await machine.removePod(await machine.runPod());
+});
+
+test('Status lists every handler, the default also without a name', async () => {
+    const {runtime_handlers: handlers} = await machine.cri.call('Status');
+    assert.deepStrictEqual(handlers.map(({name}) => name), ['', 'vm', 'big', 'stock', 'broken']);
+    for (const {features} of handlers)
+        assert.deepStrictEqual(features, {recursive_read_only_mounts: true, user_namespaces: true});
+});
+
+test('--check-config names the handler whose files are missing, and the line of a mistake', async () => {
+    const good = await machine.run(...machine.daemonWords(['--check-config']));
+    assert.match(good.stdout, /warning: .*crivirt\.toml:\d+: handlers\.broken\.kernel: \/nonexistent\/kernel: No such file/);
+    const file = path.join(machine.dir, 'bad.toml');
+    fs.writeFileSync(file, '[handlers.big]\nvcpus = 1\nmemory = "lots"\n');
+    const bad = await machine.run(...machine.daemonWords([`--config=${file}`, '--check-config']));
+    assert.strictEqual(bad.code, 2);
+    assert.match(bad.stderr, /bad\.toml:3: handlers\.big\.memory: "lots" is not allowed; allowed: 64MiB to 16TiB/);
+});
+
+test('pods of a handler that is configured no more run on, and end', async () => {
+    const pod = await machine.runPod({}, 'big');
+    const container = await machine.runContainer(pod, {});
+    fs.writeFileSync(machine.configFile, '[guest]\nmemory = "160MiB"\n');
+    await machine.restartDaemon('SIGTERM');
+    assert.strictEqual(await machine.output(container, 'nproc'), '2');
+    await machine.runContainer(pod, {});
+    await refused(machine.cri.call('RunPodSandbox', {config: machine.podConfig(), runtime_handler: 'big'}),
+                  'INVALID_ARGUMENT', '"big"');
+    await machine.removePod(pod);
+});
