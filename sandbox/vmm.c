@@ -14,6 +14,7 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/log.h"
 #include "sandbox/accelerator.h"
 #include "sandbox/console.h"
 #include "sandbox/reaper.h"
@@ -193,8 +194,7 @@ static gboolean open_embedded(Vmm *vmm, const VmmConfig *config, GError **error)
 {
     g_autofree char *uri = g_strdup_printf("qemu:///embed?root=%s", vmm->root);
 
-    if (!vmm_root_identity(config->qemu_user, config->qemu_group, &vmm->identity, error) ||
-        !vmm_root_prepare(vmm->root, config, &vmm->identity, error))
+    if (!vmm_root_prepare(vmm->root, config, &vmm->identity, error))
         return FALSE;
     vmm->reaper = reaper_start(error);
     if (vmm->reaper == NULL)
@@ -205,11 +205,28 @@ static gboolean open_embedded(Vmm *vmm, const VmmConfig *config, GError **error)
     return vmm->connection != NULL || fail_libvirt(error, "cannot open libvirt's embedded driver");
 }
 
+/* libvirtd was restarted. Everything is found again by a start of ours, which the service manager makes; the
+ * guests run on. */
+static void on_closed(virConnectPtr connection, int reason, void *data)
+{
+    (void)connection;
+    (void)data;
+    if (reason == VIR_CONNECT_CLOSE_REASON_CLIENT)
+        return; /* vmm_close() */
+    log_error(LOG_NO_FIELDS, "libvirt closed the connection: ending, to be started again");
+    kill(getpid(), SIGTERM);
+}
+
 static gboolean open_daemon(Vmm *vmm, const VmmConfig *config, GError **error)
 {
     start_events(vmm);
     vmm->connection = virConnectOpen(config->uri);
-    return vmm->connection != NULL || fail_libvirt(error, config->uri);
+    if (vmm->connection == NULL)
+        return fail_libvirt(error, config->uri);
+    /* A peer that is gone without a word is found within the minute. */
+    virConnectSetKeepAlive(vmm->connection, 10, 3);
+    virConnectRegisterCloseCallback(vmm->connection, on_closed, NULL, NULL);
+    return TRUE;
 }
 
 /* A reopened domain belongs to libvirt's reconnecting thread until it is known to live; a call that needs the
@@ -292,6 +309,8 @@ static gboolean warm_capabilities(Vmm *vmm, GError **error)
 
 static gboolean open_connection(Vmm *vmm, const VmmConfig *config, GError **error)
 {
+    if (!vmm_root_identity(config->qemu_user, config->qemu_group, &vmm->identity, error))
+        return FALSE;
     if (vmm->embedded ? !open_embedded(vmm, config, error) : !open_daemon(vmm, config, error))
         return FALSE;
     vmm->callback_id = virConnectDomainEventRegisterAny(vmm->connection, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
