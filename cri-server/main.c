@@ -130,6 +130,7 @@ static SandboxManager *open_sandboxes(const Config *config, ImageService *images
         .n_handlers = config->handlers->len,
         .tcg_buffer_mib = (guint)config->tcg_buffer_mib,
         .boot_timeout_ms = (gint64)config->boot_timeout_ms,
+        .agent_timeout_ms = (gint64)config->agent_timeout_ms,
         .max_parallel_boots = (guint)config->max_parallel_boots,
         .upper_bytes = config->guest_disk_bytes,
         .cni_config_dir = config->cni_config_dir,

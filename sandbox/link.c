@@ -13,6 +13,7 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "sandbox/heartbeat.h"
 
 typedef Crivirt__Agent__V1__Request Request;
 typedef Crivirt__Agent__V1__Response Response;
@@ -37,6 +38,12 @@ struct LinkLoop {
     GMainLoop *loop;
     GThread *thread;
     guint64 daemon_id; /* for Hello */
+    gint64 silence_limit_ms;
+
+    /* The thread's only. */
+    GPtrArray *links;
+    GSource *watch;
+    gint64 watched_us;
 };
 
 /* A request that waits for its response. */
@@ -59,6 +66,8 @@ struct Link {
     gboolean closed;
     gboolean ready;
     char *abandoned; /* why the guest is known to be gone */
+    char *silent;    /* why calls fail for now: it does not answer */
+    Heartbeat heart;
     guint64 nonce;
     guint64 next_id;
     GHashTable *pending; /* &id → PendingCall on its caller's stack */
@@ -87,7 +96,18 @@ static gpointer loop_run(gpointer data)
     return NULL;
 }
 
-LinkLoop *link_loop_new(void)
+static void source_drop(GSource **source)
+{
+    if (*source == NULL)
+        return;
+    g_source_destroy(*source);
+    g_source_unref(*source);
+    *source = NULL;
+}
+
+static gboolean on_watch(gpointer data);
+
+LinkLoop *link_loop_new(gint64 silence_limit_ms)
 {
     LinkLoop *loop = g_new0(LinkLoop, 1);
 
@@ -95,6 +115,14 @@ LinkLoop *link_loop_new(void)
         loop->daemon_id = (guint64)g_get_monotonic_time();
     loop->context = g_main_context_new();
     loop->loop = g_main_loop_new(loop->context, FALSE);
+    loop->links = g_ptr_array_new();
+    loop->silence_limit_ms = silence_limit_ms;
+    if (silence_limit_ms > 0) {
+        loop->watch = g_timeout_source_new((guint)heartbeat_interval_ms(silence_limit_ms));
+        loop->watched_us = g_get_monotonic_time();
+        g_source_set_callback(loop->watch, on_watch, loop, NULL);
+        g_source_attach(loop->watch, loop->context);
+    }
     loop->thread = g_thread_new("links", loop_run, loop);
     return loop;
 }
@@ -119,6 +147,8 @@ void link_loop_free(LinkLoop *loop)
     /* By way of the loop itself: one that has not begun to run yet would not notice otherwise. */
     g_source_unref(loop_add(loop, g_idle_source_new(), loop_quit, loop));
     g_thread_join(loop->thread);
+    source_drop(&loop->watch);
+    g_ptr_array_unref(loop->links);
     g_main_loop_unref(loop->loop);
     g_main_context_unref(loop->context);
     g_free(loop);
@@ -146,15 +176,6 @@ void link_loop_after(LinkLoop *loop, guint delay_ms, void (*function)(gpointer d
     g_source_set_callback(source, later_run, later, g_free);
     g_source_attach(source, loop->context);
     g_source_unref(source);
-}
-
-static void source_drop(GSource **source)
-{
-    if (*source == NULL)
-        return;
-    g_source_destroy(*source);
-    g_source_unref(*source);
-    *source = NULL;
 }
 
 /* ---- writing ---- */
@@ -282,6 +303,7 @@ static void connection_drop(Link *link, gboolean again)
     link->fd = -1;
     link->ready = FALSE;
     link->writing = FALSE;
+    heartbeat_asked(&link->heart, g_get_monotonic_time());
     g_byte_array_set_size(link->queue, 0);
     pending_fail(link);
     again = again && !link->closed && link->abandoned == NULL;
@@ -342,6 +364,13 @@ static gboolean hello_send(Link *link)
     return sent;
 }
 
+/* Locked. */
+static void life_note(Link *link)
+{
+    heartbeat_heard(&link->heart, g_get_monotonic_time());
+    g_clear_pointer(&link->silent, g_free);
+}
+
 static Metric reconnects =
     METRIC_COUNTER("crivirt_agent_reconnects_total", "Connections to agents after their first.", NULL);
 
@@ -360,6 +389,7 @@ static void response_take(Link *link, FromGuest *message)
             metric_add(&reconnects, 1, NULL, NULL);
         link->ready = TRUE;
         link->fresh = FALSE;
+        life_note(link);
         g_cond_broadcast(&link->changed);
         g_mutex_unlock(&link->lock);
         return;
@@ -408,6 +438,10 @@ static gboolean frame_take(Link *link, const WireItem *item)
 
     if (message == NULL)
         return FALSE;
+    g_mutex_lock(&link->lock);
+    if (link->ready)
+        life_note(link);
+    g_mutex_unlock(&link->lock);
     switch (message->body_case) {
     case CRIVIRT__AGENT__V1__FROM_GUEST__BODY_RESPONSE:
         response_take(link, message);
@@ -479,6 +513,88 @@ static gboolean on_readable(gint fd, GIOCondition condition, gpointer data)
     return G_SOURCE_CONTINUE;
 }
 
+/* ---- whether it lives ---- */
+
+/* Any answer will do, and what came before it, too: nobody waits for this one. Locked. */
+static void ping_send(Link *link)
+{
+    Crivirt__Agent__V1__PingRequest ping = CRIVIRT__AGENT__V1__PING_REQUEST__INIT;
+    Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    ToGuest message = CRIVIRT__AGENT__V1__TO_GUEST__INIT;
+
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_PING;
+    request.ping = &ping;
+    request.id = link->next_id++;
+    message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_REQUEST;
+    message.request = &request;
+    heartbeat_asked(&link->heart, g_get_monotonic_time());
+    message_send(link, &message, NULL);
+}
+
+static char *silence_text(const Link *link, gint64 now_us)
+{
+    return g_strdup_printf("the guest's agent does not answer (for %" G_GINT64_FORMAT
+                           " s): the guest hangs, or "
+                           "the node is too busy to let it run",
+                           (now_us - link->heart.asked_us) / G_USEC_PER_SEC);
+}
+
+/* What is to be done about its silence. TRUE: it has just died. Locked. */
+static gboolean silence_handle(Link *link, HeartbeatState state, gint64 now_us)
+{
+    switch (state) {
+    case HEARTBEAT_FINE:
+        break;
+    case HEARTBEAT_ASK:
+        if (link->ready)
+            ping_send(link);
+        break;
+    case HEARTBEAT_SILENT:
+        g_free(link->silent);
+        link->silent = silence_text(link, now_us);
+        pending_fail(link);
+        break;
+    case HEARTBEAT_DEAD:
+        link->abandoned = silence_text(link, now_us);
+        pending_fail(link);
+        return TRUE;
+    }
+    return FALSE;
+}
+
+/* A guest that boots is silent, and has a limit of its own. */
+static void link_watch(Link *link, gint64 now_us, gboolean was_asleep)
+{
+    gboolean dead = FALSE;
+
+    g_mutex_lock(&link->lock);
+    if (was_asleep && link->heart.asked_us != 0)
+        link->heart.asked_us = now_us;
+    if (!link->fresh && !link->closed && link->abandoned == NULL)
+        dead = silence_handle(link,
+                              heartbeat_look(&link->heart, link->loop->silence_limit_ms,
+                                             g_hash_table_size(link->pending) > 0, now_us),
+                              now_us);
+    g_mutex_unlock(&link->lock);
+    /* Nobody changes the reason once it is set. */
+    if (dead && link->events.dead != NULL)
+        link->events.dead(link->abandoned, link->data);
+}
+
+/* One timer looks at all links. When it comes late this process did not run, and answers wait to be read:
+ * that is not the guests' silence. */
+static gboolean on_watch(gpointer data)
+{
+    LinkLoop *loop = data;
+    gint64 now_us = g_get_monotonic_time();
+    gint64 late_us = 3 * heartbeat_interval_ms(loop->silence_limit_ms) * 1000;
+
+    for (guint i = 0; i < loop->links->len; i++)
+        link_watch(loop->links->pdata[i], now_us, now_us - loop->watched_us > late_us);
+    loop->watched_us = now_us;
+    return G_SOURCE_CONTINUE;
+}
+
 /* A Unix stream socket's connect() does not wait. The path may be longer than sun_path: it is reached through
  * /proc/self/fd of its directory by nobody here; run directories are kept short instead. */
 static int socket_connect(const char *path)
@@ -542,14 +658,18 @@ void link_unref(Link *link)
     g_mutex_clear(&link->lock);
     g_cond_clear(&link->changed);
     g_free(link->abandoned);
+    g_free(link->silent);
     g_free(link->socket_path);
     g_free(link);
 }
 
 static void open_on_loop(gpointer data)
 {
-    connection_start(data);
-    link_unref(data);
+    Link *link = data;
+
+    g_ptr_array_add(link->loop->links, link);
+    connection_start(link);
+    link_unref(link);
 }
 
 Link *link_open(LinkLoop *loop, const char *socket_path, gboolean fresh, const LinkEvents *events,
@@ -565,6 +685,7 @@ Link *link_open(LinkLoop *loop, const char *socket_path, gboolean fresh, const L
     link->data = data;
     link->fd = -1;
     link->next_id = 1;
+    heartbeat_asked(&link->heart, g_get_monotonic_time());
     link->pending = g_hash_table_new(g_int64_hash, g_int64_equal);
     link->queue = g_byte_array_new();
     g_mutex_init(&link->lock);
@@ -584,6 +705,7 @@ static void close_on_loop(gpointer data)
 {
     CloseCall *call = data;
 
+    g_ptr_array_remove_fast(call->link->loop->links, call->link);
     connection_drop(call->link, FALSE);
     g_mutex_lock(&call->lock);
     call->done = TRUE;
@@ -622,7 +744,9 @@ void link_abandon(Link *link, const char *reason)
 static gboolean fail_gone(const Link *link, GError **error)
 {
     return fail(error, STATUS_UNAVAILABLE, "%s",
-                link->abandoned != NULL ? link->abandoned : "the connection to the guest's agent was closed");
+                link->abandoned != NULL ? link->abandoned
+                : link->silent != NULL  ? link->silent
+                                        : "the connection to the guest's agent was closed");
 }
 
 gboolean link_wait_ready(Link *link, const Deadline *deadline, GError **error)
@@ -631,7 +755,7 @@ gboolean link_wait_ready(Link *link, const Deadline *deadline, GError **error)
 
     g_mutex_lock(&link->lock);
     while (ready && !link->ready) {
-        if (link->closed || link->abandoned != NULL)
+        if (link->closed || link->abandoned != NULL || link->silent != NULL)
             ready = fail_gone(link, error);
         else
             ready = deadline_cond_wait(deadline, &link->changed, &link->lock, "waiting for the guest's agent",
@@ -671,7 +795,7 @@ gboolean link_call(Link *link, Request *request, const Deadline *deadline, Respo
     message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_REQUEST;
     message.request = request;
     g_mutex_lock(&link->lock);
-    if (!link->ready || link->closed || link->abandoned != NULL) {
+    if (!link->ready || link->closed || link->abandoned != NULL || link->silent != NULL) {
         fail_gone(link, error);
         g_mutex_unlock(&link->lock);
         return FALSE;

@@ -13,7 +13,9 @@
 typedef struct LinkLoop LinkLoop;
 typedef struct Link Link;
 
-LinkLoop *link_loop_new(void);
+/* silence_limit_ms: how long an agent that is asked may say nothing before it counts as dead (heartbeat.h);
+ * after a part of that its calls fail with UNAVAILABLE, until it speaks again. 0: for ever. */
+LinkLoop *link_loop_new(gint64 silence_limit_ms);
 void link_loop_free(LinkLoop *loop); /* after the last link is closed; takes NULL */
 
 /* Runs function on the loop's thread after delay_ms. */
@@ -26,6 +28,8 @@ typedef struct {
     void (*exited)(const Crivirt__Agent__V1__Exited *exited, gpointer data);
     void (*input_ack)(const Crivirt__Agent__V1__InputAck *ack, gpointer data);
     void (*notice)(const char *message, gpointer data);
+    /* It has been silent for the limit, and the link is abandoned. Once. */
+    void (*dead)(const char *why, gpointer data);
 } LinkEvents;
 
 /* Starts connecting. fresh: the guest has just been made, so no frame can be half way in its channel. data

@@ -142,7 +142,7 @@ static gboolean open_parts(SandboxManager *manager, GError **error)
     manager->store = state_store_open(database, error);
     if (manager->store == NULL)
         return FALSE;
-    manager->links = link_loop_new();
+    manager->links = link_loop_new(config->agent_timeout_ms);
     manager->vmm = vmm_open(&vmm, pod_on_guest_stopped, manager, error);
     return manager->vmm != NULL;
 }

@@ -143,11 +143,43 @@ static void on_notice(const char *message, gpointer data)
     log_warning(LOG_FIELDS("sandbox", pod->id), "guest: %.500s", message);
 }
 
+typedef struct {
+    Pod *pod;
+    char *why;
+} DeadCall;
+
+/* The pod will be made again elsewhere, so the guest must not wake up. */
+static void dead_later(gpointer data)
+{
+    DeadCall *call = data;
+    Pod *pod = call->pod;
+    g_autoptr(GError) error = NULL;
+
+    if (pod_state(pod) == POD_READY) {
+        pod_lost(pod, call->why);
+        if (!vmm_destroy(pod->manager->vmm, pod->id, NULL, &error))
+            log_error(LOG_FIELDS("sandbox", pod->id), "cannot end the guest: %s", error->message);
+    }
+    pod_unref(pod);
+    g_free(call->why);
+    g_free(call);
+}
+
+static void on_dead(const char *why, gpointer data)
+{
+    Pod *pod = data;
+    DeadCall *call = g_new(DeadCall, 1);
+
+    *call = (DeadCall){pod_ref(pod), g_strdup(why)};
+    manager_defer(pod->manager, dead_later, call);
+}
+
 const LinkEvents pod_link_events = {.ready = on_ready,
                                     .output = on_output,
                                     .exited = on_exited,
                                     .input_ack = on_input_ack,
-                                    .notice = on_notice};
+                                    .notice = on_notice,
+                                    .dead = on_dead};
 
 /* ---- the guest's end ---- */
 

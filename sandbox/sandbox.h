@@ -33,6 +33,7 @@ typedef struct {
     gsize n_handlers;
     guint tcg_buffer_mib;
     gint64 boot_timeout_ms;   /* per guest, from the start of its boot */
+    gint64 agent_timeout_ms;  /* a guest whose agent is silent for so long is dead; 0: never */
     guint max_parallel_boots; /* 0: one per CPU */
     guint64 upper_bytes;      /* size of a pod's writable disk (sparse) */
 

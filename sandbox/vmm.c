@@ -29,6 +29,7 @@ enum {
     REAP_TRIES = 100,               /* a millisecond each */
     TRIM_INTERVAL_MS = 15 * 1000,
     CONSOLE_MAX_BYTES = 1 << 20,
+    ADOPTION_TIMEOUT_MS = 20 * 1000,
 };
 
 struct Vmm {
@@ -229,13 +230,55 @@ static gboolean open_daemon(Vmm *vmm, const VmmConfig *config, GError **error)
     return TRUE;
 }
 
-/* A reopened domain belongs to libvirt's reconnecting thread until it is known to live; a call that needs the
- * domain's job waits for that, and fails when the domain is dead. */
-static gboolean wait_for_adoption(virDomainPtr domain)
-{
-    virDomainMemoryStatStruct statistics[VIR_DOMAIN_MEMORY_STAT_NR];
+typedef struct {
+    virDomainPtr domain;
+    GMutex lock;
+    GCond changed;
+    gboolean done;
+    gboolean lives;
+} Adoption;
 
-    return virDomainMemoryStats(domain, statistics, VIR_DOMAIN_MEMORY_STAT_NR, 0) >= 0;
+static gpointer adoption_thread(gpointer data)
+{
+    Adoption *adoption = data;
+    virDomainMemoryStatStruct statistics[VIR_DOMAIN_MEMORY_STAT_NR];
+    gboolean lives = virDomainMemoryStats(adoption->domain, statistics, VIR_DOMAIN_MEMORY_STAT_NR, 0) >= 0;
+
+    g_mutex_lock(&adoption->lock);
+    adoption->lives = lives;
+    adoption->done = TRUE;
+    g_cond_signal(&adoption->changed);
+    g_mutex_unlock(&adoption->lock);
+    return NULL;
+}
+
+static gboolean kill_qemu(Vmm *vmm, const char *name, const Deadline *deadline, GError **error);
+
+/* A reopened domain belongs to libvirt's reconnecting thread until it is known to live; a call that needs the
+ * domain's job waits for that, and fails when the domain is dead. A QEMU that hangs (stopped, say) would keep
+ * both, and this daemon's start, waiting for ever: it is ended, as a guest that hangs is later. */
+static gboolean wait_for_adoption(Vmm *vmm, virDomainPtr domain)
+{
+    Adoption adoption = {.domain = domain};
+    gint64 limit_us = g_get_monotonic_time() + ADOPTION_TIMEOUT_MS * G_TIME_SPAN_MILLISECOND;
+    GThread *thread;
+
+    g_mutex_init(&adoption.lock);
+    g_cond_init(&adoption.changed);
+    thread = g_thread_new("adoption", adoption_thread, &adoption);
+    g_mutex_lock(&adoption.lock);
+    while (!adoption.done && g_cond_wait_until(&adoption.changed, &adoption.lock, limit_us))
+        continue;
+    if (!adoption.done) {
+        log_warning(LOG_FIELDS("domain", virDomainGetName(domain)),
+                    "QEMU does not answer for %d s: the guest is ended", ADOPTION_TIMEOUT_MS / 1000);
+        kill_qemu(vmm, virDomainGetName(domain), NULL, NULL);
+    }
+    g_mutex_unlock(&adoption.lock);
+    g_thread_join(thread);
+    g_mutex_clear(&adoption.lock);
+    g_cond_clear(&adoption.changed);
+    return adoption.lives;
 }
 
 static gboolean is_mine(Vmm *vmm, virDomainPtr domain)
@@ -287,7 +330,7 @@ static void adopt(Vmm *vmm, virDomainPtr domain, gpointer data)
     (void)data;
     if (!vmm_table_reserve(vmm->table, name, console, NULL))
         return;
-    if (wait_for_adoption(domain))
+    if (wait_for_adoption(vmm, domain))
         vmm_table_live(vmm->table, name);
     else
         vmm_table_forget(vmm->table, name);

@@ -1,4 +1,4 @@
-/* Hello: who we are, and what became of the containers while no daemon listened. */
+/* Hello: who we are, and what became of the containers while no daemon listened. Ping: that we are. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -39,4 +39,11 @@ void op_hello(Call *call)
     result.containers = pointers;
     reply_hello(call, &result);
     channel_greeted();
+}
+
+void op_ping(Call *call)
+{
+    PingResponse result = CRIVIRT__AGENT__V1__PING_RESPONSE__INIT;
+
+    reply_ping(call, &result);
 }

@@ -21,6 +21,7 @@ typedef struct {
     LinkLoop *loop;
     Link *link;
     gint ready_count;
+    gint dead_count;
     GString *output;
     GMutex lock;
 } Fixture;
@@ -52,10 +53,16 @@ static void on_notice(const char *message, gpointer data)
     (void)data;
 }
 
-static const LinkEvents events = {
-    .ready = on_ready, .output = on_output, .exited = on_exited, .notice = on_notice};
+static void on_dead(const char *why, gpointer data)
+{
+    CU_ASSERT_PTR_NOT_NULL(strstr(why, "agent"));
+    g_atomic_int_inc(&((Fixture *)data)->dead_count);
+}
 
-static void fixture_init(Fixture *fixture)
+static const LinkEvents events = {
+    .ready = on_ready, .output = on_output, .exited = on_exited, .notice = on_notice, .dead = on_dead};
+
+static void fixture_init_with(Fixture *fixture, gint64 silence_limit_ms)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
@@ -68,9 +75,14 @@ static void fixture_init(Fixture *fixture)
     fixture->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CU_ASSERT_EQUAL_FATAL(bind(fixture->listener, (struct sockaddr *)&address, sizeof address), 0);
     CU_ASSERT_EQUAL_FATAL(listen(fixture->listener, 4), 0);
-    fixture->loop = link_loop_new();
+    fixture->loop = link_loop_new(silence_limit_ms);
     fixture->link = link_open(fixture->loop, fixture->path, TRUE, &events, fixture);
     fixture->connection = accept(fixture->listener, NULL, NULL);
+}
+
+static void fixture_init(Fixture *fixture)
+{
+    fixture_init_with(fixture, 0);
 }
 
 static void fixture_clear(Fixture *fixture)
@@ -352,6 +364,57 @@ static void too_large_a_request_is_refused(void)
     fixture_clear(&fixture);
 }
 
+/* It takes the Hello and then what it is asked, without a word. */
+static void a_silent_agent_fails_calls_and_recovers(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Deadline deadline = deadline_in_ms(60000);
+    WireDecoder *decoder;
+    guint64 nonce;
+
+    fixture_init_with(&fixture, 8000);
+    decoder = greet(&fixture);
+    TEST_OK(link_wait_ready(fixture.link, &deadline, &error), error);
+    TEST_FAILS(start_call(&fixture, 60000, &error), error, STATUS_UNAVAILABLE, "agent does not answer");
+    TEST_FAILS(start_call(&fixture, 60000, &error), error, STATUS_UNAVAILABLE, "agent does not answer");
+    put_response(&fixture, 4711); /* any word will do */
+    while (!start_call(&fixture, 10, &error) && error->code == STATUS_UNAVAILABLE)
+        g_clear_error(&error);
+    CU_ASSERT_EQUAL(error != NULL ? error->code : 0, STATUS_DEADLINE_EXCEEDED);
+    CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.dead_count), 0);
+    crivirt__agent__v1__to_guest__free_unpacked(get(&fixture, decoder, &nonce), NULL);
+    wire_decoder_free(decoder);
+    fixture_clear(&fixture);
+}
+
+static void an_agent_that_stays_silent_is_dead_once(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Deadline deadline = deadline_in_ms(60000);
+
+    fixture_init_with(&fixture, 400);
+    wire_decoder_free(greet(&fixture));
+    TEST_OK(link_wait_ready(fixture.link, &deadline, &error), error);
+    while (g_atomic_int_get(&fixture.dead_count) == 0)
+        g_usleep(10000);
+    g_usleep(500000);
+    CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.dead_count), 1);
+    TEST_FAILS(start_call(&fixture, 60000, &error), error, STATUS_UNAVAILABLE, "agent does not answer");
+    fixture_clear(&fixture);
+}
+
+static void an_agent_that_boots_may_be_silent(void)
+{
+    Fixture fixture;
+
+    fixture_init_with(&fixture, 100);
+    g_usleep(400000);
+    CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.dead_count), 0);
+    fixture_clear(&fixture);
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
@@ -364,6 +427,10 @@ int main(void)
          an_abandoned_guest_fails_at_once},
         {"messages that lack parts, and responses to nothing, are harmless",
          messages_without_parts_are_harmless},
+        {"calls to an agent that does not answer fail, until it speaks again",
+         a_silent_agent_fails_calls_and_recovers},
+        {"an agent that stays silent is dead, once", an_agent_that_stays_silent_is_dead_once},
+        {"an agent that boots may be silent", an_agent_that_boots_may_be_silent},
         {"a request that no frame holds is refused", too_large_a_request_is_refused},
     };
 

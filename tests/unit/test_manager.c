@@ -8,7 +8,7 @@ SandboxManager *test_manager_new(void)
 
     manager->config.run_dir = "/run/test";
     manager->config.state_dir = "/var/test";
-    manager->links = link_loop_new();
+    manager->links = link_loop_new(0);
     manager->log_workers = g_thread_pool_new(container_io_work, NULL, 1, FALSE, NULL);
     manager->pods = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)pod_unref);
     manager->containers =

@@ -46,7 +46,8 @@ const conflist = (dataDir) => ({
 });
 
 class Machine {
-    // {guest: 'tuned'|'stock', cni: true|false, flags: [], config: TOML, initrd}; started, with busybox imported unless image is false.
+    // {guest: 'tuned'|'stock', cni: true|false, flags: [], config: TOML, env: ['NAME=value'], initrd}; started, with busybox
+    // imported unless image is false.
     static async start(options = {}) {
         const machine = new Machine(options);
         try {
@@ -61,7 +62,7 @@ class Machine {
         return machine;
     }
 
-    constructor({guest = 'tuned', cni = true, flags = [], config = '', initrd} = {}) {
+    constructor({guest = 'tuned', cni = true, flags = [], config = '', env = [], initrd} = {}) {
         const name = `cvt${process.pid}-${++serial}`;
         this.dir = fs.mkdtempSync(path.join(os.tmpdir(), 'crivirt-test-'));
         fs.chmodSync(this.dir, 0o755); // QEMU's user reads what is in it
@@ -79,6 +80,7 @@ class Machine {
         fs.writeFileSync(this.configFile, config);
         this.withCni = cni;
         this.flags = flags;
+        this.env = env;
         this.guest = guests[guest];
         this.initrd = initrd || path.join(this.guest, 'initrd.img');
         this.processes = [];
@@ -139,7 +141,7 @@ class Machine {
     }
 
     async startDaemon(more) {
-        this.daemon = this.spawn(this.daemonWords(more), 'crivirtd.log');
+        this.daemon = this.spawn(['env', ...this.env, ...this.daemonWords(more)], 'crivirtd.log');
         this.cri = new Cri(this.socket);
         const daemon = this.daemon;
         await eventually('crivirtd answers', async () => {
@@ -316,6 +318,25 @@ class Machine {
             if (this.podIds.some((id) => file.includes(id.slice(0, 12))))
                 found.push(`file ${file}`);
         return found;
+    }
+
+    // What is kept of pods on the node that none of these ids speaks of.
+    strays(ids) {
+        const known = (name) => ids.some((id) => name.includes(id.slice(0, 12)));
+        const places = [path.join(this.stateDir, 'pods'), path.join(this.stateDir, 'libvirt/run/qemu'),
+                        path.join(this.stateDir, 'libvirt/log/qemu'),
+                        ...['vm', 'share', 'netns'].map((name) => path.join(this.runDir, name))];
+        const found = places.flatMap((place) => listing(place).map((name) => path.join(place, name)))
+            .filter((file) => /[0-9a-f]{12}/.test(path.basename(file)) && !known(path.basename(file)));
+        for (const netns of ['', ...listing(path.join(this.runDir, 'netns')).map((name) => path.join(this.runDir, 'netns', name))])
+            for (const {ifname} of JSON.parse(must('nsenter', `--net=${netns || `/run/netns/${this.netns}`}`, 'ip', '-j', 'link')))
+                if (/^cv[0-9a-f]{12}$/.test(ifname) && !known(ifname))
+                    found.push(`interface ${ifname}`);
+        found.push(...ours(this).filter(({words}) => /qemu-system|virtiofsd/.test(words[0]) && !known(words.join(' ')))
+            .map(({pid, words}) => `process ${pid}: ${words[0]}`));
+        const addresses = files(this.ipamDir).filter((file) => /\/[0-9a-f.:]*[.:][0-9a-f.:]*$/.test(file))
+            .filter((file) => !known(fs.readFileSync(file, 'utf8'))); // host-local writes the id into them
+        return [...found, ...addresses];
     }
 
     async noLeaks() {
