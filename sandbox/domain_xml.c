@@ -6,7 +6,7 @@ typedef struct {
     const char *name;
     const char *machine;
     const char *features;
-    const char *cpu_emulated;
+    const char *cpu_emulated; /* without its end */
     const char *cpu_accelerated;
     const char *timers;
     const char *kernel_parameters;
@@ -20,7 +20,7 @@ typedef struct {
 #define CPU_X86_EMULATED                                                                                     \
     "<cpu mode='custom' match='exact' check='none'><model fallback='forbid'>qemu64</model>" FEATURE("ssse3") \
         FEATURE("sse4.1") FEATURE("sse4.2") FEATURE("popcnt") FEATURE("cx16") FEATURE("lahf_lm")             \
-            FEATURE("rdrand") FEATURE("smep") FEATURE("smap") FEATURE("fsgsbase") FEATURE("erms") "</cpu>"
+            FEATURE("rdrand") FEATURE("smep") FEATURE("smap") FEATURE("fsgsbase") FEATURE("erms")
 
 /* dummy.numdummies=0: the driver is there for containers, and its dummy0 is not the pod's. tsc,
  * no_timer_check: emulated clocks need no watching; the second is what the kernel does by itself under KVM,
@@ -125,6 +125,16 @@ static void add_boot(GString *xml, const DomainSpec *spec, const Architecture *a
     add(xml, "</cmdline>\n  </os>\n");
 }
 
+/* All memory as one node, which says again that it is shared: libvirt allows a share to be attached when the
+ * machine type's own memory is shared, but no longer knows that of a guest that an earlier daemon made. */
+static void add_memory_node(GString *xml, const DomainSpec *spec)
+{
+    add(xml,
+        "<numa><cell id='0' cpus='0-%u' memory='%" G_GUINT64_FORMAT
+        "' unit='KiB' memAccess='shared'/></numa>",
+        spec->vcpus - 1, spec->memory_bytes / 1024);
+}
+
 static void add_processor(GString *xml, const DomainSpec *spec, const Architecture *architecture)
 {
     add(xml, "  <features>");
@@ -133,7 +143,8 @@ static void add_processor(GString *xml, const DomainSpec *spec, const Architectu
         add(xml, "<tcg><tb-cache unit='MiB'>%u</tb-cache></tcg>", spec->tcg_buffer_mib);
     add(xml, "</features>\n  ");
     g_string_append(xml, spec->accelerated ? architecture->cpu_accelerated : architecture->cpu_emulated);
-    add(xml, "\n  <clock offset='utc'>");
+    add_memory_node(xml, spec);
+    add(xml, "</cpu>\n  <clock offset='utc'>");
     g_string_append(xml, architecture->timers);
     add(xml, "</clock>\n");
 }
