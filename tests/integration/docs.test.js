@@ -1,0 +1,26 @@
+'use strict';
+// A document that names a test as its proof names one that exists.
+const assert = require('assert');
+const fs = require('fs');
+const path = require('path');
+const {test} = require('node:test');
+
+const root = path.join(__dirname, '../..');
+const read = (...parts) => fs.readFileSync(path.join(root, ...parts), 'utf8');
+
+// The last cells of a table's rows, as {file, sentence}.
+const named = (document) => read('docs', document).split('\n')
+    .map((line) => /\| ([a-z_]+): ([^|]+?) \|$/.exec(line)).filter(Boolean)
+    .map(([, file, sentence]) => ({file, sentence}));
+
+function sources(file) {
+    return [`tests/integration/${file}.test.js`, `tests/unit/${file}_test.c`]
+        .filter((name) => fs.existsSync(path.join(root, name))).map((name) => read(name).replaceAll("\\'", "'"));
+}
+
+for (const document of ['client-contract.md'])
+    test(`the tests that ${document} names exist`, () => {
+        const missing = named(document).filter(({file, sentence}) => !sources(file).some((text) => text.includes(sentence)));
+        assert.deepStrictEqual(missing, []);
+        assert.ok(named(document).length > 20);
+    });
