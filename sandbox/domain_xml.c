@@ -10,6 +10,7 @@ typedef struct {
     const char *cpu_accelerated;
     const char *timers;
     const char *kernel_parameters;
+    gboolean has_generation; /* QEMU has the device */
 } Architecture;
 
 /* qemu64 plus what x86-64-v2 asks for, which current distributions' programs are built for. Measured by the
@@ -34,6 +35,7 @@ static const Architecture architectures[] = {
         .cpu_accelerated = "<cpu mode='host-passthrough' check='none'>",
         .timers = "<timer name='hpet' present='no'/>",
         .kernel_parameters = "console=ttyS0 quiet panic=-1 dummy.numdummies=0 tsc=reliable no_timer_check",
+        .has_generation = TRUE,
     },
     {
         .name = "aarch64",
@@ -89,12 +91,16 @@ static char *uuid_of_name(const char *name)
                            digest[15]);
 }
 
-static void add_identity(GString *xml, const DomainSpec *spec)
+static void add_identity(GString *xml, const DomainSpec *spec, const Architecture *architecture)
 {
     g_autofree char *uuid = uuid_of_name(spec->name);
 
-    add(xml, "<domain type='%s'>\n  <name>%s</name>\n  <uuid>%s</uuid>\n", spec->accelerated ? "kvm" : "qemu",
-        spec->name, uuid);
+    add(xml, "<domain type='%s'", spec->accelerated ? "kvm" : "qemu");
+    if (spec->incoming)
+        add(xml, " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'");
+    add(xml, ">\n  <name>%s</name>\n  <uuid>%s</uuid>\n", spec->name, uuid);
+    if (spec->generation != NULL && architecture->has_generation)
+        add(xml, "  <genid>%s</genid>\n", spec->generation);
     if (spec->title != NULL)
         add(xml, "  <title>%s</title>\n", spec->title);
     if (spec->owner != NULL)
@@ -197,6 +203,13 @@ static void add_network(GString *xml, const DomainSpec *spec)
     add(xml, "</interface>\n");
 }
 
+/* libvirt would fill a guest only from what it saved itself, RAM included. */
+static void add_incoming(GString *xml)
+{
+    add(xml,
+        "  <qemu:commandline><qemu:arg value='-incoming'/><qemu:arg value='defer'/></qemu:commandline>\n");
+}
+
 static void add_indented(GString *xml, char *device)
 {
     g_string_append_printf(xml, "    %s\n", device);
@@ -215,7 +228,7 @@ char *domain_xml_build(const DomainSpec *spec)
 
     g_return_val_if_fail(architecture != NULL, NULL);
     xml = g_string_new(NULL);
-    add_identity(xml, spec);
+    add_identity(xml, spec, architecture);
     add_resources(xml, spec);
     add_boot(xml, spec, architecture);
     add_processor(xml, spec, architecture);
@@ -226,7 +239,10 @@ char *domain_xml_build(const DomainSpec *spec)
     add_network(xml, spec);
     for (gsize i = 0; i < spec->n_disks; i++)
         add_indented(xml, domain_xml_disk(&spec->disks[i]));
-    g_string_append(xml, "  </devices>\n</domain>\n");
+    g_string_append(xml, "  </devices>\n");
+    if (spec->incoming)
+        add_incoming(xml);
+    g_string_append(xml, "</domain>\n");
     return g_string_free(xml, FALSE);
 }
 

@@ -39,6 +39,8 @@ typedef struct {
     const char *mac;
     const DiskSpec *disks;
     gsize n_disks;
+    const char *generation; /* UUID that tells the guest which copy of itself it is; NULL: none */
+    gboolean incoming;      /* does not boot: waits for the state of another one (vmm_state.h) */
 } DomainSpec;
 
 /* FALSE: domain_xml_build() has no row for it. */

@@ -7,7 +7,10 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/log.h"
+#include "sandbox/guest_pool.h"
 #include "sandbox/pod.h"
+#include "sandbox/template_store.h"
 #include "sandbox/upper.h"
 
 enum { ID_BYTES = 32, MIN_PREFIX_DIGITS = 1, LOG_WORKERS = 4, EVENT_WORKERS = 2 };
@@ -147,6 +150,36 @@ static gboolean open_parts(SandboxManager *manager, GError **error)
     return manager->vmm != NULL;
 }
 
+static gboolean templates_are_wished(SandboxManager *manager)
+{
+    gboolean wished = FALSE;
+    gsize n;
+    const Handler *handlers = handler_table_all(manager->handlers, &n);
+
+    for (gsize i = 0; i < n; i++)
+        wished |= handlers[i].template;
+    return wished;
+}
+
+/* In the background: whatever fails there, guests boot. */
+static void templates_start(SandboxManager *manager)
+{
+    g_auto(HandlerSettings) settings = {0};
+    g_autoptr(GError) error = NULL;
+    DomainSpec shape;
+
+    if (!templates_are_wished(manager))
+        return;
+    manager->templates = template_store_new(manager);
+    if (!pod_guest_default_shape(manager, &settings, &shape, &error)) {
+        log_warning(LOG_NO_FIELDS, "no template is made: %s", error->message);
+    } else if (settings.template) {
+        template_unref(template_store_find(manager->templates, &shape, NULL));
+        if (manager->config.waiting_machines != 0)
+            manager->pool = guest_pool_new(manager, manager->config.waiting_machines);
+    }
+}
+
 SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageService *images, GError **error)
 {
     SandboxManager *manager = g_new0(SandboxManager, 1);
@@ -169,6 +202,7 @@ SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageSe
         sandbox_manager_close(manager);
         return NULL;
     }
+    templates_start(manager);
     return manager;
 }
 
@@ -195,6 +229,8 @@ void sandbox_manager_close(SandboxManager *manager)
 {
     if (manager == NULL)
         return;
+    guest_pool_free(manager->pool);
+    template_store_free(manager->templates);
     if (manager->vmm != NULL)
         vmm_close(manager->vmm);
     g_thread_pool_free(manager->event_workers, FALSE, TRUE);

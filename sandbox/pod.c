@@ -4,9 +4,9 @@
 
 #include "common/error.h"
 #include "sandbox/cri_copy.h"
+#include "sandbox/guest.h"
 
-/* Socket paths end at 107 bytes, so directories carry only the beginning of the id. */
-enum { DIRECTORY_ID_DIGITS = 24, TAP_ID_DIGITS = 12 };
+enum { DIRECTORY_ID_DIGITS = 24 };
 
 Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxConfig *config,
              const char *handler, gint64 created_at_ns)
@@ -20,11 +20,11 @@ Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxCon
     pod->config = config;
     pod->handler = g_strdup(handler);
     pod->created_at_ns = created_at_ns;
-    pod->run_dir = g_build_filename(manager->config.run_dir, "vm", short_id, NULL);
-    pod->state_dir = g_build_filename(manager->config.state_dir, "pods", short_id, NULL);
+    pod->run_dir = guest_run_dir(manager, id);
+    pod->state_dir = guest_state_dir(manager, id);
     pod->share_dir = g_build_filename(manager->config.run_dir, "share", short_id, NULL);
     pod->netns_path = g_build_filename(manager->config.run_dir, "netns", short_id, NULL);
-    pod->tap = g_strdup_printf("cv%.*s", TAP_ID_DIGITS, id);
+    pod->tap = guest_tap(id);
     pod->ips = g_new0(char *, 1);
     pod->containers = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)container_unref);
     pod->sessions = g_hash_table_new(g_str_hash, g_str_equal);
@@ -172,7 +172,7 @@ Link *pod_any_link(Pod *pod)
 
 void pod_connect(Pod *pod, gboolean fresh)
 {
-    g_autofree char *socket = g_build_filename(pod->run_dir, "agent.sock", NULL);
+    g_autofree char *socket = guest_agent_socket(pod->manager, pod->id);
     Link *link = link_open(pod->manager->links, socket, fresh, &pod_link_events, pod);
 
     g_mutex_lock(&pod->lock);

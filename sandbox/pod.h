@@ -35,6 +35,8 @@ struct SandboxManager {
     EventHub *events;
     Sampler *sampler;
     Slots boots;
+    struct TemplateStore *templates; /* NULL: guests always boot */
+    struct GuestPool *pool;          /* NULL: none wait */
     guint qemu_uid;
     guint qemu_gid;
 
@@ -55,6 +57,7 @@ struct Pod {
     char *share_dir; /* what virtiofs shows */
     char *netns_path;
     char *tap;
+    gboolean waiting; /* its machine was made before it, and waits for a template's state (guest_pool.h) */
     Slots job;
     Slots create_job; /* one CreateContainer at a time, so that two with one name do not race */
     Slots disk_job;   /* attaching layers and the share */
@@ -68,6 +71,8 @@ struct Pod {
     char *cni_result;
     gboolean share_attached;
     Link *link;             /* NULL: no guest */
+    gboolean abandoned;     /* its start has been given up: the guest is not to blame */
+    const char *start;      /* "booted", "restored"; NULL: not yet, or by an earlier daemon */
     GHashTable *containers; /* id → Container */
     GHashTable *sessions;   /* exec id → ProcessSession, not referenced: execs and connections */
     GHashTable *disks;      /* diff id → GUINT_TO_POINTER(lun) */
@@ -132,6 +137,13 @@ gboolean pod_settings(const Pod *pod, HandlerSettings *ret_settings, GError **er
 
 /* ---- a pod's guest and network (pod_guest.c) ---- */
 
+/* The shape of a pod without wishes, for machines that are made before their pods; its strings are borrowed
+ * from the settings. */
+gboolean pod_guest_default_shape(SandboxManager *manager, HandlerSettings *ret_settings,
+                                 DomainSpec *ret_shape, GError **error);
+/* A machine that waits for just such a pod, as the id that the pod has to take; NULL: there is none. ret_key
+ * is for guest_pool_give_back(). */
+char *pod_guest_find_waiting(Pod *pod, char **ret_key);
 /* Everything from the namespace to the agent's Setup. On failure everything is undone as far as it can be. */
 gboolean pod_guest_start(Pod *pod, const Deadline *deadline, GError **error);
 /* Undoes it, wherever it had come to: the guest, the network, mounts, disks. May be repeated. */

@@ -18,18 +18,21 @@
 #include "common/metrics.h"
 #include "sandbox/cgroup.h"
 #include "sandbox/console.h"
+#include "sandbox/guest.h"
+#include "sandbox/guest_pool.h"
 #include "sandbox/machine_shape.h"
 #include "sandbox/oci_spec.h"
 #include "sandbox/pod.h"
 #include "sandbox/pod_network.h"
 #include "sandbox/share.h"
+#include "sandbox/template_store.h"
+#include "sandbox/vmm_state.h"
 
 enum {
     SETUP_TIMEOUT_MS = 30 * 1000,
     DESTROY_TIMEOUT_MS = 20 * 1000,
     CNI_DEL_TIMEOUT_MS = 60 * 1000,
     MOUNT_SHARE_TIMEOUT_MS = 20 * 1000,
-    UPPER_LUN = 0, /* layers have the numbers after it */
     ENTROPY_BYTES = 64,
     CONSOLE_TAIL_BYTES = 2000,
     CONSOLE_TAIL_LINES = 12,
@@ -37,47 +40,12 @@ enum {
 
 #define CGROUP_ROOT "/sys/fs/cgroup"
 
-static char *upper_path(const Pod *pod)
-{
-    return g_build_filename(pod->state_dir, "upper.ext4", NULL);
-}
-
-static char *console_path(const Pod *pod)
-{
-    return g_build_filename(pod->run_dir, "console.log", NULL);
-}
-
-/* Locally administered, from the id: what the guest has until Setup gives it the network's own. */
-static char *boot_mac(const Pod *pod)
-{
-    return g_strdup_printf("52:54:00:%.2s:%.2s:%.2s", pod->id, pod->id + 2, pod->id + 4);
-}
-
-/* ---- directories and disks ---- */
-
-static gboolean give_to_qemu(const Pod *pod, const char *path, mode_t mode, GError **error)
-{
-    if (chown(path, pod->manager->qemu_uid, pod->manager->qemu_gid) != 0 || chmod(path, mode) != 0)
-        return fail_errno(error, errno, "cannot give %s to QEMU's user", path);
-    return TRUE;
-}
-
-static gboolean directories_make(Pod *pod, GError **error)
-{
-    g_autofree char *template = g_build_filename(pod->manager->config.state_dir, "upper-template.ext4", NULL);
-    g_autofree char *upper = upper_path(pod);
-
-    return dir_make(pod->run_dir, 0750, error) && give_to_qemu(pod, pod->run_dir, 0750, error) &&
-           dir_make(pod->state_dir, 0711, error) && file_copy_sparse(template, upper, 0600, error) &&
-           give_to_qemu(pod, upper, 0600, error);
-}
-
 /* ---- the machine ---- */
 
-static gboolean machine_shape(const Pod *pod, const HandlerSettings *settings, MachineShape *ret_shape,
-                              GError **error)
+/* linux_config NULL: of a pod without wishes. */
+static gboolean machine_shape(const Runtime__V1__LinuxPodSandboxConfig *linux_config,
+                              const HandlerSettings *settings, MachineShape *ret_shape, GError **error)
 {
-    const Runtime__V1__LinuxPodSandboxConfig *linux_config = pod->config->linux;
     const MachineNode node = machine_node_look();
 
     return machine_shape_compute(linux_config != NULL ? linux_config->resources : NULL,
@@ -92,46 +60,42 @@ static const char *node_architecture(void)
     return uname(&node) == 0 ? g_intern_string(node.machine) : "x86_64";
 }
 
-static gboolean machine_create(Pod *pod, const HandlerSettings *settings, const Deadline *deadline,
-                               GError **error)
+/* All of a machine but what names it (guest.h); strings are borrowed from settings. */
+static gboolean machine_describe(const SandboxManager *manager,
+                                 const Runtime__V1__LinuxPodSandboxConfig *linux_config,
+                                 const HandlerSettings *settings, DomainSpec *ret_spec, GError **error)
 {
-    g_autofree char *socket = g_build_filename(pod->run_dir, "agent.sock", NULL);
-    g_autofree char *console = console_path(pod);
-    g_autofree char *upper = upper_path(pod);
-    g_autofree char *mac = boot_mac(pod);
-    g_autofree char *title =
-        g_strdup_printf("%s/%s", pod->config->metadata->namespace_, pod->config->metadata->name);
-    g_autofree char *serial = g_strdup_printf(POD_DISK_SERIAL_FORMAT, UPPER_LUN);
-    DiskSpec disk = {.lun = UPPER_LUN, .path = upper, .serial = serial};
     MachineShape shape;
-    DomainSpec spec = {
-        .name = pod->id,
-        .title = title,
+
+    if (!machine_shape(linux_config, settings, &shape, error))
+        return FALSE;
+    *ret_spec = (DomainSpec){
         .architecture = node_architecture(),
         .accelerator = settings->accelerator,
+        .memory_bytes = shape.memory_bytes,
+        .vcpus = shape.vcpus,
         .kernel = settings->kernel,
         .initrd = settings->initrd,
         .kernel_parameters = settings->kernel_parameters,
-        .tcg_buffer_mib = pod->manager->config.tcg_buffer_mib,
-        .agent_socket = socket,
-        .console_path = console,
-        .tap = pod->tap,
-        .mac = mac,
-        .disks = &disk,
-        .n_disks = 1,
+        .tcg_buffer_mib = manager->config.tcg_buffer_mib,
     };
+    return TRUE;
+}
 
-    if (!machine_shape(pod, settings, &shape, error))
-        return FALSE;
-    spec.memory_bytes = shape.memory_bytes;
-    spec.vcpus = shape.vcpus;
-    return vmm_create(pod->manager->vmm, &spec, deadline, error);
+gboolean pod_guest_default_shape(SandboxManager *manager, HandlerSettings *ret_settings,
+                                 DomainSpec *ret_shape, GError **error)
+{
+    const Runtime__V1__PodSandboxConfig none = RUNTIME__V1__POD_SANDBOX_CONFIG__INIT;
+    const Handler *handler = handler_table_find(manager->handlers, "", error);
+
+    return handler != NULL && handler_settings(handler, &none, ret_settings, error) &&
+           machine_describe(manager, NULL, ret_settings, ret_shape, error);
 }
 
 /* What the guest said before it fell silent is the best description of what is wrong with it. */
 static void prefix_console(Pod *pod, GError **error)
 {
-    g_autofree char *path = console_path(pod);
+    g_autofree char *path = guest_console_path(pod->manager, pod->id);
     g_autofree char *tail = console_tail(path, CONSOLE_TAIL_BYTES, CONSOLE_TAIL_LINES);
 
     if (error == NULL || *error == NULL || tail == NULL)
@@ -140,6 +104,19 @@ static void prefix_console(Pod *pod, GError **error)
         g_prefix_error(error, "the guest's console is empty; ");
     else
         g_prefix_error(error, "(the guest's console ends with: %s) ", tail);
+}
+
+static void link_end(Pod *pod)
+{
+    Link *link;
+
+    g_mutex_lock(&pod->lock);
+    link = g_steal_pointer(&pod->link);
+    g_mutex_unlock(&pod->lock);
+    if (link == NULL)
+        return;
+    link_close(link);
+    link_unref(link);
 }
 
 static gboolean machine_wait(Pod *pod, const Deadline *deadline, GError **error)
@@ -176,30 +153,14 @@ static gboolean cgroup_end(const Pod *pod, GError **error)
     return *cgroup_parent(pod) == '\0' || cgroup_leave(CGROUP_ROOT, cgroup_parent(pod), name, error);
 }
 
-/* The tap is opened by QEMU in the daemon's namespace and moved afterwards, which QEMU does not notice. */
-static gboolean machine_start(Pod *pod, const Deadline *deadline, GError **error)
-{
-    g_auto(HandlerSettings) settings = {0};
-
-    if (!pod_settings(pod, &settings, error) || !tap_create(pod->tap, pod->manager->qemu_uid, error) ||
-        !machine_create(pod, &settings, deadline, error) ||
-        !processes_account(pod, vmm_pid(pod->manager->vmm, pod->id), error))
-        return FALSE;
-    pod_connect(pod, TRUE);
-    return tap_move(pod->tap, pod->netns_path, 0, error) && vmm_resume(pod->manager->vmm, pod->id, error);
-}
-
 /* ---- Setup ---- */
 
-static void fill_interface(const Pod *pod, const CniResult *network, Arena *arena,
-                           Crivirt__Agent__V1__SetupRequest *setup)
+static void fill_interface(const CniResult *network, Arena *arena, Crivirt__Agent__V1__SetupRequest *setup)
 {
     Crivirt__Agent__V1__Interface *interface = arena_new0(arena, Crivirt__Agent__V1__Interface, 1);
-    g_autofree char *mac = boot_mac(pod);
-
     crivirt__agent__v1__interface__init(interface);
     interface->name = (char *)POD_INTERFACE;
-    interface->find_mac = arena_strdup(arena, mac);
+    interface->find_mac = arena_strdup(arena, GUEST_MAC);
     interface->mac = arena_strdup(arena, network->mac);
     interface->mtu = network->mtu;
     interface->n_addresses = network->addresses->len;
@@ -275,13 +236,13 @@ static gboolean fill_setup(const Pod *pod, const CniResult *network, Arena *aren
     if (getrandom(entropy, ENTROPY_BYTES, 0) != ENTROPY_BYTES)
         return fail_errno(error, errno, "cannot get random bytes");
     crivirt__agent__v1__disk__init(upper);
-    upper->lun = UPPER_LUN;
-    upper->serial = arena_printf(arena, POD_DISK_SERIAL_FORMAT, UPPER_LUN);
+    upper->lun = GUEST_UPPER_LUN;
+    upper->serial = arena_printf(arena, POD_DISK_SERIAL_FORMAT, GUEST_UPPER_LUN);
     setup->sandbox_id = pod->id;
     setup->hostname = arena_strdup(arena, hostname);
     setup->resolv_conf = text_bytes(arena, resolv_conf);
     setup->hosts = text_bytes(arena, hosts);
-    fill_interface(pod, network, arena, setup);
+    fill_interface(network, arena, setup);
     fill_routes(network, arena, setup);
     fill_sysctls(pod, arena, setup);
     setup->upper = upper;
@@ -341,6 +302,7 @@ typedef struct {
 static void boot_abandon(Pod *pod)
 {
     g_mutex_lock(&pod->lock);
+    pod->abandoned = TRUE;
     if (pod->link != NULL)
         link_abandon(pod->link, "the pod's network could not be made");
     g_mutex_unlock(&pod->lock);
@@ -366,18 +328,163 @@ static gpointer network_thread(gpointer data)
     return NULL;
 }
 
-static gboolean machine_boot(Pod *pod, const Deadline *deadline, GError **error)
+/* ---- how the machine comes to run ---- */
+
+static Metric starts =
+    METRIC_COUNTER("crivirt_guest_starts_total", "Guests of pods that started, by how.", "how", NULL);
+
+/* The tap was opened by QEMU in the daemon's namespace and is moved afterwards, which QEMU does not notice.
+ */
+static gboolean machine_join(Pod *pod, GError **error)
+{
+    return processes_account(pod, vmm_pid(pod->manager->vmm, pod->id), error) &&
+           tap_move(pod->tap, pod->netns_path, 0, error);
+}
+
+/* From paused to the agent's first word. */
+static gboolean machine_run(Pod *pod, const Deadline *deadline, GError **error)
+{
+    pod_connect(pod, TRUE);
+    return vmm_resume(pod->manager->vmm, pod->id, error) && machine_wait(pod, deadline, error);
+}
+
+/* What a start that failed has left, so that another one can be made. */
+static gboolean machine_undo(Pod *pod, const Deadline *deadline, GError **error)
+{
+    Deadline destroy = deadline_sooner(deadline, DESTROY_TIMEOUT_MS);
+
+    link_end(pod);
+    pod->waiting = FALSE;
+    return guest_machine_remove(pod->manager, pod->id, &destroy, error) &&
+           tap_delete(pod->tap, pod->netns_path, error);
+}
+
+static gboolean machine_boot(Pod *pod, const DomainSpec *shape, const Deadline *deadline, GError **error)
 {
     gint64 begin_us = g_get_monotonic_time();
 
-    if (!machine_start(pod, deadline, error))
+    if (!guest_machine_make(pod->manager, pod->id, shape, deadline, error) || !machine_join(pod, error))
         return FALSE;
     metric_observe_since(&start_seconds, begin_us, "create", NULL);
     begin_us = g_get_monotonic_time();
-    if (!machine_wait(pod, deadline, error))
+    if (!machine_run(pod, deadline, error))
         return FALSE;
     metric_observe_since(&start_seconds, begin_us, "boot", NULL);
+    pod->start = "booted";
     return TRUE;
+}
+
+static gboolean machine_fill(Pod *pod, const Template *template, const Deadline *deadline, GError **error)
+{
+    Deadline bounded = deadline_sooner(deadline, pod->manager->config.boot_timeout_ms);
+    int ram;
+    int devices;
+    gboolean filled;
+
+    if (!template_open_files(template, &ram, &devices, error))
+        return FALSE;
+    filled = vmm_state_restore(pod->manager->vmm, pod->id, ram, devices, &bounded, error);
+    close(ram);
+    close(devices);
+    return filled;
+}
+
+/* A machine that waits for its state: one of the pool's, if it still lives, or a new one. */
+static gboolean machine_make_waiting(Pod *pod, const DomainSpec *shape, const Deadline *deadline,
+                                     GError **error)
+{
+    DomainSpec incoming = *shape;
+
+    incoming.incoming = TRUE;
+    if (pod->waiting && vmm_pid(pod->manager->vmm, pod->id) != 0)
+        return TRUE;
+    return (!pod->waiting || machine_undo(pod, deadline, error)) &&
+           guest_machine_make(pod->manager, pod->id, &incoming, deadline, error);
+}
+
+/* ret_blame: what fails is the template's fault, as far as can be seen. */
+static gboolean machine_restore(Pod *pod, const DomainSpec *shape, const Template *template,
+                                const Deadline *deadline, gboolean *ret_blame, GError **error)
+{
+    gint64 begin_us = g_get_monotonic_time();
+    gboolean running;
+
+    *ret_blame = FALSE;
+    if (!machine_make_waiting(pod, shape, deadline, error) || !machine_join(pod, error))
+        return FALSE;
+    metric_observe_since(&start_seconds, begin_us, "create", NULL);
+    begin_us = g_get_monotonic_time();
+    running = machine_fill(pod, template, deadline, error);
+    metric_observe_since(&start_seconds, begin_us, "fill", NULL);
+    running = running && machine_run(pod, deadline, error);
+    *ret_blame = !running && !pod->abandoned && deadline_check(deadline, "", NULL);
+    if (!running)
+        return FALSE;
+    metric_observe_since(&start_seconds, begin_us, "restore", NULL);
+    pod->start = "restored";
+    return TRUE;
+}
+
+static Template *machine_template(Pod *pod, const HandlerSettings *settings, const DomainSpec *shape,
+                                  char **ret_key)
+{
+    return settings->template && pod->manager->templates != NULL
+               ? template_store_find(pod->manager->templates, shape, ret_key)
+               : NULL;
+}
+
+char *pod_guest_find_waiting(Pod *pod, char **ret_key)
+{
+    g_auto(HandlerSettings) settings = {0};
+    g_autoptr(Template) template = NULL;
+    g_autofree char *key = NULL;
+    DomainSpec shape;
+    char *id;
+
+    if (pod->manager->pool == NULL || !pod_settings(pod, &settings, NULL) ||
+        !machine_describe(pod->manager, pod->config->linux, &settings, &shape, NULL))
+        return NULL;
+    template = machine_template(pod, &settings, &shape, &key);
+    id = template != NULL ? guest_pool_take(pod->manager->pool, key) : NULL;
+    if (id != NULL)
+        *ret_key = g_steal_pointer(&key);
+    return id;
+}
+
+/* A template that turns out to be no good costs this pod some time, and no other. */
+static gboolean machine_restore_or_boot(Pod *pod, const DomainSpec *shape, const Template *template,
+                                        const Deadline *deadline, GError **error)
+{
+    g_autoptr(GError) problem = NULL;
+    gboolean blame;
+
+    if (machine_restore(pod, shape, template, deadline, &blame, &problem))
+        return TRUE;
+    if (!blame) {
+        g_propagate_error(error, g_steal_pointer(&problem));
+        return FALSE;
+    }
+    template_store_quarantine(pod->manager->templates, template, problem->message);
+    return machine_undo(pod, deadline, error) && machine_boot(pod, shape, deadline, error);
+}
+
+static gboolean machine_start(Pod *pod, const Deadline *deadline, GError **error)
+{
+    g_autofree char *title =
+        g_strdup_printf("%s/%s", pod->config->metadata->namespace_, pod->config->metadata->name);
+    g_auto(HandlerSettings) settings = {0};
+    g_autoptr(Template) template = NULL;
+    DomainSpec shape;
+
+    if (!pod_settings(pod, &settings, error) ||
+        !machine_describe(pod->manager, pod->config->linux, &settings, &shape, error))
+        return FALSE;
+    shape.title = title;
+    template = machine_template(pod, &settings, &shape, NULL);
+    if (template != NULL)
+        return machine_restore_or_boot(pod, &shape, template, deadline, error);
+    return (!pod->waiting || machine_undo(pod, deadline, error)) &&
+           machine_boot(pod, &shape, deadline, error);
 }
 
 static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **error)
@@ -387,10 +494,13 @@ static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **er
     GThread *thread;
     gboolean booted;
 
-    if (!directories_make(pod, error) || !netns_create(pod->netns_path, error))
+    if ((!pod->waiting && !guest_files_make(pod->manager, pod->id, error)) ||
+        !netns_create(pod->netns_path, error))
         return FALSE;
+    guest_journal_forget(pod->manager, pod->id);
     thread = g_thread_new("cni-add", network_thread, &job);
-    booted = machine_boot(pod, deadline, error);
+    booted = machine_start(pod, deadline, error);
+    metric_add(&starts, booted, booted ? pod->start : "failed", NULL);
     g_thread_join(thread);
     network = job.network;
     if (network == NULL) { /* the cause, where the boot was given up for it */
@@ -441,15 +551,8 @@ static gboolean network_end(Pod *pod, const Deadline *deadline, GError **error)
 gboolean pod_guest_end(Pod *pod, const Deadline *deadline, GError **error)
 {
     Deadline destroy = deadline_sooner(deadline, DESTROY_TIMEOUT_MS);
-    Link *link;
 
-    g_mutex_lock(&pod->lock);
-    link = g_steal_pointer(&pod->link);
-    g_mutex_unlock(&pod->lock);
-    if (link != NULL) {
-        link_close(link);
-        link_unref(link);
-    }
+    link_end(pod);
     return vmm_destroy(pod->manager->vmm, pod->id, &destroy, error) && network_end(pod, deadline, error) &&
            cgroup_end(pod, error) && share_delete(pod->share_dir, error) &&
            dir_remove_tree(pod->run_dir, error) && dir_remove_tree(pod->state_dir, error);

@@ -9,7 +9,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
-#include "sandbox/pod.h"
+#include "sandbox/guest.h"
 
 enum { END_TIMEOUT_MS = 60 * 1000 };
 
@@ -247,7 +247,7 @@ gboolean manager_recover(SandboxManager *manager, GError **error)
     g_autoptr(GPtrArray) domains = NULL;
     g_autoptr(GPtrArray) pods = g_ptr_array_new_with_free_func((GDestroyNotify)pod_unref);
 
-    if (!state_store_load_pods(manager->store, &records, error) || !vmm_list(manager->vmm, &domains, error))
+    if (!state_store_load_pods(manager->store, &records, error))
         return FALSE;
     for (guint i = 0; i < records->len; i++) {
         Pod *pod = pod_restore(manager, records->pdata[i], error);
@@ -259,6 +259,9 @@ gboolean manager_recover(SandboxManager *manager, GError **error)
         if (!containers_load(pod, error) || !disks_load(pod, guest_runs(domains, pod->id), error))
             return FALSE;
     }
+    guest_journal_sweep(manager);
+    if (!vmm_list(manager->vmm, &domains, error))
+        return FALSE;
     strays_destroy(manager, domains, pods);
     for (guint i = 0; i < pods->len; i++)
         pod_resume(pods->pdata[i], domains);

@@ -35,7 +35,8 @@ typedef struct {
     gint64 boot_timeout_ms;   /* per guest, from the start of its boot */
     gint64 agent_timeout_ms;  /* a guest whose agent is silent for so long is dead; 0: never */
     guint max_parallel_boots; /* 0: one per CPU */
-    guint64 upper_bytes;      /* size of a pod's writable disk (sparse) */
+    guint waiting_machines; /* QEMUs of the default shape that wait for a pod, for handlers with templates */
+    guint64 upper_bytes;    /* size of a pod's writable disk (sparse) */
 
     const char *cni_config_dir;
     const char *const *cni_plugin_dirs;

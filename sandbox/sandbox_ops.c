@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "sandbox/cgroup.h"
 #include "sandbox/cri_copy.h"
+#include "sandbox/guest_pool.h"
 #include "sandbox/oci_spec.h"
 #include "sandbox/pod.h"
 
@@ -98,13 +99,37 @@ static gboolean same_metadata(const Runtime__V1__PodSandboxMetadata *a,
            g_str_equal(a->uid, b->uid) && a->attempt == b->attempt;
 }
 
+static Pod *pod_make_with_id(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
+                             const char *id)
+{
+    const Handler *handler = handler_table_find(manager->handlers, request->runtime_handler, NULL);
+
+    return pod_new(manager, id, cri_dup(&request->config->base), handler->name, manager_now_ns());
+}
+
+/* Where a machine waits for just such a pod, its id is the pod's; ret_key as pod_guest_find_waiting(). */
+static Pod *pod_make(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
+                     char **ret_key)
+{
+    g_autofree char *id = manager_new_id();
+    g_autoptr(Pod) pod = pod_make_with_id(manager, request, id);
+    g_autofree char *waiting = pod_guest_find_waiting(pod, ret_key);
+
+    if (waiting == NULL)
+        return g_steal_pointer(&pod);
+    pod_unref(pod);
+    pod = pod_make_with_id(manager, request, waiting);
+    pod->waiting = TRUE;
+    return g_steal_pointer(&pod);
+}
+
 /* Finds the pod of that name, or registers a new one in the same step, so that two calls cannot both make it.
  */
 static Pod *find_or_register(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
                              gboolean *ret_is_new)
 {
-    const Handler *handler = handler_table_find(manager->handlers, request->runtime_handler, NULL);
-    g_autofree char *id = manager_new_id();
+    g_autofree char *key = NULL;
+    g_autoptr(Pod) fresh = pod_make(manager, request, &key);
     GHashTableIter iter;
     gpointer value;
     Pod *pod = NULL;
@@ -116,11 +141,13 @@ static Pod *find_or_register(SandboxManager *manager, const Runtime__V1__RunPodS
             pod = pod_ref(value);
     *ret_is_new = pod == NULL;
     if (pod == NULL) {
-        pod = pod_new(manager, id, cri_dup(&request->config->base), handler->name, manager_now_ns());
+        pod = pod_ref(fresh);
         slots_take(&pod->job, NULL, "making the sandbox", NULL);
         g_hash_table_insert(manager->pods, pod->id, pod_ref(pod));
     }
     g_mutex_unlock(&manager->lock);
+    if (pod != fresh && fresh->waiting)
+        guest_pool_give_back(manager->pool, g_strdup(fresh->id), key);
     return pod;
 }
 

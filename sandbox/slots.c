@@ -4,7 +4,7 @@ void slots_init(Slots *slots, guint count)
 {
     g_mutex_init(&slots->lock);
     g_cond_init(&slots->changed);
-    slots->free = count;
+    slots->count = slots->free = count;
     slots->next_ticket = 0;
     slots->now_serving = 0;
     slots->given_up = g_array_new(FALSE, FALSE, sizeof(guint64));
@@ -54,6 +54,31 @@ gboolean slots_take(Slots *slots, const Deadline *deadline, const char *doing, G
     }
     g_mutex_unlock(&slots->lock);
     return taken;
+}
+
+/* Locked. */
+static gboolean is_idle(const Slots *slots)
+{
+    return slots->free == slots->count && slots->next_ticket == slots->now_serving;
+}
+
+gboolean slots_take_idle(Slots *slots, gint64 patience_ms, const Deadline *deadline, const char *doing,
+                         GError **error)
+{
+    Deadline patience = deadline_sooner(deadline, patience_ms);
+    gboolean waiting = TRUE;
+    gboolean idle;
+
+    g_mutex_lock(&slots->lock);
+    while (!(idle = is_idle(slots)) && waiting)
+        waiting = deadline_cond_wait(&patience, &slots->changed, &slots->lock, doing, NULL);
+    if (idle) {
+        slots->next_ticket++;
+        slots->free--;
+        serve_next(slots);
+    }
+    g_mutex_unlock(&slots->lock);
+    return idle || slots_take(slots, deadline, doing, error);
 }
 
 void slots_give(Slots *slots)

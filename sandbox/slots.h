@@ -7,6 +7,7 @@
 typedef struct {
     GMutex lock;
     GCond changed;
+    guint count;
     guint free;
     guint64 next_ticket; /* given to who asks */
     guint64 now_serving;
@@ -18,4 +19,7 @@ void slots_clear(Slots *slots);
 
 /* FALSE with DEADLINE_EXCEEDED or CANCELLED, saying what was waited for. */
 gboolean slots_take(Slots *slots, const Deadline *deadline, const char *doing, GError **error);
+/* Takes one when all are free and nobody waits, or, once patience is over, as slots_take() does. */
+gboolean slots_take_idle(Slots *slots, gint64 patience_ms, const Deadline *deadline, const char *doing,
+                         GError **error);
 void slots_give(Slots *slots);

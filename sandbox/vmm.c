@@ -549,7 +549,7 @@ static gboolean create_reserved(Vmm *vmm, const DomainSpec *spec, GError **error
         append_qemu_log(vmm, spec->name, error);
         return FALSE;
     }
-    return vmm_table_live(vmm->table, spec->name) ||
+    return spec->incoming || vmm_table_live(vmm->table, spec->name) ||
            fail(error, STATUS_UNAVAILABLE, "the guest ended as soon as it was started");
 }
 
@@ -580,7 +580,45 @@ gboolean vmm_resume(Vmm *vmm, const char *name, GError **error)
 
     if (domain == NULL)
         return FALSE;
+    if (!vmm_table_live(vmm->table, name))
+        return fail(error, STATUS_UNAVAILABLE, "the guest has ended");
     return virDomainResume(domain) == 0 || fail_libvirt(error, "cannot let the guest run");
+}
+
+gboolean vmm_pause(Vmm *vmm, const char *name, GError **error)
+{
+    g_autoptr(virDomain) domain = find(vmm, name, error);
+
+    if (domain == NULL)
+        return FALSE;
+    return virDomainSuspend(domain) == 0 || fail_libvirt(error, "cannot pause the guest");
+}
+
+gboolean vmm_monitor(Vmm *vmm, const char *name, const char *command, int fd, char **ret_reply,
+                     GError **error)
+{
+    g_autoptr(virDomain) domain = find(vmm, name, error);
+    char *reply = NULL;
+    int failed;
+
+    if (domain == NULL)
+        return FALSE;
+    failed = fd >= 0 ? virDomainQemuMonitorCommandWithFiles(domain, command, 1, &fd, NULL, NULL, &reply, 0)
+                     : virDomainQemuMonitorCommand(domain, command, &reply, 0);
+    if (failed != 0) {
+        fail_libvirt(error, "QEMU's monitor");
+        append_qemu_log(vmm, name, error);
+        return FALSE;
+    }
+    *ret_reply = reply;
+    return TRUE;
+}
+
+gboolean vmm_versions(Vmm *vmm, gulong *ret_qemu, gulong *ret_libvirt, GError **error)
+{
+    return (virConnectGetVersion(vmm->connection, ret_qemu) == 0 &&
+            virConnectGetLibVersion(vmm->connection, ret_libvirt) == 0) ||
+           fail_libvirt(error, "cannot ask for QEMU's version");
 }
 
 /* libvirt looks whether the process is there once, then again after 200 ms. */

@@ -56,7 +56,10 @@ gboolean vmm_uses_kvm(Vmm *vmm, const char **ret_reason);
  * and gives it and the writable disks to QEMU's user. UNAVAILABLE/INTERNAL with libvirt's words and the end
  * of QEMU's log, FAILED_PRECONDITION where the wished accelerator is not there. */
 gboolean vmm_create(Vmm *vmm, const DomainSpec *spec, const Deadline *deadline, GError **error);
+/* A guest that waits for its state (spec->incoming) counts as started from here on: only then is its end
+ * reported. */
 gboolean vmm_resume(Vmm *vmm, const char *name, GError **error);
+gboolean vmm_pause(Vmm *vmm, const char *name, GError **error);
 /* A domain that does not exist is success. Returns when QEMU is gone, or fails by the deadline. */
 gboolean vmm_destroy(Vmm *vmm, const char *name, const Deadline *deadline, GError **error);
 gboolean vmm_list(Vmm *vmm, GPtrArray **ret_domains, GError **error);
@@ -68,6 +71,13 @@ gboolean vmm_has_disk(Vmm *vmm, const char *name, const char *serial, gboolean *
  * and shared (mount --make-shared) beforehand if mounts made below it later are to be seen by the guest. */
 gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, pid_t *ret_server,
                           GError **error);
+
+/* Asks QEMU's monitor itself (QMP, one JSON object); fd goes along for getfd, -1: none. The caller frees the
+ * reply, which may be QEMU's error. */
+gboolean vmm_monitor(Vmm *vmm, const char *name, const char *command, int fd, char **ret_reply,
+                     GError **error);
+/* QEMU's and libvirt's versions, as numbers. */
+gboolean vmm_versions(Vmm *vmm, gulong *ret_qemu, gulong *ret_libvirt, GError **error);
 
 /* QEMU's process; 0 when it is not known or gone. */
 pid_t vmm_pid(Vmm *vmm, const char *name);

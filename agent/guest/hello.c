@@ -29,7 +29,10 @@ void op_hello(Call *call)
 
     greet_daemon(call->request->hello->daemon_id);
     uname(&names);
-    sysfile_read("/proc/sys/kernel/random/boot_id", boot_id, sizeof boot_id);
+    /* Its first reader fixes it: a guest that is nobody's yet may be copied, and each copy shall have its
+     * own. */
+    if (setup_sandbox_id()[0] != '\0')
+        sysfile_read("/proc/sys/kernel/random/boot_id", boot_id, sizeof boot_id);
     result.protocol_version = WIRE_PROTOCOL_VERSION;
     result.agent_version = (char *)CRIVIRT_VERSION;
     result.kernel_release = names.release;

@@ -350,7 +350,7 @@ static void boots_and_answers(void)
     CU_ASSERT_PTR_NOT_NULL_FATAL(response->hello);
     CU_ASSERT_EQUAL(response->hello->protocol_version, WIRE_PROTOCOL_VERSION);
     CU_ASSERT_STRING_EQUAL(response->hello->sandbox_id, "");
-    CU_ASSERT_EQUAL(strlen(response->hello->boot_id), 36);
+    CU_ASSERT_STRING_EQUAL(response->hello->boot_id, "");
     crivirt__agent__v1__response__free_unpacked(response, NULL);
     qmp_connect();
     qmp_command("{\"execute\":\"qmp_capabilities\"}\n");

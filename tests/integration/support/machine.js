@@ -15,6 +15,9 @@ const guests = {
     tuned: process.env.CRIVIRT_GUEST_TUNED || '/var/cache/crivirt/test-guests/tuned',
     stock: process.env.CRIVIRT_GUEST_STOCK || '/var/cache/crivirt/test-guests/stock',
 };
+// Guests boot, so that what is tested is not a matter of which pod came when; CRIVIRT_TEST_TEMPLATES=1 has all of them
+// restored. template.test.js is about both.
+const everywhere = process.env.CRIVIRT_TEST_TEMPLATES === '1';
 const BUSYBOX = 'docker.io/library/busybox:latest';
 const NODE_IP = '192.0.2.10';
 
@@ -46,8 +49,8 @@ const conflist = (dataDir) => ({
 });
 
 class Machine {
-    // {guest: 'tuned'|'stock', cni: true|false, flags: [], config: TOML, env: ['NAME=value'], initrd}; started, with busybox
-    // imported unless image is false.
+    // {guest: 'tuned'|'stock', cni: true|false, templates: true|false, flags: [], config: TOML, env: ['NAME=value'], initrd};
+    // started, with busybox imported unless image is false.
     static async start(options = {}) {
         const machine = new Machine(options);
         try {
@@ -62,7 +65,7 @@ class Machine {
         return machine;
     }
 
-    constructor({guest = 'tuned', cni = true, flags = [], config = '', env = [], initrd} = {}) {
+    constructor({guest = 'tuned', cni = true, templates = everywhere, flags = [], config = '', env = [], initrd} = {}) {
         const name = `cvt${process.pid}-${++serial}`;
         this.dir = fs.mkdtempSync(path.join(os.tmpdir(), 'crivirt-test-'));
         fs.chmodSync(this.dir, 0o755); // QEMU's user reads what is in it
@@ -79,7 +82,7 @@ class Machine {
         this.configFile = path.join(this.dir, 'crivirt.toml');
         fs.writeFileSync(this.configFile, config);
         this.withCni = cni;
-        this.flags = flags;
+        this.flags = templates ? flags : ['--guest-template=false', ...flags];
         this.env = env;
         this.guest = guests[guest];
         this.initrd = initrd || path.join(this.guest, 'initrd.img');

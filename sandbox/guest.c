@@ -1,0 +1,183 @@
+#include "sandbox/guest.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cni-bridge/podnet.h"
+#include "common/error.h"
+#include "common/fileio.h"
+#include "common/log.h"
+#include "sandbox/vmm_state.h"
+
+/* Socket paths end at 107 bytes, so directories carry only the beginning of the id. */
+enum { DIRECTORY_ID_DIGITS = 24, TAP_ID_DIGITS = 12, SWEEP_TIMEOUT_MS = 20 * 1000 };
+
+#define JOURNAL "guests"
+
+/* ---- names ---- */
+
+char *guest_run_dir(const SandboxManager *manager, const char *id)
+{
+    g_autofree char *name = g_strndup(id, DIRECTORY_ID_DIGITS);
+
+    return g_build_filename(manager->config.run_dir, "vm", name, NULL);
+}
+
+char *guest_state_dir(const SandboxManager *manager, const char *id)
+{
+    g_autofree char *name = g_strndup(id, DIRECTORY_ID_DIGITS);
+
+    return g_build_filename(manager->config.state_dir, "pods", name, NULL);
+}
+
+static char *run_file(const SandboxManager *manager, const char *id, const char *name)
+{
+    g_autofree char *directory = guest_run_dir(manager, id);
+
+    return g_build_filename(directory, name, NULL);
+}
+
+char *guest_agent_socket(const SandboxManager *manager, const char *id)
+{
+    return run_file(manager, id, "agent.sock");
+}
+
+char *guest_console_path(const SandboxManager *manager, const char *id)
+{
+    return run_file(manager, id, "console.log");
+}
+
+char *guest_upper_path(const SandboxManager *manager, const char *id)
+{
+    g_autofree char *directory = guest_state_dir(manager, id);
+
+    return g_build_filename(directory, "upper.ext4", NULL);
+}
+
+char *guest_tap(const char *id)
+{
+    return g_strdup_printf("cv%.*s", TAP_ID_DIGITS, id);
+}
+
+/* ---- directories and the disk ---- */
+
+static gboolean give_to_qemu(const SandboxManager *manager, const char *path, mode_t mode, GError **error)
+{
+    if (chown(path, manager->qemu_uid, manager->qemu_gid) != 0 || chmod(path, mode) != 0)
+        return fail_errno(error, errno, "cannot give %s to QEMU's user", path);
+    return TRUE;
+}
+
+gboolean guest_files_make(SandboxManager *manager, const char *id, GError **error)
+{
+    g_autofree char *template = g_build_filename(manager->config.state_dir, "upper-template.ext4", NULL);
+    g_autofree char *run_dir = guest_run_dir(manager, id);
+    g_autofree char *state_dir = guest_state_dir(manager, id);
+    g_autofree char *upper = guest_upper_path(manager, id);
+
+    return dir_make(run_dir, 0750, error) && give_to_qemu(manager, run_dir, 0750, error) &&
+           dir_make(state_dir, 0711, error) && file_copy_sparse(template, upper, 0600, error) &&
+           give_to_qemu(manager, upper, 0600, error);
+}
+
+gboolean guest_files_remove(SandboxManager *manager, const char *id, GError **error)
+{
+    g_autofree char *run_dir = guest_run_dir(manager, id);
+    g_autofree char *state_dir = guest_state_dir(manager, id);
+
+    return dir_remove_tree(run_dir, error) && dir_remove_tree(state_dir, error);
+}
+
+/* ---- the machine ---- */
+
+gboolean guest_machine_make(SandboxManager *manager, const char *id, const DomainSpec *shape,
+                            const Deadline *deadline, GError **error)
+{
+    g_autofree char *socket = guest_agent_socket(manager, id);
+    g_autofree char *console = guest_console_path(manager, id);
+    g_autofree char *upper = guest_upper_path(manager, id);
+    g_autofree char *tap = guest_tap(id);
+    g_autofree char *serial = g_strdup_printf(POD_DISK_SERIAL_FORMAT, GUEST_UPPER_LUN);
+    g_autofree char *generation = g_uuid_string_random();
+    const DiskSpec disk = {.lun = GUEST_UPPER_LUN, .path = upper, .serial = serial};
+    DomainSpec spec = *shape;
+
+    spec.name = id;
+    spec.agent_socket = socket;
+    spec.console_path = console;
+    spec.tap = tap;
+    spec.mac = GUEST_MAC;
+    spec.disks = &disk;
+    spec.n_disks = 1;
+    spec.generation = generation;
+    return tap_create(tap, manager->qemu_uid, error) && vmm_create(manager->vmm, &spec, deadline, error) &&
+           (!spec.incoming || vmm_state_expect(manager->vmm, id, error));
+}
+
+gboolean guest_machine_remove(SandboxManager *manager, const char *id, const Deadline *deadline,
+                              GError **error)
+{
+    g_autofree char *tap = guest_tap(id);
+
+    return vmm_destroy(manager->vmm, id, deadline, error) && tap_delete(tap, "", error);
+}
+
+/* ---- the journal ---- */
+
+static char *journal_path(const SandboxManager *manager, const char *id)
+{
+    return g_build_filename(manager->config.state_dir, JOURNAL, id, NULL);
+}
+
+static gboolean journal_add(SandboxManager *manager, const char *id, GError **error)
+{
+    g_autofree char *directory = g_build_filename(manager->config.state_dir, JOURNAL, NULL);
+    g_autofree char *path = journal_path(manager, id);
+
+    return dir_make(directory, 0700, error) && file_write_atomic(path, "", 0, 0600, error);
+}
+
+void guest_journal_forget(SandboxManager *manager, const char *id)
+{
+    g_autofree char *path = journal_path(manager, id);
+
+    unlink(path);
+}
+
+gboolean guest_make(SandboxManager *manager, const char *id, const DomainSpec *shape,
+                    const Deadline *deadline, GError **error)
+{
+    return journal_add(manager, id, error) && guest_files_make(manager, id, error) &&
+           guest_machine_make(manager, id, shape, deadline, error);
+}
+
+gboolean guest_remove(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error)
+{
+    if (!guest_machine_remove(manager, id, deadline, error) || !guest_files_remove(manager, id, error))
+        return FALSE;
+    guest_journal_forget(manager, id);
+    return TRUE;
+}
+
+static void sweep_one(SandboxManager *manager, const char *id)
+{
+    Deadline deadline = deadline_in_ms(SWEEP_TIMEOUT_MS);
+    g_autoptr(GError) error = NULL;
+
+    if (g_hash_table_contains(manager->pods, id))
+        guest_journal_forget(manager, id);
+    else if (!guest_remove(manager, id, &deadline, &error))
+        log_error(LOG_FIELDS("guest", id), "cannot remove a guest that is nobody's: %s", error->message);
+}
+
+void guest_journal_sweep(SandboxManager *manager)
+{
+    g_autofree char *path = g_build_filename(manager->config.state_dir, JOURNAL, NULL);
+    g_autoptr(GDir) directory = g_dir_open(path, 0, NULL);
+    const char *id;
+
+    while (directory != NULL && (id = g_dir_read_name(directory)) != NULL)
+        sweep_one(manager, id);
+}

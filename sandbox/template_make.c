@@ -1,0 +1,145 @@
+/* Making a template: a guest of that shape boots, says that it is there, and is saved.
+ *
+ * It is made beside the pods' work and gives way to it: its QEMU runs at the lowest priority, and it takes no
+ * place in the queue of those that boot.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+#include "common/log.h"
+#include "sandbox/guest.h"
+#include "sandbox/template_store.h"
+#include "sandbox/vmm_state.h"
+
+enum { PATIENCE = 10, SAVE_TIMEOUT_MS = 5 * 60 * 1000, LOWEST_PRIORITY = 19, REMOVE_TIMEOUT_MS = 30 * 1000 };
+
+/* ---- a link to a guest that has nothing to say ---- */
+
+static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer data)
+{
+    (void)hello, (void)data;
+}
+
+static void on_output(const Crivirt__Agent__V1__Output *output, gpointer data)
+{
+    (void)output, (void)data;
+}
+
+static void on_exited(const Crivirt__Agent__V1__Exited *exited, gpointer data)
+{
+    (void)exited, (void)data;
+}
+
+static void on_input_ack(const Crivirt__Agent__V1__InputAck *ack, gpointer data)
+{
+    (void)ack, (void)data;
+}
+
+static void on_notice(const char *message, gpointer data)
+{
+    log_info(LOG_FIELDS("guest", data), "while a template is made, the guest says: %s", message);
+}
+
+static const LinkEvents events = {on_ready, on_output, on_exited, on_input_ack, on_notice};
+
+/* ---- the guest ---- */
+
+/* Threads that it starts later inherit it. */
+static void give_way(pid_t pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/task", (int)pid);
+    g_autoptr(GDir) tasks = pid != 0 ? g_dir_open(path, 0, NULL) : NULL;
+    const char *task;
+
+    while (tasks != NULL && (task = g_dir_read_name(tasks)) != NULL)
+        setpriority(PRIO_PROCESS, (id_t)atoi(task), LOWEST_PRIORITY);
+}
+
+/* The agent's port is closed again when it is saved: those who are filled with it find it as after a boot. */
+static gboolean guest_boot(SandboxManager *manager, const char *id, const DomainSpec *shape,
+                           const Deadline *deadline, GError **error)
+{
+    g_autofree char *socket = guest_agent_socket(manager, id);
+    Deadline boot = deadline_sooner(deadline, manager->config.boot_timeout_ms * PATIENCE);
+    g_autoptr(Link) link = NULL;
+    gboolean booted;
+
+    if (!guest_make(manager, id, shape, &boot, error))
+        return FALSE;
+    give_way(vmm_pid(manager->vmm, id));
+    link = link_open(manager->links, socket, TRUE, &events, (gpointer)id);
+    booted = vmm_resume(manager->vmm, id, error) && link_wait_ready(link, &boot, error);
+    link_close(link);
+    return booted && vmm_pause(manager->vmm, id, error);
+}
+
+static int file_make(const char *directory, const char *name, GError **error)
+{
+    g_autofree char *path = g_build_filename(directory, name, NULL);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        fail_errno(error, errno, "cannot make %s", path);
+    return fd;
+}
+
+static gboolean guest_save(SandboxManager *manager, const char *id, const char *directory,
+                           const Deadline *deadline, GError **error)
+{
+    Deadline bounded = deadline_sooner(deadline, SAVE_TIMEOUT_MS);
+    int ram = file_make(directory, TEMPLATE_RAM, error);
+    int devices = ram >= 0 ? file_make(directory, TEMPLATE_DEVICES, error) : -1;
+    gboolean saved = devices >= 0 && vmm_state_save(manager->vmm, id, ram, devices, &bounded, error);
+
+    if (ram >= 0)
+        close(ram);
+    if (devices >= 0)
+        close(devices);
+    return saved;
+}
+
+static void guest_end(SandboxManager *manager, const char *id)
+{
+    Deadline deadline = deadline_in_ms(REMOVE_TIMEOUT_MS);
+    g_autoptr(GError) error = NULL;
+
+    if (!guest_remove(manager, id, &deadline, &error))
+        log_error(LOG_FIELDS("guest", id), "cannot remove the guest that a template was made of: %s",
+                  error->message);
+}
+
+/* ---- the template ---- */
+
+static gboolean publish(const char *unfinished, const char *directory, GError **error)
+{
+    if (!dir_remove_tree(directory, error))
+        return FALSE;
+    return rename(unfinished, directory) == 0 || fail_errno(error, errno, "cannot rename %s", unfinished);
+}
+
+gboolean template_make(SandboxManager *manager, const DomainSpec *shape, const char *const *inputs,
+                       const char *directory, GCancellable *cancellable, GError **error)
+{
+    g_autofree char *id = manager_new_id();
+    g_autofree char *unfinished = g_strconcat(directory, TEMPLATE_UNFINISHED_SUFFIX, NULL);
+    const Deadline deadline = {.at_us = G_MAXINT64, .cancellable = cancellable};
+    gboolean made;
+
+    if (!dir_remove_tree(unfinished, error) || !dir_make(unfinished, 0700, error))
+        return FALSE;
+    made = guest_boot(manager, id, shape, &deadline, error) &&
+           guest_save(manager, id, unfinished, &deadline, error);
+    guest_end(manager, id);
+    made = made && template_seal(unfinished, inputs, error) && publish(unfinished, directory, error);
+    if (!made)
+        dir_remove_tree(unfinished, NULL);
+    return made;
+}
