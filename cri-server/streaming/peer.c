@@ -459,9 +459,17 @@ void peer_reset(Peer *peer, guint32 stream)
     flush(peer);
 }
 
+void peer_took(Peer *peer, guint32 stream, gsize length)
+{
+    if (peer->is_over || peer->finishing || peer->spdy == NULL)
+        return;
+    spdy_took(peer->spdy, stream, length);
+    flush(peer);
+}
+
 void peer_hold(Peer *peer, gboolean hold)
 {
-    peer->held = hold;
+    peer->held = hold && (peer->spdy == NULL || !spdy_keeps_windows(peer->spdy));
     watch(peer);
 }
 

@@ -5,8 +5,8 @@
  * half-close them with v5.channel.k8s.io. A Peer lives on its context's thread, where all events come; it
  * never blocks.
  *
- * What a client sends is taken as fast as its owner lets it (peer_hold()); what it does not read is bounded
- * by peer_room().
+ * What a client sends is taken as fast as its owner lets it (peer_took(), peer_hold()); what it does not read
+ * is bounded by peer_room().
  */
 #pragma once
 
@@ -50,7 +50,9 @@ void peer_send(Peer *peer, guint32 stream, const void *bytes, gsize length);
 /* Half-closes it. Only clients close WebSocket channels. */
 void peer_end(Peer *peer, guint32 stream);
 void peer_reset(Peer *peer, guint32 stream);
-/* Whether to stop taking what the client sends. */
+/* So many of the bytes received on a stream have been used. */
+void peer_took(Peer *peer, guint32 stream, gsize length);
+/* Whether to stop taking what the client sends; a client that keeps windows is bound by them instead. */
 void peer_hold(Peer *peer, gboolean hold);
 /* Says goodbye: what has been sent still arrives, what comes is ignored; gone follows. */
 void peer_finish(Peer *peer);

@@ -156,6 +156,8 @@ static void copy_input(Forward *forward)
     gsize taken = session_write(forward->session, forward->input->data, before);
 
     g_byte_array_remove_range(forward->input, 0, (guint)taken);
+    if (forward->owner->peer != NULL)
+        peer_took(forward->owner->peer, forward->data, taken);
     if (forward->input->len == 0 && forward->input_ends && !forward->input_ended) {
         forward->input_ended = TRUE;
         session_write_end(forward->session);

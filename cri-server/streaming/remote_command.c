@@ -159,6 +159,7 @@ static void copy_input(RemoteCommand *command)
     gsize taken = session_write(command->session, command->input->data, command->input->len);
 
     g_byte_array_remove_range(command->input, 0, (guint)taken);
+    peer_took(command->peer, command->ids[STDIN], taken);
     if (command->input->len == 0 && command->input_ends && !command->input_ended) {
         command->input_ended = TRUE;
         session_write_end(command->session);
@@ -256,9 +257,10 @@ static void start_process(gpointer data)
             session_attach(loop->sandboxes, request->container_id, request->stdin, &client, &start->error);
     else
         start->session = session_exec(loop->sandboxes, &exec, &client, NULL, &start->error);
-    if (start->session == NULL)
-        g_prefix_error(&start->error, request->is_attach ? "error attaching to container: "
-                                                         : "error executing command in container: ");
+    if (start->session == NULL && request->is_attach)
+        g_prefix_error(&start->error, "error attaching to container: ");
+    else if (start->session == NULL)
+        g_prefix_error(&start->error, "error executing command in container: %s: ", request->args[0]);
     stream_loop_post(loop, take_start, start);
 }
 
@@ -323,6 +325,7 @@ static void on_received(guint32 stream, const guint8 *bytes, gsize length, gpoin
     RemoteCommand *command = data;
 
     if (command->open[RESIZE] && stream == command->ids[RESIZE]) {
+        peer_took(command->peer, stream, length);
         take_size(command, bytes, length);
     } else if (command->open[STDIN] && stream == command->ids[STDIN] && !command->input_ends) {
         g_byte_array_append(command->input, bytes, (guint)length);

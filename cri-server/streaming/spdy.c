@@ -25,13 +25,21 @@ typedef enum {
     WINDOW_UPDATE = 9,
 } FrameType;
 
-enum { RST_PROTOCOL_ERROR = 1, RST_INVALID_STREAM = 2, RST_REFUSED_STREAM = 3, RST_CANCEL = 5 };
+enum {
+    RST_PROTOCOL_ERROR = 1,
+    RST_INVALID_STREAM = 2,
+    RST_REFUSED_STREAM = 3,
+    RST_CANCEL = 5,
+    RST_FLOW_CONTROL_ERROR = 7
+};
 enum { SETTINGS_INITIAL_WINDOW_SIZE = 7 };
 
 typedef struct {
     guint32 id;
     gboolean we_ended, they_ended;
     gint64 send_window;
+    gint64 waiting; /* received and not used yet */
+    gint64 used;    /* but the client has not been told */
 } Stream;
 
 struct Spdy {
@@ -147,6 +155,25 @@ static void settle(Spdy *spdy, Stream *stream)
 {
     if (stream->we_ended && stream->they_ended)
         g_hash_table_remove(spdy->streams, &stream->id);
+}
+
+gboolean spdy_keeps_windows(const Spdy *spdy)
+{
+    return spdy->keeps_windows;
+}
+
+void spdy_took(Spdy *spdy, guint32 id, gsize length)
+{
+    Stream *stream = find(spdy, id);
+
+    if (stream == NULL || length == 0)
+        return;
+    stream->waiting -= (gint64)length;
+    stream->used += (gint64)length;
+    if (!spdy->keeps_windows || stream->they_ended)
+        return;
+    send_pair(spdy, WINDOW_UPDATE, id, (guint32)stream->used);
+    stream->used = 0;
 }
 
 gsize spdy_room(Spdy *spdy, guint32 id)
@@ -341,11 +368,30 @@ static void take_reset(Spdy *spdy, guint32 id)
     spdy->events.ended(id, TRUE, spdy->data);
 }
 
+/* The client keeps windows: it is told what has been used before that was known. */
+static void learn_windows(Spdy *spdy)
+{
+    GHashTableIter iter;
+    gpointer value;
+
+    if (spdy->keeps_windows)
+        return;
+    spdy->keeps_windows = TRUE;
+    g_hash_table_iter_init(&iter, spdy->streams);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        Stream *stream = value;
+
+        if (stream->used > 0)
+            send_pair(spdy, WINDOW_UPDATE, stream->id, (guint32)MIN(stream->used, (gint64)G_MAXINT32));
+        stream->used = 0;
+    }
+}
+
 static void take_window_update(Spdy *spdy, guint32 id, guint32 delta)
 {
     Stream *stream = find(spdy, id);
 
-    spdy->keeps_windows = TRUE;
+    learn_windows(spdy);
     if (stream != NULL)
         stream->send_window = MIN(stream->send_window + delta, (gint64)G_MAXINT32);
 }
@@ -356,7 +402,7 @@ static void take_initial_window(Spdy *spdy, guint32 bytes)
     gpointer value;
     gint64 change = (gint64)MIN(bytes, (guint32)G_MAXINT32) - spdy->initial_window;
 
-    spdy->keeps_windows = TRUE;
+    learn_windows(spdy);
     spdy->initial_window += change;
     g_hash_table_iter_init(&iter, spdy->streams);
     while (g_hash_table_iter_next(&iter, NULL, &value))
@@ -422,13 +468,24 @@ static gboolean take_control(Spdy *spdy, GError **error)
     }
 }
 
+static void reset_stream(Spdy *spdy, guint32 id, guint32 status)
+{
+    send_pair(spdy, RST_STREAM, id, status);
+    g_hash_table_remove(spdy->streams, &id);
+    spdy->events.ended(id, TRUE, spdy->data);
+}
+
 static void take_data(Spdy *spdy, const guint8 *bytes, gsize length)
 {
-    if (spdy->discards || length == 0)
+    Stream *stream = find(spdy, spdy->data_stream);
+
+    if (spdy->discards || stream == NULL || length == 0)
         return;
-    if (spdy->keeps_windows)
-        send_pair(spdy, WINDOW_UPDATE, spdy->data_stream, (guint32)length);
-    spdy->events.received(spdy->data_stream, bytes, length, spdy->data);
+    stream->waiting += (gint64)length;
+    if (spdy->keeps_windows && stream->waiting > INITIAL_WINDOW)
+        reset_stream(spdy, stream->id, RST_FLOW_CONTROL_ERROR);
+    else
+        spdy->events.received(spdy->data_stream, bytes, length, spdy->data);
 }
 
 static gboolean begin_frame(Spdy *spdy, GError **error)

@@ -5,7 +5,9 @@
  *
  * Flow control: the clients in use (moby/spdystream) never send WINDOW_UPDATE and know no windows; waiting
  * for theirs would hang. So windows bind only a client that has shown that it keeps them, by a WINDOW_UPDATE
- * or a SETTINGS with an initial window; the others are held back by the connection itself.
+ * or a SETTINGS with an initial window; the others are held back by the connection itself. One that keeps
+ * them gets room for more only as its bytes are used (spdy_took()), and must not be held back by the
+ * connection: the WINDOW_UPDATEs that what we send waits for come on it as well.
  *
  * One thread. Events may call everything but spdy_free().
  */
@@ -39,6 +41,10 @@ void spdy_free(Spdy *spdy); /* takes NULL */
  */
 gboolean spdy_feed(Spdy *spdy, const guint8 *bytes, gsize length, GError **error);
 
+/* Whether it has shown that it keeps windows. */
+gboolean spdy_keeps_windows(const Spdy *spdy);
+/* So many of the bytes received on a stream have been used. */
+void spdy_took(Spdy *spdy, guint32 stream, gsize length);
 /* How much may be sent on a stream now; 0 for one that is closed. */
 gsize spdy_room(Spdy *spdy, guint32 stream);
 /* Nothing is sent on a stream that is closed. length: at most spdy_room(). */

@@ -458,6 +458,11 @@ void stream_server_close(StreamServer *server)
     g_free(server);
 }
 
+const char *stream_server_certificate(const StreamServer *server)
+{
+    return server->cert;
+}
+
 /* ---- URLs ---- */
 
 static char *make_url(StreamServer *server, Ticket *ticket, GError **error)

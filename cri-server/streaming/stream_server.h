@@ -24,6 +24,9 @@ StreamServer *stream_server_open(const StreamServerConfig *config, SandboxManage
 /* Tells every client that the server ends, and ends. Takes NULL. */
 void stream_server_close(StreamServer *server);
 
+/* What was configured as its certificate (PEM); NULL without TLS. Borrowed. */
+const char *stream_server_certificate(const StreamServer *server);
+
 /* URLs for one use within a minute; the caller frees them. */
 char *stream_server_exec(StreamServer *server, const Runtime__V1__ExecRequest *request, GError **error);
 char *stream_server_attach(StreamServer *server, const Runtime__V1__AttachRequest *request, GError **error);

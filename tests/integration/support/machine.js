@@ -5,7 +5,7 @@ const assert = require('assert');
 const fs = require('fs');
 const os = require('os');
 const path = require('path');
-const {spawn} = require('child_process');
+const {fork, spawn} = require('child_process');
 const {Cri} = require('./cri');
 const {eventually, command, must, sleep} = require('./kit');
 
@@ -132,6 +132,31 @@ class Machine {
         child.on('exit', () => { child.gone = true; });
         this.processes.push(child);
         return child;
+    }
+
+    // A TCP connection that is made in the node's network: a net.Socket.
+    connect(host, port) {
+        if (!this.connector) {
+            this.connector = fork(path.join(__dirname, 'connector.js'), [], {
+                execPath: 'nsenter', execArgv: this.nsenter(process.execPath), stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+            });
+            this.connector.waiting = new Map();
+            this.connector.on('message', ({id, error}, socket) => {
+                const {resolve, reject} = this.connector.waiting.get(id);
+                this.connector.waiting.delete(id);
+                if (error)
+                    reject(Object.assign(new Error(`connecting to ${id}: ${error}`), {code: error}));
+                else
+                    resolve(socket);
+            });
+            this.connector.on('exit', () => { this.connector.gone = true; });
+            this.processes.push(this.connector);
+        }
+        const id = `${host} port ${port} (${++serial})`;
+        return new Promise((resolve, reject) => {
+            this.connector.waiting.set(id, {resolve, reject});
+            this.connector.send({id, host, port});
+        });
     }
 
     daemonWords(more = []) {

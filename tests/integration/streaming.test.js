@@ -1,0 +1,520 @@
+// Exec, attach and port-forward, as their clients have them: over SPDY and WebSocket, on one VM.
+'use strict';
+const assert = require('assert');
+const crypto = require('crypto');
+const fs = require('fs');
+const {once} = require('events');
+const {test, before, after} = require('node:test');
+const {Machine} = require('./support/machine');
+const {refused, eventually, sleep} = require('./support/kit');
+const {TRANSPORTS, FORWARDS, upgrade, openSpdy, openWebSocket, remote, exec, attach, run, Forward} = require('./support/streams');
+
+const BIG_MIB = Number(process.env.CRIVIRT_TEST_STREAM_MIB || 64); // 1024 by hand
+const usual = ['WebSocket v5', 'SPDY v4'];
+
+let machine, pod, container;
+const daemonFds = () => fs.readdirSync(`/proc/${machine.daemon.pid}/fd`).length;
+let fdsBefore;
+before(async () => {
+    machine = await Machine.start();
+    pod = await machine.runPod();
+    container = await machine.runContainer(pod, {command: ['/bin/sh', '-c', 'mkdir /tmp; exec sleep 100000']});
+    assert.deepStrictEqual(await run(machine, container, 'SPDY v4', 'true'), {code: 0, stdout: '', stderr: ''});
+    fdsBefore = daemonFds();
+});
+after(() => machine.end());
+
+async function execUrl(more = {}) {
+    const {url} = await machine.cri.call(
+        'Exec', {container_id: container.id, cmd: ['/bin/true'], stdout: true, ...more});
+    return url;
+}
+
+// Command lines of what runs in the container.
+const processes = async (one = container) =>
+    (await machine.output(one, ['/bin/ps', '-o', 'args'])).split('\n').slice(1);
+const isGone = (word, one) => eventually(`${word} is gone`, async () =>
+    !(await processes(one)).some((line) => line.includes(word)));
+const isThere = (word, one) => eventually(`${word} runs`, async () =>
+    (await processes(one)).some((line) => line.includes(word)));
+
+// ---- exec ----
+
+for (const transport of Object.keys(TRANSPORTS)) {
+    test(`${transport}: stdout, stderr and the exit code come back, each where it belongs`, async () => {
+        const good = await run(machine, container, transport, 'echo out; echo err >&2');
+        assert.deepStrictEqual(good, {code: 0, stdout: 'out\n', stderr: 'err\n'});
+        const client = await exec(machine, container, transport, 'exit 42');
+        assert.deepStrictEqual(await client.outcome(), client.hasStatus ? {code: 42} : {
+            message: 'command terminated with exit code 42'});
+    });
+
+    test(`${transport}: input reaches the command, byte for byte`, async () => {
+        const input = crypto.randomBytes(100000);
+        const client = await exec(machine, container, transport, 'head -c 100000; echo enough >&2', {stdin: true});
+        await client.sendAll('stdin', input);
+        await client.closed;
+        assert.ok(client.bytes('stdout').equals(input));
+        assert.strictEqual(client.text('stderr'), 'enough\n');
+    });
+}
+
+for (const transport of Object.keys(TRANSPORTS).filter((name) => TRANSPORTS[name].halfCloses)) {
+    test(`${transport}: the end of the input reaches the command, and what it writes then still arrives`, async () => {
+        const answer = await run(machine, container, transport, 'wc -c; sleep 1; echo late', {input: 'x'.repeat(1000)});
+        assert.deepStrictEqual(answer, {code: 0, stdout: '1000\nlate\n', stderr: ''});
+    });
+
+    const mib = /v[123]$/.test(transport) ? 4 : BIG_MIB; // the old ones differ in their words only
+    test(`${transport}: ${mib} MiB through cat come back bit for bit`, async () => {
+        const client = await exec(machine, container, transport, ['/bin/cat'], {stdin: true});
+        const sent = crypto.createHash('sha256'), got = crypto.createHash('sha256');
+        let length = 0;
+        client.sink = (name, bytes) => {
+            got.update(bytes);
+            length += bytes.length;
+        };
+        for (let i = 0; i < mib; i++) {
+            const part = crypto.randomBytes(1 << 20);
+            sent.update(part);
+            await client.sendAll('stdin', part);
+        }
+        client.end();
+        assert.deepStrictEqual(await client.outcome(), {code: 0});
+        assert.strictEqual(length, mib * 2 ** 20);
+        assert.strictEqual(got.digest('hex'), sent.digest('hex'));
+    });
+}
+
+for (const transport of usual) {
+    test(`${transport}: a terminal is one, and has the size that the client says, also later`, async () => {
+        const client = await exec(machine, container, transport,
+                                  'read x; stty size; trap "stty size; exit 5" WINCH; echo ready; while :; do sleep 0.1; done',
+                                  {tty: true, stdin: true});
+        client.resize(100, 40);
+        await sleep(500); // the size travels on a stream of its own
+        client.send('stdin', 'go\n');
+        await client.shows('ready');
+        assert.match(client.text(), /40 100\r\n/);
+        client.resize(132, 43);
+        assert.deepStrictEqual(await client.outcome(), {code: 5});
+        assert.match(client.text(), /43 132\r\n/);
+    });
+
+    test(`${transport}: a terminal passes Ctrl-C on as a signal`, async () => {
+        const client = await exec(machine, container, transport, 'trap "echo caught; exit 3" INT; echo ready; while :; do sleep 0.1; done',
+                                  {tty: true, stdin: true});
+        await client.shows('ready');
+        client.send('stdin', '\x03');
+        assert.deepStrictEqual(await client.outcome(), {code: 3});
+        assert.match(client.text(), /caught/);
+    });
+
+    test(`${transport}: a program that is not there or cannot be run is said on the error stream`, async () => {
+        for (const program of ['/no/such/program', '/etc/passwd']) {
+            const {message} = await run(machine, container, transport, [program]);
+            assert.ok(message?.includes('error executing command in container') && message.includes(program), message);
+        }
+    });
+
+    test(`${transport}: a client that does not read stops its own command and nothing else`, async () => {
+        const noisy = await machine.runContainer(pod, 'i=0; while :; do echo line $i; i=$((i+1)); sleep 0.05; done');
+        const client = await exec(machine, container, transport, 'head -c 24000000 /dev/zero; echo end >&2');
+        let length = 0;
+        client.sink = (name, bytes) => { length += name === 'stdout' ? bytes.length : 0; };
+        await once(client, 'data');
+        client.pause();
+        // The sockets' buffers, the daemon's and the agent's fill; then the command waits.
+        await sleep(2000);
+        assert.ok((await processes()).some((line) => line.includes('head -c 24000000')), 'it waits');
+        const linesBefore = machine.logLines(noisy).length;
+        for (const other of usual)
+            assert.strictEqual((await run(machine, container, other, 'head -c 300000 /dev/zero')).stdout.length, 300000);
+        await eventually('the log goes on', () => machine.logLines(noisy).length > linesBefore + 10);
+        assert.ok((await processes()).some((line) => line.includes('head -c 24000000')), 'it still waits');
+        client.resume();
+        assert.deepStrictEqual(await client.outcome(), {code: 0});
+        assert.strictEqual(length, 24000000);
+        await machine.remove(noisy);
+    });
+
+    test(`${transport}: a command that does not read stops its own client and nothing else`, async () => {
+        const client = await exec(machine, container, transport, 'sleep 3; wc -c', {stdin: true});
+        const sending = client.sendAll('stdin', Buffer.alloc(4 << 20));
+        const other = await run(machine, container, transport, ['/bin/cat'], {input: 'hello'}).catch((error) => error);
+        if (TRANSPORTS[transport].halfCloses)
+            assert.deepStrictEqual(other, {code: 0, stdout: 'hello', stderr: ''});
+        await sending;
+        client.end();
+        assert.deepStrictEqual(await client.outcome(), {code: 0});
+        assert.strictEqual(client.text().trim(), String(4 << 20));
+    });
+
+    test(`${transport}: the terminal of a client that goes away hangs up`, async () => {
+        const client = await exec(machine, container, transport,
+                                  'trap "echo hung > /tmp/hup; exit" HUP; echo ready; while :; do sleep 0.2; done',
+                                  {tty: true, stdin: true});
+        await client.shows('ready');
+        client.destroy();
+        await eventually('SIGHUP came', async () =>
+            (await machine.exec(container, 'cat /tmp/hup && rm /tmp/hup')).stdout === 'hung\n');
+        await isGone('trap');
+    });
+
+    test(`${transport}: without a terminal the end of the client is the end of input and output`, async () => {
+        const reader = await exec(machine, container, transport, 'echo ready; cat; touch /tmp/ended', {stdin: true});
+        const writer = await exec(machine, container, transport, 'while echo 4711; do sleep 0.1; done');
+        await reader.shows('ready');
+        await writer.shows('4711');
+        reader.destroy();
+        writer.destroy();
+        await eventually('the reader saw it', async () => (await machine.exec(container, 'rm /tmp/ended')).exit_code === 0);
+        await isGone('echo 4711');
+    });
+
+    test(`${transport}: fifty commands at once are answered, each its own`, async () => {
+        const answers = await Promise.all([...Array(50).keys()].map((i) =>
+            run(machine, container, transport, `head -c 20000 /dev/zero | tr '\\0' ${i % 10}; exit ${i}`)));
+        answers.forEach(({code, stdout}, i) => {
+            assert.strictEqual(code, i);
+            assert.ok(stdout === String(i % 10).repeat(20000), `command ${i} has its own output`);
+        });
+    });
+}
+
+test('a client that opens its streams too late, or sends nonsense, is told and dropped', async () => {
+    const {spdy} = await openSpdy(machine, await execUrl(), ['v4.channel.k8s.io']);
+    let away = false;
+    spdy.on('goaway', () => { away = true; });
+    const over = once(spdy, 'close');
+    spdy.transmit(Buffer.from('GET / HTTP/1.1\r\n\r\n'));
+    await over;
+    assert.ok(away);
+});
+
+test('a ping of SPDY and one of WebSocket are answered', async () => {
+    const {spdy, socket} = await openSpdy(machine, await execUrl({stdin: true}), ['v4.channel.k8s.io']);
+    spdy.ping(7);
+    assert.deepStrictEqual(await once(spdy, 'ping'), [7]);
+    socket.destroy();
+    const {url} = await machine.cri.call(
+        'Exec', {container_id: container.id, cmd: ['/bin/sleep', '5'], stdin: true, stdout: true});
+    const {socket: ws} = await openWebSocket(machine, url, ['v5.channel.k8s.io']);
+    ws.send(Buffer.from('hello'), 9);
+    assert.strictEqual((await once(ws, 'pong'))[0].toString(), 'hello');
+    ws.socket.destroy();
+});
+
+// ---- URLs ----
+
+test('a URL is good for one use, of its kind, by who knows it', async () => {
+    const url = await execUrl();
+    const ask = async (one) => {
+        const answer = await upgrade(machine, one, {Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': 'v4.channel.k8s.io'});
+        answer.socket.destroy();
+        return answer.status;
+    };
+    assert.match(url, /^http:\/\/127\.0\.0\.1:\d+\/exec\/[0-9a-f]{48}$/);
+    const guessed = url.slice(0, -1) + (url.endsWith('0') ? '1' : '0');
+    assert.strictEqual(await ask(guessed), 404);
+    assert.strictEqual(await ask(url.replace(/\/exec\/.*/, '/exec/')), 404);
+    assert.strictEqual(await ask(url.replace(/\/exec\/.*/, '/')), 404);
+    assert.strictEqual(await ask(url), 101);
+    assert.strictEqual(await ask(url), 404);
+    const wrong = await execUrl();
+    assert.strictEqual(await ask(wrong.replace('/exec/', '/attach/')), 404);
+});
+
+test('a request that is no upgrade, or for a protocol that nobody serves, does not use its URL up', async () => {
+    const url = await execUrl();
+    const ask = async (headers) => (await upgrade(machine, url, headers)).status;
+    assert.strictEqual(await ask({Connection: 'close'}), 400);
+    assert.strictEqual(await ask({Upgrade: 'h2c'}), 400);
+    assert.strictEqual(await ask({Upgrade: 'websocket'}), 400);
+    assert.strictEqual(await ask({Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': 'v9.channel.k8s.io'}), 403);
+    const client = await remote(machine, url, 'SPDY v4', {stdout: true});
+    assert.deepStrictEqual(await client.outcome(), {code: 0});
+});
+
+test('requests that make no sense are refused before there is a URL', async () => {
+    const container_id = container.id;
+    await refused(machine.cri.call('Exec', {container_id, cmd: [], stdout: true}), 'INVALID_ARGUMENT', 'cmd');
+    await refused(machine.cri.call('Exec', {container_id, cmd: ['true']}), 'INVALID_ARGUMENT', 'stdin');
+    await refused(machine.cri.call('Exec', {container_id, cmd: ['true'], tty: true, stdout: true, stderr: true}),
+                  'INVALID_ARGUMENT', 'tty');
+    await refused(machine.cri.call('Exec', {container_id: 'f'.repeat(64), cmd: ['true'], stdout: true}), 'NOT_FOUND');
+    await refused(machine.cri.call('Attach', {container_id: 'f'.repeat(64), stdout: true}), 'NOT_FOUND');
+    await refused(machine.cri.call('PortForward', {pod_sandbox_id: 'f'.repeat(64)}), 'NOT_FOUND');
+    for (const port of [0, -1, 65536])
+        await refused(machine.cri.call('PortForward', {pod_sandbox_id: pod.id, port: [port]}), 'INVALID_ARGUMENT',
+                      String(port), 'TCP port');
+    const created = await machine.create(pod);
+    await refused(machine.cri.call('Exec', {container_id: created.id, cmd: ['true'], stdout: true}),
+                  'FAILED_PRECONDITION', created.id, 'not running');
+    await machine.remove(created);
+});
+
+// ---- attach ----
+
+test('several clients see what comes after they attached, and type into the same input', async () => {
+    const cat = await machine.runContainer(pod, {command: ['/bin/cat'], stdin: true});
+    const clients = await Promise.all(['WebSocket v5', 'SPDY v4', 'WebSocket v4'].map((transport) =>
+        attach(machine, cat, transport, {stdin: true})));
+    for (const [i, client] of clients.entries()) {
+        client.send('stdin', `from ${i}\n`);
+        await Promise.all(clients.map((one) => one.shows(`from ${i}\n`)));
+    }
+    clients[1].destroy();
+    clients[0].send('stdin', 'still there\n');
+    await clients[2].shows('still there\n');
+    clients[0].destroy();
+    clients[2].destroy();
+    const again = await attach(machine, cat, 'SPDY v4', {stdin: true});
+    again.send('stdin', 'again\n');
+    await again.shows('again\n');
+    assert.strictEqual(again.text(), 'again\n');
+    again.destroy();
+    assert.deepStrictEqual(machine.logLines(cat).map(({text}) => text),
+                           ['from 0', 'from 1', 'from 2', 'still there', 'again']);
+    await machine.remove(cat);
+});
+
+test('the end of an attached client\'s input detaches it, and the container goes on', async () => {
+    const cat = await machine.runContainer(pod, {command: ['/bin/cat'], stdin: true});
+    const client = await attach(machine, cat, 'SPDY v4', {stdin: true});
+    client.send('stdin', 'one\n');
+    await client.shows('one\n');
+    client.end();
+    assert.deepStrictEqual(await client.outcome(), {code: 0});
+    const next = await attach(machine, cat, 'WebSocket v5', {stdin: true});
+    next.send('stdin', 'two\n');
+    await next.shows('two\n');
+    next.destroy();
+    await machine.remove(cat);
+});
+
+test('with stdin_once the end of the first client\'s input is the end of the container\'s', async () => {
+    const cat = await machine.runContainer(pod, {command: ['/bin/cat'], stdin: true, stdin_once: true});
+    const client = await attach(machine, cat, 'WebSocket v5', {stdin: true});
+    client.send('stdin', 'all\n');
+    client.end();
+    assert.deepStrictEqual(await client.outcome(), {code: 0});
+    assert.strictEqual(client.text(), 'all\n');
+    assert.strictEqual((await machine.ended(cat)).exit_code, 0);
+    await machine.remove(cat);
+});
+
+test('attached to a terminal: typing, size, and stdout and stderr of a container without one apart', async () => {
+    const shell = await machine.runContainer(pod, {command: ['/bin/sh'], stdin: true, tty: true});
+    const client = await attach(machine, shell, 'WebSocket v5', {stdin: true, tty: true});
+    client.resize(91, 37);
+    await sleep(500);
+    client.send('stdin', 'stty size; echo e""nd\n');
+    await client.shows('end');
+    assert.match(client.text(), /37 91\r\n/);
+    client.destroy();
+    await machine.remove(shell);
+    const both = await machine.runContainer(pod, 'while :; do echo out; echo err >&2; sleep 0.2; done');
+    const watcher = await attach(machine, both, 'SPDY v4');
+    await watcher.shows('out\n');
+    await watcher.shows('err\n', 'stderr');
+    assert.ok(!watcher.text('stdout').includes('err') && !watcher.text('stderr').includes('out'));
+    watcher.destroy();
+    await machine.remove(both);
+});
+
+test('the end of the container is the end of who is attached', async () => {
+    const one = await machine.runContainer(pod);
+    const client = await attach(machine, one, 'WebSocket v5');
+    await machine.cri.call('StopContainer', {container_id: one.id, timeout: 0});
+    assert.deepStrictEqual(await client.outcome(), {code: 0});
+    await refused(machine.cri.call('Attach', {container_id: one.id, stdout: true}), 'FAILED_PRECONDITION', one.id);
+    await machine.remove(one);
+});
+
+test('an attached client that does not read is detached with an error, and the log is complete', async () => {
+    const loud = await machine.runContainer(
+        pod, {command: ['/bin/sh', '-c', 'read x; yes $(printf %01000d 7) | head -n 20000; echo done'], stdin: true});
+    const client = await attach(machine, loud, 'SPDY v4', {stdin: true});
+    client.send('stdin', 'go\n');
+    await once(client, 'data');
+    client.pause();
+    await machine.ended(loud);
+    client.resume();
+    const {message} = await client.outcome();
+    assert.match(message || '', /reads too slowly/);
+    const lines = machine.logLines(loud).map(({text}) => text);
+    assert.strictEqual(lines.length, 20001);
+    assert.ok(lines.every((text, i) => text === (i < 20000 ? '7'.padStart(1000, '0') : 'done')));
+    await machine.remove(loud);
+});
+
+// ---- port-forward ----
+
+// A server in the pod: for each connection what the shell script says.
+const serve = (one, port, script) => machine.exec(
+    one, `nc -ll -p ${port} -e /bin/sh -c '${script}' >/dev/null 2>&1 </dev/null &`);
+const listens = (one, port) => eventually(`port ${port} is open`, async () =>
+    (await machine.exec(one, `netstat -ltn | grep -q ':${port} '`)).exit_code === 0);
+
+for (const transport of Object.keys(FORWARDS)) {
+    test(`${transport}: ports of the pod's loopback, several connections at once`, async () => {
+        const server = await machine.runContainer(pod);
+        await serve(server, 8001, 'cat');
+        await serve(server, 8002, 'echo port two; cat');
+        await Promise.all([8001, 8002].map((port) => listens(server, port)));
+        const forward = await Forward.open(machine, pod, transport, [8001, 8002]);
+        const connections = [...Array(12).keys()].map((i) => forward.connect(8001 + i % 2));
+        const texts = connections.map((unused, i) => crypto.randomBytes(20000 + i));
+        await Promise.all(connections.map(async (connection, i) => {
+            await connection.sendAll(texts[i]);
+            connection.end();
+            await connection.over;
+        }));
+        connections.forEach((connection, i) => {
+            const expected = i % 2 ? Buffer.concat([Buffer.from('port two\n'), texts[i]]) : texts[i];
+            assert.ok(connection.bytes().equals(expected), `connection ${i}: ${connection.error()}`);
+            assert.strictEqual(connection.error(), '');
+        });
+        forward.close();
+        await machine.remove(server);
+    });
+
+    test(`${transport}: what listens on IPv4's loopback only, or on IPv6's only, is reached`, async () => {
+        const server = await machine.runContainer(pod);
+        await machine.output(server, 'mkdir /www; echo over four > /www/4; echo over six > /www/6; ' +
+                                     'httpd -p 127.0.0.1:8008 -h /www; httpd -p [::1]:8003 -h /www');
+        const forward = await Forward.open(machine, pod, transport);
+        for (const [port, file, text] of [[8008, '4', 'over four\n'], [8003, '6', 'over six\n']]) {
+            const connection = forward.connect(port);
+            connection.send(`GET /${file} HTTP/1.0\r\n\r\n`);
+            await connection.over;
+            assert.ok(connection.bytes().toString().endsWith(text), connection.bytes() + connection.error());
+        }
+        forward.close();
+        await machine.remove(server);
+    });
+
+    test(`${transport}: a port where nobody listens is an error on its own error stream`, async () => {
+        const server = await machine.runContainer(pod);
+        await serve(server, 8004, 'cat');
+        await listens(server, 8004);
+        const forward = await Forward.open(machine, pod, transport);
+        const good = forward.connect(8004);
+        good.send('before\n');
+        await once(good, 'data');
+        const bad = forward.connect(9);
+        await bad.over;
+        assert.match(bad.error(), /port 9 .*refused/i);
+        good.send('after\n');
+        await eventually('the other one goes on', () => good.bytes().toString() === 'before\nafter\n');
+        forward.close();
+        await machine.remove(server);
+    });
+
+    test(`${transport}: UDP, no port and no type are refused`, async () => {
+        const forward = await Forward.open(machine, pod, transport);
+        await forward.connect('53/udp').refused;
+        await forward.connect(0).refused;
+        await forward.connect(65536).refused;
+        await forward.connect(80, {streamType: 'video'}).refused;
+        forward.close();
+    });
+}
+
+test('a forwarded connection that is not read stops its own server and no other', async () => {
+    const server = await machine.runContainer(pod);
+    await serve(server, 8005, 'head -c 20000000 /dev/zero');
+    await serve(server, 8006, 'cat');
+    await Promise.all([8005, 8006].map((port) => listens(server, port)));
+    const slow = await Forward.open(machine, pod, 'SPDY');
+    const stuck = slow.connect(8005);
+    let length = 0;
+    stuck.sink = (bytes) => { length += bytes.length; };
+    await once(stuck, 'data');
+    slow.socket.pause();
+    const other = await Forward.open(machine, pod, 'SPDY');
+    const lively = other.connect(8006);
+    lively.send('hello');
+    await eventually('it answers', () => lively.bytes().toString() === 'hello');
+    await isThere('head -c 20000000', server);
+    slow.socket.resume();
+    await stuck.over;
+    assert.strictEqual(length, 20000000);
+    slow.close();
+    other.close();
+    await machine.remove(server);
+});
+
+test('a forwarding client that goes away closes its connections', async () => {
+    const server = await machine.runContainer(pod);
+    await serve(server, 8007, 'sleep 0.1; cat; touch /closed');
+    await listens(server, 8007);
+    const forward = await Forward.open(machine, pod, 'SPDY');
+    const connection = forward.connect(8007);
+    connection.send('hello');
+    await once(connection, 'data');
+    forward.close();
+    await eventually('the server saw it', async () => (await machine.exec(server, ['/bin/rm', '/closed'])).exit_code === 0);
+    await machine.remove(server);
+});
+
+// ---- what is left ----
+
+test('nothing is left of all these: no process, no descriptor', async () => {
+    await eventually('the container runs only its own', async () =>
+        (await processes()).filter((line) => !/ps -o args|\[ps\]|pod-init/.test(line)).length === 1);
+    // gRPC and the log may have opened a few of their own.
+    await eventually('the daemon has closed its sockets', () => daemonFds() <= fdsBefore + 3);
+});
+
+// ---- the daemon ends, and comes back ----
+
+test('SIGTERM with clients connected: each is told why, and the daemon ends at once', async () => {
+    const clients = await Promise.all(usual.map((transport) =>
+        exec(machine, container, transport, 'echo ready; sleep 43210', {stdin: true})));
+    await Promise.all(clients.map((client) => client.shows('ready')));
+    const forward = await Forward.open(machine, pod, 'SPDY');
+    const ending = machine.stopDaemon();
+    for (const client of clients)
+        assert.match((await client.outcome()).message || '', /crivirtd is being stopped/);
+    await forward.closed;
+    assert.strictEqual((await ending).code, 0);
+    await machine.startDaemon();
+    assert.deepStrictEqual(await run(machine, container, 'SPDY v4', 'echo new'), {code: 0, stdout: 'new\n', stderr: ''});
+});
+
+test('a daemon that is killed breaks its connections; new commands work at once, the old ones are hung up', async () => {
+    const terminal = await exec(machine, container, 'WebSocket v5', 'echo ready; sleep 54321', {stdin: true, tty: true});
+    const writer = await exec(machine, container, 'SPDY v4', 'while echo 54322; do sleep 0.1; done');
+    await terminal.shows('ready');
+    await writer.shows('54322');
+    await machine.restartDaemon('SIGKILL');
+    await Promise.all([terminal.closed, writer.closed]);
+    assert.strictEqual((await run(machine, container, 'WebSocket v5', 'echo new')).stdout, 'new\n');
+    await isGone('54321');
+    await isGone('54322');
+});
+
+test('who opens no streams in time, and who is idle for too long, is disconnected', async () => {
+    await machine.stopDaemon();
+    await machine.startDaemon(['--streaming-creation-timeout=1s', '--streaming-idle-timeout=3s']);
+    const {spdy} = await openSpdy(machine, await execUrl(), ['v4.channel.k8s.io']);
+    const problems = [];
+    spdy.on('data', (id, bytes) => problems.push(bytes));
+    const over = once(spdy, 'close');
+    spdy.open({streamType: 'error'}); // but no stdout
+    await over;
+    assert.match(Buffer.concat(problems).toString(), /did not open its streams in time/);
+    const idle = await exec(machine, container, 'WebSocket v5', 'echo ready; exec sleep 65432', {tty: true, stdin: true});
+    await idle.closed;
+    await isGone('65432');
+    await machine.restartDaemon();
+});
+
+test('a URL that nobody used for a minute is refused', async () => {
+    const url = await execUrl();
+    await sleep(61000);
+    const answer = await upgrade(machine, url, {Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': 'v4.channel.k8s.io'});
+    assert.deepStrictEqual([answer.status, /older than a minute/.test(answer.body)], [404, true]);
+});
