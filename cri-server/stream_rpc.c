@@ -1,4 +1,4 @@
-/* Exec, Attach and PortForward: URLs of the streaming server. */
+/* Exec, Attach and PortForward: URLs of the streaming server; and what proves that it is ours. */
 #include "common/error.h"
 #include "cri-server/daemon.h"
 #include "cri-server/rpc.h"
@@ -37,4 +37,17 @@ gboolean runtime_rpc_port_forward(const RpcCall *call, const Runtime__V1__PortFo
 {
     return check_id(request->pod_sandbox_id, "pod_sandbox_id", error) &&
            take_url(call, stream_server_port_forward(call->daemon->streams, request, error), &response->url);
+}
+
+gboolean crivirt_rpc_streaming_certificate(const RpcCall *call,
+                                           const Crivirt__V1__StreamingCertificateRequest *request,
+                                           Crivirt__V1__StreamingCertificateResponse *response,
+                                           GError **error)
+{
+    const char *pem = stream_server_certificate(call->daemon->streams);
+
+    (void)request;
+    (void)error;
+    response->pem = arena_strdup(call->arena, pem != NULL ? pem : "");
+    return TRUE;
 }

@@ -9,7 +9,7 @@
 #include "common/error.h"
 #include "cri-server/cli/commands.h"
 #include "cri-server/cli/inventory.h"
-#include "cri-server/cli/stream_client.h"
+#include "cri-server/cli/stream_run.h"
 
 /* Of a pod's port over WebSocket channels: the data, and what went wrong. */
 enum { CHANNEL_DATA, CHANNEL_PROBLEM, PORT_BYTES = 2, COPY_BYTES = 32 << 10 };
@@ -108,20 +108,14 @@ static gboolean on_received(guint channel, const guint8 *bytes, gsize length, gp
 
 static gboolean connection_open(Forwarder *forwarder, const Mapping *mapping, int fd, GError **error)
 {
-    Runtime__V1__PortForwardRequest request = RUNTIME__V1__PORT_FORWARD_REQUEST__INIT;
-    const Runtime__V1__PortForwardResponse *response;
     Connection *connection = g_new0(Connection, 1);
-    gint32 port = mapping->there;
+    StreamAddress address;
 
     connection->mapping = mapping;
     connection->fd = fd;
-    request.pod_sandbox_id = (char *)forwarder->pod_id;
-    request.n_port = 1;
-    request.port = &port;
-    response = cli_runtime_call(forwarder->cli, "PortForward", &request.base, CLI_CALL_MS, error);
-    if (response != NULL)
+    if (stream_forward_address(forwarder->cli, forwarder->pod_id, mapping->there, &address, error))
         connection->client =
-            stream_client_open(response->url, "v5.channel.k8s.io", on_received, connection, error);
+            stream_client_open(&address, "v5.channel.k8s.io", on_received, connection, error);
     if (connection->client == NULL) {
         close(fd);
         g_free(connection);

@@ -136,9 +136,10 @@ static gboolean run_attached(Run *run, GError **error)
                         .tty = run->spec.container->tty,
                         .connected = start_when_attached,
                         .data = run};
-    const char *url = stream_attach_url(run->cli, run->container_id, TRUE, stream.tty, error);
+    StreamAddress address;
 
-    if (url == NULL || !stream_run(run->cli, url, &stream, error))
+    if (!stream_attach_address(run->cli, run->container_id, TRUE, stream.tty, &address, error) ||
+        !stream_run(run->cli, &address, &stream, error))
         return FALSE;
     run->detached = stream.detached;
     return TRUE;

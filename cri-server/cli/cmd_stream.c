@@ -53,9 +53,10 @@ static gboolean exec_streamed(Cli *cli, const char *id, GError **error)
     gboolean tty = options_flag(cli->options, "tty");
     StreamRun run = {
         .in_fd = input ? STDIN_FILENO : -1, .out_fd = STDOUT_FILENO, .err_fd = STDERR_FILENO, .tty = tty};
-    const char *url = stream_exec_url(cli, id, options_operands(cli->options) + 1, input, tty, error);
+    StreamAddress address;
 
-    return url != NULL && stream_run(cli, url, &run, error);
+    return stream_exec_address(cli, id, options_operands(cli->options) + 1, input, tty, &address, error) &&
+           stream_run(cli, &address, &run, error);
 }
 
 static gboolean exec_in(Cli *cli, const char *id, gint64 timeout_s, GError **error)
@@ -131,9 +132,10 @@ static gboolean attach_command(Cli *cli, GError **error)
                      .out_fd = STDOUT_FILENO,
                      .err_fd = STDERR_FILENO,
                      .tty = tty && input};
-    const char *url = row != NULL ? stream_attach_url(cli, row->container->id, input, tty, error) : NULL;
+    StreamAddress address;
 
-    return url != NULL && stream_run(cli, url, &run, error);
+    return row != NULL && stream_attach_address(cli, row->container->id, input, tty, &address, error) &&
+           stream_run(cli, &address, &run, error);
 }
 
 static const OptionSpec attach_options[] = {
@@ -202,19 +204,20 @@ static gboolean tar_end(Cli *cli, GPid pid, GError **error)
 static gboolean copy(Cli *cli, const char *id, const char *const *here, const char *const *there,
                      gboolean into_container, GError **error)
 {
-    const char *url = stream_exec_url(cli, id, there, into_container, FALSE, error);
+    StreamAddress address;
     StreamRun run = {.in_fd = -1, .out_fd = STDOUT_FILENO, .err_fd = STDERR_FILENO};
     gboolean good;
     GPid pid;
     int fd;
 
-    if (url == NULL || !tar_start(here, !into_container, &pid, &fd, error))
+    if (!stream_exec_address(cli, id, there, into_container, FALSE, &address, error) ||
+        !tar_start(here, !into_container, &pid, &fd, error))
         return FALSE;
     if (into_container)
         run.in_fd = fd;
     else
         run.out_fd = fd;
-    good = stream_run(cli, url, &run, error);
+    good = stream_run(cli, &address, &run, error);
     close(fd);
     return tar_end(cli, pid, good ? error : NULL) && good;
 }

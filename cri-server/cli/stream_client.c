@@ -4,14 +4,12 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/socket.h>
-#include <unistd.h>
 #include <wslay/wslay.h>
 
 #include "common/error.h"
+#include "cri-server/cli/stream_socket.h"
 
 enum {
-    CONNECT_TIMEOUT_S = 10,
     MAX_ANSWER_BYTES = 16 << 10,
     MAX_QUEUED_BYTES = 256 << 10,
     MAX_MESSAGE_BYTES = 16 << 20,
@@ -19,7 +17,7 @@ enum {
 };
 
 struct StreamClient {
-    int fd;
+    StreamSocket *socket;
     StreamReceived received;
     gpointer data;
     GError *failure;   /* of received */
@@ -28,30 +26,6 @@ struct StreamClient {
 };
 
 /* ---- the upgrade ---- */
-
-static int connect_to(const char *host, guint16 port, GError **error)
-{
-    g_autoptr(GSocketAddress) address = g_inet_socket_address_new_from_string(host, port);
-    struct timeval limit = {.tv_sec = CONNECT_TIMEOUT_S};
-    char native[128];
-    gssize size = address != NULL ? g_socket_address_get_native_size(address) : -1;
-    int fd;
-
-    if (size < 0 || !g_socket_address_to_native(address, native, sizeof native, NULL)) {
-        fail(error, STATUS_INTERNAL, "crivirtd's streaming address \"%s\" is no IP address", host);
-        return -1;
-    }
-    fd = socket(((struct sockaddr *)native)->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) < 0 ||
-        connect(fd, (struct sockaddr *)native, (socklen_t)size) < 0) {
-        fail_errno(error, errno, "connecting to crivirtd's streaming server at %s port %u", host, port);
-        if (fd >= 0)
-            close(fd);
-        return -1;
-    }
-    return fd;
-}
 
 static char *make_request(const char *path, const char *host, const char *protocol)
 {
@@ -75,7 +49,7 @@ static gboolean read_answer(StreamClient *client, GError **error)
     char *end;
 
     for (;;) {
-        ssize_t n = TEMP_FAILURE_RETRY(recv(client->fd, buffer, sizeof buffer, 0));
+        ssize_t n = stream_socket_read(client->socket, buffer, sizeof buffer);
 
         if (n < 0)
             return fail_errno(error, errno, "waiting for crivirtd's streaming server");
@@ -96,24 +70,25 @@ static gboolean read_answer(StreamClient *client, GError **error)
     return TRUE;
 }
 
-static gboolean upgrade(StreamClient *client, const char *url, const char *protocol, GError **error)
+static gboolean upgrade(StreamClient *client, const StreamAddress *address, const char *protocol,
+                        GError **error)
 {
-    g_autoptr(GUri) uri = g_uri_parse(url, G_URI_FLAGS_NONE, error);
+    g_autoptr(GUri) uri = g_uri_parse(address->url, G_URI_FLAGS_NONE, error);
     g_autofree char *request = NULL;
 
     if (uri == NULL)
         return FALSE;
-    if (g_strcmp0(g_uri_get_scheme(uri), "http") != 0)
-        return fail(error, STATUS_UNIMPLEMENTED,
-                    "crivirtd serves streams by %s only, which this command does not speak",
-                    g_uri_get_scheme(uri));
-    client->fd = connect_to(g_uri_get_host(uri), (guint16)g_uri_get_port(uri), error);
-    if (client->fd < 0)
+    client->socket =
+        stream_socket_open(g_uri_get_host(uri), (guint16)g_uri_get_port(uri), address->certificate, error);
+    if (client->socket == NULL)
         return FALSE;
     request = make_request(g_uri_get_path(uri), g_uri_get_host(uri), protocol);
-    if (send(client->fd, request, strlen(request), MSG_NOSIGNAL) != (ssize_t)strlen(request))
+    if (stream_socket_write(client->socket, request, strlen(request)) != (ssize_t)strlen(request))
         return fail_errno(error, errno, "asking crivirtd's streaming server");
-    return read_answer(client, error);
+    if (!read_answer(client, error))
+        return FALSE;
+    stream_socket_unblock(client->socket);
+    return TRUE;
 }
 
 /* ---- messages ---- */
@@ -130,7 +105,7 @@ static ssize_t on_read(wslay_event_context_ptr context, uint8_t *buffer, size_t 
         g_byte_array_remove_range(client->early, 0, (guint)n);
         return n;
     }
-    n = TEMP_FAILURE_RETRY(recv(client->fd, buffer, room, MSG_DONTWAIT));
+    n = stream_socket_read(client->socket, buffer, room);
     if (n <= 0)
         wslay_event_set_error(context,
                               n < 0 && errno == EAGAIN ? WSLAY_ERR_WOULDBLOCK : WSLAY_ERR_CALLBACK_FAILURE);
@@ -141,7 +116,7 @@ static ssize_t on_write(wslay_event_context_ptr context, const uint8_t *bytes, s
                         void *data)
 {
     StreamClient *client = data;
-    ssize_t n = TEMP_FAILURE_RETRY(send(client->fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT));
+    ssize_t n = stream_socket_write(client->socket, bytes, length);
 
     (void)flags;
     if (n < 0)
@@ -168,7 +143,7 @@ static void on_message(wslay_event_context_ptr context, const struct wslay_event
                      &client->failure);
 }
 
-StreamClient *stream_client_open(const char *url, const char *protocol, StreamReceived received,
+StreamClient *stream_client_open(const StreamAddress *address, const char *protocol, StreamReceived received,
                                  gpointer data, GError **error)
 {
     const struct wslay_event_callbacks callbacks = {.recv_callback = on_read,
@@ -177,14 +152,13 @@ StreamClient *stream_client_open(const char *url, const char *protocol, StreamRe
                                                     .on_msg_recv_callback = on_message};
     StreamClient *client = g_new0(StreamClient, 1);
 
-    client->fd = -1;
     client->received = received;
     client->data = data;
     client->early = g_byte_array_new();
     if (wslay_event_context_client_init(&client->websocket, &callbacks, client) != 0)
         g_error("out of memory");
     wslay_event_config_set_max_recv_msg_length(client->websocket, MAX_MESSAGE_BYTES);
-    if (!upgrade(client, url, protocol, error)) {
+    if (!upgrade(client, address, protocol, error)) {
         error_adopt(error);
         stream_client_close(client);
         return NULL;
@@ -197,8 +171,7 @@ void stream_client_close(StreamClient *client)
     if (client == NULL)
         return;
     wslay_event_context_free(client->websocket);
-    if (client->fd >= 0)
-        close(client->fd);
+    stream_socket_close(client->socket);
     g_byte_array_unref(client->early);
     g_clear_error(&client->failure);
     g_free(client);
@@ -228,7 +201,7 @@ void stream_client_end(StreamClient *client, guint channel)
 
 GPollFD stream_client_poll(StreamClient *client)
 {
-    return (GPollFD){client->fd,
+    return (GPollFD){stream_socket_fd(client->socket),
                      (gushort)(POLLIN | (wslay_event_want_write(client->websocket) ? POLLOUT : 0)),
                      (gushort)(client->early->len > 0 ? POLLIN : 0)};
 }

@@ -1,7 +1,7 @@
 /* The client's side of exec, attach and port-forward: WebSocket channels of v5.channel.k8s.io.
  *
  * One thread, by poll(): stream_client_poll() says what to wait for, stream_client_work() does what can be
- * done. Plain HTTP: crivirtd serves its streams on the loopback, to clients on its own node.
+ * done.
  */
 #pragma once
 
@@ -15,8 +15,13 @@ enum { CHANNEL_STDIN, CHANNEL_STDOUT, CHANNEL_STDERR, CHANNEL_ERROR, CHANNEL_RES
 typedef gboolean (*StreamReceived)(guint channel, const guint8 *bytes, gsize length, gpointer data,
                                    GError **error);
 
+typedef struct {
+    const char *url;
+    const char *certificate; /* PEM: the server's; NULL for http:// */
+} StreamAddress;
+
 /* Connects and upgrades; blocks for some seconds at most. */
-StreamClient *stream_client_open(const char *url, const char *protocol, StreamReceived received,
+StreamClient *stream_client_open(const StreamAddress *address, const char *protocol, StreamReceived received,
                                  gpointer data, GError **error);
 void stream_client_close(StreamClient *client); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(StreamClient, stream_client_close)

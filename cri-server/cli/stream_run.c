@@ -9,8 +9,8 @@
 
 #include "api.pb-c.h"
 #include "common/error.h"
-#include "cri-server/cli/stream_client.h"
 #include "cri-server/cli/terminal.h"
+#include "crivirt.pb-c.h"
 
 enum { COPY_BYTES = 32 << 10, CTRL_P = 16, CTRL_Q = 17 };
 
@@ -170,11 +170,11 @@ static gboolean run_to_end(Runner *runner, GError **error)
     return TRUE;
 }
 
-gboolean stream_run(Cli *cli, const char *url, StreamRun *run, GError **error)
+gboolean stream_run(Cli *cli, const StreamAddress *address, StreamRun *run, GError **error)
 {
     Runner runner = {.cli = cli, .run = run, .resized_fd = -1};
     g_autoptr(StreamClient) client =
-        stream_client_open(url, "v5.channel.k8s.io", on_received, &runner, error);
+        stream_client_open(address, "v5.channel.k8s.io", on_received, &runner, error);
     gboolean good;
 
     if (client == NULL)
@@ -195,8 +195,29 @@ gboolean stream_run(Cli *cli, const char *url, StreamRun *run, GError **error)
     return good;
 }
 
-const char *stream_exec_url(Cli *cli, const char *container_id, const char *const *words, gboolean input,
-                            gboolean tty, GError **error)
+/* ---- addresses ---- */
+
+/* A server with TLS is known by its certificate, which its daemon says over a socket that is trusted. */
+static gboolean complete_address(Cli *cli, const char *url, StreamAddress *ret_address, GError **error)
+{
+    Crivirt__V1__StreamingCertificateRequest request = CRIVIRT__V1__STREAMING_CERTIFICATE_REQUEST__INIT;
+    const Crivirt__V1__StreamingCertificateResponse *response;
+
+    if (g_str_has_prefix(url, "http://")) {
+        *ret_address = (StreamAddress){url, NULL};
+        return TRUE;
+    }
+    if (!g_str_has_prefix(url, "https://"))
+        return fail(error, STATUS_UNIMPLEMENTED, "crivirtd serves streams at \"%s\", which is no HTTP", url);
+    response = cli_own_call(cli, "StreamingCertificate", &request.base, CLI_CALL_MS, error);
+    if (response == NULL)
+        return FALSE;
+    *ret_address = (StreamAddress){url, response->pem};
+    return TRUE;
+}
+
+gboolean stream_exec_address(Cli *cli, const char *container_id, const char *const *words, gboolean input,
+                             gboolean tty, StreamAddress *ret_address, GError **error)
 {
     Runtime__V1__ExecRequest request = RUNTIME__V1__EXEC_REQUEST__INIT;
     const Runtime__V1__ExecResponse *response;
@@ -209,11 +230,11 @@ const char *stream_exec_url(Cli *cli, const char *container_id, const char *cons
     request.stdout = TRUE;
     request.stderr = !tty;
     response = cli_runtime_call(cli, "Exec", &request.base, CLI_CALL_MS, error);
-    return response != NULL ? response->url : NULL;
+    return response != NULL && complete_address(cli, response->url, ret_address, error);
 }
 
-const char *stream_attach_url(Cli *cli, const char *container_id, gboolean input, gboolean tty,
-                              GError **error)
+gboolean stream_attach_address(Cli *cli, const char *container_id, gboolean input, gboolean tty,
+                               StreamAddress *ret_address, GError **error)
 {
     Runtime__V1__AttachRequest request = RUNTIME__V1__ATTACH_REQUEST__INIT;
     const Runtime__V1__AttachResponse *response;
@@ -224,5 +245,19 @@ const char *stream_attach_url(Cli *cli, const char *container_id, gboolean input
     request.stdout = TRUE;
     request.stderr = !tty;
     response = cli_runtime_call(cli, "Attach", &request.base, CLI_CALL_MS, error);
-    return response != NULL ? response->url : NULL;
+    return response != NULL && complete_address(cli, response->url, ret_address, error);
+}
+
+gboolean stream_forward_address(Cli *cli, const char *pod_id, guint16 port, StreamAddress *ret_address,
+                                GError **error)
+{
+    Runtime__V1__PortForwardRequest request = RUNTIME__V1__PORT_FORWARD_REQUEST__INIT;
+    const Runtime__V1__PortForwardResponse *response;
+    gint32 number = port;
+
+    request.pod_sandbox_id = (char *)pod_id;
+    request.n_port = 1;
+    request.port = &number;
+    response = cli_runtime_call(cli, "PortForward", &request.base, CLI_CALL_MS, error);
+    return response != NULL && complete_address(cli, response->url, ret_address, error);
 }

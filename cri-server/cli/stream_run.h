@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cri-server/cli/cli.h"
+#include "cri-server/cli/stream_client.h"
 
 typedef struct {
     int in_fd; /* -1: no input */
@@ -15,10 +16,12 @@ typedef struct {
 } StreamRun;
 
 /* cli->exit_code is the program's. Output is written as it comes; who does not read it stops only this. */
-gboolean stream_run(Cli *cli, const char *url, StreamRun *run, GError **error);
+gboolean stream_run(Cli *cli, const StreamAddress *address, StreamRun *run, GError **error);
 
-/* URLs from the daemon; borrowed from the arena. */
-const char *stream_exec_url(Cli *cli, const char *container_id, const char *const *words, gboolean input,
-                            gboolean tty, GError **error);
-const char *stream_attach_url(Cli *cli, const char *container_id, gboolean input, gboolean tty,
-                              GError **error);
+/* From the daemon; what they hold lives in the arena. */
+gboolean stream_exec_address(Cli *cli, const char *container_id, const char *const *words, gboolean input,
+                             gboolean tty, StreamAddress *ret_address, GError **error);
+gboolean stream_attach_address(Cli *cli, const char *container_id, gboolean input, gboolean tty,
+                               StreamAddress *ret_address, GError **error);
+gboolean stream_forward_address(Cli *cli, const char *pod_id, guint16 port, StreamAddress *ret_address,
+                                GError **error);
