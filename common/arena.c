@@ -15,9 +15,18 @@ struct ArenaChunk {
     max_align_t data[];
 };
 
+typedef struct ArenaHold ArenaHold;
+struct ArenaHold {
+    ArenaHold *next;
+    gpointer object;
+    GDestroyNotify release;
+};
+
 struct Arena {
     ArenaChunk *chunks; /* the first one is being filled */
+    ArenaChunk *spare;  /* kept by a reset */
     gsize chunk_bytes;  /* of the next one */
+    ArenaHold *holds;
     ProtobufCAllocator allocator;
 };
 
@@ -41,17 +50,74 @@ Arena *arena_new(void)
     return arena;
 }
 
-void arena_free(Arena *arena)
+static void chunks_free(ArenaChunk *chunk)
 {
     ArenaChunk *next;
 
-    if (arena == NULL)
-        return;
-    for (ArenaChunk *chunk = arena->chunks; chunk != NULL; chunk = next) {
+    for (; chunk != NULL; chunk = next) {
         next = chunk->next;
         g_free(chunk);
     }
+}
+
+static void holds_release(Arena *arena)
+{
+    for (; arena->holds != NULL; arena->holds = arena->holds->next)
+        arena->holds->release(arena->holds->object);
+}
+
+void arena_free(Arena *arena)
+{
+    if (arena == NULL)
+        return;
+    holds_release(arena);
+    chunks_free(arena->chunks);
+    chunks_free(arena->spare);
     g_free(arena);
+}
+
+void arena_reset(Arena *arena, gsize keep_bytes)
+{
+    ArenaChunk *chunk;
+    gsize kept = 0;
+
+    holds_release(arena);
+    for (chunk = arena->spare; chunk != NULL; chunk = chunk->next)
+        kept += chunk->size;
+    while ((chunk = arena->chunks) != NULL) {
+        arena->chunks = chunk->next;
+        if (kept + chunk->size <= keep_bytes) {
+            kept += chunk->size;
+            chunk->next = arena->spare;
+            arena->spare = chunk;
+        } else {
+            g_free(chunk);
+        }
+    }
+    arena->chunk_bytes = ARENA_CHUNK_BYTES;
+}
+
+void arena_hold(Arena *arena, gpointer object, GDestroyNotify release)
+{
+    ArenaHold *hold = arena_new0(arena, ArenaHold, 1);
+
+    *hold = (ArenaHold){arena->holds, object, release};
+    arena->holds = hold;
+}
+
+/* With that much room at least: a spare one, if the first of them has it. */
+static ArenaChunk *chunk_new(Arena *arena, gsize capacity)
+{
+    ArenaChunk *chunk = arena->spare;
+
+    if (chunk != NULL && chunk->size >= capacity) {
+        arena->spare = chunk->next;
+    } else {
+        chunk = g_malloc(sizeof(ArenaChunk) + capacity);
+        chunk->size = capacity;
+    }
+    chunk->used = 0;
+    return chunk;
 }
 
 void *arena_alloc(Arena *arena, gsize size)
@@ -65,9 +131,7 @@ void *arena_alloc(Arena *arena, gsize size)
         gsize usual = arena->chunk_bytes;
         gsize capacity = MAX(size, usual);
 
-        chunk = g_malloc(sizeof(ArenaChunk) + capacity);
-        chunk->used = 0;
-        chunk->size = capacity;
+        chunk = chunk_new(arena, capacity);
         /* A large block goes behind the one being filled, whose rest would be wasted otherwise. */
         if (arena->chunks != NULL && capacity > usual) {
             chunk->next = arena->chunks->next;

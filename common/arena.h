@@ -1,5 +1,8 @@
 /* Request memory: everything that one call allocates, freed in one go.
  *
+ * What an answer borrows can be held until then instead of being copied. A chunk of a reused arena is memory
+ * that the kernel need not hand out anew, which is most of the cost of a large answer.
+ *
  * An Arena also is a protobuf-c allocator, so a request decoded into it and a response built in it need no
  * freeing. Not thread-safe: one arena belongs to one call, which one worker handles at a time.
  */
@@ -13,6 +16,11 @@ typedef struct Arena Arena;
 Arena *arena_new(void);
 void arena_free(Arena *arena); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Arena, arena_free)
+
+/* Frees what was allocated and held. Chunks of keep_bytes at most stay for what is allocated next. */
+void arena_reset(Arena *arena, gsize keep_bytes);
+/* Calls release(object) with the end of the arena, or its reset. */
+void arena_hold(Arena *arena, gpointer object, GDestroyNotify release);
 
 /* Zeroed and aligned for any type; never NULL. */
 void *arena_alloc(Arena *arena, gsize size);

@@ -1,5 +1,6 @@
 #include "cri-server/rpc_server.h"
 
+#include "common/arena_pool.h"
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
@@ -26,6 +27,9 @@ enum {
     STREAM_QUEUE_MAX_BYTES = 1024 * 1024,
     STREAM_MESSAGE_COST_BYTES = 256, /* what a queued message takes beside its own bytes */
     MAX_CALLS_PER_CONNECTION = 1024,
+    /* For a list of a few hundred pods at a time, again and again. */
+    ARENAS_KEPT = 4,
+    ARENA_KEEP_BYTES = 2 * 1024 * 1024,
 };
 
 typedef struct Call Call;
@@ -60,7 +64,7 @@ struct Call {
     const RpcMethod *method;
     const ProtobufCMethodDescriptor *types;
     grpc_byte_buffer *request;
-    Arena *arena;
+    Arena *arena; /* the worker's; NULL without one */
     GCancellable *cancellable;
     Deadline deadline;
     gint64 arrived_us;
@@ -75,6 +79,7 @@ struct RpcServer {
     int lock_fd;
     GHashTable *methods; /* path → const RpcMethod; keys owned */
     Lane *lanes[RPC_N_LANES];
+    ArenaPool *arenas;
     grpc_server *grpc;
     grpc_completion_queue *queue;
     GThread *thread;
@@ -103,7 +108,6 @@ static Call *call_new(RpcServer *server)
     call->server = server;
     grpc_call_details_init(&call->details);
     grpc_metadata_array_init(&call->metadata);
-    call->arena = arena_new();
     call->cancellable = g_cancellable_new();
     call->deadline = (Deadline){G_MAXINT64, call->cancellable};
     call->accepted = (CallTag){call, on_call_accepted};
@@ -151,7 +155,6 @@ static void call_unref(Call *call)
     grpc_call_details_destroy(&call->details);
     grpc_metadata_array_destroy(&call->metadata);
     g_object_unref(call->cancellable);
-    arena_free(call->arena);
     g_free(call);
 }
 
@@ -429,8 +432,10 @@ static void call_run(gpointer data)
     Call *call = data;
     GError *error = NULL;
 
+    call->arena = arena_pool_take(call->server->arenas);
     if (!call_handle(call, &error))
         call_fail(call, error);
+    arena_pool_give(call->server->arenas, g_steal_pointer(&call->arena));
     call_unref(call);
 }
 
@@ -683,6 +688,7 @@ RpcServer *rpc_server_open(const RpcServerConfig *config, GError **error)
     server->calls = g_hash_table_new(NULL, NULL);
     g_mutex_init(&server->lock);
     g_cond_init(&server->changed);
+    server->arenas = arena_pool_new(ARENAS_KEPT, ARENA_KEEP_BYTES);
     for (guint i = 0; i < RPC_N_LANES; i++)
         server->lanes[i] = lane_new(rpc_lane_name((RpcLane)i), config->lanes[i], call_run);
     grpc_init();
@@ -774,6 +780,7 @@ void rpc_server_free(RpcServer *server)
     grpc_server_destroy(server->grpc);
     grpc_completion_queue_destroy(server->queue);
     grpc_shutdown();
+    arena_pool_free(server->arenas);
     g_hash_table_unref(server->methods);
     g_hash_table_unref(server->calls);
     g_mutex_clear(&server->lock);

@@ -15,7 +15,16 @@ void *cri_dup(const ProtobufCMessage *message);
 void *cri_copy(Arena *arena, const ProtobufCMessage *message);
 #define COPY(arena, message) ((message) != NULL ? cri_copy(arena, &(message)->base) : NULL)
 
-/* Label maps of all CRI messages have entries of the same shape but of different types. */
+/* Label maps of all CRI messages have entries of the same shape but of different types: what is packed
+ * follows the entry's own. For messages that live no longer than the object that the map is of
+ * (arena_hold()). */
+#define BORROW_MAP(to, from, field)                                                                          \
+    do {                                                                                                     \
+        (to)->n_##field = (from)->n_##field;                                                                 \
+        (to)->field = (void *)(from)->field;                                                                 \
+    } while (0)
+
+/* A map of its own. */
 #define COPY_MAP(arena, to, from, field, Type)                                                               \
     do {                                                                                                     \
         (to)->n_##field = (from)->n_##field;                                                                 \

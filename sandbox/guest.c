@@ -166,7 +166,7 @@ static void sweep_one(SandboxManager *manager, const char *id)
     Deadline deadline = deadline_in_ms(SWEEP_TIMEOUT_MS);
     g_autoptr(GError) error = NULL;
 
-    if (g_hash_table_contains(manager->pods, id))
+    if (id_table_lookup(manager->pods, id) != NULL)
         guest_journal_forget(manager, id);
     else if (!guest_remove(manager, id, &deadline, &error))
         log_error(LOG_FIELDS("guest", id), "cannot remove a guest that is nobody's: %s", error->message);

@@ -13,7 +13,7 @@
 #include "sandbox/template_store.h"
 #include "sandbox/upper.h"
 
-enum { ID_BYTES = 32, MIN_PREFIX_DIGITS = 1, LOG_WORKERS = 4, EVENT_WORKERS = 2 };
+enum { ID_BYTES = 32, LOG_WORKERS = 4, EVENT_WORKERS = 2 };
 
 typedef struct {
     void (*function)(gpointer data);
@@ -191,9 +191,7 @@ SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageSe
     manager->events = event_hub_new();
     manager->sampler = sampler_new();
     manager->event_workers = g_thread_pool_new(deferred_run, NULL, EVENT_WORKERS, FALSE, NULL);
-    manager->pods = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)pod_unref);
-    manager->containers =
-        g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)container_unref);
+    manager_tables_init(manager);
     manager->networks = cni_cache_new(config->cni_config_dir, config->cni_plugin_dirs);
     g_mutex_init(&manager->lock);
     slots_init(&manager->boots,
@@ -240,8 +238,7 @@ void sandbox_manager_close(SandboxManager *manager)
     link_loop_free(manager->links);
     state_store_close(manager->store);
     cni_cache_free(manager->networks);
-    g_hash_table_unref(manager->pods);
-    g_hash_table_unref(manager->containers);
+    manager_tables_clear(manager);
     event_hub_free(manager->events);
     slots_clear(&manager->boots);
     g_mutex_clear(&manager->lock);
@@ -318,27 +315,44 @@ EventSubscriber *sandbox_events_subscribe(SandboxManager *manager)
 
 /* ---- tables ---- */
 
-/* The value whose key is id or begins with it, when there is just one. Locked. */
-static gpointer find(GHashTable *table, const char *id, gboolean *ret_ambiguous)
+static guint metadata_hash(gconstpointer data)
 {
-    gpointer found = g_hash_table_lookup(table, id);
-    GHashTableIter iter;
-    gpointer key;
-    gpointer value;
+    const Runtime__V1__PodSandboxMetadata *metadata = data;
 
-    *ret_ambiguous = FALSE;
-    if (found != NULL || strlen(id) < MIN_PREFIX_DIGITS || strlen(id) >= 2 * (gsize)ID_BYTES)
-        return found;
-    g_hash_table_iter_init(&iter, table);
-    while (g_hash_table_iter_next(&iter, &key, &value)) {
-        if (!g_str_has_prefix(key, id))
-            continue;
-        *ret_ambiguous = found != NULL;
-        if (found != NULL)
-            return NULL;
-        found = value;
-    }
-    return found;
+    return g_str_hash(metadata->uid) ^ g_str_hash(metadata->name) ^ metadata->attempt;
+}
+
+static gboolean metadata_equal(gconstpointer a, gconstpointer b)
+{
+    const Runtime__V1__PodSandboxMetadata *x = a;
+    const Runtime__V1__PodSandboxMetadata *y = b;
+
+    return g_str_equal(x->name, y->name) && g_str_equal(x->namespace_, y->namespace_) &&
+           g_str_equal(x->uid, y->uid) && x->attempt == y->attempt;
+}
+
+void manager_tables_init(SandboxManager *manager)
+{
+    manager->pods = id_table_new((GDestroyNotify)pod_unref);
+    manager->pod_names = g_hash_table_new(metadata_hash, metadata_equal);
+    manager->containers = id_table_new((GDestroyNotify)container_unref);
+}
+
+void manager_tables_clear(SandboxManager *manager)
+{
+    g_hash_table_unref(manager->pod_names);
+    id_table_free(manager->pods);
+    id_table_free(manager->containers);
+}
+
+/* What has that id, or is the only one whose id begins with it. Locked. */
+static gpointer find(const IdTable *table, const char *id, gboolean *ret_ambiguous)
+{
+    guint n = 0;
+    const IdTableRow *rows = *id != '\0' ? id_table_range(table, id, &n) : NULL;
+
+    *ret_ambiguous = n > 1 && !g_str_equal(rows[0].id, id); /* the id itself would come first */
+    return n > 0 && !*ret_ambiguous ? rows[0].object : NULL;
 }
 
 static gboolean fail_not_found(const char *what, const char *id, gboolean ambiguous, GError **error)
@@ -407,17 +421,32 @@ gboolean manager_find_container_if_any(SandboxManager *manager, const char *id, 
     return forgive_not_found(found, error);
 }
 
+void manager_add_pod_locked(SandboxManager *manager, Pod *pod)
+{
+    id_table_insert(manager->pods, pod->id, pod_ref(pod));
+    g_hash_table_insert(manager->pod_names, pod->config->metadata, pod);
+}
+
 void manager_add_pod(SandboxManager *manager, Pod *pod)
 {
     g_mutex_lock(&manager->lock);
-    g_hash_table_insert(manager->pods, pod->id, pod_ref(pod));
+    manager_add_pod_locked(manager, pod);
     g_mutex_unlock(&manager->lock);
+}
+
+Pod *manager_namesake_locked(SandboxManager *manager, const Runtime__V1__PodSandboxMetadata *metadata)
+{
+    return g_hash_table_lookup(manager->pod_names, metadata);
 }
 
 void manager_remove_pod(SandboxManager *manager, Pod *pod)
 {
+    g_autoptr(Pod) keep G_GNUC_UNUSED = pod_ref(pod);
+
     g_mutex_lock(&manager->lock);
-    g_hash_table_remove(manager->pods, pod->id);
+    if (g_hash_table_lookup(manager->pod_names, pod->config->metadata) == pod)
+        g_hash_table_remove(manager->pod_names, pod->config->metadata);
+    id_table_remove(manager->pods, pod->id);
     g_mutex_unlock(&manager->lock);
 }
 
@@ -431,7 +460,7 @@ gboolean manager_add_container(SandboxManager *manager, Container *container, GE
     ready = pod->state == POD_READY;
     if (ready) {
         g_hash_table_insert(pod->containers, container->id, container_ref(container));
-        g_hash_table_insert(manager->containers, container->id, container_ref(container));
+        id_table_insert(manager->containers, container->id, container_ref(container));
     }
     g_mutex_unlock(&pod->lock);
     g_mutex_unlock(&manager->lock);
@@ -446,36 +475,55 @@ void manager_remove_container(SandboxManager *manager, Container *container)
 
     g_mutex_lock(&manager->lock);
     g_mutex_lock(&container->pod->lock);
-    g_hash_table_remove(manager->containers, container->id);
+    id_table_remove(manager->containers, container->id);
     g_hash_table_remove(container->pod->containers, container->id);
     g_mutex_unlock(&container->pod->lock);
     g_mutex_unlock(&manager->lock);
 }
 
-GPtrArray *manager_pods(SandboxManager *manager)
+GPtrArray *manager_pods_by_id(SandboxManager *manager, const char *id)
 {
     GPtrArray *pods = g_ptr_array_new_with_free_func((GDestroyNotify)pod_unref);
-    GHashTableIter iter;
-    gpointer value;
+    const IdTableRow *rows;
+    guint n;
 
     g_mutex_lock(&manager->lock);
-    g_hash_table_iter_init(&iter, manager->pods);
-    while (g_hash_table_iter_next(&iter, NULL, &value))
-        g_ptr_array_add(pods, pod_ref(value));
+    rows = id_table_range(manager->pods, id, &n);
+    for (guint i = 0; i < n; i++)
+        g_ptr_array_add(pods, pod_ref(rows[i].object));
     g_mutex_unlock(&manager->lock);
     return pods;
 }
 
-GPtrArray *manager_containers(SandboxManager *manager)
+GPtrArray *manager_pods(SandboxManager *manager)
 {
-    GPtrArray *containers = g_ptr_array_new_with_free_func((GDestroyNotify)container_unref);
-    GHashTableIter iter;
-    gpointer value;
+    return manager_pods_by_id(manager, "");
+}
 
+static GPtrArray *containers_of_pods(SandboxManager *manager, const char *pod_id)
+{
+    g_autoptr(GPtrArray) pods = manager_pods_by_id(manager, pod_id);
+    GPtrArray *containers = g_ptr_array_new_with_free_func((GDestroyNotify)container_unref);
+
+    for (guint i = 0; i < pods->len; i++)
+        g_ptr_array_extend_and_steal(containers, pod_containers(pods->pdata[i]));
+    return containers;
+}
+
+GPtrArray *manager_containers_by_id(SandboxManager *manager, const char *id, const char *pod_id)
+{
+    GPtrArray *containers;
+    const IdTableRow *rows;
+    guint n;
+
+    if (*id == '\0' && *pod_id != '\0')
+        return containers_of_pods(manager, pod_id);
+    containers = g_ptr_array_new_with_free_func((GDestroyNotify)container_unref);
     g_mutex_lock(&manager->lock);
-    g_hash_table_iter_init(&iter, manager->containers);
-    while (g_hash_table_iter_next(&iter, NULL, &value))
-        g_ptr_array_add(containers, container_ref(value));
+    rows = id_table_range(manager->containers, id, &n);
+    for (guint i = 0; i < n; i++)
+        if (g_str_has_prefix(((Container *)rows[i].object)->pod->id, pod_id))
+            g_ptr_array_add(containers, container_ref(rows[i].object));
     g_mutex_unlock(&manager->lock);
     return containers;
 }

@@ -11,6 +11,7 @@
 #include "sandbox/container_io.h"
 #include "sandbox/events.h"
 #include "sandbox/guest_input.h"
+#include "sandbox/id_table.h"
 #include "sandbox/link.h"
 #include "sandbox/sample.h"
 #include "sandbox/sandbox.h"
@@ -41,8 +42,9 @@ struct SandboxManager {
     guint qemu_gid;
 
     GMutex lock;
-    GHashTable *pods;       /* id → Pod */
-    GHashTable *containers; /* id → Container */
+    IdTable *pods;         /* Pod */
+    GHashTable *pod_names; /* metadata → Pod, both borrowed from pods */
+    IdTable *containers;   /* Container */
 };
 
 struct Pod {
@@ -185,6 +187,10 @@ gboolean container_signal(Container *container, int signal, gboolean all, const 
 
 /* ---- the tables (manager.c) ---- */
 
+void manager_tables_init(SandboxManager *manager);
+/* Containers and pods hold each other: those that are left must be removed before. */
+void manager_tables_clear(SandboxManager *manager);
+
 /* By id or unique prefix, referenced; NULL with NOT_FOUND, or INVALID_ARGUMENT for an ambiguous prefix. */
 Pod *manager_find_pod(SandboxManager *manager, const char *id, GError **error);
 Container *manager_find_container(SandboxManager *manager, const char *id, GError **error);
@@ -193,13 +199,20 @@ gboolean manager_find_pod_if_any(SandboxManager *manager, const char *id, Pod **
 gboolean manager_find_container_if_any(SandboxManager *manager, const char *id, Container **ret_container,
                                        GError **error);
 void manager_add_pod(SandboxManager *manager, Pod *pod);
+/* The same while manager->lock is held. */
+void manager_add_pod_locked(SandboxManager *manager, Pod *pod);
+/* The pod with the same name, namespace, uid and attempt; NULL: none. manager->lock is held; borrowed. */
+Pod *manager_namesake_locked(SandboxManager *manager, const Runtime__V1__PodSandboxMetadata *metadata);
 void manager_remove_pod(SandboxManager *manager, Pod *pod);
 /* Both tables; FAILED_PRECONDITION unless the pod is READY. */
 gboolean manager_add_container(SandboxManager *manager, Container *container, GError **error);
 void manager_remove_container(SandboxManager *manager, Container *container);
 /* All pods, referenced; the array frees them. */
 GPtrArray *manager_pods(SandboxManager *manager);
-GPtrArray *manager_containers(SandboxManager *manager);
+/* Those whose ids begin so ("": all), without a look at the others; containers: and whose pods' ids begin so.
+ */
+GPtrArray *manager_pods_by_id(SandboxManager *manager, const char *id);
+GPtrArray *manager_containers_by_id(SandboxManager *manager, const char *id, const char *pod_id);
 /* Runs function(data) on an event worker. */
 void manager_defer(SandboxManager *manager, void (*function)(gpointer data), gpointer data);
 /* 64 random hexadecimal digits. */

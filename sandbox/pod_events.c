@@ -227,7 +227,7 @@ void pod_on_guest_stopped(const char *name, VmmStopReason reason, gpointer data)
     Pod *pod;
 
     g_mutex_lock(&manager->lock);
-    pod = g_hash_table_lookup(manager->pods, name);
+    pod = id_table_lookup(manager->pods, name);
     if (pod != NULL)
         pod_ref(pod);
     g_mutex_unlock(&manager->lock);

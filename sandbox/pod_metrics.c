@@ -120,19 +120,46 @@ typedef struct {
     char *values[N_COMMON];
 } CommonLabels;
 
+/* What a row's further labels say, which is the same for every pod. */
+typedef struct {
+    char *words[N_FURTHER_MAX];
+    size_t n_words;
+} FurtherLabels;
+
+/* What the messages of one answer share. */
+typedef struct {
+    FurtherLabels container_rows[G_N_ELEMENTS(container_rows)];
+    FurtherLabels pod_rows[G_N_ELEMENTS(pod_rows)];
+} Further;
+
+static void further_labels(Arena *arena, const MetricRow *rows, gsize n_rows, FurtherLabels *ret_labels)
+{
+    for (gsize i = 0; i < n_rows; i++)
+        add_words(arena, rows[i].values, ret_labels[i].words, &ret_labels[i].n_words);
+}
+
+static Further *further_new(Arena *arena)
+{
+    Further *further = arena_new0(arena, Further, 1);
+
+    further_labels(arena, container_rows, G_N_ELEMENTS(container_rows), further->container_rows);
+    further_labels(arena, pod_rows, G_N_ELEMENTS(pod_rows), further->pod_rows);
+    return further;
+}
+
 static Runtime__V1__Metric *metric_new(Arena *arena, const MetricRow *row, const CommonLabels *common,
-                                       gint64 at_ns, guint64 value)
+                                       const FurtherLabels *further, gint64 at_ns, guint64 value)
 {
     Runtime__V1__Metric *metric = arena_new0(arena, Runtime__V1__Metric, 1);
 
     runtime__v1__metric__init(metric);
-    metric->name = arena_strdup(arena, row->name);
+    metric->name = (char *)row->name;
     metric->timestamp = at_ns;
     metric->metric_type = row->type;
     metric->label_values = arena_new0(arena, char *, N_COMMON + N_FURTHER_MAX);
     memcpy(metric->label_values, common->values, sizeof(common->values));
-    metric->n_label_values = N_COMMON;
-    add_words(arena, row->values, metric->label_values, &metric->n_label_values);
+    memcpy(metric->label_values + N_COMMON, further->words, sizeof(further->words));
+    metric->n_label_values = N_COMMON + further->n_words;
     metric->value = arena_new0(arena, Runtime__V1__UInt64Value, 1);
     runtime__v1__uint64_value__init(metric->value);
     metric->value->value = value;
@@ -142,15 +169,15 @@ static Runtime__V1__Metric *metric_new(Arena *arena, const MetricRow *row, const
 static void common_labels(const Pod *pod, const Container *container, Arena *arena, CommonLabels *ret_labels)
 {
     const Runtime__V1__PodSandboxMetadata *metadata = pod->config->metadata;
-    const char *id = container != NULL ? container->id : pod->id;
+    char *id = container != NULL ? container->id : pod->id;
 
     *ret_labels = (CommonLabels){{
-        arena_strdup(arena, container != NULL ? container->config->metadata->name : ""),
+        container != NULL ? container->config->metadata->name : (char *)"",
         arena_printf(arena, "/crivirt/%s", id),
-        arena_strdup(arena, container != NULL ? container->config->image->image : ""),
-        arena_strdup(arena, id),
-        arena_strdup(arena, metadata->namespace_),
-        arena_strdup(arena, metadata->name),
+        container != NULL ? container->config->image->image : (char *)"",
+        id,
+        metadata->namespace_,
+        metadata->name,
     }};
 }
 
@@ -182,7 +209,8 @@ static MetricSubject subject_of(Container *container, const Sample *sample)
 }
 
 static Runtime__V1__ContainerMetrics *container_message(Container *container, const ContainerUsage *usage,
-                                                        const Sample *sample, Arena *arena)
+                                                        const Sample *sample, const Further *further,
+                                                        Arena *arena)
 {
     Runtime__V1__ContainerMetrics *message = arena_new0(arena, Runtime__V1__ContainerMetrics, 1);
     MetricSubject subject = subject_of(container, sample);
@@ -192,15 +220,15 @@ static Runtime__V1__ContainerMetrics *container_message(Container *container, co
     common_labels(container->pod, container, arena, &labels);
     container_values(usage, &subject, values);
     runtime__v1__container_metrics__init(message);
-    message->container_id = arena_strdup(arena, container->id);
+    message->container_id = container->id;
     message->metrics = arena_new0(arena, Runtime__V1__Metric *, G_N_ELEMENTS(container_rows));
     for (guint i = 0; i < G_N_ELEMENTS(container_rows); i++)
-        message->metrics[message->n_metrics++] =
-            metric_new(arena, &container_rows[i], &labels, sample->at_ns, values[i]);
+        message->metrics[message->n_metrics++] = metric_new(
+            arena, &container_rows[i], &labels, &further->container_rows[i], sample->at_ns, values[i]);
     return message;
 }
 
-static void add_interfaces(Pod *pod, const Sample *sample, Arena *arena,
+static void add_interfaces(Pod *pod, const Sample *sample, const Further *further, Arena *arena,
                            Runtime__V1__PodSandboxMetrics *message)
 {
     CommonLabels labels;
@@ -215,7 +243,8 @@ static void add_interfaces(Pod *pod, const Sample *sample, Arena *arena,
 
         interface_values(interface, values);
         for (guint j = 0; j < G_N_ELEMENTS(pod_rows); j++) {
-            Runtime__V1__Metric *metric = metric_new(arena, &pod_rows[j], &labels, sample->at_ns, values[j]);
+            Runtime__V1__Metric *metric =
+                metric_new(arena, &pod_rows[j], &labels, &further->pod_rows[j], sample->at_ns, values[j]);
 
             metric->label_values[metric->n_label_values++] = name;
             message->metrics[message->n_metrics++] = metric;
@@ -224,18 +253,20 @@ static void add_interfaces(Pod *pod, const Sample *sample, Arena *arena,
 }
 
 /* NULL when nothing is known of the pod. */
-static Runtime__V1__PodSandboxMetrics *pod_message(Pod *pod, Arena *arena)
+static Runtime__V1__PodSandboxMetrics *pod_message(Pod *pod, const Further *further, Arena *arena)
 {
     Runtime__V1__PodSandboxMetrics *message;
     g_auto(SamplePair) pair = pod_sample(pod);
-    g_autoptr(GPtrArray) containers = pod_containers(pod);
+    GPtrArray *containers;
 
     if (pair.last == NULL || pair.last->stats == NULL)
         return NULL;
+    containers = pod_containers(pod);
+    arena_hold(arena, containers, (GDestroyNotify)g_ptr_array_unref);
     message = arena_new0(arena, Runtime__V1__PodSandboxMetrics, 1);
     runtime__v1__pod_sandbox_metrics__init(message);
-    message->pod_sandbox_id = arena_strdup(arena, pod->id);
-    add_interfaces(pod, pair.last, arena, message);
+    message->pod_sandbox_id = pod->id;
+    add_interfaces(pod, pair.last, further, arena, message);
     message->container_metrics = arena_new0(arena, Runtime__V1__ContainerMetrics *, containers->len);
     for (guint i = 0; i < containers->len; i++) {
         Container *container = containers->pdata[i];
@@ -243,7 +274,7 @@ static Runtime__V1__PodSandboxMetrics *pod_message(Pod *pod, Arena *arena)
 
         if (usage != NULL && usage->cgroup != NULL && container_state(container) == CONTAINER_RUNNING_STATE)
             message->container_metrics[message->n_container_metrics++] =
-                container_message(container, usage, pair.last, arena);
+                container_message(container, usage, pair.last, further, arena);
     }
     return message;
 }
@@ -251,8 +282,10 @@ static Runtime__V1__PodSandboxMetrics *pod_message(Pod *pod, Arena *arena)
 gboolean sandbox_metrics_list(SandboxManager *manager, const Deadline *deadline, Arena *arena,
                               Runtime__V1__ListPodSandboxMetricsResponse *ret_response, GError **error)
 {
-    g_autoptr(GPtrArray) pods = manager_pods(manager);
+    GPtrArray *pods = manager_pods(manager);
+    const Further *further = further_new(arena);
 
+    arena_hold(arena, pods, (GDestroyNotify)g_ptr_array_unref);
     for (guint i = pods->len; i > 0; i--)
         if (pod_state(pods->pdata[i - 1]) != POD_READY)
             g_ptr_array_remove_index_fast(pods, i - 1);
@@ -261,7 +294,7 @@ gboolean sandbox_metrics_list(SandboxManager *manager, const Deadline *deadline,
         return FALSE;
     ret_response->pod_metrics = arena_new0(arena, Runtime__V1__PodSandboxMetrics *, pods->len);
     for (guint i = 0; i < pods->len; i++) {
-        Runtime__V1__PodSandboxMetrics *message = pod_message(pods->pdata[i], arena);
+        Runtime__V1__PodSandboxMetrics *message = pod_message(pods->pdata[i], further, arena);
 
         if (message != NULL)
             ret_response->pod_metrics[ret_response->n_pod_metrics++] = message;

@@ -117,7 +117,7 @@ static gboolean containers_load(Pod *pod, GError **error)
         if (container == NULL)
             return FALSE;
         g_hash_table_insert(pod->containers, container->id, container_ref(container));
-        g_hash_table_insert(pod->manager->containers, container->id, container_ref(container));
+        id_table_insert(pod->manager->containers, container->id, container_ref(container));
         container_pin(container);
         if (container->state == CONTAINER_CREATED_STATE || container->state == CONTAINER_RUNNING_STATE)
             container_log_restore(container);

@@ -92,13 +92,6 @@ static gboolean request_check(SandboxManager *manager, const Runtime__V1__RunPod
                             error);
 }
 
-static gboolean same_metadata(const Runtime__V1__PodSandboxMetadata *a,
-                              const Runtime__V1__PodSandboxMetadata *b)
-{
-    return g_str_equal(a->name, b->name) && g_str_equal(a->namespace_, b->namespace_) &&
-           g_str_equal(a->uid, b->uid) && a->attempt == b->attempt;
-}
-
 static Pod *pod_make_with_id(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
                              const char *id)
 {
@@ -130,20 +123,17 @@ static Pod *find_or_register(SandboxManager *manager, const Runtime__V1__RunPodS
 {
     g_autofree char *key = NULL;
     g_autoptr(Pod) fresh = pod_make(manager, request, &key);
-    GHashTableIter iter;
-    gpointer value;
-    Pod *pod = NULL;
+    Pod *pod;
 
     g_mutex_lock(&manager->lock);
-    g_hash_table_iter_init(&iter, manager->pods);
-    while (pod == NULL && g_hash_table_iter_next(&iter, NULL, &value))
-        if (same_metadata(((Pod *)value)->config->metadata, request->config->metadata))
-            pod = pod_ref(value);
+    pod = manager_namesake_locked(manager, request->config->metadata);
     *ret_is_new = pod == NULL;
-    if (pod == NULL) {
+    if (pod != NULL) {
+        pod_ref(pod);
+    } else {
         pod = pod_ref(fresh);
         slots_take(&pod->job, NULL, "making the sandbox", NULL);
-        g_hash_table_insert(manager->pods, pod->id, pod_ref(pod));
+        manager_add_pod_locked(manager, pod);
     }
     g_mutex_unlock(&manager->lock);
     if (pod != fresh && fresh->waiting)

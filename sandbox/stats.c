@@ -19,15 +19,6 @@
 
 typedef Crivirt__Agent__V1__CgroupUsage CgroupUsage;
 
-typedef Runtime__V1__ContainerAttributes__LabelsEntry ContainerLabel;
-#define ContainerLabel_DESCRIPTOR runtime__v1__container_attributes__labels_entry__descriptor
-typedef Runtime__V1__ContainerAttributes__AnnotationsEntry ContainerAnnotation;
-#define ContainerAnnotation_DESCRIPTOR runtime__v1__container_attributes__annotations_entry__descriptor
-typedef Runtime__V1__PodSandboxAttributes__LabelsEntry PodLabel;
-#define PodLabel_DESCRIPTOR runtime__v1__pod_sandbox_attributes__labels_entry__descriptor
-typedef Runtime__V1__PodSandboxAttributes__AnnotationsEntry PodAnnotation;
-#define PodAnnotation_DESCRIPTOR runtime__v1__pod_sandbox_attributes__annotations_entry__descriptor
-
 enum { NS_PER_US = 1000, NS_PER_MS = 1000 * 1000 };
 
 static Runtime__V1__UInt64Value *uint64_value(Arena *arena, guint64 value)
@@ -147,7 +138,7 @@ static Runtime__V1__FilesystemUsage *layer_usage(const SandboxManager *manager, 
     usage->timestamp = at_ns - (gint64)MIN(disk->age_ms, (guint64)G_MAXINT32) * NS_PER_MS;
     usage->fs_id = arena_new0(arena, Runtime__V1__FilesystemIdentifier, 1);
     runtime__v1__filesystem_identifier__init(usage->fs_id);
-    usage->fs_id->mountpoint = arena_strdup(arena, manager->config.state_dir);
+    usage->fs_id->mountpoint = (char *)manager->config.state_dir;
     usage->used_bytes = uint64_value(arena, disk->bytes);
     usage->inodes_used = uint64_value(arena, disk->inodes);
     return usage;
@@ -159,10 +150,10 @@ static Runtime__V1__ContainerAttributes *container_attributes(const Container *c
     const Runtime__V1__ContainerConfig *config = container->config;
 
     runtime__v1__container_attributes__init(attributes);
-    attributes->id = arena_strdup(arena, container->id);
-    attributes->metadata = COPY(arena, config->metadata);
-    COPY_MAP(arena, attributes, config, labels, ContainerLabel);
-    COPY_MAP(arena, attributes, config, annotations, ContainerAnnotation);
+    attributes->id = container->id;
+    attributes->metadata = config->metadata;
+    BORROW_MAP(attributes, config, labels);
+    BORROW_MAP(attributes, config, annotations);
     return attributes;
 }
 
@@ -189,30 +180,6 @@ static Runtime__V1__ContainerStats *container_message(Container *container, Aren
     return stats;
 }
 
-gboolean container_stats(SandboxManager *manager, const Runtime__V1__ContainerStatsRequest *request,
-                         const Deadline *deadline, Arena *arena,
-                         Runtime__V1__ContainerStatsResponse *ret_response, GError **error)
-{
-    g_autoptr(Container) container = manager_find_container(manager, request->container_id, error);
-    g_autoptr(GPtrArray) pods = g_ptr_array_new();
-
-    if (container == NULL)
-        return FALSE;
-    g_ptr_array_add(pods, container->pod);
-    sampler_refresh(manager->sampler, pods, FALSE, deadline);
-    ret_response->stats = container_message(container, arena);
-    return TRUE;
-}
-
-static gboolean container_matches(Container *container, const Runtime__V1__ContainerStatsFilter *filter)
-{
-    if (container_state(container) == CONTAINER_CREATING)
-        return FALSE;
-    return filter == NULL || (g_str_has_prefix(container->id, filter->id) &&
-                              g_str_has_prefix(container->pod->id, filter->pod_sandbox_id) &&
-                              LABELS_MATCH(filter, container->config));
-}
-
 /* The pods of these containers, each once and borrowed. */
 static GPtrArray *pods_of(const GPtrArray *containers)
 {
@@ -228,24 +195,61 @@ static GPtrArray *pods_of(const GPtrArray *containers)
     return pods;
 }
 
+/* The arena takes the containers over, of which the messages borrow. */
+static gboolean container_messages(SandboxManager *manager, GPtrArray *containers, const Deadline *deadline,
+                                   Arena *arena, Runtime__V1__ContainerStats ***ret_messages, size_t *ret_n,
+                                   GError **error)
+{
+    g_autoptr(GPtrArray) pods = pods_of(containers);
+
+    arena_hold(arena, containers, (GDestroyNotify)g_ptr_array_unref);
+    sampler_refresh(manager->sampler, pods, FALSE, deadline);
+    if (!deadline_check(deadline, "collecting statistics", error))
+        return FALSE;
+    *ret_messages = arena_new0(arena, Runtime__V1__ContainerStats *, containers->len);
+    *ret_n = containers->len;
+    for (guint i = 0; i < containers->len; i++)
+        (*ret_messages)[i] = container_message(containers->pdata[i], arena);
+    return TRUE;
+}
+
+gboolean container_stats(SandboxManager *manager, const Runtime__V1__ContainerStatsRequest *request,
+                         const Deadline *deadline, Arena *arena,
+                         Runtime__V1__ContainerStatsResponse *ret_response, GError **error)
+{
+    Container *container = manager_find_container(manager, request->container_id, error);
+    GPtrArray *one;
+    Runtime__V1__ContainerStats **messages;
+    size_t n;
+
+    if (container == NULL)
+        return FALSE;
+    one = g_ptr_array_new_with_free_func((GDestroyNotify)container_unref);
+    g_ptr_array_add(one, container);
+    if (!container_messages(manager, one, deadline, arena, &messages, &n, error))
+        return FALSE;
+    ret_response->stats = messages[0];
+    return TRUE;
+}
+
+static gboolean container_matches(Container *container, const Runtime__V1__ContainerStatsFilter *filter)
+{
+    return container_state(container) != CONTAINER_CREATING &&
+           (filter == NULL || LABELS_MATCH(filter, container->config));
+}
+
 gboolean container_stats_list(SandboxManager *manager, const Runtime__V1__ContainerStatsFilter *filter,
                               const Deadline *deadline, Arena *arena,
                               Runtime__V1__ListContainerStatsResponse *ret_response, GError **error)
 {
-    g_autoptr(GPtrArray) containers = manager_containers(manager);
-    g_autoptr(GPtrArray) pods = NULL;
+    GPtrArray *containers = manager_containers_by_id(manager, filter != NULL ? filter->id : "",
+                                                     filter != NULL ? filter->pod_sandbox_id : "");
 
     for (guint i = containers->len; i > 0; i--)
         if (!container_matches(containers->pdata[i - 1], filter))
             g_ptr_array_remove_index_fast(containers, i - 1);
-    pods = pods_of(containers);
-    sampler_refresh(manager->sampler, pods, FALSE, deadline);
-    if (!deadline_check(deadline, "collecting statistics", error))
-        return FALSE;
-    ret_response->stats = arena_new0(arena, Runtime__V1__ContainerStats *, containers->len);
-    for (guint i = 0; i < containers->len; i++)
-        ret_response->stats[ret_response->n_stats++] = container_message(containers->pdata[i], arena);
-    return TRUE;
+    return container_messages(manager, containers, deadline, arena, &ret_response->stats,
+                              &ret_response->n_stats, error);
 }
 
 /* ---- pods ---- */
@@ -255,10 +259,10 @@ static Runtime__V1__PodSandboxAttributes *pod_attributes(const Pod *pod, Arena *
     Runtime__V1__PodSandboxAttributes *attributes = arena_new0(arena, Runtime__V1__PodSandboxAttributes, 1);
 
     runtime__v1__pod_sandbox_attributes__init(attributes);
-    attributes->id = arena_strdup(arena, pod->id);
-    attributes->metadata = COPY(arena, pod->config->metadata);
-    COPY_MAP(arena, attributes, pod->config, labels, PodLabel);
-    COPY_MAP(arena, attributes, pod->config, annotations, PodAnnotation);
+    attributes->id = pod->id;
+    attributes->metadata = pod->config->metadata;
+    BORROW_MAP(attributes, pod->config, labels);
+    BORROW_MAP(attributes, pod->config, annotations);
     return attributes;
 }
 
@@ -330,8 +334,9 @@ static Runtime__V1__ProcessUsage *process_usage(Arena *arena, const Sample *samp
 
 static void add_containers(Pod *pod, Arena *arena, Runtime__V1__LinuxPodSandboxStats *stats)
 {
-    g_autoptr(GPtrArray) containers = pod_containers(pod);
+    GPtrArray *containers = pod_containers(pod);
 
+    arena_hold(arena, containers, (GDestroyNotify)g_ptr_array_unref);
     stats->containers = arena_new0(arena, Runtime__V1__ContainerStats *, containers->len);
     for (guint i = 0; i < containers->len; i++)
         if (container_state(containers->pdata[i]) == CONTAINER_RUNNING_STATE)
@@ -373,18 +378,37 @@ static Runtime__V1__PodSandboxStats *pod_message(Pod *pod, Arena *arena)
     return stats;
 }
 
+/* The arena takes the pods over, of which the messages borrow. */
+static gboolean pod_messages(SandboxManager *manager, GPtrArray *pods, const Deadline *deadline, Arena *arena,
+                             Runtime__V1__PodSandboxStats ***ret_messages, size_t *ret_n, GError **error)
+{
+    arena_hold(arena, pods, (GDestroyNotify)g_ptr_array_unref);
+    sampler_refresh(manager->sampler, pods, FALSE, deadline);
+    if (!deadline_check(deadline, "collecting statistics", error))
+        return FALSE;
+    *ret_messages = arena_new0(arena, Runtime__V1__PodSandboxStats *, pods->len);
+    *ret_n = pods->len;
+    for (guint i = 0; i < pods->len; i++)
+        (*ret_messages)[i] = pod_message(pods->pdata[i], arena);
+    return TRUE;
+}
+
 gboolean sandbox_stats(SandboxManager *manager, const Runtime__V1__PodSandboxStatsRequest *request,
                        const Deadline *deadline, Arena *arena,
                        Runtime__V1__PodSandboxStatsResponse *ret_response, GError **error)
 {
-    g_autoptr(Pod) pod = manager_find_pod(manager, request->pod_sandbox_id, error);
-    g_autoptr(GPtrArray) pods = g_ptr_array_new();
+    Pod *pod = manager_find_pod(manager, request->pod_sandbox_id, error);
+    GPtrArray *one;
+    Runtime__V1__PodSandboxStats **messages;
+    size_t n;
 
     if (pod == NULL)
         return FALSE;
-    g_ptr_array_add(pods, pod);
-    sampler_refresh(manager->sampler, pods, FALSE, deadline);
-    ret_response->stats = pod_message(pod, arena);
+    one = g_ptr_array_new_with_free_func((GDestroyNotify)pod_unref);
+    g_ptr_array_add(one, pod);
+    if (!pod_messages(manager, one, deadline, arena, &messages, &n, error))
+        return FALSE;
+    ret_response->stats = messages[0];
     return TRUE;
 }
 
@@ -392,20 +416,13 @@ gboolean sandbox_stats_list(SandboxManager *manager, const Runtime__V1__PodSandb
                             const Deadline *deadline, Arena *arena,
                             Runtime__V1__ListPodSandboxStatsResponse *ret_response, GError **error)
 {
-    g_autoptr(GPtrArray) pods = manager_pods(manager);
+    GPtrArray *pods = manager_pods_by_id(manager, filter != NULL ? filter->id : "");
 
     for (guint i = pods->len; i > 0; i--) {
         Pod *pod = pods->pdata[i - 1];
 
-        if (pod_state(pod) != POD_READY || (filter != NULL && (!g_str_has_prefix(pod->id, filter->id) ||
-                                                               !LABELS_MATCH(filter, pod->config))))
+        if (pod_state(pod) != POD_READY || (filter != NULL && !LABELS_MATCH(filter, pod->config)))
             g_ptr_array_remove_index_fast(pods, i - 1);
     }
-    sampler_refresh(manager->sampler, pods, FALSE, deadline);
-    if (!deadline_check(deadline, "collecting statistics", error))
-        return FALSE;
-    ret_response->stats = arena_new0(arena, Runtime__V1__PodSandboxStats *, pods->len);
-    for (guint i = 0; i < pods->len; i++)
-        ret_response->stats[ret_response->n_stats++] = pod_message(pods->pdata[i], arena);
-    return TRUE;
+    return pod_messages(manager, pods, deadline, arena, &ret_response->stats, &ret_response->n_stats, error);
 }

@@ -31,18 +31,10 @@ static Runtime__V1__PodSandboxState cri_pod_state(PodState state)
                               : RUNTIME__V1__POD_SANDBOX_STATE__SANDBOX_NOTREADY;
 }
 
-typedef Runtime__V1__PodSandbox__LabelsEntry PodLabel;
-#define PodLabel_DESCRIPTOR runtime__v1__pod_sandbox__labels_entry__descriptor
-typedef Runtime__V1__PodSandbox__AnnotationsEntry PodAnnotation;
-#define PodAnnotation_DESCRIPTOR runtime__v1__pod_sandbox__annotations_entry__descriptor
 typedef Runtime__V1__PodSandboxStatus__LabelsEntry PodStatusLabel;
 #define PodStatusLabel_DESCRIPTOR runtime__v1__pod_sandbox_status__labels_entry__descriptor
 typedef Runtime__V1__PodSandboxStatus__AnnotationsEntry PodStatusAnnotation;
 #define PodStatusAnnotation_DESCRIPTOR runtime__v1__pod_sandbox_status__annotations_entry__descriptor
-typedef Runtime__V1__Container__LabelsEntry ContainerLabel;
-#define ContainerLabel_DESCRIPTOR runtime__v1__container__labels_entry__descriptor
-typedef Runtime__V1__Container__AnnotationsEntry ContainerAnnotation;
-#define ContainerAnnotation_DESCRIPTOR runtime__v1__container__annotations_entry__descriptor
 typedef Runtime__V1__ContainerStatus__LabelsEntry ContainerStatusLabel;
 #define ContainerStatusLabel_DESCRIPTOR runtime__v1__container_status__labels_entry__descriptor
 typedef Runtime__V1__ContainerStatus__AnnotationsEntry ContainerStatusAnnotation;
@@ -50,14 +42,15 @@ typedef Runtime__V1__ContainerStatus__AnnotationsEntry ContainerStatusAnnotation
 
 /* ---- containers ---- */
 
+/* Its parts are the container's. */
 static Runtime__V1__ImageSpec *image_spec(const Container *container, Arena *arena)
 {
-    const Runtime__V1__ImageSpec *asked = container->config->image;
-    Runtime__V1__ImageSpec *spec = cri_copy(arena, &asked->base);
+    Runtime__V1__ImageSpec *spec = arena_new0(arena, Runtime__V1__ImageSpec, 1);
 
+    *spec = *container->config->image;
     /* The name that the user wrote, where the kubelet has replaced it by an id. */
-    if (*asked->user_specified_image != '\0')
-        spec->image = arena_strdup(arena, asked->user_specified_image);
+    if (*spec->user_specified_image != '\0')
+        spec->image = spec->user_specified_image;
     return spec;
 }
 
@@ -104,7 +97,7 @@ Runtime__V1__ContainerStatus *container_status_message(Container *container, Are
     status->id = arena_strdup(arena, container->id);
     status->metadata = COPY(arena, config->metadata);
     status->created_at = container->created_at_ns;
-    status->image = image_spec(container, arena);
+    status->image = cri_copy(arena, &image_spec(container, arena)->base);
     status->image_ref = arena_strdup(arena, container->image_id);
     status->image_id = arena_strdup(arena, container->image_id);
     COPY_MAP(arena, status, config, labels, ContainerStatusLabel);
@@ -139,36 +132,35 @@ gboolean container_status(SandboxManager *manager, const Runtime__V1__ContainerS
     return TRUE;
 }
 
-static Runtime__V1__Container *container_message(Container *container, Arena *arena)
+/* For lists: all that is constant is the container's own, which the arena holds. */
+static Runtime__V1__Container *container_message(Container *container, ContainerState state, Arena *arena)
 {
     Runtime__V1__Container *message = arena_new0(arena, Runtime__V1__Container, 1);
     const Runtime__V1__ContainerConfig *config = container->config;
 
     runtime__v1__container__init(message);
-    message->id = arena_strdup(arena, container->id);
-    message->pod_sandbox_id = arena_strdup(arena, container->pod->id);
-    message->metadata = COPY(arena, config->metadata);
+    message->id = container->id;
+    message->pod_sandbox_id = container->pod->id;
+    message->metadata = config->metadata;
     message->image = image_spec(container, arena);
-    message->image_ref = arena_strdup(arena, container->image_id);
-    message->image_id = arena_strdup(arena, container->image_id);
-    message->state = cri_container_state(container_state(container));
+    message->image_ref = container->image_id;
+    message->image_id = container->image_id;
+    message->state = cri_container_state(state);
     message->created_at = container->created_at_ns;
-    COPY_MAP(arena, message, config, labels, ContainerLabel);
-    COPY_MAP(arena, message, config, annotations, ContainerAnnotation);
+    BORROW_MAP(message, config, labels);
+    BORROW_MAP(message, config, annotations);
     return message;
 }
 
-static gboolean container_matches(Container *container, const Runtime__V1__ContainerFilter *filter)
+/* But for the ids, by which they were looked up. */
+static gboolean container_matches(const Container *container, ContainerState state,
+                                  const Runtime__V1__ContainerFilter *filter)
 {
-    ContainerState state = container_state(container);
-
     if (state == CONTAINER_CREATING)
         return FALSE; /* CreateContainer has not returned it yet */
     if (filter == NULL)
         return TRUE;
-    return g_str_has_prefix(container->id, filter->id) &&
-           g_str_has_prefix(container->pod->id, filter->pod_sandbox_id) &&
-           (filter->state == NULL || filter->state->state == cri_container_state(state)) &&
+    return (filter->state == NULL || filter->state->state == cri_container_state(state)) &&
            LABELS_MATCH(filter, container->config);
 }
 
@@ -183,15 +175,21 @@ static gint newest_container_first(gconstpointer a, gconstpointer b)
 gboolean container_list(SandboxManager *manager, const Runtime__V1__ListContainersRequest *request,
                         Arena *arena, Runtime__V1__ListContainersResponse *ret_response, GError **error)
 {
-    g_autoptr(GPtrArray) containers = manager_containers(manager);
+    const Runtime__V1__ContainerFilter *filter = request->filter;
+    GPtrArray *containers = manager_containers_by_id(manager, filter != NULL ? filter->id : "",
+                                                     filter != NULL ? filter->pod_sandbox_id : "");
 
     (void)error;
+    arena_hold(arena, containers, (GDestroyNotify)g_ptr_array_unref);
     g_ptr_array_sort(containers, newest_container_first);
     ret_response->containers = arena_new0(arena, Runtime__V1__Container *, containers->len);
-    for (guint i = 0; i < containers->len; i++)
-        if (container_matches(containers->pdata[i], request->filter))
+    for (guint i = 0; i < containers->len; i++) {
+        ContainerState state = container_state(containers->pdata[i]);
+
+        if (container_matches(containers->pdata[i], state, filter))
             ret_response->containers[ret_response->n_containers++] =
-                container_message(containers->pdata[i], arena);
+                container_message(containers->pdata[i], state, arena);
+    }
     return TRUE;
 }
 
@@ -321,31 +319,30 @@ gboolean sandbox_status(SandboxManager *manager, const Runtime__V1__PodSandboxSt
     return TRUE;
 }
 
-static Runtime__V1__PodSandbox *pod_message(Pod *pod, Arena *arena)
+/* For lists: all that is constant is the pod's own, which the arena holds. */
+static Runtime__V1__PodSandbox *pod_message(Pod *pod, PodState state, Arena *arena)
 {
     Runtime__V1__PodSandbox *message = arena_new0(arena, Runtime__V1__PodSandbox, 1);
 
     runtime__v1__pod_sandbox__init(message);
-    message->id = arena_strdup(arena, pod->id);
-    message->metadata = COPY(arena, pod->config->metadata);
-    message->state = cri_pod_state(pod_state(pod));
+    message->id = pod->id;
+    message->metadata = pod->config->metadata;
+    message->state = cri_pod_state(state);
     message->created_at = pod->created_at_ns;
-    COPY_MAP(arena, message, pod->config, labels, PodLabel);
-    COPY_MAP(arena, message, pod->config, annotations, PodAnnotation);
-    message->runtime_handler = arena_strdup(arena, pod->handler);
+    BORROW_MAP(message, pod->config, labels);
+    BORROW_MAP(message, pod->config, annotations);
+    message->runtime_handler = pod->handler;
     return message;
 }
 
-static gboolean pod_matches(Pod *pod, const Runtime__V1__PodSandboxFilter *filter)
+/* But for the id, by which they were looked up. */
+static gboolean pod_matches(const Pod *pod, PodState state, const Runtime__V1__PodSandboxFilter *filter)
 {
-    PodState state = pod_state(pod);
-
     if (state == POD_STARTING)
         return FALSE; /* RunPodSandbox has not returned it yet */
     if (filter == NULL)
         return TRUE;
-    return g_str_has_prefix(pod->id, filter->id) &&
-           (filter->state == NULL || filter->state->state == cri_pod_state(state)) &&
+    return (filter->state == NULL || filter->state->state == cri_pod_state(state)) &&
            LABELS_MATCH(filter, pod->config);
 }
 
@@ -360,13 +357,18 @@ static gint newest_pod_first(gconstpointer a, gconstpointer b)
 gboolean sandbox_list(SandboxManager *manager, const Runtime__V1__ListPodSandboxRequest *request,
                       Arena *arena, Runtime__V1__ListPodSandboxResponse *ret_response, GError **error)
 {
-    g_autoptr(GPtrArray) pods = manager_pods(manager);
+    const Runtime__V1__PodSandboxFilter *filter = request->filter;
+    GPtrArray *pods = manager_pods_by_id(manager, filter != NULL ? filter->id : "");
 
     (void)error;
+    arena_hold(arena, pods, (GDestroyNotify)g_ptr_array_unref);
     g_ptr_array_sort(pods, newest_pod_first);
     ret_response->items = arena_new0(arena, Runtime__V1__PodSandbox *, pods->len);
-    for (guint i = 0; i < pods->len; i++)
-        if (pod_matches(pods->pdata[i], request->filter))
-            ret_response->items[ret_response->n_items++] = pod_message(pods->pdata[i], arena);
+    for (guint i = 0; i < pods->len; i++) {
+        PodState state = pod_state(pods->pdata[i]);
+
+        if (pod_matches(pods->pdata[i], state, filter))
+            ret_response->items[ret_response->n_items++] = pod_message(pods->pdata[i], state, arena);
+    }
     return TRUE;
 }

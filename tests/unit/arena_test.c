@@ -1,4 +1,4 @@
-#include "common/arena.h"
+#include "common/arena_pool.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -73,6 +73,79 @@ static void protobuf_c_can_allocate_from_it(void)
     CU_ASSERT_EQUAL(block[9], 1);
 }
 
+static void count_released(gpointer counter)
+{
+    ++*(guint *)counter;
+}
+
+static void what_is_held_is_released_once(void)
+{
+    Arena *arena = arena_new();
+    guint first = 0;
+    guint second = 0;
+
+    arena_hold(arena, &first, count_released);
+    arena_reset(arena, 0);
+    CU_ASSERT_EQUAL(first, 1);
+    arena_hold(arena, &second, count_released);
+    arena_hold(arena, &second, count_released);
+    CU_ASSERT_EQUAL(second, 0);
+    arena_free(arena);
+    CU_ASSERT_EQUAL(first, 1);
+    CU_ASSERT_EQUAL(second, 2);
+}
+
+/* Small and large blocks, all of them written to. */
+static void fill(Arena *arena, guint8 byte)
+{
+    for (gsize i = 0; i < 300; i++) {
+        guint8 *block = arena_alloc(arena, i * 40 + 1);
+
+        for (gsize j = 0; j < i * 40 + 1; j += 40)
+            if (block[j] != 0)
+                CU_FAIL("not zeroed");
+        memset(block, byte, i * 40 + 1);
+    }
+}
+
+static void memory_is_used_again(void)
+{
+    static const gsize keep[] = {0, 5000, 1 << 20, 64 << 20};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(keep); i++) {
+        g_autoptr(Arena) arena = arena_new();
+        gpointer first;
+        gpointer second;
+
+        fill(arena, 0xff);
+        arena_reset(arena, keep[i]);
+        fill(arena, 0xee);
+        arena_reset(arena, keep[i]);
+        first = arena_alloc(arena, 100);
+        arena_reset(arena, keep[i]);
+        second = arena_alloc(arena, 100);
+        if (keep[i] >= 1 << 20)
+            CU_ASSERT_PTR_EQUAL(first, second);
+    }
+}
+
+static void a_pool_keeps_so_many(void)
+{
+    ArenaPool *pool = arena_pool_new(1, 1 << 20);
+    Arena *one = arena_pool_take(pool);
+    Arena *two = arena_pool_take(pool);
+    guint released = 0;
+
+    CU_ASSERT_PTR_NOT_EQUAL(one, two);
+    arena_hold(two, &released, count_released);
+    arena_pool_give(pool, one);
+    arena_pool_give(pool, two);
+    CU_ASSERT_EQUAL(released, 1);
+    CU_ASSERT_PTR_EQUAL(arena_pool_take(pool), one);
+    arena_free(one);
+    arena_pool_free(pool);
+}
+
 static void freeing_nothing_is_fine(void)
 {
     arena_free(NULL);
@@ -86,6 +159,9 @@ int main(int argc, char **argv)
         {"strings are copied and NULL is empty", strings_are_copied_and_null_is_empty},
         {"invalid UTF-8 is replaced", invalid_utf8_is_replaced},
         {"protobuf-c can allocate from it", protobuf_c_can_allocate_from_it},
+        {"what is held is released once, by a reset or the end", what_is_held_is_released_once},
+        {"memory that a reset kept is used again, zeroed", memory_is_used_again},
+        {"a pool keeps as many arenas as it was told", a_pool_keeps_so_many},
         {"freeing nothing is fine", freeing_nothing_is_fine},
     };
 

@@ -10,9 +10,7 @@ SandboxManager *test_manager_new(void)
     manager->config.state_dir = "/var/test";
     manager->links = link_loop_new(0);
     manager->log_workers = g_thread_pool_new(container_io_work, NULL, 1, FALSE, NULL);
-    manager->pods = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)pod_unref);
-    manager->containers =
-        g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)container_unref);
+    manager_tables_init(manager);
     manager->events = event_hub_new();
     manager->sampler = sampler_new();
     g_mutex_init(&manager->lock);
@@ -21,7 +19,7 @@ SandboxManager *test_manager_new(void)
 
 void test_manager_free(SandboxManager *manager)
 {
-    g_autoptr(GPtrArray) containers = manager_containers(manager);
+    g_autoptr(GPtrArray) containers = manager_containers_by_id(manager, "", "");
 
     sampler_free(manager->sampler);
     for (guint i = 0; i < containers->len; i++) {
@@ -29,8 +27,7 @@ void test_manager_free(SandboxManager *manager)
         manager_remove_container(manager, containers->pdata[i]);
     }
     g_ptr_array_set_size(containers, 0);
-    g_hash_table_unref(manager->pods);
-    g_hash_table_unref(manager->containers);
+    manager_tables_clear(manager);
     event_hub_free(manager->events);
     g_thread_pool_free(manager->log_workers, FALSE, TRUE);
     link_loop_free(manager->links);
