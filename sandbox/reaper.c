@@ -59,7 +59,8 @@ static gboolean is_ours(pid_t pid)
     g_autofree char *name = NULL;
 
     return getsid(pid) != getsid(0) && file_read(path, 64, &name, NULL, NULL) &&
-           (g_str_has_prefix(name, "qemu-system") || g_str_has_prefix(name, "virtiofsd"));
+           (g_str_has_prefix(name, "qemu-system") || g_str_has_prefix(name, "virtiofsd") ||
+            g_str_has_prefix(name, "crivirt-fsguard"));
 }
 
 static gboolean is_forgotten(Reaper *reaper, pid_t pid)

@@ -12,19 +12,35 @@
 
 #include "common/error.h"
 
-/* What the child finds its listening socket as. */
-enum { CHILD_LISTENER = 3 };
+/* What the children find their sockets as. */
+enum { CHILD_FD = 3 };
 
 extern char **environ;
 
 /* Debian's, and where other distributions put it. */
 static const char *const programs[] = {"/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"};
+/* From where the daemon's program is: installed, and as it was built. */
+static const char *const guards[] = {"../lib/crivirt/crivirt-fsguard", "../libexec/crivirt-fsguard"};
 
 static const char *find_program(void)
 {
     for (guint i = 0; i < G_N_ELEMENTS(programs); i++)
         if (access(programs[i], X_OK) == 0)
             return programs[i];
+    return NULL;
+}
+
+static char *find_guard(void)
+{
+    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+    g_autofree char *directory = self != NULL ? g_path_get_dirname(self) : NULL;
+
+    for (guint i = 0; directory != NULL && i < G_N_ELEMENTS(guards); i++) {
+        g_autofree char *path = g_build_filename(directory, guards[i], NULL);
+
+        if (access(path, X_OK) == 0)
+            return g_steal_pointer(&path);
+    }
     return NULL;
 }
 
@@ -39,31 +55,67 @@ static gboolean address_of(const char *path, struct sockaddr_un *ret_address, GE
     return TRUE;
 }
 
-static int listen_at(const VirtiofsdSpec *spec, GError **error)
+/* High enough to be nobody's CHILD_FD: dup2 onto itself would leave a descriptor close-on-exec. */
+static int socket_new(void)
+{
+    int low = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = low >= 0 ? fcntl(low, F_DUPFD_CLOEXEC, CHILD_FD + 2) : -1;
+
+    if (low >= 0)
+        close(low);
+    return fd;
+}
+
+static int listen_at(const char *path, const VirtiofsdSpec *spec, GError **error)
 {
     struct sockaddr_un address;
     int fd;
 
-    if (!address_of(spec->socket, &address, error))
+    if (!address_of(path, &address, error))
         return -1;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    unlink(spec->socket);
-    if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
-        chmod(spec->socket, 0600) == 0 && chown(spec->socket, spec->uid, spec->gid) == 0 &&
-        listen(fd, 1) == 0)
+    fd = socket_new();
+    unlink(path);
+    if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && chmod(path, 0600) == 0 &&
+        chown(path, spec->uid, spec->gid) == 0 && listen(fd, 1) == 0)
         return fd;
-    fail_errno(error, errno, "cannot listen at %s", spec->socket);
+    fail_errno(error, errno, "cannot listen at %s", path);
     if (fd >= 0)
         close(fd);
     return -1;
 }
 
-/* A session of its own keeps it from the terminal's signals, and is how the reaper knows it. */
-static int spawn(const char *program, const VirtiofsdSpec *spec, int listener, pid_t *ret_pid)
+/* A listening socket that has one connection waiting, and no name any more. */
+static gboolean connection_make(const VirtiofsdSpec *spec, int *ret_listener, int *ret_connection,
+                                GError **error)
 {
-    g_autofree char *source = g_strdup_printf("source=%s", spec->source);
-    const char *argv[] = {program, "--fd=3", "-o", source, "-o", "cache=auto", "-o", "sandbox=namespace",
-                          NULL};
+    g_autofree char *path = g_strconcat(spec->socket, ".server", NULL);
+    struct sockaddr_un address;
+    int listener = listen_at(path, spec, error);
+    int fd;
+
+    if (listener < 0 || !address_of(path, &address, error))
+        return FALSE;
+    fd = socket_new();
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
+        fail_errno(error, errno, "cannot connect to %s", path);
+        close(listener);
+        listener = -1;
+    }
+    unlink(path);
+    if (listener < 0) {
+        if (fd >= 0)
+            close(fd);
+        return FALSE;
+    }
+    *ret_listener = listener;
+    *ret_connection = fd;
+    return TRUE;
+}
+
+/* A session of its own keeps it from the terminal's signals, and is how the reaper knows it. */
+static gboolean spawn(const char *const *argv, const char *log, const int *fds, guint n_fds, pid_t *ret_pid,
+                      GError **error)
+{
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
     sigset_t none;
@@ -78,44 +130,81 @@ static int spawn(const char *program, const VirtiofsdSpec *spec, int listener, p
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &defaults);
     posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_adddup2(&files, listener, CHILD_LISTENER);
+    for (guint i = 0; i < n_fds; i++)
+        posix_spawn_file_actions_adddup2(&files, fds[i], CHILD_FD + (int)i);
     posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, spec->log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     posix_spawn_file_actions_adddup2(&files, STDOUT_FILENO, STDERR_FILENO);
-    posix_spawn_file_actions_addclosefrom_np(&files, CHILD_LISTENER + 1);
-    problem = posix_spawn(ret_pid, program, &files, &attributes, (char **)(void *)argv, environ);
+    posix_spawn_file_actions_addclosefrom_np(&files, CHILD_FD + (int)n_fds);
+    problem = posix_spawn(ret_pid, argv[0], &files, &attributes, (char **)(void *)argv, environ);
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attributes);
-    return problem;
+    return problem == 0 || fail_errno(error, problem, "cannot start %s", argv[0]);
+}
+
+static gboolean spawn_server(const char *program, const VirtiofsdSpec *spec, int listener, pid_t *ret_pid,
+                             GError **error)
+{
+    g_autofree char *source = g_strdup_printf("source=%s", spec->source);
+    const char *const argv[] = {
+        program, "--fd=3", "-o", source, "-o", "cache=auto", "-o", "sandbox=namespace", NULL,
+    };
+
+    return spawn(argv, spec->log, &listener, 1, ret_pid, error);
+}
+
+static gboolean spawn_guard(const VirtiofsdSpec *spec, int listener, int connection, GError **error)
+{
+    g_autofree char *program = find_guard();
+    g_autofree char *uid = g_strdup_printf("%u", (guint)spec->uid);
+    g_autofree char *gid = g_strdup_printf("%u", (guint)spec->gid);
+    const char *const argv[] = {program, uid, gid, spec->source, NULL};
+    const int fds[] = {listener, connection};
+    pid_t pid;
+
+    if (program == NULL)
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "crivirt-fsguard, which volumes need, is not installed beside crivirtd");
+    return spawn(argv, spec->log, fds, G_N_ELEMENTS(fds), &pid, error);
+}
+
+/* A server whose guard does not start loses its client with us, and ends. */
+static gboolean spawn_both(const char *program, const VirtiofsdSpec *spec, int listener, pid_t *ret_pid,
+                           GError **error)
+{
+    int server = -1;
+    int connection = -1;
+    gboolean good;
+
+    if (!connection_make(spec, &server, &connection, error))
+        return FALSE;
+    good =
+        spawn_server(program, spec, server, ret_pid, error) && spawn_guard(spec, listener, connection, error);
+    close(server);
+    close(connection);
+    return good;
 }
 
 gboolean virtiofsd_start(const VirtiofsdSpec *spec, pid_t *ret_pid, GError **error)
 {
     const char *program = find_program();
     int listener;
-    int problem;
+    gboolean good;
 
     if (program == NULL)
         return fail(error, STATUS_FAILED_PRECONDITION,
                     "virtiofsd, which volumes need, is not installed (package qemu-system-common)");
-    if ((listener = listen_at(spec, error)) < 0)
+    unlink(spec->log);
+    if ((listener = listen_at(spec->socket, spec, error)) < 0)
         return FALSE;
-    if (listener == CHILD_LISTENER) { /* dup2 onto itself would leave it close-on-exec */
-        int moved = fcntl(listener, F_DUPFD_CLOEXEC, CHILD_LISTENER + 1);
-
-        close(listener);
-        listener = moved;
-    }
-    problem = spawn(program, spec, listener, ret_pid);
+    good = spawn_both(program, spec, listener, ret_pid, error);
     close(listener);
-    if (problem != 0) {
+    if (!good)
         unlink(spec->socket);
-        return fail_errno(error, problem, "cannot start %s", program);
-    }
-    return TRUE;
+    return good;
 }
 
-/* A server waits for one connection and ends with it. */
+/* A guard waits for one connection and ends with it, and the server with the guard. */
 void virtiofsd_end(const char *socket_path)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -2,7 +2,8 @@
  *
  * Not left to libvirt, because the embedded driver of libvirt 9 crashes when it attaches a share without
  * cgroups. The server runs as root in namespaces of its own (it sees nothing but the share), outlives the
- * daemon, and ends by itself when QEMU closes the connection; the reaper reaps it.
+ * daemon, and ends by itself when QEMU closes the connection; the reaper reaps it. Between the two stands a
+ * guard (guard/main.c), which answers the guest when the server has died.
  */
 #pragma once
 

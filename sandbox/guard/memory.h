@@ -1,0 +1,35 @@
+/* A guest's memory as a vhost-user front end hands it over: regions, each a file and where it is in three
+ * address spaces. (https://qemu-project.gitlab.io/qemu/interop/vhost-user.html, "Memory region description")
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { MEMORY_REGIONS_MAX = 32 };
+
+typedef struct {
+    uint64_t guest;  /* physical address in the guest */
+    uint64_t size;   /* bytes */
+    uint64_t user;   /* address in the front end's process */
+    uint64_t offset; /* in the file */
+    int fd;          /* owned */
+    uint8_t *map;    /* of the file from its start; NULL: not mapped yet */
+} MemoryRegion;
+
+typedef struct {
+    MemoryRegion regions[MEMORY_REGIONS_MAX];
+    size_t n_regions;
+} Memory;
+
+/* Takes the descriptor over, also when it is refused (too many regions, or one that wraps around). */
+bool memory_add(Memory *memory, uint64_t guest, uint64_t size, uint64_t user, uint64_t offset, int fd);
+void memory_remove(Memory *memory, uint64_t guest, uint64_t size);
+void memory_clear(Memory *memory);
+/* Maps what is not mapped; what cannot be is as if it were not there. */
+void memory_map(Memory *memory);
+
+/* `length` bytes at that address, or NULL where they are not all in one mapped region. */
+void *memory_at_guest(const Memory *memory, uint64_t address, uint64_t length);
+void *memory_at_user(const Memory *memory, uint64_t address, uint64_t length);
