@@ -138,7 +138,10 @@ void container_set_exited(Container *container, gint32 exit_code, const char *re
         container->state = CONTAINER_EXITED_STATE;
         container->exit_code = exit_code;
         container->reason = g_strdup(reason != NULL ? reason : exit_code == 0 ? "Completed" : "Error");
-        container->message = g_strdup(message);
+        if (message != NULL) { /* else what happened before may well be why */
+            g_free(container->message);
+            container->message = g_strdup(message);
+        }
         /* By the guest's clock, which is not quite the node's. */
         container->finished_at_ns = MAX(MIN(finished_at_ns, manager_now_ns()),
                                         MAX(container->started_at_ns, container->created_at_ns));

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -176,6 +177,54 @@ void link_loop_after(LinkLoop *loop, guint delay_ms, void (*function)(gpointer d
     g_source_set_callback(source, later_run, later, g_free);
     g_source_attach(source, loop->context);
     g_source_unref(source);
+}
+
+typedef struct {
+    void (*function)(gpointer data);
+    gpointer data;
+    GDestroyNotify destroy;
+    int fd;
+} ProcessWatch;
+
+static gboolean on_process_end(gint fd, GIOCondition condition, gpointer data)
+{
+    ProcessWatch *watch = data;
+
+    (void)fd, (void)condition;
+    watch->function(watch->data);
+    return G_SOURCE_REMOVE;
+}
+
+static void process_watch_free(gpointer data)
+{
+    ProcessWatch *watch = data;
+
+    close(watch->fd);
+    watch->destroy(watch->data);
+    g_free(watch);
+}
+
+gboolean link_loop_watch_process(LinkLoop *loop, pid_t pid, void (*function)(gpointer data), gpointer data,
+                                 GDestroyNotify destroy)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    ProcessWatch *watch;
+    GSource *source;
+
+    if (fd < 0) {
+        int problem = errno;
+
+        destroy(data);
+        errno = problem;
+        return FALSE;
+    }
+    watch = g_new(ProcessWatch, 1);
+    *watch = (ProcessWatch){function, data, destroy, fd};
+    source = g_unix_fd_source_new(fd, G_IO_IN);
+    g_source_set_callback(source, (GSourceFunc)(void (*)(void))on_process_end, watch, process_watch_free);
+    g_source_attach(source, loop->context);
+    g_source_unref(source);
+    return TRUE;
 }
 
 /* ---- writing ---- */

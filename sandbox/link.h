@@ -21,6 +21,11 @@ void link_loop_free(LinkLoop *loop); /* after the last link is closed; takes NUL
 /* Runs function on the loop's thread after delay_ms. */
 void link_loop_after(LinkLoop *loop, guint delay_ms, void (*function)(gpointer data), gpointer data);
 
+/* Runs function on the loop's thread once the process has ended, whoever its parent is; then, or when the
+ * loop ends before, destroys data. FALSE with errno set: there is no such process; data is destroyed. */
+gboolean link_loop_watch_process(LinkLoop *loop, pid_t pid, void (*function)(gpointer data), gpointer data,
+                                 GDestroyNotify destroy);
+
 typedef struct {
     /* A Hello has been answered: at the first connection and after each reconnect. */
     void (*ready)(const Crivirt__Agent__V1__HelloResponse *hello, gpointer data);

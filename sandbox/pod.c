@@ -85,7 +85,7 @@ static PodRecord record_fill(const Pod *pod, GBytes *config)
         .ips = g_strjoinv(" ", pod->ips),
         .cni_config = g_strdup(pod->cni_config),
         .cni_result = g_strdup(pod->cni_result),
-        .share_attached = pod->share_attached,
+        .share_attached = pod->share_generation,
     };
 }
 

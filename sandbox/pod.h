@@ -61,8 +61,9 @@ struct Pod {
     char *tap;
     gboolean waiting; /* its machine was made before it, and waits for a template's state (guest_pool.h) */
     Slots job;
-    Slots create_job; /* one CreateContainer at a time, so that two with one name do not race */
-    Slots disk_job;   /* attaching layers and the share */
+    Slots create_job;       /* one CreateContainer at a time, so that two with one name do not race */
+    Slots disk_job;         /* attaching layers, disks and the share */
+    gboolean share_mounted; /* under disk_job: the guest has the present share mounted, as far as we know */
 
     GMutex lock;
     GCond changed; /* a state below, or one of its containers', has changed */
@@ -71,7 +72,7 @@ struct Pod {
     char **ips;       /* the primary first; empty before the network is there */
     char *cni_config; /* what ADD was called with: DEL is owed */
     char *cni_result;
-    gboolean share_attached;
+    guint share_generation; /* how many shares the guest has had; 0: none yet */
     Link *link;             /* NULL: no guest */
     gboolean abandoned;     /* its start has been given up: the guest is not to blame */
     const char *start;      /* "booted", "restored"; NULL: not yet, or by an earlier daemon */
@@ -152,10 +153,17 @@ gboolean pod_guest_start(Pod *pod, const Deadline *deadline, GError **error);
 gboolean pod_guest_end(Pod *pod, const Deadline *deadline, GError **error);
 /* Attaches the layers that are not there yet; *ret_luns (guint) is parallel to layers (ImageLayer). */
 gboolean pod_guest_attach_layers(Pod *pod, const GPtrArray *layers, GArray **ret_luns, GError **error);
-/* Makes the share and mounts it in the guest, once. */
-gboolean pod_guest_attach_share(Pod *pod, const Deadline *deadline, GError **error);
+/* What the process costs the node counts for the pod. */
+gboolean pod_guest_account(const Pod *pod, pid_t pid, GError **error);
 #define POD_DISK_SERIAL_FORMAT "cv-%u"
 #define POD_SHARE_TAG "crivirt"
+
+/* ---- the share (pod_share.c) ---- */
+
+/* Makes the share and mounts it in the guest, unless there is one whose file server lives. */
+gboolean pod_guest_attach_share(Pod *pod, const Deadline *deadline, GError **error);
+/* Tells the containers when the file server dies, or has died already. */
+void pod_share_watch(Pod *pod);
 
 /* ---- what guests report (pod_events.c) ---- */
 

@@ -32,7 +32,6 @@ enum {
     SETUP_TIMEOUT_MS = 30 * 1000,
     DESTROY_TIMEOUT_MS = 20 * 1000,
     CNI_DEL_TIMEOUT_MS = 60 * 1000,
-    MOUNT_SHARE_TIMEOUT_MS = 20 * 1000,
     ENTROPY_BYTES = 64,
     CONSOLE_TAIL_BYTES = 2000,
     CONSOLE_TAIL_LINES = 12,
@@ -138,7 +137,7 @@ static const char *cgroup_parent(const Pod *pod)
 }
 
 /* What the guest costs the node counts where the kubelet looks for the pod. */
-static gboolean processes_account(const Pod *pod, pid_t pid, GError **error)
+gboolean pod_guest_account(const Pod *pod, pid_t pid, GError **error)
 {
     g_autofree char *name = g_strdup_printf("crivirt-%.24s", pod->id);
 
@@ -337,7 +336,7 @@ static Metric starts =
  */
 static gboolean machine_join(Pod *pod, GError **error)
 {
-    return processes_account(pod, vmm_pid(pod->manager->vmm, pod->id), error) &&
+    return pod_guest_account(pod, vmm_pid(pod->manager->vmm, pod->id), error) &&
            tap_move(pod->tap, pod->netns_path, 0, error);
 }
 
@@ -604,50 +603,4 @@ gboolean pod_guest_attach_layers(Pod *pod, const GPtrArray *layers, GArray **ret
     if (good)
         *ret_luns = g_steal_pointer(&luns);
     return good;
-}
-
-static gboolean mount_share(Pod *pod, const Deadline *deadline, GError **error)
-{
-    Crivirt__Agent__V1__MountShareRequest mount = CRIVIRT__AGENT__V1__MOUNT_SHARE_REQUEST__INIT;
-    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
-    Deadline bounded = deadline_sooner(deadline, MOUNT_SHARE_TIMEOUT_MS);
-    g_autoptr(Link) link = pod_link(pod, error);
-    Crivirt__Agent__V1__Response *response;
-
-    if (link == NULL)
-        return FALSE;
-    mount.share_tag = (char *)POD_SHARE_TAG;
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_MOUNT_SHARE;
-    request.mount_share = &mount;
-    if (!link_call(link, &request, &bounded, &response, error))
-        return FALSE;
-    crivirt__agent__v1__response__free_unpacked(response, NULL);
-    return TRUE;
-}
-
-gboolean pod_guest_attach_share(Pod *pod, const Deadline *deadline, GError **error)
-{
-    ShareSpec share = {.source = pod->share_dir, .tag = POD_SHARE_TAG};
-    gboolean attached;
-    pid_t server = 0;
-
-    if (!slots_take(&pod->disk_job, deadline, "waiting to attach the volumes' share", error))
-        return FALSE;
-    g_mutex_lock(&pod->lock);
-    attached = pod->share_attached;
-    g_mutex_unlock(&pod->lock);
-    if (!attached) {
-        attached = share_create(pod->share_dir, error) &&
-                   vmm_attach_share(pod->manager->vmm, pod->id, &share, &server, error) &&
-                   processes_account(pod, server, error) && share_set_server(pod->share_dir, server, error) &&
-                   mount_share(pod, deadline, error);
-        g_mutex_lock(&pod->lock);
-        pod->share_attached = attached;
-        g_mutex_unlock(&pod->lock);
-        attached = attached && pod_save(pod, error);
-    }
-    slots_give(&pod->disk_job);
-    if (!attached)
-        g_prefix_error(error, "cannot attach the volumes of sandbox %s: ", pod->id);
-    return attached;
 }

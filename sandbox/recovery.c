@@ -77,7 +77,7 @@ static Pod *pod_restore(SandboxManager *manager, const PodRecord *record, GError
     pod->problem = g_strdup(record->problem);
     pod->cni_config = g_strdup(record->cni_config);
     pod->cni_result = g_strdup(record->cni_result);
-    pod->share_attached = record->share_attached;
+    pod->share_generation = record->share_attached;
     g_strfreev(pod->ips);
     pod->ips = words_split(record->ips);
     return pod;
@@ -205,7 +205,7 @@ static void pod_resume(Pod *pod, const GPtrArray *domains)
         break;
     case POD_READY:
         if (guest_runs(domains, pod->id))
-            pod_connect(pod, FALSE);
+            pod_connect(pod, FALSE), pod_share_watch(pod);
         else
             pod_lost(pod, "the pod's virtual machine died while crivirtd was not running");
         break;

@@ -126,6 +126,13 @@ static pid_t find_server(const char *path, gboolean *ret_known)
     return pid > 0 && is_server(pid, path) ? pid : 0;
 }
 
+pid_t share_server(const char *path)
+{
+    gboolean known;
+
+    return find_server(path, &known);
+}
+
 /* ---- binds ---- */
 
 /* The copy gets its properties before anybody sees it, and appears in the file server's namespace only: not

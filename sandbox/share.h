@@ -15,6 +15,9 @@ gboolean share_create(const char *path, GError **error);
  * that a daemon that comes later knows it. Its command line ends one of its words in path. */
 gboolean share_set_server(const char *path, pid_t server, GError **error);
 
+/* It, while it lives; 0: there is none (any more). */
+pid_t share_server(const char *path);
+
 typedef struct {
     const char *host_path; /* symbolic links are followed; a missing one becomes a directory */
     gboolean readonly;     /* refused here already, whatever the guest does */

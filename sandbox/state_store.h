@@ -34,7 +34,7 @@ typedef struct {
     char *ips;        /* separated by spaces, the primary first */
     char *cni_config; /* the network list that ADD was called with; NULL: nothing to DEL */
     char *cni_result; /* NULL: no ADD has finished */
-    gboolean share_attached;
+    guint share_attached; /* which: pod->share_generation */
 } PodRecord;
 void pod_record_free(PodRecord *record);
 

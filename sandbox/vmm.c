@@ -30,6 +30,7 @@ enum {
     TRIM_INTERVAL_MS = 15 * 1000,
     CONSOLE_MAX_BYTES = 1 << 20,
     ADOPTION_TIMEOUT_MS = 20 * 1000,
+    DETACH_POLL_MS = 20,
 };
 
 struct Vmm {
@@ -770,4 +771,34 @@ gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, pi
     if (attached)
         *ret_server = pid;
     return attached;
+}
+
+/* As libvirt gives it back: our tags need no escaping. */
+static gboolean has_share(virDomainPtr domain, const char *tag)
+{
+    g_autofree char *target = g_strdup_printf("<target dir='%s'/>", tag);
+    char *xml = virDomainGetXMLDesc(domain, 0);
+    gboolean found = xml != NULL && strstr(xml, target) != NULL;
+
+    free(xml);
+    return found;
+}
+
+gboolean vmm_detach_share(Vmm *vmm, const char *name, const ShareSpec *share, const Deadline *deadline,
+                          GError **error)
+{
+    g_autoptr(virDomain) domain = find(vmm, name, error);
+    g_autofree char *socket = share_file(vmm, name, "");
+    g_autofree char *xml = domain_xml_share(share, socket);
+
+    if (domain == NULL)
+        return FALSE;
+    if (has_share(domain, share->tag) && virDomainDetachDeviceFlags(domain, xml, VIR_DOMAIN_AFFECT_LIVE) != 0)
+        return fail_libvirt(error, "cannot detach the share from the guest");
+    while (has_share(domain, share->tag)) {
+        if (!deadline_check(deadline, "waiting for the guest to let go of a share", error))
+            return FALSE;
+        g_usleep(DETACH_POLL_MS * 1000);
+    }
+    return TRUE;
 }

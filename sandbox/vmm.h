@@ -67,8 +67,9 @@ gboolean vmm_list(Vmm *vmm, GPtrArray **ret_domains, GError **error);
 gboolean vmm_attach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, GError **error);
 /* Whether the domain has a disk of that serial. NOT_FOUND when there is no such domain. */
 gboolean vmm_has_disk(Vmm *vmm, const char *name, const char *serial, gboolean *ret_has, GError **error);
-/* One per guest. Starts its virtiofsd, which ends with the guest. The directory must be a mount of its own
- * and shared (mount --make-shared) beforehand if mounts made below it later are to be seen by the guest. */
+/* One per guest at a time. Starts its virtiofsd, which ends with the guest. The directory must be a mount of
+ * its own and shared (mount --make-shared) beforehand if mounts made below it later are to be seen by the
+ * guest. */
 gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, pid_t *ret_server,
                           GError **error);
 
@@ -78,6 +79,10 @@ gboolean vmm_monitor(Vmm *vmm, const char *name, const char *command, int fd, ch
                      GError **error);
 /* QEMU's and libvirt's versions, as numbers. */
 gboolean vmm_versions(Vmm *vmm, gulong *ret_qemu, gulong *ret_libvirt, GError **error);
+/* One that is not attached is success. Returns when the guest has let it go; its virtiofsd ends then. What is
+ * mounted from it in the guest fails from then on. */
+gboolean vmm_detach_share(Vmm *vmm, const char *name, const ShareSpec *share, const Deadline *deadline,
+                          GError **error);
 
 /* QEMU's process; 0 when it is not known or gone. */
 pid_t vmm_pid(Vmm *vmm, const char *name);

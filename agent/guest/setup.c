@@ -133,11 +133,15 @@ static DiskState mount_share(const char *tag, Fault *ret_fault)
 {
     if (tag[0] == '\0' || strcmp(tag, pod.share_tag) == 0)
         return DISK_READY;
-    if (strlen(tag) >= sizeof pod.share_tag || pod.share_tag[0] != '\0') {
-        fault(ret_fault, FAULT_FAILED_PRECONDITION, "share %s cannot be mounted: there is %s already", tag,
-              pod.share_tag);
+    if (strlen(tag) >= sizeof pod.share_tag) {
+        fault(ret_fault, FAULT_INVALID_ARGUMENT, "%s is too long a tag for a share", tag);
         return DISK_FAILED;
     }
+    /* The daemon gives another one when the first one's file server has died. Containers keep what they have.
+     */
+    if (pod.share_tag[0] != '\0' && umount2(SHARE_DIR, MNT_DETACH) < 0)
+        complain("unmounting the share %s: %s", pod.share_tag, strerror(errno));
+    pod.share_tag[0] = '\0';
     if (mount(tag, SHARE_DIR, "virtiofs", MS_NOSUID | MS_NODEV, NULL) < 0) {
         bool unknown = errno == EINVAL;
         fault_errno(ret_fault, "mounting the share %s", tag);

@@ -36,6 +36,29 @@ test('a file server that dies fails its volumes at once, and nothing else', asyn
     assert.match(gone.stderr, /not connected/);
     assert.strictEqual(await machine.output(container, 'echo fine >/tmp/x; cat /tmp/x'), 'fine');
     assert.strictEqual(await machine.output(plain, 'echo fine'), 'fine');
+    // Who is hit is told so; who is not, is not.
+    const hit = await eventually('the status tells', async () => {
+        const status = await machine.containerStatus(container);
+        return status.message && status;
+    });
+    assert.match(hit.message, /volumes \/volume failed: their file server/);
+    assert.strictEqual(hit.state, 'CONTAINER_RUNNING');
+    assert.strictEqual((await machine.containerStatus(plain)).message, '');
+    assert.match(machine.daemonLog(), /volumes \/volume failed/);
+    // The next container has a file server again.
+    const next = await machine.runContainer(pod, {mounts});
+    assert.strictEqual(await machine.output(next, 'cat /volume/file; echo after >/volume/file'), 'before');
+    assert.strictEqual(fs.readFileSync(path.join(data, 'file'), 'utf8'), 'after\n');
+    assert.notStrictEqual((await machine.exec(container, 'ls /volume', 60)).exit_code, 0);
+    await machine.remove(container);
+    // So does one after a death that no daemon saw.
+    await machine.stopDaemon('SIGKILL');
+    process.kill(serverPid(pod), 'SIGKILL');
+    await machine.startDaemon();
+    await eventually('the status tells', async () => (await machine.containerStatus(next)).message);
+    assert.notStrictEqual((await machine.exec(next, 'ls /volume', 60)).exit_code, 0);
+    const last = await machine.runContainer(pod, {mounts});
+    assert.strictEqual(await machine.output(last, 'cat /volume/file'), 'after');
     await machine.removePod(pod);
     await machine.noLeaks();
 });

@@ -33,7 +33,7 @@ static PodRecord pod_record(GBytes *config)
                        .ips = (char *)"10.0.0.2 fd00::2",
                        .cni_config = (char *)"{\"name\":\"n\"}",
                        .cni_result = (char *)"{}",
-                       .share_attached = TRUE};
+                       .share_attached = 2};
 }
 
 static ContainerRecord container_record(GBytes *config)
@@ -89,7 +89,7 @@ static void rows_survive(void)
         CU_ASSERT_STRING_EQUAL(read->cni_config, "{\"name\":\"n\"}");
         CU_ASSERT_PTR_NULL(read->problem);
         CU_ASSERT_EQUAL(read->state, POD_READY);
-        CU_ASSERT_TRUE(read->share_attached);
+        CU_ASSERT_EQUAL(read->share_attached, 2);
         CU_ASSERT_EQUAL(g_bytes_get_size(ended->config), 0);
         CU_ASSERT_EQUAL(ended->exit_code, 137);
         CU_ASSERT_STRING_EQUAL(ended->reason, "OOMKilled");
