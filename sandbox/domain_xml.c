@@ -1,7 +1,5 @@
 #include "sandbox/domain_xml.h"
 
-#include <string.h>
-
 /* What differs between architectures: a new one is a new row. Devices sit on the root bus at fixed slots, so
  * that libvirt adds no bridge per device: each costs the guest's PCI scan, and QEMU, time and memory. */
 typedef struct {

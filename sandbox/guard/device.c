@@ -178,7 +178,8 @@ void device_note(Device *device, const Message *message, const int *fds, size_t 
     int left[MESSAGE_FDS_MAX];
 
     n_fds = n_fds < MESSAGE_FDS_MAX ? n_fds : MESSAGE_FDS_MAX;
-    memcpy(left, fds, n_fds * sizeof *fds);
+    if (n_fds > 0)
+        memcpy(left, fds, n_fds * sizeof *fds);
     switch (message->request) {
     case SET_FEATURES:
         device->event_index = (payload_number(message) >> VIRTIO_RING_F_EVENT_IDX & 1) != 0;

@@ -90,14 +90,34 @@ static void chain_walk(Request *request, const Memory *memory, const void *table
     }
 }
 
+static void request_read(const View *view, const Memory *memory, uint32_t head, Request *ret_request)
+{
+    ret_request->n_in = ret_request->n_out = 0;
+    chain_walk(ret_request, memory, view->descriptors, view->size, head, false);
+}
+
+/* An answer carries the number of its request; a request comes with zeros where the answer will be. */
+static bool is_answered(const View *view, const Memory *memory, uint32_t head)
+{
+    struct fuse_out_header answer;
+    Request request;
+
+    request_read(view, memory, head, &request);
+    if (request.n_in < sizeof request.in || request.n_out < sizeof answer)
+        return false;
+    for (size_t i = 0; i < sizeof answer; i++)
+        ((uint8_t *)&answer)[i] = *request.out[i];
+    return answer.unique == request.in.unique && answer.len >= sizeof answer;
+}
+
 /* Returns the bytes written: none where the request wants no answer (FORGET). */
 static uint32_t request_fail(const View *view, const Memory *memory, uint32_t head, int error)
 {
-    Request request = {.n_in = 0};
     struct fuse_out_header answer = {.len = sizeof answer, .error = -error};
+    Request request;
 
-    chain_walk(&request, memory, view->descriptors, view->size, head, false);
-    if (request.n_out < sizeof answer)
+    request_read(view, memory, head, &request);
+    if (request.n_in < sizeof request.in || request.n_out < sizeof answer)
         return 0;
     answer.unique = request.in.unique;
     for (size_t i = 0; i < sizeof answer; i++)
@@ -117,27 +137,68 @@ static void answer(const View *view, const Memory *memory, uint32_t head, int er
 
 /* ---- the ring ---- */
 
-/* What the dead server took and did not answer is known to nobody but it. But at most `size` requests are
- * under way at a time: those that were made available since then and are not among the answers since then. */
+/* By head: how often it was made available since some point, less how often it was answered since. */
+typedef struct {
+    int32_t open[RING_SIZE_MAX];
+    uint32_t n_odd; /* heads that are neither open once nor not at all */
+} Balance;
+
+static void balance_add(Balance *balance, uint32_t head, int change)
+{
+    int32_t *open = &balance->open[head % RING_SIZE_MAX];
+
+    balance->n_odd -= *open != 0 && *open != 1;
+    *open += change;
+    balance->n_odd += *open != 0 && *open != 1;
+}
+
+static bool balance_is_true(const Balance *balance, const View *view, const Memory *memory)
+{
+    if (balance->n_odd > 0)
+        return false;
+    for (uint32_t head = 0; head < view->size; head++)
+        if (balance->open[head] == 1 && is_answered(view, memory, head))
+            return false;
+    return true;
+}
+
+/* What the dead server took and did not answer was known to it alone. But if there was a moment when all that
+ * had come was answered, then what came since, less what was answered since, is what is open: the moment is
+ * found by that coming out as a set. The rings reach back far enough, for a server works on requests a batch
+ * at a time. */
+static void balance_find(Balance *balance, const View *view, const Memory *memory, uint16_t answered,
+                         uint16_t end)
+{
+    uint32_t mask = view->size - 1;
+    uint16_t begin = (uint16_t)(end - view->size);
+
+    memset(balance, 0, sizeof *balance);
+    for (uint16_t at = begin; at != end; at++)
+        balance_add(balance, view->available->ring[at & mask], 1);
+    for (uint16_t at = begin; at != answered; at++)
+        balance_add(balance, view->used->ring[at & mask].id, -1);
+    for (; begin != answered && !balance_is_true(balance, view, memory); begin++) {
+        balance_add(balance, view->available->ring[begin & mask], -1);
+        balance_add(balance, view->used->ring[begin & mask].id, 1);
+    }
+}
+
 static void take_over(Ring *ring, const View *view, const Memory *memory, int error)
 {
-    static int16_t open[RING_SIZE_MAX]; /* by head: made available less answered */
+    static Balance balance;
     uint16_t end = available_index(view), answered = view->used->idx;
-    uint16_t begin = (uint16_t)(end - view->size);
     uint16_t under_way = (uint16_t)(end - answered);
 
     ring->taken_over = true;
     ring->next = end;
-    if (under_way > view->size)
-        return; /* the guest's own doing */
-    memset(open, 0, sizeof open);
-    for (uint16_t at = begin; at != answered; at++)
-        open[view->used->ring[at & (view->size - 1)].id & (RING_SIZE_MAX - 1)]--;
-    for (uint16_t at = begin; at != end; at++)
-        open[view->available->ring[at & (view->size - 1)] & (RING_SIZE_MAX - 1)]++;
-    for (uint32_t head = 0; head < view->size; head++)
-        for (; open[head] > 0 && under_way > 0; open[head]--, under_way--)
+    if (under_way == 0 || under_way > view->size) /* more: the guest's own doing */
+        return;
+    balance_find(&balance, view, memory, answered, end);
+    for (uint32_t head = 0; head < view->size && under_way > 0; head++)
+        if (balance.open[head] > 0) {
             answer(view, memory, head, error);
+            under_way--;
+        }
 }
 
 static void ask_for_kicks(const Ring *ring, const View *view, bool event_index)
