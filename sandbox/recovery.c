@@ -256,12 +256,15 @@ gboolean manager_recover(SandboxManager *manager, GError **error)
             return FALSE;
         g_ptr_array_add(pods, pod);
         manager_add_pod(manager, pod);
-        if (!containers_load(pod, error) || !disks_load(pod, guest_runs(domains, pod->id), error))
+        if (!containers_load(pod, error))
             return FALSE;
     }
     guest_journal_sweep(manager);
     if (!vmm_list(manager->vmm, &domains, error))
         return FALSE;
+    for (guint i = 0; i < pods->len; i++)
+        if (!disks_load(pods->pdata[i], guest_runs(domains, ((Pod *)pods->pdata[i])->id), error))
+            return FALSE;
     strays_destroy(manager, domains, pods);
     for (guint i = 0; i < pods->len; i++)
         pod_resume(pods->pdata[i], domains);
