@@ -43,6 +43,13 @@ static gboolean call_plain(Link *link, Request *request, gint64 timeout_ms, cons
     return TRUE;
 }
 
+/* A phase of its start that began then has ended; the next one begins with what is returned. */
+static gint64 trace_phase(const Container *container, TracePhase phase, gint64 begin_us)
+{
+    trace_add(container->pod->trace, phase, container->config->metadata->name, begin_us);
+    return g_get_monotonic_time();
+}
+
 /* ---- create ---- */
 
 static gboolean request_check(const Runtime__V1__CreateContainerRequest *request, GError **error)
@@ -215,16 +222,22 @@ static gboolean create_in_guest(Container *container, const Image *image, const 
     g_autoptr(GArray) luns = NULL;
     ContainerVolumes volumes;
     g_autoptr(Link) link = pod_link(container->pod, error);
+    gint64 begin_us = g_get_monotonic_time();
     Response *response;
 
-    if (link == NULL || !pod_guest_attach_layers(container->pod, image->layers, &luns, error) ||
-        !container_volumes_attach(container, image, deadline, arena, &volumes, &create, error) ||
-        !fill_create(container, image, &volumes, luns, arena, &create, error))
+    if (link == NULL || !pod_guest_attach_layers(container->pod, image->layers, &luns, error))
+        return FALSE;
+    begin_us = trace_phase(container, TRACE_ATTACH, begin_us);
+    if (!container_volumes_attach(container, image, deadline, arena, &volumes, &create, error))
+        return FALSE;
+    begin_us = trace_phase(container, TRACE_VOLUMES, begin_us);
+    if (!fill_create(container, image, &volumes, luns, arena, &create, error))
         return FALSE;
     request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_CREATE_CONTAINER;
     request.create_container = &create;
     if (!call(link, &request, AGENT_TIMEOUT_MS, deadline, &response, error))
         return FALSE;
+    trace_phase(container, TRACE_CREATE_CONTAINER, begin_us);
     record_user(container, response->create_container);
     crivirt__agent__v1__response__free_unpacked(response, NULL);
     return TRUE;
@@ -333,6 +346,7 @@ static gboolean start_in_guest(Container *container, const Deadline *deadline, g
     Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     g_autoptr(Link) link = pod_link(container->pod, error);
     gint64 asked_at_ns = manager_now_ns();
+    gint64 begin_us = g_get_monotonic_time();
     Response *response;
 
     start.id = container->id;
@@ -341,6 +355,7 @@ static gboolean start_in_guest(Container *container, const Deadline *deadline, g
     if (link == NULL || !log_open(container, error) ||
         !call(link, &request, AGENT_TIMEOUT_MS, deadline, &response, error))
         return FALSE;
+    trace_phase(container, TRACE_START_CONTAINER, begin_us);
     /* The guest's word within what the node's clock allows: theirs differ by what it took to set the guest's.
      */
     *ret_started_at_ns = CLAMP(response->start_container->started_at_ns, asked_at_ns, manager_now_ns());

@@ -29,6 +29,7 @@ Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxCon
     pod->containers = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)container_unref);
     pod->sessions = g_hash_table_new(g_str_hash, g_str_equal);
     pod->disks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    pod->trace = trace_new();
     slots_init(&pod->job, 1);
     slots_init(&pod->create_job, 1);
     slots_init(&pod->disk_job, 1);
@@ -49,6 +50,7 @@ void pod_unref(Pod *pod)
         return;
     link_unref(pod->link);
     pod_samples_clear(&pod->samples);
+    trace_free(pod->trace);
     g_hash_table_unref(pod->containers);
     g_hash_table_unref(pod->sessions);
     g_hash_table_unref(pod->disks);

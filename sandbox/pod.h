@@ -18,6 +18,7 @@
 #include "sandbox/session.h"
 #include "sandbox/slots.h"
 #include "sandbox/state_store.h"
+#include "sandbox/trace.h"
 #include "sandbox/vmm.h"
 
 typedef struct Pod Pod;
@@ -80,7 +81,8 @@ struct Pod {
     GHashTable *sessions;   /* exec id → ProcessSession, not referenced: execs and connections */
     GHashTable *disks;      /* diff id → GUINT_TO_POINTER(lun) */
     guint last_lun;         /* numbers are not used again: an attach that failed may have left half a disk */
-    PodSamples samples;     /* what it used when it was last asked (sample.c) */
+    Trace *trace;
+    PodSamples samples; /* what it used when it was last asked (sample.c) */
 };
 
 struct Container {

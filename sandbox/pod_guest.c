@@ -307,16 +307,13 @@ static void boot_abandon(Pod *pod)
     g_mutex_unlock(&pod->lock);
 }
 
-static Metric start_seconds =
-    METRIC_SECONDS("crivirt_pod_start_seconds", "What starting a pod takes, by phase.", "phase");
-
 static gpointer network_thread(gpointer data)
 {
     NetworkJob *job = data;
     gint64 begin_us = g_get_monotonic_time();
 
     if (pod_network_add(job->pod, job->deadline, &job->network, &job->error)) {
-        metric_observe_since(&start_seconds, begin_us, "network", NULL);
+        trace_add(job->pod->trace, TRACE_NETWORK, NULL, begin_us);
         network_record(job->pod, job->network);
         /* The result is what DEL needs: it is kept before anything can go wrong with the guest. */
         if (!pod_save(job->pod, &job->error))
@@ -364,11 +361,11 @@ static gboolean machine_boot(Pod *pod, const DomainSpec *shape, const Deadline *
 
     if (!guest_machine_make(pod->manager, pod->id, shape, deadline, error) || !machine_join(pod, error))
         return FALSE;
-    metric_observe_since(&start_seconds, begin_us, "create", NULL);
+    trace_add(pod->trace, TRACE_CREATE, NULL, begin_us);
     begin_us = g_get_monotonic_time();
     if (!machine_run(pod, deadline, error))
         return FALSE;
-    metric_observe_since(&start_seconds, begin_us, "boot", NULL);
+    trace_add(pod->trace, TRACE_BOOT, NULL, begin_us);
     pod->start = "booted";
     return TRUE;
 }
@@ -411,15 +408,15 @@ static gboolean machine_restore(Pod *pod, const DomainSpec *shape, const Templat
     *ret_blame = FALSE;
     if (!machine_make_waiting(pod, shape, deadline, error) || !machine_join(pod, error))
         return FALSE;
-    metric_observe_since(&start_seconds, begin_us, "create", NULL);
+    trace_add(pod->trace, TRACE_CREATE, NULL, begin_us);
     begin_us = g_get_monotonic_time();
     running = machine_fill(pod, template, deadline, error);
-    metric_observe_since(&start_seconds, begin_us, "fill", NULL);
+    trace_add(pod->trace, TRACE_FILL, NULL, begin_us);
     running = running && machine_run(pod, deadline, error);
     *ret_blame = !running && !pod->abandoned && deadline_check(deadline, "", NULL);
     if (!running)
         return FALSE;
-    metric_observe_since(&start_seconds, begin_us, "restore", NULL);
+    trace_add(pod->trace, TRACE_RESTORE, NULL, begin_us);
     pod->start = "restored";
     return TRUE;
 }
@@ -492,6 +489,7 @@ static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **er
     g_autoptr(CniResult) network = NULL;
     GThread *thread;
     gboolean booted;
+    gint64 begin_us;
 
     if ((!pod->waiting && !guest_files_make(pod->manager, pod->id, error)) ||
         !netns_create(pod->netns_path, error))
@@ -507,8 +505,12 @@ static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **er
         g_propagate_error(error, job.error);
         return FALSE;
     }
-    return booted && redirect_install(pod->netns_path, POD_INTERFACE, pod->tap, error) &&
-           machine_setup(pod, network, deadline, error);
+    begin_us = g_get_monotonic_time();
+    if (!booted || !redirect_install(pod->netns_path, POD_INTERFACE, pod->tap, error) ||
+        !machine_setup(pod, network, deadline, error))
+        return FALSE;
+    trace_add(pod->trace, TRACE_SETUP, NULL, begin_us);
+    return TRUE;
 }
 
 gboolean pod_guest_start(Pod *pod, const Deadline *deadline, GError **error)
@@ -519,9 +521,9 @@ gboolean pod_guest_start(Pod *pod, const Deadline *deadline, GError **error)
 
     if (!slots_take(&pod->manager->boots, deadline, "waiting for other guests to boot", error))
         return FALSE;
-    metric_observe_since(&start_seconds, begin_us, "queue", NULL);
+    trace_add(pod->trace, TRACE_QUEUE, NULL, begin_us);
     if (start_everything(pod, deadline, error)) {
-        metric_observe_since(&start_seconds, begin_us, "all", NULL);
+        trace_add(pod->trace, TRACE_ALL, NULL, begin_us);
         slots_give(&pod->manager->boots);
         return TRUE;
     }

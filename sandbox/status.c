@@ -269,14 +269,27 @@ static char *json_string(Arena *arena, const char *text)
     return copy;
 }
 
+static char *trace_info(const Pod *pod, Arena *arena)
+{
+    g_autofree char *name = g_strdup_printf("%s/%s", pod->config->metadata->namespace_, pod_name(pod));
+    g_autofree char *json = trace_json(pod->trace, name, pod->start);
+
+    return arena_strdup(arena, json);
+}
+
 static void status_info(Pod *pod, Arena *arena, Runtime__V1__PodSandboxStatusResponse *response)
 {
-    static const char *const names[] = {"problem", "netns", "guestDirectory"};
-    const char *values[3] = {NULL, pod->netns_path, pod->run_dir};
+    static const char *const names[] = {"problem", "netns", "guestDirectory", "trace"};
+    char *values[G_N_ELEMENTS(names)];
+    g_autofree char *problem = NULL;
 
     g_mutex_lock(&pod->lock);
-    values[0] = arena_strdup_utf8(arena, pod->problem);
+    problem = g_utf8_make_valid(pod->problem != NULL ? pod->problem : "", -1);
     g_mutex_unlock(&pod->lock);
+    values[0] = json_string(arena, problem);
+    values[1] = json_string(arena, pod->netns_path);
+    values[2] = json_string(arena, pod->run_dir);
+    values[3] = trace_info(pod, arena);
     response->info =
         arena_new0(arena, Runtime__V1__PodSandboxStatusResponse__InfoEntry *, G_N_ELEMENTS(names));
     for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
@@ -285,7 +298,7 @@ static void status_info(Pod *pod, Arena *arena, Runtime__V1__PodSandboxStatusRes
 
         runtime__v1__pod_sandbox_status_response__info_entry__init(entry);
         entry->key = (char *)names[i];
-        entry->value = json_string(arena, values[i]);
+        entry->value = values[i];
         response->info[response->n_info++] = entry;
     }
 }
