@@ -15,6 +15,7 @@ const Command *const commands[] = {
     &command_pods,
     &command_port_forward,
     &command_rmp,
+    &command_trace,
     &command_images,
     &command_pull,
     &command_load,

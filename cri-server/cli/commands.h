@@ -32,6 +32,7 @@ extern const Command command_rm;
 extern const Command command_pods;
 extern const Command command_port_forward;
 extern const Command command_rmp;
+extern const Command command_trace;
 extern const Command command_pull;
 extern const Command command_load;
 extern const Command command_images;

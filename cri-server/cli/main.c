@@ -1,4 +1,5 @@
 /* crivirt: the command line of crivirtd. */
+#include <locale.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -123,7 +124,9 @@ int main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
     const Command *command = NULL;
-    int result = dispatch((const char *const *)argv + MIN(argc, 1), &error, &command);
+    int result;
 
+    setlocale(LC_CTYPE, ""); /* what the terminal can show; numbers stay as they are */
+    result = dispatch((const char *const *)argv + MIN(argc, 1), &error, &command);
     return error != NULL ? report(command, error) : result;
 }

@@ -61,6 +61,27 @@ test('a detached container is seen, entered, followed, stopped and removed', asy
     assert.deepStrictEqual(JSON.parse(await crivirt('ps', '-a', '--json')), []);
 });
 
+test('trace shows what a start took, as a timeline and as trace events', async () => {
+    await crivirt('run', '-d', '--name', 'traced', 'busybox', 'sleep', '100000');
+    const timeline = await crivirt('trace', 'traced');
+    assert.match(timeline, /^pod crivirt\/traced, (booted|restored), from /);
+    for (const phase of ['all', 'queue', 'network', 'create', 'setup', 'traced: attach', 'traced: create', 'traced: start'])
+        assert.match(timeline, new RegExp(`^ *${phase} .* ms .* ms +[#\u2588]`, 'm'));
+    const trace = JSON.parse(await crivirt('trace', '--json', 'traced'));
+    const phases = trace.traceEvents.filter(({ph}) => ph === 'X');
+    const of = (name, cat) => phases.find((event) => event.name === name && event.cat === cat);
+    const all = of('all', 'pod');
+    for (const inner of phases.filter(({cat}) => cat === 'pod'))
+        assert.ok(inner.ts >= all.ts && inner.ts + inner.dur <= all.ts + all.dur, inner.name);
+    assert.ok(of('create', 'container').ts >= all.ts + all.dur);
+    assert.ok(of('start', 'container').ts >= of('create', 'container').ts + of('create', 'container').dur);
+    const file = path.join(machine.dir, 'trace.json');
+    await crivirt('trace', '-o', file, 'traced');
+    assert.deepStrictEqual(JSON.parse(fs.readFileSync(file, 'utf8')).traceEvents, trace.traceEvents);
+    assert.match((await machine.cli('trace', 'nobody')).stderr, /nobody/);
+    await crivirt('rm', '-f', 'traced');
+});
+
 test('standard input and cp go through the streaming server', async () => {
     await crivirt('run', '-d', '--name', 'box', 'busybox', 'sleep', '100000');
     const bytes = [...Array(200000).keys()].join('\n');
