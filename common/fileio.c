@@ -134,6 +134,15 @@ static gboolean copy_extents(int from, int to, off_t size)
     return TRUE;
 }
 
+gboolean file_make_private(const char *path, GError **error)
+{
+    g_auto(AutoFd) fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd < 0 || fchmod(fd, 0600) != 0)
+        return fail_errno(error, errno, "cannot make %s", path);
+    return TRUE;
+}
+
 gboolean file_copy_sparse(const char *from, const char *to, int mode, GError **error)
 {
     g_auto(AutoFd) source = open(from, O_RDONLY | O_CLOEXEC);

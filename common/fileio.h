@@ -12,6 +12,10 @@ gboolean file_read(const char *path, gsize max_bytes, char **ret_data, gsize *re
 /* Replaces path atomically: written beside it, fsynced, renamed, directory fsynced. */
 gboolean file_write_atomic(const char *path, const void *data, gsize length, int mode, GError **error);
 
+/* Makes the file unless it is there, and sees to it that only its owner can read it: before a library that
+ * knows no modes opens it. */
+gboolean file_make_private(const char *path, GError **error);
+
 /* Copies a sparse file, keeping its holes (reflinked where the file system can). ret path must not exist. */
 gboolean file_copy_sparse(const char *from, const char *to, int mode, GError **error);
 

@@ -163,8 +163,9 @@ static gboolean open_database(ImageStore *store, GError **error)
 {
     g_autofree char *path = g_build_filename(store->root, "images.db", NULL);
 
-    if (sqlite3_open_v2(path, &store->database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) !=
-        SQLITE_OK)
+    if (!file_make_private(path, error))
+        return FALSE;
+    if (sqlite3_open_v2(path, &store->database, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
         return sql_fail(store, "open", error);
     sqlite3_busy_timeout(store->database, BUSY_TIMEOUT_MS);
     return sql_exec(store, "PRAGMA journal_mode = WAL", error) &&

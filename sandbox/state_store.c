@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/error.h"
+#include "common/fileio.h"
 
 enum { SCHEMA_VERSION = 1, BUSY_TIMEOUT_MS = 5000 };
 
@@ -166,9 +167,13 @@ StateStore *state_store_open(const char *path, GError **error)
 
     g_mutex_init(&store->lock);
     store->path = g_strdup(path);
-    if (sqlite3_open_v2(path, &store->database,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
-                        NULL) != SQLITE_OK) {
+    /* It holds what pods are configured with, secrets in environment variables among it. */
+    if (!file_make_private(path, error)) {
+        state_store_close(store);
+        return NULL;
+    }
+    if (sqlite3_open_v2(path, &store->database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX, NULL) !=
+        SQLITE_OK) {
         fail_sqlite(store, "open", error);
         state_store_close(store);
         return NULL;

@@ -168,6 +168,16 @@ test('ReopenContainerLog of a container that does not run is an error and makes 
     await machine.cri.call('RemoveContainer', {container_id: container.id});
 });
 
+test('what the daemon keeps of a pod\'s configuration only its own user can read', async () => {
+    const secret = 'correct-horse-battery-staple';
+    const container = await machine.create(pod, {envs: [{key: 'PASSWORD', value: Buffer.from(secret)}]});
+    const kept = must('grep', '-rlaF', secret, machine.stateDir).split('\n').filter(Boolean);
+    assert.ok(kept.length > 0, 'it is not where this test looks');
+    for (const file of kept)
+        assert.strictEqual(fs.statSync(file).mode & 0o077, 0, file);
+    await machine.remove(container);
+});
+
 test('a CNI plugin that fails is the pod\'s error, in its own words, and what it left is removed with a repaired one', async () => {
     machine.writeCni(JSON.stringify({
         cniVersion: '1.0.0', name: 'test',
