@@ -3,6 +3,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
+#include "sandbox/container_blocks.h"
 #include "sandbox/cri_copy.h"
 #include "sandbox/pod.h"
 #include "sandbox/share.h"
@@ -61,6 +62,7 @@ void container_unref(Container *container)
     g_ptr_array_unref(container->attached);
     guest_input_unref(container->input);
     g_strfreev(container->diff_ids);
+    g_strfreev(container->blocks);
     g_free(container->message);
     g_free(container->reason);
     g_free(container->log_path);
@@ -189,7 +191,8 @@ gboolean container_forget(Container *container, GError **error)
 
     container_io_close(container->io);
     sessions_fail_container(container, "the container was removed");
-    if (!share_unbind(container->pod->share_dir, container->id, error) || !dir_remove_tree(cursor, error) ||
+    if (!container_blocks_release(container, error) ||
+        !share_unbind(container->pod->share_dir, container->id, error) || !dir_remove_tree(cursor, error) ||
         !state_store_delete_container(manager->store, container->id, error))
         return FALSE;
     image_service_unpin(manager->images, container->id);

@@ -170,6 +170,8 @@ static gboolean fill_create(Container *container, const Image *image, const Cont
         .mount_sources = volumes->sources,
         .anonymous = volumes->anonymous,
         .n_anonymous = volumes->n_anonymous,
+        .blocks = volumes->blocks,
+        .n_blocks = volumes->n_blocks,
         .architecture = uname(&node) == 0 ? node.machine : "",
     };
     Crivirt__Agent__V1__User *user = arena_new0(arena, Crivirt__Agent__V1__User, 1);

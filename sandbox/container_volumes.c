@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "sandbox/container_blocks.h"
 #include "sandbox/share.h"
 #include "sandbox/userns.h"
 
@@ -68,6 +69,12 @@ static gboolean bind_one(Container *container, guint index, int userns_fd, Arena
     return TRUE;
 }
 
+/* What is bound through the share: everything but images and block devices. */
+static gboolean is_shared(const Runtime__V1__Mount *mount)
+{
+    return !oci_mount_is_image(mount) && !container_mount_is_block(mount);
+}
+
 static gboolean bind_all(Container *container, const Deadline *deadline, Arena *arena,
                          OciMountSource *sources, GError **error)
 {
@@ -80,14 +87,14 @@ static gboolean bind_all(Container *container, const Deadline *deadline, Arena *
 
     for (guint i = 0; good && i < config->n_mounts; i++) {
         good = oci_mount_check(config->mounts[i], error) && mappings_check(config->mounts[i], user, error);
-        any = any || !oci_mount_is_image(config->mounts[i]);
+        any = any || is_shared(config->mounts[i]);
         mapped = mapped || config->mounts[i]->n_uidmappings > 0;
     }
     if (!good || (any && !pod_guest_attach_share(container->pod, deadline, error)) ||
         (mapped && !userns_open(user, &userns_fd, error)))
         return FALSE;
     for (guint i = 0; good && i < config->n_mounts; i++)
-        if (!oci_mount_is_image(config->mounts[i]))
+        if (is_shared(config->mounts[i]))
             good = bind_one(container, i, userns_fd, arena, &sources[i], error);
     if (userns_fd >= 0)
         close(userns_fd);
@@ -222,7 +229,8 @@ gboolean container_volumes_attach(Container *container, const Image *image, cons
         .sources = arena_new0(arena, OciMountSource, container->config->n_mounts + 1),
     };
 
-    if (!bind_all(container, deadline, arena, volumes.sources, error) ||
+    if (!container_blocks_attach(container, deadline, arena, &volumes.blocks, &volumes.n_blocks, error) ||
+        !bind_all(container, deadline, arena, volumes.sources, error) ||
         !images_attach(container, arena, volumes.sources, create, error))
         return FALSE;
     anonymous_fill(container, image, arena, &volumes, create);

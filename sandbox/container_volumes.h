@@ -10,6 +10,8 @@ typedef struct {
     OciMountSource *sources; /* parallel to the container's mounts */
     OciAnonymousVolume *anonymous;
     guint n_anonymous;
+    OciBlockDevice *blocks;
+    guint n_blocks;
 } ContainerVolumes;
 
 /* Brings them to the guest and tells it what to do with them (in create). Everything lives in the arena. A

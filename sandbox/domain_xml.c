@@ -259,15 +259,16 @@ static char *disk_name(guint lun)
 }
 
 /* A layer is shared by pods and never written, hence cached by the node; a writable disk is thrown away with
- * its pod, so the guest's flushes need not reach the node's disk. */
+ * its pod, so the guest's flushes need not reach the node's disk. A volume is neither. */
 char *domain_xml_disk(const DiskSpec *disk)
 {
     GString *xml = g_string_new(NULL);
     g_autofree char *name = disk_name(disk->lun);
-    gboolean is_block = g_str_has_prefix(disk->path, "/dev/");
+    gboolean is_block = disk->lasting || g_str_has_prefix(disk->path, "/dev/");
+    const char *cache = disk->lasting ? "none" : disk->readonly ? "writeback" : "unsafe";
 
     add(xml, "<disk type='%s' device='disk'><driver name='qemu' type='raw' cache='%s' discard='unmap'/>",
-        is_block ? "block" : "file", disk->readonly ? "writeback" : "unsafe");
+        is_block ? "block" : "file", cache);
     add(xml, is_block ? "<source dev='%s'/>" : "<source file='%s'/>", disk->path);
     add(xml, "<target dev='%s' bus='scsi'/>", name);
     if (disk->readonly)

@@ -13,6 +13,7 @@ typedef struct {
     const char *path;   /* raw file or block device */
     const char *serial; /* at most 36 characters, shown to the guest */
     gboolean readonly;
+    gboolean lasting; /* a block device whose content outlives the guest */
 } DiskSpec;
 
 typedef struct {

@@ -26,7 +26,39 @@ static gssize find_device(const Device *device)
     return -1;
 }
 
-static gboolean device_check(const Device *device, GError **error)
+static gboolean is_block(const OciSpecInput *input, guint index)
+{
+    for (guint i = 0; i < input->n_blocks; i++)
+        if (!input->blocks[i].is_mount && input->blocks[i].index == index)
+            return TRUE;
+    return FALSE;
+}
+
+static void put_block(yajl_gen json, const OciBlockDevice *block)
+{
+    yajl_gen_map_open(json);
+    oci_json_put_pair(json, "path", block->path);
+    oci_json_put_pair(json, "type", "b");
+    oci_json_put_int(json, "major", block->major);
+    oci_json_put_int(json, "minor", block->minor);
+    oci_json_put_int(json, "fileMode", block->mode);
+    oci_json_put_int(json, "uid", block->uid);
+    oci_json_put_int(json, "gid", block->gid);
+    yajl_gen_map_close(json);
+}
+
+static void put_rule(yajl_gen json, const char *type, gint64 major, gint64 minor, const char *access)
+{
+    yajl_gen_map_open(json);
+    oci_json_put_bool(json, "allow", TRUE);
+    oci_json_put_pair(json, "type", type);
+    oci_json_put_int(json, "major", major);
+    oci_json_put_int(json, "minor", minor);
+    oci_json_put_pair(json, "access", *access != '\0' ? access : "rwm");
+    yajl_gen_map_close(json);
+}
+
+static gboolean device_check(const Device *device, gboolean block, GError **error)
 {
     if (*device->container_path != '/')
         return fail(error, STATUS_INVALID_ARGUMENT, "config.devices: container_path \"%s\" is not absolute",
@@ -35,7 +67,7 @@ static gboolean device_check(const Device *device, GError **error)
         return fail(error, STATUS_INVALID_ARGUMENT,
                     "config.devices: permissions \"%s\" of %s are not of r, w, m", device->permissions,
                     device->container_path);
-    if (find_device(device) < 0)
+    if (!block && find_device(device) < 0)
         return fail(
             error, STATUS_UNIMPLEMENTED,
             "config.devices: %s is a device of the node, which a pod in a virtual machine does not have",
@@ -50,8 +82,10 @@ gboolean oci_put_devices(yajl_gen json, const OciSpecInput *input, GError **erro
         const Device *device = input->config->devices[i];
         gssize row = find_device(device);
 
-        if (!device_check(device, error))
+        if (!device_check(device, is_block(input, (guint)i), error))
             return FALSE;
+        if (row < 0)
+            continue;
         yajl_gen_map_open(json);
         oci_json_put_pair(json, "path", device->container_path);
         oci_json_put_pair(json, "type", "c");
@@ -60,6 +94,8 @@ gboolean oci_put_devices(yajl_gen json, const OciSpecInput *input, GError **erro
         oci_json_put_int(json, "fileMode", 0666);
         yajl_gen_map_close(json);
     }
+    for (guint i = 0; i < input->n_blocks; i++)
+        put_block(json, &input->blocks[i]);
     yajl_gen_array_close(json);
     return TRUE;
 }
@@ -70,14 +106,9 @@ void oci_put_device_rules(yajl_gen json, const OciSpecInput *input)
         const Device *device = input->config->devices[i];
         gssize row = find_device(device);
 
-        if (row < 0)
-            continue;
-        yajl_gen_map_open(json);
-        oci_json_put_bool(json, "allow", TRUE);
-        oci_json_put_pair(json, "type", "c");
-        oci_json_put_int(json, "major", guest_devices[row].major);
-        oci_json_put_int(json, "minor", guest_devices[row].minor);
-        oci_json_put_pair(json, "access", *device->permissions != '\0' ? device->permissions : "rwm");
-        yajl_gen_map_close(json);
+        if (row >= 0)
+            put_rule(json, "c", guest_devices[row].major, guest_devices[row].minor, device->permissions);
     }
+    for (guint i = 0; i < input->n_blocks; i++)
+        put_rule(json, "b", input->blocks[i].major, input->blocks[i].minor, input->blocks[i].permissions);
 }

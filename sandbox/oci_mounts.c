@@ -150,7 +150,8 @@ static void collect_mounts(const OciSpecInput *input, GArray *volumes)
                          .propagation = "rprivate",
                          .access = readonly ? (mount->recursive_read_only ? "rro" : "ro") : "rw"};
 
-        g_array_append_val(volumes, volume);
+        if (volume.source != NULL)
+            g_array_append_val(volumes, volume);
     }
 }
 

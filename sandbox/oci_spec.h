@@ -16,9 +16,19 @@
 
 /* Where one of config->mounts comes from. */
 typedef struct {
-    const char *path;       /* in the guest */
+    const char *path;       /* in the guest; NULL: it is not mounted, but a device (blocks) */
     gboolean node_readonly; /* the node refuses writes already */
 } OciMountSource;
+
+/* A disk of the guest that the container gets as a block device. */
+typedef struct {
+    const char *path;        /* in the container */
+    const char *permissions; /* of r, w, m */
+    gint64 major, minor;     /* the guest's */
+    guint mode, uid, gid;    /* as on the node */
+    gboolean is_mount;       /* asked for by config->mounts[index], else config->devices[index] */
+    guint index;
+} OciBlockDevice;
 
 /* A directory that the image declares as a volume. */
 typedef struct {
@@ -35,6 +45,8 @@ typedef struct {
     const OciMountSource *mount_sources; /* parallel to config->mounts */
     const OciAnonymousVolume *anonymous;
     guint n_anonymous;
+    const OciBlockDevice *blocks;
+    guint n_blocks;
     const char *seccomp_profile;     /* text of the Localhost profile; NULL: none is asked for */
     const char *target_container_id; /* whose PID namespace the container joins; NULL: nobody's */
 } OciSpecInput;

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "cni-bridge/cni_cache.h"
+#include "sandbox/block_device.h"
 #include "sandbox/container_io.h"
 #include "sandbox/events.h"
 #include "sandbox/guest_input.h"
@@ -79,7 +80,7 @@ struct Pod {
     const char *start;      /* "booted", "restored"; NULL: not yet, or by an earlier daemon */
     GHashTable *containers; /* id → Container */
     GHashTable *sessions;   /* exec id → ProcessSession, not referenced: execs and connections */
-    GHashTable *disks;      /* diff id → GUINT_TO_POINTER(lun) */
+    GHashTable *disks;      /* diff id, or key of a block device → GUINT_TO_POINTER(lun) */
     guint last_lun;         /* numbers are not used again: an attach that failed may have left half a disk */
     Trace *trace;
     PodSamples samples; /* what it used when it was last asked (sample.c) */
@@ -109,6 +110,7 @@ struct Container {
     gint64 gid;
     GArray *groups;      /* gint64 */
     GPtrArray *attached; /* ProcessSession, not referenced */
+    char **blocks;       /* keys of the block devices that it has (block_device.h) */
 
     GuestInput *input; /* of the first process */
     guint64 seen[2];   /* the link's thread only: output of the first process, by stream */
@@ -157,6 +159,10 @@ gboolean pod_guest_end(Pod *pod, const Deadline *deadline, GError **error);
 gboolean pod_guest_attach_layers(Pod *pod, const GPtrArray *layers, GArray **ret_luns, GError **error);
 /* What the process costs the node counts for the pod. */
 gboolean pod_guest_account(const Pod *pod, pid_t pid, GError **error);
+/* Plugs a block device of the node in, unless it is; and out, which leaves nothing of it on the node. */
+gboolean pod_guest_attach_block(Pod *pod, const char *host_path, const BlockDevice *device, gboolean readonly,
+                                guint *ret_lun, GError **error);
+gboolean pod_guest_detach_block(Pod *pod, const char *key, GError **error);
 #define POD_DISK_SERIAL_FORMAT "cv-%u"
 #define POD_SHARE_TAG "crivirt"
 

@@ -32,6 +32,7 @@ enum {
     SETUP_TIMEOUT_MS = 30 * 1000,
     DESTROY_TIMEOUT_MS = 20 * 1000,
     CNI_DEL_TIMEOUT_MS = 60 * 1000,
+    DETACH_TIMEOUT_MS = 20 * 1000,
     ENTROPY_BYTES = 64,
     CONSOLE_TAIL_BYTES = 2000,
     CONSOLE_TAIL_LINES = 12,
@@ -561,31 +562,44 @@ gboolean pod_guest_end(Pod *pod, const Deadline *deadline, GError **error)
 
 /* ---- later ---- */
 
+/* A unit of its own for each disk: the guest never mistakes one for another. FALSE: it is attached already.
+ */
+static gboolean lun_take(Pod *pod, const char *key, guint *ret_lun)
+{
+    gpointer known = NULL;
+    gboolean is_new;
+
+    g_mutex_lock(&pod->lock);
+    is_new = !g_hash_table_lookup_extended(pod->disks, key, NULL, &known);
+    *ret_lun = is_new ? ++pod->last_lun : GPOINTER_TO_UINT(known);
+    g_mutex_unlock(&pod->lock);
+    return is_new;
+}
+
+/* Under disk_job. The row comes first. */
+static gboolean attach_disk(Pod *pod, const char *key, DiskSpec *disk, GError **error)
+{
+    g_autofree char *serial = g_strdup_printf(POD_DISK_SERIAL_FORMAT, disk->lun);
+
+    disk->serial = serial;
+    if (!state_store_put_disk(pod->manager->store, pod->id, disk->lun, key, error) ||
+        !vmm_attach_disk(pod->manager->vmm, pod->id, disk, error))
+        return FALSE;
+    g_mutex_lock(&pod->lock);
+    g_hash_table_insert(pod->disks, g_strdup(key), GUINT_TO_POINTER(disk->lun));
+    g_mutex_unlock(&pod->lock);
+    return TRUE;
+}
+
 /* Under disk_job. */
 static gboolean attach_layer(Pod *pod, const ImageLayer *layer, guint *ret_lun, GError **error)
 {
-    gpointer known = NULL;
-    guint lun = 0;
-    g_autofree char *serial = NULL;
-    DiskSpec disk;
+    DiskSpec disk = {.path = layer->path, .readonly = TRUE};
+    gboolean is_new = lun_take(pod, layer->diff_id, &disk.lun);
 
-    g_mutex_lock(&pod->lock);
-    if (g_hash_table_lookup_extended(pod->disks, layer->diff_id, NULL, &known))
-        *ret_lun = GPOINTER_TO_UINT(known);
-    else
-        lun = ++pod->last_lun;
-    g_mutex_unlock(&pod->lock);
-    if (known != NULL)
-        return TRUE;
-    serial = g_strdup_printf(POD_DISK_SERIAL_FORMAT, lun);
-    disk = (DiskSpec){.lun = lun, .path = layer->path, .serial = serial, .readonly = TRUE};
-    if (!state_store_put_disk(pod->manager->store, pod->id, lun, layer->diff_id, error) ||
-        !vmm_attach_disk(pod->manager->vmm, pod->id, &disk, error))
+    if (is_new && !attach_disk(pod, layer->diff_id, &disk, error))
         return FALSE;
-    g_mutex_lock(&pod->lock);
-    g_hash_table_insert(pod->disks, g_strdup(layer->diff_id), GUINT_TO_POINTER(lun));
-    g_mutex_unlock(&pod->lock);
-    *ret_lun = lun;
+    *ret_lun = disk.lun;
     return TRUE;
 }
 
@@ -604,5 +618,87 @@ gboolean pod_guest_attach_layers(Pod *pod, const GPtrArray *layers, GArray **ret
     slots_give(&pod->disk_job);
     if (good)
         *ret_luns = g_steal_pointer(&luns);
+    return good;
+}
+
+/* ---- block devices of the node ---- */
+
+static char *block_node_path(const Pod *pod, guint lun)
+{
+    return g_strdup_printf("%s/disk-%u", pod->state_dir, lun);
+}
+
+/* Under disk_job. */
+static gboolean attach_block(Pod *pod, const char *key, const char *host_path, const BlockDevice *device,
+                             gboolean readonly, guint lun, GError **error)
+{
+    g_autofree char *node = block_node_path(pod, lun);
+    DiskSpec disk = {.lun = lun, .path = node, .readonly = readonly, .lasting = TRUE};
+    gboolean good;
+    int hold;
+
+    if (!block_device_make_node(device, host_path, readonly, node, pod->manager->qemu_uid,
+                                pod->manager->qemu_gid, &hold, error))
+        return FALSE;
+    good = attach_disk(pod, key, &disk, error);
+    if (hold >= 0)
+        close(hold);
+    if (!good)
+        unlink(node);
+    return good;
+}
+
+gboolean pod_guest_attach_block(Pod *pod, const char *host_path, const BlockDevice *device, gboolean readonly,
+                                guint *ret_lun, GError **error)
+{
+    g_autofree char *key = block_device_key(device, readonly);
+    gboolean good;
+    guint lun;
+
+    if (!slots_take(&pod->disk_job, NULL, "waiting to attach disks", error))
+        return FALSE;
+    good = !lun_take(pod, key, &lun) || attach_block(pod, key, host_path, device, readonly, lun, error);
+    slots_give(&pod->disk_job);
+    if (!good)
+        g_prefix_error(error, "the block device %s: ", host_path);
+    else
+        *ret_lun = lun;
+    return good;
+}
+
+/* Under disk_job. */
+static gboolean detach_block(Pod *pod, const char *key, guint lun, GError **error)
+{
+    Deadline deadline = deadline_in_ms(DETACH_TIMEOUT_MS);
+    g_autofree char *serial = g_strdup_printf(POD_DISK_SERIAL_FORMAT, lun);
+    g_autofree char *node = block_node_path(pod, lun);
+    DiskSpec disk = {.lun = lun, .path = node, .serial = serial, .lasting = TRUE};
+
+    if (!vmm_detach_disk(pod->manager->vmm, pod->id, &disk, &deadline, error) ||
+        !state_store_delete_disk(pod->manager->store, pod->id, lun, error))
+        return FALSE;
+    unlink(node);
+    g_mutex_lock(&pod->lock);
+    g_hash_table_remove(pod->disks, key);
+    g_mutex_unlock(&pod->lock);
+    return TRUE;
+}
+
+gboolean pod_guest_detach_block(Pod *pod, const char *key, GError **error)
+{
+    gpointer lun = NULL;
+    gboolean known;
+    gboolean good;
+
+    /* With the guest its disks are gone; what is left of them goes with the pod. */
+    if (pod_state(pod) != POD_READY)
+        return TRUE;
+    if (!slots_take(&pod->disk_job, NULL, "waiting to detach disks", error))
+        return FALSE;
+    g_mutex_lock(&pod->lock);
+    known = g_hash_table_lookup_extended(pod->disks, key, NULL, &lun);
+    g_mutex_unlock(&pod->lock);
+    good = !known || detach_block(pod, key, GPOINTER_TO_UINT(lun), error);
+    slots_give(&pod->disk_job);
     return good;
 }

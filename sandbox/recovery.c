@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
+#include "sandbox/container_blocks.h"
 #include "sandbox/guest.h"
 
 enum { END_TIMEOUT_MS = 60 * 1000 };
@@ -119,6 +120,7 @@ static gboolean containers_load(Pod *pod, GError **error)
         g_hash_table_insert(pod->containers, container->id, container_ref(container));
         id_table_insert(pod->manager->containers, container->id, container_ref(container));
         container_pin(container);
+        container_blocks_restore(container);
         if (container->state == CONTAINER_CREATED_STATE || container->state == CONTAINER_RUNNING_STATE)
             container_log_restore(container);
     }

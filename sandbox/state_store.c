@@ -323,6 +323,13 @@ gboolean state_store_delete_container(StateStore *store, const char *container_i
     return delete_rows(store, "containers", "id", container_id, error);
 }
 
+gboolean state_store_delete_disk(StateStore *store, const char *pod_id, guint lun, GError **error)
+{
+    g_autofree char *columns = g_strdup_printf("lun = %u AND pod_id", lun);
+
+    return delete_rows(store, "pod_disks", columns, pod_id, error);
+}
+
 gboolean state_store_delete_pod(StateStore *store, const char *pod_id, GError **error)
 {
     /* The pod's row goes last: as long as it is there, the rest is found and deleted again. */

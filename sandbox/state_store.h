@@ -30,10 +30,10 @@ typedef struct {
     char *handler;
     gint64 created_at_ns;
     PodState state;
-    char *problem;    /* why it is not ready; NULL: none */
-    char *ips;        /* separated by spaces, the primary first */
-    char *cni_config; /* the network list that ADD was called with; NULL: nothing to DEL */
-    char *cni_result; /* NULL: no ADD has finished */
+    char *problem;        /* why it is not ready; NULL: none */
+    char *ips;            /* separated by spaces, the primary first */
+    char *cni_config;     /* the network list that ADD was called with; NULL: nothing to DEL */
+    char *cni_result;     /* NULL: no ADD has finished */
     guint share_attached; /* which: pod->share_generation */
 } PodRecord;
 void pod_record_free(PodRecord *record);
@@ -61,7 +61,7 @@ void container_record_free(ContainerRecord *record);
 typedef struct {
     char *pod_id;
     guint lun;
-    char *diff_id;
+    char *diff_id; /* or the key of a block device (block_device.h) */
 } PodDiskRecord;
 void pod_disk_record_free(PodDiskRecord *record);
 
@@ -73,6 +73,7 @@ gboolean state_store_put_pod(StateStore *store, const PodRecord *record, GError 
 gboolean state_store_put_container(StateStore *store, const ContainerRecord *record, GError **error);
 gboolean state_store_put_disk(StateStore *store, const char *pod_id, guint lun, const char *diff_id,
                               GError **error);
+gboolean state_store_delete_disk(StateStore *store, const char *pod_id, guint lun, GError **error);
 /* With the pod's containers and disks. */
 gboolean state_store_delete_pod(StateStore *store, const char *pod_id, GError **error);
 gboolean state_store_delete_container(StateStore *store, const char *container_id, GError **error);

@@ -460,7 +460,7 @@ static gboolean give_to_qemu(Vmm *vmm, int fd, const char *path, mode_t mode, GE
 
 static gboolean prepare_disk(Vmm *vmm, const DiskSpec *disk, GError **error)
 {
-    if (!vmm->embedded || disk->readonly)
+    if (!vmm->embedded || disk->readonly || disk->lasting)
         return TRUE;
     return give_to_qemu(vmm, open(disk->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), disk->path, 0600, error);
 }
@@ -799,6 +799,27 @@ gboolean vmm_detach_share(Vmm *vmm, const char *name, const ShareSpec *share, co
         if (!deadline_check(deadline, "waiting for the guest to let go of a share", error))
             return FALSE;
         g_usleep(DETACH_POLL_MS * 1000);
+    }
+    return TRUE;
+}
+
+gboolean vmm_detach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, const Deadline *deadline,
+                         GError **error)
+{
+    g_autoptr(virDomain) domain = find(vmm, name, error);
+    g_autofree char *xml = domain_xml_disk(disk);
+    gboolean has = FALSE;
+
+    if (domain == NULL || !vmm_has_disk(vmm, name, disk->serial, &has, error))
+        return FALSE;
+    if (has && virDomainDetachDeviceFlags(domain, xml, VIR_DOMAIN_AFFECT_LIVE) != 0)
+        return fail_libvirt(error, "cannot detach a disk from the guest");
+    while (has) {
+        if (!deadline_check(deadline, "waiting for the guest to let go of a disk", error) ||
+            !vmm_has_disk(vmm, name, disk->serial, &has, error))
+            return FALSE;
+        if (has)
+            g_usleep(DETACH_POLL_MS * 1000);
     }
     return TRUE;
 }

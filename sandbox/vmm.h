@@ -79,6 +79,9 @@ gboolean vmm_monitor(Vmm *vmm, const char *name, const char *command, int fd, ch
                      GError **error);
 /* QEMU's and libvirt's versions, as numbers. */
 gboolean vmm_versions(Vmm *vmm, gulong *ret_qemu, gulong *ret_libvirt, GError **error);
+/* One that is not attached is success. */
+gboolean vmm_detach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, const Deadline *deadline,
+                         GError **error);
 /* One that is not attached is success. Returns when the guest has let it go; its virtiofsd ends then. What is
  * mounted from it in the guest fails from then on. */
 gboolean vmm_detach_share(Vmm *vmm, const char *name, const ShareSpec *share, const Deadline *deadline,

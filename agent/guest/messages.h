@@ -21,6 +21,7 @@ MESSAGE(Interface);
 MESSAGE(Route);
 MESSAGE(Sysctl);
 MESSAGE(Disk);
+MESSAGE(DeviceNumber);
 MESSAGE(User);
 MESSAGE(IdMapping);
 MESSAGE(ImageVolume);

@@ -5,7 +5,7 @@ const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
 const {Machine} = require('./support/machine');
-const {eventually, refused} = require('./support/kit');
+const {eventually, refused, must} = require('./support/kit');
 
 let machine;
 before(async () => { machine = await Machine.start(); });
@@ -61,4 +61,56 @@ test('a file server that dies fails its volumes at once, and nothing else', asyn
     assert.strictEqual(await machine.output(last, 'cat /volume/file'), 'after');
     await machine.removePod(pod);
     await machine.noLeaks();
+});
+
+// A loop device of the node over a fresh file of `bytes`; both go with the test.
+function loopDevice(context, name, bytes = 8 << 20) {
+    const file = path.join(machine.dir, name);
+    fs.writeFileSync(file, '');
+    fs.truncateSync(file, bytes);
+    const device = must('losetup', '--find', '--show', file).trim();
+    context.after(() => must('losetup', '--detach', device));
+    return device;
+}
+
+// The number of sectors and the first word of a container's block device.
+const look = (container, device) =>
+    machine.output(container, `echo $(cat /sys/dev/block/$(stat -c %t:%T ${device} | sed 's/\\(.*\\):\\(.*\\)/printf "%d:%d" 0x\\1 0x\\2/' | sh)/size) $(head -c 5 ${device})`);
+
+test('block devices of the node become disks of the guest, for as long as a container has them', async (context) => {
+    const pod = await machine.runPod();
+    const device = loopDevice(context, 'disk');
+    const link = path.join(machine.dir, 'volume-link');
+    fs.symlinkSync(device, link); // as the kubelet's volumeDevices are
+    const raw = path.join(machine.dir, 'raw');
+    fs.writeFileSync(raw, 'a file'.padEnd(1 << 20, '\0'));
+    const volume = {container_path: '/dev/xvda', host_path: link, permissions: 'mrw'};
+    const one = await machine.runContainer(pod, {devices: [volume, {container_path: '/dev/raw', host_path: raw, permissions: 'r'}]});
+    assert.strictEqual(await machine.output(one, 'echo hello | dd of=/dev/xvda conv=fsync 2>/dev/null; head -c 5 /dev/xvda'), 'hello');
+    assert.strictEqual(fs.readFileSync(device).subarray(0, 5).toString(), 'hello');
+    assert.strictEqual(await look(one, '/dev/xvda'), `${(8 << 20) / 512} hello`);
+    assert.strictEqual(await machine.output(one, 'head -c 6 /dev/raw'), 'a file');
+    assert.notStrictEqual((await machine.exec(one, 'echo x >/dev/raw')).exit_code, 0);
+    assert.strictEqual(await machine.output(one, 'stat -c "%F %a %g" /dev/xvda'),
+                       `block special file ${(fs.statSync(device).mode & 0o777).toString(8)} ${fs.statSync(device).gid}`);
+    // Another container of the pod has the same disk, by a mount; it stays when the first one goes.
+    const two = await machine.runContainer(pod, {mounts: [{container_path: '/dev/disk', host_path: device}]});
+    await machine.output(one, 'echo again | dd of=/dev/xvda 2>/dev/null');
+    assert.strictEqual(await machine.output(two, 'head -c 5 /dev/disk'), 'again');
+    assert.strictEqual(await machine.output(two, 'stat -c %t:%T /dev/disk'), await machine.output(one, 'stat -c %t:%T /dev/xvda'));
+    await machine.remove(one);
+    assert.strictEqual(await machine.output(two, 'head -c 5 /dev/disk'), 'again');
+    // The next daemon knows it, too.
+    await machine.restartDaemon('SIGKILL');
+    await machine.remove(two);
+    await eventually('nobody has the device open', () => fs.closeSync(fs.openSync(device, fs.constants.O_RDWR | fs.constants.O_EXCL)) === undefined);
+    assert.strictEqual(fs.readFileSync(device).subarray(0, 5).toString(), 'again');
+    // The raw file's own loop device has ended, the test's has not.
+    assert.deepStrictEqual(machine.leaks().filter((leak) => leak.startsWith('loop')), [`loop device ${path.basename(device)}`]);
+    // And the disk can come back.
+    const three = await machine.runContainer(pod, {devices: [{...volume, permissions: 'r'}]});
+    assert.strictEqual(await machine.output(three, 'head -c 5 /dev/xvda'), 'again');
+    assert.notStrictEqual((await machine.exec(three, 'echo x >/dev/xvda')).exit_code, 0);
+    await refused(machine.create(pod, {devices: [{...volume, host_path: '/dev/nothing-here'}]}), 'UNIMPLEMENTED', '/dev/nothing-here');
+    await machine.removePod(pod);
 });

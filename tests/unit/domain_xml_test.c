@@ -96,7 +96,10 @@ static void devices(void)
     static const DiskSpec layer = {700, "/layers/abc.erofs", "abc", TRUE};
     static const ShareSpec share = {"/run/crivirt/share", "volumes"};
 
+    const DiskSpec volume = {.lun = 4, .path = "/x/disk-4", .serial = "cv-4", .lasting = TRUE};
+
     check_golden("disk-layer.xml", domain_xml_disk(&layer));
+    check_golden("disk-volume.xml", domain_xml_disk(&volume));
     check_golden("share.xml", domain_xml_share(&share, "/run/crivirt/x.fs"));
 }
 

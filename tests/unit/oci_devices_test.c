@@ -57,9 +57,48 @@ static void guest_devices_are_given(void)
     TEST_FAILS(put(&device, &text, &error), error, STATUS_INVALID_ARGUMENT, "container_path");
 }
 
+static void blocks_are_given(void)
+{
+    Runtime__V1__ContainerConfig config = RUNTIME__V1__CONTAINER_CONFIG__INIT;
+    Runtime__V1__Device device = RUNTIME__V1__DEVICE__INIT;
+    Runtime__V1__Device *devices[] = {&device};
+    const OciBlockDevice blocks[] = {
+        {.path = "/dev/xvda", .permissions = "r", .major = 8, .minor = 32, .mode = 0660, .gid = 6},
+    };
+    OciSpecInput input = {.config = &config, .blocks = blocks, .n_blocks = 1};
+    yajl_gen json = yajl_gen_alloc(NULL);
+    const unsigned char *text;
+    g_autoptr(GError) error = NULL;
+    size_t length;
+
+    device.host_path = (char *)"/dev/mapper/volume";
+    device.container_path = (char *)"/dev/xvda";
+    config.n_devices = 1;
+    config.devices = devices;
+    yajl_gen_map_open(json);
+    TEST_OK(oci_put_devices(json, &input, &error), error);
+    yajl_gen_map_close(json);
+    yajl_gen_get_buf(json, &text, &length);
+    CU_ASSERT_PTR_NOT_NULL(strstr((const char *)text,
+                                  "[{\"path\":\"/dev/xvda\",\"type\":\"b\",\"major\":8,\"minor\":32,"
+                                  "\"fileMode\":432,\"uid\":0,\"gid\":6}]"));
+    yajl_gen_clear(json);
+    yajl_gen_free(json);
+    json = yajl_gen_alloc(NULL);
+    yajl_gen_array_open(json);
+    oci_put_device_rules(json, &input);
+    yajl_gen_array_close(json);
+    yajl_gen_get_buf(json, &text, &length);
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr((const char *)text, "\"type\":\"b\",\"major\":8,\"minor\":32,\"access\":\"r\""));
+    yajl_gen_free(json);
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
+        {"a disk of the guest's is a block device of the container, with the access that was asked for",
+         blocks_are_given},
         {"devices of the guest are given, those of the node alone are refused", guest_devices_are_given},
     };
 
