@@ -1,12 +1,14 @@
 'use strict';
 const assert = require('assert');
+const fs = require('fs');
+const path = require('path');
 const {test, before, after} = require('node:test');
 const {Machine} = require('./support/machine');
 const {eventually} = require('./support/kit');
 
 let machine, pod, container;
 before(async () => {
-    machine = await Machine.start();
+    machine = await Machine.start({flags: ['--max-parallel-boots=1']});
     pod = await machine.runPod();
     container = await machine.runContainer(pod, 'dd if=/dev/zero of=/file bs=1M count=3; while :; do :; done');
 });
@@ -95,4 +97,60 @@ test('each subscriber sees what happens; one that vanishes disturbs nobody', asy
     }
     first.cancel();
     second.cancel();
+});
+
+// A registry that takes connections and never answers; what pulls from it waits.
+async function deafRegistry() {
+    const host = '127.0.0.1:5999';
+    const heard = path.join(machine.dir, 'heard');
+    fs.mkdirSync(path.join(machine.hostsDir, host), {recursive: true});
+    fs.writeFileSync(path.join(machine.hostsDir, host, 'hosts.toml'), `server = "http://${host}"\n`);
+    const server = machine.spawn([process.execPath, '-e', `
+        require('net').createServer((socket) => {
+            socket.on('error', () => {}).resume();
+            require('fs').appendFileSync(${JSON.stringify(heard)}, 'x');
+        }).listen(5999, '127.0.0.1', () => require('fs').writeFileSync(${JSON.stringify(heard)}, ''))`], 'deaf.log');
+    await eventually('the deaf registry listens', () => fs.existsSync(heard));
+    return {image: `${host}/some/image:latest`, server, isAsked: () => fs.readFileSync(heard).length > 0};
+}
+
+test('lists and statistics answer while pulls wait for a registry and guests do not get on with their boot', async () => {
+    const registry = await deafRegistry();
+    const settled = [];
+    const pending = (promise, what) => promise.then((answer) => { settled.push(what); return answer; },
+                                                    (error) => { settled.push(what); throw error; });
+    const pull = pending(machine.cri.call('PullImage', {image: {image: registry.image}}), 'pull').catch(() => {});
+    const runs = [1, 2, 3].map((n) => pending(machine.runPod(), `pod ${n}`)); // one boots, the others wait for it
+    const guests = path.join(machine.runDir, 'vm');
+    const stopped = new Set();
+    await eventually('the registry is asked and a guest boots', () => {
+        for (const id of fs.readdirSync(guests).filter((name) => !pod.id.startsWith(name))) {
+            const pid = machine.qemuPid({id});
+            if (pid && !stopped.has(pid)) {
+                process.kill(pid, 'SIGSTOP');
+                stopped.add(pid);
+            }
+        }
+        return registry.isAsked() && stopped.size > 0;
+    });
+    try {
+        for (let round = 0; round < 3; round++) {
+            assert.deepStrictEqual((await machine.cri.call('ListPodSandbox')).items.map(({id}) => id), [pod.id]);
+            assert.deepStrictEqual((await machine.cri.call('ListContainers')).containers.map(({id}) => id), [container.id]);
+            assert.strictEqual((await machine.cri.call('ListContainerStats')).stats.length, 1);
+            assert.strictEqual((await machine.cri.call('ListPodSandboxStats')).stats.length, 1);
+            assert.strictEqual((await machine.cri.call('ListPodSandboxMetrics')).pod_metrics.length, 1);
+            assert.strictEqual((await machine.cri.call('ListImages')).images.length, 1);
+            assert.strictEqual((await machine.podStatus(pod)).state, 'SANDBOX_READY');
+            assert.ok((await machine.cri.call('Status')).status.conditions.length >= 2);
+        }
+        assert.deepStrictEqual(settled, [], 'all that is slow is still going on');
+    } finally {
+        for (const pid of stopped)
+            process.kill(pid, 'SIGCONT');
+        registry.server.kill('SIGKILL');
+    }
+    for (const started of await Promise.all(runs))
+        await machine.removePod(started);
+    await pull;
 });
