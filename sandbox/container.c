@@ -9,7 +9,7 @@
 #include "sandbox/share.h"
 
 static void on_stored(LogStream stream, guint64 offset, gpointer data);
-static void on_ended(const ContainerExit *exit, gboolean from_agent, gpointer data);
+static gboolean on_ended(const ContainerExit *exit, gboolean from_agent, gpointer data);
 
 static const ContainerIoEvents io_events = {.stored = on_stored, .ended = on_ended};
 
@@ -128,10 +128,33 @@ ContainerState container_state(Container *container)
     return state;
 }
 
-void container_set_exited(Container *container, gint32 exit_code, const char *reason, const char *message,
-                          gint64 finished_at_ns)
+/* A removed container's row is not written again. */
+static gboolean end_store(Container *container, gboolean complain)
 {
     g_autoptr(GError) error = NULL;
+    gboolean stored;
+
+    g_mutex_lock(&container->pod->lock);
+    stored = container->end_is_stored || !g_hash_table_contains(container->pod->containers, container->id);
+    g_mutex_unlock(&container->pod->lock);
+    if (stored)
+        return TRUE;
+    if (!container_save(container, &error)) {
+        if (complain)
+            log_error(LOG_FIELDS("container", container->id),
+                      "the end of the container is not stored, which is tried again: %s", error->message);
+        return FALSE;
+    }
+    g_mutex_lock(&container->pod->lock);
+    container->end_is_stored = TRUE;
+    g_mutex_unlock(&container->pod->lock);
+    return TRUE;
+}
+
+gboolean container_set_exited(Container *container, gint32 exit_code, const char *reason, const char *message,
+                              gint64 finished_at_ns)
+{
+    gboolean stored;
     gboolean first;
 
     g_mutex_lock(&container->pod->lock);
@@ -150,15 +173,14 @@ void container_set_exited(Container *container, gint32 exit_code, const char *re
         g_cond_broadcast(&container->pod->changed);
     }
     g_mutex_unlock(&container->pod->lock);
+    stored = end_store(container, first);
     if (!first)
-        return;
+        return stored;
     log_info(
         LOG_FIELDS("container", container->id, "sandbox", container->pod->id, "reason", container->reason),
         "container %s ended with exit code %d", container->config->metadata->name, exit_code);
-    if (!container_save(container, &error))
-        log_error(LOG_FIELDS("container", container->id), "the end of the container is not stored: %s",
-                  error->message);
     event_publish(container->pod->manager->events, EVENT(STOPPED), container->id, container->pod);
+    return stored;
 }
 
 static void on_stored(LogStream stream, guint64 offset, gpointer data)
@@ -173,15 +195,17 @@ static void on_stored(LogStream stream, guint64 offset, gpointer data)
                       offset, FALSE);
 }
 
-static void on_ended(const ContainerExit *exit, gboolean from_agent, gpointer data)
+static gboolean on_ended(const ContainerExit *exit, gboolean from_agent, gpointer data)
 {
     Container *container = data;
     g_autoptr(Link) link = NULL;
 
-    container_set_exited(container, exit->exit_code, exit->reason, exit->message, exit->finished_at_ns);
+    if (!container_set_exited(container, exit->exit_code, exit->reason, exit->message, exit->finished_at_ns))
+        return FALSE;
     link = from_agent ? pod_link(container->pod, NULL) : NULL;
     if (link != NULL)
         link_send_ack(link, container->id, NULL, CRIVIRT__AGENT__V1__STREAM__STREAM_STDOUT, 0, TRUE);
+    return TRUE;
 }
 
 gboolean container_forget(Container *container, GError **error)

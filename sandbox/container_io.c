@@ -82,7 +82,8 @@ static void retry(gpointer data)
     io_unref(io);
 }
 
-/* FALSE: the disk does not take it now. */
+/* These return FALSE when the disk does not take it now. */
+
 static gboolean output_store(ContainerIo *io, const IoItem *item)
 {
     g_autoptr(GError) error = NULL;
@@ -109,8 +110,7 @@ static gboolean item_handle(ContainerIo *io, const IoItem *item)
 {
     if (!item->is_exit)
         return output_store(io, item);
-    io->events.ended(&item->exit, item->from_agent, io->data);
-    return TRUE;
+    return io->events.ended(&item->exit, item->from_agent, io->data);
 }
 
 void container_io_work(gpointer data, gpointer unused)

@@ -24,8 +24,9 @@ typedef struct {
 typedef struct {
     /* On a worker: bytes below offset are stored. */
     void (*stored)(LogStream stream, guint64 offset, gpointer data);
-    /* On a worker, after all output before it. from_agent: the agent wants to know that it is recorded. */
-    void (*ended)(const ContainerExit *exit, gboolean from_agent, gpointer data);
+    /* On a worker, after all output before it. from_agent: the agent wants to know that it is recorded.
+     * FALSE: it could not be recorded, and is passed on again in a moment. */
+    gboolean (*ended)(const ContainerExit *exit, gboolean from_agent, gpointer data);
 } ContainerIoEvents;
 
 /* workers is a pool made with container_io_work as its function. The log is opened by

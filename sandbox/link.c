@@ -588,8 +588,8 @@ static char *silence_text(const Link *link, gint64 now_us)
                            (now_us - link->heart.asked_us) / G_USEC_PER_SEC);
 }
 
-/* What is to be done about its silence. TRUE: it has just died. Locked. */
-static gboolean silence_handle(Link *link, HeartbeatState state, gint64 now_us)
+/* What is to be done about its silence. Locked. */
+static void silence_handle(Link *link, HeartbeatState state, gint64 now_us)
 {
     switch (state) {
     case HEARTBEAT_FINE:
@@ -599,35 +599,42 @@ static gboolean silence_handle(Link *link, HeartbeatState state, gint64 now_us)
             ping_send(link);
         break;
     case HEARTBEAT_SILENT:
+    case HEARTBEAT_DEAD:
         g_free(link->silent);
         link->silent = silence_text(link, now_us);
         pending_fail(link);
         break;
-    case HEARTBEAT_DEAD:
-        link->abandoned = silence_text(link, now_us);
-        pending_fail(link);
-        return TRUE;
     }
-    return FALSE;
+}
+
+static void link_bury(Link *link, gint64 now_us)
+{
+    /* Only this thread changes it. */
+    gboolean dead = link->events.dead == NULL || link->events.dead(link->silent, link->data);
+
+    g_mutex_lock(&link->lock);
+    if (dead && link->abandoned == NULL)
+        link->abandoned = g_strdup(link->silent);
+    else
+        link->heart.asked_us = now_us;
+    g_mutex_unlock(&link->lock);
 }
 
 /* A guest that boots is silent, and has a limit of its own. */
 static void link_watch(Link *link, gint64 now_us, gboolean was_asleep)
 {
-    gboolean dead = FALSE;
+    HeartbeatState state = HEARTBEAT_FINE;
 
     g_mutex_lock(&link->lock);
     if (was_asleep && link->heart.asked_us != 0)
         link->heart.asked_us = now_us;
     if (!link->fresh && !link->closed && link->abandoned == NULL)
-        dead = silence_handle(link,
-                              heartbeat_look(&link->heart, link->loop->silence_limit_ms,
-                                             g_hash_table_size(link->pending) > 0, now_us),
-                              now_us);
+        state = heartbeat_look(&link->heart, link->loop->silence_limit_ms,
+                               g_hash_table_size(link->pending) > 0, now_us);
+    silence_handle(link, state, now_us);
     g_mutex_unlock(&link->lock);
-    /* Nobody changes the reason once it is set. */
-    if (dead && link->events.dead != NULL)
-        link->events.dead(link->abandoned, link->data);
+    if (state == HEARTBEAT_DEAD)
+        link_bury(link, now_us);
 }
 
 /* One timer looks at all links. When it comes late this process did not run, and answers wait to be read:

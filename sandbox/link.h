@@ -33,8 +33,9 @@ typedef struct {
     void (*exited)(const Crivirt__Agent__V1__Exited *exited, gpointer data);
     void (*input_ack)(const Crivirt__Agent__V1__InputAck *ack, gpointer data);
     void (*notice)(const char *message, gpointer data);
-    /* It has been silent for the limit, and the link is abandoned. Once. */
-    void (*dead)(const char *why, gpointer data);
+    /* It has been silent for the limit. TRUE: it is dead, and the link is abandoned; FALSE: there is a reason
+     * for its silence, and it may go on for as long again. */
+    gboolean (*dead)(const char *why, gpointer data);
 } LinkEvents;
 
 /* Starts connecting. fresh: the guest has just been made, so no frame can be half way in its channel. data

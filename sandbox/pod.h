@@ -106,6 +106,7 @@ struct Container {
     gint32 exit_code;
     char *reason;
     char *message;
+    gboolean end_is_stored;
     gint64 uid; /* -1: not known yet */
     gint64 gid;
     GArray *groups;      /* gint64 */
@@ -191,9 +192,10 @@ void container_unref(Container *container);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Container, container_unref)
 
 gboolean container_save(Container *container, GError **error);
-/* Records the end, once; later calls change nothing. reason NULL: from the exit code. Saves. */
-void container_set_exited(Container *container, gint32 exit_code, const char *reason, const char *message,
-                          gint64 finished_at_ns);
+/* Records the end, once; later calls change nothing. reason NULL: from the exit code. FALSE: it is known, but
+ * its row could not be written; calling again tries that again. */
+gboolean container_set_exited(Container *container, gint32 exit_code, const char *reason, const char *message,
+                              gint64 finished_at_ns);
 /* Takes it out of every table and deletes what is kept of it on the node. */
 gboolean container_forget(Container *container, GError **error);
 ContainerState container_state(Container *container);

@@ -165,13 +165,17 @@ static void dead_later(gpointer data)
     g_free(call);
 }
 
-static void on_dead(const char *why, gpointer data)
+static gboolean on_dead(const char *why, gpointer data)
 {
     Pod *pod = data;
-    DeadCall *call = g_new(DeadCall, 1);
+    DeadCall *call;
 
+    if (vmm_is_blocked(pod->manager->vmm, pod->id))
+        return FALSE;
+    call = g_new(DeadCall, 1);
     *call = (DeadCall){pod_ref(pod), g_strdup(why)};
     manager_defer(pod->manager, dead_later, call);
+    return TRUE;
 }
 
 const LinkEvents pod_link_events = {.ready = on_ready,

@@ -52,6 +52,7 @@ static Container *container_restore(Pod *pod, const ContainerRecord *record, GEr
     container->started_at_ns = record->started_at_ns;
     container->finished_at_ns = record->finished_at_ns;
     container->exit_code = record->exit_code;
+    container->end_is_stored = record->state == CONTAINER_EXITED_STATE;
     container->reason = g_strdup(record->reason);
     container->message = g_strdup(record->message);
     container->uid = record->uid;

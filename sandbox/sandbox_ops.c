@@ -239,11 +239,16 @@ static void end_containers(Pod *pod)
 static gboolean stop_locked(Pod *pod, const Deadline *deadline, GError **error)
 {
     Deadline bounded = deadline_sooner(deadline, END_TIMEOUT_MS);
+    g_autoptr(GError) unsaved = NULL;
 
     if (pod_state(pod) == POD_STOPPED)
         return TRUE;
     kill_containers(pod);
-    if (!pod_set_state(pod, POD_STOPPING, NULL, error) || !pod_guest_end(pod, &bounded, error))
+    /* A full disk must not keep the pod that fills it. Without this row a daemon that comes now finds a pod
+     * whose guest is gone, which comes to the same. */
+    if (!pod_set_state(pod, POD_STOPPING, NULL, &unsaved))
+        log_warning(LOG_FIELDS("sandbox", pod->id), "stopping all the same: %s", unsaved->message);
+    if (!pod_guest_end(pod, &bounded, error))
         return FALSE;
     end_containers(pod);
     return pod_set_state(pod, POD_STOPPED, NULL, error);

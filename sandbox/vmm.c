@@ -31,6 +31,7 @@ enum {
     CONSOLE_MAX_BYTES = 1 << 20,
     ADOPTION_TIMEOUT_MS = 20 * 1000,
     DETACH_POLL_MS = 20,
+    UNBLOCK_INTERVAL_MS = 2 * 1000,
 };
 
 struct Vmm {
@@ -56,6 +57,12 @@ struct Vmm {
 
     VmmTable *table;
     int trim_timer;
+
+    GThread *unblock_thread;
+    GMutex unblock_lock;
+    GCond unblock_changed;
+    gboolean unblock_wanted; /* some guest may be blocked */
+    gboolean unblock_stop;
 };
 
 static gint vmm_is_open;
@@ -107,6 +114,87 @@ static VmmStopReason reason_of(int detail)
     }
 }
 
+/* ---- guests that the disk holds up ---- */
+
+/* QEMU pauses a guest whose writes find no space, as libvirt asks it to, rather than let it see errors that
+ * its file systems do not survive. Nobody else would tell it to go on. */
+
+static void note_blocked(Vmm *vmm, const char *name)
+{
+    vmm_table_set_blocked(vmm->table, name, TRUE);
+    g_mutex_lock(&vmm->unblock_lock);
+    vmm->unblock_wanted = TRUE;
+    g_cond_signal(&vmm->unblock_changed);
+    g_mutex_unlock(&vmm->unblock_lock);
+}
+
+static gboolean is_blocked(virDomainPtr domain)
+{
+    int state;
+    int reason;
+
+    return virDomainGetState(domain, &state, &reason, 0) == 0 && state == VIR_DOMAIN_PAUSED &&
+           reason == VIR_DOMAIN_PAUSED_IOERROR;
+}
+
+/* Its write is tried again, and it is paused again when that fails, which is another event. */
+static void try_unblock(Vmm *vmm, const char *name)
+{
+    g_autoptr(virDomain) domain = virDomainLookupByName(vmm->connection, name);
+
+    if (domain != NULL && is_blocked(domain)) {
+        virDomainResume(domain);
+        return;
+    }
+    vmm_table_set_blocked(vmm->table, name, FALSE);
+    log_info(LOG_FIELDS("sandbox", name), "the disk takes the guest's writes again");
+}
+
+static gpointer run_unblock(gpointer data)
+{
+    Vmm *vmm = data;
+
+    g_mutex_lock(&vmm->unblock_lock);
+    while (!vmm->unblock_stop) {
+        g_autoptr(GPtrArray) names = NULL;
+
+        if (!vmm->unblock_wanted) {
+            g_cond_wait(&vmm->unblock_changed, &vmm->unblock_lock);
+            continue;
+        }
+        g_cond_wait_until(&vmm->unblock_changed, &vmm->unblock_lock,
+                          g_get_monotonic_time() + UNBLOCK_INTERVAL_MS * G_TIME_SPAN_MILLISECOND);
+        names = vmm_table_blocked(vmm->table);
+        vmm->unblock_wanted = names->len > 0;
+        g_mutex_unlock(&vmm->unblock_lock);
+        for (guint i = 0; i < names->len; i++)
+            try_unblock(vmm, names->pdata[i]);
+        g_mutex_lock(&vmm->unblock_lock);
+    }
+    g_mutex_unlock(&vmm->unblock_lock);
+    return NULL;
+}
+
+static void stop_unblock(Vmm *vmm)
+{
+    if (vmm->unblock_thread != NULL) {
+        g_mutex_lock(&vmm->unblock_lock);
+        vmm->unblock_stop = TRUE;
+        g_cond_signal(&vmm->unblock_changed);
+        g_mutex_unlock(&vmm->unblock_lock);
+        g_thread_join(vmm->unblock_thread);
+    }
+    g_mutex_clear(&vmm->unblock_lock);
+    g_cond_clear(&vmm->unblock_changed);
+}
+
+gboolean vmm_is_blocked(Vmm *vmm, const char *name)
+{
+    return vmm_table_is_blocked(vmm->table, name);
+}
+
+/* ---- libvirt's events ---- */
+
 static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event, int detail, void *data)
 {
     Vmm *vmm = data;
@@ -116,6 +204,12 @@ static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event
     if (event == VIR_DOMAIN_EVENT_STOPPED && vmm_table_end(vmm->table, virDomainGetName(domain), &reason) &&
         vmm->stopped != NULL)
         vmm->stopped(virDomainGetName(domain), reason, vmm->stopped_data);
+    if (event == VIR_DOMAIN_EVENT_SUSPENDED && detail == VIR_DOMAIN_EVENT_SUSPENDED_IOERROR) {
+        if (!vmm_table_is_blocked(vmm->table, virDomainGetName(domain)))
+            log_warning(LOG_FIELDS("sandbox", virDomainGetName(domain)),
+                        "the disk does not take the guest's writes (it is full?): the guest waits");
+        note_blocked(vmm, virDomainGetName(domain));
+    }
     return 0;
 }
 
@@ -331,9 +425,11 @@ static void adopt(Vmm *vmm, virDomainPtr domain, gpointer data)
     (void)data;
     if (!vmm_table_reserve(vmm->table, name, console, NULL))
         return;
-    if (wait_for_adoption(vmm, domain))
+    if (wait_for_adoption(vmm, domain)) {
         vmm_table_live(vmm->table, name);
-    else
+        if (is_blocked(domain))
+            note_blocked(vmm, name);
+    } else
         vmm_table_forget(vmm->table, name);
 }
 
@@ -363,6 +459,7 @@ static gboolean open_connection(Vmm *vmm, const VmmConfig *config, GError **erro
                                                                      on_qemu_shutdown, vmm, NULL, 0);
     if (vmm->callback_id < 0 || vmm->qemu_callback_id < 0)
         return fail_libvirt(error, "cannot listen to libvirt's events");
+    vmm->unblock_thread = g_thread_new("unblock", run_unblock, vmm);
     vmm->trim_timer = virEventAddTimeout(TRIM_INTERVAL_MS, on_trim, vmm, NULL);
     virtiofsd_end_orphans(vmm->socket_dir);
     return for_each_domain(vmm, adopt, NULL, error) && warm_capabilities(vmm, error);
@@ -402,6 +499,8 @@ Vmm *vmm_open(const VmmConfig *config, VmmStoppedFunc stopped, gpointer data, GE
     vmm->stopped_data = data;
     vmm->table = vmm_table_new();
     vmm->trim_timer = -1;
+    g_mutex_init(&vmm->unblock_lock);
+    g_cond_init(&vmm->unblock_changed);
     if (!open_locked(vmm, config, error)) {
         vmm_close(vmm);
         return NULL;
@@ -413,6 +512,7 @@ void vmm_close(Vmm *vmm)
 {
     if (vmm == NULL)
         return;
+    stop_unblock(vmm);
     if (vmm->callback_id >= 0)
         virConnectDomainEventDeregisterAny(vmm->connection, vmm->callback_id);
     if (vmm->qemu_callback_id >= 0)
@@ -696,7 +796,7 @@ static void list_one(Vmm *vmm, virDomainPtr domain, gpointer data)
         return; /* ended meanwhile */
     entry = g_new0(VmmDomain, 1);
     entry->name = g_strdup(virDomainGetName(domain));
-    entry->running = state == VIR_DOMAIN_RUNNING;
+    entry->running = state == VIR_DOMAIN_RUNNING || is_blocked(domain);
     entry->pid = vmm_root_pid(vmm->run_dir, entry->name);
     g_ptr_array_add(list, entry);
 }

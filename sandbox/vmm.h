@@ -28,7 +28,7 @@ typedef enum {
 
 typedef struct {
     char *name;
-    gboolean running; /* else paused */
+    gboolean running; /* or waiting for space on the node's disk; else paused */
     pid_t pid;        /* QEMU's; 0 when unknown */
 } VmmDomain;
 void vmm_domain_free(VmmDomain *domain);
@@ -86,6 +86,10 @@ gboolean vmm_detach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, const
  * mounted from it in the guest fails from then on. */
 gboolean vmm_detach_share(Vmm *vmm, const char *name, const ShareSpec *share, const Deadline *deadline,
                           GError **error);
+
+/* TRUE: QEMU has paused the guest because the node's disk is full. It goes on by itself when there is space.
+ * Never waits. */
+gboolean vmm_is_blocked(Vmm *vmm, const char *name);
 
 /* QEMU's process; 0 when it is not known or gone. */
 pid_t vmm_pid(Vmm *vmm, const char *name);

@@ -16,7 +16,7 @@
 /* libvirt: ROOT/lib/qemu/domain-NUMBER-FIRST_20_OF_NAME/monitor.sock */
 #define LONGEST_SOCKET "/lib/qemu/domain-1234567-12345678901234567890/monitor.sock"
 
-enum { PROC_MAX_BYTES = 1 << 20 };
+enum { PROC_MAX_BYTES = 1 << 20, CONFIGURATION_MAX_BYTES = 1 << 16 };
 
 /* The seccomp filter forbids QEMU to start programs or change its user; namespaces and cgroups are left to
  * whoever runs the daemon, ownership of disks and consoles is set by vmm.c (libvirt would also give the
@@ -221,6 +221,23 @@ static gboolean drop_earlier_boot(const char *root, GError **error)
     return file_write_atomic(marker, now, length, 0644, error);
 }
 
+/* libvirt ends a guest that it finds again when it cannot write the guest's status, so that is not kept on a
+ * disk that may be full, but where a boot begins empty. What an earlier version left as a directory is left
+ * until the next boot. */
+static gboolean link_status(const char *root, const char *run_dir, GError **error)
+{
+    g_autofree char *link = g_build_filename(root, "run", NULL);
+    g_autofree char *target = g_build_filename(run_dir, "libvirt", NULL);
+
+    if (!dir_make(target, 0711, error))
+        return FALSE;
+    if (access(link, F_OK) == 0)
+        return TRUE;
+    if ((unlink(link) != 0 && errno != ENOENT) || symlink(target, link) != 0)
+        return fail_errno(error, errno, "cannot link %s to %s", link, target);
+    return TRUE;
+}
+
 /* Where nobody manages /dev/kvm (udev would give it to the group kvm) QEMU gets it. Not only for KVM itself:
  * libvirt, whose probe may open it and whose check whether QEMU may says no, would probe QEMU again before
  * every start, which takes a second. */
@@ -241,7 +258,11 @@ static gboolean write_configuration(const char *root, const VmmConfig *config, G
     g_autofree char *directory = g_build_filename(root, "etc", NULL);
     g_autofree char *path = g_build_filename(directory, "qemu.conf", NULL);
     g_autofree char *text = g_strdup_printf(qemu_conf, config->qemu_user, config->qemu_group);
+    g_autofree char *earlier = NULL;
 
+    /* Most often it is there already, and a daemon must start on a full disk. */
+    if (file_read(path, CONFIGURATION_MAX_BYTES, &earlier, NULL, NULL) && strcmp(earlier, text) == 0)
+        return TRUE;
     return dir_make(directory, 0755, error) && file_write_atomic(path, text, strlen(text), 0644, error);
 }
 
@@ -252,7 +273,8 @@ gboolean vmm_root_prepare(const char *root, const VmmConfig *config, const VmmId
 
     if (!check_length(root, error) || !dir_make(root, 0711, error) || !check_passable(root, error) ||
         !dir_make(config->run_dir, 0711, error) || !check_passable(config->run_dir, error) ||
-        !drop_earlier_boot(root, error) || !write_configuration(root, config, error))
+        !drop_earlier_boot(root, error) || !link_status(root, config->run_dir, error) ||
+        !write_configuration(root, config, error))
         return g_prefix_error(error, "preparing %s: ", root), FALSE;
     open_kvm_to(identity->gid);
     drop_strangers(root, run_dir);

@@ -10,6 +10,7 @@ typedef enum { PHASE_STARTING, PHASE_LIVE, PHASE_RESETTING, PHASE_DESTROYING } P
 typedef struct {
     Phase phase;
     char *console;
+    gboolean blocked;
 } Entry;
 
 struct VmmTable {
@@ -120,6 +121,45 @@ gboolean vmm_table_end(VmmTable *table, const char *name, VmmStopReason *reason)
     }
     g_mutex_unlock(&table->lock);
     return report;
+}
+
+void vmm_table_set_blocked(VmmTable *table, const char *name, gboolean blocked)
+{
+    Entry *entry;
+
+    g_mutex_lock(&table->lock);
+    entry = g_hash_table_lookup(table->entries, name);
+    if (entry != NULL)
+        entry->blocked = blocked;
+    g_mutex_unlock(&table->lock);
+}
+
+gboolean vmm_table_is_blocked(VmmTable *table, const char *name)
+{
+    const Entry *entry;
+    gboolean blocked;
+
+    g_mutex_lock(&table->lock);
+    entry = g_hash_table_lookup(table->entries, name);
+    blocked = entry != NULL && entry->blocked;
+    g_mutex_unlock(&table->lock);
+    return blocked;
+}
+
+GPtrArray *vmm_table_blocked(VmmTable *table)
+{
+    GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
+    GHashTableIter iter;
+    gpointer name;
+    gpointer value;
+
+    g_mutex_lock(&table->lock);
+    g_hash_table_iter_init(&iter, table->entries);
+    while (g_hash_table_iter_next(&iter, &name, &value))
+        if (((const Entry *)value)->blocked)
+            g_ptr_array_add(names, g_strdup(name));
+    g_mutex_unlock(&table->lock);
+    return names;
 }
 
 void vmm_table_trim_consoles(VmmTable *table, gsize max_bytes)

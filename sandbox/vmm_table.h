@@ -25,5 +25,11 @@ void vmm_table_forget(VmmTable *table, const char *name);
 /* Takes the domain out; TRUE: report it, with *reason corrected by what is known here. */
 gboolean vmm_table_end(VmmTable *table, const char *name, VmmStopReason *reason);
 
+/* Whether the guest is paused because the node's disk took no more of its writes. */
+void vmm_table_set_blocked(VmmTable *table, const char *name, gboolean blocked);
+gboolean vmm_table_is_blocked(VmmTable *table, const char *name);
+/* The names of those that are; the array frees them. */
+GPtrArray *vmm_table_blocked(VmmTable *table);
+
 /* Cuts consoles that have outgrown max_bytes. */
 void vmm_table_trim_consoles(VmmTable *table, gsize max_bytes);

@@ -53,10 +53,11 @@ static void on_notice(const char *message, gpointer data)
     (void)data;
 }
 
-static void on_dead(const char *why, gpointer data)
+static gboolean on_dead(const char *why, gpointer data)
 {
     CU_ASSERT_PTR_NOT_NULL(strstr(why, "agent"));
     g_atomic_int_inc(&((Fixture *)data)->dead_count);
+    return TRUE;
 }
 
 static const LinkEvents events = {

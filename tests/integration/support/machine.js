@@ -88,6 +88,7 @@ class Machine {
         this.initrd = initrd || path.join(this.guest, 'initrd.img');
         this.processes = [];
         this.podIds = [];
+        this.mounts = []; // that a test made
         alive.add(this);
     }
 
@@ -313,6 +314,12 @@ class Machine {
         return ours(this).find(({words}) => words[0].includes('qemu-system') && words.join(' ').includes(pod.id.slice(0, 12)))?.pid;
     }
 
+    // All QEMUs and file servers, at once.
+    killGuests() {
+        for (const {pid} of ours(this).filter(({words}) => /qemu-system|virtiofsd/.test(words[0])))
+            quietly(() => process.kill(pid, 'SIGKILL'));
+    }
+
     // ---- the end ----
 
     // What is left on the node of the pods; [] is what everybody hopes for. The daemon may still run.
@@ -321,7 +328,7 @@ class Machine {
         const known = new Set(this.processes.map((child) => child.pid));
         const found = ours(this).filter(({pid}) => !known.has(pid)).map(({pid, words}) => `process ${pid}: ${words[0]}`);
         for (const line of fs.readFileSync('/proc/self/mountinfo', 'utf8').split('\n'))
-            if (mine(line))
+            if (mine(line) && !this.mounts.includes(line.split(' ')[4]))
                 found.push(`mount ${line.split(' ')[4]}`);
         for (const name of listing('/run/netns'))
             if (this.podIds.some((id) => name.includes(id.slice(0, 12))))
