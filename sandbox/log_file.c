@@ -21,6 +21,7 @@ struct LogFile {
     int fd;
     int cursor_fd;
     Cursor cursor;
+    gboolean cursor_is_old; /* the file's */
     GByteArray *pending[2]; /* of an unfinished line, from taken[] on */
     GByteArray *lines;      /* what the current call will write */
 };
@@ -200,9 +201,13 @@ gboolean log_file_write(LogFile *log, LogStream stream, guint64 offset, const vo
     if (used > 0) {
         g_byte_array_remove_range(pending, 0, (guint)used);
         log->cursor.taken[stream] += used;
-        if (!cursor_store(log))
-            return fail_errno(error, errno, "cannot write the cursor of the log %s", log->path);
+        log->cursor_is_old = TRUE;
     }
+    /* When this is tried again nothing is left to be written but the cursor, without which the next daemon
+     * would take the lines back. */
+    if (log->cursor_is_old && !cursor_store(log))
+        return fail_errno(error, errno, "cannot write the cursor of the log %s", log->path);
+    log->cursor_is_old = FALSE;
     *ret_taken = log->cursor.taken[stream];
     return TRUE;
 }

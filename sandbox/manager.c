@@ -13,7 +13,11 @@
 #include "sandbox/template_store.h"
 #include "sandbox/upper.h"
 
-enum { ID_BYTES = 32, LOG_WORKERS = 4, EVENT_WORKERS = 2 };
+enum {
+    ID_BYTES = 32,
+    LOG_WORKERS = 32, /* at once: one that waits for its disk holds up nobody else */
+    EVENT_WORKERS = 2
+};
 
 typedef struct {
     void (*function)(gpointer data);
