@@ -74,11 +74,12 @@ test('an id may be cut short as long as it is one container\'s', async () => {
     assert.deepStrictEqual(await containerIds({id: short}), [container.id]);
     assert.deepStrictEqual(await containerIds({id: short, pod_sandbox_id: pod.id.slice(0, 12)}), [container.id]);
     assert.strictEqual((await machine.podStatus({id: pod.id.slice(0, 12)})).id, pod.id);
-    const first = container.id[0], clones = [];
-    while (clones.length < 40 && !clones.some(({id}) => id[0] === first))
-        clones.push(await machine.create(pod));
-    await refused(machine.containerStatus({id: first}), 'INVALID_ARGUMENT', first);
-    for (const {id} of [container, ...clones])
+    // Of 17 ids, two begin with the same hexadecimal digit.
+    const all = [container], twice = () => all.map(({id}) => id[0]).find((digit, i, digits) => digits.indexOf(digit) < i);
+    while (!twice())
+        all.push(await machine.create(pod));
+    await refused(machine.containerStatus({id: twice()}), 'INVALID_ARGUMENT', twice());
+    for (const {id} of all)
         await machine.cri.call('RemoveContainer', {container_id: id});
 });
 
