@@ -238,6 +238,15 @@ gboolean runtime_rpc_list_pod_sandbox(const RpcCall *call, const Runtime__V1__Li
 
 /* ---- containers ---- */
 
+gboolean runtime_rpc_update_pod_sandbox_resources(
+    const RpcCall *call, const Runtime__V1__UpdatePodSandboxResourcesRequest *request,
+    Runtime__V1__UpdatePodSandboxResourcesResponse *response, GError **error)
+{
+    (void)response;
+    return check_id(request->pod_sandbox_id, "pod_sandbox_id", error) &&
+           sandbox_update(call->daemon->sandboxes, request, call->deadline, error);
+}
+
 gboolean runtime_rpc_create_container(const RpcCall *call, const Runtime__V1__CreateContainerRequest *request,
                                       Runtime__V1__CreateContainerResponse *response, GError **error)
 {

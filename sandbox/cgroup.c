@@ -178,3 +178,38 @@ gboolean cgroup_leave(const char *root, const char *parent, const char *name, GE
     }
     return TRUE;
 }
+
+/* FALSE: the hierarchy does not limit processor time (errno ENOENT), or does not take it. The period comes
+ * first in version 1: a quota must not be more than the parent's in the same proportion. */
+static gboolean cpu_put(const char *directory, gint64 quota_us, gint64 period_us)
+{
+    g_autofree char *period = g_strdup_printf("%" G_GINT64_FORMAT, period_us);
+    g_autofree char *quota = g_strdup_printf("%" G_GINT64_FORMAT, quota_us > 0 ? quota_us : -1);
+    g_autofree char *both =
+        quota_us > 0 ? g_strdup_printf("%" G_GINT64_FORMAT " %" G_GINT64_FORMAT, quota_us, period_us)
+                     : g_strdup_printf("max %" G_GINT64_FORMAT, period_us);
+
+    return file_put(directory, "cpu.max", both) || (file_put(directory, "cpu.cfs_period_us", period) &&
+                                                    file_put(directory, "cpu.cfs_quota_us", quota));
+}
+
+gboolean cgroup_limit_cpu(const char *root, const char *parent, const char *name, gint64 quota_us,
+                          gint64 period_us, GError **error)
+{
+    g_autoptr(GPtrArray) list = hierarchies(root);
+    g_autofree char *path = NULL;
+
+    if (!cgroup_parent_path(parent, &path, error))
+        return FALSE;
+    for (guint i = 0; i < list->len; i++) {
+        g_autofree char *directory = g_build_filename(list->pdata[i], path, name, NULL);
+
+        if (cpu_put(directory, quota_us, period_us))
+            return TRUE;
+        if (errno != ENOENT)
+            return fail_errno(error, errno, "cannot limit the processor time of the cgroup %s", directory);
+    }
+    /* Nothing limits it now, either. */
+    return quota_us <= 0 ||
+           fail(error, STATUS_INTERNAL, "the cgroup %s/%s has no cpu controller", path, name);
+}

@@ -22,3 +22,8 @@ gboolean cgroup_join(const char *root, const char *parent, const char *name, con
 
 /* Removes that child, once its processes are gone; a missing one is success. The parent is the kubelet's. */
 gboolean cgroup_leave(const char *root, const char *parent, const char *name, GError **error);
+
+/* How much processor time that child may take in each period; quota_us 0: no limit. INTERNAL when there is no
+ * such child, or no hierarchy that limits processor time. */
+gboolean cgroup_limit_cpu(const char *root, const char *parent, const char *name, gint64 quota_us,
+                          gint64 period_us, GError **error);

@@ -11,7 +11,7 @@
 #include "sandbox/container_volumes.h"
 #include "sandbox/cri_copy.h"
 #include "sandbox/oci_spec.h"
-#include "sandbox/pod.h"
+#include "sandbox/pod_machine.h"
 #include "sandbox/seccomp_profile.h"
 
 typedef Crivirt__Agent__V1__Request Request;
@@ -276,6 +276,7 @@ static gboolean create_new(Pod *pod, const Runtime__V1__CreateContainerRequest *
         return FALSE;
     }
     if (cdi_apply(container->config, cdi_default_directories, error) && container_save(container, error) &&
+        pod_machine_fit(pod, NULL, "config.linux.resources", FALSE, deadline, error) &&
         create_in_guest(container, image, deadline, error) && container_save(container, error)) {
         *ret_container = g_steal_pointer(&container);
         return TRUE;

@@ -5,38 +5,11 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "sandbox/oci_spec.h"
-#include "sandbox/pod.h"
+#include "sandbox/pod_machine.h"
 
 typedef Runtime__V1__LinuxContainerResources Resources;
 
 enum { UPDATE_TIMEOUT_MS = 60 * 1000 };
-
-static void resources_append(GByteArray *wire, const Resources *resources)
-{
-    gsize length = runtime__v1__linux_container_resources__get_packed_size(resources);
-    guint start = wire->len;
-
-    g_byte_array_set_size(wire, (guint)(start + length));
-    runtime__v1__linux_container_resources__pack(resources, wire->data + start);
-}
-
-/* What is set in update replaces what was; protobuf merges messages that follow each other that way, but for
- * lists, which it would join. */
-static Resources *resources_merge(const Resources *present, const Resources *update)
-{
-    Resources kept = RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;
-    g_autoptr(GByteArray) wire = g_byte_array_new();
-
-    if (present != NULL)
-        kept = *present;
-    if (update->n_hugepage_limits > 0)
-        kept.n_hugepage_limits = 0;
-    if (update->n_unified > 0)
-        kept.n_unified = 0;
-    resources_append(wire, &kept);
-    resources_append(wire, update);
-    return runtime__v1__linux_container_resources__unpack(NULL, wire->len, wire->data);
-}
 
 static gboolean update_in_guest(Container *container, const Resources *update, const Deadline *deadline,
                                 GError **error)
@@ -60,36 +33,82 @@ static gboolean update_in_guest(Container *container, const Resources *update, c
     return TRUE;
 }
 
+/* What the container's would be. */
+static Resources *resources_merged(Container *container, const Resources *update)
+{
+    const Runtime__V1__LinuxContainerConfig *config = container->config->linux;
+    Resources *merged;
+
+    g_mutex_lock(&container->pod->lock);
+    merged = resources_merge(config != NULL ? config->resources : NULL, update);
+    g_mutex_unlock(&container->pod->lock);
+    return merged;
+}
+
 /* What is put in is freed with the configuration, by protobuf-c's own allocator. */
-static void resources_replace(Container *container, const Resources *update)
+static void resources_replace(Container *container, Resources *merged)
 {
     Runtime__V1__ContainerConfig *config = container->config;
-    Resources *merged;
 
     g_mutex_lock(&container->pod->lock);
     if (config->linux == NULL)
         config->linux = runtime__v1__linux_container_config__unpack(NULL, 0, NULL);
-    merged = resources_merge(config->linux->resources, update);
     if (config->linux->resources != NULL)
         runtime__v1__linux_container_resources__free_unpacked(config->linux->resources, NULL);
     config->linux->resources = merged;
     g_mutex_unlock(&container->pod->lock);
 }
 
-/* Under the container's job. */
+/* A container cannot have more than its pod: the pod's limit is raised first. */
+static gboolean within_pod_check(Pod *pod, const Resources *update, GError **error)
+{
+    Limits wanted = limits_of(update);
+    Limits limits;
+
+    g_mutex_lock(&pod->lock);
+    limits = limits_of(pod->config->linux != NULL ? pod->config->linux->resources : NULL);
+    g_mutex_unlock(&pod->lock);
+    if (limits.memory_bytes != 0 && wanted.memory_bytes > limits.memory_bytes)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "linux.memory_limit_in_bytes: %" G_GINT64_FORMAT
+                    " is more than the whole pod may use, %" G_GINT64_FORMAT
+                    "; the pod's limit must be raised first",
+                    wanted.memory_bytes, limits.memory_bytes);
+    if (limits.cpu_quota_us != 0 && wanted.cpu_quota_us > limits.cpu_quota_us)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "linux.cpu_quota: %" G_GINT64_FORMAT
+                    " us in %d us are more than the whole pod may use, %" G_GINT64_FORMAT
+                    "; the pod's limit must be raised first",
+                    wanted.cpu_quota_us, RESOURCES_CPU_PERIOD_US, limits.cpu_quota_us);
+    return TRUE;
+}
+
+/* The machine first grows to what the container is to have; it shrinks, where it can, when that is less.
+ * Under the container's job. */
 static gboolean update_locked(Container *container, const Resources *update, const Deadline *deadline,
                               GError **error)
 {
     ContainerState state = container_state(container);
+    Resources *merged;
+    PodChange change;
+    g_autoptr(GError) shrink_error = NULL;
 
     if (state != CONTAINER_RUNNING_STATE && state != CONTAINER_CREATED_STATE)
         return fail(error, STATUS_FAILED_PRECONDITION, "container %s is neither created nor running",
                     container->id);
-    if (!update_in_guest(container, update, deadline, error)) {
+    merged = resources_merged(container, update);
+    change = (PodChange){.container = container, .resources = merged};
+    if (!within_pod_check(container->pod, merged, error) ||
+        !pod_machine_fit(container->pod, &change, "linux", FALSE, deadline, error) ||
+        !update_in_guest(container, update, deadline, error)) {
+        runtime__v1__linux_container_resources__free_unpacked(merged, NULL);
         g_prefix_error(error, "cannot update container %s: ", container->id);
         return FALSE;
     }
-    resources_replace(container, update);
+    resources_replace(container, merged);
+    if (!pod_machine_fit(container->pod, NULL, "linux", TRUE, deadline, &shrink_error))
+        log_warning(LOG_FIELDS("container", container->id), "the sandbox keeps its size: %s",
+                    shrink_error->message);
     return container_save(container, error);
 }
 

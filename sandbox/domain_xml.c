@@ -11,6 +11,7 @@ typedef struct {
     const char *timers;
     const char *kernel_parameters;
     gboolean has_generation; /* QEMU has the device */
+    gboolean plugs_memory;   /* virtio-mem, in guests' kernels of 6.1 too */
 } Architecture;
 
 /* qemu64 plus what x86-64-v2 asks for, which current distributions' programs are built for. Measured by the
@@ -34,8 +35,11 @@ static const Architecture architectures[] = {
         .cpu_emulated = CPU_X86_EMULATED,
         .cpu_accelerated = "<cpu mode='host-passthrough' check='none'>",
         .timers = "<timer name='hpet' present='no'/>",
-        .kernel_parameters = "console=ttyS0 quiet panic=-1 dummy.numdummies=0 tsc=reliable no_timer_check",
+        .kernel_parameters =
+            "console=ttyS0 quiet panic=-1 dummy.numdummies=0 psi=1 tsc=reliable no_timer_check "
+            "memhp_default_state=online memory_hotplug.online_policy=auto-movable",
         .has_generation = TRUE,
+        .plugs_memory = TRUE,
     },
     {
         .name = "aarch64",
@@ -44,13 +48,20 @@ static const Architecture architectures[] = {
         .cpu_emulated = "<cpu mode='maximum'>",
         .cpu_accelerated = "<cpu mode='host-passthrough' check='none'>",
         .timers = "",
-        .kernel_parameters = "console=ttyAMA0 quiet panic=-1 dummy.numdummies=0",
+        .kernel_parameters = "console=ttyAMA0 quiet panic=-1 dummy.numdummies=0 psi=1",
     },
 };
 
 /* Slots of the root bus. The share's device must be unplugged from nothing and plugged into something: it
  * gets the one root port. */
-enum { SLOT_SCSI = 2, SLOT_SERIAL = 3, SLOT_NETWORK = 4, SLOT_ROOT_PORT = 5 };
+enum {
+    SLOT_SCSI = 2,
+    SLOT_SERIAL = 3,
+    SLOT_NETWORK = 4,
+    SLOT_ROOT_PORT = 5,
+    SLOT_BALLOON = 6,
+    SLOT_MEMORY = 7,
+};
 
 static const Architecture *architecture_find(const char *name)
 {
@@ -110,12 +121,23 @@ static void add_identity(GString *xml, const DomainSpec *spec, const Architectur
             spec->owner);
 }
 
+static guint max_vcpus(const DomainSpec *spec)
+{
+    return MAX(spec->vcpus, spec->max_vcpus);
+}
+
 /* Shared, because virtiofsd maps the guest's memory; that goes for a share that is attached later too. */
 static void add_resources(GString *xml, const DomainSpec *spec)
 {
+    if (spec->pluggable_memory_bytes != 0)
+        add(xml, "  <maxMemory slots='1' unit='KiB'>%" G_GUINT64_FORMAT "</maxMemory>\n",
+            (spec->memory_bytes + spec->pluggable_memory_bytes) / 1024);
     add(xml, "  <memory unit='KiB'>%" G_GUINT64_FORMAT "</memory>\n", spec->memory_bytes / 1024);
     add(xml, "  <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>\n");
-    add(xml, "  <vcpu>%u</vcpu>\n", spec->vcpus);
+    if (max_vcpus(spec) > spec->vcpus)
+        add(xml, "  <vcpu current='%u'>%u</vcpu>\n", spec->vcpus, max_vcpus(spec));
+    else
+        add(xml, "  <vcpu>%u</vcpu>\n", spec->vcpus);
 }
 
 static void add_boot(GString *xml, const DomainSpec *spec, const Architecture *architecture)
@@ -138,7 +160,7 @@ static void add_memory_node(GString *xml, const DomainSpec *spec)
     add(xml,
         "<numa><cell id='0' cpus='0-%u' memory='%" G_GUINT64_FORMAT
         "' unit='KiB' memAccess='shared'/></numa>",
-        spec->vcpus - 1, spec->memory_bytes / 1024);
+        max_vcpus(spec) - 1, spec->memory_bytes / 1024);
 }
 
 static void add_processor(GString *xml, const DomainSpec *spec, const Architecture *architecture)
@@ -167,6 +189,12 @@ static void add_address(GString *xml, guint slot)
     add(xml, "<address type='pci' bus='0x00' slot='0x%02x'/>", slot);
 }
 
+static void add_indented(GString *xml, char *device)
+{
+    g_string_append_printf(xml, "    %s\n", device);
+    g_free(device);
+}
+
 static void add_controllers(GString *xml)
 {
     add(xml, "    <controller type='usb' model='none'/>\n");
@@ -178,7 +206,17 @@ static void add_controllers(GString *xml)
     add(xml, "</controller>\n    <controller type='pci' index='0' model='pcie-root'/>\n"
              "    <controller type='pci' index='1' model='pcie-root-port'>");
     add_address(xml, SLOT_ROOT_PORT);
-    add(xml, "</controller>\n    <memballoon model='none'/>\n");
+    add(xml, "</controller>\n");
+}
+
+/* The balloon is never inflated: it is the way on which the guest tells which pages it has freed. */
+static void add_memory_devices(GString *xml, const DomainSpec *spec)
+{
+    add(xml, "    <memballoon model='virtio-non-transitional' freePageReporting='on'>");
+    add_address(xml, SLOT_BALLOON);
+    add(xml, "</memballoon>\n");
+    if (spec->pluggable_memory_bytes != 0)
+        add_indented(xml, domain_xml_memory(spec->pluggable_memory_bytes, spec->plugged_memory_bytes));
 }
 
 static void add_channels(GString *xml, const DomainSpec *spec)
@@ -210,15 +248,16 @@ static void add_incoming(GString *xml)
         "  <qemu:commandline><qemu:arg value='-incoming'/><qemu:arg value='defer'/></qemu:commandline>\n");
 }
 
-static void add_indented(GString *xml, char *device)
-{
-    g_string_append_printf(xml, "    %s\n", device);
-    g_free(device);
-}
-
 gboolean domain_xml_architecture_known(const char *name)
 {
     return architecture_find(name) != NULL;
+}
+
+gboolean domain_xml_plugs_memory(const char *name)
+{
+    const Architecture *architecture = architecture_find(name);
+
+    return architecture != NULL && architecture->plugs_memory;
 }
 
 char *domain_xml_build(const DomainSpec *spec)
@@ -235,6 +274,7 @@ char *domain_xml_build(const DomainSpec *spec)
     add_endings(xml);
     g_string_append(xml, "  <devices>\n");
     add_controllers(xml);
+    add_memory_devices(xml, spec);
     add_channels(xml, spec);
     add_network(xml, spec);
     for (gsize i = 0; i < spec->n_disks; i++)
@@ -276,6 +316,20 @@ char *domain_xml_disk(const DiskSpec *disk)
     if (disk->serial != NULL)
         add(xml, "<serial>%s</serial>", disk->serial);
     add(xml, "<address type='drive' controller='0' bus='0' target='0' unit='%u'/></disk>", disk->lun);
+    return g_string_free(xml, FALSE);
+}
+
+char *domain_xml_memory(guint64 size_bytes, guint64 plugged_bytes)
+{
+    GString *xml = g_string_new(NULL);
+
+    add(xml,
+        "<memory model='virtio-mem' access='shared'><target><size unit='KiB'>%" G_GUINT64_FORMAT
+        "</size><node>0</node><block unit='KiB'>%" G_GUINT64_FORMAT
+        "</block><requested unit='KiB'>%" G_GUINT64_FORMAT "</requested></target><alias name='ua-memory'/>",
+        size_bytes / 1024, DOMAIN_MEMORY_BLOCK / 1024, plugged_bytes / 1024);
+    add_address(xml, SLOT_MEMORY);
+    add(xml, "</memory>");
     return g_string_free(xml, FALSE);
 }
 

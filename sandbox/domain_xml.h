@@ -28,8 +28,12 @@ typedef struct {
     const char *architecture; /* "x86_64", "aarch64" */
     const char *accelerator;  /* the wish: "auto", "kvm", "tcg"; NULL: the Vmm's */
     gboolean accelerated;     /* KVM, else TCG; vmm.c fills it in */
-    guint64 memory_bytes;
+    guint64 memory_bytes;     /* what it boots with */
+    guint64
+        pluggable_memory_bytes; /* most that can be added later; 0: none; a multiple of DOMAIN_MEMORY_BLOCK */
+    guint64 plugged_memory_bytes; /* of that, from the start; a multiple, too */
     guint vcpus;
+    guint max_vcpus; /* 0: vcpus */
     const char *kernel;
     const char *initrd;
     const char *kernel_parameters; /* appended to the architecture's own; NULL: none */
@@ -44,10 +48,17 @@ typedef struct {
     gboolean incoming;      /* does not boot: waits for the state of another one (vmm_state.h) */
 } DomainSpec;
 
+/* Memory is plugged and unplugged in such blocks. */
+#define DOMAIN_MEMORY_BLOCK ((guint64)2 << 20)
+
 /* FALSE: domain_xml_build() has no row for it. */
 gboolean domain_xml_architecture_known(const char *name);
+/* Guests of that architecture take memory while they run. */
+gboolean domain_xml_plugs_memory(const char *name);
 /* spec->architecture must be a known one. */
 char *domain_xml_build(const DomainSpec *spec);
 char *domain_xml_disk(const DiskSpec *disk);
+/* The one device of memory that comes and goes. */
+char *domain_xml_memory(guint64 size_bytes, guint64 plugged_bytes);
 /* socket is where the share's virtiofsd listens. */
 char *domain_xml_share(const ShareSpec *share, const char *socket);

@@ -1,8 +1,10 @@
 #include "sandbox/machine_shape.h"
 
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "common/error.h"
+#include "sandbox/domain_xml.h"
 
 typedef Runtime__V1__LinuxContainerResources Resources;
 
@@ -10,6 +12,11 @@ enum {
     CPU_PERIOD_DEFAULT_US = 100000,
     CPU_PERIOD_LEAST_US = 1000, /* of the kernel: kernel/sched/core.c */
     CPU_PERIOD_MOST_US = 1000000,
+    GUEST_CPUS_MOST = 64, /* CONFIG_NR_CPUS of the guest's kernel */
+    /* How far a machine can grow is prepared when it is made, and costs a little: a few KiB of the guest for
+     * each possible processor, QEMU's bitmaps of each possible page. */
+    REACH_VCPUS = 16,
+    REACH_FACTOR = 4,
 };
 
 static const guint64 MIB = 1 << 20;
@@ -19,12 +26,16 @@ static const guint64 OVERHEAD_FIXED_BYTES = 64 << 20;
 static const guint64 OVERHEAD_DIVISOR = 48;
 /* With less the initramfs does not unpack. */
 static const guint64 LEAST_MEMORY_BYTES = 64 << 20;
+static const guint64 REACH_MEMORY_BYTES = (guint64)16 << 30;
 
 MachineNode machine_node_look(void)
 {
+    struct utsname node;
+
     return (MachineNode){
         .cpus = g_get_num_processors(),
         .memory_bytes = (guint64)sysconf(_SC_PHYS_PAGES) * (guint64)sysconf(_SC_PAGESIZE),
+        .plugs = uname(&node) == 0 && domain_xml_plugs_memory(node.machine),
     };
 }
 
@@ -36,6 +47,11 @@ guint64 machine_guest_overhead(guint64 memory_bytes)
 static guint64 round_up(guint64 value, guint64 unit)
 {
     return (value + unit - 1) / unit * unit;
+}
+
+static guint64 round_down(guint64 value, guint64 unit)
+{
+    return value / unit * unit;
 }
 
 /* ---- processors ---- */
@@ -64,7 +80,8 @@ static guint64 cpus_of_limit(const Resources *resources)
 static gboolean vcpus_compute(const Resources *resources, const char *field, const MachineBounds *bounds,
                               const MachineNode *node, MachineShape *shape, GError **error)
 {
-    guint most = bounds->max_vcpus != 0 ? MIN(bounds->max_vcpus, node->cpus) : node->cpus;
+    guint usable = MIN(node->cpus, GUEST_CPUS_MOST);
+    guint most = bounds->max_vcpus != 0 ? MIN(bounds->max_vcpus, usable) : usable;
     guint64 wanted;
 
     if (!cpu_limit_check(resources, field, error))
@@ -73,14 +90,15 @@ static gboolean vcpus_compute(const Resources *resources, const char *field, con
         return fail(error, STATUS_RESOURCE_EXHAUSTED,
                     "vcpus: %u of them are asked for; a machine of this pod may have %u, the node has %u",
                     bounds->vcpus, most, node->cpus);
-    wanted = MIN(cpus_of_limit(resources), node->cpus);
+    wanted = MIN(cpus_of_limit(resources), usable);
     if (wanted > most)
         return fail(error, STATUS_RESOURCE_EXHAUSTED,
                     "%s.cpu_quota: %" G_GUINT64_FORMAT
                     " CPUs are more than the %u that a machine of this pod may have",
                     field, wanted, most);
     shape->vcpus = MAX(MAX(bounds->vcpus, (guint)wanted), 1);
-    shape->max_vcpus = most;
+    shape->boot_vcpus = node->plugs ? MAX(bounds->vcpus, 1) : shape->vcpus;
+    shape->max_vcpus = node->plugs ? MIN(most, MAX(REACH_VCPUS, shape->vcpus * REACH_FACTOR)) : shape->vcpus;
     return TRUE;
 }
 
@@ -89,7 +107,7 @@ static gboolean vcpus_compute(const Resources *resources, const char *field, con
 static gboolean memory_compute(const Resources *resources, const char *field, const MachineBounds *bounds,
                                const MachineNode *node, MachineShape *shape, GError **error)
 {
-    guint64 most = node->memory_bytes / MIB * MIB;
+    guint64 most = round_down(node->memory_bytes, MIB);
     guint64 least = round_up(bounds->memory_bytes, MIB);
     guint64 limit = resources->memory_limit_in_bytes > 0 ? (guint64)resources->memory_limit_in_bytes : 0;
     guint64 wanted = 0;
@@ -99,7 +117,7 @@ static gboolean memory_compute(const Resources *resources, const char *field, co
                     "%s.memory_limit_in_bytes: %" G_GINT64_FORMAT " is negative", field,
                     resources->memory_limit_in_bytes);
     if (bounds->max_memory_bytes != 0)
-        most = MIN(most, bounds->max_memory_bytes / MIB * MIB);
+        most = MIN(most, round_down(bounds->max_memory_bytes, MIB));
     if (least < LEAST_MEMORY_BYTES)
         return fail(error, STATUS_INVALID_ARGUMENT,
                     "memory: a machine with %" G_GUINT64_FORMAT
@@ -119,8 +137,17 @@ static gboolean memory_compute(const Resources *resources, const char *field, co
     if (limit != 0)
         wanted = round_up(limit + machine_guest_overhead(limit), MIB);
     /* The kernel's own part does not make a limit unreasonable that the node could just grant. */
-    shape->memory_bytes = MIN(MAX(least, wanted), most);
-    shape->max_memory_bytes = most;
+    wanted = MIN(MAX(least, wanted), most);
+    if (!node->plugs) {
+        shape->boot_memory_bytes = shape->memory_bytes = shape->max_memory_bytes = wanted;
+        return TRUE;
+    }
+    shape->boot_memory_bytes = least;
+    shape->memory_bytes = least + MIN(round_up(wanted - least, DOMAIN_MEMORY_BLOCK),
+                                      round_down(most - least, DOMAIN_MEMORY_BLOCK));
+    shape->max_memory_bytes =
+        least +
+        round_down(MIN(most, MAX(REACH_MEMORY_BYTES, wanted * REACH_FACTOR)) - least, DOMAIN_MEMORY_BLOCK);
     return TRUE;
 }
 

@@ -12,10 +12,14 @@
 #include "api.pb-c.h"
 #include <glib.h>
 
+/* The guest boots with the least that its handler gives, so that all machines of a handler boot alike; what
+ * its pod has beyond that is plugged into it, and can be taken out again. */
 typedef struct {
-    guint vcpus;          /* that the guest uses from the start */
-    guint max_vcpus;      /* that it can come to use without a restart */
-    guint64 memory_bytes; /* whole MiB */
+    guint boot_vcpus;
+    guint vcpus;               /* that the pod is to have now */
+    guint max_vcpus;           /* that it can come to have without a restart */
+    guint64 boot_memory_bytes; /* whole MiB */
+    guint64 memory_bytes;      /* more by whole DOMAIN_MEMORY_BLOCKs */
     guint64 max_memory_bytes;
 } MachineShape;
 
@@ -30,6 +34,7 @@ typedef struct {
 typedef struct {
     guint cpus;
     guint64 memory_bytes;
+    gboolean plugs; /* guests of its architecture take processors and memory while they run */
 } MachineNode;
 
 /* What this node has. */

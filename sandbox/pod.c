@@ -33,6 +33,7 @@ Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxCon
     slots_init(&pod->job, 1);
     slots_init(&pod->create_job, 1);
     slots_init(&pod->disk_job, 1);
+    slots_init(&pod->machine_job, 1);
     g_mutex_init(&pod->lock);
     g_cond_init(&pod->changed);
     return pod;
@@ -57,6 +58,7 @@ void pod_unref(Pod *pod)
     slots_clear(&pod->job);
     slots_clear(&pod->create_job);
     slots_clear(&pod->disk_job);
+    slots_clear(&pod->machine_job);
     g_mutex_clear(&pod->lock);
     g_cond_clear(&pod->changed);
     runtime__v1__pod_sandbox_config__free_unpacked(pod->config, NULL);
@@ -88,16 +90,23 @@ static PodRecord record_fill(const Pod *pod, GBytes *config)
         .cni_config = g_strdup(pod->cni_config),
         .cni_result = g_strdup(pod->cni_result),
         .share_attached = pod->share_generation,
+        .boot_vcpus = pod->machine.boot_vcpus,
+        .vcpus = pod->machine.vcpus,
+        .max_vcpus = pod->machine.max_vcpus,
+        .boot_memory_bytes = pod->machine.boot_memory_bytes,
+        .memory_bytes = pod->machine.memory_bytes,
+        .max_memory_bytes = pod->machine.max_memory_bytes,
     };
 }
 
 gboolean pod_save(Pod *pod, GError **error)
 {
-    g_autoptr(GBytes) config = cri_pack(&pod->config->base);
+    g_autoptr(GBytes) config = NULL;
     PodRecord record;
     gboolean saved;
 
     g_mutex_lock(&pod->lock);
+    config = cri_pack(&pod->config->base);
     record = record_fill(pod, config);
     g_mutex_unlock(&pod->lock);
     saved = state_store_put_pod(pod->manager->store, &record, error);

@@ -14,6 +14,7 @@
 #include "sandbox/guest_input.h"
 #include "sandbox/id_table.h"
 #include "sandbox/link.h"
+#include "sandbox/machine_shape.h"
 #include "sandbox/sample.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/session.h"
@@ -53,7 +54,8 @@ struct Pod {
     gint references;
     SandboxManager *manager;
     char *id;
-    Runtime__V1__PodSandboxConfig *config;
+    Runtime__V1__PodSandboxConfig
+        *config; /* linux->resources, overhead under lock: an update replaces them */
     char *handler;
     gint64 created_at_ns;
     char *run_dir;   /* QEMU's: agent socket, console */
@@ -66,6 +68,7 @@ struct Pod {
     Slots create_job;       /* one CreateContainer at a time, so that two with one name do not race */
     Slots disk_job;         /* attaching layers, disks and the share */
     gboolean share_mounted; /* under disk_job: the guest has the present share mounted, as far as we know */
+    Slots machine_job;      /* changing the machine's size */
 
     GMutex lock;
     GCond changed; /* a state below, or one of its containers', has changed */
@@ -83,7 +86,8 @@ struct Pod {
     GHashTable *disks;      /* diff id, or key of a block device → GUINT_TO_POINTER(lun) */
     guint last_lun;         /* numbers are not used again: an attach that failed may have left half a disk */
     Trace *trace;
-    PodSamples samples; /* what it used when it was last asked (sample.c) */
+    MachineShape machine; /* how large it is, or is to be; all 0: not known (pod_machine.h) */
+    PodSamples samples;   /* what it used when it was last asked (sample.c) */
 };
 
 struct Container {
@@ -158,8 +162,6 @@ gboolean pod_guest_start(Pod *pod, const Deadline *deadline, GError **error);
 gboolean pod_guest_end(Pod *pod, const Deadline *deadline, GError **error);
 /* Attaches the layers that are not there yet; *ret_luns (guint) is parallel to layers (ImageLayer). */
 gboolean pod_guest_attach_layers(Pod *pod, const GPtrArray *layers, GArray **ret_luns, GError **error);
-/* What the process costs the node counts for the pod. */
-gboolean pod_guest_account(const Pod *pod, pid_t pid, GError **error);
 /* Plugs a block device of the node in, unless it is; and out, which leaves nothing of it on the node. */
 gboolean pod_guest_attach_block(Pod *pod, const char *host_path, const BlockDevice *device, gboolean readonly,
                                 guint *ret_lun, GError **error);
@@ -173,6 +175,13 @@ gboolean pod_guest_detach_block(Pod *pod, const char *key, GError **error);
 gboolean pod_guest_attach_share(Pod *pod, const Deadline *deadline, GError **error);
 /* Tells the containers when the file server dies, or has died already. */
 void pod_share_watch(Pod *pod);
+
+/* ---- its cgroup on the node, where the caller gave one (pod_cgroup.c) ---- */
+
+gboolean pod_cgroup_join(const Pod *pod, pid_t pid, GError **error);
+gboolean pod_cgroup_leave(const Pod *pod, GError **error);
+/* Processor time of each RESOURCES_CPU_PERIOD_US; 0: no limit. */
+gboolean pod_cgroup_limit_cpu(const Pod *pod, gint64 quota_us, GError **error);
 
 /* ---- what guests report (pod_events.c) ---- */
 

@@ -16,13 +16,13 @@
 #include "common/fileio.h"
 #include "common/log.h"
 #include "common/metrics.h"
-#include "sandbox/cgroup.h"
 #include "sandbox/console.h"
 #include "sandbox/guest.h"
 #include "sandbox/guest_pool.h"
 #include "sandbox/machine_shape.h"
 #include "sandbox/oci_spec.h"
 #include "sandbox/pod.h"
+#include "sandbox/pod_machine.h"
 #include "sandbox/pod_network.h"
 #include "sandbox/share.h"
 #include "sandbox/template_store.h"
@@ -37,8 +37,6 @@ enum {
     CONSOLE_TAIL_BYTES = 2000,
     CONSOLE_TAIL_LINES = 12,
 };
-
-#define CGROUP_ROOT "/sys/fs/cgroup"
 
 /* ---- the machine ---- */
 
@@ -72,8 +70,10 @@ static gboolean machine_describe(const SandboxManager *manager,
     *ret_spec = (DomainSpec){
         .architecture = node_architecture(),
         .accelerator = settings->accelerator,
-        .memory_bytes = shape.memory_bytes,
-        .vcpus = shape.vcpus,
+        .memory_bytes = shape.boot_memory_bytes,
+        .pluggable_memory_bytes = shape.max_memory_bytes - shape.boot_memory_bytes,
+        .vcpus = shape.boot_vcpus,
+        .max_vcpus = shape.max_vcpus,
         .kernel = settings->kernel,
         .initrd = settings->initrd,
         .kernel_parameters = settings->kernel_parameters,
@@ -128,29 +128,6 @@ static gboolean machine_wait(Pod *pod, const Deadline *deadline, GError **error)
     g_prefix_error(error, "the guest did not boot: ");
     prefix_console(pod, error);
     return FALSE;
-}
-
-/* ---- the node's cgroup ---- */
-
-static const char *cgroup_parent(const Pod *pod)
-{
-    return pod->config->linux != NULL ? pod->config->linux->cgroup_parent : "";
-}
-
-/* What the guest costs the node counts where the kubelet looks for the pod. */
-gboolean pod_guest_account(const Pod *pod, pid_t pid, GError **error)
-{
-    g_autofree char *name = g_strdup_printf("crivirt-%.24s", pod->id);
-
-    return *cgroup_parent(pod) == '\0' || pid == 0 ||
-           cgroup_join(CGROUP_ROOT, cgroup_parent(pod), name, &pid, 1, error);
-}
-
-static gboolean cgroup_end(const Pod *pod, GError **error)
-{
-    g_autofree char *name = g_strdup_printf("crivirt-%.24s", pod->id);
-
-    return *cgroup_parent(pod) == '\0' || cgroup_leave(CGROUP_ROOT, cgroup_parent(pod), name, error);
 }
 
 /* ---- Setup ---- */
@@ -334,7 +311,7 @@ static Metric starts =
  */
 static gboolean machine_join(Pod *pod, GError **error)
 {
-    return pod_guest_account(pod, vmm_pid(pod->manager->vmm, pod->id), error) &&
+    return pod_cgroup_join(pod, vmm_pid(pod->manager->vmm, pod->id), error) &&
            tap_move(pod->tap, pod->netns_path, 0, error);
 }
 
@@ -473,7 +450,7 @@ static gboolean machine_start(Pod *pod, const Deadline *deadline, GError **error
     g_autoptr(Template) template = NULL;
     DomainSpec shape;
 
-    if (!pod_settings(pod, &settings, error) ||
+    if (!pod_settings(pod, &settings, error) || !pod_machine_plan(pod, &settings.bounds, error) ||
         !machine_describe(pod->manager, pod->config->linux, &settings, &shape, error))
         return FALSE;
     shape.title = title;
@@ -482,6 +459,16 @@ static gboolean machine_start(Pod *pod, const Deadline *deadline, GError **error
         return machine_restore_or_boot(pod, &shape, template, deadline, error);
     return (!pod->waiting || machine_undo(pod, deadline, error)) &&
            machine_boot(pod, &shape, deadline, error);
+}
+
+static gboolean machine_grow(Pod *pod, const Deadline *deadline, GError **error)
+{
+    gint64 begin_us = g_get_monotonic_time();
+
+    if (!pod_machine_fill(pod, deadline, error))
+        return FALSE;
+    trace_add(pod->trace, TRACE_GROW, NULL, begin_us);
+    return TRUE;
 }
 
 static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **error)
@@ -497,7 +484,7 @@ static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **er
         return FALSE;
     guest_journal_forget(pod->manager, pod->id);
     thread = g_thread_new("cni-add", network_thread, &job);
-    booted = machine_start(pod, deadline, error);
+    booted = machine_start(pod, deadline, error) && machine_grow(pod, deadline, error);
     metric_add(&starts, booted, booted ? pod->start : "failed", NULL);
     g_thread_join(thread);
     network = job.network;
@@ -556,7 +543,7 @@ gboolean pod_guest_end(Pod *pod, const Deadline *deadline, GError **error)
 
     link_end(pod);
     return vmm_destroy(pod->manager->vmm, pod->id, &destroy, error) && network_end(pod, deadline, error) &&
-           cgroup_end(pod, error) && share_delete(pod->share_dir, error) &&
+           pod_cgroup_leave(pod, error) && share_delete(pod->share_dir, error) &&
            dir_remove_tree(pod->run_dir, error) && dir_remove_tree(pod->state_dir, error);
 }
 

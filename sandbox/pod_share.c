@@ -149,7 +149,7 @@ static gboolean attach(Pod *pod, guint generation, GError **error)
         !share_set_server(pod->share_dir, server, error))
         return FALSE;
     pod_share_watch(pod);
-    return pod_guest_account(pod, server, error);
+    return pod_cgroup_join(pod, server, error);
 }
 
 gboolean pod_guest_attach_share(Pod *pod, const Deadline *deadline, GError **error)

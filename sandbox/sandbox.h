@@ -70,6 +70,9 @@ gboolean sandbox_run(SandboxManager *manager, const Runtime__V1__RunPodSandboxRe
                      const Deadline *deadline, char **ret_id, GError **error);
 gboolean sandbox_stop(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error);
 gboolean sandbox_remove(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error);
+/* New limits for a pod as a whole: its machine grows and shrinks with them. */
+gboolean sandbox_update(SandboxManager *manager, const Runtime__V1__UpdatePodSandboxResourcesRequest *request,
+                        const Deadline *deadline, GError **error);
 gboolean sandbox_status(SandboxManager *manager, const Runtime__V1__PodSandboxStatusRequest *request,
                         Arena *arena, Runtime__V1__PodSandboxStatusResponse *ret_response, GError **error);
 gboolean sandbox_list(SandboxManager *manager, const Runtime__V1__ListPodSandboxRequest *request,

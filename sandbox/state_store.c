@@ -6,7 +6,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 
-enum { SCHEMA_VERSION = 1, BUSY_TIMEOUT_MS = 5000 };
+enum { SCHEMA_VERSION = 2, BUSY_TIMEOUT_MS = 5000 };
 
 struct StateStore {
     GMutex lock; /* one connection, one statement at a time */
@@ -32,6 +32,12 @@ static const char *const migrations[SCHEMA_VERSION] = {
     " message TEXT, uid INTEGER NOT NULL, gid INTEGER NOT NULL, groups TEXT, stop_signal INTEGER NOT NULL)"
     " WITHOUT ROWID;"
     "CREATE INDEX containers_of_pod ON containers (pod_id);",
+    "ALTER TABLE pods ADD COLUMN boot_vcpus INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE pods ADD COLUMN vcpus INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE pods ADD COLUMN max_vcpus INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE pods ADD COLUMN boot_memory_bytes INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE pods ADD COLUMN memory_bytes INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE pods ADD COLUMN max_memory_bytes INTEGER NOT NULL DEFAULT 0;",
 };
 
 /* ---- what records are made of ---- */

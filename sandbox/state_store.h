@@ -35,6 +35,13 @@ typedef struct {
     char *cni_config;     /* the network list that ADD was called with; NULL: nothing to DEL */
     char *cni_result;     /* NULL: no ADD has finished */
     guint share_attached; /* which: pod->share_generation */
+    /* The size of its machine (machine_shape.h); 0: not known, it is of a daemon that did not keep it. */
+    guint boot_vcpus;
+    guint vcpus;
+    guint max_vcpus;
+    guint64 boot_memory_bytes;
+    guint64 memory_bytes;
+    guint64 max_memory_bytes;
 } PodRecord;
 void pod_record_free(PodRecord *record);
 

@@ -6,6 +6,7 @@
 #include "common/error.h"
 #include "sandbox/cri_copy.h"
 #include "sandbox/oci_json.h"
+#include "sandbox/pod_machine.h"
 #include "sandbox/signals.h"
 #include "sandbox/status.h"
 
@@ -277,28 +278,48 @@ static char *trace_info(const Pod *pod, Arena *arena)
     return arena_strdup(arena, json);
 }
 
-static void status_info(Pod *pod, Arena *arena, Runtime__V1__PodSandboxStatusResponse *response)
+static char *machine_json(Pod *pod, Arena *arena)
 {
-    static const char *const names[] = {"problem", "netns", "guestDirectory", "trace"};
-    char *values[G_N_ELEMENTS(names)];
-    g_autofree char *problem = NULL;
+    const MachineShape machine = pod_machine(pod);
+
+    return arena_printf(arena,
+                        "{\"vcpus\":%u,\"maxVcpus\":%u,\"memoryBytes\":%" G_GUINT64_FORMAT
+                        ",\"maxMemoryBytes\":%" G_GUINT64_FORMAT "}",
+                        machine.vcpus, machine.max_vcpus, machine.memory_bytes, machine.max_memory_bytes);
+}
+
+static char *problem_json(Pod *pod, Arena *arena)
+{
+    char *problem;
 
     g_mutex_lock(&pod->lock);
-    problem = g_utf8_make_valid(pod->problem != NULL ? pod->problem : "", -1);
+    problem = arena_strdup_utf8(arena, pod->problem != NULL ? pod->problem : "");
     g_mutex_unlock(&pod->lock);
-    values[0] = json_string(arena, problem);
-    values[1] = json_string(arena, pod->netns_path);
-    values[2] = json_string(arena, pod->run_dir);
-    values[3] = trace_info(pod, arena);
+    return json_string(arena, problem);
+}
+
+static void status_info(Pod *pod, Arena *arena, Runtime__V1__PodSandboxStatusResponse *response)
+{
+    const struct {
+        const char *name;
+        char *json;
+    } values[] = {
+        {"problem", problem_json(pod, arena)},
+        {"netns", json_string(arena, pod->netns_path)},
+        {"guestDirectory", json_string(arena, pod->run_dir)},
+        {"machine", machine_json(pod, arena)},
+        {"trace", trace_info(pod, arena)},
+    };
+
     response->info =
-        arena_new0(arena, Runtime__V1__PodSandboxStatusResponse__InfoEntry *, G_N_ELEMENTS(names));
-    for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+        arena_new0(arena, Runtime__V1__PodSandboxStatusResponse__InfoEntry *, G_N_ELEMENTS(values));
+    for (guint i = 0; i < G_N_ELEMENTS(values); i++) {
         Runtime__V1__PodSandboxStatusResponse__InfoEntry *entry =
             arena_new0(arena, Runtime__V1__PodSandboxStatusResponse__InfoEntry, 1);
 
         runtime__v1__pod_sandbox_status_response__info_entry__init(entry);
-        entry->key = (char *)names[i];
-        entry->value = values[i];
+        entry->key = (char *)values[i].name;
+        entry->value = values[i].json;
         response->info[response->n_info++] = entry;
     }
 }

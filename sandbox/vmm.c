@@ -847,6 +847,53 @@ gboolean vmm_has_disk(Vmm *vmm, const char *name, const char *serial, gboolean *
     return TRUE;
 }
 
+/* ---- the size of a running guest ---- */
+
+gboolean vmm_plug_vcpus(Vmm *vmm, const char *name, guint vcpus, GError **error)
+{
+    g_autoptr(virDomain) domain = find(vmm, name, error);
+    int present;
+
+    if (domain == NULL)
+        return FALSE;
+    present = virDomainGetVcpusFlags(domain, VIR_DOMAIN_AFFECT_LIVE);
+    if (present < 0)
+        return fail_libvirt(error, "cannot count the guest's processors");
+    return (guint)present >= vcpus || virDomainSetVcpusFlags(domain, vcpus, VIR_DOMAIN_AFFECT_LIVE) == 0 ||
+           fail_libvirt(error, "cannot give the guest processors");
+}
+
+gboolean vmm_request_memory(Vmm *vmm, const char *name, guint64 pluggable_bytes, guint64 plugged_bytes,
+                            GError **error)
+{
+    g_autoptr(virDomain) domain = find(vmm, name, error);
+    g_autofree char *xml = domain_xml_memory(pluggable_bytes, plugged_bytes);
+
+    if (domain == NULL)
+        return FALSE;
+    return virDomainUpdateDeviceFlags(domain, xml, VIR_DOMAIN_AFFECT_LIVE) == 0 ||
+           fail_libvirt(error, "cannot change the guest's memory");
+}
+
+/* libvirt learns it from QEMU's events and shows it in its XML only. */
+gboolean vmm_plugged_memory(Vmm *vmm, const char *name, guint64 *ret_bytes, GError **error)
+{
+    static const char element[] = "<current unit='KiB'>";
+    g_autoptr(virDomain) domain = find(vmm, name, error);
+    const char *current;
+    char *xml;
+
+    if (domain == NULL)
+        return FALSE;
+    xml = virDomainGetXMLDesc(domain, 0);
+    if (xml == NULL)
+        return fail_libvirt(error, "cannot look at the guest's memory");
+    current = strstr(xml, element);
+    *ret_bytes = current != NULL ? g_ascii_strtoull(current + strlen(element), NULL, 10) * 1024 : 0;
+    free(xml);
+    return TRUE;
+}
+
 pid_t vmm_pid(Vmm *vmm, const char *name)
 {
     return vmm_root_pid(vmm->run_dir, name);

@@ -91,5 +91,17 @@ gboolean vmm_detach_share(Vmm *vmm, const char *name, const ShareSpec *share, co
  * Never waits. */
 gboolean vmm_is_blocked(Vmm *vmm, const char *name);
 
+/* ---- the size of a running guest ---- */
+
+/* Plugs processors in until there are so many; those that are there stay. The guest's agent has to use them.
+ */
+gboolean vmm_plug_vcpus(Vmm *vmm, const char *name, guint vcpus, GError **error);
+/* Tells the guest how much of its pluggable memory (spec->pluggable_memory_bytes) it is to have. It takes its
+ * time, and may not be able to give back what it uses. */
+gboolean vmm_request_memory(Vmm *vmm, const char *name, guint64 pluggable_bytes, guint64 plugged_bytes,
+                            GError **error);
+/* How much of it it has. */
+gboolean vmm_plugged_memory(Vmm *vmm, const char *name, guint64 *ret_bytes, GError **error);
+
 /* QEMU's process; 0 when it is not known or gone. */
 pid_t vmm_pid(Vmm *vmm, const char *name);

@@ -53,6 +53,9 @@ static void full_x86(void)
     spec.title = "default/web";
     spec.owner = "/var/lib/crivirt";
     spec.vcpus = 4;
+    spec.max_vcpus = 16;
+    spec.pluggable_memory_bytes = 1024ULL << 20;
+    spec.plugged_memory_bytes = 64ULL << 20;
     spec.kernel_parameters = "systemd.unified_cgroup_hierarchy=1";
     spec.tap = "tap0";
     spec.mac = "52:54:00:12:34:56";
@@ -100,6 +103,7 @@ static void devices(void)
 
     check_golden("disk-layer.xml", domain_xml_disk(&layer));
     check_golden("disk-volume.xml", domain_xml_disk(&volume));
+    check_golden("memory.xml", domain_xml_memory(1024ULL << 20, 64ULL << 20));
     check_golden("share.xml", domain_xml_share(&share, "/run/crivirt/x.fs"));
 }
 
@@ -129,11 +133,11 @@ int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
         {"an emulated x86-64 guest is lean and has a small code buffer", emulated_x86},
-        {"an accelerated guest with network and disks", full_x86},
+        {"an accelerated guest with network and disks that can grow", full_x86},
         {"an emulated aarch64 guest", emulated_arm},
         {"an accelerated aarch64 guest without initramfs", accelerated_arm},
         {"text from outside is escaped", escapes},
-        {"a layer and a share are devices by themselves", devices},
+        {"a layer, memory and a share are devices by themselves", devices},
         {"every LUN has its own disk name", disk_names_differ},
         {"only architectures of the table are known", knows_architectures},
     };

@@ -10,7 +10,7 @@ typedef Runtime__V1__LinuxContainerResources Resources;
 #define FIELD "config.linux.resources"
 
 static const MachineBounds bounds = {.vcpus = 1, .max_vcpus = 6, .memory_bytes = 256 * MIB};
-static const MachineNode node = {.cpus = 8, .memory_bytes = 8192 * MIB};
+static const MachineNode node = {.cpus = 8, .memory_bytes = 8192 * MIB, .plugs = TRUE};
 
 static Resources limits(gint64 memory_bytes, gint64 quota, gint64 period)
 {
@@ -96,6 +96,47 @@ static void refuses_too_much(void)
     fails(limits(0, 0, 0), many, STATUS_RESOURCE_EXHAUSTED, "vcpus");
 }
 
+static void boots_alike(void)
+{
+    MachineShape small = shape_of(limits(10 * MIB, 0, 0));
+    MachineShape large = shape_of(limits(1001 * MIB, 300000, 100000));
+
+    CU_ASSERT_EQUAL(small.boot_memory_bytes, 256 * MIB);
+    CU_ASSERT_EQUAL(large.boot_memory_bytes, 256 * MIB);
+    CU_ASSERT_EQUAL(large.boot_vcpus, 1);
+    CU_ASSERT_EQUAL((large.memory_bytes - large.boot_memory_bytes) % (2 * MIB), 0);
+}
+
+static void does_not_grow(void)
+{
+    const MachineNode still = {.cpus = 8, .memory_bytes = 8192 * MIB};
+    Resources resources = limits(1000 * MIB, 300000, 100000);
+    g_autoptr(GError) error = NULL;
+    MachineShape shape;
+
+    TEST_OK(machine_shape_compute(&resources, FIELD, &bounds, &still, &shape, &error), error);
+    CU_ASSERT_EQUAL(shape.boot_vcpus, 3);
+    CU_ASSERT_EQUAL(shape.max_vcpus, 3);
+    CU_ASSERT_EQUAL(shape.boot_memory_bytes, shape.memory_bytes);
+    CU_ASSERT_EQUAL(shape.boot_memory_bytes, shape.max_memory_bytes);
+}
+
+static void reach_is_bounded(void)
+{
+    const MachineNode large = {.cpus = 48, .memory_bytes = 1024 * 1024 * MIB, .plugs = TRUE};
+    const MachineBounds open = {.vcpus = 1, .memory_bytes = 256 * MIB};
+    Resources resources = limits(10240 * MIB, 800000, 100000);
+    g_autoptr(GError) error = NULL;
+    MachineShape shape;
+
+    TEST_OK(machine_shape_compute(NULL, FIELD, &open, &large, &shape, &error), error);
+    CU_ASSERT_EQUAL(shape.max_vcpus, 16);
+    CU_ASSERT_EQUAL(shape.max_memory_bytes, 16384 * MIB);
+    TEST_OK(machine_shape_compute(&resources, FIELD, &open, &large, &shape, &error), error);
+    CU_ASSERT_EQUAL(shape.max_vcpus, 32);
+    CU_ASSERT_TRUE(shape.max_memory_bytes >= 40960 * MIB);
+}
+
 static void caps_cpu_limits(void)
 {
     const MachineBounds open = {.vcpus = 1, .memory_bytes = 256 * MIB};
@@ -115,6 +156,9 @@ int main(int argc, char **argv)
         {"a CPU limit is rounded up to whole CPUs", rounds_up_cpus},
         {"limits that make no sense are named", refuses_nonsense},
         {"a size that cannot be is refused with the reason", refuses_too_much},
+        {"all machines of a handler boot alike, whatever their limits", boots_alike},
+        {"where nothing can be plugged in a machine boots with all that it gets", does_not_grow},
+        {"a machine is prepared to grow, but not without bounds", reach_is_bounded},
         {"a CPU limit above the node's CPUs is all of them", caps_cpu_limits},
     };
 

@@ -1,0 +1,248 @@
+/* A pod's machine follows what the pod may use: it is given processors and memory, and gives them back, while
+ * it runs. What the pod may use is what the pod's own limits say, else what those of its containers come to
+ * together. */
+
+#include "sandbox/pod_machine.h"
+
+#include "common/error.h"
+#include "common/log.h"
+#include "sandbox/cri_copy.h"
+
+typedef Runtime__V1__LinuxContainerResources Resources;
+
+enum {
+    AGENT_TIMEOUT_MS = 30 * 1000,
+    /* Memory that comes or goes does so in steps; a guest that makes none for so long has come to its end. */
+    STALLED_MS = 10 * 1000,
+    LOOK_EVERY_MS = 5,
+};
+
+/* ---- what the pod may use ---- */
+
+/* pod->lock is held. */
+static Limits containers_limits(Pod *pod, const Container *changed, const Resources *update)
+{
+    Limits sum = {0};
+    GHashTableIter iter;
+    gpointer value;
+
+    g_hash_table_iter_init(&iter, pod->containers);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        const Container *container = value;
+        const Runtime__V1__LinuxContainerConfig *config = container->config->linux;
+
+        if (container == changed)
+            limits_add(&sum, update);
+        else if (container->state != CONTAINER_EXITED_STATE)
+            limits_add(&sum, config != NULL ? config->resources : NULL);
+    }
+    return sum;
+}
+
+static const Resources *pod_resources(const Pod *pod, const PodChange *change)
+{
+    if (change != NULL && change->pod_resources != NULL)
+        return change->pod_resources;
+    return pod->config->linux != NULL ? pod->config->linux->resources : NULL;
+}
+
+/* *ret_quota_us: what the pod's processor time can be limited to as a whole: nothing, while there is a
+ * container without a limit (the kubelet adds up the limits of the others all the same). */
+static Resources pod_claims(Pod *pod, const PodChange *change, gint64 *ret_quota_us)
+{
+    Resources claims = RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;
+    Limits own;
+    Limits sum;
+
+    g_mutex_lock(&pod->lock);
+    own = limits_of(pod_resources(pod, change));
+    sum = containers_limits(pod, change != NULL ? change->container : NULL,
+                            change != NULL ? change->resources : NULL);
+    g_mutex_unlock(&pod->lock);
+    claims.memory_limit_in_bytes = own.memory_bytes != 0 ? own.memory_bytes : sum.memory_bytes;
+    claims.cpu_quota = own.cpu_quota_us != 0 ? own.cpu_quota_us : sum.cpu_quota_us;
+    claims.cpu_period = RESOURCES_CPU_PERIOD_US;
+    *ret_quota_us = sum.n_without_cpu == 0 ? own.cpu_quota_us : 0;
+    return claims;
+}
+
+/* ---- its size ---- */
+
+MachineShape pod_machine(Pod *pod)
+{
+    MachineShape shape;
+
+    g_mutex_lock(&pod->lock);
+    shape = pod->machine;
+    g_mutex_unlock(&pod->lock);
+    return shape;
+}
+
+static gboolean machine_record(Pod *pod, const MachineShape *shape, GError **error)
+{
+    g_mutex_lock(&pod->lock);
+    pod->machine = *shape;
+    g_mutex_unlock(&pod->lock);
+    return pod_save(pod, error);
+}
+
+gboolean pod_machine_plan(Pod *pod, const MachineBounds *bounds, GError **error)
+{
+    const MachineNode node = machine_node_look();
+    const Runtime__V1__LinuxPodSandboxConfig *config = pod->config->linux;
+    MachineShape shape;
+
+    return machine_shape_compute(config != NULL ? config->resources : NULL, "config.linux.resources", bounds,
+                                 &node, &shape, error) &&
+           machine_record(pod, &shape, error);
+}
+
+/* ---- making it so ---- */
+
+static gboolean use_vcpus(Pod *pod, guint vcpus, const Deadline *deadline, GError **error)
+{
+    Crivirt__Agent__V1__ResizeMachineRequest resize = CRIVIRT__AGENT__V1__RESIZE_MACHINE_REQUEST__INIT;
+    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    Deadline bounded = deadline_sooner(deadline, AGENT_TIMEOUT_MS);
+    g_autoptr(Link) link = pod_any_link(pod);
+    Crivirt__Agent__V1__Response *response;
+
+    if (link == NULL)
+        return fail(error, STATUS_FAILED_PRECONDITION, "sandbox %s has no guest", pod->id);
+    resize.vcpus = vcpus;
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_RESIZE_MACHINE;
+    request.resize_machine = &resize;
+    if (!vmm_plug_vcpus(pod->manager->vmm, pod->id, vcpus, error) ||
+        !link_call(link, &request, &bounded, &response, error))
+        return FALSE;
+    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    return TRUE;
+}
+
+/* *ret_bytes: where it has come to, also when that is not what was asked for. */
+static gboolean memory_wait(Pod *pod, guint64 wanted_bytes, const Deadline *deadline, guint64 *ret_bytes,
+                            GError **error)
+{
+    gint64 moved_us = g_get_monotonic_time();
+    guint64 last;
+
+    if (!vmm_plugged_memory(pod->manager->vmm, pod->id, ret_bytes, error))
+        return FALSE;
+    for (last = *ret_bytes; *ret_bytes != wanted_bytes; last = *ret_bytes) {
+        g_usleep(LOOK_EVERY_MS * 1000);
+        if (!vmm_plugged_memory(pod->manager->vmm, pod->id, ret_bytes, error) ||
+            !deadline_check(deadline, "changing the guest's memory", error))
+            return FALSE;
+        if (*ret_bytes != last)
+            moved_us = g_get_monotonic_time();
+        else if (g_get_monotonic_time() - moved_us > STALLED_MS * G_GINT64_CONSTANT(1000))
+            return fail(error, STATUS_UNAVAILABLE, "the guest %s",
+                        *ret_bytes > wanted_bytes ? "needs its memory and does not give it back"
+                                                  : "does not take memory");
+    }
+    return TRUE;
+}
+
+/* What cannot be had is not asked for any longer. shape->memory_bytes: what there is in the end. */
+static gboolean plug_memory(Pod *pod, MachineShape *shape, const Deadline *deadline, GError **error)
+{
+    const guint64 pluggable = shape->max_memory_bytes - shape->boot_memory_bytes;
+    const guint64 wanted = shape->memory_bytes - shape->boot_memory_bytes;
+    guint64 plugged = wanted;
+
+    if (pluggable == 0)
+        return TRUE;
+    if (vmm_request_memory(pod->manager->vmm, pod->id, pluggable, wanted, error) &&
+        memory_wait(pod, wanted, deadline, &plugged, error))
+        return TRUE;
+    vmm_request_memory(pod->manager->vmm, pod->id, pluggable, plugged, NULL);
+    shape->memory_bytes = shape->boot_memory_bytes + plugged;
+    return FALSE;
+}
+
+/* The plan is written down first: a daemon that comes after one that died half-way knows what was meant. */
+static gboolean machine_become(Pod *pod, const MachineShape *from, const MachineShape *to,
+                               const Deadline *deadline, GError **error)
+{
+    MachineShape is = *to;
+
+    if (!machine_record(pod, to, error))
+        return FALSE;
+    is.memory_bytes = from->memory_bytes;
+    if (from->vcpus != to->vcpus && !use_vcpus(pod, to->vcpus, deadline, error)) {
+        is.vcpus = from->vcpus;
+        machine_record(pod, &is, NULL);
+        return FALSE;
+    }
+    is.memory_bytes = to->memory_bytes;
+    if (from->memory_bytes == to->memory_bytes || plug_memory(pod, &is, deadline, error))
+        return TRUE;
+    machine_record(pod, &is, NULL);
+    return FALSE;
+}
+
+gboolean pod_machine_fill(Pod *pod, const Deadline *deadline, GError **error)
+{
+    const MachineShape planned = pod_machine(pod);
+    MachineShape booted = planned;
+
+    booted.vcpus = booted.boot_vcpus;
+    booted.memory_bytes = booted.boot_memory_bytes;
+    if (machine_become(pod, &booted, &planned, deadline, error))
+        return TRUE;
+    g_prefix_error(error, "the guest cannot be given its processors and memory: ");
+    return FALSE;
+}
+
+/* ---- later ---- */
+
+static void limit_quota(Pod *pod, gint64 quota_us)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!pod_cgroup_limit_cpu(pod, quota_us, &error))
+        log_warning(LOG_FIELDS("sandbox", pod->id), "%s", error->message);
+}
+
+/* Under machine_job. What the machine cannot become for ever is said by machine_shape_compute(), whose bounds
+ * are the machine's own. */
+static gboolean fit_locked(Pod *pod, const PodChange *change, const char *field, gboolean may_shrink,
+                           const Deadline *deadline, GError **error)
+{
+    const MachineNode node = machine_node_look();
+    const MachineShape now = pod_machine(pod);
+    const MachineBounds bounds = {now.boot_vcpus, now.max_vcpus, now.boot_memory_bytes, now.max_memory_bytes};
+    gint64 quota_us;
+    const Resources claims = pod_claims(pod, change, &quota_us);
+    MachineShape shape;
+
+    if (now.vcpus == 0)
+        return change == NULL || change->pod_resources == NULL ||
+               fail(error, STATUS_FAILED_PRECONDITION,
+                    "sandbox %s was started by an earlier crivirt: its size cannot change", pod->id);
+    if (!machine_shape_compute(&claims, field, &bounds, &node, &shape, error))
+        return FALSE;
+    shape.max_vcpus = now.max_vcpus;
+    shape.max_memory_bytes = now.max_memory_bytes;
+    if (!may_shrink) {
+        shape.vcpus = MAX(shape.vcpus, now.vcpus);
+        shape.memory_bytes = MAX(shape.memory_bytes, now.memory_bytes);
+    }
+    if ((shape.vcpus != now.vcpus || shape.memory_bytes != now.memory_bytes) &&
+        !machine_become(pod, &now, &shape, deadline, error))
+        return FALSE;
+    limit_quota(pod, quota_us);
+    return TRUE;
+}
+
+gboolean pod_machine_fit(Pod *pod, const PodChange *change, const char *field, gboolean may_shrink,
+                         const Deadline *deadline, GError **error)
+{
+    gboolean fits;
+
+    if (!slots_take(&pod->machine_job, deadline, "waiting for the machine to change its size", error))
+        return FALSE;
+    fits = fit_locked(pod, change, field, may_shrink, deadline, error);
+    slots_give(&pod->machine_job);
+    return fits;
+}
