@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "sandbox/container_blocks.h"
+#include "sandbox/memory_volume.h"
 #include "sandbox/share.h"
 #include "sandbox/userns.h"
 
@@ -69,10 +70,11 @@ static gboolean bind_one(Container *container, guint index, int userns_fd, Arena
     return TRUE;
 }
 
-/* What is bound through the share: everything but images and block devices. */
-static gboolean is_shared(const Runtime__V1__Mount *mount)
+/* What is bound through the share: everything but images, block devices, and what is in the guest's memory.
+ */
+static gboolean is_shared(const Runtime__V1__Mount *mount, const OciMountSource *source)
 {
-    return !oci_mount_is_image(mount) && !container_mount_is_block(mount);
+    return source->path == NULL && !oci_mount_is_image(mount) && !container_mount_is_block(mount);
 }
 
 static gboolean bind_all(Container *container, const Deadline *deadline, Arena *arena,
@@ -87,14 +89,14 @@ static gboolean bind_all(Container *container, const Deadline *deadline, Arena *
 
     for (guint i = 0; good && i < config->n_mounts; i++) {
         good = oci_mount_check(config->mounts[i], error) && mappings_check(config->mounts[i], user, error);
-        any = any || is_shared(config->mounts[i]);
+        any = any || is_shared(config->mounts[i], &sources[i]);
         mapped = mapped || config->mounts[i]->n_uidmappings > 0;
     }
     if (!good || (any && !pod_guest_attach_share(container->pod, deadline, error)) ||
         (mapped && !userns_open(user, &userns_fd, error)))
         return FALSE;
     for (guint i = 0; good && i < config->n_mounts; i++)
-        if (is_shared(config->mounts[i]))
+        if (is_shared(config->mounts[i], &sources[i]))
             good = bind_one(container, i, userns_fd, arena, &sources[i], error);
     if (userns_fd >= 0)
         close(userns_fd);
@@ -172,6 +174,49 @@ static gboolean images_attach(Container *container, Arena *arena, OciMountSource
     return TRUE;
 }
 
+/* ---- memory ---- */
+
+static void memory_put(Container *container, guint index, const MemoryVolume *volume, Arena *arena,
+                       OciMountSource *source, CreateRequest *create)
+{
+    Crivirt__Agent__V1__MemoryVolume *message = arena_new0(arena, Crivirt__Agent__V1__MemoryVolume, 1);
+
+    crivirt__agent__v1__memory_volume__init(message);
+    message->index = index;
+    message->id = arena_strdup(arena, volume->id);
+    message->size_bytes = volume->size_bytes;
+    message->size_inodes = volume->size_inodes;
+    message->mode = volume->mode;
+    message->uid = volume->uid;
+    message->gid = volume->gid;
+    message->sub_path = arena_strdup(arena, volume->sub_path);
+    create->memory_volumes[create->n_memory_volumes++] = message;
+    source->path = arena_printf(arena, GUEST_CONTAINERS_DIR "/%s/v%u", container->id, index);
+}
+
+/* Not for a user namespace: the guest's kernel (6.1) cannot show a tmpfs with mapped owners. */
+static gboolean memory_attach(Container *container, Arena *arena, OciMountSource *sources,
+                              CreateRequest *create, GError **error)
+{
+    const Runtime__V1__ContainerConfig *config = container->config;
+
+    create->memory_volumes = arena_new0(arena, Crivirt__Agent__V1__MemoryVolume *, config->n_mounts + 1);
+    for (guint i = 0; i < config->n_mounts; i++) {
+        g_auto(MemoryVolume) volume = {0};
+        GError *problem = NULL;
+
+        if (oci_mount_is_image(config->mounts[i]) || oci_userns(container->pod->config) != NULL)
+            continue;
+        if (memory_volume_find(config->mounts[i]->host_path, &volume, &problem))
+            memory_put(container, i, &volume, arena, &sources[i], create);
+        if (problem != NULL) {
+            g_propagate_error(error, problem);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
 /* ---- volumes that the image declares ---- */
 
 static gboolean is_mounted_at(const Runtime__V1__ContainerConfig *config, const char *path)
@@ -230,6 +275,7 @@ gboolean container_volumes_attach(Container *container, const Image *image, cons
     };
 
     if (!container_blocks_attach(container, deadline, arena, &volumes.blocks, &volumes.n_blocks, error) ||
+        !memory_attach(container, arena, volumes.sources, create, error) ||
         !bind_all(container, deadline, arena, volumes.sources, error) ||
         !images_attach(container, arena, volumes.sources, create, error))
         return FALSE;

@@ -25,6 +25,7 @@ MESSAGE(DeviceNumber);
 MESSAGE(User);
 MESSAGE(IdMapping);
 MESSAGE(ImageVolume);
+MESSAGE(MemoryVolume);
 MESSAGE(CgroupUsage);
 MESSAGE(ContainerUsage);
 MESSAGE(DiskUsage);

@@ -10,4 +10,5 @@
 #define LAYERS_DIR RUN_DIR "/l"     /* l/LUN: a layer's EROFS; short, because overlayfs options fit a page */
 #define NO_LAYER_DIR LAYERS_DIR "/none" /* the lower directory of a container without layers */
 #define UPPER_DIR RUN_DIR "/u"          /* u/ID: a container's writable directories, on the pod's disk */
+#define MEMORY_DIR RUN_DIR "/m"         /* m/ID: a volume in memory */
 #define CONSOLES_DIR RUN_DIR "/t"       /* sockets over which crun hands terminals; short for sun_path */

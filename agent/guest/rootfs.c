@@ -151,6 +151,11 @@ static bool mount_everything(Rootfs *rootfs, const VolumeBase *base, const Creat
         rootfs->images[rootfs->n_images++] = volume->index;
         luns += counts->n_image[i];
     }
+    for (size_t i = 0; i < request->n_memory_volumes; i++) {
+        if (!volume_mount_memory(base, request->memory_volumes[i], ret_fault))
+            return false;
+        rootfs->images[rootfs->n_images++] = request->memory_volumes[i]->index;
+    }
     for (size_t i = 0; i < request->n_anonymous_volumes; i++) {
         if (!volume_mount_anonymous(base, i, request->anonymous_volumes[i], ret_fault))
             return false;
@@ -204,7 +209,7 @@ DiskState rootfs_mount(const CreateContainerRequest *request, int userns_fd, Roo
     Rootfs rootfs = {.n_luns = 0};
     LayerCounts counts = {.n_root = 0};
 
-    if (request->n_image_volumes > IMAGE_VOLUMES_MAX ||
+    if (request->n_image_volumes + request->n_memory_volumes > IMAGE_VOLUMES_MAX ||
         request->n_anonymous_volumes > ANONYMOUS_VOLUMES_MAX) {
         fault(ret_fault, FAULT_INVALID_ARGUMENT, "container %s has too many volumes", request->id);
         return DISK_FAILED;

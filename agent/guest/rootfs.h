@@ -23,7 +23,7 @@ typedef struct {
     size_t n_luns;
     uint32_t luns[LAYERS_MAX]; /* of the root, then of the image volumes */
     size_t n_images;
-    uint32_t images[IMAGE_VOLUMES_MAX]; /* indexes of ImageVolumes that are mounted */
+    uint32_t images[IMAGE_VOLUMES_MAX]; /* indexes of ImageVolumes and MemoryVolumes that are mounted */
     size_t n_anonymous;
 } Rootfs;
 

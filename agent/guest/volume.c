@@ -12,6 +12,7 @@
 
 #include "agent/guest/idmap.h"
 #include "agent/guest/paths.h"
+#include "agent/guest/process.h"
 #include "agent/guest/sysfile.h"
 
 bool volume_lower_names(const uint32_t *luns, size_t n_luns, char *options, size_t room)
@@ -100,6 +101,80 @@ bool volume_mount_image(const VolumeBase *base, uint32_t index, const uint32_t *
         close(fd);
     if (umount2(whole, MNT_DETACH) < 0)
         complain("unmounting %s: %s", whole, strerror(errno));
+    return ok;
+}
+
+/* ---- memory ---- */
+
+/* Once for the pod. */
+static bool make_memory(const MemoryVolume *volume, char *ret_path, size_t room, Fault *ret_fault)
+{
+    char options[160], inodes[48] = "";
+    struct stat status, parent;
+
+    if (!id_is_valid(volume->id))
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "a volume's id is of [a-zA-Z0-9_.-]");
+    snprintf(ret_path, room, MEMORY_DIR "/%s", volume->id);
+    if (!dir_put(MEMORY_DIR, 0711, ret_fault) || !dir_put(ret_path, 0755, ret_fault))
+        return false;
+    if (stat(MEMORY_DIR, &parent) == 0 && stat(ret_path, &status) == 0 && status.st_dev != parent.st_dev)
+        return true;
+    if (volume->size_inodes != 0)
+        snprintf(inodes, sizeof inodes, ",nr_inodes=%llu", (unsigned long long)volume->size_inodes);
+    snprintf(options, sizeof options, "size=%llu,mode=%o,uid=%u,gid=%u%s",
+             (unsigned long long)volume->size_bytes, volume->mode & 07777, volume->uid, volume->gid, inodes);
+    return mount("memory", ret_path, "tmpfs", MS_NOSUID | MS_NODEV, options) == 0 ||
+           fault_errno(ret_fault, "mounting a volume in memory (%s)", options);
+}
+
+/* The containers' own doing is in there: nothing is followed. */
+static int open_directory(int parent, const char *name, const MemoryVolume *volume)
+{
+    struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+    bool made = mkdirat(parent, name, 0700) == 0;
+    if (!made && errno != EEXIST)
+        return -1;
+    int fd = (int)syscall(SYS_openat2, parent, name, &how, sizeof how);
+    if (fd >= 0 && made &&
+        (fchown(fd, volume->uid, volume->gid) < 0 || fchmod(fd, volume->mode & 07777) < 0)) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+static int open_memory(const char *whole, const MemoryVolume *volume)
+{
+    char path[1024], *rest = NULL;
+    int fd = open(whole, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    snprintf(path, sizeof path, "%s", volume->sub_path);
+    for (char *name = strtok_r(path, "/", &rest); name != NULL && fd >= 0;
+         name = strtok_r(NULL, "/", &rest)) {
+        int next = open_directory(fd, name, volume);
+        close(fd);
+        fd = next;
+    }
+    return fd;
+}
+
+bool volume_mount_memory(const VolumeBase *base, const MemoryVolume *volume, Fault *ret_fault)
+{
+    char whole[256], target[256];
+
+    snprintf(target, sizeof target, CONTAINERS_DIR "/%s/v%u", base->id, volume->index);
+    if (!make_memory(volume, whole, sizeof whole, ret_fault) || !dir_put(target, 0755, ret_fault))
+        return false;
+    int source = open_memory(whole, volume);
+    if (source < 0)
+        return fault_errno(ret_fault, "opening %s in a volume in memory", volume->sub_path);
+    int tree = open_tree(source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    bool ok = (tree >= 0 && move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) == 0) ||
+              fault_errno(ret_fault, "binding a volume in memory");
+    if (tree >= 0)
+        close(tree);
+    close(source);
     return ok;
 }
 

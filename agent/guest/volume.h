@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "agent/guest/fault.h"
+#include "agent/guest/messages.h"
 
 /* Where a container's layers and writable directory are: names of layers are their units. Root is who id 0 of
  * the container is in the guest. */
@@ -21,6 +22,9 @@ typedef struct {
 /* At CONTAINERS_DIR/id/vINDEX. luns: lowest first. NOT_FOUND for a sub_path that is not in the image. */
 bool volume_mount_image(const VolumeBase *base, uint32_t index, const uint32_t *luns, size_t n_luns,
                         const char *sub_path, Fault *ret_fault);
+
+/* At CONTAINERS_DIR/id/vINDEX. */
+bool volume_mount_memory(const VolumeBase *base, const MemoryVolume *volume, Fault *ret_fault);
 
 /* At CONTAINERS_DIR/id/aNUMBER, over what the mounted root has at path, whose owner and mode it takes. */
 bool volume_mount_anonymous(const VolumeBase *base, size_t number, const char *path, Fault *ret_fault);

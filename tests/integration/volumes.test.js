@@ -114,3 +114,41 @@ test('block devices of the node become disks of the guest, for as long as a cont
     await refused(machine.create(pod, {devices: [{...volume, host_path: '/dev/nothing-here'}]}), 'UNIMPLEMENTED', '/dev/nothing-here');
     await machine.removePod(pod);
 });
+
+// As the kubelet mounts an emptyDir of medium Memory; it goes with the test.
+function memoryVolume(context, name, options) {
+    const dir = path.join(machine.dir, 'kubelet/pods/uid/volumes/kubernetes.io~empty-dir', name);
+    fs.mkdirSync(dir, {recursive: true});
+    must('mount', '-t', 'tmpfs', '-o', options, 'tmpfs', dir);
+    context.after(() => must('umount', dir));
+    return dir;
+}
+
+test('an emptyDir in memory is the guest\'s memory, with its size, owner and sub-paths, shared by the pod', async (context) => {
+    const dir = memoryVolume(context, 'cache', 'size=4096k,mode=2777,gid=1234');
+    const sub = path.join(machine.dir, 'kubelet/pods/uid/volume-subpaths/cache/main/0');
+    fs.mkdirSync(sub, {recursive: true});
+    fs.mkdirSync(path.join(dir, 'part'));
+    must('mount', '--bind', path.join(dir, 'part'), sub);
+    context.after(() => must('umount', sub));
+    const pod = await machine.runPod();
+    const one = await machine.runContainer(pod, {
+        mounts: [{container_path: '/cache', host_path: dir}, {container_path: '/ro', host_path: dir, readonly: true}],
+        linux: {security_context: {run_as_user: {value: 1000}, run_as_group: {value: 1000}, supplemental_groups: [1234]}},
+    });
+    const two = await machine.runContainer(pod, {mounts: [{container_path: '/part', host_path: sub}, {container_path: '/all', host_path: dir}]});
+    assert.match(await machine.output(one, 'grep " /cache " /proc/mounts'), /^memory \/cache tmpfs rw,\S*size=4096k/);
+    assert.strictEqual(await machine.output(one, 'echo word >/cache/file; stat -c "%a %g" /cache /cache/file'), '2777 1234\n644 1234');
+    assert.strictEqual(await machine.output(two, 'cat /all/file; echo deep >/part/x; cat /all/part/x'), 'word\ndeep');
+    assert.deepStrictEqual(fs.readdirSync(dir), ['part'], 'the node has what is the guest\'s');
+    assert.notStrictEqual((await machine.exec(one, 'echo x >/ro/file')).exit_code, 0);
+    const full = await machine.exec(one, 'dd if=/dev/zero of=/cache/big bs=1M count=8');
+    assert.match(full.stderr, /No space left/);
+    assert.strictEqual(await machine.output(one, 'stat -c %s /cache/big; rm /cache/big').then(Number) <= 4 << 20, true);
+    // It outlives containers, and is emptied by nothing but the pod's end.
+    await machine.remove(one);
+    await machine.remove(two);
+    const three = await machine.runContainer(pod, {mounts: [{container_path: '/cache', host_path: dir}]});
+    assert.strictEqual(await machine.output(three, 'cat /cache/file'), 'word');
+    await machine.removePod(pod);
+});
