@@ -3,8 +3,10 @@
 #   run.sh [BUILD_DIRECTORY]     a release build; default: build/release, built when it is not there
 # Everything happens in a network namespace, with a daemon and a registry of its own, and is removed afterwards. Root.
 # What is measured and how often comes from the environment:
-#   BENCH_PARTS="boot container pull memory"
-#   BENCH_BOOTS=15  BENCH_CONTAINERS=15  BENCH_PULLS=5  BENCH_PODS=10  BENCH_LAYER_MB=40 (five layers)
+#   BENCH_PARTS="boot container restore unpooled many pull memory churn"; beside them there is "limit", which fills the
+#                   machine's memory with pods
+#   BENCH_STARTS=20  BENCH_CONTAINERS=15  BENCH_MANY="5 20"  BENCH_PULLS=5  BENCH_LAYER_MB=40 (five layers)
+#   BENCH_PODS="1 10"  BENCH_CHURN=100  BENCH_CHURN_AT_ONCE=4  BENCH_LIMIT=1000  BENCH_LIMIT_RESERVE_MB=2048
 #   BENCH_KEEP=1    keeps the directory with the daemon's log and the raw figures
 #   NODE_PATH       where @grpc/grpc-js and @grpc/proto-loader are; default: those of tests/integration
 set -euo pipefail
@@ -15,7 +17,7 @@ root=$(dirname "$(dirname "$here")")
 
 [ "$(id -u)" = 0 ] || fail "only root can run VMs and make network namespaces"
 build=$(readlink -f "${1:-$root/build/release}")
-parts=${BENCH_PARTS:-boot container pull memory}
+parts=${BENCH_PARTS:-boot container restore unpooled many pull memory churn}
 need node nodejs skopeo skopeo docker-registry docker-registry cpio cpio lz4 lz4 gcc gcc
 
 namespace=crivirt-bench-$$
@@ -141,12 +143,14 @@ image() {
     rm -rf "$work/image" "$work/oci"
 }
 
-# daemon INITRD
+# daemon INITRD [FLAG…]
 daemon() {
+    local initrd=$1
+    shift
     mkdir -p "$run_dir"
     "${inside[@]}" "$build/cri-server/crivirtd" -c /dev/null --socket="$run_dir/s.sock" --state-dir="$work/state" \
         --run-dir="$run_dir" --cni-config-dir="$work/cni" --guest-kernel="$work/guest/kernel" \
-        --guest-initrd="$1" --registry-hosts-dir= ${BENCH_LOG_LEVEL:+--log-level="$BENCH_LOG_LEVEL"} \
+        --guest-initrd="$initrd" --registry-hosts-dir= "$@" ${BENCH_LOG_LEVEL:+--log-level="$BENCH_LOG_LEVEL"} \
         >>"$work/crivirtd.log" 2>&1 &
     daemon_pid=$!
     pids+=("$daemon_pid")
@@ -178,17 +182,24 @@ if has pull; then
     image random
     image usual
 fi
-if has container; then
-    daemon "$work/timer-guest/initrd.img"
+# with INITRD "PART…" [FLAG…]: a daemon for those of the parts that are wanted
+with() {
+    local initrd=$1 wanted=() part
+    for part in $2; do
+        if has "$part"; then wanted+=("$part"); fi
+    done
+    shift 2
+    [ "${#wanted[@]}" != 0 ] || return 0
+    daemon "$initrd" "$@"
     "$build/cri-server/cli/crivirt" --socket="$run_dir/s.sock" load -i "$work/busybox.tar" >&2
-    measure container
-    end_daemon
-fi
-daemon "$work/guest/initrd.img"
-"$build/cri-server/cli/crivirt" --socket="$run_dir/s.sock" load -i "$work/busybox.tar" >&2
-for part in boot pull memory; do
-    if has "$part"; then
+    for part in "${wanted[@]}"; do
         measure "$part"
-    fi
-done
+    done
+    end_daemon
+}
+
+with "$work/timer-guest/initrd.img" container --guest-template=false
+with "$work/guest/initrd.img" boot --guest-template=false
+with "$work/guest/initrd.img" unpooled --guest-waiting-machines=0
+with "$work/guest/initrd.img" "restore many pull memory churn limit"
 node "$here/bench.js" table "$work"

@@ -1,0 +1,35 @@
+// How many idle pods this machine bears: until little memory is available, or the kernel reports pressure. Takes long, and
+// all of the machine; run.sh does it only when it is asked to.
+'use strict';
+const fs = require('fs');
+const {count, say, podConfig, runPod, endPod, qemuOf, pssMib, median, atOnce} = require('./lib');
+
+const availableMib = () => Number(/MemAvailable:\s+(\d+)/.exec(fs.readFileSync('/proc/meminfo', 'utf8'))[1]) / 1024;
+function pressure() {
+    const file = '/proc/pressure/memory';
+    return fs.existsSync(file) ? Number(/some avg10=([\d.]+)/.exec(fs.readFileSync(file, 'utf8'))[1]) : 0;
+}
+
+async function measure(call) {
+    const reserve = count('BENCH_LIMIT_RESERVE_MB', 2048);
+    const pods = [];
+    let why = `BENCH_LIMIT=${count('BENCH_LIMIT', 1000)} pods`;
+    while (pods.length < count('BENCH_LIMIT', 1000)) {
+        if (availableMib() < reserve || pressure() > 1) {
+            why = availableMib() < reserve ? `less than ${reserve} MiB available` : 'memory pressure';
+            break;
+        }
+        await atOnce(10, 2, async () => { pods.push(await runPod(call, podConfig())); });
+        say(`${pods.length} pods, ${availableMib().toFixed(0)} MiB available`);
+    }
+    const pss = median(pods.map((id) => pssMib(qemuOf(id))));
+    await atOnce(pods.length, 2, (index) => endPod(call, pods[index]));
+    return {n: pods.length, pss, why};
+}
+
+function print({n, pss, why}, row) {
+    row(`idle pods before ${why}`, n, null, '', '');
+    row('  PSS of each', pss, null, '', 'MiB');
+}
+
+module.exports = {measure, print};

@@ -1,0 +1,92 @@
+// What the start of a pod and of a container in it takes, beside QEMU alone booting the same guest; and where the time
+// goes, by the daemon's own traces. The same for booted pods, for restored ones, and for those without a waiting machine.
+'use strict';
+const {
+    count, now, sleep, say, podConfig, runPod, endPod, containerConfig, cmdline, qemuOf, cpuMs, daemonPid, bareBoot, median,
+    mean, medianOf, percentile,
+} = require('./lib');
+
+async function traceOf(call, pod_sandbox_id) {
+    const {info} = await call('PodSandboxStatus', {pod_sandbox_id, verbose: true});
+    return JSON.parse(info.trace);
+}
+
+// {how, phases: {"restore": ms, "container create": ms, …}}
+async function startOf(call, id) {
+    const {otherData, traceEvents} = await traceOf(call, id);
+    const phases = {};
+    for (const {cat, name, dur} of traceEvents.filter(({ph}) => ph === 'X'))
+        phases[cat === 'container' ? `container ${name}` : name] = dur / 1000;
+    return {how: otherData.start, phases};
+}
+
+async function startOnce(call) {
+    const config = podConfig();
+    const daemonBefore = cpuMs(daemonPid);
+    const begin = now();
+    const id = await runPod(call, config);
+    const ready = now();
+    const pid = qemuOf(id);
+    const cpu = cpuMs(pid);
+    const beginContainer = now();
+    const {container_id} =
+        await call('CreateContainer', {pod_sandbox_id: id, config: containerConfig(), sandbox_config: config});
+    await call('StartContainer', {container_id});
+    const started = now();
+    await call('ExecSync', {container_id, cmd: ['/bin/true'], timeout: 60});
+    const executed = now();
+    const figures = {
+        ms: ready - begin, cpu, both: ready - begin + started - beginContainer, exec: executed - started,
+        ...await startOf(call, id), words: cmdline(pid),
+    };
+    await endPod(call, id);
+    return {...figures, daemon: cpuMs(daemonPid) - daemonBefore};
+}
+
+// Until pods start as they shall: a template is made after the first boot.
+async function warmUp(call, wanted) {
+    for (let i = 0; i < 30; i++) {
+        const {how, words} = await startOnce(call);
+        if (how === wanted)
+            return words;
+        await sleep(2000);
+    }
+    throw new Error(`no pod was ${wanted}`);
+}
+
+const measure = (wanted) => async (call) => {
+    const words = await warmUp(call, wanted);
+    await bareBoot(words);
+    const ours = [], bare = [];
+    for (let i = 0; i < count('BENCH_STARTS', 20); i++) {
+        const {words: unused, ...figures} = await startOnce(call);
+        if (figures.how !== wanted)
+            say(`a pod was ${figures.how}`);
+        ours.push(figures);
+        bare.push(await bareBoot(words));
+        say(`${wanted} ${i + 1}: RunPodSandbox ${ours[i].ms.toFixed(0)} ms, bare QEMU ${bare[i].ms.toFixed(0)} ms`);
+    }
+    return {ours, bare};
+};
+
+const phaseNames = (ours) => [...new Set(ours.flatMap(({phases}) => Object.keys(phases)))].filter((name) => name !== 'all');
+
+const print = (title, aim) => ({ours, bare}, row) => {
+    const of = (list, share) => percentile(list.map(({ms}) => ms), share);
+    row(`RunPodSandbox, ${title} : bare QEMU to the first byte`, median(ours.map(({ms}) => ms)), medianOf(bare, 'ms'), aim, 'ms');
+    row(`  p99 of ${ours.length} : p99`, of(ours, 0.99), of(bare, 0.99), '', 'ms');
+    row('  processor time of the VM until then', mean(ours.map(({cpu}) => cpu)), mean(bare.map(({cpu}) => cpu)), '', 'ms');
+    row('  processor time of crivirtd, start to end of a pod', mean(ours.map(({daemon}) => daemon)), null, '', 'ms');
+    row('  pod + container', medianOf(ours, 'both'), medianOf(bare, 'ms'), '', 'ms');
+    row('  ExecSync of /bin/true, the first', medianOf(ours, 'exec'), null, '', 'ms');
+    for (const name of phaseNames(ours))
+        row(`    phase ${name}`, median(ours.map(({phases}) => phases[name] || 0)), null, '', 'ms', 1);
+};
+
+module.exports = {
+    measures: {boot: measure('booted'), restore: measure('restored'), unpooled: measure('restored')},
+    printers: {
+        boot: print('booted', '<= 1.4'), restore: print('restored', '<= 0.25'), unpooled: print('restored, no pool', '<= 0.45'),
+    },
+    warmUp,
+};
