@@ -70,15 +70,16 @@ static gboolean give_to_qemu(const SandboxManager *manager, const char *path, mo
     return TRUE;
 }
 
-gboolean guest_files_make(SandboxManager *manager, const char *id, GError **error)
+gboolean guest_files_make(SandboxManager *manager, const char *id, const char *disk, GError **error)
 {
-    g_autofree char *template = g_build_filename(manager->config.state_dir, "upper-template.ext4", NULL);
+    g_autofree char *empty = g_build_filename(manager->config.state_dir, "upper-template.ext4", NULL);
     g_autofree char *run_dir = guest_run_dir(manager, id);
     g_autofree char *state_dir = guest_state_dir(manager, id);
     g_autofree char *upper = guest_upper_path(manager, id);
 
     return dir_make(run_dir, 0750, error) && give_to_qemu(manager, run_dir, 0750, error) &&
-           dir_make(state_dir, 0711, error) && file_copy_sparse(template, upper, 0600, error) &&
+           dir_make(state_dir, 0711, error) &&
+           file_copy_sparse(disk != NULL ? disk : empty, upper, 0600, error) &&
            give_to_qemu(manager, upper, 0600, error);
 }
 
@@ -146,10 +147,10 @@ void guest_journal_forget(SandboxManager *manager, const char *id)
     unlink(path);
 }
 
-gboolean guest_make(SandboxManager *manager, const char *id, const DomainSpec *shape,
+gboolean guest_make(SandboxManager *manager, const char *id, const char *disk, const DomainSpec *shape,
                     const Deadline *deadline, GError **error)
 {
-    return journal_add(manager, id, error) && guest_files_make(manager, id, error) &&
+    return journal_add(manager, id, error) && guest_files_make(manager, id, disk, error) &&
            guest_machine_make(manager, id, shape, deadline, error);
 }
 

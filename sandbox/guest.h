@@ -24,8 +24,8 @@ char *guest_console_path(const SandboxManager *manager, const char *id);
 char *guest_upper_path(const SandboxManager *manager, const char *id);
 char *guest_tap(const char *id);
 
-/* The directories and the disk. */
-gboolean guest_files_make(SandboxManager *manager, const char *id, GError **error);
+/* The directories and the disk, a copy of that one; NULL: of an empty one. */
+gboolean guest_files_make(SandboxManager *manager, const char *id, const char *disk, GError **error);
 /* The tap and the domain, paused. Of shape, what names a guest (name, paths, tap, MAC, disks) is filled in
  * here. With shape->incoming it has been told what to expect. */
 gboolean guest_machine_make(SandboxManager *manager, const char *id, const DomainSpec *shape,
@@ -36,7 +36,7 @@ gboolean guest_machine_remove(SandboxManager *manager, const char *id, const Dea
 gboolean guest_files_remove(SandboxManager *manager, const char *id, GError **error);
 
 /* Both, with the journal, for a guest that is no pod's. */
-gboolean guest_make(SandboxManager *manager, const char *id, const DomainSpec *shape,
+gboolean guest_make(SandboxManager *manager, const char *id, const char *disk, const DomainSpec *shape,
                     const Deadline *deadline, GError **error);
 gboolean guest_remove(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error);
 /* A pod's row speaks of it now. */

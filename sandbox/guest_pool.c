@@ -15,7 +15,7 @@ enum {
 
 typedef struct {
     char *id;
-    char *key; /* of the template that it waits for */
+    char *instance; /* of the template that it waits for */
 } Member;
 
 struct GuestPool {
@@ -32,7 +32,7 @@ struct GuestPool {
 static void member_free(Member *member)
 {
     g_free(member->id);
-    g_free(member->key);
+    g_free(member->instance);
     g_free(member);
 }
 
@@ -48,10 +48,11 @@ static void machine_remove(GuestPool *pool, const char *id)
 /* ---- filling ---- */
 
 /* One machine. It is made when no guest is starting, or, where there always is one, in its turn. */
-static Member *member_make(GuestPool *pool, const DomainSpec *shape, const char *key, GError **error)
+static Member *member_make(GuestPool *pool, const DomainSpec *shape, const Template *template, GError **error)
 {
     const Deadline stop = {.at_us = G_MAXINT64, .cancellable = pool->stop};
     const Deadline deadline = deadline_sooner(&stop, MAKE_TIMEOUT_MS);
+    g_autofree char *disk = template_disk_path(template);
     g_autofree char *id = manager_new_id();
     DomainSpec spec = *shape;
     Member *member;
@@ -61,7 +62,7 @@ static Member *member_make(GuestPool *pool, const DomainSpec *shape, const char 
     spec.title = "crivirt: waits for a pod";
     if (!slots_take_idle(&pool->manager->boots, PATIENCE_MS, &stop, "waiting for guests that start", error))
         return NULL;
-    made = guest_make(pool->manager, id, &spec, &deadline, error);
+    made = guest_make(pool->manager, id, disk, &spec, &deadline, error);
     slots_give(&pool->manager->boots);
     if (!made) {
         machine_remove(pool, id);
@@ -69,17 +70,17 @@ static Member *member_make(GuestPool *pool, const DomainSpec *shape, const char 
     }
     member = g_new0(Member, 1);
     member->id = g_steal_pointer(&id);
-    member->key = g_strdup(key);
+    member->instance = g_strdup(template->instance);
     return member;
 }
 
-/* Locked. Those of a shape that is not the default any more, or whose template was made anew. */
-static Member *take_other(GuestPool *pool, const char *key)
+/* Locked. Those whose template is gone, or was made anew. instance NULL: any. */
+static Member *take_other(GuestPool *pool, const char *instance)
 {
     for (GList *item = pool->members.head; item != NULL; item = item->next) {
         Member *member = item->data;
 
-        if (g_str_equal(member->key, key))
+        if (g_strcmp0(member->instance, instance) == 0)
             continue;
         g_queue_delete_link(&pool->members, item);
         return member;
@@ -87,13 +88,13 @@ static Member *take_other(GuestPool *pool, const char *key)
     return NULL;
 }
 
-static void remove_others(GuestPool *pool, const char *key)
+static void remove_others(GuestPool *pool, const char *instance)
 {
     Member *member;
 
     do {
         g_mutex_lock(&pool->lock);
-        member = take_other(pool, key);
+        member = take_other(pool, instance);
         g_mutex_unlock(&pool->lock);
         if (member != NULL) {
             machine_remove(pool, member->id);
@@ -107,7 +108,6 @@ static guint fill(GuestPool *pool)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(Template) template = NULL;
-    g_autofree char *key = NULL;
     g_auto(HandlerSettings) settings = {0};
     DomainSpec shape;
     Member *member;
@@ -116,12 +116,11 @@ static guint fill(GuestPool *pool)
         log_warning(LOG_NO_FIELDS, "no machines wait for pods: %s", error->message);
         return FAILURE_INTERVAL_MS;
     }
-    template = template_store_find(pool->manager->templates, &shape, &key);
-    if (key != NULL)
-        remove_others(pool, key);
+    template = template_store_find(pool->manager->templates, &shape);
+    remove_others(pool, template != NULL ? template->instance : NULL);
     if (template == NULL)
         return TEMPLATE_INTERVAL_MS;
-    member = member_make(pool, &shape, key, &error);
+    member = member_make(pool, &shape, template, &error);
     if (member == NULL) {
         if (!g_cancellable_is_cancelled(pool->stop))
             log_warning(LOG_NO_FIELDS, "cannot make a machine that waits for a pod: %s", error->message);
@@ -206,7 +205,7 @@ void guest_pool_free(GuestPool *pool)
     g_free(pool);
 }
 
-char *guest_pool_take(GuestPool *pool, const char *key)
+char *guest_pool_take(GuestPool *pool, const Template *template)
 {
     char *id = NULL;
 
@@ -216,7 +215,7 @@ char *guest_pool_take(GuestPool *pool, const char *key)
     for (GList *item = pool->members.head; item != NULL && id == NULL; item = item->next) {
         Member *member = item->data;
 
-        if (!g_str_equal(member->key, key))
+        if (!g_str_equal(member->instance, template->instance))
             continue;
         id = g_steal_pointer(&member->id);
         member_free(member);
@@ -228,12 +227,12 @@ char *guest_pool_take(GuestPool *pool, const char *key)
     return id;
 }
 
-void guest_pool_give_back(GuestPool *pool, char *id, const char *key)
+void guest_pool_give_back(GuestPool *pool, char *id, const Template *template)
 {
     Member *member = g_new0(Member, 1);
 
     member->id = id;
-    member->key = g_strdup(key);
+    member->instance = g_strdup(template->instance);
     g_mutex_lock(&pool->lock);
     g_queue_push_head(&pool->members, member);
     g_mutex_unlock(&pool->lock);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "sandbox/pod.h"
+#include "sandbox/template.h"
 
 typedef struct GuestPool GuestPool;
 
@@ -16,9 +17,10 @@ GuestPool *guest_pool_new(SandboxManager *manager, guint size);
 /* Removes those that wait. Takes NULL. */
 void guest_pool_free(GuestPool *pool);
 
-/* The id of a machine that waits for the template of that key, now the caller's; NULL: there is none, or no
- * pool. */
-char *guest_pool_take(GuestPool *pool, const char *key);
+/* The id of a machine that waits for that template's state, now the caller's; NULL: there is none, or no
+ * pool.
+ */
+char *guest_pool_take(GuestPool *pool, const Template *template);
 /* It was not needed; takes the id. */
-void guest_pool_give_back(GuestPool *pool, char *id, const char *key);
+void guest_pool_give_back(GuestPool *pool, char *id, const Template *template);
 guint guest_pool_count(GuestPool *pool);

@@ -178,7 +178,7 @@ static void templates_start(SandboxManager *manager)
     if (!pod_guest_default_shape(manager, &settings, &shape, &error)) {
         log_warning(LOG_NO_FIELDS, "no template is made: %s", error->message);
     } else if (settings.template) {
-        template_unref(template_store_find(manager->templates, &shape, NULL));
+        template_unref(template_store_find(manager->templates, &shape));
         if (manager->config.waiting_machines != 0)
             manager->pool = guest_pool_new(manager, manager->config.waiting_machines);
     }

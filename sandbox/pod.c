@@ -5,6 +5,7 @@
 #include "common/error.h"
 #include "sandbox/cri_copy.h"
 #include "sandbox/guest.h"
+#include "sandbox/template.h"
 
 enum { DIRECTORY_ID_DIGITS = 24 };
 
@@ -50,6 +51,7 @@ void pod_unref(Pod *pod)
     if (pod == NULL || !g_atomic_int_dec_and_test(&pod->references))
         return;
     link_unref(pod->link);
+    template_unref(pod->waiting_for);
     pod_samples_clear(&pod->samples);
     trace_free(pod->trace);
     g_hash_table_unref(pod->containers);

@@ -63,7 +63,8 @@ struct Pod {
     char *share_dir; /* what virtiofs shows */
     char *netns_path;
     char *tap;
-    gboolean waiting; /* its machine was made before it, and waits for a template's state (guest_pool.h) */
+    struct Template
+        *waiting_for; /* of the pool: its machine waits for this one's state; NULL: it is yet to be made */
     Slots job;
     Slots create_job;       /* one CreateContainer at a time, so that two with one name do not race */
     Slots disk_job;         /* attaching layers, disks and the share */
@@ -153,9 +154,8 @@ gboolean pod_settings(const Pod *pod, HandlerSettings *ret_settings, GError **er
  * from the settings. */
 gboolean pod_guest_default_shape(SandboxManager *manager, HandlerSettings *ret_settings,
                                  DomainSpec *ret_shape, GError **error);
-/* A machine that waits for just such a pod, as the id that the pod has to take; NULL: there is none. ret_key
- * is for guest_pool_give_back(). */
-char *pod_guest_find_waiting(Pod *pod, char **ret_key);
+/* A machine that waits for just such a pod, and what for: its id has to be the pod's. NULL: there is none. */
+char *pod_guest_find_waiting(Pod *pod, struct Template **ret_template);
 /* Everything from the namespace to the agent's Setup. On failure everything is undone as far as it can be. */
 gboolean pod_guest_start(Pod *pod, const Deadline *deadline, GError **error);
 /* Undoes it, wherever it had come to: the guest, the network, mounts, disks. May be repeated. */

@@ -328,16 +328,17 @@ static gboolean machine_undo(Pod *pod, const Deadline *deadline, GError **error)
     Deadline destroy = deadline_sooner(deadline, DESTROY_TIMEOUT_MS);
 
     link_end(pod);
-    pod->waiting = FALSE;
+    g_clear_pointer(&pod->waiting_for, template_unref);
     return guest_machine_remove(pod->manager, pod->id, &destroy, error) &&
-           tap_delete(pod->tap, pod->netns_path, error);
+           tap_delete(pod->tap, pod->netns_path, error) && guest_files_remove(pod->manager, pod->id, error);
 }
 
 static gboolean machine_boot(Pod *pod, const DomainSpec *shape, const Deadline *deadline, GError **error)
 {
     gint64 begin_us = g_get_monotonic_time();
 
-    if (!guest_machine_make(pod->manager, pod->id, shape, deadline, error) || !machine_join(pod, error))
+    if (!guest_files_make(pod->manager, pod->id, NULL, error) ||
+        !guest_machine_make(pod->manager, pod->id, shape, deadline, error) || !machine_join(pod, error))
         return FALSE;
     trace_add(pod->trace, TRACE_CREATE, NULL, begin_us);
     begin_us = g_get_monotonic_time();
@@ -355,7 +356,7 @@ static gboolean machine_fill(Pod *pod, const Template *template, const Deadline 
     int devices;
     gboolean filled;
 
-    if (!template_open_files(template, &ram, &devices, error))
+    if (!template_open_ram_and_devices(template, &ram, &devices, error))
         return FALSE;
     filled = vmm_state_restore(pod->manager->vmm, pod->id, ram, devices, &bounded, error);
     close(ram);
@@ -364,15 +365,17 @@ static gboolean machine_fill(Pod *pod, const Template *template, const Deadline 
 }
 
 /* A machine that waits for its state: one of the pool's, if it still lives, or a new one. */
-static gboolean machine_make_waiting(Pod *pod, const DomainSpec *shape, const Deadline *deadline,
-                                     GError **error)
+static gboolean machine_make_waiting(Pod *pod, const DomainSpec *shape, const Template *template,
+                                     const Deadline *deadline, GError **error)
 {
+    g_autofree char *disk = template_disk_path(template);
     DomainSpec incoming = *shape;
 
     incoming.incoming = TRUE;
-    if (pod->waiting && vmm_pid(pod->manager->vmm, pod->id) != 0)
+    if (pod->waiting_for != NULL && vmm_pid(pod->manager->vmm, pod->id) != 0)
         return TRUE;
-    return (!pod->waiting || machine_undo(pod, deadline, error)) &&
+    return (pod->waiting_for == NULL || machine_undo(pod, deadline, error)) &&
+           guest_files_make(pod->manager, pod->id, disk, error) &&
            guest_machine_make(pod->manager, pod->id, &incoming, deadline, error);
 }
 
@@ -384,7 +387,7 @@ static gboolean machine_restore(Pod *pod, const DomainSpec *shape, const Templat
     gboolean running;
 
     *ret_blame = FALSE;
-    if (!machine_make_waiting(pod, shape, deadline, error) || !machine_join(pod, error))
+    if (!machine_make_waiting(pod, shape, template, deadline, error) || !machine_join(pod, error))
         return FALSE;
     trace_add(pod->trace, TRACE_CREATE, NULL, begin_us);
     begin_us = g_get_monotonic_time();
@@ -399,29 +402,29 @@ static gboolean machine_restore(Pod *pod, const DomainSpec *shape, const Templat
     return TRUE;
 }
 
-static Template *machine_template(Pod *pod, const HandlerSettings *settings, const DomainSpec *shape,
-                                  char **ret_key)
+static Template *machine_template(Pod *pod, const HandlerSettings *settings, const DomainSpec *shape)
 {
+    if (pod->waiting_for != NULL)
+        return template_ref(pod->waiting_for);
     return settings->template && pod->manager->templates != NULL
-               ? template_store_find(pod->manager->templates, shape, ret_key)
+               ? template_store_find(pod->manager->templates, shape)
                : NULL;
 }
 
-char *pod_guest_find_waiting(Pod *pod, char **ret_key)
+char *pod_guest_find_waiting(Pod *pod, Template **ret_template)
 {
     g_auto(HandlerSettings) settings = {0};
     g_autoptr(Template) template = NULL;
-    g_autofree char *key = NULL;
     DomainSpec shape;
     char *id;
 
     if (pod->manager->pool == NULL || !pod_settings(pod, &settings, NULL) ||
         !machine_describe(pod->manager, pod->config->linux, &settings, &shape, NULL))
         return NULL;
-    template = machine_template(pod, &settings, &shape, &key);
-    id = template != NULL ? guest_pool_take(pod->manager->pool, key) : NULL;
+    template = machine_template(pod, &settings, &shape);
+    id = template != NULL ? guest_pool_take(pod->manager->pool, template) : NULL;
     if (id != NULL)
-        *ret_key = g_steal_pointer(&key);
+        *ret_template = g_steal_pointer(&template);
     return id;
 }
 
@@ -454,11 +457,10 @@ static gboolean machine_start(Pod *pod, const Deadline *deadline, GError **error
         !machine_describe(pod->manager, pod->config->linux, &settings, &shape, error))
         return FALSE;
     shape.title = title;
-    template = machine_template(pod, &settings, &shape, NULL);
+    template = machine_template(pod, &settings, &shape);
     if (template != NULL)
         return machine_restore_or_boot(pod, &shape, template, deadline, error);
-    return (!pod->waiting || machine_undo(pod, deadline, error)) &&
-           machine_boot(pod, &shape, deadline, error);
+    return machine_boot(pod, &shape, deadline, error);
 }
 
 static gboolean machine_grow(Pod *pod, const Deadline *deadline, GError **error)
@@ -479,10 +481,9 @@ static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **er
     gboolean booted;
     gint64 begin_us;
 
-    if ((!pod->waiting && !guest_files_make(pod->manager, pod->id, error)) ||
-        !netns_create(pod->netns_path, error))
+    if (!netns_create(pod->netns_path, error))
         return FALSE;
-    guest_journal_forget(pod->manager, pod->id);
+
     thread = g_thread_new("cni-add", network_thread, &job);
     booted = machine_start(pod, deadline, error) && machine_grow(pod, deadline, error);
     metric_add(&starts, booted, booted ? pod->start : "failed", NULL);
@@ -501,21 +502,33 @@ static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **er
     return TRUE;
 }
 
-gboolean pod_guest_start(Pod *pod, const Deadline *deadline, GError **error)
+/* In its turn. */
+static gboolean start_queued(Pod *pod, const Deadline *deadline, GError **error)
 {
-    g_autoptr(GError) undo_error = NULL;
     gint64 begin_us = g_get_monotonic_time();
-    Deadline cleanup;
+    gboolean started;
 
     if (!slots_take(&pod->manager->boots, deadline, "waiting for other guests to boot", error))
         return FALSE;
     trace_add(pod->trace, TRACE_QUEUE, NULL, begin_us);
-    if (start_everything(pod, deadline, error)) {
+    started = start_everything(pod, deadline, error);
+    if (started)
         trace_add(pod->trace, TRACE_ALL, NULL, begin_us);
-        slots_give(&pod->manager->boots);
-        return TRUE;
-    }
     slots_give(&pod->manager->boots);
+    return started;
+}
+
+gboolean pod_guest_start(Pod *pod, const Deadline *deadline, GError **error)
+{
+    gboolean started;
+    g_autoptr(GError) undo_error = NULL;
+    Deadline cleanup;
+
+    guest_journal_forget(pod->manager, pod->id); /* the pod's row speaks of a machine that waits for it */
+    started = start_queued(pod, deadline, error);
+    g_clear_pointer(&pod->waiting_for, template_unref);
+    if (started)
+        return TRUE;
     /* The caller's time may be up; cleaning up has its own. */
     cleanup = deadline_in_ms(DESTROY_TIMEOUT_MS + CNI_DEL_TIMEOUT_MS);
     if (!pod_guest_end(pod, &cleanup, &undo_error)) {

@@ -100,19 +100,19 @@ static Pod *pod_make_with_id(SandboxManager *manager, const Runtime__V1__RunPodS
     return pod_new(manager, id, cri_dup(&request->config->base), handler->name, manager_now_ns());
 }
 
-/* Where a machine waits for just such a pod, its id is the pod's; ret_key as pod_guest_find_waiting(). */
-static Pod *pod_make(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
-                     char **ret_key)
+/* Where a machine waits for just such a pod, its id is the pod's. */
+static Pod *pod_make(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request)
 {
     g_autofree char *id = manager_new_id();
     g_autoptr(Pod) pod = pod_make_with_id(manager, request, id);
-    g_autofree char *waiting = pod_guest_find_waiting(pod, ret_key);
+    Template *template = NULL;
+    g_autofree char *waiting = pod_guest_find_waiting(pod, &template);
 
     if (waiting == NULL)
         return g_steal_pointer(&pod);
     pod_unref(pod);
     pod = pod_make_with_id(manager, request, waiting);
-    pod->waiting = TRUE;
+    pod->waiting_for = template;
     return g_steal_pointer(&pod);
 }
 
@@ -121,8 +121,7 @@ static Pod *pod_make(SandboxManager *manager, const Runtime__V1__RunPodSandboxRe
 static Pod *find_or_register(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
                              gboolean *ret_is_new)
 {
-    g_autofree char *key = NULL;
-    g_autoptr(Pod) fresh = pod_make(manager, request, &key);
+    g_autoptr(Pod) fresh = pod_make(manager, request);
     Pod *pod;
 
     g_mutex_lock(&manager->lock);
@@ -136,8 +135,8 @@ static Pod *find_or_register(SandboxManager *manager, const Runtime__V1__RunPodS
         manager_add_pod_locked(manager, pod);
     }
     g_mutex_unlock(&manager->lock);
-    if (pod != fresh && fresh->waiting)
-        guest_pool_give_back(manager->pool, g_strdup(fresh->id), key);
+    if (pod != fresh && fresh->waiting_for != NULL)
+        guest_pool_give_back(manager->pool, g_strdup(fresh->id), fresh->waiting_for);
     return pod;
 }
 

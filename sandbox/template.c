@@ -256,8 +256,11 @@ static void put_inputs(yajl_gen json, const char *const *inputs)
     yajl_gen_map_close(json);
 }
 
-static gboolean manifest_write(const char *directory, const char *const *inputs, const FileFacts *ram,
-                               const FileFacts *devices, GError **error)
+/* The files whose digests are kept. */
+static const char *const parts[] = {TEMPLATE_RAM, TEMPLATE_DEVICES, TEMPLATE_DISK};
+
+static gboolean manifest_write(const char *directory, const char *const *inputs, const FileFacts *facts,
+                               GError **error)
 {
     g_autofree char *path = g_build_filename(directory, TEMPLATE_MANIFEST, NULL);
     g_autofree char *key = template_key(inputs);
@@ -273,8 +276,8 @@ static gboolean manifest_write(const char *directory, const char *const *inputs,
     put_string(json, "made_at");
     yajl_gen_integer(json, g_get_real_time() / G_USEC_PER_SEC);
     put_inputs(json, inputs);
-    put_facts(json, TEMPLATE_RAM, ram);
-    put_facts(json, TEMPLATE_DEVICES, devices);
+    for (guint i = 0; i < G_N_ELEMENTS(parts); i++)
+        put_facts(json, parts[i], &facts[i]);
     yajl_gen_map_close(json);
     yajl_gen_get_buf(json, &text, &length);
     written = file_write_atomic(path, text, length, 0600, error);
@@ -282,20 +285,26 @@ static gboolean manifest_write(const char *directory, const char *const *inputs,
     return written;
 }
 
-gboolean template_seal(const char *directory, const char *const *inputs, GError **error)
+static gboolean seal_part(const char *directory, const char *name, FileFacts *ret_facts, GError **error)
 {
-    int ram = file_open(directory, TEMPLATE_RAM);
-    int devices = file_open(directory, TEMPLATE_DEVICES);
-    FileFacts ram_facts;
-    FileFacts device_facts;
-    gboolean good = fsync(ram) == 0 && fsync(devices) == 0 && file_facts(ram, &ram_facts) &&
-                    file_facts(devices, &device_facts);
+    int fd = file_open(directory, name);
+    gboolean good = fd >= 0 && fsync(fd) == 0 && file_facts(fd, ret_facts);
 
     if (!good)
-        fail_errno(error, errno, "cannot finish the template in %s", directory);
-    close(ram);
-    close(devices);
-    return good && manifest_write(directory, inputs, &ram_facts, &device_facts, error);
+        fail_errno(error, errno, "cannot finish %s/%s", directory, name);
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
+gboolean template_seal(const char *directory, const char *const *inputs, GError **error)
+{
+    FileFacts facts[G_N_ELEMENTS(parts)];
+
+    for (guint i = 0; i < G_N_ELEMENTS(parts); i++)
+        if (!seal_part(directory, parts[i], &facts[i], error))
+            return FALSE;
+    return manifest_write(directory, inputs, facts, error);
 }
 
 /* NULL with DATA_LOSS. */
@@ -400,22 +409,23 @@ static gboolean check_file(yajl_val manifest, const char *directory, const char 
 static gboolean check_all(Template *template, yajl_val manifest, GError **error)
 {
     g_autofree char *name = g_path_get_basename(template->directory);
+    int *const fds[] = {&template->ram_fd, &template->device_fd, &template->disk_fd};
     const char *key = manifest_text(manifest, "key", NULL);
-    FileFacts ram;
-    FileFacts devices;
+    FileFacts facts[G_N_ELEMENTS(parts)];
 
     if (g_strcmp0(key, name) != 0)
         return fail(error, STATUS_DATA_LOSS, "%s holds another template's manifest", template->directory);
+    for (guint i = 0; i < G_N_ELEMENTS(parts); i++) {
+        *fds[i] = file_open(template->directory, parts[i]);
+        if (!check_file(manifest, template->directory, parts[i], *fds[i], &facts[i], error))
+            return FALSE;
+        template->data_bytes += facts[i].data_bytes;
+    }
     template->key = g_strdup(key);
+    template->instance = g_strdup(facts[0].digest);
     template->made_at_s = manifest_number(manifest, "made_at", NULL);
-    template->ram_fd = file_open(template->directory, TEMPLATE_RAM);
-    template->device_fd = file_open(template->directory, TEMPLATE_DEVICES);
-    if (!check_file(manifest, template->directory, TEMPLATE_RAM, template->ram_fd, &ram, error) ||
-        !check_file(manifest, template->directory, TEMPLATE_DEVICES, template->device_fd, &devices, error))
-        return FALSE;
-    template->ram_bytes = ram.bytes;
-    template->ram_data_bytes = ram.data_bytes;
-    template->device_bytes = devices.bytes;
+    template->ram_bytes = facts[0].bytes;
+    template->ram_data_bytes = facts[0].data_bytes;
     return TRUE;
 }
 
@@ -430,7 +440,7 @@ Template *template_open(const char *directory, GError **error)
     template = g_new0(Template, 1);
     template->references = 1;
     template->directory = g_strdup(directory);
-    template->ram_fd = template->device_fd = -1;
+    template->ram_fd = template->device_fd = template->disk_fd = -1;
     good = check_all(template, manifest, error);
     yajl_tree_free(manifest);
     return good ? g_steal_pointer(&template) : NULL;
@@ -450,6 +460,9 @@ void template_unref(Template *template)
         close(template->ram_fd);
     if (template->device_fd >= 0)
         close(template->device_fd);
+    if (template->disk_fd >= 0)
+        close(template->disk_fd);
+    g_free(template->instance);
     g_free(template->key);
     g_free(template->directory);
     g_free(template);
@@ -463,7 +476,8 @@ static int reopen(int fd)
     return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-gboolean template_open_files(const Template *template, int *ret_ram_fd, int *ret_device_fd, GError **error)
+gboolean template_open_ram_and_devices(const Template *template, int *ret_ram_fd, int *ret_device_fd,
+                                       GError **error)
 {
     int ram = reopen(template->ram_fd);
     int devices = ram >= 0 ? reopen(template->device_fd) : -1;
@@ -477,4 +491,9 @@ gboolean template_open_files(const Template *template, int *ret_ram_fd, int *ret
     *ret_ram_fd = ram;
     *ret_device_fd = devices;
     return TRUE;
+}
+
+char *template_disk_path(const Template *template)
+{
+    return g_strdup_printf("/proc/self/fd/%d", template->disk_fd);
 }

@@ -63,6 +63,25 @@ static void give_way(pid_t pid)
         setpriority(PRIO_PROCESS, (id_t)atoi(task), LOWEST_PRIORITY);
 }
 
+static gboolean guest_prepare(Link *link, const Deadline *deadline, GError **error)
+{
+    Crivirt__Agent__V1__PrepareRequest prepare = CRIVIRT__AGENT__V1__PREPARE_REQUEST__INIT;
+    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    Crivirt__Agent__V1__Disk upper = CRIVIRT__AGENT__V1__DISK__INIT;
+    g_autofree char *serial = g_strdup_printf(POD_DISK_SERIAL_FORMAT, GUEST_UPPER_LUN);
+    Crivirt__Agent__V1__Response *response;
+
+    upper.lun = GUEST_UPPER_LUN;
+    upper.serial = serial;
+    prepare.upper = &upper;
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_PREPARE;
+    request.prepare = &prepare;
+    if (!link_call(link, &request, deadline, &response, error))
+        return FALSE;
+    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    return TRUE;
+}
+
 /* The agent's port is closed again when it is saved: those who are filled with it find it as after a boot. */
 static gboolean guest_boot(SandboxManager *manager, const char *id, const DomainSpec *shape,
                            const Deadline *deadline, GError **error)
@@ -72,11 +91,12 @@ static gboolean guest_boot(SandboxManager *manager, const char *id, const Domain
     g_autoptr(Link) link = NULL;
     gboolean booted;
 
-    if (!guest_make(manager, id, shape, &boot, error))
+    if (!guest_make(manager, id, NULL, shape, &boot, error))
         return FALSE;
     give_way(vmm_pid(manager->vmm, id));
     link = link_open(manager->links, socket, TRUE, &events, (gpointer)id);
-    booted = vmm_resume(manager->vmm, id, error) && link_wait_ready(link, &boot, error);
+    booted = vmm_resume(manager->vmm, id, error) && link_wait_ready(link, &boot, error) &&
+             guest_prepare(link, &boot, error);
     link_close(link);
     return booted && vmm_pause(manager->vmm, id, error);
 }
@@ -95,6 +115,8 @@ static gboolean guest_save(SandboxManager *manager, const char *id, const char *
                            const Deadline *deadline, GError **error)
 {
     Deadline bounded = deadline_sooner(deadline, SAVE_TIMEOUT_MS);
+    g_autofree char *upper = guest_upper_path(manager, id);
+    g_autofree char *disk = g_build_filename(directory, TEMPLATE_DISK, NULL);
     int ram = file_make(directory, TEMPLATE_RAM, error);
     int devices = ram >= 0 ? file_make(directory, TEMPLATE_DEVICES, error) : -1;
     gboolean saved = devices >= 0 && vmm_state_save(manager->vmm, id, ram, devices, &bounded, error);
@@ -103,7 +125,7 @@ static gboolean guest_save(SandboxManager *manager, const char *id, const char *
         close(ram);
     if (devices >= 0)
         close(devices);
-    return saved;
+    return saved && file_copy_sparse(upper, disk, 0600, error);
 }
 
 static void guest_end(SandboxManager *manager, const char *id)

@@ -161,6 +161,7 @@ static void quarantine(TemplateStore *store, const char *key, const char *reason
     g_autofree char *reason_path = g_build_filename(bad, TEMPLATE_REASON, NULL);
     g_autofree char *ram = g_build_filename(bad, TEMPLATE_RAM, NULL);
     g_autofree char *devices = g_build_filename(bad, TEMPLATE_DEVICES, NULL);
+    g_autofree char *disk = g_build_filename(bad, TEMPLATE_DISK, NULL);
     g_autoptr(GError) error = NULL;
 
     log_error(LOG_FIELDS("template", key), "a template is quarantined, guests of its shape boot: %s", reason);
@@ -173,6 +174,7 @@ static void quarantine(TemplateStore *store, const char *key, const char *reason
         directory_delete(directory);
     unlink(ram);
     unlink(devices);
+    unlink(disk);
     if (g_file_test(bad, G_FILE_TEST_IS_DIR) &&
         !file_write_atomic(reason_path, reason, strlen(reason), 0600, &error))
         log_warning(LOG_FIELDS("template", key), "%s", error->message);
@@ -369,7 +371,7 @@ void template_store_free(TemplateStore *store)
     g_free(store);
 }
 
-Template *template_store_find(TemplateStore *store, const DomainSpec *shape, char **ret_key)
+Template *template_store_find(TemplateStore *store, const DomainSpec *shape)
 {
     g_autoptr(GError) error = NULL;
     g_auto(GStrv) inputs =
@@ -391,8 +393,6 @@ Template *template_store_find(TemplateStore *store, const DomainSpec *shape, cha
     g_mutex_unlock(&store->lock);
     if (template != NULL)
         mark_used(template->directory);
-    if (ret_key != NULL)
-        *ret_key = g_steal_pointer(&key);
     return template;
 }
 
@@ -420,7 +420,7 @@ void template_store_count(TemplateStore *store, TemplateCounts *ret_counts)
     counts.wanted = store->wanted.length;
     g_hash_table_iter_init(&iter, store->ready);
     while (g_hash_table_iter_next(&iter, NULL, &value))
-        counts.data_bytes += ((Template *)value)->ram_data_bytes + ((Template *)value)->device_bytes;
+        counts.data_bytes += ((Template *)value)->data_bytes;
     g_hash_table_iter_init(&iter, store->quarantined);
     while (g_hash_table_iter_next(&iter, &key, &value))
         g_ptr_array_add(reasons, g_strdup_printf("%s: %s", (char *)key, (char *)value));

@@ -2,7 +2,7 @@
  * guest of that shape, saving it, and ending it. Nobody waits for one: who finds none boots.
  *
  * A template that does not give a guest is quarantined: its directory becomes KEY.bad, with the reason in it,
- * and its two files go. It is made anew once; if that one is no good either, guests of the shape boot until
+ * and its files go. It is made anew once; if that one is no good either, guests of the shape boot until
  * the daemon is started again. Templates of other versions, and those that nobody used for long, are deleted.
  *
  * Internal to this folder. Any thread may call.
@@ -23,9 +23,8 @@ TemplateStore *template_store_new(SandboxManager *manager);
 /* Ends what is being made. Takes NULL. */
 void template_store_free(TemplateStore *store);
 
-/* What guests of that shape can be filled with, referenced; NULL: nothing yet, and it will be made. ret_key
- * (NULL: not wanted) is the shape's own, and set in both cases. */
-Template *template_store_find(TemplateStore *store, const DomainSpec *shape, char **ret_key);
+/* What guests of that shape can be filled with, referenced; NULL: nothing yet, and it will be made. */
+Template *template_store_find(TemplateStore *store, const DomainSpec *shape);
 void template_store_quarantine(TemplateStore *store, const Template *template, const char *reason);
 
 /* For Status: how many there are, what they take on disk, whether one is being made, and why some were

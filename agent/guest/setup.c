@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -20,7 +21,13 @@
 #include "agent/guest/process.h"
 #include "agent/guest/sysfile.h"
 
-enum { ENTROPY_MAX = 512, HOSTNAME_MAX = 64, DEFAULT_SHM_BYTES = 64 << 20 };
+enum {
+    ENTROPY_MAX = 512,
+    HOSTNAME_MAX = 64,
+    DEFAULT_SHM_BYTES = 64 << 20,
+    MEMORY_MARGIN_BYTES = 12 << 20,
+    MEMORY_EMPTY_MAX_BYTES = 512 << 20
+};
 
 static struct {
     char sandbox_id[ID_MAX + 1];
@@ -203,7 +210,7 @@ void op_setup(Call *call)
     } else if (pod.sandbox_id[0] != '\0')
         fault(&error, FAULT_FAILED_PRECONDITION, "this guest is sandbox %s already", pod.sandbox_id);
     else {
-        if (request->upper != NULL)
+        if (request->upper != NULL && !pod.has_upper)
             upper = disk_find(request->upper, node, sizeof node, &error);
         if (upper == DISK_READY)
             upper = mount_share(request->share_tag, &error);
@@ -218,6 +225,48 @@ void op_setup(Call *call)
         }
     }
     call_fail(call, &error);
+}
+
+/* Pages that were used and freed are not empty: they are taken once more, which empties them, and given back.
+ */
+static void empty_free_memory(void)
+{
+    int64_t free_bytes = sysfile_read_key("/proc/meminfo", "MemFree:") * 1024 - MEMORY_MARGIN_BYTES;
+    if (free_bytes > MEMORY_EMPTY_MAX_BYTES)
+        free_bytes = MEMORY_EMPTY_MAX_BYTES;
+    if (free_bytes <= 0)
+        return;
+    void *pages = mmap(NULL, (size_t)free_bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | MAP_NORESERVE, -1, 0);
+    if (pages != MAP_FAILED)
+        munmap(pages, (size_t)free_bytes);
+}
+
+void op_prepare(Call *call)
+{
+    const Disk *upper = call->request->prepare->upper;
+    PrepareResponse result = CRIVIRT__AGENT__V1__PREPARE_RESPONSE__INIT;
+    char node[64];
+    Fault error;
+    DiskState state = DISK_FAILED;
+
+    if (pod.sandbox_id[0] != '\0')
+        fault(&error, FAULT_FAILED_PRECONDITION, "this guest is sandbox %s already", pod.sandbox_id);
+    else if (upper == NULL)
+        fault(&error, FAULT_INVALID_ARGUMENT, "no writable disk is named");
+    else
+        state = pod.has_upper ? DISK_READY : disk_find(upper, node, sizeof node, &error);
+    if (state == DISK_WAIT && may_wait(call)) {
+        call_retry(call, DISK_RETRY_MS);
+        return;
+    }
+    if (state != DISK_READY || !mount_upper(node, &error) || !net_up_loopback(&error)) {
+        call_fail(call, &error);
+        return;
+    }
+    sync();
+    empty_free_memory();
+    reply_prepare(call, &result);
 }
 
 void op_mount_share(Call *call)

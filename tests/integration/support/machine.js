@@ -322,11 +322,16 @@ class Machine {
 
     // ---- the end ----
 
+    // It is of a machine without a pod that the daemon keeps account of: one that waits, or that a template is made of.
+    waits(text) {
+        return listing(path.join(this.stateDir, 'guests')).some((id) => text.includes(id.slice(0, 12)));
+    }
+
     // What is left on the node of the pods; [] is what everybody hopes for. The daemon may still run.
     leaks() {
         const mine = (text) => text.includes(this.dir) || text.includes(this.runDir);
         const known = new Set(this.processes.map((child) => child.pid));
-        const found = ours(this).filter(({pid}) => !known.has(pid)).map(({pid, words}) => `process ${pid}: ${words[0]}`);
+        const found = ours(this).filter(({pid, words}) => !known.has(pid) && !this.waits(words.join(' '))).map(({pid, words}) => `process ${pid}: ${words[0]}`);
         for (const line of fs.readFileSync('/proc/self/mountinfo', 'utf8').split('\n'))
             if (mine(line) && !this.mounts.includes(line.split(' ')[4]))
                 found.push(`mount ${line.split(' ')[4]}`);
@@ -339,7 +344,7 @@ class Machine {
                 found.push(`loop device ${name}`);
         }
         for (const {ifname} of JSON.parse(must('ip', '-n', this.netns, '-j', 'link')))
-            if (!['lo', 'node0', 'cvt0'].includes(ifname))
+            if (!['lo', 'node0', 'cvt0'].includes(ifname) && !this.waits(ifname))
                 found.push(`interface ${ifname}`);
         const rules = this.inNetwork('sh', '-c', 'iptables-save; ip6tables-save');
         for (const id of this.podIds)
@@ -357,7 +362,7 @@ class Machine {
 
     // What is kept of pods on the node that none of these ids speaks of.
     strays(ids) {
-        const known = (name) => ids.some((id) => name.includes(id.slice(0, 12)));
+        const known = (name) => ids.some((id) => name.includes(id.slice(0, 12))) || this.waits(name);
         const places = [path.join(this.stateDir, 'pods'), path.join(this.stateDir, 'libvirt/run/qemu'),
                         path.join(this.stateDir, 'libvirt/log/qemu'),
                         ...['vm', 'share', 'netns'].map((name) => path.join(this.runDir, name))];
