@@ -143,6 +143,7 @@ gboolean runtime_rpc_status(const RpcCall *call, const Runtime__V1__StatusReques
                             Runtime__V1__StatusResponse *response, GError **error)
 {
     g_autofree char *config = NULL;
+    g_autofree char *templates = NULL;
 
     (void)error;
     describe_conditions(call, response);
@@ -150,9 +151,12 @@ gboolean runtime_rpc_status(const RpcCall *call, const Runtime__V1__StatusReques
     if (!request->verbose)
         return TRUE;
     config = config_to_json(call->daemon->config);
-    response->info = arena_new0(call->arena, Runtime__V1__StatusResponse__InfoEntry *, 2);
+    response->info = arena_new0(call->arena, Runtime__V1__StatusResponse__InfoEntry *, 3);
     add_info(call, response, "config", arena_strdup(call->arena, config));
     add_info(call, response, "accelerator", describe_accelerator(call));
+    templates = sandbox_manager_templates(call->daemon->sandboxes);
+    if (templates != NULL)
+        add_info(call, response, "templates", arena_strdup(call->arena, templates));
     return TRUE;
 }
 

@@ -63,6 +63,9 @@ void sandbox_manager_count(SandboxManager *manager, SandboxCounts *ret_counts);
 char *sandbox_manager_network_problem(SandboxManager *manager);
 /* One sentence on the accelerator in use ("KVM", "emulation (TCG), because …"); borrowed. */
 const char *sandbox_manager_accelerator(SandboxManager *manager, gboolean *ret_is_kvm);
+/* On templates and machines that wait, as JSON, which the caller frees; NULL: there are none by
+ * configuration. */
+char *sandbox_manager_templates(SandboxManager *manager);
 /* Borrowed. */
 const HandlerTable *sandbox_manager_handlers(SandboxManager *manager);
 

@@ -5,10 +5,12 @@
 
 #include "common/error.h"
 #include "sandbox/cri_copy.h"
+#include "sandbox/guest_pool.h"
 #include "sandbox/oci_json.h"
 #include "sandbox/pod_machine.h"
 #include "sandbox/signals.h"
 #include "sandbox/status.h"
+#include "sandbox/template_store.h"
 
 typedef Runtime__V1__ContainerState CriContainerState;
 
@@ -309,6 +311,7 @@ static void status_info(Pod *pod, Arena *arena, Runtime__V1__PodSandboxStatusRes
         {"guestDirectory", json_string(arena, pod->run_dir)},
         {"machine", machine_json(pod, arena)},
         {"trace", trace_info(pod, arena)},
+        {"start", json_string(arena, pod->start)},
     };
 
     response->info =
@@ -405,4 +408,33 @@ gboolean sandbox_list(SandboxManager *manager, const Runtime__V1__ListPodSandbox
             ret_response->items[ret_response->n_items++] = pod_message(pods->pdata[i], state, arena);
     }
     return TRUE;
+}
+
+/* ---- templates ---- */
+
+char *sandbox_manager_templates(SandboxManager *manager)
+{
+    TemplateCounts counts;
+    const unsigned char *buffer;
+    size_t length;
+    yajl_gen json;
+    char *copy;
+
+    if (manager->templates == NULL)
+        return NULL;
+    template_store_count(manager->templates, &counts);
+    json = yajl_gen_alloc(NULL);
+    yajl_gen_map_open(json);
+    oci_json_put_int(json, "ready", counts.ready);
+    oci_json_put_int(json, "bytes", (gint64)counts.data_bytes);
+    oci_json_put_int(json, "wanted", counts.wanted);
+    oci_json_put_int(json, "waitingMachines", guest_pool_count(manager->pool));
+    oci_json_put_strings(json, "quarantined", (const char *const *)counts.quarantined,
+                         g_strv_length(counts.quarantined));
+    yajl_gen_map_close(json);
+    yajl_gen_get_buf(json, &buffer, &length);
+    copy = g_strndup((const char *)buffer, length);
+    yajl_gen_free(json);
+    template_counts_clear(&counts);
+    return copy;
 }

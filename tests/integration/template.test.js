@@ -1,0 +1,239 @@
+'use strict';
+// Pods that start from a template: that they do, that nothing is equal in two of them that must differ, that they are
+// guests like others, and that where a template is no good, or not there, or not wanted, pods boot.
+const assert = require('assert');
+const fs = require('fs');
+const path = require('path');
+const {test, before, after} = require('node:test');
+const {Machine} = require('./support/machine');
+const {command, eventually, sleep} = require('./support/kit');
+
+const CLONES = Number(process.env.CRIVIRT_TEST_CLONES || 20);
+let machine;
+
+const start = (flags = []) => Machine.start({templates: true, flags: ['--metrics-address=127.0.0.1:9111', ...flags]});
+const directory = (one) => path.join(one.stateDir, 'templates');
+const templates = (one) => fs.existsSync(directory(one)) ? fs.readdirSync(directory(one)) : [];
+const ready = (one) => templates(one).filter((name) => !name.includes('.'));
+const report = async (one) => JSON.parse((await one.cri.call('Status', {verbose: true})).info.templates);
+const aTemplate = (one, count = 1) => eventually('there is a template', async () => (await report(one)).ready >= count);
+const waiting = (one) => fs.readdirSync(path.join(one.stateDir, 'guests')).length;
+const startedHow = async (pod, one = machine) =>
+    JSON.parse((await one.cri.call('PodSandboxStatus', {pod_sandbox_id: pod.id, verbose: true})).info.start);
+const run = async (one, container, script) => {
+    const {stdout, stderr, exit_code: code} = await one.cri.call(
+        'ExecSync', {container_id: container.id, cmd: ['/bin/sh', '-c', script], timeout: 60});
+    assert.strictEqual(code, 0, stderr.toString());
+    return stdout.toString();
+};
+
+before(async () => {
+    machine = await start();
+    await aTemplate(machine);
+});
+after(() => machine.end());
+const clean = (t) => t.after(() => machine.removeAllPods()); // one failure is not the next test's
+
+test('a template names all that it was made of, and is root\'s alone', () => {
+    const [key] = ready(machine);
+    const manifest = JSON.parse(fs.readFileSync(path.join(directory(machine), key, 'manifest.json')));
+    assert.strictEqual(manifest.key, key);
+    assert.deepStrictEqual(Object.keys(manifest.inputs).sort(),
+                           ['accelerator', 'emulator', 'format', 'initrd', 'kernel', 'machine', 'processor', 'versions']);
+    assert.ok(manifest.inputs.initrd.startsWith(`${machine.initrd} `));
+    assert.match(manifest.inputs.machine, /<memory unit='KiB'>262144<\/memory>/);
+    for (const name of ['', 'ram', 'devices', 'disk', 'manifest.json']) {
+        const {mode, uid} = fs.statSync(path.join(directory(machine), key, name));
+        assert.strictEqual(mode & 0o077, 0, name);
+        assert.strictEqual(uid, 0);
+    }
+});
+
+test('a pod is restored, and is a guest like others: exec, volumes, several layers, statistics, stop', async (t) => {
+    clean(t);
+    const volume = path.join(machine.dir, 'volume');
+    fs.mkdirSync(volume, {recursive: true});
+    fs.writeFileSync(path.join(volume, 'file'), 'from the node');
+    const pod = await machine.runPod();
+    assert.strictEqual(await startedHow(pod), 'restored');
+    const {network} = await machine.podStatus(pod);
+    const mounts = [{host_path: volume, container_path: '/volume'}];
+    const first = await machine.runContainer(pod, {mounts, command: ['/bin/sleep', '100000']});
+    const second = await machine.runContainer(pod, 'echo $(hostname -i); sleep 100000');
+    assert.strictEqual(await run(machine, first, 'cat /volume/file'), 'from the node');
+    await run(machine, first, 'echo back > /volume/answer; dd if=/dev/zero of=/big bs=1M count=20 2>/dev/null; sync');
+    assert.strictEqual(fs.readFileSync(path.join(volume, 'answer'), 'utf8'), 'back\n');
+    const address = await run(machine, second, 'ip addr show eth0');
+    assert.ok(address.includes(network.ip));
+    machine.inNetwork('ping', '-c', '1', '-W', '20', network.ip);
+    const {stats} = await machine.cri.call('PodSandboxStats', {pod_sandbox_id: pod.id});
+    assert.ok(Number(stats.linux.memory.usage_bytes.value) > 0);
+    await machine.removePod(pod);
+    await machine.noLeaks();
+});
+
+// What a clone must not share with another one. The stack's address says that programs get random bytes of their own.
+const FACTS = `
+    echo boot_id $(cat /proc/sys/kernel/random/boot_id)
+    for i in 1 2 3; do echo uuid$i $(cat /proc/sys/kernel/random/uuid); done
+    echo urandom $(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' ')
+    echo stack $(grep stack /proc/self/maps | cut -d- -f1)
+    echo auxiliary $(od -An -tx1 /proc/self/stat >/dev/null; grep vdso /proc/self/maps | cut -d- -f1)
+    echo temporary $(mktemp -u /tmp/XXXXXXXXXXXX)
+    echo mac $(cat /sys/class/net/eth0/address)
+    echo hostname $(hostname)
+    echo machine_id $(cat /etc/machine-id 2>/dev/null || cat /proc/sys/kernel/random/uuid)
+    echo now $(date +%s)`;
+
+test(`${CLONES} clones have nothing in common that must differ, from their first instant on`, async (t) => {
+    clean(t);
+    const seen = new Map();
+    for (let i = 0; i < CLONES; i++) {
+        const pod = await machine.runPod({hostname: `clone-${i}`});
+        assert.strictEqual(await startedHow(pod), 'restored');
+        // The container's first process says it, not an exec that comes later.
+        const container = await machine.runContainer(pod, FACTS);
+        await machine.ended(container);
+        const facts = machine.logLines(container).map(({text}) => text.split(' '));
+        assert.strictEqual(facts.length, 12);
+        for (const [name, value] of facts) {
+            assert.ok(value, `${name} of clone ${i}`);
+            if (name === 'now') {
+                assert.ok(Math.abs(Number(value) - Date.now() / 1000) < 60, 'the clock is right');
+                continue;
+            }
+            // All random values are of one set: not even another's second may be the first of this one.
+            const key = /^uuid|boot_id|machine_id/.test(name) ? value : `${name} ${value}`;
+            assert.ok(!seen.has(key), `clone ${i} has the ${name} of ${seen.get(key)}: ${value}`);
+            seen.set(key, `clone ${i} (${name})`);
+        }
+        await machine.removePod(pod);
+    }
+});
+
+test('restored pods go on when the daemon is killed, and machines that waited are removed', async (t) => {
+    clean(t);
+    const pod = await machine.runPod();
+    const container = await machine.runContainer(pod, 'sleep 100000');
+    await eventually('machines wait', () => waiting(machine) === 2);
+    const before = fs.readdirSync(path.join(machine.stateDir, 'guests'));
+    await machine.restartDaemon('SIGKILL');
+    assert.strictEqual((await machine.podStatus(pod)).state, 'SANDBOX_READY');
+    assert.strictEqual(await run(machine, container, 'echo alive'), 'alive\n');
+    const mounts = [{host_path: machine.dir, container_path: '/volume', readonly: true}];
+    await machine.runContainer(pod, {mounts, command: ['/bin/sleep', '100000']});
+    await eventually('those that waited are gone', () =>
+        !fs.readdirSync(path.join(machine.stateDir, 'guests')).some((id) => before.includes(id)));
+    assert.deepStrictEqual(machine.strays([pod.id]), []);
+    await machine.removePod(pod);
+    await machine.noLeaks();
+});
+
+test('the daemon takes waiting machines with it when it is told to stop', async () => {
+    await eventually('machines wait', () => waiting(machine) === 2);
+    await machine.stopDaemon();
+    assert.strictEqual(waiting(machine), 0);
+    assert.deepStrictEqual(machine.strays([]), []);
+    await machine.startDaemon();
+});
+
+test('a machine that waits and is killed costs the pod nothing but time', async (t) => {
+    clean(t);
+    await eventually('machines wait', () => waiting(machine) === 2);
+    for (const id of fs.readdirSync(path.join(machine.stateDir, 'guests')))
+        process.kill(machine.qemuPid({id}), 'SIGKILL');
+    const pod = await machine.runPod();
+    assert.strictEqual(await startedHow(pod), 'restored');
+    await machine.removePod(pod);
+    await machine.noLeaks();
+});
+
+test('a pod of another shape boots, a template is made for the next one', async (t) => {
+    clean(t);
+    const more = {linux: {resources: {memory_limit_in_bytes: 320 << 20}}};
+    const count = (await report(machine)).ready;
+    const booted = await machine.runPod(more);
+    assert.strictEqual(await startedHow(booted), 'booted');
+    await aTemplate(machine, count + 1);
+    const restored = await machine.runPod(more);
+    assert.strictEqual(await startedHow(restored), 'restored');
+    const container = await machine.runContainer(restored, 'sleep 100000');
+    assert.ok(Number(await run(machine, container, 'grep MemTotal /proc/meminfo | tr -dc 0-9')) > 350 << 10);
+    await machine.removePod(booted);
+    await machine.removePod(restored);
+});
+
+test('a damaged template is quarantined with its reason, the pod boots, and a new template is made', async (t) => {
+    const one = await start(['--guest-waiting-machines=0']);
+    t.after(() => one.end());
+    await aTemplate(one);
+    const [key] = ready(one);
+    // In place, so that the daemon, which has it open, sees it.
+    const file = fs.openSync(path.join(directory(one), key, 'devices'), 'r+');
+    fs.writeSync(file, Buffer.alloc(4096, 0xaa), 0, 4096, 0);
+    fs.closeSync(file);
+    const pod = await one.runPod();
+    assert.strictEqual(await startedHow(pod, one), 'booted');
+    const container = await one.runContainer(pod, 'sleep 100000');
+    assert.strictEqual(await run(one, container, 'echo works'), 'works\n');
+    assert.match(fs.readFileSync(path.join(directory(one), `${key}.bad`, 'reason'), 'utf8'), /\w/);
+    assert.match(one.daemonLog(), /a template is quarantined/);
+    assert.match((await report(one)).quarantined[0], new RegExp(`^${key}: `));
+    const next = await one.runPod();
+    await aTemplate(one);
+    const third = await one.runPod();
+    assert.strictEqual(await startedHow(third, one), 'restored');
+    for (const each of [pod, next, third])
+        await one.removePod(each);
+});
+
+test('what is found damaged at the start is quarantined too; what was made of other files is deleted', async (t) => {
+    const initrd = path.join(fs.mkdtempSync('/tmp/crivirt-test-initrd-'), 'initrd.img');
+    fs.chmodSync(path.dirname(initrd), 0o755);
+    t.after(() => fs.rmSync(path.dirname(initrd), {recursive: true}));
+    fs.copyFileSync(machine.initrd, initrd);
+    const one = await Machine.start({templates: true, initrd, image: false, flags: ['--guest-waiting-machines=0']});
+    t.after(() => one.end());
+    await aTemplate(one);
+    const [key] = ready(one);
+    await one.stopDaemon();
+    const file = fs.openSync(path.join(directory(one), key, 'ram'), 'r+');
+    fs.writeSync(file, Buffer.from('damage'), 0, 6, 1 << 20);
+    fs.closeSync(file);
+    await one.startDaemon();
+    await eventually('it is quarantined', () => templates(one).includes(`${key}.bad`));
+    await eventually('there is a new one', () => ready(one).length === 1);
+    await one.stopDaemon();
+    fs.utimesSync(initrd, 1, 1);
+    await one.startDaemon();
+    await eventually('there is one of the changed file', () => ready(one).some((name) => name !== key));
+    assert.ok(!ready(one).includes(key));
+});
+
+test('the daemon is killed while it makes a template: nothing is left of that, and the next one makes it', async (t) => {
+    const one = await Machine.start({templates: true, image: false, flags: ['--guest-waiting-machines=1']});
+    t.after(() => one.end());
+    for (const pause of [300, 1500]) {
+        await one.stopDaemon();
+        for (const name of templates(one))
+            fs.rmSync(path.join(directory(one), name), {recursive: true});
+        await one.startDaemon();
+        await eventually('a guest is made for it', () => waiting(one) > 0);
+        await sleep(pause);
+        await one.restartDaemon('SIGKILL');
+        await aTemplate(one);
+        await eventually('a machine waits', () => waiting(one) === 1);
+        assert.deepStrictEqual(templates(one).filter((name) => name.includes('.')), []);
+        assert.deepStrictEqual(one.strays([]), []);
+    }
+});
+
+test('without templates pods boot, and no machine waits', async (t) => {
+    const one = await Machine.start({templates: false});
+    t.after(() => one.end());
+    const pod = await one.runPod();
+    assert.strictEqual(await startedHow(pod, one), 'booted');
+    assert.deepStrictEqual(templates(one), []);
+    assert.deepStrictEqual(one.strays([pod.id]), []);
+    await one.removePod(pod);
+});
