@@ -59,13 +59,14 @@ test('a pod is restored, and is a guest like others: exec, volumes, several laye
     const {network} = await machine.podStatus(pod);
     const mounts = [{host_path: volume, container_path: '/volume'}];
     const first = await machine.runContainer(pod, {mounts, command: ['/bin/sleep', '100000']});
-    const second = await machine.runContainer(pod, 'echo $(hostname -i); sleep 100000');
+    const second = await machine.runContainer(pod, 'nc -ll -p 8080 -e echo hello');
     assert.strictEqual(await run(machine, first, 'cat /volume/file'), 'from the node');
     await run(machine, first, 'echo back > /volume/answer; dd if=/dev/zero of=/big bs=1M count=20 2>/dev/null; sync');
     assert.strictEqual(fs.readFileSync(path.join(volume, 'answer'), 'utf8'), 'back\n');
     const address = await run(machine, second, 'ip addr show eth0');
     assert.ok(address.includes(network.ip));
-    machine.inNetwork('ping', '-c', '1', '-W', '20', network.ip);
+    await eventually('it is reached from the node', async () =>
+        (await machine.run('bash', '-c', `cat < /dev/tcp/${network.ip}/8080`)).stdout === 'hello\n');
     const {stats} = await machine.cri.call('PodSandboxStats', {pod_sandbox_id: pod.id});
     assert.ok(Number(stats.linux.memory.usage_bytes.value) > 0);
     await machine.removePod(pod);
@@ -115,7 +116,7 @@ test('restored pods go on when the daemon is killed, and machines that waited ar
     clean(t);
     const pod = await machine.runPod();
     const container = await machine.runContainer(pod, 'sleep 100000');
-    await eventually('machines wait', () => waiting(machine) === 2);
+    await eventually('machines wait', async () => (await report(machine)).waitingMachines === 2);
     const before = fs.readdirSync(path.join(machine.stateDir, 'guests'));
     await machine.restartDaemon('SIGKILL');
     assert.strictEqual((await machine.podStatus(pod)).state, 'SANDBOX_READY');
@@ -130,7 +131,7 @@ test('restored pods go on when the daemon is killed, and machines that waited ar
 });
 
 test('the daemon takes waiting machines with it when it is told to stop', async () => {
-    await eventually('machines wait', () => waiting(machine) === 2);
+    await eventually('machines wait', async () => (await report(machine)).waitingMachines === 2);
     await machine.stopDaemon();
     assert.strictEqual(waiting(machine), 0);
     assert.deepStrictEqual(machine.strays([]), []);
@@ -139,7 +140,7 @@ test('the daemon takes waiting machines with it when it is told to stop', async 
 
 test('a machine that waits and is killed costs the pod nothing but time', async (t) => {
     clean(t);
-    await eventually('machines wait', () => waiting(machine) === 2);
+    await eventually('machines wait', async () => (await report(machine)).waitingMachines === 2);
     for (const id of fs.readdirSync(path.join(machine.stateDir, 'guests')))
         process.kill(machine.qemuPid({id}), 'SIGKILL');
     const pod = await machine.runPod();
