@@ -149,19 +149,37 @@ test('a machine that waits and is killed costs the pod nothing but time', async 
     await machine.noLeaks();
 });
 
-test('a pod of another shape boots, a template is made for the next one', async (t) => {
+test('a pod with limits of its own is restored too, and its machine has what it may use', async (t) => {
     clean(t);
-    const more = {linux: {resources: {memory_limit_in_bytes: 320 << 20}}};
-    const count = (await report(machine)).ready;
-    const booted = await machine.runPod(more);
-    assert.strictEqual(await startedHow(booted), 'booted');
-    await aTemplate(machine, count + 1);
-    const restored = await machine.runPod(more);
-    assert.strictEqual(await startedHow(restored), 'restored');
-    const container = await machine.runContainer(restored, 'sleep 100000');
-    assert.ok(Number(await run(machine, container, 'grep MemTotal /proc/meminfo | tr -dc 0-9')) > 350 << 10);
-    await machine.removePod(booted);
-    await machine.removePod(restored);
+    const pod = await machine.runPod({linux: {resources: {memory_limit_in_bytes: 512 << 20}}});
+    assert.strictEqual(await startedHow(pod), 'restored');
+    const container = await machine.runContainer(pod, 'sleep 100000');
+    assert.ok(Number(await run(machine, container, 'grep MemTotal /proc/meminfo | tr -dc 0-9')) > 450 << 10);
+    await machine.removePod(pod);
+});
+
+test('the first pod of another handler boots, a template is made for the next one; a handler may do without', async (t) => {
+    const config = '[handlers.big]\nmemory = "320MiB"\n[handlers.boots]\ntemplate = false\n';
+    const one = await Machine.start({templates: true, config, flags: ['--guest-waiting-machines=0']});
+    t.after(() => one.end());
+    const runBy = async (handler) => {
+        const podConfig = one.podConfig();
+        const {pod_sandbox_id: id} = await one.cri.call('RunPodSandbox', {config: podConfig, runtime_handler: handler});
+        one.podIds.push(id);
+        return {id, config: podConfig};
+    };
+    await aTemplate(one);
+    const booted = await runBy('big');
+    assert.strictEqual(await startedHow(booted, one), 'booted');
+    await aTemplate(one, 2);
+    const restored = await runBy('big');
+    assert.strictEqual(await startedHow(restored, one), 'restored');
+    const without = await runBy('boots');
+    assert.strictEqual(await startedHow(without, one), 'booted');
+    const container = await one.runContainer(restored, 'sleep 100000');
+    assert.ok(Number(await run(one, container, 'grep MemTotal /proc/meminfo | tr -dc 0-9')) > 270 << 10);
+    for (const pod of [booted, restored, without])
+        await one.removePod(pod);
 });
 
 test('a damaged template is quarantined with its reason, the pod boots, and a new template is made', async (t) => {
