@@ -123,6 +123,8 @@ gboolean container_update(SandboxManager *manager,
         return FALSE;
     if (request->linux == NULL)
         return fail(error, STATUS_INVALID_ARGUMENT, "linux: there are no resources to change");
+    if (!machine_limits_check(request->linux, "linux", error))
+        return FALSE;
     if (!slots_take(&container->job, deadline, "waiting for other work on the container", error))
         return FALSE;
     updated = update_locked(container, request->linux, deadline, error);

@@ -54,10 +54,12 @@ static guint64 round_down(guint64 value, guint64 unit)
     return value / unit * unit;
 }
 
-/* ---- processors ---- */
-
-static gboolean cpu_limit_check(const Resources *resources, const char *field, GError **error)
+gboolean machine_limits_check(const Resources *resources, const char *field, GError **error)
 {
+    if (resources->memory_limit_in_bytes < -1)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "%s.memory_limit_in_bytes: %" G_GINT64_FORMAT " is negative", field,
+                    resources->memory_limit_in_bytes);
     if (resources->cpu_quota < -1)
         return fail(error, STATUS_INVALID_ARGUMENT, "%s.cpu_quota: %" G_GINT64_FORMAT " is negative", field,
                     resources->cpu_quota);
@@ -68,6 +70,8 @@ static gboolean cpu_limit_check(const Resources *resources, const char *field, G
                     resources->cpu_period, CPU_PERIOD_LEAST_US, CPU_PERIOD_MOST_US);
     return TRUE;
 }
+
+/* ---- processors ---- */
 
 /* 0: no limit. */
 static guint64 cpus_of_limit(const Resources *resources)
@@ -84,8 +88,6 @@ static gboolean vcpus_compute(const Resources *resources, const char *field, con
     guint most = bounds->max_vcpus != 0 ? MIN(bounds->max_vcpus, usable) : usable;
     guint64 wanted;
 
-    if (!cpu_limit_check(resources, field, error))
-        return FALSE;
     if (bounds->vcpus > most)
         return fail(error, STATUS_RESOURCE_EXHAUSTED,
                     "vcpus: %u of them are asked for; a machine of this pod may have %u, the node has %u",
@@ -112,10 +114,6 @@ static gboolean memory_compute(const Resources *resources, const char *field, co
     guint64 limit = resources->memory_limit_in_bytes > 0 ? (guint64)resources->memory_limit_in_bytes : 0;
     guint64 wanted = 0;
 
-    if (resources->memory_limit_in_bytes < -1)
-        return fail(error, STATUS_INVALID_ARGUMENT,
-                    "%s.memory_limit_in_bytes: %" G_GINT64_FORMAT " is negative", field,
-                    resources->memory_limit_in_bytes);
     if (bounds->max_memory_bytes != 0)
         most = MIN(most, round_down(bounds->max_memory_bytes, MIB));
     if (least < LEAST_MEMORY_BYTES)
@@ -159,7 +157,8 @@ gboolean machine_shape_compute(const Resources *resources, const char *field, co
 
     if (resources == NULL)
         resources = &none;
-    if (!vcpus_compute(resources, field, bounds, node, &shape, error) ||
+    if (!machine_limits_check(resources, field, error) ||
+        !vcpus_compute(resources, field, bounds, node, &shape, error) ||
         !memory_compute(resources, field, bounds, node, &shape, error))
         return FALSE;
     *ret_shape = shape;

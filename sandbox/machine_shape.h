@@ -47,5 +47,9 @@ gboolean machine_shape_compute(const Runtime__V1__LinuxContainerResources *resou
                                const MachineBounds *bounds, const MachineNode *node, MachineShape *ret_shape,
                                GError **error);
 
+/* The checks of limits by themselves, without any machine. */
+gboolean machine_limits_check(const Runtime__V1__LinuxContainerResources *resources, const char *field,
+                              GError **error);
+
 /* What a guest's own kernel and agent take of its memory, at most: docs/performance.md has the figures. */
 guint64 machine_guest_overhead(guint64 memory_bytes);

@@ -15,6 +15,7 @@ enum {
     /* Memory that comes or goes does so in steps; a guest that makes none for so long has come to its end. */
     STALLED_MS = 10 * 1000,
     LOOK_EVERY_MS = 5,
+    LEFT_BYTES = 16 << 20, /* of what is available to a guest, when memory is taken from it */
 };
 
 /* ---- what the pod may use ---- */
@@ -99,7 +100,9 @@ gboolean pod_machine_plan(Pod *pod, const MachineBounds *bounds, GError **error)
 
 /* ---- making it so ---- */
 
-static gboolean use_vcpus(Pod *pod, guint vcpus, const Deadline *deadline, GError **error)
+/* *ret_available_bytes: what could be taken from the guest's memory without harm. */
+static gboolean use_vcpus(Pod *pod, guint vcpus, const Deadline *deadline, guint64 *ret_available_bytes,
+                          GError **error)
 {
     Crivirt__Agent__V1__ResizeMachineRequest resize = CRIVIRT__AGENT__V1__RESIZE_MACHINE_REQUEST__INIT;
     Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
@@ -115,6 +118,7 @@ static gboolean use_vcpus(Pod *pod, guint vcpus, const Deadline *deadline, GErro
     if (!vmm_plug_vcpus(pod->manager->vmm, pod->id, vcpus, error) ||
         !link_call(link, &request, &bounded, &response, error))
         return FALSE;
+    *ret_available_bytes = response->resize_machine->memory_available_bytes;
     crivirt__agent__v1__response__free_unpacked(response, NULL);
     return TRUE;
 }
@@ -160,21 +164,39 @@ static gboolean plug_memory(Pod *pod, MachineShape *shape, const Deadline *deadl
     return FALSE;
 }
 
+/* The kernel would give back what it can find by killing processes. */
+static gboolean spare_check(const MachineShape *from, const MachineShape *to, guint64 available_bytes,
+                            GError **error)
+{
+    guint64 taken;
+
+    if (to->memory_bytes >= from->memory_bytes)
+        return TRUE;
+    taken = from->memory_bytes - to->memory_bytes;
+    return taken + LEFT_BYTES <= available_bytes ||
+           fail(error, STATUS_FAILED_PRECONDITION,
+                "the guest needs its memory: %" G_GUINT64_FORMAT
+                " MiB are to be taken from it, and %" G_GUINT64_FORMAT " MiB are not in use",
+                taken >> 20, available_bytes >> 20);
+}
+
 /* The plan is written down first: a daemon that comes after one that died half-way knows what was meant. */
 static gboolean machine_become(Pod *pod, const MachineShape *from, const MachineShape *to,
                                const Deadline *deadline, GError **error)
 {
     MachineShape is = *to;
+    guint64 available_bytes;
 
+    if (from->vcpus == to->vcpus && from->memory_bytes == to->memory_bytes)
+        return TRUE;
     if (!machine_record(pod, to, error))
         return FALSE;
-    is.memory_bytes = from->memory_bytes;
-    if (from->vcpus != to->vcpus && !use_vcpus(pod, to->vcpus, deadline, error)) {
-        is.vcpus = from->vcpus;
-        machine_record(pod, &is, NULL);
+    if (!use_vcpus(pod, to->vcpus, deadline, &available_bytes, error) ||
+        !spare_check(from, to, available_bytes, error)) {
+        use_vcpus(pod, from->vcpus, deadline, &available_bytes, NULL);
+        machine_record(pod, from, NULL);
         return FALSE;
     }
-    is.memory_bytes = to->memory_bytes;
     if (from->memory_bytes == to->memory_bytes || plug_memory(pod, &is, deadline, error))
         return TRUE;
     machine_record(pod, &is, NULL);
@@ -228,8 +250,7 @@ static gboolean fit_locked(Pod *pod, const PodChange *change, const char *field,
         shape.vcpus = MAX(shape.vcpus, now.vcpus);
         shape.memory_bytes = MAX(shape.memory_bytes, now.memory_bytes);
     }
-    if ((shape.vcpus != now.vcpus || shape.memory_bytes != now.memory_bytes) &&
-        !machine_become(pod, &now, &shape, deadline, error))
+    if (!machine_become(pod, &now, &shape, deadline, error))
         return FALSE;
     limit_quota(pod, quota_us);
     return TRUE;

@@ -73,6 +73,8 @@ gboolean sandbox_update(SandboxManager *manager, const Runtime__V1__UpdatePodSan
         return FALSE;
     if (request->resources == NULL && request->overhead == NULL)
         return fail(error, STATUS_INVALID_ARGUMENT, "resources: there are none to change");
+    if (request->resources != NULL && !machine_limits_check(request->resources, "resources", error))
+        return FALSE;
     if (!slots_take(&pod->job, deadline, "waiting for other work on the sandbox", error))
         return FALSE;
     updated = update_locked(pod, request, deadline, error);

@@ -1,6 +1,8 @@
 /* ResizeMachine: how many of the guest's processors are used. Memory needs no help: the kernel takes what is
  * plugged in by itself (memhp_default_state). */
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "agent/guest/call.h"
@@ -43,9 +45,12 @@ static bool cpus_use(unsigned vcpus, Fault *ret_fault)
     return true;
 }
 
-static uint64_t memory_total(void)
+static uint64_t memory_available(void)
 {
-    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    char text[4096];
+    const char *line =
+        sysfile_read("/proc/meminfo", text, sizeof text) ? strstr(text, "MemAvailable:") : NULL;
+    return line != NULL ? strtoull(line + strlen("MemAvailable:"), NULL, 10) * 1024 : 0;
 }
 
 void op_resize_machine(Call *call)
@@ -64,7 +69,7 @@ void op_resize_machine(Call *call)
         fault(&error, FAULT_UNAVAILABLE, "the guest's kernel does not see %u processors", vcpus);
     } else if (cpus_use(vcpus, &error)) {
         result.vcpus = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
-        result.memory_total_bytes = memory_total();
+        result.memory_available_bytes = memory_available();
         reply_resize_machine(call, &result);
         return;
     }

@@ -52,3 +52,94 @@ test('the guest gets memory, which the node has again when it is taken away', as
     assert.strictEqual(await totalMib(), before);
     await eventually('the node has memory back', () => nodeMib(pod) < full - 50);
 });
+
+test('a container that is given more makes its pod larger, and smaller again', async () => {
+    const plain = await machine.runPod();
+    const one = await machine.runContainer(plain, {linux: {resources: memory(220)}, command: ['/bin/sleep', '100000']});
+    const small = (await size(plain)).memoryBytes;
+    const more = {memory_limit_in_bytes: 500 * MIB, ...cpus(2)};
+    assert.ok(small > 284 * MIB, 'the limit that it was created with counts already');
+    await machine.cri.call('UpdateContainerResources', {container_id: one.id, linux: more});
+    assert.ok((await size(plain)).memoryBytes > 560 * MIB);
+    assert.strictEqual((await size(plain)).vcpus, 2);
+    assert.strictEqual(await machine.output(one, 'cat /sys/fs/cgroup/memory.max'), String(500 * MIB));
+    await machine.cri.call('UpdateContainerResources', {container_id: one.id, linux: memory(220)});
+    assert.strictEqual((await size(plain)).memoryBytes, small);
+    const {status} = await machine.cri.call('ContainerStatus', {container_id: one.id});
+    assert.strictEqual(Number(status.resources.linux.memory_limit_in_bytes), 220 * MIB);
+    await machine.removePod(plain);
+});
+
+test('too much is refused, and changes nothing', async () => {
+    const before = await size(pod);
+    const huge = memory(1 << 20);
+    await refused(update(pod, huge), 'RESOURCE_EXHAUSTED', 'resources.memory_limit_in_bytes', 'MiB');
+    await refused(update(pod, {cpu_quota: 1000, cpu_period: 1}), 'INVALID_ARGUMENT', 'resources.cpu_period');
+    await refused(machine.cri.call('UpdateContainerResources', {container_id: container.id, linux: memory(301)}),
+                  'INVALID_ARGUMENT', 'linux.memory_limit_in_bytes', "the pod's limit");
+    await refused(machine.runPod({linux: {resources: huge}}), 'RESOURCE_EXHAUSTED',
+                  'config.linux.resources.memory_limit_in_bytes');
+    await refused(machine.runPod({linux: {resources: {cpu_quota: -5}}}), 'INVALID_ARGUMENT',
+                  'config.linux.resources.cpu_quota');
+    await refused(machine.cri.call('UpdatePodSandboxResources', {pod_sandbox_id: pod.id}), 'INVALID_ARGUMENT');
+    await refused(update({id: 'f'.repeat(64)}, memory(300)), 'NOT_FOUND');
+    assert.deepStrictEqual(await size(pod), before);
+});
+
+test('memory that the guest uses is not taken from it', async () => {
+    await update(pod, memory(500));
+    const grown = await size(pod);
+    const hog = await machine.runContainer(pod, 'dd if=/dev/zero of=/dev/null bs=420M count=1 & ' +
+        'exec dd if=/dev/zero of=/dev/null bs=420M count=100000');
+    await eventually('it has its memory', async () => {
+        const {stats} = await machine.cri.call('ContainerStats', {container_id: hog.id});
+        return stats.memory && Number(stats.memory.rss_bytes.value) > 400 * MIB;
+    });
+    await refused(update(pod, memory(64)), 'FAILED_PRECONDITION', 'the guest needs its memory');
+    assert.deepStrictEqual(await size(pod), grown);
+    assert.strictEqual((await machine.containerStatus(hog)).state, 'CONTAINER_RUNNING');
+    await machine.remove(hog);
+    await update(pod, memory(64));
+});
+
+test('the size is known, and can change, after the daemon has died', async () => {
+    await update(pod, {...memory(400), ...cpus(2)});
+    const before = await size(pod);
+    await machine.restartDaemon('SIGKILL');
+    assert.deepStrictEqual(await size(pod), before);
+    assert.strictEqual(await nproc(), 2);
+    await update(pod, {...memory(500), ...cpus(1)});
+    assert.ok((await size(pod)).memoryBytes > before.memoryBytes);
+    assert.ok(await totalMib() > 500);
+    assert.strictEqual(await nproc(), 1);
+    await update(pod, memory(300));
+    assert.ok(await totalMib() < 400);
+});
+
+test("the pod's processor time is limited on the node, when all its containers' is", async () => {
+    const parent = `/crivirt-test-${process.pid}`;
+    const limited = await machine.runPod({linux: {cgroup_parent: parent, resources: cpus(0.5)}});
+    const quota = () => {
+        const name = `${parent}/crivirt-${limited.id.slice(0, 24)}`;
+        const v1 = `/sys/fs/cgroup/cpu${name}/cpu.cfs_quota_us`;
+        const text = fs.existsSync(v1) ? fs.readFileSync(v1, 'utf8') : fs.readFileSync(`/sys/fs/cgroup${name}/cpu.max`, 'utf8');
+        return text.split(/\s/)[0].replace('-1', 'max');
+    };
+    try {
+        const one = await machine.runContainer(limited, {linux: {resources: cpus(0.5)}});
+        assert.strictEqual(quota(), '50000');
+        await update(limited, cpus(1));
+        assert.strictEqual(quota(), '100000');
+        const free = await machine.runContainer(limited);
+        assert.strictEqual(quota(), 'max');
+        await machine.remove(free);
+        await machine.cri.call('UpdateContainerResources', {container_id: one.id, linux: cpus(0.8)});
+        assert.strictEqual(quota(), '100000');
+    } finally {
+        await machine.removePod(limited);
+        for (const name of fs.readdirSync('/sys/fs/cgroup'))
+            for (const directory of [`/sys/fs/cgroup/${name}${parent}`, `/sys/fs/cgroup${parent}`])
+                if (fs.existsSync(directory))
+                    fs.rmdirSync(directory);
+    }
+});
