@@ -220,6 +220,11 @@ gboolean cni_network_del(CniNetwork *network, const CniAttachment *attachment, c
     return plugins_del(network, network->config->plugins->len, attachment, previous, deadline, error);
 }
 
+void cni_end_orphans(const char *container_id)
+{
+    cni_exec_end_orphans(container_id);
+}
+
 gboolean cni_network_check(CniNetwork *network, const CniAttachment *attachment, const Deadline *deadline,
                            GError **error)
 {

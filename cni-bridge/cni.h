@@ -84,6 +84,9 @@ gboolean cni_network_add(CniNetwork *network, const CniAttachment *attachment, c
 /* DEL in reverse order; goes on after a failure and reports the first one. */
 gboolean cni_network_del(CniNetwork *network, const CniAttachment *attachment, const Deadline *deadline,
                          GError **error);
+/* Kills the plugins, and what they started, that a daemon which was killed had called for that attachment:
+ * what they would still do comes too late for the DEL that undoes it. */
+void cni_end_orphans(const char *container_id);
 gboolean cni_network_check(CniNetwork *network, const CniAttachment *attachment, const Deadline *deadline,
                            GError **error);
 /* STATUS (1.1): UNAVAILABLE with the plugin's words when the network cannot take an ADD now. Plugins of older

@@ -1,13 +1,16 @@
 #include "cni-bridge/cni_exec.h"
 
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/fileio.h"
 #include "common/log.h"
 #include "common/process.h"
 
-enum { MAX_MESSAGE = 1024, MAX_IFNAME = 15 };
+enum { MAX_MESSAGE = 1024, MAX_IFNAME = 15, MAX_ENVIRONMENT = 4 << 20 };
 
 /* Error codes of the specification that mean "later". */
 enum { CNI_CODE_TRY_AGAIN_LATER = 11, CNI_CODE_NOT_AVAILABLE = 50, CNI_CODE_LIMITED_CONNECTIVITY = 51 };
@@ -339,4 +342,31 @@ gboolean cni_exec(const CniCall *call, const Deadline *deadline, char **ret_outp
         *ret_length = result.output_length;
     }
     return TRUE;
+}
+
+/* Nobody but us gives a process such an id, which is random. */
+static gboolean has_variable(const char *pid, const char *variable)
+{
+    g_autofree char *path = g_build_filename("/proc", pid, "environ", NULL);
+    g_autofree char *environment = NULL;
+    gsize length = 0;
+
+    if (!g_ascii_isdigit(*pid) || !file_read(path, MAX_ENVIRONMENT, &environment, &length, NULL))
+        return FALSE;
+    for (gsize at = 0; at < length; at += strlen(environment + at) + 1)
+        if (g_str_equal(environment + at, variable))
+            return TRUE;
+    return FALSE;
+}
+
+void cni_exec_end_orphans(const char *container_id)
+{
+    g_autofree char *variable = g_strdup_printf("CNI_CONTAINERID=%s", container_id);
+    g_autoptr(GDir) processes = g_dir_open("/proc", 0, NULL);
+    const char *pid;
+
+    while (processes != NULL && (pid = g_dir_read_name(processes)) != NULL)
+        if (has_variable(pid, variable) && kill((pid_t)atoi(pid), SIGKILL) == 0)
+            log_warning(LOG_FIELDS("container", container_id),
+                        "ended a CNI plugin of an earlier crivirtd, process %s", pid);
 }

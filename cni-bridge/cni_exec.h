@@ -26,6 +26,9 @@ typedef struct {
 gboolean cni_exec(const CniCall *call, const Deadline *deadline, char **ret_output, gsize *ret_length,
                   GError **error);
 
+/* cni_end_orphans() */
+void cni_exec_end_orphans(const char *container_id);
+
 /* INVALID_ARGUMENT when ids, names or args cannot be passed to a plugin as they are. */
 gboolean cni_exec_check_attachment(const CniAttachment *attachment, GError **error);
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <spawn.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -11,7 +12,9 @@
 
 #include "common/error.h"
 
-enum { DEFAULT_MAX_OUTPUT_BYTES = 1 << 20, CANCEL_POLL_MS = 100 };
+enum { DEFAULT_MAX_OUTPUT_BYTES = 1 << 20, CANCEL_POLL_MS = 100, GROUP_END_TRIES = 100 };
+
+extern char **environ;
 
 void process_result_clear(ProcessResult *result)
 {
@@ -102,6 +105,75 @@ static gboolean set_nonblocking(int fd)
     return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
 }
 
+/* Each pipe's other end becomes the child's stdin, stdout or stderr; NULL: /dev/null. */
+static int spawn_with(const ProcessSpec *spec, const int child_ends[3], pid_t *ret_pid)
+{
+    char *const *environment = spec->environment != NULL ? (char *const *)(void *)spec->environment : environ;
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attributes;
+    sigset_t none;
+    sigset_t defaults;
+    int problem;
+
+    sigemptyset(&none);
+    sigemptyset(&defaults);
+    sigaddset(&defaults, SIGPIPE);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setflags(&attributes,
+                             POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setpgroup(&attributes, 0);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &defaults);
+    posix_spawn_file_actions_init(&files);
+    for (int i = 0; i < 3; i++)
+        if (child_ends[i] >= 0)
+            posix_spawn_file_actions_adddup2(&files, child_ends[i], i);
+        else
+            posix_spawn_file_actions_addopen(&files, i, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addclosefrom_np(&files, 3);
+    problem = posix_spawnp(ret_pid, spec->argv[0], &files, &attributes, (char *const *)(void *)spec->argv,
+                           environment);
+    posix_spawn_file_actions_destroy(&files);
+    posix_spawnattr_destroy(&attributes);
+    return problem;
+}
+
+/* Ours of each pipe in pipes; what was made is closed on failure. Descriptors below 3 are taken in any
+ * program of ours, so that no end is in the way of another's number. */
+static gboolean child_spawn(const ProcessSpec *spec, Pipe pipes[3], pid_t *ret_pid, GError **error)
+{
+    int child_ends[3] = {-1, -1, -1};
+    int problem = 0;
+
+    for (int i = spec->input != NULL ? 0 : 1; problem == 0 && i < 3; i++) {
+        int ends[2];
+
+        if (pipe2(ends, O_CLOEXEC) != 0) {
+            problem = errno;
+            break;
+        }
+        child_ends[i] = ends[i == 0 ? 0 : 1];
+        pipes[i].fd = ends[i == 0 ? 1 : 0];
+    }
+    if (problem == 0)
+        problem = spawn_with(spec, child_ends, ret_pid);
+    for (int i = 0; i < 3; i++) {
+        if (child_ends[i] >= 0)
+            close(child_ends[i]);
+        if (problem != 0)
+            pipe_close(&pipes[i]);
+    }
+    return problem == 0 ||
+           fail(error, STATUS_INTERNAL, "cannot run %s: %s", spec->argv[0], g_strerror(problem));
+}
+
+/* What a killed child had started was killed with it, and comes to us when we are its subreaper. */
+static void group_end(pid_t group)
+{
+    for (int i = 0; i < GROUP_END_TRIES && waitpid(-group, NULL, WNOHANG) >= 0; i++)
+        g_usleep(1000);
+}
+
 gboolean process_run(const ProcessSpec *spec, const Deadline *deadline, ProcessResult *ret_result,
                      GError **error)
 {
@@ -109,19 +181,13 @@ gboolean process_run(const ProcessSpec *spec, const Deadline *deadline, ProcessR
     g_autoptr(GByteArray) output = g_byte_array_new();
     g_autoptr(GByteArray) errors = g_byte_array_new();
     Pipe pipes[3] = {{-1, NULL, 0}, {-1, output, max_bytes}, {-1, errors, max_bytes}};
-    GSpawnFlags flags = G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD;
-    GPid pid;
+    pid_t pid;
     int child_fd;
     int status = 0;
     gboolean done;
 
-    if (!g_spawn_async_with_pipes(NULL, (char **)(void *)spec->argv, (char **)(void *)spec->environment,
-                                  flags, NULL, NULL, &pid, spec->input != NULL ? &pipes[0].fd : NULL,
-                                  &pipes[1].fd, &pipes[2].fd, error)) {
-        error_adopt(error);
-        g_prefix_error(error, "cannot run %s: ", spec->argv[0]);
+    if (!child_spawn(spec, pipes, &pid, error))
         return FALSE;
-    }
     child_fd = (int)syscall(SYS_pidfd_open, pid, 0);
     done = child_fd >= 0;
     if (!done)
@@ -132,7 +198,7 @@ gboolean process_run(const ProcessSpec *spec, const Deadline *deadline, ProcessR
     if (done)
         done = pump(spec, child_fd, pipes, deadline, error);
     if (!done) {
-        kill(pid, SIGKILL);
+        kill(-pid, SIGKILL);
         g_prefix_error(error, "%s: ", spec->argv[0]);
     }
     for (int i = 0; i < 3; i++)
@@ -141,8 +207,10 @@ gboolean process_run(const ProcessSpec *spec, const Deadline *deadline, ProcessR
         close(child_fd);
     if (TEMP_FAILURE_RETRY(waitpid(pid, &status, 0)) != pid && done)
         done = fail_errno(error, errno, "cannot wait for %s", spec->argv[0]);
-    if (!done)
+    if (!done) {
+        group_end(pid);
         return FALSE;
+    }
 
     ret_result->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     ret_result->output_length = output->len;

@@ -1,8 +1,8 @@
 /* Runs another program to its end: CNI plugins, mkfs.erofs and the like.
  *
- * The child is spawned with posix_spawn semantics (GSubprocess), never by forking our own code, because the
- * daemon is threaded. SIGPIPE must be ignored by the program (a child may not read its input). Blocks the
- * calling worker; at the deadline or on cancellation the child is killed.
+ * The child is spawned, never made by forking our own code, because the daemon is threaded. SIGPIPE must be
+ * ignored by the program (a child may not read its input). Blocks the calling worker; at the deadline or on
+ * cancellation the child is killed, with all that it has started (its process group).
  */
 #pragma once
 

@@ -134,6 +134,7 @@ static SandboxManager *open_sandboxes(const Config *config, ImageService *images
         .max_parallel_boots = (guint)config->max_parallel_boots,
         .waiting_machines = (guint)config->guest_waiting_machines,
         .upper_bytes = config->guest_disk_bytes,
+        .cni_timeout_ms = (gint64)config->cni_timeout_ms,
         .cni_config_dir = config->cni_config_dir,
         .cni_plugin_dirs = (const char *const *)config->cni_plugin_dirs,
     };

@@ -16,7 +16,8 @@
 enum {
     ID_BYTES = 32,
     LOG_WORKERS = 32, /* at once: one that waits for its disk holds up nobody else */
-    EVENT_WORKERS = 2
+    EVENT_WORKERS = 2,
+    RECOVERY_WORKERS = 8,
 };
 
 typedef struct {
@@ -194,6 +195,8 @@ SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageSe
     manager->log_workers = g_thread_pool_new(container_io_work, NULL, LOG_WORKERS, FALSE, NULL);
     manager->events = event_hub_new();
     manager->sampler = sampler_new();
+    manager->closing = g_cancellable_new();
+    manager->recovery_workers = g_thread_pool_new(recovery_work, NULL, RECOVERY_WORKERS, FALSE, NULL);
     manager->event_workers = g_thread_pool_new(deferred_run, NULL, EVENT_WORKERS, FALSE, NULL);
     manager_tables_init(manager);
     manager->networks = cni_cache_new(config->cni_config_dir, config->cni_plugin_dirs);
@@ -231,6 +234,8 @@ void sandbox_manager_close(SandboxManager *manager)
 {
     if (manager == NULL)
         return;
+    g_cancellable_cancel(manager->closing);
+    g_thread_pool_free(manager->recovery_workers, TRUE, TRUE);
     guest_pool_free(manager->pool);
     template_store_free(manager->templates);
     if (manager->vmm != NULL)
@@ -248,6 +253,7 @@ void sandbox_manager_close(SandboxManager *manager)
     g_mutex_clear(&manager->lock);
     handler_table_free(manager->handlers);
     config_clear(&manager->config);
+    g_object_unref(manager->closing);
     g_free(manager);
 }
 

@@ -33,8 +33,10 @@ struct SandboxManager {
     StateStore *store;
     Vmm *vmm;
     LinkLoop *links;
-    GThreadPool *log_workers;   /* of ContainerIo */
-    GThreadPool *event_workers; /* of what happens to guests */
+    GThreadPool *log_workers;      /* of ContainerIo */
+    GThreadPool *event_workers;    /* of what happens to guests */
+    GThreadPool *recovery_workers; /* of recovery_work() */
+    GCancellable *closing;         /* cancelled when the manager is closed */
     CniCache *networks;
     EventHub *events;
     Sampler *sampler;
@@ -158,6 +160,8 @@ gboolean pod_guest_default_shape(SandboxManager *manager, HandlerSettings *ret_s
 char *pod_guest_find_waiting(Pod *pod, struct Template **ret_template);
 /* Everything from the namespace to the agent's Setup. On failure everything is undone as far as it can be. */
 gboolean pod_guest_start(Pod *pod, const Deadline *deadline, GError **error);
+/* The first step of pod_guest_end(): afterwards no process of the pod is left. */
+gboolean pod_guest_kill(Pod *pod, const Deadline *deadline, GError **error);
 /* Undoes it, wherever it had come to: the guest, the network, mounts, disks. May be repeated. */
 gboolean pod_guest_end(Pod *pod, const Deadline *deadline, GError **error);
 /* Attaches the layers that are not there yet; *ret_luns (guint) is parallel to layers (ImageLayer). */
@@ -251,6 +255,8 @@ CniNetwork *manager_cni_network(SandboxManager *manager, GError **error);
 
 /* Brings what the last daemon left in line with the store (recovery.c). */
 gboolean manager_recover(SandboxManager *manager, GError **error);
+/* Ends what was half made or half ended; a GThreadPool's function, for a Pod that it unrefs. */
+void recovery_work(gpointer pod, gpointer unused);
 
 /* ---- streaming sessions (session.c); from the link's thread, which never waits for a client ---- */
 

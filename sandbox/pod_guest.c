@@ -31,7 +31,6 @@
 enum {
     SETUP_TIMEOUT_MS = 30 * 1000,
     DESTROY_TIMEOUT_MS = 20 * 1000,
-    CNI_DEL_TIMEOUT_MS = 60 * 1000,
     DETACH_TIMEOUT_MS = 20 * 1000,
     ENTROPY_BYTES = 64,
     CONSOLE_TAIL_BYTES = 2000,
@@ -530,7 +529,7 @@ gboolean pod_guest_start(Pod *pod, const Deadline *deadline, GError **error)
     if (started)
         return TRUE;
     /* The caller's time may be up; cleaning up has its own. */
-    cleanup = deadline_in_ms(DESTROY_TIMEOUT_MS + CNI_DEL_TIMEOUT_MS);
+    cleanup = deadline_in_ms(DESTROY_TIMEOUT_MS + pod->manager->config.cni_timeout_ms);
     if (!pod_guest_end(pod, &cleanup, &undo_error)) {
         log_error(LOG_FIELDS("sandbox", pod->id), "cannot undo a failed start: %s", undo_error->message);
         pod_set_state(pod, POD_STOPPING, undo_error->message, NULL);
@@ -542,7 +541,7 @@ gboolean pod_guest_start(Pod *pod, const Deadline *deadline, GError **error)
 
 static gboolean network_end(Pod *pod, const Deadline *deadline, GError **error)
 {
-    Deadline bounded = deadline_sooner(deadline, CNI_DEL_TIMEOUT_MS);
+    Deadline bounded = deadline_sooner(deadline, pod->manager->config.cni_timeout_ms);
 
     if (!pod_network_del(pod, &bounded, error))
         return FALSE;
@@ -550,14 +549,29 @@ static gboolean network_end(Pod *pod, const Deadline *deadline, GError **error)
            tap_delete(pod->tap, "", error) && netns_delete(pod->netns_path, error);
 }
 
-gboolean pod_guest_end(Pod *pod, const Deadline *deadline, GError **error)
+gboolean pod_guest_kill(Pod *pod, const Deadline *deadline, GError **error)
 {
     Deadline destroy = deadline_sooner(deadline, DESTROY_TIMEOUT_MS);
 
     link_end(pod);
-    return vmm_destroy(pod->manager->vmm, pod->id, &destroy, error) && network_end(pod, deadline, error) &&
-           pod_cgroup_leave(pod, error) && share_delete(pod->share_dir, error) &&
+    return vmm_destroy(pod->manager->vmm, pod->id, &destroy, error);
+}
+
+static gboolean files_end(Pod *pod, GError **error)
+{
+    return pod_cgroup_leave(pod, error) && share_delete(pod->share_dir, error) &&
            dir_remove_tree(pod->run_dir, error) && dir_remove_tree(pod->state_dir, error);
+}
+
+/* A network that cannot be given back now keeps nothing else. */
+gboolean pod_guest_end(Pod *pod, const Deadline *deadline, GError **error)
+{
+    gboolean network_ended;
+
+    if (!pod_guest_kill(pod, deadline, error))
+        return FALSE;
+    network_ended = network_end(pod, deadline, error);
+    return files_end(pod, network_ended ? error : NULL) && network_ended;
 }
 
 /* ---- later ---- */

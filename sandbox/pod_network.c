@@ -117,6 +117,7 @@ gboolean pod_network_add(Pod *pod, const Deadline *deadline, CniResult **ret_net
 {
     g_autoptr(GPtrArray) keep = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(CniNetwork) network = manager_cni_network(pod->manager, error);
+    Deadline bounded = deadline_sooner(deadline, pod->manager->config.cni_timeout_ms);
     CniAttachment attachment;
 
     if (network == NULL || !attachment_fill(pod, keep, &attachment, error))
@@ -124,7 +125,7 @@ gboolean pod_network_add(Pod *pod, const Deadline *deadline, CniResult **ret_net
     g_mutex_lock(&pod->lock);
     pod->cni_config = cni_network_text(network);
     g_mutex_unlock(&pod->lock);
-    return pod_save(pod, error) && cni_network_add(network, &attachment, deadline, ret_network, error);
+    return pod_save(pod, error) && cni_network_add(network, &attachment, &bounded, ret_network, error);
 }
 
 /* The configuration may have been repaired since: one that no ADD could work with fails DEL as well. */

@@ -179,21 +179,27 @@ static void half_made_containers_forget(Pod *pod)
 /* RunPodSandbox never returned it. */
 static void half_made_pod_undo(Pod *pod)
 {
-    Deadline deadline = deadline_in_ms(END_TIMEOUT_MS);
+    Deadline deadline = {g_get_monotonic_time() + END_TIMEOUT_MS * G_TIME_SPAN_MILLISECOND,
+                         pod->manager->closing};
     g_autoptr(GError) error = NULL;
+    gboolean undone;
 
-    if (pod_guest_end(pod, &deadline, &error) &&
-        state_store_delete_pod(pod->manager->store, pod->id, &error)) {
+    slots_take(&pod->job, NULL, "undoing it", NULL);
+    undone =
+        pod_guest_end(pod, &deadline, &error) && state_store_delete_pod(pod->manager->store, pod->id, &error);
+    if (undone)
         manager_remove_pod(pod->manager, pod);
+    slots_give(&pod->job);
+    if (undone)
         return;
-    }
     log_error(LOG_FIELDS("sandbox", pod->id), "cannot undo a sandbox that was half made: %s", error->message);
     pod_set_state(pod, POD_STOPPING, error->message, NULL);
 }
 
 static void half_ended_pod_end(Pod *pod)
 {
-    Deadline deadline = deadline_in_ms(END_TIMEOUT_MS);
+    Deadline deadline = {g_get_monotonic_time() + END_TIMEOUT_MS * G_TIME_SPAN_MILLISECOND,
+                         pod->manager->closing};
     g_autoptr(GError) error = NULL;
 
     /* What fails is left to the kubelet's next StopPodSandbox. */
@@ -201,21 +207,33 @@ static void half_ended_pod_end(Pod *pod)
         log_error(LOG_FIELDS("sandbox", pod->id), "%s", error->message);
 }
 
+/* On a worker: a CNI plugin may take its time, and nobody waits for these pods but those who ask for them. */
+void recovery_work(gpointer data, gpointer unused)
+{
+    Pod *pod = data;
+
+    (void)unused;
+    cni_end_orphans(pod->id);
+    if (pod_state(pod) == POD_STARTING)
+        half_made_pod_undo(pod);
+    else
+        half_ended_pod_end(pod);
+    pod_unref(pod);
+}
+
 static void pod_resume(Pod *pod, const GPtrArray *domains)
 {
     half_made_containers_forget(pod);
     switch (pod->state) {
     case POD_STARTING:
-        half_made_pod_undo(pod);
+    case POD_STOPPING:
+        g_thread_pool_push(pod->manager->recovery_workers, pod_ref(pod), NULL);
         break;
     case POD_READY:
         if (guest_runs(domains, pod->id))
             pod_connect(pod, FALSE), pod_share_watch(pod);
         else
             pod_lost(pod, "the pod's virtual machine died while crivirtd was not running");
-        break;
-    case POD_STOPPING:
-        half_ended_pod_end(pod);
         break;
     case POD_STOPPED:
         break;

@@ -39,6 +39,7 @@ typedef struct {
     guint64 upper_bytes;    /* size of a pod's writable disk (sparse) */
 
     const char *cni_config_dir;
+    gint64 cni_timeout_ms; /* of one ADD or DEL */
     const char *const *cni_plugin_dirs;
 } SandboxManagerConfig;
 

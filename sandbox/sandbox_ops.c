@@ -247,9 +247,11 @@ static gboolean stop_locked(Pod *pod, const Deadline *deadline, GError **error)
      * whose guest is gone, which comes to the same. */
     if (!pod_set_state(pod, POD_STOPPING, NULL, &unsaved))
         log_warning(LOG_FIELDS("sandbox", pod->id), "stopping all the same: %s", unsaved->message);
+    if (!pod_guest_kill(pod, &bounded, error))
+        return FALSE;
+    end_containers(pod); /* which is true whatever comes of the rest */
     if (!pod_guest_end(pod, &bounded, error))
         return FALSE;
-    end_containers(pod);
     return pod_set_state(pod, POD_STOPPED, NULL, error);
 }
 

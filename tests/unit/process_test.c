@@ -1,6 +1,7 @@
 #include "common/process.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/error.h"
@@ -127,6 +128,25 @@ static void check_reports_the_last_line(void)
     TEST_FAILS(process_check(&bad, NULL, &error), error, STATUS_INTERNAL, "sh failed with exit code 2: last");
 }
 
+static void the_deadline_kills_what_the_child_started(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *script = g_strdup_printf("sleep 1000 & echo $! > %s/pid; wait", directory);
+    g_autofree char *path = g_build_filename(directory, "pid", NULL);
+    const char *argv[] = {"/bin/sh", "-c", script, NULL};
+    ProcessSpec spec = {.argv = argv};
+    g_auto(ProcessResult) result = {0};
+    Deadline deadline = deadline_in_ms(1000);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *text = NULL;
+
+    TEST_FAILS(process_run(&spec, &deadline, &result, &error), error, STATUS_DEADLINE_EXCEEDED, "/bin/sh");
+    CU_ASSERT_TRUE_FATAL(g_file_get_contents(path, &text, NULL, NULL));
+    for (int i = 0; i < 1000 && kill(atoi(text), 0) == 0; i++) /* somebody reaps it */
+        g_usleep(10000);
+    CU_ASSERT_EQUAL(kill(atoi(text), 0), -1);
+}
+
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
@@ -138,6 +158,7 @@ int main(int argc, char **argv)
         {"a child that does not read its input is no error",
          a_child_that_does_not_read_its_input_is_no_error},
         {"the deadline kills", the_deadline_kills},
+        {"the deadline kills what the child started, too", the_deadline_kills_what_the_child_started},
         {"a cancelled call kills", a_cancelled_call_kills},
         {"a grandchild with the pipes holds nobody", a_grandchild_with_the_pipes_holds_nobody},
         {"a program that is missing is an error", a_program_that_is_missing_is_an_error},
