@@ -4,6 +4,7 @@
 #include "common/log.h"
 #include "sandbox/pod.h"
 #include "sandbox/process_cost.h"
+#include "sandbox/share.h"
 
 enum { RATE_SHORTEST_US = 100 * 1000 };
 
@@ -101,6 +102,16 @@ gboolean sample_rate(const SamplePair *pair, guint64 before, guint64 last, guint
 
 /* ---- taking one ---- */
 
+static gboolean pod_has_share(Pod *pod)
+{
+    gboolean has;
+
+    g_mutex_lock(&pod->lock);
+    has = pod->share_generation != 0;
+    g_mutex_unlock(&pod->lock);
+    return has;
+}
+
 /* FALSE with what went wrong; an agent that is too old to know is no failure. */
 static gboolean ask_guest(Pod *pod, gboolean with_processes, Sample *sample, GError **error)
 {
@@ -127,11 +138,27 @@ static gboolean ask_guest(Pod *pod, gboolean with_processes, Sample *sample, GEr
     return FALSE;
 }
 
+/* QEMU, and the file server of the pod's volumes: what that one shares is the guest's memory. */
+static void read_node_cost(Pod *pod, Sample *sample)
+{
+    pid_t qemu = vmm_pid(pod->manager->vmm, pod->id);
+    pid_t server = pod_has_share(pod) ? share_server(pod->share_dir) : 0;
+    ProcessCost cost;
+
+    if (qemu <= 0 || !process_cost_read(qemu, &cost))
+        return;
+    sample->has_node_cost = TRUE;
+    sample->node_cpu_ns = cost.cpu_ns;
+    sample->node_memory_bytes = cost.memory_bytes;
+    if (server > 0 && process_cost_read_tree(server, &cost)) {
+        sample->node_cpu_ns += cost.cpu_ns;
+        sample->node_memory_bytes += cost.own_bytes;
+    }
+}
+
 static Sample *sample_take(Pod *pod, gboolean with_processes, GError **error)
 {
     Sample *sample = g_new0(Sample, 1);
-    ProcessCost cost;
-    pid_t pid;
 
     sample->references = 1;
     if (!ask_guest(pod, with_processes, sample, error)) {
@@ -140,12 +167,7 @@ static Sample *sample_take(Pod *pod, gboolean with_processes, GError **error)
     }
     sample->at_ns = manager_now_ns();
     sample->at_us = g_get_monotonic_time();
-    pid = vmm_pid(pod->manager->vmm, pod->id);
-    if (pid > 0 && process_cost_read(pid, &cost)) {
-        sample->has_node_cost = TRUE;
-        sample->node_cpu_ns = cost.cpu_ns;
-        sample->node_memory_bytes = cost.memory_bytes;
-    }
+    read_node_cost(pod, sample);
     return sample;
 }
 

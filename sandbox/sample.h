@@ -1,5 +1,5 @@
-/* What pods use, as it was when they were last asked: figures of the guest's agent, and what its QEMU costs
- * the node.
+/* What pods use, as it was when they were last asked: figures of the guest's agent, and what it costs the
+ * node.
  *
  * Nobody polls: a guest is asked when somebody wants to know and the last sample is older than
  * SAMPLE_FRESH_MS, all guests of a list at once (SAMPLER_WORKERS), each for at most SAMPLE_TIMEOUT_MS. One
@@ -33,8 +33,9 @@ typedef struct {
     const Crivirt__Agent__V1__StatsResponse *stats; /* NULL likewise */
     gboolean with_processes;
     gboolean has_node_cost;
-    guint64 node_cpu_ns;       /* QEMU's, and so the guest's */
-    guint64 node_memory_bytes; /* QEMU's resident set: the guest's memory is part of it */
+    guint64 node_cpu_ns;       /* QEMU's, and so the guest's, and the file server's */
+    guint64 node_memory_bytes; /* QEMU's resident set, of which the guest's memory is a part, and the file
+                                  server's own memory */
 } Sample;
 
 /* A pod's, under its lock. */

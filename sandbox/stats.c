@@ -2,10 +2,10 @@
  *
  * A container's figures are those of its cgroup in the guest. A pod's CPU time and memory are what it costs
  * the node: QEMU's CPU time, of which the guest's is a part, and its resident memory, which holds the
- * guest's. All of that memory counts as the working set, because the node cannot take any of it back; so a
- * pod shows more than the sum of its containers, by the guest's kernel, agent and page cache and by QEMU
- * itself. (The few MiB of a virtiofsd, which only pods with volumes have, are not in it.) Network, processes,
- * page faults and pressure are the guest's.
+ * guest's; and those of virtiofsd, where the pod has volumes. All of that memory counts as the working set,
+ * because the node cannot take any of it back; so a pod shows more than the sum of its containers, by the
+ * guest's kernel, agent and page cache and by QEMU itself. Network, processes, page faults and pressure are
+ * the guest's.
  *
  * Rates (usage_nano_cores) are left out until there are two samples. Containers that do not run have no
  * figures, and neither have pods that are not ready; they are listed all the same, except by

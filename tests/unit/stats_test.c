@@ -1,7 +1,9 @@
 /* Statistics and metrics from samples. */
 #include "sandbox/stats.h"
 
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "sandbox/process_cost.h"
@@ -180,10 +182,29 @@ static void reads_process_costs(void)
         process_cost_parse("12 (qemu) x) 3) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0", "900 100 5 1 0 2 0", &cost));
     CU_ASSERT_EQUAL(cost.cpu_ns, 200 * G_GUINT64_CONSTANT(1000000000) / (guint64)sysconf(_SC_CLK_TCK));
     CU_ASSERT_EQUAL(cost.memory_bytes, 100 * (guint64)sysconf(_SC_PAGESIZE));
-    CU_ASSERT_FALSE(process_cost_parse("", "1 2", &cost));
-    CU_ASSERT_FALSE(process_cost_parse("12 (x) S 1", "1 2", &cost));
+    CU_ASSERT_EQUAL(cost.own_bytes, 95 * (guint64)sysconf(_SC_PAGESIZE));
+    CU_ASSERT_FALSE(process_cost_parse("", "1 2 3", &cost));
+    CU_ASSERT_FALSE(process_cost_parse("12 (x) S 1", "1 2 3", &cost));
     CU_ASSERT_TRUE(process_cost_read(getpid(), &cost));
     CU_ASSERT_FALSE(process_cost_read(0x7ffffff0, &cost));
+}
+
+static void reads_process_trees(void)
+{
+    ProcessCost alone;
+    ProcessCost together;
+    pid_t child = fork();
+
+    if (child == 0) {
+        pause();
+        _exit(0);
+    }
+    CU_ASSERT_TRUE(process_cost_read(getpid(), &alone));
+    CU_ASSERT_TRUE(process_cost_read_tree(getpid(), &together));
+    CU_ASSERT_TRUE(together.memory_bytes > alone.memory_bytes);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    CU_ASSERT_FALSE(process_cost_read_tree(0x7ffffff0, &together));
 }
 
 int main(int argc, char **argv)
@@ -196,6 +217,7 @@ int main(int argc, char **argv)
         {"rates are taken over a second where there is one", keeps_a_span},
         {"rates need two samples and a counter that grows", computes_rates},
         {"a process's costs are read whatever its name is", reads_process_costs},
+        {"a process's children count with it", reads_process_trees},
     };
 
     return test_main_args("stats", cases, G_N_ELEMENTS(cases), argc, argv);
