@@ -78,7 +78,7 @@ gboolean slots_take_idle(Slots *slots, gint64 patience_ms, const Deadline *deadl
         serve_next(slots);
     }
     g_mutex_unlock(&slots->lock);
-    return idle || slots_take(slots, deadline, doing, error);
+    return idle || (deadline_check(deadline, doing, error) && slots_take(slots, deadline, doing, error));
 }
 
 void slots_give(Slots *slots)

@@ -317,6 +317,28 @@ static void check_space(GPtrArray *findings, const char *path)
             g_strdup("crivirt gc, crivirt rmi of unused images, or another server.state_dir"));
 }
 
+/* ---- templates ---- */
+
+/* Why the pods of some shape boot, though they could be restored (docs/templates.md). */
+static void check_templates(GPtrArray *findings, const Config *config)
+{
+    g_autofree char *directory = g_build_filename(config->state_dir, "templates", NULL);
+    g_autoptr(GDir) entries = g_dir_open(directory, 0, NULL);
+    const char *name;
+
+    while (entries != NULL && (name = g_dir_read_name(entries)) != NULL) {
+        g_autofree char *path = g_build_filename(directory, name, "reason", NULL);
+        g_autofree char *reason = NULL;
+
+        if (!g_str_has_suffix(name, ".bad"))
+            continue;
+        if (!file_read(path, FILE_MAX_BYTES, &reason, NULL, NULL))
+            reason = g_strdup("the reason is not known");
+        add(findings, DOCTOR_WARNING, "template", g_strdup_printf("%s is quarantined: %s", name, reason),
+            g_strdup_printf("it is made anew by itself; the note goes with: rm -r %s/%s", directory, name));
+    }
+}
+
 GPtrArray *doctor_examine(const Config *config)
 {
     GPtrArray *findings = g_ptr_array_new_with_free_func(finding_free);
@@ -331,5 +353,6 @@ GPtrArray *doctor_examine(const Config *config)
     check_cni(findings, config);
     check_cgroup(findings);
     check_space(findings, config->state_dir);
+    check_templates(findings, config);
     return findings;
 }

@@ -55,6 +55,8 @@ static void examines_a_node(void)
 {
     g_autofree char *directory = test_directory();
     g_autofree char *conflist = g_build_filename(directory, "10-a.conflist", NULL);
+    g_autofree char *bad = g_build_filename(directory, "templates", "0123456789abcdef.bad", NULL);
+    g_autofree char *reason = g_build_filename(bad, "reason", NULL);
     char *plugin_dirs[] = {directory, NULL};
     Config config = {
         .accelerator = (char *)"tcg",
@@ -69,12 +71,15 @@ static void examines_a_node(void)
     g_autoptr(GPtrArray) findings = NULL;
 
     g_file_set_contents(conflist, "{\"plugins\":[{\"type\":\"bridge\"}]}", -1, NULL);
+    CU_ASSERT_EQUAL(g_mkdir_with_parents(bad, 0700), 0);
+    g_file_set_contents(reason, "its digest differs", -1, NULL);
     findings = doctor_examine(&config);
     expect(findings, "QEMU's user", DOCTOR_BAD, "no-such-user");
     expect(findings, "guest kernel", DOCTOR_GOOD, "10-a.conflist");
     expect(findings, "guest initramfs", DOCTOR_BAD, "/nonexistent/initrd");
     expect(findings, "CNI configuration", DOCTOR_GOOD, "10-a.conflist");
     expect(findings, "CNI plugin", DOCTOR_BAD, "bridge is in none of");
+    expect(findings, "template", DOCTOR_WARNING, "0123456789abcdef.bad is quarantined: its digest differs");
     CU_ASSERT_PTR_NOT_NULL(find(findings, "disk space"));
 }
 

@@ -41,6 +41,27 @@ static void emulated_x86(void)
     check_golden("x86_64-emulated.xml", domain_xml_build(&spec));
 }
 
+/* One that is to be filled with another's state, and told that it is another one. */
+static void incoming_x86(void)
+{
+    DomainSpec spec = plain("x86_64");
+
+    spec.generation = "6f6d2bbd-184e-4348-a600-24ec7f0903d0";
+    spec.incoming = TRUE;
+    check_golden("x86_64-incoming.xml", domain_xml_build(&spec));
+}
+
+/* QEMU has the device for x86 only. */
+static void generation_where_it_is(void)
+{
+    DomainSpec spec = plain("aarch64");
+    g_autofree char *xml = NULL;
+
+    spec.generation = "6f6d2bbd-184e-4348-a600-24ec7f0903d0";
+    xml = domain_xml_build(&spec);
+    CU_ASSERT_PTR_NULL(strstr(xml, "genid"));
+}
+
 static void full_x86(void)
 {
     static const DiskSpec disks[] = {{0, "/var/lib/crivirt/upper.img", "upper", FALSE},
@@ -133,6 +154,8 @@ int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
         {"an emulated x86-64 guest is lean and has a small code buffer", emulated_x86},
+        {"a guest that waits for another one's state, and its generation", incoming_x86},
+        {"only guests that can have one have a generation", generation_where_it_is},
         {"an accelerated guest with network and disks that can grow", full_x86},
         {"an emulated aarch64 guest", emulated_arm},
         {"an accelerated aarch64 guest without initramfs", accelerated_arm},

@@ -83,12 +83,44 @@ static void cancelled_ones_leave(void)
     slots_clear(&slots);
 }
 
+/* Of two slots one is taken: whoever wants to disturb nobody gets none before it is given back. */
+static void idle_ones_wait(void)
+{
+    Slots slots;
+    Deadline soon = deadline_in_ms(20);
+    g_autoptr(GError) error = NULL;
+
+    slots_init(&slots, 2);
+    TEST_OK(slots_take(&slots, NULL, "testing", &error), error);
+    TEST_FAILS(slots_take_idle(&slots, 1000, &soon, "waiting for a pause", &error), error,
+               STATUS_DEADLINE_EXCEEDED, "waiting for a pause");
+    CU_ASSERT_EQUAL(slots.free, 1);
+    slots_give(&slots);
+    TEST_OK(slots_take_idle(&slots, 1000, NULL, "testing", &error), error);
+    TEST_OK(slots_take(&slots, NULL, "testing", &error), error);
+    slots_clear(&slots);
+}
+
+static void idle_ones_lose_patience(void)
+{
+    Slots slots;
+    g_autoptr(GError) error = NULL;
+
+    slots_init(&slots, 2);
+    TEST_OK(slots_take(&slots, NULL, "testing", &error), error);
+    TEST_OK(slots_take_idle(&slots, 10, NULL, "testing", &error), error);
+    CU_ASSERT_EQUAL(slots.free, 0);
+    slots_clear(&slots);
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
         {"those who wait are served in the order of asking", in_order},
         {"who leaves at the deadline does not block those behind", late_ones_leave},
         {"a cancelled caller leaves", cancelled_ones_leave},
+        {"who wants to disturb nobody waits until all are free", idle_ones_wait},
+        {"and takes his turn when that never comes", idle_ones_lose_patience},
     };
 
     return test_main("slots", cases, G_N_ELEMENTS(cases));
