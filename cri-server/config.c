@@ -280,7 +280,7 @@ Config *config_load(int argc, char **argv, ConfigAction *ret_action, GError **er
     if (path != NULL && !commands.version && !commands.dump_default && !read_file(config, path, error))
         return NULL;
     if (!apply_flags(config, &flags, error) ||
-        !handler_configs_complete(config->handlers, inherited_text, config, error))
+        !handler_configs_complete(config->handlers, config->host_pods, inherited_text, config, error))
         return NULL;
     *ret_action = chosen_action(&commands);
     return g_steal_pointer(&config);

@@ -8,6 +8,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+/* Where the agent looks for it (agent/guest/crun.h). */
+#define CRUN_PATH "/usr/bin/crun"
+
 static void problem_free(gpointer data)
 {
     ConfigProblem *problem = data;
@@ -117,6 +120,8 @@ static void check_handler(GPtrArray *problems, const Config *config, const Handl
     g_autofree char *kernel = g_strconcat(handler->where, ".kernel", NULL);
     g_autofree char *initrd = g_strconcat(handler->where, ".initrd", NULL);
 
+    if (handler_config_is_host(handler))
+        return;
     if (is_default || !g_str_equal(handler->kernel, config->guest_kernel))
         check_file(problems, g_str_equal(handler->kernel, config->guest_kernel) ? "guest.kernel" : kernel,
                    handler->kernel, is_default);
@@ -127,6 +132,30 @@ static void check_handler(GPtrArray *problems, const Config *config, const Handl
         access("/dev/kvm", R_OK | W_OK) != 0)
         add_problem(problems, is_default, "%s.accelerator: kvm, but /dev/kvm: %s", handler->where,
                     g_strerror(errno));
+}
+
+/* What the agent needs of the node, which a guest would have. */
+static void check_host(GPtrArray *problems, const Config *config)
+{
+    g_autofree char *file_systems = NULL;
+
+    if (!config->host_pods)
+        return;
+    if (access(config->host_agent, X_OK) != 0)
+        add_problem(problems, FALSE, "host.agent: %s: %s: no host pods", config->host_agent,
+                    g_strerror(errno));
+    if (access(CRUN_PATH, X_OK) != 0)
+        add_problem(problems, FALSE, "host.pods: " CRUN_PATH ": %s: no host pods", g_strerror(errno));
+    if (access("/dev/loop-control", R_OK | W_OK) != 0)
+        add_problem(problems, FALSE,
+                    "host.pods: /dev/loop-control: %s: no host pods until the loop module is loaded",
+                    g_strerror(errno));
+    if (!g_file_get_contents("/proc/filesystems", &file_systems, NULL, NULL) ||
+        strstr(file_systems, "\terofs\n") == NULL)
+        add_problem(
+            problems, FALSE,
+            "host.pods: the node's kernel has no EROFS, which image layers are: no host pods until the "
+            "erofs module is loaded");
 }
 
 GPtrArray *config_check(const Config *config)
@@ -140,6 +169,7 @@ GPtrArray *config_check(const Config *config)
     check_own_directory(problems, "server.run_dir", config->run_dir);
     for (guint i = 0; i < config->handlers->len; i++)
         check_handler(problems, config, config->handlers->pdata[i]);
+    check_host(problems, config);
     if (config->max_image_bytes < config->max_layer_bytes)
         add_problem(problems, FALSE, "images.max_image_size is less than images.max_layer_size");
     check_hypervisor(problems, config);

@@ -6,6 +6,7 @@
 #include "cri-server/option_value.h"
 
 #define DEFAULT_NAME "vm"
+#define HOST_NAME "host"
 
 enum { NAME_MAX_CHARS = 63 };
 
@@ -158,16 +159,63 @@ static gboolean check_sizes(const HandlerConfig *handler, GError **error)
     return TRUE;
 }
 
-gboolean handler_configs_complete(GPtrArray *handlers, HandlerInherit inherit, gconstpointer data,
-                                  GError **error)
+gboolean handler_config_is_host(const HandlerConfig *handler)
 {
+    return g_str_equal(handler->kind, HOST_NAME);
+}
+
+/* There is no machine that the rest could be about. */
+static gboolean check_host(const HandlerConfig *handler, gboolean host_pods, GError **error)
+{
+    if (!host_pods)
+        return fail(error, STATUS_INVALID_ARGUMENT, "%s.kind: host is not allowed unless host.pods is true",
+                    handler->where);
+    if (g_str_has_suffix(handler->where, "handlers." DEFAULT_NAME))
+        return fail(
+            error, STATUS_INVALID_ARGUMENT,
+            "%s.kind: the default handler runs virtual machines; pods that need the node get \"" HOST_NAME
+            "\" without asking for it",
+            handler->where);
+    if (*handler->annotations != NULL)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "%s.annotations: a handler of kind host has no machine that they could change",
+                    handler->where);
+    return TRUE;
+}
+
+static gboolean has_host(const GPtrArray *handlers)
+{
+    for (guint h = 0; h < handlers->len; h++) {
+        const HandlerConfig *handler = handlers->pdata[h];
+
+        if (g_strcmp0(handler->kind, HOST_NAME) == 0 || g_str_equal(handler->name, HOST_NAME))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+static void add_host(GPtrArray *handlers)
+{
+    HandlerConfig *handler = handler_new(HOST_NAME, "handlers." HOST_NAME);
+
+    handler->kind = g_strdup(HOST_NAME);
+    handler->is_given = 1; /* kind is the first row */
+    g_ptr_array_add(handlers, handler);
+}
+
+gboolean handler_configs_complete(GPtrArray *handlers, gboolean host_pods, HandlerInherit inherit,
+                                  gconstpointer data, GError **error)
+{
+    if (host_pods && !has_host(handlers))
+        add_host(handlers);
     for (guint h = 0; h < handlers->len; h++) {
         HandlerConfig *handler = handlers->pdata[h];
 
         for (gsize i = 0; i < G_N_ELEMENTS(options); i++)
             if ((handler->is_given >> i & 1) == 0 && !set_default(&options[i], handler, inherit, data, error))
                 return FALSE;
-        if (!check_sizes(handler, error))
+        if (!check_sizes(handler, error) ||
+            (handler_config_is_host(handler) && !check_host(handler, host_pods, error)))
             return FALSE;
     }
     return TRUE;

@@ -22,13 +22,15 @@ typedef char *(*HandlerInherit)(const char *option, gconstpointer data);
  * [handlers.vm] is about the default. INVALID_ARGUMENT naming path, line and key. */
 gboolean handler_configs_read(const TomlTable *tables, const char *path, GPtrArray **ret_handlers,
                               GError **error);
-/* Sets what is not given, and checks what must fit together. */
-gboolean handler_configs_complete(GPtrArray *handlers, HandlerInherit inherit, gconstpointer data,
-                                  GError **error);
+/* Sets what is not given, and checks what must fit together. host_pods: handlers of kind host are allowed,
+ * and the one called "host" is there without being mentioned. */
+gboolean handler_configs_complete(GPtrArray *handlers, gboolean host_pods, HandlerInherit inherit,
+                                  gconstpointer data, GError **error);
 
 /* With NULL an example that is commented out, else [handlers.NAME] of each. */
 void handler_configs_to_toml(const GPtrArray *handlers, GString *out);
 
 /* Walks the rows: for output in another form. */
 const struct Option *handler_options(gsize *ret_n);
+gboolean handler_config_is_host(const HandlerConfig *handler);
 gpointer handler_option_field(const struct Option *option, const HandlerConfig *handler);

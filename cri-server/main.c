@@ -102,6 +102,7 @@ static Handler handler_of_config(const HandlerConfig *config)
 {
     return (Handler){
         .name = config->name,
+        .kind = handler_config_is_host(config) ? HANDLER_HOST : HANDLER_VM,
         .bounds = {.vcpus = (guint)config->vcpus,
                    .max_vcpus = (guint)config->max_vcpus,
                    .memory_bytes = config->memory_bytes,
@@ -135,6 +136,7 @@ static SandboxManager *open_sandboxes(const Config *config, ImageService *images
         .waiting_machines = (guint)config->guest_waiting_machines,
         .upper_bytes = config->guest_disk_bytes,
         .cni_timeout_ms = (gint64)config->cni_timeout_ms,
+        .node_agent = config->host_agent,
         .cni_config_dir = config->cni_config_dir,
         .cni_plugin_dirs = (const char *const *)config->cni_plugin_dirs,
     };

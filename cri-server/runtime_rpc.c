@@ -76,7 +76,7 @@ static void describe_conditions(const RpcCall *call, Runtime__V1__StatusResponse
     response->status = status;
 }
 
-static Runtime__V1__RuntimeHandler *describe_handler(const RpcCall *call, const char *name)
+static Runtime__V1__RuntimeHandler *describe_handler(const RpcCall *call, const char *name, HandlerKind kind)
 {
     Runtime__V1__RuntimeHandler *handler = arena_new0(call->arena, Runtime__V1__RuntimeHandler, 1);
 
@@ -84,9 +84,9 @@ static Runtime__V1__RuntimeHandler *describe_handler(const RpcCall *call, const 
     handler->name = arena_strdup(call->arena, name);
     handler->features = arena_new0(call->arena, Runtime__V1__RuntimeHandlerFeatures, 1);
     runtime__v1__runtime_handler_features__init(handler->features);
-    /* Of the guests' kernel and crun, which all handlers share. */
+    /* Of crun and the kernel, a guest's or the node's; a pod on the node has no user namespace of its own. */
     handler->features->recursive_read_only_mounts = TRUE;
-    handler->features->user_namespaces = TRUE;
+    handler->features->user_namespaces = kind == HANDLER_VM;
     return handler;
 }
 
@@ -98,9 +98,10 @@ static void describe_handlers(const RpcCall *call, Runtime__V1__StatusResponse *
 
     /* One more for "", the default handler, which clients look up by that name. */
     response->runtime_handlers = arena_new0(call->arena, Runtime__V1__RuntimeHandler *, n_handlers + 1);
-    response->runtime_handlers[response->n_runtime_handlers++] = describe_handler(call, "");
+    response->runtime_handlers[response->n_runtime_handlers++] = describe_handler(call, "", handlers[0].kind);
     for (gsize i = 0; i < n_handlers; i++)
-        response->runtime_handlers[response->n_runtime_handlers++] = describe_handler(call, handlers[i].name);
+        response->runtime_handlers[response->n_runtime_handlers++] =
+            describe_handler(call, handlers[i].name, handlers[i].kind);
     response->features = arena_new0(call->arena, Runtime__V1__RuntimeFeatures, 1);
     runtime__v1__runtime_features__init(response->features);
     response->features->supplemental_groups_policy = TRUE;

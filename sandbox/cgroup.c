@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,7 +10,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 
-enum { SMALL_FILE_BYTES = 64 << 10 };
+enum { SMALL_FILE_BYTES = 64 << 10, KILL_PAUSE_US = 2000 };
 
 /* ---- names ---- */
 
@@ -212,4 +213,65 @@ gboolean cgroup_limit_cpu(const char *root, const char *parent, const char *name
     /* Nothing limits it now, either. */
     return quota_us <= 0 ||
            fail(error, STATUS_INTERNAL, "the cgroup %s/%s has no cpu controller", path, name);
+}
+
+/* ---- killing ---- */
+
+static void processes_kill(const char *directory)
+{
+    g_autofree char *procs = g_build_filename(directory, "cgroup.procs", NULL);
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL;
+
+    if (!g_file_get_contents(procs, &text, NULL, NULL))
+        return;
+    lines = g_strsplit(text, "\n", -1);
+    for (char **line = lines; *line != NULL; line++) {
+        pid_t pid = (pid_t)g_ascii_strtoll(*line, NULL, 10);
+
+        if (pid > 1)
+            kill(pid, SIGKILL);
+    }
+}
+
+/* One sweep, children first; TRUE when the directory is gone. */
+static gboolean directory_sweep(const char *directory)
+{
+    GDir *entries = g_dir_open(directory, 0, NULL);
+    const char *name;
+
+    while (entries != NULL && (name = g_dir_read_name(entries)) != NULL) {
+        g_autofree char *path = g_build_filename(directory, name, NULL);
+
+        if (g_file_test(path, G_FILE_TEST_IS_DIR))
+            directory_sweep(path);
+    }
+    if (entries != NULL)
+        g_dir_close(entries);
+    /* Version 2 kills all below at once, forks included; version 1 takes as many sweeps as it takes. */
+    if (!file_put(directory, "cgroup.kill", "1"))
+        processes_kill(directory);
+    return rmdir(directory) == 0 || errno == ENOENT;
+}
+
+gboolean cgroup_kill(const char *root, const char *parent, const char *name, const Deadline *deadline,
+                     GError **error)
+{
+    g_autoptr(GPtrArray) list = hierarchies(root);
+    g_autofree char *path = NULL;
+
+    if (!cgroup_parent_path(parent, &path, error))
+        return FALSE;
+    for (guint i = 0; i < list->len; i++) {
+        g_autofree char *directory = g_build_filename(list->pdata[i], path, name, NULL);
+
+        while (!directory_sweep(directory)) {
+            if (!deadline_check(deadline, "killing what runs in a cgroup", error)) {
+                g_prefix_error(error, "%s: ", directory);
+                return FALSE;
+            }
+            g_usleep(KILL_PAUSE_US);
+        }
+    }
+    return TRUE;
 }

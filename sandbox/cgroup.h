@@ -11,6 +11,8 @@
 #include <glib.h>
 #include <sys/types.h>
 
+#include "common/deadline.h"
+
 /* The path of parent below a hierarchy's root: a systemd slice is unfolded into its ancestors.
  * INVALID_ARGUMENT for what is no cgroup's name. */
 gboolean cgroup_parent_path(const char *parent, char **ret_path, GError **error);
@@ -18,6 +20,11 @@ gboolean cgroup_parent_path(const char *parent, char **ret_path, GError **error)
 /* Moves the processes and their children into parent's child `name` in every hierarchy mounted below root
  * ("/sys/fs/cgroup"), making what is missing. */
 gboolean cgroup_join(const char *root, const char *parent, const char *name, const pid_t *pids, gsize n_pids,
+                     GError **error);
+
+/* KILL to all processes in that child and below it, whatever they fork meanwhile; then removes it. A missing
+ * one is success. */
+gboolean cgroup_kill(const char *root, const char *parent, const char *name, const Deadline *deadline,
                      GError **error);
 
 /* Removes that child, once its processes are gone; a missing one is success. The parent is the kubelet's. */

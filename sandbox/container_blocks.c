@@ -25,11 +25,12 @@ static gboolean is_readonly(const Wish *wish)
     return strchr(wish->permissions, 'w') == NULL;
 }
 
-gboolean container_mount_is_block(const Runtime__V1__Mount *mount)
+gboolean container_mount_is_block(const Container *container, const Runtime__V1__Mount *mount)
 {
     BlockDevice device;
 
-    return !oci_mount_is_image(mount) && block_device_find(mount->host_path, FALSE, &device);
+    return !container->pod->platform->on_node && !oci_mount_is_image(mount) &&
+           block_device_find(mount->host_path, FALSE, &device);
 }
 
 /* A regular file is a disk where a device is asked for; as a mount it is a file. */
@@ -38,6 +39,9 @@ static GArray *wishes_collect(const Container *container)
     const Runtime__V1__ContainerConfig *config = container->config;
     GArray *wishes = g_array_new(FALSE, FALSE, sizeof(Wish));
 
+    /* On the node they are what they are. */
+    if (container->pod->platform->on_node)
+        return wishes;
     for (guint i = 0; i < config->n_devices; i++) {
         const Runtime__V1__Device *device = config->devices[i];
         Wish wish = {device->host_path, device->container_path,
@@ -50,7 +54,8 @@ static GArray *wishes_collect(const Container *container)
         const Runtime__V1__Mount *mount = config->mounts[i];
         Wish wish = {mount->host_path, mount->container_path, mount->readonly ? "rm" : "rwm", TRUE, i};
 
-        if (container_mount_is_block(mount) && block_device_find(mount->host_path, FALSE, &wish.device))
+        if (container_mount_is_block(container, mount) &&
+            block_device_find(mount->host_path, FALSE, &wish.device))
             g_array_append_val(wishes, wish);
     }
     return wishes;
@@ -81,7 +86,7 @@ void container_blocks_restore(Container *container)
 
 /* ---- in the guest ---- */
 
-static gboolean find_in_guest(Container *container, const GArray *luns, const Deadline *deadline,
+static gboolean find_in_guest(Container *container, const GArray *disks, const Deadline *deadline,
                               Arena *arena, OciBlockDevice *blocks, GError **error)
 {
     Crivirt__Agent__V1__FindDisksRequest find = CRIVIRT__AGENT__V1__FIND_DISKS_REQUEST__INIT;
@@ -93,16 +98,16 @@ static gboolean find_in_guest(Container *container, const GArray *luns, const De
 
     if (link == NULL)
         return FALSE;
-    find.n_disks = luns->len;
-    find.disks = container_disks(luns, arena);
+    find.n_disks = disks->len;
+    find.disks = container_disks(disks, arena);
     request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_FIND_DISKS;
     request.find_disks = &find;
     if (!link_call(link, &request, &bounded, &response, error))
         return FALSE;
-    good = response->find_disks->n_numbers == luns->len ||
+    good = response->find_disks->n_numbers == disks->len ||
            fail(error, STATUS_INTERNAL, "the guest's agent named %zu disks, not %u",
-                response->find_disks->n_numbers, luns->len);
-    for (guint i = 0; good && i < luns->len; i++) {
+                response->find_disks->n_numbers, disks->len);
+    for (guint i = 0; good && i < disks->len; i++) {
         blocks[i].major = response->find_disks->numbers[i]->major;
         blocks[i].minor = response->find_disks->numbers[i]->minor;
     }
@@ -139,19 +144,19 @@ static OciBlockDevice block_of(const Wish *wish, Arena *arena)
 }
 
 static gboolean attach_all(Container *container, const GArray *wishes, Arena *arena, OciBlockDevice *blocks,
-                           GArray *luns, GError **error)
+                           GArray *disks, GError **error)
 {
     const Runtime__V1__UserNamespace *user = oci_userns(container->pod->config);
 
     for (guint i = 0; i < wishes->len; i++) {
         const Wish *wish = &g_array_index(wishes, Wish, i);
-        guint lun = 0;
+        PodLayer disk = {0};
 
         if (!wish_check(wish, user, error) ||
-            !pod_guest_attach_block(container->pod, wish->host_path, &wish->device, is_readonly(wish), &lun,
-                                    error))
+            !pod_guest_attach_block(container->pod, wish->host_path, &wish->device, is_readonly(wish),
+                                    &disk.lun, error))
             return FALSE;
-        g_array_append_val(luns, lun);
+        g_array_append_val(disks, disk);
         blocks[i] = block_of(wish, arena);
     }
     return TRUE;
@@ -161,12 +166,12 @@ gboolean container_blocks_attach(Container *container, const Deadline *deadline,
                                  OciBlockDevice **ret_blocks, guint *ret_n_blocks, GError **error)
 {
     g_autoptr(GArray) wishes = wishes_collect(container);
-    g_autoptr(GArray) luns = g_array_new(FALSE, FALSE, sizeof(guint));
+    g_autoptr(GArray) disks = g_array_new(FALSE, FALSE, sizeof(PodLayer));
     OciBlockDevice *blocks = arena_new0(arena, OciBlockDevice, wishes->len + 1);
 
     keys_set(container, wishes);
-    if (wishes->len > 0 && (!attach_all(container, wishes, arena, blocks, luns, error) ||
-                            !find_in_guest(container, luns, deadline, arena, blocks, error)))
+    if (wishes->len > 0 && (!attach_all(container, wishes, arena, blocks, disks, error) ||
+                            !find_in_guest(container, disks, deadline, arena, blocks, error)))
         return FALSE;
     *ret_blocks = blocks;
     *ret_n_blocks = wishes->len;

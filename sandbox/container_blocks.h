@@ -17,5 +17,5 @@ void container_blocks_restore(Container *container);
 /* Unplugs what no other container of the pod has. */
 gboolean container_blocks_release(Container *container, GError **error);
 
-/* The mount's source is a block device. */
-gboolean container_mount_is_block(const Runtime__V1__Mount *mount);
+/* The mount's source is a block device, which becomes a disk of the guest. */
+gboolean container_mount_is_block(const Container *container, const Runtime__V1__Mount *mount);

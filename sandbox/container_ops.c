@@ -10,6 +10,7 @@
 #include "sandbox/cdi.h"
 #include "sandbox/container_volumes.h"
 #include "sandbox/cri_copy.h"
+#include "sandbox/node_request.h"
 #include "sandbox/oci_spec.h"
 #include "sandbox/pod_machine.h"
 #include "sandbox/seccomp_profile.h"
@@ -161,6 +162,9 @@ static gboolean fill_create(Container *container, const Image *image, const Cont
 {
     g_autofree char *seccomp = NULL;
     g_autoptr(Container) target = NULL;
+    g_autoptr(GArray) devices = NULL;
+    g_autofree char *cgroup = NULL;
+    OciNode on_node;
     struct utsname node;
     OciSpecInput input = {
         .container_id = container->id,
@@ -180,6 +184,13 @@ static gboolean fill_create(Container *container, const Image *image, const Cont
 
     if (!seccomp_read(container->config, &seccomp, error) || !find_target(container, &target, error))
         return FALSE;
+    if (container->pod->platform->on_node) {
+        if (!node_devices_collect(container->config, &devices, error))
+            return FALSE;
+        cgroup = pod_node_container_cgroup(container);
+        on_node = (OciNode){.cgroup = cgroup, .devices = devices, .capabilities = node_capabilities()};
+        input.node = &on_node;
+    }
     input.seccomp_profile = seccomp;
     input.target_container_id = target != NULL ? target->id : NULL;
     if (!oci_spec_build(&input, &before, &after, error) || !oci_spec_user(&input, user, error) ||
@@ -227,7 +238,7 @@ static gboolean create_in_guest(Container *container, const Image *image, const 
     gint64 begin_us = g_get_monotonic_time();
     Response *response;
 
-    if (link == NULL || !pod_guest_attach_layers(container->pod, image->layers, &luns, error))
+    if (link == NULL || !container->pod->platform->attach_layers(container->pod, image->layers, &luns, error))
         return FALSE;
     begin_us = trace_phase(container, TRACE_ATTACH, begin_us);
     if (!container_volumes_attach(container, image, deadline, arena, &volumes, &create, error))
@@ -276,7 +287,7 @@ static gboolean create_new(Pod *pod, const Runtime__V1__CreateContainerRequest *
         return FALSE;
     }
     if (cdi_apply(container->config, cdi_default_directories, error) && container_save(container, error) &&
-        pod_machine_fit(pod, NULL, "config.linux.resources", FALSE, deadline, error) &&
+        pod->platform->fit(pod, NULL, "config.linux.resources", FALSE, deadline, error) &&
         create_in_guest(container, image, deadline, error) && container_save(container, error)) {
         *ret_container = g_steal_pointer(&container);
         return TRUE;

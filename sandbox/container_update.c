@@ -99,14 +99,14 @@ static gboolean update_locked(Container *container, const Resources *update, con
     merged = resources_merged(container, update);
     change = (PodChange){.container = container, .resources = merged};
     if (!within_pod_check(container->pod, merged, error) ||
-        !pod_machine_fit(container->pod, &change, "linux", FALSE, deadline, error) ||
+        !container->pod->platform->fit(container->pod, &change, "linux", FALSE, deadline, error) ||
         !update_in_guest(container, update, deadline, error)) {
         runtime__v1__linux_container_resources__free_unpacked(merged, NULL);
         g_prefix_error(error, "cannot update container %s: ", container->id);
         return FALSE;
     }
     resources_replace(container, merged);
-    if (!pod_machine_fit(container->pod, NULL, "linux", TRUE, deadline, &shrink_error))
+    if (!container->pod->platform->fit(container->pod, NULL, "linux", TRUE, deadline, &shrink_error))
         log_warning(LOG_FIELDS("container", container->id), "the sandbox keeps its size: %s",
                     shrink_error->message);
     return container_save(container, error);

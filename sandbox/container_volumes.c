@@ -11,14 +11,16 @@
 
 typedef Crivirt__Agent__V1__CreateContainerRequest CreateRequest;
 
-Crivirt__Agent__V1__Disk **container_disks(const GArray *luns, Arena *arena)
+Crivirt__Agent__V1__Disk **container_disks(const GArray *layers, Arena *arena)
 {
-    Crivirt__Agent__V1__Disk **disks = arena_new0(arena, Crivirt__Agent__V1__Disk *, luns->len);
+    Crivirt__Agent__V1__Disk **disks = arena_new0(arena, Crivirt__Agent__V1__Disk *, layers->len);
 
-    for (guint i = 0; i < luns->len; i++) {
+    for (guint i = 0; i < layers->len; i++) {
         disks[i] = arena_new0(arena, Crivirt__Agent__V1__Disk, 1);
         crivirt__agent__v1__disk__init(disks[i]);
-        disks[i]->lun = g_array_index(luns, guint, i);
+        disks[i]->lun = g_array_index(layers, PodLayer, i).lun;
+        if (g_array_index(layers, PodLayer, i).path != NULL)
+            disks[i]->path = arena_strdup(arena, g_array_index(layers, PodLayer, i).path);
         disks[i]->serial = arena_printf(arena, POD_DISK_SERIAL_FORMAT, disks[i]->lun);
     }
     return disks;
@@ -58,6 +60,7 @@ static gboolean bind_one(Container *container, guint index, int userns_fd, Arena
         .readonly = mount->readonly,
         .recursive = mount->recursive_read_only,
         .follow = mount->propagation == RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_HOST_TO_CONTAINER,
+        .share = mount->propagation == RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL,
         .userns_fd = mount->n_uidmappings > 0 ? userns_fd : -1,
     };
     g_autofree char *name = NULL;
@@ -72,9 +75,10 @@ static gboolean bind_one(Container *container, guint index, int userns_fd, Arena
 
 /* What is bound through the share: everything but images, block devices, and what is in the guest's memory.
  */
-static gboolean is_shared(const Runtime__V1__Mount *mount, const OciMountSource *source)
+static gboolean is_shared(const Container *container, const Runtime__V1__Mount *mount,
+                          const OciMountSource *source)
 {
-    return source->path == NULL && !oci_mount_is_image(mount) && !container_mount_is_block(mount);
+    return source->path == NULL && !oci_mount_is_image(mount) && !container_mount_is_block(container, mount);
 }
 
 static gboolean bind_all(Container *container, const Deadline *deadline, Arena *arena,
@@ -88,15 +92,16 @@ static gboolean bind_all(Container *container, const Deadline *deadline, Arena *
     int userns_fd = -1;
 
     for (guint i = 0; good && i < config->n_mounts; i++) {
-        good = oci_mount_check(config->mounts[i], error) && mappings_check(config->mounts[i], user, error);
-        any = any || is_shared(config->mounts[i], &sources[i]);
+        good = oci_mount_check(config->mounts[i], container->pod->platform->on_node, error) &&
+               mappings_check(config->mounts[i], user, error);
+        any = any || is_shared(container, config->mounts[i], &sources[i]);
         mapped = mapped || config->mounts[i]->n_uidmappings > 0;
     }
-    if (!good || (any && !pod_guest_attach_share(container->pod, deadline, error)) ||
+    if (!good || (any && !container->pod->platform->attach_share(container->pod, deadline, error)) ||
         (mapped && !userns_open(user, &userns_fd, error)))
         return FALSE;
     for (guint i = 0; good && i < config->n_mounts; i++)
-        if (is_shared(config->mounts[i], &sources[i]))
+        if (is_shared(container, config->mounts[i], &sources[i]))
             good = bind_one(container, i, userns_fd, arena, &sources[i], error);
     if (userns_fd >= 0)
         close(userns_fd);
@@ -143,7 +148,7 @@ static gboolean image_attach(Container *container, guint index, Arena *arena,
     }
     image_service_pin(manager->images, container->id, image);
     layers_record(container, image);
-    if (!pod_guest_attach_layers(container->pod, image->layers, &luns, error))
+    if (!container->pod->platform->attach_layers(container->pod, image->layers, &luns, error))
         return FALSE;
     string_set(&mount->image->image_ref, image->id);
     volume->index = index;
@@ -200,6 +205,8 @@ static gboolean memory_attach(Container *container, Arena *arena, OciMountSource
 {
     const Runtime__V1__ContainerConfig *config = container->config;
 
+    if (container->pod->platform->on_node)
+        return TRUE;
     create->memory_volumes = arena_new0(arena, Crivirt__Agent__V1__MemoryVolume *, config->n_mounts + 1);
     for (guint i = 0; i < config->n_mounts; i++) {
         g_auto(MemoryVolume) volume = {0};

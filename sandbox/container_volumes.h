@@ -22,4 +22,4 @@ gboolean container_volumes_attach(Container *container, const Image *image, cons
                                   Crivirt__Agent__V1__CreateContainerRequest *create, GError **error);
 
 /* Attached layers as the guest's agent wants to hear of them. */
-Crivirt__Agent__V1__Disk **container_disks(const GArray *luns, Arena *arena);
+Crivirt__Agent__V1__Disk **container_disks(const GArray *layers, Arena *arena);

@@ -11,6 +11,25 @@ static const guint64 LEAST_MEMORY_BYTES = 64 << 20;
 /* The command line's own, on what it has made: they set nothing. */
 #define CLI_PREFIX HANDLER_ANNOTATION_PREFIX "cli/"
 
+/* ---- kinds ---- */
+
+static const char *const kind_names[] = {[HANDLER_VM] = "vm", [HANDLER_HOST] = "host"};
+
+const char *handler_kind_name(HandlerKind kind)
+{
+    return kind_names[kind];
+}
+
+gboolean handler_kind_from_name(const char *name, HandlerKind *ret_kind)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(kind_names); i++)
+        if (g_str_equal(kind_names[i], name)) {
+            *ret_kind = (HandlerKind)i;
+            return TRUE;
+        }
+    return FALSE;
+}
+
 /* ---- the table ---- */
 
 struct HandlerTable {
@@ -90,6 +109,14 @@ const Handler *handler_table_find(const HandlerTable *table, const char *name, G
     }
     fail(error, STATUS_INVALID_ARGUMENT, "runtime_handler: there is no handler \"%.64s\"; there are: %s",
          name, names->str);
+    return NULL;
+}
+
+const Handler *handler_table_find_kind(const HandlerTable *table, HandlerKind kind)
+{
+    for (gsize i = 0; i < table->n_handlers; i++)
+        if (table->handlers[i].kind == kind)
+            return &table->handlers[i];
     return NULL;
 }
 

@@ -14,8 +14,18 @@
 #define HANDLER_DEFAULT "vm"
 #define HANDLER_ANNOTATION_PREFIX "io.crivirt."
 
+typedef enum {
+    HANDLER_VM,   /* a virtual machine for each pod */
+    HANDLER_HOST, /* the node itself, for system pods that need it: no isolation but the containers' */
+} HandlerKind;
+
+/* "vm", "host" */
+const char *handler_kind_name(HandlerKind kind);
+gboolean handler_kind_from_name(const char *name, HandlerKind *ret_kind);
+
 typedef struct {
     const char *name; /* a DNS label */
+    HandlerKind kind; /* the rest is about HANDLER_VM alone */
     MachineBounds bounds;
     const char *kernel;
     const char *initrd;
@@ -35,6 +45,8 @@ HandlerTable *handler_table_new(const Handler *handlers, gsize n_handlers);
 void handler_table_free(HandlerTable *table); /* takes NULL */
 /* All of them, the default first. */
 const Handler *handler_table_all(const HandlerTable *table, gsize *ret_n);
+/* The first of that kind; NULL: there is none. */
+const Handler *handler_table_find_kind(const HandlerTable *table, HandlerKind kind);
 /* "" is the default; NULL with INVALID_ARGUMENT, which lists those that there are. */
 const Handler *handler_table_find(const HandlerTable *table, const char *name, GError **error);
 

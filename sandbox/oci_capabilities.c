@@ -5,6 +5,7 @@
 
 typedef Runtime__V1__LinuxContainerSecurityContext SecurityContext;
 
+/* By number (linux/capability.h). */
 static const char *const all_capabilities[] = {
     "CHOWN",
     "DAC_OVERRIDE",
@@ -72,21 +73,24 @@ static void set_add(GPtrArray *set, const char *name)
         g_ptr_array_add(set, (gpointer)name);
 }
 
-static void set_add_all(GPtrArray *set)
+/* The node may have less than all to give; a guest has them all. */
+static void set_add_all(GPtrArray *set, const OciSpecInput *input)
 {
     for (gsize i = 0; i < G_N_ELEMENTS(all_capabilities); i++)
-        set_add(set, all_capabilities[i]);
+        if (input->node == NULL || (input->node->capabilities >> i & 1) != 0)
+            set_add(set, all_capabilities[i]);
 }
 
 /* names are interned entries of all_capabilities, so that pointers can be compared. */
-static gboolean capabilities_apply(GPtrArray *set, char **names, size_t n_names, gboolean add, GError **error)
+static gboolean capabilities_apply(GPtrArray *set, const OciSpecInput *input, char **names, size_t n_names,
+                                   gboolean add, GError **error)
 {
     for (size_t i = 0; i < n_names; i++) {
         const char *name = capability_name(names[i]);
 
         if (g_ascii_strcasecmp(names[i], "ALL") == 0) {
             if (add)
-                set_add_all(set);
+                set_add_all(set, input);
             else
                 g_ptr_array_set_size(set, 0);
         } else if (name == NULL) {
@@ -119,28 +123,28 @@ gboolean oci_capabilities_collect(const OciSpecInput *input, GPtrArray *set, GPt
     for (gsize i = 0; i < G_N_ELEMENTS(default_capabilities); i++)
         set_add(set, capability_name(default_capabilities[i]));
     if (security->privileged) {
-        set_add_all(set);
+        set_add_all(set, input);
         return TRUE;
     }
     /* ALL is applied first, so that "drop ALL, add X" and "add ALL, drop X" mean what they say in either
      * order. */
     if (has_all(wanted->add_capabilities, wanted->n_add_capabilities))
-        set_add_all(set);
+        set_add_all(set, input);
     if (has_all(wanted->drop_capabilities, wanted->n_drop_capabilities))
         g_ptr_array_set_size(set, 0);
     for (size_t i = 0; i < wanted->n_add_capabilities; i++)
         if (g_ascii_strcasecmp(wanted->add_capabilities[i], "ALL") != 0 &&
-            !capabilities_apply(set, &wanted->add_capabilities[i], 1, TRUE, error))
+            !capabilities_apply(set, input, &wanted->add_capabilities[i], 1, TRUE, error))
             return FALSE;
     for (size_t i = 0; i < wanted->n_drop_capabilities; i++)
         if (g_ascii_strcasecmp(wanted->drop_capabilities[i], "ALL") != 0 &&
-            !capabilities_apply(set, &wanted->drop_capabilities[i], 1, FALSE, error))
+            !capabilities_apply(set, input, &wanted->drop_capabilities[i], 1, FALSE, error))
             return FALSE;
     /* An ambient capability has to be permitted and inheritable too. */
-    return capabilities_apply(ambient, wanted->add_ambient_capabilities, wanted->n_add_ambient_capabilities,
-                              TRUE, error) &&
-           capabilities_apply(set, wanted->add_ambient_capabilities, wanted->n_add_ambient_capabilities, TRUE,
-                              error);
+    return capabilities_apply(ambient, input, wanted->add_ambient_capabilities,
+                              wanted->n_add_ambient_capabilities, TRUE, error) &&
+           capabilities_apply(set, input, wanted->add_ambient_capabilities,
+                              wanted->n_add_ambient_capabilities, TRUE, error);
 }
 
 static void put_capability_set(yajl_gen json, const char *key, const GPtrArray *set)

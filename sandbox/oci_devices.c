@@ -75,9 +75,55 @@ static gboolean device_check(const Device *device, gboolean block, GError **erro
     return TRUE;
 }
 
+/* ---- of the node ---- */
+
+static void put_numbers(yajl_gen json, const NodeDevice *device)
+{
+    const char type[] = {device->type, '\0'};
+
+    oci_json_put_pair(json, "type", type);
+    oci_json_put_int(json, "major", device->major);
+    oci_json_put_int(json, "minor", device->minor);
+}
+
+static void put_node_devices(yajl_gen json, const GArray *devices)
+{
+    for (guint i = 0; i < devices->len; i++) {
+        const NodeDevice *device = &g_array_index(devices, NodeDevice, i);
+
+        yajl_gen_map_open(json);
+        oci_json_put_pair(json, "path", device->path);
+        put_numbers(json, device);
+        oci_json_put_int(json, "fileMode", device->mode);
+        oci_json_put_int(json, "uid", device->uid);
+        oci_json_put_int(json, "gid", device->gid);
+        yajl_gen_map_close(json);
+    }
+}
+
+static void put_node_rules(yajl_gen json, const GArray *devices)
+{
+    for (guint i = 0; i < devices->len; i++) {
+        const NodeDevice *device = &g_array_index(devices, NodeDevice, i);
+
+        yajl_gen_map_open(json);
+        oci_json_put_bool(json, "allow", TRUE);
+        put_numbers(json, device);
+        oci_json_put_pair(json, "access", device->access);
+        yajl_gen_map_close(json);
+    }
+}
+
+/* ---- of the guest ---- */
+
 gboolean oci_put_devices(yajl_gen json, const OciSpecInput *input, GError **error)
 {
     oci_json_put_array(json, "devices");
+    if (input->node != NULL) {
+        put_node_devices(json, input->node->devices);
+        yajl_gen_array_close(json);
+        return TRUE;
+    }
     for (size_t i = 0; i < input->config->n_devices; i++) {
         const Device *device = input->config->devices[i];
         gssize row = find_device(device);
@@ -102,6 +148,10 @@ gboolean oci_put_devices(yajl_gen json, const OciSpecInput *input, GError **erro
 
 void oci_put_device_rules(yajl_gen json, const OciSpecInput *input)
 {
+    if (input->node != NULL) {
+        put_node_rules(json, input->node->devices);
+        return;
+    }
     for (size_t i = 0; i < input->config->n_devices; i++) {
         const Device *device = input->config->devices[i];
         gssize row = find_device(device);

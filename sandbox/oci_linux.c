@@ -47,9 +47,12 @@ gboolean oci_put_linux(yajl_gen json, const OciSpecInput *input, GError **error)
 {
     const SecurityContext *security = oci_security(input);
     g_autofree char *cgroup = g_strdup_printf("/crivirt/%s", input->container_id);
+    const char *propagation = oci_root_propagation(input);
 
     oci_json_put_map(json, "linux");
-    oci_json_put_pair(json, "cgroupsPath", cgroup);
+    oci_json_put_pair(json, "cgroupsPath", input->node != NULL ? input->node->cgroup : cgroup);
+    if (propagation != NULL)
+        oci_json_put_pair(json, "rootfsPropagation", propagation);
     if (!oci_put_namespaces(json, input, error))
         return FALSE;
     put_paths(json, "maskedPaths", security->masked_paths, security->n_masked_paths);

@@ -83,7 +83,7 @@ static gboolean image_mount_check(const Runtime__V1__Mount *mount, GError **erro
     return TRUE;
 }
 
-static gboolean host_mount_check(const Runtime__V1__Mount *mount, GError **error)
+static gboolean host_mount_check(const Runtime__V1__Mount *mount, gboolean on_node, GError **error)
 {
     if (*mount->host_path != '/')
         return fail(error, STATUS_INVALID_ARGUMENT, "config.mounts: host_path \"%s\" of %s is not absolute",
@@ -91,7 +91,7 @@ static gboolean host_mount_check(const Runtime__V1__Mount *mount, GError **error
     if (*mount->image_sub_path != '\0')
         return fail(error, STATUS_INVALID_ARGUMENT, "config.mounts: image_sub_path of %s without an image",
                     mount->container_path);
-    if (mount->propagation == RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL)
+    if (!on_node && mount->propagation == RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL)
         return fail(error, STATUS_INVALID_ARGUMENT,
                     "config.mounts: %s asks for bidirectional propagation: a mount that is made in a virtual "
                     "machine cannot appear on the node",
@@ -104,7 +104,7 @@ gboolean oci_mount_is_image(const Runtime__V1__Mount *mount)
     return mount->image != NULL && *mount->image->image != '\0';
 }
 
-gboolean oci_mount_check(const Runtime__V1__Mount *mount, GError **error)
+gboolean oci_mount_check(const Runtime__V1__Mount *mount, gboolean on_node, GError **error)
 {
     if (*mount->container_path != '/')
         return fail(error, STATUS_INVALID_ARGUMENT, "config.mounts: container_path \"%s\" is not absolute",
@@ -120,7 +120,8 @@ gboolean oci_mount_check(const Runtime__V1__Mount *mount, GError **error)
         return fail(error, STATUS_INVALID_ARGUMENT,
                     "config.mounts: %s is recursive_read_only and asks for mount propagation",
                     mount->container_path);
-    return oci_mount_is_image(mount) ? image_mount_check(mount, error) : host_mount_check(mount, error);
+    return oci_mount_is_image(mount) ? image_mount_check(mount, error)
+                                     : host_mount_check(mount, on_node, error);
 }
 
 /* One destination, and where it comes from. */
@@ -138,8 +139,32 @@ static gint parents_first(gconstpointer a, gconstpointer b)
 
 /* The node holds a volume read-only, so that a guest cannot get around it. What is mounted below it on the
  * node is part of the same virtiofs mount in the guest: there "ro" would reach it too, which only
- * recursive_read_only asks for. Whatever comes by propagation exists on the node alone; inside the guest
+ * recursive_read_only asks for. Whatever comes by propagation exists on the node alone; inside a guest
  * nothing propagates. */
+static const char *mount_propagation(const OciSpecInput *input, const Runtime__V1__Mount *mount)
+{
+    static const char *const names[] = {
+        [RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_PRIVATE] = "rprivate",
+        [RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_HOST_TO_CONTAINER] = "rslave",
+        [RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL] = "rshared",
+    };
+
+    return names[input->node != NULL && !oci_mount_is_image(mount) ? mount->propagation : 0];
+}
+
+const char *oci_root_propagation(const OciSpecInput *input)
+{
+    const char *most = NULL;
+
+    for (size_t i = 0; i < input->config->n_mounts; i++) {
+        const char *name = mount_propagation(input, input->config->mounts[i]);
+
+        if (g_str_equal(name, "rshared") || (g_str_equal(name, "rslave") && most == NULL))
+            most = name;
+    }
+    return most;
+}
+
 static void collect_mounts(const OciSpecInput *input, GArray *volumes)
 {
     for (guint i = 0; i < input->config->n_mounts; i++) {
@@ -147,7 +172,7 @@ static void collect_mounts(const OciSpecInput *input, GArray *volumes)
         gboolean readonly = mount->readonly && !input->mount_sources[i].node_readonly;
         Volume volume = {.destination = mount->container_path,
                          .source = input->mount_sources[i].path,
-                         .propagation = "rprivate",
+                         .propagation = mount_propagation(input, mount),
                          .access = readonly ? (mount->recursive_read_only ? "rro" : "ro") : "rw"};
 
         if (volume.source != NULL)
@@ -174,7 +199,7 @@ static gboolean put_volumes(yajl_gen json, const OciSpecInput *input, GError **e
     g_autoptr(GArray) volumes = g_array_new(FALSE, FALSE, sizeof(Volume));
 
     for (guint i = 0; i < input->config->n_mounts; i++)
-        if (!oci_mount_check(input->config->mounts[i], error))
+        if (!oci_mount_check(input->config->mounts[i], input->node != NULL, error))
             return FALSE;
     collect_mounts(input, volumes);
     collect_anonymous(input, volumes);
@@ -182,8 +207,9 @@ static gboolean put_volumes(yajl_gen json, const OciSpecInput *input, GError **e
     for (guint i = 0; i < volumes->len; i++) {
         const Volume *volume = &g_array_index(volumes, Volume, i);
 
-        put_mount(json, volume->destination, "bind", volume->source,
-                  OPTIONS("rbind", "nodev", volume->propagation, volume->access));
+        put_mount(
+            json, volume->destination, "bind", volume->source,
+            OPTIONS("rbind", input->node != NULL ? "dev" : "nodev", volume->propagation, volume->access));
     }
     return TRUE;
 }

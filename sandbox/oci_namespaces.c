@@ -57,6 +57,10 @@ static gboolean put_pid(yajl_gen json, const OciSpecInput *input, GError **error
         target = g_strdup_printf(GUEST_CONTAINERS_DIR "/%s/pidns", input->target_container_id);
         put_namespace(json, "pid", target);
         return TRUE;
+    case RUNTIME__V1__NAMESPACE_MODE__NODE:
+        if (input->node != NULL) /* the agent's own */
+            return TRUE;
+        G_GNUC_FALLTHROUGH;
     default:
         return fail(
             error, STATUS_INVALID_ARGUMENT,
@@ -65,13 +69,28 @@ static gboolean put_pid(yajl_gen json, const OciSpecInput *input, GError **error
     }
 }
 
-/* The pod's IPC namespace is the guest's own. */
+static Runtime__V1__NamespaceMode pod_ipc(const OciSpecInput *input)
+{
+    const Runtime__V1__LinuxPodSandboxConfig *config = input->pod->linux;
+
+    return config != NULL && config->security_context != NULL &&
+                   config->security_context->namespace_options != NULL
+               ? config->security_context->namespace_options->ipc
+               : RUNTIME__V1__NAMESPACE_MODE__POD;
+}
+
+/* The pod's IPC namespace is the guest's own, or that of the agent on the node. */
 static gboolean put_ipc(yajl_gen json, const OciSpecInput *input, GError **error)
 {
     Runtime__V1__NamespaceMode ipc = options_of(input)->ipc;
 
     if (ipc == RUNTIME__V1__NAMESPACE_MODE__CONTAINER)
         put_namespace(json, "ipc", NULL);
+    else if (ipc == RUNTIME__V1__NAMESPACE_MODE__NODE && input->node != NULL)
+        return pod_ipc(input) == ipc ||
+               fail(error, STATUS_INVALID_ARGUMENT,
+                    "linux.security_context.namespace_options.ipc: the container asks for the node's "
+                    "namespace, its pod has not");
     else if (ipc != RUNTIME__V1__NAMESPACE_MODE__POD)
         return fail(
             error, STATUS_INVALID_ARGUMENT,

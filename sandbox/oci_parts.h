@@ -20,6 +20,8 @@ gboolean oci_put_process(yajl_gen json, const OciSpecInput *input, gsize *ret_us
 
 /* oci_mounts.c: "mounts". */
 gboolean oci_put_mounts(yajl_gen json, const OciSpecInput *input, GError **error);
+/* What lets mounts come and go through the container's volumes; NULL: nothing does. */
+const char *oci_root_propagation(const OciSpecInput *input);
 
 /* oci_linux.c: "linux", with what the next two write inside it. */
 gboolean oci_put_linux(yajl_gen json, const OciSpecInput *input, GError **error);

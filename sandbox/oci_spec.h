@@ -8,6 +8,7 @@
 #include "agent.pb-c.h"
 #include "api.pb-c.h"
 #include "image-service/image_service.h"
+#include "sandbox/node_devices.h"
 
 /* Where the pod's own files are in the guest (agent/guest). */
 #define GUEST_SANDBOX_DIR "/run/crivirt/sandbox"
@@ -36,7 +37,15 @@ typedef struct {
     const char *source; /* in the guest */
 } OciAnonymousVolume;
 
+/* A container of a pod that runs on the node itself. */
 typedef struct {
+    const char *cgroup;    /* below each hierarchy's root */
+    const GArray *devices; /* NodeDevice: those of config, resolved */
+    guint64 capabilities;  /* that "ALL" is, by number */
+} OciNode;
+
+typedef struct {
+    const OciNode *node; /* NULL: in a guest */
     const char *container_id;
     const Runtime__V1__PodSandboxConfig *pod;
     const Runtime__V1__ContainerConfig *config;
@@ -76,7 +85,7 @@ gboolean oci_userns_check(const Runtime__V1__UserNamespace *options, GError **er
 const Runtime__V1__UserNamespace *oci_userns(const Runtime__V1__PodSandboxConfig *pod);
 
 /* Without looking at the node: paths, flags that exclude each other, propagation that a guest cannot give. */
-gboolean oci_mount_check(const Runtime__V1__Mount *mount, GError **error);
+gboolean oci_mount_check(const Runtime__V1__Mount *mount, gboolean on_node, GError **error);
 gboolean oci_mount_is_image(const Runtime__V1__Mount *mount);
 
 /* The signal that stops the container: the CRI's, else the image's, else SIGTERM; INVALID_ARGUMENT for an

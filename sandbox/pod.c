@@ -10,7 +10,7 @@
 enum { DIRECTORY_ID_DIGITS = 24 };
 
 Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxConfig *config,
-             const char *handler, gint64 created_at_ns)
+             const char *handler, HandlerKind kind, gint64 created_at_ns)
 {
     Pod *pod = g_new0(Pod, 1);
     g_autofree char *short_id = g_strndup(id, DIRECTORY_ID_DIGITS);
@@ -20,6 +20,8 @@ Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxCon
     pod->id = g_strdup(id);
     pod->config = config;
     pod->handler = g_strdup(handler);
+    pod->kind = kind;
+    pod->platform = kind == HANDLER_HOST ? &pod_node_platform : &pod_guest_platform;
     pod->created_at_ns = created_at_ns;
     pod->run_dir = guest_run_dir(manager, id);
     pod->state_dir = guest_state_dir(manager, id);
@@ -85,6 +87,7 @@ static PodRecord record_fill(const Pod *pod, GBytes *config)
         .id = pod->id,
         .config = config,
         .handler = pod->handler,
+        .kind = (char *)handler_kind_name(pod->kind),
         .created_at_ns = pod->created_at_ns,
         .state = pod->state,
         .problem = g_strdup(pod->problem),
@@ -210,6 +213,28 @@ GPtrArray *pod_containers(Pod *pod)
 const char *pod_name(const Pod *pod)
 {
     return pod->config->metadata->name;
+}
+
+void pod_disconnect(Pod *pod)
+{
+    Link *link;
+
+    g_mutex_lock(&pod->lock);
+    link = g_steal_pointer(&pod->link);
+    g_mutex_unlock(&pod->lock);
+    if (link == NULL)
+        return;
+    link_close(link);
+    link_unref(link);
+}
+
+const Runtime__V1__NamespaceOption *pod_namespaces(const Runtime__V1__PodSandboxConfig *config)
+{
+    static const Runtime__V1__NamespaceOption none = RUNTIME__V1__NAMESPACE_OPTION__INIT;
+    const Runtime__V1__LinuxSandboxSecurityContext *security =
+        config->linux != NULL ? config->linux->security_context : NULL;
+
+    return security != NULL && security->namespace_options != NULL ? security->namespace_options : &none;
 }
 
 gboolean pod_settings(const Pod *pod, HandlerSettings *ret_settings, GError **error)

@@ -23,8 +23,54 @@
 #include "sandbox/trace.h"
 #include "sandbox/vmm.h"
 
+struct PodChange; /* pod_machine.h */
+struct Template;  /* template.h */
+
 typedef struct Pod Pod;
 typedef struct Container Container;
+
+/* A layer, or another disk, that is attached to a pod's machine. */
+typedef struct {
+    guint lun;
+    const char
+        *path; /* of the file on the node, borrowed from the ImageLayer; NULL: it is a disk of the guest */
+} PodLayer;
+
+/* What a pod runs on: a virtual machine (pod_guest.c), or the node itself (pod_node.c). Either way an agent
+ * serves pod->link, and all that is said to it is the same. */
+typedef struct {
+    const char *what; /* for messages */
+    gboolean on_node; /* the node's own namespaces and devices can be had */
+    /* A machine that waits for just such a pod, and what for: its id has to be the pod's. NULL: there is
+     * none. */
+    char *(*find_waiting)(Pod *pod, struct Template **ret_template);
+    /* Everything from the network namespace to the agent's Setup. On failure all is undone as far as it can
+     * be. */
+    gboolean (*start)(Pod *pod, const Deadline *deadline, GError **error);
+    /* Undoes it, wherever it had come to: machine, network, mounts, disks. May be repeated. */
+    gboolean (*end)(Pod *pod, const Deadline *deadline, GError **error);
+    /* Ends at once what still runs of the pod's machine, containers included, and leaves the rest to end().
+     */
+    gboolean (*destroy)(Pod *pod, const Deadline *deadline, GError **error);
+    /* Attaches the layers that are not there yet; *ret_layers (PodLayer) is parallel to layers (ImageLayer).
+     */
+    gboolean (*attach_layers)(Pod *pod, const GPtrArray *layers, GArray **ret_layers, GError **error);
+    /* The limits of the pod and its containers are about to change, or have: the machine follows. See
+     * pod_machine_fit(). */
+    gboolean (*fit)(Pod *pod, const struct PodChange *change, const char *field, gboolean may_shrink,
+                    const Deadline *deadline, GError **error);
+    /* Makes the directory of volumes visible, once. */
+    gboolean (*attach_share)(Pod *pod, const Deadline *deadline, GError **error);
+    /* Whose cost is the machine's; 0: none. */
+    pid_t (*process)(Pod *pod);
+    /* After a restart: whether it runs, watching it from now on. domains: VmmDomain. */
+    gboolean (*adopt)(Pod *pod, const GPtrArray *domains);
+    /* After a restart: whether a layer whose row was written has been attached. */
+    gboolean (*has_disk)(Pod *pod, const GPtrArray *domains, guint lun);
+} PodPlatform;
+
+extern const PodPlatform pod_guest_platform;
+extern const PodPlatform pod_node_platform;
 
 struct SandboxManager {
     SandboxManagerConfig config; /* strings owned; without the handlers */
@@ -59,6 +105,8 @@ struct Pod {
     Runtime__V1__PodSandboxConfig
         *config; /* linux->resources, overhead under lock: an update replaces them */
     char *handler;
+    HandlerKind kind;
+    const PodPlatform *platform;
     gint64 created_at_ns;
     char *run_dir;   /* QEMU's: agent socket, console */
     char *state_dir; /* writable disk, log cursors */
@@ -81,6 +129,7 @@ struct Pod {
     char *cni_config; /* what ADD was called with: DEL is owed */
     char *cni_result;
     guint share_generation; /* how many shares the guest has had; 0: none yet */
+    pid_t agent_pid;        /* of a pod on the node */
     Link *link;             /* NULL: no guest */
     gboolean abandoned;     /* its start has been given up: the guest is not to blame */
     const char *start;      /* "booted", "restored"; NULL: not yet, or by an earlier daemon */
@@ -128,7 +177,7 @@ struct Container {
 
 /* Takes config over. Nothing is stored yet. */
 Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxConfig *config,
-             const char *handler, gint64 created_at_ns);
+             const char *handler, HandlerKind kind, gint64 created_at_ns);
 Pod *pod_ref(Pod *pod);
 void pod_unref(Pod *pod);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Pod, pod_unref)
@@ -142,11 +191,14 @@ gboolean pod_set_state(Pod *pod, PodState state, const char *problem, GError **e
 Link *pod_link(Pod *pod, GError **error);
 /* The link in whatever state the pod is, referenced; NULL: there is none. */
 Link *pod_any_link(Pod *pod);
-/* Opens the link; fresh: the guest was just made. */
+/* Opens the link; fresh: the machine was just made. */
 void pod_connect(Pod *pod, gboolean fresh);
+void pod_disconnect(Pod *pod);
 /* The pod's containers, referenced, in no order; the array frees them. */
 GPtrArray *pod_containers(Pod *pod);
 const char *pod_name(const Pod *pod); /* the metadata name; borrowed */
+/* What of the node the pod asks for; never NULL. */
+const Runtime__V1__NamespaceOption *pod_namespaces(const Runtime__V1__PodSandboxConfig *config);
 /* What its machine is made with; FAILED_PRECONDITION when the pod's handler is no longer configured. */
 gboolean pod_settings(const Pod *pod, HandlerSettings *ret_settings, GError **error);
 
@@ -156,20 +208,12 @@ gboolean pod_settings(const Pod *pod, HandlerSettings *ret_settings, GError **er
  * from the settings. */
 gboolean pod_guest_default_shape(SandboxManager *manager, HandlerSettings *ret_settings,
                                  DomainSpec *ret_shape, GError **error);
-/* A machine that waits for just such a pod, and what for: its id has to be the pod's. NULL: there is none. */
-char *pod_guest_find_waiting(Pod *pod, struct Template **ret_template);
-/* Everything from the namespace to the agent's Setup. On failure everything is undone as far as it can be. */
-gboolean pod_guest_start(Pod *pod, const Deadline *deadline, GError **error);
-/* The first step of pod_guest_end(): afterwards no process of the pod is left. */
-gboolean pod_guest_kill(Pod *pod, const Deadline *deadline, GError **error);
-/* Undoes it, wherever it had come to: the guest, the network, mounts, disks. May be repeated. */
-gboolean pod_guest_end(Pod *pod, const Deadline *deadline, GError **error);
-/* Attaches the layers that are not there yet; *ret_luns (guint) is parallel to layers (ImageLayer). */
-gboolean pod_guest_attach_layers(Pod *pod, const GPtrArray *layers, GArray **ret_luns, GError **error);
 /* Plugs a block device of the node in, unless it is; and out, which leaves nothing of it on the node. */
 gboolean pod_guest_attach_block(Pod *pod, const char *host_path, const BlockDevice *device, gboolean readonly,
                                 guint *ret_lun, GError **error);
 gboolean pod_guest_detach_block(Pod *pod, const char *key, GError **error);
+/* The cgroup of a container of a pod on the node, below each hierarchy's root (pod_node.c). */
+char *pod_node_container_cgroup(const Container *container);
 #define POD_DISK_SERIAL_FORMAT "cv-%u"
 #define POD_SHARE_TAG "crivirt"
 
@@ -192,6 +236,9 @@ gboolean pod_cgroup_limit_cpu(const Pod *pod, gint64 quota_us, GError **error);
 extern const LinkEvents pod_link_events; /* data is the Pod */
 /* VmmStoppedFunc; data is the manager. */
 void pod_on_guest_stopped(const char *name, VmmStopReason reason, gpointer data);
+/* The machine of the pod with that id is gone by itself: what waits for it fails at once, the rest
+ * (pod_lost()) is done by a worker. Any thread; why is static. */
+void manager_report_lost(SandboxManager *manager, const char *id, const char *why);
 /* The guest is gone by itself: the pod is not ready, its containers ended in an unknown way. */
 void pod_lost(Pod *pod, const char *why);
 

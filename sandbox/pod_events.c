@@ -157,7 +157,7 @@ static void dead_later(gpointer data)
 
     if (pod_state(pod) == POD_READY) {
         pod_lost(pod, call->why);
-        if (!vmm_destroy(pod->manager->vmm, pod->id, NULL, &error))
+        if (!pod->platform->destroy(pod, NULL, &error))
             log_error(LOG_FIELDS("sandbox", pod->id), "cannot end the guest: %s", error->message);
     }
     pod_unref(pod);
@@ -212,11 +212,37 @@ static void lost_later(gpointer data)
 {
     LostCall *call = data;
 
+    g_autoptr(GError) error = NULL;
+
     /* A pod that is being started or stopped has somebody who takes care of it. */
-    if (pod_state(call->pod) == POD_READY)
+    if (pod_state(call->pod) == POD_READY) {
         pod_lost(call->pod, call->why);
+        if (!call->pod->platform->destroy(call->pod, NULL, &error))
+            log_error(LOG_FIELDS("sandbox", call->pod->id), "cannot end what is left: %s", error->message);
+    }
     pod_unref(call->pod);
     g_free(call);
+}
+
+void manager_report_lost(SandboxManager *manager, const char *id, const char *why)
+{
+    LostCall *call;
+    Pod *pod;
+
+    g_mutex_lock(&manager->lock);
+    pod = id_table_lookup(manager->pods, id);
+    if (pod != NULL)
+        pod_ref(pod);
+    g_mutex_unlock(&manager->lock);
+    if (pod == NULL)
+        return;
+    g_mutex_lock(&pod->lock);
+    if (pod->link != NULL)
+        link_abandon(pod->link, why);
+    g_mutex_unlock(&pod->lock);
+    call = g_new(LostCall, 1);
+    *call = (LostCall){pod, why};
+    manager_defer(manager, lost_later, call);
 }
 
 void pod_on_guest_stopped(const char *name, VmmStopReason reason, gpointer data)
@@ -226,22 +252,6 @@ void pod_on_guest_stopped(const char *name, VmmStopReason reason, gpointer data)
         [VMM_STOPPED_DESTROYED] = "the pod's virtual machine was destroyed",
         [VMM_STOPPED_CRASHED] = "the pod's virtual machine died (its kernel panicked, or QEMU was killed)",
     };
-    SandboxManager *manager = data;
-    LostCall *call;
-    Pod *pod;
 
-    g_mutex_lock(&manager->lock);
-    pod = id_table_lookup(manager->pods, name);
-    if (pod != NULL)
-        pod_ref(pod);
-    g_mutex_unlock(&manager->lock);
-    if (pod == NULL)
-        return;
-    g_mutex_lock(&pod->lock);
-    if (pod->link != NULL)
-        link_abandon(pod->link, reasons[reason]);
-    g_mutex_unlock(&pod->lock);
-    call = g_new(LostCall, 1);
-    *call = (LostCall){pod, reasons[reason]};
-    manager_defer(manager, lost_later, call);
+    manager_report_lost(data, name, reasons[reason]);
 }

@@ -105,19 +105,6 @@ static void prefix_console(Pod *pod, GError **error)
         g_prefix_error(error, "(the guest's console ends with: %s) ", tail);
 }
 
-static void link_end(Pod *pod)
-{
-    Link *link;
-
-    g_mutex_lock(&pod->lock);
-    link = g_steal_pointer(&pod->link);
-    g_mutex_unlock(&pod->lock);
-    if (link == NULL)
-        return;
-    link_close(link);
-    link_unref(link);
-}
-
 static gboolean machine_wait(Pod *pod, const Deadline *deadline, GError **error)
 {
     Deadline boot = deadline_sooner(deadline, pod->manager->config.boot_timeout_ms);
@@ -250,22 +237,7 @@ static gboolean machine_setup(Pod *pod, const CniResult *network, const Deadline
 
 /* ---- start ---- */
 
-static void network_record(Pod *pod, const CniResult *network)
-{
-    g_autoptr(GPtrArray) ips = g_ptr_array_new();
-
-    for (guint i = 0; i < network->addresses->len; i++) {
-        const char *cidr = ((CniAddress *)network->addresses->pdata[i])->address;
-
-        g_ptr_array_add(ips, g_strndup(cidr, strcspn(cidr, "/")));
-    }
-    g_ptr_array_add(ips, NULL);
-    g_mutex_lock(&pod->lock);
-    g_strfreev(pod->ips);
-    pod->ips = (char **)g_ptr_array_steal(ips, NULL);
-    pod->cni_result = g_strdup(network->json);
-    g_mutex_unlock(&pod->lock);
-}
+static gboolean pod_guest_end(Pod *pod, const Deadline *deadline, GError **error);
 
 typedef struct {
     Pod *pod;
@@ -291,7 +263,7 @@ static gpointer network_thread(gpointer data)
 
     if (pod_network_add(job->pod, job->deadline, &job->network, &job->error)) {
         trace_add(job->pod->trace, TRACE_NETWORK, NULL, begin_us);
-        network_record(job->pod, job->network);
+        pod_network_record(job->pod, job->network);
         /* The result is what DEL needs: it is kept before anything can go wrong with the guest. */
         if (!pod_save(job->pod, &job->error))
             g_clear_pointer(&job->network, cni_result_free);
@@ -326,7 +298,7 @@ static gboolean machine_undo(Pod *pod, const Deadline *deadline, GError **error)
 {
     Deadline destroy = deadline_sooner(deadline, DESTROY_TIMEOUT_MS);
 
-    link_end(pod);
+    pod_disconnect(pod);
     g_clear_pointer(&pod->waiting_for, template_unref);
     return guest_machine_remove(pod->manager, pod->id, &destroy, error) &&
            tap_delete(pod->tap, pod->netns_path, error) && guest_files_remove(pod->manager, pod->id, error);
@@ -410,7 +382,7 @@ static Template *machine_template(Pod *pod, const HandlerSettings *settings, con
                : NULL;
 }
 
-char *pod_guest_find_waiting(Pod *pod, Template **ret_template)
+static char *pod_guest_find_waiting(Pod *pod, Template **ret_template)
 {
     g_auto(HandlerSettings) settings = {0};
     g_autoptr(Template) template = NULL;
@@ -517,7 +489,7 @@ static gboolean start_queued(Pod *pod, const Deadline *deadline, GError **error)
     return started;
 }
 
-gboolean pod_guest_start(Pod *pod, const Deadline *deadline, GError **error)
+static gboolean pod_guest_start(Pod *pod, const Deadline *deadline, GError **error)
 {
     gboolean started;
     g_autoptr(GError) undo_error = NULL;
@@ -539,6 +511,13 @@ gboolean pod_guest_start(Pod *pod, const Deadline *deadline, GError **error)
 
 /* ---- end ---- */
 
+static gboolean guest_destroy(Pod *pod, const Deadline *deadline, GError **error)
+{
+    Deadline bounded = deadline_sooner(deadline, DESTROY_TIMEOUT_MS);
+
+    return vmm_destroy(pod->manager->vmm, pod->id, &bounded, error);
+}
+
 static gboolean network_end(Pod *pod, const Deadline *deadline, GError **error)
 {
     Deadline bounded = deadline_sooner(deadline, pod->manager->config.cni_timeout_ms);
@@ -549,14 +528,6 @@ static gboolean network_end(Pod *pod, const Deadline *deadline, GError **error)
            tap_delete(pod->tap, "", error) && netns_delete(pod->netns_path, error);
 }
 
-gboolean pod_guest_kill(Pod *pod, const Deadline *deadline, GError **error)
-{
-    Deadline destroy = deadline_sooner(deadline, DESTROY_TIMEOUT_MS);
-
-    link_end(pod);
-    return vmm_destroy(pod->manager->vmm, pod->id, &destroy, error);
-}
-
 static gboolean files_end(Pod *pod, GError **error)
 {
     return pod_cgroup_leave(pod, error) && share_delete(pod->share_dir, error) &&
@@ -564,11 +535,12 @@ static gboolean files_end(Pod *pod, GError **error)
 }
 
 /* A network that cannot be given back now keeps nothing else. */
-gboolean pod_guest_end(Pod *pod, const Deadline *deadline, GError **error)
+static gboolean pod_guest_end(Pod *pod, const Deadline *deadline, GError **error)
 {
     gboolean network_ended;
 
-    if (!pod_guest_kill(pod, deadline, error))
+    pod_disconnect(pod);
+    if (!guest_destroy(pod, deadline, error))
         return FALSE;
     network_ended = network_end(pod, deadline, error);
     return files_end(pod, network_ended ? error : NULL) && network_ended;
@@ -617,21 +589,22 @@ static gboolean attach_layer(Pod *pod, const ImageLayer *layer, guint *ret_lun, 
     return TRUE;
 }
 
-gboolean pod_guest_attach_layers(Pod *pod, const GPtrArray *layers, GArray **ret_luns, GError **error)
+static gboolean pod_guest_attach_layers(Pod *pod, const GPtrArray *layers, GArray **ret_layers,
+                                        GError **error)
 {
-    g_autoptr(GArray) luns = g_array_new(FALSE, FALSE, sizeof(guint));
+    g_autoptr(GArray) attached = g_array_new(FALSE, FALSE, sizeof(PodLayer));
     gboolean good;
 
     good = slots_take(&pod->disk_job, NULL, "waiting to attach disks", error);
     for (guint i = 0; good && i < layers->len; i++) {
-        guint lun = 0;
+        PodLayer layer = {0};
 
-        good = attach_layer(pod, layers->pdata[i], &lun, error);
-        g_array_append_val(luns, lun);
+        good = attach_layer(pod, layers->pdata[i], &layer.lun, error);
+        g_array_append_val(attached, layer);
     }
     slots_give(&pod->disk_job);
     if (good)
-        *ret_luns = g_steal_pointer(&luns);
+        *ret_layers = g_steal_pointer(&attached);
     return good;
 }
 
@@ -716,3 +689,44 @@ gboolean pod_guest_detach_block(Pod *pod, const char *key, GError **error)
     slots_give(&pod->disk_job);
     return good;
 }
+
+/* ---- after a restart ---- */
+
+static gboolean guest_runs(Pod *pod, const GPtrArray *domains)
+{
+    for (guint i = 0; i < domains->len; i++) {
+        const VmmDomain *domain = domains->pdata[i];
+
+        if (g_str_equal(domain->name, pod->id))
+            return domain->running;
+    }
+    return FALSE;
+}
+
+static gboolean guest_has_disk(Pod *pod, const GPtrArray *domains, guint lun)
+{
+    g_autofree char *serial = g_strdup_printf(POD_DISK_SERIAL_FORMAT, lun);
+    gboolean attached = FALSE;
+
+    return guest_runs(pod, domains) && vmm_has_disk(pod->manager->vmm, pod->id, serial, &attached, NULL) &&
+           attached;
+}
+
+static pid_t guest_process(Pod *pod)
+{
+    return vmm_pid(pod->manager->vmm, pod->id);
+}
+
+const PodPlatform pod_guest_platform = {
+    .what = "the pod's virtual machine",
+    .find_waiting = pod_guest_find_waiting,
+    .start = pod_guest_start,
+    .end = pod_guest_end,
+    .destroy = guest_destroy,
+    .attach_layers = pod_guest_attach_layers,
+    .attach_share = pod_guest_attach_share,
+    .fit = pod_machine_fit,
+    .process = guest_process,
+    .adopt = guest_runs,
+    .has_disk = guest_has_disk,
+};

@@ -14,7 +14,7 @@ gboolean pod_machine_plan(Pod *pod, const MachineBounds *bounds, GError **error)
 gboolean pod_machine_fill(Pod *pod, const Deadline *deadline, GError **error);
 
 /* What is about to change; members that are NULL do not. */
-typedef struct {
+typedef struct PodChange {
     const Runtime__V1__LinuxContainerResources *pod_resources;
     const Container *container; /* its resources become: */
     const Runtime__V1__LinuxContainerResources *resources;

@@ -8,7 +8,7 @@
 #include "common/fileio.h"
 #include "common/log.h"
 
-enum { MAX_RESOLV_CONF_BYTES = 64 << 10 };
+enum { MAX_RESOLV_CONF_BYTES = 64 << 10, MAX_HOSTS_BYTES = 1 << 20 };
 
 static const char *annotation(const Pod *pod, const char *key)
 {
@@ -169,6 +169,23 @@ gboolean pod_network_del(Pod *pod, const Deadline *deadline, GError **error)
     return TRUE;
 }
 
+void pod_network_record(Pod *pod, const CniResult *network)
+{
+    g_autoptr(GPtrArray) ips = g_ptr_array_new();
+
+    for (guint i = 0; i < network->addresses->len; i++) {
+        const char *cidr = ((CniAddress *)network->addresses->pdata[i])->address;
+
+        g_ptr_array_add(ips, g_strndup(cidr, strcspn(cidr, "/")));
+    }
+    g_ptr_array_add(ips, NULL);
+    g_mutex_lock(&pod->lock);
+    g_strfreev(pod->ips);
+    pod->ips = (char **)g_ptr_array_steal(ips, NULL);
+    pod->cni_result = g_strdup(network->json);
+    g_mutex_unlock(&pod->lock);
+}
+
 char *pod_network_hostname(const Pod *pod)
 {
     if (*pod->config->hostname != '\0')
@@ -207,7 +224,7 @@ char *pod_network_resolv_conf(const Pod *pod, const CniResult *network)
         return resolv_conf((const char *const *)dns->servers, dns->n_servers,
                            (const char *const *)dns->searches, dns->n_searches,
                            (const char *const *)dns->options, dns->n_options);
-    if (network->dns_servers != NULL && *network->dns_servers != NULL)
+    if (network != NULL && network->dns_servers != NULL && *network->dns_servers != NULL)
         return resolv_conf((const char *const *)network->dns_servers, g_strv_length(network->dns_servers),
                            (const char *const *)network->dns_searches,
                            network->dns_searches != NULL ? g_strv_length(network->dns_searches) : 0,
@@ -221,7 +238,14 @@ char *pod_network_resolv_conf(const Pod *pod, const CniResult *network)
 char *pod_network_hosts(const CniResult *network, const char *hostname)
 {
     GString *text = g_string_new("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    char *node = NULL;
 
+    if (network == NULL) {
+        if (!file_read("/etc/hosts", MAX_HOSTS_BYTES, &node, NULL, NULL))
+            return g_string_free(text, FALSE);
+        g_string_free(text, TRUE);
+        return node;
+    }
     for (guint i = 0; i < network->addresses->len; i++) {
         const char *cidr = ((CniAddress *)network->addresses->pdata[i])->address;
 

@@ -10,6 +10,11 @@ gboolean pod_network_add(Pod *pod, const Deadline *deadline, CniResult **ret_net
 /* Also when the namespace is gone, and when ADD may have been under way; nothing to undo is success. */
 gboolean pod_network_del(Pod *pod, const Deadline *deadline, GError **error);
 
+/* Makes it the pod's: addresses, and what DEL will need. */
+void pod_network_record(Pod *pod, const CniResult *network);
+
+/* A network of NULL is the node's own. */
+
 /* The pod's, else the node's. */
 char *pod_network_hostname(const Pod *pod);
 /* From the pod's DNS configuration, else the network's, else the node's file. */

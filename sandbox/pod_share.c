@@ -146,7 +146,7 @@ static gboolean attach(Pod *pod, guint generation, GError **error)
     pod->share_mounted = FALSE;
     if (!pod_save(pod, error) || !share_create(pod->share_dir, error) ||
         !vmm_attach_share(pod->manager->vmm, pod->id, &share, &server, error) ||
-        !share_set_server(pod->share_dir, server, error))
+        !share_set_server(pod->share_dir, server, "", error))
         return FALSE;
     pod_share_watch(pod);
     return pod_cgroup_join(pod, server, error);

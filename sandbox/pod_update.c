@@ -48,7 +48,7 @@ static gboolean update_locked(Pod *pod, const Runtime__V1__UpdatePodSandboxResou
     g_autoptr(Link) link = pod_link(pod, error);
 
     if (link == NULL ||
-        (resources != NULL && !pod_machine_fit(pod, &change, "resources", TRUE, deadline, error))) {
+        (resources != NULL && !pod->platform->fit(pod, &change, "resources", TRUE, deadline, error))) {
         resources_drop(resources);
         resources_drop(overhead);
         return FALSE;
@@ -84,7 +84,9 @@ gboolean sandbox_update(SandboxManager *manager, const Runtime__V1__UpdatePodSan
         return FALSE;
     }
     machine = pod_machine(pod);
-    log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)),
-             "sandbox has %u CPUs and %" G_GUINT64_FORMAT " MiB", machine.vcpus, machine.memory_bytes >> 20);
+    if (machine.vcpus != 0)
+        log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)),
+                 "sandbox has %u CPUs and %" G_GUINT64_FORMAT " MiB", machine.vcpus,
+                 machine.memory_bytes >> 20);
     return TRUE;
 }

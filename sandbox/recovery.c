@@ -68,13 +68,14 @@ static Pod *pod_restore(SandboxManager *manager, const PodRecord *record, GError
     gsize length;
     const guint8 *data = g_bytes_get_data(record->config, &length);
     Runtime__V1__PodSandboxConfig *config = runtime__v1__pod_sandbox_config__unpack(NULL, length, data);
+    HandlerKind kind;
     Pod *pod;
 
-    if (config == NULL || config->metadata == NULL) {
+    if (config == NULL || config->metadata == NULL || !handler_kind_from_name(record->kind, &kind)) {
         fail(error, STATUS_DATA_LOSS, "the stored configuration of sandbox %s is damaged", record->id);
         return NULL;
     }
-    pod = pod_new(manager, record->id, config, record->handler, record->created_at_ns);
+    pod = pod_new(manager, record->id, config, record->handler, kind, record->created_at_ns);
     pod->state = record->state;
     pod->problem = g_strdup(record->problem);
     pod->cni_config = g_strdup(record->cni_config);
@@ -132,19 +133,8 @@ static gboolean containers_load(Pod *pod, GError **error)
 
 /* ---- pods ---- */
 
-static gboolean guest_runs(const GPtrArray *domains, const char *id)
-{
-    for (guint i = 0; i < domains->len; i++) {
-        const VmmDomain *domain = domains->pdata[i];
-
-        if (g_str_equal(domain->name, id))
-            return domain->running;
-    }
-    return FALSE;
-}
-
 /* A row is written before its disk is attached, so only the guest can tell which disks it has. */
-static gboolean disks_load(Pod *pod, gboolean running, GError **error)
+static gboolean disks_load(Pod *pod, const GPtrArray *domains, GError **error)
 {
     g_autoptr(GPtrArray) records = NULL;
 
@@ -152,11 +142,9 @@ static gboolean disks_load(Pod *pod, gboolean running, GError **error)
         return FALSE;
     for (guint i = 0; i < records->len; i++) {
         const PodDiskRecord *record = records->pdata[i];
-        g_autofree char *serial = g_strdup_printf(POD_DISK_SERIAL_FORMAT, record->lun);
-        gboolean attached = FALSE;
 
         pod->last_lun = MAX(pod->last_lun, record->lun);
-        if (running && vmm_has_disk(pod->manager->vmm, pod->id, serial, &attached, NULL) && attached)
+        if (pod->platform->has_disk(pod, domains, record->lun))
             g_hash_table_insert(pod->disks, g_strdup(record->diff_id), GUINT_TO_POINTER(record->lun));
     }
     return TRUE;
@@ -185,8 +173,8 @@ static void half_made_pod_undo(Pod *pod)
     gboolean undone;
 
     slots_take(&pod->job, NULL, "undoing it", NULL);
-    undone =
-        pod_guest_end(pod, &deadline, &error) && state_store_delete_pod(pod->manager->store, pod->id, &error);
+    undone = pod->platform->end(pod, &deadline, &error) &&
+             state_store_delete_pod(pod->manager->store, pod->id, &error);
     if (undone)
         manager_remove_pod(pod->manager, pod);
     slots_give(&pod->job);
@@ -230,10 +218,15 @@ static void pod_resume(Pod *pod, const GPtrArray *domains)
         g_thread_pool_push(pod->manager->recovery_workers, pod_ref(pod), NULL);
         break;
     case POD_READY:
-        if (guest_runs(domains, pod->id))
-            pod_connect(pod, FALSE), pod_share_watch(pod);
-        else
-            pod_lost(pod, "the pod's virtual machine died while crivirtd was not running");
+        if (pod->platform->adopt(pod, domains)) {
+            pod_connect(pod, FALSE);
+            pod_share_watch(pod);
+        } else {
+            g_autofree char *why =
+                g_strdup_printf("%s died while crivirtd was not running", pod->platform->what);
+
+            pod_lost(pod, why);
+        }
         break;
     case POD_STOPPED:
         break;
@@ -286,7 +279,7 @@ gboolean manager_recover(SandboxManager *manager, GError **error)
     if (!vmm_list(manager->vmm, &domains, error))
         return FALSE;
     for (guint i = 0; i < pods->len; i++)
-        if (!disks_load(pods->pdata[i], guest_runs(domains, ((Pod *)pods->pdata[i])->id), error))
+        if (!disks_load(pods->pdata[i], domains, error))
             return FALSE;
     strays_destroy(manager, domains, pods);
     for (guint i = 0; i < pods->len; i++)

@@ -141,11 +141,11 @@ static gboolean ask_guest(Pod *pod, gboolean with_processes, Sample *sample, GEr
 /* QEMU, and the file server of the pod's volumes: what that one shares is the guest's memory. */
 static void read_node_cost(Pod *pod, Sample *sample)
 {
-    pid_t qemu = vmm_pid(pod->manager->vmm, pod->id);
+    pid_t machine = pod->platform->process(pod);
     pid_t server = pod_has_share(pod) ? share_server(pod->share_dir) : 0;
     ProcessCost cost;
 
-    if (qemu <= 0 || !process_cost_read(qemu, &cost))
+    if (machine <= 0 || !process_cost_read(machine, &cost))
         return;
     sample->has_node_cost = TRUE;
     sample->node_cpu_ns = cost.cpu_ns;

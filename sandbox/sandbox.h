@@ -38,6 +38,8 @@ typedef struct {
     guint waiting_machines; /* QEMUs of the default shape that wait for a pod, for handlers with templates */
     guint64 upper_bytes;    /* size of a pod's writable disk (sparse) */
 
+    const char *node_agent; /* the agent as a program of the node, for handlers of kind host */
+
     const char *cni_config_dir;
     gint64 cni_timeout_ms; /* of one ADD or DEL */
     const char *const *cni_plugin_dirs;

@@ -8,6 +8,7 @@
 #include "sandbox/cgroup.h"
 #include "sandbox/cri_copy.h"
 #include "sandbox/guest_pool.h"
+#include "sandbox/node_request.h"
 #include "sandbox/oci_spec.h"
 #include "sandbox/pod.h"
 
@@ -20,25 +21,32 @@ enum {
 
 /* ---- run ---- */
 
-static gboolean namespaces_check(const Runtime__V1__NamespaceOption *options, GError **error)
+/* Which of the node's namespaces the pod asks for; NULL: none. */
+static const char *node_namespace(const Runtime__V1__PodSandboxConfig *config)
 {
-    const char *refused = NULL;
+    const Runtime__V1__NamespaceOption *options = pod_namespaces(config);
 
-    if (options == NULL)
-        return TRUE;
     if (options->network == RUNTIME__V1__NAMESPACE_MODE__NODE)
-        refused = "network";
-    else if (options->pid == RUNTIME__V1__NAMESPACE_MODE__NODE)
-        refused = "pid";
-    else if (options->ipc == RUNTIME__V1__NAMESPACE_MODE__NODE)
-        refused = "ipc";
+        return "network";
+    if (options->pid == RUNTIME__V1__NAMESPACE_MODE__NODE)
+        return "pid";
+    return options->ipc == RUNTIME__V1__NAMESPACE_MODE__NODE ? "ipc" : NULL;
+}
+
+static gboolean namespaces_check(const Runtime__V1__PodSandboxConfig *config, const Handler *handler,
+                                 GError **error)
+{
+    const char *refused = node_namespace(config);
+
+    if (handler->kind == HANDLER_HOST)
+        return node_request_check(config, error);
     if (refused != NULL)
         return fail(
             error, STATUS_INVALID_ARGUMENT,
             "linux.security_context.namespace_options.%s: a pod in a virtual machine cannot have the node's "
             "own namespace",
             refused);
-    return oci_userns_check(options->userns_options, error);
+    return oci_userns_check(pod_namespaces(config)->userns_options, error);
 }
 
 static gboolean port_mappings_check(const Runtime__V1__PodSandboxConfig *config, GError **error)
@@ -62,14 +70,26 @@ static gboolean cgroup_parent_check(const Runtime__V1__LinuxPodSandboxConfig *co
            cgroup_parent_path(config->cgroup_parent, &path, error);
 }
 
-/* The handler and what the pod's annotations ask of it. */
+/* A pod that names no handler and needs the node gets the one for that, where there is one. */
+static const Handler *handler_choose(SandboxManager *manager,
+                                     const Runtime__V1__RunPodSandboxRequest *request, GError **error)
+{
+    const Handler *host = handler_table_find_kind(manager->handlers, HANDLER_HOST);
+
+    if (*request->runtime_handler == '\0' && host != NULL && node_namespace(request->config) != NULL)
+        return host;
+    return handler_table_find(manager->handlers, request->runtime_handler, error);
+}
+
+/* The handler and what the pod asks of it, by its annotations and its namespaces. */
 static gboolean handler_check(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
                               GError **error)
 {
-    const Handler *handler = handler_table_find(manager->handlers, request->runtime_handler, error);
+    const Handler *handler = handler_choose(manager, request, error);
     g_auto(HandlerSettings) settings = {0};
 
-    return handler != NULL && handler_settings(handler, request->config, &settings, error);
+    return handler != NULL && handler_settings(handler, request->config, &settings, error) &&
+           namespaces_check(request->config, handler, error);
 }
 
 static gboolean request_check(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
@@ -85,19 +105,16 @@ static gboolean request_check(SandboxManager *manager, const Runtime__V1__RunPod
         return fail(error, STATUS_INVALID_ARGUMENT, "config.log_directory: \"%s\" is not absolute",
                     config->log_directory);
     return handler_check(manager, request, error) && port_mappings_check(config, error) &&
-           cgroup_parent_check(config->linux, error) &&
-           namespaces_check(config->linux != NULL && config->linux->security_context != NULL
-                                ? config->linux->security_context->namespace_options
-                                : NULL,
-                            error);
+           cgroup_parent_check(config->linux, error);
 }
 
 static Pod *pod_make_with_id(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
                              const char *id)
 {
-    const Handler *handler = handler_table_find(manager->handlers, request->runtime_handler, NULL);
+    const Handler *handler = handler_choose(manager, request, NULL);
 
-    return pod_new(manager, id, cri_dup(&request->config->base), handler->name, manager_now_ns());
+    return pod_new(manager, id, cri_dup(&request->config->base), handler->name, handler->kind,
+                   manager_now_ns());
 }
 
 /* Where a machine waits for just such a pod, its id is the pod's. */
@@ -106,7 +123,7 @@ static Pod *pod_make(SandboxManager *manager, const Runtime__V1__RunPodSandboxRe
     g_autofree char *id = manager_new_id();
     g_autoptr(Pod) pod = pod_make_with_id(manager, request, id);
     Template *template = NULL;
-    g_autofree char *waiting = pod_guest_find_waiting(pod, &template);
+    g_autofree char *waiting = pod->platform->find_waiting(pod, &template);
 
     if (waiting == NULL)
         return g_steal_pointer(&pod);
@@ -145,11 +162,12 @@ static gboolean run_new(Pod *pod, const Deadline *deadline, GError **error)
 {
     gint64 begin_us = g_get_monotonic_time();
 
-    if (!pod_set_state(pod, POD_STARTING, NULL, error) || !pod_guest_start(pod, deadline, error) ||
+    if (!pod_set_state(pod, POD_STARTING, NULL, error) || !pod->platform->start(pod, deadline, error) ||
         !pod_set_state(pod, POD_READY, NULL, error))
         return FALSE;
-    log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod), "ip", pod->ips[0]),
-             "sandbox is ready after %" G_GINT64_FORMAT " ms", (g_get_monotonic_time() - begin_us) / 1000);
+    log_info(
+        LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod), "ip", pod->ips[0] != NULL ? pod->ips[0] : ""),
+        "sandbox is ready after %" G_GINT64_FORMAT " ms", (g_get_monotonic_time() - begin_us) / 1000);
     return TRUE;
 }
 
@@ -247,10 +265,11 @@ static gboolean stop_locked(Pod *pod, const Deadline *deadline, GError **error)
      * whose guest is gone, which comes to the same. */
     if (!pod_set_state(pod, POD_STOPPING, NULL, &unsaved))
         log_warning(LOG_FIELDS("sandbox", pod->id), "stopping all the same: %s", unsaved->message);
-    if (!pod_guest_kill(pod, &bounded, error))
+    pod_disconnect(pod);
+    if (!pod->platform->destroy(pod, &bounded, error))
         return FALSE;
     end_containers(pod); /* which is true whatever comes of the rest */
-    if (!pod_guest_end(pod, &bounded, error))
+    if (!pod->platform->end(pod, &bounded, error))
         return FALSE;
     return pod_set_state(pod, POD_STOPPED, NULL, error);
 }

@@ -62,13 +62,36 @@ static gboolean source_stat(const char *host_path, struct stat *ret_status, GErr
            fail_errno(error, errno, "cannot use the volume %s", host_path);
 }
 
+/* The mount that path is on is in a peer group: proc(5), mountinfo. */
+static gboolean is_shared(const char *path)
+{
+    g_autofree char *text = NULL;
+    g_autofree char *wanted = NULL;
+    g_auto(GStrv) lines = NULL;
+    struct statx status;
+
+    if (statx(AT_FDCWD, path, 0, STATX_MNT_ID, &status) != 0 || (status.stx_mask & STATX_MNT_ID) == 0 ||
+        !g_file_get_contents("/proc/thread-self/mountinfo", &text, NULL, NULL))
+        return FALSE;
+    wanted = g_strdup_printf("%" G_GUINT64_FORMAT " ", (guint64)status.stx_mnt_id);
+    lines = g_strsplit(text, "\n", -1);
+    for (char **line = lines; *line != NULL; line++)
+        if (g_str_has_prefix(*line, wanted))
+            return strstr(*line, " shared:") != NULL;
+    return FALSE;
+}
+
 static gboolean tree_set(int tree, const char *host_path, const ShareVolume *volume, GError **error)
 {
-    struct mount_attr flow = {.propagation = volume->follow ? MS_SLAVE : MS_PRIVATE};
+    struct mount_attr flow = {.propagation = volume->share ? 0 : volume->follow ? MS_SLAVE : MS_PRIVATE};
     struct mount_attr readonly = {.attr_set = MOUNT_ATTR_RDONLY};
     struct mount_attr mapped = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (guint64)volume->userns_fd};
     unsigned deep = volume->recursive ? AT_RECURSIVE : 0;
 
+    if (volume->share && !is_shared(host_path))
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "the volume %s is to propagate mounts both ways, but is on no shared mount of the node",
+                    host_path);
     if (mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &flow, sizeof(flow)) != 0)
         return fail_errno(error, errno, "cannot set the propagation of the volume %s", host_path);
     if (volume->readonly && mount_setattr(tree, "", AT_EMPTY_PATH | deep, &readonly, sizeof(readonly)) != 0)
@@ -90,10 +113,10 @@ static char *server_file(const char *path)
     return g_strconcat(path, ".server", NULL);
 }
 
-gboolean share_set_server(const char *path, pid_t server, GError **error)
+gboolean share_set_server(const char *path, pid_t server, const char *root, GError **error)
 {
     g_autofree char *file = server_file(path);
-    g_autofree char *text = g_strdup_printf("%d\n", (int)server);
+    g_autofree char *text = g_strdup_printf("%d %s\n", (int)server, root);
 
     return file_write_atomic(file, text, strlen(text), 0600, error);
 }
@@ -113,46 +136,60 @@ static gboolean is_server(pid_t pid, const char *path)
     return FALSE;
 }
 
-/* *ret_known: there is, or was, one. Returns 0 when it is not there any more. */
-static pid_t find_server(const char *path, gboolean *ret_known)
+typedef struct {
+    gboolean is_known; /* there is, or was, one */
+    pid_t pid;         /* 0: it is not there any more */
+    char *root;        /* where the share is for it */
+} Server;
+
+static void server_clear(Server *server)
+{
+    g_free(server->root);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Server, server_clear)
+
+static Server find_server(const char *path)
 {
     g_autofree char *file = server_file(path);
     g_autofree char *text = NULL;
-    pid_t pid = 0;
+    Server server = {.is_known = g_file_get_contents(file, &text, NULL, NULL)};
+    const char *space;
 
-    *ret_known = g_file_get_contents(file, &text, NULL, NULL);
-    if (*ret_known)
-        pid = (pid_t)g_ascii_strtoll(text, NULL, 10);
-    return pid > 0 && is_server(pid, path) ? pid : 0;
+    if (!server.is_known)
+        return server;
+    space = strchr(g_strchomp(text), ' ');
+    server.root = g_strdup(space != NULL ? space + 1 : "");
+    server.pid = (pid_t)g_ascii_strtoll(text, NULL, 10);
+    if (server.pid <= 0 || !is_server(server.pid, path))
+        server.pid = 0;
+    return server;
 }
 
 pid_t share_server(const char *path)
 {
-    gboolean known;
+    g_auto(Server) server = find_server(path);
 
-    return find_server(path, &known);
+    return server.pid;
 }
 
 /* ---- binds ---- */
 
 /* The copy gets its properties before anybody sees it, and appears in the file server's namespace only: not
- * among the node's mounts, where it would keep the directories below it from being removed. The server's root
- * is the share. */
+ * among the node's mounts, where it would keep the directories below it from being removed. */
 static gboolean tree_attach(const char *path, const char *name, const ShareVolume *volume, GError **error)
 {
-    gboolean known;
-    pid_t server = find_server(path, &known);
-    g_autofree char *target = known ? g_strconcat("/", name, NULL) : g_build_filename(path, name, NULL);
+    g_auto(Server) server = find_server(path);
+    g_autofree char *target = g_strconcat(server.is_known ? server.root : path, "/", name, NULL);
     gboolean good;
     int tree;
 
-    if (known && server == 0)
+    if (server.is_known && server.pid == 0)
         return fail(error, STATUS_UNAVAILABLE, "the file server of the pod's volumes is gone");
     tree = open_tree(AT_FDCWD, volume->host_path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
     if (tree < 0)
         return fail_errno(error, errno, "cannot bind the volume %s", volume->host_path);
     good = tree_set(tree, volume->host_path, volume, error);
-    if (good && !mount_space_move(server, tree, target, error)) {
+    if (good && !mount_space_move(server.pid, tree, target, error)) {
         g_prefix_error(error, "cannot bind the volume %s: ", volume->host_path);
         good = FALSE;
     }
@@ -220,16 +257,17 @@ static gboolean unmount_below(const char *path, gboolean itself, GError **error)
 }
 
 /* In the file server's namespace; one that is gone has taken its mounts along. */
-static gboolean detach_in_server(pid_t server, const char *path, const char *container_id, GError **error)
+static gboolean detach_in_server(const Server *server, const char *path, const char *container_id,
+                                 GError **error)
 {
     g_autofree char *directory = g_build_filename(path, container_id, NULL);
     g_autoptr(GDir) entries = g_dir_open(directory, 0, NULL);
     const char *entry;
 
-    while (server != 0 && entries != NULL && (entry = g_dir_read_name(entries)) != NULL) {
-        g_autofree char *target = g_strconcat("/", container_id, "/", entry, NULL);
+    while (server->pid != 0 && entries != NULL && (entry = g_dir_read_name(entries)) != NULL) {
+        g_autofree char *target = g_strconcat(server->root, "/", container_id, "/", entry, NULL);
 
-        if (!mount_space_detach(server, target, error))
+        if (!mount_space_detach(server->pid, target, error))
             return FALSE;
     }
     return TRUE;
@@ -238,14 +276,13 @@ static gboolean detach_in_server(pid_t server, const char *path, const char *con
 gboolean share_unbind(const char *path, const char *container_id, GError **error)
 {
     g_autofree char *directory = g_build_filename(path, container_id, NULL);
-    gboolean known;
-    pid_t server;
+    g_auto(Server) server = {0};
 
     if (!g_file_test(directory, G_FILE_TEST_IS_DIR))
         return TRUE;
-    server = find_server(path, &known);
-    return (known ? detach_in_server(server, path, container_id, error)
-                  : unmount_below(directory, FALSE, error)) &&
+    server = find_server(path);
+    return (server.is_known ? detach_in_server(&server, path, container_id, error)
+                            : unmount_below(directory, FALSE, error)) &&
            dir_remove_tree(directory, error);
 }
 

@@ -12,8 +12,9 @@
 gboolean share_create(const char *path, GError **error);
 
 /* Who serves the share: volumes are then bound in its mount namespace and nowhere else. Kept beside path, so
- * that a daemon that comes later knows it. Its command line ends one of its words in path. */
-gboolean share_set_server(const char *path, pid_t server, GError **error);
+ * that a daemon that comes later knows it. Its command line ends one of its words in path. root is where the
+ * share is for it: "" where that is all it sees. */
+gboolean share_set_server(const char *path, pid_t server, const char *root, GError **error);
 
 /* It, while it lives; 0: there is none (any more). */
 pid_t share_server(const char *path);
@@ -23,7 +24,8 @@ typedef struct {
     gboolean readonly;     /* refused here already, whatever the guest does */
     gboolean recursive;    /* readonly: also for what is mounted below host_path */
     gboolean follow;       /* mounts that the node makes below host_path later appear in the share too */
-    int userns_fd;         /* whose ids the owners are shown in; -1: the node's */
+    gboolean share; /* and the other way round: FAILED_PRECONDITION where the node does not share mounts */
+    int userns_fd;  /* whose ids the owners are shown in; -1: the node's */
 } ShareVolume;
 
 /* Binds a volume with what is mounted below it to path/container_id/index. *ret_name is "container_id/index";

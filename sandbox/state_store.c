@@ -6,7 +6,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 
-enum { SCHEMA_VERSION = 2, BUSY_TIMEOUT_MS = 5000 };
+enum { SCHEMA_VERSION = 3, BUSY_TIMEOUT_MS = 5000 };
 
 struct StateStore {
     GMutex lock; /* one connection, one statement at a time */
@@ -38,6 +38,7 @@ static const char *const migrations[SCHEMA_VERSION] = {
     "ALTER TABLE pods ADD COLUMN boot_memory_bytes INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE pods ADD COLUMN memory_bytes INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE pods ADD COLUMN max_memory_bytes INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE pods ADD COLUMN kind TEXT NOT NULL DEFAULT 'vm';",
 };
 
 /* ---- what records are made of ---- */

@@ -28,6 +28,7 @@ typedef struct {
     char *id;
     GBytes *config; /* packed runtime.v1.PodSandboxConfig */
     char *handler;
+    char *kind; /* of the handler, which may be configured no more */
     gint64 created_at_ns;
     PodState state;
     char *problem;        /* why it is not ready; NULL: none */

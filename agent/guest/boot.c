@@ -73,13 +73,17 @@ void boot_mounts(void)
     mount_or_complain("tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777");
     mount_or_complain("cgroup2", "/sys/fs/cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC, "nsdelegate");
     delegate_cgroup_controllers();
+    boot_directories();
+    setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
+}
 
+void boot_directories(void)
+{
     static const char *const directories[] = {RUN_DIR,      SANDBOX_DIR, CONTAINERS_DIR, LAYERS_DIR,
                                               NO_LAYER_DIR, UPPER_DIR,   SHARE_DIR,      CONSOLES_DIR};
     for (size_t i = 0; i < sizeof directories / sizeof *directories; i++)
-        if (mkdir(directories[i], 0755) < 0)
+        if (mkdir(directories[i], 0755) < 0 && errno != EEXIST)
             complain("creating %s: %s", directories[i], strerror(errno));
-    setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
 }
 
 static void load_module(const char *path)

@@ -6,6 +6,9 @@
  * still be able to tell the daemon so. */
 void boot_mounts(void);
 
+/* Makes the directories of paths.h, below RUN_DIR. */
+void boot_directories(void);
+
 /* Loads the modules that /etc/modules.crivirt lists: one absolute path a line, in this order; `#` comments.
  */
 void boot_modules(void);

@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/guest/cgroup_v1.h"
 #include "agent/guest/sysfile.h"
+
+#define CGROUP_ROOT "/sys/fs/cgroup"
 
 enum { TEXT_MAX = 8192 };
 
@@ -103,6 +106,36 @@ static void read_pressures(const char *directory, CgroupReading *reading)
             *fields[i] = &reading->pressures[i];
 }
 
+bool cgroup_of_process(int pid, char *ret_directory, size_t room)
+{
+    char path[64], text[TEXT_MAX];
+    snprintf(path, sizeof path, "/proc/%d/cgroup", pid);
+    if (!sysfile_read(path, text, sizeof text))
+        return false;
+    /* "0::/path" is the only line where there is version 2 alone. */
+    if (strncmp(text, "0::/", 4) == 0 && strchr(text, '\n') == NULL && text[4] != '\0') {
+        int n = snprintf(ret_directory, room, "%s%s", CGROUP_ROOT, text + 3);
+        return (size_t)n < room;
+    }
+    return cgroup_v1_parse(text, CGROUP_ROOT, ret_directory, room);
+}
+
+bool cgroup_kill(const char *directory)
+{
+    char path[640];
+    snprintf(path, sizeof path, "%s/cgroup.kill", directory);
+    return directory[0] != '\0' && (sysfile_write(path, "1") || cgroup_v1_kill(directory));
+}
+
+int64_t cgroup_oom_kills(const char *directory)
+{
+    char path[640];
+    if (directory[0] == '\0')
+        return 0;
+    snprintf(path, sizeof path, "%s/memory.events", directory);
+    return cgroup_v1_is(directory) ? cgroup_v1_oom_kills(directory) : sysfile_read_key(path, "oom_kill");
+}
+
 size_t cgroup_processes(const char *directory, int *ret_pids, size_t max)
 {
     char path[640];
@@ -138,6 +171,11 @@ void cgroup_read(const char *directory, CgroupReading *ret_reading)
     CgroupUsage *usage = &ret_reading->usage;
 
     crivirt__agent__v1__cgroup_usage__init(usage);
+    usage->processes = count_processes(directory);
+    if (cgroup_v1_is(directory)) {
+        cgroup_v1_read(directory, usage);
+        return;
+    }
     READ_KEYS(directory, "cpu.stat", {"usage_usec", &usage->cpu_usage_us}, {"user_usec", &usage->cpu_user_us},
               {"system_usec", &usage->cpu_system_us}, {"nr_periods", &usage->cpu_periods},
               {"nr_throttled", &usage->cpu_throttled_periods}, {"throttled_usec", &usage->cpu_throttled_us});
@@ -155,7 +193,6 @@ void cgroup_read(const char *directory, CgroupReading *ret_reading)
     usage->threads = read_number(directory, "pids.current");
     usage->threads_max = read_number(directory, "pids.max");
     usage->huge_pages_bytes = read_number(directory, "hugetlb.2MB.current");
-    usage->processes = count_processes(directory);
     read_io(directory, usage);
     read_pressures(directory, ret_reading);
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "agent/guest/fault.h"
@@ -31,7 +32,7 @@ typedef struct Frame {
 
 static struct {
     const ChannelUser *user;
-    Watch watch;
+    Watch watch, listener;
     Timer look;
     WireDecoder *decoder;
     bool synced, greeted, reading_held, was_connected;
@@ -233,6 +234,49 @@ void channel_open_fd(const ChannelUser *user, int fd)
         complain("watching the agent port: %s", strerror(errno));
     port_event(NULL);
 }
+
+/* ---- connections instead of a port ---- */
+
+static void socket_close(void)
+{
+    end_connection();
+    watch_remove(&channel.watch);
+    close(channel.watch.fd);
+    channel.watch.fd = -1;
+}
+
+static void socket_event(void *data)
+{
+    struct pollfd peer = {.fd = channel.watch.fd, .events = POLLIN};
+    read_frames();
+    if (poll(&peer, 1, 0) > 0 && (peer.revents & (POLLHUP | POLLERR)) != 0)
+        socket_close();
+}
+
+static void socket_accept(void *data)
+{
+    int fd = accept4(channel.listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0)
+        return;
+    if (channel.watch.fd >= 0)
+        socket_close();
+    channel.watch = (Watch){.fd = fd, .call = socket_event};
+    if (!watch_add(&channel.watch, EPOLLIN | EPOLLOUT | EPOLLET))
+        complain("watching the daemon's connection: %s", strerror(errno));
+    read_frames();
+}
+
+void channel_listen(const ChannelUser *user, int listener)
+{
+    channel.user = user;
+    channel.decoder = wire_decoder_new();
+    channel.watch.fd = -1;
+    channel.listener = (Watch){.fd = listener, .call = socket_accept};
+    if (channel.decoder == NULL || !watch_add(&channel.listener, EPOLLIN))
+        complain("watching the socket: %s", strerror(errno));
+}
+
+/* ---- the port ---- */
 
 /* The port's device node, by the name that its sysfs directory tells; -1 when there is none. */
 static int open_port(void)

@@ -24,6 +24,8 @@ typedef struct {
 
 /* Looks for the port now and, until it appears, every millisecond. */
 void channel_open(const ChannelUser *user);
+/* On connections to a listening socket, one at a time: a new one ends the one before. */
+void channel_listen(const ChannelUser *user, int listener);
 /* On a descriptor that is open already (tests). */
 void channel_open_fd(const ChannelUser *user, int fd);
 

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/guest/cgroup.h"
 #include "agent/guest/console.h"
 #include "agent/guest/crun.h"
 #include "agent/guest/idmap.h"
@@ -70,9 +71,7 @@ size_t containers_report(ContainerReport *ret_reports, ContainerReport **ret_poi
 
 int64_t container_oom_kills(const Container *container)
 {
-    char path[sizeof container->cgroup + 32];
-    snprintf(path, sizeof path, "%s/memory.events", container->cgroup);
-    return container->cgroup[0] != '\0' ? sysfile_read_key(path, "oom_kill") : 0;
+    return cgroup_oom_kills(container->cgroup);
 }
 
 /* ---- one operation at a time ---- */
@@ -178,13 +177,12 @@ static void container_exited(void *data, Process *process)
         call_retry(container->active, 0);
 }
 
-/* "0::/path" of its first process: wherever the configuration put it. */
+/* That of its first process: wherever the configuration put it. */
 static void find_cgroup(Container *container, pid_t pid)
 {
-    char path[64], text[480];
-    snprintf(path, sizeof path, "/proc/%d/cgroup", (int)pid);
-    if (sysfile_read(path, text, sizeof text) && strncmp(text, "0::/", 4) == 0 && text[4] != '\0')
-        snprintf(container->cgroup, sizeof container->cgroup, "/sys/fs/cgroup%s", text + 3);
+    char path[64], text[32];
+    if (!cgroup_of_process(pid, container->cgroup, sizeof container->cgroup))
+        container->cgroup[0] = '\0';
     snprintf(path, sizeof path, "/proc/%d/oom_score_adj", (int)pid);
     if (sysfile_read(path, text, sizeof text))
         container->oom_score_adj = atoi(text); /* NOLINT: the kernel's number */
@@ -410,19 +408,12 @@ void op_start_container(Call *call)
 
 /* ---- signal ---- */
 
-static bool cgroup_write(const Container *container, const char *file, const char *text)
-{
-    char path[sizeof container->cgroup + 32];
-    snprintf(path, sizeof path, "%s/%s", container->cgroup, file);
-    return container->cgroup[0] != '\0' && sysfile_write(path, text);
-}
-
 /* Every process of the container: KILL by the kernel's own sweep, another signal one by one. */
 static bool signal_cgroup(const Container *container, int signal_number)
 {
     char path[sizeof container->cgroup + 32];
     if (signal_number == SIGKILL)
-        return cgroup_write(container, "cgroup.kill", "1");
+        return cgroup_kill(container->cgroup);
     snprintf(path, sizeof path, "%s/cgroup.procs", container->cgroup);
     FILE *list = fopen(path, "re");
     if (list == NULL)
@@ -493,7 +484,7 @@ void op_delete_container(Call *call)
     if (!container_enter(container, call))
         return;
     if (first && !container->process->gone) {
-        if (!cgroup_write(container, "cgroup.kill", "1"))
+        if (!cgroup_kill(container->cgroup))
             process_signal(container->process, SIGKILL, false);
         container->killing = true;
         call_retry(call, DELETE_KILL_MS);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/guest/loop.h"
+#include "agent/guest/loopdev.h"
 #include "agent/guest/paths.h"
 #include "agent/guest/sysfile.h"
 
@@ -191,6 +192,26 @@ static bool mount_layer(const char *node, const char *path, Fault *ret_fault)
     return false;
 }
 
+static bool mount_file(const char *file, const char *path, Fault *ret_fault)
+{
+    char node[64];
+    int device = loopdev_open(file, node, sizeof node, ret_fault);
+    bool mounted = device >= 0 && mount_layer(node, path, ret_fault);
+    if (device >= 0)
+        close(device);
+    return mounted;
+}
+
+/* In a guest there are no files of the node's: a daemon that names one is mistaken. */
+static DiskState file_check(const Disk *disk, Fault *ret_fault)
+{
+    if (disk->path[0] == '/' && strlen(disk->serial) < SERIAL_MAX && getpid() != 1)
+        return DISK_READY;
+    fault(ret_fault, FAULT_INVALID_ARGUMENT, "disk %u: %s is no file that can be mounted here", disk->lun,
+          disk->path);
+    return DISK_FAILED;
+}
+
 DiskState layer_acquire(const Disk *disk, Fault *ret_fault)
 {
     char node[64], path[64];
@@ -205,12 +226,14 @@ DiskState layer_acquire(const Disk *disk, Fault *ret_fault)
         layer->users++;
         return DISK_READY;
     }
-    DiskState state = disk_find(disk, node, sizeof node, ret_fault);
+    bool is_file = disk->path[0] != '\0';
+    DiskState state = is_file ? file_check(disk, ret_fault) : disk_find(disk, node, sizeof node, ret_fault);
     if (state != DISK_READY)
         return state;
     snprintf(path, sizeof path, LAYERS_DIR "/%u", disk->lun);
     layer = calloc(1, sizeof *layer);
-    if (layer == NULL || !mount_layer(node, path, ret_fault)) {
+    if (layer == NULL ||
+        !(is_file ? mount_file(disk->path, path, ret_fault) : mount_layer(node, path, ret_fault))) {
         if (layer == NULL)
             fault(ret_fault, FAULT_RESOURCE_EXHAUSTED, "out of memory for a layer");
         free(layer);

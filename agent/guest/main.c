@@ -1,5 +1,6 @@
 /* PID 1 of a pod's guest: serves the daemon over the agent port, runs the containers through crun, and never
- * ends; if it did, the kernel would panic and the pod with it. See agent/wire/agent.proto for what it does.
+ * ends; if it did, the kernel would panic and the pod with it. With --node: the same for a pod without a
+ * guest, as a process of the node (node.h). See agent/wire/agent.proto for what it does.
  */
 #include <stdio.h>
 #include <string.h>
@@ -8,8 +9,10 @@
 #include "agent/guest/boot.h"
 #include "agent/guest/call.h"
 #include "agent/guest/channel.h"
+#include "agent/guest/fault.h"
 #include "agent/guest/loop.h"
 #include "agent/guest/measure.h"
+#include "agent/guest/node.h"
 #include "agent/guest/power.h"
 #include "agent/guest/process.h"
 #include "agent/guest/tree.h"
@@ -43,6 +46,20 @@ static void after_event(void)
     power_off_when_drained();
 }
 
+static int serve_node(int argc, char **argv, const ChannelUser *user)
+{
+    if (!node_enter(argc, argv))
+        return 1;
+    boot_limits();
+    if (!loop_init()) {
+        complain("no event loop");
+        return 1;
+    }
+    channel_listen(user, node_socket());
+    node_ready();
+    loop_run(after_event);
+}
+
 int main(int argc, char **argv)
 {
     static const ChannelUser user = {
@@ -52,6 +69,8 @@ int main(int argc, char **argv)
         return tree_remove(argv[2]) ? 0 : 1;
     if (argc == 4 && strcmp(argv[1], MEASURE_OPTION) == 0)
         return measure_tree(argv[2], argv[3]) ? 0 : 1;
+    if (argc > 1 && strcmp(argv[1], NODE_OPTION) == 0)
+        return serve_node(argc - 1, argv + 1, &user);
     if (getpid() != 1) {
         fputs("crivirt-agent " CRIVIRT_VERSION
               ": the first process of a crivirt guest; nothing to run by hand\n",

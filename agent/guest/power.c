@@ -20,6 +20,8 @@ static struct {
 /* The pod's own disk ends with it, so only what was mapped from the node's volumes needs to be written. */
 static void power_off(void *data)
 {
+    if (getpid() != 1) /* of the node: the daemon ends what we leave */
+        _exit(0);
     kill(-1, SIGKILL);
     int share = open(SHARE_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (share >= 0)

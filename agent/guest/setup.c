@@ -40,6 +40,12 @@ const char *setup_sandbox_id(void)
     return pod.sandbox_id;
 }
 
+void setup_given(bool shm, bool upper)
+{
+    pod.has_shm = shm;
+    pod.has_upper = upper;
+}
+
 static bool set_clock(int64_t wall_clock_ns, Fault *ret_fault)
 {
     struct timespec now = {.tv_sec = wall_clock_ns / 1000000000, .tv_nsec = wall_clock_ns % 1000000000};

@@ -78,6 +78,13 @@ static void keeps_both_ends_of_a_long_message(void)
     CU_ASSERT_TRUE(g_str_has_suffix(text, "Kernel panic"));
 }
 
+static void ends_with_a_word(void)
+{
+    g_autofree char *text = status_text("it said: \n");
+
+    CU_ASSERT_STRING_EQUAL(text, "it said:");
+}
+
 static void counts_what_encoding_adds(void)
 {
     g_autofree char *lines = g_strnfill(4000, '\n');
@@ -101,6 +108,7 @@ int main(void)
         {"text that goes out is made UTF-8", repairs_what_goes_out},
         {"bytes are no text", leaves_bytes_alone},
         {"a long status message keeps its beginning and its end", keeps_both_ends_of_a_long_message},
+        {"white space at the end of a message is cut", ends_with_a_word},
         {"a status message is measured as it is encoded", counts_what_encoding_adds},
         {"a status message is made UTF-8", makes_messages_utf8},
     };

@@ -290,7 +290,7 @@ static void mount_flags_exclude_each_other(void)
             mount.readonly = TRUE;
         if (i == 4)
             mount.host_path = (char *)"/srv";
-        TEST_FAILS(oci_mount_check(&mount, &error), error, STATUS_INVALID_ARGUMENT, "/v");
+        TEST_FAILS(oci_mount_check(&mount, FALSE, &error), error, STATUS_INVALID_ARGUMENT, "/v");
     }
 }
 

@@ -83,7 +83,7 @@ Pod *test_manager_add_pod(SandboxManager *manager, guint number, PodState state,
     g_autofree char *pod_id = g_strdup_printf("%064x", number);
     g_autofree char *container_id = g_strdup_printf("c%063x", number);
     char *no_layers[] = {NULL};
-    Pod *pod = pod_new(manager, pod_id, pod_config(name), HANDLER_DEFAULT, number);
+    Pod *pod = pod_new(manager, pod_id, pod_config(name), HANDLER_DEFAULT, HANDLER_VM, number);
     g_autoptr(Container) container = NULL;
 
     pod->state = POD_READY; /* or no container could be added */

@@ -1,0 +1,211 @@
+#include "agent/guest/node.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <linux/magic.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "agent/guest/boot.h"
+#include "agent/guest/fault.h"
+#include "agent/guest/paths.h"
+#include "agent/guest/setup.h"
+#include "agent/guest/sysfile.h"
+
+typedef struct {
+    const char *socket, *upper, *share, *netns;
+    bool node_ipc;
+} Options;
+
+static int listener = -1;
+
+static bool complaint(const char *what)
+{
+    complain("%s: %s", what, strerror(errno));
+    return false;
+}
+
+static bool read_options(int argc, char **argv, Options *options)
+{
+    static const struct option known[] = {
+        {"socket", required_argument, NULL, 's'}, {"upper", required_argument, NULL, 'u'},
+        {"share", required_argument, NULL, 'v'},  {"netns", required_argument, NULL, 'n'},
+        {"node-ipc", no_argument, NULL, 'i'},     {NULL, 0, NULL, 0},
+    };
+    for (int c = getopt_long(argc, argv, "", known, NULL); c != -1;
+         c = getopt_long(argc, argv, "", known, NULL)) {
+        switch (c) {
+        case 's':
+            options->socket = optarg;
+            break;
+        case 'u':
+            options->upper = optarg;
+            break;
+        case 'v':
+            options->share = optarg;
+            break;
+        case 'n':
+            options->netns = optarg;
+            break;
+        case 'i':
+            options->node_ipc = true;
+            break;
+        default:
+            return false; /* getopt has said why */
+        }
+    }
+    errno = EINVAL;
+    return (options->socket != NULL && options->upper != NULL && options->share != NULL && optind == argc) ||
+           complaint(NODE_OPTION " wants --socket, --upper and --share");
+}
+
+/* Before the mounts, which may hide its directory. */
+static bool listen_at(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    if (strlen(path) >= sizeof address.sun_path) {
+        errno = ENAMETOOLONG;
+        return complaint(path);
+    }
+    strcpy(address.sun_path, path); /* NOLINT: it fits */
+    unlink(path);
+    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    mode_t before = umask(0177);
+    bool bound = listener >= 0 && bind(listener, (const struct sockaddr *)&address, sizeof address) == 0 &&
+                 listen(listener, 4) == 0;
+    int problem = errno;
+    umask(before);
+    errno = problem;
+    return bound || complaint(path);
+}
+
+static bool enter_network(const char *path)
+{
+    if (path == NULL)
+        return true;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool entered = fd >= 0 && setns(fd, CLONE_NEWNET) == 0;
+    if (!entered)
+        complaint(path);
+    if (fd >= 0)
+        close(fd);
+    return entered;
+}
+
+/* A mount of that directory that nothing comes to or goes from by itself. */
+static int clone_mount(const char *path)
+{
+    struct mount_attr alone = {.propagation = MS_PRIVATE};
+    int tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (tree >= 0 && mount_setattr(tree, "", AT_EMPTY_PATH, &alone, sizeof alone) < 0) {
+        close(tree);
+        tree = -1;
+    }
+    if (tree < 0)
+        complaint(path);
+    return tree;
+}
+
+static bool put_mount(int tree, const char *path)
+{
+    return move_mount(tree, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) == 0 || complaint(path);
+}
+
+/* Our own files are where they are in a guest: on a file system that hides what the node has there, from us
+ * alone. What we need of below it is taken along. */
+static bool make_mounts(const Options *options)
+{
+    int upper = clone_mount(options->upper), share = clone_mount(options->share);
+    bool made = upper >= 0 && share >= 0;
+
+    if (made && mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+        made = complaint("following the node's mounts");
+    if (made && mkdir(RUN_DIR, 0755) < 0 && errno != EEXIST)
+        made = complaint(RUN_DIR);
+    if (made && mount("crivirt", RUN_DIR, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755") < 0)
+        made = complaint("mounting " RUN_DIR);
+    if (made) {
+        boot_directories();
+        made = put_mount(upper, UPPER_DIR) && put_mount(share, SHARE_DIR);
+    }
+    if (upper >= 0)
+        close(upper);
+    if (share >= 0)
+        close(share);
+    return made;
+}
+
+/* Where a node has both versions of cgroups crun wants to see the first alone (it refuses if the second has
+ * any controller); only a tmpfs at the root means that there are both. */
+static void hide_unified_cgroup(void)
+{
+    struct statfs root;
+    if (statfs("/sys/fs/cgroup", &root) == 0 && root.f_type == TMPFS_MAGIC)
+        umount2("/sys/fs/cgroup/unified", MNT_DETACH); /* in our namespace */
+}
+
+static bool give_node_shm(void)
+{
+    Fault error;
+    if (!dir_put(SANDBOX_DIR "/shm", 01777, &error)) {
+        complain("%s", error.message);
+        return false;
+    }
+    return mount("/dev/shm", SANDBOX_DIR "/shm", NULL, MS_BIND, NULL) == 0 || complaint("/dev/shm");
+}
+
+bool node_enter(int argc, char **argv)
+{
+    Options options = {NULL};
+    pid_t parent = getppid();
+
+    if (!read_options(argc, argv, &options))
+        return false;
+    prctl(PR_SET_NAME, "crivirt-agent");
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+        return complaint("the daemon");
+    setsid();
+    if (!listen_at(options.socket) || !enter_network(options.netns))
+        return false;
+    if (unshare(CLONE_NEWNS | CLONE_NEWUTS | (options.node_ipc ? 0 : CLONE_NEWIPC)) < 0)
+        return complaint("unsharing namespaces");
+    if (!make_mounts(&options) || (options.node_ipc && !give_node_shm()))
+        return false;
+    hide_unified_cgroup();
+    setup_given(options.node_ipc, true);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
+    setenv("XDG_RUNTIME_DIR", RUN_DIR, 1); /* where crun keeps its records */
+    return chdir("/") == 0 || complaint("/");
+}
+
+int node_socket(void)
+{
+    return listener;
+}
+
+void node_ready(void)
+{
+    static const char line[] = "ready\n";
+    prctl(PR_SET_PDEATHSIG, 0);
+    if (write(STDOUT_FILENO, line, sizeof line - 1) < 0)
+        complaint("telling that we are ready");
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null >= 0) {
+        dup2(null, STDIN_FILENO);
+        dup2(null, STDOUT_FILENO);
+        close(null);
+    }
+}

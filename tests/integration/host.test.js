@@ -1,0 +1,282 @@
+'use strict';
+// Pods on the node itself: hostNetwork, hostPID and hostIPC, through a handler of kind host.
+const assert = require('assert');
+const fs = require('fs');
+const path = require('path');
+const {test, before, after} = require('node:test');
+const {Machine, build} = require('./support/machine');
+const {eventually, must, refused, sleep} = require('./support/kit');
+
+const agent = path.join(build, 'agent/crivirt-agent');
+const flags = ['--host-pods=true', `--host-agent=${agent}`];
+const modes = (namespace_options) => ({security_context: {namespace_options}});
+const host = {network: 'NODE', pid: 'NODE', ipc: 'NODE'};
+const linux = modes(host);
+let machine;
+before(async () => { machine = await Machine.start({flags}); });
+after(() => machine.end());
+
+const runHost = (more = {}) => machine.runPod({linux, ...more});
+
+// What is left on the node of containers that have gone: they have a cgroup each, and so has the agent.
+function cgroups(ids) {
+    return must('sh', '-c', `find /sys/fs/cgroup -type d -name 'crivirt-*'`).split('\n')
+        .filter((name) => ids.some((id) => name.includes(id.slice(0, 24))));
+}
+
+const agentPid = (pod) => {
+    for (const name of fs.readdirSync('/proc').filter((one) => /^\d+$/.test(one))) {
+        let words = '';
+        try {
+            words = fs.readFileSync(`/proc/${name}/cmdline`, 'utf8');
+        } catch {}
+        if (words.startsWith(agent) && words.includes('--node') && words.includes(pod.id.slice(0, 24)))
+            return Number(name);
+    }
+    return 0;
+};
+
+const alive = (pid) => fs.existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(fs.readFileSync(`/proc/${pid}/stat`, 'utf8'));
+
+test('a pod that asks for the node gets the handler for it, and has no address', async () => {
+    const pod = await runHost();
+    const status = await machine.podStatus(pod);
+    assert.strictEqual(status.runtime_handler, 'host');
+    assert.strictEqual(status.state, 'SANDBOX_READY');
+    assert.deepStrictEqual(status.network, {ip: '', additional_ips: []});
+    assert.strictEqual(machine.qemuPid(pod), undefined);
+    await machine.removePod(pod);
+    assert.deepStrictEqual(cgroups([pod.id]), []);
+});
+
+test('its containers are in the node\'s namespaces: processes, network, IPC', async () => {
+    const pod = await runHost();
+    const container = await machine.runContainer(pod, {linux});
+    const node = must('nsenter', `--net=/run/netns/${machine.netns}`, 'readlink', '/proc/self/ns/net').trim();
+    assert.strictEqual(await machine.output(container, 'readlink /proc/self/ns/net'), node);
+    assert.strictEqual(await machine.output(container, 'readlink /proc/self/ns/pid'), fs.readlinkSync('/proc/self/ns/pid'));
+    assert.strictEqual(await machine.output(container, 'readlink /proc/self/ns/ipc'), fs.readlinkSync('/proc/self/ns/ipc'));
+    assert.notStrictEqual(await machine.output(container, 'readlink /proc/self/ns/mnt'), fs.readlinkSync('/proc/self/ns/mnt'));
+    assert.match(await machine.output(container, 'ip addr show node0'), /192\.0\.2\.10/);
+    assert.strictEqual(await machine.output(container, `cat /proc/${process.pid}/comm`),
+                       fs.readFileSync('/proc/self/comm', 'utf8').trim());
+    const file = path.join('/dev/shm', path.basename(machine.dir));
+    fs.writeFileSync(file, 'of the node');
+    assert.strictEqual(await machine.output(container, `cat ${file}`), 'of the node');
+    fs.rmSync(file);
+    await machine.removePod(pod);
+});
+
+test('a namespace that is not asked for is the pod\'s own', async () => {
+    const own = modes({network: 'NODE', pid: 'CONTAINER', ipc: 'POD'});
+    const pod = await machine.runPod({linux: own});
+    const one = await machine.runContainer(pod, {linux: own});
+    const two = await machine.runContainer(pod, {linux: own});
+    assert.strictEqual(await machine.output(one, 'cat /proc/1/comm'), 'sleep');
+    const ipc = await machine.output(one, 'readlink /proc/self/ns/ipc');
+    assert.notStrictEqual(ipc, fs.readlinkSync('/proc/self/ns/ipc'));
+    assert.strictEqual(await machine.output(two, 'readlink /proc/self/ns/ipc'), ipc);
+    await machine.output(one, 'echo shared > /dev/shm/file');
+    assert.strictEqual(await machine.output(two, 'cat /dev/shm/file'), 'shared');
+    await machine.removePod(pod);
+});
+
+test('a pod of the handler with a network of its own has CNI\'s, and a shared PID namespace if it asks', async () => {
+    const options = {linux: modes({network: 'POD', pid: 'POD', ipc: 'POD'})};
+    const pod = await machine.runPod({...options, hostname: 'of-its-own', dns_config: {servers: ['192.0.2.53']}}, 'host');
+    const ip = (await machine.podStatus(pod)).network.ip;
+    assert.match(ip, /^10\.88\./);
+    const server = await machine.runContainer(pod, {...options, command: ['/bin/sh', '-c', 'echo served > /index.html; httpd -f -p 80']});
+    const other = await machine.runContainer(pod, options);
+    assert.match(await machine.output(other, 'ip addr show eth0'), new RegExp(ip.replaceAll('.', '\\.')));
+    assert.strictEqual(await machine.output(other, 'hostname'), 'of-its-own');
+    assert.match(await machine.output(other, 'cat /etc/resolv.conf'), /192\.0\.2\.53/);
+    assert.match(await machine.output(other, 'ps'), /httpd/);
+    await eventually('the pod serves', async () =>
+        (await machine.run('curl', '-s', '--noproxy', '*', `http://${ip}/`)).stdout === 'served\n');
+    assert.strictEqual((await machine.containerStatus(server)).state, 'CONTAINER_RUNNING');
+    await machine.removePod(pod);
+});
+
+test('exit codes, logs, stdin, users, volumes and limits are as in a virtual machine', async () => {
+    const pod = await runHost();
+    const volume = path.join(machine.dir, 'volume');
+    fs.mkdirSync(volume);
+    fs.writeFileSync(path.join(volume, 'in'), 'in');
+    const short = await machine.runContainer(pod, {
+        command: ['/bin/sh', '-c', 'echo out; echo err >&2; id -u; cat /v/in; echo back > /v/out; exit 4'],
+        linux: {...linux, security_context: {...linux.security_context, run_as_user: {value: '7'}}},
+        mounts: [{container_path: '/v', host_path: volume}],
+    });
+    fs.chmodSync(volume, 0o777);
+    const status = await machine.ended(short);
+    assert.strictEqual(status.exit_code, fs.existsSync(path.join(volume, 'out')) ? 4 : status.exit_code);
+    assert.deepStrictEqual(machine.logLines(short).filter(({stream}) => stream === 'stdout').map(({text}) => text),
+                           ['out', '7', 'in']);
+    const limited = await machine.runContainer(pod, {
+        linux: {...linux, resources: {memory_limit_in_bytes: `${64 << 20}`, cpu_shares: '512'}},
+        mounts: [{container_path: '/v', host_path: volume, readonly: true}],
+    });
+    assert.notStrictEqual((await machine.exec(limited, 'touch /v/more')).exit_code, 0);
+    const eaten = await machine.exec(limited, 'tail -c 200m /dev/zero | wc -c', 60);
+    assert.notStrictEqual(eaten.stdout.trim(), `${200 << 20}`);
+    const stats = await eventually('there are figures', async () => {
+        const {stats: one} = await machine.cri.call('ContainerStats', {container_id: limited.id});
+        return one.memory && Number(one.memory.usage_bytes.value) > 0 && one.cpu && Number(one.cpu.usage_core_nano_seconds.value) > 0 && one;
+    });
+    assert.ok(Number(stats.memory.usage_bytes.value) <= 64 << 20);
+    await machine.removePod(pod);
+});
+
+test('a privileged pod sees the node\'s devices, and mounts that it makes appear on the node', async () => {
+    const privileged = {linux: {security_context: {namespace_options: host, privileged: true}}};
+    const pod = await machine.runPod(privileged);
+    const shared = path.join(machine.dir, 'shared');
+    fs.mkdirSync(path.join(shared, 'below'), {recursive: true});
+    must('mount', '--bind', shared, shared);
+    must('mount', '--make-shared', shared);
+    try {
+        const container = await machine.runContainer(pod, {
+            ...privileged,
+            mounts: [{container_path: '/both', host_path: shared, propagation: 'PROPAGATION_BIDIRECTIONAL'},
+                     {container_path: '/in', host_path: shared, propagation: 'PROPAGATION_HOST_TO_CONTAINER'}],
+        });
+        assert.match(await machine.output(container, 'ls /dev'), /loop-control/);
+        await machine.output(container, 'mount -t tmpfs made-inside /both/below && echo 1 > /both/below/file');
+        assert.strictEqual(fs.readFileSync(path.join(shared, 'below/file'), 'utf8'), '1\n');
+        assert.strictEqual(await machine.output(container, 'cat /in/below/file'), '1');
+        must('umount', path.join(shared, 'below'));
+        assert.notStrictEqual((await machine.exec(container, 'cat /both/below/file')).exit_code, 0);
+        await refused(machine.create(pod, {
+            ...privileged,
+            mounts: [{container_path: '/v', host_path: machine.logDir, propagation: 'PROPAGATION_BIDIRECTIONAL'}],
+        }), 'FAILED_PRECONDITION', 'shared mount');
+    } finally {
+        must('umount', '-l', shared);
+    }
+    await machine.removePod(pod);
+});
+
+test('exec, attach and port-forward stream as ever', async () => {
+    const pod = await runHost();
+    const container = await machine.runContainer(pod, {linux, stdin: true, command: ['/bin/cat']});
+    const {stdout, code} = await machine.cliWith({input: 'through the pipe\n'}, 'exec', '-i', container.id, 'cat');
+    assert.strictEqual(code, 0);
+    assert.strictEqual(stdout, 'through the pipe\n');
+    const {url} = await machine.cri.call('PortForward', {pod_sandbox_id: pod.id, port: [80]});
+    assert.match(url, /^http:/);
+    await machine.removePod(pod);
+});
+
+test('kill -9 of crivirtd: everything goes on, the log is whole, and the next daemon can do all', async () => {
+    const pod = await runHost();
+    const container = await machine.runContainer(pod, {
+        linux, command: ['/bin/sh', '-c', 'i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); usleep 10000; done; sleep 100000'],
+    });
+    const pid = agentPid(pod);
+    await eventually('there is a log', () => fs.existsSync(container.log) && machine.logLines(container).length > 20);
+    await machine.restartDaemon('SIGKILL');
+    assert.strictEqual(agentPid(pod), pid);
+    assert.strictEqual((await machine.podStatus(pod)).state, 'SANDBOX_READY');
+    assert.strictEqual((await machine.containerStatus(container)).state, 'CONTAINER_RUNNING');
+    await eventually('the log is whole', () => machine.logLines(container).length === 300);
+    assert.deepStrictEqual(machine.logLines(container).map(({text}) => text), Array.from({length: 300}, (_, i) => `line ${i}`));
+    assert.strictEqual(await machine.output(container, 'echo still'), 'still');
+    const second = await machine.runContainer(pod, {linux, command: ['/bin/sh', '-c', 'exit 3']});
+    assert.strictEqual((await machine.ended(second)).exit_code, 3);
+    await machine.removePod(pod);
+    assert.ok(!alive(pid));
+});
+
+test('kill -9 of the agent: the pod is NOTREADY, its containers are dead, and it can be removed', async () => {
+    const pod = await runHost();
+    const container = await machine.runContainer(pod, {linux, command: ['/bin/sh', '-c', 'echo $$; sleep 100000']});
+    const first = Number(await eventually('it runs', () => fs.existsSync(container.log) && machine.logLines(container)[0]?.text));
+    assert.ok(alive(first));
+    process.kill(agentPid(pod), 'SIGKILL');
+    await eventually('the pod is not ready', async () => (await machine.podStatus(pod)).state === 'SANDBOX_NOTREADY');
+    const status = await machine.ended(container);
+    assert.strictEqual(status.exit_code, 255);
+    assert.strictEqual(status.reason, 'Unknown');
+    await eventually('its processes are gone', () => !alive(first));
+    await refused(machine.create(pod, {linux}), 'FAILED_PRECONDITION');
+    await machine.removePod(pod);
+    assert.deepStrictEqual(cgroups([pod.id, container.id]), []);
+});
+
+test('an agent that died while no daemon ran: the next daemon says so and kills what it left', async () => {
+    const pod = await runHost();
+    const container = await machine.runContainer(pod, {linux, command: ['/bin/sh', '-c', 'echo $$; sleep 100000']});
+    const first = Number(await eventually('it runs', () => fs.existsSync(container.log) && machine.logLines(container)[0]?.text));
+    const pid = agentPid(pod);
+    await machine.stopDaemon('SIGKILL');
+    process.kill(pid, 'SIGKILL');
+    await machine.startDaemon();
+    assert.strictEqual((await machine.podStatus(pod)).state, 'SANDBOX_NOTREADY');
+    assert.strictEqual((await machine.containerStatus(container)).exit_code, 255);
+    await eventually('its processes are gone', () => !alive(first));
+    await machine.removePod(pod);
+});
+
+test('a pod whose start is cut off by kill -9 of crivirtd leaves nothing', async () => {
+    for (const wait of [0, 5, 15, 30]) {
+        const run = machine.cri.call('RunPodSandbox', {config: machine.podConfig({linux})}).catch(() => null);
+        await sleep(wait);
+        await machine.restartDaemon('SIGKILL');
+        await run;
+        const {items} = await machine.cri.call('ListPodSandbox');
+        for (const {id, state} of items) {
+            assert.strictEqual(state, 'SANDBOX_READY');
+            await machine.removePod({id});
+        }
+        await machine.noLeaks();
+    }
+});
+
+test('a removed pod leaves no process, mount, loop device, cgroup or file', async () => {
+    const pod = await runHost();
+    const container = await machine.runContainer(pod, {linux, mounts: [{container_path: '/v', host_path: machine.logDir}]});
+    await machine.output(container, '(setsid sleep 4711 &) ; echo');
+    await machine.removePod(pod);
+    assert.deepStrictEqual(cgroups([pod.id, container.id]), []);
+    await machine.noLeaks();
+});
+
+test('what would change the node for everybody, or needs a machine, is refused by name', async () => {
+    const run = (linuxConfig, handler = '') => machine.cri.call('RunPodSandbox', {
+        config: machine.podConfig({linux: linuxConfig}), runtime_handler: handler});
+    await refused(run({...linux, sysctls: {'net.ipv4.ip_forward': '1'}}), 'INVALID_ARGUMENT', 'net.ipv4.ip_forward');
+    await refused(run({...linux, sysctls: {'vm.swappiness': '1'}}, 'host'), 'INVALID_ARGUMENT', 'vm.swappiness');
+    await refused(run(linux, 'vm'), 'INVALID_ARGUMENT', 'namespace_options.network');
+    const ids = [{host_id: 100000, container_id: 0, length: 65536}];
+    await refused(run(modes({userns_options: {mode: 'POD', uids: ids, gids: ids}}), 'host'), 'INVALID_ARGUMENT', 'userns_options');
+    const annotations = {'io.crivirt.vcpus': '2'};
+    await refused(machine.cri.call('RunPodSandbox', {config: machine.podConfig({linux, annotations})}), 'INVALID_ARGUMENT',
+                  'io.crivirt.vcpus', '"host"');
+    const handlers = (await machine.cri.call('Status')).runtime_handlers;
+    assert.deepStrictEqual(handlers.map(({name, features}) => [name, features.user_namespaces]),
+                           [['', true], ['vm', true], ['host', false]]);
+});
+
+test('an agent that cannot be started fails the pod with a message, and leaves nothing', async () => {
+    await machine.stopDaemon();
+    await machine.startDaemon(['--host-agent=/nonexistent/agent']);
+    await refused(machine.cri.call('RunPodSandbox', {config: machine.podConfig({linux})}), 'FAILED_PRECONDITION', '/nonexistent/agent');
+    await machine.stopDaemon();
+    await machine.startDaemon(['--host-agent=/bin/false']);
+    await refused(machine.cri.call('RunPodSandbox', {config: machine.podConfig({linux})}), 'INTERNAL', 'agent');
+    await machine.noLeaks();
+    await machine.stopDaemon();
+    await machine.startDaemon();
+});
+
+test('pods on the node run on after they have been switched off, but no new one starts', async () => {
+    const pod = await runHost();
+    const container = await machine.runContainer(pod, {linux});
+    await machine.stopDaemon();
+    await machine.startDaemon(['--host-pods=false']);
+    assert.strictEqual(await machine.output(container, 'echo on'), 'on');
+    await refused(machine.cri.call('RunPodSandbox', {config: machine.podConfig({linux})}), 'INVALID_ARGUMENT', 'network');
+    await refused(machine.cri.call('RunPodSandbox', {config: machine.podConfig(), runtime_handler: 'host'}), 'INVALID_ARGUMENT', 'host');
+    await machine.removePod(pod);
+});
