@@ -53,7 +53,7 @@ build_project() {
     if [ ! -x "$build/cri-server/crivirtd" ]; then
         say "build: $build"
         logged "$work/build.log" cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo
-        logged "$work/build.log" cmake --build "$build" --target crivirtd crivirt crivirt-agent
+        logged "$work/build.log" cmake --build "$build" --target crivirtd crivirt crivirt-agent crivirt-fsguard
     fi
 }
 
