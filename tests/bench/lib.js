@@ -66,7 +66,7 @@ const cmdline = (pid) => {
 const processes = () => fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number);
 const qemuOf = (pod) => processes().find((pid) => {
     const words = cmdline(pid);
-    return words[0].includes('qemu-system') && words.join(' ').includes(pod);
+    return words[0]?.includes('qemu-system') && words.join(' ').includes(pod);
 });
 // User and system time in ms; ticks are of 10 ms.
 const cpuMs = (pid) => {
