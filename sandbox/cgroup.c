@@ -215,6 +215,36 @@ gboolean cgroup_limit_cpu(const char *root, const char *parent, const char *name
            fail(error, STATUS_INTERNAL, "the cgroup %s/%s has no cpu controller", path, name);
 }
 
+/* "max" and version 1's nearly 2^63 are no limits. */
+static guint64 limit_read(const char *directory, const char *name)
+{
+    g_autofree char *path = g_build_filename(directory, name, NULL);
+    g_autofree char *text = NULL;
+    guint64 bytes =
+        file_read(path, SMALL_FILE_BYTES, &text, NULL, NULL) ? g_ascii_strtoull(text, NULL, 10) : 0;
+
+    return bytes < G_MAXINT64 / 2 ? bytes : 0;
+}
+
+gboolean cgroup_memory_limit(const char *root, const char *parent, guint64 *ret_bytes, GError **error)
+{
+    g_autoptr(GPtrArray) list = hierarchies(root);
+    g_autofree char *path = NULL;
+    guint64 bytes = 0;
+
+    if (!cgroup_parent_path(parent, &path, error))
+        return FALSE;
+    for (guint i = 0; bytes == 0 && i < list->len; i++) {
+        g_autofree char *directory = g_build_filename(list->pdata[i], path, NULL);
+
+        bytes = limit_read(directory, "memory.max");
+        if (bytes == 0)
+            bytes = limit_read(directory, "memory.limit_in_bytes");
+    }
+    *ret_bytes = bytes;
+    return TRUE;
+}
+
 /* ---- killing ---- */
 
 static void processes_kill(const char *directory)

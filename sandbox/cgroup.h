@@ -34,3 +34,6 @@ gboolean cgroup_leave(const char *root, const char *parent, const char *name, GE
  * such child, or no hierarchy that limits processor time. */
 gboolean cgroup_limit_cpu(const char *root, const char *parent, const char *name, gint64 quota_us,
                           gint64 period_us, GError **error);
+
+/* How much memory parent may take, in *ret_bytes; 0: no limit is set there. */
+gboolean cgroup_memory_limit(const char *root, const char *parent, guint64 *ret_bytes, GError **error);

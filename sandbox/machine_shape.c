@@ -22,8 +22,8 @@ enum {
 static const guint64 MIB = 1 << 20;
 /* Measured (docs/performance.md): the kernel's image and tables, slabs, the agent, crun while it runs. */
 static const guint64 OVERHEAD_FIXED_BYTES = 64 << 20;
-/* A page's descriptor is 64 bytes; page tables and the free lists of a guest that is full come on top. */
-static const guint64 OVERHEAD_DIVISOR = 48;
+/* A page's descriptor is 64 bytes (1/64); the rest is what the kernel keeps free of a memory of that size. */
+static const guint64 OVERHEAD_DIVISOR = 24;
 /* With less the initramfs does not unpack. */
 static const guint64 LEAST_MEMORY_BYTES = 64 << 20;
 static const guint64 REACH_MEMORY_BYTES = (guint64)16 << 30;

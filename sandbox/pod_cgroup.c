@@ -2,11 +2,16 @@
  * pod.
  */
 
+#include "common/log.h"
 #include "sandbox/cgroup.h"
 #include "sandbox/pod.h"
 #include "sandbox/resources.h"
 
 #define CGROUP_ROOT "/sys/fs/cgroup"
+
+/* What QEMU takes beside the guest's memory, without the programs that all guests share
+ * (docs/performance.md): with KVM; translated code comes on top. */
+enum { QEMU_BYTES = 40 << 20 };
 
 /* "": the caller manages no cgroups. */
 static const char *cgroup_parent(const Pod *pod)
@@ -40,4 +45,18 @@ gboolean pod_cgroup_limit_cpu(const Pod *pod, gint64 quota_us, GError **error)
 
     return *cgroup_parent(pod) == '\0' ||
            cgroup_limit_cpu(CGROUP_ROOT, cgroup_parent(pod), name, quota_us, RESOURCES_CPU_PERIOD_US, error);
+}
+
+void pod_cgroup_check_memory(const Pod *pod, guint64 machine_bytes)
+{
+    guint64 limit = 0;
+
+    if (*cgroup_parent(pod) == '\0' || !cgroup_memory_limit(CGROUP_ROOT, cgroup_parent(pod), &limit, NULL) ||
+        limit == 0 || machine_bytes + QEMU_BYTES <= limit)
+        return;
+    log_warning(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)),
+                "the pod's cgroup %s may take %" G_GUINT64_FORMAT
+                " MiB, its machine can come to take %" G_GUINT64_FORMAT
+                " MiB and would be killed: the overhead of its RuntimeClass is too small",
+                cgroup_parent(pod), limit >> 20, (machine_bytes + QEMU_BYTES) >> 20);
 }

@@ -1,6 +1,7 @@
 'use strict';
 const assert = require('assert');
 const fs = require('fs');
+const {execFileSync} = require('child_process');
 const path = require('path');
 const {test, before, after} = require('node:test');
 const {Machine} = require('./support/machine');
@@ -40,6 +41,27 @@ test('a container has CPU time, a rate, memory and a writable layer', async () =
         const {stats} = await machine.cri.call('ContainerStats', {container_id: container.id});
         return Number(stats.writable_layer.used_bytes.value) >= 3 << 20;
     });
+});
+
+test('pressure is counted, of containers and of the pod', async () => {
+    const {stats} = await machine.cri.call('ContainerStats', {container_id: container.id});
+    const {stats: {linux}} = await machine.cri.call('PodSandboxStats', {pod_sandbox_id: pod.id});
+    for (const {cpu, memory, io} of [stats, linux])
+        for (const {psi} of [cpu, memory, io])
+            assert.ok(psi.Some.Avg10 >= 0 && Number(psi.Full.Total) >= 0);
+});
+
+test('the file server of volumes counts as a cost of the pod', async () => {
+    const other = await machine.runPod();
+    await machine.runContainer(other, {mounts: [{container_path: '/v', host_path: machine.logDir}]});
+    const server = execFileSync('pgrep', ['-f', `virtiofsd.*${other.id.slice(0, 24)}`], {encoding: 'utf8'}).trim().split('\n');
+    const own = server.map((pid) => /RssAnon:\s+(\d+)/.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))[1])
+        .reduce((sum, kib) => sum + Number(kib) * 1024, 0);
+    const status = fs.readFileSync(`/proc/${machine.qemuPid(other)}/status`, 'utf8');
+    const {stats: {linux}} = await machine.cri.call('PodSandboxStats', {pod_sandbox_id: other.id});
+    assert.ok(own > 0);
+    assert.ok(Number(linux.memory.rss_bytes.value) >= Number(/VmRSS:\s+(\d+)/.exec(status)[1]) * 1024 + own / 2);
+    await machine.removePod(other);
 });
 
 test('a pod costs the node more than its container uses in the guest', async () => {

@@ -77,12 +77,78 @@ static void processes_come_and_go(void)
     TEST_OK(cgroup_leave(ROOT, "/", parent + 1, &error), error);
 }
 
+static void put(const char *directory, const char *name, const char *text)
+{
+    g_autofree char *path = g_build_filename(directory, name, NULL);
+
+    CU_ASSERT_TRUE(g_file_set_contents(path, text, -1, NULL));
+}
+
+/* Of a tree that looks like version 1 or 2. */
+static guint64 limit_of(const char *file, const char *text)
+{
+    g_autofree char *root = test_directory();
+    g_autofree char *top = g_build_filename(root, "memory", NULL);
+    g_autofree char *directory = g_build_filename(top, "pod", NULL);
+    g_autoptr(GError) error = NULL;
+    guint64 bytes = 1;
+
+    CU_ASSERT_EQUAL(g_mkdir_with_parents(directory, 0755), 0);
+    put(top, "cgroup.procs", "");
+    put(directory, file, text);
+    TEST_OK(cgroup_memory_limit(root, "/pod", &bytes, &error), error);
+    return bytes;
+}
+
+static void memory_limits_are_read(void)
+{
+    CU_ASSERT_EQUAL(limit_of("memory.max", "1048576\n"), 1048576);
+    CU_ASSERT_EQUAL(limit_of("memory.max", "max\n"), 0);
+    CU_ASSERT_EQUAL(limit_of("memory.limit_in_bytes", "1048576\n"), 1048576);
+    CU_ASSERT_EQUAL(limit_of("memory.limit_in_bytes", "9223372036854771712\n"), 0);
+    CU_ASSERT_EQUAL(limit_of("cgroup.procs", ""), 0);
+}
+
+static char *limited(const char *root, const char *file)
+{
+    g_autofree char *path = g_build_filename(root, "cpu", "pod", "guest", file, NULL);
+    char *text = NULL;
+
+    return g_file_get_contents(path, &text, NULL, NULL) ? text : g_strdup("");
+}
+
+static void cpu_is_limited(void)
+{
+    g_autofree char *root = test_directory();
+    g_autofree char *top = g_build_filename(root, "cpu", NULL);
+    g_autofree char *directory = g_build_filename(top, "pod", "guest", NULL);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *one = NULL;
+    g_autofree char *two = NULL;
+
+    CU_ASSERT_EQUAL(g_mkdir_with_parents(directory, 0755), 0);
+    put(top, "cgroup.procs", "");
+    TEST_FAILS(cgroup_limit_cpu(root, "/pod", "guest", 50000, 100000, &error), error, STATUS_INTERNAL,
+               "no cpu controller");
+    TEST_OK(cgroup_limit_cpu(root, "/pod", "guest", 0, 100000, &error), error);
+    put(directory, "cpu.max", "");
+    TEST_OK(cgroup_limit_cpu(root, "/pod", "guest", 50000, 100000, &error), error);
+    one = limited(root, "cpu.max");
+    CU_ASSERT_TRUE(g_str_has_prefix(one, "50000 100000"));
+    put(directory, "cpu.max", "");
+    TEST_OK(cgroup_limit_cpu(root, "/pod", "guest", 0, 100000, &error), error);
+    two = limited(root, "cpu.max");
+    CU_ASSERT_TRUE(g_str_has_prefix(two, "max 100000"));
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
         {"a systemd slice stands for its ancestors too, a path for itself", slices_are_unfolded},
         {"what is no cgroup's name is refused, naming the field", odd_names_are_refused},
         {"a process joins the child of the pod's cgroup, and leaving removes it", processes_come_and_go},
+        {"the kubelet's limit of the pod's memory is known, in both versions", memory_limits_are_read},
+        {"the processor time of the pod's machine is limited, and is not any more", cpu_is_limited},
     };
 
     return test_main("cgroup", cases, G_N_ELEMENTS(cases));
