@@ -188,7 +188,10 @@ static gboolean fill_create(Container *container, const Image *image, const Cont
         if (!node_devices_collect(container->config, &devices, error))
             return FALSE;
         cgroup = pod_node_container_cgroup(container);
-        on_node = (OciNode){.cgroup = cgroup, .devices = devices, .capabilities = node_capabilities()};
+        on_node = (OciNode){.cgroup = cgroup,
+                            .devices = devices,
+                            .capabilities = node_capabilities(),
+                            .least_oom_score_adj = node_least_oom_score_adj(node_capabilities())};
         input.node = &on_node;
     }
     input.seccomp_profile = seccomp;

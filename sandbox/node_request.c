@@ -1,5 +1,6 @@
 #include "sandbox/node_request.h"
 
+#include <linux/capability.h>
 #include <sys/prctl.h>
 
 #include "common/error.h"
@@ -13,6 +14,16 @@ guint64 node_capabilities(void)
         if (prctl(PR_CAPBSET_READ, (unsigned long)i, 0, 0, 0) == 1)
             mask |= G_GUINT64_CONSTANT(1) << i;
     return mask;
+}
+
+int node_least_oom_score_adj(guint64 capabilities)
+{
+    g_autofree char *text = NULL;
+
+    if ((capabilities >> CAP_SYS_RESOURCE & 1) != 0 ||
+        !g_file_get_contents("/proc/self/oom_score_adj", &text, NULL, NULL))
+        return -1000;
+    return (int)g_ascii_strtoll(text, NULL, 10);
 }
 
 /* A sysctl belongs to a namespace; one that the pod has not of its own is the node's. */

@@ -91,7 +91,9 @@ gboolean oci_put_process(yajl_gen json, const OciSpecInput *input, gsize *ret_us
     oci_json_put_bool(json, "terminal", input->config->tty);
     oci_json_put_pair(json, "cwd", directory != NULL && *directory != '\0' ? directory : "/");
     oci_json_put_bool(json, "noNewPrivileges", security->no_new_privs);
-    oci_json_put_int(json, "oomScoreAdj", CLAMP(oci_resources(input)->oom_score_adj, -1000, 1000));
+    oci_json_put_int(json, "oomScoreAdj",
+                     CLAMP(oci_resources(input)->oom_score_adj,
+                           input->node != NULL ? input->node->least_oom_score_adj : -1000, 1000));
     if (!put_args(json, input, error) || !put_environment(json, input, error) ||
         !oci_put_capabilities(json, input, error))
         return FALSE;

@@ -42,6 +42,7 @@ typedef struct {
     const char *cgroup;    /* below each hierarchy's root */
     const GArray *devices; /* NodeDevice: those of config, resolved */
     guint64 capabilities;  /* that "ALL" is, by number */
+    int least_oom_score_adj;
 } OciNode;
 
 typedef struct {
