@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "agent/guest/cgroup.h"
+#include "agent/guest/cgroup_v1.h"
 #include "agent/guest/netdev.h"
 #include "tests/unit/harness.h"
 
@@ -56,6 +57,66 @@ static void reads_a_cgroup(void)
     CU_ASSERT_EQUAL(usage->memory_pressure->full->total_us, 45);
 }
 
+/* As crun makes them: one directory of the same name in each hierarchy. */
+static char *hierarchy(const char *root, const char *controller)
+{
+    char *directory = g_build_filename(root, controller, "pod", "ctr", NULL);
+
+    g_mkdir_with_parents(directory, 0755);
+    return directory;
+}
+
+static void reads_a_cgroup_of_version_1(void)
+{
+    g_autofree char *root = test_directory();
+    g_autofree char *memory = hierarchy(root, "memory");
+    g_autofree char *cpuacct = hierarchy(root, "cpuacct");
+    g_autofree char *cpu = hierarchy(root, "cpu");
+    g_autofree char *pids = hierarchy(root, "pids");
+    CgroupReading reading;
+    const CgroupUsage *usage = &reading.usage;
+
+    put(memory, "memory.usage_in_bytes", "1000\n");
+    put(memory, "memory.limit_in_bytes", "9223372036854771712\n");
+    put(memory, "memory.failcnt", "3\n");
+    put(memory, "memory.stat",
+        "rss 1\ntotal_rss 11\ntotal_cache 22\ntotal_inactive_file 44\ntotal_pgfault 55\n");
+    put(memory, "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n");
+    put(memory, "cgroup.procs", "12\n13\n");
+    put(cpuacct, "cpuacct.usage", "5000000\n");
+    put(cpuacct, "cpuacct.stat", "user 3\nsystem 2\n");
+    put(cpu, "cpu.stat", "nr_periods 5\nnr_throttled 2\nthrottled_time 9000\n");
+    put(pids, "pids.current", "7\n");
+    cgroup_read(memory, &reading);
+    CU_ASSERT_EQUAL(usage->memory_current_bytes, 1000);
+    CU_ASSERT_EQUAL(usage->memory_max_bytes, 0);
+    CU_ASSERT_EQUAL(usage->memory_max_hits, 3);
+    CU_ASSERT_EQUAL(usage->memory_anon_bytes, 11);
+    CU_ASSERT_EQUAL(usage->memory_file_bytes, 22);
+    CU_ASSERT_EQUAL(usage->memory_inactive_file_bytes, 44);
+    CU_ASSERT_EQUAL(usage->page_faults, 55);
+    CU_ASSERT_EQUAL(usage->oom_kills, 2);
+    CU_ASSERT_EQUAL(usage->cpu_usage_us, 5000);
+    CU_ASSERT_EQUAL(usage->cpu_user_us, 30000);
+    CU_ASSERT_EQUAL(usage->cpu_throttled_periods, 2);
+    CU_ASSERT_EQUAL(usage->cpu_throttled_us, 9);
+    CU_ASSERT_EQUAL(usage->threads, 7);
+    CU_ASSERT_EQUAL(usage->processes, 2);
+    CU_ASSERT_EQUAL(cgroup_oom_kills(memory), 2);
+}
+
+static void finds_a_cgroup_of_version_1(void)
+{
+    char directory[64] = "";
+
+    CU_ASSERT_TRUE(
+        cgroup_v1_parse("9:name=systemd:/a\n4:memory:/pod/ctr\n0::/b\n", "/cg", directory, sizeof directory));
+    CU_ASSERT_STRING_EQUAL(directory, "/cg/memory/pod/ctr");
+    CU_ASSERT_FALSE(cgroup_v1_parse("4:memory:/\n0::/b\n", "/cg", directory, sizeof directory));
+    CU_ASSERT_FALSE(cgroup_v1_parse("0::/b\n", "/cg", directory, sizeof directory));
+    CU_ASSERT_FALSE(cgroup_v1_parse("4:memory:/pod/ctr\n", "/cg", directory, 10));
+}
+
 static void reads_nothing_of_nothing(void)
 {
     CgroupReading reading;
@@ -91,6 +152,8 @@ int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
         {"a cgroup's files become figures", reads_a_cgroup},
+        {"a cgroup of version 1 is read from all its hierarchies", reads_a_cgroup_of_version_1},
+        {"a process's cgroup of version 1 is that of its memory", finds_a_cgroup_of_version_1},
         {"files that are missing leave nothing behind", reads_nothing_of_nothing},
         {"interfaces are counted, without lo", reads_interfaces},
     };

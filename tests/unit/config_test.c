@@ -254,6 +254,40 @@ static void refuses_bad_handlers(void)
                   "handlers.big.max_memory: 128MiB is less than its memory, 256MiB");
 }
 
+static void switches_host_pods_on(void)
+{
+    const char *flags[] = {"--host-pods=true", NULL};
+    GError *error = NULL;
+    g_autoptr(Config) off = load("", NULL, &error);
+    g_autoptr(Config) on = load("", flags, &error);
+    g_autoptr(Config) named = load("[host]\npods = true\n[handlers.system]\nkind = 'host'\n", NULL, &error);
+    g_autofree char *text = config_to_toml(on);
+    g_autoptr(Config) again = load(text, NULL, &error);
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(off);
+    CU_ASSERT_EQUAL(off->handlers->len, 1);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(on);
+    CU_ASSERT_EQUAL_FATAL(on->handlers->len, 2);
+    CU_ASSERT_STRING_EQUAL(handler(on, 1)->name, "host");
+    CU_ASSERT_TRUE(handler_config_is_host(handler(on, 1)));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(again);
+    CU_ASSERT_EQUAL(again->handlers->len, 2);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(named);
+    CU_ASSERT_EQUAL_FATAL(named->handlers->len, 2);
+    CU_ASSERT_STRING_EQUAL(handler(named, 1)->name, "system");
+}
+
+static void refuses_bad_host_handlers(void)
+{
+    check_refused("[handlers.host]\nkind = 'host'\n",
+                  "c.toml:1: handlers.host.kind: host is not allowed unless host.pods");
+    check_refused("[host]\npods = true\n[handlers.vm]\nkind = 'host'\n",
+                  "c.toml:3: handlers.vm.kind: the default handler");
+    check_refused("[host]\npods = true\n[handlers.host]\nkind = 'host'\nannotations = ['vcpus']\n",
+                  "handlers.host.annotations");
+    check_refused("[host]\npods = 1\n", "pods");
+}
+
 static void prints_handlers(void)
 {
     GError *error = NULL;
@@ -344,6 +378,9 @@ int main(void)
         {"a handler says what it has of its own, the rest of the configuration the rest", reads_handlers},
         {"[handlers.vm] is about the default handler", reads_the_default_handler},
         {"a bad handler is refused by name, line, key and what is allowed", refuses_bad_handlers},
+        {"pods on the node are off unless they are switched on, and have a handler then",
+         switches_host_pods_on},
+        {"a bad handler of kind host is refused", refuses_bad_host_handlers},
         {"printed handlers read back as themselves", prints_handlers},
         {"--check-config sees which handler lacks what", checks_handlers},
         {"--check-config sees what the node lacks", checks_the_node},
