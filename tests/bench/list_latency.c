@@ -177,6 +177,7 @@ static void service_call(Service *service, const List *list, Arena *arena)
 /* The whole round trip: both ends are in this process. */
 static void measure_calls(const List *list, SandboxManager *const managers[2], const char *directory)
 {
+    g_autoptr(Arena) arena = arena_new(); /* the client's */
     Service services[2];
     gint64 times[2][2][ROUNDS];
     gint64 processor[2];
@@ -185,13 +186,13 @@ static void measure_calls(const List *list, SandboxManager *const managers[2], c
     service_start(&services[0], managers[0], directory, "few.sock");
     service_start(&services[1], managers[1], directory, "many.sock");
     for (guint i = 0; i < 2 * ROUNDS; i++) {
-        g_autoptr(Arena) arena = arena_new();
         gint64 begin_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
         gint64 begin_wall_ns = clock_ns(CLOCK_MONOTONIC);
 
         service_call(&services[i % 2], list, arena);
         times[0][i % 2][i / 2] = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - begin_ns;
         times[1][i % 2][i / 2] = clock_ns(CLOCK_MONOTONIC) - begin_wall_ns;
+        arena_reset(arena, KEEP_BYTES);
     }
     for (guint i = 0; i < 2; i++) {
         processor[i] = median(times[0][i]);
