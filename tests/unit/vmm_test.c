@@ -3,6 +3,7 @@
 #include "sandbox/vmm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "sandbox/console.h"
+#include "sandbox/vmm_state.h"
 #include "tests/unit/harness.h"
 
 enum { MEMORY_BYTES = 64 << 20, WAIT_MS = 10000, BOOT_MS = 60000 };
@@ -145,7 +147,7 @@ static void fixture_close(Fixture *fixture)
     g_free(fixture->kernel);
 }
 
-static gboolean create(Fixture *fixture, const char *name, GError **error)
+static gboolean create_as(Fixture *fixture, const char *name, gboolean incoming, GError **error)
 {
     g_autofree char *agent = g_strdup_printf("%s.%.4s", fixture->agent, name);
     g_autofree char *console = g_strdup_printf("%s.%.4s", fixture->console, name);
@@ -160,9 +162,15 @@ static gboolean create(Fixture *fixture, const char *name, GError **error)
         .tcg_buffer_mib = 32,
         .agent_socket = agent,
         .console_path = console,
+        .incoming = incoming,
     };
 
     return vmm_create(fixture->vmm, &spec, NULL, error);
+}
+
+static gboolean create(Fixture *fixture, const char *name, GError **error)
+{
+    return create_as(fixture, name, FALSE, error);
 }
 
 static void make(Fixture *fixture, const char *name)
@@ -239,6 +247,146 @@ static void life_of_a_guest(void)
     CU_ASSERT_FALSE(log_is_left(&fixture));
     make(&fixture, first);
     destroy(&fixture, first);
+    fixture_close(&fixture);
+}
+
+/* ---- state ---- */
+
+enum { MARK_AT = 40 << 20 };
+static const char mark[] = "what the first guest had in its memory";
+
+/* Of QEMU, as a descriptor. */
+static int memory_of(Fixture *fixture, const char *name)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/fd", (int)vmm_pid(fixture->vmm, name));
+    g_autoptr(GDir) entries = g_dir_open(path, 0, NULL);
+    const char *entry;
+    int fd = -1;
+
+    while (fd < 0 && entries != NULL && (entry = g_dir_read_name(entries)) != NULL) {
+        g_autofree char *link = g_build_filename(path, entry, NULL);
+        g_autofree char *target = g_file_read_link(link, NULL);
+
+        if (target != NULL && g_str_has_prefix(target, "/memfd:memory-backend-memfd"))
+            fd = open(link, O_RDWR | O_CLOEXEC);
+    }
+    CU_ASSERT_TRUE_FATAL(fd >= 0);
+    return fd;
+}
+
+static int file_in(Fixture *fixture, const char *name)
+{
+    g_autofree char *path = g_build_filename(fixture->directory, name, NULL);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    CU_ASSERT_TRUE_FATAL(fd >= 0);
+    return fd;
+}
+
+/* A guest that ran for a moment, with a mark in its memory; it is gone afterwards. */
+static void save_first(Fixture *fixture, int ram, int devices)
+{
+    g_autoptr(GError) error = NULL;
+    gboolean running = TRUE;
+    int memory;
+
+    make(fixture, first);
+    TEST_OK(vmm_resume(fixture->vmm, first, &error), error);
+    g_usleep(G_USEC_PER_SEC / 10);
+    TEST_OK(vmm_pause(fixture->vmm, first, &error), error);
+    listed(fixture, first, &running);
+    CU_ASSERT_FALSE(running);
+    memory = memory_of(fixture, first);
+    CU_ASSERT_EQUAL(pwrite(memory, mark, sizeof mark, MARK_AT), (ssize_t)sizeof mark);
+    close(memory);
+    TEST_OK(vmm_state_save(fixture->vmm, first, ram, devices, NULL, &error), error);
+    destroy(fixture, first);
+    CU_ASSERT_TRUE(ends_wait(&fixture->ends, 1, WAIT_MS));
+}
+
+static void expect_second(Fixture *fixture)
+{
+    g_autoptr(GError) error = NULL;
+
+    TEST_OK(create_as(fixture, second, TRUE, &error), error);
+    TEST_OK(vmm_state_expect(fixture->vmm, second, &error), error);
+}
+
+static void state_moves(void)
+{
+    g_autoptr(GError) error = NULL;
+    char found[sizeof mark] = "";
+    gboolean running = FALSE;
+    struct stat status;
+    Fixture fixture;
+    int memory;
+    int ram;
+    int devices;
+
+    fixture_make(&fixture);
+    ram = file_in(&fixture, "ram");
+    devices = file_in(&fixture, "devices");
+    save_first(&fixture, ram, devices);
+    CU_ASSERT_EQUAL(fstat(ram, &status), 0);
+    CU_ASSERT_EQUAL(status.st_size, MEMORY_BYTES);
+    CU_ASSERT_TRUE(status.st_blocks * 512 < MEMORY_BYTES / 2); /* what nobody wrote are holes */
+    lseek(devices, 0, SEEK_SET);
+    expect_second(&fixture);
+    TEST_OK(vmm_state_restore(fixture.vmm, second, ram, devices, NULL, &error), error);
+    memory = memory_of(&fixture, second);
+    CU_ASSERT_EQUAL(pread(memory, found, sizeof found, MARK_AT), (ssize_t)sizeof found);
+    CU_ASSERT_STRING_EQUAL(found, mark);
+    TEST_OK(vmm_resume(fixture.vmm, second, &error), error);
+    CU_ASSERT_NOT_EQUAL(listed(&fixture, second, &running), 0);
+    CU_ASSERT_TRUE(running);
+    close(memory);
+    close(ram);
+    close(devices);
+    destroy(&fixture, second);
+    CU_ASSERT_TRUE(ends_wait(&fixture.ends, 2, WAIT_MS));
+    fixture_close(&fixture);
+}
+
+/* A waiting machine is nobody's guest yet: only the one who fills it learns that it is no good. */
+static void bad_state_is_refused(void)
+{
+    g_autoptr(GError) error = NULL;
+    Fixture fixture;
+    int ram;
+    int devices;
+
+    fixture_make(&fixture);
+    ram = file_in(&fixture, "ram");
+    devices = file_in(&fixture, "devices");
+    expect_second(&fixture);
+    TEST_FAILS(vmm_state_restore(fixture.vmm, second, ram, devices, NULL, &error), error, STATUS_DATA_LOSS,
+               "saved memory has 0 bytes");
+    CU_ASSERT_EQUAL(ftruncate(ram, MEMORY_BYTES), 0);
+    CU_ASSERT_EQUAL(pwrite(devices, "no state at all", 15, 0), 15);
+    CU_ASSERT_FALSE(vmm_state_restore(fixture.vmm, second, ram, devices, NULL, &error));
+    CU_ASSERT_PTR_NOT_NULL(error);
+    g_clear_error(&error);
+    close(ram);
+    close(devices);
+    destroy(&fixture, second);
+    make(&fixture, second); /* its name is free */
+    destroy(&fixture, second);
+    fixture_close(&fixture);
+}
+
+static void killed_while_waiting(void)
+{
+    g_autoptr(GError) error = NULL;
+    Fixture fixture;
+
+    fixture_make(&fixture);
+    expect_second(&fixture);
+    kill(vmm_pid(fixture.vmm, second), SIGKILL);
+    CU_ASSERT_FALSE(ends_wait(&fixture.ends, 1, 1000)); /* nobody is told */
+    CU_ASSERT_EQUAL(vmm_pid(fixture.vmm, second), 0);
+    CU_ASSERT_FALSE(vmm_resume(fixture.vmm, second, &error));
+    g_clear_error(&error);
+    destroy(&fixture, second);
     fixture_close(&fixture);
 }
 
@@ -574,6 +722,9 @@ int main(int argc, char **argv)
     static const TestCase cases[] = {
         {"a guest is created paused and unprivileged, runs, and is destroyed", life_of_a_guest},
         {"destroying an unknown guest is success", unknown_guests},
+        {"a guest's state fills another machine, which runs on with it", state_moves},
+        {"what is no guest's state is refused", bad_state_is_refused},
+        {"the end of a machine that waits for its state is not reported", killed_while_waiting},
         {"a killed QEMU is reported as a crash within two seconds", killed_qemu},
         {"a guest that panics has crashed, and its console tells", panicking_kernel},
         {"a missing or bad kernel is named", missing_files},
