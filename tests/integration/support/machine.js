@@ -368,8 +368,17 @@ class Machine {
                         ...['vm', 'share', 'netns'].map((name) => path.join(this.runDir, name))];
         const found = places.flatMap((place) => listing(place).map((name) => path.join(place, name)))
             .filter((file) => /[0-9a-f]{12}/.test(path.basename(file)) && !known(path.basename(file)));
-        for (const netns of ['', ...listing(path.join(this.runDir, 'netns')).map((name) => path.join(this.runDir, 'netns', name))])
-            for (const {ifname} of JSON.parse(must('nsenter', `--net=${netns || `/run/netns/${this.netns}`}`, 'ip', '-j', 'link')))
+        // A namespace that is being made or removed is a mere file; its name is found above.
+        const links = (netns) => {
+            try {
+                return JSON.parse(must('nsenter', `--net=${netns}`, 'ip', '-j', 'link'));
+            } catch {
+                return [];
+            }
+        };
+        for (const netns of [`/run/netns/${this.netns}`,
+                             ...listing(path.join(this.runDir, 'netns')).map((name) => path.join(this.runDir, 'netns', name))])
+            for (const {ifname} of links(netns))
                 if (/^cv[0-9a-f]{12}$/.test(ifname) && !known(ifname))
                     found.push(`interface ${ifname}`);
         found.push(...ours(this).filter(({words}) => /qemu-system|virtiofsd/.test(words[0]) && !known(words.join(' ')))
