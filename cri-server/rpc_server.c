@@ -269,16 +269,21 @@ gboolean rpc_stream_send(RpcStream *stream, ProtobufCMessage *message, GError **
 {
     g_autoptr(GMutexLocker) locker = NULL;
     grpc_byte_buffer *buffer;
+    Deadline patience;
     gsize bytes;
 
     message_text_repair(message, stream->call->arena);
     buffer = pack_message(message);
     bytes = grpc_byte_buffer_length(buffer) + STREAM_MESSAGE_COST_BYTES;
     locker = g_mutex_locker_new(&stream->lock);
+    patience = deadline_sooner(&stream->call->deadline, RPC_STREAM_PATIENCE_MS);
     while (!stream->broken && stream->waiting_bytes > 0 &&
            stream->waiting_bytes + bytes > STREAM_QUEUE_MAX_BYTES)
-        if (!g_cond_wait_until(&stream->changed, &stream->lock, stream->call->deadline.at_us)) {
+        if (!g_cond_wait_until(&stream->changed, &stream->lock, patience.at_us)) {
             grpc_byte_buffer_destroy(buffer);
+            if (patience.at_us < stream->call->deadline.at_us)
+                return fail(error, STATUS_RESOURCE_EXHAUSTED, "the client has not read for %d s",
+                            RPC_STREAM_PATIENCE_MS / 1000);
             return fail(error, STATUS_DEADLINE_EXCEEDED, "deadline exceeded while sending to the client");
         }
     if (stream->broken) {

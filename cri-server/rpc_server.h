@@ -13,7 +13,7 @@
 #include "cri-server/lane.h"
 #include "cri-server/rpc.h"
 
-enum { RPC_MESSAGE_MAX_BYTES = 16 * 1024 * 1024 };
+enum { RPC_MESSAGE_MAX_BYTES = 16 * 1024 * 1024, RPC_STREAM_PATIENCE_MS = 30 * 1000 };
 
 typedef struct RpcServer RpcServer;
 
@@ -42,8 +42,8 @@ void rpc_server_free(RpcServer *server);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RpcServer, rpc_server_free)
 
 /* Sends a message of a streaming method. Blocks while the client has not taken what was sent before (about
- * 1 MiB may wait); CANCELLED when it is gone, DEADLINE_EXCEEDED when its time is over. Any thread, while the
- * handler runs. */
+ * 1 MiB may wait); CANCELLED when it is gone, DEADLINE_EXCEEDED when its time is over, RESOURCE_EXHAUSTED
+ * when it has taken nothing for RPC_STREAM_PATIENCE_MS. Any thread, while the handler runs. */
 gboolean rpc_stream_send(RpcStream *stream, ProtobufCMessage *message, GError **error);
 /* Whether all that was sent is on its way, so that a message that may be left out is worth sending now. */
 gboolean rpc_stream_is_idle(RpcStream *stream);

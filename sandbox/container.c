@@ -42,6 +42,8 @@ Container *container_new(Pod *pod, const char *id, Runtime__V1__ContainerConfig 
     container->attached = g_ptr_array_new();
     container->input = guest_input_new(pod, id, "");
     slots_init(&container->job, 1);
+    g_mutex_init(&container->announce_lock);
+    container->announced = -1;
     return container;
 }
 
@@ -57,6 +59,7 @@ void container_unref(Container *container)
         return;
     container_io_free(container->io);
     slots_clear(&container->job);
+    g_mutex_clear(&container->announce_lock);
     runtime__v1__container_config__free_unpacked(container->config, NULL);
     g_array_unref(container->groups);
     g_ptr_array_unref(container->attached);
@@ -179,8 +182,39 @@ gboolean container_set_exited(Container *container, gint32 exit_code, const char
     log_info(
         LOG_FIELDS("container", container->id, "sandbox", container->pod->id, "reason", container->reason),
         "container %s ended with exit code %d", container->config->metadata->name, exit_code);
-    event_publish(container->pod->manager->events, EVENT(STOPPED), container->id, container->pod);
+    container_announce(container, EVENT(STOPPED));
     return stored;
+}
+
+void container_announce(Container *container, Runtime__V1__ContainerEventType type)
+{
+    gboolean was_made;
+
+    g_mutex_lock(&container->announce_lock);
+    was_made = container->announced >= 0 || type != EVENT(DELETED);
+    if (was_made && container->announced < (int)type) {
+        if (container->announced < 0 && type != EVENT(CREATED))
+            event_publish(container->pod->manager->events, EVENT(CREATED), container->id, container->pod);
+        container->announced = (int)type;
+        event_publish(container->pod->manager->events, type, container->id, container->pod);
+    }
+    g_mutex_unlock(&container->announce_lock);
+}
+
+/* The end may be known before StartContainer has its answer: it was running all the same. */
+static void note_started(Container *container, gint64 finished_at_ns)
+{
+    gboolean early;
+
+    g_mutex_lock(&container->pod->lock);
+    early = container->state == CONTAINER_CREATED_STATE;
+    if (early) {
+        container->state = CONTAINER_RUNNING_STATE;
+        container->started_at_ns = CLAMP(finished_at_ns, container->created_at_ns, manager_now_ns());
+    }
+    g_mutex_unlock(&container->pod->lock);
+    if (early)
+        container_announce(container, EVENT(STARTED));
 }
 
 static void on_stored(LogStream stream, guint64 offset, gpointer data)
@@ -200,6 +234,8 @@ static gboolean on_ended(const ContainerExit *exit, gboolean from_agent, gpointe
     Container *container = data;
     g_autoptr(Link) link = NULL;
 
+    if (from_agent)
+        note_started(container, exit->finished_at_ns);
     if (!container_set_exited(container, exit->exit_code, exit->reason, exit->message, exit->finished_at_ns))
         return FALSE;
     link = from_agent ? pod_link(container->pod, NULL) : NULL;
@@ -221,6 +257,6 @@ gboolean container_forget(Container *container, GError **error)
         return FALSE;
     image_service_unpin(manager->images, container->id);
     manager_remove_container(manager, container);
-    event_publish(manager->events, EVENT(DELETED), container->id, container->pod);
+    container_announce(container, EVENT(DELETED));
     return TRUE;
 }

@@ -339,7 +339,7 @@ gboolean container_create(SandboxManager *manager, const Runtime__V1__CreateCont
     }
     log_info(LOG_FIELDS("container", container->id, "sandbox", pod->id), "container %s created",
              request->config->metadata->name);
-    event_publish(manager->events, EVENT(CREATED), container->id, pod);
+    container_announce(container, EVENT(CREATED));
     *ret_id = g_strdup(container->id);
     return TRUE;
 }
@@ -407,7 +407,7 @@ static gboolean start_locked(Container *container, const Deadline *deadline, GEr
     g_mutex_unlock(&container->pod->lock);
     if (!container_save(container, error))
         return FALSE;
-    event_publish(container->pod->manager->events, EVENT(STARTED), container->id, container->pod);
+    container_announce(container, EVENT(STARTED));
     return TRUE;
 }
 

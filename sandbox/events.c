@@ -6,6 +6,7 @@
 
 struct Event {
     gint references;
+    gsize bytes;
     Arena *arena; /* all of the message is in it */
     Runtime__V1__ContainerEventResponse message;
 };
@@ -20,6 +21,7 @@ struct EventSubscriber {
     GMutex lock;
     GCond changed;
     GQueue events;
+    gsize queued_bytes;
     gboolean cut_off;
 };
 
@@ -38,6 +40,7 @@ static Event *event_new(Runtime__V1__ContainerEventType type, const char *id, Po
     event->message.pod_sandbox_status = pod_status_message(pod, event->arena);
     event->message.containers_statuses =
         pod_container_statuses(pod, event->arena, &event->message.n_containers_statuses);
+    event->bytes = runtime__v1__container_event_response__get_packed_size(&event->message);
     return event;
 }
 
@@ -83,17 +86,25 @@ void event_hub_free(EventHub *hub)
 static void drop_events(EventSubscriber *subscriber)
 {
     g_queue_clear_full(&subscriber->events, (GDestroyNotify)event_unref);
+    subscriber->queued_bytes = 0;
 }
 
 static void deliver(EventSubscriber *subscriber, Event *event)
 {
+    guint waiting;
+
     g_mutex_lock(&subscriber->lock);
-    if (!subscriber->cut_off && g_queue_get_length(&subscriber->events) >= EVENTS_QUEUE_MAX) {
+    waiting = g_queue_get_length(&subscriber->events);
+    if (!subscriber->cut_off &&
+        (waiting >= EVENTS_QUEUE_MAX ||
+         (waiting > 0 && subscriber->queued_bytes + event->bytes > EVENTS_QUEUE_MAX_BYTES))) {
         subscriber->cut_off = TRUE;
         drop_events(subscriber); /* what it would get of them is not all, and their memory is wanted back */
     }
-    if (!subscriber->cut_off)
+    if (!subscriber->cut_off) {
         g_queue_push_tail(&subscriber->events, event_ref(event));
+        subscriber->queued_bytes += event->bytes;
+    }
     g_cond_signal(&subscriber->changed);
     g_mutex_unlock(&subscriber->lock);
 }
@@ -153,6 +164,8 @@ static void wake(GCancellable *cancellable, gpointer data)
 /* The lock is held. A stream may be quiet for hours: nothing here wakes up just to look. */
 static Event *wait_for_event(EventSubscriber *subscriber, const Deadline *deadline, GError **error)
 {
+    Event *event;
+
     while (!subscriber->cut_off && g_queue_is_empty(&subscriber->events)) {
         if (!deadline_check(deadline, "waiting for container events", error))
             return NULL;
@@ -163,11 +176,12 @@ static Event *wait_for_event(EventSubscriber *subscriber, const Deadline *deadli
     }
     if (subscriber->cut_off) {
         fail(error, STATUS_RESOURCE_EXHAUSTED,
-             "the subscriber did not take its events: %d waited for it; connect again and list",
-             EVENTS_QUEUE_MAX);
+             "the subscriber did not take its events, and too many waited for it; connect again and list");
         return NULL;
     }
-    return g_queue_pop_head(&subscriber->events);
+    event = g_queue_pop_head(&subscriber->events);
+    subscriber->queued_bytes -= event->bytes;
+    return event;
 }
 
 Event *event_next(EventSubscriber *subscriber, const Deadline *deadline, GError **error)

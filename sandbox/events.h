@@ -2,9 +2,9 @@
  *
  * An event is built once, when it happens, with the statuses as they are then, and shared by all subscribers;
  * without subscribers it costs nothing. Each subscriber has a queue of its own. One that does not read is
- * cut off when EVENTS_QUEUE_MAX wait for it (RESOURCE_EXHAUSTED): the kubelet's event source relies on having
- * seen everything, and connects again and lists when its stream ends, while an event left out would go
- * unnoticed.
+ * cut off when EVENTS_QUEUE_MAX or EVENTS_QUEUE_MAX_BYTES wait for it (RESOURCE_EXHAUSTED): the kubelet's
+ * event source relies on having seen everything, and connects again and lists when its stream ends, while an
+ * event left out would go unnoticed.
  *
  * Threads: any. event_publish() never waits for a subscriber, but takes pod->lock for a moment: none may be
  * held. Events of one pod reach each subscriber in the order in which they were published.
@@ -14,7 +14,7 @@
 #include "api.pb-c.h"
 #include "common/deadline.h"
 
-enum { EVENTS_QUEUE_MAX = 1000 };
+enum { EVENTS_QUEUE_MAX = 1000, EVENTS_QUEUE_MAX_BYTES = 8 << 20 };
 
 typedef struct EventHub EventHub;
 typedef struct EventSubscriber EventSubscriber;

@@ -155,6 +155,9 @@ struct Container {
     ContainerIo *io;
     Slots job;
 
+    GMutex announce_lock;
+    int announced; /* the last event's type; -1: none */
+
     /* Under pod->lock. */
     ContainerState state;
     gint64 started_at_ns;
@@ -261,6 +264,9 @@ gboolean container_set_exited(Container *container, gint32 exit_code, const char
 /* Takes it out of every table and deletes what is kept of it on the node. */
 gboolean container_forget(Container *container, GError **error);
 ContainerState container_state(Container *container);
+/* Tells subscribers, in the order of a life: what was left out before is not told afterwards (started, once
+ * it has stopped), and nothing is told of one that was never made. Any thread, without locks. */
+void container_announce(Container *container, Runtime__V1__ContainerEventType type);
 /* Sends its first process a signal; all: every process. The pod must be READY. (container_ops.c) */
 gboolean container_signal(Container *container, int signal, gboolean all, const Deadline *deadline,
                           GError **error);

@@ -102,8 +102,10 @@ static void reconcile(Container *container, const ContainerReport *report)
         started = TRUE;
     }
     g_mutex_unlock(&container->pod->lock);
-    if (started)
+    if (started) {
         container_save(container, NULL);
+        container_announce(container, EVENT(STARTED));
+    }
 }
 
 static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer data)

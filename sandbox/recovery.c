@@ -49,6 +49,11 @@ static Container *container_restore(Pod *pod, const ContainerRecord *record, GEr
     }
     container = container_new(pod, record->id, config, record->image_id, diff_ids, record->created_at_ns);
     container->state = record->state;
+    /* What an earlier daemon has told. */
+    container->announced = record->state == CONTAINER_EXITED_STATE    ? (int)EVENT(STOPPED)
+                           : record->state == CONTAINER_RUNNING_STATE ? (int)EVENT(STARTED)
+                           : record->state == CONTAINER_CREATED_STATE ? (int)EVENT(CREATED)
+                                                                      : -1;
     container->started_at_ns = record->started_at_ns;
     container->finished_at_ns = record->finished_at_ns;
     container->exit_code = record->exit_code;

@@ -373,6 +373,8 @@ static void start_done(void *data, Job *job, const Fault *failure)
     StartContainerResponse result = CRIVIRT__AGENT__V1__START_CONTAINER_RESPONSE__INIT;
 
     result.started_at_ns = clock_wall_ns();
+    if (failure == NULL)
+        container->started_at_ns = result.started_at_ns;
     if (failure != NULL) {
         call_fail(call, failure);
     } else {
@@ -386,6 +388,7 @@ static void start_done(void *data, Job *job, const Fault *failure)
 void op_start_container(Call *call)
 {
     Container *container = container_find(call->request->start_container->id);
+    StartContainerResponse result = CRIVIRT__AGENT__V1__START_CONTAINER_RESPONSE__INIT;
     Fault error;
 
     if (container == NULL) {
@@ -395,6 +398,12 @@ void op_start_container(Call *call)
     }
     if (!container_enter(container, call))
         return;
+    if (container->started_at_ns != 0) { /* for a daemon that did not wait for the answer, and asks again */
+        result.started_at_ns = container->started_at_ns;
+        reply_start_container(call, &result);
+        container_leave(container);
+        return;
+    }
     const char *const argv[] = {CRUN_PATH, CRUN_CGROUPS, "start", container->id, NULL};
     const JobSpec spec = {.argv = argv, .with_log = true, .failing = "crun start"};
     if (container->state != CONTAINER_CREATED)

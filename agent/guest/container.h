@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "agent/guest/call.h"
 #include "agent/guest/measure.h"
@@ -29,6 +30,7 @@ typedef struct Container {
     struct Container *next;
     char id[ID_MAX + 1];
     ContainerState state;
+    int64_t started_at_ns; /* 0: not yet */
     bool with_input;
     Call *active;          /* the operation that runs */
     Call *waiting, **last; /* those that come after it */
