@@ -137,3 +137,15 @@ gboolean crivirt_rpc_collect_layers(const RpcCall *call, const Crivirt__V1__Coll
     g_free(after.mountpoint);
     return good;
 }
+
+gboolean crivirt_rpc_collect_strays(const RpcCall *call, const Crivirt__V1__CollectStraysRequest *request,
+                                    Crivirt__V1__CollectStraysResponse *response, GError **error)
+{
+    g_autoptr(GPtrArray) paths = sandbox_collect_strays(call->daemon->sandboxes, request->dry_run);
+
+    (void)error;
+    response->paths = arena_new0(call->arena, char *, paths->len);
+    for (guint i = 0; i < paths->len; i++)
+        response->paths[response->n_paths++] = arena_strdup_utf8(call->arena, paths->pdata[i]);
+    return TRUE;
+}

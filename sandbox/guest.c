@@ -12,7 +12,7 @@
 #include "sandbox/vmm_state.h"
 
 /* Socket paths end at 107 bytes, so directories carry only the beginning of the id. */
-enum { DIRECTORY_ID_DIGITS = 24, TAP_ID_DIGITS = 12, SWEEP_TIMEOUT_MS = 20 * 1000 };
+enum { TAP_ID_DIGITS = 12, SWEEP_TIMEOUT_MS = 20 * 1000 };
 
 #define JOURNAL "guests"
 
@@ -20,14 +20,14 @@ enum { DIRECTORY_ID_DIGITS = 24, TAP_ID_DIGITS = 12, SWEEP_TIMEOUT_MS = 20 * 100
 
 char *guest_run_dir(const SandboxManager *manager, const char *id)
 {
-    g_autofree char *name = g_strndup(id, DIRECTORY_ID_DIGITS);
+    g_autofree char *name = g_strndup(id, POD_DIRECTORY_ID_DIGITS);
 
     return g_build_filename(manager->config.run_dir, "vm", name, NULL);
 }
 
 char *guest_state_dir(const SandboxManager *manager, const char *id)
 {
-    g_autofree char *name = g_strndup(id, DIRECTORY_ID_DIGITS);
+    g_autofree char *name = g_strndup(id, POD_DIRECTORY_ID_DIGITS);
 
     return g_build_filename(manager->config.state_dir, "pods", name, NULL);
 }

@@ -7,13 +7,11 @@
 #include "sandbox/guest.h"
 #include "sandbox/template.h"
 
-enum { DIRECTORY_ID_DIGITS = 24 };
-
 Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxConfig *config,
              const char *handler, HandlerKind kind, gint64 created_at_ns)
 {
     Pod *pod = g_new0(Pod, 1);
-    g_autofree char *short_id = g_strndup(id, DIRECTORY_ID_DIGITS);
+    g_autofree char *short_id = g_strndup(id, POD_DIRECTORY_ID_DIGITS);
 
     pod->references = 1;
     pod->manager = manager;

@@ -176,6 +176,9 @@ struct Container {
     guint64 seen[2];   /* the link's thread only: output of the first process, by stream */
 };
 
+/* Socket paths end at 107 bytes, so directories carry only the beginning of the id. */
+enum { POD_DIRECTORY_ID_DIGITS = 24 };
+
 /* ---- pods (pod.c) ---- */
 
 /* Takes config over. Nothing is stored yet. */

@@ -186,6 +186,20 @@ void pod_network_record(Pod *pod, const CniResult *network)
     g_mutex_unlock(&pod->lock);
 }
 
+void pod_network_del_stray(SandboxManager *manager, const char *id)
+{
+    g_autofree char *name = g_strndup(id, POD_DIRECTORY_ID_DIGITS);
+    g_autofree char *netns = g_build_filename(manager->config.run_dir, "netns", name, NULL);
+    g_autoptr(CniNetwork) network = manager_cni_network(manager, NULL);
+    const CniAttachment attachment = {
+        .container_id = id, .netns_path = netns_exists(netns) ? netns : "", .ifname = POD_INTERFACE};
+    Deadline deadline = deadline_in_ms(manager->config.cni_timeout_ms);
+    g_autoptr(GError) error = NULL;
+
+    if (network != NULL && !cni_network_del(network, &attachment, &deadline, &error))
+        log_warning(LOG_FIELDS("sandbox", id), "%s", error->message);
+}
+
 char *pod_network_hostname(const Pod *pod)
 {
     if (*pod->config->hostname != '\0')

@@ -16,6 +16,8 @@ void pod_network_record(Pod *pod, const CniResult *network);
 /* A network of NULL is the node's own. */
 
 /* The pod's, else the node's. */
+/* DEL for a pod that only its guest is left of, with the configuration of now. Best effort; logs. */
+void pod_network_del_stray(SandboxManager *manager, const char *id);
 char *pod_network_hostname(const Pod *pod);
 /* From the pod's DNS configuration, else the network's, else the node's file. */
 char *pod_network_resolv_conf(const Pod *pod, const CniResult *network);

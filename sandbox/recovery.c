@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "sandbox/container_blocks.h"
 #include "sandbox/guest.h"
+#include "sandbox/pod_network.h"
 
 enum { END_TIMEOUT_MS = 60 * 1000 };
 
@@ -259,6 +260,7 @@ static void strays_destroy(SandboxManager *manager, const GPtrArray *domains, GP
                     "destroying a virtual machine that belongs to no sandbox");
         if (!vmm_destroy(manager->vmm, domain->name, &deadline, &error))
             log_error(LOG_FIELDS("domain", domain->name), "%s", error->message);
+        pod_network_del_stray(manager, domain->name);
     }
 }
 
@@ -287,6 +289,7 @@ gboolean manager_recover(SandboxManager *manager, GError **error)
         if (!disks_load(pods->pdata[i], domains, error))
             return FALSE;
     strays_destroy(manager, domains, pods);
+    g_ptr_array_unref(sandbox_collect_strays(manager, FALSE));
     for (guint i = 0; i < pods->len; i++)
         pod_resume(pods->pdata[i], domains);
     if (pods->len > 0)

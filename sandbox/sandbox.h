@@ -62,6 +62,10 @@ typedef struct {
 } SandboxCounts;
 void sandbox_manager_count(SandboxManager *manager, SandboxCounts *ret_counts);
 
+/* The paths of what is on the node for pods that are no more (strays.c); removed, and logged, unless dry_run.
+ * The array frees them. */
+GPtrArray *sandbox_collect_strays(SandboxManager *manager, gboolean dry_run);
+
 /* For Status. NULL: ready; else the reason in a sentence, which the caller frees. */
 char *sandbox_manager_network_problem(SandboxManager *manager);
 /* One sentence on the accelerator in use ("KVM", "emulation (TCG), because …"); borrowed. */

@@ -286,12 +286,29 @@ gboolean share_unbind(const char *path, const char *container_id, GError **error
            dir_remove_tree(directory, error);
 }
 
+/* Files that a daemon which died was about to rename to that one. */
+static void half_written_remove(const char *file)
+{
+    g_autofree char *directory = g_path_get_dirname(file);
+    g_autofree char *name = g_path_get_basename(file);
+    g_autoptr(GDir) entries = g_dir_open(directory, 0, NULL);
+    const char *entry;
+
+    while (entries != NULL && (entry = g_dir_read_name(entries)) != NULL) {
+        g_autofree char *path = g_build_filename(directory, entry, NULL);
+
+        if (g_str_has_prefix(entry, name) && !g_str_equal(entry, name))
+            unlink(path);
+    }
+}
+
 gboolean share_delete(const char *path, GError **error)
 {
     g_autofree char *server = server_file(path);
 
     if (unlink(server) != 0 && errno != ENOENT)
         return fail_errno(error, errno, "cannot remove %s", server);
+    half_written_remove(server);
     if (!g_file_test(path, G_FILE_TEST_IS_DIR))
         return TRUE;
     return unmount_below(path, TRUE, error) && dir_remove_tree(path, error);

@@ -173,6 +173,20 @@ static void drop_status(const char *run_dir, const char *name)
     }
 }
 
+/* What libvirt was writing when an earlier daemon died; it runs nowhere now. */
+static void drop_half_written(const char *run_dir)
+{
+    g_autoptr(GDir) directory = g_dir_open(run_dir, 0, NULL);
+    const char *file;
+
+    while (directory != NULL && (file = g_dir_read_name(directory)) != NULL) {
+        g_autofree char *path = g_build_filename(run_dir, file, NULL);
+
+        if (g_str_has_suffix(file, ".new"))
+            unlink(path);
+    }
+}
+
 /* A domain whose process is gone is left to libvirt, which cleans up after it; one whose process id is now
  * another program's is forgotten here. */
 static void drop_strangers(const char *root, const char *run_dir)
@@ -277,6 +291,7 @@ gboolean vmm_root_prepare(const char *root, const VmmConfig *config, const VmmId
         !write_configuration(root, config, error))
         return g_prefix_error(error, "preparing %s: ", root), FALSE;
     open_kvm_to(identity->gid);
+    drop_half_written(run_dir);
     drop_strangers(root, run_dir);
     return TRUE;
 }

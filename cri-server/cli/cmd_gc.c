@@ -25,6 +25,7 @@ static gboolean is_used(const Inventory *inventory, const Runtime__V1__Image *im
 typedef struct {
     const Inventory *inventory;
     const Runtime__V1__ListImagesResponse *images;
+    const Crivirt__V1__CollectStraysResponse *strays;
     gboolean dry_run;
     guint64 freed_bytes;
 } Collection;
@@ -54,6 +55,15 @@ static gboolean collect_layers(Cli *cli, Collection *work, GError **error)
     return TRUE;
 }
 
+static gboolean collect_strays(Cli *cli, Collection *work, GError **error)
+{
+    Crivirt__V1__CollectStraysRequest request = CRIVIRT__V1__COLLECT_STRAYS_REQUEST__INIT;
+
+    request.dry_run = work->dry_run;
+    work->strays = cli_own_call(cli, "CollectStrays", &request.base, CLI_CALL_MS, error);
+    return work->strays != NULL;
+}
+
 static const char *image_name(const Runtime__V1__Image *image)
 {
     return image->n_repo_tags > 0 ? image->repo_tags[0] : "<none>";
@@ -72,6 +82,12 @@ static char *format_table(const Collection *work)
         if (is_garbage(pod))
             g_string_append_printf(text, "%s stopped pod %s %s\n", work->dry_run ? "would remove" : "removed",
                                    id, name);
+    }
+    for (size_t i = 0; i < work->strays->n_paths; i++) {
+        g_autofree char *path = text_printable(work->strays->paths[i]);
+
+        g_string_append_printf(text, "%s %s, which belongs to no sandbox\n",
+                               work->dry_run ? "would remove" : "removed", path);
     }
     for (size_t i = 0; i < work->images->n_images; i++) {
         const Runtime__V1__Image *image = work->images->images[i];
@@ -98,6 +114,10 @@ static char *format_json(const Collection *work)
         if (is_garbage(work->inventory->pods[i]))
             json_string(json, NULL, work->inventory->pods[i]->id);
     json_close_array(json);
+    json_open_array(json, "strays");
+    for (size_t i = 0; i < work->strays->n_paths; i++)
+        json_string(json, NULL, work->strays->paths[i]);
+    json_close_array(json);
     json_open_array(json, "unusedImages");
     for (size_t i = 0; i < work->images->n_images; i++)
         if (!is_used(work->inventory, work->images->images[i]))
@@ -121,6 +141,8 @@ static gboolean gc_command(Cli *cli, GError **error)
         return FALSE;
     if (!work.dry_run && (!collect_pods(cli, &work, error) || !collect_layers(cli, &work, error)))
         return FALSE;
+    if (!collect_strays(cli, &work, error))
+        return FALSE;
     text = cli->json ? format_json(&work) : format_table(&work);
     return cli_print(text, error);
 }
@@ -136,9 +158,10 @@ const Command command_gc = {
     .usage = "[OPTIONS]",
     .help = "Remove what nobody uses any more",
     .details =
-        "Removes stopped pods that `crivirt run` made, and image layers that neither an image nor a\n"
-        "container uses (what a pull that failed left, say). Images that no container uses are shown but\n"
-        "stay: which of them to keep is the kubelet's decision, or yours (crivirt rmi).",
+        "Removes stopped pods that `crivirt run` made, image layers that neither an image nor a container\n"
+        "uses (what a pull that failed left, say), and what is left on the node of pods that are no more.\n"
+        "Images that no container uses are shown but stay: which of them to keep is the kubelet's decision,\n"
+        "or yours (crivirt rmi).",
     .options = gc_options,
     .lists = TRUE,
     .run = gc_command,

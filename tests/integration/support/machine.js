@@ -384,7 +384,7 @@ class Machine {
         found.push(...ours(this).filter(({words}) => /qemu-system|virtiofsd/.test(words[0]) && !known(words.join(' ')))
             .map(({pid, words}) => `process ${pid}: ${words[0]}`));
         const addresses = files(this.ipamDir).filter((file) => /\/[0-9a-f.:]*[.:][0-9a-f.:]*$/.test(file))
-            .filter((file) => !known(fs.readFileSync(file, 'utf8'))); // host-local writes the id into them
+            .filter((file) => !known(contents(file))); // host-local writes the id into them
         return [...found, ...addresses];
     }
 
@@ -442,6 +442,15 @@ function quietly(act) {
     try {
         act();
     } catch {}
+}
+
+// It may be gone by now.
+function contents(file) {
+    try {
+        return fs.readFileSync(file, 'utf8');
+    } catch {
+        return '';
+    }
 }
 
 const listing = (directory) => fs.existsSync(directory) ? fs.readdirSync(directory) : [];

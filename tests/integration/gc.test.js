@@ -1,0 +1,106 @@
+'use strict';
+// What is on the node for pods that are no more: found and removed by `crivirt gc` and at the start, and nothing else.
+const assert = require('assert');
+const fs = require('fs');
+const path = require('path');
+const {test, before, after} = require('node:test');
+const {Machine} = require('./support/machine');
+const {must} = require('./support/kit');
+
+const ID = '0123456789abcdef'.repeat(4);
+const SHORT = ID.slice(0, 24);
+let machine, pod, container, volume, precious;
+before(async () => {
+    machine = await Machine.start();
+    volume = path.join(machine.dir, 'volume');
+    precious = path.join(volume, 'precious');
+    fs.mkdirSync(volume);
+    fs.writeFileSync(precious, 'data');
+    pod = await machine.runPod();
+    container = await machine.runContainer(pod, {mounts: [{container_path: '/v', host_path: volume}]});
+});
+after(() => machine.end());
+
+// As a lost state database would leave them. The share has somebody's volume mounted in it.
+function leave() {
+    const at = (...parts) => path.join(...parts);
+    const strays = {
+        vm: at(machine.runDir, 'vm', SHORT), share: at(machine.runDir, 'share', SHORT),
+        netns: at(machine.runDir, 'netns', SHORT), pods: at(machine.stateDir, 'pods', SHORT),
+        log: at(machine.stateDir, 'libvirt/log/qemu', `${ID}.log`), server: at(machine.runDir, `${ID.slice(0, 20)}.fs.log`),
+        half: at(machine.runDir, 'share', `${SHORT}.server.abcdef`),
+    };
+    for (const directory of [strays.vm, strays.pods, at(strays.share, ID, '0')])
+        fs.mkdirSync(directory, {recursive: true});
+    fs.writeFileSync(at(strays.pods, 'upper.ext4'), '');
+    must('mount', '--bind', strays.share, strays.share);
+    must('mount', '--bind', volume, at(strays.share, ID, '0'));
+    for (const file of [strays.netns, strays.log, strays.server, strays.half])
+        fs.writeFileSync(file, '');
+    must('unshare', `--net=${strays.netns}`, 'true');
+    return Object.values(strays);
+}
+
+// Not called as our things are.
+function foreign() {
+    const files = [path.join(machine.runDir, 'vm', 'notes'), path.join(machine.stateDir, 'pods', 'README'),
+                   path.join(machine.runDir, 'netns', 'cafe')];
+    for (const file of files)
+        fs.writeFileSync(file, '');
+    return files;
+}
+
+async function untouched(others) {
+    for (const file of [...others, precious])
+        assert.ok(fs.existsSync(file), `${file} is gone`);
+    assert.strictEqual((await machine.podStatus(pod)).state, 'SANDBOX_READY');
+    assert.strictEqual(await machine.output(container, 'cat /v/precious'), 'data');
+}
+
+test('crivirt gc --dry-run shows what belongs to no sandbox, and crivirt gc removes it and nothing else', async () => {
+    const strays = leave();
+    const others = foreign();
+    const shown = await machine.cli('gc', '--dry-run');
+    assert.strictEqual(shown.code, 0, shown.stderr);
+    for (const file of strays) {
+        assert.ok(shown.stdout.includes(`would remove ${file}`), `${file} is not shown: ${shown.stdout}`);
+        assert.ok(fs.existsSync(file));
+    }
+    for (const file of others)
+        assert.ok(!shown.stdout.includes(file));
+    assert.ok(!shown.stdout.includes(pod.id.slice(0, 20)), shown.stdout);
+    const done = await machine.cli('gc', '--json');
+    assert.strictEqual(done.code, 0, done.stderr);
+    assert.deepStrictEqual(JSON.parse(done.stdout).strays.sort(), strays.sort());
+    for (const file of strays)
+        assert.ok(!fs.existsSync(file), `${file} is still there`);
+    await untouched(others);
+    assert.deepStrictEqual(JSON.parse((await machine.cli('gc', '--json')).stdout).strays, []);
+    for (const file of others)
+        fs.rmSync(file);
+});
+
+test('a daemon removes them at its start, too', async () => {
+    await machine.stopDaemon();
+    const strays = leave();
+    const others = foreign();
+    await machine.startDaemon();
+    for (const file of strays)
+        assert.ok(!fs.existsSync(file), `${file} is still there`);
+    await untouched(others);
+    for (const file of others)
+        fs.rmSync(file);
+});
+
+test('a daemon whose state database was lost leaves none of the pods that it does not know', async () => {
+    const lost = await machine.runPod();
+    await machine.runContainer(lost, {mounts: [{container_path: '/v', host_path: volume}]});
+    await machine.stopDaemon('SIGKILL');
+    const database = path.join(machine.stateDir, 'state.db');
+    must('sqlite3', database, `DELETE FROM containers WHERE pod_id = '${lost.id}'; DELETE FROM pod_disks WHERE pod_id = '${lost.id}'; DELETE FROM pods WHERE id = '${lost.id}'`);
+    await machine.startDaemon();
+    assert.deepStrictEqual((await machine.cri.call('ListPodSandbox')).items.map(({id}) => id), [pod.id]);
+    assert.ok(!machine.qemuPid(lost));
+    assert.deepStrictEqual(machine.strays([pod.id]), []);
+    await untouched([]);
+});
