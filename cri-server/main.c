@@ -130,6 +130,8 @@ static SandboxManager *open_sandboxes(const Config *config, ImageService *images
         .handlers = handlers,
         .n_handlers = config->handlers->len,
         .tcg_buffer_mib = (guint)config->tcg_buffer_mib,
+        .passthrough_ports = (guint)config->passthrough_ports,
+        .cdi_spec_dirs = (const char *const *)config->cdi_spec_dirs,
         .boot_timeout_ms = (gint64)config->boot_timeout_ms,
         .agent_timeout_ms = (gint64)config->agent_timeout_ms,
         .max_parallel_boots = (guint)config->max_parallel_boots,

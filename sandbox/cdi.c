@@ -11,8 +11,6 @@ enum { CDI_FILE_MAX_BYTES = 4 << 20 };
 
 typedef Runtime__V1__ContainerConfig ContainerConfig;
 
-const char *const cdi_default_directories[] = {"/etc/cdi", "/var/run/cdi", NULL};
-
 /* ---- into messages that protobuf-c frees ---- */
 
 static void *message_add(void ***list, size_t *count, size_t size)
@@ -235,9 +233,12 @@ static gboolean apply_one(ContainerConfig *config, const char *qualified, const 
             g_prefix_error(error, "config.CDI_devices: ");
             return FALSE;
         }
-    if (!found)
-        return fail(error, STATUS_NOT_FOUND, "config.CDI_devices: no JSON file in %s or %s describes %s",
-                    directories[0], directories[1], qualified);
+    if (!found) {
+        g_autofree char *list = g_strjoinv(", ", (char **)(void *)directories);
+
+        return fail(error, STATUS_NOT_FOUND, "config.CDI_devices: no JSON file in %s describes %s", list,
+                    qualified);
+    }
     return TRUE;
 }
 

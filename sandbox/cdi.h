@@ -11,11 +11,9 @@
 #include "api.pb-c.h"
 #include <glib.h>
 
-/* Where the files are unless a test says otherwise: later directories win. NULL-terminated. */
-extern const char *const cdi_default_directories[];
-
-/* Adds what config->CDI_devices ask for to config, which protobuf-c has allocated. INVALID_ARGUMENT for a
- * name or a file that is no good, NOT_FOUND for a device that no file describes. */
+/* directories: NULL-terminated, later ones win. Adds what config->CDI_devices ask for to config, which
+ * protobuf-c has allocated. INVALID_ARGUMENT for a name or a file that is no good, NOT_FOUND for a device
+ * that no file describes. */
 gboolean cdi_apply(Runtime__V1__ContainerConfig *config, const char *const *directories, GError **error);
 
 /* One file's text; name: for messages. Adds to config what device of kind ("vendor/class") asks for;

@@ -8,6 +8,7 @@
 #include "common/fileio.h"
 #include "common/log.h"
 #include "sandbox/cdi.h"
+#include "sandbox/container_vfio.h"
 #include "sandbox/container_volumes.h"
 #include "sandbox/cri_copy.h"
 #include "sandbox/node_request.h"
@@ -289,7 +290,7 @@ static gboolean create_new(Pod *pod, const Runtime__V1__CreateContainerRequest *
         image_service_unpin(pod->manager->images, container->id);
         return FALSE;
     }
-    if (cdi_apply(container->config, cdi_default_directories, error) && container_save(container, error) &&
+    if (cdi_apply(container->config, pod->manager->config.cdi_spec_dirs, error) && container_save(container, error) &&
         pod->platform->fit(pod, NULL, "config.linux.resources", FALSE, deadline, error) &&
         create_in_guest(container, image, deadline, error) && container_save(container, error)) {
         *ret_container = g_steal_pointer(&container);

@@ -59,6 +59,7 @@ enum {
     SLOT_SERIAL = 3,
     SLOT_NETWORK = 4,
     SLOT_ROOT_PORT = 5,
+    SLOT_PASSTHROUGH = 8,
     SLOT_BALLOON = 6,
     SLOT_MEMORY = 7,
 };
@@ -195,7 +196,7 @@ static void add_indented(GString *xml, char *device)
     g_free(device);
 }
 
-static void add_controllers(GString *xml)
+static void add_controllers(GString *xml, const DomainSpec *spec)
 {
     add(xml, "    <controller type='usb' model='none'/>\n");
     add(xml, "    <controller type='scsi' index='0' model='virtio-non-transitional'>");
@@ -207,6 +208,11 @@ static void add_controllers(GString *xml)
              "    <controller type='pci' index='1' model='pcie-root-port'>");
     add_address(xml, SLOT_ROOT_PORT);
     add(xml, "</controller>\n");
+    for (guint i = 0; i < spec->passthrough_ports; i++) {
+        add(xml, "    <controller type='pci' index='%u' model='pcie-root-port'>", 2 + i);
+        add_address(xml, SLOT_PASSTHROUGH + i);
+        add(xml, "</controller>\n");
+    }
 }
 
 /* The balloon is never inflated: it is the way on which the guest tells which pages it has freed. */
@@ -273,7 +279,7 @@ char *domain_xml_build(const DomainSpec *spec)
     add_processor(xml, spec, architecture);
     add_endings(xml);
     g_string_append(xml, "  <devices>\n");
-    add_controllers(xml);
+    add_controllers(xml, spec);
     add_memory_devices(xml, spec);
     add_channels(xml, spec);
     add_network(xml, spec);
@@ -341,5 +347,17 @@ char *domain_xml_share(const ShareSpec *share, const char *socket)
         "<filesystem type='mount'><driver type='virtiofs' queue='1024'/><source socket='%s'/>"
         "<target dir='%s'/></filesystem>",
         socket, share->tag);
+    return g_string_free(xml, FALSE);
+}
+
+/* managed='no': libvirt does not take the device from another driver, which may be in use. */
+char *domain_xml_pci(const PciAddress *address)
+{
+    GString *xml = g_string_new(NULL);
+
+    add(xml,
+        "<hostdev mode='subsystem' type='pci' managed='no'><driver name='vfio'/><source>"
+        "<address domain='0x%04x' bus='0x%02x' slot='0x%02x' function='0x%x'/></source></hostdev>",
+        address->domain, address->bus, address->slot, address->function);
     return g_string_free(xml, FALSE);
 }

@@ -5,6 +5,8 @@
 
 #include <glib.h>
 
+#include "sandbox/vfio.h"
+
 /* Domains of ours carry <crivirt:owner> in their metadata. */
 #define DOMAIN_XML_NAMESPACE "urn:crivirt:domain:1"
 
@@ -37,6 +39,7 @@ typedef struct {
     const char *kernel;
     const char *initrd;
     const char *kernel_parameters; /* appended to the architecture's own; NULL: none */
+    guint passthrough_ports;       /* empty PCIe ports for devices of the node */
     guint tcg_buffer_mib;          /* JIT buffer of an emulated guest; 0: QEMU's default */
     const char *agent_socket;
     const char *console_path; /* file that the serial console is written to */
@@ -60,5 +63,7 @@ char *domain_xml_build(const DomainSpec *spec);
 char *domain_xml_disk(const DiskSpec *disk);
 /* The one device of memory that comes and goes. */
 char *domain_xml_memory(guint64 size_bytes, guint64 plugged_bytes);
+/* A device of the node's, under vfio-pci. */
+char *domain_xml_pci(const PciAddress *address);
 /* socket is where the share's virtiofsd listens. */
 char *domain_xml_share(const ShareSpec *share, const char *socket);

@@ -79,6 +79,7 @@ static void config_copy(const SandboxManagerConfig *from, SandboxManagerConfig *
     to->qemu_group = g_strdup(from->qemu_group);
     to->node_agent = g_strdup(from->node_agent);
     to->cni_config_dir = g_strdup(from->cni_config_dir);
+    to->cdi_spec_dirs = (const char *const *)g_strdupv((char **)(void *)from->cdi_spec_dirs);
     to->cni_plugin_dirs = (const char *const *)g_strdupv((char **)(void *)from->cni_plugin_dirs);
 }
 
@@ -92,6 +93,7 @@ static void config_clear(SandboxManagerConfig *config)
     g_free((char *)config->qemu_group);
     g_free((char *)config->node_agent);
     g_free((char *)config->cni_config_dir);
+    g_strfreev((char **)(void *)config->cdi_spec_dirs);
     g_strfreev((char **)(void *)config->cni_plugin_dirs);
 }
 

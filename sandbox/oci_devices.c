@@ -3,6 +3,7 @@
 #include "common/error.h"
 #include "sandbox/oci_json.h"
 #include "sandbox/oci_parts.h"
+#include "sandbox/vfio.h"
 
 typedef Runtime__V1__Device Device;
 
@@ -11,10 +12,11 @@ static const struct {
     const char *path;
     gint64 major;
     gint64 minor;
+    gboolean usual; /* every container has it */
 } guest_devices[] = {
-    {"/dev/null", 1, 3},   {"/dev/zero", 1, 5},       {"/dev/full", 1, 7},
-    {"/dev/random", 1, 8}, {"/dev/urandom", 1, 9},    {"/dev/kmsg", 1, 11},
-    {"/dev/tty", 5, 0},    {"/dev/net/tun", 10, 200}, {"/dev/fuse", 10, 229},
+    {"/dev/null", 1, 3, TRUE},   {"/dev/zero", 1, 5, TRUE},        {"/dev/full", 1, 7, TRUE},
+    {"/dev/random", 1, 8, TRUE}, {"/dev/urandom", 1, 9, TRUE},     {"/dev/tty", 5, 0, TRUE},
+    {"/dev/kmsg", 1, 11, FALSE}, {"/dev/net/tun", 10, 200, FALSE}, {"/dev/fuse", 10, 229, FALSE},
 };
 
 /* The row of a device's host_path, or -1. */
@@ -60,6 +62,8 @@ static void put_rule(yajl_gen json, const char *type, gint64 major, gint64 minor
 
 static gboolean device_check(const Device *device, gboolean block, GError **error)
 {
+    guint group; /* what is below /dev/vfio has become the guest's (container_vfio.c) */
+
     if (*device->container_path != '/')
         return fail(error, STATUS_INVALID_ARGUMENT, "config.devices: container_path \"%s\" is not absolute",
                     device->container_path);
@@ -67,7 +71,7 @@ static gboolean device_check(const Device *device, gboolean block, GError **erro
         return fail(error, STATUS_INVALID_ARGUMENT,
                     "config.devices: permissions \"%s\" of %s are not of r, w, m", device->permissions,
                     device->container_path);
-    if (!block && find_device(device) < 0)
+    if (!block && !vfio_path_parse(device->host_path, &group) && find_device(device) < 0)
         return fail(
             error, STATUS_UNIMPLEMENTED,
             "config.devices: %s is a device of the node, which a pod in a virtual machine does not have",
@@ -116,6 +120,33 @@ static void put_node_rules(yajl_gen json, const GArray *devices)
 
 /* ---- of the guest ---- */
 
+static void put_guest_device(yajl_gen json, gsize row, const char *container_path)
+{
+    yajl_gen_map_open(json);
+    oci_json_put_pair(json, "path", container_path);
+    oci_json_put_pair(json, "type", "c");
+    oci_json_put_int(json, "major", guest_devices[row].major);
+    oci_json_put_int(json, "minor", guest_devices[row].minor);
+    oci_json_put_int(json, "fileMode", 0666);
+    yajl_gen_map_close(json);
+}
+
+static gboolean is_asked_for(const OciSpecInput *input, const char *container_path)
+{
+    for (size_t i = 0; i < input->config->n_devices; i++)
+        if (g_str_equal(input->config->devices[i]->container_path, container_path))
+            return TRUE;
+    return FALSE;
+}
+
+/* A privileged container has what the guest has. */
+static void put_privileged(yajl_gen json, const OciSpecInput *input)
+{
+    for (gsize row = 0; row < G_N_ELEMENTS(guest_devices); row++)
+        if (!guest_devices[row].usual && !is_asked_for(input, guest_devices[row].path))
+            put_guest_device(json, row, guest_devices[row].path);
+}
+
 gboolean oci_put_devices(yajl_gen json, const OciSpecInput *input, GError **error)
 {
     oci_json_put_array(json, "devices");
@@ -130,16 +161,11 @@ gboolean oci_put_devices(yajl_gen json, const OciSpecInput *input, GError **erro
 
         if (!device_check(device, is_block(input, (guint)i), error))
             return FALSE;
-        if (row < 0)
-            continue;
-        yajl_gen_map_open(json);
-        oci_json_put_pair(json, "path", device->container_path);
-        oci_json_put_pair(json, "type", "c");
-        oci_json_put_int(json, "major", guest_devices[row].major);
-        oci_json_put_int(json, "minor", guest_devices[row].minor);
-        oci_json_put_int(json, "fileMode", 0666);
-        yajl_gen_map_close(json);
+        if (row >= 0)
+            put_guest_device(json, (gsize)row, device->container_path);
     }
+    if (oci_security(input)->privileged)
+        put_privileged(json, input);
     for (guint i = 0; i < input->n_blocks; i++)
         put_block(json, &input->blocks[i]);
     yajl_gen_array_close(json);

@@ -77,6 +77,7 @@ static gboolean machine_describe(const SandboxManager *manager,
         .initrd = settings->initrd,
         .kernel_parameters = settings->kernel_parameters,
         .tcg_buffer_mib = manager->config.tcg_buffer_mib,
+        .passthrough_ports = manager->config.passthrough_ports,
     };
     return TRUE;
 }

@@ -32,9 +32,11 @@ typedef struct {
     const Handler *handlers; /* the first is the default */
     gsize n_handlers;
     guint tcg_buffer_mib;
-    gint64 boot_timeout_ms;   /* per guest, from the start of its boot */
-    gint64 agent_timeout_ms;  /* a guest whose agent is silent for so long is dead; 0: never */
-    guint max_parallel_boots; /* 0: one per CPU */
+    guint passthrough_ports;          /* of each guest, for PCI devices of the node */
+    const char *const *cdi_spec_dirs; /* later ones win */
+    gint64 boot_timeout_ms;           /* per guest, from the start of its boot */
+    gint64 agent_timeout_ms;          /* a guest whose agent is silent for so long is dead; 0: never */
+    guint max_parallel_boots;         /* 0: one per CPU */
     guint waiting_machines; /* QEMUs of the default shape that wait for a pod, for handlers with templates */
     guint64 upper_bytes;    /* size of a pod's writable disk (sparse) */
 

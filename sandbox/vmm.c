@@ -970,3 +970,26 @@ gboolean vmm_detach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, const
     }
     return TRUE;
 }
+
+/* As libvirt gives it back, in the source of the device. */
+static gboolean has_pci(virDomainPtr domain, const PciAddress *address)
+{
+    g_autofree char *source =
+        g_strdup_printf("<address domain='0x%04x' bus='0x%02x' slot='0x%02x' function='0x%x'/>",
+                        address->domain, address->bus, address->slot, address->function);
+    char *xml = virDomainGetXMLDesc(domain, 0);
+    gboolean found = xml != NULL && strstr(xml, source) != NULL;
+
+    free(xml);
+    return found;
+}
+
+gboolean vmm_attach_pci(Vmm *vmm, const char *name, const PciAddress *address, GError **error)
+{
+    g_autoptr(virDomain) domain = find(vmm, name, error);
+    g_autofree char *xml = domain_xml_pci(address);
+
+    if (domain == NULL)
+        return FALSE;
+    return has_pci(domain, address) || attach(vmm, name, xml, "a PCI device", error);
+}

@@ -79,6 +79,9 @@ gboolean vmm_monitor(Vmm *vmm, const char *name, const char *command, int fd, ch
                      GError **error);
 /* QEMU's and libvirt's versions, as numbers. */
 gboolean vmm_versions(Vmm *vmm, gulong *ret_qemu, gulong *ret_libvirt, GError **error);
+/* A device of the node under vfio-pci, for the rest of the guest's life; one that is attached is success. It
+ * takes one of spec->passthrough_ports. */
+gboolean vmm_attach_pci(Vmm *vmm, const char *name, const PciAddress *address, GError **error);
 /* One that is not attached is success. */
 gboolean vmm_detach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, const Deadline *deadline,
                          GError **error);

@@ -71,6 +71,7 @@ static void full_x86(void)
 
     spec.accelerated = TRUE;
     spec.tcg_buffer_mib = 64; /* means nothing to KVM */
+    spec.passthrough_ports = 2;
     spec.title = "default/web";
     spec.owner = "/var/lib/crivirt";
     spec.vcpus = 4;
@@ -125,6 +126,7 @@ static void devices(void)
     check_golden("disk-layer.xml", domain_xml_disk(&layer));
     check_golden("disk-volume.xml", domain_xml_disk(&volume));
     check_golden("memory.xml", domain_xml_memory(1024ULL << 20, 64ULL << 20));
+    check_golden("hostdev.xml", domain_xml_pci(&(PciAddress){0, 0x3b, 0x1f, 1}));
     check_golden("share.xml", domain_xml_share(&share, "/run/crivirt/x.fs"));
 }
 

@@ -1,0 +1,167 @@
+'use strict';
+// The security context of containers and pods, seen from inside the guest.
+const assert = require('assert');
+const fs = require('fs');
+const path = require('path');
+const {test, before, after} = require('node:test');
+const {Machine} = require('./support/machine');
+const {makeImage} = require('./support/image');
+const {refused} = require('./support/kit');
+
+const IMAGE = 'docker.io/tests/users:latest';
+const CHOWN = 1n << 0n, BIND = 1n << 10n, NET_RAW = 1n << 13n, SYS_ADMIN = 1n << 21n;
+
+let machine, pod;
+before(async () => {
+    machine = await Machine.start();
+    await machine.cri.call('LoadImage', {path: makeImage(machine, IMAGE, {User: 'app'}, (dir) => {
+        fs.mkdirSync(path.join(dir, 'etc'));
+        fs.writeFileSync(path.join(dir, 'etc/passwd'), 'root:x:0:0::/:/bin/sh\napp:x:1001:1002::/home:/bin/sh\n');
+        fs.writeFileSync(path.join(dir, 'etc/group'), 'root:x:0:\napp:x:1002:\nextra:x:5000:app\n');
+    })});
+    pod = await machine.runPod();
+});
+after(() => machine.end());
+
+const run = (security_context, more = {}, where = pod) => machine.runContainer(where, {linux: {security_context}, ...more});
+
+// What a script says in a container with that security context.
+async function says(security_context, script, more, where) {
+    const container = await run(security_context, more, where);
+    try {
+        return await machine.output(container, script);
+    } finally {
+        await machine.remove(container);
+    }
+}
+
+// {eff, bnd, amb, …} of /proc/self/status.
+async function capabilities(security_context) {
+    const text = await says(security_context, 'grep ^Cap /proc/self/status');
+    return Object.fromEntries(text.split('\n').map((line) => [line.slice(3, 6).toLowerCase(), BigInt(`0x${line.split(/\s+/)[1]}`)]));
+}
+
+test('capabilities are added, dropped, all or none, and ambient', async () => {
+    const usual = await capabilities({});
+    assert.ok(usual.eff & CHOWN && !(usual.eff & SYS_ADMIN));
+    assert.strictEqual((await capabilities({capabilities: {drop_capabilities: ['ALL']}})).eff, 0n);
+    assert.strictEqual((await capabilities({capabilities: {drop_capabilities: ['ALL'], add_capabilities: ['NET_RAW']}})).bnd, NET_RAW);
+    const all = await capabilities({capabilities: {add_capabilities: ['ALL'], drop_capabilities: ['CHOWN']}});
+    assert.ok(all.eff & SYS_ADMIN && !(all.eff & CHOWN));
+    const ambient = await capabilities({run_as_user: {value: 1000}, capabilities: {add_ambient_capabilities: ['NET_BIND_SERVICE']}});
+    assert.deepStrictEqual([ambient.eff, ambient.amb], [BIND, BIND]);
+    assert.strictEqual((await capabilities({run_as_user: {value: 1000}})).eff, 0n);
+    await refused(run({capabilities: {add_capabilities: ['FLY']}}), 'INVALID_ARGUMENT', 'FLY');
+});
+
+test('a privileged container has all of the guest, and nothing of the node', async () => {
+    const script = 'grep CapEff /proc/self/status; mkdir /t; mount -t tmpfs none /t && echo mounted; ls /dev/kmsg; cat /proc/sys/kernel/random/boot_id; grep " /sys " /proc/mounts';
+    const lines = (await says({privileged: true}, script)).split('\n');
+    assert.match(lines[0], /0000\d+1ffffffffff|000001ffffffffff/);
+    assert.deepStrictEqual(lines.slice(1, 3), ['mounted', '/dev/kmsg']);
+    assert.notStrictEqual(lines[3], fs.readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
+    assert.match(lines[4], / rw,/);
+    assert.notStrictEqual(await says({}, 'mkdir /t; mount -t tmpfs none /t 2>&1 || echo no'), 'mounted');
+});
+
+test('seccomp: the default profile, one of the node, and none', async () => {
+    const mode = 'grep ^Seccomp: /proc/self/status | tr -d "[:space:]"';
+    const profile = path.join(machine.dir, 'no-mkdir.json');
+    fs.writeFileSync(profile, JSON.stringify({
+        defaultAction: 'SCMP_ACT_ALLOW', syscalls: [{names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO', errnoRet: 1}],
+    }));
+    assert.strictEqual(await says({seccomp: {profile_type: 'RuntimeDefault'}}, mode), 'Seccomp:2');
+    assert.strictEqual(await says({seccomp: {profile_type: 'Unconfined'}}, mode), 'Seccomp:0');
+    assert.strictEqual(await says({privileged: true, seccomp: {profile_type: 'RuntimeDefault'}}, mode), 'Seccomp:0');
+    const local = {seccomp: {profile_type: 'Localhost', localhost_ref: profile}};
+    assert.match(await says(local, 'mkdir /x 2>&1; touch /y && echo other'), /not permitted\nother$/);
+    // The default keeps what it is for: no new user namespaces without the capability, no keys.
+    assert.match(await says({seccomp: {profile_type: 'RuntimeDefault'}}, 'unshare -U true 2>&1 || echo no'), /not permitted[^]*no$/);
+    await refused(run({seccomp: {profile_type: 'Localhost', localhost_ref: '/no/such.json'}}), 'NOT_FOUND', '/no/such.json');
+});
+
+test('users and groups: those asked for, those of the image, and both policies', async () => {
+    const of = (context, more) => says(context, 'id -u; id -g; id -G', {image: {image: IMAGE}, ...more}).then((text) => text.split('\n'));
+    assert.deepStrictEqual(await of({}), ['1001', '1002', '1002 5000']);
+    assert.deepStrictEqual(await of({run_as_username: 'app', supplemental_groups: [77]}), ['1001', '1002', '1002 77 5000'].map(String));
+    assert.deepStrictEqual(await of({supplemental_groups: [77], supplemental_groups_policy: 'Strict'}), ['1001', '1002', '1002 77']);
+    assert.deepStrictEqual(await of({run_as_user: {value: 4242}, run_as_group: {value: 99}}), ['4242', '99', '99']);
+    assert.deepStrictEqual(await of({run_as_user: {value: 1001}}), ['1001', '1002', '1002 5000']);
+    await refused(run({run_as_group: {value: 1}}), 'INVALID_ARGUMENT', 'run_as_group');
+    await refused(run({run_as_username: 'nobody-here'}), 'INVALID_ARGUMENT', 'nobody-here');
+});
+
+test('noNewPrivileges, a read-only root, masked and read-only paths', async () => {
+    const container = await run({
+        no_new_privs: true, readonly_rootfs: true, masked_paths: ['/proc/kcore', '/proc/acpi', '/proc/timer_list'],
+        readonly_paths: ['/proc/sys', '/proc/bus'],
+    }, {mounts: [{container_path: '/data', host_path: path.join(machine.dir, 'data')}]});
+    assert.strictEqual(await machine.output(container, 'grep NoNewPrivs /proc/self/status | tr -d "[:space:]"'), 'NoNewPrivs:1');
+    assert.match((await machine.exec(container, 'touch /x')).stderr, /Read-only/);
+    assert.strictEqual(await machine.output(container, 'touch /data/x /dev/shm/x && echo fine'), 'fine');
+    assert.strictEqual(await machine.output(container, 'cat /proc/timer_list | wc -c; ls /proc/acpi | wc -l'), '0\n0');
+    assert.match((await machine.exec(container, 'echo 1 >/proc/sys/kernel/panic')).stderr, /Read-only/);
+    await machine.remove(container);
+    assert.strictEqual(await says({}, 'grep NoNewPrivs /proc/self/status | tr -d "[:space:]"; touch /x && echo fine'), 'NoNewPrivs:0fine');
+});
+
+test('namespaces: processes and IPC are shared as asked, the node\'s are refused', async () => {
+    const shared = {namespace_options: {pid: 'POD'}}, own = {namespace_options: {pid: 'CONTAINER'}};
+    const one = await run(shared, {command: ['/bin/sleep', '11111']});
+    assert.match(await says(shared, 'ps'), /sleep 11111/);
+    assert.doesNotMatch(await says(own, 'ps'), /11111/);
+    assert.match(await says({namespace_options: {pid: 'TARGET', target_id: one.id}}, 'ps'), /sleep 11111/);
+    const alone = await run(own, {command: ['/bin/sleep', '22222']});
+    assert.match(await says({namespace_options: {pid: 'TARGET', target_id: alone.id}}, 'ps'), /1 0 +[\d:.]+ \/?\S*sleep 22222|sleep 22222/);
+    for (const kind of ['pid', 'ipc'])
+        await refused(run({namespace_options: {[kind]: 'NODE'}}), 'INVALID_ARGUMENT', 'node');
+    const refusal = await machine.runPod({linux: {security_context: {namespace_options: {network: 'NODE'}}}}).catch((error) => error);
+    assert.match(String(refusal.details), /node/);
+    await refused(run({namespace_options: {pid: 'TARGET', target_id: 'f'.repeat(64)}}), 'INVALID_ARGUMENT', 'target_id');
+    await machine.output(one, 'echo word >/dev/shm/x');
+    assert.strictEqual(await says({}, 'cat /dev/shm/x'), 'word');
+    await machine.remove(one);
+    await machine.remove(alone);
+});
+
+test('profiles of AppArmor and SELinux are refused, what asks for none is not', async () => {
+    await refused(run({apparmor: {profile_type: 'Localhost', localhost_ref: 'mine'}}), 'UNIMPLEMENTED', 'AppArmor', 'mine');
+    await refused(run({selinux_options: {type: 'container_t'}}), 'UNIMPLEMENTED', 'SELinux');
+    assert.strictEqual(await says({apparmor: {profile_type: 'RuntimeDefault'}, selinux_options: {}}, 'echo fine'), 'fine');
+});
+
+test('sysctls are the pod\'s, also such as only a kernel of its own can have', async () => {
+    const own = await machine.runPod({linux: {sysctls: {
+        'net.core.somaxconn': '1234', 'kernel.shm_rmid_forced': '1', 'vm.max_map_count': '300000', 'vm.nr_hugepages': '4',
+    }}});
+    const container = await run({}, {linux: {resources: {hugepage_limits: [{page_size: '2MB', limit: 4 << 20}]}}}, own);
+    assert.strictEqual(await machine.output(container, 'cd /proc/sys; cat net/core/somaxconn kernel/shm_rmid_forced vm/max_map_count'),
+                       '1234\n1\n300000');
+    // Huge pages are the guest's; a container's share of them is limited.
+    assert.match(await machine.output(container, 'grep HugePages_Total /proc/meminfo; cat /sys/fs/cgroup/hugetlb.2MB.max'),
+                 /HugePages_Total: +4\n4194304$/);
+    await machine.removePod(own);
+    await refused(machine.runPod({linux: {sysctls: {'net.no.such': '1'}}}), 'INTERNAL', 'net.no.such').catch(() =>
+        refused(machine.runPod({linux: {sysctls: {'net.no.such': '1'}}}), 'NOT_FOUND', 'net.no.such'));
+});
+
+test('in a user namespace root is nobody, keeps its volumes, and binds low ports', async () => {
+    const mapping = [{container_id: 0, host_id: 200000, length: 65536}];
+    const userns = {mode: 'POD', uids: mapping, gids: mapping};
+    const config = {linux: {security_context: {namespace_options: {userns_options: userns}}}};
+    const volume = path.join(machine.dir, 'userns-volume');
+    fs.mkdirSync(volume);
+    const own = await machine.runPod(config);
+    const container = await run({namespace_options: {userns_options: userns}, capabilities: {drop_capabilities: ['ALL']}, run_as_user: {value: 1000}}, {
+        mounts: [{container_path: '/data', host_path: volume, uidMappings: mapping, gidMappings: mapping}],
+    }, own);
+    assert.match(await machine.output(container, 'cat /proc/self/uid_map'), /^0 +200000 +65536$/);
+    assert.strictEqual(await machine.output(container, 'stat -c %u /data /bin'), '0\n0');
+    assert.strictEqual(await machine.output(container, 'nc -l -p 80 -w 1 </dev/null; echo $?').then((text) => /denied/.test(text)), false);
+    assert.strictEqual(await machine.output(container, '(nc -l -p 81 >/dev/null &) ; sleep 1; netstat -ltn | grep -c ":81 "'), '1');
+    await refused(run({privileged: true, namespace_options: {userns_options: userns}}, {}, own), 'INVALID_ARGUMENT', 'user namespace');
+    await machine.removePod(own);
+    const bad = (uids) => machine.runPod({linux: {security_context: {namespace_options: {userns_options: {mode: 'POD', uids, gids: uids}}}}});
+    await refused(bad([{container_id: 5, host_id: 200000, length: 10}]), 'INVALID_ARGUMENT');
+    await refused(bad([...mapping, ...mapping]), 'INVALID_ARGUMENT');
+});
