@@ -244,6 +244,19 @@ static gboolean on_ended(const ContainerExit *exit, gboolean from_agent, gpointe
     return TRUE;
 }
 
+/* Under the job that binds them. */
+static gboolean volumes_unbind(Container *container, GError **error)
+{
+    Pod *pod = container->pod;
+    gboolean good;
+
+    if (!slots_take(&pod->disk_job, NULL, "waiting to unbind volumes", error))
+        return FALSE;
+    good = share_unbind(pod->share_dir, container->id, error);
+    slots_give(&pod->disk_job);
+    return good;
+}
+
 gboolean container_forget(Container *container, GError **error)
 {
     SandboxManager *manager = container->pod->manager;
@@ -251,8 +264,8 @@ gboolean container_forget(Container *container, GError **error)
 
     container_io_close(container->io);
     sessions_fail_container(container, "the container was removed");
-    if (!container_blocks_release(container, error) ||
-        !share_unbind(container->pod->share_dir, container->id, error) || !dir_remove_tree(cursor, error) ||
+    if (!container_blocks_release(container, error) || !volumes_unbind(container, error) ||
+        !dir_remove_tree(cursor, error) ||
         !state_store_delete_container(manager->store, container->id, error))
         return FALSE;
     image_service_unpin(manager->images, container->id);

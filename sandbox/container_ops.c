@@ -245,7 +245,8 @@ static gboolean create_in_guest(Container *container, const Image *image, const 
     if (link == NULL || !container->pod->platform->attach_layers(container->pod, image->layers, &luns, error))
         return FALSE;
     begin_us = trace_phase(container, TRACE_ATTACH, begin_us);
-    if (!container_volumes_attach(container, image, deadline, arena, &volumes, &create, error))
+    if (!container_vfio_attach(container, error) ||
+        !container_volumes_attach(container, image, deadline, arena, &volumes, &create, error))
         return FALSE;
     begin_us = trace_phase(container, TRACE_VOLUMES, begin_us);
     if (!fill_create(container, image, &volumes, luns, arena, &create, error))

@@ -37,7 +37,7 @@ gboolean container_vfio_attach(Container *container, GError **error)
 {
     Pod *pod = container->pod;
 
-    for (size_t i = 0; i < container->config->n_devices; i++) {
+    for (size_t i = 0; !pod->platform->on_node && i < container->config->n_devices; i++) {
         const char *path = container->config->devices[i]->host_path;
         gboolean good;
         guint group;

@@ -51,14 +51,30 @@ static gboolean mappings_check(const Runtime__V1__Mount *mount, const Runtime__V
     return TRUE;
 }
 
+/* A volume that the kubelet made: nobody mounts anything below it. */
+static gboolean is_kubelets(const char *host_path)
+{
+    return strstr(host_path, "/volumes/kubernetes.io~") != NULL;
+}
+
+/* It lives with the pod and is written by somebody in the guest: there is nothing that the node could protect
+ * from the guest, and readers and writers have to meet in one bind. */
+static gboolean is_empty_dir(const char *host_path)
+{
+    return strstr(host_path, "/volumes/kubernetes.io~empty-dir/") != NULL;
+}
+
 static gboolean bind_one(Container *container, guint index, int userns_fd, Arena *arena,
                          OciMountSource *ret_source, GError **error)
 {
     const Runtime__V1__Mount *mount = container->config->mounts[index];
+    gboolean on_node = container->pod->platform->on_node; /* no guest stands between */
+    gboolean protect = on_node || !is_empty_dir(mount->host_path);
     ShareVolume volume = {
         .host_path = mount->host_path,
-        .readonly = mount->readonly,
-        .recursive = mount->recursive_read_only,
+        .readonly = mount->readonly && protect,
+        .recursive = mount->recursive_read_only && protect,
+        .common = !on_node && is_kubelets(mount->host_path),
         .follow = mount->propagation == RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_HOST_TO_CONTAINER,
         .share = mount->propagation == RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL,
         .userns_fd = mount->n_uidmappings > 0 ? userns_fd : -1,
@@ -69,7 +85,7 @@ static gboolean bind_one(Container *container, guint index, int userns_fd, Arena
     if (!share_bind(container->pod->share_dir, container->id, index, &volume, &name, &nested, error))
         return FALSE;
     ret_source->path = arena_printf(arena, GUEST_SHARE_DIR "/%s", name);
-    ret_source->node_readonly = mount->readonly && (nested || volume.follow) && !mount->recursive_read_only;
+    ret_source->node_readonly = volume.readonly && (nested || volume.follow) && !mount->recursive_read_only;
     return TRUE;
 }
 
@@ -100,9 +116,13 @@ static gboolean bind_all(Container *container, const Deadline *deadline, Arena *
     if (!good || (any && !container->pod->platform->attach_share(container->pod, deadline, error)) ||
         (mapped && !userns_open(user, &userns_fd, error)))
         return FALSE;
-    for (guint i = 0; good && i < config->n_mounts; i++)
-        if (is_shared(container, config->mounts[i], &sources[i]))
-            good = bind_one(container, i, userns_fd, arena, &sources[i], error);
+    good = slots_take(&container->pod->disk_job, deadline, "waiting to bind volumes", error);
+    if (good) {
+        for (guint i = 0; good && i < config->n_mounts; i++)
+            if (is_shared(container, config->mounts[i], &sources[i]))
+                good = bind_one(container, i, userns_fd, arena, &sources[i], error);
+        slots_give(&container->pod->disk_job);
+    }
     if (userns_fd >= 0)
         close(userns_fd);
     return good;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gunixmounts.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -210,19 +211,160 @@ static gboolean has_mounts_below(const char *path)
     return found;
 }
 
+/* ---- common binds: path/v/KEY; who has them is written down in path.refs/CONTAINER/INDEX, which the guest
+ * does not see
+ * ---- */
+
+#define COMMON "v"
+enum { KEY_DIGITS = 32, MOUNTINFO_MAX_BYTES = 16 << 20 };
+
+static char *common_key(const ShareVolume *volume, const struct stat *status)
+{
+    g_autofree char *real = realpath(volume->host_path, NULL);
+    g_autofree char *text = g_strdup_printf("%s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %d%d%d%d",
+                                            real != NULL ? real : volume->host_path, (guint64)status->st_dev,
+                                            (guint64)status->st_ino, volume->readonly, volume->recursive,
+                                            volume->follow, volume->userns_fd >= 0);
+    char *key = g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1);
+
+    key[KEY_DIGITS] = '\0';
+    return key;
+}
+
+static char *references_path(const char *path, const char *container_id, const char *name)
+{
+    g_autofree char *all = g_strconcat(path, ".refs", NULL);
+
+    return g_build_filename(all, container_id, name, NULL);
+}
+
+static gboolean reference_add(const char *path, const char *container_id, guint index, const char *key,
+                              GError **error)
+{
+    g_autofree char *directory = references_path(path, container_id, NULL);
+    g_autofree char *file = g_strdup_printf("%s/%u", directory, index);
+
+    return dir_make(directory, 0700, error) && file_write_atomic(file, key, strlen(key), 0600, error);
+}
+
+static gboolean directory_refers(const char *directory, const char *key)
+{
+    g_autoptr(GDir) entries = g_dir_open(directory, 0, NULL);
+    gboolean found = FALSE;
+    const char *name;
+
+    while (!found && entries != NULL && (name = g_dir_read_name(entries)) != NULL) {
+        g_autofree char *file = g_build_filename(directory, name, NULL);
+        g_autofree char *text = NULL;
+
+        found = g_file_get_contents(file, &text, NULL, NULL) && g_str_equal(text, key);
+    }
+    return found;
+}
+
+static gboolean is_referred_to(const char *path, const char *key)
+{
+    g_autofree char *all = g_strconcat(path, ".refs", NULL);
+    g_autoptr(GDir) containers = g_dir_open(all, 0, NULL);
+    gboolean found = FALSE;
+    const char *id;
+
+    while (!found && containers != NULL && (id = g_dir_read_name(containers)) != NULL) {
+        g_autofree char *directory = g_build_filename(all, id, NULL);
+
+        found = directory_refers(directory, key);
+    }
+    return found;
+}
+
+/* In the namespace where binds are. */
+static gboolean common_is_bound(const char *path, const char *name)
+{
+    g_auto(Server) server = find_server(path);
+    g_autofree char *mounts = g_strdup_printf("/proc/%d/mountinfo", (int)server.pid);
+    g_autofree char *target = g_strconcat(server.is_known ? server.root : path, "/", name, NULL);
+    g_autofree char *field = g_strdup_printf(" %s ", target);
+    g_autofree char *text = NULL;
+
+    if (!server.is_known)
+        return is_mounted(target);
+    return server.pid != 0 && file_read(mounts, MOUNTINFO_MAX_BYTES, &text, NULL, NULL) &&
+           strstr(text, field) != NULL;
+}
+
+static gboolean common_unbind(const char *path, const char *key, GError **error)
+{
+    g_auto(Server) server = find_server(path);
+    g_autofree char *name = g_build_filename(COMMON, key, NULL);
+    g_autofree char *here = g_build_filename(path, name, NULL);
+    g_autofree char *target = g_strconcat(server.is_known ? server.root : path, "/", name, NULL);
+
+    if (is_referred_to(path, key))
+        return TRUE;
+    if (!(server.is_known && server.pid == 0) && !mount_space_detach(server.pid, target, error))
+        return FALSE;
+    if (remove(here) != 0 && errno != ENOENT)
+        return fail_errno(error, errno, "cannot remove %s", here);
+    return TRUE;
+}
+
+/* The references first: they are what keeps the binds. */
+static gboolean common_unbind_all(const char *path, const char *container_id, GError **error)
+{
+    g_autofree char *directory = references_path(path, container_id, NULL);
+    g_autoptr(GPtrArray) keys = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GDir) entries = g_dir_open(directory, 0, NULL);
+    const char *name;
+
+    while (entries != NULL && (name = g_dir_read_name(entries)) != NULL) {
+        g_autofree char *file = g_build_filename(directory, name, NULL);
+        char *key = NULL;
+
+        if (g_file_get_contents(file, &key, NULL, NULL))
+            g_ptr_array_add(keys, key);
+    }
+    if (entries != NULL && !dir_remove_tree(directory, error))
+        return FALSE;
+    for (guint i = 0; i < keys->len; i++)
+        if (!common_unbind(path, keys->pdata[i], error))
+            return FALSE;
+    return TRUE;
+}
+
+/* ---- */
+
+static gboolean bind_at(const char *path, const char *name, const struct stat *status,
+                        const ShareVolume *volume, GError **error)
+{
+    g_autofree char *target = g_build_filename(path, name, NULL);
+    g_autofree char *parent = g_path_get_dirname(target);
+
+    return dir_make(parent, 0711, error) && mountpoint_make(target, S_ISDIR(status->st_mode), error) &&
+           tree_attach(path, name, volume, error);
+}
+
 gboolean share_bind(const char *path, const char *container_id, guint index, const ShareVolume *volume,
                     char **ret_name, gboolean *ret_nested, GError **error)
 {
-    g_autofree char *name = g_strdup_printf("%s/%u", container_id, index);
-    g_autofree char *parent = g_build_filename(path, container_id, NULL);
-    g_autofree char *target = g_build_filename(path, name, NULL);
+    g_autofree char *name = NULL;
+    g_autofree char *key = NULL;
     struct stat status;
 
-    if (!source_stat(volume->host_path, &status, error) || !dir_make(parent, 0711, error) ||
-        !mountpoint_make(target, S_ISDIR(status.st_mode), error) || !tree_attach(path, name, volume, error))
+    if (!source_stat(volume->host_path, &status, error))
+        return FALSE;
+    if (volume->common) {
+        key = common_key(volume, &status);
+        name = g_build_filename(COMMON, key, NULL);
+        if (!reference_add(path, container_id, index, key, error))
+            return FALSE;
+    } else {
+        name = g_strdup_printf("%s/%u", container_id, index);
+    }
+    if (!(volume->common && common_is_bound(path, name)) && !bind_at(path, name, &status, volume, error))
         return FALSE;
     /* It matters for read-only volumes alone, and takes reading all of the node's mounts. */
-    *ret_nested = volume->readonly && S_ISDIR(status.st_mode) && has_mounts_below(volume->host_path);
+    *ret_nested =
+        volume->readonly && !volume->common && S_ISDIR(status.st_mode) && has_mounts_below(volume->host_path);
     *ret_name = g_steal_pointer(&name);
     return TRUE;
 }
@@ -278,6 +420,8 @@ gboolean share_unbind(const char *path, const char *container_id, GError **error
     g_autofree char *directory = g_build_filename(path, container_id, NULL);
     g_auto(Server) server = {0};
 
+    if (!common_unbind_all(path, container_id, error))
+        return FALSE;
     if (!g_file_test(directory, G_FILE_TEST_IS_DIR))
         return TRUE;
     server = find_server(path);
@@ -305,7 +449,10 @@ static void half_written_remove(const char *file)
 gboolean share_delete(const char *path, GError **error)
 {
     g_autofree char *server = server_file(path);
+    g_autofree char *references = g_strconcat(path, ".refs", NULL);
 
+    if (g_file_test(references, G_FILE_TEST_IS_DIR) && !dir_remove_tree(references, error))
+        return FALSE;
     if (unlink(server) != 0 && errno != ENOENT)
         return fail_errno(error, errno, "cannot remove %s", server);
     half_written_remove(server);

@@ -26,16 +26,21 @@ typedef struct {
     gboolean follow;       /* mounts that the node makes below host_path later appear in the share too */
     gboolean share; /* and the other way round: FAILED_PRECONDITION where the node does not share mounts */
     int userns_fd;  /* whose ids the owners are shown in; -1: the node's */
+    /* One bind for all containers that have it like this: only then are its files the same ones to the guest,
+     * which sockets, FIFOs, shared mappings and inotify between containers need. Nothing is mounted below
+     * host_path. */
+    gboolean common;
 } ShareVolume;
 
-/* Binds a volume with what is mounted below it to path/container_id/index. *ret_name is "container_id/index";
- * *ret_nested: it is read-only, and there are
+/* Binds a volume with what is mounted below it to path/container_id/index, or to path/v/KEY where it is
+ * common, unless it is there. *ret_name is what follows path/; *ret_nested: it is read-only, and there are
  * mounts below host_path. UNAVAILABLE when the file server is gone, FAILED_PRECONDITION when ids cannot be
  * mapped on its file system. */
 gboolean share_bind(const char *path, const char *container_id, guint index, const ShareVolume *volume,
                     char **ret_name, gboolean *ret_nested, GError **error);
 
-/* Takes a container's binds away; unknown is success. */
+/* Takes a container's binds away, common ones with their last container; unknown is success. Not at the same
+ * time as share_bind(). */
 gboolean share_unbind(const char *path, const char *container_id, GError **error);
 
 /* All of it; a missing one is success. */

@@ -2,15 +2,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/securebits.h>
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/log.h"
 
 /* What the children find their sockets as. */
 enum { CHILD_FD = 3 };
@@ -142,6 +145,32 @@ static gboolean spawn(const char *const *argv, const char *log, const int *fds, 
     return problem == 0 || fail_errno(error, problem, "cannot start %s", argv[0]);
 }
 
+/* A call of spawn() that a thread makes. */
+typedef struct {
+    const char *const *argv;
+    const VirtiofsdSpec *spec;
+    int listener;
+    pid_t pid;
+    gboolean good;
+    GError *error;
+} ServerCall;
+
+/* The server makes files as the user and group of the guest's process, but knows nothing of its supplementary
+ * groups (an fsGroup is one): the node would refuse what the guest has allowed by them. Whether a process
+ * may, the guest's kernel has checked; so the server keeps its capabilities while it is somebody else.
+ * Securebits are the thread's, and inherited. */
+static gpointer server_thread(gpointer data)
+{
+    ServerCall *call = data;
+    int bits = prctl(PR_GET_SECUREBITS, 0, 0, 0, 0);
+
+    if (bits < 0 || prctl(PR_SET_SECUREBITS, bits | SECBIT_NO_SETUID_FIXUP, 0, 0, 0) != 0)
+        call->good = fail_errno(&call->error, errno, "cannot keep capabilities for the file server");
+    else
+        call->good = spawn(call->argv, call->spec->log, &call->listener, 1, &call->pid, &call->error);
+    return NULL;
+}
+
 static gboolean spawn_server(const char *program, const VirtiofsdSpec *spec, int listener, pid_t *ret_pid,
                              GError **error)
 {
@@ -150,36 +179,49 @@ static gboolean spawn_server(const char *program, const VirtiofsdSpec *spec, int
         program, "--fd=3", "-o", source, "-o", "cache=auto", "-o", "sandbox=namespace", NULL,
     };
 
-    return spawn(argv, spec->log, &listener, 1, ret_pid, error);
+    ServerCall call = {.argv = argv, .spec = spec, .listener = listener};
+
+    g_thread_join(g_thread_new("file-server", server_thread, &call));
+    if (!call.good)
+        g_propagate_error(error, call.error);
+    else
+        *ret_pid = call.pid;
+    return call.good;
 }
 
-static gboolean spawn_guard(const VirtiofsdSpec *spec, int listener, int connection, GError **error)
+static gboolean spawn_guard(const char *program, const VirtiofsdSpec *spec, int listener, int connection,
+                            GError **error)
 {
-    g_autofree char *program = find_guard();
     g_autofree char *uid = g_strdup_printf("%u", (guint)spec->uid);
     g_autofree char *gid = g_strdup_printf("%u", (guint)spec->gid);
     const char *const argv[] = {program, uid, gid, spec->source, NULL};
     const int fds[] = {listener, connection};
     pid_t pid;
 
-    if (program == NULL)
-        return fail(error, STATUS_FAILED_PRECONDITION,
-                    "crivirt-fsguard, which volumes need, is not installed beside crivirtd");
     return spawn(argv, spec->log, fds, G_N_ELEMENTS(fds), &pid, error);
 }
 
-/* A server whose guard does not start loses its client with us, and ends. */
+/* A server whose guard does not start loses its client with us, and ends. A crivirtd that was copied without
+ * its guard still serves volumes. */
 static gboolean spawn_both(const char *program, const VirtiofsdSpec *spec, int listener, pid_t *ret_pid,
                            GError **error)
 {
+    g_autofree char *guard = find_guard();
     int server = -1;
     int connection = -1;
     gboolean good;
 
+    if (guard == NULL) {
+        log_warning(LOG_NO_FIELDS,
+                    "crivirt-fsguard is not installed beside crivirtd: if the file server %s dies, what "
+                    "touches the volumes hangs",
+                    spec->source);
+        return spawn_server(program, spec, listener, ret_pid, error);
+    }
     if (!connection_make(spec, &server, &connection, error))
         return FALSE;
-    good =
-        spawn_server(program, spec, server, ret_pid, error) && spawn_guard(spec, listener, connection, error);
+    good = spawn_server(program, spec, server, ret_pid, error) &&
+           spawn_guard(guard, spec, listener, connection, error);
     close(server);
     close(connection);
     return good;

@@ -105,7 +105,7 @@ test('noNewPrivileges, a read-only root, masked and read-only paths', async () =
     assert.strictEqual(await says({}, 'grep NoNewPrivs /proc/self/status | tr -d "[:space:]"; touch /x && echo fine'), 'NoNewPrivs:0fine');
 });
 
-test('namespaces: processes and IPC are shared as asked, the node\'s are refused', async () => {
+test('namespaces: processes and IPC are shared as asked, those of the node are refused', async () => {
     const shared = {namespace_options: {pid: 'POD'}}, own = {namespace_options: {pid: 'CONTAINER'}};
     const one = await run(shared, {command: ['/bin/sleep', '11111']});
     assert.match(await says(shared, 'ps'), /sleep 11111/);
@@ -130,7 +130,7 @@ test('profiles of AppArmor and SELinux are refused, what asks for none is not', 
     assert.strictEqual(await says({apparmor: {profile_type: 'RuntimeDefault'}, selinux_options: {}}, 'echo fine'), 'fine');
 });
 
-test('sysctls are the pod\'s, also such as only a kernel of its own can have', async () => {
+test('sysctls are of the pod, also such as only a kernel of its own can have', async () => {
     const own = await machine.runPod({linux: {sysctls: {
         'net.core.somaxconn': '1234', 'kernel.shm_rmid_forced': '1', 'vm.max_map_count': '300000', 'vm.nr_hugepages': '4',
     }}});

@@ -4,7 +4,7 @@ const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
-const {Machine} = require('./support/machine');
+const {Machine, BUSYBOX} = require('./support/machine');
 const {eventually, refused, must} = require('./support/kit');
 
 let machine;
@@ -18,7 +18,7 @@ function directory(name) {
     return dir;
 }
 
-const serverPid = (pod) => Number(fs.readFileSync(path.join(machine.runDir, 'share', `${pod.id.slice(0, 24)}.server`), 'utf8'));
+const serverPid = (pod) => parseInt(fs.readFileSync(path.join(machine.runDir, 'share', `${pod.id.slice(0, 24)}.server`), 'utf8'), 10);
 
 test('a file server that dies fails its volumes at once, and nothing else', async () => {
     const pod = await machine.runPod();
@@ -124,7 +124,7 @@ function memoryVolume(context, name, options) {
     return dir;
 }
 
-test('an emptyDir in memory is the guest\'s memory, with its size, owner and sub-paths, shared by the pod', async (context) => {
+test('an emptyDir in memory is memory of the guest, with its size, owner and sub-paths, shared by the pod', async (context) => {
     const dir = memoryVolume(context, 'cache', 'size=4096k,mode=2777,gid=1234');
     const sub = path.join(machine.dir, 'kubelet/pods/uid/volume-subpaths/cache/main/0');
     fs.mkdirSync(sub, {recursive: true});
@@ -150,5 +150,160 @@ test('an emptyDir in memory is the guest\'s memory, with its size, owner and sub
     await machine.remove(two);
     const three = await machine.runContainer(pod, {mounts: [{container_path: '/cache', host_path: dir}]});
     assert.strictEqual(await machine.output(three, 'cat /cache/file'), 'word');
+    await machine.removePod(pod);
+});
+
+test('mounts: sub-paths, links, missing sources, read-only deep and flat, and what the node mounts later', async (context) => {
+    const pod = await machine.runPod();
+    const data = directory('deep'), below = directory('deep/below'), late = directory('deep/late');
+    fs.writeFileSync(path.join(data, 'file'), 'x');
+    fs.symlinkSync(data, path.join(machine.dir, 'deep-link'));
+    // As a node's root is: what is mounted below is passed on.
+    must('mount', '--bind', data, data);
+    must('mount', '--make-shared', data);
+    must('mount', '-t', 'tmpfs', 'tmpfs', below);
+    context.after(() => { for (const dir of [below, late, data]) must('umount', '-l', dir); });
+    const container = await machine.runContainer(pod, {mounts: [
+        {container_path: '/whole', host_path: path.join(machine.dir, 'deep-link')},
+        {container_path: '/sub', host_path: below},
+        {container_path: '/new', host_path: path.join(machine.dir, 'not/yet/there')},
+        {container_path: '/flat', host_path: data, readonly: true},
+        {container_path: '/rro', host_path: data, readonly: true, recursive_read_only: true},
+        {container_path: '/follow', host_path: data, propagation: 'PROPAGATION_HOST_TO_CONTAINER'},
+    ]});
+    const writes = async (file) => (await machine.exec(container, `echo x >${file}`)).exit_code === 0;
+    assert.strictEqual(await machine.output(container, 'cat /whole/file; echo sub >/sub/y; cat /whole/below/y; ls -d /new'), 'xsub\n/new');
+    assert.ok(fs.statSync(path.join(machine.dir, 'not/yet/there')).isDirectory());
+    assert.deepStrictEqual([await writes('/flat/z'), await writes('/flat/below/z')], [false, true]);
+    assert.deepStrictEqual([await writes('/rro/z'), await writes('/rro/below/z')], [false, false]);
+    // A mount that is made on the node while the container runs.
+    must('mount', '-t', 'tmpfs', 'tmpfs', late);
+    fs.writeFileSync(path.join(late, 'word'), 'late');
+    await eventually('the mount appears', async () => (await machine.exec(container, 'cat /follow/late/word')).stdout === 'late');
+    assert.notStrictEqual((await machine.exec(container, 'cat /whole/late/word')).exit_code, 0);
+    await refused(machine.create(pod, {mounts: [{container_path: '/x', host_path: data, propagation: 'PROPAGATION_BIDIRECTIONAL'}]}),
+                  'INVALID_ARGUMENT', 'bidirectional', '/x');
+    await machine.removePod(pod);
+});
+
+test('what the kubelet changes in its volumes is seen: links that are swapped, hosts, owners; the termination message comes out', async () => {
+    const pod = await machine.runPod();
+    const config = directory('configmap');
+    const version = (name, text) => {
+        fs.mkdirSync(path.join(config, name));
+        fs.writeFileSync(path.join(config, name, 'key'), text);
+        fs.symlinkSync(name, path.join(config, '..data_tmp'));
+        fs.renameSync(path.join(config, '..data_tmp'), path.join(config, '..data'));
+    };
+    version('..v1', 'one');
+    fs.symlinkSync('..data/key', path.join(config, 'key'));
+    const grouped = directory('fsgroup');
+    fs.chownSync(grouped, 0, 2000);
+    fs.chmodSync(grouped, 0o2775);
+    const hosts = path.join(machine.dir, 'etc-hosts'), message = path.join(machine.dir, 'termination-log');
+    fs.writeFileSync(hosts, '127.0.0.1 first\n');
+    fs.writeFileSync(message, '');
+    fs.chmodSync(message, 0o666);
+    const container = await machine.runContainer(pod, {
+        mounts: [
+            {container_path: '/config', host_path: config, readonly: true}, {container_path: '/data', host_path: grouped},
+            {container_path: '/etc/hosts', host_path: hosts}, {container_path: '/dev/termination-log', host_path: message},
+        ],
+        linux: {security_context: {run_as_user: {value: 1000}, run_as_group: {value: 1000}, supplemental_groups: [2000]}},
+    });
+    assert.strictEqual(await machine.output(container, 'cat /config/key'), 'one');
+    version('..v2', 'two');
+    await eventually('the new version is seen', async () => await machine.output(container, 'cat /config/key') === 'two');
+    fs.writeFileSync(hosts, '127.0.0.1 second\n');
+    await eventually('the new hosts are seen', async () => /second/.test(await machine.output(container, 'cat /etc/hosts')));
+    assert.strictEqual(await machine.output(container, 'touch /data/mine; stat -c "%u %g" /data/mine'), '1000 2000');
+    assert.strictEqual(fs.statSync(path.join(grouped, 'mine')).uid, 1000);
+    await machine.output(container, 'echo the end >/dev/termination-log');
+    assert.strictEqual(fs.readFileSync(message, 'utf8'), 'the end\n');
+    await machine.removePod(pod);
+});
+
+// A mount of a program that can do what busybox cannot (tests/tools/guest_tool.c).
+const tool = () => ({
+    container_path: '/tool', readonly: true, host_path: path.resolve(path.dirname(machine.daemonWords()[0]), '../tests/tools/guest_tool'),
+});
+
+test('what virtiofs cannot do: inotify of what the node changes, sockets and FIFOs between node and guest', async () => {
+    const pod = await machine.runPod();
+    const data = directory('limits');
+    must('mkfifo', path.join(data, 'fifo'));
+    const server = require('net').createServer().listen(path.join(data, 'socket'));
+    const container = await machine.runContainer(pod, {
+        command: ['/bin/sh', '-c', '/tool watch /data >/tmp/events & sleep 100000'],
+        mounts: [{container_path: '/data', host_path: data}, tool()],
+    });
+    const events = () => machine.output(container, 'cat /tmp/events');
+    await eventually('the watch is set', async () => /watching/.test(await events()));
+    fs.writeFileSync(path.join(data, 'by-node'), '');
+    await eventually('the file is seen', async () => (await machine.exec(container, 'ls /data/by-node')).exit_code === 0);
+    await machine.output(container, 'touch /data/by-guest');
+    await eventually('the event of the guest comes', async () => /by-guest/.test(await events()));
+    assert.doesNotMatch(await events(), /by-node/);
+    assert.strictEqual(await machine.output(container, 'stat -c %F /data/socket /data/fifo'), 'socket\nfifo');
+    assert.match((await machine.exec(container, '/tool connect /data/socket')).stderr, /refused/);
+    // The FIFO in the guest is not the node's: nobody writes to it there.
+    const fifo = fs.openSync(path.join(data, 'fifo'), fs.constants.O_RDWR | fs.constants.O_NONBLOCK);
+    fs.writeSync(fifo, 'for nobody');
+    assert.notStrictEqual((await machine.exec(container, 'timeout 3 cat /data/fifo')).exit_code, 0);
+    fs.closeSync(fifo);
+    server.close();
+    await machine.removePod(pod);
+});
+
+test('an emptyDir joins the containers of a pod: sockets, FIFOs, inotify, and what is written is seen at once', async () => {
+    const pod = await machine.runPod();
+    const dir = directory('kubelet/pods/uid2/volumes/kubernetes.io~empty-dir/joint');
+    const mounts = [{container_path: '/joint', host_path: dir}, tool()];
+    const one = await machine.runContainer(pod, {
+        command: ['/bin/sh', '-c', '/tool watch /joint >/tmp/events & /tool listen /joint/socket & sleep 100000'], mounts,
+    });
+    const two = await machine.runContainer(pod, {mounts: [{...mounts[0], readonly: true}]});
+    const three = await machine.runContainer(pod, {mounts});
+    await eventually('the socket is there', async () => (await machine.exec(three, 'test -S /joint/socket')).exit_code === 0);
+    assert.strictEqual(await machine.output(three, '/tool connect /joint/socket'), 'hello');
+    await machine.output(three, 'touch /joint/probe');
+    await eventually('the event comes', async () => /probe/.test(await machine.output(one, 'cat /tmp/events')));
+    await machine.output(one, 'mkfifo /joint/fifo; (cat /joint/fifo >/tmp/got) >/dev/null 2>&1 &');
+    await eventually('the FIFO is there', async () => (await machine.exec(three, 'test -p /joint/fifo')).exit_code === 0);
+    await machine.output(three, 'echo hello >/joint/fifo; echo now >/joint/file');
+    await eventually('the word has come', async () => (await machine.exec(one, 'cat /tmp/got')).stdout === 'hello\n');
+    assert.strictEqual(await machine.output(two, 'cat /joint/file'), 'now');
+    assert.match((await machine.exec(two, 'touch /joint/x')).stderr, /Read-only/);
+    await machine.remove(one);
+    await machine.restartDaemon('SIGKILL');
+    assert.strictEqual(await machine.output(three, 'cat /joint/file'), 'now');
+    const four = await machine.runContainer(pod, {mounts});
+    assert.strictEqual(await machine.output(four, 'stat -c %i /joint; cat /joint/file'), await machine.output(three, 'stat -c %i /joint; cat /joint/file'));
+    await machine.removePod(pod);
+    await machine.noLeaks();
+});
+
+test('an image is a volume: read-only, by sub-path, its id in the status', async () => {
+    const pod = await machine.runPod();
+    const image = {image: BUSYBOX};
+    const container = await machine.runContainer(pod, {mounts: [
+        {container_path: '/image', image, readonly: true}, {container_path: '/part', image, image_sub_path: 'etc', readonly: true},
+    ]});
+    assert.match(await machine.output(container, 'ls /image/bin/sh; cat /part/passwd'), /\/image\/bin\/sh\nroot:/);
+    assert.match((await machine.exec(container, 'touch /image/x')).stderr, /Read-only/);
+    const {image: {id}} = await machine.cri.call('ImageStatus', {image});
+    assert.deepStrictEqual((await machine.containerStatus(container)).mounts.map((mount) => mount.image.image_ref), [id, id]);
+    await refused(machine.create(pod, {mounts: [{container_path: '/x', image, image_sub_path: 'no/such', readonly: true}]}), 'NOT_FOUND', 'no/such');
+    await refused(machine.create(pod, {mounts: [{container_path: '/x', image}]}), 'INVALID_ARGUMENT', 'readonly');
+    await machine.removePod(pod);
+});
+
+test('/dev/shm belongs to the pod, 64 MiB, unless a volume of another size is mounted there', async (context) => {
+    const pod = await machine.runPod();
+    const dir = memoryVolume(context, 'shm', 'size=8m,mode=1777');
+    const usual = await machine.runContainer(pod);
+    const sized = await machine.runContainer(pod, {mounts: [{container_path: '/dev/shm', host_path: dir}]});
+    assert.match(await machine.output(usual, 'grep " /dev/shm " /proc/mounts'), /size=65536k/);
+    assert.match(await machine.output(sized, 'grep " /dev/shm " /proc/mounts'), /size=8192k/);
     await machine.removePod(pod);
 });

@@ -157,6 +157,44 @@ static void a_missing_source_becomes_a_directory(void)
     fixture_clear(&fixture);
 }
 
+static char *bind_common(Fixture *fixture, const char *container, gboolean readonly)
+{
+    const ShareVolume volume = {
+        .host_path = fixture->volume, .readonly = readonly, .userns_fd = -1, .common = TRUE};
+    g_autoptr(GError) error = NULL;
+    gboolean nested = FALSE;
+    char *name = NULL;
+
+    TEST_OK(share_bind(fixture->share, container, 3, &volume, &name, &nested, &error), error);
+    return name;
+}
+
+static void common_volumes_are_bound_once(void)
+{
+    g_autofree char *one = NULL, *two = NULL, *other = NULL, *again = NULL, *file = NULL;
+    g_autoptr(GError) error = NULL;
+    Fixture fixture;
+
+    fixture_init(&fixture);
+    one = bind_common(&fixture, "c1", FALSE);
+    two = bind_common(&fixture, "c2", FALSE);
+    other = bind_common(&fixture, "c2", TRUE);
+    CU_ASSERT_STRING_EQUAL(one, two);
+    CU_ASSERT_STRING_NOT_EQUAL(one, other);
+    CU_ASSERT_TRUE(g_str_has_prefix(one, "v/"));
+    file = g_build_filename(fixture.share, one, "x", NULL);
+    CU_ASSERT_TRUE(can_create(file));
+    TEST_OK(share_unbind(fixture.share, "c1", &error), error);
+    again = bind_common(&fixture, "c3", FALSE);
+    CU_ASSERT_STRING_EQUAL(one, again);
+    TEST_OK(share_unbind(fixture.share, "c2", &error), error);
+    CU_ASSERT_EQUAL(access(file, F_OK), 0);
+    TEST_OK(share_unbind(fixture.share, "c3", &error), error);
+    CU_ASSERT_NOT_EQUAL(access(file, F_OK), 0);
+    TEST_OK(share_unbind(fixture.share, "c3", &error), error);
+    fixture_clear(&fixture);
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
@@ -165,6 +203,7 @@ int main(void)
         {"mounts that come later appear only in a volume that follows the node's",
          later_mounts_appear_only_where_asked},
         {"a volume's owners are shown mapped", owners_are_shown_mapped},
+        {"a common volume is bound once, until its last container goes", common_volumes_are_bound_once},
         {"a missing source becomes a directory", a_missing_source_becomes_a_directory},
     };
 

@@ -1,0 +1,121 @@
+'use strict';
+// The rest of a container's fields: resources, limits, what the image says, devices, shared files.
+const assert = require('assert');
+const fs = require('fs');
+const path = require('path');
+const {test, before, after} = require('node:test');
+const {Machine} = require('./support/machine');
+const {makeImage} = require('./support/image');
+const {refused, eventually} = require('./support/kit');
+
+const IMAGE = 'docker.io/tests/configured:latest';
+
+let machine, pod, cdi;
+before(async () => {
+    cdi = fs.mkdtempSync('/tmp/crivirt-test-cdi-');
+    machine = await Machine.start({flags: [`--cdi-spec-dirs=${cdi}`]});
+    await machine.cri.call('LoadImage', {path: makeImage(machine, IMAGE, {
+        Entrypoint: ['/bin/sh', '-c', 'echo "$0|$1|$WORD|$PWD"; trap "exit 42" USR1; while :; do sleep 0.1; done', 'zero'], Cmd: ['one'],
+        Env: ['PATH=/bin', 'WORD=image'], WorkingDir: '/work', StopSignal: 'SIGUSR1', Volumes: {'/declared': {}},
+    }, (dir) => {
+        fs.mkdirSync(path.join(dir, 'declared'));
+        fs.writeFileSync(path.join(dir, 'declared/seed'), 'seed');
+    })});
+    pod = await machine.runPod({linux: {security_context: {}}});
+});
+after(async () => {
+    await machine.end();
+    fs.rmSync(cdi, {recursive: true});
+});
+
+const firstLine = (container) => eventually('the first line is logged', () =>
+    fs.existsSync(container.log) && machine.logLines(container)[0]?.text);
+
+test('what the image says holds, unless the container says otherwise', async () => {
+    const plain = await machine.runContainer(pod, {image: {image: IMAGE}, command: undefined});
+    assert.strictEqual(await firstLine(plain), 'zero|one|image|/work');
+    assert.strictEqual((await machine.containerStatus(plain)).stop_signal, 'SIGUSR1');
+    await machine.cri.call('StopContainer', {container_id: plain.id, timeout: 60});
+    assert.strictEqual((await machine.containerStatus(plain)).exit_code, 42);
+    const other = await machine.runContainer(pod, {
+        image: {image: IMAGE}, command: undefined, args: ['two'], working_dir: '/tmp', envs: [{key: 'WORD', value: Buffer.from('mine')}],
+        stop_signal: 'SIGKILL',
+    });
+    assert.strictEqual(await firstLine(other), 'zero|two|mine|/tmp');
+    await machine.cri.call('StopContainer', {container_id: other.id, timeout: 60});
+    assert.strictEqual((await machine.containerStatus(other)).exit_code, 137);
+    await refused(machine.create(pod, {envs: [{key: 'A=B', value: Buffer.from('')}]}), 'INVALID_ARGUMENT', 'A=B');
+});
+
+test('volumes that the image declares are writable, also below a read-only root', async () => {
+    const container = await machine.runContainer(pod, {
+        image: {image: IMAGE}, command: ['/bin/sleep', '1000'], linux: {security_context: {readonly_rootfs: true}},
+    });
+    assert.strictEqual(await machine.output(container, 'cat /declared/seed; echo more >/declared/x; cat /declared/x'), 'seedmore');
+    assert.notStrictEqual((await machine.exec(container, 'touch /work/x')).exit_code, 0);
+    await machine.remove(container);
+});
+
+test('every limit is in the control group of the guest', async () => {
+    const resources = {
+        cpu_shares: 2048, cpu_quota: 30000, cpu_period: 60000, cpuset_cpus: '0', cpuset_mems: '0', memory_limit_in_bytes: 64 << 20,
+        memory_swap_limit_in_bytes: 64 << 20, oom_score_adj: 500, hugepage_limits: [{page_size: '2MB', limit: 2 << 20}],
+        unified: {'memory.high': String(48 << 20), 'pids.max': '77'},
+    };
+    const container = await machine.runContainer(pod, {linux: {resources}}).catch((error) => error);
+    assert.ok(container.id, container.details);
+    const read = (files) => machine.output(container, `cd /sys/fs/cgroup; for f in ${files}; do cat $f; done`).then((text) => text.split('\n'));
+    assert.deepStrictEqual(await read('cpu.max cpuset.cpus cpuset.mems memory.max memory.high pids.max hugetlb.2MB.max'),
+                           ['30000 60000', '0', '0', String(64 << 20), String(48 << 20), '77', String(2 << 20)]);
+    const [weight] = await read('cpu.weight');
+    assert.ok(Number(weight) > 50 && Number(weight) < 110, weight);
+    assert.strictEqual(await machine.output(container, 'cat /proc/1/oom_score_adj /proc/self/oom_score_adj | sort -u | tail -n 1'), '500');
+    await machine.remove(container);
+    const bad = (more) => machine.create(pod, {linux: {resources: more}});
+    // The guest's kernel shares its disks without weights; the message names what it does not have.
+    assert.match((await bad({unified: {'io.weight': 'default 200'}}).catch((error) => error)).details, /io\.weight/);
+    await refused(bad({unified: {'../escape': '1'}}), 'INVALID_ARGUMENT', '../escape');
+    await refused(bad({memory_limit_in_bytes: 64 << 20, memory_swap_limit_in_bytes: 32 << 20}), 'INVALID_ARGUMENT', 'swap');
+    await refused(bad({hugepage_limits: [{page_size: '3MB', limit: 1}]}), 'INVALID_ARGUMENT', '3MB');
+});
+
+test('a container may have as many processes and files as on a node', async () => {
+    const container = await machine.runContainer(pod);
+    assert.ok(Number(await machine.output(container, 'ulimit -n')) >= 1024);
+    assert.strictEqual(await machine.output(container, 'ulimit -c'), '0');
+    await machine.remove(container);
+});
+
+test('environment, mounts and devices of a CDI specification reach the container; what is of the node alone is refused', async () => {
+    const shared = path.join(machine.dir, 'cdi-volume');
+    fs.mkdirSync(shared);
+    fs.writeFileSync(path.join(shared, 'x'), 'from cdi');
+    fs.writeFileSync(path.join(cdi, 'vendor.json'), JSON.stringify({
+        cdiVersion: '0.6.0', kind: 'vendor.example/thing', containerEdits: {env: ['ALL=1']},
+        devices: [
+            {name: 'one', containerEdits: {
+                env: ['THING=one'], mounts: [{hostPath: shared, containerPath: '/thing', options: ['ro']}],
+                deviceNodes: [{path: '/dev/thing', hostPath: '/dev/fuse', permissions: 'rw'}],
+            }},
+            {name: 'hooked', containerEdits: {hooks: [{hookName: 'createRuntime', path: '/bin/true'}]}},
+        ],
+    }));
+    const with_ = (name) => ({CDI_devices: [{name}]});
+    const container = await machine.runContainer(pod, with_('vendor.example/thing=one'));
+    assert.strictEqual(await machine.output(container, 'echo $ALL $THING $(cat /thing/x) $(stat -c %t:%T /dev/thing)'), '1 one from cdi a:e5');
+    assert.notStrictEqual((await machine.exec(container, 'touch /thing/y')).exit_code, 0);
+    await machine.remove(container);
+    await refused(machine.create(pod, with_('vendor.example/thing=hooked')), 'UNIMPLEMENTED', 'hooks');
+    await refused(machine.create(pod, with_('vendor.example/thing=two')), 'NOT_FOUND', 'vendor.example/thing=two');
+    await refused(machine.create(pod, with_('nonsense')), 'INVALID_ARGUMENT', 'nonsense');
+});
+
+test('devices: those of the guest are given, PCI devices need an IOMMU', async () => {
+    const container = await machine.runContainer(pod, {devices: [{container_path: '/dev/my-tun', host_path: '/dev/net/tun', permissions: 'rw'}]});
+    assert.strictEqual(await machine.output(container, 'stat -c "%F %t:%T" /dev/my-tun'), 'character special file a:c8');
+    await machine.remove(container);
+    await refused(machine.create(pod, {devices: [{container_path: '/dev/x', host_path: '/dev/ttyS9', permissions: 'rw'}]}), 'UNIMPLEMENTED', '/dev/ttyS9');
+    if (!fs.existsSync('/sys/kernel/iommu_groups') || fs.readdirSync('/sys/kernel/iommu_groups').length === 0)
+        await refused(machine.create(pod, {devices: [{container_path: '/dev/vfio/7', host_path: '/dev/vfio/7', permissions: 'rw'}]}),
+                      'FAILED_PRECONDITION', 'IOMMU', '/dev/vfio/7');
+});
