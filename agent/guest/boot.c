@@ -1,6 +1,7 @@
 #include "agent/guest/boot.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,6 +115,8 @@ void boot_modules(void)
         complain("closing the kernel to modules: %s", strerror(errno));
 }
 
+enum { AGENT_NICE = -10 };
+
 void boot_limits(void)
 {
     if (!sysfile_write("/proc/self/oom_score_adj", "-1000"))
@@ -122,4 +125,10 @@ void boot_limits(void)
     const struct rlimit files = {.rlim_cur = 1024, .rlim_max = 524288};
     setrlimit(RLIMIT_NOFILE, &files);
     umask(022);
+    /* Many processes that want the processor must not keep the daemon waiting for an answer. What we start is
+     * as nice as anything. */
+    const struct sched_param usual = {.sched_priority = 0};
+    if (sched_setscheduler(0, SCHED_OTHER | SCHED_RESET_ON_FORK, &usual) != 0 ||
+        setpriority(PRIO_PROCESS, 0, AGENT_NICE) != 0)
+        complain("setting our priority: %s", strerror(errno));
 }

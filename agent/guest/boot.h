@@ -13,5 +13,6 @@ void boot_directories(void);
  */
 void boot_modules(void);
 
-/* Ours: never the OOM killer's choice, and the limits that containers start from. */
+/* Ours: never the OOM killer's choice, first in line for the processor, and the limits that containers start
+ * from. */
 void boot_limits(void);

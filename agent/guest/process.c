@@ -15,8 +15,12 @@
 #include "agent/guest/fault.h"
 #include "agent/wire/wire.h"
 
-/* An acknowledgement for each small write would be as much work as the writes. */
-enum { INPUT_ACK_BYTES = WIRE_INPUT_WINDOW_BYTES / 4 };
+enum {
+    /* An acknowledgement for each small write would be as much work as the writes. */
+    INPUT_ACK_BYTES = WIRE_INPUT_WINDOW_BYTES / 4,
+    /* Holds a whole window: who finds a pipe full and who finds it empty take turns at every page. */
+    PIPE_BYTES = WIRE_WINDOW_BYTES,
+};
 
 static struct {
     Process *first;
@@ -63,6 +67,11 @@ static bool is_connection(const Process *process)
     return process->container_id[0] == '\0';
 }
 
+static bool process_runs(const Process *process)
+{
+    return process->pid != 0 || is_connection(process);
+}
+
 /* What is still queued, or comes later, counts as written. */
 static void input_close(Process *process)
 {
@@ -106,6 +115,7 @@ static bool open_pipe(int *ret_ours, int *ret_theirs, bool we_read)
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0)
         return false;
+    fcntl(ends[0], F_SETPIPE_SZ, PIPE_BYTES); /* as it was, where that is not allowed */
     *ret_ours = ends[we_read ? 0 : 1];
     *ret_theirs = ends[we_read ? 1 : 0];
     fcntl(*ret_ours, F_SETFL, O_NONBLOCK);
@@ -317,6 +327,18 @@ static bool input_append(Process *process, const uint8_t *data, size_t length)
     return true;
 }
 
+/* What the process takes at once needs no queue; how much that was. */
+static size_t input_write_through(Process *process, const uint8_t *data, size_t length)
+{
+    if (process->input_length > 0 || !process_runs(process))
+        return 0;
+    ssize_t n = write(process->input.fd, data, length);
+    if (n <= 0)
+        return 0; /* input_write() finds out why */
+    process->input_written += (uint64_t)n;
+    return (size_t)n;
+}
+
 /* The part of an Input that we do not have yet. Not more than its window is unwritten at an honest daemon. */
 static void input_take(Process *process, const Input *input)
 {
@@ -324,6 +346,12 @@ static void input_take(Process *process, const Input *input)
     size_t skip = known < input->data.len ? (size_t)known : input->data.len;
     size_t fresh = input->data.len - skip;
 
+    if (fresh > 0 && process->input.fd >= 0) {
+        size_t through = input_write_through(process, input->data.data + skip, fresh);
+        process->input_received += through;
+        skip += through;
+        fresh -= through;
+    }
     if (fresh > 0 && process->input.fd >= 0 && !input_append(process, input->data.data + skip, fresh)) {
         channel_notice("container %s: %zu bytes of standard input did not fit and are lost",
                        process->container_id, fresh);
@@ -349,8 +377,7 @@ void process_input(const Input *input)
     }
     input_take(process, input);
     process->input_ends = process->input_ends || input->eof;
-    bool runs = process->pid != 0 || is_connection(process);
-    if (runs && process->input.fd >= 0 && !process->input.active)
+    if (process_runs(process) && process->input.fd >= 0 && !process->input.active)
         input_write(process);
 }
 

@@ -10,7 +10,15 @@
 
 #include "agent/wire/wire.h"
 
-enum { WINDOW = WIRE_WINDOW_BYTES, RESUME_ROOM = WINDOW / 8, TRIM_EVERY = 16 * WINDOW };
+enum {
+    WINDOW = WIRE_WINDOW_BYTES,
+    RESUME_ROOM = WINDOW / 8,
+    TRIM_EVERY = 16 * WINDOW,
+    /* On one processor each write of a process wakes us, and taking its page at once means a switch of
+     * processes for each page. Who writes whole pages writes more of them. */
+    BULK_BYTES = 4096,
+    REST_MS = 1,
+};
 
 static size_t room_left(const OutStream *stream)
 {
@@ -20,10 +28,27 @@ static size_t room_left(const OutStream *stream)
 static void stream_end(OutStream *stream)
 {
     watch_remove(&stream->watch);
+    timer_stop(&stream->rest);
     if (stream->watch.fd >= 0)
         close(stream->watch.fd);
     stream->watch.fd = -1;
     stream->ended = true;
+}
+
+static void rest_over(void *data)
+{
+    OutStream *stream = data;
+
+    if (room_left(stream) > 0)
+        stream_start(stream);
+}
+
+static void rest(OutStream *stream)
+{
+    watch_remove(&stream->watch);
+    stream->rest.call = rest_over;
+    stream->rest.data = stream;
+    timer_start(&stream->rest, REST_MS);
 }
 
 /* Into the free part of the ring, which wraps at most once. */
@@ -52,6 +77,8 @@ static void readable(void *data)
         stream_end(stream);
     else if (room_left(stream) == 0)
         watch_remove(&stream->watch);
+    else if (n >= BULK_BYTES)
+        rest(stream);
 }
 
 bool stream_open(OutStream *stream, int fd)
@@ -120,7 +147,7 @@ void stream_acknowledge(OutStream *stream, uint64_t offset)
         madvise(stream->ring, WINDOW, MADV_DONTNEED); /* empty: give the memory back, but not at every ack */
         stream->trimmed_at = stream->received;
     }
-    if (!stream->ended && !stream->watch.active && room_left(stream) >= RESUME_ROOM)
+    if (!stream->ended && !stream->watch.active && !stream->rest.active && room_left(stream) >= RESUME_ROOM)
         stream_start(stream);
 }
 

@@ -14,6 +14,7 @@
 
 typedef struct {
     Watch watch; /* fd: -1 when there is none or its end has been reached */
+    Timer rest;  /* while it runs the source is left alone, so that more gathers there */
     uint8_t *ring;
     uint64_t acked, sent, received; /* acked <= sent <= received <= acked + window */
     uint64_t trimmed_at;

@@ -11,6 +11,7 @@ const churn = require('./churn');
 const limit = require('./limit');
 const many = require('./many');
 const starts = require('./starts');
+const streaming = require('./streaming');
 const {
     work, runDir, daemonPid, count, now, sleep, say, connect, podConfig, runPod, endPod, containerConfig, cmdline, processes,
     qemuOf, cpuMs, kib, pssMib, median, mean, medianOf, atOnce,
@@ -181,7 +182,7 @@ function printMemory({steps, fresh, withVolume}) {
 function table(directory) {
     const printers = {
         ...starts.printers, container: printContainer, many: many.print, pull: printPull, memory: printMemory,
-        churn: churn.print, limit: limit.print,
+        churn: churn.print, limit: limit.print, streaming: streaming.print,
     };
     const load = fs.readFileSync('/proc/loadavg', 'utf8').split(' ').slice(0, 3).join(' ');
     console.log(`${os.cpus().length} x ${os.cpus()[0].model.trim()}, ${(os.totalmem() / 2 ** 30).toFixed(0)} GB, ` +
@@ -200,6 +201,7 @@ async function main() {
         return table(directory);
     const measures = {
         ...starts.measures, container, many: many.measure, pull, memory, churn: churn.measure, limit: limit.measure,
+        streaming: streaming.measure,
     };
     const result = await measures[part](connect());
     fs.writeFileSync(path.join(work, `${part}.json`), JSON.stringify(result, null, 1));

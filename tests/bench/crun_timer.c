@@ -2,6 +2,7 @@
  * child times crun where it really runs. When a file `bench` appears in the root of a container, it makes a
  * second container with the same configuration and root file system by running `crun create` and `crun start`
  * itself, writes what they took to the guest's console, which is a file on the node, and removes the file.
+ * When a file `bench-exec` appears, it times `crun exec` of /bin/true in that container.
  */
 #include <fcntl.h>
 #include <glob.h>
@@ -24,17 +25,14 @@ static double now_ms(void)
     return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
 }
 
-static int crun(char *command, char *option, char *id)
+/* crun COMMAND FIRST [SECOND] */
+static int crun(char *command, char *first, char *second)
 {
-    char *argv[] = {"crun", "--cgroup-manager=cgroupfs", command, option, id, NULL};
+    char *argv[] = {"crun", "--cgroup-manager=cgroupfs", command, first, second, NULL};
     posix_spawn_file_actions_t actions;
     pid_t pid;
     int status = 0;
 
-    if (option == NULL) {
-        argv[3] = id;
-        argv[4] = NULL;
-    }
     posix_spawn_file_actions_init(&actions);
     for (int fd = 0; fd <= 2; fd++)
         posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
@@ -84,7 +82,7 @@ static void time_directly(char *trigger)
     begin = now_ms();
     failed = crun("create", "--bundle=" BUNDLE, id);
     created = now_ms();
-    failed = failed != 0 ? failed : crun("start", NULL, id);
+    failed = failed != 0 ? failed : crun("start", id, NULL);
     started = now_ms();
     crun("delete", "--force", id);
     console = open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
@@ -92,18 +90,44 @@ static void time_directly(char *trigger)
     close(console);
 }
 
-static void serve(void)
+static void time_exec(char *trigger)
 {
+    char *id;
+    double begin, ended;
+    int failed, console;
+
+    strrchr(trigger, '/')[0] = '\0'; /* …/c/ID/rootfs */
+    strrchr(trigger, '/')[0] = '\0';
+    id = strrchr(trigger, '/') + 1;
+    begin = now_ms();
+    failed = crun("exec", id, "/bin/true");
+    ended = now_ms();
+    console = open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
+    dprintf(console, "\nbench: exec %d %.3f\n", failed, ended - begin);
+    close(console);
+}
+
+static void serve_one(const char *name, void (*measure)(char *trigger))
+{
+    char pattern[100];
     glob_t found;
 
+    snprintf(pattern, sizeof pattern, "/run/crivirt/c/*/rootfs/%s", name);
+    if (glob(pattern, 0, NULL, &found) != 0)
+        return;
+    unlink(found.gl_pathv[0]);
+    measure(found.gl_pathv[0]);
+    globfree(&found);
+}
+
+static void serve(void)
+{
     for (;; usleep(200000)) {
         /* The agent mounts a root over ours: "/.." is what lies on top. */
-        if (chdir("/..") != 0 || chroot(".") != 0 ||
-            glob("/run/crivirt/c/*/rootfs/bench", 0, NULL, &found) != 0)
+        if (chdir("/..") != 0 || chroot(".") != 0)
             continue;
-        unlink(found.gl_pathv[0]);
-        time_directly(found.gl_pathv[0]);
-        globfree(&found);
+        serve_one("bench", time_directly);
+        serve_one("bench-exec", time_exec);
     }
 }
 

@@ -84,11 +84,11 @@ const syncWord = Buffer.from('f19ce5d3637269760074318ea7ff0ab6', 'hex'); // agen
 const after = (words, flag) => words[words.indexOf(flag) + 1];
 
 // The machine, processor, memory, kernel and initramfs of a pod's QEMU, with nothing but the agent's port and a console.
-const bareArguments = (words, socket, console) => [
+const bareArguments = (words, socket, console, initrd = after(words, '-initrd')) => [
     '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot',
     '-machine', after(words, '-machine').split(',').filter((word) => !/^(memory-backend|dump)/.test(word)).join(','),
     '-accel', after(words, '-accel'), '-cpu', after(words, '-cpu'), '-smp', after(words, '-smp'),
-    '-m', after(words, '-m'), '-kernel', after(words, '-kernel'), '-initrd', after(words, '-initrd'),
+    '-m', after(words, '-m'), '-kernel', after(words, '-kernel'), '-initrd', initrd,
     '-append', after(words, '-append'), '-serial', `file:${console}`,
     '-chardev', `socket,id=agent,path=${socket}`, '-device', 'virtio-serial-pci,disable-legacy=on,max_ports=2',
     '-device', 'virtserialport,chardev=agent,name=org.crivirt.agent.0',
@@ -154,6 +154,6 @@ async function atOnce(n, workers, work) {
 
 module.exports = {
     work, runDir, daemonPid, count, now, sleep, say, connect, podConfig, runPod, endPod, containerConfig, cmdline, processes,
-    qemuOf, cpuMs, kib, pssMib, bareBoot, after, median, mean, medianOf, percentile,
+    qemuOf, cpuMs, kib, pssMib, bareArguments, bareBoot, after, median, mean, medianOf, percentile,
     atOnce,
 };

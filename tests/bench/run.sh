@@ -3,10 +3,11 @@
 #   run.sh [BUILD_DIRECTORY]     a release build; default: build/release, built when it is not there
 # Everything happens in a network namespace, with a daemon and a registry of its own, and is removed afterwards. Root.
 # What is measured and how often comes from the environment:
-#   BENCH_PARTS="boot container restore unpooled many pull memory churn"; beside them there is "limit", which fills the
+#   BENCH_PARTS="boot container restore unpooled many pull memory churn streaming"; beside them there is "limit", which fills the
 #                   machine's memory with pods
 #   BENCH_STARTS=20  BENCH_CONTAINERS=15  BENCH_MANY="5 20"  BENCH_PULLS=5  BENCH_LAYER_MB=40 (five layers)
 #   BENCH_PODS="1 10"  BENCH_CHURN=100  BENCH_CHURN_AT_ONCE=4  BENCH_LIMIT=1000  BENCH_LIMIT_RESERVE_MB=2048
+#   BENCH_STREAMS=5  BENCH_STREAM_MIB=32
 #   BENCH_KEEP=1    keeps the directory with the daemon's log and the raw figures
 #   NODE_PATH       where @grpc/grpc-js and @grpc/proto-loader are; default: those of tests/integration
 set -euo pipefail
@@ -17,7 +18,7 @@ root=$(dirname "$(dirname "$here")")
 
 [ "$(id -u)" = 0 ] || fail "only root can run VMs and make network namespaces"
 build=$(readlink -f "${1:-$root/build/release}")
-parts=${BENCH_PARTS:-boot container restore unpooled many pull memory churn}
+parts=${BENCH_PARTS:-boot container restore unpooled many pull memory churn streaming}
 need node nodejs skopeo skopeo docker-registry docker-registry cpio cpio lz4 lz4 gcc gcc
 
 namespace=crivirt-bench-$$
@@ -67,6 +68,10 @@ guest_images() {
     gcc -O2 -static -Wall -Wextra -s -o "$work/timer/init" "$here/crun_timer.c" -D_GNU_SOURCE -Wno-unused-result
     (cd "$work/timer" && printf '%s\n' init init.agent | cpio --quiet -o -H newc -R 0:0) >"$work/timer.cpio"
     cat "$work/plain.cpio" "$work/timer.cpio" | lz4 -q -l >"$work/timer-guest/initrd.img"
+    mkdir -p "$work/channel"
+    gcc -O2 -static -Wall -Wextra -s -I"$root" -o "$work/channel/init" "$here/channel_speed.c" \
+        "$root/agent/wire/wire.c" -D_GNU_SOURCE -Wno-unused-result
+    (cd "$work/channel" && echo init | cpio --quiet -o -H newc -R 0:0) | lz4 -q -l >"$work/channel.img"
 }
 
 # The integration tests' gRPC client.
@@ -199,6 +204,7 @@ with() {
 }
 
 with "$work/timer-guest/initrd.img" container --guest-template=false
+with "$work/timer-guest/initrd.img" streaming --guest-template=false
 with "$work/guest/initrd.img" boot --guest-template=false
 with "$work/guest/initrd.img" unpooled --guest-waiting-machines=0
 with "$work/guest/initrd.img" "restore many pull memory churn limit"

@@ -196,10 +196,15 @@ static void escapes_strings(void)
 
 /* ---- streams ---- */
 
+/* Whatever time passes. */
 static void pump(OutStream *stream)
 {
-    while (stream->watch.active && !stream->ended) {
+    while ((stream->watch.active || stream->rest.active) && !stream->ended) {
         guint64 before = stream->received;
+        if (stream->rest.active) {
+            timer_stop(&stream->rest);
+            stream->rest.call(stream->rest.data);
+        }
         stream->watch.call(stream);
         if (stream->received == before)
             return;
@@ -285,6 +290,33 @@ static void stops_reading_when_the_window_is_full(void)
     stream_close(&stream);
 }
 
+static void rests_after_a_page(void)
+{
+    static const char page[4096];
+    OutStream stream;
+    int ends[2];
+    CU_ASSERT_EQUAL(pipe(ends), 0);
+    CU_ASSERT_TRUE(stream_open(&stream, ends[0]));
+    stream_start(&stream);
+    CU_ASSERT_EQUAL(write(ends[1], page, 100), 100);
+    stream.watch.call(&stream);
+    CU_ASSERT_TRUE(stream.watch.active && !stream.rest.active);
+    CU_ASSERT_EQUAL(write(ends[1], page, sizeof page), sizeof page);
+    stream.watch.call(&stream);
+    CU_ASSERT_EQUAL(stream.received, 100 + sizeof page);
+    CU_ASSERT_TRUE(!stream.watch.active && stream.rest.active);
+    gboolean end;
+    g_autoptr(GString) taken = take(&stream, &end);
+    CU_ASSERT_EQUAL(taken->len, 100 + sizeof page);
+    stream_acknowledge(&stream, taken->len); /* does not wake it */
+    CU_ASSERT_FALSE(stream.watch.active);
+    pump(&stream);
+    CU_ASSERT_TRUE(stream.watch.active && !stream.rest.active);
+    stream_close(&stream);
+    CU_ASSERT_FALSE(stream.rest.active);
+    close(ends[1]);
+}
+
 static void a_stopped_stream_reads_what_is_there(void)
 {
     OutStream stream;
@@ -353,6 +385,7 @@ int main(void)
         {"strings are escaped", escapes_strings},
         {"a stream keeps what is not acknowledged", keeps_what_is_not_acknowledged},
         {"a stream stops reading when its window is full", stops_reading_when_the_window_is_full},
+        {"who writes whole pages is left to write more of them", rests_after_a_page},
         {"a stopped stream gives what was there, then ends", a_stopped_stream_reads_what_is_there},
         {"addresses are read strictly", reads_addresses},
         {"an id that is no file's name is refused", refuses_ids_that_are_no_names},
