@@ -66,8 +66,9 @@ struct Link {
     gboolean fresh;
     gboolean closed;
     gboolean ready;
-    char *abandoned; /* why the guest is known to be gone */
-    char *silent;    /* why calls fail for now: it does not answer */
+    guint32 protocol; /* what the agent speaks, when ready */
+    char *abandoned;  /* why the guest is known to be gone */
+    char *silent;     /* why calls fail for now: it does not answer */
     Heartbeat heart;
     guint64 nonce;
     guint64 next_id;
@@ -437,6 +438,7 @@ static void response_take(Link *link, FromGuest *message)
         if (!link->fresh)
             metric_add(&reconnects, 1, NULL, NULL);
         link->ready = TRUE;
+        link->protocol = response->hello->protocol_version;
         link->fresh = FALSE;
         life_note(link);
         g_cond_broadcast(&link->changed);
@@ -803,6 +805,24 @@ static gboolean fail_gone(const Link *link, GError **error)
                 link->abandoned != NULL ? link->abandoned
                 : link->silent != NULL  ? link->silent
                                         : "the connection to the guest's agent was closed");
+}
+
+gboolean link_check_protocol(Link *link, guint32 version, const char *what, GError **error)
+{
+    guint32 spoken;
+    gboolean ready;
+
+    g_mutex_lock(&link->lock);
+    ready = link->ready;
+    spoken = link->protocol;
+    g_mutex_unlock(&link->lock);
+    if (!ready || spoken >= version) /* one that is not connected is found out by the call itself */
+        return TRUE;
+    return fail(
+        error, STATUS_FAILED_PRECONDITION,
+        "%s needs a pod whose agent speaks version %u of the protocol; this one was started by an older "
+        "crivirt and speaks version %u",
+        what, version, spoken);
 }
 
 gboolean link_wait_ready(Link *link, const Deadline *deadline, GError **error)

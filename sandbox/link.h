@@ -52,6 +52,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Link, link_unref)
  * thread. */
 void link_abandon(Link *link, const char *reason);
 
+/* FAILED_PRECONDITION for an agent that is too old for that (WIRE_PROTOCOL_…). */
+gboolean link_check_protocol(Link *link, guint32 version, const char *what, GError **error);
+
 /* Waits until the agent has answered a Hello. */
 gboolean link_wait_ready(Link *link, const Deadline *deadline, GError **error);
 

@@ -355,13 +355,23 @@ void sessions_resume(Pod *pod)
 
 /* ---- making them ---- */
 
+/* An agent that never says what has been written would leave input waiting for ever. */
+static gboolean check_agent(const ProcessSession *session, Link *link, GError **error)
+{
+    if (!session->with_input)
+        return TRUE;
+    return link_check_protocol(link, WIRE_PROTOCOL_INPUT_WINDOW,
+                               session->kind == KIND_DIAL ? "port-forward" : "standard input", error);
+}
+
 static gboolean start(ProcessSession *session, Request *request, const Deadline *deadline, GError **error)
 {
     g_autoptr(Link) link = pod_link(session->pod, error);
     Deadline bounded = deadline_sooner(deadline, START_TIMEOUT_MS);
     Response *response;
 
-    if (link == NULL || !link_call(link, request, &bounded, &response, error))
+    if (link == NULL || !check_agent(session, link, error) ||
+        !link_call(link, request, &bounded, &response, error))
         return FALSE;
     crivirt__agent__v1__response__free_unpacked(response, NULL);
     return TRUE;
@@ -441,6 +451,10 @@ ProcessSession *session_attach(SandboxManager *manager, const char *container_id
         return NULL;
     session = session_new(KIND_ATTACH, container->pod, container, client);
     session->with_input = with_input;
+    if (!check_agent(session, link, error)) {
+        session_unref(session);
+        return NULL;
+    }
     session_register(session);
     /* It may have ended before it could tell us. */
     if (container_state(container) != CONTAINER_RUNNING_STATE &&

@@ -21,6 +21,7 @@
 
 enum {
     WIRE_PROTOCOL_VERSION = 2,
+    WIRE_PROTOCOL_INPUT_WINDOW = 2, /* since then: InputAck, hang-up, Dial */
     WIRE_MAX_FRAME_BYTES = 1 << 20,
     WIRE_HEADER_BYTES = 8,
     WIRE_SYNC_BYTES = 24,

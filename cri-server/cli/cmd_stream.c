@@ -1,7 +1,6 @@
-/* crivirt exec, attach, cp. */
+/* crivirt exec, attach. */
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/error.h"
@@ -156,99 +155,4 @@ const Command command_attach = {
     .min_operands = 1,
     .max_operands = 1,
     .run = attach_command,
-};
-
-/* --- cp ------------------------------------------------------------------------------------------------ */
-
-typedef struct {
-    const char *container; /* NULL: a path here */
-    const char *path;
-} Place;
-
-static Place read_place(Cli *cli, const char *text)
-{
-    const char *colon = strchr(text, ':');
-
-    if (colon == NULL || colon == text || *text == '/' || *text == '.')
-        return (Place){NULL, text};
-    return (Place){arena_printf(cli->arena, "%.*s", (int)(colon - text), text), colon + 1};
-}
-
-/* A local tar, with a pipe to its stdin or from its stdout. */
-static gboolean tar_start(const char *const *argv, gboolean feeds, GPid *ret_pid, int *ret_fd, GError **error)
-{
-    if (!g_spawn_async_with_pipes(NULL, (char **)(void *)argv, NULL,
-                                  G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD |
-                                      (feeds ? G_SPAWN_DEFAULT : G_SPAWN_CHILD_INHERITS_STDIN),
-                                  NULL, NULL, ret_pid, feeds ? ret_fd : NULL, feeds ? NULL : ret_fd, NULL,
-                                  error)) {
-        error_adopt(error);
-        return FALSE;
-    }
-    return TRUE;
-}
-
-static gboolean tar_end(Cli *cli, GPid pid, GError **error)
-{
-    int status = 0;
-
-    TEMP_FAILURE_RETRY(waitpid(pid, &status, 0));
-    g_spawn_close_pid(pid);
-    if (cli->exit_code != 0)
-        return fail(error, STATUS_INTERNAL, "tar in the container failed (exit code %d)", cli->exit_code);
-    if (status != 0)
-        return fail(error, STATUS_INTERNAL, "tar here failed");
-    return TRUE;
-}
-
-static gboolean copy(Cli *cli, const char *id, const char *const *here, const char *const *there,
-                     gboolean into_container, GError **error)
-{
-    StreamAddress address;
-    StreamRun run = {.in_fd = -1, .out_fd = STDOUT_FILENO, .err_fd = STDERR_FILENO};
-    gboolean good;
-    GPid pid;
-    int fd;
-
-    if (!stream_exec_address(cli, id, there, into_container, FALSE, &address, error) ||
-        !tar_start(here, !into_container, &pid, &fd, error))
-        return FALSE;
-    if (into_container)
-        run.in_fd = fd;
-    else
-        run.out_fd = fd;
-    good = stream_run(cli, &address, &run, error);
-    close(fd);
-    return tar_end(cli, pid, good ? error : NULL) && good;
-}
-
-static gboolean cp_command(Cli *cli, GError **error)
-{
-    Place from = read_place(cli, options_operands(cli->options)[0]);
-    Place to = read_place(cli, options_operands(cli->options)[1]);
-    g_autofree char *directory = g_path_get_dirname(from.path);
-    g_autofree char *name = g_path_get_basename(from.path);
-    const char *pack[] = {"tar", "-cf", "-", "-C", directory, "--", name, NULL};
-    const char *unpack[] = {"tar", "-xf", "-", "-C", to.path, NULL};
-    const InventoryContainer *row;
-
-    if ((from.container != NULL) == (to.container != NULL))
-        return usage_fail(error, "cp needs one place in a container (CONTAINER:PATH) and one here");
-    row = find_container(cli, from.container != NULL ? from.container : to.container, error);
-    if (row == NULL)
-        return FALSE;
-    if (to.container != NULL)
-        return copy(cli, row->container->id, pack, unpack, TRUE, error);
-    return copy(cli, row->container->id, unpack, pack, FALSE, error);
-}
-
-const Command command_cp = {
-    .name = "cp",
-    .group = "Containers",
-    .usage = "CONTAINER:PATH DIRECTORY | PATH CONTAINER:DIRECTORY",
-    .help = "Copy files and directories from or into a container",
-    .details = "The second place is the directory to copy into. The container needs a tar program.",
-    .min_operands = 2,
-    .max_operands = 2,
-    .run = cp_command,
 };

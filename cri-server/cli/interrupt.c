@@ -29,6 +29,7 @@ GCancellable *interrupt_start(void)
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGWINCH); /* terminal.c reads it; a thread that does not block it would swallow it */
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN); /* a closed stdout is seen by the writer; a closed socket by gRPC */
     g_thread_unref(g_thread_new("signals", wait_for_signals, cancellable));

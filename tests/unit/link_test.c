@@ -149,6 +149,7 @@ static void put_response(Fixture *fixture, guint64 id)
     response.id = id;
     if (id == 0) {
         response.result_case = CRIVIRT__AGENT__V1__RESPONSE__RESULT_HELLO;
+        hello.protocol_version = 1;
         response.hello = &hello;
     } else {
         response.result_case = CRIVIRT__AGENT__V1__RESPONSE__RESULT_START_CONTAINER;
@@ -217,6 +218,21 @@ static void a_call_is_answered(void)
     thread = g_thread_new("guest", answer_one, &fixture);
     TEST_OK(start_call(&fixture, 5000, &error), error);
     g_thread_join(thread);
+    fixture_clear(&fixture);
+}
+
+static void an_older_agent_is_known_as_one(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Deadline deadline = deadline_in_ms(5000);
+
+    fixture_init(&fixture);
+    wire_decoder_free(greet(&fixture));
+    TEST_OK(link_wait_ready(fixture.link, &deadline, &error), error);
+    TEST_OK(link_check_protocol(fixture.link, 1, "breathing", &error), error);
+    TEST_FAILS(link_check_protocol(fixture.link, WIRE_PROTOCOL_INPUT_WINDOW, "standard input", &error), error,
+               STATUS_FAILED_PRECONDITION, "standard input needs");
     fixture_clear(&fixture);
 }
 
@@ -420,6 +436,8 @@ int main(void)
 {
     static const TestCase cases[] = {
         {"a request gets its response", a_call_is_answered},
+        {"an agent that is too old for something is told from one that is not",
+         an_older_agent_is_known_as_one},
         {"a guest that says nothing costs no more than the deadline", silence_ends_at_the_deadline},
         {"whatever comes before the sync is ignored", garbage_before_the_sync_is_ignored},
         {"a guest that breaks the framing is disconnected and greeted again", broken_framing_reconnects},

@@ -17,9 +17,9 @@ async function upgrade(machine, url, headers, tlsOptions = {}) {
     let socket = await machine.connect(hostname.replace(/^\[|\]$/g, ''), Number(port));
     socket.on('error', () => {});
     if (protocol === 'https:') {
-        socket = tls.connect({socket, ...tlsOptions});
-        socket.on('error', () => {});
+        socket = tls.connect({socket, checkServerIdentity: () => undefined, ...tlsOptions});
         await once(socket, 'secureConnect');
+        socket.on('error', () => {});
     }
     const lines = Object.entries({Host: `${hostname}:${port}`, Connection: 'Upgrade', ...headers});
     socket.write(`GET ${pathname} HTTP/1.1\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`);
@@ -501,9 +501,9 @@ class Forward {
         return Forward.openUrl(machine, url, transportName);
     }
 
-    static async openUrl(machine, url, transportName) {
+    static async openUrl(machine, url, transportName, tlsOptions) {
         const {open, protocols} = FORWARDS[transportName];
-        const {spdy, socket, protocol} = await open(machine, url, protocols);
+        const {spdy, socket, protocol} = await open(machine, url, protocols, {tlsOptions});
         assert.strictEqual(protocol, protocols[0]);
         return new Forward(spdy, socket);
     }
