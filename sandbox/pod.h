@@ -138,8 +138,9 @@ struct Pod {
     GHashTable *disks;      /* diff id, or key of a block device → GUINT_TO_POINTER(lun) */
     guint last_lun;         /* numbers are not used again: an attach that failed may have left half a disk */
     Trace *trace;
-    MachineShape machine; /* how large it is, or is to be; all 0: not known (pod_machine.h) */
-    PodSamples samples;   /* what it used when it was last asked (sample.c) */
+    MachineShape machine;    /* how large it is, or is to be; all 0: not known (pod_machine.h) */
+    gboolean machine_unsure; /* an earlier daemon may have died while it changed: it is made so once more */
+    PodSamples samples;      /* what it used when it was last asked (sample.c) */
 };
 
 struct Container {

@@ -186,8 +186,12 @@ static gboolean machine_become(Pod *pod, const MachineShape *from, const Machine
 {
     MachineShape is = *to;
     guint64 available_bytes;
+    gboolean unsure;
 
-    if (from->vcpus == to->vcpus && from->memory_bytes == to->memory_bytes)
+    g_mutex_lock(&pod->lock);
+    unsure = pod->machine_unsure;
+    g_mutex_unlock(&pod->lock);
+    if (from->vcpus == to->vcpus && from->memory_bytes == to->memory_bytes && !unsure)
         return TRUE;
     if (!machine_record(pod, to, error))
         return FALSE;
@@ -197,10 +201,14 @@ static gboolean machine_become(Pod *pod, const MachineShape *from, const Machine
         machine_record(pod, from, NULL);
         return FALSE;
     }
-    if (from->memory_bytes == to->memory_bytes || plug_memory(pod, &is, deadline, error))
-        return TRUE;
-    machine_record(pod, &is, NULL);
-    return FALSE;
+    if ((from->memory_bytes != to->memory_bytes || unsure) && !plug_memory(pod, &is, deadline, error)) {
+        machine_record(pod, &is, NULL);
+        return FALSE;
+    }
+    g_mutex_lock(&pod->lock);
+    pod->machine_unsure = FALSE;
+    g_mutex_unlock(&pod->lock);
+    return TRUE;
 }
 
 gboolean pod_machine_fill(Pod *pod, const Deadline *deadline, GError **error)

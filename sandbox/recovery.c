@@ -87,6 +87,7 @@ static Pod *pod_restore(SandboxManager *manager, const PodRecord *record, GError
     pod->cni_config = g_strdup(record->cni_config);
     pod->cni_result = g_strdup(record->cni_result);
     pod->share_generation = record->share_attached;
+    pod->machine_unsure = TRUE;
     pod->machine = (MachineShape){record->boot_vcpus,        record->vcpus,        record->max_vcpus,
                                   record->boot_memory_bytes, record->memory_bytes, record->max_memory_bytes};
     g_strfreev(pod->ips);

@@ -7,6 +7,8 @@ static void resources_append(GByteArray *wire, const Resources *resources)
     gsize length = runtime__v1__linux_container_resources__get_packed_size(resources);
     guint start = wire->len;
 
+    if (length == 0)
+        return;
     g_byte_array_set_size(wire, (guint)(start + length));
     runtime__v1__linux_container_resources__pack(resources, wire->data + start);
 }
