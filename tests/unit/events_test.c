@@ -58,6 +58,52 @@ static void cuts_off_who_does_not_read(void)
     test_manager_free(manager);
 }
 
+static void bounds_what_waits_by_its_size(void)
+{
+    enum { LARGE_BYTES = 1 << 20 };
+    SandboxManager *manager = test_manager_new();
+    Pod *pod = test_manager_add_pod(manager, 1, POD_READY, CONTAINER_EXITED_STATE);
+    EventSubscriber *slow = event_subscribe(manager->events);
+    Deadline deadline = deadline_in_ms(1000);
+    GError *error = NULL;
+
+    g_free(test_pod_container(pod)->message);
+    test_pod_container(pod)->message = g_strnfill(LARGE_BYTES, 'x');
+    for (guint i = 0; i <= EVENTS_QUEUE_MAX_BYTES / LARGE_BYTES; i++)
+        event_publish(manager->events, EVENT(STOPPED), pod->id, pod);
+    TEST_FAILS(event_next(slow, &deadline, &error), error, STATUS_RESOURCE_EXHAUSTED, "connect again");
+    event_unsubscribe(slow);
+    test_manager_free(manager);
+}
+
+/* A container's end may be known before its start has been answered. */
+static void keeps_the_order_of_a_life(void)
+{
+    static const Runtime__V1__ContainerEventType told[] = {EVENT(CREATED), EVENT(STOPPED), EVENT(DELETED)};
+    SandboxManager *manager = test_manager_new();
+    Pod *pod = test_manager_add_pod(manager, 1, POD_READY, CONTAINER_EXITED_STATE);
+    Container *container = test_pod_container(pod);
+    EventSubscriber *subscriber = event_subscribe(manager->events);
+    Deadline deadline = deadline_in_ms(1000);
+    GError *error = NULL;
+
+    container_announce(container, EVENT(DELETED)); /* of nothing that was told of */
+    container_announce(container, EVENT(STOPPED));
+    container_announce(container, EVENT(STARTED));
+    container_announce(container, EVENT(STOPPED));
+    container_announce(container, EVENT(DELETED));
+    for (guint i = 0; i < G_N_ELEMENTS(told); i++) {
+        g_autoptr(Event) event = event_next(subscriber, &deadline, &error);
+
+        CU_ASSERT_PTR_NOT_NULL_FATAL(event);
+        CU_ASSERT_EQUAL(event_message(event)->container_event_type, told[i]);
+    }
+    deadline = deadline_in_ms(10);
+    TEST_FAILS(event_next(subscriber, &deadline, &error), error, STATUS_DEADLINE_EXCEEDED, "");
+    event_unsubscribe(subscriber);
+    test_manager_free(manager);
+}
+
 static gpointer cancel_soon(gpointer cancellable)
 {
     g_usleep(50 * 1000);
@@ -133,6 +179,9 @@ int main(int argc, char **argv)
         {"every subscriber gets an event with the statuses of pod and containers", tells_with_statuses},
         {"a subscriber that does not read is cut off and told so, the others are not",
          cuts_off_who_does_not_read},
+        {"what waits for a subscriber is bounded by its size, too", bounds_what_waits_by_its_size},
+        {"a container is told of in the order of its life, whatever is known first",
+         keeps_the_order_of_a_life},
         {"waiting ends at once when the client goes away", ends_when_cancelled},
         {"waiting ends at the deadline", ends_at_the_deadline},
         {"subscribers may come and go while events are published", survives_vanishing_subscribers},
