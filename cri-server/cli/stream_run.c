@@ -103,11 +103,14 @@ static void send_size(Runner *runner)
     stream_client_send(runner->client, CHANNEL_RESIZE, text, strlen(text));
 }
 
-static gboolean asks_to_detach(Runner *runner, const guint8 *bytes, gsize length)
+/* What was typed before the keys is still the program's. */
+static gboolean asks_to_detach(Runner *runner, const guint8 *bytes, gsize length, gsize *ret_before)
 {
     for (gsize i = 0; i < length; i++) {
-        if (runner->after_ctrl_p && bytes[i] == CTRL_Q)
+        if (runner->after_ctrl_p && bytes[i] == CTRL_Q) {
+            *ret_before = i > 0 ? i - 1 : 0;
             return TRUE;
+        }
         runner->after_ctrl_p = bytes[i] == CTRL_P;
     }
     return FALSE;
@@ -116,13 +119,16 @@ static gboolean asks_to_detach(Runner *runner, const guint8 *bytes, gsize length
 static void copy_input(Runner *runner)
 {
     guint8 buffer[COPY_BYTES];
+    gsize before = 0;
     ssize_t n = TEMP_FAILURE_RETRY(read(runner->run->in_fd, buffer, sizeof buffer));
 
     if (n <= 0) {
         stream_client_end(runner->client, CHANNEL_STDIN);
         runner->run->in_fd = -1;
-    } else if (runner->run->tty && asks_to_detach(runner, buffer, (gsize)n)) {
+    } else if (runner->run->tty && asks_to_detach(runner, buffer, (gsize)n, &before)) {
         runner->run->detached = TRUE;
+        if (before > 0)
+            stream_client_send(runner->client, CHANNEL_STDIN, buffer, before);
     } else {
         stream_client_send(runner->client, CHANNEL_STDIN, buffer, (gsize)n);
     }

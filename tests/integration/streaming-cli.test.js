@@ -1,0 +1,264 @@
+// crivirt run -it, exec, attach, cp and port-forward: on a terminal, with files, over TLS.
+'use strict';
+const assert = require('assert');
+const crypto = require('crypto');
+const fs = require('fs');
+const path = require('path');
+const {once} = require('events');
+const {test, before, after} = require('node:test');
+const {Machine, build, BUSYBOX} = require('./support/machine');
+const {Terminal} = require('./support/terminal');
+const {eventually, must} = require('./support/kit');
+const {openSpdy, exec, Forward} = require('./support/streams');
+
+const crivirt = path.join(build, 'cri-server/cli/crivirt');
+let machine, certificate, other;
+before(async () => {
+    machine = await Machine.start();
+    certificate = makeCertificate('server');
+    other = makeCertificate('other');
+    const {code, stderr} = await machine.cli('run', '-d', '--name', 'box', BUSYBOX, 'sh', '-c', 'mkdir /tmp; exec sleep 100000');
+    assert.strictEqual(code, 0, stderr);
+});
+after(() => machine.end());
+
+function makeCertificate(name) {
+    const files = {cert: path.join(machine.dir, `${name}.crt`), key: path.join(machine.dir, `${name}.key`)};
+    must('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+         '-subj', `/CN=${name}`, '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', files.key, '-out', files.cert);
+    return files;
+}
+
+const terminal = (...args) => new Terminal(machine, [crivirt, ...args], {CRIVIRT_SOCKET: machine.socket,
+                                                                        CRIVIRT_LOG_DIR: path.join(machine.dir, 'cli-log')});
+// Its standard output; it must succeed.
+async function cli(...args) {
+    const {code, stdout, stderr} = await machine.cli(...args);
+    assert.strictEqual(code, 0, stderr);
+    return stdout;
+}
+async function cliFails(words, ...args) {
+    const {code, stderr} = await machine.cli(...args);
+    assert.notStrictEqual(code, 0);
+    for (const word of words)
+        assert.ok(stderr.includes(word), `"${stderr}" lacks "${word}"`);
+}
+
+// ---- terminals ----
+
+test('exec -it: raw here, a terminal there, its size also when it changes, signals, exit code', async () => {
+    const screen = terminal('exec', '-it', 'box', 'sh');
+    await screen.shows('#');
+    assert.strictEqual(screen.mode(), 'raw');
+    screen.type('stty size\r');
+    await screen.shows('24 80');
+    screen.resize(101, 41);
+    await eventually('it has the new size', () => {
+        screen.type('stty size\r');
+        return screen.text.includes('41 101');
+    });
+    screen.type('sleep 77777\r');
+    await eventually('it sleeps', async () => (await cli('exec', 'box', 'ps')).includes('sleep 77777'));
+    screen.type('\x03');
+    await eventually('Ctrl-C reached it', async () => !(await cli('exec', 'box', 'ps')).includes('sleep 77777'));
+    screen.type('exit 7\r');
+    assert.strictEqual(await screen.ended, 7);
+});
+
+test('run -it: a shell of its own; its end is ours, and the pod is removed', async () => {
+    const screen = terminal('run', '-it', '--rm', '--name', 'shell', BUSYBOX, 'sh');
+    await screen.shows('#');
+    screen.resize(99, 33);
+    await eventually('it has the new size', () => {
+        screen.type('stty size\r');
+        return screen.text.includes('33 99');
+    }, 30000).catch((error) => { throw new Error(`${error.message}: ${screen.text.slice(-300)}`); });
+    screen.type('exit 3\r');
+    assert.strictEqual(await screen.ended, 3);
+    assert.ok(!(await cli('ps', '-a')).includes('shell'));
+});
+
+test('attach -t: Ctrl-P Ctrl-Q detaches, the container goes on, and one can come back', async () => {
+    const first = terminal('run', '-it', '--name', 'kept', BUSYBOX, 'sh');
+    await first.shows('#');
+    first.type('x=remembered\r');
+    first.type('\x10\x11');
+    assert.strictEqual(await first.ended, 0);
+    assert.match(await cli('ps'), /kept/);
+    const second = terminal('attach', '-t', 'kept');
+    await eventually('it answers', () => {
+        second.type('echo $x\r');
+        return second.text.includes('\nremembered');
+    });
+    second.type('exit\r');
+    await second.ended;
+    await cli('rm', '-f', 'kept');
+});
+
+test('-t without a terminal is refused, and the terminal is as before after an error', async () => {
+    await cliFails(['terminal'], 'exec', '-it', 'box', 'true');
+    const screen = terminal('exec', '-it', 'box', '/no/such/program');
+    assert.strictEqual(await screen.ended, 127);
+    assert.match(screen.text, /no\/such\/program/);
+    const shell = new Terminal(machine, ['sh', '-c', `${crivirt} --socket ${machine.socket} exec -it box true; stty -a; sleep 1`]);
+    await shell.ended;
+    assert.match(shell.text, / icanon/);
+});
+
+test('exec -i passes bytes both ways, and the end of the input', async () => {
+    const input = crypto.randomBytes(1 << 20).toString('base64');
+    const {code, stdout} = await machine.cliWith({input}, 'exec', '-i', 'box', 'cat');
+    assert.strictEqual(code, 0);
+    assert.ok(stdout === input);
+});
+
+// ---- cp ----
+
+const there = (...words) => cli('exec', 'box', ...words);
+
+test('cp of a file: into a directory, under a new name, over a file', async () => {
+    const file = path.join(machine.dir, 'a|b&c.[x]');
+    fs.writeFileSync(file, 'one');
+    fs.chmodSync(file, 0o640);
+    await cli('cp', file, 'box:/tmp');
+    await cli('cp', file, 'box:/NEWNAME');
+    await cli('cp', file, 'box:/tmp/odd \\1&|name');
+    assert.strictEqual(await there('cat', '/tmp/a|b&c.[x]', '/NEWNAME', '/tmp/odd \\1&|name'), 'oneoneone');
+    assert.match(await there('stat', '-c', '%a %u:%g', '/NEWNAME'), /^640 0:0/);
+    fs.writeFileSync(file, 'two');
+    await cli('cp', file, 'box:/NEWNAME');
+    assert.strictEqual(await there('cat', '/NEWNAME'), 'two');
+    await cli('cp', 'box:/NEWNAME', path.join(machine.dir, 'back'));
+    assert.strictEqual(fs.readFileSync(path.join(machine.dir, 'back'), 'utf8'), 'two');
+    fs.mkdirSync(path.join(machine.dir, 'into'));
+    await cli('cp', 'box:/NEWNAME', path.join(machine.dir, 'into'));
+    assert.deepStrictEqual(fs.readdirSync(path.join(machine.dir, 'into')), ['NEWNAME']);
+});
+
+test('cp of a directory: as a new name, into one that exists, and only what is in it', async () => {
+    const tree = path.join(machine.dir, 'tree');
+    fs.mkdirSync(path.join(tree, 'sub'), {recursive: true});
+    fs.writeFileSync(path.join(tree, 'sub/file'), 'deep');
+    fs.symlinkSync('sub/file', path.join(tree, 'link'));
+    await cli('cp', tree, 'box:/copied');
+    assert.strictEqual(await there('cat', '/copied/sub/file'), 'deep');
+    assert.strictEqual((await there('readlink', '/copied/link')).trim(), 'sub/file');
+    await cli('cp', tree, 'box:/copied');
+    assert.strictEqual(await there('cat', '/copied/tree/sub/file'), 'deep');
+    await there('mkdir', '/contents');
+    await cli('cp', `${tree}/.`, 'box:/contents');
+    assert.strictEqual(await there('cat', '/contents/sub/file'), 'deep');
+    await cli('cp', 'box:/copied', path.join(machine.dir, 'out'));
+    assert.strictEqual(fs.readFileSync(path.join(machine.dir, 'out/tree/sub/file'), 'utf8'), 'deep');
+    assert.strictEqual(fs.readlinkSync(path.join(machine.dir, 'out/link')), 'sub/file');
+});
+
+test('cp - is a tar archive', async () => {
+    const list = path.join(machine.dir, 'list.tar');
+    await machine.run('sh', '-c', `${crivirt} --socket ${machine.socket} cp box:/copied - > ${list}`);
+    assert.match(must('tar', '-tf', list), /^copied\/sub\/file$/m);
+    await there('mkdir', '/unpacked');
+    const {code, stderr} = await machine.run('sh', '-c', `${crivirt} --socket ${machine.socket} cp - box:/unpacked < ${list}`);
+    assert.strictEqual(code, 0, stderr);
+    assert.strictEqual(await there('cat', '/unpacked/copied/sub/file'), 'deep');
+});
+
+test('cp says what is not there, and takes nothing hostile out', async () => {
+    const file = path.join(machine.dir, 'here');
+    fs.writeFileSync(file, 'here');
+    await cli('cp', file, 'box:/NEWNAME');
+    await cliFails(['/no/such', 'container'], 'cp', file, 'box:/no/such/name');
+    await cliFails(['/nodir/', 'container'], 'cp', file, 'box:/nodir/');
+    await cliFails(['/nothing', 'container'], 'cp', 'box:/nothing', machine.dir);
+    await cliFails(['/missing'], 'cp', '/missing', 'box:/tmp');
+    await cliFails(['/NEWNAME', 'directory'], 'cp', machine.cniDir, 'box:/NEWNAME');
+    await cliFails(['one place'], 'cp', '/a', '/b');
+    // The container's tar answers with more than was asked for, and with a program that would run as root.
+    await there('sh', '-c', 'mkdir -p /evil/x; cd /evil; echo gift > x/wanted; echo bad > unwanted; chmod 4755 x/wanted; ' +
+                'tar -cf /evil.tar unwanted x/wanted; mv /bin/tar /bin/tar.real; ' +
+                'printf "#!/bin/sh\\ncat /evil.tar\\n" > /bin/tar; chmod 755 /bin/tar; mkdir -p /x; echo > /x/wanted');
+    const target = path.join(machine.dir, 'target');
+    fs.mkdirSync(target);
+    await machine.cli('cp', 'box:/x/wanted', target);
+    assert.ok(!fs.existsSync(path.join(target, 'unwanted')));
+    await there('mv', '/bin/tar.real', '/bin/tar');
+    await there('chmod', '4755', '/NEWNAME');
+    await cli('cp', 'box:/NEWNAME', target);
+    assert.strictEqual(fs.statSync(path.join(target, 'NEWNAME')).mode & 0o7000, 0);
+});
+
+// ---- port-forward ----
+
+// The command, when it listens.
+async function portForward(...args) {
+    const child = machine.spawn([crivirt, '--socket', machine.socket, 'port-forward', ...args], 'forward.log');
+    const log = () => fs.readFileSync(path.join(machine.dir, 'forward.log'), 'utf8');
+    await eventually('it listens', () => log().includes('Forwarding from'));
+    return {child, log};
+}
+
+async function ask(port, text) {
+    const socket = await machine.connect('127.0.0.1', port);
+    const parts = [];
+    socket.on('data', (data) => parts.push(data));
+    socket.on('error', () => {});
+    socket.write(text);
+    await once(socket, 'close');
+    return Buffer.concat(parts).toString();
+}
+
+test('port-forward: several ports, connections at once, errors of one leave the others alone; Ctrl-C ends it', async () => {
+    await there('sh', '-c', 'mkdir -p /www; echo page > /www/page; httpd -p 127.0.0.1:8001 -h /www');
+    const {child, log} = await portForward('box', '9001:8001', '8002');
+    const pages = await Promise.all([...Array(8).keys()].map(() => ask(9001, 'GET /page HTTP/1.0\r\n\r\n')));
+    pages.forEach((page) => assert.ok(page.endsWith('page\n'), page));
+    assert.strictEqual(await ask(8002, 'hello'), '');
+    await eventually('it says why', () => /port 8002: .*refused/i.test(log()));
+    assert.ok((await ask(9001, 'GET /page HTTP/1.0\r\n\r\n')).endsWith('page\n'));
+    child.kill('SIGINT');
+    await child.ended;
+    await cliFails(['TCP'], 'port-forward', 'box', '53/udp');
+    await cliFails(['70000'], 'port-forward', 'box', '70000');
+});
+
+// ---- TLS ----
+
+test('with a certificate everything is TLS: exec and port-forward of clients that trust it, and of crivirt', async () => {
+    await machine.stopDaemon();
+    await machine.startDaemon([`--streaming-tls-cert=${certificate.cert}`, `--streaming-tls-key=${certificate.key}`]);
+    const container = {id: (await machine.cri.call('ListContainers')).containers[0].id};
+    const pod = {id: (await machine.cri.call('ListPodSandbox')).items[0].id};
+    const tlsOptions = {ca: fs.readFileSync(certificate.cert)};
+    const input = crypto.randomBytes(3 << 20);
+    for (const transport of ['WebSocket v5', 'SPDY v4']) {
+        const client = await exec(machine, container, transport, 'cat; echo err >&2; exit 5', {stdin: true, tlsOptions});
+        await client.sendAll('stdin', input);
+        client.end();
+        assert.deepStrictEqual(await client.outcome(), {code: 5});
+        assert.ok(client.bytes('stdout').equals(input));
+        assert.strictEqual(client.text('stderr'), 'err\n');
+    }
+    const {url} = await machine.cri.call('PortForward', {pod_sandbox_id: pod.id});
+    assert.match(url, /^https:/);
+    const forward = await Forward.openUrl(machine, url, 'SPDY', tlsOptions);
+    const connection = forward.connect(8001);
+    connection.send('GET /page HTTP/1.0\r\n\r\n');
+    await connection.over;
+    assert.ok(connection.bytes().toString().endsWith('page\n'));
+    forward.close();
+    const big = crypto.randomBytes(1 << 20).toString('base64');
+    const answer = await machine.cliWith({input: big}, 'exec', '-i', 'box', 'cat');
+    assert.deepStrictEqual([answer.code, answer.stdout === big], [0, true], answer.stderr);
+    const screen = terminal('exec', '-it', 'box', 'sh');
+    await screen.shows('#');
+    screen.type('exit 4\r');
+    assert.strictEqual(await screen.ended, 4);
+});
+
+test('TLS: who does not know the certificate refuses it, and who speaks plain HTTP gets nothing', async () => {
+    const container = {id: (await machine.cri.call('ListContainers')).containers[0].id};
+    await assert.rejects(exec(machine, container, 'WebSocket v5', 'true', {tlsOptions: {ca: fs.readFileSync(other.cert)}}),
+                         /self.signed|certificate/);
+    const {url} = await machine.cri.call('Exec', {container_id: container.id, cmd: ['/bin/true'], stdout: true});
+    await assert.rejects(openSpdy(machine, url.replace('https:', 'http:'), ['v4.channel.k8s.io']));
+});
