@@ -11,6 +11,7 @@ enum {
     MAX_STREAM_BYTES = 16 << 20,
     /* Both together have to fit into one answer. */
     MAX_ANSWER_BYTES = (16 << 20) - (64 << 10),
+    KILLED_TIMEOUT_MS = 5 * 1000,
 };
 
 /* Wakes the RPC's thread. */
@@ -52,6 +53,20 @@ static void collect(ProcessSession *session, SessionStream stream, GByteArray *b
         g_byte_array_append(bytes, buffer, (guint)MIN(length, MAX_STREAM_BYTES - bytes->len));
 }
 
+/* Past its time: the process must not go on. Who is told so may look whether it is gone, so its end is waited
+ * for. */
+static void kill_and_wait(ProcessSession *session, Waiter *waiter, GByteArray *const streams[2])
+{
+    Deadline deadline = deadline_in_ms(KILLED_TIMEOUT_MS);
+    SessionEnd end;
+
+    session_signal(session, SIGKILL);
+    do {
+        collect(session, SESSION_STDOUT, streams[0]);
+        collect(session, SESSION_STDERR, streams[1]);
+    } while (!session_ended(session, &end) && waiter_wait(waiter, &deadline, NULL));
+}
+
 static gboolean run(ProcessSession *session, Waiter *waiter, GByteArray *const streams[2],
                     const Deadline *deadline, gint32 *ret_exit_code, GError **error)
 {
@@ -63,7 +78,7 @@ static gboolean run(ProcessSession *session, Waiter *waiter, GByteArray *const s
         if (session_ended(session, &end))
             break;
         if (!waiter_wait(waiter, deadline, error)) {
-            session_signal(session, SIGKILL); /* past its time: the process must not go on */
+            kill_and_wait(session, waiter, streams);
             return FALSE;
         }
     }
