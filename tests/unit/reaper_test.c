@@ -73,7 +73,6 @@ static void leaves_others(void)
 
 static void sleeps(void)
 {
-    g_autofree char *directory = test_directory();
     g_autoptr(Reaper) reaper G_GNUC_UNUSED = reaper_start(NULL);
     const char *argv[] = {"/bin/true", NULL};
     struct timespec before;
