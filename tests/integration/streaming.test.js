@@ -371,7 +371,8 @@ for (const transport of Object.keys(FORWARDS)) {
         }));
         connections.forEach((connection, i) => {
             const expected = i % 2 ? Buffer.concat([Buffer.from('port two\n'), texts[i]]) : texts[i];
-            assert.ok(connection.bytes().equals(expected), `connection ${i}: ${connection.error()}`);
+            assert.ok(connection.bytes().equals(expected),
+                      `connection ${i}: ${connection.bytes().length} of ${expected.length} bytes, ${connection.error()}`);
             assert.strictEqual(connection.error(), '');
         });
         forward.close();

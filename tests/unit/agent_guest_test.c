@@ -449,7 +449,8 @@ static void runs_a_container_from_hot_plugged_layers(void)
     expect_text("c1", "", 1, "hello\n");
     CU_ASSERT_TRUE(drive_process(guest.drive, "c1", "")->eof[0] &&
                    drive_process(guest.drive, "c1", "")->eof[1]);
-    CU_ASSERT_EQUAL(status_of(start("c1"), "has exited"), 9);
+    /* A daemon that died before it heard of the start asks again. */
+    CU_ASSERT_EQUAL(status_of(start("c1"), NULL), 0);
     CU_ASSERT_EQUAL(status_of(create("c1", &wish), "exists already"), 6);
 }
 
