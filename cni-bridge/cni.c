@@ -40,8 +40,7 @@ CniNetwork *cni_network_load(const char *config_dir, const char *const *plugin_d
 
 CniNetwork *cni_network_from_text(const char *text, const char *const *plugin_dirs, GError **error)
 {
-    return network_new(cni_config_parse_text(text, error),
-                       plugin_dirs);
+    return network_new(cni_config_parse_text(text, error), plugin_dirs);
 }
 
 char *cni_network_text(const CniNetwork *network)

@@ -5,7 +5,8 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* clang-format off: it takes the name for a subtraction */
+/* clang-format takes the name for a subtraction. */
+/* clang-format off */
 G_DEFINE_QUARK(crivirt-error-quark, crivirt_error)
 /* clang-format on */
 

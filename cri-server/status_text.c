@@ -27,7 +27,8 @@ static gsize encoded_length(const char *from, const char *to)
 
 char *status_text(const char *message)
 {
-    /* White space at the end is no part of an HTTP header's value: some clients then see no message at all. */
+    /* White space at the end is no part of an HTTP header's value: some clients then see no message at all.
+     */
     g_autofree char *valid = g_strchomp(g_utf8_make_valid(message, -1));
     const char *end = valid + strlen(valid);
     const char *head = valid;

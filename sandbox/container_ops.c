@@ -291,7 +291,8 @@ static gboolean create_new(Pod *pod, const Runtime__V1__CreateContainerRequest *
         image_service_unpin(pod->manager->images, container->id);
         return FALSE;
     }
-    if (cdi_apply(container->config, pod->manager->config.cdi_spec_dirs, error) && container_save(container, error) &&
+    if (cdi_apply(container->config, pod->manager->config.cdi_spec_dirs, error) &&
+        container_save(container, error) &&
         pod->platform->fit(pod, NULL, "config.linux.resources", FALSE, deadline, error) &&
         create_in_guest(container, image, deadline, error) && container_save(container, error)) {
         *ret_container = g_steal_pointer(&container);

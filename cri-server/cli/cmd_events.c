@@ -77,7 +77,8 @@ const Command command_events = {
     .group = "Everything",
     .usage = "[OPTIONS]",
     .help = "Follow what happens to pods and containers",
-    .details = "Shows what happens from now on, until it is interrupted. --json has the statuses, too, an event a line.",
+    .details = "Shows what happens from now on, until it is interrupted. --json has the statuses, too, an "
+               "event a line.",
     .lists = TRUE,
     .run = events_command,
 };

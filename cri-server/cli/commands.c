@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+/* A row each. */
+/* clang-format off */
 const Command *const commands[] = {
     &command_run,
     &command_ps,
@@ -31,6 +33,7 @@ const Command *const commands[] = {
     &command_complete,
     NULL,
 };
+/* clang-format on */
 
 const OptionSpec command_global_options[] = {
     {"socket", 'H', OPTION_VALUE, "PATH",

@@ -10,7 +10,7 @@
 typedef struct Json Json;
 
 Json *json_new(void);
-Json *json_new_line(void); /* the whole document on one line */
+Json *json_new_line(void);  /* the whole document on one line */
 void json_free(Json *json); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Json, json_free)
 
