@@ -141,6 +141,57 @@ static void a_pod_goes_whole(void)
     state_store_close(store);
 }
 
+/* As the first release wrote it: text of its own, so that a migration that is changed by mistake is seen. */
+static const char first_schema[] =
+    "CREATE TABLE pods (id TEXT PRIMARY KEY, config BLOB NOT NULL, handler TEXT NOT NULL, created_at_ns "
+    "INTEGER NOT NULL,"
+    " state INTEGER NOT NULL, problem TEXT, ips TEXT, cni_config TEXT, cni_result TEXT, share_attached "
+    "INTEGER NOT NULL)"
+    " WITHOUT ROWID;"
+    "CREATE TABLE pod_disks (pod_id TEXT NOT NULL, lun INTEGER NOT NULL, diff_id TEXT NOT NULL,"
+    " PRIMARY KEY (pod_id, lun)) WITHOUT ROWID;"
+    "CREATE TABLE containers (id TEXT PRIMARY KEY, pod_id TEXT NOT NULL, config BLOB NOT NULL, image_id TEXT "
+    "NOT NULL,"
+    " diff_ids TEXT NOT NULL, state INTEGER NOT NULL, created_at_ns INTEGER NOT NULL, started_at_ns INTEGER "
+    "NOT NULL,"
+    " finished_at_ns INTEGER NOT NULL, exit_code INTEGER NOT NULL, reason TEXT, message TEXT, uid INTEGER "
+    "NOT NULL,"
+    " gid INTEGER NOT NULL, groups TEXT, stop_signal INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX containers_of_pod ON containers (pod_id);"
+    "INSERT INTO pods VALUES ('p1', x'0a00', 'vm', 42, 1, NULL, '10.0.0.2', '{}', '{}', 1);"
+    "INSERT INTO pod_disks VALUES ('p1', 1, 'sha256:2');"
+    "INSERT INTO containers VALUES ('c1', 'p1', x'0a00', 'sha256:1', 'sha256:2', 2, 1, 2, 3, 137, 'Error', "
+    "NULL, 0, 0,"
+    " NULL, 15);"
+    "PRAGMA user_version = 1;";
+
+static void first_schema_is_taken_over(void)
+{
+    g_autofree char *path = database_path();
+    g_autoptr(GPtrArray) pods = NULL;
+    g_autoptr(GPtrArray) containers = NULL;
+    g_autoptr(GPtrArray) disks = NULL;
+    g_autoptr(GError) error = NULL;
+    StateStore *store;
+    sqlite3 *database;
+
+    sqlite3_open(path, &database);
+    CU_ASSERT_EQUAL(sqlite3_exec(database, first_schema, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(database);
+    store = reopen(reopen(NULL, path), path); /* the second time there is nothing to migrate */
+    TEST_OK(state_store_load_pods(store, &pods, &error), error);
+    TEST_OK(state_store_load_containers(store, "p1", &containers, &error), error);
+    TEST_OK(state_store_load_disks(store, "p1", &disks, &error), error);
+    CU_ASSERT_EQUAL_FATAL(pods->len, 1);
+    CU_ASSERT_STRING_EQUAL(((PodRecord *)pods->pdata[0])->ips, "10.0.0.2");
+    CU_ASSERT_STRING_EQUAL(((PodRecord *)pods->pdata[0])->kind, "vm");
+    CU_ASSERT_EQUAL(((PodRecord *)pods->pdata[0])->memory_bytes, 0); /* not known */
+    CU_ASSERT_EQUAL_FATAL(containers->len, 1);
+    CU_ASSERT_EQUAL(((ContainerRecord *)containers->pdata[0])->exit_code, 137);
+    CU_ASSERT_EQUAL(disks->len, 1);
+    state_store_close(store);
+}
+
 static void newer_schema_is_refused(void)
 {
     g_autofree char *path = database_path();
@@ -169,6 +220,7 @@ int main(void)
         {"rows survive closing, with every field as it was", rows_survive},
         {"putting a row again replaces it", a_put_replaces},
         {"deleting a pod takes its containers and disks along", a_pod_goes_whole},
+        {"a database of the first schema is taken over with all that it has", first_schema_is_taken_over},
         {"a database of a newer schema is refused, naming its version", newer_schema_is_refused},
         {"a damaged database is an error that names the file", damage_is_named},
     };
