@@ -164,15 +164,29 @@ gboolean cgroup_join(const char *root, const char *parent, const char *name, con
     return TRUE;
 }
 
-gboolean cgroup_leave(const char *root, const char *parent, const char *name, GError **error)
+/* The cgroup in every hierarchy, whether it exists or not; name NULL: its parent. */
+static GPtrArray *directories(const char *root, const char *parent, const char *name, GError **error)
 {
     g_autoptr(GPtrArray) list = hierarchies(root);
+    GPtrArray *found;
     g_autofree char *path = NULL;
 
     if (!cgroup_parent_path(parent, &path, error))
+        return NULL;
+    found = g_ptr_array_new_with_free_func(g_free);
+    for (guint i = 0; i < list->len; i++)
+        g_ptr_array_add(found, g_build_filename(list->pdata[i], path, name, NULL));
+    return found;
+}
+
+gboolean cgroup_leave(const char *root, const char *parent, const char *name, GError **error)
+{
+    g_autoptr(GPtrArray) list = directories(root, parent, name, error);
+
+    if (list == NULL)
         return FALSE;
     for (guint i = 0; i < list->len; i++) {
-        g_autofree char *directory = g_build_filename(list->pdata[i], path, name, NULL);
+        const char *directory = list->pdata[i];
 
         if (rmdir(directory) != 0 && errno != ENOENT)
             return fail_errno(error, errno, "cannot remove the cgroup %s", directory);
@@ -228,14 +242,13 @@ static guint64 limit_read(const char *directory, const char *name)
 
 gboolean cgroup_memory_limit(const char *root, const char *parent, guint64 *ret_bytes, GError **error)
 {
-    g_autoptr(GPtrArray) list = hierarchies(root);
-    g_autofree char *path = NULL;
+    g_autoptr(GPtrArray) list = directories(root, parent, NULL, error);
     guint64 bytes = 0;
 
-    if (!cgroup_parent_path(parent, &path, error))
+    if (list == NULL)
         return FALSE;
     for (guint i = 0; bytes == 0 && i < list->len; i++) {
-        g_autofree char *directory = g_build_filename(list->pdata[i], path, NULL);
+        const char *directory = list->pdata[i];
 
         bytes = limit_read(directory, "memory.max");
         if (bytes == 0)
@@ -287,13 +300,12 @@ static gboolean directory_sweep(const char *directory)
 gboolean cgroup_kill(const char *root, const char *parent, const char *name, const Deadline *deadline,
                      GError **error)
 {
-    g_autoptr(GPtrArray) list = hierarchies(root);
-    g_autofree char *path = NULL;
+    g_autoptr(GPtrArray) list = directories(root, parent, name, error);
 
-    if (!cgroup_parent_path(parent, &path, error))
+    if (list == NULL)
         return FALSE;
     for (guint i = 0; i < list->len; i++) {
-        g_autofree char *directory = g_build_filename(list->pdata[i], path, name, NULL);
+        const char *directory = list->pdata[i];
 
         while (!directory_sweep(directory)) {
             if (!deadline_check(deadline, "killing what runs in a cgroup", error)) {
