@@ -209,14 +209,24 @@ gboolean sessions_output(Pod *pod, const Crivirt__Agent__V1__Output *output)
     return session != NULL;
 }
 
+/* How it ended, unless it ended well; NULL for a process, whose exit code says it. */
+static char *connection_failure(const ProcessSession *session, gint32 error_number)
+{
+    if (session->kind != KIND_DIAL || error_number == 0)
+        return NULL;
+    return g_strdup_printf("the connection was broken: %s", g_strerror(error_number));
+}
+
 gboolean sessions_exited(Pod *pod, const Crivirt__Agent__V1__Exited *exited)
 {
     ProcessSession *session = lookup(pod, exited->process);
     gboolean known = session != NULL;
 
     if (known) {
+        g_autofree char *failure = connection_failure(session, exited->exit_code);
+
         g_mutex_lock(&session->lock);
-        end(session, exited->exit_code, NULL);
+        end(session, exited->exit_code, failure);
         g_mutex_unlock(&session->lock);
     }
     session_unref(session);

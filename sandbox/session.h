@@ -67,7 +67,7 @@ void session_signal(ProcessSession *session, int signal_number);
 
 typedef struct {
     gint32 exit_code;
-    const char *failure; /* set: how it ended is not known, and why; borrowed from the session */
+    const char *failure; /* set: it was broken off, and why; borrowed from the session */
 } SessionEnd;
 /* TRUE once it is over and everything has been read. */
 gboolean session_ended(ProcessSession *session, SessionEnd *ret_end);

@@ -72,6 +72,14 @@ static bool process_runs(const Process *process)
     return process->pid != 0 || is_connection(process);
 }
 
+/* A connection's reset is said once, to whoever reads or writes next. EPIPE comes after the other side's end,
+ * which is no failure of what it sent. */
+static void note_failed_write(Process *process, int error_number)
+{
+    if (error_number != EPIPE && process->streams[0].error == 0)
+        process->streams[0].error = error_number;
+}
+
 /* What is still queued, or comes later, counts as written. */
 static void input_close(Process *process)
 {
@@ -96,6 +104,7 @@ static void input_write(void *data)
             return;
         }
         if (n < 0) { /* nobody reads it any more */
+            note_failed_write(process, errno);
             input_close(process);
             return;
         }
@@ -333,8 +342,10 @@ static size_t input_write_through(Process *process, const uint8_t *data, size_t 
     if (process->input_length > 0 || !process_runs(process))
         return 0;
     ssize_t n = write(process->input.fd, data, length);
+    if (n < 0 && errno != EAGAIN && errno != EINTR)
+        note_failed_write(process, errno); /* input_write() meets the end of it */
     if (n <= 0)
-        return 0; /* input_write() finds out why */
+        return 0;
     process->input_written += (uint64_t)n;
     return (size_t)n;
 }
@@ -454,7 +465,7 @@ static size_t pack_exit(Process *process, uint8_t *payload, ProcessId *id)
         return 0;
     Exited exited = CRIVIRT__AGENT__V1__EXITED__INIT;
     exited.process = id;
-    exited.exit_code = process->exit_code;
+    exited.exit_code = is_connection(process) ? process->streams[0].error : process->exit_code;
     exited.oom_killed = process->oom_killed;
     exited.finished_at_ns = process->finished_at_ns;
     FromGuest message = CRIVIRT__AGENT__V1__FROM_GUEST__INIT;

@@ -73,6 +73,8 @@ static void readable(void *data)
         return;
     if (n > 0)
         stream->received += (uint64_t)n;
+    else if (n < 0)
+        stream->error = errno;
     if (n <= 0 || stream->received >= stream->stop_at) /* EIO is a terminal whose last user is gone */
         stream_end(stream);
     else if (room_left(stream) == 0)

@@ -19,6 +19,7 @@ typedef struct {
     uint64_t acked, sent, received; /* acked <= sent <= received <= acked + window */
     uint64_t trimmed_at;
     uint64_t stop_at; /* reading ends there; UINT64_MAX: at the source's end */
+    int error;        /* errno that ended it; a terminal ends with EIO */
     bool ended;       /* nothing more comes */
     bool end_sent;
 } OutStream;

@@ -122,6 +122,14 @@ static void forward_end(Forward *forward, const char *problem)
     forward_unref(forward);
 }
 
+static void forward_fail(Forward *forward, const char *why)
+{
+    g_autofree char *problem = g_strdup_printf("error forwarding port %u to pod %s: %s", forward->port,
+                                               forward->owner->request->sandbox_id, why);
+
+    forward_end(forward, problem);
+}
+
 /* Whether any connection has more than it can take. */
 static void hold_or_go_on(PortForward *owner)
 {
@@ -175,8 +183,12 @@ static void copy(Forward *forward)
         return;
     copy_output(forward);
     copy_input(forward);
-    if (session_ended(forward->session, &end))
-        forward_end(forward, end.failure);
+    if (!session_ended(forward->session, &end))
+        return;
+    if (end.failure != NULL)
+        forward_fail(forward, end.failure);
+    else
+        forward_end(forward, NULL);
 }
 
 static void on_woken(gpointer data)
@@ -211,9 +223,7 @@ static void take_dial(gpointer data)
     if (forward->is_over || forward->owner->peer == NULL) {
         session_close(dial->session);
     } else if (dial->session == NULL) {
-        g_autofree char *problem = g_strdup_printf("error forwarding port %u to pod %s: %s", forward->port,
-                                                   forward->owner->request->sandbox_id, dial->error->message);
-        forward_end(forward, problem);
+        forward_fail(forward, dial->error->message);
     } else {
         forward->session = dial->session;
         copy(forward);

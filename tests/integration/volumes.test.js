@@ -223,11 +223,6 @@ test('what the kubelet changes in its volumes is seen: links that are swapped, h
     await machine.removePod(pod);
 });
 
-// A mount of a program that can do what busybox cannot (tests/tools/guest_tool.c).
-const tool = () => ({
-    container_path: '/tool', readonly: true, host_path: path.resolve(path.dirname(machine.daemonWords()[0]), '../tests/tools/guest_tool'),
-});
-
 test('what virtiofs cannot do: inotify of what the node changes, sockets and FIFOs between node and guest', async () => {
     const pod = await machine.runPod();
     const data = directory('limits');
@@ -235,7 +230,7 @@ test('what virtiofs cannot do: inotify of what the node changes, sockets and FIF
     const server = require('net').createServer().listen(path.join(data, 'socket'));
     const container = await machine.runContainer(pod, {
         command: ['/bin/sh', '-c', '/tool watch /data >/tmp/events & sleep 100000'],
-        mounts: [{container_path: '/data', host_path: data}, tool()],
+        mounts: [{container_path: '/data', host_path: data}, machine.toolMount()],
     });
     const events = () => machine.output(container, 'cat /tmp/events');
     await eventually('the watch is set', async () => /watching/.test(await events()));
@@ -258,7 +253,7 @@ test('what virtiofs cannot do: inotify of what the node changes, sockets and FIF
 test('an emptyDir joins the containers of a pod: sockets, FIFOs, inotify, and what is written is seen at once', async () => {
     const pod = await machine.runPod();
     const dir = directory('kubelet/pods/uid2/volumes/kubernetes.io~empty-dir/joint');
-    const mounts = [{container_path: '/joint', host_path: dir}, tool()];
+    const mounts = [{container_path: '/joint', host_path: dir}, machine.toolMount()];
     const one = await machine.runContainer(pod, {
         command: ['/bin/sh', '-c', '/tool watch /joint >/tmp/events & /tool listen /joint/socket & sleep 100000'], mounts,
     });

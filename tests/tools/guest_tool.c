@@ -1,9 +1,16 @@
 /* What busybox has not, for tests in containers; static, so that it runs in any.
  *   guest_tool watch DIRECTORY    names that are made in it, a line each, as inotify tells
  *   guest_tool listen SOCKET      says "hello" to who connects, for ever
- *   guest_tool connect SOCKET     prints what it is told */
+ *   guest_tool connect SOCKET     prints what it is told
+ *   guest_tool echo PORT          sends back what who connects to the loopback's port sends, for ever
+ *   guest_tool greet PORT         the same after "welcome"
+ *   guest_tool reset PORT         sends "partial", and resets the connection when it has been sent something
+ */
 #include <errno.h>
+#include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
@@ -55,6 +62,53 @@ static int say(int fd)
     return length > 0 && write(STDOUT_FILENO, text, (size_t)length) == length ? 0 : 1;
 }
 
+/* ---- TCP, each connection in a process of its own ---- */
+
+static void echo(int fd)
+{
+    char bytes[4096];
+    ssize_t length;
+
+    while ((length = read(fd, bytes, sizeof bytes)) > 0)
+        if (write(fd, bytes, (size_t)length) != length)
+            _exit(1);
+}
+
+static void greet(int fd)
+{
+    if (write(fd, "welcome\n", 8) == 8)
+        echo(fd);
+}
+
+static void reset(int fd)
+{
+    struct linger at_once = {.l_onoff = 1};
+    char byte;
+
+    if (write(fd, "partial\n", 8) == 8 && read(fd, &byte, 1) == 1)
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
+static int serve_tcp(const char *port, void (*talk)(int fd))
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)strtoul(port, NULL, 10))};
+    int fd = socket(AF_INET, SOCK_STREAM, 0), client;
+
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    signal(SIGCHLD, SIG_IGN);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 128) < 0)
+        return perror(port), 1;
+    while ((client = accept(fd, NULL, NULL)) >= 0) {
+        if (fork() == 0) {
+            talk(client);
+            _exit(0);
+        }
+        close(client);
+    }
+    return perror("accept"), 1;
+}
+
 int main(int argc, char **argv)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -64,6 +118,12 @@ int main(int argc, char **argv)
         return 2;
     if (strcmp(argv[1], "watch") == 0)
         return watch(argv[2]);
+    if (strcmp(argv[1], "echo") == 0)
+        return serve_tcp(argv[2], echo);
+    if (strcmp(argv[1], "greet") == 0)
+        return serve_tcp(argv[2], greet);
+    if (strcmp(argv[1], "reset") == 0)
+        return serve_tcp(argv[2], reset);
     strcpy(address.sun_path, argv[2]); /* NOLINT: its length has been checked */
     if (strcmp(argv[1], "listen") == 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
         listen(fd, 5) == 0)

@@ -272,6 +272,12 @@ class Machine {
         return container;
     }
 
+    // A mount of a program that can do what busybox cannot (tests/tools/guest_tool.c).
+    toolMount() {
+        return {container_path: '/tool', readonly: true,
+                host_path: path.resolve(path.dirname(this.daemonWords()[0]), '../tests/tools/guest_tool')};
+    }
+
     async containerStatus(container) {
         return (await this.cri.call('ContainerStatus', {container_id: container.id})).status;
     }
