@@ -8,8 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* Where the agent looks for it (agent/guest/crun.h). */
-#define CRUN_PATH "/usr/bin/crun"
+#include "sandbox/node_kernel.h"
 
 static void problem_free(gpointer data)
 {
@@ -137,25 +136,17 @@ static void check_handler(GPtrArray *problems, const Config *config, const Handl
 /* What the agent needs of the node, which a guest would have. */
 static void check_host(GPtrArray *problems, const Config *config)
 {
-    g_autofree char *file_systems = NULL;
+    g_autoptr(GError) error = NULL;
 
     if (!config->host_pods)
         return;
     if (access(config->host_agent, X_OK) != 0)
         add_problem(problems, FALSE, "host.agent: %s: %s: no host pods", config->host_agent,
                     g_strerror(errno));
-    if (access(CRUN_PATH, X_OK) != 0)
-        add_problem(problems, FALSE, "host.pods: " CRUN_PATH ": %s: no host pods", g_strerror(errno));
-    if (access("/dev/loop-control", R_OK | W_OK) != 0)
-        add_problem(problems, FALSE,
-                    "host.pods: /dev/loop-control: %s: no host pods until the loop module is loaded",
-                    g_strerror(errno));
-    if (!g_file_get_contents("/proc/filesystems", &file_systems, NULL, NULL) ||
-        strstr(file_systems, "\terofs\n") == NULL)
-        add_problem(
-            problems, FALSE,
-            "host.pods: the node's kernel has no EROFS, which image layers are: no host pods until the "
-            "erofs module is loaded");
+    if (access(NODE_CRUN, X_OK) != 0)
+        add_problem(problems, FALSE, "host.pods: " NODE_CRUN ": %s: no host pods", g_strerror(errno));
+    if (!node_kernel_check(NODE_KERNEL_LAYERS, NODE_KERNEL_LOOP, &error))
+        add_problem(problems, FALSE, "host.pods: %s", error->message);
 }
 
 GPtrArray *config_check(const Config *config)

@@ -16,6 +16,7 @@
 #include "common/log.h"
 #include "sandbox/cgroup.h"
 #include "sandbox/node_agent.h"
+#include "sandbox/node_kernel.h"
 #include "sandbox/pod.h"
 #include "sandbox/pod_network.h"
 #include "sandbox/share.h"
@@ -241,7 +242,7 @@ static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **er
 {
     g_autoptr(CniResult) network = NULL;
 
-    return directories_make(pod, error) &&
+    return node_kernel_check(NODE_KERNEL_LAYERS, NODE_KERNEL_LOOP, error) && directories_make(pod, error) &&
            (!has_own_network(pod) || network_start(pod, deadline, &network, error)) &&
            agent_start(pod, deadline, error) && agent_setup(pod, network, deadline, error);
 }

@@ -15,6 +15,7 @@
 #include "common/fileio.h"
 #include "cri-server/cli/human.h"
 #include "sandbox/accelerator.h"
+#include "sandbox/node_kernel.h"
 
 enum { FILE_MAX_BYTES = 8 * 1024 * 1024, LOW_SPACE_PERCENT = 10 };
 #define LEAST_SPACE_BYTES (G_GUINT64_CONSTANT(1) << 30)
@@ -206,6 +207,29 @@ static void check_cgroup(GPtrArray *findings)
             g_strdup("mount -t cgroup2 none /sys/fs/cgroup"));
 }
 
+/* ---- pods on the node ---- */
+
+/* What a guest would bring along. They can be switched off, and most nodes do without. */
+static void check_host(GPtrArray *findings, const Config *config)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!config->host_pods)
+        return;
+    if (access(config->host_agent, X_OK) != 0)
+        add(findings, DOCTOR_WARNING, "pods on the node",
+            g_strdup_printf("their agent, %s: %s", config->host_agent, g_strerror(errno)),
+            g_strdup("say in [host] agent where it is, or switch them off: [host] pods = false"));
+    else if (access(NODE_CRUN, X_OK) != 0)
+        add(findings, DOCTOR_WARNING, "pods on the node",
+            g_strdup_printf(NODE_CRUN ": %s", g_strerror(errno)), g_strdup("apt-get install crun"));
+    else if (!node_kernel_check(NODE_KERNEL_LAYERS, NODE_KERNEL_LOOP, &error))
+        add(findings, DOCTOR_WARNING, "pods on the node", g_strdup(error->message),
+            g_strdup("a kernel with both, or switch them off: [host] pods = false"));
+    else
+        add_good(findings, "pods on the node", g_strdup("the node has what they need"));
+}
+
 /* ---- network ---- */
 
 char **doctor_cni_types(const char *json)
@@ -349,6 +373,7 @@ GPtrArray *doctor_examine(const Config *config)
     check_guest_file(findings, "guest kernel", config->guest_kernel);
     check_guest_file(findings, "guest initramfs", config->guest_initrd);
     check_modules(findings);
+    check_host(findings, config);
     check_forwarding(findings);
     check_cni(findings, config);
     check_cgroup(findings);

@@ -270,6 +270,16 @@ test('an agent that cannot be started fails the pod with a message, and leaves n
     await machine.startDaemon();
 });
 
+test('a node whose kernel lacks what image layers are mounted by refuses them, and says what it is', async () => {
+    const poor = await Machine.start({flags, cni: false, image: false, within: 'mount --bind /dev/null /dev/loop-control'});
+    try {
+        await refused(poor.cri.call('RunPodSandbox', {config: poor.podConfig({linux})}), 'FAILED_PRECONDITION', '/dev/loop-control');
+        assert.deepStrictEqual((await poor.cri.call('ListPodSandbox')).items, []);
+    } finally {
+        await poor.end();
+    }
+});
+
 test('pods on the node run on after they have been switched off, but no new one starts', async () => {
     const pod = await runHost();
     const container = await machine.runContainer(pod, {linux});

@@ -67,6 +67,8 @@ static void examines_a_node(void)
         .cni_config_dir = directory,
         .cni_plugin_dirs = plugin_dirs,
         .state_dir = directory,
+        .host_pods = TRUE,
+        .host_agent = (char *)"/nonexistent/agent",
     };
     g_autoptr(GPtrArray) findings = NULL;
 
@@ -79,6 +81,7 @@ static void examines_a_node(void)
     expect(findings, "guest initramfs", DOCTOR_BAD, "/nonexistent/initrd");
     expect(findings, "CNI configuration", DOCTOR_GOOD, "10-a.conflist");
     expect(findings, "CNI plugin", DOCTOR_BAD, "bridge is in none of");
+    expect(findings, "pods on the node", DOCTOR_WARNING, "/nonexistent/agent");
     expect(findings, "template", DOCTOR_WARNING, "0123456789abcdef.bad is quarantined: its digest differs");
     CU_ASSERT_PTR_NOT_NULL(find(findings, "disk space"));
 }

@@ -6,6 +6,7 @@
 #include "common/error.h"
 #include "sandbox/node_agent.h"
 #include "sandbox/node_devices.h"
+#include "sandbox/node_kernel.h"
 #include "sandbox/node_request.h"
 #include "sandbox/oci_spec.h"
 #include "tests/unit/harness.h"
@@ -321,6 +322,18 @@ static void says_why_an_agent_does_not_start(void)
     TEST_FAILS(node_agent_start(&spec, NULL, &pid, &error), error, STATUS_INTERNAL, "--node");
 }
 
+static void names_what_the_kernel_lacks(void)
+{
+    GError *error = NULL;
+
+    TEST_FAILS(node_kernel_check("no-such-fs", NODE_KERNEL_LOOP, &error), error, STATUS_FAILED_PRECONDITION,
+               "no-such-fs");
+    TEST_FAILS(node_kernel_check("proc", "/nonexistent/loop", &error), error, STATUS_FAILED_PRECONDITION,
+               "/nonexistent/loop: No such file");
+    TEST_FAILS(node_kernel_check("proc", "/dev/null", &error), error, STATUS_FAILED_PRECONDITION,
+               "/dev/null: not what controls them");
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
@@ -335,6 +348,7 @@ int main(void)
         {"a volume's propagation reaches the container's root", lets_mounts_through},
         {"there is no agent where nobody listens", finds_no_agent_where_there_is_none},
         {"an agent that does not start says why", says_why_an_agent_does_not_start},
+        {"a kernel without the layers' file system or loop devices is told so", names_what_the_kernel_lacks},
     };
 
     return test_main("node", cases, G_N_ELEMENTS(cases));

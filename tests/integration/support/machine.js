@@ -49,7 +49,8 @@ const conflist = (dataDir) => ({
 });
 
 class Machine {
-    // {guest: 'tuned'|'stock', cni: true|false, templates: true|false, flags: [], config: TOML, env: ['NAME=value'], initrd};
+    // {guest: 'tuned'|'stock', cni: true|false, templates: true|false, flags: [], config: TOML, env: ['NAME=value'], initrd,
+    // within: shell commands that change a mount namespace of the daemon's own before it starts};
     // started, with busybox imported unless image is false.
     static async start(options = {}) {
         const machine = new Machine(options);
@@ -65,7 +66,7 @@ class Machine {
         return machine;
     }
 
-    constructor({guest = 'tuned', cni = true, templates = everywhere, flags = [], config = '', env = [], initrd} = {}) {
+    constructor({guest = 'tuned', cni = true, templates = everywhere, flags = [], config = '', env = [], initrd, within} = {}) {
         const name = `cvt${process.pid}-${++serial}`;
         this.dir = fs.mkdtempSync(path.join(os.tmpdir(), 'crivirt-test-'));
         fs.chmodSync(this.dir, 0o755); // QEMU's user reads what is in it
@@ -83,7 +84,7 @@ class Machine {
         fs.writeFileSync(this.configFile, config);
         this.withCni = cni;
         this.flags = templates ? flags : ['--guest-template=false', ...flags];
-        this.env = env;
+        this.env = !within ? env : [...env, 'unshare', '--mount', '--propagation=slave', 'sh', '-ec', `${within}; exec "$0" "$@"`];
         this.guest = guests[guest];
         this.initrd = initrd || path.join(this.guest, 'initrd.img');
         this.processes = [];
