@@ -8,6 +8,7 @@ const os = require('os');
 const path = require('path');
 
 const churn = require('./churn');
+const containerd = require('./containerd');
 const limit = require('./limit');
 const many = require('./many');
 const starts = require('./starts');
@@ -181,8 +182,8 @@ function printMemory({steps, fresh, withVolume}) {
 
 function table(directory) {
     const printers = {
-        ...starts.printers, container: printContainer, many: many.print, pull: printPull, memory: printMemory,
-        churn: churn.print, limit: limit.print, streaming: streaming.print,
+        ...starts.printers, containerd: containerd.print, container: printContainer, many: many.print, pull: printPull,
+        memory: printMemory, churn: churn.print, limit: limit.print, streaming: streaming.print,
     };
     const load = fs.readFileSync('/proc/loadavg', 'utf8').split(' ').slice(0, 3).join(' ');
     console.log(`${os.cpus().length} x ${os.cpus()[0].model.trim()}, ${(os.totalmem() / 2 ** 30).toFixed(0)} GB, ` +
@@ -201,7 +202,7 @@ async function main() {
         return table(directory);
     const measures = {
         ...starts.measures, container, many: many.measure, pull, memory, churn: churn.measure, limit: limit.measure,
-        streaming: streaming.measure,
+        streaming: streaming.measure, containerd: containerd.measure,
     };
     const result = await measures[part](connect());
     fs.writeFileSync(path.join(work, `${part}.json`), JSON.stringify(result, null, 1));

@@ -15,13 +15,12 @@ const say = (text) => process.stderr.write(`==> ${text}\n`);
 
 // ---- the CRI ----
 
-function connect() {
+function connect(socket = path.join(runDir, 's.sock')) {
     const grpc = require('@grpc/grpc-js');
     const loader = require('@grpc/proto-loader');
     const file = path.join(__dirname, '../../common/cri-api/api.proto');
     const cri = grpc.loadPackageDefinition(loader.loadSync(file, {keepCase: true, longs: Number})).runtime.v1;
-    const address = `unix://${runDir}/s.sock`;
-    const open = (Service) => new Service(address, grpc.credentials.createInsecure());
+    const open = (Service) => new Service(`unix://${socket}`, grpc.credentials.createInsecure());
     const clients = [open(cri.RuntimeService), open(cri.ImageService)];
 
     return (method, request) => new Promise((resolve, reject) => {

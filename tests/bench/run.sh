@@ -3,8 +3,8 @@
 #   run.sh [BUILD_DIRECTORY]     a release build; default: build/release, built when it is not there
 # Everything happens in a network namespace, with a daemon and a registry of its own, and is removed afterwards. Root.
 # What is measured and how often comes from the environment:
-#   BENCH_PARTS="boot container restore unpooled many pull memory churn streaming"; beside them there is "limit", which fills the
-#                   machine's memory with pods
+#   BENCH_PARTS="boot container restore containerd unpooled many pull memory churn streaming"; beside them there is "limit", which
+#                   fills the machine's memory with pods. "containerd" is done where containerd, runc and ctr are installed.
 #   BENCH_STARTS=20  BENCH_CONTAINERS=15  BENCH_MANY="5 20"  BENCH_PULLS=5  BENCH_LAYER_MB=40 (five layers)
 #   BENCH_PODS="1 10"  BENCH_CHURN=100  BENCH_CHURN_AT_ONCE=4  BENCH_LIMIT=1000  BENCH_LIMIT_RESERVE_MB=2048
 #   BENCH_STREAMS=5  BENCH_STREAM_MIB=32
@@ -18,7 +18,7 @@ root=$(dirname "$(dirname "$here")")
 
 [ "$(id -u)" = 0 ] || fail "only root can run VMs and make network namespaces"
 build=$(readlink -f "${1:-$root/build/release}")
-parts=${BENCH_PARTS:-boot container restore unpooled many pull memory churn streaming}
+parts=${BENCH_PARTS:-boot container restore containerd unpooled many pull memory churn streaming}
 need node nodejs skopeo skopeo docker-registry docker-registry cpio cpio lz4 lz4 gcc gcc
 
 namespace=crivirt-bench-$$
@@ -26,6 +26,9 @@ run_dir=/run/cvb$$
 work=$(mktemp -d /tmp/crivirt-bench-XXXXXX)
 chmod 755 "$work" # QEMU's user reads the guest's image
 pids=()
+
+# containerd's shims, by the socket that each was given.
+shims() { pgrep -f -- "-address $run_dir/containerd.sock" || true; }
 
 # What is ours, by its pid: VMs that a failed run has left as well.
 clean_up() {
@@ -35,9 +38,10 @@ clean_up() {
         kill "$pid" 2>/dev/null
         wait "$pid" 2>/dev/null
     done
-    for file in "$work"/state/libvirt/run/qemu/*.pid; do
+    for file in "$work"/state/libvirt/run/qemu/*.pid "$run_dir"/containerd/io.containerd.runtime.v2.task/k8s.io/*/init.pid; do
         [ ! -f "$file" ] || kill -9 "$(cat "$file")" 2>/dev/null
     done
+    shims | xargs -r kill -9
     findmnt -rno TARGET | grep -E "^($work|$run_dir)/" | sort -r | xargs -r umount
     ip netns del "$namespace" 2>/dev/null
     rm -rf "$run_dir"
@@ -168,6 +172,76 @@ end_daemon() {
     rm -f "$run_dir/s.sock"
 }
 
+# pause_image OUTPUT.tar NAME:TAG, in the form of "docker save": one layer with one program
+pause_image() {
+    local output=$1 name=$2 image=$work/pause digest
+    mkdir -p "$image/root"
+    gcc -O2 -static -Wall -Wextra -s -o "$image/root/pause" "$here/pause.c"
+    tar --owner=0 --group=0 --numeric-owner -C "$image/root" -cf "$image/layer.tar" pause
+    digest=$(sha256sum "$image/layer.tar" | cut -d ' ' -f 1)
+    cat >"$image/config.json" <<END
+{"architecture": "$(dpkg --print-architecture)", "os": "linux", "config": {"Entrypoint": ["/pause"]},
+ "rootfs": {"type": "layers", "diff_ids": ["sha256:$digest"]}}
+END
+    echo "[{\"Config\": \"config.json\", \"RepoTags\": [\"$name\"], \"Layers\": [\"layer.tar\"]}]" >"$image/manifest.json"
+    tar -C "$image" -cf "$output" manifest.json config.json layer.tar
+}
+
+# A containerd that has all that is its own in our directories, our network and our images. Where it is not installed, that is
+# said, and nothing else is missing.
+start_containerd() {
+    local program cni_plugins=/opt/cni/bin image
+    for program in containerd containerd-shim-runc-v2 ctr runc; do
+        if ! command -v "$program" >/dev/null; then
+            say "containerd: left out, $program is not installed"
+            return 1
+        fi
+    done
+    [ -x "$cni_plugins/bridge" ] || cni_plugins=/usr/lib/cni
+    mkdir -p "$run_dir" "$work/containerd"
+    cat >"$work/containerd/config.toml" <<END
+version = 2
+root = "$work/containerd/root"
+state = "$run_dir/containerd"
+[grpc]
+address = "$run_dir/containerd.sock"
+[plugins."io.containerd.internal.v1.opt"]
+path = "$work/containerd/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "bench.local/pause:1"
+netns_mounts_under_state_dir = true
+restrict_oom_score_adj = true
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "$cni_plugins"
+conf_dir = "$work/cni"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+Root = "$run_dir/runc"
+END
+    mapfile -t foreign_cgroups < <(find /sys/fs/cgroup -maxdepth 2 -name k8s.io)
+    "${inside[@]}" containerd -c "$work/containerd/config.toml" >"$work/containerd/log" 2>&1 &
+    containerd_pid=$!
+    pids+=("$containerd_pid")
+    wait_for test -S "$run_dir/containerd.sock"
+    pause_image "$work/containerd/pause.tar" bench.local/pause:1
+    for image in "$work/busybox.tar" "$work/containerd/pause.tar"; do
+        logged "$work/containerd/import.log" ctr -a "$run_dir/containerd.sock" -n k8s.io images import "$image" ||
+            fail "containerd does not take $image"
+    done
+}
+
+# Its pods' common cgroups and the directory of its shims' sockets are nobody's any more, unless another containerd is there.
+end_containerd() {
+    kill "$containerd_pid"
+    wait "$containerd_pid" || true
+    [ -z "$(shims)" ] || say "containerd has left shims"
+    if [ "${#foreign_cgroups[@]}" = 0 ]; then
+        find /sys/fs/cgroup -maxdepth 3 -type d -name k8s.io -exec rmdir {} + || true
+    fi
+    rmdir /run/containerd/s /run/containerd 2>/dev/null || true
+}
+
 measure() {
     BENCH_RUN_DIR=$run_dir BENCH_WORK=$work BENCH_DAEMON_PID=$daemon_pid "${inside[@]}" \
         node "$here/bench.js" "$@" || fail "see $work/crivirtd.log (BENCH_KEEP=1 keeps it)"
@@ -208,4 +282,8 @@ with "$work/timer-guest/initrd.img" streaming --guest-template=false
 with "$work/guest/initrd.img" boot --guest-template=false
 with "$work/guest/initrd.img" unpooled --guest-waiting-machines=0
 with "$work/guest/initrd.img" "restore many pull memory churn limit"
+if has containerd && start_containerd; then
+    with "$work/guest/initrd.img" containerd
+    end_containerd
+fi
 node "$here/bench.js" table "$work"

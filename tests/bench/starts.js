@@ -88,5 +88,5 @@ module.exports = {
     printers: {
         boot: print('booted', '<= 1.4'), restore: print('restored', '<= 0.25'), unpooled: print('restored, no pool', '<= 0.45'),
     },
-    warmUp,
+    warmUp, startOf, phaseNames,
 };

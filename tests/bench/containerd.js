@@ -1,0 +1,72 @@
+// RunPodSandbox, and a container in the pod, beside containerd and runc: the same client, CNI configuration and image, in
+// turns. A pod of theirs is a pause process in namespaces, a container of theirs another process beside it.
+'use strict';
+const path = require('path');
+const {
+    runDir, count, now, sleep, say, connect, podConfig, runPod, endPod, containerConfig, medianOf, percentile,
+} = require('./lib');
+const {startOf, phaseNames, warmUp} = require('./starts');
+
+const MACHINES_THAT_WAIT = 2; // guest.waiting_machines
+
+// Machines that are made meanwhile would count for whoever has the next turn.
+async function poolIsFull(call) {
+    for (let i = 0; i < 120; i++) {
+        const {info} = await call('Status', {verbose: true});
+        if (JSON.parse(info.templates).waitingMachines === MACHINES_THAT_WAIT)
+            return;
+        await sleep(250);
+    }
+    throw new Error('no machines wait for pods');
+}
+
+async function podOnce(call, look) {
+    const config = podConfig();
+    const begin = now();
+    const id = await runPod(call, config);
+    const ready = now();
+    const {container_id} =
+        await call('CreateContainer', {pod_sandbox_id: id, config: containerConfig(), sandbox_config: config});
+    await call('StartContainer', {container_id});
+    const started = now();
+    const {exit_code: code, stderr} = await call('ExecSync', {container_id, cmd: ['/bin/true'], timeout: 60});
+    const executed = now();
+    if (code)
+        throw new Error(`exec: ${code} ${stderr}`);
+    const figures = {ms: ready - begin, container: started - ready, both: started - begin, exec: executed - started};
+    Object.assign(figures, await look(id));
+    const ending = now();
+    await endPod(call, id);
+    return {...figures, end: now() - ending};
+}
+
+async function measure(call) {
+    const theirs = connect(path.join(runDir, 'containerd.sock'));
+    const {runtime_version: version} = await theirs('Version', {});
+    await warmUp(call, 'restored');
+    await podOnce(theirs, () => ({}));
+    const result = {version, ours: [], theirs: []};
+    for (let i = 0; i < count('BENCH_STARTS', 20); i++) {
+        await poolIsFull(call);
+        result.ours.push(await podOnce(call, (id) => startOf(call, id)));
+        await poolIsFull(call);
+        result.theirs.push(await podOnce(theirs, () => ({})));
+        say(`containerd ${i + 1}: RunPodSandbox ${result.ours[i].ms.toFixed(0)} ms, theirs ${result.theirs[i].ms.toFixed(0)} ms`);
+    }
+    return result;
+}
+
+function print({version, ours, theirs}, row) {
+    const p99 = (list) => percentile(list.map(({ms}) => ms), 0.99);
+    const compare = (title, key, aim = '') => row(title, medianOf(ours, key), medianOf(theirs, key), aim, 'ms');
+    compare(`RunPodSandbox, restored : containerd ${version} and runc`, 'ms', '<= 1.5');
+    row(`  p99 of ${ours.length} : p99`, p99(ours), p99(theirs), '', 'ms');
+    compare('  pod + container', 'both');
+    compare('    of which the container', 'container');
+    compare('  ExecSync of /bin/true, the first', 'exec');
+    compare('  StopPodSandbox and RemovePodSandbox, the container runs', 'end');
+    for (const name of phaseNames(ours))
+        row(`    phase ${name}`, medianOf(ours, ({phases}) => phases[name] || 0), null, '', 'ms', 1);
+}
+
+module.exports = {measure, print};
