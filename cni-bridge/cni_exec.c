@@ -203,7 +203,7 @@ static char *args_text(const char *const *args)
     return g_string_free(text, FALSE);
 }
 
-char **cni_exec_environment(const CniCall *call)
+static char **cni_exec_environment(const CniCall *call)
 {
     static const char *const ours[] = {"CNI_CONTAINERID", "CNI_NETNS", "CNI_NETNS_OVERRIDE", "CNI_IFNAME",
                                        "CNI_ARGS"};

@@ -37,7 +37,6 @@ char *cni_exec_find(const CniCall *call, GError **error);
 
 /* Parts of cni_exec(), apart so that tests and the fuzzer reach them. */
 char *cni_exec_input(const CniCall *call, GError **error);
-char **cni_exec_environment(const CniCall *call);
 /* What a plugin that failed said, as one error; output and errors are what it printed. */
 void cni_exec_set_failure(const CniCall *call, int exit_code, const char *output, gsize output_length,
                           const char *errors, GError **error);

@@ -30,7 +30,7 @@ static void format_pods(GString *text, const SandboxCounts *counts)
     metrics_format_value(text, "crivirt_containers_running", NULL, NULL, counts->containers_running);
 }
 
-char *metrics_http_text(const Daemon *daemon)
+static char *metrics_http_text(const Daemon *daemon)
 {
     GString *text = g_string_new(NULL);
     SandboxCounts counts;

@@ -13,6 +13,3 @@ typedef struct MetricsHttp MetricsHttp;
 MetricsHttp *metrics_http_start(const char *address, const Daemon *daemon, GError **error);
 void metrics_http_stop(MetricsHttp *http); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MetricsHttp, metrics_http_stop)
-
-/* What it answers. */
-char *metrics_http_text(const Daemon *daemon);

@@ -122,11 +122,6 @@ void erofs_writer_free(ErofsWriter *writer)
     g_free(writer);
 }
 
-guint64 erofs_writer_size(const ErofsWriter *writer)
-{
-    return writer->end;
-}
-
 static gboolean write_at(const ErofsWriter *writer, guint64 offset, const void *data, gsize length,
                          GError **error)
 {

@@ -81,6 +81,3 @@ int erofs_dirent_compare(gconstpointer a, gconstpointer b);
 
 /* The super block; the file is complete then, but not synced. */
 gboolean erofs_writer_finish(ErofsWriter *writer, GError **error);
-
-/* Bytes that the image reaches up to by now. */
-guint64 erofs_writer_size(const ErofsWriter *writer);

@@ -175,7 +175,7 @@ static gboolean open_database(ImageStore *store, GError **error)
 
 /* Layers in memory */
 
-ImageLayer *image_layer_copy(const ImageLayer *layer)
+static ImageLayer *image_layer_copy(const ImageLayer *layer)
 {
     ImageLayer *copy = g_new0(ImageLayer, 1);
 

@@ -22,7 +22,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(ImageStore, image_store_close)
 
 /* Layers */
 
-ImageLayer *image_layer_copy(const ImageLayer *layer);
 void image_layer_free(ImageLayer *layer); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ImageLayer, image_layer_free)
 

@@ -78,16 +78,6 @@ void layer_tree_free(LayerTree *tree)
     g_free(tree);
 }
 
-LayerNode *layer_tree_root(LayerTree *tree)
-{
-    return tree->root;
-}
-
-guint layer_tree_entries(const LayerTree *tree)
-{
-    return tree->entries;
-}
-
 gboolean layer_path_split(const char *path, char ***ret_parts, GError **error)
 {
     g_auto(GStrv) parts = NULL;

@@ -39,10 +39,6 @@ gboolean layer_tree_link(LayerTree *tree, LayerNode *parent, const char *name, c
 gboolean layer_tree_whiteout(LayerTree *tree, LayerNode *parent, const char *name, GError **error);
 /* Hides all that the layers below have in this directory. */
 void layer_tree_set_opaque(LayerNode *directory);
-LayerNode *layer_tree_root(LayerTree *tree);
 
 /* Directories, whiteouts and link counts go to the image; then it only lacks the super block. */
 gboolean layer_tree_write(LayerTree *tree, ErofsWriter *writer, GError **error);
-
-/* Inodes of the tree: files, directories, whiteouts. */
-guint layer_tree_entries(const LayerTree *tree);

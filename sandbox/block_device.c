@@ -31,23 +31,15 @@ gboolean block_device_find(const char *host_path, gboolean files, BlockDevice *r
     return TRUE;
 }
 
-/* No digest of a layer has these beginnings. */
-#define KEY_OF_DEVICE "block "
-#define KEY_OF_FILE "file "
-
 char *block_device_key(const BlockDevice *device, gboolean readonly)
 {
     const char *access = readonly ? "ro" : "rw";
 
+    /* No digest of a layer begins like these. */
     if (device->is_file)
-        return g_strdup_printf(KEY_OF_FILE "%u:%u %" G_GUINT64_FORMAT " %s", major(device->device),
+        return g_strdup_printf("file %u:%u %" G_GUINT64_FORMAT " %s", major(device->device),
                                minor(device->device), (guint64)device->inode, access);
-    return g_strdup_printf(KEY_OF_DEVICE "%u:%u %s", major(device->device), minor(device->device), access);
-}
-
-gboolean block_device_is_key(const char *key)
-{
-    return g_str_has_prefix(key, KEY_OF_DEVICE) || g_str_has_prefix(key, KEY_OF_FILE);
+    return g_strdup_printf("block %u:%u %s", major(device->device), minor(device->device), access);
 }
 
 /* ---- loop devices ---- */

@@ -19,7 +19,6 @@ gboolean block_device_find(const char *host_path, gboolean files, BlockDevice *r
 
 /* Names one thing of the node, however it was reached; the caller frees it. */
 char *block_device_key(const BlockDevice *device, gboolean readonly);
-gboolean block_device_is_key(const char *key);
 
 /* Makes a node of the device at path, of that owner alone: a guest's QEMU, whose user may not open the node's
  * own. A file gets a loop device, which lasts until *ret_hold and whoever has opened the node have closed it;

@@ -129,16 +129,6 @@ gsize guest_input_write(GuestInput *input, const void *data, gsize length)
     return length;
 }
 
-gboolean guest_input_has_room(GuestInput *input)
-{
-    gboolean has_room;
-
-    g_mutex_lock(&input->lock);
-    has_room = input->ends || room_left(input) > 0;
-    g_mutex_unlock(&input->lock);
-    return has_room;
-}
-
 void guest_input_end(GuestInput *input)
 {
     g_mutex_lock(&input->lock);

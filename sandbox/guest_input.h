@@ -17,7 +17,6 @@ void guest_input_unref(GuestInput *input); /* takes NULL */
 
 /* Takes what the window has room for, and says how much that was. Once it has ended everything is "taken". */
 gsize guest_input_write(GuestInput *input, const void *data, gsize length);
-gboolean guest_input_has_room(GuestInput *input);
 void guest_input_end(GuestInput *input);
 /* The process is nobody's any more; also ends it. */
 void guest_input_hang_up(GuestInput *input);

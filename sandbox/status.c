@@ -91,7 +91,7 @@ static Runtime__V1__ContainerResources *container_resources(const Container *con
     return resources;
 }
 
-Runtime__V1__ContainerStatus *container_status_message(Container *container, Arena *arena)
+static Runtime__V1__ContainerStatus *container_status_message(Container *container, Arena *arena)
 {
     Runtime__V1__ContainerStatus *status = arena_new0(arena, Runtime__V1__ContainerStatus, 1);
     const Runtime__V1__ContainerConfig *config = container->config;

@@ -6,6 +6,5 @@
 #include "sandbox/pod.h"
 
 Runtime__V1__PodSandboxStatus *pod_status_message(Pod *pod, Arena *arena);
-Runtime__V1__ContainerStatus *container_status_message(Container *container, Arena *arena);
 /* Of all the pod's containers that CreateContainer has returned. */
 Runtime__V1__ContainerStatus **pod_container_statuses(Pod *pod, Arena *arena, size_t *ret_n);

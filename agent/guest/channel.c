@@ -225,9 +225,8 @@ static void port_event(void *data)
     read_frames();
 }
 
-void channel_open_fd(const ChannelUser *user, int fd)
+static void use_port(int fd)
 {
-    channel.user = user;
     channel.decoder = wire_decoder_new();
     channel.watch = (Watch){.fd = fd, .call = port_event};
     if (channel.decoder == NULL || !watch_add(&channel.watch, EPOLLIN | EPOLLOUT | EPOLLET))
@@ -302,7 +301,7 @@ static void look_for_port(void *data)
 {
     int fd = open_port();
     if (fd >= 0)
-        channel_open_fd(channel.user, fd);
+        use_port(fd);
     else
         timer_start(&channel.look, 1);
 }

@@ -26,8 +26,6 @@ typedef struct {
 void channel_open(const ChannelUser *user);
 /* On connections to a listening socket, one at a time: a new one ends the one before. */
 void channel_listen(const ChannelUser *user, int listener);
-/* On a descriptor that is open already (tests). */
-void channel_open_fd(const ChannelUser *user, int fd);
 
 /* Queues a message for the present connection. */
 void channel_send(const FromGuest *message);

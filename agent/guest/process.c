@@ -44,11 +44,6 @@ Process *process_find(const char *container_id, const char *exec_id)
     return NULL;
 }
 
-unsigned processes_count(void)
-{
-    return processes.count;
-}
-
 static void close_fd(int *fd)
 {
     if (*fd >= 0)

@@ -58,7 +58,6 @@ bool id_is_valid(const char *id);
 Process *process_new(const char *container_id, const char *exec_id, bool tty, bool with_input,
                      Fault *ret_fault);
 Process *process_find(const char *container_id, const char *exec_id);
-unsigned processes_count(void);
 /* The terminal that crun made; takes fd. */
 bool process_set_terminal(Process *process, int fd, bool with_input);
 /* A connection: takes fd; it may be used at once. */

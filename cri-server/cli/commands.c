@@ -44,7 +44,7 @@ const OptionSpec command_global_options[] = {
     {NULL},
 };
 
-const OptionSpec command_list_options[] = {
+static const OptionSpec list_options[] = {
     {"format", 0, OPTION_VALUE, "table|json", "how to print (default table)"},
     {"json", 0, OPTION_FLAG, NULL, "the same as --format json"},
     {NULL},
@@ -65,7 +65,7 @@ void command_option_tables(const Command *command, const OptionSpec *ret_tables[
     if (command->options != NULL)
         ret_tables[n++] = command->options;
     if (command->lists)
-        ret_tables[n++] = command_list_options;
+        ret_tables[n++] = list_options;
     ret_tables[n++] = command_global_options;
     ret_tables[n] = NULL;
 }
@@ -104,7 +104,7 @@ char *command_help_text(const Command *command)
     if (command->options != NULL)
         append_options(text, "Options", command->options);
     if (command->lists)
-        append_options(text, "Output", command_list_options);
+        append_options(text, "Output", list_options);
     append_options(text, "Everywhere", command_global_options);
     return g_string_free(text, FALSE);
 }
@@ -200,7 +200,7 @@ static void man_row(GString *text, const Command *command)
         g_string_append(text, "\n.fi\n");
     }
     man_options(text, command->options);
-    man_options(text, command->lists ? command_list_options : NULL);
+    man_options(text, command->lists ? list_options : NULL);
 }
 
 char *command_man_page(void)

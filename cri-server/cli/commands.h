@@ -51,7 +51,6 @@ extern const Command command_reap;
 /* NULL-terminated. */
 extern const Command *const commands[];
 extern const OptionSpec command_global_options[];
-extern const OptionSpec command_list_options[];
 
 /* NULL when there is none of that name. */
 const Command *command_find(const char *name);

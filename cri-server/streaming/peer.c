@@ -451,14 +451,6 @@ void peer_end(Peer *peer, guint32 stream)
     flush(peer);
 }
 
-void peer_reset(Peer *peer, guint32 stream)
-{
-    if (peer->is_over || peer->finishing || peer->spdy == NULL)
-        return;
-    spdy_reset(peer->spdy, stream);
-    flush(peer);
-}
-
 void peer_took(Peer *peer, guint32 stream, gsize length)
 {
     if (peer->is_over || peer->finishing || peer->spdy == NULL)

@@ -49,7 +49,6 @@ gsize peer_room(Peer *peer, guint32 stream);
 void peer_send(Peer *peer, guint32 stream, const void *bytes, gsize length);
 /* Half-closes it. Only clients close WebSocket channels. */
 void peer_end(Peer *peer, guint32 stream);
-void peer_reset(Peer *peer, guint32 stream);
 /* So many of the bytes received on a stream have been used. */
 void peer_took(Peer *peer, guint32 stream, gsize length);
 /* Whether to stop taking what the client sends; a client that keeps windows is bound by them instead. */

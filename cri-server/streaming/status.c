@@ -42,7 +42,7 @@ static char *finish(yajl_gen json)
     return copy;
 }
 
-char *status_success(void)
+static char *status_success(void)
 {
     return finish(begin("Success"));
 }

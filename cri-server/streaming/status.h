@@ -5,7 +5,6 @@
 #include <glib.h>
 
 /* Callers free the texts. message: what went wrong. */
-char *status_success(void);
 char *status_exit_code(int exit_code);
 char *status_failure(const char *message);
 
