@@ -257,7 +257,6 @@ gboolean file_lock(const char *path, int *ret_fd, GError **error)
     g_snprintf(text, sizeof text, "%d\n", (int)getpid());
     if (ftruncate(fd, 0) != 0 || pwrite(fd, text, strlen(text), 0) < 0)
         return fail_errno(error, errno, "cannot write %s", path);
-    *ret_fd = fd;
-    fd = -1;
+    *ret_fd = g_steal_fd(&fd);
     return TRUE;
 }

@@ -6,7 +6,7 @@
 
 #include "common/error.h"
 
-gboolean toml_scan_fail(const TomlScanner *scanner, GError **error, const char *format, ...)
+gboolean(toml_scan_fail)(const TomlScanner *scanner, GError **error, const char *format, ...)
 {
     g_autofree char *what = NULL;
     va_list args;

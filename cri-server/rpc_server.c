@@ -265,35 +265,42 @@ static void stream_break(RpcStream *stream)
     g_mutex_unlock(&stream->lock);
 }
 
-gboolean rpc_stream_send(RpcStream *stream, ProtobufCMessage *message, GError **error)
+/* Until that many bytes may wait. The lock is held. */
+static gboolean stream_wait_for_room(RpcStream *stream, gsize bytes, GError **error)
 {
-    g_autoptr(GMutexLocker) locker = NULL;
-    grpc_byte_buffer *buffer;
-    Deadline patience;
-    gsize bytes;
+    const Deadline patience = deadline_sooner(&stream->call->deadline, RPC_STREAM_PATIENCE_MS);
 
-    message_text_repair(message, stream->call->arena);
-    buffer = pack_message(message);
-    bytes = grpc_byte_buffer_length(buffer) + STREAM_MESSAGE_COST_BYTES;
-    locker = g_mutex_locker_new(&stream->lock);
-    patience = deadline_sooner(&stream->call->deadline, RPC_STREAM_PATIENCE_MS);
     while (!stream->broken && stream->waiting_bytes > 0 &&
            stream->waiting_bytes + bytes > STREAM_QUEUE_MAX_BYTES)
         if (!g_cond_wait_until(&stream->changed, &stream->lock, patience.at_us)) {
-            grpc_byte_buffer_destroy(buffer);
             if (patience.at_us < stream->call->deadline.at_us)
                 return fail(error, STATUS_RESOURCE_EXHAUSTED, "the client has not read for %d s",
                             RPC_STREAM_PATIENCE_MS / 1000);
             return fail(error, STATUS_DEADLINE_EXCEEDED, "deadline exceeded while sending to the client");
         }
-    if (stream->broken) {
-        grpc_byte_buffer_destroy(buffer);
-        return fail(error, STATUS_CANCELLED, "the client has gone away");
+    return !stream->broken || fail(error, STATUS_CANCELLED, "the client has gone away");
+}
+
+gboolean rpc_stream_send(RpcStream *stream, ProtobufCMessage *message, GError **error)
+{
+    grpc_byte_buffer *buffer;
+    gboolean queued;
+    gsize bytes;
+
+    message_text_repair(message, stream->call->arena);
+    buffer = pack_message(message);
+    bytes = grpc_byte_buffer_length(buffer) + STREAM_MESSAGE_COST_BYTES;
+    g_mutex_lock(&stream->lock);
+    queued = stream_wait_for_room(stream, bytes, error);
+    if (queued) {
+        g_queue_push_tail(&stream->waiting, buffer);
+        stream->waiting_bytes += bytes;
+        stream_advance(stream);
     }
-    g_queue_push_tail(&stream->waiting, buffer);
-    stream->waiting_bytes += bytes;
-    stream_advance(stream);
-    return TRUE;
+    g_mutex_unlock(&stream->lock);
+    if (!queued)
+        grpc_byte_buffer_destroy(buffer);
+    return queued;
 }
 
 gboolean rpc_stream_is_idle(RpcStream *stream)

@@ -1,7 +1,5 @@
 #include "sandbox/process_cost.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -9,20 +7,27 @@
 
 enum { FILE_MAX_BYTES = 4096, TREE_DEPTH = 3 };
 
+static gboolean number_at(char **fields, guint at, guint64 *ret_number)
+{
+    return at < g_strv_length(fields) &&
+           g_ascii_string_to_unsigned(fields[at], 10, 0, G_MAXUINT64, ret_number, NULL);
+}
+
 gboolean process_cost_parse(const char *stat, const char *statm, ProcessCost *ret_cost)
 {
     const char *after_name = strrchr(stat, ')'); /* the name may hold anything, brackets too */
     const guint64 tick_ns = G_USEC_PER_SEC * G_GUINT64_CONSTANT(1000) / (guint64)sysconf(_SC_CLK_TCK);
+    g_auto(GStrv) times = after_name != NULL ? g_strsplit(after_name, " ", -1) : NULL;
+    g_auto(GStrv) pages = g_strsplit(statm, " ", -1);
     guint64 user;
     guint64 system;
     guint64 resident;
     guint64 shared;
 
-    /* Fields 14 and 15 of stat, counted from 1; the name is the second. */
-    if (after_name == NULL ||
-        sscanf(after_name, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64, &user,
-               &system) != 2 ||
-        sscanf(statm, "%*u %" SCNu64 " %" SCNu64, &resident, &shared) != 2)
+    /* proc(5) counts from 1: utime is the 14th of stat, whose name is the second; resident the second of
+     * statm. */
+    if (times == NULL || !number_at(times, 14 - 2, &user) || !number_at(times, 15 - 2, &system) ||
+        !number_at(pages, 2 - 1, &resident) || !number_at(pages, 3 - 1, &shared))
         return FALSE;
     ret_cost->cpu_ns = (user + system) * tick_ns;
     ret_cost->memory_bytes = resident * (guint64)sysconf(_SC_PAGESIZE);

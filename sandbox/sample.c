@@ -54,7 +54,7 @@ void pod_samples_put(PodSamples *samples, Sample *sample)
         samples->last != NULL && samples->before != NULL ? samples->last->at_us - samples->before->at_us : 0;
 
     /* Two callers in quick succession must not leave a span too short for a rate. */
-    if (samples->before == NULL || span_us >= SAMPLE_RATE_MIN_MS * 1000) {
+    if (samples->before == NULL || span_us >= SAMPLE_RATE_MIN_MS * G_TIME_SPAN_MILLISECOND) {
         sample_unref(samples->before);
         samples->before = samples->last;
     } else {
@@ -249,7 +249,8 @@ void sampler_free(Sampler *sampler)
 /* pod->lock is held. */
 static gboolean is_fresh(const PodSamples *samples, gboolean with_processes, gint64 now_us)
 {
-    return samples->last != NULL && now_us - samples->last->at_us < SAMPLE_FRESH_MS * 1000 &&
+    return samples->last != NULL &&
+           now_us - samples->last->at_us < SAMPLE_FRESH_MS * G_TIME_SPAN_MILLISECOND &&
            (samples->last->with_processes || !with_processes || samples->last->stats == NULL);
 }
 

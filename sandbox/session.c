@@ -158,7 +158,7 @@ static void take_attached(ProcessSession *session, Pipe *pipe, const guint8 *dat
 /* Locked. An agent that sends more than its window breaks the protocol. */
 static void take_windowed(ProcessSession *session, Pipe *pipe, const guint8 *data, gsize length)
 {
-    if (pipe->bytes->len - pipe->read + length > 2 * WIRE_WINDOW_BYTES)
+    if (pipe->bytes->len - pipe->read + length > 2 * (gsize)WIRE_WINDOW_BYTES)
         end(session, 0, "the guest's agent sent more than it may");
     else
         g_byte_array_append(pipe->bytes, data, (guint)length);
@@ -568,14 +568,18 @@ gsize session_write(ProcessSession *session, const void *data, gsize length)
 
 void session_write_end(ProcessSession *session)
 {
-    const Runtime__V1__ContainerConfig *config =
-        session->container != NULL ? session->container->config : NULL;
+    const Runtime__V1__ContainerConfig *config;
 
     if (!session->with_input)
         return;
-    if (session->kind != KIND_ATTACH || config->stdin_once)
+    if (session->kind != KIND_ATTACH) {
         guest_input_end(session->input);
-    if (session->kind != KIND_ATTACH || (config->stdin_once && !config->tty))
+        return;
+    }
+    config = session->container->config;
+    if (config->stdin_once)
+        guest_input_end(session->input);
+    if (config->stdin_once && !config->tty)
         return;
     /* Others may attach later, and go on where this client ended: it has detached. */
     g_mutex_lock(&session->lock);

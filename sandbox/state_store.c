@@ -48,7 +48,7 @@ typedef struct {
     const char *name;
     enum { COLUMN_TEXT, COLUMN_INT, COLUMN_BLOB } type; /* char *, any whole number, GBytes * */
     gsize offset;
-    gsize size;
+    gsize int_size; /* of an INT */
 } Column;
 
 /* Rows of a table that are records of one type. */
@@ -60,8 +60,11 @@ typedef struct {
     guint n_columns;
 } Table;
 
+#define INT_SIZE_TEXT(field) 0
+#define INT_SIZE_BLOB(field) 0
+#define INT_SIZE_INT(field) sizeof(field)
 #define COLUMN(Record, field, kind)                                                                          \
-    {#field, COLUMN_##kind, G_STRUCT_OFFSET(Record, field), sizeof(((Record *)NULL)->field)},
+    {#field, COLUMN_##kind, G_STRUCT_OFFSET(Record, field), INT_SIZE_##kind(((Record *)NULL)->field)},
 static const Column pod_columns[] = {
 #define POD_COLUMN(field, kind) COLUMN(PodRecord, field, kind)
 #include "sandbox/state_store.def"
@@ -218,12 +221,12 @@ static Statement *prepare(StateStore *store, const char *sql, GError **error)
 
 static gint64 int_read(const Column *column, gconstpointer field)
 {
-    return column->size == sizeof(gint64) ? *(const gint64 *)field : *(const gint32 *)field;
+    return column->int_size == sizeof(gint64) ? *(const gint64 *)field : *(const gint32 *)field;
 }
 
 static void int_write(const Column *column, gpointer field, gint64 value)
 {
-    if (column->size == sizeof(gint64))
+    if (column->int_size == sizeof(gint64))
         *(gint64 *)field = value;
     else
         *(gint32 *)field = (gint32)value;

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-bool fault(Fault *ret_fault, int status, const char *format, ...)
+bool(fault)(Fault *ret_fault, int status, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -15,7 +15,7 @@ bool fault(Fault *ret_fault, int status, const char *format, ...)
     return false;
 }
 
-bool fault_errno(Fault *ret_fault, const char *format, ...)
+bool(fault_errno)(Fault *ret_fault, const char *format, ...)
 {
     int error = errno;
     va_list arguments;

@@ -15,7 +15,7 @@
 #include "agent/guest/paths.h"
 #include "agent/guest/sysfile.h"
 
-#define RESULT_PATH RUN_DIR "/measure"
+static const char measure_result[] = RUN_DIR "/measure";
 
 static bool walking;
 static int64_t wanted_ns; /* when somebody last asked */
@@ -48,7 +48,7 @@ static void take_result(const char *id)
     char text[64];
     Container *container = container_find(id);
     uint64_t bytes = 0, inodes = 0;
-    if (container == NULL || !sysfile_read(RESULT_PATH, text, sizeof text) ||
+    if (container == NULL || !sysfile_read(measure_result, text, sizeof text) ||
         sscanf(text, "%" SCNu64 " %" SCNu64, &bytes, &inodes) != 2) /* NOLINT: our own numbers */
         return;
     container->writable.bytes = bytes;
@@ -64,7 +64,7 @@ static void walked(void *data, Job *job, const Fault *failure)
     else
         take_result(id);
     free(id);
-    unlink(RESULT_PATH);
+    unlink(measure_result);
     walking = false;
     start_next();
 }
@@ -77,7 +77,7 @@ static void start_next(void)
     if (container == NULL)
         return;
     snprintf(path, sizeof path, UPPER_DIR "/%s/fs", container->id);
-    const char *const argv[] = {"/proc/self/exe", MEASURE_OPTION, path, RESULT_PATH, NULL};
+    const char *const argv[] = {"/proc/self/exe", MEASURE_OPTION, path, measure_result, NULL};
     const JobSpec spec = {.argv = argv, .failing = "measuring a writable layer"};
     char *id = strdup(container->id);
     container->writable.tried_ns = clock_monotonic_ns();

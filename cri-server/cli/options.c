@@ -10,7 +10,7 @@ struct Options {
     GPtrArray *operands;
 };
 
-gboolean usage_fail(GError **error, const char *format, ...)
+gboolean(usage_fail)(GError **error, const char *format, ...)
 {
     va_list args;
 

@@ -14,6 +14,9 @@
 GQuark usage_error_quark(void);
 /* Sets *error and returns FALSE. */
 gboolean usage_fail(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+#ifdef __clang_analyzer__
+#define usage_fail(...) ((void)(usage_fail)(__VA_ARGS__), FALSE) /* as in common/error.h */
+#endif
 /* Turns any error into a usage error about that option: "invalid value for --memory: …"; returns FALSE. */
 gboolean usage_blame(GError **error, const char *option);
 

@@ -47,24 +47,31 @@ static const char *text_at(yajl_val status, const char *const *path)
     return value != NULL ? YAJL_GET_STRING(value) : "";
 }
 
+/* NULL when there is none. */
+static yajl_val first_cause(yajl_val status)
+{
+    static const char *const path[] = {"details", "causes", NULL};
+    yajl_val causes = yajl_tree_get(status, (const char **)(void *)path, yajl_t_array);
+
+    return causes != NULL && causes->u.array.len > 0 ? causes->u.array.values[0] : NULL;
+}
+
 /* A v1.Status: success, an exit code, or what went wrong. */
 static gboolean take_outcome(Runner *runner, const char *text, GError **error)
 {
     static const char *const status_path[] = {"status", NULL};
     static const char *const reason_path[] = {"reason", NULL};
     static const char *const message_path[] = {"message", NULL};
-    static const char *const causes_path[] = {"details", "causes", NULL};
     yajl_val status = yajl_tree_parse(text, NULL, 0);
-    yajl_val causes =
-        status != NULL ? yajl_tree_get(status, (const char **)(void *)causes_path, yajl_t_array) : NULL;
+    yajl_val cause;
     gboolean good = TRUE;
 
     if (status == NULL)
         return fail(error, STATUS_INTERNAL, "crivirtd's answer makes no sense");
     runner->has_outcome = TRUE;
-    if (strcmp(text_at(status, reason_path), "NonZeroExitCode") == 0 && causes != NULL &&
-        YAJL_GET_ARRAY(causes)->len > 0)
-        runner->cli->exit_code = atoi(text_at(YAJL_GET_ARRAY(causes)->values[0], message_path)); /* NOLINT */
+    cause = first_cause(status);
+    if (strcmp(text_at(status, reason_path), "NonZeroExitCode") == 0 && cause != NULL)
+        runner->cli->exit_code = atoi(text_at(cause, message_path)); /* NOLINT: crivirtd's own number */
     else if (strcmp(text_at(status, status_path), "Success") != 0)
         good = fail(error, STATUS_INTERNAL, "%s", text_at(status, message_path));
     yajl_tree_free(status);

@@ -367,7 +367,7 @@ static gboolean on_timer(gpointer data)
 static void timer_start(Peer *peer, gint64 interval_ms)
 {
     drop_source(&peer->timer);
-    peer->timer = g_timeout_source_new((guint)CLAMP(interval_ms, 50, 60 * 1000));
+    peer->timer = g_timeout_source_new((guint)CLAMP(interval_ms, 50, 60000));
     g_source_set_callback(peer->timer, on_timer, peer, NULL);
     g_source_attach(peer->timer, peer->config.context);
 }

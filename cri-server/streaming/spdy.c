@@ -348,7 +348,7 @@ static gboolean take_syn_stream(Spdy *spdy, guint8 flags, const guint8 *payload,
         send_pair(spdy, RST_STREAM, id, RST_REFUSED_STREAM);
         return TRUE;
     }
-    stream = stream_add(spdy, id);
+    stream_add(spdy, id);
     send_reply(spdy, id);
     if (!spdy->events.opened(id, headers, spdy->data)) {
         spdy_reset(spdy, id);

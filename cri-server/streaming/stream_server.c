@@ -416,7 +416,7 @@ static void drop_all(gpointer data)
 static void wait_for_clients(StreamServer *server)
 {
     for (int waited = 0; waited < GOODBYE_MS && g_atomic_int_get(&server->n_connections) > 0; waited += 10)
-        g_usleep(10 * 1000);
+        g_usleep(10000);
 }
 
 static gboolean quit(gpointer main_loop)
