@@ -10,7 +10,9 @@ typedef Crivirt__Agent__V1__Request Request;
 typedef Crivirt__Agent__V1__Response Response;
 
 enum {
-    START_TIMEOUT_MS = 60 * 1000,
+    /* The agent starts a few at a time, and gives each a minute from when its turn has come; an agent that
+     * does not answer is noticed by its link. */
+    START_TIMEOUT_MS = 15 * 60 * 1000,
     /* Acknowledging each read would be as much work as reading. */
     ACK_BYTES = WIRE_WINDOW_BYTES / 4,
 };

@@ -4,6 +4,9 @@
  * ends. It is given the container's own `process` object with other arguments: what it makes up itself from
  * the command line has the container's user, environment and capabilities, but neither its directory, nor its
  * limits, nor its noNewPrivileges.
+ *
+ * Only a few cruns run at once, and the others wait for their turn: fifty that share one processor all end
+ * late, and each that is being spawned holds up our answers to the daemon.
  */
 #include <errno.h>
 #include <signal.h>
@@ -25,14 +28,32 @@
 enum {
     EXEC_ARGS_MAX = 1000,
     CONFIG_MAX_BYTES = WIRE_MAX_FRAME_BYTES + (64 << 10), /* it came in a frame, but for the user object */
+    STARTS_AT_ONCE = 4,
+    /* A crun that hangs, as in a frozen container, holds up the others for no longer than that. */
+    TURN_MS = 10000,
 };
 
 /* What lives as long as the crun that starts the process, which the daemon may delete meanwhile. */
-typedef struct {
+typedef struct Exec {
+    struct Exec *next; /* that waits */
     Call *call;
+    Timer turn; /* while it counts as one of those at once */
     int console_fd;
     char pid_file[64], process_file[64];
 } Exec;
+
+static struct {
+    Exec *first, **last; /* those that wait */
+    unsigned running;
+} starts = {.last = &starts.first};
+
+static void start_next(void);
+
+static void turn_over(void *data)
+{
+    starts.running--;
+    start_next();
+}
 
 static void exec_exited(void *data, Process *process)
 {
@@ -79,22 +100,33 @@ static void exec_end(Exec *exec, Process *process, const Fault *failure)
     free(exec);
 }
 
+/* NULL when it was deleted, and its name perhaps taken by another. */
+static Process *exec_process(const Exec *exec)
+{
+    const ProcessId *id = exec->call->request->exec->process;
+    Process *process = process_find(id->container_id, id->exec_id);
+
+    return process != NULL && process->starter == exec->call ? process : NULL;
+}
+
 static void exec_done(void *data, Job *job, const Fault *failure)
 {
     Exec *exec = data;
-    const ProcessId *id = exec->call->request->exec->process;
-    Process *process = process_find(id->container_id, id->exec_id);
+    Process *process = exec_process(exec);
+    bool has_turn = exec->turn.active;
     Fault error;
 
-    if (process != NULL && process->starter != exec->call)
-        process = NULL;
+    timer_stop(&exec->turn);
     if (failure == NULL && process == NULL) {
-        fault(&error, FAULT_NOT_FOUND, "container %s was deleted", id->container_id);
+        fault(&error, FAULT_NOT_FOUND, "container %s was deleted",
+              exec->call->request->exec->process->container_id);
         failure = &error;
     }
     if (failure == NULL && !exec_take(exec, process, &error))
         failure = &error;
     exec_end(exec, process, failure);
+    if (has_turn)
+        turn_over(NULL);
 }
 
 /* The `process` of config.json, which crun has accepted, with our arguments and terminal in place of its own.
@@ -149,7 +181,7 @@ static bool make_process_file(const Exec *exec, const Container *container, Faul
     return ok;
 }
 
-static bool exec_start(Exec *exec, const Container *container, Process *process, Fault *ret_fault)
+static bool exec_run(Exec *exec, const Container *container, Process *process, Fault *ret_fault)
 {
     const ExecRequest *request = exec->call->request->exec;
     char pid_option[80], process_option[80], console_path[64], console_option[96];
@@ -176,6 +208,49 @@ static bool exec_start(Exec *exec, const Container *container, Process *process,
     return job_start(&spec, exec_done, exec, ret_fault);
 }
 
+static bool container_takes_execs(const Container *container, const char *id, Fault *ret_fault)
+{
+    if (container == NULL)
+        return fault(ret_fault, FAULT_NOT_FOUND, "no container %s", id);
+    if (container->state != CONTAINER_RUNNING || container->killing)
+        return fault(ret_fault, FAULT_FAILED_PRECONDITION, "container %s is not running", id);
+    return true;
+}
+
+/* Its turn has come: is it still wanted? */
+static void exec_start(Exec *exec)
+{
+    const char *id = exec->call->request->exec->process->container_id;
+    const Container *container = container_find(id);
+    Process *process = exec_process(exec);
+    Fault error;
+    bool ok = container_takes_execs(container, id, &error);
+
+    if (ok && process == NULL)
+        ok = fault(&error, FAULT_NOT_FOUND, "container %s was deleted", id);
+    else if (ok && process->hung_up)
+        ok = fault(&error, FAULT_CANCELLED, "nobody waits for it any more");
+    if (!ok || !exec_run(exec, container, process, &error)) {
+        exec_end(exec, process, &error);
+        return;
+    }
+    starts.running++;
+    exec->turn.call = turn_over;
+    timer_start(&exec->turn, TURN_MS);
+}
+
+static void start_next(void)
+{
+    while (starts.running < STARTS_AT_ONCE && starts.first != NULL) {
+        Exec *exec = starts.first;
+
+        starts.first = exec->next;
+        if (starts.first == NULL)
+            starts.last = &starts.first;
+        exec_start(exec);
+    }
+}
+
 static bool exec_check(const ExecRequest *request, Container **ret_container, Fault *ret_fault)
 {
     const ProcessId *id = request->process;
@@ -185,10 +260,8 @@ static bool exec_check(const ExecRequest *request, Container **ret_container, Fa
         return fault(ret_fault, FAULT_INVALID_ARGUMENT,
                      "exec needs an id of 1 to %d of [a-zA-Z0-9_.-] and 1 to %d arguments", ID_MAX,
                      EXEC_ARGS_MAX);
-    if (container == NULL)
-        return fault(ret_fault, FAULT_NOT_FOUND, "no container %s", id->container_id);
-    if (container->state != CONTAINER_RUNNING || container->killing)
-        return fault(ret_fault, FAULT_FAILED_PRECONDITION, "container %s is not running", container->id);
+    if (!container_takes_execs(container, id->container_id, ret_fault))
+        return false;
     if (process_find(id->container_id, id->exec_id) != NULL)
         return fault(ret_fault, FAULT_ALREADY_EXISTS, "container %s has a process %s already", container->id,
                      id->exec_id);
@@ -196,37 +269,47 @@ static bool exec_check(const ExecRequest *request, Container **ret_container, Fa
     return true;
 }
 
-void op_exec(Call *call)
+/* Takes the call. */
+static Exec *exec_new(Call *call)
 {
     static unsigned serial;
-    const ExecRequest *request = call->request->exec;
-    Container *container = NULL;
-    Fault error;
-
-    if (!exec_check(request, &container, &error)) {
-        call_fail(call, &error);
-        return;
-    }
     Exec *exec = calloc(1, sizeof *exec);
-    if (exec == NULL) {
-        fault(&error, FAULT_RESOURCE_EXHAUSTED, "out of memory for an exec");
-        call_fail(call, &error);
-        return;
-    }
+
+    if (exec == NULL)
+        return NULL;
     exec->call = call;
     exec->console_fd = -1;
     snprintf(exec->pid_file, sizeof exec->pid_file, RUN_DIR "/pid.%u", serial);
     snprintf(exec->process_file, sizeof exec->process_file, RUN_DIR "/process.%u", serial++);
+    return exec;
+}
+
+void op_exec(Call *call)
+{
+    const ExecRequest *request = call->request->exec;
+    Container *container = NULL;
+    Exec *exec = NULL;
+    Fault error;
+
+    if (exec_check(request, &container, &error) && (exec = exec_new(call)) == NULL)
+        fault(&error, FAULT_RESOURCE_EXHAUSTED, "out of memory for an exec");
+    if (exec == NULL) {
+        call_fail(call, &error);
+        return;
+    }
     Process *process =
         process_new(container->id, request->process->exec_id, request->tty, request->stdin, &error);
-    if (process != NULL) {
-        process->starter = call;
-        process->exited = exec_exited;
-        process->exited_data = container;
-        process->oom_kills_before = container_oom_kills(container);
+    if (process == NULL) {
+        exec_end(exec, NULL, &error);
+        return;
     }
-    if (process == NULL || !exec_start(exec, container, process, &error))
-        exec_end(exec, process, &error);
+    process->starter = call;
+    process->exited = exec_exited;
+    process->exited_data = container;
+    process->oom_kills_before = container_oom_kills(container);
+    *starts.last = exec;
+    starts.last = &exec->next;
+    start_next();
 }
 
 void op_resize(Call *call)

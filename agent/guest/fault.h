@@ -7,6 +7,7 @@
 
 /* gRPC status codes (common/error.h), as Failure.status carries them. */
 enum {
+    FAULT_CANCELLED = 1,
     FAULT_INVALID_ARGUMENT = 3,
     FAULT_DEADLINE_EXCEEDED = 4,
     FAULT_NOT_FOUND = 5,

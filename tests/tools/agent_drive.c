@@ -139,6 +139,8 @@ static void take_message(Drive *drive, const WireItem *item)
     g_assert_nonnull(message);
     switch (message->body_case) {
     case CRIVIRT__AGENT__V1__FROM_GUEST__BODY_RESPONSE:
+        if (message->response->id == 0) /* of a posted one */
+            break;
         if (drive->response != NULL)
             crivirt__agent__v1__response__free_unpacked(drive->response, NULL);
         drive->response = g_steal_pointer(&message->response);
@@ -214,13 +216,23 @@ gboolean drive_wait_exit(Drive *drive, const char *container, const char *exec, 
     return drive_run(drive, has_exited, process_of(drive, container, exec), timeout_ms);
 }
 
-DriveResponse *drive_call(Drive *drive, DriveRequest *request, int timeout_ms)
+static void send_request(Drive *drive, DriveRequest *request, guint64 id)
 {
     ToGuest message = CRIVIRT__AGENT__V1__TO_GUEST__INIT;
-    request->id = ++drive->next_id;
+    request->id = id;
     message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_REQUEST;
     message.request = request;
     send_message(drive, &message);
+}
+
+void drive_post(Drive *drive, DriveRequest *request)
+{
+    send_request(drive, request, 0);
+}
+
+DriveResponse *drive_call(Drive *drive, DriveRequest *request, int timeout_ms)
+{
+    send_request(drive, request, ++drive->next_id);
     drive_run(drive, has_response, drive, timeout_ms);
     if (drive->response != NULL)
         g_assert_cmpuint(drive->response->id, ==, request->id);
@@ -241,6 +253,20 @@ void drive_input(Drive *drive, const char *container, const char *exec, const vo
     input.eof = eof;
     input.offset = process_of(drive, container, exec)->input_sent;
     process_of(drive, container, exec)->input_sent += length;
+    message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_INPUT;
+    message.input = &input;
+    send_message(drive, &message);
+}
+
+void drive_hang_up(Drive *drive, const char *container, const char *exec)
+{
+    ProcessId id = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
+    Crivirt__Agent__V1__Input input = CRIVIRT__AGENT__V1__INPUT__INIT;
+    ToGuest message = CRIVIRT__AGENT__V1__TO_GUEST__INIT;
+    id.container_id = (char *)container;
+    id.exec_id = (char *)exec;
+    input.process = &id;
+    input.hangup = TRUE;
     message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_INPUT;
     message.input = &input;
     send_message(drive, &message);

@@ -47,8 +47,11 @@ void drive_kill(Drive *drive);
 
 /* NULL: none within the time. The request's id is set here. */
 DriveResponse *drive_call(Drive *drive, DriveRequest *request, int timeout_ms);
+/* Nobody is told the response. */
+void drive_post(Drive *drive, DriveRequest *request);
 void drive_input(Drive *drive, const char *container, const char *exec, const void *data, gsize length,
                  gboolean eof);
+void drive_hang_up(Drive *drive, const char *container, const char *exec);
 /* Sends bytes as they are. */
 void drive_send_raw(Drive *drive, const void *data, gsize length);
 DriveProcess *drive_process(Drive *drive, const char *container, const char *exec);

@@ -284,8 +284,10 @@ static DriveResponse *delete (const char *id)
     return call((DriveRequest)REQUEST(delete_container, DELETE_CONTAINER, &message));
 }
 
-static DriveResponse *exec_in(const char *id, const char *exec_id, const char *script, gboolean tty,
-                              gboolean stdin_open)
+typedef enum { WAIT, POST } How;
+
+static DriveResponse *exec_how(How how, const char *id, const char *exec_id, const char *script, gboolean tty,
+                               gboolean stdin_open)
 {
     Crivirt__Agent__V1__ExecRequest message = INIT(EXEC_REQUEST);
     Crivirt__Agent__V1__ProcessId process = INIT(PROCESS_ID);
@@ -299,7 +301,16 @@ static DriveResponse *exec_in(const char *id, const char *exec_id, const char *s
     message.stdin = stdin_open;
     message.columns = 91;
     message.rows = 17;
-    return call((DriveRequest)REQUEST(exec, EXEC, &message));
+    if (how == WAIT)
+        return call((DriveRequest)REQUEST(exec, EXEC, &message));
+    drive_post(guest.drive, &(DriveRequest)REQUEST(exec, EXEC, &message));
+    return NULL;
+}
+
+static DriveResponse *exec_in(const char *id, const char *exec_id, const char *script, gboolean tty,
+                              gboolean stdin_open)
+{
+    return exec_how(WAIT, id, exec_id, script, tty, stdin_open);
 }
 
 static DriveResponse *signal_to(const char *id, const char *exec_id, int number, gboolean all)
@@ -510,6 +521,30 @@ static void execs_as_the_container(void)
         CU_ASSERT_EQUAL(exec_to_end("main", id, "true"), 0);
     }
     measured("Exec of true, to Exited", (double)(now_us() - start_us) / 5000, "ms");
+}
+
+/* What waits is not waited for: a ping is answered, and who hangs up meanwhile is never started. */
+static void starts_execs_in_turn(void)
+{
+    enum { MANY = 12, LAST = MANY - 1 };
+    Crivirt__Agent__V1__PingRequest ping = INIT(PING_REQUEST);
+    char *ids[MANY];
+
+    for (int i = 0; i < MANY; i++) {
+        ids[i] = g_strdup_printf("turn%d", i);
+        exec_how(POST, "main", ids[i], i < LAST ? "echo it was my turn" : "echo > /tmp/never", FALSE, FALSE);
+    }
+    drive_hang_up(guest.drive, "main", ids[LAST]);
+    CU_ASSERT_EQUAL(status_of(call((DriveRequest)REQUEST(ping, PING, &ping)), NULL), 0);
+    CU_ASSERT_FALSE(drive_process(guest.drive, "main", ids[LAST - 1])->exited);
+    for (int i = 0; i < LAST; i++) {
+        CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "main", ids[i], MANY * CALL_MS));
+        expect_text("main", ids[i], 0, "it was my turn\n");
+    }
+    CU_ASSERT_EQUAL(exec_to_end("main", "look", "ls /tmp/never"), 1);
+    CU_ASSERT_EQUAL(status_of(signal_to("main", ids[LAST], SIGKILL, FALSE), "no process"), 5);
+    for (int i = 0; i < MANY; i++)
+        g_free(ids[i]);
 }
 
 static void a_background_child_does_not_hold_the_exit(void)
@@ -757,6 +792,7 @@ int main(void)
         {"a failed creation says why and leaves the name free", says_why_a_container_cannot_be_created},
         {"network, host name, sysctl and clock are the pod's", configures_the_network_and_the_pod},
         {"an exec has the container's user, directory, environment and limits", execs_as_the_container},
+        {"more execs than start at once wait for their turn", starts_execs_in_turn},
         {"a background child does not hold back an exit", a_background_child_does_not_hold_the_exit},
         {"standard input arrives whole and ends", feeds_standard_input},
         {"terminals have a size and echo", gives_terminals},
