@@ -10,7 +10,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 
-enum { SMALL_FILE_BYTES = 64 << 10, KILL_PAUSE_US = 2000 };
+enum { SMALL_FILE_BYTES = 64 << 10, PAUSE_US = 2000, MOVE_SWEEPS = 100 };
 
 /* ---- names ---- */
 
@@ -143,6 +143,23 @@ static gboolean process_move_with_children(const char *directory, pid_t pid, GEr
     return TRUE;
 }
 
+static char *place_beside(const char *hierarchy, const char *path, const char *name)
+{
+    g_autofree char *above = g_path_get_dirname(path);
+
+    return g_build_filename(hierarchy, above, name, NULL);
+}
+
+/* Where the child is, or is to be, in one hierarchy; name NULL: its parent. */
+static char *place(const char *hierarchy, const char *path, const char *name)
+{
+    g_autofree char *beside = name != NULL ? place_beside(hierarchy, path, name) : NULL;
+
+    if (beside != NULL && is_hierarchy(beside))
+        return g_steal_pointer(&beside);
+    return g_build_filename(hierarchy, path, name, NULL);
+}
+
 gboolean cgroup_join(const char *root, const char *parent, const char *name, const pid_t *pids, gsize n_pids,
                      GError **error)
 {
@@ -152,7 +169,7 @@ gboolean cgroup_join(const char *root, const char *parent, const char *name, con
     if (!cgroup_parent_path(parent, &path, error))
         return FALSE;
     for (guint i = 0; i < list->len; i++) {
-        g_autofree char *directory = g_build_filename(list->pdata[i], path, name, NULL);
+        g_autofree char *directory = place(list->pdata[i], path, name);
 
         if (!dir_make(directory, 0755, error))
             return FALSE;
@@ -175,7 +192,7 @@ static GPtrArray *directories(const char *root, const char *parent, const char *
         return NULL;
     found = g_ptr_array_new_with_free_func(g_free);
     for (guint i = 0; i < list->len; i++)
-        g_ptr_array_add(found, g_build_filename(list->pdata[i], path, name, NULL));
+        g_ptr_array_add(found, place(list->pdata[i], path, name));
     return found;
 }
 
@@ -217,7 +234,7 @@ gboolean cgroup_limit_cpu(const char *root, const char *parent, const char *name
     if (!cgroup_parent_path(parent, &path, error))
         return FALSE;
     for (guint i = 0; i < list->len; i++) {
-        g_autofree char *directory = g_build_filename(list->pdata[i], path, name, NULL);
+        g_autofree char *directory = place(list->pdata[i], path, name);
 
         if (cpu_put(directory, quota_us, period_us))
             return TRUE;
@@ -240,21 +257,72 @@ static guint64 limit_read(const char *directory, const char *name)
     return bytes < G_MAXINT64 / 2 ? bytes : 0;
 }
 
-gboolean cgroup_memory_limit(const char *root, const char *parent, guint64 *ret_bytes, GError **error)
+/* 0: none; that of version 2, or 1. */
+static guint64 memory_limit(const char *directory)
 {
-    g_autoptr(GPtrArray) list = directories(root, parent, NULL, error);
-    guint64 bytes = 0;
+    guint64 bytes = limit_read(directory, "memory.max");
 
-    if (list == NULL)
-        return FALSE;
-    for (guint i = 0; bytes == 0 && i < list->len; i++) {
-        const char *directory = list->pdata[i];
+    return bytes != 0 ? bytes : limit_read(directory, "memory.limit_in_bytes");
+}
 
-        bytes = limit_read(directory, "memory.max");
-        if (bytes == 0)
-            bytes = limit_read(directory, "memory.limit_in_bytes");
+/* A file that only one version has is not missed. */
+static void file_copy(const char *from, const char *to, const char *name)
+{
+    g_autofree char *path = g_build_filename(from, name, NULL);
+    g_autofree char *text = NULL;
+
+    if (file_read(path, SMALL_FILE_BYTES, &text, NULL, NULL))
+        file_put(to, name, g_strstrip(text));
+}
+
+/* Everything that is in `from`, and what it forks meanwhile; then removes it. A missing one is success. */
+static gboolean processes_move(const char *from, const char *to, GError **error)
+{
+    g_autofree char *path = g_build_filename(from, "cgroup.procs", NULL);
+
+    for (guint sweep = 0; rmdir(from) != 0 && errno != ENOENT; sweep++) {
+        g_autofree char *text = NULL;
+        g_auto(GStrv) pids = NULL;
+
+        if (sweep == MOVE_SWEEPS)
+            return fail_errno(error, errno, "cannot remove the cgroup %s", from);
+        if (sweep > 0)
+            g_usleep(PAUSE_US);
+        if (!file_read(path, SMALL_FILE_BYTES, &text, NULL, error))
+            return FALSE;
+        pids = g_strsplit(g_strstrip(text), "\n", -1);
+        for (guint i = 0; pids[i] != NULL; i++)
+            if (!process_move(to, (pid_t)g_ascii_strtoll(pids[i], NULL, 10), error))
+                return FALSE;
     }
-    *ret_bytes = bytes;
+    return TRUE;
+}
+
+gboolean cgroup_make_room(const char *root, const char *parent, const char *name, guint64 needed_bytes,
+                          guint64 *ret_limit_bytes, GError **error)
+{
+    g_autoptr(GPtrArray) list = hierarchies(root);
+    g_autofree char *path = NULL;
+    guint64 too_small = 0;
+
+    if (!cgroup_parent_path(parent, &path, error))
+        return FALSE;
+    for (guint i = 0; i < list->len; i++) {
+        g_autofree char *above = g_build_filename(list->pdata[i], path, NULL);
+        g_autofree char *below = g_build_filename(above, name, NULL);
+        g_autofree char *beside = place_beside(list->pdata[i], path, name);
+        const guint64 limit = memory_limit(above);
+
+        if (limit == 0 || limit >= needed_bytes)
+            continue;
+        too_small = limit;
+        if (!dir_make(beside, 0755, error))
+            return FALSE;
+        file_copy(above, beside, "cpu.weight");
+        if (!processes_move(below, beside, error))
+            return FALSE;
+    }
+    *ret_limit_bytes = too_small;
     return TRUE;
 }
 
@@ -312,7 +380,7 @@ gboolean cgroup_kill(const char *root, const char *parent, const char *name, con
                 g_prefix_error(error, "%s: ", directory);
                 return FALSE;
             }
-            g_usleep(KILL_PAUSE_US);
+            g_usleep(PAUSE_US);
         }
     }
     return TRUE;

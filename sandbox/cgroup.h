@@ -5,6 +5,9 @@
  * version 2. Both versions and both ways of naming: "/kubepods/burstable/pod1" (cgroupfs) and
  * "kubepods-burstable-pod1.slice" (systemd,
  * https://www.freedesktop.org/software/systemd/man/systemd.slice.html).
+ *
+ * A pod's cgroup may be limited to less than its machine takes. There the child stands beside parent instead
+ * of below it: cgroup_make_room(). All other functions find it in either place.
  */
 #pragma once
 
@@ -22,6 +25,12 @@ gboolean cgroup_parent_path(const char *parent, char **ret_path, GError **error)
 gboolean cgroup_join(const char *root, const char *parent, const char *name, const pid_t *pids, gsize n_pids,
                      GError **error);
 
+/* Where parent, but not what is above it, limits memory to less than needed_bytes, moves that child, and all
+ * that is in it, beside parent, with parent's share of processor time. *ret_limit_bytes: the limit that was
+ * too small, 0: none was. May be repeated. */
+gboolean cgroup_make_room(const char *root, const char *parent, const char *name, guint64 needed_bytes,
+                          guint64 *ret_limit_bytes, GError **error);
+
 /* KILL to all processes in that child and below it, whatever they fork meanwhile; then removes it. A missing
  * one is success. */
 gboolean cgroup_kill(const char *root, const char *parent, const char *name, const Deadline *deadline,
@@ -34,6 +43,3 @@ gboolean cgroup_leave(const char *root, const char *parent, const char *name, GE
  * such child, or no hierarchy that limits processor time. */
 gboolean cgroup_limit_cpu(const char *root, const char *parent, const char *name, gint64 quota_us,
                           gint64 period_us, GError **error);
-
-/* How much memory parent may take, in *ret_bytes; 0: no limit is set there. */
-gboolean cgroup_memory_limit(const char *root, const char *parent, guint64 *ret_bytes, GError **error);

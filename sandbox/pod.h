@@ -237,8 +237,9 @@ gboolean pod_cgroup_join(const Pod *pod, pid_t pid, GError **error);
 gboolean pod_cgroup_leave(const Pod *pod, GError **error);
 /* Processor time of each RESOURCES_CPU_PERIOD_US; 0: no limit. */
 gboolean pod_cgroup_limit_cpu(const Pod *pod, gint64 quota_us, GError **error);
-/* Warns when the cgroup's memory limit is less than what a machine with so much memory may come to take. */
-void pod_cgroup_check_memory(const Pod *pod, guint64 machine_bytes);
+/* A cgroup that is limited to less than a machine of that size may come to take would have it killed: its
+ * memory then counts beside that cgroup, and a warning says so. Once it has joined. */
+gboolean pod_cgroup_make_room(const Pod *pod, guint64 machine_bytes, GError **error);
 
 /* ---- what guests report (pod_events.c) ---- */
 

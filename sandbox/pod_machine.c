@@ -218,7 +218,6 @@ gboolean pod_machine_fill(Pod *pod, const Deadline *deadline, GError **error)
 
     booted.vcpus = booted.boot_vcpus;
     booted.memory_bytes = booted.boot_memory_bytes;
-    pod_cgroup_check_memory(pod, planned.memory_bytes);
     if (machine_become(pod, &booted, &planned, deadline, error))
         return TRUE;
     g_prefix_error(error, "the guest cannot be given its processors and memory: ");
@@ -259,11 +258,10 @@ static gboolean fit_locked(Pod *pod, const PodChange *change, const char *field,
         shape.vcpus = MAX(shape.vcpus, now.vcpus);
         shape.memory_bytes = MAX(shape.memory_bytes, now.memory_bytes);
     }
-    if (!machine_become(pod, &now, &shape, deadline, error))
+    if ((shape.memory_bytes > now.memory_bytes && !pod_cgroup_make_room(pod, shape.memory_bytes, error)) ||
+        !machine_become(pod, &now, &shape, deadline, error))
         return FALSE;
     limit_quota(pod, quota_us);
-    if (shape.memory_bytes > now.memory_bytes)
-        pod_cgroup_check_memory(pod, shape.memory_bytes);
     return TRUE;
 }
 

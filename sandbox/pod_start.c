@@ -105,6 +105,7 @@ static Metric starts =
 static gboolean machine_join(Pod *pod, GError **error)
 {
     return pod_cgroup_join(pod, vmm_pid(pod->manager->vmm, pod->id), error) &&
+           pod_cgroup_make_room(pod, pod_machine(pod).memory_bytes, error) &&
            tap_move(pod->tap, pod->netns_path, 0, error);
 }
 

@@ -23,6 +23,17 @@ const totalMib = async () => Math.round(Number(await machine.output(container, '
 const nodeMib = (one) => Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${machine.qemuPid(one)}/status`, 'utf8'))[1]) / 1024;
 const size = async (one) => JSON.parse((await machine.cri.call('PodSandboxStatus', {pod_sandbox_id: one.id, verbose: true})).info.machine);
 
+// Of cgroups: the one of version 2, or those of version 1.
+const hierarchies = () => ['', ...fs.readdirSync('/sys/fs/cgroup')].map((name) => `/sys/fs/cgroup/${name}`.replace(/\/$/, ''))
+    .filter((directory) => fs.existsSync(`${directory}/cgroup.procs`) && !fs.lstatSync(directory).isSymbolicLink())
+    .filter((directory, i, all) => i === 0 || all[0] !== '/sys/fs/cgroup');
+
+function removeCgroup(name) {
+    for (const root of hierarchies())
+        if (fs.existsSync(`${root}${name}`))
+            fs.rmdirSync(`${root}${name}`);
+}
+
 test('a pod that asks for memory has it, beside what its guest needs itself', async () => {
     const {memoryBytes, vcpus} = await size(pod);
     assert.ok(memoryBytes > 364 * MIB, `${memoryBytes}`);
@@ -137,9 +148,30 @@ test("the pod's processor time is limited on the node, when all its containers' 
         assert.strictEqual(quota(), '100000');
     } finally {
         await machine.removePod(limited);
-        for (const name of fs.readdirSync('/sys/fs/cgroup'))
-            for (const directory of [`/sys/fs/cgroup/${name}${parent}`, `/sys/fs/cgroup${parent}`])
-                if (fs.existsSync(directory))
-                    fs.rmdirSync(directory);
+        removeCgroup(parent);
+    }
+});
+
+test('a pod that the node allows less memory than its machine takes lives, and its containers keep their limits', async () => {
+    const parent = `/crivirt-test-${process.pid}/pod`;
+    // As the kubelet does for a pod whose RuntimeClass has no overhead, or that has none.
+    const limit = hierarchies().map((root) => [`${root}${parent}`, '/memory.limit_in_bytes', '/memory.max'])
+        .map(([directory, ...files]) => (fs.mkdirSync(directory, {recursive: true}), files.map((file) => directory + file)))
+        .flat().find(fs.existsSync);
+    fs.writeFileSync(limit, String(64 * MIB));
+    const small = await machine.runPod({linux: {cgroup_parent: parent, resources: memory(64)}});
+    const beside = () => hierarchies().map((root) => `${root}${parent}/../crivirt-${small.id.slice(0, 24)}`).filter(fs.existsSync);
+    try {
+        const one = await machine.runContainer(small, {linux: {resources: memory(64)}});
+        assert.strictEqual(await machine.output(one, 'dd if=/dev/zero of=/f bs=1M count=80 2>/dev/null; cat /f | wc -c'), String(80 * MIB));
+        assert.strictEqual(await machine.output(one, 'cat /sys/fs/cgroup/memory.max'), String(64 * MIB));
+        assert.strictEqual((await machine.podStatus(small)).state, 'SANDBOX_READY');
+        assert.strictEqual(beside().length, 1);
+        assert.ok(fs.readFileSync(`${beside()[0]}/cgroup.procs`, 'utf8').split('\n').includes(String(machine.qemuPid(small))));
+    } finally {
+        await machine.removePod(small);
+        assert.deepStrictEqual(beside(), []);
+        removeCgroup(parent);
+        removeCgroup(parent.replace('/pod', ''));
     }
 });

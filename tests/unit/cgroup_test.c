@@ -49,10 +49,25 @@ static char *cgroups_of(pid_t pid)
     return file_read(path, 65536, &text, NULL, NULL) ? text : g_strdup("");
 }
 
+/* FALSE: this machine has no cgroups that limit memory. */
+static gboolean memory_limit(const char *parent, const char *bytes)
+{
+    g_autofree char *v1 = g_build_filename(ROOT, "memory", parent, "memory.limit_in_bytes", NULL);
+    g_autofree char *v2 = g_build_filename(ROOT, parent, "memory.max", NULL);
+    FILE *file = fopen(access(v1, F_OK) == 0 ? v1 : v2, "re+");
+
+    if (file == NULL)
+        return FALSE;
+    fputs(bytes, file);
+    return fclose(file) == 0;
+}
+
 static void processes_come_and_go(void)
 {
     g_autofree char *parent = g_strdup_printf("/crivirt-test-%d", (int)getpid());
-    g_autofree char *inside = g_strdup_printf("%s/guest\n", parent);
+    g_autofree char *name = g_strdup_printf("guest-%d", (int)getpid());
+    g_autofree char *inside = g_strdup_printf("%s/%s\n", parent, name);
+    g_autofree char *beside = g_strdup_printf(":/%s\n", name);
     g_autoptr(GError) error = NULL;
     g_autofree char *found = NULL;
     pid_t pid;
@@ -66,13 +81,23 @@ static void processes_come_and_go(void)
         pause();
         _exit(0);
     }
-    TEST_OK(cgroup_join(ROOT, parent, "guest", &pid, 1, &error), error);
+    TEST_OK(cgroup_join(ROOT, parent, name, &pid, 1, &error), error);
     found = cgroups_of(pid);
     CU_ASSERT_PTR_NOT_NULL(strstr(found, inside));
+    if (memory_limit(parent, "1048576")) {
+        g_autofree char *moved = NULL;
+        guint64 limit_bytes = 0;
+
+        TEST_OK(cgroup_make_room(ROOT, parent, name, 1048577, &limit_bytes, &error), error);
+        CU_ASSERT_EQUAL(limit_bytes, 1048576);
+        TEST_OK(cgroup_join(ROOT, parent, name, &pid, 1, &error), error);
+        moved = cgroups_of(pid);
+        CU_ASSERT_PTR_NOT_NULL(strstr(moved, beside));
+    }
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
-    TEST_OK(cgroup_leave(ROOT, parent, "guest", &error), error);
-    TEST_OK(cgroup_leave(ROOT, parent, "guest", &error), error);
+    TEST_OK(cgroup_leave(ROOT, parent, name, &error), error);
+    TEST_OK(cgroup_leave(ROOT, parent, name, &error), error);
     /* The parent is not ours to remove in earnest. */
     TEST_OK(cgroup_leave(ROOT, "/", parent + 1, &error), error);
 }
@@ -84,29 +109,47 @@ static void put(const char *directory, const char *name, const char *text)
     CU_ASSERT_TRUE(g_file_set_contents(path, text, -1, NULL));
 }
 
-/* Of a tree that looks like version 1 or 2. */
-static guint64 limit_of(const char *file, const char *text)
+/* What cgroup_make_room() finds too small in a tree that looks like version 1 or 2, and whether the child is
+ * beside the pod's cgroup then. */
+static guint64 limit_of(const char *file, const char *text, guint64 needed_bytes, gboolean *ret_beside)
 {
     g_autofree char *root = test_directory();
     g_autofree char *top = g_build_filename(root, "memory", NULL);
-    g_autofree char *directory = g_build_filename(top, "pod", NULL);
+    g_autofree char *pod = g_build_filename(top, "pods", "pod", NULL);
+    g_autofree char *below = g_build_filename(pod, "guest", NULL);
+    g_autofree char *beside = g_build_filename(top, "pods", "guest", NULL);
     g_autoptr(GError) error = NULL;
     guint64 bytes = 1;
 
-    CU_ASSERT_EQUAL(g_mkdir_with_parents(directory, 0755), 0);
+    CU_ASSERT_EQUAL(g_mkdir_with_parents(below, 0755), 0);
     put(top, "cgroup.procs", "");
-    put(directory, file, text);
-    TEST_OK(cgroup_memory_limit(root, "/pod", &bytes, &error), error);
+    put(pod, file, text);
+    TEST_OK(cgroup_make_room(root, "/pods/pod", "guest", needed_bytes, &bytes, &error), error);
+    *ret_beside = g_file_test(beside, G_FILE_TEST_IS_DIR);
+    CU_ASSERT_NOT_EQUAL(*ret_beside, g_file_test(below, G_FILE_TEST_IS_DIR));
     return bytes;
 }
 
-static void memory_limits_are_read(void)
+static void room_is_made_where_there_is_too_little(void)
 {
-    CU_ASSERT_EQUAL(limit_of("memory.max", "1048576\n"), 1048576);
-    CU_ASSERT_EQUAL(limit_of("memory.max", "max\n"), 0);
-    CU_ASSERT_EQUAL(limit_of("memory.limit_in_bytes", "1048576\n"), 1048576);
-    CU_ASSERT_EQUAL(limit_of("memory.limit_in_bytes", "9223372036854771712\n"), 0);
-    CU_ASSERT_EQUAL(limit_of("cgroup.procs", ""), 0);
+    static const struct {
+        const char *file, *text;
+        guint64 needed, found;
+    } cases[] = {
+        {"memory.max", "1048576\n", 1048577, 1048576},
+        {"memory.max", "1048576\n", 1048576, 0},
+        {"memory.max", "max\n", 1048577, 0},
+        {"memory.limit_in_bytes", "1048576\n", 1048577, 1048576},
+        {"memory.limit_in_bytes", "9223372036854771712\n", 1048577, 0},
+        {"cgroup.procs", "", 1048577, 0},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        gboolean beside;
+
+        CU_ASSERT_EQUAL(limit_of(cases[i].file, cases[i].text, cases[i].needed, &beside), cases[i].found);
+        CU_ASSERT_EQUAL(beside, cases[i].found != 0);
+    }
 }
 
 static char *limited(const char *root, const char *file)
@@ -147,7 +190,8 @@ int main(void)
         {"a systemd slice stands for its ancestors too, a path for itself", slices_are_unfolded},
         {"what is no cgroup's name is refused, naming the field", odd_names_are_refused},
         {"a process joins the child of the pod's cgroup, and leaving removes it", processes_come_and_go},
-        {"the kubelet's limit of the pod's memory is known, in both versions", memory_limits_are_read},
+        {"a child moves beside a cgroup that is limited to less than it needs, in both versions",
+         room_is_made_where_there_is_too_little},
         {"the processor time of the pod's machine is limited, and is not any more", cpu_is_limited},
     };
 
