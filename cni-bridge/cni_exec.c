@@ -363,10 +363,14 @@ void cni_exec_end_orphans(const char *container_id)
 {
     g_autofree char *variable = g_strdup_printf("CNI_CONTAINERID=%s", container_id);
     g_autoptr(GDir) processes = g_dir_open("/proc", 0, NULL);
-    const char *pid;
+    const char *name;
 
-    while (processes != NULL && (pid = g_dir_read_name(processes)) != NULL)
-        if (has_variable(pid, variable) && kill((pid_t)atoi(pid), SIGKILL) == 0)
+    while (processes != NULL && (name = g_dir_read_name(processes)) != NULL) {
+        pid_t pid = (pid_t)g_ascii_strtoll(name, NULL, 10);
+
+        /* 0 is "self" and other names that are no process's: kill() takes it for our whole group. */
+        if (pid > 0 && has_variable(name, variable) && kill(pid, SIGKILL) == 0)
             log_warning(LOG_FIELDS("container", container_id),
-                        "ended a CNI plugin of an earlier crivirtd, process %s", pid);
+                        "ended a CNI plugin of an earlier crivirtd, process %s", name);
+    }
 }

@@ -60,7 +60,7 @@ static void give_way(pid_t pid)
     const char *task;
 
     while (tasks != NULL && (task = g_dir_read_name(tasks)) != NULL)
-        setpriority(PRIO_PROCESS, (id_t)atoi(task), LOWEST_PRIORITY);
+        setpriority(PRIO_PROCESS, (id_t)g_ascii_strtoull(task, NULL, 10), LOWEST_PRIORITY);
 }
 
 static gboolean guest_prepare(Link *link, const Deadline *deadline, GError **error)

@@ -130,7 +130,7 @@ static gboolean memory_open(pid_t pid, const char *entry, int flags, Memory *ret
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/fd/%s", (int)pid, entry);
     g_autofree char *target = g_file_read_link(path, NULL);
-    Memory memory = {.number = atoi(entry)};
+    Memory memory = {.number = (int)g_ascii_strtoll(entry, NULL, 10)};
     struct stat status;
 
     if (target == NULL || !g_str_has_prefix(target, "/memfd:memory-backend-memfd"))

@@ -10,7 +10,7 @@ root=$(dirname "$(dirname "$(readlink -f "$0")")")
 cd "$root"
 
 sources() { git ls-files '*.c' '*.h'; }
-scripts() { git ls-files '*.sh' '.ci/run'; }
+scripts() { git ls-files '*.sh' '.ci/run' deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm; }
 
 case ${1:-} in
     layout) sources | xargs clang-format --dry-run --Werror ;;

@@ -139,12 +139,14 @@ static void the_deadline_kills_what_the_child_started(void)
     Deadline deadline = deadline_in_ms(1000);
     g_autoptr(GError) error = NULL;
     g_autofree char *text = NULL;
+    pid_t child;
 
     TEST_FAILS(process_run(&spec, &deadline, &result, &error), error, STATUS_DEADLINE_EXCEEDED, "/bin/sh");
     CU_ASSERT_TRUE_FATAL(g_file_get_contents(path, &text, NULL, NULL));
-    for (int i = 0; i < 1000 && kill(atoi(text), 0) == 0; i++) /* somebody reaps it */
+    child = (pid_t)g_ascii_strtoll(text, NULL, 10);
+    for (int i = 0; i < 1000 && kill(child, 0) == 0; i++) /* somebody reaps it */
         g_usleep(10000);
-    CU_ASSERT_EQUAL(kill(atoi(text), 0), -1);
+    CU_ASSERT_EQUAL(kill(child, 0), -1);
 }
 
 int main(int argc, char **argv)

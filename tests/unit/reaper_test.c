@@ -25,7 +25,7 @@ static pid_t daemonize(const char *directory, const char *name, const char *seco
     CU_ASSERT_EQUAL(system(copy), 0);
     CU_ASSERT_TRUE(g_spawn_sync(NULL, (char **)(void *)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, &output,
                                 NULL, NULL, NULL));
-    return output != NULL ? (pid_t)atoi(output) : 0;
+    return output != NULL ? (pid_t)g_ascii_strtoll(output, NULL, 10) : 0;
 }
 
 static gboolean vanishes(pid_t pid, guint within_ms)

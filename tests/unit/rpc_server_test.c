@@ -254,11 +254,11 @@ static void tells_the_deadline(void)
     fixture_init(&fixture);
     response = call_version(&fixture, "", &deadline, arena, &error);
     TEST_OK(response != NULL, error);
-    CU_ASSERT_TRUE(atoi(response->runtime_version) > 5000);
-    CU_ASSERT_TRUE(atoi(response->runtime_version) < 10000);
+    CU_ASSERT_TRUE(g_ascii_strtoll(response->runtime_version, NULL, 10) > 5000);
+    CU_ASSERT_TRUE(g_ascii_strtoll(response->runtime_version, NULL, 10) < 10000);
     response = call_version(&fixture, "", NULL, arena, &error);
     TEST_OK(response != NULL, error);
-    CU_ASSERT_EQUAL(atoi(response->runtime_version), G_MAXINT);
+    CU_ASSERT_EQUAL(g_ascii_strtoll(response->runtime_version, NULL, 10), G_MAXINT);
 }
 
 static void says_what_the_deadline_cut_short(void)

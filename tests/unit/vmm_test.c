@@ -521,7 +521,7 @@ static pid_t pid_in_file(Fixture *fixture, const char *name)
     g_autofree char *text = NULL;
 
     CU_ASSERT_TRUE_FATAL(file_read(path, 64, &text, NULL, NULL));
-    return (pid_t)atoi(text);
+    return (pid_t)g_ascii_strtoll(text, NULL, 10);
 }
 
 static void survives_sigkill(void)

@@ -1,0 +1,93 @@
+'use strict';
+// The Debian package that a build makes, unpacked into a directory of its own: nothing of the machine is changed, for the
+// package's scripts know that directory as DPKG_ROOT.
+const assert = require('assert');
+const fs = require('fs');
+const os = require('os');
+const path = require('path');
+const {test, before, after} = require('node:test');
+const {build} = require('./support/machine');
+const {must} = require('./support/kit');
+
+const root = path.join(__dirname, '../..');
+const work = fs.mkdtempSync(path.join(os.tmpdir(), 'crivirt-package-'));
+const node = path.join(work, 'node');
+const at = (name) => path.join(node, name);
+let deb;
+
+// The dependencies of a node are no business of an empty directory.
+const dpkg = (...args) => must('dpkg', `--root=${node}`, '--force-depends', '--force-script-chrootless', '--force-confdef',
+    '--force-confold', '--log=/dev/null', ...args);
+
+before(() => {
+    must('cpack', '-G', 'DEB', '--config', path.join(build, 'CPackConfig.cmake'), '-B', work);
+    deb = path.join(work, fs.readdirSync(work).find((name) => name.endsWith('.deb')));
+    for (const directory of ['info', 'updates', 'triggers'])
+        fs.mkdirSync(at(`var/lib/dpkg/${directory}`), {recursive: true});
+    fs.writeFileSync(at('var/lib/dpkg/status'), '');
+});
+after(() => fs.rmSync(work, {recursive: true, force: true}));
+
+test('the package depends on what a node needs, and on no more', () => {
+    const runtime = must(path.join(root, 'deploy/packages.sh'), '--list', 'runtime').trim().split('\n');
+    const depends = must('dpkg-deb', '-f', deb, 'Depends').trim().split(', ');
+    assert.deepStrictEqual(depends.sort(), [...runtime, 'passwd'].sort());
+});
+
+test('installed, its programs run, and its configuration is the default one, which they take', () => {
+    dpkg('-i', deb);
+    const daemon = at('usr/sbin/crivirtd');
+    const config = at('etc/crivirt/crivirt.toml');
+    assert.match(must(daemon, '--version'), /^crivirtd [0-9.]+\n$/);
+    assert.strictEqual(fs.readFileSync(config, 'utf8'), must(daemon, '--dump-default'));
+    assert.match(must(daemon, '--config', config, '--print-config'), /state_dir = "\/var\/lib\/crivirt"/);
+    assert.match(must(at('usr/bin/crivirt'), '--help'), /Usage/i);
+    for (const name of ['usr/lib/crivirt/crivirt-agent', 'usr/lib/crivirt/crivirt-fsguard'])
+        fs.accessSync(at(name), fs.constants.X_OK);
+});
+
+test('every program is position-independent, bound at its start, and has no writable code', () => {
+    for (const name of ['usr/sbin/crivirtd', 'usr/bin/crivirt', 'usr/lib/crivirt/crivirt-fsguard']) {
+        const text = must('readelf', '-hldW', at(name));
+        assert.match(text, /Type:\s+DYN/, name);
+        assert.match(text, /GNU_RELRO/, name);
+        assert.match(text, /BIND_NOW|Flags:.*NOW/, name);
+        assert.match(text, /GNU_STACK.* RW /, name);
+        assert.doesNotMatch(text, /LOAD.* RWE /, name);
+    }
+});
+
+test('the unit starts programs that the package has, and the manual page is one', () => {
+    const unit = fs.readFileSync(at('usr/lib/systemd/system/crivirtd.service'), 'utf8');
+    const [, program, config] = /^ExecStart=(\S+) --config (\S+)$/m.exec(unit);
+    fs.accessSync(at(program), fs.constants.X_OK);
+    fs.accessSync(at(config));
+    assert.ok(fs.existsSync(at(/^Documentation=file:(\S+)$/m.exec(unit)[1])));
+    assert.match(fs.readFileSync(at('usr/share/man/man1/crivirt.1'), 'utf8'), /^\.TH /m);
+});
+
+test('an upgrade keeps a configuration that was changed', () => {
+    const config = at('etc/crivirt/crivirt.toml');
+    fs.writeFileSync(config, '# ours\n');
+    dpkg('-i', deb);
+    assert.strictEqual(fs.readFileSync(config, 'utf8'), '# ours\n');
+});
+
+test('a removal keeps configuration, images and state; a purge leaves nothing', () => {
+    fs.mkdirSync(at('var/lib/crivirt/images'), {recursive: true});
+    dpkg('-r', 'crivirt');
+    assert.ok(fs.existsSync(at('etc/crivirt/crivirt.toml')) && fs.existsSync(at('var/lib/crivirt/images')));
+    assert.ok(!fs.existsSync(at('usr/sbin/crivirtd')));
+    dpkg('-P', 'crivirt');
+    assert.deepStrictEqual(must('find', node, '-name', '*crivirt*').trim(), '');
+});
+
+test('cmake --install keeps a configuration that is there', () => {
+    const destination = path.join(work, 'destination');
+    const config = path.join(destination, 'etc/crivirt/crivirt.toml');
+    const install = () => must('env', `DESTDIR=${destination}`, 'cmake', '--install', build);
+    install();
+    fs.writeFileSync(config, '# ours\n');
+    install();
+    assert.strictEqual(fs.readFileSync(config, 'utf8'), '# ours\n');
+});
