@@ -98,8 +98,10 @@ static ProtobufCBinaryData stream_take(Arena *arena, const GByteArray *stream, g
     return data;
 }
 
+/* The start itself is not cut off by the command's limit: it would go on, and nobody knew of the command. */
 static gboolean start_and_run(SandboxManager *manager, const SessionExec *exec, const Deadline *deadline,
-                              GByteArray *const streams[2], gint32 *ret_exit_code, GError **error)
+                              const Deadline *limit, GByteArray *const streams[2], gint32 *ret_exit_code,
+                              GError **error)
 {
     Waiter waiter = {0};
     SessionClient client = {waiter_wake, &waiter};
@@ -109,7 +111,7 @@ static gboolean start_and_run(SandboxManager *manager, const SessionExec *exec, 
     g_mutex_init(&waiter.lock);
     g_cond_init(&waiter.changed);
     session = session_exec(manager, exec, &client, deadline, error);
-    good = session != NULL && run(session, &waiter, streams, deadline, ret_exit_code, error);
+    good = session != NULL && run(session, &waiter, streams, limit, ret_exit_code, error);
     session_close(session);
     g_mutex_clear(&waiter.lock);
     g_cond_clear(&waiter.changed);
@@ -140,7 +142,7 @@ gboolean container_exec_sync(SandboxManager *manager, const Runtime__V1__ExecSyn
     if (request->n_cmd == 0)
         return fail(error, STATUS_INVALID_ARGUMENT, "cmd: there is no command to run");
     exec.container_id = container->id;
-    if (!start_and_run(manager, &exec, &limit, streams, &exit_code, error)) {
+    if (!start_and_run(manager, &exec, deadline, &limit, streams, &exit_code, error)) {
         g_prefix_error(error, "exec in container %s: ", container->id);
         return FALSE;
     }

@@ -2,7 +2,7 @@
 const assert = require('assert');
 const {test, before, after} = require('node:test');
 const {Machine} = require('./support/machine');
-const {refused, eventually} = require('./support/kit');
+const {refused, eventually, sleep} = require('./support/kit');
 
 let machine, pod, container;
 before(async () => {
@@ -30,6 +30,16 @@ test('a command without input sees its end', async () => {
 test('a command past its time is killed, and DEADLINE_EXCEEDED', async () => {
     await refused(machine.exec(container, 'exec sleep 54321', 1), 'DEADLINE_EXCEEDED');
     assert.ok(!(await machine.output(container, 'ps')).includes('sleep 54321'), 'it was told to be dead and is not');
+});
+
+test('a command whose start takes longer than its time is not left behind', async () => {
+    const qemu = machine.qemuPid(pod);
+    process.kill(qemu, 'SIGSTOP');
+    const late = machine.exec(container, 'exec sleep 76543', 1).then(() => null, (error) => error);
+    await sleep(1500); // its time is over before it can have been started
+    process.kill(qemu, 'SIGCONT');
+    assert.match((await late).details, /deadline/);
+    assert.ok(!(await machine.output(container, 'ps')).includes('sleep 76543'), 'it was told to be dead and is not');
 });
 
 test('a child that inherited the output does not hold the call', async () => {
