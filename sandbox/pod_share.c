@@ -13,7 +13,28 @@
 #include "sandbox/pod.h"
 #include "sandbox/share.h"
 
-enum { MOUNT_TIMEOUT_MS = 20 * 1000, DETACH_TIMEOUT_MS = 20 * 1000 };
+enum {
+    MOUNT_TIMEOUT_MS = 20 * 1000,
+    DETACH_TIMEOUT_MS = 20 * 1000,
+    GUARD_LOOKS = 10,
+    GUARD_LOOK_MS = 100,
+};
+
+/* A name of its own for each: the guest tells them apart by it. */
+static char *tag_new(guint generation)
+{
+    return generation == 1 ? g_strdup(POD_SHARE_TAG) : g_strdup_printf(POD_SHARE_TAG "-%u", generation);
+}
+
+static guint generation_now(Pod *pod)
+{
+    guint generation;
+
+    g_mutex_lock(&pod->lock);
+    generation = pod->share_generation;
+    g_mutex_unlock(&pod->lock);
+    return generation;
+}
 
 /* ---- when the server dies ---- */
 
@@ -34,14 +55,15 @@ static gboolean is_alive(ContainerState state)
     return state == CONTAINER_CREATED_STATE || state == CONTAINER_RUNNING_STATE;
 }
 
-static void container_tell(Container *container)
+/* Whether it has volumes that it can still miss. */
+static gboolean container_tell(Container *container)
 {
     g_autofree char *volumes = volumes_describe(container);
     g_autoptr(GError) error = NULL;
     gboolean alive;
 
     if (volumes == NULL)
-        return;
+        return FALSE;
     g_mutex_lock(&container->pod->lock);
     alive = is_alive(container->state);
     if (alive) {
@@ -53,22 +75,41 @@ static void container_tell(Container *container)
     }
     g_mutex_unlock(&container->pod->lock);
     if (!alive)
-        return;
+        return FALSE;
     log_error(LOG_FIELDS("container", container->id, "sandbox", container->pod->id), "container %s: %s",
               container->config->metadata->name, container->message);
     if (!container_save(container, &error))
         log_error(LOG_FIELDS("container", container->id), "%s", error->message);
+    return TRUE;
 }
 
+/* A guard that was killed took the server along, and may be a moment behind it. */
+static gboolean is_guarded(Pod *pod)
+{
+    gboolean guarded = TRUE;
+
+    for (guint i = 0; guarded && i < GUARD_LOOKS; i++) {
+        if (i > 0)
+            g_usleep(GUARD_LOOK_MS * 1000);
+        guarded = vmm_share_is_guarded(pod->manager->vmm, pod->id);
+    }
+    return guarded;
+}
+
+/* With the pod itself it ends as well, and nobody minds. */
 static void server_died(gpointer data)
 {
-    Pod *pod = data;
+    g_autoptr(Pod) pod = data;
     g_autoptr(GPtrArray) containers = pod_containers(pod);
+    guint n_hit = 0;
 
-    /* With the pod itself it ends as well, and nobody minds. */
     for (guint i = 0; pod_state(pod) == POD_READY && i < containers->len; i++)
-        container_tell(containers->pdata[i]);
-    pod_unref(pod);
+        n_hit += container_tell(containers->pdata[i]) ? 1 : 0;
+    /* Linux offers no way to give up a virtiofs: what waits in the guest could not even be killed. */
+    if (n_hit > 0 && !is_guarded(pod))
+        manager_report_lost(pod->manager, pod->id,
+                            "the file server of the pod's volumes was killed, and its guard, too: what waits "
+                            "for volumes would do so for ever");
 }
 
 static void on_server_death(gpointer data)
@@ -94,12 +135,6 @@ void pod_share_watch(Pod *pod)
 }
 
 /* ---- attaching ---- */
-
-/* A name of its own for each: the guest tells them apart by it. */
-static char *tag_new(guint generation)
-{
-    return generation == 1 ? g_strdup(POD_SHARE_TAG) : g_strdup_printf(POD_SHARE_TAG "-%u", generation);
-}
 
 /* May be repeated. */
 static gboolean mount_in_guest(Pod *pod, const Deadline *deadline, GError **error)
@@ -159,9 +194,7 @@ gboolean pod_guest_attach_share(Pod *pod, const Deadline *deadline, GError **err
 
     if (!slots_take(&pod->disk_job, deadline, "waiting to attach the volumes' share", error))
         return FALSE;
-    g_mutex_lock(&pod->lock);
-    generation = pod->share_generation;
-    g_mutex_unlock(&pod->lock);
+    generation = generation_now(pod);
     if (generation == 0 || share_server(pod->share_dir) == 0)
         good = (generation == 0 || detach(pod, generation, deadline, error)) &&
                attach(pod, generation + 1, error);

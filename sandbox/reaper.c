@@ -12,6 +12,7 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "sandbox/guard/standby.h"
 
 enum { ORPHAN_CHECK_MS = 10 * 1000, ORPHAN_AGE_US = 60 * G_USEC_PER_SEC, CHILDREN_MAX_BYTES = 1 << 20 };
 
@@ -60,7 +61,7 @@ static gboolean is_ours(pid_t pid)
 
     return getsid(pid) != getsid(0) && file_read(path, 64, &name, NULL, NULL) &&
            (g_str_has_prefix(name, "qemu-system") || g_str_has_prefix(name, "virtiofsd") ||
-            g_str_has_prefix(name, "crivirt-fsguard"));
+            g_str_has_prefix(name, "crivirt-fsguard") || g_str_has_prefix(name, STANDBY_NAME));
 }
 
 static gboolean is_forgotten(Reaper *reaper, pid_t pid)

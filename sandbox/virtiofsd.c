@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -212,10 +213,11 @@ static gboolean spawn_both(const char *program, const VirtiofsdSpec *spec, int l
     gboolean good;
 
     if (guard == NULL) {
-        log_warning(LOG_NO_FIELDS,
-                    "crivirt-fsguard is not installed beside crivirtd: if the file server %s dies, what "
-                    "touches the volumes hangs",
-                    spec->source);
+        log_warning(
+            LOG_NO_FIELDS,
+            "crivirt-fsguard is not installed beside crivirtd: if the file server of %s dies, no other "
+            "can take its place",
+            spec->source);
         return spawn_server(program, spec, listener, ret_pid, error);
     }
     if (!connection_make(spec, &server, &connection, error))
@@ -244,6 +246,17 @@ gboolean virtiofsd_start(const VirtiofsdSpec *spec, pid_t *ret_pid, GError **err
     if (!good)
         unlink(spec->socket);
     return good;
+}
+
+/* It holds a lock on its log (guard/main.c). */
+gboolean virtiofsd_is_guarded(const char *log)
+{
+    int fd = open(log, O_RDONLY | O_CLOEXEC);
+    gboolean is_held = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+
+    if (fd >= 0)
+        close(fd);
+    return is_held;
 }
 
 /* A guard waits for one connection and ends with it, and the server with the guard. */

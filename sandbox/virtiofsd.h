@@ -3,7 +3,8 @@
  * Not left to libvirt, because the embedded driver of libvirt 9 crashes when it attaches a share without
  * cgroups. The server runs as root in namespaces of its own (it sees nothing but the share), outlives the
  * daemon, and ends by itself when QEMU closes the connection; the reaper reaps it. Between the two stands a
- * guard (guard/main.c), which answers the guest when the server has died.
+ * guard (guard/main.c), which answers the guest when the server has died; when the guard dies, so does the
+ * server.
  */
 #pragma once
 
@@ -20,6 +21,9 @@ typedef struct {
 
 /* The socket listens when this returns. Unlink it once QEMU has connected. */
 gboolean virtiofsd_start(const VirtiofsdSpec *spec, pid_t *ret_pid, GError **error);
+
+/* Whether a guard with that log lives, which answers the guest when the server has died. */
+gboolean virtiofsd_is_guarded(const char *log);
 
 /* Ends the server at that socket if nobody has connected yet, and removes the socket. */
 void virtiofsd_end(const char *socket);

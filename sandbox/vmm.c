@@ -920,6 +920,13 @@ gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, pi
     return attached;
 }
 
+gboolean vmm_share_is_guarded(Vmm *vmm, const char *name)
+{
+    g_autofree char *log = share_file(vmm, name, ".log");
+
+    return virtiofsd_is_guarded(log);
+}
+
 /* As libvirt gives it back: our tags need no escaping. */
 static gboolean has_share(virDomainPtr domain, const char *tag)
 {

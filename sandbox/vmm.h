@@ -73,6 +73,9 @@ gboolean vmm_has_disk(Vmm *vmm, const char *name, const char *serial, gboolean *
 gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, pid_t *ret_server,
                           GError **error);
 
+/* Whether somebody is left to answer what the guest asks of its share. */
+gboolean vmm_share_is_guarded(Vmm *vmm, const char *name);
+
 /* Asks QEMU's monitor itself (QMP, one JSON object); fd goes along for getfd, -1: none. The caller frees the
  * reply, which may be QEMU's error. */
 gboolean vmm_monitor(Vmm *vmm, const char *name, const char *command, int fd, char **ret_reply,

@@ -269,13 +269,27 @@ void device_answer(Device *device, const Message *message, Message *ret_answer)
     memcpy(ret_answer->payload, &number, sizeof number);
 }
 
-void device_fail_ring(Device *device, size_t index, int error)
+static void guest_tell(const DeviceRing *place)
 {
     static const uint64_t one = 1;
+
+    if (place->call_fd >= 0 && write(place->call_fd, &one, sizeof one) < 0)
+        return; /* it is full: the guest has been told */
+}
+
+void device_start_over(Device *device)
+{
+    for (size_t i = 0; i < DEVICE_RINGS_MAX; i++) {
+        device->rings[i].ring.taken_over = false;
+        guest_tell(&device->rings[i]);
+    }
+}
+
+void device_fail_ring(Device *device, size_t index, int error)
+{
     DeviceRing *place = &device->rings[index];
 
     memory_map(&device->memory);
-    if (place->kick_fd >= 0 && ring_fail(&place->ring, &device->memory, device->event_index, error) &&
-        place->call_fd >= 0 && write(place->call_fd, &one, sizeof one) < 0)
-        return; /* it is full: the guest has been told */
+    if (place->kick_fd >= 0 && ring_fail(&place->ring, &device->memory, device->event_index, error))
+        guest_tell(place);
 }

@@ -41,5 +41,8 @@ void device_note_answer(Device *device, const Message *message);
 bool message_wants_answer(const Message *message);
 /* The answer in the dead back end's place. */
 void device_answer(Device *device, const Message *message, Message *ret_answer);
+/* Another process has failed requests since, of which this one knows nothing, and may not have told the
+ * guest. */
+void device_start_over(Device *device);
 /* Fails what waits in a ring, and tells the guest. */
 void device_fail_ring(Device *device, size_t index, int error);

@@ -7,6 +7,10 @@
  * nothing. When the server is gone it answers every request, also those that the server was working on, with
  * ENOTCONN. It ends when QEMU closes the connection, and so, by losing its client, does the server.
  *
+ * The guard itself may be killed: then a second process of it goes on (standby.h). Only when both are killed
+ * does nobody answer any more, and the server ends too; the daemon tells this from the server's own end by
+ * the lock that both hold on their standard output, the log.
+ *
  * crivirt-fsguard UID GID SHARE: listening socket for QEMU at 3, connection to the server at 4. Runs as that
  * user; SHARE is for those who look at the list of processes.
  */
@@ -17,13 +21,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "sandbox/guard/device.h"
+#include "sandbox/guard/standby.h"
 
-enum { LISTENER_FD = 3, SERVER_FD = 4 };
+/* How long it has to be quiet before what has been learnt is handed to a new standby: the set-up is some
+ * dozens of messages. */
+enum { LISTENER_FD = 3, SERVER_FD = 4, QUIET_MS = 50 };
 
 typedef struct {
     Device device;
@@ -31,6 +39,8 @@ typedef struct {
     int server_fd;   /* -1: it is dead */
     bool is_awaited; /* `asked` waits for the server's answer */
     Message asked;
+    Standby standby;
+    bool standby_is_due; /* it is gone, or does not know everything */
 } Guard;
 
 /* ---- messages ---- */
@@ -125,6 +135,7 @@ static bool server_died(Guard *guard)
 {
     close(guard->server_fd);
     guard->server_fd = -1;
+    guard->standby_is_due = true;
     fprintf(stderr, "crivirt-fsguard: the file server is gone; its requests fail from now on\n");
     if (guard->is_awaited && !answer_for_server(guard, &guard->asked))
         return false;
@@ -144,6 +155,7 @@ static bool from_qemu(Guard *guard)
 
     if (!message_read(guard->qemu_fd, &message, fds, &n_fds))
         return false;
+    guard->standby_is_due = true;
     passed = guard->server_fd >= 0 && message_write(guard->server_fd, &message, fds, n_fds);
     device_note(&guard->device, &message, fds, n_fds);
     guard->is_awaited = message_wants_answer(&message);
@@ -166,11 +178,32 @@ static bool from_server(Guard *guard)
     if (!message_read(guard->server_fd, &message, fds, &n_fds))
         return server_died(guard);
     guard->is_awaited = false;
+    guard->standby_is_due = true;
     device_note_answer(&guard->device, &message);
     good = message_write(guard->qemu_fd, &message, fds, n_fds);
     for (size_t i = 0; i < n_fds; i++)
         close(fds[i]);
     return good;
+}
+
+/* ---- the guard's death ---- */
+
+/* What the other one has answered since this one was made is in the rings. */
+static void take_over(Guard *guard)
+{
+    fprintf(stderr, "crivirt-fsguard: it was killed; the one that stood by goes on\n");
+    device_start_over(&guard->device);
+    if (guard->server_fd < 0)
+        fail_rings(guard);
+}
+
+static void renew_standby(Guard *guard)
+{
+    bool took_over = standby_make(&guard->standby);
+
+    guard->standby_is_due = guard->standby.fd < 0;
+    if (took_over)
+        take_over(guard);
 }
 
 /* ---- the loop ---- */
@@ -185,16 +218,25 @@ static void take_kick(Guard *guard, size_t index)
 
 static bool run_once(Guard *guard)
 {
-    struct pollfd polled[2 + DEVICE_RINGS_MAX];
+    struct pollfd polled[2 + DEVICE_RINGS_MAX + 1];
     bool good = true;
+    int n;
 
     polled[0] = (struct pollfd){.fd = guard->qemu_fd, .events = POLLIN};
     polled[1] = (struct pollfd){.fd = guard->server_fd, .events = POLLIN};
     for (size_t i = 0; i < DEVICE_RINGS_MAX; i++)
         polled[2 + i] = (struct pollfd){.fd = guard->server_fd < 0 ? guard->device.rings[i].kick_fd : -1,
                                         .events = POLLIN};
-    if (poll(polled, 2 + DEVICE_RINGS_MAX, -1) < 0)
+    polled[2 + DEVICE_RINGS_MAX] = (struct pollfd){.fd = guard->standby.fd, .events = POLLIN};
+    n = poll(polled, 2 + DEVICE_RINGS_MAX + 1, guard->standby_is_due ? QUIET_MS : -1);
+    if (n < 0)
         return errno == EINTR;
+    if (n == 0)
+        renew_standby(guard);
+    if (n > 0 && polled[2 + DEVICE_RINGS_MAX].revents != 0) {
+        standby_dismiss(&guard->standby);
+        guard->standby_is_due = true;
+    }
     for (size_t i = 0; i < DEVICE_RINGS_MAX; i++)
         if (polled[2 + i].revents != 0)
             take_kick(guard, i);
@@ -223,7 +265,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: crivirt-fsguard UID GID SHARE (crivirtd starts it)\n");
         return 2;
     }
+    (void)!flock(STDOUT_FILENO, LOCK_EX | LOCK_NB);
     device_init(&guard.device);
+    guard.standby = STANDBY_NONE;
     guard.server_fd = SERVER_FD;
     if (!become(argv[1], argv[2]) || (guard.qemu_fd = accept4(LISTENER_FD, NULL, NULL, SOCK_CLOEXEC)) < 0) {
         fprintf(stderr, "crivirt-fsguard: %s\n", strerror(errno));
@@ -232,5 +276,6 @@ int main(int argc, char **argv)
     close(LISTENER_FD);
     while (run_once(&guard))
         continue;
+    standby_dismiss(&guard.standby);
     return 0;
 }

@@ -63,6 +63,56 @@ test('a file server that dies fails its volumes at once, and nothing else', asyn
     await machine.noLeaks();
 });
 
+// The guard of a pod's file server, the one that serves first: the others are its forks.
+const guardPids = (pod) => fs.readdirSync('/proc').filter((name) => {
+    try {
+        const words = fs.readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0');
+        return words[0].endsWith('crivirt-fsguard') && words[3].includes(pod.id.slice(0, 24));
+    } catch {
+        return false; // it is no process, or no more
+    }
+}).map(Number).sort((one, other) => one - other);
+
+test('a guard of the file server that is killed is replaced; when none is left the pod fails, and says why', async () => {
+    const pod = await machine.runPod();
+    const data = directory('unguarded');
+    fs.writeFileSync(path.join(data, 'file'), 'before');
+    const mounts = [{container_path: '/volume', host_path: data}];
+    const busy = {command: ['/bin/sh', '-c', 'while :; do cat /volume/file >/dev/null; done'], mounts};
+    const container = await machine.runContainer(pod, busy);
+    const pair = () => eventually('two processes guard it', () => { const pids = guardPids(pod); return pids.length === 2 && pids; });
+    // Whichever of the two dies, nothing is lost.
+    const first = await pair();
+    process.kill(first[0], 'SIGKILL');
+    assert.strictEqual(await machine.output(container, 'cat /volume/file'), 'before');
+    const second = await pair();
+    assert.ok(second.includes(first[1]));
+    process.kill(second.find((pid) => pid !== first[1]), 'SIGKILL');
+    assert.strictEqual(await machine.output(container, 'cat /volume/file'), 'before');
+    const third = await pair();
+    // What took its place knows all that it has to know when the file server dies.
+    process.kill(serverPid(pod), 'SIGKILL');
+    assert.match((await machine.exec(container, 'ls /volume', 60)).stderr, /not connected/);
+    // Also of what another one has failed before.
+    process.kill(third[0], 'SIGKILL');
+    assert.match((await machine.exec(container, 'ls /volume', 60)).stderr, /not connected/);
+    await machine.remove(container);
+    const next = await machine.runContainer(pod, {mounts});
+    assert.strictEqual(await machine.output(next, 'cat /volume/file'), 'before');
+    // Nobody is left, and what waits in the guest could not even be killed: the pod has failed, and says why.
+    const reader = machine.exec(next, 'while cat /volume/file; do :; done');
+    for (const pid of await pair())
+        process.kill(pid, 'SIGKILL');
+    await assert.rejects(reader, /guard/);
+    await eventually('the pod has failed', async () => (await machine.podStatus(pod)).state === 'SANDBOX_NOTREADY');
+    const {state, reason, message} = await machine.ended(next);
+    assert.deepStrictEqual([state, reason], ['CONTAINER_EXITED', 'Unknown']);
+    assert.match(message, /file server .* guard/);
+    assert.match(machine.daemonLog(), /volumes \/volume failed/);
+    await machine.removePod(pod);
+    await machine.noLeaks();
+});
+
 // A loop device of the node over a fresh file of `bytes`; both go with the test.
 function loopDevice(context, name, bytes = 8 << 20) {
     const file = path.join(machine.dir, name);

@@ -5,11 +5,14 @@
 #include <errno.h>
 #include <linux/fuse.h>
 #include <linux/virtio_ring.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "sandbox/guard/standby.h"
 #include "tests/unit/harness.h"
 
 enum {
@@ -248,6 +251,62 @@ static void answers_for_the_server(void)
     tear_down();
 }
 
+/* Another process makes a standby and then ends, with a goodbye or without; what is written to the pipe. */
+static char *stand_in(gboolean with_goodbye)
+{
+    char text[16] = "";
+    int ends[2];
+    pid_t pid;
+
+    CU_ASSERT_EQUAL_FATAL(pipe(ends), 0);
+    fflush(NULL);
+    pid = fork();
+    if (pid == 0) {
+        Standby standby = STANDBY_NONE;
+
+        for (int i = 0; i < 2; i++) /* the first is replaced, and never serves */
+            if (standby_make(&standby))
+                _exit(write(ends[1], i == 0 ? "old" : "new", 3) != 3);
+        if (with_goodbye)
+            standby_dismiss(&standby);
+        raise(SIGKILL);
+    }
+    close(ends[1]);
+    waitpid(pid, NULL, 0);
+    CU_ASSERT_TRUE(read(ends[0], text, sizeof text - 1) >= 0); /* ends when nobody is left */
+    close(ends[0]);
+    return g_strdup(text);
+}
+
+static void stands_in_for_who_was_killed(void)
+{
+    g_autofree char *killed = stand_in(FALSE);
+    g_autofree char *ended = stand_in(TRUE);
+
+    CU_ASSERT_STRING_EQUAL(killed, "new");
+    CU_ASSERT_STRING_EQUAL(ended, "");
+}
+
+/* Its memory of the rings is older than they are. */
+static void goes_on_where_another_one_was_killed(void)
+{
+    Device before;
+
+    set_up();
+    ask(0, 1);
+    before = guest.device;
+    device_fail_ring(&guest.device, 0, ENOTCONN);
+    CU_ASSERT_EQUAL(used()->idx, 1);
+    guest.device = before;
+    device_start_over(&guest.device);
+    device_fail_ring(&guest.device, 0, ENOTCONN);
+    CU_ASSERT_EQUAL(used()->idx, 1);
+    ask(4, 2);
+    device_fail_ring(&guest.device, 0, ENOTCONN);
+    CU_ASSERT_EQUAL(used()->idx, 2);
+    tear_down();
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
@@ -257,6 +316,8 @@ int main(void)
         {"indirect requests and those without an answer are understood", understands_indirect_requests},
         {"a guest's nonsense leads out of nothing", survives_nonsense},
         {"QEMU's questions get the dead server's answers", answers_for_the_server},
+        {"a standby serves when its maker is killed, and ends when that ends", stands_in_for_who_was_killed},
+        {"who stands in fails no request twice and misses none", goes_on_where_another_one_was_killed},
     };
     return test_main("fsguard", cases, G_N_ELEMENTS(cases));
 }
