@@ -44,7 +44,7 @@ gboolean crivirt_rpc_streaming_certificate(const RpcCall *call,
                                            Crivirt__V1__StreamingCertificateResponse *response,
                                            GError **error)
 {
-    const char *pem = stream_server_certificate(call->daemon->streams);
+    g_autofree char *pem = stream_server_certificate(call->daemon->streams);
 
     (void)request;
     (void)error;

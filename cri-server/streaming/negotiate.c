@@ -45,22 +45,8 @@ gboolean negotiate_protocol(StreamKind kind, gboolean is_websocket, const char *
     return FALSE;
 }
 
-char **negotiate_split(const GPtrArray *headers)
-{
-    GPtrArray *words = g_ptr_array_new();
-
-    for (guint i = 0; i < headers->len; i++) {
-        g_auto(GStrv) parts = g_strsplit(headers->pdata[i], ",", -1);
-
-        for (char **part = parts; *part != NULL; part++)
-            if (*g_strstrip(*part) != '\0')
-                g_ptr_array_add(words, g_strdup(*part));
-    }
-    g_ptr_array_add(words, NULL);
-    return (char **)g_ptr_array_free(words, FALSE);
-}
-
-char *negotiate_websocket_accept(const char *key)
+/* Sec-WebSocket-Accept (RFC 6455, 4.2.2). */
+static char *accept_of_key(const char *key)
 {
     g_autofree char *text = g_strconcat(key, "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", NULL);
     g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA1);
@@ -70,4 +56,83 @@ char *negotiate_websocket_accept(const char *key)
     g_checksum_update(checksum, (const guchar *)text, -1);
     g_checksum_get_digest(checksum, digest, &length);
     return g_base64_encode(digest, length);
+}
+
+static const char *const kind_names[] = {
+    [STREAM_EXEC] = "exec", [STREAM_ATTACH] = "attach", [STREAM_PORT_FORWARD] = "portforward"};
+
+const char *negotiate_kind_name(StreamKind kind)
+{
+    return kind_names[kind];
+}
+
+static gboolean read_path(const char *path, StreamKind *ret_kind, const char **ret_token)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(kind_names); i++) {
+        gsize length = strlen(kind_names[i]);
+
+        if (path[0] != '/' || strncmp(path + 1, kind_names[i], length) != 0 || path[1 + length] != '/')
+            continue;
+        *ret_kind = (StreamKind)i;
+        *ret_token = path + length + 2;
+        return TRUE;
+    }
+    return FALSE;
+}
+
+static gboolean is_websocket(const HttpRequest *request)
+{
+    return http_request_has_word(request, "upgrade", "websocket");
+}
+
+/* RFC 6455, 4.2.1 */
+static gboolean has_websocket_headers(const HttpRequest *request)
+{
+    return http_request_header(request, "sec-websocket-key") != NULL &&
+           g_strcmp0(http_request_header(request, "sec-websocket-version"), "13") == 0;
+}
+
+int negotiate_upgrade(const HttpRequest *request, StreamUpgrade *ret_upgrade, const char **ret_problem)
+{
+    gboolean websocket = is_websocket(request);
+    g_auto(GStrv) offered =
+        http_request_words(request, websocket ? "sec-websocket-protocol" : "x-stream-protocol-version");
+    StreamUpgrade upgrade;
+
+    if (!read_path(request->path, &upgrade.kind, &upgrade.token)) {
+        *ret_problem = "there is nothing here";
+        return 404;
+    }
+    if ((!websocket && !http_request_has_word(request, "upgrade", "SPDY/3.1")) ||
+        !http_request_has_word(request, "connection", "Upgrade") ||
+        (websocket && !has_websocket_headers(request))) {
+        *ret_problem = "an upgrade to SPDY/3.1 or WebSocket is needed";
+        return 400;
+    }
+    if (!negotiate_protocol(upgrade.kind, websocket, (const char *const *)offered, &upgrade.protocol)) {
+        *ret_problem = "none of the client's protocols is served (v1 to v4.channel.k8s.io and "
+                       "portforward.k8s.io over SPDY; v4 and v5.channel.k8s.io and "
+                       "SPDY/3.1+portforward.k8s.io over WebSocket)";
+        return 403;
+    }
+    *ret_upgrade = upgrade;
+    return 0;
+}
+
+char *negotiate_answer(const HttpRequest *request, const StreamUpgrade *upgrade)
+{
+    GString *head = g_string_new("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n");
+
+    if (is_websocket(request)) {
+        g_autofree char *accept = accept_of_key(http_request_header(request, "sec-websocket-key"));
+
+        g_string_append_printf(head, "Upgrade: websocket\r\nSec-WebSocket-Accept: %s\r\n", accept);
+        if (*upgrade->protocol.protocol != '\0')
+            g_string_append_printf(head, "Sec-WebSocket-Protocol: %s\r\n", upgrade->protocol.protocol);
+    } else {
+        g_string_append_printf(head, "Upgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: %s\r\n",
+                               upgrade->protocol.protocol);
+    }
+    g_string_append(head, "\r\n");
+    return g_string_free(head, FALSE);
 }

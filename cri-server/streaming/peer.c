@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <glib-unix.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 #include <wslay/wslay.h>
 
 #include "common/error.h"
@@ -12,8 +10,8 @@
 #include "cri-server/streaming/spdy.h"
 
 enum {
-    OUT_BYTES = 256 << 10, /* waiting to be written, before there is no room */
-    READ_BYTES = 64 << 10,
+    OUT_BYTES = 256 << 10,       /* waiting to be written, before there is no room */
+    READ_BYTES = 64 << 10,       /* more than TLS_RECORD_BYTES */
     MAX_MESSAGE_BYTES = 1 << 20, /* of a WebSocket client; the usual ones send 32 KiB */
     LINGER_MS = 5000,            /* for the client to close after our goodbye */
     CHANNEL_CLOSE = 255,         /* v5.channel.k8s.io */
@@ -57,6 +55,7 @@ static void peer_unref(Peer *peer)
     if (peer->websocket != NULL)
         wslay_event_context_free(peer->websocket);
     g_byte_array_unref(peer->out);
+    client_socket_free(peer->config.socket);
     g_free(peer);
 }
 
@@ -74,7 +73,6 @@ static gboolean announce_end(gpointer data)
     Peer *peer = data;
 
     peer->events.gone(peer->data);
-    peer->config.release(peer->config.release_data);
     peer_unref(peer);
     return G_SOURCE_REMOVE;
 }
@@ -97,24 +95,26 @@ void peer_drop(Peer *peer)
 
 /* ---- the socket ---- */
 
+static gboolean reads(const Peer *peer)
+{
+    return !peer->held || peer->finishing;
+}
+
 static void watch(Peer *peer)
 {
-    gboolean reads = !peer->held || peer->finishing;
-    gboolean writes = peer->written < peer->out->len;
+    gboolean writes = peer->written < peer->out->len || (peer->finishing && !peer->shut);
 
     if (peer->source != NULL)
         g_source_modify_unix_fd(peer->source, peer->fd_tag,
-                                (reads ? G_IO_IN : 0) | (writes ? G_IO_OUT : 0) | G_IO_HUP | G_IO_ERR);
+                                client_socket_condition(peer->config.socket, reads(peer), writes));
 }
 
 static void flush(Peer *peer)
 {
     while (!peer->is_over && peer->written < peer->out->len) {
-        ssize_t n = send(peer->config.fd, peer->out->data + peer->written, peer->out->len - peer->written,
-                         MSG_NOSIGNAL | MSG_DONTWAIT);
+        gssize n = client_socket_write(peer->config.socket, peer->out->data + peer->written,
+                                       peer->out->len - peer->written);
 
-        if (n < 0 && errno == EINTR)
-            continue;
         if (n < 0 && errno != EAGAIN) {
             peer_drop(peer);
             return;
@@ -127,10 +127,8 @@ static void flush(Peer *peer)
     if (peer->written == peer->out->len) {
         g_byte_array_set_size(peer->out, 0);
         peer->written = 0;
-        if (peer->finishing && !peer->shut) {
-            peer->shut = TRUE;
-            shutdown(peer->config.fd, SHUT_WR);
-        }
+        if (peer->finishing && !peer->shut)
+            peer->shut = client_socket_shutdown(peer->config.socket);
     }
     watch(peer);
 }
@@ -318,7 +316,7 @@ static void take(Peer *peer, const guint8 *bytes, gsize length)
 static void read_some(Peer *peer)
 {
     guint8 buffer[READ_BYTES];
-    ssize_t n = TEMP_FAILURE_RETRY(recv(peer->config.fd, buffer, sizeof buffer, MSG_DONTWAIT));
+    gssize n = client_socket_read(peer->config.socket, buffer, sizeof buffer);
 
     if (n < 0 && errno == EAGAIN)
         return;
@@ -326,7 +324,8 @@ static void read_some(Peer *peer)
         peer_drop(peer);
         return;
     }
-    peer->last_use_us = g_get_monotonic_time();
+    if (!peer->finishing)
+        peer->last_use_us = g_get_monotonic_time();
     take(peer, buffer, (gsize)n);
 }
 
@@ -338,8 +337,10 @@ static gboolean on_ready(GSource *source, GSourceFunc callback, gpointer data)
     (void)callback;
     (void)data;
     peer_ref(peer);
-    if ((ready & (G_IO_IN | G_IO_HUP | G_IO_ERR)) != 0)
+    if (reads(peer) && (ready & client_socket_condition(peer->config.socket, TRUE, FALSE)) != 0)
         read_some(peer);
+    else if ((ready & ~(guint)G_IO_OUT) != 0 && !reads(peer))
+        peer_drop(peer); /* it has gone, and nobody will take what it sent before */
     flush(peer);
     if (!peer->is_over && peer->was_full && pending(peer) < OUT_BYTES / 2) {
         peer->was_full = FALSE;
@@ -389,16 +390,17 @@ void peer_start(const PeerConfig *config, const guint8 *first, gsize n_first, co
         websocket_open(peer);
     peer->source = g_source_new(&peer_source_funcs, sizeof(GSource) + sizeof(Peer *));
     *(Peer **)(peer->source + 1) = peer;
-    peer->fd_tag = g_source_add_unix_fd(peer->source, config->fd, G_IO_IN | G_IO_HUP | G_IO_ERR);
+    peer->fd_tag = g_source_add_unix_fd(peer->source, client_socket_fd(config->socket), G_IO_IN);
     g_source_attach(peer->source, config->context);
     timer_start(peer, config->idle_ms / 4);
     *ret_peer = peer;
-    if (n_first > 0) {
-        peer_ref(peer);
+    peer_ref(peer);
+    if (config->greeting != NULL)
+        put(peer, config->greeting, strlen(config->greeting));
+    if (n_first > 0)
         take(peer, first, n_first);
-        flush(peer);
-        peer_unref(peer);
-    }
+    flush(peer);
+    peer_unref(peer);
 }
 
 gsize peer_room(Peer *peer, guint32 stream)

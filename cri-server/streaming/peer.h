@@ -10,7 +10,7 @@
  */
 #pragma once
 
-#include <glib.h>
+#include "cri-server/streaming/client_socket.h"
 
 typedef struct Peer Peer;
 
@@ -24,19 +24,17 @@ typedef struct {
     void (*ended)(guint32 stream, gboolean reset, gpointer data);
     /* There is room again after there was none. */
     void (*writable)(gpointer data);
-    /* The connection is over, and so is the Peer: the last event. */
+    /* The connection is over, and so is the Peer: the last event; the socket is closed after it. */
     void (*gone)(gpointer data);
 } PeerEvents;
 
 typedef struct {
     GMainContext *context;
-    int fd; /* not blocking */
+    ClientSocket *socket; /* taken over */
+    const char *greeting; /* sent first; NULL: nothing */
     PeerKind kind;
     gboolean half_closes; /* v5.channel.k8s.io */
     gint64 idle_ms;       /* without a byte either way, after which it is dropped */
-    /* Closes fd, after gone. */
-    void (*release)(gpointer release_data);
-    gpointer release_data;
 } PeerConfig;
 
 /* On the context's thread. first: bytes that came with the request. The events may begin before this returns

@@ -361,7 +361,7 @@ static void on_gone(gpointer data)
     owner->peer = NULL;
     for (guint i = 0; i < forwards->len; i++)
         forward_end(forwards->pdata[i], NULL);
-    g_hash_table_remove(owner->loop->users, owner);
+    stream_loop_leave(owner->loop, &owner->user);
     g_hash_table_remove_all(owner->by_request);
     g_hash_table_remove_all(owner->by_stream);
     owner_unref(owner);
@@ -424,7 +424,7 @@ void port_forward_serve(StreamLoop *loop, ForwardRequest *request, const PeerCon
     owner->request = request;
     owner->by_stream = g_hash_table_new_full(g_direct_hash, g_direct_equal, NULL, forward_unref);
     owner->by_request = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, forward_unref);
-    g_hash_table_add(loop->users, owner);
+    stream_loop_join(loop, &owner->user);
     owner->has_channels = peer->kind == PEER_CHANNELS || peer->kind == PEER_CHANNELS_BASE64;
     peer_start(peer, first, n_first, &peer_events, owner, &owner->peer);
     if (owner->has_channels)

@@ -131,7 +131,7 @@ static void on_gone(gpointer data)
 
     command->peer = NULL;
     forget_patience(command);
-    g_hash_table_remove(command->loop->users, command);
+    stream_loop_leave(command->loop, &command->user);
     session_close(g_steal_pointer(&command->session));
     command_unref(command);
 }
@@ -390,7 +390,7 @@ void remote_command_serve(StreamLoop *loop, RemoteRequest *request, int version,
     command->version = version;
     command->input = g_byte_array_new();
     choose_streams(command, has_channels);
-    g_hash_table_add(loop->users, command);
+    stream_loop_join(loop, &command->user);
     command->patience = stream_loop_after(loop, loop->creation_ms, on_too_late, command);
     peer_start(peer, first, n_first, &peer_events, command, &command->peer);
     if (!has_channels)

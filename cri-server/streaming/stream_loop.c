@@ -29,6 +29,18 @@ static GSource *attach(StreamLoop *loop, GSource *source, StreamFunc function, g
     return source;
 }
 
+void stream_loop_join(StreamLoop *loop, StreamUser *user)
+{
+    g_hash_table_add(loop->users, user);
+    g_atomic_int_set(&loop->n_users, (gint)g_hash_table_size(loop->users));
+}
+
+void stream_loop_leave(StreamLoop *loop, StreamUser *user)
+{
+    g_hash_table_remove(loop->users, user);
+    g_atomic_int_set(&loop->n_users, (gint)g_hash_table_size(loop->users));
+}
+
 void stream_loop_post(StreamLoop *loop, StreamFunc function, gpointer data)
 {
     g_source_unref(attach(loop, g_idle_source_new(), function, data));

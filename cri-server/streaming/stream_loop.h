@@ -16,11 +16,16 @@ typedef struct {
     SandboxManager *sandboxes;
     gint64 creation_ms; /* for a client to open its streams */
     GMainContext *context;
-    GHashTable *users;     /* the loop's thread only */
+    GHashTable *users; /* the loop's thread only */
+    gint n_users;
     GThreadPool *starters; /* what waits for a guest */
 } StreamLoop;
 
 typedef void (*StreamFunc)(gpointer data);
+
+/* On the loop's thread. */
+void stream_loop_join(StreamLoop *loop, StreamUser *user);
+void stream_loop_leave(StreamLoop *loop, StreamUser *user);
 
 /* Runs function on the loop's thread, in the order of posting. Any thread. */
 void stream_loop_post(StreamLoop *loop, StreamFunc function, gpointer data);

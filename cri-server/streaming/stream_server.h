@@ -1,8 +1,8 @@
 /* The streaming server behind Exec, Attach and PortForward: gives out one-time URLs and serves their clients.
  *
- * HTTP by libmicrohttpd on a thread of its own; upgraded connections are served by one more thread
- * (stream_loop.h), whatever their number. Functions may be called from any thread. Errors: INVALID_ARGUMENT,
- * NOT_FOUND, FAILED_PRECONDITION, RESOURCE_EXHAUSTED (too many URLs that nobody has used).
+ * One thread (stream_loop.h) serves all connections, whatever their number. Functions may be called from any
+ * thread. Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, RESOURCE_EXHAUSTED (too many URLs that
+ * nobody has used).
  */
 #pragma once
 
@@ -19,13 +19,14 @@ typedef struct {
     gint64 creation_ms;
 } StreamServerConfig;
 
-/* The configuration is read now; sandboxes is borrowed. */
+/* The configuration is read now, but for the files, which are read again when they change; sandboxes is
+ * borrowed. */
 StreamServer *stream_server_open(const StreamServerConfig *config, SandboxManager *sandboxes, GError **error);
 /* Tells every client that the server ends, and ends. Takes NULL. */
 void stream_server_close(StreamServer *server);
 
-/* What was configured as its certificate (PEM); NULL without TLS. Borrowed. */
-const char *stream_server_certificate(const StreamServer *server);
+/* The certificate (PEM) that clients are shown now; NULL without TLS. The caller frees it. */
+char *stream_server_certificate(StreamServer *server);
 
 /* URLs for one use within a minute; the caller frees them. */
 char *stream_server_exec(StreamServer *server, const Runtime__V1__ExecRequest *request, GError **error);

@@ -44,11 +44,6 @@ static void on_gone(gpointer data)
     *(Peer **)data = NULL;
 }
 
-static void release(gpointer data)
-{
-    close(*(int *)data);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -62,12 +57,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) < 0)
         return 0;
     peer_start(&(PeerConfig){.context = context,
-                             .fd = ends[0],
+                             .socket = client_socket_new(ends[0], NULL),
                              .kind = kinds[data[0] % G_N_ELEMENTS(kinds)],
                              .half_closes = TRUE,
-                             .idle_ms = 60000,
-                             .release = release,
-                             .release_data = &ends[0]},
+                             .idle_ms = 60000},
                data + 1, size - 1, &events, &peer, &peer);
     close(ends[1]);
     peer_drop(peer);

@@ -9,7 +9,7 @@ const {test, before, after} = require('node:test');
 const {Machine, build, BUSYBOX} = require('./support/machine');
 const {Terminal} = require('./support/terminal');
 const {eventually, must} = require('./support/kit');
-const {openSpdy, exec, Forward} = require('./support/streams');
+const {openSpdy, exec, run, Forward} = require('./support/streams');
 
 const crivirt = path.join(build, 'cri-server/cli/crivirt');
 let machine, certificate, other;
@@ -261,4 +261,48 @@ test('TLS: who does not know the certificate refuses it, and who speaks plain HT
                          /self.signed|certificate/);
     const {url} = await machine.cri.call('Exec', {container_id: container.id, cmd: ['/bin/true'], stdout: true});
     await assert.rejects(openSpdy(machine, url.replace('https:', 'http:'), ['v4.channel.k8s.io']));
+});
+
+test('TLS: a client that does not read stops its own command only; one that is killed leaves nothing', async () => {
+    const container = {id: (await machine.cri.call('ListContainers')).containers[0].id};
+    const tlsOptions = {ca: fs.readFileSync(certificate.cert)};
+    const client = await exec(machine, container, 'SPDY v4', 'head -c 24000000 /dev/zero', {tlsOptions});
+    let length = 0;
+    client.sink = (name, bytes) => { length += bytes.length; };
+    await once(client, 'data');
+    client.pause();
+    assert.strictEqual((await run(machine, container, 'WebSocket v5', 'echo other', {tlsOptions})).stdout, 'other\n');
+    client.resume();
+    assert.deepStrictEqual(await client.outcome(), {code: 0});
+    assert.strictEqual(length, 24000000);
+    const gone = await exec(machine, container, 'WebSocket v5', 'echo ready; exec sleep 88888', {tty: true, stdin: true, tlsOptions});
+    await gone.shows('ready');
+    gone.destroy();
+    await eventually('it is gone', async () => !(await there('ps')).includes('sleep 88888'));
+    await eventually('no connection is left', async () =>
+        (await machine.run('ss', '-tnH', 'state', 'close-wait')).stdout.trim() === '');
+});
+
+test('TLS: a renewed certificate is what the next client is shown, and crivirt knows it', async () => {
+    const container = {id: (await machine.cri.call('ListContainers')).containers[0].id};
+    const former = fs.readFileSync(certificate.cert);
+    makeCertificate('server');
+    await assert.rejects(exec(machine, container, 'WebSocket v5', 'true', {tlsOptions: {ca: former}}), /self.signed|certificate/);
+    const tlsOptions = {ca: fs.readFileSync(certificate.cert)};
+    assert.strictEqual((await run(machine, container, 'SPDY v4', 'echo renewed', {tlsOptions})).stdout, 'renewed\n');
+    assert.strictEqual(await there('echo', 'renewed'), 'renewed\n');
+});
+
+test('a key without a certificate, or one that is no certificate, stops the daemon with a word', async () => {
+    await machine.stopDaemon();
+    const fails = async (...flags) => {
+        const words = machine.daemonWords(flags);
+        const {code, stderr} = await machine.run(...words);
+        assert.notStrictEqual(code, 0);
+        return stderr;
+    };
+    assert.match(await fails(`--streaming-tls-key=${certificate.key}`), /certificate/);
+    assert.match(await fails(`--streaming-tls-cert=${machine.dir}/nothing`, `--streaming-tls-key=${certificate.key}`), /nothing/);
+    assert.match(await fails(`--streaming-tls-cert=${certificate.key}`, `--streaming-tls-key=${certificate.key}`), /certificate/);
+    await machine.startDaemon();
 });

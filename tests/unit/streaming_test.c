@@ -61,18 +61,121 @@ static void client_chooses_first(void)
     CU_ASSERT_TRUE(negotiate_protocol(STREAM_EXEC, TRUE, none, &protocol));
 }
 
-static void splits_headers(void)
-{
-    g_autoptr(GPtrArray) headers = g_ptr_array_new();
-    g_auto(GStrv) words = NULL;
-    g_autofree char *accept = negotiate_websocket_accept("dGhlIHNhbXBsZSBub25jZQ==");
+#define HEAD(line, ...) line "\r\nHost: h\r\n" __VA_ARGS__ "\r\n"
 
-    g_ptr_array_add(headers, (char *)"a, b,");
-    g_ptr_array_add(headers, (char *)" c");
-    words = negotiate_split(headers);
+static HttpRequest *request_of(const char *head, GError **error)
+{
+    CU_ASSERT_EQUAL(http_head_length((const guint8 *)head, strlen(head)), strlen(head));
+    return http_request_parse((const guint8 *)head, strlen(head), error);
+}
+
+static void reads_requests(void)
+{
+    static const char head[] =
+        HEAD("POST /exec/abc?x=/y HTTP/1.1", "Content-Length: 0\r\nCONNECTION: keep-alive,\r\n"
+                                             "Accept:\t a , b,\r\naccept: c \r\n");
+    g_autoptr(GError) error = NULL;
+    g_autoptr(HttpRequest) request = request_of(head, &error);
+    g_auto(GStrv) words = http_request_words(request, "accept");
+
+    TEST_OK(request != NULL, error);
+    CU_ASSERT_STRING_EQUAL(request->path, "/exec/abc");
+    CU_ASSERT_STRING_EQUAL(http_request_header(request, "host"), "h");
+    CU_ASSERT_PTR_NULL(http_request_header(request, "upgrade"));
     CU_ASSERT_EQUAL(g_strv_length(words), 3);
     CU_ASSERT_STRING_EQUAL(words[2], "c");
-    CU_ASSERT_STRING_EQUAL(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="); /* RFC 6455, 1.3 */
+    CU_ASSERT_TRUE(http_request_has_word(request, "connection", "Keep-Alive"));
+    for (gsize length = 0; length < sizeof head - 1; length++)
+        CU_ASSERT_EQUAL(http_head_length((const guint8 *)head, length), 0);
+}
+
+static void refuses_other_requests(void)
+{
+    static const struct {
+        const char *head, *problem;
+    } bad[] = {
+        {"\r\n\r\n", "no HTTP"},
+        {HEAD("GET / HTTP/2.0"), "no HTTP"},
+        {HEAD("GET http://h/exec/x HTTP/1.1"), "no HTTP"},
+        {HEAD("GET  /exec/x HTTP/1.1"), "no HTTP"},
+        {HEAD("GET /exec/x HTTP/1.1", " folded: x\r\n"), "no header"},
+        {HEAD("GET /exec/x HTTP/1.1", "no colon\r\n"), "no header"},
+        {HEAD("GET /exec/x HTTP/1.1", "space : x\r\n"), "no header"},
+        {HEAD("GET /exec/x HTTP/1.1", "a: b\nc: d\r\n"), "control characters"},
+        {HEAD("POST /exec/x HTTP/1.1", "Content-Length: 3\r\n"), "no body"},
+        {HEAD("POST /exec/x HTTP/1.1", "Transfer-Encoding: chunked\r\n"), "no body"},
+    };
+    static const char with_nul[] = "GET /exec/x HTTP/1.1\r\na: \0\r\n\r\n";
+
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GError) error = NULL;
+
+        TEST_FAILS(http_request_parse((const guint8 *)bad[i].head, strlen(bad[i].head), &error) != NULL,
+                   error, STATUS_INVALID_ARGUMENT, bad[i].problem);
+    }
+    CU_ASSERT_PTR_NULL(http_request_parse((const guint8 *)with_nul, sizeof with_nul - 1, NULL));
+}
+
+#define WEBSOCKET                                                                                            \
+    "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"                 \
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define SPDY "Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
+
+static void upgrades_to_what_is_asked_for(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(HttpRequest) websocket = request_of(
+        HEAD("GET /attach/T HTTP/1.1", WEBSOCKET "Sec-WebSocket-Protocol: v9.x, v5.channel.k8s.io\r\n"),
+        &error);
+    g_autoptr(HttpRequest) spdy = request_of(
+        HEAD("POST /portforward/T HTTP/1.1", SPDY "X-Stream-Protocol-Version: portforward.k8s.io\r\n"),
+        &error);
+    g_autofree char *websocket_answer = NULL;
+    g_autofree char *spdy_answer = NULL;
+    const char *problem = NULL;
+    StreamUpgrade upgrade;
+
+    CU_ASSERT_EQUAL(negotiate_upgrade(websocket, &upgrade, &problem), 0);
+    CU_ASSERT_EQUAL(upgrade.kind, STREAM_ATTACH);
+    CU_ASSERT_STRING_EQUAL(upgrade.token, "T");
+    CU_ASSERT_EQUAL(upgrade.protocol.version, 5);
+    websocket_answer = negotiate_answer(websocket, &upgrade);
+    CU_ASSERT_STRING_EQUAL(websocket_answer,
+                           "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                           "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" /* RFC 6455, 1.3 */
+                           "Sec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\n");
+    CU_ASSERT_EQUAL(negotiate_upgrade(spdy, &upgrade, &problem), 0);
+    CU_ASSERT_EQUAL(upgrade.kind, STREAM_PORT_FORWARD);
+    spdy_answer = negotiate_answer(spdy, &upgrade);
+    CU_ASSERT_STRING_EQUAL(spdy_answer,
+                           "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
+                           "X-Stream-Protocol-Version: portforward.k8s.io\r\n\r\n");
+}
+
+static void refuses_other_upgrades(void)
+{
+    static const struct {
+        const char *head;
+        int status;
+    } bad[] = {
+        {HEAD("GET /else/T HTTP/1.1", WEBSOCKET), 404},
+        {HEAD("GET /exec HTTP/1.1", WEBSOCKET), 404},
+        {HEAD("GET /exec/T HTTP/1.1"), 400},
+        {HEAD("GET /exec/T HTTP/1.1", "Upgrade: SPDY/3.1\r\n"), 400},
+        {HEAD("GET /exec/T HTTP/1.1", "Connection: Upgrade\r\nUpgrade: websocket\r\n"), 400},
+        {HEAD("GET /exec/T HTTP/1.1", SPDY), 403},
+        {HEAD("GET /portforward/T HTTP/1.1", WEBSOCKET), 403},
+        {HEAD("GET /exec/T HTTP/1.1", SPDY "X-Stream-Protocol-Version: v5.channel.k8s.io\r\n"), 403},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(HttpRequest) request = request_of(bad[i].head, NULL);
+        const char *problem = NULL;
+        StreamUpgrade upgrade;
+
+        CU_ASSERT_EQUAL(negotiate_upgrade(request, &upgrade, &problem), bad[i].status);
+        CU_ASSERT_PTR_NOT_NULL(problem);
+    }
 }
 
 static void tells_outcomes(void)
@@ -109,8 +212,6 @@ typedef struct {
     Peer *peer;
     GString *log;
     int fd; /* the client's end */
-    int server_fd;
-    gboolean released;
 } Connection;
 
 static void on_received(guint32 stream, const guint8 *bytes, gsize length, gpointer data)
@@ -142,15 +243,10 @@ static void on_gone(gpointer data)
     g_string_append(((Connection *)data)->log, "gone;");
 }
 
-static void release(gpointer data)
-{
-    ((Connection *)data)->released = TRUE;
-}
-
 static void connection_open(Connection *connection, PeerKind kind)
 {
     static const PeerEvents events = {on_opened, on_received, on_ended, on_writable, on_gone};
-    PeerConfig config = {.kind = kind, .half_closes = TRUE, .idle_ms = 60000, .release = release};
+    PeerConfig config = {.kind = kind, .half_closes = TRUE, .idle_ms = 60000};
     int ends[2];
 
     memset(connection, 0, sizeof *connection);
@@ -158,10 +254,8 @@ static void connection_open(Connection *connection, PeerKind kind)
     connection->context = g_main_context_new();
     CU_ASSERT_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
     connection->fd = ends[0];
-    connection->server_fd = ends[1];
     config.context = connection->context;
-    config.fd = ends[1];
-    config.release_data = connection;
+    config.socket = client_socket_new(ends[1], NULL);
     peer_start(&config, NULL, 0, &events, connection, &connection->peer);
 }
 
@@ -175,9 +269,7 @@ static void connection_close(Connection *connection)
 {
     close(connection->fd);
     connection_run(connection);
-    CU_ASSERT_TRUE(connection->released);
     CU_ASSERT_TRUE(g_str_has_suffix(connection->log->str, "gone;"));
-    close(connection->server_fd);
     g_main_context_unref(connection->context);
     g_string_free(connection->log, TRUE);
 }
@@ -238,6 +330,22 @@ static void who_does_not_read_has_no_room(void)
     connection_close(&connection);
 }
 
+/* What it sent before is nobody's any more; without this it would stay until something is written to it. */
+static void who_goes_while_held_is_gone(void)
+{
+    Connection connection;
+
+    connection_open(&connection, PEER_CHANNELS);
+    peer_hold(connection.peer, TRUE);
+    send_frame(&connection, 2, "\0hello", 6);
+    connection_run(&connection);
+    CU_ASSERT_STRING_EQUAL(connection.log->str, "");
+    CU_ASSERT_EQUAL(shutdown(connection.fd, SHUT_WR), 0);
+    connection_run(&connection);
+    CU_ASSERT_STRING_EQUAL(connection.log->str, "gone;");
+    connection_close(&connection);
+}
+
 static void nonsense_ends_the_connection(void)
 {
     Connection connection;
@@ -254,12 +362,16 @@ int main(void)
         {"a token is good once, and for nobody who guesses", tokens_hold_once},
         {"tokens are limited in number and in time", tokens_are_few_and_grow_old},
         {"the first protocol of the client's that is served is chosen", client_chooses_first},
-        {"lists in headers are split, and WebSocket keys answered", splits_headers},
+        {"a request's head is read, however its headers are written", reads_requests},
+        {"what is no request for a stream is refused", refuses_other_requests},
+        {"a connection is switched to what was asked for", upgrades_to_what_is_asked_for},
+        {"an upgrade that is not served is refused with the reason", refuses_other_upgrades},
         {"an outcome is a Status", tells_outcomes},
         {"terminal sizes may be cut anywhere, and nonsense is skipped", reads_sizes},
         {"WebSocket channels carry bytes and half-close", channels_carry_bytes},
         {"WebSocket channels speak base64, too", channels_speak_base64},
         {"a client that does not read has no room", who_does_not_read_has_no_room},
+        {"a client that goes while it is held back is gone at once", who_goes_while_held_is_gone},
         {"nonsense ends the connection", nonsense_ends_the_connection},
     };
 

@@ -1,0 +1,106 @@
+#include "cri-server/streaming/client_socket.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct ClientSocket {
+    int fd;
+    SSL *tls; /* NULL: none */
+    gboolean read_waits_to_write;
+};
+
+ClientSocket *client_socket_new(int fd, SSL *tls)
+{
+    ClientSocket *client = g_new0(ClientSocket, 1);
+
+    client->fd = fd;
+    client->tls = tls;
+    if (tls != NULL && SSL_set_fd(tls, fd) != 1)
+        g_error("out of memory");
+    return client;
+}
+
+void client_socket_free(ClientSocket *client)
+{
+    if (client == NULL)
+        return;
+    SSL_free(client->tls);
+    close(client->fd);
+    g_free(client);
+}
+
+int client_socket_fd(const ClientSocket *client)
+{
+    return client->fd;
+}
+
+/* SSL_get_error() looks at both. */
+static void forget_errors(void)
+{
+    ERR_clear_error();
+    errno = 0;
+}
+
+/* Without renegotiation it never has to read in order to write. */
+static gssize tls_result(SSL *tls, int result)
+{
+    int why;
+
+    if (result > 0)
+        return result;
+    why = SSL_get_error(tls, result);
+    if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE)
+        errno = EAGAIN;
+    else if (why != SSL_ERROR_SYSCALL || errno == 0 || errno == EAGAIN)
+        errno = EPROTO;
+    return why == SSL_ERROR_ZERO_RETURN ? 0 : -1;
+}
+
+gssize client_socket_read(ClientSocket *client, void *buffer, gsize room)
+{
+    gssize result;
+
+    if (client->tls == NULL)
+        return TEMP_FAILURE_RETRY(recv(client->fd, buffer, room, MSG_DONTWAIT));
+    forget_errors();
+    result = tls_result(client->tls, SSL_read(client->tls, buffer, (int)MIN(room, (gsize)G_MAXINT)));
+    client->read_waits_to_write = result < 0 && SSL_want_write(client->tls);
+    return result;
+}
+
+gssize client_socket_write(ClientSocket *client, const void *bytes, gsize length)
+{
+    if (client->tls == NULL)
+        return TEMP_FAILURE_RETRY(send(client->fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT));
+    forget_errors();
+    return tls_result(client->tls, SSL_write(client->tls, bytes, (int)MIN(length, (gsize)G_MAXINT)));
+}
+
+gboolean client_socket_shutdown(ClientSocket *client)
+{
+    if (client->tls != NULL && SSL_is_init_finished(client->tls)) {
+        int result;
+
+        forget_errors();
+        result = SSL_shutdown(client->tls);
+        if (result < 0 && tls_result(client->tls, result) < 0 && errno == EAGAIN)
+            return FALSE;
+    }
+    shutdown(client->fd, SHUT_WR);
+    return TRUE;
+}
+
+GIOCondition client_socket_condition(const ClientSocket *client, gboolean reads, gboolean writes)
+{
+    GIOCondition condition = G_IO_HUP | G_IO_ERR;
+
+    if (reads)
+        condition |= client->read_waits_to_write ? G_IO_OUT : G_IO_IN;
+    else
+        condition |= (GIOCondition)POLLRDHUP; /* poll() itself is what GLib waits in */
+    return writes ? condition | G_IO_OUT : condition;
+}

@@ -1,0 +1,340 @@
+#include "cri-server/streaming/http_listener.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <glib-unix.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "common/log.h"
+
+enum {
+    MAX_VISITS = 500,
+    VISIT_MS = 30000,
+    BACKLOG = 512,
+    NO_DESCRIPTORS_MS = 200,
+    /* A client whose machine is gone is noticed after 2 minutes. */
+    KEEPALIVE_IDLE_S = 60,
+    KEEPALIVE_INTERVAL_S = 15,
+    KEEPALIVE_PROBES = 4,
+};
+
+struct HttpListener {
+    StreamLoop *loop;
+    StreamTls *tls;
+    HttpServe serve;
+    gpointer data;
+    int fd;
+    guint16 port;
+    GSource *source; /* NULL: not accepting */
+    GSource *pause;
+    GHashTable *visits;
+};
+
+struct HttpVisit {
+    HttpListener *listener;
+    ClientSocket *socket;
+    GSource *source, *timer;
+    gpointer fd_tag;
+    GByteArray *in;
+    GString *answer; /* NULL: the request is being read */
+    gsize answered;
+    gboolean shut; /* only waiting for the client to close */
+};
+
+static void drop_source(GSource **source)
+{
+    if (*source == NULL)
+        return;
+    g_source_destroy(*source);
+    g_source_unref(*source);
+    *source = NULL;
+}
+
+/* ---- a visit ---- */
+
+static void visit_free(gpointer data)
+{
+    HttpVisit *visit = data;
+
+    drop_source(&visit->source);
+    drop_source(&visit->timer);
+    client_socket_free(visit->socket);
+    g_byte_array_unref(visit->in);
+    if (visit->answer != NULL)
+        g_string_free(visit->answer, TRUE);
+    g_free(visit);
+}
+
+static void visit_end(gpointer visit)
+{
+    g_hash_table_remove(((HttpVisit *)visit)->listener->visits, visit);
+}
+
+static const char *reason(int status)
+{
+    switch (status) {
+    case 400:
+        return "Bad Request";
+    case 403:
+        return "Forbidden";
+    case 404:
+        return "Not Found";
+    default:
+        return "Service Unavailable";
+    }
+}
+
+void http_visit_refuse(HttpVisit *visit, int status, const char *text)
+{
+    visit->answer = g_string_new(NULL);
+    g_string_printf(visit->answer,
+                    "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %zu\r\n"
+                    "Connection: close\r\n\r\n%s\n",
+                    status, reason(status), strlen(text) + 1, text);
+}
+
+ClientSocket *http_visit_take(HttpVisit *visit, GBytes **ret_rest)
+{
+    gsize head = http_head_length(visit->in->data, visit->in->len);
+
+    drop_source(&visit->source);
+    *ret_rest = g_bytes_new(visit->in->data + head, visit->in->len - head);
+    return g_steal_pointer(&visit->socket);
+}
+
+/* FALSE: the connection is over. */
+static gboolean read_some(HttpVisit *visit)
+{
+    guint8 buffer[TLS_RECORD_BYTES];
+    gssize n = client_socket_read(visit->socket, buffer, sizeof buffer);
+
+    if (n <= 0)
+        return n < 0 && errno == EAGAIN;
+    if (visit->answer == NULL)
+        g_byte_array_append(visit->in, buffer, (guint)n);
+    return TRUE;
+}
+
+static void take_request(HttpVisit *visit)
+{
+    gsize head = http_head_length(visit->in->data, visit->in->len);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(HttpRequest) request = NULL;
+
+    if (head == 0 && visit->in->len < HTTP_HEAD_BYTES)
+        return;
+    if (head == 0 || head > HTTP_HEAD_BYTES) {
+        http_visit_refuse(visit, 400, "the request's head is too long");
+        return;
+    }
+    request = http_request_parse(visit->in->data, head, &error);
+    if (request != NULL)
+        visit->listener->serve(visit, request, visit->listener->data);
+    else
+        http_visit_refuse(visit, 400, error->message);
+}
+
+static gboolean write_answer(HttpVisit *visit)
+{
+    while (visit->answered < visit->answer->len) {
+        gssize n = client_socket_write(visit->socket, visit->answer->str + visit->answered,
+                                       visit->answer->len - visit->answered);
+
+        if (n <= 0)
+            return n < 0 && errno == EAGAIN;
+        visit->answered += (gsize)n;
+    }
+    visit->shut = visit->shut || client_socket_shutdown(visit->socket);
+    return TRUE;
+}
+
+static gboolean on_visit_ready(GSource *source, GSourceFunc callback, gpointer data)
+{
+    HttpVisit *visit = *(HttpVisit **)(source + 1);
+    GIOCondition ready = g_source_query_unix_fd(source, visit->fd_tag);
+
+    (void)callback;
+    (void)data;
+    if ((ready & client_socket_condition(visit->socket, TRUE, FALSE)) != 0 && !read_some(visit)) {
+        visit_end(visit);
+        return G_SOURCE_REMOVE;
+    }
+    if (visit->answer == NULL)
+        take_request(visit);
+    if (visit->socket == NULL || (visit->answer != NULL && !write_answer(visit))) {
+        visit_end(visit);
+        return G_SOURCE_REMOVE;
+    }
+    g_source_modify_unix_fd(
+        source, visit->fd_tag,
+        client_socket_condition(visit->socket, TRUE, visit->answer != NULL && !visit->shut));
+    return G_SOURCE_CONTINUE;
+}
+
+static GSourceFuncs visit_source_funcs = {.dispatch = on_visit_ready};
+
+static void visit_begin(HttpListener *listener, ClientSocket *socket)
+{
+    HttpVisit *visit = g_new0(HttpVisit, 1);
+
+    visit->listener = listener;
+    visit->socket = socket;
+    visit->in = g_byte_array_new();
+    visit->source = g_source_new(&visit_source_funcs, sizeof(GSource) + sizeof(HttpVisit *));
+    *(HttpVisit **)(visit->source + 1) = visit;
+    visit->fd_tag = g_source_add_unix_fd(visit->source, client_socket_fd(socket),
+                                         client_socket_condition(socket, TRUE, FALSE));
+    g_source_attach(visit->source, listener->loop->context);
+    visit->timer = stream_loop_after(listener->loop, VISIT_MS, visit_end, visit);
+    g_hash_table_add(listener->visits, visit);
+}
+
+/* ---- accepting ---- */
+
+/* Frames are whole when they are sent, and a client may be gone without a word. */
+static void tune(int fd)
+{
+    const struct {
+        int level, option, value;
+    } options[] = {
+        {IPPROTO_TCP, TCP_NODELAY, 1},
+        {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
+        {IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S},
+        {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(options); i++)
+        setsockopt(fd, options[i].level, options[i].option, &options[i].value, sizeof options[i].value);
+}
+
+static void welcome(HttpListener *listener, int fd)
+{
+    SSL *session = NULL;
+
+    if (g_hash_table_size(listener->visits) >= MAX_VISITS ||
+        (listener->tls != NULL && (session = stream_tls_session(listener->tls)) == NULL)) {
+        close(fd);
+        return;
+    }
+    tune(fd);
+    visit_begin(listener, client_socket_new(fd, session));
+}
+
+static void go_on(gpointer data)
+{
+    HttpListener *listener = data;
+
+    drop_source(&listener->pause);
+    http_listener_start(listener);
+}
+
+static gboolean on_connection(int listening, GIOCondition condition, gpointer data)
+{
+    HttpListener *listener = data;
+    int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    (void)condition;
+    if (fd >= 0) {
+        welcome(listener, fd);
+        return G_SOURCE_CONTINUE;
+    }
+    if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM)
+        return G_SOURCE_CONTINUE;
+    log_warning(LOG_NO_FIELDS, "streaming: a client has to wait: %s", g_strerror(errno));
+    g_clear_pointer(&listener->source, g_source_unref);
+    listener->pause = stream_loop_after(listener->loop, NO_DESCRIPTORS_MS, go_on, listener);
+    return G_SOURCE_REMOVE;
+}
+
+void http_listener_start(gpointer data)
+{
+    HttpListener *listener = data;
+
+    listener->source = g_unix_fd_source_new(listener->fd, G_IO_IN);
+    g_source_set_callback(listener->source, G_SOURCE_FUNC(on_connection), listener, NULL);
+    g_source_attach(listener->source, listener->loop->context);
+}
+
+typedef union {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+} Address;
+
+static gboolean read_address(const char *text, guint16 port, Address *ret_address, socklen_t *ret_length,
+                             GError **error)
+{
+    memset(ret_address, 0, sizeof *ret_address);
+    if (inet_pton(AF_INET, text, &ret_address->v4.sin_addr) == 1) {
+        ret_address->v4.sin_family = AF_INET;
+        ret_address->v4.sin_port = htons(port);
+        *ret_length = sizeof ret_address->v4;
+        return TRUE;
+    }
+    if (inet_pton(AF_INET6, text, &ret_address->v6.sin6_addr) == 1) {
+        ret_address->v6.sin6_family = AF_INET6;
+        ret_address->v6.sin6_port = htons(port);
+        *ret_length = sizeof ret_address->v6;
+        return TRUE;
+    }
+    return fail(error, STATUS_INVALID_ARGUMENT, "streaming address: \"%s\" is no IP address", text);
+}
+
+static gboolean listen_on(HttpListener *listener, const char *text, guint16 port, GError **error)
+{
+    const int yes = 1;
+    socklen_t length;
+    Address address;
+
+    if (!read_address(text, port, &address, &length, error))
+        return FALSE;
+    listener->fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (listener->fd < 0 || setsockopt(listener->fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0 ||
+        bind(listener->fd, &address.any, length) < 0 || listen(listener->fd, BACKLOG) < 0 ||
+        getsockname(listener->fd, &address.any, &length) < 0)
+        return fail(error, STATUS_UNAVAILABLE, "streaming: cannot listen on %s port %u: %s", text, port,
+                    g_strerror(errno));
+    listener->port = ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port);
+    return TRUE;
+}
+
+HttpListener *http_listener_open(StreamLoop *loop, const char *address, guint16 port, StreamTls *tls,
+                                 HttpServe serve, gpointer data, GError **error)
+{
+    HttpListener *listener = g_new0(HttpListener, 1);
+
+    listener->loop = loop;
+    listener->tls = tls;
+    listener->serve = serve;
+    listener->data = data;
+    listener->fd = -1;
+    listener->visits = g_hash_table_new_full(g_direct_hash, g_direct_equal, visit_free, NULL);
+    if (listen_on(listener, address, port, error))
+        return listener;
+    http_listener_close(listener);
+    return NULL;
+}
+
+guint16 http_listener_port(const HttpListener *listener)
+{
+    return listener->port;
+}
+
+void http_listener_close(gpointer data)
+{
+    HttpListener *listener = data;
+
+    if (listener == NULL)
+        return;
+    drop_source(&listener->source);
+    drop_source(&listener->pause);
+    g_hash_table_unref(listener->visits);
+    if (listener->fd >= 0)
+        close(listener->fd);
+    g_free(listener);
+}
