@@ -23,6 +23,7 @@ enum {
     AGENT_TIMEOUT_MS = 60 * 1000, /* create, start: what the guest needs when it is busy */
     SIGNAL_TIMEOUT_MS = 10 * 1000,
     KILLED_TIMEOUT_MS = 20 * 1000, /* from KILL to the recorded end */
+    GONE_TIMEOUT_MS = 5 * 1000,    /* from the guest's end to that */
 };
 
 static gboolean call(Link *link, Request *request, gint64 timeout_ms, const Deadline *deadline,
@@ -298,6 +299,7 @@ static gboolean create_new(Pod *pod, const Runtime__V1__CreateContainerRequest *
         *ret_container = g_steal_pointer(&container);
         return TRUE;
     }
+    pod_explain(pod, error);
     delete_in_guest(container);
     if (!container_forget(container, &forget_error))
         log_error(LOG_FIELDS("container", container->id), "cannot undo a failed create: %s",
@@ -393,6 +395,7 @@ static gboolean start_locked(Container *container, const Deadline *deadline, GEr
         return fail(error, STATUS_FAILED_PRECONDITION, "container %s is %s", container->id,
                     state == CONTAINER_RUNNING_STATE ? "running already" : "not in the created state");
     if (!start_in_guest(container, deadline, &started_at_ns, &start_error)) {
+        pod_explain(container->pod, &start_error);
         /* Only what the guest refused is an end; a sandbox that is not ready or a time-out leaves it as it
          * is. */
         if (start_error->code == STATUS_INTERNAL || start_error->code == STATUS_INVALID_ARGUMENT)
@@ -486,15 +489,27 @@ static gboolean stop_locked(Container *container, gint64 timeout_s, const Deadli
     return wait_exited(container, &killed, error);
 }
 
+static gboolean guest_is_gone(Pod *pod)
+{
+    gboolean gone;
+
+    g_mutex_lock(&pod->lock);
+    gone = pod->lost != NULL || pod->state != POD_READY;
+    g_mutex_unlock(&pod->lock);
+    return gone;
+}
+
 /* The guest may be gone in the meantime: then the container has ended too, which is what was asked for. */
 static gboolean stop_or_gone(Container *container, gint64 timeout_s, const Deadline *deadline, GError **error)
 {
     g_autoptr(GError) stop_error = NULL;
-    Deadline moment = deadline_in_ms(1000);
+    Deadline moment;
 
     if (stop_locked(container, timeout_s, deadline, &stop_error))
         return TRUE;
-    if (pod_state(container->pod) != POD_READY && wait_exited(container, &moment, NULL))
+    pod_explain(container->pod, &stop_error);
+    moment = deadline_sooner(deadline, GONE_TIMEOUT_MS);
+    if (guest_is_gone(container->pod) && wait_exited(container, &moment, NULL))
         return TRUE;
     g_propagate_prefixed_error(error, g_steal_pointer(&stop_error),
                                "cannot stop container %s: ", container->id);

@@ -102,6 +102,7 @@ static gboolean update_locked(Container *container, const Resources *update, con
         !container->pod->platform->fit(container->pod, &change, "linux", FALSE, deadline, error) ||
         !update_in_guest(container, update, deadline, error)) {
         runtime__v1__linux_container_resources__free_unpacked(merged, NULL);
+        pod_explain(container->pod, error);
         g_prefix_error(error, "cannot update container %s: ", container->id);
         return FALSE;
     }

@@ -143,6 +143,7 @@ gboolean container_exec_sync(SandboxManager *manager, const Runtime__V1__ExecSyn
         return fail(error, STATUS_INVALID_ARGUMENT, "cmd: there is no command to run");
     exec.container_id = container->id;
     if (!start_and_run(manager, &exec, deadline, &limit, streams, &exit_code, error)) {
+        pod_explain(container->pod, error);
         g_prefix_error(error, "exec in container %s: ", container->id);
         return FALSE;
     }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <glib-unix.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -823,6 +824,18 @@ gboolean link_check_protocol(Link *link, guint32 version, const char *what, GErr
         "%s needs a pod whose agent speaks version %u of the protocol; this one was started by an older "
         "crivirt and speaks version %u",
         what, version, spoken);
+}
+
+gboolean link_is_connected(Link *link)
+{
+    struct pollfd other = {.events = POLLRDHUP};
+    gboolean connected;
+
+    g_mutex_lock(&link->lock);
+    other.fd = link->fd;
+    connected = other.fd >= 0 && poll(&other, 1, 0) == 0;
+    g_mutex_unlock(&link->lock);
+    return connected;
 }
 
 gboolean link_wait_ready(Link *link, const Deadline *deadline, GError **error)

@@ -55,6 +55,10 @@ void link_abandon(Link *link, const char *reason);
 /* FAILED_PRECONDITION for an agent that is too old for that (WIRE_PROTOCOL_…). */
 gboolean link_check_protocol(Link *link, guint32 version, const char *what, GError **error);
 
+/* Whether somebody holds the other end, as far as the kernel knows; what it says is another matter. Never
+ * waits. */
+gboolean link_is_connected(Link *link);
+
 /* Waits until the agent has answered a Hello. */
 gboolean link_wait_ready(Link *link, const Deadline *deadline, GError **error);
 

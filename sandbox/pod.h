@@ -131,6 +131,7 @@ struct Pod {
     guint share_generation; /* how many shares the guest has had; 0: none yet */
     pid_t agent_pid;        /* of a pod on the node */
     Link *link;             /* NULL: no guest */
+    const char *lost;       /* why its machine is gone by itself, static; NULL: it is not */
     gboolean abandoned;     /* its start has been given up: the guest is not to blame */
     const char *start;      /* "booted", "restored"; NULL: not yet, or by an earlier daemon */
     GHashTable *containers; /* id → Container */
@@ -251,6 +252,9 @@ void pod_on_guest_stopped(const char *name, VmmStopReason reason, gpointer data)
 void manager_report_lost(SandboxManager *manager, const char *id, const char *why);
 /* The guest is gone by itself: the pod is not ready, its containers ended in an unknown way. */
 void pod_lost(Pod *pod, const char *why);
+/* Something on the pod has failed. When that is because its machine has died meanwhile, which the hypervisor
+ * may not have reported yet, *error says so, as UNAVAILABLE. Waits a moment if need be. */
+void pod_explain(Pod *pod, GError **error);
 
 /* ---- containers (container.c) ---- */
 

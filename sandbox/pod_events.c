@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "common/error.h"
 #include "common/log.h"
 #include "sandbox/pod.h"
 
@@ -226,7 +227,8 @@ static void lost_later(gpointer data)
     g_free(call);
 }
 
-void manager_report_lost(SandboxManager *manager, const char *id, const char *why)
+/* by_itself FALSE: perhaps by a start that gives its machine up for another. */
+static void report_end(SandboxManager *manager, const char *id, const char *why, gboolean by_itself)
 {
     LostCall *call;
     Pod *pod;
@@ -239,12 +241,73 @@ void manager_report_lost(SandboxManager *manager, const char *id, const char *wh
     if (pod == NULL)
         return;
     g_mutex_lock(&pod->lock);
+    if (by_itself || pod->state == POD_READY)
+        pod->lost = why;
     if (pod->link != NULL)
         link_abandon(pod->link, why);
     g_mutex_unlock(&pod->lock);
     call = g_new(LostCall, 1);
     *call = (LostCall){pod, why};
     manager_defer(manager, lost_later, call);
+}
+
+void manager_report_lost(SandboxManager *manager, const char *id, const char *why)
+{
+    report_end(manager, id, why, TRUE);
+}
+
+/* ---- what it explains ---- */
+
+/* How long the hypervisor may take to report what has cut the link already, and how long the link may take to
+ * show what the hypervisor has stumbled over: a process that dies closes one thing after the other. */
+enum { REPORT_TIMEOUT_MS = 2000, CUT_TIMEOUT_MS = 200, LOOK_EVERY_MS = 5 };
+
+static const char *why_lost(Pod *pod, gboolean *ret_is_cut)
+{
+    const char *why;
+
+    g_mutex_lock(&pod->lock);
+    why = pod->lost;
+    *ret_is_cut = pod->link != NULL && !link_is_connected(pod->link);
+    g_mutex_unlock(&pod->lock);
+    return why;
+}
+
+/* NULL: the machine lives, or nobody knows. */
+static const char *why_lost_wait(Pod *pod)
+{
+    Deadline cut = deadline_in_ms(CUT_TIMEOUT_MS);
+    Deadline report = deadline_in_ms(REPORT_TIMEOUT_MS);
+    gboolean is_cut;
+    const char *why;
+
+    while ((why = why_lost(pod, &is_cut)) == NULL && deadline_check(is_cut ? &report : &cut, "", NULL))
+        g_usleep(LOOK_EVERY_MS * 1000);
+    return why;
+}
+
+/* What the caller asked for, or has itself brought about, has nothing to do with the machine. */
+static gboolean may_be_machine(const GError *error)
+{
+    return error->code == STATUS_UNAVAILABLE || error->code == STATUS_INTERNAL ||
+           error->code == STATUS_NOT_FOUND;
+}
+
+void pod_explain(Pod *pod, GError **error)
+{
+    const char *why;
+
+    if (error == NULL || *error == NULL || !may_be_machine(*error))
+        return;
+    why = why_lost_wait(pod);
+    if (why == NULL)
+        return;
+    (*error)->code = STATUS_UNAVAILABLE;
+    if (strstr((*error)->message, why) == NULL) {
+        g_autofree char *message = (*error)->message;
+
+        (*error)->message = g_strdup_printf("%s: %s", message, why);
+    }
 }
 
 void pod_on_guest_stopped(const char *name, VmmStopReason reason, gpointer data)
@@ -255,5 +318,5 @@ void pod_on_guest_stopped(const char *name, VmmStopReason reason, gpointer data)
         [VMM_STOPPED_CRASHED] = "the pod's virtual machine died (its kernel panicked, or QEMU was killed)",
     };
 
-    manager_report_lost(data, name, reasons[reason]);
+    report_end(data, name, reasons[reason], reason != VMM_STOPPED_DESTROYED);
 }

@@ -197,6 +197,17 @@ static gboolean machine_grow(Pod *pod, const Deadline *deadline, GError **error)
     return TRUE;
 }
 
+/* What died while nothing was said to it is found out here. */
+static gboolean machine_lives(Pod *pod, GError **error)
+{
+    const char *lost;
+
+    g_mutex_lock(&pod->lock);
+    lost = pod->lost;
+    g_mutex_unlock(&pod->lock);
+    return lost == NULL || fail(error, STATUS_UNAVAILABLE, "%s", lost);
+}
+
 static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **error)
 {
     NetworkJob job = {.pod = pod, .deadline = deadline};
@@ -222,7 +233,7 @@ static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **er
         !machine_setup(pod, network, deadline, error))
         return FALSE;
     trace_add(pod->trace, TRACE_SETUP, NULL, begin_us);
-    return TRUE;
+    return machine_lives(pod, error);
 }
 
 /* In its turn. */
@@ -252,6 +263,7 @@ static gboolean pod_guest_start(Pod *pod, const Deadline *deadline, GError **err
     g_clear_pointer(&pod->waiting_for, template_unref);
     if (started)
         return TRUE;
+    pod_explain(pod, error);
     /* The caller's time may be up; cleaning up has its own. */
     cleanup = deadline_in_ms(DESTROY_TIMEOUT_MS + pod->manager->config.cni_timeout_ms);
     if (!pod_guest_end(pod, &cleanup, &undo_error)) {

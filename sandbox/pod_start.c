@@ -123,8 +123,13 @@ static gboolean machine_undo(Pod *pod, const Deadline *deadline, GError **error)
 
     pod_disconnect(pod);
     g_clear_pointer(&pod->waiting_for, template_unref);
-    return guest_machine_remove(pod->manager, pod->id, &destroy, error) &&
-           tap_delete(pod->tap, pod->netns_path, error) && guest_files_remove(pod->manager, pod->id, error);
+    if (!guest_machine_remove(pod->manager, pod->id, &destroy, error) ||
+        !tap_delete(pod->tap, pod->netns_path, error) || !guest_files_remove(pod->manager, pod->id, error))
+        return FALSE;
+    g_mutex_lock(&pod->lock);
+    pod->lost = NULL;
+    g_mutex_unlock(&pod->lock);
+    return TRUE;
 }
 
 static gboolean machine_boot(Pod *pod, const DomainSpec *shape, const Deadline *deadline, GError **error)

@@ -80,6 +80,7 @@ gboolean sandbox_update(SandboxManager *manager, const Runtime__V1__UpdatePodSan
     updated = update_locked(pod, request, deadline, error);
     slots_give(&pod->job);
     if (!updated) {
+        pod_explain(pod, error);
         g_prefix_error(error, "cannot update sandbox %s: ", pod->id);
         return FALSE;
     }

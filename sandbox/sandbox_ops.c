@@ -165,6 +165,8 @@ static gboolean run_new(Pod *pod, const Deadline *deadline, GError **error)
     if (!pod_set_state(pod, POD_STARTING, NULL, error) || !pod->platform->start(pod, deadline, error) ||
         !pod_set_state(pod, POD_READY, NULL, error))
         return FALSE;
+    if (pod->lost != NULL) /* too late for the start to fail, too early for a pod that is ready */
+        manager_report_lost(pod->manager, pod->id, pod->lost);
     log_info(
         LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod), "ip", pod->ips[0] != NULL ? pod->ips[0] : ""),
         "sandbox is ready after %" G_GINT64_FORMAT " ms", (g_get_monotonic_time() - begin_us) / 1000);

@@ -1,12 +1,14 @@
-/* Preloaded into crivirtd by tests/integration: kill -9 right after a chosen side effect.
+/* Preloaded into crivirtd by tests/integration: kill -9 right after a chosen side effect, or something else
+ * that goes wrong just then.
  *
  * Every library call of the daemon's own code that changes something outside of its memory (a row, a file, a
  * mount, an interface, a guest, a message to an agent, a child) is counted here, once it has returned. What
  * happens between two of them leaves no trace when the process dies, so a test that dies after each of them
  * in turn has died everywhere.
  *
- * CRASH_CONTROL names a file of two 32-bit numbers, shared with the test: when to die (0: do not even count,
- * -1: only count), and how many there have been. The names go to CRASH_CONTROL.trace, one a line.
+ * CRASH_CONTROL names a file of four 32-bit numbers, shared with the test: when it happens (0: do not even
+ * count, -1: only count), how many there have been, what happens (Fault), and whether it has. The names go to
+ * CRASH_CONTROL.trace, one a line.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -20,17 +22,27 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+typedef enum {
+    FAULT_DIE,
+    FAULT_HOLD,  /* the thread goes on once the test has set another target */
+    FAULT_BREAK, /* the connection to the agent that was last spoken to breaks */
+} Fault;
 
 typedef struct {
     _Atomic int32_t target;
     _Atomic int32_t count;
+    _Atomic int32_t fault;
+    _Atomic int32_t happened;
 } Control;
 
 static Control *control;
 static int trace_fd = -1;
 static pid_t daemon_pid;
+static _Atomic int agent_fd = -1; /* of the last send() */
 static uintptr_t program_begin;
 static uintptr_t program_end;
 
@@ -85,6 +97,25 @@ static const char *base_name(const char *path)
     return slash != NULL ? slash + 1 : path != NULL ? path : "";
 }
 
+/* The effect is the target's. */
+static void strike(int32_t target)
+{
+    switch ((Fault)atomic_load(&control->fault)) {
+    case FAULT_DIE:
+        kill(daemon_pid, SIGKILL);
+        break;
+    case FAULT_HOLD:
+        atomic_store(&control->happened, 1);
+        while (atomic_load(&control->target) == target)
+            usleep(1000);
+        break;
+    case FAULT_BREAK:
+        shutdown(atomic_load(&agent_fd), SHUT_RDWR);
+        atomic_store(&control->happened, 1);
+        break;
+    }
+}
+
 static void reach(const void *caller, const char *effect, const char *object)
 {
     int32_t target = control != NULL ? atomic_load(&control->target) : 0;
@@ -96,7 +127,7 @@ static void reach(const void *caller, const char *effect, const char *object)
     now = atomic_fetch_add(&control->count, 1) + 1;
     dprintf(trace_fd, "%s %.60s\n", effect, object);
     if (now == target)
-        kill(daemon_pid, SIGKILL);
+        strike(target);
 }
 
 /* EFFECT(type, function, (parameters), (arguments), object): the function, and that it has been reached. */
@@ -224,7 +255,16 @@ EFFECT(int, virDomainSetVcpusFlags, (void *domain, unsigned count, unsigned flag
        "")
 EFFECT(int, virDomainSetMemoryFlags, (void *domain, unsigned long size, unsigned flags),
        (domain, size, flags), "")
-EFFECT(ssize_t, send, (int fd, const void *data, size_t size, int flags), (fd, data, size, flags), "")
+
+/* Only agents are spoken to by it. */
+static const char *agent_note(int fd)
+{
+    atomic_store(&agent_fd, fd);
+    return "";
+}
+
+EFFECT(ssize_t, send, (int fd, const void *data, size_t size, int flags), (fd, data, size, flags),
+       agent_note(fd))
 
 /* ---- children ---- */
 

@@ -1,18 +1,24 @@
-// kill -9 of crivirtd after a chosen side effect: tests/tools/crash_shim.c, preloaded.
+// kill -9 of crivirtd after a chosen side effect, or another mishap just then: tests/tools/crash_shim.c, preloaded.
 'use strict';
 const fs = require('fs');
 const os = require('os');
 const path = require('path');
+const {eventually} = require('./kit');
 const {Machine, build} = require('./machine');
 
 const OFF = 0;
 const COUNT = -1;
+// The control file: target, count, fault, happened; all 32 bits.
+const CONTROL_BYTES = 16;
+const DIE = 0;
+const HOLD = 1;
+const BREAK = 2;
 
 // A machine whose daemons die on command.
 async function startMachine(options = {}) {
     const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'crivirt-crash-'));
     const control = path.join(directory, 'control');
-    fs.writeFileSync(control, Buffer.alloc(8));
+    fs.writeFileSync(control, Buffer.alloc(CONTROL_BYTES));
     const env = [`LD_PRELOAD=${path.join(build, 'cri-server/libcrash_shim.so')}`, `CRASH_CONTROL=${control}`];
     const machine = await Machine.start({...options, env});
     return new CrashingMachine(machine, directory, control);
@@ -26,11 +32,21 @@ class CrashingMachine {
         this.trace = `${control}.trace`;
     }
 
-    set(target) {
-        const numbers = Buffer.alloc(8);
-        numbers.writeInt32LE(target, 0);
-        fs.writeSync(this.control, numbers, 0, 8, 0);
+    // The target is written last: the daemon runs meanwhile.
+    set(target, fault = DIE) {
+        const numbers = Buffer.alloc(CONTROL_BYTES);
+        fs.writeSync(this.control, numbers, 0, 4, 0);
+        numbers.writeInt32LE(fault, 8);
+        fs.writeSync(this.control, numbers, 4, CONTROL_BYTES - 4, 4);
         fs.truncateSync(this.trace);
+        numbers.writeInt32LE(target, 0);
+        fs.writeSync(this.control, numbers, 0, 4, 0);
+    }
+
+    happened() {
+        const numbers = Buffer.alloc(4);
+        fs.readSync(this.control, numbers, 0, 4, 12);
+        return numbers.readInt32LE() !== 0;
     }
 
     names() {
@@ -61,6 +77,32 @@ class CrashingMachine {
         return died;
     }
 
+    // Does something after effect number `point` of the work, which waits there meanwhile. {reached, error}: whether it came
+    // to that, and how the work failed.
+    async during(point, work, act) {
+        return this.under(point, HOLD, work, act);
+    }
+
+    // Breaks the connection to the agent then.
+    async disconnect(point, work) {
+        return this.under(point, BREAK, work, () => {});
+    }
+
+    async under(point, fault, work, act) {
+        let over = false;
+        this.set(point, fault);
+        const outcome = work().then(() => null, (error) => error).finally(() => { over = true; });
+        await eventually('it comes to that, or ends before', () => this.happened() || over);
+        const reached = this.happened();
+        try {
+            if (reached)
+                await act();
+        } finally {
+            this.set(OFF);
+        }
+        return {reached, error: await outcome};
+    }
+
     async end() {
         try {
             await this.machine.end();
@@ -73,13 +115,12 @@ class CrashingMachine {
 
 // The points to die at. One after another that is called the same (the pieces of a download, say) has nothing new but its
 // place, and a run of the whole suite takes a few of each verb's: CRIVIRT_CRASH_ALL=1 takes them all.
-const IN_A_RUN = 5;
-function points(names) {
+function points(names, inRun = 5) {
     const all = names.map((name, i) => ({name, point: i + 1}));
     if (process.env.CRIVIRT_CRASH_ALL)
         return all;
     const distinct = all.filter(({name}, i) => name !== names[i - 1]);
-    const step = Math.max(1, distinct.length / IN_A_RUN);
+    const step = Math.max(1, distinct.length / inRun);
     return distinct.filter((unused, i) => i === 0 || Math.floor(i / step) !== Math.floor((i - 1) / step));
 }
 

@@ -323,8 +323,15 @@ class Machine {
 
     // All QEMUs and file servers, at once.
     killGuests() {
-        for (const {pid} of ours(this).filter(({words}) => /qemu-system|virtiofsd/.test(words[0])))
+        this.kill(/qemu-system|virtiofsd/);
+    }
+
+    // Every process of the pods' whose program is called so; their pids.
+    kill(program) {
+        const pids = ours(this).filter(({words}) => program.test(words[0])).map(({pid}) => pid);
+        for (const pid of pids)
             quietly(() => process.kill(pid, 'SIGKILL'));
+        return pids;
     }
 
     // ---- the end ----
