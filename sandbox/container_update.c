@@ -60,14 +60,12 @@ static void resources_replace(Container *container, Resources *merged)
 }
 
 /* A container cannot have more than its pod: the pod's limit is raised first. */
-static gboolean within_pod_check(Pod *pod, const Resources *update, GError **error)
+static gboolean within_pod_check(Pod *pod, const PodChange *change, GError **error)
 {
-    Limits wanted = limits_of(update);
-    Limits limits;
+    const Limits wanted = limits_of(change->resources);
+    Limits limits = {0};
 
-    g_mutex_lock(&pod->lock);
-    limits = limits_of(pod->config->linux != NULL ? pod->config->linux->resources : NULL);
-    g_mutex_unlock(&pod->lock);
+    pod_machine_limits(pod, change, &limits);
     if (limits.memory_bytes != 0 && wanted.memory_bytes > limits.memory_bytes)
         return fail(error, STATUS_INVALID_ARGUMENT,
                     "linux.memory_limit_in_bytes: %" G_GINT64_FORMAT
@@ -98,7 +96,7 @@ static gboolean update_locked(Container *container, const Resources *update, con
                     container->id);
     merged = resources_merged(container, update);
     change = (PodChange){.container = container, .resources = merged};
-    if (!within_pod_check(container->pod, merged, error) ||
+    if (!within_pod_check(container->pod, &change, error) ||
         !container->pod->platform->fit(container->pod, &change, "linux", FALSE, deadline, error) ||
         !update_in_guest(container, update, deadline, error)) {
         runtime__v1__linux_container_resources__free_unpacked(merged, NULL);

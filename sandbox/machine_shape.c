@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "sandbox/domain_xml.h"
+#include "sandbox/resources.h"
 
 typedef Runtime__V1__LinuxContainerResources Resources;
 
@@ -111,7 +112,7 @@ static gboolean memory_compute(const Resources *resources, const char *field, co
 {
     guint64 most = round_down(node->memory_bytes, MIB);
     guint64 least = round_up(bounds->memory_bytes, MIB);
-    guint64 limit = resources->memory_limit_in_bytes > 0 ? (guint64)resources->memory_limit_in_bytes : 0;
+    guint64 limit = resources_memory_limit(resources);
     guint64 wanted = 0;
 
     if (bounds->max_memory_bytes != 0)

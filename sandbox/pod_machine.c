@@ -1,6 +1,5 @@
 /* A pod's machine follows what the pod may use: it is given processors and memory, and gives them back, while
- * it runs. What the pod may use is what the pod's own limits say, else what those of its containers come to
- * together. */
+ * it runs. */
 
 #include "sandbox/pod_machine.h"
 
@@ -47,11 +46,8 @@ static const Resources *pod_resources(const Pod *pod, const PodChange *change)
     return pod->config->linux != NULL ? pod->config->linux->resources : NULL;
 }
 
-/* *ret_quota_us: what the pod's processor time can be limited to as a whole: nothing, while there is a
- * container without a limit (the kubelet adds up the limits of the others all the same). */
-static Resources pod_claims(Pod *pod, const PodChange *change, gint64 *ret_quota_us)
+Limits pod_machine_limits(Pod *pod, const PodChange *change, Limits *ret_whole)
 {
-    Resources claims = RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;
     Limits own;
     Limits sum;
 
@@ -60,10 +56,26 @@ static Resources pod_claims(Pod *pod, const PodChange *change, gint64 *ret_quota
     sum = containers_limits(pod, change != NULL ? change->container : NULL,
                             change != NULL ? change->resources : NULL);
     g_mutex_unlock(&pod->lock);
-    claims.memory_limit_in_bytes = own.memory_bytes != 0 ? own.memory_bytes : sum.memory_bytes;
-    claims.cpu_quota = own.cpu_quota_us != 0 ? own.cpu_quota_us : sum.cpu_quota_us;
+    ret_whole->memory_bytes = sum.n_without_memory == 0 ? own.memory_bytes : 0;
+    ret_whole->cpu_quota_us = sum.n_without_cpu == 0 ? own.cpu_quota_us : 0;
+    sum.memory_bytes =
+        ret_whole->memory_bytes != 0 ? own.memory_bytes : MAX(own.memory_bytes, sum.memory_bytes);
+    sum.cpu_quota_us =
+        ret_whole->cpu_quota_us != 0 ? own.cpu_quota_us : MAX(own.cpu_quota_us, sum.cpu_quota_us);
+    return sum;
+}
+
+/* *ret_quota_us: what the pod's processor time can be limited to as a whole; 0: it cannot. */
+static Resources pod_claims(Pod *pod, const PodChange *change, gint64 *ret_quota_us)
+{
+    Resources claims = RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;
+    Limits whole = {0};
+    const Limits limits = pod_machine_limits(pod, change, &whole);
+
+    claims.memory_limit_in_bytes = limits.memory_bytes;
+    claims.cpu_quota = limits.cpu_quota_us;
     claims.cpu_period = RESOURCES_CPU_PERIOD_US;
-    *ret_quota_us = sum.n_without_cpu == 0 ? own.cpu_quota_us : 0;
+    *ret_quota_us = whole.cpu_quota_us;
     return claims;
 }
 

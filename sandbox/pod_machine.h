@@ -20,6 +20,11 @@ typedef struct PodChange {
     const Runtime__V1__LinuxContainerResources *resources;
 } PodChange;
 
+/* What the pod and its containers together may use. The kubelet adds up the limits of those containers that
+ * have one: that is the pod's limit only when all have. *ret_whole: that, 0 for what is not limited as a
+ * whole. */
+Limits pod_machine_limits(Pod *pod, const PodChange *change, Limits *ret_whole);
+
 /* Makes the machine as large as what the pod and its containers may use, or will when change (NULL: nothing)
  * has been made; field is what an error names as too large ("linux"). RESOURCE_EXHAUSTED for what the machine
  * can never have, UNAVAILABLE for a guest that does not do its part; the machine is then as it was, or as

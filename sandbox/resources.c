@@ -30,6 +30,13 @@ Resources *resources_merge(const Resources *present, const Resources *update)
     return runtime__v1__linux_container_resources__unpack(NULL, wire->len, wire->data);
 }
 
+guint64 resources_memory_limit(const Resources *resources)
+{
+    const gint64 bytes = resources->memory_limit_in_bytes;
+
+    return bytes > 0 && bytes < G_MAXINT64 / 2 ? (guint64)bytes : 0;
+}
+
 static gint64 add_capped(gint64 a, gint64 b)
 {
     return a > G_MAXINT64 - b ? G_MAXINT64 : a + b;
@@ -59,8 +66,11 @@ void limits_add(Limits *sum, const Resources *container)
 {
     gint64 quota = container != NULL ? quota_of(container) : 0;
 
-    if (container != NULL && container->memory_limit_in_bytes > 0)
-        sum->memory_bytes = add_capped(sum->memory_bytes, container->memory_limit_in_bytes);
+    gint64 memory = container != NULL ? (gint64)resources_memory_limit(container) : 0;
+
+    sum->memory_bytes = add_capped(sum->memory_bytes, memory);
+    if (memory == 0)
+        sum->n_without_memory++;
     sum->cpu_quota_us = add_capped(sum->cpu_quota_us, quota);
     if (quota == 0)
         sum->n_without_cpu++;

@@ -9,11 +9,15 @@
 Runtime__V1__LinuxContainerResources *resources_merge(const Runtime__V1__LinuxContainerResources *present,
                                                       const Runtime__V1__LinuxContainerResources *update);
 
+/* 0: none. So is what the kubelet reads from a cgroup of version 1 without a limit, nearly 2^63. */
+guint64 resources_memory_limit(const Runtime__V1__LinuxContainerResources *resources);
+
 /* Memory and processor time that are limited. */
 typedef struct {
     gint64 memory_bytes; /* 0: no limit */
     gint64 cpu_quota_us; /* of each RESOURCES_CPU_PERIOD_US; 0: no limit */
     guint n_without_cpu; /* containers whose processor time is not limited */
+    guint n_without_memory;
 } Limits;
 
 enum { RESOURCES_CPU_PERIOD_US = 100000 };

@@ -97,6 +97,20 @@ test('too much is refused, and changes nothing', async () => {
     assert.deepStrictEqual(await size(pod), before);
 });
 
+test("what the kubelet says of a pod of which not all is limited does not limit it", async () => {
+    // It adds up the limits of the containers that have one, and reads others from a cgroup that has none.
+    const mixed = await machine.runPod({linux: {resources: memory(200)}});
+    const limited = await machine.runContainer(mixed, {linux: {resources: memory(200)}});
+    await machine.runContainer(mixed);
+    const {memoryBytes} = await size(mixed);
+    await machine.cri.call('UpdateContainerResources', {container_id: limited.id, linux: memory(400)});
+    assert.strictEqual(await machine.output(limited, 'cat /sys/fs/cgroup/memory.max'), String(400 * MIB));
+    assert.ok((await size(mixed)).memoryBytes > memoryBytes);
+    for (const unlimited of ['9223372036854771712', '-1']) // of version 1 and 2
+        await update(mixed, {memory_limit_in_bytes: unlimited, ...cpus(1)});
+    await machine.removePod(mixed);
+});
+
 test('memory that the guest uses is not taken from it', async () => {
     await update(pod, memory(500));
     const grown = await size(pod);

@@ -88,7 +88,7 @@ static void refuses_too_much(void)
         .vcpus = 1, .max_vcpus = 2, .memory_bytes = 256 * MIB, .max_memory_bytes = 512 * MIB};
 
     fails(limits(8193 * MIB, 0, 0), bounds, STATUS_RESOURCE_EXHAUSTED, FIELD ".memory_limit_in_bytes");
-    fails(limits(G_MAXINT64, 0, 0), bounds, STATUS_RESOURCE_EXHAUSTED, "8192");
+    fails(limits(G_MAXINT64 / 2 - 1, 0, 0), bounds, STATUS_RESOURCE_EXHAUSTED, "8192");
     fails(limits(513 * MIB, 0, 0), narrow, STATUS_RESOURCE_EXHAUSTED, "512");
     fails(limits(0, 300000, 0), narrow, STATUS_RESOURCE_EXHAUSTED, FIELD ".cpu_quota");
     fails(limits(0, 0, 0), small, STATUS_INVALID_ARGUMENT, "does not boot");

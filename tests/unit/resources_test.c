@@ -51,13 +51,28 @@ static void adds_up(void)
 
 static void stays_in_range(void)
 {
-    Resources huge = limits(G_MAXINT64, G_MAXINT64, 1000);
+    const Resources huge = limits(G_MAXINT64 / 2 - 1, G_MAXINT64, 1000);
     Limits sum = {0};
 
-    limits_add(&sum, &huge);
-    limits_add(&sum, &huge);
+    for (guint i = 0; i < 3; i++)
+        limits_add(&sum, &huge);
     CU_ASSERT_EQUAL(sum.memory_bytes, G_MAXINT64);
     CU_ASSERT_EQUAL(sum.cpu_quota_us, G_MAXINT64);
+}
+
+static void knows_no_limit(void)
+{
+    static const gint64 none[] = {0, -1, 9223372036854771712, G_MAXINT64};
+    Limits sum = {0};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(none); i++) {
+        const Resources resources = limits(none[i], 0, 0);
+
+        CU_ASSERT_EQUAL(resources_memory_limit(&resources), 0);
+        limits_add(&sum, &resources);
+    }
+    CU_ASSERT_EQUAL(sum.memory_bytes, 0);
+    CU_ASSERT_EQUAL(sum.n_without_memory, G_N_ELEMENTS(none));
 }
 
 int main(int argc, char **argv)
@@ -65,6 +80,7 @@ int main(int argc, char **argv)
     static const TestCase cases[] = {
         {"an update replaces what it sets and keeps the rest; -1 takes a limit away", merges},
         {"limits of containers add up, whatever their periods", adds_up},
+        {"no limit is what sets none, takes it away, or is read from a cgroup that has none", knows_no_limit},
         {"sums of absurd limits stay in range", stays_in_range},
     };
 
