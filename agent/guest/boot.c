@@ -115,6 +115,22 @@ void boot_modules(void)
         complain("closing the kernel to modules: %s", strerror(errno));
 }
 
+void boot_process_limits(void)
+{
+    static const int per_user[] = {RLIMIT_NPROC, RLIMIT_SIGPENDING};
+    const struct rlimit none = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+
+    for (size_t i = 0; i < sizeof per_user / sizeof *per_user; i++)
+        if (setrlimit(per_user[i], &none) < 0)
+            complain("setting the limits of users: %s", strerror(errno));
+    /* As many as systemd allows on a node; a small kernel (CONFIG_BASE_SMALL) counts no further than 32768.
+     */
+    if (!sysfile_write("/proc/sys/kernel/threads-max", "4194304") ||
+        (!sysfile_write("/proc/sys/kernel/pid_max", "4194304") &&
+         !sysfile_write("/proc/sys/kernel/pid_max", "32768")))
+        complain("setting the number of processes: %s", strerror(errno));
+}
+
 enum { AGENT_NICE = -10 };
 
 void boot_limits(void)

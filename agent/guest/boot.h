@@ -13,6 +13,10 @@ void boot_directories(void);
  */
 void boot_modules(void);
 
+/* How many processes there may be: the kernel reckons that by the memory that it boots with, and a guest may
+ * grow to many times as much. What limits them is the containers' control groups, and memory. */
+void boot_process_limits(void);
+
 /* Ours: never the OOM killer's choice, first in line for the processor, and the limits that containers start
  * from. */
 void boot_limits(void);

@@ -79,6 +79,7 @@ int main(int argc, char **argv)
     }
     boot_mounts();
     boot_modules();
+    boot_process_limits();
     boot_limits();
     if (!loop_init())
         complain("no event loop");
