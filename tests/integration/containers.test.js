@@ -22,13 +22,16 @@ const list = async (filter) => (await machine.cri.call('ListContainers', {filter
 
 test('a created container has an image, a user, and no times but that of its creation', async () => {
     const labels = {role: 'test'}, annotations = {why: 'because'};
-    const container = await machine.create(pod, {labels, annotations});
+    const spec = {image: BUSYBOX, user_specified_image: 'busybox', annotations: {'for': 'the image'}};
+    const container = await machine.create(pod, {labels, annotations, image: spec});
     const {image_ref: imageId} = await machine.cri.call('PullImage', {image: {image: BUSYBOX}}).catch(() => ({}));
     const {image} = await machine.cri.call('ImageStatus', {image: {image: BUSYBOX}});
     const status = await machine.containerStatus(container);
     assert.strictEqual(status.state, 'CONTAINER_CREATED');
     assert.deepStrictEqual(status.metadata, container.config.metadata);
-    assert.strictEqual(status.image.image, BUSYBOX);
+    // The name in the status is what the user wrote.
+    assert.strictEqual(status.image.image, 'busybox');
+    assert.deepStrictEqual(status.image.annotations, spec.annotations);
     assert.strictEqual(status.image_ref, image.id);
     assert.strictEqual(status.image_id, image.id);
     assert.ok(imageId === undefined || imageId === image.id);

@@ -24,3 +24,16 @@ for (const document of ['client-contract.md'])
         assert.deepStrictEqual(missing, []);
         assert.ok(named(document).length > 20);
     });
+
+// `file.test.js: sentence` or `file: sentence` wherever it stands, as a cell or in the text.
+test('every field of container-fields.md names a test, and every test that is named there exists', () => {
+    const text = read('docs', 'container-fields.md');
+    const rows = text.split('\n').filter((line) => line.startsWith('| `'));
+    const cells = rows.map((line) => / \| ([a-z_]+)(?:\.test\.js)?: ([^|]+?) \|$/.exec(line));
+    assert.deepStrictEqual(rows.filter((line, i) => !cells[i]), []);
+    const inText = [...text.matchAll(/`([a-z_]+)(?:\.test\.js)?:\s([^`]+)`/g)];
+    const missing = [...cells, ...inText].map(([, file, sentence]) => ({file, sentence: sentence.replaceAll(/\s+/g, ' ')}))
+        .filter(({file, sentence}) => !sources(file).some((source) => source.includes(sentence)));
+    assert.deepStrictEqual(missing, []);
+    assert.ok(rows.length > 80 && inText.length > 5);
+});
