@@ -280,6 +280,7 @@ static Runtime__V1__NetworkInterfaceUsage *interface_usage(Arena *arena,
     return usage;
 }
 
+/* NULL: none of its own. The kubelet ends with a fault at usage without a default interface. */
 static Runtime__V1__NetworkUsage *network_usage(Arena *arena, const Sample *sample)
 {
     Runtime__V1__NetworkUsage *usage = arena_new0(arena, Runtime__V1__NetworkUsage, 1);
@@ -295,7 +296,7 @@ static Runtime__V1__NetworkUsage *network_usage(Arena *arena, const Sample *samp
         else
             usage->interfaces[usage->n_interfaces++] = interface;
     }
-    return usage;
+    return usage->default_interface != NULL ? usage : NULL;
 }
 
 static Runtime__V1__MemoryUsage *pod_memory_usage(Arena *arena, const Sample *sample)
@@ -343,7 +344,8 @@ static void add_containers(Pod *pod, Arena *arena, Runtime__V1__LinuxPodSandboxS
             stats->containers[stats->n_containers++] = container_message(containers->pdata[i], arena);
 }
 
-static void add_figures(const SamplePair *pair, Arena *arena, Runtime__V1__LinuxPodSandboxStats *stats)
+static void add_figures(const Pod *pod, const SamplePair *pair, Arena *arena,
+                        Runtime__V1__LinuxPodSandboxStats *stats)
 {
     const Sample *sample = pair->last;
     const CgroupUsage *cgroup = sample->stats != NULL ? sample->stats->pod : NULL;
@@ -358,7 +360,8 @@ static void add_figures(const SamplePair *pair, Arena *arena, Runtime__V1__Linux
     stats->io = io_usage(arena, sample->at_ns, cgroup);
     if (sample->stats == NULL)
         return;
-    stats->network = network_usage(arena, sample);
+    if (pod_namespaces(pod->config)->network != RUNTIME__V1__NAMESPACE_MODE__NODE)
+        stats->network = network_usage(arena, sample);
     stats->process = process_usage(arena, sample);
 }
 
@@ -373,7 +376,7 @@ static Runtime__V1__PodSandboxStats *pod_message(Pod *pod, Arena *arena)
     runtime__v1__linux_pod_sandbox_stats__init(stats->linux);
     if (pair.last == NULL || pod_state(pod) != POD_READY)
         return stats;
-    add_figures(&pair, arena, stats->linux);
+    add_figures(pod, &pair, arena, stats->linux);
     add_containers(pod, arena, stats->linux);
     return stats;
 }
