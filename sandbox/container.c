@@ -8,6 +8,8 @@
 #include "sandbox/pod.h"
 #include "sandbox/share.h"
 
+enum { LOG_TIMEOUT_MS = 3000 }; /* for what is left of a removed container's output */
+
 static void on_stored(LogStream stream, guint64 offset, gpointer data);
 static gboolean on_ended(const ContainerExit *exit, gboolean from_agent, gpointer data);
 
@@ -257,12 +259,25 @@ static gboolean volumes_unbind(Container *container, GError **error)
     return good;
 }
 
+/* A log that is not to be written keeps nobody from removing what wrote it. */
+static void log_finish(Container *container)
+{
+    gsize lost_bytes = container_io_finish(container->io, LOG_TIMEOUT_MS);
+
+    if (lost_bytes > 0)
+        log_warning(
+            LOG_FIELDS("container", container->id, "sandbox", container->pod->id, "log", container->log_path),
+            "the container is removed while its log does not take its output: %zu bytes that wait for it, "
+            "and what the guest still has, are lost",
+            lost_bytes);
+}
+
 gboolean container_forget(Container *container, GError **error)
 {
     SandboxManager *manager = container->pod->manager;
     g_autofree char *cursor = g_build_filename(container->pod->state_dir, container->id, NULL);
 
-    container_io_close(container->io);
+    log_finish(container);
     sessions_fail_container(container, "the container was removed");
     if (!container_blocks_release(container, error) || !volumes_unbind(container, error) ||
         !dir_remove_tree(cursor, error) ||

@@ -7,6 +7,8 @@ enum {
     RETRY_MS = 500,
     /* Twice what an honest agent's windows allow; more is dropped unacknowledged. */
     MAX_QUEUED_BYTES = 1 << 20,
+    /* Within which a write that is not stuck is over. */
+    CLOSE_TIMEOUT_MS = 2000,
 };
 
 typedef struct {
@@ -33,8 +35,9 @@ struct ContainerIo {
     gsize queued_bytes;
     gboolean scheduled; /* a worker has it, or will */
     gboolean retrying;  /* a timer will schedule it */
-    gboolean closed;
-    gint references; /* the owner's, and one per worker or timer */
+    gboolean telling;   /* a worker is in one of the events */
+    gboolean closed;    /* a worker that is still at it touches nothing but this */
+    gint references;    /* the owner's, and one per worker or timer */
 
     GMutex file_lock; /* of log */
     LogFile *log;
@@ -82,6 +85,25 @@ static void retry(gpointer data)
     io_unref(io);
 }
 
+/* FALSE: nobody wants to be told any more. */
+static gboolean telling_begin(ContainerIo *io)
+{
+    gboolean wanted;
+
+    g_mutex_lock(&io->lock);
+    wanted = io->telling = !io->closed;
+    g_mutex_unlock(&io->lock);
+    return wanted;
+}
+
+static void telling_end(ContainerIo *io)
+{
+    g_mutex_lock(&io->lock);
+    io->telling = FALSE;
+    g_cond_broadcast(&io->idle);
+    g_mutex_unlock(&io->lock);
+}
+
 /* These return FALSE when the disk does not take it now. */
 
 static gboolean output_store(ContainerIo *io, const IoItem *item)
@@ -101,16 +123,24 @@ static gboolean output_store(ContainerIo *io, const IoItem *item)
         log_warning(LOG_NO_FIELDS, "%s; it is tried again, and the container waits meanwhile",
                     error->message);
     io->complained = !stored;
-    if (stored)
+    if (stored && telling_begin(io)) {
         io->events.stored(item->stream, taken, io->data);
+        telling_end(io);
+    }
     return stored;
 }
 
 static gboolean item_handle(ContainerIo *io, const IoItem *item)
 {
+    gboolean recorded;
+
     if (!item->is_exit)
         return output_store(io, item);
-    return io->events.ended(&item->exit, item->from_agent, io->data);
+    if (!telling_begin(io))
+        return TRUE;
+    recorded = io->events.ended(&item->exit, item->from_agent, io->data);
+    telling_end(io);
+    return recorded;
 }
 
 void container_io_work(gpointer data, gpointer unused)
@@ -131,6 +161,8 @@ void container_io_work(gpointer data, gpointer unused)
             item_free(item);
         } else {
             g_queue_push_head(&io->items, item);
+            if (io->closed)
+                break;
             io->retrying = TRUE;
             g_atomic_int_inc(&io->references);
             link_loop_after(io->loop, RETRY_MS, retry, io);
@@ -159,13 +191,42 @@ ContainerIo *container_io_new(LinkLoop *loop, GThreadPool *workers, const Contai
     return io;
 }
 
-void container_io_close(ContainerIo *io)
+static gint64 in_ms(gint64 timeout_ms)
 {
+    return g_get_monotonic_time() + timeout_ms * 1000;
+}
+
+gboolean container_io_close(ContainerIo *io)
+{
+    gint64 until_us = in_ms(CLOSE_TIMEOUT_MS);
+    gboolean in_time = TRUE;
+    gboolean idle;
+
     g_mutex_lock(&io->lock);
     io->closed = TRUE;
-    while (io->scheduled)
-        g_cond_wait(&io->idle, &io->lock);
+    while (io->telling || (io->scheduled && in_time))
+        if (io->telling)
+            g_cond_wait(&io->idle, &io->lock);
+        else
+            in_time = g_cond_wait_until(&io->idle, &io->lock, until_us);
+    idle = !io->scheduled;
     g_mutex_unlock(&io->lock);
+    return idle;
+}
+
+gsize container_io_finish(ContainerIo *io, gint64 timeout_ms)
+{
+    gint64 until_us = in_ms(timeout_ms);
+    gboolean in_time = TRUE;
+    gsize lost;
+
+    g_mutex_lock(&io->lock);
+    while (io->scheduled && in_time)
+        in_time = g_cond_wait_until(&io->idle, &io->lock, until_us);
+    lost = io->queued_bytes;
+    g_mutex_unlock(&io->lock);
+    container_io_close(io);
+    return lost;
 }
 
 void container_io_free(ContainerIo *io)

@@ -33,8 +33,11 @@ typedef struct {
  * container_io_open_log(). */
 ContainerIo *container_io_new(LinkLoop *loop, GThreadPool *workers, const ContainerIoEvents *events,
                               gpointer data);
-/* No event comes after this returns, and what arrives is dropped. */
-void container_io_close(ContainerIo *io);
+/* No event comes after this returns, and what waits to be written or arrives later is dropped. FALSE: a
+ * worker is stuck in a write to a disk that hangs; it ends by itself when the disk lets it. */
+gboolean container_io_close(ContainerIo *io);
+/* Closes it when everything is written, or cannot be for now, or after that time; how many bytes were not. */
+gsize container_io_finish(ContainerIo *io, gint64 timeout_ms);
 void container_io_free(ContainerIo *io); /* closes; takes NULL */
 void container_io_work(gpointer io, gpointer unused);
 

@@ -215,10 +215,12 @@ SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageSe
     return manager;
 }
 
-/* Containers and pods hold each other: the tables are emptied by hand. */
-static void tables_clear(SandboxManager *manager)
+/* Containers and pods hold each other: the tables are emptied by hand. FALSE: a worker is stuck in writing a
+ * log. */
+static gboolean tables_clear(SandboxManager *manager)
 {
     g_autoptr(GPtrArray) pods = manager_pods(manager);
+    gboolean idle = TRUE;
 
     for (guint i = 0; i < pods->len; i++) {
         Pod *pod = pods->pdata[i];
@@ -227,15 +229,18 @@ static void tables_clear(SandboxManager *manager)
         if (pod->link != NULL)
             link_close(pod->link);
         for (guint j = 0; j < containers->len; j++) {
-            container_io_close(((Container *)containers->pdata[j])->io);
+            idle = container_io_close(((Container *)containers->pdata[j])->io) && idle;
             manager_remove_container(manager, containers->pdata[j]);
         }
         manager_remove_pod(manager, pod);
     }
+    return idle;
 }
 
 void sandbox_manager_close(SandboxManager *manager)
 {
+    gboolean idle;
+
     if (manager == NULL)
         return;
     g_cancellable_cancel(manager->closing);
@@ -246,8 +251,8 @@ void sandbox_manager_close(SandboxManager *manager)
         vmm_close(manager->vmm);
     g_thread_pool_free(manager->event_workers, FALSE, TRUE);
     sampler_free(manager->sampler);
-    tables_clear(manager);
-    g_thread_pool_free(manager->log_workers, FALSE, TRUE);
+    idle = tables_clear(manager);
+    g_thread_pool_free(manager->log_workers, FALSE, idle);
     link_loop_free(manager->links);
     state_store_close(manager->store);
     cni_cache_free(manager->networks);

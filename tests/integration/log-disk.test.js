@@ -39,6 +39,12 @@ async function nobodyElseWaits() {
     assert.strictEqual(await machine.output(chatty, 'echo inside'), 'inside');
 }
 
+// What was not written is lost with the pod, and the daemon's log says so.
+function saidToBeLost({id}) {
+    const lines = machine.daemonLog().split('\n').filter((line) => line.includes(id) && /[1-9]\d* bytes .* are lost/.test(line));
+    assert.strictEqual(lines.length, 1);
+}
+
 test('a full log disk holds up what writes, loses nothing, and goes on when there is space', async () => {
     const pod = await machine.runPod({log_directory: small});
     const container = await machine.runContainer(pod, 'seq 1 100000');
@@ -75,6 +81,7 @@ test('a full log disk holds nothing up that is killed with its pod, nor a daemon
     await nobodyElseWaits();
     assert.strictEqual((await machine.containerStatus(container)).state, 'CONTAINER_RUNNING');
     await machine.removePod(pod);
+    saidToBeLost(container);
     for (const line of machine.logLines(container)) // no half a line
         assert.deepStrictEqual([line.text, line.tag], ['y', 'F']);
 });
@@ -98,4 +105,24 @@ test('a log disk that hangs holds up what writes there, however many they are, a
         assert.deepStrictEqual(texts(one), upTo(3000));
     }
     await machine.removePod(pod);
+});
+
+test('a pod whose log disk hangs is stopped and removed all the same, and its name and node are free for the next', async () => {
+    const pod = await machine.runPod({log_directory: frozen});
+    const container = await machine.runContainer(pod, 'yes');
+    await eventually('it writes', () => fs.statSync(container.log).size > 10000);
+    must('fsfreeze', '--freeze', frozen);
+    try {
+        await sleep(1000);
+        await machine.removePod(pod);
+        saidToBeLost(container);
+        await nobodyElseWaits();
+        assert.deepStrictEqual(machine.strays([other.id]), []);
+        const {pod_sandbox_id: next} = await machine.cri.call('RunPodSandbox', {config: pod.config});
+        await machine.removePod({id: next});
+    } finally {
+        must('fsfreeze', '--unfreeze', frozen);
+    }
+    for (const line of machine.logLines(container))
+        assert.deepStrictEqual([line.text, line.tag], ['y', 'F']);
 });
