@@ -136,6 +136,7 @@ static SandboxManager *open_sandboxes(const Config *config, ImageService *images
         .agent_timeout_ms = (gint64)config->agent_timeout_ms,
         .max_parallel_boots = (guint)config->max_parallel_boots,
         .waiting_machines = (guint)config->guest_waiting_machines,
+        .waiting_machines_filled = config->guest_waiting_machines_filled,
         .upper_bytes = config->guest_disk_bytes,
         .cni_timeout_ms = (gint64)config->cni_timeout_ms,
         .node_agent = config->host_agent,

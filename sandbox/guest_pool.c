@@ -3,6 +3,7 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "sandbox/guest.h"
+#include "sandbox/guest_wake.h"
 #include "sandbox/template_store.h"
 
 enum {
@@ -47,6 +48,14 @@ static void machine_remove(GuestPool *pool, const char *id)
 
 /* ---- filling ---- */
 
+/* What a pod would otherwise wait for. */
+static gboolean member_fill(GuestPool *pool, const char *id, const Template *template,
+                            const Deadline *deadline, GError **error)
+{
+    return guest_fill(pool->manager, id, template, deadline, error) &&
+           guest_wake(pool->manager, id, guest_rehearse, deadline, error);
+}
+
 /* One machine. It is made when no guest is starting, or, where there always is one, in its turn. */
 static Member *member_make(GuestPool *pool, const DomainSpec *shape, const Template *template, GError **error)
 {
@@ -62,7 +71,9 @@ static Member *member_make(GuestPool *pool, const DomainSpec *shape, const Templ
     spec.title = "crivirt: waits for a pod";
     if (!slots_take_idle(&pool->manager->boots, PATIENCE_MS, &stop, "waiting for guests that start", error))
         return NULL;
-    made = guest_make(pool->manager, id, disk, &spec, &deadline, error);
+    made =
+        guest_make(pool->manager, id, disk, &spec, &deadline, error) &&
+        (!pool->manager->config.waiting_machines_filled || member_fill(pool, id, template, &deadline, error));
     slots_give(&pool->manager->boots);
     if (!made) {
         machine_remove(pool, id);

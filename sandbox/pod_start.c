@@ -9,10 +9,10 @@
 #include "sandbox/console.h"
 #include "sandbox/guest.h"
 #include "sandbox/guest_pool.h"
+#include "sandbox/guest_wake.h"
 #include "sandbox/machine_shape.h"
 #include "sandbox/pod_machine.h"
 #include "sandbox/template_store.h"
-#include "sandbox/vmm_state.h"
 
 enum { DESTROY_TIMEOUT_MS = 20 * 1000, CONSOLE_TAIL_BYTES = 2000, CONSOLE_TAIL_LINES = 12 };
 
@@ -148,21 +148,6 @@ static gboolean machine_boot(Pod *pod, const DomainSpec *shape, const Deadline *
     return TRUE;
 }
 
-static gboolean machine_fill(Pod *pod, const Template *template, const Deadline *deadline, GError **error)
-{
-    Deadline bounded = deadline_sooner(deadline, pod->manager->config.boot_timeout_ms);
-    int ram;
-    int devices;
-    gboolean filled;
-
-    if (!template_open_ram_and_devices(template, &ram, &devices, error))
-        return FALSE;
-    filled = vmm_state_restore(pod->manager->vmm, pod->id, ram, devices, &bounded, error);
-    close(ram);
-    close(devices);
-    return filled;
-}
-
 /* A machine that waits for its state: one of the pool's, if it still lives, or a new one. */
 static gboolean machine_make_waiting(Pod *pod, const DomainSpec *shape, const Template *template,
                                      const Deadline *deadline, GError **error)
@@ -178,6 +163,19 @@ static gboolean machine_make_waiting(Pod *pod, const DomainSpec *shape, const Te
            guest_machine_make(pod->manager, pod->id, &incoming, deadline, error);
 }
 
+/* The pool's machines may have been filled while they waited. */
+static gboolean machine_fill(Pod *pod, const Template *template, const Deadline *deadline, GError **error)
+{
+    gint64 begin_us = g_get_monotonic_time();
+
+    if (pod->waiting_for != NULL && pod->manager->config.waiting_machines_filled)
+        return TRUE;
+    if (!guest_fill(pod->manager, pod->id, template, deadline, error))
+        return FALSE;
+    trace_add(pod->trace, TRACE_FILL, NULL, begin_us);
+    return TRUE;
+}
+
 /* ret_blame: what fails is the template's fault, as far as can be seen. */
 static gboolean machine_restore(Pod *pod, const DomainSpec *shape, const Template *template,
                                 const Deadline *deadline, gboolean *ret_blame, GError **error)
@@ -190,9 +188,7 @@ static gboolean machine_restore(Pod *pod, const DomainSpec *shape, const Templat
         return FALSE;
     trace_add(pod->trace, TRACE_CREATE, NULL, begin_us);
     begin_us = g_get_monotonic_time();
-    running = machine_fill(pod, template, deadline, error);
-    trace_add(pod->trace, TRACE_FILL, NULL, begin_us);
-    running = running && machine_run(pod, deadline, error);
+    running = machine_fill(pod, template, deadline, error) && machine_run(pod, deadline, error);
     *ret_blame = !running && !pod->abandoned && deadline_check(deadline, "", NULL);
     if (!running)
         return FALSE;

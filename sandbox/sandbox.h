@@ -38,7 +38,8 @@ typedef struct {
     gint64 agent_timeout_ms;          /* a guest whose agent is silent for so long is dead; 0: never */
     guint max_parallel_boots;         /* 0: one per CPU */
     guint waiting_machines; /* QEMUs of the default shape that wait for a pod, for handlers with templates */
-    guint64 upper_bytes;    /* size of a pod's writable disk (sparse) */
+    gboolean waiting_machines_filled; /* they hold a guest that waits, instead of waiting for its state */
+    guint64 upper_bytes;              /* size of a pod's writable disk (sparse) */
 
     const char *node_agent; /* the agent as a program of the node, for handlers of kind host */
 

@@ -16,39 +16,11 @@
 #include "common/fileio.h"
 #include "common/log.h"
 #include "sandbox/guest.h"
+#include "sandbox/guest_wake.h"
 #include "sandbox/template_store.h"
 #include "sandbox/vmm_state.h"
 
 enum { PATIENCE = 10, SAVE_TIMEOUT_MS = 5 * 60 * 1000, LOWEST_PRIORITY = 19, REMOVE_TIMEOUT_MS = 30 * 1000 };
-
-/* ---- a link to a guest that has nothing to say ---- */
-
-static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer data)
-{
-    (void)hello, (void)data;
-}
-
-static void on_output(const Crivirt__Agent__V1__Output *output, gpointer data)
-{
-    (void)output, (void)data;
-}
-
-static void on_exited(const Crivirt__Agent__V1__Exited *exited, gpointer data)
-{
-    (void)exited, (void)data;
-}
-
-static void on_input_ack(const Crivirt__Agent__V1__InputAck *ack, gpointer data)
-{
-    (void)ack, (void)data;
-}
-
-static void on_notice(const char *message, gpointer data)
-{
-    log_info(LOG_FIELDS("guest", data), "while a template is made, the guest says: %s", message);
-}
-
-static const LinkEvents events = {on_ready, on_output, on_exited, on_input_ack, on_notice};
 
 /* ---- the guest ---- */
 
@@ -82,23 +54,15 @@ static gboolean guest_prepare(Link *link, const Deadline *deadline, GError **err
     return TRUE;
 }
 
-/* The agent's port is closed again when it is saved: those who are filled with it find it as after a boot. */
 static gboolean guest_boot(SandboxManager *manager, const char *id, const DomainSpec *shape,
                            const Deadline *deadline, GError **error)
 {
-    g_autofree char *socket = guest_agent_socket(manager, id);
     Deadline boot = deadline_sooner(deadline, manager->config.boot_timeout_ms * PATIENCE);
-    g_autoptr(Link) link = NULL;
-    gboolean booted;
 
     if (!guest_make(manager, id, NULL, shape, &boot, error))
         return FALSE;
     give_way(vmm_pid(manager->vmm, id));
-    link = link_open(manager->links, socket, TRUE, &events, (gpointer)id);
-    booted = vmm_resume(manager->vmm, id, error) && link_wait_ready(link, &boot, error) &&
-             guest_prepare(link, &boot, error);
-    link_close(link);
-    return booted && vmm_pause(manager->vmm, id, error);
+    return guest_wake(manager, id, guest_prepare, &boot, error);
 }
 
 static int file_make(const char *directory, const char *name, GError **error)

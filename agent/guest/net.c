@@ -157,7 +157,10 @@ bool net_up_loopback(Fault *ret_fault)
     return errno == 0 || fault_errno(ret_fault, "bringing lo up");
 }
 
-static bool address_add(int index, const Interface *interface, const char *text, Fault *ret_fault)
+/* type: RTM_NEWADDR, or RTM_DELADDR. */
+static bool address_start(Message *message, uint16_t type, uint16_t flags, int index,
+                          const Interface *interface, const char *text, NetAddress *ret_address,
+                          Fault *ret_fault)
 {
     NetAddress address;
     if (!net_parse_address(text, &address))
@@ -167,10 +170,20 @@ static bool address_add(int index, const Interface *interface, const char *text,
                               .ifa_prefixlen = address.prefix,
                               .ifa_flags = address.family == AF_INET6 ? NO_DAD_FLAG : 0,
                               .ifa_index = (unsigned)index};
+    message_start(message, type, flags, &fixed, sizeof fixed);
+    message_add(message, IFA_LOCAL, address.bytes, address.length);
+    message_add(message, IFA_ADDRESS, address.bytes, address.length);
+    *ret_address = address;
+    return true;
+}
+
+static bool address_add(int index, const Interface *interface, const char *text, Fault *ret_fault)
+{
+    NetAddress address;
     Message message;
-    message_start(&message, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &fixed, sizeof fixed);
-    message_add(&message, IFA_LOCAL, address.bytes, address.length);
-    message_add(&message, IFA_ADDRESS, address.bytes, address.length);
+    if (!address_start(&message, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, index, interface, text, &address,
+                       ret_fault))
+        return false;
     if (address.family == AF_INET && address.prefix < 31) {
         uint32_t ip, host_bits = htonl(UINT32_MAX >> address.prefix);
         memcpy(&ip, address.bytes, sizeof ip);
@@ -233,6 +246,28 @@ bool net_configure_interface(const Interface *interface, Fault *ret_fault)
         if (!address_add(index, interface, interface->addresses[i], ret_fault))
             return false;
     return true;
+}
+
+static bool address_remove(int index, const Interface *interface, const char *text, Fault *ret_fault)
+{
+    NetAddress address;
+    Message message;
+    if (!address_start(&message, RTM_DELADDR, 0, index, interface, text, &address, ret_fault))
+        return false;
+    errno = message_send(&message);
+    return errno == 0 || fault_errno(ret_fault, "removing address %s from %s", text, interface->name);
+}
+
+bool net_withdraw_interface(const Interface *interface, Fault *ret_fault)
+{
+    int index = (int)if_nametoindex(interface->name);
+    if (index == 0)
+        return fault(ret_fault, FAULT_NOT_FOUND, "the guest has no interface %s", interface->name);
+    for (size_t i = 0; i < interface->n_addresses; i++)
+        if (!address_remove(index, interface, interface->addresses[i], ret_fault))
+            return false;
+    errno = link_set_up(index, false);
+    return errno == 0 || fault_errno(ret_fault, "taking %s down", interface->name);
 }
 
 /* ---- routes ---- */

@@ -13,6 +13,8 @@
  * have (a repetition after a failure), taken down, changed, and brought up. Addresses already there are kept.
  */
 bool net_configure_interface(const Interface *interface, Fault *ret_fault);
+/* Its addresses go, and it goes down, which takes its routes along; name and MAC address stay. */
+bool net_withdraw_interface(const Interface *interface, Fault *ret_fault);
 bool net_add_route(const Route *route, Fault *ret_fault);
 bool net_up_loopback(Fault *ret_fault);
 

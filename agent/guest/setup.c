@@ -1,4 +1,5 @@
-/* Setup: an anonymous guest becomes a pod's. MountShare: its share, when that comes after it. */
+/* Setup: an anonymous guest becomes a pod's. MountShare: its share, when that comes after it. Prepare and
+ * Rehearse: what is done before a guest is anybody's. */
 #include "agent/guest/setup.h"
 
 #include <ctype.h>
@@ -273,6 +274,39 @@ void op_prepare(Call *call)
     sync();
     empty_free_memory();
     reply_prepare(call, &result);
+}
+
+/* Files and the host name, which is not given, are written anew by Setup in any case. */
+static bool take_back(const SetupRequest *request, Fault *ret_fault)
+{
+    for (size_t i = 0; i < request->n_interfaces; i++)
+        if (!net_withdraw_interface(request->interfaces[i], ret_fault))
+            return false;
+    if (umount(SANDBOX_DIR "/shm") < 0)
+        return fault_errno(ret_fault, "unmounting shared memory");
+    pod.has_shm = false;
+    return true;
+}
+
+void op_rehearse(Call *call)
+{
+    const SetupRequest *setup = call->request->rehearse->setup;
+    RehearseResponse result = CRIVIRT__AGENT__V1__REHEARSE_RESPONSE__INIT;
+    Fault error;
+    bool done = false;
+
+    if (pod.sandbox_id[0] != '\0')
+        fault(&error, FAULT_FAILED_PRECONDITION, "this guest is sandbox %s already", pod.sandbox_id);
+    else if (!pod.has_upper)
+        fault(&error, FAULT_FAILED_PRECONDITION, "this guest has not been prepared");
+    else if (setup == NULL)
+        fault(&error, FAULT_INVALID_ARGUMENT, "nothing to rehearse is named");
+    else
+        done = set_up(setup, NULL, &error) && take_back(setup, &error);
+    if (done)
+        reply_rehearse(call, &result);
+    else
+        call_fail(call, &error);
 }
 
 void op_mount_share(Call *call)

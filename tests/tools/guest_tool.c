@@ -5,9 +5,14 @@
  *   guest_tool echo PORT          sends back what who connects to the loopback's port sends, for ever
  *   guest_tool greet PORT         the same after "welcome"
  *   guest_tool reset PORT         sends "partial", and resets the connection when it has been sent something
+ *   guest_tool syn PORT           of four connections to it, always between the same addresses and ports: by
+ * how much the first packet's sequence number and time stamp (RFC 7323) are ahead of the clocks that they
+ * follow. Whose secrets (RFC 6528) are the same, for those it is the same. Needs CAP_NET_RAW
  */
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +20,7 @@
 #include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 static int watch(const char *directory)
@@ -109,6 +115,80 @@ static int serve_tcp(const char *port, void (*talk)(int fd))
     return perror("accept"), 1;
 }
 
+/* ---- what a TCP connection begins with ---- */
+
+enum { CONNECTIONS = 4, FIRST_SOURCE_PORT = 40000, TIMESTAMP_OPTION = 8 };
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* 0 when the packet bears none. */
+static uint32_t timestamp_of(const uint8_t *options, size_t length)
+{
+    uint32_t value;
+
+    for (size_t at = 0; at + 1 < length && options[at] != 0; at += options[at] == 1 ? 1 : options[at + 1]) {
+        if (options[at] == TIMESTAMP_OPTION && at + 6 <= length) {
+            memcpy(&value, options + at + 2, sizeof value);
+            return ntohl(value);
+        }
+        if (options[at] != 1 && options[at + 1] < 2)
+            return 0;
+    }
+    return 0;
+}
+
+/* Linux counts sequence numbers by 64 ns of the real time, time stamps by ms of the monotonic one. */
+static int say_syn(int sniffer, uint16_t source_port)
+{
+    struct {
+        struct iphdr ip;
+        struct tcphdr tcp;
+        uint8_t options[40];
+    } packet;
+
+    for (;;) {
+        ssize_t length = recv(sniffer, &packet, sizeof packet, 0);
+
+        if (length < (ssize_t)(sizeof packet.ip + sizeof packet.tcp) || packet.ip.ihl != 5)
+            return 1;
+        if (packet.tcp.syn && !packet.tcp.ack && packet.tcp.source == htons(source_port))
+            break;
+    }
+    printf("%u %u\n", ntohl(packet.tcp.seq) - (uint32_t)(clock_ns(CLOCK_REALTIME) >> 6),
+           timestamp_of(packet.options, packet.tcp.doff * 4U - sizeof packet.tcp) -
+               (uint32_t)(clock_ns(CLOCK_MONOTONIC) / 1000000));
+    return 0;
+}
+
+static int syn(const char *port)
+{
+    int sniffer = socket(AF_INET, SOCK_RAW, IPPROTO_TCP);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)strtoul(port, NULL, 10))};
+
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (sniffer < 0)
+        return perror("a raw socket"), 1;
+    for (uint16_t i = 0; i < CONNECTIONS; i++) {
+        struct sockaddr_in from = {.sin_family = AF_INET, .sin_port = htons(FIRST_SOURCE_PORT + i)};
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+        from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1U + i); /* time stamps go by the addresses */
+        if (fd < 0 || bind(fd, (struct sockaddr *)&from, sizeof from) < 0)
+            return perror("bind"), 1;
+        connect(fd, (struct sockaddr *)&to, sizeof to); /* nobody need listen there */
+        if (say_syn(sniffer, FIRST_SOURCE_PORT + i) != 0)
+            return perror("reading packets"), 1;
+        close(fd);
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -124,6 +204,8 @@ int main(int argc, char **argv)
         return serve_tcp(argv[2], greet);
     if (strcmp(argv[1], "reset") == 0)
         return serve_tcp(argv[2], reset);
+    if (strcmp(argv[1], "syn") == 0)
+        return syn(argv[2]);
     strcpy(address.sun_path, argv[2]); /* NOLINT: its length has been checked */
     if (strcmp(argv[1], "listen") == 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
         listen(fd, 5) == 0)
