@@ -10,6 +10,7 @@ typedef struct {
     const char *cpu_accelerated;
     const char *timers;
     const char *kernel_parameters;
+    gboolean has_time_stamp; /* tells the time by a counter whose rate it would have to find out */
     gboolean has_generation; /* QEMU has the device */
     gboolean plugs_memory;   /* virtio-mem, in guests' kernels of 6.1 too */
 } Architecture;
@@ -40,6 +41,7 @@ static const Architecture architectures[] = {
         .kernel_parameters =
             "console=ttyS0 quiet panic=-1 dummy.numdummies=0 psi=1 tsc=reliable no_timer_check "
             "memhp_default_state=online memory_hotplug.online_policy=auto-movable",
+        .has_time_stamp = TRUE,
         .has_generation = TRUE,
         .plugs_memory = TRUE,
     },
@@ -151,6 +153,8 @@ static void add_boot(GString *xml, const DomainSpec *spec, const Architecture *a
     if (spec->initrd != NULL)
         add(xml, "    <initrd>%s</initrd>\n", spec->initrd);
     add(xml, "    <cmdline>%s", architecture->kernel_parameters);
+    if (architecture->has_time_stamp && !spec->accelerated && spec->time_stamp_khz != 0)
+        add(xml, " tsc_early_khz=%u", spec->time_stamp_khz);
     if (spec->kernel_parameters != NULL && *spec->kernel_parameters != '\0')
         add(xml, " %s", spec->kernel_parameters);
     add(xml, "</cmdline>\n  </os>\n");

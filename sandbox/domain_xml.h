@@ -30,6 +30,7 @@ typedef struct {
     const char *architecture; /* "x86_64", "aarch64" */
     const char *accelerator;  /* the wish: "auto", "kvm", "tcg"; NULL: the Vmm's */
     gboolean accelerated;     /* KVM, else TCG; vmm.c fills it in */
+    guint time_stamp_khz;     /* of an emulated guest (time_stamp.h); 0: not known; vmm.c fills it in */
     guint64 memory_bytes;     /* what it boots with */
     guint64
         pluggable_memory_bytes; /* most that can be added later; 0: none; a multiple of DOMAIN_MEMORY_BLOCK */

@@ -13,7 +13,7 @@
 #include "common/fileio.h"
 
 /* Counts what changes in the form or meaning of the files, the agent's part in it included. */
-#define FORMAT "1"
+#define FORMAT "2"
 
 enum {
     KEY_DIGITS = 32,

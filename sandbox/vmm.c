@@ -18,6 +18,7 @@
 #include "sandbox/accelerator.h"
 #include "sandbox/console.h"
 #include "sandbox/reaper.h"
+#include "sandbox/time_stamp.h"
 #include "sandbox/virtiofsd.h"
 #include "sandbox/vmm_root.h"
 #include "sandbox/vmm_table.h"
@@ -638,6 +639,7 @@ static gboolean create_reserved(Vmm *vmm, const DomainSpec *spec, GError **error
     if (!choose_accelerator(vmm, spec->accelerator, &filled.accelerated, error))
         return FALSE;
     filled.owner = vmm->state_dir;
+    filled.time_stamp_khz = filled.accelerated ? 0 : time_stamp_khz();
     if (!domain_xml_architecture_known(spec->architecture))
         return fail(error, STATUS_INVALID_ARGUMENT, "no guest can be made for the architecture %s",
                     spec->architecture);

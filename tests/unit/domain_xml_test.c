@@ -38,6 +38,7 @@ static void emulated_x86(void)
     DomainSpec spec = plain("x86_64");
 
     spec.tcg_buffer_mib = 64;
+    spec.time_stamp_khz = 2596132;
     check_golden("x86_64-emulated.xml", domain_xml_build(&spec));
 }
 
@@ -71,6 +72,7 @@ static void full_x86(void)
 
     spec.accelerated = TRUE;
     spec.tcg_buffer_mib = 64; /* means nothing to KVM */
+    spec.time_stamp_khz = 2596132;
     spec.passthrough_ports = 2;
     spec.title = "default/web";
     spec.owner = "/var/lib/crivirt";
@@ -90,6 +92,7 @@ static void emulated_arm(void)
 {
     DomainSpec spec = plain("aarch64");
 
+    spec.time_stamp_khz = 2596132; /* means nothing to it */
     check_golden("aarch64-emulated.xml", domain_xml_build(&spec));
 }
 
