@@ -15,8 +15,10 @@ gboolean netns_delete(const char *path, GError **error);
 gboolean netns_exists(const char *path);
 
 /* A persistent tap with vnet headers in the daemon's own namespace, down, for the hypervisor to open; owner
- * is the uid that may open it. ALREADY_EXISTS when the name is taken. */
-gboolean tap_create(const char *name, guint owner, GError **error);
+ * is the uid that may open it, mark its alias. ALREADY_EXISTS when the name is taken. */
+gboolean tap_create(const char *name, guint owner, const char *mark, GError **error);
+/* The names of those with that mark in the daemon's own namespace; the array frees them. */
+gboolean tap_list(const char *mark, GPtrArray **ret_names, GError **error);
 /* Moves it into the namespace and sets it up there with that MTU (0: unchanged); one that is there already is
  * only set up. */
 gboolean tap_move(const char *name, const char *netns_path, guint mtu, GError **error);

@@ -15,7 +15,22 @@
 #include "cni-bridge/podnet.h"
 #include "common/error.h"
 
-static gboolean tap_configure(int fd, const char *name, guint owner, GError **error)
+static gboolean tap_mark(const char *name, const char *mark, GError **error)
+{
+    g_autoptr(NetlinkSocket) netlink = netlink_open("", error);
+    g_autoptr(NetlinkLink) link = netlink != NULL ? netlink_link_get(netlink, name, error) : NULL;
+    g_autoptr(NetlinkLink) change = NULL;
+    int result;
+
+    if (link == NULL)
+        return FALSE;
+    change = rtnl_link_alloc();
+    rtnl_link_set_ifalias(change, mark);
+    result = rtnl_link_change(netlink, link, change, 0);
+    return result >= 0 || netlink_fail(error, result, "cannot mark tap %s", name);
+}
+
+static gboolean tap_configure(int fd, const char *name, guint owner, const char *mark, GError **error)
 {
     struct ifreq request = {.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL)};
 
@@ -28,6 +43,8 @@ static gboolean tap_configure(int fd, const char *name, guint owner, GError **er
     }
     if (ioctl(fd, TUNSETOWNER, (unsigned long)owner) != 0)
         return fail_errno(error, errno, "cannot give tap %s to user %u", name, owner);
+    if (!tap_mark(name, mark, error))
+        return FALSE;
     /* Last: until here closing fd takes the tap with it. */
     if (ioctl(fd, TUNSETPERSIST, 1UL) != 0)
         return fail_errno(error, errno, "cannot keep tap %s", name);
@@ -37,6 +54,7 @@ static gboolean tap_configure(int fd, const char *name, guint owner, GError **er
 typedef struct {
     const char *name;
     guint owner;
+    const char *mark;
     gboolean good;
     GError *error;
 } TapJob;
@@ -50,21 +68,45 @@ static gpointer tap_thread(gpointer data)
         fail_errno(&job->error, errno, "cannot open /dev/net/tun");
         return NULL;
     }
-    job->good = tap_configure(fd, job->name, job->owner, &job->error);
+    job->good = tap_configure(fd, job->name, job->owner, job->mark, &job->error);
     close(fd);
     return NULL;
 }
 
 /* In a thread with a table of files of its own: a child that another thread starts just now, a CNI plugin,
  * would have the tap open as well until it executes its program, and QEMU would find it busy. */
-gboolean tap_create(const char *name, guint owner, GError **error)
+gboolean tap_create(const char *name, guint owner, const char *mark, GError **error)
 {
-    TapJob job = {.name = name, .owner = owner};
+    TapJob job = {.name = name, .owner = owner, .mark = mark};
 
     g_thread_join(g_thread_new("tap", tap_thread, &job));
     if (job.error != NULL)
         g_propagate_error(error, job.error);
     return job.good;
+}
+
+gboolean tap_list(const char *mark, GPtrArray **ret_names, GError **error)
+{
+    g_autoptr(NetlinkSocket) netlink = netlink_open("", error);
+    struct nl_cache *links;
+    GPtrArray *names;
+    int result;
+
+    if (netlink == NULL)
+        return FALSE;
+    result = rtnl_link_alloc_cache(netlink, AF_UNSPEC, &links);
+    if (result < 0)
+        return netlink_fail(error, result, "cannot list the interfaces");
+    names = g_ptr_array_new_with_free_func(g_free);
+    for (struct nl_object *one = nl_cache_get_first(links); one != NULL; one = nl_cache_get_next(one)) {
+        NetlinkLink *link = (NetlinkLink *)one;
+
+        if (g_strcmp0(rtnl_link_get_ifalias(link), mark) == 0)
+            g_ptr_array_add(names, g_strdup(rtnl_link_get_name(link)));
+    }
+    nl_cache_free(links);
+    *ret_names = names;
+    return TRUE;
 }
 
 static gboolean tap_send(NetlinkSocket *netlink, const char *name, const char *netns_path, GError **error)

@@ -1,16 +1,18 @@
 #include "sandbox/cgroup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "common/error.h"
 #include "common/fileio.h"
 
-enum { SMALL_FILE_BYTES = 64 << 10, PAUSE_US = 2000, MOVE_SWEEPS = 100 };
+enum { SMALL_FILE_BYTES = 64 << 10, PAUSE_US = 2000, MOVE_SWEEPS = 100, MARK_MAX_BYTES = 64 };
 
 /* ---- names ---- */
 
@@ -365,6 +367,18 @@ static gboolean directory_sweep(const char *directory)
     return rmdir(directory) == 0 || errno == ENOENT;
 }
 
+gboolean cgroup_kill_directory(const char *directory, const Deadline *deadline, GError **error)
+{
+    while (!directory_sweep(directory)) {
+        if (!deadline_check(deadline, "killing what runs in a cgroup", error)) {
+            g_prefix_error(error, "%s: ", directory);
+            return FALSE;
+        }
+        g_usleep(PAUSE_US);
+    }
+    return TRUE;
+}
+
 gboolean cgroup_kill(const char *root, const char *parent, const char *name, const Deadline *deadline,
                      GError **error)
 {
@@ -372,16 +386,59 @@ gboolean cgroup_kill(const char *root, const char *parent, const char *name, con
 
     if (list == NULL)
         return FALSE;
-    for (guint i = 0; i < list->len; i++) {
-        const char *directory = list->pdata[i];
-
-        while (!directory_sweep(directory)) {
-            if (!deadline_check(deadline, "killing what runs in a cgroup", error)) {
-                g_prefix_error(error, "%s: ", directory);
-                return FALSE;
-            }
-            g_usleep(PAUSE_US);
-        }
-    }
+    for (guint i = 0; i < list->len; i++)
+        if (!cgroup_kill_directory(list->pdata[i], deadline, error))
+            return FALSE;
     return TRUE;
+}
+
+/* ---- whose they are ---- */
+
+#define MARK_ATTRIBUTE "trusted.crivirt"
+
+void cgroup_mark(const char *root, const char *parent, const char *name, const char *mark)
+{
+    g_autoptr(GPtrArray) list = directories(root, parent, name, NULL);
+
+    for (guint i = 0; list != NULL && i < list->len; i++)
+        setxattr(list->pdata[i], MARK_ATTRIBUTE, mark, strlen(mark), 0);
+}
+
+static gboolean is_marked(const char *directory, const char *mark)
+{
+    char value[MARK_MAX_BYTES];
+    ssize_t length = getxattr(directory, MARK_ATTRIBUTE, value, sizeof value);
+
+    return length == (ssize_t)strlen(mark) && memcmp(value, mark, strlen(mark)) == 0;
+}
+
+/* Nothing is looked for in what is found. */
+static void collect_marked(const char *directory, const char *mark, GPtrArray *found)
+{
+    DIR *entries = opendir(directory);
+    const struct dirent *entry;
+
+    while (entries != NULL && (entry = readdir(entries)) != NULL) {
+        g_autofree char *path = NULL;
+
+        if (entry->d_type != DT_DIR || *entry->d_name == '.')
+            continue;
+        path = g_build_filename(directory, entry->d_name, NULL);
+        if (is_marked(path, mark))
+            g_ptr_array_add(found, g_steal_pointer(&path));
+        else
+            collect_marked(path, mark, found);
+    }
+    if (entries != NULL)
+        closedir(entries);
+}
+
+GPtrArray *cgroup_list_marked(const char *root, const char *mark)
+{
+    g_autoptr(GPtrArray) list = hierarchies(root);
+    GPtrArray *found = g_ptr_array_new_with_free_func(g_free);
+
+    for (guint i = 0; i < list->len; i++)
+        collect_marked(list->pdata[i], mark, found);
+    return found;
 }

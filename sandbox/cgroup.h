@@ -31,6 +31,15 @@ gboolean cgroup_join(const char *root, const char *parent, const char *name, con
 gboolean cgroup_make_room(const char *root, const char *parent, const char *name, guint64 needed_bytes,
                           guint64 *ret_limit_bytes, GError **error);
 
+/* Notes on that child, wherever it is, whose it is, where the kernel keeps such a note (an extended
+ * attribute).
+ */
+void cgroup_mark(const char *root, const char *parent, const char *name, const char *mark);
+/* The directories of all children with that mark; the array frees them. */
+GPtrArray *cgroup_list_marked(const char *root, const char *mark);
+/* As cgroup_kill(), for one such directory. */
+gboolean cgroup_kill_directory(const char *directory, const Deadline *deadline, GError **error);
+
 /* KILL to all processes in that child and below it, whatever they fork meanwhile; then removes it. A missing
  * one is success. */
 gboolean cgroup_kill(const char *root, const char *parent, const char *name, const Deadline *deadline,

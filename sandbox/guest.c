@@ -113,7 +113,8 @@ gboolean guest_machine_make(SandboxManager *manager, const char *id, const Domai
     spec.disks = &disk;
     spec.n_disks = 1;
     spec.generation = generation;
-    return tap_create(tap, manager->qemu_uid, error) && vmm_create(manager->vmm, &spec, deadline, error) &&
+    return tap_create(tap, manager->qemu_uid, manager->mark, error) &&
+           vmm_create(manager->vmm, &spec, deadline, error) &&
            (!spec.incoming || vmm_state_expect(manager->vmm, id, error));
 }
 

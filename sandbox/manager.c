@@ -9,6 +9,7 @@
 #include "common/fileio.h"
 #include "common/log.h"
 #include "sandbox/guest_pool.h"
+#include "sandbox/owner.h"
 #include "sandbox/pod.h"
 #include "sandbox/template_store.h"
 #include "sandbox/upper.h"
@@ -151,7 +152,8 @@ static gboolean open_parts(SandboxManager *manager, GError **error)
     if (!qemu_owner_find(manager, error) || !directories_make(config, error) ||
         !upper_template_make(config->state_dir, config->upper_bytes, error))
         return FALSE;
-    manager->store = state_store_open(database, error);
+    manager->mark = owner_mark(config->state_dir, error);
+    manager->store = manager->mark != NULL ? state_store_open(database, error) : NULL;
     if (manager->store == NULL)
         return FALSE;
     manager->links = link_loop_new(config->agent_timeout_ms);
@@ -263,6 +265,7 @@ void sandbox_manager_close(SandboxManager *manager)
     handler_table_free(manager->handlers);
     config_clear(&manager->config);
     g_object_unref(manager->closing);
+    g_free(manager->mark);
     g_free(manager);
 }
 

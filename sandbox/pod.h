@@ -89,6 +89,7 @@ struct SandboxManager {
     Slots boots;
     struct TemplateStore *templates; /* NULL: guests always boot */
     struct GuestPool *pool;          /* NULL: none wait */
+    char *mark;                      /* of what is this daemon's on the node (owner.h) */
     guint qemu_uid;
     guint qemu_gid;
 

@@ -28,8 +28,12 @@ gboolean pod_cgroup_join(const Pod *pod, pid_t pid, GError **error)
 {
     g_autofree char *name = cgroup_name(pod);
 
-    return *cgroup_parent(pod) == '\0' || pid == 0 ||
-           cgroup_join(CGROUP_ROOT, cgroup_parent(pod), name, &pid, 1, error);
+    if (*cgroup_parent(pod) == '\0' || pid == 0)
+        return TRUE;
+    if (!cgroup_join(CGROUP_ROOT, cgroup_parent(pod), name, &pid, 1, error))
+        return FALSE;
+    cgroup_mark(CGROUP_ROOT, cgroup_parent(pod), name, pod->manager->mark);
+    return TRUE;
 }
 
 gboolean pod_cgroup_leave(const Pod *pod, GError **error)
@@ -60,6 +64,7 @@ gboolean pod_cgroup_make_room(const Pod *pod, guint64 machine_bytes, GError **er
         return TRUE;
     if (!cgroup_make_room(CGROUP_ROOT, cgroup_parent(pod), name, needed_bytes, &limit_bytes, error))
         return FALSE;
+    cgroup_mark(CGROUP_ROOT, cgroup_parent(pod), name, manager->mark); /* it may be another one now */
     if (limit_bytes != 0)
         log_warning(
             LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)),

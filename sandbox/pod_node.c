@@ -162,6 +162,7 @@ static gboolean agent_start(Pod *pod, const Deadline *deadline, GError **error)
         !cgroup_join(CGROUP_ROOT, cgroup_parent(pod), cgroup, &pid, 1, error) ||
         !share_set_server(pod->share_dir, pid, NODE_AGENT_SHARE_DIR, error))
         return FALSE;
+    cgroup_mark(CGROUP_ROOT, cgroup_parent(pod), cgroup, pod->manager->mark);
     if (!agent_watch(pod))
         return fail(error, STATUS_INTERNAL, "the pod's agent ended as soon as it was started");
     pod_connect(pod, TRUE);

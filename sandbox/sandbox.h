@@ -65,8 +65,8 @@ typedef struct {
 } SandboxCounts;
 void sandbox_manager_count(SandboxManager *manager, SandboxCounts *ret_counts);
 
-/* The paths of what is on the node for pods that are no more (strays.c); removed, and logged, unless dry_run.
- * The array frees them. */
+/* What is on the node for pods that are no more, paths and "interface NAME" (strays.c); removed, and logged,
+ * unless dry_run. The array frees them. */
 GPtrArray *sandbox_collect_strays(SandboxManager *manager, gboolean dry_run);
 
 /* For Status. NULL: ready; else the reason in a sentence, which the caller frees. */

@@ -2,9 +2,9 @@
  * so this takes a lost or an older state database, or a death in the middle of somebody else's write
  * (libvirt's).
  *
- * Only what lies in this daemon's own directories and is called as its things are (twenty digits of an id at
- * least) is looked at, so another daemon's or an administrator's files are never touched. Pods may be made
- * and removed meanwhile.
+ * Only what lies in this daemon's own directories or carries its mark (owner.h), and is called as its things
+ * are, is looked at, so another daemon's or an administrator's are never touched. Pods may be made and
+ * removed meanwhile.
  */
 
 #include <errno.h>
@@ -15,11 +15,18 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
+#include "sandbox/cgroup.h"
 #include "sandbox/pod.h"
 #include "sandbox/share.h"
 
-/* As many of an id's digits as every name has at its beginning. */
-enum { ID_DIGITS = 20 };
+#define CGROUP_ROOT "/sys/fs/cgroup"
+
+enum {
+    /* As many of an id's digits as every name has at its beginning, and a tap's. */
+    ID_DIGITS = 20,
+    TAP_DIGITS = 12,
+    KILL_TIMEOUT_MS = 5000,
+};
 
 static gboolean file_remove(const char *path, GError **error)
 {
@@ -38,6 +45,18 @@ typedef struct {
     gboolean (*remove)(const char *path, GError **error);
 } Place;
 
+static gboolean tap_remove(const char *name, GError **error)
+{
+    return tap_delete(name, "", error);
+}
+
+static gboolean cgroup_remove(const char *directory, GError **error)
+{
+    Deadline deadline = deadline_in_ms(KILL_TIMEOUT_MS);
+
+    return cgroup_kill_directory(directory, &deadline, error);
+}
+
 static const Place places[] = {
     {TRUE, "vm", dir_remove_tree},
     {TRUE, "share", share_remove},
@@ -49,24 +68,37 @@ static const Place places[] = {
 };
 
 /* NULL: it is not called as a pod's things are. The caller frees it. */
-static char *id_of(const char *name)
+static char *id_of(const char *name, gsize digits)
 {
-    return strspn(name, "0123456789abcdef") >= ID_DIGITS ? g_strndup(name, ID_DIGITS) : NULL;
+    return strspn(name, "0123456789abcdef") >= digits ? g_strndup(name, digits) : NULL;
 }
 
 typedef struct {
-    const Place *place;
-    char *path;
-    char *id;
+    gboolean (*remove)(const char *object, GError **error);
+    const char *kind; /* for messages, before the object: "interface ", or nothing */
+    char *object;     /* a path, or an interface */
+    char *id;         /* how it begins */
 } Candidate;
 
 static void candidate_free(gpointer data)
 {
     Candidate *candidate = data;
 
-    g_free(candidate->path);
+    g_free(candidate->object);
     g_free(candidate->id);
     g_free(candidate);
+}
+
+/* Takes object and id over; id NULL: it is none. */
+static void candidate_add(GPtrArray *candidates, gboolean (*remove)(const char *, GError **),
+                          const char *kind, char *object, char *id)
+{
+    Candidate candidate = {remove, kind, object, id};
+
+    if (id != NULL)
+        g_ptr_array_add(candidates, g_memdup2(&candidate, sizeof candidate));
+    else
+        g_free(object);
 }
 
 static void place_list(const SandboxManager *manager, const Place *place, GPtrArray *candidates)
@@ -76,16 +108,45 @@ static void place_list(const SandboxManager *manager, const Place *place, GPtrAr
     g_autoptr(GDir) entries = g_dir_open(directory, 0, NULL);
     const char *name;
 
-    while (entries != NULL && (name = g_dir_read_name(entries)) != NULL) {
-        char *id = id_of(name);
-        Candidate *candidate;
+    while (entries != NULL && (name = g_dir_read_name(entries)) != NULL)
+        candidate_add(candidates, place->remove, "", g_build_filename(directory, name, NULL),
+                      id_of(name, ID_DIGITS));
+}
 
-        if (id == NULL)
-            continue;
-        candidate = g_new(Candidate, 1);
-        *candidate = (Candidate){place, g_build_filename(directory, name, NULL), id};
-        g_ptr_array_add(candidates, candidate);
+/* In the daemon's own namespace: those in pods' go with these. */
+static void taps_list(const SandboxManager *manager, GPtrArray *candidates)
+{
+    g_autoptr(GPtrArray) names = NULL;
+    g_autoptr(GError) error = NULL;
+
+    if (!tap_list(manager->mark, &names, &error))
+        log_error(LOG_NO_FIELDS, "%s", error->message);
+    for (guint i = 0; names != NULL && i < names->len; i++) {
+        const char *name = names->pdata[i];
+
+        if (g_str_has_prefix(name, "cv"))
+            candidate_add(candidates, tap_remove, "interface ", g_strdup(name),
+                          id_of(name + strlen("cv"), TAP_DIGITS));
     }
+}
+
+static void cgroups_list(const SandboxManager *manager, GPtrArray *candidates)
+{
+    g_autoptr(GPtrArray) directories = cgroup_list_marked(CGROUP_ROOT, manager->mark);
+
+    for (guint i = 0; i < directories->len; i++) {
+        g_autofree char *name = g_path_get_basename(directories->pdata[i]);
+
+        if (g_str_has_prefix(name, "crivirt-"))
+            candidate_add(candidates, cgroup_remove, "", g_strdup(directories->pdata[i]),
+                          id_of(name + strlen("crivirt-"), ID_DIGITS));
+    }
+}
+
+static void known_add(GHashTable *known, const char *id)
+{
+    g_hash_table_add(known, g_strndup(id, ID_DIGITS));
+    g_hash_table_add(known, g_strndup(id, TAP_DIGITS));
 }
 
 /* Of pods, and of guests that are no pod's yet. The journal is read first: a guest that leaves it meanwhile
@@ -99,10 +160,10 @@ static GHashTable *known_ids(SandboxManager *manager)
     const char *name;
 
     while (guests != NULL && (name = g_dir_read_name(guests)) != NULL)
-        g_hash_table_add(known, g_strndup(name, ID_DIGITS));
+        known_add(known, name);
     pods = manager_pods(manager);
     for (guint i = 0; i < pods->len; i++)
-        g_hash_table_add(known, g_strndup(((Pod *)pods->pdata[i])->id, ID_DIGITS));
+        known_add(known, ((Pod *)pods->pdata[i])->id);
     return known;
 }
 
@@ -110,10 +171,12 @@ static void candidate_remove(const Candidate *candidate)
 {
     g_autoptr(GError) error = NULL;
 
-    if (candidate->place->remove(candidate->path, &error))
-        log_warning(LOG_FIELDS("path", candidate->path), "removed what belongs to no sandbox");
+    if (candidate->remove(candidate->object, &error))
+        log_warning(LOG_NO_FIELDS, "removed %s%s, which belongs to no sandbox", candidate->kind,
+                    candidate->object);
     else
-        log_error(LOG_FIELDS("path", candidate->path), "%s", error->message);
+        log_error(LOG_NO_FIELDS, "%s%s belongs to no sandbox and cannot be removed: %s", candidate->kind,
+                  candidate->object, error->message);
 }
 
 GPtrArray *sandbox_collect_strays(SandboxManager *manager, gboolean dry_run)
@@ -124,6 +187,8 @@ GPtrArray *sandbox_collect_strays(SandboxManager *manager, gboolean dry_run)
 
     for (guint i = 0; i < G_N_ELEMENTS(places); i++)
         place_list(manager, &places[i], candidates);
+    taps_list(manager, candidates);
+    cgroups_list(manager, candidates);
     /* Afterwards: who made one of them is known before, and until it has removed it. */
     known = known_ids(manager);
     for (guint i = 0; i < candidates->len; i++) {
@@ -131,7 +196,7 @@ GPtrArray *sandbox_collect_strays(SandboxManager *manager, gboolean dry_run)
 
         if (g_hash_table_contains(known, candidate->id))
             continue;
-        g_ptr_array_add(found, g_strdup(candidate->path));
+        g_ptr_array_add(found, g_strconcat(candidate->kind, candidate->object, NULL));
         if (!dry_run)
             candidate_remove(candidate);
     }

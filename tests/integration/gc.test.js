@@ -5,7 +5,7 @@ const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
 const {Machine} = require('./support/machine');
-const {must} = require('./support/kit');
+const {hierarchies, must} = require('./support/kit');
 
 const ID = '0123456789abcdef'.repeat(4);
 const SHORT = ID.slice(0, 24);
@@ -41,6 +41,23 @@ function leave() {
     return Object.values(strays);
 }
 
+// A tap that was made and not yet moved: it carries the mark of whoever made it.
+const tap = `cv${ID.slice(0, 12)}`;
+const othersTap = `cv${ID.slice(4, 16)}`;
+function leaveTap(name, mark) {
+    must('ip', '-n', machine.netns, 'tuntap', 'add', 'dev', name, 'mode', 'tap');
+    must('ip', '-n', machine.netns, 'link', 'set', name, 'alias', mark);
+    return `interface ${name}`;
+}
+const leaveOurTap = () => leaveTap(tap, fs.readFileSync(path.join(machine.stateDir, 'owner'), 'utf8'));
+const leaveOthersTap = () => leaveTap(othersTap, `crivirt-${ID.slice(0, 16)}`);
+const interfaces = () => JSON.parse(must('ip', '-n', machine.netns, '-j', 'link')).map(({ifname}) => ifname);
+function onlyOthersTapIsLeft() {
+    assert.ok(!interfaces().includes(tap));
+    assert.ok(interfaces().includes(othersTap));
+    must('ip', '-n', machine.netns, 'link', 'del', othersTap);
+}
+
 // Not called as our things are.
 function foreign() {
     const files = [path.join(machine.runDir, 'vm', 'notes'), path.join(machine.stateDir, 'pods', 'README'),
@@ -59,6 +76,8 @@ async function untouched(others) {
 
 test('crivirt gc --dry-run shows what belongs to no sandbox, and crivirt gc removes it and nothing else', async () => {
     const strays = leave();
+    const interfaceOfOurs = leaveOurTap();
+    leaveOthersTap();
     const others = foreign();
     const shown = await machine.cli('gc', '--dry-run');
     assert.strictEqual(shown.code, 0, shown.stderr);
@@ -66,12 +85,14 @@ test('crivirt gc --dry-run shows what belongs to no sandbox, and crivirt gc remo
         assert.ok(shown.stdout.includes(`would remove ${file}`), `${file} is not shown: ${shown.stdout}`);
         assert.ok(fs.existsSync(file));
     }
-    for (const file of others)
-        assert.ok(!shown.stdout.includes(file));
+    assert.ok(shown.stdout.includes(`would remove ${interfaceOfOurs},`));
+    for (const name of [...others, othersTap])
+        assert.ok(!shown.stdout.includes(name));
     assert.ok(!shown.stdout.includes(pod.id.slice(0, 20)), shown.stdout);
     const done = await machine.cli('gc', '--json');
     assert.strictEqual(done.code, 0, done.stderr);
-    assert.deepStrictEqual(JSON.parse(done.stdout).strays.sort(), strays.sort());
+    assert.deepStrictEqual(JSON.parse(done.stdout).strays.sort(), [...strays, interfaceOfOurs].sort());
+    onlyOthersTapIsLeft();
     for (const file of strays)
         assert.ok(!fs.existsSync(file), `${file} is still there`);
     await untouched(others);
@@ -83,8 +104,11 @@ test('crivirt gc --dry-run shows what belongs to no sandbox, and crivirt gc remo
 test('a daemon removes them at its start, too', async () => {
     await machine.stopDaemon();
     const strays = leave();
+    leaveOurTap();
+    leaveOthersTap();
     const others = foreign();
     await machine.startDaemon();
+    onlyOthersTapIsLeft();
     for (const file of strays)
         assert.ok(!fs.existsSync(file), `${file} is still there`);
     await untouched(others);
@@ -93,7 +117,11 @@ test('a daemon removes them at its start, too', async () => {
 });
 
 test('a daemon whose state database was lost leaves none of the pods that it does not know', async () => {
-    const lost = await machine.runPod();
+    const parent = `/crivirt-test-gc-${process.pid}`;
+    const cgroups = (name) => hierarchies().map((root) => `${root}${parent}/${name}`);
+    const lost = await machine.runPod({linux: {cgroup_parent: parent}});
+    for (const directory of cgroups(`crivirt-${SHORT}`)) // somebody else's: it has no mark
+        fs.mkdirSync(directory);
     await machine.runContainer(lost, {mounts: [{container_path: '/v', host_path: volume}]});
     await machine.stopDaemon('SIGKILL');
     const database = path.join(machine.stateDir, 'state.db');
@@ -103,4 +131,8 @@ test('a daemon whose state database was lost leaves none of the pods that it doe
     assert.ok(!machine.qemuPid(lost));
     assert.deepStrictEqual(machine.strays([pod.id]), []);
     await untouched([]);
+    for (const directory of cgroups(`crivirt-${lost.id.slice(0, 24)}`))
+        assert.ok(!fs.existsSync(directory), `${directory} is still there`);
+    for (const directory of [...cgroups(`crivirt-${SHORT}`), ...cgroups('')])
+        fs.rmdirSync(directory);
 });

@@ -3,7 +3,7 @@ const assert = require('assert');
 const fs = require('fs');
 const {test, before, after} = require('node:test');
 const {Machine} = require('./support/machine');
-const {eventually, refused} = require('./support/kit');
+const {hierarchies, eventually, refused} = require('./support/kit');
 
 const MIB = 1 << 20;
 const cpus = (n) => ({cpu_quota: n * 100000, cpu_period: 100000});
@@ -22,11 +22,6 @@ const nproc = async () => Number(await machine.output(container, 'grep -c ^proce
 const totalMib = async () => Math.round(Number(await machine.output(container, 'sed -n "s/MemTotal: *\\([0-9]*\\) kB/\\1/p" /proc/meminfo')) / 1024);
 const nodeMib = (one) => Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${machine.qemuPid(one)}/status`, 'utf8'))[1]) / 1024;
 const size = async (one) => JSON.parse((await machine.cri.call('PodSandboxStatus', {pod_sandbox_id: one.id, verbose: true})).info.machine);
-
-// Of cgroups: the one of version 2, or those of version 1.
-const hierarchies = () => ['', ...fs.readdirSync('/sys/fs/cgroup')].map((name) => `/sys/fs/cgroup/${name}`.replace(/\/$/, ''))
-    .filter((directory) => fs.existsSync(`${directory}/cgroup.procs`) && !fs.lstatSync(directory).isSymbolicLink())
-    .filter((directory, i, all) => i === 0 || all[0] !== '/sys/fs/cgroup');
 
 function removeCgroup(name) {
     for (const root of hierarchies())

@@ -184,6 +184,25 @@ static void cpu_is_limited(void)
     CU_ASSERT_TRUE(g_str_has_prefix(two, "max 100000"));
 }
 
+/* Attributes that only root has are kept by every file system that a test's directory is on. */
+static void a_mark_is_found(void)
+{
+    g_autofree char *root = test_directory();
+    g_autofree char *procs = g_build_filename(root, "cgroup.procs", NULL);
+    g_autofree char *others = g_build_filename(root, "kubepods/pod2/crivirt-2", NULL);
+    g_autofree char *ours = g_build_filename(root, "kubepods/pod1/crivirt-1", NULL);
+    g_autoptr(GPtrArray) found = NULL;
+    g_autoptr(GError) error = NULL;
+
+    CU_ASSERT_TRUE(g_file_set_contents(procs, "", 0, NULL));
+    TEST_OK(dir_make(ours, 0755, &error) && dir_make(others, 0755, &error), error);
+    cgroup_mark(root, "/kubepods/pod1", "crivirt-1", "crivirt-one");
+    cgroup_mark(root, "/kubepods/pod2", "crivirt-2", "crivirt-other");
+    found = cgroup_list_marked(root, "crivirt-one");
+    CU_ASSERT_EQUAL_FATAL(found->len, 1);
+    CU_ASSERT_STRING_EQUAL(found->pdata[0], ours);
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
@@ -192,6 +211,7 @@ int main(void)
         {"a process joins the child of the pod's cgroup, and leaving removes it", processes_come_and_go},
         {"a child moves beside a cgroup that is limited to less than it needs, in both versions",
          room_is_made_where_there_is_too_little},
+        {"a cgroup is found by its mark, and no other is", a_mark_is_found},
         {"the processor time of the pod's machine is limited, and is not any more", cpu_is_limited},
     };
 

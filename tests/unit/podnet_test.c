@@ -141,6 +141,23 @@ static void threads_make_namespaces_at_once(void)
     CU_ASSERT_EQUAL(mounts_below(directory), 0);
 }
 
+static void taps_are_known_by_their_mark(void)
+{
+    g_autoptr(GPtrArray) ours = NULL;
+    g_autoptr(GPtrArray) nobodys = NULL;
+    g_autoptr(GError) error = NULL;
+
+    TEST_OK(tap_create("pt0", 0, "crivirt-one", &error), error);
+    TEST_OK(tap_create("pt1", 0, "crivirt-other", &error), error);
+    TEST_OK(tap_list("crivirt-one", &ours, &error), error);
+    CU_ASSERT_EQUAL_FATAL(ours->len, 1);
+    CU_ASSERT_STRING_EQUAL(ours->pdata[0], "pt0");
+    TEST_OK(tap_list("crivirt", &nobodys, &error), error);
+    CU_ASSERT_EQUAL(nobodys->len, 0);
+    TEST_OK(tap_delete("pt0", "", &error), error);
+    TEST_OK(tap_delete("pt1", "", &error), error);
+}
+
 static void taps_come_move_and_go(void)
 {
     g_autofree char *path = netns_path("tap");
@@ -148,9 +165,9 @@ static void taps_come_move_and_go(void)
     g_autoptr(GError) error = NULL;
 
     TEST_OK(netns_create(path, &error), error);
-    TEST_OK(tap_create("pt0", 64055, &error), error);
-    TEST_FAILS(tap_create("pt0", 0, &error), error, STATUS_ALREADY_EXISTS, "pt0");
-    TEST_FAILS(tap_create("a-name-that-is-too-long", 0, &error), error, STATUS_INVALID_ARGUMENT,
+    TEST_OK(tap_create("pt0", 64055, "one", &error), error);
+    TEST_FAILS(tap_create("pt0", 0, "one", &error), error, STATUS_ALREADY_EXISTS, "pt0");
+    TEST_FAILS(tap_create("a-name-that-is-too-long", 0, "one", &error), error, STATUS_INVALID_ARGUMENT,
                "no interface name");
     CU_ASSERT_TRUE(run("ip -d link show pt0 | grep -q 'persist on.*vnet_hdr on\\|vnet_hdr on.*persist on'"));
     CU_ASSERT_TRUE(run("ip tuntap | grep -q 'pt0:.*user 64055'"));
@@ -244,7 +261,7 @@ static int wire_make(const char *path)
     CU_ASSERT_TRUE(run("ip link add pv0 type veth peer name eth0 netns %s && ip link set pv0 up", path));
     CU_ASSERT_TRUE(
         run("nsenter --net=%s sh -c 'ip link set eth0 up; ip addr add 10.232.0.2/24 dev eth0'", path));
-    TEST_OK(tap_create("pt0", 0, &error), error);
+    TEST_OK(tap_create("pt0", 0, "one", &error), error);
     guest = tap_open("pt0");
     TEST_OK(tap_move("pt0", path, 1500, &error), error);
     return guest;
@@ -350,6 +367,7 @@ int main(int argc, char **argv)
          namespaces_reach_other_mount_namespaces},
         {"threads make and delete namespaces at the same time", threads_make_namespaces_at_once},
         {"a tap is made, moved, set up and deleted, each as often as one likes", taps_come_move_and_go},
+        {"a tap is found by its mark, and no other is", taps_are_known_by_their_mark},
         {"frames of every kind pass both ways, installed once or twice", frames_pass_both_ways},
         {"the namespace itself no longer answers, and keeps its addresses", the_namespace_is_deaf},
         {"frames pass where a plugin has put a qdisc of its own", frames_pass_a_plugins_qdisc},

@@ -1,6 +1,7 @@
 // Small things that every test file uses.
 'use strict';
 const assert = require('assert');
+const fs = require('fs');
 const {spawn, execFileSync} = require('child_process');
 const {status} = require('./cri');
 
@@ -52,4 +53,9 @@ function command(file, args, {input = '', env} = {}) {
 // Its output; it must succeed.
 const must = (file, ...args) => execFileSync(file, args, {encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe']});
 
-module.exports = {sleep, eventually, refused, command, must};
+// Of cgroups: the one of version 2, or those of version 1.
+const hierarchies = () => ['', ...fs.readdirSync('/sys/fs/cgroup')].map((name) => `/sys/fs/cgroup/${name}`.replace(/\/$/, ''))
+    .filter((directory) => fs.existsSync(`${directory}/cgroup.procs`) && !fs.lstatSync(directory).isSymbolicLink())
+    .filter((directory, i, all) => i === 0 || all[0] !== '/sys/fs/cgroup');
+
+module.exports = {hierarchies, sleep, eventually, refused, command, must};
