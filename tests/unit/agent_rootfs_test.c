@@ -1,0 +1,274 @@
+/* The agent's roots of containers, from layers that are files as on a node, in a mount namespace of our own
+ * with a /run of its own. Only root can, on a kernel with EROFS and loop devices. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "agent/guest/paths.h"
+#include "agent/guest/rootfs.h"
+#include "agent/guest/tree.h"
+#include "tests/unit/harness.h"
+
+enum { LAYERS = 3 };
+
+/* On the disk, because /run is hidden. */
+static char *place;
+static Disk disks[LAYERS];
+static Fault problem;
+
+/* The agent's own starts a process of its program for that. */
+void tree_remove_later(const char *parent, const char *name)
+{
+    g_autofree char *command = g_strdup_printf("rm -rf %s/%s", parent, name);
+
+    CU_ASSERT_TRUE(g_spawn_command_line_sync(command, NULL, NULL, NULL, NULL));
+}
+
+static char *in_place(const char *name)
+{
+    return g_build_filename(place, name, NULL);
+}
+
+static gboolean file_says(const char *path, const char *expected)
+{
+    g_autofree char *text = NULL;
+
+    return g_file_get_contents(path, &text, NULL, NULL) && g_str_equal(text, expected);
+}
+
+static guint mounts_below(const char *path)
+{
+    g_autofree char *field = g_strdup_printf(" %s", path);
+    g_autofree char *text = NULL;
+    guint count = 0;
+
+    CU_ASSERT_TRUE(g_file_get_contents("/proc/self/mountinfo", &text, NULL, NULL));
+    for (const char *at = text; (at = strstr(at, field)) != NULL; at++)
+        count++;
+    return count;
+}
+
+/* The layer's content is what the script makes in an empty directory. */
+static void layer_make(uint32_t lun, const char *script)
+{
+    g_autofree char *name = g_strdup_printf("%u", lun);
+    g_autofree char *image = g_strdup_printf("%s.erofs", name);
+    g_autofree char *directory = in_place(name);
+    g_autofree char *file = in_place(image);
+    g_autofree char *quoted = g_shell_quote(script);
+    g_autofree char *command =
+        g_strdup_printf("sh -ec 'mkdir %s; cd %s; sh -ec \"$1\"; mkfs.erofs --quiet %s .' sh %s", directory,
+                        directory, file, quoted);
+    int status = -1;
+
+    CU_ASSERT_TRUE_FATAL(g_spawn_command_line_sync(command, NULL, NULL, &status, NULL) && status == 0);
+    crivirt__agent__v1__disk__init(&disks[lun]);
+    disks[lun].lun = lun;
+    disks[lun].serial = g_steal_pointer(&name);
+    disks[lun].path = g_steal_pointer(&file);
+}
+
+static void container_directory(const char *id)
+{
+    g_autofree char *path = g_build_filename(CONTAINERS_DIR, id, NULL);
+
+    CU_ASSERT_EQUAL(g_mkdir_with_parents(path, 0755), 0);
+}
+
+static void prepare(void)
+{
+    place = test_directory();
+    layer_make(0,
+               "mkdir etc dir; echo -n lower > etc/which; echo -n below > etc/lower; echo -n file > plain");
+    layer_make(
+        1, "mkdir etc; echo -n upper > etc/which; mknod null c 1 3; ln -s /../../../../run/crivirt climb");
+    /* As an image that means harm: its directories lead out. */
+    layer_make(
+        2, "ln -s /../../../../../../run etc; ln -s .. dir; ln -s /proc/self/root/run out; ln -s loop loop");
+    CU_ASSERT_EQUAL_FATAL(unshare(CLONE_NEWNS), 0);
+    CU_ASSERT_EQUAL_FATAL(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(mount("run", "/run", "tmpfs", 0, "mode=755"), 0);
+    for (gsize i = 0; i < 3; i++)
+        CU_ASSERT_EQUAL(
+            g_mkdir_with_parents(((const char *[]){LAYERS_DIR, UPPER_DIR, NO_LAYER_DIR})[i], 0700), 0);
+}
+
+static CreateContainerRequest request_of(const char *id, Disk **layers, size_t n_layers)
+{
+    CreateContainerRequest request = CRIVIRT__AGENT__V1__CREATE_CONTAINER_REQUEST__INIT;
+
+    container_directory(id);
+    request.id = (char *)id;
+    request.layers = layers;
+    request.n_layers = n_layers;
+    return request;
+}
+
+static void has_its_layers(void)
+{
+    Disk *layers[] = {&disks[0], &disks[1], &disks[0]}; /* the last one comes again, and is uppermost */
+    CreateContainerRequest request = request_of("a", layers, 2), again = request_of("b", layers, 3);
+    Disk other = disks[0];
+    Rootfs a, b, c;
+    uint32_t released[LAYERS_MAX];
+
+    CU_ASSERT_EQUAL_FATAL(rootfs_mount(&request, -1, &a, &problem), DISK_READY);
+    CU_ASSERT_TRUE(file_says(CONTAINERS_DIR "/a/rootfs/etc/which", "upper"));
+    CU_ASSERT_TRUE(file_says(CONTAINERS_DIR "/a/rootfs/etc/lower", "below"));
+    CU_ASSERT_TRUE(g_file_set_contents(CONTAINERS_DIR "/a/rootfs/etc/which", "mine", -1, NULL));
+    CU_ASSERT_EQUAL_FATAL(rootfs_mount(&again, -1, &b, &problem), DISK_READY);
+    CU_ASSERT_TRUE(file_says(CONTAINERS_DIR "/b/rootfs/etc/which", "lower"));
+    /* A unit is one disk at a time. */
+    other.serial = (char *)"other";
+    again.layers = &(Disk *){&other};
+    again.n_layers = 1;
+    CU_ASSERT_EQUAL(rootfs_mount(&again, -1, &c, &problem), DISK_FAILED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(problem.message, "in use"));
+    /* A layer is let go with the last root that it is part of. */
+    CU_ASSERT_EQUAL(rootfs_unmount(&a, released), 0);
+    CU_ASSERT_EQUAL(rootfs_unmount(&a, released), 0);
+    CU_ASSERT_EQUAL(rootfs_unmount(&b, released), 2);
+    CU_ASSERT_EQUAL(mounts_below("/run/crivirt"), 0);
+}
+
+/* In the layer itself; of the root, the container's control group sees to them. */
+static void opens_no_devices_of_layers(void)
+{
+    Disk *layers[] = {&disks[1]};
+    CreateContainerRequest request = request_of("a", layers, 1);
+    Rootfs rootfs;
+    uint32_t released[LAYERS_MAX];
+
+    CU_ASSERT_EQUAL_FATAL(rootfs_mount(&request, -1, &rootfs, &problem), DISK_READY);
+    CU_ASSERT_TRUE(open(LAYERS_DIR "/1/null", O_RDWR | O_CLOEXEC) < 0 && errno == EACCES);
+    CU_ASSERT_EQUAL(rootfs_unmount(&rootfs, released), 1);
+}
+
+/* Declared volumes are the one thing that the agent itself looks up in a stranger's root. */
+static void follows_links_inside_only(void)
+{
+    static const char *const harmless[] = {"/etc", "/etc/crivirt", "/dir/../etc", "/climb/l"};
+    Disk *layers[] = {&disks[2], &disks[1]};
+    CreateContainerRequest request = request_of("a", layers + 1, 1);
+    char *volumes[G_N_ELEMENTS(harmless)];
+    Rootfs rootfs;
+    uint32_t released[LAYERS_MAX];
+
+    memcpy(volumes, harmless, sizeof volumes);
+    for (gsize i = 0; i < 2; i++) { /* the second time without a directory in the way of the links */
+        request.layers = i == 0 ? layers + 1 : layers;
+        request.n_layers = 1;
+        request.anonymous_volumes = volumes;
+        request.n_anonymous_volumes = G_N_ELEMENTS(volumes);
+        CU_ASSERT_EQUAL_FATAL(rootfs_mount(&request, -1, &rootfs, &problem), DISK_READY);
+        for (gsize j = 0; j < G_N_ELEMENTS(volumes); j++) {
+            g_autofree char *secret = g_strdup_printf(CONTAINERS_DIR "/a/a%zu/crivirt", j);
+            g_autofree char *layer = g_strdup_printf(CONTAINERS_DIR "/a/a%zu/1", j);
+
+            CU_ASSERT_NOT_EQUAL(access(secret, F_OK), 0);
+            CU_ASSERT_NOT_EQUAL(access(layer, F_OK), 0);
+        }
+        CU_ASSERT_EQUAL(rootfs_unmount(&rootfs, released), 1);
+    }
+}
+
+static void refused(const CreateContainerRequest *request, const char *word)
+{
+    Rootfs rootfs;
+
+    CU_ASSERT_EQUAL(rootfs_mount(request, -1, &rootfs, &problem), DISK_FAILED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(problem.message, word));
+    if (strstr(problem.message, word) == NULL)
+        g_printerr("\"%s\" lacks \"%s\"\n", problem.message, word);
+    /* All or nothing. */
+    CU_ASSERT_EQUAL(mounts_below("/run/crivirt"), 0);
+}
+
+static void leaves_nothing_of_a_failure(void)
+{
+    Disk missing = disks[0], *layers[] = {&disks[0], &disks[1]}, *with_missing[] = {&disks[0], &missing};
+    Disk *other_layers[] = {&disks[2]};
+    CreateContainerRequest request = request_of("a", with_missing, 2);
+    char *file[] = {(char *)"/dir", (char *)"/plain"}, *below[] = {(char *)"/plain/below"};
+    char *circle[] = {(char *)"/loop"}, *magic[] = {(char *)"/out"};
+
+    missing.lun = 7;
+    missing.path = (char *)"/nonexistent/layer";
+    refused(&request, "/nonexistent/layer");
+    missing.path = (char *)"/etc/passwd"; /* it is there, and no layer */
+    refused(&request, "mounting layer");
+    request = request_of("a", layers, 2);
+    request.anonymous_volumes = file;
+    request.n_anonymous_volumes = 2;
+    refused(&request, "/plain");
+    request.anonymous_volumes = below;
+    request.n_anonymous_volumes = 1;
+    refused(&request, "/plain/below");
+    request.layers = other_layers;
+    request.n_layers = 1;
+    request.anonymous_volumes = circle;
+    refused(&request, "/loop");
+    request.anonymous_volumes = magic; /* through the agent's own /proc, if it were followed */
+    {
+        Rootfs rootfs;
+        uint32_t released[LAYERS_MAX];
+
+        CU_ASSERT_EQUAL_FATAL(rootfs_mount(&request, -1, &rootfs, &problem), DISK_READY);
+        CU_ASSERT_NOT_EQUAL(access(CONTAINERS_DIR "/a/a0/crivirt", F_OK), 0);
+        CU_ASSERT_EQUAL(rootfs_unmount(&rootfs, released), 1);
+    }
+}
+
+static void refuses_too_much(void)
+{
+    Disk many[LAYERS_MAX + 1], *layers[LAYERS_MAX + 1];
+    char *volumes[ANONYMOUS_VOLUMES_MAX + 1];
+    CreateContainerRequest request = request_of("a", layers, 1);
+
+    layers[0] = &disks[0];
+    for (gsize i = 0; i < G_N_ELEMENTS(volumes); i++)
+        volumes[i] = (char *)"/dir";
+    request.anonymous_volumes = volumes;
+    request.n_anonymous_volumes = G_N_ELEMENTS(volumes);
+    refused(&request, "too many volumes");
+    request.n_anonymous_volumes = 0;
+    for (gsize i = 0; i < G_N_ELEMENTS(layers); i++) {
+        many[i] = disks[0];
+        many[i].lun = (uint32_t)i;
+        layers[i] = &many[i];
+    }
+    request.n_layers = G_N_ELEMENTS(layers);
+    refused(&request, "layers");
+}
+
+static gboolean kernel_can(void)
+{
+    int fd = fsopen("erofs", FSOPEN_CLOEXEC);
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0 && access("/dev/loop-control", R_OK | W_OK) == 0;
+}
+
+int main(void)
+{
+    static const TestCase cases[] = {
+        {"the tests have a mount namespace of their own, and layers", prepare},
+        {"a root has its layers uppermost first, and lets them go with the last that has them",
+         has_its_layers},
+        {"device files of a layer cannot be opened there", opens_no_devices_of_layers},
+        {"links of an image that climb out of it end inside", follows_links_inside_only},
+        {"what cannot be mounted is named, and nothing of the root is left", leaves_nothing_of_a_failure},
+        {"more layers or volumes than there is room for are refused", refuses_too_much},
+    };
+    if (geteuid() != 0 || !kernel_can()) {
+        g_print("skipped: only root can mount, and EROFS by loop devices\n");
+        return 0;
+    }
+    return test_main("agent_rootfs", cases, G_N_ELEMENTS(cases));
+}
