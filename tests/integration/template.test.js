@@ -78,6 +78,16 @@ test('a pod is restored, and is a guest like others: exec, volumes, several laye
     assert.doesNotMatch(all, /192\.0\.2\./, 'nothing is left of the rehearsal');
     await eventually('it is reached from the node', async () =>
         (await machine.run('bash', '-c', `cat < /dev/tcp/${network.ip}/8080`)).stdout === 'hello\n');
+    // Whatever the machine was busy with when the guest that it was saved of found out how fast its clock is.
+    const clocks = async () => {
+        const begin = process.hrtime.bigint();
+        const guest = Number((await run(machine, second, 'cat /proc/uptime')).split(' ')[0]);
+        return {begin, guest, end: process.hrtime.bigint()};
+    };
+    const [one, other] = [await clocks(), (await sleep(2000), await clocks())];
+    const guest = other.guest - one.guest;
+    assert.ok(guest > 0.98 * Number(other.begin - one.end) / 1e9 && guest < 1.02 * Number(other.end - one.begin) / 1e9 + 0.02,
+              `the guest's clock went on by ${guest} s in ${Number(other.end - one.begin) / 1e9}`);
     const {stats} = await machine.cri.call('PodSandboxStats', {pod_sandbox_id: pod.id});
     assert.ok(Number(stats.linux.memory.usage_bytes.value) > 0);
     await machine.removePod(pod);
