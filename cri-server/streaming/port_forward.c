@@ -29,6 +29,7 @@ typedef struct {
     char *request_id;
     gboolean has_data, has_error;
     guint32 data, error;
+    GSource *patience; /* until both are there */
     ProcessSession *session;
     gboolean is_over;
     gint wake_posted;
@@ -91,6 +92,14 @@ static void forward_unref(gpointer data)
 
 /* ---- one connection ---- */
 
+static void forget_patience(Forward *forward)
+{
+    if (forward->patience == NULL)
+        return;
+    g_source_destroy(forward->patience);
+    g_clear_pointer(&forward->patience, g_source_unref);
+}
+
 static void forward_end(Forward *forward, const char *problem)
 {
     PortForward *owner = forward->owner;
@@ -98,6 +107,7 @@ static void forward_end(Forward *forward, const char *problem)
     if (forward->is_over)
         return;
     forward->is_over = TRUE;
+    forget_patience(forward);
     session_close(g_steal_pointer(&forward->session));
     forward_ref(forward);
     if (*forward->request_id != '\0' &&
@@ -265,6 +275,11 @@ static gboolean read_port(const char *text, guint16 *ret_port)
     return TRUE;
 }
 
+static void on_too_late(gpointer data)
+{
+    forward_fail(data, "the client did not open both streams of the connection in time");
+}
+
 /* The pair that the stream belongs to; a new one when it is the first of its pair. */
 static Forward *find_pair(PortForward *owner, const char *request_id, guint16 port)
 {
@@ -274,6 +289,7 @@ static Forward *find_pair(PortForward *owner, const char *request_id, guint16 po
         return forward->port == port ? forward : NULL;
     forward = forward_new(owner, port, request_id);
     g_hash_table_insert(owner->by_request, forward->request_id, forward);
+    forward->patience = stream_loop_after(owner->loop, owner->loop->creation_ms, on_too_late, forward);
     return forward;
 }
 
@@ -296,6 +312,7 @@ static gboolean on_opened(guint32 stream, GHashTable *headers, gpointer data)
     *(is_data ? &forward->data : &forward->error) = stream;
     g_hash_table_insert(owner->by_stream, GUINT_TO_POINTER(stream), forward_ref(forward));
     if (forward->has_data && forward->has_error) {
+        forget_patience(forward);
         forward_start(forward);
         g_hash_table_remove(owner->by_request, request_id);
     }

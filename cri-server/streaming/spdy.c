@@ -387,13 +387,23 @@ static void learn_windows(Spdy *spdy)
     }
 }
 
+static void reset_stream(Spdy *spdy, guint32 id, guint32 status)
+{
+    send_pair(spdy, RST_STREAM, id, status);
+    g_hash_table_remove(spdy->streams, &id);
+    spdy->events.ended(id, TRUE, spdy->data);
+}
+
 static void take_window_update(Spdy *spdy, guint32 id, guint32 delta)
 {
     Stream *stream = find(spdy, id);
 
     learn_windows(spdy);
-    if (stream != NULL)
-        stream->send_window = MIN(stream->send_window + delta, (gint64)G_MAXINT32);
+    if (stream == NULL)
+        return;
+    stream->send_window += delta;
+    if (stream->send_window > G_MAXINT32)
+        reset_stream(spdy, id, RST_FLOW_CONTROL_ERROR);
 }
 
 static void take_initial_window(Spdy *spdy, guint32 bytes)
@@ -405,8 +415,11 @@ static void take_initial_window(Spdy *spdy, guint32 bytes)
     learn_windows(spdy);
     spdy->initial_window += change;
     g_hash_table_iter_init(&iter, spdy->streams);
-    while (g_hash_table_iter_next(&iter, NULL, &value))
-        ((Stream *)value)->send_window += change;
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        Stream *stream = value;
+
+        stream->send_window = MIN(stream->send_window + change, (gint64)G_MAXINT32);
+    }
 }
 
 static gboolean take_settings(Spdy *spdy, const guint8 *payload, gsize length, GError **error)
@@ -466,13 +479,6 @@ static gboolean take_control(Spdy *spdy, GError **error)
     default: /* GOAWAY: the client closes the connection when it is through; others are to be ignored */
         return TRUE;
     }
-}
-
-static void reset_stream(Spdy *spdy, guint32 id, guint32 status)
-{
-    send_pair(spdy, RST_STREAM, id, status);
-    g_hash_table_remove(spdy->streams, &id);
-    spdy->events.ended(id, TRUE, spdy->data);
 }
 
 static void take_data(Spdy *spdy, const guint8 *bytes, gsize length)

@@ -519,6 +519,15 @@ test('who opens no streams in time, and who is idle for too long, is disconnecte
     spdy.open({streamType: 'error'}); // but no stdout
     await over;
     assert.match(Buffer.concat(problems).toString(), /did not open its streams in time/);
+    const forward = await Forward.open(machine, pod, 'SPDY');
+    const halves = ['error', 'data'].map((streamType) => forward.spdy.open({streamType, port: 8001, requestID: streamType}));
+    const ended = [], reasons = [];
+    forward.spdy.on('data', (id, bytes) => reasons.push([id, bytes.toString()]));
+    forward.spdy.on('end', (id) => ended.push(id));
+    await eventually('connections of which there is only one half are over', () => ended.length === 2);
+    assert.deepStrictEqual([ended.sort(), reasons.map(([id]) => id)], [halves, [halves[0]]]);
+    assert.match(reasons[0][1], /port 8001 .*did not open both streams/);
+    forward.close();
     const idle = await exec(machine, container, 'WebSocket v5', 'echo ready; exec sleep 65432', {tty: true, stdin: true});
     await idle.closed;
     await isGone('65432');

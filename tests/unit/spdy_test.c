@@ -199,6 +199,88 @@ static void keeps_windows_of_who_has_them(void)
     fixture_clear(&fixture);
 }
 
+static GByteArray *initial_window(guint32 bytes)
+{
+    g_autoptr(GByteArray) payload = g_byte_array_new();
+
+    put_u32(payload, 1);
+    put_u32(payload, 7);
+    put_u32(payload, bytes);
+    return control(4, 0, payload);
+}
+
+/* What was sent on open streams counts, so a window may be less than nothing. */
+static void initial_windows_change(void)
+{
+    static const guint8 bytes[1000];
+    g_autoptr(GError) error = NULL;
+    Fixture fixture;
+
+    fixture_init(&fixture);
+    TEST_OK(feed(&fixture, syn_stream(&fixture, 1, "streamtype", "data", FALSE), &error), error);
+    spdy_send(fixture.spdy, 1, bytes, sizeof bytes);
+    CU_ASSERT_FALSE(spdy_keeps_windows(fixture.spdy));
+    TEST_OK(feed(&fixture, initial_window(400), &error), error);
+    CU_ASSERT_TRUE(spdy_keeps_windows(fixture.spdy));
+    CU_ASSERT_EQUAL(spdy_room(fixture.spdy, 1), 0);
+    TEST_OK(feed(&fixture, syn_stream(&fixture, 3, "streamtype", "data", FALSE), &error), error);
+    CU_ASSERT_EQUAL(spdy_room(fixture.spdy, 3), 400);
+    TEST_OK(feed(&fixture, pair_frame(9, 1, 599), &error), error);
+    CU_ASSERT_EQUAL(spdy_room(fixture.spdy, 1), 0);
+    TEST_OK(feed(&fixture, pair_frame(9, 1, 2), &error), error);
+    CU_ASSERT_EQUAL(spdy_room(fixture.spdy, 1), 1);
+    TEST_OK(feed(&fixture, initial_window(0xffffffff), &error), error);
+    CU_ASSERT_EQUAL(spdy_room(fixture.spdy, 3), G_MAXINT32);
+    fixture_clear(&fixture);
+}
+
+static void windows_do_not_overflow(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GByteArray) reset = pair_frame(3, 1, 7);
+    Fixture fixture;
+
+    fixture_init(&fixture);
+    TEST_OK(feed(&fixture, syn_stream(&fixture, 1, "streamtype", "data", FALSE), &error), error);
+    TEST_OK(feed(&fixture, syn_stream(&fixture, 3, "streamtype", "error", FALSE), &error), error);
+    g_byte_array_set_size(fixture.out, 0);
+    TEST_OK(feed(&fixture, pair_frame(9, 1, 0x7fffffff), &error), error);
+    CU_ASSERT_STRING_EQUAL(fixture.log->str, "open 1 data;open 3 error;reset 1;");
+    CU_ASSERT_EQUAL(fixture.out->len, reset->len);
+    CU_ASSERT_EQUAL(memcmp(fixture.out->data, reset->data, reset->len), 0);
+    CU_ASSERT_EQUAL(spdy_room(fixture.spdy, 3), 65536);
+    TEST_OK(feed(&fixture, pair_frame(9, 1, 1), &error), error); /* not there any more */
+    TEST_OK(feed(&fixture, pair_frame(9, 99, 1), &error), error);
+    fixture_clear(&fixture);
+}
+
+/* What was used before the client showed that it keeps windows is told then; more than its window is refused.
+ */
+static void gives_credit(void)
+{
+    g_autofree char *window = g_strnfill(65536, 'x');
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GByteArray) expected = pair_frame(9, 1, 5);
+    Fixture fixture;
+
+    fixture_init(&fixture);
+    TEST_OK(feed(&fixture, syn_stream(&fixture, 1, "streamtype", "data", FALSE), &error), error);
+    TEST_OK(feed(&fixture, data_frame(1, "hello", FALSE), &error), error);
+    g_byte_array_set_size(fixture.out, 0);
+    spdy_took(fixture.spdy, 1, 5);
+    CU_ASSERT_EQUAL(fixture.out->len, 0);
+    TEST_OK(feed(&fixture, initial_window(1000), &error), error);
+    CU_ASSERT_EQUAL(fixture.out->len, expected->len);
+    CU_ASSERT_EQUAL(memcmp(fixture.out->data, expected->data, expected->len), 0);
+    g_string_truncate(fixture.log, 0);
+    TEST_OK(feed(&fixture, data_frame(1, window, FALSE), &error), error);
+    spdy_took(fixture.spdy, 1, 65535);
+    CU_ASSERT_NOT_EQUAL(fixture.log->str[0], 'r');
+    TEST_OK(feed(&fixture, data_frame(1, window, FALSE), &error), error);
+    CU_ASSERT_TRUE(g_str_has_suffix(fixture.log->str, "reset 1;"));
+    fixture_clear(&fixture);
+}
+
 static void ends_and_resets(void)
 {
     g_autoptr(GError) error = NULL;
@@ -252,6 +334,9 @@ int main(void)
         {"frames may be cut anywhere", takes_bytes_one_by_one},
         {"a ping is answered with itself", answers_pings},
         {"a client that keeps windows is sent no more than they allow", keeps_windows_of_who_has_them},
+        {"a client may change its initial window, also of streams that are open", initial_windows_change},
+        {"a window that overflows ends its stream only", windows_do_not_overflow},
+        {"a client that keeps windows gets credit for what was used, and is held to it", gives_credit},
         {"what is ended or refused takes nothing more", ends_and_resets},
         {"nonsense is refused", refuses_nonsense},
     };
