@@ -117,6 +117,29 @@ static void cpuset_fill(const char *hierarchy, const char *directory)
     }
 }
 
+/* Version 2: a cgroup has the controllers that its parent hands down, and the kubelet's for the pod hands
+ * none down by itself: that is left to the runtime. One that cannot be handed down is found missing by who
+ * needs it. */
+static void controllers_hand_down(const char *hierarchy, const char *directory)
+{
+    g_autofree char *parent = g_path_get_dirname(directory);
+    g_autofree char *file = g_build_filename(parent, "cgroup.controllers", NULL);
+    g_autofree char *text = NULL;
+    g_auto(GStrv) names = NULL;
+
+    if (strlen(directory) <= strlen(hierarchy))
+        return;
+    controllers_hand_down(hierarchy, parent);
+    if (!file_read(file, SMALL_FILE_BYTES, &text, NULL, NULL))
+        return;
+    names = g_strsplit(g_strstrip(text), " ", -1);
+    for (guint i = 0; names[i] != NULL; i++) {
+        g_autofree char *change = g_strconcat("+", names[i], NULL);
+
+        file_put(parent, "cgroup.subtree_control", change);
+    }
+}
+
 static gboolean process_move(const char *directory, pid_t pid, GError **error)
 {
     g_autofree char *text = g_strdup_printf("%d", (int)pid);
@@ -176,6 +199,9 @@ gboolean cgroup_join(const char *root, const char *parent, const char *name, con
         if (!dir_make(directory, 0755, error))
             return FALSE;
         cpuset_fill(list->pdata[i], directory);
+        if (g_str_equal(list->pdata[i],
+                        root)) /* beside version 1, its controllers are the node's own matter */
+            controllers_hand_down(root, directory);
         for (gsize j = 0; j < n_pids; j++)
             if (!process_move_with_children(directory, pids[j], error))
                 return FALSE;

@@ -21,7 +21,7 @@
 gboolean cgroup_parent_path(const char *parent, char **ret_path, GError **error);
 
 /* Moves the processes and their children into parent's child `name` in every hierarchy mounted below root
- * ("/sys/fs/cgroup"), making what is missing. */
+ * ("/sys/fs/cgroup"), making what is missing; in version 2 with all controllers that there are. */
 gboolean cgroup_join(const char *root, const char *parent, const char *name, const pid_t *pids, gsize n_pids,
                      GError **error);
 

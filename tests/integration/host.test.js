@@ -286,6 +286,36 @@ test('a node whose kernel lacks what image layers are mounted by refuses them, a
     }
 });
 
+// crun may lift a limit there, for its device filter, which takes CAP_SYS_RESOURCE unless there is none.
+const mayFilterDevices = () => (BigInt(`0x${/CapEff:\s*(\w+)/.exec(fs.readFileSync('/proc/self/status', 'utf8'))[1]}`) >> 24n & 1n) === 1n ||
+    /Max locked memory\s+\S+\s+unlimited/.test(fs.readFileSync('/proc/self/limits', 'utf8'));
+
+test('on a node with cgroups of version 2 alone, pods on it and in machines are where the kubelet wants them', async (context) => {
+    const parent = `/crivirt-test-${process.pid}`, cgroup_parent = `${parent}/pod`;
+    const unified = await Machine.start({flags, within: 'umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup'});
+    const cgroupOf = (pid) => /^0::(.*)$/m.exec(fs.readFileSync(`/proc/${pid}/cgroup`, 'utf8'))[1];
+    try {
+        const onNode = await unified.runPod({linux: {...linux, cgroup_parent}}), inMachine = await unified.runPod({linux: {cgroup_parent}});
+        for (const [pod, pid] of [[onNode, agentPid(onNode)], [inMachine, unified.qemuPid(inMachine)]])
+            assert.strictEqual(cgroupOf(pid), `${cgroup_parent}/crivirt-${pod.id.slice(0, 24)}`);
+        if (mayFilterDevices()) {
+            const container = await unified.runContainer(onNode, {linux, command: ['/bin/sh', '-c', 'cat /proc/self/cgroup; exec sleep 100000']});
+            const line = await eventually('it says where it is', () => fs.existsSync(container.log) && unified.logLines(container)[0]);
+            assert.strictEqual(line.text, '0::/');
+            const {stats} = await unified.cri.call('ContainerStats', {container_id: container.id});
+            assert.ok(BigInt(stats.cpu.usage_core_nano_seconds.value) > 0n);
+        } else {
+            context.diagnostic('without containers on the node: crun may not filter devices here');
+        }
+        for (const pod of [onNode, inMachine])
+            await unified.removePod(pod);
+        assert.deepStrictEqual(cgroups([onNode.id, inMachine.id]), []);
+    } finally {
+        await unified.end();
+        must('sh', '-c', `find /sys/fs/cgroup -depth -type d -path '*${parent}*' -exec rmdir {} +`);
+    }
+});
+
 test('pods on the node run on after they have been switched off, but no new one starts', async () => {
     const pod = await runHost();
     const container = await machine.runContainer(pod, {linux});

@@ -203,6 +203,85 @@ static void a_mark_is_found(void)
     CU_ASSERT_STRING_EQUAL(found->pdata[0], ours);
 }
 
+static char *contents(const char *directory, const char *name)
+{
+    g_autofree char *path = g_build_filename(directory, name, NULL);
+    char *text = NULL;
+
+    return file_read(path, 65536, &text, NULL, NULL) ? text : g_strdup("");
+}
+
+/* Where a hierarchy of version 2 is, alone or beside others; NULL: nowhere. */
+static const char *unified_root(void)
+{
+    static const char *const places[] = {ROOT, ROOT "/unified"};
+
+    for (gsize i = 0; getuid() == 0 && i < G_N_ELEMENTS(places); i++) {
+        g_autofree char *file = g_build_filename(places[i], "cgroup.controllers", NULL);
+
+        if (access(file, F_OK) == 0 && access(places[i], W_OK) == 0)
+            return places[i];
+    }
+    return NULL;
+}
+
+static void version_2_has_its_controllers(void)
+{
+    const char *root = unified_root();
+    g_autofree char *parent = g_strdup_printf("/crivirt-test2-%d", (int)getpid());
+    g_autofree char *path = NULL;
+    g_autofree char *had = NULL;
+    g_autofree char *has = NULL;
+    g_autofree char *inside = g_strdup_printf("0::%s/guest\n", parent);
+    g_autofree char *found = NULL;
+    Deadline deadline = deadline_in_ms(10000);
+    g_autoptr(GError) error = NULL;
+    pid_t pid;
+
+    if (root == NULL) {
+        printf("     skipped: no cgroups of version 2 to write to\n");
+        return;
+    }
+    pid = fork();
+    if (pid == 0) {
+        pause();
+        _exit(0);
+    }
+    path = g_build_filename(root, parent, "guest", NULL);
+    TEST_OK(cgroup_join(root, parent, "guest", &pid, 1, &error), error);
+    had = contents(root, "cgroup.controllers");
+    has = contents(path, "cgroup.controllers");
+    CU_ASSERT_STRING_EQUAL(has, had);
+    found = cgroups_of(pid);
+    CU_ASSERT_PTR_NOT_NULL(strstr(found, inside));
+    TEST_OK(cgroup_kill(root, parent, "guest", &deadline, &error), error);
+    waitpid(pid, NULL, 0);
+    TEST_OK(cgroup_leave(root, "/", parent + 1, &error), error);
+}
+
+static void controllers_are_handed_down(void)
+{
+    g_autofree char *root = test_directory();
+    g_autofree char *pod = g_build_filename(root, "kubepods", "pod1", NULL);
+    g_autofree char *guest = g_build_filename(pod, "guest", NULL);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *top = NULL;
+    g_autofree char *below = NULL;
+
+    CU_ASSERT_EQUAL(g_mkdir_with_parents(guest, 0755), 0);
+    put(root, "cgroup.procs", "");
+    put(root, "cgroup.controllers", "cpu\n");
+    put(root, "cgroup.subtree_control", "");
+    put(pod, "cgroup.controllers", "memory\n");
+    put(pod, "cgroup.subtree_control", "");
+    put(guest, "cgroup.subtree_control", ""); /* its own children are none of our business */
+    TEST_OK(cgroup_join(root, "/kubepods/pod1", "guest", NULL, 0, &error), error);
+    top = contents(root, "cgroup.subtree_control");
+    below = contents(pod, "cgroup.subtree_control");
+    CU_ASSERT_STRING_EQUAL(top, "+cpu");
+    CU_ASSERT_STRING_EQUAL(below, "+memory");
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
@@ -213,6 +292,10 @@ int main(void)
          room_is_made_where_there_is_too_little},
         {"a cgroup is found by its mark, and no other is", a_mark_is_found},
         {"the processor time of the pod's machine is limited, and is not any more", cpu_is_limited},
+        {"in version 2 every cgroup above the pod's machine hands controllers down",
+         controllers_are_handed_down},
+        {"in version 2 the pod's machine has all controllers, and is killed as one",
+         version_2_has_its_controllers},
     };
 
     return test_main("cgroup", cases, G_N_ELEMENTS(cases));
