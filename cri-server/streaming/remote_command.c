@@ -246,7 +246,7 @@ static void start_process(gpointer data)
     SessionClient client = {wake, start->command};
     SessionExec exec = {.container_id = request->container_id,
                         .args = request->args,
-                        .n_args = request->args != NULL ? g_strv_length(request->args) : 0,
+                        .n_args = request->is_attach ? 0 : g_strv_length(request->args),
                         .tty = request->tty,
                         .with_input = request->stdin,
                         .columns = start->columns,
