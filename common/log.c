@@ -42,12 +42,21 @@ static void append_quoted(GString *line, const char *value)
             g_string_append_printf(line, "\\%c", *c);
         else if (*c == '\n')
             g_string_append(line, "\\n");
-        else if ((guchar)*c < 0x20)
+        else if ((guchar)*c < 0x20 || *c == 0x7f)
             g_string_append_printf(line, "\\u%04x", (guint)(guchar)*c);
         else
             g_string_append_c(line, *c);
     }
     g_string_append_c(line, '"');
+}
+
+/* Needs no quotes: what a terminal would obey is not plain, whoever sent it. */
+static gboolean is_plain(const char *value)
+{
+    for (const char *c = value; *c != '\0'; c++)
+        if ((guchar)*c <= ' ' || *c == 0x7f || strchr("\"=\\", *c) != NULL)
+            return FALSE;
+    return *value != '\0' && g_utf8_validate(value, -1, NULL);
 }
 
 static void append_pair(GString *line, const char *name, const char *value)
@@ -58,7 +67,7 @@ static void append_pair(GString *line, const char *name, const char *value)
         return;
     }
     g_string_append_printf(line, "%s%s=", line->len > 0 ? " " : "", name);
-    if (*value != '\0' && strpbrk(value, " \"=\n\t\\") == NULL)
+    if (is_plain(value))
         g_string_append(line, value);
     else
         append_quoted(line, value);

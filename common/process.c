@@ -105,37 +105,35 @@ static gboolean set_nonblocking(int fd)
     return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
 }
 
-/* Each pipe's other end becomes the child's stdin, stdout or stderr; NULL: /dev/null. */
-static int spawn_with(const ProcessSpec *spec, const int child_ends[3], pid_t *ret_pid)
+gboolean process_start(const ChildSpec *spec, pid_t *ret_pid, GError **error)
 {
     char *const *environment = spec->environment != NULL ? (char *const *)(void *)spec->environment : environ;
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
     sigset_t none;
-    sigset_t defaults;
+    sigset_t all;
     int problem;
 
     sigemptyset(&none);
-    sigemptyset(&defaults);
-    sigaddset(&defaults, SIGPIPE);
+    sigfillset(&all);
     posix_spawnattr_init(&attributes);
-    posix_spawnattr_setflags(&attributes,
-                             POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    posix_spawnattr_setpgroup(&attributes, 0);
+    posix_spawnattr_setflags(&attributes, (spec->new_session ? POSIX_SPAWN_SETSID : POSIX_SPAWN_SETPGROUP) |
+                                              POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &defaults);
+    posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawn_file_actions_init(&files);
-    for (int i = 0; i < 3; i++)
-        if (child_ends[i] >= 0)
-            posix_spawn_file_actions_adddup2(&files, child_ends[i], i);
+    for (int i = 0; i < (int)spec->n_fds; i++)
+        if (spec->fds[i] >= 0)
+            posix_spawn_file_actions_adddup2(&files, spec->fds[i], i);
         else
             posix_spawn_file_actions_addopen(&files, i, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addclosefrom_np(&files, 3);
+    posix_spawn_file_actions_addclosefrom_np(&files, (int)spec->n_fds);
     problem = posix_spawnp(ret_pid, spec->argv[0], &files, &attributes, (char *const *)(void *)spec->argv,
                            environment);
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attributes);
-    return problem;
+    return problem == 0 ||
+           fail(error, STATUS_INTERNAL, "cannot run %s: %s", spec->argv[0], g_strerror(problem));
 }
 
 /* Ours of each pipe in pipes; what was made is closed on failure. Descriptors below 3 are taken in any
@@ -143,28 +141,27 @@ static int spawn_with(const ProcessSpec *spec, const int child_ends[3], pid_t *r
 static gboolean child_spawn(const ProcessSpec *spec, Pipe pipes[3], pid_t *ret_pid, GError **error)
 {
     int child_ends[3] = {-1, -1, -1};
-    int problem = 0;
+    const ChildSpec child = {spec->argv, spec->environment, child_ends, 3, FALSE};
+    gboolean good = TRUE;
 
-    for (int i = spec->input != NULL ? 0 : 1; problem == 0 && i < 3; i++) {
+    for (int i = spec->input != NULL ? 0 : 1; good && i < 3; i++) {
         int ends[2];
 
-        if (pipe2(ends, O_CLOEXEC) != 0) {
-            problem = errno;
-            break;
+        good = pipe2(ends, O_CLOEXEC) == 0 ||
+               fail_errno(error, errno, "cannot make a pipe for %s", spec->argv[0]);
+        if (good) {
+            child_ends[i] = ends[i == 0 ? 0 : 1];
+            pipes[i].fd = ends[i == 0 ? 1 : 0];
         }
-        child_ends[i] = ends[i == 0 ? 0 : 1];
-        pipes[i].fd = ends[i == 0 ? 1 : 0];
     }
-    if (problem == 0)
-        problem = spawn_with(spec, child_ends, ret_pid);
+    good = good && process_start(&child, ret_pid, error);
     for (int i = 0; i < 3; i++) {
         if (child_ends[i] >= 0)
             close(child_ends[i]);
-        if (problem != 0)
+        if (!good)
             pipe_close(&pipes[i]);
     }
-    return problem == 0 ||
-           fail(error, STATUS_INTERNAL, "cannot run %s: %s", spec->argv[0], g_strerror(problem));
+    return good;
 }
 
 /* What a killed child had started was killed with it, and comes to us when we are its subreaper. */

@@ -1,8 +1,9 @@
-/* Runs another program to its end: CNI plugins, mkfs.erofs and the like.
+/* Runs other programs: to their end, as CNI plugins, mkfs.erofs and the like; or only starts them.
  *
- * The child is spawned, never made by forking our own code, because the daemon is threaded. SIGPIPE must be
- * ignored by the program (a child may not read its input). Blocks the calling worker; at the deadline or on
- * cancellation the child is killed, with all that it has started (its process group).
+ * A child is spawned, never made by forking our own code, because the daemon is threaded. It has every signal
+ * unblocked and at its default. SIGPIPE must be ignored by the program (a child may not read its input).
+ * process_run() blocks the calling worker; at the deadline or on cancellation the child is killed, with all
+ * that it has started (its process group).
  */
 #pragma once
 
@@ -32,3 +33,14 @@ gboolean process_run(const ProcessSpec *spec, const Deadline *deadline, ProcessR
 
 /* As process_run, and an exit code other than 0 is INTERNAL with the last line of stderr. */
 gboolean process_check(const ProcessSpec *spec, const Deadline *deadline, GError **error);
+
+typedef struct {
+    const char *const *argv;        /* argv[0] is looked up in PATH */
+    const char *const *environment; /* NULL: ours */
+    const int *fds;                 /* fds[i] becomes descriptor i, -1: /dev/null; it inherits no others */
+    guint n_fds;                    /* fds[i] is at least i, for what is below has been replaced by then */
+    gboolean new_session;           /* else it leads a process group */
+} ChildSpec;
+
+/* The caller reaps it. INTERNAL when it cannot be run. */
+gboolean process_start(const ChildSpec *spec, pid_t *ret_pid, GError **error);

@@ -5,109 +5,10 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/toml_scan.h"
+#include "common/toml_table.h"
 
 /* Bounds the recursion of parsing and of freeing. */
 enum { MAX_DEPTH = 64, MAX_FILE_BYTES = 1 << 20 };
-
-typedef enum { KIND_STRING, KIND_INT, KIND_DOUBLE, KIND_BOOL, KIND_ARRAY, KIND_TABLE } ValueKind;
-
-typedef struct {
-    ValueKind kind;
-    guint line;
-    gboolean from_header; /* an array made by [[header]]s: another one adds an element */
-    union {
-        char *string;
-        gint64 integer;
-        double real;
-        gboolean boolean;
-        GPtrArray *array; /* of TomlValue */
-        TomlTable *table;
-    } as;
-} TomlValue;
-
-/* How a table came to be decides what may still add to it. */
-typedef enum {
-    TABLE_IMPLICIT, /* by a header of a table below it */
-    TABLE_DEFINED,  /* by its own header */
-    TABLE_DOTTED,   /* by a dotted key */
-    TABLE_INLINE,   /* by {…}: complete */
-} TableOrigin;
-
-struct TomlTable {
-    char *source; /* a GRefString shared by all tables of the document */
-    char *path;
-    guint depth;
-    TableOrigin origin;
-    GPtrArray *keys;    /* in the order of the file; owns the strings */
-    GHashTable *values; /* TomlValue by key */
-};
-
-static void value_free(gpointer data)
-{
-    TomlValue *value = data;
-
-    if (value->kind == KIND_STRING)
-        g_free(value->as.string);
-    else if (value->kind == KIND_ARRAY)
-        g_ptr_array_unref(value->as.array);
-    else if (value->kind == KIND_TABLE)
-        toml_free(value->as.table);
-    g_free(value);
-}
-
-static TomlTable *table_new(const TomlTable *parent, char *source, char *path, TableOrigin origin)
-{
-    TomlTable *table = g_new0(TomlTable, 1);
-
-    table->source = g_ref_string_acquire(source);
-    table->path = path;
-    table->depth = parent != NULL ? parent->depth + 1 : 0;
-    table->origin = origin;
-    table->keys = g_ptr_array_new_with_free_func(g_free);
-    table->values = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, value_free);
-    return table;
-}
-
-void toml_free(TomlTable *root)
-{
-    if (root == NULL)
-        return;
-    g_hash_table_unref(root->values);
-    g_ptr_array_unref(root->keys);
-    g_ref_string_release(root->source);
-    g_free(root->path);
-    g_free(root);
-}
-
-static TomlValue *value_new(ValueKind kind, guint line)
-{
-    TomlValue *value = g_new0(TomlValue, 1);
-
-    value->kind = kind;
-    value->line = line;
-    return value;
-}
-
-static TomlValue *table_find(const TomlTable *table, const char *key)
-{
-    return g_hash_table_lookup(table->values, key);
-}
-
-static void table_add(TomlTable *table, const char *key, TomlValue *value)
-{
-    char *owned = g_strdup(key);
-
-    g_ptr_array_add(table->keys, owned);
-    g_hash_table_insert(table->values, owned, value);
-}
-
-/* "a.b.\"quoted key\"" */
-static char *path_join(const char *parent, const char *key)
-{
-    const char *quote = toml_key_is_bare(key) ? "" : "\"";
-
-    return g_strdup_printf("%s%s%s%s%s", parent, *parent != '\0' ? "." : "", quote, key, quote);
-}
 
 static gboolean parse_value(TomlScanner *scanner, TomlTable *owner, const char *path, guint depth,
                             TomlValue **ret_value, GError **error);
@@ -131,7 +32,7 @@ static gboolean parse_key(TomlScanner *scanner, GPtrArray **ret_parts, GError **
 }
 
 static TomlTable *table_add_child(const TomlScanner *scanner, TomlTable *parent, const char *key,
-                                  TableOrigin origin, GError **error)
+                                  TomlTableOrigin origin, GError **error)
 {
     TomlValue *value;
 
@@ -139,9 +40,9 @@ static TomlTable *table_add_child(const TomlScanner *scanner, TomlTable *parent,
         toml_scan_fail(scanner, error, "tables are nested too deeply");
         return NULL;
     }
-    value = value_new(KIND_TABLE, scanner->line);
-    value->as.table = table_new(parent, parent->source, path_join(parent->path, key), origin);
-    table_add(parent, key, value);
+    value = toml_value_new(TOML_TABLE, scanner->line);
+    value->as.table = toml_table_new(parent, parent->source, toml_path_join(parent->path, key), origin);
+    toml_table_add(parent, key, value);
     return value->as.table;
 }
 
@@ -149,11 +50,11 @@ static TomlTable *table_add_child(const TomlScanner *scanner, TomlTable *parent,
 static TomlTable *array_add_table(const TomlScanner *scanner, TomlTable *parent, const char *key,
                                   GPtrArray *array)
 {
-    g_autofree char *path = path_join(parent->path, key);
-    TomlValue *value = value_new(KIND_TABLE, scanner->line);
+    g_autofree char *path = toml_path_join(parent->path, key);
+    TomlValue *value = toml_value_new(TOML_TABLE, scanner->line);
 
-    value->as.table =
-        table_new(parent, parent->source, g_strdup_printf("%s[%u]", path, array->len), TABLE_DEFINED);
+    value->as.table = toml_table_new(parent, parent->source, g_strdup_printf("%s[%u]", path, array->len),
+                                     TOML_TABLE_DEFINED);
     g_ptr_array_add(array, value);
     return value->as.table;
 }
@@ -161,7 +62,7 @@ static TomlTable *array_add_table(const TomlScanner *scanner, TomlTable *parent,
 static TomlTable *fail_duplicate(const TomlScanner *scanner, const TomlTable *table, const char *key,
                                  const TomlValue *first, GError **error)
 {
-    g_autofree char *path = path_join(table->path, key);
+    g_autofree char *path = toml_path_join(table->path, key);
 
     toml_scan_fail(scanner, error, "%s is defined already, in line %u", path, first->line);
     return NULL;
@@ -170,45 +71,45 @@ static TomlTable *fail_duplicate(const TomlScanner *scanner, const TomlTable *ta
 /* One step of a header towards its table. */
 static TomlTable *header_step(const TomlScanner *scanner, TomlTable *table, const char *key, GError **error)
 {
-    TomlValue *value = table_find(table, key);
+    TomlValue *value = toml_table_find(table, key);
 
     if (value == NULL)
-        return table_add_child(scanner, table, key, TABLE_IMPLICIT, error);
-    if (value->kind == KIND_ARRAY && value->from_header)
+        return table_add_child(scanner, table, key, TOML_TABLE_IMPLICIT, error);
+    if (value->kind == TOML_ARRAY && value->from_header)
         value = g_ptr_array_index(value->as.array, value->as.array->len - 1);
-    if (value->kind != KIND_TABLE || value->as.table->origin == TABLE_INLINE)
+    if (value->kind != TOML_TABLE || value->as.table->origin == TOML_TABLE_INLINE)
         return fail_duplicate(scanner, table, key, value, error);
     return value->as.table;
 }
 
 static TomlTable *header_define(const TomlScanner *scanner, TomlTable *table, const char *key, GError **error)
 {
-    TomlValue *value = table_find(table, key);
+    TomlValue *value = toml_table_find(table, key);
 
     if (value == NULL)
-        return table_add_child(scanner, table, key, TABLE_DEFINED, error);
-    if (value->kind != KIND_TABLE || value->as.table->origin != TABLE_IMPLICIT)
+        return table_add_child(scanner, table, key, TOML_TABLE_DEFINED, error);
+    if (value->kind != TOML_TABLE || value->as.table->origin != TOML_TABLE_IMPLICIT)
         return fail_duplicate(scanner, table, key, value, error);
-    value->as.table->origin = TABLE_DEFINED;
+    value->as.table->origin = TOML_TABLE_DEFINED;
     value->line = scanner->line;
     return value->as.table;
 }
 
 static TomlTable *header_append(const TomlScanner *scanner, TomlTable *table, const char *key, GError **error)
 {
-    TomlValue *value = table_find(table, key);
+    TomlValue *value = toml_table_find(table, key);
 
-    if (value != NULL && (value->kind != KIND_ARRAY || !value->from_header))
+    if (value != NULL && (value->kind != TOML_ARRAY || !value->from_header))
         return fail_duplicate(scanner, table, key, value, error);
     if (table->depth >= MAX_DEPTH) {
         toml_scan_fail(scanner, error, "tables are nested too deeply");
         return NULL;
     }
     if (value == NULL) {
-        value = value_new(KIND_ARRAY, scanner->line);
+        value = toml_value_new(TOML_ARRAY, scanner->line);
         value->from_header = TRUE;
-        value->as.array = g_ptr_array_new_with_free_func(value_free);
-        table_add(table, key, value);
+        value->as.array = g_ptr_array_new_with_free_func(toml_value_free);
+        toml_table_add(table, key, value);
     }
     return array_add_table(scanner, table, key, value->as.array);
 }
@@ -241,11 +142,11 @@ static TomlTable *parse_header(TomlScanner *scanner, TomlTable *root, GError **e
 /* One step of a dotted key: only tables that dotted keys made may grow this way. */
 static TomlTable *dotted_step(const TomlScanner *scanner, TomlTable *table, const char *key, GError **error)
 {
-    TomlValue *value = table_find(table, key);
+    TomlValue *value = toml_table_find(table, key);
 
     if (value == NULL)
-        return table_add_child(scanner, table, key, TABLE_DOTTED, error);
-    if (value->kind != KIND_TABLE || value->as.table->origin != TABLE_DOTTED)
+        return table_add_child(scanner, table, key, TOML_TABLE_DOTTED, error);
+    if (value->kind != TOML_TABLE || value->as.table->origin != TOML_TABLE_DOTTED)
         return fail_duplicate(scanner, table, key, value, error);
     return value->as.table;
 }
@@ -269,9 +170,9 @@ static gboolean parse_pair(TomlScanner *scanner, TomlTable *table, guint depth, 
             return FALSE;
     }
     last = g_ptr_array_index(parts, parts->len - 1);
-    if (table_find(table, last) != NULL)
-        return fail_duplicate(scanner, table, last, table_find(table, last), error) != NULL;
-    path = path_join(table->path, last);
+    if (toml_table_find(table, last) != NULL)
+        return fail_duplicate(scanner, table, last, toml_table_find(table, last), error) != NULL;
+    path = toml_path_join(table->path, last);
     scanner->key = path;
     if (toml_scan_accept(scanner, '=')) {
         toml_scan_space(scanner);
@@ -283,7 +184,7 @@ static gboolean parse_pair(TomlScanner *scanner, TomlTable *table, guint depth, 
     if (!parsed)
         return FALSE;
     value->line = line;
-    table_add(table, last, value);
+    toml_table_add(table, last, value);
     return TRUE;
 }
 
@@ -338,7 +239,7 @@ static gboolean parse_scalar(TomlScanner *scanner, TomlValue *value, GError **er
 
         if (!toml_scan_string(scanner, &string, error))
             return FALSE;
-        value->kind = KIND_STRING;
+        value->kind = TOML_STRING;
         value->as.string = string;
         return TRUE;
     }
@@ -346,15 +247,15 @@ static gboolean parse_scalar(TomlScanner *scanner, TomlValue *value, GError **er
         return FALSE;
     switch (word.kind) {
     case TOML_WORD_BOOL:
-        value->kind = KIND_BOOL;
+        value->kind = TOML_BOOL;
         value->as.boolean = word.boolean;
         break;
     case TOML_WORD_INT:
-        value->kind = KIND_INT;
+        value->kind = TOML_INT;
         value->as.integer = word.integer;
         break;
     case TOML_WORD_DOUBLE:
-        value->kind = KIND_DOUBLE;
+        value->kind = TOML_DOUBLE;
         value->as.real = word.real;
         break;
     }
@@ -364,24 +265,24 @@ static gboolean parse_scalar(TomlScanner *scanner, TomlValue *value, GError **er
 static gboolean parse_value(TomlScanner *scanner, TomlTable *owner, const char *path, guint depth,
                             TomlValue **ret_value, GError **error)
 {
-    TomlValue *value = value_new(KIND_BOOL, scanner->line);
+    TomlValue *value = toml_value_new(TOML_BOOL, scanner->line);
     gboolean parsed;
 
     if (depth >= MAX_DEPTH) {
         parsed = toml_scan_fail(scanner, error, "values are nested too deeply");
     } else if (toml_scan_peek(scanner) == '[') {
-        value->kind = KIND_ARRAY;
-        value->as.array = g_ptr_array_new_with_free_func(value_free);
+        value->kind = TOML_ARRAY;
+        value->as.array = g_ptr_array_new_with_free_func(toml_value_free);
         parsed = parse_array(scanner, owner, path, depth + 1, value->as.array, error);
     } else if (toml_scan_peek(scanner) == '{') {
-        value->kind = KIND_TABLE;
-        value->as.table = table_new(owner, owner->source, g_strdup(path), TABLE_INLINE);
+        value->kind = TOML_TABLE;
+        value->as.table = toml_table_new(owner, owner->source, g_strdup(path), TOML_TABLE_INLINE);
         parsed = parse_inline_table(scanner, value->as.table, depth + 1, error);
     } else {
         parsed = parse_scalar(scanner, value, error);
     }
     if (!parsed) {
-        value_free(value);
+        toml_value_free(value);
         return FALSE;
     }
     *ret_value = value;
@@ -420,7 +321,7 @@ TomlTable *toml_parse(const char *text, gsize length, const char *source_name, G
 {
     static const char byte_order_mark[] = "\xef\xbb\xbf";
     char *source = g_ref_string_new(source_name);
-    g_autoptr(TomlTable) root = table_new(NULL, source, g_strdup(""), TABLE_DEFINED);
+    g_autoptr(TomlTable) root = toml_table_new(NULL, source, g_strdup(""), TOML_TABLE_DEFINED);
     TomlScanner scanner = {.source = root->source, .at = text, .end = text + length, .line = 1};
     const char *invalid;
 
@@ -443,203 +344,4 @@ TomlTable *toml_parse_file(const char *path, GError **error)
     if (!file_read(path, MAX_FILE_BYTES, &text, &length, error))
         return NULL;
     return toml_parse(text, length, path, error);
-}
-
-static gboolean fail_value(const TomlTable *table, const char *key, guint line, GError **error,
-                           const char *what)
-{
-    g_autofree char *path = path_join(table->path, key);
-
-    return fail(error, STATUS_INVALID_ARGUMENT, "%s:%u: %s %s", table->source, line, path, what);
-}
-
-/* *ret_value: NULL when the key is absent. */
-static gboolean find_kind(const TomlTable *table, const char *key, ValueKind kind,
-                          const TomlValue **ret_value, GError **error)
-{
-    static const char *const wanted[] = {
-        [KIND_STRING] = "must be a string", [KIND_INT] = "must be an integer",
-        [KIND_DOUBLE] = "must be a number", [KIND_BOOL] = "must be true or false",
-        [KIND_ARRAY] = "must be an array",  [KIND_TABLE] = "must be a table",
-    };
-    const TomlValue *value = table_find(table, key);
-
-    if (value != NULL && value->kind != kind)
-        return fail_value(table, key, value->line, error, wanted[kind]);
-    *ret_value = value;
-    return TRUE;
-}
-
-gboolean toml_get_string(const TomlTable *table, const char *key, char **ret, GError **error)
-{
-    const TomlValue *value = NULL;
-
-    if (!find_kind(table, key, KIND_STRING, &value, error))
-        return FALSE;
-    if (value != NULL)
-        *ret = g_strdup(value->as.string);
-    return TRUE;
-}
-
-gboolean toml_get_int(const TomlTable *table, const char *key, gint64 *ret, GError **error)
-{
-    const TomlValue *value = NULL;
-
-    if (!find_kind(table, key, KIND_INT, &value, error))
-        return FALSE;
-    if (value != NULL)
-        *ret = value->as.integer;
-    return TRUE;
-}
-
-gboolean toml_get_bool(const TomlTable *table, const char *key, gboolean *ret, GError **error)
-{
-    const TomlValue *value = NULL;
-
-    if (!find_kind(table, key, KIND_BOOL, &value, error))
-        return FALSE;
-    if (value != NULL)
-        *ret = value->as.boolean;
-    return TRUE;
-}
-
-gboolean toml_get_double(const TomlTable *table, const char *key, double *ret, GError **error)
-{
-    const TomlValue *value = table_find(table, key);
-
-    /* People write 2 where 2.0 would do. */
-    if (value != NULL && value->kind == KIND_INT) {
-        *ret = (double)value->as.integer;
-        return TRUE;
-    }
-    if (!find_kind(table, key, KIND_DOUBLE, &value, error))
-        return FALSE;
-    if (value != NULL)
-        *ret = value->as.real;
-    return TRUE;
-}
-
-gboolean toml_get_strv(const TomlTable *table, const char *key, char ***ret, GError **error)
-{
-    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
-    const TomlValue *value = NULL;
-
-    if (!find_kind(table, key, KIND_ARRAY, &value, error))
-        return FALSE;
-    if (value == NULL)
-        return TRUE;
-    for (guint i = 0; i < value->as.array->len; i++) {
-        const TomlValue *element = g_ptr_array_index(value->as.array, i);
-
-        if (element->kind != KIND_STRING)
-            return fail_value(table, key, element->line, error, "must hold strings only");
-        g_strv_builder_add(builder, element->as.string);
-    }
-    *ret = g_strv_builder_end(builder);
-    return TRUE;
-}
-
-/* A string or an array of strings; NULL for anything else. */
-static char **strings_of(const TomlValue *value)
-{
-    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
-
-    if (value->kind == KIND_STRING)
-        g_strv_builder_add(builder, value->as.string);
-    else if (value->kind != KIND_ARRAY)
-        return NULL;
-    for (guint i = 0; value->kind == KIND_ARRAY && i < value->as.array->len; i++) {
-        const TomlValue *element = g_ptr_array_index(value->as.array, i);
-
-        if (element->kind != KIND_STRING)
-            return NULL;
-        g_strv_builder_add(builder, element->as.string);
-    }
-    return g_strv_builder_end(builder);
-}
-
-gboolean toml_get_strvs(const TomlTable *table, const char *key, GPtrArray **ret, GError **error)
-{
-    g_autoptr(GPtrArray) vectors = g_ptr_array_new_with_free_func((GDestroyNotify)g_strfreev);
-    const TomlValue *value = table_find(table, key);
-    guint length = 1;
-
-    if (value == NULL)
-        return TRUE;
-    if (value->kind == KIND_ARRAY)
-        length = value->as.array->len;
-    for (guint i = 0; i < length; i++) {
-        const TomlValue *element = value->kind == KIND_ARRAY ? g_ptr_array_index(value->as.array, i) : value;
-        char **strings = strings_of(element);
-
-        if (strings == NULL)
-            return fail_value(table, key, element->line, error, "must be a string or an array of strings");
-        g_ptr_array_add(vectors, strings);
-    }
-    *ret = g_steal_pointer(&vectors);
-    return TRUE;
-}
-
-const TomlTable *toml_get_table(const TomlTable *table, const char *key, GError **error)
-{
-    const TomlValue *value = NULL;
-
-    if (!find_kind(table, key, KIND_TABLE, &value, error) || value == NULL)
-        return NULL;
-    return value->as.table;
-}
-
-gboolean toml_get_tables(const TomlTable *table, const char *key, GPtrArray **ret, GError **error)
-{
-    g_autoptr(GPtrArray) tables = g_ptr_array_new();
-    const TomlValue *value = NULL;
-
-    if (!find_kind(table, key, KIND_ARRAY, &value, error))
-        return FALSE;
-    for (guint i = 0; value != NULL && i < value->as.array->len; i++) {
-        const TomlValue *element = g_ptr_array_index(value->as.array, i);
-
-        if (element->kind != KIND_TABLE)
-            return fail_value(table, key, element->line, error, "must hold tables only");
-        g_ptr_array_add(tables, element->as.table);
-    }
-    *ret = g_steal_pointer(&tables);
-    return TRUE;
-}
-
-gboolean toml_has(const TomlTable *table, const char *key)
-{
-    return table_find(table, key) != NULL;
-}
-
-const char **toml_keys(const TomlTable *table)
-{
-    const char **keys = g_new0(const char *, table->keys->len + 1);
-
-    for (guint i = 0; i < table->keys->len; i++)
-        keys[i] = g_ptr_array_index(table->keys, i);
-    return keys;
-}
-
-guint toml_line(const TomlTable *table, const char *key)
-{
-    const TomlValue *value = table_find(table, key);
-
-    return value != NULL ? value->line : 0;
-}
-
-const char *toml_path(const TomlTable *table)
-{
-    return table->path;
-}
-
-gboolean toml_check_keys(const TomlTable *table, const char *const *known, GError **error)
-{
-    for (guint i = 0; i < table->keys->len; i++) {
-        const char *key = g_ptr_array_index(table->keys, i);
-
-        if (!g_strv_contains(known, key))
-            return fail_value(table, key, toml_line(table, key), error, "is not a known setting");
-    }
-    return TRUE;
 }

@@ -131,13 +131,13 @@ static gboolean find_in_json(JsonValue *root, const char *target, Credentials **
 
     if (!image_json_object(root, "auths", &auths, error))
         return FALSE;
-    for (gsize i = 0; auths != NULL && i < YAJL_GET_OBJECT(auths)->len; i++) {
-        gsize length = match_length(YAJL_GET_OBJECT(auths)->keys[i], target);
+    for (gsize i = 0; auths != NULL && i < auths->u.object.len; i++) {
+        gsize length = match_length(auths->u.object.keys[i], target);
 
         if (length > best_length) {
             best_length = length;
-            best = YAJL_GET_OBJECT(auths)->values[i];
-            best_key = YAJL_GET_OBJECT(auths)->keys[i];
+            best = auths->u.object.values[i];
+            best_key = auths->u.object.keys[i];
         }
     }
     *ret = NULL;

@@ -37,8 +37,8 @@ static gboolean copy_volumes(JsonValue *object, char ***ret, GError **error)
 
     if (object != NULL && !image_json_object(object, "Volumes", &set, error))
         return FALSE;
-    for (gsize i = 0; set != NULL && i < YAJL_GET_OBJECT(set)->len; i++)
-        g_ptr_array_add(volumes, g_strdup(YAJL_GET_OBJECT(set)->keys[i]));
+    for (gsize i = 0; set != NULL && i < set->u.object.len; i++)
+        g_ptr_array_add(volumes, g_strdup(set->u.object.keys[i]));
     g_ptr_array_sort(volumes, compare_strings);
     g_ptr_array_add(volumes, NULL);
     *ret = (char **)g_ptr_array_free(g_steal_pointer(&volumes), FALSE);
@@ -51,13 +51,12 @@ static gboolean copy_labels(JsonValue *object, GHashTable *labels, GError **erro
 
     if (object != NULL && !image_json_object(object, "Labels", &map, error))
         return FALSE;
-    for (gsize i = 0; map != NULL && i < YAJL_GET_OBJECT(map)->len; i++) {
-        JsonValue *value = YAJL_GET_OBJECT(map)->values[i];
+    for (gsize i = 0; map != NULL && i < map->u.object.len; i++) {
+        JsonValue *value = map->u.object.values[i];
 
         if (!YAJL_IS_STRING(value))
             return fail(error, STATUS_INVALID_ARGUMENT, "\"Labels\" must hold strings only");
-        g_hash_table_insert(labels, g_strdup(YAJL_GET_OBJECT(map)->keys[i]),
-                            g_strdup(YAJL_GET_STRING(value)));
+        g_hash_table_insert(labels, g_strdup(map->u.object.keys[i]), g_strdup(YAJL_GET_STRING(value)));
     }
     return TRUE;
 }

@@ -131,8 +131,8 @@ gboolean image_json_strv(JsonValue *object, const char *key, char ***ret, GError
 
     if (!image_json_array(object, key, &array, error))
         return FALSE;
-    for (gsize i = 0; array != NULL && i < YAJL_GET_ARRAY(array)->len; i++) {
-        JsonValue *element = YAJL_GET_ARRAY(array)->values[i];
+    for (gsize i = 0; array != NULL && i < array->u.array.len; i++) {
+        JsonValue *element = array->u.array.values[i];
 
         if (!YAJL_IS_STRING(element))
             return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" must hold strings only", key);

@@ -225,8 +225,8 @@ static gboolean load_index(Load *load, const char *data, gsize length, char **na
 
     if (depth >= MAX_INDEX_DEPTH)
         return fail(error, STATUS_INVALID_ARGUMENT, "indexes are nested too deeply");
-    return manifest_index_choose(data, length, &load->platform, &chosen, error) &&
-           load_descriptor(load, chosen, names, depth + 1, error);
+    chosen = manifest_index_choose(data, length, &load->platform, error);
+    return chosen != NULL && load_descriptor(load, chosen, names, depth + 1, error);
 }
 
 static gboolean load_descriptor(Load *load, const Descriptor *descriptor, char **names, guint depth,
@@ -281,13 +281,13 @@ static gboolean load_named_entry(Load *load, JsonValue *entry, const char *entry
 /* Entries with names are images each; without any, they are one image for several platforms. */
 static gboolean load_entries(Load *load, JsonValue *manifests, gboolean *ret_any_named, GError **error)
 {
-    gsize count = manifests != NULL ? YAJL_GET_ARRAY(manifests)->len : 0;
+    gsize count = manifests != NULL ? manifests->u.array.len : 0;
 
     if (count == 0 || count > MAX_IMAGES)
         return fail(error, STATUS_INVALID_ARGUMENT, "index.json has %zu images", count);
     *ret_any_named = FALSE;
     for (gsize i = 0; i < count; i++) {
-        JsonValue *entry = YAJL_GET_ARRAY(manifests)->values[i];
+        JsonValue *entry = manifests->u.array.values[i];
         const char *name = NULL;
 
         if (!YAJL_IS_OBJECT(entry))
@@ -368,11 +368,10 @@ static gboolean load_docker(Load *load, GError **error)
     images = image_json_parse(data, length, "manifest.json", error);
     if (images == NULL)
         return FALSE;
-    if (!YAJL_IS_ARRAY(images) || YAJL_GET_ARRAY(images)->len == 0 ||
-        YAJL_GET_ARRAY(images)->len > MAX_IMAGES)
+    if (!YAJL_IS_ARRAY(images) || images->u.array.len == 0 || images->u.array.len > MAX_IMAGES)
         return fail(error, STATUS_INVALID_ARGUMENT, "manifest.json is no list of images");
-    for (gsize i = 0; i < YAJL_GET_ARRAY(images)->len; i++)
-        if (!load_saved_image(load, YAJL_GET_ARRAY(images)->values[i], error))
+    for (gsize i = 0; i < images->u.array.len; i++)
+        if (!load_saved_image(load, images->u.array.values[i], error))
             return FALSE;
     return TRUE;
 }

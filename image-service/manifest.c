@@ -208,8 +208,8 @@ static char *list_platforms(JsonValue *entries)
 {
     GString *list = g_string_new(NULL);
 
-    for (gsize i = 0; i < YAJL_GET_ARRAY(entries)->len && list->len < 200; i++) {
-        JsonValue *platform = image_json_member(YAJL_GET_ARRAY(entries)->values[i], "platform");
+    for (gsize i = 0; i < entries->u.array.len && list->len < 200; i++) {
+        JsonValue *platform = image_json_member(entries->u.array.values[i], "platform");
         const char *names[3] = {NULL};
 
         if (platform == NULL || !image_json_string(platform, "os", &names[0], NULL) ||
@@ -235,11 +235,11 @@ static gboolean choose_entry(JsonValue *root, const Platform *platform, Descript
 
     if (!image_json_array(root, "manifests", &entries, error))
         return FALSE;
-    if (YAJL_GET_ARRAY(entries)->len > MAX_INDEX_ENTRIES)
+    if (entries->u.array.len > MAX_INDEX_ENTRIES)
         return fail(error, STATUS_INVALID_ARGUMENT, "the index has more than %d entries",
                     (int)MAX_INDEX_ENTRIES);
-    for (gsize i = 0; i < YAJL_GET_ARRAY(entries)->len; i++) {
-        JsonValue *entry = YAJL_GET_ARRAY(entries)->values[i];
+    for (gsize i = 0; i < entries->u.array.len; i++) {
+        JsonValue *entry = entries->u.array.values[i];
         guint rating = 0;
 
         if (!YAJL_IS_OBJECT(entry))
@@ -259,17 +259,19 @@ static gboolean choose_entry(JsonValue *root, const Platform *platform, Descript
                 platform->variant != NULL ? platform->variant : "", available);
 }
 
-gboolean manifest_index_choose(const char *data, gsize length, const Platform *platform,
-                               Descriptor **ret_descriptor, GError **error)
+Descriptor *manifest_index_choose(const char *data, gsize length, const Platform *platform, GError **error)
 {
     DocumentType type;
     g_autoptr(JsonValue) root = parse_document(data, length, NULL, &type, error);
+    Descriptor *chosen = NULL;
 
     if (root == NULL)
-        return FALSE;
+        return NULL;
     if (type != TYPE_INDEX)
-        return fail(error, STATUS_INVALID_ARGUMENT, "bad manifest: an index was expected");
-    return choose_entry(root, platform, ret_descriptor, error);
+        fail(error, STATUS_INVALID_ARGUMENT, "bad manifest: an index was expected");
+    else
+        choose_entry(root, platform, &chosen, error);
+    return chosen;
 }
 
 gboolean layer_format(const char *media_type, LayerFormat *ret_format, GError **error)
@@ -321,16 +323,16 @@ static gboolean parse_layers(JsonValue *root, GPtrArray *layers, GError **error)
 
     if (!image_json_array(root, "layers", &array, error))
         return FALSE;
-    if (array == NULL || YAJL_GET_ARRAY(array)->len == 0)
+    if (array == NULL || array->u.array.len == 0)
         return fail(error, STATUS_INVALID_ARGUMENT, "the image has no layers");
-    if (YAJL_GET_ARRAY(array)->len > MANIFEST_MAX_LAYERS)
+    if (array->u.array.len > MANIFEST_MAX_LAYERS)
         return fail(error, STATUS_RESOURCE_EXHAUSTED, "the image has more than %d layers",
                     (int)MANIFEST_MAX_LAYERS);
-    for (gsize i = 0; i < YAJL_GET_ARRAY(array)->len; i++) {
+    for (gsize i = 0; i < array->u.array.len; i++) {
         Descriptor *layer = NULL;
         LayerFormat format;
 
-        if (!parse_descriptor(YAJL_GET_ARRAY(array)->values[i], &layer, error)) {
+        if (!parse_descriptor(array->u.array.values[i], &layer, error)) {
             g_prefix_error(error, "layer %zu: ", i);
             return FALSE;
         }

@@ -42,8 +42,7 @@ gboolean manifest_kind(const char *data, gsize length, const char *media_type, M
 
 /* The best entry of an index for linux on that platform. It may be an index again: callers bound the depth.
  */
-gboolean manifest_index_choose(const char *data, gsize length, const Platform *platform,
-                               Descriptor **ret_descriptor, GError **error);
+Descriptor *manifest_index_choose(const char *data, gsize length, const Platform *platform, GError **error);
 
 typedef enum { LAYER_TAR, LAYER_TAR_GZIP, LAYER_TAR_ZSTD } LayerFormat;
 

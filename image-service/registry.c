@@ -337,21 +337,25 @@ static gboolean fetch_manifest_for(RegistryClient *client, const Descriptor *res
     for (int depth = 0; depth <= MAX_INDEX_DEPTH; depth++) {
         g_autofree char *data = NULL;
         g_autofree char *media_type = NULL;
-        Descriptor *chosen = NULL;
+        Descriptor *chosen;
         ManifestKind kind;
         gsize length;
 
         if (!registry_fetch_manifest(client, descriptor, deadline, &data, &length, &media_type, error))
             return FALSE;
         if (!manifest_kind(data, length, media_type, &kind, error) ||
-            (kind == MANIFEST_KIND_IMAGE && !manifest_parse(data, length, &image->manifest, error)) ||
-            (kind == MANIFEST_KIND_INDEX && !manifest_index_choose(data, length, platform, &chosen, error))) {
+            (kind == MANIFEST_KIND_IMAGE && !manifest_parse(data, length, &image->manifest, error))) {
             g_prefix_error(error, "%s: ", client->name);
             return FALSE;
         }
         if (kind == MANIFEST_KIND_IMAGE) {
             image->manifest_digest = g_strdup(descriptor->digest);
             return TRUE;
+        }
+        chosen = manifest_index_choose(data, length, platform, error);
+        if (chosen == NULL) {
+            g_prefix_error(error, "%s: ", client->name);
+            return FALSE;
         }
         descriptor_free(descriptor);
         descriptor = chosen;

@@ -109,9 +109,8 @@ static char *error_text(const char *body, gsize length)
 
     if (root == NULL)
         return g_strndup(body, MIN(length, (gsize)MAX_MESSAGE_LENGTH));
-    if (image_json_array(root, "errors", &errors, NULL) && errors != NULL &&
-        YAJL_GET_ARRAY(errors)->len > 0) {
-        JsonValue *first = YAJL_GET_ARRAY(errors)->values[0];
+    if (image_json_array(root, "errors", &errors, NULL) && errors != NULL && errors->u.array.len > 0) {
+        JsonValue *first = errors->u.array.values[0];
 
         image_json_string(first, "code", &code, NULL);
         image_json_string(first, "message", &message, NULL);

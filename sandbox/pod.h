@@ -223,7 +223,7 @@ gboolean pod_guest_attach_block(Pod *pod, const char *host_path, const BlockDevi
 gboolean pod_guest_detach_block(Pod *pod, const char *key, GError **error);
 /* The cgroup of a container of a pod on the node, below each hierarchy's root (pod_node.c). */
 char *pod_node_container_cgroup(const Container *container);
-#define POD_DISK_SERIAL_FORMAT "cv-%u"
+#define POD_DISK_SERIAL_FORMAT "cv-%u" /* of its LUN */
 #define POD_SHARE_TAG "crivirt"
 
 /* ---- the share (pod_share.c) ---- */

@@ -336,7 +336,7 @@ static gint64 manifest_number(yajl_val manifest, const char *first, const char *
     const char *path[] = {first, second, NULL};
     yajl_val value = yajl_tree_get(manifest, path, yajl_t_number);
 
-    return value != NULL && YAJL_IS_INTEGER(value) ? YAJL_GET_INTEGER(value) : -1;
+    return YAJL_IS_INTEGER(value) ? YAJL_GET_INTEGER(value) : -1;
 }
 
 /* An identity that file_identity() gave is its path and three words. */

@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/securebits.h>
-#include <signal.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
@@ -15,11 +13,10 @@
 
 #include "common/error.h"
 #include "common/log.h"
+#include "common/process.h"
 
 /* What the children find their sockets as. */
 enum { CHILD_FD = 3 };
-
-extern char **environ;
 
 /* Debian's, and where other distributions put it. */
 static const char *const programs[] = {"/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"};
@@ -117,33 +114,22 @@ static gboolean connection_make(const VirtiofsdSpec *spec, int *ret_listener, in
 }
 
 /* A session of its own keeps it from the terminal's signals, and is how the reaper knows it. */
-static gboolean spawn(const char *const *argv, const char *log, const int *fds, guint n_fds, pid_t *ret_pid,
+static gboolean spawn(const char *const *argv, const char *log, int listener, int connection, pid_t *ret_pid,
                       GError **error)
 {
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    sigset_t none;
-    sigset_t defaults;
-    int problem;
+    int log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    const int fds[] = {-1, log_fd, log_fd, [CHILD_FD] = listener, connection};
+    const ChildSpec spec = {.argv = argv,
+                            .fds = fds,
+                            .n_fds = connection >= 0 ? CHILD_FD + 2 : CHILD_FD + 1,
+                            .new_session = TRUE};
+    gboolean good;
 
-    sigemptyset(&none);
-    sigfillset(&defaults);
-    posix_spawnattr_init(&attributes);
-    posix_spawnattr_setflags(&attributes,
-                             POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &defaults);
-    posix_spawn_file_actions_init(&files);
-    for (guint i = 0; i < n_fds; i++)
-        posix_spawn_file_actions_adddup2(&files, fds[i], CHILD_FD + (int)i);
-    posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-    posix_spawn_file_actions_adddup2(&files, STDOUT_FILENO, STDERR_FILENO);
-    posix_spawn_file_actions_addclosefrom_np(&files, CHILD_FD + (int)n_fds);
-    problem = posix_spawn(ret_pid, argv[0], &files, &attributes, (char **)(void *)argv, environ);
-    posix_spawn_file_actions_destroy(&files);
-    posix_spawnattr_destroy(&attributes);
-    return problem == 0 || fail_errno(error, problem, "cannot start %s", argv[0]);
+    if (log_fd < 0)
+        return fail_errno(error, errno, "cannot open %s", log);
+    good = process_start(&spec, ret_pid, error);
+    close(log_fd);
+    return good;
 }
 
 /* A call of spawn() that a thread makes. */
@@ -168,7 +154,7 @@ static gpointer server_thread(gpointer data)
     if (bits < 0 || prctl(PR_SET_SECUREBITS, bits | SECBIT_NO_SETUID_FIXUP, 0, 0, 0) != 0)
         call->good = fail_errno(&call->error, errno, "cannot keep capabilities for the file server");
     else
-        call->good = spawn(call->argv, call->spec->log, &call->listener, 1, &call->pid, &call->error);
+        call->good = spawn(call->argv, call->spec->log, call->listener, -1, &call->pid, &call->error);
     return NULL;
 }
 
@@ -196,10 +182,9 @@ static gboolean spawn_guard(const char *program, const VirtiofsdSpec *spec, int 
     g_autofree char *uid = g_strdup_printf("%u", (guint)spec->uid);
     g_autofree char *gid = g_strdup_printf("%u", (guint)spec->gid);
     const char *const argv[] = {program, uid, gid, spec->source, NULL};
-    const int fds[] = {listener, connection};
     pid_t pid;
 
-    return spawn(argv, spec->log, fds, G_N_ELEMENTS(fds), &pid, error);
+    return spawn(argv, spec->log, listener, connection, &pid, error);
 }
 
 /* A server whose guard does not start loses its client with us, and ends. A crivirtd that was copied without

@@ -954,7 +954,7 @@ gboolean vmm_detach_share(Vmm *vmm, const char *name, const ShareSpec *share, co
     while (has_share(domain, share->tag)) {
         if (!deadline_check(deadline, "waiting for the guest to let go of a share", error))
             return FALSE;
-        g_usleep(DETACH_POLL_MS * 1000);
+        g_usleep(DETACH_POLL_MS * G_TIME_SPAN_MILLISECOND);
     }
     return TRUE;
 }
@@ -975,7 +975,7 @@ gboolean vmm_detach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, const
             !vmm_has_disk(vmm, name, disk->serial, &has, error))
             return FALSE;
         if (has)
-            g_usleep(DETACH_POLL_MS * 1000);
+            g_usleep(DETACH_POLL_MS * G_TIME_SPAN_MILLISECOND);
     }
     return TRUE;
 }

@@ -136,8 +136,12 @@ static gboolean memory_open(pid_t pid, const char *entry, int flags, Memory *ret
     if (target == NULL || !g_str_has_prefix(target, "/memfd:memory-backend-memfd"))
         return FALSE;
     memory.fd = open(path, flags | O_CLOEXEC);
-    if (memory.fd < 0 || fstat(memory.fd, &status) != 0)
+    if (memory.fd < 0)
         return FALSE;
+    if (fstat(memory.fd, &status) != 0) {
+        close(memory.fd);
+        return FALSE;
+    }
     memory.bytes = (gsize)status.st_size;
     *ret_memory = memory;
     return TRUE;

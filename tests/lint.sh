@@ -2,7 +2,8 @@
 # What can be said about the sources without running them:
 #   lint.sh layout                 clang-format agrees with every C file
 #   lint.sh shell                  shellcheck finds nothing in our scripts
-#   lint.sh tidy BUILD_DIRECTORY   clang-tidy finds nothing (minutes)
+#   lint.sh tidy BUILD_DIRECTORY [FILE…]
+#                                  clang-tidy finds nothing, in all files (a quarter of an hour on two CPUs) or in these
 set -euo pipefail
 root=$(dirname "$(dirname "$(readlink -f "$0")")")
 # shellcheck source=../deploy/say.sh
@@ -17,7 +18,8 @@ case ${1:-} in
     shell) scripts | xargs shellcheck ;;
     tidy)
         build=${2:?tidy wants a build directory}
-        git ls-files '*.c' | grep -v '^tests/fuzz/' |
-            xargs -P "$(nproc)" -n 4 clang-tidy --quiet --extra-arg=-Wno-unknown-warning-option --warnings-as-errors='*' -p "$build" ;;
-    *) fail "usage: lint.sh layout | shell | tidy BUILD_DIRECTORY" ;;
+        shift 2
+        git ls-files "${@:-*.c}" | grep -v '^tests/fuzz/' |
+            xargs -P "$(nproc)" -n 1 clang-tidy --quiet --extra-arg=-Wno-unknown-warning-option --warnings-as-errors='*' -p "$build" ;;
+    *) fail "usage: lint.sh layout | shell | tidy BUILD_DIRECTORY [FILE…]" ;;
 esac

@@ -65,17 +65,16 @@ static gboolean read_mapping(const char *text, Mapping *ret_mapping, GError **er
 static gboolean listen_on(Mapping *mapping, const char *address, GError **error)
 {
     g_autoptr(GSocketAddress) place = g_inet_socket_address_new_from_string(address, mapping->here);
-    char native[128];
+    struct sockaddr_storage native;
     gssize size = place != NULL ? g_socket_address_get_native_size(place) : -1;
     int yes = 1;
 
-    if (size < 0 || !g_socket_address_to_native(place, native, sizeof native, NULL))
+    if (size < 0 || !g_socket_address_to_native(place, &native, sizeof native, NULL))
         return usage_fail(error, "--address: \"%s\" is no IP address", address);
-    mapping->listener =
-        socket(((struct sockaddr *)native)->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    mapping->listener = socket(native.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (mapping->listener < 0 ||
         setsockopt(mapping->listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0 ||
-        bind(mapping->listener, (struct sockaddr *)native, (socklen_t)size) < 0 ||
+        bind(mapping->listener, (struct sockaddr *)&native, (socklen_t)size) < 0 ||
         listen(mapping->listener, SOMAXCONN) < 0)
         return fail_errno(error, errno, "listening on %s port %u", address, mapping->here);
     return TRUE;

@@ -132,7 +132,7 @@ static void list_group(GString *text, const char *name)
 
 static void list_row(GString *text, const Command *command)
 {
-    g_string_append_printf(text, "  %-10s %s\n", command->name, command->help);
+    g_string_append_printf(text, "  %-12s %s\n", command->name, command->help);
 }
 
 char *command_list_text(void)

@@ -26,18 +26,18 @@ static int connect_to(const char *host, guint16 port, GError **error)
 {
     g_autoptr(GSocketAddress) address = g_inet_socket_address_new_from_string(host, port);
     struct timeval limit = {.tv_sec = CONNECT_TIMEOUT_S};
-    char native[128];
+    struct sockaddr_storage native;
     gssize size = address != NULL ? g_socket_address_get_native_size(address) : -1;
     int fd;
 
-    if (size < 0 || !g_socket_address_to_native(address, native, sizeof native, NULL)) {
+    if (size < 0 || !g_socket_address_to_native(address, &native, sizeof native, NULL)) {
         fail(error, STATUS_INTERNAL, "crivirtd's streaming address \"%s\" is no IP address", host);
         return -1;
     }
-    fd = socket(((struct sockaddr *)native)->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    fd = socket(native.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0 ||
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) < 0 ||
-        connect(fd, (struct sockaddr *)native, (socklen_t)size) < 0) {
+        connect(fd, (struct sockaddr *)&native, (socklen_t)size) < 0) {
         fail_errno(error, errno, "connecting to crivirtd's streaming server at %s port %u", host, port);
         if (fd >= 0)
             close(fd);

@@ -53,7 +53,8 @@ static void make_bundle(const char *container, const char *id, size_t id_length)
     mkdir(BUNDLE, 0700);
     snprintf(path, sizeof path, "%s/rootfs", container);
     unlink(BUNDLE "/rootfs");
-    symlink(path, BUNDLE "/rootfs");
+    if (symlink(path, BUNDLE "/rootfs") != 0)
+        perror(BUNDLE "/rootfs");
     snprintf(path, sizeof path, "%s/config.json", container);
     file = fopen(path, "re");
     length = fread(text, 1, sizeof text - 1, file);

@@ -37,3 +37,11 @@ test('every field of container-fields.md names a test, and every test that is na
     assert.deepStrictEqual(missing, []);
     assert.ok(rows.length > 80 && inText.length > 5);
 });
+
+test('docs/cli.md shows every command of crivirt', () => {
+    const commands = [...read('cri-server', 'cli', 'commands.h').matchAll(/^extern const Command command_(\w+);/gm)]
+        .map(([, name]) => name.replace('_', '-')).filter((name) => !['complete', 'reap'].includes(name));
+    const text = read('docs', 'cli.md');
+    assert.deepStrictEqual(commands.filter((name) => !text.includes(`crivirt ${name}`)), []);
+    assert.ok(commands.length > 20);
+});

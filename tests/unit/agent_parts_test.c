@@ -264,7 +264,7 @@ static void stops_reading_when_the_window_is_full(void)
     CU_ASSERT_EQUAL(pipe2(ends, O_NONBLOCK), 0);
     CU_ASSERT_TRUE(stream_open(&stream, ends[0]));
     stream_start(&stream);
-    while (checked < 3 * WIRE_WINDOW_BYTES) {
+    while (checked < 3 * (guint64)WIRE_WINDOW_BYTES) {
         guint8 bytes[777];
         ssize_t n;
         do {
