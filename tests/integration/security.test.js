@@ -6,7 +6,7 @@ const path = require('path');
 const {test, before, after} = require('node:test');
 const {Machine} = require('./support/machine');
 const {makeImage} = require('./support/image');
-const {refused} = require('./support/kit');
+const {must, refused} = require('./support/kit');
 
 const IMAGE = 'docker.io/tests/users:latest';
 const CHOWN = 1n << 0n, BIND = 1n << 10n, NET_RAW = 1n << 13n, SYS_ADMIN = 1n << 21n;
@@ -89,6 +89,38 @@ test('users and groups: those asked for, those of the image, and both policies',
     assert.deepStrictEqual(await of({run_as_user: {value: 1001}}), ['1001', '1002', '1002 5000']);
     await refused(run({run_as_group: {value: 1}}), 'INVALID_ARGUMENT', 'run_as_group');
     await refused(run({run_as_username: 'nobody-here'}), 'INVALID_ARGUMENT', 'nobody-here');
+});
+
+test('an image whose links climb out, with files where mounts go and device files, stays in its root', async () => {
+    const name = 'docker.io/tests/hostile:latest', image = {image: name};
+    await machine.cri.call('LoadImage', {path: makeImage(machine, name, {WorkingDir: '/climb/work'}, (dir) => {
+        fs.mkdirSync(path.join(dir, 'run/crivirt/sandbox'), {recursive: true}); // as the guest has, for its own ends
+        fs.symlinkSync('../../../../../../run/crivirt/sandbox', path.join(dir, 'etc'));
+        fs.symlinkSync('/nowhere', path.join(dir, 'dangling'));
+        fs.symlinkSync('/../../../../../../run/crivirt', path.join(dir, 'climb'));
+        fs.symlinkSync('climb/../crivirt', path.join(dir, 'twice'));
+        fs.writeFileSync(path.join(dir, 'plain'), 'plain');
+        must('mknod', path.join(dir, 'disk'), 'b', '8', '0');
+    })});
+    const data = path.join(machine.dir, 'hostile'), file = path.join(data, 'file');
+    fs.mkdirSync(data);
+    fs.writeFileSync(file, 'of the volume');
+    const mount = (container_path, host_path = data) => ({container_path, host_path});
+    const container = await run({masked_paths: ['/twice/volume/file'], readonly_paths: ['/climb/part']},
+                                {image, mounts: [mount('/twice/volume'), mount('/climb/part'), mount('/climb/one', file)]});
+    // Everything is below the links' ends, as they are inside the root.
+    const lines = (await machine.output(container, 'cd /run/crivirt; cat part/file; echo; cat one; echo; wc -c <volume/file; pwd; ' +
+        'grep -c ^127 sandbox/hosts; touch part/x 2>&1 | grep -o Read-only; ls -d work')).split('\n');
+    assert.deepStrictEqual(lines, ['of the volume', 'of the volume', '0', '/run/crivirt', '1', 'Read-only', 'work']);
+    // Device files are but names: what may be opened is a matter of the control group.
+    for (const device of ['/disk', '/tmp/disk'])
+        assert.match((await machine.exec(container, `mkdir -p /tmp; mknod /tmp/disk b 8 0; head -c 1 ${device}`)).stderr, /not permitted/);
+    for (const where of ['/plain', '/plain/below'])
+        assert.match((await run({}, {image, mounts: [mount(where)]}).catch((error) => error)).details, /plain/);
+    assert.match((await run({}, {image, mounts: [mount('/dangling/volume')]}).catch((error) => error)).details, /dangling/);
+    await machine.remove(container);
+    // The guest's own files are what they were.
+    assert.match(await says({}, 'cat /etc/hosts'), /localhost/);
 });
 
 test('noNewPrivileges, a read-only root, masked and read-only paths', async () => {
