@@ -128,14 +128,17 @@ static void put_event(yajl_gen json, const Trace *trace, const TraceEvent *event
     yajl_gen_map_close(json);
 }
 
-/* track 0: the process's own name. */
+/* track 0: the process's own name. Readers expect a category and a time of these too, as Chrome writes them.
+ */
 static void put_name(yajl_gen json, guint track, const char *name)
 {
     yajl_gen_map_open(json);
     oci_json_put_pair(json, "ph", "M");
     oci_json_put_int(json, "pid", PROCESS);
     oci_json_put_int(json, "tid", track);
+    oci_json_put_pair(json, "cat", "__metadata");
     oci_json_put_pair(json, "name", track == 0 ? "process_name" : "thread_name");
+    oci_json_put_int(json, "ts", 0);
     oci_json_put_map(json, "args");
     oci_json_put_pair(json, "name", name);
     yajl_gen_map_close(json);

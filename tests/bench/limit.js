@@ -13,6 +13,7 @@ function pressure() {
 async function measure(call) {
     const reserve = count('BENCH_LIMIT_RESERVE_MB', 2048);
     const pods = [];
+    const before = availableMib();
     let why = `BENCH_LIMIT=${count('BENCH_LIMIT', 1000)} pods`;
     while (pods.length < count('BENCH_LIMIT', 1000)) {
         if (availableMib() < reserve || pressure() > 1) {
@@ -23,13 +24,15 @@ async function measure(call) {
         say(`${pods.length} pods, ${availableMib().toFixed(0)} MiB available`);
     }
     const pss = median(pods.map((id) => pssMib(qemuOf(id))));
+    const taken = (before - availableMib()) / pods.length;
     await atOnce(pods.length, 2, (index) => endPod(call, pods[index]));
-    return {n: pods.length, pss, why};
+    return {n: pods.length, pss, taken, why};
 }
 
-function print({n, pss, why}, row) {
+function print({n, pss, taken, why}, row) {
     row(`idle pods before ${why}`, n, null, '', '');
     row('  PSS of each', pss, null, '', 'MiB');
+    row('  what the machine has less for each, all in all', taken, null, '', 'MiB');
 }
 
 module.exports = {measure, print};

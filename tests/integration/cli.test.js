@@ -61,6 +61,33 @@ test('a detached container is seen, entered, followed, stopped and removed', asy
     assert.deepStrictEqual(JSON.parse(await crivirt('ps', '-a', '--json')), []);
 });
 
+// "Trace Event Format": what its readers rely on. On one track, events lie within or beside each other.
+function isTraceEventFile({displayTimeUnit, traceEvents}) {
+    assert.strictEqual(displayTimeUnit, 'ms');
+    const named = new Set();
+    const open = new Map(); // by track, the ends of the events that the next one may lie in
+    for (const {ph, cat, name, pid, tid, ts, dur, args} of [...traceEvents].sort((a, b) => a.ts - b.ts || b.dur - a.dur)) {
+        for (const number of [pid, tid, ts])
+            assert.ok(Number.isSafeInteger(number) && number >= 0);
+        for (const text of [cat, name])
+            assert.ok(typeof text === 'string' && text !== '');
+        if (ph === 'M') {
+            assert.strictEqual(cat, '__metadata');
+            assert.strictEqual(name, tid === 0 ? 'process_name' : 'thread_name');
+            assert.ok(typeof args.name === 'string' && !named.has(tid));
+            named.add(tid);
+            continue;
+        }
+        assert.strictEqual(ph, 'X');
+        assert.ok(Number.isSafeInteger(dur) && dur >= 0);
+        const ends = (open.get(tid) || []).filter((end) => end > ts);
+        assert.ok(ends.every((end) => ts + dur <= end), `${name} overlaps another event`);
+        open.set(tid, [...ends, ts + dur]);
+    }
+    for (const tid of [0, ...open.keys()])
+        assert.ok(named.has(tid), `track ${tid} has a name`);
+}
+
 test('trace shows what a start took, as a timeline and as trace events', async () => {
     await crivirt('run', '-d', '--name', 'traced', 'busybox', 'sleep', '100000');
     const timeline = await crivirt('trace', 'traced');
@@ -68,6 +95,7 @@ test('trace shows what a start took, as a timeline and as trace events', async (
     for (const phase of ['all', 'queue', 'network', 'create', 'setup', 'traced: attach', 'traced: create', 'traced: start'])
         assert.match(timeline, new RegExp(`^ *${phase} .* ms .* ms +[#\u2588]`, 'm'));
     const trace = JSON.parse(await crivirt('trace', '--json', 'traced'));
+    isTraceEventFile(trace);
     const phases = trace.traceEvents.filter(({ph}) => ph === 'X');
     const of = (name, cat) => phases.find((event) => event.name === name && event.cat === cat);
     const all = of('all', 'pod');
