@@ -1,6 +1,7 @@
 /* The pool: machines of the default shape that wait for a template's state, so that a pod's start need not
- * create one. A waiting machine is a QEMU with its devices; with waiting_machines_filled it has been given the
- * template's state, has rehearsed (guest_wake.h) and is paused, else none of the guest's memory is touched.
+ * create one. A waiting machine is a QEMU with its devices; with waiting_machines_filled it has been given
+ * the template's state, has rehearsed (guest_wake.h) and is paused, else none of the guest's memory is
+ * touched.
  *
  * A machine's id becomes the id of the pod that gets it. Those that nobody took are removed when the daemon
  * ends; after a crash the next start removes them, by the journal of guest.h. Internal to this folder; any

@@ -112,8 +112,8 @@ static void write_kernel(const char *path)
     image[0x1f1] = 4; /* setup sectors */
     image[0x1fe] = 0x55;
     image[0x1ff] = (char)0xaa;
-    memcpy(image + 0x202, "HdrS\x0c\x02", 6);
-    image[0x211] = 1; /* loaded high */
+    memcpy(image + 0x202, "HdrS\x0c\x02", 6); /* NOLINT: no string */
+    image[0x211] = 1;                         /* loaded high */
     CU_ASSERT_TRUE_FATAL(file_write_atomic(path, image, 64 << 10, 0644, NULL));
 }
 
