@@ -15,6 +15,7 @@ void http_request_free(HttpRequest *request)
 {
     if (request == NULL)
         return;
+    g_free(request->method);
     g_free(request->path);
     g_ptr_array_unref(request->names);
     g_ptr_array_unref(request->values);
@@ -45,6 +46,7 @@ static gboolean take_request_line(HttpRequest *request, const char *line, GError
     if (g_strv_length(words) != 3 || !is_token(words[0]) || words[1][0] != '/' ||
         (!g_str_equal(words[2], "HTTP/1.1") && !g_str_equal(words[2], "HTTP/1.0")))
         return fail(error, STATUS_INVALID_ARGUMENT, "this is no HTTP/1.1 request for a path");
+    request->method = g_strdup(words[0]);
     request->path = g_strndup(words[1], strcspn(words[1], "?"));
     return TRUE;
 }

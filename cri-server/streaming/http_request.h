@@ -8,6 +8,7 @@
 enum { HTTP_HEAD_BYTES = 32 << 10, HTTP_MAX_HEADERS = 100 };
 
 typedef struct {
+    char *method;
     char *path;        /* without its query; not decoded */
     GPtrArray *names;  /* in lower case */
     GPtrArray *values; /* as many */

@@ -86,9 +86,9 @@ static gboolean is_websocket(const HttpRequest *request)
 }
 
 /* RFC 6455, 4.2.1 */
-static gboolean has_websocket_headers(const HttpRequest *request)
+static gboolean asks_for_websocket(const HttpRequest *request)
 {
-    return http_request_header(request, "sec-websocket-key") != NULL &&
+    return g_str_equal(request->method, "GET") && http_request_header(request, "sec-websocket-key") != NULL &&
            g_strcmp0(http_request_header(request, "sec-websocket-version"), "13") == 0;
 }
 
@@ -105,7 +105,7 @@ int negotiate_upgrade(const HttpRequest *request, StreamUpgrade *ret_upgrade, co
     }
     if ((!websocket && !http_request_has_word(request, "upgrade", "SPDY/3.1")) ||
         !http_request_has_word(request, "connection", "Upgrade") ||
-        (websocket && !has_websocket_headers(request))) {
+        (websocket && !asks_for_websocket(request))) {
         *ret_problem = "an upgrade to SPDY/3.1 or WebSocket is needed";
         return 400;
     }

@@ -161,6 +161,7 @@ static void refuses_other_upgrades(void)
         {HEAD("GET /else/T HTTP/1.1", WEBSOCKET), 404},
         {HEAD("GET /exec HTTP/1.1", WEBSOCKET), 404},
         {HEAD("GET /exec/T HTTP/1.1"), 400},
+        {HEAD("POST /exec/T HTTP/1.1", WEBSOCKET), 400},
         {HEAD("GET /exec/T HTTP/1.1", "Upgrade: SPDY/3.1\r\n"), 400},
         {HEAD("GET /exec/T HTTP/1.1", "Connection: Upgrade\r\nUpgrade: websocket\r\n"), 400},
         {HEAD("GET /exec/T HTTP/1.1", SPDY), 403},
