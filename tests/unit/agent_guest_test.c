@@ -372,6 +372,52 @@ static void refuses_containers_before_setup(void)
     CU_ASSERT_EQUAL(status_of(create("early", &(Wish){.args = "[\"/bin/true\"]", .uid = -1}), "no pod"), 9);
 }
 
+static DriveResponse *prepare(void)
+{
+    Crivirt__Agent__V1__PrepareRequest prepare = INIT(PREPARE_REQUEST);
+    Crivirt__Agent__V1__Disk upper = INIT(DISK);
+
+    upper.lun = 0;
+    upper.serial = (char *)"upper";
+    prepare.upper = &upper;
+    return call((DriveRequest)REQUEST(prepare, PREPARE, &prepare));
+}
+
+/* address NULL: of nothing. */
+static DriveResponse *rehearse(const char *address)
+{
+    Crivirt__Agent__V1__RehearseRequest rehearsal = INIT(REHEARSE_REQUEST);
+    Crivirt__Agent__V1__SetupRequest setup = INIT(SETUP_REQUEST);
+    Crivirt__Agent__V1__Interface eth0 = INIT(INTERFACE), *interfaces[] = {&eth0};
+    Crivirt__Agent__V1__Route route = INIT(ROUTE), *routes[] = {&route};
+    char *addresses[] = {(char *)address};
+
+    eth0.name = (char *)"eth0";
+    eth0.find_mac = eth0.mac = (char *)"52:54:00:00:00:01";
+    eth0.addresses = addresses;
+    eth0.n_addresses = 1;
+    route.destination = (char *)"0.0.0.0/0";
+    route.gateway = (char *)"192.0.2.1";
+    route.device = (char *)"eth0";
+    setup.interfaces = interfaces;
+    setup.n_interfaces = 1;
+    setup.routes = routes;
+    setup.n_routes = 1;
+    rehearsal.setup = address != NULL ? &setup : NULL;
+    return call((DriveRequest)REQUEST(rehearse, REHEARSE, &rehearsal));
+}
+
+/* What is left of it would be seen in configures_the_network_and_the_pod(). */
+static void rehearses_before_it_is_a_pod(void)
+{
+    CU_ASSERT_EQUAL(status_of(rehearse("192.0.2.2/24"), "has not been prepared"), 9);
+    CU_ASSERT_EQUAL(status_of(prepare(), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(rehearse(NULL), "nothing to rehearse"), 3);
+    CU_ASSERT_EQUAL(status_of(rehearse("192.0.2.2/99"), "is no address"), 3);
+    CU_ASSERT_EQUAL(status_of(rehearse("192.0.2.2/24"), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(rehearse("192.0.2.2/24"), NULL), 0);
+}
+
 static DriveResponse *set_up(const char *sandbox_id)
 {
     Crivirt__Agent__V1__SetupRequest setup = INIT(SETUP_REQUEST);
@@ -426,6 +472,7 @@ static void becomes_a_pod_once(void)
     CU_ASSERT_EQUAL(status_of(set_up("pod1"), NULL), 0);
     CU_ASSERT_EQUAL(status_of(set_up("pod2"), "is sandbox pod1 already"), 9);
     CU_ASSERT_EQUAL(status_of(set_up("../x"), "id"), 3);
+    CU_ASSERT_EQUAL(status_of(rehearse("192.0.2.2/24"), "is sandbox pod1 already"), 9);
 }
 
 static void runs_a_container_from_hot_plugged_layers(void)
@@ -495,11 +542,11 @@ static void configures_the_network_and_the_pod(void)
             "ip link show eth0 | grep -c 02:00:0a:09:08:07; ip link show eth0 | grep -c 'mtu 1400';"
             "ip route | grep -c 'default via 10.9.8.1'; ip -6 route | grep -c 'default via fd00:9::1';"
             "ip route | grep -c '169.254.1.1 dev eth0 scope link'; hostname;"
-            "ip addr show lo | grep -c 127.0.0.1; "
+            "ip addr show lo | grep -c 127.0.0.1; (ip addr; ip route) | grep -c 192.0.2.; "
             "cat /proc/sys/net/ipv4/ip_unprivileged_port_start;"
             "test $(date +%s) -gt 1899999999 && echo clock"),
         0);
-    expect_text("main", "net", 0, "1\n0\n1\n1\n1\n1\n1\npod-one\n1\n0\nclock\n");
+    expect_text("main", "net", 0, "1\n0\n1\n1\n1\n1\n1\npod-one\n1\n0\n0\nclock\n");
 }
 
 static void execs_as_the_container(void)
@@ -786,6 +833,7 @@ int main(void)
     static const TestCase cases[] = {
         {"a guest boots and its agent answers", boots_and_answers},
         {"a guest without a pod takes no container", refuses_containers_before_setup},
+        {"a prepared guest rehearses, as often as it is asked to", rehearses_before_it_is_a_pod},
         {"a guest becomes one pod, once", becomes_a_pod_once},
         {"a container runs from hot-plugged layers as the user it names",
          runs_a_container_from_hot_plugged_layers},
