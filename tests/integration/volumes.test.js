@@ -100,7 +100,8 @@ test('a guard of the file server that is killed is replaced; when none is left t
     const next = await machine.runContainer(pod, {mounts});
     assert.strictEqual(await machine.output(next, 'cat /volume/file'), 'before');
     // Nobody is left, and what waits in the guest could not even be killed: the pod has failed, and says why.
-    const reader = machine.exec(next, 'while cat /volume/file; do :; done');
+    const reader = machine.exec(next, 'touch /volume/reads; while cat /volume/file; do :; done');
+    await eventually('it reads', () => fs.existsSync(path.join(data, 'reads')));
     for (const pid of await pair())
         process.kill(pid, 'SIGKILL');
     await assert.rejects(reader, /guard/);
