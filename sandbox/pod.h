@@ -256,6 +256,9 @@ void pod_lost(Pod *pod, const char *why);
 /* Something on the pod has failed. When that is because its machine has died meanwhile, which the hypervisor
  * may not have reported yet, *error says so, as UNAVAILABLE. Waits a moment if need be. */
 void pod_explain(Pod *pod, GError **error);
+/* Whether the machine has ended by itself; what dies with it may be seen before it, so this waits a moment.
+ */
+gboolean pod_is_lost(Pod *pod);
 
 /* ---- containers (container.c) ---- */
 

@@ -286,6 +286,11 @@ static const char *why_lost_wait(Pod *pod)
     return why;
 }
 
+gboolean pod_is_lost(Pod *pod)
+{
+    return why_lost_wait(pod) != NULL;
+}
+
 /* What the caller asked for, or has itself brought about, has nothing to do with the machine. */
 static gboolean may_be_machine(const GError *error)
 {

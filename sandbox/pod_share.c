@@ -96,13 +96,15 @@ static gboolean is_guarded(Pod *pod)
     return guarded;
 }
 
-/* With the pod itself it ends as well, and nobody minds. */
+/* With the pod itself, or its machine, it ends as well, and nobody minds. */
 static void server_died(gpointer data)
 {
     g_autoptr(Pod) pod = data;
     g_autoptr(GPtrArray) containers = pod_containers(pod);
     guint n_hit = 0;
 
+    if (pod_is_lost(pod))
+        return;
     for (guint i = 0; pod_state(pod) == POD_READY && i < containers->len; i++)
         n_hit += container_tell(containers->pdata[i]) ? 1 : 0;
     /* Linux offers no way to give up a virtiofs: what waits in the guest could not even be killed. */
