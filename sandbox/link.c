@@ -312,7 +312,7 @@ static gboolean message_send(Link *link, const ToGuest *message, GError **error)
         return fail(error, STATUS_RESOURCE_EXHAUSTED, "the guest does not read what it is sent");
     payload = g_malloc(MAX(length, 1));
     crivirt__agent__v1__to_guest__pack(message, payload);
-    wire_header_encode(payload, length, header);
+    wire_header_encode(payload, length, link->protocol, header);
     queue_push(link, header, sizeof header);
     queue_push(link, payload, length);
     return TRUE;

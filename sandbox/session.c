@@ -13,7 +13,7 @@ enum {
     /* The agent starts a few at a time, and gives each a minute from when its turn has come; an agent that
      * does not answer is noticed by its link. */
     START_TIMEOUT_MS = 15 * 60 * 1000,
-    /* Acknowledging each read would be as much work as reading. */
+    /* Acknowledging each read would be as much work for the guest as what it sent. */
     ACK_BYTES = WIRE_WINDOW_BYTES / 4,
 };
 
@@ -554,7 +554,7 @@ gsize session_read(ProcessSession *session, SessionStream stream, void *buffer, 
     if (session->kind != KIND_ATTACH) {
         guint64 done = pipe->received - (pipe->bytes->len - pipe->read);
 
-        if (done > pipe->acked && (done - pipe->acked >= ACK_BYTES || pipe->bytes->len == 0))
+        if (done - pipe->acked >= ACK_BYTES)
             used = pipe->acked = done;
     }
     g_mutex_unlock(&session->lock);

@@ -2,7 +2,7 @@
  *
  * A session is pulled: wake() says that there may be something to do, then session_read(), session_write()
  * and session_ended() are asked, none of which blocks. What is not read stays with the agent: its window for
- * that stream (256 KiB) fills, and the process waits in its write(); no other stream, session or log notices.
+ * that stream (512 KiB) fills, and the process waits in its write(); no other stream, session or log notices.
  *
  * Attach is different, because a container's log must never wait for a client: what an attached client leaves
  * unread is kept up to SESSION_ATTACH_BYTES. Beyond that a terminal's client misses output (and is told how

@@ -36,6 +36,7 @@ static struct {
     Timer look;
     WireDecoder *decoder;
     bool synced, greeted, reading_held, was_connected;
+    uint32_t daemon_protocol; /* 0: not known yet */
     uint64_t connection;
     Frame *first, **last;
     size_t queued_bytes;
@@ -67,6 +68,7 @@ static void begin_connection(uint64_t nonce)
     channel.connection++;
     channel.synced = true;
     channel.greeted = false;
+    channel.daemon_protocol = 0;
     wire_sync_encode(nonce, channel.out);
     channel.rest = channel.out;
     channel.rest_length = WIRE_SYNC_BYTES;
@@ -86,9 +88,10 @@ uint64_t channel_connection(void)
     return channel.connection;
 }
 
-void channel_greeted(void)
+void channel_greeted(uint32_t daemon_protocol)
 {
     channel.greeted = true;
+    channel.daemon_protocol = daemon_protocol;
 }
 
 bool channel_is_drained(void)
@@ -108,7 +111,7 @@ void channel_send(const FromGuest *message)
     }
     uint8_t *payload = frame->bytes + WIRE_HEADER_BYTES;
     crivirt__agent__v1__from_guest__pack(message, payload);
-    wire_header_encode(payload, payload_length, frame->bytes);
+    wire_header_encode(payload, payload_length, channel.daemon_protocol, frame->bytes);
     frame->length = WIRE_HEADER_BYTES + payload_length;
     frame->next = NULL;
     *channel.last = frame;
@@ -155,7 +158,7 @@ static bool take_from_source(void)
     size_t length = channel.user->next(payload, sizeof channel.out - WIRE_HEADER_BYTES);
     if (length == 0)
         return false;
-    wire_header_encode(payload, length, channel.out);
+    wire_header_encode(payload, length, channel.daemon_protocol, channel.out);
     channel.rest = channel.out;
     channel.rest_length = WIRE_HEADER_BYTES + length;
     return true;

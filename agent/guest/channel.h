@@ -30,8 +30,8 @@ void channel_listen(const ChannelUser *user, int listener);
 /* Queues a message for the present connection. */
 void channel_send(const FromGuest *message);
 void channel_notice(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* HelloResponse is queued: the source may be asked from now on. */
-void channel_greeted(void);
+/* HelloResponse is queued: the source may be asked from now on, and the daemon speaks that version. */
+void channel_greeted(uint32_t daemon_protocol);
 /* Counts connections: a response to a request of an earlier one is not sent. */
 uint64_t channel_connection(void);
 /* Writes what the port takes; call it after anything that may have made something to send. */

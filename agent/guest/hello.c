@@ -26,6 +26,7 @@ void op_hello(Call *call)
     HelloResponse result = CRIVIRT__AGENT__V1__HELLO_RESPONSE__INIT;
     struct utsname names;
     char boot_id[64] = "";
+    uint32_t daemon_protocol = call->request->hello->protocol_version;
 
     greet_daemon(call->request->hello->daemon_id);
     uname(&names);
@@ -41,7 +42,7 @@ void op_hello(Call *call)
     result.n_containers = containers_report(reports, pointers);
     result.containers = pointers;
     reply_hello(call, &result);
-    channel_greeted();
+    channel_greeted(daemon_protocol);
 }
 
 void op_ping(Call *call)

@@ -18,8 +18,8 @@
 enum {
     /* An acknowledgement for each small write would be as much work as the writes. */
     INPUT_ACK_BYTES = WIRE_INPUT_WINDOW_BYTES / 4,
-    /* Holds a whole window: who finds a pipe full and who finds it empty take turns at every page. */
-    PIPE_BYTES = WIRE_WINDOW_BYTES,
+    /* Who finds a pipe full and who finds it empty take turns, so it holds much. */
+    PIPE_BYTES = 256 << 10,
 };
 
 static struct {

@@ -13,7 +13,7 @@
 enum {
     WINDOW = WIRE_WINDOW_BYTES,
     RESUME_ROOM = WINDOW / 8,
-    TRIM_EVERY = 16 * WINDOW,
+    TRIM_EVERY = 8 * WINDOW,
     /* On one processor each write of a process wakes us, and taking its page at once means a switch of
      * processes for each page. Who writes whole pages writes more of them. */
     BULK_BYTES = 4096,
@@ -23,6 +23,17 @@ enum {
 static size_t room_left(const OutStream *stream)
 {
     return WINDOW - (size_t)(stream->received - stream->acked);
+}
+
+/* Empty: small outputs use the same few pages again and again. What larger ones took is given back, but not
+ * each time. */
+static void ring_restart(OutStream *stream)
+{
+    stream->ring_start = stream->received;
+    if (stream->received - stream->trimmed_at < TRIM_EVERY)
+        return;
+    madvise(stream->ring, WINDOW, MADV_DONTNEED);
+    stream->trimmed_at = stream->received;
 }
 
 static void stream_end(OutStream *stream)
@@ -51,10 +62,15 @@ static void rest(OutStream *stream)
     timer_start(&stream->rest, REST_MS);
 }
 
+static size_t ring_at(const OutStream *stream, uint64_t offset)
+{
+    return (size_t)(offset - stream->ring_start) % WINDOW;
+}
+
 /* Into the free part of the ring, which wraps at most once. */
 static ssize_t fill(OutStream *stream, size_t most)
 {
-    size_t at = stream->received % WINDOW;
+    size_t at = ring_at(stream, stream->received);
     size_t first = most < WINDOW - at ? most : WINDOW - at;
     struct iovec parts[2] = {{.iov_base = stream->ring + at, .iov_len = first},
                              {.iov_base = stream->ring, .iov_len = most - first}};
@@ -119,7 +135,7 @@ bool stream_peek(const OutStream *stream, size_t max, const uint8_t **ret_data, 
     if (waiting == 0 && (!stream->ended || stream->end_sent))
         return false;
 
-    size_t at = stream->sent % WINDOW;
+    size_t at = ring_at(stream, stream->sent);
     size_t length = waiting < max ? (size_t)waiting : max;
     if (length > WINDOW - at)
         length = WINDOW - at;
@@ -145,10 +161,8 @@ void stream_acknowledge(OutStream *stream, uint64_t offset)
     if (stream->ring == NULL || offset <= stream->acked || offset > stream->sent)
         return;
     stream->acked = offset;
-    if (stream->acked == stream->received && stream->received - stream->trimmed_at >= TRIM_EVERY) {
-        madvise(stream->ring, WINDOW, MADV_DONTNEED); /* empty: give the memory back, but not at every ack */
-        stream->trimmed_at = stream->received;
-    }
+    if (stream->acked == stream->received)
+        ring_restart(stream);
     if (!stream->ended && !stream->watch.active && !stream->rest.active && room_left(stream) >= RESUME_ROOM)
         stream_start(stream);
 }

@@ -16,11 +16,12 @@ typedef struct {
     Watch watch; /* fd: -1 when there is none or its end has been reached */
     Timer rest;  /* while it runs the source is left alone, so that more gathers there */
     uint8_t *ring;
-    uint64_t acked, sent, received; /* acked <= sent <= received <= acked + window */
+    uint64_t ring_start; /* the offset of its first byte */
     uint64_t trimmed_at;
-    uint64_t stop_at; /* reading ends there; UINT64_MAX: at the source's end */
-    int error;        /* errno that ended it; a terminal ends with EIO */
-    bool ended;       /* nothing more comes */
+    uint64_t acked, sent, received; /* acked <= sent <= received <= acked + window */
+    uint64_t stop_at;               /* reading ends there; UINT64_MAX: at the source's end */
+    int error;                      /* errno that ended it; a terminal ends with EIO */
+    bool ended;                     /* nothing more comes */
     bool end_sent;
 } OutStream;
 

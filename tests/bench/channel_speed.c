@@ -1,7 +1,7 @@
 /* The only program of a guest that shows how fast the agent's channel is by itself: the port, and the frames
- * with their checksums (agent/wire/wire.h), but no processes. A frame of five bytes is an order: a letter and
- * how many frames (u32, little endian). 'd': sends that many of PIECE_BYTES. 'u': takes that many and answers
- * with one byte in a frame. 'e': sends back that many.
+ * with the checksums that daemon and agent use (agent/wire/wire.h), but no processes. A frame of five bytes
+ * is an order: a letter and how many frames (u32, little endian). 'd': sends that many of PIECE_BYTES. 'u':
+ * takes that many and answers with one byte in a frame. 'e': sends back that many.
  */
 #include <fcntl.h>
 #include <glob.h>
@@ -27,7 +27,7 @@ static void send_frame(const uint8_t *payload, size_t length)
     static uint8_t frame[WIRE_HEADER_BYTES + PIECE_BYTES];
 
     memcpy(frame + WIRE_HEADER_BYTES, payload, length);
-    wire_header_encode(frame + WIRE_HEADER_BYTES, length, frame);
+    wire_header_encode(frame + WIRE_HEADER_BYTES, length, WIRE_PROTOCOL_VERSION, frame);
     for (size_t at = 0; at < WIRE_HEADER_BYTES + length;) {
         ssize_t n = write(port, frame + at, WIRE_HEADER_BYTES + length - at);
         at += n > 0 ? (size_t)n : 0;

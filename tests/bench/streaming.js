@@ -58,18 +58,24 @@ async function startBare(work, words, {initrd, greeting} = {}) {
 }
 
 const PIECE_BYTES = 31 << 10; // WIRE_OUTPUT_BYTES
-const crcTable = [...Array(256).keys()].map((byte) => {
-    let crc = byte;
-    for (let bit = 0; bit < 8; bit++)
-        crc = (crc >>> 1) ^ ((crc & 1) !== 0 ? 0xedb88320 : 0);
-    return crc;
-});
-const crc32 = (bytes) => ~bytes.reduce((crc, byte) => (crc >>> 8) ^ crcTable[(crc ^ byte) & 255], -1);
+
+// agent/wire/wire.h: the quick checksum.
+function sumOf(payload) {
+    const words = new BigUint64Array(Math.ceil(payload.length / 8));
+    payload.copy(Buffer.from(words.buffer));
+    let [a, b] = [1n, 0n];
+    for (const word of words) {
+        a = BigInt.asUintN(64, a + word);
+        b = BigInt.asUintN(64, b + a);
+    }
+    const fold = (value) => Number((value ^ (value >> 32n)) & 0xffffffffn);
+    return (fold(a) ^ (fold(b) << 16) ^ (fold(b) >>> 16)) >>> 0;
+}
 
 function frame(payload) {
     const header = Buffer.alloc(8);
     header.writeUInt32LE(payload.length, 0);
-    header.writeInt32LE(crc32(payload), 4);
+    header.writeUInt32LE(sumOf(payload), 4);
     return Buffer.concat([header, payload]);
 }
 

@@ -68,7 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     decode(decoder, data, size, piece);
     wire_decoder_reset(decoder); /* and as one good frame */
     decode(decoder, sync, sizeof sync, piece);
-    wire_header_encode(data, size, header);
+    wire_header_encode(data, size, piece % 4, header);
     decode(decoder, header, sizeof header, piece);
     decode(decoder, data, size, piece);
     wire_decoder_free(decoder);

@@ -67,7 +67,7 @@ static void send_message(Drive *drive, const ToGuest *message)
     gsize length = crivirt__agent__v1__to_guest__get_packed_size(message);
     g_autofree guint8 *frame = g_malloc(WIRE_HEADER_BYTES + length);
     crivirt__agent__v1__to_guest__pack(message, frame + WIRE_HEADER_BYTES);
-    wire_header_encode(frame + WIRE_HEADER_BYTES, length, frame);
+    wire_header_encode(frame + WIRE_HEADER_BYTES, length, WIRE_PROTOCOL_VERSION, frame);
     drive_send_raw(drive, frame, WIRE_HEADER_BYTES + length);
 }
 

@@ -714,7 +714,7 @@ static void survives_nonsense(void)
         drive_send_raw(guest.drive, noise, 200000);
         guint8 frame[WIRE_HEADER_BYTES + 64];
         memcpy(frame + WIRE_HEADER_BYTES, noise, 64);
-        wire_header_encode(frame + WIRE_HEADER_BYTES, 64, frame);
+        wire_header_encode(frame + WIRE_HEADER_BYTES, 64, 0, frame);
         drive_send_raw(guest.drive, frame, sizeof frame);
         drive_kill(guest.drive);
         DriveResponse *response = drive_connect(guest.drive, CALL_MS);

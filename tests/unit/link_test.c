@@ -114,7 +114,7 @@ static void put_message(Fixture *fixture, const FromGuest *message)
     guint8 header[WIRE_HEADER_BYTES];
     gsize length = crivirt__agent__v1__from_guest__pack(message, payload);
 
-    wire_header_encode(payload, length, header);
+    wire_header_encode(payload, length, 0, header);
     put(fixture, header, sizeof header);
     put(fixture, payload, length);
 }
@@ -321,7 +321,7 @@ static void bloated_messages_are_refused(void)
     fixture_init(&fixture);
     wire_decoder_free(greet(&fixture));
     TEST_OK(link_wait_ready(fixture.link, &deadline, &error), error);
-    wire_header_encode(payload, length, header);
+    wire_header_encode(payload, length, 0, header);
     put(&fixture, header, sizeof header);
     put(&fixture, payload, length);
     /* The daemon hangs up. */

@@ -59,12 +59,17 @@ static void append_sync(GByteArray *bytes, guint64 nonce)
     g_byte_array_append(bytes, sync, sizeof sync);
 }
 
-static void append_frame(GByteArray *bytes, const char *payload)
+static void append_frame_for(GByteArray *bytes, const char *payload, guint32 peer_protocol)
 {
     guint8 header[WIRE_HEADER_BYTES];
-    wire_header_encode((const guint8 *)payload, strlen(payload), header);
+    wire_header_encode((const guint8 *)payload, strlen(payload), peer_protocol, header);
     g_byte_array_append(bytes, header, sizeof header);
     g_byte_array_append(bytes, (const guint8 *)payload, (guint)strlen(payload));
+}
+
+static void append_frame(GByteArray *bytes, const char *payload)
+{
+    append_frame_for(bytes, payload, 0);
 }
 
 static void append_zeros(GByteArray *bytes, gsize count)
@@ -79,7 +84,7 @@ static void reads_frames_in_any_pieces(void)
     g_autoptr(GByteArray) bytes = g_byte_array_new();
     append_sync(bytes, 7);
     append_frame(bytes, "first");
-    append_frame(bytes, "second, and longer than eight bytes");
+    append_frame_for(bytes, "second, and longer than eight bytes", WIRE_PROTOCOL_QUICK_SUM);
     append_frame(bytes, "3");
     for (gsize i = 0; i < G_N_ELEMENTS(pieces); i++)
         expect(bytes, pieces[i], "SFFF", "firstsecond, and longer than eight bytes3");
@@ -100,8 +105,35 @@ static void tells_the_nonce(void)
 static void has_a_known_checksum(void)
 {
     guint8 header[WIRE_HEADER_BYTES];
-    wire_header_encode((const guint8 *)"123456789", 9, header);
+    wire_header_encode((const guint8 *)"123456789", 9, WIRE_PROTOCOL_QUICK_SUM - 1, header);
     CU_ASSERT_TRUE(memcmp(header, "\x09\0\0\0\x26\x39\xf4\xcb", 8) == 0); /* CRC-32's check value */
+}
+
+static guint32 quick_sum(const guint8 *data, gsize length)
+{
+    guint8 header[WIRE_HEADER_BYTES];
+    guint32 sum;
+    wire_header_encode(data, length, WIRE_PROTOCOL_QUICK_SUM, header);
+    memcpy(&sum, header + 4, sizeof sum);
+    return GUINT32_FROM_LE(sum);
+}
+
+static void notices_each_bit(void)
+{
+    guint8 data[100];
+    for (guint i = 0; i < sizeof data; i++)
+        data[i] = (guint8)i;
+    CU_ASSERT_EQUAL(quick_sum((const guint8 *)"123456789", 9), 0x4f31c56u);
+    CU_ASSERT_EQUAL(quick_sum(data, sizeof data), 0xf7cfcf3au);
+    for (guint bit = 0; bit < 8 * sizeof data; bit++) {
+        data[bit / 8] ^= (guint8)(1 << bit % 8);
+        CU_ASSERT_NOT_EQUAL(quick_sum(data, sizeof data), 0xf7cfcf3au);
+        data[bit / 8] ^= (guint8)(1 << bit % 8);
+    }
+    for (gsize cut = 1; cut < sizeof data; cut++) { /* a position that was lost */
+        CU_ASSERT_NOT_EQUAL(quick_sum(data + cut, sizeof data - cut), 0xf7cfcf3au);
+        CU_ASSERT_NOT_EQUAL(quick_sum(data, sizeof data - cut), 0xf7cfcf3au);
+    }
 }
 
 static void drops_everything_before_a_sync(void)
@@ -228,6 +260,7 @@ int main(void)
         {"frames are read in whatever pieces they come", reads_frames_in_any_pieces},
         {"a sync tells its nonce", tells_the_nonce},
         {"the checksum is the one that everybody calls CRC-32", has_a_known_checksum},
+        {"the quick one, for who knows it, notices each bit and each cut", notices_each_bit},
         {"everything before a sync is dropped", drops_everything_before_a_sync},
         {"padding between frames is skipped", skips_padding},
         {"a frame that was cut anywhere runs out in the next daemon's padding",
