@@ -116,7 +116,7 @@ static void put_frame(int fd, const uint8_t *payload, size_t length)
 
     if (length == 0)
         return;
-    wire_header_encode(payload, length, header);
+    wire_header_encode(payload, length, 0, header);
     if (send(fd, header, sizeof header, MSG_NOSIGNAL) == sizeof header)
         (void)!send(fd, payload, length, MSG_NOSIGNAL);
 }

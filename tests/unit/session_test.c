@@ -48,7 +48,7 @@ static void answer(Fixture *fixture, const Request *request)
     message.body_case = CRIVIRT__AGENT__V1__FROM_GUEST__BODY_RESPONSE;
     message.response = &response;
     length = crivirt__agent__v1__from_guest__pack(&message, frame + WIRE_HEADER_BYTES);
-    wire_header_encode(frame + WIRE_HEADER_BYTES, length, frame);
+    wire_header_encode(frame + WIRE_HEADER_BYTES, length, 0, frame);
     CU_ASSERT_EQUAL(send(fixture->connection, frame, WIRE_HEADER_BYTES + length, MSG_NOSIGNAL),
                     (ssize_t)(WIRE_HEADER_BYTES + length));
 }
