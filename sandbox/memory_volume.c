@@ -131,10 +131,11 @@ gboolean memory_volume_find(const char *host_path, MemoryVolume *ret_volume, GEr
     if (statfs(host_path, &file_system) != 0 || stat(host_path, &status) != 0 || !S_ISDIR(status.st_mode))
         return FALSE;
     if (file_system.f_type == HUGETLBFS_MAGIC)
-        return fail(
-            error, STATUS_UNIMPLEMENTED,
-            "config.mounts: %s is a volume of the node's huge pages, which a virtual machine does not have",
-            host_path);
+        return fail(error, STATUS_UNIMPLEMENTED,
+                    "config.mounts: %s is a volume of the node's huge pages, which a virtual machine does "
+                    "not have; the "
+                    "pod's sysctl vm.nr_hugepages gives it some of its own memory",
+                    host_path);
     if (file_system.f_type != TMPFS_MAGIC)
         return FALSE;
     real_path = realpath(host_path, NULL);

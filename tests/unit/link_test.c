@@ -222,7 +222,7 @@ static void a_call_is_answered(void)
 
     fixture_init(&fixture);
     thread = g_thread_new("guest", answer_one, &fixture);
-    TEST_OK(start_call(&fixture, 5000, &error), error);
+    TEST_OK(start_call(&fixture, 60000, &error), error);
     g_thread_join(thread);
     fixture_clear(&fixture);
 }
@@ -231,7 +231,7 @@ static void an_older_agent_is_known_as_one(void)
 {
     Fixture fixture;
     g_autoptr(GError) error = NULL;
-    Deadline deadline = deadline_in_ms(5000);
+    Deadline deadline = deadline_in_ms(60000);
 
     fixture_init(&fixture);
     wire_decoder_free(greet(&fixture));
@@ -263,7 +263,7 @@ static void garbage_before_the_sync_is_ignored(void)
     memset(garbage, 0xa5, sizeof garbage);
     put(&fixture, garbage, sizeof garbage);
     thread = g_thread_new("guest", answer_one, &fixture);
-    TEST_OK(start_call(&fixture, 5000, &error), error);
+    TEST_OK(start_call(&fixture, 60000, &error), error);
     g_thread_join(thread);
     fixture_clear(&fixture);
 }
@@ -274,7 +274,7 @@ static void broken_framing_reconnects(void)
     g_autoptr(GError) error = NULL;
     static const guint8 nonsense[] = {4, 0, 0, 0, 0xde, 0xad, 0xbe, 0xef, 1, 2, 3, 4};
     GThread *thread;
-    Deadline deadline = deadline_in_ms(5000);
+    Deadline deadline = deadline_in_ms(60000);
     int first;
 
     fixture_init(&fixture);
@@ -286,7 +286,7 @@ static void broken_framing_reconnects(void)
     fixture.n_unread = 0;
     close(first);
     thread = g_thread_new("guest", answer_one, &fixture);
-    TEST_OK(start_call(&fixture, 5000, &error), error);
+    TEST_OK(start_call(&fixture, 60000, &error), error);
     g_thread_join(thread);
     CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.ready_count), 2);
     fixture_clear(&fixture);
@@ -305,7 +305,7 @@ static void bloated_messages_are_refused(void)
         g_new(Crivirt__Agent__V1__ContainerReport *, MANY);
     g_autofree guint8 *payload = g_malloc(WIRE_MAX_FRAME_BYTES);
     guint8 header[WIRE_HEADER_BYTES];
-    Deadline deadline = deadline_in_ms(5000);
+    Deadline deadline = deadline_in_ms(60000);
     gsize length;
     guint8 byte;
 
@@ -350,7 +350,7 @@ static void messages_without_parts_are_harmless(void)
     Crivirt__Agent__V1__Exited exited = CRIVIRT__AGENT__V1__EXITED__INIT;
     FromGuest message = CRIVIRT__AGENT__V1__FROM_GUEST__INIT;
     WireDecoder *decoder;
-    Deadline deadline = deadline_in_ms(5000);
+    Deadline deadline = deadline_in_ms(60000);
 
     fixture_init(&fixture);
     decoder = greet(&fixture);
@@ -375,7 +375,7 @@ static void too_large_a_request_is_refused(void)
     Crivirt__Agent__V1__StartContainerRequest start = CRIVIRT__AGENT__V1__START_CONTAINER_REQUEST__INIT;
     Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     g_autofree char *id = g_strnfill(WIRE_MAX_FRAME_BYTES, 'x');
-    Deadline deadline = deadline_in_ms(5000);
+    Deadline deadline = deadline_in_ms(60000);
     Crivirt__Agent__V1__Response *response;
 
     fixture_init(&fixture);
