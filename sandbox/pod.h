@@ -236,6 +236,7 @@ void pod_share_watch(Pod *pod);
 /* ---- its cgroup on the node, where the caller gave one (pod_cgroup.c) ---- */
 
 gboolean pod_cgroup_join(const Pod *pod, pid_t pid, GError **error);
+/* Kills what is left there of the machine: a file server that outlived it and its daemon. */
 gboolean pod_cgroup_leave(const Pod *pod, GError **error);
 /* Processor time of each RESOURCES_CPU_PERIOD_US; 0: no limit. */
 gboolean pod_cgroup_limit_cpu(const Pod *pod, gint64 quota_us, GError **error);

@@ -9,6 +9,8 @@
 
 #define CGROUP_ROOT "/sys/fs/cgroup"
 
+enum { KILL_TIMEOUT_MS = 10 * 1000 };
+
 /* What QEMU takes beside the guest's memory, without the programs that all guests share
  * (docs/performance.md): with KVM, and what emulation takes more, without translated code. */
 enum { QEMU_BYTES = 40 << 20, TCG_BYTES = 31 << 20 };
@@ -38,9 +40,11 @@ gboolean pod_cgroup_join(const Pod *pod, pid_t pid, GError **error)
 
 gboolean pod_cgroup_leave(const Pod *pod, GError **error)
 {
+    const Deadline deadline = deadline_in_ms(KILL_TIMEOUT_MS);
     g_autofree char *name = cgroup_name(pod);
 
-    return *cgroup_parent(pod) == '\0' || cgroup_leave(CGROUP_ROOT, cgroup_parent(pod), name, error);
+    return *cgroup_parent(pod) == '\0' ||
+           cgroup_kill(CGROUP_ROOT, cgroup_parent(pod), name, &deadline, error);
 }
 
 gboolean pod_cgroup_limit_cpu(const Pod *pod, gint64 quota_us, GError **error)

@@ -177,6 +177,11 @@ test('a pod that the node allows less memory than its machine takes lives, and i
         assert.strictEqual((await machine.podStatus(small)).state, 'SANDBOX_READY');
         assert.strictEqual(beside().length, 1);
         assert.ok(fs.readFileSync(`${beside()[0]}/cgroup.procs`, 'utf8').split('\n').includes(String(machine.qemuPid(small))));
+        // What outlives the machine does not keep the pod from ending.
+        const stray = machine.spawn(['sleep', '100000'], 'stray.log');
+        fs.writeFileSync(`${beside()[0]}/cgroup.procs`, String(stray.pid));
+        await machine.cri.call('StopPodSandbox', {pod_sandbox_id: small.id});
+        await stray.ended;
     } finally {
         await machine.removePod(small);
         assert.deepStrictEqual(beside(), []);
