@@ -4,10 +4,13 @@
 
 #include <string.h>
 
+enum { GOOD_STRINGS = 256 };
+
 typedef struct TextWalk TextWalk;
 struct TextWalk {
     gboolean (*visit)(TextWalk *walk, char **string); /* FALSE stops the walk */
     Arena *arena;
+    const char *good[GOOD_STRINGS];           /* found to be so: the messages of a list share many strings */
     const ProtobufCFieldDescriptor *path[16]; /* down to the field that stopped it */
     guint depth;
 };
@@ -79,8 +82,14 @@ gboolean message_text_check(const ProtobufCMessage *message, GError **error)
 
 static gboolean visit_repair(TextWalk *walk, char **string)
 {
+    const char **good = &walk->good[((guintptr)*string >> 3) % GOOD_STRINGS];
+
+    if (*good == *string)
+        return TRUE;
     if (!g_utf8_validate(*string, -1, NULL))
         *string = arena_strdup_utf8(walk->arena, *string);
+    else
+        *good = *string;
     return TRUE;
 }
 

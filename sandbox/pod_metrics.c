@@ -147,23 +147,53 @@ static Further *further_new(Arena *arena)
     return further;
 }
 
-static Runtime__V1__Metric *metric_new(Arena *arena, const MetricRow *row, const CommonLabels *common,
-                                       const FurtherLabels *further, gint64 at_ns, guint64 value)
-{
-    Runtime__V1__Metric *metric = arena_new0(arena, Runtime__V1__Metric, 1);
+typedef struct {
+    char **values;
+    size_t n;
+} Labels;
 
-    runtime__v1__metric__init(metric);
-    metric->name = (char *)row->name;
-    metric->timestamp = at_ns;
-    metric->metric_type = row->type;
-    metric->label_values = arena_new0(arena, char *, N_COMMON + N_FURTHER_MAX);
-    memcpy(metric->label_values, common->values, sizeof(common->values));
-    memcpy(metric->label_values + N_COMMON, further->words, sizeof(further->words));
-    metric->n_label_values = N_COMMON + further->n_words;
-    metric->value = arena_new0(arena, Runtime__V1__UInt64Value, 1);
-    runtime__v1__uint64_value__init(metric->value);
-    metric->value->value = value;
-    return metric;
+static Labels labels_new(Arena *arena, const CommonLabels *common, const FurtherLabels *further, char *own)
+{
+    Labels labels = {.values = arena_new0(arena, char *, N_COMMON + N_FURTHER_MAX + 1), .n = N_COMMON};
+
+    memcpy(labels.values, common->values, sizeof(common->values));
+    for (size_t i = 0; i < further->n_words; i++)
+        labels.values[labels.n++] = further->words[i];
+    if (own != NULL)
+        labels.values[labels.n++] = own;
+    return labels;
+}
+
+/* As many metrics as there are rows, in one piece. own_label: one more, after the row's. Metrics whose labels
+ * are the same share them. */
+static void metrics_add(Arena *arena, const MetricRow *rows, const FurtherLabels *further, gsize n_rows,
+                        const CommonLabels *common, char *own_label, gint64 at_ns, const guint64 *values,
+                        Runtime__V1__Metric **metrics)
+{
+    static const Runtime__V1__Metric no_metric = RUNTIME__V1__METRIC__INIT;
+    static const Runtime__V1__UInt64Value no_value = RUNTIME__V1__UINT64_VALUE__INIT;
+    typedef struct {
+        Runtime__V1__Metric metric;
+        Runtime__V1__UInt64Value value;
+    } Piece;
+    Piece *pieces = arena_alloc(arena, n_rows * sizeof(Piece));
+    Labels plain = labels_new(arena, common, &(FurtherLabels){0}, own_label);
+
+    for (gsize i = 0; i < n_rows; i++) {
+        Piece *piece = &pieces[i];
+        Labels labels = further[i].n_words == 0 ? plain : labels_new(arena, common, &further[i], own_label);
+
+        piece->value = no_value;
+        piece->value.value = values[i];
+        piece->metric = no_metric;
+        piece->metric.name = (char *)rows[i].name;
+        piece->metric.timestamp = at_ns;
+        piece->metric.metric_type = rows[i].type;
+        piece->metric.label_values = labels.values;
+        piece->metric.n_label_values = labels.n;
+        piece->metric.value = &piece->value;
+        metrics[i] = &piece->metric;
+    }
 }
 
 static void common_labels(const Pod *pod, const Container *container, Arena *arena, CommonLabels *ret_labels)
@@ -222,9 +252,9 @@ static Runtime__V1__ContainerMetrics *container_message(Container *container, co
     runtime__v1__container_metrics__init(message);
     message->container_id = container->id;
     message->metrics = arena_new0(arena, Runtime__V1__Metric *, G_N_ELEMENTS(container_rows));
-    for (guint i = 0; i < G_N_ELEMENTS(container_rows); i++)
-        message->metrics[message->n_metrics++] = metric_new(
-            arena, &container_rows[i], &labels, &further->container_rows[i], sample->at_ns, values[i]);
+    message->n_metrics = G_N_ELEMENTS(container_rows);
+    metrics_add(arena, container_rows, further->container_rows, G_N_ELEMENTS(container_rows), &labels, NULL,
+                sample->at_ns, values, message->metrics);
     return message;
 }
 
@@ -242,13 +272,9 @@ static void add_interfaces(Pod *pod, const Sample *sample, const Further *furthe
         guint64 values[G_N_ELEMENTS(pod_rows)];
 
         interface_values(interface, values);
-        for (guint j = 0; j < G_N_ELEMENTS(pod_rows); j++) {
-            Runtime__V1__Metric *metric =
-                metric_new(arena, &pod_rows[j], &labels, &further->pod_rows[j], sample->at_ns, values[j]);
-
-            metric->label_values[metric->n_label_values++] = name;
-            message->metrics[message->n_metrics++] = metric;
-        }
+        metrics_add(arena, pod_rows, further->pod_rows, G_N_ELEMENTS(pod_rows), &labels, name, sample->at_ns,
+                    values, message->metrics + message->n_metrics);
+        message->n_metrics += G_N_ELEMENTS(pod_rows);
     }
 }
 

@@ -13,7 +13,7 @@
 
 enum {
     DISK_RETRY_MS = 3,
-    DISK_TIMEOUT_MS = 10000,
+    DISK_TIMEOUT_MS = 25000,
     LAYERS_MAX = 400,
 };
 
