@@ -1,5 +1,6 @@
 #include "image-service/image_service.h"
 
+#include <malloc.h>
 #include <string.h>
 
 #include "common/error.h"
@@ -222,6 +223,7 @@ static void work_end(ImageService *service, const char *holder)
     service->active--;
     g_cond_broadcast(&service->idle);
     g_mutex_unlock(&service->lock);
+    malloc_trim(0); /* pulls need much, and seldom */
 }
 
 static void publish_in_tables(ImageService *service, Image *image)

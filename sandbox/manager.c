@@ -1,6 +1,7 @@
 /* The manager: opening and closing, and the tables of pods and containers. */
 
 #include <grp.h>
+#include <malloc.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/random.h>
@@ -16,6 +17,7 @@
 
 enum {
     ID_BYTES = 32,
+    TRIM_AFTER_MS = 5000,
     LOG_WORKERS = 32, /* at once: one that waits for its disk holds up nobody else */
     EVENT_WORKERS = 2,
     RECOVERY_WORKERS = 8,
@@ -191,6 +193,29 @@ static void templates_start(SandboxManager *manager)
     }
 }
 
+/* On the links' thread: some milliseconds, and it ends before the manager does. */
+static void trim(gpointer data)
+{
+    SandboxManager *manager = data;
+
+    g_mutex_lock(&manager->lock);
+    manager->trim_is_due = FALSE;
+    g_mutex_unlock(&manager->lock);
+    malloc_trim(0);
+}
+
+void manager_trim(SandboxManager *manager)
+{
+    gboolean was_due;
+
+    g_mutex_lock(&manager->lock);
+    was_due = manager->trim_is_due;
+    manager->trim_is_due = TRUE;
+    g_mutex_unlock(&manager->lock);
+    if (!was_due)
+        link_loop_after(manager->links, TRIM_AFTER_MS, trim, manager);
+}
+
 SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageService *images, GError **error)
 {
     SandboxManager *manager = g_new0(SandboxManager, 1);
@@ -214,6 +239,7 @@ SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageSe
         return NULL;
     }
     templates_start(manager);
+    manager_trim(manager);
     return manager;
 }
 

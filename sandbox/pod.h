@@ -94,6 +94,7 @@ struct SandboxManager {
     guint qemu_gid;
 
     GMutex lock;
+    gboolean trim_is_due;  /* manager_trim() has been called and is to be done */
     IdTable *pods;         /* Pod */
     GHashTable *pod_names; /* metadata → Pod, both borrowed from pods */
     IdTable *containers;   /* Container */
@@ -313,6 +314,9 @@ GPtrArray *manager_pods(SandboxManager *manager);
  */
 GPtrArray *manager_pods_by_id(SandboxManager *manager, const char *id);
 GPtrArray *manager_containers_by_id(SandboxManager *manager, const char *id, const char *pod_id);
+/* What malloc keeps of things that are gone is given back to the node, in a moment and once for many calls.
+ */
+void manager_trim(SandboxManager *manager);
 /* Runs function(data) on an event worker. */
 void manager_defer(SandboxManager *manager, void (*function)(gpointer data), gpointer data);
 /* 64 random hexadecimal digits. */

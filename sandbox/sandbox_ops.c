@@ -327,5 +327,8 @@ static gboolean remove_locked(Pod *pod, const Deadline *deadline, GError **error
 
 gboolean sandbox_remove(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error)
 {
-    return work_on_pod(manager, id, deadline, remove_locked, "remove", "removed", error);
+    gboolean removed = work_on_pod(manager, id, deadline, remove_locked, "remove", "removed", error);
+
+    manager_trim(manager);
+    return removed;
 }

@@ -127,7 +127,8 @@ async function memory(call) {
             pods.push({config, id: await runPod(call, config)});
         });
         await sleep(5000);
-        steps.push({n, pss: median(pods.map((pod) => pssMib(qemuOf(pod.id)))), rss: kib(daemonPid, 'status', 'VmRSS') / 1024});
+        steps.push({n, pss: median(pods.map((pod) => pssMib(qemuOf(pod.id)))), rss: kib(daemonPid, 'status', 'VmRSS') / 1024,
+                    own: kib(daemonPid, 'status', 'RssAnon') / 1024});
         say(`${n} pods: ${steps[steps.length - 1].pss.toFixed(0)} MiB each`);
     }
     const volume = path.join(work, 'volume');
@@ -175,8 +176,10 @@ function printMemory({steps, fresh, withVolume}) {
     row('  one with a container and a volume', withVolume.qemu + withVolume.virtiofsd.reduce((a, b) => a + b, 0), null,
         '', 'MiB');
     row('    of which virtiofsd', withVolume.virtiofsd.reduce((a, b) => a + b, 0), null, '', 'MiB');
-    for (const {n, rss} of steps)
+    for (const {n, rss, own} of steps) {
         row(`RSS of crivirtd with ${n} pods`, rss, null, n === 10 ? '<= 40' : '', 'MiB');
+        row('  of which its own', own, null, '', 'MiB');
+    }
     row('  before the first one', fresh, null, '', 'MiB');
 }
 

@@ -1,6 +1,7 @@
 'use strict';
-// QEMU dies while a verb is under way, at chosen side effects of it (tests/tools/crash_shim.c holds the verb's thread there):
-// the call ends by itself and says what is true, and nothing is left that cannot be stopped and removed.
+// Something dies while a verb is under way, at chosen side effects of it (tests/tools/crash_shim.c holds the verb's thread
+// there): QEMU, the file server of the volumes or its guard, the connection to the agent. The call ends by itself and says
+// what is true, and nothing is left that cannot be stopped and removed. (CNI plugins: cni.test.js.)
 const assert = require('assert');
 const {test, before, after} = require('node:test');
 const {startMachine, points} = require('./support/crash');
@@ -8,7 +9,6 @@ const {VERBS, READS, Subjects} = require('./support/verbs');
 const {eventually} = require('./support/kit');
 const {status} = require('./support/cri');
 
-const IN_A_RUN = 2;
 let crashing, machine, subjects;
 before(async () => {
     crashing = await startMachine();
@@ -17,12 +17,16 @@ before(async () => {
 });
 after(() => crashing.end());
 
-// What the verb's side effects are called, and what it has been recorded with is gone.
+// What the verb's side effects are called; what it has been recorded with is gone.
+const recorded = new Map();
 async function record({verb, prepare, work, again}) {
+    if (recorded.has(verb))
+        return recorded.get(verb);
     const name = subjects.name(verb);
     const subject = await prepare(subjects, name);
     const names = await crashing.record(() => work(subjects, subject));
     await again(subjects, subject, name);
+    recorded.set(verb, names);
     return names;
 }
 
@@ -49,12 +53,13 @@ async function killed(program) {
     return pids.length > 0;
 }
 
-// Calls each(subject, point) with something to interrupt at a few points of the verb's, from the effect called so on.
-async function atPoints(t, one, each, from = '') {
+// Calls each(subject, point, name) with something to interrupt at so many points of the verb's, from the first effect called
+// so on, where there is one.
+async function atPoints(t, one, {count, from = ''}, each) {
     await machine.removeAllPods(); // of a test that failed
     const names = await record(one);
-    const begin = names.findIndex((name) => name.startsWith(from));
-    for (const {name: effect, point} of points(names.slice(begin), IN_A_RUN))
+    const begin = Math.max(names.findIndex((name) => name.startsWith(from)), 0);
+    for (const {name: effect, point} of points(names.slice(begin), count))
         await t.test(`${begin + point}/${names.length}: ${effect}`, async () => {
             const name = subjects.name(one.verb);
             const subject = await one.prepare(subjects, name);
@@ -64,7 +69,8 @@ async function atPoints(t, one, each, from = '') {
 
 for (const one of [...VERBS, ...READS])
     test(`QEMU dies during ${one.verb}`, async (t) => {
-        await atPoints(t, one, async (subject, point) => {
+        const where = {count: 2, from: one.verb === 'RunPodSandbox' ? 'virDomainCreateXML' : ''};
+        await atPoints(t, one, where, async (subject, point) => {
             let died = false;
             const {error} = await crashing.during(point, () => one.work(subjects, subject), async () => {
                 died = await killed(/qemu-system/);
@@ -75,5 +81,29 @@ for (const one of [...VERBS, ...READS])
                     (await machine.podStatus({id})).state === 'SANDBOX_NOTREADY');
             await subjects.truthful();
             await allGoes();
-        }, one.verb === 'RunPodSandbox' ? 'virDomainCreateXML' : '');
+        });
+    });
+
+// The others have nothing to do with volumes.
+const WITH_VOLUMES = /^(CreateContainer|StartContainer|StopContainer|RemoveContainer|StopPodSandbox|RemovePodSandbox, )/;
+for (const program of ['virtiofsd', 'crivirt-fsguard'])
+    for (const one of VERBS.filter(({verb}) => WITH_VOLUMES.test(verb)))
+        test(`${program} dies during ${one.verb}`, async (t) => {
+            await atPoints(t, one, {count: 1, from: 'posix_spawn'}, async (subject, point) => {
+                const {error} = await crashing.during(point, () => one.work(subjects, subject),
+                                                      () => killed(new RegExp(program)));
+                truthfulFailure(error, /volumes|file server/);
+                await subjects.truthful();
+                await allGoes();
+            });
+        });
+
+for (const one of [...VERBS, READS[0]])
+    test(`the connection to the agent breaks during ${one.verb}`, async (t) => {
+        await atPoints(t, one, {count: 1, from: 'send'}, async (subject, point, name) => {
+            const {error} = await crashing.disconnect(point, () => one.work(subjects, subject));
+            truthfulFailure(error, /agent/);
+            await subjects.truthful();
+            await one.again(subjects, subject, name);
+        });
     });
