@@ -13,7 +13,7 @@
 
 enum {
     DISK_RETRY_MS = 3,
-    DISK_TIMEOUT_MS = 25000,
+    DISK_TIMEOUT_MS = 15000,
     LAYERS_MAX = 400,
 };
 

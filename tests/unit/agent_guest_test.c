@@ -19,7 +19,7 @@
             .id = 0, .op_case = CRIVIRT__AGENT__V1__REQUEST__OP_##OP, .op_name = (message)                   \
     }
 
-enum { BOOT_MS = 60000, CALL_MS = 20000 };
+enum { BOOT_MS = 60000, CALL_MS = 40000 };
 
 static struct {
     char *directory;
