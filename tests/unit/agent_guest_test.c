@@ -616,6 +616,13 @@ static void feeds_standard_input(void)
     CU_ASSERT_TRUE(out->len == much->len && memcmp(out->data, much->str, out->len) == 0);
 }
 
+static gboolean has_a_line(gpointer data)
+{
+    const GByteArray *text = data;
+
+    return text->len > 0 && text->data[text->len - 1] == '\n';
+}
+
 static void gives_terminals(void)
 {
     Crivirt__Agent__V1__ResizeRequest resize = INIT(RESIZE_REQUEST);
@@ -628,8 +635,8 @@ static void gives_terminals(void)
     resize.process = &id;
     resize.columns = 120;
     resize.rows = 40;
-    while (drive_process(guest.drive, "main", "tty")->streams[0]->len == 0)
-        drive_wait_exit(guest.drive, "main", "tty", 20);
+    CU_ASSERT_TRUE(
+        drive_run(guest.drive, has_a_line, drive_process(guest.drive, "main", "tty")->streams[0], CALL_MS));
     CU_ASSERT_EQUAL(status_of(call((DriveRequest)REQUEST(resize, RESIZE, &resize)), NULL), 0);
     drive_input(guest.drive, "main", "tty", "word\n", 5, FALSE);
     CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "main", "tty", CALL_MS));
@@ -691,6 +698,8 @@ static void loses_no_output_when_the_daemon_dies(void)
 
 static void waits_with_an_exit_until_it_is_acknowledged(void)
 {
+    Crivirt__Agent__V1__PingRequest ping = INIT(PING_REQUEST);
+
     drive_process(guest.drive, "main", "quiet");
     guest.drive->silent = TRUE;
     CU_ASSERT_EQUAL(exec_to_end("main", "quiet", "echo word; exit 9"), 9);
@@ -700,6 +709,7 @@ static void waits_with_an_exit_until_it_is_acknowledged(void)
     CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "main", "quiet", CALL_MS));
     expect_text("main", "quiet", 0, "word\n");
     drive_process(guest.drive, "main", "quiet")->exited = FALSE;
+    CU_ASSERT_EQUAL(status_of(call((DriveRequest)REQUEST(ping, PING, &ping)), NULL), 0); /* it has the ack */
     drive_kill(guest.drive);
     crivirt__agent__v1__response__free_unpacked(drive_connect(guest.drive, CALL_MS), NULL);
     CU_ASSERT_FALSE(drive_wait_exit(guest.drive, "main", "quiet", 300));
