@@ -6,14 +6,14 @@
  *   A length of 0 is padding: those 4 bytes are skipped.
  *
  * The checksum is the payload's CRC-32; to a peer that is known to speak WIRE_PROTOCOL_QUICK_SUM it may be
- * instead, of the payload's 64-bit words w (LE, the last one filled up with zeros), and a = 1, b = 0:
+ * a Fletcher sum instead, of the 64-bit words w (LE, the last one filled up with zeros), and a = 1, b = 0:
  *   for each w: a += w, b += a;  a ^= a >> 32, b ^= b >> 32;  a's low half ^ b's low half rotated by 16 bits.
  * What it guards against is a lost position, not bad memory. Decoders take both.
  *
  * Each connection starts with the daemon's WIRE_MAX_FRAME_BYTES of zero bytes (left out for a guest that has
  * just booted; they run out whatever frame the previous connection was cut in) and a sync with a fresh random
  * nonce. The agent answers with the same sync, then HelloRequest/HelloResponse follow. Until it sees its own
- * nonce the daemon throws away what it reads; so does the agent until it sees a sync. A bad length or CRC
+ * nonce the daemon throws away what it reads; so does the agent until it sees a sync. A bad length or sum
  * sends a decoder back to looking for a sync; the daemon then drops the connection and makes a new one.
  *
  * No GLib here: the agent links this statically.
