@@ -8,7 +8,7 @@
 #include "common/fileio.h"
 #include "common/log.h"
 
-enum { MAX_RESOLV_CONF_BYTES = 64 << 10, MAX_HOSTS_BYTES = 1 << 20 };
+enum { MAX_RESOLV_CONF_BYTES = 64 << 10, MAX_HOSTS_BYTES = 1 << 20, COLLECT_TIMEOUT_MS = 10 * 1000 };
 
 static const char *annotation(const Pod *pod, const char *key)
 {
@@ -198,6 +198,22 @@ void pod_network_del_stray(SandboxManager *manager, const char *id)
 
     if (network != NULL && !cni_network_del(network, &attachment, &deadline, &error))
         log_warning(LOG_FIELDS("sandbox", id), "%s", error->message);
+}
+
+void pod_network_collect(SandboxManager *manager)
+{
+    g_autoptr(CniNetwork) network = manager_cni_network(manager, NULL);
+    g_autoptr(GPtrArray) pods = manager_pods(manager);
+    g_autoptr(GPtrArray) ids = g_ptr_array_new();
+    Deadline deadline = deadline_in_ms(MIN(manager->config.cni_timeout_ms, (gint64)COLLECT_TIMEOUT_MS));
+    g_autoptr(GError) error = NULL;
+
+    for (guint i = 0; i < pods->len; i++)
+        g_ptr_array_add(ids, ((Pod *)pods->pdata[i])->id);
+    g_ptr_array_add(ids, NULL);
+    if (network != NULL &&
+        !cni_network_gc(network, (const char *const *)ids->pdata, POD_INTERFACE, &deadline, &error))
+        log_warning(LOG_NO_FIELDS, "%s", error->message);
 }
 
 char *pod_network_hostname(const Pod *pod)

@@ -13,12 +13,15 @@ gboolean pod_network_del(Pod *pod, const Deadline *deadline, GError **error);
 /* Makes it the pod's: addresses, and what DEL will need. */
 void pod_network_record(Pod *pod, const CniResult *network);
 
-/* A network of NULL is the node's own. */
-
-/* The pod's, else the node's. */
 /* DEL for a pod that only its guest is left of, with the configuration of now. Best effort; logs. */
 void pod_network_del_stray(SandboxManager *manager, const char *id);
+/* GC of CNI 1.1: plugins give up what they hold for attachments that are no sandbox's. Only while no ADD can
+ * begin. Best effort; logs. */
+void pod_network_collect(SandboxManager *manager);
+
+/* The pod's, else the node's. The caller frees these three. */
 char *pod_network_hostname(const Pod *pod);
-/* From the pod's DNS configuration, else the network's, else the node's file. */
+/* From the pod's DNS configuration, else the network's, else the node's file. A network of NULL is the node's
+ * own. */
 char *pod_network_resolv_conf(const Pod *pod, const CniResult *network);
 char *pod_network_hosts(const CniResult *network, const char *hostname);

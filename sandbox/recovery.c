@@ -291,6 +291,7 @@ gboolean manager_recover(SandboxManager *manager, GError **error)
             return FALSE;
     strays_destroy(manager, domains, pods);
     g_ptr_array_unref(sandbox_collect_strays(manager, FALSE));
+    pod_network_collect(manager);
     for (guint i = 0; i < pods->len; i++)
         pod_resume(pods->pdata[i], domains);
     if (pods->len > 0)

@@ -119,3 +119,22 @@ test('a daemon told to stop does not wait for a plugin that hangs', async () => 
     await machine.cri.call('RemovePodSandbox', {pod_sandbox_id: pod.id});
     await nothingIsLeft();
 });
+
+test('at its start the daemon tells plugins of CNI 1.1 what is in use, so that they give up the rest', async () => {
+    const pod = await machine.runPod();
+    const file = path.join(machine.cniDir, '10-test.conflist');
+    const before = fs.readFileSync(file, 'utf8');
+    const told = path.join(plugins, 'told');
+    fs.writeFileSync(path.join(plugins, 'keeper'), `#!/bin/bash
+config=$(cat)
+[ "$CNI_COMMAND" != GC ] || echo "$config" >${told}
+`, {mode: 0o755});
+    await machine.stopDaemon();
+    machine.writeCni(JSON.stringify({cniVersion: '1.1.0', name: 'kept', plugins: [{type: 'keeper'}]}));
+    await machine.startDaemon();
+    assert.deepStrictEqual(JSON.parse(fs.readFileSync(told, 'utf8'))['cni.dev/valid-attachments'],
+                           [{containerID: pod.id, ifname: 'eth0'}]);
+    machine.writeCni(before);
+    await machine.removePod(pod);
+    await nothingIsLeft();
+});
