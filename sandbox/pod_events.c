@@ -282,7 +282,7 @@ static const char *why_lost_wait(Pod *pod)
     const char *why;
 
     while ((why = why_lost(pod, &is_cut)) == NULL && deadline_check(is_cut ? &report : &cut, "", NULL))
-        g_usleep(LOOK_EVERY_MS * 1000);
+        g_usleep((gulong)LOOK_EVERY_MS * 1000);
     return why;
 }
 

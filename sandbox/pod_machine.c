@@ -145,7 +145,7 @@ static gboolean memory_wait(Pod *pod, guint64 wanted_bytes, const Deadline *dead
     if (!vmm_plugged_memory(pod->manager->vmm, pod->id, ret_bytes, error))
         return FALSE;
     for (last = *ret_bytes; *ret_bytes != wanted_bytes; last = *ret_bytes) {
-        g_usleep(LOOK_EVERY_MS * 1000);
+        g_usleep((gulong)LOOK_EVERY_MS * 1000);
         if (!vmm_plugged_memory(pod->manager->vmm, pod->id, ret_bytes, error) ||
             !deadline_check(deadline, "changing the guest's memory", error))
             return FALSE;
