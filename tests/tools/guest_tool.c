@@ -174,15 +174,16 @@ static int syn(const char *port)
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (sniffer < 0)
         return perror("a raw socket"), 1;
-    for (uint16_t i = 0; i < CONNECTIONS; i++) {
-        struct sockaddr_in from = {.sin_family = AF_INET, .sin_port = htons(FIRST_SOURCE_PORT + i)};
+    for (unsigned i = 0; i < CONNECTIONS; i++) {
+        struct sockaddr_in from = {.sin_family = AF_INET,
+                                   .sin_port = htons((uint16_t)(FIRST_SOURCE_PORT + i))};
         int fd = socket(AF_INET, SOCK_STREAM, 0);
 
-        from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1U + i); /* time stamps go by the addresses */
+        from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + i); /* time stamps go by the addresses */
         if (fd < 0 || bind(fd, (struct sockaddr *)&from, sizeof from) < 0)
             return perror("bind"), 1;
-        connect(fd, (struct sockaddr *)&to, sizeof to); /* nobody need listen there */
-        if (say_syn(sniffer, FIRST_SOURCE_PORT + i) != 0)
+        (void)!connect(fd, (struct sockaddr *)&to, sizeof to); /* nobody need listen there */
+        if (say_syn(sniffer, (uint16_t)(FIRST_SOURCE_PORT + i)) != 0)
             return perror("reading packets"), 1;
         close(fd);
     }
