@@ -15,6 +15,7 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/source.h"
 #include "sandbox/heartbeat.h"
 
 typedef Crivirt__Agent__V1__Request Request;
@@ -97,15 +98,6 @@ static gpointer loop_run(gpointer data)
     g_main_loop_run(loop->loop);
     g_main_context_pop_thread_default(loop->context);
     return NULL;
-}
-
-static void source_drop(GSource **source)
-{
-    if (*source == NULL)
-        return;
-    g_source_destroy(*source);
-    g_source_unref(*source);
-    *source = NULL;
 }
 
 static gboolean on_watch(gpointer data);

@@ -10,6 +10,7 @@
 
 #include "common/error.h"
 #include "common/log.h"
+#include "common/source.h"
 
 enum {
     MAX_VISITS = 500,
@@ -45,23 +46,14 @@ struct HttpVisit {
     gboolean shut; /* only waiting for the client to close */
 };
 
-static void drop_source(GSource **source)
-{
-    if (*source == NULL)
-        return;
-    g_source_destroy(*source);
-    g_source_unref(*source);
-    *source = NULL;
-}
-
 /* ---- a visit ---- */
 
 static void visit_free(gpointer data)
 {
     HttpVisit *visit = data;
 
-    drop_source(&visit->source);
-    drop_source(&visit->timer);
+    source_drop(&visit->source);
+    source_drop(&visit->timer);
     client_socket_free(visit->socket);
     g_byte_array_unref(visit->in);
     if (visit->answer != NULL)
@@ -101,7 +93,7 @@ ClientSocket *http_visit_take(HttpVisit *visit, GBytes **ret_rest)
 {
     gsize head = http_head_length(visit->in->data, visit->in->len);
 
-    drop_source(&visit->source);
+    source_drop(&visit->source);
     *ret_rest = g_bytes_new(visit->in->data + head, visit->in->len - head);
     return g_steal_pointer(&visit->socket);
 }
@@ -229,7 +221,7 @@ static void go_on(gpointer data)
 {
     HttpListener *listener = data;
 
-    drop_source(&listener->pause);
+    source_drop(&listener->pause);
     http_listener_start(listener);
 }
 
@@ -331,8 +323,8 @@ void http_listener_close(gpointer data)
 
     if (listener == NULL)
         return;
-    drop_source(&listener->source);
-    drop_source(&listener->pause);
+    source_drop(&listener->source);
+    source_drop(&listener->pause);
     g_hash_table_unref(listener->visits);
     if (listener->fd >= 0)
         close(listener->fd);

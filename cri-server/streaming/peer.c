@@ -7,6 +7,7 @@
 
 #include "common/error.h"
 #include "common/log.h"
+#include "common/source.h"
 #include "cri-server/streaming/spdy.h"
 
 enum {
@@ -59,15 +60,6 @@ static void peer_unref(Peer *peer)
     g_free(peer);
 }
 
-static void drop_source(GSource **source)
-{
-    if (*source == NULL)
-        return;
-    g_source_destroy(*source);
-    g_source_unref(*source);
-    *source = NULL;
-}
-
 static gboolean announce_end(gpointer data)
 {
     Peer *peer = data;
@@ -84,8 +76,8 @@ void peer_drop(Peer *peer)
     if (peer->is_over)
         return;
     peer->is_over = TRUE;
-    drop_source(&peer->source);
-    drop_source(&peer->timer);
+    source_drop(&peer->source);
+    source_drop(&peer->timer);
     idle = g_idle_source_new();
     g_source_set_priority(idle, G_PRIORITY_DEFAULT);
     g_source_set_callback(idle, announce_end, peer, NULL);
@@ -367,7 +359,7 @@ static gboolean on_timer(gpointer data)
 
 static void timer_start(Peer *peer, gint64 interval_ms)
 {
-    drop_source(&peer->timer);
+    source_drop(&peer->timer);
     peer->timer = g_timeout_source_new((guint)CLAMP(interval_ms, 50, 60000));
     g_source_set_callback(peer->timer, on_timer, peer, NULL);
     g_source_attach(peer->timer, peer->config.context);

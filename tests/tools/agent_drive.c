@@ -239,37 +239,36 @@ DriveResponse *drive_call(Drive *drive, DriveRequest *request, int timeout_ms)
     return g_steal_pointer(&drive->response);
 }
 
-void drive_input(Drive *drive, const char *container, const char *exec, const void *data, gsize length,
-                 gboolean eof)
+static void send_input(Drive *drive, const char *container, const char *exec,
+                       Crivirt__Agent__V1__Input *input)
 {
     ProcessId id = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
-    Crivirt__Agent__V1__Input input = CRIVIRT__AGENT__V1__INPUT__INIT;
     ToGuest message = CRIVIRT__AGENT__V1__TO_GUEST__INIT;
     id.container_id = (char *)container;
     id.exec_id = (char *)exec;
-    input.process = &id;
+    input->process = &id;
+    message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_INPUT;
+    message.input = input;
+    send_message(drive, &message);
+}
+
+void drive_input(Drive *drive, const char *container, const char *exec, const void *data, gsize length,
+                 gboolean eof)
+{
+    Crivirt__Agent__V1__Input input = CRIVIRT__AGENT__V1__INPUT__INIT;
     input.data.data = (guint8 *)data;
     input.data.len = length;
     input.eof = eof;
     input.offset = process_of(drive, container, exec)->input_sent;
     process_of(drive, container, exec)->input_sent += length;
-    message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_INPUT;
-    message.input = &input;
-    send_message(drive, &message);
+    send_input(drive, container, exec, &input);
 }
 
 void drive_hang_up(Drive *drive, const char *container, const char *exec)
 {
-    ProcessId id = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
     Crivirt__Agent__V1__Input input = CRIVIRT__AGENT__V1__INPUT__INIT;
-    ToGuest message = CRIVIRT__AGENT__V1__TO_GUEST__INIT;
-    id.container_id = (char *)container;
-    id.exec_id = (char *)exec;
-    input.process = &id;
     input.hangup = TRUE;
-    message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_INPUT;
-    message.input = &input;
-    send_message(drive, &message);
+    send_input(drive, container, exec, &input);
 }
 
 static gboolean open_socket(Drive *drive, gint64 end_us)

@@ -98,6 +98,21 @@ class Subjects {
     }
 }
 
+async function freshRunningPod(s, name) {
+    await s.freshPod();
+    await s.start(name);
+    return s.pod;
+}
+
+// The same of a stopped pod and of one that runs.
+const removal = {
+    work: (s, {id}) => s.call('RemovePodSandbox', {pod_sandbox_id: id}),
+    async again(s, {id}) {
+        await s.call('RemovePodSandbox', {pod_sandbox_id: id});
+        assert.deepStrictEqual((await s.call('ListContainers')).containers, []);
+    },
+};
+
 // prepare(subjects, name) → what work and again are given; work(subjects, subject) is what is interrupted; after
 // again(subjects, subject, name) the verb has been done, and nothing is left of what it was done to.
 const VERBS = [
@@ -115,11 +130,7 @@ const VERBS = [
     },
     {
         verb: 'StopPodSandbox',
-        async prepare(s, name) {
-            await s.freshPod();
-            await s.start(name);
-            return s.pod;
-        },
+        prepare: freshRunningPod,
         work: (s, {id}) => s.call('StopPodSandbox', {pod_sandbox_id: id}),
         async again(s, {id}) {
             await s.call('StopPodSandbox', {pod_sandbox_id: id});
@@ -132,29 +143,16 @@ const VERBS = [
     {
         verb: 'RemovePodSandbox',
         async prepare(s, name) {
-            await s.freshPod();
-            await s.start(name);
-            await s.call('StopPodSandbox', {pod_sandbox_id: s.pod.id});
-            return s.pod;
+            const pod = await freshRunningPod(s, name);
+            await s.call('StopPodSandbox', {pod_sandbox_id: pod.id});
+            return pod;
         },
-        work: (s, {id}) => s.call('RemovePodSandbox', {pod_sandbox_id: id}),
-        async again(s, {id}) {
-            await s.call('RemovePodSandbox', {pod_sandbox_id: id});
-            assert.deepStrictEqual((await s.call('ListContainers')).containers, []);
-        },
+        ...removal,
     },
     {
         verb: 'RemovePodSandbox, of one that runs',
-        async prepare(s, name) {
-            await s.freshPod();
-            await s.start(name);
-            return s.pod;
-        },
-        work: (s, {id}) => s.call('RemovePodSandbox', {pod_sandbox_id: id}),
-        async again(s, {id}) {
-            await s.call('RemovePodSandbox', {pod_sandbox_id: id});
-            assert.deepStrictEqual((await s.call('ListContainers')).containers, []);
-        },
+        prepare: freshRunningPod,
+        ...removal,
     },
     {
         verb: 'UpdatePodSandboxResources',

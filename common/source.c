@@ -1,0 +1,10 @@
+#include "common/source.h"
+
+void source_drop(GSource **source)
+{
+    if (*source == NULL)
+        return;
+    g_source_destroy(*source);
+    g_source_unref(*source);
+    *source = NULL;
+}
