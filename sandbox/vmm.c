@@ -38,6 +38,8 @@ enum {
 struct Vmm {
     gboolean embedded;
     gboolean kvm;
+    char *qemu_user;
+    char *qemu_group;
     char *accelerator_wish;
     char *accelerator; /* in a sentence */
     char *state_dir;
@@ -291,7 +293,7 @@ static gboolean open_embedded(Vmm *vmm, const VmmConfig *config, GError **error)
 {
     g_autofree char *uri = g_strdup_printf("qemu:///embed?root=%s", vmm->root);
 
-    if (!vmm_root_prepare(vmm->root, config, &vmm->identity, error))
+    if (!vmm_root_prepare(vmm->root, config, error))
         return FALSE;
     vmm->reaper = reaper_start(error);
     if (vmm->reaper == NULL)
@@ -438,9 +440,8 @@ static void adopt(Vmm *vmm, virDomainPtr domain, gpointer data)
  * pod's start. */
 static gboolean warm_capabilities(Vmm *vmm, GError **error)
 {
-    AcceleratorFacts facts = accelerator_look();
-    char *capabilities = virConnectGetDomainCapabilities(vmm->connection, NULL, facts.architecture, NULL,
-                                                         vmm->kvm ? "kvm" : "qemu", 0);
+    char *capabilities = virConnectGetDomainCapabilities(vmm->connection, NULL, accelerator_architecture(),
+                                                         NULL, vmm->kvm ? "kvm" : "qemu", 0);
 
     if (capabilities == NULL)
         return fail_libvirt(error, "QEMU cannot be used");
@@ -450,8 +451,6 @@ static gboolean warm_capabilities(Vmm *vmm, GError **error)
 
 static gboolean open_connection(Vmm *vmm, const VmmConfig *config, GError **error)
 {
-    if (!vmm_root_identity(config->qemu_user, config->qemu_group, &vmm->identity, error))
-        return FALSE;
     if (vmm->embedded ? !open_embedded(vmm, config, error) : !open_daemon(vmm, config, error))
         return FALSE;
     vmm->callback_id = virConnectDomainEventRegisterAny(vmm->connection, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
@@ -469,9 +468,16 @@ static gboolean open_connection(Vmm *vmm, const VmmConfig *config, GError **erro
 static gboolean open_locked(Vmm *vmm, const VmmConfig *config, GError **error)
 {
     g_autofree char *lock_path = g_build_filename(vmm->state_dir, "vmm.lock", NULL);
-    AcceleratorFacts facts = accelerator_look();
+    g_auto(AcceleratorFacts) facts = {0};
 
+    if (!vmm_root_identity(config->qemu_user, config->qemu_group, &vmm->identity, error))
+        return FALSE;
+    if (vmm->embedded)
+        vmm_root_open_kvm(&vmm->identity);
+    vmm->qemu_user = g_strdup(config->qemu_user);
+    vmm->qemu_group = g_strdup(config->qemu_group);
     vmm->accelerator_wish = g_strdup(config->accelerator);
+    facts = accelerator_look(vmm->qemu_user, vmm->qemu_group);
     if (!accelerator_choose(config->accelerator, &facts, &vmm->kvm, &vmm->accelerator, error))
         return FALSE;
     if (!dir_make(vmm->state_dir, 0711, error) || !file_lock(lock_path, &vmm->lock_fd, error))
@@ -527,6 +533,8 @@ void vmm_close(Vmm *vmm)
     if (vmm->lock_fd >= 0)
         close(vmm->lock_fd);
     vmm_table_free(vmm->table);
+    g_free(vmm->qemu_user);
+    g_free(vmm->qemu_group);
     g_free(vmm->accelerator_wish);
     g_free(vmm->accelerator);
     g_free(vmm->state_dir);
@@ -619,14 +627,14 @@ static void append_qemu_log(Vmm *vmm, const char *name, GError **error)
 
 static gboolean choose_accelerator(Vmm *vmm, const char *wish, gboolean *ret_kvm, GError **error)
 {
-    AcceleratorFacts facts;
+    g_auto(AcceleratorFacts) facts = {0};
     g_autofree char *reason = NULL;
 
     if (wish == NULL || g_str_equal(wish, vmm->accelerator_wish)) {
         *ret_kvm = vmm->kvm;
         return TRUE;
     }
-    facts = accelerator_look();
+    facts = accelerator_look(vmm->qemu_user, vmm->qemu_group);
     return accelerator_choose(wish, &facts, ret_kvm, &reason, error);
 }
 

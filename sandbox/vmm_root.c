@@ -40,11 +40,12 @@ static const char qemu_conf[] = "# Written by crivirtd at every start.\n"
 
 static gboolean missing_account(const char *what, const char *name, GError **error)
 {
-    return fail(error, STATUS_FAILED_PRECONDITION,
-                "the %s %s, which QEMU runs as, does not exist: make it with `groupadd --system %s` and "
-                "`useradd --system --no-create-home --shell /usr/sbin/nologin --gid %s %s` (the package "
-                "libvirt-daemon-system does)",
-                what, name, VMM_ROOT_LIBVIRT_USER, VMM_ROOT_LIBVIRT_USER, VMM_ROOT_LIBVIRT_USER);
+    return fail(
+        error, STATUS_FAILED_PRECONDITION,
+        "the %s %s, which QEMU runs as, does not exist: make it with `groupadd --system %s` and "
+        "`useradd --system --no-create-home --shell /usr/sbin/nologin --gid %s --groups kvm %s` (the package "
+        "libvirt-daemon-system does)",
+        what, name, VMM_ROOT_LIBVIRT_USER, VMM_ROOT_LIBVIRT_USER, VMM_ROOT_LIBVIRT_USER);
 }
 
 gboolean vmm_root_identity(const char *user, const char *group, VmmIdentity *ret_identity, GError **error)
@@ -252,10 +253,7 @@ static gboolean link_status(const char *root, const char *run_dir, GError **erro
     return TRUE;
 }
 
-/* Where nobody manages /dev/kvm (udev would give it to the group kvm) QEMU gets it. Not only for KVM itself:
- * libvirt, whose probe may open it and whose check whether QEMU may says no, would probe QEMU again before
- * every start, which takes a second. */
-static void open_kvm_to(gid_t gid)
+void vmm_root_open_kvm(const VmmIdentity *identity)
 {
     static const char path[] = "/dev/kvm";
     struct stat status;
@@ -263,7 +261,7 @@ static void open_kvm_to(gid_t gid)
     if (stat(path, &status) != 0 || status.st_uid != 0 || status.st_gid != 0 ||
         (status.st_mode & (S_IRWXG | S_IRWXO)) != 0)
         return;
-    if (chown(path, 0, gid) == 0 && chmod(path, 0660) == 0)
+    if (chown(path, 0, identity->gid) == 0 && chmod(path, 0660) == 0)
         log_info(LOG_NO_FIELDS, "/dev/kvm was root's alone: opened to QEMU's group");
 }
 
@@ -280,8 +278,7 @@ static gboolean write_configuration(const char *root, const VmmConfig *config, G
     return dir_make(directory, 0755, error) && file_write_atomic(path, text, strlen(text), 0644, error);
 }
 
-gboolean vmm_root_prepare(const char *root, const VmmConfig *config, const VmmIdentity *identity,
-                          GError **error)
+gboolean vmm_root_prepare(const char *root, const VmmConfig *config, GError **error)
 {
     g_autofree char *run_dir = g_build_filename(root, "run", "qemu", NULL);
 
@@ -290,7 +287,6 @@ gboolean vmm_root_prepare(const char *root, const VmmConfig *config, const VmmId
         !drop_earlier_boot(root, error) || !link_status(root, config->run_dir, error) ||
         !write_configuration(root, config, error))
         return g_prefix_error(error, "preparing %s: ", root), FALSE;
-    open_kvm_to(identity->gid);
     drop_half_written(run_dir);
     drop_strangers(root, run_dir);
     return TRUE;

@@ -19,8 +19,12 @@ gboolean vmm_root_identity(const char *user, const char *group, VmmIdentity *ret
 
 /* Makes the root, writes qemu.conf and drops the status of guests that cannot live any more: all of them
  * after a reboot, and those whose process id meanwhile belongs to somebody else, which libvirt would kill. */
-gboolean vmm_root_prepare(const char *root, const VmmConfig *config, const VmmIdentity *identity,
-                          GError **error);
+gboolean vmm_root_prepare(const char *root, const VmmConfig *config, GError **error);
+
+/* Gives /dev/kvm to QEMU's group where it is root's alone, as it is where no udev manages it (udev gives it
+ * to the group kvm). This is not only for KVM itself: libvirt's probe of QEMU runs as root and its check runs
+ * as QEMU's user; when they disagree, libvirt probes QEMU again before each start, which takes a second. */
+void vmm_root_open_kvm(const VmmIdentity *identity);
 
 /* Removes the directories that libvirt made for a domain that is gone; it leaves them where the guest died
  * while no daemon ran. */

@@ -47,7 +47,7 @@ static void add_good(GPtrArray *findings, const char *subject, char *text)
 
 static void check_kvm(GPtrArray *findings, const Config *config)
 {
-    AcceleratorFacts facts = accelerator_look();
+    g_auto(AcceleratorFacts) facts = accelerator_look(config->qemu_user, config->qemu_group);
     g_autoptr(GError) error = NULL;
     gboolean is_kvm = FALSE;
     char *reason = NULL;
@@ -106,7 +106,8 @@ static void check_user(GPtrArray *findings, const Config *config)
         add(findings, DOCTOR_BAD, "QEMU's user",
             g_strdup_printf("there is no %s \"%s\"", has_user ? "group" : "user",
                             has_user ? config->qemu_group : config->qemu_user),
-            g_strdup_printf("adduser --system --group --no-create-home %s", config->qemu_user));
+            g_strdup_printf("adduser --system --group --no-create-home %s, and adduser %s kvm",
+                            config->qemu_user, config->qemu_user));
 }
 
 static void check_guest_file(GPtrArray *findings, const char *subject, const char *path)

@@ -1,14 +1,18 @@
 #include "sandbox/accelerator.h"
 
+#include <glib/gstdio.h>
+#include <grp.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/error.h"
 #include "tests/unit/harness.h"
 
-static const AcceleratorFacts good = {"x86_64", NULL, TRUE, TRUE};
-static const AcceleratorFacts no_device = {"x86_64", "/dev/kvm does not exist", TRUE, TRUE};
-static const AcceleratorFacts no_flag = {"x86_64", NULL, FALSE, TRUE};
-static const AcceleratorFacts no_module = {"x86_64", NULL, TRUE, FALSE};
+static const AcceleratorFacts good = {NULL, TRUE, TRUE};
+static const AcceleratorFacts no_device = {(char *)"/dev/kvm does not exist", TRUE, TRUE};
+static const AcceleratorFacts no_flag = {NULL, FALSE, TRUE};
+static const AcceleratorFacts no_module = {NULL, TRUE, FALSE};
 
 static void check(const char *wish, const AcceleratorFacts *facts, gboolean wanted, const char *word)
 {
@@ -55,11 +59,52 @@ static void chosen_emulation(void)
 
 static void this_machine(void)
 {
-    AcceleratorFacts facts = accelerator_look();
+    g_auto(AcceleratorFacts) facts = accelerator_look("root", "root");
     g_autofree char *reason = NULL;
     gboolean kvm;
 
     CU_ASSERT_TRUE(accelerator_choose("auto", &facts, &kvm, &reason, NULL));
+}
+
+/* A file with the modes that udev gives to /dev/kvm; the account nobody is in no group of root's. */
+static void device_of_a_group(void)
+{
+    g_autofree char *directory = g_dir_make_tmp("accelerator-XXXXXX", NULL);
+    g_autofree char *device = g_build_filename(directory, "kvm", NULL);
+    g_autofree char *problem = NULL;
+    const struct group *owner = getgrnam("disk");
+
+    gid_t gid;
+
+    if (geteuid() != 0 || owner == NULL)
+        return;
+    gid = owner->gr_gid;
+    CU_ASSERT_TRUE(g_file_set_contents(device, "", 0, NULL));
+    CU_ASSERT_EQUAL(chmod(directory, 0755), 0);
+    CU_ASSERT_EQUAL(chown(device, 0, gid), 0);
+    CU_ASSERT_EQUAL(chmod(device, 0660), 0);
+    problem = accelerator_user_problem(device, "nobody", "nogroup");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(problem);
+    CU_ASSERT_PTR_NOT_NULL(strstr(problem, "as user nobody: add it to group disk"));
+    CU_ASSERT_PTR_NULL(accelerator_user_problem(device, "nobody", "disk"));
+    CU_ASSERT_PTR_NULL(accelerator_user_problem(device, "root", "root"));
+    CU_ASSERT_EQUAL(geteuid(), 0);
+
+    CU_ASSERT_EQUAL(chmod(device, 0600), 0);
+    g_free(problem);
+    problem = accelerator_user_problem(device, "nobody", "nogroup");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(problem);
+    CU_ASSERT_PTR_NOT_NULL(strstr(problem, "as user nobody: Permission denied"));
+    g_unlink(device);
+    g_rmdir(directory);
+}
+
+static void unusable_by_qemu(void)
+{
+    static const AcceleratorFacts not_for_qemu = {
+        (char *)"cannot open /dev/kvm as user libvirt-qemu: add it to group kvm", TRUE, TRUE};
+
+    check("auto", &not_for_qemu, FALSE, "add it to group kvm");
 }
 
 int main(int argc, char **argv)
@@ -69,7 +114,9 @@ int main(int argc, char **argv)
         {"without one of them the guest is emulated, and the reason says which", one_missing},
         {"KVM that is insisted on and missing is an error, as is an unknown wish", insisted},
         {"emulation can be chosen", chosen_emulation},
-        {"this machine can be looked at", this_machine},
+        {"this node can be examined", this_machine},
+        {"a device that QEMU's user may not open is named with the group that may", device_of_a_group},
+        {"KVM that QEMU's user may not open is not used, and the reason names the group", unusable_by_qemu},
     };
     return test_main_args("accelerator", cases, G_N_ELEMENTS(cases), argc, argv);
 }
