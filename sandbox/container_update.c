@@ -21,7 +21,7 @@ static gboolean update_in_guest(Container *container, const Resources *update, c
     g_autofree char *json = NULL;
     Crivirt__Agent__V1__Response *response;
 
-    if (link == NULL || !oci_spec_resources(update, &json, error))
+    if (link == NULL || !oci_spec_resources(update, !container->pod->platform->on_node, &json, error))
         return FALSE;
     call.id = container->id;
     call.resources = (ProtobufCBinaryData){.len = strlen(json), .data = (guint8 *)json};

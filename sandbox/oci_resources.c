@@ -51,13 +51,13 @@ static void put_cpu(yajl_gen json, const Resources *resources)
     yajl_gen_map_close(json);
 }
 
-static void put_memory(yajl_gen json, const Resources *resources)
+static void put_memory(yajl_gen json, const Resources *resources, gboolean in_guest)
 {
     oci_json_put_map(json, "memory");
     if (resources->memory_limit_in_bytes > 0)
         oci_json_put_int(json, "limit", resources->memory_limit_in_bytes);
-    /* The CRI counts memory and swap together, as the OCI does; a guest has no swap to limit. */
-    if (resources->memory_swap_limit_in_bytes > 0 &&
+    /* The CRI counts memory and swap together, as the OCI does. A guest has no swap to limit. */
+    if (!in_guest && resources->memory_swap_limit_in_bytes > 0 &&
         resources->memory_swap_limit_in_bytes >= resources->memory_limit_in_bytes)
         oci_json_put_int(json, "swap", resources->memory_swap_limit_in_bytes);
     yajl_gen_map_close(json);
@@ -93,15 +93,38 @@ static gboolean is_cgroup_key(const char *key)
            key[strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] == '\0';
 }
 
-static gboolean put_unified(yajl_gen json, const Resources *resources, GError **error)
+/* The limits on swap of cgroup v2. The kubelet sends memory.swap.max=0 with each container on a node of
+ * cgroup v2. A guest has no swap, so each such limit holds without being set, and its kernel may have no file
+ * for it. */
+static gboolean limits_swap(const char *key)
+{
+    static const char *const keys[] = {"memory.swap.max", "memory.swap.high", "memory.zswap.max", NULL};
+
+    return g_strv_contains(keys, key);
+}
+
+/* "max" or a whole number, as the kernel takes it (Documentation/admin-guide/cgroup-v2.rst). */
+static gboolean is_limit(const char *value)
+{
+    return g_str_equal(value, "max") || (*value != '\0' && value[strspn(value, "0123456789")] == '\0');
+}
+
+static gboolean put_unified(yajl_gen json, const Resources *resources, gboolean in_guest, GError **error)
 {
     oci_json_put_map(json, "unified");
     for (size_t i = 0; i < resources->n_unified; i++) {
-        if (!is_cgroup_key(resources->unified[i]->key))
+        const char *key = resources->unified[i]->key;
+        const char *value = resources->unified[i]->value;
+
+        if (!is_cgroup_key(key))
             return fail(error, STATUS_INVALID_ARGUMENT,
-                        "linux.resources.unified: \"%s\" is no file of a control group",
-                        resources->unified[i]->key);
-        oci_json_put_pair(json, resources->unified[i]->key, resources->unified[i]->value);
+                        "linux.resources.unified: \"%s\" is no file of a control group", key);
+        if (limits_swap(key) && !is_limit(value))
+            return fail(error, STATUS_INVALID_ARGUMENT,
+                        "linux.resources.unified: %s: \"%s\" is neither \"max\" nor a number of bytes", key,
+                        value);
+        if (!in_guest || !limits_swap(key))
+            oci_json_put_pair(json, key, value);
     }
     yajl_gen_map_close(json);
     return TRUE;
@@ -121,11 +144,11 @@ static gboolean resources_check(const Resources *resources, GError **error)
 }
 
 /* Everything but devices. */
-static gboolean put_limits(yajl_gen json, const Resources *resources, GError **error)
+static gboolean put_limits(yajl_gen json, const Resources *resources, gboolean in_guest, GError **error)
 {
     put_cpu(json, resources);
-    put_memory(json, resources);
-    return put_hugepages(json, resources, error) && put_unified(json, resources, error);
+    put_memory(json, resources, in_guest);
+    return put_hugepages(json, resources, error) && put_unified(json, resources, in_guest, error);
 }
 
 gboolean oci_put_resources(yajl_gen json, const OciSpecInput *input, GError **error)
@@ -136,13 +159,13 @@ gboolean oci_put_resources(yajl_gen json, const OciSpecInput *input, GError **er
         return FALSE;
     oci_json_put_map(json, "resources");
     put_device_rules(json, input);
-    if (!put_limits(json, resources, error))
+    if (!put_limits(json, resources, input->node == NULL, error))
         return FALSE;
     yajl_gen_map_close(json);
     return TRUE;
 }
 
-gboolean oci_spec_resources(const Resources *resources, char **ret_json, GError **error)
+gboolean oci_spec_resources(const Resources *resources, gboolean in_guest, char **ret_json, GError **error)
 {
     yajl_gen json = yajl_gen_alloc(NULL);
     const unsigned char *text;
@@ -150,7 +173,7 @@ gboolean oci_spec_resources(const Resources *resources, char **ret_json, GError 
     gboolean good;
 
     yajl_gen_map_open(json);
-    good = resources_check(resources, error) && put_limits(json, resources, error);
+    good = resources_check(resources, error) && put_limits(json, resources, in_guest, error);
     yajl_gen_map_close(json);
     if (good && yajl_gen_get_buf(json, &text, &length) == yajl_gen_status_ok)
         *ret_json = g_strndup((const char *)text, length);

@@ -69,9 +69,9 @@ gboolean oci_spec_build(const OciSpecInput *input, char **ret_before_user, char 
  * from the input or interned. */
 gboolean oci_spec_user(const OciSpecInput *input, Crivirt__Agent__V1__User *ret_user, GError **error);
 
-/* linux.resources by itself, for a container that runs. */
-gboolean oci_spec_resources(const Runtime__V1__LinuxContainerResources *resources, char **ret_json,
-                            GError **error);
+/* linux.resources by itself, for a container that runs; in_guest: in a VM, else on the node. */
+gboolean oci_spec_resources(const Runtime__V1__LinuxContainerResources *resources, gboolean in_guest,
+                            char **ret_json, GError **error);
 
 /* The container is in the pod's PID namespace, which the guest has to make for the first such one. */
 gboolean oci_spec_shares_pid(const OciSpecInput *input);

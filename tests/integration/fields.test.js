@@ -63,7 +63,7 @@ test('every limit is in the control group of the guest', async () => {
     const resources = {
         cpu_shares: 2048, cpu_quota: 30000, cpu_period: 60000, cpuset_cpus: '0', cpuset_mems: '0', memory_limit_in_bytes: 64 << 20,
         memory_swap_limit_in_bytes: 64 << 20, oom_score_adj: 500, hugepage_limits: [{page_size: '2MB', limit: 2 << 20}],
-        unified: {'memory.high': String(48 << 20), 'pids.max': '77'},
+        unified: {'memory.high': String(48 << 20), 'pids.max': '77', 'memory.swap.max': '0', 'memory.oom.group': '1'},
     };
     const container = await machine.runContainer(pod, {linux: {...own, resources}}).catch((error) => error);
     assert.ok(container.id, container.details);
@@ -73,6 +73,12 @@ test('every limit is in the control group of the guest', async () => {
     const [weight] = await read('cpu.weight');
     assert.ok(Number(weight) > 50 && Number(weight) < 110, weight);
     assert.strictEqual(await machine.output(container, 'cat /proc/1/oom_score_adj /proc/self/oom_score_adj'), '500\n500');
+    // The kubelet sends memory.swap.max with each container on cgroup v2, also when it updates one; a guest has no swap.
+    assert.deepStrictEqual(await read('memory.oom.group'), ['1']);
+    await machine.cri.call('UpdateContainerResources', {
+        container_id: container.id, linux: {...resources, memory_swap_limit_in_bytes: 0, unified: {'memory.swap.max': '0', 'pids.max': '78'}}});
+    assert.deepStrictEqual(await read('pids.max'), ['78']);
+    await refused(machine.create(pod, {linux: {resources: {unified: {'memory.swap.max': 'little'}}}}), 'INVALID_ARGUMENT', 'memory.swap.max');
     await machine.remove(container);
     // What no kernel takes is clamped; disks are limited by the numbers that the guest has for them.
     const clamped = await machine.runContainer(pod, {linux: {...own, resources: {oom_score_adj: 5000, unified: {'io.max': '8:0 rbps=1048576'}}}});

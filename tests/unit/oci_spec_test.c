@@ -537,6 +537,51 @@ static void resources_reach_the_control_group_or_are_refused(void)
                "swap");
 }
 
+static void limits_of_swap_hold_in_a_guest_without_being_set(void)
+{
+    static const char *const keys[] = {"memory.swap.max", "memory.swap.high", "memory.zswap.max"};
+    static const OciNode node = {.cgroup = "/pod/crivirt-c1"};
+    Runtime__V1__LinuxContainerResources resources = RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;
+    Runtime__V1__LinuxContainerResources__UnifiedEntry entry =
+        RUNTIME__V1__LINUX_CONTAINER_RESOURCES__UNIFIED_ENTRY__INIT;
+    Runtime__V1__LinuxContainerResources__UnifiedEntry *entries[] = {&entry};
+    g_autoptr(GError) error = NULL;
+
+    resources.memory_limit_in_bytes = 64 << 20;
+    resources.memory_swap_limit_in_bytes = 96 << 20;
+    resources.n_unified = 1;
+    resources.unified = entries;
+    for (guint i = 0; i < G_N_ELEMENTS(keys); i++) {
+        g_autofree char *in_guest = NULL;
+        g_autofree char *on_node = NULL;
+        g_autofree char *refused = NULL;
+
+        entry.key = (char *)keys[i];
+        entry.value = (char *)"0";
+        TEST_OK(oci_spec_resources(&resources, TRUE, &in_guest, &error), error);
+        CU_ASSERT_PTR_NULL(strstr(in_guest, "swap"));
+        CU_ASSERT_PTR_NOT_NULL(strstr(in_guest, "\"memory\":{\"limit\":67108864}"));
+        TEST_OK(oci_spec_resources(&resources, FALSE, &on_node, &error), error);
+        CU_ASSERT_PTR_NOT_NULL(strstr(on_node, keys[i]));
+        CU_ASSERT_PTR_NOT_NULL(strstr(on_node, "\"swap\":100663296"));
+        entry.value = (char *)"none";
+        TEST_FAILS(oci_spec_resources(&resources, TRUE, &refused, &error), error, STATUS_INVALID_ARGUMENT,
+                   keys[i]);
+    }
+    for (int in_guest = 0; in_guest <= 1; in_guest++) {
+        g_autofree char *before = NULL;
+        g_autofree char *after = NULL;
+        Fixture fixture;
+
+        fixture_init(&fixture);
+        fixture.input.node = in_guest ? NULL : &node;
+        fixture.linux.resources = &resources;
+        entry.value = (char *)"max";
+        TEST_OK(oci_spec_build(&fixture.input, &before, &after, &error), error);
+        CU_ASSERT_EQUAL(strstr(after, "swap") == NULL, in_guest);
+    }
+}
+
 static void missing_security_modules_are_refused(void)
 {
     Runtime__V1__SecurityProfile profile = RUNTIME__V1__SECURITY_PROFILE__INIT;
@@ -642,6 +687,8 @@ int main(void)
          namespaces_of_the_node_are_refused_and_those_of_a_target_named},
         {"resources reach the control group or are refused",
          resources_reach_the_control_group_or_are_refused},
+        {"limits of swap hold in a guest, which has none, and are set on the node",
+         limits_of_swap_hold_in_a_guest_without_being_set},
         {"profiles of modules that the guest's kernel lacks are refused",
          missing_security_modules_are_refused},
         {"run_as_group without a user is refused", group_alone_is_refused},
