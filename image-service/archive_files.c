@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "image-service/archive_files.h"
 
 #include <archive.h>
@@ -12,7 +13,7 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
-#include "image-service/digest.h"
+#include "image-service/content/digest.h"
 
 enum { MAX_FILES = 20000, MAX_LINKS = 8, BUFFER_BYTES = 256 * 1024, ARCHIVE_BLOCK_BYTES = 256 * 1024 };
 

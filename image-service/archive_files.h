@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The files of an archive or directory, by the names that they have in it.
  *
  * An archive is streamed into numbered temporary files, removed with the object; links inside it are followed

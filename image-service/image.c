@@ -1,8 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "image-service/image.h"
 
 #include <string.h>
 
-#include "image-service/manifest.h"
+#include "image-service/content/manifest.h"
 
 Image *image_ref(Image *image)
 {

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Image objects: what the store has, with its configuration decoded. image_service.h has the structure. */
 #pragma once
 

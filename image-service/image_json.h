@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* JSON that comes from outside (registries, archives, credentials files), read with yajl.
  *
  * yajl bounds neither nesting nor the number of values, and frees trees by recursion: both are bounded before

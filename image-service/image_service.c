@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "image-service/image_service.h"
 
 #include <malloc.h>
@@ -6,7 +7,7 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "common/metrics.h"
-#include "image-service/digest.h"
+#include "image-service/content/digest.h"
 #include "image-service/image.h"
 #include "image-service/load.h"
 #include "image-service/pull.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Images: pulling, importing, listing, removing, and the layer files that containers run from.
  *
  * Thread-safe. An image is known by its id, "sha256:…" of its configuration; tags and digests are names for
@@ -6,6 +7,7 @@
 #pragma once
 
 #include "common/deadline.h"
+#include "image-service/registry/credentials.h"
 
 typedef struct ImageService ImageService;
 
@@ -49,16 +51,6 @@ typedef struct {
 Image *image_ref(Image *image);
 void image_unref(Image *image);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Image, image_unref)
-
-/* Credentials for one pull (CRI's AuthConfig); any member may be NULL or "". */
-typedef struct {
-    const char *username;
-    const char *password;
-    const char *auth; /* base64 of "user:password" */
-    const char *server_address;
-    const char *identity_token;
-    const char *registry_token;
-} RegistryAuth;
 
 /* Called from the pulling threads, serialised per pull: how far each layer is. total_bytes 0: not known yet.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "image-service/image_store.h"
 
 #include <dirent.h>
@@ -12,7 +13,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
-#include "image-service/digest.h"
+#include "image-service/content/digest.h"
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(sqlite3_stmt, sqlite3_finalize)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DIR, closedir)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What of images is on disk: an SQLite database, one EROFS file per layer, and files in progress.
  *
  *     root/lock  root/images.db  root/layers/sha256/<hex>.erofs  root/ingest/…

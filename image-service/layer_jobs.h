@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Getting layers into the store, each only once however many pulls want it.
  *
  * The first caller that wants a layer does the work with its own source and credentials; the others wait,
@@ -6,7 +7,7 @@
 #pragma once
 
 #include "image-service/image_store.h"
-#include "image-service/layer.h"
+#include "image-service/layers/layer.h"
 
 typedef struct LayerJobs LayerJobs;
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "image-service/load.h"
 
 #include <string.h>
@@ -5,9 +6,9 @@
 
 #include "common/error.h"
 #include "image-service/archive_files.h"
-#include "image-service/digest.h"
+#include "image-service/content/digest.h"
+#include "image-service/content/manifest.h"
 #include "image-service/image_json.h"
-#include "image-service/manifest.h"
 
 enum { MAX_IMAGES = 256, MAX_INDEX_DEPTH = 4 };
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Imports images from a file or directory: an OCI layout, as a directory or in an archive, or what docker
  * save writes.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "image-service/pull.h"
 
 #include <errno.h>
@@ -6,7 +7,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
-#include "image-service/registry.h"
+#include "image-service/registry/registry.h"
 
 enum { DEFAULT_PARALLEL_LAYERS = 3 };
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One pull: from a reference to layers in the store and the image that they make, which the caller records.
  *
  * Resolve, choose the platform, get the configuration, then the layers on a few threads: each is downloaded
@@ -7,8 +8,8 @@
  */
 #pragma once
 
+#include "image-service/content/reference.h"
 #include "image-service/layer_jobs.h"
-#include "image-service/reference.h"
 
 typedef struct {
     const ImageServiceConfig *config;

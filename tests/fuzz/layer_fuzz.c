@@ -1,8 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A hostile layer: decompression, tar, names, and the image that comes of it. */
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "image-service/layer.h"
+#include "image-service/layers/layer.h"
 
 int LLVMFuzzerTestOneInput(const guint8 *data, gsize size);
 

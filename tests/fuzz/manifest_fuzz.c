@@ -1,9 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a registry or an archive sends: manifests, indexes, configurations, challenges. */
 #include <stddef.h>
 #include <stdint.h>
 
-#include "image-service/manifest.h"
-#include "image-service/registry_auth.h"
+#include "image-service/content/manifest.h"
+#include "image-service/registry/registry_auth.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,10 +1,11 @@
-#include "image-service/credentials.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image-service/registry/credentials.h"
 
 #include <string.h>
 
 #include "common/error.h"
 #include "common/fileio.h"
-#include "image-service/registry_auth.h"
+#include "image-service/registry/registry_auth.h"
 #include "tests/unit/harness.h"
 
 /* user:pa:ss */

@@ -1,4 +1,5 @@
-#include "image-service/hosts.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image-service/registry/hosts.h"
 
 #include <string.h>
 

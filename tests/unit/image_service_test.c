@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Pulls through the public API from a registry in this process. */
 #include "image-service/image_service.h"
 
@@ -7,7 +8,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
-#include "image-service/manifest.h"
+#include "image-service/content/manifest.h"
 #include "tests/unit/harness.h"
 #include "tests/unit/test_layers.h"
 #include "tests/unit/test_registry.h"

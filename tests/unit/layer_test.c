@@ -1,4 +1,5 @@
-#include "image-service/layer.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image-service/layers/layer.h"
 
 #include <errno.h>
 #include <fcntl.h>

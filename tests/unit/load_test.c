@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Imports, seen through the public API: a directory of images written by the test, as layout and as archives.
  */
 #include <glib/gstdio.h>
@@ -7,7 +8,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
-#include "image-service/digest.h"
+#include "image-service/content/digest.h"
 #include "image-service/image_service.h"
 #include "tests/unit/harness.h"
 #include "tests/unit/test_layers.h"

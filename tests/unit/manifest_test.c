@@ -1,9 +1,10 @@
-#include "image-service/manifest.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image-service/content/manifest.h"
 
 #include <string.h>
 
 #include "common/error.h"
-#include "image-service/digest.h"
+#include "image-service/content/digest.h"
 #include "tests/unit/harness.h"
 
 #define A "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"

@@ -1,4 +1,5 @@
-#include "image-service/reference.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image-service/content/reference.h"
 
 #include <string.h>
 

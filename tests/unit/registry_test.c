@@ -1,4 +1,5 @@
-#include "image-service/registry.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image-service/registry/registry.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -8,7 +9,7 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
-#include "image-service/digest.h"
+#include "image-service/content/digest.h"
 #include "tests/unit/harness.h"
 #include "tests/unit/test_registry.h"
 

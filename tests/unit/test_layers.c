@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/test_layers.h"
 
 #include <archive.h>
@@ -7,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "image-service/blob_stream.h"
-#include "image-service/digest.h"
+#include "image-service/content/digest.h"
+#include "image-service/layers/blob_stream.h"
 
 struct TestTar {
     struct archive *archive;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tars for tests, made with libarchive's writer, which lets every name through. */
 #pragma once
 

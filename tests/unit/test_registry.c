@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/test_registry.h"
 
 #include <arpa/inet.h>
@@ -6,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "image-service/digest.h"
+#include "image-service/content/digest.h"
 
 typedef struct {
     char *media_type; /* NULL: a blob */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A registry in the test's own process, with the faults that a test asks for. */
 #pragma once
 

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Writes an EROFS image straight into a file, in one pass, as its contents become known.
+ *
+ * Regular files go out as they arrive and their inodes right behind them, so nothing is staged on the host's
+ * file system and a hostile name never reaches it. Directories are written last, from the names that
+ * layer_tree.h holds. Uncompressed, 4 KiB blocks, extended inodes (32-bit ids, nanosecond times), tails of
+ * files inline where they fit; extents of inodes lie between extents of data, as the format allows.
+ * Format: https://docs.kernel.org/filesystems/erofs.html and linux/fs/erofs/erofs_fs.h; readable since 5.4.
+ *
+ * A writer belongs to one thread. The file must be empty; its descriptor stays the caller's.
+ */
+#pragma once
+
+#include <glib.h>
+#include <sys/types.h>
+
+#define EROFS_BLOCK_BYTES 4096
+#define EROFS_MAX_NAME_BYTES 255
+/* Of one inode, encoded. */
+#define EROFS_MAX_XATTR_BYTES 61440U
+
+typedef struct {
+    mode_t mode; /* with the type bits */
+    guint32 uid;
+    guint32 gid;
+    gint64 mtime_s;
+    guint32 mtime_ns;
+    guint32 rdev_major;
+    guint32 rdev_minor;
+    GByteArray *xattrs; /* made by erofs_xattr_add(); NULL: none; borrowed */
+} ErofsAttributes;
+
+/* Appends one attribute; names other than user.*, trusted.*, security.* and the two POSIX ACLs, and what is
+ * too long, are INVALID_ARGUMENT. */
+gboolean erofs_xattr_add(GByteArray **xattrs, const char *name, const void *value, gsize length,
+                         GError **error);
+
+typedef struct ErofsWriter ErofsWriter;
+
+ErofsWriter *erofs_writer_new(int fd);
+void erofs_writer_free(ErofsWriter *writer); /* takes NULL */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ErofsWriter, erofs_writer_free)
+
+/* A regular file: begin, data at rising offsets (gaps stay holes of the image and read as zeros), end.
+ * *ret_nid is the inode's number in the image. */
+gboolean erofs_writer_begin_file(ErofsWriter *writer, const ErofsAttributes *attributes, guint64 size,
+                                 GError **error);
+gboolean erofs_writer_file_data(ErofsWriter *writer, guint64 offset, const void *data, gsize length,
+                                GError **error);
+gboolean erofs_writer_end_file(ErofsWriter *writer, guint64 *ret_nid, GError **error);
+
+/* A symbolic link (target), or a device, FIFO or socket (target NULL). */
+gboolean erofs_writer_special(ErofsWriter *writer, const ErofsAttributes *attributes, const char *target,
+                              guint64 *ret_nid, GError **error);
+
+/* Corrects the link count of an inode written before (they start with 1). */
+gboolean erofs_writer_set_links(ErofsWriter *writer, guint64 nid, guint32 links, GError **error);
+
+/* A name in a directory. */
+typedef struct {
+    const char *name;
+    guint64 nid;
+    mode_t mode;
+} ErofsDirent;
+
+/* Where a directory will lie: reserved first, because parents and children name each other's numbers. */
+typedef struct {
+    guint64 nid;
+    guint64 data_offset; /* of the whole blocks */
+    guint64 size;
+    gsize inline_bytes;
+} ErofsDirectory;
+
+/* names: ErofsDirent with only the name needed, sorted by erofs_dirent_compare() and with "." and ".." among
+ * them. The first directory reserved is the root. */
+gboolean erofs_writer_reserve_directory(ErofsWriter *writer, const ErofsAttributes *attributes,
+                                        const GArray *names, ErofsDirectory *ret_place, GError **error);
+gboolean erofs_writer_directory(ErofsWriter *writer, const ErofsDirectory *place,
+                                const ErofsAttributes *attributes, const GArray *names, guint32 links,
+                                GError **error);
+int erofs_dirent_compare(gconstpointer a, gconstpointer b);
+
+/* The super block; the file is complete then, but not synced. */
+gboolean erofs_writer_finish(ErofsWriter *writer, GError **error);

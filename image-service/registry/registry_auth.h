@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Answers to "401 Unauthorized": what to put into the Authorization header of the next request.
+ *
+ * Implements RFC 7235 challenges, HTTP Basic, and the distribution project's token authentication
+ * (https://distribution.github.io/distribution/spec/auth/token/ and …/oauth/). The strings returned are
+ * secrets: never log them.
+ */
+#pragma once
+
+#include "image-service/registry/credentials.h"
+#include "image-service/registry/transfer.h"
+
+/* The parameters (lower-case name to value) of the first challenge of that scheme in a WWW-Authenticate
+ * header; NULL when there is none. */
+GHashTable *registry_challenge_find(const char *header, const char *scheme);
+
+/* Reads the challenges of the 401 that the transfer has just got for url and asks a token server when one is
+ * named. The credentials may be NULL. UNAUTHENTICATED when there is no way in, UNAVAILABLE when the token
+ * server does not answer (transfer_outcome() and _status() tell then whether to try again). */
+gboolean registry_auth_answer(Transfer *transfer, const char *url, const RegistryEndpoint *endpoint,
+                              const Credentials *credentials, const char *repository,
+                              gint64 progress_timeout_ms, const Deadline *deadline, char **ret_authorization,
+                              GError **error);
+
+/* What a failed answer says about itself, ready for a message: "HTTP 404: manifest unknown". */
+char *registry_describe_answer(const Transfer *transfer);
+
+/* Whether two URLs have scheme, host and port in common, so that secrets for one may go to the other. */
+gboolean registry_same_origin(const char *one, const char *other);
