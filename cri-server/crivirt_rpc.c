@@ -1,11 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt's own service: what its command line needs beside the CRI. */
 #include "common/error.h"
 #include "common/log.h"
 #include "cri-server/daemon.h"
-#include "cri-server/rpc_server.h"
+#include "cri-server/rpc/rpc_server.h"
+#include "cri-server/rpc_table.h"
 
-gboolean crivirt_rpc_load_image(const RpcCall *call, const Crivirt__V1__LoadImageRequest *request,
-                                Crivirt__V1__LoadImageResponse *response, GError **error)
+gboolean rpc_LoadImage(const RpcCall *call, const Crivirt__V1__LoadImageRequest *request,
+                       Crivirt__V1__LoadImageResponse *response, GError **error)
 {
     g_autoptr(GPtrArray) images = NULL;
 
@@ -102,9 +104,8 @@ static void on_progress(const ImageProgress *progress, gpointer data)
         send_report(report, NULL, NULL);
 }
 
-gboolean crivirt_rpc_pull_image_with_progress(const RpcCall *call,
-                                              const Crivirt__V1__PullImageWithProgressRequest *request,
-                                              GError **error)
+gboolean rpc_PullImageWithProgress(const RpcCall *call,
+                                   const Crivirt__V1__PullImageWithProgressRequest *request, GError **error)
 {
     g_autoptr(GPtrArray) changed = g_ptr_array_new_with_free_func(free_layer);
     PullReport report = {.stream = call->stream, .changed = changed};
@@ -120,8 +121,8 @@ gboolean crivirt_rpc_pull_image_with_progress(const RpcCall *call,
     return send_report(&report, image->id, error);
 }
 
-gboolean crivirt_rpc_collect_layers(const RpcCall *call, const Crivirt__V1__CollectLayersRequest *request,
-                                    Crivirt__V1__CollectLayersResponse *response, GError **error)
+gboolean rpc_CollectLayers(const RpcCall *call, const Crivirt__V1__CollectLayersRequest *request,
+                           Crivirt__V1__CollectLayersResponse *response, GError **error)
 {
     ImageFsUsage before = {NULL};
     ImageFsUsage after = {NULL};
@@ -138,8 +139,8 @@ gboolean crivirt_rpc_collect_layers(const RpcCall *call, const Crivirt__V1__Coll
     return good;
 }
 
-gboolean crivirt_rpc_collect_strays(const RpcCall *call, const Crivirt__V1__CollectStraysRequest *request,
-                                    Crivirt__V1__CollectStraysResponse *response, GError **error)
+gboolean rpc_CollectOrphans(const RpcCall *call, const Crivirt__V1__CollectOrphansRequest *request,
+                            Crivirt__V1__CollectOrphansResponse *response, GError **error)
 {
     g_autoptr(GPtrArray) paths = sandbox_collect_strays(call->daemon->sandboxes, request->dry_run);
 

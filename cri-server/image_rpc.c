@@ -1,10 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The CRI's ImageService: thin, for the work is the image service's. */
 #include "common/error.h"
 #include "common/log.h"
 #include "cri-server/daemon.h"
 #include "cri-server/image_message.h"
-#include "cri-server/list_stream.h"
-#include "cri-server/rpc.h"
+#include "cri-server/rpc/list_stream.h"
+#include "cri-server/rpc_table.h"
 
 static const char *spec_name(const Runtime__V1__ImageSpec *spec)
 {
@@ -47,14 +48,14 @@ static gboolean list_images(const RpcCall *call, const Runtime__V1__ImageFilter 
     return TRUE;
 }
 
-gboolean image_rpc_list_images(const RpcCall *call, const Runtime__V1__ListImagesRequest *request,
-                               Runtime__V1__ListImagesResponse *response, GError **error)
+gboolean rpc_ListImages(const RpcCall *call, const Runtime__V1__ListImagesRequest *request,
+                        Runtime__V1__ListImagesResponse *response, GError **error)
 {
     return list_images(call, request->filter, response, error);
 }
 
-gboolean image_rpc_stream_images(const RpcCall *call, const Runtime__V1__StreamImagesRequest *request,
-                                 GError **error)
+gboolean rpc_StreamImages(const RpcCall *call, const Runtime__V1__StreamImagesRequest *request,
+                          GError **error)
 {
     Runtime__V1__ListImagesResponse all = RUNTIME__V1__LIST_IMAGES_RESPONSE__INIT;
 
@@ -75,8 +76,8 @@ static void add_verbose(const RpcCall *call, const Image *image, Runtime__V1__Im
     response->info[response->n_info++] = entry;
 }
 
-gboolean image_rpc_image_status(const RpcCall *call, const Runtime__V1__ImageStatusRequest *request,
-                                Runtime__V1__ImageStatusResponse *response, GError **error)
+gboolean rpc_ImageStatus(const RpcCall *call, const Runtime__V1__ImageStatusRequest *request,
+                         Runtime__V1__ImageStatusResponse *response, GError **error)
 {
     g_autoptr(GError) problem = NULL;
     g_autoptr(Image) image = NULL;
@@ -96,8 +97,8 @@ gboolean image_rpc_image_status(const RpcCall *call, const Runtime__V1__ImageSta
     return TRUE;
 }
 
-gboolean image_rpc_pull_image(const RpcCall *call, const Runtime__V1__PullImageRequest *request,
-                              Runtime__V1__PullImageResponse *response, GError **error)
+gboolean rpc_PullImage(const RpcCall *call, const Runtime__V1__PullImageRequest *request,
+                       Runtime__V1__PullImageResponse *response, GError **error)
 {
     const Runtime__V1__AuthConfig *given = request->auth;
     RegistryAuth auth = {NULL};
@@ -120,8 +121,8 @@ gboolean image_rpc_pull_image(const RpcCall *call, const Runtime__V1__PullImageR
     return TRUE;
 }
 
-gboolean image_rpc_remove_image(const RpcCall *call, const Runtime__V1__RemoveImageRequest *request,
-                                Runtime__V1__RemoveImageResponse *response, GError **error)
+gboolean rpc_RemoveImage(const RpcCall *call, const Runtime__V1__RemoveImageRequest *request,
+                         Runtime__V1__RemoveImageResponse *response, GError **error)
 {
     (void)response;
     return check_spec(request->image, error) &&
@@ -154,8 +155,8 @@ static Runtime__V1__FilesystemUsage **usage_message(Arena *arena, const ImageFsU
 
 /* Writable layers are on the file system that the images are on, so both lists name that one: a kubelet that
  * saw two different ones would manage them apart. */
-gboolean image_rpc_image_fs_info(const RpcCall *call, const Runtime__V1__ImageFsInfoRequest *request,
-                                 Runtime__V1__ImageFsInfoResponse *response, GError **error)
+gboolean rpc_ImageFsInfo(const RpcCall *call, const Runtime__V1__ImageFsInfoRequest *request,
+                         Runtime__V1__ImageFsInfoResponse *response, GError **error)
 {
     ImageFsUsage usage = {NULL};
 

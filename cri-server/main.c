@@ -8,11 +8,12 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
-#include "cri-server/config_check.h"
+#include "cri-server/config/config_check.h"
 #include "cri-server/daemon.h"
 #include "cri-server/metrics_http.h"
 #include "cri-server/notify.h"
-#include "cri-server/rpc_server.h"
+#include "cri-server/rpc/rpc_server.h"
+#include "cri-server/rpc_table.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -156,10 +157,10 @@ static RpcServer *open_server(const Daemon *daemon, GError **error)
     RpcServerConfig server = {
         .socket_path = config->socket,
         .daemon = daemon,
-        .lanes = {[RPC_LANE_FAST] = {(guint)config->fast_workers, waiting},
-                  [RPC_LANE_POD] = {(guint)config->pod_workers, waiting},
-                  [RPC_LANE_EXEC] = {(guint)config->exec_workers, waiting},
-                  [RPC_LANE_IMAGE] = {(guint)config->image_workers, waiting}},
+        .pools = {[RPC_POOL_FAST] = {(guint)config->fast_workers, waiting},
+                  [RPC_POOL_POD] = {(guint)config->pod_workers, waiting},
+                  [RPC_POOL_EXEC] = {(guint)config->exec_workers, waiting},
+                  [RPC_POOL_IMAGE] = {(guint)config->image_workers, waiting}},
     };
 
     server.methods = rpc_table(&server.n_methods);

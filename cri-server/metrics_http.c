@@ -6,7 +6,7 @@
 
 #include "common/error.h"
 #include "common/metrics.h"
-#include "cri-server/listen_address.h"
+#include "cri-server/config/listen_address.h"
 
 enum { CONNECTIONS_MAX = 16, IDLE_TIMEOUT_S = 30 };
 

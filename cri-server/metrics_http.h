@@ -4,7 +4,7 @@
 #include <gio/gio.h>
 
 #include "cri-server/daemon.h"
-#include "cri-server/rpc.h"
+#include "cri-server/rpc_table.h"
 
 typedef struct MetricsHttp MetricsHttp;
 

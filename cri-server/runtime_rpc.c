@@ -1,19 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The CRI's RuntimeService: thin, for the work is the sandbox manager's. */
 #include "common/error.h"
 #include "common/log.h"
 #include "cri-server/daemon.h"
-#include "cri-server/rpc.h"
+#include "cri-server/request_id.h"
+#include "cri-server/rpc_table.h"
 
 #include <string.h>
 #include <unistd.h>
 #include <yajl/yajl_gen.h>
-
-static gboolean check_id(const char *id, const char *field, GError **error)
-{
-    if (*id == '\0')
-        return fail(error, STATUS_INVALID_ARGUMENT, "%s is empty", field);
-    return TRUE;
-}
 
 /* Moves an id into the arena. */
 static char *take_id(const RpcCall *call, char *id)
@@ -24,8 +19,8 @@ static char *take_id(const RpcCall *call, char *id)
     return copy;
 }
 
-gboolean runtime_rpc_version(const RpcCall *call, const Runtime__V1__VersionRequest *request,
-                             Runtime__V1__VersionResponse *response, GError **error)
+gboolean rpc_Version(const RpcCall *call, const Runtime__V1__VersionRequest *request,
+                     Runtime__V1__VersionResponse *response, GError **error)
 {
     (void)request; /* the version of the client's kubelet API, which nothing depends on */
     (void)error;
@@ -140,8 +135,8 @@ static char *describe_accelerator(const RpcCall *call)
     return copy;
 }
 
-gboolean runtime_rpc_status(const RpcCall *call, const Runtime__V1__StatusRequest *request,
-                            Runtime__V1__StatusResponse *response, GError **error)
+gboolean rpc_Status(const RpcCall *call, const Runtime__V1__StatusRequest *request,
+                    Runtime__V1__StatusResponse *response, GError **error)
 {
     g_autofree char *config = NULL;
     g_autofree char *templates = NULL;
@@ -163,8 +158,8 @@ gboolean runtime_rpc_status(const RpcCall *call, const Runtime__V1__StatusReques
 
 /* ---- configuration ---- */
 
-gboolean runtime_rpc_runtime_config(const RpcCall *call, const Runtime__V1__RuntimeConfigRequest *request,
-                                    Runtime__V1__RuntimeConfigResponse *response, GError **error)
+gboolean rpc_RuntimeConfig(const RpcCall *call, const Runtime__V1__RuntimeConfigRequest *request,
+                           Runtime__V1__RuntimeConfigResponse *response, GError **error)
 {
     const char *driver = call->daemon->config->cgroup_driver;
     gboolean is_systemd = g_str_equal(driver, "systemd") ||
@@ -182,9 +177,8 @@ gboolean runtime_rpc_runtime_config(const RpcCall *call, const Runtime__V1__Runt
 /* The kubelet tells the node's pod CIDR; runtimes use it only to fill in a template of a CNI configuration.
  * There is none here: whoever installs the CNI plugin writes its configuration. Refusing would make the
  * kubelet log an error each time it looks. */
-gboolean runtime_rpc_update_runtime_config(const RpcCall *call,
-                                           const Runtime__V1__UpdateRuntimeConfigRequest *request,
-                                           Runtime__V1__UpdateRuntimeConfigResponse *response, GError **error)
+gboolean rpc_UpdateRuntimeConfig(const RpcCall *call, const Runtime__V1__UpdateRuntimeConfigRequest *request,
+                                 Runtime__V1__UpdateRuntimeConfigResponse *response, GError **error)
 {
     const Runtime__V1__RuntimeConfig *config = request->runtime_config;
 
@@ -199,8 +193,8 @@ gboolean runtime_rpc_update_runtime_config(const RpcCall *call,
 
 /* ---- pods ---- */
 
-gboolean runtime_rpc_run_pod_sandbox(const RpcCall *call, const Runtime__V1__RunPodSandboxRequest *request,
-                                     Runtime__V1__RunPodSandboxResponse *response, GError **error)
+gboolean rpc_RunPodSandbox(const RpcCall *call, const Runtime__V1__RunPodSandboxRequest *request,
+                           Runtime__V1__RunPodSandboxResponse *response, GError **error)
 {
     char *id = NULL;
 
@@ -210,121 +204,118 @@ gboolean runtime_rpc_run_pod_sandbox(const RpcCall *call, const Runtime__V1__Run
     return TRUE;
 }
 
-gboolean runtime_rpc_stop_pod_sandbox(const RpcCall *call, const Runtime__V1__StopPodSandboxRequest *request,
-                                      Runtime__V1__StopPodSandboxResponse *response, GError **error)
+gboolean rpc_StopPodSandbox(const RpcCall *call, const Runtime__V1__StopPodSandboxRequest *request,
+                            Runtime__V1__StopPodSandboxResponse *response, GError **error)
 {
     (void)response;
-    return check_id(request->pod_sandbox_id, "pod_sandbox_id", error) &&
+    return request_id_check(request->pod_sandbox_id, "pod_sandbox_id", error) &&
            sandbox_stop(call->daemon->sandboxes, request->pod_sandbox_id, call->deadline, error);
 }
 
-gboolean runtime_rpc_remove_pod_sandbox(const RpcCall *call,
-                                        const Runtime__V1__RemovePodSandboxRequest *request,
-                                        Runtime__V1__RemovePodSandboxResponse *response, GError **error)
+gboolean rpc_RemovePodSandbox(const RpcCall *call, const Runtime__V1__RemovePodSandboxRequest *request,
+                              Runtime__V1__RemovePodSandboxResponse *response, GError **error)
 {
     (void)response;
-    return check_id(request->pod_sandbox_id, "pod_sandbox_id", error) &&
+    return request_id_check(request->pod_sandbox_id, "pod_sandbox_id", error) &&
            sandbox_remove(call->daemon->sandboxes, request->pod_sandbox_id, call->deadline, error);
 }
 
-gboolean runtime_rpc_pod_sandbox_status(const RpcCall *call,
-                                        const Runtime__V1__PodSandboxStatusRequest *request,
-                                        Runtime__V1__PodSandboxStatusResponse *response, GError **error)
+gboolean rpc_PodSandboxStatus(const RpcCall *call, const Runtime__V1__PodSandboxStatusRequest *request,
+                              Runtime__V1__PodSandboxStatusResponse *response, GError **error)
 {
-    return check_id(request->pod_sandbox_id, "pod_sandbox_id", error) &&
+    return request_id_check(request->pod_sandbox_id, "pod_sandbox_id", error) &&
            sandbox_status(call->daemon->sandboxes, request, call->arena, response, error);
 }
 
-gboolean runtime_rpc_list_pod_sandbox(const RpcCall *call, const Runtime__V1__ListPodSandboxRequest *request,
-                                      Runtime__V1__ListPodSandboxResponse *response, GError **error)
+gboolean rpc_ListPodSandbox(const RpcCall *call, const Runtime__V1__ListPodSandboxRequest *request,
+                            Runtime__V1__ListPodSandboxResponse *response, GError **error)
 {
     return sandbox_list(call->daemon->sandboxes, request, call->arena, response, error);
 }
 
 /* ---- containers ---- */
 
-gboolean runtime_rpc_update_pod_sandbox_resources(
-    const RpcCall *call, const Runtime__V1__UpdatePodSandboxResourcesRequest *request,
-    Runtime__V1__UpdatePodSandboxResourcesResponse *response, GError **error)
+gboolean rpc_UpdatePodSandboxResources(const RpcCall *call,
+                                       const Runtime__V1__UpdatePodSandboxResourcesRequest *request,
+                                       Runtime__V1__UpdatePodSandboxResourcesResponse *response,
+                                       GError **error)
 {
     (void)response;
-    return check_id(request->pod_sandbox_id, "pod_sandbox_id", error) &&
+    return request_id_check(request->pod_sandbox_id, "pod_sandbox_id", error) &&
            sandbox_update(call->daemon->sandboxes, request, call->deadline, error);
 }
 
-gboolean runtime_rpc_create_container(const RpcCall *call, const Runtime__V1__CreateContainerRequest *request,
-                                      Runtime__V1__CreateContainerResponse *response, GError **error)
+gboolean rpc_CreateContainer(const RpcCall *call, const Runtime__V1__CreateContainerRequest *request,
+                             Runtime__V1__CreateContainerResponse *response, GError **error)
 {
     char *id = NULL;
 
-    if (!check_id(request->pod_sandbox_id, "pod_sandbox_id", error) ||
+    if (!request_id_check(request->pod_sandbox_id, "pod_sandbox_id", error) ||
         !container_create(call->daemon->sandboxes, request, call->deadline, &id, error))
         return FALSE;
     response->container_id = take_id(call, id);
     return TRUE;
 }
 
-gboolean runtime_rpc_start_container(const RpcCall *call, const Runtime__V1__StartContainerRequest *request,
-                                     Runtime__V1__StartContainerResponse *response, GError **error)
+gboolean rpc_StartContainer(const RpcCall *call, const Runtime__V1__StartContainerRequest *request,
+                            Runtime__V1__StartContainerResponse *response, GError **error)
 {
     (void)response;
-    return check_id(request->container_id, "container_id", error) &&
+    return request_id_check(request->container_id, "container_id", error) &&
            container_start(call->daemon->sandboxes, request->container_id, call->deadline, error);
 }
 
-gboolean runtime_rpc_stop_container(const RpcCall *call, const Runtime__V1__StopContainerRequest *request,
-                                    Runtime__V1__StopContainerResponse *response, GError **error)
+gboolean rpc_StopContainer(const RpcCall *call, const Runtime__V1__StopContainerRequest *request,
+                           Runtime__V1__StopContainerResponse *response, GError **error)
 {
     (void)response;
-    return check_id(request->container_id, "container_id", error) &&
+    return request_id_check(request->container_id, "container_id", error) &&
            container_stop(call->daemon->sandboxes, request->container_id, MAX(request->timeout, 0),
                           call->deadline, error);
 }
 
-gboolean runtime_rpc_remove_container(const RpcCall *call, const Runtime__V1__RemoveContainerRequest *request,
-                                      Runtime__V1__RemoveContainerResponse *response, GError **error)
+gboolean rpc_RemoveContainer(const RpcCall *call, const Runtime__V1__RemoveContainerRequest *request,
+                             Runtime__V1__RemoveContainerResponse *response, GError **error)
 {
     (void)response;
-    return check_id(request->container_id, "container_id", error) &&
+    return request_id_check(request->container_id, "container_id", error) &&
            container_remove(call->daemon->sandboxes, request->container_id, call->deadline, error);
 }
 
-gboolean runtime_rpc_container_status(const RpcCall *call, const Runtime__V1__ContainerStatusRequest *request,
-                                      Runtime__V1__ContainerStatusResponse *response, GError **error)
+gboolean rpc_ContainerStatus(const RpcCall *call, const Runtime__V1__ContainerStatusRequest *request,
+                             Runtime__V1__ContainerStatusResponse *response, GError **error)
 {
-    return check_id(request->container_id, "container_id", error) &&
+    return request_id_check(request->container_id, "container_id", error) &&
            container_status(call->daemon->sandboxes, request, call->arena, response, error);
 }
 
-gboolean runtime_rpc_list_containers(const RpcCall *call, const Runtime__V1__ListContainersRequest *request,
-                                     Runtime__V1__ListContainersResponse *response, GError **error)
+gboolean rpc_ListContainers(const RpcCall *call, const Runtime__V1__ListContainersRequest *request,
+                            Runtime__V1__ListContainersResponse *response, GError **error)
 {
     return container_list(call->daemon->sandboxes, request, call->arena, response, error);
 }
 
-gboolean runtime_rpc_update_container_resources(const RpcCall *call,
-                                                const Runtime__V1__UpdateContainerResourcesRequest *request,
-                                                Runtime__V1__UpdateContainerResourcesResponse *response,
-                                                GError **error)
+gboolean rpc_UpdateContainerResources(const RpcCall *call,
+                                      const Runtime__V1__UpdateContainerResourcesRequest *request,
+                                      Runtime__V1__UpdateContainerResourcesResponse *response, GError **error)
 {
     (void)response;
-    return check_id(request->container_id, "container_id", error) &&
+    return request_id_check(request->container_id, "container_id", error) &&
            container_update(call->daemon->sandboxes, request, call->deadline, error);
 }
 
-gboolean runtime_rpc_reopen_container_log(const RpcCall *call,
-                                          const Runtime__V1__ReopenContainerLogRequest *request,
-                                          Runtime__V1__ReopenContainerLogResponse *response, GError **error)
+gboolean rpc_ReopenContainerLog(const RpcCall *call, const Runtime__V1__ReopenContainerLogRequest *request,
+                                Runtime__V1__ReopenContainerLogResponse *response, GError **error)
 {
     (void)response;
-    return check_id(request->container_id, "container_id", error) &&
+    return request_id_check(request->container_id, "container_id", error) &&
            container_reopen_log(call->daemon->sandboxes, request->container_id, call->deadline, error);
 }
 
-gboolean runtime_rpc_exec_sync(const RpcCall *call, const Runtime__V1__ExecSyncRequest *request,
-                               Runtime__V1__ExecSyncResponse *response, GError **error)
+gboolean rpc_ExecSync(const RpcCall *call, const Runtime__V1__ExecSyncRequest *request,
+                      Runtime__V1__ExecSyncResponse *response, GError **error)
 {
-    if (!check_id(request->container_id, "container_id", error))
+    if (!request_id_check(request->container_id, "container_id", error))
         return FALSE;
     if (request->n_cmd == 0)
         return fail(error, STATUS_INVALID_ARGUMENT, "cmd is empty");

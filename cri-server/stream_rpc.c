@@ -1,12 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Exec, Attach and PortForward: URLs of the streaming server; and what proves that it is ours. */
 #include "common/error.h"
 #include "cri-server/daemon.h"
-#include "cri-server/rpc.h"
-
-static gboolean check_id(const char *id, const char *field, GError **error)
-{
-    return *id != '\0' || fail(error, STATUS_INVALID_ARGUMENT, "%s is empty", field);
-}
+#include "cri-server/request_id.h"
+#include "cri-server/rpc_table.h"
 
 /* Moves a URL into the arena. */
 static gboolean take_url(const RpcCall *call, char *url, char **ret_url)
@@ -18,31 +15,30 @@ static gboolean take_url(const RpcCall *call, char *url, char **ret_url)
     return TRUE;
 }
 
-gboolean runtime_rpc_exec(const RpcCall *call, const Runtime__V1__ExecRequest *request,
-                          Runtime__V1__ExecResponse *response, GError **error)
+gboolean rpc_Exec(const RpcCall *call, const Runtime__V1__ExecRequest *request,
+                  Runtime__V1__ExecResponse *response, GError **error)
 {
-    return check_id(request->container_id, "container_id", error) &&
+    return request_id_check(request->container_id, "container_id", error) &&
            take_url(call, stream_server_exec(call->daemon->streams, request, error), &response->url);
 }
 
-gboolean runtime_rpc_attach(const RpcCall *call, const Runtime__V1__AttachRequest *request,
-                            Runtime__V1__AttachResponse *response, GError **error)
+gboolean rpc_Attach(const RpcCall *call, const Runtime__V1__AttachRequest *request,
+                    Runtime__V1__AttachResponse *response, GError **error)
 {
-    return check_id(request->container_id, "container_id", error) &&
+    return request_id_check(request->container_id, "container_id", error) &&
            take_url(call, stream_server_attach(call->daemon->streams, request, error), &response->url);
 }
 
-gboolean runtime_rpc_port_forward(const RpcCall *call, const Runtime__V1__PortForwardRequest *request,
-                                  Runtime__V1__PortForwardResponse *response, GError **error)
+gboolean rpc_PortForward(const RpcCall *call, const Runtime__V1__PortForwardRequest *request,
+                         Runtime__V1__PortForwardResponse *response, GError **error)
 {
-    return check_id(request->pod_sandbox_id, "pod_sandbox_id", error) &&
+    return request_id_check(request->pod_sandbox_id, "pod_sandbox_id", error) &&
            take_url(call, stream_server_port_forward(call->daemon->streams, request, error), &response->url);
 }
 
-gboolean crivirt_rpc_streaming_certificate(const RpcCall *call,
-                                           const Crivirt__V1__StreamingCertificateRequest *request,
-                                           Crivirt__V1__StreamingCertificateResponse *response,
-                                           GError **error)
+gboolean rpc_StreamingCertificate(const RpcCall *call,
+                                  const Crivirt__V1__StreamingCertificateRequest *request,
+                                  Crivirt__V1__StreamingCertificateResponse *response, GError **error)
 {
     g_autofree char *pem = stream_server_certificate(call->daemon->streams);
 

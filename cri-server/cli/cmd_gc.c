@@ -25,7 +25,7 @@ static gboolean is_used(const Inventory *inventory, const Runtime__V1__Image *im
 typedef struct {
     const Inventory *inventory;
     const Runtime__V1__ListImagesResponse *images;
-    const Crivirt__V1__CollectStraysResponse *strays;
+    const Crivirt__V1__CollectOrphansResponse *orphans;
     gboolean dry_run;
     guint64 freed_bytes;
 } Collection;
@@ -55,13 +55,13 @@ static gboolean collect_layers(Cli *cli, Collection *work, GError **error)
     return TRUE;
 }
 
-static gboolean collect_strays(Cli *cli, Collection *work, GError **error)
+static gboolean collect_orphans(Cli *cli, Collection *work, GError **error)
 {
-    Crivirt__V1__CollectStraysRequest request = CRIVIRT__V1__COLLECT_STRAYS_REQUEST__INIT;
+    Crivirt__V1__CollectOrphansRequest request = CRIVIRT__V1__COLLECT_ORPHANS_REQUEST__INIT;
 
     request.dry_run = work->dry_run;
-    work->strays = cli_own_call(cli, "CollectStrays", &request.base, CLI_CALL_MS, error);
-    return work->strays != NULL;
+    work->orphans = cli_own_call(cli, "CollectOrphans", &request.base, CLI_CALL_MS, error);
+    return work->orphans != NULL;
 }
 
 static const char *image_name(const Runtime__V1__Image *image)
@@ -83,8 +83,8 @@ static char *format_table(const Collection *work)
             g_string_append_printf(text, "%s stopped pod %s %s\n", work->dry_run ? "would remove" : "removed",
                                    id, name);
     }
-    for (size_t i = 0; i < work->strays->n_paths; i++) {
-        g_autofree char *path = text_printable(work->strays->paths[i]);
+    for (size_t i = 0; i < work->orphans->n_paths; i++) {
+        g_autofree char *path = text_printable(work->orphans->paths[i]);
 
         g_string_append_printf(text, "%s %s, which belongs to no sandbox\n",
                                work->dry_run ? "would remove" : "removed", path);
@@ -114,9 +114,9 @@ static char *format_json(const Collection *work)
         if (is_garbage(work->inventory->pods[i]))
             json_string(json, NULL, work->inventory->pods[i]->id);
     json_close_array(json);
-    json_open_array(json, "strays");
-    for (size_t i = 0; i < work->strays->n_paths; i++)
-        json_string(json, NULL, work->strays->paths[i]);
+    json_open_array(json, "orphans");
+    for (size_t i = 0; i < work->orphans->n_paths; i++)
+        json_string(json, NULL, work->orphans->paths[i]);
     json_close_array(json);
     json_open_array(json, "unusedImages");
     for (size_t i = 0; i < work->images->n_images; i++)
@@ -141,7 +141,7 @@ static gboolean gc_command(Cli *cli, GError **error)
         return FALSE;
     if (!work.dry_run && (!collect_pods(cli, &work, error) || !collect_layers(cli, &work, error)))
         return FALSE;
-    if (!collect_strays(cli, &work, error))
+    if (!collect_orphans(cli, &work, error))
         return FALSE;
     text = cli->json ? format_json(&work) : format_table(&work);
     return cli_print(text, error);

@@ -1,7 +1,7 @@
 /* What this node lacks for pods to run, each with its remedy. Needs no daemon; looks, and changes nothing. */
 #pragma once
 
-#include "cri-server/config.h"
+#include "cri-server/config/config.h"
 
 typedef enum {
     DOCTOR_GOOD,

@@ -12,7 +12,8 @@
 
 #include "cri-server/cli/grpc_client.h"
 #include "cri-server/daemon.h"
-#include "cri-server/rpc_server.h"
+#include "cri-server/rpc/rpc_server.h"
+#include "cri-server/rpc_table.h"
 #include "tests/unit/test_manager.h"
 
 enum { FEW = 10, MANY = 500, ROUNDS = 51, KEEP_BYTES = 2 * 1024 * 1024 };
@@ -146,8 +147,8 @@ static void service_start(Service *service, SandboxManager *manager, const char 
     RpcServerConfig config = {.socket_path = path, .daemon = &service->daemon};
 
     config.methods = rpc_table(&config.n_methods);
-    for (guint i = 0; i < RPC_N_LANES; i++)
-        config.lanes[i] = (LaneSize){4, 16};
+    for (guint i = 0; i < RPC_N_POOLS; i++)
+        config.pools[i] = (WorkerPoolSize){4, 16};
     service->daemon = (Daemon){.sandboxes = manager};
     service->server = rpc_server_open(&config, &error);
     if (service->server == NULL)

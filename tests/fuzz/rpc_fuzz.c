@@ -1,5 +1,7 @@
 /* Any bytes as the request of each RPC: decoded and checked, or refused. The first byte chooses the type. */
-#include "cri-server/rpc.h"
+#include "api.pb-c.h"
+#include "cri-server/rpc/rpc_method.h"
+#include "crivirt.pb-c.h"
 
 int LLVMFuzzerTestOneInput(const guint8 *data, gsize size);
 

@@ -91,12 +91,12 @@ test('crivirt gc --dry-run shows what belongs to no sandbox, and crivirt gc remo
     assert.ok(!shown.stdout.includes(pod.id.slice(0, 20)), shown.stdout);
     const done = await machine.cli('gc', '--json');
     assert.strictEqual(done.code, 0, done.stderr);
-    assert.deepStrictEqual(JSON.parse(done.stdout).strays.sort(), [...strays, interfaceOfOurs].sort());
+    assert.deepStrictEqual(JSON.parse(done.stdout).orphans.sort(), [...strays, interfaceOfOurs].sort());
     onlyOthersTapIsLeft();
     for (const file of strays)
         assert.ok(!fs.existsSync(file), `${file} is still there`);
     await untouched(others);
-    assert.deepStrictEqual(JSON.parse((await machine.cli('gc', '--json')).stdout).strays, []);
+    assert.deepStrictEqual(JSON.parse((await machine.cli('gc', '--json')).stdout).orphans, []);
     for (const file of others)
         fs.rmSync(file);
 });

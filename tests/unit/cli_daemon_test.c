@@ -5,9 +5,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api.pb-c.h"
 #include "common/error.h"
 #include "common/fileio.h"
-#include "cri-server/rpc_server.h"
+#include "cri-server/rpc/rpc_server.h"
+#include "crivirt.pb-c.h"
 #include "tests/unit/harness.h"
 
 /* --- the daemon ---------------------------------------------------------------------------------------- */
@@ -317,9 +319,9 @@ static gboolean pull(const RpcCall *call, const ProtobufCMessage *message, Proto
     return rpc_stream_send(call->stream, &progress.base, error);
 }
 
-#define RUNTIME(Name, lane, handler)                                                                         \
+#define RUNTIME(Name, pool, handler)                                                                         \
     {                                                                                                        \
-        &runtime__v1__runtime_service__descriptor, #Name, "", "", RPC_LANE_##lane, FALSE, handler            \
+        &runtime__v1__runtime_service__descriptor, #Name, "", "", RPC_POOL_##pool, FALSE, handler            \
     }
 
 static const RpcMethod methods[] = {
@@ -334,9 +336,9 @@ static const RpcMethod methods[] = {
     RUNTIME(StopPodSandbox, POD, stop_pod),
     RUNTIME(RemovePodSandbox, POD, remove_pod),
     RUNTIME(ExecSync, EXEC, exec_sync),
-    {&runtime__v1__image_service__descriptor, "ImageStatus", "", "", RPC_LANE_FAST, FALSE, image_status},
-    {&crivirt__v1__crivirt__descriptor, "LoadImage", "", "", RPC_LANE_IMAGE, FALSE, load_image},
-    {&crivirt__v1__crivirt__descriptor, "PullImageWithProgress", "", "", RPC_LANE_IMAGE, TRUE, pull},
+    {&runtime__v1__image_service__descriptor, "ImageStatus", "", "", RPC_POOL_FAST, FALSE, image_status},
+    {&crivirt__v1__crivirt__descriptor, "LoadImage", "", "", RPC_POOL_IMAGE, FALSE, load_image},
+    {&crivirt__v1__crivirt__descriptor, "PullImageWithProgress", "", "", RPC_POOL_IMAGE, TRUE, pull},
 };
 
 /* --- the command line ---------------------------------------------------------------------------------- */
@@ -542,8 +544,8 @@ int main(int argc, char **argv)
     log_root = g_build_filename(directory, "logs", NULL);
     g_mkdir(log_root, 0755);
     config.socket_path = socket_path;
-    for (int i = 0; i < RPC_N_LANES; i++)
-        config.lanes[i] = (LaneSize){2, 16};
+    for (int i = 0; i < RPC_N_POOLS; i++)
+        config.pools[i] = (WorkerPoolSize){2, 16};
     server = rpc_server_open(&config, &error);
     if (server == NULL)
         g_error("%s", error->message);

@@ -1,7 +1,7 @@
-#include "cri-server/config.h"
+#include "cri-server/config/config.h"
 
 #include "common/error.h"
-#include "cri-server/config_check.h"
+#include "cri-server/config/config_check.h"
 #include "tests/unit/harness.h"
 
 #include <glib/gstdio.h>

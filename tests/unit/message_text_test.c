@@ -1,7 +1,7 @@
-#include "cri-server/message_text.h"
+#include "cri-server/rpc/message_text.h"
 
 #include "api.pb-c.h"
-#include "cri-server/status_text.h"
+#include "cri-server/rpc/status_text.h"
 #include "tests/unit/harness.h"
 
 #include <string.h>

@@ -1,8 +1,10 @@
 /* The server by itself, with handlers of the test's own, called by the command line's client. */
-#include "cri-server/rpc_server.h"
+#include "cri-server/rpc/rpc_server.h"
 
+#include "api.pb-c.h"
 #include "common/error.h"
 #include "cri-server/cli/grpc_client.h"
+#include "crivirt.pb-c.h"
 #include "tests/unit/harness.h"
 
 #include <gio/gio.h>
@@ -90,11 +92,11 @@ static gboolean send_many(const RpcCall *call, const ProtobufCMessage *message, 
 /* ---- a server for a test ---- */
 
 static const RpcMethod methods[] = {
-    {&runtime__v1__runtime_service__descriptor, "Version", "", "", RPC_LANE_FAST, FALSE, answer_version},
-    {&runtime__v1__runtime_service__descriptor, "RunPodSandbox", "", "", RPC_LANE_POD, FALSE,
+    {&runtime__v1__runtime_service__descriptor, "Version", "", "", RPC_POOL_FAST, FALSE, answer_version},
+    {&runtime__v1__runtime_service__descriptor, "RunPodSandbox", "", "", RPC_POOL_POD, FALSE,
      wait_for_cancel},
-    {&runtime__v1__runtime_service__descriptor, "Exec", "", "", RPC_LANE_FAST, FALSE, NULL},
-    {&crivirt__v1__crivirt__descriptor, "PullImageWithProgress", "", "", RPC_LANE_IMAGE, TRUE, send_many},
+    {&runtime__v1__runtime_service__descriptor, "Exec", "", "", RPC_POOL_FAST, FALSE, NULL},
+    {&crivirt__v1__crivirt__descriptor, "PullImageWithProgress", "", "", RPC_POOL_IMAGE, TRUE, send_many},
 };
 
 typedef struct {
@@ -111,7 +113,7 @@ static RpcServer *open_at(const char *path, const struct Daemon *shared, GError 
         .methods = methods,
         .n_methods = G_N_ELEMENTS(methods),
         .daemon = shared,
-        .lanes = {{4, 512}, {1, 1}, {1, 1}, {2, 2}},
+        .pools = {{4, 512}, {1, 1}, {1, 1}, {2, 2}},
     };
 
     return rpc_server_open(&config, error);
@@ -330,7 +332,7 @@ static void fires_the_cancellable(void)
     TEST_FAILS(FALSE, error, STATUS_CANCELLED, "");
 }
 
-static void refuses_when_a_lane_is_full(void)
+static void refuses_when_a_worker_pool_is_full(void)
 {
     g_auto(Fixture) fixture;
     g_autoptr(Arena) arena = arena_new();
@@ -342,10 +344,10 @@ static void refuses_when_a_lane_is_full(void)
     waiting[0] = background_start(&fixture);
     CU_ASSERT_TRUE(wait_for(&fixture.shared.entered, 1));
     waiting[1] = background_start(&fixture);
-    g_usleep(300 * 1000); /* it waits for the lane's one worker */
+    g_usleep(300 * 1000); /* it waits for the pool's one worker */
     TEST_FAILS(call_method(&fixture, "RunPodSandbox", &request.base, NULL, arena, &error), error,
-               STATUS_RESOURCE_EXHAUSTED, "pod lane");
-    TEST_OK(call_version(&fixture, "other lanes go on", NULL, arena, &error) != NULL, error);
+               STATUS_RESOURCE_EXHAUSTED, "pod worker pool");
+    TEST_OK(call_version(&fixture, "other worker pools go on", NULL, arena, &error) != NULL, error);
     g_atomic_int_set(&fixture.shared.open, 1);
     for (guint i = 0; i < G_N_ELEMENTS(waiting); i++) {
         error = background_finish(waiting[i]);
@@ -594,7 +596,7 @@ int main(int argc, char **argv)
         {"the caller's deadline reaches the handler", tells_the_deadline},
         {"the client learns what its deadline cut short", says_what_the_deadline_cut_short},
         {"cancelling a call fires its cancellable", fires_the_cancellable},
-        {"a full lane refuses and other lanes go on", refuses_when_a_lane_is_full},
+        {"a full worker pool refuses and other worker pools go on", refuses_when_a_worker_pool_is_full},
         {"stopping cancels calls after the grace", stops_with_calls_in_flight},
         {"stopping lets calls end in the grace", lets_calls_end_in_the_grace},
         {"two hundred calls from twenty clients are answered", answers_many_at_once},

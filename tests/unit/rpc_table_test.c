@@ -1,4 +1,4 @@
-#include "cri-server/rpc.h"
+#include "cri-server/rpc_table.h"
 #include "tests/unit/harness.h"
 
 #include <string.h>
@@ -70,15 +70,15 @@ static void knows_which_stream(void)
 }
 
 /* PLEG's calls must never queue behind a pull or a pod's start. */
-static void keeps_reads_in_the_fast_lane(void)
+static void keeps_reads_in_the_fast_pool(void)
 {
     static const char *const reads[] = {"Version",          "Status",         "ListPodSandbox",
                                         "PodSandboxStatus", "ListContainers", "ContainerStatus"};
 
     for (gsize i = 0; i < G_N_ELEMENTS(reads); i++)
-        CU_ASSERT_EQUAL(find_method("RuntimeService", reads[i])->lane, RPC_LANE_FAST);
-    CU_ASSERT_EQUAL(find_method("ImageService", "PullImage")->lane, RPC_LANE_IMAGE);
-    CU_ASSERT_EQUAL(find_method("RuntimeService", "RunPodSandbox")->lane, RPC_LANE_POD);
+        CU_ASSERT_EQUAL(find_method("RuntimeService", reads[i])->pool, RPC_POOL_FAST);
+    CU_ASSERT_EQUAL(find_method("ImageService", "PullImage")->pool, RPC_POOL_IMAGE);
+    CU_ASSERT_EQUAL(find_method("RuntimeService", "RunPodSandbox")->pool, RPC_POOL_POD);
 }
 
 static void implements_what_this_version_promises(void)
@@ -119,7 +119,7 @@ int main(void)
         {"the table has every method of the services and no other", has_every_method},
         {"each row names the method's own message types", has_the_right_types},
         {"a row says STREAM where the CRI does", knows_which_stream},
-        {"reads are in the fast lane, pulls and pods are not", keeps_reads_in_the_fast_lane},
+        {"reads use the fast worker pool; pulls and pods do not", keeps_reads_in_the_fast_pool},
         {"what this version promises is implemented", implements_what_this_version_promises},
     };
 

@@ -1,7 +1,7 @@
-#include "cri-server/option_value.h"
+#include "cri-server/config/option_value.h"
 
 #include "common/error.h"
-#include "cri-server/listen_address.h"
+#include "cri-server/config/listen_address.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-#include "cri-server/listen_address.h"
+#include "cri-server/config/listen_address.h"
 
 #include <string.h>
 

@@ -1,4 +1,5 @@
-#include "cri-server/message_text.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cri-server/rpc/message_text.h"
 
 #include "common/error.h"
 

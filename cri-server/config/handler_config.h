@@ -4,14 +4,14 @@
 #pragma once
 
 #include "common/toml.h"
-#include "cri-server/option_types.h"
+#include "cri-server/config/option_types.h"
 
 typedef struct {
     char *name;
     char *where;      /* "FILE:LINE: handlers.NAME", for messages */
     guint64 is_given; /* bit i: row i of handler_options.def is in the file */
 #define HANDLER_OPTION(TYPE, key, field, default_text, limits, help) CONFIG_TYPE_##TYPE field;
-#include "cri-server/handler_options.def"
+#include "cri-server/config/handler_options.def"
 #undef HANDLER_OPTION
 } HandlerConfig;
 

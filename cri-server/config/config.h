@@ -5,13 +5,13 @@
  */
 #pragma once
 
-#include "cri-server/handler_config.h"
+#include "cri-server/config/handler_config.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/crivirt/crivirt.toml"
 
 typedef struct {
 #define OPTION(TYPE, section, key, flag, field, default_text, limits, help) CONFIG_TYPE_##TYPE field;
-#include "cri-server/options.def"
+#include "cri-server/config/options.def"
 #undef OPTION
     GPtrArray *handlers; /* HandlerConfig; the first is the default */
 } Config;

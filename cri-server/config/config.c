@@ -1,8 +1,8 @@
-#include "cri-server/config.h"
+#include "cri-server/config/config.h"
 
 #include "common/error.h"
 #include "common/toml.h"
-#include "cri-server/option_value.h"
+#include "cri-server/config/option_value.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -11,7 +11,7 @@
 static const Option options[] = {
 #define OPTION(TYPE, section, key, flag, field, default_text, limits, help)                                  \
     {OPTION_##TYPE, section, key, flag, G_STRUCT_OFFSET(Config, field), default_text, limits, help},
-#include "cri-server/options.def"
+#include "cri-server/config/options.def"
 #undef OPTION
 };
 

@@ -1,7 +1,7 @@
 /* Whether this node has what the configuration names: what `crivirtd --check-config` says. */
 #pragma once
 
-#include "cri-server/config.h"
+#include "cri-server/config/config.h"
 
 typedef struct {
     gboolean is_fatal; /* no pod could run; else something will be missing */

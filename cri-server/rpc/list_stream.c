@@ -1,4 +1,5 @@
-#include "cri-server/list_stream.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cri-server/rpc/list_stream.h"
 
 typedef struct {
     ProtobufCMessage **items;
@@ -16,7 +17,7 @@ static size_t *count_field(const ProtobufCMessage *message)
     return (size_t *)(void *)((char *)(void *)message + message->descriptor->fields[0].quantifier_offset);
 }
 
-/* How many of the items, from the first on, go into the next message: at least one. */
+/* Return: how many of the first items go into the next message; at least one. */
 static size_t chunk_count(const Items *items)
 {
     size_t bytes = 0;

@@ -1,9 +1,9 @@
-#include "cri-server/handler_config.h"
+#include "cri-server/config/handler_config.h"
 
 #include <string.h>
 
 #include "common/error.h"
-#include "cri-server/option_value.h"
+#include "cri-server/config/option_value.h"
 
 #define DEFAULT_NAME "vm"
 #define HOST_NAME "host"
@@ -13,7 +13,7 @@ enum { NAME_MAX_CHARS = 63 };
 static const Option options[] = {
 #define HANDLER_OPTION(TYPE, key, field, default_text, limits, help)                                         \
     {OPTION_##TYPE, "handlers", key, NULL, G_STRUCT_OFFSET(HandlerConfig, field), default_text, limits, help},
-#include "cri-server/handler_options.def"
+#include "cri-server/config/handler_options.def"
 #undef HANDLER_OPTION
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(options) <= 64); /* HandlerConfig.is_given */

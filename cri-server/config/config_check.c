@@ -1,4 +1,4 @@
-#include "cri-server/config_check.h"
+#include "cri-server/config/config_check.h"
 
 #include <errno.h>
 #include <grp.h>

@@ -1,4 +1,5 @@
-#include "cri-server/status_text.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cri-server/rpc/status_text.h"
 
 #include <string.h>
 

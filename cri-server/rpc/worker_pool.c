@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cri-server/rpc/worker_pool.h"
+
+struct WorkerPool {
+    const char *name;
+    GThreadPool *threads;
+    WorkerFunc func;
+    gint capacity;
+    gint jobs; /* waiting or running; atomic */
+};
+
+static void worker_run_job(gpointer job, gpointer data)
+{
+    WorkerPool *pool = data;
+
+    pool->func(job);
+    g_atomic_int_add(&pool->jobs, -1);
+}
+
+WorkerPool *worker_pool_new(const char *name, WorkerPoolSize size, WorkerFunc func)
+{
+    WorkerPool *pool = g_new0(WorkerPool, 1);
+
+    pool->name = name;
+    pool->func = func;
+    pool->capacity = (gint)MIN((guint64)size.workers + size.waiting, (guint64)G_MAXINT);
+    /* Fails only for an exclusive pool, whose threads would have to start now. */
+    pool->threads = g_thread_pool_new(worker_run_job, pool, (gint)size.workers, FALSE, NULL);
+    return pool;
+}
+
+void worker_pool_free(WorkerPool *pool)
+{
+    if (pool == NULL)
+        return;
+    g_thread_pool_free(pool->threads, FALSE, TRUE);
+    g_free(pool);
+}
+
+gboolean worker_pool_push(WorkerPool *pool, gpointer job)
+{
+    if (g_atomic_int_add(&pool->jobs, 1) >= pool->capacity) {
+        g_atomic_int_add(&pool->jobs, -1);
+        return FALSE;
+    }
+    /* An error means that no further thread could start now; the job is queued all the same. */
+    g_thread_pool_push(pool->threads, job, NULL);
+    return TRUE;
+}
+
+const char *worker_pool_name(const WorkerPool *pool)
+{
+    return pool->name;
+}
