@@ -1,14 +1,21 @@
 #!/bin/bash
-# Installs what is missing, builds, and runs the tests. The last line is "N passed, N failed"; the exit status says the same.
+# SPDX-License-Identifier: Apache-2.0
+# Installs missing packages, builds, and runs the tests. The last line is "N passed, N failed"; the exit status agrees with
+# it. Before it the time of each part is printed.
 #   run.sh                    unit and integration tests
 #   run.sh --unit             unit tests only
 #   run.sh --integration      integration tests only (they boot VMs)
 #   run.sh --asan             also the unit tests with address and undefined-behaviour sanitizers
+#   run.sh --tsan             also the unit tests without gRPC with the thread sanitizer
 #   run.sh --fuzz SECONDS     also each fuzz target for that long
-#   run.sh --tidy             also layout, clang-tidy and shellcheck
+#   run.sh --tidy             also clang-format, shellcheck and clang-tidy
 #   run.sh … FILTER           only test programs and files whose name contains FILTER
-# Only one of --unit and --integration given leaves the other out; --asan, --fuzz or --tidy alone run just that.
-# Logs are in build/log. CRIVIRT_CMAKE_FLAGS is added to cmake's command line.
+#   run.sh … --test PATTERN   only tests whose name matches the regular expression PATTERN
+# Giving only one of --unit and --integration leaves the other out; --asan, --tsan, --fuzz or --tidy alone run just that.
+# Logs are in build/log.
+#
+# CRIVIRT_TEST_JOBS is the number of integration files that run at the same time (default: 2).
+# CRIVIRT_CMAKE_FLAGS is added to the command line of cmake.
 #
 # Integration tests (tests/integration/*.test.js) find in their environment:
 #   CRIVIRT_BUILD          the build directory (crivirtd, crivirt, the agent)
@@ -22,51 +29,100 @@ root=$(dirname "$(dirname "$(readlink -f "$0")")")
 log=$root/build/log
 passed=0
 failed=0
+times=() # "SECONDS NAME", in the order in which the parts ended
 
-unit=no integration=no asan=no fuzz=0 tidy=no filter=
+# Integration files that run while no other file does.
+alone=(
+    libvirtd  # starts the node's libvirtd and virtlogd, of which there can be one
+    log-disk  # freezes a file system, and measures what waits for it
+    package   # builds in the build directory that the other files use
+    zz-leaks  # looks at the whole node after all others have ended
+)
+
+unit=no integration=no asan=no tsan=no fuzz=0 tidy=no filter='' pattern=''
 while [ $# -gt 0 ]; do
     case $1 in
         --unit) unit=yes && shift ;;
         --integration) integration=yes && shift ;;
         --asan) asan=yes && shift ;;
+        --tsan) tsan=yes && shift ;;
         --fuzz) fuzz=${2:?--fuzz wants seconds} && shift 2 ;;
         --tidy) tidy=yes && shift ;;
-        -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0" && exit 0 ;;
+        --test) pattern=${2:?--test wants a pattern} && shift 2 ;;
+        -h | --help) sed -n '3,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0" && exit 0 ;;
         -*) fail "unknown option $1 (see --help)" ;;
         *) filter=$1 && shift ;;
     esac
 done
-if [ "$unit$integration$asan$fuzz$tidy" = nonono0no ]; then
+if [ "$unit$integration$asan$tsan$fuzz$tidy" = nononono0no ]; then
     unit=yes integration=yes
 fi
+export CRIVIRT_TEST_PATTERN=$pattern # for unit tests: harness.h
 
-# Whatever happens, the count is the last line.
+# The count is the last line, whatever happens.
 finish() {
     local status=$?
     if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then
-        failed=1 # what could not be built or started has failed
+        failed=1 # a part that could not be built or started has failed
     fi
+    print_times
     printf '%s passed, %s failed\n' "$passed" "$failed"
     [ "$failed" -eq 0 ] || exit 1
 }
 trap finish EXIT
+
+print_times() {
+    local entry
+    [ "${#times[@]}" -gt 0 ] || return 0
+    printf 'time by part:\n'
+    for entry in "${times[@]}" "$SECONDS all"; do
+        printf '%4d:%02d  %s\n' $((${entry%% *} / 60)) $((${entry%% *} % 60)) "${entry#* }"
+    done
+}
+
+# timed NAME COMMAND…
+timed() {
+    local name=$1 begin=$SECONDS
+    shift
+    "$@"
+    times+=("$((SECONDS - begin)) $name")
+}
 
 count() {
     passed=$((passed + $1))
     failed=$((failed + $2))
 }
 
+# in_pool JOBS COMMAND ITEM…: runs COMMAND ITEM for every item, so many at the same time.
+in_pool() {
+    local jobs=$1 command=$2 item
+    shift 2
+    for item in "$@"; do
+        while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do
+            wait -n || true
+        done
+        "$command" "$item" &
+    done
+    wait
+}
+
+# counted NAME: the counts that a job of a pool has left in its file, "PASSED FAILED".
+counted() {
+    local good=0 bad=1
+    read -r good bad <"$log/$1.count" || true
+    count "$good" "$bad"
+}
+
 # one NAME COMMAND…: a command that counts as one test.
 one() {
-    local name=$1
+    local name=$1 counts='0 1' word=FAILED
     shift
+    rm -f "$log/$name.count"
     if logged "$log/$name.log" "$@"; then
-        printf 'ok      %s\n' "$name"
-        count 1 0
-    else
-        printf 'FAILED  %s\n' "$name"
-        count 0 1
+        counts='1 0' word=ok
     fi
+    printf '%-7s %s\n' "$word" "$name"
+    printf '%s\n' "$counts" >"$log/$name.count"
 }
 
 # build PRESET [TARGET…]
@@ -84,28 +140,38 @@ build() {
         fail "'$preset' did not build"
 }
 
-# unit_tests PRESET: every program prints its own count; one that prints none has failed, unless it says with 77 that it
-# lacks what it needs: some boot a guest, which is there when the integration tests are run as well.
+# unit_program PROGRAM: every program prints its own count. One that prints none has failed, unless its exit status is 77:
+# then something that it needs is missing. (Some programs boot a guest, whose image is built for integration tests only.)
+unit_program() {
+    local program=$1 name=${1##*/} line status=0 output
+    output=$log/$preset-$name
+    rm -f "$output.count"
+    (cd "$root/build/$preset" && timeout 600 "$program") >"$output.log" 2>&1 || status=$?
+    if [ "$status" -eq 77 ]; then
+        printf 'skipped %s: %s\n' "$name" "$(tail -n 1 "$output.log")"
+        echo 0 0 >"$output.count"
+        return
+    fi
+    line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$output.log" | tail -n 1 || true)
+    if [ -z "$line" ] || { [ "$status" -ne 0 ] && [[ $line == *' 0 failed' ]]; }; then
+        line="${line%% *}"
+        line="${line:-0} passed, 1 failed"
+    fi
+    printf '%-7s %s: %s\n' "$([[ $line == *' 0 failed' ]] && echo ok || echo FAILED)" "$name" "$line"
+    [[ $line == *' 0 failed' ]] || tail -n 40 "$output.log" >&2
+    echo "${line%% *} $(cut -d ' ' -f 3 <<<"$line")" >"$output.count"
+}
+
+# unit_tests PRESET
 unit_tests() {
-    local directory=$root/build/$1 program name line status
-    say "unit tests: $1"
-    for program in $(ctest --test-dir "$directory" --show-only=json-v1 | jq -r '.tests[].command[0]'); do
-        name=${program##*/}
-        [[ $name == *"$filter"* ]] || continue
-        status=0
-        (cd "$directory" && timeout 300 "$program") >"$log/$1-$name.log" 2>&1 || status=$?
-        if [ "$status" -eq 77 ]; then
-            printf 'skipped %s: %s\n' "$name" "$(tail -n 1 "$log/$1-$name.log")"
-            continue
-        fi
-        line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log/$1-$name.log" | tail -n 1 || true)
-        if [ -z "$line" ] || { [ "$status" -ne 0 ] && [[ $line == *' 0 failed' ]]; }; then
-            line="${line%% *}"
-            line="${line:-0} passed, 1 failed"
-        fi
-        printf '%-7s %s: %s\n' "$([[ $line == *' 0 failed' ]] && echo ok || echo FAILED)" "$name" "$line"
-        [[ $line == *' 0 failed' ]] || tail -n 40 "$log/$1-$name.log" >&2
-        count "${line%% *}" "$(cut -d ' ' -f 3 <<<"$line")"
+    local preset=$1 program programs=()
+    say "unit tests: $preset"
+    for program in $(ctest --test-dir "$root/build/$preset" --show-only=json-v1 | jq -r '.tests[].command[0]'); do
+        [[ ${program##*/} != *"$filter"* ]] || programs+=("$program")
+    done
+    in_pool "$(nproc)" unit_program "${programs[@]}"
+    for program in "${programs[@]}"; do
+        counted "$preset-${program##*/}"
     done
 }
 
@@ -121,37 +187,23 @@ guest_images() {
     export CRIVIRT_TEST_KERNEL=$CRIVIRT_GUEST_TUNED/kernel CRIVIRT_TEST_INITRD=$CRIVIRT_GUEST_TUNED/initrd.img
 }
 
-# A node of 18 or later; Debian's where there is none.
-need_node() {
+# Node.js of version 18 or later; Debian's where there is none.
+need_nodejs() {
     if ! command -v node >/dev/null || [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 18 ]; then
         "$root/deploy/packages.sh" node
     fi
 }
 
-# One file after the other: they share the node's network, and VMs share its CPUs.
-integration_tests() {
-    local file name status
-    export CRIVIRT_BUILD=$root/build/release
-    [ -d "$root/tests/integration" ] || return 0
-    need_node
-    if [ -f "$root/tests/integration/package.json" ]; then
-        say "integration tests: npm ci"
-        (cd "$root/tests/integration" && logged "$log/npm.log" npm ci --no-audit --no-fund) || fail "npm ci failed"
-    fi
-    # What an earlier run that was killed has left is not this one's.
-    CRIVIRT_SUITE_BEFORE=$(find /run /run/netns -maxdepth 1 -name 'cvt*' -printf '%f ' 2>/dev/null || true)
-    export CRIVIRT_SUITE_BEFORE
-    for file in "$root"/tests/integration/*.test.js; do
-        name=$(basename "$file" .test.js)
-        if [ ! -f "$file" ] || [[ $name != *"$filter"* ]]; then
-            continue
-        fi
-        say "integration tests: $name"
-        status=0
-        (cd "$root/tests/integration" && timeout 1500 node --test --test-reporter=tap "$file") 2>&1 | tee "$log/integration-$name.log" |
-            grep --line-buffered -E '^ *(not )?ok ' || true
-        integration_count "$log/integration-$name.log"
-    done
+# integration_file FILE
+integration_file() {
+    local file=$1 name begin=$SECONDS words=(--test --test-reporter=tap)
+    name=$(basename "$file" .test.js)
+    say "integration tests: $name"
+    [ -z "$pattern" ] || words+=(--test-name-pattern="$pattern")
+    (cd "$root/tests/integration" && timeout 1500 node "${words[@]}" "$file") 2>&1 | tee "$log/integration-$name.log" |
+        grep --line-buffered -E '^ *(not )?ok ' | grep --line-buffered -v '# SKIP test name does not match pattern' || true
+    integration_count "$log/integration-$name.log" >"$log/integration-$name.count"
+    echo $((SECONDS - begin)) >"$log/integration-$name.seconds"
 }
 
 # From the end of TAP's output: "# pass 3", "# fail 0", "# cancelled 0".
@@ -162,20 +214,63 @@ integration_count() {
     if [ -z "$good" ]; then
         good=0 bad=1
     fi
-    # What failed and why, before the output's end: whoever reads only the tail of it still learns the reason.
+    # The failed tests and their reasons stand before the end of the output, where whoever reads only its tail finds them.
     [ "$bad" -eq 0 ] || grep -E -A 4 '^ *(not ok|error:)' "$1" >&2 || true
-    count "$good" "$bad"
+    printf '%s %s\n' "$good" "$bad"
+}
+
+# Every file has daemons, namespaces, networks and registries of its own: files run beside each other, but for $alone.
+integration_tests() {
+    local file name beside=() after=()
+    export CRIVIRT_BUILD=$root/build/release
+    need_nodejs
+    say "integration tests: npm ci"
+    (cd "$root/tests/integration" && logged "$log/npm.log" npm ci --no-audit --no-fund) || fail "npm ci failed"
+    # An earlier run that was killed may have left things behind; zz-leaks does not count them.
+    CRIVIRT_SUITE_BEFORE=$(find /run /run/netns -maxdepth 1 -name 'cvt*' -printf '%f ' 2>/dev/null || true)
+    export CRIVIRT_SUITE_BEFORE
+    for file in "$root"/tests/integration/*.test.js; do
+        name=$(basename "$file" .test.js)
+        [[ $name == *"$filter"* ]] || continue
+        rm -f "$log/integration-$name".{count,seconds}
+        if [[ " ${alone[*]} " == *" $name "* ]]; then
+            after+=("$file")
+        else
+            beside+=("$file")
+        fi
+    done
+    in_pool "${CRIVIRT_TEST_JOBS:-2}" integration_file "${beside[@]}"
+    in_pool 1 integration_file "${after[@]}"
+    for file in "${beside[@]}" "${after[@]}"; do
+        name=$(basename "$file" .test.js)
+        counted "integration-$name"
+        times+=("$(cat "$log/integration-$name.seconds") integration: $name")
+    done
+}
+
+fuzz_target() {
+    one "fuzz-$1" "$root/tests/fuzz/run.sh" "$root/build/fuzz" "$1" "$fuzz"
 }
 
 fuzz_targets() {
-    local source name
-    build fuzz
+    local source names=()
     say "fuzz: $fuzz seconds each"
     for source in "$root"/tests/fuzz/*.c; do
-        name=$(basename "$source" .c)
-        [[ $name == *"$filter"* ]] || continue
-        one "fuzz-$name" "$root/tests/fuzz/run.sh" "$root/build/fuzz" "$name" "$fuzz"
+        source=$(basename "$source" .c)
+        [[ $source != *"$filter"* ]] || names+=("$source")
     done
+    in_pool "$(nproc)" fuzz_target "${names[@]}"
+    for source in "${names[@]}"; do
+        counted "fuzz-$source"
+    done
+}
+
+# lint NAME WORD…: `lint.sh WORD…` as a test of that name
+lint() {
+    local name=$1
+    shift
+    one "$name" "$root/tests/lint.sh" "$@"
+    counted "$name"
 }
 
 mkdir -p "$log"
@@ -183,20 +278,24 @@ groups=(runtime build test)
 [ "$integration" = no ] || groups+=(kernel)
 "$root/deploy/packages.sh" "${groups[@]}"
 "$root/deploy/users.sh"
-if [ "$unit$integration" != nono ]; then
-    build release
+if [ "$unit$integration$tidy" != nonono ]; then
+    timed 'build: release' build release
 fi
 if [ "$tidy" = yes ]; then
-    build release
-    one layout "$root/tests/lint.sh" layout
-    one shellcheck "$root/tests/lint.sh" shell
-    one clang-tidy "$root/tests/lint.sh" tidy "$root/build/release"
+    timed clang-format lint clang-format layout
+    timed shellcheck lint shellcheck shell
+    timed clang-tidy lint clang-tidy tidy "$root/build/release"
 fi
-[ "$integration" = no ] || guest_images
-[ "$unit" = no ] || unit_tests release
-if [ "$asan" = yes ]; then
-    build asan
-    unit_tests asan
+[ "$integration" = no ] || timed 'guest images' guest_images
+[ "$unit" = no ] || timed 'unit tests' unit_tests release
+for sanitizer in asan tsan; do
+    if [ "${!sanitizer}" = yes ]; then
+        timed "build: $sanitizer" build "$sanitizer"
+        timed "unit tests: $sanitizer" unit_tests "$sanitizer"
+    fi
+done
+if [ "$fuzz" != 0 ]; then
+    timed 'build: fuzz' build fuzz
+    timed fuzz fuzz_targets
 fi
-[ "$fuzz" = 0 ] || fuzz_targets
-[ "$integration" = no ] || integration_tests
+[ "$integration" = no ] || timed 'integration tests' integration_tests

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/harness.h"
 
 #include <CUnit/Basic.h>
@@ -7,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Holds every directory of this process. */
+/* The directory in which all directories of this process are. */
 static char *parent;
 
 static void parent_remove(void)
@@ -18,8 +19,9 @@ static void parent_remove(void)
     g_clear_pointer(&parent, g_free);
 }
 
-/* Who is killed does not tidy up. It waits for the end of its input, which is the end of this process; in a
- * session of its own, so that it is not killed with it, and a child of nobody here. */
+/* Starts a shell that removes the directories when this process has been killed and cannot do so itself. The
+ * shell's input ends when this process does. It has a session of its own, so that a signal to the process
+ * group spares it. */
 static void parent_watch(void)
 {
     const char *argv[] = {"setsid", "sh", "-c", "cat; exec rm -rf --one-file-system \"$0\"", parent, NULL};
@@ -37,7 +39,7 @@ char *test_directory(void)
 
     if (parent == NULL) {
         parent = g_dir_make_tmp("crivirt-test-XXXXXX", NULL);
-        /* A directory in it may be opened to QEMU's user. */
+        /* QEMU's user has to reach directories in it. */
         if (parent == NULL || g_chmod(parent, 0711) != 0)
             g_error("cannot make a temporary directory");
         parent_watch();
@@ -60,6 +62,17 @@ void test_check_error(GError **error, int status, const char *text, const char *
     g_clear_error(error);
 }
 
+/* `part` comes from the command line and is contained in the sentence; $CRIVIRT_TEST_PATTERN is a regular
+ * expression. */
+static gboolean is_wanted(const char *sentence, const char *part)
+{
+    const char *pattern = g_getenv("CRIVIRT_TEST_PATTERN");
+
+    if (part != NULL && strstr(sentence, part) == NULL)
+        return FALSE;
+    return pattern == NULL || g_regex_match_simple(pattern, sentence, 0, 0);
+}
+
 int test_main_args(const char *suite_name, const TestCase *cases, gsize n_cases, int argc, char **argv)
 {
     guint passed = 0;
@@ -72,7 +85,7 @@ int test_main_args(const char *suite_name, const TestCase *cases, gsize n_cases,
     for (gsize i = 0; i < n_cases; i++) {
         CU_pTest test;
 
-        if (argc > 1 && strstr(cases[i].sentence, argv[1]) == NULL)
+        if (!is_wanted(cases[i].sentence, argc > 1 ? argv[1] : NULL))
             continue;
         test = CU_add_test(suite, cases[i].sentence, cases[i].function);
         if (test == NULL || CU_run_test(suite, test) != CUE_SUCCESS)

@@ -1,4 +1,5 @@
-/* A unit test file: sentences and functions.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a unit test file is made of: sentences, and functions that prove them.
  *
  *     static void keeps_order(void) { CU_ASSERT_EQUAL(…); }
  *     int main(void)
@@ -17,12 +18,13 @@ typedef struct {
     void (*function)(void);
 } TestCase;
 
-/* Prints a line per test and "N passed, N failed"; the exit code for main(). A first argument runs only the
- * tests whose sentence contains it. */
+/* Runs the tests, prints a line for each, and at last "N passed, N failed". Only tests run whose sentence
+ * contains the first argument of the command line and matches the regular expression $CRIVIRT_TEST_PATTERN,
+ * where these are given. Return: the exit status for main(). */
 int test_main(const char *suite, const TestCase *cases, gsize n_cases);
 int test_main_args(const char *suite, const TestCase *cases, gsize n_cases, int argc, char **argv);
 
-/* The call succeeded; prints the error when not. */
+/* Asserts that the call succeeds, and prints its error if it does not. */
 #define TEST_OK(call, error)                                                                                 \
     do {                                                                                                     \
         gboolean test_ok_ = (call) ? TRUE : FALSE;                                                           \
@@ -32,7 +34,8 @@ int test_main_args(const char *suite, const TestCase *cases, gsize n_cases, int 
         CU_ASSERT_PTR_NULL(error);                                                                           \
     } while (0)
 
-/* The call failed with that status, and the message contains that text; the error is freed. */
+/* Asserts that the call fails with that status and with a message that contains that text. Frees the error.
+ */
 #define TEST_FAILS(call, error, status, text)                                                                \
     do {                                                                                                     \
         gboolean test_ok_ = (call) ? TRUE : FALSE;                                                           \
@@ -42,6 +45,6 @@ int test_main_args(const char *suite, const TestCase *cases, gsize n_cases, int 
 
 void test_check_error(GError **error, int status, const char *text, const char *file, int line);
 
-/* A fresh directory, removed with all in it when the process ends, however it does. The caller frees the
- * string. */
+/* Makes a directory, which is removed with its content when the process ends, also when it is killed.
+ * Return: its path, which the caller frees. */
 char *test_directory(void);
