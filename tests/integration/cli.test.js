@@ -1,19 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 // The command line as somebody would use it who knows Docker.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
-const {Machine} = require('./support/machine');
+const {Node} = require('./support/node');
+const {busyboxArchive} = require('./support/images');
 const {eventually} = require('./support/kit');
 
-let machine;
-before(async () => { machine = await Machine.start({image: false}); });
-after(() => machine.end());
+let node;
+before(async () => { node = await Node.start({image: false}); });
+after(() => node.end());
 
 // stdout of a command that succeeds
 async function crivirt(...words) {
-    const {code, stdout, stderr} = await machine.cli(...words);
+    const {code, stdout, stderr} = await node.cli(...words);
     assert.strictEqual(code, 0, `crivirt ${words.join(' ')}: ${stderr}`);
     return stdout;
 }
@@ -23,26 +25,26 @@ test('--help and version say what they should', async () => {
     assert.match(await crivirt('run', '--help'), /--detach|-d/);
     assert.match(await crivirt('version'), /Client[\s\S]*Server: crivirt/);
     assert.strictEqual(JSON.parse(await crivirt('version', '--json')).runtimeVersion,
-                       (await machine.cri.call('Version')).runtime_version);
+                       (await node.cri.call('Version')).runtime_version);
 });
 
 test('load, images and info', async () => {
-    assert.match(await crivirt('load', '-i', machine.busyboxArchive()), /Loaded image: docker\.io\/library\/busybox:latest/);
+    assert.match(await crivirt('load', '-i', busyboxArchive(node)), /Loaded image: docker\.io\/library\/busybox:latest/);
     assert.match(await crivirt('images'), /docker\.io\/library\/busybox +latest/);
     assert.ok(JSON.parse(await crivirt('images', '--json')).length === 1);
     assert.match(await crivirt('info'), /NetworkReady/);
 });
 
 test('run in the foreground passes output and exit code on, and --rm leaves nothing', async () => {
-    const {code, stdout, stderr} = await machine.cli('run', '--rm', '-e', 'NAME=world', 'busybox', 'sh', '-c',
+    const {code, stdout, stderr} = await node.cli('run', '--rm', '-e', 'NAME=world', 'busybox', 'sh', '-c',
                                                      'echo "hello $NAME"; echo oops >&2; exit 7');
     assert.deepStrictEqual([code, stdout, stderr], [7, 'hello world\n', 'oops\n']);
     assert.deepStrictEqual(JSON.parse(await crivirt('ps', '-a', '--json')), []);
-    assert.deepStrictEqual((await machine.cri.call('ListPodSandbox')).items, []);
+    assert.deepStrictEqual((await node.cri.call('ListPodSandbox')).items, []);
 });
 
 test('a detached container is seen, entered, followed, stopped and removed', async () => {
-    const data = path.join(machine.dir, 'data');
+    const data = path.join(node.dir, 'data');
     fs.mkdirSync(data);
     fs.writeFileSync(path.join(data, 'index.html'), 'from a volume\n');
     await crivirt('run', '-d', '--name', 'web', '-m', '128m', '-v', `${data}:/www:ro`, '-p', '8080:80', 'busybox',
@@ -50,9 +52,9 @@ test('a detached container is seen, entered, followed, stopped and removed', asy
     assert.match(await crivirt('ps'), /web/);
     assert.match(await crivirt('pods'), /web/);
     assert.strictEqual(await crivirt('exec', 'web', 'cat', '/www/index.html'), 'from a volume\n');
-    assert.strictEqual(machine.inNetwork('curl', '-s', 'http://127.0.0.1:8080/'), 'from a volume\n');
-    assert.strictEqual((await machine.cli('exec', 'web', 'sh', '-c', 'exit 3')).code, 3);
-    const following = machine.cli('logs', '-f', 'web');
+    assert.strictEqual(node.inNetwork('curl', '-s', 'http://127.0.0.1:8080/'), 'from a volume\n');
+    assert.strictEqual((await node.cli('exec', 'web', 'sh', '-c', 'exit 3')).code, 3);
+    const following = node.cli('logs', '-f', 'web');
     await crivirt('stop', '-t', '1', 'web');
     assert.strictEqual((await following).stdout, 'started\n');
     assert.match(await crivirt('ps', '-a'), /Exited/);
@@ -103,23 +105,23 @@ test('trace shows what a start took, as a timeline and as trace events', async (
         assert.ok(inner.ts >= all.ts && inner.ts + inner.dur <= all.ts + all.dur, inner.name);
     assert.ok(of('create', 'container').ts >= all.ts + all.dur);
     assert.ok(of('start', 'container').ts >= of('create', 'container').ts + of('create', 'container').dur);
-    const file = path.join(machine.dir, 'trace.json');
+    const file = path.join(node.dir, 'trace.json');
     await crivirt('trace', '-o', file, 'traced');
     assert.deepStrictEqual(JSON.parse(fs.readFileSync(file, 'utf8')).traceEvents, trace.traceEvents);
-    assert.match((await machine.cli('trace', 'nobody')).stderr, /nobody/);
+    assert.match((await node.cli('trace', 'nobody')).stderr, /nobody/);
     await crivirt('rm', '-f', 'traced');
 });
 
 test('standard input and cp go through the streaming server', async () => {
     await crivirt('run', '-d', '--name', 'box', 'busybox', 'sleep', '100000');
     const bytes = [...Array(200000).keys()].join('\n');
-    const echoed = await machine.cliWith({input: bytes}, 'exec', '-i', 'box', 'cat');
+    const echoed = await node.cliWith({input: bytes}, 'exec', '-i', 'box', 'cat');
     assert.deepStrictEqual([echoed.code, echoed.stdout === bytes], [0, true]);
-    const file = path.join(machine.dir, 'copied');
+    const file = path.join(node.dir, 'copied');
     fs.writeFileSync(file, bytes);
     await crivirt('exec', 'box', 'mkdir', '-p', '/tmp');
     await crivirt('cp', file, 'box:/tmp');
-    const back = path.join(machine.dir, 'back');
+    const back = path.join(node.dir, 'back');
     fs.mkdirSync(back);
     await crivirt('cp', 'box:/tmp/copied', back);
     assert.strictEqual(fs.readFileSync(path.join(back, 'copied'), 'utf8'), bytes);
@@ -132,15 +134,15 @@ test('rmi takes the image away; what is missing is named', async () => {
     for (const [words, text] of [[['run', '--pull', 'never', 'busybox'], /busybox/], [['exec', 'nobody', 'true'], /nobody/],
                                  [['logs', 'nobody'], /nobody/], [['frobnicate'], /frobnicate/],
                                  [['run', '--no-such-option', 'busybox'], /no-such-option/]]) {
-        const {code, stderr} = await machine.cli(...words);
+        const {code, stderr} = await node.cli(...words);
         assert.notStrictEqual(code, 0, words.join(' '));
         assert.match(stderr, text);
     }
 });
 
 test('without a daemon the message says where it was looked for', async () => {
-    const {code, stderr} = await machine.cliWith({env: {CRIVIRT_SOCKET: '/run/no-such.sock'}}, 'ps');
+    const {code, stderr} = await node.cliWith({env: {CRIVIRT_SOCKET: '/run/no-such.sock'}}, 'ps');
     assert.notStrictEqual(code, 0);
     assert.match(stderr, /\/run\/no-such\.sock/);
-    await eventually('the daemon answers all the same', () => machine.cri.call('Version'));
+    await eventually('the daemon answers all the same', () => node.cri.call('Version'));
 });

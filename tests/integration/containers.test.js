@@ -1,32 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
-const {Machine, BUSYBOX} = require('./support/machine');
-const {refused, eventually} = require('./support/kit');
+const {Node} = require('./support/node');
+const {BUSYBOX} = require('./support/images');
+const {eventually, refused} = require('./support/kit');
 
-let machine, pod, long;
+let node, pod, long;
 before(async () => {
-    machine = await Machine.start();
-    pod = await machine.runPod({
+    node = await Node.start();
+    pod = await node.runPod({
         hostname: 'pod-one',
         dns_config: {servers: ['192.0.2.53'], searches: ['tests.example'], options: ['ndots:3']},
         linux: {sysctls: {'net.ipv4.ip_unprivileged_port_start': '80'}},
     });
-    long = await machine.runContainer(pod);
+    long = await node.runContainer(pod);
 });
-after(() => machine.end());
+after(() => node.end());
 
-const list = async (filter) => (await machine.cri.call('ListContainers', {filter})).containers.map(({id}) => id);
+const list = async (filter) => (await node.cri.call('ListContainers', {filter})).containers.map(({id}) => id);
 
 test('a created container has an image, a user, and no times but that of its creation', async () => {
     const labels = {role: 'test'}, annotations = {why: 'because'};
     const spec = {image: BUSYBOX, user_specified_image: 'busybox', annotations: {'for': 'the image'}};
-    const container = await machine.create(pod, {labels, annotations, image: spec});
-    const {image_ref: imageId} = await machine.cri.call('PullImage', {image: {image: BUSYBOX}}).catch(() => ({}));
-    const {image} = await machine.cri.call('ImageStatus', {image: {image: BUSYBOX}});
-    const status = await machine.containerStatus(container);
+    const container = await node.create(pod, {labels, annotations, image: spec});
+    const {image_ref: imageId} = await node.cri.call('PullImage', {image: {image: BUSYBOX}}).catch(() => ({}));
+    const {image} = await node.cri.call('ImageStatus', {image: {image: BUSYBOX}});
+    const status = await node.containerStatus(container);
     assert.strictEqual(status.state, 'CONTAINER_CREATED');
     assert.deepStrictEqual(status.metadata, container.config.metadata);
     // The name in the status is what the user wrote.
@@ -42,178 +44,178 @@ test('a created container has an image, a user, and no times but that of its cre
     assert.deepStrictEqual(await list({state: {state: 'CONTAINER_CREATED'}, pod_sandbox_id: pod.id}), [container.id]);
     assert.deepStrictEqual(await list({label_selector: labels}), [container.id]);
     assert.deepStrictEqual(await list({id: long.id, label_selector: labels}), []);
-    assert.strictEqual((await machine.create(pod, {metadata: container.config.metadata})).id, container.id);
-    await machine.cri.call('RemoveContainer', {container_id: container.id});
-    await refused(machine.containerStatus(container), 'NOT_FOUND');
+    assert.strictEqual((await node.create(pod, {metadata: container.config.metadata})).id, container.id);
+    await node.cri.call('RemoveContainer', {container_id: container.id});
+    await refused(node.containerStatus(container), 'NOT_FOUND');
 });
 
 test('a running container has started, and cannot be started again', async () => {
-    const status = await machine.containerStatus(long);
+    const status = await node.containerStatus(long);
     assert.strictEqual(status.state, 'CONTAINER_RUNNING');
     assert.ok(BigInt(status.started_at) >= BigInt(status.created_at));
     assert.strictEqual(status.finished_at, '0');
-    await refused(machine.cri.call('StartContainer', {container_id: long.id}), 'FAILED_PRECONDITION', 'running');
+    await refused(node.cri.call('StartContainer', {container_id: long.id}), 'FAILED_PRECONDITION', 'running');
 });
 
 test('a second container of the same name and attempt is refused, the next attempt is not', async () => {
     const metadata = long.config.metadata;
-    await refused(machine.create(pod, {metadata}), 'ALREADY_EXISTS', metadata.name);
-    await machine.remove(await machine.create(pod, {metadata: {...metadata, attempt: 1}}));
+    await refused(node.create(pod, {metadata}), 'ALREADY_EXISTS', metadata.name);
+    await node.remove(await node.create(pod, {metadata: {...metadata, attempt: 1}}));
 });
 
 test('exit codes and reasons are true', async () => {
     for (const [script, code, reason] of [['exit 0', 0, 'Completed'], ['exit 3', 3, 'Error'], ['kill -9 $$', 137, 'Error']]) {
-        const container = await machine.runContainer(pod, script);
-        const status = await machine.ended(container);
+        const container = await node.runContainer(pod, script);
+        const status = await node.ended(container);
         assert.deepStrictEqual([status.exit_code, status.reason], [code, reason], script);
         assert.ok(BigInt(status.finished_at) >= BigInt(status.started_at));
-        await machine.remove(container);
+        await node.remove(container);
     }
 });
 
 test('a program that does not exist is an error that names it', async () => {
     const labels = {test: 'no-program'};
-    const refusal = await machine.runContainer(pod, {command: ['/no/such/program'], labels})
+    const refusal = await node.runContainer(pod, {command: ['/no/such/program'], labels})
         .then(() => null, (error) => error);
     assert.ok(refusal, 'it ran');
     assert.ok(refusal.details.includes('/no/such/program'), refusal.details);
     for (const id of await list({label_selector: labels})) {
-        const status = await machine.containerStatus({id});
+        const status = await node.containerStatus({id});
         assert.deepStrictEqual([status.reason, status.exit_code !== 0], ['StartError', true]);
-        await machine.cri.call('RemoveContainer', {container_id: id});
+        await node.cri.call('RemoveContainer', {container_id: id});
     }
 });
 
 test('command, arguments, environment, directory and user reach the program', async () => {
-    const container = await machine.runContainer(pod, {
+    const container = await node.runContainer(pod, {
         command: ['/bin/sh', '-c', 'echo "$0 $1|$GREETING|$PWD|$(id -u):$(id -g)|$(id -G)"; sleep 1000'],
         args: ['zero', 'one two'], envs: [{key: 'GREETING', value: Buffer.from('hello = world')}], working_dir: '/var/new',
         linux: {security_context: {run_as_user: {value: 1000}, run_as_group: {value: 2000}, supplemental_groups: [3000]}},
     });
-    await eventually('the line is logged', () => fs.existsSync(container.log) && machine.logLines(container).length);
-    assert.strictEqual(machine.logLines(container)[0].text,
+    await eventually('the line is logged', () => fs.existsSync(container.log) && node.logLines(container).length);
+    assert.strictEqual(node.logLines(container)[0].text,
                        'zero one two|hello = world|/var/new|1000:2000|2000 3000');
-    const {user} = await machine.containerStatus(container);
+    const {user} = await node.containerStatus(container);
     assert.deepStrictEqual([user.linux.uid, user.linux.gid], ['1000', '2000']);
-    await machine.remove(container);
+    await node.remove(container);
 });
 
 test('a terminal is one, and its output is all stdout', async () => {
-    const container = await machine.runContainer(pod, {command: ['/bin/sh', '-c', 'tty; echo error >&2'], tty: true});
-    await machine.ended(container);
-    const lines = machine.logLines(container);
+    const container = await node.runContainer(pod, {command: ['/bin/sh', '-c', 'tty; echo error >&2'], tty: true});
+    await node.ended(container);
+    const lines = node.logLines(container);
     assert.match(lines[0].text, /^\/dev\/(pts\/\d+|console)/);
     assert.deepStrictEqual([...new Set(lines.map(({stream}) => stream))], ['stdout']);
-    await machine.remove(container);
+    await node.remove(container);
 });
 
 test('StopContainer sends the stop signal and gives the grace', async () => {
-    const container = await machine.runContainer(pod, 'trap "echo bye; exit 7" TERM; echo up; while :; do sleep 0.1; done');
-    await eventually('the trap is set', () => fs.existsSync(container.log) && machine.logLines(container).length);
-    await machine.cri.call('StopContainer', {container_id: container.id, timeout: 120});
-    const status = await machine.containerStatus(container);
+    const container = await node.runContainer(pod, 'trap "echo bye; exit 7" TERM; echo up; while :; do sleep 0.1; done');
+    await eventually('the trap is set', () => fs.existsSync(container.log) && node.logLines(container).length);
+    await node.cri.call('StopContainer', {container_id: container.id, timeout: 120});
+    const status = await node.containerStatus(container);
     assert.deepStrictEqual([status.state, status.exit_code], ['CONTAINER_EXITED', 7]);
-    assert.deepStrictEqual(machine.logLines(container).map(({text}) => text), ['up', 'bye']);
-    await machine.cri.call('StopContainer', {container_id: container.id, timeout: 120});
-    await machine.remove(container);
+    assert.deepStrictEqual(node.logLines(container).map(({text}) => text), ['up', 'bye']);
+    await node.cri.call('StopContainer', {container_id: container.id, timeout: 120});
+    await node.remove(container);
 });
 
 test('StopContainer with a short or no grace kills what ignores the signal', async () => {
     for (const timeout of [0, 1]) {
-        const container = await machine.runContainer(pod, 'trap "" TERM; echo up; while :; do sleep 0.1; done');
-        await eventually('the trap is set', () => fs.existsSync(container.log) && machine.logLines(container).length);
-        await machine.cri.call('StopContainer', {container_id: container.id, timeout});
-        assert.strictEqual((await machine.containerStatus(container)).exit_code, 137);
-        await machine.remove(container);
+        const container = await node.runContainer(pod, 'trap "" TERM; echo up; while :; do sleep 0.1; done');
+        await eventually('the trap is set', () => fs.existsSync(container.log) && node.logLines(container).length);
+        await node.cri.call('StopContainer', {container_id: container.id, timeout});
+        assert.strictEqual((await node.containerStatus(container)).exit_code, 137);
+        await node.remove(container);
     }
 });
 
 test('a running container is removed by force', async () => {
-    const container = await machine.runContainer(pod);
-    await machine.cri.call('RemoveContainer', {container_id: container.id});
-    await refused(machine.containerStatus(container), 'NOT_FOUND');
+    const container = await node.runContainer(pod);
+    await node.cri.call('RemoveContainer', {container_id: container.id});
+    await refused(node.containerStatus(container), 'NOT_FOUND');
 });
 
 test('to stop or to remove an unknown container is fine; its status is NOT_FOUND', async () => {
     const container_id = 'f'.repeat(64);
-    await machine.cri.call('StopContainer', {container_id, timeout: 1});
-    await machine.cri.call('RemoveContainer', {container_id});
-    await refused(machine.cri.call('ContainerStatus', {container_id}), 'NOT_FOUND');
-    await refused(machine.cri.call('StartContainer', {container_id}), 'NOT_FOUND');
+    await node.cri.call('StopContainer', {container_id, timeout: 1});
+    await node.cri.call('RemoveContainer', {container_id});
+    await refused(node.cri.call('ContainerStatus', {container_id}), 'NOT_FOUND');
+    await refused(node.cri.call('StartContainer', {container_id}), 'NOT_FOUND');
 });
 
 test('a bad field is INVALID_ARGUMENT and named; a missing image or pod NOT_FOUND', async () => {
     const before = await list();
-    await refused(machine.create(pod, {metadata: {name: ''}}), 'INVALID_ARGUMENT', 'metadata.name');
-    await refused(machine.create(pod, {image: null}), 'INVALID_ARGUMENT', 'image');
-    await refused(machine.create(pod, {log_path: '../../outside'}), 'INVALID_ARGUMENT', 'log_path');
-    await refused(machine.create(pod, {linux: {security_context: {run_as_group: {value: 1}}}}), 'INVALID_ARGUMENT',
+    await refused(node.create(pod, {metadata: {name: ''}}), 'INVALID_ARGUMENT', 'metadata.name');
+    await refused(node.create(pod, {image: null}), 'INVALID_ARGUMENT', 'image');
+    await refused(node.create(pod, {log_path: '../../outside'}), 'INVALID_ARGUMENT', 'log_path');
+    await refused(node.create(pod, {linux: {security_context: {run_as_group: {value: 1}}}}), 'INVALID_ARGUMENT',
                   'run_as_group');
-    await refused(machine.create(pod, {image: {image: 'no/such:image'}}), 'NOT_FOUND', 'no/such:image');
-    await refused(machine.create({...pod, id: 'f'.repeat(64)}), 'NOT_FOUND');
+    await refused(node.create(pod, {image: {image: 'no/such:image'}}), 'NOT_FOUND', 'no/such:image');
+    await refused(node.create({...pod, id: 'f'.repeat(64)}), 'NOT_FOUND');
     assert.deepStrictEqual(await list(), before);
 });
 
 test('hostname, hosts and resolv.conf are the pod\'s', async () => {
-    const {network: {ip}} = await machine.podStatus(pod);
-    assert.strictEqual(await machine.output(long, 'hostname'), 'pod-one');
-    assert.strictEqual(await machine.output(long, 'cat /etc/resolv.conf'),
+    const {network: {ip}} = await node.podStatus(pod);
+    assert.strictEqual(await node.output(long, 'hostname'), 'pod-one');
+    assert.strictEqual(await node.output(long, 'cat /etc/resolv.conf'),
                        'search tests.example\nnameserver 192.0.2.53\noptions ndots:3');
-    assert.match(await machine.output(long, 'cat /etc/hosts'), /^127\.0\.0\.1\s+localhost/m);
-    assert.strictEqual(await machine.output(long, 'cat /proc/sys/net/ipv4/ip_unprivileged_port_start'), '80');
-    assert.ok((await machine.output(long, 'ip -4 addr show eth0')).includes(`inet ${ip}/`));
+    assert.match(await node.output(long, 'cat /etc/hosts'), /^127\.0\.0\.1\s+localhost/m);
+    assert.strictEqual(await node.output(long, 'cat /proc/sys/net/ipv4/ip_unprivileged_port_start'), '80');
+    assert.ok((await node.output(long, 'ip -4 addr show eth0')).includes(`inet ${ip}/`));
 });
 
 test('the limits that were asked for hold in the guest, and are shown', async () => {
     const resources = {memory_limit_in_bytes: 50 << 20, cpu_period: 100000, cpu_quota: 50000, cpu_shares: 512};
-    const container = await machine.runContainer(pod, {linux: {resources}});
-    assert.strictEqual(await machine.output(container, 'cat /sys/fs/cgroup/memory.max'), String(50 << 20));
-    assert.strictEqual(await machine.output(container, 'cat /sys/fs/cgroup/cpu.max'), '50000 100000');
-    const {resources: {linux}} = await machine.containerStatus(container);
+    const container = await node.runContainer(pod, {linux: {resources}});
+    assert.strictEqual(await node.output(container, 'cat /sys/fs/cgroup/memory.max'), String(50 << 20));
+    assert.strictEqual(await node.output(container, 'cat /sys/fs/cgroup/cpu.max'), '50000 100000');
+    const {resources: {linux}} = await node.containerStatus(container);
     assert.strictEqual(linux.memory_limit_in_bytes, String(50 << 20));
-    await machine.remove(container);
+    await node.remove(container);
 });
 
 test('a container that takes more memory than its limit is OOMKilled', async () => {
-    const container = await machine.runContainer(pod, {
+    const container = await node.runContainer(pod, {
         command: ['/bin/sh', '-c', 'exec dd if=/dev/zero of=/dev/null bs=64M count=9'],
         linux: {resources: {memory_limit_in_bytes: 16 << 20}},
     });
-    const status = await machine.ended(container);
+    const status = await node.ended(container);
     assert.deepStrictEqual([status.exit_code, status.reason], [137, 'OOMKilled']);
-    await machine.remove(container);
+    await node.remove(container);
 });
 
 test('volumes are live in both directions, and read-only ones are', async () => {
-    const rw = path.join(machine.dir, 'volume-rw'), ro = path.join(machine.dir, 'volume-ro');
+    const rw = path.join(node.dir, 'volume-rw'), ro = path.join(node.dir, 'volume-ro');
     for (const directory of [rw, ro]) {
         fs.mkdirSync(directory);
         fs.writeFileSync(path.join(directory, 'host'), 'one\n');
     }
-    const missing = path.join(machine.dir, 'missing/volume');
-    const container = await machine.runContainer(pod, {mounts: [
+    const missing = path.join(node.dir, 'missing/volume');
+    const container = await node.runContainer(pod, {mounts: [
         {container_path: '/rw', host_path: rw}, {container_path: '/ro', host_path: ro, readonly: true},
         {container_path: '/missing', host_path: missing},
         {container_path: '/one-file', host_path: path.join(ro, 'host'), readonly: true},
     ]});
-    assert.strictEqual(await machine.output(container, 'cat /rw/host /ro/host /one-file'), 'one\none\none');
-    await machine.output(container, 'echo guest > /rw/guest; echo made > /missing/file');
+    assert.strictEqual(await node.output(container, 'cat /rw/host /ro/host /one-file'), 'one\none\none');
+    await node.output(container, 'echo guest > /rw/guest; echo made > /missing/file');
     assert.strictEqual(fs.readFileSync(path.join(rw, 'guest'), 'utf8'), 'guest\n');
     assert.strictEqual(fs.readFileSync(path.join(missing, 'file'), 'utf8'), 'made\n');
-    assert.notStrictEqual((await machine.exec(container, 'echo no > /ro/guest')).exit_code, 0);
+    assert.notStrictEqual((await node.exec(container, 'echo no > /ro/guest')).exit_code, 0);
     assert.deepStrictEqual(fs.readdirSync(ro), ['host']);
     fs.writeFileSync(path.join(ro, 'later'), 'two\n');
     await eventually('the guest sees the new file', async () =>
-        (await machine.exec(container, 'cat /ro/later')).stdout === 'two\n');
-    await machine.remove(container);
+        (await node.exec(container, 'cat /ro/later')).stdout === 'two\n');
+    await node.remove(container);
     assert.deepStrictEqual(fs.readdirSync(rw).sort(), ['guest', 'host']);
 });
 
 test('containers of a pod share its network but not their files', async () => {
-    const other = await machine.runContainer(pod);
-    await machine.output(long, 'touch /tmp/mine; (echo from the first | nc -l -p 7777) >/dev/null 2>&1 &');
-    assert.notStrictEqual((await machine.exec(other, 'ls /tmp/mine')).exit_code, 0);
+    const other = await node.runContainer(pod);
+    await node.output(long, 'touch /tmp/mine; (echo from the first | nc -l -p 7777) >/dev/null 2>&1 &');
+    assert.notStrictEqual((await node.exec(other, 'ls /tmp/mine')).exit_code, 0);
     await eventually('the first answers', async () =>
-        (await machine.exec(other, 'nc -w 5 127.0.0.1 7777 </dev/null')).stdout.trim() === 'from the first');
-    await machine.remove(other);
+        (await node.exec(other, 'nc -w 5 127.0.0.1 7777 </dev/null')).stdout.trim() === 'from the first');
+    await node.remove(other);
 });

@@ -1,25 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 // kill -9 of the daemon after every single side effect of every verb that has any (tests/tools/crash_shim.c). The next
 // daemon says of everything that exists what is true, lets it be used, and finishes what is asked for again.
 const assert = require('assert');
 const {test, before, after} = require('node:test');
-const {startMachine, points} = require('./support/crash');
+const {startCrashingNode, points} = require('./support/crash');
+const {busyboxArchive} = require('./support/images');
 const {startRegistry, push} = require('./support/registry');
 const {VERBS, Subjects} = require('./support/verbs');
 
-let crashing, machine, registry, subjects;
+let crashing, node, registry, subjects;
 before(async () => {
-    crashing = await startMachine();
-    ({machine} = crashing);
-    subjects = new Subjects(machine);
-    registry = await startRegistry(machine);
+    crashing = await startCrashingNode();
+    ({node} = crashing);
+    subjects = new Subjects(node);
+    registry = await startRegistry(node);
 });
 after(() => crashing.end());
 
 for (const {verb, prepare, work, again} of VERBS)
     test(`${verb} is killed after each of its side effects`, async (t) => {
         const name = subjects.name(verb);
-        await machine.removeAllPods(); // of a verb that failed
+        await node.removeAllPods(); // of a verb that failed
         const first = await prepare(subjects, name);
         const names = await crashing.record(() => work(subjects, first));
         await again(subjects, first, name);
@@ -32,15 +34,15 @@ for (const {verb, prepare, work, again} of VERBS)
                 await again(subjects, subject, mine);
                 await subjects.truthful();
             });
-        await machine.removeAllPods();
-        await machine.noLeaks();
+        await node.removeAllPods();
+        await node.noLeaks();
     });
 
-const call = (method, request) => machine.cri.call(method, request);
+const call = (method, request) => node.cri.call(method, request);
 
 test('PullImage is killed after each of its side effects', async (t) => {
     const image = `${registry.host}/tests/busybox:one`;
-    push(machine, `oci-archive:${machine.busyboxArchive()}`, image);
+    push(node, `oci-archive:${busyboxArchive(node)}`, image);
     const pull = async () => (await call('PullImage', {image: {image}})).image_ref;
     const find = async () => (await call('ImageStatus', {image: {image}})).image;
     await call('RemoveImage', {image: {image: (await call('ListImages')).images[0].id}});
@@ -53,10 +55,10 @@ test('PullImage is killed after each of its side effects', async (t) => {
             assert.ok(found === null || BigInt(found.size) > 0n);
             const id = await pull();
             assert.strictEqual((await find()).id, id);
-            const one = await machine.runPod();
-            const container = await machine.runContainer(one, {image: {image}, command: ['/bin/true']});
-            assert.strictEqual((await machine.ended(container)).exit_code, 0);
-            await machine.removePod(one);
+            const one = await node.runPod();
+            const container = await node.runContainer(one, {image: {image}, command: ['/bin/true']});
+            assert.strictEqual((await node.ended(container)).exit_code, 0);
+            await node.removePod(one);
             await call('RemoveImage', {image: {image}});
             assert.deepStrictEqual((await call('ListImages')).images, []);
         });

@@ -1,19 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 // Something dies while a verb is under way, at chosen side effects of it (tests/tools/crash_shim.c holds the verb's thread
 // there): QEMU, the file server of the volumes or its guard, the connection to the agent. The call ends by itself and says
 // what is true, and nothing is left that cannot be stopped and removed. (CNI plugins: cni.test.js.)
 const assert = require('assert');
 const {test, before, after} = require('node:test');
-const {startMachine, points} = require('./support/crash');
+const {startCrashingNode, points} = require('./support/crash');
 const {VERBS, READS, Subjects} = require('./support/verbs');
 const {eventually} = require('./support/kit');
 const {status} = require('./support/cri');
 
-let crashing, machine, subjects;
+let crashing, node, subjects;
 before(async () => {
-    crashing = await startMachine();
-    ({machine} = crashing);
-    subjects = new Subjects(machine);
+    crashing = await startCrashingNode();
+    ({node} = crashing);
+    subjects = new Subjects(node);
 });
 after(() => crashing.end());
 
@@ -41,22 +42,22 @@ function truthfulFailure(error, words) {
 // Whatever became of its pods, they are stopped and removed, and nothing is left of them.
 async function allGoes() {
     for (const id of await subjects.podIds())
-        await machine.removePod({id});
+        await node.removePod({id});
     await subjects.truthful();
-    await machine.noLeaks();
+    await node.noLeaks();
 }
 
 // TRUE once there is none any more of what was killed, if it was anything.
 async function killed(program) {
-    const pids = machine.kill(program);
-    await eventually('it is gone', () => machine.kill(program).length === 0);
+    const pids = node.kill(program);
+    await eventually('it is gone', () => node.kill(program).length === 0);
     return pids.length > 0;
 }
 
 // Calls each(subject, point, name) with something to interrupt at so many points of the verb's, from the first effect called
 // so on, where there is one.
 async function atPoints(t, one, {count, from = ''}, each) {
-    await machine.removeAllPods(); // of a test that failed
+    await node.removeAllPods(); // of a test that failed
     const names = await record(one);
     const begin = Math.max(names.findIndex((name) => name.startsWith(from)), 0);
     for (const {name: effect, point} of points(names.slice(begin), count))
@@ -78,7 +79,7 @@ for (const one of [...VERBS, ...READS])
             truthfulFailure(error, /virtual machine|is not ready/);
             for (const id of died ? await subjects.podIds() : [])
                 await eventually('the sandbox is not ready', async () =>
-                    (await machine.podStatus({id})).state === 'SANDBOX_NOTREADY');
+                    (await node.podStatus({id})).state === 'SANDBOX_NOTREADY');
             await subjects.truthful();
             await allGoes();
         });

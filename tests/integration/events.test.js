@@ -1,20 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 // Events: their order, and subscribers that do not read. Calls that their clients give up.
 const assert = require('assert');
 const fs = require('fs');
 const {test, before, after} = require('node:test');
-const {Machine} = require('./support/machine');
-const {eventually, refused, sleep} = require('./support/kit');
+const {Node} = require('./support/node');
+const {sleep, eventually, refused} = require('./support/kit');
 
 const ANNOTATION_BYTES = 256 << 10;
-let machine, pod;
+let node, pod;
 before(async () => {
-    machine = await Machine.start();
-    pod = await machine.runPod({annotations: {large: 'x'.repeat(ANNOTATION_BYTES)}});
+    node = await Node.start();
+    pod = await node.runPod({annotations: {large: 'x'.repeat(ANNOTATION_BYTES)}});
 });
-after(() => machine.end());
+after(() => node.end());
 
-const client = () => machine.cri.clients.find((one) => typeof one.GetContainerEvents === 'function');
+const client = () => node.cri.clients.find((one) => typeof one.GetContainerEvents === 'function');
 // One that reads.
 function subscribe() {
     const call = client().GetContainerEvents({});
@@ -23,20 +24,20 @@ function subscribe() {
     call.on('error', () => {});
     return call;
 }
-const residentKib = () => Number(/VmRSS:\s*(\d+)/.exec(fs.readFileSync(`/proc/${machine.daemon.pid}/status`, 'utf8'))[1]);
+const residentKib = () => Number(/VmRSS:\s*(\d+)/.exec(fs.readFileSync(`/proc/${node.daemon.pid}/status`, 'utf8'))[1]);
 const verbs = (call, id) => call.seen.filter(({container_id: one}) => one === id)
     .map(({container_event_type: type}) => type.replace(/CONTAINER_(\w+)_EVENT/, '$1'));
 
 test('a container that ends at once is started before it is stopped, in every event and with its statuses', async () => {
     const call = subscribe();
     await eventually('it is subscribed', async () => {
-        await machine.remove(await machine.runContainer(pod, 'true'));
+        await node.remove(await node.runContainer(pod, 'true'));
         return call.seen.length > 0;
     });
     for (let i = 0; i < 8; i++) {
-        const container = await machine.runContainer(pod, {command: ['/bin/true']});
-        await machine.ended(container);
-        await machine.remove(container);
+        const container = await node.runContainer(pod, {command: ['/bin/true']});
+        await node.ended(container);
+        await node.remove(container);
         await eventually('it is deleted', () => verbs(call, container.id).includes('DELETED'));
         assert.deepStrictEqual(verbs(call, container.id), ['CREATED', 'STARTED', 'STOPPED', 'DELETED']);
         const [created, , stopped] = call.seen.filter(({container_id: id}) => id === container.id)
@@ -51,14 +52,14 @@ test('subscribers that do not read cost little memory, and hold up neither other
     const slow = [1, 2, 3].map(() => client().GetContainerEvents({})); // nobody listens: it is not read
     const quick = subscribe();
     await eventually('it is subscribed', async () => {
-        await machine.remove(await machine.runContainer(pod, 'true'));
+        await node.remove(await node.runContainer(pod, 'true'));
         return quick.seen.length > 0;
     });
     const before = residentKib();
     let last;
     for (let i = 0; i < 20; i++) {
-        last = await machine.runContainer(pod, 'true');
-        await machine.remove(last);
+        last = await node.runContainer(pod, 'true');
+        await node.remove(last);
     }
     await eventually('the one that reads has all', () => verbs(quick, last.id).includes('DELETED'));
     const grown = residentKib() - before;
@@ -79,7 +80,7 @@ test('subscribers that vanish by the hundred leave nothing behind', async () => 
     }
     const call = subscribe();
     await eventually('one more is served', async () => {
-        await machine.remove(await machine.runContainer(pod, 'true'));
+        await node.remove(await node.runContainer(pod, 'true'));
         return call.seen.length > 0;
     });
     call.cancel();
@@ -87,50 +88,50 @@ test('subscribers that vanish by the hundred leave nothing behind', async () => 
 
 test('a client that gives up RunPodSandbox has it undone, and gets its sandbox when it asks again', async () => {
     for (const limit of [100, 700, 2000]) {
-        const config = machine.podConfig();
-        await machine.cri.call('RunPodSandbox', {config}, limit).then(() => {}, (error) =>
+        const config = node.podConfig();
+        await node.cri.call('RunPodSandbox', {config}, limit).then(() => {}, (error) =>
             assert.ok([1, 4].includes(error.code), error.details)); // CANCELLED, DEADLINE_EXCEEDED
-        const {pod_sandbox_id: id} = await machine.cri.call('RunPodSandbox', {config});
-        const ids = (await machine.cri.call('ListPodSandbox')).items.map((one) => one.id).sort();
+        const {pod_sandbox_id: id} = await node.cri.call('RunPodSandbox', {config});
+        const ids = (await node.cri.call('ListPodSandbox')).items.map((one) => one.id).sort();
         assert.deepStrictEqual(ids, [pod.id, id].sort());
-        await machine.removePod({id});
+        await node.removePod({id});
     }
-    await eventually('nothing is left', () => machine.strays([pod.id]).length === 0);
+    await eventually('nothing is left', () => node.orphans([pod.id]).length === 0);
 });
 
 test('a client that gives up StartContainer, and asks again, has it started once', async () => {
     for (const limit of [5, 30, 60, 100]) {
-        const container = await machine.create(pod, {command: ['/bin/sh', '-c', 'echo begun; sleep 100000']});
-        await machine.cri.call('StartContainer', {container_id: container.id}, limit).catch(() => {});
+        const container = await node.create(pod, {command: ['/bin/sh', '-c', 'echo begun; sleep 100000']});
+        await node.cri.call('StartContainer', {container_id: container.id}, limit).catch(() => {});
         await eventually('it runs', async () => {
-            if ((await machine.containerStatus(container)).state === 'CONTAINER_RUNNING')
+            if ((await node.containerStatus(container)).state === 'CONTAINER_RUNNING')
                 return true;
-            return machine.cri.call('StartContainer', {container_id: container.id}).then(() => true, () => false);
+            return node.cri.call('StartContainer', {container_id: container.id}).then(() => true, () => false);
         });
         await eventually('it has begun', () => fs.readFileSync(container.log, 'utf8') !== '');
         await sleep(300);
-        assert.deepStrictEqual(machine.logLines(container).map(({text}) => text), ['begun']);
-        await machine.remove(container);
+        assert.deepStrictEqual(node.logLines(container).map(({text}) => text), ['begun']);
+        await node.remove(container);
     }
 });
 
 test('a client that gives up StopContainer leaves the container, and a kill does not wait for its grace', async () => {
-    const container = await machine.runContainer(pod, 'trap "" TERM; echo ready; while :; do sleep 0.2; done');
+    const container = await node.runContainer(pod, 'trap "" TERM; echo ready; while :; do sleep 0.2; done');
     await eventually('it ignores the signal', () => fs.readFileSync(container.log, 'utf8') !== '');
-    await refused(machine.cri.call('StopContainer', {container_id: container.id, timeout: 1000}, 1500), 'DEADLINE_EXCEEDED');
-    assert.strictEqual((await machine.containerStatus(container)).state, 'CONTAINER_RUNNING');
-    await machine.cri.call('StopContainer', {container_id: container.id, timeout: 0});
-    assert.strictEqual((await machine.ended(container)).exit_code, 137);
-    await machine.remove(container);
+    await refused(node.cri.call('StopContainer', {container_id: container.id, timeout: 1000}, 1500), 'DEADLINE_EXCEEDED');
+    assert.strictEqual((await node.containerStatus(container)).state, 'CONTAINER_RUNNING');
+    await node.cri.call('StopContainer', {container_id: container.id, timeout: 0});
+    assert.strictEqual((await node.ended(container)).exit_code, 137);
+    await node.remove(container);
 });
 
 test('a guest that runs out of memory kills the container that takes it, says so, and lives', async () => {
-    const hungry = await machine.runContainer(pod, 'sleep 1; tail /dev/zero');
-    const modest = await machine.runContainer(pod);
-    const end = await machine.ended(hungry);
+    const hungry = await node.runContainer(pod, 'sleep 1; tail /dev/zero');
+    const modest = await node.runContainer(pod);
+    const end = await node.ended(hungry);
     assert.deepStrictEqual([end.exit_code, end.reason], [137, 'OOMKilled']);
-    assert.strictEqual((await machine.podStatus(pod)).state, 'SANDBOX_READY');
-    assert.strictEqual(await machine.output(modest, 'echo inside'), 'inside');
-    await machine.remove(hungry);
-    await machine.remove(modest);
+    assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_READY');
+    assert.strictEqual(await node.output(modest, 'echo inside'), 'inside');
+    await node.remove(hungry);
+    await node.remove(modest);
 });

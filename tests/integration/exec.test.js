@@ -1,53 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 const assert = require('assert');
 const {test, before, after} = require('node:test');
-const {Machine} = require('./support/machine');
-const {refused, eventually, sleep} = require('./support/kit');
+const {Node} = require('./support/node');
+const {sleep, eventually, refused} = require('./support/kit');
 
-let machine, pod, container;
+let node, pod, container;
 before(async () => {
-    machine = await Machine.start();
-    pod = await machine.runPod();
-    container = await machine.runContainer(pod);
+    node = await Node.start();
+    pod = await node.runPod();
+    container = await node.runContainer(pod);
 });
-after(() => machine.end());
+after(() => node.end());
 
 test('stdout, stderr and the exit code come back apart', async () => {
-    assert.deepStrictEqual(await machine.exec(container, 'echo out; echo err >&2; exit 42'),
+    assert.deepStrictEqual(await node.exec(container, 'echo out; echo err >&2; exit 42'),
                            {stdout: 'out\n', stderr: 'err\n', exit_code: 42});
 });
 
 test('bytes that are no text come back as they are', async () => {
-    const answer = await machine.cri.call('ExecSync', {
+    const answer = await node.cri.call('ExecSync', {
         container_id: container.id, cmd: ['/bin/printf', '\\377\\000\\200']});
     assert.deepStrictEqual([...answer.stdout], [0xff, 0, 0x80]);
 });
 
 test('a command without input sees its end', async () => {
-    assert.deepStrictEqual(await machine.exec(container, ['/bin/cat']), {stdout: '', stderr: '', exit_code: 0});
+    assert.deepStrictEqual(await node.exec(container, ['/bin/cat']), {stdout: '', stderr: '', exit_code: 0});
 });
 
 test('a command past its time is killed, and DEADLINE_EXCEEDED', async () => {
-    await refused(machine.exec(container, 'exec sleep 54321', 1), 'DEADLINE_EXCEEDED');
-    assert.ok(!(await machine.output(container, 'ps')).includes('sleep 54321'), 'it was told to be dead and is not');
+    await refused(node.exec(container, 'exec sleep 54321', 1), 'DEADLINE_EXCEEDED');
+    assert.ok(!(await node.output(container, 'ps')).includes('sleep 54321'), 'it was told to be dead and is not');
 });
 
 test('a command whose start takes longer than its time is not left behind', async () => {
-    const qemu = machine.qemuPid(pod);
+    const qemu = node.qemuPid(pod);
     process.kill(qemu, 'SIGSTOP');
-    const late = machine.exec(container, 'exec sleep 76543', 1).then(() => null, (error) => error);
+    const late = node.exec(container, 'exec sleep 76543', 1).then(() => null, (error) => error);
     await sleep(1500); // its time is over before it can have been started
     process.kill(qemu, 'SIGCONT');
     assert.match((await late).details, /deadline/);
-    assert.ok(!(await machine.output(container, 'ps')).includes('sleep 76543'), 'it was told to be dead and is not');
+    assert.ok(!(await node.output(container, 'ps')).includes('sleep 76543'), 'it was told to be dead and is not');
 });
 
 test('a child that inherited the output does not hold the call', async () => {
-    assert.strictEqual((await machine.exec(container, 'sleep 65432 & echo done')).stdout, 'done\n');
+    assert.strictEqual((await node.exec(container, 'sleep 65432 & echo done')).stdout, 'done\n');
 });
 
 test('output of more than 16 MiB is cut and the command runs to its end', async () => {
-    const answer = await machine.cri.call('ExecSync', {
+    const answer = await node.cri.call('ExecSync', {
         container_id: container.id, cmd: ['/bin/sh', '-c', 'head -c 20000000 /dev/zero; echo end >&2']});
     assert.ok(answer.stdout.length > 15 << 20 && answer.stdout.length <= 16 << 20, String(answer.stdout.length));
     assert.deepStrictEqual([answer.stderr.toString(), answer.exit_code], ['end\n', 0]);
@@ -55,34 +56,34 @@ test('output of more than 16 MiB is cut and the command runs to its end', async 
 
 test('eight commands at once do not mix their output', async () => {
     const answers = await Promise.all([...Array(8).keys()].map((i) =>
-        machine.exec(container, `for n in 1 2 3 4 5; do echo ${i}; done; exit ${i}`)));
+        node.exec(container, `for n in 1 2 3 4 5; do echo ${i}; done; exit ${i}`)));
     answers.forEach((answer, i) =>
         assert.deepStrictEqual(answer, {stdout: `${i}\n`.repeat(5), stderr: '', exit_code: i}));
 });
 
 test('a program that does not exist is named', async () => {
-    const answer = await machine.exec(container, ['/no/such/program']).catch((error) => error);
+    const answer = await node.exec(container, ['/no/such/program']).catch((error) => error);
     assert.notStrictEqual(answer.exit_code, 0);
     assert.ok((answer.details || answer.stderr).includes('/no/such/program'), answer.details || answer.stderr);
 });
 
 test('nothing to run, an unknown container and one that does not run are errors', async () => {
-    await refused(machine.exec(container, []), 'INVALID_ARGUMENT', 'cmd');
-    await refused(machine.exec({id: 'f'.repeat(64)}, 'true'), 'NOT_FOUND');
-    const created = await machine.create(pod);
-    await assert.rejects(machine.exec(created, 'true'), ({details}) => details.includes(created.id));
-    await machine.remove(created);
-    const ended = await machine.runContainer(pod, 'exit 0');
-    await machine.ended(ended);
-    await assert.rejects(machine.exec(ended, 'true'), ({details}) => details.includes(ended.id));
-    await machine.remove(ended);
+    await refused(node.exec(container, []), 'INVALID_ARGUMENT', 'cmd');
+    await refused(node.exec({id: 'f'.repeat(64)}, 'true'), 'NOT_FOUND');
+    const created = await node.create(pod);
+    await assert.rejects(node.exec(created, 'true'), ({details}) => details.includes(created.id));
+    await node.remove(created);
+    const ended = await node.runContainer(pod, 'exit 0');
+    await node.ended(ended);
+    await assert.rejects(node.exec(ended, 'true'), ({details}) => details.includes(ended.id));
+    await node.remove(ended);
 });
 
 test('a kill of the container ends the command in it', async () => {
-    const other = await machine.runContainer(pod);
-    const running = machine.exec(other, 'sleep 100000').then((answer) => answer, (error) => error);
-    await eventually('it runs', async () => (await machine.output(other, 'ps')).includes('sleep 100000'));
-    await machine.cri.call('StopContainer', {container_id: other.id, timeout: 0});
+    const other = await node.runContainer(pod);
+    const running = node.exec(other, 'sleep 100000').then((answer) => answer, (error) => error);
+    await eventually('it runs', async () => (await node.output(other, 'ps')).includes('sleep 100000'));
+    await node.cri.call('StopContainer', {container_id: other.id, timeout: 0});
     assert.notStrictEqual((await running).exit_code, 0);
-    await machine.remove(other);
+    await node.remove(other);
 });

@@ -1,30 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 // The rest of a container's fields: resources, limits, what the image says, devices, shared files.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
-const {Machine, BUSYBOX} = require('./support/machine');
-const {makeImage} = require('./support/image');
-const {refused, eventually} = require('./support/kit');
+const {Node} = require('./support/node');
+const {BUSYBOX, makeImage} = require('./support/images');
+const {eventually, refused} = require('./support/kit');
 
 const IMAGE = 'docker.io/tests/configured:latest';
 
-let machine, pod, cdi;
+let node, pod, cdi;
 before(async () => {
     cdi = fs.mkdtempSync('/tmp/crivirt-test-cdi-');
-    machine = await Machine.start({flags: [`--cdi-spec-dirs=${cdi}`]});
-    await machine.cri.call('LoadImage', {path: makeImage(machine, IMAGE, {
+    node = await Node.start({flags: [`--cdi-spec-dirs=${cdi}`]});
+    await node.cri.call('LoadImage', {path: makeImage(node, IMAGE, {
         Entrypoint: ['/bin/sh', '-c', 'echo "$0|$1|$WORD|$PWD"; trap "exit 42" USR1; while :; do sleep 0.1; done', 'zero'], Cmd: ['one'],
         Env: ['PATH=/bin', 'WORD=image'], WorkingDir: '/work', StopSignal: 'SIGUSR1', Volumes: {'/declared': {}},
     }, (dir) => {
         fs.mkdirSync(path.join(dir, 'declared'));
         fs.writeFileSync(path.join(dir, 'declared/seed'), 'seed');
     })});
-    pod = await machine.runPod({linux: {security_context: {}}});
+    pod = await node.runPod({linux: {security_context: {}}});
 });
 after(async () => {
-    await machine.end();
+    await node.end();
     fs.rmSync(cdi, {recursive: true});
 });
 
@@ -32,31 +33,31 @@ after(async () => {
 const own = {security_context: {namespace_options: {pid: 'CONTAINER'}}};
 
 const firstLine = (container) => eventually('the first line is logged', () =>
-    fs.existsSync(container.log) && machine.logLines(container)[0]?.text);
+    fs.existsSync(container.log) && node.logLines(container)[0]?.text);
 
 test('what the image says holds, unless the container says otherwise', async () => {
-    const plain = await machine.runContainer(pod, {image: {image: IMAGE}, command: undefined});
+    const plain = await node.runContainer(pod, {image: {image: IMAGE}, command: undefined});
     assert.strictEqual(await firstLine(plain), 'zero|one|image|/work');
-    assert.strictEqual((await machine.containerStatus(plain)).stop_signal, 'SIGUSR1');
-    await machine.cri.call('StopContainer', {container_id: plain.id, timeout: 60});
-    assert.strictEqual((await machine.containerStatus(plain)).exit_code, 42);
-    const other = await machine.runContainer(pod, {
+    assert.strictEqual((await node.containerStatus(plain)).stop_signal, 'SIGUSR1');
+    await node.cri.call('StopContainer', {container_id: plain.id, timeout: 60});
+    assert.strictEqual((await node.containerStatus(plain)).exit_code, 42);
+    const other = await node.runContainer(pod, {
         image: {image: IMAGE}, command: undefined, args: ['two'], working_dir: '/tmp', envs: [{key: 'WORD', value: Buffer.from('mine')}],
         stop_signal: 'SIGKILL',
     });
     assert.strictEqual(await firstLine(other), 'zero|two|mine|/tmp');
-    await machine.cri.call('StopContainer', {container_id: other.id, timeout: 60});
-    assert.strictEqual((await machine.containerStatus(other)).exit_code, 137);
-    await refused(machine.create(pod, {envs: [{key: 'A=B', value: Buffer.from('')}]}), 'INVALID_ARGUMENT', 'A=B');
+    await node.cri.call('StopContainer', {container_id: other.id, timeout: 60});
+    assert.strictEqual((await node.containerStatus(other)).exit_code, 137);
+    await refused(node.create(pod, {envs: [{key: 'A=B', value: Buffer.from('')}]}), 'INVALID_ARGUMENT', 'A=B');
 });
 
 test('volumes that the image declares are writable, also below a read-only root', async () => {
-    const container = await machine.runContainer(pod, {
+    const container = await node.runContainer(pod, {
         image: {image: IMAGE}, command: ['/bin/sleep', '1000'], linux: {security_context: {readonly_rootfs: true}},
     });
-    assert.strictEqual(await machine.output(container, 'cat /declared/seed; echo more >/declared/x; cat /declared/x'), 'seedmore');
-    assert.notStrictEqual((await machine.exec(container, 'touch /work/x')).exit_code, 0);
-    await machine.remove(container);
+    assert.strictEqual(await node.output(container, 'cat /declared/seed; echo more >/declared/x; cat /declared/x'), 'seedmore');
+    assert.notStrictEqual((await node.exec(container, 'touch /work/x')).exit_code, 0);
+    await node.remove(container);
 });
 
 test('every limit is in the control group of the guest', async () => {
@@ -65,27 +66,27 @@ test('every limit is in the control group of the guest', async () => {
         memory_swap_limit_in_bytes: 64 << 20, oom_score_adj: 500, hugepage_limits: [{page_size: '2MB', limit: 2 << 20}],
         unified: {'memory.high': String(48 << 20), 'pids.max': '77', 'memory.swap.max': '0', 'memory.oom.group': '1'},
     };
-    const container = await machine.runContainer(pod, {linux: {...own, resources}}).catch((error) => error);
+    const container = await node.runContainer(pod, {linux: {...own, resources}}).catch((error) => error);
     assert.ok(container.id, container.details);
-    const read = (files) => machine.output(container, `cd /sys/fs/cgroup; for f in ${files}; do cat $f; done`).then((text) => text.split('\n'));
+    const read = (files) => node.output(container, `cd /sys/fs/cgroup; for f in ${files}; do cat $f; done`).then((text) => text.split('\n'));
     assert.deepStrictEqual(await read('cpu.max cpuset.cpus cpuset.mems memory.max memory.high pids.max hugetlb.2MB.max'),
                            ['30000 60000', '0', '0', String(64 << 20), String(48 << 20), '77', String(2 << 20)]);
     const [weight] = await read('cpu.weight');
     assert.ok(Number(weight) > 50 && Number(weight) < 110, weight);
-    assert.strictEqual(await machine.output(container, 'cat /proc/1/oom_score_adj /proc/self/oom_score_adj'), '500\n500');
+    assert.strictEqual(await node.output(container, 'cat /proc/1/oom_score_adj /proc/self/oom_score_adj'), '500\n500');
     // The kubelet sends memory.swap.max with each container on cgroup v2, also when it updates one; a guest has no swap.
     assert.deepStrictEqual(await read('memory.oom.group'), ['1']);
-    await machine.cri.call('UpdateContainerResources', {
+    await node.cri.call('UpdateContainerResources', {
         container_id: container.id, linux: {...resources, memory_swap_limit_in_bytes: 0, unified: {'memory.swap.max': '0', 'pids.max': '78'}}});
     assert.deepStrictEqual(await read('pids.max'), ['78']);
-    await refused(machine.create(pod, {linux: {resources: {unified: {'memory.swap.max': 'little'}}}}), 'INVALID_ARGUMENT', 'memory.swap.max');
-    await machine.remove(container);
+    await refused(node.create(pod, {linux: {resources: {unified: {'memory.swap.max': 'little'}}}}), 'INVALID_ARGUMENT', 'memory.swap.max');
+    await node.remove(container);
     // What no kernel takes is clamped; disks are limited by the numbers that the guest has for them.
-    const clamped = await machine.runContainer(pod, {linux: {...own, resources: {oom_score_adj: 5000, unified: {'io.max': '8:0 rbps=1048576'}}}});
-    assert.strictEqual(await machine.output(clamped, 'cat /proc/1/oom_score_adj; grep rbps /sys/fs/cgroup/io.max'),
+    const clamped = await node.runContainer(pod, {linux: {...own, resources: {oom_score_adj: 5000, unified: {'io.max': '8:0 rbps=1048576'}}}});
+    assert.strictEqual(await node.output(clamped, 'cat /proc/1/oom_score_adj; grep rbps /sys/fs/cgroup/io.max'),
                        '1000\n8:0 rbps=1048576 wbps=max riops=max wiops=max');
-    await machine.remove(clamped);
-    const bad = (more) => machine.create(pod, {linux: {resources: more}});
+    await node.remove(clamped);
+    const bad = (more) => node.create(pod, {linux: {resources: more}});
     // The guest's kernel shares its disks without weights; the message names what it does not have.
     assert.match((await bad({unified: {'io.weight': 'default 200'}}).catch((error) => error)).details, /io\.weight/);
     await refused(bad({unified: {'../escape': '1'}}), 'INVALID_ARGUMENT', '../escape');
@@ -94,8 +95,8 @@ test('every limit is in the control group of the guest', async () => {
 });
 
 test('a container has the resource limits that it would have on a node, all of them', async () => {
-    const container = await machine.runContainer(pod, {linux: own});
-    const lines = (await machine.output(container, 'cat /proc/1/limits')).split('\n').slice(1);
+    const container = await node.runContainer(pod, {linux: own});
+    const lines = (await node.output(container, 'cat /proc/1/limits')).split('\n').slice(1);
     const limits = Object.fromEntries(lines.map((line) => [line.slice(4, 26).trim(), line.slice(26, 68).trim().split(/\s+/)]));
     assert.deepStrictEqual(limits, {
         'cpu time': ['unlimited', 'unlimited'], 'file size': ['unlimited', 'unlimited'], 'data size': ['unlimited', 'unlimited'],
@@ -106,29 +107,29 @@ test('a container has the resource limits that it would have on a node, all of t
         'realtime priority': ['0', '0'], 'realtime timeout': ['unlimited', 'unlimited'],
     });
     // An exec has them, too; and the kernel, which boots small, allows as many as a large one.
-    assert.strictEqual(await machine.output(container, 'cat /proc/self/limits | md5sum'), await machine.output(container, 'md5sum </proc/1/limits'));
-    const [threads, pids] = (await machine.output(container, 'cat /proc/sys/kernel/threads-max /proc/sys/kernel/pid_max')).split('\n').map(Number);
+    assert.strictEqual(await node.output(container, 'cat /proc/self/limits | md5sum'), await node.output(container, 'md5sum </proc/1/limits'));
+    const [threads, pids] = (await node.output(container, 'cat /proc/sys/kernel/threads-max /proc/sys/kernel/pid_max')).split('\n').map(Number);
     assert.ok(threads >= 32768 && pids >= 32768, `${threads} ${pids}`);
-    await machine.remove(container);
+    await node.remove(container);
 });
 
 test('what is ignored changes nothing', async () => {
-    const data = path.join(machine.dir, 'ignored');
+    const data = path.join(node.dir, 'ignored');
     fs.mkdirSync(data);
-    const container = await machine.runContainer(pod, {
+    const container = await node.runContainer(pod, {
         image: {image: BUSYBOX, runtime_handler: 'elsewhere'},
         windows: {resources: {cpu_shares: '7'}, security_context: {run_as_username: 'ContainerUser'}},
         mounts: [{container_path: '/data', host_path: data, selinux_relabel: true}],
         linux: {security_context: {apparmor_profile: 'localhost/none', seccomp_profile_path: 'localhost/none'}},
     });
-    assert.strictEqual(await machine.output(container, 'id -u; echo x >/data/x; grep Seccomp: /proc/self/status; cat /sys/fs/cgroup/cpu.weight'),
+    assert.strictEqual(await node.output(container, 'id -u; echo x >/data/x; grep Seccomp: /proc/self/status; cat /sys/fs/cgroup/cpu.weight'),
                        '0\nSeccomp:\t0\n100');
     assert.strictEqual(fs.readFileSync(path.join(data, 'x'), 'utf8'), 'x\n');
-    await machine.remove(container);
+    await node.remove(container);
 });
 
 test('environment, mounts and devices of a CDI specification reach the container; what is of the node alone is refused', async () => {
-    const shared = path.join(machine.dir, 'cdi-volume');
+    const shared = path.join(node.dir, 'cdi-volume');
     fs.mkdirSync(shared);
     fs.writeFileSync(path.join(shared, 'x'), 'from cdi');
     fs.writeFileSync(path.join(cdi, 'vendor.json'), JSON.stringify({
@@ -142,21 +143,21 @@ test('environment, mounts and devices of a CDI specification reach the container
         ],
     }));
     const with_ = (name) => ({CDI_devices: [{name}]});
-    const container = await machine.runContainer(pod, with_('vendor.example/thing=one'));
-    assert.strictEqual(await machine.output(container, 'echo $ALL $THING $(cat /thing/x) $(stat -c %t:%T /dev/thing)'), '1 one from cdi a:e5');
-    assert.notStrictEqual((await machine.exec(container, 'touch /thing/y')).exit_code, 0);
-    await machine.remove(container);
-    await refused(machine.create(pod, with_('vendor.example/thing=hooked')), 'UNIMPLEMENTED', 'hooks');
-    await refused(machine.create(pod, with_('vendor.example/thing=two')), 'NOT_FOUND', 'vendor.example/thing=two');
-    await refused(machine.create(pod, with_('nonsense')), 'INVALID_ARGUMENT', 'nonsense');
+    const container = await node.runContainer(pod, with_('vendor.example/thing=one'));
+    assert.strictEqual(await node.output(container, 'echo $ALL $THING $(cat /thing/x) $(stat -c %t:%T /dev/thing)'), '1 one from cdi a:e5');
+    assert.notStrictEqual((await node.exec(container, 'touch /thing/y')).exit_code, 0);
+    await node.remove(container);
+    await refused(node.create(pod, with_('vendor.example/thing=hooked')), 'UNIMPLEMENTED', 'hooks');
+    await refused(node.create(pod, with_('vendor.example/thing=two')), 'NOT_FOUND', 'vendor.example/thing=two');
+    await refused(node.create(pod, with_('nonsense')), 'INVALID_ARGUMENT', 'nonsense');
 });
 
 test('devices: those of the guest are given, PCI devices need an IOMMU', async () => {
-    const container = await machine.runContainer(pod, {devices: [{container_path: '/dev/my-tun', host_path: '/dev/net/tun', permissions: 'rw'}]});
-    assert.strictEqual(await machine.output(container, 'stat -c "%F %t:%T" /dev/my-tun'), 'character special file a:c8');
-    await machine.remove(container);
-    await refused(machine.create(pod, {devices: [{container_path: '/dev/x', host_path: '/dev/ttyS9', permissions: 'rw'}]}), 'UNIMPLEMENTED', '/dev/ttyS9');
+    const container = await node.runContainer(pod, {devices: [{container_path: '/dev/my-tun', host_path: '/dev/net/tun', permissions: 'rw'}]});
+    assert.strictEqual(await node.output(container, 'stat -c "%F %t:%T" /dev/my-tun'), 'character special file a:c8');
+    await node.remove(container);
+    await refused(node.create(pod, {devices: [{container_path: '/dev/x', host_path: '/dev/ttyS9', permissions: 'rw'}]}), 'UNIMPLEMENTED', '/dev/ttyS9');
     if (!fs.existsSync('/sys/kernel/iommu_groups') || fs.readdirSync('/sys/kernel/iommu_groups').length === 0)
-        await refused(machine.create(pod, {devices: [{container_path: '/dev/vfio/7', host_path: '/dev/vfio/7', permissions: 'rw'}]}),
+        await refused(node.create(pod, {devices: [{container_path: '/dev/vfio/7', host_path: '/dev/vfio/7', permissions: 'rw'}]}),
                       'FAILED_PRECONDITION', 'IOMMU', '/dev/vfio/7');
 });

@@ -1,67 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 // What is on the node for pods that are no more: found and removed by `crivirt gc` and at the start, and nothing else.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
-const {Machine} = require('./support/machine');
-const {hierarchies, must} = require('./support/kit');
+const {Node} = require('./support/node');
+const {must, hierarchies} = require('./support/kit');
 
 const ID = '0123456789abcdef'.repeat(4);
 const SHORT = ID.slice(0, 24);
-let machine, pod, container, volume, precious;
+let node, pod, container, volume, precious;
 before(async () => {
-    machine = await Machine.start();
-    volume = path.join(machine.dir, 'volume');
+    node = await Node.start();
+    volume = path.join(node.dir, 'volume');
     precious = path.join(volume, 'precious');
     fs.mkdirSync(volume);
     fs.writeFileSync(precious, 'data');
-    pod = await machine.runPod();
-    container = await machine.runContainer(pod, {mounts: [{container_path: '/v', host_path: volume}]});
+    pod = await node.runPod();
+    container = await node.runContainer(pod, {mounts: [{container_path: '/v', host_path: volume}]});
 });
-after(() => machine.end());
+after(() => node.end());
 
 // As a lost state database would leave them. The share has somebody's volume mounted in it.
 function leave() {
     const at = (...parts) => path.join(...parts);
-    const strays = {
-        vm: at(machine.runDir, 'vm', SHORT), share: at(machine.runDir, 'share', SHORT),
-        netns: at(machine.runDir, 'netns', SHORT), pods: at(machine.stateDir, 'pods', SHORT),
-        log: at(machine.stateDir, 'libvirt/log/qemu', `${ID}.log`), server: at(machine.runDir, `${ID.slice(0, 20)}.fs.log`),
-        half: at(machine.runDir, 'share', `${SHORT}.server.abcdef`),
+    const orphans = {
+        vm: at(node.runDir, 'vm', SHORT), share: at(node.runDir, 'share', SHORT),
+        netns: at(node.runDir, 'netns', SHORT), pods: at(node.stateDir, 'pods', SHORT),
+        log: at(node.stateDir, 'libvirt/log/qemu', `${ID}.log`), server: at(node.runDir, `${ID.slice(0, 20)}.fs.log`),
+        half: at(node.runDir, 'share', `${SHORT}.server.abcdef`),
     };
-    for (const directory of [strays.vm, strays.pods, at(strays.share, ID, '0')])
+    for (const directory of [orphans.vm, orphans.pods, at(orphans.share, ID, '0')])
         fs.mkdirSync(directory, {recursive: true});
-    fs.writeFileSync(at(strays.pods, 'upper.ext4'), '');
-    must('mount', '--bind', strays.share, strays.share);
-    must('mount', '--bind', volume, at(strays.share, ID, '0'));
-    for (const file of [strays.netns, strays.log, strays.server, strays.half])
+    fs.writeFileSync(at(orphans.pods, 'upper.ext4'), '');
+    must('mount', '--bind', orphans.share, orphans.share);
+    must('mount', '--bind', volume, at(orphans.share, ID, '0'));
+    for (const file of [orphans.netns, orphans.log, orphans.server, orphans.half])
         fs.writeFileSync(file, '');
-    must('unshare', `--net=${strays.netns}`, 'true');
-    return Object.values(strays);
+    must('unshare', `--net=${orphans.netns}`, 'true');
+    return Object.values(orphans);
 }
 
 // A tap that was made and not yet moved: it carries the mark of whoever made it.
 const tap = `cv${ID.slice(0, 12)}`;
 const othersTap = `cv${ID.slice(4, 16)}`;
 function leaveTap(name, mark) {
-    must('ip', '-n', machine.netns, 'tuntap', 'add', 'dev', name, 'mode', 'tap');
-    must('ip', '-n', machine.netns, 'link', 'set', name, 'alias', mark);
+    must('ip', '-n', node.netns, 'tuntap', 'add', 'dev', name, 'mode', 'tap');
+    must('ip', '-n', node.netns, 'link', 'set', name, 'alias', mark);
     return `interface ${name}`;
 }
-const leaveOurTap = () => leaveTap(tap, fs.readFileSync(path.join(machine.stateDir, 'owner'), 'utf8'));
+const leaveOurTap = () => leaveTap(tap, fs.readFileSync(path.join(node.stateDir, 'owner'), 'utf8'));
 const leaveOthersTap = () => leaveTap(othersTap, `crivirt-${ID.slice(0, 16)}`);
-const interfaces = () => JSON.parse(must('ip', '-n', machine.netns, '-j', 'link')).map(({ifname}) => ifname);
+const interfaces = () => JSON.parse(must('ip', '-n', node.netns, '-j', 'link')).map(({ifname}) => ifname);
 function onlyOthersTapIsLeft() {
     assert.ok(!interfaces().includes(tap));
     assert.ok(interfaces().includes(othersTap));
-    must('ip', '-n', machine.netns, 'link', 'del', othersTap);
+    must('ip', '-n', node.netns, 'link', 'del', othersTap);
 }
 
 // Not called as our things are.
 function foreign() {
-    const files = [path.join(machine.runDir, 'vm', 'notes'), path.join(machine.stateDir, 'pods', 'README'),
-                   path.join(machine.runDir, 'netns', 'cafe')];
+    const files = [path.join(node.runDir, 'vm', 'notes'), path.join(node.stateDir, 'pods', 'README'),
+                   path.join(node.runDir, 'netns', 'cafe')];
     for (const file of files)
         fs.writeFileSync(file, '');
     return files;
@@ -70,18 +71,18 @@ function foreign() {
 async function untouched(others) {
     for (const file of [...others, precious])
         assert.ok(fs.existsSync(file), `${file} is gone`);
-    assert.strictEqual((await machine.podStatus(pod)).state, 'SANDBOX_READY');
-    assert.strictEqual(await machine.output(container, 'cat /v/precious'), 'data');
+    assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_READY');
+    assert.strictEqual(await node.output(container, 'cat /v/precious'), 'data');
 }
 
 test('crivirt gc --dry-run shows what belongs to no sandbox, and crivirt gc removes it and nothing else', async () => {
-    const strays = leave();
+    const orphans = leave();
     const interfaceOfOurs = leaveOurTap();
     leaveOthersTap();
     const others = foreign();
-    const shown = await machine.cli('gc', '--dry-run');
+    const shown = await node.cli('gc', '--dry-run');
     assert.strictEqual(shown.code, 0, shown.stderr);
-    for (const file of strays) {
+    for (const file of orphans) {
         assert.ok(shown.stdout.includes(`would remove ${file}`), `${file} is not shown: ${shown.stdout}`);
         assert.ok(fs.existsSync(file));
     }
@@ -89,27 +90,27 @@ test('crivirt gc --dry-run shows what belongs to no sandbox, and crivirt gc remo
     for (const name of [...others, othersTap])
         assert.ok(!shown.stdout.includes(name));
     assert.ok(!shown.stdout.includes(pod.id.slice(0, 20)), shown.stdout);
-    const done = await machine.cli('gc', '--json');
+    const done = await node.cli('gc', '--json');
     assert.strictEqual(done.code, 0, done.stderr);
-    assert.deepStrictEqual(JSON.parse(done.stdout).orphans.sort(), [...strays, interfaceOfOurs].sort());
+    assert.deepStrictEqual(JSON.parse(done.stdout).orphans.sort(), [...orphans, interfaceOfOurs].sort());
     onlyOthersTapIsLeft();
-    for (const file of strays)
+    for (const file of orphans)
         assert.ok(!fs.existsSync(file), `${file} is still there`);
     await untouched(others);
-    assert.deepStrictEqual(JSON.parse((await machine.cli('gc', '--json')).stdout).orphans, []);
+    assert.deepStrictEqual(JSON.parse((await node.cli('gc', '--json')).stdout).orphans, []);
     for (const file of others)
         fs.rmSync(file);
 });
 
 test('a daemon removes them at its start, too', async () => {
-    await machine.stopDaemon();
-    const strays = leave();
+    await node.stopDaemon();
+    const orphans = leave();
     leaveOurTap();
     leaveOthersTap();
     const others = foreign();
-    await machine.startDaemon();
+    await node.startDaemon();
     onlyOthersTapIsLeft();
-    for (const file of strays)
+    for (const file of orphans)
         assert.ok(!fs.existsSync(file), `${file} is still there`);
     await untouched(others);
     for (const file of others)
@@ -119,17 +120,17 @@ test('a daemon removes them at its start, too', async () => {
 test('a daemon whose state database was lost leaves none of the pods that it does not know', async () => {
     const parent = `/crivirt-test-gc-${process.pid}`;
     const cgroups = (name) => hierarchies().map((root) => `${root}${parent}/${name}`);
-    const lost = await machine.runPod({linux: {cgroup_parent: parent}});
+    const lost = await node.runPod({linux: {cgroup_parent: parent}});
     for (const directory of cgroups(`crivirt-${SHORT}`)) // somebody else's: it has no mark
         fs.mkdirSync(directory);
-    await machine.runContainer(lost, {mounts: [{container_path: '/v', host_path: volume}]});
-    await machine.stopDaemon('SIGKILL');
-    const database = path.join(machine.stateDir, 'state.db');
+    await node.runContainer(lost, {mounts: [{container_path: '/v', host_path: volume}]});
+    await node.stopDaemon('SIGKILL');
+    const database = path.join(node.stateDir, 'state.db');
     must('sqlite3', database, `DELETE FROM containers WHERE pod_id = '${lost.id}'; DELETE FROM pod_disks WHERE pod_id = '${lost.id}'; DELETE FROM pods WHERE id = '${lost.id}'`);
-    await machine.startDaemon();
-    assert.deepStrictEqual((await machine.cri.call('ListPodSandbox')).items.map(({id}) => id), [pod.id]);
-    assert.ok(!machine.qemuPid(lost));
-    assert.deepStrictEqual(machine.strays([pod.id]), []);
+    await node.startDaemon();
+    assert.deepStrictEqual((await node.cri.call('ListPodSandbox')).items.map(({id}) => id), [pod.id]);
+    assert.ok(!node.qemuPid(lost));
+    assert.deepStrictEqual(node.orphans([pod.id]), []);
     await untouched([]);
     for (const directory of cgroups(`crivirt-${lost.id.slice(0, 24)}`))
         assert.ok(!fs.existsSync(directory), `${directory} is still there`);

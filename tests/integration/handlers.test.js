@@ -1,10 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 // What [handlers.NAME] of the configuration and a pod's io.crivirt annotations make of its machine, as the guest sees it.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
-const {Machine, guests} = require('./support/machine');
+const {guests} = require('./support/environment');
+const {Node} = require('./support/node');
 const {refused} = require('./support/kit');
 
 const MIB = 1024 * 1024;
@@ -30,24 +32,24 @@ accelerator = "tcg"
 [handlers.broken]
 kernel = "/nonexistent/kernel"
 `;
-let machine;
-before(async () => { machine = await Machine.start({config}); });
-after(() => machine.end());
+let node;
+before(async () => { node = await Node.start({config}); });
+after(() => node.end());
 
 const annotated = (name, value) => ({annotations: {[`io.crivirt.${name}`]: value}});
 
 // What the guest says of itself, of a pod that is removed afterwards.
 async function inspect(handler, more) {
-    const pod = await machine.runPod(more, handler);
-    const container = await machine.runContainer(pod, {});
+    const pod = await node.runPod(more, handler);
+    const container = await node.runContainer(pod, {});
     const facts = {
-        handler: (await machine.podStatus(pod)).runtime_handler,
-        cpus: Number(await machine.output(container, 'nproc')),
-        mib: Number(await machine.output(container, "awk '/MemTotal/ {print $2}' /proc/meminfo")) / 1024,
-        kernel: await machine.output(container, 'uname -r'),
-        words: (await machine.output(container, 'cat /proc/cmdline')).split(' '),
+        handler: (await node.podStatus(pod)).runtime_handler,
+        cpus: Number(await node.output(container, 'nproc')),
+        mib: Number(await node.output(container, "awk '/MemTotal/ {print $2}' /proc/meminfo")) / 1024,
+        kernel: await node.output(container, 'uname -r'),
+        words: (await node.output(container, 'cat /proc/cmdline')).split(' '),
     };
-    await machine.removePod(pod);
+    await node.removePod(pod);
     return facts;
 }
 
@@ -91,15 +93,15 @@ test('annotations that the handler allows set processors, memory and kernel para
 });
 
 test('a pod whose limits ask for more than the handler\'s maximum is refused', async () => {
-    await refused(machine.cri.call('RunPodSandbox', {
-        config: machine.podConfig({linux: {resources: {memory_limit_in_bytes: `${2048 * MIB}`}}}),
+    await refused(node.cri.call('RunPodSandbox', {
+        config: node.podConfig({linux: {resources: {memory_limit_in_bytes: `${2048 * MIB}`}}}),
         runtime_handler: 'big',
     }), 'RESOURCE_EXHAUSTED', 'memory_limit_in_bytes', '512');
 });
 
 test('annotations that are not allowed, unknown or out of limits are refused by name', async () => {
-    const run = (runtime_handler, more) => machine.cri.call(
-        'RunPodSandbox', {config: machine.podConfig(more), runtime_handler});
+    const run = (runtime_handler, more) => node.cri.call(
+        'RunPodSandbox', {config: node.podConfig(more), runtime_handler});
     const bad = (handler, name, value, ...words) =>
         refused(run(handler, annotated(name, value)), 'INVALID_ARGUMENT', `io.crivirt.${name}`, ...words);
     await bad('', 'vcpus', '1', 'handler "vm"', 'none');
@@ -109,40 +111,40 @@ test('annotations that are not allowed, unknown or out of limits are refused by 
     await bad('big', 'memory', '513Mi', '64MiB to 512MiB');
     await bad('big', 'kernel-parameters', 'rdinit=/bin/sh', 'crivirt_pod');
     await refused(run('runc'), 'INVALID_ARGUMENT', 'runc', 'vm, big, stock, broken');
-    assert.deepStrictEqual((await machine.cri.call('ListPodSandbox')).items, []);
+    assert.deepStrictEqual((await node.cri.call('ListPodSandbox')).items, []);
 });
 
 test('a handler whose kernel is missing fails its own pods only', async () => {
-    await refused(machine.cri.call('RunPodSandbox', {config: machine.podConfig(), runtime_handler: 'broken'}),
+    await refused(node.cri.call('RunPodSandbox', {config: node.podConfig(), runtime_handler: 'broken'}),
                   'INTERNAL', '/nonexistent/kernel');
-    await machine.removePod(await machine.runPod());
+    await node.removePod(await node.runPod());
 });
 
 test('Status lists every handler, the default also without a name', async () => {
-    const {runtime_handlers: handlers} = await machine.cri.call('Status');
+    const {runtime_handlers: handlers} = await node.cri.call('Status');
     assert.deepStrictEqual(handlers.map(({name}) => name), ['', 'vm', 'big', 'stock', 'broken']);
     for (const {features} of handlers)
         assert.deepStrictEqual(features, {recursive_read_only_mounts: true, user_namespaces: true});
 });
 
 test('--check-config names the handler whose files are missing, and the line of a mistake', async () => {
-    const good = await machine.run(...machine.daemonWords(['--check-config']));
+    const good = await node.run(...node.daemonWords(['--check-config']));
     assert.match(good.stdout, /warning: .*crivirt\.toml:\d+: handlers\.broken\.kernel: \/nonexistent\/kernel: No such file/);
-    const file = path.join(machine.dir, 'bad.toml');
+    const file = path.join(node.dir, 'bad.toml');
     fs.writeFileSync(file, '[handlers.big]\nvcpus = 1\nmemory = "lots"\n');
-    const bad = await machine.run(...machine.daemonWords([`--config=${file}`, '--check-config']));
+    const bad = await node.run(...node.daemonWords([`--config=${file}`, '--check-config']));
     assert.strictEqual(bad.code, 2);
     assert.match(bad.stderr, /bad\.toml:3: handlers\.big\.memory: "lots" is not allowed; allowed: 64MiB to 16TiB/);
 });
 
 test('pods of a handler that is configured no more run on, and end', async () => {
-    const pod = await machine.runPod({}, 'big');
-    const container = await machine.runContainer(pod, {});
-    fs.writeFileSync(machine.configFile, '[guest]\nmemory = "160MiB"\n');
-    await machine.restartDaemon('SIGTERM');
-    assert.strictEqual(await machine.output(container, 'nproc'), '2');
-    await machine.runContainer(pod, {});
-    await refused(machine.cri.call('RunPodSandbox', {config: machine.podConfig(), runtime_handler: 'big'}),
+    const pod = await node.runPod({}, 'big');
+    const container = await node.runContainer(pod, {});
+    fs.writeFileSync(node.configFile, '[guest]\nmemory = "160MiB"\n');
+    await node.restartDaemon('SIGTERM');
+    assert.strictEqual(await node.output(container, 'nproc'), '2');
+    await node.runContainer(pod, {});
+    await refused(node.cri.call('RunPodSandbox', {config: node.podConfig(), runtime_handler: 'big'}),
                   'INVALID_ARGUMENT', '"big"');
-    await machine.removePod(pod);
+    await node.removePod(pod);
 });

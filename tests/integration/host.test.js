@@ -1,22 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 // Pods on the node itself: hostNetwork, hostPID and hostIPC, through a handler of kind host.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
-const {Machine, build} = require('./support/machine');
-const {eventually, must, refused, sleep} = require('./support/kit');
+const {build} = require('./support/environment');
+const {Node} = require('./support/node');
+const {sleep, eventually, refused, must} = require('./support/kit');
 
 const agent = path.join(build, 'agent/crivirt-agent');
 const flags = ['--host-pods=true', `--host-agent=${agent}`];
 const modes = (namespace_options) => ({security_context: {namespace_options}});
 const host = {network: 'NODE', pid: 'NODE', ipc: 'NODE'};
 const linux = modes(host);
-let machine;
-before(async () => { machine = await Machine.start({flags}); });
-after(() => machine.end());
+let node;
+before(async () => { node = await Node.start({flags}); });
+after(() => node.end());
 
-const runHost = (more = {}) => machine.runPod({linux, ...more});
+const runHost = (more = {}) => node.runPod({linux, ...more});
 
 // What is left on the node of containers that have gone: they have a cgroup each, and so has the agent.
 function cgroups(ids) {
@@ -40,244 +42,244 @@ const alive = (pid) => fs.existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(fs.re
 
 test('a pod that asks for the node gets the handler for it, and has no address', async () => {
     const pod = await runHost();
-    const status = await machine.podStatus(pod);
+    const status = await node.podStatus(pod);
     assert.strictEqual(status.runtime_handler, 'host');
     assert.strictEqual(status.state, 'SANDBOX_READY');
     assert.deepStrictEqual(status.network, {ip: '', additional_ips: []});
-    assert.strictEqual(machine.qemuPid(pod), undefined);
-    await machine.removePod(pod);
+    assert.strictEqual(node.qemuPid(pod), undefined);
+    await node.removePod(pod);
     assert.deepStrictEqual(cgroups([pod.id]), []);
 });
 
 test('its containers are in the node\'s namespaces: processes, network, IPC', async () => {
     const pod = await runHost();
-    const container = await machine.runContainer(pod, {linux});
-    const node = must('nsenter', `--net=/run/netns/${machine.netns}`, 'readlink', '/proc/self/ns/net').trim();
-    assert.strictEqual(await machine.output(container, 'readlink /proc/self/ns/net'), node);
-    assert.strictEqual(await machine.output(container, 'readlink /proc/self/ns/pid'), fs.readlinkSync('/proc/self/ns/pid'));
-    assert.strictEqual(await machine.output(container, 'readlink /proc/self/ns/ipc'), fs.readlinkSync('/proc/self/ns/ipc'));
-    assert.notStrictEqual(await machine.output(container, 'readlink /proc/self/ns/mnt'), fs.readlinkSync('/proc/self/ns/mnt'));
-    assert.match(await machine.output(container, 'ip addr show node0'), /192\.0\.2\.10/);
-    assert.strictEqual(await machine.output(container, `cat /proc/${process.pid}/comm`),
+    const container = await node.runContainer(pod, {linux});
+    const network = node.inNetwork('readlink', '/proc/self/ns/net').trim();
+    assert.strictEqual(await node.output(container, 'readlink /proc/self/ns/net'), network);
+    assert.strictEqual(await node.output(container, 'readlink /proc/self/ns/pid'), fs.readlinkSync('/proc/self/ns/pid'));
+    assert.strictEqual(await node.output(container, 'readlink /proc/self/ns/ipc'), fs.readlinkSync('/proc/self/ns/ipc'));
+    assert.notStrictEqual(await node.output(container, 'readlink /proc/self/ns/mnt'), fs.readlinkSync('/proc/self/ns/mnt'));
+    assert.match(await node.output(container, 'ip addr show node0'), /192\.0\.2\.10/);
+    assert.strictEqual(await node.output(container, `cat /proc/${process.pid}/comm`),
                        fs.readFileSync('/proc/self/comm', 'utf8').trim());
-    const file = path.join('/dev/shm', path.basename(machine.dir));
+    const file = path.join('/dev/shm', path.basename(node.dir));
     fs.writeFileSync(file, 'of the node');
-    assert.strictEqual(await machine.output(container, `cat ${file}`), 'of the node');
+    assert.strictEqual(await node.output(container, `cat ${file}`), 'of the node');
     fs.rmSync(file);
-    await machine.removePod(pod);
+    await node.removePod(pod);
 });
 
 test('a namespace that is not asked for is the pod\'s own', async () => {
     const own = modes({network: 'NODE', pid: 'CONTAINER', ipc: 'POD'});
-    const pod = await machine.runPod({linux: own});
-    const one = await machine.runContainer(pod, {linux: own});
-    const two = await machine.runContainer(pod, {linux: own});
-    assert.strictEqual(await machine.output(one, 'cat /proc/1/comm'), 'sleep');
-    const ipc = await machine.output(one, 'readlink /proc/self/ns/ipc');
+    const pod = await node.runPod({linux: own});
+    const one = await node.runContainer(pod, {linux: own});
+    const two = await node.runContainer(pod, {linux: own});
+    assert.strictEqual(await node.output(one, 'cat /proc/1/comm'), 'sleep');
+    const ipc = await node.output(one, 'readlink /proc/self/ns/ipc');
     assert.notStrictEqual(ipc, fs.readlinkSync('/proc/self/ns/ipc'));
-    assert.strictEqual(await machine.output(two, 'readlink /proc/self/ns/ipc'), ipc);
-    await machine.output(one, 'echo shared > /dev/shm/file');
-    assert.strictEqual(await machine.output(two, 'cat /dev/shm/file'), 'shared');
-    await machine.removePod(pod);
+    assert.strictEqual(await node.output(two, 'readlink /proc/self/ns/ipc'), ipc);
+    await node.output(one, 'echo shared > /dev/shm/file');
+    assert.strictEqual(await node.output(two, 'cat /dev/shm/file'), 'shared');
+    await node.removePod(pod);
 });
 
 test('a pod of the handler with a network of its own has CNI\'s, and a shared PID namespace if it asks', async () => {
     const options = {linux: modes({network: 'POD', pid: 'POD', ipc: 'POD'})};
-    const pod = await machine.runPod({...options, hostname: 'of-its-own', dns_config: {servers: ['192.0.2.53']}}, 'host');
-    const ip = (await machine.podStatus(pod)).network.ip;
+    const pod = await node.runPod({...options, hostname: 'of-its-own', dns_config: {servers: ['192.0.2.53']}}, 'host');
+    const ip = (await node.podStatus(pod)).network.ip;
     assert.match(ip, /^10\.88\./);
-    const server = await machine.runContainer(pod, {...options, command: ['/bin/sh', '-c', 'echo served > /index.html; httpd -f -p 80']});
-    const other = await machine.runContainer(pod, options);
-    assert.match(await machine.output(other, 'ip addr show eth0'), new RegExp(ip.replaceAll('.', '\\.')));
-    assert.strictEqual(await machine.output(other, 'hostname'), 'of-its-own');
-    assert.match(await machine.output(other, 'cat /etc/resolv.conf'), /192\.0\.2\.53/);
-    assert.match(await machine.output(other, 'ps'), /httpd/);
+    const server = await node.runContainer(pod, {...options, command: ['/bin/sh', '-c', 'echo served > /index.html; httpd -f -p 80']});
+    const other = await node.runContainer(pod, options);
+    assert.match(await node.output(other, 'ip addr show eth0'), new RegExp(ip.replaceAll('.', '\\.')));
+    assert.strictEqual(await node.output(other, 'hostname'), 'of-its-own');
+    assert.match(await node.output(other, 'cat /etc/resolv.conf'), /192\.0\.2\.53/);
+    assert.match(await node.output(other, 'ps'), /httpd/);
     await eventually('the pod serves', async () =>
-        (await machine.run('curl', '-s', '--noproxy', '*', `http://${ip}/`)).stdout === 'served\n');
-    assert.strictEqual((await machine.containerStatus(server)).state, 'CONTAINER_RUNNING');
-    await machine.removePod(pod);
+        (await node.run('curl', '-s', '--noproxy', '*', `http://${ip}/`)).stdout === 'served\n');
+    assert.strictEqual((await node.containerStatus(server)).state, 'CONTAINER_RUNNING');
+    await node.removePod(pod);
 });
 
 test('exit codes, logs, stdin, users, volumes and limits are as in a virtual machine', async () => {
     const pod = await runHost();
-    const volume = path.join(machine.dir, 'volume');
+    const volume = path.join(node.dir, 'volume');
     fs.mkdirSync(volume);
     fs.writeFileSync(path.join(volume, 'in'), 'in');
-    const short = await machine.runContainer(pod, {
+    const short = await node.runContainer(pod, {
         command: ['/bin/sh', '-c', 'echo out; echo err >&2; id -u; cat /v/in; echo back > /v/out; exit 4'],
         linux: {...linux, security_context: {...linux.security_context, run_as_user: {value: '7'}}},
         mounts: [{container_path: '/v', host_path: volume}],
     });
     fs.chmodSync(volume, 0o777);
-    const status = await machine.ended(short);
+    const status = await node.ended(short);
     assert.strictEqual(status.exit_code, fs.existsSync(path.join(volume, 'out')) ? 4 : status.exit_code);
-    assert.deepStrictEqual(machine.logLines(short).filter(({stream}) => stream === 'stdout').map(({text}) => text),
+    assert.deepStrictEqual(node.logLines(short).filter(({stream}) => stream === 'stdout').map(({text}) => text),
                            ['out', '7', 'in']);
-    const limited = await machine.runContainer(pod, {
+    const limited = await node.runContainer(pod, {
         linux: {...linux, resources: {memory_limit_in_bytes: `${64 << 20}`, cpu_shares: '512'}},
         mounts: [{container_path: '/v', host_path: volume, readonly: true}],
     });
-    assert.notStrictEqual((await machine.exec(limited, 'touch /v/more')).exit_code, 0);
-    const eaten = await machine.exec(limited, 'tail -c 200m /dev/zero | wc -c', 60);
+    assert.notStrictEqual((await node.exec(limited, 'touch /v/more')).exit_code, 0);
+    const eaten = await node.exec(limited, 'tail -c 200m /dev/zero | wc -c', 60);
     assert.notStrictEqual(eaten.stdout.trim(), `${200 << 20}`);
     const stats = await eventually('there are figures', async () => {
-        const {stats: one} = await machine.cri.call('ContainerStats', {container_id: limited.id});
+        const {stats: one} = await node.cri.call('ContainerStats', {container_id: limited.id});
         return one.memory && Number(one.memory.usage_bytes.value) > 0 && one.cpu && Number(one.cpu.usage_core_nano_seconds.value) > 0 && one;
     });
     assert.ok(Number(stats.memory.usage_bytes.value) <= 64 << 20);
     // The network is the node's. The kubelet crashes on network figures that lack those of the pod's interface.
     const whole = await eventually('there are figures of the pod', async () => {
-        const {stats: {linux: figures}} = await machine.cri.call('PodSandboxStats', {pod_sandbox_id: pod.id});
+        const {stats: {linux: figures}} = await node.cri.call('PodSandboxStats', {pod_sandbox_id: pod.id});
         return figures.process && figures;
     });
     assert.strictEqual(whole.network, null);
-    await machine.removePod(pod);
+    await node.removePod(pod);
 });
 
 test('a privileged pod sees the node\'s devices, and mounts that it makes appear on the node', async () => {
     const privileged = {linux: {security_context: {namespace_options: host, privileged: true}}};
-    const pod = await machine.runPod(privileged);
-    const shared = path.join(machine.dir, 'shared');
+    const pod = await node.runPod(privileged);
+    const shared = path.join(node.dir, 'shared');
     fs.mkdirSync(path.join(shared, 'below'), {recursive: true});
     must('mount', '--bind', shared, shared);
     must('mount', '--make-shared', shared);
     try {
-        const container = await machine.runContainer(pod, {
+        const container = await node.runContainer(pod, {
             ...privileged,
             mounts: [{container_path: '/both', host_path: shared, propagation: 'PROPAGATION_BIDIRECTIONAL'},
                      {container_path: '/in', host_path: shared, propagation: 'PROPAGATION_HOST_TO_CONTAINER'}],
         });
-        assert.match(await machine.output(container, 'ls /dev'), /loop-control/);
-        await machine.output(container, 'mount -t tmpfs made-inside /both/below && echo 1 > /both/below/file');
+        assert.match(await node.output(container, 'ls /dev'), /loop-control/);
+        await node.output(container, 'mount -t tmpfs made-inside /both/below && echo 1 > /both/below/file');
         assert.strictEqual(fs.readFileSync(path.join(shared, 'below/file'), 'utf8'), '1\n');
-        assert.strictEqual(await machine.output(container, 'cat /in/below/file'), '1');
+        assert.strictEqual(await node.output(container, 'cat /in/below/file'), '1');
         must('umount', path.join(shared, 'below'));
-        assert.notStrictEqual((await machine.exec(container, 'cat /both/below/file')).exit_code, 0);
-        await refused(machine.create(pod, {
+        assert.notStrictEqual((await node.exec(container, 'cat /both/below/file')).exit_code, 0);
+        await refused(node.create(pod, {
             ...privileged,
-            mounts: [{container_path: '/v', host_path: machine.logDir, propagation: 'PROPAGATION_BIDIRECTIONAL'}],
+            mounts: [{container_path: '/v', host_path: node.logDir, propagation: 'PROPAGATION_BIDIRECTIONAL'}],
         }), 'FAILED_PRECONDITION', 'shared mount');
     } finally {
         must('umount', '-l', shared);
     }
-    await machine.removePod(pod);
+    await node.removePod(pod);
 });
 
 test('exec, attach and port-forward stream as ever', async () => {
     const pod = await runHost();
-    const container = await machine.runContainer(pod, {linux, stdin: true, command: ['/bin/cat']});
-    const {stdout, code} = await machine.cliWith({input: 'through the pipe\n'}, 'exec', '-i', container.id, 'cat');
+    const container = await node.runContainer(pod, {linux, stdin: true, command: ['/bin/cat']});
+    const {stdout, code} = await node.cliWith({input: 'through the pipe\n'}, 'exec', '-i', container.id, 'cat');
     assert.strictEqual(code, 0);
     assert.strictEqual(stdout, 'through the pipe\n');
-    const {url} = await machine.cri.call('PortForward', {pod_sandbox_id: pod.id, port: [80]});
+    const {url} = await node.cri.call('PortForward', {pod_sandbox_id: pod.id, port: [80]});
     assert.match(url, /^http:/);
-    await machine.removePod(pod);
+    await node.removePod(pod);
 });
 
 test('kill -9 of crivirtd: everything goes on, the log is whole, and the next daemon can do all', async () => {
     const pod = await runHost();
-    const container = await machine.runContainer(pod, {
+    const container = await node.runContainer(pod, {
         linux, command: ['/bin/sh', '-c', 'i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); usleep 10000; done; sleep 100000'],
     });
     const pid = agentPid(pod);
-    await eventually('there is a log', () => fs.existsSync(container.log) && machine.logLines(container).length > 20);
-    await machine.restartDaemon('SIGKILL');
+    await eventually('there is a log', () => fs.existsSync(container.log) && node.logLines(container).length > 20);
+    await node.restartDaemon('SIGKILL');
     assert.strictEqual(agentPid(pod), pid);
-    assert.strictEqual((await machine.podStatus(pod)).state, 'SANDBOX_READY');
-    assert.strictEqual((await machine.containerStatus(container)).state, 'CONTAINER_RUNNING');
-    await eventually('the log is whole', () => machine.logLines(container).length === 300);
-    assert.deepStrictEqual(machine.logLines(container).map(({text}) => text), Array.from({length: 300}, (_, i) => `line ${i}`));
-    assert.strictEqual(await machine.output(container, 'echo still'), 'still');
-    const second = await machine.runContainer(pod, {linux, command: ['/bin/sh', '-c', 'exit 3']});
-    assert.strictEqual((await machine.ended(second)).exit_code, 3);
-    await machine.removePod(pod);
+    assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_READY');
+    assert.strictEqual((await node.containerStatus(container)).state, 'CONTAINER_RUNNING');
+    await eventually('the log is whole', () => node.logLines(container).length === 300);
+    assert.deepStrictEqual(node.logLines(container).map(({text}) => text), Array.from({length: 300}, (_, i) => `line ${i}`));
+    assert.strictEqual(await node.output(container, 'echo still'), 'still');
+    const second = await node.runContainer(pod, {linux, command: ['/bin/sh', '-c', 'exit 3']});
+    assert.strictEqual((await node.ended(second)).exit_code, 3);
+    await node.removePod(pod);
     assert.ok(!alive(pid));
 });
 
 test('kill -9 of the agent: the pod is NOTREADY, its containers are dead, and it can be removed', async () => {
     const pod = await runHost();
-    const container = await machine.runContainer(pod, {linux, command: ['/bin/sh', '-c', 'echo $$; sleep 100000']});
-    const first = Number(await eventually('it runs', () => fs.existsSync(container.log) && machine.logLines(container)[0]?.text));
+    const container = await node.runContainer(pod, {linux, command: ['/bin/sh', '-c', 'echo $$; sleep 100000']});
+    const first = Number(await eventually('it runs', () => fs.existsSync(container.log) && node.logLines(container)[0]?.text));
     assert.ok(alive(first));
     process.kill(agentPid(pod), 'SIGKILL');
-    await eventually('the pod is not ready', async () => (await machine.podStatus(pod)).state === 'SANDBOX_NOTREADY');
-    const status = await machine.ended(container);
+    await eventually('the pod is not ready', async () => (await node.podStatus(pod)).state === 'SANDBOX_NOTREADY');
+    const status = await node.ended(container);
     assert.strictEqual(status.exit_code, 255);
     assert.strictEqual(status.reason, 'Unknown');
     await eventually('its processes are gone', () => !alive(first));
-    await refused(machine.create(pod, {linux}), 'FAILED_PRECONDITION');
-    await machine.removePod(pod);
+    await refused(node.create(pod, {linux}), 'FAILED_PRECONDITION');
+    await node.removePod(pod);
     assert.deepStrictEqual(cgroups([pod.id, container.id]), []);
 });
 
 test('an agent that died while no daemon ran: the next daemon says so and kills what it left', async () => {
     const pod = await runHost();
-    const container = await machine.runContainer(pod, {linux, command: ['/bin/sh', '-c', 'echo $$; sleep 100000']});
-    const first = Number(await eventually('it runs', () => fs.existsSync(container.log) && machine.logLines(container)[0]?.text));
+    const container = await node.runContainer(pod, {linux, command: ['/bin/sh', '-c', 'echo $$; sleep 100000']});
+    const first = Number(await eventually('it runs', () => fs.existsSync(container.log) && node.logLines(container)[0]?.text));
     const pid = agentPid(pod);
-    await machine.stopDaemon('SIGKILL');
+    await node.stopDaemon('SIGKILL');
     process.kill(pid, 'SIGKILL');
-    await machine.startDaemon();
-    assert.strictEqual((await machine.podStatus(pod)).state, 'SANDBOX_NOTREADY');
-    assert.strictEqual((await machine.containerStatus(container)).exit_code, 255);
+    await node.startDaemon();
+    assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_NOTREADY');
+    assert.strictEqual((await node.containerStatus(container)).exit_code, 255);
     await eventually('its processes are gone', () => !alive(first));
-    await machine.removePod(pod);
+    await node.removePod(pod);
 });
 
 test('a pod whose start is cut off by kill -9 of crivirtd leaves nothing', async () => {
     for (const wait of [0, 5, 15, 30]) {
-        const run = machine.cri.call('RunPodSandbox', {config: machine.podConfig({linux})}).catch(() => null);
+        const run = node.cri.call('RunPodSandbox', {config: node.podConfig({linux})}).catch(() => null);
         await sleep(wait);
-        await machine.restartDaemon('SIGKILL');
+        await node.restartDaemon('SIGKILL');
         await run;
-        const {items} = await machine.cri.call('ListPodSandbox');
+        const {items} = await node.cri.call('ListPodSandbox');
         for (const {id, state} of items) {
             assert.strictEqual(state, 'SANDBOX_READY');
-            await machine.removePod({id});
+            await node.removePod({id});
         }
-        await machine.noLeaks();
+        await node.noLeaks();
     }
 });
 
 test('a removed pod leaves no process, mount, loop device, cgroup or file', async () => {
     const pod = await runHost();
-    const container = await machine.runContainer(pod, {linux, mounts: [{container_path: '/v', host_path: machine.logDir}]});
-    await machine.output(container, '(setsid sleep 4711 &) ; echo');
-    await machine.removePod(pod);
+    const container = await node.runContainer(pod, {linux, mounts: [{container_path: '/v', host_path: node.logDir}]});
+    await node.output(container, '(setsid sleep 4711 &) ; echo');
+    await node.removePod(pod);
     assert.deepStrictEqual(cgroups([pod.id, container.id]), []);
-    await machine.noLeaks();
+    await node.noLeaks();
 });
 
 test('what would change the node for everybody, or needs a machine, is refused by name', async () => {
-    const run = (linuxConfig, handler = '') => machine.cri.call('RunPodSandbox', {
-        config: machine.podConfig({linux: linuxConfig}), runtime_handler: handler});
+    const run = (linuxConfig, handler = '') => node.cri.call('RunPodSandbox', {
+        config: node.podConfig({linux: linuxConfig}), runtime_handler: handler});
     await refused(run({...linux, sysctls: {'net.ipv4.ip_forward': '1'}}), 'INVALID_ARGUMENT', 'net.ipv4.ip_forward');
     await refused(run({...linux, sysctls: {'vm.swappiness': '1'}}, 'host'), 'INVALID_ARGUMENT', 'vm.swappiness');
     await refused(run(linux, 'vm'), 'INVALID_ARGUMENT', 'namespace_options.network');
     const ids = [{host_id: 100000, container_id: 0, length: 65536}];
     await refused(run(modes({userns_options: {mode: 'POD', uids: ids, gids: ids}}), 'host'), 'INVALID_ARGUMENT', 'userns_options');
     const annotations = {'io.crivirt.vcpus': '2'};
-    await refused(machine.cri.call('RunPodSandbox', {config: machine.podConfig({linux, annotations})}), 'INVALID_ARGUMENT',
+    await refused(node.cri.call('RunPodSandbox', {config: node.podConfig({linux, annotations})}), 'INVALID_ARGUMENT',
                   'io.crivirt.vcpus', '"host"');
-    const handlers = (await machine.cri.call('Status')).runtime_handlers;
+    const handlers = (await node.cri.call('Status')).runtime_handlers;
     assert.deepStrictEqual(handlers.map(({name, features}) => [name, features.user_namespaces]),
                            [['', true], ['vm', true], ['host', false]]);
 });
 
 test('an agent that cannot be started fails the pod with a message, and leaves nothing', async () => {
-    await machine.stopDaemon();
-    await machine.startDaemon(['--host-agent=/nonexistent/agent']);
-    await refused(machine.cri.call('RunPodSandbox', {config: machine.podConfig({linux})}), 'FAILED_PRECONDITION', '/nonexistent/agent');
-    await machine.stopDaemon();
-    await machine.startDaemon(['--host-agent=/bin/false']);
-    await refused(machine.cri.call('RunPodSandbox', {config: machine.podConfig({linux})}), 'INTERNAL', 'agent');
-    await machine.noLeaks();
-    await machine.stopDaemon();
-    await machine.startDaemon();
+    await node.stopDaemon();
+    await node.startDaemon(['--host-agent=/nonexistent/agent']);
+    await refused(node.cri.call('RunPodSandbox', {config: node.podConfig({linux})}), 'FAILED_PRECONDITION', '/nonexistent/agent');
+    await node.stopDaemon();
+    await node.startDaemon(['--host-agent=/bin/false']);
+    await refused(node.cri.call('RunPodSandbox', {config: node.podConfig({linux})}), 'INTERNAL', 'agent');
+    await node.noLeaks();
+    await node.stopDaemon();
+    await node.startDaemon();
 });
 
 test('a node whose kernel lacks what image layers are mounted by refuses them, and says what it is', async () => {
-    const poor = await Machine.start({flags, cni: false, image: false, within: 'mount --bind /dev/null /dev/loop-control'});
+    const poor = await Node.start({flags, cni: false, image: false, within: 'mount --bind /dev/null /dev/loop-control'});
     try {
         await refused(poor.cri.call('RunPodSandbox', {config: poor.podConfig({linux})}), 'FAILED_PRECONDITION', '/dev/loop-control');
         assert.deepStrictEqual((await poor.cri.call('ListPodSandbox')).items, []);
@@ -292,11 +294,11 @@ const mayFilterDevices = () => (BigInt(`0x${/CapEff:\s*(\w+)/.exec(fs.readFileSy
 
 test('on a node with cgroups of version 2 alone, pods on it and in machines are where the kubelet wants them', async (context) => {
     const parent = `/crivirt-test-${process.pid}`, cgroup_parent = `${parent}/pod`;
-    const unified = await Machine.start({flags, within: 'umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup'});
+    const unified = await Node.start({flags, within: 'umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup'});
     const cgroupOf = (pid) => /^0::(.*)$/m.exec(fs.readFileSync(`/proc/${pid}/cgroup`, 'utf8'))[1];
     try {
-        const onNode = await unified.runPod({linux: {...linux, cgroup_parent}}), inMachine = await unified.runPod({linux: {cgroup_parent}});
-        for (const [pod, pid] of [[onNode, agentPid(onNode)], [inMachine, unified.qemuPid(inMachine)]])
+        const onNode = await unified.runPod({linux: {...linux, cgroup_parent}}), inVm = await unified.runPod({linux: {cgroup_parent}});
+        for (const [pod, pid] of [[onNode, agentPid(onNode)], [inVm, unified.qemuPid(inVm)]])
             assert.strictEqual(cgroupOf(pid), `${cgroup_parent}/crivirt-${pod.id.slice(0, 24)}`);
         if (mayFilterDevices()) {
             const container = await unified.runContainer(onNode, {linux, command: ['/bin/sh', '-c', 'cat /proc/self/cgroup; exec sleep 100000']});
@@ -307,9 +309,9 @@ test('on a node with cgroups of version 2 alone, pods on it and in machines are 
         } else {
             context.diagnostic('without containers on the node: crun may not filter devices here');
         }
-        for (const pod of [onNode, inMachine])
+        for (const pod of [onNode, inVm])
             await unified.removePod(pod);
-        assert.deepStrictEqual(cgroups([onNode.id, inMachine.id]), []);
+        assert.deepStrictEqual(cgroups([onNode.id, inVm.id]), []);
     } finally {
         await unified.end();
         must('sh', '-c', `find /sys/fs/cgroup -depth -type d -path '*${parent}*' -exec rmdir {} +`);
@@ -318,11 +320,11 @@ test('on a node with cgroups of version 2 alone, pods on it and in machines are 
 
 test('pods on the node run on after they have been switched off, but no new one starts', async () => {
     const pod = await runHost();
-    const container = await machine.runContainer(pod, {linux});
-    await machine.stopDaemon();
-    await machine.startDaemon(['--host-pods=false']);
-    assert.strictEqual(await machine.output(container, 'echo on'), 'on');
-    await refused(machine.cri.call('RunPodSandbox', {config: machine.podConfig({linux})}), 'INVALID_ARGUMENT', 'network');
-    await refused(machine.cri.call('RunPodSandbox', {config: machine.podConfig(), runtime_handler: 'host'}), 'INVALID_ARGUMENT', 'host');
-    await machine.removePod(pod);
+    const container = await node.runContainer(pod, {linux});
+    await node.stopDaemon();
+    await node.startDaemon(['--host-pods=false']);
+    assert.strictEqual(await node.output(container, 'echo on'), 'on');
+    await refused(node.cri.call('RunPodSandbox', {config: node.podConfig({linux})}), 'INVALID_ARGUMENT', 'network');
+    await refused(node.cri.call('RunPodSandbox', {config: node.podConfig(), runtime_handler: 'host'}), 'INVALID_ARGUMENT', 'host');
+    await node.removePod(pod);
 });

@@ -1,27 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
-const {Machine, BUSYBOX} = require('./support/machine');
-const {startRegistry, push, bigImage} = require('./support/registry');
-const {refused, eventually, must} = require('./support/kit');
+const {Node} = require('./support/node');
+const {BUSYBOX, busyboxArchive, bigImage} = require('./support/images');
+const {startRegistry, push} = require('./support/registry');
+const {eventually, refused, must} = require('./support/kit');
 
-let machine, registry, name, digest;
+let node, registry, name, digest;
 before(async () => {
-    machine = await Machine.start({image: false});
-    registry = await startRegistry(machine);
+    node = await Node.start({image: false});
+    registry = await startRegistry(node);
     name = `${registry.host}/tests/busybox:one`;
-    digest = push(machine, `oci-archive:${machine.busyboxArchive()}`, name);
+    digest = push(node, `oci-archive:${busyboxArchive(node)}`, name);
 });
-after(() => machine.end());
+after(() => node.end());
 
-const pull = async (image, auth) => (await machine.cri.call('PullImage', {image: {image}, auth})).image_ref;
-const find = async (image) => (await machine.cri.call('ImageStatus', {image: {image}})).image;
-const list = async () => (await machine.cri.call('ListImages')).images;
-const remove = (image) => machine.cri.call('RemoveImage', {image: {image}});
+const pull = async (image, auth) => (await node.cri.call('PullImage', {image: {image}, auth})).image_ref;
+const find = async (image) => (await node.cri.call('ImageStatus', {image: {image}})).image;
+const list = async () => (await node.cri.call('ListImages')).images;
+const remove = (image) => node.cri.call('RemoveImage', {image: {image}});
 const byDigest = () => `${registry.host}/tests/busybox@${digest}`;
-const usage = async () => (await machine.cri.call('ImageFsInfo')).image_filesystems[0];
+const usage = async () => (await node.cri.call('ImageFsInfo')).image_filesystems[0];
 
 test('an image that is not there is no error, to see or to remove', async () => {
     assert.strictEqual(await find('no.such/image:at-all'), null);
@@ -65,7 +67,7 @@ test('a pull by digest has no tag', async () => {
 
 test('one of two tags removes the image with both', async () => {
     const other = `${registry.host}/tests/busybox:two`;
-    push(machine, `oci-archive:${machine.busyboxArchive()}`, other);
+    push(node, `oci-archive:${busyboxArchive(node)}`, other);
     assert.strictEqual(await pull(name), await pull(other));
     assert.deepStrictEqual((await find(name)).repo_tags.sort(), [name, other].sort());
     await remove(other);
@@ -84,9 +86,9 @@ test('an unknown name or tag is NOT_FOUND and a bad one INVALID_ARGUMENT', async
 test('a registry that asks for a password gets it from the request, and says so when it gets none', async () => {
     // bcrypt of "secret"
     const htpasswd = 'tester:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n';
-    const closed = await startRegistry(machine, {port: 5001, htpasswd});
+    const closed = await startRegistry(node, {port: 5001, htpasswd});
     const image = `${closed.host}/tests/private:1`;
-    push(machine, `oci-archive:${machine.busyboxArchive()}`, image, 'tester:secret');
+    push(node, `oci-archive:${busyboxArchive(node)}`, image, 'tester:secret');
     for (const auth of [undefined, {username: 'tester', password: 'wrong'}])
         await refused(pull(image, auth), 'UNAUTHENTICATED', closed.host);
     const id = await pull(image, {username: 'tester', password: 'secret'});
@@ -96,37 +98,37 @@ test('a registry that asks for a password gets it from the request, and says so 
 });
 
 test('images of an OCI archive and of docker save are imported', async () => {
-    const docker = path.join(machine.dir, 'docker.tar');
-    must('skopeo', 'copy', '-q', '--insecure-policy', `oci-archive:${machine.busyboxArchive()}`,
+    const docker = path.join(node.dir, 'docker.tar');
+    must('skopeo', 'copy', '-q', '--insecure-policy', `oci-archive:${busyboxArchive(node)}`,
          `docker-archive:${docker}:docker.io/tests/saved:1`);
-    const {images: [first]} = await machine.cri.call('LoadImage', {path: machine.busyboxArchive()});
+    const {images: [first]} = await node.cri.call('LoadImage', {path: busyboxArchive(node)});
     assert.deepStrictEqual(first.tags, [BUSYBOX]);
-    const {images: [second]} = await machine.cri.call('LoadImage', {path: docker});
+    const {images: [second]} = await node.cri.call('LoadImage', {path: docker});
     assert.ok(second.tags.includes('docker.io/tests/saved:1'), second.tags.join());
     assert.strictEqual(second.id, first.id); // the same configuration
     assert.strictEqual((await find('tests/saved:1')).id, second.id);
     assert.strictEqual((await find('busybox')).id, first.id);
     await remove(first.id);
     assert.deepStrictEqual(await list(), []);
-    await refused(machine.cri.call('LoadImage', {path: 'relative.tar'}), 'INVALID_ARGUMENT', 'path');
-    await assert.rejects(machine.cri.call('LoadImage', {path: `${machine.dir}/none.tar`}),
+    await refused(node.cri.call('LoadImage', {path: 'relative.tar'}), 'INVALID_ARGUMENT', 'path');
+    await assert.rejects(node.cri.call('LoadImage', {path: `${node.dir}/none.tar`}),
                          ({details}) => details.includes('none.tar'));
 });
 
 test('a pull that the daemon\'s death interrupts leaves a consistent store, and can be repeated', async () => {
     const big = `${registry.host}/tests/big:latest`;
-    push(machine, bigImage(machine, 120), big);
+    push(node, bigImage(node, 120), big);
     for (let i = 0; i < 2; i++) {
         const pulling = pull(big).then(() => 'done', () => 'interrupted');
-        await eventually('bytes arrive', async () => Number(must('du', '-sk', machine.stateDir).split('\t')[0]) > 8000);
-        await machine.stopDaemon('SIGKILL');
+        await eventually('bytes arrive', async () => Number(must('du', '-sk', node.stateDir).split('\t')[0]) > 8000);
+        await node.stopDaemon('SIGKILL');
         await pulling;
-        await machine.startDaemon();
+        await node.startDaemon();
         const image = await find(big);
         assert.ok(image === null || BigInt(image.size) > 0n);
         await remove(big);
         await eventually('what was left is gone', async () =>
-            Number(must('du', '-sk', machine.stateDir).split('\t')[0]) < 8000);
+            Number(must('du', '-sk', node.stateDir).split('\t')[0]) < 8000);
     }
     const id = await pull(big);
     assert.strictEqual((await find(big)).id, id);
@@ -135,18 +137,18 @@ test('a pull that the daemon\'s death interrupts leaves a consistent store, and 
 
 test('a pull that the client gives up is stopped, and can be repeated', async () => {
     const big = `${registry.host}/tests/big:latest`;
-    await refused(machine.cri.call('PullImage', {image: {image: big}}, 100), 'DEADLINE_EXCEEDED');
+    await refused(node.cri.call('PullImage', {image: {image: big}}, 100), 'DEADLINE_EXCEEDED');
     const id = await pull(big);
     assert.strictEqual((await find(big)).id, id);
 });
 
 test('a removed image stays usable for the pods that run it', async () => {
     await pull(name);
-    const pod = await machine.runPod();
-    const container = await machine.runContainer(pod, {image: {image: name}});
+    const pod = await node.runPod();
+    const container = await node.runContainer(pod, {image: {image: name}});
     await remove(name);
     assert.strictEqual(await find(name), null);
-    assert.strictEqual(await machine.output(container, 'sha256sum </bin/busybox'),
+    assert.strictEqual(await node.output(container, 'sha256sum </bin/busybox'),
                        must('sh', '-c', 'sha256sum </bin/busybox').trim());
-    await machine.removePod(pod);
+    await node.removePod(pod);
 });

@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 // A pod under a libvirtd of the node's (libvirt_uri = qemu:///system) instead of the embedded driver.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, after} = require('node:test');
-const {Machine} = require('./support/machine');
+const {Node} = require('./support/node');
 const {eventually, must} = require('./support/kit');
 
 // libvirtd and virtlogd are the node's: where they run already, this test would disturb who uses them.
@@ -22,43 +23,43 @@ after(async () => {
         await end();
 });
 
-async function startLibvirtd(machine) {
-    const config = path.join(machine.dir, 'libvirtd.conf');
+async function startLibvirtd(node) {
+    const config = path.join(node.dir, 'libvirtd.conf');
     fs.writeFileSync(config, 'auth_unix_rw = "none"\nunix_sock_group = "root"\n');
-    const daemon = machine.spawn(['libvirtd', '-f', config, '-p', path.join(machine.dir, 'libvirtd.pid')], 'libvirtd.log');
+    const daemon = node.spawn(['libvirtd', '-f', config, '-p', path.join(node.dir, 'libvirtd.pid')], 'libvirtd.log');
     await eventually('libvirtd answers', async () => {
         if (daemon.gone)
-            throw new Error(fs.readFileSync(path.join(machine.dir, 'libvirtd.log'), 'utf8'));
-        return (await machine.run('virsh', '-c', 'qemu:///system', 'version')).code === 0;
+            throw new Error(fs.readFileSync(path.join(node.dir, 'libvirtd.log'), 'utf8'));
+        return (await node.run('virsh', '-c', 'qemu:///system', 'version')).code === 0;
     });
     return daemon;
 }
 
 test('a pod with a volume lives under libvirtd, also when libvirtd is restarted', {skip: taken && 'libvirtd runs already'}, async () => {
-    const machine = new Machine({flags: ['--libvirt-uri=qemu:///system']});
-    ended.push(() => machine.end());
-    machine.makeNetwork();
-    machine.spawn(['virtlogd', '-p', path.join(machine.dir, 'virtlogd.pid')], 'virtlogd.log');
-    let libvirtd = await startLibvirtd(machine);
-    await machine.startDaemon();
-    await machine.loadBusybox();
-    const volume = path.join(machine.dir, 'volume');
+    const node = new Node({flags: ['--libvirt-uri=qemu:///system']});
+    ended.push(() => node.end());
+    node.makeNetwork();
+    node.spawn(['virtlogd', '-p', path.join(node.dir, 'virtlogd.pid')], 'virtlogd.log');
+    let libvirtd = await startLibvirtd(node);
+    await node.startDaemon();
+    await node.loadBusybox();
+    const volume = path.join(node.dir, 'volume');
     fs.mkdirSync(volume);
     fs.writeFileSync(path.join(volume, 'file'), 'from the node\n');
-    const pod = await machine.runPod();
-    const container = await machine.runContainer(pod, {mounts: [{container_path: '/volume', host_path: volume}]});
-    assert.strictEqual(await machine.output(container, 'cat /volume/file'), 'from the node');
-    assert.match((await machine.run('virsh', '-c', 'qemu:///system', 'list', '--name')).stdout, new RegExp(pod.id));
+    const pod = await node.runPod();
+    const container = await node.runContainer(pod, {mounts: [{container_path: '/volume', host_path: volume}]});
+    assert.strictEqual(await node.output(container, 'cat /volume/file'), 'from the node');
+    assert.match((await node.run('virsh', '-c', 'qemu:///system', 'list', '--name')).stdout, new RegExp(pod.id));
 
     // It ends, to be started again by the service manager; the pod goes on.
     libvirtd.kill('SIGTERM');
-    assert.deepStrictEqual(await machine.daemon.ended, {code: 0, signal: null});
+    assert.deepStrictEqual(await node.daemon.ended, {code: 0, signal: null});
     await libvirtd.ended;
-    libvirtd = await startLibvirtd(machine);
-    await machine.startDaemon();
-    assert.strictEqual((await machine.containerStatus(container)).state, 'CONTAINER_RUNNING');
-    assert.strictEqual(await machine.output(container, 'cat /volume/file'), 'from the node');
-    await machine.removePod(pod);
-    assert.strictEqual((await machine.run('virsh', '-c', 'qemu:///system', 'list', '--name', '--all')).stdout.trim(), '');
-    await machine.noLeaks();
+    libvirtd = await startLibvirtd(node);
+    await node.startDaemon();
+    assert.strictEqual((await node.containerStatus(container)).state, 'CONTAINER_RUNNING');
+    assert.strictEqual(await node.output(container, 'cat /volume/file'), 'from the node');
+    await node.removePod(pod);
+    assert.strictEqual((await node.run('virsh', '-c', 'qemu:///system', 'list', '--name', '--all')).stdout.trim(), '');
+    await node.noLeaks();
 });

@@ -1,31 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 const assert = require('assert');
 const {test, before, after} = require('node:test');
-const {Machine, NODE_IP} = require('./support/machine');
+const {Node} = require('./support/node');
+const {NODE_IP} = require('./support/network');
 const {eventually} = require('./support/kit');
 
-let machine, first, second;
+let node, first, second;
 const server = 'while :; do echo "this is $(hostname)" | nc -l -p 8080; done';
 
 async function podWithServer(hostname, more) {
-    const pod = await machine.runPod({hostname, ...more});
-    pod.container = await machine.runContainer(pod, server);
-    const {network} = await machine.podStatus(pod);
+    const pod = await node.runPod({hostname, ...more});
+    pod.container = await node.runContainer(pod, server);
+    const {network} = await node.podStatus(pod);
     pod.ips = [network.ip, ...network.additional_ips.map(({ip}) => ip)];
     return pod;
 }
 
 before(async () => {
-    machine = await Machine.start();
+    node = await Node.start();
     first = await podWithServer('first', {port_mappings: [{protocol: 'TCP', container_port: 8080, host_port: 18080}]});
     second = await podWithServer('second');
 });
-after(() => machine.end());
+after(() => node.end());
 
 const fromNode = (address, port = 8080) => eventually(`the node reaches ${address}:${port}`, async () =>
-    (await machine.run('busybox', 'nc', '-w', '5', address, String(port))).stdout.trim());
+    (await node.run('busybox', 'nc', '-w', '5', address, String(port))).stdout.trim());
 const fromPod = (pod, address, port = 8080) => eventually(`a pod reaches ${address}:${port}`, async () =>
-    (await machine.exec(pod.container, `nc -w 5 ${address} ${port} </dev/null`)).stdout.trim());
+    (await node.exec(pod.container, `nc -w 5 ${address} ${port} </dev/null`)).stdout.trim());
 
 test('every pod has addresses of its own, of both families', () => {
     assert.deepStrictEqual([first.ips.length, second.ips.length], [2, 2]);
@@ -44,11 +46,11 @@ test('a pod reaches another', async () => {
 
 test('a pod reaches another over IPv6', async () => {
     await eventually('it answers', async () =>
-        (await machine.exec(first.container, `ping -6 -c 1 -W 5 ${second.ips[1]}`)).exit_code === 0);
+        (await node.exec(first.container, `ping -6 -c 1 -W 5 ${second.ips[1]}`)).exit_code === 0);
 });
 
 test('a pod reaches the node', async () => {
-    machine.spawn(['busybox', 'nc', '-ll', '-p', '9090', '-e', '/bin/echo', 'this is the node'], 'nc.log');
+    node.spawn(['busybox', 'nc', '-ll', '-p', '9090', '-e', '/bin/echo', 'this is the node'], 'nc.log');
     assert.strictEqual(await fromPod(first, NODE_IP, 9090), 'this is the node');
 });
 
@@ -59,25 +61,25 @@ test('a host port is reached by the bridge\'s address, the node\'s, the loopback
 });
 
 test('the guest has the MTU and the MAC address of the pod\'s interface', async () => {
-    const link = await machine.output(first.container, 'cat /sys/class/net/eth0/mtu /sys/class/net/eth0/address');
+    const link = await node.output(first.container, 'cat /sys/class/net/eth0/mtu /sys/class/net/eth0/address');
     const mac = link.split('\n')[1];
-    const neighbours = machine.inNetwork('ip', 'neigh', 'show', first.ips[0]);
+    const neighbours = node.inNetwork('ip', 'neigh', 'show', first.ips[0]);
     assert.ok(neighbours.includes(mac), `${neighbours} lacks ${mac}`);
     assert.strictEqual(link.split('\n')[0], '1500');
 });
 
 test('the network still works after the daemon was killed and started again', async () => {
-    await machine.restartDaemon('SIGKILL');
+    await node.restartDaemon('SIGKILL');
     assert.strictEqual(await fromNode(NODE_IP, 18080), 'this is first');
     assert.strictEqual(await fromPod(first, second.ips[0]), 'this is second');
 });
 
 test('a pod that stops gives back its addresses, rules and interfaces', async () => {
-    await machine.cri.call('StopPodSandbox', {pod_sandbox_id: first.id});
-    const rules = machine.inNetwork('iptables-save');
+    await node.cri.call('StopPodSandbox', {pod_sandbox_id: first.id});
+    const rules = node.inNetwork('iptables-save');
     assert.ok(!rules.includes(first.id) && !rules.includes('18080'), rules);
     assert.strictEqual(await fromNode(second.ips[0]), 'this is second');
-    await machine.removePod(first);
-    await machine.removePod(second);
-    await machine.noLeaks();
+    await node.removePod(first);
+    await node.removePod(second);
+    await node.noLeaks();
 });

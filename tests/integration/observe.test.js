@@ -1,22 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 const assert = require('assert');
 const fs = require('fs');
 const {execFileSync} = require('child_process');
 const path = require('path');
 const {test, before, after} = require('node:test');
-const {Machine} = require('./support/machine');
+const {Node} = require('./support/node');
 const {eventually} = require('./support/kit');
 
-let machine, pod, container;
+let node, pod, container;
 before(async () => {
-    machine = await Machine.start({flags: ['--max-parallel-boots=1']});
-    pod = await machine.runPod();
-    container = await machine.runContainer(pod, 'dd if=/dev/zero of=/file bs=1M count=3; while :; do :; done');
+    node = await Node.start({flags: ['--max-parallel-boots=1']});
+    pod = await node.runPod();
+    container = await node.runContainer(pod, 'dd if=/dev/zero of=/file bs=1M count=3; while :; do :; done');
 });
-after(() => machine.end());
+after(() => node.end());
 
 const stream = (method, request = {}) => {
-    const client = machine.cri.clients.find((one) => typeof one[method] === 'function');
+    const client = node.cri.clients.find((one) => typeof one[method] === 'function');
     const call = client[method](request);
     call.seen = [];
     call.on('data', (message) => call.seen.push(message));
@@ -31,41 +32,41 @@ const all = (method, request) => new Promise((resolve, reject) => {
 
 test('a container has CPU time, a rate, memory and a writable layer', async () => {
     const stats = await eventually('there is a rate', async () => {
-        const {stats} = await machine.cri.call('ContainerStats', {container_id: container.id});
+        const {stats} = await node.cri.call('ContainerStats', {container_id: container.id});
         return stats.cpu && stats.cpu.usage_nano_cores && stats.writable_layer ? stats : null;
     });
     assert.strictEqual(stats.attributes.id, container.id);
     assert.ok(Number(stats.cpu.usage_core_nano_seconds.value) > 0);
     assert.ok(Number(stats.memory.working_set_bytes.value) > 0);
     await eventually('the file is counted', async () => {
-        const {stats} = await machine.cri.call('ContainerStats', {container_id: container.id});
+        const {stats} = await node.cri.call('ContainerStats', {container_id: container.id});
         return Number(stats.writable_layer.used_bytes.value) >= 3 << 20;
     });
 });
 
 test('pressure is counted, of containers and of the pod', async () => {
-    const {stats} = await machine.cri.call('ContainerStats', {container_id: container.id});
-    const {stats: {linux}} = await machine.cri.call('PodSandboxStats', {pod_sandbox_id: pod.id});
+    const {stats} = await node.cri.call('ContainerStats', {container_id: container.id});
+    const {stats: {linux}} = await node.cri.call('PodSandboxStats', {pod_sandbox_id: pod.id});
     for (const {cpu, memory, io} of [stats, linux])
         for (const {psi} of [cpu, memory, io])
             assert.ok(psi.Some.Avg10 >= 0 && Number(psi.Full.Total) >= 0);
 });
 
 test('the file server of volumes counts as a cost of the pod', async () => {
-    const other = await machine.runPod();
-    await machine.runContainer(other, {mounts: [{container_path: '/v', host_path: machine.logDir}]});
+    const other = await node.runPod();
+    await node.runContainer(other, {mounts: [{container_path: '/v', host_path: node.logDir}]});
     const server = execFileSync('pgrep', ['-f', `virtiofsd.*${other.id.slice(0, 24)}`], {encoding: 'utf8'}).trim().split('\n');
     const own = server.map((pid) => /RssAnon:\s+(\d+)/.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))[1])
         .reduce((sum, kib) => sum + Number(kib) * 1024, 0);
-    const status = fs.readFileSync(`/proc/${machine.qemuPid(other)}/status`, 'utf8');
-    const {stats: {linux}} = await machine.cri.call('PodSandboxStats', {pod_sandbox_id: other.id});
+    const status = fs.readFileSync(`/proc/${node.qemuPid(other)}/status`, 'utf8');
+    const {stats: {linux}} = await node.cri.call('PodSandboxStats', {pod_sandbox_id: other.id});
     assert.ok(own > 0);
     assert.ok(Number(linux.memory.rss_bytes.value) >= Number(/VmRSS:\s+(\d+)/.exec(status)[1]) * 1024 + own / 2);
-    await machine.removePod(other);
+    await node.removePod(other);
 });
 
 test('a pod costs the node more than its container uses in the guest', async () => {
-    const {stats} = await machine.cri.call('ListPodSandboxStats');
+    const {stats} = await node.cri.call('ListPodSandboxStats');
     const [{linux}] = stats.filter(({attributes}) => attributes.id === pod.id);
     assert.ok(Number(linux.memory.working_set_bytes.value) > Number(linux.containers[0].memory.usage_bytes.value));
     assert.strictEqual(linux.network.default_interface.name, 'eth0');
@@ -73,8 +74,8 @@ test('a pod costs the node more than its container uses in the guest', async () 
 });
 
 test('every metric has a descriptor with as many labels', async () => {
-    const {descriptors} = await machine.cri.call('ListMetricDescriptors');
-    const {pod_metrics} = await machine.cri.call('ListPodSandboxMetrics');
+    const {descriptors} = await node.cri.call('ListMetricDescriptors');
+    const {pod_metrics} = await node.cri.call('ListPodSandboxMetrics');
     const known = new Map(descriptors.map(({name, label_keys}) => [name, label_keys.length]));
     const mine = pod_metrics.find(({pod_sandbox_id}) => pod_sandbox_id === pod.id);
     const metrics = [...mine.metrics, ...mine.container_metrics[0].metrics];
@@ -88,9 +89,9 @@ test('the streams have what the lists have', async () => {
     const containers = (await all('StreamContainers')).flatMap((chunk) => chunk.containers);
     const images = (await all('StreamImages')).flatMap((chunk) => chunk.images);
     const stats = (await all('StreamContainerStats')).flatMap(({container_stats}) => container_stats);
-    assert.deepStrictEqual(sandboxes, (await machine.cri.call('ListPodSandbox')).items);
-    assert.deepStrictEqual(containers, (await machine.cri.call('ListContainers')).containers);
-    assert.deepStrictEqual(images, (await machine.cri.call('ListImages')).images);
+    assert.deepStrictEqual(sandboxes, (await node.cri.call('ListPodSandbox')).items);
+    assert.deepStrictEqual(containers, (await node.cri.call('ListContainers')).containers);
+    assert.deepStrictEqual(images, (await node.cri.call('ListImages')).images);
     assert.deepStrictEqual(stats.map(({attributes}) => attributes.id), [container.id]);
     assert.strictEqual((await all('StreamPodSandboxStats')).flatMap((chunk) => chunk.pod_sandbox_stats).length, 1);
     assert.strictEqual((await all('StreamPodSandboxMetrics')).flatMap((chunk) => chunk.pod_sandbox_metrics).length, 1);
@@ -100,13 +101,13 @@ test('each subscriber sees what happens; one that vanishes disturbs nobody', asy
     const [first, second, vanishing] = [1, 2, 3].map(() => stream('GetContainerEvents'));
     // A stream has no way of saying that it is open: something happens until both have seen it.
     await eventually('both are subscribed', async () => {
-        await machine.remove(await machine.runContainer(pod, 'true'));
+        await node.remove(await node.runContainer(pod, 'true'));
         return first.seen.length > 0 && second.seen.length > 0;
     });
     vanishing.cancel();
-    const short = await machine.runContainer(pod, 'exit 3');
-    await machine.ended(short);
-    await machine.remove(short);
+    const short = await node.runContainer(pod, 'exit 3');
+    await node.ended(short);
+    await node.remove(short);
     for (const {seen} of [first, second]) {
         const mine = () => seen.filter(({container_id}) => container_id === short.id);
         await eventually('the last event is there', () => mine().length === 4);
@@ -124,10 +125,10 @@ test('each subscriber sees what happens; one that vanishes disturbs nobody', asy
 // A registry that takes connections and never answers; what pulls from it waits.
 async function deafRegistry() {
     const host = '127.0.0.1:5999';
-    const heard = path.join(machine.dir, 'heard');
-    fs.mkdirSync(path.join(machine.hostsDir, host), {recursive: true});
-    fs.writeFileSync(path.join(machine.hostsDir, host, 'hosts.toml'), `server = "http://${host}"\n`);
-    const server = machine.spawn([process.execPath, '-e', `
+    const heard = path.join(node.dir, 'heard');
+    fs.mkdirSync(path.join(node.hostsDir, host), {recursive: true});
+    fs.writeFileSync(path.join(node.hostsDir, host, 'hosts.toml'), `server = "http://${host}"\n`);
+    const server = node.spawn([process.execPath, '-e', `
         require('net').createServer((socket) => {
             socket.on('error', () => {}).resume();
             require('fs').appendFileSync(${JSON.stringify(heard)}, 'x');
@@ -141,13 +142,13 @@ test('lists and statistics answer while pulls wait for a registry and guests do 
     const settled = [];
     const pending = (promise, what) => promise.then((answer) => { settled.push(what); return answer; },
                                                     (error) => { settled.push(what); throw error; });
-    const pull = pending(machine.cri.call('PullImage', {image: {image: registry.image}}), 'pull').catch(() => {});
-    const runs = [1, 2, 3].map((n) => pending(machine.runPod(), `pod ${n}`)); // one boots, the others wait for it
-    const guests = path.join(machine.runDir, 'vm');
+    const pull = pending(node.cri.call('PullImage', {image: {image: registry.image}}), 'pull').catch(() => {});
+    const runs = [1, 2, 3].map((n) => pending(node.runPod(), `pod ${n}`)); // one boots, the others wait for it
+    const guests = path.join(node.runDir, 'vm');
     const stopped = new Set();
     await eventually('the registry is asked and a guest boots', () => {
         for (const id of fs.readdirSync(guests).filter((name) => !pod.id.startsWith(name))) {
-            const pid = machine.qemuPid({id});
+            const pid = node.qemuPid({id});
             if (pid && !stopped.has(pid)) {
                 process.kill(pid, 'SIGSTOP');
                 stopped.add(pid);
@@ -157,14 +158,14 @@ test('lists and statistics answer while pulls wait for a registry and guests do 
     });
     try {
         for (let round = 0; round < 3; round++) {
-            assert.deepStrictEqual((await machine.cri.call('ListPodSandbox')).items.map(({id}) => id), [pod.id]);
-            assert.deepStrictEqual((await machine.cri.call('ListContainers')).containers.map(({id}) => id), [container.id]);
-            assert.strictEqual((await machine.cri.call('ListContainerStats')).stats.length, 1);
-            assert.strictEqual((await machine.cri.call('ListPodSandboxStats')).stats.length, 1);
-            assert.strictEqual((await machine.cri.call('ListPodSandboxMetrics')).pod_metrics.length, 1);
-            assert.strictEqual((await machine.cri.call('ListImages')).images.length, 1);
-            assert.strictEqual((await machine.podStatus(pod)).state, 'SANDBOX_READY');
-            assert.ok((await machine.cri.call('Status')).status.conditions.length >= 2);
+            assert.deepStrictEqual((await node.cri.call('ListPodSandbox')).items.map(({id}) => id), [pod.id]);
+            assert.deepStrictEqual((await node.cri.call('ListContainers')).containers.map(({id}) => id), [container.id]);
+            assert.strictEqual((await node.cri.call('ListContainerStats')).stats.length, 1);
+            assert.strictEqual((await node.cri.call('ListPodSandboxStats')).stats.length, 1);
+            assert.strictEqual((await node.cri.call('ListPodSandboxMetrics')).pod_metrics.length, 1);
+            assert.strictEqual((await node.cri.call('ListImages')).images.length, 1);
+            assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_READY');
+            assert.ok((await node.cri.call('Status')).status.conditions.length >= 2);
         }
         assert.deepStrictEqual(settled, [], 'all that is slow is still going on');
     } finally {
@@ -173,6 +174,6 @@ test('lists and statistics answer while pulls wait for a registry and guests do 
         registry.server.kill('SIGKILL');
     }
     for (const started of await Promise.all(runs))
-        await machine.removePod(started);
+        await node.removePod(started);
     await pull;
 });

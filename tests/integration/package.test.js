@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 // The Debian package that a build makes, unpacked into a directory of its own: nothing of the machine is changed, for the
 // package's scripts know that directory as DPKG_ROOT.
@@ -6,7 +7,7 @@ const fs = require('fs');
 const os = require('os');
 const path = require('path');
 const {test, before, after} = require('node:test');
-const {build} = require('./support/machine');
+const {build} = require('./support/environment');
 const {must} = require('./support/kit');
 
 const root = path.join(__dirname, '../..');

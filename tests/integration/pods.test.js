@@ -1,22 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 const assert = require('assert');
 const {test, before, after} = require('node:test');
-const {Machine} = require('./support/machine');
+const {Node} = require('./support/node');
 const {refused} = require('./support/kit');
 
-let machine, pod;
+let node, pod;
 const labels = {app: 'web', 'example.org/tier': 'front'};
 const annotations = {note: 'with "quotes" and ünïcode'};
 before(async () => {
-    machine = await Machine.start();
-    pod = await machine.runPod({labels, annotations, hostname: 'pod-one'});
+    node = await Node.start();
+    pod = await node.runPod({labels, annotations, hostname: 'pod-one'});
 });
-after(() => machine.end());
+after(() => node.end());
 
-const list = async (filter) => (await machine.cri.call('ListPodSandbox', {filter})).items.map(({id}) => id);
+const list = async (filter) => (await node.cri.call('ListPodSandbox', {filter})).items.map(({id}) => id);
 
 test('a pod becomes READY with an address and everything that it was given', async () => {
-    const status = await machine.podStatus(pod);
+    const status = await node.podStatus(pod);
     assert.strictEqual(status.id, pod.id);
     assert.deepStrictEqual(status.metadata, pod.config.metadata);
     assert.strictEqual(status.state, 'SANDBOX_READY');
@@ -29,21 +30,21 @@ test('a pod becomes READY with an address and everything that it was given', asy
 
 test("a guest's clock runs as fast as the node's, however busy the node was when it booted", async () => {
     // An emulated guest that has to find out the rate of its time stamps has been 19 times too fast.
-    const container = await machine.runContainer(pod);
-    const accelerated = machine.daemonLog().includes('accelerator=KVM');
-    assert.strictEqual((await machine.output(container, 'cat /proc/cmdline')).includes('tsc_early_khz='), !accelerated && process.arch === 'x64');
+    const container = await node.runContainer(pod);
+    const accelerated = node.daemonLog().includes('accelerator=KVM');
+    assert.strictEqual((await node.output(container, 'cat /proc/cmdline')).includes('tsc_early_khz='), !accelerated && process.arch === 'x64');
     const seconds = () => Number(process.hrtime.bigint()) / 1e9;
-    const uptime = async () => Number((await machine.output(container, 'cut -d" " -f1 /proc/uptime')));
+    const uptime = async () => Number((await node.output(container, 'cut -d" " -f1 /proc/uptime')));
     const outside = seconds(), first = await uptime(), inside = seconds();
-    await machine.output(container, 'sleep 2');
+    await node.output(container, 'sleep 2');
     const least = seconds() - inside, passed = await uptime() - first, most = seconds() - outside;
     assert.ok(passed > least * 0.99 - 0.02 && passed < most * 1.01 + 0.02, `${least} s <= ${passed} s <= ${most} s`);
-    await machine.remove(container);
+    await node.remove(container);
 });
 
 test('the list shows the same pod', async () => {
-    const {items: [item]} = await machine.cri.call('ListPodSandbox');
-    const status = await machine.podStatus(pod);
+    const {items: [item]} = await node.cri.call('ListPodSandbox');
+    const status = await node.podStatus(pod);
     for (const field of ['id', 'metadata', 'state', 'created_at', 'labels', 'annotations'])
         assert.deepStrictEqual(item[field], status[field]);
 });
@@ -59,27 +60,27 @@ test('filters of the list are ANDed', async () => {
 });
 
 test('RunPodSandbox again for the same pod gives the same one', async () => {
-    const again = await machine.cri.call('RunPodSandbox', {config: pod.config});
+    const again = await node.cri.call('RunPodSandbox', {config: pod.config});
     assert.strictEqual(again.pod_sandbox_id, pod.id);
 });
 
 test('verbose PodSandboxStatus has values that are JSON', async () => {
-    const {info} = await machine.cri.call('PodSandboxStatus', {pod_sandbox_id: pod.id, verbose: true});
+    const {info} = await node.cri.call('PodSandboxStatus', {pod_sandbox_id: pod.id, verbose: true});
     for (const value of Object.values(info))
         JSON.parse(value);
 });
 
 test('PodSandboxStatus of an unknown pod is NOT_FOUND; to stop or to remove one is fine', async () => {
     const pod_sandbox_id = 'f'.repeat(64);
-    await refused(machine.cri.call('PodSandboxStatus', {pod_sandbox_id}), 'NOT_FOUND');
-    await machine.cri.call('StopPodSandbox', {pod_sandbox_id});
-    await machine.cri.call('RemovePodSandbox', {pod_sandbox_id});
+    await refused(node.cri.call('PodSandboxStatus', {pod_sandbox_id}), 'NOT_FOUND');
+    await node.cri.call('StopPodSandbox', {pod_sandbox_id});
+    await node.cri.call('RemovePodSandbox', {pod_sandbox_id});
 });
 
 test('a bad field is INVALID_ARGUMENT and named', async () => {
     const run = (more, runtime_handler = '') =>
-        machine.cri.call('RunPodSandbox', {config: machine.podConfig(more), runtime_handler});
-    await refused(machine.cri.call('RunPodSandbox', {}), 'INVALID_ARGUMENT', 'config');
+        node.cri.call('RunPodSandbox', {config: node.podConfig(more), runtime_handler});
+    await refused(node.cri.call('RunPodSandbox', {}), 'INVALID_ARGUMENT', 'config');
     await refused(run({metadata: null}), 'INVALID_ARGUMENT', 'metadata');
     await refused(run({metadata: {name: ''}}), 'INVALID_ARGUMENT', 'metadata.name');
     await refused(run({log_directory: 'logs'}), 'INVALID_ARGUMENT', 'log_directory');
@@ -92,27 +93,27 @@ test('a bad field is INVALID_ARGUMENT and named', async () => {
 
 test('a stopped pod is NOTREADY, takes no container, is stopped again, and is removed twice', async () => {
     const pod_sandbox_id = pod.id;
-    const container = await machine.runContainer(pod);
-    await machine.cri.call('StopPodSandbox', {pod_sandbox_id});
-    assert.strictEqual((await machine.podStatus(pod)).state, 'SANDBOX_NOTREADY');
-    const ended = await machine.containerStatus(container);
+    const container = await node.runContainer(pod);
+    await node.cri.call('StopPodSandbox', {pod_sandbox_id});
+    assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_NOTREADY');
+    const ended = await node.containerStatus(container);
     assert.strictEqual(ended.state, 'CONTAINER_EXITED');
     assert.notStrictEqual(ended.exit_code, 0);
     assert.deepStrictEqual(await list({state: {state: 'SANDBOX_NOTREADY'}}), [pod.id]);
-    await refused(machine.create(pod), 'FAILED_PRECONDITION', pod.id);
-    await machine.cri.call('StopPodSandbox', {pod_sandbox_id});
-    await machine.cri.call('RemovePodSandbox', {pod_sandbox_id});
-    await machine.cri.call('RemovePodSandbox', {pod_sandbox_id});
-    await refused(machine.podStatus(pod), 'NOT_FOUND');
-    await refused(machine.containerStatus(container), 'NOT_FOUND');
-    await machine.noLeaks();
+    await refused(node.create(pod), 'FAILED_PRECONDITION', pod.id);
+    await node.cri.call('StopPodSandbox', {pod_sandbox_id});
+    await node.cri.call('RemovePodSandbox', {pod_sandbox_id});
+    await node.cri.call('RemovePodSandbox', {pod_sandbox_id});
+    await refused(node.podStatus(pod), 'NOT_FOUND');
+    await refused(node.containerStatus(container), 'NOT_FOUND');
+    await node.noLeaks();
 });
 
 test('a removed pod\'s name is free, and a running pod is removed at once', async () => {
-    const {pod_sandbox_id: id} = await machine.cri.call('RunPodSandbox', {config: pod.config});
-    machine.podIds.push(id);
+    const {pod_sandbox_id: id} = await node.cri.call('RunPodSandbox', {config: pod.config});
+    node.podIds.push(id);
     assert.notStrictEqual(id, pod.id);
-    await machine.cri.call('RemovePodSandbox', {pod_sandbox_id: id});
+    await node.cri.call('RemovePodSandbox', {pod_sandbox_id: id});
     assert.deepStrictEqual(await list(), []);
-    await machine.noLeaks();
+    await node.noLeaks();
 });

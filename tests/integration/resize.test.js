@@ -1,27 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 const assert = require('assert');
 const fs = require('fs');
 const {test, before, after} = require('node:test');
-const {Machine} = require('./support/machine');
-const {hierarchies, eventually, refused} = require('./support/kit');
+const {Node} = require('./support/node');
+const {eventually, refused, hierarchies} = require('./support/kit');
 
 const MIB = 1 << 20;
 const cpus = (n) => ({cpu_quota: n * 100000, cpu_period: 100000});
 const memory = (mib) => ({memory_limit_in_bytes: mib * MIB});
 
-let machine, pod, container;
+let node, pod, container;
 before(async () => {
-    machine = await Machine.start();
-    pod = await machine.runPod({linux: {resources: memory(300)}});
-    container = await machine.runContainer(pod);
+    node = await Node.start();
+    pod = await node.runPod({linux: {resources: memory(300)}});
+    container = await node.runContainer(pod);
 });
-after(() => machine.end());
+after(() => node.end());
 
-const update = (one, resources) => machine.cri.call('UpdatePodSandboxResources', {pod_sandbox_id: one.id, resources});
-const nproc = async () => Number(await machine.output(container, 'grep -c ^processor /proc/cpuinfo'));
-const totalMib = async () => Math.round(Number(await machine.output(container, 'sed -n "s/MemTotal: *\\([0-9]*\\) kB/\\1/p" /proc/meminfo')) / 1024);
-const nodeMib = (one) => Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${machine.qemuPid(one)}/status`, 'utf8'))[1]) / 1024;
-const size = async (one) => JSON.parse((await machine.cri.call('PodSandboxStatus', {pod_sandbox_id: one.id, verbose: true})).info.machine);
+const update = (one, resources) => node.cri.call('UpdatePodSandboxResources', {pod_sandbox_id: one.id, resources});
+const nproc = async () => Number(await node.output(container, 'grep -c ^processor /proc/cpuinfo'));
+const totalMib = async () => Math.round(Number(await node.output(container, 'sed -n "s/MemTotal: *\\([0-9]*\\) kB/\\1/p" /proc/meminfo')) / 1024);
+const nodeMib = (one) => Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${node.qemuPid(one)}/status`, 'utf8'))[1]) / 1024;
+const size = async (one) => JSON.parse((await node.cri.call('PodSandboxStatus', {pod_sandbox_id: one.id, verbose: true})).info.machine);
 
 function removeCgroup(name) {
     for (const root of hierarchies())
@@ -52,7 +53,7 @@ test('the guest gets memory, which the node has again when it is taken away', as
     await update(pod, memory(600));
     const grown = await totalMib();
     assert.ok(grown >= before + 290, `${before} MiB became ${grown}`);
-    await machine.output(container, 'dd if=/dev/zero of=/dev/null bs=450M count=1');
+    await node.output(container, 'dd if=/dev/zero of=/dev/null bs=450M count=1');
     const full = nodeMib(pod);
     await update(pod, memory(300));
     assert.strictEqual(await totalMib(), before);
@@ -60,20 +61,20 @@ test('the guest gets memory, which the node has again when it is taken away', as
 });
 
 test('a container that is given more makes its pod larger, and smaller again', async () => {
-    const plain = await machine.runPod();
-    const one = await machine.runContainer(plain, {linux: {resources: memory(220)}, command: ['/bin/sleep', '100000']});
+    const plain = await node.runPod();
+    const one = await node.runContainer(plain, {linux: {resources: memory(220)}, command: ['/bin/sleep', '100000']});
     const small = (await size(plain)).memoryBytes;
     const more = {memory_limit_in_bytes: 500 * MIB, ...cpus(2)};
     assert.ok(small > 284 * MIB, 'the limit that it was created with counts already');
-    await machine.cri.call('UpdateContainerResources', {container_id: one.id, linux: more});
+    await node.cri.call('UpdateContainerResources', {container_id: one.id, linux: more});
     assert.ok((await size(plain)).memoryBytes > 560 * MIB);
     assert.strictEqual((await size(plain)).vcpus, 2);
-    assert.strictEqual(await machine.output(one, 'cat /sys/fs/cgroup/memory.max'), String(500 * MIB));
-    await machine.cri.call('UpdateContainerResources', {container_id: one.id, linux: memory(220)});
+    assert.strictEqual(await node.output(one, 'cat /sys/fs/cgroup/memory.max'), String(500 * MIB));
+    await node.cri.call('UpdateContainerResources', {container_id: one.id, linux: memory(220)});
     assert.strictEqual((await size(plain)).memoryBytes, small);
-    const {status} = await machine.cri.call('ContainerStatus', {container_id: one.id});
+    const {status} = await node.cri.call('ContainerStatus', {container_id: one.id});
     assert.strictEqual(Number(status.resources.linux.memory_limit_in_bytes), 220 * MIB);
-    await machine.removePod(plain);
+    await node.removePod(plain);
 });
 
 test('too much is refused, and changes nothing', async () => {
@@ -81,51 +82,51 @@ test('too much is refused, and changes nothing', async () => {
     const huge = memory(1 << 20);
     await refused(update(pod, huge), 'RESOURCE_EXHAUSTED', 'resources.memory_limit_in_bytes', 'MiB');
     await refused(update(pod, {cpu_quota: 1000, cpu_period: 1}), 'INVALID_ARGUMENT', 'resources.cpu_period');
-    await refused(machine.cri.call('UpdateContainerResources', {container_id: container.id, linux: memory(301)}),
+    await refused(node.cri.call('UpdateContainerResources', {container_id: container.id, linux: memory(301)}),
                   'INVALID_ARGUMENT', 'linux.memory_limit_in_bytes', "the pod's limit");
-    await refused(machine.runPod({linux: {resources: huge}}), 'RESOURCE_EXHAUSTED',
+    await refused(node.runPod({linux: {resources: huge}}), 'RESOURCE_EXHAUSTED',
                   'config.linux.resources.memory_limit_in_bytes');
-    await refused(machine.runPod({linux: {resources: {cpu_quota: -5}}}), 'INVALID_ARGUMENT',
+    await refused(node.runPod({linux: {resources: {cpu_quota: -5}}}), 'INVALID_ARGUMENT',
                   'config.linux.resources.cpu_quota');
-    await refused(machine.cri.call('UpdatePodSandboxResources', {pod_sandbox_id: pod.id}), 'INVALID_ARGUMENT');
+    await refused(node.cri.call('UpdatePodSandboxResources', {pod_sandbox_id: pod.id}), 'INVALID_ARGUMENT');
     await refused(update({id: 'f'.repeat(64)}, memory(300)), 'NOT_FOUND');
     assert.deepStrictEqual(await size(pod), before);
 });
 
 test("what the kubelet says of a pod of which not all is limited does not limit it", async () => {
     // It adds up the limits of the containers that have one, and reads others from a cgroup that has none.
-    const mixed = await machine.runPod({linux: {resources: memory(200)}});
-    const limited = await machine.runContainer(mixed, {linux: {resources: memory(200)}});
-    await machine.runContainer(mixed);
+    const mixed = await node.runPod({linux: {resources: memory(200)}});
+    const limited = await node.runContainer(mixed, {linux: {resources: memory(200)}});
+    await node.runContainer(mixed);
     const {memoryBytes} = await size(mixed);
-    await machine.cri.call('UpdateContainerResources', {container_id: limited.id, linux: memory(400)});
-    assert.strictEqual(await machine.output(limited, 'cat /sys/fs/cgroup/memory.max'), String(400 * MIB));
+    await node.cri.call('UpdateContainerResources', {container_id: limited.id, linux: memory(400)});
+    assert.strictEqual(await node.output(limited, 'cat /sys/fs/cgroup/memory.max'), String(400 * MIB));
     assert.ok((await size(mixed)).memoryBytes > memoryBytes);
     for (const unlimited of ['9223372036854771712', '-1']) // of version 1 and 2
         await update(mixed, {memory_limit_in_bytes: unlimited, ...cpus(1)});
-    await machine.removePod(mixed);
+    await node.removePod(mixed);
 });
 
 test('memory that the guest uses is not taken from it', async () => {
     await update(pod, memory(500));
     const grown = await size(pod);
-    const hog = await machine.runContainer(pod, 'dd if=/dev/zero of=/dev/null bs=420M count=1 & ' +
+    const hog = await node.runContainer(pod, 'dd if=/dev/zero of=/dev/null bs=420M count=1 & ' +
         'exec dd if=/dev/zero of=/dev/null bs=420M count=100000');
     await eventually('it has its memory', async () => {
-        const {stats} = await machine.cri.call('ContainerStats', {container_id: hog.id});
+        const {stats} = await node.cri.call('ContainerStats', {container_id: hog.id});
         return stats.memory && Number(stats.memory.rss_bytes.value) > 400 * MIB;
     });
     await refused(update(pod, memory(64)), 'FAILED_PRECONDITION', 'the guest needs its memory');
     assert.deepStrictEqual(await size(pod), grown);
-    assert.strictEqual((await machine.containerStatus(hog)).state, 'CONTAINER_RUNNING');
-    await machine.remove(hog);
+    assert.strictEqual((await node.containerStatus(hog)).state, 'CONTAINER_RUNNING');
+    await node.remove(hog);
     await update(pod, memory(64));
 });
 
 test('the size is known, and can change, after the daemon has died', async () => {
     await update(pod, {...memory(400), ...cpus(2)});
     const before = await size(pod);
-    await machine.restartDaemon('SIGKILL');
+    await node.restartDaemon('SIGKILL');
     assert.deepStrictEqual(await size(pod), before);
     assert.strictEqual(await nproc(), 2);
     await update(pod, {...memory(500), ...cpus(1)});
@@ -138,7 +139,7 @@ test('the size is known, and can change, after the daemon has died', async () =>
 
 test("the pod's processor time is limited on the node, when all its containers' is", async () => {
     const parent = `/crivirt-test-${process.pid}`;
-    const limited = await machine.runPod({linux: {cgroup_parent: parent, resources: cpus(0.5)}});
+    const limited = await node.runPod({linux: {cgroup_parent: parent, resources: cpus(0.5)}});
     const quota = () => {
         const name = `${parent}/crivirt-${limited.id.slice(0, 24)}`;
         const v1 = `/sys/fs/cgroup/cpu${name}/cpu.cfs_quota_us`;
@@ -146,17 +147,17 @@ test("the pod's processor time is limited on the node, when all its containers' 
         return text.split(/\s/)[0].replace('-1', 'max');
     };
     try {
-        const one = await machine.runContainer(limited, {linux: {resources: cpus(0.5)}});
+        const one = await node.runContainer(limited, {linux: {resources: cpus(0.5)}});
         assert.strictEqual(quota(), '50000');
         await update(limited, cpus(1));
         assert.strictEqual(quota(), '100000');
-        const free = await machine.runContainer(limited);
+        const free = await node.runContainer(limited);
         assert.strictEqual(quota(), 'max');
-        await machine.remove(free);
-        await machine.cri.call('UpdateContainerResources', {container_id: one.id, linux: cpus(0.8)});
+        await node.remove(free);
+        await node.cri.call('UpdateContainerResources', {container_id: one.id, linux: cpus(0.8)});
         assert.strictEqual(quota(), '100000');
     } finally {
-        await machine.removePod(limited);
+        await node.removePod(limited);
         removeCgroup(parent);
     }
 });
@@ -168,22 +169,22 @@ test('a pod that the node allows less memory than its machine takes lives, and i
         .map(([directory, ...files]) => (fs.mkdirSync(directory, {recursive: true}), files.map((file) => directory + file)))
         .flat().find(fs.existsSync);
     fs.writeFileSync(limit, String(64 * MIB));
-    const small = await machine.runPod({linux: {cgroup_parent: parent, resources: memory(64)}});
+    const small = await node.runPod({linux: {cgroup_parent: parent, resources: memory(64)}});
     const beside = () => hierarchies().map((root) => `${root}${parent}/../crivirt-${small.id.slice(0, 24)}`).filter(fs.existsSync);
     try {
-        const one = await machine.runContainer(small, {linux: {resources: memory(64)}});
-        assert.strictEqual(await machine.output(one, 'dd if=/dev/zero of=/f bs=1M count=80 2>/dev/null; cat /f | wc -c'), String(80 * MIB));
-        assert.strictEqual(await machine.output(one, 'cat /sys/fs/cgroup/memory.max'), String(64 * MIB));
-        assert.strictEqual((await machine.podStatus(small)).state, 'SANDBOX_READY');
+        const one = await node.runContainer(small, {linux: {resources: memory(64)}});
+        assert.strictEqual(await node.output(one, 'dd if=/dev/zero of=/f bs=1M count=80 2>/dev/null; cat /f | wc -c'), String(80 * MIB));
+        assert.strictEqual(await node.output(one, 'cat /sys/fs/cgroup/memory.max'), String(64 * MIB));
+        assert.strictEqual((await node.podStatus(small)).state, 'SANDBOX_READY');
         assert.strictEqual(beside().length, 1);
-        assert.ok(fs.readFileSync(`${beside()[0]}/cgroup.procs`, 'utf8').split('\n').includes(String(machine.qemuPid(small))));
+        assert.ok(fs.readFileSync(`${beside()[0]}/cgroup.procs`, 'utf8').split('\n').includes(String(node.qemuPid(small))));
         // What outlives the machine does not keep the pod from ending.
-        const stray = machine.spawn(['sleep', '100000'], 'stray.log');
+        const stray = node.spawn(['sleep', '100000'], 'stray.log');
         fs.writeFileSync(`${beside()[0]}/cgroup.procs`, String(stray.pid));
-        await machine.cri.call('StopPodSandbox', {pod_sandbox_id: small.id});
+        await node.cri.call('StopPodSandbox', {pod_sandbox_id: small.id});
         await stray.ended;
     } finally {
-        await machine.removePod(small);
+        await node.removePod(small);
         assert.deepStrictEqual(beside(), []);
         removeCgroup(parent);
         removeCgroup(parent.replace('/pod', ''));

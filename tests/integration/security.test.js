@@ -1,37 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 // The security context of containers and pods, seen from inside the guest.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
-const {Machine} = require('./support/machine');
-const {makeImage} = require('./support/image');
-const {must, refused} = require('./support/kit');
+const {Node} = require('./support/node');
+const {makeImage} = require('./support/images');
+const {refused, must} = require('./support/kit');
 
 const IMAGE = 'docker.io/tests/users:latest';
 const CHOWN = 1n << 0n, BIND = 1n << 10n, NET_RAW = 1n << 13n, SYS_ADMIN = 1n << 21n;
 
-let machine, pod;
+let node, pod;
 before(async () => {
-    machine = await Machine.start();
-    await machine.cri.call('LoadImage', {path: makeImage(machine, IMAGE, {User: 'app'}, (dir) => {
+    node = await Node.start();
+    await node.cri.call('LoadImage', {path: makeImage(node, IMAGE, {User: 'app'}, (dir) => {
         fs.mkdirSync(path.join(dir, 'etc'));
         fs.writeFileSync(path.join(dir, 'etc/passwd'), 'root:x:0:0::/:/bin/sh\napp:x:1001:1002::/home:/bin/sh\n');
         fs.writeFileSync(path.join(dir, 'etc/group'), 'root:x:0:\napp:x:1002:\nextra:x:5000:app\n');
     })});
-    pod = await machine.runPod();
+    pod = await node.runPod();
 });
-after(() => machine.end());
+after(() => node.end());
 
-const run = (security_context, more = {}, where = pod) => machine.runContainer(where, {linux: {security_context}, ...more});
+const run = (security_context, more = {}, where = pod) => node.runContainer(where, {linux: {security_context}, ...more});
 
 // What a script says in a container with that security context.
 async function says(security_context, script, more, where) {
     const container = await run(security_context, more, where);
     try {
-        return await machine.output(container, script);
+        return await node.output(container, script);
     } finally {
-        await machine.remove(container);
+        await node.remove(container);
     }
 }
 
@@ -66,7 +67,7 @@ test('a privileged container has all of the guest, and nothing of the node', asy
 
 test('seccomp: the default profile, one of the node, and none', async () => {
     const mode = 'grep ^Seccomp: /proc/self/status | tr -d "[:space:]"';
-    const profile = path.join(machine.dir, 'no-mkdir.json');
+    const profile = path.join(node.dir, 'no-mkdir.json');
     fs.writeFileSync(profile, JSON.stringify({
         defaultAction: 'SCMP_ACT_ALLOW', syscalls: [{names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO', errnoRet: 1}],
     }));
@@ -93,7 +94,7 @@ test('users and groups: those asked for, those of the image, and both policies',
 
 test('an image whose links climb out, with files where mounts go and device files, stays in its root', async () => {
     const name = 'docker.io/tests/hostile:latest', image = {image: name};
-    await machine.cri.call('LoadImage', {path: makeImage(machine, name, {WorkingDir: '/climb/work'}, (dir) => {
+    await node.cri.call('LoadImage', {path: makeImage(node, name, {WorkingDir: '/climb/work'}, (dir) => {
         fs.mkdirSync(path.join(dir, 'run/crivirt/sandbox'), {recursive: true}); // as the guest has, for its own ends
         fs.symlinkSync('../../../../../../run/crivirt/sandbox', path.join(dir, 'etc'));
         fs.symlinkSync('/nowhere', path.join(dir, 'dangling'));
@@ -102,23 +103,23 @@ test('an image whose links climb out, with files where mounts go and device file
         fs.writeFileSync(path.join(dir, 'plain'), 'plain');
         must('mknod', path.join(dir, 'disk'), 'b', '8', '0');
     })});
-    const data = path.join(machine.dir, 'hostile'), file = path.join(data, 'file');
+    const data = path.join(node.dir, 'hostile'), file = path.join(data, 'file');
     fs.mkdirSync(data);
     fs.writeFileSync(file, 'of the volume');
     const mount = (container_path, host_path = data) => ({container_path, host_path});
     const container = await run({masked_paths: ['/twice/volume/file'], readonly_paths: ['/climb/part']},
                                 {image, mounts: [mount('/twice/volume'), mount('/climb/part'), mount('/climb/one', file)]});
     // Everything is below the links' ends, as they are inside the root.
-    const lines = (await machine.output(container, 'cd /run/crivirt; cat part/file; echo; cat one; echo; wc -c <volume/file; pwd; ' +
+    const lines = (await node.output(container, 'cd /run/crivirt; cat part/file; echo; cat one; echo; wc -c <volume/file; pwd; ' +
         'grep -c ^127 sandbox/hosts; touch part/x 2>&1 | grep -o Read-only; ls -d work')).split('\n');
     assert.deepStrictEqual(lines, ['of the volume', 'of the volume', '0', '/run/crivirt', '1', 'Read-only', 'work']);
     // Device files are but names: what may be opened is a matter of the control group.
     for (const device of ['/disk', '/tmp/disk'])
-        assert.match((await machine.exec(container, `mkdir -p /tmp; mknod /tmp/disk b 8 0; head -c 1 ${device}`)).stderr, /not permitted/);
+        assert.match((await node.exec(container, `mkdir -p /tmp; mknod /tmp/disk b 8 0; head -c 1 ${device}`)).stderr, /not permitted/);
     for (const where of ['/plain', '/plain/below'])
         assert.match((await run({}, {image, mounts: [mount(where)]}).catch((error) => error)).details, /plain/);
     assert.match((await run({}, {image, mounts: [mount('/dangling/volume')]}).catch((error) => error)).details, /dangling/);
-    await machine.remove(container);
+    await node.remove(container);
     // The guest's own files are what they were.
     assert.match(await says({}, 'cat /etc/hosts'), /localhost/);
 });
@@ -127,13 +128,13 @@ test('noNewPrivileges, a read-only root, masked and read-only paths', async () =
     const container = await run({
         no_new_privs: true, readonly_rootfs: true, masked_paths: ['/proc/kcore', '/proc/acpi', '/proc/timer_list'],
         readonly_paths: ['/proc/sys', '/proc/bus'],
-    }, {mounts: [{container_path: '/data', host_path: path.join(machine.dir, 'data')}]});
-    assert.strictEqual(await machine.output(container, 'grep NoNewPrivs /proc/self/status | tr -d "[:space:]"'), 'NoNewPrivs:1');
-    assert.match((await machine.exec(container, 'touch /x')).stderr, /Read-only/);
-    assert.strictEqual(await machine.output(container, 'touch /data/x /dev/shm/x && echo fine'), 'fine');
-    assert.strictEqual(await machine.output(container, 'cat /proc/timer_list | wc -c; ls /proc/acpi | wc -l'), '0\n0');
-    assert.match((await machine.exec(container, 'echo 1 >/proc/sys/kernel/panic')).stderr, /Read-only/);
-    await machine.remove(container);
+    }, {mounts: [{container_path: '/data', host_path: path.join(node.dir, 'data')}]});
+    assert.strictEqual(await node.output(container, 'grep NoNewPrivs /proc/self/status | tr -d "[:space:]"'), 'NoNewPrivs:1');
+    assert.match((await node.exec(container, 'touch /x')).stderr, /Read-only/);
+    assert.strictEqual(await node.output(container, 'touch /data/x /dev/shm/x && echo fine'), 'fine');
+    assert.strictEqual(await node.output(container, 'cat /proc/timer_list | wc -c; ls /proc/acpi | wc -l'), '0\n0');
+    assert.match((await node.exec(container, 'echo 1 >/proc/sys/kernel/panic')).stderr, /Read-only/);
+    await node.remove(container);
     assert.strictEqual(await says({}, 'grep NoNewPrivs /proc/self/status | tr -d "[:space:]"; touch /x && echo fine'), 'NoNewPrivs:0fine');
 });
 
@@ -147,13 +148,13 @@ test('namespaces: processes and IPC are shared as asked, those of the node are r
     assert.match(await says({namespace_options: {pid: 'TARGET', target_id: alone.id}}, 'ps'), /1 0 +[\d:.]+ \/?\S*sleep 22222|sleep 22222/);
     for (const kind of ['pid', 'ipc'])
         await refused(run({namespace_options: {[kind]: 'NODE'}}), 'INVALID_ARGUMENT', 'node');
-    const refusal = await machine.runPod({linux: {security_context: {namespace_options: {network: 'NODE'}}}}).catch((error) => error);
+    const refusal = await node.runPod({linux: {security_context: {namespace_options: {network: 'NODE'}}}}).catch((error) => error);
     assert.match(String(refusal.details), /node/);
     await refused(run({namespace_options: {pid: 'TARGET', target_id: 'f'.repeat(64)}}), 'INVALID_ARGUMENT', 'target_id');
-    await machine.output(one, 'echo word >/dev/shm/x');
+    await node.output(one, 'echo word >/dev/shm/x');
     assert.strictEqual(await says({}, 'cat /dev/shm/x'), 'word');
-    await machine.remove(one);
-    await machine.remove(alone);
+    await node.remove(one);
+    await node.remove(alone);
 });
 
 test('profiles of AppArmor and SELinux are refused, what asks for none is not', async () => {
@@ -163,37 +164,37 @@ test('profiles of AppArmor and SELinux are refused, what asks for none is not', 
 });
 
 test('sysctls are of the pod, also such as only a kernel of its own can have', async () => {
-    const own = await machine.runPod({linux: {sysctls: {
+    const own = await node.runPod({linux: {sysctls: {
         'net.core.somaxconn': '1234', 'kernel.shm_rmid_forced': '1', 'vm.max_map_count': '300000', 'vm.nr_hugepages': '4',
     }}});
     const container = await run({}, {linux: {resources: {hugepage_limits: [{page_size: '2MB', limit: 4 << 20}]}}}, own);
-    assert.strictEqual(await machine.output(container, 'cd /proc/sys; cat net/core/somaxconn kernel/shm_rmid_forced vm/max_map_count'),
+    assert.strictEqual(await node.output(container, 'cd /proc/sys; cat net/core/somaxconn kernel/shm_rmid_forced vm/max_map_count'),
                        '1234\n1\n300000');
     // Huge pages are the guest's; a container's share of them is limited.
-    assert.match(await machine.output(container, 'grep HugePages_Total /proc/meminfo; cat /sys/fs/cgroup/hugetlb.2MB.max'),
+    assert.match(await node.output(container, 'grep HugePages_Total /proc/meminfo; cat /sys/fs/cgroup/hugetlb.2MB.max'),
                  /HugePages_Total: +4\n4194304$/);
-    await machine.removePod(own);
-    await refused(machine.runPod({linux: {sysctls: {'net.no.such': '1'}}}), 'INTERNAL', 'net.no.such').catch(() =>
-        refused(machine.runPod({linux: {sysctls: {'net.no.such': '1'}}}), 'NOT_FOUND', 'net.no.such'));
+    await node.removePod(own);
+    await refused(node.runPod({linux: {sysctls: {'net.no.such': '1'}}}), 'INTERNAL', 'net.no.such').catch(() =>
+        refused(node.runPod({linux: {sysctls: {'net.no.such': '1'}}}), 'NOT_FOUND', 'net.no.such'));
 });
 
 test('in a user namespace root is nobody, keeps its volumes, and binds low ports', async () => {
     const mapping = [{container_id: 0, host_id: 200000, length: 65536}];
     const userns = {mode: 'POD', uids: mapping, gids: mapping};
     const config = {linux: {security_context: {namespace_options: {userns_options: userns}}}};
-    const volume = path.join(machine.dir, 'userns-volume');
+    const volume = path.join(node.dir, 'userns-volume');
     fs.mkdirSync(volume);
-    const own = await machine.runPod(config);
+    const own = await node.runPod(config);
     const container = await run({namespace_options: {userns_options: userns}, capabilities: {drop_capabilities: ['ALL']}, run_as_user: {value: 1000}}, {
         mounts: [{container_path: '/data', host_path: volume, uidMappings: mapping, gidMappings: mapping}],
     }, own);
-    assert.match(await machine.output(container, 'cat /proc/self/uid_map'), /^0 +200000 +65536$/);
-    assert.strictEqual(await machine.output(container, 'stat -c %u /data /bin'), '0\n0');
-    assert.strictEqual(await machine.output(container, 'nc -l -p 80 -w 1 </dev/null; echo $?').then((text) => /denied/.test(text)), false);
-    assert.strictEqual(await machine.output(container, '(nc -l -p 81 >/dev/null &) ; sleep 1; netstat -ltn | grep -c ":81 "'), '1');
+    assert.match(await node.output(container, 'cat /proc/self/uid_map'), /^0 +200000 +65536$/);
+    assert.strictEqual(await node.output(container, 'stat -c %u /data /bin'), '0\n0');
+    assert.strictEqual(await node.output(container, 'nc -l -p 80 -w 1 </dev/null; echo $?').then((text) => /denied/.test(text)), false);
+    assert.strictEqual(await node.output(container, '(nc -l -p 81 >/dev/null &) ; sleep 1; netstat -ltn | grep -c ":81 "'), '1');
     await refused(run({privileged: true, namespace_options: {userns_options: userns}}, {}, own), 'INVALID_ARGUMENT', 'user namespace');
-    await machine.removePod(own);
-    const bad = (uids) => machine.runPod({linux: {security_context: {namespace_options: {userns_options: {mode: 'POD', uids, gids: uids}}}}});
+    await node.removePod(own);
+    const bad = (uids) => node.runPod({linux: {security_context: {namespace_options: {userns_options: {mode: 'POD', uids, gids: uids}}}}});
     await refused(bad([{container_id: 5, host_id: 200000, length: 10}]), 'INVALID_ARGUMENT');
     await refused(bad([...mapping, ...mapping]), 'INVALID_ARGUMENT');
 });

@@ -1,20 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
-const {Machine, root} = require('./support/machine');
-const {refused, eventually} = require('./support/kit');
+const {root} = require('./support/environment');
+const {Node} = require('./support/node');
+const {eventually, refused} = require('./support/kit');
 
-let machine;
-before(async () => { machine = await Machine.start({image: false}); });
-after(() => machine.end());
+let node;
+before(async () => { node = await Node.start({image: false}); });
+after(() => node.end());
 
 const condition = async (type) =>
-    (await machine.cri.call('Status')).status.conditions.find((one) => one.type === type);
+    (await node.cri.call('Status')).status.conditions.find((one) => one.type === type);
 
 test('Version has all four fields', async () => {
-    const version = await machine.cri.call('Version', {version: 'v1'});
+    const version = await node.cri.call('Version', {version: 'v1'});
     assert.strictEqual(version.version, '0.1.0');
     assert.strictEqual(version.runtime_name, 'crivirt');
     assert.strictEqual(version.runtime_api_version, 'v1');
@@ -27,100 +29,100 @@ test('Status says that the runtime and the network are ready', async () => {
 });
 
 test('verbose Status has values that are JSON, and names the default handler', async () => {
-    const answer = await machine.cri.call('Status', {verbose: true});
+    const answer = await node.cri.call('Status', {verbose: true});
     for (const value of Object.values(answer.info))
         JSON.parse(value);
     assert.ok(answer.runtime_handlers.some(({name}) => name === ''));
 });
 
 test('RuntimeConfig names a cgroup driver', async () => {
-    const {linux} = await machine.cri.call('RuntimeConfig');
+    const {linux} = await node.cri.call('RuntimeConfig');
     assert.ok(['SYSTEMD', 'CGROUPFS'].includes(linux.cgroup_driver));
 });
 
 test('an RPC that does not exist is UNIMPLEMENTED', async () => {
     for (const name of ['/runtime.v1.RuntimeService/MakeCoffee', '/coffee.v1.Machine/Version'])
-        await refused(machine.cri.raw(name, Buffer.alloc(0)), 'UNIMPLEMENTED');
+        await refused(node.cri.raw(name, Buffer.alloc(0)), 'UNIMPLEMENTED');
 });
 
 test('every RPC that is for later says so', async () => {
     const table = fs.readFileSync(path.join(root, 'cri-server/rpc.def'), 'utf8');
     for (const [, service, method] of table.matchAll(/^RPC\((\w+), (\w+),.*, UNARY, LATER\)$/gm))
         if (service !== 'Crivirt')
-            await refused(machine.cri.call(method, {}), 'UNIMPLEMENTED', method);
+            await refused(node.cri.call(method, {}), 'UNIMPLEMENTED', method);
 });
 
 test('a request that is no message is INVALID_ARGUMENT', async () => {
-    await refused(machine.cri.raw('/runtime.v1.RuntimeService/Version', Buffer.from([0x0a, 0xff])), 'INVALID_ARGUMENT');
+    await refused(node.cri.raw('/runtime.v1.RuntimeService/Version', Buffer.from([0x0a, 0xff])), 'INVALID_ARGUMENT');
 });
 
 test('a message of 15 MiB is taken and one of 17 MiB refused', async () => {
-    await machine.cri.call('Version', {version: 'x'.repeat(15 << 20)});
-    await refused(machine.cri.call('Version', {version: 'x'.repeat(17 << 20)}), 'RESOURCE_EXHAUSTED');
+    await node.cri.call('Version', {version: 'x'.repeat(15 << 20)});
+    await refused(node.cri.call('Version', {version: 'x'.repeat(17 << 20)}), 'RESOURCE_EXHAUSTED');
 });
 
 test('without a network configuration NetworkReady is false with a reason, and no pod runs', async () => {
-    machine.removeCni();
+    node.removeCni();
     const {reason, message} = await eventually('NetworkReady is false', async () => {
         const one = await condition('NetworkReady');
         return !one.status && one;
     });
     assert.notStrictEqual(reason, '');
-    assert.ok(message.includes(machine.cniDir), message);
-    await assert.rejects(machine.runPod(), ({details}) => details.includes(machine.cniDir));
-    assert.deepStrictEqual((await machine.cri.call('ListPodSandbox')).items, []);
+    assert.ok(message.includes(node.cniDir), message);
+    await assert.rejects(node.runPod(), ({details}) => details.includes(node.cniDir));
+    assert.deepStrictEqual((await node.cri.call('ListPodSandbox')).items, []);
 });
 
 test('a bad network configuration is named, and a good one is taken up again', async () => {
-    machine.writeCni('{"cniVersion": "1.0.0", "name": "bad", "plugins": [');
+    node.writeCni('{"cniVersion": "1.0.0", "name": "bad", "plugins": [');
     await eventually('the file is named', async () => {
         const {status, message} = await condition('NetworkReady');
         return !status && message.includes('10-test.conflist');
     });
-    machine.writeCni();
+    node.writeCni();
     await eventually('NetworkReady is true', async () => (await condition('NetworkReady')).status);
 });
 
 test('a second daemon on the same directories or socket is refused, and the first goes on', async () => {
-    const second = machine.spawn(machine.daemonWords(), 'second.log');
+    const second = node.spawn(node.daemonWords(), 'second.log');
     assert.notStrictEqual((await second.ended).code, 0);
-    const words = [`--state-dir=${machine.dir}/other`, `--run-dir=${machine.runDir}/other`];
-    const third = machine.spawn(machine.daemonWords(words), 'third.log');
+    const words = [`--state-dir=${node.dir}/other`, `--run-dir=${node.runDir}/other`];
+    const third = node.spawn(node.daemonWords(words), 'third.log');
     assert.notStrictEqual((await third.ended).code, 0);
-    assert.match(fs.readFileSync(path.join(machine.dir, 'second.log'), 'utf8'), /already|another|in use|lock/i);
-    await machine.cri.call('Version');
+    assert.match(fs.readFileSync(path.join(node.dir, 'second.log'), 'utf8'), /already|another|in use|lock/i);
+    await node.cri.call('Version');
 });
 
 test('--check-config accepts the defaults and names what is wrong', async () => {
-    const file = path.join(machine.dir, 'bad.toml');
+    const file = path.join(node.dir, 'bad.toml');
     fs.writeFileSync(file, '[server]\nstop_grace = "soon"\n');
-    const [daemon] = machine.daemonWords();
-    const bad = await machine.run(daemon, `--config=${file}`, '--check-config');
+    const [daemon] = node.daemonWords();
+    const bad = await node.run(daemon, `--config=${file}`, '--check-config');
     assert.notStrictEqual(bad.code, 0);
     assert.match(bad.stderr + bad.stdout, /stop_grace/);
 });
 
 test('SIGTERM ends the daemon with 0, and it starts again', async () => {
-    assert.deepStrictEqual(await machine.restartDaemon('SIGTERM'), {code: 0, signal: null});
+    assert.deepStrictEqual(await node.restartDaemon('SIGTERM'), {code: 0, signal: null});
 });
 
 test('a corrupt state database is a clear error', async () => {
-    await machine.stopDaemon();
-    const databases = fs.readdirSync(machine.stateDir).filter((name) => /\.(db|sqlite3?)$/.test(name));
-    assert.strictEqual(databases.length > 0, true, fs.readdirSync(machine.stateDir).join());
+    await node.stopDaemon();
+    const databases = fs.readdirSync(node.stateDir).filter((name) => /\.(db|sqlite3?)$/.test(name));
+    assert.strictEqual(databases.length > 0, true, fs.readdirSync(node.stateDir).join());
     for (const name of databases)
         for (const suffix of ['', '-wal', '-shm']) {
-            const file = path.join(machine.stateDir, name + suffix);
+            const file = path.join(node.stateDir, name + suffix);
             if (fs.existsSync(file))
                 fs.renameSync(file, `${file}.good`);
         }
-    const file = path.join(machine.stateDir, databases[0]);
+    const file = path.join(node.stateDir, databases[0]);
     fs.writeFileSync(file, 'this is no database\n'.repeat(1000));
-    const broken = machine.spawn(machine.daemonWords(), 'broken.log');
+    const broken = node.spawn(node.daemonWords(), 'broken.log');
     assert.notStrictEqual((await broken.ended).code, 0);
-    assert.ok(fs.readFileSync(path.join(machine.dir, 'broken.log'), 'utf8').includes(databases[0]));
+    assert.ok(fs.readFileSync(path.join(node.dir, 'broken.log'), 'utf8').includes(databases[0]));
     fs.rmSync(file);
-    for (const name of fs.readdirSync(machine.stateDir).filter((one) => one.endsWith('.good')))
-        fs.renameSync(path.join(machine.stateDir, name), path.join(machine.stateDir, name.slice(0, -5)));
-    await machine.startDaemon();
+    for (const name of fs.readdirSync(node.stateDir).filter((one) => one.endsWith('.good')))
+        fs.renameSync(path.join(node.stateDir, name), path.join(node.stateDir, name.slice(0, -5)));
+    await node.startDaemon();
 });

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // crivirt run -it, exec, attach, cp and port-forward: on a terminal, with files, over TLS.
 'use strict';
 const assert = require('assert');
@@ -6,39 +7,41 @@ const fs = require('fs');
 const path = require('path');
 const {once} = require('events');
 const {test, before, after} = require('node:test');
-const {Machine, build, BUSYBOX} = require('./support/machine');
-const {Terminal} = require('./support/terminal');
+const {build} = require('./support/environment');
+const {Node} = require('./support/node');
+const {BUSYBOX} = require('./support/images');
 const {eventually, must} = require('./support/kit');
+const {Terminal} = require('./support/terminal');
 const {openSpdy, exec, run, Forward} = require('./support/streams');
 
 const crivirt = path.join(build, 'cri-server/cli/crivirt');
-let machine, certificate, other;
+let node, certificate, other;
 before(async () => {
-    machine = await Machine.start();
+    node = await Node.start();
     certificate = makeCertificate('server');
     other = makeCertificate('other');
-    const {code, stderr} = await machine.cli('run', '-d', '--name', 'box', BUSYBOX, 'sh', '-c', 'mkdir /tmp; exec sleep 100000');
+    const {code, stderr} = await node.cli('run', '-d', '--name', 'box', BUSYBOX, 'sh', '-c', 'mkdir /tmp; exec sleep 100000');
     assert.strictEqual(code, 0, stderr);
 });
-after(() => machine.end());
+after(() => node.end());
 
 function makeCertificate(name) {
-    const files = {cert: path.join(machine.dir, `${name}.crt`), key: path.join(machine.dir, `${name}.key`)};
+    const files = {cert: path.join(node.dir, `${name}.crt`), key: path.join(node.dir, `${name}.key`)};
     must('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
          '-subj', `/CN=${name}`, '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', files.key, '-out', files.cert);
     return files;
 }
 
-const terminal = (...args) => new Terminal(machine, [crivirt, ...args], {CRIVIRT_SOCKET: machine.socket,
-                                                                        CRIVIRT_LOG_DIR: path.join(machine.dir, 'cli-log')});
+const terminal = (...args) => new Terminal(node, [crivirt, ...args], {CRIVIRT_SOCKET: node.socket,
+                                                                        CRIVIRT_LOG_DIR: path.join(node.dir, 'cli-log')});
 // Its standard output; it must succeed.
 async function cli(...args) {
-    const {code, stdout, stderr} = await machine.cli(...args);
+    const {code, stdout, stderr} = await node.cli(...args);
     assert.strictEqual(code, 0, stderr);
     return stdout;
 }
 async function cliFails(words, ...args) {
-    const {code, stderr} = await machine.cli(...args);
+    const {code, stderr} = await node.cli(...args);
     assert.notStrictEqual(code, 0);
     for (const word of words)
         assert.ok(stderr.includes(word), `"${stderr}" lacks "${word}"`);
@@ -100,14 +103,14 @@ test('-t without a terminal is refused, and the terminal is as before after an e
     const screen = terminal('exec', '-it', 'box', '/no/such/program');
     assert.strictEqual(await screen.ended, 127);
     assert.match(screen.text, /no\/such\/program/);
-    const shell = new Terminal(machine, ['sh', '-c', `${crivirt} --socket ${machine.socket} exec -it box true; stty -a; sleep 1`]);
+    const shell = new Terminal(node, ['sh', '-c', `${crivirt} --socket ${node.socket} exec -it box true; stty -a; sleep 1`]);
     await shell.ended;
     assert.match(shell.text, / icanon/);
 });
 
 test('exec -i passes bytes both ways, and the end of the input', async () => {
     const input = crypto.randomBytes(1 << 20).toString('base64');
-    const {code, stdout} = await machine.cliWith({input}, 'exec', '-i', 'box', 'cat');
+    const {code, stdout} = await node.cliWith({input}, 'exec', '-i', 'box', 'cat');
     assert.strictEqual(code, 0);
     assert.ok(stdout === input);
 });
@@ -117,7 +120,7 @@ test('exec -i passes bytes both ways, and the end of the input', async () => {
 const there = (...words) => cli('exec', 'box', ...words);
 
 test('cp of a file: into a directory, under a new name, over a file', async () => {
-    const file = path.join(machine.dir, 'a|b&c.[x]');
+    const file = path.join(node.dir, 'a|b&c.[x]');
     fs.writeFileSync(file, 'one');
     fs.chmodSync(file, 0o640);
     await cli('cp', file, 'box:/tmp');
@@ -128,15 +131,15 @@ test('cp of a file: into a directory, under a new name, over a file', async () =
     fs.writeFileSync(file, 'two');
     await cli('cp', file, 'box:/NEWNAME');
     assert.strictEqual(await there('cat', '/NEWNAME'), 'two');
-    await cli('cp', 'box:/NEWNAME', path.join(machine.dir, 'back'));
-    assert.strictEqual(fs.readFileSync(path.join(machine.dir, 'back'), 'utf8'), 'two');
-    fs.mkdirSync(path.join(machine.dir, 'into'));
-    await cli('cp', 'box:/NEWNAME', path.join(machine.dir, 'into'));
-    assert.deepStrictEqual(fs.readdirSync(path.join(machine.dir, 'into')), ['NEWNAME']);
+    await cli('cp', 'box:/NEWNAME', path.join(node.dir, 'back'));
+    assert.strictEqual(fs.readFileSync(path.join(node.dir, 'back'), 'utf8'), 'two');
+    fs.mkdirSync(path.join(node.dir, 'into'));
+    await cli('cp', 'box:/NEWNAME', path.join(node.dir, 'into'));
+    assert.deepStrictEqual(fs.readdirSync(path.join(node.dir, 'into')), ['NEWNAME']);
 });
 
 test('cp of a directory: as a new name, into one that exists, and only what is in it', async () => {
-    const tree = path.join(machine.dir, 'tree');
+    const tree = path.join(node.dir, 'tree');
     fs.mkdirSync(path.join(tree, 'sub'), {recursive: true});
     fs.writeFileSync(path.join(tree, 'sub/file'), 'deep');
     fs.symlinkSync('sub/file', path.join(tree, 'link'));
@@ -148,38 +151,38 @@ test('cp of a directory: as a new name, into one that exists, and only what is i
     await there('mkdir', '/contents');
     await cli('cp', `${tree}/.`, 'box:/contents');
     assert.strictEqual(await there('cat', '/contents/sub/file'), 'deep');
-    await cli('cp', 'box:/copied', path.join(machine.dir, 'out'));
-    assert.strictEqual(fs.readFileSync(path.join(machine.dir, 'out/tree/sub/file'), 'utf8'), 'deep');
-    assert.strictEqual(fs.readlinkSync(path.join(machine.dir, 'out/link')), 'sub/file');
+    await cli('cp', 'box:/copied', path.join(node.dir, 'out'));
+    assert.strictEqual(fs.readFileSync(path.join(node.dir, 'out/tree/sub/file'), 'utf8'), 'deep');
+    assert.strictEqual(fs.readlinkSync(path.join(node.dir, 'out/link')), 'sub/file');
 });
 
 test('cp - is a tar archive', async () => {
-    const list = path.join(machine.dir, 'list.tar');
-    await machine.run('sh', '-c', `${crivirt} --socket ${machine.socket} cp box:/copied - > ${list}`);
+    const list = path.join(node.dir, 'list.tar');
+    await node.run('sh', '-c', `${crivirt} --socket ${node.socket} cp box:/copied - > ${list}`);
     assert.match(must('tar', '-tf', list), /^copied\/sub\/file$/m);
     await there('mkdir', '/unpacked');
-    const {code, stderr} = await machine.run('sh', '-c', `${crivirt} --socket ${machine.socket} cp - box:/unpacked < ${list}`);
+    const {code, stderr} = await node.run('sh', '-c', `${crivirt} --socket ${node.socket} cp - box:/unpacked < ${list}`);
     assert.strictEqual(code, 0, stderr);
     assert.strictEqual(await there('cat', '/unpacked/copied/sub/file'), 'deep');
 });
 
 test('cp says what is not there, and takes nothing hostile out', async () => {
-    const file = path.join(machine.dir, 'here');
+    const file = path.join(node.dir, 'here');
     fs.writeFileSync(file, 'here');
     await cli('cp', file, 'box:/NEWNAME');
     await cliFails(['/no/such', 'container'], 'cp', file, 'box:/no/such/name');
     await cliFails(['/nodir/', 'container'], 'cp', file, 'box:/nodir/');
-    await cliFails(['/nothing', 'container'], 'cp', 'box:/nothing', machine.dir);
+    await cliFails(['/nothing', 'container'], 'cp', 'box:/nothing', node.dir);
     await cliFails(['/missing'], 'cp', '/missing', 'box:/tmp');
-    await cliFails(['/NEWNAME', 'directory'], 'cp', machine.cniDir, 'box:/NEWNAME');
+    await cliFails(['/NEWNAME', 'directory'], 'cp', node.cniDir, 'box:/NEWNAME');
     await cliFails(['one place'], 'cp', '/a', '/b');
     // The container's tar answers with more than was asked for, and with a program that would run as root.
     await there('sh', '-c', 'mkdir -p /evil/x; cd /evil; echo gift > x/wanted; echo bad > unwanted; chmod 4755 x/wanted; ' +
                 'tar -cf /evil.tar unwanted x/wanted; mv /bin/tar /bin/tar.real; ' +
                 'printf "#!/bin/sh\\ncat /evil.tar\\n" > /bin/tar; chmod 755 /bin/tar; mkdir -p /x; echo > /x/wanted');
-    const target = path.join(machine.dir, 'target');
+    const target = path.join(node.dir, 'target');
     fs.mkdirSync(target);
-    await machine.cli('cp', 'box:/x/wanted', target);
+    await node.cli('cp', 'box:/x/wanted', target);
     assert.ok(!fs.existsSync(path.join(target, 'unwanted')));
     await there('mv', '/bin/tar.real', '/bin/tar');
     await there('chmod', '4755', '/NEWNAME');
@@ -191,14 +194,14 @@ test('cp says what is not there, and takes nothing hostile out', async () => {
 
 // The command, when it listens.
 async function portForward(...args) {
-    const child = machine.spawn([crivirt, '--socket', machine.socket, 'port-forward', ...args], 'forward.log');
-    const log = () => fs.readFileSync(path.join(machine.dir, 'forward.log'), 'utf8');
+    const child = node.spawn([crivirt, '--socket', node.socket, 'port-forward', ...args], 'forward.log');
+    const log = () => fs.readFileSync(path.join(node.dir, 'forward.log'), 'utf8');
     await eventually('it listens', () => log().includes('Forwarding from'));
     return {child, log};
 }
 
 async function ask(port, text) {
-    const socket = await machine.connect('127.0.0.1', port);
+    const socket = await node.connect('127.0.0.1', port);
     const parts = [];
     socket.on('data', (data) => parts.push(data));
     socket.on('error', () => {});
@@ -224,30 +227,30 @@ test('port-forward: several ports, connections at once, errors of one leave the 
 // ---- TLS ----
 
 test('with a certificate everything is TLS: exec and port-forward of clients that trust it, and of crivirt', async () => {
-    await machine.stopDaemon();
-    await machine.startDaemon([`--streaming-tls-cert=${certificate.cert}`, `--streaming-tls-key=${certificate.key}`]);
-    const container = {id: (await machine.cri.call('ListContainers')).containers[0].id};
-    const pod = {id: (await machine.cri.call('ListPodSandbox')).items[0].id};
+    await node.stopDaemon();
+    await node.startDaemon([`--streaming-tls-cert=${certificate.cert}`, `--streaming-tls-key=${certificate.key}`]);
+    const container = {id: (await node.cri.call('ListContainers')).containers[0].id};
+    const pod = {id: (await node.cri.call('ListPodSandbox')).items[0].id};
     const tlsOptions = {ca: fs.readFileSync(certificate.cert)};
     const input = crypto.randomBytes(3 << 20);
     for (const transport of ['WebSocket v5', 'SPDY v4']) {
-        const client = await exec(machine, container, transport, 'cat; echo err >&2; exit 5', {stdin: true, tlsOptions});
+        const client = await exec(node, container, transport, 'cat; echo err >&2; exit 5', {stdin: true, tlsOptions});
         await client.sendAll('stdin', input);
         client.end();
         assert.deepStrictEqual(await client.outcome(), {code: 5});
         assert.ok(client.bytes('stdout').equals(input));
         assert.strictEqual(client.text('stderr'), 'err\n');
     }
-    const {url} = await machine.cri.call('PortForward', {pod_sandbox_id: pod.id});
+    const {url} = await node.cri.call('PortForward', {pod_sandbox_id: pod.id});
     assert.match(url, /^https:/);
-    const forward = await Forward.openUrl(machine, url, 'SPDY', tlsOptions);
+    const forward = await Forward.openUrl(node, url, 'SPDY', tlsOptions);
     const connection = forward.connect(8001);
     connection.send('GET /page HTTP/1.0\r\n\r\n');
     await connection.over;
     assert.ok(connection.bytes().toString().endsWith('page\n'));
     forward.close();
     const big = crypto.randomBytes(1 << 20).toString('base64');
-    const answer = await machine.cliWith({input: big}, 'exec', '-i', 'box', 'cat');
+    const answer = await node.cliWith({input: big}, 'exec', '-i', 'box', 'cat');
     assert.deepStrictEqual([answer.code, answer.stdout === big], [0, true], answer.stderr);
     const screen = terminal('exec', '-it', 'box', 'sh');
     await screen.shows('#');
@@ -256,53 +259,53 @@ test('with a certificate everything is TLS: exec and port-forward of clients tha
 });
 
 test('TLS: who does not know the certificate refuses it, and who speaks plain HTTP gets nothing', async () => {
-    const container = {id: (await machine.cri.call('ListContainers')).containers[0].id};
-    await assert.rejects(exec(machine, container, 'WebSocket v5', 'true', {tlsOptions: {ca: fs.readFileSync(other.cert)}}),
+    const container = {id: (await node.cri.call('ListContainers')).containers[0].id};
+    await assert.rejects(exec(node, container, 'WebSocket v5', 'true', {tlsOptions: {ca: fs.readFileSync(other.cert)}}),
                          /self.signed|certificate/);
-    const {url} = await machine.cri.call('Exec', {container_id: container.id, cmd: ['/bin/true'], stdout: true});
-    await assert.rejects(openSpdy(machine, url.replace('https:', 'http:'), ['v4.channel.k8s.io']));
+    const {url} = await node.cri.call('Exec', {container_id: container.id, cmd: ['/bin/true'], stdout: true});
+    await assert.rejects(openSpdy(node, url.replace('https:', 'http:'), ['v4.channel.k8s.io']));
 });
 
 test('TLS: a client that does not read stops its own command only; one that is killed leaves nothing', async () => {
-    const container = {id: (await machine.cri.call('ListContainers')).containers[0].id};
+    const container = {id: (await node.cri.call('ListContainers')).containers[0].id};
     const tlsOptions = {ca: fs.readFileSync(certificate.cert)};
-    const client = await exec(machine, container, 'SPDY v4', 'head -c 24000000 /dev/zero', {tlsOptions});
+    const client = await exec(node, container, 'SPDY v4', 'head -c 24000000 /dev/zero', {tlsOptions});
     let length = 0;
     client.sink = (name, bytes) => { length += bytes.length; };
     await once(client, 'data');
     client.pause();
-    assert.strictEqual((await run(machine, container, 'WebSocket v5', 'echo other', {tlsOptions})).stdout, 'other\n');
+    assert.strictEqual((await run(node, container, 'WebSocket v5', 'echo other', {tlsOptions})).stdout, 'other\n');
     client.resume();
     assert.deepStrictEqual(await client.outcome(), {code: 0});
     assert.strictEqual(length, 24000000);
-    const gone = await exec(machine, container, 'WebSocket v5', 'echo ready; exec sleep 88888', {tty: true, stdin: true, tlsOptions});
+    const gone = await exec(node, container, 'WebSocket v5', 'echo ready; exec sleep 88888', {tty: true, stdin: true, tlsOptions});
     await gone.shows('ready');
     gone.destroy();
     await eventually('it is gone', async () => !(await there('ps')).includes('sleep 88888'));
     await eventually('no connection is left', async () =>
-        (await machine.run('ss', '-tnH', 'state', 'close-wait')).stdout.trim() === '');
+        (await node.run('ss', '-tnH', 'state', 'close-wait')).stdout.trim() === '');
 });
 
 test('TLS: a renewed certificate is what the next client is shown, and crivirt knows it', async () => {
-    const container = {id: (await machine.cri.call('ListContainers')).containers[0].id};
+    const container = {id: (await node.cri.call('ListContainers')).containers[0].id};
     const former = fs.readFileSync(certificate.cert);
     makeCertificate('server');
-    await assert.rejects(exec(machine, container, 'WebSocket v5', 'true', {tlsOptions: {ca: former}}), /self.signed|certificate/);
+    await assert.rejects(exec(node, container, 'WebSocket v5', 'true', {tlsOptions: {ca: former}}), /self.signed|certificate/);
     const tlsOptions = {ca: fs.readFileSync(certificate.cert)};
-    assert.strictEqual((await run(machine, container, 'SPDY v4', 'echo renewed', {tlsOptions})).stdout, 'renewed\n');
+    assert.strictEqual((await run(node, container, 'SPDY v4', 'echo renewed', {tlsOptions})).stdout, 'renewed\n');
     assert.strictEqual(await there('echo', 'renewed'), 'renewed\n');
 });
 
 test('a key without a certificate, or one that is no certificate, stops the daemon with a word', async () => {
-    await machine.stopDaemon();
+    await node.stopDaemon();
     const fails = async (...flags) => {
-        const words = machine.daemonWords(flags);
-        const {code, stderr} = await machine.run(...words);
+        const words = node.daemonWords(flags);
+        const {code, stderr} = await node.run(...words);
         assert.notStrictEqual(code, 0);
         return stderr;
     };
     assert.match(await fails(`--streaming-tls-key=${certificate.key}`), /certificate/);
-    assert.match(await fails(`--streaming-tls-cert=${machine.dir}/nothing`, `--streaming-tls-key=${certificate.key}`), /nothing/);
+    assert.match(await fails(`--streaming-tls-cert=${node.dir}/nothing`, `--streaming-tls-key=${certificate.key}`), /nothing/);
     assert.match(await fails(`--streaming-tls-cert=${certificate.key}`, `--streaming-tls-key=${certificate.key}`), /certificate/);
-    await machine.startDaemon();
+    await node.startDaemon();
 });

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Exec, attach and port-forward, as their clients have them: over SPDY and WebSocket, on one VM.
 'use strict';
 const assert = require('assert');
@@ -5,34 +6,34 @@ const crypto = require('crypto');
 const fs = require('fs');
 const {once} = require('events');
 const {test, before, after} = require('node:test');
-const {Machine} = require('./support/machine');
-const {refused, eventually, sleep} = require('./support/kit');
+const {Node} = require('./support/node');
+const {sleep, eventually, refused} = require('./support/kit');
 const {TRANSPORTS, FORWARDS, upgrade, openSpdy, openWebSocket, remote, exec, attach, run, Forward} = require('./support/streams');
 
 const BIG_MIB = Number(process.env.CRIVIRT_TEST_STREAM_MIB || 64); // 1024 by hand
 const usual = ['WebSocket v5', 'SPDY v4'];
 
-let machine, pod, container;
-const daemonFds = () => fs.readdirSync(`/proc/${machine.daemon.pid}/fd`).length;
+let node, pod, container;
+const daemonFds = () => fs.readdirSync(`/proc/${node.daemon.pid}/fd`).length;
 let fdsBefore;
 before(async () => {
-    machine = await Machine.start();
-    pod = await machine.runPod();
-    container = await machine.runContainer(pod, {command: ['/bin/sh', '-c', 'mkdir /tmp; exec sleep 100000']});
-    assert.deepStrictEqual(await run(machine, container, 'SPDY v4', 'true'), {code: 0, stdout: '', stderr: ''});
+    node = await Node.start();
+    pod = await node.runPod();
+    container = await node.runContainer(pod, {command: ['/bin/sh', '-c', 'mkdir /tmp; exec sleep 100000']});
+    assert.deepStrictEqual(await run(node, container, 'SPDY v4', 'true'), {code: 0, stdout: '', stderr: ''});
     fdsBefore = daemonFds();
 });
-after(() => machine.end());
+after(() => node.end());
 
 async function execUrl(more = {}) {
-    const {url} = await machine.cri.call(
+    const {url} = await node.cri.call(
         'Exec', {container_id: container.id, cmd: ['/bin/true'], stdout: true, ...more});
     return url;
 }
 
 // Command lines of what runs in the container.
 const processes = async (one = container) =>
-    (await machine.output(one, ['/bin/ps', '-o', 'args'])).split('\n').slice(1);
+    (await node.output(one, ['/bin/ps', '-o', 'args'])).split('\n').slice(1);
 const isGone = (word, one) => eventually(`${word} is gone`, async () =>
     !(await processes(one)).some((line) => line.includes(word)));
 const isThere = (word, one) => eventually(`${word} runs`, async () =>
@@ -42,16 +43,16 @@ const isThere = (word, one) => eventually(`${word} runs`, async () =>
 
 for (const transport of Object.keys(TRANSPORTS)) {
     test(`${transport}: stdout, stderr and the exit code come back, each where it belongs`, async () => {
-        const good = await run(machine, container, transport, 'echo out; echo err >&2');
+        const good = await run(node, container, transport, 'echo out; echo err >&2');
         assert.deepStrictEqual(good, {code: 0, stdout: 'out\n', stderr: 'err\n'});
-        const client = await exec(machine, container, transport, 'exit 42');
+        const client = await exec(node, container, transport, 'exit 42');
         assert.deepStrictEqual(await client.outcome(), client.hasStatus ? {code: 42} : {
             message: 'command terminated with exit code 42'});
     });
 
     test(`${transport}: input reaches the command, byte for byte`, async () => {
         const input = crypto.randomBytes(100000);
-        const client = await exec(machine, container, transport, 'head -c 100000; echo enough >&2', {stdin: true});
+        const client = await exec(node, container, transport, 'head -c 100000; echo enough >&2', {stdin: true});
         await client.sendAll('stdin', input);
         await client.closed;
         assert.ok(client.bytes('stdout').equals(input));
@@ -61,13 +62,13 @@ for (const transport of Object.keys(TRANSPORTS)) {
 
 for (const transport of Object.keys(TRANSPORTS).filter((name) => TRANSPORTS[name].halfCloses)) {
     test(`${transport}: the end of the input reaches the command, and what it writes then still arrives`, async () => {
-        const answer = await run(machine, container, transport, 'wc -c; sleep 1; echo late', {input: 'x'.repeat(1000)});
+        const answer = await run(node, container, transport, 'wc -c; sleep 1; echo late', {input: 'x'.repeat(1000)});
         assert.deepStrictEqual(answer, {code: 0, stdout: '1000\nlate\n', stderr: ''});
     });
 
     const mib = /v[123]$/.test(transport) ? 4 : BIG_MIB; // the old ones differ in their words only
     test(`${transport}: ${mib} MiB through cat come back bit for bit`, async () => {
-        const client = await exec(machine, container, transport, ['/bin/cat'], {stdin: true});
+        const client = await exec(node, container, transport, ['/bin/cat'], {stdin: true});
         const sent = crypto.createHash('sha256'), got = crypto.createHash('sha256');
         let length = 0;
         client.sink = (name, bytes) => {
@@ -88,7 +89,7 @@ for (const transport of Object.keys(TRANSPORTS).filter((name) => TRANSPORTS[name
 
 for (const transport of usual) {
     test(`${transport}: a terminal is one, and has the size that the client says, also later`, async () => {
-        const client = await exec(machine, container, transport,
+        const client = await exec(node, container, transport,
                                   'until stty size | grep "40 100"; do sleep 0.1; done; trap "stty size; exit 5" WINCH; ' +
                                   'echo ready; while :; do sleep 0.1; done', {tty: true, stdin: true});
         client.resize(100, 40);
@@ -99,7 +100,7 @@ for (const transport of usual) {
     });
 
     test(`${transport}: a terminal passes Ctrl-C on as a signal`, async () => {
-        const client = await exec(machine, container, transport, 'trap "echo caught; exit 3" INT; echo ready; while :; do sleep 0.1; done',
+        const client = await exec(node, container, transport, 'trap "echo caught; exit 3" INT; echo ready; while :; do sleep 0.1; done',
                                   {tty: true, stdin: true});
         await client.shows('ready');
         client.send('stdin', '\x03');
@@ -109,14 +110,14 @@ for (const transport of usual) {
 
     test(`${transport}: a program that is not there or cannot be run is said on the error stream`, async () => {
         for (const program of ['/no/such/program', '/etc/passwd']) {
-            const {message} = await run(machine, container, transport, [program]);
+            const {message} = await run(node, container, transport, [program]);
             assert.ok(message?.includes('error executing command in container') && message.includes(program), message);
         }
     });
 
     test(`${transport}: a client that does not read stops its own command and nothing else`, async () => {
-        const noisy = await machine.runContainer(pod, 'i=0; while :; do echo line $i; i=$((i+1)); sleep 0.05; done');
-        const client = await exec(machine, container, transport, 'head -c 24000000 /dev/zero; echo end >&2');
+        const noisy = await node.runContainer(pod, 'i=0; while :; do echo line $i; i=$((i+1)); sleep 0.05; done');
+        const client = await exec(node, container, transport, 'head -c 24000000 /dev/zero; echo end >&2');
         let length = 0;
         client.sink = (name, bytes) => { length += name === 'stdout' ? bytes.length : 0; };
         await once(client, 'data');
@@ -124,21 +125,21 @@ for (const transport of usual) {
         // The sockets' buffers, the daemon's and the agent's fill; then the command waits.
         await sleep(2000);
         assert.ok((await processes()).some((line) => line.includes('head -c 24000000')), 'it waits');
-        const linesBefore = machine.logLines(noisy).length;
+        const linesBefore = node.logLines(noisy).length;
         for (const other of usual)
-            assert.strictEqual((await run(machine, container, other, 'head -c 300000 /dev/zero')).stdout.length, 300000);
-        await eventually('the log goes on', () => machine.logLines(noisy).length > linesBefore + 10);
+            assert.strictEqual((await run(node, container, other, 'head -c 300000 /dev/zero')).stdout.length, 300000);
+        await eventually('the log goes on', () => node.logLines(noisy).length > linesBefore + 10);
         assert.ok((await processes()).some((line) => line.includes('head -c 24000000')), 'it still waits');
         client.resume();
         assert.deepStrictEqual(await client.outcome(), {code: 0});
         assert.strictEqual(length, 24000000);
-        await machine.remove(noisy);
+        await node.remove(noisy);
     });
 
     test(`${transport}: a command that does not read stops its own client and nothing else`, async () => {
-        const client = await exec(machine, container, transport, 'sleep 3; wc -c', {stdin: true});
+        const client = await exec(node, container, transport, 'sleep 3; wc -c', {stdin: true});
         const sending = client.sendAll('stdin', Buffer.alloc(4 << 20));
-        const other = await run(machine, container, transport, ['/bin/cat'], {input: 'hello'}).catch((error) => error);
+        const other = await run(node, container, transport, ['/bin/cat'], {input: 'hello'}).catch((error) => error);
         if (TRANSPORTS[transport].halfCloses)
             assert.deepStrictEqual(other, {code: 0, stdout: 'hello', stderr: ''});
         await sending;
@@ -148,30 +149,30 @@ for (const transport of usual) {
     });
 
     test(`${transport}: the terminal of a client that goes away hangs up`, async () => {
-        const client = await exec(machine, container, transport,
+        const client = await exec(node, container, transport,
                                   'trap "echo hung > /tmp/hup; exit" HUP; echo ready; while :; do sleep 0.2; done',
                                   {tty: true, stdin: true});
         await client.shows('ready');
         client.destroy();
         await eventually('SIGHUP came', async () =>
-            (await machine.exec(container, 'cat /tmp/hup && rm /tmp/hup')).stdout === 'hung\n');
+            (await node.exec(container, 'cat /tmp/hup && rm /tmp/hup')).stdout === 'hung\n');
         await isGone('trap');
     });
 
     test(`${transport}: without a terminal the end of the client is the end of input and output`, async () => {
-        const reader = await exec(machine, container, transport, 'echo ready; cat; touch /tmp/ended', {stdin: true});
-        const writer = await exec(machine, container, transport, 'while echo 4711; do sleep 0.1; done');
+        const reader = await exec(node, container, transport, 'echo ready; cat; touch /tmp/ended', {stdin: true});
+        const writer = await exec(node, container, transport, 'while echo 4711; do sleep 0.1; done');
         await reader.shows('ready');
         await writer.shows('4711');
         reader.destroy();
         writer.destroy();
-        await eventually('the reader saw it', async () => (await machine.exec(container, 'rm /tmp/ended')).exit_code === 0);
+        await eventually('the reader saw it', async () => (await node.exec(container, 'rm /tmp/ended')).exit_code === 0);
         await isGone('echo 4711');
     });
 
     test(`${transport}: fifty commands at once are answered, each its own`, async () => {
         const answers = await Promise.all([...Array(50).keys()].map((i) =>
-            run(machine, container, transport, `head -c 20000 /dev/zero | tr '\\0' ${i % 10}; exit ${i}`)));
+            run(node, container, transport, `head -c 20000 /dev/zero | tr '\\0' ${i % 10}; exit ${i}`)));
         answers.forEach(({code, message, stdout}, i) => {
             assert.deepStrictEqual({code, message}, {code: i, message: undefined});
             assert.ok(stdout === String(i % 10).repeat(20000), `command ${i} has its own output`);
@@ -180,7 +181,7 @@ for (const transport of usual) {
 }
 
 test('a client that opens its streams too late, or sends nonsense, is told and dropped', async () => {
-    const {spdy} = await openSpdy(machine, await execUrl(), ['v4.channel.k8s.io']);
+    const {spdy} = await openSpdy(node, await execUrl(), ['v4.channel.k8s.io']);
     let away = false;
     spdy.on('goaway', () => { away = true; });
     const over = once(spdy, 'close');
@@ -190,13 +191,13 @@ test('a client that opens its streams too late, or sends nonsense, is told and d
 });
 
 test('a ping of SPDY and one of WebSocket are answered', async () => {
-    const {spdy, socket} = await openSpdy(machine, await execUrl({stdin: true}), ['v4.channel.k8s.io']);
+    const {spdy, socket} = await openSpdy(node, await execUrl({stdin: true}), ['v4.channel.k8s.io']);
     spdy.ping(7);
     assert.deepStrictEqual(await once(spdy, 'ping'), [7]);
     socket.destroy();
-    const {url} = await machine.cri.call(
+    const {url} = await node.cri.call(
         'Exec', {container_id: container.id, cmd: ['/bin/sleep', '5'], stdin: true, stdout: true});
-    const {socket: ws} = await openWebSocket(machine, url, ['v5.channel.k8s.io']);
+    const {socket: ws} = await openWebSocket(node, url, ['v5.channel.k8s.io']);
     ws.send(Buffer.from('hello'), 9);
     const pong = await Promise.race([once(ws, 'pong'), once(ws, 'close')]);
     assert.strictEqual(String(pong[0]), 'hello');
@@ -208,7 +209,7 @@ test('a ping of SPDY and one of WebSocket are answered', async () => {
 test('a URL is good for one use, of its kind, by who knows it', async () => {
     const url = await execUrl();
     const ask = async (one) => {
-        const answer = await upgrade(machine, one, {Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': 'v4.channel.k8s.io'});
+        const answer = await upgrade(node, one, {Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': 'v4.channel.k8s.io'});
         answer.socket.destroy();
         return answer.status;
     };
@@ -225,39 +226,39 @@ test('a URL is good for one use, of its kind, by who knows it', async () => {
 
 test('a request that is no upgrade, or for a protocol that nobody serves, does not use its URL up', async () => {
     const url = await execUrl();
-    const ask = async (headers) => (await upgrade(machine, url, headers)).status;
+    const ask = async (headers) => (await upgrade(node, url, headers)).status;
     assert.strictEqual(await ask({Connection: 'close'}), 400);
     assert.strictEqual(await ask({Upgrade: 'h2c'}), 400);
     assert.strictEqual(await ask({Upgrade: 'websocket'}), 400);
     assert.strictEqual(await ask({Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': 'v9.channel.k8s.io'}), 403);
-    const client = await remote(machine, url, 'SPDY v4', {stdout: true});
+    const client = await remote(node, url, 'SPDY v4', {stdout: true});
     assert.deepStrictEqual(await client.outcome(), {code: 0});
 });
 
 test('requests that make no sense are refused before there is a URL', async () => {
     const container_id = container.id;
-    await refused(machine.cri.call('Exec', {container_id, cmd: [], stdout: true}), 'INVALID_ARGUMENT', 'cmd');
-    await refused(machine.cri.call('Exec', {container_id, cmd: ['true']}), 'INVALID_ARGUMENT', 'stdin');
-    await refused(machine.cri.call('Exec', {container_id, cmd: ['true'], tty: true, stdout: true, stderr: true}),
+    await refused(node.cri.call('Exec', {container_id, cmd: [], stdout: true}), 'INVALID_ARGUMENT', 'cmd');
+    await refused(node.cri.call('Exec', {container_id, cmd: ['true']}), 'INVALID_ARGUMENT', 'stdin');
+    await refused(node.cri.call('Exec', {container_id, cmd: ['true'], tty: true, stdout: true, stderr: true}),
                   'INVALID_ARGUMENT', 'tty');
-    await refused(machine.cri.call('Exec', {container_id: 'f'.repeat(64), cmd: ['true'], stdout: true}), 'NOT_FOUND');
-    await refused(machine.cri.call('Attach', {container_id: 'f'.repeat(64), stdout: true}), 'NOT_FOUND');
-    await refused(machine.cri.call('PortForward', {pod_sandbox_id: 'f'.repeat(64)}), 'NOT_FOUND');
+    await refused(node.cri.call('Exec', {container_id: 'f'.repeat(64), cmd: ['true'], stdout: true}), 'NOT_FOUND');
+    await refused(node.cri.call('Attach', {container_id: 'f'.repeat(64), stdout: true}), 'NOT_FOUND');
+    await refused(node.cri.call('PortForward', {pod_sandbox_id: 'f'.repeat(64)}), 'NOT_FOUND');
     for (const port of [0, -1, 65536])
-        await refused(machine.cri.call('PortForward', {pod_sandbox_id: pod.id, port: [port]}), 'INVALID_ARGUMENT',
+        await refused(node.cri.call('PortForward', {pod_sandbox_id: pod.id, port: [port]}), 'INVALID_ARGUMENT',
                       String(port), 'TCP port');
-    const created = await machine.create(pod);
-    await refused(machine.cri.call('Exec', {container_id: created.id, cmd: ['true'], stdout: true}),
+    const created = await node.create(pod);
+    await refused(node.cri.call('Exec', {container_id: created.id, cmd: ['true'], stdout: true}),
                   'FAILED_PRECONDITION', created.id, 'not running');
-    await machine.remove(created);
+    await node.remove(created);
 });
 
 // ---- attach ----
 
 test('several clients see what comes after they attached, and type into the same input', async () => {
-    const cat = await machine.runContainer(pod, {command: ['/bin/cat'], stdin: true});
+    const cat = await node.runContainer(pod, {command: ['/bin/cat'], stdin: true});
     const clients = await Promise.all(['WebSocket v5', 'SPDY v4', 'WebSocket v4'].map((transport) =>
-        attach(machine, cat, transport, {stdin: true})));
+        attach(node, cat, transport, {stdin: true})));
     for (const [i, client] of clients.entries()) {
         client.send('stdin', `from ${i}\n`);
         await Promise.all(clients.map((one) => one.shows(`from ${i}\n`)));
@@ -267,93 +268,93 @@ test('several clients see what comes after they attached, and type into the same
     await clients[2].shows('still there\n');
     clients[0].destroy();
     clients[2].destroy();
-    const again = await attach(machine, cat, 'SPDY v4', {stdin: true});
+    const again = await attach(node, cat, 'SPDY v4', {stdin: true});
     again.send('stdin', 'again\n');
     await again.shows('again\n');
     assert.strictEqual(again.text(), 'again\n');
     again.destroy();
-    assert.deepStrictEqual(machine.logLines(cat).map(({text}) => text),
+    assert.deepStrictEqual(node.logLines(cat).map(({text}) => text),
                            ['from 0', 'from 1', 'from 2', 'still there', 'again']);
-    await machine.remove(cat);
+    await node.remove(cat);
 });
 
 test('the end of an attached client\'s input detaches it, and the container goes on', async () => {
-    const cat = await machine.runContainer(pod, {command: ['/bin/cat'], stdin: true});
-    const client = await attach(machine, cat, 'SPDY v4', {stdin: true});
+    const cat = await node.runContainer(pod, {command: ['/bin/cat'], stdin: true});
+    const client = await attach(node, cat, 'SPDY v4', {stdin: true});
     client.send('stdin', 'one\n');
     await client.shows('one\n');
     client.end();
     assert.deepStrictEqual(await client.outcome(), {code: 0});
-    const next = await attach(machine, cat, 'WebSocket v5', {stdin: true});
+    const next = await attach(node, cat, 'WebSocket v5', {stdin: true});
     next.send('stdin', 'two\n');
     await next.shows('two\n');
     next.destroy();
-    await machine.remove(cat);
+    await node.remove(cat);
 });
 
 test('with stdin_once the end of the first client\'s input is the end of the container\'s', async () => {
-    const cat = await machine.runContainer(pod, {command: ['/bin/cat'], stdin: true, stdin_once: true});
-    const client = await attach(machine, cat, 'WebSocket v5', {stdin: true});
+    const cat = await node.runContainer(pod, {command: ['/bin/cat'], stdin: true, stdin_once: true});
+    const client = await attach(node, cat, 'WebSocket v5', {stdin: true});
     client.send('stdin', 'all\n');
     client.end();
     assert.deepStrictEqual(await client.outcome(), {code: 0});
     assert.strictEqual(client.text(), 'all\n');
-    assert.strictEqual((await machine.ended(cat)).exit_code, 0);
-    await machine.remove(cat);
+    assert.strictEqual((await node.ended(cat)).exit_code, 0);
+    await node.remove(cat);
 });
 
 test('attached to a terminal: typing, size, and stdout and stderr of a container without one apart', async () => {
-    const shell = await machine.runContainer(pod, {command: ['/bin/sh'], stdin: true, tty: true});
-    const client = await attach(machine, shell, 'WebSocket v5', {stdin: true, tty: true});
+    const shell = await node.runContainer(pod, {command: ['/bin/sh'], stdin: true, tty: true});
+    const client = await attach(node, shell, 'WebSocket v5', {stdin: true, tty: true});
     client.resize(91, 37);
     await eventually('it has the size', () => {
         client.send('stdin', 'stty size\n');
         return client.text().includes('37 91\r\n');
     });
     client.destroy();
-    await machine.remove(shell);
-    const both = await machine.runContainer(pod, 'while :; do echo out; echo err >&2; sleep 0.2; done');
-    const watcher = await attach(machine, both, 'SPDY v4');
+    await node.remove(shell);
+    const both = await node.runContainer(pod, 'while :; do echo out; echo err >&2; sleep 0.2; done');
+    const watcher = await attach(node, both, 'SPDY v4');
     await watcher.shows('out\n');
     await watcher.shows('err\n', 'stderr');
     assert.ok(!watcher.text('stdout').includes('err') && !watcher.text('stderr').includes('out'));
     watcher.destroy();
-    await machine.remove(both);
+    await node.remove(both);
 });
 
 test('the end of the container is the end of who is attached', async () => {
-    const one = await machine.runContainer(pod);
-    const client = await attach(machine, one, 'WebSocket v5');
-    await machine.cri.call('StopContainer', {container_id: one.id, timeout: 0});
+    const one = await node.runContainer(pod);
+    const client = await attach(node, one, 'WebSocket v5');
+    await node.cri.call('StopContainer', {container_id: one.id, timeout: 0});
     assert.deepStrictEqual(await client.outcome(), {code: 0});
-    await refused(machine.cri.call('Attach', {container_id: one.id, stdout: true}), 'FAILED_PRECONDITION', one.id);
-    await machine.remove(one);
+    await refused(node.cri.call('Attach', {container_id: one.id, stdout: true}), 'FAILED_PRECONDITION', one.id);
+    await node.remove(one);
 });
 
 test('an attached client that does not read is detached with an error, and the log is complete', async () => {
-    const loud = await machine.runContainer(
+    const loud = await node.runContainer(
         pod, {command: ['/bin/sh', '-c', 'read x; yes $(printf %01000d 7) | head -n 20000; echo done'], stdin: true});
-    const client = await attach(machine, loud, 'SPDY v4', {stdin: true});
+    const client = await attach(node, loud, 'SPDY v4', {stdin: true});
     client.send('stdin', 'go\n');
     await once(client, 'data');
     client.pause();
-    await machine.ended(loud);
+    await node.ended(loud);
     client.resume();
     const {message} = await client.outcome();
     assert.match(message || '', /reads too slowly/);
-    const lines = machine.logLines(loud).map(({text}) => text);
+    const lines = node.logLines(loud).map(({text}) => text);
     assert.strictEqual(lines.length, 20001);
     assert.ok(lines.every((text, i) => text === (i < 20000 ? '7'.padStart(1000, '0') : 'done')));
-    await machine.remove(loud);
+    await node.remove(loud);
 });
 
 // ---- port-forward ----
 
 // Servers in the pod: busybox's nc with a shell script for each connection, one at a time; or many (tests/tools/guest_tool.c).
-const serve = (one, port, script) => machine.exec(
+const serve = (one, port, script) => node.exec(
     one, `nc -ll -p ${port} -e /bin/sh -c '${script}' >/dev/null 2>&1 </dev/null &`);
 const listens = (one, port) => eventually(`port ${port} is open`, async () =>
-    (await machine.exec(one, `netstat -ltn | grep -q ':${port} '`)).exit_code === 0);
+    (await node.exec(one, `netstat -ltn | grep -q ':${port} '`)).exit_code === 0);
 
 // Says what came back of what each of a dozen connections sent at once.
 async function echoes(forward, ports, greeting) {
@@ -373,12 +374,12 @@ async function echoes(forward, ports, greeting) {
 
 for (const transport of Object.keys(FORWARDS)) {
     test(`${transport}: ports of the pod's loopback, several connections at once, and one that is reset`, async () => {
-        const server = await machine.runContainer(pod, {
+        const server = await node.runContainer(pod, {
             command: ['/bin/sh', '-c', '/tool echo 8001 & /tool echo 8002 & /tool greet 8003 & /tool reset 8009 & sleep 100000'],
-            mounts: [machine.toolMount()],
+            mounts: [node.toolMount()],
         });
         await Promise.all([8001, 8002, 8003, 8009].map((port) => listens(server, port)));
-        const forward = await Forward.open(machine, pod, transport, [8001, 8002]);
+        const forward = await Forward.open(node, pod, transport, [8001, 8002]);
         await echoes(forward, [8001, 8002], '');
         await echoes(forward, [8003], 'welcome\n');
         const broken = forward.connect(8009);
@@ -389,14 +390,14 @@ for (const transport of Object.keys(FORWARDS)) {
         assert.match(broken.error(), /port 8009 .*connection was broken: Connection reset by peer/);
         await echoes(forward, [8001], '');
         forward.close();
-        await machine.remove(server);
+        await node.remove(server);
     });
 
     test(`${transport}: what listens on IPv4's loopback only, or on IPv6's only, is reached`, async () => {
-        const server = await machine.runContainer(pod);
-        await machine.output(server, 'mkdir /www; echo over four > /www/4; echo over six > /www/6; ' +
+        const server = await node.runContainer(pod);
+        await node.output(server, 'mkdir /www; echo over four > /www/4; echo over six > /www/6; ' +
                                      'httpd -p 127.0.0.1:8008 -h /www; httpd -p [::1]:8003 -h /www');
-        const forward = await Forward.open(machine, pod, transport);
+        const forward = await Forward.open(node, pod, transport);
         for (const [port, file, text] of [[8008, '4', 'over four\n'], [8003, '6', 'over six\n']]) {
             const connection = forward.connect(port);
             connection.send(`GET /${file} HTTP/1.0\r\n\r\n`);
@@ -404,14 +405,14 @@ for (const transport of Object.keys(FORWARDS)) {
             assert.ok(connection.bytes().toString().endsWith(text), connection.bytes() + connection.error());
         }
         forward.close();
-        await machine.remove(server);
+        await node.remove(server);
     });
 
     test(`${transport}: a port where nobody listens is an error on its own error stream`, async () => {
-        const server = await machine.runContainer(pod);
+        const server = await node.runContainer(pod);
         await serve(server, 8004, 'cat');
         await listens(server, 8004);
-        const forward = await Forward.open(machine, pod, transport);
+        const forward = await Forward.open(node, pod, transport);
         const good = forward.connect(8004);
         good.send('before\n');
         await once(good, 'data');
@@ -421,11 +422,11 @@ for (const transport of Object.keys(FORWARDS)) {
         good.send('after\n');
         await eventually('the other one goes on', () => good.bytes().toString() === 'before\nafter\n');
         forward.close();
-        await machine.remove(server);
+        await node.remove(server);
     });
 
     test(`${transport}: UDP, no port and no type are refused`, async () => {
-        const forward = await Forward.open(machine, pod, transport);
+        const forward = await Forward.open(node, pod, transport);
         await forward.connect('53/udp').refused;
         await forward.connect(0).refused;
         await forward.connect(65536).refused;
@@ -435,17 +436,17 @@ for (const transport of Object.keys(FORWARDS)) {
 }
 
 test('a forwarded connection that is not read stops its own server and no other', async () => {
-    const server = await machine.runContainer(pod);
+    const server = await node.runContainer(pod);
     await serve(server, 8005, 'head -c 20000000 /dev/zero');
     await serve(server, 8006, 'cat');
     await Promise.all([8005, 8006].map((port) => listens(server, port)));
-    const slow = await Forward.open(machine, pod, 'SPDY');
+    const slow = await Forward.open(node, pod, 'SPDY');
     const stuck = slow.connect(8005);
     let length = 0;
     stuck.sink = (bytes) => { length += bytes.length; };
     await once(stuck, 'data');
     slow.socket.pause();
-    const other = await Forward.open(machine, pod, 'SPDY');
+    const other = await Forward.open(node, pod, 'SPDY');
     const lively = other.connect(8006);
     lively.send('hello');
     await eventually('it answers', () => lively.bytes().toString() === 'hello');
@@ -455,20 +456,20 @@ test('a forwarded connection that is not read stops its own server and no other'
     assert.strictEqual(length, 20000000);
     slow.close();
     other.close();
-    await machine.remove(server);
+    await node.remove(server);
 });
 
 test('a forwarding client that goes away closes its connections', async () => {
-    const server = await machine.runContainer(pod);
+    const server = await node.runContainer(pod);
     await serve(server, 8007, 'sleep 0.1; cat; touch /closed');
     await listens(server, 8007);
-    const forward = await Forward.open(machine, pod, 'SPDY');
+    const forward = await Forward.open(node, pod, 'SPDY');
     const connection = forward.connect(8007);
     connection.send('hello');
     await once(connection, 'data');
     forward.close();
-    await eventually('the server saw it', async () => (await machine.exec(server, ['/bin/rm', '/closed'])).exit_code === 0);
-    await machine.remove(server);
+    await eventually('the server saw it', async () => (await node.exec(server, ['/bin/rm', '/closed'])).exit_code === 0);
+    await node.remove(server);
 });
 
 // ---- what is left ----
@@ -485,41 +486,41 @@ test('nothing is left of all these: no process, no descriptor', async () => {
 
 test('SIGTERM with clients connected: each is told why, and the daemon ends at once', async () => {
     const clients = await Promise.all(usual.map((transport) =>
-        exec(machine, container, transport, 'echo ready; sleep 43210', {stdin: true})));
+        exec(node, container, transport, 'echo ready; sleep 43210', {stdin: true})));
     await Promise.all(clients.map((client) => client.shows('ready')));
-    const forward = await Forward.open(machine, pod, 'SPDY');
-    const ending = machine.stopDaemon();
+    const forward = await Forward.open(node, pod, 'SPDY');
+    const ending = node.stopDaemon();
     for (const client of clients)
         assert.match((await client.outcome()).message || '', /crivirtd is being stopped/);
     await forward.closed;
     assert.strictEqual((await ending).code, 0);
-    await machine.startDaemon();
-    assert.deepStrictEqual(await run(machine, container, 'SPDY v4', 'echo new'), {code: 0, stdout: 'new\n', stderr: ''});
+    await node.startDaemon();
+    assert.deepStrictEqual(await run(node, container, 'SPDY v4', 'echo new'), {code: 0, stdout: 'new\n', stderr: ''});
 });
 
 test('a daemon that is killed breaks its connections; new commands work at once, the old ones are hung up', async () => {
-    const terminal = await exec(machine, container, 'WebSocket v5', 'echo ready; sleep 54321', {stdin: true, tty: true});
-    const writer = await exec(machine, container, 'SPDY v4', 'while echo 54322; do sleep 0.1; done');
+    const terminal = await exec(node, container, 'WebSocket v5', 'echo ready; sleep 54321', {stdin: true, tty: true});
+    const writer = await exec(node, container, 'SPDY v4', 'while echo 54322; do sleep 0.1; done');
     await terminal.shows('ready');
     await writer.shows('54322');
-    await machine.restartDaemon('SIGKILL');
+    await node.restartDaemon('SIGKILL');
     await Promise.all([terminal.closed, writer.closed]);
-    assert.strictEqual((await run(machine, container, 'WebSocket v5', 'echo new')).stdout, 'new\n');
+    assert.strictEqual((await run(node, container, 'WebSocket v5', 'echo new')).stdout, 'new\n');
     await isGone('54321');
     await isGone('54322');
 });
 
 test('who opens no streams in time, and who is idle for too long, is disconnected', async () => {
-    await machine.stopDaemon();
-    await machine.startDaemon(['--streaming-creation-timeout=1s', '--streaming-idle-timeout=3s']);
-    const {spdy} = await openSpdy(machine, await execUrl(), ['v4.channel.k8s.io']);
+    await node.stopDaemon();
+    await node.startDaemon(['--streaming-creation-timeout=1s', '--streaming-idle-timeout=3s']);
+    const {spdy} = await openSpdy(node, await execUrl(), ['v4.channel.k8s.io']);
     const problems = [];
     spdy.on('data', (id, bytes) => problems.push(bytes));
     const over = once(spdy, 'close');
     spdy.open({streamType: 'error'}); // but no stdout
     await over;
     assert.match(Buffer.concat(problems).toString(), /did not open its streams in time/);
-    const forward = await Forward.open(machine, pod, 'SPDY');
+    const forward = await Forward.open(node, pod, 'SPDY');
     const halves = ['error', 'data'].map((streamType) => forward.spdy.open({streamType, port: 8001, requestID: streamType}));
     const ended = [], reasons = [];
     forward.spdy.on('data', (id, bytes) => reasons.push([id, bytes.toString()]));
@@ -528,15 +529,15 @@ test('who opens no streams in time, and who is idle for too long, is disconnecte
     assert.deepStrictEqual([ended.sort(), reasons.map(([id]) => id)], [halves, [halves[0]]]);
     assert.match(reasons[0][1], /port 8001 .*did not open both streams/);
     forward.close();
-    const idle = await exec(machine, container, 'WebSocket v5', 'echo ready; exec sleep 65432', {tty: true, stdin: true});
+    const idle = await exec(node, container, 'WebSocket v5', 'echo ready; exec sleep 65432', {tty: true, stdin: true});
     await idle.closed;
     await isGone('65432');
-    await machine.restartDaemon();
+    await node.restartDaemon();
 });
 
 test('a URL that nobody used for a minute is refused', async () => {
     const url = await execUrl();
     await sleep(61000);
-    const answer = await upgrade(machine, url, {Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': 'v4.channel.k8s.io'});
+    const answer = await upgrade(node, url, {Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': 'v4.channel.k8s.io'});
     assert.deepStrictEqual([answer.status, /older than a minute/.test(answer.body)], [404, true]);
 });

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 // Pods that start from a template: that they do, that nothing is equal in two of them that must differ, that they are
 // guests like others, and that where a template is no good, or not there, or not wanted, pods boot.
@@ -5,22 +6,22 @@ const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
-const {Machine} = require('./support/machine');
-const {command, eventually, sleep} = require('./support/kit');
+const {Node} = require('./support/node');
+const {sleep, eventually} = require('./support/kit');
 
 const CLONES = Number(process.env.CRIVIRT_TEST_CLONES || 20);
-let machine;
+let node;
 
-const start = (flags = []) => Machine.start({templates: true, flags: ['--metrics-address=127.0.0.1:9111', ...flags]});
+const start = (flags = []) => Node.start({templates: true, flags: ['--metrics-address=127.0.0.1:9111', ...flags]});
 const directory = (one) => path.join(one.stateDir, 'templates');
 const templates = (one) => fs.existsSync(directory(one)) ? fs.readdirSync(directory(one)) : [];
 const ready = (one) => templates(one).filter((name) => !name.includes('.'));
 const report = async (one) => JSON.parse((await one.cri.call('Status', {verbose: true})).info.templates);
 const aTemplate = (one, count = 1) => eventually('there is a template', async () => (await report(one)).ready >= count);
 const waiting = (one) => fs.readdirSync(path.join(one.stateDir, 'guests')).length;
-const startedHow = async (pod, one = machine) =>
+const startedHow = async (pod, one = node) =>
     JSON.parse((await one.cri.call('PodSandboxStatus', {pod_sandbox_id: pod.id, verbose: true})).info.start);
-const phases = async (pod, one = machine) => {
+const phases = async (pod, one = node) => {
     const {info} = await one.cri.call('PodSandboxStatus', {pod_sandbox_id: pod.id, verbose: true});
     return JSON.parse(info.trace).traceEvents.map(({name}) => name);
 };
@@ -35,22 +36,22 @@ const run = async (one, container, script) => {
 };
 
 before(async () => {
-    machine = await start();
-    await aTemplate(machine);
+    node = await start();
+    await aTemplate(node);
 });
-after(() => machine.end());
-const clean = (t) => t.after(() => machine.removeAllPods()); // one failure is not the next test's
+after(() => node.end());
+const clean = (t) => t.after(() => node.removeAllPods()); // one failure is not the next test's
 
 test('a template names all that it was made of, and is root\'s alone', () => {
-    const [key] = ready(machine);
-    const manifest = JSON.parse(fs.readFileSync(path.join(directory(machine), key, 'manifest.json')));
+    const [key] = ready(node);
+    const manifest = JSON.parse(fs.readFileSync(path.join(directory(node), key, 'manifest.json')));
     assert.strictEqual(manifest.key, key);
     assert.deepStrictEqual(Object.keys(manifest.inputs).sort(),
                            ['accelerator', 'emulator', 'format', 'initrd', 'kernel', 'machine', 'processor', 'versions']);
-    assert.ok(manifest.inputs.initrd.startsWith(`${machine.initrd} `));
+    assert.ok(manifest.inputs.initrd.startsWith(`${node.initrd} `));
     assert.match(manifest.inputs.machine, /<memory unit='KiB'>262144<\/memory>/);
     for (const name of ['', 'ram', 'devices', 'disk', 'manifest.json']) {
-        const {mode, uid} = fs.statSync(path.join(directory(machine), key, name));
+        const {mode, uid} = fs.statSync(path.join(directory(node), key, name));
         assert.strictEqual(mode & 0o077, 0, name);
         assert.strictEqual(uid, 0);
     }
@@ -58,40 +59,40 @@ test('a template names all that it was made of, and is root\'s alone', () => {
 
 test('a pod is restored, and is a guest like others: exec, volumes, several layers, statistics, stop', async (t) => {
     clean(t);
-    const volume = path.join(machine.dir, 'volume');
+    const volume = path.join(node.dir, 'volume');
     fs.mkdirSync(volume, {recursive: true});
     fs.writeFileSync(path.join(volume, 'file'), 'from the node');
-    await eventually('machines wait', async () => (await report(machine)).waitingMachines === 2);
-    const pod = await machine.runPod();
+    await eventually('machines wait', async () => (await report(node)).waitingMachines === 2);
+    const pod = await node.runPod();
     assert.strictEqual(await startedHow(pod), 'restored');
     assert.ok(!(await phases(pod)).includes('fill'), 'it was filled while it waited');
-    const {network} = await machine.podStatus(pod);
+    const {network} = await node.podStatus(pod);
     const mounts = [{host_path: volume, container_path: '/volume'}];
-    const first = await machine.runContainer(pod, {mounts, command: ['/bin/sleep', '100000']});
-    const second = await machine.runContainer(pod, 'nc -ll -p 8080 -e echo hello');
-    assert.strictEqual(await run(machine, first, 'cat /volume/file'), 'from the node');
-    await run(machine, first, 'echo back > /volume/answer; dd if=/dev/zero of=/big bs=1M count=20 2>/dev/null; sync');
+    const first = await node.runContainer(pod, {mounts, command: ['/bin/sleep', '100000']});
+    const second = await node.runContainer(pod, 'nc -ll -p 8080 -e echo hello');
+    assert.strictEqual(await run(node, first, 'cat /volume/file'), 'from the node');
+    await run(node, first, 'echo back > /volume/answer; dd if=/dev/zero of=/big bs=1M count=20 2>/dev/null; sync');
     assert.strictEqual(fs.readFileSync(path.join(volume, 'answer'), 'utf8'), 'back\n');
-    const address = await run(machine, second, 'ip addr show eth0');
+    const address = await run(node, second, 'ip addr show eth0');
     assert.ok(address.includes(network.ip));
-    const all = await run(machine, second, 'ip addr; ip route; grep shm /proc/mounts');
+    const all = await run(node, second, 'ip addr; ip route; grep shm /proc/mounts');
     assert.doesNotMatch(all, /192\.0\.2\./, 'nothing is left of the rehearsal');
     await eventually('it is reached from the node', async () =>
-        (await machine.run('bash', '-c', `cat < /dev/tcp/${network.ip}/8080`)).stdout === 'hello\n');
+        (await node.run('bash', '-c', `cat < /dev/tcp/${network.ip}/8080`)).stdout === 'hello\n');
     // Whatever the machine was busy with when the guest that it was saved of found out how fast its clock is.
     const clocks = async () => {
         const begin = process.hrtime.bigint();
-        const guest = Number((await run(machine, second, 'cat /proc/uptime')).split(' ')[0]);
+        const guest = Number((await run(node, second, 'cat /proc/uptime')).split(' ')[0]);
         return {begin, guest, end: process.hrtime.bigint()};
     };
     const [one, other] = [await clocks(), (await sleep(2000), await clocks())];
     const guest = other.guest - one.guest;
     assert.ok(guest > 0.98 * Number(other.begin - one.end) / 1e9 && guest < 1.02 * Number(other.end - one.begin) / 1e9 + 0.02,
               `the guest's clock went on by ${guest} s in ${Number(other.end - one.begin) / 1e9}`);
-    const {stats} = await machine.cri.call('PodSandboxStats', {pod_sandbox_id: pod.id});
+    const {stats} = await node.cri.call('PodSandboxStats', {pod_sandbox_id: pod.id});
     assert.ok(Number(stats.linux.memory.usage_bytes.value) > 0);
-    await machine.removePod(pod);
-    await machine.noLeaks();
+    await node.removePod(pod);
+    await node.noLeaks();
 });
 
 // What a clone must not share with another one. The stack's address says that programs get random bytes of their own.
@@ -121,21 +122,21 @@ test(`${CLONES} clones have nothing in common that must differ, from their first
     const connections = [];
     let again;
     for (let i = 0; i < CLONES; i++) {
-        const pod = await machine.runPod({hostname: `clone-${i}`});
+        const pod = await node.runPod({hostname: `clone-${i}`});
         assert.strictEqual(await startedHow(pod), 'restored');
         // The container's first process says it, not an exec that comes later.
-        const container = await machine.runContainer(pod, {
-            command: ['/bin/sh', '-c', `${FACTS}; sleep 100000`], mounts: [machine.toolMount()],
+        const container = await node.runContainer(pod, {
+            command: ['/bin/sh', '-c', `${FACTS}; sleep 100000`], mounts: [node.toolMount()],
         });
         const facts = await eventually('it has said all', () => {
-            const lines = machine.logLines(container).map(({text}) => text.trim().split(' '));
+            const lines = node.logLines(container).map(({text}) => text.trim().split(' '));
             return lines.length === 13 && lines;
         });
         for (const [name, value, ...more] of facts) {
             assert.ok(value, `${name} of clone ${i}`);
             if (name === 'syn') {
                 connections.push(syns([value, ...more]));
-                again = syns((await run(machine, container, '/tool syn 9')).split(/\s+/));
+                again = syns((await run(node, container, '/tool syn 9')).split(/\s+/));
                 continue;
             }
             if (name === 'now') {
@@ -147,7 +148,7 @@ test(`${CLONES} clones have nothing in common that must differ, from their first
             assert.ok(!seen.has(key), `clone ${i} has the ${name} of ${seen.get(key)}: ${value}`);
             seen.set(key, `clone ${i} (${name})`);
         }
-        await machine.removePod(pod);
+        await node.removePod(pod);
     }
     // The same addresses and ports in all: what differs is the kernel's secret, which one guest keeps.
     const last = connections[CLONES - 1];
@@ -161,54 +162,54 @@ test(`${CLONES} clones have nothing in common that must differ, from their first
 
 test('restored pods go on when the daemon is killed, and machines that waited are removed', async (t) => {
     clean(t);
-    const pod = await machine.runPod();
-    const container = await machine.runContainer(pod, 'sleep 100000');
-    await eventually('machines wait', async () => (await report(machine)).waitingMachines === 2);
-    const before = fs.readdirSync(path.join(machine.stateDir, 'guests'));
-    await machine.restartDaemon('SIGKILL');
-    assert.strictEqual((await machine.podStatus(pod)).state, 'SANDBOX_READY');
-    assert.strictEqual(await run(machine, container, 'echo alive'), 'alive\n');
-    const mounts = [{host_path: machine.dir, container_path: '/volume', readonly: true}];
-    await machine.runContainer(pod, {mounts, command: ['/bin/sleep', '100000']});
+    const pod = await node.runPod();
+    const container = await node.runContainer(pod, 'sleep 100000');
+    await eventually('machines wait', async () => (await report(node)).waitingMachines === 2);
+    const before = fs.readdirSync(path.join(node.stateDir, 'guests'));
+    await node.restartDaemon('SIGKILL');
+    assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_READY');
+    assert.strictEqual(await run(node, container, 'echo alive'), 'alive\n');
+    const mounts = [{host_path: node.dir, container_path: '/volume', readonly: true}];
+    await node.runContainer(pod, {mounts, command: ['/bin/sleep', '100000']});
     await eventually('those that waited are gone', () =>
-        !fs.readdirSync(path.join(machine.stateDir, 'guests')).some((id) => before.includes(id)));
-    assert.deepStrictEqual(machine.strays([pod.id]), []);
-    await machine.removePod(pod);
-    await machine.noLeaks();
+        !fs.readdirSync(path.join(node.stateDir, 'guests')).some((id) => before.includes(id)));
+    assert.deepStrictEqual(node.orphans([pod.id]), []);
+    await node.removePod(pod);
+    await node.noLeaks();
 });
 
 test('the daemon takes waiting machines with it when it is told to stop', async () => {
-    await eventually('machines wait', async () => (await report(machine)).waitingMachines === 2);
-    await machine.stopDaemon();
-    assert.strictEqual(waiting(machine), 0);
-    assert.deepStrictEqual(machine.strays([]), []);
-    await machine.startDaemon();
+    await eventually('machines wait', async () => (await report(node)).waitingMachines === 2);
+    await node.stopDaemon();
+    assert.strictEqual(waiting(node), 0);
+    assert.deepStrictEqual(node.orphans([]), []);
+    await node.startDaemon();
 });
 
 test('a machine that waits and is killed costs the pod nothing but time', async (t) => {
     clean(t);
-    await eventually('machines wait', async () => (await report(machine)).waitingMachines === 2);
-    for (const id of fs.readdirSync(path.join(machine.stateDir, 'guests')))
-        process.kill(machine.qemuPid({id}), 'SIGKILL');
-    const pod = await machine.runPod();
+    await eventually('machines wait', async () => (await report(node)).waitingMachines === 2);
+    for (const id of fs.readdirSync(path.join(node.stateDir, 'guests')))
+        process.kill(node.qemuPid({id}), 'SIGKILL');
+    const pod = await node.runPod();
     assert.strictEqual(await startedHow(pod), 'restored');
-    await machine.removePod(pod);
-    await machine.noLeaks();
+    await node.removePod(pod);
+    await node.noLeaks();
 });
 
 test('a pod with limits of its own is restored too, and its machine has what it may use', async (t) => {
     clean(t);
-    const pod = await machine.runPod({linux: {resources: {memory_limit_in_bytes: 512 << 20}}});
+    const pod = await node.runPod({linux: {resources: {memory_limit_in_bytes: 512 << 20}}});
     assert.strictEqual(await startedHow(pod), 'restored');
-    const container = await machine.runContainer(pod, 'sleep 100000');
-    assert.ok(Number(await run(machine, container, 'grep MemTotal /proc/meminfo | tr -dc 0-9')) > 450 << 10);
-    await machine.removePod(pod);
+    const container = await node.runContainer(pod, 'sleep 100000');
+    assert.ok(Number(await run(node, container, 'grep MemTotal /proc/meminfo | tr -dc 0-9')) > 450 << 10);
+    await node.removePod(pod);
 });
 
 test('the first pod of another handler boots, a template is made for the next one; a handler may do without', async (t) => {
     const config = '[handlers.big]\nmemory = "320MiB"\n[handlers.boots]\ntemplate = false\n';
     const flags = ['--guest-waiting-machines=1', '--guest-waiting-machines-filled=false'];
-    const one = await Machine.start({templates: true, config, flags});
+    const one = await Node.start({templates: true, config, flags});
     t.after(() => one.end());
     const runBy = async (handler) => {
         const podConfig = one.podConfig();
@@ -227,7 +228,7 @@ test('the first pod of another handler boots, a template is made for the next on
     const container = await one.runContainer(restored, 'sleep 100000');
     assert.ok(Number(await run(one, container, 'grep MemTotal /proc/meminfo | tr -dc 0-9')) > 270 << 10);
     // A machine that waits without a guest gets it when a pod takes the machine.
-    await eventually('a machine waits', async () => (await report(one)).waitingMachines === 1);
+    await eventually('a node waits', async () => (await report(one)).waitingMachines === 1);
     const [id] = fs.readdirSync(path.join(one.stateDir, 'guests'));
     assert.strictEqual(guestMemoryBlocks(one.qemuPid({id})), 0);
     const filledLate = await runBy('');
@@ -265,8 +266,8 @@ test('what is found damaged at the start is quarantined too; what was made of ot
     const initrd = path.join(fs.mkdtempSync('/tmp/crivirt-test-initrd-'), 'initrd.img');
     fs.chmodSync(path.dirname(initrd), 0o755);
     t.after(() => fs.rmSync(path.dirname(initrd), {recursive: true}));
-    fs.copyFileSync(machine.initrd, initrd);
-    const one = await Machine.start({templates: true, initrd, image: false, flags: ['--guest-waiting-machines=0']});
+    fs.copyFileSync(node.initrd, initrd);
+    const one = await Node.start({templates: true, initrd, image: false, flags: ['--guest-waiting-machines=0']});
     t.after(() => one.end());
     await aTemplate(one);
     const [key] = ready(one);
@@ -285,7 +286,7 @@ test('what is found damaged at the start is quarantined too; what was made of ot
 });
 
 test('the daemon is killed while it makes a template: nothing is left of that, and the next one makes it', async (t) => {
-    const one = await Machine.start({templates: true, image: false, flags: ['--guest-waiting-machines=1']});
+    const one = await Node.start({templates: true, image: false, flags: ['--guest-waiting-machines=1']});
     t.after(() => one.end());
     for (const pause of [300, 1500]) {
         await one.stopDaemon();
@@ -296,18 +297,18 @@ test('the daemon is killed while it makes a template: nothing is left of that, a
         await sleep(pause);
         await one.restartDaemon('SIGKILL');
         await aTemplate(one);
-        await eventually('a machine waits', () => waiting(one) === 1);
+        await eventually('a node waits', () => waiting(one) === 1);
         assert.deepStrictEqual(templates(one).filter((name) => name.includes('.')), []);
-        assert.deepStrictEqual(one.strays([]), []);
+        assert.deepStrictEqual(one.orphans([]), []);
     }
 });
 
 test('without templates pods boot, and no machine waits', async (t) => {
-    const one = await Machine.start({templates: false});
+    const one = await Node.start({templates: false});
     t.after(() => one.end());
     const pod = await one.runPod();
     assert.strictEqual(await startedHow(pod, one), 'booted');
     assert.deepStrictEqual(templates(one), []);
-    assert.deepStrictEqual(one.strays([pod.id]), []);
+    assert.deepStrictEqual(one.orphans([pod.id]), []);
     await one.removePod(pod);
 });

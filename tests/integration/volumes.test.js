@@ -1,66 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 // What a pod's containers see of the node: volumes of every kind, and what happens when their file server dies.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
-const {Machine, BUSYBOX} = require('./support/machine');
+const {Node} = require('./support/node');
+const {BUSYBOX} = require('./support/images');
 const {eventually, refused, must} = require('./support/kit');
 
-let machine;
-before(async () => { machine = await Machine.start(); });
-after(() => machine.end());
+let node;
+before(async () => { node = await Node.start(); });
+after(() => node.end());
 
 // A directory of the node.
 function directory(name) {
-    const dir = path.join(machine.dir, name);
+    const dir = path.join(node.dir, name);
     fs.mkdirSync(dir, {recursive: true});
     return dir;
 }
 
-const serverPid = (pod) => parseInt(fs.readFileSync(path.join(machine.runDir, 'share', `${pod.id.slice(0, 24)}.server`), 'utf8'), 10);
+const serverPid = (pod) => parseInt(fs.readFileSync(path.join(node.runDir, 'share', `${pod.id.slice(0, 24)}.server`), 'utf8'), 10);
 
 test('a file server that dies fails its volumes at once, and nothing else', async () => {
-    const pod = await machine.runPod();
+    const pod = await node.runPod();
     const data = directory('dies');
     fs.writeFileSync(path.join(data, 'file'), 'before');
     const mounts = [{container_path: '/volume', host_path: data}];
-    const container = await machine.runContainer(pod, {
+    const container = await node.runContainer(pod, {
         command: ['/bin/sh', '-c', 'while :; do cat /volume/file >/dev/null; done'], mounts,
     });
-    const plain = await machine.runContainer(pod);
-    assert.strictEqual(await machine.output(container, 'cat /volume/file'), 'before');
+    const plain = await node.runContainer(pod);
+    assert.strictEqual(await node.output(container, 'cat /volume/file'), 'before');
     process.kill(serverPid(pod), 'SIGKILL');
-    const gone = await machine.exec(container, 'ls /volume', 60);
+    const gone = await node.exec(container, 'ls /volume', 60);
     assert.notStrictEqual(gone.exit_code, 0);
     assert.match(gone.stderr, /not connected/);
-    assert.strictEqual(await machine.output(container, 'echo fine >/tmp/x; cat /tmp/x'), 'fine');
-    assert.strictEqual(await machine.output(plain, 'echo fine'), 'fine');
+    assert.strictEqual(await node.output(container, 'echo fine >/tmp/x; cat /tmp/x'), 'fine');
+    assert.strictEqual(await node.output(plain, 'echo fine'), 'fine');
     // Who is hit is told so; who is not, is not.
     const hit = await eventually('the status tells', async () => {
-        const status = await machine.containerStatus(container);
+        const status = await node.containerStatus(container);
         return status.message && status;
     });
     assert.match(hit.message, /volumes \/volume failed: their file server/);
     assert.strictEqual(hit.state, 'CONTAINER_RUNNING');
-    assert.strictEqual((await machine.containerStatus(plain)).message, '');
-    assert.match(machine.daemonLog(), /volumes \/volume failed/);
+    assert.strictEqual((await node.containerStatus(plain)).message, '');
+    assert.match(node.daemonLog(), /volumes \/volume failed/);
     // The next container has a file server again.
-    const next = await machine.runContainer(pod, {mounts});
-    assert.strictEqual(await machine.output(next, 'cat /volume/file; echo after >/volume/file'), 'before');
+    const next = await node.runContainer(pod, {mounts});
+    assert.strictEqual(await node.output(next, 'cat /volume/file; echo after >/volume/file'), 'before');
     assert.strictEqual(fs.readFileSync(path.join(data, 'file'), 'utf8'), 'after\n');
-    assert.notStrictEqual((await machine.exec(container, 'ls /volume', 60)).exit_code, 0);
-    await machine.remove(container);
+    assert.notStrictEqual((await node.exec(container, 'ls /volume', 60)).exit_code, 0);
+    await node.remove(container);
     // So does one after a death that no daemon saw.
-    await machine.stopDaemon('SIGKILL');
+    await node.stopDaemon('SIGKILL');
     process.kill(serverPid(pod), 'SIGKILL');
-    await machine.startDaemon();
-    await eventually('the status tells', async () => (await machine.containerStatus(next)).message);
-    assert.notStrictEqual((await machine.exec(next, 'ls /volume', 60)).exit_code, 0);
-    const last = await machine.runContainer(pod, {mounts});
-    assert.strictEqual(await machine.output(last, 'cat /volume/file'), 'after');
-    await machine.removePod(pod);
-    await machine.noLeaks();
+    await node.startDaemon();
+    await eventually('the status tells', async () => (await node.containerStatus(next)).message);
+    assert.notStrictEqual((await node.exec(next, 'ls /volume', 60)).exit_code, 0);
+    const last = await node.runContainer(pod, {mounts});
+    assert.strictEqual(await node.output(last, 'cat /volume/file'), 'after');
+    await node.removePod(pod);
+    await node.noLeaks();
 });
 
 // The guard of a pod's file server, the one that serves first: the others are its forks.
@@ -74,49 +76,49 @@ const guardPids = (pod) => fs.readdirSync('/proc').filter((name) => {
 }).map(Number).sort((one, other) => one - other);
 
 test('a guard of the file server that is killed is replaced; when none is left the pod fails, and says why', async () => {
-    const pod = await machine.runPod();
+    const pod = await node.runPod();
     const data = directory('unguarded');
     fs.writeFileSync(path.join(data, 'file'), 'before');
     const mounts = [{container_path: '/volume', host_path: data}];
     const busy = {command: ['/bin/sh', '-c', 'while :; do cat /volume/file >/dev/null; done'], mounts};
-    const container = await machine.runContainer(pod, busy);
+    const container = await node.runContainer(pod, busy);
     const pair = () => eventually('two processes guard it', () => { const pids = guardPids(pod); return pids.length === 2 && pids; });
     // Whichever of the two dies, nothing is lost.
     const first = await pair();
     process.kill(first[0], 'SIGKILL');
-    assert.strictEqual(await machine.output(container, 'cat /volume/file'), 'before');
+    assert.strictEqual(await node.output(container, 'cat /volume/file'), 'before');
     const second = await pair();
     assert.ok(second.includes(first[1]));
     process.kill(second.find((pid) => pid !== first[1]), 'SIGKILL');
-    assert.strictEqual(await machine.output(container, 'cat /volume/file'), 'before');
+    assert.strictEqual(await node.output(container, 'cat /volume/file'), 'before');
     const third = await pair();
     // What took its place knows all that it has to know when the file server dies.
     process.kill(serverPid(pod), 'SIGKILL');
-    assert.match((await machine.exec(container, 'ls /volume', 60)).stderr, /not connected/);
+    assert.match((await node.exec(container, 'ls /volume', 60)).stderr, /not connected/);
     // Also of what another one has failed before.
     process.kill(third[0], 'SIGKILL');
-    assert.match((await machine.exec(container, 'ls /volume', 60)).stderr, /not connected/);
-    await machine.remove(container);
-    const next = await machine.runContainer(pod, {mounts});
-    assert.strictEqual(await machine.output(next, 'cat /volume/file'), 'before');
+    assert.match((await node.exec(container, 'ls /volume', 60)).stderr, /not connected/);
+    await node.remove(container);
+    const next = await node.runContainer(pod, {mounts});
+    assert.strictEqual(await node.output(next, 'cat /volume/file'), 'before');
     // Nobody is left, and what waits in the guest could not even be killed: the pod has failed, and says why.
-    const reader = machine.exec(next, 'touch /volume/reading; while cat /volume/file; do :; done').then(() => null, (error) => error);
+    const reader = node.exec(next, 'touch /volume/reading; while cat /volume/file; do :; done').then(() => null, (error) => error);
     await eventually('it reads', () => fs.existsSync(path.join(data, 'reading')));
     for (const pid of await pair())
         process.kill(pid, 'SIGKILL');
     assert.match((await reader).details, /guard/);
-    await eventually('the pod has failed', async () => (await machine.podStatus(pod)).state === 'SANDBOX_NOTREADY');
-    const {state, reason, message} = await machine.ended(next);
+    await eventually('the pod has failed', async () => (await node.podStatus(pod)).state === 'SANDBOX_NOTREADY');
+    const {state, reason, message} = await node.ended(next);
     assert.deepStrictEqual([state, reason], ['CONTAINER_EXITED', 'Unknown']);
     assert.match(message, /file server .* guard/);
-    assert.match(machine.daemonLog(), /volumes \/volume failed/);
-    await machine.removePod(pod);
-    await machine.noLeaks();
+    assert.match(node.daemonLog(), /volumes \/volume failed/);
+    await node.removePod(pod);
+    await node.noLeaks();
 });
 
 // A loop device of the node over a fresh file of `bytes`; both go with the test.
 function loopDevice(context, name, bytes = 8 << 20) {
-    const file = path.join(machine.dir, name);
+    const file = path.join(node.dir, name);
     fs.writeFileSync(file, '');
     fs.truncateSync(file, bytes);
     const device = must('losetup', '--find', '--show', file).trim();
@@ -126,49 +128,49 @@ function loopDevice(context, name, bytes = 8 << 20) {
 
 // The number of sectors and the first word of a container's block device.
 const look = (container, device) =>
-    machine.output(container, `echo $(cat /sys/dev/block/$(stat -c %t:%T ${device} | sed 's/\\(.*\\):\\(.*\\)/printf "%d:%d" 0x\\1 0x\\2/' | sh)/size) $(head -c 5 ${device})`);
+    node.output(container, `echo $(cat /sys/dev/block/$(stat -c %t:%T ${device} | sed 's/\\(.*\\):\\(.*\\)/printf "%d:%d" 0x\\1 0x\\2/' | sh)/size) $(head -c 5 ${device})`);
 
 test('block devices of the node become disks of the guest, for as long as a container has them', async (context) => {
-    const pod = await machine.runPod();
+    const pod = await node.runPod();
     const device = loopDevice(context, 'disk');
-    const link = path.join(machine.dir, 'volume-link');
+    const link = path.join(node.dir, 'volume-link');
     fs.symlinkSync(device, link); // as the kubelet's volumeDevices are
-    const raw = path.join(machine.dir, 'raw');
+    const raw = path.join(node.dir, 'raw');
     fs.writeFileSync(raw, 'a file'.padEnd(1 << 20, '\0'));
     const volume = {container_path: '/dev/xvda', host_path: link, permissions: 'mrw'};
-    const one = await machine.runContainer(pod, {devices: [volume, {container_path: '/dev/raw', host_path: raw, permissions: 'r'}]});
-    assert.strictEqual(await machine.output(one, 'echo hello | dd of=/dev/xvda conv=fsync 2>/dev/null; head -c 5 /dev/xvda'), 'hello');
+    const one = await node.runContainer(pod, {devices: [volume, {container_path: '/dev/raw', host_path: raw, permissions: 'r'}]});
+    assert.strictEqual(await node.output(one, 'echo hello | dd of=/dev/xvda conv=fsync 2>/dev/null; head -c 5 /dev/xvda'), 'hello');
     assert.strictEqual(fs.readFileSync(device).subarray(0, 5).toString(), 'hello');
     assert.strictEqual(await look(one, '/dev/xvda'), `${(8 << 20) / 512} hello`);
-    assert.strictEqual(await machine.output(one, 'head -c 6 /dev/raw'), 'a file');
-    assert.notStrictEqual((await machine.exec(one, 'echo x >/dev/raw')).exit_code, 0);
-    assert.strictEqual(await machine.output(one, 'stat -c "%F %a %g" /dev/xvda'),
+    assert.strictEqual(await node.output(one, 'head -c 6 /dev/raw'), 'a file');
+    assert.notStrictEqual((await node.exec(one, 'echo x >/dev/raw')).exit_code, 0);
+    assert.strictEqual(await node.output(one, 'stat -c "%F %a %g" /dev/xvda'),
                        `block special file ${(fs.statSync(device).mode & 0o777).toString(8)} ${fs.statSync(device).gid}`);
     // Another container of the pod has the same disk, by a mount; it stays when the first one goes.
-    const two = await machine.runContainer(pod, {mounts: [{container_path: '/dev/disk', host_path: device}]});
-    await machine.output(one, 'echo again | dd of=/dev/xvda 2>/dev/null');
-    assert.strictEqual(await machine.output(two, 'head -c 5 /dev/disk'), 'again');
-    assert.strictEqual(await machine.output(two, 'stat -c %t:%T /dev/disk'), await machine.output(one, 'stat -c %t:%T /dev/xvda'));
-    await machine.remove(one);
-    assert.strictEqual(await machine.output(two, 'head -c 5 /dev/disk'), 'again');
+    const two = await node.runContainer(pod, {mounts: [{container_path: '/dev/disk', host_path: device}]});
+    await node.output(one, 'echo again | dd of=/dev/xvda 2>/dev/null');
+    assert.strictEqual(await node.output(two, 'head -c 5 /dev/disk'), 'again');
+    assert.strictEqual(await node.output(two, 'stat -c %t:%T /dev/disk'), await node.output(one, 'stat -c %t:%T /dev/xvda'));
+    await node.remove(one);
+    assert.strictEqual(await node.output(two, 'head -c 5 /dev/disk'), 'again');
     // The next daemon knows it, too.
-    await machine.restartDaemon('SIGKILL');
-    await machine.remove(two);
+    await node.restartDaemon('SIGKILL');
+    await node.remove(two);
     await eventually('nobody has the device open', () => fs.closeSync(fs.openSync(device, fs.constants.O_RDWR | fs.constants.O_EXCL)) === undefined);
     assert.strictEqual(fs.readFileSync(device).subarray(0, 5).toString(), 'again');
     // The raw file's own loop device has ended, the test's has not.
-    assert.deepStrictEqual(machine.leaks().filter((leak) => leak.startsWith('loop')), [`loop device ${path.basename(device)}`]);
+    assert.deepStrictEqual(node.leaks().filter((leak) => leak.startsWith('loop')), [`loop device ${path.basename(device)}`]);
     // And the disk can come back.
-    const three = await machine.runContainer(pod, {devices: [{...volume, permissions: 'r'}]});
-    assert.strictEqual(await machine.output(three, 'head -c 5 /dev/xvda'), 'again');
-    assert.notStrictEqual((await machine.exec(three, 'echo x >/dev/xvda')).exit_code, 0);
-    await refused(machine.create(pod, {devices: [{...volume, host_path: '/dev/nothing-here'}]}), 'UNIMPLEMENTED', '/dev/nothing-here');
-    await machine.removePod(pod);
+    const three = await node.runContainer(pod, {devices: [{...volume, permissions: 'r'}]});
+    assert.strictEqual(await node.output(three, 'head -c 5 /dev/xvda'), 'again');
+    assert.notStrictEqual((await node.exec(three, 'echo x >/dev/xvda')).exit_code, 0);
+    await refused(node.create(pod, {devices: [{...volume, host_path: '/dev/nothing-here'}]}), 'UNIMPLEMENTED', '/dev/nothing-here');
+    await node.removePod(pod);
 });
 
 // As the kubelet mounts an emptyDir of medium Memory; it goes with the test.
 function memoryVolume(context, name, options) {
-    const dir = path.join(machine.dir, 'kubelet/pods/uid/volumes/kubernetes.io~empty-dir', name);
+    const dir = path.join(node.dir, 'kubelet/pods/uid/volumes/kubernetes.io~empty-dir', name);
     fs.mkdirSync(dir, {recursive: true});
     must('mount', '-t', 'tmpfs', '-o', options, 'tmpfs', dir);
     context.after(() => must('umount', dir));
@@ -177,31 +179,31 @@ function memoryVolume(context, name, options) {
 
 test('an emptyDir in memory is memory of the guest, with its size, owner and sub-paths, shared by the pod', async (context) => {
     const dir = memoryVolume(context, 'cache', 'size=4096k,mode=2777,gid=1234');
-    const sub = path.join(machine.dir, 'kubelet/pods/uid/volume-subpaths/cache/main/0');
+    const sub = path.join(node.dir, 'kubelet/pods/uid/volume-subpaths/cache/main/0');
     fs.mkdirSync(sub, {recursive: true});
     fs.mkdirSync(path.join(dir, 'part'));
     must('mount', '--bind', path.join(dir, 'part'), sub);
     context.after(() => must('umount', sub));
-    const pod = await machine.runPod();
-    const one = await machine.runContainer(pod, {
+    const pod = await node.runPod();
+    const one = await node.runContainer(pod, {
         mounts: [{container_path: '/cache', host_path: dir}, {container_path: '/ro', host_path: dir, readonly: true}],
         linux: {security_context: {run_as_user: {value: 1000}, run_as_group: {value: 1000}, supplemental_groups: [1234]}},
     });
-    const two = await machine.runContainer(pod, {mounts: [{container_path: '/part', host_path: sub}, {container_path: '/all', host_path: dir}]});
-    assert.match(await machine.output(one, 'grep " /cache " /proc/mounts'), /^memory \/cache tmpfs rw,\S*size=4096k/);
-    assert.strictEqual(await machine.output(one, 'echo word >/cache/file; stat -c "%a %g" /cache /cache/file'), '2777 1234\n644 1234');
-    assert.strictEqual(await machine.output(two, 'cat /all/file; echo deep >/part/x; cat /all/part/x'), 'word\ndeep');
+    const two = await node.runContainer(pod, {mounts: [{container_path: '/part', host_path: sub}, {container_path: '/all', host_path: dir}]});
+    assert.match(await node.output(one, 'grep " /cache " /proc/mounts'), /^memory \/cache tmpfs rw,\S*size=4096k/);
+    assert.strictEqual(await node.output(one, 'echo word >/cache/file; stat -c "%a %g" /cache /cache/file'), '2777 1234\n644 1234');
+    assert.strictEqual(await node.output(two, 'cat /all/file; echo deep >/part/x; cat /all/part/x'), 'word\ndeep');
     assert.deepStrictEqual(fs.readdirSync(dir), ['part'], 'the node has what is the guest\'s');
-    assert.notStrictEqual((await machine.exec(one, 'echo x >/ro/file')).exit_code, 0);
-    const full = await machine.exec(one, 'dd if=/dev/zero of=/cache/big bs=1M count=8');
+    assert.notStrictEqual((await node.exec(one, 'echo x >/ro/file')).exit_code, 0);
+    const full = await node.exec(one, 'dd if=/dev/zero of=/cache/big bs=1M count=8');
     assert.match(full.stderr, /No space left/);
-    assert.strictEqual(await machine.output(one, 'stat -c %s /cache/big; rm /cache/big').then(Number) <= 4 << 20, true);
+    assert.strictEqual(await node.output(one, 'stat -c %s /cache/big; rm /cache/big').then(Number) <= 4 << 20, true);
     // It outlives containers, and is emptied by nothing but the pod's end.
-    await machine.remove(one);
-    await machine.remove(two);
-    const three = await machine.runContainer(pod, {mounts: [{container_path: '/cache', host_path: dir}]});
-    assert.strictEqual(await machine.output(three, 'cat /cache/file'), 'word');
-    await machine.removePod(pod);
+    await node.remove(one);
+    await node.remove(two);
+    const three = await node.runContainer(pod, {mounts: [{container_path: '/cache', host_path: dir}]});
+    assert.strictEqual(await node.output(three, 'cat /cache/file'), 'word');
+    await node.removePod(pod);
 });
 
 test('a volume of the node\'s huge pages is refused, and says what there is instead', async (context) => {
@@ -212,46 +214,46 @@ test('a volume of the node\'s huge pages is refused, and says what there is inst
     const dir = directory('kubelet/pods/uid/volumes/kubernetes.io~empty-dir/huge');
     must('mount', '-t', 'hugetlbfs', 'none', dir);
     context.after(() => must('umount', dir));
-    const pod = await machine.runPod();
-    await refused(machine.create(pod, {mounts: [{container_path: '/huge', host_path: dir}]}), 'UNIMPLEMENTED', dir, 'huge pages', 'vm.nr_hugepages');
-    await machine.removePod(pod);
+    const pod = await node.runPod();
+    await refused(node.create(pod, {mounts: [{container_path: '/huge', host_path: dir}]}), 'UNIMPLEMENTED', dir, 'huge pages', 'vm.nr_hugepages');
+    await node.removePod(pod);
 });
 
 test('mounts: sub-paths, links, missing sources, read-only deep and flat, and what the node mounts later', async (context) => {
-    const pod = await machine.runPod();
+    const pod = await node.runPod();
     const data = directory('deep'), below = directory('deep/below'), late = directory('deep/late');
     fs.writeFileSync(path.join(data, 'file'), 'x');
-    fs.symlinkSync(data, path.join(machine.dir, 'deep-link'));
+    fs.symlinkSync(data, path.join(node.dir, 'deep-link'));
     // As a node's root is: what is mounted below is passed on.
     must('mount', '--bind', data, data);
     must('mount', '--make-shared', data);
     must('mount', '-t', 'tmpfs', 'tmpfs', below);
     context.after(() => { for (const dir of [below, late, data]) must('umount', '-l', dir); });
-    const container = await machine.runContainer(pod, {mounts: [
-        {container_path: '/whole', host_path: path.join(machine.dir, 'deep-link')},
+    const container = await node.runContainer(pod, {mounts: [
+        {container_path: '/whole', host_path: path.join(node.dir, 'deep-link')},
         {container_path: '/sub', host_path: below},
-        {container_path: '/new', host_path: path.join(machine.dir, 'not/yet/there')},
+        {container_path: '/new', host_path: path.join(node.dir, 'not/yet/there')},
         {container_path: '/flat', host_path: data, readonly: true},
         {container_path: '/rro', host_path: data, readonly: true, recursive_read_only: true},
         {container_path: '/follow', host_path: data, propagation: 'PROPAGATION_HOST_TO_CONTAINER'},
     ]});
-    const writes = async (file) => (await machine.exec(container, `echo x >${file}`)).exit_code === 0;
-    assert.strictEqual(await machine.output(container, 'cat /whole/file; echo sub >/sub/y; cat /whole/below/y; ls -d /new'), 'xsub\n/new');
-    assert.ok(fs.statSync(path.join(machine.dir, 'not/yet/there')).isDirectory());
+    const writes = async (file) => (await node.exec(container, `echo x >${file}`)).exit_code === 0;
+    assert.strictEqual(await node.output(container, 'cat /whole/file; echo sub >/sub/y; cat /whole/below/y; ls -d /new'), 'xsub\n/new');
+    assert.ok(fs.statSync(path.join(node.dir, 'not/yet/there')).isDirectory());
     assert.deepStrictEqual([await writes('/flat/z'), await writes('/flat/below/z')], [false, true]);
     assert.deepStrictEqual([await writes('/rro/z'), await writes('/rro/below/z')], [false, false]);
     // A mount that is made on the node while the container runs.
     must('mount', '-t', 'tmpfs', 'tmpfs', late);
     fs.writeFileSync(path.join(late, 'word'), 'late');
-    await eventually('the mount appears', async () => (await machine.exec(container, 'cat /follow/late/word')).stdout === 'late');
-    assert.notStrictEqual((await machine.exec(container, 'cat /whole/late/word')).exit_code, 0);
-    await refused(machine.create(pod, {mounts: [{container_path: '/x', host_path: data, propagation: 'PROPAGATION_BIDIRECTIONAL'}]}),
+    await eventually('the mount appears', async () => (await node.exec(container, 'cat /follow/late/word')).stdout === 'late');
+    assert.notStrictEqual((await node.exec(container, 'cat /whole/late/word')).exit_code, 0);
+    await refused(node.create(pod, {mounts: [{container_path: '/x', host_path: data, propagation: 'PROPAGATION_BIDIRECTIONAL'}]}),
                   'INVALID_ARGUMENT', 'bidirectional', '/x');
-    await machine.removePod(pod);
+    await node.removePod(pod);
 });
 
 test('what the kubelet changes in its volumes is seen: links that are swapped, hosts, owners; the termination message comes out', async () => {
-    const pod = await machine.runPod();
+    const pod = await node.runPod();
     const config = directory('configmap');
     const version = (name, text) => {
         fs.mkdirSync(path.join(config, name));
@@ -264,105 +266,105 @@ test('what the kubelet changes in its volumes is seen: links that are swapped, h
     const grouped = directory('fsgroup');
     fs.chownSync(grouped, 0, 2000);
     fs.chmodSync(grouped, 0o2775);
-    const hosts = path.join(machine.dir, 'etc-hosts'), message = path.join(machine.dir, 'termination-log');
+    const hosts = path.join(node.dir, 'etc-hosts'), message = path.join(node.dir, 'termination-log');
     fs.writeFileSync(hosts, '127.0.0.1 first\n');
     fs.writeFileSync(message, '');
     fs.chmodSync(message, 0o666);
-    const container = await machine.runContainer(pod, {
+    const container = await node.runContainer(pod, {
         mounts: [
             {container_path: '/config', host_path: config, readonly: true}, {container_path: '/data', host_path: grouped},
             {container_path: '/etc/hosts', host_path: hosts}, {container_path: '/dev/termination-log', host_path: message},
         ],
         linux: {security_context: {run_as_user: {value: 1000}, run_as_group: {value: 1000}, supplemental_groups: [2000]}},
     });
-    assert.strictEqual(await machine.output(container, 'cat /config/key'), 'one');
+    assert.strictEqual(await node.output(container, 'cat /config/key'), 'one');
     version('..v2', 'two');
-    await eventually('the new version is seen', async () => await machine.output(container, 'cat /config/key') === 'two');
+    await eventually('the new version is seen', async () => await node.output(container, 'cat /config/key') === 'two');
     fs.writeFileSync(hosts, '127.0.0.1 second\n');
-    await eventually('the new hosts are seen', async () => /second/.test(await machine.output(container, 'cat /etc/hosts')));
-    assert.strictEqual(await machine.output(container, 'touch /data/mine; stat -c "%u %g" /data/mine'), '1000 2000');
+    await eventually('the new hosts are seen', async () => /second/.test(await node.output(container, 'cat /etc/hosts')));
+    assert.strictEqual(await node.output(container, 'touch /data/mine; stat -c "%u %g" /data/mine'), '1000 2000');
     assert.strictEqual(fs.statSync(path.join(grouped, 'mine')).uid, 1000);
-    await machine.output(container, 'echo the end >/dev/termination-log');
+    await node.output(container, 'echo the end >/dev/termination-log');
     assert.strictEqual(fs.readFileSync(message, 'utf8'), 'the end\n');
-    await machine.removePod(pod);
+    await node.removePod(pod);
 });
 
 test('what virtiofs cannot do: inotify of what the node changes, sockets and FIFOs between node and guest', async () => {
-    const pod = await machine.runPod();
+    const pod = await node.runPod();
     const data = directory('limits');
     must('mkfifo', path.join(data, 'fifo'));
     const server = require('net').createServer().listen(path.join(data, 'socket'));
-    const container = await machine.runContainer(pod, {
+    const container = await node.runContainer(pod, {
         command: ['/bin/sh', '-c', '/tool watch /data >/tmp/events & sleep 100000'],
-        mounts: [{container_path: '/data', host_path: data}, machine.toolMount()],
+        mounts: [{container_path: '/data', host_path: data}, node.toolMount()],
     });
-    const events = () => machine.output(container, 'cat /tmp/events');
+    const events = () => node.output(container, 'cat /tmp/events');
     await eventually('the watch is set', async () => /watching/.test(await events()));
     fs.writeFileSync(path.join(data, 'by-node'), '');
-    await eventually('the file is seen', async () => (await machine.exec(container, 'ls /data/by-node')).exit_code === 0);
-    await machine.output(container, 'touch /data/by-guest');
+    await eventually('the file is seen', async () => (await node.exec(container, 'ls /data/by-node')).exit_code === 0);
+    await node.output(container, 'touch /data/by-guest');
     await eventually('the event of the guest comes', async () => /by-guest/.test(await events()));
     assert.doesNotMatch(await events(), /by-node/);
-    assert.strictEqual(await machine.output(container, 'stat -c %F /data/socket /data/fifo'), 'socket\nfifo');
-    assert.match((await machine.exec(container, '/tool connect /data/socket')).stderr, /refused/);
+    assert.strictEqual(await node.output(container, 'stat -c %F /data/socket /data/fifo'), 'socket\nfifo');
+    assert.match((await node.exec(container, '/tool connect /data/socket')).stderr, /refused/);
     // The FIFO in the guest is not the node's: nobody writes to it there.
     const fifo = fs.openSync(path.join(data, 'fifo'), fs.constants.O_RDWR | fs.constants.O_NONBLOCK);
     fs.writeSync(fifo, 'for nobody');
-    assert.notStrictEqual((await machine.exec(container, 'timeout 3 cat /data/fifo')).exit_code, 0);
+    assert.notStrictEqual((await node.exec(container, 'timeout 3 cat /data/fifo')).exit_code, 0);
     fs.closeSync(fifo);
     server.close();
-    await machine.removePod(pod);
+    await node.removePod(pod);
 });
 
 test('an emptyDir joins the containers of a pod: sockets, FIFOs, inotify, and what is written is seen at once', async () => {
-    const pod = await machine.runPod();
+    const pod = await node.runPod();
     const dir = directory('kubelet/pods/uid2/volumes/kubernetes.io~empty-dir/joint');
-    const mounts = [{container_path: '/joint', host_path: dir}, machine.toolMount()];
-    const one = await machine.runContainer(pod, {
+    const mounts = [{container_path: '/joint', host_path: dir}, node.toolMount()];
+    const one = await node.runContainer(pod, {
         command: ['/bin/sh', '-c', '/tool watch /joint >/tmp/events & /tool listen /joint/socket & sleep 100000'], mounts,
     });
-    const two = await machine.runContainer(pod, {mounts: [{...mounts[0], readonly: true}]});
-    const three = await machine.runContainer(pod, {mounts});
-    await eventually('the socket is there', async () => (await machine.exec(three, 'test -S /joint/socket')).exit_code === 0);
-    assert.strictEqual(await machine.output(three, '/tool connect /joint/socket'), 'hello');
-    await machine.output(three, 'touch /joint/probe');
-    await eventually('the event comes', async () => /probe/.test(await machine.output(one, 'cat /tmp/events')));
-    await machine.output(one, 'mkfifo /joint/fifo; (cat /joint/fifo >/tmp/got) >/dev/null 2>&1 &');
-    await eventually('the FIFO is there', async () => (await machine.exec(three, 'test -p /joint/fifo')).exit_code === 0);
-    await machine.output(three, 'echo hello >/joint/fifo; echo now >/joint/file');
-    await eventually('the word has come', async () => (await machine.exec(one, 'cat /tmp/got')).stdout === 'hello\n');
-    assert.strictEqual(await machine.output(two, 'cat /joint/file'), 'now');
-    assert.match((await machine.exec(two, 'touch /joint/x')).stderr, /Read-only/);
-    await machine.remove(one);
-    await machine.restartDaemon('SIGKILL');
-    assert.strictEqual(await machine.output(three, 'cat /joint/file'), 'now');
-    const four = await machine.runContainer(pod, {mounts});
-    assert.strictEqual(await machine.output(four, 'stat -c %i /joint; cat /joint/file'), await machine.output(three, 'stat -c %i /joint; cat /joint/file'));
-    await machine.removePod(pod);
-    await machine.noLeaks();
+    const two = await node.runContainer(pod, {mounts: [{...mounts[0], readonly: true}]});
+    const three = await node.runContainer(pod, {mounts});
+    await eventually('the socket is there', async () => (await node.exec(three, 'test -S /joint/socket')).exit_code === 0);
+    assert.strictEqual(await node.output(three, '/tool connect /joint/socket'), 'hello');
+    await node.output(three, 'touch /joint/probe');
+    await eventually('the event comes', async () => /probe/.test(await node.output(one, 'cat /tmp/events')));
+    await node.output(one, 'mkfifo /joint/fifo; (cat /joint/fifo >/tmp/got) >/dev/null 2>&1 &');
+    await eventually('the FIFO is there', async () => (await node.exec(three, 'test -p /joint/fifo')).exit_code === 0);
+    await node.output(three, 'echo hello >/joint/fifo; echo now >/joint/file');
+    await eventually('the word has come', async () => (await node.exec(one, 'cat /tmp/got')).stdout === 'hello\n');
+    assert.strictEqual(await node.output(two, 'cat /joint/file'), 'now');
+    assert.match((await node.exec(two, 'touch /joint/x')).stderr, /Read-only/);
+    await node.remove(one);
+    await node.restartDaemon('SIGKILL');
+    assert.strictEqual(await node.output(three, 'cat /joint/file'), 'now');
+    const four = await node.runContainer(pod, {mounts});
+    assert.strictEqual(await node.output(four, 'stat -c %i /joint; cat /joint/file'), await node.output(three, 'stat -c %i /joint; cat /joint/file'));
+    await node.removePod(pod);
+    await node.noLeaks();
 });
 
 test('an image is a volume: read-only, by sub-path, its id in the status', async () => {
-    const pod = await machine.runPod();
+    const pod = await node.runPod();
     const image = {image: BUSYBOX};
-    const container = await machine.runContainer(pod, {mounts: [
+    const container = await node.runContainer(pod, {mounts: [
         {container_path: '/image', image, readonly: true}, {container_path: '/part', image, image_sub_path: 'etc', readonly: true},
     ]});
-    assert.match(await machine.output(container, 'ls /image/bin/sh; cat /part/passwd'), /\/image\/bin\/sh\nroot:/);
-    assert.match((await machine.exec(container, 'touch /image/x')).stderr, /Read-only/);
-    const {image: {id}} = await machine.cri.call('ImageStatus', {image});
-    assert.deepStrictEqual((await machine.containerStatus(container)).mounts.map((mount) => mount.image.image_ref), [id, id]);
-    await refused(machine.create(pod, {mounts: [{container_path: '/x', image, image_sub_path: 'no/such', readonly: true}]}), 'NOT_FOUND', 'no/such');
-    await refused(machine.create(pod, {mounts: [{container_path: '/x', image}]}), 'INVALID_ARGUMENT', 'readonly');
-    await machine.removePod(pod);
+    assert.match(await node.output(container, 'ls /image/bin/sh; cat /part/passwd'), /\/image\/bin\/sh\nroot:/);
+    assert.match((await node.exec(container, 'touch /image/x')).stderr, /Read-only/);
+    const {image: {id}} = await node.cri.call('ImageStatus', {image});
+    assert.deepStrictEqual((await node.containerStatus(container)).mounts.map((mount) => mount.image.image_ref), [id, id]);
+    await refused(node.create(pod, {mounts: [{container_path: '/x', image, image_sub_path: 'no/such', readonly: true}]}), 'NOT_FOUND', 'no/such');
+    await refused(node.create(pod, {mounts: [{container_path: '/x', image}]}), 'INVALID_ARGUMENT', 'readonly');
+    await node.removePod(pod);
 });
 
 test('/dev/shm belongs to the pod, 64 MiB, unless a volume of another size is mounted there', async (context) => {
-    const pod = await machine.runPod();
+    const pod = await node.runPod();
     const dir = memoryVolume(context, 'shm', 'size=8m,mode=1777');
-    const usual = await machine.runContainer(pod);
-    const sized = await machine.runContainer(pod, {mounts: [{container_path: '/dev/shm', host_path: dir}]});
-    assert.match(await machine.output(usual, 'grep " /dev/shm " /proc/mounts'), /size=65536k/);
-    assert.match(await machine.output(sized, 'grep " /dev/shm " /proc/mounts'), /size=8192k/);
-    await machine.removePod(pod);
+    const usual = await node.runContainer(pod);
+    const sized = await node.runContainer(pod, {mounts: [{container_path: '/dev/shm', host_path: dir}]});
+    assert.match(await node.output(usual, 'grep " /dev/shm " /proc/mounts'), /size=65536k/);
+    assert.match(await node.output(sized, 'grep " /dev/shm " /proc/mounts'), /size=8192k/);
+    await node.removePod(pod);
 });

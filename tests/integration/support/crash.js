@@ -1,10 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 // kill -9 of crivirtd after a chosen side effect, or another mishap just then: tests/tools/crash_shim.c, preloaded.
 'use strict';
 const fs = require('fs');
 const os = require('os');
 const path = require('path');
+const {build} = require('./environment');
+const {Node} = require('./node');
 const {eventually} = require('./kit');
-const {Machine, build} = require('./machine');
 
 const OFF = 0;
 const COUNT = -1;
@@ -15,18 +17,18 @@ const HOLD = 1;
 const BREAK = 2;
 
 // A machine whose daemons die on command.
-async function startMachine(options = {}) {
+async function startCrashingNode(options = {}) {
     const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'crivirt-crash-'));
     const control = path.join(directory, 'control');
     fs.writeFileSync(control, Buffer.alloc(CONTROL_BYTES));
     const env = [`LD_PRELOAD=${path.join(build, 'cri-server/libcrash_shim.so')}`, `CRASH_CONTROL=${control}`];
-    const machine = await Machine.start({...options, env});
-    return new CrashingMachine(machine, directory, control);
+    const node = await Node.start({...options, env});
+    return new CrashingNode(node, directory, control);
 }
 
-class CrashingMachine {
-    constructor(machine, directory, control) {
-        this.machine = machine;
+class CrashingNode {
+    constructor(node, directory, control) {
+        this.node = node;
         this.directory = directory;
         this.control = fs.openSync(control, 'r+');
         this.trace = `${control}.trace`;
@@ -64,15 +66,15 @@ class CrashingMachine {
 
     // Kills the daemon after effect number `point` (from 1) of the work; whether it came to that. Another one runs then.
     async crash(point, work) {
-        const {machine} = this;
+        const {node} = this;
         this.set(point);
         await work().catch(() => {});
         const died = this.names().length >= point;
         this.set(OFF);
         if (died) {
-            await machine.daemon.ended;
-            machine.cri.close();
-            await machine.startDaemon();
+            await node.daemon.ended;
+            node.cri.close();
+            await node.startDaemon();
         }
         return died;
     }
@@ -105,7 +107,7 @@ class CrashingMachine {
 
     async end() {
         try {
-            await this.machine.end();
+            await this.node.end();
         } finally {
             fs.closeSync(this.control);
             fs.rmSync(this.directory, {recursive: true, force: true});
@@ -124,4 +126,4 @@ function points(names, inRun = 5) {
     return distinct.filter((unused, i) => i === 0 || Math.floor(i / step) !== Math.floor((i - 1) / step));
 }
 
-module.exports = {startMachine, points};
+module.exports = {startCrashingNode, points};

@@ -1,40 +1,52 @@
-// Small things that every test file uses.
+// SPDX-License-Identifier: Apache-2.0
+// Small helpers that every test file uses.
 'use strict';
 const assert = require('assert');
 const fs = require('fs');
 const {spawn, execFileSync} = require('child_process');
 const {status} = require('./cri');
 
+let last = 0;
+// A number that no other call in this process returns.
+const serial = () => ++last;
+
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-// Asks until the answer is true; for a very long time, because no test is about speed.
+// Asks until the answer is true, and returns it. The limit is far beyond what a busy machine needs: no test is about speed.
 async function eventually(what, ask, limitMs = 180000) {
     for (const end = Date.now() + limitMs;;) {
         const answer = await ask();
         if (answer)
             return answer;
         if (Date.now() > end)
-            throw new Error(`it did not come true: ${what}`);
+            throw new Error(`this did not come true within ${limitMs} ms: ${what}`);
         await sleep(100);
     }
 }
 
-// The call fails with that status, and the message has all those words.
+// Asserts that the answer stays true for that long. For what must not happen: an event cannot end the wait.
+async function remains(what, ask, ms) {
+    for (const end = Date.now() + ms; Date.now() < end; await sleep(50))
+        assert.ok(await ask(), `this did not remain true: ${what}`);
+}
+
+// The error that a call fails with, which must fail.
+async function failure(promise) {
+    const error = await promise.then(() => null, (thrown) => thrown);
+    assert.ok(error, 'the call succeeded');
+    return error;
+}
+
+// Asserts that a call fails with that status, and that its message contains all these words. Returns the error.
 async function refused(promise, code, ...words) {
-    let error;
-    try {
-        await promise;
-    } catch (thrown) {
-        error = thrown;
-    }
-    assert.ok(error, `the call succeeded; ${code} was expected`);
+    const error = await failure(promise);
     assert.strictEqual(error.code, status[code], `status ${error.code} (${error.details || error.message}), not ${code}`);
     for (const word of words)
         assert.ok(error.details.includes(word), `"${error.details}" lacks "${word}"`);
     return error;
 }
 
-// {code, stdout, stderr}, whatever the outcome.
+// Runs a command; {code, signal, stdout, stderr}, also when it fails.
 function command(file, args, {input = '', env} = {}) {
     return new Promise((resolve, reject) => {
         const child = spawn(file, args, {env: {...process.env, ...env}});
@@ -50,12 +62,15 @@ function command(file, args, {input = '', env} = {}) {
     });
 }
 
-// Its output; it must succeed.
+// Runs a command, which must succeed; its output.
 const must = (file, ...args) => execFileSync(file, args, {encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe']});
 
-// Of cgroups: the one of version 2, or those of version 1.
+// The names in a directory, which may not exist.
+const listing = (directory) => fs.existsSync(directory) ? fs.readdirSync(directory) : [];
+
+// The root directories of the cgroup hierarchies: the one of version 2, or those of version 1.
 const hierarchies = () => ['', ...fs.readdirSync('/sys/fs/cgroup')].map((name) => `/sys/fs/cgroup/${name}`.replace(/\/$/, ''))
     .filter((directory) => fs.existsSync(`${directory}/cgroup.procs`) && !fs.lstatSync(directory).isSymbolicLink())
     .filter((directory, i, all) => i === 0 || all[0] !== '/sys/fs/cgroup');
 
-module.exports = {hierarchies, sleep, eventually, refused, command, must};
+module.exports = {serial, sleep, eventually, remains, failure, refused, command, must, listing, hierarchies};

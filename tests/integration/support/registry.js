@@ -1,14 +1,14 @@
-// Debian's docker-registry on a machine's loopback, and images for it.
+// SPDX-License-Identifier: Apache-2.0
+// Debian's docker-registry on the loopback of a test's node.
 'use strict';
 const fs = require('fs');
 const path = require('path');
-const {eventually, must} = require('./kit');
-
-let serial = 0;
+const {eventually, serial} = require('./kit');
 
 // Serves at ADDRESS:PORT, by plain HTTP as hosts.toml says; {htpasswd} asks for that user and password.
-async function startRegistry(machine, {port = 5000, htpasswd} = {}) {
-    const directory = path.join(machine.dir, `registry${++serial}`);
+async function startRegistry(node, {port = 5000, htpasswd} = {}) {
+    const id = serial();
+    const directory = path.join(node.dir, `registry${id}`);
     const file = path.join(directory, 'config.yml');
     const host = `127.0.0.1:${port}`;
     fs.mkdirSync(directory);
@@ -19,36 +19,25 @@ async function startRegistry(machine, {port = 5000, htpasswd} = {}) {
         config += `auth: {htpasswd: {realm: test, path: ${directory}/htpasswd}}\n`;
     }
     fs.writeFileSync(file, config);
-    fs.mkdirSync(path.join(machine.hostsDir, host), {recursive: true});
-    fs.writeFileSync(path.join(machine.hostsDir, host, 'hosts.toml'),
+    fs.mkdirSync(path.join(node.hostsDir, host), {recursive: true});
+    fs.writeFileSync(path.join(node.hostsDir, host, 'hosts.toml'),
                      `server = "http://${host}"\n\n[host."http://${host}"]\ncapabilities = ["pull", "resolve"]\n`);
-    const process = machine.spawn(['docker-registry', 'serve', file], `registry${serial}.log`);
+    const process = node.spawn(['docker-registry', 'serve', file], `registry${id}.log`);
     await eventually('the registry answers', async () => {
         if (process.gone)
-            throw new Error(fs.readFileSync(path.join(machine.dir, `registry${serial}.log`), 'utf8'));
-        return /40[01]|200/.test((await machine.run('curl', '-s', '-o', '/dev/null', '-w', '%{http_code}',
+            throw new Error(fs.readFileSync(path.join(node.dir, `registry${id}.log`), 'utf8'));
+        return /40[01]|200/.test((await node.run('curl', '-s', '-o', '/dev/null', '-w', '%{http_code}',
                                                     '--noproxy', '*', `http://${host}/v2/`)).stdout);
     });
     return {host, process};
 }
 
 // Copies SOURCE (as skopeo names it) to the registry; returns the digest.
-function push(machine, source, name, creds) {
-    const digestFile = path.join(machine.dir, `digest${++serial}`);
-    machine.inNetwork('skopeo', 'copy', '-q', '--insecure-policy', '--dest-tls-verify=false', '--digestfile', digestFile,
+function push(node, source, name, creds) {
+    const digestFile = path.join(node.dir, `digest${serial()}`);
+    node.inNetwork('skopeo', 'copy', '-q', '--insecure-policy', '--dest-tls-verify=false', '--digestfile', digestFile,
                       ...(creds ? ['--dest-creds', creds] : []), source, `docker://${name}`);
     return fs.readFileSync(digestFile, 'utf8').trim();
 }
 
-// An image layout like busybox with one more layer of that many random MiB.
-function bigImage(machine, mib) {
-    const layout = path.join(machine.dir, 'big');
-    const content = path.join(machine.dir, 'big-content');
-    must('skopeo', 'copy', '-q', '--insecure-policy', `oci-archive:${machine.busyboxArchive()}`, `oci:${layout}:big`);
-    fs.mkdirSync(content);
-    must('dd', 'if=/dev/urandom', `of=${content}/random`, 'bs=1M', `count=${mib}`, 'status=none');
-    must('umoci', 'insert', '--image', `${layout}:big`, content, '/big');
-    return `oci:${layout}:big`;
-}
-
-module.exports = {startRegistry, push, bigImage};
+module.exports = {startRegistry, push};

@@ -12,9 +12,9 @@ const {EventEmitter, once} = require('events');
 // ---- HTTP ----
 
 // The answer to an upgrade: {status, headers, body, socket, rest}; body only when it was refused.
-async function upgrade(machine, url, headers, tlsOptions = {}) {
+async function upgrade(node, url, headers, tlsOptions = {}) {
     const {protocol, hostname, port, pathname} = new URL(url);
-    let socket = await machine.connect(hostname.replace(/^\[|\]$/g, ''), Number(port));
+    let socket = await node.connect(hostname.replace(/^\[|\]$/g, ''), Number(port));
     socket.on('error', () => {});
     if (protocol === 'https:') {
         socket = tls.connect({socket, checkServerIdentity: () => undefined, ...tlsOptions});
@@ -133,9 +133,9 @@ class WebSocket extends EventEmitter {
     }
 }
 
-async function openWebSocket(machine, url, protocols, tlsOptions) {
+async function openWebSocket(node, url, protocols, tlsOptions) {
     const key = crypto.randomBytes(16).toString('base64');
-    const answer = await upgrade(machine, url, {
+    const answer = await upgrade(node, url, {
         Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': key,
         ...(protocols.length > 0 ? {'Sec-WebSocket-Protocol': protocols.join(', ')} : {}),
     }, tlsOptions);
@@ -264,8 +264,8 @@ class Spdy extends EventEmitter {
 }
 
 // {spdy, socket}: SPDY on the connection itself.
-async function openSpdy(machine, url, protocols, {window, tlsOptions} = {}) {
-    const answer = await upgrade(machine, url, {
+async function openSpdy(node, url, protocols, {window, tlsOptions} = {}) {
+    const answer = await upgrade(node, url, {
         Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': protocols.join(', '),
     }, tlsOptions);
     check(answer);
@@ -280,8 +280,8 @@ async function openSpdy(machine, url, protocols, {window, tlsOptions} = {}) {
 }
 
 // {spdy, socket}: SPDY in WebSocket messages.
-async function openTunnel(machine, url, protocols, {tlsOptions} = {}) {
-    const {socket: ws, protocol} = await openWebSocket(machine, url, protocols, tlsOptions);
+async function openTunnel(node, url, protocols, {tlsOptions} = {}) {
+    const {socket: ws, protocol} = await openWebSocket(node, url, protocols, tlsOptions);
     const spdy = new Spdy((bytes) => ws.send(bytes));
     ws.on('message', (payload) => spdy.take(payload));
     ws.on('close', () => spdy.emit('close'));
@@ -378,8 +378,8 @@ class RemoteClient extends EventEmitter {
 }
 
 class ChannelClient extends RemoteClient {
-    static async open(machine, url, transport, {tlsOptions}) {
-        const {socket, protocol} = await openWebSocket(machine, url, transport.protocols, tlsOptions);
+    static async open(node, url, transport, {tlsOptions}) {
+        const {socket, protocol} = await openWebSocket(node, url, transport.protocols, tlsOptions);
         const client = new ChannelClient();
         Object.assign(client, {ws: socket, socket: socket.socket, protocol, base64: transport.base64,
                                hasStatus: transport.protocols.length > 0});
@@ -412,9 +412,9 @@ class ChannelClient extends RemoteClient {
 }
 
 class SpdyClient extends RemoteClient {
-    static async open(machine, url, transport, {names, tlsOptions}) {
+    static async open(node, url, transport, {names, tlsOptions}) {
         const {spdy, socket, protocol} =
-            await openSpdy(machine, url, transport.protocols, {window: transport.window, tlsOptions});
+            await openSpdy(node, url, transport.protocols, {window: transport.window, tlsOptions});
         const client = new SpdyClient();
         Object.assign(client, {spdy, socket, protocol, ids: {}, ended: new Set(),
                                hasStatus: transport.protocols[0] === 'v4.channel.k8s.io'});
@@ -450,12 +450,12 @@ class SpdyClient extends RemoteClient {
 }
 
 // Connects to a URL of Exec or Attach as that transport (a key of TRANSPORTS).
-async function remote(machine, url, transportName, request, tlsOptions) {
+async function remote(node, url, transportName, request, tlsOptions) {
     const transport = TRANSPORTS[transportName];
     const names = ['error', 'stdin', 'stdout', 'stderr', 'resize'].filter(
         (name) => name === 'error' || (name === 'resize' ? request.tty && !/v[12]$/.test(transportName) : request[name]));
     const client = await (transport.spdy ? SpdyClient : ChannelClient)
-        .open(machine, url, transport, {names, tlsOptions});
+        .open(node, url, transport, {names, tlsOptions});
     assert.strictEqual(client.protocol, transport.protocols[0]);
     return client;
 }
@@ -463,23 +463,23 @@ async function remote(machine, url, transportName, request, tlsOptions) {
 // A string is a shell script.
 const words = (command) => typeof command === 'string' ? ['/bin/sh', '-c', command] : command;
 
-async function exec(machine, container, transport, command, more = {}) {
+async function exec(node, container, transport, command, more = {}) {
     const {tlsOptions, ...given} = more;
     const request = {container_id: container.id, cmd: words(command), stdin: false, stdout: true, stderr: !given.tty,
                      tty: false, ...given};
-    const {url} = await machine.cri.call('Exec', request);
-    return remote(machine, url, transport, request, tlsOptions);
+    const {url} = await node.cri.call('Exec', request);
+    return remote(node, url, transport, request, tlsOptions);
 }
 
-async function attach(machine, container, transport, more = {}) {
+async function attach(node, container, transport, more = {}) {
     const request = {container_id: container.id, stdin: false, stdout: true, stderr: !more.tty, tty: false, ...more};
-    const {url} = await machine.cri.call('Attach', request);
-    return remote(machine, url, transport, request);
+    const {url} = await node.cri.call('Attach', request);
+    return remote(node, url, transport, request);
 }
 
 // {code or message, stdout, stderr} of a command that gets that input.
-async function run(machine, container, transport, command, {input, ...more} = {}) {
-    const client = await exec(machine, container, transport, command, {stdin: input !== undefined, ...more});
+async function run(node, container, transport, command, {input, ...more} = {}) {
+    const client = await exec(node, container, transport, command, {stdin: input !== undefined, ...more});
     if (input !== undefined) {
         await client.sendAll('stdin', Buffer.from(input));
         client.end();
@@ -496,14 +496,14 @@ const FORWARDS = {
 
 // One client of PortForward over SPDY; connect() makes connections, each with .got, .error, .ended, .over.
 class Forward {
-    static async open(machine, pod, transportName, ports = []) {
-        const {url} = await machine.cri.call('PortForward', {pod_sandbox_id: pod.id, port: ports});
-        return Forward.openUrl(machine, url, transportName);
+    static async open(node, pod, transportName, ports = []) {
+        const {url} = await node.cri.call('PortForward', {pod_sandbox_id: pod.id, port: ports});
+        return Forward.openUrl(node, url, transportName);
     }
 
-    static async openUrl(machine, url, transportName, tlsOptions) {
+    static async openUrl(node, url, transportName, tlsOptions) {
         const {open, protocols} = FORWARDS[transportName];
-        const {spdy, socket, protocol} = await open(machine, url, protocols, {tlsOptions});
+        const {spdy, socket, protocol} = await open(node, url, protocols, {tlsOptions});
         assert.strictEqual(protocol, protocols[0]);
         return new Forward(spdy, socket);
     }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A program on a terminal of its own: script(1) makes the pty, stty(1) resizes it.
 'use strict';
 const fs = require('fs');
@@ -8,12 +9,12 @@ const quoted = (word) => `'${word.replace(/'/g, "'\\''")}'`;
 
 class Terminal {
     // words is run in the machine's network.
-    constructor(machine, words, env = {}) {
+    constructor(node, words, env = {}) {
         this.text = '';
         const command = `stty rows 24 cols 80; exec ${words.map(quoted).join(' ')}`;
-        this.child = spawn('nsenter', machine.nsenter('script', '-qfec', command, '/dev/null'),
+        this.child = spawn('nsenter', node.nsenter('script', '-qfec', command, '/dev/null'),
                            {env: {...process.env, SHELL: '/bin/sh', ...env}, stdio: ['pipe', 'pipe', 'inherit']});
-        machine.processes.push(this.child);
+        node.processes.push(this.child);
         this.child.stdout.on('data', (data) => { this.text += data; });
         this.child.stdin.on('error', () => {});
         this.ended = new Promise((resolve) => this.child.on('exit', (code) => {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The verbs of pods and containers as tests interrupt them: what each is done to, how it is done, and what shows that it
 // has been done, once it was asked for again.
 'use strict';
@@ -7,15 +8,15 @@ const path = require('path');
 const {eventually} = require('./kit');
 
 class Subjects {
-    constructor(machine) {
-        this.machine = machine;
-        this.volume = path.join(machine.dir, 'volume');
+    constructor(node) {
+        this.node = node;
+        this.volume = path.join(node.dir, 'volume');
         this.serial = 0;
         fs.mkdirSync(this.volume);
     }
 
     call(method, request) {
-        return this.machine.cri.call(method, request);
+        return this.node.cri.call(method, request);
     }
 
     // For a container that the verb is done to; no other has it.
@@ -37,17 +38,17 @@ class Subjects {
             assert.ok(ids.includes(podId), `container ${id} is of no sandbox`);
         }
         const strays = await eventually('nothing is there that no sandbox speaks of', () => {
-            const left = this.machine.strays(ids);
+            const left = this.node.orphans(ids);
             return left.length === 0 && [left];
-        }, 20000).catch(() => [this.machine.strays(ids)]);
+        }, 20000).catch(() => [this.node.orphans(ids)]);
         assert.deepStrictEqual(strays[0], []);
     }
 
     // The pod that the next subjects are in: it lives for as long as nothing ends it.
     async livingPod() {
         if (!this.pod || !(await this.podIds()).includes(this.pod.id))
-            this.pod = await this.machine.runPod();
-        assert.strictEqual((await this.machine.podStatus(this.pod)).state, 'SANDBOX_READY');
+            this.pod = await this.node.runPod();
+        assert.strictEqual((await this.node.podStatus(this.pod)).state, 'SANDBOX_READY');
         return this.pod;
     }
 
@@ -58,7 +59,7 @@ class Subjects {
 
     // A container with a volume that counts how often it was started.
     async make(name) {
-        return this.machine.create(await this.livingPod(), {
+        return this.node.create(await this.livingPod(), {
             metadata: {name, attempt: 0}, log_path: `${name}.log`,
             command: ['/bin/sh', '-c', `echo start >> /volume/${name}; echo started; exec sleep 100000`],
             mounts: [{container_path: '/volume', host_path: this.volume}],
@@ -86,15 +87,15 @@ class Subjects {
 
     // It runs, was started once, and can be used.
     async runs(container, name) {
-        assert.strictEqual((await this.machine.containerStatus(container)).state, 'CONTAINER_RUNNING');
-        assert.strictEqual(await this.machine.output(container, 'echo inside'), 'inside');
+        assert.strictEqual((await this.node.containerStatus(container)).state, 'CONTAINER_RUNNING');
+        assert.strictEqual(await this.node.output(container, 'echo inside'), 'inside');
         await eventually('it has begun', () => this.starts(name) > 0);
         assert.strictEqual(this.starts(name), 1);
     }
 
     async goes(container) {
-        await this.machine.remove(container);
-        await assert.rejects(this.machine.containerStatus(container));
+        await this.node.remove(container);
+        await assert.rejects(this.node.containerStatus(container));
     }
 }
 
@@ -118,13 +119,13 @@ const removal = {
 const VERBS = [
     {
         verb: 'RunPodSandbox',
-        prepare: (s) => s.machine.podConfig(),
+        prepare: (s) => s.node.podConfig(),
         work: (s, config) => s.call('RunPodSandbox', {config}),
         async again(s, config) {
             const {pod_sandbox_id: id} = await s.call('RunPodSandbox', {config});
             assert.deepStrictEqual(await s.podIds(), [id]);
-            const container = await s.machine.runContainer({id, config}, 'exit 3');
-            assert.strictEqual((await s.machine.ended(container)).exit_code, 3);
+            const container = await s.node.runContainer({id, config}, 'exit 3');
+            assert.strictEqual((await s.node.ended(container)).exit_code, 3);
             await s.call('RemovePodSandbox', {pod_sandbox_id: id});
         },
     },
@@ -134,7 +135,7 @@ const VERBS = [
         work: (s, {id}) => s.call('StopPodSandbox', {pod_sandbox_id: id}),
         async again(s, {id}) {
             await s.call('StopPodSandbox', {pod_sandbox_id: id});
-            assert.strictEqual((await s.machine.podStatus({id})).state, 'SANDBOX_NOTREADY');
+            assert.strictEqual((await s.node.podStatus({id})).state, 'SANDBOX_NOTREADY');
             for (const {state} of (await s.call('ListContainers')).containers)
                 assert.strictEqual(state, 'CONTAINER_EXITED');
             await s.call('RemovePodSandbox', {pod_sandbox_id: id});
@@ -161,7 +162,7 @@ const VERBS = [
         async again(s, container, name) {
             await s.resize(s.pod);
             await s.runs(container, name);
-            await s.machine.removePod(s.pod); // what it is resized to, the next one is not yet
+            await s.node.removePod(s.pod); // what it is resized to, the next one is not yet
         },
     },
     {
@@ -177,7 +178,7 @@ const VERBS = [
             await s.call('StartContainer', {container_id: container.id});
             await s.runs(container, name);
             await s.goes(container);
-            await s.machine.removePod(s.pod);
+            await s.node.removePod(s.pod);
         },
     },
     {
@@ -197,12 +198,12 @@ const VERBS = [
         prepare: (s, name) => s.make(name),
         work: (s, {id}) => s.call('StartContainer', {container_id: id}),
         async again(s, {id, log}, name) {
-            const {state} = await s.machine.containerStatus({id});
+            const {state} = await s.node.containerStatus({id});
             if (state === 'CONTAINER_CREATED')
                 await s.call('StartContainer', {container_id: id});
             await s.runs({id}, name);
             await eventually('its line is in the log', () => fs.readFileSync(log, 'utf8') !== '');
-            assert.deepStrictEqual(s.machine.logLines({log}).map(({text}) => text), ['started']);
+            assert.deepStrictEqual(s.node.logLines({log}).map(({text}) => text), ['started']);
             await s.goes({id});
         },
     },
@@ -212,9 +213,9 @@ const VERBS = [
         work: (s, {id}) => s.call('UpdateContainerResources', {container_id: id, linux: {memory_limit_in_bytes: 96 << 20}}),
         async again(s, container, name) {
             await s.call('UpdateContainerResources', {container_id: container.id, linux: {memory_limit_in_bytes: 96 << 20}});
-            const {resources} = await s.machine.containerStatus(container);
+            const {resources} = await s.node.containerStatus(container);
             assert.strictEqual(Number(resources.linux.memory_limit_in_bytes), 96 << 20);
-            assert.strictEqual(await s.machine.output(container, 'cat /sys/fs/cgroup/memory.max'), String(96 << 20));
+            assert.strictEqual(await s.node.output(container, 'cat /sys/fs/cgroup/memory.max'), String(96 << 20));
             await s.runs(container, name);
             await s.goes(container);
         },
@@ -225,7 +226,7 @@ const VERBS = [
         work: (s, {id}) => s.call('StopContainer', {container_id: id, timeout: 0}),
         async again(s, {id}) {
             await s.call('StopContainer', {container_id: id, timeout: 0});
-            const status = await s.machine.containerStatus({id});
+            const status = await s.node.containerStatus({id});
             assert.deepStrictEqual([status.state, status.exit_code], ['CONTAINER_EXITED', 137]);
             await s.goes({id});
         },
@@ -244,7 +245,7 @@ const VERBS = [
     {
         verb: 'ExecSync',
         prepare: (s, name) => s.start(name),
-        work: (s, container) => s.machine.exec(container, 'echo inside; echo done >> /done'),
+        work: (s, container) => s.node.exec(container, 'echo inside; echo done >> /done'),
         async again(s, container, name) {
             await s.runs(container, name);
             await s.goes(container);
