@@ -1,22 +1,24 @@
-/* What PID 1 does before it serves: mounts, kernel modules, limits. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What PID 1 does before it serves the daemon: mounts, kernel modules, limits. */
 #pragma once
 
-/* Leaves the initramfs root, which cannot be pivoted, for a mount that can; mounts /proc, /sys, /dev and the
- * rest, hands all cgroup controllers down. What fails is complained about: a guest without one of these may
- * still be able to tell the daemon so. */
+/* Replaces the initramfs root, which pivot_root refuses, by a mount that it accepts; mounts /proc, /sys, /dev
+ * and the rest; enables all cgroup controllers for containers. A failure is written to the console only,
+ * because a guest without one of these may still be able to report to the daemon. */
 void boot_mounts(void);
 
 /* Makes the directories of paths.h, below RUN_DIR. */
 void boot_directories(void);
 
-/* Loads the modules that /etc/modules.crivirt lists: one absolute path a line, in this order; `#` comments.
+/* Loads the modules that /etc/modules.crivirt lists, in its order: one absolute path in each line; `#` starts
+ * a comment.
  */
 void boot_modules(void);
 
-/* How many processes there may be: the kernel reckons that by the memory that it boots with, and a guest may
- * grow to many times as much. What limits them is the containers' control groups, and memory. */
+/* Raises the limits of processes. The kernel computes them from the memory that it boots with, and a guest
+ * may grow to many times that. The containers' cgroups and memory remain as limits. */
 void boot_process_limits(void);
 
-/* Ours: never the OOM killer's choice, first in line for the processor, and the limits that containers start
- * from. */
+/* Sets the agent's own limits: it is never chosen by the OOM killer, it has a high priority, and containers
+ * inherit its descriptor limits. */
 void boot_limits(void);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/call.h"
 
 #include <stdlib.h>
@@ -22,8 +23,8 @@ static void call_free(Call *call)
     free(call);
 }
 
-/* A response to a daemon that is gone is of no use to the one that came after it. */
-static void respond(Call *call, Response *response)
+/* Sends the response, unless it is for a connection that has ended: the next daemon asks again. */
+static void call_respond(Call *call, Response *response)
 {
     FromGuest message = CRIVIRT__AGENT__V1__FROM_GUEST__INIT;
 
@@ -43,7 +44,7 @@ void call_fail(Call *call, const Fault *fault)
     failure.status = fault->status;
     failure.message = (char *)fault->message;
     response.failure = &failure;
-    respond(call, &response);
+    call_respond(call, &response);
 }
 
 #define AGENT_OP(op, Name, number)                                                                           \
@@ -52,7 +53,7 @@ void call_fail(Call *call, const Fault *fault)
         Response response = CRIVIRT__AGENT__V1__RESPONSE__INIT;                                              \
         response.result_case = (Crivirt__Agent__V1__Response__ResultCase)(number);                           \
         response.op = result;                                                                                \
-        respond(call, &response);                                                                            \
+        call_respond(call, &response);                                                                       \
     }
 #include "agent/wire/ops.def"
 #undef AGENT_OP
@@ -66,18 +67,18 @@ void call_dispatch(Call *call)
         }
     }
     Fault error;
-    fault(&error, FAULT_UNIMPLEMENTED, "this agent (%s) does not know the operation", CRIVIRT_VERSION);
+    fault(&error, FAULT_UNIMPLEMENTED, "crivirt-agent %s does not support the operation", CRIVIRT_VERSION);
     call_fail(call, &error);
 }
 
-static void retry(void *data)
+static void call_run_again(void *data)
 {
     call_dispatch(data);
 }
 
 void call_retry(Call *call, int64_t delay_ms)
 {
-    call->retry.call = retry;
+    call->retry.call = call_run_again;
     call->retry.data = call;
     timer_start(&call->retry, delay_ms);
 }
@@ -86,7 +87,7 @@ void call_begin(ToGuest *message)
 {
     Call *call = calloc(1, sizeof *call);
     if (call == NULL) {
-        complain("out of memory for a request");
+        complain("a request is dropped: out of memory");
         crivirt__agent__v1__to_guest__free_unpacked(message, NULL);
         return;
     }

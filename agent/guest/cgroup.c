@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/cgroup.h"
 
 #include <errno.h>
@@ -7,9 +8,8 @@
 #include <string.h>
 
 #include "agent/guest/cgroup_v1.h"
+#include "agent/guest/paths.h"
 #include "agent/guest/sysfile.h"
-
-#define CGROUP_ROOT "/sys/fs/cgroup"
 
 enum { TEXT_MAX = 8192 };
 
@@ -20,7 +20,7 @@ static bool read_file(const char *directory, const char *name, char *ret_text, s
     return sysfile_read(path, ret_text, room);
 }
 
-/* A file of one number; "max" (no limit) is 0. */
+/* Reads a file of one number. Return: 0 for "max", which means no limit. */
 static uint64_t read_number(const char *directory, const char *name)
 {
     char text[64];
@@ -32,7 +32,7 @@ typedef struct {
     uint64_t *value;
 } Key;
 
-/* A file of lines "key number". */
+/* Reads a file of lines "key number". */
 static void read_keys(const char *directory, const char *name, const Key *keys, size_t n_keys)
 {
     char text[TEXT_MAX], *rest = NULL;
@@ -51,7 +51,8 @@ static void read_keys(const char *directory, const char *name, const Key *keys, 
 #define READ_KEYS(directory, name, ...)                                                                      \
     read_keys(directory, name, (const Key[]){__VA_ARGS__}, sizeof((const Key[]){__VA_ARGS__}) / sizeof(Key))
 
-/* "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0", a line for each device. */
+/* Sums up io.stat, which has a line for each device: "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0".
+ */
 static void read_io(const char *directory, CgroupUsage *usage)
 {
     const Key sums[] = {{"rbytes", &usage->io_read_bytes},
@@ -72,13 +73,13 @@ static void read_io(const char *directory, CgroupUsage *usage)
     }
 }
 
-/* "some avg10=0.00 avg60=0.00 avg300=0.00 total=0", and the same for "full". */
+/* Reads "some avg10=0.00 avg60=0.00 avg300=0.00 total=0", and the same for "full". */
 static bool read_pressure(const char *directory, const char *name, Pressure *pressure, PressureLine *lines)
 {
     char text[512], *rest = NULL;
     bool any = false;
     crivirt__agent__v1__pressure__init(pressure);
-    /* Where it is switched off the file may be there, and say EOPNOTSUPP. */
+    /* Where pressure is switched off the file may exist, but reading it fails with EOPNOTSUPP. */
     if (!read_file(directory, name, text, sizeof text))
         return false;
     for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
@@ -112,7 +113,7 @@ bool cgroup_of_process(int pid, char *ret_directory, size_t room)
     snprintf(path, sizeof path, "/proc/%d/cgroup", pid);
     if (!sysfile_read(path, text, sizeof text))
         return false;
-    /* "0::/path" is the only line where there is version 2 alone. */
+    /* Where only version 2 is mounted, "0::/path" is the only line. */
     if (strncmp(text, "0::/", 4) == 0 && strchr(text, '\n') == NULL && text[4] != '\0') {
         int n = snprintf(ret_directory, room, "%s%s", CGROUP_ROOT, text + 3);
         return (size_t)n < room;

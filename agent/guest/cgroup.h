@@ -1,5 +1,6 @@
-/* What a cgroup says of itself: version 2 (https://docs.kernel.org/admin-guide/cgroup-v2.html), and version 1
- * where a node has that (cgroup_v1.h). */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads and kills cgroups of version 2 (https://docs.kernel.org/admin-guide/cgroup-v2.html), and of version 1
+ * on nodes that have it (cgroup_v1.h). */
 #pragma once
 
 #include <stdbool.h>
@@ -14,15 +15,15 @@ typedef struct {
     PressureLine lines[6];
 } CgroupReading;
 
-/* Reads the files in directory; those that are missing leave their fields 0. ret_reading stays where it is:
- * its usage points into it. */
+/* Reads the files in directory; fields of files that do not exist are 0. ret_reading must not be moved,
+ * because its usage points into it. */
 void cgroup_read(const char *directory, CgroupReading *ret_reading);
 
-/* The directory of a process's cgroup; false when it is in none but the root. */
+/* Finds the directory of a process's cgroup. Return: false when the process is in the root cgroup only. */
 bool cgroup_of_process(int pid, char *ret_directory, size_t room);
-/* KILL to everything in it; false when there is no such directory. */
+/* Sends KILL to all processes in the cgroup. Return: false when there is no such directory. */
 bool cgroup_kill(const char *directory);
 int64_t cgroup_oom_kills(const char *directory);
 
-/* The processes in it, at most max of them into ret_pids; how many. */
+/* Stores the pids of at most max processes of the cgroup in ret_pids. Return: their number. */
 size_t cgroup_processes(const char *directory, int *ret_pids, size_t max);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/cgroup_v1.h"
 
 #include <signal.h>
@@ -51,7 +52,7 @@ static uint64_t read_key(const char *directory, const char *name, const char *ke
     return file_of(directory, name, path, sizeof path) ? (uint64_t)sysfile_read_key(path, key) : 0;
 }
 
-/* No limit is the largest multiple of a page. */
+/* Return: 0 for no limit, which version 1 shows as the largest multiple of a page. */
 static uint64_t read_limit(const char *directory, const char *name)
 {
     uint64_t limit = read_number(directory, name);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/channel.h"
 
 #include <dirent.h>
@@ -18,8 +19,8 @@
 #include "agent/wire/wire.h"
 
 enum {
-    QUEUE_MAX_BYTES =
-        4 << 20, /* while more is queued nothing is read: a peer that never reads cannot fill us */
+    QUEUE_MAX_BYTES = 4 << 20, /* while more is queued nothing is read, so a daemon that never reads cannot
+                                  use up the memory */
     SOURCE_ROOM = 32 << 10,
     READ_ROOM = 32 << 10,
 };
@@ -36,12 +37,12 @@ static struct {
     Timer look;
     WireDecoder *decoder;
     bool synced, greeted, reading_held, was_connected;
-    uint32_t daemon_protocol; /* 0: not known yet */
+    uint32_t daemon_protocol; /* the protocol version that the daemon speaks; 0: not known yet */
     uint64_t connection;
     Frame *first, **last;
     size_t queued_bytes;
-    uint8_t out[SOURCE_ROOM]; /* what is being written: a sync or a message of the source */
-    Frame *frame;             /* or a queued message */
+    uint8_t out[SOURCE_ROOM]; /* being written: a sync or a message of the source, */
+    Frame *frame;             /* or this queued message */
     const uint8_t *rest;
     size_t rest_length;
 } channel = {.last = &channel.first};
@@ -60,9 +61,9 @@ static void queue_drop(void)
     channel.rest_length = 0;
 }
 
-/* The sync goes out first, right behind whatever frame the last connection was cut in: the daemon throws that
- * away while it looks for the sync. */
-static void begin_connection(uint64_t nonce)
+/* The sync is sent first, right behind the frame that the last connection was cut in; the daemon discards
+ * that frame while it looks for the sync. */
+static void channel_begin_connection(uint64_t nonce)
 {
     queue_drop();
     channel.connection++;
@@ -75,7 +76,7 @@ static void begin_connection(uint64_t nonce)
     channel.user->connected();
 }
 
-static void end_connection(void)
+static void channel_end_connection(void)
 {
     queue_drop();
     wire_decoder_reset(channel.decoder);
@@ -106,7 +107,7 @@ void channel_send(const FromGuest *message)
         return;
     Frame *frame = malloc(sizeof *frame + WIRE_HEADER_BYTES + payload_length);
     if (frame == NULL) {
-        complain("out of memory for a message");
+        complain("a message to the daemon is dropped: out of memory");
         return;
     }
     uint8_t *payload = frame->bytes + WIRE_HEADER_BYTES;
@@ -164,7 +165,7 @@ static bool take_from_source(void)
     return true;
 }
 
-static void read_frames(void);
+static void channel_read(void);
 
 void channel_flush(void)
 {
@@ -173,28 +174,28 @@ void channel_flush(void)
     while (channel.synced && (channel.rest_length > 0 || take_queued() || take_from_source())) {
         ssize_t n = write(channel.watch.fd, channel.rest, channel.rest_length);
         if (n <= 0)
-            return; /* the port says when there is room again, or that the daemon went away */
+            return; /* epoll reports when there is room again, or when the daemon has gone */
         channel.rest += n;
         channel.rest_length -= (size_t)n;
         if (channel.reading_held && channel.queued_bytes <= QUEUE_MAX_BYTES / 2)
-            read_frames();
+            channel_read();
     }
 }
 
-static void decode(const uint8_t *data, size_t length)
+static void channel_decode(const uint8_t *data, size_t length)
 {
     while (length > 0) {
         WireItem item;
         switch (wire_decoder_next(channel.decoder, &data, &length, &item)) {
         case WIRE_SYNC:
-            begin_connection(item.nonce);
+            channel_begin_connection(item.nonce);
             break;
         case WIRE_FRAME:
             channel.user->received(item.payload, item.payload_length);
             break;
         case WIRE_BAD:
-            complain("a frame from the daemon is damaged");
-            end_connection();
+            complain("a frame from the daemon has a bad length or checksum; the connection ends");
+            channel_end_connection();
             break;
         case WIRE_MORE:
             break;
@@ -202,7 +203,7 @@ static void decode(const uint8_t *data, size_t length)
     }
 }
 
-static void read_frames(void)
+static void channel_read(void)
 {
     static uint8_t data[READ_ROOM];
 
@@ -211,61 +212,62 @@ static void read_frames(void)
         ssize_t n = read(channel.watch.fd, data, sizeof data);
         if (n <= 0)
             return;
-        decode(data, (size_t)n);
+        channel_decode(data, (size_t)n);
     }
     channel.reading_held = true;
 }
 
-/* Edge-triggered: the kernel wakes us when data comes, room is made, or the daemon comes or goes. Whether it
- * is gone is asked before reading: a new daemon's sync may be readable before its connection is announced. */
-static void port_event(void *data)
+/* Edge-triggered: an event comes when there is data or room, and when the daemon connects or disconnects. A
+ * disconnection is looked for before reading, because a new daemon's sync may be readable before its
+ * connection is announced. */
+static void channel_port_event(void *data)
 {
     struct pollfd port = {.fd = channel.watch.fd, .events = POLLIN};
     bool connected = poll(&port, 1, 0) >= 0 && (port.revents & POLLHUP) == 0;
     if (!connected && channel.was_connected)
-        end_connection();
+        channel_end_connection();
     channel.was_connected = connected;
-    read_frames();
+    channel_read();
 }
 
-static void use_port(int fd)
+static void channel_use_port(int fd)
 {
     channel.decoder = wire_decoder_new();
-    channel.watch = (Watch){.fd = fd, .call = port_event};
+    channel.watch = (Watch){.fd = fd, .call = channel_port_event};
     if (channel.decoder == NULL || !watch_add(&channel.watch, EPOLLIN | EPOLLOUT | EPOLLET))
-        complain("watching the agent port: %s", strerror(errno));
-    port_event(NULL);
+        complain("cannot watch the agent port: %s", strerror(errno));
+    channel_port_event(NULL);
 }
 
-/* ---- connections instead of a port ---- */
+/* ---- a listening socket instead of a port ---- */
 
-static void socket_close(void)
+static void channel_socket_close(void)
 {
-    end_connection();
+    channel_end_connection();
     watch_remove(&channel.watch);
     close(channel.watch.fd);
     channel.watch.fd = -1;
 }
 
-static void socket_event(void *data)
+static void channel_socket_event(void *data)
 {
     struct pollfd peer = {.fd = channel.watch.fd, .events = POLLIN};
-    read_frames();
+    channel_read();
     if (poll(&peer, 1, 0) > 0 && (peer.revents & (POLLHUP | POLLERR)) != 0)
-        socket_close();
+        channel_socket_close();
 }
 
-static void socket_accept(void *data)
+static void channel_socket_accept(void *data)
 {
     int fd = accept4(channel.listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0)
         return;
     if (channel.watch.fd >= 0)
-        socket_close();
-    channel.watch = (Watch){.fd = fd, .call = socket_event};
+        channel_socket_close();
+    channel.watch = (Watch){.fd = fd, .call = channel_socket_event};
     if (!watch_add(&channel.watch, EPOLLIN | EPOLLOUT | EPOLLET))
-        complain("watching the daemon's connection: %s", strerror(errno));
-    read_frames();
+        complain("cannot watch the daemon's connection: %s", strerror(errno));
+    channel_read();
 }
 
 void channel_listen(const ChannelUser *user, int listener)
@@ -273,15 +275,15 @@ void channel_listen(const ChannelUser *user, int listener)
     channel.user = user;
     channel.decoder = wire_decoder_new();
     channel.watch.fd = -1;
-    channel.listener = (Watch){.fd = listener, .call = socket_accept};
+    channel.listener = (Watch){.fd = listener, .call = channel_socket_accept};
     if (channel.decoder == NULL || !watch_add(&channel.listener, EPOLLIN))
-        complain("watching the socket: %s", strerror(errno));
+        complain("cannot watch the agent's socket: %s", strerror(errno));
 }
 
 /* ---- the port ---- */
 
-/* The port's device node, by the name that its sysfs directory tells; -1 when there is none. */
-static int open_port(void)
+/* Opens the device node of the port whose name in sysfs is WIRE_PORT_NAME. Return: -1 when there is none. */
+static int channel_open_port(void)
 {
     DIR *ports = opendir("/sys/class/virtio-ports");
     if (ports == NULL)
@@ -300,11 +302,11 @@ static int open_port(void)
     return fd;
 }
 
-static void look_for_port(void *data)
+static void channel_look_for_port(void *data)
 {
-    int fd = open_port();
+    int fd = channel_open_port();
     if (fd >= 0)
-        use_port(fd);
+        channel_use_port(fd);
     else
         timer_start(&channel.look, 1);
 }
@@ -312,6 +314,6 @@ static void look_for_port(void *data)
 void channel_open(const ChannelUser *user)
 {
     channel.user = user;
-    channel.look.call = look_for_port;
-    look_for_port(NULL);
+    channel.look.call = channel_look_for_port;
+    channel_look_for_port(NULL);
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/console.h"
 
 #include <fcntl.h>
@@ -17,7 +18,7 @@ int console_listen(char *ret_path, size_t room, Fault *ret_fault)
     snprintf(address.sun_path, sizeof address.sun_path, CONSOLES_DIR "/%u", serial++);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 1) < 0) {
-        fault_errno(ret_fault, "making console socket %s", address.sun_path);
+        fault_errno(ret_fault, "making the console socket %s", address.sun_path);
         if (fd >= 0)
             close(fd);
         return -1;

@@ -1,5 +1,6 @@
-/* The socket over which crun hands us a terminal (runc's console-socket protocol: one message with the
- * master's descriptor).
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The socket over which crun passes a terminal to the agent: runc's console-socket protocol, one message with
+ * the descriptor of the terminal's master.
  */
 #pragma once
 
@@ -7,7 +8,8 @@
 
 #include "agent/guest/fault.h"
 
-/* A listening socket at a short path of its own, which ret_path gets. -1 with a fault. */
+/* Makes a listening socket at a short path of its own, and stores the path. Return: -1 with a fault. */
 int console_listen(char *ret_path, size_t room, Fault *ret_fault);
-/* The descriptor that was sent by now, or -1; closes the socket and removes its path. */
+/* Takes the descriptor that crun has sent, closes the socket and removes its path. Return: -1 when none was
+ * sent. */
 int console_take(int listen_fd);

@@ -1,5 +1,9 @@
-/* Containers: create, start, signal, delete; each through crun, one operation at a time per container, the
- * others waiting in their order. Exec is in exec.c.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Containers: their table, and the operations on them, each of which runs crun. One operation at a time runs
+ * on a container; the others wait in their order.
+ *
+ * The files: container.c has the table and the queue of operations, container_create.c CreateContainer and
+ * StartContainer, container_end.c the end of a container, Signal and DeleteContainer; exec.c has Exec.
  */
 #pragma once
 
@@ -16,7 +20,7 @@
 enum {
     CONTAINERS_MAX = 256,
     WAITING_CALLS_MAX = 64,
-    DELETE_KILL_MS = 2000, /* how long DeleteContainer waits for what it killed */
+    DELETE_KILL_MS = 2000, /* how long DeleteContainer waits for the processes that it killed */
 };
 
 typedef enum {
@@ -30,30 +34,42 @@ typedef struct Container {
     struct Container *next;
     char id[ID_MAX + 1];
     ContainerState state;
-    int64_t started_at_ns; /* 0: not yet */
+    int64_t started_at_ns; /* 0: not started yet */
     bool with_input;
-    Call *active;          /* the operation that runs */
-    Call *waiting, **last; /* those that come after it */
+    Call *active;          /* the operation that runs; NULL: none */
+    Call *waiting, **last; /* the operations that wait, and where the next one goes */
     unsigned n_waiting;
-    bool killing;     /* active is a DeleteContainer that waits for the first process to end */
+    bool killing;     /* active is a DeleteContainer that waits for the end of the first process */
     Process *process; /* the first process */
     Rootfs rootfs;
-    Identity *identity; /* what CreateContainer answers; NULL afterwards */
-    int console_fd;     /* while crun runs: where it sends the terminal */
+    Identity *identity; /* for the response of CreateContainer; NULL afterwards */
+    int console_fd;     /* while crun creates the container: where crun sends the terminal; -1: nowhere */
     int oom_score_adj;
-    char cgroup[512]; /* its directory; empty until it is known */
-    Measure writable; /* how much its writable layer takes */
+    char cgroup[512]; /* the directory of its cgroup; empty: not known yet */
+    Measure writable; /* the size of its writable layer */
 } Container;
 
 Container *container_find(const char *id);
-/* The one after it; NULL: the first. */
+/* Return: the container after this one; of NULL, the first; NULL at the end. */
 Container *container_next(const Container *container);
-/* The container's turn for a call: false when it waits for its own, and will be dispatched again. Who has
- * entered leaves, after the reply. */
+/* Starts an operation on the container. Return: true when it may go on; the caller then calls
+ * container_leave() after the reply. False when another operation runs: the call waits and is dispatched
+ * again later, or has failed. */
 bool container_enter(Container *container, Call *call);
 void container_leave(Container *container);
-/* Into two arrays of CONTAINERS_MAX; how many. */
+/* Fills two arrays of CONTAINERS_MAX. Return: the number of reports. */
 size_t containers_report(ContainerReport *ret_reports, ContainerReport **ret_pointers);
 
-/* OOM kills that the container's cgroup has counted. */
+/* Return: the number of OOM kills that the container's cgroup has counted. */
 int64_t container_oom_kills(const Container *container);
+
+/* For the files of this module (container.c, container_create.c, container_end.c) alone. */
+
+/* Adds a container in the state CONTAINER_CREATING. Return: NULL when out of memory. */
+Container *container_new(const char *id);
+/* Frees the container and its processes; its directory is removed in the background. Calls that wait for the
+ * container are dispatched again and find it gone. */
+void container_free(Container *container);
+size_t containers_count(void);
+/* Process.exited of a container's first process; data: the Container. */
+void container_exited(void *data, Process *process);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/crun.h"
 
 #include <errno.h>
@@ -11,10 +12,10 @@
 
 #include "agent/guest/fault.h"
 
-/* crun looks for exactly these. */
+/* crun recognises a safe copy of itself by exactly these seals. */
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
-static bool copy(int from, int to)
+static bool crun_copy(int from, int to)
 {
     struct stat info;
     bool ok = fstat(from, &info) == 0;
@@ -27,13 +28,13 @@ static bool copy(int from, int to)
     return ok && fchmod(to, 0755) == 0 && fcntl(to, F_ADD_SEALS, SEALS) == 0;
 }
 
-/* -1 with errno. It stays open for as long as the guest runs. */
-static int seal(const char *path)
+/* Return: a descriptor, which stays open while the agent runs; -1 with errno. */
+static int crun_seal(const char *path)
 {
     int from = open(path, O_RDONLY | O_CLOEXEC);
     int to = from >= 0 ? memfd_create("crun", MFD_CLOEXEC | MFD_ALLOW_SEALING) : -1;
 
-    if (to >= 0 && !copy(from, to)) {
+    if (to >= 0 && !crun_copy(from, to)) {
         close(to);
         to = -1;
     }
@@ -47,11 +48,12 @@ const char *crun_program(void)
     static char path[32];
 
     if (path[0] == '\0') {
-        int fd = seal(CRUN_PATH);
+        int fd = crun_seal(CRUN_PATH);
         if (fd >= 0) {
             snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
         } else {
-            complain("a sealed copy of " CRUN_PATH ": %s", strerror(errno));
+            complain("cannot make a sealed copy of " CRUN_PATH ", so each run of it makes its own: %s",
+                     strerror(errno));
             strcpy(path, CRUN_PATH); /* NOLINT: it fits */
         }
     }

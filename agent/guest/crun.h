@@ -1,10 +1,11 @@
-/* The program that runs containers, and what every use of it has in common. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The program that runs containers, and what all its uses have in common. */
 #pragma once
 
 #define CRUN_PATH "/usr/bin/crun"
 #define CRUN_CGROUPS "--cgroup-manager=cgroupfs"
 
-/* What to execute for CRUN_PATH: a copy of it in sealed memory. Lest a container overwrite it through
- * /proc/PID/exe, crun otherwise makes itself such a safe copy in each of its runs and starts anew from that:
- * half of what `crun start` takes. */
+/* Return: the path to execute for CRUN_PATH, a copy of the program in sealed memory. Without it, crun makes
+ * such a copy in each of its runs and executes that, so that a container cannot overwrite crun through
+ * /proc/PID/exe; this takes half the time of `crun start`. */
 const char *crun_program(void);

@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Dial: connections to ports of the pod's loopback, for port-forwarding.
  *
- * The pod's network namespace is the guest's own, so the agent itself connects. IPv4 is tried first, then
+ * The pod's network namespace is the guest's own, so the agent itself connects. It tries IPv4 first, then
  * IPv6. The connection becomes a Process without a pid (process.h).
  */
 #include <arpa/inet.h>
@@ -16,18 +17,18 @@
 #include "agent/guest/call.h"
 #include "agent/guest/process.h"
 
-/* Loopback answers at once, unless a firewall of the pod's own drops what it gets. */
+/* Loopback answers at once, unless a firewall in the pod drops the packets. */
 enum { CONNECT_MS = 5000 };
 
 typedef struct {
     Call *call;
-    Watch watch; /* of the connection that is being made; fd -1 */
+    Watch watch; /* of the connection that is being made; fd -1: none */
     Timer patience;
-    bool is_second; /* IPv6's turn */
+    bool is_second; /* IPv6 is being tried */
     int first_error;
 } Dial;
 
-static void connect_next(Dial *dial);
+static void dial_connect_next(Dial *dial);
 
 static void dial_free(Dial *dial)
 {
@@ -61,7 +62,7 @@ static void dial_succeed(Dial *dial)
     dial->watch.fd = -1;
     if (!process_set_connection(process, fd)) {
         process_forget(process);
-        fault(&error, FAULT_RESOURCE_EXHAUSTED, "out of memory for a connection");
+        fault(&error, FAULT_RESOURCE_EXHAUSTED, "cannot connect: out of memory in the guest");
         dial_fail(dial, &error);
         return;
     }
@@ -69,8 +70,9 @@ static void dial_succeed(Dial *dial)
     dial_free(dial);
 }
 
-/* The other family's turn, or the end. What the first one said is the answer: most listen on IPv4. */
-static void attempt_failed(Dial *dial, int error_number)
+/* Tries the other family, or fails. The failure is that of the first family, because most servers listen on
+ * IPv4. */
+static void dial_attempt_failed(Dial *dial, int error_number)
 {
     Fault error;
 
@@ -81,7 +83,7 @@ static void attempt_failed(Dial *dial, int error_number)
     if (!dial->is_second) {
         dial->is_second = true;
         dial->first_error = error_number;
-        connect_next(dial);
+        dial_connect_next(dial);
         return;
     }
     fault(&error, FAULT_UNAVAILABLE, "connecting to port %u of the pod's loopback: %s",
@@ -89,7 +91,7 @@ static void attempt_failed(Dial *dial, int error_number)
     dial_fail(dial, &error);
 }
 
-static void connect_answered(void *data)
+static void dial_answered(void *data)
 {
     Dial *dial = data;
     int error_number = 0;
@@ -98,17 +100,17 @@ static void connect_answered(void *data)
     if (getsockopt(dial->watch.fd, SOL_SOCKET, SO_ERROR, &error_number, &length) < 0)
         error_number = errno;
     if (error_number != 0)
-        attempt_failed(dial, error_number);
+        dial_attempt_failed(dial, error_number);
     else
         dial_succeed(dial);
 }
 
-static void connect_timed_out(void *data)
+static void dial_timed_out(void *data)
 {
-    attempt_failed(data, ETIMEDOUT);
+    dial_attempt_failed(data, ETIMEDOUT);
 }
 
-static void connect_next(Dial *dial)
+static void dial_connect_next(Dial *dial)
 {
     uint16_t port = htons((uint16_t)dial->call->request->dial->port);
     struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = port};
@@ -118,14 +120,14 @@ static void connect_next(Dial *dial)
     dial->watch.fd =
         socket(dial->is_second ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (dial->watch.fd < 0) {
-        attempt_failed(dial, errno);
+        dial_attempt_failed(dial, errno);
         return;
     }
     const void *address = dial->is_second ? (const void *)&v6 : (const void *)&v4;
     if (connect(dial->watch.fd, address, dial->is_second ? sizeof v6 : sizeof v4) == 0)
         dial_succeed(dial);
     else if (errno != EINPROGRESS)
-        attempt_failed(dial, errno);
+        dial_attempt_failed(dial, errno);
     else {
         watch_add(&dial->watch, EPOLLOUT);
         timer_start(&dial->patience, CONNECT_MS);
@@ -141,18 +143,18 @@ void op_dial(Call *call)
 
     if (id == NULL || id->container_id[0] != '\0' || !id_is_valid(id->exec_id) || request->port == 0 ||
         request->port > UINT16_MAX)
-        fault(&error, FAULT_INVALID_ARGUMENT, "dial needs an id and a port of 1 to %d", UINT16_MAX);
+        fault(&error, FAULT_INVALID_ARGUMENT, "Dial needs an exec_id and a port of 1 to %d", UINT16_MAX);
     else if (process_find("", id->exec_id) != NULL)
-        fault(&error, FAULT_ALREADY_EXISTS, "there is a connection %s already", id->exec_id);
+        fault(&error, FAULT_ALREADY_EXISTS, "connection %s exists already", id->exec_id);
     else if ((dial = calloc(1, sizeof *dial)) == NULL)
-        fault(&error, FAULT_RESOURCE_EXHAUSTED, "out of memory for a connection");
+        fault(&error, FAULT_RESOURCE_EXHAUSTED, "cannot connect: out of memory in the guest");
     if (dial == NULL) {
         call_fail(call, &error);
         return;
     }
     dial->call = call;
-    dial->watch = (Watch){.fd = -1, .call = connect_answered, .data = dial};
-    dial->patience.call = connect_timed_out;
+    dial->watch = (Watch){.fd = -1, .call = dial_answered, .data = dial};
+    dial->patience.call = dial_timed_out;
     dial->patience.data = dial;
-    connect_next(dial);
+    dial_connect_next(dial);
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/disk.h"
 
 #include <dirent.h>
@@ -19,7 +20,7 @@ enum {
     SERIAL_MAX = 64,
     SCAN_EVERY_MS = 10,
     REMOVE_EVERY_MS = 1000,
-    FLAT_LUN = 0x4000, /* how Linux shows logical units from 256 on: the address mode's bits are part of it */
+    FLAT_LUN = 0x4000, /* Linux shows logical units from 256 on with the bits of the flat address mode */
 };
 
 typedef struct Layer {
@@ -41,7 +42,7 @@ static Layer *layer_find(uint32_t lun)
     return NULL;
 }
 
-/* The serial number of VPD page 0x80: four bytes of header, then text. */
+/* Reads the serial number from VPD page 0x80: four bytes of header, then text. */
 static bool read_serial(const char *address, char *ret_serial, size_t room)
 {
     char path[128];
@@ -66,8 +67,8 @@ static bool read_serial(const char *address, char *ret_serial, size_t room)
     return true;
 }
 
-/* The block device below a SCSI device; its node is there a little before it can be
- * opened. */
+/* Finds the block device of a SCSI device. Return: false also while its node exists but cannot be opened yet.
+ */
 static bool read_node(const char *address, char *ret_node, size_t room)
 {
     char path[128];
@@ -88,7 +89,8 @@ static bool read_node(const char *address, char *ret_node, size_t room)
     return found;
 }
 
-/* Asks every host for the unit: quicker than the hypervisor's event, which may also have been lost. */
+/* Scans every virtio-scsi host for the unit. This is faster than the hypervisor's event, which may also be
+ * lost. */
 static void scan_hosts(uint32_t lun)
 {
     DIR *hosts = opendir("/sys/class/scsi_host");
@@ -114,8 +116,8 @@ static void remove_stale(const char *address)
     sysfile_write(path, "1");
 }
 
-/* The sysfs name ("2:0:0:7") of what answers at that unit with that serial. *ret_other: the serial of another
- * disk that sits there. */
+/* Finds the sysfs name ("2:0:0:7") of the disk with that unit and serial. When another disk has the unit,
+ * returns false with the address and the serial of that disk in ret_address and ret_other. */
 static bool find_address(const Disk *disk, char *ret_address, size_t room, char *ret_other)
 {
     DIR *devices = opendir(SCSI_DEVICES);
@@ -141,8 +143,9 @@ static bool find_address(const Disk *disk, char *ret_address, size_t room, char 
     return found;
 }
 
-/* At most that often, for all disks together: both make the kernel talk to the hypervisor at length. */
-static bool is_time(int64_t *last_ns, int64_t every_ms)
+/* Return: true at most once in every_ms, for all disks together, because scans and removals make the kernel
+ * exchange many messages with the hypervisor. */
+static bool interval_over(int64_t *last_ns, int64_t every_ms)
 {
     int64_t now_ns = clock_monotonic_ns();
     if (*last_ns != 0 && now_ns - *last_ns < every_ms * 1000000)
@@ -157,13 +160,14 @@ DiskState disk_find(const Disk *disk, char *ret_node, size_t room, Fault *ret_fa
     char address[64] = "", other[SERIAL_MAX];
 
     if (disk->serial[0] == '\0' || strlen(disk->serial) >= SERIAL_MAX || disk->lun >= FLAT_LUN) {
-        fault(ret_fault, FAULT_INVALID_ARGUMENT, "disk %u has no usable serial or unit number", disk->lun);
+        fault(ret_fault, FAULT_INVALID_ARGUMENT,
+              "disk %u: the serial is empty or too long, or the unit number is too large", disk->lun);
         return DISK_FAILED;
     }
     if (find_address(disk, address, sizeof address, other)) {
         if (read_node(address, ret_node, room))
             return DISK_READY;
-        fault(ret_fault, FAULT_UNAVAILABLE, "disk %u (%s) has no block device in the guest", disk->lun,
+        fault(ret_fault, FAULT_UNAVAILABLE, "disk %u (%s) has no block device in the guest yet", disk->lun,
               disk->serial);
         return DISK_WAIT;
     }
@@ -173,10 +177,10 @@ DiskState disk_find(const Disk *disk, char *ret_node, size_t room, Fault *ret_fa
     } else {
         fault(ret_fault, FAULT_UNAVAILABLE, "disk %u in the guest is %s, not %s", disk->lun, other,
               disk->serial);
-        if (layer_find(disk->lun) == NULL && is_time(&last_removal_ns, REMOVE_EVERY_MS))
+        if (layer_find(disk->lun) == NULL && interval_over(&last_removal_ns, REMOVE_EVERY_MS))
             remove_stale(address);
     }
-    if (is_time(&last_scan_ns, SCAN_EVERY_MS))
+    if (interval_over(&last_scan_ns, SCAN_EVERY_MS))
         scan_hosts(disk->lun);
     return DISK_WAIT;
 }
@@ -202,12 +206,14 @@ static bool mount_file(const char *file, const char *path, Fault *ret_fault)
     return mounted;
 }
 
-/* In a guest there are no files of the node's: a daemon that names one is mistaken. */
+/* Layers are files for the agent of a host pod only. PID 1 runs in a guest, which has no files of the node.
+ */
 static DiskState file_check(const Disk *disk, Fault *ret_fault)
 {
     if (disk->path[0] == '/' && strlen(disk->serial) < SERIAL_MAX && getpid() != 1)
         return DISK_READY;
-    fault(ret_fault, FAULT_INVALID_ARGUMENT, "disk %u: %s is no file that can be mounted here", disk->lun,
+    fault(ret_fault, FAULT_INVALID_ARGUMENT,
+          "disk %u: cannot mount the file %s: only the agent of a host pod mounts files", disk->lun,
           disk->path);
     return DISK_FAILED;
 }

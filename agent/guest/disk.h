@@ -1,7 +1,9 @@
-/* SCSI disks that the daemon plugged in: found by logical unit and serial, and the layers mounted from them.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* SCSI disks that the daemon plugs in, identified by logical unit and serial, and the layers mounted from
+ * them.
  *
- * A hot-plugged disk takes the kernel some milliseconds to probe, so callers ask disk_find() again while it
- * says DISK_WAIT (call_retry()).
+ * The kernel takes some milliseconds to probe a hot-plugged disk, so callers call disk_find() again
+ * (call_retry()) while it returns DISK_WAIT.
  */
 #pragma once
 
@@ -19,15 +21,16 @@ enum {
 
 typedef enum {
     DISK_READY, /* ret_node is set */
-    DISK_WAIT,  /* not there yet; the fault says what is, for when patience ends */
+    DISK_WAIT,  /* not there yet; the fault says what is missing, for the caller that gives up */
     DISK_FAILED,
 } DiskState;
 
-/* ret_node: "/dev/sdX". A disk of another serial that nothing uses is taken for one that the daemon has
- * unplugged: it is removed, and the bus scanned again. */
+/* Finds the disk's node "/dev/sdX". A disk of another serial at the same unit that nothing uses is one that
+ * the daemon has unplugged: it is removed, and the bus is scanned again. */
 DiskState disk_find(const Disk *disk, char *ret_node, size_t room, Fault *ret_fault);
 
-/* Mounts the layer at LAYERS_DIR/LUN unless it is, and counts a user. DISK_WAIT as disk_find(). */
+/* Mounts the layer at LAYERS_DIR/LUN unless it is mounted, and counts a user. Return: DISK_WAIT as
+ * disk_find(). */
 DiskState layer_acquire(const Disk *disk, Fault *ret_fault);
-/* True when that was its last user: it is unmounted. */
+/* Removes a user, and unmounts the layer with the last one. Return: true when that was the last user. */
 bool layer_release(uint32_t lun);

@@ -1,12 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Exec and Resize: more processes in a running container.
  *
- * crun joins the container's namespaces and cgroup; detached, it leaves the process to us as its parent and
- * ends. It is given the container's own `process` object with other arguments: what it makes up itself from
- * the command line has the container's user, environment and capabilities, but neither its directory, nor its
- * limits, nor its noNewPrivileges.
+ * `crun exec --detach` joins the container's namespaces and cgroup and ends, which makes the agent the parent
+ * of the process. crun gets the container's own `process` object with other arguments, because a process that
+ * crun makes from its command line has the container's user, environment and capabilities, but not its
+ * directory, limits and noNewPrivileges.
  *
- * Only a few cruns run at once, and the others wait for their turn: fifty that share one processor all end
- * late, and each that is being spawned holds up our answers to the daemon.
+ * Only STARTS_AT_ONCE cruns run at once, and the others wait for their turn: fifty that share one processor
+ * would all end late, and the agent answers nothing while it spawns one.
  */
 #include <errno.h>
 #include <signal.h>
@@ -27,32 +28,34 @@
 
 enum {
     EXEC_ARGS_MAX = 1000,
-    CONFIG_MAX_BYTES = WIRE_MAX_FRAME_BYTES + (64 << 10), /* it came in a frame, but for the user object */
+    CONFIG_MAX_BYTES =
+        WIRE_MAX_FRAME_BYTES + (64 << 10), /* the daemon sent it in a frame, except the user object */
     STARTS_AT_ONCE = 4,
-    /* A crun that hangs, as in a frozen container, holds up the others for no longer than that. */
+    /* A crun that hangs, as in a frozen container, delays the others for no longer than this. */
     TURN_MS = 10000,
 };
 
-/* What lives as long as the crun that starts the process, which the daemon may delete meanwhile. */
+/* One Exec. It lives as long as the crun that starts the process; the daemon may delete the process
+ * meanwhile. */
 typedef struct Exec {
-    struct Exec *next; /* that waits */
+    struct Exec *next; /* the next one that waits */
     Call *call;
-    Timer turn; /* while it counts as one of those at once */
+    Timer turn; /* runs while this exec counts as one of STARTS_AT_ONCE */
     int console_fd;
     char pid_file[64], process_file[64];
 } Exec;
 
 static struct {
-    Exec *first, **last; /* those that wait */
+    Exec *first, **last; /* the execs that wait */
     unsigned running;
 } starts = {.last = &starts.first};
 
-static void start_next(void);
+static void execs_start_next(void);
 
-static void turn_over(void *data)
+static void exec_turn_over(void *data)
 {
     starts.running--;
-    start_next();
+    execs_start_next();
 }
 
 static void exec_exited(void *data, Process *process)
@@ -71,10 +74,10 @@ static bool exec_take(Exec *exec, Process *process, Fault *ret_fault)
         int terminal = console_take(exec->console_fd);
         exec->console_fd = -1;
         if (terminal < 0 || !process_set_terminal(process, terminal, request->stdin))
-            return fault(ret_fault, FAULT_INTERNAL, "crun made no terminal");
+            return fault(ret_fault, FAULT_INTERNAL, "crun exec passed no terminal");
     }
     if (!sysfile_read(exec->pid_file, text, sizeof text) || atoi(text) <= 1) /* NOLINT: crun's number */
-        return fault(ret_fault, FAULT_INTERNAL, "crun told no pid");
+        return fault(ret_fault, FAULT_INTERNAL, "crun exec wrote no pid");
     process_close_child_fds(process);
     process_run(process, atoi(text)); /* NOLINT */
     return true;
@@ -100,7 +103,7 @@ static void exec_end(Exec *exec, Process *process, const Fault *failure)
     free(exec);
 }
 
-/* NULL when it was deleted, and its name perhaps taken by another. */
+/* Return: NULL when the process was deleted, also when another process has its name. */
 static Process *exec_process(const Exec *exec)
 {
     const ProcessId *id = exec->call->request->exec->process;
@@ -118,7 +121,7 @@ static void exec_done(void *data, Job *job, const Fault *failure)
 
     timer_stop(&exec->turn);
     if (failure == NULL && process == NULL) {
-        fault(&error, FAULT_NOT_FOUND, "container %s was deleted",
+        fault(&error, FAULT_NOT_FOUND, "container %s has been deleted",
               exec->call->request->exec->process->container_id);
         failure = &error;
     }
@@ -126,10 +129,11 @@ static void exec_done(void *data, Job *job, const Fault *failure)
         failure = &error;
     exec_end(exec, process, failure);
     if (has_turn)
-        turn_over(NULL);
+        exec_turn_over(NULL);
 }
 
-/* The `process` of config.json, which crun has accepted, with our arguments and terminal in place of its own.
+/* Writes the `process` of config.json, which crun has accepted, with the arguments and terminal of the
+ * request.
  */
 static bool write_process(JsonText *text, JsonSpan config, const ExecRequest *request)
 {
@@ -143,7 +147,7 @@ static bool write_process(JsonText *text, JsonSpan config, const ExecRequest *re
              request->columns);
     json_append(text, request->tty ? "{\"terminal\":true" : "{\"terminal\":false", request->tty ? 16 : 17);
     if (request->tty && request->rows > 0 && request->columns > 0)
-        json_append(text, size, strlen(size)); /* from its first moment: programs look but once */
+        json_append(text, size, strlen(size)); /* from the start, because programs read the size only once */
     json_append(text, ",\"args\":[", 9);
     for (size_t i = 0; i < request->n_args; i++) {
         json_append(text, ",", i > 0);
@@ -174,7 +178,8 @@ static bool make_process_file(const Exec *exec, const Container *container, Faul
               write_process(&text, (JsonSpan){config, strlen(config)}, exec->call->request->exec);
     free(config);
     if (!ok)
-        fault(ret_fault, FAULT_INTERNAL, "container %s has no process in its configuration", container->id);
+        fault(ret_fault, FAULT_INTERNAL, "cannot read the process of container %s from its configuration",
+              container->id);
     const Piece piece = {text.text, text.length};
     ok = ok && file_put(exec->process_file, 0600, &piece, 1, ret_fault);
     free(text.text);
@@ -211,13 +216,13 @@ static bool exec_run(Exec *exec, const Container *container, Process *process, F
 static bool container_takes_execs(const Container *container, const char *id, Fault *ret_fault)
 {
     if (container == NULL)
-        return fault(ret_fault, FAULT_NOT_FOUND, "no container %s", id);
+        return fault(ret_fault, FAULT_NOT_FOUND, "the pod has no container %s", id);
     if (container->state != CONTAINER_RUNNING || container->killing)
         return fault(ret_fault, FAULT_FAILED_PRECONDITION, "container %s is not running", id);
     return true;
 }
 
-/* Its turn has come: is it still wanted? */
+/* Starts an exec whose turn has come, unless its container or its client has gone meanwhile. */
 static void exec_start(Exec *exec)
 {
     const char *id = exec->call->request->exec->process->container_id;
@@ -227,19 +232,19 @@ static void exec_start(Exec *exec)
     bool ok = container_takes_execs(container, id, &error);
 
     if (ok && process == NULL)
-        ok = fault(&error, FAULT_NOT_FOUND, "container %s was deleted", id);
+        ok = fault(&error, FAULT_NOT_FOUND, "container %s has been deleted", id);
     else if (ok && process->hung_up)
-        ok = fault(&error, FAULT_CANCELLED, "nobody waits for it any more");
+        ok = fault(&error, FAULT_CANCELLED, "the client has gone");
     if (!ok || !exec_run(exec, container, process, &error)) {
         exec_end(exec, process, &error);
         return;
     }
     starts.running++;
-    exec->turn.call = turn_over;
+    exec->turn.call = exec_turn_over;
     timer_start(&exec->turn, TURN_MS);
 }
 
-static void start_next(void)
+static void execs_start_next(void)
 {
     while (starts.running < STARTS_AT_ONCE && starts.first != NULL) {
         Exec *exec = starts.first;
@@ -258,18 +263,18 @@ static bool exec_check(const ExecRequest *request, Container **ret_container, Fa
 
     if (id == NULL || !id_is_valid(id->exec_id) || request->n_args == 0 || request->n_args > EXEC_ARGS_MAX)
         return fault(ret_fault, FAULT_INVALID_ARGUMENT,
-                     "exec needs an id of 1 to %d of [a-zA-Z0-9_.-] and 1 to %d arguments", ID_MAX,
+                     "Exec needs an exec_id of 1 to %d of [a-zA-Z0-9_.-] and 1 to %d arguments", ID_MAX,
                      EXEC_ARGS_MAX);
     if (!container_takes_execs(container, id->container_id, ret_fault))
         return false;
     if (process_find(id->container_id, id->exec_id) != NULL)
-        return fault(ret_fault, FAULT_ALREADY_EXISTS, "container %s has a process %s already", container->id,
+        return fault(ret_fault, FAULT_ALREADY_EXISTS, "container %s has an exec %s already", container->id,
                      id->exec_id);
     *ret_container = container;
     return true;
 }
 
-/* Takes the call. */
+/* Takes the call, unless it returns NULL. */
 static Exec *exec_new(Call *call)
 {
     static unsigned serial;
@@ -292,7 +297,7 @@ void op_exec(Call *call)
     Fault error;
 
     if (exec_check(request, &container, &error) && (exec = exec_new(call)) == NULL)
-        fault(&error, FAULT_RESOURCE_EXHAUSTED, "out of memory for an exec");
+        fault(&error, FAULT_RESOURCE_EXHAUSTED, "cannot start a command: out of memory in the guest");
     if (exec == NULL) {
         call_fail(call, &error);
         return;
@@ -309,7 +314,7 @@ void op_exec(Call *call)
     process->oom_kills_before = container_oom_kills(container);
     *starts.last = exec;
     starts.last = &exec->next;
-    start_next();
+    execs_start_next();
 }
 
 void op_resize(Call *call)
@@ -321,15 +326,15 @@ void op_resize(Call *call)
     Fault error;
 
     if (process == NULL)
-        fault(&error, FAULT_NOT_FOUND, "no such process");
+        fault(&error, FAULT_NOT_FOUND, "the pod has no process with this id");
     else if (request->columns > UINT16_MAX || request->rows > UINT16_MAX)
-        fault(&error, FAULT_INVALID_ARGUMENT, "%u by %u is no terminal's size", request->columns,
-              request->rows);
+        fault(&error, FAULT_INVALID_ARGUMENT, "a terminal cannot have %u columns and %u rows",
+              request->columns, request->rows);
     else if (process_resize(process, request->columns, request->rows)) {
         reply_resize(call, &result);
         return;
     } else if (errno == ENOTTY)
-        fault(&error, FAULT_FAILED_PRECONDITION, "container %s: the process has no terminal",
+        fault(&error, FAULT_FAILED_PRECONDITION, "the process of container %s has no terminal",
               id->container_id);
     else
         fault_errno(&error, "resizing a terminal of container %s", id->container_id);

@@ -1,5 +1,7 @@
-/* What failed: the agent's counterpart of the daemon's GError. A function that can fail takes a Fault * last,
- * returns false on failure and leaves its outputs untouched then; so a caller can `return fault(…)`.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An error with a status and a message: the agent's counterpart of the daemon's GError. A function that can
+ * fail takes a Fault * last, returns false on failure and then leaves its outputs untouched; so it can
+ * `return fault(…)`.
  */
 #pragma once
 
@@ -24,16 +26,17 @@ typedef struct {
     char message[1024];
 } Fault;
 
-/* Both return false. */
+/* Sets the fault. Return: false. */
 bool fault(Fault *ret_fault, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* INTERNAL (RESOURCE_EXHAUSTED for ENOSPC and ENOMEM), with ": strerror(errno)" appended. */
+/* Sets the fault with ": strerror(errno)" appended. The status is INTERNAL, or RESOURCE_EXHAUSTED for ENOSPC
+ * and ENOMEM. Return: false. */
 bool fault_errno(Fault *ret_fault, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #ifdef __clang_analyzer__
-/* The analyser sees one file at a time: this tells it what the two return. */
+/* The analyser sees one file at a time; these macros show it what the two functions return. */
 #define fault(...) ((void)(fault)(__VA_ARGS__), false)
 #define fault_errno(...) ((void)(fault_errno)(__VA_ARGS__), false)
 #endif
 
-/* To the guest's console: for what no request can be blamed for. */
+/* Writes to the guest's console, about a failure that belongs to no request. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

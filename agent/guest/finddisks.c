@@ -1,4 +1,5 @@
-/* FindDisks: the numbers of block devices, which only the guest's kernel knows. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* FindDisks: the device numbers of disks, which the guest's kernel assigns. */
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -16,7 +17,7 @@ static DiskState find_number(const Disk *disk, DeviceNumber *ret_number, Fault *
     if (state != DISK_READY)
         return state;
     if (stat(node, &status) < 0) {
-        fault_errno(ret_fault, "looking at %s", node);
+        fault_errno(ret_fault, "reading the device number of %s", node);
         return DISK_FAILED;
     }
     crivirt__agent__v1__device_number__init(ret_number);
@@ -34,7 +35,8 @@ void op_find_disks(Call *call)
     Fault error;
 
     if (request->n_disks > DISKS_MAX) {
-        fault(&error, FAULT_INVALID_ARGUMENT, "more than %d disks", DISKS_MAX);
+        fault(&error, FAULT_INVALID_ARGUMENT, "FindDisks asks for %zu disks at once; the most is %d",
+              request->n_disks, DISKS_MAX);
         state = DISK_FAILED;
     }
     for (size_t i = 0; state == DISK_READY && i < request->n_disks; i++) {

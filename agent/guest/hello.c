@@ -1,4 +1,5 @@
-/* Hello: who we are, and what became of the containers while no daemon listened. Ping: that we are. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Hello: the versions of agent and kernel, and the state of the containers. Ping: the agent answers. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -11,8 +12,9 @@
 #include "agent/guest/sysfile.h"
 #include "agent/wire/wire.h"
 
-/* A daemon that came after another one cannot speak to what that one ran for its clients. */
-static void greet_daemon(uint64_t daemon_id)
+/* A new daemon cannot reach the execs and connections that an earlier one made for its clients: they are hung
+ * up. */
+static void hello_note_daemon(uint64_t daemon_id)
 {
     static uint64_t last_daemon_id;
     if (daemon_id != 0 && last_daemon_id != 0 && daemon_id != last_daemon_id)
@@ -28,10 +30,10 @@ void op_hello(Call *call)
     char boot_id[64] = "";
     uint32_t daemon_protocol = call->request->hello->protocol_version;
 
-    greet_daemon(call->request->hello->daemon_id);
+    hello_note_daemon(call->request->hello->daemon_id);
     uname(&names);
-    /* Its first reader fixes it: a guest that is nobody's yet may be copied, and each copy shall have its
-     * own. */
+    /* The kernel fixes the boot id when it is first read. An unassigned guest may be cloned, and each clone
+     * needs its own. */
     if (setup_sandbox_id()[0] != '\0')
         sysfile_read("/proc/sys/kernel/random/boot_id", boot_id, sizeof boot_id);
     result.protocol_version = WIRE_PROTOCOL_VERSION;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/job.h"
 
 #include <errno.h>
@@ -18,8 +19,8 @@ extern char **environ;
 
 enum { ARGUMENTS_MAX = 1024 };
 
-/* A line of crun's log is "<time>: text"; its last line is what it failed with. */
-static void read_log(const Job *job, char *ret_text, size_t room)
+/* Reads the last line of crun's log, which has the error. A line is "<time>: text". */
+static void job_read_log(const Job *job, char *ret_text, size_t room)
 {
     char log[4096];
     *ret_text = '\0';
@@ -30,10 +31,10 @@ static void read_log(const Job *job, char *ret_text, size_t room)
     snprintf(ret_text, room, "%s", text != NULL && text - line < 40 ? text + 3 : line);
 }
 
-static void describe_failure(const Job *job, int wait_status, Fault *ret_fault)
+static void job_describe_failure(const Job *job, int wait_status, Fault *ret_fault)
 {
     char text[900];
-    read_log(job, text, sizeof text);
+    job_read_log(job, text, sizeof text);
     if (job->timed_out)
         fault(ret_fault, FAULT_DEADLINE_EXCEEDED, "%s did not end within %d s", job->failing,
               JOB_TIMEOUT_MS / 1000);
@@ -61,10 +62,10 @@ static void job_ended(void *data, int wait_status)
 
     timer_stop(&job->timeout);
     if (failed)
-        describe_failure(job, wait_status, &failure);
+        job_describe_failure(job, wait_status, &failure);
     job->done(job->data, job, failed ? &failure : NULL);
     job_free(job);
-    child_release(); /* by now done() watches what crun left to us */
+    child_release(); /* done() watches the process that crun left to the agent */
 }
 
 static void job_timed_out(void *data)
@@ -81,9 +82,9 @@ static void set_oom_score_adj(int value)
     sysfile_write("/proc/self/oom_score_adj", text);
 }
 
-/* The child starts with our oom_score_adj and hands it to the container, which then nothing could stop from
- * eating the guest: so for a moment ours is what the child's shall be. */
-static int spawn(const JobSpec *spec, char *const *argv, pid_t *ret_pid)
+/* A child inherits oom_score_adj, and -1000 would protect a container from the OOM killer. The agent
+ * therefore sets its own to the child's for the moment of the spawn. */
+static int job_spawn(const JobSpec *spec, char *const *argv, pid_t *ret_pid)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
@@ -114,13 +115,13 @@ static int spawn(const JobSpec *spec, char *const *argv, pid_t *ret_pid)
     return error;
 }
 
-static bool build_argv(const JobSpec *spec, char *log_option, char **ret_argv, Fault *ret_fault)
+static bool job_build_argv(const JobSpec *spec, char *log_option, char **ret_argv, Fault *ret_fault)
 {
     size_t n = 0;
     for (size_t i = 0; spec->argv[i] != NULL; i++) {
         if (n + 2 >= ARGUMENTS_MAX)
-            return fault(ret_fault, FAULT_INVALID_ARGUMENT, "%s: more than %d arguments", spec->failing,
-                         ARGUMENTS_MAX);
+            return fault(ret_fault, FAULT_INVALID_ARGUMENT, "%s: the command has more than %d arguments",
+                         spec->failing, ARGUMENTS_MAX);
         ret_argv[n++] = (char *)spec->argv[i];
         if (i == 0 && spec->with_log)
             ret_argv[n++] = log_option;
@@ -137,7 +138,8 @@ bool job_start(const JobSpec *spec, void (*done)(void *, Job *, const Fault *), 
 
     Job *job = calloc(1, sizeof *job);
     if (job == NULL)
-        return fault(ret_fault, FAULT_RESOURCE_EXHAUSTED, "out of memory for %s", spec->failing);
+        return fault(ret_fault, FAULT_RESOURCE_EXHAUSTED, "cannot run %s: out of memory in the guest",
+                     spec->failing);
     *job = (Job){.failing = spec->failing, .done = done, .data = data};
     job->child = (Child){.call = job_ended, .data = job};
     job->timeout = (Timer){.call = job_timed_out, .data = job};
@@ -145,11 +147,11 @@ bool job_start(const JobSpec *spec, void (*done)(void *, Job *, const Fault *), 
         snprintf(job->log_path, sizeof job->log_path, RUN_DIR "/log.%u", serial++);
     snprintf(log_option, sizeof log_option, "--log=%s", job->log_path);
 
-    if (!build_argv(spec, log_option, argv, ret_fault)) {
+    if (!job_build_argv(spec, log_option, argv, ret_fault)) {
         job_free(job);
         return false;
     }
-    int error = argv[0] != NULL ? spawn(spec, argv, &job->child.pid) : EINVAL;
+    int error = argv[0] != NULL ? job_spawn(spec, argv, &job->child.pid) : EINVAL;
     if (error != 0) {
         errno = error;
         fault_errno(ret_fault, "running %s", spec->argv[0]);

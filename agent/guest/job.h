@@ -1,4 +1,5 @@
-/* A run of crun (or of ourselves, to remove a tree): started, and its end told. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A run of crun, or of the agent's own program to remove or measure a tree. */
 #pragma once
 
 #include <stdbool.h>
@@ -6,13 +7,13 @@
 #include "agent/guest/fault.h"
 #include "agent/guest/loop.h"
 
-enum { JOB_TIMEOUT_MS = 60000 }; /* of a crun */
+enum { JOB_TIMEOUT_MS = 60000 }; /* the longest run of crun */
 
 typedef struct Job {
     Child child;
     Timer timeout;
     bool timed_out;
-    char log_path[64]; /* where crun wrote what went wrong; empty: nowhere */
+    char log_path[64]; /* where crun writes its errors; empty: nowhere */
     const char *failing;
     void (*done)(void *data, struct Job *job, const Fault *failure);
     void *data;
@@ -20,13 +21,14 @@ typedef struct Job {
 
 typedef struct {
     const char *const *argv; /* argv[0] is a path */
-    bool with_log;  /* it is crun, run from crun_program(): "--log=" is added, and a failure quotes the last
-                       line of it */
-    const int *fds; /* three for the child; NULL or -1: /dev/null */
-    int oom_score_adj;   /* what the child starts with, and its children */
-    const char *failing; /* how a failure's message begins: "crun create" */
+    bool with_log; /* argv[0] is CRUN_PATH: crun_program() is run, "--log=" is added, and a failure quotes the
+                      last line of the log */
+    const int *fds;      /* three for the child; NULL or -1: /dev/null */
+    int oom_score_adj;   /* of the child and its children */
+    const char *failing; /* the start of a failure's message: "crun create" */
 } JobSpec;
 
-/* done() is called from the loop, once, unless this fails; its failure is NULL when the exit code was 0. The
- * job is freed after it. */
+/* Starts the program. done() is called once from the loop when it has ended, with failure NULL when the exit
+ * code was 0; the job is freed after that. Return: false when nothing was started; done() is not called then.
+ */
 bool job_start(const JobSpec *spec, void (*done)(void *, Job *, const Fault *), void *data, Fault *ret_fault);

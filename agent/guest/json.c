@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/json.h"
 
 #include <stdio.h>
@@ -16,7 +17,7 @@ static size_t skip_space(JsonSpan span, size_t at)
     return at;
 }
 
-/* at is on the opening quote; the result is behind the closing one, or 0. */
+/* at is the position of the opening quote. Return: the position behind the closing quote, or 0. */
 static size_t skip_string(JsonSpan span, size_t at)
 {
     for (at++; at < span.length; at++) {
@@ -28,7 +29,7 @@ static size_t skip_string(JsonSpan span, size_t at)
     return 0;
 }
 
-/* Behind the value that starts at `at`, or 0. */
+/* Return: the position behind the value that starts at `at`, or 0. */
 static size_t skip_value(JsonSpan span, size_t at)
 {
     size_t depth = 0, start = at;
@@ -51,7 +52,7 @@ static size_t skip_value(JsonSpan span, size_t at)
         } else {
             at++;
             if (depth == 0)
-                continue; /* a number or literal goes on */
+                continue; /* inside a number or literal */
         }
         if (depth == 0)
             break;

@@ -1,6 +1,8 @@
-/* As much of JSON (RFC 8259) as it takes to copy an object member by member: spans of text, no tree.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads and writes as much JSON (RFC 8259) as copying an object member by member needs, as spans of text,
+ * without a tree.
  *
- * For text that crun has parsed already; malformed text ends the iteration, never reads past its end.
+ * It is for text that crun has parsed already. Malformed text ends the iteration; nothing reads past the end.
  */
 #pragma once
 
@@ -12,8 +14,8 @@ typedef struct {
     size_t length;
 } JsonSpan;
 
-/* Calls next() until it is false. at: 0 in the beginning. Keys are spans without their quotes, escapes as
- * they stand. */
+/* An iteration over the members of an object; at is 0 in the beginning. json_next_member() returns false at
+ * the end. A key is a span without its quotes; escapes in it are not decoded. */
 typedef struct {
     JsonSpan object;
     size_t at;
@@ -21,15 +23,15 @@ typedef struct {
 bool json_next_member(JsonMembers *members, JsonSpan *ret_key, JsonSpan *ret_value);
 
 bool json_key_is(JsonSpan key, const char *name);
-/* The value of a member of an object. */
+/* Finds the value of a member of an object. */
 bool json_find(JsonSpan object, const char *name, JsonSpan *ret_value);
 
-/* A growing text; `failed` once memory ran out. Free with free(text). */
+/* A growing text; `failed` is set when memory runs out. The caller frees text with free(). */
 typedef struct {
     char *text;
     size_t length, room;
     bool failed;
 } JsonText;
 void json_append(JsonText *text, const char *bytes, size_t length);
-/* With quotes, and escapes where JSON wants them. */
+/* Appends a string with quotes, and with escapes where JSON requires them. */
 void json_append_string(JsonText *text, const char *string);

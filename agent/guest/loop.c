@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/loop.h"
 
 #include <errno.h>
@@ -11,15 +12,15 @@
 
 #include "agent/guest/fault.h"
 
-enum { REMEMBERED = 128 }; /* ends of children that a crun still running may have left us */
+enum { REMEMBERED = 128 }; /* ends of unwatched children that are remembered while a job runs */
 
 static struct {
     int epoll_fd;
     Watch signals;
-    Timer *timers; /* soonest first */
+    Timer *timers; /* the next one first */
     Child *children;
     unsigned held;
-    unsigned n_ends; /* written so far; the newest REMEMBERED are kept */
+    unsigned n_ends; /* how many were stored; the newest REMEMBERED are kept */
     struct {
         pid_t pid;
         int status;
@@ -93,7 +94,7 @@ static void child_late(void *data)
     child_deliver(child, child->status);
 }
 
-static bool end_take(pid_t pid, int *ret_status)
+static bool loop_take_end(pid_t pid, int *ret_status)
 {
     for (unsigned i = 0; i < REMEMBERED; i++) {
         if (loop.ends[i].pid == pid) {
@@ -110,7 +111,7 @@ void child_watch(Child *child)
     child->active = true;
     child->next = loop.children;
     loop.children = child;
-    if (end_take(child->pid, &child->status)) {
+    if (loop_take_end(child->pid, &child->status)) {
         child->late.call = child_late;
         child->late.data = child;
         timer_start(&child->late, 0);
@@ -140,7 +141,7 @@ void child_release(void)
         memset(loop.ends, 0, sizeof loop.ends);
 }
 
-static void reap_one(pid_t pid, int status)
+static void loop_reap_one(pid_t pid, int status)
 {
     for (Child *child = loop.children; child != NULL; child = child->next) {
         if (child->pid == pid) {
@@ -155,7 +156,7 @@ static void reap_one(pid_t pid, int status)
     }
 }
 
-static void reap(void *data)
+static void loop_reap(void *data)
 {
     struct signalfd_siginfo info;
     while (read(loop.signals.fd, &info, sizeof info) > 0)
@@ -165,7 +166,7 @@ static void reap(void *data)
         pid_t pid = waitpid(-1, &status, WNOHANG);
         if (pid <= 0)
             return;
-        reap_one(pid, status);
+        loop_reap_one(pid, status);
     }
 }
 
@@ -178,12 +179,12 @@ bool loop_init(void)
     signal(SIGPIPE, SIG_IGN);
 
     loop.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    loop.signals = (Watch){.fd = signalfd(-1, &blocked, SFD_CLOEXEC | SFD_NONBLOCK), .call = reap};
+    loop.signals = (Watch){.fd = signalfd(-1, &blocked, SFD_CLOEXEC | SFD_NONBLOCK), .call = loop_reap};
     return loop.epoll_fd >= 0 && loop.signals.fd >= 0 && watch_add(&loop.signals, EPOLLIN);
 }
 
-/* Runs what is due; milliseconds until the next timer, -1 for none. */
-static int run_timers(void (*after_event)(void))
+/* Runs the timers that are due. Return: milliseconds until the next timer, -1 when there is none. */
+static int loop_run_timers(void (*after_event)(void))
 {
     while (loop.timers != NULL) {
         Timer *timer = loop.timers;
@@ -201,7 +202,7 @@ void loop_run(void (*after_event)(void))
 {
     for (;;) {
         struct epoll_event event;
-        int n = epoll_wait(loop.epoll_fd, &event, 1, run_timers(after_event));
+        int n = epoll_wait(loop.epoll_fd, &event, 1, loop_run_timers(after_event));
         if (n < 0 && errno != EINTR)
             complain("epoll_wait: %s", strerror(errno));
         if (n != 1)

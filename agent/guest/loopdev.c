@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/loopdev.h"
 
 #include <errno.h>
@@ -12,7 +13,7 @@
 
 enum { TRIES = 64, LOOP_MAJOR = 7 };
 
-/* Where nobody makes device nodes, the device's is made here. */
+/* Opens the device. Where no devtmpfs or udev makes its node, this makes it. */
 static int open_device(int number, char *ret_node, size_t room)
 {
     snprintf(ret_node, room, "/dev/loop%d", number);
@@ -22,7 +23,7 @@ static int open_device(int number, char *ret_node, size_t room)
     return fd;
 }
 
-/* A device that was free may be somebody else's by the time it is opened. */
+/* Configures a free device; tries again when another program takes the device before it is opened. */
 static int configure_any(int file, char *ret_node, size_t room)
 {
     const struct loop_config config = {.fd = (__u32)file,
@@ -53,13 +54,14 @@ int loopdev_open(const char *path, char *ret_node, size_t room, Fault *ret_fault
 {
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) {
-        fault_errno(ret_fault, "opening the layer %s", path);
+        fault_errno(ret_fault, "opening the layer file %s", path);
         return -1;
     }
     int device = configure_any(file, ret_node, room);
     if (device < 0)
         fault_errno(ret_fault,
-                    "making a loop device of the layer %s (the node's kernel needs the loop driver)", path);
+                    "making a loop device of the layer file %s (the node's kernel needs the loop driver)",
+                    path);
     close(file);
     return device;
 }

@@ -1,6 +1,7 @@
-/* PID 1 of a pod's guest: serves the daemon over the agent port, runs the containers through crun, and never
- * ends; if it did, the kernel would panic and the pod with it. With --node: the same for a pod without a
- * guest, as a process of the node (node.h). See agent/wire/agent.proto for what it does.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent. In a guest it is PID 1: it serves the daemon over the agent port and runs the containers through
+ * crun. It never ends, because the kernel would panic and end the pod. With --node it does the same for a
+ * host pod, as a process of the node (node.h). agent/wire/agent.proto describes its operations.
  */
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +22,7 @@ static void message_received(const uint8_t *payload, size_t length)
 {
     ToGuest *message = crivirt__agent__v1__to_guest__unpack(NULL, length, payload);
     if (message == NULL) {
-        channel_notice("a message from the daemon cannot be decoded");
+        channel_notice("a message from the daemon cannot be decoded and is dropped");
         return;
     }
     switch (message->body_case) {
@@ -35,7 +36,7 @@ static void message_received(const uint8_t *payload, size_t length)
         process_acknowledge(message->ack);
         break;
     default:
-        break; /* of a newer daemon */
+        break; /* a message of a newer daemon */
     }
     crivirt__agent__v1__to_guest__free_unpacked(message, NULL);
 }
@@ -52,7 +53,7 @@ static int serve_node(int argc, char **argv, const ChannelUser *user)
         return 1;
     boot_limits();
     if (!loop_init()) {
-        complain("no event loop");
+        complain("cannot make the event loop");
         return 1;
     }
     channel_listen(user, node_socket());
@@ -72,8 +73,8 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], NODE_OPTION) == 0)
         return serve_node(argc - 1, argv + 1, &user);
     if (getpid() != 1) {
-        fputs("crivirt-agent " CRIVIRT_VERSION
-              ": the first process of a crivirt guest; nothing to run by hand\n",
+        fputs("crivirt-agent " CRIVIRT_VERSION " runs as the first process of a crivirt guest, or with "
+              "--node for a host pod. crivirtd starts both.\n",
               stderr);
         return 2;
     }
@@ -82,7 +83,7 @@ int main(int argc, char **argv)
     boot_process_limits();
     boot_limits();
     if (!loop_init())
-        complain("no event loop");
+        complain("cannot make the event loop");
     channel_open(&user);
     loop_run(after_event);
 }

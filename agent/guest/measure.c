@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/measure.h"
 
 #include <ftw.h>
@@ -18,32 +19,32 @@
 static const char measure_result[] = RUN_DIR "/measure";
 
 static bool walking;
-static int64_t wanted_ns; /* when somebody last asked */
+static int64_t wanted_ns; /* when Stats was last asked for */
 
 /* ---- in the agent ---- */
 
-static bool is_due(const Container *container, int64_t now_ns)
+static bool measure_is_due(const Container *container, int64_t now_ns)
 {
     const Measure *measure = &container->writable;
     return container->state != CONTAINER_CREATING && measure->tried_ns < wanted_ns &&
            (measure->tried_ns == 0 || now_ns - measure->tried_ns >= MEASURE_EVERY_MS * INT64_C(1000000));
 }
 
-static Container *most_due(void)
+static Container *measure_most_due(void)
 {
     Container *found = NULL;
     int64_t now_ns = clock_monotonic_ns();
     for (Container *container = container_next(NULL); container != NULL;
          container = container_next(container))
-        if (is_due(container, now_ns) &&
+        if (measure_is_due(container, now_ns) &&
             (found == NULL || container->writable.tried_ns < found->writable.tried_ns))
             found = container;
     return found;
 }
 
-static void start_next(void);
+static void measure_start_next(void);
 
-static void take_result(const char *id)
+static void measure_take_result(const char *id)
 {
     char text[64];
     Container *container = container_find(id);
@@ -56,22 +57,22 @@ static void take_result(const char *id)
     container->writable.at_ns = clock_monotonic_ns();
 }
 
-static void walked(void *data, Job *job, const Fault *failure)
+static void measure_walk_done(void *data, Job *job, const Fault *failure)
 {
     char *id = data;
     if (failure != NULL)
         complain("%s", failure->message);
     else
-        take_result(id);
+        measure_take_result(id);
     free(id);
     unlink(measure_result);
     walking = false;
-    start_next();
+    measure_start_next();
 }
 
-static void start_next(void)
+static void measure_start_next(void)
 {
-    Container *container = walking ? NULL : most_due();
+    Container *container = walking ? NULL : measure_most_due();
     char path[256];
     Fault error;
     if (container == NULL)
@@ -81,7 +82,7 @@ static void start_next(void)
     const JobSpec spec = {.argv = argv, .failing = "measuring a writable layer"};
     char *id = strdup(container->id);
     container->writable.tried_ns = clock_monotonic_ns();
-    walking = id != NULL && job_start(&spec, walked, id, &error);
+    walking = id != NULL && job_start(&spec, measure_walk_done, id, &error);
     if (!walking)
         free(id);
 }
@@ -89,14 +90,14 @@ static void start_next(void)
 void measure_refresh(void)
 {
     wanted_ns = clock_monotonic_ns();
-    start_next();
+    measure_start_next();
 }
 
 /* ---- in the process that walks ---- */
 
 static double sum_bytes, sum_inodes;
 
-/* A file with n names is met n times, or fewer if some are elsewhere: each counts its part. */
+/* The walk meets a file with n names up to n times, so each time counts 1/n of it. */
 static int add_entry(const char *path, const struct stat *status, int type, struct FTW *position)
 {
     double names = type == FTW_D || type == FTW_DNR || status->st_nlink == 0 ? 1 : (double)status->st_nlink;

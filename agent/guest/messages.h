@@ -1,4 +1,5 @@
-/* The messages of agent.proto under the names that they have there. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The messages of agent.proto, by the names that they have there. */
 #pragma once
 
 #include "agent.pb-c.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/net.h"
 
 #include <arpa/inet.h>
@@ -12,9 +13,9 @@
 
 #include "agent/guest/sysfile.h"
 
-enum { NO_DAD_FLAG = 0x02 /* IFA_F_NODAD: the addresses are CNI's, unique by its word */ };
+enum { NO_DAD_FLAG = 0x02 /* IFA_F_NODAD: CNI ensures that the addresses are unique */ };
 
-/* One request under construction; room for the largest that we send. */
+/* One request under construction, with room for the largest one. */
 typedef struct {
     struct nlmsghdr header;
     uint8_t body[512];
@@ -81,7 +82,7 @@ static struct rtattr *message_add(Message *message, uint16_t type, const void *d
     return attribute;
 }
 
-/* The kernel's answer: 0 or an errno value. */
+/* Return: 0, or the errno value that the kernel answered. */
 static int message_send(Message *message)
 {
     struct {
@@ -164,7 +165,7 @@ static bool address_start(Message *message, uint16_t type, uint16_t flags, int i
 {
     NetAddress address;
     if (!net_parse_address(text, &address))
-        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "interface %s: %s is no address", interface->name,
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "interface %s: %s is not an address", interface->name,
                      text);
     struct ifaddrmsg fixed = {.ifa_family = (uint8_t)address.family,
                               .ifa_prefixlen = address.prefix,
@@ -208,9 +209,9 @@ static bool link_change_identity(int index, const Interface *interface, const ui
     return true;
 }
 
-/* The link-local address too is unique, by the MAC address that CNI chose; nobody should wait a second for
- * it. A guest without IPv6 has no such files. */
-static void link_without_dad(const char *name)
+/* Switches duplicate address detection off, which takes a second: the link-local address is unique because
+ * CNI chose the MAC address. A guest without IPv6 has no such files. */
+static void link_disable_dad(const char *name)
 {
     char path[64 + IF_NAMESIZE];
     snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%s/accept_dad", name);
@@ -224,10 +225,11 @@ bool net_configure_interface(const Interface *interface, Fault *ret_fault)
 
     if (!net_parse_mac(interface->find_mac, present) ||
         (interface->mac[0] != '\0' && !net_parse_mac(interface->mac, mac)))
-        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "interface %s: %s, %s: no MAC address",
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "interface %s: \"%s\" or \"%s\" is not a MAC address",
                      interface->name, interface->find_mac, interface->mac);
     if (interface->name[0] == '\0' || strlen(interface->name) >= IF_NAMESIZE)
-        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "%s is no interface's name", interface->name);
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "\"%s\" is not a name for an interface",
+                     interface->name);
     int index = link_find(present);
     if (index == 0 && interface->mac[0] != '\0')
         index = link_find(mac);
@@ -239,7 +241,7 @@ bool net_configure_interface(const Interface *interface, Fault *ret_fault)
         return fault_errno(ret_fault, "taking %s down", interface->name);
     if (!link_change_identity(index, interface, mac, ret_fault))
         return false;
-    link_without_dad(interface->name);
+    link_disable_dad(interface->name);
     if ((errno = link_set_up(index, true)) != 0)
         return fault_errno(ret_fault, "bringing %s up", interface->name);
     for (size_t i = 0; i < interface->n_addresses; i++)
@@ -291,11 +293,12 @@ bool net_add_route(const Route *route, Fault *ret_fault)
     if (!net_parse_address(route->destination, &destination) ||
         (by_gateway &&
          (!net_parse_address(route->gateway, &gateway) || gateway.family != destination.family)))
-        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "route to %s by %s: no addresses of one family",
-                     route->destination, route->gateway);
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT,
+                     "route to %s by %s: these are not addresses of one family", route->destination,
+                     route->gateway);
     if (index == 0)
-        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "route to %s: no interface %s", route->destination,
-                     route->device);
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "route to %s: the guest has no interface %s",
+                     route->destination, route->device);
     struct rtmsg fixed = {.rtm_family = (uint8_t)destination.family,
                           .rtm_dst_len = destination.prefix,
                           .rtm_table = RT_TABLE_MAIN,

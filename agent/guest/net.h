@@ -1,4 +1,6 @@
-/* Interfaces, addresses and routes by rtnetlink (RFC 3549), without a library: the agent is in every guest.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Configures interfaces, addresses and routes by rtnetlink (RFC 3549). It uses no library, to keep the agent
+ * small.
  */
 #pragma once
 
@@ -9,16 +11,17 @@
 #include "agent/guest/fault.h"
 #include "agent/guest/messages.h"
 
-/* lo comes up with the first of these. Each is found by its present MAC address, or by the one that it is to
- * have (a repetition after a failure), taken down, changed, and brought up. Addresses already there are kept.
+/* Finds the interface by find_mac, or by the MAC address that it gets (when this is repeated after a
+ * failure); takes it down, changes it and brings it up. Addresses that it already has are kept.
  */
 bool net_configure_interface(const Interface *interface, Fault *ret_fault);
-/* Its addresses go, and it goes down, which takes its routes along; name and MAC address stay. */
+/* Removes the addresses that the message names and takes the interface down, which removes its routes. Name
+ * and MAC address stay. */
 bool net_withdraw_interface(const Interface *interface, Fault *ret_fault);
 bool net_add_route(const Route *route, Fault *ret_fault);
 bool net_up_loopback(Fault *ret_fault);
 
-/* "10.1.2.3/24", "fd00::5/64"; without a prefix length, the whole address. */
+/* An address: "10.1.2.3/24", "fd00::5/64". Without a prefix length, the prefix is the whole address. */
 typedef struct {
     int family;
     uint8_t bytes[16];

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/netdev.h"
 
 #include <inttypes.h>
@@ -5,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* "  eth0: bytes packets errs drop fifo frame compressed multicast bytes packets errs drop …" */
+/* Reads "  eth0: bytes packets errs drop fifo frame compressed multicast bytes packets errs drop …" */
 static bool parse_line(const char *line, InterfaceReading *reading)
 {
     InterfaceUsage *usage = &reading->usage;

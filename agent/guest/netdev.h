@@ -1,4 +1,5 @@
-/* The counters of the guest's network interfaces: /proc/net/dev, see proc(5). */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads the counters of the guest's network interfaces from /proc/net/dev, see proc(5). */
 #pragma once
 
 #include <stddef.h>
@@ -8,9 +9,9 @@
 enum { NETDEV_NAME_MAX = 32 };
 
 typedef struct {
-    InterfaceUsage usage; /* its name is the array beside it */
+    InterfaceUsage usage; /* usage.name points to the array below */
     char name[NETDEV_NAME_MAX];
 } InterfaceReading;
 
-/* All but lo, at most max of them; how many. path is for tests. */
+/* Reads at most max interfaces, without lo. Tests pass another path. Return: their number. */
 size_t netdev_read(const char *path, InterfaceReading *ret_readings, size_t max);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/node.h"
 
 #include <errno.h>
@@ -30,13 +31,13 @@ typedef struct {
 
 static int listener = -1;
 
-static bool complaint(const char *what)
+static bool node_complain(const char *what)
 {
     complain("%s: %s", what, strerror(errno));
     return false;
 }
 
-static bool read_options(int argc, char **argv, Options *options)
+static bool node_read_options(int argc, char **argv, Options *options)
 {
     static const struct option known[] = {
         {"socket", required_argument, NULL, 's'}, {"upper", required_argument, NULL, 'u'},
@@ -62,22 +63,22 @@ static bool read_options(int argc, char **argv, Options *options)
             options->node_ipc = true;
             break;
         default:
-            return false; /* getopt has said why */
+            return false; /* getopt has written why */
         }
     }
     errno = EINVAL;
     return (options->socket != NULL && options->upper != NULL && options->share != NULL && optind == argc) ||
-           complaint(NODE_OPTION " wants --socket, --upper and --share");
+           node_complain(NODE_OPTION " needs --socket, --upper and --share");
 }
 
-/* Before the mounts, which may hide its directory. */
-static bool listen_at(const char *path)
+/* Called before the mounts are made, because they may hide the directory of the socket. */
+static bool node_listen(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
     if (strlen(path) >= sizeof address.sun_path) {
         errno = ENAMETOOLONG;
-        return complaint(path);
+        return node_complain(path);
     }
     strcpy(address.sun_path, path); /* NOLINT: it fits */
     unlink(path);
@@ -88,24 +89,24 @@ static bool listen_at(const char *path)
     int problem = errno;
     umask(before);
     errno = problem;
-    return bound || complaint(path);
+    return bound || node_complain(path);
 }
 
-static bool enter_network(const char *path)
+static bool node_enter_network(const char *path)
 {
     if (path == NULL)
         return true;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     bool entered = fd >= 0 && setns(fd, CLONE_NEWNET) == 0;
     if (!entered)
-        complaint(path);
+        node_complain(path);
     if (fd >= 0)
         close(fd);
     return entered;
 }
 
-/* A mount of that directory that nothing comes to or goes from by itself. */
-static int clone_mount(const char *path)
+/* Copies the mount at path, without propagation. Return: its descriptor, -1 on failure. */
+static int node_clone_mount(const char *path)
 {
     struct mount_attr alone = {.propagation = MS_PRIVATE};
     int tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
@@ -114,31 +115,31 @@ static int clone_mount(const char *path)
         tree = -1;
     }
     if (tree < 0)
-        complaint(path);
+        node_complain(path);
     return tree;
 }
 
-static bool put_mount(int tree, const char *path)
+static bool node_put_mount(int tree, const char *path)
 {
-    return move_mount(tree, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) == 0 || complaint(path);
+    return move_mount(tree, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) == 0 || node_complain(path);
 }
 
-/* Our own files are where they are in a guest: on a file system that hides what the node has there, from us
- * alone. What we need of below it is taken along. */
-static bool make_mounts(const Options *options)
+/* Mounts a tmpfs at RUN_DIR in the agent's mount namespace only, so that the agent's files have the same
+ * paths as in a guest. The node's directories below RUN_DIR that the agent needs are copied into it. */
+static bool node_make_mounts(const Options *options)
 {
-    int upper = clone_mount(options->upper), share = clone_mount(options->share);
+    int upper = node_clone_mount(options->upper), share = node_clone_mount(options->share);
     bool made = upper >= 0 && share >= 0;
 
     if (made && mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
-        made = complaint("following the node's mounts");
+        made = node_complain("making the node's mounts appear in the agent's namespace");
     if (made && mkdir(RUN_DIR, 0755) < 0 && errno != EEXIST)
-        made = complaint(RUN_DIR);
+        made = node_complain(RUN_DIR);
     if (made && mount("crivirt", RUN_DIR, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755") < 0)
-        made = complaint("mounting " RUN_DIR);
+        made = node_complain("mounting " RUN_DIR);
     if (made) {
         boot_directories();
-        made = put_mount(upper, UPPER_DIR) && put_mount(share, SHARE_DIR);
+        made = node_put_mount(upper, UPPER_DIR) && node_put_mount(share, SHARE_DIR);
     }
     if (upper >= 0)
         close(upper);
@@ -147,23 +148,24 @@ static bool make_mounts(const Options *options)
     return made;
 }
 
-/* Where a node has both versions of cgroups crun wants to see the first alone (it refuses if the second has
- * any controller); only a tmpfs at the root means that there are both. */
-static void hide_unified_cgroup(void)
+/* On a node with both versions of cgroups, crun refuses version 1 when version 2 has any controller, so
+ * version 2 is unmounted in the agent's namespace. A tmpfs at the root of the hierarchies shows that both are
+ * there. */
+static void node_hide_cgroup_v2(void)
 {
     struct statfs root;
-    if (statfs("/sys/fs/cgroup", &root) == 0 && root.f_type == TMPFS_MAGIC)
-        umount2("/sys/fs/cgroup/unified", MNT_DETACH); /* in our namespace */
+    if (statfs(CGROUP_ROOT, &root) == 0 && root.f_type == TMPFS_MAGIC)
+        umount2(CGROUP_ROOT "/unified", MNT_DETACH);
 }
 
-static bool give_node_shm(void)
+static bool node_mount_shm(void)
 {
     Fault error;
     if (!dir_put(SANDBOX_DIR "/shm", 01777, &error)) {
         complain("%s", error.message);
         return false;
     }
-    return mount("/dev/shm", SANDBOX_DIR "/shm", NULL, MS_BIND, NULL) == 0 || complaint("/dev/shm");
+    return mount("/dev/shm", SANDBOX_DIR "/shm", NULL, MS_BIND, NULL) == 0 || node_complain("/dev/shm");
 }
 
 bool node_enter(int argc, char **argv)
@@ -171,24 +173,24 @@ bool node_enter(int argc, char **argv)
     Options options = {NULL};
     pid_t parent = getppid();
 
-    if (!read_options(argc, argv, &options))
+    if (!node_read_options(argc, argv, &options))
         return false;
     prctl(PR_SET_NAME, "crivirt-agent");
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
-        return complaint("the daemon");
+        return node_complain("following the end of the daemon");
     setsid();
-    if (!listen_at(options.socket) || !enter_network(options.netns))
+    if (!node_listen(options.socket) || !node_enter_network(options.netns))
         return false;
     if (unshare(CLONE_NEWNS | CLONE_NEWUTS | (options.node_ipc ? 0 : CLONE_NEWIPC)) < 0)
-        return complaint("unsharing namespaces");
-    if (!make_mounts(&options) || (options.node_ipc && !give_node_shm()))
+        return node_complain("unsharing namespaces");
+    if (!node_make_mounts(&options) || (options.node_ipc && !node_mount_shm()))
         return false;
-    hide_unified_cgroup();
+    node_hide_cgroup_v2();
     setup_given(options.node_ipc, true);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
-    setenv("XDG_RUNTIME_DIR", RUN_DIR, 1); /* where crun keeps its records */
-    return chdir("/") == 0 || complaint("/");
+    setenv("XDG_RUNTIME_DIR", RUN_DIR, 1); /* where crun keeps its state */
+    return chdir("/") == 0 || node_complain("/");
 }
 
 int node_socket(void)
@@ -201,7 +203,7 @@ void node_ready(void)
     static const char line[] = "ready\n";
     prctl(PR_SET_PDEATHSIG, 0);
     if (write(STDOUT_FILENO, line, sizeof line - 1) < 0)
-        complaint("telling that we are ready");
+        node_complain("reporting that the agent is ready");
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null >= 0) {
         dup2(null, STDIN_FILENO);

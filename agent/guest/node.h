@@ -1,9 +1,10 @@
-/* The agent as a process of the node: for pods that need the node itself (its network, its processes), which
- * no virtual machine can give. The same operations, over a unix socket instead of the virtio port; layers are
- * files, mounted through loop devices; nothing of the node's own is touched by Setup.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent as a process of the node, for host pods: pods that need the node's own network or processes,
+ * which a VM does not have. It serves the same operations over a unix socket instead of the virtio port.
+ * Layers are files, mounted through loop devices; Setup changes nothing of the node.
  *
- * It lives in a mount namespace of its own that follows the node's. What it mounts is there only, so that all
- * of it goes when it and its containers have ended, however they ended.
+ * It has a mount namespace of its own that receives the node's mounts. What it mounts is there only, so the
+ * kernel removes all of it when the agent and its containers have ended, however they ended.
  */
 #pragma once
 
@@ -15,12 +16,14 @@
 /* Reads the words after NODE_OPTION:
  *   --socket=PATH      where it listens for the daemon
  *   --upper=DIRECTORY  the containers' writable directories
- *   --share=DIRECTORY  where the daemon makes the mount points of volumes; it mounts them in our namespace
+ *   --share=DIRECTORY  where the daemon makes the mount points of volumes; it mounts them in the
+ *                      agent's namespace
  *   --netns=PATH       the pod's network namespace; without it: the node's
  *   --node-ipc         the node's IPC namespace instead of one of the pod's own
- * and enters the namespaces. False with a complaint. */
+ * and enters the namespaces. Return: false after it has written the failure to stderr. */
 bool node_enter(int argc, char **argv);
-/* The socket listens. */
+/* Return: the listening socket. */
 int node_socket(void);
-/* Tells who started us, by a line on stdout, that the socket is served. From now on we outlive them. */
+/* Reports to the daemon, by a line on stdout, that the socket is served. From then on the agent outlives the
+ * daemon. */
 void node_ready(void);

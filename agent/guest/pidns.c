@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/pidns.h"
 
 #include <errno.h>
@@ -17,10 +18,10 @@
 #define NS_DIR SANDBOX_DIR "/ns"
 enum { NOBODY = 65534 };
 
-/* Reaps what the containers' processes leave behind. They can see it, so it keeps nothing worth seeing: no
- * descriptor, no directory, no right. Signals from inside its namespace do not reach a PID 1 that has no
- * handlers. */
-static _Noreturn void serve(void)
+/* Reaps orphaned processes of the containers. The containers can see this process, so it drops all
+ * descriptors, its root directory and its rights. Signals from inside its namespace do not reach a PID 1
+ * without handlers. */
+static _Noreturn void pidns_init_run(void)
 {
     sigset_t none;
 
@@ -37,8 +38,8 @@ static _Noreturn void serve(void)
     for (;;) {
         siginfo_t info;
 
-        /* Without children there is nothing to wait for but a signal; a child that ends sends one to nobody,
-         * so a short sleep is the price of having no handler. */
+        /* Without children waitid() returns at once, and without a handler no signal ends a sleep; so it
+         * polls. */
         if (waitid(P_ALL, 0, &info, WEXITED) != 0 && errno == ECHILD)
             sleep(1);
     }
@@ -46,7 +47,7 @@ static _Noreturn void serve(void)
 
 bool pidns_ensure(Fault *ret_fault)
 {
-    static pid_t holder; /* 0: not made yet */
+    static pid_t holder; /* 0: the namespace has not been made */
     char source[64];
 
     if (holder != 0)
@@ -61,10 +62,10 @@ bool pidns_ensure(Fault *ret_fault)
     if (pid < 0)
         return fault_errno(ret_fault, "making the pod's PID namespace");
     if (pid == 0)
-        serve();
+        pidns_init_run();
     snprintf(source, sizeof source, "/proc/%d/ns/pid", (int)pid);
     if (mount(source, NS_DIR "/pid", NULL, MS_BIND, NULL) != 0) {
-        fault_errno(ret_fault, "keeping the pod's PID namespace");
+        fault_errno(ret_fault, "mounting the pod's PID namespace");
         kill(pid, SIGKILL);
         return false;
     }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/power.h"
 
 #include <fcntl.h>
@@ -10,17 +11,17 @@
 #include "agent/guest/channel.h"
 #include "agent/guest/paths.h"
 
-enum { DRAIN_MS = 500 }; /* a daemon that does not read its answer delays the end no longer than this */
+enum { DRAIN_MS = 500 }; /* how long the end waits for a daemon that does not read the response */
 
 static struct {
     bool wanted;
     Timer patience;
 } power;
 
-/* The pod's own disk ends with it, so only what was mapped from the node's volumes needs to be written. */
+/* Only the share is synced: the writable disk is deleted with the pod. */
 static void power_off(void *data)
 {
-    if (getpid() != 1) /* of the node: the daemon ends what we leave */
+    if (getpid() != 1) /* the agent of a host pod: the daemon kills its containers */
         _exit(0);
     kill(-1, SIGKILL);
     int share = open(SHARE_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -1,5 +1,6 @@
-/* The end of the guest. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shutdown: the end of the guest. */
 #pragma once
 
-/* After a Shutdown has been answered and the answer written: kills everything and powers off. */
+/* Kills everything and powers off when a Shutdown has been answered and the response has been written. */
 void power_off_when_drained(void);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/rootfs.h"
 
 #include <errno.h>
@@ -13,8 +14,8 @@
 #include "agent/guest/tree.h"
 #include "agent/guest/volume.h"
 
-/* mount(2) takes a page of options: hence names relative to the layers' directory, a few characters a layer.
- * `volatile`: the writable disk ends with the pod, so nobody needs to wait for a sync of it. */
+/* mount(2) takes a page of options, so layers are named relative to their directory, by a few characters
+ * each. `volatile` skips syncs, because the writable disk is deleted with the pod. */
 static bool mount_overlay(const VolumeBase *base, const uint32_t *luns, size_t n_luns, const char *target,
                           Fault *ret_fault)
 {
@@ -25,7 +26,7 @@ static bool mount_overlay(const VolumeBase *base, const uint32_t *luns, size_t n
         return fault(ret_fault, FAULT_INVALID_ARGUMENT, "container %s has too many layers (%zu)", base->id,
                      n_luns);
     if (chdir(base->layers) < 0)
-        return fault_errno(ret_fault, "entering %s", base->layers);
+        return fault_errno(ret_fault, "entering the directory of layers %s", base->layers);
     bool ok = mount("overlay", target, "overlay", 0, options) == 0 ||
               fault_errno(ret_fault, "mounting the root of container %s (%s)", base->id, options);
     if (chdir("/") < 0)
@@ -33,7 +34,7 @@ static bool mount_overlay(const VolumeBase *base, const uint32_t *luns, size_t n
     return ok;
 }
 
-static bool make_directories(const VolumeBase *base, const char *target, Fault *ret_fault)
+static bool rootfs_make_directories(const VolumeBase *base, const char *target, Fault *ret_fault)
 {
     char path[300];
     snprintf(path, sizeof path, "%s/fs", base->upper);
@@ -52,13 +53,13 @@ static bool map_layer(const VolumeBase *base, uint32_t lun, int userns_fd, Fault
     char from[64], to[300];
     snprintf(from, sizeof from, LAYERS_DIR "/%u", lun);
     snprintf(to, sizeof to, "%s/%u", base->layers, lun);
-    if (access(to, F_OK) == 0) /* the image of a volume has it too */
+    if (access(to, F_OK) == 0) /* the image of a volume has the same layer */
         return true;
     return dir_put(to, 0755, ret_fault) && idmap_bind(from, to, userns_fd, ret_fault);
 }
 
-/* The mapped copies of the layers, all below a mount of their own that takes them along when it goes. */
-static bool map_everything(const Rootfs *rootfs, VolumeBase *base, int userns_fd, Fault *ret_fault)
+/* Makes mapped copies of the layers, all below a mount of their own: unmounting that removes them all. */
+static bool map_layers(const Rootfs *rootfs, VolumeBase *base, int userns_fd, Fault *ret_fault)
 {
     snprintf(base->layers, sizeof base->layers, CONTAINERS_DIR "/%s/l", base->id);
     if (!dir_put(base->layers, 0755, ret_fault))
@@ -71,7 +72,7 @@ static bool map_everything(const Rootfs *rootfs, VolumeBase *base, int userns_fd
     return true;
 }
 
-static void unmap_everything(const VolumeBase *base)
+static void unmap_layers(const VolumeBase *base)
 {
     if (umount2(base->layers, MNT_DETACH) < 0)
         complain("unmounting %s: %s", base->layers, strerror(errno));
@@ -79,8 +80,8 @@ static void unmap_everything(const VolumeBase *base)
 
 /* ---- layers ---- */
 
-/* An image may hold one layer twice; overlayfs may not, and needs only the upper one. */
-static bool comes_again(Disk *const *layers, size_t n_layers, size_t at)
+/* An image may have one layer twice. overlayfs refuses that, and only the upper one matters. */
+static bool layer_is_repeated(Disk *const *layers, size_t n_layers, size_t at)
 {
     for (size_t i = at + 1; i < n_layers; i++)
         if (layers[i]->lun == layers[at]->lun)
@@ -99,10 +100,11 @@ static DiskState acquire_layers(Rootfs *rootfs, Disk *const *layers, size_t n_la
 {
     size_t before = rootfs->n_luns;
     for (size_t i = 0; i < n_layers; i++) {
-        if (comes_again(layers, n_layers, i))
+        if (layer_is_repeated(layers, n_layers, i))
             continue;
         if (rootfs->n_luns >= LAYERS_MAX) {
-            fault(ret_fault, FAULT_INVALID_ARGUMENT, "a container has more than %d layers", LAYERS_MAX);
+            fault(ret_fault, FAULT_INVALID_ARGUMENT,
+                  "the container and its image volumes have more than %d layers", LAYERS_MAX);
             return DISK_FAILED;
         }
         DiskState state = layer_acquire(layers[i], ret_fault);
@@ -115,12 +117,12 @@ static DiskState acquire_layers(Rootfs *rootfs, Disk *const *layers, size_t n_la
 }
 
 typedef struct {
-    size_t n_root;                     /* layers of the root */
+    size_t n_root;                     /* layers of the rootfs */
     size_t n_image[IMAGE_VOLUMES_MAX]; /* of each image volume */
 } LayerCounts;
 
-static DiskState acquire_everything(Rootfs *rootfs, const CreateContainerRequest *request,
-                                    LayerCounts *counts, Fault *ret_fault)
+static DiskState rootfs_acquire_layers(Rootfs *rootfs, const CreateContainerRequest *request,
+                                       LayerCounts *counts, Fault *ret_fault)
 {
     DiskState state = acquire_layers(rootfs, request->layers, request->n_layers, &counts->n_root, ret_fault);
     for (size_t i = 0; state == DISK_READY && i < request->n_image_volumes; i++)
@@ -133,14 +135,14 @@ static DiskState acquire_everything(Rootfs *rootfs, const CreateContainerRequest
 
 /* ---- the whole ---- */
 
-static bool mount_everything(Rootfs *rootfs, const VolumeBase *base, const CreateContainerRequest *request,
+static bool rootfs_mount_all(Rootfs *rootfs, const VolumeBase *base, const CreateContainerRequest *request,
                              const LayerCounts *counts, Fault *ret_fault)
 {
     char target[256];
     const uint32_t *luns = rootfs->luns;
 
     snprintf(target, sizeof target, CONTAINERS_DIR "/%s/rootfs", base->id);
-    if (!make_directories(base, target, ret_fault) ||
+    if (!rootfs_make_directories(base, target, ret_fault) ||
         !mount_overlay(base, luns, counts->n_root, target, ret_fault))
         return false;
     luns += counts->n_root;
@@ -164,7 +166,7 @@ static bool mount_everything(Rootfs *rootfs, const VolumeBase *base, const Creat
     return true;
 }
 
-static void unmount(const char *id, const char *name, uint32_t number, bool numbered)
+static void rootfs_unmount_one(const char *id, const char *name, uint32_t number, bool numbered)
 {
     char target[256];
     snprintf(target, sizeof target, numbered ? CONTAINERS_DIR "/%s/%s%u" : CONTAINERS_DIR "/%s/%s", id, name,
@@ -173,18 +175,18 @@ static void unmount(const char *id, const char *name, uint32_t number, bool numb
         complain("unmounting %s: %s", target, strerror(errno));
 }
 
-static void unmount_everything(Rootfs *rootfs)
+static void rootfs_unmount_all(Rootfs *rootfs)
 {
     while (rootfs->n_anonymous > 0)
-        unmount(rootfs->id, "a", (uint32_t)--rootfs->n_anonymous, true);
+        rootfs_unmount_one(rootfs->id, "a", (uint32_t)--rootfs->n_anonymous, true);
     while (rootfs->n_images > 0)
-        unmount(rootfs->id, "v", rootfs->images[--rootfs->n_images], true);
-    unmount(rootfs->id, "rootfs", 0, false);
+        rootfs_unmount_one(rootfs->id, "v", rootfs->images[--rootfs->n_images], true);
+    rootfs_unmount_one(rootfs->id, "rootfs", 0, false);
     tree_remove_later(UPPER_DIR, rootfs->id);
 }
 
-static bool mount_prepared(Rootfs *rootfs, const CreateContainerRequest *request, const LayerCounts *counts,
-                           int userns_fd, Fault *ret_fault)
+static bool rootfs_mount_mapped(Rootfs *rootfs, const CreateContainerRequest *request,
+                                const LayerCounts *counts, int userns_fd, Fault *ret_fault)
 {
     VolumeBase base = {.id = rootfs->id, .layers = LAYERS_DIR};
 
@@ -196,10 +198,10 @@ static bool mount_prepared(Rootfs *rootfs, const CreateContainerRequest *request
     snprintf(base.upper, sizeof base.upper, UPPER_DIR "/%s", rootfs->id);
     if (!dir_put(base.upper, 0700, ret_fault))
         return false;
-    bool ok = (userns_fd < 0 || map_everything(rootfs, &base, userns_fd, ret_fault)) &&
-              mount_everything(rootfs, &base, request, counts, ret_fault);
+    bool ok = (userns_fd < 0 || map_layers(rootfs, &base, userns_fd, ret_fault)) &&
+              rootfs_mount_all(rootfs, &base, request, counts, ret_fault);
     if (userns_fd >= 0)
-        unmap_everything(&base);
+        unmap_layers(&base);
     return ok;
 }
 
@@ -211,15 +213,19 @@ DiskState rootfs_mount(const CreateContainerRequest *request, int userns_fd, Roo
 
     if (request->n_image_volumes + request->n_memory_volumes > IMAGE_VOLUMES_MAX ||
         request->n_anonymous_volumes > ANONYMOUS_VOLUMES_MAX) {
-        fault(ret_fault, FAULT_INVALID_ARGUMENT, "container %s has too many volumes", request->id);
+        fault(ret_fault, FAULT_INVALID_ARGUMENT,
+              "container %s has too many volumes: %zu of images and in memory, %zu declared by its image; %d "
+              "of each are served",
+              request->id, request->n_image_volumes + request->n_memory_volumes, request->n_anonymous_volumes,
+              IMAGE_VOLUMES_MAX);
         return DISK_FAILED;
     }
-    DiskState state = acquire_everything(&rootfs, request, &counts, ret_fault);
+    DiskState state = rootfs_acquire_layers(&rootfs, request, &counts, ret_fault);
     if (state != DISK_READY)
         return state;
     snprintf(rootfs.id, sizeof rootfs.id, "%s", request->id);
-    if (!mount_prepared(&rootfs, request, &counts, userns_fd, ret_fault)) {
-        unmount_everything(&rootfs);
+    if (!rootfs_mount_mapped(&rootfs, request, &counts, userns_fd, ret_fault)) {
+        rootfs_unmount_all(&rootfs);
         release_layers(&rootfs);
         return DISK_FAILED;
     }
@@ -233,7 +239,7 @@ size_t rootfs_unmount(Rootfs *rootfs, uint32_t *ret_released)
 
     if (rootfs->id[0] == '\0')
         return 0;
-    unmount_everything(rootfs);
+    rootfs_unmount_all(rootfs);
     for (size_t i = 0; i < rootfs->n_luns; i++)
         if (layer_release(rootfs->luns[i]))
             ret_released[n_released++] = rootfs->luns[i];

@@ -1,10 +1,11 @@
-/* A container's root: overlayfs of its layers, lowest first in the message and last in the mount, under a
- * writable directory on the pod's disk; and what is made like it: image volumes and anonymous ones
- * (volume.h).
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A container's rootfs: an overlayfs of its layers (lowest first in the message, last in the mount options)
+ * under a writable directory on the pod's writable disk, and the container's image, memory and anonymous
+ * volumes (volume.h).
  *
- * In a user namespace, id-mapped copies of the layers and the writable directory take their place: overlayfs
- * itself cannot be mapped by Linux 6.1. It keeps mounts of its own, so the copies are gone again when all is
- * mounted.
+ * For a container in a user namespace, id-mapped copies of the layers and of the writable directory are used,
+ * because Linux 6.1 cannot map an overlayfs. The overlayfs keeps its own mounts, so the copies are unmounted
+ * once all is mounted.
  */
 #pragma once
 
@@ -19,19 +20,20 @@
 enum { IMAGE_VOLUMES_MAX = 64, ANONYMOUS_VOLUMES_MAX = 64 };
 
 typedef struct {
-    char id[129]; /* empty: there is none */
+    char id[129]; /* empty: nothing is mounted */
     size_t n_luns;
-    uint32_t luns[LAYERS_MAX]; /* of the root, then of the image volumes */
+    uint32_t luns[LAYERS_MAX]; /* of the rootfs, then of the image volumes */
     size_t n_images;
     uint32_t images[IMAGE_VOLUMES_MAX]; /* indexes of ImageVolumes and MemoryVolumes that are mounted */
     size_t n_anonymous;
 } Rootfs;
 
-/* Mounts CONTAINERS_DIR/id/rootfs and the volumes; that directory's parent exists. All or nothing. DISK_WAIT:
- * a layer's disk is not there yet. userns_fd -1: no user namespace. */
+/* Mounts CONTAINERS_DIR/id/rootfs and the volumes, all or nothing; CONTAINERS_DIR/id exists. userns_fd -1: no
+ * user namespace. Return: DISK_WAIT when the disk of a layer is not there yet. */
 DiskState rootfs_mount(const CreateContainerRequest *request, int userns_fd, Rootfs *ret_rootfs,
                        Fault *ret_fault);
 
-/* Unmounts, deletes the writable directories in the background; ret_released has room for LAYERS_MAX units
- * that nothing uses any more. Of an empty Rootfs: nothing. */
+/* Unmounts everything and deletes the writable directories in the background; does nothing for an empty
+ * Rootfs. ret_released has room for LAYERS_MAX units. Return: the number of units stored there, which nothing
+ * uses any more. */
 size_t rootfs_unmount(Rootfs *rootfs, uint32_t *ret_released);

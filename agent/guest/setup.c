@@ -1,5 +1,6 @@
-/* Setup: an anonymous guest becomes a pod's. MountShare: its share, when that comes after it. Prepare and
- * Rehearse: what is done before a guest is anybody's. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Setup makes an unassigned guest the guest of a pod, MountShare mounts its share later. Prepare and Rehearse
+ * run in an unassigned guest. */
 #include "agent/guest/setup.h"
 
 #include <ctype.h>
@@ -33,7 +34,7 @@ enum {
 static struct {
     char sandbox_id[ID_MAX + 1];
     bool has_upper, has_shm;
-    char share_tag[64]; /* of the share that is mounted */
+    char share_tag[64]; /* of the mounted share; empty: none */
 } pod;
 
 const char *setup_sandbox_id(void)
@@ -47,7 +48,7 @@ void setup_given(bool shm, bool upper)
     pod.has_upper = upper;
 }
 
-static bool set_clock(int64_t wall_clock_ns, Fault *ret_fault)
+static bool pod_set_clock(int64_t wall_clock_ns, Fault *ret_fault)
 {
     struct timespec now = {.tv_sec = wall_clock_ns / 1000000000, .tv_nsec = wall_clock_ns % 1000000000};
     if (wall_clock_ns <= 0)
@@ -55,10 +56,10 @@ static bool set_clock(int64_t wall_clock_ns, Fault *ret_fault)
     return clock_settime(CLOCK_REALTIME, &now) == 0 || fault_errno(ret_fault, "setting the clock");
 }
 
-/* Guests restored from one template are twins until this is mixed in. */
-static bool add_entropy(const uint8_t *data, size_t length, Fault *ret_fault)
+/* Guests restored from one template are clones, with the same random numbers until this is mixed in. */
+static bool pod_add_entropy(const uint8_t *data, size_t length, Fault *ret_fault)
 {
-    union { /* the structure ends in an array without a length */
+    union { /* struct rand_pool_info ends in an array without a length */
         struct rand_pool_info info;
         uint8_t bytes[sizeof(struct rand_pool_info) + ENTROPY_MAX];
     } pool = {.info = {.buf_size = (int)length, .entropy_count = (int)length * 8}};
@@ -66,7 +67,8 @@ static bool add_entropy(const uint8_t *data, size_t length, Fault *ret_fault)
     if (length == 0)
         return true;
     if (length > ENTROPY_MAX)
-        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "more than %d bytes of entropy", ENTROPY_MAX);
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT,
+                     "%zu bytes of entropy are more than the %d that Setup takes", length, ENTROPY_MAX);
     memcpy(pool.bytes + sizeof pool.info, data, length);
     int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
     bool ok = fd >= 0 && ioctl(fd, RNDADDENTROPY, &pool) == 0 && ioctl(fd, RNDRESEEDCRNG) == 0;
@@ -77,13 +79,13 @@ static bool add_entropy(const uint8_t *data, size_t length, Fault *ret_fault)
     return ok;
 }
 
-/* "net.ipv4.ip_forward"; a '/' stands for a dot in a name, as sysctl(8) has it. */
-static bool set_sysctl(const Sysctl *sysctl, Fault *ret_fault)
+/* Sets a sysctl such as "net.ipv4.ip_forward"; as in sysctl(8), a '/' stands for a dot in a name. */
+static bool pod_set_sysctl(const Sysctl *sysctl, Fault *ret_fault)
 {
     char path[256];
     int length = snprintf(path, sizeof path, "/proc/sys/%s", sysctl->name);
     if (length >= (int)sizeof path || strstr(sysctl->name, "..") != NULL || sysctl->name[0] == '/')
-        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "%s is no sysctl", sysctl->name);
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "\"%s\" is not the name of a sysctl", sysctl->name);
     for (char *c = path + strlen("/proc/sys/"); *c != '\0'; c++) {
         if (*c == '.')
             *c = '/';
@@ -94,23 +96,23 @@ static bool set_sysctl(const Sysctl *sysctl, Fault *ret_fault)
            fault_errno(ret_fault, "setting sysctl %s to \"%s\"", sysctl->name, sysctl->value);
 }
 
-static bool set_hostname(const char *hostname, Fault *ret_fault)
+static bool pod_set_hostname(const char *hostname, Fault *ret_fault)
 {
     size_t length = strlen(hostname);
     if (length > HOSTNAME_MAX)
-        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "the host name is longer than %d characters",
-                     HOSTNAME_MAX);
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "the host name %s is longer than %d characters",
+                     hostname, HOSTNAME_MAX);
     if (length > 0 && sethostname(hostname, length) < 0)
-        return fault_errno(ret_fault, "setting the host name %s", hostname);
+        return fault_errno(ret_fault, "setting the host name to %s", hostname);
     const Piece line[] = {{hostname, length}, {"\n", 1}};
     return file_put(SANDBOX_DIR "/hostname", 0644, line, 2, ret_fault);
 }
 
-static bool write_files(const SetupRequest *request, Fault *ret_fault)
+static bool pod_write_files(const SetupRequest *request, Fault *ret_fault)
 {
     const Piece hosts = {request->hosts.data, request->hosts.len};
     const Piece resolv_conf = {request->resolv_conf.data, request->resolv_conf.len};
-    return set_hostname(request->hostname, ret_fault) &&
+    return pod_set_hostname(request->hostname, ret_fault) &&
            file_put(SANDBOX_DIR "/hosts", 0644, &hosts, 1, ret_fault) &&
            file_put(SANDBOX_DIR "/resolv.conf", 0644, &resolv_conf, 1, ret_fault);
 }
@@ -125,12 +127,12 @@ static bool mount_shm(uint64_t bytes, Fault *ret_fault)
     if (!dir_put(SANDBOX_DIR "/shm", 01777, ret_fault))
         return false;
     if (mount("shm", SANDBOX_DIR "/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
-        return fault_errno(ret_fault, "mounting the pod's shared memory (%s)", options);
+        return fault_errno(ret_fault, "mounting the pod's /dev/shm (%s)", options);
     pod.has_shm = true;
     return true;
 }
 
-/* node NULL: no disk was given; the guest's memory holds the writable directories then. */
+/* node NULL: the pod has no writable disk, and its writable directories are in the guest's memory. */
 static bool mount_upper(const char *node, Fault *ret_fault)
 {
     if (pod.has_upper)
@@ -142,35 +144,36 @@ static bool mount_upper(const char *node, Fault *ret_fault)
     return true;
 }
 
-/* DISK_WAIT: the kernel has not probed the device yet; it says EINVAL to a tag that it does not know. */
+/* Return: DISK_WAIT when the kernel has not probed the device yet; mount(2) fails with EINVAL for an unknown
+ * tag. */
 static DiskState mount_share(const char *tag, Fault *ret_fault)
 {
     if (tag[0] == '\0' || strcmp(tag, pod.share_tag) == 0)
         return DISK_READY;
     if (strlen(tag) >= sizeof pod.share_tag) {
-        fault(ret_fault, FAULT_INVALID_ARGUMENT, "%s is too long a tag for a share", tag);
+        fault(ret_fault, FAULT_INVALID_ARGUMENT, "the tag of the share, %s, is too long", tag);
         return DISK_FAILED;
     }
-    /* The daemon gives another one when the first one's file server has died. Containers keep what they have.
-     */
+    /* The daemon sends another tag when the file server of the first share has died. Containers keep the old
+     * share. */
     if (pod.share_tag[0] != '\0' && umount2(SHARE_DIR, MNT_DETACH) < 0)
-        complain("unmounting the share %s: %s", pod.share_tag, strerror(errno));
+        complain("cannot unmount the share %s: %s", pod.share_tag, strerror(errno));
     pod.share_tag[0] = '\0';
     if (mount(tag, SHARE_DIR, "virtiofs", MS_NOSUID | MS_NODEV, NULL) < 0) {
         bool unknown = errno == EINVAL;
-        fault_errno(ret_fault, "mounting the share %s", tag);
+        fault_errno(ret_fault, "mounting the share with the tag %s", tag);
         return unknown ? DISK_WAIT : DISK_FAILED;
     }
     strcpy(pod.share_tag, tag); /* NOLINT: the length has been checked */
     return DISK_READY;
 }
 
-static bool may_wait(const Call *call)
+static bool disk_may_wait(const Call *call)
 {
     return clock_monotonic_ns() - call->since_ns < DISK_TIMEOUT_MS * INT64_C(1000000);
 }
 
-static bool configure_network(const SetupRequest *request, Fault *ret_fault)
+static bool pod_configure_network(const SetupRequest *request, Fault *ret_fault)
 {
     if (!net_up_loopback(ret_fault))
         return false;
@@ -183,24 +186,24 @@ static bool configure_network(const SetupRequest *request, Fault *ret_fault)
     return true;
 }
 
-static bool set_sysctls(const SetupRequest *request, Fault *ret_fault)
+static bool pod_set_sysctls(const SetupRequest *request, Fault *ret_fault)
 {
     for (size_t i = 0; i < request->n_sysctls; i++)
-        if (!set_sysctl(request->sysctls[i], ret_fault))
+        if (!pod_set_sysctl(request->sysctls[i], ret_fault))
             return false;
     return true;
 }
 
-static bool set_up(const SetupRequest *request, const char *upper_node, Fault *ret_fault)
+static bool pod_set_up(const SetupRequest *request, const char *upper_node, Fault *ret_fault)
 {
-    return set_clock(request->wall_clock_ns, ret_fault) &&
-           add_entropy(request->entropy.data, request->entropy.len, ret_fault) &&
-           write_files(request, ret_fault) && configure_network(request, ret_fault) &&
-           set_sysctls(request, ret_fault) && mount_shm(request->shm_bytes, ret_fault) &&
+    return pod_set_clock(request->wall_clock_ns, ret_fault) &&
+           pod_add_entropy(request->entropy.data, request->entropy.len, ret_fault) &&
+           pod_write_files(request, ret_fault) && pod_configure_network(request, ret_fault) &&
+           pod_set_sysctls(request, ret_fault) && mount_shm(request->shm_bytes, ret_fault) &&
            mount_upper(upper_node, ret_fault);
 }
 
-/* Everything in it may be done twice: a Setup that failed half-way is repeated from its start. */
+/* Every step may be done twice, because a Setup that failed half-way is repeated from its start. */
 void op_setup(Call *call)
 {
     const SetupRequest *request = call->request->setup;
@@ -210,22 +213,24 @@ void op_setup(Call *call)
     Fault error;
 
     if (!id_is_valid(request->sandbox_id))
-        fault(&error, FAULT_INVALID_ARGUMENT, "a sandbox's id is 1 to %d of [a-zA-Z0-9_.-]", ID_MAX);
+        fault(&error, FAULT_INVALID_ARGUMENT, "the sandbox id \"%s\" is not 1 to %d of [a-zA-Z0-9_.-]",
+              request->sandbox_id, ID_MAX);
     else if (strcmp(pod.sandbox_id, request->sandbox_id) == 0) {
         reply_setup(call, &result);
         return;
     } else if (pod.sandbox_id[0] != '\0')
-        fault(&error, FAULT_FAILED_PRECONDITION, "this guest is sandbox %s already", pod.sandbox_id);
+        fault(&error, FAULT_FAILED_PRECONDITION, "this guest is already the guest of sandbox %s",
+              pod.sandbox_id);
     else {
         if (request->upper != NULL && !pod.has_upper)
             upper = disk_find(request->upper, node, sizeof node, &error);
         if (upper == DISK_READY)
             upper = mount_share(request->share_tag, &error);
-        if (upper == DISK_WAIT && may_wait(call)) {
+        if (upper == DISK_WAIT && disk_may_wait(call)) {
             call_retry(call, DISK_RETRY_MS);
             return;
         }
-        if (upper == DISK_READY && set_up(request, request->upper != NULL ? node : NULL, &error)) {
+        if (upper == DISK_READY && pod_set_up(request, request->upper != NULL ? node : NULL, &error)) {
             strcpy(pod.sandbox_id, request->sandbox_id); /* NOLINT: a valid id */
             reply_setup(call, &result);
             return;
@@ -234,11 +239,10 @@ void op_setup(Call *call)
     call_fail(call, &error);
 }
 
-/* Pages that were used and freed are not empty: they are taken once more, which empties them, and given back.
- */
+/* Free pages still contain the data that they had. Allocating them all overwrites them with zeros. */
 static void empty_free_memory(void)
 {
-    int64_t free_bytes = sysfile_read_key("/proc/meminfo", "MemFree:") * 1024 - MEMORY_MARGIN_BYTES;
+    int64_t free_bytes = sysfile_meminfo_bytes("MemFree:") - MEMORY_MARGIN_BYTES;
     if (free_bytes > MEMORY_EMPTY_MAX_BYTES)
         free_bytes = MEMORY_EMPTY_MAX_BYTES;
     if (free_bytes <= 0)
@@ -258,12 +262,13 @@ void op_prepare(Call *call)
     DiskState state = DISK_FAILED;
 
     if (pod.sandbox_id[0] != '\0')
-        fault(&error, FAULT_FAILED_PRECONDITION, "this guest is sandbox %s already", pod.sandbox_id);
+        fault(&error, FAULT_FAILED_PRECONDITION, "this guest is already the guest of sandbox %s",
+              pod.sandbox_id);
     else if (upper == NULL)
-        fault(&error, FAULT_INVALID_ARGUMENT, "no writable disk is named");
+        fault(&error, FAULT_INVALID_ARGUMENT, "Prepare names no writable disk");
     else
         state = pod.has_upper ? DISK_READY : disk_find(upper, node, sizeof node, &error);
-    if (state == DISK_WAIT && may_wait(call)) {
+    if (state == DISK_WAIT && disk_may_wait(call)) {
         call_retry(call, DISK_RETRY_MS);
         return;
     }
@@ -276,14 +281,15 @@ void op_prepare(Call *call)
     reply_prepare(call, &result);
 }
 
-/* Files and the host name, which is not given, are written anew by Setup in any case. */
-static bool take_back(const SetupRequest *request, Fault *ret_fault)
+/* Undoes what Setup would not do again: interfaces and shared memory. Setup overwrites the files and the host
+ * name. */
+static bool pod_undo_setup(const SetupRequest *request, Fault *ret_fault)
 {
     for (size_t i = 0; i < request->n_interfaces; i++)
         if (!net_withdraw_interface(request->interfaces[i], ret_fault))
             return false;
     if (umount(SANDBOX_DIR "/shm") < 0)
-        return fault_errno(ret_fault, "unmounting shared memory");
+        return fault_errno(ret_fault, "unmounting the pod's /dev/shm");
     pod.has_shm = false;
     return true;
 }
@@ -296,13 +302,14 @@ void op_rehearse(Call *call)
     bool done = false;
 
     if (pod.sandbox_id[0] != '\0')
-        fault(&error, FAULT_FAILED_PRECONDITION, "this guest is sandbox %s already", pod.sandbox_id);
+        fault(&error, FAULT_FAILED_PRECONDITION, "this guest is already the guest of sandbox %s",
+              pod.sandbox_id);
     else if (!pod.has_upper)
-        fault(&error, FAULT_FAILED_PRECONDITION, "this guest has not been prepared");
+        fault(&error, FAULT_FAILED_PRECONDITION, "this guest has not been prepared: Prepare comes first");
     else if (setup == NULL)
-        fault(&error, FAULT_INVALID_ARGUMENT, "nothing to rehearse is named");
+        fault(&error, FAULT_INVALID_ARGUMENT, "the request to warm up has no Setup request in it");
     else
-        done = set_up(setup, NULL, &error) && take_back(setup, &error);
+        done = pod_set_up(setup, NULL, &error) && pod_undo_setup(setup, &error);
     if (done)
         reply_rehearse(call, &result);
     else
@@ -317,7 +324,7 @@ void op_mount_share(Call *call)
 
     if (state == DISK_READY)
         reply_mount_share(call, &result);
-    else if (state == DISK_WAIT && may_wait(call))
+    else if (state == DISK_WAIT && disk_may_wait(call))
         call_retry(call, DISK_RETRY_MS);
     else
         call_fail(call, &error);

@@ -1,10 +1,11 @@
-/* The pod that this guest was given. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pod that this guest is assigned to. */
 #pragma once
 
 #include <stdbool.h>
 
-/* Empty before Setup. */
+/* Return: the id of the sandbox; empty before Setup. */
 const char *setup_sandbox_id(void);
-/* Who prepared the namespace has mounted the shared memory (shm), the writable directories (upper) already.
- */
+/* For the agent of a host pod: its shared memory (shm) or its writable directories (upper) are mounted
+ * already. */
 void setup_given(bool shm, bool upper);

@@ -1,4 +1,5 @@
-/* Stats: what the containers use, from the kernel's own counters, in one answer. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Stats: what the containers use, from the kernel's counters, in one response. */
 #include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
@@ -11,20 +12,20 @@
 #include "agent/guest/container.h"
 #include "agent/guest/measure.h"
 #include "agent/guest/netdev.h"
+#include "agent/guest/paths.h"
 #include "agent/guest/sysfile.h"
 
 enum {
     INTERFACES_MAX = 32,
     LOOKED_AT_MAX = 256,    /* processes of one container whose descriptors are counted */
-    DESCRIPTORS_MAX = 4096, /* of one process */
-    FIRST_MEASURE_MS = 300, /* how long an answer waits for a layer that was never measured */
+    DESCRIPTORS_MAX = 4096, /* descriptors of one process that are counted */
+    FIRST_MEASURE_MS = 300, /* how long the response waits for a writable layer that was never measured */
     RETRY_MS = 15,
 };
 
-#define CGROUP_ROOT "/sys/fs/cgroup"
 #define PODS_CGROUP CGROUP_ROOT "/crivirt"
 
-/* One container's part of the answer. */
+/* One container's part of the response. */
 typedef struct {
     ContainerUsage usage;
     CgroupReading cgroup;
@@ -103,7 +104,7 @@ static void read_container(const Container *container, bool with_processes, Read
     }
 }
 
-/* How many; the pointers are for the message. */
+/* Return: the number of readings. The pointers are for the message. */
 static size_t read_containers(bool with_processes, Reading *readings, ContainerUsage **ret_pointers)
 {
     size_t n = 0;
@@ -129,19 +130,10 @@ static bool lacks_measure(void)
 
 /* ---- the guest ---- */
 
-static uint64_t meminfo_bytes(const char *text, const char *key)
-{
-    const char *line = strstr(text, key);
-    return line != NULL ? strtoull(line + strlen(key), NULL, 10) * 1024 : 0;
-}
-
 static void read_guest(StatsResponse *result)
 {
-    char text[4096];
-    if (sysfile_read("/proc/meminfo", text, sizeof text)) {
-        result->memory_total_bytes = meminfo_bytes(text, "MemTotal:");
-        result->memory_available_bytes = meminfo_bytes(text, "MemAvailable:");
-    }
+    result->memory_total_bytes = (uint64_t)sysfile_meminfo_bytes("MemTotal:");
+    result->memory_available_bytes = (uint64_t)sysfile_meminfo_bytes("MemAvailable:");
     result->cpu_usage_us = (uint64_t)sysfile_read_key(CGROUP_ROOT "/cpu.stat", "usage_usec");
 }
 
@@ -162,7 +154,7 @@ void op_stats(Call *call)
     Reading *readings = calloc(CONTAINERS_MAX, sizeof *readings);
     if (readings == NULL) {
         Fault error;
-        fault(&error, FAULT_RESOURCE_EXHAUSTED, "out of memory for statistics");
+        fault(&error, FAULT_RESOURCE_EXHAUSTED, "cannot read statistics: out of memory in the guest");
         call_fail(call, &error);
         return;
     }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/stream.h"
 
 #include <errno.h>
@@ -14,10 +15,10 @@ enum {
     WINDOW = WIRE_WINDOW_BYTES,
     RESUME_ROOM = WINDOW / 8,
     TRIM_EVERY = 8 * WINDOW,
-    /* On one processor each write of a process wakes us, and taking its page at once means a switch of
-     * processes for each page. Who writes whole pages writes more of them. */
+    /* On one processor, reading each page at once would mean a switch between the process and the agent for
+     * each page. A process that writes whole pages usually writes more of them, so the stream then pauses. */
     BULK_BYTES = 4096,
-    REST_MS = 1,
+    PAUSE_MS = 1,
 };
 
 static size_t room_left(const OutStream *stream)
@@ -25,8 +26,8 @@ static size_t room_left(const OutStream *stream)
     return WINDOW - (size_t)(stream->received - stream->acked);
 }
 
-/* Empty: small outputs use the same few pages again and again. What larger ones took is given back, but not
- * each time. */
+/* Called when the ring is empty. Small outputs use the same few pages again and again; the pages that larger
+ * outputs took are returned to the kernel, but not each time. */
 static void ring_restart(OutStream *stream)
 {
     stream->ring_start = stream->received;
@@ -39,14 +40,14 @@ static void ring_restart(OutStream *stream)
 static void stream_end(OutStream *stream)
 {
     watch_remove(&stream->watch);
-    timer_stop(&stream->rest);
+    timer_stop(&stream->pause);
     if (stream->watch.fd >= 0)
         close(stream->watch.fd);
     stream->watch.fd = -1;
     stream->ended = true;
 }
 
-static void rest_over(void *data)
+static void stream_pause_over(void *data)
 {
     OutStream *stream = data;
 
@@ -54,12 +55,12 @@ static void rest_over(void *data)
         stream_start(stream);
 }
 
-static void rest(OutStream *stream)
+static void stream_pause(OutStream *stream)
 {
     watch_remove(&stream->watch);
-    stream->rest.call = rest_over;
-    stream->rest.data = stream;
-    timer_start(&stream->rest, REST_MS);
+    stream->pause.call = stream_pause_over;
+    stream->pause.data = stream;
+    timer_start(&stream->pause, PAUSE_MS);
 }
 
 static size_t ring_at(const OutStream *stream, uint64_t offset)
@@ -67,8 +68,8 @@ static size_t ring_at(const OutStream *stream, uint64_t offset)
     return (size_t)(offset - stream->ring_start) % WINDOW;
 }
 
-/* Into the free part of the ring, which wraps at most once. */
-static ssize_t fill(OutStream *stream, size_t most)
+/* Reads into the free part of the ring, which wraps at most once. */
+static ssize_t ring_read(OutStream *stream, size_t most)
 {
     size_t at = ring_at(stream, stream->received);
     size_t first = most < WINDOW - at ? most : WINDOW - at;
@@ -77,35 +78,35 @@ static ssize_t fill(OutStream *stream, size_t most)
     return readv(stream->watch.fd, parts, most > first ? 2 : 1);
 }
 
-static void readable(void *data)
+static void stream_readable(void *data)
 {
     OutStream *stream = data;
     size_t most = room_left(stream);
 
     if (most > stream->stop_at - stream->received)
         most = (size_t)(stream->stop_at - stream->received);
-    ssize_t n = most > 0 ? fill(stream, most) : 0;
+    ssize_t n = most > 0 ? ring_read(stream, most) : 0;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n > 0)
         stream->received += (uint64_t)n;
     else if (n < 0)
         stream->error = errno;
-    if (n <= 0 || stream->received >= stream->stop_at) /* EIO is a terminal whose last user is gone */
+    if (n <= 0 || stream->received >= stream->stop_at) /* a terminal without users ends with EIO */
         stream_end(stream);
     else if (room_left(stream) == 0)
         watch_remove(&stream->watch);
     else if (n >= BULK_BYTES)
-        rest(stream);
+        stream_pause(stream);
 }
 
 bool stream_open(OutStream *stream, int fd)
 {
-    /* Mapped, so that pages which a quiet stream never uses are never there. */
+    /* Mapped, so that a stream with little output takes few pages. */
     void *ring = mmap(NULL, WINDOW, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (ring == MAP_FAILED)
         return false;
-    *stream = (OutStream){.watch = {.fd = fd, .call = readable}, .ring = ring, .stop_at = UINT64_MAX};
+    *stream = (OutStream){.watch = {.fd = fd, .call = stream_readable}, .ring = ring, .stop_at = UINT64_MAX};
     fcntl(fd, F_SETFL, O_NONBLOCK);
     return true;
 }
@@ -163,7 +164,7 @@ void stream_acknowledge(OutStream *stream, uint64_t offset)
     stream->acked = offset;
     if (stream->acked == stream->received)
         ring_restart(stream);
-    if (!stream->ended && !stream->watch.active && !stream->rest.active && room_left(stream) >= RESUME_ROOM)
+    if (!stream->ended && !stream->watch.active && !stream->pause.active && room_left(stream) >= RESUME_ROOM)
         stream_start(stream);
 }
 

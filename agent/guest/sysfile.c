@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/sysfile.h"
 
 #include <errno.h>
@@ -53,6 +54,11 @@ int64_t sysfile_read_key(const char *path, const char *key)
     return 0;
 }
 
+int64_t sysfile_meminfo_bytes(const char *key)
+{
+    return sysfile_read_key("/proc/meminfo", key) * 1024;
+}
+
 static bool write_all(int fd, const uint8_t *data, size_t length)
 {
     while (length > 0) {
@@ -84,6 +90,6 @@ bool file_put(const char *path, mode_t mode, const Piece *pieces, size_t n_piece
 bool dir_put(const char *path, mode_t mode, Fault *ret_fault)
 {
     if (mkdir(path, mode) < 0 && errno != EEXIST)
-        return fault_errno(ret_fault, "creating directory %s", path);
+        return fault_errno(ret_fault, "creating the directory %s", path);
     return true;
 }

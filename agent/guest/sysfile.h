@@ -1,4 +1,5 @@
-/* Small files: of /proc, /sys and the cgroup tree, and the agent's own under /run/crivirt. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Small files: those of /proc, /sys and the cgroup tree, and the agent's own under /run/crivirt. */
 #pragma once
 
 #include <stdbool.h>
@@ -8,17 +9,21 @@
 
 #include "agent/guest/fault.h"
 
-/* One write to a file that exists. errno is set on failure. */
+/* Writes the text to an existing file with one write(2). Return: false with errno. */
 bool sysfile_write(const char *path, const char *text);
-/* At most room - 1 bytes, NUL-terminated, trailing white space removed; false when it cannot be read. */
+/* Reads at most room - 1 bytes as a string, without trailing white space. Return: false with errno. */
 bool sysfile_read(const char *path, char *ret_text, size_t room);
-/* The number that follows "key " at the start of a line, as in memory.events; 0 when there is none. */
+/* Return: the number that follows "key " at the start of a line in the first KiB, as in memory.events; 0 for
+ * none. */
 int64_t sysfile_read_key(const char *path, const char *key);
-/* Creates or replaces; the pieces are written one after the other. */
+/* Return: a value of /proc/meminfo in bytes; key: "MemFree:". */
+int64_t sysfile_meminfo_bytes(const char *key);
+
 typedef struct {
     const void *data;
     size_t length;
 } Piece;
+/* Creates the file or replaces its content by the pieces, one after the other. */
 bool file_put(const char *path, mode_t mode, const Piece *pieces, size_t n_pieces, Fault *ret_fault);
-/* mkdir, an existing directory being fine. */
+/* Makes the directory unless it exists. */
 bool dir_put(const char *path, mode_t mode, Fault *ret_fault);

@@ -1,15 +1,16 @@
-/* Removing directory trees, which may be large, without stopping the loop: a process of our own program does
- * it.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Removes directory trees. A tree may be large, so a process of the agent's own program does it.
  */
 #pragma once
 
 #include <stdbool.h>
 
-/* The program's option for that process. */
+/* The program's option for that process. Its argument is the tree. */
 #define TREE_REMOVE_OPTION "--remove-tree"
 
-/* Moves parent/name aside at once, so that the name is free, and removes it in the background. */
+/* Renames parent/name at once, so that the name is free, and removes it in the background. */
 void tree_remove_later(const char *parent, const char *name);
 
-/* rm -rf: follows no symbolic link, stays on one file system. */
+/* Removes a tree as `rm -rf` does; follows no symbolic link and stays on one file system. Return: false when
+ * it failed. */
 bool tree_remove(const char *path);

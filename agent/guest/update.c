@@ -1,4 +1,5 @@
-/* UpdateContainer: new limits for a container that runs, through crun. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* UpdateContainer: sets new limits for a container through `crun update`. */
 #include <stdio.h>
 
 #include "agent/guest/call.h"
@@ -40,7 +41,7 @@ void op_update_container(Call *call)
     Fault error;
 
     if (container == NULL) {
-        fault(&error, FAULT_NOT_FOUND, "no container %s", request->id);
+        fault(&error, FAULT_NOT_FOUND, "the pod has no container %s", request->id);
         call_fail(call, &error);
         return;
     }

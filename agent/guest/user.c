@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/user.h"
 
 #include <ctype.h>
@@ -14,10 +15,10 @@
 enum { DATABASE_MAX_BYTES = 4 << 20 };
 
 typedef struct {
-    char *text; /* NULL: there is no such file */
+    char *text; /* NULL: the file does not exist */
 } Database;
 
-/* One line of passwd (name:x:uid:gid:…) or group (name:x:gid:members). */
+/* One line of /etc/passwd (name:x:uid:gid:…) or /etc/group (name:x:gid:members). */
 typedef struct {
     const char *name;
     uint32_t number, gid;
@@ -84,7 +85,7 @@ static bool parse_id(const char *text, uint32_t *ret_id)
     return true;
 }
 
-/* Splits the next well-formed line in place; lines that are not are skipped. with_gid: it is passwd. */
+/* Splits the next well-formed line in place; other lines are skipped. with_gid: the text is /etc/passwd. */
 static bool next_entry(char **rest, bool with_gid, Entry *ret_entry)
 {
     while (*rest != NULL && **rest != '\0') {
@@ -104,7 +105,7 @@ static bool next_entry(char **rest, bool with_gid, Entry *ret_entry)
     return false;
 }
 
-/* Reading splits lines in place, so each look-up works on its own copy. */
+/* next_entry() splits lines in place, so each look-up works on a copy. */
 static bool find_entry(const Database *database, bool with_gid, const char *name, uint32_t number,
                        char *ret_name, size_t room, Entry *ret_entry)
 {
@@ -157,7 +158,7 @@ static const char *given(const char *name)
     return name != NULL && name[0] != '\0' ? name : NULL;
 }
 
-/* The uid, the primary gid that comes with it, and the name, which a bare number may not have. */
+/* Finds the uid, its primary gid, and its name; *ret_name is empty for a number without an entry. */
 static bool resolve_user(const Database *users, const User *want, Identity *identity, char *ret_name,
                          size_t room, Fault *ret_fault)
 {

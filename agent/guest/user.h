@@ -1,7 +1,9 @@
-/* Who a container runs as: agent.proto's User against the /etc/passwd and /etc/group of its rootfs.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Finds the user that a container runs as: agent.proto's User, looked up in /etc/passwd and /etc/group of its
+ * rootfs.
  *
- * The rootfs is a stranger's: its files are opened beneath it (no link leads out), must be regular, and are
- * read to at most a bound.
+ * The rootfs is not trusted: links in it are resolved inside it, the two files must be regular and of a
+ * limited size.
  */
 #pragma once
 
@@ -16,11 +18,11 @@ enum { USER_GROUPS_MAX = 1024 };
 typedef struct {
     uint32_t uid, gid;
     uint32_t n_groups;
-    uint32_t groups[USER_GROUPS_MAX]; /* the gid first: a process loses no right, nor restriction, of it */
+    uint32_t groups[USER_GROUPS_MAX]; /* the gid is the first, so that setgroups(2) keeps it */
 } Identity;
 
-/* rootfs_fd: the rootfs directory. want may be NULL: root. */
+/* rootfs_fd is the rootfs directory. want NULL: root. */
 bool user_resolve(int rootfs_fd, const User *want, Identity *ret_identity, Fault *ret_fault);
 
-/* The OCI process.user object; the length, or 0 when room is too small. */
+/* Writes the OCI process.user object. Return: its length, or 0 when room is too small. */
 size_t user_to_json(const Identity *identity, char *ret_json, size_t room);

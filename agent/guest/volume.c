@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/volume.h"
 
 #include <errno.h>
@@ -23,7 +24,7 @@ bool volume_lower_names(const uint32_t *luns, size_t n_luns, char *options, size
     return length < room;
 }
 
-/* Links lead nowhere but inside root. */
+/* Opens a path below root; links in it are resolved inside root. */
 static int open_inside(int root, const char *path, uint64_t flags)
 {
     struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
@@ -39,14 +40,14 @@ static bool mount_stack(const VolumeBase *base, const uint32_t *luns, size_t n_l
 
     if (n_luns == 0)
         return idmap_bind(NO_LAYER_DIR, target, -1, ret_fault);
-    if (n_luns == 1) { /* overlayfs wants two */
+    if (n_luns == 1) { /* overlayfs needs two or more */
         snprintf(layer, sizeof layer, "%s/%u", base->layers, luns[0]);
         return idmap_bind(layer, target, -1, ret_fault);
     }
     if (!volume_lower_names(luns, n_luns, options, sizeof options))
         return fault(ret_fault, FAULT_INVALID_ARGUMENT, "a volume's image has too many layers (%zu)", n_luns);
     if (chdir(base->layers) < 0)
-        return fault_errno(ret_fault, "entering %s", base->layers);
+        return fault_errno(ret_fault, "entering the directory of layers %s", base->layers);
     bool ok = mount("overlay", target, "overlay", MS_RDONLY | MS_NODEV | MS_NOSUID, options) == 0 ||
               fault_errno(ret_fault, "mounting an image volume (%s)", options);
     if (chdir("/") < 0)
@@ -54,12 +55,12 @@ static bool mount_stack(const VolumeBase *base, const uint32_t *luns, size_t n_l
     return ok;
 }
 
-/* A mount needs something of its own kind to sit on. */
+/* Makes the mount point: a directory for a directory, a file for anything else. */
 static bool make_target(const char *target, int source, Fault *ret_fault)
 {
     struct stat status;
     if (fstat(source, &status) < 0)
-        return fault_errno(ret_fault, "looking at a volume");
+        return fault_errno(ret_fault, "reading the kind of a volume");
     if (S_ISDIR(status.st_mode))
         return dir_put(target, 0755, ret_fault);
     return file_put(target, 0644, NULL, 0, ret_fault);
@@ -77,7 +78,7 @@ static bool bind_sub_path(int whole, const char *sub_path, const char *target, F
     if (ok) {
         tree = open_tree(source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
         ok = (tree >= 0 && move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) == 0) ||
-             fault_errno(ret_fault, "binding an image volume");
+             fault_errno(ret_fault, "mounting an image volume on %s", target);
     }
     if (tree >= 0)
         close(tree);
@@ -106,14 +107,16 @@ bool volume_mount_image(const VolumeBase *base, uint32_t index, const uint32_t *
 
 /* ---- memory ---- */
 
-/* Once for the pod. */
+/* Mounts the tmpfs, once for the pod. */
 static bool make_memory(const MemoryVolume *volume, char *ret_path, size_t room, Fault *ret_fault)
 {
     char options[160], inodes[48] = "";
     struct stat status, parent;
 
     if (!id_is_valid(volume->id))
-        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "a volume's id is of [a-zA-Z0-9_.-]");
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT,
+                     "the id of a memory volume, \"%s\", is not 1 to %d of [a-zA-Z0-9_.-]", volume->id,
+                     ID_MAX);
     snprintf(ret_path, room, MEMORY_DIR "/%s", volume->id);
     if (!dir_put(MEMORY_DIR, 0711, ret_fault) || !dir_put(ret_path, 0755, ret_fault))
         return false;
@@ -124,10 +127,11 @@ static bool make_memory(const MemoryVolume *volume, char *ret_path, size_t room,
     snprintf(options, sizeof options, "size=%llu,mode=%o,uid=%u,gid=%u%s",
              (unsigned long long)volume->size_bytes, volume->mode & 07777, volume->uid, volume->gid, inodes);
     return mount("memory", ret_path, "tmpfs", MS_NOSUID | MS_NODEV, options) == 0 ||
-           fault_errno(ret_fault, "mounting a volume in memory (%s)", options);
+           fault_errno(ret_fault, "mounting a memory volume (%s)", options);
 }
 
-/* The containers' own doing is in there: nothing is followed. */
+/* Opens a directory in the volume and makes it if it is missing. Containers write to the volume, so no link
+ * is followed. */
 static int open_directory(int parent, const char *name, const MemoryVolume *volume)
 {
     struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
@@ -168,10 +172,10 @@ bool volume_mount_memory(const VolumeBase *base, const MemoryVolume *volume, Fau
         return false;
     int source = open_memory(whole, volume);
     if (source < 0)
-        return fault_errno(ret_fault, "opening %s in a volume in memory", volume->sub_path);
+        return fault_errno(ret_fault, "opening \"%s\" in a memory volume", volume->sub_path);
     int tree = open_tree(source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
     bool ok = (tree >= 0 && move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) == 0) ||
-              fault_errno(ret_fault, "binding a volume in memory");
+              fault_errno(ret_fault, "mounting a memory volume for container %s", base->id);
     if (tree >= 0)
         close(tree);
     close(source);
@@ -180,7 +184,8 @@ bool volume_mount_memory(const VolumeBase *base, const MemoryVolume *volume, Fau
 
 /* ---- declared volumes ---- */
 
-/* What the image has there; a directory that it has not is empty and root's. */
+/* Opens what the image has at path. If it has nothing there, *ret_empty is true and the content is an empty
+ * directory. */
 static bool open_content(const char *id, const char *path, int *ret_fd, bool *ret_empty, Fault *ret_fault)
 {
     char rootfs[256];
@@ -195,8 +200,9 @@ static bool open_content(const char *id, const char *path, int *ret_fd, bool *re
     if (*ret_empty)
         fd = open(NO_LAYER_DIR, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "the volume %s of the image is no directory: %s",
-                     path, strerror(problem));
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT,
+                     "the image declares %s as a volume, but that is not a directory: %s", path,
+                     strerror(problem));
     *ret_fd = fd;
     return true;
 }
@@ -210,7 +216,7 @@ static bool make_writable(const VolumeBase *base, size_t number, int content, bo
     snprintf(upper, sizeof upper, "%s/a%zu", base->upper, number);
     snprintf(work, sizeof work, "%s/w%zu", base->upper, number);
     if (fstat(content, &status) < 0)
-        return fault_errno(ret_fault, "looking at a volume");
+        return fault_errno(ret_fault, "reading the kind of a volume");
     if (empty) {
         status.st_uid = base->root_uid;
         status.st_gid = base->root_gid;
@@ -218,7 +224,7 @@ static bool make_writable(const VolumeBase *base, size_t number, int content, bo
     if (!dir_put(upper, 0755, ret_fault) || !dir_put(work, 0755, ret_fault))
         return false;
     if (chown(upper, status.st_uid, status.st_gid) < 0 || chmod(upper, status.st_mode & 07777) < 0)
-        return fault_errno(ret_fault, "giving a volume its owner");
+        return fault_errno(ret_fault, "setting the owner of the volume %s", upper);
     snprintf(ret_options, room, "volatile,upperdir=%s,workdir=%s,lowerdir=/proc/self/fd/%d", upper, work,
              content);
     return true;

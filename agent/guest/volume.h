@@ -1,5 +1,7 @@
-/* Volumes that the guest makes itself: an image's content, read-only, and the directories that a container's
- * image declares as volumes. Both are mounted beside the container's root; crun binds them into it.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Volumes that the agent makes in the guest: an image's content (read-only), memory volumes, and the
+ * directories that a container's image declares as volumes. They are mounted beside the container's rootfs;
+ * crun binds them into it.
  */
 #pragma once
 
@@ -10,8 +12,8 @@
 #include "agent/guest/fault.h"
 #include "agent/guest/messages.h"
 
-/* Where a container's layers and writable directory are: names of layers are their units. Root is who id 0 of
- * the container is in the guest. */
+/* Where a container's layers and writable directory are. A layer's name is its unit. root_uid and root_gid
+ * are the ids in the guest of the container's root. */
 typedef struct {
     const char *id;
     char layers[256]; /* a directory: layers/LUN */
@@ -19,15 +21,18 @@ typedef struct {
     uint32_t root_uid, root_gid;
 } VolumeBase;
 
-/* At CONTAINERS_DIR/id/vINDEX. luns: lowest first. NOT_FOUND for a sub_path that is not in the image. */
+/* Mounts an image at CONTAINERS_DIR/id/vINDEX. luns: lowest first. Fails with NOT_FOUND for a sub_path that
+ * the image does not have. */
 bool volume_mount_image(const VolumeBase *base, uint32_t index, const uint32_t *luns, size_t n_luns,
                         const char *sub_path, Fault *ret_fault);
 
-/* At CONTAINERS_DIR/id/vINDEX. */
+/* Mounts a memory volume at CONTAINERS_DIR/id/vINDEX. */
 bool volume_mount_memory(const VolumeBase *base, const MemoryVolume *volume, Fault *ret_fault);
 
-/* At CONTAINERS_DIR/id/aNUMBER, over what the mounted root has at path, whose owner and mode it takes. */
+/* Mounts a declared volume at CONTAINERS_DIR/id/aNUMBER, with the content, owner and mode that the rootfs has
+ * at path. */
 bool volume_mount_anonymous(const VolumeBase *base, size_t number, const char *path, Fault *ret_fault);
 
-/* A unit's name behind the others, as in "lowerdir=3:2"; false when the option is too long. */
+/* Appends the names of the layers to the option, uppermost first, as in "lowerdir=3:2". Return: false when it
+ * is too long. */
 bool volume_lower_names(const uint32_t *luns, size_t n_luns, char *options, size_t room);

@@ -1,11 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/wire/wire.h"
 
 #include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* No byte occurs twice, so that a failed match can only start anew at the byte that failed it. Read as a
- * length, the first four are far above WIRE_MAX_FRAME_BYTES: a frame never looks like a sync. */
+/* No byte occurs twice, so after a failed match a new match can only start at the byte that failed. Read as a
+ * length, the first four bytes are far above WIRE_MAX_FRAME_BYTES, so a frame never looks like a sync. */
 static const uint8_t SYNC_WORD[16] = {0xf1, 0x9c, 0xe5, 0xd3, 'c',  'r',  'i',  'v',
                                       0x00, 't',  '1',  0x8e, 0xa7, 0xff, 0x0a, 0xb6};
 
@@ -13,11 +14,11 @@ struct WireDecoder {
     bool in_step;
     size_t have; /* bytes of the current sync or frame, header included */
     uint8_t head[WIRE_SYNC_BYTES];
-    uint8_t *payload; /* a frame that came in pieces; grows to the largest such frame */
+    uint8_t *payload; /* of a frame that came in pieces; grows to the largest such frame */
     size_t payload_room;
 };
 
-/* CRC-32 (IEEE 802.3), sixteen bytes a step. */
+/* CRC-32 (IEEE 802.3), sixteen bytes in each step. */
 enum { CRC_STEP = 16 };
 static uint32_t crc_table[CRC_STEP][256];
 
@@ -55,7 +56,7 @@ static uint64_t load_le64(const uint8_t *from)
     return le64toh(value);
 }
 
-/* Of eight bytes with `after` more behind them in the step. */
+/* The contribution of eight bytes that `after` more bytes follow in the step. */
 static inline uint32_t crc_part(uint64_t bytes, int after)
 {
     return crc_table[after + 7][bytes & 0xff] ^ crc_table[after + 6][(bytes >> 8) & 0xff] ^
@@ -138,7 +139,7 @@ static WireEvent lose_step(WireDecoder *decoder)
     return WIRE_BAD;
 }
 
-/* Moves up to `until - have` bytes into the head; true when the head holds `until` bytes. */
+/* Moves up to `until - have` bytes into the head. Return: true when the head holds `until` bytes. */
 static bool fill_head(WireDecoder *decoder, size_t until, const uint8_t **data, size_t *length)
 {
     size_t take = until > decoder->have ? until - decoder->have : 0;
@@ -163,7 +164,7 @@ static WireEvent finish_sync(WireDecoder *decoder, WireItem *ret_item)
     return WIRE_SYNC;
 }
 
-/* Drops everything up to a sync word; what matched so far is kept as `have`. */
+/* Drops everything before a sync word; `have` counts the bytes of it that matched so far. */
 static WireEvent search_sync(WireDecoder *decoder, const uint8_t **data, size_t *length, WireItem *ret_item)
 {
     while (decoder->have < sizeof SYNC_WORD) {
@@ -180,7 +181,7 @@ static WireEvent search_sync(WireDecoder *decoder, const uint8_t **data, size_t 
             (*data)++;
             (*length)--;
         } else {
-            decoder->have = 0; /* and the same byte is looked at again as a possible start */
+            decoder->have = 0; /* the same byte is compared again, as a possible start */
         }
     }
     return fill_head(decoder, WIRE_SYNC_BYTES, data, length) ? finish_sync(decoder, ret_item) : WIRE_MORE;
@@ -215,7 +216,7 @@ static WireEvent read_payload(WireDecoder *decoder, size_t payload_length, const
 {
     size_t got = decoder->have - WIRE_HEADER_BYTES;
 
-    if (got == 0 && *length >= payload_length) { /* all there: use it where it lies */
+    if (got == 0 && *length >= payload_length) { /* the whole payload is there: no copy */
         const uint8_t *payload = *data;
         *data += payload_length;
         *length -= payload_length;

@@ -1,4 +1,5 @@
-/* The agent's walk over a configuration: every span lies within the text. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent's JSON reader on malformed text: every span lies inside the text. */
 #include <stdint.h>
 #include <stdlib.h>
 

@@ -1,4 +1,5 @@
-/* The agent's look at a stranger's /etc/passwd and /etc/group. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent's reader of /etc/passwd and /etc/group on malformed files. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -47,7 +48,7 @@ static int root_open(void)
     return fd;
 }
 
-/* Both files are the same; the first byte says who is asked for. */
+/* Both files have the same content; the first byte selects the user and group that are looked up. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     User want = CRIVIRT__AGENT__V1__USER__INIT;

@@ -1,5 +1,6 @@
-/* Both ends of the agent channel on hostile bytes: the decoder in pieces whose sizes the first byte picks,
- * then every message of the protocol, out of frames. What is read must survive being written.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The decoder of the agent channel on malformed bytes, in pieces whose size the first byte selects, and every
+ * message of the protocol that comes out of frames. A message that can be read can be written.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -9,7 +10,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Both directions as a whole, and each operation's messages by themselves: mutation seldom gets deep. */
+/* The messages of both directions, and those of each operation alone, because mutation seldom reaches nested
+ * messages. */
 static const ProtobufCMessageDescriptor *const messages[] = {
     &crivirt__agent__v1__to_guest__descriptor,
     &crivirt__agent__v1__from_guest__descriptor,
@@ -66,7 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     wire_sync_encode(size, sync);
     decode(decoder, sync, sizeof sync, piece);
     decode(decoder, data, size, piece);
-    wire_decoder_reset(decoder); /* and as one good frame */
+    wire_decoder_reset(decoder); /* then as one valid frame */
     decode(decoder, sync, sizeof sync, piece);
     wire_header_encode(data, size, piece % 4, header);
     decode(decoder, header, sizeof header, piece);

@@ -1,4 +1,5 @@
-/* What the agent reads of cgroups and interfaces, from files made for the test. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The counters of cgroups and interfaces, read from files that the test makes. */
 #include <string.h>
 
 #include "agent/guest/cgroup.h"
@@ -57,7 +58,7 @@ static void reads_a_cgroup(void)
     CU_ASSERT_EQUAL(usage->memory_pressure->full->total_us, 45);
 }
 
-/* As crun makes them: one directory of the same name in each hierarchy. */
+/* As crun makes them: a directory of the same name in each hierarchy. */
 static char *hierarchy(const char *root, const char *controller)
 {
     char *directory = g_build_filename(root, controller, "pod", "ctr", NULL);
@@ -151,11 +152,11 @@ static void reads_interfaces(void)
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
-        {"a cgroup's files become figures", reads_a_cgroup},
+        {"the files of a cgroup are read", reads_a_cgroup},
         {"a cgroup of version 1 is read from all its hierarchies", reads_a_cgroup_of_version_1},
-        {"a process's cgroup of version 1 is that of its memory", finds_a_cgroup_of_version_1},
-        {"files that are missing leave nothing behind", reads_nothing_of_nothing},
-        {"interfaces are counted, without lo", reads_interfaces},
+        {"a process's cgroup of version 1 is the one of the memory controller", finds_a_cgroup_of_version_1},
+        {"counters of missing files are 0", reads_nothing_of_nothing},
+        {"the counters of interfaces are read, except lo", reads_interfaces},
     };
 
     return test_main_args("agent_counters", cases, G_N_ELEMENTS(cases), argc, argv);

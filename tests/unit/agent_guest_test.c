@@ -1,5 +1,6 @@
-/* The agent in a real guest: boots CRIVIRT_TEST_KERNEL with CRIVIRT_TEST_INITRD under TCG and talks to it as
- * the daemon does. Skipped without these. CRIVIRT_TEST_MEASURE=1 prints times as well.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent in a real guest: the test boots CRIVIRT_TEST_KERNEL with CRIVIRT_TEST_INITRD under TCG and sends
+ * what the daemon sends. It is skipped when these are not set. CRIVIRT_TEST_MEASURE=1 prints times as well.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -148,7 +149,7 @@ static void qmp_connect(void)
         g_usleep(5000);
 }
 
-/* One answer per command, each on a line; events in between are skipped. */
+/* Sends a command and reads up to its answer. Each answer is a line; events before it are skipped. */
 static void qmp_command(const char *format, ...) G_GNUC_PRINTF(1, 2);
 static void qmp_command(const char *format, ...)
 {
@@ -188,13 +189,13 @@ static void plug(const char *image, int lun, const char *serial)
 static void unplug(int lun)
 {
     qmp_command("{\"execute\":\"device_del\",\"arguments\":{\"id\":\"d%d\"}}\n", lun);
-    g_usleep(200000); /* QEMU lets go of it a little later */
+    g_usleep(200000); /* QEMU closes it a little later */
     qmp_command("{\"execute\":\"blockdev-del\",\"arguments\":{\"node-name\":\"n%d\"}}\n", lun);
 }
 
 /* ---- calls ---- */
 
-/* Frees the response; 0 or the failure's status, whose message contains text. */
+/* Frees the response. Return: 0, or the status of the failure, whose message must contain text. */
 static int status_of(DriveResponse *response, const char *text)
 {
     CU_ASSERT_PTR_NOT_NULL_FATAL(response);
@@ -239,7 +240,7 @@ typedef struct {
     const char *user_name;
     gint64 uid;
     gboolean tty, stdin_open;
-    gsize n_layers; /* 0: none at all */
+    gsize n_layers; /* 0: none */
 } Wish;
 
 static DriveResponse *create(const char *id, const Wish *wish)
@@ -383,7 +384,7 @@ static DriveResponse *prepare(void)
     return call((DriveRequest)REQUEST(prepare, PREPARE, &prepare));
 }
 
-/* address NULL: of nothing. */
+/* address NULL: without a Setup request. */
 static DriveResponse *rehearse(const char *address)
 {
     Crivirt__Agent__V1__RehearseRequest rehearsal = INIT(REHEARSE_REQUEST);
@@ -407,13 +408,13 @@ static DriveResponse *rehearse(const char *address)
     return call((DriveRequest)REQUEST(rehearse, REHEARSE, &rehearsal));
 }
 
-/* What is left of it would be seen in configures_the_network_and_the_pod(). */
+/* configures_the_network_and_the_pod() would see what this leaves. */
 static void rehearses_before_it_is_a_pod(void)
 {
     CU_ASSERT_EQUAL(status_of(rehearse("192.0.2.2/24"), "has not been prepared"), 9);
     CU_ASSERT_EQUAL(status_of(prepare(), NULL), 0);
-    CU_ASSERT_EQUAL(status_of(rehearse(NULL), "nothing to rehearse"), 3);
-    CU_ASSERT_EQUAL(status_of(rehearse("192.0.2.2/99"), "is no address"), 3);
+    CU_ASSERT_EQUAL(status_of(rehearse(NULL), "has no Setup request"), 3);
+    CU_ASSERT_EQUAL(status_of(rehearse("192.0.2.2/99"), "is not an address"), 3);
     CU_ASSERT_EQUAL(status_of(rehearse("192.0.2.2/24"), NULL), 0);
     CU_ASSERT_EQUAL(status_of(rehearse("192.0.2.2/24"), NULL), 0);
 }
@@ -470,9 +471,9 @@ static void becomes_a_pod_once(void)
     CU_ASSERT_EQUAL(status_of(set_up("pod1"), NULL), 0);
     measured("Setup", (double)(now_us() - start_us) / 1000, "ms");
     CU_ASSERT_EQUAL(status_of(set_up("pod1"), NULL), 0);
-    CU_ASSERT_EQUAL(status_of(set_up("pod2"), "is sandbox pod1 already"), 9);
+    CU_ASSERT_EQUAL(status_of(set_up("pod2"), "already the guest of sandbox pod1"), 9);
     CU_ASSERT_EQUAL(status_of(set_up("../x"), "id"), 3);
-    CU_ASSERT_EQUAL(status_of(rehearse("192.0.2.2/24"), "is sandbox pod1 already"), 9);
+    CU_ASSERT_EQUAL(status_of(rehearse("192.0.2.2/24"), "already the guest of sandbox pod1"), 9);
 }
 
 static void runs_a_container_from_hot_plugged_layers(void)
@@ -507,7 +508,7 @@ static void runs_a_container_from_hot_plugged_layers(void)
     expect_text("c1", "", 1, "hello\n");
     CU_ASSERT_TRUE(drive_process(guest.drive, "c1", "")->eof[0] &&
                    drive_process(guest.drive, "c1", "")->eof[1]);
-    /* A daemon that died before it heard of the start asks again. */
+    /* A daemon that died before the response asks again. */
     CU_ASSERT_EQUAL(status_of(start("c1"), NULL), 0);
     CU_ASSERT_EQUAL(status_of(create("c1", &wish), "exists already"), 6);
 }
@@ -522,9 +523,9 @@ static void says_why_a_container_cannot_be_created(void)
         status_of(create("bad2", &wish), "unable to find user mallory: no matching entries in passwd file"),
         3);
     CU_ASSERT_EQUAL(status_of(create("../../bad3", &wish), "id"), 3);
-    CU_ASSERT_EQUAL(status_of(start("nobody"), "no container nobody"), 5);
+    CU_ASSERT_EQUAL(status_of(start("nobody"), "has no container nobody"), 5);
     CU_ASSERT_EQUAL(status_of(create("bad4", &(Wish){.args = "nonsense", .n_layers = 2}), "crun create"), 13);
-    /* and the names are free again */
+    /* the names are free again */
     wish.user_name = NULL;
     CU_ASSERT_EQUAL(status_of(create("bad2", &wish), NULL), 0);
     CU_ASSERT_EQUAL(status_of(delete ("bad2"), NULL), 0);
@@ -561,7 +562,7 @@ static void execs_as_the_container(void)
                            "0\n/work\nhello\nCapEff:\t0000000000000020\nNoNewPrivs:\t1\n77\n100\n0::/\n");
     if (g_getenv("CRIVIRT_TEST_MEASURE") != NULL)
         g_print("%s", text);
-    CU_ASSERT_EQUAL(status_of(exec_in("nobody", "e2", "true", FALSE, FALSE), "no container nobody"), 5);
+    CU_ASSERT_EQUAL(status_of(exec_in("nobody", "e2", "true", FALSE, FALSE), "has no container nobody"), 5);
     gint64 start_us = now_us();
     for (int i = 0; i < 5; i++) {
         g_autofree char *id = g_strdup_printf("time%d", i);
@@ -570,7 +571,7 @@ static void execs_as_the_container(void)
     measured("Exec of true, to Exited", (double)(now_us() - start_us) / 5000, "ms");
 }
 
-/* What waits is not waited for: a ping is answered, and who hangs up meanwhile is never started. */
+/* A ping is answered while execs wait, and an exec that is hung up while it waits is never started. */
 static void starts_execs_in_turn(void)
 {
     enum { MANY = 12, LAST = MANY - 1 };
@@ -656,7 +657,7 @@ static gboolean has_a_little(gpointer data)
     return ((DriveProcess *)data)->streams[0]->len > 300000;
 }
 
-/* The numbers 1…n, a line each. */
+/* The numbers 1…n, each on a line. */
 static gboolean is_sequence(const GByteArray *bytes, guint n)
 {
     g_autoptr(GString) expected = g_string_new(NULL);
@@ -674,7 +675,7 @@ static void loses_no_output_when_the_daemon_dies(void)
         static const guint8 half_a_frame[] = {100, 0, 0, 0, 1, 2, 3, 4, 5};
         gsize more = process->streams[0]->len;
         if (i % 2 == 1)
-            guest.drive->silent = TRUE; /* dies with output that it took and did not acknowledge */
+            guest.drive->silent = TRUE; /* the daemon dies with output that it has not acknowledged */
         drive_run(guest.drive, has_a_little, process, 300);
         drive_wait_exit(guest.drive, "main", "loud", 30);
         if (i % 3 == 2)
@@ -709,7 +710,8 @@ static void waits_with_an_exit_until_it_is_acknowledged(void)
     CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "main", "quiet", CALL_MS));
     expect_text("main", "quiet", 0, "word\n");
     drive_process(guest.drive, "main", "quiet")->exited = FALSE;
-    CU_ASSERT_EQUAL(status_of(call((DriveRequest)REQUEST(ping, PING, &ping)), NULL), 0); /* it has the ack */
+    CU_ASSERT_EQUAL(status_of(call((DriveRequest)REQUEST(ping, PING, &ping)), NULL),
+                    0); /* the agent has the Ack now */
     drive_kill(guest.drive);
     crivirt__agent__v1__response__free_unpacked(drive_connect(guest.drive, CALL_MS), NULL);
     CU_ASSERT_FALSE(drive_wait_exit(guest.drive, "main", "quiet", 300));
@@ -729,11 +731,11 @@ static void survives_nonsense(void)
         drive_kill(guest.drive);
         DriveResponse *response = drive_connect(guest.drive, CALL_MS);
         CU_ASSERT_PTR_NOT_NULL_FATAL(response);
-        drive_send_raw(guest.drive, frame, sizeof frame); /* well framed, and no message */
+        drive_send_raw(guest.drive, frame, sizeof frame); /* a valid frame without a valid message */
         crivirt__agent__v1__response__free_unpacked(response, NULL);
     }
     DriveRequest unknown = INIT(REQUEST);
-    CU_ASSERT_EQUAL(status_of(call(unknown), "does not know"), 12);
+    CU_ASSERT_EQUAL(status_of(call(unknown), "does not support"), 12);
 }
 
 static void counts_an_oom_kill(void)
@@ -750,7 +752,7 @@ static void counts_an_oom_kill(void)
 
 static void runs_a_container_without_layers(void)
 {
-    /* nothing to run in it, but that is what crun says, not the mount */
+    /* there is no program in it, so crun fails and the mount does not */
     CU_ASSERT_EQUAL(status_of(create("empty", &(Wish){.args = "[\"/bin/true\"]", .uid = -1}), "/bin/true"),
                     13);
 }
@@ -761,8 +763,8 @@ static void kills_an_exec_and_a_container(void)
     CU_ASSERT_EQUAL(status_of(signal_to("main", "victim", SIGKILL, TRUE), NULL), 0);
     CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "main", "victim", CALL_MS));
     CU_ASSERT_EQUAL(drive_process(guest.drive, "main", "victim")->exit_code, 137);
-    CU_ASSERT_EQUAL(status_of(signal_to("main", "victim", SIGKILL, FALSE), "no process victim"), 5);
-    CU_ASSERT_EQUAL(status_of(signal_to("main", "", 99, FALSE), "no signal"), 3);
+    CU_ASSERT_EQUAL(status_of(signal_to("main", "victim", SIGKILL, FALSE), "no process \"victim\""), 5);
+    CU_ASSERT_EQUAL(status_of(signal_to("main", "", 99, FALSE), "is not a signal number"), 3);
     CU_ASSERT_EQUAL(status_of(signal_to("main", "", SIGKILL, TRUE), NULL), 0);
     CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "main", "", CALL_MS));
     CU_ASSERT_EQUAL(status_of(signal_to("main", "", SIGTERM, FALSE), NULL), 0);
@@ -802,7 +804,7 @@ static void deletes_and_releases_the_disks(void)
     CU_ASSERT_EQUAL(status_of(delete ("fast"), NULL), 0);
     CU_ASSERT_EQUAL(status_of(delete ("never"), NULL), 0);
 
-    /* another disk at the same unit: neither taken for the old one nor missed */
+    /* another disk at the same unit is not the old one, and it is found */
     unplug(1);
     plug("b.img", 1, "layer-c");
     const Wish wish = {.args = "[\"/bin/true\"]", .uid = -1, .n_layers = 2};
@@ -829,7 +831,7 @@ static void powers_off(void)
     g_auto(GStrv) lines = g_strsplit(console != NULL ? console : "", "\n", -1);
     for (gsize i = 0; lines[i] != NULL; i++) {
         gboolean complaint =
-            strstr(lines[i], "crivirt-agent:") != NULL && strstr(lines[i], "is damaged") == NULL;
+            strstr(lines[i], "crivirt-agent:") != NULL && strstr(lines[i], "bad length or checksum") == NULL;
         if (complaint)
             g_printerr("%s\n", lines[i]);
         CU_ASSERT_FALSE(complaint);
@@ -842,28 +844,29 @@ int main(void)
 {
     static const TestCase cases[] = {
         {"a guest boots and its agent answers", boots_and_answers},
-        {"a guest without a pod takes no container", refuses_containers_before_setup},
-        {"a prepared guest rehearses, as often as it is asked to", rehearses_before_it_is_a_pod},
-        {"a guest becomes one pod, once", becomes_a_pod_once},
+        {"a guest without a pod refuses CreateContainer", refuses_containers_before_setup},
+        {"a prepared guest is warmed up, also repeatedly", rehearses_before_it_is_a_pod},
+        {"a guest is set up for one pod, once", becomes_a_pod_once},
         {"a container runs from hot-plugged layers as the user it names",
          runs_a_container_from_hot_plugged_layers},
-        {"a failed creation says why and leaves the name free", says_why_a_container_cannot_be_created},
-        {"network, host name, sysctl and clock are the pod's", configures_the_network_and_the_pod},
+        {"a failed CreateContainer gives the reason and leaves the id free",
+         says_why_a_container_cannot_be_created},
+        {"Setup configures network, host name, sysctls and clock", configures_the_network_and_the_pod},
         {"an exec has the container's user, directory, environment and limits", execs_as_the_container},
-        {"more execs than start at once wait for their turn", starts_execs_in_turn},
-        {"a background child does not hold back an exit", a_background_child_does_not_hold_the_exit},
-        {"standard input arrives whole and ends", feeds_standard_input},
+        {"execs beyond those that start at once wait for their turn", starts_execs_in_turn},
+        {"a background child does not delay the exit of an exec", a_background_child_does_not_hold_the_exit},
+        {"standard input arrives complete, and ends", feeds_standard_input},
         {"terminals have a size and echo", gives_terminals},
-        {"no output is lost or doubled while daemons die", loses_no_output_when_the_daemon_dies},
-        {"an exit is told until it is acknowledged, then no more",
-         waits_with_an_exit_until_it_is_acknowledged},
-        {"nonsense on the channel costs a connection, not the guest", survives_nonsense},
-        {"a container killed for memory says so", counts_an_oom_kill},
-        {"a container without layers gets an empty root", runs_a_container_without_layers},
+        {"no output is lost or repeated when daemons die", loses_no_output_when_the_daemon_dies},
+        {"an exit is reported until it is acknowledged", waits_with_an_exit_until_it_is_acknowledged},
+        {"malformed bytes on the channel end a connection, not the guest", survives_nonsense},
+        {"a container that the OOM killer ended is reported as such", counts_an_oom_kill},
+        {"a container without layers has an empty rootfs", runs_a_container_without_layers},
         {"signals reach execs and containers", kills_an_exec_and_a_container},
-        {"output flows and answers come at once", moves_output_and_answers_quickly},
-        {"deletion releases the disks, whose units can be used anew", deletes_and_releases_the_disks},
-        {"the guest powers off after its answer", powers_off},
+        {"output is fast and requests are answered meanwhile", moves_output_and_answers_quickly},
+        {"DeleteContainer releases the disks, and their units can be used again",
+         deletes_and_releases_the_disks},
+        {"the guest powers off after the response to Shutdown", powers_off},
     };
     if (g_getenv("CRIVIRT_TEST_KERNEL") == NULL || g_getenv("CRIVIRT_TEST_INITRD") == NULL) {
         g_print("skipped: CRIVIRT_TEST_KERNEL and CRIVIRT_TEST_INITRD are not set\n");

@@ -1,4 +1,6 @@
-/* What of the agent works outside a guest: users, JSON spans, stream windows, addresses, identifiers. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parts of the agent that work outside a guest: users, JSON spans, stream windows, addresses,
+ * identifiers. */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -48,7 +50,7 @@ static User wanted(const char *name, const char *group, gint64 uid, gint64 gid)
     return user;
 }
 
-/* The identity as "uid:gid:groups", or the fault's message. */
+/* Compares the identity as "uid:gid:groups", or the fault's message. */
 static void expect_user(const User *user, const char *passwd, const char *group, const char *expected)
 {
     Identity identity;
@@ -128,7 +130,8 @@ static void stays_in_the_rootfs(void)
     Identity identity;
     Fault error;
     g_mkdir_with_parents(etc, 0755);
-    CU_ASSERT_EQUAL(symlink("../../../../../../etc/passwd", link), 0); /* within the rootfs: itself */
+    CU_ASSERT_EQUAL(symlink("../../../../../../etc/passwd", link),
+                    0); /* inside the rootfs, the link points to itself */
     int rootfs_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     CU_ASSERT_FALSE(user_resolve(rootfs_fd, &user, &identity, &error));
     unlink(link);
@@ -177,8 +180,8 @@ static void ends_at_malformed_text(void)
                                          "{\"a\"",     "{\"a\":",     "{\"a\":}",      "{\"a\":[1,",
                                          "{\"a\":\"x", "{\"a\":\"\\", "{\"a\":\"b\\\""};
     for (gsize i = 0; i < G_N_ELEMENTS(broken); i++) {
-        g_autofree char *exact =
-            g_memdup2(broken[i], strlen(broken[i])); /* no NUL: a sanitizer sees over-reads */
+        g_autofree char *exact = g_memdup2(
+            broken[i], strlen(broken[i])); /* without a NUL, so that a sanitizer sees reads past the end */
         JsonMembers members = {.object = {exact, strlen(broken[i])}};
         JsonSpan key, value;
         CU_ASSERT_FALSE(json_next_member(&members, &key, &value));
@@ -196,14 +199,14 @@ static void escapes_strings(void)
 
 /* ---- streams ---- */
 
-/* Whatever time passes. */
+/* Reads everything, without waiting for pauses. */
 static void pump(OutStream *stream)
 {
-    while ((stream->watch.active || stream->rest.active) && !stream->ended) {
+    while ((stream->watch.active || stream->pause.active) && !stream->ended) {
         guint64 before = stream->received;
-        if (stream->rest.active) {
-            timer_stop(&stream->rest);
-            stream->rest.call(stream->rest.data);
+        if (stream->pause.active) {
+            timer_stop(&stream->pause);
+            stream->pause.call(stream->pause.data);
         }
         stream->watch.call(stream);
         if (stream->received == before)
@@ -290,7 +293,7 @@ static void stops_reading_when_the_window_is_full(void)
     stream_close(&stream);
 }
 
-static void rests_after_a_page(void)
+static void pauses_after_a_page(void)
 {
     static const char page[4096];
     OutStream stream;
@@ -300,20 +303,20 @@ static void rests_after_a_page(void)
     stream_start(&stream);
     CU_ASSERT_EQUAL(write(ends[1], page, 100), 100);
     stream.watch.call(&stream);
-    CU_ASSERT_TRUE(stream.watch.active && !stream.rest.active);
+    CU_ASSERT_TRUE(stream.watch.active && !stream.pause.active);
     CU_ASSERT_EQUAL(write(ends[1], page, sizeof page), sizeof page);
     stream.watch.call(&stream);
     CU_ASSERT_EQUAL(stream.received, 100 + sizeof page);
-    CU_ASSERT_TRUE(!stream.watch.active && stream.rest.active);
+    CU_ASSERT_TRUE(!stream.watch.active && stream.pause.active);
     gboolean end;
     g_autoptr(GString) taken = take(&stream, &end);
     CU_ASSERT_EQUAL(taken->len, 100 + sizeof page);
-    stream_acknowledge(&stream, taken->len); /* does not wake it */
+    stream_acknowledge(&stream, taken->len); /* does not end the pause */
     CU_ASSERT_FALSE(stream.watch.active);
     pump(&stream);
-    CU_ASSERT_TRUE(stream.watch.active && !stream.rest.active);
+    CU_ASSERT_TRUE(stream.watch.active && !stream.pause.active);
     stream_close(&stream);
-    CU_ASSERT_FALSE(stream.rest.active);
+    CU_ASSERT_FALSE(stream.pause.active);
     close(ends[1]);
 }
 
@@ -374,21 +377,22 @@ static void refuses_ids_that_are_no_names(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"users and groups are found by name, with the groups they are members of", finds_names},
-        {"numbers need no entry", takes_numbers},
-        {"a missing user or group is named", says_who_is_missing},
-        {"supplemental groups are merged, or replace the image's when strict", merges_groups_unless_strict},
-        {"the rootfs's files cannot lead out of it, nor make the agent wait", stays_in_the_rootfs},
+        {"users and groups are found by name, with the groups that the user is a member of", finds_names},
+        {"numeric users and groups need no entry", takes_numbers},
+        {"the message names a missing user or group", says_who_is_missing},
+        {"supplemental groups are added to the image's, or replace them when strict",
+         merges_groups_unless_strict},
+        {"links and fifos in the rootfs neither lead out of it nor block the agent", stays_in_the_rootfs},
         {"the user object is JSON", writes_the_user_object},
-        {"members of an object are found whatever they hold", walks_objects},
-        {"malformed JSON ends the walk within the text", ends_at_malformed_text},
+        {"the members of an object are found, whatever their values are", walks_objects},
+        {"malformed JSON ends the iteration inside the text", ends_at_malformed_text},
         {"strings are escaped", escapes_strings},
         {"a stream keeps what is not acknowledged", keeps_what_is_not_acknowledged},
         {"a stream stops reading when its window is full", stops_reading_when_the_window_is_full},
-        {"who writes whole pages is left to write more of them", rests_after_a_page},
-        {"a stopped stream gives what was there, then ends", a_stopped_stream_reads_what_is_there},
-        {"addresses are read strictly", reads_addresses},
-        {"an id that is no file's name is refused", refuses_ids_that_are_no_names},
+        {"a stream pauses after a whole page", pauses_after_a_page},
+        {"a stopped stream gives what its source holds, then ends", a_stopped_stream_reads_what_is_there},
+        {"malformed addresses are refused", reads_addresses},
+        {"an id that cannot be the name of a file is refused", refuses_ids_that_are_no_names},
     };
     if (!loop_init())
         return 1;

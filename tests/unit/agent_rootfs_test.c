@@ -1,5 +1,6 @@
-/* The agent's roots of containers, from layers that are files as on a node, in a mount namespace of our own
- * with a /run of its own. Only root can, on a kernel with EROFS and loop devices. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The rootfs of containers, from layers that are files as for a host pod, in a mount namespace of the test
+ * with a /run of its own. It needs root, and a kernel with EROFS and loop devices. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -16,12 +17,12 @@
 
 enum { LAYERS = 3 };
 
-/* On the disk, because /run is hidden. */
+/* On the disk, because the test hides /run. */
 static char *place;
 static Disk disks[LAYERS];
 static Fault problem;
 
-/* The agent's own starts a process of its program for that. */
+/* Replaces the agent's function, which runs the agent's program. */
 void tree_remove_later(const char *parent, const char *name)
 {
     g_autofree char *command = g_strdup_printf("rm -rf %s/%s", parent, name);
@@ -53,7 +54,7 @@ static guint mounts_below(const char *path)
     return count;
 }
 
-/* The layer's content is what the script makes in an empty directory. */
+/* Makes a layer of what the script makes in an empty directory. */
 static void layer_make(uint32_t lun, const char *script)
 {
     g_autofree char *name = g_strdup_printf("%u", lun);
@@ -87,7 +88,7 @@ static void prepare(void)
                "mkdir etc dir; echo -n lower > etc/which; echo -n below > etc/lower; echo -n file > plain");
     layer_make(
         1, "mkdir etc; echo -n upper > etc/which; mknod null c 1 3; ln -s /../../../../run/crivirt climb");
-    /* As an image that means harm: its directories lead out. */
+    /* A malicious image: links out of the image instead of directories. */
     layer_make(
         2, "ln -s /../../../../../../run etc; ln -s .. dir; ln -s /proc/self/root/run out; ln -s loop loop");
     CU_ASSERT_EQUAL_FATAL(unshare(CLONE_NEWNS), 0);
@@ -111,7 +112,7 @@ static CreateContainerRequest request_of(const char *id, Disk **layers, size_t n
 
 static void has_its_layers(void)
 {
-    Disk *layers[] = {&disks[0], &disks[1], &disks[0]}; /* the last one comes again, and is uppermost */
+    Disk *layers[] = {&disks[0], &disks[1], &disks[0]}; /* the first layer again, as the uppermost */
     CreateContainerRequest request = request_of("a", layers, 2), again = request_of("b", layers, 3);
     Disk other = disks[0];
     Rootfs a, b, c;
@@ -123,20 +124,20 @@ static void has_its_layers(void)
     CU_ASSERT_TRUE(g_file_set_contents(CONTAINERS_DIR "/a/rootfs/etc/which", "mine", -1, NULL));
     CU_ASSERT_EQUAL_FATAL(rootfs_mount(&again, -1, &b, &problem), DISK_READY);
     CU_ASSERT_TRUE(file_says(CONTAINERS_DIR "/b/rootfs/etc/which", "lower"));
-    /* A unit is one disk at a time. */
+    /* Two disks cannot have the same unit. */
     other.serial = (char *)"other";
     again.layers = &(Disk *){&other};
     again.n_layers = 1;
     CU_ASSERT_EQUAL(rootfs_mount(&again, -1, &c, &problem), DISK_FAILED);
     CU_ASSERT_PTR_NOT_NULL(strstr(problem.message, "in use"));
-    /* A layer is let go with the last root that it is part of. */
+    /* A layer is unmounted with the last rootfs that has it. */
     CU_ASSERT_EQUAL(rootfs_unmount(&a, released), 0);
     CU_ASSERT_EQUAL(rootfs_unmount(&a, released), 0);
     CU_ASSERT_EQUAL(rootfs_unmount(&b, released), 2);
     CU_ASSERT_EQUAL(mounts_below("/run/crivirt"), 0);
 }
 
-/* In the layer itself; of the root, the container's control group sees to them. */
+/* In the layer itself; in the rootfs, the container's cgroup decides about devices. */
 static void opens_no_devices_of_layers(void)
 {
     Disk *layers[] = {&disks[1]};
@@ -149,7 +150,7 @@ static void opens_no_devices_of_layers(void)
     CU_ASSERT_EQUAL(rootfs_unmount(&rootfs, released), 1);
 }
 
-/* Declared volumes are the one thing that the agent itself looks up in a stranger's root. */
+/* The agent itself looks up declared volumes in an untrusted rootfs. */
 static void follows_links_inside_only(void)
 {
     static const char *const harmless[] = {"/etc", "/etc/crivirt", "/dir/../etc", "/climb/l"};
@@ -160,7 +161,7 @@ static void follows_links_inside_only(void)
     uint32_t released[LAYERS_MAX];
 
     memcpy(volumes, harmless, sizeof volumes);
-    for (gsize i = 0; i < 2; i++) { /* the second time without a directory in the way of the links */
+    for (gsize i = 0; i < 2; i++) { /* the second time without directories that hide the links */
         request.layers = i == 0 ? layers + 1 : layers;
         request.n_layers = 1;
         request.anonymous_volumes = volumes;
@@ -200,7 +201,7 @@ static void leaves_nothing_of_a_failure(void)
     missing.lun = 7;
     missing.path = (char *)"/nonexistent/layer";
     refused(&request, "/nonexistent/layer");
-    missing.path = (char *)"/etc/passwd"; /* it is there, and no layer */
+    missing.path = (char *)"/etc/passwd"; /* a file that is not a layer */
     refused(&request, "mounting layer");
     request = request_of("a", layers, 2);
     request.anonymous_volumes = file;
@@ -213,7 +214,7 @@ static void leaves_nothing_of_a_failure(void)
     request.n_layers = 1;
     request.anonymous_volumes = circle;
     refused(&request, "/loop");
-    request.anonymous_volumes = magic; /* through the agent's own /proc, if it were followed */
+    request.anonymous_volumes = magic; /* a magic link, which would lead through the agent's /proc */
     {
         Rootfs rootfs;
         uint32_t released[LAYERS_MAX];
@@ -258,16 +259,16 @@ static gboolean kernel_can(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"the tests have a mount namespace of their own, and layers", prepare},
-        {"a root has its layers uppermost first, and lets them go with the last that has them",
+        {"the test has a mount namespace of its own, and layers", prepare},
+        {"a rootfs has its layers in their order, and the last one that uses a layer releases it",
          has_its_layers},
-        {"device files of a layer cannot be opened there", opens_no_devices_of_layers},
-        {"links of an image that climb out of it end inside", follows_links_inside_only},
-        {"what cannot be mounted is named, and nothing of the root is left", leaves_nothing_of_a_failure},
-        {"more layers or volumes than there is room for are refused", refuses_too_much},
+        {"device files in a mounted layer cannot be opened", opens_no_devices_of_layers},
+        {"links that climb out of an image end inside it", follows_links_inside_only},
+        {"a failed rootfs leaves no mount, and the message names what failed", leaves_nothing_of_a_failure},
+        {"too many layers or volumes are refused", refuses_too_much},
     };
     if (geteuid() != 0 || !kernel_can()) {
-        g_print("skipped: only root can mount, and EROFS by loop devices\n");
+        g_print("skipped: this test needs root, EROFS and loop devices\n");
         return 0;
     }
     return test_main("agent_rootfs", cases, G_N_ELEMENTS(cases));

@@ -1,5 +1,6 @@
-/* The agent's volumes and mapped mounts, in a mount namespace of our own with a /run of its own. Only root
- * can. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent's volumes and mapped mounts, in a mount namespace of the test with a /run of its own. It needs
+ * root. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -42,7 +43,7 @@ static VolumeBase base_of(void)
     return base;
 }
 
-/* Two layers, the upper one over the lower; a root made of them. */
+/* Makes two layers, and a rootfs. */
 static void prepare(void)
 {
     CU_ASSERT_EQUAL_FATAL(unshare(CLONE_NEWNS), 0);
@@ -83,7 +84,7 @@ static void mounts_images(void)
     CU_ASSERT_TRUE(file_says(HERE "/v1", "upper"));
     CU_ASSERT_TRUE(volume_mount_image(&base, 2, luns, 2, "link", &problem));
     CU_ASSERT_TRUE(file_says(HERE "/v2", "lower"));
-    /* A link that climbs out ends at the image's own root. */
+    /* A link that climbs out of the image ends at the image's root. */
     CU_ASSERT_TRUE(volume_mount_image(&base, 3, luns, 2, "out/etc", &problem));
     CU_ASSERT_TRUE(file_says(HERE "/v3/both", "upper"));
     CU_ASSERT_FALSE(volume_mount_image(&base, 4, luns, 2, "no/such", &problem));
@@ -107,14 +108,14 @@ static void mounts_memory(void)
     CU_ASSERT_EQUAL(stat(HERE "/v10", &status), 0);
     CU_ASSERT_TRUE(status.st_uid == 5 && status.st_gid == 6 && (status.st_mode & 07777) == 02770);
     file_make(HERE "/v10/word", "word");
-    /* The same volume again, and a part of it that is not there yet. */
+    /* The same volume again, with a sub-path that does not exist yet. */
     volume.index = 11;
     volume.sub_path = (char *)"deep//part";
     CU_ASSERT_TRUE(volume_mount_memory(&base, &volume, &problem));
     file_make(HERE "/v11/x", "deep");
     CU_ASSERT_TRUE(file_says(HERE "/v10/deep/part/x", "deep"));
     CU_ASSERT_TRUE(file_says(MEMORY_DIR "/cache/word", "word"));
-    /* What a container put there leads nowhere. */
+    /* A link that a container made in the volume is not followed. */
     CU_ASSERT_EQUAL(symlink("/etc", HERE "/v10/trap"), 0);
     volume.index = 12;
     volume.sub_path = (char *)"trap";
@@ -169,7 +170,8 @@ static void maps_owners(void)
     CU_ASSERT_EQUAL(g_mkdir_with_parents("/run/missing-source", 0755), 0);
     CU_ASSERT_FALSE(idmap_bind("/run/no-such", "/run/to", userns_fd, &problem));
     CU_ASSERT_PTR_NOT_NULL(strstr(problem.message, "/run/no-such"));
-    /* /run is a tmpfs, whose owners Linux 6.1 cannot map: the error names it. The guest maps EROFS and ext4.
+    /* /run is a tmpfs, whose owners Linux 6.1 cannot map: the message names it. The guest maps EROFS and
+     * ext4.
      */
     if (!idmap_bind("/run/from", "/run/missing-source", userns_fd, &problem))
         CU_ASSERT_PTR_NOT_NULL(strstr(problem.message, "/run/from"));
@@ -179,12 +181,13 @@ static void maps_owners(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"the tests have a mount namespace of their own", prepare},
-        {"layers are named uppermost first, and too many are refused", names_layers},
-        {"an image is mounted read-only, its links lead nowhere but inside it", mounts_images},
-        {"a volume in memory has its owner, and what containers put there leads nowhere", mounts_memory},
-        {"a declared volume begins with what the image has, and leaves that alone", mounts_declared},
-        {"owners are mapped, and what cannot be is named", maps_owners},
+        {"the test has a mount namespace of its own", prepare},
+        {"layers are named uppermost first, and too long an option is refused", names_layers},
+        {"an image is mounted read-only, and its links are resolved inside it", mounts_images},
+        {"a memory volume has its owner, and links that containers make in it are not followed",
+         mounts_memory},
+        {"a declared volume starts with the image's content and does not change the image", mounts_declared},
+        {"owners are mapped, and the message names a mount that cannot be mapped", maps_owners},
     };
     if (geteuid() != 0) {
         g_print("skipped: only root can mount\n");

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/wire/wire.h"
 
 #include <string.h>
@@ -5,7 +6,7 @@
 #include "agent.pb-c.h"
 #include "tests/unit/harness.h"
 
-/* What came of a stream of bytes, fed in pieces: a letter per event (S sync, F frame, B bad). */
+/* Decodes bytes in pieces. Return: a letter for each event (S sync, F frame, B bad). */
 typedef struct {
     GString *events;
     GByteArray *payloads;
@@ -130,7 +131,7 @@ static void notices_each_bit(void)
         CU_ASSERT_NOT_EQUAL(quick_sum(data, sizeof data), 0xf7cfcf3au);
         data[bit / 8] ^= (guint8)(1 << bit % 8);
     }
-    for (gsize cut = 1; cut < sizeof data; cut++) { /* a position that was lost */
+    for (gsize cut = 1; cut < sizeof data; cut++) { /* the position is lost */
         CU_ASSERT_NOT_EQUAL(quick_sum(data + cut, sizeof data - cut), 0xf7cfcf3au);
         CU_ASSERT_NOT_EQUAL(quick_sum(data, sizeof data - cut), 0xf7cfcf3au);
     }
@@ -230,7 +231,7 @@ static void starts_anew_after_a_reset(void)
     wire_decoder_free(decoder);
 }
 
-/* The number in a row of ops.def is the message's in both oneofs. */
+/* The number in a row of ops.def is the field number of the message in both oneofs. */
 static void operations_and_messages_agree(void)
 {
 #define AGENT_OP(op, Name, number)                                                                           \
@@ -257,18 +258,18 @@ static void operations_and_messages_agree(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"frames are read in whatever pieces they come", reads_frames_in_any_pieces},
-        {"a sync tells its nonce", tells_the_nonce},
-        {"the checksum is the one that everybody calls CRC-32", has_a_known_checksum},
-        {"the quick one, for who knows it, notices each bit and each cut", notices_each_bit},
+        {"frames are read, in whatever pieces they come", reads_frames_in_any_pieces},
+        {"a sync gives its nonce", tells_the_nonce},
+        {"the checksum is the usual CRC-32", has_a_known_checksum},
+        {"the Fletcher sum, for peers that know it, detects each changed bit and each cut", notices_each_bit},
         {"everything before a sync is dropped", drops_everything_before_a_sync},
         {"padding between frames is skipped", skips_padding},
-        {"a frame that was cut anywhere runs out in the next daemon's padding",
+        {"the next daemon's padding completes a frame that was cut anywhere",
          finds_the_next_daemon_behind_a_cut_frame},
-        {"a damaged frame loses step until the next sync", refuses_damage},
-        {"a length beyond the limit loses step", refuses_a_length_beyond_the_limit},
-        {"a frame of the greatest length is taken", takes_the_longest_frame},
-        {"a reset decoder wants a sync", starts_anew_after_a_reset},
+        {"after a damaged frame the decoder looks for a sync", refuses_damage},
+        {"after a length beyond the limit the decoder looks for a sync", refuses_a_length_beyond_the_limit},
+        {"a frame of the greatest length is read", takes_the_longest_frame},
+        {"a reset decoder looks for a sync", starts_anew_after_a_reset},
         {"ops.def and agent.proto agree", operations_and_messages_agree},
     };
     return test_main("wire", cases, G_N_ELEMENTS(cases));

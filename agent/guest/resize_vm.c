@@ -1,8 +1,7 @@
-/* ResizeMachine: how many of the guest's processors are used. Memory needs no help: the kernel takes what is
- * plugged in by itself (memhp_default_state). */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ResizeMachine: sets how many processors the guest uses. Memory needs nothing: the kernel brings plugged-in
+ * memory on line by itself (memhp_default_state). */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "agent/guest/call.h"
@@ -12,7 +11,8 @@ enum { CPUS_MAX = 1024, PLUG_TIMEOUT_MS = 10000, PLUG_RETRY_MS = 5 };
 
 #define CPU_DIRECTORY "/sys/devices/system/cpu"
 
-/* By its switch, which comes after its directory. The first processor has none: it is always on. */
+/* A processor is present when it has an `online` file, which the kernel makes after the directory. The first
+ * processor has none and is always on line. */
 static bool cpu_is_present(unsigned cpu)
 {
     char path[64];
@@ -20,7 +20,6 @@ static bool cpu_is_present(unsigned cpu)
     return cpu == 0 || access(path, F_OK) == 0;
 }
 
-/* Setting what is set already is no error. */
 static bool cpu_set(unsigned cpu, bool online, Fault *ret_fault)
 {
     char path[64];
@@ -45,14 +44,6 @@ static bool cpus_use(unsigned vcpus, Fault *ret_fault)
     return true;
 }
 
-static uint64_t memory_available(void)
-{
-    char text[4096];
-    const char *line =
-        sysfile_read("/proc/meminfo", text, sizeof text) ? strstr(text, "MemAvailable:") : NULL;
-    return line != NULL ? strtoull(line + strlen("MemAvailable:"), NULL, 10) * 1024 : 0;
-}
-
 void op_resize_machine(Call *call)
 {
     unsigned vcpus = call->request->resize_machine->vcpus;
@@ -60,16 +51,17 @@ void op_resize_machine(Call *call)
     Fault error;
 
     if (vcpus < 1 || vcpus > CPUS_MAX)
-        fault(&error, FAULT_INVALID_ARGUMENT, "a machine has 1 to %d processors", CPUS_MAX);
+        fault(&error, FAULT_INVALID_ARGUMENT, "a VM has 1 to %d processors, not %u", CPUS_MAX, vcpus);
     else if (!all_present(vcpus)) {
         if (clock_monotonic_ns() - call->since_ns < PLUG_TIMEOUT_MS * INT64_C(1000000)) {
             call_retry(call, PLUG_RETRY_MS);
             return;
         }
-        fault(&error, FAULT_UNAVAILABLE, "the guest's kernel does not see %u processors", vcpus);
+        fault(&error, FAULT_UNAVAILABLE, "the guest's kernel does not see %u processors after %d s", vcpus,
+              PLUG_TIMEOUT_MS / 1000);
     } else if (cpus_use(vcpus, &error)) {
         result.vcpus = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
-        result.memory_available_bytes = memory_available();
+        result.memory_available_bytes = (uint64_t)sysfile_meminfo_bytes("MemAvailable:");
         reply_resize_machine(call, &result);
         return;
     }

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* CreateContainer and StartContainer. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/guest/cgroup.h"
+#include "agent/guest/console.h"
+#include "agent/guest/container.h"
+#include "agent/guest/crun.h"
+#include "agent/guest/idmap.h"
+#include "agent/guest/job.h"
+#include "agent/guest/paths.h"
+#include "agent/guest/pidns.h"
+#include "agent/guest/setup.h"
+#include "agent/guest/sysfile.h"
+
+/* Undoes the creation. Operations that wait for the container find none. */
+static void create_fail(Container *container, Call *call, const Fault *error)
+{
+    uint32_t released[LAYERS_MAX];
+    rootfs_unmount(&container->rootfs, released);
+    if (container->console_fd >= 0) {
+        int fd = console_take(container->console_fd);
+        if (fd >= 0)
+            close(fd);
+    }
+    container->active = NULL;
+    container_free(container);
+    call_fail(call, error);
+}
+
+/* The cgroup of the first process: the configuration says where it is. */
+static void container_find_cgroup(Container *container, pid_t pid)
+{
+    char path[64], text[32];
+    if (!cgroup_of_process(pid, container->cgroup, sizeof container->cgroup))
+        container->cgroup[0] = '\0';
+    snprintf(path, sizeof path, "/proc/%d/oom_score_adj", (int)pid);
+    if (sysfile_read(path, text, sizeof text))
+        container->oom_score_adj = atoi(text); /* NOLINT: the kernel's number */
+}
+
+/* Makes a name for the container's PID namespace, for containers that join it. */
+static void container_link_pid_namespace(const Container *container, pid_t pid)
+{
+    char target[64], path[256];
+    snprintf(target, sizeof target, "/proc/%d/ns/pid", (int)pid);
+    snprintf(path, sizeof path, CONTAINERS_DIR "/%s/pidns", container->id);
+    if (symlink(target, path) < 0)
+        complain("linking %s: %s", path, strerror(errno));
+}
+
+static bool container_take_created(Container *container, Fault *ret_fault)
+{
+    char path[256], text[32];
+    int terminal = -1;
+
+    if (container->console_fd >= 0) {
+        terminal = console_take(container->console_fd);
+        container->console_fd = -1;
+        if (terminal < 0 || !process_set_terminal(container->process, terminal, container->with_input))
+            return fault(ret_fault, FAULT_INTERNAL, "crun create passed no terminal for container %s",
+                         container->id);
+    }
+    snprintf(path, sizeof path, CONTAINERS_DIR "/%s/pid", container->id);
+    if (!sysfile_read(path, text, sizeof text) || atoi(text) <= 1) /* NOLINT: crun's number */
+        return fault(ret_fault, FAULT_INTERNAL, "crun create wrote no pid for container %s", container->id);
+    pid_t pid = atoi(text); /* NOLINT */
+    container_find_cgroup(container, pid);
+    container_link_pid_namespace(container, pid);
+    process_close_child_fds(container->process);
+    container->state = CONTAINER_CREATED;
+    container->process->exited = container_exited;
+    container->process->exited_data = container;
+    process_run(container->process, pid);
+    return true;
+}
+
+static void create_done(void *data, Job *job, const Fault *failure)
+{
+    Container *container = data;
+    Call *call = container->active;
+    Fault error;
+
+    if (failure == NULL && !container_take_created(container, &error))
+        failure = &error;
+    if (failure != NULL) {
+        create_fail(container, call, failure);
+        return;
+    }
+    CreateContainerResponse result = CRIVIRT__AGENT__V1__CREATE_CONTAINER_RESPONSE__INIT;
+    result.uid = container->identity->uid;
+    result.gid = container->identity->gid;
+    result.n_groups = container->identity->n_groups;
+    result.groups = container->identity->groups;
+    reply_create_container(call, &result);
+    free(container->identity);
+    container->identity = NULL;
+    container_leave(container);
+}
+
+static bool container_resolve_identity(Container *container, const User *want, Fault *ret_fault)
+{
+    char path[256];
+    snprintf(path, sizeof path, CONTAINERS_DIR "/%s/rootfs", container->id);
+    int rootfs_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    container->identity = malloc(sizeof *container->identity);
+    if (rootfs_fd < 0 || container->identity == NULL) {
+        if (rootfs_fd >= 0)
+            close(rootfs_fd);
+        return fault_errno(ret_fault, "opening %s", path);
+    }
+    bool ok = user_resolve(rootfs_fd, want, container->identity, ret_fault);
+    close(rootfs_fd);
+    return ok;
+}
+
+static bool config_write(const Container *container, const CreateContainerRequest *request, Fault *ret_fault)
+{
+    char path[256], user[USER_GROUPS_MAX * 11 + 128];
+    size_t user_length = user_to_json(container->identity, user, sizeof user);
+    const Piece pieces[] = {{request->spec_before_user.data, request->spec_before_user.len},
+                            {user, user_length},
+                            {request->spec_after_user.data, request->spec_after_user.len}};
+    snprintf(path, sizeof path, CONTAINERS_DIR "/%s/config.json", container->id);
+    return file_put(path, 0600, pieces, 3, ret_fault);
+}
+
+static bool crun_create_start(Container *container, const CreateContainerRequest *request, Fault *ret_fault)
+{
+    char bundle[192], pid_file[192], console_path[64], console_option[96];
+
+    container->process = process_new(container->id, "", request->tty, request->stdin, ret_fault);
+    if (container->process == NULL)
+        return false;
+    snprintf(bundle, sizeof bundle, "--bundle=" CONTAINERS_DIR "/%s", container->id);
+    snprintf(pid_file, sizeof pid_file, "--pid-file=" CONTAINERS_DIR "/%s/pid", container->id);
+
+    const char *argv[10] = {CRUN_PATH, CRUN_CGROUPS, "create", bundle, pid_file};
+    size_t n = 5;
+    if (request->tty) {
+        container->console_fd = console_listen(console_path, sizeof console_path, ret_fault);
+        if (container->console_fd < 0)
+            return false;
+        snprintf(console_option, sizeof console_option, "--console-socket=%s", console_path);
+        argv[n++] = console_option;
+    }
+    argv[n] = container->id;
+    const JobSpec spec = {
+        .argv = argv, .with_log = true, .fds = container->process->child_fds, .failing = "crun create"};
+    return job_start(&spec, create_done, container, ret_fault);
+}
+
+static bool create_check(const CreateContainerRequest *request, Fault *ret_fault)
+{
+    if (setup_sandbox_id()[0] == '\0')
+        return fault(ret_fault, FAULT_FAILED_PRECONDITION,
+                     "the guest has no pod yet: Setup comes before CreateContainer");
+    if (!id_is_valid(request->id))
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT,
+                     "the container id \"%s\" is not 1 to %d of [a-zA-Z0-9_.-]", request->id, ID_MAX);
+    if (containers_count() >= CONTAINERS_MAX)
+        return fault(ret_fault, FAULT_RESOURCE_EXHAUSTED,
+                     "the pod has %d containers already, which is the most that a guest runs",
+                     CONTAINERS_MAX);
+    return true;
+}
+
+static bool bundle_make(const char *id, Fault *ret_fault)
+{
+    char path[192];
+    snprintf(path, sizeof path, CONTAINERS_DIR "/%s", id);
+    /* The root of a user namespace is another user here, and must be able to reach its volumes. */
+    return dir_put(path, 0711, ret_fault);
+}
+
+static DiskState container_mount_rootfs(Container *container, const CreateContainerRequest *request,
+                                        Fault *ret_fault)
+{
+    int userns_fd;
+    if (!idmap_open(request->uid_mappings, request->n_uid_mappings, request->gid_mappings,
+                    request->n_gid_mappings, &userns_fd, ret_fault))
+        return DISK_FAILED;
+    DiskState state = rootfs_mount(request, userns_fd, &container->rootfs, ret_fault);
+    if (userns_fd >= 0)
+        close(userns_fd);
+    return state;
+}
+
+void op_create_container(Call *call)
+{
+    const CreateContainerRequest *request = call->request->create_container;
+    Container *container = container_find(request->id);
+    Fault error;
+
+    if (container != NULL && container->active != call) {
+        fault(&error, FAULT_ALREADY_EXISTS, "container %s exists already", request->id);
+        call_fail(call, &error);
+        return;
+    }
+    if (container == NULL) {
+        bool ok = create_check(request, &error) && (!request->shared_pid || pidns_ensure(&error)) &&
+                  bundle_make(request->id, &error);
+        if (ok && (container = container_new(request->id)) == NULL)
+            ok = fault(&error, FAULT_RESOURCE_EXHAUSTED,
+                       "cannot create container %s: out of memory in the guest", request->id);
+        if (!ok) {
+            call_fail(call, &error);
+            return;
+        }
+        container->active = call;
+        container->with_input = request->stdin;
+    }
+    DiskState state = container_mount_rootfs(container, request, &error);
+    if (state == DISK_WAIT && clock_monotonic_ns() - call->since_ns < DISK_TIMEOUT_MS * INT64_C(1000000)) {
+        call_retry(call, DISK_RETRY_MS);
+        return;
+    }
+    if (state != DISK_READY || !container_resolve_identity(container, request->user, &error) ||
+        !config_write(container, request, &error) || !crun_create_start(container, request, &error))
+        create_fail(container, call, &error);
+}
+
+/* ---- start ---- */
+
+static void start_done(void *data, Job *job, const Fault *failure)
+{
+    Container *container = data;
+    Call *call = container->active;
+    StartContainerResponse result = CRIVIRT__AGENT__V1__START_CONTAINER_RESPONSE__INIT;
+
+    result.started_at_ns = clock_wall_ns();
+    if (failure == NULL)
+        container->started_at_ns = result.started_at_ns;
+    if (failure != NULL) {
+        call_fail(call, failure);
+    } else {
+        if (container->state == CONTAINER_CREATED) /* it may have exited already */
+            container->state = CONTAINER_RUNNING;
+        reply_start_container(call, &result);
+    }
+    container_leave(container);
+}
+
+void op_start_container(Call *call)
+{
+    Container *container = container_find(call->request->start_container->id);
+    StartContainerResponse result = CRIVIRT__AGENT__V1__START_CONTAINER_RESPONSE__INIT;
+    Fault error;
+
+    if (container == NULL) {
+        fault(&error, FAULT_NOT_FOUND, "the pod has no container %s", call->request->start_container->id);
+        call_fail(call, &error);
+        return;
+    }
+    if (!container_enter(container, call))
+        return;
+    if (container->started_at_ns !=
+        0) { /* an earlier daemon died before the response, and this one asks again */
+        result.started_at_ns = container->started_at_ns;
+        reply_start_container(call, &result);
+        container_leave(container);
+        return;
+    }
+    const char *const argv[] = {CRUN_PATH, CRUN_CGROUPS, "start", container->id, NULL};
+    const JobSpec spec = {.argv = argv, .with_log = true, .failing = "crun start"};
+    if (container->state != CONTAINER_CREATED)
+        fault(&error, FAULT_FAILED_PRECONDITION, "container %s %s", container->id,
+              container->state == CONTAINER_EXITED ? "has exited" : "has been started already");
+    else if (job_start(&spec, start_done, container, &error))
+        return;
+    call_fail(call, &error);
+    container_leave(container);
+}

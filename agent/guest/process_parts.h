@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this module (process.c, process_input.c, process_report.c) share with each other alone.
+ */
+#pragma once
+
+#include "agent/guest/process.h"
+
+/* Return: the process after this one; of NULL, the first; NULL at the end. */
+Process *process_next(const Process *process);
+unsigned processes_count(void);
+/* Return: NULL when there is no such process, or no id. */
+Process *process_of_id(const ProcessId *id);
+void process_hang_up(Process *process);
+bool process_is_connection(const Process *process);
+
+/* Writes what is queued to standard input. data: the Process. */
+void process_input_flush(void *data);
+/* Closes standard input. Input that is queued, or comes later, counts as written. */
+void process_input_close(Process *process);
+
+/* The process is being freed: it has no turn any more. */
+void process_report_forget(const Process *process);
