@@ -1,4 +1,4 @@
-/* Runs other programs: to their end, as CNI plugins, mkfs.erofs and the like; or only starts them.
+/* Runs other programs: to their end, as CNI plugins, mkfs.ext4 and the like; or only starts them.
  *
  * A child is spawned, never made by forking our own code, because the daemon is threaded. It has every signal
  * unblocked and at its default. SIGPIPE must be ignored by the program (a child may not read its input).

@@ -1,4 +1,5 @@
-/* What the handlers work with. Made by main(), constant while the server runs. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The objects that the handlers use. main() creates them; they are constant while the server runs. */
 #pragma once
 
 #include "cri-server/config/config.h"
@@ -7,7 +8,7 @@
 #include "sandbox/sandbox.h"
 
 struct Daemon {
-    const Config *config;
+    const Settings *settings;
     ImageService *images;
     SandboxManager *sandboxes;
     StreamServer *streams;

@@ -1,9 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crivirtd: serves the CRI on a unix socket.
  *
- * SIGTERM and SIGINT stop it and leave the pods running; a second one ends it at once, which is as safe as a
- * crash. SIGHUP is ignored: a changed configuration is read by a restart, which no pod notices.
+ * SIGTERM and SIGINT stop the daemon and leave the pods running; a second signal ends it at once, which is as
+ * safe as a crash. SIGHUP is ignored: to read a changed configuration, restart the daemon, which does not
+ * disturb pods.
  *
- * Exit codes: 0 stopped as asked; 1 it could not start or serve; 2 bad command line or configuration.
+ * Exit codes: 0 stopped by a signal; 1 could not start or serve; 2 bad command line or configuration.
  */
 #include "common/error.h"
 #include "common/fileio.h"
@@ -25,11 +27,11 @@
 
 enum { EXIT_USAGE = 2 };
 
-/* Each malloc arena keeps what its threads freed: with a hundred mostly idle workers that adds up. */
+/* Each malloc arena keeps memory that its threads freed, which adds up with a hundred mostly idle workers. */
 enum { MALLOC_ARENAS = 2 };
 
-/* Larger blocks go back to the kernel when they are freed: a message of 16 MiB is seldom, and must not stay.
- */
+/* Larger blocks return to the kernel when they are freed, so that a rare message of 16 MiB leaves no memory
+ * behind. */
 enum { MALLOC_LARGE_BYTES = 128 * 1024 };
 
 static sigset_t stop_signals(void)
@@ -55,25 +57,25 @@ static void prepare_process(void)
     rpc_server_prepare_process();
 }
 
-static void setup_log(const Config *config)
+static void setup_log(const Settings *settings)
 {
     LogLevel level = LOG_LEVEL_INFO;
     LogFormat format = LOG_FORMAT_AUTO;
 
-    log_level_from_name(config->log_level, &level);
-    log_format_from_name(config->log_format, &format);
+    log_level_from_name(settings->log.level, &level);
+    log_format_from_name(settings->log.format, &format);
     log_setup(level, format);
 }
 
 /* ---- opening ---- */
 
-/* OCI's name for an architecture. */
-static const char *guest_architecture(const Config *config)
+/* Return: OCI's name of the images' architecture. */
+static const char *guest_architecture(const Settings *settings)
 {
     struct utsname node;
 
-    if (!g_str_equal(config->image_architecture, "auto"))
-        return config->image_architecture;
+    if (!g_str_equal(settings->images.architecture, "auto"))
+        return settings->images.architecture;
     return uname(&node) == 0 && g_str_equal(node.machine, "aarch64") ? "arm64" : "amd64";
 }
 
@@ -82,18 +84,18 @@ static const char *path_or_null(const char *path)
     return *path != '\0' ? path : NULL;
 }
 
-static ImageService *open_images(const Config *config, GError **error)
+static ImageService *open_images(const Settings *settings, GError **error)
 {
-    g_autofree char *root = g_build_filename(config->state_dir, "images", NULL);
+    g_autofree char *root = g_build_filename(settings->server.state_dir, "images", NULL);
     const ImageServiceConfig images = {
         .root = root,
-        .hosts_dir = path_or_null(config->registry_hosts_dir),
-        .auth_file = path_or_null(config->registry_auth_file),
-        .architecture = guest_architecture(config),
-        .max_parallel_layers = (guint)config->max_parallel_layers,
-        .max_layer_bytes = config->max_layer_bytes,
-        .max_image_bytes = config->max_image_bytes,
-        .progress_timeout_ms = (gint64)config->progress_timeout_ms,
+        .hosts_dir = path_or_null(settings->registry.hosts_dir),
+        .auth_file = path_or_null(settings->registry.auth_file),
+        .architecture = guest_architecture(settings),
+        .max_parallel_layers = settings->images.max_parallel_layers,
+        .max_layer_bytes = settings->images.max_layer_size_bytes,
+        .max_image_bytes = settings->images.max_image_size_bytes,
+        .progress_timeout_ms = settings->images.progress_timeout_ms,
     };
 
     return image_service_open(&images, error);
@@ -104,8 +106,8 @@ static Handler handler_of_config(const HandlerConfig *config)
     return (Handler){
         .name = config->name,
         .kind = handler_config_is_host(config) ? HANDLER_HOST : HANDLER_VM,
-        .bounds = {.vcpus = (guint)config->vcpus,
-                   .max_vcpus = (guint)config->max_vcpus,
+        .bounds = {.vcpus = config->vcpus,
+                   .max_vcpus = config->max_vcpus,
                    .memory_bytes = config->memory_bytes,
                    .max_memory_bytes = config->max_memory_bytes},
         .kernel = config->kernel,
@@ -113,71 +115,71 @@ static Handler handler_of_config(const HandlerConfig *config)
         .accelerator = config->accelerator,
         .kernel_parameters = config->kernel_parameters,
         .template = config->template,
-        .annotations = (const char *const *)config->annotations,
-        .pod_kernel_parameters = (const char *const *)config->pod_kernel_parameters,
+        .annotations = config->annotations,
+        .pod_kernel_parameters = config->pod_kernel_parameters,
     };
 }
 
-static SandboxManager *open_sandboxes(const Config *config, ImageService *images, GError **error)
+static SandboxManager *open_sandboxes(const Settings *settings, ImageService *images, GError **error)
 {
-    g_autofree Handler *handlers = g_new(Handler, config->handlers->len);
+    g_autofree Handler *handlers = g_new(Handler, settings->handlers->len);
     const SandboxManagerConfig sandboxes = {
-        .state_dir = config->state_dir,
-        .run_dir = config->run_dir,
-        .libvirt_uri = config->libvirt_uri,
-        .accelerator = config->accelerator,
-        .qemu_user = config->qemu_user,
-        .qemu_group = config->qemu_group,
+        .state_dir = settings->server.state_dir,
+        .run_dir = settings->server.run_dir,
+        .libvirt_uri = settings->hypervisor.libvirt_uri,
+        .accelerator = settings->hypervisor.accelerator,
+        .qemu_user = settings->hypervisor.qemu_user,
+        .qemu_group = settings->hypervisor.qemu_group,
         .handlers = handlers,
-        .n_handlers = config->handlers->len,
-        .tcg_buffer_mib = (guint)config->tcg_buffer_mib,
-        .passthrough_ports = (guint)config->passthrough_ports,
-        .cdi_spec_dirs = (const char *const *)config->cdi_spec_dirs,
-        .boot_timeout_ms = (gint64)config->boot_timeout_ms,
-        .agent_timeout_ms = (gint64)config->agent_timeout_ms,
-        .max_parallel_boots = (guint)config->max_parallel_boots,
-        .waiting_machines = (guint)config->guest_waiting_machines,
-        .waiting_machines_filled = config->guest_waiting_machines_filled,
-        .upper_bytes = config->guest_disk_bytes,
-        .cni_timeout_ms = (gint64)config->cni_timeout_ms,
-        .node_agent = config->host_agent,
-        .cni_config_dir = config->cni_config_dir,
-        .cni_plugin_dirs = (const char *const *)config->cni_plugin_dirs,
+        .n_handlers = settings->handlers->len,
+        .tcg_buffer_mib = settings->hypervisor.tcg_buffer_mib,
+        .passthrough_ports = settings->guest.passthrough_ports,
+        .cdi_spec_dirs = settings->guest.cdi_spec_dirs,
+        .boot_timeout_ms = settings->hypervisor.boot_timeout_ms,
+        .agent_timeout_ms = settings->hypervisor.agent_timeout_ms,
+        .max_parallel_boots = settings->hypervisor.max_parallel_boots,
+        .waiting_machines = settings->guest.vm_pool_size,
+        .waiting_machines_filled = settings->guest.vm_pool_prerestored,
+        .upper_bytes = settings->guest.disk_bytes,
+        .cni_timeout_ms = settings->network.cni_timeout_ms,
+        .node_agent = settings->host.agent,
+        .cni_config_dir = settings->network.cni_config_dir,
+        .cni_plugin_dirs = settings->network.cni_plugin_dirs,
     };
 
-    for (guint i = 0; i < config->handlers->len; i++)
-        handlers[i] = handler_of_config(config->handlers->pdata[i]);
+    for (guint i = 0; i < settings->handlers->len; i++)
+        handlers[i] = handler_of_config(settings->handlers->pdata[i]);
     return sandbox_manager_open(&sandboxes, images, error);
 }
 
 static RpcServer *open_server(const Daemon *daemon, GError **error)
 {
-    const Config *config = daemon->config;
-    const guint waiting = (guint)config->max_waiting;
+    const Settings *settings = daemon->settings;
+    const guint waiting = settings->server.max_waiting;
     RpcServerConfig server = {
-        .socket_path = config->socket,
+        .socket_path = settings->server.socket,
         .daemon = daemon,
-        .pools = {[RPC_POOL_FAST] = {(guint)config->fast_workers, waiting},
-                  [RPC_POOL_POD] = {(guint)config->pod_workers, waiting},
-                  [RPC_POOL_EXEC] = {(guint)config->exec_workers, waiting},
-                  [RPC_POOL_IMAGE] = {(guint)config->image_workers, waiting}},
+        .pools = {[RPC_POOL_FAST] = {settings->server.fast_workers, waiting},
+                  [RPC_POOL_POD] = {settings->server.pod_workers, waiting},
+                  [RPC_POOL_EXEC] = {settings->server.exec_workers, waiting},
+                  [RPC_POOL_IMAGE] = {settings->server.image_workers, waiting}},
     };
 
     server.methods = rpc_table(&server.n_methods);
     return rpc_server_open(&server, error);
 }
 
-/* One daemon for each state directory, whatever its socket. */
-static gboolean lock_state(const Config *config, int *ret_fd, GError **error)
+/* Only one daemon may use a state directory, even when their sockets differ. */
+static gboolean lock_state(const Settings *settings, int *ret_fd, GError **error)
 {
-    g_autofree char *path = g_build_filename(config->state_dir, "crivirtd.lock", NULL);
+    g_autofree char *path = g_build_filename(settings->server.state_dir, "crivirtd.lock", NULL);
 
-    return dir_make(config->state_dir, 0711, error) && file_lock(path, ret_fd, error);
+    return dir_make(settings->server.state_dir, 0711, error) && file_lock(path, ret_fd, error);
 }
 
 /* ---- serving ---- */
 
-static void exit_on_second_signal(int signal_number)
+static void exit_at_second_signal(int signal_number)
 {
     (void)signal_number;
     _exit(EXIT_FAILURE);
@@ -185,7 +187,7 @@ static void exit_on_second_signal(int signal_number)
 
 static void wait_for_stop(void)
 {
-    const struct sigaction at_once = {.sa_handler = exit_on_second_signal};
+    const struct sigaction at_once = {.sa_handler = exit_at_second_signal};
     sigset_t signals = stop_signals();
     int received = 0;
 
@@ -197,96 +199,96 @@ static void wait_for_stop(void)
     pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
 }
 
-static void serve(const Daemon *daemon, RpcServer *server)
+static void daemon_serve(const Daemon *daemon, RpcServer *server)
 {
     gboolean is_kvm = FALSE;
     const char *accelerator = sandbox_manager_accelerator(daemon->sandboxes, &is_kvm);
 
     rpc_server_start(server);
-    log_write(
-        is_kvm ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
-        LOG_FIELDS("socket", daemon->config->socket, "version", CRIVIRT_VERSION, "accelerator", accelerator),
-        "serving");
+    log_write(is_kvm ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
+              LOG_FIELDS("socket", daemon->settings->server.socket, "version", CRIVIRT_VERSION, "accelerator",
+                         accelerator),
+              "serving");
     notify_manager("READY=1");
     wait_for_stop();
     notify_manager("STOPPING=1");
-    rpc_server_stop(server, (gint64)daemon->config->stop_grace_ms);
+    rpc_server_stop(server, daemon->settings->server.stop_grace_ms);
 }
 
-static StreamServer *open_streams(const Config *config, SandboxManager *sandboxes, GError **error)
+static StreamServer *open_streams(const Settings *settings, SandboxManager *sandboxes, GError **error)
 {
     const StreamServerConfig streams = {
-        .address = config->streaming_address,
-        .port = (guint16)config->streaming_port,
-        .tls_cert = path_or_null(config->streaming_tls_cert),
-        .tls_key = path_or_null(config->streaming_tls_key),
-        .idle_ms = (gint64)config->streaming_idle_timeout_ms,
-        .creation_ms = (gint64)config->streaming_creation_timeout_ms,
+        .address = settings->streaming.address,
+        .port = (guint16)settings->streaming.port,
+        .tls_cert = path_or_null(settings->streaming.tls_cert),
+        .tls_key = path_or_null(settings->streaming.tls_key),
+        .idle_ms = settings->streaming.idle_timeout_ms,
+        .creation_ms = settings->streaming.creation_timeout_ms,
     };
 
     return stream_server_open(&streams, sandboxes, error);
 }
 
-static gboolean run_with_images(Daemon *daemon, RpcServer *server, GError **error)
+static gboolean daemon_run_sandboxes(Daemon *daemon, RpcServer *server, GError **error)
 {
     MetricsHttp *metrics = NULL;
     gboolean good = TRUE;
 
-    daemon->sandboxes = open_sandboxes(daemon->config, daemon->images, error);
+    daemon->sandboxes = open_sandboxes(daemon->settings, daemon->images, error);
     if (daemon->sandboxes == NULL)
         return FALSE;
-    if (*daemon->config->metrics_address != '\0') {
-        metrics = metrics_http_start(daemon->config->metrics_address, daemon, error);
+    if (*daemon->settings->metrics.address != '\0') {
+        metrics = metrics_http_start(daemon->settings->metrics.address, daemon, error);
         good = metrics != NULL;
     }
     image_service_collect(daemon->images); /* every container has pinned its layers by now */
     if (good) {
-        daemon->streams = open_streams(daemon->config, daemon->sandboxes, error);
+        daemon->streams = open_streams(daemon->settings, daemon->sandboxes, error);
         good = daemon->streams != NULL;
     }
     if (good)
-        serve(daemon, server);
+        daemon_serve(daemon, server);
     stream_server_close(daemon->streams);
     metrics_http_stop(metrics);
     sandbox_manager_close(daemon->sandboxes);
     return good;
 }
 
-static gboolean run_daemon(const Config *config, GError **error)
+static gboolean daemon_run(const Settings *settings, GError **error)
 {
-    Daemon daemon = {.config = config};
+    Daemon daemon = {.settings = settings};
     g_autoptr(RpcServer) server = NULL;
     int lock_fd = -1;
     gboolean ran;
 
-    if (!lock_state(config, &lock_fd, error))
+    if (!lock_state(settings, &lock_fd, error))
         return FALSE;
-    /* The socket comes first: clients that call meanwhile wait instead of being refused. */
+    /* The socket is bound first, so that clients that call meanwhile wait instead of getting an error. */
     server = open_server(&daemon, error);
     if (server == NULL)
         return FALSE;
-    daemon.images = open_images(config, error);
+    daemon.images = open_images(settings, error);
     if (daemon.images == NULL)
         return FALSE;
-    ran = run_with_images(&daemon, server, error);
+    ran = daemon_run_sandboxes(&daemon, server, error);
     image_service_close(daemon.images);
     if (ran)
         log_info(LOG_NO_FIELDS, "stopped");
-    return ran; /* the lock on the state goes with the process */
+    return ran; /* the state's lock file is released when the process ends */
 }
 
 /* ---- the command line ---- */
 
-static int print(char *text)
+static int print_text(char *text)
 {
     fputs(text, stdout);
     g_free(text);
     return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static int print_check(const Config *config)
+static int print_check(const Settings *settings)
 {
-    g_autoptr(GPtrArray) problems = config_check(config);
+    g_autoptr(GPtrArray) problems = config_check(settings);
     int code = EXIT_SUCCESS;
 
     for (guint i = 0; i < problems->len; i++) {
@@ -297,17 +299,17 @@ static int print_check(const Config *config)
             code = EXIT_FAILURE;
     }
     if (problems->len == 0)
-        printf("the configuration is good\n");
+        printf("no problems found\n");
     return code;
 }
 
-static int run(const Config *config)
+static int main_run(const Settings *settings)
 {
     g_autoptr(GError) error = NULL;
 
-    setup_log(config);
+    setup_log(settings);
     prepare_process();
-    if (run_daemon(config, &error))
+    if (daemon_run(settings, &error))
         return EXIT_SUCCESS;
     log_error(LOG_NO_FIELDS, "%s", error->message);
     return EXIT_FAILURE;
@@ -317,9 +319,9 @@ int main(int argc, char **argv)
 {
     ConfigAction action = CONFIG_RUN;
     g_autoptr(GError) error = NULL;
-    g_autoptr(Config) config = config_load(argc, argv, &action, &error);
+    g_autoptr(Settings) settings = config_load(argc, argv, &action, &error);
 
-    if (config == NULL) {
+    if (settings == NULL) {
         fprintf(stderr, "crivirtd: %s\n", error->message);
         return EXIT_USAGE;
     }
@@ -328,13 +330,13 @@ int main(int argc, char **argv)
         printf("crivirtd %s\n", CRIVIRT_VERSION);
         return EXIT_SUCCESS;
     case CONFIG_DUMP_DEFAULT:
-        return print(config_to_toml(NULL));
+        return print_text(config_to_toml(NULL));
     case CONFIG_PRINT:
-        return print(config_to_toml(config));
+        return print_text(config_to_toml(settings));
     case CONFIG_CHECK:
-        return print_check(config);
+        return print_check(settings);
     case CONFIG_RUN:
         break;
     }
-    return run(config);
+    return main_run(settings);
 }

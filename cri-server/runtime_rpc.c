@@ -146,7 +146,7 @@ gboolean rpc_Status(const RpcCall *call, const Runtime__V1__StatusRequest *reque
     describe_handlers(call, response);
     if (!request->verbose)
         return TRUE;
-    config = config_to_json(call->daemon->config);
+    config = config_to_json(call->daemon->settings);
     response->info = arena_new0(call->arena, Runtime__V1__StatusResponse__InfoEntry *, 3);
     add_info(call, response, "config", arena_strdup(call->arena, config));
     add_info(call, response, "accelerator", describe_accelerator(call));
@@ -161,7 +161,7 @@ gboolean rpc_Status(const RpcCall *call, const Runtime__V1__StatusRequest *reque
 gboolean rpc_RuntimeConfig(const RpcCall *call, const Runtime__V1__RuntimeConfigRequest *request,
                            Runtime__V1__RuntimeConfigResponse *response, GError **error)
 {
-    const char *driver = call->daemon->config->cgroup_driver;
+    const char *driver = call->daemon->settings->kubelet.cgroup_driver;
     gboolean is_systemd = g_str_equal(driver, "systemd") ||
                           (g_str_equal(driver, "auto") && access("/run/systemd/system", F_OK) == 0);
 

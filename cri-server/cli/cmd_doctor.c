@@ -45,7 +45,7 @@ static char *format_json(const GPtrArray *findings)
     return json_finish(json);
 }
 
-static Config *load_config(const Cli *cli, GError **error)
+static Settings *load_config(const Cli *cli, GError **error)
 {
     const char *path = options_value(cli->options, "config", NULL);
     g_autofree char *option = path != NULL ? g_strdup_printf("--config=%s", path) : NULL;
@@ -57,13 +57,13 @@ static Config *load_config(const Cli *cli, GError **error)
 
 static gboolean doctor_command(Cli *cli, GError **error)
 {
-    g_autoptr(Config) config = load_config(cli, error);
+    g_autoptr(Settings) settings = load_config(cli, error);
     g_autoptr(GPtrArray) findings = NULL;
     g_autofree char *text = NULL;
 
-    if (config == NULL)
+    if (settings == NULL)
         return FALSE;
-    findings = doctor_examine(config);
+    findings = doctor_examine(settings);
     for (guint i = 0; i < findings->len; i++)
         if (((DoctorFinding *)findings->pdata[i])->verdict == DOCTOR_BAD)
             cli->exit_code = 1;
@@ -80,10 +80,10 @@ const Command command_doctor = {
     .name = "doctor",
     .group = "Everything",
     .usage = "[OPTIONS]",
-    .help = "Say what this node lacks for running pods",
-    .details =
-        "Looks at the node itself and needs no running crivirtd. The exit code is 1 when something that\n"
-        "every pod needs is missing.",
+    .help = "Check what this node lacks for running pods",
+    .details = "Checks the node itself and needs no running crivirtd. The exit code is 1 when something is "
+               "missing that\n"
+               "every pod needs.",
     .options = doctor_options,
     .lists = TRUE,
     .run = doctor_command,

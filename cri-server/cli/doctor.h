@@ -1,25 +1,31 @@
-/* What this node lacks for pods to run, each with its remedy. Needs no daemon; looks, and changes nothing. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Finds what this node lacks for running pods, with a remedy for each finding. It needs no running crivirtd,
+ * and changes nothing on the node. */
 #pragma once
 
 #include "cri-server/config/config.h"
 
 typedef enum {
     DOCTOR_GOOD,
-    DOCTOR_WARNING, /* pods run, but worse or not all */
-    DOCTOR_BAD,     /* no pod could run */
+    DOCTOR_WARNING, /* pods run, but slower or not all of them */
+    DOCTOR_BAD,     /* no pod can run */
 } DoctorVerdict;
 
 typedef struct {
     DoctorVerdict verdict;
     const char *subject; /* static */
     char *finding;
-    char *remedy; /* NULL when it is good */
+    char *remedy; /* NULL for DOCTOR_GOOD */
 } DoctorFinding;
 
-/* All checks in their order; the array frees its DoctorFindings. */
-GPtrArray *doctor_examine(const Config *config);
+/* Return: the findings of all checks, in their order; the array frees its DoctorFindings. */
+GPtrArray *doctor_examine(const Settings *settings);
 
-/* Parts, for the tests. The plugins' types of a CNI configuration (text); NULL when it is none. */
+/* The rest is for the unit test. */
+
+/* Return: the types of the plugins that a CNI configuration names, or NULL when the text is none; the caller
+ * frees them. */
 char **doctor_cni_types(const char *json);
-/* Whether a kernel's list of modules ("kernel/net/sched/act_mirred.ko: …", a line each) has that one. */
+/* Return: whether the text, a kernel's list of modules with one "kernel/net/sched/act_mirred.ko: …" per line,
+ * has that module. */
 gboolean doctor_list_has_module(const char *list, const char *module);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/config/config_check.h"
 
 #include <errno.h>
@@ -8,7 +9,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "sandbox/accelerator.h"
 #include "sandbox/node_kernel.h"
+
+#define KVM_DEVICE "/dev/kvm"
 
 static void problem_free(gpointer data)
 {
@@ -41,7 +45,8 @@ static void check_file(GPtrArray *problems, const char *option, const char *path
         add_problem(problems, is_fatal, "%s: %s is no file", option, path);
 }
 
-/* A directory that the daemon makes: what exists of it must be a directory. */
+/* A directory that the daemon creates. Its nearest ancestor that exists must be a directory that it can write
+ * to. */
 static void check_own_directory(GPtrArray *problems, const char *option, const char *path)
 {
     g_autofree char *ancestor = g_strdup(path);
@@ -71,101 +76,126 @@ static void check_cni_config(GPtrArray *problems, const char *path)
     const char *name;
 
     if (directory == NULL) {
-        add_problem(problems, FALSE, "network.cni_config_dir: %s cannot be read: no network until it can",
-                    path);
+        add_problem(problems, FALSE,
+                    "network.cni_config_dir: cannot read %s; pods get no network until crivirtd can", path);
         return;
     }
     while ((name = g_dir_read_name(directory)) != NULL)
         if (is_cni_config(name))
             return;
     add_problem(problems, FALSE,
-                "network.cni_config_dir: %s has no CNI configuration: no network until it has", path);
+                "network.cni_config_dir: %s has no CNI configuration; pods get no network until it has one",
+                path);
 }
 
-static void check_cni_plugins(GPtrArray *problems, char **paths)
+static void check_cni_plugins(GPtrArray *problems, const char *const *paths)
 {
     gboolean found = FALSE;
 
-    for (char **path = paths; *path != NULL; path++)
+    for (const char *const *path = paths; *path != NULL; path++)
         found = found || g_file_test(*path, G_FILE_TEST_IS_DIR);
     if (!found)
         add_problem(problems, FALSE, "network.cni_plugin_dirs: none of the directories exists");
 }
 
-static void check_hypervisor(GPtrArray *problems, const Config *config)
+/* /dev/kvm must open for root, which crivirtd is, and for the user that QEMU runs as. The file needs not
+ * exist where the accelerator is chosen automatically. */
+static char *kvm_problem(const Settings *settings)
 {
-    if (g_str_equal(config->accelerator, "kvm") && access("/dev/kvm", R_OK | W_OK) != 0)
-        add_problem(problems, TRUE, "hypervisor.accelerator: kvm, but /dev/kvm: %s", g_strerror(errno));
-    if (getpwnam(config->qemu_user) == NULL)
-        add_problem(problems, TRUE, "hypervisor.qemu_user: there is no user \"%s\"", config->qemu_user);
-    if (getgrnam(config->qemu_group) == NULL)
-        add_problem(problems, TRUE, "hypervisor.qemu_group: there is no group \"%s\"", config->qemu_group);
+    if (access(KVM_DEVICE, R_OK | W_OK) != 0)
+        return g_strdup_printf("cannot open " KVM_DEVICE ": %s", g_strerror(errno));
+    return accelerator_user_problem(KVM_DEVICE, settings->hypervisor.qemu_user,
+                                    settings->hypervisor.qemu_group);
 }
 
-static void check_registry(GPtrArray *problems, const Config *config)
+static void check_kvm(GPtrArray *problems, const Settings *settings)
 {
-    if (*config->registry_hosts_dir != '\0' && g_file_test(config->registry_hosts_dir, G_FILE_TEST_EXISTS) &&
-        !g_file_test(config->registry_hosts_dir, G_FILE_TEST_IS_DIR))
-        add_problem(problems, FALSE, "registry.hosts_dir: %s is no directory", config->registry_hosts_dir);
-    if (*config->registry_auth_file != '\0')
-        check_file(problems, "registry.auth_file", config->registry_auth_file, FALSE);
+    const char *wish = settings->hypervisor.accelerator;
+    g_autofree char *problem = NULL;
+
+    if (g_str_equal(wish, "tcg") || (g_str_equal(wish, "auto") && access(KVM_DEVICE, F_OK) != 0))
+        return;
+    problem = kvm_problem(settings);
+    if (problem != NULL)
+        add_problem(problems, g_str_equal(wish, "kvm"), "hypervisor.accelerator: %s: %s", wish, problem);
 }
 
-/* Of the default handler, whose kernel and initrd the rest of the configuration may have named, all pods need
- * them; of another one, its own. */
-static void check_handler(GPtrArray *problems, const Config *config, const HandlerConfig *handler)
+static void check_user(GPtrArray *problems, const Settings *settings)
 {
-    gboolean is_default = handler == config->handlers->pdata[0];
+    if (getpwnam(settings->hypervisor.qemu_user) == NULL)
+        add_problem(problems, TRUE, "hypervisor.qemu_user: there is no user \"%s\"",
+                    settings->hypervisor.qemu_user);
+    if (getgrnam(settings->hypervisor.qemu_group) == NULL)
+        add_problem(problems, TRUE, "hypervisor.qemu_group: there is no group \"%s\"",
+                    settings->hypervisor.qemu_group);
+}
+
+static void check_registry(GPtrArray *problems, const Settings *settings)
+{
+    if (*settings->registry.hosts_dir != '\0' &&
+        g_file_test(settings->registry.hosts_dir, G_FILE_TEST_EXISTS) &&
+        !g_file_test(settings->registry.hosts_dir, G_FILE_TEST_IS_DIR))
+        add_problem(problems, FALSE, "registry.hosts_dir: %s is no directory", settings->registry.hosts_dir);
+    if (*settings->registry.auth_file != '\0')
+        check_file(problems, "registry.auth_file", settings->registry.auth_file, FALSE);
+}
+
+/* A kernel or initramfs that the handler inherits is reported once, under the option that names it: for the
+ * default handler, without which no pod can run. */
+static void check_handler(GPtrArray *problems, const Settings *settings, const HandlerConfig *handler)
+{
+    gboolean is_default = handler == settings->handlers->pdata[0];
     g_autofree char *kernel = g_strconcat(handler->where, ".kernel", NULL);
     g_autofree char *initrd = g_strconcat(handler->where, ".initrd", NULL);
+    g_autofree char *problem = NULL;
 
     if (handler_config_is_host(handler))
         return;
-    if (is_default || !g_str_equal(handler->kernel, config->guest_kernel))
-        check_file(problems, g_str_equal(handler->kernel, config->guest_kernel) ? "guest.kernel" : kernel,
+    if (is_default || !g_str_equal(handler->kernel, settings->guest.kernel))
+        check_file(problems, g_str_equal(handler->kernel, settings->guest.kernel) ? "guest.kernel" : kernel,
                    handler->kernel, is_default);
-    if (is_default || !g_str_equal(handler->initrd, config->guest_initrd))
-        check_file(problems, g_str_equal(handler->initrd, config->guest_initrd) ? "guest.initrd" : initrd,
+    if (is_default || !g_str_equal(handler->initrd, settings->guest.initrd))
+        check_file(problems, g_str_equal(handler->initrd, settings->guest.initrd) ? "guest.initrd" : initrd,
                    handler->initrd, is_default);
-    if (g_str_equal(handler->accelerator, "kvm") && !g_str_equal(config->accelerator, "kvm") &&
-        access("/dev/kvm", R_OK | W_OK) != 0)
-        add_problem(problems, is_default, "%s.accelerator: kvm, but /dev/kvm: %s", handler->where,
-                    g_strerror(errno));
+    if (g_str_equal(handler->accelerator, "kvm") && !g_str_equal(settings->hypervisor.accelerator, "kvm") &&
+        (problem = kvm_problem(settings)) != NULL)
+        add_problem(problems, is_default, "%s.accelerator: kvm: %s", handler->where, problem);
 }
 
-/* What the agent needs of the node, which a guest would have. */
-static void check_host(GPtrArray *problems, const Config *config)
+/* What the agent of a host pod needs from the node; in a VM the guest image has it. */
+static void check_host(GPtrArray *problems, const Settings *settings)
 {
     g_autoptr(GError) error = NULL;
 
-    if (!config->host_pods)
+    if (!settings->host.pods)
         return;
-    if (access(config->host_agent, X_OK) != 0)
-        add_problem(problems, FALSE, "host.agent: %s: %s: no host pods", config->host_agent,
+    if (access(settings->host.agent, X_OK) != 0)
+        add_problem(problems, FALSE, "host.agent: %s: %s; no host pod can run", settings->host.agent,
                     g_strerror(errno));
     if (access(NODE_CRUN, X_OK) != 0)
-        add_problem(problems, FALSE, "host.pods: " NODE_CRUN ": %s: no host pods", g_strerror(errno));
+        add_problem(problems, FALSE, "host.pods: " NODE_CRUN ": %s; no host pod can run", g_strerror(errno));
     if (!node_kernel_check(NODE_KERNEL_LAYERS, NODE_KERNEL_LOOP, &error))
         add_problem(problems, FALSE, "host.pods: %s", error->message);
 }
 
-GPtrArray *config_check(const Config *config)
+GPtrArray *config_check(const Settings *settings)
 {
     GPtrArray *problems = g_ptr_array_new_with_free_func(problem_free);
 
-    if (strlen(config->socket) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
-        add_problem(problems, TRUE, "server.socket: %s is longer than a socket's path may be",
-                    config->socket);
-    check_own_directory(problems, "server.state_dir", config->state_dir);
-    check_own_directory(problems, "server.run_dir", config->run_dir);
-    for (guint i = 0; i < config->handlers->len; i++)
-        check_handler(problems, config, config->handlers->pdata[i]);
-    check_host(problems, config);
-    if (config->max_image_bytes < config->max_layer_bytes)
+    if (strlen(settings->server.socket) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
+        add_problem(problems, TRUE, "server.socket: %s is longer than the path of a socket may be",
+                    settings->server.socket);
+    check_own_directory(problems, "server.state_dir", settings->server.state_dir);
+    check_own_directory(problems, "server.run_dir", settings->server.run_dir);
+    for (guint i = 0; i < settings->handlers->len; i++)
+        check_handler(problems, settings, settings->handlers->pdata[i]);
+    check_host(problems, settings);
+    if (settings->images.max_image_size_bytes < settings->images.max_layer_size_bytes)
         add_problem(problems, FALSE, "images.max_image_size is less than images.max_layer_size");
-    check_hypervisor(problems, config);
-    check_cni_config(problems, config->cni_config_dir);
-    check_cni_plugins(problems, config->cni_plugin_dirs);
-    check_registry(problems, config);
+    check_kvm(problems, settings);
+    check_user(problems, settings);
+    check_cni_config(problems, settings->network.cni_config_dir);
+    check_cni_plugins(problems, settings->network.cni_plugin_dirs);
+    check_registry(problems, settings);
     return problems;
 }

@@ -1,12 +1,13 @@
-/* Whether this node has what the configuration names: what `crivirtd --check-config` says. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Checks that this node has what the configuration names, for `crivirtd --check-config`. */
 #pragma once
 
 #include "cri-server/config/config.h"
 
 typedef struct {
-    gboolean is_fatal; /* no pod could run; else something will be missing */
+    gboolean is_fatal; /* no pod can run; otherwise some feature or some pods are missing */
     char *text;
 } ConfigProblem;
 
-/* Elements are ConfigProblem; the array frees them. Empty: nothing to complain about. */
-GPtrArray *config_check(const Config *config);
+/* Return: the problems as ConfigProblem, which the array frees; empty when there are none. */
+GPtrArray *config_check(const Settings *settings);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/config/handler_config.h"
 
 #include <string.h>
@@ -11,10 +12,10 @@
 enum { NAME_MAX_CHARS = 63 };
 
 static const Option options[] = {
-#define HANDLER_OPTION(TYPE, key, field, default_text, limits, help)                                         \
-    {OPTION_##TYPE, "handlers", key, NULL, G_STRUCT_OFFSET(HandlerConfig, field), default_text, limits, help},
-#include "cri-server/config/handler_options.def"
-#undef HANDLER_OPTION
+#define HANDLER_OPTION(TYPE, key, default_text, limits, help)                                                \
+    {OPTION_##TYPE, "handlers", #key, NULL, G_STRUCT_OFFSET(HandlerConfig, SETTING_FIELD_##TYPE(key)),       \
+     default_text,  limits,     help},
+#include "common/settings/handler_options.def"
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(options) <= 64); /* HandlerConfig.is_given */
 
@@ -44,8 +45,8 @@ static void handler_free(gpointer data)
 
     for (gsize i = 0; i < G_N_ELEMENTS(options); i++)
         option_clear(&options[i], handler_option_field(&options[i], handler));
-    g_free(handler->name);
-    g_free(handler->where);
+    g_free((char *)handler->name);
+    g_free((char *)handler->where);
     g_free(handler);
 }
 
@@ -79,7 +80,7 @@ static gboolean read_table(const TomlTable *table, const char *path, HandlerConf
         if (!toml_has(table, options[i].key))
             continue;
         if (!option_set_toml(&options[i], table, handler_option_field(&options[i], handler), &problem)) {
-            /* The reader's own errors say where; those about a value do not know. */
+            /* Errors of the TOML reader name the place; errors about a value do not. */
             if (!g_str_has_prefix(problem->message, path))
                 g_prefix_error(&problem, "%s:%u: handlers.%s.%s: ", path, toml_line(table, options[i].key),
                                handler->name, options[i].key);
@@ -104,11 +105,13 @@ static gboolean read_handler(const TomlTable *tables, const char *name, const ch
         return FALSE;
     }
     if (!is_label(name))
-        return fail(error, STATUS_INVALID_ARGUMENT,
-                    "%s: a handler's name has up to %d of the characters a to z, 0 to 9 and, inside, -",
-                    where, NAME_MAX_CHARS);
+        return fail(
+            error, STATUS_INVALID_ARGUMENT,
+            "%s: a handler's name has at most %d characters, of a to z, 0 to 9 and -, and does not begin or "
+            "end with -",
+            where, NAME_MAX_CHARS);
     if (g_str_equal(name, DEFAULT_NAME)) {
-        g_free(handler->where);
+        g_free((char *)handler->where);
         handler->where = g_strdup(where);
     } else {
         handler = handler_new(name, where);
@@ -133,11 +136,12 @@ gboolean handler_configs_read(const TomlTable *tables, const char *path, GPtrArr
 
 /* ---- completing ---- */
 
-static gboolean set_default(const Option *option, HandlerConfig *handler, HandlerInherit inherit,
-                            gconstpointer data, GError **error)
+static gboolean set_default(const Option *option, HandlerConfig *handler, const HandlerDefaults *defaults,
+                            GError **error)
 {
-    g_autofree char *text = *option->default_text == '=' ? inherit(option->default_text + 1, data)
-                                                         : g_strdup(option->default_text);
+    g_autofree char *text = *option->default_text == '='
+                                ? defaults->inherit(option->default_text + 1, defaults->data)
+                                : g_strdup(option->default_text);
 
     if (option_set_text(option, text, handler_option_field(option, handler), error))
         return TRUE;
@@ -148,8 +152,7 @@ static gboolean set_default(const Option *option, HandlerConfig *handler, Handle
 static gboolean check_sizes(const HandlerConfig *handler, GError **error)
 {
     if (handler->max_vcpus != 0 && handler->max_vcpus < handler->vcpus)
-        return fail(error, STATUS_INVALID_ARGUMENT,
-                    "%s.max_vcpus: %" G_GUINT64_FORMAT " is less than its vcpus, %" G_GUINT64_FORMAT,
+        return fail(error, STATUS_INVALID_ARGUMENT, "%s.max_vcpus: %u is less than its vcpus, %u",
                     handler->where, handler->max_vcpus, handler->vcpus);
     if (handler->max_memory_bytes != 0 && handler->max_memory_bytes < handler->memory_bytes)
         return fail(error, STATUS_INVALID_ARGUMENT,
@@ -159,26 +162,19 @@ static gboolean check_sizes(const HandlerConfig *handler, GError **error)
     return TRUE;
 }
 
-gboolean handler_config_is_host(const HandlerConfig *handler)
-{
-    return g_str_equal(handler->kind, HOST_NAME);
-}
-
-/* There is no machine that the rest could be about. */
 static gboolean check_host(const HandlerConfig *handler, gboolean host_pods, GError **error)
 {
     if (!host_pods)
         return fail(error, STATUS_INVALID_ARGUMENT, "%s.kind: host is not allowed unless host.pods is true",
                     handler->where);
     if (g_str_has_suffix(handler->where, "handlers." DEFAULT_NAME))
-        return fail(
-            error, STATUS_INVALID_ARGUMENT,
-            "%s.kind: the default handler runs virtual machines; pods that need the node get \"" HOST_NAME
-            "\" without asking for it",
-            handler->where);
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "%s.kind: the default handler runs VMs; host pods get the handler \"" HOST_NAME
+                    "\" without naming it",
+                    handler->where);
     if (*handler->annotations != NULL)
         return fail(error, STATUS_INVALID_ARGUMENT,
-                    "%s.annotations: a handler of kind host has no machine that they could change",
+                    "%s.annotations: a handler of kind host has no VM that annotations could change",
                     handler->where);
     return TRUE;
 }
@@ -203,19 +199,18 @@ static void add_host(GPtrArray *handlers)
     g_ptr_array_add(handlers, handler);
 }
 
-gboolean handler_configs_complete(GPtrArray *handlers, gboolean host_pods, HandlerInherit inherit,
-                                  gconstpointer data, GError **error)
+gboolean handler_configs_complete(GPtrArray *handlers, const HandlerDefaults *defaults, GError **error)
 {
-    if (host_pods && !has_host(handlers))
+    if (defaults->host_pods && !has_host(handlers))
         add_host(handlers);
     for (guint h = 0; h < handlers->len; h++) {
         HandlerConfig *handler = handlers->pdata[h];
 
         for (gsize i = 0; i < G_N_ELEMENTS(options); i++)
-            if ((handler->is_given >> i & 1) == 0 && !set_default(&options[i], handler, inherit, data, error))
+            if ((handler->is_given >> i & 1) == 0 && !set_default(&options[i], handler, defaults, error))
                 return FALSE;
         if (!check_sizes(handler, error) ||
-            (handler_config_is_host(handler) && !check_host(handler, host_pods, error)))
+            (handler_config_is_host(handler) && !check_host(handler, defaults->host_pods, error)))
             return FALSE;
     }
     return TRUE;
@@ -230,9 +225,10 @@ static gboolean is_inherited(const HandlerConfig *handler, gsize i)
 
 static void append_example(GString *out)
 {
-    g_string_append(out, "\n# Handlers are the ways in which this node runs pods; a RuntimeClass names one. "
-                         "\"vm\" is the default: what\n# [handlers.vm] leaves out is as above, and so for "
-                         "every further [handlers.NAME].\n#[handlers.vm]\n");
+    g_string_append(
+        out, "\n# A handler is a way in which this node runs pods. A RuntimeClass names one; the default is "
+             "\"vm\".\n# A key that [handlers.NAME] leaves out has the value of the general "
+             "option above.\n#[handlers.vm]\n");
     for (gsize i = 0; i < G_N_ELEMENTS(options); i++) {
         g_autofree char *allowed = option_allowed(&options[i]);
 

@@ -1,36 +1,35 @@
-/* The [handlers.NAME] tables of the configuration file, from handler_options.def. What a table leaves out is
- * as the rest of the configuration says, flags included; hence reading is one step and completing another.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads, completes and prints the [handlers.NAME] tables of the configuration file. A key that a table leaves
+ * out has the value of the general option, which a flag may set; so reading and completing are separate
+ * steps.
  */
 #pragma once
 
+#include "common/settings/settings.h"
 #include "common/toml.h"
-#include "cri-server/config/option_types.h"
 
-typedef struct {
-    char *name;
-    char *where;      /* "FILE:LINE: handlers.NAME", for messages */
-    guint64 is_given; /* bit i: row i of handler_options.def is in the file */
-#define HANDLER_OPTION(TYPE, key, field, default_text, limits, help) CONFIG_TYPE_##TYPE field;
-#include "cri-server/config/handler_options.def"
-#undef HANDLER_OPTION
-} HandlerConfig;
-
-/* The text of the option "section.key"; the caller frees. */
+/* Return: the text of the option "section.key"; the caller frees it. */
 typedef char *(*HandlerInherit)(const char *option, gconstpointer data);
 
-/* The default handler, of which nothing is given, then those of the file's table "handlers" (NULL: none);
- * [handlers.vm] is about the default. INVALID_ARGUMENT naming path, line and key. */
+/* Reads the file's table "handlers" (NULL: it has none). The first handler is always the default, "vm", which
+ * [handlers.vm] configures.
+ * Errors: INVALID_ARGUMENT naming path, line and key. */
 gboolean handler_configs_read(const TomlTable *tables, const char *path, GPtrArray **ret_handlers,
                               GError **error);
-/* Sets what is not given, and checks what must fit together. host_pods: handlers of kind host are allowed,
- * and the one called "host" is there without being mentioned. */
-gboolean handler_configs_complete(GPtrArray *handlers, gboolean host_pods, HandlerInherit inherit,
-                                  gconstpointer data, GError **error);
 
-/* With NULL an example that is commented out, else [handlers.NAME] of each. */
+/* Where the keys that a table leaves out get their values. */
+typedef struct {
+    gboolean host_pods; /* allow handlers of kind host, and add one called "host" unless the file has one */
+    HandlerInherit inherit;
+    gconstpointer data; /* of inherit */
+} HandlerDefaults;
+/* Sets the keys that the file leaves out, and checks that each handler's keys fit together.
+ * Errors: INVALID_ARGUMENT naming the handler and the key. */
+gboolean handler_configs_complete(GPtrArray *handlers, const HandlerDefaults *defaults, GError **error);
+
+/* Appends [handlers.NAME] for each handler; for NULL, an example that is commented out. */
 void handler_configs_to_toml(const GPtrArray *handlers, GString *out);
 
-/* Walks the rows: for output in another form. */
+/* Return: the rows of handler_options.def; static. */
 const struct Option *handler_options(gsize *ret_n);
-gboolean handler_config_is_host(const HandlerConfig *handler);
 gpointer handler_option_field(const struct Option *option, const HandlerConfig *handler);

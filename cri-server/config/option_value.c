@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/config/option_value.h"
 
 #include "common/error.h"
@@ -43,13 +44,32 @@ static gboolean parse_number(const Unit *units, const char *text, guint64 *ret_n
 
 static char *format_number(const Unit *units, guint64 number)
 {
-    /* Any unit divides 0: "0s" and "0B" read best. */
+    /* Every unit divides 0; print "0s" and "0B". */
     while (number % units->factor != 0 || (number == 0 && units->factor > 1000))
         units++;
     return g_strdup_printf("%" G_GUINT64_FORMAT "%s", number / units->factor, units->suffix);
 }
 
-static gboolean set_number(const Option *option, const char *text, guint64 *field)
+static void store_number(const Option *option, guint64 number, gpointer field)
+{
+    if (option->type == OPTION_COUNT)
+        *(guint *)field = (guint)number;
+    else if (option->type == OPTION_DURATION)
+        *(gint64 *)field = (gint64)number;
+    else
+        *(guint64 *)field = number;
+}
+
+static guint64 load_number(const Option *option, gconstpointer field)
+{
+    if (option->type == OPTION_COUNT)
+        return *(const guint *)field;
+    if (option->type == OPTION_DURATION)
+        return (guint64) * (const gint64 *)field;
+    return *(const guint64 *)field;
+}
+
+static gboolean set_number(const Option *option, const char *text, gpointer field)
 {
     g_auto(GStrv) limits = g_strsplit(option->limits, "..", 2);
     const Unit *units = option_units(option);
@@ -60,7 +80,7 @@ static gboolean set_number(const Option *option, const char *text, guint64 *fiel
     g_assert(parse_number(units, limits[0], &least) && parse_number(units, limits[1], &most));
     if (!parse_number(units, text, &number) || number < least || number > most)
         return FALSE;
-    *field = number;
+    store_number(option, number, field);
     return TRUE;
 }
 
@@ -208,7 +228,7 @@ char *option_to_text(const Option *option, gconstpointer field)
     case OPTION_COUNT:
     case OPTION_SIZE:
     case OPTION_DURATION:
-        return format_number(option_units(option), *(const guint64 *)field);
+        return format_number(option_units(option), load_number(option, field));
     default:
         return g_strdup(*(char *const *)field);
     }
@@ -298,7 +318,7 @@ const char *option_metavar(const Option *option)
 
 OptionDefault option_default(const Option *option)
 {
-    /* Large enough for any field. */
+    /* Large enough for a field of any type. */
     OptionDefault standard = {option, g_new0(guint64, 1)};
 
     option_set_text(option, option->default_text, standard.value, NULL);

@@ -1,4 +1,5 @@
-/* One option's value: from text or TOML, checked against its limits, and back. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads one option's value from text or TOML, checks it against its limits, and prints it. */
 #pragma once
 
 #include "common/toml.h"
@@ -15,8 +16,7 @@ typedef enum {
     OPTION_DURATION, /* "60s": ms, s, m, h */
 } OptionType;
 
-/* A row of options.def. A field is a char *, a char ** (LIST), a gboolean (BOOL) or a guint64 (COUNT, SIZE,
- * DURATION). */
+/* A row of options.def or handler_options.def, which say the type of the field for each TYPE. */
 typedef struct Option {
     OptionType type;
     const char *section;
@@ -28,23 +28,25 @@ typedef struct Option {
     const char *help;
 } Option;
 
-/* Replaces *field; INVALID_ARGUMENT says what is wrong and what is allowed. */
+/* Replaces the value of a field, and frees the old one.
+ * Errors: INVALID_ARGUMENT, which says what is wrong and what is allowed. */
 gboolean option_set_text(const Option *option, const char *text, gpointer field, GError **error);
-/* The same from the option's key in the table, which must be there. */
+/* The same with the value of the option's key in the table, which must have it. */
 gboolean option_set_toml(const Option *option, const TomlTable *table, gpointer field, GError **error);
 void option_clear(const Option *option, gpointer field);
 
-/* As a flag takes it, and as a TOML value; the caller frees. */
+/* Return: the value as a flag takes it, and as TOML; the caller frees it. */
 char *option_to_text(const Option *option, gconstpointer field);
 char *option_to_toml(const Option *option, gconstpointer field);
-/* "1s to 1h", "auto, kvm or tcg", "" when anything is; the caller frees. */
+/* Return: "1s to 1h", "auto, kvm, tcg", or "" when any text is allowed; the caller frees it. */
 char *option_allowed(const Option *option);
+/* Return: the word for the value in --help: "PATH"; static. */
 const char *option_metavar(const Option *option);
 
-/* A field of its own that holds the default. */
+/* The default value of an option, in a field of its own. */
 typedef struct {
     const Option *option;
-    gpointer value; /* what a field pointer points to */
+    gpointer value; /* the field */
 } OptionDefault;
 OptionDefault option_default(const Option *option);
 void option_default_clear(OptionDefault *standard);

@@ -7,7 +7,7 @@ const {
 } = require('./lib');
 const {startOf, phaseNames, warmUp} = require('./starts');
 
-const MACHINES_THAT_WAIT = 2; // guest.waiting_machines
+const MACHINES_THAT_WAIT = 2; // guest.vm_pool_size
 
 // Machines that are made meanwhile would count for whoever has the next turn.
 async function poolIsFull(call) {

@@ -280,7 +280,7 @@ with() {
 with "$work/timer-guest/initrd.img" container --guest-template=false
 with "$work/timer-guest/initrd.img" streaming --guest-template=false
 with "$work/guest/initrd.img" boot --guest-template=false
-with "$work/guest/initrd.img" unpooled --guest-waiting-machines=0
+with "$work/guest/initrd.img" unpooled --guest-vm-pool-size=0
 with "$work/guest/initrd.img" "restore many pull memory churn limit"
 if has containerd && start_containerd; then
     with "$work/guest/initrd.img" containerd

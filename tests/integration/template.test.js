@@ -208,7 +208,7 @@ test('a pod with limits of its own is restored too, and its machine has what it 
 
 test('the first pod of another handler boots, a template is made for the next one; a handler may do without', async (t) => {
     const config = '[handlers.big]\nmemory = "320MiB"\n[handlers.boots]\ntemplate = false\n';
-    const flags = ['--guest-waiting-machines=1', '--guest-waiting-machines-filled=false'];
+    const flags = ['--guest-vm-pool-size=1', '--guest-vm-pool-prerestored=false'];
     const one = await Node.start({templates: true, config, flags});
     t.after(() => one.end());
     const runBy = async (handler) => {
@@ -239,7 +239,7 @@ test('the first pod of another handler boots, a template is made for the next on
 });
 
 test('a damaged template is quarantined with its reason, the pod boots, and a new template is made', async (t) => {
-    const one = await start(['--guest-waiting-machines=0']);
+    const one = await start(['--guest-vm-pool-size=0']);
     t.after(() => one.end());
     await aTemplate(one);
     const [key] = ready(one);
@@ -267,7 +267,7 @@ test('what is found damaged at the start is quarantined too; what was made of ot
     fs.chmodSync(path.dirname(initrd), 0o755);
     t.after(() => fs.rmSync(path.dirname(initrd), {recursive: true}));
     fs.copyFileSync(node.initrd, initrd);
-    const one = await Node.start({templates: true, initrd, image: false, flags: ['--guest-waiting-machines=0']});
+    const one = await Node.start({templates: true, initrd, image: false, flags: ['--guest-vm-pool-size=0']});
     t.after(() => one.end());
     await aTemplate(one);
     const [key] = ready(one);
@@ -286,7 +286,7 @@ test('what is found damaged at the start is quarantined too; what was made of ot
 });
 
 test('the daemon is killed while it makes a template: nothing is left of that, and the next one makes it', async (t) => {
-    const one = await Node.start({templates: true, image: false, flags: ['--guest-waiting-machines=1']});
+    const one = await Node.start({templates: true, image: false, flags: ['--guest-vm-pool-size=1']});
     t.after(() => one.end());
     for (const pause of [300, 1500]) {
         await one.stopDaemon();

@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* Loads with a file of that text (NULL: without one) and flags. */
-static Config *load(const char *text, const char *const *flags, GError **error)
+static Settings *load(const char *text, const char *const *flags, GError **error)
 {
     g_autofree char *directory = test_directory();
     g_autofree char *path = g_build_filename(directory, "c.toml", NULL);
@@ -27,7 +27,7 @@ static Config *load(const char *text, const char *const *flags, GError **error)
 static void check_refused(const char *text, const char *complaint)
 {
     GError *error = NULL;
-    g_autoptr(Config) config = load(text, NULL, &error);
+    g_autoptr(Settings) config = load(text, NULL, &error);
 
     TEST_FAILS(config != NULL, error, STATUS_INVALID_ARGUMENT, complaint);
 }
@@ -35,45 +35,45 @@ static void check_refused(const char *text, const char *complaint)
 static void has_defaults(void)
 {
     GError *error = NULL;
-    g_autoptr(Config) config = load("", NULL, &error);
+    g_autoptr(Settings) config = load("", NULL, &error);
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
-    CU_ASSERT_STRING_EQUAL(config->socket, "/run/crivirt/crivirtd.sock");
-    CU_ASSERT_EQUAL(config->guest_memory_bytes, 256 << 20);
-    CU_ASSERT_EQUAL(config->boot_timeout_ms, 60000);
-    CU_ASSERT_STRING_EQUAL(config->cni_plugin_dirs[1], "/usr/lib/cni");
+    CU_ASSERT_STRING_EQUAL(config->server.socket, "/run/crivirt/crivirtd.sock");
+    CU_ASSERT_EQUAL(config->guest.memory_bytes, 256 << 20);
+    CU_ASSERT_EQUAL(config->hypervisor.boot_timeout_ms, 60000);
+    CU_ASSERT_STRING_EQUAL(config->network.cni_plugin_dirs[1], "/usr/lib/cni");
 }
 
 static void reads_every_type(void)
 {
     GError *error = NULL;
-    g_autoptr(Config) config =
+    g_autoptr(Settings) config =
         load("[server]\nsocket = '/a b'\nstop_grace = '1500ms'\npod_workers = 7\n"
              "[guest]\nmemory = '1GiB'\n[log]\nlevel = 'debug'\n"
              "[network]\ncni_plugin_dirs = ['/x']\n[metrics]\naddress = '[::1]:9099'\n",
              NULL, &error);
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
-    CU_ASSERT_STRING_EQUAL(config->socket, "/a b");
-    CU_ASSERT_EQUAL(config->stop_grace_ms, 1500);
-    CU_ASSERT_EQUAL(config->pod_workers, 7);
-    CU_ASSERT_EQUAL(config->guest_memory_bytes, 1 << 30);
-    CU_ASSERT_STRING_EQUAL(config->log_level, "debug");
-    CU_ASSERT_STRING_EQUAL(config->cni_plugin_dirs[0], "/x");
-    CU_ASSERT_PTR_NULL(config->cni_plugin_dirs[1]);
-    CU_ASSERT_STRING_EQUAL(config->metrics_address, "[::1]:9099");
+    CU_ASSERT_STRING_EQUAL(config->server.socket, "/a b");
+    CU_ASSERT_EQUAL(config->server.stop_grace_ms, 1500);
+    CU_ASSERT_EQUAL(config->server.pod_workers, 7);
+    CU_ASSERT_EQUAL(config->guest.memory_bytes, 1 << 30);
+    CU_ASSERT_STRING_EQUAL(config->log.level, "debug");
+    CU_ASSERT_STRING_EQUAL(config->network.cni_plugin_dirs[0], "/x");
+    CU_ASSERT_PTR_NULL(config->network.cni_plugin_dirs[1]);
+    CU_ASSERT_STRING_EQUAL(config->metrics.address, "[::1]:9099");
 }
 
 static void prefers_flags(void)
 {
     const char *flags[] = {"--guest-memory", "512MiB", "--cni-plugin-dirs=/p,/q", NULL};
     GError *error = NULL;
-    g_autoptr(Config) config = load("[guest]\nmemory = '1GiB'\nvcpus = 3\n", flags, &error);
+    g_autoptr(Settings) config = load("[guest]\nmemory = '1GiB'\nvcpus = 3\n", flags, &error);
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
-    CU_ASSERT_EQUAL(config->guest_memory_bytes, 512 << 20);
-    CU_ASSERT_EQUAL(config->guest_vcpus, 3);
-    CU_ASSERT_STRING_EQUAL(config->cni_plugin_dirs[1], "/q");
+    CU_ASSERT_EQUAL(config->guest.memory_bytes, 512 << 20);
+    CU_ASSERT_EQUAL(config->guest.vcpus, 3);
+    CU_ASSERT_STRING_EQUAL(config->network.cni_plugin_dirs[1], "/q");
 }
 
 static void names_what_is_wrong(void)
@@ -126,9 +126,9 @@ static void prints_what_it_reads(void)
 {
     const char *flags[] = {"--guest-kernel-parameters", "a=\"b\" \\c\t", "--registry-hosts-dir", "", NULL};
     GError *error = NULL;
-    g_autoptr(Config) first = load("[server]\nstop_grace = '0s'\n", flags, &error);
+    g_autoptr(Settings) first = load("[server]\nstop_grace = '0s'\n", flags, &error);
     g_autofree char *text = NULL;
-    g_autoptr(Config) second = NULL;
+    g_autoptr(Settings) second = NULL;
     g_autofree char *again = NULL;
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(first);
@@ -137,7 +137,7 @@ static void prints_what_it_reads(void)
     CU_ASSERT_PTR_NOT_NULL_FATAL(second);
     again = config_to_toml(second);
     CU_ASSERT_STRING_EQUAL(text, again);
-    CU_ASSERT_STRING_EQUAL(second->guest_kernel_parameters, "a=\"b\" \\c\t");
+    CU_ASSERT_STRING_EQUAL(second->guest.kernel_parameters, "a=\"b\" \\c\t");
 }
 
 /* Every commented line of the default file, taken into use, changes nothing. */
@@ -146,8 +146,8 @@ static void explains_the_defaults(void)
     g_autofree char *text = config_to_toml(NULL);
     g_auto(GStrv) lines = g_strsplit(text, "\n", 0);
     GError *error = NULL;
-    g_autoptr(Config) plain = load(text, NULL, &error);
-    g_autoptr(Config) active = NULL;
+    g_autoptr(Settings) plain = load(text, NULL, &error);
+    g_autoptr(Settings) active = NULL;
     g_autofree char *joined = NULL;
     g_autofree char *first = NULL;
     g_autofree char *second = NULL;
@@ -178,14 +178,14 @@ static void ships_the_default_file(void)
 static void tells_itself_as_json(void)
 {
     GError *error = NULL;
-    g_autoptr(Config) config = load("", NULL, &error);
+    g_autoptr(Settings) config = load("", NULL, &error);
     g_autofree char *json = config_to_json(config);
 
     CU_ASSERT_PTR_NOT_NULL(strstr(json, "\"server\":{\"socket\":\"/run/crivirt/crivirtd.sock\""));
     CU_ASSERT_PTR_NOT_NULL(strstr(json, "\"cni_plugin_dirs\":[\"/opt/cni/bin\",\"/usr/lib/cni\"]"));
 }
 
-static const HandlerConfig *handler(const Config *config, guint i)
+static const HandlerConfig *handler(const Settings *config, guint i)
 {
     return config->handlers->pdata[i];
 }
@@ -194,12 +194,12 @@ static void reads_handlers(void)
 {
     const char *flags[] = {"--guest-kernel=/flag", NULL};
     GError *error = NULL;
-    g_autoptr(Config) config = load("[handlers.big]\nvcpus = 4\nmax_vcpus = 8\nmemory = '2GiB'\n"
-                                    "template = false\nannotations = ['vcpus', 'kernel-parameters']\n"
-                                    "pod_kernel_parameters = ['mitigations']\n"
-                                    "[handlers.other]\nkernel = '/other'\naccelerator = 'tcg'\n"
-                                    "[guest]\nmemory = '128MiB'\nvcpus = 2\nkernel = '/file'\n",
-                                    flags, &error);
+    g_autoptr(Settings) config = load("[handlers.big]\nvcpus = 4\nmax_vcpus = 8\nmemory = '2GiB'\n"
+                                      "template = false\nannotations = ['vcpus', 'kernel-parameters']\n"
+                                      "pod_kernel_parameters = ['mitigations']\n"
+                                      "[handlers.other]\nkernel = '/other'\naccelerator = 'tcg'\n"
+                                      "[guest]\nmemory = '128MiB'\nvcpus = 2\nkernel = '/file'\n",
+                                      flags, &error);
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
     CU_ASSERT_EQUAL_FATAL(config->handlers->len, 3);
@@ -224,7 +224,7 @@ static void reads_handlers(void)
 static void reads_the_default_handler(void)
 {
     GError *error = NULL;
-    g_autoptr(Config) config = load(
+    g_autoptr(Settings) config = load(
         "[guest]\nvcpus = 2\n[handlers.vm]\nannotations = ['memory']\nmax_memory = '1GiB'\n", NULL, &error);
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
@@ -258,11 +258,11 @@ static void switches_host_pods_on(void)
 {
     const char *flags[] = {"--host-pods=true", NULL};
     GError *error = NULL;
-    g_autoptr(Config) off = load("", NULL, &error);
-    g_autoptr(Config) on = load("", flags, &error);
-    g_autoptr(Config) named = load("[host]\npods = true\n[handlers.system]\nkind = 'host'\n", NULL, &error);
+    g_autoptr(Settings) off = load("", NULL, &error);
+    g_autoptr(Settings) on = load("", flags, &error);
+    g_autoptr(Settings) named = load("[host]\npods = true\n[handlers.system]\nkind = 'host'\n", NULL, &error);
     g_autofree char *text = config_to_toml(on);
-    g_autoptr(Config) again = load(text, NULL, &error);
+    g_autoptr(Settings) again = load(text, NULL, &error);
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(off);
     CU_ASSERT_EQUAL(off->handlers->len, 1);
@@ -291,10 +291,10 @@ static void refuses_bad_host_handlers(void)
 static void prints_handlers(void)
 {
     GError *error = NULL;
-    g_autoptr(Config) first = load("[handlers.big]\nvcpus = 4\nannotations = ['vcpus']\n", NULL, &error);
+    g_autoptr(Settings) first = load("[handlers.big]\nvcpus = 4\nannotations = ['vcpus']\n", NULL, &error);
     g_autofree char *text = NULL;
     g_autofree char *json = NULL;
-    g_autoptr(Config) second = NULL;
+    g_autoptr(Settings) second = NULL;
     g_autofree char *again = NULL;
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(first);
@@ -335,7 +335,7 @@ static void checks_the_node(void)
                            "/dev/null/state",
                            NULL};
     GError *error = NULL;
-    g_autoptr(Config) config = load("", flags, &error);
+    g_autoptr(Settings) config = load("", flags, &error);
     g_autoptr(GPtrArray) problems = NULL;
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
@@ -350,7 +350,7 @@ static void checks_the_node(void)
 static void checks_handlers(void)
 {
     GError *error = NULL;
-    g_autoptr(Config) config =
+    g_autoptr(Settings) config =
         load("[handlers.big]\n[handlers.other]\nkernel = '/nonexistent/other'\n", NULL, &error);
     g_autoptr(GPtrArray) problems = NULL;
 

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The values of all options, as every part of the daemon reads them: settings->guest.vm_pool_size. The fields
+ * come from options.def and handler_options.def, which say their types; cri-server/config fills them in.
+ *
+ * Ownership: cri-server/config owns everything; readers borrow.
+ * Threads: constant once loaded; any thread may read.
+ */
+#pragma once
+
+#include <glib.h>
+
+/* The field of a row, by its TYPE. */
+#define SETTING_STRING(key) const char *key
+#define SETTING_PATH(key) const char *key
+#define SETTING_CHOICE(key) const char *key
+#define SETTING_ADDRESS(key) const char *key
+#define SETTING_LIST(key) const char *const *key
+#define SETTING_BOOL(key) gboolean key
+#define SETTING_COUNT(key) guint key
+#define SETTING_SIZE(key) guint64 key##_bytes
+#define SETTING_DURATION(key) gint64 key##_ms
+
+/* The name of that field. */
+#define SETTING_FIELD_STRING(key) key
+#define SETTING_FIELD_PATH(key) key
+#define SETTING_FIELD_CHOICE(key) key
+#define SETTING_FIELD_ADDRESS(key) key
+#define SETTING_FIELD_LIST(key) key
+#define SETTING_FIELD_BOOL(key) key
+#define SETTING_FIELD_COUNT(key) key
+#define SETTING_FIELD_SIZE(key) key##_bytes
+#define SETTING_FIELD_DURATION(key) key##_ms
+
+/* One [handlers.NAME]. */
+typedef struct {
+    const char *name;
+    const char *where; /* "FILE:LINE: handlers.NAME", for messages */
+    guint64 is_given;  /* bit i: row i of handler_options.def is in the file */
+#define HANDLER_OPTION(TYPE, key, default_text, limits, help) SETTING_##TYPE(key);
+#include "common/settings/handler_options.def"
+} HandlerConfig;
+
+/* Return: whether the handler runs its pods on the node itself, without a VM. */
+static inline gboolean handler_config_is_host(const HandlerConfig *handler)
+{
+    return g_str_equal(handler->kind, "host");
+}
+
+typedef struct {
+#define SECTION(name) struct {
+#define SECTION_END(name)                                                                                    \
+    }                                                                                                        \
+    name;
+#define OPTION(TYPE, section, key, flag, default_text, limits, help) SETTING_##TYPE(key);
+#include "common/settings/options.def"
+    GPtrArray *handlers; /* HandlerConfig; the first is the default */
+} Settings;
