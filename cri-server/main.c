@@ -224,6 +224,7 @@ static StreamServer *open_streams(const Settings *settings, SandboxManager *sand
         .tls_key = path_or_null(settings->streaming.tls_key),
         .idle_ms = settings->streaming.idle_timeout_ms,
         .creation_ms = settings->streaming.creation_timeout_ms,
+        .url_ms = settings->streaming.url_timeout_ms,
     };
 
     return stream_server_open(&streams, sandboxes, error);

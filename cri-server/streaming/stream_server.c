@@ -11,7 +11,6 @@
 #include "cri-server/streaming/token.h"
 
 enum {
-    TOKEN_LIFETIME_MS = 60 * 1000,
     MAX_TOKENS = 1000,
     MAX_CLIENTS = 2000,
     /* Starting a process waits for its guest; the guest, not this, is what limits. */
@@ -89,7 +88,7 @@ static void on_request(HttpVisit *visit, const HttpRequest *request, gpointer da
     }
     ticket = token_table_take(server->tokens, upgrade.token);
     if (ticket == NULL) {
-        http_visit_refuse(visit, 404, "this URL has been used already, is older than a minute, or never was");
+        http_visit_refuse(visit, 404, "this URL has been used already, has expired, or was never issued");
         return;
     }
     if (ticket->kind != upgrade.kind) {
@@ -147,7 +146,7 @@ StreamServer *stream_server_open(const StreamServerConfig *config, SandboxManage
     StreamServer *server = g_new0(StreamServer, 1);
 
     server->idle_ms = config->idle_ms;
-    server->tokens = token_table_new(TOKEN_LIFETIME_MS, MAX_TOKENS, ticket_free);
+    server->tokens = token_table_new(config->url_ms, MAX_TOKENS, ticket_free);
     server->loop.sandboxes = sandboxes;
     server->loop.creation_ms = config->creation_ms;
     server->loop.context = g_main_context_new();

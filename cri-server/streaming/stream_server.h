@@ -17,6 +17,7 @@ typedef struct {
     const char *tls_cert, *tls_key; /* files (PEM); both or neither */
     gint64 idle_ms;
     gint64 creation_ms;
+    gint64 url_ms;
 } StreamServerConfig;
 
 /* The configuration is read now, but for the files, which are read again when they change; sandboxes is
@@ -28,7 +29,7 @@ void stream_server_close(StreamServer *server);
 /* The certificate (PEM) that clients are shown now; NULL without TLS. The caller frees it. */
 char *stream_server_certificate(StreamServer *server);
 
-/* URLs for one use within a minute; the caller frees them. */
+/* URLs for one use within the configuration's url_ms; the caller frees them. */
 char *stream_server_exec(StreamServer *server, const Runtime__V1__ExecRequest *request, GError **error);
 char *stream_server_attach(StreamServer *server, const Runtime__V1__AttachRequest *request, GError **error);
 char *stream_server_port_forward(StreamServer *server, const Runtime__V1__PortForwardRequest *request,
