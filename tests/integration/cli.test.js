@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// The command line as somebody would use it who knows Docker.
+// The command line as a person who knows Docker uses it.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
 const {busyboxArchive} = require('./support/images');
-const {eventually} = require('./support/kit');
 
 let node;
-before(async () => { node = await Node.start({image: false}); });
+before(async () => { node = await Node.start(); });
 after(() => node.end());
 
-// stdout of a command that succeeds
+// The standard output of a command, which must succeed.
 async function crivirt(...words) {
     const {code, stdout, stderr} = await node.cli(...words);
     assert.strictEqual(code, 0, `crivirt ${words.join(' ')}: ${stderr}`);
     return stdout;
 }
 
-test('--help and version say what they should', async () => {
+test('--help lists the commands, and version reports client and server', async () => {
     assert.match(await crivirt('--help'), /run[\s\S]*ps[\s\S]*exec/);
     assert.match(await crivirt('run', '--help'), /--detach|-d/);
     assert.match(await crivirt('version'), /Client[\s\S]*Server: crivirt/);
@@ -28,14 +27,14 @@ test('--help and version say what they should', async () => {
                        (await node.cri.call('Version')).runtime_version);
 });
 
-test('load, images and info', async () => {
+test('load imports an image, which images lists, and info reports the conditions', async () => {
     assert.match(await crivirt('load', '-i', busyboxArchive(node)), /Loaded image: docker\.io\/library\/busybox:latest/);
     assert.match(await crivirt('images'), /docker\.io\/library\/busybox +latest/);
     assert.ok(JSON.parse(await crivirt('images', '--json')).length === 1);
     assert.match(await crivirt('info'), /NetworkReady/);
 });
 
-test('run in the foreground passes output and exit code on, and --rm leaves nothing', async () => {
+test('run in the foreground passes on output and exit code, and --rm leaves nothing', async () => {
     const {code, stdout, stderr} = await node.cli('run', '--rm', '-e', 'NAME=world', 'busybox', 'sh', '-c',
                                                      'echo "hello $NAME"; echo oops >&2; exit 7');
     assert.deepStrictEqual([code, stdout, stderr], [7, 'hello world\n', 'oops\n']);
@@ -43,7 +42,7 @@ test('run in the foreground passes output and exit code on, and --rm leaves noth
     assert.deepStrictEqual((await node.cri.call('ListPodSandbox')).items, []);
 });
 
-test('a detached container is seen, entered, followed, stopped and removed', async () => {
+test('a detached container can be listed, entered, followed, stopped and removed', async () => {
     const data = path.join(node.dir, 'data');
     fs.mkdirSync(data);
     fs.writeFileSync(path.join(data, 'index.html'), 'from a volume\n');
@@ -63,7 +62,7 @@ test('a detached container is seen, entered, followed, stopped and removed', asy
     assert.deepStrictEqual(JSON.parse(await crivirt('ps', '-a', '--json')), []);
 });
 
-// "Trace Event Format": what its readers rely on. On one track, events lie within or beside each other.
+// Asserts what readers of the "Trace Event Format" rely on. On one track, events lie within or beside each other.
 function isTraceEventFile({displayTimeUnit, traceEvents}) {
     assert.strictEqual(displayTimeUnit, 'ms');
     const named = new Set();
@@ -90,7 +89,7 @@ function isTraceEventFile({displayTimeUnit, traceEvents}) {
         assert.ok(named.has(tid), `track ${tid} has a name`);
 }
 
-test('trace shows what a start took, as a timeline and as trace events', async () => {
+test('trace shows the phases of a start as a timeline and as trace events', async () => {
     await crivirt('run', '-d', '--name', 'traced', 'busybox', 'sleep', '100000');
     const timeline = await crivirt('trace', 'traced');
     assert.match(timeline, /^pod crivirt\/traced, (booted|restored), from /);
@@ -112,7 +111,7 @@ test('trace shows what a start took, as a timeline and as trace events', async (
     await crivirt('rm', '-f', 'traced');
 });
 
-test('standard input and cp go through the streaming server', async () => {
+test('exec -i and cp use the streaming server', async () => {
     await crivirt('run', '-d', '--name', 'box', 'busybox', 'sleep', '100000');
     const bytes = [...Array(200000).keys()].join('\n');
     const echoed = await node.cliWith({input: bytes}, 'exec', '-i', 'box', 'cat');
@@ -128,7 +127,8 @@ test('standard input and cp go through the streaming server', async () => {
     await crivirt('rm', '-f', 'box');
 });
 
-test('rmi takes the image away; what is missing is named', async () => {
+test('rmi removes the image, and messages name what does not exist', async (t) => {
+    t.after(() => node.loadBusybox());
     await crivirt('rmi', 'busybox');
     assert.deepStrictEqual(JSON.parse(await crivirt('images', '--json')), []);
     for (const [words, text] of [[['run', '--pull', 'never', 'busybox'], /busybox/], [['exec', 'nobody', 'true'], /nobody/],
@@ -140,9 +140,9 @@ test('rmi takes the image away; what is missing is named', async () => {
     }
 });
 
-test('without a daemon the message says where it was looked for', async () => {
+test('without a daemon the message names the socket', async () => {
     const {code, stderr} = await node.cliWith({env: {CRIVIRT_SOCKET: '/run/no-such.sock'}}, 'ps');
     assert.notStrictEqual(code, 0);
     assert.match(stderr, /\/run\/no-such\.sock/);
-    await eventually('the daemon answers all the same', () => node.cri.call('Version'));
+    await node.cri.call('Version'); // the daemon of this node runs all the same
 });

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// What the kubelet and crictl rely on beyond the single verbs: names and retries, ids that are cut short, init containers and
-// restarts, shared process namespaces, which signal stops, what an image says of its user, whose events there are.
-// docs/client-contract.md says which test stands for which expectation.
+// What the kubelet and crictl rely on beyond the single verbs: names and retries, shortened ids, init containers and restarts,
+// shared process namespaces, stop signals, the user of an image, events of sandboxes. docs/client-contract.md lists which test
+// proves which expectation.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
-const {busyboxArchive} = require('./support/images');
+const {changedBusybox} = require('./support/images');
 const {startRegistry, push} = require('./support/registry');
-const {eventually, refused, must} = require('./support/kit');
+const {subscribed} = require('./support/events');
+const {eventually, failure, refused, must} = require('./support/kit');
 
 let node, pod, registry;
 before(async () => {
@@ -20,27 +21,25 @@ before(async () => {
 });
 after(() => node.end());
 
-const podIds = async () => (await node.cri.call('ListPodSandbox')).items.map(({id}) => id);
+const podIds = () => node.listedPodIds();
 const containerIds = async (filter) => (await node.cri.call('ListContainers', {filter})).containers.map(({id}) => id);
 
-// Pushes busybox with another configuration (umoci's words) and pulls it.
+// Pushes busybox with another configuration (options of `umoci config`) and pulls it.
 async function imageWith(tag, ...words) {
-    const layout = path.join(node.dir, `layout-${tag}`), name = `${registry.host}/tests/busybox:${tag}`;
-    must('skopeo', 'copy', '-q', '--insecure-policy', `oci-archive:${busyboxArchive(node)}`, `oci:${layout}:it`);
-    must('umoci', 'config', '--image', `${layout}:it`, ...words);
-    push(node, `oci:${layout}:it`, name);
+    const name = `${registry.host}/tests/busybox:${tag}`;
+    push(node, changedBusybox(node, ['config', ...words]), name);
     await node.cri.call('PullImage', {image: {image: name}});
     return name;
 }
 
-test('the same pod asked for twice at once is one pod', async () => {
+test('two simultaneous calls of RunPodSandbox for one pod return the same sandbox', async () => {
     const config = node.podConfig();
     const answers = await Promise.all([1, 2].map(() => node.cri.call('RunPodSandbox', {config})));
     assert.strictEqual(answers[0].pod_sandbox_id, answers[1].pod_sandbox_id);
     await node.removePod({id: answers[0].pod_sandbox_id});
 });
 
-test('the next attempt, another uid or another namespace is another pod', async () => {
+test('RunPodSandbox of the next attempt makes another sandbox', async () => {
     const {metadata} = pod.config;
     const config = node.podConfig({metadata: {...metadata, attempt: 1}});
     const {pod_sandbox_id: id} = await node.cri.call('RunPodSandbox', {config});
@@ -49,7 +48,7 @@ test('the next attempt, another uid or another namespace is another pod', async 
     await node.removePod({id});
 });
 
-test('a client that gave a pod up gets it when it asks again', async () => {
+test('a client that gave up RunPodSandbox gets its sandbox when it asks again', async () => {
     const config = node.podConfig();
     await refused(node.cri.call('RunPodSandbox', {config}, 400), 'DEADLINE_EXCEEDED');
     const {pod_sandbox_id: id} = await node.cri.call('RunPodSandbox', {config});
@@ -59,7 +58,7 @@ test('a client that gave a pod up gets it when it asks again', async () => {
     assert.deepStrictEqual(await podIds(), [pod.id]);
 });
 
-test('a client that gave a container up gets it when it asks again', async () => {
+test('a client that gave up CreateContainer gets its container when it asks again', async () => {
     const config = node.containerConfig();
     const request = {pod_sandbox_id: pod.id, config, sandbox_config: pod.config};
     await node.cri.call('CreateContainer', request, 30).catch(() => {});
@@ -69,7 +68,7 @@ test('a client that gave a container up gets it when it asks again', async () =>
     await node.remove({id});
 });
 
-test('an id may be cut short as long as it is one container\'s', async () => {
+test('a shortened id is accepted as long as it belongs to one container only', async () => {
     const container = await node.create(pod);
     const short = container.id.slice(0, 12);
     assert.strictEqual((await node.containerStatus({id: short})).id, container.id);
@@ -120,7 +119,7 @@ test('an init container ends before the others start, and a container is restart
         await node.cri.call('RemoveContainer', {container_id});
 });
 
-test('a pod\'s containers share its process namespace, or look into another\'s, when they are asked to', async () => {
+test('containers share the process namespace of their pod, or that of another container, when the request says so', async () => {
     const options = (namespaces) => ({linux: {security_context: {namespace_options: namespaces}}});
     const seesMarker = async (container) => (await node.output(container, 'cat /proc/[0-9]*/cmdline | tr "\\0" " "')).includes('100999');
     const alone = await node.runContainer(pod, {command: ['/bin/sleep', '100999'], ...options({pid: 'CONTAINER'})});
@@ -141,19 +140,19 @@ test('a pod\'s containers share its process namespace, or look into another\'s, 
     await node.removePod(together);
 });
 
-test('the stop signal is the container\'s, else the image\'s, else TERM, and it is sent once', async () => {
+test('StopContainer sends once the stop signal of the container, else of the image, else TERM', async () => {
     const image = {image: await imageWith('stopsignal', '--config.stopsignal=SIGUSR1')};
     const script = 'for s in TERM USR1 USR2; do trap "echo $s" $s; done; echo up; n=0; while [ $n -lt 30 ]; do n=$((n+1)); sleep 0.1; done';
     for (const [more, signal] of [[{}, 'TERM'], [{image}, 'USR1'], [{image, stop_signal: 'SIGUSR2'}, 'USR2']]) {
         const container = await node.runContainer(pod, {...more, command: ['/bin/sh', '-c', script]});
-        await eventually('the traps are set', () => fs.existsSync(container.log) && node.logLines(container).length);
+        await node.firstLine(container);
         await node.cri.call('StopContainer', {container_id: container.id, timeout: 100});
-        assert.deepStrictEqual(node.logLines(container).map(({text}) => text), ['up', signal]);
+        assert.deepStrictEqual(node.logTexts(container), ['up', signal]);
         await node.remove(container);
     }
 });
 
-test('an image\'s user is a number or a name, and the container runs as it', async () => {
+test('ImageStatus reports the user of an image as number or name, and its containers run as that user', async () => {
     for (const [words, uid, username, id] of [['1234:5678', '1234', '', '1234:5678'], ['root', undefined, 'root', '0:0']]) {
         const name = await imageWith(`user-${words.replace(':', '-')}`, `--config.user=${words}`);
         const {image} = await node.cri.call('ImageStatus', {image: {image: name}});
@@ -164,14 +163,14 @@ test('an image\'s user is a number or a name, and the container runs as it', asy
     }
 });
 
-test('ReopenContainerLog of a container that does not run is an error and makes no file', async () => {
+test('ReopenContainerLog of a container that does not run fails and creates no file', async () => {
     const container = await node.create(pod);
     await refused(node.cri.call('ReopenContainerLog', {container_id: container.id}), 'FAILED_PRECONDITION');
     assert.ok(!fs.existsSync(container.log));
     await node.cri.call('RemoveContainer', {container_id: container.id});
 });
 
-test('what the daemon keeps of a pod\'s configuration only its own user can read', async () => {
+test('only the daemon\'s own user can read what it stores of a pod\'s configuration', async () => {
     const secret = 'correct-horse-battery-staple';
     const container = await node.create(pod, {envs: [{key: 'PASSWORD', value: Buffer.from(secret)}]});
     const kept = must('grep', '-rlaF', secret, node.stateDir).split('\n').filter(Boolean);
@@ -181,13 +180,12 @@ test('what the daemon keeps of a pod\'s configuration only its own user can read
     await node.remove(container);
 });
 
-test('a CNI plugin that fails is the pod\'s error, in its own words, and what it left is removed with a repaired one', async () => {
+test('RunPodSandbox fails with the message of a CNI plugin that fails, and a repaired plugin removes what it left', async () => {
     node.writeCni(JSON.stringify({
         cniVersion: '1.0.0', name: 'test',
         plugins: [{type: 'bridge', bridge: 'cvt0', ipam: {type: 'host-local', ranges: [[{subnet: 'nonsense'}]]}}],
     }));
-    const refusal = await node.runPod().then(() => null, (error) => error);
-    assert.ok(refusal, 'the pod has a network');
+    const refusal = await failure(node.runPod());
     assert.match(refusal.message, /INTERNAL|UNAVAILABLE/);
     assert.match(refusal.details, /nonsense/);
     // This plugin fails DEL as it failed ADD, so the pod stays listed until that is done.
@@ -202,14 +200,8 @@ test('a CNI plugin that fails is the pod\'s error, in its own words, and what it
     assert.deepStrictEqual(await podIds(), [pod.id]);
 });
 
-test('there are events of the sandbox itself', async () => {
-    const client = node.cri.clients.find((one) => typeof one.GetContainerEvents === 'function');
-    const call = client.GetContainerEvents({}), seen = [];
-    call.on('data', (event) => seen.push(event)).on('error', () => {});
-    await eventually('it is subscribed', async () => {
-        await node.remove(await node.runContainer(pod, 'true'));
-        return seen.length > 0;
-    });
+test('GetContainerEvents reports events of the sandbox itself', async () => {
+    const call = await subscribed(node, pod), {seen} = call;
     const other = await node.runPod();
     await node.removePod(other);
     const mine = () => seen.filter(({container_id}) => container_id === other.id);

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// A CNI plugin that fails, is killed, or hangs: nothing waits for it without a bound, and what it owes is done later.
+// A CNI plugin fails, is killed, or hangs. Nothing waits for it without a bound, and its clean-up is made up for later.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after, afterEach} = require('node:test');
 const {Node} = require('./support/node');
-const {eventually, refused, must} = require('./support/kit');
+const {eventually, failure, refused, must} = require('./support/kit');
 
 let node, plugins;
 before(async () => {
     node = new Node({flags: ['--cni-timeout=8s']});
     plugins = path.join(node.dir, 'plugins');
     fs.mkdirSync(plugins);
-    // Does as the file says ("hang ADD"); passes the network on.
+    // Fails, hangs or dies as the file "mood" says ("hang ADD"), and passes on the result of the plugin before it.
     fs.writeFileSync(path.join(plugins, 'moody'), `#!/bin/bash
 config=$(cat)
 case "$(cat ${plugins}/mood 2>/dev/null)" in
@@ -41,31 +41,31 @@ const mood = (text) => {
 };
 const hangs = () => eventually('the plugin hangs', () => fs.existsSync(path.join(plugins, 'hangs')));
 const sleepers = () => must('sh', '-c', 'pgrep -fx "sleep 86399" || true').trim();
-const podIds = async () => (await node.cri.call('ListPodSandbox')).items.map(({id}) => id);
+const podIds = () => node.listedPodIds();
 const nothingIsLeft = async () => {
     await eventually('nothing is listed', async () => (await podIds()).length === 0);
     await eventually('no plugin is left', () => sleepers() === '');
-    await eventually('no stray is left', () => node.orphans([]).length === 0).catch(() => {});
+    await eventually('no orphan is left', () => node.orphans([]).length === 0).catch(() => {});
     assert.deepStrictEqual(node.orphans([]), []);
     await node.noLeaks();
 };
 
 for (const [name, words] of [['fail ADD', ['moody', 'not in the mood']], ['die ADD', ['moody', '137']]])
-    test(`a plugin told to "${name}" fails the sandbox, by its name, and leaves nothing`, async () => {
+    test(`a plugin told to "${name}" fails the sandbox, whose error names it, and leaves nothing`, async () => {
         mood(name);
-        const error = await node.runPod().then(() => null, (thrown) => thrown);
+        const error = await failure(node.runPod());
         for (const word of words)
             assert.ok(error.details.includes(word), error.details);
         await nothingIsLeft();
     });
 
-test('a plugin that hangs in ADD is killed with what it started after network.cni_timeout, and named', async () => {
+test('a plugin that hangs in ADD is killed with its children after network.cni_timeout, and the error names it', async () => {
     mood('hang ADD');
     await refused(node.runPod(), 'DEADLINE_EXCEEDED', 'moody', 'ADD');
     await nothingIsLeft();
 });
 
-test('a client that gives up while a plugin hangs in ADD has it ended, and gets its sandbox later', async () => {
+test('a plugin that hangs in ADD is killed when the client gives up, and the client gets its sandbox later', async () => {
     mood('hang ADD');
     const config = node.podConfig();
     await refused(node.cri.call('RunPodSandbox', {config}, 3000), 'DEADLINE_EXCEEDED');
@@ -77,7 +77,7 @@ test('a client that gives up while a plugin hangs in ADD has it ended, and gets 
     await nothingIsLeft();
 });
 
-test('a daemon killed while a plugin hangs in ADD leaves neither plugin nor network', async () => {
+test('after kill -9 of the daemon while a plugin hangs in ADD, neither plugin nor network is left', async () => {
     mood('hang ADD');
     const config = node.podConfig();
     const running = node.cri.call('RunPodSandbox', {config}).catch(() => {});
@@ -90,7 +90,7 @@ test('a daemon killed while a plugin hangs in ADD leaves neither plugin nor netw
 });
 
 for (const name of ['fail DEL', 'die DEL', 'hang DEL'])
-    test(`a plugin told to "${name}" leaves the sandbox listed as not ready until a later Remove ends it`, async () => {
+    test(`a plugin told to "${name}" leaves the sandbox listed as NOTREADY until a later RemovePodSandbox succeeds`, async () => {
         const pod = await node.runPod();
         const container = await node.runContainer(pod);
         mood(name);
@@ -99,7 +99,7 @@ for (const name of ['fail DEL', 'die DEL', 'hang DEL'])
         assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_NOTREADY');
         assert.strictEqual((await node.containerStatus(container)).state, 'CONTAINER_EXITED');
         await assert.rejects(node.cri.call('RemovePodSandbox', {pod_sandbox_id: pod.id}));
-        await node.restartDaemon('SIGKILL'); // serves, whatever the plugin does
+        await node.restartDaemon('SIGKILL'); // it serves whatever the plugin does
         assert.deepStrictEqual(await podIds(), [pod.id]);
         assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_NOTREADY');
         mood('');
@@ -107,12 +107,12 @@ for (const name of ['fail DEL', 'die DEL', 'hang DEL'])
         await nothingIsLeft();
     });
 
-test('a daemon told to stop does not wait for a plugin that hangs', async () => {
+test('a daemon that is told to stop does not wait for a plugin that hangs', async () => {
     const pod = await node.runPod();
     mood('hang DEL');
     await assert.rejects(node.cri.call('StopPodSandbox', {pod_sandbox_id: pod.id}));
     mood('hang DEL');
-    await node.restartDaemon('SIGKILL'); // tries again by itself
+    await node.restartDaemon('SIGKILL'); // it calls DEL again by itself
     await hangs();
     assert.strictEqual((await node.stopDaemon()).code, 0);
     mood('');
@@ -121,7 +121,7 @@ test('a daemon told to stop does not wait for a plugin that hangs', async () => 
     await nothingIsLeft();
 });
 
-test('at its start the daemon tells plugins of CNI 1.1 what is in use, so that they give up the rest', async () => {
+test('at its start the daemon tells plugins of CNI 1.1 which attachments are valid, so that they free the rest', async () => {
     const pod = await node.runPod();
     const file = path.join(node.cniDir, '10-test.conflist');
     const before = fs.readFileSync(file, 'utf8');

@@ -6,7 +6,7 @@ const path = require('path');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
 const {BUSYBOX} = require('./support/images');
-const {eventually, refused} = require('./support/kit');
+const {eventually, failure, refused} = require('./support/kit');
 
 let node, pod, long;
 before(async () => {
@@ -22,7 +22,7 @@ after(() => node.end());
 
 const list = async (filter) => (await node.cri.call('ListContainers', {filter})).containers.map(({id}) => id);
 
-test('a created container has an image, a user, and no times but that of its creation', async () => {
+test('ContainerStatus of a created container has its image, its labels, and only the time of its creation', async () => {
     const labels = {role: 'test'}, annotations = {why: 'because'};
     const spec = {image: BUSYBOX, user_specified_image: 'busybox', annotations: {'for': 'the image'}};
     const container = await node.create(pod, {labels, annotations, image: spec});
@@ -49,7 +49,7 @@ test('a created container has an image, a user, and no times but that of its cre
     await refused(node.containerStatus(container), 'NOT_FOUND');
 });
 
-test('a running container has started, and cannot be started again', async () => {
+test('a running container has a start time, and StartContainer refuses it', async () => {
     const status = await node.containerStatus(long);
     assert.strictEqual(status.state, 'CONTAINER_RUNNING');
     assert.ok(BigInt(status.started_at) >= BigInt(status.created_at));
@@ -57,13 +57,13 @@ test('a running container has started, and cannot be started again', async () =>
     await refused(node.cri.call('StartContainer', {container_id: long.id}), 'FAILED_PRECONDITION', 'running');
 });
 
-test('a second container of the same name and attempt is refused, the next attempt is not', async () => {
+test('CreateContainer refuses a second container of the same name and attempt, and accepts the next attempt', async () => {
     const metadata = long.config.metadata;
     await refused(node.create(pod, {metadata}), 'ALREADY_EXISTS', metadata.name);
     await node.remove(await node.create(pod, {metadata: {...metadata, attempt: 1}}));
 });
 
-test('exit codes and reasons are true', async () => {
+test('ContainerStatus reports exit code and reason of a container that has ended', async () => {
     for (const [script, code, reason] of [['exit 0', 0, 'Completed'], ['exit 3', 3, 'Error'], ['kill -9 $$', 137, 'Error']]) {
         const container = await node.runContainer(pod, script);
         const status = await node.ended(container);
@@ -73,11 +73,9 @@ test('exit codes and reasons are true', async () => {
     }
 });
 
-test('a program that does not exist is an error that names it', async () => {
+test('StartContainer of a program that does not exist fails and names the program', async () => {
     const labels = {test: 'no-program'};
-    const refusal = await node.runContainer(pod, {command: ['/no/such/program'], labels})
-        .then(() => null, (error) => error);
-    assert.ok(refusal, 'it ran');
+    const refusal = await failure(node.runContainer(pod, {command: ['/no/such/program'], labels}));
     assert.ok(refusal.details.includes('/no/such/program'), refusal.details);
     for (const id of await list({label_selector: labels})) {
         const status = await node.containerStatus({id});
@@ -86,21 +84,20 @@ test('a program that does not exist is an error that names it', async () => {
     }
 });
 
-test('command, arguments, environment, directory and user reach the program', async () => {
+test('a program gets its command, arguments, environment, directory and user', async () => {
     const container = await node.runContainer(pod, {
         command: ['/bin/sh', '-c', 'echo "$0 $1|$GREETING|$PWD|$(id -u):$(id -g)|$(id -G)"; sleep 1000'],
         args: ['zero', 'one two'], envs: [{key: 'GREETING', value: Buffer.from('hello = world')}], working_dir: '/var/new',
         linux: {security_context: {run_as_user: {value: 1000}, run_as_group: {value: 2000}, supplemental_groups: [3000]}},
     });
-    await eventually('the line is logged', () => fs.existsSync(container.log) && node.logLines(container).length);
-    assert.strictEqual(node.logLines(container)[0].text,
+    assert.strictEqual(await node.firstLine(container),
                        'zero one two|hello = world|/var/new|1000:2000|2000 3000');
     const {user} = await node.containerStatus(container);
     assert.deepStrictEqual([user.linux.uid, user.linux.gid], ['1000', '2000']);
     await node.remove(container);
 });
 
-test('a terminal is one, and its output is all stdout', async () => {
+test('a container with tty has a terminal, whose output is all logged as stdout', async () => {
     const container = await node.runContainer(pod, {command: ['/bin/sh', '-c', 'tty; echo error >&2'], tty: true});
     await node.ended(container);
     const lines = node.logLines(container);
@@ -109,34 +106,34 @@ test('a terminal is one, and its output is all stdout', async () => {
     await node.remove(container);
 });
 
-test('StopContainer sends the stop signal and gives the grace', async () => {
+test('StopContainer sends the stop signal and waits for the grace period', async () => {
     const container = await node.runContainer(pod, 'trap "echo bye; exit 7" TERM; echo up; while :; do sleep 0.1; done');
-    await eventually('the trap is set', () => fs.existsSync(container.log) && node.logLines(container).length);
+    await node.firstLine(container);
     await node.cri.call('StopContainer', {container_id: container.id, timeout: 120});
     const status = await node.containerStatus(container);
     assert.deepStrictEqual([status.state, status.exit_code], ['CONTAINER_EXITED', 7]);
-    assert.deepStrictEqual(node.logLines(container).map(({text}) => text), ['up', 'bye']);
+    assert.deepStrictEqual(node.logTexts(container), ['up', 'bye']);
     await node.cri.call('StopContainer', {container_id: container.id, timeout: 120});
     await node.remove(container);
 });
 
-test('StopContainer with a short or no grace kills what ignores the signal', async () => {
+test('StopContainer kills a container that ignores the signal when the grace period is over', async () => {
     for (const timeout of [0, 1]) {
         const container = await node.runContainer(pod, 'trap "" TERM; echo up; while :; do sleep 0.1; done');
-        await eventually('the trap is set', () => fs.existsSync(container.log) && node.logLines(container).length);
+        await node.firstLine(container);
         await node.cri.call('StopContainer', {container_id: container.id, timeout});
         assert.strictEqual((await node.containerStatus(container)).exit_code, 137);
         await node.remove(container);
     }
 });
 
-test('a running container is removed by force', async () => {
+test('RemoveContainer removes a running container', async () => {
     const container = await node.runContainer(pod);
     await node.cri.call('RemoveContainer', {container_id: container.id});
     await refused(node.containerStatus(container), 'NOT_FOUND');
 });
 
-test('to stop or to remove an unknown container is fine; its status is NOT_FOUND', async () => {
+test('StopContainer and RemoveContainer of an unknown container succeed, and ContainerStatus fails with NOT_FOUND', async () => {
     const container_id = 'f'.repeat(64);
     await node.cri.call('StopContainer', {container_id, timeout: 1});
     await node.cri.call('RemoveContainer', {container_id});
@@ -144,7 +141,7 @@ test('to stop or to remove an unknown container is fine; its status is NOT_FOUND
     await refused(node.cri.call('StartContainer', {container_id}), 'NOT_FOUND');
 });
 
-test('a bad field is INVALID_ARGUMENT and named; a missing image or pod NOT_FOUND', async () => {
+test('CreateContainer refuses an invalid field with INVALID_ARGUMENT and its name, an unknown image or pod with NOT_FOUND', async () => {
     const before = await list();
     await refused(node.create(pod, {metadata: {name: ''}}), 'INVALID_ARGUMENT', 'metadata.name');
     await refused(node.create(pod, {image: null}), 'INVALID_ARGUMENT', 'image');
@@ -156,7 +153,7 @@ test('a bad field is INVALID_ARGUMENT and named; a missing image or pod NOT_FOUN
     assert.deepStrictEqual(await list(), before);
 });
 
-test('hostname, hosts and resolv.conf are the pod\'s', async () => {
+test('a container has the hostname, the hosts file and the resolv.conf of its pod', async () => {
     const {network: {ip}} = await node.podStatus(pod);
     assert.strictEqual(await node.output(long, 'hostname'), 'pod-one');
     assert.strictEqual(await node.output(long, 'cat /etc/resolv.conf'),
@@ -166,7 +163,7 @@ test('hostname, hosts and resolv.conf are the pod\'s', async () => {
     assert.ok((await node.output(long, 'ip -4 addr show eth0')).includes(`inet ${ip}/`));
 });
 
-test('the limits that were asked for hold in the guest, and are shown', async () => {
+test('resource limits hold in the guest, and ContainerStatus reports them', async () => {
     const resources = {memory_limit_in_bytes: 50 << 20, cpu_period: 100000, cpu_quota: 50000, cpu_shares: 512};
     const container = await node.runContainer(pod, {linux: {resources}});
     assert.strictEqual(await node.output(container, 'cat /sys/fs/cgroup/memory.max'), String(50 << 20));
@@ -176,7 +173,7 @@ test('the limits that were asked for hold in the guest, and are shown', async ()
     await node.remove(container);
 });
 
-test('a container that takes more memory than its limit is OOMKilled', async () => {
+test('a container that uses more memory than its limit is OOMKilled', async () => {
     const container = await node.runContainer(pod, {
         command: ['/bin/sh', '-c', 'exec dd if=/dev/zero of=/dev/null bs=64M count=9'],
         linux: {resources: {memory_limit_in_bytes: 16 << 20}},
@@ -186,7 +183,7 @@ test('a container that takes more memory than its limit is OOMKilled', async () 
     await node.remove(container);
 });
 
-test('volumes are live in both directions, and read-only ones are', async () => {
+test('changes of a volume are seen on both sides, and a read-only volume cannot be written', async () => {
     const rw = path.join(node.dir, 'volume-rw'), ro = path.join(node.dir, 'volume-ro');
     for (const directory of [rw, ro]) {
         fs.mkdirSync(directory);

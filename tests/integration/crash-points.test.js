@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// kill -9 of the daemon after every single side effect of every verb that has any (tests/tools/crash_shim.c). The next
-// daemon says of everything that exists what is true, lets it be used, and finishes what is asked for again.
+// kill -9 of the daemon after each side effect of each verb that has any (tests/tools/crash_shim.c). The next daemon reports
+// the true state of everything that exists, lets it be used, and completes the call when it is repeated.
 const assert = require('assert');
 const {test, before, after} = require('node:test');
 const {startCrashingNode, points} = require('./support/crash');
@@ -19,9 +19,9 @@ before(async () => {
 after(() => crashing.end());
 
 for (const {verb, prepare, work, again} of VERBS)
-    test(`${verb} is killed after each of its side effects`, async (t) => {
+    test(`${verb} can be repeated after kill -9 of the daemon at each of its side effects`, async (t) => {
         const name = subjects.name(verb);
-        await node.removeAllPods(); // of a verb that failed
+        await node.removeAllPods(); // those of a test that failed
         const first = await prepare(subjects, name);
         const names = await crashing.record(() => work(subjects, first));
         await again(subjects, first, name);
@@ -40,7 +40,8 @@ for (const {verb, prepare, work, again} of VERBS)
 
 const call = (method, request) => node.cri.call(method, request);
 
-test('PullImage is killed after each of its side effects', async (t) => {
+test('PullImage can be repeated after kill -9 of the daemon at each of its side effects', async (t) => {
+    t.after(() => node.loadBusybox()); // for the other tests
     const image = `${registry.host}/tests/busybox:one`;
     push(node, `oci-archive:${busyboxArchive(node)}`, image);
     const pull = async () => (await call('PullImage', {image: {image}})).image_ref;

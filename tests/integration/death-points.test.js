@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// Something dies while a verb is under way, at chosen side effects of it (tests/tools/crash_shim.c holds the verb's thread
-// there): QEMU, the file server of the volumes or its guard, the connection to the agent. The call ends by itself and says
-// what is true, and nothing is left that cannot be stopped and removed. (CNI plugins: cni.test.js.)
+// Something dies during a verb, at chosen side effects of it, where tests/tools/crash_shim.c holds the verb's thread: QEMU, the
+// file server of the volumes or its fsguard, the connection to the agent. The call ends by itself with a true message, and
+// everything that is left can be stopped and removed. (CNI plugins: cni.test.js.)
 const assert = require('assert');
 const {test, before, after} = require('node:test');
 const {startCrashingNode, points} = require('./support/crash');
@@ -18,7 +18,7 @@ before(async () => {
 });
 after(() => crashing.end());
 
-// What the verb's side effects are called; what it has been recorded with is gone.
+// The names of the verb's side effects. What it was recorded with has been removed.
 const recorded = new Map();
 async function record({verb, prepare, work, again}) {
     if (recorded.has(verb))
@@ -31,7 +31,7 @@ async function record({verb, prepare, work, again}) {
     return names;
 }
 
-// Not after a time-out of somebody's, nor for a reason that is none.
+// Asserts that the call failed, if it did, for the reason at hand and not by a time-out.
 function truthfulFailure(error, words) {
     if (error === null)
         return;
@@ -39,7 +39,7 @@ function truthfulFailure(error, words) {
     assert.match(error.details, words);
 }
 
-// Whatever became of its pods, they are stopped and removed, and nothing is left of them.
+// Stops and removes all pods in whatever state they are, and checks that nothing is left of them.
 async function allGoes() {
     for (const id of await subjects.podIds())
         await node.removePod({id});
@@ -47,17 +47,17 @@ async function allGoes() {
     await node.noLeaks();
 }
 
-// TRUE once there is none any more of what was killed, if it was anything.
+// Kills all processes of that program and waits until they are gone; whether there were any.
 async function killed(program) {
     const pids = node.kill(program);
-    await eventually('it is gone', () => node.kill(program).length === 0);
+    await eventually('the processes are gone', () => node.kill(program).length === 0);
     return pids.length > 0;
 }
 
-// Calls each(subject, point, name) with something to interrupt at so many points of the verb's, from the first effect called
-// so on, where there is one.
+// Calls each(subject, point, name) for `count` side effects of the verb, from the first one whose name begins with `from`, if
+// there is one.
 async function atPoints(t, one, {count, from = ''}, each) {
-    await node.removeAllPods(); // of a test that failed
+    await node.removeAllPods(); // those of a test that failed
     const names = await record(one);
     const begin = Math.max(names.findIndex((name) => name.startsWith(from)), 0);
     for (const {name: effect, point} of points(names.slice(begin), count))
@@ -69,7 +69,7 @@ async function atPoints(t, one, {count, from = ''}, each) {
 }
 
 for (const one of [...VERBS, ...READS])
-    test(`QEMU dies during ${one.verb}`, async (t) => {
+    test(`${one.verb} ends with a true message when QEMU dies meanwhile`, async (t) => {
         const where = {count: 2, from: one.verb === 'RunPodSandbox' ? 'virDomainCreateXML' : ''};
         await atPoints(t, one, where, async (subject, point) => {
             let died = false;
@@ -85,11 +85,11 @@ for (const one of [...VERBS, ...READS])
         });
     });
 
-// The others have nothing to do with volumes.
+// The verbs that do something with volumes.
 const WITH_VOLUMES = /^(CreateContainer|StartContainer|StopContainer|RemoveContainer|StopPodSandbox|RemovePodSandbox, )/;
 for (const program of ['virtiofsd', 'crivirt-fsguard'])
     for (const one of VERBS.filter(({verb}) => WITH_VOLUMES.test(verb)))
-        test(`${program} dies during ${one.verb}`, async (t) => {
+        test(`${one.verb} ends with a true message when ${program} dies meanwhile`, async (t) => {
             await atPoints(t, one, {count: 1, from: 'posix_spawn'}, async (subject, point) => {
                 const {error} = await crashing.during(point, () => one.work(subjects, subject),
                                                       () => killed(new RegExp(program)));
@@ -100,7 +100,7 @@ for (const program of ['virtiofsd', 'crivirt-fsguard'])
         });
 
 for (const one of [...VERBS, READS[0]])
-    test(`the connection to the agent breaks during ${one.verb}`, async (t) => {
+    test(`${one.verb} can be repeated when the agent connection breaks meanwhile`, async (t) => {
         await atPoints(t, one, {count: 1, from: 'send'}, async (subject, point, name) => {
             const {error} = await crashing.disconnect(point, () => one.work(subjects, subject));
             truthfulFailure(error, /agent/);

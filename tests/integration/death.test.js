@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// What dies by itself: QEMU, a guest that never speaks, the daemon. (A guest's panic is tested in vmm_test: no container
-// can cause one, not even a privileged one.)
+// QEMU dies, a guest never answers, the daemon dies. (A guest's panic is tested in vmm_test: no container can cause one, not
+// even a privileged one.)
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
-const {eventually, refused} = require('./support/kit');
+const {eventually, failure, refused} = require('./support/kit');
 
 let node;
 before(async () => { node = await Node.start(); });
 after(() => node.end());
 
-// A pod with a container, something that ends its guest, and what the node then says of it.
+// Runs a pod with a container, ends its guest by kill(pod, container), and checks what the daemon then reports.
 async function dies(kill) {
     const pod = await node.runPod();
-    // The file server of the volumes ends with its guest, which is not what is to be told.
+    // The file server of the volumes ends with its guest; the status must name the guest's end, not that.
     const container = await node.runContainer(pod, {mounts: [{container_path: '/v', host_path: node.logDir}]});
     await kill(pod, container);
     const end = await node.ended(container);
@@ -31,10 +31,10 @@ async function dies(kill) {
     await node.noLeaks();
 }
 
-test('QEMU killed: the sandbox is not ready, its container ended in an unknown way, and both are removed', () =>
+test('a sandbox whose QEMU is killed is NOTREADY, its container has exited as Unknown, and both can be removed', () =>
     dies(async (pod) => process.kill(node.qemuPid(pod), 'SIGKILL')));
 
-test('QEMU killed while the daemon is dead is seen by the next one', async () => {
+test('a daemon notices at its start that a QEMU was killed while no daemon ran', async () => {
     const pod = await node.runPod();
     const container = await node.runContainer(pod);
     const other = await node.runPod();
@@ -50,7 +50,7 @@ test('QEMU killed while the daemon is dead is seen by the next one', async () =>
     await node.noLeaks();
 });
 
-test('pods run on while the daemon is killed or stopped, and the next one has them as they were', async () => {
+test('pods run on while the daemon is killed or stopped, and the next daemon reports them unchanged', async () => {
     const pod = await node.runPod();
     const container = await node.runContainer(pod, 'echo before; while :; do sleep 0.2; done');
     const before = await node.podStatus(pod);
@@ -63,31 +63,35 @@ test('pods run on while the daemon is killed or stopped, and the next one has th
         assert.strictEqual((await node.ended(more)).exit_code, 7);
     }
     await node.cri.call('StopContainer', {container_id: container.id, timeout: 0});
-    assert.deepStrictEqual(node.logLines(container).map(({text}) => text), ['before']);
+    assert.deepStrictEqual(node.logTexts(container), ['before']);
     await node.removePod(pod);
     await node.noLeaks();
 });
 
-test('a container that ends while the daemon is dead has its exit code, and the rest of its log', async () => {
+test('a container that ends while no daemon runs keeps its exit code and the rest of its log', async () => {
     const pod = await node.runPod();
-    const container = await node.runContainer(pod, 'sleep 1; echo last words; exit 9');
+    const volume = path.join(node.dir, 'signals');
+    fs.mkdirSync(volume);
+    const container = await node.runContainer(pod, {
+        command: ['/bin/sh', '-c', 'until [ -e /signals/dead ]; do sleep 0.1; done; echo last words; touch /signals/ends; exit 9'],
+        mounts: [{container_path: '/signals', host_path: volume}],
+    });
     await node.stopDaemon('SIGKILL');
-    await new Promise((resolve) => setTimeout(resolve, 3000));
+    fs.writeFileSync(path.join(volume, 'dead'), '');
+    await eventually('the container ends', () => fs.existsSync(path.join(volume, 'ends')));
     await node.startDaemon();
     assert.strictEqual((await node.ended(container)).exit_code, 9);
-    assert.deepStrictEqual(node.logLines(container).map(({text}) => text), ['last words']);
+    assert.deepStrictEqual(node.logTexts(container), ['last words']);
     await node.removePod(pod);
 });
 
-test('a guest that never speaks is given up after the boot time-out, with the end of its console', async () => {
+test('RunPodSandbox gives up a guest that never answers after the boot time-out, and quotes the end of its console', async () => {
     const initrd = path.join(node.dir, 'broken-initrd');
     fs.writeFileSync(initrd, 'this is no initramfs');
     fs.chmodSync(initrd, 0o644);
     const broken = await Node.start({initrd, image: false, flags: ['--boot-timeout=20s']});
     try {
-        const refusal = await refused(broken.runPod(), 'UNAVAILABLE').catch(() => null) ??
-            await broken.runPod().then(() => null, (error) => error);
-        assert.ok(refusal, 'it booted');
+        const refusal = await refused(broken.runPod(), 'UNAVAILABLE').catch(() => null) ?? await failure(broken.runPod());
         assert.match(refusal.details, /did not boot|virtual machine/);
         assert.match(refusal.details, /console/);
         assert.match(refusal.details, /[Pp]anic|init|root/);

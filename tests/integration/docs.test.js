@@ -1,5 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
-// A document that names a test as its proof names one that exists.
+// Documents name only tests, commands and fields that exist.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
@@ -8,7 +9,7 @@ const {test} = require('node:test');
 const root = path.join(__dirname, '../..');
 const read = (...parts) => fs.readFileSync(path.join(root, ...parts), 'utf8');
 
-// The last cells of a table's rows, as {file, sentence}.
+// The last cells of the rows of a table, as {file, sentence}.
 const named = (document) => read('docs', document).split('\n')
     .map((line) => /\| ([a-z_]+): ([^|]+?) \|$/.exec(line)).filter(Boolean)
     .map(([, file, sentence]) => ({file, sentence}));
@@ -25,8 +26,8 @@ for (const document of ['client-contract.md'])
         assert.ok(named(document).length > 20);
     });
 
-// `file.test.js: sentence` or `file: sentence` wherever it stands, as a cell or in the text.
-test('every field of container-fields.md names a test, and every test that is named there exists', () => {
+// Tests are named as `file.test.js: sentence` or `file: sentence`, in a cell or in the text.
+test('every field of container-fields.md names a test, and these tests exist', () => {
     const text = read('docs', 'container-fields.md');
     const rows = text.split('\n').filter((line) => line.startsWith('| `'));
     const cells = rows.map((line) => / \| ([a-z_]+)(?:\.test\.js)?: ([^|]+?) \|$/.exec(line));

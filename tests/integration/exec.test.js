@@ -13,41 +13,41 @@ before(async () => {
 });
 after(() => node.end());
 
-test('stdout, stderr and the exit code come back apart', async () => {
+test('ExecSync returns stdout, stderr and the exit code apart', async () => {
     assert.deepStrictEqual(await node.exec(container, 'echo out; echo err >&2; exit 42'),
                            {stdout: 'out\n', stderr: 'err\n', exit_code: 42});
 });
 
-test('bytes that are no text come back as they are', async () => {
+test('ExecSync returns bytes that are no text unchanged', async () => {
     const answer = await node.cri.call('ExecSync', {
         container_id: container.id, cmd: ['/bin/printf', '\\377\\000\\200']});
     assert.deepStrictEqual([...answer.stdout], [0xff, 0, 0x80]);
 });
 
-test('a command without input sees its end', async () => {
+test('a command of ExecSync reads the end of its input at once', async () => {
     assert.deepStrictEqual(await node.exec(container, ['/bin/cat']), {stdout: '', stderr: '', exit_code: 0});
 });
 
-test('a command past its time is killed, and DEADLINE_EXCEEDED', async () => {
+test('a command that exceeds its timeout is killed, and the call fails with DEADLINE_EXCEEDED', async () => {
     await refused(node.exec(container, 'exec sleep 54321', 1), 'DEADLINE_EXCEEDED');
-    assert.ok(!(await node.output(container, 'ps')).includes('sleep 54321'), 'it was told to be dead and is not');
+    assert.ok(!(await node.output(container, 'ps')).includes('sleep 54321'), 'the command still runs');
 });
 
-test('a command whose start takes longer than its time is not left behind', async () => {
+test('a command whose start takes longer than its timeout is not left behind', async () => {
     const qemu = node.qemuPid(pod);
     process.kill(qemu, 'SIGSTOP');
     const late = node.exec(container, 'exec sleep 76543', 1).then(() => null, (error) => error);
-    await sleep(1500); // its time is over before it can have been started
+    await sleep(1500); // the timeout passes while the guest stands still
     process.kill(qemu, 'SIGCONT');
     assert.match((await late).details, /deadline/);
-    assert.ok(!(await node.output(container, 'ps')).includes('sleep 76543'), 'it was told to be dead and is not');
+    assert.ok(!(await node.output(container, 'ps')).includes('sleep 76543'), 'the command still runs');
 });
 
-test('a child that inherited the output does not hold the call', async () => {
+test('a child that inherited the output does not delay the end of the call', async () => {
     assert.strictEqual((await node.exec(container, 'sleep 65432 & echo done')).stdout, 'done\n');
 });
 
-test('output of more than 16 MiB is cut and the command runs to its end', async () => {
+test('output of more than 16 MiB is truncated, and the command runs to its end', async () => {
     const answer = await node.cri.call('ExecSync', {
         container_id: container.id, cmd: ['/bin/sh', '-c', 'head -c 20000000 /dev/zero; echo end >&2']});
     assert.ok(answer.stdout.length > 15 << 20 && answer.stdout.length <= 16 << 20, String(answer.stdout.length));
@@ -61,13 +61,13 @@ test('eight commands at once do not mix their output', async () => {
         assert.deepStrictEqual(answer, {stdout: `${i}\n`.repeat(5), stderr: '', exit_code: i}));
 });
 
-test('a program that does not exist is named', async () => {
+test('the error of a program that does not exist names the program', async () => {
     const answer = await node.exec(container, ['/no/such/program']).catch((error) => error);
     assert.notStrictEqual(answer.exit_code, 0);
     assert.ok((answer.details || answer.stderr).includes('/no/such/program'), answer.details || answer.stderr);
 });
 
-test('nothing to run, an unknown container and one that does not run are errors', async () => {
+test('ExecSync fails without a command, for an unknown container and for one that does not run', async () => {
     await refused(node.exec(container, []), 'INVALID_ARGUMENT', 'cmd');
     await refused(node.exec({id: 'f'.repeat(64)}, 'true'), 'NOT_FOUND');
     const created = await node.create(pod);
@@ -79,7 +79,7 @@ test('nothing to run, an unknown container and one that does not run are errors'
     await node.remove(ended);
 });
 
-test('a kill of the container ends the command in it', async () => {
+test('a container that is killed ends the commands in it', async () => {
     const other = await node.runContainer(pod);
     const running = node.exec(other, 'sleep 100000').then((answer) => answer, (error) => error);
     await eventually('it runs', async () => (await node.output(other, 'ps')).includes('sleep 100000'));

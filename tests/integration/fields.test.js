@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// The rest of a container's fields: resources, limits, what the image says, devices, shared files.
+// The other fields of a container: resources, limits, defaults of the image, devices, shared files.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
@@ -32,10 +32,9 @@ after(async () => {
 // The container's first process is number 1 in it.
 const own = {security_context: {namespace_options: {pid: 'CONTAINER'}}};
 
-const firstLine = (container) => eventually('the first line is logged', () =>
-    fs.existsSync(container.log) && node.logLines(container)[0]?.text);
+const firstLine = (container) => node.firstLine(container);
 
-test('what the image says holds, unless the container says otherwise', async () => {
+test('the configuration of the image holds unless the container overrides it', async () => {
     const plain = await node.runContainer(pod, {image: {image: IMAGE}, command: undefined});
     assert.strictEqual(await firstLine(plain), 'zero|one|image|/work');
     assert.strictEqual((await node.containerStatus(plain)).stop_signal, 'SIGUSR1');
@@ -51,7 +50,7 @@ test('what the image says holds, unless the container says otherwise', async () 
     await refused(node.create(pod, {envs: [{key: 'A=B', value: Buffer.from('')}]}), 'INVALID_ARGUMENT', 'A=B');
 });
 
-test('volumes that the image declares are writable, also below a read-only root', async () => {
+test('volumes that the image declares are writable, also with a read-only root file system', async () => {
     const container = await node.runContainer(pod, {
         image: {image: IMAGE}, command: ['/bin/sleep', '1000'], linux: {security_context: {readonly_rootfs: true}},
     });
@@ -60,7 +59,7 @@ test('volumes that the image declares are writable, also below a read-only root'
     await node.remove(container);
 });
 
-test('every limit is in the control group of the guest', async () => {
+test('every resource limit is set in the cgroup of the container in the guest', async () => {
     const resources = {
         cpu_shares: 2048, cpu_quota: 30000, cpu_period: 60000, cpuset_cpus: '0', cpuset_mems: '0', memory_limit_in_bytes: 64 << 20,
         memory_swap_limit_in_bytes: 64 << 20, oom_score_adj: 500, hugepage_limits: [{page_size: '2MB', limit: 2 << 20}],
@@ -94,7 +93,7 @@ test('every limit is in the control group of the guest', async () => {
     await refused(bad({hugepage_limits: [{page_size: '3MB', limit: 1}]}), 'INVALID_ARGUMENT', '3MB');
 });
 
-test('a container has the resource limits that it would have on a node, all of them', async () => {
+test('a container has the same rlimits as it would have on a node', async () => {
     const container = await node.runContainer(pod, {linux: own});
     const lines = (await node.output(container, 'cat /proc/1/limits')).split('\n').slice(1);
     const limits = Object.fromEntries(lines.map((line) => [line.slice(4, 26).trim(), line.slice(26, 68).trim().split(/\s+/)]));
@@ -113,7 +112,7 @@ test('a container has the resource limits that it would have on a node, all of t
     await node.remove(container);
 });
 
-test('what is ignored changes nothing', async () => {
+test('fields that are documented as ignored change nothing', async () => {
     const data = path.join(node.dir, 'ignored');
     fs.mkdirSync(data);
     const container = await node.runContainer(pod, {
@@ -128,7 +127,7 @@ test('what is ignored changes nothing', async () => {
     await node.remove(container);
 });
 
-test('environment, mounts and devices of a CDI specification reach the container; what is of the node alone is refused', async () => {
+test('environment, mounts and devices of a CDI specification reach the container, and its hooks are refused', async () => {
     const shared = path.join(node.dir, 'cdi-volume');
     fs.mkdirSync(shared);
     fs.writeFileSync(path.join(shared, 'x'), 'from cdi');
@@ -152,7 +151,7 @@ test('environment, mounts and devices of a CDI specification reach the container
     await refused(node.create(pod, with_('nonsense')), 'INVALID_ARGUMENT', 'nonsense');
 });
 
-test('devices: those of the guest are given, PCI devices need an IOMMU', async () => {
+test('devices that the guest has are given to the container, and PCI devices need an IOMMU', async () => {
     const container = await node.runContainer(pod, {devices: [{container_path: '/dev/my-tun', host_path: '/dev/net/tun', permissions: 'rw'}]});
     assert.strictEqual(await node.output(container, 'stat -c "%F %t:%T" /dev/my-tun'), 'character special file a:c8');
     await node.remove(container);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// What is on the node for pods that are no more: found and removed by `crivirt gc` and at the start, and nothing else.
+// Orphans, which are what is on the node for pods that the daemon has no record of. `crivirt gc` and the start of a daemon
+// remove them and nothing else.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
@@ -22,7 +23,7 @@ before(async () => {
 });
 after(() => node.end());
 
-// As a lost state database would leave them. The share has somebody's volume mounted in it.
+// Makes orphans as a lost state database would leave them. A volume is mounted in the share.
 function leave() {
     const at = (...parts) => path.join(...parts);
     const orphans = {
@@ -42,12 +43,12 @@ function leave() {
     return Object.values(orphans);
 }
 
-// A tap that was made and not yet moved: it carries the mark of whoever made it.
+// A tap that was created and not yet moved carries the owner tag of the daemon that created it.
 const tap = `cv${ID.slice(0, 12)}`;
 const othersTap = `cv${ID.slice(4, 16)}`;
-function leaveTap(name, mark) {
+function leaveTap(name, tag) {
     must('ip', '-n', node.netns, 'tuntap', 'add', 'dev', name, 'mode', 'tap');
-    must('ip', '-n', node.netns, 'link', 'set', name, 'alias', mark);
+    must('ip', '-n', node.netns, 'link', 'set', name, 'alias', tag);
     return `interface ${name}`;
 }
 const leaveOurTap = () => leaveTap(tap, fs.readFileSync(path.join(node.stateDir, 'owner'), 'utf8'));
@@ -59,7 +60,7 @@ function onlyOthersTapIsLeft() {
     must('ip', '-n', node.netns, 'link', 'del', othersTap);
 }
 
-// Not called as our things are.
+// Files whose names are not those of the daemon's things.
 function foreign() {
     const files = [path.join(node.runDir, 'vm', 'notes'), path.join(node.stateDir, 'pods', 'README'),
                    path.join(node.runDir, 'netns', 'cafe')];
@@ -75,7 +76,7 @@ async function untouched(others) {
     assert.strictEqual(await node.output(container, 'cat /v/precious'), 'data');
 }
 
-test('crivirt gc --dry-run shows what belongs to no sandbox, and crivirt gc removes it and nothing else', async () => {
+test('crivirt gc --dry-run lists the orphans, and crivirt gc removes them and nothing else', async () => {
     const orphans = leave();
     const interfaceOfOurs = leaveOurTap();
     leaveOthersTap();
@@ -102,7 +103,7 @@ test('crivirt gc --dry-run shows what belongs to no sandbox, and crivirt gc remo
         fs.rmSync(file);
 });
 
-test('a daemon removes them at its start, too', async () => {
+test('a daemon removes orphans at its start', async () => {
     await node.stopDaemon();
     const orphans = leave();
     leaveOurTap();
@@ -117,11 +118,11 @@ test('a daemon removes them at its start, too', async () => {
         fs.rmSync(file);
 });
 
-test('a daemon whose state database was lost leaves none of the pods that it does not know', async () => {
+test('a daemon that lost the rows of a pod removes everything of that pod', async () => {
     const parent = `/crivirt-test-gc-${process.pid}`;
     const cgroups = (name) => hierarchies().map((root) => `${root}${parent}/${name}`);
     const lost = await node.runPod({linux: {cgroup_parent: parent}});
-    for (const directory of cgroups(`crivirt-${SHORT}`)) // somebody else's: it has no mark
+    for (const directory of cgroups(`crivirt-${SHORT}`)) // without an owner tag
         fs.mkdirSync(directory);
     await node.runContainer(lost, {mounts: [{container_path: '/v', host_path: volume}]});
     await node.stopDaemon('SIGKILL');

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// What [handlers.NAME] of the configuration and a pod's io.crivirt annotations make of its machine, as the guest sees it.
+// How [handlers.NAME] of the configuration and the io.crivirt annotations of a pod change its VM, as the guest sees it.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
@@ -38,7 +38,7 @@ after(() => node.end());
 
 const annotated = (name, value) => ({annotations: {[`io.crivirt.${name}`]: value}});
 
-// What the guest says of itself, of a pod that is removed afterwards.
+// Runs and removes a pod; what its guest reports of itself.
 async function inspect(handler, more) {
     const pod = await node.runPod(more, handler);
     const container = await node.runContainer(pod, {});
@@ -58,7 +58,7 @@ function assertMemory(facts, mib) {
     assert.ok(facts.mib <= mib && facts.mib > mib * 0.7, `the guest has ${facts.mib} MiB, not about ${mib}`);
 }
 
-test('a pod without a handler gets the default one, which the options describe', async () => {
+test('a pod without a handler gets the default handler, which the options describe', async () => {
     const facts = await inspect('');
     assert.strictEqual(facts.handler, 'vm');
     assert.strictEqual(facts.cpus, 1);
@@ -66,7 +66,7 @@ test('a pod without a handler gets the default one, which the options describe',
     assert.ok(!facts.words.some((word) => word.startsWith('crivirt_')));
 });
 
-test('a handler has a machine size and kernel parameters of its own', async () => {
+test('a handler has a VM size and kernel parameters of its own', async () => {
     const facts = await inspect('big');
     assert.strictEqual(facts.handler, 'big');
     assert.strictEqual(facts.cpus, 2);
@@ -99,7 +99,7 @@ test('a pod whose limits ask for more than the handler\'s maximum is refused', a
     }), 'RESOURCE_EXHAUSTED', 'memory_limit_in_bytes', '512');
 });
 
-test('annotations that are not allowed, unknown or out of limits are refused by name', async () => {
+test('annotations that are not allowed, unknown or out of bounds are refused, and the message names them', async () => {
     const run = (runtime_handler, more) => node.cri.call(
         'RunPodSandbox', {config: node.podConfig(more), runtime_handler});
     const bad = (handler, name, value, ...words) =>
@@ -114,20 +114,20 @@ test('annotations that are not allowed, unknown or out of limits are refused by 
     assert.deepStrictEqual((await node.cri.call('ListPodSandbox')).items, []);
 });
 
-test('a handler whose kernel is missing fails its own pods only', async () => {
+test('a handler whose kernel is missing fails only its own pods', async () => {
     await refused(node.cri.call('RunPodSandbox', {config: node.podConfig(), runtime_handler: 'broken'}),
                   'INTERNAL', '/nonexistent/kernel');
     await node.removePod(await node.runPod());
 });
 
-test('Status lists every handler, the default also without a name', async () => {
+test('Status lists every handler, and the default one also without a name', async () => {
     const {runtime_handlers: handlers} = await node.cri.call('Status');
     assert.deepStrictEqual(handlers.map(({name}) => name), ['', 'vm', 'big', 'stock', 'broken']);
     for (const {features} of handlers)
         assert.deepStrictEqual(features, {recursive_read_only_mounts: true, user_namespaces: true});
 });
 
-test('--check-config names the handler whose files are missing, and the line of a mistake', async () => {
+test('--check-config names a handler whose files are missing and the line of an invalid value', async () => {
     const good = await node.run(...node.daemonWords(['--check-config']));
     assert.match(good.stdout, /warning: .*crivirt\.toml:\d+: handlers\.broken\.kernel: \/nonexistent\/kernel: No such file/);
     const file = path.join(node.dir, 'bad.toml');
@@ -137,7 +137,11 @@ test('--check-config names the handler whose files are missing, and the line of 
     assert.match(bad.stderr, /bad\.toml:3: handlers\.big\.memory: "lots" is not allowed; allowed: 64MiB to 16TiB/);
 });
 
-test('pods of a handler that is configured no more run on, and end', async () => {
+test('pods of a handler that was removed from the configuration run on and can be removed', async (t) => {
+    t.after(async () => {
+        fs.writeFileSync(node.configFile, config);
+        await node.restartDaemon('SIGTERM');
+    });
     const pod = await node.runPod({}, 'big');
     const container = await node.runContainer(pod, {});
     fs.writeFileSync(node.configFile, '[guest]\nmemory = "160MiB"\n');

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// A guest that hangs: QEMU stopped, which its agent, libvirt and the daemon see as silence.
+// A guest hangs: its QEMU is stopped by a signal, so that neither the agent nor QEMU's monitor answers.
 const assert = require('assert');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
@@ -32,26 +32,26 @@ async function dead({pod, container}) {
     return end;
 }
 
-test('a guest that hangs for a while fails calls quickly, with the agent named, and is as before afterwards', async () => {
+test('calls to a guest that hangs for a while fail soon and name the agent, and the guest works afterwards', async () => {
     const {pod, container, qemu} = await hanging();
     await refused(node.exec(container, 'true'), 'UNAVAILABLE', 'agent', 'does not answer');
     await refused(node.exec(container, 'true'), 'UNAVAILABLE', 'agent', 'does not answer');
     assert.strictEqual(await node.output(neighbour, 'echo well'), 'well');
     process.kill(qemu, 'SIGCONT');
-    await eventually('it answers', () => node.exec(container, 'true').then(() => true, () => false));
+    await eventually('the guest answers', () => node.exec(container, 'true').then(() => true, () => false));
     assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_READY');
     assert.strictEqual((await node.containerStatus(container)).state, 'CONTAINER_RUNNING');
     await node.removePod(pod);
 });
 
-test('a guest that hangs for good is ended, and its sandbox not ready: the pod can be made again', async () => {
+test('a guest that hangs for good is ended and its sandbox is NOTREADY, while other pods work', async () => {
     const one = await hanging();
     assert.match((await dead(one)).message, /agent does not answer/);
     assert.strictEqual((await node.podStatus(other)).state, 'SANDBOX_READY');
     assert.strictEqual(await node.output(neighbour, 'echo well'), 'well');
 });
 
-test('a sandbox whose guest hangs is stopped and removed', async () => {
+test('a sandbox whose guest hangs can be stopped and removed', async () => {
     const {pod, container} = await hanging();
     await node.cri.call('StopPodSandbox', {pod_sandbox_id: pod.id});
     assert.strictEqual((await node.containerStatus(container)).state, 'CONTAINER_EXITED');
@@ -59,13 +59,13 @@ test('a sandbox whose guest hangs is stopped and removed', async () => {
     assert.ok(!node.qemuPid(pod));
 });
 
-test('a container is not made in a guest that hangs: the call ends with the guest, and says so', async () => {
+test('CreateContainer in a guest that hangs fails when the guest is ended, and names it', async () => {
     const one = await hanging();
     await assert.rejects(node.create(one.pod), ({details}) => /guest|agent|sandbox/.test(details));
     await dead(one);
 });
 
-test('a guest that hangs while the daemon is dead does not keep the next one from starting', async () => {
+test('a guest that hangs while no daemon runs does not keep the next daemon from starting', async () => {
     const one = await hanging();
     await node.restartDaemon('SIGKILL');
     await dead(one);

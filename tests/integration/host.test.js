@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// Pods on the node itself: hostNetwork, hostPID and hostIPC, through a handler of kind host.
+// Host pods, which run on the node itself: hostNetwork, hostPID and hostIPC, through a handler of kind host.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
-const {build} = require('./support/environment');
+const {programs} = require('./support/environment');
 const {Node} = require('./support/node');
 const {sleep, eventually, refused, must} = require('./support/kit');
 
-const agent = path.join(build, 'agent/crivirt-agent');
+const {agent} = programs;
 const flags = ['--host-pods=true', `--host-agent=${agent}`];
 const modes = (namespace_options) => ({security_context: {namespace_options}});
 const host = {network: 'NODE', pid: 'NODE', ipc: 'NODE'};
@@ -20,7 +20,7 @@ after(() => node.end());
 
 const runHost = (more = {}) => node.runPod({linux, ...more});
 
-// What is left on the node of containers that have gone: they have a cgroup each, and so has the agent.
+// The cgroups of these pods and containers. Each container and each agent has one.
 function cgroups(ids) {
     return must('sh', '-c', `find /sys/fs/cgroup -type d -name 'crivirt-*'`).split('\n')
         .filter((name) => ids.some((id) => name.includes(id.slice(0, 24))));
@@ -40,7 +40,7 @@ const agentPid = (pod) => {
 
 const alive = (pid) => fs.existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(fs.readFileSync(`/proc/${pid}/stat`, 'utf8'));
 
-test('a pod that asks for the node gets the handler for it, and has no address', async () => {
+test('a pod that asks for the node\'s namespaces gets the host handler, and has no address', async () => {
     const pod = await runHost();
     const status = await node.podStatus(pod);
     assert.strictEqual(status.runtime_handler, 'host');
@@ -51,7 +51,7 @@ test('a pod that asks for the node gets the handler for it, and has no address',
     assert.deepStrictEqual(cgroups([pod.id]), []);
 });
 
-test('its containers are in the node\'s namespaces: processes, network, IPC', async () => {
+test('containers of a host pod are in the node\'s PID, network and IPC namespaces', async () => {
     const pod = await runHost();
     const container = await node.runContainer(pod, {linux});
     const network = node.inNetwork('readlink', '/proc/self/ns/net').trim();
@@ -69,7 +69,7 @@ test('its containers are in the node\'s namespaces: processes, network, IPC', as
     await node.removePod(pod);
 });
 
-test('a namespace that is not asked for is the pod\'s own', async () => {
+test('a host pod has its own namespace of each kind that it does not ask of the node', async () => {
     const own = modes({network: 'NODE', pid: 'CONTAINER', ipc: 'POD'});
     const pod = await node.runPod({linux: own});
     const one = await node.runContainer(pod, {linux: own});
@@ -83,7 +83,7 @@ test('a namespace that is not asked for is the pod\'s own', async () => {
     await node.removePod(pod);
 });
 
-test('a pod of the handler with a network of its own has CNI\'s, and a shared PID namespace if it asks', async () => {
+test('a host pod with its own network gets it from CNI, and a shared PID namespace if it asks for one', async () => {
     const options = {linux: modes({network: 'POD', pid: 'POD', ipc: 'POD'})};
     const pod = await node.runPod({...options, hostname: 'of-its-own', dns_config: {servers: ['192.0.2.53']}}, 'host');
     const ip = (await node.podStatus(pod)).network.ip;
@@ -100,7 +100,7 @@ test('a pod of the handler with a network of its own has CNI\'s, and a shared PI
     await node.removePod(pod);
 });
 
-test('exit codes, logs, stdin, users, volumes and limits are as in a virtual machine', async () => {
+test('exit codes, logs, users, volumes and limits of a host pod are as in a VM', async () => {
     const pod = await runHost();
     const volume = path.join(node.dir, 'volume');
     fs.mkdirSync(volume);
@@ -136,7 +136,7 @@ test('exit codes, logs, stdin, users, volumes and limits are as in a virtual mac
     await node.removePod(pod);
 });
 
-test('a privileged pod sees the node\'s devices, and mounts that it makes appear on the node', async () => {
+test('a privileged host pod sees the node\'s devices, and its bidirectional mounts appear on the node', async () => {
     const privileged = {linux: {security_context: {namespace_options: host, privileged: true}}};
     const pod = await node.runPod(privileged);
     const shared = path.join(node.dir, 'shared');
@@ -165,7 +165,7 @@ test('a privileged pod sees the node\'s devices, and mounts that it makes appear
     await node.removePod(pod);
 });
 
-test('exec, attach and port-forward stream as ever', async () => {
+test('exec, attach and port-forward work with a host pod', async () => {
     const pod = await runHost();
     const container = await node.runContainer(pod, {linux, stdin: true, command: ['/bin/cat']});
     const {stdout, code} = await node.cliWith({input: 'through the pipe\n'}, 'exec', '-i', container.id, 'cat');
@@ -176,7 +176,7 @@ test('exec, attach and port-forward stream as ever', async () => {
     await node.removePod(pod);
 });
 
-test('kill -9 of crivirtd: everything goes on, the log is whole, and the next daemon can do all', async () => {
+test('after kill -9 of crivirtd a host pod runs on, its log is complete, and the next daemon controls it', async () => {
     const pod = await runHost();
     const container = await node.runContainer(pod, {
         linux, command: ['/bin/sh', '-c', 'i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); usleep 10000; done; sleep 100000'],
@@ -196,7 +196,7 @@ test('kill -9 of crivirtd: everything goes on, the log is whole, and the next da
     assert.ok(!alive(pid));
 });
 
-test('kill -9 of the agent: the pod is NOTREADY, its containers are dead, and it can be removed', async () => {
+test('after kill -9 of its agent a host pod is NOTREADY, its containers are dead, and it can be removed', async () => {
     const pod = await runHost();
     const container = await node.runContainer(pod, {linux, command: ['/bin/sh', '-c', 'echo $$; sleep 100000']});
     const first = Number(await eventually('it runs', () => fs.existsSync(container.log) && node.logLines(container)[0]?.text));
@@ -212,7 +212,7 @@ test('kill -9 of the agent: the pod is NOTREADY, its containers are dead, and it
     assert.deepStrictEqual(cgroups([pod.id, container.id]), []);
 });
 
-test('an agent that died while no daemon ran: the next daemon says so and kills what it left', async () => {
+test('a daemon notices at its start that an agent has died, and kills its containers', async () => {
     const pod = await runHost();
     const container = await node.runContainer(pod, {linux, command: ['/bin/sh', '-c', 'echo $$; sleep 100000']});
     const first = Number(await eventually('it runs', () => fs.existsSync(container.log) && node.logLines(container)[0]?.text));
@@ -226,10 +226,10 @@ test('an agent that died while no daemon ran: the next daemon says so and kills 
     await node.removePod(pod);
 });
 
-test('a pod whose start is cut off by kill -9 of crivirtd leaves nothing', async () => {
+test('a host pod whose start is cut off by kill -9 of crivirtd leaves nothing', async () => {
     for (const wait of [0, 5, 15, 30]) {
         const run = node.cri.call('RunPodSandbox', {config: node.podConfig({linux})}).catch(() => null);
-        await sleep(wait);
+        await sleep(wait); // the moment is what differs between the rounds
         await node.restartDaemon('SIGKILL');
         await run;
         const {items} = await node.cri.call('ListPodSandbox');
@@ -241,7 +241,7 @@ test('a pod whose start is cut off by kill -9 of crivirtd leaves nothing', async
     }
 });
 
-test('a removed pod leaves no process, mount, loop device, cgroup or file', async () => {
+test('a removed host pod leaves no process, mount, loop device, cgroup or file', async () => {
     const pod = await runHost();
     const container = await node.runContainer(pod, {linux, mounts: [{container_path: '/v', host_path: node.logDir}]});
     await node.output(container, '(setsid sleep 4711 &) ; echo');
@@ -250,7 +250,7 @@ test('a removed pod leaves no process, mount, loop device, cgroup or file', asyn
     await node.noLeaks();
 });
 
-test('what would change the node for everybody, or needs a machine, is refused by name', async () => {
+test('a host pod is refused what would change the node for all or needs a VM, and the message names the field', async () => {
     const run = (linuxConfig, handler = '') => node.cri.call('RunPodSandbox', {
         config: node.podConfig({linux: linuxConfig}), runtime_handler: handler});
     await refused(run({...linux, sysctls: {'net.ipv4.ip_forward': '1'}}), 'INVALID_ARGUMENT', 'net.ipv4.ip_forward');
@@ -266,7 +266,7 @@ test('what would change the node for everybody, or needs a machine, is refused b
                            [['', true], ['vm', true], ['host', false]]);
 });
 
-test('an agent that cannot be started fails the pod with a message, and leaves nothing', async () => {
+test('an agent that cannot be started fails the host pod with a message, and leaves nothing', async () => {
     await node.stopDaemon();
     await node.startDaemon(['--host-agent=/nonexistent/agent']);
     await refused(node.cri.call('RunPodSandbox', {config: node.podConfig({linux})}), 'FAILED_PRECONDITION', '/nonexistent/agent');
@@ -278,7 +278,7 @@ test('an agent that cannot be started fails the pod with a message, and leaves n
     await node.startDaemon();
 });
 
-test('a node whose kernel lacks what image layers are mounted by refuses them, and says what it is', async () => {
+test('a node without loop devices refuses host pods and names what it lacks', async () => {
     const poor = await Node.start({flags, cni: false, image: false, within: 'mount --bind /dev/null /dev/loop-control'});
     try {
         await refused(poor.cri.call('RunPodSandbox', {config: poor.podConfig({linux})}), 'FAILED_PRECONDITION', '/dev/loop-control');
@@ -292,7 +292,7 @@ test('a node whose kernel lacks what image layers are mounted by refuses them, a
 const mayFilterDevices = () => (BigInt(`0x${/CapEff:\s*(\w+)/.exec(fs.readFileSync('/proc/self/status', 'utf8'))[1]}`) >> 24n & 1n) === 1n ||
     /Max locked memory\s+\S+\s+unlimited/.test(fs.readFileSync('/proc/self/limits', 'utf8'));
 
-test('on a node with cgroups of version 2 alone, pods on it and in machines are where the kubelet wants them', async (context) => {
+test('on a node with cgroups of version 2 alone, host pods and VM pods are in the cgroup that the kubelet names', async (context) => {
     const parent = `/crivirt-test-${process.pid}`, cgroup_parent = `${parent}/pod`;
     const unified = await Node.start({flags, within: 'umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup'});
     const cgroupOf = (pid) => /^0::(.*)$/m.exec(fs.readFileSync(`/proc/${pid}/cgroup`, 'utf8'))[1];
@@ -307,7 +307,7 @@ test('on a node with cgroups of version 2 alone, pods on it and in machines are 
             const {stats} = await unified.cri.call('ContainerStats', {container_id: container.id});
             assert.ok(BigInt(stats.cpu.usage_core_nano_seconds.value) > 0n);
         } else {
-            context.diagnostic('without containers on the node: crun may not filter devices here');
+            context.diagnostic('no container was run: crun may not load a device filter here');
         }
         for (const pod of [onNode, inVm])
             await unified.removePod(pod);
@@ -318,7 +318,8 @@ test('on a node with cgroups of version 2 alone, pods on it and in machines are 
     }
 });
 
-test('pods on the node run on after they have been switched off, but no new one starts', async () => {
+test('host pods run on after host_pods was switched off, but no new one starts', async (t) => {
+    t.after(() => node.restartDaemon());
     const pod = await runHost();
     const container = await node.runContainer(pod, {linux});
     await node.stopDaemon();

@@ -3,7 +3,7 @@
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
-const {test, before, after} = require('node:test');
+const {test, before, after, afterEach} = require('node:test');
 const {Node} = require('./support/node');
 const {BUSYBOX, busyboxArchive, bigImage} = require('./support/images');
 const {startRegistry, push} = require('./support/registry');
@@ -17,6 +17,10 @@ before(async () => {
     digest = push(node, `oci-archive:${busyboxArchive(node)}`, name);
 });
 after(() => node.end());
+afterEach(async () => {
+    for (const {id} of await list())
+        await remove(id);
+});
 
 const pull = async (image, auth) => (await node.cri.call('PullImage', {image: {image}, auth})).image_ref;
 const find = async (image) => (await node.cri.call('ImageStatus', {image: {image}})).image;
@@ -25,13 +29,13 @@ const remove = (image) => node.cri.call('RemoveImage', {image: {image}});
 const byDigest = () => `${registry.host}/tests/busybox@${digest}`;
 const usage = async () => (await node.cri.call('ImageFsInfo')).image_filesystems[0];
 
-test('an image that is not there is no error, to see or to remove', async () => {
+test('ImageStatus and RemoveImage of an unknown image succeed', async () => {
     assert.strictEqual(await find('no.such/image:at-all'), null);
     await remove('no.such/image:at-all');
     assert.deepStrictEqual(await list(), []);
 });
 
-test('a pull by tag brings an image with one id everywhere', async () => {
+test('PullImage by tag returns the id that every other call reports', async () => {
     const id = await pull(name);
     assert.match(id, /^(sha256:)?[0-9a-f]{64}$/);
     const image = await find(name);
@@ -45,27 +49,39 @@ test('a pull by tag brings an image with one id everywhere', async () => {
     assert.strictEqual(await pull(name), id);
 });
 
-test('ImageFsInfo counts what the images take', async () => {
+// An image that takes a while to pull; it is made once.
+let pushedBig;
+function bigName() {
+    if (!pushedBig) {
+        pushedBig = `${registry.host}/tests/big:latest`;
+        push(node, bigImage(node, 120), pushedBig);
+    }
+    return pushedBig;
+}
+
+test('ImageFsInfo reports the space that images use', async () => {
+    await pull(name);
     const {timestamp, fs_id: fsId, used_bytes: used, inodes_used: inodes} = await usage();
     assert.ok(BigInt(timestamp) > 0n && BigInt(used.value) > 0n && BigInt(inodes.value) > 0n);
     assert.ok(fs.existsSync(fsId.mountpoint), fsId.mountpoint);
 });
 
-test('a removed image gives its space back', async () => {
+test('RemoveImage frees the space of the image', async () => {
+    await pull(name);
     await remove(name);
     assert.strictEqual(await find(name), null);
     assert.deepStrictEqual(await list(), []);
     assert.strictEqual(Number((await usage()).used_bytes.value) < 100000, true);
 });
 
-test('a pull by digest has no tag', async () => {
+test('an image that is pulled by digest has no tag', async () => {
     const id = await pull(byDigest());
     const [image] = await list();
     assert.deepStrictEqual([image.id, image.repo_tags, image.repo_digests], [id, [], [byDigest()]]);
     await remove(id);
 });
 
-test('one of two tags removes the image with both', async () => {
+test('RemoveImage by one of two tags removes the image with both', async () => {
     const other = `${registry.host}/tests/busybox:two`;
     push(node, `oci-archive:${busyboxArchive(node)}`, other);
     assert.strictEqual(await pull(name), await pull(other));
@@ -74,7 +90,7 @@ test('one of two tags removes the image with both', async () => {
     assert.deepStrictEqual(await list(), []);
 });
 
-test('an unknown name or tag is NOT_FOUND and a bad one INVALID_ARGUMENT', async () => {
+test('PullImage fails with NOT_FOUND for an unknown name or tag and with INVALID_ARGUMENT for an invalid one', async () => {
     await refused(pull(`${registry.host}/tests/busybox:none`), 'NOT_FOUND', 'tests/busybox:none');
     await refused(pull(`${registry.host}/no/such/image`), 'NOT_FOUND', 'no/such/image');
     await refused(pull('Not A Name'), 'INVALID_ARGUMENT', 'Not A Name');
@@ -83,7 +99,7 @@ test('an unknown name or tag is NOT_FOUND and a bad one INVALID_ARGUMENT', async
     assert.deepStrictEqual(await list(), []);
 });
 
-test('a registry that asks for a password gets it from the request, and says so when it gets none', async () => {
+test('PullImage sends a registry the credentials of the request, and without valid ones fails with UNAUTHENTICATED', async () => {
     // bcrypt of "secret"
     const htpasswd = 'tester:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n';
     const closed = await startRegistry(node, {port: 5001, htpasswd});
@@ -97,7 +113,7 @@ test('a registry that asks for a password gets it from the request, and says so 
     assert.deepStrictEqual(await list(), []);
 });
 
-test('images of an OCI archive and of docker save are imported', async () => {
+test('LoadImage imports OCI archives and archives of docker save', async () => {
     const docker = path.join(node.dir, 'docker.tar');
     must('skopeo', 'copy', '-q', '--insecure-policy', `oci-archive:${busyboxArchive(node)}`,
          `docker-archive:${docker}:docker.io/tests/saved:1`);
@@ -115,9 +131,8 @@ test('images of an OCI archive and of docker save are imported', async () => {
                          ({details}) => details.includes('none.tar'));
 });
 
-test('a pull that the daemon\'s death interrupts leaves a consistent store, and can be repeated', async () => {
-    const big = `${registry.host}/tests/big:latest`;
-    push(node, bigImage(node, 120), big);
+test('after kill -9 of the daemon during a pull the image store is consistent, and the pull can be repeated', async () => {
+    const big = bigName();
     for (let i = 0; i < 2; i++) {
         const pulling = pull(big).then(() => 'done', () => 'interrupted');
         await eventually('bytes arrive', async () => Number(must('du', '-sk', node.stateDir).split('\t')[0]) > 8000);
@@ -135,14 +150,14 @@ test('a pull that the daemon\'s death interrupts leaves a consistent store, and 
     await remove(big);
 });
 
-test('a pull that the client gives up is stopped, and can be repeated', async () => {
-    const big = `${registry.host}/tests/big:latest`;
+test('a pull that the client gives up is stopped and can be repeated', async () => {
+    const big = bigName();
     await refused(node.cri.call('PullImage', {image: {image: big}}, 100), 'DEADLINE_EXCEEDED');
     const id = await pull(big);
     assert.strictEqual((await find(big)).id, id);
 });
 
-test('a removed image stays usable for the pods that run it', async () => {
+test('a removed image stays usable for the pods that use it', async () => {
     await pull(name);
     const pod = await node.runPod();
     const container = await node.runContainer(pod, {image: {image: name}});

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// A pod under a libvirtd of the node's (libvirt_uri = qemu:///system) instead of the embedded driver.
+// A pod under the node's libvirtd (libvirt_uri = qemu:///system) instead of the embedded driver.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
@@ -8,7 +8,7 @@ const {test, after} = require('node:test');
 const {Node} = require('./support/node');
 const {eventually, must} = require('./support/kit');
 
-// libvirtd and virtlogd are the node's: where they run already, this test would disturb who uses them.
+// The sockets of libvirtd and virtlogd exist once on a node. Where these run already, the test would disturb their clients.
 const taken = ['libvirt-sock', 'virtlogd-sock'].some((name) => {
     try {
         must('sh', '-c', `ss -lx | grep -q /run/libvirt/${name}`);
@@ -35,7 +35,7 @@ async function startLibvirtd(node) {
     return daemon;
 }
 
-test('a pod with a volume lives under libvirtd, also when libvirtd is restarted', {skip: taken && 'libvirtd runs already'}, async () => {
+test('a pod with a volume runs under libvirtd, and runs on when libvirtd is restarted', {skip: taken && 'libvirtd runs already'}, async () => {
     const node = new Node({flags: ['--libvirt-uri=qemu:///system']});
     ended.push(() => node.end());
     node.makeNetwork();
@@ -51,7 +51,7 @@ test('a pod with a volume lives under libvirtd, also when libvirtd is restarted'
     assert.strictEqual(await node.output(container, 'cat /volume/file'), 'from the node');
     assert.match((await node.run('virsh', '-c', 'qemu:///system', 'list', '--name')).stdout, new RegExp(pod.id));
 
-    // It ends, to be started again by the service manager; the pod goes on.
+    // The daemon ends with libvirtd, so that the service manager starts it again; the pod runs on.
     libvirtd.kill('SIGTERM');
     assert.deepStrictEqual(await node.daemon.ended, {code: 0, signal: null});
     await libvirtd.ended;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// The disk that the logs are on is full, or hangs: no byte is lost, what writes waits, and nobody else does.
+// The disk of the logs is full or hangs. No byte is lost; the containers that write to it wait, and nothing else does.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
-const {test, before, after} = require('node:test');
+const {test, before, after, afterEach} = require('node:test');
 const {Node} = require('./support/node');
-const {sleep, eventually, must} = require('./support/kit');
+const {eventually, remains, must} = require('./support/kit');
 
 let node, other, chatty, small, frozen;
 before(async () => {
@@ -30,23 +30,29 @@ after(async () => {
     await node.end();
 });
 
-const texts = (container, file) => node.logLines(container, file).map(({text}) => text);
+afterEach(() => {
+    for (const name of fs.readdirSync(small))
+        fs.rmSync(path.join(small, name), {recursive: true});
+});
+
+const texts = (container, file) => node.logTexts(container, file);
+const isRunning = async (container) => (await node.containerStatus(container)).state === 'CONTAINER_RUNNING';
 const upTo = (last) => [...Array(last).keys()].map((i) => String(i + 1));
 
-// The other pod's container is heard, and obeys.
-async function nobodyElseWaits() {
+// The container of the other pod logs and takes commands.
+async function othersDoNotWait() {
     const known = texts(chatty).length;
-    await eventually('the other pod is heard', () => texts(chatty).length > known + 5);
+    await eventually('the other pod logs', () => texts(chatty).length > known + 5);
     assert.strictEqual(await node.output(chatty, 'echo inside'), 'inside');
 }
 
-// What was not written is lost with the pod, and the daemon's log says so.
-function saidToBeLost({id}) {
+// What was not written is lost with the pod, and the daemon's log reports it.
+function reportedAsLost({id}) {
     const lines = node.daemonLog().split('\n').filter((line) => line.includes(id) && /[1-9]\d* bytes .* are lost/.test(line));
     assert.strictEqual(lines.length, 1);
 }
 
-test('a full log disk holds up what writes, loses nothing, and goes on when there is space', async () => {
+test('a full log disk holds up the container that writes, loses nothing, and takes output again once there is space', async () => {
     const pod = await node.runPod({log_directory: small});
     const container = await node.runContainer(pod, 'seq 1 100000');
     const parts = [];
@@ -56,9 +62,8 @@ test('a full log disk holds up what writes, loses nothing, and goes on when ther
             || (await node.containerStatus(container)).state === 'CONTAINER_EXITED' && 'all');
         if (done === 'all')
             break;
-        await sleep(1000);
-        assert.strictEqual((await node.containerStatus(container)).state, 'CONTAINER_RUNNING');
-        await nobodyElseWaits();
+        await remains('the container runs', () => isRunning(container), 1000);
+        await othersDoNotWait();
         // As the kubelet rotates.
         const old = `${container.log}.${round}`;
         fs.renameSync(container.log, old);
@@ -72,22 +77,20 @@ test('a full log disk holds up what writes, loses nothing, and goes on when ther
     await node.removePod(pod);
 });
 
-test('a full log disk holds nothing up that is killed with its pod, nor a daemon that starts', async () => {
-    for (const name of fs.readdirSync(small))
-        fs.rmSync(path.join(small, name));
+test('a full log disk delays neither the removal of the pod nor the start of a daemon', async () => {
     const pod = await node.runPod({log_directory: small});
     const container = await node.runContainer(pod, 'yes');
     await eventually('the disk is full', () => fs.statSync(container.log).size > 900000);
     await node.restartDaemon('SIGKILL');
-    await nobodyElseWaits();
+    await othersDoNotWait();
     assert.strictEqual((await node.containerStatus(container)).state, 'CONTAINER_RUNNING');
     await node.removePod(pod);
-    saidToBeLost(container);
+    reportedAsLost(container);
     for (const line of node.logLines(container)) // no half a line
         assert.deepStrictEqual([line.text, line.tag], ['y', 'F']);
 });
 
-test('a log disk that hangs holds up what writes there, however many they are, and nobody else', async () => {
+test('a log disk that hangs holds up all containers that write to it, and no other', async () => {
     const pod = await node.runPod({log_directory: frozen});
     const writers = [];
     for (let i = 0; i < 6; i++)
@@ -96,8 +99,10 @@ test('a log disk that hangs holds up what writes there, however many they are, a
     try {
         for (const one of writers)
             await node.exec(one, 'touch /go');
-        await sleep(1000);
-        await nobodyElseWaits();
+        const size = () => writers.reduce((sum, one) => sum + fs.statSync(one.log).size, 0);
+        const before = size();
+        await remains('nothing reaches the disk', () => size() === before, 1000);
+        await othersDoNotWait();
     } finally {
         must('fsfreeze', '--unfreeze', frozen);
     }
@@ -108,16 +113,17 @@ test('a log disk that hangs holds up what writes there, however many they are, a
     await node.removePod(pod);
 });
 
-test('a pod whose log disk hangs is stopped and removed all the same, and its name and node are free for the next', async () => {
+test('a pod whose log disk hangs can be stopped and removed, and its name is free for the next pod', async () => {
     const pod = await node.runPod({log_directory: frozen});
     const container = await node.runContainer(pod, 'yes');
     await eventually('it writes', () => fs.statSync(container.log).size > 10000);
     must('fsfreeze', '--freeze', frozen);
     try {
-        await sleep(1000);
+        const {size} = fs.statSync(container.log);
+        await remains('nothing reaches the disk', () => fs.statSync(container.log).size === size, 1000);
         await node.removePod(pod);
-        saidToBeLost(container);
-        await nobodyElseWaits();
+        reportedAsLost(container);
+        await othersDoNotWait();
         assert.deepStrictEqual(node.orphans([other.id]), []);
         const {pod_sandbox_id: next} = await node.cri.call('RunPodSandbox', {config: pod.config});
         await node.removePod({id: next});

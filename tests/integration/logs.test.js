@@ -2,9 +2,10 @@
 'use strict';
 const assert = require('assert');
 const fs = require('fs');
+const path = require('path');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
-const {sleep, eventually, refused} = require('./support/kit');
+const {eventually, refused} = require('./support/kit');
 
 let node, pod;
 before(async () => {
@@ -13,10 +14,10 @@ before(async () => {
 });
 after(() => node.end());
 
-const texts = (container, file) => node.logLines(container, file).map(({text}) => text);
+const texts = (container, file) => node.logTexts(container, file);
 const upTo = (last) => [...Array(last).keys()].map((i) => String(i + 1));
 
-test('lines have their time, their stream and F; a tail without an end has P', async () => {
+test('log lines have their time, their stream and F, and a last line without an end has P', async () => {
     const container = await node.runContainer(pod, 'echo one; sleep 0.3; echo two >&2; sleep 0.3; printf three');
     await node.ended(container);
     const lines = node.logLines(container);
@@ -27,7 +28,7 @@ test('lines have their time, their stream and F; a tail without an end has P', a
     await node.remove(container);
 });
 
-test('a long line comes in parts that make up the line', async () => {
+test('a long line is logged in parts that make up the line', async () => {
     const container = await node.runContainer(pod, 'head -c 100000 /dev/zero | tr "\\0" x; echo; echo next');
     await node.ended(container);
     const lines = node.logLines(container);
@@ -38,7 +39,7 @@ test('a long line comes in parts that make up the line', async () => {
     await node.remove(container);
 });
 
-test('the whole output is in the log before the end is seen', async () => {
+test('the whole output is in the log before the container is reported as exited', async () => {
     for (let i = 0; i < 3; i++) {
         const container = await node.runContainer(pod, 'seq 1 20000');
         await node.ended(container);
@@ -47,7 +48,7 @@ test('the whole output is in the log before the end is seen', async () => {
     }
 });
 
-test('ReopenContainerLog makes a new file, leaves the old one, and loses no line', async () => {
+test('ReopenContainerLog creates a new file, keeps the old one, and loses no line', async () => {
     const container = await node.runContainer(pod, 'i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo $i; sleep 0.02; done');
     const old = `${container.log}.old`;
     await eventually('there are lines', () => fs.existsSync(container.log) && texts(container).length > 20);
@@ -64,12 +65,19 @@ test('ReopenContainerLog makes a new file, leaves the old one, and loses no line
 });
 
 test('a daemon killed while a container writes loses no line and writes none twice', async () => {
-    const container = await node.runContainer(pod, 'i=0; while [ $i -lt 1500 ]; do i=$((i+1)); echo $i; usleep 4000; done');
+    const volume = path.join(node.dir, 'progress');
+    fs.mkdirSync(volume);
+    const progress = () => Number(fs.readFileSync(path.join(volume, 'lines'), 'utf8'));
+    const container = await node.runContainer(pod, {
+        command: ['/bin/sh', '-c', 'i=0; while [ $i -lt 1500 ]; do i=$((i+1)); echo $i; echo $i >/progress/lines; usleep 4000; done'],
+        mounts: [{container_path: '/progress', host_path: volume}],
+    });
     for (let i = 0; i < 2; i++) {
         const known = i ? texts(container).length : 0;
         await eventually('there are lines', () => fs.existsSync(container.log) && texts(container).length > known + 100);
         await node.stopDaemon('SIGKILL');
-        await sleep(500); // it writes to nobody
+        const before = progress();
+        await eventually('the container writes while no daemon reads', () => progress() > before + 20);
         await node.startDaemon();
     }
     const {exit_code: code} = await node.ended(container);

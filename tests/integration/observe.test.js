@@ -6,6 +6,7 @@ const {execFileSync} = require('child_process');
 const path = require('path');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
+const {wholeStream, subscribe, areSubscribed} = require('./support/events');
 const {eventually} = require('./support/kit');
 
 let node, pod, container;
@@ -16,21 +17,9 @@ before(async () => {
 });
 after(() => node.end());
 
-const stream = (method, request = {}) => {
-    const client = node.cri.clients.find((one) => typeof one[method] === 'function');
-    const call = client[method](request);
-    call.seen = [];
-    call.on('data', (message) => call.seen.push(message));
-    call.on('error', () => {});
-    return call;
-};
-const all = (method, request) => new Promise((resolve, reject) => {
-    const call = stream(method, request);
-    call.on('error', reject);
-    call.on('end', () => resolve(call.seen));
-});
+const all = (method, request) => wholeStream(node, method, request);
 
-test('a container has CPU time, a rate, memory and a writable layer', async () => {
+test('ContainerStats reports CPU time, a rate, memory and the writable layer', async () => {
     const stats = await eventually('there is a rate', async () => {
         const {stats} = await node.cri.call('ContainerStats', {container_id: container.id});
         return stats.cpu && stats.cpu.usage_nano_cores && stats.writable_layer ? stats : null;
@@ -44,7 +33,7 @@ test('a container has CPU time, a rate, memory and a writable layer', async () =
     });
 });
 
-test('pressure is counted, of containers and of the pod', async () => {
+test('statistics of containers and of the pod contain pressure', async () => {
     const {stats} = await node.cri.call('ContainerStats', {container_id: container.id});
     const {stats: {linux}} = await node.cri.call('PodSandboxStats', {pod_sandbox_id: pod.id});
     for (const {cpu, memory, io} of [stats, linux])
@@ -52,7 +41,7 @@ test('pressure is counted, of containers and of the pod', async () => {
             assert.ok(psi.Some.Avg10 >= 0 && Number(psi.Full.Total) >= 0);
 });
 
-test('the file server of volumes counts as a cost of the pod', async () => {
+test('the memory of the file server of volumes is part of the pod\'s memory', async () => {
     const other = await node.runPod();
     await node.runContainer(other, {mounts: [{container_path: '/v', host_path: node.logDir}]});
     const server = execFileSync('pgrep', ['-f', `virtiofsd.*${other.id.slice(0, 24)}`], {encoding: 'utf8'}).trim().split('\n');
@@ -65,7 +54,7 @@ test('the file server of volumes counts as a cost of the pod', async () => {
     await node.removePod(other);
 });
 
-test('a pod costs the node more than its container uses in the guest', async () => {
+test('PodSandboxStats reports what the pod costs the node, which is more than its container uses in the guest', async () => {
     const {stats} = await node.cri.call('ListPodSandboxStats');
     const [{linux}] = stats.filter(({attributes}) => attributes.id === pod.id);
     assert.ok(Number(linux.memory.working_set_bytes.value) > Number(linux.containers[0].memory.usage_bytes.value));
@@ -73,7 +62,7 @@ test('a pod costs the node more than its container uses in the guest', async () 
     assert.ok(Number(linux.process.process_count.value) >= 1);
 });
 
-test('every metric has a descriptor with as many labels', async () => {
+test('every metric has a descriptor with the same number of labels', async () => {
     const {descriptors} = await node.cri.call('ListMetricDescriptors');
     const {pod_metrics} = await node.cri.call('ListPodSandboxMetrics');
     const known = new Map(descriptors.map(({name, label_keys}) => [name, label_keys.length]));
@@ -84,7 +73,7 @@ test('every metric has a descriptor with as many labels', async () => {
         assert.strictEqual(label_values.length, known.get(name), name);
 });
 
-test('the streams have what the lists have', async () => {
+test('the streaming lists have the same content as the lists', async () => {
     const sandboxes = (await all('StreamPodSandboxes')).flatMap(({pod_sandboxes}) => pod_sandboxes);
     const containers = (await all('StreamContainers')).flatMap((chunk) => chunk.containers);
     const images = (await all('StreamImages')).flatMap((chunk) => chunk.images);
@@ -97,13 +86,9 @@ test('the streams have what the lists have', async () => {
     assert.strictEqual((await all('StreamPodSandboxMetrics')).flatMap((chunk) => chunk.pod_sandbox_metrics).length, 1);
 });
 
-test('each subscriber sees what happens; one that vanishes disturbs nobody', async () => {
-    const [first, second, vanishing] = [1, 2, 3].map(() => stream('GetContainerEvents'));
-    // A stream has no way of saying that it is open: something happens until both have seen it.
-    await eventually('both are subscribed', async () => {
-        await node.remove(await node.runContainer(pod, 'true'));
-        return first.seen.length > 0 && second.seen.length > 0;
-    });
+test('each subscriber gets all events, and one that disconnects does not disturb the others', async () => {
+    const [first, second, vanishing] = [1, 2, 3].map(() => subscribe(node));
+    await areSubscribed(node, pod, [first, second]);
     vanishing.cancel();
     const short = await node.runContainer(pod, 'exit 3');
     await node.ended(short);
@@ -122,7 +107,7 @@ test('each subscriber sees what happens; one that vanishes disturbs nobody', asy
     second.cancel();
 });
 
-// A registry that takes connections and never answers; what pulls from it waits.
+// A registry that accepts connections and never answers.
 async function deafRegistry() {
     const host = '127.0.0.1:5999';
     const heard = path.join(node.dir, 'heard');
@@ -137,7 +122,7 @@ async function deafRegistry() {
     return {image: `${host}/some/image:latest`, server, isAsked: () => fs.readFileSync(heard).length > 0};
 }
 
-test('lists and statistics answer while pulls wait for a registry and guests do not get on with their boot', async () => {
+test('lists and statistics answer while pulls wait for a registry and guests hang in their boot', async () => {
     const registry = await deafRegistry();
     const settled = [];
     const pending = (promise, what) => promise.then((answer) => { settled.push(what); return answer; },

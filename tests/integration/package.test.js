@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// The Debian package that a build makes, unpacked into a directory of its own: nothing of the machine is changed, for the
-// package's scripts know that directory as DPKG_ROOT.
+// The Debian package of a build, installed into a directory. Nothing else on this machine changes, because the package's
+// scripts get that directory as DPKG_ROOT.
 const assert = require('assert');
 const fs = require('fs');
 const os = require('os');
@@ -12,20 +12,32 @@ const {must} = require('./support/kit');
 
 const root = path.join(__dirname, '../..');
 const work = fs.mkdtempSync(path.join(os.tmpdir(), 'crivirt-package-'));
-const node = path.join(work, 'node');
-const at = (name) => path.join(node, name);
-let deb;
+let deb, installed; // the latter is only read
 
-// The dependencies of a node are no business of an empty directory.
-const dpkg = (...args) => must('dpkg', `--root=${node}`, '--force-depends', '--force-script-chrootless', '--force-confdef',
-    '--force-confold', '--log=/dev/null', ...args);
+// A directory that dpkg takes for the root of a node. The packages that crivirt depends on are not in it.
+class Root {
+    constructor() {
+        this.directory = fs.mkdtempSync(path.join(work, 'root-'));
+        for (const directory of ['info', 'updates', 'triggers'])
+            fs.mkdirSync(this.at(`var/lib/dpkg/${directory}`), {recursive: true});
+        fs.writeFileSync(this.at('var/lib/dpkg/status'), '');
+        this.dpkg('-i', deb);
+    }
+
+    at(name) {
+        return path.join(this.directory, name);
+    }
+
+    dpkg(...args) {
+        must('dpkg', `--root=${this.directory}`, '--force-depends', '--force-script-chrootless', '--force-confdef', '--force-confold',
+             '--log=/dev/null', ...args);
+    }
+}
 
 before(() => {
     must('cpack', '-G', 'DEB', '--config', path.join(build, 'CPackConfig.cmake'), '-B', work);
     deb = path.join(work, fs.readdirSync(work).find((name) => name.endsWith('.deb')));
-    for (const directory of ['info', 'updates', 'triggers'])
-        fs.mkdirSync(at(`var/lib/dpkg/${directory}`), {recursive: true});
-    fs.writeFileSync(at('var/lib/dpkg/status'), '');
+    installed = new Root();
 });
 after(() => fs.rmSync(work, {recursive: true, force: true}));
 
@@ -35,8 +47,8 @@ test('the package depends on what a node needs, and on no more', () => {
     assert.deepStrictEqual(depends.sort(), [...runtime, 'passwd'].sort());
 });
 
-test('installed, its programs run, and its configuration is the default one, which they take', () => {
-    dpkg('-i', deb);
+test('the installed programs run, and accept the installed configuration, which is the default one', () => {
+    const at = (name) => installed.at(name);
     const daemon = at('usr/sbin/crivirtd');
     const config = at('etc/crivirt/crivirt.toml');
     assert.match(must(daemon, '--version'), /^crivirtd [0-9.]+\n$/);
@@ -48,6 +60,7 @@ test('installed, its programs run, and its configuration is the default one, whi
 });
 
 test('every program is position-independent, bound at its start, and has no writable code', () => {
+    const at = (name) => installed.at(name);
     for (const name of ['usr/sbin/crivirtd', 'usr/bin/crivirt', 'usr/lib/crivirt/crivirt-fsguard']) {
         const text = must('readelf', '-hldW', at(name));
         assert.match(text, /Type:\s+DYN/, name);
@@ -58,7 +71,8 @@ test('every program is position-independent, bound at its start, and has no writ
     }
 });
 
-test('the unit starts programs that the package has, and the manual page is one', () => {
+test('the unit starts programs of the package, and the manual page is one', () => {
+    const at = (name) => installed.at(name);
     const unit = fs.readFileSync(at('usr/lib/systemd/system/crivirtd.service'), 'utf8');
     const [, program, config] = /^ExecStart=(\S+) --config (\S+)$/m.exec(unit);
     fs.accessSync(at(program), fs.constants.X_OK);
@@ -68,22 +82,25 @@ test('the unit starts programs that the package has, and the manual page is one'
 });
 
 test('an upgrade keeps a configuration that was changed', () => {
-    const config = at('etc/crivirt/crivirt.toml');
+    const node = new Root();
+    const config = node.at('etc/crivirt/crivirt.toml');
     fs.writeFileSync(config, '# ours\n');
-    dpkg('-i', deb);
+    node.dpkg('-i', deb);
     assert.strictEqual(fs.readFileSync(config, 'utf8'), '# ours\n');
 });
 
-test('a removal keeps configuration, images and state; a purge leaves nothing', () => {
+test('removing the package keeps configuration, images and state, and purging it leaves nothing', () => {
+    const node = new Root();
+    const at = (name) => node.at(name);
     fs.mkdirSync(at('var/lib/crivirt/images'), {recursive: true});
-    dpkg('-r', 'crivirt');
+    node.dpkg('-r', 'crivirt');
     assert.ok(fs.existsSync(at('etc/crivirt/crivirt.toml')) && fs.existsSync(at('var/lib/crivirt/images')));
     assert.ok(!fs.existsSync(at('usr/sbin/crivirtd')));
-    dpkg('-P', 'crivirt');
-    assert.deepStrictEqual(must('find', node, '-name', '*crivirt*').trim(), '');
+    node.dpkg('-P', 'crivirt');
+    assert.deepStrictEqual(must('find', node.directory, '-name', '*crivirt*').trim(), '');
 });
 
-test('cmake --install keeps a configuration that is there', () => {
+test('cmake --install keeps a configuration that exists', () => {
     const destination = path.join(work, 'destination');
     const config = path.join(destination, 'etc/crivirt/crivirt.toml');
     const install = () => must('env', `DESTDIR=${destination}`, 'cmake', '--install', build);

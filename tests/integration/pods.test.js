@@ -14,9 +14,9 @@ before(async () => {
 });
 after(() => node.end());
 
-const list = async (filter) => (await node.cri.call('ListPodSandbox', {filter})).items.map(({id}) => id);
+const list = async (filter, where = node) => (await where.cri.call('ListPodSandbox', {filter})).items.map(({id}) => id);
 
-test('a pod becomes READY with an address and everything that it was given', async () => {
+test('a pod becomes READY, and PodSandboxStatus reports its address and what the request contained', async () => {
     const status = await node.podStatus(pod);
     assert.strictEqual(status.id, pod.id);
     assert.deepStrictEqual(status.metadata, pod.config.metadata);
@@ -29,7 +29,7 @@ test('a pod becomes READY with an address and everything that it was given', asy
 });
 
 test("a guest's clock runs as fast as the node's, however busy the node was when it booted", async () => {
-    // An emulated guest that has to find out the rate of its time stamps has been 19 times too fast.
+    // An emulated guest that measures the rate of its time stamp counter itself may be 19 times too fast.
     const container = await node.runContainer(pod);
     const accelerated = node.daemonLog().includes('accelerator=KVM');
     assert.strictEqual((await node.output(container, 'cat /proc/cmdline')).includes('tsc_early_khz='), !accelerated && process.arch === 'x64');
@@ -42,14 +42,14 @@ test("a guest's clock runs as fast as the node's, however busy the node was when
     await node.remove(container);
 });
 
-test('the list shows the same pod', async () => {
+test('ListPodSandbox and PodSandboxStatus report the same pod', async () => {
     const {items: [item]} = await node.cri.call('ListPodSandbox');
     const status = await node.podStatus(pod);
     for (const field of ['id', 'metadata', 'state', 'created_at', 'labels', 'annotations'])
         assert.deepStrictEqual(item[field], status[field]);
 });
 
-test('filters of the list are ANDed', async () => {
+test('filters of ListPodSandbox are ANDed', async () => {
     const ready = {state: 'SANDBOX_READY'}, notReady = {state: 'SANDBOX_NOTREADY'};
     assert.deepStrictEqual(await list({id: pod.id}), [pod.id]);
     assert.deepStrictEqual(await list({id: pod.id.slice(0, 12)}), [pod.id]);
@@ -59,25 +59,25 @@ test('filters of the list are ANDed', async () => {
     assert.deepStrictEqual(await list({id: 'f'.repeat(64)}), []);
 });
 
-test('RunPodSandbox again for the same pod gives the same one', async () => {
+test('RunPodSandbox is idempotent', async () => {
     const again = await node.cri.call('RunPodSandbox', {config: pod.config});
     assert.strictEqual(again.pod_sandbox_id, pod.id);
 });
 
-test('verbose PodSandboxStatus has values that are JSON', async () => {
+test('verbose PodSandboxStatus has JSON values', async () => {
     const {info} = await node.cri.call('PodSandboxStatus', {pod_sandbox_id: pod.id, verbose: true});
     for (const value of Object.values(info))
         JSON.parse(value);
 });
 
-test('PodSandboxStatus of an unknown pod is NOT_FOUND; to stop or to remove one is fine', async () => {
+test('PodSandboxStatus of an unknown pod fails with NOT_FOUND, while StopPodSandbox and RemovePodSandbox succeed', async () => {
     const pod_sandbox_id = 'f'.repeat(64);
     await refused(node.cri.call('PodSandboxStatus', {pod_sandbox_id}), 'NOT_FOUND');
     await node.cri.call('StopPodSandbox', {pod_sandbox_id});
     await node.cri.call('RemovePodSandbox', {pod_sandbox_id});
 });
 
-test('a bad field is INVALID_ARGUMENT and named', async () => {
+test('RunPodSandbox refuses an invalid field with INVALID_ARGUMENT and its name', async () => {
     const run = (more, runtime_handler = '') =>
         node.cri.call('RunPodSandbox', {config: node.podConfig(more), runtime_handler});
     await refused(node.cri.call('RunPodSandbox', {}), 'INVALID_ARGUMENT', 'config');
@@ -91,29 +91,33 @@ test('a bad field is INVALID_ARGUMENT and named', async () => {
     assert.deepStrictEqual(await list(), [pod.id]);
 });
 
-test('a stopped pod is NOTREADY, takes no container, is stopped again, and is removed twice', async () => {
-    const pod_sandbox_id = pod.id;
-    const container = await node.runContainer(pod);
-    await node.cri.call('StopPodSandbox', {pod_sandbox_id});
-    assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_NOTREADY');
-    const ended = await node.containerStatus(container);
-    assert.strictEqual(ended.state, 'CONTAINER_EXITED');
-    assert.notStrictEqual(ended.exit_code, 0);
-    assert.deepStrictEqual(await list({state: {state: 'SANDBOX_NOTREADY'}}), [pod.id]);
-    await refused(node.create(pod), 'FAILED_PRECONDITION', pod.id);
-    await node.cri.call('StopPodSandbox', {pod_sandbox_id});
-    await node.cri.call('RemovePodSandbox', {pod_sandbox_id});
-    await node.cri.call('RemovePodSandbox', {pod_sandbox_id});
-    await refused(node.podStatus(pod), 'NOT_FOUND');
-    await refused(node.containerStatus(container), 'NOT_FOUND');
-    await node.noLeaks();
-});
+test('a stopped pod is NOTREADY and refuses containers, and StopPodSandbox and RemovePodSandbox are idempotent', () =>
+    Node.use({}, async (own) => {
+        const ending = await own.runPod();
+        const pod_sandbox_id = ending.id;
+        const container = await own.runContainer(ending);
+        await own.cri.call('StopPodSandbox', {pod_sandbox_id});
+        assert.strictEqual((await own.podStatus(ending)).state, 'SANDBOX_NOTREADY');
+        const ended = await own.containerStatus(container);
+        assert.strictEqual(ended.state, 'CONTAINER_EXITED');
+        assert.notStrictEqual(ended.exit_code, 0);
+        assert.deepStrictEqual(await list({state: {state: 'SANDBOX_NOTREADY'}}, own), [ending.id]);
+        await refused(own.create(ending), 'FAILED_PRECONDITION', ending.id);
+        await own.cri.call('StopPodSandbox', {pod_sandbox_id});
+        await own.cri.call('RemovePodSandbox', {pod_sandbox_id});
+        await own.cri.call('RemovePodSandbox', {pod_sandbox_id});
+        await refused(own.podStatus(ending), 'NOT_FOUND');
+        await refused(own.containerStatus(container), 'NOT_FOUND');
+        await own.noLeaks();
+    }));
 
-test('a removed pod\'s name is free, and a running pod is removed at once', async () => {
-    const {pod_sandbox_id: id} = await node.cri.call('RunPodSandbox', {config: pod.config});
-    node.podIds.push(id);
-    assert.notStrictEqual(id, pod.id);
-    await node.cri.call('RemovePodSandbox', {pod_sandbox_id: id});
-    assert.deepStrictEqual(await list(), []);
-    await node.noLeaks();
-});
+test('the name of a removed pod is free, and RemovePodSandbox removes a running pod', () => Node.use({}, async (own) => {
+    const former = await own.runPod();
+    await own.removePod(former);
+    const {pod_sandbox_id: id} = await own.cri.call('RunPodSandbox', {config: former.config});
+    own.podIds.push(id);
+    assert.notStrictEqual(id, former.id);
+    await own.cri.call('RemovePodSandbox', {pod_sandbox_id: id});
+    assert.deepStrictEqual(await list(undefined, own), []);
+    await own.noLeaks();
+}));

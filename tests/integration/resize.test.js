@@ -2,7 +2,7 @@
 'use strict';
 const assert = require('assert');
 const fs = require('fs');
-const {test, before, after} = require('node:test');
+const {test, before, after, beforeEach} = require('node:test');
 const {Node} = require('./support/node');
 const {eventually, refused, hierarchies} = require('./support/kit');
 
@@ -17,6 +17,7 @@ before(async () => {
     container = await node.runContainer(pod);
 });
 after(() => node.end());
+beforeEach(() => update(pod, {...memory(300), ...cpus(1)}));
 
 const update = (one, resources) => node.cri.call('UpdatePodSandboxResources', {pod_sandbox_id: one.id, resources});
 const nproc = async () => Number(await node.output(container, 'grep -c ^processor /proc/cpuinfo'));
@@ -30,14 +31,14 @@ function removeCgroup(name) {
             fs.rmdirSync(`${root}${name}`);
 }
 
-test('a pod that asks for memory has it, beside what its guest needs itself', async () => {
+test('the guest of a pod with a memory limit has that much memory beside what it needs itself', async () => {
     const {memoryBytes, vcpus} = await size(pod);
     assert.ok(memoryBytes > 364 * MIB, `${memoryBytes}`);
     assert.strictEqual(vcpus, 1);
     assert.ok(await totalMib() > 300, `${await totalMib()}`);
 });
 
-test('the guest gets processors and gives them back', async () => {
+test('UpdatePodSandboxResources adds and removes processors of the guest', async () => {
     assert.strictEqual(await nproc(), 1);
     await update(pod, cpus(1.5));
     assert.strictEqual(await nproc(), 2);
@@ -48,7 +49,7 @@ test('the guest gets processors and gives them back', async () => {
     assert.strictEqual(await nproc(), 2);
 });
 
-test('the guest gets memory, which the node has again when it is taken away', async () => {
+test('UpdatePodSandboxResources adds memory to the guest, and the node gets it back when it is removed', async () => {
     const before = await totalMib();
     await update(pod, memory(600));
     const grown = await totalMib();
@@ -60,7 +61,7 @@ test('the guest gets memory, which the node has again when it is taken away', as
     await eventually('the node has memory back', () => nodeMib(pod) < full - 50);
 });
 
-test('a container that is given more makes its pod larger, and smaller again', async () => {
+test('UpdateContainerResources makes the VM of the pod larger, and smaller again', async () => {
     const plain = await node.runPod();
     const one = await node.runContainer(plain, {linux: {resources: memory(220)}, command: ['/bin/sleep', '100000']});
     const small = (await size(plain)).memoryBytes;
@@ -77,7 +78,7 @@ test('a container that is given more makes its pod larger, and smaller again', a
     await node.removePod(plain);
 });
 
-test('too much is refused, and changes nothing', async () => {
+test('a size beyond what is allowed is refused and changes nothing', async () => {
     const before = await size(pod);
     const huge = memory(1 << 20);
     await refused(update(pod, huge), 'RESOURCE_EXHAUSTED', 'resources.memory_limit_in_bytes', 'MiB');
@@ -93,8 +94,8 @@ test('too much is refused, and changes nothing', async () => {
     assert.deepStrictEqual(await size(pod), before);
 });
 
-test("what the kubelet says of a pod of which not all is limited does not limit it", async () => {
-    // It adds up the limits of the containers that have one, and reads others from a cgroup that has none.
+test('the limits that the kubelet sends for a pod with an unlimited container do not limit the VM', async () => {
+    // The kubelet adds up the limits of the containers that have one, and reads the others from a cgroup without a limit.
     const mixed = await node.runPod({linux: {resources: memory(200)}});
     const limited = await node.runContainer(mixed, {linux: {resources: memory(200)}});
     await node.runContainer(mixed);
@@ -107,7 +108,7 @@ test("what the kubelet says of a pod of which not all is limited does not limit 
     await node.removePod(mixed);
 });
 
-test('memory that the guest uses is not taken from it', async () => {
+test('memory that the guest uses cannot be removed', async () => {
     await update(pod, memory(500));
     const grown = await size(pod);
     const hog = await node.runContainer(pod, 'dd if=/dev/zero of=/dev/null bs=420M count=1 & ' +
@@ -123,7 +124,7 @@ test('memory that the guest uses is not taken from it', async () => {
     await update(pod, memory(64));
 });
 
-test('the size is known, and can change, after the daemon has died', async () => {
+test('after kill -9 of the daemon the VM size is known and can change', async () => {
     await update(pod, {...memory(400), ...cpus(2)});
     const before = await size(pod);
     await node.restartDaemon('SIGKILL');
@@ -137,7 +138,7 @@ test('the size is known, and can change, after the daemon has died', async () =>
     assert.ok(await totalMib() < 400);
 });
 
-test("the pod's processor time is limited on the node, when all its containers' is", async () => {
+test('the processor time of a pod is limited on the node when that of all its containers is', async () => {
     const parent = `/crivirt-test-${process.pid}`;
     const limited = await node.runPod({linux: {cgroup_parent: parent, resources: cpus(0.5)}});
     const quota = () => {
@@ -162,9 +163,9 @@ test("the pod's processor time is limited on the node, when all its containers' 
     }
 });
 
-test('a pod that the node allows less memory than its machine takes lives, and its containers keep their limits', async () => {
+test('a pod whose cgroup allows less memory than its VM uses runs on, and its containers keep their limits', async () => {
     const parent = `/crivirt-test-${process.pid}/pod`;
-    // As the kubelet does for a pod whose RuntimeClass has no overhead, or that has none.
+    // The kubelet does this for a pod whose RuntimeClass has no overhead, or that has no RuntimeClass.
     const limit = hierarchies().map((root) => [`${root}${parent}`, '/memory.limit_in_bytes', '/memory.max'])
         .map(([directory, ...files]) => (fs.mkdirSync(directory, {recursive: true}), files.map((file) => directory + file)))
         .flat().find(fs.existsSync);
@@ -178,7 +179,7 @@ test('a pod that the node allows less memory than its machine takes lives, and i
         assert.strictEqual((await node.podStatus(small)).state, 'SANDBOX_READY');
         assert.strictEqual(beside().length, 1);
         assert.ok(fs.readFileSync(`${beside()[0]}/cgroup.procs`, 'utf8').split('\n').includes(String(node.qemuPid(small))));
-        // What outlives the machine does not keep the pod from ending.
+        // A process that outlives the VM does not keep the pod from ending.
         const stray = node.spawn(['sleep', '100000'], 'stray.log');
         fs.writeFileSync(`${beside()[0]}/cgroup.procs`, String(stray.pid));
         await node.cri.call('StopPodSandbox', {pod_sandbox_id: small.id});

@@ -26,7 +26,7 @@ after(() => node.end());
 
 const run = (security_context, more = {}, where = pod) => node.runContainer(where, {linux: {security_context}, ...more});
 
-// What a script says in a container with that security context.
+// The output of a script in a container with that security context.
 async function says(security_context, script, more, where) {
     const container = await run(security_context, more, where);
     try {
@@ -42,7 +42,7 @@ async function capabilities(security_context) {
     return Object.fromEntries(text.split('\n').map((line) => [line.slice(3, 6).toLowerCase(), BigInt(`0x${line.split(/\s+/)[1]}`)]));
 }
 
-test('capabilities are added, dropped, all or none, and ambient', async () => {
+test('capabilities can be added and dropped, one or ALL, and made ambient', async () => {
     const usual = await capabilities({});
     assert.ok(usual.eff & CHOWN && !(usual.eff & SYS_ADMIN));
     assert.strictEqual((await capabilities({capabilities: {drop_capabilities: ['ALL']}})).eff, 0n);
@@ -55,7 +55,7 @@ test('capabilities are added, dropped, all or none, and ambient', async () => {
     await refused(run({capabilities: {add_capabilities: ['FLY']}}), 'INVALID_ARGUMENT', 'FLY');
 });
 
-test('a privileged container has all of the guest, and nothing of the node', async () => {
+test('a privileged container has full access to the guest and none to the node', async () => {
     const script = 'grep CapEff /proc/self/status; mkdir /t; mount -t tmpfs none /t && echo mounted; ls /dev/kmsg; cat /proc/sys/kernel/random/boot_id; grep " /sys " /proc/mounts';
     const lines = (await says({privileged: true}, script)).split('\n');
     assert.match(lines[0], /0000\d+1ffffffffff|000001ffffffffff/);
@@ -65,7 +65,7 @@ test('a privileged container has all of the guest, and nothing of the node', asy
     assert.notStrictEqual(await says({}, 'mkdir /t; mount -t tmpfs none /t 2>&1 || echo no'), 'mounted');
 });
 
-test('seccomp: the default profile, one of the node, and none', async () => {
+test('a container runs with the default seccomp profile, with one from a file of the node, or with none', async () => {
     const mode = 'grep ^Seccomp: /proc/self/status | tr -d "[:space:]"';
     const profile = path.join(node.dir, 'no-mkdir.json');
     fs.writeFileSync(profile, JSON.stringify({
@@ -76,12 +76,12 @@ test('seccomp: the default profile, one of the node, and none', async () => {
     assert.strictEqual(await says({privileged: true, seccomp: {profile_type: 'RuntimeDefault'}}, mode), 'Seccomp:0');
     const local = {seccomp: {profile_type: 'Localhost', localhost_ref: profile}};
     assert.match(await says(local, 'mkdir /x 2>&1; touch /y && echo other'), /not permitted\nother$/);
-    // The default keeps what it is for: no new user namespaces without the capability, no keys.
+    // The default profile allows no new user namespaces without the capability.
     assert.match(await says({seccomp: {profile_type: 'RuntimeDefault'}}, 'unshare -U true 2>&1 || echo no'), /not permitted[^]*no$/);
     await refused(run({seccomp: {profile_type: 'Localhost', localhost_ref: '/no/such.json'}}), 'NOT_FOUND', '/no/such.json');
 });
 
-test('users and groups: those asked for, those of the image, and both policies', async () => {
+test('users and groups come from the request and the image, by either policy', async () => {
     const of = (context, more) => says(context, 'id -u; id -g; id -G', {image: {image: IMAGE}, ...more}).then((text) => text.split('\n'));
     assert.deepStrictEqual(await of({}), ['1001', '1002', '1002 5000']);
     assert.deepStrictEqual(await of({run_as_username: 'app', supplemental_groups: [77]}), ['1001', '1002', '1002 77 5000'].map(String));
@@ -92,7 +92,7 @@ test('users and groups: those asked for, those of the image, and both policies',
     await refused(run({run_as_username: 'nobody-here'}), 'INVALID_ARGUMENT', 'nobody-here');
 });
 
-test('an image whose links climb out, with files where mounts go and device files, stays in its root', async () => {
+test('an image with links that lead out of it, files at mount points and device files stays inside its root', async () => {
     const name = 'docker.io/tests/hostile:latest', image = {image: name};
     await node.cri.call('LoadImage', {path: makeImage(node, name, {WorkingDir: '/climb/work'}, (dir) => {
         fs.mkdirSync(path.join(dir, 'run/crivirt/sandbox'), {recursive: true}); // as the guest has, for its own ends
@@ -109,22 +109,22 @@ test('an image whose links climb out, with files where mounts go and device file
     const mount = (container_path, host_path = data) => ({container_path, host_path});
     const container = await run({masked_paths: ['/twice/volume/file'], readonly_paths: ['/climb/part']},
                                 {image, mounts: [mount('/twice/volume'), mount('/climb/part'), mount('/climb/one', file)]});
-    // Everything is below the links' ends, as they are inside the root.
+    // Every link leads to a place inside the root.
     const lines = (await node.output(container, 'cd /run/crivirt; cat part/file; echo; cat one; echo; wc -c <volume/file; pwd; ' +
         'grep -c ^127 sandbox/hosts; touch part/x 2>&1 | grep -o Read-only; ls -d work')).split('\n');
     assert.deepStrictEqual(lines, ['of the volume', 'of the volume', '0', '/run/crivirt', '1', 'Read-only', 'work']);
-    // Device files are but names: what may be opened is a matter of the control group.
+    // The cgroup's device filter decides which device files may be opened.
     for (const device of ['/disk', '/tmp/disk'])
         assert.match((await node.exec(container, `mkdir -p /tmp; mknod /tmp/disk b 8 0; head -c 1 ${device}`)).stderr, /not permitted/);
     for (const where of ['/plain', '/plain/below'])
         assert.match((await run({}, {image, mounts: [mount(where)]}).catch((error) => error)).details, /plain/);
     assert.match((await run({}, {image, mounts: [mount('/dangling/volume')]}).catch((error) => error)).details, /dangling/);
     await node.remove(container);
-    // The guest's own files are what they were.
+    // The guest's own files are unchanged.
     assert.match(await says({}, 'cat /etc/hosts'), /localhost/);
 });
 
-test('noNewPrivileges, a read-only root, masked and read-only paths', async () => {
+test('noNewPrivileges, a read-only root, masked paths and read-only paths take effect', async () => {
     const container = await run({
         no_new_privs: true, readonly_rootfs: true, masked_paths: ['/proc/kcore', '/proc/acpi', '/proc/timer_list'],
         readonly_paths: ['/proc/sys', '/proc/bus'],
@@ -138,7 +138,7 @@ test('noNewPrivileges, a read-only root, masked and read-only paths', async () =
     assert.strictEqual(await says({}, 'grep NoNewPrivs /proc/self/status | tr -d "[:space:]"; touch /x && echo fine'), 'NoNewPrivs:0fine');
 });
 
-test('namespaces: processes and IPC are shared as asked, those of the node are refused', async () => {
+test('PID and IPC namespaces are shared as requested, and those of the node are refused', async () => {
     const shared = {namespace_options: {pid: 'POD'}}, own = {namespace_options: {pid: 'CONTAINER'}};
     const one = await run(shared, {command: ['/bin/sleep', '11111']});
     assert.match(await says(shared, 'ps'), /sleep 11111/);
@@ -157,20 +157,20 @@ test('namespaces: processes and IPC are shared as asked, those of the node are r
     await node.remove(alone);
 });
 
-test('profiles of AppArmor and SELinux are refused, what asks for none is not', async () => {
+test('profiles of AppArmor and SELinux are refused, and a request for none is accepted', async () => {
     await refused(run({apparmor: {profile_type: 'Localhost', localhost_ref: 'mine'}}), 'UNIMPLEMENTED', 'AppArmor', 'mine');
     await refused(run({selinux_options: {type: 'container_t'}}), 'UNIMPLEMENTED', 'SELinux');
     assert.strictEqual(await says({apparmor: {profile_type: 'RuntimeDefault'}, selinux_options: {}}, 'echo fine'), 'fine');
 });
 
-test('sysctls are of the pod, also such as only a kernel of its own can have', async () => {
+test('sysctls belong to the pod, also those that only a kernel of its own can have', async () => {
     const own = await node.runPod({linux: {sysctls: {
         'net.core.somaxconn': '1234', 'kernel.shm_rmid_forced': '1', 'vm.max_map_count': '300000', 'vm.nr_hugepages': '4',
     }}});
     const container = await run({}, {linux: {resources: {hugepage_limits: [{page_size: '2MB', limit: 4 << 20}]}}}, own);
     assert.strictEqual(await node.output(container, 'cd /proc/sys; cat net/core/somaxconn kernel/shm_rmid_forced vm/max_map_count'),
                        '1234\n1\n300000');
-    // Huge pages are the guest's; a container's share of them is limited.
+    // The guest has huge pages, of which a container may use a limited number.
     assert.match(await node.output(container, 'grep HugePages_Total /proc/meminfo; cat /sys/fs/cgroup/hugetlb.2MB.max'),
                  /HugePages_Total: +4\n4194304$/);
     await node.removePod(own);
@@ -178,7 +178,7 @@ test('sysctls are of the pod, also such as only a kernel of its own can have', a
         refused(node.runPod({linux: {sysctls: {'net.no.such': '1'}}}), 'NOT_FOUND', 'net.no.such'));
 });
 
-test('in a user namespace root is nobody, keeps its volumes, and binds low ports', async () => {
+test('root in a user namespace is unprivileged in the guest, owns its volumes, and binds low ports', async () => {
     const mapping = [{container_id: 0, host_id: 200000, length: 65536}];
     const userns = {mode: 'POD', uids: mapping, gids: mapping};
     const config = {linux: {security_context: {namespace_options: {userns_options: userns}}}};

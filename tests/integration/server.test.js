@@ -15,6 +15,11 @@ after(() => node.end());
 const condition = async (type) =>
     (await node.cri.call('Status')).status.conditions.find((one) => one.type === type);
 
+async function networkIsReady() {
+    node.writeCni();
+    await eventually('NetworkReady is true', async () => (await condition('NetworkReady')).status);
+}
+
 test('Version has all four fields', async () => {
     const version = await node.cri.call('Version', {version: 'v1'});
     assert.strictEqual(version.version, '0.1.0');
@@ -23,12 +28,12 @@ test('Version has all four fields', async () => {
     assert.notStrictEqual(version.runtime_version, '');
 });
 
-test('Status says that the runtime and the network are ready', async () => {
+test('Status reports that the runtime and the network are ready', async () => {
     assert.strictEqual((await condition('RuntimeReady')).status, true);
     assert.strictEqual((await condition('NetworkReady')).status, true);
 });
 
-test('verbose Status has values that are JSON, and names the default handler', async () => {
+test('verbose Status has JSON values and lists the default handler', async () => {
     const answer = await node.cri.call('Status', {verbose: true});
     for (const value of Object.values(answer.info))
         JSON.parse(value);
@@ -40,28 +45,29 @@ test('RuntimeConfig names a cgroup driver', async () => {
     assert.ok(['SYSTEMD', 'CGROUPFS'].includes(linux.cgroup_driver));
 });
 
-test('an RPC that does not exist is UNIMPLEMENTED', async () => {
+test('an RPC that does not exist fails with UNIMPLEMENTED', async () => {
     for (const name of ['/runtime.v1.RuntimeService/MakeCoffee', '/coffee.v1.Machine/Version'])
         await refused(node.cri.raw(name, Buffer.alloc(0)), 'UNIMPLEMENTED');
 });
 
-test('every RPC that is for later says so', async () => {
+test('an RPC that is not implemented yet fails with UNIMPLEMENTED and its name', async () => {
     const table = fs.readFileSync(path.join(root, 'cri-server/rpc.def'), 'utf8');
     for (const [, service, method] of table.matchAll(/^RPC\((\w+), (\w+),.*, UNARY, LATER\)$/gm))
         if (service !== 'Crivirt')
             await refused(node.cri.call(method, {}), 'UNIMPLEMENTED', method);
 });
 
-test('a request that is no message is INVALID_ARGUMENT', async () => {
+test('a request that cannot be decoded fails with INVALID_ARGUMENT', async () => {
     await refused(node.cri.raw('/runtime.v1.RuntimeService/Version', Buffer.from([0x0a, 0xff])), 'INVALID_ARGUMENT');
 });
 
-test('a message of 15 MiB is taken and one of 17 MiB refused', async () => {
+test('a message of 15 MiB is accepted and one of 17 MiB refused', async () => {
     await node.cri.call('Version', {version: 'x'.repeat(15 << 20)});
     await refused(node.cri.call('Version', {version: 'x'.repeat(17 << 20)}), 'RESOURCE_EXHAUSTED');
 });
 
-test('without a network configuration NetworkReady is false with a reason, and no pod runs', async () => {
+test('without a network configuration NetworkReady is false with a reason, and no pod runs', async (t) => {
+    t.after(networkIsReady);
     node.removeCni();
     const {reason, message} = await eventually('NetworkReady is false', async () => {
         const one = await condition('NetworkReady');
@@ -73,17 +79,17 @@ test('without a network configuration NetworkReady is false with a reason, and n
     assert.deepStrictEqual((await node.cri.call('ListPodSandbox')).items, []);
 });
 
-test('a bad network configuration is named, and a good one is taken up again', async () => {
+test('an invalid network configuration is named, and a valid one is picked up again', async (t) => {
+    t.after(networkIsReady);
     node.writeCni('{"cniVersion": "1.0.0", "name": "bad", "plugins": [');
     await eventually('the file is named', async () => {
         const {status, message} = await condition('NetworkReady');
         return !status && message.includes('10-test.conflist');
     });
-    node.writeCni();
-    await eventually('NetworkReady is true', async () => (await condition('NetworkReady')).status);
+    await networkIsReady();
 });
 
-test('a second daemon on the same directories or socket is refused, and the first goes on', async () => {
+test('a second daemon on the same directories or socket does not start, and the first one runs on', async () => {
     const second = node.spawn(node.daemonWords(), 'second.log');
     assert.notStrictEqual((await second.ended).code, 0);
     const words = [`--state-dir=${node.dir}/other`, `--run-dir=${node.runDir}/other`];
@@ -93,7 +99,7 @@ test('a second daemon on the same directories or socket is refused, and the firs
     await node.cri.call('Version');
 });
 
-test('--check-config accepts the defaults and names what is wrong', async () => {
+test('--check-config names an invalid option', async () => {
     const file = path.join(node.dir, 'bad.toml');
     fs.writeFileSync(file, '[server]\nstop_grace = "soon"\n');
     const [daemon] = node.daemonWords();
@@ -102,11 +108,11 @@ test('--check-config accepts the defaults and names what is wrong', async () => 
     assert.match(bad.stderr + bad.stdout, /stop_grace/);
 });
 
-test('SIGTERM ends the daemon with 0, and it starts again', async () => {
+test('SIGTERM ends the daemon with exit status 0, and it starts again', async () => {
     assert.deepStrictEqual(await node.restartDaemon('SIGTERM'), {code: 0, signal: null});
 });
 
-test('a corrupt state database is a clear error', async () => {
+test('a daemon does not start with a corrupt state database, and its message names the file', async () => {
     await node.stopDaemon();
     const databases = fs.readdirSync(node.stateDir).filter((name) => /\.(db|sqlite3?)$/.test(name));
     assert.strictEqual(databases.length > 0, true, fs.readdirSync(node.stateDir).join());

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// The state directory full, read-only, of another boot or version; what the next daemon makes of it.
+// The state directory is full, read-only, or of another boot or version, and a daemon has to deal with it.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after, afterEach} = require('node:test');
 const {Node} = require('./support/node');
-const {busyboxArchive} = require('./support/images');
-const {sleep, eventually, must} = require('./support/kit');
+const {bigImage} = require('./support/images');
+const {eventually, remains, failure, must} = require('./support/kit');
 
 const STATE_MIB = 96;
 let node;
@@ -38,12 +38,12 @@ function fill() {
 }
 const free = () => fs.rmSync(path.join(node.stateDir, 'fill'));
 
-test('on a full state disk what is new is refused clearly, what runs goes on, and no end is lost', async () => {
+test('on a full state disk new pods are refused with the reason, running containers run on, and no end is lost', async () => {
     const pod = await node.runPod();
     const stays = await node.runContainer(pod);
     const ends = await node.runContainer(pod, 'while [ ! -e /end ]; do sleep 0.2; done; exit 5');
     fill();
-    const refusal = await node.runPod().then(() => null, (error) => error);
+    const refusal = await failure(node.runPod());
     assert.match(refusal.details, /No space left|full/);
     assert.match(refusal.details, new RegExp(node.stateDir));
     assert.deepStrictEqual((await node.cri.call('ListPodSandbox')).items.map(({id}) => id), [pod.id]);
@@ -51,7 +51,7 @@ test('on a full state disk what is new is refused clearly, what runs goes on, an
     assert.strictEqual(await node.output(stays, 'echo inside'), 'inside');
     await node.exec(ends, 'touch /end');
     assert.strictEqual((await node.ended(ends)).exit_code, 5);
-    await sleep(500);
+    await remains('the end is known', async () => (await node.containerStatus(ends)).exit_code === 5, 500);
     await node.stopDaemon('SIGKILL');
     free();
     await node.startDaemon();
@@ -64,7 +64,7 @@ test('on a full state disk what is new is refused clearly, what runs goes on, an
     await node.noLeaks();
 });
 
-test('on a full state disk a daemon starts, and a pod can be stopped and removed, which gives space back', async () => {
+test('on a full state disk a daemon starts, and a pod can be stopped and removed, which frees space', async () => {
     const pod = await node.runPod();
     const container = await node.runContainer(pod, 'dd if=/dev/urandom of=/file bs=1M count=8 && sync; sleep 100000');
     await eventually('the file is on the disk', async () => /^8\d* /m.test(`${await node.output(container, 'stat -c %s /file')} `)
@@ -79,7 +79,7 @@ test('on a full state disk a daemon starts, and a pod can be stopped and removed
     await node.noLeaks();
 });
 
-test('a pull onto a full state disk fails clearly, leaves nothing, and does not harm other images', async () => {
+test('an image that does not fit on the state disk fails with the reason, leaves nothing, and does not harm other images', async () => {
     fill();
     const {images: [known]} = await node.cri.call('ListImages');
     await assert.rejects(node.cri.call('LoadImage', {path: otherImage()}), ({details}) => /No space left|full/.test(details));
@@ -89,28 +89,22 @@ test('a pull onto a full state disk fails clearly, leaves nothing, and does not 
     await node.cri.call('RemoveImage', {image: {image: loaded.id}});
 });
 
-// Busybox with another layer.
+// The archive of another image.
 function otherImage() {
     const archive = path.join(node.dir, 'other.tar');
     if (fs.existsSync(archive))
         return archive;
-    const layout = path.join(node.dir, 'other');
-    const content = path.join(node.dir, 'other-content');
-    must('skopeo', 'copy', '-q', '--insecure-policy', `oci-archive:${busyboxArchive(node)}`, `oci:${layout}:other`);
-    fs.mkdirSync(content);
-    must('dd', 'if=/dev/urandom', `of=${content}/random`, 'bs=1M', 'count=2', 'status=none');
-    must('umoci', 'insert', '--image', `${layout}:other`, content, '/other');
-    must('skopeo', 'copy', '-q', '--insecure-policy', `oci:${layout}:other`, `oci-archive:${archive}:docker.io/tests/other:1`);
+    must('skopeo', 'copy', '-q', '--insecure-policy', bigImage(node, 2), `oci-archive:${archive}:docker.io/tests/other:1`);
     return archive;
 }
 
-test('a state directory that became read-only fails what is new clearly, and lets what runs be used and stopped', async () => {
+test('on a state directory that became read-only new pods fail with the reason, and running ones can be used and stopped', async () => {
     const pod = await node.runPod();
     const container = await node.runContainer(pod);
     must('mount', '--bind', node.stateDir, node.stateDir);
     must('mount', '-o', 'remount,bind,ro', node.stateDir);
     try {
-        const refusal = await node.runPod().then(() => null, (error) => error);
+        const refusal = await failure(node.runPod());
         assert.match(refusal.details, /Read-only file system/);
         assert.strictEqual(await node.output(container, 'echo inside'), 'inside');
     } finally {
@@ -120,7 +114,7 @@ test('a state directory that became read-only fails what is new clearly, and let
     await node.noLeaks();
 });
 
-test('a daemon on a read-only state directory does not start, and says why', async () => {
+test('a daemon does not start on a read-only state directory, and its message says why', async () => {
     await node.stopDaemon();
     must('mount', '-o', 'remount,ro', node.stateDir);
     try {
@@ -135,7 +129,7 @@ test('a daemon on a read-only state directory does not start, and says why', asy
     await node.startDaemon();
 });
 
-test('a state database of a newer daemon is refused with both versions, and nothing is changed', async () => {
+test('a daemon refuses the state database of a newer one, names both versions, and changes nothing', async () => {
     await node.stopDaemon();
     const database = path.join(node.stateDir, 'state.db');
     const [version] = must('sqlite3', database, 'PRAGMA user_version').split('\n');
@@ -149,7 +143,7 @@ test('a state database of a newer daemon is refused with both versions, and noth
     await node.startDaemon();
 });
 
-test('after a reboot pods are not ready, containers ended in an unknown way, and all can be removed', async () => {
+test('after a reboot pods are NOTREADY, containers have exited as Unknown, and all can be removed', async () => {
     const pod = await node.runPod({port_mappings: [{container_port: 80, host_port: 18080, protocol: 'TCP'}]});
     const volume = path.join(node.dir, 'volume');
     fs.mkdirSync(volume);

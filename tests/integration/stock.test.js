@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// Debian's own kernel, as quickstart.sh uses it: the same daemon and agent, a few modules more.
+// A guest with Debian's own kernel, as quickstart.sh uses it: the same daemon and agent, and a few modules.
 const assert = require('assert');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
@@ -9,7 +9,7 @@ let node;
 before(async () => { node = await Node.start({guest: 'stock'}); });
 after(() => node.end());
 
-test('a pod on the stock kernel: its kernel, an exit code, a log, a volume, no more modules', async () => {
+test('a pod on the stock kernel has volumes, logs and exit codes, and can load no more modules', async () => {
     const pod = await node.runPod();
     const container = await node.runContainer(pod, {
         command: ['/bin/sh', '-c', 'uname -r; cat /v/hostname > /dev/null && echo volume; sleep 100000'],

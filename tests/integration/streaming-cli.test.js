@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// crivirt run -it, exec, attach, cp and port-forward: on a terminal, with files, over TLS.
+// crivirt run -it, exec, attach, cp and port-forward: on a terminal, with files and over TLS.
 'use strict';
 const assert = require('assert');
 const crypto = require('crypto');
@@ -7,14 +7,14 @@ const fs = require('fs');
 const path = require('path');
 const {once} = require('events');
 const {test, before, after} = require('node:test');
-const {build} = require('./support/environment');
+const {programs} = require('./support/environment');
 const {Node} = require('./support/node');
 const {BUSYBOX} = require('./support/images');
 const {eventually, must} = require('./support/kit');
 const {Terminal} = require('./support/terminal');
 const {openSpdy, exec, run, Forward} = require('./support/streams');
 
-const crivirt = path.join(build, 'cri-server/cli/crivirt');
+const {crivirt} = programs;
 let node, certificate, other;
 before(async () => {
     node = await Node.start();
@@ -32,9 +32,8 @@ function makeCertificate(name) {
     return files;
 }
 
-const terminal = (...args) => new Terminal(node, [crivirt, ...args], {CRIVIRT_SOCKET: node.socket,
-                                                                        CRIVIRT_LOG_DIR: path.join(node.dir, 'cli-log')});
-// Its standard output; it must succeed.
+const terminal = (...args) => new Terminal(node, [crivirt, ...args], node.cliEnvironment());
+// The standard output of a command, which must succeed.
 async function cli(...args) {
     const {code, stdout, stderr} = await node.cli(...args);
     assert.strictEqual(code, 0, stderr);
@@ -49,30 +48,30 @@ async function cliFails(words, ...args) {
 
 // ---- terminals ----
 
-test('exec -it: raw here, a terminal there, its size also when it changes, signals, exit code', async () => {
+test('exec -it passes on keys, window size, signals and exit code of a terminal', async () => {
     const screen = terminal('exec', '-it', 'box', 'sh');
     await screen.shows('#');
     assert.strictEqual(screen.mode(), 'raw');
     screen.type('stty size\r');
     await screen.shows('24 80');
     screen.resize(101, 41);
-    await eventually('it has the new size', () => {
+    await eventually('the shell has the new size', () => {
         screen.type('stty size\r');
         return screen.text.includes('41 101');
     });
     screen.type('sleep 77777\r');
-    await eventually('it sleeps', async () => (await cli('exec', 'box', 'ps')).includes('sleep 77777'));
+    await eventually('the command sleeps', async () => (await cli('exec', 'box', 'ps')).includes('sleep 77777'));
     screen.type('\x03');
     await eventually('Ctrl-C reached it', async () => !(await cli('exec', 'box', 'ps')).includes('sleep 77777'));
     screen.type('exit 7\r');
     assert.strictEqual(await screen.ended, 7);
 });
 
-test('run -it: a shell of its own; its end is ours, and the pod is removed', async () => {
+test('run -it ends with the shell and its exit code, and with --rm removes the pod', async () => {
     const screen = terminal('run', '-it', '--rm', '--name', 'shell', BUSYBOX, 'sh');
     await screen.shows('#');
     screen.resize(99, 33);
-    await eventually('it has the new size', () => {
+    await eventually('the shell has the new size', () => {
         screen.type('stty size\r');
         return screen.text.includes('33 99');
     }, 30000).catch((error) => { throw new Error(`${error.message}: ${screen.text.slice(-300)}`); });
@@ -81,7 +80,7 @@ test('run -it: a shell of its own; its end is ours, and the pod is removed', asy
     assert.ok(!(await cli('ps', '-a')).includes('shell'));
 });
 
-test('attach -t: Ctrl-P Ctrl-Q detaches, the container goes on, and one can come back', async () => {
+test('Ctrl-P Ctrl-Q detaches from a container, which runs on and can be attached again', async () => {
     const first = terminal('run', '-it', '--name', 'kept', BUSYBOX, 'sh');
     await first.shows('#');
     first.type('x=remembered\r');
@@ -98,7 +97,7 @@ test('attach -t: Ctrl-P Ctrl-Q detaches, the container goes on, and one can come
     await cli('rm', '-f', 'kept');
 });
 
-test('-t without a terminal is refused, and the terminal is as before after an error', async () => {
+test('exec -t without a terminal is refused, and after an error the terminal is as before', async () => {
     await cliFails(['terminal'], 'exec', '-it', 'box', 'true');
     const screen = terminal('exec', '-it', 'box', '/no/such/program');
     assert.strictEqual(await screen.ended, 127);
@@ -108,7 +107,7 @@ test('-t without a terminal is refused, and the terminal is as before after an e
     assert.match(shell.text, / icanon/);
 });
 
-test('exec -i passes bytes both ways, and the end of the input', async () => {
+test('exec -i passes bytes in both directions, and the end of the input', async () => {
     const input = crypto.randomBytes(1 << 20).toString('base64');
     const {code, stdout} = await node.cliWith({input}, 'exec', '-i', 'box', 'cat');
     assert.strictEqual(code, 0);
@@ -119,7 +118,7 @@ test('exec -i passes bytes both ways, and the end of the input', async () => {
 
 const there = (...words) => cli('exec', 'box', ...words);
 
-test('cp of a file: into a directory, under a new name, over a file', async () => {
+test('cp copies a file into a directory, to a new name and over a file', async () => {
     const file = path.join(node.dir, 'a|b&c.[x]');
     fs.writeFileSync(file, 'one');
     fs.chmodSync(file, 0o640);
@@ -138,7 +137,7 @@ test('cp of a file: into a directory, under a new name, over a file', async () =
     assert.deepStrictEqual(fs.readdirSync(path.join(node.dir, 'into')), ['NEWNAME']);
 });
 
-test('cp of a directory: as a new name, into one that exists, and only what is in it', async () => {
+test('cp copies a directory to a new name, into an existing directory, and only its content', async () => {
     const tree = path.join(node.dir, 'tree');
     fs.mkdirSync(path.join(tree, 'sub'), {recursive: true});
     fs.writeFileSync(path.join(tree, 'sub/file'), 'deep');
@@ -156,17 +155,18 @@ test('cp of a directory: as a new name, into one that exists, and only what is i
     assert.strictEqual(fs.readlinkSync(path.join(node.dir, 'out/link')), 'sub/file');
 });
 
-test('cp - is a tar archive', async () => {
+test('cp - writes and reads a tar archive', async () => {
+    await there('sh', '-c', 'mkdir -p /packed/sub; printf deep > /packed/sub/file');
     const list = path.join(node.dir, 'list.tar');
-    await node.run('sh', '-c', `${crivirt} --socket ${node.socket} cp box:/copied - > ${list}`);
-    assert.match(must('tar', '-tf', list), /^copied\/sub\/file$/m);
+    await node.run('sh', '-c', `${crivirt} --socket ${node.socket} cp box:/packed - > ${list}`);
+    assert.match(must('tar', '-tf', list), /^packed\/sub\/file$/m);
     await there('mkdir', '/unpacked');
     const {code, stderr} = await node.run('sh', '-c', `${crivirt} --socket ${node.socket} cp - box:/unpacked < ${list}`);
     assert.strictEqual(code, 0, stderr);
-    assert.strictEqual(await there('cat', '/unpacked/copied/sub/file'), 'deep');
+    assert.strictEqual(await there('cat', '/unpacked/packed/sub/file'), 'deep');
 });
 
-test('cp says what is not there, and takes nothing hostile out', async () => {
+test('cp names what does not exist, and takes only what was asked for from a hostile container', async () => {
     const file = path.join(node.dir, 'here');
     fs.writeFileSync(file, 'here');
     await cli('cp', file, 'box:/NEWNAME');
@@ -192,13 +192,17 @@ test('cp says what is not there, and takes nothing hostile out', async () => {
 
 // ---- port-forward ----
 
-// The command, when it listens.
+// Starts the command and waits until it listens.
 async function portForward(...args) {
     const child = node.spawn([crivirt, '--socket', node.socket, 'port-forward', ...args], 'forward.log');
     const log = () => fs.readFileSync(path.join(node.dir, 'forward.log'), 'utf8');
-    await eventually('it listens', () => log().includes('Forwarding from'));
+    await eventually('crivirt listens', () => log().includes('Forwarding from'));
     return {child, log};
 }
+
+// A web server at port 8001 of the container.
+const servesPage = () => there('sh', '-c', 'mkdir -p /www; echo page > /www/page; ' +
+                               'netstat -ltn | grep -q 127.0.0.1:8001 || httpd -p 127.0.0.1:8001 -h /www');
 
 async function ask(port, text) {
     const socket = await node.connect('127.0.0.1', port);
@@ -210,13 +214,13 @@ async function ask(port, text) {
     return Buffer.concat(parts).toString();
 }
 
-test('port-forward: several ports, connections at once, errors of one leave the others alone; Ctrl-C ends it', async () => {
-    await there('sh', '-c', 'mkdir -p /www; echo page > /www/page; httpd -p 127.0.0.1:8001 -h /www');
+test('port-forward forwards several ports and connections, an error breaks no other connection, and Ctrl-C ends it', async () => {
+    await servesPage();
     const {child, log} = await portForward('box', '9001:8001', '8002');
     const pages = await Promise.all([...Array(8).keys()].map(() => ask(9001, 'GET /page HTTP/1.0\r\n\r\n')));
     pages.forEach((page) => assert.ok(page.endsWith('page\n'), page));
     assert.strictEqual(await ask(8002, 'hello'), '');
-    await eventually('it says why', () => /port 8002: .*refused/i.test(log()));
+    await eventually('the log says why', () => /port 8002: .*refused/i.test(log()));
     assert.ok((await ask(9001, 'GET /page HTTP/1.0\r\n\r\n')).endsWith('page\n'));
     child.kill('SIGINT');
     await child.ended;
@@ -226,9 +230,18 @@ test('port-forward: several ports, connections at once, errors of one leave the 
 
 // ---- TLS ----
 
-test('with a certificate everything is TLS: exec and port-forward of clients that trust it, and of crivirt', async () => {
+let tls = false;
+async function restartWithTls() {
+    if (tls)
+        return;
     await node.stopDaemon();
     await node.startDaemon([`--streaming-tls-cert=${certificate.cert}`, `--streaming-tls-key=${certificate.key}`]);
+    tls = true;
+}
+
+test('with a certificate, exec and port-forward use TLS for clients that trust it and for crivirt', async () => {
+    await restartWithTls();
+    await servesPage();
     const container = {id: (await node.cri.call('ListContainers')).containers[0].id};
     const pod = {id: (await node.cri.call('ListPodSandbox')).items[0].id};
     const tlsOptions = {ca: fs.readFileSync(certificate.cert)};
@@ -258,7 +271,8 @@ test('with a certificate everything is TLS: exec and port-forward of clients tha
     assert.strictEqual(await screen.ended, 4);
 });
 
-test('TLS: who does not know the certificate refuses it, and who speaks plain HTTP gets nothing', async () => {
+test('a client that does not trust the certificate refuses it, and plain HTTP gets no answer', async () => {
+    await restartWithTls();
     const container = {id: (await node.cri.call('ListContainers')).containers[0].id};
     await assert.rejects(exec(node, container, 'WebSocket v5', 'true', {tlsOptions: {ca: fs.readFileSync(other.cert)}}),
                          /self.signed|certificate/);
@@ -266,7 +280,8 @@ test('TLS: who does not know the certificate refuses it, and who speaks plain HT
     await assert.rejects(openSpdy(node, url.replace('https:', 'http:'), ['v4.channel.k8s.io']));
 });
 
-test('TLS: a client that does not read stops its own command only; one that is killed leaves nothing', async () => {
+test('a TLS client that does not read holds up only its own command, and one that is killed leaves nothing', async () => {
+    await restartWithTls();
     const container = {id: (await node.cri.call('ListContainers')).containers[0].id};
     const tlsOptions = {ca: fs.readFileSync(certificate.cert)};
     const client = await exec(node, container, 'SPDY v4', 'head -c 24000000 /dev/zero', {tlsOptions});
@@ -281,12 +296,13 @@ test('TLS: a client that does not read stops its own command only; one that is k
     const gone = await exec(node, container, 'WebSocket v5', 'echo ready; exec sleep 88888', {tty: true, stdin: true, tlsOptions});
     await gone.shows('ready');
     gone.destroy();
-    await eventually('it is gone', async () => !(await there('ps')).includes('sleep 88888'));
+    await eventually('the command is gone', async () => !(await there('ps')).includes('sleep 88888'));
     await eventually('no connection is left', async () =>
         (await node.run('ss', '-tnH', 'state', 'close-wait')).stdout.trim() === '');
 });
 
-test('TLS: a renewed certificate is what the next client is shown, and crivirt knows it', async () => {
+test('a renewed certificate is used for the next client, and crivirt trusts it', async () => {
+    await restartWithTls();
     const container = {id: (await node.cri.call('ListContainers')).containers[0].id};
     const former = fs.readFileSync(certificate.cert);
     makeCertificate('server');
@@ -296,7 +312,7 @@ test('TLS: a renewed certificate is what the next client is shown, and crivirt k
     assert.strictEqual(await there('echo', 'renewed'), 'renewed\n');
 });
 
-test('a key without a certificate, or one that is no certificate, stops the daemon with a word', async () => {
+test('the daemon does not start with a key without a certificate or with an invalid certificate', async () => {
     await node.stopDaemon();
     const fails = async (...flags) => {
         const words = node.daemonWords(flags);
@@ -308,4 +324,5 @@ test('a key without a certificate, or one that is no certificate, stops the daem
     assert.match(await fails(`--streaming-tls-cert=${node.dir}/nothing`, `--streaming-tls-key=${certificate.key}`), /nothing/);
     assert.match(await fails(`--streaming-tls-cert=${certificate.key}`, `--streaming-tls-key=${certificate.key}`), /certificate/);
     await node.startDaemon();
+    tls = false;
 });

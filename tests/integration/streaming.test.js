@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exec, attach and port-forward, as their clients have them: over SPDY and WebSocket, on one VM.
+// Exec, attach and port-forward as their clients use them: over SPDY and WebSocket, on one VM.
 'use strict';
 const assert = require('assert');
 const crypto = require('crypto');
@@ -7,7 +7,7 @@ const fs = require('fs');
 const {once} = require('events');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
-const {sleep, eventually, refused} = require('./support/kit');
+const {sleep, eventually, remains, refused} = require('./support/kit');
 const {TRANSPORTS, FORWARDS, upgrade, openSpdy, openWebSocket, remote, exec, attach, run, Forward} = require('./support/streams');
 
 const BIG_MIB = Number(process.env.CRIVIRT_TEST_STREAM_MIB || 64); // 1024 by hand
@@ -42,7 +42,7 @@ const isThere = (word, one) => eventually(`${word} runs`, async () =>
 // ---- exec ----
 
 for (const transport of Object.keys(TRANSPORTS)) {
-    test(`${transport}: stdout, stderr and the exit code come back, each where it belongs`, async () => {
+    test(`${transport}: stdout, stderr and the exit code arrive, each on its own stream`, async () => {
         const good = await run(node, container, transport, 'echo out; echo err >&2');
         assert.deepStrictEqual(good, {code: 0, stdout: 'out\n', stderr: 'err\n'});
         const client = await exec(node, container, transport, 'exit 42');
@@ -50,7 +50,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
             message: 'command terminated with exit code 42'});
     });
 
-    test(`${transport}: input reaches the command, byte for byte`, async () => {
+    test(`${transport}: input reaches the command byte for byte`, async () => {
         const input = crypto.randomBytes(100000);
         const client = await exec(node, container, transport, 'head -c 100000; echo enough >&2', {stdin: true});
         await client.sendAll('stdin', input);
@@ -61,7 +61,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
 }
 
 for (const transport of Object.keys(TRANSPORTS).filter((name) => TRANSPORTS[name].halfCloses)) {
-    test(`${transport}: the end of the input reaches the command, and what it writes then still arrives`, async () => {
+    test(`${transport}: the end of the input reaches the command, whose later output still arrives`, async () => {
         const answer = await run(node, container, transport, 'wc -c; sleep 1; echo late', {input: 'x'.repeat(1000)});
         assert.deepStrictEqual(answer, {code: 0, stdout: '1000\nlate\n', stderr: ''});
     });
@@ -88,7 +88,7 @@ for (const transport of Object.keys(TRANSPORTS).filter((name) => TRANSPORTS[name
 }
 
 for (const transport of usual) {
-    test(`${transport}: a terminal is one, and has the size that the client says, also later`, async () => {
+    test(`${transport}: a terminal has the size that the client sends, also when it changes`, async () => {
         const client = await exec(node, container, transport,
                                   'until stty size | grep "40 100"; do sleep 0.1; done; trap "stty size; exit 5" WINCH; ' +
                                   'echo ready; while :; do sleep 0.1; done', {tty: true, stdin: true});
@@ -99,7 +99,7 @@ for (const transport of usual) {
         assert.match(client.text(), /43 132\r\n/);
     });
 
-    test(`${transport}: a terminal passes Ctrl-C on as a signal`, async () => {
+    test(`${transport}: a terminal turns Ctrl-C into a signal`, async () => {
         const client = await exec(node, container, transport, 'trap "echo caught; exit 3" INT; echo ready; while :; do sleep 0.1; done',
                                   {tty: true, stdin: true});
         await client.shows('ready');
@@ -108,7 +108,7 @@ for (const transport of usual) {
         assert.match(client.text(), /caught/);
     });
 
-    test(`${transport}: a program that is not there or cannot be run is said on the error stream`, async () => {
+    test(`${transport}: the error stream names a program that does not exist or cannot be run`, async () => {
         for (const program of ['/no/such/program', '/etc/passwd']) {
             const {message} = await run(node, container, transport, [program]);
             assert.ok(message?.includes('error executing command in container') && message.includes(program), message);
@@ -122,14 +122,14 @@ for (const transport of usual) {
         client.sink = (name, bytes) => { length += name === 'stdout' ? bytes.length : 0; };
         await once(client, 'data');
         client.pause();
-        // The sockets' buffers, the daemon's and the agent's fill; then the command waits.
-        await sleep(2000);
-        assert.ok((await processes()).some((line) => line.includes('head -c 24000000')), 'it waits');
+        // The buffers of the sockets, the daemon and the agent fill; then the command waits.
+        const waits = async () => (await processes()).some((line) => line.includes('head -c 24000000'));
+        await remains('the command waits', waits, 2000);
         const linesBefore = node.logLines(noisy).length;
         for (const other of usual)
             assert.strictEqual((await run(node, container, other, 'head -c 300000 /dev/zero')).stdout.length, 300000);
         await eventually('the log goes on', () => node.logLines(noisy).length > linesBefore + 10);
-        assert.ok((await processes()).some((line) => line.includes('head -c 24000000')), 'it still waits');
+        assert.ok(await waits(), 'the command does not wait any more');
         client.resume();
         assert.deepStrictEqual(await client.outcome(), {code: 0});
         assert.strictEqual(length, 24000000);
@@ -148,7 +148,7 @@ for (const transport of usual) {
         assert.strictEqual(client.text().trim(), String(4 << 20));
     });
 
-    test(`${transport}: the terminal of a client that goes away hangs up`, async () => {
+    test(`${transport}: the terminal of a client that disconnects hangs up`, async () => {
         const client = await exec(node, container, transport,
                                   'trap "echo hung > /tmp/hup; exit" HUP; echo ready; while :; do sleep 0.2; done',
                                   {tty: true, stdin: true});
@@ -159,7 +159,7 @@ for (const transport of usual) {
         await isGone('trap');
     });
 
-    test(`${transport}: without a terminal the end of the client is the end of input and output`, async () => {
+    test(`${transport}: without a terminal, a client that disconnects ends the input and the output`, async () => {
         const reader = await exec(node, container, transport, 'echo ready; cat; touch /tmp/ended', {stdin: true});
         const writer = await exec(node, container, transport, 'while echo 4711; do sleep 0.1; done');
         await reader.shows('ready');
@@ -170,7 +170,7 @@ for (const transport of usual) {
         await isGone('echo 4711');
     });
 
-    test(`${transport}: fifty commands at once are answered, each its own`, async () => {
+    test(`${transport}: fifty commands at once each get their own output and exit code`, async () => {
         const answers = await Promise.all([...Array(50).keys()].map((i) =>
             run(node, container, transport, `head -c 20000 /dev/zero | tr '\\0' ${i % 10}; exit ${i}`)));
         answers.forEach(({code, message, stdout}, i) => {
@@ -180,7 +180,7 @@ for (const transport of usual) {
     });
 }
 
-test('a client that opens its streams too late, or sends nonsense, is told and dropped', async () => {
+test('a client that sends nonsense is sent GOAWAY and disconnected', async () => {
     const {spdy} = await openSpdy(node, await execUrl(), ['v4.channel.k8s.io']);
     let away = false;
     spdy.on('goaway', () => { away = true; });
@@ -190,7 +190,7 @@ test('a client that opens its streams too late, or sends nonsense, is told and d
     assert.ok(away);
 });
 
-test('a ping of SPDY and one of WebSocket are answered', async () => {
+test('the server answers pings of SPDY and of WebSocket', async () => {
     const {spdy, socket} = await openSpdy(node, await execUrl({stdin: true}), ['v4.channel.k8s.io']);
     spdy.ping(7);
     assert.deepStrictEqual(await once(spdy, 'ping'), [7]);
@@ -206,7 +206,7 @@ test('a ping of SPDY and one of WebSocket are answered', async () => {
 
 // ---- URLs ----
 
-test('a URL is good for one use, of its kind, by who knows it', async () => {
+test('a URL is valid once, for its own kind of stream, and cannot be guessed', async () => {
     const url = await execUrl();
     const ask = async (one) => {
         const answer = await upgrade(node, one, {Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': 'v4.channel.k8s.io'});
@@ -224,7 +224,7 @@ test('a URL is good for one use, of its kind, by who knows it', async () => {
     assert.strictEqual(await ask(wrong.replace('/exec/', '/attach/')), 404);
 });
 
-test('a request that is no upgrade, or for a protocol that nobody serves, does not use its URL up', async () => {
+test('a request that is no upgrade, or for an unknown protocol, does not use up its URL', async () => {
     const url = await execUrl();
     const ask = async (headers) => (await upgrade(node, url, headers)).status;
     assert.strictEqual(await ask({Connection: 'close'}), 400);
@@ -235,7 +235,7 @@ test('a request that is no upgrade, or for a protocol that nobody serves, does n
     assert.deepStrictEqual(await client.outcome(), {code: 0});
 });
 
-test('requests that make no sense are refused before there is a URL', async () => {
+test('Exec, Attach and PortForward refuse invalid requests before they issue a URL', async () => {
     const container_id = container.id;
     await refused(node.cri.call('Exec', {container_id, cmd: [], stdout: true}), 'INVALID_ARGUMENT', 'cmd');
     await refused(node.cri.call('Exec', {container_id, cmd: ['true']}), 'INVALID_ARGUMENT', 'stdin');
@@ -255,7 +255,7 @@ test('requests that make no sense are refused before there is a URL', async () =
 
 // ---- attach ----
 
-test('several clients see what comes after they attached, and type into the same input', async () => {
+test('several attached clients see all later output and write to the same input', async () => {
     const cat = await node.runContainer(pod, {command: ['/bin/cat'], stdin: true});
     const clients = await Promise.all(['WebSocket v5', 'SPDY v4', 'WebSocket v4'].map((transport) =>
         attach(node, cat, transport, {stdin: true})));
@@ -278,7 +278,7 @@ test('several clients see what comes after they attached, and type into the same
     await node.remove(cat);
 });
 
-test('the end of an attached client\'s input detaches it, and the container goes on', async () => {
+test('the end of an attached client\'s input detaches the client, and the container runs on', async () => {
     const cat = await node.runContainer(pod, {command: ['/bin/cat'], stdin: true});
     const client = await attach(node, cat, 'SPDY v4', {stdin: true});
     client.send('stdin', 'one\n');
@@ -303,7 +303,7 @@ test('with stdin_once the end of the first client\'s input is the end of the con
     await node.remove(cat);
 });
 
-test('attached to a terminal: typing, size, and stdout and stderr of a container without one apart', async () => {
+test('an attached client types into a terminal and resizes it, and without a terminal gets stdout and stderr apart', async () => {
     const shell = await node.runContainer(pod, {command: ['/bin/sh'], stdin: true, tty: true});
     const client = await attach(node, shell, 'WebSocket v5', {stdin: true, tty: true});
     client.resize(91, 37);
@@ -322,7 +322,7 @@ test('attached to a terminal: typing, size, and stdout and stderr of a container
     await node.remove(both);
 });
 
-test('the end of the container is the end of who is attached', async () => {
+test('the end of a container disconnects its attached clients', async () => {
     const one = await node.runContainer(pod);
     const client = await attach(node, one, 'WebSocket v5');
     await node.cri.call('StopContainer', {container_id: one.id, timeout: 0});
@@ -356,7 +356,7 @@ const serve = (one, port, script) => node.exec(
 const listens = (one, port) => eventually(`port ${port} is open`, async () =>
     (await node.exec(one, `netstat -ltn | grep -q ':${port} '`)).exit_code === 0);
 
-// Says what came back of what each of a dozen connections sent at once.
+// A dozen connections at once each send random bytes, and must get back the greeting and these.
 async function echoes(forward, ports, greeting) {
     const connections = [...Array(12).keys()].map((i) => forward.connect(ports[i % ports.length]));
     const texts = connections.map((unused, i) => crypto.randomBytes(20000 + i));
@@ -373,7 +373,7 @@ async function echoes(forward, ports, greeting) {
 }
 
 for (const transport of Object.keys(FORWARDS)) {
-    test(`${transport}: ports of the pod's loopback, several connections at once, and one that is reset`, async () => {
+    test(`${transport}: port-forward carries several connections at once, and one that is reset breaks no other`, async () => {
         const server = await node.runContainer(pod, {
             command: ['/bin/sh', '-c', '/tool echo 8001 & /tool echo 8002 & /tool greet 8003 & /tool reset 8009 & sleep 100000'],
             mounts: [node.toolMount()],
@@ -393,7 +393,7 @@ for (const transport of Object.keys(FORWARDS)) {
         await node.remove(server);
     });
 
-    test(`${transport}: what listens on IPv4's loopback only, or on IPv6's only, is reached`, async () => {
+    test(`${transport}: port-forward reaches servers that listen on the loopback of IPv4 only or of IPv6 only`, async () => {
         const server = await node.runContainer(pod);
         await node.output(server, 'mkdir /www; echo over four > /www/4; echo over six > /www/6; ' +
                                      'httpd -p 127.0.0.1:8008 -h /www; httpd -p [::1]:8003 -h /www');
@@ -408,7 +408,7 @@ for (const transport of Object.keys(FORWARDS)) {
         await node.remove(server);
     });
 
-    test(`${transport}: a port where nobody listens is an error on its own error stream`, async () => {
+    test(`${transport}: a port on which no server listens is an error on the error stream of its connection`, async () => {
         const server = await node.runContainer(pod);
         await serve(server, 8004, 'cat');
         await listens(server, 8004);
@@ -425,7 +425,7 @@ for (const transport of Object.keys(FORWARDS)) {
         await node.remove(server);
     });
 
-    test(`${transport}: UDP, no port and no type are refused`, async () => {
+    test(`${transport}: UDP, invalid ports and unknown stream types are refused`, async () => {
         const forward = await Forward.open(node, pod, transport);
         await forward.connect('53/udp').refused;
         await forward.connect(0).refused;
@@ -435,7 +435,7 @@ for (const transport of Object.keys(FORWARDS)) {
     });
 }
 
-test('a forwarded connection that is not read stops its own server and no other', async () => {
+test('a forwarded connection that is not read holds up its own server and no other', async () => {
     const server = await node.runContainer(pod);
     await serve(server, 8005, 'head -c 20000000 /dev/zero');
     await serve(server, 8006, 'cat');
@@ -459,7 +459,7 @@ test('a forwarded connection that is not read stops its own server and no other'
     await node.remove(server);
 });
 
-test('a forwarding client that goes away closes its connections', async () => {
+test('a port-forward client that disconnects closes its connections in the pod', async () => {
     const server = await node.runContainer(pod);
     await serve(server, 8007, 'sleep 0.1; cat; touch /closed');
     await listens(server, 8007);
@@ -472,9 +472,9 @@ test('a forwarding client that goes away closes its connections', async () => {
     await node.remove(server);
 });
 
-// ---- what is left ----
+// ---- leaks ----
 
-test('nothing is left of all these: no process, no descriptor', async () => {
+test('streams that have ended leave no process in the container and no descriptor in the daemon', async () => {
     const others = async () => (await processes()).filter((line) => !/ps -o args|\[ps\]|pod-init/.test(line)).slice(1);
     await eventually('the container runs only its own', async () => (await others()).length === 0, 60000).catch(() => {});
     assert.deepStrictEqual(await others(), []);
@@ -482,9 +482,9 @@ test('nothing is left of all these: no process, no descriptor', async () => {
     await eventually('the daemon has closed its sockets', () => daemonFds() <= fdsBefore + 3);
 });
 
-// ---- the daemon ends, and comes back ----
+// ---- the daemon ends and starts again ----
 
-test('SIGTERM with clients connected: each is told why, and the daemon ends at once', async () => {
+test('on SIGTERM the daemon tells each connected client why, and ends at once', async () => {
     const clients = await Promise.all(usual.map((transport) =>
         exec(node, container, transport, 'echo ready; sleep 43210', {stdin: true})));
     await Promise.all(clients.map((client) => client.shows('ready')));
@@ -498,7 +498,7 @@ test('SIGTERM with clients connected: each is told why, and the daemon ends at o
     assert.deepStrictEqual(await run(node, container, 'SPDY v4', 'echo new'), {code: 0, stdout: 'new\n', stderr: ''});
 });
 
-test('a daemon that is killed breaks its connections; new commands work at once, the old ones are hung up', async () => {
+test('after kill -9 of the daemon, new commands work at once and commands of the former daemon are hung up', async () => {
     const terminal = await exec(node, container, 'WebSocket v5', 'echo ready; sleep 54321', {stdin: true, tty: true});
     const writer = await exec(node, container, 'SPDY v4', 'while echo 54322; do sleep 0.1; done');
     await terminal.shows('ready');
@@ -510,7 +510,7 @@ test('a daemon that is killed breaks its connections; new commands work at once,
     await isGone('54322');
 });
 
-test('who opens no streams in time, and who is idle for too long, is disconnected', async () => {
+test('a client that opens no streams in time, or is idle for too long, is disconnected', async () => {
     await node.stopDaemon();
     await node.startDaemon(['--streaming-creation-timeout=1s', '--streaming-idle-timeout=3s']);
     const {spdy} = await openSpdy(node, await execUrl(), ['v4.channel.k8s.io']);
@@ -535,9 +535,12 @@ test('who opens no streams in time, and who is idle for too long, is disconnecte
     await node.restartDaemon();
 });
 
-test('a URL that nobody used for a minute is refused', async () => {
+test('a URL that no client used within streaming.url_timeout is refused', async (t) => {
+    await node.stopDaemon();
+    await node.startDaemon(['--streaming-url-timeout=1s']);
+    t.after(() => node.restartDaemon());
     const url = await execUrl();
-    await sleep(61000);
+    await sleep(1500); // asking earlier would use it up
     const answer = await upgrade(node, url, {Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': 'v4.channel.k8s.io'});
-    assert.deepStrictEqual([answer.status, /older than a minute/.test(answer.body)], [404, true]);
+    assert.deepStrictEqual([answer.status, /has expired/.test(answer.body)], [404, true]);
 });

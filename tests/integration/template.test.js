@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// Pods that start from a template: that they do, that nothing is equal in two of them that must differ, that they are
-// guests like others, and that where a template is no good, or not there, or not wanted, pods boot.
+// Pods that are restored from a template. They are guests like others, and clones share nothing that must differ. Where a
+// template is damaged, missing or not wanted, pods boot.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
@@ -25,7 +25,7 @@ const phases = async (pod, one = node) => {
     const {info} = await one.cri.call('PodSandboxStatus', {pod_sandbox_id: pod.id, verbose: true});
     return JSON.parse(info.trace).traceEvents.map(({name}) => name);
 };
-// Of all its memory, by what the files take.
+// The blocks that the files of a guest's memory take.
 const guestMemoryBlocks = (pid) => fs.readdirSync(`/proc/${pid}/fd`).map((fd) => `/proc/${pid}/fd/${fd}`)
     .filter((fd) => fs.readlinkSync(fd).startsWith('/memfd:memory-backend')).reduce((sum, fd) => sum + fs.statSync(fd).blocks, 0);
 const run = async (one, container, script) => {
@@ -40,9 +40,9 @@ before(async () => {
     await aTemplate(node);
 });
 after(() => node.end());
-const clean = (t) => t.after(() => node.removeAllPods()); // one failure is not the next test's
+const clean = (t) => t.after(() => node.removeAllPods()); // so that a failure does not fail the next tests, too
 
-test('a template names all that it was made of, and is root\'s alone', () => {
+test('the manifest of a template lists what it was made of, and only root can read a template', () => {
     const [key] = ready(node);
     const manifest = JSON.parse(fs.readFileSync(path.join(directory(node), key, 'manifest.json')));
     assert.strictEqual(manifest.key, key);
@@ -57,15 +57,15 @@ test('a template names all that it was made of, and is root\'s alone', () => {
     }
 });
 
-test('a pod is restored, and is a guest like others: exec, volumes, several layers, statistics, stop', async (t) => {
+test('exec, volumes, layers, network, clock, statistics and removal work in a restored pod', async (t) => {
     clean(t);
     const volume = path.join(node.dir, 'volume');
     fs.mkdirSync(volume, {recursive: true});
     fs.writeFileSync(path.join(volume, 'file'), 'from the node');
-    await eventually('machines wait', async () => (await report(node)).waitingMachines === 2);
+    await eventually('the VM pool is full', async () => (await report(node)).waitingMachines === 2);
     const pod = await node.runPod();
     assert.strictEqual(await startedHow(pod), 'restored');
-    assert.ok(!(await phases(pod)).includes('fill'), 'it was filled while it waited');
+    assert.ok(!(await phases(pod)).includes('fill'), 'the VM was not pre-restored');
     const {network} = await node.podStatus(pod);
     const mounts = [{host_path: volume, container_path: '/volume'}];
     const first = await node.runContainer(pod, {mounts, command: ['/bin/sleep', '100000']});
@@ -76,10 +76,10 @@ test('a pod is restored, and is a guest like others: exec, volumes, several laye
     const address = await run(node, second, 'ip addr show eth0');
     assert.ok(address.includes(network.ip));
     const all = await run(node, second, 'ip addr; ip route; grep shm /proc/mounts');
-    assert.doesNotMatch(all, /192\.0\.2\./, 'nothing is left of the rehearsal');
+    assert.doesNotMatch(all, /192\.0\.2\./, 'something is left of the warm-up');
     await eventually('it is reached from the node', async () =>
         (await node.run('bash', '-c', `cat < /dev/tcp/${network.ip}/8080`)).stdout === 'hello\n');
-    // Whatever the machine was busy with when the guest that it was saved of found out how fast its clock is.
+    // The guest's clock runs at the right rate, however busy the node was when the template's guest measured that rate.
     const clocks = async () => {
         const begin = process.hrtime.bigint();
         const guest = Number((await run(node, second, 'cat /proc/uptime')).split(' ')[0]);
@@ -95,7 +95,7 @@ test('a pod is restored, and is a guest like others: exec, volumes, several laye
     await node.noLeaks();
 });
 
-// What a clone must not share with another one. The stack's address says that programs get random bytes of their own.
+// What clones must not share. The address of the stack shows that programs get random bytes of their own.
 const FACTS = `
     echo boot_id $(cat /proc/sys/kernel/random/boot_id)
     for i in 1 2 3; do echo uuid$i $(cat /proc/sys/kernel/random/uuid); done
@@ -109,14 +109,14 @@ const FACTS = `
     echo now $(date +%s)
     echo syn $(/tool syn 9)`;
 
-// [sequence number, time stamp] of four connections, without the clocks.
+// [sequence number, time stamp] of four connections, without the clock values that stand between them.
 const syns = (words) => [0, 2, 4, 6].map((at) => [Number(words[at]), Number(words[at + 1])]);
-// Of 32 bits, within a second or so: by chance one in a hundred, all four hardly ever.
+// Numbers of 32 bits that are taken within a second or so. One pair in a hundred is near by chance, hardly ever all four.
 const near = (a, b, tolerance) => Math.min((a - b) >>> 0, (b - a) >>> 0) < tolerance;
 const sameSequences = (one, other) => one.every(([sequence], i) => near(sequence, other[i][0], 2 ** 24));
 const sameStamps = (one, other) => one.every(([, stamp], i) => near(stamp, other[i][1], 2 ** 16));
 
-test(`${CLONES} clones have nothing in common that must differ, from their first instant on`, async (t) => {
+test(`${CLONES} clones share nothing that must differ, from their first instant on`, async (t) => {
     clean(t);
     const seen = new Map();
     const connections = [];
@@ -124,11 +124,11 @@ test(`${CLONES} clones have nothing in common that must differ, from their first
     for (let i = 0; i < CLONES; i++) {
         const pod = await node.runPod({hostname: `clone-${i}`});
         assert.strictEqual(await startedHow(pod), 'restored');
-        // The container's first process says it, not an exec that comes later.
+        // The container's first process prints the facts, not an exec that comes later.
         const container = await node.runContainer(pod, {
             command: ['/bin/sh', '-c', `${FACTS}; sleep 100000`], mounts: [node.toolMount()],
         });
-        const facts = await eventually('it has said all', () => {
+        const facts = await eventually('the facts are logged', () => {
             const lines = node.logLines(container).map(({text}) => text.trim().split(' '));
             return lines.length === 13 && lines;
         });
@@ -143,14 +143,14 @@ test(`${CLONES} clones have nothing in common that must differ, from their first
                 assert.ok(Math.abs(Number(value) - Date.now() / 1000) < 60, 'the clock is right');
                 continue;
             }
-            // All random values are of one set: not even another's second may be the first of this one.
+            // All random values are in one set: no value may occur twice, whichever clone read it and when.
             const key = /^uuid|boot_id|machine_id/.test(name) ? value : `${name} ${value}`;
             assert.ok(!seen.has(key), `clone ${i} has the ${name} of ${seen.get(key)}: ${value}`);
             seen.set(key, `clone ${i} (${name})`);
         }
         await node.removePod(pod);
     }
-    // The same addresses and ports in all: what differs is the kernel's secret, which one guest keeps.
+    // Addresses and ports are the same in all clones, so that only the secret of the kernel differs, which a guest keeps.
     const last = connections[CLONES - 1];
     assert.ok(sameSequences(last, again) && sameStamps(last, again), `${last} is not ${again}`);
     for (let i = 0; i < CLONES; i++)
@@ -160,11 +160,11 @@ test(`${CLONES} clones have nothing in common that must differ, from their first
         }
 });
 
-test('restored pods go on when the daemon is killed, and machines that waited are removed', async (t) => {
+test('after kill -9 of the daemon restored pods run on, and the VMs of its pool are removed', async (t) => {
     clean(t);
     const pod = await node.runPod();
     const container = await node.runContainer(pod, 'sleep 100000');
-    await eventually('machines wait', async () => (await report(node)).waitingMachines === 2);
+    await eventually('the VM pool is full', async () => (await report(node)).waitingMachines === 2);
     const before = fs.readdirSync(path.join(node.stateDir, 'guests'));
     await node.restartDaemon('SIGKILL');
     assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_READY');
@@ -178,17 +178,17 @@ test('restored pods go on when the daemon is killed, and machines that waited ar
     await node.noLeaks();
 });
 
-test('the daemon takes waiting machines with it when it is told to stop', async () => {
-    await eventually('machines wait', async () => (await report(node)).waitingMachines === 2);
+test('a daemon that is told to stop removes the VMs of its pool', async () => {
+    await eventually('the VM pool is full', async () => (await report(node)).waitingMachines === 2);
     await node.stopDaemon();
     assert.strictEqual(waiting(node), 0);
     assert.deepStrictEqual(node.orphans([]), []);
     await node.startDaemon();
 });
 
-test('a machine that waits and is killed costs the pod nothing but time', async (t) => {
+test('a pod starts although a VM of the pool was killed', async (t) => {
     clean(t);
-    await eventually('machines wait', async () => (await report(node)).waitingMachines === 2);
+    await eventually('the VM pool is full', async () => (await report(node)).waitingMachines === 2);
     for (const id of fs.readdirSync(path.join(node.stateDir, 'guests')))
         process.kill(node.qemuPid({id}), 'SIGKILL');
     const pod = await node.runPod();
@@ -197,7 +197,7 @@ test('a machine that waits and is killed costs the pod nothing but time', async 
     await node.noLeaks();
 });
 
-test('a pod with limits of its own is restored too, and its machine has what it may use', async (t) => {
+test('a pod with limits is restored, and its VM has as much memory as it may use', async (t) => {
     clean(t);
     const pod = await node.runPod({linux: {resources: {memory_limit_in_bytes: 512 << 20}}});
     assert.strictEqual(await startedHow(pod), 'restored');
@@ -206,7 +206,7 @@ test('a pod with limits of its own is restored too, and its machine has what it 
     await node.removePod(pod);
 });
 
-test('the first pod of another handler boots, a template is made for the next one; a handler may do without', async (t) => {
+test('the first pod of a handler boots, the next one is restored from a template, and a handler may have none', async (t) => {
     const config = '[handlers.big]\nmemory = "320MiB"\n[handlers.boots]\ntemplate = false\n';
     const flags = ['--guest-vm-pool-size=1', '--guest-vm-pool-prerestored=false'];
     const one = await Node.start({templates: true, config, flags});
@@ -227,8 +227,8 @@ test('the first pod of another handler boots, a template is made for the next on
     assert.strictEqual(await startedHow(without, one), 'booted');
     const container = await one.runContainer(restored, 'sleep 100000');
     assert.ok(Number(await run(one, container, 'grep MemTotal /proc/meminfo | tr -dc 0-9')) > 270 << 10);
-    // A machine that waits without a guest gets it when a pod takes the machine.
-    await eventually('a node waits', async () => (await report(one)).waitingMachines === 1);
+    // A VM of the pool that is not pre-restored gets its guest when a pod takes it.
+    await eventually('a VM is in the pool', async () => (await report(one)).waitingMachines === 1);
     const [id] = fs.readdirSync(path.join(one.stateDir, 'guests'));
     assert.strictEqual(guestMemoryBlocks(one.qemuPid({id})), 0);
     const filledLate = await runBy('');
@@ -243,7 +243,7 @@ test('a damaged template is quarantined with its reason, the pod boots, and a ne
     t.after(() => one.end());
     await aTemplate(one);
     const [key] = ready(one);
-    // In place, so that the daemon, which has it open, sees it.
+    // The file is changed in place, because the daemon has it open.
     const file = fs.openSync(path.join(directory(one), key, 'devices'), 'r+');
     fs.writeSync(file, Buffer.alloc(4096, 0xaa), 0, 4096, 0);
     fs.closeSync(file);
@@ -262,7 +262,7 @@ test('a damaged template is quarantined with its reason, the pod boots, and a ne
         await one.removePod(each);
 });
 
-test('what is found damaged at the start is quarantined too; what was made of other files is deleted', async (t) => {
+test('a daemon quarantines damaged templates at its start, and deletes those that were made of other files', async (t) => {
     const initrd = path.join(fs.mkdtempSync('/tmp/crivirt-test-initrd-'), 'initrd.img');
     fs.chmodSync(path.dirname(initrd), 0o755);
     t.after(() => fs.rmSync(path.dirname(initrd), {recursive: true}));
@@ -276,16 +276,16 @@ test('what is found damaged at the start is quarantined too; what was made of ot
     fs.writeSync(file, Buffer.from('damage'), 0, 6, 1 << 20);
     fs.closeSync(file);
     await one.startDaemon();
-    await eventually('it is quarantined', () => templates(one).includes(`${key}.bad`));
+    await eventually('the template is quarantined', () => templates(one).includes(`${key}.bad`));
     await eventually('there is a new one', () => ready(one).length === 1);
     await one.stopDaemon();
     fs.utimesSync(initrd, 1, 1);
     await one.startDaemon();
-    await eventually('there is one of the changed file', () => ready(one).some((name) => name !== key));
+    await eventually('there is a template of the changed file', () => ready(one).some((name) => name !== key));
     assert.ok(!ready(one).includes(key));
 });
 
-test('the daemon is killed while it makes a template: nothing is left of that, and the next one makes it', async (t) => {
+test('after kill -9 of a daemon that makes a template nothing is left of that, and the next daemon makes it', async (t) => {
     const one = await Node.start({templates: true, image: false, flags: ['--guest-vm-pool-size=1']});
     t.after(() => one.end());
     for (const pause of [300, 1500]) {
@@ -293,17 +293,17 @@ test('the daemon is killed while it makes a template: nothing is left of that, a
         for (const name of templates(one))
             fs.rmSync(path.join(directory(one), name), {recursive: true});
         await one.startDaemon();
-        await eventually('a guest is made for it', () => waiting(one) > 0);
-        await sleep(pause);
+        await eventually('a guest for the template exists', () => waiting(one) > 0);
+        await sleep(pause); // the moment is what differs between the rounds
         await one.restartDaemon('SIGKILL');
         await aTemplate(one);
-        await eventually('a node waits', () => waiting(one) === 1);
+        await eventually('a VM is in the pool', () => waiting(one) === 1);
         assert.deepStrictEqual(templates(one).filter((name) => name.includes('.')), []);
         assert.deepStrictEqual(one.orphans([]), []);
     }
 });
 
-test('without templates pods boot, and no machine waits', async (t) => {
+test('without templates pods boot, and the VM pool is empty', async (t) => {
     const one = await Node.start({templates: false});
     t.after(() => one.end());
     const pod = await one.runPod();

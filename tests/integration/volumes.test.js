@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// What a pod's containers see of the node: volumes of every kind, and what happens when their file server dies.
+// Volumes of every kind as containers see them, and what happens when their file server dies.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
@@ -13,7 +13,7 @@ let node;
 before(async () => { node = await Node.start(); });
 after(() => node.end());
 
-// A directory of the node.
+// Makes a directory on the node.
 function directory(name) {
     const dir = path.join(node.dir, name);
     fs.mkdirSync(dir, {recursive: true});
@@ -22,7 +22,7 @@ function directory(name) {
 
 const serverPid = (pod) => parseInt(fs.readFileSync(path.join(node.runDir, 'share', `${pod.id.slice(0, 24)}.server`), 'utf8'), 10);
 
-test('a file server that dies fails its volumes at once, and nothing else', async () => {
+test('a file server that dies fails its volumes at once and nothing else', async () => {
     const pod = await node.runPod();
     const data = directory('dies');
     fs.writeFileSync(path.join(data, 'file'), 'before');
@@ -38,8 +38,8 @@ test('a file server that dies fails its volumes at once, and nothing else', asyn
     assert.match(gone.stderr, /not connected/);
     assert.strictEqual(await node.output(container, 'echo fine >/tmp/x; cat /tmp/x'), 'fine');
     assert.strictEqual(await node.output(plain, 'echo fine'), 'fine');
-    // Who is hit is told so; who is not, is not.
-    const hit = await eventually('the status tells', async () => {
+    // The status of the container with the volume says so, and no other.
+    const hit = await eventually('the status has a message', async () => {
         const status = await node.containerStatus(container);
         return status.message && status;
     });
@@ -53,11 +53,11 @@ test('a file server that dies fails its volumes at once, and nothing else', asyn
     assert.strictEqual(fs.readFileSync(path.join(data, 'file'), 'utf8'), 'after\n');
     assert.notStrictEqual((await node.exec(container, 'ls /volume', 60)).exit_code, 0);
     await node.remove(container);
-    // So does one after a death that no daemon saw.
+    // It also has one after a file server died while no daemon ran.
     await node.stopDaemon('SIGKILL');
     process.kill(serverPid(pod), 'SIGKILL');
     await node.startDaemon();
-    await eventually('the status tells', async () => (await node.containerStatus(next)).message);
+    await eventually('the status has a message', async () => (await node.containerStatus(next)).message);
     assert.notStrictEqual((await node.exec(next, 'ls /volume', 60)).exit_code, 0);
     const last = await node.runContainer(pod, {mounts});
     assert.strictEqual(await node.output(last, 'cat /volume/file'), 'after');
@@ -65,7 +65,7 @@ test('a file server that dies fails its volumes at once, and nothing else', asyn
     await node.noLeaks();
 });
 
-// The guard of a pod's file server, the one that serves first: the others are its forks.
+// The fsguard of a pod's file server that was started first; the others are its forks.
 const guardPids = (pod) => fs.readdirSync('/proc').filter((name) => {
     try {
         const words = fs.readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0');
@@ -75,7 +75,7 @@ const guardPids = (pod) => fs.readdirSync('/proc').filter((name) => {
     }
 }).map(Number).sort((one, other) => one - other);
 
-test('a guard of the file server that is killed is replaced; when none is left the pod fails, and says why', async () => {
+test('an fsguard that is killed is replaced, and when none is left the pod fails with the reason', async () => {
     const pod = await node.runPod();
     const data = directory('unguarded');
     fs.writeFileSync(path.join(data, 'file'), 'before');
@@ -83,7 +83,7 @@ test('a guard of the file server that is killed is replaced; when none is left t
     const busy = {command: ['/bin/sh', '-c', 'while :; do cat /volume/file >/dev/null; done'], mounts};
     const container = await node.runContainer(pod, busy);
     const pair = () => eventually('two processes guard it', () => { const pids = guardPids(pod); return pids.length === 2 && pids; });
-    // Whichever of the two dies, nothing is lost.
+    // Nothing is lost, whichever of the two dies.
     const first = await pair();
     process.kill(first[0], 'SIGKILL');
     assert.strictEqual(await node.output(container, 'cat /volume/file'), 'before');
@@ -92,16 +92,16 @@ test('a guard of the file server that is killed is replaced; when none is left t
     process.kill(second.find((pid) => pid !== first[1]), 'SIGKILL');
     assert.strictEqual(await node.output(container, 'cat /volume/file'), 'before');
     const third = await pair();
-    // What took its place knows all that it has to know when the file server dies.
+    // The fsguard that took over can fail requests when the file server dies.
     process.kill(serverPid(pod), 'SIGKILL');
     assert.match((await node.exec(container, 'ls /volume', 60)).stderr, /not connected/);
-    // Also of what another one has failed before.
+    // It also has a record of what another fsguard has failed before.
     process.kill(third[0], 'SIGKILL');
     assert.match((await node.exec(container, 'ls /volume', 60)).stderr, /not connected/);
     await node.remove(container);
     const next = await node.runContainer(pod, {mounts});
     assert.strictEqual(await node.output(next, 'cat /volume/file'), 'before');
-    // Nobody is left, and what waits in the guest could not even be killed: the pod has failed, and says why.
+    // With no fsguard left, processes that wait in the guest cannot even be killed: the pod has failed and its status says why.
     const reader = node.exec(next, 'touch /volume/reading; while cat /volume/file; do :; done').then(() => null, (error) => error);
     await eventually('it reads', () => fs.existsSync(path.join(data, 'reading')));
     for (const pid of await pair())
@@ -116,7 +116,7 @@ test('a guard of the file server that is killed is replaced; when none is left t
     await node.noLeaks();
 });
 
-// A loop device of the node over a fresh file of `bytes`; both go with the test.
+// Makes a loop device over a new file of `bytes`. Both are removed after the test.
 function loopDevice(context, name, bytes = 8 << 20) {
     const file = path.join(node.dir, name);
     fs.writeFileSync(file, '');
@@ -130,7 +130,7 @@ function loopDevice(context, name, bytes = 8 << 20) {
 const look = (container, device) =>
     node.output(container, `echo $(cat /sys/dev/block/$(stat -c %t:%T ${device} | sed 's/\\(.*\\):\\(.*\\)/printf "%d:%d" 0x\\1 0x\\2/' | sh)/size) $(head -c 5 ${device})`);
 
-test('block devices of the node become disks of the guest, for as long as a container has them', async (context) => {
+test('block devices of the node are disks of the guest for as long as a container has them', async (context) => {
     const pod = await node.runPod();
     const device = loopDevice(context, 'disk');
     const link = path.join(node.dir, 'volume-link');
@@ -146,21 +146,21 @@ test('block devices of the node become disks of the guest, for as long as a cont
     assert.notStrictEqual((await node.exec(one, 'echo x >/dev/raw')).exit_code, 0);
     assert.strictEqual(await node.output(one, 'stat -c "%F %a %g" /dev/xvda'),
                        `block special file ${(fs.statSync(device).mode & 0o777).toString(8)} ${fs.statSync(device).gid}`);
-    // Another container of the pod has the same disk, by a mount; it stays when the first one goes.
+    // Another container of the pod mounts the same disk, and keeps it when the first container is removed.
     const two = await node.runContainer(pod, {mounts: [{container_path: '/dev/disk', host_path: device}]});
     await node.output(one, 'echo again | dd of=/dev/xvda 2>/dev/null');
     assert.strictEqual(await node.output(two, 'head -c 5 /dev/disk'), 'again');
     assert.strictEqual(await node.output(two, 'stat -c %t:%T /dev/disk'), await node.output(one, 'stat -c %t:%T /dev/xvda'));
     await node.remove(one);
     assert.strictEqual(await node.output(two, 'head -c 5 /dev/disk'), 'again');
-    // The next daemon knows it, too.
+    // The next daemon has a record of the disk, too.
     await node.restartDaemon('SIGKILL');
     await node.remove(two);
     await eventually('nobody has the device open', () => fs.closeSync(fs.openSync(device, fs.constants.O_RDWR | fs.constants.O_EXCL)) === undefined);
     assert.strictEqual(fs.readFileSync(device).subarray(0, 5).toString(), 'again');
-    // The raw file's own loop device has ended, the test's has not.
+    // Of the loop devices only the test's is left.
     assert.deepStrictEqual(node.leaks().filter((leak) => leak.startsWith('loop')), [`loop device ${path.basename(device)}`]);
-    // And the disk can come back.
+    // The disk can be attached again.
     const three = await node.runContainer(pod, {devices: [{...volume, permissions: 'r'}]});
     assert.strictEqual(await node.output(three, 'head -c 5 /dev/xvda'), 'again');
     assert.notStrictEqual((await node.exec(three, 'echo x >/dev/xvda')).exit_code, 0);
@@ -168,7 +168,7 @@ test('block devices of the node become disks of the guest, for as long as a cont
     await node.removePod(pod);
 });
 
-// As the kubelet mounts an emptyDir of medium Memory; it goes with the test.
+// Mounts an emptyDir of medium Memory as the kubelet does. It is unmounted after the test.
 function memoryVolume(context, name, options) {
     const dir = path.join(node.dir, 'kubelet/pods/uid/volumes/kubernetes.io~empty-dir', name);
     fs.mkdirSync(dir, {recursive: true});
@@ -177,7 +177,7 @@ function memoryVolume(context, name, options) {
     return dir;
 }
 
-test('an emptyDir in memory is memory of the guest, with its size, owner and sub-paths, shared by the pod', async (context) => {
+test('an emptyDir of medium Memory is in the guest\'s memory, with its size, owner and sub-paths, and shared by the pod', async (context) => {
     const dir = memoryVolume(context, 'cache', 'size=4096k,mode=2777,gid=1234');
     const sub = path.join(node.dir, 'kubelet/pods/uid/volume-subpaths/cache/main/0');
     fs.mkdirSync(sub, {recursive: true});
@@ -198,7 +198,7 @@ test('an emptyDir in memory is memory of the guest, with its size, owner and sub
     const full = await node.exec(one, 'dd if=/dev/zero of=/cache/big bs=1M count=8');
     assert.match(full.stderr, /No space left/);
     assert.strictEqual(await node.output(one, 'stat -c %s /cache/big; rm /cache/big').then(Number) <= 4 << 20, true);
-    // It outlives containers, and is emptied by nothing but the pod's end.
+    // It keeps its content until the pod ends.
     await node.remove(one);
     await node.remove(two);
     const three = await node.runContainer(pod, {mounts: [{container_path: '/cache', host_path: dir}]});
@@ -206,7 +206,7 @@ test('an emptyDir in memory is memory of the guest, with its size, owner and sub
     await node.removePod(pod);
 });
 
-test('a volume of the node\'s huge pages is refused, and says what there is instead', async (context) => {
+test('a volume of the node\'s huge pages is refused, and the message says what to use instead', async (context) => {
     if (!/\thugetlbfs\n/.test(fs.readFileSync('/proc/filesystems', 'utf8'))) {
         context.skip('the node has no huge pages');
         return;
@@ -219,12 +219,12 @@ test('a volume of the node\'s huge pages is refused, and says what there is inst
     await node.removePod(pod);
 });
 
-test('mounts: sub-paths, links, missing sources, read-only deep and flat, and what the node mounts later', async (context) => {
+test('mounts handle sub-paths, links, missing sources, flat and recursive read-only, and propagation from the node', async (context) => {
     const pod = await node.runPod();
     const data = directory('deep'), below = directory('deep/below'), late = directory('deep/late');
     fs.writeFileSync(path.join(data, 'file'), 'x');
     fs.symlinkSync(data, path.join(node.dir, 'deep-link'));
-    // As a node's root is: what is mounted below is passed on.
+    // The directory is shared as a node's root is, so that later mounts below it propagate.
     must('mount', '--bind', data, data);
     must('mount', '--make-shared', data);
     must('mount', '-t', 'tmpfs', 'tmpfs', below);
@@ -242,7 +242,7 @@ test('mounts: sub-paths, links, missing sources, read-only deep and flat, and wh
     assert.ok(fs.statSync(path.join(node.dir, 'not/yet/there')).isDirectory());
     assert.deepStrictEqual([await writes('/flat/z'), await writes('/flat/below/z')], [false, true]);
     assert.deepStrictEqual([await writes('/rro/z'), await writes('/rro/below/z')], [false, false]);
-    // A mount that is made on the node while the container runs.
+    // Mounts something on the node while the container runs.
     must('mount', '-t', 'tmpfs', 'tmpfs', late);
     fs.writeFileSync(path.join(late, 'word'), 'late');
     await eventually('the mount appears', async () => (await node.exec(container, 'cat /follow/late/word')).stdout === 'late');
@@ -252,7 +252,7 @@ test('mounts: sub-paths, links, missing sources, read-only deep and flat, and wh
     await node.removePod(pod);
 });
 
-test('what the kubelet changes in its volumes is seen: links that are swapped, hosts, owners; the termination message comes out', async () => {
+test('containers see what the kubelet changes in volumes, and the kubelet sees the termination message', async () => {
     const pod = await node.runPod();
     const config = directory('configmap');
     const version = (name, text) => {
@@ -289,7 +289,7 @@ test('what the kubelet changes in its volumes is seen: links that are swapped, h
     await node.removePod(pod);
 });
 
-test('what virtiofs cannot do: inotify of what the node changes, sockets and FIFOs between node and guest', async () => {
+test('inotify, sockets and FIFOs do not work between node and guest', async () => {
     const pod = await node.runPod();
     const data = directory('limits');
     must('mkfifo', path.join(data, 'fifo'));
@@ -307,7 +307,7 @@ test('what virtiofs cannot do: inotify of what the node changes, sockets and FIF
     assert.doesNotMatch(await events(), /by-node/);
     assert.strictEqual(await node.output(container, 'stat -c %F /data/socket /data/fifo'), 'socket\nfifo');
     assert.match((await node.exec(container, '/tool connect /data/socket')).stderr, /refused/);
-    // The FIFO in the guest is not the node's: nobody writes to it there.
+    // The FIFO of the guest is another one than the node's, and has no writer.
     const fifo = fs.openSync(path.join(data, 'fifo'), fs.constants.O_RDWR | fs.constants.O_NONBLOCK);
     fs.writeSync(fifo, 'for nobody');
     assert.notStrictEqual((await node.exec(container, 'timeout 3 cat /data/fifo')).exit_code, 0);
@@ -316,7 +316,7 @@ test('what virtiofs cannot do: inotify of what the node changes, sockets and FIF
     await node.removePod(pod);
 });
 
-test('an emptyDir joins the containers of a pod: sockets, FIFOs, inotify, and what is written is seen at once', async () => {
+test('sockets, FIFOs, inotify and writes work between the containers of a pod in an emptyDir', async () => {
     const pod = await node.runPod();
     const dir = directory('kubelet/pods/uid2/volumes/kubernetes.io~empty-dir/joint');
     const mounts = [{container_path: '/joint', host_path: dir}, node.toolMount()];
@@ -344,7 +344,7 @@ test('an emptyDir joins the containers of a pod: sockets, FIFOs, inotify, and wh
     await node.noLeaks();
 });
 
-test('an image is a volume: read-only, by sub-path, its id in the status', async () => {
+test('an image can be mounted as a read-only volume, also a sub-path of it, and the status has its id', async () => {
     const pod = await node.runPod();
     const image = {image: BUSYBOX};
     const container = await node.runContainer(pod, {mounts: [
@@ -359,7 +359,7 @@ test('an image is a volume: read-only, by sub-path, its id in the status', async
     await node.removePod(pod);
 });
 
-test('/dev/shm belongs to the pod, 64 MiB, unless a volume of another size is mounted there', async (context) => {
+test('/dev/shm of a pod has 64 MiB unless a volume of another size is mounted there', async (context) => {
     const pod = await node.runPod();
     const dir = memoryVolume(context, 'shm', 'size=8m,mode=1777');
     const usual = await node.runContainer(pod);

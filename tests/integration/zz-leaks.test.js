@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
-// Last by its name: each file has checked its own node; this one looks at the whole machine.
+// Each file checks its own node for leaks. This file runs last and checks the whole machine.
 const assert = require('assert');
 const fs = require('fs');
 const {test} = require('node:test');
 
-// What an earlier run that was killed has left (tests/run.sh names it).
+// Names of what an earlier run that was killed has left (set by tests/run.sh).
 const before = (process.env.CRIVIRT_SUITE_BEFORE || '').split(' ').filter(Boolean);
 const isOurs = (text) => !before.some((name) => text.includes(name));
 const left = (directory, pattern) => (fs.existsSync(directory) ? fs.readdirSync(directory) : [])

@@ -1,4 +1,5 @@
-// Runs in a machine's network namespace and hands connections that it makes there to its parent.
+// SPDX-License-Identifier: Apache-2.0
+// Runs in the network namespace of a test's node and hands connections that it makes there to its parent.
 'use strict';
 const net = require('net');
 

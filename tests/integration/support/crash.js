@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kill -9 of crivirtd after a chosen side effect, or another mishap just then: tests/tools/crash_shim.c, preloaded.
+// A node whose crivirtd is killed after a chosen side effect, or to which something else happens then. The daemon runs with
+// tests/tools/crash_shim.c preloaded.
 'use strict';
 const fs = require('fs');
 const os = require('os');
@@ -10,20 +11,18 @@ const {eventually} = require('./kit');
 
 const OFF = 0;
 const COUNT = -1;
-// The control file: target, count, fault, happened; all 32 bits.
+// The control file has four numbers of 32 bits: target, count, fault, happened.
 const CONTROL_BYTES = 16;
 const DIE = 0;
 const HOLD = 1;
 const BREAK = 2;
 
-// A machine whose daemons die on command.
 async function startCrashingNode(options = {}) {
     const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'crivirt-crash-'));
     const control = path.join(directory, 'control');
     fs.writeFileSync(control, Buffer.alloc(CONTROL_BYTES));
     const env = [`LD_PRELOAD=${path.join(build, 'cri-server/libcrash_shim.so')}`, `CRASH_CONTROL=${control}`];
-    const node = await Node.start({...options, env});
-    return new CrashingNode(node, directory, control);
+    return new CrashingNode(await Node.start({...options, env}), directory, control);
 }
 
 class CrashingNode {
@@ -34,7 +33,7 @@ class CrashingNode {
         this.trace = `${control}.trace`;
     }
 
-    // The target is written last: the daemon runs meanwhile.
+    // The target is written last, because the daemon runs meanwhile.
     set(target, fault = DIE) {
         const numbers = Buffer.alloc(CONTROL_BYTES);
         fs.writeSync(this.control, numbers, 0, 4, 0);
@@ -55,7 +54,7 @@ class CrashingNode {
         return fs.readFileSync(this.trace, 'utf8').split('\n').slice(0, -1);
     }
 
-    // What the work's side effects are called, in order.
+    // The names of the side effects of the work, in order.
     async record(work) {
         this.set(COUNT);
         await work();
@@ -64,7 +63,8 @@ class CrashingNode {
         return names;
     }
 
-    // Kills the daemon after effect number `point` (from 1) of the work; whether it came to that. Another one runs then.
+    // Kills the daemon after side effect number `point` (from 1) of the work, and starts another one. Whether the work got that
+    // far.
     async crash(point, work) {
         const {node} = this;
         this.set(point);
@@ -79,13 +79,13 @@ class CrashingNode {
         return died;
     }
 
-    // Does something after effect number `point` of the work, which waits there meanwhile. {reached, error}: whether it came
-    // to that, and how the work failed.
+    // Calls act() after side effect number `point` of the work, which waits there meanwhile. {reached, error}: whether the work
+    // got that far, and its error.
     async during(point, work, act) {
         return this.under(point, HOLD, work, act);
     }
 
-    // Breaks the connection to the agent then.
+    // Breaks the agent connection at that point.
     async disconnect(point, work) {
         return this.under(point, BREAK, work, () => {});
     }
@@ -94,7 +94,7 @@ class CrashingNode {
         let over = false;
         this.set(point, fault);
         const outcome = work().then(() => null, (error) => error).finally(() => { over = true; });
-        await eventually('it comes to that, or ends before', () => this.happened() || over);
+        await eventually('the work reaches the point, or ends', () => this.happened() || over);
         const reached = this.happened();
         try {
             if (reached)
@@ -115,8 +115,8 @@ class CrashingNode {
     }
 }
 
-// The points to die at. One after another that is called the same (the pieces of a download, say) has nothing new but its
-// place, and a run of the whole suite takes a few of each verb's: CRIVIRT_CRASH_ALL=1 takes them all.
+// The points that are tested: a few for each verb, and of consecutive side effects of the same name (the pieces of a download,
+// say) only the first. CRIVIRT_CRASH_ALL=1 selects all.
 function points(names, inRun = 5) {
     const all = names.map((name, i) => ({name, point: i + 1}));
     if (process.env.CRIVIRT_CRASH_ALL)

@@ -1,4 +1,5 @@
-// A CRI client that shares no code with gRPC's C core, straight from the .proto files that crivirtd is built from.
+// SPDX-License-Identifier: Apache-2.0
+// A CRI client that shares no code with gRPC's C core. It reads the .proto files that crivirtd is built from.
 'use strict';
 const path = require('path');
 const grpc = require('@grpc/grpc-js');
@@ -14,7 +15,7 @@ const services = [
 ];
 const options = {'grpc.max_send_message_length': -1, 'grpc.max_receive_message_length': -1};
 
-// Generous: the tests' machine may be busy and has no KVM. No test asserts on a time.
+// Far beyond what is needed, because the machine may be busy and have no KVM. No test asserts on a time.
 const DEADLINE_MS = 300000;
 
 class Cri {
@@ -23,14 +24,14 @@ class Cri {
                                                              options));
     }
 
-    // Any method of any service of the socket.
+    // Calls a method of any service of the socket.
     call(method, request = {}, deadlineMs = DEADLINE_MS) {
         const client = this.clients.find((one) => typeof one[method] === 'function');
         return new Promise((resolve, reject) => client[method](
             request, {deadline: Date.now() + deadlineMs}, (error, answer) => error ? reject(error) : resolve(answer)));
     }
 
-    // A call without a typed message.
+    // Calls a method by its path, with bytes instead of a message.
     raw(methodPath, bytes) {
         return new Promise((resolve, reject) => this.clients[0].makeUnaryRequest(
             methodPath, (value) => value, (value) => value, bytes, {deadline: Date.now() + DEADLINE_MS},

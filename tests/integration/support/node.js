@@ -42,6 +42,16 @@ class Node extends PodNode {
         return node;
     }
 
+    // Calls work(node) with a node that is started for it and ended afterwards.
+    static async use(options, work) {
+        const node = await Node.start(options);
+        try {
+            await work(node);
+        } finally {
+            await node.end();
+        }
+    }
+
     constructor(options = {}) {
         const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'crivirt-test-'));
         fs.chmodSync(dir, 0o755); // QEMU's user reads what is in it

@@ -1,5 +1,6 @@
-// Clients of the streaming server, of the tests' own: HTTP upgrade, WebSocket (RFC 6455) and SPDY/3.1, and on them what
-// kubectl and crictl speak: remote commands (exec, attach) and port-forward.
+// SPDX-License-Identifier: Apache-2.0
+// Clients of the streaming server that share no code with it: HTTP upgrade, WebSocket (RFC 6455) and SPDY/3.1, and on these the
+// protocols of kubectl and crictl: remote commands (exec, attach) and port-forward.
 'use strict';
 const assert = require('assert');
 const crypto = require('crypto');
@@ -11,7 +12,7 @@ const {EventEmitter, once} = require('events');
 
 // ---- HTTP ----
 
-// The answer to an upgrade: {status, headers, body, socket, rest}; body only when it was refused.
+// Sends an upgrade; {status, headers, body, socket, rest}, with a body only when it was refused.
 async function upgrade(node, url, headers, tlsOptions = {}) {
     const {protocol, hostname, port, pathname} = new URL(url);
     let socket = await node.connect(hostname.replace(/^\[|\]$/g, ''), Number(port));
@@ -76,7 +77,7 @@ class WebSocket extends EventEmitter {
             setImmediate(() => this.take(rest));
     }
 
-    // One frame after the other out of what has come; joined only when a frame is whole.
+    // Takes one frame after the other out of the received bytes, which are joined only when a frame is complete.
     take(data) {
         this.pending.push(data);
         this.length += data.length;
@@ -303,7 +304,7 @@ const TRANSPORTS = {
     'SPDY v1': {spdy: true, protocols: ['channel.k8s.io'], halfCloses: true},
 };
 
-// One client of Exec or Attach. What comes is kept in .got[stream], or given to .sink(stream, bytes) when there is one.
+// A client of Exec or Attach. Received bytes are kept in .got[stream], or given to .sink(stream, bytes) if there is one.
 class RemoteClient extends EventEmitter {
     constructor() {
         super();
@@ -331,16 +332,16 @@ class RemoteClient extends EventEmitter {
     // Resolves when the stream holds the text.
     async shows(text, name = 'stdout') {
         for (; !this.text(name).includes(text); await once(this, 'data'))
-            assert.ok(!this.isOver, `it ended without "${text}": ${this.text(name)} ${this.text('error')}`);
+            assert.ok(!this.isOver, `the client ended without "${text}": ${this.text(name)} ${this.text('error')}`);
     }
 
-    // What came on the error stream, when all is over: {code} or {message}.
+    // Waits for the end; {code} or {message} of the error stream.
     async outcome() {
         await this.closed;
         const text = this.text('error');
         if (!this.hasStatus)
             return text === '' ? {code: 0} : {message: text};
-        assert.notStrictEqual(text, '', 'it ended without an outcome');
+        assert.notStrictEqual(text, '', 'the error stream ended without a status');
         const status = JSON.parse(text);
         if (status.status === 'Success')
             return {code: 0};
@@ -352,7 +353,7 @@ class RemoteClient extends EventEmitter {
         return this.send('resize', JSON.stringify({Width: columns, Height: rows}));
     }
 
-    // Waits until the socket takes more.
+    // Sends everything, and waits whenever the socket is full.
     async sendAll(name, bytes, part = 32 << 10) {
         for (let at = 0; at < bytes.length && !this.isOver; at += part) {
             const some = bytes.subarray(at, at + part);
@@ -371,7 +372,7 @@ class RemoteClient extends EventEmitter {
         this.socket.resume();
     }
 
-    // Without a goodbye, as when its machine loses power; but the kernel still says so.
+    // Closes the connection without a closing message of the protocol.
     destroy() {
         this.socket.destroy();
     }
@@ -477,7 +478,7 @@ async function attach(node, container, transport, more = {}) {
     return remote(node, url, transport, request);
 }
 
-// {code or message, stdout, stderr} of a command that gets that input.
+// Runs a command with that input; {code or message, stdout, stderr}.
 async function run(node, container, transport, command, {input, ...more} = {}) {
     const client = await exec(node, container, transport, command, {stdin: input !== undefined, ...more});
     if (input !== undefined) {
@@ -494,7 +495,7 @@ const FORWARDS = {
     'SPDY in WebSocket': {open: openTunnel, protocols: ['SPDY/3.1+portforward.k8s.io']},
 };
 
-// One client of PortForward over SPDY; connect() makes connections, each with .got, .error, .ended, .over.
+// A client of PortForward over SPDY. connect() makes connections.
 class Forward {
     static async open(node, pod, transportName, ports = []) {
         const {url} = await node.cri.call('PortForward', {pod_sandbox_id: pod.id, port: ports});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program on a terminal of its own: script(1) makes the pty, stty(1) resizes it.
+// Runs a program on a terminal: script(1) makes the pty, stty(1) resizes it.
 'use strict';
 const fs = require('fs');
 const {spawn} = require('child_process');
@@ -8,7 +8,7 @@ const {eventually, must} = require('./kit');
 const quoted = (word) => `'${word.replace(/'/g, "'\\''")}'`;
 
 class Terminal {
-    // words is run in the machine's network.
+    // Runs the words in the node's network.
     constructor(node, words, env = {}) {
         this.text = '';
         const command = `stty rows 24 cols 80; exec ${words.map(quoted).join(' ')}`;
@@ -27,16 +27,16 @@ class Terminal {
         this.child.stdin.write(text);
     }
 
-    // Waits until it does.
+    // Waits until the terminal shows the text.
     shows(text) {
         return eventually(`the terminal shows "${text}"`, () => {
             if (this.child.gone && !this.text.includes(text))
-                throw new Error(`it ended without "${text}": ${this.text}`);
+                throw new Error(`the program ended without "${text}": ${this.text}`);
             return this.text.includes(text);
         });
     }
 
-    // The program's: the first child of script(1).
+    // The pid of the program, which is the first child of script(1).
     pid() {
         return Number(fs.readFileSync(`/proc/${this.child.pid}/task/${this.child.pid}/children`, 'utf8').split(' ')[0]);
     }
@@ -45,7 +45,7 @@ class Terminal {
         must('stty', '-F', fs.readlinkSync(`/proc/${this.pid()}/fd/0`), 'cols', String(columns), 'rows', String(rows));
     }
 
-    // What the program has made of it: "raw" or "cooked".
+    // The mode that the program has set: "raw" or "cooked".
     mode() {
         const settings = must('stty', '-a', '-F', fs.readlinkSync(`/proc/${this.pid()}/fd/0`));
         return / -icanon/.test(settings) ? 'raw' : 'cooked';

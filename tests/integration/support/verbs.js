@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The verbs of pods and containers as tests interrupt them: what each is done to, how it is done, and what shows that it
-// has been done, once it was asked for again.
+// The verbs of pods and containers for tests that interrupt them: how each is prepared, called, and checked after it was called
+// again.
 'use strict';
 const assert = require('assert');
 const fs = require('fs');
@@ -19,32 +19,29 @@ class Subjects {
         return this.node.cri.call(method, request);
     }
 
-    // For a container that the verb is done to; no other has it.
+    // A name for a container, which no other has.
     name(verb) {
         return `${verb.replace(/\W.*/, '').toLowerCase()}${++this.serial}`;
     }
 
-    async podIds() {
-        return (await this.call('ListPodSandbox')).items.map(({id}) => id);
+    podIds() {
+        return this.node.listedPodIds();
     }
 
-    // What of pods is on the node belongs to a sandbox that is listed, and every listed thing has a status.
+    // Asserts that there are no orphans, and that every listed pod and container has a status.
     async truthful() {
         const ids = await this.podIds();
         for (const id of ids)
             await this.call('PodSandboxStatus', {pod_sandbox_id: id, verbose: true});
         for (const {id, pod_sandbox_id: podId} of (await this.call('ListContainers')).containers) {
             await this.call('ContainerStatus', {container_id: id, verbose: true});
-            assert.ok(ids.includes(podId), `container ${id} is of no sandbox`);
+            assert.ok(ids.includes(podId), `container ${id} belongs to no listed sandbox`);
         }
-        const strays = await eventually('nothing is there that no sandbox speaks of', () => {
-            const left = this.node.orphans(ids);
-            return left.length === 0 && [left];
-        }, 20000).catch(() => [this.node.orphans(ids)]);
-        assert.deepStrictEqual(strays[0], []);
+        await eventually('there are no orphans', () => this.node.orphans(ids).length === 0, 20000).catch(() => {});
+        assert.deepStrictEqual(this.node.orphans(ids), []);
     }
 
-    // The pod that the next subjects are in: it lives for as long as nothing ends it.
+    // The pod that the next subjects are in. It is replaced once a test has ended it.
     async livingPod() {
         if (!this.pod || !(await this.podIds()).includes(this.pod.id))
             this.pod = await this.node.runPod();
@@ -57,7 +54,7 @@ class Subjects {
         return this.livingPod();
     }
 
-    // A container with a volume that counts how often it was started.
+    // Creates a container with a volume, in which it counts how often it was started.
     async make(name) {
         return this.node.create(await this.livingPod(), {
             metadata: {name, attempt: 0}, log_path: `${name}.log`,
@@ -85,11 +82,11 @@ class Subjects {
         return this.call('UpdatePodSandboxResources', {pod_sandbox_id: pod.id, resources: {memory_limit_in_bytes: 300 << 20}});
     }
 
-    // It runs, was started once, and can be used.
+    // Asserts that the container runs, was started once, and can be used.
     async runs(container, name) {
         assert.strictEqual((await this.node.containerStatus(container)).state, 'CONTAINER_RUNNING');
         assert.strictEqual(await this.node.output(container, 'echo inside'), 'inside');
-        await eventually('it has begun', () => this.starts(name) > 0);
+        await eventually('the container has begun', () => this.starts(name) > 0);
         assert.strictEqual(this.starts(name), 1);
     }
 
@@ -105,7 +102,7 @@ async function freshRunningPod(s, name) {
     return s.pod;
 }
 
-// The same of a stopped pod and of one that runs.
+// RemovePodSandbox of a stopped pod and of one that runs.
 const removal = {
     work: (s, {id}) => s.call('RemovePodSandbox', {pod_sandbox_id: id}),
     async again(s, {id}) {
@@ -114,8 +111,8 @@ const removal = {
     },
 };
 
-// prepare(subjects, name) → what work and again are given; work(subjects, subject) is what is interrupted; after
-// again(subjects, subject, name) the verb has been done, and nothing is left of what it was done to.
+// prepare(subjects, name) returns the subject for the other two functions; work(subjects, subject) is what is interrupted;
+// again(subjects, subject, name) repeats it, checks that it has been done, and removes the subject.
 const VERBS = [
     {
         verb: 'RunPodSandbox',
@@ -162,7 +159,7 @@ const VERBS = [
         async again(s, container, name) {
             await s.resize(s.pod);
             await s.runs(container, name);
-            await s.node.removePod(s.pod); // what it is resized to, the next one is not yet
+            await s.node.removePod(s.pod); // the next pod has the usual size again
         },
     },
     {
@@ -202,8 +199,8 @@ const VERBS = [
             if (state === 'CONTAINER_CREATED')
                 await s.call('StartContainer', {container_id: id});
             await s.runs({id}, name);
-            await eventually('its line is in the log', () => fs.readFileSync(log, 'utf8') !== '');
-            assert.deepStrictEqual(s.node.logLines({log}).map(({text}) => text), ['started']);
+            await eventually('the line is in the log', () => fs.readFileSync(log, 'utf8') !== '');
+            assert.deepStrictEqual(s.node.logTexts({log}), ['started']);
             await s.goes({id});
         },
     },
@@ -253,7 +250,7 @@ const VERBS = [
     },
 ];
 
-// What asks the guest and changes nothing.
+// Verbs that ask the guest and change nothing.
 const reading = (s, verb, {id}) =>
     s.call(verb, {ContainerStats: {container_id: id}, PodSandboxStats: {pod_sandbox_id: s.pod.id}}[verb]);
 const READS = ['ContainerStats', 'PodSandboxStats', 'ListContainerStats', 'ListPodSandboxMetrics'].map((verb) => ({
