@@ -1,9 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cni-bridge/cni.h"
 
 #include <string.h>
 
 #include "cni-bridge/cni_config.h"
 #include "cni-bridge/cni_exec.h"
+#include "cni-bridge/cni_output_json.h"
 #include "cni-bridge/cni_result.h"
 #include "cni-bridge/link_state.h"
 #include "cni-bridge/podnet.h"
@@ -40,12 +42,12 @@ CniNetwork *cni_network_load(const char *config_dir, const char *const *plugin_d
 
 CniNetwork *cni_network_from_text(const char *text, const char *const *plugin_dirs, GError **error)
 {
-    return network_new(cni_config_parse_text(text, error), plugin_dirs);
+    return network_new(cni_config_from_text(text, error), plugin_dirs);
 }
 
 char *cni_network_text(const CniNetwork *network)
 {
-    return cni_config_text(network->config);
+    return cni_config_to_text(network->config);
 }
 
 CniNetwork *cni_network_ref(CniNetwork *network)
@@ -78,19 +80,36 @@ static CniCall network_call(const CniNetwork *network, const char *command, guin
                      .attachment = attachment};
 }
 
-/* DEL from plugin number count-1 down to the first. Each must be able to delete what is not there, so one
- * failure does not stop the rest. */
-static gboolean plugins_del(const CniNetwork *network, guint count, const CniAttachment *attachment,
-                            const char *previous, const Deadline *deadline, GError **error)
+/* One ADD or DEL through the list. */
+typedef struct {
+    const CniNetwork *network;
+    const CniAttachment *attachment;
+    const Deadline *deadline;
+    char *previous;    /* what the last plugin of an ADD printed, in the version of the network; NULL: nothing
+                          yet */
+    CniOutput *output; /* the same, parsed */
+} CniRun;
+
+static void run_clear(CniRun *run)
 {
+    g_free(run->previous);
+    cni_output_free(run->output);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(CniRun, run_clear)
+
+/* DEL from plugin number count - 1 down to the first. Each must be able to delete what does not exist, so one
+ * failure does not stop the rest. */
+static gboolean plugins_del(const CniRun *run, guint count, GError **error)
+{
+    const CniNetwork *network = run->network;
     g_autoptr(GError) first = NULL;
 
     for (guint i = count; i-- > 0;) {
-        CniCall call = network_call(network, "DEL", i, attachment);
+        CniCall call = network_call(network, "DEL", i, run->attachment);
         g_autoptr(GError) problem = NULL;
 
-        call.previous = network->config->version >= CNI_VERSION_0_4_0 ? previous : NULL;
-        if (!cni_exec(&call, deadline, NULL, NULL, &problem) && first == NULL)
+        call.previous = network->config->version >= CNI_VERSION_0_4_0 ? run->previous : NULL;
+        if (!cni_exec(&call, run->deadline, NULL, NULL, &problem) && first == NULL)
             first = g_steal_pointer(&problem);
     }
     if (first == NULL)
@@ -99,31 +118,30 @@ static gboolean plugins_del(const CniNetwork *network, guint count, const CniAtt
     return FALSE;
 }
 
-/* previous is replaced by what this plugin printed, for the next one; output likewise, for the caller. */
-static gboolean plugin_add(const CniNetwork *network, guint index, const CniAttachment *attachment,
-                           const Deadline *deadline, char **previous, CniOutput **output, GError **error)
+/* The plugin's output replaces that of the plugin before it. */
+static gboolean plugin_add(CniRun *run, guint index, GError **error)
 {
-    CniCall call = network_call(network, "ADD", index, attachment);
+    const CniConfig *config = run->network->config;
+    CniCall call = network_call(run->network, "ADD", index, run->attachment);
     g_autofree char *printed = NULL;
     CniOutput *parsed;
     gsize length = 0;
 
-    call.previous = *previous;
-    if (!cni_exec(&call, deadline, &printed, &length, error))
+    call.previous = run->previous;
+    if (!cni_exec(&call, run->deadline, &printed, &length, error))
         return FALSE;
-    parsed = cni_output_parse(printed, length, network->config->version, error);
+    parsed = cni_output_parse(printed, length, config->version, error);
     if (parsed == NULL) {
-        g_prefix_error(error, "network %s: plugin %s, ADD: ", network->config->name, call.plugin->type);
+        g_prefix_error(error, "network %s: plugin %s, ADD: ", config->name, call.plugin->type);
         return FALSE;
     }
-    cni_output_free(*output);
-    *output = parsed;
-    g_free(*previous);
-    *previous = cni_output_json(parsed, network->config->version);
+    run_clear(run);
+    run->output = parsed;
+    run->previous = cni_output_json(parsed, config->version);
     return TRUE;
 }
 
-/* What the plugins made counts, not what they say about it: some leave out routes or the MTU. */
+/* The interface counts, not what plugins print about it: some leave out routes or the MTU. */
 static gboolean result_complete(CniResult *result, const CniAttachment *attachment, GError **error)
 {
     g_auto(LinkState) state = {0};
@@ -140,35 +158,34 @@ static gboolean result_complete(CniResult *result, const CniAttachment *attachme
     return TRUE;
 }
 
-static CniResult *result_make(const CniNetwork *network, const CniOutput *output,
-                              const CniAttachment *attachment, GError **error)
+static CniResult *result_make(const CniRun *run, GError **error)
 {
-    g_autoptr(CniResult) result = cni_output_result(output, attachment->ifname, error);
+    g_autoptr(CniResult) result = cni_output_result(run->output, run->attachment->ifname, error);
 
-    if (result == NULL || !result_complete(result, attachment, error)) {
-        g_prefix_error(error, "network %s: after ADD: ", network->config->name);
+    if (result == NULL || !result_complete(result, run->attachment, error)) {
+        g_prefix_error(error, "network %s: after ADD: ", run->network->config->name);
         return NULL;
     }
     return g_steal_pointer(&result);
 }
 
-/* The plugin that failed is asked too: one that was killed could not tidy up after itself. */
-static void add_undo(const CniNetwork *network, guint tried, const CniAttachment *attachment,
-                     const char *previous)
+/* The plugin that failed is called too: one that was killed could not tidy up after itself. */
+static void add_undo(CniRun *run, guint tried)
 {
     Deadline deadline = deadline_in_ms(UNDO_MS);
     g_autoptr(GError) problem = NULL;
 
-    if (!plugins_del(network, tried, attachment, previous, &deadline, &problem))
-        log_warning(LOG_FIELDS("container", attachment->container_id), "while undoing CNI ADD: %s",
+    run->deadline = &deadline;
+    if (!plugins_del(run, tried, &problem))
+        log_warning(LOG_FIELDS("container", run->attachment->container_id), "while undoing CNI ADD: %s",
                     problem->message);
+    run->deadline = NULL;
 }
 
 gboolean cni_network_add(CniNetwork *network, const CniAttachment *attachment, const Deadline *deadline,
                          CniResult **ret_result, GError **error)
 {
-    g_autoptr(CniOutput) output = NULL;
-    g_autofree char *previous = NULL;
+    g_auto(CniRun) run = {.network = network, .attachment = attachment, .deadline = deadline};
     CniResult *result = NULL;
     gboolean good = TRUE;
     guint tried = 0;
@@ -176,11 +193,11 @@ gboolean cni_network_add(CniNetwork *network, const CniAttachment *attachment, c
     if (!cni_exec_check_attachment(attachment, error))
         return FALSE;
     while (good && tried < network->config->plugins->len)
-        good = plugin_add(network, tried++, attachment, deadline, &previous, &output, error);
+        good = plugin_add(&run, tried++, error);
     if (good)
-        result = result_make(network, output, attachment, error);
+        result = result_make(&run, error);
     if (result == NULL) {
-        add_undo(network, tried, attachment, previous);
+        add_undo(&run, tried);
         return FALSE;
     }
     *ret_result = result;
@@ -208,15 +225,16 @@ static gboolean cached_previous(const CniNetwork *network, const CniAttachment *
 gboolean cni_network_del(CniNetwork *network, const CniAttachment *attachment, const Deadline *deadline,
                          GError **error)
 {
-    g_autofree char *previous = NULL;
+    g_auto(CniRun) run = {.network = network, .attachment = attachment, .deadline = deadline};
     g_autoptr(GError) problem = NULL;
 
     if (!cni_exec_check_attachment(attachment, error))
         return FALSE;
     /* Better to delete without it than not to delete. */
-    if (!cached_previous(network, attachment, &previous, &problem))
-        log_warning(LOG_FIELDS("container", attachment->container_id), "%s", problem->message);
-    return plugins_del(network, network->config->plugins->len, attachment, previous, deadline, error);
+    if (!cached_previous(network, attachment, &run.previous, &problem))
+        log_warning(LOG_FIELDS("container", attachment->container_id),
+                    "DEL goes on without the result of ADD: %s", problem->message);
+    return plugins_del(&run, network->config->plugins->len, error);
 }
 
 void cni_end_orphans(const char *container_id)

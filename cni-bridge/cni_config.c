@@ -1,9 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cni-bridge/cni_config.h"
 
 #include <string.h>
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/json_writer.h"
 #include "common/log.h"
 
 enum { MAX_CONFIG_BYTES = 1 << 20, MAX_PLUGINS = 64, MAX_VERSIONS = 64, MAX_NAME = 253 };
@@ -12,7 +14,7 @@ static void plugin_free(gpointer data)
 {
     CniPlugin *plugin = data;
 
-    json_free(plugin->owned);
+    json_document_free(plugin->file);
     g_free(plugin);
 }
 
@@ -22,7 +24,7 @@ void cni_config_free(CniConfig *config)
         return;
     g_free(config->name);
     g_clear_pointer(&config->plugins, g_ptr_array_unref);
-    json_free(config->json);
+    json_document_free(config->document);
     g_free(config);
 }
 
@@ -45,8 +47,8 @@ static gboolean version_choose(const JsonValue *json, CniVersion *ret_version, G
     CniVersion version;
     gboolean found;
 
-    if (!json_get_string(json, "cniVersion", &name, error) ||
-        !json_get_strv(json, "cniVersions", MAX_VERSIONS, &others, error))
+    if (!json_get_line(json, "cniVersion", &name, error) ||
+        !json_get_lines(json, "cniVersions", MAX_VERSIONS, &others, error))
         return FALSE;
     found = cni_version_from_name(name, &best);
     for (gsize i = 0; others != NULL && others[i] != NULL; i++) {
@@ -57,8 +59,7 @@ static gboolean version_choose(const JsonValue *json, CniVersion *ret_version, G
         found = TRUE;
     }
     if (!found)
-        return fail(error, STATUS_INVALID_ARGUMENT, "cniVersion \"%s\" is not supported (0.1.0 to 1.1.0 are)",
-                    name);
+        return json_fail(json, error, "cniVersion \"%s\" is not supported (0.1.0 to 1.1.0 are)", name);
     *ret_version = best;
     return TRUE;
 }
@@ -92,25 +93,22 @@ static gboolean plugin_capabilities(const JsonValue *json, guint *ret_capabiliti
     return TRUE;
 }
 
-/* Takes the plugin's JSON over when owned is not NULL, on success only. */
-static gboolean plugin_add(CniConfig *config, const JsonValue *json, JsonValue *owned, GError **error)
+/* Takes the plugin's own file (NULL: it has none) over, on success only. */
+static gboolean plugin_add(CniConfig *config, const JsonValue *json, JsonDocument *file, GError **error)
 {
     const char *type = "";
     guint capabilities;
     CniPlugin *plugin;
 
-    if (!YAJL_IS_OBJECT(json))
-        return fail(error, STATUS_INVALID_ARGUMENT, "plugin %u is no object", config->plugins->len + 1);
-    if (!json_get_string(json, "type", &type, error) || !plugin_capabilities(json, &capabilities, error)) {
-        g_prefix_error(error, "plugin %u: ", config->plugins->len + 1);
+    if (!json_get_line(json, "type", &type, error) || !plugin_capabilities(json, &capabilities, error))
         return FALSE;
-    }
+    if (*type == '\0')
+        return json_fail(json, error, "the plugin has no \"type\"");
     /* It becomes a file name in a plugin directory. */
-    if (*type == '\0' || strchr(type, '/') != NULL || strcmp(type, ".") == 0 || strcmp(type, "..") == 0)
-        return fail(error, STATUS_INVALID_ARGUMENT, "plugin %u has %s \"type\"%s%s", config->plugins->len + 1,
-                    *type == '\0' ? "no" : "an invalid", *type == '\0' ? "" : ": ", type);
+    if (strchr(type, '/') != NULL || strcmp(type, ".") == 0 || strcmp(type, "..") == 0)
+        return json_fail(json, error, "the plugin has an invalid \"type\": %s", type);
     plugin = g_new0(CniPlugin, 1);
-    *plugin = (CniPlugin){.type = type, .capabilities = capabilities, .json = json, .owned = owned};
+    *plugin = (CniPlugin){.type = type, .capabilities = capabilities, .json = json, .file = file};
     g_ptr_array_add(config->plugins, plugin);
     return TRUE;
 }
@@ -145,80 +143,80 @@ static gboolean plugin_files_add(CniConfig *config, const char *plugin_dir, GErr
     for (guint i = 0; i < names->len; i++) {
         g_autofree char *path = g_build_filename(directory, g_ptr_array_index(names, i), NULL);
         g_autofree char *text = NULL;
-        g_autoptr(JsonValue) json = NULL;
+        g_autoptr(JsonDocument) file = NULL;
         gsize length;
 
-        if (!file_read(path, MAX_CONFIG_BYTES, &text, &length, error) ||
-            (json = json_parse(text, length, path, error)) == NULL)
+        if (!file_read(path, MAX_CONFIG_BYTES, &text, &length, error))
             return FALSE;
-        if (!plugin_add(config, json, json, error)) {
-            g_prefix_error(error, "%s: ", path);
+        file = json_document_parse(text, length, path, NULL, error);
+        if (file == NULL || !plugin_add(config, json_document_root(file), file, error))
             return FALSE;
-        }
-        json = NULL;
+        file = NULL; /* the plugin has it */
     }
     return TRUE;
 }
 
-static gboolean list_read(CniConfig *config, const char *plugin_dir, GError **error)
+static gboolean list_read(CniConfig *config, const JsonValue *root, const char *plugin_dir, GError **error)
 {
     const JsonValue *plugins = NULL;
     gboolean inlined_only = FALSE;
 
     if (config->version < CNI_VERSION_0_3_0)
-        return fail(error, STATUS_INVALID_ARGUMENT, "a list of plugins needs cniVersion 0.3.0 or later");
-    if (!json_get_bool(config->json, "disableCheck", &config->disable_check, error) ||
-        !json_get_bool(config->json, "disableGC", &config->disable_gc, error) ||
-        !json_get_bool(config->json, "loadOnlyInlinedPlugins", &inlined_only, error) ||
-        !json_get_array(config->json, "plugins", MAX_PLUGINS, &plugins, error))
+        return json_fail(root, error, "a list of plugins needs cniVersion 0.3.0 or later");
+    if (!json_get_bool(root, "disableCheck", &config->disable_check, error) ||
+        !json_get_bool(root, "disableGC", &config->disable_gc, error) ||
+        !json_get_bool(root, "loadOnlyInlinedPlugins", &inlined_only, error) ||
+        !json_get_array(root, "plugins", MAX_PLUGINS, &plugins, error))
         return FALSE;
     for (gsize i = 0; i < json_length(plugins); i++)
         if (!plugin_add(config, json_at(plugins, i), NULL, error))
             return FALSE;
     if (!inlined_only && plugin_dir != NULL && !plugin_files_add(config, plugin_dir, error))
         return FALSE;
-    if (config->plugins->len == 0)
-        return fail(error, STATUS_INVALID_ARGUMENT, "it has no plugins");
-    return TRUE;
+    return config->plugins->len > 0 || json_fail(root, error, "it has no plugins");
 }
 
-static gboolean config_read(CniConfig *config, gboolean is_list, const char *plugin_dir, GError **error)
+static gboolean has_member(const JsonValue *object, const char *key)
 {
+    return json_member(object, key) != NULL && !json_is(json_member(object, key), JSON_NULL);
+}
+
+static gboolean config_read(CniConfig *config, const CniConfigText *text, GError **error)
+{
+    const JsonValue *root = json_document_object(config->document, error);
     const char *name = "";
 
-    if (!YAJL_IS_OBJECT(config->json))
-        return fail(error, STATUS_INVALID_ARGUMENT, "it is no JSON object");
-    if (!version_choose(config->json, &config->version, error) ||
-        !json_get_string(config->json, "name", &name, error))
+    if (root == NULL || !version_choose(root, &config->version, error) ||
+        !json_get_line(root, "name", &name, error))
         return FALSE;
+    if (*name == '\0')
+        return json_fail(root, error, "it has no \"name\"");
     if (!cni_name_is_valid(name))
-        return fail(error, STATUS_INVALID_ARGUMENT, *name == '\0' ? "it has no \"name\"" : "bad \"name\": %s",
-                    name);
+        return json_fail(root, error, "invalid \"name\": %s", name);
     config->name = g_strdup(name);
-    if (is_list)
-        return list_read(config, plugin_dir, error);
-    if (json_get(config->json, "plugins") != NULL && json_get(config->json, "type") == NULL)
-        return fail(error, STATUS_INVALID_ARGUMENT,
-                    "it is a list of plugins: the file's name must end in .conflist");
-    return plugin_add(config, config->json, NULL, error);
+    if (text->is_list)
+        return list_read(config, root, text->plugin_dir, error);
+    if (has_member(root, "plugins") && !has_member(root, "type"))
+        return json_fail(root, error, "it is a list of plugins: the file's name must end in .conflist");
+    return plugin_add(config, root, NULL, error);
 }
 
-CniConfig *cni_config_parse(const char *text, gsize length, gboolean is_list, const char *plugin_dir,
-                            const char *source, GError **error)
+/* Takes document, which may be NULL, over. */
+static CniConfig *config_new(JsonDocument *document, const CniConfigText *text, GError **error)
 {
-    JsonValue *json = json_parse(text, length, source, error);
-    CniConfig *config;
+    g_autoptr(CniConfig) config = NULL;
 
-    if (json == NULL)
+    if (document == NULL)
         return NULL;
     config = g_new0(CniConfig, 1);
     config->plugins = g_ptr_array_new_with_free_func(plugin_free);
-    config->json = json;
-    if (config_read(config, is_list, plugin_dir, error))
-        return config;
-    g_prefix_error(error, "%s: ", source);
-    cni_config_free(config);
-    return NULL;
+    config->document = document;
+    return config_read(config, text, error) ? g_steal_pointer(&config) : NULL;
+}
+
+CniConfig *cni_config_parse(const CniConfigText *text, GError **error)
+{
+    return config_new(json_document_parse(text->text, text->length, text->source, NULL, error), text, error);
 }
 
 static CniConfig *config_load_file(const char *config_dir, const char *name, GError **error)
@@ -229,12 +227,18 @@ static CniConfig *config_load_file(const char *config_dir, const char *name, GEr
 
     if (!file_read(path, MAX_CONFIG_BYTES, &text, &length, error))
         return NULL;
-    return cni_config_parse(text, length, g_str_has_suffix(name, ".conflist"), config_dir, path, error);
+    return cni_config_parse(&(CniConfigText){.text = text,
+                                             .length = length,
+                                             .source = path,
+                                             .is_list = g_str_has_suffix(name, ".conflist"),
+                                             .plugin_dir = config_dir},
+                            error);
 }
 
-/* The administrator meant that file to be used, but the node works without: said, not returned. Said once,
- * too, because the kubelet's every Status loads the configuration; "" means that all is well again. */
-static void passed_over_log(const char *problem)
+/* The administrator meant that file to be used, but the node works without it: the problem is logged, not
+ * returned. It is logged once, because every Status of the kubelet loads the configuration. "" means that all
+ * files are valid again. */
+static void skipped_file_log(const char *problem)
 {
     static GMutex lock;
     static char *last;
@@ -242,7 +246,7 @@ static void passed_over_log(const char *problem)
     g_mutex_lock(&lock);
     if (g_strcmp0(last, problem) != 0) {
         if (*problem != '\0')
-            log_warning(LOG_NO_FIELDS, "CNI configuration passed over: %s", problem);
+            log_warning(LOG_NO_FIELDS, "skipped a CNI configuration that is not valid: %s", problem);
         g_free(last);
         last = g_strdup(problem);
     }
@@ -260,7 +264,7 @@ CniConfig *cni_config_load(const char *config_dir, GError **error)
         CniConfig *config = config_load_file(config_dir, g_ptr_array_index(names, i), &problem);
 
         if (config != NULL) {
-            passed_over_log(first != NULL ? first->message : "");
+            skipped_file_log(first != NULL ? first->message : "");
             return config;
         }
         if (first == NULL)
@@ -276,40 +280,35 @@ CniConfig *cni_config_load(const char *config_dir, GError **error)
     return NULL;
 }
 
-char *cni_config_text(const CniConfig *config)
+char *cni_config_to_text(const CniConfig *config)
 {
     g_autoptr(JsonWriter) writer = json_writer_new();
 
-    if (config->version < CNI_VERSION_0_3_0) { /* has no lists: it was, and stays, one plugin's own */
-        json_put_value(writer, config->json);
-        return json_writer_text(writer);
+    if (config->version < CNI_VERSION_0_3_0) { /* there are no lists: it is one plugin's own */
+        json_writer_value(writer, NULL, json_document_root(config->document));
+        return json_writer_copy(writer);
     }
-    yajl_gen_map_open(writer);
-    json_put_key(writer, "cniVersion");
-    json_put_string(writer, cni_version_name(config->version));
-    json_put_key(writer, "name");
-    json_put_string(writer, config->name);
-    json_put_key(writer, "disableCheck");
-    yajl_gen_bool(writer, config->disable_check);
-    json_put_key(writer, "disableGC");
-    yajl_gen_bool(writer, config->disable_gc);
-    json_put_key(writer, "loadOnlyInlinedPlugins");
-    yajl_gen_bool(writer, TRUE);
-    json_put_key(writer, "plugins");
-    yajl_gen_array_open(writer);
+    json_writer_open_object(writer, NULL);
+    json_writer_string(writer, "cniVersion", cni_version_name(config->version));
+    json_writer_string(writer, "name", config->name);
+    json_writer_bool(writer, "disableCheck", config->disable_check);
+    json_writer_bool(writer, "disableGC", config->disable_gc);
+    json_writer_bool(writer, "loadOnlyInlinedPlugins", TRUE);
+    json_writer_open_array(writer, "plugins");
     for (guint i = 0; i < config->plugins->len; i++)
-        json_put_value(writer, ((const CniPlugin *)config->plugins->pdata[i])->json);
-    yajl_gen_array_close(writer);
-    yajl_gen_map_close(writer);
-    return json_writer_text(writer);
+        json_writer_value(writer, NULL, ((const CniPlugin *)config->plugins->pdata[i])->json);
+    json_writer_close_array(writer);
+    json_writer_close_object(writer);
+    return json_writer_copy(writer);
 }
 
-CniConfig *cni_config_parse_text(const char *text, GError **error)
+CniConfig *cni_config_from_text(const char *text, GError **error)
 {
-    static const char source[] = "the recorded network";
-    g_autoptr(JsonValue) json = json_parse(text, strlen(text), source, error);
+    /* A plugin's own file is two levels deeper in it than it was. */
+    static const JsonLimits limits = {.max_depth = 66};
+    CniConfigText parts = {.text = text, .length = strlen(text), .source = "the recorded network"};
+    JsonDocument *document = json_document_parse(text, parts.length, parts.source, &limits, error);
 
-    if (json == NULL)
-        return NULL;
-    return cni_config_parse(text, strlen(text), json_get(json, "plugins") != NULL, NULL, source, error);
+    parts.is_list = document != NULL && has_member(json_document_root(document), "plugins");
+    return config_new(document, &parts, error);
 }

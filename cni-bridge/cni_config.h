@@ -1,13 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Network configurations as administrators write them
  * (https://github.com/containernetworking/cni/blob/spec-v1.1.0/SPEC.md#section-1-network-configuration-format).
  *
- * A CniConfig is immutable after loading. Every plugin's JSON is kept whole, so keys that only the plugin
- * knows reach it unchanged. Errors are INVALID_ARGUMENT and name the file and what is wrong with it.
+ * A CniConfig is immutable after loading: any thread may read it. Every plugin's JSON is kept whole, so that
+ * keys which only the plugin understands reach it unchanged. Errors are INVALID_ARGUMENT and name the file
+ * and the path of the value that is wrong in it.
  */
 #pragma once
 
-#include "cni-bridge/cni_json.h"
 #include "cni-bridge/cni_version.h"
+#include "common/json.h"
 
 /* What a plugin may declare in "capabilities" and then gets in "runtimeConfig". */
 typedef enum {
@@ -21,8 +23,8 @@ typedef enum {
 typedef struct {
     const char *type;      /* the executable's name; borrowed from json */
     guint capabilities;    /* CniCapability bits */
-    const JsonValue *json; /* borrowed from the configuration */
-    JsonValue *owned;      /* the same when the plugin has a file of its own */
+    const JsonValue *json; /* borrowed from the configuration, or from */
+    JsonDocument *file;    /* the plugin's own file; NULL: it has none */
 } CniPlugin;
 
 typedef struct {
@@ -31,26 +33,31 @@ typedef struct {
     gboolean disable_check;
     gboolean disable_gc;
     GPtrArray *plugins; /* CniPlugin, in ADD's order; at least one */
-    JsonValue *json;
+    JsonDocument *document;
 } CniConfig;
 
 void cni_config_free(CniConfig *config); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(CniConfig, cni_config_free)
 
-/* A list (*.conflist) or one plugin's configuration (*.conf), which becomes a list of one. plugin_dir: where
- * plugins of a list without loadOnlyInlinedPlugins may have files (plugin_dir/NETWORK/ *.conf); NULL:
- * nowhere. source names the text in messages. */
-CniConfig *cni_config_parse(const char *text, gsize length, gboolean is_list, const char *plugin_dir,
-                            const char *source, GError **error);
+typedef struct {
+    const char *text;
+    gsize length;
+    const char *source;     /* names the text in messages */
+    gboolean is_list;       /* a list (*.conflist); otherwise one plugin's configuration, a list of one */
+    const char *plugin_dir; /* plugins of a list without loadOnlyInlinedPlugins may have files there
+                             * (plugin_dir/NETWORK/ *.conf); NULL: nowhere */
+} CniConfigText;
+
+CniConfig *cni_config_parse(const CniConfigText *text, GError **error);
 
 /* The first valid *.conflist, *.conf or *.json in the directory by name. When there is none: UNAVAILABLE with
  * the first file's problem, or that the directory is empty or missing. */
 CniConfig *cni_config_load(const char *config_dir, GError **error);
 
-/* The list (before 0.3.0: the one plugin) as one text that cni_config_parse_text() reads back, plugins from
- * files of their own included. The caller frees it. */
-char *cni_config_text(const CniConfig *config);
-CniConfig *cni_config_parse_text(const char *text, GError **error);
+/* Return: the list (before 0.3.0: the one plugin) as one text that cni_config_from_text() reads back, plugins
+ * from files of their own included. The caller frees it. */
+char *cni_config_to_text(const CniConfig *config);
+CniConfig *cni_config_from_text(const char *text, GError **error);
 
 /* A network, container or plugin name as the specification allows it. */
 gboolean cni_name_is_valid(const char *name);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cni-bridge/cni_exec.h"
 
 #include <signal.h>
@@ -7,8 +8,8 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/json_writer.h"
 #include "common/log.h"
-#include "common/process.h"
 
 enum { MAX_MESSAGE = 1024, MAX_IFNAME = 15, MAX_ENVIRONMENT = 4 << 20 };
 
@@ -28,56 +29,42 @@ gboolean cni_exec_check_attachment(const CniAttachment *attachment, GError **err
     const char *const *args = attachment->args;
 
     if (!cni_name_is_valid(attachment->container_id))
-        return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" is no id that CNI allows",
+        return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" is not an id that CNI allows",
                     attachment->container_id);
     if (!ifname_is_valid(attachment->ifname))
-        return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" is no interface name", attachment->ifname);
+        return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" is not an interface name", attachment->ifname);
     for (gsize i = 0; args != NULL && args[i] != NULL; i++)
         if (strpbrk(args[i], i % 2 == 0 ? ";=" : ";") != NULL)
             return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" cannot be passed in CNI_ARGS", args[i]);
     return TRUE;
 }
 
-static void put_text(JsonWriter *writer, const char *key, const char *value)
-{
-    json_put_key(writer, key);
-    json_put_string(writer, value);
-}
-
-static void put_number(JsonWriter *writer, const char *key, gint64 value)
-{
-    json_put_key(writer, key);
-    json_put_int(writer, value);
-}
-
 static void put_strings(JsonWriter *writer, const char *key, const char *const *strings)
 {
-    if (strings == NULL)
-        return;
-    json_put_key(writer, key);
-    json_put_strv(writer, strings);
+    if (strings != NULL)
+        json_writer_strings(writer, key, strings, -1);
 }
 
 static void put_port_mappings(JsonWriter *writer, const CniAttachment *attachment)
 {
-    json_put_key(writer, "portMappings");
-    yajl_gen_array_open(writer);
+    json_writer_open_array(writer, "portMappings");
     for (gsize i = 0; i < attachment->n_port_mappings; i++) {
         const CniPortMapping *mapping = &attachment->port_mappings[i];
 
-        yajl_gen_map_open(writer);
-        put_number(writer, "hostPort", mapping->host_port);
-        put_number(writer, "containerPort", mapping->container_port);
-        put_text(writer, "protocol", mapping->protocol);
+        json_writer_open_object(writer, NULL);
+        json_writer_int(writer, "hostPort", mapping->host_port);
+        json_writer_int(writer, "containerPort", mapping->container_port);
+        json_writer_string(writer, "protocol", mapping->protocol);
         if (mapping->host_ip != NULL && *mapping->host_ip != '\0')
-            put_text(writer, "hostIP", mapping->host_ip);
-        yajl_gen_map_close(writer);
+            json_writer_string(writer, "hostIP", mapping->host_ip);
+        json_writer_close_object(writer);
     }
-    yajl_gen_array_close(writer);
+    json_writer_close_array(writer);
 }
 
-/* An eighth of a second's worth, and room for a few of the largest frames: small enough to limit what a pod
- * can send at once, large enough for the rate to be reached. In bits, within what the plugin takes. */
+/* The burst is what the rate carries in an eighth of a second, and at least a few of the largest frames:
+ * small enough to limit what a pod can send at once, large enough for the rate to be reached. In bits, within
+ * the limits of the bandwidth plugin. */
 static gint64 burst_bits(guint64 bits_per_s)
 {
     const guint64 least_bits = G_GUINT64_CONSTANT(8) * 128 * 1024;
@@ -87,30 +74,28 @@ static gint64 burst_bits(guint64 bits_per_s)
 
 static void put_bandwidth(JsonWriter *writer, const CniAttachment *attachment)
 {
-    json_put_key(writer, "bandwidth");
-    yajl_gen_map_open(writer);
+    json_writer_open_object(writer, "bandwidth");
     if (attachment->ingress_bits_per_s != 0) {
-        put_number(writer, "ingressRate", (gint64)attachment->ingress_bits_per_s);
-        put_number(writer, "ingressBurst", burst_bits(attachment->ingress_bits_per_s));
+        json_writer_int(writer, "ingressRate", (gint64)attachment->ingress_bits_per_s);
+        json_writer_int(writer, "ingressBurst", burst_bits(attachment->ingress_bits_per_s));
     }
     if (attachment->egress_bits_per_s != 0) {
-        put_number(writer, "egressRate", (gint64)attachment->egress_bits_per_s);
-        put_number(writer, "egressBurst", burst_bits(attachment->egress_bits_per_s));
+        json_writer_int(writer, "egressRate", (gint64)attachment->egress_bits_per_s);
+        json_writer_int(writer, "egressBurst", burst_bits(attachment->egress_bits_per_s));
     }
-    yajl_gen_map_close(writer);
+    json_writer_close_object(writer);
 }
 
 static void put_dns(JsonWriter *writer, const CniAttachment *attachment)
 {
-    json_put_key(writer, "dns");
-    yajl_gen_map_open(writer);
+    json_writer_open_object(writer, "dns");
     put_strings(writer, "servers", attachment->dns_servers);
     put_strings(writer, "searches", attachment->dns_searches);
     put_strings(writer, "options", attachment->dns_options);
-    yajl_gen_map_close(writer);
+    json_writer_close_object(writer);
 }
 
-/* Which of the plugin's capabilities there is anything to say about. */
+/* The capabilities of the plugin that the attachment has arguments for. */
 static guint capabilities_used(const CniCall *call)
 {
     const CniAttachment *attachment = call->attachment;
@@ -134,8 +119,7 @@ static guint capabilities_used(const CniCall *call)
 
 static void put_runtime_config(JsonWriter *writer, const CniAttachment *attachment, guint capabilities)
 {
-    json_put_key(writer, "runtimeConfig");
-    yajl_gen_map_open(writer);
+    json_writer_open_object(writer, "runtimeConfig");
     if (capabilities & CNI_CAPABILITY_PORT_MAPPINGS)
         put_port_mappings(writer, attachment);
     if (capabilities & CNI_CAPABILITY_BANDWIDTH)
@@ -145,21 +129,20 @@ static void put_runtime_config(JsonWriter *writer, const CniAttachment *attachme
     if (capabilities & CNI_CAPABILITY_IPS)
         put_strings(writer, "ips", attachment->requested_ips);
     if (capabilities & CNI_CAPABILITY_MAC)
-        put_text(writer, "mac", attachment->requested_mac);
-    yajl_gen_map_close(writer);
+        json_writer_string(writer, "mac", attachment->requested_mac);
+    json_writer_close_object(writer);
 }
 
 static void put_valid_attachments(JsonWriter *writer, const CniCall *call)
 {
-    json_put_key(writer, "cni.dev/valid-attachments");
-    yajl_gen_array_open(writer);
+    json_writer_open_array(writer, "cni.dev/valid-attachments");
     for (gsize i = 0; call->valid_attachments[i] != NULL; i++) {
-        yajl_gen_map_open(writer);
-        put_text(writer, "containerID", call->valid_attachments[i]);
-        put_text(writer, "ifname", call->valid_ifname);
-        yajl_gen_map_close(writer);
+        json_writer_open_object(writer, NULL);
+        json_writer_string(writer, "containerID", call->valid_attachments[i]);
+        json_writer_string(writer, "ifname", call->valid_ifname);
+        json_writer_close_object(writer);
     }
-    yajl_gen_array_close(writer);
+    json_writer_close_array(writer);
 }
 
 char *cni_exec_input(const CniCall *call, GError **error)
@@ -167,31 +150,30 @@ char *cni_exec_input(const CniCall *call, GError **error)
     static const char *const ours[] = {
         "cniVersion",    "cniVersions", "name", "prevResult", "cni.dev/valid-attachments",
         "runtimeConfig", NULL};
-    /* An administrator's own runtimeConfig stands as long as we have nothing to say. */
+    /* An administrator's own runtimeConfig stands as long as there is nothing to put into it. */
     static const char *const ours_but_runtime_config[] = {
         "cniVersion", "cniVersions", "name", "prevResult", "cni.dev/valid-attachments", NULL};
     guint capabilities = capabilities_used(call);
     g_autoptr(JsonWriter) writer = json_writer_new();
 
-    yajl_gen_map_open(writer);
-    put_text(writer, "cniVersion", cni_version_name(call->config->version));
-    put_text(writer, "name", call->config->name);
-    json_put_members(writer, call->plugin->json, capabilities != 0 ? ours : ours_but_runtime_config);
+    json_writer_open_object(writer, NULL);
+    json_writer_string(writer, "cniVersion", cni_version_name(call->config->version));
+    json_writer_string(writer, "name", call->config->name);
+    json_writer_members(writer, call->plugin->json, capabilities != 0 ? ours : ours_but_runtime_config);
     if (capabilities != 0)
         put_runtime_config(writer, call->attachment, capabilities);
     if (call->valid_attachments != NULL)
         put_valid_attachments(writer, call);
     if (call->previous != NULL) {
-        g_autoptr(JsonValue) previous =
-            json_parse(call->previous, strlen(call->previous), "prevResult", error);
+        g_autoptr(JsonDocument) previous =
+            json_document_parse(call->previous, strlen(call->previous), "prevResult", NULL, error);
 
         if (previous == NULL)
             return NULL;
-        json_put_key(writer, "prevResult");
-        json_put_value(writer, previous);
+        json_writer_value(writer, "prevResult", json_document_root(previous));
     }
-    yajl_gen_map_close(writer);
-    return json_writer_text(writer);
+    json_writer_close_object(writer);
+    return json_writer_copy(writer);
 }
 
 static char *args_text(const char *const *args)
@@ -254,14 +236,13 @@ static char *words_clean(const char *words, gsize length)
     return g_strstrip(clean);
 }
 
-/* The member's text, whatever its characters; "" when it is no string. */
+/* The member's text, whatever its characters are; "" when it is not a string. */
 static char *member_words(const JsonValue *json, const char *key)
 {
-    const JsonValue *value = json_get(json, key);
+    const char *const path[] = {key, NULL};
+    const char *words = json_find_string(json, path);
 
-    const char *words = YAJL_IS_STRING(value) ? value->u.string : "";
-
-    return words_clean(words, strlen(words));
+    return words_clean(words != NULL ? words : "", words != NULL ? strlen(words) : 0);
 }
 
 static StatusCode code_status(guint32 code)
@@ -273,14 +254,16 @@ static StatusCode code_status(guint32 code)
 }
 
 /* {"code", "msg", "details"} on stdout; FALSE when it is something else. */
-static gboolean failure_from_output(const CniCall *call, const char *output, gsize length, GError **error)
+static gboolean failure_from_output(const CniCall *call, const ProcessResult *result, GError **error)
 {
-    g_autoptr(JsonValue) json = json_parse(output, length, "stdout", NULL);
-    g_autofree char *message = member_words(json, "msg");
-    g_autofree char *details = member_words(json, "details");
+    g_autoptr(JsonDocument) document =
+        json_document_parse(result->output, result->output_length, "stdout", NULL, NULL);
+    const JsonValue *root = document != NULL ? json_document_root(document) : NULL;
+    g_autofree char *message = member_words(root, "msg");
+    g_autofree char *details = member_words(root, "details");
     guint32 code = 0;
 
-    if (!json_get_uint32(json, "code", &code, NULL) || (*message == '\0' && *details == '\0'))
+    if (!json_get_uint32(root, "code", &code, NULL) || (*message == '\0' && *details == '\0'))
         return FALSE;
     fail(error, code_status(code), "network %s: plugin %s failed %s: %s%s%s", call->config->name,
          call->plugin->type, call->command, message, *message != '\0' && *details != '\0' ? "; " : "",
@@ -288,19 +271,41 @@ static gboolean failure_from_output(const CniCall *call, const char *output, gsi
     return TRUE;
 }
 
-void cni_exec_set_failure(const CniCall *call, int exit_code, const char *output, gsize output_length,
-                          const char *errors, GError **error)
+void cni_exec_set_failure(const CniCall *call, const ProcessResult *result, GError **error)
 {
     g_autofree char *words = NULL;
 
-    if (failure_from_output(call, output, output_length, error))
+    if (failure_from_output(call, result, error))
         return;
-    if (*errors != '\0')
-        words = words_clean(errors, strlen(errors));
+    if (*result->errors != '\0')
+        words = words_clean(result->errors, strlen(result->errors));
     else
-        words = words_clean(output, output_length);
+        words = words_clean(result->output, result->output_length);
     fail(error, STATUS_INTERNAL, "network %s: plugin %s failed %s with exit code %d%s%s", call->config->name,
-         call->plugin->type, call->command, exit_code, *words != '\0' ? ": " : "", words);
+         call->plugin->type, call->command, result->exit_code, *words != '\0' ? ": " : "", words);
+}
+
+/* Runs the plugin with this input to its end, whatever its exit code. */
+static gboolean plugin_run(const CniCall *call, const char *path, const char *input, const Deadline *deadline,
+                           ProcessResult *ret_result, GError **error)
+{
+    const char *argv[] = {path, NULL};
+    g_auto(GStrv) environment = cni_exec_environment(call);
+    ProcessSpec spec = {.argv = argv,
+                        .environment = (const char *const *)environment,
+                        .input = input,
+                        .input_length = strlen(input)};
+    gint64 started_us = g_get_monotonic_time();
+
+    if (!process_run(&spec, deadline, ret_result, error)) {
+        g_prefix_error(error, "network %s: plugin %s, %s: ", call->config->name, call->plugin->type,
+                       call->command);
+        return FALSE;
+    }
+    log_debug(LOG_FIELDS("network", call->config->name, "plugin", call->plugin->type, "container",
+                         call->attachment != NULL ? call->attachment->container_id : NULL),
+              "CNI %s took %" G_GINT64_FORMAT " us", call->command, g_get_monotonic_time() - started_us);
+    return TRUE;
 }
 
 gboolean cni_exec(const CniCall *call, const Deadline *deadline, char **ret_output, gsize *ret_length,
@@ -308,33 +313,12 @@ gboolean cni_exec(const CniCall *call, const Deadline *deadline, char **ret_outp
 {
     g_autofree char *path = cni_exec_find(call, error);
     g_autofree char *input = path != NULL ? cni_exec_input(call, error) : NULL;
-    g_auto(GStrv) environment = NULL;
     g_auto(ProcessResult) result = {0};
 
-    if (input == NULL)
+    if (input == NULL || !plugin_run(call, path, input, deadline, &result, error))
         return FALSE;
-    environment = cni_exec_environment(call);
-    {
-        const char *argv[] = {path, NULL};
-        ProcessSpec spec = {.argv = argv,
-                            .environment = (const char *const *)environment,
-                            .input = input,
-                            .input_length = strlen(input)};
-
-        gint64 started_us = g_get_monotonic_time();
-
-        if (!process_run(&spec, deadline, &result, error)) {
-            g_prefix_error(error, "network %s: plugin %s, %s: ", call->config->name, call->plugin->type,
-                           call->command);
-            return FALSE;
-        }
-        log_debug(LOG_FIELDS("network", call->config->name, "plugin", call->plugin->type, "container",
-                             call->attachment != NULL ? call->attachment->container_id : NULL),
-                  "CNI %s took %" G_GINT64_FORMAT " us", call->command, g_get_monotonic_time() - started_us);
-    }
     if (result.exit_code != 0) {
-        cni_exec_set_failure(call, result.exit_code, result.output, result.output_length, result.errors,
-                             error);
+        cni_exec_set_failure(call, &result, error);
         return FALSE;
     }
     if (ret_output != NULL) {
@@ -344,7 +328,7 @@ gboolean cni_exec(const CniCall *call, const Deadline *deadline, char **ret_outp
     return TRUE;
 }
 
-/* Nobody but us gives a process such an id, which is random. */
+/* Container ids are random, so that no other program's process has this variable. */
 static gboolean has_variable(const char *pid, const char *variable)
 {
     g_autofree char *path = g_build_filename("/proc", pid, "environ", NULL);
@@ -368,9 +352,10 @@ void cni_exec_end_orphans(const char *container_id)
     while (processes != NULL && (name = g_dir_read_name(processes)) != NULL) {
         pid_t pid = (pid_t)g_ascii_strtoll(name, NULL, 10);
 
-        /* 0 is "self" and other names that are no process's: kill() takes it for our whole group. */
+        /* "self" and other names that are not numbers give 0, which kill() takes for our whole process group.
+         */
         if (pid > 0 && has_variable(name, variable) && kill(pid, SIGKILL) == 0)
             log_warning(LOG_FIELDS("container", container_id),
-                        "ended a CNI plugin of an earlier crivirtd, process %s", name);
+                        "killed a CNI plugin that an earlier crivirtd had started (process %s)", name);
     }
 }

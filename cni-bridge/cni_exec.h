@@ -1,14 +1,16 @@
-/* One call of one plugin: its environment, what it gets on stdin, and its answer
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One call of one plugin: its environment, its input and its output
  * (https://github.com/containernetworking/cni/blob/spec-v1.1.0/SPEC.md#section-2-execution-protocol).
  *
- * Error codes: UNAVAILABLE when the plugin says "try again later" or "not available", or is not installed;
- * DEADLINE_EXCEEDED and CANCELLED as process_run(); INTERNAL otherwise, with the plugin's words. Messages
- * name network, plugin and command.
+ * Errors: UNAVAILABLE when the plugin reports "try again later" or "not available", or is not installed;
+ * DEADLINE_EXCEEDED and CANCELLED as process_run(); INTERNAL otherwise, with the plugin's message. Messages
+ * name network, plugin and command. Threads: a call blocks its thread; calls share nothing.
  */
 #pragma once
 
 #include "cni-bridge/cni.h"
 #include "cni-bridge/cni_config.h"
+#include "common/process.h"
 
 /* Everything is borrowed for the call. */
 typedef struct {
@@ -37,6 +39,5 @@ char *cni_exec_find(const CniCall *call, GError **error);
 
 /* Parts of cni_exec(), apart so that tests and the fuzzer reach them. */
 char *cni_exec_input(const CniCall *call, GError **error);
-/* What a plugin that failed said, as one error; output and errors are what it printed. */
-void cni_exec_set_failure(const CniCall *call, int exit_code, const char *output, gsize output_length,
-                          const char *errors, GError **error);
+/* What a plugin that failed printed, as one error on one line. */
+void cni_exec_set_failure(const CniCall *call, const ProcessResult *result, GError **error);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cni-bridge/link_state.h"
 
 #include <arpa/inet.h>
@@ -39,8 +40,8 @@ static char *destination_text(struct rtnl_route *route)
     return address != NULL ? g_strdup_printf("%s/%u", address, nl_addr_get_prefixlen(destination)) : NULL;
 }
 
-/* What the guest must be told: routes with addresses come by themselves, those of router advertisements reach
- * it as advertisements. */
+/* The routes that the guest cannot find out by itself: those of addresses come with the addresses, those of
+ * router advertisements reach it as advertisements. */
 static gboolean route_is_wanted(struct rtnl_route *route)
 {
     guint8 protocol = rtnl_route_get_protocol(route);
@@ -64,7 +65,8 @@ static CniRoute *route_convert(struct rtnl_route *route, struct rtnl_nexthop *ho
         mtu = 0;
     if (rtnl_route_get_family(route) == AF_INET6 && metric == IPV6_DEFAULT_METRIC)
         metric = 0;
-    return cni_route_new(destination, gateway, mtu, metric);
+    return cni_route_copy(
+        &(CniRoute){.destination = destination, .gateway = gateway, .mtu = mtu, .metric = metric});
 }
 
 typedef struct {

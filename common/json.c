@@ -305,10 +305,11 @@ static void builder_parse(Builder *builder, const char *text, gsize length)
         status = yajl_complete_parse(parser);
     if (status == yajl_status_error && builder->problem == NULL) {
         unsigned char *reason = yajl_get_error(parser, 0, (const unsigned char *)text, length);
+        char *line = g_strchomp((char *)reason);
+        const char *what = strstr(line, ": "); /* after "parse error" or "lexical error" */
 
-        g_strchomp((char *)reason);
         fail(&builder->problem, STATUS_INVALID_ARGUMENT, "%s: not valid JSON: %s near byte %zu",
-             builder->name, (const char *)reason, consumed);
+             builder->name, what != NULL ? what + 2 : line, consumed);
         yajl_free_error(parser, reason);
     }
     yajl_free(parser);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A configuration file, as a list and as one plugin's; what loads is turned into a plugin's input. */
 #include <stddef.h>
 #include <stdint.h>
@@ -16,7 +17,8 @@ static void read_config(const char *text, size_t size, gboolean is_list)
                                              .ifname = "eth0",
                                              .port_mappings = ports,
                                              .n_port_mappings = 1};
-    g_autoptr(CniConfig) config = cni_config_parse(text, size, is_list, NULL, "fuzz", NULL);
+    g_autoptr(CniConfig) config = cni_config_parse(
+        &(CniConfigText){.text = text, .length = size, .source = "fuzz", .is_list = is_list}, NULL);
 
     for (guint i = 0; config != NULL && i < config->plugins->len; i++) {
         CniCall call = {.command = "ADD",
@@ -26,7 +28,7 @@ static void read_config(const char *text, size_t size, gboolean is_list)
                         .attachment = &attachment,
                         .previous = "{}"};
         g_autofree char *input = cni_exec_input(&call, NULL);
-        g_autoptr(JsonValue) again = json_parse(input, strlen(input), "input", NULL);
+        g_autoptr(JsonDocument) again = json_document_parse(input, strlen(input), "input", NULL, NULL);
 
         g_assert(again != NULL && strchr(call.plugin->type, '/') == NULL && cni_name_is_valid(config->name));
     }

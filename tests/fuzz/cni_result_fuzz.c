@@ -1,9 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a plugin prints: parsed as a result, converted to every version and parsed again; and as a failure. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "cni-bridge/cni_exec.h"
+#include "cni-bridge/cni_output_json.h"
 #include "cni-bridge/cni_result.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -24,10 +26,14 @@ static void read_failure(const char *text, size_t size)
     CniConfig config = {.name = (char *)"net"};
     CniPlugin plugin = {.type = "plugin"};
     CniCall call = {.command = "ADD", .config = &config, .plugin = &plugin};
-    g_autofree char *errors = g_strndup(text, size);
+    g_auto(ProcessResult) result = {.exit_code = 1, .output_length = size};
     g_autoptr(GError) error = NULL;
 
-    cni_exec_set_failure(&call, 1, text, size, errors, &error);
+    result.output = g_malloc(size + 1);
+    memcpy(result.output, text, size);
+    result.output[size] = '\0';
+    result.errors = g_strndup(text, size);
+    cni_exec_set_failure(&call, &result, &error);
     g_assert(error != NULL && g_utf8_validate(error->message, -1, NULL));
     g_assert(strchr(error->message, '\n') == NULL);
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cni-bridge/cni_config.h"
 
 #include <string.h>
@@ -8,7 +9,10 @@
 
 static CniConfig *parse(const char *text, gboolean is_list, GError **error)
 {
-    return cni_config_parse(text, strlen(text), is_list, NULL, "a file", error);
+    const CniConfigText parts = {
+        .text = text, .length = strlen(text), .source = "a file", .is_list = is_list};
+
+    return cni_config_parse(&parts, error);
 }
 
 static void refused(const char *text, gboolean is_list, const char *words)
@@ -76,28 +80,31 @@ static void bad_texts_are_refused(void)
 {
     g_autoptr(GString) deep = g_string_new(NULL);
 
-    refused("", TRUE, "no valid JSON");
-    refused("[]", TRUE, "no JSON object");
-    refused("{\"name\":", TRUE, "no valid JSON");
+    refused("", TRUE, "a file: not valid JSON");
+    refused("[]", TRUE, "a file: expected an object");
+    refused("{\"name\":", TRUE, "a file: not valid JSON");
     refused("{\"cniVersion\":\"9.0.0\",\"name\":\"n\",\"plugins\":[]}", TRUE, "\"9.0.0\" is not supported");
     refused("{\"cniVersion\":\"0.2.0\",\"name\":\"n\",\"plugins\":[{\"type\":\"a\"}]}", TRUE,
             "0.3.0 or later");
     refused("{\"cniVersion\":\"1.0.0\",\"plugins\":[{\"type\":\"a\"}]}", TRUE, "no \"name\"");
     refused("{\"cniVersion\":\"1.0.0\",\"name\":\"../x\",\"plugins\":[{\"type\":\"a\"}]}", TRUE,
-            "bad \"name\"");
+            "invalid \"name\"");
     refused("{\"cniVersion\":\"1.0.0\",\"name\":\"n\"}", TRUE, "no plugins");
-    refused("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"plugins\":{}}", TRUE, "no array");
-    refused("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"plugins\":[7]}", TRUE, "plugin 1 is no object");
-    refused("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"plugins\":[{}]}", TRUE, "plugin 1 has no \"type\"");
+    refused("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"plugins\":{}}", TRUE,
+            "a file: plugins: expected an array");
+    refused("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"plugins\":[7]}", TRUE,
+            "a file: plugins[0]: expected an object");
+    refused("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"plugins\":[{}]}", TRUE,
+            "a file: plugins[0]: the plugin has no \"type\"");
     refused("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"plugins\":[{\"type\":\"../sh\"}]}", TRUE,
             "invalid \"type\"");
     refused("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"plugins\":[{\"type\":\"a\",\"capabilities\":{\"ips\":"
             "1}}]}",
-            TRUE, "neither true nor false");
+            TRUE, "plugins[0].capabilities.ips: expected true or false");
     refused("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"plugins\":[]}", FALSE, ".conflist");
     for (guint i = 0; i < 100000; i++)
         g_string_append_c(deep, '[');
-    refused(deep->str, TRUE, "nested too deeply");
+    refused(deep->str, TRUE, "nested more than 64 deep");
 }
 
 static void first_valid_file_wins(void)
@@ -152,23 +159,23 @@ static void plugin_files_follow_the_list(void)
     CU_ASSERT_STRING_EQUAL(((CniPlugin *)g_ptr_array_index(second->plugins, 1))->type, "b");
 }
 
-static void json_survives_unchanged(void)
+static void unknown_keys_survive_unchanged(void)
 {
     static const char text[] =
-        "{\"a\":1e3,\"b\":123456789012345678901234567890,\"c\":[null,true,{\"d\":\"\\u00e9\\\"\"}]}";
+        "{\"name\":\"n\",\"type\":\"t\",\"a\":1e3,\"b\":123456789012345678901234567890,"
+        "\"c\":[null,true,{\"d\":\"\\u00e9\\\"\"}]}";
     g_autoptr(GError) error = NULL;
-    g_autoptr(JsonValue) value = json_parse(text, strlen(text), "text", &error);
-    g_autoptr(JsonWriter) writer = json_writer_new();
+    g_autoptr(CniConfig) config = parse(text, FALSE, &error);
     g_autofree char *written = NULL;
 
-    TEST_OK(value, error);
-    json_put_value(writer, value);
-    written = json_writer_text(writer);
-    CU_ASSERT_STRING_EQUAL(
-        written, "{\"a\":1e3,\"b\":123456789012345678901234567890,\"c\":[null,true,{\"d\":\"é\\\"\"}]}");
+    TEST_OK(config, error);
+    written = cni_config_to_text(config);
+    CU_ASSERT_STRING_EQUAL(written,
+                           "{\"name\":\"n\",\"type\":\"t\",\"a\":1e3,\"b\":123456789012345678901234567890,"
+                           "\"c\":[null,true,{\"d\":\"é\\\"\"}]}");
 }
 
-/* What DEL gets when the files have gone. */
+/* DEL is called with this text, whether or not the files are still there. */
 static void text_reads_back(void)
 {
     static const struct {
@@ -190,12 +197,12 @@ static void text_reads_back(void)
         g_autofree char *again = NULL;
 
         TEST_OK(first != NULL, error);
-        text = cni_config_text(first);
-        second = cni_config_parse_text(text, &error);
+        text = cni_config_to_text(first);
+        second = cni_config_from_text(text, &error);
         TEST_OK(second != NULL, error);
         if (second == NULL)
             continue;
-        again = cni_config_text(second);
+        again = cni_config_to_text(second);
         CU_ASSERT_STRING_EQUAL(again, text);
         CU_ASSERT_EQUAL(second->version, first->version);
         CU_ASSERT_EQUAL(second->disable_check, first->disable_check);
@@ -213,7 +220,7 @@ int main(int argc, char **argv)
         {"the first valid file by name wins over a broken one before it", first_valid_file_wins},
         {"without a valid file the first one's problem is reported", problems_are_named},
         {"plugins in files of their own follow those in the list", plugin_files_follow_the_list},
-        {"keys and numbers that we do not know survive unchanged", json_survives_unchanged},
+        {"keys and numbers that we do not know survive unchanged", unknown_keys_survive_unchanged},
         {"a configuration written as text reads back the same, whatever its version", text_reads_back},
     };
 

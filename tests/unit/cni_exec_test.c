@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What plugins are given and what is made of their answers, with scripts in their place: for the shapes that
  * no plugin of this machine prints. The real ones are in cni_plugins_test.c. */
 #include <signal.h>
@@ -5,7 +6,6 @@
 #include <sys/stat.h>
 
 #include "cni-bridge/cni.h"
-#include "cni-bridge/cni_json.h"
 #include "common/error.h"
 #include "common/fileio.h"
 #include "tests/unit/harness.h"
@@ -178,7 +178,7 @@ static void failures_have_many_shapes(void)
     fails_with("exit 4", STATUS_INTERNAL, "with exit code 4");
     fails_with("kill -9 $$", STATUS_INTERNAL, "with exit code 137");
     fails_with("echo '{\"code\":\"x\",\"msg\":\"odd\"}'; exit 1", STATUS_INTERNAL, "\"msg\":\"odd\"");
-    fails_with("exit 0", STATUS_INTERNAL, "plugin one, ADD: unusable result: stdout: no valid JSON");
+    fails_with("exit 0", STATUS_INTERNAL, "plugin one, ADD: unusable result: not valid JSON");
     fails_with("echo '{\"ips\":[{\"address\":\"x\"}]}'; exit 0", STATUS_INTERNAL, "unusable result");
 }
 
@@ -301,7 +301,7 @@ static void bad_attachments_reach_no_plugin(void)
     attachment = plain;
     attachment.ifname = "an-interface-too-long";
     TEST_FAILS(cni_network_add(fixture.network, &attachment, &fixture.deadline, &result, &error), error,
-               STATUS_INVALID_ARGUMENT, "no interface name");
+               STATUS_INVALID_ARGUMENT, "is not an interface name");
 }
 
 int main(int argc, char **argv)

@@ -1,7 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cni-bridge/cni_result.h"
 
 #include <string.h>
 
+#include "cni-bridge/cni_output_json.h"
 #include "common/error.h"
 #include "tests/unit/harness.h"
 
@@ -154,33 +156,40 @@ static void broken_results_are_refused(void)
 {
     g_autofree char *many = g_strnfill(2 << 20, ' ');
 
-    refused("", "no valid JSON");
-    refused("null", "no JSON object");
+    refused("", "unusable result: not valid JSON");
+    refused("null", "unusable result: expected an object");
     refused("{\"cniVersion\":\"3.0.0\"}", "\"3.0.0\" is not supported");
-    refused("{\"ips\":{}}", "\"ips\" is no array");
-    refused("{\"ips\":[{}]}", "no address with a prefix");
-    refused("{\"ips\":[{\"address\":\"10.1.2.3\"}]}", "no address with a prefix");
+    refused("{\"ips\":{}}", "result.ips: expected an array");
+    refused("{\"ips\":[{}]}", "is not an address with a prefix");
+    refused("{\"ips\":[{\"address\":\"10.1.2.3\"}]}", "is not an address with a prefix");
+    refused("{\"ips\":[1]}", "result.ips[0]: expected an object");
+    refused("{\"dns\":{},\"dns\":{}}", "result.dns: the key occurs twice");
     refused("{\"ips\":[{\"address\":\"10.1.2.3/33\"}]}", "no valid prefix length");
     refused("{\"ips\":[{\"address\":\"10.1.2.3/2x\"}]}", "no valid prefix length");
-    refused("{\"ips\":[{\"address\":\"10.1.2/24\"}]}", "no IP address");
-    refused("{\"ips\":[{\"address\":\"10.1.2.3/24\\n\"}]}", "no plain string");
+    refused("{\"ips\":[{\"address\":\"10.1.2/24\"}]}", "is not an IP address");
+    refused("{\"ips\":[{\"address\":\"10.1.2.3/24\\n\"}]}",
+            "result.ips[0].address: expected a string without control characters");
     refused("{\"ips\":[{\"address\":\"10.1.2.3/24\",\"gateway\":\"fd00::1\"}]}", "another address family");
     refused("{\"ips\":[{\"address\":\"10.1.2.3/24\",\"version\":\"6\"}]}", "not of version 6");
-    refused("{\"ips\":[{\"address\":\"10.1.2.3/24\",\"interface\":0}]}", "interface 0, which is not there");
-    refused("{\"ips\":[{\"address\":\"10.1.2.3/24\",\"interface\":-1}]}", "no number from 0");
+    refused("{\"ips\":[{\"address\":\"10.1.2.3/24\",\"interface\":0}]}",
+            "interface 0, which is not in the result");
+    refused("{\"ips\":[{\"address\":\"10.1.2.3/24\",\"interface\":-1}]}",
+            "result.ips[0].interface: expected a whole number from 0");
     refused("{\"ips\":[{\"address\":\"10.1.2.3/24\"},{\"address\":\"10.1.2.3/24\"}]}", "given twice");
-    refused("{\"interfaces\":[{\"name\":\"\"}]}", "without a proper name");
-    refused("{\"interfaces\":[{\"name\":\"eth0\",\"mac\":\"no\"}]}", "no hardware address");
+    refused("{\"interfaces\":[{\"name\":\"\"}]}", "result.interfaces[0]: the interface has no name");
+    refused("{\"interfaces\":[{\"name\":\"eth0\",\"mac\":\"no\"}]}", "is not a hardware address");
     refused("{\"interfaces\":[{\"name\":\"eth0\",\"mac\":\"02:00\",\"sandbox\":\"/n\"}]}",
-            "no Ethernet address");
+            "is not an Ethernet address");
     refused(
         "{\"interfaces\":[{\"name\":\"eth0\",\"sandbox\":\"/n\"},{\"name\":\"eth0\",\"sandbox\":\"/n\"}]}",
         "eth0 is given twice");
-    refused("{\"routes\":[{\"dst\":\"default\"}]}", "no address with a prefix");
-    refused("{\"routes\":[{\"dst\":\"0.0.0.0/0\",\"mtu\":4294967296}]}", "no number from 0");
-    refused("{\"dns\":{\"nameservers\":[\"ns.example\"]}}", "no IP address");
-    refused("{\"cniVersion\":\"0.2.0\",\"ip4\":{\"ip\":\"fd00::5/64\"}}", "\"ip4\" is of the other family");
-    refused(many, "too large");
+    refused("{\"routes\":[{\"dst\":\"default\"}]}", "is not an address with a prefix");
+    refused("{\"routes\":[{\"dst\":\"0.0.0.0/0\",\"mtu\":4294967296}]}",
+            "result.routes[0].mtu: expected a whole number from 0");
+    refused("{\"dns\":{\"nameservers\":[\"ns.example\"]}}", "is not an IP address");
+    refused("{\"cniVersion\":\"0.2.0\",\"ip4\":{\"ip\":\"fd00::5/64\"}}",
+            "result.ip4: the address is of the other family");
+    refused(many, "larger than 1048576 bytes");
 }
 
 int main(int argc, char **argv)

@@ -188,7 +188,7 @@ static void line_has_no_control_characters(void)
 static void invalid_text_is_refused(void)
 {
     is_refused("", 0, NULL, "manifest: not valid JSON: it is empty");
-    is_refused("{", 1, NULL, "not valid JSON: parse error: premature EOF");
+    is_refused("{", 1, NULL, "not valid JSON: premature EOF near byte 1");
     is_refused("{\"a\":1} x", 9, NULL, "trailing garbage");
     is_refused("{a:1}", 5, NULL, "near byte");
     is_refused("{\"a\":\0}", 7, NULL, "a NUL at byte 5");
