@@ -2,10 +2,10 @@
 #include <string.h>
 
 #include "common/error.h"
+#include "common/json_writer.h"
 #include "cri-server/cli/commands.h"
 #include "cri-server/cli/human.h"
 #include "cri-server/cli/inventory.h"
-#include "cri-server/cli/json.h"
 #include "cri-server/cli/lifecycle.h"
 #include "cri-server/cli/text_table.h"
 #include "cri-server/cli/values.h"
@@ -145,35 +145,36 @@ static void add_table_row(TextTable *table, const InventoryContainer *row,
     text_table_add(table, TEXT_ROW(id, image_of(row->container), created, state, pod, row->name));
 }
 
-static void add_json_row(Json *json, const InventoryContainer *row,
+static void add_json_row(JsonWriter *json, const InventoryContainer *row,
                          const Runtime__V1__ContainerStatus *status)
 {
     g_autofree char *created = human_rfc3339(status->created_at);
     g_autofree char *started = human_rfc3339(status->started_at);
     g_autofree char *finished = human_rfc3339(status->finished_at);
 
-    json_open_object(json, NULL);
-    json_string(json, "id", row->container->id);
-    json_string(json, "name", row->name);
-    json_string(json, "podId", row->container->pod_sandbox_id);
-    json_string(json, "podName",
-                row->pod != NULL && row->pod->metadata != NULL ? row->pod->metadata->name : "");
-    json_string(json, "podNamespace",
-                row->pod != NULL && row->pod->metadata != NULL ? row->pod->metadata->namespace_ : "");
-    json_int(json, "attempt", row->container->metadata != NULL ? row->container->metadata->attempt : 0);
-    json_string(json, "image", image_of(row->container));
-    json_string(json, "imageId", row->container->image_id);
-    json_string(json, "state", state_name(status->state));
-    json_int(json, "exitCode", status->exit_code);
-    json_string(json, "reason", status->reason);
-    json_string(json, "createdAt", created);
-    json_string(json, "startedAt", started);
-    json_string(json, "finishedAt", finished);
-    json_open_object(json, "labels");
+    json_writer_open_object(json, NULL);
+    json_writer_string(json, "id", row->container->id);
+    json_writer_string(json, "name", row->name);
+    json_writer_string(json, "podId", row->container->pod_sandbox_id);
+    json_writer_string(json, "podName",
+                       row->pod != NULL && row->pod->metadata != NULL ? row->pod->metadata->name : "");
+    json_writer_string(json, "podNamespace",
+                       row->pod != NULL && row->pod->metadata != NULL ? row->pod->metadata->namespace_ : "");
+    json_writer_int(json, "attempt",
+                    row->container->metadata != NULL ? row->container->metadata->attempt : 0);
+    json_writer_string(json, "image", image_of(row->container));
+    json_writer_string(json, "imageId", row->container->image_id);
+    json_writer_string(json, "state", state_name(status->state));
+    json_writer_int(json, "exitCode", status->exit_code);
+    json_writer_string(json, "reason", status->reason);
+    json_writer_string(json, "createdAt", created);
+    json_writer_string(json, "startedAt", started);
+    json_writer_string(json, "finishedAt", finished);
+    json_writer_open_object(json, "labels");
     for (size_t i = 0; i < row->container->n_labels; i++)
-        json_string(json, row->container->labels[i]->key, row->container->labels[i]->value);
-    json_close_object(json);
-    json_close_object(json);
+        json_writer_string(json, row->container->labels[i]->key, row->container->labels[i]->value);
+    json_writer_close_object(json);
+    json_writer_close_object(json);
 }
 
 static gboolean print_ids(const Inventory *inventory, const Filter *filter, gboolean whole_ids,
@@ -195,10 +196,10 @@ static gboolean print_containers(Cli *cli, const Inventory *inventory, const Fil
 {
     g_autoptr(TextTable) table =
         text_table_new(TEXT_ROW("CONTAINER ID", "IMAGE", "CREATED", "STATUS", "POD ID", "NAMES"));
-    g_autoptr(Json) json = json_new();
+    g_autoptr(JsonWriter) json = json_writer_new_indented();
     g_autofree char *text = NULL;
 
-    json_open_array(json, NULL);
+    json_writer_open_array(json, NULL);
     for (gsize i = 0; i < inventory->n_containers; i++) {
         const InventoryContainer *row = &inventory->containers[i];
         g_autoptr(GError) failure = NULL;
@@ -216,8 +217,8 @@ static gboolean print_containers(Cli *cli, const Inventory *inventory, const Fil
         add_table_row(table, row, status, options_flag(cli->options, "no-trunc"));
         add_json_row(json, row, status);
     }
-    json_close_array(json);
-    text = cli->json ? json_finish(json) : text_table_format(table);
+    json_writer_close_array(json);
+    text = cli->json ? json_writer_copy(json) : text_table_format(table);
     return cli_print(text, error);
 }
 

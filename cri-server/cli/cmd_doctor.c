@@ -1,7 +1,7 @@
 /* crivirt doctor. */
+#include "common/json_writer.h"
 #include "cri-server/cli/commands.h"
 #include "cri-server/cli/doctor.h"
-#include "cri-server/cli/json.h"
 
 static const char *verdict_name(DoctorVerdict verdict)
 {
@@ -28,21 +28,21 @@ static char *format_text(const GPtrArray *findings)
 
 static char *format_json(const GPtrArray *findings)
 {
-    g_autoptr(Json) json = json_new();
+    g_autoptr(JsonWriter) json = json_writer_new_indented();
 
-    json_open_array(json, NULL);
+    json_writer_open_array(json, NULL);
     for (guint i = 0; i < findings->len; i++) {
         const DoctorFinding *finding = findings->pdata[i];
 
-        json_open_object(json, NULL);
-        json_string(json, "subject", finding->subject);
-        json_string(json, "verdict", verdict_name(finding->verdict));
-        json_string(json, "finding", finding->finding);
-        json_string(json, "remedy", finding->remedy);
-        json_close_object(json);
+        json_writer_open_object(json, NULL);
+        json_writer_string(json, "subject", finding->subject);
+        json_writer_string(json, "verdict", verdict_name(finding->verdict));
+        json_writer_string(json, "finding", finding->finding);
+        json_writer_string(json, "remedy", finding->remedy);
+        json_writer_close_object(json);
     }
-    json_close_array(json);
-    return json_finish(json);
+    json_writer_close_array(json);
+    return json_writer_copy(json);
 }
 
 static Settings *load_config(const Cli *cli, GError **error)

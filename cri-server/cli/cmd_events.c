@@ -50,10 +50,10 @@ static char *format_line(const Event *event)
 
 static char *format_json(const Event *event)
 {
-    g_autoptr(Json) json = json_new_line();
+    g_autoptr(JsonWriter) json = json_writer_new();
 
     proto_json_message(json, NULL, &event->base);
-    return json_finish(json);
+    return json_writer_copy(json);
 }
 
 static gboolean print_event(const ProtobufCMessage *message, gpointer data, GError **error)

@@ -1,9 +1,9 @@
 /* crivirt gc. */
 #include "common/error.h"
+#include "common/json_writer.h"
 #include "cri-server/cli/commands.h"
 #include "cri-server/cli/human.h"
 #include "cri-server/cli/inventory.h"
-#include "cri-server/cli/json.h"
 #include "cri-server/cli/lifecycle.h"
 #include "cri-server/cli/text_table.h"
 #include "crivirt.pb-c.h"
@@ -105,27 +105,27 @@ static char *format_table(const Collection *work)
 
 static char *format_json(const Collection *work)
 {
-    g_autoptr(Json) json = json_new();
+    g_autoptr(JsonWriter) json = json_writer_new_indented();
 
-    json_open_object(json, NULL);
-    json_bool(json, "dryRun", work->dry_run);
-    json_open_array(json, "pods");
+    json_writer_open_object(json, NULL);
+    json_writer_bool(json, "dryRun", work->dry_run);
+    json_writer_open_array(json, "pods");
     for (gsize i = 0; i < work->inventory->n_pods; i++)
         if (is_garbage(work->inventory->pods[i]))
-            json_string(json, NULL, work->inventory->pods[i]->id);
-    json_close_array(json);
-    json_open_array(json, "orphans");
+            json_writer_string(json, NULL, work->inventory->pods[i]->id);
+    json_writer_close_array(json);
+    json_writer_open_array(json, "orphans");
     for (size_t i = 0; i < work->orphans->n_paths; i++)
-        json_string(json, NULL, work->orphans->paths[i]);
-    json_close_array(json);
-    json_open_array(json, "unusedImages");
+        json_writer_string(json, NULL, work->orphans->paths[i]);
+    json_writer_close_array(json);
+    json_writer_open_array(json, "unusedImages");
     for (size_t i = 0; i < work->images->n_images; i++)
         if (!is_used(work->inventory, work->images->images[i]))
-            json_string(json, NULL, work->images->images[i]->id);
-    json_close_array(json);
-    json_uint(json, "freedLayerBytes", work->freed_bytes);
-    json_close_object(json);
-    return json_finish(json);
+            json_writer_string(json, NULL, work->images->images[i]->id);
+    json_writer_close_array(json);
+    json_writer_uint(json, "freedLayerBytes", work->freed_bytes);
+    json_writer_close_object(json);
+    return json_writer_copy(json);
 }
 
 static gboolean gc_command(Cli *cli, GError **error)

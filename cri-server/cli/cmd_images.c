@@ -6,10 +6,10 @@
 
 #include "api.pb-c.h"
 #include "common/error.h"
+#include "common/json_writer.h"
 #include "cri-server/cli/commands.h"
 #include "cri-server/cli/human.h"
 #include "cri-server/cli/image_pull.h"
-#include "cri-server/cli/json.h"
 #include "cri-server/cli/text_table.h"
 
 /* --- images -------------------------------------------------------------------------------------------- */
@@ -84,23 +84,23 @@ static char *format_table(Cli *cli, const Runtime__V1__ListImagesResponse *image
 
 static char *format_json(const Runtime__V1__ListImagesResponse *images)
 {
-    g_autoptr(Json) json = json_new();
+    g_autoptr(JsonWriter) json = json_writer_new_indented();
 
-    json_open_array(json, NULL);
+    json_writer_open_array(json, NULL);
     for (size_t i = 0; i < images->n_images; i++) {
         const Runtime__V1__Image *image = images->images[i];
 
-        json_open_object(json, NULL);
-        json_string(json, "id", image->id);
-        json_strings(json, "tags", (const char *const *)image->repo_tags, (gssize)image->n_repo_tags);
-        json_strings(json, "digests", (const char *const *)image->repo_digests,
-                     (gssize)image->n_repo_digests);
-        json_uint(json, "sizeBytes", image->size);
-        json_bool(json, "pinned", image->pinned);
-        json_close_object(json);
+        json_writer_open_object(json, NULL);
+        json_writer_string(json, "id", image->id);
+        json_writer_strings(json, "tags", (const char *const *)image->repo_tags, (gssize)image->n_repo_tags);
+        json_writer_strings(json, "digests", (const char *const *)image->repo_digests,
+                            (gssize)image->n_repo_digests);
+        json_writer_uint(json, "sizeBytes", image->size);
+        json_writer_bool(json, "pinned", image->pinned);
+        json_writer_close_object(json);
     }
-    json_close_array(json);
-    return json_finish(json);
+    json_writer_close_array(json);
+    return json_writer_copy(json);
 }
 
 static char *format_ids(Cli *cli, const Runtime__V1__ListImagesResponse *images)

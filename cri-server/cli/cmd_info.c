@@ -1,8 +1,8 @@
 /* crivirt info, version. */
 #include "api.pb-c.h"
+#include "common/json_writer.h"
 #include "cri-server/cli/commands.h"
 #include "cri-server/cli/inventory.h"
-#include "cri-server/cli/json.h"
 #include "cri-server/cli/proto_json.h"
 #include "cri-server/cli/text_table.h"
 
@@ -17,15 +17,15 @@ static const Runtime__V1__VersionResponse *ask_version(Cli *cli, GError **error)
 
 static char *format_version_json(const Runtime__V1__VersionResponse *daemon)
 {
-    g_autoptr(Json) json = json_new();
+    g_autoptr(JsonWriter) json = json_writer_new_indented();
 
-    json_open_object(json, NULL);
-    json_string(json, "clientVersion", CRIVIRT_VERSION);
-    json_string(json, "runtimeName", daemon->runtime_name);
-    json_string(json, "runtimeVersion", daemon->runtime_version);
-    json_string(json, "runtimeApiVersion", daemon->runtime_api_version);
-    json_close_object(json);
-    return json_finish(json);
+    json_writer_open_object(json, NULL);
+    json_writer_string(json, "clientVersion", CRIVIRT_VERSION);
+    json_writer_string(json, "runtimeName", daemon->runtime_name);
+    json_writer_string(json, "runtimeVersion", daemon->runtime_version);
+    json_writer_string(json, "runtimeApiVersion", daemon->runtime_api_version);
+    json_writer_close_object(json);
+    return json_writer_copy(json);
 }
 
 static gboolean version_command(Cli *cli, GError **error)
@@ -96,21 +96,21 @@ static gboolean ask_info(Cli *cli, Info *info, GError **error)
 
 static char *format_info_json(const Cli *cli, const Info *info)
 {
-    g_autoptr(Json) json = json_new();
+    g_autoptr(JsonWriter) json = json_writer_new_indented();
 
-    json_open_object(json, NULL);
-    json_string(json, "clientVersion", CRIVIRT_VERSION);
-    json_string(json, "runtimeName", info->version->runtime_name);
-    json_string(json, "runtimeVersion", info->version->runtime_version);
-    json_string(json, "socket", cli->socket_path);
-    json_uint(json, "containers", info->inventory->n_containers);
-    json_uint(json, "containersRunning", info->n_running);
-    json_uint(json, "pods", info->inventory->n_pods);
-    json_uint(json, "podsReady", info->n_ready);
-    json_uint(json, "images", info->n_images);
+    json_writer_open_object(json, NULL);
+    json_writer_string(json, "clientVersion", CRIVIRT_VERSION);
+    json_writer_string(json, "runtimeName", info->version->runtime_name);
+    json_writer_string(json, "runtimeVersion", info->version->runtime_version);
+    json_writer_string(json, "socket", cli->socket_path);
+    json_writer_uint(json, "containers", info->inventory->n_containers);
+    json_writer_uint(json, "containersRunning", info->n_running);
+    json_writer_uint(json, "pods", info->inventory->n_pods);
+    json_writer_uint(json, "podsReady", info->n_ready);
+    json_writer_uint(json, "images", info->n_images);
     proto_json_message(json, "status", &info->status->base);
-    json_close_object(json);
-    return json_finish(json);
+    json_writer_close_object(json);
+    return json_writer_copy(json);
 }
 
 static void append_conditions(GString *text, const Runtime__V1__StatusResponse *status)

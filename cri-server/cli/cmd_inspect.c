@@ -2,9 +2,9 @@
 #include <string.h>
 
 #include "common/error.h"
+#include "common/json_writer.h"
 #include "cri-server/cli/commands.h"
 #include "cri-server/cli/inventory.h"
-#include "cri-server/cli/json.h"
 #include "cri-server/cli/proto_json.h"
 
 /* Looks one kind of thing up: NULL with an error, or with none when there is no such thing. */
@@ -72,7 +72,7 @@ static const struct {
     {"image", inspect_image},
 };
 
-static gboolean inspect_one(Cli *cli, const Inventory *inventory, const char *name, Json *json,
+static gboolean inspect_one(Cli *cli, const Inventory *inventory, const char *name, JsonWriter *json,
                             GError **error)
 {
     const char *wanted = options_value(cli->options, "type", NULL);
@@ -100,17 +100,17 @@ static gboolean inspect_one(Cli *cli, const Inventory *inventory, const char *na
 static gboolean inspect_command(Cli *cli, GError **error)
 {
     const Inventory *inventory = inventory_load(cli, error);
-    g_autoptr(Json) json = json_new();
+    g_autoptr(JsonWriter) json = json_writer_new_indented();
     g_autofree char *text = NULL;
 
     if (inventory == NULL)
         return FALSE;
-    json_open_array(json, NULL);
+    json_writer_open_array(json, NULL);
     for (const char *const *name = options_operands(cli->options); *name != NULL; name++)
         if (!inspect_one(cli, inventory, *name, json, error))
             return FALSE;
-    json_close_array(json);
-    text = json_finish(json);
+    json_writer_close_array(json);
+    text = json_writer_copy(json);
     return cli_print(text, error);
 }
 

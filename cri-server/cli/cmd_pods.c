@@ -1,9 +1,9 @@
 /* crivirt pods, rmp. */
 #include "common/error.h"
+#include "common/json_writer.h"
 #include "cri-server/cli/commands.h"
 #include "cri-server/cli/human.h"
 #include "cri-server/cli/inventory.h"
-#include "cri-server/cli/json.h"
 #include "cri-server/cli/lifecycle.h"
 #include "cri-server/cli/text_table.h"
 
@@ -31,25 +31,25 @@ static void add_table_row(TextTable *table, const Runtime__V1__PodSandbox *pod, 
                                    *pod->runtime_handler != '\0' ? pod->runtime_handler : "(default)"));
 }
 
-static void add_json_row(Json *json, const Runtime__V1__PodSandbox *pod)
+static void add_json_row(JsonWriter *json, const Runtime__V1__PodSandbox *pod)
 {
     const Runtime__V1__PodSandboxMetadata *metadata = metadata_of(pod);
     g_autofree char *created = human_rfc3339(pod->created_at);
 
-    json_open_object(json, NULL);
-    json_string(json, "id", pod->id);
-    json_string(json, "name", metadata->name);
-    json_string(json, "namespace", metadata->namespace_);
-    json_string(json, "uid", metadata->uid);
-    json_int(json, "attempt", metadata->attempt);
-    json_string(json, "state", is_ready(pod) ? "ready" : "notready");
-    json_string(json, "createdAt", created);
-    json_string(json, "runtimeHandler", pod->runtime_handler);
-    json_open_object(json, "labels");
+    json_writer_open_object(json, NULL);
+    json_writer_string(json, "id", pod->id);
+    json_writer_string(json, "name", metadata->name);
+    json_writer_string(json, "namespace", metadata->namespace_);
+    json_writer_string(json, "uid", metadata->uid);
+    json_writer_int(json, "attempt", metadata->attempt);
+    json_writer_string(json, "state", is_ready(pod) ? "ready" : "notready");
+    json_writer_string(json, "createdAt", created);
+    json_writer_string(json, "runtimeHandler", pod->runtime_handler);
+    json_writer_open_object(json, "labels");
     for (size_t i = 0; i < pod->n_labels; i++)
-        json_string(json, pod->labels[i]->key, pod->labels[i]->value);
-    json_close_object(json);
-    json_close_object(json);
+        json_writer_string(json, pod->labels[i]->key, pod->labels[i]->value);
+    json_writer_close_object(json);
+    json_writer_close_object(json);
 }
 
 static char *format_ids(const Inventory *inventory, gboolean whole_ids)
@@ -77,13 +77,13 @@ static char *format_table(const Inventory *inventory, gboolean whole_ids)
 
 static char *format_json(const Inventory *inventory)
 {
-    g_autoptr(Json) json = json_new();
+    g_autoptr(JsonWriter) json = json_writer_new_indented();
 
-    json_open_array(json, NULL);
+    json_writer_open_array(json, NULL);
     for (gsize i = 0; i < inventory->n_pods; i++)
         add_json_row(json, inventory->pods[i]);
-    json_close_array(json);
-    return json_finish(json);
+    json_writer_close_array(json);
+    return json_writer_copy(json);
 }
 
 static gboolean pods_command(Cli *cli, GError **error)

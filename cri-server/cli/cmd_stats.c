@@ -74,14 +74,14 @@ static char *show_containers(Cli *cli, GError **error)
     const Inventory *inventory = list != NULL ? inventory_load(cli, error) : NULL;
     g_autoptr(TextTable) table =
         text_table_new(TEXT_ROW("CONTAINER ID", "NAME", "CPU %", "MEMORY", "LIMIT", "DISK"));
-    g_autoptr(Json) json = NULL;
+    g_autoptr(JsonWriter) json = NULL;
 
     if (inventory == NULL)
         return NULL;
     if (cli->json) {
-        json = json_new();
+        json = json_writer_new_indented();
         proto_json_message(json, NULL, &list->base);
-        return json_finish(json);
+        return json_writer_copy(json);
     }
     for (size_t i = 0; i < list->n_stats; i++)
         if (is_measured(list->stats[i]))
@@ -118,14 +118,14 @@ static char *show_pods(Cli *cli, GError **error)
         cli_runtime_call(cli, "ListPodSandboxStats", &request.base, CLI_CALL_MS, error);
     g_autoptr(TextTable) table = text_table_new(
         TEXT_ROW("POD ID", "NAME", "NAMESPACE", "CPU %", "MEMORY", "RECEIVED", "SENT", "PROCESSES"));
-    g_autoptr(Json) json = NULL;
+    g_autoptr(JsonWriter) json = NULL;
 
     if (list == NULL)
         return NULL;
     if (cli->json) {
-        json = json_new();
+        json = json_writer_new_indented();
         proto_json_message(json, NULL, &list->base);
-        return json_finish(json);
+        return json_writer_copy(json);
     }
     for (size_t i = 0; i < list->n_stats; i++)
         add_pod(table, list->stats[i]);

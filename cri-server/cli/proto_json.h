@@ -9,9 +9,9 @@
 
 #include <protobuf-c/protobuf-c.h>
 
-#include "cri-server/cli/json.h"
+#include "common/json_writer.h"
 
-void proto_json_message(Json *json, const char *key, const ProtobufCMessage *message);
+void proto_json_message(JsonWriter *json, const char *key, const ProtobufCMessage *message);
 
 /* "container_id" -> "containerId"; the caller frees. */
 char *proto_json_name(const char *field_name);

@@ -5,10 +5,10 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
-#include <yajl/yajl_tree.h>
 
 #include "api.pb-c.h"
 #include "common/error.h"
+#include "common/json.h"
 #include "cri-server/cli/terminal.h"
 #include "crivirt.pb-c.h"
 
@@ -40,42 +40,40 @@ static gboolean write_all(int fd, const guint8 *bytes, gsize length, GError **er
     return TRUE;
 }
 
-static const char *text_at(yajl_val status, const char *const *path)
+static const char *text_at(const JsonValue *object, const char *key)
 {
-    yajl_val value = yajl_tree_get(status, (const char **)(void *)path, yajl_t_string);
+    const char *text = json_find_string(object, (const char *const[]){key, NULL});
 
-    return value != NULL ? YAJL_GET_STRING(value) : "";
+    return text != NULL ? text : "";
 }
 
-/* NULL when there is none. */
-static yajl_val first_cause(yajl_val status)
+/* Return: NULL when the status has no cause. */
+static const JsonValue *first_cause(const JsonValue *status)
 {
-    static const char *const path[] = {"details", "causes", NULL};
-    yajl_val causes = yajl_tree_get(status, (const char **)(void *)path, yajl_t_array);
+    const JsonValue *details = json_member(status, "details");
+    const JsonValue *causes = json_is(details, JSON_OBJECT) ? json_member(details, "causes") : NULL;
 
-    return causes != NULL && causes->u.array.len > 0 ? causes->u.array.values[0] : NULL;
+    return json_is(causes, JSON_ARRAY) && json_length(causes) > 0 ? json_at(causes, 0) : NULL;
 }
 
-/* A v1.Status: success, an exit code, or what went wrong. */
+/* Reads a v1.Status: success, an exit code, or an error message. */
 static gboolean take_outcome(Runner *runner, const char *text, GError **error)
 {
-    static const char *const status_path[] = {"status", NULL};
-    static const char *const reason_path[] = {"reason", NULL};
-    static const char *const message_path[] = {"message", NULL};
-    yajl_val status = yajl_tree_parse(text, NULL, 0);
-    yajl_val cause;
-    gboolean good = TRUE;
+    g_autoptr(JsonDocument) document = json_document_parse(text, strlen(text), "status", NULL, error);
+    const JsonValue *status = document != NULL ? json_document_object(document, error) : NULL;
+    const JsonValue *cause;
 
-    if (status == NULL)
-        return fail(error, STATUS_INTERNAL, "crivirtd's answer makes no sense");
+    if (status == NULL) {
+        g_prefix_error(error, "crivirtd's final status is invalid: ");
+        return FALSE;
+    }
     runner->has_outcome = TRUE;
     cause = first_cause(status);
-    if (strcmp(text_at(status, reason_path), "NonZeroExitCode") == 0 && cause != NULL)
-        runner->cli->exit_code = atoi(text_at(cause, message_path)); /* NOLINT: crivirtd's own number */
-    else if (strcmp(text_at(status, status_path), "Success") != 0)
-        good = fail(error, STATUS_INTERNAL, "%s", text_at(status, message_path));
-    yajl_tree_free(status);
-    return good;
+    if (strcmp(text_at(status, "reason"), "NonZeroExitCode") == 0 && cause != NULL)
+        runner->cli->exit_code = atoi(text_at(cause, "message")); /* NOLINT: crivirtd's own number */
+    else if (strcmp(text_at(status, "status"), "Success") != 0)
+        return fail(error, STATUS_INTERNAL, "%s", text_at(status, "message"));
+    return TRUE;
 }
 
 static gboolean on_received(guint channel, const guint8 *bytes, gsize length, gpointer data, GError **error)

@@ -1,7 +1,7 @@
 #include "cri-server/cli/trace_view.h"
 
+#include "common/json.h"
 #include <string.h>
-#include <yajl/yajl_tree.h>
 
 #include "common/error.h"
 
@@ -49,32 +49,30 @@ void trace_view_free(TraceView *view)
 
 /* ---- reading ---- */
 
-/* NULL when there is none. */
-static const char *text_at(yajl_val object, const char *outer, const char *inner)
+/* Return: the string at outer, or at outer.inner; NULL when there is none. */
+static const char *text_at(const JsonValue *object, const char *outer, const char *inner)
 {
-    const char *path[] = {outer, inner, NULL};
-
-    return YAJL_GET_STRING(yajl_tree_get(object, path, yajl_t_string));
+    return json_find_string(object, (const char *const[]){outer, inner, NULL});
 }
 
-static gboolean number_at(yajl_val object, const char *key, gint64 *ret_number)
+static gboolean number_at(const JsonValue *object, const char *key, gint64 *ret_number)
 {
-    const char *path[] = {key, NULL};
-    yajl_val value = yajl_tree_get(object, path, yajl_t_number);
+    gint64 number;
 
-    if (!YAJL_IS_INTEGER(value) || YAJL_GET_INTEGER(value) < 0 || YAJL_GET_INTEGER(value) > G_MAXINT64 / 4)
+    if (!json_find_int(object, (const char *const[]){key, NULL}, &number) || number < 0 ||
+        number > G_MAXINT64 / 4)
         return FALSE;
-    *ret_number = YAJL_GET_INTEGER(value);
+    *ret_number = number;
     return TRUE;
 }
 
-/* The names of tracks, by number. */
-static GHashTable *tracks_read(yajl_val events)
+/* Return: the names of the tracks, by number; borrowed from events. */
+static GHashTable *tracks_read(const JsonValue *events)
 {
     GHashTable *tracks = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
 
-    for (size_t i = 0; i < events->u.array.len; i++) {
-        yajl_val event = events->u.array.values[i];
+    for (gsize i = 0; i < json_length(events); i++) {
+        const JsonValue *event = json_at(events, i);
         const char *name = text_at(event, "args", "name");
         gint64 track;
 
@@ -85,7 +83,7 @@ static GHashTable *tracks_read(yajl_val events)
     return tracks;
 }
 
-static Row *row_read(yajl_val event, GHashTable *tracks, GError **error)
+static Row *row_read(const JsonValue *event, GHashTable *tracks, GError **error)
 {
     const char *name = text_at(event, "name", NULL);
     const char *category = text_at(event, "cat", NULL);
@@ -137,16 +135,16 @@ static gboolean encloses(const Row *outer, const Row *inner)
            inner->end_us <= outer->end_us;
 }
 
-static gboolean events_read(TraceView *view, yajl_val events, GError **error)
+static gboolean events_read(TraceView *view, const JsonValue *events, GError **error)
 {
     g_autoptr(GHashTable) tracks = tracks_read(events);
 
-    for (size_t i = 0; i < MIN(events->u.array.len, (size_t)EVENTS_MAX); i++) {
+    for (size_t i = 0; i < MIN(json_length(events), (size_t)EVENTS_MAX); i++) {
         Row *row;
 
-        if (g_strcmp0(text_at(events->u.array.values[i], "ph", NULL), "X") != 0)
+        if (g_strcmp0(text_at(json_at(events, i), "ph", NULL), "X") != 0)
             continue;
-        row = row_read(events->u.array.values[i], tracks, error);
+        row = row_read(json_at(events, i), tracks, error);
         if (row == NULL)
             return FALSE;
         g_ptr_array_add(view->rows, row);
@@ -160,23 +158,20 @@ static gboolean events_read(TraceView *view, yajl_val events, GError **error)
 
 TraceView *trace_view_parse(const char *json, GError **error)
 {
-    const char *path[] = {"traceEvents", NULL};
     g_autoptr(TraceView) view = g_new0(TraceView, 1);
-    yajl_val tree = yajl_tree_parse(json, NULL, 0);
-    yajl_val events = tree != NULL ? yajl_tree_get(tree, path, yajl_t_array) : NULL;
-    gboolean good;
+    g_autoptr(JsonDocument) document = json_document_parse(json, strlen(json), "trace", NULL, NULL);
+    const JsonValue *root = document != NULL ? json_document_root(document) : NULL;
+    const JsonValue *events = json_is(root, JSON_OBJECT) ? json_member(root, "traceEvents") : NULL;
 
     view->rows = g_ptr_array_new_with_free_func(row_free);
-    if (events != NULL) {
-        view->pod = g_strdup(text_at(tree, "otherData", "pod"));
-        view->start = g_strdup(text_at(tree, "otherData", "start"));
-        view->began = g_strdup(text_at(tree, "otherData", "began"));
-        good = events_read(view, events, error);
-    } else {
-        good = fail(error, STATUS_INTERNAL, "the trace is no JSON object with traceEvents");
+    if (!json_is(events, JSON_ARRAY)) {
+        fail(error, STATUS_INTERNAL, "the trace is not a JSON object with traceEvents");
+        return NULL;
     }
-    yajl_tree_free(tree);
-    return good ? g_steal_pointer(&view) : NULL;
+    view->pod = g_strdup(text_at(root, "otherData", "pod"));
+    view->start = g_strdup(text_at(root, "otherData", "start"));
+    view->began = g_strdup(text_at(root, "otherData", "began"));
+    return events_read(view, events, error) ? g_steal_pointer(&view) : NULL;
 }
 
 /* ---- showing ---- */

@@ -3,7 +3,7 @@
 
 #include "api.pb-c.h"
 #include "cri-server/cli/human.h"
-#include "cri-server/cli/json.h"
+#include "common/json_writer.h"
 #include "cri-server/cli/proto_json.h"
 #include "cri-server/cli/pull_view.h"
 #include "cri-server/cli/text_table.h"
@@ -76,18 +76,18 @@ static void times_and_ids(void)
 
 static void json_is_json(void)
 {
-    g_autoptr(Json) json = json_new();
+    g_autoptr(JsonWriter) json = json_writer_new_indented();
 
-    json_open_object(json, NULL);
-    json_string(json, "text", "a\"\n\xff");
-    json_uint(json, "big", G_MAXUINT64);
-    json_double(json, "none", 0.0 / (0.0 * 1));
-    json_embed(json, "document", "{\"a\": [1, null, 1.50]}");
-    json_embed(json, "broken", "{\"a\": ");
-    json_embed(json, "plain", "hello");
-    json_strings(json, "list", (const char *const[]){"x", NULL}, -1);
-    json_close_object(json);
-    expect_text(json_finish(json),
+    json_writer_open_object(json, NULL);
+    json_writer_string(json, "text", "a\"\n\xff");
+    json_writer_uint(json, "big", G_MAXUINT64);
+    json_writer_double(json, "none", 0.0 / (0.0 * 1));
+    json_writer_embed(json, "document", "{\"a\": [1, null, 1.50]}");
+    json_writer_embed(json, "broken", "{\"a\": ");
+    json_writer_embed(json, "plain", "hello");
+    json_writer_strings(json, "list", (const char *const[]){"x", NULL}, -1);
+    json_writer_close_object(json);
+    expect_text(json_writer_copy(json),
                 "{\n"
                 "  \"text\": \"a\\\"\\n\xef\xbf\xbd\",\n"
                 "  \"big\": 18446744073709551615,\n"
@@ -108,7 +108,7 @@ static void messages_follow_the_proto3_mapping(void)
     Runtime__V1__PodSandboxStatusResponse__InfoEntry info =
         RUNTIME__V1__POD_SANDBOX_STATUS_RESPONSE__INFO_ENTRY__INIT;
     Runtime__V1__PodSandboxStatusResponse__InfoEntry *infos[] = {&info};
-    g_autoptr(Json) json = json_new();
+    g_autoptr(JsonWriter) json = json_writer_new_indented();
 
     label.key = (char *)"app";
     label.value = (char *)"web";
@@ -124,7 +124,7 @@ static void messages_follow_the_proto3_mapping(void)
     response.n_info = 1;
     response.timestamp = 5;
     proto_json_message(json, NULL, &response.base);
-    expect_text(json_finish(json), "{\n"
+    expect_text(json_writer_copy(json), "{\n"
                                    "  \"status\": {\n"
                                    "    \"id\": \"p1\",\n"
                                    "    \"state\": \"SANDBOX_NOTREADY\",\n"
@@ -146,18 +146,18 @@ static void scalars_of_all_kinds(void)
     Runtime__V1__LinuxContainerUser user = RUNTIME__V1__LINUX_CONTAINER_USER__INIT;
     Runtime__V1__KeyValue pair = RUNTIME__V1__KEY_VALUE__INIT;
     int64_t groups[] = {1, -2};
-    g_autoptr(Json) json = json_new();
+    g_autoptr(JsonWriter) json = json_writer_new_indented();
 
     user.supplemental_groups = groups;
     user.n_supplemental_groups = 2;
     pair.key = (char *)"K";
     pair.value.data = (uint8_t *)(uintptr_t) "\x00\xff";
     pair.value.len = 2;
-    json_open_array(json, NULL);
+    json_writer_open_array(json, NULL);
     proto_json_message(json, NULL, &user.base);
     proto_json_message(json, NULL, &pair.base);
-    json_close_array(json);
-    expect_text(json_finish(json), "[\n"
+    json_writer_close_array(json);
+    expect_text(json_writer_copy(json), "[\n"
                                    "  {\n    \"uid\": \"0\",\n    \"gid\": \"0\",\n"
                                    "    \"supplementalGroups\": [\n      \"1\",\n      \"-2\"\n    ]\n  },\n"
                                    "  {\n    \"key\": \"K\",\n    \"value\": \"AP8=\"\n  }\n"
