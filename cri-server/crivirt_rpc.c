@@ -142,7 +142,7 @@ gboolean rpc_CollectLayers(const RpcCall *call, const Crivirt__V1__CollectLayers
 gboolean rpc_CollectOrphans(const RpcCall *call, const Crivirt__V1__CollectOrphansRequest *request,
                             Crivirt__V1__CollectOrphansResponse *response, GError **error)
 {
-    g_autoptr(GPtrArray) paths = sandbox_collect_strays(call->daemon->sandboxes, request->dry_run);
+    g_autoptr(GPtrArray) paths = sandbox_collect_orphans(call->daemon->sandboxes, request->dry_run);
 
     (void)error;
     response->paths = arena_new0(call->arena, char *, paths->len);

@@ -7,7 +7,7 @@
 #include "cri-server/rpc/list_stream.h"
 #include "cri-server/rpc/rpc_server.h"
 #include "cri-server/rpc_table.h"
-#include "sandbox/events.h"
+#include "sandbox/pods/events.h"
 
 /* ---- events ---- */
 

@@ -9,11 +9,11 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
-#include "sandbox/guest_pool.h"
-#include "sandbox/owner.h"
-#include "sandbox/pod.h"
-#include "sandbox/template_store.h"
-#include "sandbox/upper.h"
+#include "sandbox/host/owner_tag.h"
+#include "sandbox/pods/pod.h"
+#include "sandbox/templates/template_store.h"
+#include "sandbox/templates/vm_pool.h"
+#include "sandbox/volumes/writable_disk.h"
 
 enum {
     ID_BYTES = 32,
@@ -152,13 +152,14 @@ static gboolean open_parts(SandboxManager *manager, GError **error)
     g_autofree char *database = g_build_filename(config->state_dir, "state.db", NULL);
 
     if (!qemu_owner_find(manager, error) || !directories_make(config, error) ||
-        !upper_template_make(config->state_dir, config->upper_bytes, error))
+        !writable_disk_template_make(config->state_dir, config->writable_disk_bytes, error))
         return FALSE;
-    manager->mark = owner_mark(config->state_dir, error);
-    manager->store = manager->mark != NULL ? state_store_open(database, error) : NULL;
+    manager->owner_tag = owner_tag_get(config->state_dir, error);
+    manager->store = manager->owner_tag != NULL ? state_store_open(database, error) : NULL;
     if (manager->store == NULL)
         return FALSE;
-    manager->links = link_loop_new(config->agent_timeout_ms);
+    manager->loop = loop_thread_new("agents");
+    manager->agents = agent_connections_new(manager->loop, config->agent_timeout_ms);
     manager->vmm = vmm_open(&vmm, pod_on_guest_stopped, manager, error);
     return manager->vmm != NULL;
 }
@@ -184,12 +185,12 @@ static void templates_start(SandboxManager *manager)
     if (!templates_are_wished(manager))
         return;
     manager->templates = template_store_new(manager);
-    if (!pod_guest_default_shape(manager, &settings, &shape, &error)) {
+    if (!vm_pod_default_shape(manager, &settings, &shape, &error)) {
         log_warning(LOG_NO_FIELDS, "no template is made: %s", error->message);
     } else if (settings.template) {
         template_unref(template_store_find(manager->templates, &shape));
-        if (manager->config.waiting_machines != 0)
-            manager->pool = guest_pool_new(manager, manager->config.waiting_machines);
+        if (manager->config.vm_pool_size != 0)
+            manager->pool = vm_pool_new(manager, manager->config.vm_pool_size);
     }
 }
 
@@ -213,7 +214,7 @@ void manager_trim(SandboxManager *manager)
     manager->trim_is_due = TRUE;
     g_mutex_unlock(&manager->lock);
     if (!was_due)
-        link_loop_after(manager->links, TRIM_AFTER_MS, trim, manager);
+        loop_thread_after(manager->loop, TRIM_AFTER_MS, trim, manager);
 }
 
 SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageService *images, GError **error)
@@ -232,8 +233,8 @@ SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageSe
     manager_tables_init(manager);
     manager->networks = cni_cache_new(config->cni_config_dir, config->cni_plugin_dirs);
     g_mutex_init(&manager->lock);
-    slots_init(&manager->boots,
-               config->max_parallel_boots != 0 ? config->max_parallel_boots : g_get_num_processors());
+    semaphore_init(&manager->boots,
+                   config->max_parallel_boots != 0 ? config->max_parallel_boots : g_get_num_processors());
     if (!open_parts(manager, error) || !manager_recover(manager, error)) {
         sandbox_manager_close(manager);
         return NULL;
@@ -254,8 +255,8 @@ static gboolean tables_clear(SandboxManager *manager)
         Pod *pod = pods->pdata[i];
         g_autoptr(GPtrArray) containers = pod_containers(pod);
 
-        if (pod->link != NULL)
-            link_close(pod->link);
+        if (pod->agent != NULL)
+            agent_connection_close(pod->agent);
         for (guint j = 0; j < containers->len; j++) {
             idle = container_io_close(((Container *)containers->pdata[j])->io) && idle;
             manager_remove_container(manager, containers->pdata[j]);
@@ -273,7 +274,7 @@ void sandbox_manager_close(SandboxManager *manager)
         return;
     g_cancellable_cancel(manager->closing);
     g_thread_pool_free(manager->recovery_workers, TRUE, TRUE);
-    guest_pool_free(manager->pool);
+    vm_pool_free(manager->pool);
     template_store_free(manager->templates);
     if (manager->vmm != NULL)
         vmm_close(manager->vmm);
@@ -281,17 +282,18 @@ void sandbox_manager_close(SandboxManager *manager)
     sampler_free(manager->sampler);
     idle = tables_clear(manager);
     g_thread_pool_free(manager->log_workers, FALSE, idle);
-    link_loop_free(manager->links);
+    loop_thread_free(manager->loop);
+    agent_connections_free(manager->agents);
     state_store_close(manager->store);
     cni_cache_free(manager->networks);
     manager_tables_clear(manager);
     event_hub_free(manager->events);
-    slots_clear(&manager->boots);
+    semaphore_clear(&manager->boots);
     g_mutex_clear(&manager->lock);
     handler_table_free(manager->handlers);
     config_clear(&manager->config);
     g_object_unref(manager->closing);
-    g_free(manager->mark);
+    g_free(manager->owner_tag);
     g_free(manager);
 }
 

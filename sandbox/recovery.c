@@ -9,9 +9,9 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
-#include "sandbox/container_blocks.h"
-#include "sandbox/guest.h"
-#include "sandbox/pod_network.h"
+#include "sandbox/container/container_blocks.h"
+#include "sandbox/pod/pod_network.h"
+#include "sandbox/templates/unassigned_guest.h"
 
 enum { END_TIMEOUT_MS = 60 * 1000 };
 
@@ -87,9 +87,9 @@ static Pod *pod_restore(SandboxManager *manager, const PodRecord *record, GError
     pod->cni_config = g_strdup(record->cni_config);
     pod->cni_result = g_strdup(record->cni_result);
     pod->share_generation = record->share_attached;
-    pod->machine_unsure = TRUE;
-    pod->machine = (MachineShape){record->boot_vcpus,        record->vcpus,        record->max_vcpus,
-                                  record->boot_memory_bytes, record->memory_bytes, record->max_memory_bytes};
+    pod->vm_size_unsure = TRUE;
+    pod->vm_size = (VmSize){record->boot_vcpus,        record->vcpus,        record->max_vcpus,
+                            record->boot_memory_bytes, record->memory_bytes, record->max_memory_bytes};
     g_strfreev(pod->ips);
     pod->ips = words_split(record->ips);
     return pod;
@@ -179,12 +179,12 @@ static void half_made_pod_undo(Pod *pod)
     g_autoptr(GError) error = NULL;
     gboolean undone;
 
-    slots_take(&pod->job, NULL, "undoing it", NULL);
+    semaphore_acquire(&pod->job, NULL, "undoing it", NULL);
     undone = pod->platform->end(pod, &deadline, &error) &&
              state_store_delete_pod(pod->manager->store, pod->id, &error);
     if (undone)
         manager_remove_pod(pod->manager, pod);
-    slots_give(&pod->job);
+    semaphore_release(&pod->job);
     if (undone)
         return;
     log_error(LOG_FIELDS("sandbox", pod->id), "cannot undo a sandbox that was half made: %s", error->message);
@@ -283,14 +283,14 @@ gboolean manager_recover(SandboxManager *manager, GError **error)
         if (!containers_load(pod, error))
             return FALSE;
     }
-    guest_journal_sweep(manager);
+    unassigned_guest_sweep(manager);
     if (!vmm_list(manager->vmm, &domains, error))
         return FALSE;
     for (guint i = 0; i < pods->len; i++)
         if (!disks_load(pods->pdata[i], domains, error))
             return FALSE;
     strays_destroy(manager, domains, pods);
-    g_ptr_array_unref(sandbox_collect_strays(manager, FALSE));
+    g_ptr_array_unref(sandbox_collect_orphans(manager, FALSE));
     pod_network_collect(manager);
     for (guint i = 0; i < pods->len; i++)
         pod_resume(pods->pdata[i], domains);

@@ -15,7 +15,7 @@
 #include "common/arena.h"
 #include "common/deadline.h"
 #include "image-service/image_service.h"
-#include "sandbox/handler.h"
+#include "sandbox/pods/handler.h"
 
 typedef struct SandboxManager SandboxManager;
 
@@ -37,9 +37,9 @@ typedef struct {
     gint64 boot_timeout_ms;           /* per guest, from the start of its boot */
     gint64 agent_timeout_ms;          /* a guest whose agent is silent for so long is dead; 0: never */
     guint max_parallel_boots;         /* 0: one per CPU */
-    guint waiting_machines; /* QEMUs of the default shape that wait for a pod, for handlers with templates */
-    gboolean waiting_machines_filled; /* they hold a guest that waits, instead of waiting for its state */
-    guint64 upper_bytes;              /* size of a pod's writable disk (sparse) */
+    guint vm_pool_size; /* QEMUs of the default shape that wait for a pod, for handlers with templates */
+    gboolean vm_pool_prerestored; /* they hold a guest that waits, instead of waiting for its state */
+    guint64 writable_disk_bytes;  /* size of a pod's writable disk (sparse) */
 
     const char *node_agent; /* the agent as a program of the node, for handlers of kind host */
 
@@ -67,7 +67,7 @@ void sandbox_manager_count(SandboxManager *manager, SandboxCounts *ret_counts);
 
 /* What is on the node for pods that are no more, paths and "interface NAME" (strays.c); removed, and logged,
  * unless dry_run. The array frees them. */
-GPtrArray *sandbox_collect_strays(SandboxManager *manager, gboolean dry_run);
+GPtrArray *sandbox_collect_orphans(SandboxManager *manager, gboolean dry_run);
 
 /* For Status. NULL: ready; else the reason in a sentence, which the caller frees. */
 char *sandbox_manager_network_problem(SandboxManager *manager);

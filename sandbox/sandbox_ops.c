@@ -5,12 +5,12 @@
 
 #include "common/error.h"
 #include "common/log.h"
-#include "sandbox/cgroup.h"
-#include "sandbox/cri_copy.h"
-#include "sandbox/guest_pool.h"
-#include "sandbox/node_request.h"
-#include "sandbox/oci_spec.h"
-#include "sandbox/pod.h"
+#include "sandbox/host/cgroup.h"
+#include "sandbox/oci/oci_spec.h"
+#include "sandbox/pod/host_request.h"
+#include "sandbox/pods/cri_copy.h"
+#include "sandbox/pods/pod.h"
+#include "sandbox/templates/vm_pool.h"
 
 enum {
     /* What the containers of a pod that is being stopped have between KILL and the end of the guest: enough
@@ -39,7 +39,7 @@ static gboolean namespaces_check(const Runtime__V1__PodSandboxConfig *config, co
     const char *refused = node_namespace(config);
 
     if (handler->kind == HANDLER_HOST)
-        return node_request_check(config, error);
+        return host_request_check(config, error);
     if (refused != NULL)
         return fail(
             error, STATUS_INVALID_ARGUMENT,
@@ -148,12 +148,12 @@ static Pod *find_or_register(SandboxManager *manager, const Runtime__V1__RunPodS
         pod_ref(pod);
     } else {
         pod = pod_ref(fresh);
-        slots_take(&pod->job, NULL, "making the sandbox", NULL);
+        semaphore_acquire(&pod->job, NULL, "making the sandbox", NULL);
         manager_add_pod_locked(manager, pod);
     }
     g_mutex_unlock(&manager->lock);
     if (pod != fresh && fresh->waiting_for != NULL)
-        guest_pool_give_back(manager->pool, g_strdup(fresh->id), fresh->waiting_for);
+        vm_pool_give_back(manager->pool, g_strdup(fresh->id), fresh->waiting_for);
     return pod;
 }
 
@@ -201,11 +201,11 @@ gboolean sandbox_run(SandboxManager *manager, const Runtime__V1__RunPodSandboxRe
             good = done = run_new(pod, deadline, error);
             if (!good)
                 forget_failed(pod);
-            slots_give(&pod->job);
-        } else if (slots_take(&pod->job, deadline, "waiting for the same sandbox being made", error)) {
+            semaphore_release(&pod->job);
+        } else if (semaphore_acquire(&pod->job, deadline, "waiting for the same sandbox being made", error)) {
             /* The outcome of an earlier try is ours; what is left of one that came to nothing makes room. */
             done = pod_state(pod) == POD_READY;
-            slots_give(&pod->job);
+            semaphore_release(&pod->job);
             good = done || sandbox_remove(manager, pod->id, deadline, error);
         } else {
             good = FALSE;
@@ -244,7 +244,7 @@ static void end_containers(Pod *pod)
 {
     g_autoptr(GPtrArray) containers = pod_containers(pod);
 
-    sessions_fail(pod, "the sandbox was stopped");
+    stream_sessions_fail(pod, "the sandbox was stopped");
     for (guint i = 0; i < containers->len; i++) {
         Container *container = containers->pdata[i];
         ContainerState state = container_state(container);
@@ -289,10 +289,10 @@ static gboolean work_on_pod(SandboxManager *manager, const char *id, const Deadl
         return FALSE;
     if (pod == NULL)
         return TRUE;
-    if (!slots_take(&pod->job, deadline, "waiting for other work on the sandbox", error))
+    if (!semaphore_acquire(&pod->job, deadline, "waiting for other work on the sandbox", error))
         return FALSE;
     good = work(pod, deadline, error);
-    slots_give(&pod->job);
+    semaphore_release(&pod->job);
     if (good)
         log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)), "sandbox %s", done);
     else

@@ -15,8 +15,8 @@
 #include "common/fileio.h"
 #include "cri-server/cli/doctor_check.h"
 #include "cri-server/cli/human.h"
-#include "sandbox/accelerator.h"
-#include "sandbox/node_kernel.h"
+#include "sandbox/host/accelerator.h"
+#include "sandbox/host/node_kernel.h"
 
 enum { LOW_SPACE_PERCENT = 10 };
 #define KVM_DEVICE "/dev/kvm"

@@ -1,7 +1,7 @@
 /* The trace of a pod's start as a timeline for the terminal. Pure.
  *
- * Reads Chrome's trace event format as crivirtd writes it (sandbox/trace.h): complete events ("X") and the
- * names of their tracks ("M").
+ * Reads Chrome's trace event format as crivirtd writes it (sandbox/pods/trace.h): complete events ("X") and
+ * the names of their tracks ("M").
  */
 #pragma once
 

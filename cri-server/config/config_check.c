@@ -9,8 +9,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "sandbox/accelerator.h"
-#include "sandbox/node_kernel.h"
+#include "sandbox/host/accelerator.h"
+#include "sandbox/host/node_kernel.h"
 
 #define KVM_DEVICE "/dev/kvm"
 

@@ -30,7 +30,7 @@ typedef struct {
     gboolean has_data, has_error;
     guint32 data, error;
     GSource *patience; /* until both are there */
-    ProcessSession *session;
+    StreamSession *session;
     gboolean is_over;
     gint wake_posted;
     GByteArray *input;
@@ -108,7 +108,7 @@ static void forward_end(Forward *forward, const char *problem)
         return;
     forward->is_over = TRUE;
     forget_patience(forward);
-    session_close(g_steal_pointer(&forward->session));
+    stream_session_close(g_steal_pointer(&forward->session));
     forward_ref(forward);
     if (*forward->request_id != '\0' &&
         g_hash_table_lookup(owner->by_request, forward->request_id) == forward)
@@ -162,7 +162,8 @@ static void copy_output(Forward *forward)
     do {
         gsize room = peer_room(forward->owner->peer, forward->data);
 
-        length = session_read(forward->session, SESSION_STDOUT, buffer, MIN(room, sizeof buffer));
+        length =
+            stream_session_read(forward->session, STREAM_SESSION_STDOUT, buffer, MIN(room, sizeof buffer));
         if (length > 0)
             peer_send(forward->owner->peer, forward->data, buffer, length);
     } while (length > 0);
@@ -171,14 +172,14 @@ static void copy_output(Forward *forward)
 static void copy_input(Forward *forward)
 {
     gsize before = forward->input->len;
-    gsize taken = session_write(forward->session, forward->input->data, before);
+    gsize taken = stream_session_write(forward->session, forward->input->data, before);
 
     g_byte_array_remove_range(forward->input, 0, (guint)taken);
     if (forward->owner->peer != NULL)
         peer_took(forward->owner->peer, forward->data, taken);
     if (forward->input->len == 0 && forward->input_ends && !forward->input_ended) {
         forward->input_ended = TRUE;
-        session_write_end(forward->session);
+        stream_session_write_end(forward->session);
     }
     if ((before >= MAX_INPUT_BYTES) != (forward->input->len >= MAX_INPUT_BYTES) ||
         forward->input->len >= MAX_INPUT_BYTES)
@@ -187,13 +188,13 @@ static void copy_input(Forward *forward)
 
 static void copy(Forward *forward)
 {
-    SessionEnd end;
+    StreamSessionEnd end;
 
     if (forward->session == NULL || forward->owner->peer == NULL)
         return;
     copy_output(forward);
     copy_input(forward);
-    if (!session_ended(forward->session, &end))
+    if (!stream_session_ended(forward->session, &end))
         return;
     if (end.failure != NULL)
         forward_fail(forward, end.failure);
@@ -221,7 +222,7 @@ static void wake(gpointer data)
 
 typedef struct {
     Forward *forward;
-    ProcessSession *session;
+    StreamSession *session;
     GError *error;
 } Dial;
 
@@ -231,7 +232,7 @@ static void take_dial(gpointer data)
     Forward *forward = dial->forward;
 
     if (forward->is_over || forward->owner->peer == NULL) {
-        session_close(dial->session);
+        stream_session_close(dial->session);
     } else if (dial->session == NULL) {
         forward_fail(forward, dial->error->message);
     } else {
@@ -248,10 +249,10 @@ static void dial_port(gpointer data)
 {
     Dial *dial = data;
     PortForward *owner = dial->forward->owner;
-    SessionClient client = {wake, dial->forward};
+    StreamSessionClient client = {wake, dial->forward};
 
-    dial->session = session_dial(owner->loop->sandboxes, owner->request->sandbox_id, dial->forward->port,
-                                 &client, NULL, &dial->error);
+    dial->session = stream_session_dial(owner->loop->sandboxes, owner->request->sandbox_id,
+                                        dial->forward->port, &client, NULL, &dial->error);
     stream_loop_post(owner->loop, take_dial, dial);
 }
 

@@ -28,7 +28,7 @@ typedef struct {
     guint32 ids[N_STREAMS];
 
     gboolean begun, finished;
-    ProcessSession *session; /* NULL: not started, or over */
+    StreamSession *session; /* NULL: not started, or over */
     GError *start_error;
     gint wake_posted;
 
@@ -95,7 +95,7 @@ static void finish_failed(RemoteCommand *command, const char *message)
     finish(command, outcome);
 }
 
-static void finish_ended(RemoteCommand *command, const SessionEnd *end)
+static void finish_ended(RemoteCommand *command, const StreamSessionEnd *end)
 {
     int exit_code = command->request->is_attach ? 0 : end->exit_code;
     g_autofree char *outcome = NULL;
@@ -132,20 +132,20 @@ static void on_gone(gpointer data)
     command->peer = NULL;
     forget_patience(command);
     stream_loop_leave(command->loop, &command->user);
-    session_close(g_steal_pointer(&command->session));
+    stream_session_close(g_steal_pointer(&command->session));
     command_unref(command);
 }
 
 /* ---- copying ---- */
 
-static void copy_output(RemoteCommand *command, SessionStream stream, StreamType type)
+static void copy_output(RemoteCommand *command, StreamSessionStream stream, StreamType type)
 {
     guint8 buffer[COPY_BYTES];
 
     for (;;) {
         gboolean shows = command->open[type];
         gsize room = shows ? peer_room(command->peer, command->ids[type]) : sizeof buffer;
-        gsize length = session_read(command->session, stream, buffer, MIN(room, sizeof buffer));
+        gsize length = stream_session_read(command->session, stream, buffer, MIN(room, sizeof buffer));
 
         if (length == 0)
             return;
@@ -156,30 +156,30 @@ static void copy_output(RemoteCommand *command, SessionStream stream, StreamType
 
 static void copy_input(RemoteCommand *command)
 {
-    gsize taken = session_write(command->session, command->input->data, command->input->len);
+    gsize taken = stream_session_write(command->session, command->input->data, command->input->len);
 
     g_byte_array_remove_range(command->input, 0, (guint)taken);
     peer_took(command->peer, command->ids[STDIN], taken);
     if (command->input->len == 0 && command->input_ends && !command->input_ended) {
         command->input_ended = TRUE;
-        session_write_end(command->session);
+        stream_session_write_end(command->session);
     }
     peer_hold(command->peer, command->input->len >= MAX_INPUT_BYTES);
 }
 
 static void copy(RemoteCommand *command)
 {
-    SessionEnd end;
+    StreamSessionEnd end;
 
     if (command->session == NULL || command->peer == NULL)
         return;
-    copy_output(command, SESSION_STDOUT, STDOUT);
-    copy_output(command, SESSION_STDERR, STDERR);
+    copy_output(command, STREAM_SESSION_STDOUT, STDOUT);
+    copy_output(command, STREAM_SESSION_STDERR, STDERR);
     copy_input(command);
-    if (!session_ended(command->session, &end))
+    if (!stream_session_ended(command->session, &end))
         return;
     finish_ended(command, &end);
-    session_close(g_steal_pointer(&command->session));
+    stream_session_close(g_steal_pointer(&command->session));
 }
 
 static void on_woken(gpointer data)
@@ -207,12 +207,12 @@ static void on_started(gpointer data)
     RemoteCommand *command = data;
 
     if (command->peer == NULL || command->finished) {
-        session_close(g_steal_pointer(&command->session));
+        stream_session_close(g_steal_pointer(&command->session));
     } else if (command->session == NULL) {
         finish_failed(command, command->start_error->message);
     } else {
         if (command->columns > 0)
-            session_resize(command->session, command->columns, command->rows);
+            stream_session_resize(command->session, command->columns, command->rows);
         copy(command);
     }
     command_unref(command);
@@ -221,7 +221,7 @@ static void on_started(gpointer data)
 /* Its result is looked at on the loop's thread only. */
 typedef struct {
     RemoteCommand *command;
-    ProcessSession *session;
+    StreamSession *session;
     GError *error;
     guint columns, rows;
 } Start;
@@ -243,20 +243,20 @@ static void start_process(gpointer data)
     Start *start = data;
     const RemoteRequest *request = start->command->request;
     StreamLoop *loop = start->command->loop;
-    SessionClient client = {wake, start->command};
-    SessionExec exec = {.container_id = request->container_id,
-                        .args = request->args,
-                        .n_args = request->is_attach ? 0 : g_strv_length(request->args),
-                        .tty = request->tty,
-                        .with_input = request->stdin,
-                        .columns = start->columns,
-                        .rows = start->rows};
+    StreamSessionClient client = {wake, start->command};
+    StreamSessionExec exec = {.container_id = request->container_id,
+                              .args = request->args,
+                              .n_args = request->is_attach ? 0 : g_strv_length(request->args),
+                              .tty = request->tty,
+                              .with_input = request->stdin,
+                              .columns = start->columns,
+                              .rows = start->rows};
 
     if (request->is_attach)
-        start->session =
-            session_attach(loop->sandboxes, request->container_id, request->stdin, &client, &start->error);
+        start->session = stream_session_attach(loop->sandboxes, request->container_id, request->stdin,
+                                               &client, &start->error);
     else
-        start->session = session_exec(loop->sandboxes, &exec, &client, NULL, &start->error);
+        start->session = stream_session_exec(loop->sandboxes, &exec, &client, NULL, &start->error);
     if (start->session == NULL && request->is_attach)
         g_prefix_error(&start->error, "error attaching to container: ");
     else if (start->session == NULL)
@@ -317,7 +317,7 @@ static void take_size(RemoteCommand *command, const guint8 *bytes, gsize length)
 {
     if (resize_reader_feed(&command->resize, bytes, length, &command->columns, &command->rows) &&
         command->session != NULL)
-        session_resize(command->session, command->columns, command->rows);
+        stream_session_resize(command->session, command->columns, command->rows);
 }
 
 static void on_received(guint32 stream, const guint8 *bytes, gsize length, gpointer data)

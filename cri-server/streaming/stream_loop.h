@@ -4,7 +4,7 @@
 #pragma once
 
 #include "cri-server/streaming/peer.h"
-#include "sandbox/session.h"
+#include "sandbox/container/stream_session.h"
 
 /* One client's business; lives on the loop's thread. */
 typedef struct StreamUser {

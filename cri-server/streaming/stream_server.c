@@ -277,7 +277,7 @@ char *stream_server_exec(StreamServer *server, const Runtime__V1__ExecRequest *r
         return NULL;
     }
     if (!check_streams(request->tty, request->stdin, request->stdout, request->stderr, error) ||
-        !session_check_container(server->loop.sandboxes, request->container_id, FALSE, error))
+        !stream_session_check_container(server->loop.sandboxes, request->container_id, FALSE, error))
         return NULL;
     ticket = remote_ticket(STREAM_EXEC, request->container_id, request->tty, request->stdin, request->stdout,
                            request->stderr);
@@ -290,7 +290,7 @@ char *stream_server_exec(StreamServer *server, const Runtime__V1__ExecRequest *r
 char *stream_server_attach(StreamServer *server, const Runtime__V1__AttachRequest *request, GError **error)
 {
     if (!check_streams(request->tty, request->stdin, request->stdout, request->stderr, error) ||
-        !session_check_container(server->loop.sandboxes, request->container_id, TRUE, error))
+        !stream_session_check_container(server->loop.sandboxes, request->container_id, TRUE, error))
         return NULL;
     return make_url(server,
                     remote_ticket(STREAM_ATTACH, request->container_id, request->tty, request->stdin,
@@ -317,7 +317,7 @@ char *stream_server_port_forward(StreamServer *server, const Runtime__V1__PortFo
         fail(error, STATUS_INVALID_ARGUMENT, "port: %u are too many", ports->len);
         return NULL;
     }
-    if (!session_check_sandbox(server->loop.sandboxes, request->pod_sandbox_id, error))
+    if (!stream_session_check_sandbox(server->loop.sandboxes, request->pod_sandbox_id, error))
         return NULL;
     ticket = g_new0(Ticket, 1);
     ticket->kind = STREAM_PORT_FORWARD;

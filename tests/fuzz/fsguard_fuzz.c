@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "sandbox/guard/device.h"
+#include "sandbox/vmm/fsguard/device.h"
 
 enum { MEMORY_BYTES = 1 << 16 };
 

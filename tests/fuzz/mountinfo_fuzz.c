@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-#include "sandbox/memory_volume.h"
+#include "sandbox/volumes/memory_volume.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

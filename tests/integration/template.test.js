@@ -65,7 +65,7 @@ test('exec, volumes, layers, network, clock, statistics and removal work in a re
     await eventually('the VM pool is full', async () => (await report(node)).waitingMachines === 2);
     const pod = await node.runPod();
     assert.strictEqual(await startedHow(pod), 'restored');
-    assert.ok(!(await phases(pod)).includes('fill'), 'the VM was not pre-restored');
+    assert.ok(!(await phases(pod)).includes('load'), 'the VM was not pre-restored');
     const {network} = await node.podStatus(pod);
     const mounts = [{host_path: volume, container_path: '/volume'}];
     const first = await node.runContainer(pod, {mounts, command: ['/bin/sleep', '100000']});
@@ -233,7 +233,7 @@ test('the first pod of a handler boots, the next one is restored from a template
     assert.strictEqual(guestMemoryBlocks(one.qemuPid({id})), 0);
     const filledLate = await runBy('');
     assert.strictEqual(filledLate.id, id);
-    assert.ok((await phases(filledLate, one)).includes('fill'));
+    assert.ok((await phases(filledLate, one)).includes('load'));
     for (const pod of [booted, restored, without, filledLate])
         await one.removePod(pod);
 });

@@ -1,4 +1,4 @@
-#include "sandbox/accelerator.h"
+#include "sandbox/host/accelerator.h"
 
 #include <glib/gstdio.h>
 #include <grp.h>

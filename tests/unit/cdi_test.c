@@ -1,4 +1,4 @@
-#include "sandbox/cdi.h"
+#include "sandbox/oci/cdi.h"
 
 #include <stdlib.h>
 #include <string.h>

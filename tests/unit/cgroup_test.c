@@ -1,4 +1,4 @@
-#include "sandbox/cgroup.h"
+#include "sandbox/host/cgroup.h"
 
 #include <signal.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "sandbox/console.h"
+#include "sandbox/vmm/console.h"
 
 #include <string.h>
 #include <sys/stat.h>

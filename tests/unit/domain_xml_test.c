@@ -1,4 +1,4 @@
-#include "sandbox/domain_xml.h"
+#include "sandbox/vmm/domain_xml.h"
 
 #include <string.h>
 

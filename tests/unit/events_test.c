@@ -1,5 +1,5 @@
 /* Container events: what subscribers get. */
-#include "sandbox/events.h"
+#include "sandbox/pods/events.h"
 
 #include <string.h>
 

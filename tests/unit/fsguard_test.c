@@ -1,6 +1,6 @@
 /* The guard of a file server: what it remembers of QEMU's messages, and how it answers in the server's place.
  */
-#include "sandbox/guard/device.h"
+#include "sandbox/vmm/fsguard/device.h"
 
 #include <errno.h>
 #include <linux/fuse.h>
@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "sandbox/guard/standby.h"
+#include "sandbox/vmm/fsguard/standby.h"
 #include "tests/unit/harness.h"
 
 enum {

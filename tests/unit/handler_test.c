@@ -1,4 +1,4 @@
-#include "sandbox/handler.h"
+#include "sandbox/pods/handler.h"
 
 #include <string.h>
 
@@ -94,7 +94,7 @@ static void knows_the_nodes_limits(void)
 {
     static const char *const annotations[] = {"vcpus", "memory", NULL};
     const Handler handler = {.name = "open", .kernel_parameters = "", .annotations = annotations};
-    const MachineNode node = machine_node_look();
+    const NodeCapacity node = node_capacity();
     HandlerTable *saved = table;
     g_autofree char *vcpus = g_strdup_printf("allowed: 1 to %u", node.cpus);
     g_autofree char *memory = g_strdup_printf("64MiB to %" G_GUINT64_FORMAT "MiB", node.memory_bytes / MIB);

@@ -1,4 +1,4 @@
-#include "sandbox/heartbeat.h"
+#include "sandbox/agent/heartbeat.h"
 
 #include "tests/unit/harness.h"
 

@@ -1,4 +1,4 @@
-#include "sandbox/id_table.h"
+#include "sandbox/pods/id_table.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-#include "sandbox/log_file.h"
+#include "sandbox/pods/log_file.h"
 
 #include <glib/gstdio.h>
 #include <signal.h>

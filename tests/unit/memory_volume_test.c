@@ -1,4 +1,4 @@
-#include "sandbox/memory_volume.h"
+#include "sandbox/volumes/memory_volume.h"
 
 #include <string.h>
 #include <sys/sysmacros.h>

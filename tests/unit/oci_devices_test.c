@@ -2,7 +2,7 @@
 #include <yajl/yajl_gen.h>
 
 #include "common/error.h"
-#include "sandbox/oci_parts.h"
+#include "sandbox/oci/oci_parts.h"
 #include "tests/unit/harness.h"
 
 /* The text of "devices" and of the rules for one device. */

@@ -1,4 +1,4 @@
-#include "sandbox/oci_spec.h"
+#include "sandbox/oci/oci_spec.h"
 
 #include <string.h>
 #include <yajl/yajl_tree.h>

@@ -1,4 +1,4 @@
-#include "sandbox/reaper.h"
+#include "sandbox/vmm/reaper.h"
 
 #include <errno.h>
 #include <signal.h>

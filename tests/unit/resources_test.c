@@ -1,5 +1,5 @@
 /* Limits that are changed, and limits of several containers together. */
-#include "sandbox/resources.h"
+#include "sandbox/pods/resources.h"
 
 #include "tests/unit/harness.h"
 

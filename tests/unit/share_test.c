@@ -1,5 +1,5 @@
 /* Binds into a share: needs root, which may mount; without it nothing is tested. */
-#include "sandbox/share.h"
+#include "sandbox/volumes/share.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -12,7 +12,7 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
-#include "sandbox/userns.h"
+#include "sandbox/volumes/userns.h"
 #include "tests/unit/harness.h"
 
 typedef struct {

@@ -1,4 +1,4 @@
-#include "sandbox/signals.h"
+#include "sandbox/oci/signals.h"
 
 #include <signal.h>
 

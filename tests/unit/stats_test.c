@@ -1,12 +1,12 @@
 /* Statistics and metrics from samples. */
-#include "sandbox/stats.h"
+#include "sandbox/observe/stats.h"
 
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "sandbox/process_cost.h"
+#include "sandbox/host/process_cost.h"
 #include "tests/unit/harness.h"
 #include "tests/unit/test_manager.h"
 

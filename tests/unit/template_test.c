@@ -1,5 +1,5 @@
 /* The files of a template, without a guest: what is sealed opens as it was, and nothing else does. */
-#include "sandbox/template.h"
+#include "sandbox/templates/template.h"
 
 #include <fcntl.h>
 #include <string.h>

@@ -8,7 +8,8 @@ SandboxManager *test_manager_new(void)
 
     manager->config.run_dir = "/run/test";
     manager->config.state_dir = "/var/test";
-    manager->links = link_loop_new(0);
+    manager->loop = loop_thread_new("agents");
+    manager->agents = agent_connections_new(manager->loop, 0);
     manager->log_workers = g_thread_pool_new(container_io_work, NULL, 1, FALSE, NULL);
     manager_tables_init(manager);
     manager->events = event_hub_new();
@@ -30,7 +31,8 @@ void test_manager_free(SandboxManager *manager)
     manager_tables_clear(manager);
     event_hub_free(manager->events);
     g_thread_pool_free(manager->log_workers, FALSE, TRUE);
-    link_loop_free(manager->links);
+    loop_thread_free(manager->loop);
+    agent_connections_free(manager->agents);
     g_mutex_clear(&manager->lock);
     g_free(manager);
 }

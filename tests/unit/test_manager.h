@@ -2,7 +2,7 @@
  * them. */
 #pragma once
 
-#include "sandbox/pod.h"
+#include "sandbox/pods/pod.h"
 
 SandboxManager *test_manager_new(void);
 void test_manager_free(SandboxManager *manager);

@@ -1,4 +1,4 @@
-#include "sandbox/time_stamp.h"
+#include "sandbox/host/time_stamp.h"
 
 #include "tests/unit/harness.h"
 

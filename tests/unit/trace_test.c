@@ -1,4 +1,4 @@
-#include "sandbox/trace.h"
+#include "sandbox/pods/trace.h"
 
 #include <string.h>
 #include <yajl/yajl_tree.h>
@@ -86,7 +86,7 @@ static void phases_are_trace_events(void)
     events = events_of(tree);
     CU_ASSERT_STRING_EQUAL(text_of(tree, "otherData", "pod"), "default/web");
     CU_ASSERT_STRING_EQUAL(text_of(tree, "otherData", "start"), "booted");
-    boot = find_phase(events, "boot", track_named(events, "machine"), &n);
+    boot = find_phase(events, "boot", track_named(events, "vm"), &n);
     CU_ASSERT_EQUAL_FATAL(n, 1);
     CU_ASSERT_TRUE(number_of(boot, "ts") >= 0 && number_of(boot, "ts") < 1000 * 1000);
     CU_ASSERT_TRUE(number_of(boot, "dur") >= 3000);
@@ -117,7 +117,7 @@ static void containers_have_tracks_of_their_own(void)
     CU_ASSERT_EQUAL(n, 1);
     find_phase(events, "start", track_named(events, "a"), &n);
     CU_ASSERT_EQUAL(n, 1);
-    find_phase(events, "create", track_named(events, "machine"), &n);
+    find_phase(events, "create", track_named(events, "vm"), &n);
     CU_ASSERT_EQUAL(n, 1);
     yajl_tree_free(tree);
     trace_free(trace);
@@ -137,7 +137,7 @@ static void what_is_kept_is_bounded(void)
         trace_add(trace, TRACE_START_CONTAINER, i % 2 == 0 ? "even" : long_name, now_us);
     tree = parse(trace, NULL);
     events = events_of(tree);
-    find_phase(events, "all", track_named(events, "machine"), &n);
+    find_phase(events, "all", track_named(events, "vm"), &n);
     CU_ASSERT_EQUAL(n, 1);
     find_phase(events, "start", track_named(events, "even"), &n);
     CU_ASSERT_TRUE(n > 0 && n <= TRACE_EVENTS_MAX / 2);

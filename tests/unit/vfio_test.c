@@ -1,5 +1,5 @@
 /* Against a sysfs of our own: machines that run tests have no IOMMU. */
-#include "sandbox/vfio.h"
+#include "sandbox/host/vfio.h"
 
 #include <unistd.h>
 

@@ -1,6 +1,6 @@
 /* Real libvirt and QEMU, emulated. Guests stay paused, or run a kernel with no agent: the kernel and
  * initramfs of CRIVIRT_TEST_KERNEL and CRIVIRT_TEST_INITRD, else a boot sector's worth of nothing. */
-#include "sandbox/vmm.h"
+#include "sandbox/vmm/vmm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,8 +17,8 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
-#include "sandbox/console.h"
-#include "sandbox/vmm_state.h"
+#include "sandbox/vmm/console.h"
+#include "sandbox/vmm/vmm_state.h"
 #include "tests/unit/harness.h"
 
 enum { MEMORY_BYTES = 64 << 20, WAIT_MS = 10000, BOOT_MS = 60000 };

@@ -1,0 +1,57 @@
+#include "sandbox/container/container_vfio.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "sandbox/host/vfio.h"
+
+/* QEMU, which is not root, opens the group itself. */
+static gboolean group_give(const Pod *pod, const char *path, GError **error)
+{
+    if (chown(path, pod->manager->qemu_uid, pod->manager->qemu_gid) != 0)
+        return fail_errno(error, errno, "cannot give %s to QEMU's user", path);
+    return TRUE;
+}
+
+/* Under disk_job. */
+static gboolean group_attach(Pod *pod, const char *path, guint group, GError **error)
+{
+    g_autoptr(GArray) devices = NULL;
+
+    if (!vfio_group_find("/sys", group, &devices, error))
+        return FALSE;
+    if (pod->manager->config.passthrough_ports == 0)
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "guests have no PCIe ports for devices of the node: set guest.passthrough_ports");
+    if (!group_give(pod, path, error))
+        return FALSE;
+    for (guint i = 0; i < devices->len; i++)
+        if (!vmm_attach_pci(pod->manager->vmm, pod->id, &g_array_index(devices, PciAddress, i), error))
+            return FALSE;
+    return TRUE;
+}
+
+gboolean container_vfio_attach(Container *container, GError **error)
+{
+    Pod *pod = container->pod;
+
+    for (size_t i = 0; !pod->platform->on_node && i < container->config->n_devices; i++) {
+        const char *path = container->config->devices[i]->host_path;
+        gboolean good;
+        guint group;
+
+        if (!vfio_path_parse(path, &group))
+            continue;
+        if (!semaphore_acquire(&pod->disk_job, NULL, "waiting to attach devices", error))
+            return FALSE;
+        good = group_attach(pod, path, group, error);
+        semaphore_release(&pod->disk_job);
+        if (!good) {
+            g_prefix_error(error, "config.devices: %s: ", path);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}

@@ -1,0 +1,318 @@
+#include "sandbox/container/container_volumes.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "sandbox/container/container_blocks.h"
+#include "sandbox/volumes/memory_volume.h"
+#include "sandbox/volumes/share.h"
+#include "sandbox/volumes/userns.h"
+
+typedef Crivirt__Agent__V1__CreateContainerRequest CreateRequest;
+
+Crivirt__Agent__V1__Disk **container_disks(const GArray *layers, Arena *arena)
+{
+    Crivirt__Agent__V1__Disk **disks = arena_new0(arena, Crivirt__Agent__V1__Disk *, layers->len);
+
+    for (guint i = 0; i < layers->len; i++) {
+        disks[i] = arena_new0(arena, Crivirt__Agent__V1__Disk, 1);
+        crivirt__agent__v1__disk__init(disks[i]);
+        disks[i]->lun = g_array_index(layers, PodLayer, i).lun;
+        if (g_array_index(layers, PodLayer, i).path != NULL)
+            disks[i]->path = arena_strdup(arena, g_array_index(layers, PodLayer, i).path);
+        disks[i]->serial = arena_printf(arena, POD_DISK_SERIAL_FORMAT, disks[i]->lun);
+    }
+    return disks;
+}
+
+/* ---- directories and files of the node ---- */
+
+static gboolean mapping_equal(const Runtime__V1__IDMapping *a, const Runtime__V1__IDMapping *b)
+{
+    return a->host_id == b->host_id && a->container_id == b->container_id && a->length == b->length;
+}
+
+/* The pod's mapping serves every volume: the kubelet sends the same with each. */
+static gboolean mappings_check(const Runtime__V1__Mount *mount, const Runtime__V1__UserNamespace *user,
+                               GError **error)
+{
+    gboolean same = user != NULL && mount->n_uidmappings == 1 && mount->n_gidmappings == 1;
+
+    if (mount->n_uidmappings == 0 && mount->n_gidmappings == 0)
+        return TRUE;
+    same = same && mapping_equal(mount->uidmappings[0], user->uids[0]) &&
+           mapping_equal(mount->gidmappings[0], user->gids[0]);
+    if (!same)
+        return fail(
+            error, STATUS_INVALID_ARGUMENT,
+            "config.mounts: uidMappings and gidMappings of %s are not those of the pod's user namespace",
+            mount->container_path);
+    return TRUE;
+}
+
+/* A volume that the kubelet made: nobody mounts anything below it. */
+static gboolean is_kubelets(const char *host_path)
+{
+    return strstr(host_path, "/volumes/kubernetes.io~") != NULL;
+}
+
+/* It lives with the pod and is written by somebody in the guest: there is nothing that the node could protect
+ * from the guest, and readers and writers have to meet in one bind. */
+static gboolean is_empty_dir(const char *host_path)
+{
+    return strstr(host_path, "/volumes/kubernetes.io~empty-dir/") != NULL;
+}
+
+static gboolean bind_one(Container *container, guint index, int userns_fd, Arena *arena,
+                         OciMountSource *ret_source, GError **error)
+{
+    const Runtime__V1__Mount *mount = container->config->mounts[index];
+    gboolean on_node = container->pod->platform->on_node; /* no guest stands between */
+    gboolean protect = on_node || !is_empty_dir(mount->host_path);
+    ShareVolume volume = {
+        .host_path = mount->host_path,
+        .readonly = mount->readonly && protect,
+        .recursive = mount->recursive_read_only && protect,
+        .common = !on_node && is_kubelets(mount->host_path),
+        .follow = mount->propagation == RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_HOST_TO_CONTAINER,
+        .share = mount->propagation == RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL,
+        .userns_fd = mount->n_uidmappings > 0 ? userns_fd : -1,
+    };
+    g_autofree char *name = NULL;
+    gboolean nested = FALSE;
+
+    if (!share_bind(container->pod->share_dir, container->id, index, &volume, &name, &nested, error))
+        return FALSE;
+    ret_source->path = arena_printf(arena, GUEST_SHARE_DIR "/%s", name);
+    ret_source->node_readonly = volume.readonly && (nested || volume.follow) && !mount->recursive_read_only;
+    return TRUE;
+}
+
+/* What is bound through the share: everything but images, block devices, and what is in the guest's memory.
+ */
+static gboolean is_shared(const Container *container, const Runtime__V1__Mount *mount,
+                          const OciMountSource *source)
+{
+    return source->path == NULL && !oci_mount_is_image(mount) && !container_mount_is_block(container, mount);
+}
+
+static gboolean bind_all(Container *container, const Deadline *deadline, Arena *arena,
+                         OciMountSource *sources, GError **error)
+{
+    const Runtime__V1__ContainerConfig *config = container->config;
+    const Runtime__V1__UserNamespace *user = oci_userns(container->pod->config);
+    gboolean any = FALSE;
+    gboolean mapped = FALSE;
+    gboolean good = TRUE;
+    int userns_fd = -1;
+
+    for (guint i = 0; good && i < config->n_mounts; i++) {
+        good = oci_mount_check(config->mounts[i], container->pod->platform->on_node, error) &&
+               mappings_check(config->mounts[i], user, error);
+        any = any || is_shared(container, config->mounts[i], &sources[i]);
+        mapped = mapped || config->mounts[i]->n_uidmappings > 0;
+    }
+    if (!good || (any && !container->pod->platform->attach_share(container->pod, deadline, error)) ||
+        (mapped && !userns_open(user, &userns_fd, error)))
+        return FALSE;
+    good = semaphore_acquire(&container->pod->disk_job, deadline, "waiting to bind volumes", error);
+    if (good) {
+        for (guint i = 0; good && i < config->n_mounts; i++)
+            if (is_shared(container, config->mounts[i], &sources[i]))
+                good = bind_one(container, i, userns_fd, arena, &sources[i], error);
+        semaphore_release(&container->pod->disk_job);
+    }
+    if (userns_fd >= 0)
+        close(userns_fd);
+    return good;
+}
+
+/* ---- images ---- */
+
+/* The layers are this container's too from now on: after a restart they are pinned with those of its root. */
+static void layers_record(Container *container, const Image *image)
+{
+    g_autoptr(GPtrArray) ids = g_ptr_array_new();
+
+    for (char **id = container->diff_ids; *id != NULL; id++)
+        g_ptr_array_add(ids, *id);
+    for (guint i = 0; i < image->layers->len; i++)
+        g_ptr_array_add(ids, g_strdup(((const ImageLayer *)image->layers->pdata[i])->diff_id));
+    g_ptr_array_add(ids, NULL);
+    g_free(container->diff_ids);
+    container->diff_ids = (char **)g_ptr_array_steal(ids, NULL);
+}
+
+/* Into a message that protobuf-c frees: its empty strings are nobody's. */
+static void string_set(char **place, const char *value)
+{
+    if (*place != protobuf_c_empty_string)
+        g_free(*place);
+    *place = strdup(value); /* NOLINT(bugprone-unused-return-value): freed by protobuf-c */
+}
+
+static gboolean image_attach(Container *container, guint index, Arena *arena,
+                             Crivirt__Agent__V1__ImageVolume *volume, GError **error)
+{
+    Runtime__V1__Mount *mount = container->config->mounts[index];
+    SandboxManager *manager = container->pod->manager;
+    g_autoptr(Image) image = image_service_find(manager->images, mount->image->image, error);
+    g_autoptr(GArray) luns = NULL;
+
+    if (image == NULL) {
+        if (error == NULL || *error == NULL)
+            fail(error, STATUS_NOT_FOUND, "image %s of the volume at %s is not on this node",
+                 mount->image->image, mount->container_path);
+        return FALSE;
+    }
+    image_service_pin(manager->images, container->id, image);
+    layers_record(container, image);
+    if (!container->pod->platform->attach_layers(container->pod, image->layers, &luns, error))
+        return FALSE;
+    string_set(&mount->image->image_ref, image->id);
+    volume->index = index;
+    volume->sub_path = mount->image_sub_path;
+    volume->n_layers = luns->len;
+    volume->layers = container_disks(luns, arena);
+    return TRUE;
+}
+
+static gboolean images_attach(Container *container, Arena *arena, OciMountSource *sources,
+                              CreateRequest *create, GError **error)
+{
+    const Runtime__V1__ContainerConfig *config = container->config;
+
+    create->image_volumes = arena_new0(arena, Crivirt__Agent__V1__ImageVolume *, config->n_mounts + 1);
+    for (guint i = 0; i < config->n_mounts; i++) {
+        Crivirt__Agent__V1__ImageVolume *volume;
+
+        if (!oci_mount_is_image(config->mounts[i]))
+            continue;
+        volume = arena_new0(arena, Crivirt__Agent__V1__ImageVolume, 1);
+        crivirt__agent__v1__image_volume__init(volume);
+        if (!image_attach(container, i, arena, volume, error))
+            return FALSE;
+        sources[i].path = arena_printf(arena, GUEST_CONTAINERS_DIR "/%s/v%u", container->id, i);
+        create->image_volumes[create->n_image_volumes++] = volume;
+    }
+    return TRUE;
+}
+
+/* ---- memory ---- */
+
+static void memory_put(Container *container, guint index, const MemoryVolume *volume, Arena *arena,
+                       OciMountSource *source, CreateRequest *create)
+{
+    Crivirt__Agent__V1__MemoryVolume *message = arena_new0(arena, Crivirt__Agent__V1__MemoryVolume, 1);
+
+    crivirt__agent__v1__memory_volume__init(message);
+    message->index = index;
+    message->id = arena_strdup(arena, volume->id);
+    message->size_bytes = volume->size_bytes;
+    message->size_inodes = volume->size_inodes;
+    message->mode = volume->mode;
+    message->uid = volume->uid;
+    message->gid = volume->gid;
+    message->sub_path = arena_strdup(arena, volume->sub_path);
+    create->memory_volumes[create->n_memory_volumes++] = message;
+    source->path = arena_printf(arena, GUEST_CONTAINERS_DIR "/%s/v%u", container->id, index);
+}
+
+/* Not for a user namespace: the guest's kernel (6.1) cannot show a tmpfs with mapped owners. */
+static gboolean memory_attach(Container *container, Arena *arena, OciMountSource *sources,
+                              CreateRequest *create, GError **error)
+{
+    const Runtime__V1__ContainerConfig *config = container->config;
+
+    if (container->pod->platform->on_node)
+        return TRUE;
+    create->memory_volumes = arena_new0(arena, Crivirt__Agent__V1__MemoryVolume *, config->n_mounts + 1);
+    for (guint i = 0; i < config->n_mounts; i++) {
+        g_auto(MemoryVolume) volume = {0};
+        GError *problem = NULL;
+
+        if (oci_mount_is_image(config->mounts[i]) || oci_userns(container->pod->config) != NULL)
+            continue;
+        if (memory_volume_find(config->mounts[i]->host_path, &volume, &problem))
+            memory_put(container, i, &volume, arena, &sources[i], create);
+        if (problem != NULL) {
+            g_propagate_error(error, problem);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+/* ---- volumes that the image declares ---- */
+
+static gboolean is_mounted_at(const Runtime__V1__ContainerConfig *config, const char *path)
+{
+    for (size_t i = 0; i < config->n_mounts; i++)
+        if (g_str_equal(config->mounts[i]->container_path, path))
+            return TRUE;
+    return FALSE;
+}
+
+/* Each becomes a writable directory of the container's own, with what the image has there: as writable as the
+ * image says even where the root is read-only. */
+static void anonymous_fill(const Container *container, const Image *image, Arena *arena,
+                           ContainerVolumes *volumes, CreateRequest *create)
+{
+    guint count = g_strv_length(image->volumes);
+
+    volumes->anonymous = arena_new0(arena, OciAnonymousVolume, count + 1);
+    create->anonymous_volumes = arena_new0(arena, char *, count + 1);
+    for (guint i = 0; i < count; i++) {
+        g_autofree char *path = g_canonicalize_filename(image->volumes[i], "/");
+
+        if (*image->volumes[i] != '/' || g_str_equal(path, "/") || is_mounted_at(container->config, path))
+            continue;
+        volumes->anonymous[volumes->n_anonymous++] = (OciAnonymousVolume){
+            .destination = arena_strdup(arena, path),
+            .source = arena_printf(arena, GUEST_CONTAINERS_DIR "/%s/a%zu", container->id,
+                                   create->n_anonymous_volumes),
+        };
+        create->anonymous_volumes[create->n_anonymous_volumes++] = arena_strdup(arena, path);
+    }
+}
+
+static Crivirt__Agent__V1__IdMapping **mappings_copy(Runtime__V1__IDMapping *const *from, size_t count,
+                                                     Arena *arena)
+{
+    Crivirt__Agent__V1__IdMapping **copies = arena_new0(arena, Crivirt__Agent__V1__IdMapping *, count);
+
+    for (size_t i = 0; i < count; i++) {
+        copies[i] = arena_new0(arena, Crivirt__Agent__V1__IdMapping, 1);
+        crivirt__agent__v1__id_mapping__init(copies[i]);
+        copies[i]->container_id = from[i]->container_id;
+        copies[i]->guest_id = from[i]->host_id;
+        copies[i]->size = from[i]->length;
+    }
+    return copies;
+}
+
+gboolean container_volumes_attach(Container *container, const Image *image, const Deadline *deadline,
+                                  Arena *arena, ContainerVolumes *ret_volumes, CreateRequest *create,
+                                  GError **error)
+{
+    const Runtime__V1__UserNamespace *user = oci_userns(container->pod->config);
+    ContainerVolumes volumes = {
+        .sources = arena_new0(arena, OciMountSource, container->config->n_mounts + 1),
+    };
+
+    if (!container_blocks_attach(container, deadline, arena, &volumes.blocks, &volumes.n_blocks, error) ||
+        !memory_attach(container, arena, volumes.sources, create, error) ||
+        !bind_all(container, deadline, arena, volumes.sources, error) ||
+        !images_attach(container, arena, volumes.sources, create, error))
+        return FALSE;
+    anonymous_fill(container, image, arena, &volumes, create);
+    if (user != NULL) {
+        create->n_uid_mappings = user->n_uids;
+        create->uid_mappings = mappings_copy(user->uids, user->n_uids, arena);
+        create->n_gid_mappings = user->n_gids;
+        create->gid_mappings = mappings_copy(user->gids, user->n_gids, arena);
+    }
+    *ret_volumes = volumes;
+    return TRUE;
+}

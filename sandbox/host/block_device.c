@@ -1,0 +1,134 @@
+#include "sandbox/host/block_device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "common/error.h"
+
+enum { LOOP_TRIES = 16 };
+
+gboolean block_device_find(const char *host_path, gboolean files, BlockDevice *ret_device)
+{
+    struct stat status;
+
+    if (*host_path != '/' || stat(host_path, &status) != 0 ||
+        !(S_ISBLK(status.st_mode) || (files && S_ISREG(status.st_mode))))
+        return FALSE;
+    *ret_device = (BlockDevice){
+        .is_file = S_ISREG(status.st_mode),
+        .device = S_ISREG(status.st_mode) ? status.st_dev : status.st_rdev,
+        .inode = S_ISREG(status.st_mode) ? status.st_ino : 0,
+        .mode = status.st_mode & 0777,
+        .uid = status.st_uid,
+        .gid = status.st_gid,
+    };
+    return TRUE;
+}
+
+char *block_device_key(const BlockDevice *device, gboolean readonly)
+{
+    const char *access = readonly ? "ro" : "rw";
+
+    /* No digest of a layer begins like these. */
+    if (device->is_file)
+        return g_strdup_printf("file %u:%u %" G_GUINT64_FORMAT " %s", major(device->device),
+                               minor(device->device), (guint64)device->inode, access);
+    return g_strdup_printf("block %u:%u %s", major(device->device), minor(device->device), access);
+}
+
+/* ---- loop devices ---- */
+
+static int loop_configure(const char *name, int file, gboolean readonly)
+{
+    struct loop_config config = {
+        .fd = (guint32)file,
+        /* AUTOCLEAR: it ends with its last user, whatever becomes of us. */
+        .info = {.lo_flags = LO_FLAGS_AUTOCLEAR | (readonly ? LO_FLAGS_READ_ONLY : 0)},
+    };
+    int loop = open(name, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+
+    if (loop >= 0 && ioctl(loop, LOOP_CONFIGURE, &config) != 0) {
+        int problem = errno;
+
+        close(loop);
+        errno = problem;
+        loop = -1;
+    }
+    if (loop >= 0) /* past the node's cache, where the file can: QEMU does so too */
+        (void)!ioctl(loop, LOOP_SET_DIRECT_IO, 1UL);
+    return loop;
+}
+
+/* Another may take a free device first: then the next one. */
+static int loop_attach(int file, gboolean readonly)
+{
+    int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+    int loop = -1;
+
+    for (guint i = 0; control >= 0 && loop < 0 && i < LOOP_TRIES; i++) {
+        int number = ioctl(control, LOOP_CTL_GET_FREE);
+        g_autofree char *name = g_strdup_printf("/dev/loop%d", number);
+
+        if (number < 0)
+            break;
+        loop = loop_configure(name, file, readonly);
+        if (loop < 0 && errno != EBUSY)
+            break;
+    }
+    if (control >= 0)
+        close(control);
+    return loop;
+}
+
+static gboolean loop_open(const char *host_path, gboolean readonly, int *ret_loop, GError **error)
+{
+    int file = open(host_path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    int loop;
+
+    if (file < 0)
+        return fail_errno(error, errno, "cannot open %s", host_path);
+    loop = loop_attach(file, readonly);
+    if (loop < 0)
+        fail(error, STATUS_FAILED_PRECONDITION, "no loop device of the node for the file %s: %s", host_path,
+             g_strerror(errno));
+    close(file);
+    *ret_loop = loop;
+    return loop >= 0;
+}
+
+/* ---- nodes ---- */
+
+static gboolean node_make(dev_t device, const char *path, gboolean readonly, uid_t uid, gid_t gid,
+                          GError **error)
+{
+    mode_t mode = readonly ? 0400 : 0600;
+
+    if ((unlink(path) != 0 && errno != ENOENT) || mknod(path, S_IFBLK | mode, device) != 0 ||
+        chmod(path, mode) != 0 || lchown(path, uid, gid) != 0)
+        return fail_errno(error, errno, "cannot make the device node %s", path);
+    return TRUE;
+}
+
+gboolean block_device_make_node(const BlockDevice *device, const char *host_path, gboolean readonly,
+                                const char *path, uid_t uid, gid_t gid, int *ret_hold, GError **error)
+{
+    struct stat status = {.st_rdev = device->device};
+    int hold = -1;
+
+    if (device->is_file && !loop_open(host_path, readonly, &hold, error))
+        return FALSE;
+    if ((hold >= 0 && fstat(hold, &status) != 0) ||
+        !node_make(status.st_rdev, path, readonly, uid, gid, error)) {
+        if (hold >= 0)
+            close(hold);
+        return FALSE;
+    }
+    *ret_hold = hold;
+    return TRUE;
+}

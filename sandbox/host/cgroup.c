@@ -1,0 +1,470 @@
+#include "sandbox/host/cgroup.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+
+enum { SMALL_FILE_BYTES = 64 << 10, PAUSE_US = 2000, MOVE_SWEEPS = 100, MARK_MAX_BYTES = 64 };
+
+/* ---- names ---- */
+
+/* "a-b-c.slice" is /a.slice/a-b.slice/a-b-c.slice. */
+static char *slice_path(const char *slice)
+{
+    GString *path = g_string_new(NULL);
+    gsize stem = strlen(slice) - strlen(".slice");
+
+    for (gsize i = 1; i <= stem; i++)
+        if (i == stem || slice[i] == '-')
+            g_string_append_printf(path, "/%.*s.slice", (int)i, slice);
+    return g_string_free(path, FALSE);
+}
+
+static gboolean path_is_plain(const char *path)
+{
+    g_auto(GStrv) parts = g_strsplit(path, "/", -1);
+
+    for (guint i = 0; parts[i] != NULL; i++)
+        if (g_str_equal(parts[i], "..") || g_str_equal(parts[i], "."))
+            return FALSE;
+    return TRUE;
+}
+
+gboolean cgroup_parent_path(const char *parent, char **ret_path, GError **error)
+{
+    if (g_str_has_suffix(parent, ".slice") && strchr(parent, '/') == NULL && *parent != '.' &&
+        *parent != '-' && strstr(parent, "--") == NULL) {
+        *ret_path = slice_path(parent);
+        return TRUE;
+    }
+    if (*parent != '/' || !path_is_plain(parent))
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "linux.cgroup_parent: \"%s\" is neither an absolute path nor a systemd slice", parent);
+    *ret_path = g_strdup(parent);
+    return TRUE;
+}
+
+/* ---- hierarchies ---- */
+
+static gboolean is_hierarchy(const char *directory)
+{
+    g_autofree char *procs = g_build_filename(directory, "cgroup.procs", NULL);
+
+    return g_file_test(procs, G_FILE_TEST_EXISTS);
+}
+
+/* The root itself in version 2, else the directories below it; a link ("cpu" to "cpu,cpuacct") is not a
+ * second one. */
+static GPtrArray *hierarchies(const char *root)
+{
+    GPtrArray *list = g_ptr_array_new_with_free_func(g_free);
+    GDir *directory;
+    const char *name;
+
+    if (is_hierarchy(root)) {
+        g_ptr_array_add(list, g_strdup(root));
+        return list;
+    }
+    directory = g_dir_open(root, 0, NULL);
+    while (directory != NULL && (name = g_dir_read_name(directory)) != NULL) {
+        g_autofree char *path = g_build_filename(root, name, NULL);
+
+        if (!g_file_test(path, G_FILE_TEST_IS_SYMLINK) && is_hierarchy(path))
+            g_ptr_array_add(list, g_steal_pointer(&path));
+    }
+    if (directory != NULL)
+        g_dir_close(directory);
+    return list;
+}
+
+static gboolean file_put(const char *directory, const char *name, const char *text)
+{
+    g_autofree char *path = g_build_filename(directory, name, NULL);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    gboolean done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+    if (fd >= 0)
+        close(fd);
+    return done;
+}
+
+/* A new cpuset of version 1 is empty and takes no process: it gets what its parent has, from the top down. */
+static void cpuset_fill(const char *hierarchy, const char *directory)
+{
+    static const char *const names[] = {"cpuset.cpus", "cpuset.mems"};
+    g_autofree char *parent = g_path_get_dirname(directory);
+
+    if (strlen(directory) <= strlen(hierarchy))
+        return;
+    cpuset_fill(hierarchy, parent);
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autofree char *above = g_build_filename(parent, names[i], NULL);
+        g_autofree char *here = g_build_filename(directory, names[i], NULL);
+        g_autofree char *value = NULL;
+        g_autofree char *present = NULL;
+
+        if (file_read(here, SMALL_FILE_BYTES, &present, NULL, NULL) && *g_strstrip(present) == '\0' &&
+            file_read(above, SMALL_FILE_BYTES, &value, NULL, NULL))
+            file_put(directory, names[i], g_strstrip(value));
+    }
+}
+
+/* Version 2: a cgroup has the controllers that its parent hands down, and the kubelet's for the pod hands
+ * none down by itself: that is left to the runtime. One that cannot be handed down is found missing by who
+ * needs it. */
+static void controllers_hand_down(const char *hierarchy, const char *directory)
+{
+    g_autofree char *parent = g_path_get_dirname(directory);
+    g_autofree char *file = g_build_filename(parent, "cgroup.controllers", NULL);
+    g_autofree char *text = NULL;
+    g_auto(GStrv) names = NULL;
+
+    if (strlen(directory) <= strlen(hierarchy))
+        return;
+    controllers_hand_down(hierarchy, parent);
+    if (!file_read(file, SMALL_FILE_BYTES, &text, NULL, NULL))
+        return;
+    names = g_strsplit(g_strstrip(text), " ", -1);
+    for (guint i = 0; names[i] != NULL; i++) {
+        g_autofree char *change = g_strconcat("+", names[i], NULL);
+
+        file_put(parent, "cgroup.subtree_control", change);
+    }
+}
+
+static gboolean process_move(const char *directory, pid_t pid, GError **error)
+{
+    g_autofree char *text = g_strdup_printf("%d", (int)pid);
+
+    if (file_put(directory, "cgroup.procs", text) || errno == ESRCH)
+        return TRUE;
+    return fail_errno(error, errno, "cannot move process %d into the cgroup %s", (int)pid, directory);
+}
+
+/* A process that forked before it was moved has left its children behind. */
+static gboolean process_move_with_children(const char *directory, pid_t pid, GError **error)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/task/%d/children", (int)pid, (int)pid);
+    g_autofree char *text = NULL;
+    g_auto(GStrv) children = NULL;
+
+    if (!process_move(directory, pid, error))
+        return FALSE;
+    if (!file_read(path, SMALL_FILE_BYTES, &text, NULL, NULL))
+        return TRUE;
+    children = g_strsplit(g_strstrip(text), " ", -1);
+    for (guint i = 0; children[i] != NULL; i++)
+        if (*children[i] != '\0' &&
+            !process_move(directory, (pid_t)g_ascii_strtoll(children[i], NULL, 10), error))
+            return FALSE;
+    return TRUE;
+}
+
+static char *place_beside(const char *hierarchy, const char *path, const char *name)
+{
+    g_autofree char *above = g_path_get_dirname(path);
+
+    return g_build_filename(hierarchy, above, name, NULL);
+}
+
+/* Where the child is, or is to be, in one hierarchy; name NULL: its parent. */
+static char *place(const char *hierarchy, const char *path, const char *name)
+{
+    g_autofree char *beside = name != NULL ? place_beside(hierarchy, path, name) : NULL;
+
+    if (beside != NULL && is_hierarchy(beside))
+        return g_steal_pointer(&beside);
+    return g_build_filename(hierarchy, path, name, NULL);
+}
+
+gboolean cgroup_join(const char *root, const char *parent, const char *name, const pid_t *pids, gsize n_pids,
+                     GError **error)
+{
+    g_autoptr(GPtrArray) list = hierarchies(root);
+    g_autofree char *path = NULL;
+
+    if (!cgroup_parent_path(parent, &path, error))
+        return FALSE;
+    for (guint i = 0; i < list->len; i++) {
+        g_autofree char *directory = place(list->pdata[i], path, name);
+
+        if (!dir_make(directory, 0755, error))
+            return FALSE;
+        cpuset_fill(list->pdata[i], directory);
+        if (g_str_equal(list->pdata[i],
+                        root)) /* beside version 1, its controllers are the node's own matter */
+            controllers_hand_down(root, directory);
+        for (gsize j = 0; j < n_pids; j++)
+            if (!process_move_with_children(directory, pids[j], error))
+                return FALSE;
+    }
+    return TRUE;
+}
+
+/* The cgroup in every hierarchy, whether it exists or not; name NULL: its parent. */
+static GPtrArray *directories(const char *root, const char *parent, const char *name, GError **error)
+{
+    g_autoptr(GPtrArray) list = hierarchies(root);
+    GPtrArray *found;
+    g_autofree char *path = NULL;
+
+    if (!cgroup_parent_path(parent, &path, error))
+        return NULL;
+    found = g_ptr_array_new_with_free_func(g_free);
+    for (guint i = 0; i < list->len; i++)
+        g_ptr_array_add(found, place(list->pdata[i], path, name));
+    return found;
+}
+
+gboolean cgroup_leave(const char *root, const char *parent, const char *name, GError **error)
+{
+    g_autoptr(GPtrArray) list = directories(root, parent, name, error);
+
+    if (list == NULL)
+        return FALSE;
+    for (guint i = 0; i < list->len; i++) {
+        const char *directory = list->pdata[i];
+
+        if (rmdir(directory) != 0 && errno != ENOENT)
+            return fail_errno(error, errno, "cannot remove the cgroup %s", directory);
+    }
+    return TRUE;
+}
+
+/* FALSE: the hierarchy does not limit processor time (errno ENOENT), or does not take it. The period comes
+ * first in version 1: a quota must not be more than the parent's in the same proportion. */
+static gboolean cpu_put(const char *directory, gint64 quota_us, gint64 period_us)
+{
+    g_autofree char *period = g_strdup_printf("%" G_GINT64_FORMAT, period_us);
+    g_autofree char *quota = g_strdup_printf("%" G_GINT64_FORMAT, quota_us > 0 ? quota_us : -1);
+    g_autofree char *both =
+        quota_us > 0 ? g_strdup_printf("%" G_GINT64_FORMAT " %" G_GINT64_FORMAT, quota_us, period_us)
+                     : g_strdup_printf("max %" G_GINT64_FORMAT, period_us);
+
+    return file_put(directory, "cpu.max", both) || (file_put(directory, "cpu.cfs_period_us", period) &&
+                                                    file_put(directory, "cpu.cfs_quota_us", quota));
+}
+
+gboolean cgroup_limit_cpu(const char *root, const char *parent, const char *name, gint64 quota_us,
+                          gint64 period_us, GError **error)
+{
+    g_autoptr(GPtrArray) list = hierarchies(root);
+    g_autofree char *path = NULL;
+
+    if (!cgroup_parent_path(parent, &path, error))
+        return FALSE;
+    for (guint i = 0; i < list->len; i++) {
+        g_autofree char *directory = place(list->pdata[i], path, name);
+
+        if (cpu_put(directory, quota_us, period_us))
+            return TRUE;
+        if (errno != ENOENT)
+            return fail_errno(error, errno, "cannot limit the processor time of the cgroup %s", directory);
+    }
+    /* Nothing limits it now, either. */
+    return quota_us <= 0 ||
+           fail(error, STATUS_INTERNAL, "the cgroup %s/%s has no cpu controller", path, name);
+}
+
+/* "max" and version 1's nearly 2^63 are no limits. */
+static guint64 limit_read(const char *directory, const char *name)
+{
+    g_autofree char *path = g_build_filename(directory, name, NULL);
+    g_autofree char *text = NULL;
+    guint64 bytes =
+        file_read(path, SMALL_FILE_BYTES, &text, NULL, NULL) ? g_ascii_strtoull(text, NULL, 10) : 0;
+
+    return bytes < G_MAXINT64 / 2 ? bytes : 0;
+}
+
+/* 0: none; that of version 2, or 1. */
+static guint64 memory_limit(const char *directory)
+{
+    guint64 bytes = limit_read(directory, "memory.max");
+
+    return bytes != 0 ? bytes : limit_read(directory, "memory.limit_in_bytes");
+}
+
+/* A file that only one version has is not missed. */
+static void file_copy(const char *from, const char *to, const char *name)
+{
+    g_autofree char *path = g_build_filename(from, name, NULL);
+    g_autofree char *text = NULL;
+
+    if (file_read(path, SMALL_FILE_BYTES, &text, NULL, NULL))
+        file_put(to, name, g_strstrip(text));
+}
+
+/* Everything that is in `from`, and what it forks meanwhile; then removes it. A missing one is success. */
+static gboolean processes_move(const char *from, const char *to, GError **error)
+{
+    g_autofree char *path = g_build_filename(from, "cgroup.procs", NULL);
+
+    for (guint sweep = 0; rmdir(from) != 0 && errno != ENOENT; sweep++) {
+        g_autofree char *text = NULL;
+        g_auto(GStrv) pids = NULL;
+
+        if (sweep == MOVE_SWEEPS)
+            return fail_errno(error, errno, "cannot remove the cgroup %s", from);
+        if (sweep > 0)
+            g_usleep(PAUSE_US);
+        if (!file_read(path, SMALL_FILE_BYTES, &text, NULL, error))
+            return FALSE;
+        pids = g_strsplit(g_strstrip(text), "\n", -1);
+        for (guint i = 0; pids[i] != NULL; i++)
+            if (!process_move(to, (pid_t)g_ascii_strtoll(pids[i], NULL, 10), error))
+                return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean cgroup_make_room(const char *root, const char *parent, const char *name, guint64 needed_bytes,
+                          guint64 *ret_limit_bytes, GError **error)
+{
+    g_autoptr(GPtrArray) list = hierarchies(root);
+    g_autofree char *path = NULL;
+    guint64 too_small = 0;
+
+    if (!cgroup_parent_path(parent, &path, error))
+        return FALSE;
+    for (guint i = 0; i < list->len; i++) {
+        g_autofree char *above = g_build_filename(list->pdata[i], path, NULL);
+        g_autofree char *below = g_build_filename(above, name, NULL);
+        g_autofree char *beside = place_beside(list->pdata[i], path, name);
+        const guint64 limit = memory_limit(above);
+
+        if (limit == 0 || limit >= needed_bytes)
+            continue;
+        too_small = limit;
+        if (!dir_make(beside, 0755, error))
+            return FALSE;
+        file_copy(above, beside, "cpu.weight");
+        if (!processes_move(below, beside, error))
+            return FALSE;
+    }
+    *ret_limit_bytes = too_small;
+    return TRUE;
+}
+
+/* ---- killing ---- */
+
+static void processes_kill(const char *directory)
+{
+    g_autofree char *procs = g_build_filename(directory, "cgroup.procs", NULL);
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL;
+
+    if (!g_file_get_contents(procs, &text, NULL, NULL))
+        return;
+    lines = g_strsplit(text, "\n", -1);
+    for (char **line = lines; *line != NULL; line++) {
+        pid_t pid = (pid_t)g_ascii_strtoll(*line, NULL, 10);
+
+        if (pid > 1)
+            kill(pid, SIGKILL);
+    }
+}
+
+/* One sweep, children first; TRUE when the directory is gone. */
+static gboolean directory_sweep(const char *directory)
+{
+    GDir *entries = g_dir_open(directory, 0, NULL);
+    const char *name;
+
+    while (entries != NULL && (name = g_dir_read_name(entries)) != NULL) {
+        g_autofree char *path = g_build_filename(directory, name, NULL);
+
+        if (g_file_test(path, G_FILE_TEST_IS_DIR))
+            directory_sweep(path);
+    }
+    if (entries != NULL)
+        g_dir_close(entries);
+    /* Version 2 kills all below at once, forks included; version 1 takes as many sweeps as it takes. */
+    if (!file_put(directory, "cgroup.kill", "1"))
+        processes_kill(directory);
+    return rmdir(directory) == 0 || errno == ENOENT;
+}
+
+gboolean cgroup_kill_directory(const char *directory, const Deadline *deadline, GError **error)
+{
+    while (!directory_sweep(directory)) {
+        if (!deadline_check(deadline, "killing what runs in a cgroup", error)) {
+            g_prefix_error(error, "%s: ", directory);
+            return FALSE;
+        }
+        g_usleep(PAUSE_US);
+    }
+    return TRUE;
+}
+
+gboolean cgroup_kill(const char *root, const char *parent, const char *name, const Deadline *deadline,
+                     GError **error)
+{
+    g_autoptr(GPtrArray) list = directories(root, parent, name, error);
+
+    if (list == NULL)
+        return FALSE;
+    for (guint i = 0; i < list->len; i++)
+        if (!cgroup_kill_directory(list->pdata[i], deadline, error))
+            return FALSE;
+    return TRUE;
+}
+
+/* ---- whose they are ---- */
+
+#define MARK_ATTRIBUTE "trusted.crivirt"
+
+void cgroup_mark(const char *root, const char *parent, const char *name, const char *mark)
+{
+    g_autoptr(GPtrArray) list = directories(root, parent, name, NULL);
+
+    for (guint i = 0; list != NULL && i < list->len; i++)
+        setxattr(list->pdata[i], MARK_ATTRIBUTE, mark, strlen(mark), 0);
+}
+
+static gboolean is_marked(const char *directory, const char *mark)
+{
+    char value[MARK_MAX_BYTES];
+    ssize_t length = getxattr(directory, MARK_ATTRIBUTE, value, sizeof value);
+
+    return length == (ssize_t)strlen(mark) && memcmp(value, mark, strlen(mark)) == 0;
+}
+
+/* Nothing is looked for in what is found. */
+static void collect_marked(const char *directory, const char *mark, GPtrArray *found)
+{
+    DIR *entries = opendir(directory);
+    const struct dirent *entry;
+
+    while (entries != NULL && (entry = readdir(entries)) != NULL) {
+        g_autofree char *path = NULL;
+
+        if (entry->d_type != DT_DIR || *entry->d_name == '.')
+            continue;
+        path = g_build_filename(directory, entry->d_name, NULL);
+        if (is_marked(path, mark))
+            g_ptr_array_add(found, g_steal_pointer(&path));
+        else
+            collect_marked(path, mark, found);
+    }
+    if (entries != NULL)
+        closedir(entries);
+}
+
+GPtrArray *cgroup_list_marked(const char *root, const char *mark)
+{
+    g_autoptr(GPtrArray) list = hierarchies(root);
+    GPtrArray *found = g_ptr_array_new_with_free_func(g_free);
+
+    for (guint i = 0; i < list->len; i++)
+        collect_marked(list->pdata[i], mark, found);
+    return found;
+}

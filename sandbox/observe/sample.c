@@ -1,0 +1,299 @@
+#include "sandbox/observe/sample.h"
+
+#include "common/error.h"
+#include "common/log.h"
+#include "sandbox/host/process_cost.h"
+#include "sandbox/pods/pod.h"
+#include "sandbox/volumes/share.h"
+
+enum { RATE_SHORTEST_US = 100 * 1000 };
+
+struct Sampler {
+    GThreadPool *workers;
+};
+
+/* Everybody who waits for a number of samples. */
+typedef struct {
+    gint references;
+    GMutex lock;
+    GCond changed;
+    guint pending;
+} Group;
+
+typedef struct {
+    Pod *pod;
+    gboolean with_processes;
+} Job;
+
+/* ---- samples ---- */
+
+Sample *sample_ref(Sample *sample)
+{
+    g_atomic_int_inc(&sample->references);
+    return sample;
+}
+
+void sample_unref(Sample *sample)
+{
+    if (sample == NULL || !g_atomic_int_dec_and_test(&sample->references))
+        return;
+    if (sample->response != NULL)
+        crivirt__agent__v1__response__free_unpacked(sample->response, NULL);
+    g_free(sample);
+}
+
+void pod_samples_clear(PodSamples *samples)
+{
+    sample_unref(samples->last);
+    sample_unref(samples->before);
+}
+
+void pod_samples_put(PodSamples *samples, Sample *sample)
+{
+    const gint64 span_us =
+        samples->last != NULL && samples->before != NULL ? samples->last->at_us - samples->before->at_us : 0;
+
+    /* Two callers in quick succession must not leave a span too short for a rate. */
+    if (samples->before == NULL || span_us >= SAMPLE_RATE_MIN_MS * G_TIME_SPAN_MILLISECOND) {
+        sample_unref(samples->before);
+        samples->before = samples->last;
+    } else {
+        sample_unref(samples->last);
+    }
+    samples->last = sample;
+}
+
+void sample_pair_clear(SamplePair *pair)
+{
+    sample_unref(pair->last);
+    sample_unref(pair->before);
+}
+
+SamplePair pod_sample(Pod *pod)
+{
+    SamplePair pair;
+
+    g_mutex_lock(&pod->lock);
+    pair.last = pod->samples.last != NULL ? sample_ref(pod->samples.last) : NULL;
+    pair.before = pod->samples.before != NULL ? sample_ref(pod->samples.before) : NULL;
+    g_mutex_unlock(&pod->lock);
+    return pair;
+}
+
+const Crivirt__Agent__V1__ContainerUsage *sample_container(const Sample *sample, const char *id)
+{
+    if (sample == NULL || sample->stats == NULL)
+        return NULL;
+    for (size_t i = 0; i < sample->stats->n_containers; i++)
+        if (g_str_equal(sample->stats->containers[i]->id, id))
+            return sample->stats->containers[i];
+    return NULL;
+}
+
+gboolean sample_rate(const SamplePair *pair, guint64 before, guint64 last, guint64 *ret_per_second)
+{
+    gint64 span_us = pair->before != NULL ? pair->last->at_us - pair->before->at_us : 0;
+
+    if (span_us < RATE_SHORTEST_US || last < before)
+        return FALSE;
+    *ret_per_second = (guint64)((double)(last - before) * G_USEC_PER_SEC / (double)span_us);
+    return TRUE;
+}
+
+/* ---- taking one ---- */
+
+static gboolean pod_has_share(Pod *pod)
+{
+    gboolean has;
+
+    g_mutex_lock(&pod->lock);
+    has = pod->share_generation != 0;
+    g_mutex_unlock(&pod->lock);
+    return has;
+}
+
+/* FALSE with what went wrong; an agent that is too old to know is no failure. */
+static gboolean ask_guest(Pod *pod, gboolean with_processes, Sample *sample, GError **error)
+{
+    Crivirt__Agent__V1__StatsRequest stats = CRIVIRT__AGENT__V1__STATS_REQUEST__INIT;
+    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    Deadline deadline = deadline_in_ms(SAMPLE_TIMEOUT_MS);
+    g_autoptr(AgentConnection) agent = pod_agent(pod, error);
+    g_autoptr(GError) problem = NULL;
+
+    if (agent == NULL)
+        return FALSE;
+    stats.with_processes = with_processes;
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_STATS;
+    request.stats = &stats;
+    if (agent_connection_call(agent, &request, &deadline, &sample->response, &problem)) {
+        if (sample->response->result_case == CRIVIRT__AGENT__V1__RESPONSE__RESULT_STATS)
+            sample->stats = sample->response->stats;
+        sample->with_processes = with_processes;
+        return TRUE;
+    }
+    if (problem->code == STATUS_UNIMPLEMENTED)
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&problem));
+    return FALSE;
+}
+
+/* QEMU, and the file server of the pod's volumes: what that one shares is the guest's memory. */
+static void read_node_cost(Pod *pod, Sample *sample)
+{
+    pid_t machine = pod->platform->process(pod);
+    pid_t server = pod_has_share(pod) ? share_server(pod->share_dir) : 0;
+    ProcessCost cost;
+
+    if (machine <= 0 || !process_cost_read(machine, &cost))
+        return;
+    sample->has_node_cost = TRUE;
+    sample->node_cpu_ns = cost.cpu_ns;
+    sample->node_memory_bytes = cost.memory_bytes;
+    if (server > 0 && process_cost_read_tree(server, &cost)) {
+        sample->node_cpu_ns += cost.cpu_ns;
+        sample->node_memory_bytes += cost.own_bytes;
+    }
+}
+
+static Sample *sample_take(Pod *pod, gboolean with_processes, GError **error)
+{
+    Sample *sample = g_new0(Sample, 1);
+
+    sample->references = 1;
+    if (!ask_guest(pod, with_processes, sample, error)) {
+        sample_unref(sample);
+        return NULL;
+    }
+    sample->at_ns = manager_now_ns();
+    sample->at_us = g_get_monotonic_time();
+    read_node_cost(pod, sample);
+    return sample;
+}
+
+/* ---- groups ---- */
+
+static void group_unref(Group *group)
+{
+    if (!g_atomic_int_dec_and_test(&group->references))
+        return;
+    g_mutex_clear(&group->lock);
+    g_cond_clear(&group->changed);
+    g_free(group);
+}
+
+static void group_one_done(gpointer data)
+{
+    Group *group = data;
+
+    g_mutex_lock(&group->lock);
+    if (--group->pending == 0)
+        g_cond_signal(&group->changed);
+    g_mutex_unlock(&group->lock);
+    group_unref(group);
+}
+
+static Group *group_new(void)
+{
+    Group *group = g_new0(Group, 1);
+
+    group->references = 1;
+    g_mutex_init(&group->lock);
+    g_cond_init(&group->changed);
+    return group;
+}
+
+/* ---- the workers ---- */
+
+static void job_run(gpointer data, gpointer unused)
+{
+    Job *job = data;
+    g_autoptr(Pod) pod = job->pod;
+    g_autoptr(GError) error = NULL;
+    Sample *sample = sample_take(pod, job->with_processes, &error);
+    GSList *waiting;
+
+    (void)unused;
+    g_mutex_lock(&pod->lock);
+    if (sample != NULL)
+        pod_samples_put(&pod->samples, sample);
+    else
+        pod->samples.not_before_us = g_get_monotonic_time() + SAMPLE_BACKOFF_MS * G_GINT64_CONSTANT(1000);
+    pod->samples.running = FALSE;
+    waiting = g_steal_pointer(&pod->samples.waiting);
+    g_mutex_unlock(&pod->lock);
+    if (sample == NULL)
+        log_debug(LOG_FIELDS("sandbox", pod->id), "the guest told no statistics: %s", error->message);
+    g_slist_free_full(waiting, group_one_done);
+    g_free(job);
+}
+
+Sampler *sampler_new(void)
+{
+    Sampler *sampler = g_new0(Sampler, 1);
+
+    sampler->workers = g_thread_pool_new(job_run, NULL, SAMPLER_WORKERS, FALSE, NULL);
+    return sampler;
+}
+
+void sampler_free(Sampler *sampler)
+{
+    if (sampler == NULL)
+        return;
+    g_thread_pool_free(sampler->workers, FALSE, TRUE);
+    g_free(sampler);
+}
+
+/* ---- asking ---- */
+
+/* pod->lock is held. */
+static gboolean is_fresh(const PodSamples *samples, gboolean with_processes, gint64 now_us)
+{
+    return samples->last != NULL &&
+           now_us - samples->last->at_us < SAMPLE_FRESH_MS * G_TIME_SPAN_MILLISECOND &&
+           (samples->last->with_processes || !with_processes || samples->last->stats == NULL);
+}
+
+/* Starts a sample, or joins the one that is being taken. */
+static void refresh_one(Sampler *sampler, Pod *pod, gboolean with_processes, Group *group)
+{
+    gint64 now_us = g_get_monotonic_time();
+    gboolean start;
+    gboolean wanted;
+
+    g_mutex_lock(&pod->lock);
+    wanted = pod->state == POD_READY && now_us >= pod->samples.not_before_us &&
+             !is_fresh(&pod->samples, with_processes, now_us);
+    start = wanted && !pod->samples.running;
+    if (wanted) {
+        pod->samples.running = TRUE;
+        g_mutex_lock(&group->lock);
+        group->pending++;
+        g_mutex_unlock(&group->lock);
+        g_atomic_int_inc(&group->references);
+        pod->samples.waiting = g_slist_prepend(pod->samples.waiting, group);
+    }
+    g_mutex_unlock(&pod->lock);
+    if (start) {
+        Job *job = g_new(Job, 1);
+
+        *job = (Job){pod_ref(pod), with_processes};
+        g_thread_pool_push(sampler->workers, job, NULL);
+    }
+}
+
+void sampler_refresh(Sampler *sampler, const GPtrArray *pods, gboolean with_processes,
+                     const Deadline *deadline)
+{
+    Deadline bounded = deadline_sooner(deadline, SAMPLE_TIMEOUT_MS);
+    Group *group = group_new();
+    gboolean in_time = TRUE;
+
+    for (guint i = 0; i < pods->len; i++)
+        refresh_one(sampler, pods->pdata[i], with_processes, group);
+    g_mutex_lock(&group->lock);
+    while (in_time && group->pending > 0)
+        in_time = deadline_cond_wait(&bounded, &group->changed, &group->lock, "waiting for guests", NULL);
+    g_mutex_unlock(&group->lock);
+    group_unref(group);
+}

@@ -1,0 +1,251 @@
+#include "sandbox/oci/cdi.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+#include "image-service/image_json.h"
+
+enum { CDI_FILE_MAX_BYTES = 4 << 20 };
+
+typedef Runtime__V1__ContainerConfig ContainerConfig;
+
+/* ---- into messages that protobuf-c frees ---- */
+
+static void *message_add(void ***list, size_t *count, size_t size)
+{
+    void **grown = realloc(*list, (*count + 1) * sizeof(void *));
+
+    g_assert(grown != NULL); /* as every allocation of GLib's */
+    *list = grown;
+    grown[*count] = calloc(1, size);
+    g_assert(grown[*count] != NULL);
+    return grown[(*count)++];
+}
+
+static void environment_add(ContainerConfig *config, const char *entry)
+{
+    const char *equals = strchr(entry, '=');
+    Runtime__V1__KeyValue *pair =
+        message_add((void ***)(void *)&config->envs, &config->n_envs, sizeof(Runtime__V1__KeyValue));
+
+    runtime__v1__key_value__init(pair);
+    pair->key = strndup(entry, equals != NULL ? (size_t)(equals - entry) : strlen(entry));
+    if (equals != NULL && equals[1] != '\0') {
+        pair->value.data = (uint8_t *)strdup(equals + 1);
+        pair->value.len = strlen(equals + 1);
+    }
+}
+
+static void mount_add(ContainerConfig *config, const char *host_path, const char *container_path,
+                      char *const *options)
+{
+    Runtime__V1__Mount *mount =
+        message_add((void ***)(void *)&config->mounts, &config->n_mounts, sizeof(Runtime__V1__Mount));
+
+    runtime__v1__mount__init(mount);
+    mount->host_path = strdup(host_path);
+    mount->container_path = strdup(container_path);
+    mount->readonly = g_strv_contains((const char *const *)options, "ro");
+}
+
+static void device_add(ContainerConfig *config, const char *host_path, const char *container_path,
+                       const char *permissions)
+{
+    Runtime__V1__Device *device =
+        message_add((void ***)(void *)&config->devices, &config->n_devices, sizeof(Runtime__V1__Device));
+
+    runtime__v1__device__init(device);
+    device->host_path = strdup(host_path);
+    device->container_path = strdup(container_path);
+    device->permissions = strdup(permissions);
+}
+
+/* ---- edits ---- */
+
+static gboolean wrong(GError **error, const char *name, const char *what)
+{
+    return fail(error, STATUS_INVALID_ARGUMENT, "CDI file %s: %s", name, what);
+}
+
+static gboolean apply_mount(ContainerConfig *config, const char *name, JsonValue *mount, GError **error)
+{
+    const char *host_path = NULL;
+    const char *container_path = NULL;
+    g_auto(GStrv) options = NULL;
+
+    if (!YAJL_IS_OBJECT(mount))
+        return wrong(error, name, "a mount is no object");
+    if (!image_json_string(mount, "hostPath", &host_path, error) ||
+        !image_json_string(mount, "containerPath", &container_path, error) ||
+        !image_json_strv(mount, "options", &options, error))
+        return FALSE;
+    if (host_path == NULL || *host_path != '/' || container_path == NULL || *container_path != '/')
+        return wrong(error, name, "a mount has no absolute hostPath and containerPath");
+    mount_add(config, host_path, container_path, options);
+    return TRUE;
+}
+
+static gboolean apply_device(ContainerConfig *config, const char *name, JsonValue *node, GError **error)
+{
+    const char *path = NULL;
+    const char *host_path = NULL;
+    const char *permissions = NULL;
+
+    if (!YAJL_IS_OBJECT(node))
+        return wrong(error, name, "a device node is no object");
+    if (!image_json_string(node, "path", &path, error) ||
+        !image_json_string(node, "hostPath", &host_path, error) ||
+        !image_json_string(node, "permissions", &permissions, error))
+        return FALSE;
+    if (path == NULL || *path != '/')
+        return wrong(error, name, "a device node has no absolute path");
+    device_add(config, host_path != NULL && *host_path != '\0' ? host_path : path, path,
+               permissions != NULL && *permissions != '\0' ? permissions : "rwm");
+    return TRUE;
+}
+
+static gboolean apply_each(ContainerConfig *config, const char *name, JsonValue *edits, const char *key,
+                           gboolean (*apply)(ContainerConfig *, const char *, JsonValue *, GError **),
+                           GError **error)
+{
+    JsonValue *list = NULL;
+
+    if (!image_json_array(edits, key, &list, error))
+        return FALSE;
+    for (size_t i = 0; list != NULL && i < list->u.array.len; i++)
+        if (!apply(config, name, list->u.array.values[i], error))
+            return FALSE;
+    return TRUE;
+}
+
+static gboolean refuse_present(JsonValue *edits, const char *name, const char *key, GError **error)
+{
+    JsonValue *value = image_json_member(edits, key);
+
+    if (value == NULL || (YAJL_IS_ARRAY(value) && value->u.array.len == 0))
+        return TRUE;
+    return fail(error, STATUS_UNIMPLEMENTED,
+                "CDI file %s: %s of the node cannot reach into a virtual machine", name, key);
+}
+
+static gboolean apply_edits(ContainerConfig *config, const char *name, JsonValue *owner, GError **error)
+{
+    JsonValue *edits = NULL;
+    g_auto(GStrv) environment = NULL;
+
+    if (!image_json_object(owner, "containerEdits", &edits, error))
+        return FALSE;
+    if (edits == NULL)
+        return TRUE;
+    if (!refuse_present(edits, name, "hooks", error) || !refuse_present(edits, name, "intelRdt", error) ||
+        !refuse_present(edits, name, "additionalGids", error) ||
+        !image_json_strv(edits, "env", &environment, error))
+        return FALSE;
+    for (char **entry = environment; *entry != NULL; entry++)
+        environment_add(config, *entry);
+    return apply_each(config, name, edits, "mounts", apply_mount, error) &&
+           apply_each(config, name, edits, "deviceNodes", apply_device, error);
+}
+
+/* ---- files ---- */
+
+/* The edits of the whole file come before those of the device. */
+static gboolean apply_root(ContainerConfig *config, const char *name, JsonValue *root, const char *device,
+                           gboolean *ret_found, GError **error)
+{
+    JsonValue *devices = NULL;
+
+    if (!image_json_array(root, "devices", &devices, error))
+        return FALSE;
+    for (size_t i = 0; devices != NULL && i < devices->u.array.len; i++) {
+        JsonValue *candidate = devices->u.array.values[i];
+        const char *found = NULL;
+
+        if (!YAJL_IS_OBJECT(candidate) || !image_json_string(candidate, "name", &found, error))
+            return error != NULL && *error != NULL ? FALSE : wrong(error, name, "a device is no object");
+        if (g_strcmp0(found, device) != 0)
+            continue;
+        *ret_found = TRUE;
+        return apply_edits(config, name, root, error) && apply_edits(config, name, candidate, error);
+    }
+    return TRUE;
+}
+
+gboolean cdi_apply_text(ContainerConfig *config, const char *name, const char *text, gsize length,
+                        const char *kind, const char *device, gboolean *ret_found, GError **error)
+{
+    g_autoptr(JsonValue) root = image_json_parse(text, length, name, error);
+    const char *found = NULL;
+    GError *problem = NULL;
+    gboolean good;
+
+    if (root == NULL)
+        return FALSE;
+    if (!YAJL_IS_OBJECT(root))
+        return wrong(error, name, "it is no JSON object");
+    if (!image_json_string(root, "kind", &found, error))
+        return FALSE;
+    if (g_strcmp0(found, kind) != 0)
+        return TRUE;
+    good = apply_root(config, name, root, device, ret_found, &problem);
+    if (problem != NULL)
+        g_propagate_error(error, problem);
+    return good;
+}
+
+static gboolean apply_directory(ContainerConfig *config, const char *path, const char *kind,
+                                const char *device, gboolean *ret_found, GError **error)
+{
+    g_autoptr(GDir) entries = g_dir_open(path, 0, NULL);
+    const char *entry;
+
+    while (entries != NULL && !*ret_found && (entry = g_dir_read_name(entries)) != NULL) {
+        g_autofree char *file = g_build_filename(path, entry, NULL);
+        g_autofree char *text = NULL;
+        gsize length = 0;
+
+        if (!g_str_has_suffix(entry, ".json"))
+            continue;
+        if (!file_read(file, CDI_FILE_MAX_BYTES, &text, &length, error) ||
+            !cdi_apply_text(config, file, text, length, kind, device, ret_found, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean apply_one(ContainerConfig *config, const char *qualified, const char *const *directories,
+                          GError **error)
+{
+    const char *equals = strchr(qualified, '=');
+    const char *slash = strchr(qualified, '/');
+    g_autofree char *kind = NULL;
+    gboolean found = FALSE;
+
+    if (equals == NULL || slash == NULL || slash > equals || slash == qualified || slash + 1 == equals ||
+        equals[1] == '\0')
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "config.CDI_devices: \"%s\" is not of the form vendor/class=device", qualified);
+    kind = g_strndup(qualified, (gsize)(equals - qualified));
+    for (guint i = g_strv_length((char **)(void *)directories); i > 0 && !found; i--)
+        if (!apply_directory(config, directories[i - 1], kind, equals + 1, &found, error)) {
+            g_prefix_error(error, "config.CDI_devices: ");
+            return FALSE;
+        }
+    if (!found) {
+        g_autofree char *list = g_strjoinv(", ", (char **)(void *)directories);
+
+        return fail(error, STATUS_NOT_FOUND, "config.CDI_devices: no JSON file in %s describes %s", list,
+                    qualified);
+    }
+    return TRUE;
+}
+
+gboolean cdi_apply(ContainerConfig *config, const char *const *directories, GError **error)
+{
+    for (size_t i = 0; i < config->n_cdi_devices; i++)
+        if (!apply_one(config, config->cdi_devices[i]->name, directories, error))
+            return FALSE;
+    return TRUE;
+}

@@ -1,0 +1,65 @@
+#include <string.h>
+
+#include "common/error.h"
+#include "sandbox/oci/oci_json.h"
+#include "sandbox/oci/oci_parts.h"
+#include "sandbox/oci/seccomp_profile.h"
+
+typedef Runtime__V1__LinuxContainerSecurityContext SecurityContext;
+
+/* As they are: a list that is empty hides nothing, which is what procMount: Unmasked asks for. The kubelet
+ * sends its usual lists with every other container. */
+static void put_paths(yajl_gen json, const char *key, char **paths, size_t n_paths)
+{
+    if (n_paths > 0)
+        oci_json_put_strings(json, key, (const char *const *)paths, n_paths);
+}
+
+/* No profile at all means no filter; RuntimeDefault is the enum's zero. A privileged container has none. */
+static gboolean put_seccomp(yajl_gen json, const OciSpecInput *input, GError **error)
+{
+    const SecurityContext *security = oci_security(input);
+    const Runtime__V1__SecurityProfile *profile = security->seccomp;
+    g_autoptr(GPtrArray) capabilities = g_ptr_array_new();
+    g_autoptr(GPtrArray) ambient = g_ptr_array_new();
+
+    if (profile == NULL || security->privileged ||
+        profile->profile_type == RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Unconfined)
+        return TRUE;
+    if (profile->profile_type == RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Localhost) {
+        if (input->seccomp_profile == NULL)
+            return fail(error, STATUS_INVALID_ARGUMENT,
+                        "linux.security_context.seccomp.localhost_ref: it is missing");
+        return seccomp_profile_put_text(json, profile->localhost_ref, input->seccomp_profile,
+                                        strlen(input->seccomp_profile), error);
+    }
+    if (profile->profile_type != RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__RuntimeDefault)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "linux.security_context.seccomp.profile_type: unknown value %d",
+                    (int)profile->profile_type);
+    if (!oci_capabilities_collect(input, capabilities, ambient, error))
+        return FALSE;
+    seccomp_profile_put_default(json, input->architecture, capabilities);
+    return TRUE;
+}
+
+gboolean oci_put_linux(yajl_gen json, const OciSpecInput *input, GError **error)
+{
+    const SecurityContext *security = oci_security(input);
+    g_autofree char *cgroup = g_strdup_printf("/crivirt/%s", input->container_id);
+    const char *propagation = oci_root_propagation(input);
+
+    oci_json_put_map(json, "linux");
+    oci_json_put_pair(json, "cgroupsPath", input->node != NULL ? input->node->cgroup : cgroup);
+    if (propagation != NULL)
+        oci_json_put_pair(json, "rootfsPropagation", propagation);
+    if (!oci_put_namespaces(json, input, error))
+        return FALSE;
+    put_paths(json, "maskedPaths", security->masked_paths, security->n_masked_paths);
+    put_paths(json, "readonlyPaths", security->readonly_paths, security->n_readonly_paths);
+    if (!oci_put_devices(json, input, error) || !oci_put_resources(json, input, error) ||
+        !put_seccomp(json, input, error))
+        return FALSE;
+    yajl_gen_map_close(json);
+    return TRUE;
+}

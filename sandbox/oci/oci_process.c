@@ -1,0 +1,106 @@
+#include <string.h>
+
+#include "common/error.h"
+#include "sandbox/oci/oci_json.h"
+#include "sandbox/oci/oci_parts.h"
+
+typedef Runtime__V1__ContainerConfig ContainerConfig;
+typedef Runtime__V1__LinuxContainerSecurityContext SecurityContext;
+
+/* Kubernetes: a command replaces entrypoint and cmd of the image, args alone replace its cmd. */
+static gboolean put_args(yajl_gen json, const OciSpecInput *input, GError **error)
+{
+    const ContainerConfig *config = input->config;
+    g_autoptr(GPtrArray) args = g_ptr_array_new();
+
+    if (config->n_command > 0)
+        for (size_t i = 0; i < config->n_command; i++)
+            g_ptr_array_add(args, config->command[i]);
+    else
+        for (char **arg = input->image->entrypoint; *arg != NULL; arg++)
+            g_ptr_array_add(args, *arg);
+    for (size_t i = 0; i < config->n_args; i++)
+        g_ptr_array_add(args, config->args[i]);
+    if (config->n_command == 0 && config->n_args == 0)
+        for (char **arg = input->image->cmd; *arg != NULL; arg++)
+            g_ptr_array_add(args, *arg);
+    if (args->len == 0)
+        return fail(
+            error, STATUS_INVALID_ARGUMENT,
+            "no command: config.command and config.args are empty, and image %s has neither entrypoint nor "
+            "cmd",
+            input->image->id);
+    oci_json_put_strings(json, "args", (const char *const *)args->pdata, args->len);
+    return TRUE;
+}
+
+static void environment_set(GPtrArray *environment, const char *entry)
+{
+    gsize name_length = strcspn(entry, "=") + 1;
+
+    for (guint i = 0; i < environment->len; i++)
+        if (strncmp(g_ptr_array_index(environment, i), entry, name_length) == 0) {
+            g_free(environment->pdata[i]);
+            environment->pdata[i] = g_strdup(entry);
+            return;
+        }
+    g_ptr_array_add(environment, g_strdup(entry));
+}
+
+static gboolean put_environment(yajl_gen json, const OciSpecInput *input, GError **error)
+{
+    const ContainerConfig *config = input->config;
+    g_autoptr(GPtrArray) environment = g_ptr_array_new_with_free_func(g_free);
+
+    environment_set(environment, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    if (input->pod->hostname != NULL && *input->pod->hostname != '\0') {
+        g_autofree char *hostname = g_strdup_printf("HOSTNAME=%s", input->pod->hostname);
+
+        environment_set(environment, hostname);
+    }
+    if (config->tty)
+        environment_set(environment, "TERM=xterm");
+    for (char **entry = input->image->environment; *entry != NULL; entry++)
+        environment_set(environment, *entry);
+    for (size_t i = 0; i < config->n_envs; i++) {
+        const Runtime__V1__KeyValue *pair = config->envs[i];
+        g_autofree char *value = g_strndup((const char *)pair->value.data, pair->value.len);
+        g_autofree char *entry = g_strdup_printf("%s=%s", pair->key, value);
+
+        if (*pair->key == '\0' || strchr(pair->key, '=') != NULL)
+            return fail(error, STATUS_INVALID_ARGUMENT, "config.envs: \"%s\" is no variable name", pair->key);
+        if (strlen(value) != pair->value.len)
+            return fail(error, STATUS_INVALID_ARGUMENT, "config.envs: the value of %s has a NUL byte",
+                        pair->key);
+        environment_set(environment, entry);
+    }
+    oci_json_put_strings(json, "env", (const char *const *)environment->pdata, environment->len);
+    return TRUE;
+}
+
+/* Everything but the user, whose key comes last. */
+gboolean oci_put_process(yajl_gen json, const OciSpecInput *input, gsize *ret_user_offset, GError **error)
+{
+    const SecurityContext *security = oci_security(input);
+    const char *directory =
+        *input->config->working_dir != '\0' ? input->config->working_dir : input->image->working_dir;
+    const unsigned char *text;
+    size_t length;
+
+    oci_json_put_map(json, "process");
+    oci_json_put_bool(json, "terminal", input->config->tty);
+    oci_json_put_pair(json, "cwd", directory != NULL && *directory != '\0' ? directory : "/");
+    oci_json_put_bool(json, "noNewPrivileges", security->no_new_privs);
+    oci_json_put_int(json, "oomScoreAdj",
+                     CLAMP(oci_resources(input)->oom_score_adj,
+                           input->node != NULL ? input->node->least_oom_score_adj : -1000, 1000));
+    if (!put_args(json, input, error) || !put_environment(json, input, error) ||
+        !oci_put_capabilities(json, input, error))
+        return FALSE;
+    oci_json_put_string(json, "user");
+    yajl_gen_get_buf(json, &text, &length);
+    *ret_user_offset = length;
+    yajl_gen_integer(json, 0); /* where the agent's user object goes */
+    yajl_gen_map_close(json);
+    return TRUE;
+}

@@ -1,0 +1,162 @@
+#include "sandbox/oci/oci_spec.h"
+
+#include <string.h>
+
+#include "common/error.h"
+#include "sandbox/oci/oci_json.h"
+#include "sandbox/oci/oci_parts.h"
+#include "sandbox/oci/signals.h"
+
+typedef Runtime__V1__ContainerConfig ContainerConfig;
+typedef Runtime__V1__LinuxContainerSecurityContext SecurityContext;
+typedef Runtime__V1__LinuxContainerResources Resources;
+
+static const SecurityContext no_security = {
+    PROTOBUF_C_MESSAGE_INIT(&runtime__v1__linux_container_security_context__descriptor),
+    .run_as_username = (char *)protobuf_c_empty_string, /* the INIT macro would name deprecated fields, too */
+};
+static const Resources no_resources = RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;
+
+const SecurityContext *oci_security(const OciSpecInput *input)
+{
+    const Runtime__V1__LinuxContainerConfig *container = input->config->linux;
+
+    return container != NULL && container->security_context != NULL ? container->security_context
+                                                                    : &no_security;
+}
+
+const Resources *oci_resources(const OciSpecInput *input)
+{
+    const Runtime__V1__LinuxContainerConfig *container = input->config->linux;
+
+    return container != NULL && container->resources != NULL ? container->resources : &no_resources;
+}
+
+/* ---- what the guest cannot give ---- */
+
+static gboolean selinux_check(const Runtime__V1__SELinuxOption *options, GError **error)
+{
+    if (options != NULL && (*options->user != '\0' || *options->role != '\0' || *options->type != '\0' ||
+                            *options->level != '\0'))
+        return fail(error, STATUS_UNIMPLEMENTED,
+                    "linux.security_context.selinux_options: the guest's kernel has no SELinux");
+    return TRUE;
+}
+
+static gboolean apparmor_check(const SecurityContext *security, GError **error)
+{
+    if (security->apparmor != NULL && !security->privileged &&
+        security->apparmor->profile_type == RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Localhost)
+        return fail(error, STATUS_UNIMPLEMENTED,
+                    "linux.security_context.apparmor: the guest's kernel has no AppArmor for profile %s",
+                    security->apparmor->localhost_ref);
+    return TRUE;
+}
+
+/* What would be silently weaker than asked for is refused instead. */
+static gboolean security_check(const OciSpecInput *input, GError **error)
+{
+    const SecurityContext *security = oci_security(input);
+
+    if (security->run_as_group != NULL && security->run_as_user == NULL && *security->run_as_username == '\0')
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "linux.security_context: run_as_group without run_as_user or run_as_username");
+    if (security->privileged && oci_userns(input->pod) != NULL)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "linux.security_context.privileged: not together with a user namespace");
+    return apparmor_check(security, error) && selinux_check(security->selinux_options, error);
+}
+
+/* ---- the whole ---- */
+
+static gboolean put_configuration(yajl_gen json, const OciSpecInput *input, gsize *ret_user_offset,
+                                  GError **error)
+{
+    yajl_gen_map_open(json);
+    oci_json_put_pair(json, "ociVersion", "1.0.2");
+    oci_json_put_map(json, "root");
+    oci_json_put_pair(json, "path", "rootfs");
+    oci_json_put_bool(json, "readonly", oci_security(input)->readonly_rootfs);
+    yajl_gen_map_close(json);
+    if (!oci_put_process(json, input, ret_user_offset, error) || !oci_put_mounts(json, input, error) ||
+        !oci_put_linux(json, input, error))
+        return FALSE;
+    yajl_gen_map_close(json);
+    return TRUE;
+}
+
+gboolean oci_spec_build(const OciSpecInput *input, char **ret_before_user, char **ret_after_user,
+                        GError **error)
+{
+    yajl_gen json = yajl_gen_alloc(NULL);
+    const unsigned char *text;
+    size_t length;
+    gsize user_offset = 0;
+    gboolean good;
+
+    good = security_check(input, error) && put_configuration(json, input, &user_offset, error);
+    if (good && yajl_gen_get_buf(json, &text, &length) != yajl_gen_status_ok)
+        good = fail(error, STATUS_INTERNAL, "cannot write the OCI configuration");
+    if (good) {
+        /* At user_offset stands ":0"; the colon stays, the number makes room. */
+        *ret_before_user = g_strndup((const char *)text, user_offset + 1);
+        *ret_after_user = g_strndup((const char *)text + user_offset + 2, length - user_offset - 2);
+    }
+    yajl_gen_free(json);
+    return good;
+}
+
+/* An image's user is "user", "user:group", "uid", "uid:gid". */
+static void image_user(const char *spec, Crivirt__Agent__V1__User *user)
+{
+    const char *colon = strchr(spec, ':');
+    g_autofree char *name = colon != NULL ? g_strndup(spec, (gsize)(colon - spec)) : g_strdup(spec);
+
+    user->name = (char *)g_intern_string(name);
+    user->group = (char *)g_intern_string(colon != NULL ? colon + 1 : "");
+}
+
+gboolean oci_spec_user(const OciSpecInput *input, Crivirt__Agent__V1__User *ret_user, GError **error)
+{
+    const SecurityContext *security = oci_security(input);
+    Crivirt__Agent__V1__User user = CRIVIRT__AGENT__V1__USER__INIT;
+
+    user.uid = -1;
+    user.gid = -1;
+    if (security->run_as_user != NULL)
+        user.uid = security->run_as_user->value;
+    else if (*security->run_as_username != '\0')
+        user.name = security->run_as_username;
+    else if (input->image->user != NULL)
+        image_user(input->image->user, &user);
+    if (security->run_as_group != NULL) {
+        user.gid = security->run_as_group->value;
+        user.group = "";
+    }
+    if (user.uid > G_MAXUINT32 || user.uid < -1 || user.gid > G_MAXUINT32 || user.gid < -1)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "linux.security_context: run_as_user or run_as_group is out of range");
+    for (size_t i = 0; i < security->n_supplemental_groups; i++)
+        if (security->supplemental_groups[i] < 0 || security->supplemental_groups[i] > G_MAXUINT32)
+            return fail(error, STATUS_INVALID_ARGUMENT,
+                        "linux.security_context.supplemental_groups: %" G_GINT64_FORMAT " is out of range",
+                        security->supplemental_groups[i]);
+    user.strict_groups =
+        security->supplemental_groups_policy == RUNTIME__V1__SUPPLEMENTAL_GROUPS_POLICY__Strict;
+    *ret_user = user;
+    return TRUE;
+}
+
+gboolean oci_spec_stop_signal(const OciSpecInput *input, int *ret_signal, GError **error)
+{
+    const char *name = input->image->stop_signal;
+    int signal = signal_from_cri(input->config->stop_signal);
+
+    if (signal == 0 && name != NULL && *name != '\0' && !signal_from_name(name, &signal))
+        return fail(error, STATUS_INVALID_ARGUMENT, "image %s has the unknown stop signal \"%s\"",
+                    input->image->id, name);
+    if (signal == 0)
+        signal_from_name("TERM", &signal);
+    *ret_signal = signal;
+    return TRUE;
+}

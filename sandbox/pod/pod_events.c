@@ -1,0 +1,327 @@
+/* What guests report: on the link's thread (must not block) or libvirt's, handed on to workers. */
+
+#include <string.h>
+
+#include "common/error.h"
+#include "common/log.h"
+#include "sandbox/pods/pod.h"
+
+typedef Crivirt__Agent__V1__ContainerReport ContainerReport;
+
+static Container *lookup(Pod *pod, const char *container_id)
+{
+    Container *container;
+
+    g_mutex_lock(&pod->lock);
+    container = g_hash_table_lookup(pod->containers, container_id);
+    if (container != NULL)
+        container_ref(container);
+    g_mutex_unlock(&pod->lock);
+    return container;
+}
+
+/* Nobody wants it any more (a removed container, an exec of a daemon that died): the agent may forget it. */
+static void acknowledge(Pod *pod, const Crivirt__Agent__V1__ProcessId *process,
+                        Crivirt__Agent__V1__Stream stream, guint64 offset, gboolean exited)
+{
+    g_autoptr(AgentConnection) agent = pod_any_agent(pod);
+
+    if (agent != NULL)
+        agent_connection_send_ack(agent, process->container_id, process->exec_id, stream, offset, exited);
+}
+
+static void on_output(const Crivirt__Agent__V1__Output *output, gpointer data)
+{
+    Pod *pod = data;
+    g_autoptr(Container) container = lookup(pod, output->process->container_id);
+    gboolean wanted = container != NULL;
+
+    if (*output->process->exec_id != '\0') {
+        wanted = stream_sessions_output(pod, output);
+    } else if (wanted) {
+        container_io_output(container->io, output);
+        stream_sessions_attached_output(container, output);
+    }
+    if (!wanted)
+        acknowledge(pod, output->process, output->stream, output->offset + output->data.len, FALSE);
+}
+
+static void on_exited(const Crivirt__Agent__V1__Exited *exited, gpointer data)
+{
+    Pod *pod = data;
+    g_autoptr(Container) container = lookup(pod, exited->process->container_id);
+    ContainerExit end = {
+        .exit_code = exited->exit_code,
+        .reason = exited->oom_killed && exited->exit_code != 0 ? "OOMKilled" : NULL,
+        .finished_at_ns = exited->finished_at_ns,
+    };
+
+    if (container != NULL && *exited->process->exec_id == '\0') {
+        container_io_exited(container->io, &end, TRUE);
+        stream_sessions_attached_exited(container, exited->exit_code);
+        return;
+    }
+    /* All that it wrote has come before, so the agent may forget it even if nobody has read that yet. */
+    stream_sessions_exited(pod, exited);
+    acknowledge(pod, exited->process, CRIVIRT__AGENT__V1__STREAM__STREAM_STDOUT, 0, TRUE);
+}
+
+static void on_input_ack(const Crivirt__Agent__V1__InputAck *ack, gpointer data)
+{
+    Pod *pod = data;
+    g_autoptr(Container) container = lookup(pod, ack->process->container_id);
+
+    if (*ack->process->exec_id != '\0')
+        stream_sessions_input_acked(pod, ack);
+    else if (container != NULL)
+        stream_sessions_attached_input_acked(container, ack->offset);
+}
+
+/* After a reconnect: what ran when the last daemon looked, and the agent does not know, ended unseen. */
+static void reconcile(Container *container, const ContainerReport *report)
+{
+    static const ContainerExit lost = {
+        .exit_code = 255,
+        .reason = "Unknown",
+        .message = "the guest's agent does not know the container any more",
+    };
+    gboolean started = FALSE;
+
+    if (report == NULL) {
+        ContainerExit exit = lost;
+
+        exit.finished_at_ns = manager_now_ns();
+        container_io_exited(container->io, &exit, FALSE);
+        return;
+    }
+    g_mutex_lock(&container->pod->lock);
+    /* Started by a daemon that died before it could note it. */
+    if (container->state == CONTAINER_CREATED_STATE &&
+        report->state != CRIVIRT__AGENT__V1__CONTAINER_REPORT__STATE__CREATED) {
+        container->state = CONTAINER_RUNNING_STATE;
+        container->started_at_ns = manager_now_ns();
+        started = TRUE;
+    }
+    g_mutex_unlock(&container->pod->lock);
+    if (started) {
+        container_save(container, NULL);
+        container_announce(container, EVENT(STARTED));
+    }
+}
+
+static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer data)
+{
+    Pod *pod = data;
+    g_autoptr(GPtrArray) containers = NULL;
+
+    if (pod_state(pod) != POD_READY)
+        return; /* a guest that has just booted has nothing to report */
+    if (!g_str_equal(hello->sandbox_id, pod->id)) {
+        log_error(LOG_FIELDS("sandbox", pod->id), "the guest's agent says that it is sandbox \"%s\"",
+                  hello->sandbox_id);
+        return;
+    }
+    stream_sessions_resume(pod);
+    containers = pod_containers(pod);
+    for (guint i = 0; i < containers->len; i++) {
+        Container *container = containers->pdata[i];
+        const ContainerReport *report = NULL;
+        ContainerState state = container_state(container);
+
+        if (state != CONTAINER_CREATED_STATE && state != CONTAINER_RUNNING_STATE)
+            continue;
+        for (size_t j = 0; j < hello->n_containers && report == NULL; j++)
+            if (g_str_equal(hello->containers[j]->id, container->id))
+                report = hello->containers[j];
+        if (report != NULL)
+            guest_input_resume(container->input, report->input_received);
+        reconcile(container, report);
+    }
+}
+
+static void on_notice(const char *message, gpointer data)
+{
+    Pod *pod = data;
+
+    log_warning(LOG_FIELDS("sandbox", pod->id), "guest: %.500s", message);
+}
+
+typedef struct {
+    Pod *pod;
+    char *why;
+} DeadCall;
+
+/* The pod will be made again elsewhere, so the guest must not wake up. */
+static void dead_later(gpointer data)
+{
+    DeadCall *call = data;
+    Pod *pod = call->pod;
+    g_autoptr(GError) error = NULL;
+
+    if (pod_state(pod) == POD_READY) {
+        pod_lost(pod, call->why);
+        if (!pod->platform->destroy(pod, NULL, &error))
+            log_error(LOG_FIELDS("sandbox", pod->id), "cannot end the guest: %s", error->message);
+    }
+    pod_unref(pod);
+    g_free(call->why);
+    g_free(call);
+}
+
+static gboolean on_dead(const char *why, gpointer data)
+{
+    Pod *pod = data;
+    DeadCall *call;
+
+    if (vmm_is_blocked(pod->manager->vmm, pod->id))
+        return FALSE;
+    call = g_new(DeadCall, 1);
+    *call = (DeadCall){pod_ref(pod), g_strdup(why)};
+    manager_defer(pod->manager, dead_later, call);
+    return TRUE;
+}
+
+const AgentEvents pod_agent_events = {.ready = on_ready,
+                                      .output = on_output,
+                                      .exited = on_exited,
+                                      .input_ack = on_input_ack,
+                                      .notice = on_notice,
+                                      .dead = on_dead};
+
+/* ---- the guest's end ---- */
+
+void pod_lost(Pod *pod, const char *why)
+{
+    g_autoptr(GPtrArray) containers = pod_containers(pod);
+    g_autoptr(GError) error = NULL;
+    ContainerExit exit = {
+        .exit_code = 255, .reason = "Unknown", .message = why, .finished_at_ns = manager_now_ns()};
+
+    log_warning(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)), "%s", why);
+    if (!pod_set_state(pod, POD_STOPPING, why, &error))
+        log_error(LOG_FIELDS("sandbox", pod->id), "%s", error->message);
+    stream_sessions_fail(pod, why);
+    for (guint i = 0; i < containers->len; i++) {
+        container_io_exited(((Container *)containers->pdata[i])->io, &exit, FALSE);
+    }
+}
+
+typedef struct {
+    Pod *pod;
+    const char *why;
+} LostCall;
+
+static void lost_later(gpointer data)
+{
+    LostCall *call = data;
+
+    g_autoptr(GError) error = NULL;
+
+    /* A pod that is being started or stopped has somebody who takes care of it. */
+    if (pod_state(call->pod) == POD_READY) {
+        pod_lost(call->pod, call->why);
+        if (!call->pod->platform->destroy(call->pod, NULL, &error))
+            log_error(LOG_FIELDS("sandbox", call->pod->id), "cannot end what is left: %s", error->message);
+    }
+    pod_unref(call->pod);
+    g_free(call);
+}
+
+/* by_itself FALSE: perhaps by a start that gives its machine up for another. */
+static void report_end(SandboxManager *manager, const char *id, const char *why, gboolean by_itself)
+{
+    LostCall *call;
+    Pod *pod;
+
+    g_mutex_lock(&manager->lock);
+    pod = id_table_lookup(manager->pods, id);
+    if (pod != NULL)
+        pod_ref(pod);
+    g_mutex_unlock(&manager->lock);
+    if (pod == NULL)
+        return;
+    g_mutex_lock(&pod->lock);
+    if (by_itself || pod->state == POD_READY)
+        pod->lost = why;
+    if (pod->agent != NULL)
+        agent_connection_abandon(pod->agent, why);
+    g_mutex_unlock(&pod->lock);
+    call = g_new(LostCall, 1);
+    *call = (LostCall){pod, why};
+    manager_defer(manager, lost_later, call);
+}
+
+void manager_report_lost(SandboxManager *manager, const char *id, const char *why)
+{
+    report_end(manager, id, why, TRUE);
+}
+
+/* ---- what it explains ---- */
+
+/* How long the hypervisor may take to report what has cut the link already, and how long the link may take to
+ * show what the hypervisor has stumbled over: a process that dies closes one thing after the other. */
+enum { REPORT_TIMEOUT_MS = 2000, CUT_TIMEOUT_MS = 200, LOOK_EVERY_MS = 5 };
+
+static const char *why_lost(Pod *pod, gboolean *ret_is_cut)
+{
+    const char *why;
+
+    g_mutex_lock(&pod->lock);
+    why = pod->lost;
+    *ret_is_cut = pod->agent != NULL && !agent_connection_is_connected(pod->agent);
+    g_mutex_unlock(&pod->lock);
+    return why;
+}
+
+/* NULL: the machine lives, or nobody knows. */
+static const char *why_lost_wait(Pod *pod)
+{
+    Deadline cut = deadline_in_ms(CUT_TIMEOUT_MS);
+    Deadline report = deadline_in_ms(REPORT_TIMEOUT_MS);
+    gboolean is_cut;
+    const char *why;
+
+    while ((why = why_lost(pod, &is_cut)) == NULL && deadline_check(is_cut ? &report : &cut, "", NULL))
+        g_usleep((gulong)LOOK_EVERY_MS * 1000);
+    return why;
+}
+
+gboolean pod_is_lost(Pod *pod)
+{
+    return why_lost_wait(pod) != NULL;
+}
+
+/* What the caller asked for, or has itself brought about, has nothing to do with the machine. */
+static gboolean may_be_machine(const GError *error)
+{
+    return error->code == STATUS_UNAVAILABLE || error->code == STATUS_INTERNAL ||
+           error->code == STATUS_NOT_FOUND;
+}
+
+void pod_explain(Pod *pod, GError **error)
+{
+    const char *why;
+
+    if (error == NULL || *error == NULL || !may_be_machine(*error))
+        return;
+    why = why_lost_wait(pod);
+    if (why == NULL)
+        return;
+    (*error)->code = STATUS_UNAVAILABLE;
+    if (strstr((*error)->message, why) == NULL) {
+        g_autofree char *message = (*error)->message;
+
+        (*error)->message = g_strdup_printf("%s: %s", message, why);
+    }
+}
+
+void pod_on_guest_stopped(const char *name, VmmStopReason reason, gpointer data)
+{
+    static const char *const reasons[] = {
+        [VMM_STOPPED_SHUTDOWN] = "the pod's virtual machine powered itself off",
+        [VMM_STOPPED_DESTROYED] = "the pod's virtual machine was destroyed",
+        [VMM_STOPPED_CRASHED] = "the pod's virtual machine died (its kernel panicked, or QEMU was killed)",
+    };
+
+    report_end(data, name, reasons[reason], reason != VMM_STOPPED_DESTROYED);
+}

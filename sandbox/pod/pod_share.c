@@ -1,0 +1,208 @@
+/* The share that a pod's volumes are in: attached to the guest with the first volume, watched, and replaced
+ * by a new one for later containers when its file server dies. What is mounted from the dead one fails for
+ * good (guard/main.c sees to that): the server alone knew which file each of the guest's handles means. */
+
+#include <errno.h>
+#include <glib-unix.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "common/log.h"
+#include "sandbox/oci/oci_spec.h"
+#include "sandbox/pods/pod.h"
+#include "sandbox/volumes/share.h"
+
+enum {
+    MOUNT_TIMEOUT_MS = 20 * 1000,
+    DETACH_TIMEOUT_MS = 20 * 1000,
+    GUARD_LOOKS = 10,
+    GUARD_LOOK_MS = 100,
+};
+
+/* A name of its own for each: the guest tells them apart by it. */
+static char *tag_new(guint generation)
+{
+    return generation == 1 ? g_strdup(POD_SHARE_TAG) : g_strdup_printf(POD_SHARE_TAG "-%u", generation);
+}
+
+static guint generation_now(Pod *pod)
+{
+    guint generation;
+
+    g_mutex_lock(&pod->lock);
+    generation = pod->share_generation;
+    g_mutex_unlock(&pod->lock);
+    return generation;
+}
+
+/* ---- when the server dies ---- */
+
+/* "/data, /etc/config"; NULL: it has no volumes of the node. */
+static char *volumes_describe(const Container *container)
+{
+    g_autoptr(GString) list = g_string_new(NULL);
+
+    for (size_t i = 0; i < container->config->n_mounts; i++)
+        if (!oci_mount_is_image(container->config->mounts[i]))
+            g_string_append_printf(list, "%s%s", list->len > 0 ? ", " : "",
+                                   container->config->mounts[i]->container_path);
+    return list->len > 0 ? g_string_free(g_steal_pointer(&list), FALSE) : NULL;
+}
+
+static gboolean is_alive(ContainerState state)
+{
+    return state == CONTAINER_CREATED_STATE || state == CONTAINER_RUNNING_STATE;
+}
+
+/* Whether it has volumes that it can still miss. */
+static gboolean container_tell(Container *container)
+{
+    g_autofree char *volumes = volumes_describe(container);
+    g_autoptr(GError) error = NULL;
+    gboolean alive;
+
+    if (volumes == NULL)
+        return FALSE;
+    g_mutex_lock(&container->pod->lock);
+    alive = is_alive(container->state);
+    if (alive) {
+        g_free(container->message);
+        container->message = g_strdup_printf(
+            "volumes %s failed: their file server (virtiofsd) died. What uses them gets ENOTCONN "
+            "until the container is made anew; everything else goes on",
+            volumes);
+    }
+    g_mutex_unlock(&container->pod->lock);
+    if (!alive)
+        return FALSE;
+    log_error(LOG_FIELDS("container", container->id, "sandbox", container->pod->id), "container %s: %s",
+              container->config->metadata->name, container->message);
+    if (!container_save(container, &error))
+        log_error(LOG_FIELDS("container", container->id), "%s", error->message);
+    return TRUE;
+}
+
+/* A guard that was killed took the server along, and may be a moment behind it. */
+static gboolean is_guarded(Pod *pod)
+{
+    gboolean guarded = TRUE;
+
+    for (guint i = 0; guarded && i < GUARD_LOOKS; i++) {
+        if (i > 0)
+            g_usleep((gulong)GUARD_LOOK_MS * 1000);
+        guarded = vmm_share_is_guarded(pod->manager->vmm, pod->id);
+    }
+    return guarded;
+}
+
+/* With the pod itself, or its machine, it ends as well, and nobody minds. */
+static void server_died(gpointer data)
+{
+    g_autoptr(Pod) pod = data;
+    g_autoptr(GPtrArray) containers = pod_containers(pod);
+    guint n_hit = 0;
+
+    if (pod_is_lost(pod))
+        return;
+    for (guint i = 0; pod_state(pod) == POD_READY && i < containers->len; i++)
+        n_hit += container_tell(containers->pdata[i]) ? 1 : 0;
+    /* Linux offers no way to give up a virtiofs: what waits in the guest could not even be killed. */
+    if (n_hit > 0 && !is_guarded(pod))
+        manager_report_lost(pod->manager, pod->id,
+                            "the file server of the pod's volumes was killed, and its guard, too: what waits "
+                            "for volumes would do so for ever");
+}
+
+static void on_server_death(gpointer data)
+{
+    Pod *pod = data;
+
+    manager_defer(pod->manager, server_died, pod_ref(pod));
+}
+
+void pod_share_watch(Pod *pod)
+{
+    pid_t server;
+
+    if (pod->share_generation == 0)
+        return;
+    server = share_server(pod->share_dir);
+    if (server == 0)
+        manager_defer(pod->manager, server_died, pod_ref(pod)); /* while no daemon looked */
+    else if (!loop_thread_watch_process(pod->manager->loop, server, on_server_death, pod_ref(pod),
+                                        (GDestroyNotify)pod_unref))
+        log_warning(LOG_FIELDS("sandbox", pod->id), "cannot watch the file server of the pod's volumes: %s",
+                    g_strerror(errno));
+}
+
+/* ---- attaching ---- */
+
+/* May be repeated. */
+static gboolean mount_in_guest(Pod *pod, const Deadline *deadline, GError **error)
+{
+    Crivirt__Agent__V1__MountShareRequest mount = CRIVIRT__AGENT__V1__MOUNT_SHARE_REQUEST__INIT;
+    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    Deadline bounded = deadline_sooner(deadline, MOUNT_TIMEOUT_MS);
+    g_autofree char *tag = tag_new(pod->share_generation);
+    g_autoptr(AgentConnection) agent = pod_agent(pod, error);
+    Crivirt__Agent__V1__Response *response;
+
+    if (agent == NULL)
+        return FALSE;
+    mount.share_tag = tag;
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_MOUNT_SHARE;
+    request.mount_share = &mount;
+    if (!agent_connection_call(agent, &request, &bounded, &response, error))
+        return FALSE;
+    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    pod->share_mounted = TRUE;
+    return TRUE;
+}
+
+/* A guest has room for one share at a time. */
+static gboolean detach(Pod *pod, guint generation, const Deadline *deadline, GError **error)
+{
+    Deadline bounded = deadline_sooner(deadline, DETACH_TIMEOUT_MS);
+    g_autofree char *tag = tag_new(generation);
+    const ShareSpec share = {.source = pod->share_dir, .tag = tag};
+
+    return vmm_detach_share(pod->manager->vmm, pod->id, &share, &bounded, error);
+}
+
+/* The generation is stored first: what a daemon that dies here leaves attached is detached by the next. */
+static gboolean attach(Pod *pod, guint generation, GError **error)
+{
+    g_autofree char *tag = tag_new(generation);
+    const ShareSpec share = {.source = pod->share_dir, .tag = tag};
+    pid_t server = 0;
+
+    g_mutex_lock(&pod->lock);
+    pod->share_generation = generation;
+    g_mutex_unlock(&pod->lock);
+    pod->share_mounted = FALSE;
+    if (!pod_save(pod, error) || !share_create(pod->share_dir, error) ||
+        !vmm_attach_share(pod->manager->vmm, pod->id, &share, &server, error) ||
+        !share_set_server(pod->share_dir, server, "", error))
+        return FALSE;
+    pod_share_watch(pod);
+    return pod_cgroup_join(pod, server, error);
+}
+
+gboolean vm_pod_attach_share(Pod *pod, const Deadline *deadline, GError **error)
+{
+    guint generation;
+    gboolean good = TRUE;
+
+    if (!semaphore_acquire(&pod->disk_job, deadline, "waiting to attach the volumes' share", error))
+        return FALSE;
+    generation = generation_now(pod);
+    if (generation == 0 || share_server(pod->share_dir) == 0)
+        good = (generation == 0 || detach(pod, generation, deadline, error)) &&
+               attach(pod, generation + 1, error);
+    good = good && (pod->share_mounted || mount_in_guest(pod, deadline, error));
+    semaphore_release(&pod->disk_job);
+    if (!good)
+        g_prefix_error(error, "cannot attach the volumes of sandbox %s: ", pod->id);
+    return good;
+}

@@ -1,0 +1,267 @@
+#include "sandbox/pod/pod_start.h"
+
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "cni-bridge/podnet.h"
+#include "common/error.h"
+#include "common/metrics.h"
+#include "sandbox/pod/pod_vm.h"
+#include "sandbox/pods/vm_size.h"
+#include "sandbox/templates/guest_restore.h"
+#include "sandbox/templates/template_store.h"
+#include "sandbox/templates/unassigned_guest.h"
+#include "sandbox/templates/vm_pool.h"
+#include "sandbox/vmm/console.h"
+
+enum { DESTROY_TIMEOUT_MS = 20 * 1000, CONSOLE_TAIL_BYTES = 2000, CONSOLE_TAIL_LINES = 12 };
+
+/* ---- the machine ---- */
+
+/* linux_config NULL: of a pod without wishes. */
+static gboolean machine_shape(const Runtime__V1__LinuxPodSandboxConfig *linux_config,
+                              const HandlerSettings *settings, VmSize *ret_shape, GError **error)
+{
+    const NodeCapacity node = node_capacity();
+
+    return vm_size_compute(linux_config != NULL ? linux_config->resources : NULL, "config.linux.resources",
+                           &settings->bounds, &node, ret_shape, error);
+}
+
+/* Guests are of the node's own kind. */
+static const char *node_architecture(void)
+{
+    struct utsname node;
+
+    return uname(&node) == 0 ? g_intern_string(node.machine) : "x86_64";
+}
+
+/* All of a machine but what names it (guest.h); strings are borrowed from settings. */
+static gboolean machine_describe(const SandboxManager *manager,
+                                 const Runtime__V1__LinuxPodSandboxConfig *linux_config,
+                                 const HandlerSettings *settings, DomainSpec *ret_spec, GError **error)
+{
+    VmSize shape;
+
+    if (!machine_shape(linux_config, settings, &shape, error))
+        return FALSE;
+    *ret_spec = (DomainSpec){
+        .architecture = node_architecture(),
+        .accelerator = settings->accelerator,
+        .memory_bytes = shape.boot_memory_bytes,
+        .pluggable_memory_bytes = shape.max_memory_bytes - shape.boot_memory_bytes,
+        .vcpus = shape.boot_vcpus,
+        .max_vcpus = shape.max_vcpus,
+        .kernel = settings->kernel,
+        .initrd = settings->initrd,
+        .kernel_parameters = settings->kernel_parameters,
+        .tcg_buffer_mib = manager->config.tcg_buffer_mib,
+        .passthrough_ports = manager->config.passthrough_ports,
+    };
+    return TRUE;
+}
+
+gboolean vm_pod_default_shape(SandboxManager *manager, HandlerSettings *ret_settings, DomainSpec *ret_shape,
+                              GError **error)
+{
+    const Runtime__V1__PodSandboxConfig none = RUNTIME__V1__POD_SANDBOX_CONFIG__INIT;
+    const Handler *handler = handler_table_find(manager->handlers, "", error);
+
+    return handler != NULL && handler_settings(handler, &none, ret_settings, error) &&
+           machine_describe(manager, NULL, ret_settings, ret_shape, error);
+}
+
+void pod_start_prefix_console(Pod *pod, GError **error)
+{
+    g_autofree char *path = guest_console_path(pod->manager, pod->id);
+    g_autofree char *tail = console_tail(path, CONSOLE_TAIL_BYTES, CONSOLE_TAIL_LINES);
+
+    if (error == NULL || *error == NULL || tail == NULL)
+        return;
+    if (*tail == '\0')
+        g_prefix_error(error, "the guest's console is empty; ");
+    else
+        g_prefix_error(error, "(the guest's console ends with: %s) ", tail);
+}
+
+static gboolean machine_wait(Pod *pod, const Deadline *deadline, GError **error)
+{
+    Deadline boot = deadline_sooner(deadline, pod->manager->config.boot_timeout_ms);
+
+    if (agent_connection_wait_ready(pod->agent, &boot, error))
+        return TRUE;
+    g_prefix_error(error, "the guest did not boot: ");
+    pod_start_prefix_console(pod, error);
+    return FALSE;
+}
+
+/* ---- how the machine comes to run ---- */
+
+static Metric starts =
+    METRIC_COUNTER("crivirt_guest_starts_total", "Guests of pods that started, by how.", "how", NULL);
+
+/* The tap was opened by QEMU in the daemon's namespace and is moved afterwards, which QEMU does not notice.
+ */
+static gboolean machine_join(Pod *pod, GError **error)
+{
+    return pod_cgroup_join(pod, vmm_pid(pod->manager->vmm, pod->id), error) &&
+           pod_cgroup_make_room(pod, pod_vm_size(pod).memory_bytes, error) &&
+           tap_move(pod->tap, pod->netns_path, 0, error);
+}
+
+/* From paused to the agent's first word. */
+static gboolean machine_run(Pod *pod, const Deadline *deadline, GError **error)
+{
+    pod_connect(pod, TRUE);
+    return vmm_resume(pod->manager->vmm, pod->id, error) && machine_wait(pod, deadline, error);
+}
+
+/* What a start that failed has left, so that another one can be made. */
+static gboolean machine_undo(Pod *pod, const Deadline *deadline, GError **error)
+{
+    Deadline destroy = deadline_sooner(deadline, DESTROY_TIMEOUT_MS);
+
+    pod_disconnect(pod);
+    g_clear_pointer(&pod->waiting_for, template_unref);
+    if (!guest_vm_destroy(pod->manager, pod->id, &destroy, error) ||
+        !tap_delete(pod->tap, pod->netns_path, error) || !guest_files_remove(pod->manager, pod->id, error))
+        return FALSE;
+    g_mutex_lock(&pod->lock);
+    pod->lost = NULL;
+    g_mutex_unlock(&pod->lock);
+    return TRUE;
+}
+
+static gboolean machine_boot(Pod *pod, const DomainSpec *shape, const Deadline *deadline, GError **error)
+{
+    gint64 begin_us = g_get_monotonic_time();
+
+    if (!guest_files_make(pod->manager, pod->id, NULL, error) ||
+        !guest_vm_create(pod->manager, pod->id, shape, deadline, error) || !machine_join(pod, error))
+        return FALSE;
+    trace_add(pod->trace, TRACE_CREATE, NULL, begin_us);
+    begin_us = g_get_monotonic_time();
+    if (!machine_run(pod, deadline, error))
+        return FALSE;
+    trace_add(pod->trace, TRACE_BOOT, NULL, begin_us);
+    pod->start = "booted";
+    return TRUE;
+}
+
+/* A machine that waits for its state: one of the pool's, if it still lives, or a new one. */
+static gboolean machine_make_waiting(Pod *pod, const DomainSpec *shape, const Template *template,
+                                     const Deadline *deadline, GError **error)
+{
+    g_autofree char *disk = template_disk_path(template);
+    DomainSpec incoming = *shape;
+
+    incoming.incoming = TRUE;
+    if (pod->waiting_for != NULL && vmm_pid(pod->manager->vmm, pod->id) != 0)
+        return TRUE;
+    return (pod->waiting_for == NULL || machine_undo(pod, deadline, error)) &&
+           guest_files_make(pod->manager, pod->id, disk, error) &&
+           guest_vm_create(pod->manager, pod->id, &incoming, deadline, error);
+}
+
+/* The pool's machines may have been filled while they waited. */
+static gboolean machine_fill(Pod *pod, const Template *template, const Deadline *deadline, GError **error)
+{
+    gint64 begin_us = g_get_monotonic_time();
+
+    if (pod->waiting_for != NULL && pod->manager->config.vm_pool_prerestored)
+        return TRUE;
+    if (!guest_restore(pod->manager, pod->id, template, deadline, error))
+        return FALSE;
+    trace_add(pod->trace, TRACE_LOAD, NULL, begin_us);
+    return TRUE;
+}
+
+/* ret_blame: what fails is the template's fault, as far as can be seen. */
+static gboolean machine_restore(Pod *pod, const DomainSpec *shape, const Template *template,
+                                const Deadline *deadline, gboolean *ret_blame, GError **error)
+{
+    gint64 begin_us = g_get_monotonic_time();
+    gboolean running;
+
+    *ret_blame = FALSE;
+    if (!machine_make_waiting(pod, shape, template, deadline, error) || !machine_join(pod, error))
+        return FALSE;
+    trace_add(pod->trace, TRACE_CREATE, NULL, begin_us);
+    begin_us = g_get_monotonic_time();
+    running = machine_fill(pod, template, deadline, error) && machine_run(pod, deadline, error);
+    *ret_blame = !running && !pod->abandoned && deadline_check(deadline, "", NULL);
+    if (!running)
+        return FALSE;
+    trace_add(pod->trace, TRACE_RESTORE, NULL, begin_us);
+    pod->start = "restored";
+    return TRUE;
+}
+
+static Template *machine_template(Pod *pod, const HandlerSettings *settings, const DomainSpec *shape)
+{
+    if (pod->waiting_for != NULL)
+        return template_ref(pod->waiting_for);
+    return settings->template && pod->manager->templates != NULL
+               ? template_store_find(pod->manager->templates, shape)
+               : NULL;
+}
+
+char *pod_start_find_waiting(Pod *pod, Template **ret_template)
+{
+    g_auto(HandlerSettings) settings = {0};
+    g_autoptr(Template) template = NULL;
+    DomainSpec shape;
+    char *id;
+
+    if (pod->manager->pool == NULL || !pod_settings(pod, &settings, NULL) ||
+        !machine_describe(pod->manager, pod->config->linux, &settings, &shape, NULL))
+        return NULL;
+    template = machine_template(pod, &settings, &shape);
+    id = template != NULL ? vm_pool_take(pod->manager->pool, template) : NULL;
+    if (id != NULL)
+        *ret_template = g_steal_pointer(&template);
+    return id;
+}
+
+/* A template that turns out to be no good costs this pod some time, and no other. */
+static gboolean machine_restore_or_boot(Pod *pod, const DomainSpec *shape, const Template *template,
+                                        const Deadline *deadline, GError **error)
+{
+    g_autoptr(GError) problem = NULL;
+    gboolean blame;
+
+    if (machine_restore(pod, shape, template, deadline, &blame, &problem))
+        return TRUE;
+    if (!blame) {
+        g_propagate_error(error, g_steal_pointer(&problem));
+        return FALSE;
+    }
+    template_store_quarantine(pod->manager->templates, template, problem->message);
+    return machine_undo(pod, deadline, error) && machine_boot(pod, shape, deadline, error);
+}
+
+static gboolean start(Pod *pod, const Deadline *deadline, GError **error)
+{
+    g_autofree char *title =
+        g_strdup_printf("%s/%s", pod->config->metadata->namespace_, pod->config->metadata->name);
+    g_auto(HandlerSettings) settings = {0};
+    g_autoptr(Template) template = NULL;
+    DomainSpec shape;
+
+    if (!pod_settings(pod, &settings, error) || !pod_vm_plan(pod, &settings.bounds, error) ||
+        !machine_describe(pod->manager, pod->config->linux, &settings, &shape, error))
+        return FALSE;
+    shape.title = title;
+    template = machine_template(pod, &settings, &shape);
+    if (template != NULL)
+        return machine_restore_or_boot(pod, &shape, template, deadline, error);
+    return machine_boot(pod, &shape, deadline, error);
+}
+
+gboolean pod_start_machine(Pod *pod, const Deadline *deadline, GError **error)
+{
+    gboolean started = start(pod, deadline, error);
+
+    metric_add(&starts, 1, started ? pod->start : "failed", NULL);
+    return started;
+}

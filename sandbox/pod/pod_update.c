@@ -1,0 +1,93 @@
+/* UpdatePodSandboxResources: new limits for a pod as a whole. The kubelet calls it after it has changed the
+ * pod's cgroup on the node, and before it changes the containers that grow. */
+
+#include "common/error.h"
+#include "common/log.h"
+#include "sandbox/pod/pod_vm.h"
+#include "sandbox/pods/cri_copy.h"
+
+typedef Runtime__V1__LinuxContainerResources Resources;
+
+/* NULL: there are none. */
+static void resources_put(Resources **present, Resources *replacement)
+{
+    if (replacement == NULL)
+        return;
+    if (*present != NULL)
+        runtime__v1__linux_container_resources__free_unpacked(*present, NULL);
+    *present = replacement;
+}
+
+static void resources_drop(Resources *resources)
+{
+    if (resources != NULL)
+        runtime__v1__linux_container_resources__free_unpacked(resources, NULL);
+}
+
+/* What the pod's would be; NULL where the request has none. */
+static Resources *merged(Pod *pod, const Resources *present, const Resources *update)
+{
+    Resources *result;
+
+    if (update == NULL)
+        return NULL;
+    g_mutex_lock(&pod->lock);
+    result = resources_merge(present, update);
+    g_mutex_unlock(&pod->lock);
+    return result;
+}
+
+/* Under the pod's job. */
+static gboolean update_locked(Pod *pod, const Runtime__V1__UpdatePodSandboxResourcesRequest *request,
+                              const Deadline *deadline, GError **error)
+{
+    Runtime__V1__LinuxPodSandboxConfig *config = pod->config->linux;
+    Resources *resources = merged(pod, config != NULL ? config->resources : NULL, request->resources);
+    Resources *overhead = merged(pod, config != NULL ? config->overhead : NULL, request->overhead);
+    const PodChange change = {.pod_resources = resources};
+    g_autoptr(AgentConnection) agent = pod_agent(pod, error);
+
+    if (agent == NULL ||
+        (resources != NULL && !pod->platform->fit(pod, &change, "resources", TRUE, deadline, error))) {
+        resources_drop(resources);
+        resources_drop(overhead);
+        return FALSE;
+    }
+    g_mutex_lock(&pod->lock);
+    if (pod->config->linux == NULL)
+        pod->config->linux = runtime__v1__linux_pod_sandbox_config__unpack(NULL, 0, NULL);
+    resources_put(&pod->config->linux->resources, resources);
+    resources_put(&pod->config->linux->overhead, overhead);
+    g_mutex_unlock(&pod->lock);
+    return pod_save(pod, error);
+}
+
+gboolean sandbox_update(SandboxManager *manager, const Runtime__V1__UpdatePodSandboxResourcesRequest *request,
+                        const Deadline *deadline, GError **error)
+{
+    g_autoptr(Pod) pod = manager_find_pod(manager, request->pod_sandbox_id, error);
+    VmSize machine;
+    gboolean updated;
+
+    if (pod == NULL)
+        return FALSE;
+    if (request->resources == NULL && request->overhead == NULL)
+        return fail(error, STATUS_INVALID_ARGUMENT, "resources: there are none to change");
+    if (request->resources != NULL && !vm_limits_check(request->resources, "resources", error))
+        return FALSE;
+    if (!semaphore_acquire(&pod->job, deadline, "waiting for other work on the sandbox", error))
+        return FALSE;
+    updated = update_locked(pod, request, deadline, error);
+    semaphore_release(&pod->job);
+    if (!updated) {
+        pod_explain(pod, error);
+        g_prefix_error(error, "cannot update sandbox %s: ", pod->id);
+        return FALSE;
+    }
+    machine = pod_vm_size(pod);
+    if (machine.vcpus != 0)
+        log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)),
+                 "sandbox has %u CPUs and %" G_GUINT64_FORMAT " MiB", machine.vcpus,
+                 machine.memory_bytes >> 20);
+    return TRUE;
+}

@@ -1,0 +1,289 @@
+/* A pod's machine follows what the pod may use: it is given processors and memory, and gives them back, while
+ * it runs. */
+
+#include "sandbox/pod/pod_vm.h"
+
+#include "common/error.h"
+#include "common/log.h"
+#include "sandbox/pods/cri_copy.h"
+
+typedef Runtime__V1__LinuxContainerResources Resources;
+
+enum {
+    AGENT_TIMEOUT_MS = 30 * 1000,
+    /* Memory that comes or goes does so in steps; a guest that makes none for so long has come to its end. */
+    STALLED_MS = 10 * 1000,
+    LOOK_EVERY_MS = 5,
+    LEFT_BYTES = 16 << 20, /* of what is available to a guest, when memory is taken from it */
+};
+
+/* ---- what the pod may use ---- */
+
+/* pod->lock is held. */
+static Limits containers_limits(Pod *pod, const Container *changed, const Resources *update)
+{
+    Limits sum = {0};
+    GHashTableIter iter;
+    gpointer value;
+
+    g_hash_table_iter_init(&iter, pod->containers);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        const Container *container = value;
+        const Runtime__V1__LinuxContainerConfig *config = container->config->linux;
+
+        if (container == changed)
+            limits_add(&sum, update);
+        else if (container->state != CONTAINER_EXITED_STATE)
+            limits_add(&sum, config != NULL ? config->resources : NULL);
+    }
+    return sum;
+}
+
+static const Resources *pod_resources(const Pod *pod, const PodChange *change)
+{
+    if (change != NULL && change->pod_resources != NULL)
+        return change->pod_resources;
+    return pod->config->linux != NULL ? pod->config->linux->resources : NULL;
+}
+
+Limits pod_vm_limits(Pod *pod, const PodChange *change, Limits *ret_whole)
+{
+    Limits own;
+    Limits sum;
+
+    g_mutex_lock(&pod->lock);
+    own = limits_of(pod_resources(pod, change));
+    sum = containers_limits(pod, change != NULL ? change->container : NULL,
+                            change != NULL ? change->resources : NULL);
+    g_mutex_unlock(&pod->lock);
+    ret_whole->memory_bytes = sum.n_without_memory == 0 ? own.memory_bytes : 0;
+    ret_whole->cpu_quota_us = sum.n_without_cpu == 0 ? own.cpu_quota_us : 0;
+    sum.memory_bytes =
+        ret_whole->memory_bytes != 0 ? own.memory_bytes : MAX(own.memory_bytes, sum.memory_bytes);
+    sum.cpu_quota_us =
+        ret_whole->cpu_quota_us != 0 ? own.cpu_quota_us : MAX(own.cpu_quota_us, sum.cpu_quota_us);
+    return sum;
+}
+
+/* *ret_quota_us: what the pod's processor time can be limited to as a whole; 0: it cannot. */
+static Resources pod_claims(Pod *pod, const PodChange *change, gint64 *ret_quota_us)
+{
+    Resources claims = RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;
+    Limits whole = {0};
+    const Limits limits = pod_vm_limits(pod, change, &whole);
+
+    claims.memory_limit_in_bytes = limits.memory_bytes;
+    claims.cpu_quota = limits.cpu_quota_us;
+    claims.cpu_period = RESOURCES_CPU_PERIOD_US;
+    *ret_quota_us = whole.cpu_quota_us;
+    return claims;
+}
+
+/* ---- its size ---- */
+
+VmSize pod_vm_size(Pod *pod)
+{
+    VmSize shape;
+
+    g_mutex_lock(&pod->lock);
+    shape = pod->vm_size;
+    g_mutex_unlock(&pod->lock);
+    return shape;
+}
+
+static gboolean machine_record(Pod *pod, const VmSize *shape, GError **error)
+{
+    g_mutex_lock(&pod->lock);
+    pod->vm_size = *shape;
+    g_mutex_unlock(&pod->lock);
+    return pod_save(pod, error);
+}
+
+gboolean pod_vm_plan(Pod *pod, const VmBounds *bounds, GError **error)
+{
+    const NodeCapacity node = node_capacity();
+    const Runtime__V1__LinuxPodSandboxConfig *config = pod->config->linux;
+    VmSize shape;
+
+    return vm_size_compute(config != NULL ? config->resources : NULL, "config.linux.resources", bounds, &node,
+                           &shape, error) &&
+           machine_record(pod, &shape, error);
+}
+
+/* ---- making it so ---- */
+
+/* *ret_available_bytes: what could be taken from the guest's memory without harm. */
+static gboolean use_vcpus(Pod *pod, guint vcpus, const Deadline *deadline, guint64 *ret_available_bytes,
+                          GError **error)
+{
+    Crivirt__Agent__V1__ResizeMachineRequest resize = CRIVIRT__AGENT__V1__RESIZE_MACHINE_REQUEST__INIT;
+    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    Deadline bounded = deadline_sooner(deadline, AGENT_TIMEOUT_MS);
+    g_autoptr(AgentConnection) agent = pod_any_agent(pod);
+    Crivirt__Agent__V1__Response *response;
+
+    if (agent == NULL)
+        return fail(error, STATUS_FAILED_PRECONDITION, "sandbox %s has no guest", pod->id);
+    resize.vcpus = vcpus;
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_RESIZE_MACHINE;
+    request.resize_machine = &resize;
+    if (!vmm_plug_vcpus(pod->manager->vmm, pod->id, vcpus, error) ||
+        !agent_connection_call(agent, &request, &bounded, &response, error))
+        return FALSE;
+    *ret_available_bytes = response->resize_machine->memory_available_bytes;
+    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    return TRUE;
+}
+
+/* *ret_bytes: where it has come to, also when that is not what was asked for. */
+static gboolean memory_wait(Pod *pod, guint64 wanted_bytes, const Deadline *deadline, guint64 *ret_bytes,
+                            GError **error)
+{
+    gint64 moved_us = g_get_monotonic_time();
+    guint64 last;
+
+    if (!vmm_plugged_memory(pod->manager->vmm, pod->id, ret_bytes, error))
+        return FALSE;
+    for (last = *ret_bytes; *ret_bytes != wanted_bytes; last = *ret_bytes) {
+        g_usleep((gulong)LOOK_EVERY_MS * 1000);
+        if (!vmm_plugged_memory(pod->manager->vmm, pod->id, ret_bytes, error) ||
+            !deadline_check(deadline, "changing the guest's memory", error))
+            return FALSE;
+        if (*ret_bytes != last)
+            moved_us = g_get_monotonic_time();
+        else if (g_get_monotonic_time() - moved_us > STALLED_MS * G_GINT64_CONSTANT(1000))
+            return fail(error, STATUS_UNAVAILABLE, "the guest %s",
+                        *ret_bytes > wanted_bytes ? "needs its memory and does not give it back"
+                                                  : "does not take memory");
+    }
+    return TRUE;
+}
+
+/* What cannot be had is not asked for any longer. shape->memory_bytes: what there is in the end. */
+static gboolean plug_memory(Pod *pod, VmSize *shape, const Deadline *deadline, GError **error)
+{
+    const guint64 pluggable = shape->max_memory_bytes - shape->boot_memory_bytes;
+    const guint64 wanted = shape->memory_bytes - shape->boot_memory_bytes;
+    guint64 plugged = wanted;
+
+    if (pluggable == 0)
+        return TRUE;
+    if (vmm_request_memory(pod->manager->vmm, pod->id, pluggable, wanted, error) &&
+        memory_wait(pod, wanted, deadline, &plugged, error))
+        return TRUE;
+    vmm_request_memory(pod->manager->vmm, pod->id, pluggable, plugged, NULL);
+    shape->memory_bytes = shape->boot_memory_bytes + plugged;
+    return FALSE;
+}
+
+/* The kernel would give back what it can find by killing processes. */
+static gboolean spare_check(const VmSize *from, const VmSize *to, guint64 available_bytes, GError **error)
+{
+    guint64 taken;
+
+    if (to->memory_bytes >= from->memory_bytes)
+        return TRUE;
+    taken = from->memory_bytes - to->memory_bytes;
+    return taken + LEFT_BYTES <= available_bytes ||
+           fail(error, STATUS_FAILED_PRECONDITION,
+                "the guest needs its memory: %" G_GUINT64_FORMAT
+                " MiB are to be taken from it, and %" G_GUINT64_FORMAT " MiB are not in use",
+                taken >> 20, available_bytes >> 20);
+}
+
+/* The plan is written down first: a daemon that comes after one that died half-way knows what was meant. */
+static gboolean machine_become(Pod *pod, const VmSize *from, const VmSize *to, const Deadline *deadline,
+                               GError **error)
+{
+    VmSize is = *to;
+    guint64 available_bytes;
+    gboolean unsure;
+
+    g_mutex_lock(&pod->lock);
+    unsure = pod->vm_size_unsure;
+    g_mutex_unlock(&pod->lock);
+    if (from->vcpus == to->vcpus && from->memory_bytes == to->memory_bytes && !unsure)
+        return TRUE;
+    if (!machine_record(pod, to, error))
+        return FALSE;
+    if (!use_vcpus(pod, to->vcpus, deadline, &available_bytes, error) ||
+        !spare_check(from, to, available_bytes, error)) {
+        use_vcpus(pod, from->vcpus, deadline, &available_bytes, NULL);
+        machine_record(pod, from, NULL);
+        return FALSE;
+    }
+    if ((from->memory_bytes != to->memory_bytes || unsure) && !plug_memory(pod, &is, deadline, error)) {
+        machine_record(pod, &is, NULL);
+        return FALSE;
+    }
+    g_mutex_lock(&pod->lock);
+    pod->vm_size_unsure = FALSE;
+    g_mutex_unlock(&pod->lock);
+    return TRUE;
+}
+
+gboolean pod_vm_grow_to_plan(Pod *pod, const Deadline *deadline, GError **error)
+{
+    const VmSize planned = pod_vm_size(pod);
+    VmSize booted = planned;
+
+    booted.vcpus = booted.boot_vcpus;
+    booted.memory_bytes = booted.boot_memory_bytes;
+    if (machine_become(pod, &booted, &planned, deadline, error))
+        return TRUE;
+    g_prefix_error(error, "the guest cannot be given its processors and memory: ");
+    return FALSE;
+}
+
+/* ---- later ---- */
+
+static void limit_quota(Pod *pod, gint64 quota_us)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!pod_cgroup_limit_cpu(pod, quota_us, &error))
+        log_warning(LOG_FIELDS("sandbox", pod->id), "%s", error->message);
+}
+
+/* Under vm_job. What the machine cannot become for ever is said by vm_size_compute(), whose bounds
+ * are the machine's own. */
+static gboolean fit_locked(Pod *pod, const PodChange *change, const char *field, gboolean may_shrink,
+                           const Deadline *deadline, GError **error)
+{
+    const NodeCapacity node = node_capacity();
+    const VmSize now = pod_vm_size(pod);
+    const VmBounds bounds = {now.boot_vcpus, now.max_vcpus, now.boot_memory_bytes, now.max_memory_bytes};
+    gint64 quota_us;
+    const Resources claims = pod_claims(pod, change, &quota_us);
+    VmSize shape;
+
+    if (now.vcpus == 0)
+        return change == NULL || change->pod_resources == NULL ||
+               fail(error, STATUS_FAILED_PRECONDITION,
+                    "sandbox %s was started by an earlier crivirt: its size cannot change", pod->id);
+    if (!vm_size_compute(&claims, field, &bounds, &node, &shape, error))
+        return FALSE;
+    shape.max_vcpus = now.max_vcpus;
+    shape.max_memory_bytes = now.max_memory_bytes;
+    if (!may_shrink) {
+        shape.vcpus = MAX(shape.vcpus, now.vcpus);
+        shape.memory_bytes = MAX(shape.memory_bytes, now.memory_bytes);
+    }
+    if ((shape.memory_bytes > now.memory_bytes && !pod_cgroup_make_room(pod, shape.memory_bytes, error)) ||
+        !machine_become(pod, &now, &shape, deadline, error))
+        return FALSE;
+    limit_quota(pod, quota_us);
+    return TRUE;
+}
+
+gboolean pod_vm_fit(Pod *pod, const PodChange *change, const char *field, gboolean may_shrink,
+                    const Deadline *deadline, GError **error)
+{
+    gboolean fits;
+
+    if (!semaphore_acquire(&pod->vm_job, deadline, "waiting for the machine to change its size", error))
+        return FALSE;
+    fits = fit_locked(pod, change, field, may_shrink, deadline, error);
+    semaphore_release(&pod->vm_job);
+    return fits;
+}

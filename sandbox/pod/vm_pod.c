@@ -1,0 +1,495 @@
+/* A pod's guest and network: making them, the pod's identity in the guest, and their end.
+ *
+ * The guest boots anonymous, so it boots while CNI works: the only thing that both need is the tap's way into
+ * the network namespace, which exists before either starts.
+ */
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cni-bridge/podnet.h"
+#include "common/error.h"
+#include "common/fileio.h"
+#include "common/log.h"
+#include "sandbox/oci/oci_spec.h"
+#include "sandbox/pod/pod_network.h"
+#include "sandbox/pod/pod_start.h"
+#include "sandbox/pod/pod_vm.h"
+#include "sandbox/pods/pod.h"
+#include "sandbox/templates/template.h"
+#include "sandbox/templates/unassigned_guest.h"
+#include "sandbox/volumes/share.h"
+
+enum {
+    SETUP_TIMEOUT_MS = 30 * 1000,
+    DESTROY_TIMEOUT_MS = 20 * 1000,
+    DETACH_TIMEOUT_MS = 20 * 1000,
+    ENTROPY_BYTES = 64,
+};
+
+/* ---- Setup ---- */
+
+static void fill_interface(const CniResult *network, Arena *arena, Crivirt__Agent__V1__SetupRequest *setup)
+{
+    Crivirt__Agent__V1__Interface *interface = arena_new0(arena, Crivirt__Agent__V1__Interface, 1);
+    crivirt__agent__v1__interface__init(interface);
+    interface->name = (char *)POD_INTERFACE;
+    interface->find_mac = arena_strdup(arena, GUEST_MAC);
+    interface->mac = arena_strdup(arena, network->mac);
+    interface->mtu = network->mtu;
+    interface->n_addresses = network->addresses->len;
+    interface->addresses = arena_new0(arena, char *, network->addresses->len);
+    for (guint i = 0; i < network->addresses->len; i++)
+        interface->addresses[i] = arena_strdup(arena, ((CniAddress *)network->addresses->pdata[i])->address);
+    setup->n_interfaces = 1;
+    setup->interfaces = arena_new0(arena, Crivirt__Agent__V1__Interface *, 1);
+    setup->interfaces[0] = interface;
+}
+
+static void fill_routes(const CniResult *network, Arena *arena, Crivirt__Agent__V1__SetupRequest *setup)
+{
+    setup->n_routes = network->routes->len;
+    setup->routes = arena_new0(arena, Crivirt__Agent__V1__Route *, network->routes->len);
+    for (guint i = 0; i < network->routes->len; i++) {
+        const CniRoute *from = network->routes->pdata[i];
+        Crivirt__Agent__V1__Route *route = arena_new0(arena, Crivirt__Agent__V1__Route, 1);
+
+        crivirt__agent__v1__route__init(route);
+        route->destination = arena_strdup(arena, from->destination);
+        route->gateway = arena_strdup(arena, from->gateway);
+        route->device = (char *)POD_INTERFACE;
+        route->mtu = from->mtu;
+        route->metric = from->metric;
+        setup->routes[i] = route;
+    }
+}
+
+static void add_sysctl(const char *name, const char *value, Arena *arena,
+                       Crivirt__Agent__V1__SetupRequest *setup)
+{
+    Crivirt__Agent__V1__Sysctl *sysctl = arena_new0(arena, Crivirt__Agent__V1__Sysctl, 1);
+
+    crivirt__agent__v1__sysctl__init(sysctl);
+    sysctl->name = (char *)name;
+    sysctl->value = (char *)value;
+    setup->sysctls[setup->n_sysctls++] = sysctl;
+}
+
+/* The pod's come last: they have the last word. */
+static void fill_sysctls(const Pod *pod, Arena *arena, Crivirt__Agent__V1__SetupRequest *setup)
+{
+    const Runtime__V1__LinuxPodSandboxConfig *config = pod->config->linux;
+
+    if (config == NULL)
+        return;
+    setup->sysctls = arena_new0(arena, Crivirt__Agent__V1__Sysctl *, config->n_sysctls + 2);
+    /* The network namespace is the guest's: root of a user namespace has no rights over it, but may expect
+     * those of a server. */
+    if (oci_userns(pod->config) != NULL) {
+        add_sysctl("net.ipv4.ip_unprivileged_port_start", "0", arena, setup);
+        add_sysctl("net.ipv4.ping_group_range", "0 2147483647", arena, setup);
+    }
+    for (size_t i = 0; i < config->n_sysctls; i++)
+        add_sysctl(config->sysctls[i]->key, config->sysctls[i]->value, arena, setup);
+}
+
+static ProtobufCBinaryData text_bytes(Arena *arena, const char *text)
+{
+    return (ProtobufCBinaryData){.len = strlen(text), .data = (guint8 *)arena_strdup(arena, text)};
+}
+
+static gboolean fill_setup(const Pod *pod, const CniResult *network, Arena *arena,
+                           Crivirt__Agent__V1__SetupRequest *setup, GError **error)
+{
+    Crivirt__Agent__V1__Disk *upper = arena_new0(arena, Crivirt__Agent__V1__Disk, 1);
+    guint8 *entropy = arena_alloc(arena, ENTROPY_BYTES);
+    g_autofree char *hostname = pod_network_hostname(pod);
+    g_autofree char *resolv_conf = pod_network_resolv_conf(pod, network);
+    g_autofree char *hosts = pod_network_hosts(network, hostname);
+
+    if (getrandom(entropy, ENTROPY_BYTES, 0) != ENTROPY_BYTES)
+        return fail_errno(error, errno, "cannot get random bytes");
+    crivirt__agent__v1__disk__init(upper);
+    upper->lun = GUEST_DISK_LUN;
+    upper->serial = arena_printf(arena, POD_DISK_SERIAL_FORMAT, GUEST_DISK_LUN);
+    setup->sandbox_id = pod->id;
+    setup->hostname = arena_strdup(arena, hostname);
+    setup->resolv_conf = text_bytes(arena, resolv_conf);
+    setup->hosts = text_bytes(arena, hosts);
+    fill_interface(network, arena, setup);
+    fill_routes(network, arena, setup);
+    fill_sysctls(pod, arena, setup);
+    setup->upper = upper;
+    setup->wall_clock_ns = manager_now_ns();
+    setup->entropy = (ProtobufCBinaryData){.len = ENTROPY_BYTES, .data = entropy};
+    return TRUE;
+}
+
+static gboolean machine_setup(Pod *pod, const CniResult *network, const Deadline *deadline, GError **error)
+{
+    Crivirt__Agent__V1__SetupRequest setup = CRIVIRT__AGENT__V1__SETUP_REQUEST__INIT;
+    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    Deadline bounded = deadline_sooner(deadline, SETUP_TIMEOUT_MS);
+    g_autoptr(Arena) arena = arena_new();
+    Crivirt__Agent__V1__Response *response;
+
+    if (!fill_setup(pod, network, arena, &setup, error))
+        return FALSE;
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_SETUP;
+    request.setup = &setup;
+    if (!agent_connection_call(pod->agent, &request, &bounded, &response, error)) {
+        g_prefix_error(error, "cannot set up the guest: ");
+        pod_start_prefix_console(pod, error);
+        return FALSE;
+    }
+    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    return TRUE;
+}
+
+/* ---- start ---- */
+
+static gboolean vm_pod_end(Pod *pod, const Deadline *deadline, GError **error);
+
+typedef struct {
+    Pod *pod;
+    const Deadline *deadline;
+    CniResult *network;
+    GError *error;
+} NetworkJob;
+
+/* Nobody needs a guest without its network: who waits for it stops waiting. */
+static void boot_abandon(Pod *pod)
+{
+    g_mutex_lock(&pod->lock);
+    pod->abandoned = TRUE;
+    if (pod->agent != NULL)
+        agent_connection_abandon(pod->agent, "the pod's network could not be made");
+    g_mutex_unlock(&pod->lock);
+}
+
+static gpointer network_thread(gpointer data)
+{
+    NetworkJob *job = data;
+    gint64 begin_us = g_get_monotonic_time();
+
+    if (pod_network_add(job->pod, job->deadline, &job->network, &job->error)) {
+        trace_add(job->pod->trace, TRACE_NETWORK, NULL, begin_us);
+        pod_network_record(job->pod, job->network);
+        /* The result is what DEL needs: it is kept before anything can go wrong with the guest. */
+        if (!pod_save(job->pod, &job->error))
+            g_clear_pointer(&job->network, cni_result_free);
+    }
+    if (job->network == NULL)
+        boot_abandon(job->pod);
+    return NULL;
+}
+
+static gboolean machine_grow(Pod *pod, const Deadline *deadline, GError **error)
+{
+    gint64 begin_us = g_get_monotonic_time();
+
+    if (!pod_vm_grow_to_plan(pod, deadline, error))
+        return FALSE;
+    trace_add(pod->trace, TRACE_GROW, NULL, begin_us);
+    return TRUE;
+}
+
+/* What died while nothing was said to it is found out here. */
+static gboolean machine_lives(Pod *pod, GError **error)
+{
+    const char *lost;
+
+    g_mutex_lock(&pod->lock);
+    lost = pod->lost;
+    g_mutex_unlock(&pod->lock);
+    return lost == NULL || fail(error, STATUS_UNAVAILABLE, "%s", lost);
+}
+
+static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **error)
+{
+    NetworkJob job = {.pod = pod, .deadline = deadline};
+    g_autoptr(CniResult) network = NULL;
+    GThread *thread;
+    gboolean booted;
+    gint64 begin_us;
+
+    if (!netns_create(pod->netns_path, error))
+        return FALSE;
+
+    thread = g_thread_new("cni-add", network_thread, &job);
+    booted = pod_start_machine(pod, deadline, error) && machine_grow(pod, deadline, error);
+    g_thread_join(thread);
+    network = job.network;
+    if (network == NULL) { /* the cause, where the boot was given up for it */
+        g_clear_error(error);
+        g_propagate_error(error, job.error);
+        return FALSE;
+    }
+    begin_us = g_get_monotonic_time();
+    if (!booted || !redirect_install(pod->netns_path, POD_INTERFACE, pod->tap, error) ||
+        !machine_setup(pod, network, deadline, error))
+        return FALSE;
+    trace_add(pod->trace, TRACE_SETUP, NULL, begin_us);
+    return machine_lives(pod, error);
+}
+
+/* In its turn. */
+static gboolean start_queued(Pod *pod, const Deadline *deadline, GError **error)
+{
+    gint64 begin_us = g_get_monotonic_time();
+    gboolean started;
+
+    if (!semaphore_acquire(&pod->manager->boots, deadline, "waiting for other guests to boot", error))
+        return FALSE;
+    trace_add(pod->trace, TRACE_QUEUE, NULL, begin_us);
+    started = start_everything(pod, deadline, error);
+    if (started)
+        trace_add(pod->trace, TRACE_ALL, NULL, begin_us);
+    semaphore_release(&pod->manager->boots);
+    return started;
+}
+
+static gboolean vm_pod_start(Pod *pod, const Deadline *deadline, GError **error)
+{
+    gboolean started;
+    g_autoptr(GError) undo_error = NULL;
+    Deadline cleanup;
+
+    unassigned_guest_forget(pod->manager, pod->id); /* the pod's row speaks of a machine that waits for it */
+    started = start_queued(pod, deadline, error);
+    g_clear_pointer(&pod->waiting_for, template_unref);
+    if (started)
+        return TRUE;
+    pod_explain(pod, error);
+    /* The caller's time may be up; cleaning up has its own. */
+    cleanup = deadline_in_ms(DESTROY_TIMEOUT_MS + pod->manager->config.cni_timeout_ms);
+    if (!vm_pod_end(pod, &cleanup, &undo_error)) {
+        log_error(LOG_FIELDS("sandbox", pod->id), "cannot undo a failed start: %s", undo_error->message);
+        pod_set_state(pod, POD_STOPPING, undo_error->message, NULL);
+    }
+    return FALSE;
+}
+
+/* ---- end ---- */
+
+static gboolean guest_destroy(Pod *pod, const Deadline *deadline, GError **error)
+{
+    Deadline bounded = deadline_sooner(deadline, DESTROY_TIMEOUT_MS);
+
+    return vmm_destroy(pod->manager->vmm, pod->id, &bounded, error);
+}
+
+static gboolean network_end(Pod *pod, const Deadline *deadline, GError **error)
+{
+    Deadline bounded = deadline_sooner(deadline, pod->manager->config.cni_timeout_ms);
+
+    if (!pod_network_del(pod, &bounded, error))
+        return FALSE;
+    return tap_delete(pod->tap, netns_exists(pod->netns_path) ? pod->netns_path : "", error) &&
+           tap_delete(pod->tap, "", error) && netns_delete(pod->netns_path, error);
+}
+
+static gboolean files_end(Pod *pod, GError **error)
+{
+    return pod_cgroup_leave(pod, error) && share_delete(pod->share_dir, error) &&
+           dir_remove_tree(pod->run_dir, error) && dir_remove_tree(pod->state_dir, error);
+}
+
+/* A network that cannot be given back now keeps nothing else. */
+static gboolean vm_pod_end(Pod *pod, const Deadline *deadline, GError **error)
+{
+    gboolean network_ended;
+
+    pod_disconnect(pod);
+    if (!guest_destroy(pod, deadline, error))
+        return FALSE;
+    network_ended = network_end(pod, deadline, error);
+    return files_end(pod, network_ended ? error : NULL) && network_ended;
+}
+
+/* ---- later ---- */
+
+/* A unit of its own for each disk: the guest never mistakes one for another. FALSE: it is attached already.
+ */
+static gboolean lun_take(Pod *pod, const char *key, guint *ret_lun)
+{
+    gpointer known = NULL;
+    gboolean is_new;
+
+    g_mutex_lock(&pod->lock);
+    is_new = !g_hash_table_lookup_extended(pod->disks, key, NULL, &known);
+    *ret_lun = is_new ? ++pod->last_lun : GPOINTER_TO_UINT(known);
+    g_mutex_unlock(&pod->lock);
+    return is_new;
+}
+
+/* Under disk_job. The row comes first. */
+static gboolean attach_disk(Pod *pod, const char *key, DiskSpec *disk, GError **error)
+{
+    g_autofree char *serial = g_strdup_printf(POD_DISK_SERIAL_FORMAT, disk->lun);
+
+    disk->serial = serial;
+    if (!state_store_put_disk(pod->manager->store, pod->id, disk->lun, key, error) ||
+        !vmm_attach_disk(pod->manager->vmm, pod->id, disk, error))
+        return FALSE;
+    g_mutex_lock(&pod->lock);
+    g_hash_table_insert(pod->disks, g_strdup(key), GUINT_TO_POINTER(disk->lun));
+    g_mutex_unlock(&pod->lock);
+    return TRUE;
+}
+
+/* Under disk_job. */
+static gboolean attach_layer(Pod *pod, const ImageLayer *layer, guint *ret_lun, GError **error)
+{
+    DiskSpec disk = {.path = layer->path, .readonly = TRUE};
+    gboolean is_new = lun_take(pod, layer->diff_id, &disk.lun);
+
+    if (is_new && !attach_disk(pod, layer->diff_id, &disk, error))
+        return FALSE;
+    *ret_lun = disk.lun;
+    return TRUE;
+}
+
+static gboolean vm_pod_attach_layers(Pod *pod, const GPtrArray *layers, GArray **ret_layers, GError **error)
+{
+    g_autoptr(GArray) attached = g_array_new(FALSE, FALSE, sizeof(PodLayer));
+    gboolean good;
+
+    good = semaphore_acquire(&pod->disk_job, NULL, "waiting to attach disks", error);
+    for (guint i = 0; good && i < layers->len; i++) {
+        PodLayer layer = {0};
+
+        good = attach_layer(pod, layers->pdata[i], &layer.lun, error);
+        g_array_append_val(attached, layer);
+    }
+    semaphore_release(&pod->disk_job);
+    if (good)
+        *ret_layers = g_steal_pointer(&attached);
+    return good;
+}
+
+/* ---- block devices of the node ---- */
+
+static char *block_node_path(const Pod *pod, guint lun)
+{
+    return g_strdup_printf("%s/disk-%u", pod->state_dir, lun);
+}
+
+/* Under disk_job. */
+static gboolean attach_block(Pod *pod, const char *key, const char *host_path, const BlockDevice *device,
+                             gboolean readonly, guint lun, GError **error)
+{
+    g_autofree char *node = block_node_path(pod, lun);
+    DiskSpec disk = {.lun = lun, .path = node, .readonly = readonly, .lasting = TRUE};
+    gboolean good;
+    int hold;
+
+    if (!block_device_make_node(device, host_path, readonly, node, pod->manager->qemu_uid,
+                                pod->manager->qemu_gid, &hold, error))
+        return FALSE;
+    good = attach_disk(pod, key, &disk, error);
+    if (hold >= 0)
+        close(hold);
+    if (!good)
+        unlink(node);
+    return good;
+}
+
+gboolean vm_pod_attach_block(Pod *pod, const char *host_path, const BlockDevice *device, gboolean readonly,
+                             guint *ret_lun, GError **error)
+{
+    g_autofree char *key = block_device_key(device, readonly);
+    gboolean good;
+    guint lun;
+
+    if (!semaphore_acquire(&pod->disk_job, NULL, "waiting to attach disks", error))
+        return FALSE;
+    good = !lun_take(pod, key, &lun) || attach_block(pod, key, host_path, device, readonly, lun, error);
+    semaphore_release(&pod->disk_job);
+    if (!good)
+        g_prefix_error(error, "the block device %s: ", host_path);
+    else
+        *ret_lun = lun;
+    return good;
+}
+
+/* Under disk_job. */
+static gboolean detach_block(Pod *pod, const char *key, guint lun, GError **error)
+{
+    Deadline deadline = deadline_in_ms(DETACH_TIMEOUT_MS);
+    g_autofree char *serial = g_strdup_printf(POD_DISK_SERIAL_FORMAT, lun);
+    g_autofree char *node = block_node_path(pod, lun);
+    DiskSpec disk = {.lun = lun, .path = node, .serial = serial, .lasting = TRUE};
+
+    if (!vmm_detach_disk(pod->manager->vmm, pod->id, &disk, &deadline, error) ||
+        !state_store_delete_disk(pod->manager->store, pod->id, lun, error))
+        return FALSE;
+    unlink(node);
+    g_mutex_lock(&pod->lock);
+    g_hash_table_remove(pod->disks, key);
+    g_mutex_unlock(&pod->lock);
+    return TRUE;
+}
+
+gboolean vm_pod_detach_block(Pod *pod, const char *key, GError **error)
+{
+    gpointer lun = NULL;
+    gboolean known;
+    gboolean good;
+
+    /* With the guest its disks are gone; what is left of them goes with the pod. */
+    if (pod_state(pod) != POD_READY)
+        return TRUE;
+    if (!semaphore_acquire(&pod->disk_job, NULL, "waiting to detach disks", error))
+        return FALSE;
+    g_mutex_lock(&pod->lock);
+    known = g_hash_table_lookup_extended(pod->disks, key, NULL, &lun);
+    g_mutex_unlock(&pod->lock);
+    good = !known || detach_block(pod, key, GPOINTER_TO_UINT(lun), error);
+    semaphore_release(&pod->disk_job);
+    return good;
+}
+
+/* ---- after a restart ---- */
+
+static gboolean guest_runs(Pod *pod, const GPtrArray *domains)
+{
+    for (guint i = 0; i < domains->len; i++) {
+        const VmmDomain *domain = domains->pdata[i];
+
+        if (g_str_equal(domain->name, pod->id))
+            return domain->running;
+    }
+    return FALSE;
+}
+
+static gboolean guest_has_disk(Pod *pod, const GPtrArray *domains, guint lun)
+{
+    g_autofree char *serial = g_strdup_printf(POD_DISK_SERIAL_FORMAT, lun);
+    gboolean attached = FALSE;
+
+    return guest_runs(pod, domains) && vmm_has_disk(pod->manager->vmm, pod->id, serial, &attached, NULL) &&
+           attached;
+}
+
+static pid_t guest_process(Pod *pod)
+{
+    return vmm_pid(pod->manager->vmm, pod->id);
+}
+
+const PodPlatform vm_pod_platform = {
+    .what = "the pod's virtual machine",
+    .find_waiting = pod_start_find_waiting,
+    .start = vm_pod_start,
+    .end = vm_pod_end,
+    .destroy = guest_destroy,
+    .attach_layers = vm_pod_attach_layers,
+    .attach_share = vm_pod_attach_share,
+    .fit = pod_vm_fit,
+    .process = guest_process,
+    .adopt = guest_runs,
+    .has_disk = guest_has_disk,
+};

@@ -1,0 +1,300 @@
+#include "sandbox/pods/container_io.h"
+
+#include "common/error.h"
+#include "common/log.h"
+
+enum {
+    RETRY_MS = 500,
+    /* Twice what an honest agent's windows allow; more is dropped unacknowledged. */
+    MAX_QUEUED_BYTES = 1 << 20,
+    /* Within which a write that is not stuck is over. */
+    CLOSE_TIMEOUT_MS = 2000,
+};
+
+typedef struct {
+    gboolean is_exit;
+    /* output */
+    LogStream stream;
+    guint64 offset;
+    GBytes *data;
+    gboolean eof;
+    /* exit */
+    ContainerExit exit;
+    gboolean from_agent;
+} IoItem;
+
+struct ContainerIo {
+    LoopThread *loop;
+    GThreadPool *workers;
+    ContainerIoEvents events;
+    gpointer data;
+
+    GMutex lock;
+    GCond idle;
+    GQueue items;
+    gsize queued_bytes;
+    gboolean scheduled; /* a worker has it, or will */
+    gboolean retrying;  /* a timer will schedule it */
+    gboolean telling;   /* a worker is in one of the events */
+    gboolean closed;    /* a worker that is still at it touches nothing but this */
+    gint references;    /* the owner's, and one per worker or timer */
+
+    GMutex file_lock; /* of log */
+    LogFile *log;
+    gboolean complained;
+};
+
+static void item_free(IoItem *item)
+{
+    g_clear_pointer(&item->data, g_bytes_unref);
+    g_free((char *)item->exit.reason);
+    g_free((char *)item->exit.message);
+    g_free(item);
+}
+
+static void io_unref(ContainerIo *io)
+{
+    if (!g_atomic_int_dec_and_test(&io->references))
+        return;
+    g_queue_clear_full(&io->items, (GDestroyNotify)item_free);
+    log_file_close(io->log);
+    g_mutex_clear(&io->lock);
+    g_mutex_clear(&io->file_lock);
+    g_cond_clear(&io->idle);
+    g_free(io);
+}
+
+/* Locked. */
+static void schedule(ContainerIo *io)
+{
+    if (io->scheduled || io->retrying || io->closed || g_queue_is_empty(&io->items))
+        return;
+    io->scheduled = TRUE;
+    g_atomic_int_inc(&io->references);
+    g_thread_pool_push(io->workers, io, NULL);
+}
+
+static void retry(gpointer data)
+{
+    ContainerIo *io = data;
+
+    g_mutex_lock(&io->lock);
+    io->retrying = FALSE;
+    schedule(io);
+    g_mutex_unlock(&io->lock);
+    io_unref(io);
+}
+
+/* FALSE: nobody wants to be told any more. */
+static gboolean telling_begin(ContainerIo *io)
+{
+    gboolean wanted;
+
+    g_mutex_lock(&io->lock);
+    wanted = io->telling = !io->closed;
+    g_mutex_unlock(&io->lock);
+    return wanted;
+}
+
+static void telling_end(ContainerIo *io)
+{
+    g_mutex_lock(&io->lock);
+    io->telling = FALSE;
+    g_cond_broadcast(&io->idle);
+    g_mutex_unlock(&io->lock);
+}
+
+/* These return FALSE when the disk does not take it now. */
+
+static gboolean output_store(ContainerIo *io, const IoItem *item)
+{
+    g_autoptr(GError) error = NULL;
+    gconstpointer data;
+    gsize length;
+    guint64 taken = item->offset;
+    gboolean stored = TRUE;
+
+    data = g_bytes_get_data(item->data, &length);
+    g_mutex_lock(&io->file_lock);
+    if (io->log != NULL)
+        stored = log_file_write(io->log, item->stream, item->offset, data, length, item->eof, &taken, &error);
+    g_mutex_unlock(&io->file_lock);
+    if (!stored && !io->complained)
+        log_warning(LOG_NO_FIELDS, "%s; it is tried again, and the container waits meanwhile",
+                    error->message);
+    io->complained = !stored;
+    if (stored && telling_begin(io)) {
+        io->events.stored(item->stream, taken, io->data);
+        telling_end(io);
+    }
+    return stored;
+}
+
+static gboolean item_handle(ContainerIo *io, const IoItem *item)
+{
+    gboolean recorded;
+
+    if (!item->is_exit)
+        return output_store(io, item);
+    if (!telling_begin(io))
+        return TRUE;
+    recorded = io->events.ended(&item->exit, item->from_agent, io->data);
+    telling_end(io);
+    return recorded;
+}
+
+void container_io_work(gpointer data, gpointer unused)
+{
+    ContainerIo *io = data;
+    IoItem *item;
+
+    (void)unused;
+    g_mutex_lock(&io->lock);
+    while (!io->closed && !io->retrying && (item = g_queue_pop_head(&io->items)) != NULL) {
+        gboolean done;
+
+        g_mutex_unlock(&io->lock);
+        done = item_handle(io, item);
+        g_mutex_lock(&io->lock);
+        if (done) {
+            io->queued_bytes -= item->data != NULL ? g_bytes_get_size(item->data) : 0;
+            item_free(item);
+        } else {
+            g_queue_push_head(&io->items, item);
+            if (io->closed)
+                break;
+            io->retrying = TRUE;
+            g_atomic_int_inc(&io->references);
+            loop_thread_after(io->loop, RETRY_MS, retry, io);
+        }
+    }
+    io->scheduled = FALSE;
+    g_cond_broadcast(&io->idle);
+    g_mutex_unlock(&io->lock);
+    io_unref(io);
+}
+
+ContainerIo *container_io_new(LoopThread *loop, GThreadPool *workers, const ContainerIoEvents *events,
+                              gpointer data)
+{
+    ContainerIo *io = g_new0(ContainerIo, 1);
+
+    io->loop = loop;
+    io->workers = workers;
+    io->events = *events;
+    io->data = data;
+    io->references = 1;
+    g_mutex_init(&io->lock);
+    g_mutex_init(&io->file_lock);
+    g_cond_init(&io->idle);
+    g_queue_init(&io->items);
+    return io;
+}
+
+static gint64 in_ms(gint64 timeout_ms)
+{
+    return g_get_monotonic_time() + timeout_ms * 1000;
+}
+
+gboolean container_io_close(ContainerIo *io)
+{
+    gint64 until_us = in_ms(CLOSE_TIMEOUT_MS);
+    gboolean in_time = TRUE;
+    gboolean idle;
+
+    g_mutex_lock(&io->lock);
+    io->closed = TRUE;
+    while (io->telling || (io->scheduled && in_time))
+        if (io->telling)
+            g_cond_wait(&io->idle, &io->lock);
+        else
+            in_time = g_cond_wait_until(&io->idle, &io->lock, until_us);
+    idle = !io->scheduled;
+    g_mutex_unlock(&io->lock);
+    return idle;
+}
+
+gsize container_io_finish(ContainerIo *io, gint64 timeout_ms)
+{
+    gint64 until_us = in_ms(timeout_ms);
+    gboolean in_time = TRUE;
+    gsize lost;
+
+    g_mutex_lock(&io->lock);
+    while (io->scheduled && in_time)
+        in_time = g_cond_wait_until(&io->idle, &io->lock, until_us);
+    lost = io->queued_bytes;
+    g_mutex_unlock(&io->lock);
+    container_io_close(io);
+    return lost;
+}
+
+void container_io_free(ContainerIo *io)
+{
+    if (io == NULL)
+        return;
+    container_io_close(io);
+    io_unref(io);
+}
+
+gboolean container_io_open_log(ContainerIo *io, const char *path, const char *cursor_path, GError **error)
+{
+    LogFile *log = log_file_open(path, cursor_path, error);
+
+    if (log == NULL)
+        return FALSE;
+    g_mutex_lock(&io->file_lock);
+    log_file_close(io->log);
+    io->log = log;
+    g_mutex_unlock(&io->file_lock);
+    return TRUE;
+}
+
+gboolean container_io_reopen_log(ContainerIo *io, GError **error)
+{
+    gboolean done;
+
+    g_mutex_lock(&io->file_lock);
+    done = io->log != NULL ? log_file_reopen(io->log, error)
+                           : fail(error, STATUS_FAILED_PRECONDITION, "the container has no open log");
+    g_mutex_unlock(&io->file_lock);
+    return done;
+}
+
+static void push(ContainerIo *io, IoItem *item)
+{
+    gsize length = item->data != NULL ? g_bytes_get_size(item->data) : 0;
+
+    g_mutex_lock(&io->lock);
+    if (io->closed || io->queued_bytes + length > MAX_QUEUED_BYTES) {
+        item_free(item);
+    } else {
+        io->queued_bytes += length;
+        g_queue_push_tail(&io->items, item);
+        schedule(io);
+    }
+    g_mutex_unlock(&io->lock);
+}
+
+void container_io_output(ContainerIo *io, const Crivirt__Agent__V1__Output *output)
+{
+    IoItem *item = g_new0(IoItem, 1);
+
+    item->stream = output->stream == CRIVIRT__AGENT__V1__STREAM__STREAM_STDERR ? LOG_STDERR : LOG_STDOUT;
+    item->offset = output->offset;
+    item->data = g_bytes_new(output->data.data, output->data.len);
+    item->eof = output->eof;
+    push(io, item);
+}
+
+void container_io_exited(ContainerIo *io, const ContainerExit *exit, gboolean from_agent)
+{
+    IoItem *item = g_new0(IoItem, 1);
+
+    item->is_exit = TRUE;
+    item->exit = *exit;
+    item->exit.reason = g_strdup(exit->reason);
+    item->exit.message = g_strdup(exit->message);
+    item->from_agent = from_agent;
+    push(io, item);
+}

@@ -1,0 +1,177 @@
+#include "sandbox/pods/guest_input.h"
+
+#include "agent/wire/wire.h"
+#include "sandbox/pods/pod.h"
+
+enum { CHUNK_BYTES = 31 << 10, RETRY_MS = 20 };
+
+struct GuestInput {
+    gint references;
+    Pod *pod;
+    char *container_id;
+    char *exec_id;
+
+    GMutex lock;
+    GByteArray *unacked;
+    guint64 acked; /* offset of unacked's first byte */
+    gsize sent;    /* of unacked */
+    gboolean ends, end_sent;
+    gboolean hung_up;
+    gboolean retrying;
+};
+
+GuestInput *guest_input_new(Pod *pod, const char *container_id, const char *exec_id)
+{
+    GuestInput *input = g_new0(GuestInput, 1);
+
+    input->references = 1;
+    input->pod = pod_ref(pod);
+    input->container_id = g_strdup(container_id);
+    input->exec_id = g_strdup(exec_id);
+    input->unacked = g_byte_array_new();
+    g_mutex_init(&input->lock);
+    return input;
+}
+
+GuestInput *guest_input_ref(GuestInput *input)
+{
+    g_atomic_int_inc(&input->references);
+    return input;
+}
+
+void guest_input_unref(GuestInput *input)
+{
+    if (input == NULL || !g_atomic_int_dec_and_test(&input->references))
+        return;
+    g_byte_array_unref(input->unacked);
+    g_mutex_clear(&input->lock);
+    g_free(input->exec_id);
+    g_free(input->container_id);
+    pod_unref(input->pod);
+    g_free(input);
+}
+
+static gboolean send_chunk(GuestInput *input, AgentConnection *agent, gsize length, gboolean eof)
+{
+    Crivirt__Agent__V1__ProcessId process = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
+    Crivirt__Agent__V1__Input message = CRIVIRT__AGENT__V1__INPUT__INIT;
+
+    process.container_id = input->container_id;
+    process.exec_id = input->exec_id;
+    message.process = &process;
+    message.offset = input->acked + input->sent;
+    message.data.data = input->unacked->data + input->sent;
+    message.data.len = length;
+    message.eof = eof;
+    message.hangup = input->hung_up;
+    return agent_connection_send_input(agent, &message);
+}
+
+/* FALSE when the channel takes no more now. Locked. */
+static gboolean pump(GuestInput *input)
+{
+    g_autoptr(AgentConnection) agent = NULL;
+
+    if (input->sent == input->unacked->len && (!input->ends || input->end_sent))
+        return TRUE;
+    agent = pod_agent(input->pod, NULL);
+    if (agent == NULL)
+        return TRUE; /* the guest is gone */
+    while (input->sent < input->unacked->len || (input->ends && !input->end_sent)) {
+        gsize length = MIN(input->unacked->len - input->sent, (gsize)CHUNK_BYTES);
+        gboolean last = input->ends && input->sent + length == input->unacked->len;
+
+        if (!send_chunk(input, agent, length, last))
+            return FALSE;
+        input->sent += length;
+        input->end_sent = last;
+    }
+    return TRUE;
+}
+
+static void retry(gpointer data);
+
+/* Locked. */
+static void pump_or_retry(GuestInput *input)
+{
+    if (pump(input) || input->retrying)
+        return;
+    input->retrying = TRUE;
+    loop_thread_after(input->pod->manager->loop, RETRY_MS, retry, guest_input_ref(input));
+}
+
+static void retry(gpointer data)
+{
+    GuestInput *input = data;
+
+    g_mutex_lock(&input->lock);
+    input->retrying = FALSE;
+    pump_or_retry(input);
+    g_mutex_unlock(&input->lock);
+    guest_input_unref(input);
+}
+
+/* Locked. */
+static gsize room_left(const GuestInput *input)
+{
+    return WIRE_INPUT_WINDOW_BYTES - MIN(input->unacked->len, (gsize)WIRE_INPUT_WINDOW_BYTES);
+}
+
+gsize guest_input_write(GuestInput *input, const void *data, gsize length)
+{
+    g_mutex_lock(&input->lock);
+    if (!input->ends) {
+        length = MIN(length, room_left(input));
+        g_byte_array_append(input->unacked, data, (guint)length);
+        pump_or_retry(input);
+    }
+    g_mutex_unlock(&input->lock);
+    return length;
+}
+
+void guest_input_end(GuestInput *input)
+{
+    g_mutex_lock(&input->lock);
+    input->ends = TRUE;
+    pump_or_retry(input);
+    g_mutex_unlock(&input->lock);
+}
+
+void guest_input_hang_up(GuestInput *input)
+{
+    g_mutex_lock(&input->lock);
+    input->ends = TRUE;
+    input->end_sent = FALSE;
+    input->hung_up = TRUE;
+    input->sent = 0;
+    g_byte_array_set_size(input->unacked, 0);
+    pump_or_retry(input);
+    g_mutex_unlock(&input->lock);
+}
+
+void guest_input_acked(GuestInput *input, guint64 offset)
+{
+    g_mutex_lock(&input->lock);
+    /* A guest that acknowledges what it was never sent is not listened to. */
+    if (offset > input->acked && offset - input->acked <= input->sent) {
+        gsize n = (gsize)(offset - input->acked);
+
+        g_byte_array_remove_range(input->unacked, 0, (guint)n);
+        input->sent -= n;
+        input->acked = offset;
+        pump_or_retry(input);
+    }
+    g_mutex_unlock(&input->lock);
+}
+
+void guest_input_resume(GuestInput *input, guint64 received)
+{
+    g_mutex_lock(&input->lock);
+    input->sent = 0;
+    input->end_sent = FALSE;
+    /* The daemon before us sent that. */
+    if (received != G_MAXUINT64 && input->acked == 0 && input->unacked->len == 0)
+        input->acked = received;
+    pump_or_retry(input);
+    g_mutex_unlock(&input->lock);
+}

@@ -1,0 +1,280 @@
+#include "sandbox/pods/handler.h"
+
+#include <string.h>
+
+#include "common/error.h"
+
+enum { PARAMETERS_MAX_CHARS = 1024 };
+
+static const guint64 LEAST_MEMORY_BYTES = 64 << 20;
+
+/* The command line's own, on what it has made: they set nothing. */
+#define CLI_PREFIX HANDLER_ANNOTATION_PREFIX "cli/"
+
+/* ---- kinds ---- */
+
+static const char *const kind_names[] = {[HANDLER_VM] = "vm", [HANDLER_HOST] = "host"};
+
+const char *handler_kind_name(HandlerKind kind)
+{
+    return kind_names[kind];
+}
+
+gboolean handler_kind_from_name(const char *name, HandlerKind *ret_kind)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(kind_names); i++)
+        if (g_str_equal(kind_names[i], name)) {
+            *ret_kind = (HandlerKind)i;
+            return TRUE;
+        }
+    return FALSE;
+}
+
+/* ---- the table ---- */
+
+struct HandlerTable {
+    Handler *handlers;
+    gsize n_handlers;
+};
+
+static const char *const *strv_copy(const char *const *from)
+{
+    static const char *const none[] = {NULL};
+
+    return (const char *const *)g_strdupv((char **)(from != NULL ? from : none));
+}
+
+static Handler handler_copy(const Handler *from)
+{
+    Handler to = *from;
+
+    to.name = g_strdup(from->name);
+    to.kernel = g_strdup(from->kernel);
+    to.initrd = g_strdup(from->initrd);
+    to.accelerator = g_strdup(from->accelerator);
+    to.kernel_parameters = g_strdup(from->kernel_parameters);
+    to.annotations = strv_copy(from->annotations);
+    to.pod_kernel_parameters = strv_copy(from->pod_kernel_parameters);
+    return to;
+}
+
+static void handler_clear(Handler *handler)
+{
+    g_free((char *)handler->name);
+    g_free((char *)handler->kernel);
+    g_free((char *)handler->initrd);
+    g_free((char *)handler->accelerator);
+    g_free((char *)handler->kernel_parameters);
+    g_strfreev((char **)handler->annotations);
+    g_strfreev((char **)handler->pod_kernel_parameters);
+}
+
+HandlerTable *handler_table_new(const Handler *handlers, gsize n_handlers)
+{
+    HandlerTable *table = g_new0(HandlerTable, 1);
+
+    table->handlers = g_new0(Handler, n_handlers);
+    table->n_handlers = n_handlers;
+    for (gsize i = 0; i < n_handlers; i++)
+        table->handlers[i] = handler_copy(&handlers[i]);
+    return table;
+}
+
+void handler_table_free(HandlerTable *table)
+{
+    if (table == NULL)
+        return;
+    for (gsize i = 0; i < table->n_handlers; i++)
+        handler_clear(&table->handlers[i]);
+    g_free(table->handlers);
+    g_free(table);
+}
+
+const Handler *handler_table_all(const HandlerTable *table, gsize *ret_n)
+{
+    *ret_n = table->n_handlers;
+    return table->handlers;
+}
+
+const Handler *handler_table_find(const HandlerTable *table, const char *name, GError **error)
+{
+    g_autoptr(GString) names = g_string_new(NULL);
+
+    if (*name == '\0')
+        return &table->handlers[0];
+    for (gsize i = 0; i < table->n_handlers; i++) {
+        if (g_str_equal(table->handlers[i].name, name))
+            return &table->handlers[i];
+        g_string_append_printf(names, "%s%s", i == 0 ? "" : ", ", table->handlers[i].name);
+    }
+    fail(error, STATUS_INVALID_ARGUMENT, "runtime_handler: there is no handler \"%.64s\"; there are: %s",
+         name, names->str);
+    return NULL;
+}
+
+const Handler *handler_table_find_kind(const HandlerTable *table, HandlerKind kind)
+{
+    for (gsize i = 0; i < table->n_handlers; i++)
+        if (table->handlers[i].kind == kind)
+            return &table->handlers[i];
+    return NULL;
+}
+
+/* ---- annotations ---- */
+
+static gboolean fail_value(const char *value, GError **error, const char *format, ...) G_GNUC_PRINTF(3, 4);
+static gboolean fail_value(const char *value, GError **error, const char *format, ...)
+{
+    g_autofree char *allowed = NULL;
+    va_list arguments;
+
+    va_start(arguments, format);
+    allowed = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    return fail(error, STATUS_INVALID_ARGUMENT, "\"%.100s\" is not allowed; allowed: %s", value, allowed);
+}
+
+static gboolean set_vcpus(const Handler *handler, const char *value, HandlerSettings *settings,
+                          GError **error)
+{
+    guint most = handler->bounds.max_vcpus != 0 ? handler->bounds.max_vcpus : node_capacity().cpus;
+    guint64 number;
+
+    if (!g_ascii_string_to_unsigned(value, 10, 1, most, &number, NULL))
+        return fail_value(value, error, "1 to %u", most);
+    settings->bounds.vcpus = (guint)number;
+    return TRUE;
+}
+
+/* "512Mi" or "512MiB"; a number alone is bytes. */
+static gboolean parse_bytes(const char *text, guint64 *ret_bytes)
+{
+    static const char *const units[] = {"", "Ki", "Mi", "Gi", "Ti"};
+    char *end = NULL;
+    guint64 number;
+
+    if (!g_ascii_isdigit(*text))
+        return FALSE;
+    number = g_ascii_strtoull(text, &end, 10);
+    for (guint i = 0; i < G_N_ELEMENTS(units); i++) {
+        gsize length = strlen(units[i]);
+
+        if (strncmp(end, units[i], length) == 0 && (end[length] == '\0' || g_str_equal(end + length, "B")))
+            return g_uint64_checked_mul(ret_bytes, number, G_GUINT64_CONSTANT(1) << (10 * i));
+    }
+    return FALSE;
+}
+
+static gboolean set_memory(const Handler *handler, const char *value, HandlerSettings *settings,
+                           GError **error)
+{
+    const VmBounds *bounds = &handler->bounds;
+    guint64 most = bounds->max_memory_bytes != 0 ? bounds->max_memory_bytes : node_capacity().memory_bytes;
+    guint64 bytes;
+
+    if (!parse_bytes(value, &bytes) || bytes < LEAST_MEMORY_BYTES || bytes > most)
+        return fail_value(value, error, "%" G_GUINT64_FORMAT "MiB to %" G_GUINT64_FORMAT "MiB",
+                          LEAST_MEMORY_BYTES >> 20, most >> 20);
+    settings->bounds.memory_bytes = bytes;
+    return TRUE;
+}
+
+/* Plain words only: with quotes it takes the kernel's own reader to tell one parameter from the next. */
+static gboolean is_plain(const char *text)
+{
+    for (; *text != '\0'; text++)
+        if (!g_ascii_isprint(*text) || *text == '"')
+            return FALSE;
+    return TRUE;
+}
+
+static gboolean may_set_parameter(const Handler *handler, const char *word)
+{
+    g_autofree char *name = g_strndup(word, strcspn(word, "="));
+
+    /* What follows "--" is the agent's command line. */
+    if (g_str_equal(word, "--"))
+        return FALSE;
+    return *word == '\0' || *handler->pod_kernel_parameters == NULL ||
+           g_strv_contains(handler->pod_kernel_parameters, name);
+}
+
+static gboolean set_kernel_parameters(const Handler *handler, const char *value, HandlerSettings *settings,
+                                      GError **error)
+{
+    g_auto(GStrv) words = g_strsplit(value, " ", 0);
+    char *joined;
+
+    if (strlen(value) > PARAMETERS_MAX_CHARS || !is_plain(value))
+        return fail_value(value, error, "up to %d printable ASCII characters, no quotes",
+                          PARAMETERS_MAX_CHARS);
+    for (char **word = words; *word != NULL; word++) {
+        g_autofree char *names = g_strjoinv(", ", (char **)handler->pod_kernel_parameters);
+
+        if (!may_set_parameter(handler, *word))
+            return fail_value(*word, error, "%s", *names != '\0' ? names : "parameters of the kernel");
+    }
+    joined =
+        g_strjoin(*settings->kernel_parameters != '\0' ? " " : "", settings->kernel_parameters, value, NULL);
+    g_free(settings->kernel_parameters);
+    settings->kernel_parameters = joined;
+    return TRUE;
+}
+
+/* A further annotation is a further row. */
+static const struct {
+    const char *name;
+    gboolean (*set)(const Handler *handler, const char *value, HandlerSettings *settings, GError **error);
+} annotations[] = {
+    {"vcpus", set_vcpus},
+    {"memory", set_memory},
+    {"kernel-parameters", set_kernel_parameters},
+};
+
+static gboolean apply_annotation(const Handler *handler, const char *name, const char *value,
+                                 HandlerSettings *settings, GError **error)
+{
+    if (!g_strv_contains(handler->annotations, name)) {
+        g_autofree char *allowed = g_strjoinv(", " HANDLER_ANNOTATION_PREFIX, (char **)handler->annotations);
+
+        return fail(error, STATUS_INVALID_ARGUMENT, "handler \"%s\" lets no pod set it; it allows: %s%s",
+                    handler->name, *allowed != '\0' ? HANDLER_ANNOTATION_PREFIX : "none", allowed);
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(annotations); i++)
+        if (g_str_equal(annotations[i].name, name))
+            return annotations[i].set(handler, value, settings, error);
+    return fail(error, STATUS_INVALID_ARGUMENT, "there is no such annotation");
+}
+
+gboolean handler_settings(const Handler *handler, const Runtime__V1__PodSandboxConfig *config,
+                          HandlerSettings *ret_settings, GError **error)
+{
+    g_auto(HandlerSettings) settings = {
+        .bounds = handler->bounds,
+        .kernel = handler->kernel,
+        .initrd = handler->initrd,
+        .accelerator = handler->accelerator,
+        .kernel_parameters = g_strdup(handler->kernel_parameters),
+        .template = handler->template,
+    };
+
+    for (size_t i = 0; i < config->n_annotations; i++) {
+        const char *key = config->annotations[i]->key;
+
+        if (!g_str_has_prefix(key, HANDLER_ANNOTATION_PREFIX) || g_str_has_prefix(key, CLI_PREFIX))
+            continue;
+        if (!apply_annotation(handler, key + strlen(HANDLER_ANNOTATION_PREFIX), config->annotations[i]->value,
+                              &settings, error)) {
+            g_prefix_error(error, "config.annotations: %.100s: ", key);
+            return FALSE;
+        }
+    }
+    *ret_settings = settings;
+    settings = (HandlerSettings){0};
+    return TRUE;
+}
+
+void handler_settings_clear(HandlerSettings *settings)
+{
+    g_clear_pointer(&settings->kernel_parameters, g_free);
+}

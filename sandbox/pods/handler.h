@@ -1,0 +1,67 @@
+/* Handlers: the ways in which this node runs pods. A RuntimeClass names one; a pod that names none gets the
+ * default, "vm". A pod's own annotations may change a few of its handler's settings, where the handler says
+ * so and within its limits; every other annotation of this prefix is refused, so that none is ignored.
+ *
+ * A table is constant once it is made: any thread may read it, and what it gives is borrowed from it.
+ */
+#pragma once
+
+#include <glib.h>
+
+#include "api.pb-c.h"
+#include "sandbox/pods/vm_size.h"
+
+#define HANDLER_DEFAULT "vm"
+#define HANDLER_ANNOTATION_PREFIX "io.crivirt."
+
+typedef enum {
+    HANDLER_VM,   /* a virtual machine for each pod */
+    HANDLER_HOST, /* the node itself, for system pods that need it: no isolation but the containers' */
+} HandlerKind;
+
+/* "vm", "host" */
+const char *handler_kind_name(HandlerKind kind);
+gboolean handler_kind_from_name(const char *name, HandlerKind *ret_kind);
+
+typedef struct {
+    const char *name; /* a DNS label */
+    HandlerKind kind; /* the rest is about HANDLER_VM alone */
+    VmBounds bounds;
+    const char *kernel;
+    const char *initrd;
+    const char *accelerator;       /* "auto", "kvm", "tcg" */
+    const char *kernel_parameters; /* beside those that every guest gets */
+    gboolean template;             /* its guests may start from a template */
+    /* What the annotations of a pod may set: "vcpus", "memory", "kernel-parameters"; NULL-terminated. */
+    const char *const *annotations;
+    /* The kernel parameters that the last may set, by name; empty: any. */
+    const char *const *pod_kernel_parameters;
+} Handler;
+
+typedef struct HandlerTable HandlerTable;
+
+/* Copies the handlers; the first is the default. */
+HandlerTable *handler_table_new(const Handler *handlers, gsize n_handlers);
+void handler_table_free(HandlerTable *table); /* takes NULL */
+/* All of them, the default first. */
+const Handler *handler_table_all(const HandlerTable *table, gsize *ret_n);
+/* The first of that kind; NULL: there is none. */
+const Handler *handler_table_find_kind(const HandlerTable *table, HandlerKind kind);
+/* "" is the default; NULL with INVALID_ARGUMENT, which lists those that there are. */
+const Handler *handler_table_find(const HandlerTable *table, const char *name, GError **error);
+
+/* What one pod's machine is made with: its handler's settings as its annotations change them. */
+typedef struct {
+    VmBounds bounds;
+    const char *kernel; /* borrowed from the handler */
+    const char *initrd;
+    const char *accelerator;
+    char *kernel_parameters; /* owned */
+    gboolean template;
+} HandlerSettings;
+
+/* INVALID_ARGUMENT naming the annotation, and what is allowed. */
+gboolean handler_settings(const Handler *handler, const Runtime__V1__PodSandboxConfig *config,
+                          HandlerSettings *ret_settings, GError **error);
+void handler_settings_clear(HandlerSettings *settings);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(HandlerSettings, handler_settings_clear)

@@ -1,0 +1,247 @@
+#include "sandbox/pods/pod.h"
+
+#include <string.h>
+
+#include "common/error.h"
+#include "sandbox/pods/cri_copy.h"
+#include "sandbox/templates/template.h"
+#include "sandbox/templates/unassigned_guest.h"
+
+Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxConfig *config,
+             const char *handler, HandlerKind kind, gint64 created_at_ns)
+{
+    Pod *pod = g_new0(Pod, 1);
+    g_autofree char *short_id = g_strndup(id, POD_DIRECTORY_ID_DIGITS);
+
+    pod->references = 1;
+    pod->manager = manager;
+    pod->id = g_strdup(id);
+    pod->config = config;
+    pod->handler = g_strdup(handler);
+    pod->kind = kind;
+    pod->platform = kind == HANDLER_HOST ? &host_pod_platform : &vm_pod_platform;
+    pod->created_at_ns = created_at_ns;
+    pod->run_dir = guest_run_dir(manager, id);
+    pod->state_dir = guest_state_dir(manager, id);
+    pod->share_dir = g_build_filename(manager->config.run_dir, "share", short_id, NULL);
+    pod->netns_path = g_build_filename(manager->config.run_dir, "netns", short_id, NULL);
+    pod->tap = guest_tap(id);
+    pod->ips = g_new0(char *, 1);
+    pod->containers = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)container_unref);
+    pod->sessions = g_hash_table_new(g_str_hash, g_str_equal);
+    pod->disks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    pod->trace = trace_new();
+    semaphore_init(&pod->job, 1);
+    semaphore_init(&pod->create_job, 1);
+    semaphore_init(&pod->disk_job, 1);
+    semaphore_init(&pod->vm_job, 1);
+    g_mutex_init(&pod->lock);
+    g_cond_init(&pod->changed);
+    return pod;
+}
+
+Pod *pod_ref(Pod *pod)
+{
+    g_atomic_int_inc(&pod->references);
+    return pod;
+}
+
+void pod_unref(Pod *pod)
+{
+    if (pod == NULL || !g_atomic_int_dec_and_test(&pod->references))
+        return;
+    agent_connection_unref(pod->agent);
+    template_unref(pod->waiting_for);
+    pod_samples_clear(&pod->samples);
+    trace_free(pod->trace);
+    g_hash_table_unref(pod->containers);
+    g_hash_table_unref(pod->sessions);
+    g_hash_table_unref(pod->disks);
+    semaphore_clear(&pod->job);
+    semaphore_clear(&pod->create_job);
+    semaphore_clear(&pod->disk_job);
+    semaphore_clear(&pod->vm_job);
+    g_mutex_clear(&pod->lock);
+    g_cond_clear(&pod->changed);
+    runtime__v1__pod_sandbox_config__free_unpacked(pod->config, NULL);
+    g_strfreev(pod->ips);
+    g_free(pod->cni_config);
+    g_free(pod->cni_result);
+    g_free(pod->problem);
+    g_free(pod->tap);
+    g_free(pod->netns_path);
+    g_free(pod->share_dir);
+    g_free(pod->state_dir);
+    g_free(pod->run_dir);
+    g_free(pod->handler);
+    g_free(pod->id);
+    g_free(pod);
+}
+
+/* The row as it is now; strings are borrowed from the pod but for ips. Locked. */
+static PodRecord record_fill(const Pod *pod, GBytes *config)
+{
+    return (PodRecord){
+        .id = pod->id,
+        .config = config,
+        .handler = pod->handler,
+        .kind = (char *)handler_kind_name(pod->kind),
+        .created_at_ns = pod->created_at_ns,
+        .state = pod->state,
+        .problem = g_strdup(pod->problem),
+        .ips = g_strjoinv(" ", pod->ips),
+        .cni_config = g_strdup(pod->cni_config),
+        .cni_result = g_strdup(pod->cni_result),
+        .share_attached = pod->share_generation,
+        .boot_vcpus = pod->vm_size.boot_vcpus,
+        .vcpus = pod->vm_size.vcpus,
+        .max_vcpus = pod->vm_size.max_vcpus,
+        .boot_memory_bytes = pod->vm_size.boot_memory_bytes,
+        .memory_bytes = pod->vm_size.memory_bytes,
+        .max_memory_bytes = pod->vm_size.max_memory_bytes,
+    };
+}
+
+gboolean pod_save(Pod *pod, GError **error)
+{
+    g_autoptr(GBytes) config = NULL;
+    PodRecord record;
+    gboolean saved;
+
+    g_mutex_lock(&pod->lock);
+    config = cri_pack(&pod->config->base);
+    record = record_fill(pod, config);
+    g_mutex_unlock(&pod->lock);
+    saved = state_store_put_pod(pod->manager->store, &record, error);
+    g_free(record.problem);
+    g_free(record.ips);
+    g_free(record.cni_config);
+    g_free(record.cni_result);
+    return saved;
+}
+
+PodState pod_state(Pod *pod)
+{
+    PodState state;
+
+    g_mutex_lock(&pod->lock);
+    state = pod->state;
+    g_mutex_unlock(&pod->lock);
+    return state;
+}
+
+/* The sandbox's own events: it is there and runs once it is ready, and has stopped once it is not. */
+static void publish_change(Pod *pod, PodState before, PodState now)
+{
+    if (now == POD_READY && before != POD_READY) {
+        event_publish(pod->manager->events, EVENT(CREATED), pod->id, pod);
+        event_publish(pod->manager->events, EVENT(STARTED), pod->id, pod);
+    } else if (before == POD_READY && now != POD_READY) {
+        event_publish(pod->manager->events, EVENT(STOPPED), pod->id, pod);
+    }
+}
+
+gboolean pod_set_state(Pod *pod, PodState state, const char *problem, GError **error)
+{
+    gboolean saved;
+    PodState before;
+
+    g_mutex_lock(&pod->lock);
+    before = pod->state;
+    pod->state = state;
+    if (problem != NULL) {
+        g_free(pod->problem);
+        pod->problem = g_strdup(problem);
+    }
+    g_cond_broadcast(&pod->changed);
+    g_mutex_unlock(&pod->lock);
+    saved = pod_save(pod, error);
+    publish_change(pod, before, state);
+    return saved;
+}
+
+AgentConnection *pod_agent(Pod *pod, GError **error)
+{
+    AgentConnection *agent = NULL;
+
+    g_mutex_lock(&pod->lock);
+    if (pod->state == POD_READY && pod->agent != NULL)
+        agent = agent_connection_ref(pod->agent);
+    else
+        fail(error, STATUS_FAILED_PRECONDITION, "sandbox %s is not ready%s%s", pod->id,
+             pod->problem != NULL ? ": " : "", pod->problem != NULL ? pod->problem : "");
+    g_mutex_unlock(&pod->lock);
+    return agent;
+}
+
+AgentConnection *pod_any_agent(Pod *pod)
+{
+    AgentConnection *agent;
+
+    g_mutex_lock(&pod->lock);
+    agent = pod->agent != NULL ? agent_connection_ref(pod->agent) : NULL;
+    g_mutex_unlock(&pod->lock);
+    return agent;
+}
+
+void pod_connect(Pod *pod, gboolean fresh)
+{
+    g_autofree char *socket = guest_agent_socket(pod->manager, pod->id);
+    AgentConnection *agent =
+        agent_connection_open(pod->manager->agents, socket, fresh, &pod_agent_events, pod);
+
+    g_mutex_lock(&pod->lock);
+    pod->agent = agent;
+    g_mutex_unlock(&pod->lock);
+}
+
+GPtrArray *pod_containers(Pod *pod)
+{
+    GPtrArray *containers = g_ptr_array_new_with_free_func((GDestroyNotify)container_unref);
+    GHashTableIter iter;
+    gpointer container;
+
+    g_mutex_lock(&pod->lock);
+    g_hash_table_iter_init(&iter, pod->containers);
+    while (g_hash_table_iter_next(&iter, NULL, &container))
+        g_ptr_array_add(containers, container_ref(container));
+    g_mutex_unlock(&pod->lock);
+    return containers;
+}
+
+const char *pod_name(const Pod *pod)
+{
+    return pod->config->metadata->name;
+}
+
+void pod_disconnect(Pod *pod)
+{
+    AgentConnection *agent;
+
+    g_mutex_lock(&pod->lock);
+    agent = g_steal_pointer(&pod->agent);
+    g_mutex_unlock(&pod->lock);
+    if (agent == NULL)
+        return;
+    agent_connection_close(agent);
+    agent_connection_unref(agent);
+}
+
+const Runtime__V1__NamespaceOption *pod_namespaces(const Runtime__V1__PodSandboxConfig *config)
+{
+    static const Runtime__V1__NamespaceOption none = RUNTIME__V1__NAMESPACE_OPTION__INIT;
+    const Runtime__V1__LinuxSandboxSecurityContext *security =
+        config->linux != NULL ? config->linux->security_context : NULL;
+
+    return security != NULL && security->namespace_options != NULL ? security->namespace_options : &none;
+}
+
+gboolean pod_settings(const Pod *pod, HandlerSettings *ret_settings, GError **error)
+{
+    const Handler *handler = handler_table_find(pod->manager->handlers, pod->handler, NULL);
+
+    if (handler == NULL)
+        return fail(error, STATUS_FAILED_PRECONDITION, "the handler \"%s\" is no longer configured",
+                    pod->handler);
+    return handler_settings(handler, pod->config, ret_settings, error);
+}

@@ -1,0 +1,191 @@
+#include "sandbox/pods/trace.h"
+
+#include "common/metrics.h"
+#include "sandbox/oci/oci_json.h"
+
+enum { NAME_MAX_BYTES = 64, PROCESS = 1 };
+
+/* Each container has one, from TRACK_CONTAINER on. */
+typedef enum { TRACK_VM = 1, TRACK_NETWORK, TRACK_CONTAINER } Track;
+
+typedef struct {
+    TracePhase phase;
+    char *container; /* NULL: the pod's own */
+    gint64 begin_us;
+    gint64 end_us;
+} TraceEvent;
+
+struct Trace {
+    GMutex lock;
+    gint64 origin_us; /* monotonic */
+    gint64 began_at_us;
+    GPtrArray *events; /* TraceEvent, in order of their ends */
+};
+
+static const struct {
+    const char *name;
+    Track track;
+} phases[] = {
+#define TRACE_PHASE(NAME, name, track, help) {name, TRACK_##track},
+#include "sandbox/pods/trace.def"
+#undef TRACE_PHASE
+};
+
+static Metric pod_seconds =
+    METRIC_SECONDS("crivirt_pod_start_seconds", "What starting a pod takes, by phase.", "phase");
+static Metric container_seconds =
+    METRIC_SECONDS("crivirt_container_start_seconds", "What starting a container takes, by phase.", "phase");
+
+static void event_free(gpointer data)
+{
+    TraceEvent *event = data;
+
+    g_free(event->container);
+    g_free(event);
+}
+
+Trace *trace_new(void)
+{
+    Trace *trace = g_new0(Trace, 1);
+
+    g_mutex_init(&trace->lock);
+    trace->origin_us = g_get_monotonic_time();
+    trace->began_at_us = g_get_real_time();
+    trace->events = g_ptr_array_new_with_free_func(event_free);
+    return trace;
+}
+
+void trace_free(Trace *trace)
+{
+    if (trace == NULL)
+        return;
+    g_ptr_array_unref(trace->events);
+    g_mutex_clear(&trace->lock);
+    g_free(trace);
+}
+
+/* Makes room: the oldest that is a container's goes. Locked. */
+static void forget_oldest(Trace *trace)
+{
+    guint oldest = 0;
+
+    while (oldest + 1 < trace->events->len && ((TraceEvent *)trace->events->pdata[oldest])->container == NULL)
+        oldest++;
+    g_ptr_array_remove_index(trace->events, oldest);
+}
+
+/* Names are the client's and may be long. */
+static char *name_copy(const char *name)
+{
+    g_autofree char *start = g_strndup(name, NAME_MAX_BYTES);
+
+    return g_utf8_make_valid(start, -1);
+}
+
+void trace_add(Trace *trace, TracePhase phase, const char *container, gint64 begin_us)
+{
+    TraceEvent *event = g_new0(TraceEvent, 1);
+
+    event->phase = phase;
+    event->container = container != NULL ? name_copy(container) : NULL;
+    event->begin_us = begin_us;
+    event->end_us = g_get_monotonic_time();
+    metric_observe(container != NULL ? &container_seconds : &pod_seconds,
+                   (double)(event->end_us - begin_us) / G_USEC_PER_SEC, phases[phase].name, NULL);
+    g_mutex_lock(&trace->lock);
+    if (trace->events->len >= TRACE_EVENTS_MAX)
+        forget_oldest(trace);
+    g_ptr_array_add(trace->events, event);
+    g_mutex_unlock(&trace->lock);
+}
+
+/* ---- JSON ---- */
+
+/* Containers have theirs in the order in which they first appear. */
+static guint track_of(GPtrArray *containers, const TraceEvent *event)
+{
+    guint index;
+
+    if (event->container == NULL)
+        return phases[event->phase].track;
+    if (!g_ptr_array_find_with_equal_func(containers, event->container, g_str_equal, &index)) {
+        index = containers->len;
+        g_ptr_array_add(containers, event->container);
+    }
+    return TRACK_CONTAINER + index;
+}
+
+static void put_event(yajl_gen json, const Trace *trace, const TraceEvent *event, guint track)
+{
+    yajl_gen_map_open(json);
+    oci_json_put_pair(json, "ph", "X");
+    oci_json_put_int(json, "pid", PROCESS);
+    oci_json_put_int(json, "tid", track);
+    oci_json_put_pair(json, "cat", event->container != NULL ? "container" : "pod");
+    oci_json_put_pair(json, "name", phases[event->phase].name);
+    oci_json_put_int(json, "ts", MAX(event->begin_us - trace->origin_us, 0));
+    oci_json_put_int(json, "dur", MAX(event->end_us - event->begin_us, 0));
+    yajl_gen_map_close(json);
+}
+
+/* track 0: the process's own name. Readers expect a category and a time of these too, as Chrome writes them.
+ */
+static void put_name(yajl_gen json, guint track, const char *name)
+{
+    yajl_gen_map_open(json);
+    oci_json_put_pair(json, "ph", "M");
+    oci_json_put_int(json, "pid", PROCESS);
+    oci_json_put_int(json, "tid", track);
+    oci_json_put_pair(json, "cat", "__metadata");
+    oci_json_put_pair(json, "name", track == 0 ? "process_name" : "thread_name");
+    oci_json_put_int(json, "ts", 0);
+    oci_json_put_map(json, "args");
+    oci_json_put_pair(json, "name", name);
+    yajl_gen_map_close(json);
+    yajl_gen_map_close(json);
+}
+
+static void put_events(yajl_gen json, Trace *trace, const char *pod)
+{
+    g_autoptr(GPtrArray) containers = g_ptr_array_new();
+
+    put_name(json, 0, pod);
+    put_name(json, TRACK_VM, "vm");
+    put_name(json, TRACK_NETWORK, "network");
+    g_mutex_lock(&trace->lock);
+    for (guint i = 0; i < trace->events->len; i++) {
+        const TraceEvent *event = trace->events->pdata[i];
+
+        put_event(json, trace, event, track_of(containers, event));
+    }
+    for (guint i = 0; i < containers->len; i++)
+        put_name(json, TRACK_CONTAINER + i, containers->pdata[i]);
+    g_mutex_unlock(&trace->lock);
+}
+
+char *trace_json(Trace *trace, const char *pod, const char *start)
+{
+    g_autoptr(GDateTime) began = g_date_time_new_from_unix_utc(trace->began_at_us / G_USEC_PER_SEC);
+    g_autofree char *began_text = g_date_time_format_iso8601(began);
+    yajl_gen json = yajl_gen_alloc(NULL);
+    const unsigned char *buffer;
+    size_t length;
+    char *text;
+
+    yajl_gen_map_open(json);
+    oci_json_put_pair(json, "displayTimeUnit", "ms");
+    oci_json_put_map(json, "otherData");
+    oci_json_put_pair(json, "pod", pod);
+    oci_json_put_pair(json, "began", began_text);
+    if (start != NULL)
+        oci_json_put_pair(json, "start", start);
+    yajl_gen_map_close(json);
+    oci_json_put_array(json, "traceEvents");
+    put_events(json, trace, pod);
+    yajl_gen_array_close(json);
+    yajl_gen_map_close(json);
+    yajl_gen_get_buf(json, &buffer, &length);
+    text = g_strndup((const char *)buffer, length);
+    yajl_gen_free(json);
+    return text;
+}

@@ -1,0 +1,499 @@
+#include "sandbox/templates/template.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <yajl/yajl_gen.h>
+#include <yajl/yajl_tree.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+
+/* Counts what changes in the form or meaning of the files, the agent's part in it included. */
+#define FORMAT "2"
+
+enum {
+    KEY_DIGITS = 32,
+    PAGE_BYTES = 4096,
+    IDENTITY_WORDS = 3,
+    MANIFEST_MAX_BYTES = 1 << 20,
+    PROBLEM_BYTES = 256
+};
+
+/* ---- inputs ---- */
+
+/* A file is what it was as long as nobody wrote it; a digest would have to be made for every pod. */
+static char *file_identity(const char *path)
+{
+    struct stat status;
+
+    if (path == NULL || stat(path, &status) != 0)
+        return g_strdup("none");
+    return g_strdup_printf("%s %" G_GUINT64_FORMAT ":%" G_GUINT64_FORMAT " %" G_GINT64_FORMAT
+                           " %" G_GINT64_FORMAT ".%09ld",
+                           path, (guint64)status.st_dev, (guint64)status.st_ino, (gint64)status.st_size,
+                           (gint64)status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
+}
+
+static char *machine_text(const DomainSpec *shape, guint64 disk_bytes)
+{
+    g_autofree char *serial = g_strdup_printf("%" G_GUINT64_FORMAT " bytes", disk_bytes);
+    const DiskSpec disk = {.path = "disk", .serial = serial};
+    DomainSpec spec = *shape;
+
+    spec.name = "template";
+    spec.title = NULL;
+    spec.owner = NULL;
+    spec.agent_socket = "agent";
+    spec.console_path = "console";
+    spec.tap = "tap";
+    spec.mac = "mac";
+    spec.disks = &disk;
+    spec.n_disks = 1;
+    spec.generation = "generation";
+    spec.incoming = FALSE;
+    return domain_xml_build(&spec);
+}
+
+/* The first processor's model, features and microcode: what a guest may have been told, and has chosen its
+ * code by. */
+static char *processor_text(void)
+{
+    static const char *const keys[] = {"vendor_id", "model name", "stepping", "microcode",
+                                       "flags",     "Features",   "CPU part"};
+    g_autofree char *text = NULL;
+    g_auto(GStrv) first = NULL;
+    g_auto(GStrv) lines = NULL;
+    GString *found = g_string_new(NULL);
+
+    if (!g_file_get_contents("/proc/cpuinfo", &text, NULL, NULL))
+        return g_string_free(found, FALSE);
+    first = g_strsplit(text, "\n\n", 2);
+    lines = g_strsplit(first[0], "\n", -1);
+    for (guint i = 0; lines[i] != NULL; i++)
+        for (guint k = 0; k < G_N_ELEMENTS(keys); k++)
+            if (g_str_has_prefix(lines[i], keys[k]))
+                g_string_append_printf(found, "%s; ", lines[i]);
+    return g_string_free(found, FALSE);
+}
+
+static const char *processor(void)
+{
+    static gsize known;
+    static char *text;
+
+    if (g_once_init_enter(&known)) {
+        text = processor_text();
+        g_once_init_leave(&known, 1);
+    }
+    return text;
+}
+
+static void add_input(GPtrArray *inputs, const char *name, const char *value)
+{
+    g_ptr_array_add(inputs, g_strdup_printf("%s=%s", name, value));
+}
+
+static void add_file(GPtrArray *inputs, const char *name, const char *path)
+{
+    g_autofree char *identity = file_identity(path);
+
+    add_input(inputs, name, identity);
+}
+
+/* Of the node, whatever the shape. */
+static gboolean add_platform(GPtrArray *inputs, Vmm *vmm, GError **error)
+{
+    g_autofree char *versions = NULL;
+    gulong qemu;
+    gulong libvirt;
+
+    if (!vmm_versions(vmm, &qemu, &libvirt, error))
+        return FALSE;
+    versions = g_strdup_printf("QEMU %lu, libvirt %lu, crivirt " CRIVIRT_VERSION, qemu, libvirt);
+    add_input(inputs, "format", FORMAT);
+    add_input(inputs, "versions", versions);
+    add_input(inputs, "processor", processor());
+    return TRUE;
+}
+
+char **template_inputs(Vmm *vmm, const DomainSpec *shape, guint64 disk_bytes, GError **error)
+{
+    g_autofree char *machine = machine_text(shape, disk_bytes);
+    g_autofree char *program = g_strconcat("qemu-system-", shape->architecture, NULL);
+    g_autofree char *accelerator =
+        g_strdup_printf("%s; the node's: %s", shape->accelerator, vmm_uses_kvm(vmm, NULL) ? "kvm" : "tcg");
+    g_autofree char *emulator = g_find_program_in_path(program);
+    g_autoptr(GPtrArray) inputs = g_ptr_array_new_with_free_func(g_free);
+
+    if (!add_platform(inputs, vmm, error))
+        return NULL;
+    add_file(inputs, "emulator", emulator);
+    add_file(inputs, "kernel", shape->kernel);
+    add_file(inputs, "initrd", shape->initrd);
+    add_input(inputs, "accelerator", accelerator);
+    add_input(inputs, "machine", machine);
+    g_ptr_array_add(inputs, NULL);
+    return (char **)g_ptr_array_steal(inputs, NULL);
+}
+
+char *template_key(const char *const *inputs)
+{
+    g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA256);
+
+    for (guint i = 0; inputs[i] != NULL; i++)
+        g_checksum_update(checksum, (const guchar *)inputs[i], (gssize)strlen(inputs[i]) + 1);
+    return g_strndup(g_checksum_get_string(checksum), KEY_DIGITS);
+}
+
+/* ---- digests ---- */
+
+typedef struct {
+    guint64 bytes;
+    guint64 data_bytes;
+    char digest[65];
+} FileFacts;
+
+static gboolean page_is_zero(const guint8 *page, gsize length)
+{
+    static const guint8 zeros[PAGE_BYTES];
+
+    return memcmp(page, zeros, length) == 0;
+}
+
+/* Of the pages that are not zero, each with its place: the same wherever the file has holes. */
+static void digest_extent(GChecksum *checksum, const guint8 *data, gsize begin, gsize end, FileFacts *facts)
+{
+    for (gsize at = begin; at < end; at += PAGE_BYTES) {
+        gsize length = MIN(end - at, PAGE_BYTES);
+        guint64 place = at;
+
+        if (page_is_zero(data + at, length))
+            continue;
+        g_checksum_update(checksum, (const guchar *)&place, sizeof place);
+        g_checksum_update(checksum, data + at, (gssize)length);
+        facts->data_bytes += length;
+    }
+}
+
+static gboolean digest_data(int fd, const guint8 *data, FileFacts *facts)
+{
+    g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA256);
+    off_t end = 0;
+    off_t begin;
+
+    while ((begin = lseek(fd, end, SEEK_DATA)) >= 0) {
+        end = lseek(fd, begin, SEEK_HOLE);
+        if (end < begin)
+            return FALSE;
+        digest_extent(checksum, data, (gsize)begin / PAGE_BYTES * PAGE_BYTES,
+                      MIN((gsize)end, (gsize)facts->bytes), facts);
+    }
+    g_strlcpy(facts->digest, g_checksum_get_string(checksum), sizeof facts->digest);
+    return errno == ENXIO;
+}
+
+static gboolean file_facts(int fd, FileFacts *ret_facts)
+{
+    FileFacts facts = {0};
+    struct stat status;
+    void *data;
+    gboolean good;
+
+    if (fstat(fd, &status) != 0 || status.st_size == 0)
+        return FALSE;
+    facts.bytes = (guint64)status.st_size;
+    data = mmap(NULL, (gsize)facts.bytes, PROT_READ, MAP_SHARED, fd, 0);
+    if (data == MAP_FAILED)
+        return FALSE;
+    good = digest_data(fd, data, &facts);
+    munmap(data, (gsize)facts.bytes);
+    if (good)
+        *ret_facts = facts;
+    return good;
+}
+
+static int file_open(const char *directory, const char *name)
+{
+    g_autofree char *path = g_build_filename(directory, name, NULL);
+
+    return open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+}
+
+/* ---- the manifest ---- */
+
+static void put_string(yajl_gen json, const char *text)
+{
+    yajl_gen_string(json, (const unsigned char *)text, strlen(text));
+}
+
+static void put_facts(yajl_gen json, const char *name, const FileFacts *facts)
+{
+    put_string(json, name);
+    yajl_gen_map_open(json);
+    put_string(json, "bytes");
+    yajl_gen_integer(json, (long long)facts->bytes);
+    put_string(json, "data_bytes");
+    yajl_gen_integer(json, (long long)facts->data_bytes);
+    put_string(json, "digest");
+    put_string(json, facts->digest);
+    yajl_gen_map_close(json);
+}
+
+static void put_inputs(yajl_gen json, const char *const *inputs)
+{
+    put_string(json, "inputs");
+    yajl_gen_map_open(json);
+    for (guint i = 0; inputs[i] != NULL; i++) {
+        const char *value = strchr(inputs[i], '=') + 1;
+
+        yajl_gen_string(json, (const unsigned char *)inputs[i], (size_t)(value - inputs[i]) - 1);
+        put_string(json, value);
+    }
+    yajl_gen_map_close(json);
+}
+
+/* The files whose digests are kept. */
+static const char *const parts[] = {TEMPLATE_RAM, TEMPLATE_DEVICES, TEMPLATE_DISK};
+
+static gboolean manifest_write(const char *directory, const char *const *inputs, const FileFacts *facts,
+                               GError **error)
+{
+    g_autofree char *path = g_build_filename(directory, TEMPLATE_MANIFEST, NULL);
+    g_autofree char *key = template_key(inputs);
+    yajl_gen json = yajl_gen_alloc(NULL);
+    const unsigned char *text;
+    size_t length;
+    gboolean written;
+
+    yajl_gen_config(json, yajl_gen_beautify, 1);
+    yajl_gen_map_open(json);
+    put_string(json, "key");
+    put_string(json, key);
+    put_string(json, "made_at");
+    yajl_gen_integer(json, g_get_real_time() / G_USEC_PER_SEC);
+    put_inputs(json, inputs);
+    for (guint i = 0; i < G_N_ELEMENTS(parts); i++)
+        put_facts(json, parts[i], &facts[i]);
+    yajl_gen_map_close(json);
+    yajl_gen_get_buf(json, &text, &length);
+    written = file_write_atomic(path, text, length, 0600, error);
+    yajl_gen_free(json);
+    return written;
+}
+
+static gboolean seal_part(const char *directory, const char *name, FileFacts *ret_facts, GError **error)
+{
+    int fd = file_open(directory, name);
+    gboolean good = fd >= 0 && fsync(fd) == 0 && file_facts(fd, ret_facts);
+
+    if (!good)
+        fail_errno(error, errno, "cannot finish %s/%s", directory, name);
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
+gboolean template_seal(const char *directory, const char *const *inputs, GError **error)
+{
+    FileFacts facts[G_N_ELEMENTS(parts)];
+
+    for (guint i = 0; i < G_N_ELEMENTS(parts); i++)
+        if (!seal_part(directory, parts[i], &facts[i], error))
+            return FALSE;
+    return manifest_write(directory, inputs, facts, error);
+}
+
+/* NULL with DATA_LOSS. */
+static yajl_val manifest_read(const char *directory, GError **error)
+{
+    g_autofree char *path = g_build_filename(directory, TEMPLATE_MANIFEST, NULL);
+    g_autofree char *text = NULL;
+    char problem[PROBLEM_BYTES] = "";
+    yajl_val manifest;
+
+    if (!file_read(path, MANIFEST_MAX_BYTES, &text, NULL, error))
+        return NULL;
+    manifest = yajl_tree_parse(text, problem, sizeof problem);
+    if (manifest == NULL)
+        fail(error, STATUS_DATA_LOSS, "%s is no JSON: %s", path, problem);
+    return manifest;
+}
+
+static const char *manifest_text(yajl_val manifest, const char *first, const char *second)
+{
+    const char *path[] = {first, second, NULL};
+    yajl_val value = yajl_tree_get(manifest, path, yajl_t_string);
+
+    return value != NULL ? YAJL_GET_STRING(value) : NULL;
+}
+
+static gint64 manifest_number(yajl_val manifest, const char *first, const char *second)
+{
+    const char *path[] = {first, second, NULL};
+    yajl_val value = yajl_tree_get(manifest, path, yajl_t_number);
+
+    return YAJL_IS_INTEGER(value) ? YAJL_GET_INTEGER(value) : -1;
+}
+
+/* An identity that file_identity() gave is its path and three words. */
+static gboolean file_has_changed(const char *identity)
+{
+    g_autofree char *path = g_strdup(identity);
+    g_autofree char *now = NULL;
+
+    for (guint i = 0; i < IDENTITY_WORDS; i++) {
+        char *space = strrchr(path, ' ');
+
+        if (space == NULL)
+            return FALSE; /* there was no file */
+        *space = '\0';
+    }
+    now = file_identity(path);
+    return !g_str_equal(now, identity);
+}
+
+static gboolean files_have_changed(yajl_val manifest)
+{
+    static const char *const files[] = {"emulator", "kernel", "initrd"};
+    gboolean changed = FALSE;
+
+    for (guint i = 0; i < G_N_ELEMENTS(files); i++) {
+        const char *identity = manifest_text(manifest, "inputs", files[i]);
+
+        changed |= identity != NULL && file_has_changed(identity);
+    }
+    return changed;
+}
+
+gboolean template_is_outdated(const char *directory, Vmm *vmm)
+{
+    g_autoptr(GPtrArray) inputs = g_ptr_array_new_with_free_func(g_free);
+    yajl_val manifest = manifest_read(directory, NULL);
+    gboolean outdated = manifest != NULL && files_have_changed(manifest);
+
+    if (manifest != NULL && add_platform(inputs, vmm, NULL))
+        for (guint i = 0; i < inputs->len; i++) {
+            g_auto(GStrv) input = g_strsplit(inputs->pdata[i], "=", 2);
+
+            outdated |= g_strcmp0(manifest_text(manifest, "inputs", input[0]), input[1]) != 0;
+        }
+    yajl_tree_free(manifest);
+    return outdated;
+}
+
+/* ---- opening ---- */
+
+static gboolean check_file(yajl_val manifest, const char *directory, const char *name, int fd,
+                           FileFacts *ret_facts, GError **error)
+{
+    FileFacts facts;
+
+    if (fd < 0)
+        return fail(error, STATUS_DATA_LOSS, "%s/%s cannot be opened: %s", directory, name,
+                    g_strerror(errno));
+    if (!file_facts(fd, &facts))
+        return fail(error, STATUS_DATA_LOSS, "%s/%s cannot be read: %s", directory, name, g_strerror(errno));
+    if ((gint64)facts.bytes != manifest_number(manifest, name, "bytes"))
+        return fail(error, STATUS_DATA_LOSS, "%s/%s has not the size that it was made with", directory, name);
+    if (g_strcmp0(facts.digest, manifest_text(manifest, name, "digest")) != 0)
+        return fail(error, STATUS_DATA_LOSS, "%s/%s is not what it was made as: its digest differs",
+                    directory, name);
+    *ret_facts = facts;
+    return TRUE;
+}
+
+static gboolean check_all(Template *template, yajl_val manifest, GError **error)
+{
+    g_autofree char *name = g_path_get_basename(template->directory);
+    int *const fds[] = {&template->ram_fd, &template->device_fd, &template->disk_fd};
+    const char *key = manifest_text(manifest, "key", NULL);
+    FileFacts facts[G_N_ELEMENTS(parts)];
+
+    if (g_strcmp0(key, name) != 0)
+        return fail(error, STATUS_DATA_LOSS, "%s holds another template's manifest", template->directory);
+    for (guint i = 0; i < G_N_ELEMENTS(parts); i++) {
+        *fds[i] = file_open(template->directory, parts[i]);
+        if (!check_file(manifest, template->directory, parts[i], *fds[i], &facts[i], error))
+            return FALSE;
+        template->data_bytes += facts[i].data_bytes;
+    }
+    template->key = g_strdup(key);
+    template->instance = g_strdup(facts[0].digest);
+    template->made_at_s = manifest_number(manifest, "made_at", NULL);
+    template->ram_bytes = facts[0].bytes;
+    template->ram_data_bytes = facts[0].data_bytes;
+    return TRUE;
+}
+
+Template *template_open(const char *directory, GError **error)
+{
+    yajl_val manifest = manifest_read(directory, error);
+    g_autoptr(Template) template = NULL;
+    gboolean good;
+
+    if (manifest == NULL)
+        return NULL;
+    template = g_new0(Template, 1);
+    template->references = 1;
+    template->directory = g_strdup(directory);
+    template->ram_fd = template->device_fd = template->disk_fd = -1;
+    good = check_all(template, manifest, error);
+    yajl_tree_free(manifest);
+    return good ? g_steal_pointer(&template) : NULL;
+}
+
+Template *template_ref(Template *template)
+{
+    g_atomic_int_inc(&template->references);
+    return template;
+}
+
+void template_unref(Template *template)
+{
+    if (template == NULL || !g_atomic_int_dec_and_test(&template->references))
+        return;
+    if (template->ram_fd >= 0)
+        close(template->ram_fd);
+    if (template->device_fd >= 0)
+        close(template->device_fd);
+    if (template->disk_fd >= 0)
+        close(template->disk_fd);
+    g_free(template->instance);
+    g_free(template->key);
+    g_free(template->directory);
+    g_free(template);
+}
+
+/* Its own descriptors have one position for all who use them. */
+static int reopen(int fd)
+{
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);
+
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+gboolean template_open_ram_and_devices(const Template *template, int *ret_ram_fd, int *ret_device_fd,
+                                       GError **error)
+{
+    int ram = reopen(template->ram_fd);
+    int devices = ram >= 0 ? reopen(template->device_fd) : -1;
+
+    if (devices < 0) {
+        fail_errno(error, errno, "cannot open the template %s", template->key);
+        if (ram >= 0)
+            close(ram);
+        return FALSE;
+    }
+    *ret_ram_fd = ram;
+    *ret_device_fd = devices;
+    return TRUE;
+}
+
+char *template_disk_path(const Template *template)
+{
+    return g_strdup_printf("/proc/self/fd/%d", template->disk_fd);
+}

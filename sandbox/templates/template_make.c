@@ -1,0 +1,131 @@
+/* Making a template: a guest of that shape boots, says that it is there, and is saved.
+ *
+ * It is made beside the pods' work and gives way to it: its QEMU runs at the lowest priority, and it takes no
+ * place in the queue of those that boot.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+#include "common/log.h"
+#include "sandbox/templates/guest_restore.h"
+#include "sandbox/templates/template_store.h"
+#include "sandbox/templates/unassigned_guest.h"
+#include "sandbox/vmm/vmm_state.h"
+
+enum { PATIENCE = 10, SAVE_TIMEOUT_MS = 5 * 60 * 1000, LOWEST_PRIORITY = 19, REMOVE_TIMEOUT_MS = 30 * 1000 };
+
+/* ---- the guest ---- */
+
+/* Threads that it starts later inherit it. */
+static void give_way(pid_t pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/task", (int)pid);
+    g_autoptr(GDir) tasks = pid != 0 ? g_dir_open(path, 0, NULL) : NULL;
+    const char *task;
+
+    while (tasks != NULL && (task = g_dir_read_name(tasks)) != NULL)
+        setpriority(PRIO_PROCESS, (id_t)g_ascii_strtoull(task, NULL, 10), LOWEST_PRIORITY);
+}
+
+static gboolean guest_prepare(AgentConnection *agent, const Deadline *deadline, GError **error)
+{
+    Crivirt__Agent__V1__PrepareRequest prepare = CRIVIRT__AGENT__V1__PREPARE_REQUEST__INIT;
+    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    Crivirt__Agent__V1__Disk upper = CRIVIRT__AGENT__V1__DISK__INIT;
+    g_autofree char *serial = g_strdup_printf(POD_DISK_SERIAL_FORMAT, GUEST_DISK_LUN);
+    Crivirt__Agent__V1__Response *response;
+
+    upper.lun = GUEST_DISK_LUN;
+    upper.serial = serial;
+    prepare.upper = &upper;
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_PREPARE;
+    request.prepare = &prepare;
+    if (!agent_connection_call(agent, &request, deadline, &response, error))
+        return FALSE;
+    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    return TRUE;
+}
+
+static gboolean guest_boot(SandboxManager *manager, const char *id, const DomainSpec *shape,
+                           const Deadline *deadline, GError **error)
+{
+    Deadline boot = deadline_sooner(deadline, manager->config.boot_timeout_ms * PATIENCE);
+
+    if (!unassigned_guest_create(manager, id, NULL, shape, &boot, error))
+        return FALSE;
+    give_way(vmm_pid(manager->vmm, id));
+    return guest_run_briefly(manager, id, guest_prepare, &boot, error);
+}
+
+static int file_make(const char *directory, const char *name, GError **error)
+{
+    g_autofree char *path = g_build_filename(directory, name, NULL);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        fail_errno(error, errno, "cannot make %s", path);
+    return fd;
+}
+
+static gboolean guest_save(SandboxManager *manager, const char *id, const char *directory,
+                           const Deadline *deadline, GError **error)
+{
+    Deadline bounded = deadline_sooner(deadline, SAVE_TIMEOUT_MS);
+    g_autofree char *upper = guest_disk_path(manager, id);
+    g_autofree char *disk = g_build_filename(directory, TEMPLATE_DISK, NULL);
+    int ram = file_make(directory, TEMPLATE_RAM, error);
+    int devices = ram >= 0 ? file_make(directory, TEMPLATE_DEVICES, error) : -1;
+    gboolean saved = devices >= 0 && vmm_state_save(manager->vmm, id, ram, devices, &bounded, error);
+
+    if (ram >= 0)
+        close(ram);
+    if (devices >= 0)
+        close(devices);
+    return saved && file_copy_sparse(upper, disk, 0600, error);
+}
+
+static void guest_end(SandboxManager *manager, const char *id)
+{
+    Deadline deadline = deadline_in_ms(REMOVE_TIMEOUT_MS);
+    g_autoptr(GError) error = NULL;
+
+    if (!unassigned_guest_remove(manager, id, &deadline, &error))
+        log_error(LOG_FIELDS("guest", id), "cannot remove the guest that a template was made of: %s",
+                  error->message);
+}
+
+/* ---- the template ---- */
+
+static gboolean publish(const char *unfinished, const char *directory, GError **error)
+{
+    if (!dir_remove_tree(directory, error))
+        return FALSE;
+    return rename(unfinished, directory) == 0 || fail_errno(error, errno, "cannot rename %s", unfinished);
+}
+
+gboolean template_make(SandboxManager *manager, const DomainSpec *shape, const char *const *inputs,
+                       const char *directory, GCancellable *cancellable, GError **error)
+{
+    g_autofree char *id = manager_new_id();
+    g_autofree char *unfinished = g_strconcat(directory, TEMPLATE_UNFINISHED_SUFFIX, NULL);
+    const Deadline deadline = {.at_us = G_MAXINT64, .cancellable = cancellable};
+    gboolean made;
+
+    if (!dir_remove_tree(unfinished, error) || !dir_make(unfinished, 0700, error))
+        return FALSE;
+    made = guest_boot(manager, id, shape, &deadline, error) &&
+           guest_save(manager, id, unfinished, &deadline, error);
+    guest_end(manager, id);
+    made = made && template_seal(unfinished, inputs, error) && publish(unfinished, directory, error);
+    if (!made)
+        dir_remove_tree(unfinished, NULL);
+    return made;
+}

@@ -1,0 +1,437 @@
+#include "sandbox/templates/template_store.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+#include "common/log.h"
+#include "common/metrics.h"
+
+enum {
+    TEMPLATES_MAX = 8, /* shapes that a node's pods have at a time are few */
+    WANTED_MAX = 4,    /* a shape that is forgotten is asked for again */
+    TRIES_MAX = 2,     /* per key and daemon */
+    UNUSED_DAYS_MAX = 7,
+    REASON_MAX_BYTES = 4096,
+};
+
+#define SECONDS_PER_DAY 86400
+
+struct TemplateStore {
+    SandboxManager *manager;
+    char *directory;
+    GCancellable *stop;
+    GThread *thread;
+
+    GMutex lock;
+    GCond changed;
+    GHashTable *ready;       /* key → Template */
+    GHashTable *tries;       /* key → GUINT_TO_POINTER(how often it was made) */
+    GHashTable *quarantined; /* key → reason */
+    GQueue wanted;           /* Want; the first may be in the making */
+};
+
+/* A shape of which a template is to be made; it owns its strings. */
+typedef struct {
+    char *key;
+    char **inputs;
+    DomainSpec shape;
+} Want;
+
+static Metric made = METRIC_COUNTER("crivirt_templates_made_total",
+                                    "Templates that were made, or could not be.", "result", NULL);
+
+/* ---- wants ---- */
+
+static void want_free(gpointer data)
+{
+    Want *want = data;
+
+    g_free((char *)want->shape.accelerator);
+    g_free((char *)want->shape.kernel);
+    g_free((char *)want->shape.initrd);
+    g_free((char *)want->shape.kernel_parameters);
+    g_strfreev(want->inputs);
+    g_free(want->key);
+    g_free(want);
+}
+
+/* What names a guest is left out. The architecture's name is constant. */
+static Want *want_new(const char *key, char **inputs, const DomainSpec *shape)
+{
+    Want *want = g_new0(Want, 1);
+
+    want->key = g_strdup(key);
+    want->inputs = g_strdupv(inputs);
+    want->shape = *shape;
+    want->shape.name = want->shape.agent_socket = want->shape.console_path = NULL;
+    want->shape.tap = want->shape.mac = want->shape.generation = NULL;
+    want->shape.title = "crivirt: a template is made of it";
+    want->shape.disks = NULL;
+    want->shape.n_disks = 0;
+    want->shape.incoming = FALSE;
+    want->shape.accelerator = g_strdup(shape->accelerator);
+    want->shape.kernel = g_strdup(shape->kernel);
+    want->shape.initrd = g_strdup(shape->initrd);
+    want->shape.kernel_parameters = g_strdup(shape->kernel_parameters);
+    return want;
+}
+
+/* Locked. */
+static gboolean is_wanted(TemplateStore *store, const char *key)
+{
+    for (GList *item = store->wanted.head; item != NULL; item = item->next)
+        if (g_str_equal(((Want *)item->data)->key, key))
+            return TRUE;
+    return FALSE;
+}
+
+/* Locked. */
+static void want_add(TemplateStore *store, const char *key, char **inputs, const DomainSpec *shape)
+{
+    if (GPOINTER_TO_UINT(g_hash_table_lookup(store->tries, key)) >= TRIES_MAX ||
+        store->wanted.length >= WANTED_MAX || is_wanted(store, key))
+        return;
+    g_queue_push_tail(&store->wanted, want_new(key, inputs, shape));
+    g_cond_broadcast(&store->changed);
+}
+
+/* ---- what is on disk ---- */
+
+static char *template_path(TemplateStore *store, const char *key, const char *suffix)
+{
+    g_autofree char *name = g_strconcat(key, suffix, NULL);
+
+    return g_build_filename(store->directory, name, NULL);
+}
+
+static gint64 last_use_s(const char *directory)
+{
+    g_autofree char *manifest = g_build_filename(directory, TEMPLATE_MANIFEST, NULL);
+    struct stat status;
+
+    return stat(manifest, &status) == 0 ? (gint64)status.st_mtim.tv_sec : 0;
+}
+
+static void mark_used(const char *directory)
+{
+    g_autofree char *manifest = g_build_filename(directory, TEMPLATE_MANIFEST, NULL);
+
+    utimensat(AT_FDCWD, manifest, NULL, 0);
+}
+
+static void directory_delete(const char *path)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!dir_remove_tree(path, &error))
+        log_warning(LOG_FIELDS("template", path), "cannot delete it: %s", error->message);
+}
+
+static gboolean is_unused(const char *directory)
+{
+    return g_get_real_time() / G_USEC_PER_SEC - last_use_s(directory) >
+           (gint64)UNUSED_DAYS_MAX * SECONDS_PER_DAY;
+}
+
+static void load_quarantined(TemplateStore *store, const char *key, const char *directory)
+{
+    g_autofree char *path = g_build_filename(directory, TEMPLATE_REASON, NULL);
+    char *reason = NULL;
+
+    if (is_unused(directory)) {
+        directory_delete(directory);
+        return;
+    }
+    if (!file_read(path, REASON_MAX_BYTES, &reason, NULL, NULL))
+        reason = g_strdup("unknown");
+    g_mutex_lock(&store->lock);
+    g_hash_table_insert(store->quarantined, g_strdup(key), reason);
+    g_mutex_unlock(&store->lock);
+}
+
+static void quarantine(TemplateStore *store, const char *key, const char *reason)
+{
+    g_autofree char *directory = template_path(store, key, "");
+    g_autofree char *bad = template_path(store, key, TEMPLATE_BAD_SUFFIX);
+    g_autofree char *reason_path = g_build_filename(bad, TEMPLATE_REASON, NULL);
+    g_autofree char *ram = g_build_filename(bad, TEMPLATE_RAM, NULL);
+    g_autofree char *devices = g_build_filename(bad, TEMPLATE_DEVICES, NULL);
+    g_autofree char *disk = g_build_filename(bad, TEMPLATE_DISK, NULL);
+    g_autoptr(GError) error = NULL;
+
+    log_error(LOG_FIELDS("template", key), "a template is quarantined, guests of its shape boot: %s", reason);
+    g_mutex_lock(&store->lock);
+    g_hash_table_remove(store->ready, key);
+    g_hash_table_replace(store->quarantined, g_strdup(key), g_strdup(reason));
+    g_mutex_unlock(&store->lock);
+    directory_delete(bad);
+    if (rename(directory, bad) != 0)
+        directory_delete(directory);
+    unlink(ram);
+    unlink(devices);
+    unlink(disk);
+    if (g_file_test(bad, G_FILE_TEST_IS_DIR) &&
+        !file_write_atomic(reason_path, reason, strlen(reason), 0600, &error))
+        log_warning(LOG_FIELDS("template", key), "%s", error->message);
+}
+
+static void load_ready(TemplateStore *store, const char *key, const char *directory)
+{
+    g_autoptr(GError) error = NULL;
+    Template *template;
+
+    if (template_is_outdated(directory, store->manager->vmm) || is_unused(directory)) {
+        log_info(LOG_FIELDS("template", key),
+                 "deleting a template that is outdated or was not used for long");
+        directory_delete(directory);
+        return;
+    }
+    template = template_open(directory, &error);
+    if (template == NULL) {
+        quarantine(store, key, error->message);
+        return;
+    }
+    g_mutex_lock(&store->lock);
+    g_hash_table_replace(store->ready, g_strdup(key), template);
+    g_mutex_unlock(&store->lock);
+}
+
+static void load_entry(TemplateStore *store, const char *name)
+{
+    g_autofree char *path = g_build_filename(store->directory, name, NULL);
+    g_autofree char *key = g_strndup(name, strcspn(name, "."));
+
+    if (g_str_has_suffix(name, TEMPLATE_BAD_SUFFIX))
+        load_quarantined(store, key, path);
+    else if (strchr(name, '.') != NULL)
+        directory_delete(path); /* half made */
+    else
+        load_ready(store, key, path);
+}
+
+static void load_all(TemplateStore *store)
+{
+    g_autoptr(GDir) entries = g_dir_open(store->directory, 0, NULL);
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    const char *name;
+
+    while (entries != NULL && (name = g_dir_read_name(entries)) != NULL)
+        g_ptr_array_add(names, g_strdup(name));
+    for (guint i = 0; i < names->len && !g_cancellable_is_cancelled(store->stop); i++)
+        load_entry(store, names->pdata[i]);
+}
+
+/* The one that was not used for the longest time makes room. */
+static void collect(TemplateStore *store)
+{
+    g_autofree char *oldest = NULL;
+    gint64 oldest_s = G_MAXINT64;
+    GHashTableIter iter;
+    gpointer value;
+
+    g_mutex_lock(&store->lock);
+    g_hash_table_iter_init(&iter, store->ready);
+    while (g_hash_table_size(store->ready) > TEMPLATES_MAX && g_hash_table_iter_next(&iter, NULL, &value)) {
+        gint64 use_s = last_use_s(((Template *)value)->directory);
+
+        if (use_s >= oldest_s)
+            continue;
+        oldest_s = use_s;
+        g_free(oldest);
+        oldest = g_strdup(((Template *)value)->key);
+    }
+    if (oldest != NULL)
+        g_hash_table_remove(store->ready, oldest);
+    g_mutex_unlock(&store->lock);
+    if (oldest != NULL) {
+        g_autofree char *path = template_path(store, oldest, "");
+
+        log_info(LOG_FIELDS("template", oldest),
+                 "deleting the template that was not used for the longest time");
+        directory_delete(path);
+    }
+}
+
+/* ---- making ---- */
+
+static void make(TemplateStore *store, const Want *want)
+{
+    g_autofree char *directory = template_path(store, want->key, "");
+    g_autoptr(GError) error = NULL;
+    gint64 begin_us = g_get_monotonic_time();
+    Template *template = NULL;
+
+    if (template_make(store->manager, &want->shape, (const char *const *)want->inputs, directory, store->stop,
+                      &error))
+        template = template_open(directory, &error);
+    if (g_cancellable_is_cancelled(store->stop) && template == NULL)
+        return;
+    metric_add(&made, 1, template != NULL ? "ok" : "failed", NULL);
+    if (template == NULL) {
+        quarantine(store, want->key, error->message);
+        return;
+    }
+    log_info(LOG_FIELDS("template", want->key),
+             "a template is ready after %" G_GINT64_FORMAT " ms: %" G_GUINT64_FORMAT " MiB of data",
+             (g_get_monotonic_time() - begin_us) / 1000, template->ram_data_bytes >> 20);
+    g_mutex_lock(&store->lock);
+    g_hash_table_replace(store->ready, g_strdup(want->key), template);
+    g_mutex_unlock(&store->lock);
+    collect(store);
+}
+
+/* The first that is wanted; NULL: the end. It stays in the queue while it is made. */
+static Want *next_want(TemplateStore *store)
+{
+    Want *want;
+
+    g_mutex_lock(&store->lock);
+    while ((want = g_queue_peek_head(&store->wanted)) == NULL && !g_cancellable_is_cancelled(store->stop))
+        g_cond_wait(&store->changed, &store->lock);
+    if (g_cancellable_is_cancelled(store->stop))
+        want = NULL;
+    if (want != NULL) {
+        guint tries = GPOINTER_TO_UINT(g_hash_table_lookup(store->tries, want->key));
+
+        g_hash_table_replace(store->tries, g_strdup(want->key), GUINT_TO_POINTER(tries + 1));
+    }
+    g_mutex_unlock(&store->lock);
+    return want;
+}
+
+static gboolean is_ready(TemplateStore *store, const char *key)
+{
+    gboolean ready;
+
+    g_mutex_lock(&store->lock);
+    ready = g_hash_table_contains(store->ready, key);
+    g_mutex_unlock(&store->lock);
+    return ready;
+}
+
+static gpointer run(gpointer data)
+{
+    TemplateStore *store = data;
+    Want *want;
+
+    load_all(store);
+    while ((want = next_want(store)) != NULL) {
+        if (!is_ready(store, want->key))
+            make(store, want);
+        g_mutex_lock(&store->lock);
+        g_queue_pop_head(&store->wanted);
+        g_cond_broadcast(&store->changed);
+        g_mutex_unlock(&store->lock);
+        want_free(want);
+    }
+    return NULL;
+}
+
+/* ---- the store ---- */
+
+TemplateStore *template_store_new(SandboxManager *manager)
+{
+    TemplateStore *store = g_new0(TemplateStore, 1);
+
+    store->manager = manager;
+    store->directory = g_build_filename(manager->config.state_dir, "templates", NULL);
+    store->stop = g_cancellable_new();
+    store->ready = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)template_unref);
+    store->tries = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    store->quarantined = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    g_queue_init(&store->wanted);
+    g_mutex_init(&store->lock);
+    g_cond_init(&store->changed);
+    store->thread = g_thread_new("templates", run, store);
+    return store;
+}
+
+void template_store_free(TemplateStore *store)
+{
+    if (store == NULL)
+        return;
+    g_mutex_lock(&store->lock);
+    g_cancellable_cancel(store->stop);
+    g_cond_broadcast(&store->changed);
+    g_mutex_unlock(&store->lock);
+    g_thread_join(store->thread);
+    g_queue_clear_full(&store->wanted, want_free);
+    g_hash_table_unref(store->ready);
+    g_hash_table_unref(store->tries);
+    g_hash_table_unref(store->quarantined);
+    g_object_unref(store->stop);
+    g_mutex_clear(&store->lock);
+    g_cond_clear(&store->changed);
+    g_free(store->directory);
+    g_free(store);
+}
+
+Template *template_store_find(TemplateStore *store, const DomainSpec *shape)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(GStrv) inputs =
+        template_inputs(store->manager->vmm, shape, store->manager->config.writable_disk_bytes, &error);
+    g_autofree char *key = NULL;
+    Template *template;
+
+    if (inputs == NULL) {
+        log_warning(LOG_NO_FIELDS, "templates cannot be used: %s", error->message);
+        return NULL;
+    }
+    key = template_key((const char *const *)inputs);
+    g_mutex_lock(&store->lock);
+    template = g_hash_table_lookup(store->ready, key);
+    if (template != NULL)
+        template_ref(template);
+    else
+        want_add(store, key, inputs, shape);
+    g_mutex_unlock(&store->lock);
+    if (template != NULL)
+        mark_used(template->directory);
+    return template;
+}
+
+void template_store_quarantine(TemplateStore *store, const Template *template, const char *reason)
+{
+    gboolean is_current;
+
+    g_mutex_lock(&store->lock);
+    is_current = g_hash_table_lookup(store->ready, template->key) == template;
+    g_mutex_unlock(&store->lock);
+    if (is_current) /* else another guest was quicker */
+        quarantine(store, template->key, reason);
+}
+
+void template_store_count(TemplateStore *store, TemplateCounts *ret_counts)
+{
+    g_autoptr(GPtrArray) reasons = g_ptr_array_new();
+    TemplateCounts counts = {0};
+    GHashTableIter iter;
+    gpointer key;
+    gpointer value;
+
+    g_mutex_lock(&store->lock);
+    counts.ready = g_hash_table_size(store->ready);
+    counts.wanted = store->wanted.length;
+    g_hash_table_iter_init(&iter, store->ready);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        counts.data_bytes += ((Template *)value)->data_bytes;
+    g_hash_table_iter_init(&iter, store->quarantined);
+    while (g_hash_table_iter_next(&iter, &key, &value))
+        g_ptr_array_add(reasons, g_strdup_printf("%s: %s", (char *)key, (char *)value));
+    g_mutex_unlock(&store->lock);
+    g_ptr_array_add(reasons, NULL);
+    counts.quarantined = (char **)g_ptr_array_steal(reasons, NULL);
+    *ret_counts = counts;
+}
+
+void template_counts_clear(TemplateCounts *counts)
+{
+    g_strfreev(counts->quarantined);
+    *counts = (TemplateCounts){0};
+}

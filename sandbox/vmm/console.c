@@ -1,0 +1,86 @@
+#include "sandbox/vmm/console.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The length of the terminal control sequence at text[0] == ESC (ECMA-48: CSI … final byte; else two bytes).
+ */
+static gsize escape_length(const char *text, gsize length)
+{
+    gsize at = 2;
+
+    if (length < 2 || text[1] != '[')
+        return MIN(length, 2);
+    while (at < length && text[at] >= 0x20 && text[at] <= 0x3f)
+        at++;
+    return MIN(length, at + 1);
+}
+
+/* Lines end at \n or \r; control bytes go, tabs become spaces. */
+static GString *without_controls(const char *data, gsize length)
+{
+    GString *text = g_string_sized_new(length);
+
+    for (gsize at = 0; at < length; at++) {
+        char c = data[at];
+
+        if (c == '\033')
+            at += escape_length(data + at, length - at) - 1;
+        else if (c == '\n' || c == '\r')
+            g_string_append_c(text, '\n');
+        else if (c == '\t')
+            g_string_append_c(text, ' ');
+        else if ((guchar)c >= 0x20 && c != 0x7f)
+            g_string_append_c(text, c);
+    }
+    return text;
+}
+
+char *console_clean(const char *data, gsize length, guint max_lines)
+{
+    GString *bytes = without_controls(data, length);
+    g_autofree char *valid = g_utf8_make_valid(bytes->str, (gssize)bytes->len);
+    g_auto(GStrv) lines = g_strsplit(valid, "\n", -1);
+    g_autoptr(GPtrArray) kept = g_ptr_array_new();
+
+    g_string_free(bytes, TRUE);
+    for (gsize i = 0; lines[i] != NULL; i++)
+        if (*g_strstrip(lines[i]) != '\0')
+            g_ptr_array_add(kept, lines[i]);
+    if (kept->len > max_lines)
+        g_ptr_array_remove_range(kept, 0, kept->len - max_lines);
+    g_ptr_array_add(kept, NULL);
+    return g_strjoinv("\n", (char **)kept->pdata);
+}
+
+char *console_tail(const char *path, gsize max_bytes, guint max_lines)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    char *data = g_malloc(max_bytes + 1);
+    struct stat status;
+    gssize length = 0;
+    char *tail;
+
+    if (fd >= 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
+        length = pread(fd, data, max_bytes, MAX(0, status.st_size - (off_t)max_bytes));
+    if (fd >= 0)
+        close(fd);
+    tail = console_clean(data, (gsize)MAX(length, 0), max_lines);
+    g_free(data);
+    return tail;
+}
+
+gboolean console_trim(const char *path, gsize max_bytes)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    gboolean cut = FALSE;
+    struct stat status;
+
+    if (fd < 0)
+        return FALSE;
+    if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size > (off_t)max_bytes)
+        cut = ftruncate(fd, 0) == 0;
+    close(fd);
+    return cut;
+}

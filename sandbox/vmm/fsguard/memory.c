@@ -1,0 +1,85 @@
+#include "sandbox/vmm/fsguard/memory.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static void region_free(MemoryRegion *region)
+{
+    if (region->map != NULL)
+        munmap(region->map, region->offset + region->size);
+    if (region->fd >= 0)
+        close(region->fd);
+}
+
+bool memory_add(Memory *memory, uint64_t guest, uint64_t size, uint64_t user, uint64_t offset, int fd)
+{
+    uint64_t end;
+    bool good = fd >= 0 && size > 0 && memory->n_regions < MEMORY_REGIONS_MAX &&
+                !__builtin_add_overflow(guest, size, &end) && !__builtin_add_overflow(user, size, &end) &&
+                !__builtin_add_overflow(offset, size, &end) && end <= PTRDIFF_MAX;
+
+    if (good)
+        memory->regions[memory->n_regions++] =
+            (MemoryRegion){.guest = guest, .size = size, .user = user, .offset = offset, .fd = fd};
+    else if (fd >= 0)
+        close(fd);
+    return good;
+}
+
+void memory_remove(Memory *memory, uint64_t guest, uint64_t size)
+{
+    for (size_t i = 0; i < memory->n_regions; i++)
+        if (memory->regions[i].guest == guest && memory->regions[i].size == size) {
+            region_free(&memory->regions[i]);
+            memory->regions[i] = memory->regions[--memory->n_regions];
+            return;
+        }
+}
+
+void memory_clear(Memory *memory)
+{
+    while (memory->n_regions > 0)
+        region_free(&memory->regions[--memory->n_regions]);
+}
+
+void memory_map(Memory *memory)
+{
+    for (size_t i = 0; i < memory->n_regions; i++) {
+        MemoryRegion *region = &memory->regions[i];
+        void *map;
+
+        if (region->map != NULL)
+            continue;
+        /* From the file's start: the offset may be no multiple of the file's pages. */
+        map = mmap(NULL, region->offset + region->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+                   region->fd, 0);
+        region->map = map != MAP_FAILED ? map : NULL;
+    }
+}
+
+static void *at(const MemoryRegion *region, uint64_t start, uint64_t address, uint64_t length)
+{
+    if (region->map == NULL || address < start || address - start > region->size ||
+        length > region->size - (address - start))
+        return NULL;
+    return region->map + region->offset + (address - start);
+}
+
+void *memory_at_guest(const Memory *memory, uint64_t address, uint64_t length)
+{
+    void *found = NULL;
+
+    for (size_t i = 0; i < memory->n_regions && found == NULL; i++)
+        found = at(&memory->regions[i], memory->regions[i].guest, address, length);
+    return found;
+}
+
+void *memory_at_user(const Memory *memory, uint64_t address, uint64_t length)
+{
+    void *found = NULL;
+
+    for (size_t i = 0; i < memory->n_regions && found == NULL; i++)
+        found = at(&memory->regions[i], memory->regions[i].user, address, length);
+    return found;
+}

@@ -1,0 +1,230 @@
+#include "sandbox/vmm/fsguard/ring.h"
+
+#include <linux/fuse.h>
+#include <linux/virtio_ring.h>
+#include <string.h>
+
+/* The three parts of a ring, in our address space, with room for the event index behind the last two. */
+typedef struct {
+    uint32_t size;
+    const struct vring_desc *descriptors;
+    const struct vring_avail *available;
+    struct vring_used *used;
+} View;
+
+/* Also: it is there. */
+static bool is_aligned(const void *pointer, uintptr_t alignment)
+{
+    return pointer != NULL && (uintptr_t)pointer % alignment == 0;
+}
+
+static bool view_open(const Ring *ring, const Memory *memory, View *ret_view)
+{
+    uint64_t size = ring->size;
+    View view = {.size = ring->size};
+
+    if (size == 0 || size > RING_SIZE_MAX || (size & (size - 1)) != 0)
+        return false;
+    view.descriptors = memory_at_user(memory, ring->descriptors, size * sizeof(struct vring_desc));
+    view.available = memory_at_user(memory, ring->available, 4 + size * 2 + 2);
+    view.used = memory_at_user(memory, ring->used, 4 + size * sizeof(struct vring_used_elem) + 2);
+    *ret_view = view;
+    return is_aligned(view.descriptors, 16) && is_aligned(view.available, 2) && is_aligned(view.used, 4);
+}
+
+static uint16_t available_index(const View *view)
+{
+    return __atomic_load_n(&view->available->idx, __ATOMIC_ACQUIRE);
+}
+
+/* ---- one request ---- */
+
+/* What a request is read from and answered to: the first bytes of its readable and of its writable part. */
+typedef struct {
+    struct fuse_in_header in;
+    size_t n_in;
+    uint8_t *out[sizeof(struct fuse_out_header)]; /* each byte where it belongs: parts may be cut anywhere */
+    size_t n_out;
+} Request;
+
+static void request_take(Request *request, const Memory *memory, const struct vring_desc *part)
+{
+    bool writable = (part->flags & VRING_DESC_F_WRITE) != 0;
+    size_t wanted =
+        writable ? sizeof(struct fuse_out_header) - request->n_out : sizeof request->in - request->n_in;
+    size_t length = part->len < wanted ? part->len : wanted;
+    uint8_t *bytes = length > 0 ? memory_at_guest(memory, part->addr, length) : NULL;
+
+    if (bytes == NULL)
+        return;
+    if (writable) {
+        for (size_t i = 0; i < length; i++)
+            request->out[request->n_out++] = bytes + i;
+    } else {
+        memcpy((uint8_t *)&request->in + request->n_in, bytes, length);
+        request->n_in += length;
+    }
+}
+
+/* A chain is at most as long as its table; a guest that makes a circle gets no further than that. */
+static void chain_walk(Request *request, const Memory *memory, const void *table, uint32_t size, uint32_t at,
+                       bool indirect)
+{
+    for (uint32_t steps = 0; at < size && steps < size; steps++) {
+        struct vring_desc part;
+
+        memcpy(&part, (const uint8_t *)table + (size_t)at * sizeof part, sizeof part);
+
+        if ((part.flags & VRING_DESC_F_INDIRECT) != 0 && !indirect) {
+            uint32_t count = part.len / sizeof(struct vring_desc);
+            const void *inner = count <= RING_SIZE_MAX ? memory_at_guest(memory, part.addr, part.len) : NULL;
+
+            if (inner != NULL)
+                chain_walk(request, memory, inner, count, 0, true);
+            return;
+        }
+        request_take(request, memory, &part);
+        if ((part.flags & VRING_DESC_F_NEXT) == 0)
+            return;
+        at = part.next;
+    }
+}
+
+static void request_read(const View *view, const Memory *memory, uint32_t head, Request *ret_request)
+{
+    ret_request->n_in = ret_request->n_out = 0;
+    chain_walk(ret_request, memory, view->descriptors, view->size, head, false);
+}
+
+/* An answer carries the number of its request; a request comes with zeros where the answer will be. */
+static bool is_answered(const View *view, const Memory *memory, uint32_t head)
+{
+    struct fuse_out_header answer;
+    Request request;
+
+    request_read(view, memory, head, &request);
+    if (request.n_in < sizeof request.in || request.n_out < sizeof answer)
+        return false;
+    for (size_t i = 0; i < sizeof answer; i++)
+        ((uint8_t *)&answer)[i] = *request.out[i];
+    return answer.unique == request.in.unique && answer.len >= sizeof answer;
+}
+
+/* Returns the bytes written: none where the request wants no answer (FORGET). */
+static uint32_t request_fail(const View *view, const Memory *memory, uint32_t head, int error)
+{
+    struct fuse_out_header answer = {.len = sizeof answer, .error = -error};
+    Request request;
+
+    request_read(view, memory, head, &request);
+    if (request.n_in < sizeof request.in || request.n_out < sizeof answer)
+        return 0;
+    answer.unique = request.in.unique;
+    for (size_t i = 0; i < sizeof answer; i++)
+        *request.out[i] = ((const uint8_t *)&answer)[i]; /* NOLINT: clang loses the fields after the first */
+    return sizeof answer;
+}
+
+static void answer(const View *view, const Memory *memory, uint32_t head, int error)
+{
+    uint16_t at = view->used->idx;
+    struct vring_used_elem *element = &view->used->ring[at & (view->size - 1)];
+
+    element->len = request_fail(view, memory, head, error);
+    element->id = head;
+    __atomic_store_n(&view->used->idx, (uint16_t)(at + 1), __ATOMIC_RELEASE);
+}
+
+/* ---- the ring ---- */
+
+/* By head: how often it was made available since some point, less how often it was answered since. */
+typedef struct {
+    int32_t open[RING_SIZE_MAX];
+    uint32_t n_odd; /* heads that are neither open once nor not at all */
+} Balance;
+
+static void balance_add(Balance *balance, uint32_t head, int change)
+{
+    int32_t *open = &balance->open[head % RING_SIZE_MAX];
+
+    balance->n_odd -= *open != 0 && *open != 1;
+    *open += change;
+    balance->n_odd += *open != 0 && *open != 1;
+}
+
+static bool balance_is_true(const Balance *balance, const View *view, const Memory *memory)
+{
+    if (balance->n_odd > 0)
+        return false;
+    for (uint32_t head = 0; head < view->size; head++)
+        if (balance->open[head] == 1 && is_answered(view, memory, head))
+            return false;
+    return true;
+}
+
+/* What the dead server took and did not answer was known to it alone. But if there was a moment when all that
+ * had come was answered, then what came since, less what was answered since, is what is open: the moment is
+ * found by that coming out as a set. The rings reach back far enough, for a server works on requests a batch
+ * at a time. */
+static void balance_find(Balance *balance, const View *view, const Memory *memory, uint16_t answered,
+                         uint16_t end)
+{
+    uint32_t mask = view->size - 1;
+    uint16_t begin = (uint16_t)(end - view->size);
+
+    memset(balance, 0, sizeof *balance);
+    for (uint16_t at = begin; at != end; at++)
+        balance_add(balance, view->available->ring[at & mask], 1);
+    for (uint16_t at = begin; at != answered; at++)
+        balance_add(balance, view->used->ring[at & mask].id, -1);
+    for (; begin != answered && !balance_is_true(balance, view, memory); begin++) {
+        balance_add(balance, view->available->ring[begin & mask], -1);
+        balance_add(balance, view->used->ring[begin & mask].id, 1);
+    }
+}
+
+static void take_over(Ring *ring, const View *view, const Memory *memory, int error)
+{
+    static Balance balance;
+    uint16_t end = available_index(view), answered = view->used->idx;
+    uint16_t under_way = (uint16_t)(end - answered);
+
+    ring->taken_over = true;
+    ring->next = end;
+    if (under_way == 0 || under_way > view->size) /* more: the guest's own doing */
+        return;
+    balance_find(&balance, view, memory, answered, end);
+    for (uint32_t head = 0; head < view->size && under_way > 0; head++)
+        if (balance.open[head] > 0) {
+            answer(view, memory, head, error);
+            under_way--;
+        }
+}
+
+static void ask_for_kicks(const Ring *ring, const View *view, bool event_index)
+{
+    uint16_t *event = (uint16_t *)(void *)&view->used->ring[view->size];
+
+    view->used->flags = 0;
+    if (event_index)
+        *event = ring->next;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+bool ring_fail(Ring *ring, const Memory *memory, bool event_index, int error)
+{
+    uint16_t before;
+    View view;
+
+    if (!view_open(ring, memory, &view))
+        return false;
+    before = view.used->idx;
+    if (!ring->taken_over)
+        take_over(ring, &view, memory, error);
+    do {
+        for (; ring->next != available_index(&view); ring->next++)
+            answer(&view, memory, view.available->ring[ring->next & (view.size - 1)], error);
+        ask_for_kicks(ring, &view, event_index);
+    } while (ring->next != available_index(&view));
+    return view.used->idx != before;
+}

@@ -1,0 +1,272 @@
+#include "sandbox/vmm/virtiofsd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/securebits.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "common/log.h"
+#include "common/process.h"
+
+/* What the children find their sockets as. */
+enum { CHILD_FD = 3 };
+
+/* Debian's, and where other distributions put it. */
+static const char *const programs[] = {"/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"};
+/* From where the daemon's program is: installed, and as it was built. */
+static const char *const guards[] = {"../lib/crivirt/crivirt-fsguard", "../libexec/crivirt-fsguard"};
+
+static const char *find_program(void)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(programs); i++)
+        if (access(programs[i], X_OK) == 0)
+            return programs[i];
+    return NULL;
+}
+
+static char *find_guard(void)
+{
+    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+    g_autofree char *directory = self != NULL ? g_path_get_dirname(self) : NULL;
+
+    for (guint i = 0; directory != NULL && i < G_N_ELEMENTS(guards); i++) {
+        g_autofree char *path = g_build_filename(directory, guards[i], NULL);
+
+        if (access(path, X_OK) == 0)
+            return g_steal_pointer(&path);
+    }
+    return NULL;
+}
+
+static gboolean address_of(const char *path, struct sockaddr_un *ret_address, GError **error)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    if (strlen(path) >= sizeof(address.sun_path))
+        return fail(error, STATUS_INVALID_ARGUMENT, "%s is too long a path for a socket", path);
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    *ret_address = address;
+    return TRUE;
+}
+
+/* High enough to be nobody's CHILD_FD: dup2 onto itself would leave a descriptor close-on-exec. */
+static int socket_new(void)
+{
+    int low = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = low >= 0 ? fcntl(low, F_DUPFD_CLOEXEC, CHILD_FD + 2) : -1;
+
+    if (low >= 0)
+        close(low);
+    return fd;
+}
+
+static int listen_at(const char *path, const VirtiofsdSpec *spec, GError **error)
+{
+    struct sockaddr_un address;
+    int fd;
+
+    if (!address_of(path, &address, error))
+        return -1;
+    fd = socket_new();
+    unlink(path);
+    if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && chmod(path, 0600) == 0 &&
+        chown(path, spec->uid, spec->gid) == 0 && listen(fd, 1) == 0)
+        return fd;
+    fail_errno(error, errno, "cannot listen at %s", path);
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+/* A listening socket that has one connection waiting, and no name any more. */
+static gboolean connection_make(const VirtiofsdSpec *spec, int *ret_listener, int *ret_connection,
+                                GError **error)
+{
+    g_autofree char *path = g_strconcat(spec->socket, ".server", NULL);
+    struct sockaddr_un address;
+    int listener = listen_at(path, spec, error);
+    int fd;
+
+    if (listener < 0 || !address_of(path, &address, error))
+        return FALSE;
+    fd = socket_new();
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
+        fail_errno(error, errno, "cannot connect to %s", path);
+        close(listener);
+        listener = -1;
+    }
+    unlink(path);
+    if (listener < 0) {
+        if (fd >= 0)
+            close(fd);
+        return FALSE;
+    }
+    *ret_listener = listener;
+    *ret_connection = fd;
+    return TRUE;
+}
+
+/* A session of its own keeps it from the terminal's signals, and is how the reaper knows it. */
+static gboolean spawn(const char *const *argv, const char *log, int listener, int connection, pid_t *ret_pid,
+                      GError **error)
+{
+    int log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    const int fds[] = {-1, log_fd, log_fd, [CHILD_FD] = listener, connection};
+    const ChildSpec spec = {.argv = argv,
+                            .fds = fds,
+                            .n_fds = connection >= 0 ? CHILD_FD + 2 : CHILD_FD + 1,
+                            .new_session = TRUE};
+    gboolean good;
+
+    if (log_fd < 0)
+        return fail_errno(error, errno, "cannot open %s", log);
+    good = process_start(&spec, ret_pid, error);
+    close(log_fd);
+    return good;
+}
+
+/* A call of spawn() that a thread makes. */
+typedef struct {
+    const char *const *argv;
+    const VirtiofsdSpec *spec;
+    int listener;
+    pid_t pid;
+    gboolean good;
+    GError *error;
+} ServerCall;
+
+/* The server makes files as the user and group of the guest's process, but knows nothing of its supplementary
+ * groups (an fsGroup is one): the node would refuse what the guest has allowed by them. Whether a process
+ * may, the guest's kernel has checked; so the server keeps its capabilities while it is somebody else.
+ * Securebits are the thread's, and inherited. */
+static gpointer server_thread(gpointer data)
+{
+    ServerCall *call = data;
+    int bits = prctl(PR_GET_SECUREBITS, 0, 0, 0, 0);
+
+    if (bits < 0 || prctl(PR_SET_SECUREBITS, bits | SECBIT_NO_SETUID_FIXUP, 0, 0, 0) != 0)
+        call->good = fail_errno(&call->error, errno, "cannot keep capabilities for the file server");
+    else
+        call->good = spawn(call->argv, call->spec->log, call->listener, -1, &call->pid, &call->error);
+    return NULL;
+}
+
+static gboolean spawn_server(const char *program, const VirtiofsdSpec *spec, int listener, pid_t *ret_pid,
+                             GError **error)
+{
+    g_autofree char *source = g_strdup_printf("source=%s", spec->source);
+    const char *const argv[] = {
+        program, "--fd=3", "-o", source, "-o", "cache=auto", "-o", "sandbox=namespace", NULL,
+    };
+
+    ServerCall call = {.argv = argv, .spec = spec, .listener = listener};
+
+    g_thread_join(g_thread_new("file-server", server_thread, &call));
+    if (!call.good)
+        g_propagate_error(error, call.error);
+    else
+        *ret_pid = call.pid;
+    return call.good;
+}
+
+static gboolean spawn_guard(const char *program, const VirtiofsdSpec *spec, int listener, int connection,
+                            GError **error)
+{
+    g_autofree char *uid = g_strdup_printf("%u", (guint)spec->uid);
+    g_autofree char *gid = g_strdup_printf("%u", (guint)spec->gid);
+    const char *const argv[] = {program, uid, gid, spec->source, NULL};
+    pid_t pid;
+
+    return spawn(argv, spec->log, listener, connection, &pid, error);
+}
+
+/* A server whose guard does not start loses its client with us, and ends. A crivirtd that was copied without
+ * its guard still serves volumes. */
+static gboolean spawn_both(const char *program, const VirtiofsdSpec *spec, int listener, pid_t *ret_pid,
+                           GError **error)
+{
+    g_autofree char *guard = find_guard();
+    int server = -1;
+    int connection = -1;
+    gboolean good;
+
+    if (guard == NULL) {
+        log_warning(
+            LOG_NO_FIELDS,
+            "crivirt-fsguard is not installed beside crivirtd: if the file server of %s dies, no other "
+            "can take its place",
+            spec->source);
+        return spawn_server(program, spec, listener, ret_pid, error);
+    }
+    if (!connection_make(spec, &server, &connection, error))
+        return FALSE;
+    good = spawn_server(program, spec, server, ret_pid, error) &&
+           spawn_guard(guard, spec, listener, connection, error);
+    close(server);
+    close(connection);
+    return good;
+}
+
+gboolean virtiofsd_start(const VirtiofsdSpec *spec, pid_t *ret_pid, GError **error)
+{
+    const char *program = find_program();
+    int listener;
+    gboolean good;
+
+    if (program == NULL)
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "virtiofsd, which volumes need, is not installed (package qemu-system-common)");
+    unlink(spec->log);
+    if ((listener = listen_at(spec->socket, spec, error)) < 0)
+        return FALSE;
+    good = spawn_both(program, spec, listener, ret_pid, error);
+    close(listener);
+    if (!good)
+        unlink(spec->socket);
+    return good;
+}
+
+/* It holds a lock on its log (guard/main.c). */
+gboolean virtiofsd_is_guarded(const char *log)
+{
+    int fd = open(log, O_RDONLY | O_CLOEXEC);
+    gboolean is_held = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+
+    if (fd >= 0)
+        close(fd);
+    return is_held;
+}
+
+/* A guard waits for one connection and ends with it, and the server with the guard. */
+void virtiofsd_end(const char *socket_path)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct sockaddr_un address;
+
+    if (fd < 0)
+        return;
+    if (address_of(socket_path, &address, NULL))
+        (void)!connect(fd, (struct sockaddr *)&address, sizeof(address)); /* fails: nobody listens any more */
+    close(fd);
+    unlink(socket_path);
+}
+
+void virtiofsd_end_orphans(const char *directory)
+{
+    g_autoptr(GDir) entries = g_dir_open(directory, 0, NULL);
+    const char *name;
+
+    while (entries != NULL && (name = g_dir_read_name(entries)) != NULL) {
+        g_autofree char *path = g_build_filename(directory, name, NULL);
+
+        if (g_str_has_suffix(name, VIRTIOFSD_SOCKET_SUFFIX))
+            virtiofsd_end(path);
+    }
+}

@@ -1,0 +1,327 @@
+#include "sandbox/vmm/vmm_state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <yajl/yajl_tree.h>
+
+#include "common/error.h"
+
+enum { PAGE_BYTES = 4096, FIRST_POLL_US = 500, LAST_POLL_US = 20 * 1000, REPLY_ERROR_BYTES = 256 };
+
+/* The memory is not part of QEMU's own stream; nobody else is told of a guest that has moved nowhere. */
+#define CAPABILITIES                                                                                         \
+    "{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":"                             \
+    "[{\"capability\":\"x-ignore-shared\",\"state\":true}]}}"
+#define NO_ANNOUNCEMENTS "{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"announce-rounds\":0}}"
+#define STATE_FD "state"
+#define GIVE_FD "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"" STATE_FD "\"}}"
+#define SAVE "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"fd:" STATE_FD "\"}}"
+#define LOAD "{\"execute\":\"migrate-incoming\",\"arguments\":{\"uri\":\"fd:" STATE_FD "\"}}"
+#define QUERY "{\"execute\":\"query-migrate\"}"
+
+/* ---- the monitor ---- */
+
+static const char *reply_text(yajl_val reply, const char *first, const char *second)
+{
+    const char *path[] = {first, second, NULL};
+    yajl_val value = yajl_tree_get(reply, path, yajl_t_string);
+
+    return value != NULL ? YAJL_GET_STRING(value) : NULL;
+}
+
+/* ret_reply may be NULL. */
+static gboolean monitor_ask(Vmm *vmm, const char *name, const char *command, int fd, yajl_val *ret_reply,
+                            GError **error)
+{
+    char problem[REPLY_ERROR_BYTES] = "";
+    char *text = NULL;
+    yajl_val reply;
+    const char *refusal;
+
+    if (!vmm_monitor(vmm, name, command, fd, &text, error))
+        return FALSE;
+    reply = yajl_tree_parse(text, problem, sizeof problem);
+    free(text);
+    if (reply == NULL)
+        return fail(error, STATUS_INTERNAL, "QEMU's monitor does not answer in JSON: %s", problem);
+    refusal = reply_text(reply, "error", "desc");
+    if (refusal != NULL) {
+        fail(error, STATUS_INTERNAL, "QEMU's monitor refuses %s: %s", command, refusal);
+        yajl_tree_free(reply);
+        return FALSE;
+    }
+    if (ret_reply != NULL)
+        *ret_reply = reply;
+    else
+        yajl_tree_free(reply);
+    return TRUE;
+}
+
+typedef enum { STREAM_RUNS, STREAM_DONE, STREAM_FAILED } StreamState;
+
+static StreamState stream_state(yajl_val reply, char **ret_problem)
+{
+    const char *status = reply_text(reply, "return", "status");
+    const char *why = reply_text(reply, "return", "error-desc");
+
+    if (g_strcmp0(status, "completed") == 0)
+        return STREAM_DONE;
+    if (g_strcmp0(status, "failed") != 0 && g_strcmp0(status, "cancelled") != 0)
+        return STREAM_RUNS;
+    *ret_problem = g_strdup(why != NULL ? why : "it does not say why");
+    return STREAM_FAILED;
+}
+
+/* QEMU tells of the end by an event, but only to libvirt; it takes some milliseconds. */
+static gboolean stream_wait(Vmm *vmm, const char *name, const Deadline *deadline, GError **error)
+{
+    StreamState state = STREAM_RUNS;
+    guint pause_us = FIRST_POLL_US;
+    g_autofree char *problem = NULL;
+
+    while (state == STREAM_RUNS) {
+        yajl_val reply;
+
+        if (!deadline_check(deadline, "QEMU moves the guest's state", error) ||
+            !monitor_ask(vmm, name, QUERY, -1, &reply, error))
+            return FALSE;
+        state = stream_state(reply, &problem);
+        yajl_tree_free(reply);
+        if (state == STREAM_RUNS)
+            g_usleep(pause_us);
+        pause_us = MIN(pause_us * 2, LAST_POLL_US);
+    }
+    return state == STREAM_DONE ||
+           fail(error, STATUS_DATA_LOSS, "QEMU cannot move the guest's state: %s", problem);
+}
+
+static gboolean stream_run(Vmm *vmm, const char *name, const char *command, int fd, const Deadline *deadline,
+                           GError **error)
+{
+    return monitor_ask(vmm, name, GIVE_FD, fd, NULL, error) &&
+           monitor_ask(vmm, name, command, -1, NULL, error) && stream_wait(vmm, name, deadline, error);
+}
+
+/* ---- QEMU's memory ---- */
+
+typedef struct {
+    int fd;
+    int number; /* QEMU's: in the order in which it made them, which is the command line's */
+    gsize bytes;
+} Memory;
+
+static void memory_clear(gpointer data)
+{
+    close(((Memory *)data)->fd);
+}
+
+static gint memory_compare(gconstpointer a, gconstpointer b)
+{
+    return ((const Memory *)a)->number - ((const Memory *)b)->number;
+}
+
+/* FALSE: it is none, or gone. */
+static gboolean memory_open(pid_t pid, const char *entry, int flags, Memory *ret_memory)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/fd/%s", (int)pid, entry);
+    g_autofree char *target = g_file_read_link(path, NULL);
+    Memory memory = {.number = (int)g_ascii_strtoll(entry, NULL, 10)};
+    struct stat status;
+
+    if (target == NULL || !g_str_has_prefix(target, "/memfd:memory-backend-memfd"))
+        return FALSE;
+    memory.fd = open(path, flags | O_CLOEXEC);
+    if (memory.fd < 0)
+        return FALSE;
+    if (fstat(memory.fd, &status) != 0) {
+        close(memory.fd);
+        return FALSE;
+    }
+    memory.bytes = (gsize)status.st_size;
+    *ret_memory = memory;
+    return TRUE;
+}
+
+/* Memory, in the order of QEMU's command line; NULL on error. */
+static GArray *memories_open(Vmm *vmm, const char *name, int flags, gsize *ret_bytes, GError **error)
+{
+    pid_t pid = vmm_pid(vmm, name);
+    g_autofree char *path = g_strdup_printf("/proc/%d/fd", (int)pid);
+    g_autoptr(GArray) memories = g_array_new(FALSE, FALSE, sizeof(Memory));
+    g_autoptr(GDir) directory = pid != 0 ? g_dir_open(path, 0, NULL) : NULL;
+    const char *entry;
+
+    g_array_set_clear_func(memories, memory_clear);
+    *ret_bytes = 0;
+    while (directory != NULL && (entry = g_dir_read_name(directory)) != NULL) {
+        Memory memory;
+
+        if (!memory_open(pid, entry, flags, &memory))
+            continue;
+        *ret_bytes += memory.bytes;
+        g_array_append_val(memories, memory);
+    }
+    if (memories->len == 0) {
+        fail(error, STATUS_INTERNAL, "the guest's memory cannot be found in QEMU (process %d)", (int)pid);
+        return NULL;
+    }
+    g_array_sort(memories, memory_compare);
+    return g_steal_pointer(&memories);
+}
+
+static gboolean write_all(int fd, const guint8 *data, gsize length, off_t offset)
+{
+    while (length > 0) {
+        ssize_t written = TEMP_FAILURE_RETRY(pwrite(fd, data, length, offset));
+
+        if (written <= 0)
+            return FALSE;
+        data += written;
+        offset += written;
+        length -= (gsize)written;
+    }
+    return TRUE;
+}
+
+typedef struct {
+    const guint8 *data; /* the source, mapped */
+    gsize bytes;
+    int from;
+    off_t from_offset; /* where in the source's file it begins */
+    int to;
+    off_t to_offset;
+} Copy;
+
+static gboolean page_is_zero(const guint8 *page)
+{
+    static const guint8 zeros[PAGE_BYTES];
+
+    return memcmp(page, zeros, PAGE_BYTES) == 0;
+}
+
+/* From begin up to end, without the pages of zeros: what a guest has freed it may have zeroed. */
+static gboolean copy_pages(const Copy *copy, gsize begin, gsize end)
+{
+    while (begin < end) {
+        gsize until = begin;
+
+        while (until < end && !page_is_zero(copy->data + until))
+            until += PAGE_BYTES;
+        if (until > begin &&
+            !write_all(copy->to, copy->data + begin, until - begin, copy->to_offset + (off_t)begin))
+            return FALSE;
+        begin = until + PAGE_BYTES;
+    }
+    return TRUE;
+}
+
+static gboolean copy_extent(const Copy *copy, gsize begin, gsize end)
+{
+    return write_all(copy->to, copy->data + begin, end - begin, copy->to_offset + (off_t)begin);
+}
+
+/* What lies between the source's holes. */
+static gboolean copy_data(const Copy *copy, gboolean (*copy_range)(const Copy *, gsize, gsize))
+{
+    const off_t limit = copy->from_offset + (off_t)copy->bytes;
+    off_t end = copy->from_offset;
+
+    for (;;) {
+        off_t begin = lseek(copy->from, end, SEEK_DATA);
+
+        if (begin < 0 || begin >= limit)
+            return begin >= limit || errno == ENXIO;
+        end = MIN(lseek(copy->from, begin, SEEK_HOLE), limit);
+        if (end < begin ||
+            !copy_range(copy, (gsize)(begin - copy->from_offset), (gsize)(end - copy->from_offset)))
+            return FALSE;
+    }
+}
+
+static gboolean copy_memory(Copy *copy, gboolean (*copy_range)(const Copy *, gsize, gsize), GError **error)
+{
+    void *data = mmap(NULL, copy->bytes, PROT_READ, MAP_SHARED, copy->from, copy->from_offset);
+    gboolean copied;
+
+    if (data == MAP_FAILED)
+        return fail_errno(error, errno, "cannot map %zu bytes of a guest's memory", copy->bytes);
+    copy->data = data;
+    copied = copy_data(copy, copy_range);
+    if (!copied)
+        fail_errno(error, errno, "cannot copy a guest's memory");
+    munmap(data, copy->bytes);
+    return copied;
+}
+
+static gboolean memory_save(Vmm *vmm, const char *name, int ram_fd, GError **error)
+{
+    gsize bytes;
+    g_autoptr(GArray) memories = memories_open(vmm, name, O_RDONLY, &bytes, error);
+    off_t offset = 0;
+
+    if (memories == NULL)
+        return FALSE;
+    if (ftruncate(ram_fd, (off_t)bytes) != 0)
+        return fail_errno(error, errno, "cannot make a file of %zu bytes", bytes);
+    for (guint i = 0; i < memories->len; i++) {
+        const Memory *memory = &g_array_index(memories, Memory, i);
+        Copy copy = {.bytes = memory->bytes, .from = memory->fd, .to = ram_fd, .to_offset = offset};
+
+        if (!copy_memory(&copy, copy_pages, error))
+            return FALSE;
+        offset += (off_t)memory->bytes;
+    }
+    return TRUE;
+}
+
+static gboolean memory_restore(Vmm *vmm, const char *name, int ram_fd, GError **error)
+{
+    gsize bytes;
+    g_autoptr(GArray) memories = memories_open(vmm, name, O_RDWR, &bytes, error);
+    struct stat status;
+    off_t offset = 0;
+
+    if (memories == NULL)
+        return FALSE;
+    if (fstat(ram_fd, &status) != 0)
+        return fail_errno(error, errno, "cannot look at the saved memory");
+    if ((gsize)status.st_size != bytes)
+        return fail(error, STATUS_DATA_LOSS, "the saved memory has %zu bytes, the guest's %zu",
+                    (gsize)status.st_size, bytes);
+    for (guint i = 0; i < memories->len; i++) {
+        const Memory *memory = &g_array_index(memories, Memory, i);
+        Copy copy = {.bytes = memory->bytes, .from = ram_fd, .from_offset = offset, .to = memory->fd};
+
+        if (!copy_memory(&copy, copy_extent, error))
+            return FALSE;
+        offset += (off_t)memory->bytes;
+    }
+    return TRUE;
+}
+
+/* ---- both ---- */
+
+gboolean vmm_state_save(Vmm *vmm, const char *name, int ram_fd, int device_fd, const Deadline *deadline,
+                        GError **error)
+{
+    return monitor_ask(vmm, name, CAPABILITIES, -1, NULL, error) &&
+           stream_run(vmm, name, SAVE, device_fd, deadline, error) && memory_save(vmm, name, ram_fd, error);
+}
+
+gboolean vmm_state_expect(Vmm *vmm, const char *name, GError **error)
+{
+    return monitor_ask(vmm, name, CAPABILITIES, -1, NULL, error) &&
+           monitor_ask(vmm, name, NO_ANNOUNCEMENTS, -1, NULL, error);
+}
+
+gboolean vmm_state_restore(Vmm *vmm, const char *name, int ram_fd, int device_fd, const Deadline *deadline,
+                           GError **error)
+{
+    return memory_restore(vmm, name, ram_fd, error) &&
+           stream_run(vmm, name, LOAD, device_fd, deadline, error);
+}

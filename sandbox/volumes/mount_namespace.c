@@ -1,0 +1,81 @@
+#include "sandbox/volumes/mount_namespace.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "common/error.h"
+
+typedef struct {
+    pid_t pid;
+    int tree; /* -1: detach */
+    const char *path;
+    int entering; /* errno of getting there */
+    int problem;  /* errno of the work */
+} Job;
+
+static int space_enter(pid_t pid)
+{
+    g_autofree char *name = g_strdup_printf("/proc/%d/ns/mnt", (int)pid);
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    int problem = 0;
+
+    /* A thread that shares its root with others may not change it. */
+    if (fd < 0 || unshare(CLONE_FS) != 0 || setns(fd, CLONE_NEWNS) != 0)
+        problem = errno;
+    if (fd >= 0)
+        close(fd);
+    return problem;
+}
+
+static void job_do(Job *job)
+{
+    int result = job->tree >= 0 ? move_mount(job->tree, "", AT_FDCWD, job->path, MOVE_MOUNT_F_EMPTY_PATH)
+                                : umount2(job->path, MNT_DETACH | UMOUNT_NOFOLLOW);
+
+    job->problem = result == 0 ? 0 : errno;
+}
+
+static gpointer job_thread(gpointer data)
+{
+    Job *job = data;
+
+    job->entering = space_enter(job->pid);
+    if (job->entering == 0)
+        job_do(job);
+    return NULL;
+}
+
+static void job_run(Job *job)
+{
+    if (job->pid == 0)
+        job_do(job);
+    else
+        g_thread_join(g_thread_new("mount-space", job_thread, job));
+}
+
+gboolean mount_namespace_move(pid_t pid, int tree, const char *path, GError **error)
+{
+    Job job = {.pid = pid, .tree = tree, .path = path};
+
+    job_run(&job);
+    if (job.entering != 0)
+        return fail_errno(error, job.entering, "cannot enter the mount namespace of process %d", (int)pid);
+    if (job.problem != 0)
+        return fail_errno(error, job.problem, "cannot mount at %s", path);
+    return TRUE;
+}
+
+gboolean mount_namespace_detach(pid_t pid, const char *path, GError **error)
+{
+    Job job = {.pid = pid, .tree = -1, .path = path};
+
+    job_run(&job);
+    if (job.entering != 0 && job.entering != ENOENT && job.entering != ESRCH)
+        return fail_errno(error, job.entering, "cannot enter the mount namespace of process %d", (int)pid);
+    if (job.problem != 0 && job.problem != EINVAL && job.problem != ENOENT)
+        return fail_errno(error, job.problem, "cannot unmount %s", path);
+    return TRUE;
+}

@@ -1,0 +1,462 @@
+#include "sandbox/volumes/share.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <gio/gunixmounts.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+#include "sandbox/volumes/mount_namespace.h"
+
+static gboolean is_mounted(const char *path)
+{
+    g_autoptr(GUnixMountEntry) entry = g_unix_mount_at(path, NULL);
+
+    return entry != NULL;
+}
+
+gboolean share_create(const char *path, GError **error)
+{
+    /* A container's root that is mapped to somebody else has to get through; other users of the node do not
+     * get past the directory above. */
+    if (!dir_make(path, 0700, error))
+        return FALSE;
+    if (chmod(path, 0711) != 0)
+        return fail_errno(error, errno, "cannot open up %s", path);
+    if (is_mounted(path))
+        return TRUE;
+    if (mount(path, path, NULL, MS_BIND, NULL) != 0 || mount(NULL, path, NULL, MS_SHARED, NULL) != 0)
+        return fail_errno(error, errno, "cannot make %s a shared mount", path);
+    return TRUE;
+}
+
+/* What a bind mount needs to sit on: a directory for a directory, a file for anything else. */
+static gboolean mountpoint_make(const char *path, gboolean directory, GError **error)
+{
+    int fd;
+
+    if (directory)
+        return dir_make(path, 0700, error);
+    fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return fail_errno(error, errno, "cannot create %s", path);
+    close(fd);
+    return TRUE;
+}
+
+/* Makes a missing source, and says what it is. */
+static gboolean source_stat(const char *host_path, struct stat *ret_status, GError **error)
+{
+    if (stat(host_path, ret_status) == 0)
+        return TRUE;
+    if (errno != ENOENT)
+        return fail_errno(error, errno, "cannot use the volume %s", host_path);
+    if (!dir_make(host_path, 0755, error))
+        return FALSE;
+    return stat(host_path, ret_status) == 0 ||
+           fail_errno(error, errno, "cannot use the volume %s", host_path);
+}
+
+/* The mount that path is on is in a peer group: proc(5), mountinfo. */
+static gboolean is_shared(const char *path)
+{
+    g_autofree char *text = NULL;
+    g_autofree char *wanted = NULL;
+    g_auto(GStrv) lines = NULL;
+    struct statx status;
+
+    if (statx(AT_FDCWD, path, 0, STATX_MNT_ID, &status) != 0 || (status.stx_mask & STATX_MNT_ID) == 0 ||
+        !g_file_get_contents("/proc/thread-self/mountinfo", &text, NULL, NULL))
+        return FALSE;
+    wanted = g_strdup_printf("%" G_GUINT64_FORMAT " ", (guint64)status.stx_mnt_id);
+    lines = g_strsplit(text, "\n", -1);
+    for (char **line = lines; *line != NULL; line++)
+        if (g_str_has_prefix(*line, wanted))
+            return strstr(*line, " shared:") != NULL;
+    return FALSE;
+}
+
+static gboolean tree_set(int tree, const char *host_path, const ShareVolume *volume, GError **error)
+{
+    struct mount_attr flow = {.propagation = volume->share ? 0 : volume->follow ? MS_SLAVE : MS_PRIVATE};
+    struct mount_attr readonly = {.attr_set = MOUNT_ATTR_RDONLY};
+    struct mount_attr mapped = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (guint64)volume->userns_fd};
+    unsigned deep = volume->recursive ? AT_RECURSIVE : 0;
+
+    if (volume->share && !is_shared(host_path))
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "the volume %s is to propagate mounts both ways, but is on no shared mount of the node",
+                    host_path);
+    if (mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &flow, sizeof(flow)) != 0)
+        return fail_errno(error, errno, "cannot set the propagation of the volume %s", host_path);
+    if (volume->readonly && mount_setattr(tree, "", AT_EMPTY_PATH | deep, &readonly, sizeof(readonly)) != 0)
+        return fail_errno(error, errno, "cannot make the volume %s read-only", host_path);
+    if (volume->userns_fd >= 0 &&
+        mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &mapped, sizeof(mapped)) != 0)
+        return fail(
+            error, STATUS_FAILED_PRECONDITION,
+            "the owners of volume %s cannot be mapped for a user namespace: %s (its file system may not "
+            "support it)",
+            host_path, g_strerror(errno));
+    return TRUE;
+}
+
+/* ---- the file server ---- */
+
+static char *server_file(const char *path)
+{
+    return g_strconcat(path, ".server", NULL);
+}
+
+gboolean share_set_server(const char *path, pid_t server, const char *root, GError **error)
+{
+    g_autofree char *file = server_file(path);
+    g_autofree char *text = g_strdup_printf("%d %s\n", (int)server, root);
+
+    return file_write_atomic(file, text, strlen(text), 0600, error);
+}
+
+/* Its command line names the share: another process with that number by now does not. */
+static gboolean is_server(pid_t pid, const char *path)
+{
+    g_autofree char *file = g_strdup_printf("/proc/%d/cmdline", (int)pid);
+    g_autofree char *text = NULL;
+    gsize length = 0;
+
+    if (!g_file_get_contents(file, &text, &length, NULL))
+        return FALSE;
+    for (gsize at = 0; at < length; at += strlen(text + at) + 1)
+        if (g_str_has_suffix(text + at, path))
+            return TRUE;
+    return FALSE;
+}
+
+typedef struct {
+    gboolean is_known; /* there is, or was, one */
+    pid_t pid;         /* 0: it is not there any more */
+    char *root;        /* where the share is for it */
+} Server;
+
+static void server_clear(Server *server)
+{
+    g_free(server->root);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Server, server_clear)
+
+static Server find_server(const char *path)
+{
+    g_autofree char *file = server_file(path);
+    g_autofree char *text = NULL;
+    Server server = {.is_known = g_file_get_contents(file, &text, NULL, NULL)};
+    const char *space;
+
+    if (!server.is_known)
+        return server;
+    space = strchr(g_strchomp(text), ' ');
+    server.root = g_strdup(space != NULL ? space + 1 : "");
+    server.pid = (pid_t)g_ascii_strtoll(text, NULL, 10);
+    if (server.pid <= 0 || !is_server(server.pid, path))
+        server.pid = 0;
+    return server;
+}
+
+pid_t share_server(const char *path)
+{
+    g_auto(Server) server = find_server(path);
+
+    return server.pid;
+}
+
+/* ---- binds ---- */
+
+/* The copy gets its properties before anybody sees it, and appears in the file server's namespace only: not
+ * among the node's mounts, where it would keep the directories below it from being removed. */
+static gboolean tree_attach(const char *path, const char *name, const ShareVolume *volume, GError **error)
+{
+    g_auto(Server) server = find_server(path);
+    g_autofree char *target = g_strconcat(server.is_known ? server.root : path, "/", name, NULL);
+    gboolean good;
+    int tree;
+
+    if (server.is_known && server.pid == 0)
+        return fail(error, STATUS_UNAVAILABLE, "the file server of the pod's volumes is gone");
+    tree = open_tree(AT_FDCWD, volume->host_path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+    if (tree < 0)
+        return fail_errno(error, errno, "cannot bind the volume %s", volume->host_path);
+    good = tree_set(tree, volume->host_path, volume, error);
+    if (good && !mount_namespace_move(server.pid, tree, target, error)) {
+        g_prefix_error(error, "cannot bind the volume %s: ", volume->host_path);
+        good = FALSE;
+    }
+    close(tree);
+    return good;
+}
+
+static gboolean has_mounts_below(const char *path)
+{
+    g_autofree char *real = realpath(path, NULL);
+    g_autofree char *prefix = g_strconcat(real != NULL ? real : path, "/", NULL);
+    GList *mounts = g_unix_mounts_get(NULL);
+    gboolean found = FALSE;
+
+    for (GList *item = mounts; item != NULL && !found; item = item->next)
+        found = g_str_has_prefix(g_unix_mount_get_mount_path(item->data), prefix);
+    g_list_free_full(mounts, (GDestroyNotify)g_unix_mount_free);
+    return found;
+}
+
+/* ---- common binds: path/v/KEY; who has them is written down in path.refs/CONTAINER/INDEX, which the guest
+ * does not see
+ * ---- */
+
+#define COMMON "v"
+enum { KEY_DIGITS = 32, MOUNTINFO_MAX_BYTES = 16 << 20 };
+
+static char *common_key(const ShareVolume *volume, const struct stat *status)
+{
+    g_autofree char *real = realpath(volume->host_path, NULL);
+    g_autofree char *text = g_strdup_printf("%s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %d%d%d%d",
+                                            real != NULL ? real : volume->host_path, (guint64)status->st_dev,
+                                            (guint64)status->st_ino, volume->readonly, volume->recursive,
+                                            volume->follow, volume->userns_fd >= 0);
+    char *key = g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1);
+
+    key[KEY_DIGITS] = '\0';
+    return key;
+}
+
+static char *references_path(const char *path, const char *container_id, const char *name)
+{
+    g_autofree char *all = g_strconcat(path, ".refs", NULL);
+
+    return g_build_filename(all, container_id, name, NULL);
+}
+
+static gboolean reference_add(const char *path, const char *container_id, guint index, const char *key,
+                              GError **error)
+{
+    g_autofree char *directory = references_path(path, container_id, NULL);
+    g_autofree char *file = g_strdup_printf("%s/%u", directory, index);
+
+    return dir_make(directory, 0700, error) && file_write_atomic(file, key, strlen(key), 0600, error);
+}
+
+static gboolean directory_refers(const char *directory, const char *key)
+{
+    g_autoptr(GDir) entries = g_dir_open(directory, 0, NULL);
+    gboolean found = FALSE;
+    const char *name;
+
+    while (!found && entries != NULL && (name = g_dir_read_name(entries)) != NULL) {
+        g_autofree char *file = g_build_filename(directory, name, NULL);
+        g_autofree char *text = NULL;
+
+        found = g_file_get_contents(file, &text, NULL, NULL) && g_str_equal(text, key);
+    }
+    return found;
+}
+
+static gboolean is_referred_to(const char *path, const char *key)
+{
+    g_autofree char *all = g_strconcat(path, ".refs", NULL);
+    g_autoptr(GDir) containers = g_dir_open(all, 0, NULL);
+    gboolean found = FALSE;
+    const char *id;
+
+    while (!found && containers != NULL && (id = g_dir_read_name(containers)) != NULL) {
+        g_autofree char *directory = g_build_filename(all, id, NULL);
+
+        found = directory_refers(directory, key);
+    }
+    return found;
+}
+
+/* In the namespace where binds are. */
+static gboolean common_is_bound(const char *path, const char *name)
+{
+    g_auto(Server) server = find_server(path);
+    g_autofree char *mounts = g_strdup_printf("/proc/%d/mountinfo", (int)server.pid);
+    g_autofree char *target = g_strconcat(server.is_known ? server.root : path, "/", name, NULL);
+    g_autofree char *field = g_strdup_printf(" %s ", target);
+    g_autofree char *text = NULL;
+
+    if (!server.is_known)
+        return is_mounted(target);
+    return server.pid != 0 && file_read(mounts, MOUNTINFO_MAX_BYTES, &text, NULL, NULL) &&
+           strstr(text, field) != NULL;
+}
+
+static gboolean common_unbind(const char *path, const char *key, GError **error)
+{
+    g_auto(Server) server = find_server(path);
+    g_autofree char *name = g_build_filename(COMMON, key, NULL);
+    g_autofree char *here = g_build_filename(path, name, NULL);
+    g_autofree char *target = g_strconcat(server.is_known ? server.root : path, "/", name, NULL);
+
+    if (is_referred_to(path, key))
+        return TRUE;
+    if (!(server.is_known && server.pid == 0) && !mount_namespace_detach(server.pid, target, error))
+        return FALSE;
+    if (remove(here) != 0 && errno != ENOENT)
+        return fail_errno(error, errno, "cannot remove %s", here);
+    return TRUE;
+}
+
+/* The references first: they are what keeps the binds. */
+static gboolean common_unbind_all(const char *path, const char *container_id, GError **error)
+{
+    g_autofree char *directory = references_path(path, container_id, NULL);
+    g_autoptr(GPtrArray) keys = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GDir) entries = g_dir_open(directory, 0, NULL);
+    const char *name;
+
+    while (entries != NULL && (name = g_dir_read_name(entries)) != NULL) {
+        g_autofree char *file = g_build_filename(directory, name, NULL);
+        char *key = NULL;
+
+        if (g_file_get_contents(file, &key, NULL, NULL))
+            g_ptr_array_add(keys, key);
+    }
+    if (entries != NULL && !dir_remove_tree(directory, error))
+        return FALSE;
+    for (guint i = 0; i < keys->len; i++)
+        if (!common_unbind(path, keys->pdata[i], error))
+            return FALSE;
+    return TRUE;
+}
+
+/* ---- */
+
+static gboolean bind_at(const char *path, const char *name, const struct stat *status,
+                        const ShareVolume *volume, GError **error)
+{
+    g_autofree char *target = g_build_filename(path, name, NULL);
+    g_autofree char *parent = g_path_get_dirname(target);
+
+    return dir_make(parent, 0711, error) && mountpoint_make(target, S_ISDIR(status->st_mode), error) &&
+           tree_attach(path, name, volume, error);
+}
+
+gboolean share_bind(const char *path, const char *container_id, guint index, const ShareVolume *volume,
+                    char **ret_name, gboolean *ret_nested, GError **error)
+{
+    g_autofree char *name = NULL;
+    g_autofree char *key = NULL;
+    struct stat status;
+
+    if (!source_stat(volume->host_path, &status, error))
+        return FALSE;
+    if (volume->common) {
+        key = common_key(volume, &status);
+        name = g_build_filename(COMMON, key, NULL);
+        if (!reference_add(path, container_id, index, key, error))
+            return FALSE;
+    } else {
+        name = g_strdup_printf("%s/%u", container_id, index);
+    }
+    if (!(volume->common && common_is_bound(path, name)) && !bind_at(path, name, &status, volume, error))
+        return FALSE;
+    /* It matters for read-only volumes alone, and takes reading all of the node's mounts. */
+    *ret_nested =
+        volume->readonly && !volume->common && S_ISDIR(status.st_mode) && has_mounts_below(volume->host_path);
+    *ret_name = g_steal_pointer(&name);
+    return TRUE;
+}
+
+static gint deepest_first(gconstpointer a, gconstpointer b)
+{
+    return (gint)strlen(*(const char *const *)b) - (gint)strlen(*(const char *const *)a);
+}
+
+/* Detaches every mount at or below path; virtiofsd may still hold files of them, which it lets go in its
+ * time. */
+static gboolean unmount_below(const char *path, gboolean itself, GError **error)
+{
+    g_autoptr(GPtrArray) targets = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *prefix = g_strconcat(path, "/", NULL);
+    GList *mounts = g_unix_mounts_get(NULL);
+    gboolean good = TRUE;
+
+    for (GList *item = mounts; item != NULL; item = item->next) {
+        const char *target = g_unix_mount_get_mount_path(item->data);
+
+        if (g_str_has_prefix(target, prefix) || (itself && g_str_equal(target, path)))
+            g_ptr_array_add(targets, g_strdup(target));
+    }
+    g_list_free_full(mounts, (GDestroyNotify)g_unix_mount_free);
+    g_ptr_array_sort(targets, deepest_first);
+    for (guint i = 0; good && i < targets->len; i++)
+        if (umount2(g_ptr_array_index(targets, i), MNT_DETACH | UMOUNT_NOFOLLOW) != 0 && errno != EINVAL &&
+            errno != ENOENT)
+            good = fail_errno(error, errno, "cannot unmount %s", (char *)g_ptr_array_index(targets, i));
+    return good;
+}
+
+/* In the file server's namespace; one that is gone has taken its mounts along. */
+static gboolean detach_in_server(const Server *server, const char *path, const char *container_id,
+                                 GError **error)
+{
+    g_autofree char *directory = g_build_filename(path, container_id, NULL);
+    g_autoptr(GDir) entries = g_dir_open(directory, 0, NULL);
+    const char *entry;
+
+    while (server->pid != 0 && entries != NULL && (entry = g_dir_read_name(entries)) != NULL) {
+        g_autofree char *target = g_strconcat(server->root, "/", container_id, "/", entry, NULL);
+
+        if (!mount_namespace_detach(server->pid, target, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean share_unbind(const char *path, const char *container_id, GError **error)
+{
+    g_autofree char *directory = g_build_filename(path, container_id, NULL);
+    g_auto(Server) server = {0};
+
+    if (!common_unbind_all(path, container_id, error))
+        return FALSE;
+    if (!g_file_test(directory, G_FILE_TEST_IS_DIR))
+        return TRUE;
+    server = find_server(path);
+    return (server.is_known ? detach_in_server(&server, path, container_id, error)
+                            : unmount_below(directory, FALSE, error)) &&
+           dir_remove_tree(directory, error);
+}
+
+/* Files that a daemon which died was about to rename to that one. */
+static void half_written_remove(const char *file)
+{
+    g_autofree char *directory = g_path_get_dirname(file);
+    g_autofree char *name = g_path_get_basename(file);
+    g_autoptr(GDir) entries = g_dir_open(directory, 0, NULL);
+    const char *entry;
+
+    while (entries != NULL && (entry = g_dir_read_name(entries)) != NULL) {
+        g_autofree char *path = g_build_filename(directory, entry, NULL);
+
+        if (g_str_has_prefix(entry, name) && !g_str_equal(entry, name))
+            unlink(path);
+    }
+}
+
+gboolean share_delete(const char *path, GError **error)
+{
+    g_autofree char *server = server_file(path);
+    g_autofree char *references = g_strconcat(path, ".refs", NULL);
+
+    if (g_file_test(references, G_FILE_TEST_IS_DIR) && !dir_remove_tree(references, error))
+        return FALSE;
+    if (unlink(server) != 0 && errno != ENOENT)
+        return fail_errno(error, errno, "cannot remove %s", server);
+    half_written_remove(server);
+    if (!g_file_test(path, G_FILE_TEST_IS_DIR))
+        return TRUE;
+    return unmount_below(path, TRUE, error) && dir_remove_tree(path, error);
+}

@@ -1,0 +1,183 @@
+/* The daemon's end of the agent channel with a guest that says what it likes, in well-made frames: each
+ * message that the host takes from a guest, as it comes out of link.c. */
+#include "sandbox/agent/agent_connection.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "agent/wire/wire.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const char END[] = "this is the end of the input";
+
+static struct {
+    LoopThread *loop;
+    AgentConnections *agents;
+    char path[64];
+    int listener;
+    int end; /* readable when END has come through */
+} fuzz;
+
+/* Everything that an event brings is looked at, to its last byte. */
+static void look_at(const ProtobufCMessage *message)
+{
+    g_autofree guint8 *packed = g_malloc(protobuf_c_message_get_packed_size(message) + 1);
+
+    protobuf_c_message_pack(message, packed);
+}
+
+static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer data)
+{
+    (void)data;
+    look_at(&hello->base);
+}
+
+static void on_output(const Crivirt__Agent__V1__Output *output, gpointer data)
+{
+    (void)data;
+    look_at(&output->base);
+    look_at(&output->process->base);
+}
+
+static void on_exited(const Crivirt__Agent__V1__Exited *exited, gpointer data)
+{
+    (void)data;
+    look_at(&exited->base);
+    look_at(&exited->process->base);
+}
+
+static void on_input_ack(const Crivirt__Agent__V1__InputAck *ack, gpointer data)
+{
+    (void)data;
+    look_at(&ack->base);
+    look_at(&ack->process->base);
+}
+
+static void on_notice(const char *message, gpointer data)
+{
+    static const uint64_t one = 1;
+
+    (void)data;
+    if (strcmp(message, END) == 0 && write(fuzz.end, &one, sizeof one) != sizeof one)
+        abort();
+}
+
+static gboolean on_dead(const char *why, gpointer data)
+{
+    (void)why;
+    (void)data;
+    return TRUE;
+}
+
+static const AgentEvents events = {.ready = on_ready,
+                                   .output = on_output,
+                                   .exited = on_exited,
+                                   .input_ack = on_input_ack,
+                                   .notice = on_notice,
+                                   .dead = on_dead};
+
+static void prepare(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char directory[] = "/tmp/link-fuzz-XXXXXX";
+
+    if (mkdtemp(directory) == NULL)
+        abort();
+    snprintf(fuzz.path, sizeof fuzz.path, "%s/s", directory);
+    memcpy(address.sun_path, fuzz.path, strlen(fuzz.path) + 1);
+    fuzz.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    fuzz.end = eventfd(0, EFD_CLOEXEC);
+    if (bind(fuzz.listener, (struct sockaddr *)&address, sizeof address) != 0 ||
+        listen(fuzz.listener, 4) != 0)
+        abort();
+    fuzz.loop = loop_thread_new("agents");
+    fuzz.agents = agent_connections_new(fuzz.loop, 0);
+}
+
+static void leave(void)
+{
+    char *slash = strrchr(fuzz.path, '/');
+
+    loop_thread_free(fuzz.loop);
+    agent_connections_free(fuzz.agents);
+    unlink(fuzz.path);
+    *slash = '\0';
+    rmdir(fuzz.path);
+}
+
+/* The daemon may have hung up. */
+static void put_frame(int fd, const uint8_t *payload, size_t length)
+{
+    uint8_t header[WIRE_HEADER_BYTES];
+
+    if (length == 0)
+        return;
+    wire_header_encode(payload, length, 0, header);
+    if (send(fd, header, sizeof header, MSG_NOSIGNAL) == sizeof header)
+        (void)!send(fd, payload, length, MSG_NOSIGNAL);
+}
+
+static void put_end(int fd)
+{
+    Crivirt__Agent__V1__FromGuest message = CRIVIRT__AGENT__V1__FROM_GUEST__INIT;
+    Crivirt__Agent__V1__Notice notice = CRIVIRT__AGENT__V1__NOTICE__INIT;
+    uint8_t payload[128];
+
+    notice.message = (char *)END;
+    message.body_case = CRIVIRT__AGENT__V1__FROM_GUEST__BODY_NOTICE;
+    message.notice = &notice;
+    put_frame(fd, payload, crivirt__agent__v1__from_guest__pack(&message, payload));
+}
+
+/* Answers the daemon's sync with the same. */
+static void greet(int fd)
+{
+    uint8_t sync[WIRE_SYNC_BYTES];
+
+    if (recv(fd, sync, sizeof sync, MSG_WAITALL) == sizeof sync)
+        (void)!send(fd, sync, sizeof sync, MSG_NOSIGNAL);
+}
+
+/* Until the end has come through, or the daemon has had enough. */
+static void await_end(int fd)
+{
+    struct pollfd polled[] = {{.fd = fuzz.end, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+    uint8_t bytes[4096];
+    uint64_t count;
+
+    while (poll(polled, 2, -1) > 0 && polled[0].revents == 0)
+        if (polled[1].revents != 0 && recv(fd, bytes, sizeof bytes, 0) <= 0)
+            return;
+    if (read(fuzz.end, &count, sizeof count) != sizeof count)
+        abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    AgentConnection *agent;
+    int fd;
+
+    if (fuzz.loop == NULL) {
+        prepare();
+        atexit(leave);
+    }
+    if (size == 0 || size > WIRE_MAX_FRAME_BYTES / 16)
+        return 0;
+    agent = agent_connection_open(fuzz.agents, fuzz.path, TRUE, &events, NULL);
+    fd = accept4(fuzz.listener, NULL, NULL, SOCK_CLOEXEC);
+    greet(fd);
+    put_frame(fd, data, size);
+    put_end(fd);
+    await_end(fd);
+    close(fd);
+    agent_connection_close(agent);
+    agent_connection_unref(agent);
+    return 0;
+}

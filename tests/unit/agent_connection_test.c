@@ -1,0 +1,468 @@
+#include "sandbox/agent/agent_connection.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "agent/wire/wire.h"
+#include "common/error.h"
+#include "tests/unit/harness.h"
+
+typedef Crivirt__Agent__V1__FromGuest FromGuest;
+typedef Crivirt__Agent__V1__Request Request;
+
+/* The guest's side, played by the test: what an honest agent and a hostile one put on the wire. */
+typedef struct {
+    char *directory;
+    char *path;
+    int listener;
+    int connection;
+    guint8 input[64 << 10]; /* of the connection */
+    const guint8 *unread;
+    size_t n_unread;
+    LoopThread *loop;
+    AgentConnections *agents;
+    AgentConnection *agent;
+    gint ready_count;
+    gint dead_count;
+    GString *output;
+    GMutex lock;
+} Fixture;
+
+static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer data)
+{
+    (void)hello;
+    g_atomic_int_inc(&((Fixture *)data)->ready_count);
+}
+
+static void on_output(const Crivirt__Agent__V1__Output *output, gpointer data)
+{
+    Fixture *fixture = data;
+
+    g_mutex_lock(&fixture->lock);
+    g_string_append_len(fixture->output, (const char *)output->data.data, (gssize)output->data.len);
+    g_mutex_unlock(&fixture->lock);
+}
+
+static void on_exited(const Crivirt__Agent__V1__Exited *exited, gpointer data)
+{
+    (void)exited;
+    (void)data;
+}
+
+static void on_notice(const char *message, gpointer data)
+{
+    (void)message;
+    (void)data;
+}
+
+static gboolean on_dead(const char *why, gpointer data)
+{
+    CU_ASSERT_PTR_NOT_NULL(strstr(why, "agent"));
+    g_atomic_int_inc(&((Fixture *)data)->dead_count);
+    return TRUE;
+}
+
+static const AgentEvents events = {
+    .ready = on_ready, .output = on_output, .exited = on_exited, .notice = on_notice, .dead = on_dead};
+
+static void fixture_init_with(Fixture *fixture, gint64 silence_limit_ms)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    memset(fixture, 0, sizeof *fixture);
+    g_mutex_init(&fixture->lock);
+    fixture->output = g_string_new(NULL);
+    fixture->directory = test_directory();
+    fixture->path = g_build_filename(fixture->directory, "s", NULL);
+    g_strlcpy(address.sun_path, fixture->path, sizeof address.sun_path);
+    fixture->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_EQUAL_FATAL(bind(fixture->listener, (struct sockaddr *)&address, sizeof address), 0);
+    CU_ASSERT_EQUAL_FATAL(listen(fixture->listener, 4), 0);
+    fixture->loop = loop_thread_new("agents");
+    fixture->agents = agent_connections_new(fixture->loop, silence_limit_ms);
+    fixture->agent = agent_connection_open(fixture->agents, fixture->path, TRUE, &events, fixture);
+    fixture->connection = accept(fixture->listener, NULL, NULL);
+}
+
+static void fixture_init(Fixture *fixture)
+{
+    fixture_init_with(fixture, 0);
+}
+
+static void fixture_clear(Fixture *fixture)
+{
+    agent_connection_close(fixture->agent);
+    agent_connection_unref(fixture->agent);
+    loop_thread_free(fixture->loop);
+    agent_connections_free(fixture->agents);
+    if (fixture->connection >= 0)
+        close(fixture->connection);
+    close(fixture->listener);
+    g_string_free(fixture->output, TRUE);
+    g_mutex_clear(&fixture->lock);
+    g_free(fixture->path);
+    g_free(fixture->directory);
+}
+
+static void put(Fixture *fixture, const void *data, gsize length)
+{
+    CU_ASSERT_EQUAL(send(fixture->connection, data, length, MSG_NOSIGNAL), (ssize_t)length);
+}
+
+static void put_message(Fixture *fixture, const FromGuest *message)
+{
+    guint8 payload[4096];
+    guint8 header[WIRE_HEADER_BYTES];
+    gsize length = crivirt__agent__v1__from_guest__pack(message, payload);
+
+    wire_header_encode(payload, length, 0, header);
+    put(fixture, header, sizeof header);
+    put(fixture, payload, length);
+}
+
+/* Reads until the next sync or frame from the daemon; a frame is unpacked. */
+static Crivirt__Agent__V1__ToGuest *get(Fixture *fixture, WireDecoder *decoder, guint64 *ret_nonce)
+{
+    for (;;) {
+        WireItem item;
+
+        if (fixture->n_unread == 0) {
+            ssize_t length = recv(fixture->connection, fixture->input, sizeof fixture->input, 0);
+
+            if (length <= 0)
+                return NULL;
+            fixture->unread = fixture->input;
+            fixture->n_unread = (size_t)length;
+        }
+        switch (wire_decoder_next(decoder, &fixture->unread, &fixture->n_unread, &item)) {
+        case WIRE_SYNC:
+            *ret_nonce = item.nonce;
+            return NULL;
+        case WIRE_FRAME:
+            return crivirt__agent__v1__to_guest__unpack(NULL, item.payload_length, item.payload);
+        default:
+            break;
+        }
+    }
+}
+
+static void put_response(Fixture *fixture, guint64 id)
+{
+    Crivirt__Agent__V1__HelloResponse hello = CRIVIRT__AGENT__V1__HELLO_RESPONSE__INIT;
+    Crivirt__Agent__V1__StartContainerResponse start = CRIVIRT__AGENT__V1__START_CONTAINER_RESPONSE__INIT;
+    Crivirt__Agent__V1__Response response = CRIVIRT__AGENT__V1__RESPONSE__INIT;
+    FromGuest message = CRIVIRT__AGENT__V1__FROM_GUEST__INIT;
+
+    response.id = id;
+    if (id == 0) {
+        response.result_case = CRIVIRT__AGENT__V1__RESPONSE__RESULT_HELLO;
+        hello.protocol_version = 1;
+        response.hello = &hello;
+    } else {
+        response.result_case = CRIVIRT__AGENT__V1__RESPONSE__RESULT_START_CONTAINER;
+        response.start_container = &start;
+    }
+    message.body_case = CRIVIRT__AGENT__V1__FROM_GUEST__BODY_RESPONSE;
+    message.response = &response;
+    put_message(fixture, &message);
+}
+
+/* Sync and Hello, as an agent answers them. */
+static WireDecoder *greet(Fixture *fixture)
+{
+    WireDecoder *decoder = wire_decoder_new();
+    guint8 sync[WIRE_SYNC_BYTES];
+    guint64 nonce = 0;
+    Crivirt__Agent__V1__ToGuest *hello;
+
+    CU_ASSERT_PTR_NULL(get(fixture, decoder, &nonce));
+    wire_sync_encode(nonce, sync);
+    put(fixture, sync, sizeof sync);
+    hello = get(fixture, decoder, &nonce);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(hello);
+    CU_ASSERT_EQUAL(hello->request->op_case, CRIVIRT__AGENT__V1__REQUEST__OP_HELLO);
+    crivirt__agent__v1__to_guest__free_unpacked(hello, NULL);
+    put_response(fixture, 0);
+    return decoder;
+}
+
+static gboolean start_call(Fixture *fixture, gint64 timeout_ms, GError **error)
+{
+    Crivirt__Agent__V1__StartContainerRequest start = CRIVIRT__AGENT__V1__START_CONTAINER_REQUEST__INIT;
+    Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    Deadline deadline = deadline_in_ms(timeout_ms);
+    Crivirt__Agent__V1__Response *response;
+
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_START_CONTAINER;
+    request.start_container = &start;
+    if (!agent_connection_call(fixture->agent, &request, &deadline, &response, error))
+        return FALSE;
+    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    return TRUE;
+}
+
+static gpointer answer_one(gpointer data)
+{
+    Fixture *fixture = data;
+    WireDecoder *decoder = greet(fixture);
+    guint64 nonce;
+    Crivirt__Agent__V1__ToGuest *request = get(fixture, decoder, &nonce);
+
+    put_response(fixture, request != NULL ? request->request->id : 1);
+    if (request != NULL)
+        crivirt__agent__v1__to_guest__free_unpacked(request, NULL);
+    wire_decoder_free(decoder);
+    return NULL;
+}
+
+static void a_call_is_answered(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    GThread *thread;
+
+    fixture_init(&fixture);
+    thread = g_thread_new("guest", answer_one, &fixture);
+    TEST_OK(start_call(&fixture, 60000, &error), error);
+    g_thread_join(thread);
+    fixture_clear(&fixture);
+}
+
+static void an_older_agent_is_known_as_one(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Deadline deadline = deadline_in_ms(60000);
+
+    fixture_init(&fixture);
+    wire_decoder_free(greet(&fixture));
+    TEST_OK(agent_connection_wait_ready(fixture.agent, &deadline, &error), error);
+    TEST_OK(agent_connection_check_protocol(fixture.agent, 1, "breathing", &error), error);
+    TEST_FAILS(
+        agent_connection_check_protocol(fixture.agent, WIRE_PROTOCOL_INPUT_WINDOW, "standard input", &error),
+        error, STATUS_FAILED_PRECONDITION, "standard input needs");
+    fixture_clear(&fixture);
+}
+
+static void silence_ends_at_the_deadline(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+
+    fixture_init(&fixture);
+    TEST_FAILS(start_call(&fixture, 50, &error), error, STATUS_DEADLINE_EXCEEDED, "agent");
+    fixture_clear(&fixture);
+}
+
+static void garbage_before_the_sync_is_ignored(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    guint8 garbage[3000];
+    GThread *thread;
+
+    fixture_init(&fixture);
+    memset(garbage, 0xa5, sizeof garbage);
+    put(&fixture, garbage, sizeof garbage);
+    thread = g_thread_new("guest", answer_one, &fixture);
+    TEST_OK(start_call(&fixture, 60000, &error), error);
+    g_thread_join(thread);
+    fixture_clear(&fixture);
+}
+
+static void broken_framing_reconnects(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    static const guint8 nonsense[] = {4, 0, 0, 0, 0xde, 0xad, 0xbe, 0xef, 1, 2, 3, 4};
+    GThread *thread;
+    Deadline deadline = deadline_in_ms(60000);
+    int first;
+
+    fixture_init(&fixture);
+    wire_decoder_free(greet(&fixture));
+    TEST_OK(agent_connection_wait_ready(fixture.agent, &deadline, &error), error);
+    put(&fixture, nonsense, sizeof nonsense);
+    first = fixture.connection;
+    fixture.connection = accept(fixture.listener, NULL, NULL);
+    fixture.n_unread = 0;
+    close(first);
+    thread = g_thread_new("guest", answer_one, &fixture);
+    TEST_OK(start_call(&fixture, 60000, &error), error);
+    g_thread_join(thread);
+    CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.ready_count), 2);
+    fixture_clear(&fixture);
+}
+
+static void bloated_messages_are_refused(void)
+{
+    enum { MANY = 300000 };
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Crivirt__Agent__V1__ContainerReport report = CRIVIRT__AGENT__V1__CONTAINER_REPORT__INIT;
+    Crivirt__Agent__V1__HelloResponse hello = CRIVIRT__AGENT__V1__HELLO_RESPONSE__INIT;
+    Crivirt__Agent__V1__Response response = CRIVIRT__AGENT__V1__RESPONSE__INIT;
+    FromGuest message = CRIVIRT__AGENT__V1__FROM_GUEST__INIT;
+    g_autofree Crivirt__Agent__V1__ContainerReport **reports =
+        g_new(Crivirt__Agent__V1__ContainerReport *, MANY);
+    g_autofree guint8 *payload = g_malloc(WIRE_MAX_FRAME_BYTES);
+    guint8 header[WIRE_HEADER_BYTES];
+    Deadline deadline = deadline_in_ms(60000);
+    gsize length;
+    guint8 byte;
+
+    for (guint i = 0; i < MANY; i++)
+        reports[i] = &report;
+    hello.n_containers = MANY;
+    hello.containers = reports;
+    response.result_case = CRIVIRT__AGENT__V1__RESPONSE__RESULT_HELLO;
+    response.hello = &hello;
+    message.body_case = CRIVIRT__AGENT__V1__FROM_GUEST__BODY_RESPONSE;
+    message.response = &response;
+    length = crivirt__agent__v1__from_guest__pack(&message, payload);
+    fixture_init(&fixture);
+    wire_decoder_free(greet(&fixture));
+    TEST_OK(agent_connection_wait_ready(fixture.agent, &deadline, &error), error);
+    wire_header_encode(payload, length, 0, header);
+    put(&fixture, header, sizeof header);
+    put(&fixture, payload, length);
+    /* The daemon hangs up. */
+    while (recv(fixture.connection, &byte, 1, 0) == 1)
+        ;
+    CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.ready_count), 1);
+    fixture_clear(&fixture);
+}
+
+static void an_abandoned_guest_fails_at_once(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+
+    fixture_init(&fixture);
+    agent_connection_abandon(fixture.agent, "the machine burned down");
+    TEST_FAILS(start_call(&fixture, 60000, &error), error, STATUS_UNAVAILABLE, "burned down");
+    fixture_clear(&fixture);
+}
+
+static void messages_without_parts_are_harmless(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Crivirt__Agent__V1__Output output = CRIVIRT__AGENT__V1__OUTPUT__INIT;
+    Crivirt__Agent__V1__Exited exited = CRIVIRT__AGENT__V1__EXITED__INIT;
+    FromGuest message = CRIVIRT__AGENT__V1__FROM_GUEST__INIT;
+    WireDecoder *decoder;
+    Deadline deadline = deadline_in_ms(60000);
+
+    fixture_init(&fixture);
+    decoder = greet(&fixture);
+    TEST_OK(agent_connection_wait_ready(fixture.agent, &deadline, &error), error);
+    message.body_case = CRIVIRT__AGENT__V1__FROM_GUEST__BODY_OUTPUT;
+    message.output = &output;
+    put_message(&fixture, &message);
+    message.body_case = CRIVIRT__AGENT__V1__FROM_GUEST__BODY_EXITED;
+    message.exited = &exited;
+    put_message(&fixture, &message);
+    put_response(&fixture, 4711);
+    TEST_FAILS(start_call(&fixture, 100, &error), error, STATUS_DEADLINE_EXCEEDED, "agent");
+    CU_ASSERT_EQUAL(fixture.output->len, 0);
+    wire_decoder_free(decoder);
+    fixture_clear(&fixture);
+}
+
+static void too_large_a_request_is_refused(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Crivirt__Agent__V1__StartContainerRequest start = CRIVIRT__AGENT__V1__START_CONTAINER_REQUEST__INIT;
+    Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    g_autofree char *id = g_strnfill(WIRE_MAX_FRAME_BYTES, 'x');
+    Deadline deadline = deadline_in_ms(60000);
+    Crivirt__Agent__V1__Response *response;
+
+    fixture_init(&fixture);
+    wire_decoder_free(greet(&fixture));
+    start.id = id;
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_START_CONTAINER;
+    request.start_container = &start;
+    TEST_FAILS(agent_connection_call(fixture.agent, &request, &deadline, &response, &error), error,
+               STATUS_INVALID_ARGUMENT, "limit");
+    fixture_clear(&fixture);
+}
+
+/* It takes the Hello and then what it is asked, without a word. */
+static void a_silent_agent_fails_calls_and_recovers(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Deadline deadline = deadline_in_ms(60000);
+    WireDecoder *decoder;
+    guint64 nonce;
+
+    fixture_init_with(&fixture, 8000);
+    decoder = greet(&fixture);
+    TEST_OK(agent_connection_wait_ready(fixture.agent, &deadline, &error), error);
+    TEST_FAILS(start_call(&fixture, 60000, &error), error, STATUS_UNAVAILABLE, "agent does not answer");
+    TEST_FAILS(start_call(&fixture, 60000, &error), error, STATUS_UNAVAILABLE, "agent does not answer");
+    put_response(&fixture, 4711); /* any word will do */
+    while (!start_call(&fixture, 10, &error) && error->code == STATUS_UNAVAILABLE)
+        g_clear_error(&error);
+    CU_ASSERT_EQUAL(error != NULL ? error->code : 0, STATUS_DEADLINE_EXCEEDED);
+    CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.dead_count), 0);
+    crivirt__agent__v1__to_guest__free_unpacked(get(&fixture, decoder, &nonce), NULL);
+    wire_decoder_free(decoder);
+    fixture_clear(&fixture);
+}
+
+static void an_agent_that_stays_silent_is_dead_once(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Deadline deadline = deadline_in_ms(60000);
+
+    fixture_init_with(&fixture, 400);
+    wire_decoder_free(greet(&fixture));
+    TEST_OK(agent_connection_wait_ready(fixture.agent, &deadline, &error), error);
+    while (g_atomic_int_get(&fixture.dead_count) == 0)
+        g_usleep(10000);
+    g_usleep(500000);
+    CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.dead_count), 1);
+    TEST_FAILS(start_call(&fixture, 60000, &error), error, STATUS_UNAVAILABLE, "agent does not answer");
+    fixture_clear(&fixture);
+}
+
+static void an_agent_that_boots_may_be_silent(void)
+{
+    Fixture fixture;
+
+    fixture_init_with(&fixture, 100);
+    g_usleep(400000);
+    CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.dead_count), 0);
+    fixture_clear(&fixture);
+}
+
+int main(void)
+{
+    static const TestCase cases[] = {
+        {"a request gets its response", a_call_is_answered},
+        {"an agent that is too old for something is told from one that is not",
+         an_older_agent_is_known_as_one},
+        {"a guest that says nothing costs no more than the deadline", silence_ends_at_the_deadline},
+        {"whatever comes before the sync is ignored", garbage_before_the_sync_is_ignored},
+        {"a guest that breaks the framing is disconnected and greeted again", broken_framing_reconnects},
+        {"a message that unpacks to far more than its frame is refused", bloated_messages_are_refused},
+        {"calls to a guest that is known to be gone fail at once, with the reason",
+         an_abandoned_guest_fails_at_once},
+        {"messages that lack parts, and responses to nothing, are harmless",
+         messages_without_parts_are_harmless},
+        {"calls to an agent that does not answer fail, until it speaks again",
+         a_silent_agent_fails_calls_and_recovers},
+        {"an agent that stays silent is dead, once", an_agent_that_stays_silent_is_dead_once},
+        {"an agent that boots may be silent", an_agent_that_boots_may_be_silent},
+        {"a request that no frame holds is refused", too_large_a_request_is_refused},
+    };
+
+    return test_main("link", cases, G_N_ELEMENTS(cases));
+}
