@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "common/lock_assert.h"
 #include "cri-server/rpc/message_text.h"
 #include "cri-server/rpc/server_call.h"
 
@@ -40,6 +41,7 @@ static void stream_advance_locked(RpcStream *stream)
     gsize n_ops = 0;
     grpc_byte_buffer *message;
 
+    LOCK_ASSERT_HELD(&stream->lock);
     if (stream->sending)
         return;
     message = g_queue_pop_head(&stream->waiting);
@@ -92,6 +94,7 @@ static gboolean stream_wait_for_room_locked(RpcStream *stream, gsize bytes, GErr
 {
     const Deadline patience = deadline_sooner(&stream->call->deadline, RPC_STREAM_PATIENCE_MS);
 
+    LOCK_ASSERT_HELD(&stream->lock);
     while (!stream->broken && stream->waiting_bytes > 0 &&
            stream->waiting_bytes + bytes > STREAM_QUEUE_MAX_BYTES)
         if (!g_cond_wait_until(&stream->changed, &stream->lock, patience.at_us)) {
