@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* CNI networks by executing plugins (https://github.com/containernetworking/cni/blob/spec-v1.1.0/SPEC.md).
  *
  * A CniNetwork is one loaded configuration list: immutable, reference-counted, usable by any thread; the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The network as it is configured now, without reading and parsing the directory each time.
  *
  * What was loaded is handed out again as long as the directory and every file in it are what they were: name,

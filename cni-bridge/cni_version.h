@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Versions of the CNI specification, and what changed between them. */
 #pragma once
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What an interface in a pod's namespace really has, after the plugins are done with it. */
 #pragma once
 

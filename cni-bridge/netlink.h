@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rtnetlink in any network namespace (libnl-3, libnl-route-3).
  *
  * A socket keeps working in the namespace in which it was made, so only a short-lived thread enters that

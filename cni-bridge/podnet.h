@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The way from a pod's network namespace into its guest: namespace, tap, and the redirect between them. All
  * by netlink and ioctl; threads that enter a namespace are short-lived, so the caller's thread never leaves
  * its own. */

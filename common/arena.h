@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Request memory: everything that one call allocates, freed in one go.
  *
  * What an answer borrows can be held until then instead of being copied. A chunk of a reused arena is memory

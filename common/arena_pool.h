@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Arenas that are used again, one call after the other, with the memory of the last one. Any thread. */
 #pragma once
 

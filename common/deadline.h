@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How long a caller is prepared to wait, and whether it still wants the answer.
  *
  * Passed down by pointer from the RPC that started the work; never stored beyond the call. NULL means "no

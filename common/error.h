@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Errors: one GError domain whose code is the gRPC status that the caller will see.
  *
  * A function that can fail takes a GError ** last, returns FALSE or NULL on failure and leaves its outputs

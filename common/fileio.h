@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Files and directories that must survive a crash, and their removal.
  *
  * Paths are the daemon's own; names that come from a guest or a layer never reach these functions.

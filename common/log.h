@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Structured logs: a message with named fields, as one logfmt or JSON line on stderr, or as journal fields
  * when stderr is the systemd journal.
  *

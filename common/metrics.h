@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Counters and histograms that the daemon keeps of itself, in Prometheus's text format
  * (https://prometheus.io/docs/instrumenting/exposition_formats/).
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Runs other programs: to their end, as CNI plugins, mkfs.ext4 and the like; or only starts them.
  *
  * A child is spawned, never made by forking our own code, because the daemon is threaded. It has every signal

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Sources of GLib's main loop that an object holds in its fields. */
 #pragma once
 

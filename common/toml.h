@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A reader for the part of TOML 1.0 (https://toml.io/en/v1.0.0) that configuration files use.
  *
  * Read: comments; bare, quoted and dotted keys; [table], [table."quoted key"] and [[array of tables]]; basic,

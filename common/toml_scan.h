@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The characters of TOML: white space, comments, keys, strings and numbers; toml.c knows the rest.
  *
  * A scanner borrows its text, which must be valid UTF-8 without NUL. Every failure is INVALID_ARGUMENT,

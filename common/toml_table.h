@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a TOML document is in memory: tables of values. Internal to toml.c, which fills them, and
  * toml_table.c, which makes, frees and looks into them; everybody else includes toml.h. */
 #pragma once

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Makes an OCI archive of a small image from Debian's busybox-static, for machines without a registry in reach.
 #   busybox-archive.sh OUTPUT.tar NAME:TAG
 # An OCI image layout (image-spec 1.0) is a handful of files named by their sha256, so it is written by hand here.

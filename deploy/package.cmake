@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # A Debian package of what cmake --install installs:  cmake --build build/release --target deb
 # Its dependencies are the group `runtime` of deploy/packages; deploy/deb says what happens around its installation.
 set(CRIVIRT_MAINTAINER "crivirt <root@localhost>" CACHE STRING "who a Debian package says that it is from")

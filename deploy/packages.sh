@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Installs what is missing of the groups of deploy/packages; needs root only when something is missing.
 #   packages.sh runtime build        install
 #   packages.sh --list runtime       only print the names

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # A pod in a VM on a fresh Debian 12, as root:
 #   quickstart.sh          install packages, build, start a crivirtd of its own, run a container in a pod
 #   quickstart.sh --stop   stop its pods and its daemon, and remove what it made

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # How our scripts speak: progress and errors go to stderr, results (paths) to stdout. Sourced, never run.
 

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Creates the user and group libvirt-qemu, which libvirt's QEMU driver requires before it reads its configuration, and makes
 # the user a member of group kvm, to which udev gives /dev/kvm: QEMU runs as this user.
 # (Debian's libvirt-daemon-system creates them too, but brings a daemon that crivirt does not need.)

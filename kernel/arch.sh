@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2034
 # Everything in kernel/ that differs between architectures, in one table. Sourced, never run.
 # Sets ARCH (as uname -m names it) from CRIVIRT_GUEST_ARCH, else the machine's, and the row for it:

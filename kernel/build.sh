@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Builds the tuned guest kernel from Debian's linux-source: allnoconfig and the fragments in config/ and config/ARCH/.
 # Prints a directory of the cache: the kernel (vmlinux; Image on arm64), config, release. Minutes the first time.
 #   build.sh             build, or find it in the cache

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # What is costly to make is kept under the hash of everything that it was made from. Sourced, never run.
 # CRIVIRT_CACHE moves the cache (default /var/cache/crivirt). An entry appears by one rename: it is complete
@@ -5,7 +6,8 @@
 
 CRIVIRT_CACHE=${CRIVIRT_CACHE:-/var/cache/crivirt}
 
-# cache_entry KIND INPUT…: the path of the entry for these inputs: files count by content, other words as they are.
+# cache_entry KIND INPUT…: the path of the entry for these inputs: files count by content, other words as they are. Lines of
+# a file that are only a comment do not count; Kconfig's "# CONFIG_X is not set" is none.
 cache_entry() {
     local kind=$1 input
     shift
@@ -13,7 +15,7 @@ cache_entry() {
     hash=$(for input in "$@"; do
         if [ -f "$input" ]; then
             printf '%s ' "${input##*/}"
-            sha256sum <"$input"
+            sed '/^ *#/{/^# CONFIG_.* is not set/!d}' "$input" | sha256sum
         else
             printf '%s\n' "$input"
         fi

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Makes a guest image: a directory with the kernel, initrd.img and manifest.json, which says what they were made from.
 #   image.sh --kernel tuned|stock --agent FILE DIRECTORY
 # The kernel keeps its own name (vmlinux, vmlinuz, Image); the link `kernel` names it, so that the daemon's configuration

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Builds a guest's initramfs: the agent as /init, crun with the libraries it needs, empty directories, and a stock
 # kernel's modules when asked. The same inputs give the same bytes.
 #   initramfs.sh --agent FILE [--modules DIRECTORY] [--compress lz4|zstd|none] OUTPUT

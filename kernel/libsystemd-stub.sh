@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Makes the guest's libsystemd.so.0: what a program takes from the real one, each function saying "not implemented".
 #   libsystemd-stub.sh PROGRAM OUTPUT       does nothing for a program that does not need libsystemd
 # Debian's crun is linked with libsystemd, which brings gcrypt, gpg-error, lzma, zstd and lz4: 3.4 MB that the dynamic

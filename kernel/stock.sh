@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Gets Debian's stock kernel for guests, with the few modules a pod needs, without installing it on the node.
 # Prints a directory of the cache: vmlinuz, release, modules/ (*.ko, and `order`: their names in load order).
 set -euo pipefail

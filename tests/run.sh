@@ -8,7 +8,7 @@
 #   run.sh --asan             also the unit tests with address and undefined-behaviour sanitizers
 #   run.sh --tsan             also the unit tests without gRPC with the thread sanitizer
 #   run.sh --fuzz SECONDS     also each fuzz target for that long
-#   run.sh --tidy             also clang-format, shellcheck and clang-tidy
+#   run.sh --tidy             also clang-format, the direction of includes, shellcheck and clang-tidy
 #   run.sh … FILTER           only test programs and files whose name contains FILTER
 #   run.sh … --test PATTERN   only tests whose name matches the regular expression PATTERN
 # Giving only one of --unit and --integration leaves the other out; --asan, --tsan, --fuzz or --tidy alone run just that.
@@ -283,6 +283,7 @@ if [ "$unit$integration$tidy" != nonono ]; then
 fi
 if [ "$tidy" = yes ]; then
     timed clang-format lint clang-format layout
+    timed includes lint includes includes
     timed shellcheck lint shellcheck shell
     timed clang-tidy lint clang-tidy tidy "$root/build/release"
 fi

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Configuration text: parsed, then every value read in every way. */
 #include <stddef.h>
 #include <stdint.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Networks with the real plugins, in namespaces of the test's own. */
 #include <sched.h>
 #include <signal.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Namespaces, taps and the redirect, on real kernel objects in namespaces of the test's own. */
 #include "cni-bridge/podnet.h"
 
