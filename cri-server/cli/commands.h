@@ -1,6 +1,7 @@
-/* The commands: a row of the table is a command, its options and its help.
- *
- * commands.c lists them in the order of `crivirt help`; each is defined beside its code.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of commands. A row is a command with its options and its help, and is defined beside the
+ * command's code; commands.c lists the rows in the order of `crivirt help`. The help, the manual page and the
+ * shells' completions come from it.
  */
 #pragma once
 
@@ -8,14 +9,15 @@
 
 typedef struct {
     const char *name;
-    const char *group;         /* heading in the list of commands; NULL: not listed */
-    const char *usage;         /* what follows the name */
-    const char *help;          /* one line */
-    const char *details;       /* more of it, or NULL */
+    const char *group;   /* heading in the list of commands; NULL: not listed */
+    const char *usage;   /* what follows the name; the first operand says what completion offers: CONTAINER,
+                            POD, IMAGE, NAME, COMMAND */
+    const char *help;    /* one line */
+    const char *details; /* more of it, or NULL */
     const OptionSpec *options; /* NULL: none */
     int min_operands;
     int max_operands;         /* -1: no limit */
-    gboolean ends_at_operand; /* what follows the first operand is not ours to read */
+    gboolean ends_at_operand; /* the words after the first operand belong to another program */
     gboolean lists;           /* takes --format and --json */
     int error_exit;           /* exit code of a failure; 0: 1 */
     gboolean (*run)(Cli *cli, GError **error);
@@ -46,18 +48,20 @@ extern const Command command_info;
 extern const Command command_version;
 extern const Command command_help;
 extern const Command command_complete;
+extern const Command command_generate;
 extern const Command command_reap;
 
 /* NULL-terminated. */
 extern const Command *const commands[];
 extern const OptionSpec command_global_options[];
 
-/* NULL when there is none of that name. */
+/* Return: NULL when no command has that name. */
 const Command *command_find(const char *name);
 /* The option tables of a command, for options_parse(); NULL-terminated. */
 void command_option_tables(const Command *command, const OptionSpec *ret_tables[4]);
 
-/* What the caller frees: the page of one command, the list of all, and the manual page (roff). */
+/* Return: the help of one command, and the list of all; the caller frees it. */
 char *command_help_text(const Command *command);
 char *command_list_text(void);
-char *command_man_page(void);
+/* Return: "-m, --memory SIZE", indented when there is no letter; the caller frees it. */
+char *option_spec_title(const OptionSpec *option);

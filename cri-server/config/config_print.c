@@ -53,11 +53,11 @@ static void generate_value(yajl_gen json, const Option *option, gconstpointer fi
 {
     g_autofree char *text = option_to_text(option, field);
 
-    if (option->type == OPTION_BOOL) {
+    if (option->type == OPTION_TYPE_BOOL) {
         yajl_gen_bool(json, *(const gboolean *)field);
-    } else if (option->type == OPTION_COUNT) {
+    } else if (option->type == OPTION_TYPE_COUNT) {
         yajl_gen_number(json, text, strlen(text));
-    } else if (option->type == OPTION_LIST) {
+    } else if (option->type == OPTION_TYPE_LIST) {
         yajl_gen_array_open(json);
         for (char **item = *(char ***)(gpointer)field; *item != NULL; item++)
             generate_string(json, *item);

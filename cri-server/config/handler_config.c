@@ -13,8 +13,8 @@ enum { NAME_MAX_CHARS = 63 };
 
 static const Option options[] = {
 #define HANDLER_OPTION(TYPE, key, default_text, limits, help)                                                \
-    {OPTION_##TYPE, "handlers", #key, NULL, G_STRUCT_OFFSET(HandlerConfig, SETTING_FIELD_##TYPE(key)),       \
-     default_text,  limits,     help},
+    {OPTION_TYPE_##TYPE, "handlers", #key, NULL, G_STRUCT_OFFSET(HandlerConfig, SETTING_FIELD_##TYPE(key)),  \
+     default_text,       limits,     help},
 #include "common/settings/handler_options.def"
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(options) <= 64); /* HandlerConfig.is_given */

@@ -3,8 +3,8 @@
 
 const Option option_rows[N_OPTIONS] = {
 #define OPTION(TYPE, section, key, flag, default_text, limits, help)                                         \
-    {OPTION_##TYPE, #section, #key, flag, G_STRUCT_OFFSET(Settings, section.SETTING_FIELD_##TYPE(key)),      \
-     default_text,  limits,   help},
+    {OPTION_TYPE_##TYPE, #section, #key, flag, G_STRUCT_OFFSET(Settings, section.SETTING_FIELD_##TYPE(key)), \
+     default_text,       limits,   help},
 #include "common/settings/options.def"
 };
 

@@ -23,9 +23,9 @@ static const Unit count_units[] = {{"", 1}, {NULL, 0}};
 
 static const Unit *option_units(const Option *option)
 {
-    if (option->type == OPTION_SIZE)
+    if (option->type == OPTION_TYPE_SIZE)
         return size_units;
-    return option->type == OPTION_DURATION ? duration_units : count_units;
+    return option->type == OPTION_TYPE_DURATION ? duration_units : count_units;
 }
 
 static gboolean parse_number(const Unit *units, const char *text, guint64 *ret_number)
@@ -52,9 +52,9 @@ static char *format_number(const Unit *units, guint64 number)
 
 static void store_number(const Option *option, guint64 number, gpointer field)
 {
-    if (option->type == OPTION_COUNT)
+    if (option->type == OPTION_TYPE_COUNT)
         *(guint *)field = (guint)number;
-    else if (option->type == OPTION_DURATION)
+    else if (option->type == OPTION_TYPE_DURATION)
         *(gint64 *)field = (gint64)number;
     else
         *(guint64 *)field = number;
@@ -62,9 +62,9 @@ static void store_number(const Option *option, guint64 number, gpointer field)
 
 static guint64 load_number(const Option *option, gconstpointer field)
 {
-    if (option->type == OPTION_COUNT)
+    if (option->type == OPTION_TYPE_COUNT)
         return *(const guint *)field;
-    if (option->type == OPTION_DURATION)
+    if (option->type == OPTION_TYPE_DURATION)
         return (guint64) * (const gint64 *)field;
     return *(const guint64 *)field;
 }
@@ -149,21 +149,21 @@ static gboolean set_string(const char *text, char **field)
 static gboolean set_any(const Option *option, const char *text, gpointer field)
 {
     switch (option->type) {
-    case OPTION_STRING:
+    case OPTION_TYPE_STRING:
         return set_string(text, field);
-    case OPTION_PATH:
+    case OPTION_TYPE_PATH:
         return is_path(option, text) && set_string(text, field);
-    case OPTION_CHOICE:
+    case OPTION_TYPE_CHOICE:
         return is_choice(option, text) && set_string(text, field);
-    case OPTION_ADDRESS:
+    case OPTION_TYPE_ADDRESS:
         return is_address(text) && set_string(text, field);
-    case OPTION_LIST:
+    case OPTION_TYPE_LIST:
         return set_list(option, g_strsplit(text, ",", 0), field);
-    case OPTION_BOOL:
+    case OPTION_TYPE_BOOL:
         return set_bool(text, field);
-    case OPTION_COUNT:
-    case OPTION_SIZE:
-    case OPTION_DURATION:
+    case OPTION_TYPE_COUNT:
+    case OPTION_TYPE_SIZE:
+    case OPTION_TYPE_DURATION:
         return set_number(option, text, field);
     }
     return FALSE;
@@ -195,11 +195,11 @@ gboolean option_set_toml(const Option *option, const TomlTable *table, gpointer 
     g_autofree char *text = NULL;
     gint64 number = 0;
 
-    if (option->type == OPTION_BOOL)
+    if (option->type == OPTION_TYPE_BOOL)
         return toml_get_bool(table, option->key, field, error);
-    if (option->type == OPTION_LIST)
+    if (option->type == OPTION_TYPE_LIST)
         return set_toml_list(option, table, field, error);
-    if (option->type == OPTION_COUNT) {
+    if (option->type == OPTION_TYPE_COUNT) {
         if (!toml_get_int(table, option->key, &number, error))
             return FALSE;
         text = g_strdup_printf("%" G_GINT64_FORMAT, number);
@@ -211,23 +211,23 @@ gboolean option_set_toml(const Option *option, const TomlTable *table, gpointer 
 
 void option_clear(const Option *option, gpointer field)
 {
-    if (option->type == OPTION_LIST)
+    if (option->type == OPTION_TYPE_LIST)
         g_clear_pointer((char ***)field, g_strfreev);
-    else if (option->type == OPTION_STRING || option->type == OPTION_PATH || option->type == OPTION_CHOICE ||
-             option->type == OPTION_ADDRESS)
+    else if (option->type == OPTION_TYPE_STRING || option->type == OPTION_TYPE_PATH ||
+             option->type == OPTION_TYPE_CHOICE || option->type == OPTION_TYPE_ADDRESS)
         g_clear_pointer((char **)field, g_free);
 }
 
 char *option_to_text(const Option *option, gconstpointer field)
 {
     switch (option->type) {
-    case OPTION_LIST:
+    case OPTION_TYPE_LIST:
         return g_strjoinv(",", *(char ***)(gpointer)field);
-    case OPTION_BOOL:
+    case OPTION_TYPE_BOOL:
         return g_strdup(*(const gboolean *)field ? "true" : "false");
-    case OPTION_COUNT:
-    case OPTION_SIZE:
-    case OPTION_DURATION:
+    case OPTION_TYPE_COUNT:
+    case OPTION_TYPE_SIZE:
+    case OPTION_TYPE_DURATION:
         return format_number(option_units(option), load_number(option, field));
     default:
         return g_strdup(*(char *const *)field);
@@ -253,7 +253,7 @@ char *option_to_toml(const Option *option, gconstpointer field)
 {
     GString *out = g_string_new(NULL);
 
-    if (option->type == OPTION_LIST) {
+    if (option->type == OPTION_TYPE_LIST) {
         g_string_append_c(out, '[');
         for (char **item = *(char ***)(gpointer)field; *item != NULL; item++) {
             append_quoted(out, *item);
@@ -263,7 +263,7 @@ char *option_to_toml(const Option *option, gconstpointer field)
     } else {
         g_autofree char *text = option_to_text(option, field);
 
-        if (option->type == OPTION_COUNT || option->type == OPTION_BOOL)
+        if (option->type == OPTION_TYPE_COUNT || option->type == OPTION_TYPE_BOOL)
             g_string_append(out, text);
         else
             append_quoted(out, text);
@@ -276,28 +276,28 @@ char *option_allowed(const Option *option)
     g_auto(GStrv) parts = NULL;
 
     switch (option->type) {
-    case OPTION_PATH:
+    case OPTION_TYPE_PATH:
         return g_strdup(*option->limits == '?' ? "an absolute path, or nothing" : "an absolute path");
-    case OPTION_LIST:
+    case OPTION_TYPE_LIST:
         if (g_str_equal(option->limits, "*"))
             return g_strdup("words");
         if (*option->limits == '\0')
             return g_strdup("absolute paths");
         parts = g_strsplit(option->limits, "|", 0);
         return g_strjoinv(", ", parts);
-    case OPTION_ADDRESS:
+    case OPTION_TYPE_ADDRESS:
         return g_strdup("an IP address and a port, such as 127.0.0.1:9099 or :9099, or nothing");
-    case OPTION_CHOICE:
+    case OPTION_TYPE_CHOICE:
         parts = g_strsplit(option->limits, "|", 0);
         return g_strjoinv(", ", parts);
-    case OPTION_COUNT:
-    case OPTION_SIZE:
-    case OPTION_DURATION:
+    case OPTION_TYPE_COUNT:
+    case OPTION_TYPE_SIZE:
+    case OPTION_TYPE_DURATION:
         parts = g_strsplit(option->limits, "..", 2);
         return g_strjoinv(" to ", parts);
-    case OPTION_BOOL:
+    case OPTION_TYPE_BOOL:
         return g_strdup("true, false");
-    case OPTION_STRING:
+    case OPTION_TYPE_STRING:
         break;
     }
     return g_strdup("");
@@ -306,11 +306,11 @@ char *option_allowed(const Option *option)
 const char *option_metavar(const Option *option)
 {
     static const char *const names[] = {
-        [OPTION_STRING] = "TEXT",   [OPTION_PATH] = "PATH",
-        [OPTION_CHOICE] = "NAME",   [OPTION_LIST] = "PATH,PATH",
-        [OPTION_COUNT] = "N",       [OPTION_SIZE] = "SIZE",
-        [OPTION_DURATION] = "TIME", [OPTION_ADDRESS] = "ADDRESS:PORT",
-        [OPTION_BOOL] = "BOOL",
+        [OPTION_TYPE_STRING] = "TEXT",   [OPTION_TYPE_PATH] = "PATH",
+        [OPTION_TYPE_CHOICE] = "NAME",   [OPTION_TYPE_LIST] = "PATH,PATH",
+        [OPTION_TYPE_COUNT] = "N",       [OPTION_TYPE_SIZE] = "SIZE",
+        [OPTION_TYPE_DURATION] = "TIME", [OPTION_TYPE_ADDRESS] = "ADDRESS:PORT",
+        [OPTION_TYPE_BOOL] = "BOOL",
     };
 
     return names[option->type];

@@ -5,15 +5,15 @@
 #include "common/toml.h"
 
 typedef enum {
-    OPTION_STRING,
-    OPTION_PATH,
-    OPTION_CHOICE,
-    OPTION_LIST,
-    OPTION_ADDRESS, /* "127.0.0.1:9099" (listen_address.h), or "" */
-    OPTION_BOOL,
-    OPTION_COUNT,
-    OPTION_SIZE,     /* "256MiB": B, KiB, MiB, GiB, TiB */
-    OPTION_DURATION, /* "60s": ms, s, m, h */
+    OPTION_TYPE_STRING,
+    OPTION_TYPE_PATH,
+    OPTION_TYPE_CHOICE,
+    OPTION_TYPE_LIST,
+    OPTION_TYPE_ADDRESS, /* "127.0.0.1:9099" (listen_address.h), or "" */
+    OPTION_TYPE_BOOL,
+    OPTION_TYPE_COUNT,
+    OPTION_TYPE_SIZE,     /* "256MiB": B, KiB, MiB, GiB, TiB */
+    OPTION_TYPE_DURATION, /* "60s": ms, s, m, h */
 } OptionType;
 
 /* A row of options.def or handler_options.def, which say the type of the field for each TYPE. */
