@@ -112,8 +112,8 @@ static gboolean qemu_owner_find(SandboxManager *manager, GError **error)
                     user == NULL ? "user" : "group",
                     user == NULL ? manager->config.qemu_user : manager->config.qemu_group,
                     manager->config.qemu_user);
-    manager->qemu_uid = user->pw_uid;
-    manager->qemu_gid = group->gr_gid;
+    manager->guests.qemu_uid = user->pw_uid;
+    manager->guests.qemu_gid = group->gr_gid;
     return TRUE;
 }
 
@@ -136,6 +136,23 @@ static gboolean directories_make(const SandboxManagerConfig *config, GError **er
             return FALSE;
     }
     return TRUE;
+}
+
+/* What the environment borrows from the manager. */
+static void guest_environment_set(SandboxManager *manager)
+{
+    GuestEnvironment *guests = &manager->guests;
+
+    guests->vmm = manager->vmm;
+    guests->agents = manager->agents;
+    guests->state_dir = manager->config.state_dir;
+    guests->run_dir = manager->config.run_dir;
+    guests->owner_tag = manager->owner_tag;
+    guests->boot_timeout_ms = manager->config.boot_timeout_ms;
+    guests->writable_disk_bytes = manager->config.writable_disk_bytes;
+    guests->vm_pool_prerestored = manager->config.vm_pool_prerestored;
+    guests->describe_default_vm = vm_pod_describe_default;
+    guests->describe_default_vm_data = manager;
 }
 
 static gboolean open_parts(SandboxManager *manager, GError **error)
@@ -161,6 +178,7 @@ static gboolean open_parts(SandboxManager *manager, GError **error)
     manager->loop = loop_thread_new("agents");
     manager->agents = agent_connections_new(manager->loop, config->agent_timeout_ms);
     manager->vmm = vmm_open(&vmm, pod_on_guest_stopped, manager, error);
+    guest_environment_set(manager);
     return manager->vmm != NULL;
 }
 
@@ -178,19 +196,19 @@ static gboolean templates_are_wished(SandboxManager *manager)
 /* In the background: whatever fails there, guests boot. */
 static void templates_start(SandboxManager *manager)
 {
-    g_auto(HandlerSettings) settings = {0};
+    const Handler *handler = handler_table_find(manager->handlers, "", NULL);
     g_autoptr(GError) error = NULL;
     DomainSpec shape;
 
     if (!templates_are_wished(manager))
         return;
-    manager->templates = template_store_new(manager);
-    if (!vm_pod_default_shape(manager, &settings, &shape, &error)) {
+    manager->templates = template_store_new(&manager->guests);
+    if (!vm_pod_describe_default(manager, &shape, &error)) {
         log_warning(LOG_NO_FIELDS, "no template is made: %s", error->message);
-    } else if (settings.template) {
+    } else if (handler->template) {
         template_unref(template_store_find(manager->templates, &shape));
         if (manager->config.vm_pool_size != 0)
-            manager->pool = vm_pool_new(manager, manager->config.vm_pool_size);
+            manager->pool = vm_pool_new(&manager->guests, manager->templates, manager->config.vm_pool_size);
     }
 }
 
@@ -233,7 +251,7 @@ SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageSe
     manager_tables_init(manager);
     manager->networks = cni_cache_new(config->cni_config_dir, config->cni_plugin_dirs);
     g_mutex_init(&manager->lock);
-    semaphore_init(&manager->boots,
+    semaphore_init(&manager->guests.boots,
                    config->max_parallel_boots != 0 ? config->max_parallel_boots : g_get_num_processors());
     if (!open_parts(manager, error) || !manager_recover(manager, error)) {
         sandbox_manager_close(manager);
@@ -288,7 +306,7 @@ void sandbox_manager_close(SandboxManager *manager)
     cni_cache_free(manager->networks);
     manager_tables_clear(manager);
     event_hub_free(manager->events);
-    semaphore_clear(&manager->boots);
+    semaphore_clear(&manager->guests.boots);
     g_mutex_clear(&manager->lock);
     handler_table_free(manager->handlers);
     config_clear(&manager->config);

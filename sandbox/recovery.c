@@ -265,6 +265,12 @@ static void strays_destroy(SandboxManager *manager, const GPtrArray *domains, GP
     }
 }
 
+/* UnassignedGuestIsPod; data is the manager, whose table nobody else uses yet. */
+static gboolean is_id_of_pod(const char *id, gconstpointer data)
+{
+    return id_table_lookup(((const SandboxManager *)data)->pods, id) != NULL;
+}
+
 gboolean manager_recover(SandboxManager *manager, GError **error)
 {
     g_autoptr(GPtrArray) records = NULL;
@@ -283,7 +289,7 @@ gboolean manager_recover(SandboxManager *manager, GError **error)
         if (!containers_load(pod, error))
             return FALSE;
     }
-    unassigned_guest_sweep(manager);
+    unassigned_guest_sweep(&manager->guests, is_id_of_pod, manager);
     if (!vmm_list(manager->vmm, &domains, error))
         return FALSE;
     for (guint i = 0; i < pods->len; i++)

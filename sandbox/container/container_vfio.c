@@ -10,7 +10,7 @@
 /* QEMU, which is not root, opens the group itself. */
 static gboolean group_give(const Pod *pod, const char *path, GError **error)
 {
-    if (chown(path, pod->manager->qemu_uid, pod->manager->qemu_gid) != 0)
+    if (chown(path, pod->manager->guests.qemu_uid, pod->manager->guests.qemu_gid) != 0)
         return fail_errno(error, errno, "cannot give %s to QEMU's user", path);
     return TRUE;
 }

@@ -21,7 +21,7 @@ Crivirt__Agent__V1__Disk **container_disks(const GArray *layers, Arena *arena)
         disks[i]->lun = g_array_index(layers, PodLayer, i).lun;
         if (g_array_index(layers, PodLayer, i).path != NULL)
             disks[i]->path = arena_strdup(arena, g_array_index(layers, PodLayer, i).path);
-        disks[i]->serial = arena_printf(arena, POD_DISK_SERIAL_FORMAT, disks[i]->lun);
+        disks[i]->serial = arena_printf(arena, GUEST_DISK_SERIAL_FORMAT, disks[i]->lun);
     }
     return disks;
 }

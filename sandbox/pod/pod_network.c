@@ -98,7 +98,7 @@ static gboolean attachment_fill(const Pod *pod, GPtrArray *keep, CniAttachment *
     *attachment = (CniAttachment){
         .container_id = pod->id,
         .netns_path = netns_exists(pod->netns_path) ? pod->netns_path : "",
-        .ifname = POD_INTERFACE,
+        .ifname = GUEST_INTERFACE,
         .args = borrowed_strv(keep, (char **)(void *)args, G_N_ELEMENTS(args) - 1),
         .n_port_mappings = mappings->len,
     };
@@ -188,11 +188,11 @@ void pod_network_record(Pod *pod, const CniResult *network)
 
 void pod_network_del_stray(SandboxManager *manager, const char *id)
 {
-    g_autofree char *name = g_strndup(id, POD_DIRECTORY_ID_DIGITS);
+    g_autofree char *name = g_strndup(id, GUEST_DIRECTORY_ID_DIGITS);
     g_autofree char *netns = g_build_filename(manager->config.run_dir, "netns", name, NULL);
     g_autoptr(CniNetwork) network = manager_cni_network(manager, NULL);
     const CniAttachment attachment = {
-        .container_id = id, .netns_path = netns_exists(netns) ? netns : "", .ifname = POD_INTERFACE};
+        .container_id = id, .netns_path = netns_exists(netns) ? netns : "", .ifname = GUEST_INTERFACE};
     Deadline deadline = deadline_in_ms(manager->config.cni_timeout_ms);
     g_autoptr(GError) error = NULL;
 
@@ -212,7 +212,7 @@ void pod_network_collect(SandboxManager *manager)
         g_ptr_array_add(ids, ((Pod *)pods->pdata[i])->id);
     g_ptr_array_add(ids, NULL);
     if (network != NULL &&
-        !cni_network_gc(network, (const char *const *)ids->pdata, POD_INTERFACE, &deadline, &error))
+        !cni_network_gc(network, (const char *const *)ids->pdata, GUEST_INTERFACE, &deadline, &error))
         log_warning(LOG_NO_FIELDS, "%s", error->message);
 }
 

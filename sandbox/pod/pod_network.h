@@ -4,7 +4,6 @@
 
 #include "sandbox/pods/pod.h"
 
-#define POD_INTERFACE "eth0"
 
 gboolean pod_network_add(Pod *pod, const Deadline *deadline, CniResult **ret_network, GError **error);
 /* Also when the namespace is gone, and when ADD may have been under way; nothing to undo is success. */

@@ -61,19 +61,23 @@ static gboolean machine_describe(const SandboxManager *manager,
     return TRUE;
 }
 
-gboolean vm_pod_default_shape(SandboxManager *manager, HandlerSettings *ret_settings, DomainSpec *ret_shape,
-                              GError **error)
+gboolean vm_pod_describe_default(gpointer data, DomainSpec *ret_spec, GError **error)
 {
+    SandboxManager *manager = data;
     const Runtime__V1__PodSandboxConfig none = RUNTIME__V1__POD_SANDBOX_CONFIG__INIT;
     const Handler *handler = handler_table_find(manager->handlers, "", error);
+    g_auto(HandlerSettings) settings = {0};
 
-    return handler != NULL && handler_settings(handler, &none, ret_settings, error) &&
-           machine_describe(manager, NULL, ret_settings, ret_shape, error);
+    if (handler == NULL || !handler_settings(handler, &none, &settings, error) ||
+        !machine_describe(manager, NULL, &settings, ret_spec, error))
+        return FALSE;
+    ret_spec->kernel_parameters = handler->kernel_parameters; /* outlives the settings */
+    return TRUE;
 }
 
 void pod_start_prefix_console(Pod *pod, GError **error)
 {
-    g_autofree char *path = guest_console_path(pod->manager, pod->id);
+    g_autofree char *path = guest_console_path(&pod->manager->guests, pod->id);
     g_autofree char *tail = console_tail(path, CONSOLE_TAIL_BYTES, CONSOLE_TAIL_LINES);
 
     if (error == NULL || *error == NULL || tail == NULL)
@@ -123,8 +127,9 @@ static gboolean machine_undo(Pod *pod, const Deadline *deadline, GError **error)
 
     pod_disconnect(pod);
     g_clear_pointer(&pod->waiting_for, template_unref);
-    if (!guest_vm_destroy(pod->manager, pod->id, &destroy, error) ||
-        !tap_delete(pod->tap, pod->netns_path, error) || !guest_files_remove(pod->manager, pod->id, error))
+    if (!guest_vm_destroy(&pod->manager->guests, pod->id, &destroy, error) ||
+        !tap_delete(pod->tap, pod->netns_path, error) ||
+        !guest_files_remove(&pod->manager->guests, pod->id, error))
         return FALSE;
     g_mutex_lock(&pod->lock);
     pod->lost = NULL;
@@ -136,8 +141,8 @@ static gboolean machine_boot(Pod *pod, const DomainSpec *shape, const Deadline *
 {
     gint64 begin_us = g_get_monotonic_time();
 
-    if (!guest_files_make(pod->manager, pod->id, NULL, error) ||
-        !guest_vm_create(pod->manager, pod->id, shape, deadline, error) || !machine_join(pod, error))
+    if (!guest_files_make(&pod->manager->guests, pod->id, NULL, error) ||
+        !guest_vm_create(&pod->manager->guests, pod->id, shape, deadline, error) || !machine_join(pod, error))
         return FALSE;
     trace_add(pod->trace, TRACE_CREATE, NULL, begin_us);
     begin_us = g_get_monotonic_time();
@@ -159,8 +164,8 @@ static gboolean machine_make_waiting(Pod *pod, const DomainSpec *shape, const Te
     if (pod->waiting_for != NULL && vmm_pid(pod->manager->vmm, pod->id) != 0)
         return TRUE;
     return (pod->waiting_for == NULL || machine_undo(pod, deadline, error)) &&
-           guest_files_make(pod->manager, pod->id, disk, error) &&
-           guest_vm_create(pod->manager, pod->id, &incoming, deadline, error);
+           guest_files_make(&pod->manager->guests, pod->id, disk, error) &&
+           guest_vm_create(&pod->manager->guests, pod->id, &incoming, deadline, error);
 }
 
 /* The pool's machines may have been filled while they waited. */
@@ -170,7 +175,7 @@ static gboolean machine_fill(Pod *pod, const Template *template, const Deadline 
 
     if (pod->waiting_for != NULL && pod->manager->config.vm_pool_prerestored)
         return TRUE;
-    if (!guest_restore(pod->manager, pod->id, template, deadline, error))
+    if (!guest_restore(&pod->manager->guests, pod->id, template, deadline, error))
         return FALSE;
     trace_add(pod->trace, TRACE_LOAD, NULL, begin_us);
     return TRUE;

@@ -36,7 +36,7 @@ static void fill_interface(const CniResult *network, Arena *arena, Crivirt__Agen
 {
     Crivirt__Agent__V1__Interface *interface = arena_new0(arena, Crivirt__Agent__V1__Interface, 1);
     crivirt__agent__v1__interface__init(interface);
-    interface->name = (char *)POD_INTERFACE;
+    interface->name = (char *)GUEST_INTERFACE;
     interface->find_mac = arena_strdup(arena, GUEST_MAC);
     interface->mac = arena_strdup(arena, network->mac);
     interface->mtu = network->mtu;
@@ -60,7 +60,7 @@ static void fill_routes(const CniResult *network, Arena *arena, Crivirt__Agent__
         crivirt__agent__v1__route__init(route);
         route->destination = arena_strdup(arena, from->destination);
         route->gateway = arena_strdup(arena, from->gateway);
-        route->device = (char *)POD_INTERFACE;
+        route->device = (char *)GUEST_INTERFACE;
         route->mtu = from->mtu;
         route->metric = from->metric;
         setup->routes[i] = route;
@@ -114,7 +114,7 @@ static gboolean fill_setup(const Pod *pod, const CniResult *network, Arena *aren
         return fail_errno(error, errno, "cannot get random bytes");
     crivirt__agent__v1__disk__init(upper);
     upper->lun = GUEST_DISK_LUN;
-    upper->serial = arena_printf(arena, POD_DISK_SERIAL_FORMAT, GUEST_DISK_LUN);
+    upper->serial = arena_printf(arena, GUEST_DISK_SERIAL_FORMAT, GUEST_DISK_LUN);
     setup->sandbox_id = pod->id;
     setup->hostname = arena_strdup(arena, hostname);
     setup->resolv_conf = text_bytes(arena, resolv_conf);
@@ -229,7 +229,7 @@ static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **er
         return FALSE;
     }
     begin_us = g_get_monotonic_time();
-    if (!booted || !redirect_install(pod->netns_path, POD_INTERFACE, pod->tap, error) ||
+    if (!booted || !redirect_install(pod->netns_path, GUEST_INTERFACE, pod->tap, error) ||
         !machine_setup(pod, network, deadline, error))
         return FALSE;
     trace_add(pod->trace, TRACE_SETUP, NULL, begin_us);
@@ -242,13 +242,13 @@ static gboolean start_queued(Pod *pod, const Deadline *deadline, GError **error)
     gint64 begin_us = g_get_monotonic_time();
     gboolean started;
 
-    if (!semaphore_acquire(&pod->manager->boots, deadline, "waiting for other guests to boot", error))
+    if (!semaphore_acquire(&pod->manager->guests.boots, deadline, "waiting for other guests to boot", error))
         return FALSE;
     trace_add(pod->trace, TRACE_QUEUE, NULL, begin_us);
     started = start_everything(pod, deadline, error);
     if (started)
         trace_add(pod->trace, TRACE_ALL, NULL, begin_us);
-    semaphore_release(&pod->manager->boots);
+    semaphore_release(&pod->manager->guests.boots);
     return started;
 }
 
@@ -258,7 +258,8 @@ static gboolean vm_pod_start(Pod *pod, const Deadline *deadline, GError **error)
     g_autoptr(GError) undo_error = NULL;
     Deadline cleanup;
 
-    unassigned_guest_forget(pod->manager, pod->id); /* the pod's row speaks of a machine that waits for it */
+    unassigned_guest_forget(&pod->manager->guests,
+                            pod->id); /* the pod's row speaks of a machine that waits for it */
     started = start_queued(pod, deadline, error);
     g_clear_pointer(&pod->waiting_for, template_unref);
     if (started)
@@ -329,7 +330,7 @@ static gboolean lun_take(Pod *pod, const char *key, guint *ret_lun)
 /* Under disk_job. The row comes first. */
 static gboolean attach_disk(Pod *pod, const char *key, DiskSpec *disk, GError **error)
 {
-    g_autofree char *serial = g_strdup_printf(POD_DISK_SERIAL_FORMAT, disk->lun);
+    g_autofree char *serial = g_strdup_printf(GUEST_DISK_SERIAL_FORMAT, disk->lun);
 
     disk->serial = serial;
     if (!state_store_put_disk(pod->manager->store, pod->id, disk->lun, key, error) ||
@@ -387,8 +388,8 @@ static gboolean attach_block(Pod *pod, const char *key, const char *host_path, c
     gboolean good;
     int hold;
 
-    if (!block_device_make_node(device, host_path, readonly, node, pod->manager->qemu_uid,
-                                pod->manager->qemu_gid, &hold, error))
+    if (!block_device_make_node(device, host_path, readonly, node, pod->manager->guests.qemu_uid,
+                                pod->manager->guests.qemu_gid, &hold, error))
         return FALSE;
     good = attach_disk(pod, key, &disk, error);
     if (hold >= 0)
@@ -420,7 +421,7 @@ gboolean vm_pod_attach_block(Pod *pod, const char *host_path, const BlockDevice 
 static gboolean detach_block(Pod *pod, const char *key, guint lun, GError **error)
 {
     Deadline deadline = deadline_in_ms(DETACH_TIMEOUT_MS);
-    g_autofree char *serial = g_strdup_printf(POD_DISK_SERIAL_FORMAT, lun);
+    g_autofree char *serial = g_strdup_printf(GUEST_DISK_SERIAL_FORMAT, lun);
     g_autofree char *node = block_node_path(pod, lun);
     DiskSpec disk = {.lun = lun, .path = node, .serial = serial, .lasting = TRUE};
 
@@ -468,7 +469,7 @@ static gboolean guest_runs(Pod *pod, const GPtrArray *domains)
 
 static gboolean guest_has_disk(Pod *pod, const GPtrArray *domains, guint lun)
 {
-    g_autofree char *serial = g_strdup_printf(POD_DISK_SERIAL_FORMAT, lun);
+    g_autofree char *serial = g_strdup_printf(GUEST_DISK_SERIAL_FORMAT, lun);
     gboolean attached = FALSE;
 
     return guest_runs(pod, domains) && vmm_has_disk(pod->manager->vmm, pod->id, serial, &attached, NULL) &&

@@ -11,7 +11,7 @@ Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxCon
              const char *handler, HandlerKind kind, gint64 created_at_ns)
 {
     Pod *pod = g_new0(Pod, 1);
-    g_autofree char *short_id = g_strndup(id, POD_DIRECTORY_ID_DIGITS);
+    g_autofree char *short_id = g_strndup(id, GUEST_DIRECTORY_ID_DIGITS);
 
     pod->references = 1;
     pod->manager = manager;
@@ -21,8 +21,8 @@ Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxCon
     pod->kind = kind;
     pod->platform = kind == HANDLER_HOST ? &host_pod_platform : &vm_pod_platform;
     pod->created_at_ns = created_at_ns;
-    pod->run_dir = guest_run_dir(manager, id);
-    pod->state_dir = guest_state_dir(manager, id);
+    pod->run_dir = guest_run_dir(&manager->guests, id);
+    pod->state_dir = guest_state_dir(&manager->guests, id);
     pod->share_dir = g_build_filename(manager->config.run_dir, "share", short_id, NULL);
     pod->netns_path = g_build_filename(manager->config.run_dir, "netns", short_id, NULL);
     pod->tap = guest_tap(id);
@@ -186,7 +186,7 @@ AgentConnection *pod_any_agent(Pod *pod)
 
 void pod_connect(Pod *pod, gboolean fresh)
 {
-    g_autofree char *socket = guest_agent_socket(pod->manager, pod->id);
+    g_autofree char *socket = guest_agent_socket(&pod->manager->guests, pod->id);
     AgentConnection *agent =
         agent_connection_open(pod->manager->agents, socket, fresh, &pod_agent_events, pod);
 

@@ -21,6 +21,7 @@
 #include "sandbox/pods/vm_size.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/state/state_store.h"
+#include "sandbox/templates/guest_environment.h"
 #include "sandbox/vmm/vmm.h"
 
 struct PodChange; /* pod_machine.h */
@@ -87,12 +88,10 @@ struct SandboxManager {
     CniCache *networks;
     EventHub *events;
     Sampler *sampler;
-    Semaphore boots;
+    GuestEnvironment guests;         /* what templates, the pool and unassigned guests need of it */
     struct TemplateStore *templates; /* NULL: guests always boot */
     struct VmPool *pool;             /* NULL: none wait */
     char *owner_tag;                 /* of what is this daemon's on the node (owner.h) */
-    guint qemu_uid;
-    guint qemu_gid;
 
     GMutex lock;
     gboolean trim_is_due;  /* manager_trim() has been called and is to be done */
@@ -181,9 +180,6 @@ struct Container {
     guint64 seen[2];   /* the link's thread only: output of the first process, by stream */
 };
 
-/* Socket paths end at 107 bytes, so directories carry only the beginning of the id. */
-enum { POD_DIRECTORY_ID_DIGITS = 24 };
-
 /* ---- pods (pod.c) ---- */
 
 /* Takes config over. Nothing is stored yet. */
@@ -215,17 +211,15 @@ gboolean pod_settings(const Pod *pod, HandlerSettings *ret_settings, GError **er
 
 /* ---- a pod's guest and network (pod_guest.c) ---- */
 
-/* The shape of a pod without wishes, for machines that are made before their pods; its strings are borrowed
- * from the settings. */
-gboolean vm_pod_default_shape(SandboxManager *manager, HandlerSettings *ret_settings, DomainSpec *ret_shape,
-                              GError **error);
+/* For GuestEnvironment: describes the VM of a pod that asks for nothing in particular. data is the manager;
+ * the strings of the description are borrowed from its table of handlers. */
+gboolean vm_pod_describe_default(gpointer data, DomainSpec *ret_spec, GError **error);
 /* Plugs a block device of the node in, unless it is; and out, which leaves nothing of it on the node. */
 gboolean vm_pod_attach_block(Pod *pod, const char *host_path, const BlockDevice *device, gboolean readonly,
                              guint *ret_lun, GError **error);
 gboolean vm_pod_detach_block(Pod *pod, const char *key, GError **error);
 /* The cgroup of a container of a pod on the node, below each hierarchy's root (pod_node.c). */
 char *host_pod_container_cgroup(const Container *container);
-#define POD_DISK_SERIAL_FORMAT "cv-%u" /* of its LUN */
 #define POD_SHARE_TAG "crivirt"
 
 /* ---- the share (pod_share.c) ---- */

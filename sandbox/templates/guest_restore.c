@@ -1,28 +1,26 @@
 #include "sandbox/templates/guest_restore.h"
 
-#include <errno.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/ids.h"
 #include "common/log.h"
-#include "sandbox/pod/pod_network.h"
 #include "sandbox/templates/unassigned_guest.h"
 #include "sandbox/vmm/vmm_state.h"
 
 enum { ENTROPY_BYTES = 64 };
 
-gboolean guest_restore(SandboxManager *manager, const char *id, const Template *template,
+gboolean guest_restore(const GuestEnvironment *env, const char *id, const Template *template,
                        const Deadline *deadline, GError **error)
 {
-    Deadline bounded = deadline_sooner(deadline, manager->config.boot_timeout_ms);
+    Deadline bounded = deadline_sooner(deadline, env->boot_timeout_ms);
     int ram;
     int devices;
     gboolean filled;
 
     if (!template_open_ram_and_devices(template, &ram, &devices, error))
         return FALSE;
-    filled = vmm_state_restore(manager->vmm, id, ram, devices, &bounded, error);
+    filled = vmm_state_restore(env->vmm, id, ram, devices, &bounded, error);
     close(ram);
     close(devices);
     return filled;
@@ -57,18 +55,18 @@ static void on_notice(const char *message, gpointer data)
 
 static const AgentEvents events = {on_ready, on_output, on_exited, on_input_ack, on_notice, NULL};
 
-gboolean guest_run_briefly(SandboxManager *manager, const char *id,
+gboolean guest_run_briefly(const GuestEnvironment *env, const char *id,
                            gboolean (*work)(AgentConnection *agent, const Deadline *deadline, GError **error),
                            const Deadline *deadline, GError **error)
 {
-    g_autofree char *socket = guest_agent_socket(manager, id);
-    AgentConnection *agent = agent_connection_open(manager->agents, socket, TRUE, &events, (gpointer)id);
-    gboolean done = vmm_resume(manager->vmm, id, error) &&
-                    agent_connection_wait_ready(agent, deadline, error) && work(agent, deadline, error);
+    g_autofree char *socket = guest_agent_socket(env, id);
+    AgentConnection *agent = agent_connection_open(env->agents, socket, TRUE, &events, (gpointer)id);
+    gboolean done = vmm_resume(env->vmm, id, error) && agent_connection_wait_ready(agent, deadline, error) &&
+                    work(agent, deadline, error);
 
     agent_connection_close(agent);
     agent_connection_unref(agent);
-    return done && vmm_pause(manager->vmm, id, error);
+    return done && vmm_pause(env->vmm, id, error);
 }
 
 /* ---- the rehearsal ---- */
@@ -87,18 +85,18 @@ static gboolean rehearse(AgentConnection *agent, guint8 *entropy, const Deadline
     Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     Crivirt__Agent__V1__Response *response;
 
-    interface.name = (char *)POD_INTERFACE;
+    interface.name = (char *)GUEST_INTERFACE;
     interface.find_mac = interface.mac = (char *)GUEST_MAC;
     interface.addresses = addresses;
     interface.n_addresses = G_N_ELEMENTS(addresses);
     route.destination = (char *)"0.0.0.0/0";
     route.gateway = (char *)"192.0.2.1";
-    route.device = (char *)POD_INTERFACE;
+    route.device = (char *)GUEST_INTERFACE;
     setup.interfaces = interfaces;
     setup.n_interfaces = G_N_ELEMENTS(interfaces);
     setup.routes = routes;
     setup.n_routes = G_N_ELEMENTS(routes);
-    setup.wall_clock_ns = manager_now_ns();
+    setup.wall_clock_ns = time_now_ns();
     setup.entropy = (ProtobufCBinaryData){.len = ENTROPY_BYTES, .data = entropy};
     rehearsal.setup = &setup;
     request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_REHEARSE;
@@ -114,8 +112,7 @@ gboolean guest_warm_up(AgentConnection *agent, const Deadline *deadline, GError 
     g_autoptr(GError) problem = NULL;
     guint8 entropy[ENTROPY_BYTES];
 
-    if (getrandom(entropy, sizeof entropy, 0) != sizeof entropy)
-        return fail_errno(error, errno, "cannot get random bytes");
+    random_fill(entropy, sizeof entropy);
     if (rehearse(agent, entropy, deadline, &problem) || error_status(problem) == STATUS_UNIMPLEMENTED)
         return TRUE;
     g_propagate_prefixed_error(error, g_steal_pointer(&problem), "the guest cannot rehearse: ");

@@ -5,16 +5,16 @@
 #pragma once
 
 #include "sandbox/agent/agent_connection.h"
-#include "sandbox/pods/pod.h"
+#include "sandbox/templates/guest_environment.h"
 #include "sandbox/templates/template.h"
 
 /* A machine that was made to wait (shape->incoming) gets the template's state; it stays paused. */
-gboolean guest_restore(SandboxManager *manager, const char *id, const Template *template,
+gboolean guest_restore(const GuestEnvironment *env, const char *id, const Template *template,
                        const Deadline *deadline, GError **error);
 
 /* Lets a paused guest run until its agent speaks and work is done, and pauses it. Its agent's port is closed
  * again: who connects later finds it as after a boot. */
-gboolean guest_run_briefly(SandboxManager *manager, const char *id,
+gboolean guest_run_briefly(const GuestEnvironment *env, const char *id,
                            gboolean (*work)(AgentConnection *agent, const Deadline *deadline, GError **error),
                            const Deadline *deadline, GError **error);
 

@@ -14,6 +14,7 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/ids.h"
 #include "common/log.h"
 #include "sandbox/templates/guest_restore.h"
 #include "sandbox/templates/template_store.h"
@@ -40,7 +41,7 @@ static gboolean guest_prepare(AgentConnection *agent, const Deadline *deadline, 
     Crivirt__Agent__V1__PrepareRequest prepare = CRIVIRT__AGENT__V1__PREPARE_REQUEST__INIT;
     Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     Crivirt__Agent__V1__Disk upper = CRIVIRT__AGENT__V1__DISK__INIT;
-    g_autofree char *serial = g_strdup_printf(POD_DISK_SERIAL_FORMAT, GUEST_DISK_LUN);
+    g_autofree char *serial = g_strdup_printf(GUEST_DISK_SERIAL_FORMAT, GUEST_DISK_LUN);
     Crivirt__Agent__V1__Response *response;
 
     upper.lun = GUEST_DISK_LUN;
@@ -54,15 +55,15 @@ static gboolean guest_prepare(AgentConnection *agent, const Deadline *deadline, 
     return TRUE;
 }
 
-static gboolean guest_boot(SandboxManager *manager, const char *id, const DomainSpec *shape,
+static gboolean guest_boot(const GuestEnvironment *env, const char *id, const DomainSpec *shape,
                            const Deadline *deadline, GError **error)
 {
-    Deadline boot = deadline_sooner(deadline, manager->config.boot_timeout_ms * PATIENCE);
+    Deadline boot = deadline_sooner(deadline, env->boot_timeout_ms * PATIENCE);
 
-    if (!unassigned_guest_create(manager, id, NULL, shape, &boot, error))
+    if (!unassigned_guest_create(env, id, NULL, shape, &boot, error))
         return FALSE;
-    give_way(vmm_pid(manager->vmm, id));
-    return guest_run_briefly(manager, id, guest_prepare, &boot, error);
+    give_way(vmm_pid(env->vmm, id));
+    return guest_run_briefly(env, id, guest_prepare, &boot, error);
 }
 
 static int file_make(const char *directory, const char *name, GError **error)
@@ -75,15 +76,15 @@ static int file_make(const char *directory, const char *name, GError **error)
     return fd;
 }
 
-static gboolean guest_save(SandboxManager *manager, const char *id, const char *directory,
+static gboolean guest_save(const GuestEnvironment *env, const char *id, const char *directory,
                            const Deadline *deadline, GError **error)
 {
     Deadline bounded = deadline_sooner(deadline, SAVE_TIMEOUT_MS);
-    g_autofree char *upper = guest_disk_path(manager, id);
+    g_autofree char *upper = guest_disk_path(env, id);
     g_autofree char *disk = g_build_filename(directory, TEMPLATE_DISK, NULL);
     int ram = file_make(directory, TEMPLATE_RAM, error);
     int devices = ram >= 0 ? file_make(directory, TEMPLATE_DEVICES, error) : -1;
-    gboolean saved = devices >= 0 && vmm_state_save(manager->vmm, id, ram, devices, &bounded, error);
+    gboolean saved = devices >= 0 && vmm_state_save(env->vmm, id, ram, devices, &bounded, error);
 
     if (ram >= 0)
         close(ram);
@@ -92,12 +93,12 @@ static gboolean guest_save(SandboxManager *manager, const char *id, const char *
     return saved && file_copy_sparse(upper, disk, 0600, error);
 }
 
-static void guest_end(SandboxManager *manager, const char *id)
+static void guest_end(const GuestEnvironment *env, const char *id)
 {
     Deadline deadline = deadline_in_ms(REMOVE_TIMEOUT_MS);
     g_autoptr(GError) error = NULL;
 
-    if (!unassigned_guest_remove(manager, id, &deadline, &error))
+    if (!unassigned_guest_remove(env, id, &deadline, &error))
         log_error(LOG_FIELDS("guest", id), "cannot remove the guest that a template was made of: %s",
                   error->message);
 }
@@ -111,19 +112,18 @@ static gboolean publish(const char *unfinished, const char *directory, GError **
     return rename(unfinished, directory) == 0 || fail_errno(error, errno, "cannot rename %s", unfinished);
 }
 
-gboolean template_make(SandboxManager *manager, const DomainSpec *shape, const char *const *inputs,
+gboolean template_make(const GuestEnvironment *env, const DomainSpec *shape, const char *const *inputs,
                        const char *directory, GCancellable *cancellable, GError **error)
 {
-    g_autofree char *id = manager_new_id();
+    g_autofree char *id = id_new();
     g_autofree char *unfinished = g_strconcat(directory, TEMPLATE_UNFINISHED_SUFFIX, NULL);
     const Deadline deadline = {.at_us = G_MAXINT64, .cancellable = cancellable};
     gboolean made;
 
     if (!dir_remove_tree(unfinished, error) || !dir_make(unfinished, 0700, error))
         return FALSE;
-    made = guest_boot(manager, id, shape, &deadline, error) &&
-           guest_save(manager, id, unfinished, &deadline, error);
-    guest_end(manager, id);
+    made = guest_boot(env, id, shape, &deadline, error) && guest_save(env, id, unfinished, &deadline, error);
+    guest_end(env, id);
     made = made && template_seal(unfinished, inputs, error) && publish(unfinished, directory, error);
     if (!made)
         dir_remove_tree(unfinished, NULL);

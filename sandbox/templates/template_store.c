@@ -22,7 +22,7 @@ enum {
 #define SECONDS_PER_DAY 86400
 
 struct TemplateStore {
-    SandboxManager *manager;
+    const GuestEnvironment *env;
     char *directory;
     GCancellable *stop;
     GThread *thread;
@@ -185,7 +185,7 @@ static void load_ready(TemplateStore *store, const char *key, const char *direct
     g_autoptr(GError) error = NULL;
     Template *template;
 
-    if (template_is_outdated(directory, store->manager->vmm) || is_unused(directory)) {
+    if (template_is_outdated(directory, store->env->vmm) || is_unused(directory)) {
         log_info(LOG_FIELDS("template", key),
                  "deleting a template that is outdated or was not used for long");
         directory_delete(directory);
@@ -266,7 +266,7 @@ static void make(TemplateStore *store, const Want *want)
     gint64 begin_us = g_get_monotonic_time();
     Template *template = NULL;
 
-    if (template_make(store->manager, &want->shape, (const char *const *)want->inputs, directory, store->stop,
+    if (template_make(store->env, &want->shape, (const char *const *)want->inputs, directory, store->stop,
                       &error))
         template = template_open(directory, &error);
     if (g_cancellable_is_cancelled(store->stop) && template == NULL)
@@ -334,12 +334,12 @@ static gpointer run(gpointer data)
 
 /* ---- the store ---- */
 
-TemplateStore *template_store_new(SandboxManager *manager)
+TemplateStore *template_store_new(const GuestEnvironment *env)
 {
     TemplateStore *store = g_new0(TemplateStore, 1);
 
-    store->manager = manager;
-    store->directory = g_build_filename(manager->config.state_dir, "templates", NULL);
+    store->env = env;
+    store->directory = g_build_filename(env->state_dir, "templates", NULL);
     store->stop = g_cancellable_new();
     store->ready = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)template_unref);
     store->tries = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -374,8 +374,7 @@ void template_store_free(TemplateStore *store)
 Template *template_store_find(TemplateStore *store, const DomainSpec *shape)
 {
     g_autoptr(GError) error = NULL;
-    g_auto(GStrv) inputs =
-        template_inputs(store->manager->vmm, shape, store->manager->config.writable_disk_bytes, &error);
+    g_auto(GStrv) inputs = template_inputs(store->env->vmm, shape, store->env->writable_disk_bytes, &error);
     g_autofree char *key = NULL;
     Template *template;
 

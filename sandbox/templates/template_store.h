@@ -9,7 +9,7 @@
  */
 #pragma once
 
-#include "sandbox/pods/pod.h"
+#include "sandbox/templates/guest_environment.h"
 #include "sandbox/templates/template.h"
 
 #define TEMPLATE_UNFINISHED_SUFFIX ".new"
@@ -19,7 +19,7 @@
 typedef struct TemplateStore TemplateStore;
 
 /* Below state_dir/templates. Starts the thread that looks through what is there and makes what is wanted. */
-TemplateStore *template_store_new(SandboxManager *manager);
+TemplateStore *template_store_new(const GuestEnvironment *env);
 /* Ends what is being made. Takes NULL. */
 void template_store_free(TemplateStore *store);
 
@@ -39,5 +39,5 @@ void template_store_count(TemplateStore *store, TemplateCounts *ret_counts);
 void template_counts_clear(TemplateCounts *counts);
 
 /* Makes one (template_make.c): directory is where it will be; cancellable ends it early. */
-gboolean template_make(SandboxManager *manager, const DomainSpec *shape, const char *const *inputs,
+gboolean template_make(const GuestEnvironment *env, const DomainSpec *shape, const char *const *inputs,
                        const char *directory, GCancellable *cancellable, GError **error);

@@ -1,6 +1,7 @@
 #include "sandbox/templates/vm_pool.h"
 
 #include "common/error.h"
+#include "common/ids.h"
 #include "common/log.h"
 #include "sandbox/templates/guest_restore.h"
 #include "sandbox/templates/template_store.h"
@@ -20,7 +21,8 @@ typedef struct {
 } Member;
 
 struct VmPool {
-    SandboxManager *manager;
+    GuestEnvironment *env;
+    TemplateStore *templates;
     guint size;
     GCancellable *stop;
     GThread *thread;
@@ -42,7 +44,7 @@ static void machine_remove(VmPool *pool, const char *id)
     Deadline deadline = deadline_in_ms(REMOVE_TIMEOUT_MS);
     g_autoptr(GError) error = NULL;
 
-    if (!unassigned_guest_remove(pool->manager, id, &deadline, &error))
+    if (!unassigned_guest_remove(pool->env, id, &deadline, &error))
         log_error(LOG_FIELDS("guest", id), "cannot remove a waiting machine: %s", error->message);
 }
 
@@ -52,8 +54,8 @@ static void machine_remove(VmPool *pool, const char *id)
 static gboolean member_restore(VmPool *pool, const char *id, const Template *template,
                                const Deadline *deadline, GError **error)
 {
-    return guest_restore(pool->manager, id, template, deadline, error) &&
-           guest_run_briefly(pool->manager, id, guest_warm_up, deadline, error);
+    return guest_restore(pool->env, id, template, deadline, error) &&
+           guest_run_briefly(pool->env, id, guest_warm_up, deadline, error);
 }
 
 /* One machine. It is made when no guest is starting, or, where there always is one, in its turn. */
@@ -62,20 +64,19 @@ static Member *member_make(VmPool *pool, const DomainSpec *shape, const Template
     const Deadline stop = {.at_us = G_MAXINT64, .cancellable = pool->stop};
     const Deadline deadline = deadline_sooner(&stop, MAKE_TIMEOUT_MS);
     g_autofree char *disk = template_disk_path(template);
-    g_autofree char *id = manager_new_id();
+    g_autofree char *id = id_new();
     DomainSpec spec = *shape;
     Member *member;
     gboolean made;
 
     spec.incoming = TRUE;
     spec.title = "crivirt: waits for a pod";
-    if (!semaphore_acquire_idle(&pool->manager->boots, PATIENCE_MS, &stop, "waiting for guests that start",
+    if (!semaphore_acquire_idle(&pool->env->boots, PATIENCE_MS, &stop, "waiting for guests that start",
                                 error))
         return NULL;
-    made =
-        unassigned_guest_create(pool->manager, id, disk, &spec, &deadline, error) &&
-        (!pool->manager->config.vm_pool_prerestored || member_restore(pool, id, template, &deadline, error));
-    semaphore_release(&pool->manager->boots);
+    made = unassigned_guest_create(pool->env, id, disk, &spec, &deadline, error) &&
+           (!pool->env->vm_pool_prerestored || member_restore(pool, id, template, &deadline, error));
+    semaphore_release(&pool->env->boots);
     if (!made) {
         machine_remove(pool, id);
         return NULL;
@@ -120,15 +121,14 @@ static guint fill(VmPool *pool)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(Template) template = NULL;
-    g_auto(HandlerSettings) settings = {0};
     DomainSpec shape;
     Member *member;
 
-    if (!vm_pod_default_shape(pool->manager, &settings, &shape, &error)) {
+    if (!pool->env->describe_default_vm(pool->env->describe_default_vm_data, &shape, &error)) {
         log_warning(LOG_NO_FIELDS, "no machines wait for pods: %s", error->message);
         return FAILURE_INTERVAL_MS;
     }
-    template = template_store_find(pool->manager->templates, &shape);
+    template = template_store_find(pool->templates, &shape);
     remove_others(pool, template != NULL ? template->instance : NULL);
     if (template == NULL)
         return TEMPLATE_INTERVAL_MS;
@@ -182,11 +182,12 @@ static gpointer run(gpointer data)
 
 /* ---- the pool ---- */
 
-VmPool *vm_pool_new(SandboxManager *manager, guint size)
+VmPool *vm_pool_new(GuestEnvironment *env, TemplateStore *templates, guint size)
 {
     VmPool *pool = g_new0(VmPool, 1);
 
-    pool->manager = manager;
+    pool->env = env;
+    pool->templates = templates;
     pool->size = size;
     pool->stop = g_cancellable_new();
     g_queue_init(&pool->members);

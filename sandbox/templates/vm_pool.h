@@ -9,13 +9,14 @@
  */
 #pragma once
 
-#include "sandbox/pods/pod.h"
-#include "sandbox/templates/template.h"
+#include "sandbox/templates/guest_environment.h"
+#include "sandbox/templates/template_store.h"
 
 typedef struct VmPool VmPool;
 
-/* Starts the thread that keeps `size` machines waiting, as soon as there is a template for them. */
-VmPool *vm_pool_new(SandboxManager *manager, guint size);
+/* Starts the thread that keeps `size` VMs in the pool, as soon as there is a template for them. env and
+ * templates are borrowed and must outlive the pool. */
+VmPool *vm_pool_new(GuestEnvironment *env, TemplateStore *templates, guint size);
 /* Removes those that wait. Takes NULL. */
 void vm_pool_free(VmPool *pool);
 

@@ -8,6 +8,8 @@ SandboxManager *test_manager_new(void)
 
     manager->config.run_dir = "/run/test";
     manager->config.state_dir = "/var/test";
+    manager->guests.run_dir = manager->config.run_dir;
+    manager->guests.state_dir = manager->config.state_dir;
     manager->loop = loop_thread_new("agents");
     manager->agents = agent_connections_new(manager->loop, 0);
     manager->log_workers = g_thread_pool_new(container_io_work, NULL, 1, FALSE, NULL);

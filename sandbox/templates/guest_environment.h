@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What guests need of the daemon before a pod owns them, and the names of what belongs to one guest.
+ *
+ * Templates, the VM pool and unassigned guests get this environment instead of the manager of all pods, so
+ * that they can be used without pods. A guest's id is the name of its domain, and every path follows from it;
+ * when a pod takes the guest, the id becomes the pod's.
+ *
+ * Ownership: whoever fills the environment owns it and everything that it points to, and frees both after the
+ * last user. Threads: it is constant once it is filled, but for the semaphore, which is safe by itself.
+ */
+#pragma once
+
+#include "common/semaphore.h"
+#include "sandbox/agent/agent_connection.h"
+#include "sandbox/vmm/domain_xml.h"
+#include "sandbox/vmm/vmm.h"
+
+/* The interface of every guest, in the guest and in its network namespace. */
+#define GUEST_INTERFACE "eth0"
+/* The interface's address until Setup sets the network's own: the guest has it from its boot, and may be a
+ * clone of another one. It is locally administered, and no frame ever bears it. */
+#define GUEST_MAC "52:54:00:63:76:01"
+#define GUEST_DISK_LUN 0                 /* of the writable disk; layers have the numbers after it */
+#define GUEST_DISK_SERIAL_FORMAT "cv-%u" /* of a disk, by its LUN */
+
+/* Paths of sockets end at 107 bytes, so directories are named by the beginning of the id only. */
+enum { GUEST_DIRECTORY_ID_DIGITS = 24 };
+
+typedef struct {
+    Vmm *vmm;
+    AgentConnections *agents;
+    Semaphore boots; /* how many guests may start at a time */
+
+    const char *state_dir; /* persists */
+    const char *run_dir;   /* is cleared by a reboot */
+    const char *owner_tag; /* marks what this daemon makes on the node (owner_tag.h) */
+    guint qemu_uid;
+    guint qemu_gid;
+    gint64 boot_timeout_ms;      /* per guest, from the start of its boot */
+    guint64 writable_disk_bytes; /* size of a guest's writable disk (sparse) */
+
+    /* The pool's VMs hold a paused guest, instead of waiting for a template's state. */
+    gboolean vm_pool_prerestored;
+    /* Describes the VM of a pod that asks for nothing in particular, which the pool makes in advance. What
+     * names a guest is left out; strings are borrowed, and live as long as the environment. Any thread. */
+    gboolean (*describe_default_vm)(gpointer data, DomainSpec *ret_spec, GError **error);
+    gpointer describe_default_vm_data;
+} GuestEnvironment;
+
+/* Return: a path or a name, which the caller frees. */
+char *guest_run_dir(const GuestEnvironment *env, const char *id);   /* QEMU's: agent socket, console */
+char *guest_state_dir(const GuestEnvironment *env, const char *id); /* writable disk */
+char *guest_agent_socket(const GuestEnvironment *env, const char *id);
+char *guest_console_path(const GuestEnvironment *env, const char *id);
+char *guest_disk_path(const GuestEnvironment *env, const char *id);
+char *guest_tap(const char *id);
