@@ -8,11 +8,13 @@
 #include <unistd.h>
 
 #include "agent/guest/cgroup.h"
+#include "agent/guest/config.h"
 #include "agent/guest/console.h"
 #include "agent/guest/container.h"
 #include "agent/guest/crun.h"
 #include "agent/guest/idmap.h"
 #include "agent/guest/job.h"
+#include "agent/guest/mountpoint.h"
 #include "agent/guest/paths.h"
 #include "agent/guest/pidns.h"
 #include "agent/guest/setup.h"
@@ -103,31 +105,33 @@ static void create_done(void *data, Job *job, const Fault *failure)
     container_leave(container);
 }
 
-static bool container_resolve_identity(Container *container, const User *want, Fault *ret_fault)
+/* Finds the user, writes the configuration, and makes the mount points that crun cannot make. */
+static bool container_configure_in(Container *container, const CreateContainerRequest *request, int rootfs_fd,
+                                   Fault *ret_fault)
+{
+    MountpointRoot root = {.rootfs_fd = rootfs_fd};
+    JsonText config = {NULL, 0, 0, false};
+
+    rootfs_owner(request, &root.uid, &root.gid);
+    bool ok = user_resolve(rootfs_fd, request->user, container->identity, ret_fault) &&
+              config_build(request, container->identity, &config, ret_fault) &&
+              mountpoints_make(&root, (JsonSpan){config.text, config.length}, ret_fault) &&
+              config_write(container->id, &config, ret_fault);
+    free(config.text);
+    return ok;
+}
+
+static bool container_configure(Container *container, const CreateContainerRequest *request, Fault *ret_fault)
 {
     char path[256];
     snprintf(path, sizeof path, CONTAINERS_DIR "/%s/rootfs", container->id);
     int rootfs_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     container->identity = malloc(sizeof *container->identity);
-    if (rootfs_fd < 0 || container->identity == NULL) {
-        if (rootfs_fd >= 0)
-            close(rootfs_fd);
-        return fault_errno(ret_fault, "opening %s", path);
-    }
-    bool ok = user_resolve(rootfs_fd, want, container->identity, ret_fault);
-    close(rootfs_fd);
+    bool ok = (rootfs_fd >= 0 && container->identity != NULL) || fault_errno(ret_fault, "opening %s", path);
+    ok = ok && container_configure_in(container, request, rootfs_fd, ret_fault);
+    if (rootfs_fd >= 0)
+        close(rootfs_fd);
     return ok;
-}
-
-static bool config_write(const Container *container, const CreateContainerRequest *request, Fault *ret_fault)
-{
-    char path[256], user[USER_GROUPS_MAX * 11 + 128];
-    size_t user_length = user_to_json(container->identity, user, sizeof user);
-    const Piece pieces[] = {{request->spec_before_user.data, request->spec_before_user.len},
-                            {user, user_length},
-                            {request->spec_after_user.data, request->spec_after_user.len}};
-    snprintf(path, sizeof path, CONTAINERS_DIR "/%s/config.json", container->id);
-    return file_put(path, 0600, pieces, 3, ret_fault);
 }
 
 static bool crun_create_start(Container *container, const CreateContainerRequest *request, Fault *ret_fault)
@@ -220,8 +224,8 @@ void op_create_container(Call *call)
         call_retry(call, DISK_RETRY_MS);
         return;
     }
-    if (state != DISK_READY || !container_resolve_identity(container, request->user, &error) ||
-        !config_write(container, request, &error) || !crun_create_start(container, request, &error))
+    if (state != DISK_READY || !container_configure(container, request, &error) ||
+        !crun_create_start(container, request, &error))
         create_fail(container, call, &error);
 }
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "agent/guest/call.h"
+#include "agent/guest/config.h"
 #include "agent/guest/console.h"
 #include "agent/guest/container.h"
 #include "agent/guest/crun.h"
@@ -24,12 +25,9 @@
 #include "agent/guest/json.h"
 #include "agent/guest/paths.h"
 #include "agent/guest/sysfile.h"
-#include "agent/wire/wire.h"
 
 enum {
     EXEC_ARGS_MAX = 1000,
-    CONFIG_MAX_BYTES =
-        WIRE_MAX_FRAME_BYTES + (64 << 10), /* the daemon sent it in a frame, except the user object */
     STARTS_AT_ONCE = 4,
     /* A crun that hangs, as in a frozen container, delays the others for no longer than this. */
     TURN_MS = 10000,
@@ -169,19 +167,16 @@ static bool write_process(JsonText *text, JsonSpan config, const ExecRequest *re
 
 static bool make_process_file(const Exec *exec, const Container *container, Fault *ret_fault)
 {
-    char path[256];
-    JsonText text = {NULL, 0, 0, false};
-    char *config = malloc(CONFIG_MAX_BYTES);
+    JsonText text = {NULL, 0, 0, false}, config;
 
-    snprintf(path, sizeof path, CONTAINERS_DIR "/%s/config.json", container->id);
-    bool ok = config != NULL && sysfile_read(path, config, CONFIG_MAX_BYTES) &&
-              write_process(&text, (JsonSpan){config, strlen(config)}, exec->call->request->exec);
-    free(config);
-    if (!ok)
-        fault(ret_fault, FAULT_INTERNAL, "cannot read the process of container %s from its configuration",
-              container->id);
+    if (!config_read(container->id, &config, ret_fault))
+        return false;
+    bool ok = write_process(&text, (JsonSpan){config.text, config.length}, exec->call->request->exec) ||
+              fault(ret_fault, FAULT_INTERNAL,
+                    "cannot read the process of container %s from its configuration", container->id);
     const Piece piece = {text.text, text.length};
     ok = ok && file_put(exec->process_file, 0600, &piece, 1, ret_fault);
+    free(config.text);
     free(text.text);
     return ok;
 }

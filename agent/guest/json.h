@@ -22,9 +22,16 @@ typedef struct {
 } JsonMembers;
 bool json_next_member(JsonMembers *members, JsonSpan *ret_key, JsonSpan *ret_value);
 
+/* The next element of an array; members.object is the array. */
+bool json_next_element(JsonMembers *members, JsonSpan *ret_value);
+
 bool json_key_is(JsonSpan key, const char *name);
 /* Finds the value of a member of an object. */
 bool json_find(JsonSpan object, const char *name, JsonSpan *ret_value);
+
+/* Decodes a string value into ret_text as UTF-8. Return: false when the value is not a string, is malformed,
+ * contains a NUL, or does not fit. */
+bool json_decode_string(JsonSpan value, char *ret_text, size_t room);
 
 /* A growing text; `failed` is set when memory runs out. The caller frees text with free(). */
 typedef struct {

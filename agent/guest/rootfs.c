@@ -185,16 +185,20 @@ static void rootfs_unmount_all(Rootfs *rootfs)
     tree_remove_later(UPPER_DIR, rootfs->id);
 }
 
+void rootfs_owner(const CreateContainerRequest *request, uint32_t *ret_uid, uint32_t *ret_gid)
+{
+    bool is_mapped = request->n_uid_mappings == 1 && request->n_gid_mappings == 1;
+
+    *ret_uid = is_mapped ? request->uid_mappings[0]->guest_id : 0;
+    *ret_gid = is_mapped ? request->gid_mappings[0]->guest_id : 0;
+}
+
 static bool rootfs_mount_mapped(Rootfs *rootfs, const CreateContainerRequest *request,
                                 const LayerCounts *counts, int userns_fd, Fault *ret_fault)
 {
     VolumeBase base = {.id = rootfs->id, .layers = LAYERS_DIR};
 
-    if (request->n_uid_mappings == 1 && request->n_gid_mappings == 1) {
-        base.root_uid = request->uid_mappings[0]->guest_id;
-        base.root_gid = request->gid_mappings[0]->guest_id;
-    }
-
+    rootfs_owner(request, &base.root_uid, &base.root_gid);
     snprintf(base.upper, sizeof base.upper, UPPER_DIR "/%s", rootfs->id);
     if (!dir_put(base.upper, 0700, ret_fault))
         return false;

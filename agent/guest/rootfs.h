@@ -33,6 +33,9 @@ typedef struct {
 DiskState rootfs_mount(const CreateContainerRequest *request, int userns_fd, Rootfs *ret_rootfs,
                        Fault *ret_fault);
 
+/* The ids in the guest of the container's root: not 0 when the pod has a user namespace. */
+void rootfs_owner(const CreateContainerRequest *request, uint32_t *ret_uid, uint32_t *ret_gid);
+
 /* Unmounts everything and deletes the writable directories in the background; does nothing for an empty
  * Rootfs. ret_released has room for LAYERS_MAX units. Return: the number of units stored there, which nothing
  * uses any more. */

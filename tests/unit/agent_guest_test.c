@@ -72,7 +72,7 @@ static void make_layers(void)
         "awk mkdir kill date; do ln -s busybox a/bin/$t; done && "
         "printf \"root:x:0:0::/:/bin/sh\\nalice:x:1000:1001::/work:/bin/sh\\n\" > a/etc/passwd && "
         "printf \"root:x:0:\\nalice:x:1001:\\nstaff:x:50:alice,bob\\n\" > a/etc/group && "
-        "echo lower > a/etc/which && echo upper > b/etc/which && "
+        "echo lower > a/etc/which && echo upper > b/etc/which && ln -s ../lost/found/hosts b/etc/hosts && "
         "mkfs.erofs --quiet a.img a && mkfs.erofs --quiet b.img b && truncate -s 512M up.img && "
         "mkfs.ext4 -q -F -N 65536 -E lazy_itable_init=0,assume_storage_prezeroed=1 up.img || "
         "mkfs.ext4 -q -F -N 65536 up.img'",
@@ -479,7 +479,8 @@ static void becomes_a_pod_once(void)
 static void runs_a_container_from_hot_plugged_layers(void)
 {
     const Wish wish = {
-        .args = "[\"/bin/sh\",\"-c\",\"cat /etc/which; id; echo $GREETING >&2; cat /etc/hosts; exit 3\"]",
+        .args =
+            "[\"/bin/sh\",\"-c\",\"cat /etc/which; id; echo $GREETING $HOME >&2; cat /etc/hosts; exit 3\"]",
         .user_name = "alice",
         .uid = -1,
         .n_layers = 2};
@@ -505,7 +506,7 @@ static void runs_a_container_from_hot_plugged_layers(void)
     expect_text("c1", "", 0,
                 "upper\nuid=1000(alice) gid=1001(alice) groups=50(staff),1001(alice)\n"
                 "127.0.0.1 localhost\n");
-    expect_text("c1", "", 1, "hello\n");
+    expect_text("c1", "", 1, "hello /work\n");
     CU_ASSERT_TRUE(drive_process(guest.drive, "c1", "")->eof[0] &&
                    drive_process(guest.drive, "c1", "")->eof[1]);
     /* A daemon that died before the response asks again. */
@@ -553,13 +554,13 @@ static void configures_the_network_and_the_pod(void)
 static void execs_as_the_container(void)
 {
     CU_ASSERT_EQUAL(exec_to_end("main", "e1",
-                                "id -u; pwd; echo $GREETING; grep CapEff /proc/self/status; "
+                                "id -u; pwd; echo $GREETING $HOME; grep CapEff /proc/self/status; "
                                 "grep NoNewPrivs /proc/self/status; ulimit -n; cat /proc/self/oom_score_adj; "
                                 "cat /proc/self/cgroup; exit 7"),
                     7);
     g_autofree char *text = text_of("main", "e1", 0);
     CU_ASSERT_STRING_EQUAL(text,
-                           "0\n/work\nhello\nCapEff:\t0000000000000020\nNoNewPrivs:\t1\n77\n100\n0::/\n");
+                           "0\n/work\nhello /\nCapEff:\t0000000000000020\nNoNewPrivs:\t1\n77\n100\n0::/\n");
     if (g_getenv("CRIVIRT_TEST_MEASURE") != NULL)
         g_print("%s", text);
     CU_ASSERT_EQUAL(status_of(exec_in("nobody", "e2", "true", FALSE, FALSE), "has no container nobody"), 5);

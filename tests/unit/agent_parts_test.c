@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/guest/config.h"
 #include "agent/guest/json.h"
 #include "agent/guest/net.h"
 #include "agent/guest/process.h"
@@ -101,12 +102,92 @@ static void says_who_is_missing(void)
     expect_user(&user, NULL, NULL, "unable to find user mallory: no matching entries in passwd file");
     user = wanted("alice", "crowd", -1, -1);
     expect_user(&user, PASSWD, GROUP, "unable to find group crowd: no matching entries in group file");
-    user = wanted("negative", "", -1, -1);
-    expect_user(&user, PASSWD, GROUP, "unable to find user negative: no matching entries in passwd file");
-    user = wanted("huge", "", -1, -1);
-    expect_user(&user, PASSWD, GROUP, "unable to find user huge: no matching entries in passwd file");
+}
+
+static const char TRAP_PASSWD[] = "root:x:0:0:root:/root:/bin/sh\n"
+                                  "4294967296:x:0:0::/root:/bin/sh\n"
+                                  "2147483648:x:0:0::/root:/bin/sh\n"
+                                  "-1:x:0:0::/:/bin/sh\n"
+                                  "wide:x:1:4294967295::/:\n"
+                                  "member:x:3:3::/:\n";
+static const char TRAP_GROUP[] = "root:x:0:\n4294967296:x:0:\nbig:x:4294967296:\nall:x:-1:member\n";
+
+#define OUT_OF_RANGE(id) id " is out of range: it must be a number from 0 to 4294967294"
+#define BAD_ENTRY(file, name, kind, text)                                                                    \
+    file " of the container gives " name " the " kind " \"" text "\", which is not a number from 0 to "      \
+         "4294967294"
+
+static void names_ids_that_do_not_fit(void)
+{
+    static const char *const users[] = {"4294967296", "4294967295", "-1", "+1", "18446744073709551616"};
+    guint32 groups[] = {G_MAXUINT32};
+    User user;
+
+    for (gsize i = 0; i < G_N_ELEMENTS(users); i++) {
+        g_autofree char *expected = g_strdup_printf("user id " OUT_OF_RANGE("%s"), users[i]);
+
+        user = wanted(users[i], "", -1, -1);
+        expect_user(&user, TRAP_PASSWD, TRAP_GROUP, expected);
+        expect_user(&user, NULL, NULL, expected);
+    }
     user = wanted("", "", G_GINT64_CONSTANT(4294967295), -1);
-    expect_user(&user, PASSWD, GROUP, "user id 4294967295 is out of range");
+    expect_user(&user, PASSWD, GROUP, "user id " OUT_OF_RANGE("4294967295"));
+    user = wanted("", "", G_MAXINT64, -1);
+    expect_user(&user, PASSWD, GROUP, "user id " OUT_OF_RANGE("9223372036854775807"));
+    user = wanted("", "", -5, -1);
+    expect_user(&user, PASSWD, GROUP, "user id " OUT_OF_RANGE("-5"));
+    user = wanted("", "", 1, G_GINT64_CONSTANT(4294967296));
+    expect_user(&user, PASSWD, GROUP, "group id " OUT_OF_RANGE("4294967296"));
+    user = wanted("1000", "4294967296", -1, -1);
+    expect_user(&user, TRAP_PASSWD, TRAP_GROUP, "group id " OUT_OF_RANGE("4294967296"));
+    user = wanted("", "", 1, -1);
+    user.groups = groups;
+    user.n_groups = 1;
+    expect_user(&user, NULL, NULL, "supplemental group id " OUT_OF_RANGE("4294967295"));
+
+    user = wanted("negative", "", -1, -1);
+    expect_user(&user, PASSWD, GROUP, BAD_ENTRY("/etc/passwd", "negative", "uid", "-5"));
+    user = wanted("huge", "", -1, -1);
+    expect_user(&user, PASSWD, GROUP, BAD_ENTRY("/etc/passwd", "huge", "uid", "4294967295"));
+    user = wanted("wide", "", -1, -1);
+    expect_user(&user, TRAP_PASSWD, TRAP_GROUP, BAD_ENTRY("/etc/passwd", "wide", "gid", "4294967295"));
+    user = wanted("root", "big", -1, -1);
+    expect_user(&user, TRAP_PASSWD, TRAP_GROUP, BAD_ENTRY("/etc/group", "big", "gid", "4294967296"));
+    user = wanted("member", "", -1, -1);
+    expect_user(&user, TRAP_PASSWD, TRAP_GROUP, BAD_ENTRY("/etc/group", "all", "gid", "-1"));
+}
+
+/* An entry whose name has digits only is found by its number, never by its name. */
+static void takes_digits_for_an_id(void)
+{
+    User user = wanted("2147483648", "", -1, -1);
+
+    expect_user(&user, TRAP_PASSWD, TRAP_GROUP, "2147483648:0:0");
+    user = wanted("4294967294", "4294967294", -1, -1);
+    expect_user(&user, TRAP_PASSWD, TRAP_GROUP, "4294967294:4294967294:4294967294");
+}
+
+static void expect_home(const char *name, gint64 uid, const char *passwd, const char *expected)
+{
+    User user = wanted(name, "", uid, -1);
+    Identity identity;
+    Fault error;
+    int rootfs_fd = rootfs_with(passwd, NULL);
+
+    CU_ASSERT_TRUE(user_resolve(rootfs_fd, &user, &identity, &error));
+    CU_ASSERT_STRING_EQUAL(identity.home, expected);
+    close(rootfs_fd);
+}
+
+static void finds_homes(void)
+{
+    expect_home("alice", -1, PASSWD, "/home/alice");
+    expect_home("", 1000, PASSWD, "/home/alice");
+    expect_home("", -1, PASSWD, "/root");
+    expect_home("4242", -1, PASSWD, "/");
+    expect_home("", -1, NULL, "/");
+    expect_home("none", -1, "none:x:5:5\n", "/");
+    expect_home("empty", -1, "empty:x:5:5:::/bin/sh\n", "/");
 }
 
 static void merges_groups_unless_strict(void)
@@ -195,6 +276,80 @@ static void escapes_strings(void)
     CU_ASSERT_EQUAL(text.length, strlen("\"a\\\"b\\\\c\\u000a\\u0001\xc3\xa4\""));
     CU_ASSERT_TRUE(memcmp(text.text, "\"a\\\"b\\\\c\\u000a\\u0001\xc3\xa4\"", text.length) == 0);
     g_free(text.text);
+}
+
+static void walks_arrays(void)
+{
+    static const char array[] = " [ \"a,]\" , {\"b\":[1]}, [2,3],4 ] ";
+    JsonMembers elements = {.object = {array, strlen(array)}};
+    JsonSpan value;
+    g_autoptr(GString) got = g_string_new(NULL);
+
+    while (json_next_element(&elements, &value))
+        g_string_append_printf(got, "%.*s;", (int)value.length, value.text);
+    CU_ASSERT_STRING_EQUAL(got->str, "\"a,]\";{\"b\":[1]};[2,3];4;");
+    elements = (JsonMembers){.object = {"[]", 2}};
+    CU_ASSERT_FALSE(json_next_element(&elements, &value));
+    elements = (JsonMembers){.object = {"{}", 2}};
+    CU_ASSERT_FALSE(json_next_element(&elements, &value));
+}
+
+static void decodes_strings(void)
+{
+    static const char *const bad[] = {"x",           "\"",          "\"a",    "\"\\x\"", "\"\\u12\"",
+                                      "\"\\u0000\"", "\"\\ud800\"", "\"\\\"", "1"};
+    char text[32];
+
+#define VALUE(string) ((JsonSpan){string, strlen(string)})
+    CU_ASSERT_TRUE(json_decode_string(VALUE("\"/a b/\\\"\\\\\\/\\n\\u0041\\u00e4\\u20AC\\ud83d\\ude00\""),
+                                      text, sizeof text));
+    CU_ASSERT_STRING_EQUAL(text, "/a b/\"\\/\nA\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80");
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++)
+        CU_ASSERT_FALSE(json_decode_string(VALUE(bad[i]), text, sizeof text));
+    CU_ASSERT_TRUE(json_decode_string(VALUE("\"1234567\""), text, 8));
+    CU_ASSERT_FALSE(json_decode_string(VALUE("\"12345678\""), text, 8));
+#undef VALUE
+}
+
+/* ---- configuration ---- */
+
+static void expect_config(const char *before, const char *after, const char *home, const char *expected)
+{
+    CreateContainerRequest request = CRIVIRT__AGENT__V1__CREATE_CONTAINER_REQUEST__INIT;
+    Identity identity = {.uid = 5, .gid = 6, .n_groups = 1, .groups = {6}};
+    JsonText config;
+    Fault error;
+
+    g_strlcpy(identity.home, home, sizeof identity.home);
+    request.spec_before_user.data = (guint8 *)before;
+    request.spec_before_user.len = strlen(before);
+    request.spec_after_user.data = (guint8 *)after;
+    request.spec_after_user.len = strlen(after);
+    CU_ASSERT_TRUE_FATAL(config_build(&request, &identity, &config, &error));
+    CU_ASSERT_EQUAL(config.length, strlen(expected));
+    CU_ASSERT_TRUE(strncmp(config.text, expected, config.length) == 0);
+    if (strncmp(config.text, expected, config.length) != 0)
+        g_printerr("%.*s\n", (int)config.length, config.text);
+    free(config.text);
+}
+
+static void adds_home_to_the_environment(void)
+{
+#define USER_JSON "{\"uid\":5,\"gid\":6,\"additionalGids\":[6]}"
+    static const char before[] = "{\"process\":{\"args\":[\"x\"],\"user\":";
+
+    expect_config(before, ",\"env\":[\"A=1\"]}}", "/home/a\"b",
+                  "{\"process\":{\"args\":[\"x\"],\"user\":" USER_JSON
+                  ",\"env\":[\"HOME=/home/a\\\"b\",\"A=1\"]}}");
+    expect_config("{\"process\":{\"env\":[ ],\"user\":", "}}", "/",
+                  "{\"process\":{\"env\":[\"HOME=/\" ],\"user\":" USER_JSON "}}");
+    expect_config(before, "}}", "/",
+                  "{\"process\":{\"env\":[\"HOME=/\"],\"args\":[\"x\"],\"user\":" USER_JSON "}}");
+    expect_config(before, ",\"env\":[\"A=1\",\"HOME=/mine\"]}}", "/",
+                  "{\"process\":{\"args\":[\"x\"],\"user\":" USER_JSON ",\"env\":[\"A=1\",\"HOME=/mine\"]}}");
+    expect_config(before, ",\"env\":[\"HOME=\"]}}", "/",
+                  "{\"process\":{\"args\":[\"x\"],\"user\":" USER_JSON ",\"env\":[\"HOME=\"]}}");
+    expect_config("nonsense", "", "/", "nonsense" USER_JSON);
 }
 
 /* ---- streams ---- */
@@ -380,6 +535,9 @@ int main(void)
         {"users and groups are found by name, with the groups that the user is a member of", finds_names},
         {"numeric users and groups need no entry", takes_numbers},
         {"the message names a missing user or group", says_who_is_missing},
+        {"the message names an id that does not fit, given or in a file", names_ids_that_do_not_fit},
+        {"a user of digits is an id, whatever the names in passwd are", takes_digits_for_an_id},
+        {"the home of a user is the one in passwd, or /", finds_homes},
         {"supplemental groups are added to the image's, or replace them when strict",
          merges_groups_unless_strict},
         {"links and fifos in the rootfs neither lead out of it nor block the agent", stays_in_the_rootfs},
@@ -387,6 +545,9 @@ int main(void)
         {"the members of an object are found, whatever their values are", walks_objects},
         {"malformed JSON ends the iteration inside the text", ends_at_malformed_text},
         {"strings are escaped", escapes_strings},
+        {"the elements of an array are found", walks_arrays},
+        {"strings are decoded, and malformed ones refused", decodes_strings},
+        {"the environment gets HOME unless it has one", adds_home_to_the_environment},
         {"a stream keeps what is not acknowledged", keeps_what_is_not_acknowledged},
         {"a stream stops reading when its window is full", stops_reading_when_the_window_is_full},
         {"a stream pauses after a whole page", pauses_after_a_page},
