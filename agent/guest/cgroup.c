@@ -128,6 +128,18 @@ bool cgroup_kill(const char *directory)
     return directory[0] != '\0' && (sysfile_write(path, "1") || cgroup_v1_kill(directory));
 }
 
+bool cgroup_is_empty(const char *directory)
+{
+    char path[640];
+    int pid;
+    if (directory[0] == '\0')
+        return true;
+    if (cgroup_v1_is(directory))
+        return cgroup_processes(directory, &pid, 1) == 0;
+    snprintf(path, sizeof path, "%s/cgroup.events", directory);
+    return sysfile_read_key(path, "populated") == 0;
+}
+
 int64_t cgroup_oom_kills(const char *directory)
 {
     char path[640];

@@ -80,6 +80,7 @@ void container_free(Container *container)
     while (*place != container)
         place = &(*place)->next;
     *place = container->next;
+    timer_stop(&container->end_wait);
     process_forget_container(container->id);
     tree_remove_later(CONTAINERS_DIR, container->id);
     Call *waiting = container->waiting;

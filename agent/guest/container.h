@@ -39,7 +39,10 @@ typedef struct Container {
     Call *active;          /* the operation that runs; NULL: none */
     Call *waiting, **last; /* the operations that wait, and where the next one goes */
     unsigned n_waiting;
-    bool killing;     /* active is a DeleteContainer that waits for the end of the first process */
+    bool killing; /* active is a DeleteContainer that waits for the end of the first process */
+    bool ending;  /* the first process has ended; the others are being killed */
+    int64_t ending_since_ns;
+    Timer end_wait;
     Process *process; /* the first process */
     Rootfs rootfs;
     Identity *identity; /* for the response of CreateContainer; NULL afterwards */

@@ -6,11 +6,18 @@
 #include <unistd.h>
 
 #include "agent/guest/cgroup.h"
+#include "agent/guest/channel.h"
 #include "agent/guest/container.h"
 #include "agent/guest/crun.h"
 #include "agent/guest/job.h"
 #include "agent/guest/paths.h"
+#include "agent/guest/process_tree.h"
 #include "agent/guest/rootfs.h"
+
+enum {
+    END_WAIT_MS = 2000, /* how long a container's end waits for the processes that it killed */
+    END_POLL_MS = 5,
+};
 
 /* Another process may get the pid that the link names. */
 static void container_unlink_pid_namespace(const Container *container)
@@ -20,15 +27,45 @@ static void container_unlink_pid_namespace(const Container *container)
     unlink(path);
 }
 
+static void container_end_over(Container *container)
+{
+    container->ending = false;
+    container->state = CONTAINER_EXITED;
+    container->process->end_held = false;
+    /* A DeleteContainer that killed the container goes on. */
+    if (container->killing)
+        call_retry(container->active, 0);
+}
+
+/* Waits until the cgroup is empty. A process that KILL does not end, because it waits in the kernel, is
+ * waited for no longer than END_WAIT_MS. */
+static void container_await_end(void *data)
+{
+    Container *container = data;
+    if (cgroup_is_empty(container->cgroup)) {
+        container_end_over(container);
+    } else if (clock_monotonic_ns() - container->ending_since_ns < END_WAIT_MS * INT64_C(1000000)) {
+        timer_start(&container->end_wait, END_POLL_MS);
+    } else {
+        channel_notice("container %s has ended, but some of its processes are still there %d ms after KILL",
+                       container->id, END_WAIT_MS);
+        container_end_over(container);
+    }
+}
+
+/* In a PID namespace that containers share, the kernel does not kill what the first process leaves behind.
+ * The container ends when all its processes have ended, so that the next one finds ports and locks free. */
 void container_exited(void *data, Process *process)
 {
     Container *container = data;
     process->oom_killed = container_oom_kills(container) > 0;
-    container->state = CONTAINER_EXITED;
+    process->end_held = true;
     container_unlink_pid_namespace(container);
-    /* A DeleteContainer that killed the process goes on. */
-    if (container->killing)
-        call_retry(container->active, 0);
+    cgroup_kill(container->cgroup);
+    container->ending = true;
+    container->ending_since_ns = clock_monotonic_ns();
+    container->end_wait = (Timer){.call = container_await_end, .data = container};
+    container_await_end(container);
 }
 
 /* ---- signal ---- */
@@ -52,6 +89,16 @@ static bool container_signal_all(const Container *container, int signal_number)
     return true;
 }
 
+/* Signals the whole container or, for an exec that runs, all that it has started. Return: false when that
+ * cannot be done yet; the signal is then for the process alone. */
+static bool signal_all(const Container *container, const Process *process, int signal_number)
+{
+    if (process->exec_id[0] == '\0')
+        return container_signal_all(container, signal_number);
+    return process->pid != 0 && !process->gone &&
+           process_tree_signal(container->cgroup, process->pid, signal_number);
+}
+
 /* A signal does not wait for the container's other operations, because it is how a hanging one is ended. */
 void op_signal(Call *call)
 {
@@ -67,8 +114,8 @@ void op_signal(Call *call)
     else if (process == NULL)
         fault(&error, FAULT_NOT_FOUND, "the pod has no process \"%s\" of container %s",
               id != NULL ? id->exec_id : "", id != NULL ? id->container_id : "(not given)");
-    else if ((request->all && id->exec_id[0] == '\0' && container_signal_all(container, request->signal)) ||
-             process_signal(process, request->signal, request->all)) {
+    else if ((request->all && signal_all(container, process, request->signal)) ||
+             process_signal(process, request->signal)) {
         reply_signal(call, &result);
         return;
     } else
@@ -109,9 +156,9 @@ void op_delete_container(Call *call)
     bool first = container->active != call;
     if (!container_enter(container, call))
         return;
-    if (first && !container->process->gone) {
+    if (first && (!container->process->gone || container->ending)) {
         if (!cgroup_kill(container->cgroup))
-            process_signal(container->process, SIGKILL, false);
+            process_signal(container->process, SIGKILL);
         container->killing = true;
         call_retry(call, DELETE_KILL_MS);
         return;

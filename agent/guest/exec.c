@@ -212,7 +212,7 @@ static bool container_takes_execs(const Container *container, const char *id, Fa
 {
     if (container == NULL)
         return fault(ret_fault, FAULT_NOT_FOUND, "the pod has no container %s", id);
-    if (container->state != CONTAINER_RUNNING || container->killing)
+    if (container->state != CONTAINER_RUNNING || container->killing || container->ending)
         return fault(ret_fault, FAULT_FAILED_PRECONDITION, "container %s is not running", id);
     return true;
 }

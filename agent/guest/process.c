@@ -238,7 +238,7 @@ void process_run(Process *process, pid_t pid)
     if (process->input.fd >= 0 && (process->input_length > 0 || process->input_ends))
         process_input_flush(process);
     if (process->pending_signal != 0)
-        process_signal(process, process->pending_signal, false);
+        process_signal(process, process->pending_signal);
     if (process->hung_up)
         process_hang_up(process);
 }
@@ -253,7 +253,7 @@ bool process_resize(Process *process, unsigned columns, unsigned rows)
     return ioctl(process->tty_fd, TIOCSWINSZ, &size) == 0;
 }
 
-bool process_signal(Process *process, int signal_number, bool whole_group)
+bool process_signal(Process *process, int signal_number)
 {
     if (process->gone)
         return true;
@@ -262,7 +262,5 @@ bool process_signal(Process *process, int signal_number, bool whole_group)
         return true;
     }
     /* The process has not been reaped, so no other process has its pid. */
-    if (whole_group && getpgid(process->pid) == process->pid)
-        return kill(-process->pid, signal_number) == 0 || errno == ESRCH;
     return kill(process->pid, signal_number) == 0 || errno == ESRCH;
 }

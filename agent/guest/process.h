@@ -49,6 +49,7 @@ typedef struct Process {
     int exit_code;
     int64_t finished_at_ns;
     bool oom_killed;
+    bool end_held; /* its end is not to be reported yet */
     int64_t oom_kills_before;
     bool exit_sent, exit_acked;
     const void *starter;                                 /* the Call that starts it */
@@ -78,8 +79,9 @@ void process_forget(Process *process);
 void process_forget_container(const char *container_id);
 
 bool process_resize(Process *process, unsigned columns, unsigned rows);
-/* Return: false with errno. A process that has ended is no error. */
-bool process_signal(Process *process, int signal_number, bool whole_group);
+/* Signals the process, or remembers the signal until it runs. Return: false with errno. A process that has
+ * ended is no error. */
+bool process_signal(Process *process, int signal_number);
 
 /* Called for messages of the daemon. */
 void process_input(const Input *input);

@@ -87,8 +87,8 @@ static size_t process_pack_input_ack(Process *process, uint8_t *payload, Process
 static size_t process_pack_exit(Process *process, uint8_t *payload, ProcessId *id)
 {
     bool gone = process->gone || (process_is_connection(process) && process->streams[0].ended);
-    if (!gone || process->exit_sent || process->exit_acked || !stream_is_finished(&process->streams[0]) ||
-        !stream_is_finished(&process->streams[1]))
+    if (!gone || process->end_held || process->exit_sent || process->exit_acked ||
+        !stream_is_finished(&process->streams[0]) || !stream_is_finished(&process->streams[1]))
         return 0;
     Exited exited = CRIVIRT__AGENT__V1__EXITED__INIT;
     exited.process = id;

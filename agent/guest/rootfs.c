@@ -15,13 +15,15 @@
 #include "agent/guest/volume.h"
 
 /* mount(2) takes a page of options, so layers are named relative to their directory, by a few characters
- * each. `volatile` skips syncs, because the writable disk is deleted with the pod. */
+ * each. `volatile` skips syncs, because the writable disk is deleted with the pod. `xino` gives all files one
+ * st_dev, and inode numbers that copy-up and the caches do not change; that takes layers with different
+ * UUIDs. */
 static bool mount_overlay(const VolumeBase *base, const uint32_t *luns, size_t n_luns, const char *target,
                           Fault *ret_fault)
 {
     char options[4096];
-    snprintf(options, sizeof options, "volatile,upperdir=%s/fs,workdir=%s/work,lowerdir=%s", base->upper,
-             base->upper, n_luns == 0 ? NO_LAYER_DIR : "");
+    snprintf(options, sizeof options, "volatile,xino=on,upperdir=%s/fs,workdir=%s/work,lowerdir=%s",
+             base->upper, base->upper, n_luns == 0 ? NO_LAYER_DIR : "");
     if (!volume_lower_names(luns, n_luns, options, sizeof options))
         return fault(ret_fault, FAULT_INVALID_ARGUMENT, "container %s has too many layers (%zu)", base->id,
                      n_luns);

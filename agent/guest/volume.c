@@ -36,7 +36,7 @@ static int open_inside(int root, const char *path, uint64_t flags)
 static bool mount_stack(const VolumeBase *base, const uint32_t *luns, size_t n_luns, const char *target,
                         Fault *ret_fault)
 {
-    char options[4096] = "lowerdir=", layer[300];
+    char options[4096] = "xino=on,lowerdir=", layer[300];
 
     if (n_luns == 0)
         return idmap_bind(NO_LAYER_DIR, target, -1, ret_fault);
@@ -126,7 +126,7 @@ static bool make_memory(const MemoryVolume *volume, char *ret_path, size_t room,
         snprintf(inodes, sizeof inodes, ",nr_inodes=%llu", (unsigned long long)volume->size_inodes);
     snprintf(options, sizeof options, "size=%llu,mode=%o,uid=%u,gid=%u%s",
              (unsigned long long)volume->size_bytes, volume->mode & 07777, volume->uid, volume->gid, inodes);
-    return mount("memory", ret_path, "tmpfs", MS_NOSUID | MS_NODEV, options) == 0 ||
+    return mount("tmpfs", ret_path, "tmpfs", MS_NOSUID | MS_NODEV, options) == 0 ||
            fault_errno(ret_fault, "mounting a memory volume (%s)", options);
 }
 
@@ -225,7 +225,7 @@ static bool make_writable(const VolumeBase *base, size_t number, int content, bo
         return false;
     if (chown(upper, status.st_uid, status.st_gid) < 0 || chmod(upper, status.st_mode & 07777) < 0)
         return fault_errno(ret_fault, "setting the owner of the volume %s", upper);
-    snprintf(ret_options, room, "volatile,upperdir=%s,workdir=%s,lowerdir=/proc/self/fd/%d", upper, work,
+    snprintf(ret_options, room, "volatile,xino=on,upperdir=%s,workdir=%s,lowerdir=/proc/self/fd/%d", upper, work,
              content);
     return true;
 }

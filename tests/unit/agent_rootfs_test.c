@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The rootfs of containers, from layers that are files as for a host pod, in a mount namespace of the test
  * with a /run of its own. It needs root, and a kernel with EROFS and loop devices. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -137,6 +138,71 @@ static void has_its_layers(void)
     CU_ASSERT_EQUAL(mounts_below("/run/crivirt"), 0);
 }
 
+/* The numbers by which programs know files: device, and inode as stat(2) and readdir(3) see it. */
+typedef struct {
+    dev_t device;
+    ino_t inode, listed;
+} Numbers;
+
+static Numbers numbers_of(const char *path)
+{
+    g_autofree char *directory = g_path_get_dirname(path);
+    g_autofree char *name = g_path_get_basename(path);
+    struct stat status;
+    Numbers numbers = {0};
+    DIR *entries = opendir(directory);
+
+    CU_ASSERT_EQUAL_FATAL(lstat(path, &status), 0);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(entries);
+    for (struct dirent *entry = readdir(entries); entry != NULL; entry = readdir(entries))
+        if (g_str_equal(entry->d_name, name))
+            numbers.listed = entry->d_ino;
+    closedir(entries);
+    numbers.device = status.st_dev;
+    numbers.inode = status.st_ino;
+    return numbers;
+}
+
+static void expect_numbers(const char *path, const Numbers *before)
+{
+    Numbers now = numbers_of(path);
+
+    CU_ASSERT_TRUE(now.device == before->device && now.inode == before->inode &&
+                   now.listed == before->listed);
+    CU_ASSERT_EQUAL(now.inode, now.listed);
+}
+
+static void has_constant_numbers(void)
+{
+    static const char *const paths[] = {CONTAINERS_DIR "/a/rootfs/etc", CONTAINERS_DIR "/a/rootfs/etc/which",
+                                        CONTAINERS_DIR "/a/rootfs/etc/lower",
+                                        CONTAINERS_DIR "/a/rootfs/plain"};
+    Disk *layers[] = {&disks[0], &disks[1]};
+    CreateContainerRequest request = request_of("a", layers, 2);
+    Numbers before[G_N_ELEMENTS(paths)];
+    Rootfs rootfs;
+    uint32_t released[LAYERS_MAX];
+
+    CU_ASSERT_EQUAL_FATAL(rootfs_mount(&request, -1, &rootfs, &problem), DISK_READY);
+    for (gsize i = 0; i < G_N_ELEMENTS(paths); i++) {
+        before[i] = numbers_of(paths[i]);
+        CU_ASSERT_EQUAL(before[i].device, before[0].device);
+        for (gsize j = 0; j < i; j++)
+            CU_ASSERT_NOT_EQUAL(before[i].inode, before[j].inode);
+    }
+    CU_ASSERT_TRUE(g_file_set_contents(CONTAINERS_DIR "/a/rootfs/new", "", -1, NULL));
+    CU_ASSERT_EQUAL(numbers_of(CONTAINERS_DIR "/a/rootfs/new").device, before[0].device);
+    /* Copied to the writable directory, and then read again. */
+    for (gsize i = 0; i < G_N_ELEMENTS(paths); i++)
+        CU_ASSERT_EQUAL(chmod(paths[i], 0700), 0);
+    for (gsize i = 0; i < G_N_ELEMENTS(paths); i++)
+        expect_numbers(paths[i], &before[i]);
+    CU_ASSERT_TRUE(g_file_set_contents("/proc/sys/vm/drop_caches", "2", -1, NULL) || errno != 0);
+    for (gsize i = 0; i < G_N_ELEMENTS(paths); i++)
+        expect_numbers(paths[i], &before[i]);
+    CU_ASSERT_EQUAL(rootfs_unmount(&rootfs, released), 2);
+}
+
 /* In the layer itself; in the rootfs, the container's cgroup decides about devices. */
 static void opens_no_devices_of_layers(void)
 {
@@ -262,6 +328,8 @@ int main(void)
         {"the test has a mount namespace of its own, and layers", prepare},
         {"a rootfs has its layers in their order, and the last one that uses a layer releases it",
          has_its_layers},
+        {"files have one device and inode numbers that copies and caches do not change",
+         has_constant_numbers},
         {"device files in a mounted layer cannot be opened", opens_no_devices_of_layers},
         {"links that climb out of an image end inside it", follows_links_inside_only},
         {"a failed rootfs leaves no mount, and the message names what failed", leaves_nothing_of_a_failure},
