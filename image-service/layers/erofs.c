@@ -89,6 +89,7 @@ struct ErofsWriter {
     gsize meta_size;    /* what it may grow to */
     guint64 inodes;
     gboolean has_root;
+    guint8 uuid[16];
     /* The file being written. */
     ErofsAttributes file;
     guint64 file_size;
@@ -511,6 +512,19 @@ gboolean erofs_writer_directory(ErofsWriter *writer, const ErofsDirectory *place
            patch(writer, place->nid * NID_BYTES, inode->data, inode->len, error);
 }
 
+void erofs_writer_identify(ErofsWriter *writer, const char *text)
+{
+    g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA256);
+    guint8 digest[32];
+    gsize length = sizeof digest;
+
+    g_checksum_update(checksum, (const guchar *)text, -1);
+    g_checksum_get_digest(checksum, digest, &length);
+    memcpy(writer->uuid, digest, sizeof writer->uuid);
+    writer->uuid[6] = (writer->uuid[6] & 0x0f) | 0x80; /* version 8 of RFC 9562: made in a way of its own */
+    writer->uuid[8] = (writer->uuid[8] & 0x3f) | 0x80;
+}
+
 gboolean erofs_writer_finish(ErofsWriter *writer, GError **error)
 {
     SuperBlock super = {
@@ -521,6 +535,7 @@ gboolean erofs_writer_finish(ErofsWriter *writer, GError **error)
         .inode_count = GUINT64_TO_LE(writer->inodes + 1),
     };
 
+    memcpy(super.uuid, writer->uuid, sizeof super.uuid);
     /* What the last extent of inodes does not need is given back. */
     if (writer->meta_start + writer->meta_size == writer->end)
         writer->end = writer->meta_start + round_up(writer->meta->len, BLOCK);

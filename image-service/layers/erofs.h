@@ -41,6 +41,11 @@ ErofsWriter *erofs_writer_new(int fd);
 void erofs_writer_free(ErofsWriter *writer); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ErofsWriter, erofs_writer_free)
 
+/* Derives the UUID of the file system from text, which identifies the layer. overlayfs tells the layers of an
+ * image apart by their UUIDs; without them it cannot keep a file's inode number when it copies the file to
+ * the writable layer. */
+void erofs_writer_identify(ErofsWriter *writer, const char *text);
+
 /* A regular file: begin, data at rising offsets (gaps stay holes of the image and read as zeros), end.
  * *ret_nid is the inode's number in the image. */
 gboolean erofs_writer_begin_file(ErofsWriter *writer, const ErofsAttributes *attributes, guint64 size,

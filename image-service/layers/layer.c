@@ -323,6 +323,7 @@ static gboolean check_digest(Unpacking *unpacking, GError **error)
     if (unpacking->spec->diff_id != NULL && !g_str_equal(digest, unpacking->spec->diff_id))
         return fail(error, STATUS_DATA_LOSS, "its content is %s, but the configuration says %s", digest,
                     unpacking->spec->diff_id);
+    erofs_writer_identify(unpacking->writer, digest);
     return TRUE;
 }
 

@@ -470,6 +470,33 @@ static void reads_several_gzip_members(void)
     close(image);
 }
 
+/* The UUID is at byte 48 of the super block, which is at byte 1024. */
+static void uuid_of_layer(const char *name, guint8 ret_uuid[16])
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *image = g_build_filename(directory, "image", NULL);
+    g_autofree char *content = NULL;
+    gsize length = 0;
+    GError *error = NULL;
+
+    TEST_OK(unpack_as(tar_with(name, FILE_MODE, "text"), &default_spec, image, &error), error);
+    CU_ASSERT_TRUE_FATAL(g_file_get_contents(image, &content, &length, NULL) && length > 1088);
+    memcpy(ret_uuid, content + 1024 + 48, 16);
+}
+
+static void gives_layers_their_uuids(void)
+{
+    static const guint8 none[16];
+    guint8 one[16], again[16], other[16];
+
+    uuid_of_layer("one", one);
+    uuid_of_layer("one", again);
+    uuid_of_layer("other", other);
+    CU_ASSERT_TRUE(memcmp(one, none, sizeof one) != 0);
+    CU_ASSERT_TRUE(memcmp(one, again, sizeof one) == 0);
+    CU_ASSERT_TRUE(memcmp(one, other, sizeof one) != 0);
+}
+
 static void refuses_paths_that_lead_up(void)
 {
     refuse(tar_with("../etc/passwd", FILE_MODE, "x"), &default_spec, STATUS_INVALID_ARGUMENT,
@@ -645,6 +672,7 @@ int main(int argc, char **argv)
         {"long and odd names are kept", keeps_long_and_odd_names},
         {"a directory of thousands of files is complete", keeps_large_directories},
         {"an empty layer is a layer", accepts_an_empty_layer},
+        {"a layer has a UUID of its own, the same each time", gives_layers_their_uuids},
         {"a blob of several gzip members is one tar", reads_several_gzip_members},
         {"a path that leads upwards is refused", refuses_paths_that_lead_up},
         {"a name that is too long is refused", refuses_names_that_are_too_long},
