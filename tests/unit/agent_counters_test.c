@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The counters of cgroups and interfaces, read from files that the test makes. */
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "agent/guest/cgroup.h"
 #include "agent/guest/cgroup_v1.h"
 #include "agent/guest/netdev.h"
+#include "agent/guest/process_tree.h"
 #include "tests/unit/harness.h"
 
 static void put(const char *directory, const char *name, const char *text)
@@ -149,6 +154,92 @@ static void reads_interfaces(void)
     CU_ASSERT_EQUAL(netdev_read("/nonexistent", readings, 4), 0);
 }
 
+static void finds_empty_cgroups(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *old = test_directory();
+
+    CU_ASSERT_TRUE(cgroup_is_empty(""));
+    CU_ASSERT_TRUE(cgroup_is_empty("/nonexistent"));
+    put(directory, "cgroup.events", "populated 1\nfrozen 0\n");
+    CU_ASSERT_FALSE(cgroup_is_empty(directory));
+    put(directory, "cgroup.events", "populated 0\nfrozen 0\n");
+    CU_ASSERT_TRUE(cgroup_is_empty(directory));
+    put(old, "memory.usage_in_bytes", "1\n"); /* of version 1 */
+    put(old, "cgroup.procs", "12\n");
+    CU_ASSERT_FALSE(cgroup_is_empty(old));
+    put(old, "cgroup.procs", "");
+    CU_ASSERT_TRUE(cgroup_is_empty(old));
+}
+
+static gboolean is_running(int pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/stat", pid);
+    g_autofree char *text = NULL;
+
+    return g_file_get_contents(path, &text, NULL, NULL) && strstr(text, ") Z ") == NULL;
+}
+
+static gboolean all_end(const int *pids, guint n)
+{
+    guint running = n;
+
+    for (int i = 0; i < 500 && running > 0; i++) {
+        running = 0;
+        for (guint j = 0; j < n; j++)
+            running += is_running(pids[j]) ? 1 : 0;
+        if (running > 0)
+            g_usleep(10000);
+    }
+    return running == 0;
+}
+
+static GPid spawn(char **argv)
+{
+    GPid pid = 0;
+
+    CU_ASSERT_TRUE_FATAL(g_spawn_async(NULL, argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD,
+                                       NULL, NULL, &pid, NULL));
+    return pid;
+}
+
+/* The leader of a session starts a child in it, one in a session of its own, and a grandchild. A process of
+ * the cgroup that does not belong to it goes on. */
+static void signals_a_process_with_all_that_it_started(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *list = g_build_filename(directory, "pids", NULL);
+    g_autofree char *text = NULL;
+    g_autofree char *procs = NULL;
+    char *argv[] = {
+        (char *)"setsid",
+        (char *)"sh",
+        (char *)"-c",
+        (char *)"sleep 300 & echo $! >> $0.new; setsid sleep 300 & echo $! >> $0.new; "
+                "sh -c 'sleep 300 & echo $! >> $0.new; wait' $0 & while [ $(wc -l < $0.new) -lt 3 ]; "
+                "do sleep 0.01; done; mv $0.new $0; wait",
+        list,
+        NULL};
+    char *other[] = {(char *)"sleep", (char *)"300", NULL};
+    GPid leader = spawn(argv), stranger = spawn(other);
+    int pids[3];
+
+    for (int i = 0; i < 1000 && !g_file_get_contents(list, &text, NULL, NULL); i++)
+        g_usleep(10000);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+    CU_ASSERT_EQUAL_FATAL(sscanf(text, "%d %d %d", &pids[0], &pids[1], &pids[2]),
+                          3); /* NOLINT: a shell's numbers */
+    procs = g_strdup_printf("%d\n%d\n%s", (int)leader, (int)stranger, text);
+    put(directory, "cgroup.procs", procs);
+    CU_ASSERT_TRUE(process_tree_signal(directory, leader, SIGKILL));
+    CU_ASSERT_TRUE(all_end(pids, 3) && all_end(&leader, 1));
+    CU_ASSERT_TRUE(is_running(stranger));
+    kill(stranger, SIGKILL);
+    CU_ASSERT_EQUAL(waitpid(leader, NULL, 0), leader);
+    CU_ASSERT_EQUAL(waitpid(stranger, NULL, 0), stranger);
+    CU_ASSERT_TRUE(process_tree_signal(directory, leader, SIGKILL)); /* it is gone */
+}
+
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
@@ -156,6 +247,9 @@ int main(int argc, char **argv)
         {"a cgroup of version 1 is read from all its hierarchies", reads_a_cgroup_of_version_1},
         {"a process's cgroup of version 1 is the one of the memory controller", finds_a_cgroup_of_version_1},
         {"counters of missing files are 0", reads_nothing_of_nothing},
+        {"a cgroup without processes is empty", finds_empty_cgroups},
+        {"a signal reaches a process with all that it has started, and no other",
+         signals_a_process_with_all_that_it_started},
         {"the counters of interfaces are read, except lo", reads_interfaces},
     };
 

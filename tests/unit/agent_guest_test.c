@@ -67,8 +67,8 @@ static void make_layers(void)
 {
     run("sh -c 'cd %s && mkdir -p a/bin a/etc a/proc a/dev a/sys a/tmp a/work b/etc && cp /bin/busybox "
         "a/bin/ && "
-        "for t in sh cat id sleep echo env pwd stty head dd seq ls grep true false touch ip hostname "
-        "readlink wc "
+        "for t in sh cat id sleep echo env pwd stty head dd seq ls grep tr true false touch ip hostname "
+        "readlink wc setsid "
         "awk mkdir kill date; do ln -s busybox a/bin/$t; done && "
         "printf \"root:x:0:0::/:/bin/sh\\nalice:x:1000:1001::/work:/bin/sh\\n\" > a/etc/passwd && "
         "printf \"root:x:0:\\nalice:x:1001:\\nstaff:x:50:alice,bob\\n\" > a/etc/group && "
@@ -241,6 +241,7 @@ typedef struct {
     gint64 uid;
     gboolean tty, stdin_open;
     gsize n_layers; /* 0: none */
+    gboolean shared_pid;
 } Wish;
 
 static DriveResponse *create(const char *id, const Wish *wish)
@@ -251,6 +252,15 @@ static DriveResponse *create(const char *id, const Wish *wish)
     Crivirt__Agent__V1__Disk *layers[] = {&a, &b};
     g_autofree char *before =
         g_strdup_printf(SPEC_BEFORE, id, wish->tty ? "true" : "false", wish->args); /* NOLINT: our format */
+    if (wish->shared_pid) {
+        g_autoptr(GString) shared = g_string_new(before);
+
+        g_string_replace(shared, "{\"type\":\"pid\"}",
+                         "{\"type\":\"pid\",\"path\":\"/run/crivirt/sandbox/ns/pid\"}", 1);
+        g_free(before);
+        before = g_string_free(g_steal_pointer(&shared), FALSE);
+    }
+    message.shared_pid = wish->shared_pid;
     a.lun = 1;
     a.serial = (char *)"layer-a";
     b.lun = 300;
@@ -771,6 +781,56 @@ static void kills_an_exec_and_a_container(void)
     CU_ASSERT_EQUAL(status_of(signal_to("main", "", SIGTERM, FALSE), NULL), 0);
 }
 
+/* How many processes that the container sees have a command line that the pattern matches. */
+static void expect_processes(const char *container, const char *exec_id, const char *pattern,
+                             const char *count)
+{
+    g_autofree char *script =
+        g_strdup_printf("cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c '%s' || true", pattern);
+
+    CU_ASSERT_EQUAL(exec_to_end(container, exec_id, script), 0);
+    expect_text(container, exec_id, 0, count);
+}
+
+static void ends_with_its_cgroup(void)
+{
+    Wish wish = {.args = "[\"/bin/sleep\",\"1000\"]", .uid = -1, .n_layers = 2, .shared_pid = TRUE};
+
+    CU_ASSERT_EQUAL_FATAL(status_of(create("see", &wish), NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(status_of(start("see"), NULL), 0);
+    wish.args =
+        "[\"/bin/sh\",\"-c\",\"setsid sleep 4242 >/dev/null 2>&1 & sleep 4242 & echo up; sleep 1; exit 3\"]";
+    CU_ASSERT_EQUAL_FATAL(status_of(create("leaver", &wish), NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(status_of(start("leaver"), NULL), 0);
+    CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "leaver", "", CALL_MS));
+    CU_ASSERT_EQUAL(drive_process(guest.drive, "leaver", "")->exit_code, 3);
+    expect_processes("see", "left", "sleep 424[2]", "0\n");
+    expect_processes("see", "own", "sleep 100[0]", "1\n");
+    CU_ASSERT_EQUAL(status_of(delete ("leaver"), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(delete ("see"), NULL), 0);
+}
+
+static void kills_all_that_an_exec_started(void)
+{
+    static const char script[] =
+        "setsid sleep 5151 & sleep 5151 & sh -c 'sleep 5151 & sleep 5151' & echo up; sleep 5151";
+
+    CU_ASSERT_EQUAL_FATAL(
+        status_of(create("probed", &(Wish){.args = "[\"/bin/sleep\",\"1000\"]", .uid = -1, .n_layers = 2}),
+                  NULL),
+        0);
+    CU_ASSERT_EQUAL_FATAL(status_of(start("probed"), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(exec_in("probed", "tree", script, FALSE, FALSE), NULL), 0);
+    CU_ASSERT_TRUE(drive_run(guest.drive, has_a_line,
+                             drive_process(guest.drive, "probed", "tree")->streams[0], CALL_MS));
+    CU_ASSERT_EQUAL(status_of(signal_to("probed", "tree", SIGKILL, TRUE), NULL), 0);
+    CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "probed", "tree", CALL_MS));
+    CU_ASSERT_EQUAL(drive_process(guest.drive, "probed", "tree")->exit_code, 137);
+    expect_processes("probed", "left", "sleep 515[1]", "0\n");
+    expect_processes("probed", "own", "sleep 100[0]", "1\n");
+    CU_ASSERT_EQUAL(status_of(delete ("probed"), NULL), 0);
+}
+
 static void moves_output_and_answers_quickly(void)
 {
     const Wish wish = {.args = "[\"/bin/sleep\",\"1000\"]", .uid = -1, .n_layers = 2};
@@ -864,6 +924,8 @@ int main(void)
         {"a container that the OOM killer ended is reported as such", counts_an_oom_kill},
         {"a container without layers has an empty rootfs", runs_a_container_without_layers},
         {"signals reach execs and containers", kills_an_exec_and_a_container},
+        {"a container ends with all that it started, also in a shared PID namespace", ends_with_its_cgroup},
+        {"a signal for all of an exec reaches what it has started", kills_all_that_an_exec_started},
         {"output is fast and requests are answered meanwhile", moves_output_and_answers_quickly},
         {"DeleteContainer releases the disks, and their units can be used again",
          deletes_and_releases_the_disks},

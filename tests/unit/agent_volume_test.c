@@ -98,6 +98,8 @@ static void mounts_memory(void)
     MemoryVolume volume = CRIVIRT__AGENT__V1__MEMORY_VOLUME__INIT;
     struct stat status;
 
+    g_autofree char *mounts = NULL;
+
     volume.index = 10;
     volume.id = (char *)"cache";
     volume.size_bytes = 1 << 20;
@@ -107,6 +109,8 @@ static void mounts_memory(void)
     CU_ASSERT_TRUE(volume_mount_memory(&base, &volume, &problem));
     CU_ASSERT_EQUAL(stat(HERE "/v10", &status), 0);
     CU_ASSERT_TRUE(status.st_uid == 5 && status.st_gid == 6 && (status.st_mode & 07777) == 02770);
+    CU_ASSERT_TRUE(g_file_get_contents("/proc/self/mounts", &mounts, NULL, NULL));
+    CU_ASSERT_PTR_NOT_NULL(strstr(mounts, "tmpfs " HERE "/v10 tmpfs ")); /* programs look for that source */
     file_make(HERE "/v10/word", "word");
     /* The same volume again, with a sub-path that does not exist yet. */
     volume.index = 11;
