@@ -1,6 +1,7 @@
-// The measuring half of run.sh: bench.js PART   measures one thing and keeps the figures in
-// $BENCH_WORK/PART.json; bench.js table DIRECTORY prints them all. What is compared is done in turns (A, B, A, B …), so
-// that whatever else the machine does hits both.
+// SPDX-License-Identifier: Apache-2.0
+// The part of run.sh that measures: `bench.js PART` measures one thing and stores the figures in $BENCH_WORK/PART.json;
+// `bench.js table DIRECTORY` prints them all. Things that are compared take turns (A, B, A, B …), so that other load on the node
+// affects both.
 'use strict';
 const {execFileSync} = require('child_process');
 const fs = require('fs');
@@ -22,7 +23,7 @@ const {
 
 const timesOf = (pod) => [...fs.readFileSync(pod.console, 'utf8').matchAll(/^bench: crun (\d+) ([\d.]+) ([\d.]+)/gm)];
 
-// Has crun_timer.c make a container like this one.
+// Lets crun_timer.c create a container like this one.
 async function crunDirectly(call, pod, container_id) {
     const before = timesOf(pod).length;
     await call('ExecSync', {container_id, cmd: ['/bin/touch', '/bench'], timeout: 60});
@@ -81,7 +82,7 @@ async function pullOnce(call, image) {
     return figures;
 }
 
-// Its processor time comes from the shell's `times`, of its children.
+// The shell's `times` reports the processor time of its children.
 function skopeoOnce(image) {
     const directory = path.join(work, 'skopeo');
     const begin = now();

@@ -1,7 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The only program of a guest that shows how fast the agent's channel is by itself: the port, and the frames
  * with the checksums that daemon and agent use (agent/wire/wire.h), but no processes. A frame of five bytes
- * is an order: a letter and how many frames (u32, little endian). 'd': sends that many of PIECE_BYTES. 'u':
- * takes that many and answers with one byte in a frame. 'e': sends back that many.
+ * is a command: a letter and a number of frames (u32, little endian). 'd' makes the guest send so many frames
+ * of PIECE_BYTES, 'u' receive so many and answer with a frame of one byte, 'e' send back so many.
  */
 #include <fcntl.h>
 #include <glob.h>

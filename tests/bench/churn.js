@@ -1,6 +1,7 @@
-// Pods with a container, made and removed, several at a time, in two rounds: at the end nothing is left of them on the node,
-// and the daemon is as large after the second round as after the first. The rate is beside that of QEMU alone, booted and
-// killed as many at a time.
+// SPDX-License-Identifier: Apache-2.0
+// Starts and removes pods with a container, several at a time, in two rounds. At the end nothing is left of them on the node, and
+// the daemon uses as much memory after the second round as after the first. The rate is compared with that of QEMU alone, of
+// which as many are booted and killed at a time.
 'use strict';
 const {execFileSync} = require('child_process');
 const fs = require('fs');
@@ -11,7 +12,7 @@ const {
 } = require('./lib');
 const {warmUp} = require('./starts');
 
-// ---- what there is on the node ----
+// ---- things on the node ----
 
 function files(directory) {
     let entries;
@@ -33,7 +34,7 @@ function rows() {
     return ['pods', 'containers', 'pod_disks'].flatMap((table) => output('sqlite3', database, `SELECT '${table}', * FROM ${table}`));
 }
 
-// Kind → how many. The pool's machines and the template are there before and after.
+// The number of things of each kind. The VMs of the pool and the template exist before and after.
 function inventory() {
     const ours = (text) => text.includes(work) || text.includes(runDir);
     return {
@@ -54,7 +55,7 @@ function inventory() {
 const difference = (before, afterwards) => Object.fromEntries(
     Object.keys(before).map((key) => [key, afterwards[key] - before[key]]).filter(([, n]) => n !== 0));
 
-// The pool fills up in its own time.
+// The pool is filled in the background.
 async function settled(before) {
     let left;
     for (let i = 0; i < 60; i++) {

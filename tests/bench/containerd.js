@@ -1,5 +1,6 @@
-// RunPodSandbox, and a container in the pod, beside containerd and runc: the same client, CNI configuration and image, in
-// turns. A pod of theirs is a pause process in namespaces, a container of theirs another process beside it.
+// SPDX-License-Identifier: Apache-2.0
+// RunPodSandbox and a container in the pod, compared with containerd and runc by turns: the same client, CNI configuration and
+// image. With containerd a pod is a pause process in namespaces, and a container another process beside it.
 'use strict';
 const path = require('path');
 const {
@@ -7,17 +8,17 @@ const {
 } = require('./lib');
 const {startOf, phaseNames, warmUp} = require('./starts');
 
-const MACHINES_THAT_WAIT = 2; // guest.vm_pool_size
+const POOL_SIZE = 2; // guest.vm_pool_size
 
-// Machines that are made meanwhile would count for whoever has the next turn.
+// VMs that are started for the pool meanwhile would slow down the next measurement.
 async function poolIsFull(call) {
     for (let i = 0; i < 120; i++) {
         const {info} = await call('Status', {verbose: true});
-        if (JSON.parse(info.templates).waitingMachines === MACHINES_THAT_WAIT)
+        if (JSON.parse(info.templates).waitingMachines === POOL_SIZE)
             return;
         await sleep(250);
     }
-    throw new Error('no machines wait for pods');
+    throw new Error('the VM pool is empty');
 }
 
 async function podOnce(call, look) {

@@ -1,8 +1,9 @@
-/* The first program of the bench's guests: leaves a child behind and becomes the agent (/init.agent). The
- * child times crun where it really runs. When a file `bench` appears in the root of a container, it makes a
- * second container with the same configuration and root file system by running `crun create` and `crun start`
- * itself, writes what they took to the guest's console, which is a file on the node, and removes the file.
- * When a file `bench-exec` appears, it times `crun exec` of /bin/true in that container.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The first program of the guests of the benchmark. It starts a child and becomes the agent (/init.agent).
+ * The child measures crun inside the guest. When a file `bench` appears in the root of a container, it makes
+ * a second container with the same configuration and root file system by running `crun create` and `crun
+ * start` itself, writes what they took to the guest's console, which is a file on the node, and removes the
+ * file. When a file `bench-exec` appears, it times `crun exec` of /bin/true in that container.
  */
 #include <fcntl.h>
 #include <glob.h>

@@ -1,4 +1,5 @@
-// What the parts of bench.js share: the CRI, processes, and QEMU alone.
+// SPDX-License-Identifier: Apache-2.0
+// What the parts of bench.js share: the CRI, processes, and QEMU without crivirtd.
 'use strict';
 const {spawn} = require('child_process');
 const fs = require('fs');
@@ -76,13 +77,13 @@ const pssMib = (pid) => kib(pid, 'smaps_rollup', 'Pss') / 1024;
 const kib = (pid, file, key) =>
     Number(new RegExp(`^${key}:\\s+(\\d+)`, 'm').exec(fs.readFileSync(`/proc/${pid}/${file}`, 'utf8'))[1]);
 
-// ---- boot: RunPodSandbox, and QEMU alone to the agent's first byte ----
+// ---- boot: RunPodSandbox, and QEMU alone until the agent's first byte ----
 
-const syncWord = Buffer.from('f19ce5d3637269760074318ea7ff0ab6', 'hex'); // agent/wire/wire.h: the agent answers it
+const syncWord = Buffer.from('f19ce5d3637269760074318ea7ff0ab6', 'hex'); // agent/wire/wire.h: the agent answers with the same
 
 const after = (words, flag) => words[words.indexOf(flag) + 1];
 
-// The machine, processor, memory, kernel and initramfs of a pod's QEMU, with nothing but the agent's port and a console.
+// The arguments of a pod's QEMU for machine, processor, memory, kernel and initramfs, with only the agent's port and a console.
 const bareArguments = (words, socket, console, initrd = after(words, '-initrd')) => [
     '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot',
     '-machine', after(words, '-machine').split(',').filter((word) => !/^(memory-backend|dump)/.test(word)).join(','),
@@ -107,7 +108,7 @@ async function bareBoot(words) {
             connection.on('error', () => {});
             connection.write(Buffer.concat([syncWord, Buffer.from('12345678')]));
         });
-        setTimeout(() => reject(new Error('bare QEMU: no byte of the agent in 60 s')), 60000).unref();
+        setTimeout(() => reject(new Error('bare QEMU: the agent sent no byte within 60 s')), 60000).unref();
     });
     const begin = now();
     const qemu = spawn(words[0], bareArguments(words, socket, path.join(work, 'bare.console')),
@@ -138,7 +139,7 @@ const percentile = (values, share) => {
     return sorted[Math.min(sorted.length - 1, Math.ceil(share * sorted.length) - 1)];
 };
 
-// Works on 0 … n - 1, so many at once; the results in order.
+// Calls the function with 0 … n - 1, some at a time; the results in order.
 async function atOnce(n, workers, work) {
     const results = [];
     let next = 0;

@@ -1,5 +1,6 @@
-// How many idle pods this machine bears: until little memory is available, or the kernel reports pressure. Takes long, and
-// all of the machine; run.sh does it only when it is asked to.
+// SPDX-License-Identifier: Apache-2.0
+// The number of idle pods that fit on this node, which is when little memory is available or the kernel reports pressure. It
+// takes long and fills the node, so that run.sh does it only on request.
 'use strict';
 const fs = require('fs');
 const {count, say, podConfig, runPod, endPod, qemuOf, pssMib, median, atOnce} = require('./lib');
@@ -32,7 +33,7 @@ async function measure(call) {
 function print({n, pss, taken, why}, row) {
     row(`idle pods before ${why}`, n, null, '', '');
     row('  PSS of each', pss, null, '', 'MiB');
-    row('  what the machine has less for each, all in all', taken, null, '', 'MiB');
+    row('  memory of the node for each, all in all', taken, null, '', 'MiB');
 }
 
 module.exports = {measure, print};

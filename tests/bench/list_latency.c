@@ -1,10 +1,11 @@
-/* How the cost of lists grows with the number of pods: list_latency prints, for 10 and for 500 stopped pods
- * with a container each (and for the statistics as many ready ones with a fresh sample), what building and
- * packing an answer takes, then what a whole call takes through gRPC and a socket, client included; and the
- * ratios. 50 is linear.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Measures how the cost of lists grows with the number of pods. For 10 and for 500 stopped pods with a
+ * container each (for statistics: ready ones with a fresh sample) list_latency prints the time for building
+ * and packing an answer, then that of a whole call through gRPC and a socket, client included, and the
+ * ratios. A ratio of 50 is linear.
  *
- * Without a hypervisor and a store. Processor time, because a busy machine says nothing about the rest; the
- * calls' wall-clock time is beside it. Few and many are done in turns. Medians.
+ * There are no hypervisor and no store. The figures are medians of processor time, because wall-clock time on
+ * a busy node means little; that of calls is printed beside it. Few and many pods take turns.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,7 +115,7 @@ typedef struct {
     gboolean ready;
 } List;
 
-/* Building and packing, as a worker of the server does it. */
+/* Builds and packs an answer as a worker of the server does. */
 static void measure_answers(const List *list, SandboxManager *const managers[2])
 {
     g_autoptr(Arena) arena = arena_new();
@@ -175,7 +176,7 @@ static void service_call(Service *service, const List *list, Arena *arena)
         g_error("%s: %s", list->name, error->message);
 }
 
-/* The whole round trip: both ends are in this process. */
+/* A whole call. Client and server are in this process. */
 static void measure_calls(const List *list, SandboxManager *const managers[2], const char *directory)
 {
     g_autoptr(Arena) arena = arena_new(); /* the client's */

@@ -1,4 +1,5 @@
-// Several pods at once, until the last one is ready.
+// SPDX-License-Identifier: Apache-2.0
+// The time until the last of several pods that are started at once is ready.
 'use strict';
 const {now, say, podConfig, runPod, endPod, bareBoot, median, atOnce} = require('./lib');
 const {warmUp} = require('./starts');

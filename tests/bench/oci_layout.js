@@ -1,4 +1,5 @@
-// An OCI image layout (image-spec 1.0) of the layers N.tar and N.tar.gz in a directory: oci_layout.js LAYERS OUTPUT
+// SPDX-License-Identifier: Apache-2.0
+// Writes an OCI image layout (image-spec 1.0) of the layers N.tar and N.tar.gz in a directory: oci_layout.js LAYERS OUTPUT
 'use strict';
 const crypto = require('crypto');
 const fs = require('fs');

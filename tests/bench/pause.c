@@ -1,4 +1,5 @@
-/* What containerd's sandboxes run in the benchmark: nothing, until they are told to end. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The program of containerd's sandboxes in the benchmark. It waits for the signal to end. */
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>

@@ -1,15 +1,16 @@
 #!/bin/bash
-# Measures crivirt beside what it is made of, and prints a table of ratios (docs/performance.md says what they mean).
-#   run.sh [BUILD_DIRECTORY]     a release build; default: build/release, built when it is not there
-# Everything happens in a network namespace, with a daemon and a registry of its own, and is removed afterwards. Root.
-# What is measured and how often comes from the environment:
-#   BENCH_PARTS="boot container restore containerd unpooled many pull memory churn streaming"; beside them there is "limit", which
-#                   fills the machine's memory with pods. "containerd" is done where containerd, runc and ctr are installed.
+# SPDX-License-Identifier: Apache-2.0
+# Measures crivirt in comparison with what it is made of, and prints a table of ratios (docs/performance.md explains them).
+#   run.sh [BUILD_DIRECTORY]     a release build; default: build/release, which is built if it does not exist
+# It needs root. Everything happens in a network namespace with a daemon and a registry of its own, and is removed afterwards.
+# The environment selects what is measured and how often:
+#   BENCH_PARTS="boot container restore containerd unpooled many pull memory churn streaming"; "limit", which
+#                   fills the node's memory with pods, has to be named. "containerd" needs containerd, runc and ctr.
 #   BENCH_STARTS=20  BENCH_CONTAINERS=15  BENCH_MANY="5 20"  BENCH_PULLS=5  BENCH_LAYER_MB=40 (five layers)
 #   BENCH_PODS="1 10"  BENCH_CHURN=100  BENCH_CHURN_AT_ONCE=4  BENCH_LIMIT=1000  BENCH_LIMIT_RESERVE_MB=2048
 #   BENCH_STREAMS=5  BENCH_STREAM_MIB=32
 #   BENCH_KEEP=1    keeps the directory with the daemon's log and the raw figures
-#   NODE_PATH       where @grpc/grpc-js and @grpc/proto-loader are; default: those of tests/integration
+#   NODE_PATH       the directory of @grpc/grpc-js and @grpc/proto-loader; default: that of tests/integration
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 root=$(dirname "$(dirname "$here")")
@@ -27,10 +28,10 @@ work=$(mktemp -d /tmp/crivirt-bench-XXXXXX)
 chmod 755 "$work" # QEMU's user reads the guest's image
 pids=()
 
-# containerd's shims, by the socket that each was given.
+# The shims of containerd, which are found by the socket that each was given.
 shims() { pgrep -f -- "-address $run_dir/containerd.sock" || true; }
 
-# What is ours, by its pid: VMs that a failed run has left as well.
+# Kills our processes by pid, also VMs that a failed run has left.
 clean_up() {
     local pid file
     set +e
@@ -62,7 +63,7 @@ build_project() {
     fi
 }
 
-# The product's image; and one that crun_timer.c starts, for the containers' times.
+# The guest image of the product, and one that crun_timer.c starts, for the times of containers.
 guest_images() {
     local agent=$build/agent/crivirt-agent
     "$root/kernel/image.sh" --kernel tuned --agent "$agent" "$work/guest"
@@ -78,7 +79,7 @@ guest_images() {
     (cd "$work/channel" && echo init | cpio --quiet -o -H newc -R 0:0) | lz4 -q -l >"$work/channel.img"
 }
 
-# The integration tests' gRPC client.
+# The gRPC client of the integration tests.
 node_modules() {
     local modules=$root/tests/integration/node_modules
     if [ -z "${NODE_PATH:-}" ] && [ ! -d "$modules/@grpc/grpc-js" ]; then
@@ -88,8 +89,8 @@ node_modules() {
     export NODE_PATH=${NODE_PATH:-$modules}
 }
 
-# Not "ip netns exec", which would give the daemon a mount namespace of its own.
-# In the background its pid is the command's.
+# nsenter, because "ip netns exec" would give the daemon a mount namespace of its own.
+# In the background its pid is that of the command.
 inside=(nsenter --net="/run/netns/$namespace")
 
 network() {
@@ -122,12 +123,12 @@ END
     wait_for "${inside[@]}" curl -sf -o /dev/null http://127.0.0.1:5000/v2/
 }
 
-# random_layer DIRECTORY: bytes that no compression makes smaller, in files of 256 KiB.
+# random_layer DIRECTORY: bytes that cannot be compressed, in files of 256 KiB.
 random_layer() {
     head -c "${mb}M" /dev/urandom | split -b 256K -a 4 - "$1/random."
 }
 
-# usual_layer DIRECTORY: what images really hold, this node's own programs, libraries and texts; a part for each layer.
+# usual_layer DIRECTORY: content as of real images, which is this node's programs, libraries and texts; a part for each layer.
 usual_layer() {
     local n=$2 taken=0 size file
     while [ "$taken" -lt $((mb << 20)) ] && IFS=' ' read -r size file; do
@@ -187,8 +188,8 @@ END
     tar -C "$image" -cf "$output" manifest.json config.json layer.tar
 }
 
-# A containerd that has all that is its own in our directories, our network and our images. Where it is not installed, that is
-# said, and nothing else is missing.
+# Starts a containerd with its own state in our directories, our network and our images. Where it is not installed, a message
+# says so and the other parts are measured.
 start_containerd() {
     local program cni_plugins=/opt/cni/bin image
     for program in containerd containerd-shim-runc-v2 ctr runc; do
@@ -231,7 +232,7 @@ END
     done
 }
 
-# Its pods' common cgroups and the directory of its shims' sockets are nobody's any more, unless another containerd is there.
+# Removes the common cgroups of its pods and the directory of its shims' sockets, unless another containerd runs.
 end_containerd() {
     kill "$containerd_pid"
     wait "$containerd_pid" || true
@@ -261,7 +262,7 @@ if has pull; then
     image random
     image usual
 fi
-# with INITRD "PART…" [FLAG…]: a daemon for those of the parts that are wanted
+# with INITRD "PART…" [FLAG…]: runs a daemon for those of the parts that were selected
 with() {
     local initrd=$1 wanted=() part
     for part in $2; do

@@ -1,5 +1,6 @@
-// What the start of a pod and of a container in it takes, beside QEMU alone booting the same guest; and where the time
-// goes, by the daemon's own traces. The same for booted pods, for restored ones, and for those without a waiting machine.
+// SPDX-License-Identifier: Apache-2.0
+// The time of the start of a pod and of a container in it, compared with QEMU alone booting the same guest, and its phases by
+// the daemon's own traces. Pods are booted, restored, or restored without a VM of the pool.
 'use strict';
 const {
     count, now, sleep, say, podConfig, runPod, endPod, containerConfig, cmdline, qemuOf, cpuMs, daemonPid, bareBoot, median,
@@ -43,7 +44,7 @@ async function startOnce(call) {
     return {...figures, daemon: cpuMs(daemonPid) - daemonBefore};
 }
 
-// Until pods start as they shall: a template is made after the first boot.
+// Waits until pods start in the way to be measured: a template is made after the first boot.
 async function warmUp(call, wanted) {
     for (let i = 0; i < 30; i++) {
         const {how, words} = await startOnce(call);

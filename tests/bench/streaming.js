@@ -1,5 +1,6 @@
-// Exec and port-forward of a pod, beside the agent's channel by itself (channel_speed.c) and `crun exec` in the guest
-// (crun_timer.c).
+// SPDX-License-Identifier: Apache-2.0
+// Exec and port-forward of a pod, compared with the agent's channel by itself (channel_speed.c) and with `crun exec` in the
+// guest (crun_timer.c).
 'use strict';
 const fs = require('fs');
 const net = require('net');
@@ -16,8 +17,8 @@ const DIRECTIONS = ['down', 'up', 'echo'];
 
 const piece = Buffer.alloc(32 << 10, 'crivirt ');
 
-// What support/streams.js wants of a machine; we are in its network already.
-const machine = {
+// The part of a node that support/streams.js needs. This process is in the node's network already.
+const node = {
     connect: (host, port) => new Promise((resolve, reject) => {
         const socket = net.connect({host, port, noDelay: true}, () => resolve(socket));
         socket.on('error', reject);
@@ -26,7 +27,7 @@ const machine = {
 
 // ---- the channel by itself ----
 
-// Starts one; resolves to {connection, end()} once its agent's port is connected. greeting is sent at once.
+// Starts a guest; {connection, end()} once its agent's port is connected. The greeting is sent at once.
 async function startBare(work, words, {initrd, greeting} = {}) {
     const socket = path.join(work, 'bare.sock');
     fs.rmSync(socket, {force: true});
@@ -81,7 +82,7 @@ function frame(payload) {
 
 const dataFrame = frame(Buffer.alloc(PIECE_BYTES, 'crivirt '));
 
-// Milliseconds for that many bytes.
+// The milliseconds that so many bytes take.
 async function channelOnce(connection, direction, bytes) {
     const frames = Math.ceil(bytes / PIECE_BYTES);
     const expected = direction === 'up' ? 9 : frames * dataFrame.length;
@@ -108,12 +109,12 @@ async function channelOnce(connection, direction, bytes) {
     return now() - begin;
 }
 
-// ---- ours ----
+// ---- crivirtd ----
 
 async function execOnce(container, transport, direction) {
     const begin = now();
     const command = {down: ['/bin/cat', '/dev/shm/file'], up: 'exec cat > /dev/null', echo: ['/bin/cat']}[direction];
-    const client = await exec(machine, container, TRANSPORTS[transport], command, {stdin: direction !== 'down'});
+    const client = await exec(node, container, TRANSPORTS[transport], command, {stdin: direction !== 'down'});
     let got = 0;
     client.sink = (name, bytes) => { got += bytes.length; };
     if (direction !== 'down') {
@@ -128,7 +129,7 @@ async function execOnce(container, transport, direction) {
 }
 
 async function forwardOnce(pod) {
-    const forward = await Forward.open(machine, pod, 'SPDY');
+    const forward = await Forward.open(node, pod, 'SPDY');
     const begin = now();
     const connection = forward.connect(8001);
     let got = 0;
@@ -145,17 +146,17 @@ async function forwardOnce(pod) {
 
 async function trueOnce(container, transport) {
     const begin = now();
-    const {code} = await run(machine, container, TRANSPORTS[transport], ['/bin/true']);
+    const {code} = await run(node, container, TRANSPORTS[transport], ['/bin/true']);
     if (code !== 0)
         throw new Error(`true ended with ${code}`);
     return now() - begin;
 }
 
-// crun_timer.c runs it where it really runs.
+// crun_timer.c runs `crun exec` in the guest.
 const timesOf = (file) => [...fs.readFileSync(file, 'utf8').matchAll(/^bench: exec (\d+) ([\d.]+)/gm)];
 async function crunOnce(container, consoleFile) {
     const before = timesOf(consoleFile).length;
-    await run(machine, container, 'SPDY v4', ['/bin/touch', '/bench-exec']);
+    await run(node, container, 'SPDY v4', ['/bin/touch', '/bench-exec']);
     while (timesOf(consoleFile).length === before)
         await sleep(50);
     const [, failed, ms] = timesOf(consoleFile)[before];
@@ -164,27 +165,27 @@ async function crunOnce(container, consoleFile) {
     return Number(ms);
 }
 
-// ---- all of it ----
+// ---- all measurements ----
 
 async function makePod() {
     const config = {metadata: {name: 'streams', uid: `uid${process.pid}`, namespace: 'bench', attempt: 0},
                     log_directory: path.join(work, 'log'), linux: {}};
-    const {pod_sandbox_id: id} = await machine.cri.call('RunPodSandbox', {config});
-    const {container_id} = await machine.cri.call('CreateContainer', {
+    const {pod_sandbox_id: id} = await node.cri.call('RunPodSandbox', {config});
+    const {container_id} = await node.cri.call('CreateContainer', {
         pod_sandbox_id: id, sandbox_config: config, config: {
             metadata: {name: 'streams', attempt: 0}, image: {image: 'docker.io/library/busybox:latest'},
             command: ['/bin/sleep', '100000'], log_path: 'streams.log', linux: {}}});
-    await machine.cri.call('StartContainer', {container_id});
+    await node.cri.call('StartContainer', {container_id});
     const container = {id: container_id};
-    await run(machine, container, 'SPDY v4', `head -c ${mib << 20} /dev/zero > /dev/shm/file`);
-    await machine.cri.call('ExecSync', {container_id, cmd: [
+    await run(node, container, 'SPDY v4', `head -c ${mib << 20} /dev/zero > /dev/shm/file`);
+    await node.cri.call('ExecSync', {container_id, cmd: [
         '/bin/sh', '-c', 'nc -ll -p 8001 -e /bin/cat >/dev/null 2>&1 </dev/null &'], timeout: 60});
     const vm = fs.readdirSync(path.join(runDir, 'vm')).find((name) => id.startsWith(name));
     return {id, container, console: path.join(runDir, 'vm', vm, 'console.log')};
 }
 
 async function measure() {
-    machine.cri = new Cri(path.join(runDir, 's.sock'));
+    node.cri = new Cri(path.join(runDir, 's.sock'));
     const pod = await makePod();
     const words = processes().map(cmdline).find((one) => one[0].includes('qemu-system') && one.join(' ').includes(pod.id));
     const bare = await startBare(work, words, {initrd: path.join(work, 'channel.img')});
@@ -215,8 +216,8 @@ async function measure() {
     } finally {
         await bare.end();
     }
-    await machine.cri.call('StopPodSandbox', {pod_sandbox_id: pod.id});
-    await machine.cri.call('RemovePodSandbox', {pod_sandbox_id: pod.id});
+    await node.cri.call('StopPodSandbox', {pod_sandbox_id: pod.id});
+    await node.cri.call('RemovePodSandbox', {pod_sandbox_id: pod.id});
     return result;
 }
 

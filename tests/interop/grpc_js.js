@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A client that shares no code with gRPC's C core, against a running crivirtd. It needs no pod and no registry.
 //   npm install --prefix DIR @grpc/grpc-js @grpc/proto-loader
 //   NODE_PATH=DIR/node_modules node tests/interop/grpc_js.js SOCKET

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/tools/agent_drive.h"
 
 #include <errno.h>
@@ -139,7 +140,7 @@ static void take_message(Drive *drive, const WireItem *item)
     g_assert_nonnull(message);
     switch (message->body_case) {
     case CRIVIRT__AGENT__V1__FROM_GUEST__BODY_RESPONSE:
-        if (message->response->id == 0) /* of a posted one */
+        if (message->response->id == 0) /* the request was posted */
             break;
         if (drive->response != NULL)
             crivirt__agent__v1__response__free_unpacked(drive->response, NULL);
@@ -161,7 +162,7 @@ static void take_message(Drive *drive, const WireItem *item)
     crivirt__agent__v1__from_guest__free_unpacked(message, NULL);
 }
 
-/* FALSE: the connection is lost. */
+/* Returns FALSE when the connection is lost. */
 static gboolean take_bytes(Drive *drive)
 {
     guint8 buffer[65536];

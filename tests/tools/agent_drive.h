@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A small daemon's end of the agent channel, for tests and measurements: one guest, one thread, blocking
  * calls.
  *
@@ -20,16 +21,16 @@ typedef struct {
     guint64 acked[2];
     gboolean exited, oom_killed;
     int exit_code;
-    guint gaps;       /* offsets that did not follow: lost bytes */
-    guint64 repeated; /* bytes that came again after a reconnect */
+    guint gaps;       /* offsets that did not continue the former: lost bytes */
+    guint64 repeated; /* bytes that were sent again after a reconnect */
     guint64 input_sent;
 } DriveProcess;
 
 typedef struct {
     char *socket_path;
     int fd;
-    gboolean fresh;  /* nobody has talked to this guest yet */
-    gboolean silent; /* acknowledge nothing */
+    gboolean fresh;  /* the guest has had no connection yet */
+    gboolean silent; /* the driver acknowledges nothing */
     WireDecoder *decoder;
     guint64 nonce, next_id;
     gboolean synced;
@@ -40,21 +41,23 @@ typedef struct {
 
 Drive *drive_new(const char *socket_path);
 void drive_free(Drive *drive);
-/* Connects, syncs, says hello. The response is the caller's (crivirt__agent__v1__response__free_unpacked). */
+/* Connects, synchronizes and sends Hello. The caller frees the response
+ * (crivirt__agent__v1__response__free_unpacked). */
 DriveResponse *drive_connect(Drive *drive, int timeout_ms);
-/* As a daemon that is killed: in the middle of whatever it is sending or receiving. */
+/* Breaks the connection as a daemon that is killed does, in the middle of whatever is being sent or received.
+ */
 void drive_kill(Drive *drive);
 
-/* NULL: none within the time. The request's id is set here. */
+/* Sends the request, whose id is set here. Return: the response, or NULL if there is none within the time. */
 DriveResponse *drive_call(Drive *drive, DriveRequest *request, int timeout_ms);
-/* Nobody is told the response. */
+/* Sends a request whose response is ignored. */
 void drive_post(Drive *drive, DriveRequest *request);
 void drive_input(Drive *drive, const char *container, const char *exec, const void *data, gsize length,
                  gboolean eof);
 void drive_hang_up(Drive *drive, const char *container, const char *exec);
-/* Sends bytes as they are. */
+/* Sends bytes without a frame. */
 void drive_send_raw(Drive *drive, const void *data, gsize length);
 DriveProcess *drive_process(Drive *drive, const char *container, const char *exec);
-/* Takes what comes until until() is true or the time is over. */
+/* Receives until until() is true or the time is over. */
 gboolean drive_run(Drive *drive, gboolean (*until)(gpointer data), gpointer data, int timeout_ms);
 gboolean drive_wait_exit(Drive *drive, const char *container, const char *exec, int timeout_ms);

@@ -1,14 +1,15 @@
-/* Preloaded into crivirtd by tests/integration: kill -9 right after a chosen side effect, or something else
- * that goes wrong just then.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A library that tests/integration preloads into crivirtd. It kills the daemon right after a chosen side
+ * effect, or makes something else go wrong then.
  *
  * Every library call of the daemon's own code that changes something outside of its memory (a row, a file, a
- * mount, an interface, a guest, a message to an agent, a child) is counted here, once it has returned. What
- * happens between two of them leaves no trace when the process dies, so a test that dies after each of them
- * in turn has died everywhere.
+ * mount, an interface, a guest, a message to an agent, a child) is counted here when it has returned. Nothing
+ * that happens between two such calls outlives the process, so that a daemon that is killed after each of
+ * them has been killed everywhere that matters.
  *
- * CRASH_CONTROL names a file of four 32-bit numbers, shared with the test: when it happens (0: do not even
- * count, -1: only count), how many there have been, what happens (Fault), and whether it has. The names go to
- * CRASH_CONTROL.trace, one a line.
+ * CRASH_CONTROL names a file of four 32-bit numbers, shared with the test: the number of the side effect (0:
+ * do not count, -1: only count), the count, the Fault, and whether it has happened. The names of the side
+ * effects are appended to CRASH_CONTROL.trace, one a line.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -28,8 +29,8 @@
 
 typedef enum {
     FAULT_DIE,
-    FAULT_HOLD,  /* the thread goes on once the test has set another target */
-    FAULT_BREAK, /* the connection to the agent that was last spoken to breaks */
+    FAULT_HOLD,  /* the thread waits until the test has set another target */
+    FAULT_BREAK, /* the agent connection that was used last breaks */
 } Fault;
 
 typedef struct {
@@ -46,7 +47,7 @@ static _Atomic int agent_fd = -1; /* of the last send() */
 static uintptr_t program_begin;
 static uintptr_t program_end;
 
-/* The program itself is the first. */
+/* The first object that the loader lists is the program itself. */
 static int find_program(struct dl_phdr_info *info, size_t size, void *data)
 {
     (void)size, (void)data;
@@ -71,11 +72,11 @@ static void open_control(const char *path)
     if (fd >= 0 && trace_fd >= 0)
         control = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (control == NULL || control == MAP_FAILED)
-        abort(); /* a test that tests nothing */
+        abort(); /* without the function the test would test nothing */
     close(fd);
 }
 
-/* Only in the daemon: what it starts is not to be killed, nor slowed down. */
+/* Effects are counted only in the daemon, not in programs that it starts. */
 __attribute__((constructor)) static void begin(void)
 {
     const char *path = getenv("CRASH_CONTROL");
@@ -97,7 +98,7 @@ static const char *base_name(const char *path)
     return slash != NULL ? slash + 1 : path != NULL ? path : "";
 }
 
-/* The effect is the target's. */
+/* Lets the fault happen: the side effect is the target. */
 static void strike(int32_t target)
 {
     switch ((Fault)atomic_load(&control->fault)) {
@@ -130,7 +131,8 @@ static void reach(const void *caller, const char *effect, const char *object)
         strike(target);
 }
 
-/* EFFECT(type, function, (parameters), (arguments), object): the function, and that it has been reached. */
+/* EFFECT(type, function, (parameters), (arguments), object): defines a function that calls the original one
+ * and counts a side effect. */
 #define EFFECT(type, name, parameters, arguments, object)                                                    \
     type name parameters;                                                                                    \
     type name parameters                                                                                     \
@@ -179,7 +181,7 @@ ssize_t write(int fd, const void *data, size_t size)
     if (real == NULL)
         real = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
     result = real(fd, data, size);
-    /* Not its own log's lines, nor pipes. */
+    /* Lines of the daemon's log and pipes do not count. */
     if (fd != STDERR_FILENO && fd != STDOUT_FILENO && control != NULL && control->target != 0 &&
         is_regular(fd))
         reach(__builtin_return_address(0), "write", "");
@@ -236,7 +238,7 @@ int ioctl(int fd, unsigned long request, ...)
     if (real == NULL)
         real = (int (*)(int, unsigned long, ...))dlsym(RTLD_NEXT, "ioctl");
     result = real(fd, request, argument);
-    if (_IOC_TYPE(request) == 'T') /* of taps; the others only ask */
+    if (_IOC_TYPE(request) == 'T') /* requests of taps; the others change nothing */
         reach(__builtin_return_address(0), "ioctl", "");
     return result;
 }
@@ -256,7 +258,7 @@ EFFECT(int, virDomainSetVcpusFlags, (void *domain, unsigned count, unsigned flag
 EFFECT(int, virDomainSetMemoryFlags, (void *domain, unsigned long size, unsigned flags),
        (domain, size, flags), "")
 
-/* Only agents are spoken to by it. */
+/* The daemon uses it only for agents. */
 static const char *agent_note(int fd)
 {
     atomic_store(&agent_fd, fd);

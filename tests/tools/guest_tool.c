@@ -1,4 +1,5 @@
-/* What busybox has not, for tests in containers; static, so that it runs in any.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Does what busybox cannot, for tests in containers. It is static, so that it runs in any image.
  *   guest_tool watch DIRECTORY    names that are made in it, a line each, as inotify tells
  *   guest_tool listen SOCKET      says "hello" to who connects, for ever
  *   guest_tool connect SOCKET     prints what it is told
@@ -115,7 +116,7 @@ static int serve_tcp(const char *port, void (*talk)(int fd))
     return perror("accept"), 1;
 }
 
-/* ---- what a TCP connection begins with ---- */
+/* ---- the first packet of TCP connections ---- */
 
 enum { CONNECTIONS = 4, FIRST_SOURCE_PORT = 40000, TIMESTAMP_OPTION = 8 };
 
@@ -127,7 +128,7 @@ static uint64_t clock_ns(clockid_t clock)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* 0 when the packet bears none. */
+/* Returns 0 when the packet has no time stamp. */
 static uint32_t timestamp_of(const uint8_t *options, size_t length)
 {
     uint32_t value;
@@ -179,10 +180,10 @@ static int syn(const char *port)
                                    .sin_port = htons((uint16_t)(FIRST_SOURCE_PORT + i))};
         int fd = socket(AF_INET, SOCK_STREAM, 0);
 
-        from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + i); /* time stamps go by the addresses */
+        from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + i); /* time stamps depend on the addresses */
         if (fd < 0 || bind(fd, (struct sockaddr *)&from, sizeof from) < 0)
             return perror("bind"), 1;
-        (void)!connect(fd, (struct sockaddr *)&to, sizeof to); /* nobody need listen there */
+        (void)!connect(fd, (struct sockaddr *)&to, sizeof to); /* no server needs to listen there */
         if (say_syn(sniffer, (uint16_t)(FIRST_SOURCE_PORT + i)) != 0)
             return perror("reading packets"), 1;
         close(fd);
