@@ -34,10 +34,13 @@ times=() # "SECONDS NAME", in the order in which the parts ended
 # Integration files that run while no other file does.
 alone=(
     libvirtd  # starts the node's libvirtd and virtlogd, of which there can be one
-    log-disk  # freezes a file system, and measures what waits for it
+    log-disk  # freezes a file system, for which every sync on the node waits
     package   # builds in the build directory that the other files use
     zz-leaks  # looks at the whole node after all others have ended
 )
+
+# Integration files that take longest. They start first, so that the others fill the time beside them.
+longest=(death-points crash-points template streaming)
 
 unit=no integration=no asan=no tsan=no fuzz=0 tidy=no filter='' pattern=''
 while [ $# -gt 0 ]; do
@@ -221,7 +224,7 @@ integration_count() {
 
 # Every file has daemons, namespaces, networks and registries of its own: files run beside each other, but for $alone.
 integration_tests() {
-    local file name beside=() after=()
+    local file name first=() beside=() after=()
     export CRIVIRT_BUILD=$root/build/release
     need_nodejs
     say "integration tests: npm ci"
@@ -235,10 +238,13 @@ integration_tests() {
         rm -f "$log/integration-$name".{count,seconds}
         if [[ " ${alone[*]} " == *" $name "* ]]; then
             after+=("$file")
+        elif [[ " ${longest[*]} " == *" $name "* ]]; then
+            first+=("$file")
         else
             beside+=("$file")
         fi
     done
+    beside=("${first[@]}" "${beside[@]}")
     in_pool "${CRIVIRT_TEST_JOBS:-2}" integration_file "${beside[@]}"
     in_pool 1 integration_file "${after[@]}"
     for file in "${beside[@]}" "${after[@]}"; do
