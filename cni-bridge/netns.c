@@ -17,6 +17,7 @@
 #include "cni-bridge/podnet.h"
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/mountinfo.h"
 
 enum { LINE_BYTES = 8192 };
 
@@ -41,43 +42,19 @@ typedef struct {
     gboolean is_self; /* the directory bound over itself */
 } DirectoryMount;
 
-/* A line of mountinfo: id, parent, device, root, mount point, options, tags… up to " - ". */
-static void mount_line_read(char *line, const char *directory, DirectoryMount *ret_mount)
-{
-    g_auto(GStrv) fields = NULL;
-    char *tags_end = strstr(line, " - ");
-
-    if (tags_end != NULL)
-        *tags_end = '\0';
-    fields = g_strsplit(line, " ", 6);
-    if (g_strv_length(fields) < 6)
-        return;
-    ret_mount->shared = strstr(fields[5], "shared:") != NULL;
-    ret_mount->is_self = strcmp(fields[4], directory) == 0 && strcmp(fields[3], "/") != 0 &&
-                         g_str_has_suffix(directory, fields[3]);
-}
-
-/* The mount that the directory (an absolute path without links) is in; all FALSE when it cannot be told. */
+/* The mount that the directory (an absolute path without links) is on; all FALSE when that is not known. */
 static DirectoryMount directory_mount(const char *directory)
 {
-    DirectoryMount mount = {0};
-    struct statx info;
-    char line[LINE_BYTES];
-    FILE *file;
+    DirectoryMount result = {0};
+    g_autoptr(MountTable) table = mount_table_read(NULL, NULL);
+    const Mount *mount = table != NULL ? mount_table_find_path(table, directory, FALSE) : NULL;
 
-    if (statx(AT_FDCWD, directory, AT_SYMLINK_NOFOLLOW, STATX_MNT_ID, &info) != 0 ||
-        !(info.stx_mask & STATX_MNT_ID))
-        return mount;
-    file = fopen("/proc/thread-self/mountinfo", "re");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        if (g_ascii_strtoull(line, NULL, 10) != info.stx_mnt_id)
-            continue;
-        mount_line_read(line, directory, &mount);
-        break;
-    }
-    if (file != NULL)
-        fclose(file);
-    return mount;
+    if (mount == NULL)
+        return result;
+    result.shared = mount->shared;
+    result.is_self = strcmp(mount->target, directory) == 0 && strcmp(mount->root, "/") != 0 &&
+                     g_str_has_suffix(directory, mount->root);
+    return result;
 }
 
 /* Namespaces mounted below must appear in mount namespaces that were made before (a CNI daemon's container

@@ -4,7 +4,6 @@
 #include <malloc.h>
 #include <pwd.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "common/error.h"
 #include "common/fileio.h"
@@ -43,23 +42,6 @@ void manager_defer(SandboxManager *manager, void (*function)(gpointer data), gpo
 
     *call = (DeferredCall){function, data};
     g_thread_pool_push(manager->event_workers, call, NULL);
-}
-
-char *manager_new_id(void)
-{
-    guint8 bytes[ID_BYTES];
-    GString *id = g_string_sized_new(2 * (gsize)ID_BYTES);
-
-    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
-        g_error("the kernel gives no random bytes"); /* two pods with one id would be worse */
-    for (guint i = 0; i < ID_BYTES; i++)
-        g_string_append_printf(id, "%02x", bytes[i]);
-    return g_string_free(id, FALSE);
-}
-
-gint64 manager_now_ns(void)
-{
-    return g_get_real_time() * 1000;
 }
 
 CniNetwork *manager_cni_network(SandboxManager *manager, GError **error)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/error.h"
+#include "common/ids.h"
 #include "common/log.h"
 #include "sandbox/host/cgroup.h"
 #include "sandbox/oci/oci_spec.h"
@@ -113,14 +114,13 @@ static Pod *pod_make_with_id(SandboxManager *manager, const Runtime__V1__RunPodS
 {
     const Handler *handler = handler_choose(manager, request, NULL);
 
-    return pod_new(manager, id, cri_dup(&request->config->base), handler->name, handler->kind,
-                   manager_now_ns());
+    return pod_new(manager, id, cri_dup(&request->config->base), handler->name, handler->kind, time_now_ns());
 }
 
 /* Where a machine waits for just such a pod, its id is the pod's. */
 static Pod *pod_make(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request)
 {
-    g_autofree char *id = manager_new_id();
+    g_autofree char *id = id_new();
     g_autoptr(Pod) pod = pod_make_with_id(manager, request, id);
     Template *template = NULL;
     g_autofree char *waiting = pod->platform->find_waiting(pod, &template);
@@ -250,7 +250,7 @@ static void end_containers(Pod *pod)
         ContainerState state = container_state(container);
 
         if (state == CONTAINER_RUNNING_STATE || state == CONTAINER_CREATED_STATE)
-            container_set_exited(container, 137, "Error", "the sandbox was stopped", manager_now_ns());
+            container_set_exited(container, 137, "Error", "the sandbox was stopped", time_now_ns());
     }
 }
 

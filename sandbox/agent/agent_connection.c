@@ -5,13 +5,13 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "agent/wire/wire.h"
 #include "common/error.h"
+#include "common/ids.h"
 #include "common/log.h"
 #include "common/metrics.h"
 #include "common/source.h"
@@ -94,8 +94,7 @@ AgentConnections *agent_connections_new(LoopThread *loop, gint64 silence_limit_m
     AgentConnections *connections = g_new0(AgentConnections, 1);
 
     connections->loop = loop;
-    if (getrandom(&connections->daemon_id, sizeof connections->daemon_id, 0) != sizeof connections->daemon_id)
-        connections->daemon_id = (guint64)g_get_monotonic_time();
+    random_fill(&connections->daemon_id, sizeof connections->daemon_id);
     connections->open = g_ptr_array_new();
     connections->silence_limit_ms = silence_limit_ms;
     if (silence_limit_ms > 0) {
@@ -573,8 +572,7 @@ static void connection_start(AgentConnection *agent)
     fd = socket_connect(agent->socket_path);
     if (fd >= 0) {
         agent->fd = fd;
-        if (getrandom(&agent->nonce, sizeof agent->nonce, 0) != sizeof agent->nonce)
-            agent->nonce ^= (guint64)g_get_monotonic_time();
+        random_fill(&agent->nonce, sizeof agent->nonce);
         sync_send(agent);
     }
     g_mutex_unlock(&agent->lock);

@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/ids.h"
 #include "common/log.h"
 #include "sandbox/container/container_vfio.h"
 #include "sandbox/container/container_volumes.h"
@@ -282,10 +283,10 @@ static void delete_in_guest(Container *container)
 static gboolean create_new(Pod *pod, const Runtime__V1__CreateContainerRequest *request, const Image *image,
                            const Deadline *deadline, Container **ret_container, GError **error)
 {
-    g_autofree char *id = manager_new_id();
+    g_autofree char *id = id_new();
     g_auto(GStrv) diff_ids = image_diff_ids(image);
     g_autoptr(Container) container =
-        container_new(pod, id, cri_dup(&request->config->base), image->id, diff_ids, manager_now_ns());
+        container_new(pod, id, cri_dup(&request->config->base), image->id, diff_ids, time_now_ns());
     g_autoptr(GError) forget_error = NULL;
 
     image_service_pin(pod->manager->images, container->id, (Image *)image);
@@ -368,7 +369,7 @@ static gboolean start_in_guest(Container *container, const Deadline *deadline, g
     Crivirt__Agent__V1__StartContainerRequest start = CRIVIRT__AGENT__V1__START_CONTAINER_REQUEST__INIT;
     Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     g_autoptr(AgentConnection) agent = pod_agent(container->pod, error);
-    gint64 asked_at_ns = manager_now_ns();
+    gint64 asked_at_ns = time_now_ns();
     gint64 begin_us = g_get_monotonic_time();
     Response *response;
 
@@ -381,7 +382,7 @@ static gboolean start_in_guest(Container *container, const Deadline *deadline, g
     trace_phase(container, TRACE_START_CONTAINER, begin_us);
     /* The guest's word within what the node's clock allows: theirs differ by what it took to set the guest's.
      */
-    *ret_started_at_ns = CLAMP(response->start_container->started_at_ns, asked_at_ns, manager_now_ns());
+    *ret_started_at_ns = CLAMP(response->start_container->started_at_ns, asked_at_ns, time_now_ns());
     crivirt__agent__v1__response__free_unpacked(response, NULL);
     return TRUE;
 }
@@ -400,7 +401,7 @@ static gboolean start_locked(Container *container, const Deadline *deadline, GEr
         /* Only what the guest refused is an end; a sandbox that is not ready or a time-out leaves it as it
          * is. */
         if (start_error->code == STATUS_INTERNAL || start_error->code == STATUS_INVALID_ARGUMENT)
-            container_set_exited(container, 128, "StartError", start_error->message, manager_now_ns());
+            container_set_exited(container, 128, "StartError", start_error->message, time_now_ns());
         g_propagate_prefixed_error(error, g_steal_pointer(&start_error),
                                    "cannot start container %s: ", container->id);
         return FALSE;

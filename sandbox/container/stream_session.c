@@ -4,6 +4,7 @@
 
 #include "agent/wire/wire.h"
 #include "common/error.h"
+#include "common/ids.h"
 #include "sandbox/pods/pod.h"
 
 typedef Crivirt__Agent__V1__Request Request;
@@ -63,7 +64,7 @@ static StreamSession *stream_session_new(Kind kind, Pod *pod, Container *contain
     if (kind == KIND_ATTACH) {
         session->input = guest_input_ref(container->input);
     } else {
-        g_autofree char *id = manager_new_id();
+        g_autofree char *id = id_new();
 
         g_strlcpy(session->id, id, sizeof session->id);
         session->input = guest_input_new(pod, container != NULL ? container->id : "", session->id);

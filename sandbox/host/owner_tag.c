@@ -2,10 +2,10 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/ids.h"
 
 #define PREFIX "crivirt-"
 
@@ -22,10 +22,7 @@ static char *mark_make(const char *path, GError **error)
     g_autofree char *mark = NULL;
     guint64 number;
 
-    if (getrandom(&number, sizeof number, 0) != sizeof number) {
-        fail_errno(error, errno, "cannot get random bytes");
-        return NULL;
-    }
+    random_fill(&number, sizeof number);
     mark = g_strdup_printf(PREFIX "%016" G_GINT64_MODIFIER "x", number);
     return file_write_atomic(path, mark, strlen(mark), 0600, error) ? g_steal_pointer(&mark) : NULL;
 }

@@ -1,6 +1,7 @@
 #include "sandbox/observe/sample.h"
 
 #include "common/error.h"
+#include "common/ids.h"
 #include "common/log.h"
 #include "sandbox/host/process_cost.h"
 #include "sandbox/pods/pod.h"
@@ -165,7 +166,7 @@ static Sample *sample_take(Pod *pod, gboolean with_processes, GError **error)
         sample_unref(sample);
         return NULL;
     }
-    sample->at_ns = manager_now_ns();
+    sample->at_ns = time_now_ns();
     sample->at_us = g_get_monotonic_time();
     read_node_cost(pod, sample);
     return sample;

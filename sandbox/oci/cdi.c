@@ -5,7 +5,7 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
-#include "image-service/image_json.h"
+#include "common/json.h"
 
 enum { CDI_FILE_MAX_BYTES = 4 << 20 };
 
@@ -64,111 +64,103 @@ static void device_add(ContainerConfig *config, const char *host_path, const cha
 
 /* ---- edits ---- */
 
-static gboolean wrong(GError **error, const char *name, const char *what)
+static gboolean apply_mount(ContainerConfig *config, const JsonValue *mount, GError **error)
 {
-    return fail(error, STATUS_INVALID_ARGUMENT, "CDI file %s: %s", name, what);
-}
+    const char *host_path = "";
+    const char *container_path = "";
+    g_auto(GStrv) options = g_new0(char *, 1);
 
-static gboolean apply_mount(ContainerConfig *config, const char *name, JsonValue *mount, GError **error)
-{
-    const char *host_path = NULL;
-    const char *container_path = NULL;
-    g_auto(GStrv) options = NULL;
-
-    if (!YAJL_IS_OBJECT(mount))
-        return wrong(error, name, "a mount is no object");
-    if (!image_json_string(mount, "hostPath", &host_path, error) ||
-        !image_json_string(mount, "containerPath", &container_path, error) ||
-        !image_json_strv(mount, "options", &options, error))
+    if (!json_get_string(mount, "hostPath", &host_path, error) ||
+        !json_get_string(mount, "containerPath", &container_path, error) ||
+        !json_get_strv(mount, "options", G_MAXSIZE, &options, error))
         return FALSE;
-    if (host_path == NULL || *host_path != '/' || container_path == NULL || *container_path != '/')
-        return wrong(error, name, "a mount has no absolute hostPath and containerPath");
+    if (*host_path != '/' || *container_path != '/')
+        return json_fail(mount, error, "hostPath and containerPath must be absolute paths");
     mount_add(config, host_path, container_path, options);
     return TRUE;
 }
 
-static gboolean apply_device(ContainerConfig *config, const char *name, JsonValue *node, GError **error)
+static gboolean apply_device(ContainerConfig *config, const JsonValue *node, GError **error)
 {
-    const char *path = NULL;
-    const char *host_path = NULL;
-    const char *permissions = NULL;
+    const char *path = "";
+    const char *host_path = "";
+    const char *permissions = "";
 
-    if (!YAJL_IS_OBJECT(node))
-        return wrong(error, name, "a device node is no object");
-    if (!image_json_string(node, "path", &path, error) ||
-        !image_json_string(node, "hostPath", &host_path, error) ||
-        !image_json_string(node, "permissions", &permissions, error))
+    if (!json_get_string(node, "path", &path, error) ||
+        !json_get_string(node, "hostPath", &host_path, error) ||
+        !json_get_string(node, "permissions", &permissions, error))
         return FALSE;
-    if (path == NULL || *path != '/')
-        return wrong(error, name, "a device node has no absolute path");
-    device_add(config, host_path != NULL && *host_path != '\0' ? host_path : path, path,
-               permissions != NULL && *permissions != '\0' ? permissions : "rwm");
+    if (*path != '/')
+        return json_fail(node, error, "path must be an absolute path");
+    device_add(config, *host_path != '\0' ? host_path : path, path,
+               *permissions != '\0' ? permissions : "rwm");
     return TRUE;
 }
 
-static gboolean apply_each(ContainerConfig *config, const char *name, JsonValue *edits, const char *key,
-                           gboolean (*apply)(ContainerConfig *, const char *, JsonValue *, GError **),
-                           GError **error)
+static gboolean apply_each(ContainerConfig *config, const JsonValue *edits, const char *key,
+                           gboolean (*apply)(ContainerConfig *, const JsonValue *, GError **), GError **error)
 {
-    JsonValue *list = NULL;
+    const JsonValue *list = NULL;
 
-    if (!image_json_array(edits, key, &list, error))
+    if (!json_get_array(edits, key, G_MAXSIZE, &list, error))
         return FALSE;
-    for (size_t i = 0; list != NULL && i < list->u.array.len; i++)
-        if (!apply(config, name, list->u.array.values[i], error))
+    for (gsize i = 0; i < json_length(list); i++)
+        if (!apply(config, json_at(list, i), error))
             return FALSE;
     return TRUE;
 }
 
-static gboolean refuse_present(JsonValue *edits, const char *name, const char *key, GError **error)
+static gboolean refuse_present(const JsonValue *edits, const char *key, GError **error)
 {
-    JsonValue *value = image_json_member(edits, key);
+    const JsonValue *value = json_member(edits, key);
+    g_autofree char *path = NULL;
 
-    if (value == NULL || (YAJL_IS_ARRAY(value) && value->u.array.len == 0))
+    if (value == NULL || json_is(value, JSON_NULL) || (json_is(value, JSON_ARRAY) && json_length(value) == 0))
         return TRUE;
+    path = json_path(value);
     return fail(error, STATUS_UNIMPLEMENTED,
-                "CDI file %s: %s of the node cannot reach into a virtual machine", name, key);
+                "CDI file %s: %s of the node cannot reach into a virtual machine", path, key);
 }
 
-static gboolean apply_edits(ContainerConfig *config, const char *name, JsonValue *owner, GError **error)
+static gboolean apply_edits(ContainerConfig *config, const JsonValue *owner, GError **error)
 {
-    JsonValue *edits = NULL;
+    const JsonValue *edits = NULL;
     g_auto(GStrv) environment = NULL;
 
-    if (!image_json_object(owner, "containerEdits", &edits, error))
+    if (!json_get_object(owner, "containerEdits", &edits, error))
         return FALSE;
     if (edits == NULL)
         return TRUE;
-    if (!refuse_present(edits, name, "hooks", error) || !refuse_present(edits, name, "intelRdt", error) ||
-        !refuse_present(edits, name, "additionalGids", error) ||
-        !image_json_strv(edits, "env", &environment, error))
+    if (!refuse_present(edits, "hooks", error) || !refuse_present(edits, "intelRdt", error) ||
+        !refuse_present(edits, "additionalGids", error) ||
+        !json_get_strv(edits, "env", G_MAXSIZE, &environment, error))
         return FALSE;
-    for (char **entry = environment; *entry != NULL; entry++)
+    for (char **entry = environment; entry != NULL && *entry != NULL; entry++)
         environment_add(config, *entry);
-    return apply_each(config, name, edits, "mounts", apply_mount, error) &&
-           apply_each(config, name, edits, "deviceNodes", apply_device, error);
+    return apply_each(config, edits, "mounts", apply_mount, error) &&
+           apply_each(config, edits, "deviceNodes", apply_device, error);
 }
 
 /* ---- files ---- */
 
 /* The edits of the whole file come before those of the device. */
-static gboolean apply_root(ContainerConfig *config, const char *name, JsonValue *root, const char *device,
+static gboolean apply_root(ContainerConfig *config, const JsonValue *root, const char *device,
                            gboolean *ret_found, GError **error)
 {
-    JsonValue *devices = NULL;
+    const JsonValue *devices = NULL;
 
-    if (!image_json_array(root, "devices", &devices, error))
+    if (!json_get_array(root, "devices", G_MAXSIZE, &devices, error))
         return FALSE;
-    for (size_t i = 0; devices != NULL && i < devices->u.array.len; i++) {
-        JsonValue *candidate = devices->u.array.values[i];
+    for (gsize i = 0; i < json_length(devices); i++) {
+        const JsonValue *candidate = json_at(devices, i);
         const char *found = NULL;
 
-        if (!YAJL_IS_OBJECT(candidate) || !image_json_string(candidate, "name", &found, error))
-            return error != NULL && *error != NULL ? FALSE : wrong(error, name, "a device is no object");
+        if (!json_get_string(candidate, "name", &found, error))
+            return FALSE;
         if (g_strcmp0(found, device) != 0)
             continue;
         *ret_found = TRUE;
-        return apply_edits(config, name, root, error) && apply_edits(config, name, candidate, error);
+        return apply_edits(config, root, error) && apply_edits(config, candidate, error);
     }
     return TRUE;
 }
@@ -176,23 +168,13 @@ static gboolean apply_root(ContainerConfig *config, const char *name, JsonValue 
 gboolean cdi_apply_text(ContainerConfig *config, const char *name, const char *text, gsize length,
                         const char *kind, const char *device, gboolean *ret_found, GError **error)
 {
-    g_autoptr(JsonValue) root = image_json_parse(text, length, name, error);
+    g_autoptr(JsonDocument) document = json_document_parse(text, length, name, NULL, error);
+    const JsonValue *root = document != NULL ? json_document_object(document, error) : NULL;
     const char *found = NULL;
-    GError *problem = NULL;
-    gboolean good;
 
-    if (root == NULL)
+    if (root == NULL || !json_get_string(root, "kind", &found, error))
         return FALSE;
-    if (!YAJL_IS_OBJECT(root))
-        return wrong(error, name, "it is no JSON object");
-    if (!image_json_string(root, "kind", &found, error))
-        return FALSE;
-    if (g_strcmp0(found, kind) != 0)
-        return TRUE;
-    good = apply_root(config, name, root, device, ret_found, &problem);
-    if (problem != NULL)
-        g_propagate_error(error, problem);
-    return good;
+    return g_strcmp0(found, kind) != 0 || apply_root(config, root, device, ret_found, error);
 }
 
 static gboolean apply_directory(ContainerConfig *config, const char *path, const char *kind,

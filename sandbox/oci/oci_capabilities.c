@@ -1,7 +1,7 @@
 #include "sandbox/oci/oci_parts.h"
 
 #include "common/error.h"
-#include "sandbox/oci/oci_json.h"
+#include "common/json_writer.h"
 
 typedef Runtime__V1__LinuxContainerSecurityContext SecurityContext;
 
@@ -147,30 +147,30 @@ gboolean oci_capabilities_collect(const OciSpecInput *input, GPtrArray *set, GPt
                               wanted->n_add_ambient_capabilities, TRUE, error);
 }
 
-static void put_capability_set(yajl_gen json, const char *key, const GPtrArray *set)
+static void put_capability_set(JsonWriter *json, const char *key, const GPtrArray *set)
 {
-    oci_json_put_array(json, key);
+    json_writer_open_array(json, key);
     for (guint i = 0; i < set->len; i++) {
         g_autofree char *name = g_strconcat("CAP_", (const char *)set->pdata[i], NULL);
 
-        oci_json_put_string(json, name);
+        json_writer_string(json, NULL, name);
     }
-    yajl_gen_array_close(json);
+    json_writer_close_array(json);
 }
 
-gboolean oci_put_capabilities(yajl_gen json, const OciSpecInput *input, GError **error)
+gboolean oci_put_capabilities(JsonWriter *json, const OciSpecInput *input, GError **error)
 {
     g_autoptr(GPtrArray) set = g_ptr_array_new();
     g_autoptr(GPtrArray) ambient = g_ptr_array_new();
 
     if (!oci_capabilities_collect(input, set, ambient, error))
         return FALSE;
-    oci_json_put_map(json, "capabilities");
+    json_writer_open_object(json, "capabilities");
     put_capability_set(json, "bounding", set);
     put_capability_set(json, "effective", set);
     put_capability_set(json, "permitted", set);
     put_capability_set(json, "inheritable", ambient);
     put_capability_set(json, "ambient", ambient);
-    yajl_gen_map_close(json);
+    json_writer_close_object(json);
     return TRUE;
 }

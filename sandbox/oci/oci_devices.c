@@ -1,8 +1,8 @@
 #include <string.h>
 
 #include "common/error.h"
+#include "common/json_writer.h"
 #include "sandbox/host/vfio.h"
-#include "sandbox/oci/oci_json.h"
 #include "sandbox/oci/oci_parts.h"
 
 typedef Runtime__V1__Device Device;
@@ -36,28 +36,28 @@ static gboolean is_block(const OciSpecInput *input, guint index)
     return FALSE;
 }
 
-static void put_block(yajl_gen json, const OciBlockDevice *block)
+static void put_block(JsonWriter *json, const OciBlockDevice *block)
 {
-    yajl_gen_map_open(json);
-    oci_json_put_pair(json, "path", block->path);
-    oci_json_put_pair(json, "type", "b");
-    oci_json_put_int(json, "major", block->major);
-    oci_json_put_int(json, "minor", block->minor);
-    oci_json_put_int(json, "fileMode", block->mode);
-    oci_json_put_int(json, "uid", block->uid);
-    oci_json_put_int(json, "gid", block->gid);
-    yajl_gen_map_close(json);
+    json_writer_open_object(json, NULL);
+    json_writer_string(json, "path", block->path);
+    json_writer_string(json, "type", "b");
+    json_writer_int(json, "major", block->major);
+    json_writer_int(json, "minor", block->minor);
+    json_writer_int(json, "fileMode", block->mode);
+    json_writer_int(json, "uid", block->uid);
+    json_writer_int(json, "gid", block->gid);
+    json_writer_close_object(json);
 }
 
-static void put_rule(yajl_gen json, const char *type, gint64 major, gint64 minor, const char *access)
+static void put_rule(JsonWriter *json, const char *type, gint64 major, gint64 minor, const char *access)
 {
-    yajl_gen_map_open(json);
-    oci_json_put_bool(json, "allow", TRUE);
-    oci_json_put_pair(json, "type", type);
-    oci_json_put_int(json, "major", major);
-    oci_json_put_int(json, "minor", minor);
-    oci_json_put_pair(json, "access", *access != '\0' ? access : "rwm");
-    yajl_gen_map_close(json);
+    json_writer_open_object(json, NULL);
+    json_writer_bool(json, "allow", TRUE);
+    json_writer_string(json, "type", type);
+    json_writer_int(json, "major", major);
+    json_writer_int(json, "minor", minor);
+    json_writer_string(json, "access", *access != '\0' ? access : "rwm");
+    json_writer_close_object(json);
 }
 
 static gboolean device_check(const Device *device, gboolean block, GError **error)
@@ -81,54 +81,54 @@ static gboolean device_check(const Device *device, gboolean block, GError **erro
 
 /* ---- of the node ---- */
 
-static void put_numbers(yajl_gen json, const NodeDevice *device)
+static void put_numbers(JsonWriter *json, const NodeDevice *device)
 {
     const char type[] = {device->type, '\0'};
 
-    oci_json_put_pair(json, "type", type);
-    oci_json_put_int(json, "major", device->major);
-    oci_json_put_int(json, "minor", device->minor);
+    json_writer_string(json, "type", type);
+    json_writer_int(json, "major", device->major);
+    json_writer_int(json, "minor", device->minor);
 }
 
-static void put_node_devices(yajl_gen json, const GArray *devices)
+static void put_node_devices(JsonWriter *json, const GArray *devices)
 {
     for (guint i = 0; i < devices->len; i++) {
         const NodeDevice *device = &g_array_index(devices, NodeDevice, i);
 
-        yajl_gen_map_open(json);
-        oci_json_put_pair(json, "path", device->path);
+        json_writer_open_object(json, NULL);
+        json_writer_string(json, "path", device->path);
         put_numbers(json, device);
-        oci_json_put_int(json, "fileMode", device->mode);
-        oci_json_put_int(json, "uid", device->uid);
-        oci_json_put_int(json, "gid", device->gid);
-        yajl_gen_map_close(json);
+        json_writer_int(json, "fileMode", device->mode);
+        json_writer_int(json, "uid", device->uid);
+        json_writer_int(json, "gid", device->gid);
+        json_writer_close_object(json);
     }
 }
 
-static void put_node_rules(yajl_gen json, const GArray *devices)
+static void put_node_rules(JsonWriter *json, const GArray *devices)
 {
     for (guint i = 0; i < devices->len; i++) {
         const NodeDevice *device = &g_array_index(devices, NodeDevice, i);
 
-        yajl_gen_map_open(json);
-        oci_json_put_bool(json, "allow", TRUE);
+        json_writer_open_object(json, NULL);
+        json_writer_bool(json, "allow", TRUE);
         put_numbers(json, device);
-        oci_json_put_pair(json, "access", device->access);
-        yajl_gen_map_close(json);
+        json_writer_string(json, "access", device->access);
+        json_writer_close_object(json);
     }
 }
 
 /* ---- of the guest ---- */
 
-static void put_guest_device(yajl_gen json, gsize row, const char *container_path)
+static void put_guest_device(JsonWriter *json, gsize row, const char *container_path)
 {
-    yajl_gen_map_open(json);
-    oci_json_put_pair(json, "path", container_path);
-    oci_json_put_pair(json, "type", "c");
-    oci_json_put_int(json, "major", guest_devices[row].major);
-    oci_json_put_int(json, "minor", guest_devices[row].minor);
-    oci_json_put_int(json, "fileMode", 0666);
-    yajl_gen_map_close(json);
+    json_writer_open_object(json, NULL);
+    json_writer_string(json, "path", container_path);
+    json_writer_string(json, "type", "c");
+    json_writer_int(json, "major", guest_devices[row].major);
+    json_writer_int(json, "minor", guest_devices[row].minor);
+    json_writer_int(json, "fileMode", 0666);
+    json_writer_close_object(json);
 }
 
 static gboolean is_asked_for(const OciSpecInput *input, const char *container_path)
@@ -140,19 +140,19 @@ static gboolean is_asked_for(const OciSpecInput *input, const char *container_pa
 }
 
 /* A privileged container has what the guest has. */
-static void put_privileged(yajl_gen json, const OciSpecInput *input)
+static void put_privileged(JsonWriter *json, const OciSpecInput *input)
 {
     for (gsize row = 0; row < G_N_ELEMENTS(guest_devices); row++)
         if (!guest_devices[row].usual && !is_asked_for(input, guest_devices[row].path))
             put_guest_device(json, row, guest_devices[row].path);
 }
 
-gboolean oci_put_devices(yajl_gen json, const OciSpecInput *input, GError **error)
+gboolean oci_put_devices(JsonWriter *json, const OciSpecInput *input, GError **error)
 {
-    oci_json_put_array(json, "devices");
+    json_writer_open_array(json, "devices");
     if (input->node != NULL) {
         put_node_devices(json, input->node->devices);
-        yajl_gen_array_close(json);
+        json_writer_close_array(json);
         return TRUE;
     }
     for (size_t i = 0; i < input->config->n_devices; i++) {
@@ -168,11 +168,11 @@ gboolean oci_put_devices(yajl_gen json, const OciSpecInput *input, GError **erro
         put_privileged(json, input);
     for (guint i = 0; i < input->n_blocks; i++)
         put_block(json, &input->blocks[i]);
-    yajl_gen_array_close(json);
+    json_writer_close_array(json);
     return TRUE;
 }
 
-void oci_put_device_rules(yajl_gen json, const OciSpecInput *input)
+void oci_put_device_rules(JsonWriter *json, const OciSpecInput *input)
 {
     if (input->node != NULL) {
         put_node_rules(json, input->node->devices);

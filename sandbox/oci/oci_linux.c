@@ -1,7 +1,7 @@
 #include <string.h>
 
 #include "common/error.h"
-#include "sandbox/oci/oci_json.h"
+#include "common/json_writer.h"
 #include "sandbox/oci/oci_parts.h"
 #include "sandbox/oci/seccomp_profile.h"
 
@@ -9,14 +9,14 @@ typedef Runtime__V1__LinuxContainerSecurityContext SecurityContext;
 
 /* As they are: a list that is empty hides nothing, which is what procMount: Unmasked asks for. The kubelet
  * sends its usual lists with every other container. */
-static void put_paths(yajl_gen json, const char *key, char **paths, size_t n_paths)
+static void put_paths(JsonWriter *json, const char *key, char **paths, size_t n_paths)
 {
     if (n_paths > 0)
-        oci_json_put_strings(json, key, (const char *const *)paths, n_paths);
+        json_writer_strings(json, key, (const char *const *)paths, n_paths);
 }
 
 /* No profile at all means no filter; RuntimeDefault is the enum's zero. A privileged container has none. */
-static gboolean put_seccomp(yajl_gen json, const OciSpecInput *input, GError **error)
+static gboolean put_seccomp(JsonWriter *json, const OciSpecInput *input, GError **error)
 {
     const SecurityContext *security = oci_security(input);
     const Runtime__V1__SecurityProfile *profile = security->seccomp;
@@ -43,16 +43,16 @@ static gboolean put_seccomp(yajl_gen json, const OciSpecInput *input, GError **e
     return TRUE;
 }
 
-gboolean oci_put_linux(yajl_gen json, const OciSpecInput *input, GError **error)
+gboolean oci_put_linux(JsonWriter *json, const OciSpecInput *input, GError **error)
 {
     const SecurityContext *security = oci_security(input);
     g_autofree char *cgroup = g_strdup_printf("/crivirt/%s", input->container_id);
     const char *propagation = oci_root_propagation(input);
 
-    oci_json_put_map(json, "linux");
-    oci_json_put_pair(json, "cgroupsPath", input->node != NULL ? input->node->cgroup : cgroup);
+    json_writer_open_object(json, "linux");
+    json_writer_string(json, "cgroupsPath", input->node != NULL ? input->node->cgroup : cgroup);
     if (propagation != NULL)
-        oci_json_put_pair(json, "rootfsPropagation", propagation);
+        json_writer_string(json, "rootfsPropagation", propagation);
     if (!oci_put_namespaces(json, input, error))
         return FALSE;
     put_paths(json, "maskedPaths", security->masked_paths, security->n_masked_paths);
@@ -60,6 +60,6 @@ gboolean oci_put_linux(yajl_gen json, const OciSpecInput *input, GError **error)
     if (!oci_put_devices(json, input, error) || !oci_put_resources(json, input, error) ||
         !put_seccomp(json, input, error))
         return FALSE;
-    yajl_gen_map_close(json);
+    json_writer_close_object(json);
     return TRUE;
 }

@@ -1,21 +1,21 @@
 #include <string.h>
 
 #include "common/error.h"
-#include "sandbox/oci/oci_json.h"
+#include "common/json_writer.h"
 #include "sandbox/oci/oci_parts.h"
 
 typedef Runtime__V1__ContainerConfig ContainerConfig;
 typedef Runtime__V1__LinuxContainerSecurityContext SecurityContext;
 
-static void put_mount(yajl_gen json, const char *destination, const char *type, const char *source,
+static void put_mount(JsonWriter *json, const char *destination, const char *type, const char *source,
                       const char *const *options)
 {
-    yajl_gen_map_open(json);
-    oci_json_put_pair(json, "destination", destination);
-    oci_json_put_pair(json, "type", type);
-    oci_json_put_pair(json, "source", source);
-    oci_json_put_strings(json, "options", options, g_strv_length((char **)(void *)options));
-    yajl_gen_map_close(json);
+    json_writer_open_object(json, NULL);
+    json_writer_string(json, "destination", destination);
+    json_writer_string(json, "type", type);
+    json_writer_string(json, "source", source);
+    json_writer_strings(json, "options", options, g_strv_length((char **)(void *)options));
+    json_writer_close_object(json);
 }
 #define OPTIONS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
@@ -29,7 +29,7 @@ static gboolean has_mount_at(const ContainerConfig *config, const char *path)
 
 /* What shows the guest's IPC and network namespaces can only be mounted by those who own these: a container
  * in a user namespace gets the guest's own mounts. */
-static void put_namespaced(yajl_gen json, gboolean mapped, const char *access)
+static void put_namespaced(JsonWriter *json, gboolean mapped, const char *access)
 {
     if (mapped) {
         put_mount(json, "/dev/mqueue", "bind", GUEST_SANDBOX_DIR "/mqueue",
@@ -41,7 +41,7 @@ static void put_namespaced(yajl_gen json, gboolean mapped, const char *access)
     }
 }
 
-static void put_default_mounts(yajl_gen json, const OciSpecInput *input)
+static void put_default_mounts(JsonWriter *json, const OciSpecInput *input)
 {
     static const char *const pod_files[] = {"hosts", "hostname", "resolv.conf"};
     const SecurityContext *security = oci_security(input);
@@ -194,7 +194,7 @@ static void collect_anonymous(const OciSpecInput *input, GArray *volumes)
 }
 
 /* Parents before what is mounted inside them, whatever order they were given in. */
-static gboolean put_volumes(yajl_gen json, const OciSpecInput *input, GError **error)
+static gboolean put_volumes(JsonWriter *json, const OciSpecInput *input, GError **error)
 {
     g_autoptr(GArray) volumes = g_array_new(FALSE, FALSE, sizeof(Volume));
 
@@ -214,12 +214,12 @@ static gboolean put_volumes(yajl_gen json, const OciSpecInput *input, GError **e
     return TRUE;
 }
 
-gboolean oci_put_mounts(yajl_gen json, const OciSpecInput *input, GError **error)
+gboolean oci_put_mounts(JsonWriter *json, const OciSpecInput *input, GError **error)
 {
-    oci_json_put_array(json, "mounts");
+    json_writer_open_array(json, "mounts");
     put_default_mounts(json, input);
     if (!put_volumes(json, input, error))
         return FALSE;
-    yajl_gen_array_close(json);
+    json_writer_close_array(json);
     return TRUE;
 }

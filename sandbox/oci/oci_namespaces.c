@@ -1,5 +1,5 @@
 #include "common/error.h"
-#include "sandbox/oci/oci_json.h"
+#include "common/json_writer.h"
 #include "sandbox/oci/oci_parts.h"
 
 typedef Runtime__V1__NamespaceOption NamespaceOption;
@@ -30,16 +30,16 @@ const char *oci_spec_target(const Runtime__V1__ContainerConfig *config)
     return security->namespace_options->target_id;
 }
 
-static void put_namespace(yajl_gen json, const char *type, const char *path)
+static void put_namespace(JsonWriter *json, const char *type, const char *path)
 {
-    yajl_gen_map_open(json);
-    oci_json_put_pair(json, "type", type);
+    json_writer_open_object(json, NULL);
+    json_writer_string(json, "type", type);
     if (path != NULL)
-        oci_json_put_pair(json, "path", path);
-    yajl_gen_map_close(json);
+        json_writer_string(json, "path", path);
+    json_writer_close_object(json);
 }
 
-static gboolean put_pid(yajl_gen json, const OciSpecInput *input, GError **error)
+static gboolean put_pid(JsonWriter *json, const OciSpecInput *input, GError **error)
 {
     g_autofree char *target = NULL;
 
@@ -80,7 +80,7 @@ static Runtime__V1__NamespaceMode pod_ipc(const OciSpecInput *input)
 }
 
 /* The pod's IPC namespace is the guest's own, or that of the agent on the node. */
-static gboolean put_ipc(yajl_gen json, const OciSpecInput *input, GError **error)
+static gboolean put_ipc(JsonWriter *json, const OciSpecInput *input, GError **error)
 {
     Runtime__V1__NamespaceMode ipc = options_of(input)->ipc;
 
@@ -146,32 +146,32 @@ gboolean oci_userns_check(const Runtime__V1__UserNamespace *options, GError **er
            mappings_check(options->gids, options->n_gids, "gids", error);
 }
 
-static void put_mappings(yajl_gen json, const char *key, Runtime__V1__IDMapping *const *mappings,
+static void put_mappings(JsonWriter *json, const char *key, Runtime__V1__IDMapping *const *mappings,
                          size_t count)
 {
-    oci_json_put_array(json, key);
+    json_writer_open_array(json, key);
     for (size_t i = 0; i < count; i++) {
-        yajl_gen_map_open(json);
-        oci_json_put_int(json, "containerID", mappings[i]->container_id);
-        oci_json_put_int(json, "hostID", mappings[i]->host_id);
-        oci_json_put_int(json, "size", mappings[i]->length);
-        yajl_gen_map_close(json);
+        json_writer_open_object(json, NULL);
+        json_writer_int(json, "containerID", mappings[i]->container_id);
+        json_writer_int(json, "hostID", mappings[i]->host_id);
+        json_writer_int(json, "size", mappings[i]->length);
+        json_writer_close_object(json);
     }
-    yajl_gen_array_close(json);
+    json_writer_close_array(json);
 }
 
-gboolean oci_put_namespaces(yajl_gen json, const OciSpecInput *input, GError **error)
+gboolean oci_put_namespaces(JsonWriter *json, const OciSpecInput *input, GError **error)
 {
     const Runtime__V1__UserNamespace *user = oci_userns(input->pod);
 
-    oci_json_put_array(json, "namespaces");
+    json_writer_open_array(json, "namespaces");
     put_namespace(json, "mount", NULL);
     put_namespace(json, "cgroup", NULL);
     if (user != NULL)
         put_namespace(json, "user", NULL);
     if (!put_pid(json, input, error) || !put_ipc(json, input, error))
         return FALSE;
-    yajl_gen_array_close(json);
+    json_writer_close_array(json);
     if (user != NULL) {
         put_mappings(json, "uidMappings", user->uids, user->n_uids);
         put_mappings(json, "gidMappings", user->gids, user->n_gids);

@@ -2,8 +2,7 @@
  * members of the JSON object that is open; errors name the CRI's field. */
 #pragma once
 
-#include <yajl/yajl_gen.h>
-
+#include "common/json_writer.h"
 #include "sandbox/oci/oci_spec.h"
 
 /* Never NULL: an empty message stands for an absent one. */
@@ -13,22 +12,22 @@ const Runtime__V1__LinuxContainerResources *oci_resources(const OciSpecInput *in
 /* oci_capabilities.c: names without CAP_, interned, so that pointers can be compared. */
 gboolean oci_capabilities_collect(const OciSpecInput *input, GPtrArray *set, GPtrArray *ambient,
                                   GError **error);
-gboolean oci_put_capabilities(yajl_gen json, const OciSpecInput *input, GError **error);
+gboolean oci_put_capabilities(JsonWriter *json, const OciSpecInput *input, GError **error);
 
 /* oci_process.c: "process". Everything but the user, whose key comes last and has a 0 at *ret_user_offset. */
-gboolean oci_put_process(yajl_gen json, const OciSpecInput *input, gsize *ret_user_offset, GError **error);
+gboolean oci_put_process(JsonWriter *json, const OciSpecInput *input, gsize *ret_user_offset, GError **error);
 
 /* oci_mounts.c: "mounts". */
-gboolean oci_put_mounts(yajl_gen json, const OciSpecInput *input, GError **error);
+gboolean oci_put_mounts(JsonWriter *json, const OciSpecInput *input, GError **error);
 /* What lets mounts come and go through the container's volumes; NULL: nothing does. */
 const char *oci_root_propagation(const OciSpecInput *input);
 
 /* oci_linux.c: "linux", with what the next two write inside it. */
-gboolean oci_put_linux(yajl_gen json, const OciSpecInput *input, GError **error);
+gboolean oci_put_linux(JsonWriter *json, const OciSpecInput *input, GError **error);
 /* oci_resources.c: "resources". */
-gboolean oci_put_resources(yajl_gen json, const OciSpecInput *input, GError **error);
+gboolean oci_put_resources(JsonWriter *json, const OciSpecInput *input, GError **error);
 /* oci_devices.c: "devices"; and inside resources.devices, the rules that let the container use them. */
-gboolean oci_put_devices(yajl_gen json, const OciSpecInput *input, GError **error);
-void oci_put_device_rules(yajl_gen json, const OciSpecInput *input);
+gboolean oci_put_devices(JsonWriter *json, const OciSpecInput *input, GError **error);
+void oci_put_device_rules(JsonWriter *json, const OciSpecInput *input);
 /* oci_namespaces.c: "namespaces", "uidMappings", "gidMappings". */
-gboolean oci_put_namespaces(yajl_gen json, const OciSpecInput *input, GError **error);
+gboolean oci_put_namespaces(JsonWriter *json, const OciSpecInput *input, GError **error);

@@ -1,14 +1,14 @@
 #include <string.h>
 
 #include "common/error.h"
-#include "sandbox/oci/oci_json.h"
+#include "common/json_writer.h"
 #include "sandbox/oci/oci_parts.h"
 
 typedef Runtime__V1__ContainerConfig ContainerConfig;
 typedef Runtime__V1__LinuxContainerSecurityContext SecurityContext;
 
 /* Kubernetes: a command replaces entrypoint and cmd of the image, args alone replace its cmd. */
-static gboolean put_args(yajl_gen json, const OciSpecInput *input, GError **error)
+static gboolean put_args(JsonWriter *json, const OciSpecInput *input, GError **error)
 {
     const ContainerConfig *config = input->config;
     g_autoptr(GPtrArray) args = g_ptr_array_new();
@@ -30,7 +30,7 @@ static gboolean put_args(yajl_gen json, const OciSpecInput *input, GError **erro
             "no command: config.command and config.args are empty, and image %s has neither entrypoint nor "
             "cmd",
             input->image->id);
-    oci_json_put_strings(json, "args", (const char *const *)args->pdata, args->len);
+    json_writer_strings(json, "args", (const char *const *)args->pdata, args->len);
     return TRUE;
 }
 
@@ -47,7 +47,7 @@ static void environment_set(GPtrArray *environment, const char *entry)
     g_ptr_array_add(environment, g_strdup(entry));
 }
 
-static gboolean put_environment(yajl_gen json, const OciSpecInput *input, GError **error)
+static gboolean put_environment(JsonWriter *json, const OciSpecInput *input, GError **error)
 {
     const ContainerConfig *config = input->config;
     g_autoptr(GPtrArray) environment = g_ptr_array_new_with_free_func(g_free);
@@ -74,33 +74,30 @@ static gboolean put_environment(yajl_gen json, const OciSpecInput *input, GError
                         pair->key);
         environment_set(environment, entry);
     }
-    oci_json_put_strings(json, "env", (const char *const *)environment->pdata, environment->len);
+    json_writer_strings(json, "env", (const char *const *)environment->pdata, environment->len);
     return TRUE;
 }
 
 /* Everything but the user, whose key comes last. */
-gboolean oci_put_process(yajl_gen json, const OciSpecInput *input, gsize *ret_user_offset, GError **error)
+gboolean oci_put_process(JsonWriter *json, const OciSpecInput *input, gsize *ret_user_offset, GError **error)
 {
     const SecurityContext *security = oci_security(input);
     const char *directory =
         *input->config->working_dir != '\0' ? input->config->working_dir : input->image->working_dir;
-    const unsigned char *text;
-    size_t length;
 
-    oci_json_put_map(json, "process");
-    oci_json_put_bool(json, "terminal", input->config->tty);
-    oci_json_put_pair(json, "cwd", directory != NULL && *directory != '\0' ? directory : "/");
-    oci_json_put_bool(json, "noNewPrivileges", security->no_new_privs);
-    oci_json_put_int(json, "oomScoreAdj",
-                     CLAMP(oci_resources(input)->oom_score_adj,
-                           input->node != NULL ? input->node->least_oom_score_adj : -1000, 1000));
+    json_writer_open_object(json, "process");
+    json_writer_bool(json, "terminal", input->config->tty);
+    json_writer_string(json, "cwd", directory != NULL && *directory != '\0' ? directory : "/");
+    json_writer_bool(json, "noNewPrivileges", security->no_new_privs);
+    json_writer_int(json, "oomScoreAdj",
+                    CLAMP(oci_resources(input)->oom_score_adj,
+                          input->node != NULL ? input->node->least_oom_score_adj : -1000, 1000));
     if (!put_args(json, input, error) || !put_environment(json, input, error) ||
         !oci_put_capabilities(json, input, error))
         return FALSE;
-    oci_json_put_string(json, "user");
-    yajl_gen_get_buf(json, &text, &length);
-    *ret_user_offset = length;
-    yajl_gen_integer(json, 0); /* where the agent's user object goes */
-    yajl_gen_map_close(json);
+    json_writer_string(json, NULL, "user");
+    json_writer_text(json, ret_user_offset);
+    json_writer_int(json, NULL, 0); /* the agent's user object takes its place */
+    json_writer_close_object(json);
     return TRUE;
 }

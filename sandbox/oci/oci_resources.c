@@ -1,73 +1,73 @@
 #include <string.h>
 
 #include "common/error.h"
-#include "sandbox/oci/oci_json.h"
+#include "common/json_writer.h"
 #include "sandbox/oci/oci_parts.h"
 
 typedef Runtime__V1__LinuxContainerResources Resources;
 
-static void put_device_rule(yajl_gen json, gboolean allow, const char *type, gint64 major, gint64 minor,
+static void put_device_rule(JsonWriter *json, gboolean allow, const char *type, gint64 major, gint64 minor,
                             const char *access)
 {
-    yajl_gen_map_open(json);
-    oci_json_put_bool(json, "allow", allow);
+    json_writer_open_object(json, NULL);
+    json_writer_bool(json, "allow", allow);
     if (type != NULL)
-        oci_json_put_pair(json, "type", type);
+        json_writer_string(json, "type", type);
     if (major >= 0)
-        oci_json_put_int(json, "major", major);
+        json_writer_int(json, "major", major);
     if (minor >= 0)
-        oci_json_put_int(json, "minor", minor);
-    oci_json_put_pair(json, "access", access);
-    yajl_gen_map_close(json);
+        json_writer_int(json, "minor", minor);
+    json_writer_string(json, "access", access);
+    json_writer_close_object(json);
 }
 
 /* The device files that every container has: null, zero, full, tty, random, urandom, ptmx and its slaves. */
-static void put_device_rules(yajl_gen json, const OciSpecInput *input)
+static void put_device_rules(JsonWriter *json, const OciSpecInput *input)
 {
     gboolean privileged = oci_security(input)->privileged;
     static const gint64 usual[][2] = {{1, 3}, {1, 5}, {1, 7}, {5, 0}, {1, 8}, {1, 9}, {5, 2}, {136, -1}};
 
-    oci_json_put_array(json, "devices");
+    json_writer_open_array(json, "devices");
     put_device_rule(json, privileged, NULL, -1, -1, "rwm");
     for (gsize i = 0; !privileged && i < G_N_ELEMENTS(usual); i++)
         put_device_rule(json, TRUE, "c", usual[i][0], usual[i][1], "rwm");
     oci_put_device_rules(json, input);
-    yajl_gen_array_close(json);
+    json_writer_close_array(json);
 }
 
-static void put_cpu(yajl_gen json, const Resources *resources)
+static void put_cpu(JsonWriter *json, const Resources *resources)
 {
-    oci_json_put_map(json, "cpu");
+    json_writer_open_object(json, "cpu");
     if (resources->cpu_shares > 0)
-        oci_json_put_int(json, "shares", resources->cpu_shares);
+        json_writer_int(json, "shares", resources->cpu_shares);
     if (resources->cpu_quota != 0)
-        oci_json_put_int(json, "quota", resources->cpu_quota);
+        json_writer_int(json, "quota", resources->cpu_quota);
     if (resources->cpu_period > 0)
-        oci_json_put_int(json, "period", resources->cpu_period);
+        json_writer_int(json, "period", resources->cpu_period);
     if (*resources->cpuset_cpus != '\0')
-        oci_json_put_pair(json, "cpus", resources->cpuset_cpus);
+        json_writer_string(json, "cpus", resources->cpuset_cpus);
     if (*resources->cpuset_mems != '\0')
-        oci_json_put_pair(json, "mems", resources->cpuset_mems);
-    yajl_gen_map_close(json);
+        json_writer_string(json, "mems", resources->cpuset_mems);
+    json_writer_close_object(json);
 }
 
-static void put_memory(yajl_gen json, const Resources *resources, gboolean in_guest)
+static void put_memory(JsonWriter *json, const Resources *resources, gboolean in_guest)
 {
-    oci_json_put_map(json, "memory");
+    json_writer_open_object(json, "memory");
     if (resources->memory_limit_in_bytes > 0)
-        oci_json_put_int(json, "limit", resources->memory_limit_in_bytes);
+        json_writer_int(json, "limit", resources->memory_limit_in_bytes);
     /* The CRI counts memory and swap together, as the OCI does. A guest has no swap to limit. */
     if (!in_guest && resources->memory_swap_limit_in_bytes > 0 &&
         resources->memory_swap_limit_in_bytes >= resources->memory_limit_in_bytes)
-        oci_json_put_int(json, "swap", resources->memory_swap_limit_in_bytes);
-    yajl_gen_map_close(json);
+        json_writer_int(json, "swap", resources->memory_swap_limit_in_bytes);
+    json_writer_close_object(json);
 }
 
 /* "2Mi" from the kubelet's "2MB": the kernel's files say hugetlb.2MB. A limit of nothing is what a container
  * without huge pages has anyway, and a guest without pages of that size has no file for it. */
-static gboolean put_hugepages(yajl_gen json, const Resources *resources, GError **error)
+static gboolean put_hugepages(JsonWriter *json, const Resources *resources, GError **error)
 {
-    oci_json_put_array(json, "hugepageLimits");
+    json_writer_open_array(json, "hugepageLimits");
     for (size_t i = 0; i < resources->n_hugepage_limits; i++) {
         const Runtime__V1__HugepageLimit *limit = resources->hugepage_limits[i];
 
@@ -76,13 +76,12 @@ static gboolean put_hugepages(yajl_gen json, const Resources *resources, GError 
         if (!g_str_equal(limit->page_size, "2MB") && !g_str_equal(limit->page_size, "1GB"))
             return fail(error, STATUS_INVALID_ARGUMENT,
                         "linux.resources.hugepage_limits: \"%s\" is no size of huge pages", limit->page_size);
-        yajl_gen_map_open(json);
-        oci_json_put_pair(json, "pageSize", limit->page_size);
-        oci_json_put_string(json, "limit");
-        yajl_gen_integer(json, (long long)MIN(limit->limit, (guint64)G_MAXINT64));
-        yajl_gen_map_close(json);
+        json_writer_open_object(json, NULL);
+        json_writer_string(json, "pageSize", limit->page_size);
+        json_writer_int(json, "limit", (gint64)MIN(limit->limit, (guint64)G_MAXINT64));
+        json_writer_close_object(json);
     }
-    yajl_gen_array_close(json);
+    json_writer_close_array(json);
     return TRUE;
 }
 
@@ -109,9 +108,9 @@ static gboolean is_limit(const char *value)
     return g_str_equal(value, "max") || (*value != '\0' && value[strspn(value, "0123456789")] == '\0');
 }
 
-static gboolean put_unified(yajl_gen json, const Resources *resources, gboolean in_guest, GError **error)
+static gboolean put_unified(JsonWriter *json, const Resources *resources, gboolean in_guest, GError **error)
 {
-    oci_json_put_map(json, "unified");
+    json_writer_open_object(json, "unified");
     for (size_t i = 0; i < resources->n_unified; i++) {
         const char *key = resources->unified[i]->key;
         const char *value = resources->unified[i]->value;
@@ -124,9 +123,9 @@ static gboolean put_unified(yajl_gen json, const Resources *resources, gboolean 
                         "linux.resources.unified: %s: \"%s\" is neither \"max\" nor a number of bytes", key,
                         value);
         if (!in_guest || !limits_swap(key))
-            oci_json_put_pair(json, key, value);
+            json_writer_string(json, key, value);
     }
-    yajl_gen_map_close(json);
+    json_writer_close_object(json);
     return TRUE;
 }
 
@@ -144,39 +143,35 @@ static gboolean resources_check(const Resources *resources, GError **error)
 }
 
 /* Everything but devices. */
-static gboolean put_limits(yajl_gen json, const Resources *resources, gboolean in_guest, GError **error)
+static gboolean put_limits(JsonWriter *json, const Resources *resources, gboolean in_guest, GError **error)
 {
     put_cpu(json, resources);
     put_memory(json, resources, in_guest);
     return put_hugepages(json, resources, error) && put_unified(json, resources, in_guest, error);
 }
 
-gboolean oci_put_resources(yajl_gen json, const OciSpecInput *input, GError **error)
+gboolean oci_put_resources(JsonWriter *json, const OciSpecInput *input, GError **error)
 {
     const Resources *resources = oci_resources(input);
 
     if (!resources_check(resources, error))
         return FALSE;
-    oci_json_put_map(json, "resources");
+    json_writer_open_object(json, "resources");
     put_device_rules(json, input);
     if (!put_limits(json, resources, input->node == NULL, error))
         return FALSE;
-    yajl_gen_map_close(json);
+    json_writer_close_object(json);
     return TRUE;
 }
 
 gboolean oci_spec_resources(const Resources *resources, gboolean in_guest, char **ret_json, GError **error)
 {
-    yajl_gen json = yajl_gen_alloc(NULL);
-    const unsigned char *text;
-    size_t length;
-    gboolean good;
+    g_autoptr(JsonWriter) json = json_writer_new();
 
-    yajl_gen_map_open(json);
-    good = resources_check(resources, error) && put_limits(json, resources, in_guest, error);
-    yajl_gen_map_close(json);
-    if (good && yajl_gen_get_buf(json, &text, &length) == yajl_gen_status_ok)
-        *ret_json = g_strndup((const char *)text, length);
-    yajl_gen_free(json);
-    return good;
+    json_writer_open_object(json, NULL);
+    if (!resources_check(resources, error) || !put_limits(json, resources, in_guest, error))
+        return FALSE;
+    json_writer_close_object(json);
+    *ret_json = json_writer_copy(json);
+    return TRUE;
 }

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "common/error.h"
-#include "sandbox/oci/oci_json.h"
+#include "common/json_writer.h"
 #include "sandbox/oci/oci_parts.h"
 #include "sandbox/oci/signals.h"
 
@@ -69,41 +69,36 @@ static gboolean security_check(const OciSpecInput *input, GError **error)
 
 /* ---- the whole ---- */
 
-static gboolean put_configuration(yajl_gen json, const OciSpecInput *input, gsize *ret_user_offset,
+static gboolean put_configuration(JsonWriter *json, const OciSpecInput *input, gsize *ret_user_offset,
                                   GError **error)
 {
-    yajl_gen_map_open(json);
-    oci_json_put_pair(json, "ociVersion", "1.0.2");
-    oci_json_put_map(json, "root");
-    oci_json_put_pair(json, "path", "rootfs");
-    oci_json_put_bool(json, "readonly", oci_security(input)->readonly_rootfs);
-    yajl_gen_map_close(json);
+    json_writer_open_object(json, NULL);
+    json_writer_string(json, "ociVersion", "1.0.2");
+    json_writer_open_object(json, "root");
+    json_writer_string(json, "path", "rootfs");
+    json_writer_bool(json, "readonly", oci_security(input)->readonly_rootfs);
+    json_writer_close_object(json);
     if (!oci_put_process(json, input, ret_user_offset, error) || !oci_put_mounts(json, input, error) ||
         !oci_put_linux(json, input, error))
         return FALSE;
-    yajl_gen_map_close(json);
+    json_writer_close_object(json);
     return TRUE;
 }
 
 gboolean oci_spec_build(const OciSpecInput *input, char **ret_before_user, char **ret_after_user,
                         GError **error)
 {
-    yajl_gen json = yajl_gen_alloc(NULL);
-    const unsigned char *text;
-    size_t length;
+    g_autoptr(JsonWriter) json = json_writer_new();
+    const char *text;
     gsize user_offset = 0;
-    gboolean good;
 
-    good = security_check(input, error) && put_configuration(json, input, &user_offset, error);
-    if (good && yajl_gen_get_buf(json, &text, &length) != yajl_gen_status_ok)
-        good = fail(error, STATUS_INTERNAL, "cannot write the OCI configuration");
-    if (good) {
-        /* At user_offset stands ":0"; the colon stays, the number makes room. */
-        *ret_before_user = g_strndup((const char *)text, user_offset + 1);
-        *ret_after_user = g_strndup((const char *)text + user_offset + 2, length - user_offset - 2);
-    }
-    yajl_gen_free(json);
-    return good;
+    if (!security_check(input, error) || !put_configuration(json, input, &user_offset, error))
+        return FALSE;
+    text = json_writer_text(json, NULL);
+    /* The text has ":0" at user_offset: the colon stays, and the user takes the place of the number. */
+    *ret_before_user = g_strndup(text, user_offset + 1);
+    *ret_after_user = g_strdup(text + user_offset + 2);
+    return TRUE;
 }
 
 /* An image's user is "user", "user:group", "uid", "uid:gid". */

@@ -5,9 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "common/error.h"
-#include "image-service/image_json.h"
-#include "sandbox/oci/oci_json.h"
+#include "common/json_writer.h"
 
 /* ---- the default ---- */
 
@@ -48,28 +46,28 @@ typedef struct {
     const char *op;
 } Argument;
 
-static void put_rule(yajl_gen json, const char *name, const char *action, int error_number,
+static void put_rule(JsonWriter *json, const char *name, const char *action, int error_number,
                      const Argument *argument)
 {
-    yajl_gen_map_open(json);
-    oci_json_put_strings(json, "names", &name, 1);
-    oci_json_put_pair(json, "action", action);
+    json_writer_open_object(json, NULL);
+    json_writer_strings(json, "names", &name, 1);
+    json_writer_string(json, "action", action);
     if (error_number != 0)
-        oci_json_put_int(json, "errnoRet", error_number);
+        json_writer_int(json, "errnoRet", error_number);
     if (argument != NULL) {
-        oci_json_put_array(json, "args");
-        yajl_gen_map_open(json);
-        oci_json_put_int(json, "index", argument->index);
-        oci_json_put_int(json, "value", (gint64)argument->value);
-        oci_json_put_int(json, "valueTwo", (gint64)argument->value_two);
-        oci_json_put_pair(json, "op", argument->op);
-        yajl_gen_map_close(json);
-        yajl_gen_array_close(json);
+        json_writer_open_array(json, "args");
+        json_writer_open_object(json, NULL);
+        json_writer_int(json, "index", argument->index);
+        json_writer_int(json, "value", (gint64)argument->value);
+        json_writer_int(json, "valueTwo", (gint64)argument->value_two);
+        json_writer_string(json, "op", argument->op);
+        json_writer_close_object(json);
+        json_writer_close_array(json);
     }
-    yajl_gen_map_close(json);
+    json_writer_close_object(json);
 }
 
-static void put_personalities(yajl_gen json)
+static void put_personalities(JsonWriter *json)
 {
     /* Linux, 32-bit Linux, uname 2.6, both, and the question which it is. */
     static const guint64 harmless[] = {0x0, 0x8, 0x20000, 0x20008, 0xffffffff};
@@ -83,7 +81,7 @@ static void put_personalities(yajl_gen json)
 
 /* New namespaces are for those who may have them. A filter cannot see clone3's flags behind their pointer:
  * ENOSYS makes the C library fall back to clone. */
-static void put_clone(yajl_gen json, gboolean may_all)
+static void put_clone(JsonWriter *json, gboolean may_all)
 {
     const Argument no_namespaces = {
         .value = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |
@@ -99,7 +97,7 @@ static void put_clone(yajl_gen json, gboolean may_all)
 }
 
 /* A guest's vsock would reach whatever listens on the node: not for containers. */
-static void put_socket(yajl_gen json)
+static void put_socket(JsonWriter *json)
 {
     const Argument below = {.value = AF_VSOCK, .op = "SCMP_CMP_LT"};
     const Argument above = {.value = AF_VSOCK, .op = "SCMP_CMP_GT"};
@@ -108,198 +106,187 @@ static void put_socket(yajl_gen json)
     put_rule(json, "socket", "SCMP_ACT_ALLOW", 0, &above);
 }
 
-static void put_names(yajl_gen json, const GPtrArray *capabilities)
+static void put_names(JsonWriter *json, const GPtrArray *capabilities)
 {
-    yajl_gen_map_open(json);
-    oci_json_put_array(json, "names");
+    json_writer_open_object(json, NULL);
+    json_writer_open_array(json, "names");
     for (gsize i = 0; i < G_N_ELEMENTS(rows); i++)
         if (rows[i].capability == NULL || has_capability(capabilities, rows[i].capability))
-            oci_json_put_string(json, rows[i].name);
-    yajl_gen_array_close(json);
-    oci_json_put_pair(json, "action", "SCMP_ACT_ALLOW");
-    yajl_gen_map_close(json);
+            json_writer_string(json, NULL, rows[i].name);
+    json_writer_close_array(json);
+    json_writer_string(json, "action", "SCMP_ACT_ALLOW");
+    json_writer_close_object(json);
 }
 
-void seccomp_profile_put_default(yajl_gen json, const char *architecture, const GPtrArray *capabilities)
+void seccomp_profile_put_default(JsonWriter *json, const char *architecture, const GPtrArray *capabilities)
 {
-    oci_json_put_map(json, "seccomp");
-    oci_json_put_pair(json, "defaultAction", "SCMP_ACT_ERRNO");
-    oci_json_put_int(json, "defaultErrnoRet", EPERM);
+    json_writer_open_object(json, "seccomp");
+    json_writer_string(json, "defaultAction", "SCMP_ACT_ERRNO");
+    json_writer_int(json, "defaultErrnoRet", EPERM);
     for (gsize i = 0; i < G_N_ELEMENTS(architectures); i++)
         if (g_str_equal(architectures[i].machine, architecture))
-            oci_json_put_strings(json, "architectures", architectures[i].names,
-                                 g_strv_length((char **)(void *)architectures[i].names));
-    oci_json_put_array(json, "syscalls");
+            json_writer_strings(json, "architectures", architectures[i].names,
+                                g_strv_length((char **)(void *)architectures[i].names));
+    json_writer_open_array(json, "syscalls");
     put_names(json, capabilities);
     put_personalities(json);
     put_clone(json, has_capability(capabilities, "SYS_ADMIN"));
     put_socket(json);
-    yajl_gen_array_close(json);
-    yajl_gen_map_close(json);
+    json_writer_close_array(json);
+    json_writer_close_object(json);
 }
 
 /* ---- an administrator's ---- */
 
-/* What names in a profile may consist of: they reach libseccomp as they are. */
+enum { WORD_CHARACTERS = 64, ARGUMENTS_MAX = 64 };
+
+/* What names in a profile may consist of, because they reach libseccomp as they are. */
 static gboolean is_word(const char *text, const char *prefix)
 {
-    if (text == NULL || !g_str_has_prefix(text, prefix) || strlen(text) > 64)
+    if (!g_str_has_prefix(text, prefix) || strlen(text) > WORD_CHARACTERS)
         return FALSE;
     return text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")] == '\0' &&
            *text != '\0';
 }
 
-static yajl_val member(yajl_val object, const char *name)
-{
-    const char *path[] = {name, NULL};
-
-    return yajl_tree_get(object, path, yajl_t_any);
-}
-
-static gboolean wrong(GError **error, const char *profile, const char *what)
-{
-    return fail(error, STATUS_INVALID_ARGUMENT, "seccomp profile %s: %s", profile, what);
-}
-
-/* SCMP_ACT_NOTIFY needs a listener on the node, which a guest has none of. */
-static gboolean put_action(yajl_gen json, const char *profile, const char *key, yajl_val value,
-                           GError **error)
+/* SCMP_ACT_NOTIFY needs a listener on the node, which a guest does not have. */
+static gboolean put_action(JsonWriter *json, const JsonValue *object, const char *key, GError **error)
 {
     static const char *const actions[] = {
         "SCMP_ACT_KILL",  "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD",
         "SCMP_ACT_TRAP",  "SCMP_ACT_ERRNO",        "SCMP_ACT_TRACE",
         "SCMP_ACT_ALLOW", "SCMP_ACT_LOG",          NULL,
     };
-    const char *action = YAJL_GET_STRING(value);
+    const JsonValue *member = json_require(object, key, error);
+    const char *action = NULL;
 
-    if (action == NULL || !g_strv_contains(actions, action))
-        return fail(error, STATUS_INVALID_ARGUMENT,
-                    "seccomp profile %s: %s is \"%s\", which is no action here", profile, key,
-                    action != NULL ? action : "");
-    oci_json_put_pair(json, key, action);
+    if (member == NULL || !json_as_string(member, &action, error))
+        return FALSE;
+    if (!g_strv_contains(actions, action))
+        return json_fail(member, error, "\"%s\" is not an action that is possible in a guest", action);
+    json_writer_string(json, key, action);
     return TRUE;
 }
 
-/* Copies an array of words; absent is fine unless needed. */
-static gboolean put_words(yajl_gen json, const char *profile, const char *key, yajl_val value,
-                          const char *prefix, GError **error)
+/* Copies an optional array of words. */
+static gboolean put_words(JsonWriter *json, const JsonValue *object, const char *key, const char *prefix,
+                          GError **error)
 {
-    if (value == NULL || YAJL_IS_NULL(value))
+    const JsonValue *array = NULL;
+
+    if (!json_get_array(object, key, G_MAXSIZE, &array, error))
+        return FALSE;
+    if (array == NULL)
         return TRUE;
-    if (!YAJL_IS_ARRAY(value))
-        return fail(error, STATUS_INVALID_ARGUMENT, "seccomp profile %s: %s is no array", profile, key);
-    oci_json_put_array(json, key);
-    for (size_t i = 0; i < value->u.array.len; i++) {
-        const char *word = YAJL_GET_STRING(value->u.array.values[i]);
+    json_writer_open_array(json, key);
+    for (gsize i = 0; i < json_length(array); i++) {
+        const JsonValue *element = json_at(array, i);
+        const char *word = NULL;
 
-        if (!is_word(word, prefix))
-            return fail(error, STATUS_INVALID_ARGUMENT, "seccomp profile %s: \"%s\" in %s is no name of one",
-                        profile, word != NULL ? word : "", key);
-        oci_json_put_string(json, word);
-    }
-    yajl_gen_array_close(json);
-    return TRUE;
-}
-
-/* Numbers are unsigned of 64 bits: copied as digits. */
-static gboolean put_number(yajl_gen json, const char *profile, const char *key, yajl_val value,
-                           GError **error)
-{
-    const char *digits;
-
-    if (value == NULL || YAJL_IS_NULL(value))
-        return TRUE;
-    digits = YAJL_GET_NUMBER(value);
-    if (digits == NULL || *digits == '\0' || strlen(digits) > 20 ||
-        digits[strspn(digits, "0123456789")] != '\0')
-        return fail(error, STATUS_INVALID_ARGUMENT, "seccomp profile %s: %s is no natural number", profile,
-                    key);
-    oci_json_put_string(json, key);
-    yajl_gen_number(json, digits, strlen(digits));
-    return TRUE;
-}
-
-static gboolean put_arguments(yajl_gen json, const char *profile, yajl_val list, GError **error)
-{
-    if (list == NULL || YAJL_IS_NULL(list))
-        return TRUE;
-    if (!YAJL_IS_ARRAY(list) || list->u.array.len > 64)
-        return wrong(error, profile, "args is no array of a sensible length");
-    oci_json_put_array(json, "args");
-    for (size_t i = 0; i < list->u.array.len; i++) {
-        yajl_val argument = list->u.array.values[i];
-        const char *op;
-
-        if (!YAJL_IS_OBJECT(argument))
-            return wrong(error, profile, "an element of args is no object");
-        op = YAJL_GET_STRING(member(argument, "op"));
-        if (!is_word(op, "SCMP_CMP_"))
-            return wrong(error, profile, "an element of args has no op that is SCMP_CMP_…");
-        yajl_gen_map_open(json);
-        if (!put_number(json, profile, "index", member(argument, "index"), error) ||
-            !put_number(json, profile, "value", member(argument, "value"), error) ||
-            !put_number(json, profile, "valueTwo", member(argument, "valueTwo"), error))
+        if (!json_as_string(element, &word, error))
             return FALSE;
-        oci_json_put_pair(json, "op", op);
-        yajl_gen_map_close(json);
+        if (!is_word(word, prefix))
+            return json_fail(element, error, "\"%s\" is not a name%s%s", word,
+                             *prefix != '\0' ? " that begins with " : "", prefix);
+        json_writer_string(json, NULL, word);
     }
-    yajl_gen_array_close(json);
+    json_writer_close_array(json);
     return TRUE;
 }
 
-static gboolean put_syscall(yajl_gen json, const char *profile, yajl_val rule, GError **error)
+/* Copies an optional number, which is unsigned and of 64 bits, by its digits. */
+static gboolean put_number(JsonWriter *json, const JsonValue *object, const char *key, GError **error)
 {
-    yajl_val names;
+    const JsonValue *member = json_member(object, key);
+    guint64 number;
 
-    if (!YAJL_IS_OBJECT(rule))
-        return wrong(error, profile, "an element of syscalls is no object");
-    names = member(rule, "names");
-    if (!YAJL_IS_ARRAY(names) || names->u.array.len == 0)
-        return wrong(error, profile, "an element of syscalls has no names");
-    yajl_gen_map_open(json);
-    if (!put_words(json, profile, "names", names, "", error) ||
-        !put_action(json, profile, "action", member(rule, "action"), error) ||
-        !put_number(json, profile, "errnoRet", member(rule, "errnoRet"), error) ||
-        !put_arguments(json, profile, member(rule, "args"), error))
+    if (member == NULL || json_is(member, JSON_NULL))
+        return TRUE;
+    if (!json_as_uint(member, G_MAXUINT64, &number, error))
         return FALSE;
-    yajl_gen_map_close(json);
+    json_writer_digits(json, key, json_digits(member));
     return TRUE;
 }
 
-static gboolean put_profile(yajl_gen json, const char *profile, yajl_val root, GError **error)
+static gboolean put_argument(JsonWriter *json, const JsonValue *argument, GError **error)
 {
-    yajl_val syscalls = member(root, "syscalls");
+    const JsonValue *op = json_require(argument, "op", error);
+    const char *name = NULL;
 
-    oci_json_put_map(json, "seccomp");
-    if (!put_action(json, profile, "defaultAction", member(root, "defaultAction"), error) ||
-        !put_number(json, profile, "defaultErrnoRet", member(root, "defaultErrnoRet"), error) ||
-        !put_words(json, profile, "architectures", member(root, "architectures"), "SCMP_ARCH_", error) ||
-        !put_words(json, profile, "flags", member(root, "flags"), "SECCOMP_FILTER_FLAG_", error))
+    if (op == NULL || !json_as_string(op, &name, error))
         return FALSE;
-    if (syscalls != NULL && !YAJL_IS_NULL(syscalls)) {
-        if (!YAJL_IS_ARRAY(syscalls))
-            return wrong(error, profile, "syscalls is no array");
-        oci_json_put_array(json, "syscalls");
-        for (size_t i = 0; i < syscalls->u.array.len; i++)
-            if (!put_syscall(json, profile, syscalls->u.array.values[i], error))
+    if (!is_word(name, "SCMP_CMP_"))
+        return json_fail(op, error, "\"%s\" is not a comparison (SCMP_CMP_…)", name);
+    json_writer_open_object(json, NULL);
+    if (!put_number(json, argument, "index", error) || !put_number(json, argument, "value", error) ||
+        !put_number(json, argument, "valueTwo", error))
+        return FALSE;
+    json_writer_string(json, "op", name);
+    json_writer_close_object(json);
+    return TRUE;
+}
+
+static gboolean put_arguments(JsonWriter *json, const JsonValue *rule, GError **error)
+{
+    const JsonValue *list = NULL;
+
+    if (!json_get_array(rule, "args", ARGUMENTS_MAX, &list, error))
+        return FALSE;
+    if (list == NULL)
+        return TRUE;
+    json_writer_open_array(json, "args");
+    for (gsize i = 0; i < json_length(list); i++)
+        if (!put_argument(json, json_at(list, i), error))
+            return FALSE;
+    json_writer_close_array(json);
+    return TRUE;
+}
+
+static gboolean put_syscall(JsonWriter *json, const JsonValue *rule, GError **error)
+{
+    const JsonValue *names = json_require(rule, "names", error);
+
+    if (names == NULL)
+        return FALSE;
+    if (!json_is(names, JSON_ARRAY) || json_length(names) == 0)
+        return json_fail(names, error, "expected an array of names");
+    json_writer_open_object(json, NULL);
+    if (!put_words(json, rule, "names", "", error) || !put_action(json, rule, "action", error) ||
+        !put_number(json, rule, "errnoRet", error) || !put_arguments(json, rule, error))
+        return FALSE;
+    json_writer_close_object(json);
+    return TRUE;
+}
+
+static gboolean put_profile(JsonWriter *json, const JsonValue *root, GError **error)
+{
+    const JsonValue *syscalls = NULL;
+
+    json_writer_open_object(json, "seccomp");
+    if (!put_action(json, root, "defaultAction", error) ||
+        !put_number(json, root, "defaultErrnoRet", error) ||
+        !put_words(json, root, "architectures", "SCMP_ARCH_", error) ||
+        !put_words(json, root, "flags", "SECCOMP_FILTER_FLAG_", error) ||
+        !json_get_array(root, "syscalls", G_MAXSIZE, &syscalls, error))
+        return FALSE;
+    if (syscalls != NULL) {
+        json_writer_open_array(json, "syscalls");
+        for (gsize i = 0; i < json_length(syscalls); i++)
+            if (!put_syscall(json, json_at(syscalls, i), error))
                 return FALSE;
-        yajl_gen_array_close(json);
+        json_writer_close_array(json);
     }
-    yajl_gen_map_close(json);
+    json_writer_close_object(json);
     return TRUE;
 }
 
-gboolean seccomp_profile_put_text(yajl_gen json, const char *name, const char *text, gsize length,
+gboolean seccomp_profile_put_text(JsonWriter *json, const char *name, const char *text, gsize length,
                                   GError **error)
 {
+    static const JsonLimits limits = {.max_bytes = SECCOMP_PROFILE_MAX_BYTES};
     g_autofree char *what = g_strdup_printf("seccomp profile %s", name);
-    g_autoptr(JsonValue) root = NULL;
+    g_autoptr(JsonDocument) document = json_document_parse(text, length, what, &limits, error);
+    const JsonValue *root = document != NULL ? json_document_object(document, error) : NULL;
 
-    if (length > SECCOMP_PROFILE_MAX_BYTES)
-        return wrong(error, name, "it is too long");
-    root = image_json_parse(text, length, what, error);
-    if (root == NULL)
-        return FALSE;
-    return YAJL_IS_OBJECT(root) ? put_profile(json, name, root, error)
-                                : wrong(error, name, "it is no JSON object");
+    return root != NULL && put_profile(json, root, error);
 }

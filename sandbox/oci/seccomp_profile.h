@@ -7,17 +7,17 @@
  */
 #pragma once
 
+#include "common/json_writer.h"
 #include <glib.h>
-#include <yajl/yajl_gen.h>
 
 enum { SECCOMP_PROFILE_MAX_BYTES = 1 << 20 };
 
 /* The rows of seccomp_profile.def; capabilities (names without CAP_) let more through, as the container could
  * not use them otherwise. architecture: the guest's, as uname says it. */
-void seccomp_profile_put_default(yajl_gen json, const char *architecture, const GPtrArray *capabilities);
+void seccomp_profile_put_default(JsonWriter *json, const char *architecture, const GPtrArray *capabilities);
 
 /* A profile in the OCI's form or Docker's (whose includes, excludes and archMap are left out): decoded,
  * checked, and written again, so that nothing else gets through. name: for the messages. INVALID_ARGUMENT
  * says what is wrong. */
-gboolean seccomp_profile_put_text(yajl_gen json, const char *name, const char *text, gsize length,
+gboolean seccomp_profile_put_text(JsonWriter *json, const char *name, const char *text, gsize length,
                                   GError **error);

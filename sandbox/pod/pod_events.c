@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/error.h"
+#include "common/ids.h"
 #include "common/log.h"
 #include "sandbox/pods/pod.h"
 
@@ -90,7 +91,7 @@ static void reconcile(Container *container, const ContainerReport *report)
     if (report == NULL) {
         ContainerExit exit = lost;
 
-        exit.finished_at_ns = manager_now_ns();
+        exit.finished_at_ns = time_now_ns();
         container_io_exited(container->io, &exit, FALSE);
         return;
     }
@@ -99,7 +100,7 @@ static void reconcile(Container *container, const ContainerReport *report)
     if (container->state == CONTAINER_CREATED_STATE &&
         report->state != CRIVIRT__AGENT__V1__CONTAINER_REPORT__STATE__CREATED) {
         container->state = CONTAINER_RUNNING_STATE;
-        container->started_at_ns = manager_now_ns();
+        container->started_at_ns = time_now_ns();
         started = TRUE;
     }
     g_mutex_unlock(&container->pod->lock);
@@ -195,7 +196,7 @@ void pod_lost(Pod *pod, const char *why)
     g_autoptr(GPtrArray) containers = pod_containers(pod);
     g_autoptr(GError) error = NULL;
     ContainerExit exit = {
-        .exit_code = 255, .reason = "Unknown", .message = why, .finished_at_ns = manager_now_ns()};
+        .exit_code = 255, .reason = "Unknown", .message = why, .finished_at_ns = time_now_ns()};
 
     log_warning(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)), "%s", why);
     if (!pod_set_state(pod, POD_STOPPING, why, &error))

@@ -6,13 +6,13 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "cni-bridge/podnet.h"
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/ids.h"
 #include "common/log.h"
 #include "sandbox/oci/oci_spec.h"
 #include "sandbox/pod/pod_network.h"
@@ -101,8 +101,8 @@ static ProtobufCBinaryData text_bytes(Arena *arena, const char *text)
     return (ProtobufCBinaryData){.len = strlen(text), .data = (guint8 *)arena_strdup(arena, text)};
 }
 
-static gboolean fill_setup(const Pod *pod, const CniResult *network, Arena *arena,
-                           Crivirt__Agent__V1__SetupRequest *setup, GError **error)
+static void fill_setup(const Pod *pod, const CniResult *network, Arena *arena,
+                       Crivirt__Agent__V1__SetupRequest *setup)
 {
     Crivirt__Agent__V1__Disk *upper = arena_new0(arena, Crivirt__Agent__V1__Disk, 1);
     guint8 *entropy = arena_alloc(arena, ENTROPY_BYTES);
@@ -110,8 +110,7 @@ static gboolean fill_setup(const Pod *pod, const CniResult *network, Arena *aren
     g_autofree char *resolv_conf = pod_network_resolv_conf(pod, network);
     g_autofree char *hosts = pod_network_hosts(network, hostname);
 
-    if (getrandom(entropy, ENTROPY_BYTES, 0) != ENTROPY_BYTES)
-        return fail_errno(error, errno, "cannot get random bytes");
+    random_fill(entropy, ENTROPY_BYTES);
     crivirt__agent__v1__disk__init(upper);
     upper->lun = GUEST_DISK_LUN;
     upper->serial = arena_printf(arena, GUEST_DISK_SERIAL_FORMAT, GUEST_DISK_LUN);
@@ -123,9 +122,8 @@ static gboolean fill_setup(const Pod *pod, const CniResult *network, Arena *aren
     fill_routes(network, arena, setup);
     fill_sysctls(pod, arena, setup);
     setup->upper = upper;
-    setup->wall_clock_ns = manager_now_ns();
+    setup->wall_clock_ns = time_now_ns();
     setup->entropy = (ProtobufCBinaryData){.len = ENTROPY_BYTES, .data = entropy};
-    return TRUE;
 }
 
 static gboolean machine_setup(Pod *pod, const CniResult *network, const Deadline *deadline, GError **error)
@@ -136,8 +134,7 @@ static gboolean machine_setup(Pod *pod, const CniResult *network, const Deadline
     g_autoptr(Arena) arena = arena_new();
     Crivirt__Agent__V1__Response *response;
 
-    if (!fill_setup(pod, network, arena, &setup, error))
-        return FALSE;
+    fill_setup(pod, network, arena, &setup);
     request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_SETUP;
     request.setup = &setup;
     if (!agent_connection_call(pod->agent, &request, &bounded, &response, error)) {

@@ -2,6 +2,7 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/ids.h"
 #include "common/log.h"
 #include "sandbox/container/container_blocks.h"
 #include "sandbox/pods/cri_copy.h"
@@ -173,8 +174,8 @@ gboolean container_set_exited(Container *container, gint32 exit_code, const char
             container->message = g_strdup(message);
         }
         /* By the guest's clock, which is not quite the node's. */
-        container->finished_at_ns = MAX(MIN(finished_at_ns, manager_now_ns()),
-                                        MAX(container->started_at_ns, container->created_at_ns));
+        container->finished_at_ns =
+            MAX(MIN(finished_at_ns, time_now_ns()), MAX(container->started_at_ns, container->created_at_ns));
         g_cond_broadcast(&container->pod->changed);
     }
     g_mutex_unlock(&container->pod->lock);
@@ -212,7 +213,7 @@ static void note_started(Container *container, gint64 finished_at_ns)
     early = container->state == CONTAINER_CREATED_STATE;
     if (early) {
         container->state = CONTAINER_RUNNING_STATE;
-        container->started_at_ns = CLAMP(finished_at_ns, container->created_at_ns, manager_now_ns());
+        container->started_at_ns = CLAMP(finished_at_ns, container->created_at_ns, time_now_ns());
     }
     g_mutex_unlock(&container->pod->lock);
     if (early)

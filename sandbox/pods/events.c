@@ -2,6 +2,7 @@
 
 #include "common/arena.h"
 #include "common/error.h"
+#include "common/ids.h"
 #include "sandbox/pods/status.h"
 
 struct Event {
@@ -36,7 +37,7 @@ static Event *event_new(Runtime__V1__ContainerEventType type, const char *id, Po
     runtime__v1__container_event_response__init(&event->message);
     event->message.container_id = arena_strdup(event->arena, id);
     event->message.container_event_type = type;
-    event->message.created_at = manager_now_ns();
+    event->message.created_at = time_now_ns();
     event->message.pod_sandbox_status = pod_status_message(pod, event->arena);
     event->message.containers_statuses =
         pod_container_statuses(pod, event->arena, &event->message.n_containers_statuses);

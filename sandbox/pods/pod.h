@@ -314,10 +314,6 @@ GPtrArray *manager_containers_by_id(SandboxManager *manager, const char *id, con
 void manager_trim(SandboxManager *manager);
 /* Runs function(data) on an event worker. */
 void manager_defer(SandboxManager *manager, void (*function)(gpointer data), gpointer data);
-/* 64 random hexadecimal digits. */
-char *manager_new_id(void);
-/* Nanoseconds since the epoch. */
-gint64 manager_now_ns(void);
 /* The CNI network as it is configured now. */
 CniNetwork *manager_cni_network(SandboxManager *manager, GError **error);
 

@@ -4,7 +4,8 @@
 #include <string.h>
 
 #include "common/error.h"
-#include "sandbox/oci/oci_json.h"
+#include "common/ids.h"
+#include "common/json_writer.h"
 #include "sandbox/oci/signals.h"
 #include "sandbox/pod/pod_vm.h"
 #include "sandbox/pods/cri_copy.h"
@@ -260,16 +261,10 @@ Runtime__V1__PodSandboxStatus *pod_status_message(Pod *pod, Arena *arena)
 /* The CRI wants JSON for values that are not part of the message. NULL: "". */
 static char *json_string(Arena *arena, const char *text)
 {
-    yajl_gen json = yajl_gen_alloc(NULL);
-    const unsigned char *buffer;
-    size_t length;
-    char *copy;
+    g_autoptr(JsonWriter) json = json_writer_new();
 
-    oci_json_put_string(json, text != NULL ? text : "");
-    yajl_gen_get_buf(json, &buffer, &length);
-    copy = arena_strdup(arena, (const char *)buffer); /* yajl ends it with a NUL */
-    yajl_gen_free(json);
-    return copy;
+    json_writer_string(json, NULL, text);
+    return arena_strdup(arena, json_writer_text(json, NULL));
 }
 
 static char *trace_info(const Pod *pod, Arena *arena)
@@ -348,7 +343,7 @@ gboolean sandbox_status(SandboxManager *manager, const Runtime__V1__PodSandboxSt
     if (pod == NULL)
         return FALSE;
     ret_response->status = pod_status_message(pod, arena);
-    ret_response->timestamp = manager_now_ns();
+    ret_response->timestamp = time_now_ns();
     if (request->verbose)
         status_info(pod, arena, ret_response);
     ret_response->containers_statuses =
@@ -415,26 +410,20 @@ gboolean sandbox_list(SandboxManager *manager, const Runtime__V1__ListPodSandbox
 char *sandbox_manager_templates(SandboxManager *manager)
 {
     TemplateCounts counts;
-    const unsigned char *buffer;
-    size_t length;
-    yajl_gen json;
-    char *copy;
+    g_autoptr(JsonWriter) json = NULL;
 
     if (manager->templates == NULL)
         return NULL;
     template_store_count(manager->templates, &counts);
-    json = yajl_gen_alloc(NULL);
-    yajl_gen_map_open(json);
-    oci_json_put_int(json, "ready", counts.ready);
-    oci_json_put_int(json, "bytes", (gint64)counts.data_bytes);
-    oci_json_put_int(json, "wanted", counts.wanted);
-    oci_json_put_int(json, "waitingMachines", vm_pool_count(manager->pool));
-    oci_json_put_strings(json, "quarantined", (const char *const *)counts.quarantined,
-                         g_strv_length(counts.quarantined));
-    yajl_gen_map_close(json);
-    yajl_gen_get_buf(json, &buffer, &length);
-    copy = g_strndup((const char *)buffer, length);
-    yajl_gen_free(json);
+    json = json_writer_new();
+    json_writer_open_object(json, NULL);
+    json_writer_int(json, "ready", counts.ready);
+    json_writer_int(json, "bytes", (gint64)counts.data_bytes);
+    json_writer_int(json, "wanted", counts.wanted);
+    json_writer_int(json, "waitingMachines", vm_pool_count(manager->pool));
+    json_writer_strings(json, "quarantined", (const char *const *)counts.quarantined,
+                        g_strv_length(counts.quarantined));
+    json_writer_close_object(json);
     template_counts_clear(&counts);
-    return copy;
+    return json_writer_copy(json);
 }

@@ -1,7 +1,7 @@
 #include "sandbox/pods/trace.h"
 
+#include "common/json_writer.h"
 #include "common/metrics.h"
-#include "sandbox/oci/oci_json.h"
 
 enum { NAME_MAX_BYTES = 64, PROCESS = 1 };
 
@@ -115,37 +115,37 @@ static guint track_of(GPtrArray *containers, const TraceEvent *event)
     return TRACK_CONTAINER + index;
 }
 
-static void put_event(yajl_gen json, const Trace *trace, const TraceEvent *event, guint track)
+static void put_event(JsonWriter *json, const Trace *trace, const TraceEvent *event, guint track)
 {
-    yajl_gen_map_open(json);
-    oci_json_put_pair(json, "ph", "X");
-    oci_json_put_int(json, "pid", PROCESS);
-    oci_json_put_int(json, "tid", track);
-    oci_json_put_pair(json, "cat", event->container != NULL ? "container" : "pod");
-    oci_json_put_pair(json, "name", phases[event->phase].name);
-    oci_json_put_int(json, "ts", MAX(event->begin_us - trace->origin_us, 0));
-    oci_json_put_int(json, "dur", MAX(event->end_us - event->begin_us, 0));
-    yajl_gen_map_close(json);
+    json_writer_open_object(json, NULL);
+    json_writer_string(json, "ph", "X");
+    json_writer_int(json, "pid", PROCESS);
+    json_writer_int(json, "tid", track);
+    json_writer_string(json, "cat", event->container != NULL ? "container" : "pod");
+    json_writer_string(json, "name", phases[event->phase].name);
+    json_writer_int(json, "ts", MAX(event->begin_us - trace->origin_us, 0));
+    json_writer_int(json, "dur", MAX(event->end_us - event->begin_us, 0));
+    json_writer_close_object(json);
 }
 
 /* track 0: the process's own name. Readers expect a category and a time of these too, as Chrome writes them.
  */
-static void put_name(yajl_gen json, guint track, const char *name)
+static void put_name(JsonWriter *json, guint track, const char *name)
 {
-    yajl_gen_map_open(json);
-    oci_json_put_pair(json, "ph", "M");
-    oci_json_put_int(json, "pid", PROCESS);
-    oci_json_put_int(json, "tid", track);
-    oci_json_put_pair(json, "cat", "__metadata");
-    oci_json_put_pair(json, "name", track == 0 ? "process_name" : "thread_name");
-    oci_json_put_int(json, "ts", 0);
-    oci_json_put_map(json, "args");
-    oci_json_put_pair(json, "name", name);
-    yajl_gen_map_close(json);
-    yajl_gen_map_close(json);
+    json_writer_open_object(json, NULL);
+    json_writer_string(json, "ph", "M");
+    json_writer_int(json, "pid", PROCESS);
+    json_writer_int(json, "tid", track);
+    json_writer_string(json, "cat", "__metadata");
+    json_writer_string(json, "name", track == 0 ? "process_name" : "thread_name");
+    json_writer_int(json, "ts", 0);
+    json_writer_open_object(json, "args");
+    json_writer_string(json, "name", name);
+    json_writer_close_object(json);
+    json_writer_close_object(json);
 }
 
-static void put_events(yajl_gen json, Trace *trace, const char *pod)
+static void put_events(JsonWriter *json, Trace *trace, const char *pod)
 {
     g_autoptr(GPtrArray) containers = g_ptr_array_new();
 
@@ -167,25 +167,19 @@ char *trace_json(Trace *trace, const char *pod, const char *start)
 {
     g_autoptr(GDateTime) began = g_date_time_new_from_unix_utc(trace->began_at_us / G_USEC_PER_SEC);
     g_autofree char *began_text = g_date_time_format_iso8601(began);
-    yajl_gen json = yajl_gen_alloc(NULL);
-    const unsigned char *buffer;
-    size_t length;
-    char *text;
+    g_autoptr(JsonWriter) json = json_writer_new();
 
-    yajl_gen_map_open(json);
-    oci_json_put_pair(json, "displayTimeUnit", "ms");
-    oci_json_put_map(json, "otherData");
-    oci_json_put_pair(json, "pod", pod);
-    oci_json_put_pair(json, "began", began_text);
+    json_writer_open_object(json, NULL);
+    json_writer_string(json, "displayTimeUnit", "ms");
+    json_writer_open_object(json, "otherData");
+    json_writer_string(json, "pod", pod);
+    json_writer_string(json, "began", began_text);
     if (start != NULL)
-        oci_json_put_pair(json, "start", start);
-    yajl_gen_map_close(json);
-    oci_json_put_array(json, "traceEvents");
+        json_writer_string(json, "start", start);
+    json_writer_close_object(json);
+    json_writer_open_array(json, "traceEvents");
     put_events(json, trace, pod);
-    yajl_gen_array_close(json);
-    yajl_gen_map_close(json);
-    yajl_gen_get_buf(json, &buffer, &length);
-    text = g_strndup((const char *)buffer, length);
-    yajl_gen_free(json);
-    return text;
+    json_writer_close_array(json);
+    json_writer_close_object(json);
+    return json_writer_copy(json);
 }

@@ -1,24 +1,16 @@
 #include "sandbox/state/state_store.h"
 
-#include <sqlite3.h>
 #include <string.h>
 
-#include "common/error.h"
-#include "common/fileio.h"
-
-enum { SCHEMA_VERSION = 3, BUSY_TIMEOUT_MS = 5000 };
+#include "common/sqlite.h"
 
 struct StateStore {
     GMutex lock; /* one connection, one statement at a time */
-    sqlite3 *database;
-    char *path;
+    Sqlite *database;
 };
 
-typedef sqlite3_stmt Statement;
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(Statement, sqlite3_finalize)
-
 /* migrations[n] turns version n into n + 1; a database that is new starts at 0. */
-static const char *const migrations[SCHEMA_VERSION] = {
+static const char *const migrations[] = {
     "CREATE TABLE pods (id TEXT PRIMARY KEY, config BLOB NOT NULL, handler TEXT NOT NULL,"
     " created_at_ns INTEGER NOT NULL, state INTEGER NOT NULL, problem TEXT, ips TEXT, cni_config TEXT, "
     "cni_result TEXT,"
@@ -130,71 +122,21 @@ static char *column_list(const Table *table, gboolean names)
     return g_string_free(list, FALSE);
 }
 
-static gboolean fail_sqlite(StateStore *store, const char *doing, GError **error)
-{
-    int code = sqlite3_errcode(store->database);
-
-    return fail(error, code == SQLITE_FULL ? STATUS_RESOURCE_EXHAUSTED : STATUS_INTERNAL,
-                "cannot %s the state database %s: %s", doing, store->path, sqlite3_errmsg(store->database));
-}
-
-static gboolean execute(StateStore *store, const char *sql, const char *doing, GError **error)
-{
-    if (sqlite3_exec(store->database, sql, NULL, NULL, NULL) != SQLITE_OK)
-        return fail_sqlite(store, doing, error);
-    return TRUE;
-}
-
-static gboolean schema_migrate(StateStore *store, GError **error)
-{
-    g_autoptr(Statement) statement = NULL;
-    int version;
-
-    if (sqlite3_prepare_v2(store->database, "PRAGMA user_version", -1, &statement, NULL) != SQLITE_OK ||
-        sqlite3_step(statement) != SQLITE_ROW)
-        return fail_sqlite(store, "read", error);
-    version = sqlite3_column_int(statement, 0);
-    g_clear_pointer(&statement, sqlite3_finalize);
-    if (version > SCHEMA_VERSION)
-        return fail(error, STATUS_FAILED_PRECONDITION,
-                    "the state database %s has schema version %d; this crivirtd knows only %d: it was made "
-                    "by a newer "
-                    "one",
-                    store->path, version, SCHEMA_VERSION);
-    for (; version < SCHEMA_VERSION; version++) {
-        g_autofree char *sql = g_strdup_printf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT;",
-                                               migrations[version], version + 1);
-
-        if (!execute(store, sql, "migrate", error))
-            return FALSE;
-    }
-    return TRUE;
-}
-
 StateStore *state_store_open(const char *path, GError **error)
 {
-    StateStore *store = g_new0(StateStore, 1);
+    /* Not durable: a power cut may lose the last rows, but it ends every guest as well. */
+    const SqliteOptions options = {.path = path,
+                                   .name = "state database",
+                                   .migrations = migrations,
+                                   .n_migrations = G_N_ELEMENTS(migrations)};
+    Sqlite *database = sqlite_open(&options, error);
+    StateStore *store;
 
+    if (database == NULL)
+        return NULL;
+    store = g_new0(StateStore, 1);
     g_mutex_init(&store->lock);
-    store->path = g_strdup(path);
-    /* It holds what pods are configured with, secrets in environment variables among it. */
-    if (!file_make_private(path, error)) {
-        state_store_close(store);
-        return NULL;
-    }
-    if (sqlite3_open_v2(path, &store->database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX, NULL) !=
-        SQLITE_OK) {
-        fail_sqlite(store, "open", error);
-        state_store_close(store);
-        return NULL;
-    }
-    sqlite3_busy_timeout(store->database, BUSY_TIMEOUT_MS);
-    /* NORMAL: a power cut may lose the last rows, but it ends every guest as well. */
-    if (!execute(store, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;", "open", error) ||
-        !schema_migrate(store, error)) {
-        state_store_close(store);
-        return NULL;
-    }
+    store->database = database;
     return store;
 }
 
@@ -202,22 +144,12 @@ void state_store_close(StateStore *store)
 {
     if (store == NULL)
         return;
-    sqlite3_close(store->database);
+    sqlite_close(store->database);
     g_mutex_clear(&store->lock);
-    g_free(store->path);
     g_free(store);
 }
 
-/* ---- statements ---- */
-
-static Statement *prepare(StateStore *store, const char *sql, GError **error)
-{
-    Statement *statement = NULL;
-
-    if (sqlite3_prepare_v2(store->database, sql, -1, &statement, NULL) != SQLITE_OK)
-        fail_sqlite(store, "use", error);
-    return statement;
-}
+/* ---- columns ---- */
 
 static gint64 int_read(const Column *column, gconstpointer field)
 {
@@ -232,54 +164,56 @@ static void int_write(const Column *column, gpointer field, gint64 value)
         *(gint32 *)field = (gint32)value;
 }
 
-static int column_bind(Statement *statement, int index, const Column *column, gconstpointer record)
+static void column_bind(SqliteStatement *statement, int index, const Column *column, gconstpointer record)
 {
     gconstpointer field = column_field(column, record);
-    gconstpointer data;
-    gsize length;
 
     switch (column->type) {
     case COLUMN_TEXT:
-        return sqlite3_bind_text(statement, index, *(char *const *)field, -1, SQLITE_STATIC);
+        sqlite_bind_text(statement, index, *(char *const *)field);
+        break;
     case COLUMN_INT:
-        return sqlite3_bind_int64(statement, index, int_read(column, field));
-    default:
-        data = g_bytes_get_data(*(GBytes *const *)field, &length);
-        /* An empty message is a blob without bytes, not NULL. */
-        return sqlite3_bind_blob64(statement, index, length > 0 ? data : "", length, SQLITE_STATIC);
+        sqlite_bind_int(statement, index, int_read(column, field));
+        break;
+    case COLUMN_BLOB:
+        sqlite_bind_bytes(statement, index, *(GBytes *const *)field);
+        break;
     }
 }
 
-static void column_read(Statement *row, int index, const Column *column, gpointer record)
+static void column_read(SqliteStatement *row, int index, const Column *column, gpointer record)
 {
     gpointer field = column_field(column, record);
 
-    if (column->type == COLUMN_TEXT)
-        *(char **)field = g_strdup((const char *)sqlite3_column_text(row, index));
-    else if (column->type == COLUMN_INT)
-        int_write(column, field, sqlite3_column_int64(row, index));
-    else
-        *(GBytes **)field =
-            g_bytes_new(sqlite3_column_blob(row, index), (gsize)sqlite3_column_bytes(row, index));
+    switch (column->type) {
+    case COLUMN_TEXT:
+        *(char **)field = g_strdup(sqlite_column_text(row, index));
+        break;
+    case COLUMN_INT:
+        int_write(column, field, sqlite_column_int(row, index));
+        break;
+    case COLUMN_BLOB:
+        *(GBytes **)field = sqlite_column_bytes(row, index);
+        break;
+    }
 }
 
 /* ---- writing ---- */
 
-/* Locked. */
-static gboolean write_record(StateStore *store, const Table *table, gconstpointer record, GError **error)
+static gboolean write_record_locked(StateStore *store, const Table *table, gconstpointer record,
+                                    GError **error)
 {
     g_autofree char *names = column_list(table, TRUE);
     g_autofree char *values = column_list(table, FALSE);
     g_autofree char *sql =
         g_strdup_printf("INSERT OR REPLACE INTO %s (%s) VALUES (%s)", table->name, names, values);
-    g_autoptr(Statement) statement = prepare(store, sql, error);
+    g_autoptr(SqliteStatement) statement = sqlite_prepare(store->database, error, sql, "");
 
     if (statement == NULL)
         return FALSE;
     for (guint i = 0; i < table->n_columns; i++)
-        if (column_bind(statement, (int)i + 1, &table->columns[i], record) != SQLITE_OK)
-            return fail_sqlite(store, "use", error);
-    return sqlite3_step(statement) == SQLITE_DONE || fail_sqlite(store, "write", error);
+        column_bind(statement, (int)i + 1, &table->columns[i], record);
+    return sqlite_finish(statement, error);
 }
 
 static gboolean put_record(StateStore *store, const Table *table, gconstpointer record, GError **error)
@@ -287,7 +221,7 @@ static gboolean put_record(StateStore *store, const Table *table, gconstpointer 
     gboolean good;
 
     g_mutex_lock(&store->lock);
-    good = write_record(store, table, record, error);
+    good = write_record_locked(store, table, record, error);
     g_mutex_unlock(&store->lock);
     return good;
 }
@@ -310,20 +244,15 @@ gboolean state_store_put_disk(StateStore *store, const char *pod_id, guint lun, 
     return put_record(store, &pod_disks, &record, error);
 }
 
-/* The rows of any table whose column says key. */
+/* Deletes the rows of a table whose column is key. */
 static gboolean delete_rows(StateStore *store, const char *table, const char *column, const char *key,
                             GError **error)
 {
     g_autofree char *sql = g_strdup_printf("DELETE FROM %s WHERE %s = ?", table, column);
-    g_autoptr(Statement) statement = NULL;
     gboolean good;
 
     g_mutex_lock(&store->lock);
-    statement = prepare(store, sql, error);
-    good = statement != NULL && ((sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC) == SQLITE_OK &&
-                                  sqlite3_step(statement) == SQLITE_DONE) ||
-                                 fail_sqlite(store, "write", error));
-    g_clear_pointer(&statement, sqlite3_finalize);
+    good = sqlite_run(store->database, error, sql, "s", key);
     g_mutex_unlock(&store->lock);
     return good;
 }
@@ -350,7 +279,7 @@ gboolean state_store_delete_pod(StateStore *store, const char *pod_id, GError **
 
 /* ---- reading ---- */
 
-static gpointer read_record(Statement *row, const Table *table)
+static gpointer read_record(SqliteStatement *row, const Table *table)
 {
     gpointer record = g_malloc0(table->record_size);
 
@@ -359,23 +288,26 @@ static gpointer read_record(Statement *row, const Table *table)
     return record;
 }
 
-/* Locked. pod_id NULL: all rows. */
-static gboolean read_rows(StateStore *store, const Table *table, const char *pod_id, GPtrArray *rows,
-                          GError **error)
+/* pod_id NULL: all rows. */
+static gboolean read_rows_locked(StateStore *store, const Table *table, const char *pod_id, GPtrArray *rows,
+                                 GError **error)
 {
     g_autofree char *names = column_list(table, TRUE);
     g_autofree char *sql = g_strdup_printf("SELECT %s FROM %s %s ORDER BY %s", names, table->name,
                                            pod_id != NULL ? "WHERE pod_id = ?" : "", table->order);
-    g_autoptr(Statement) statement = prepare(store, sql, error);
-    int code;
+    g_autoptr(SqliteStatement) statement =
+        sqlite_prepare(store->database, error, sql, pod_id != NULL ? "s" : "", pod_id);
+    gboolean has_row = TRUE;
 
     if (statement == NULL)
         return FALSE;
-    if (pod_id != NULL && sqlite3_bind_text(statement, 1, pod_id, -1, SQLITE_STATIC) != SQLITE_OK)
-        return fail_sqlite(store, "use", error);
-    while ((code = sqlite3_step(statement)) == SQLITE_ROW)
-        g_ptr_array_add(rows, read_record(statement, table));
-    return code == SQLITE_DONE || fail_sqlite(store, "read", error);
+    while (has_row) {
+        if (!sqlite_step(statement, &has_row, error))
+            return FALSE;
+        if (has_row)
+            g_ptr_array_add(rows, read_record(statement, table));
+    }
+    return TRUE;
 }
 
 static gboolean load_records(StateStore *store, const Table *table, const char *pod_id,
@@ -385,7 +317,7 @@ static gboolean load_records(StateStore *store, const Table *table, const char *
     gboolean good;
 
     g_mutex_lock(&store->lock);
-    good = read_rows(store, table, pod_id, records, error);
+    good = read_rows_locked(store, table, pod_id, records, error);
     g_mutex_unlock(&store->lock);
     if (good)
         *ret_records = g_steal_pointer(&records);

@@ -6,11 +6,10 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <yajl/yajl_gen.h>
-#include <yajl/yajl_tree.h>
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/json_writer.h"
 
 /* Counts what changes in the form or meaning of the files, the agent's part in it included. */
 #define FORMAT "2"
@@ -225,35 +224,24 @@ static int file_open(const char *directory, const char *name)
 
 /* ---- the manifest ---- */
 
-static void put_string(yajl_gen json, const char *text)
+static void put_facts(JsonWriter *json, const char *name, const FileFacts *facts)
 {
-    yajl_gen_string(json, (const unsigned char *)text, strlen(text));
+    json_writer_open_object(json, name);
+    json_writer_int(json, "bytes", (gint64)facts->bytes);
+    json_writer_int(json, "data_bytes", (gint64)facts->data_bytes);
+    json_writer_string(json, "digest", facts->digest);
+    json_writer_close_object(json);
 }
 
-static void put_facts(yajl_gen json, const char *name, const FileFacts *facts)
+static void put_inputs(JsonWriter *json, const char *const *inputs)
 {
-    put_string(json, name);
-    yajl_gen_map_open(json);
-    put_string(json, "bytes");
-    yajl_gen_integer(json, (long long)facts->bytes);
-    put_string(json, "data_bytes");
-    yajl_gen_integer(json, (long long)facts->data_bytes);
-    put_string(json, "digest");
-    put_string(json, facts->digest);
-    yajl_gen_map_close(json);
-}
-
-static void put_inputs(yajl_gen json, const char *const *inputs)
-{
-    put_string(json, "inputs");
-    yajl_gen_map_open(json);
+    json_writer_open_object(json, "inputs");
     for (guint i = 0; inputs[i] != NULL; i++) {
-        const char *value = strchr(inputs[i], '=') + 1;
+        g_auto(GStrv) input = g_strsplit(inputs[i], "=", 2);
 
-        yajl_gen_string(json, (const unsigned char *)inputs[i], (size_t)(value - inputs[i]) - 1);
-        put_string(json, value);
+        json_writer_string(json, input[0], input[1]);
     }
-    yajl_gen_map_close(json);
+    json_writer_close_object(json);
 }
 
 /* The files whose digests are kept. */
@@ -264,25 +252,19 @@ static gboolean manifest_write(const char *directory, const char *const *inputs,
 {
     g_autofree char *path = g_build_filename(directory, TEMPLATE_MANIFEST, NULL);
     g_autofree char *key = template_key(inputs);
-    yajl_gen json = yajl_gen_alloc(NULL);
-    const unsigned char *text;
-    size_t length;
-    gboolean written;
+    g_autoptr(JsonWriter) json = json_writer_new_indented();
+    const char *text;
+    gsize length = 0;
 
-    yajl_gen_config(json, yajl_gen_beautify, 1);
-    yajl_gen_map_open(json);
-    put_string(json, "key");
-    put_string(json, key);
-    put_string(json, "made_at");
-    yajl_gen_integer(json, g_get_real_time() / G_USEC_PER_SEC);
+    json_writer_open_object(json, NULL);
+    json_writer_string(json, "key", key);
+    json_writer_int(json, "made_at", g_get_real_time() / G_USEC_PER_SEC);
     put_inputs(json, inputs);
     for (guint i = 0; i < G_N_ELEMENTS(parts); i++)
         put_facts(json, parts[i], &facts[i]);
-    yajl_gen_map_close(json);
-    yajl_gen_get_buf(json, &text, &length);
-    written = file_write_atomic(path, text, length, 0600, error);
-    yajl_gen_free(json);
-    return written;
+    json_writer_close_object(json);
+    text = json_writer_text(json, &length);
+    return file_write_atomic(path, text, length, 0600, error);
 }
 
 static gboolean seal_part(const char *directory, const char *name, FileFacts *ret_facts, GError **error)
@@ -307,36 +289,37 @@ gboolean template_seal(const char *directory, const char *const *inputs, GError 
     return manifest_write(directory, inputs, facts, error);
 }
 
-/* NULL with DATA_LOSS. */
-static yajl_val manifest_read(const char *directory, GError **error)
+/* Return: NULL with DATA_LOSS. */
+static JsonDocument *manifest_read(const char *directory, GError **error)
 {
     g_autofree char *path = g_build_filename(directory, TEMPLATE_MANIFEST, NULL);
     g_autofree char *text = NULL;
-    char problem[PROBLEM_BYTES] = "";
-    yajl_val manifest;
+    g_autoptr(GError) problem = NULL;
+    JsonDocument *manifest;
+    gsize length = 0;
 
-    if (!file_read(path, MANIFEST_MAX_BYTES, &text, NULL, error))
+    if (!file_read(path, MANIFEST_MAX_BYTES, &text, &length, error))
         return NULL;
-    manifest = yajl_tree_parse(text, problem, sizeof problem);
+    manifest = json_document_parse(text, length, path, NULL, &problem);
     if (manifest == NULL)
-        fail(error, STATUS_DATA_LOSS, "%s is no JSON: %s", path, problem);
+        fail(error, STATUS_DATA_LOSS, "%s", problem->message);
     return manifest;
 }
 
-static const char *manifest_text(yajl_val manifest, const char *first, const char *second)
+static const char *manifest_text(const JsonDocument *manifest, const char *first, const char *second)
 {
-    const char *path[] = {first, second, NULL};
-    yajl_val value = yajl_tree_get(manifest, path, yajl_t_string);
+    const char *const path[] = {first, second, NULL};
 
-    return value != NULL ? YAJL_GET_STRING(value) : NULL;
+    return json_find_string(json_document_root(manifest), path);
 }
 
-static gint64 manifest_number(yajl_val manifest, const char *first, const char *second)
+static gint64 manifest_number(const JsonDocument *manifest, const char *first, const char *second)
 {
-    const char *path[] = {first, second, NULL};
-    yajl_val value = yajl_tree_get(manifest, path, yajl_t_number);
+    const char *const path[] = {first, second, NULL};
+    gint64 number = -1;
 
-    return YAJL_IS_INTEGER(value) ? YAJL_GET_INTEGER(value) : -1;
+    json_find_int(json_document_root(manifest), path, &number);
+    return number;
 }
 
 /* An identity that file_identity() gave is its path and three words. */
@@ -356,7 +339,7 @@ static gboolean file_has_changed(const char *identity)
     return !g_str_equal(now, identity);
 }
 
-static gboolean files_have_changed(yajl_val manifest)
+static gboolean files_have_changed(const JsonDocument *manifest)
 {
     static const char *const files[] = {"emulator", "kernel", "initrd"};
     gboolean changed = FALSE;
@@ -372,7 +355,7 @@ static gboolean files_have_changed(yajl_val manifest)
 gboolean template_is_outdated(const char *directory, Vmm *vmm)
 {
     g_autoptr(GPtrArray) inputs = g_ptr_array_new_with_free_func(g_free);
-    yajl_val manifest = manifest_read(directory, NULL);
+    g_autoptr(JsonDocument) manifest = manifest_read(directory, NULL);
     gboolean outdated = manifest != NULL && files_have_changed(manifest);
 
     if (manifest != NULL && add_platform(inputs, vmm, NULL))
@@ -381,13 +364,12 @@ gboolean template_is_outdated(const char *directory, Vmm *vmm)
 
             outdated |= g_strcmp0(manifest_text(manifest, "inputs", input[0]), input[1]) != 0;
         }
-    yajl_tree_free(manifest);
     return outdated;
 }
 
 /* ---- opening ---- */
 
-static gboolean check_file(yajl_val manifest, const char *directory, const char *name, int fd,
+static gboolean check_file(const JsonDocument *manifest, const char *directory, const char *name, int fd,
                            FileFacts *ret_facts, GError **error)
 {
     FileFacts facts;
@@ -406,7 +388,7 @@ static gboolean check_file(yajl_val manifest, const char *directory, const char 
     return TRUE;
 }
 
-static gboolean check_all(Template *template, yajl_val manifest, GError **error)
+static gboolean check_all(Template *template, const JsonDocument *manifest, GError **error)
 {
     g_autofree char *name = g_path_get_basename(template->directory);
     int *const fds[] = {&template->ram_fd, &template->device_fd, &template->disk_fd};
@@ -431,9 +413,8 @@ static gboolean check_all(Template *template, yajl_val manifest, GError **error)
 
 Template *template_open(const char *directory, GError **error)
 {
-    yajl_val manifest = manifest_read(directory, error);
+    g_autoptr(JsonDocument) manifest = manifest_read(directory, error);
     g_autoptr(Template) template = NULL;
-    gboolean good;
 
     if (manifest == NULL)
         return NULL;
@@ -441,9 +422,7 @@ Template *template_open(const char *directory, GError **error)
     template->references = 1;
     template->directory = g_strdup(directory);
     template->ram_fd = template->device_fd = template->disk_fd = -1;
-    good = check_all(template, manifest, error);
-    yajl_tree_free(manifest);
-    return good ? g_steal_pointer(&template) : NULL;
+    return check_all(template, manifest, error) ? g_steal_pointer(&template) : NULL;
 }
 
 Template *template_ref(Template *template)

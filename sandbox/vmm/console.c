@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/file_tail.h"
+
 /* The length of the terminal control sequence at text[0] == ESC (ECMA-48: CSI … final byte; else two bytes).
  */
 static gsize escape_length(const char *text, gsize length)
@@ -56,19 +58,10 @@ char *console_clean(const char *data, gsize length, guint max_lines)
 
 char *console_tail(const char *path, gsize max_bytes, guint max_lines)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    char *data = g_malloc(max_bytes + 1);
-    struct stat status;
-    gssize length = 0;
-    char *tail;
+    gsize length = 0;
+    g_autofree char *data = file_tail_read_end(path, max_bytes, &length);
 
-    if (fd >= 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
-        length = pread(fd, data, max_bytes, MAX(0, status.st_size - (off_t)max_bytes));
-    if (fd >= 0)
-        close(fd);
-    tail = console_clean(data, (gsize)MAX(length, 0), max_lines);
-    g_free(data);
-    return tail;
+    return console_clean(data, length, max_lines);
 }
 
 gboolean console_trim(const char *path, gsize max_bytes)

@@ -7,11 +7,11 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <yajl/yajl_tree.h>
 
 #include "common/error.h"
+#include "common/json.h"
 
-enum { PAGE_BYTES = 4096, FIRST_POLL_US = 500, LAST_POLL_US = 20 * 1000, REPLY_ERROR_BYTES = 256 };
+enum { PAGE_BYTES = 4096, FIRST_POLL_US = 500, LAST_POLL_US = 20 * 1000 };
 
 /* The memory is not part of QEMU's own stream; nobody else is told of a guest that has moved nowhere. */
 #define CAPABILITIES                                                                                         \
@@ -26,45 +26,39 @@ enum { PAGE_BYTES = 4096, FIRST_POLL_US = 500, LAST_POLL_US = 20 * 1000, REPLY_E
 
 /* ---- the monitor ---- */
 
-static const char *reply_text(yajl_val reply, const char *first, const char *second)
+static const char *reply_text(const JsonDocument *reply, const char *first, const char *second)
 {
-    const char *path[] = {first, second, NULL};
-    yajl_val value = yajl_tree_get(reply, path, yajl_t_string);
+    const char *const path[] = {first, second, NULL};
 
-    return value != NULL ? YAJL_GET_STRING(value) : NULL;
+    return json_find_string(json_document_root(reply), path);
 }
 
 /* ret_reply may be NULL. */
-static gboolean monitor_ask(Vmm *vmm, const char *name, const char *command, int fd, yajl_val *ret_reply,
+static gboolean monitor_ask(Vmm *vmm, const char *name, const char *command, int fd, JsonDocument **ret_reply,
                             GError **error)
 {
-    char problem[REPLY_ERROR_BYTES] = "";
+    g_autoptr(JsonDocument) reply = NULL;
+    g_autoptr(GError) problem = NULL;
     char *text = NULL;
-    yajl_val reply;
     const char *refusal;
 
     if (!vmm_monitor(vmm, name, command, fd, &text, error))
         return FALSE;
-    reply = yajl_tree_parse(text, problem, sizeof problem);
+    reply = json_document_parse(text, strlen(text), "reply", NULL, &problem);
     free(text);
     if (reply == NULL)
-        return fail(error, STATUS_INTERNAL, "QEMU's monitor does not answer in JSON: %s", problem);
+        return fail(error, STATUS_INTERNAL, "QEMU's monitor does not answer in JSON: %s", problem->message);
     refusal = reply_text(reply, "error", "desc");
-    if (refusal != NULL) {
-        fail(error, STATUS_INTERNAL, "QEMU's monitor refuses %s: %s", command, refusal);
-        yajl_tree_free(reply);
-        return FALSE;
-    }
+    if (refusal != NULL)
+        return fail(error, STATUS_INTERNAL, "QEMU's monitor refuses %s: %s", command, refusal);
     if (ret_reply != NULL)
-        *ret_reply = reply;
-    else
-        yajl_tree_free(reply);
+        *ret_reply = g_steal_pointer(&reply);
     return TRUE;
 }
 
 typedef enum { STREAM_RUNS, STREAM_DONE, STREAM_FAILED } StreamState;
 
-static StreamState stream_state(yajl_val reply, char **ret_problem)
+static StreamState stream_state(const JsonDocument *reply, char **ret_problem)
 {
     const char *status = reply_text(reply, "return", "status");
     const char *why = reply_text(reply, "return", "error-desc");
@@ -85,13 +79,12 @@ static gboolean stream_wait(Vmm *vmm, const char *name, const Deadline *deadline
     g_autofree char *problem = NULL;
 
     while (state == STREAM_RUNS) {
-        yajl_val reply;
+        g_autoptr(JsonDocument) reply = NULL;
 
         if (!deadline_check(deadline, "QEMU moves the guest's state", error) ||
             !monitor_ask(vmm, name, QUERY, -1, &reply, error))
             return FALSE;
         state = stream_state(reply, &problem);
-        yajl_tree_free(reply);
         if (state == STREAM_RUNS)
             g_usleep(pause_us);
         pause_us = MIN(pause_us * 2, LAST_POLL_US);

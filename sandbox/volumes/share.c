@@ -12,6 +12,7 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/mountinfo.h"
 #include "sandbox/volumes/mount_namespace.h"
 
 static gboolean is_mounted(const char *path)
@@ -66,20 +67,10 @@ static gboolean source_stat(const char *host_path, struct stat *ret_status, GErr
 /* The mount that path is on is in a peer group: proc(5), mountinfo. */
 static gboolean is_shared(const char *path)
 {
-    g_autofree char *text = NULL;
-    g_autofree char *wanted = NULL;
-    g_auto(GStrv) lines = NULL;
-    struct statx status;
+    g_autoptr(MountTable) table = mount_table_read(NULL, NULL);
+    const Mount *mount = table != NULL ? mount_table_find_path(table, path, TRUE) : NULL;
 
-    if (statx(AT_FDCWD, path, 0, STATX_MNT_ID, &status) != 0 || (status.stx_mask & STATX_MNT_ID) == 0 ||
-        !g_file_get_contents("/proc/thread-self/mountinfo", &text, NULL, NULL))
-        return FALSE;
-    wanted = g_strdup_printf("%" G_GUINT64_FORMAT " ", (guint64)status.stx_mnt_id);
-    lines = g_strsplit(text, "\n", -1);
-    for (char **line = lines; *line != NULL; line++)
-        if (g_str_has_prefix(*line, wanted))
-            return strstr(*line, " shared:") != NULL;
-    return FALSE;
+    return mount != NULL && mount->shared;
 }
 
 static gboolean tree_set(int tree, const char *host_path, const ShareVolume *volume, GError **error)
@@ -216,7 +207,7 @@ static gboolean has_mounts_below(const char *path)
  * ---- */
 
 #define COMMON "v"
-enum { KEY_DIGITS = 32, MOUNTINFO_MAX_BYTES = 16 << 20 };
+enum { KEY_DIGITS = 32 };
 
 static char *common_key(const ShareVolume *volume, const struct stat *status)
 {
@@ -283,13 +274,12 @@ static gboolean common_is_bound(const char *path, const char *name)
     g_auto(Server) server = find_server(path);
     g_autofree char *mounts = g_strdup_printf("/proc/%d/mountinfo", (int)server.pid);
     g_autofree char *target = g_strconcat(server.is_known ? server.root : path, "/", name, NULL);
-    g_autofree char *field = g_strdup_printf(" %s ", target);
-    g_autofree char *text = NULL;
+    g_autoptr(MountTable) table = NULL;
 
     if (!server.is_known)
         return is_mounted(target);
-    return server.pid != 0 && file_read(mounts, MOUNTINFO_MAX_BYTES, &text, NULL, NULL) &&
-           strstr(text, field) != NULL;
+    table = server.pid != 0 ? mount_table_read(mounts, NULL) : NULL;
+    return table != NULL && mount_table_find_target(table, target) != NULL;
 }
 
 static gboolean common_unbind(const char *path, const char *key, GError **error)

@@ -1,7 +1,7 @@
 #include <string.h>
-#include <yajl/yajl_gen.h>
 
 #include "common/error.h"
+#include "common/json_writer.h"
 #include "sandbox/oci/oci_parts.h"
 #include "tests/unit/harness.h"
 
@@ -10,27 +10,20 @@ static gboolean put(Runtime__V1__Device *device, char **ret_text, GError **error
 {
     Runtime__V1__ContainerConfig config = RUNTIME__V1__CONTAINER_CONFIG__INIT;
     OciSpecInput input = {.config = &config};
-    yajl_gen json = yajl_gen_alloc(NULL);
-    const unsigned char *text;
-    size_t length;
+    g_autoptr(JsonWriter) json = json_writer_new();
     gboolean good;
 
     config.n_devices = 1;
     config.devices = &device;
-    yajl_gen_map_open(json);
+    json_writer_open_object(json, NULL);
     good = oci_put_devices(json, &input, error);
     if (good) {
-        const unsigned char *key = (const unsigned char *)"rules";
-
-        yajl_gen_string(json, key, 5);
-        yajl_gen_array_open(json);
+        json_writer_open_array(json, "rules");
         oci_put_device_rules(json, &input);
-        yajl_gen_array_close(json);
-        yajl_gen_map_close(json);
-        yajl_gen_get_buf(json, &text, &length);
-        *ret_text = g_strndup((const char *)text, length);
+        json_writer_close_array(json);
+        json_writer_close_object(json);
+        *ret_text = json_writer_copy(json);
     }
-    yajl_gen_free(json);
     return good;
 }
 
@@ -66,32 +59,25 @@ static void blocks_are_given(void)
         {.path = "/dev/xvda", .permissions = "r", .major = 8, .minor = 32, .mode = 0660, .gid = 6},
     };
     OciSpecInput input = {.config = &config, .blocks = blocks, .n_blocks = 1};
-    yajl_gen json = yajl_gen_alloc(NULL);
-    const unsigned char *text;
+    g_autoptr(JsonWriter) json = json_writer_new();
+    g_autoptr(JsonWriter) rules = json_writer_new();
     g_autoptr(GError) error = NULL;
-    size_t length;
 
     device.host_path = (char *)"/dev/mapper/volume";
     device.container_path = (char *)"/dev/xvda";
     config.n_devices = 1;
     config.devices = devices;
-    yajl_gen_map_open(json);
+    json_writer_open_object(json, NULL);
     TEST_OK(oci_put_devices(json, &input, &error), error);
-    yajl_gen_map_close(json);
-    yajl_gen_get_buf(json, &text, &length);
-    CU_ASSERT_PTR_NOT_NULL(strstr((const char *)text,
+    json_writer_close_object(json);
+    CU_ASSERT_PTR_NOT_NULL(strstr(json_writer_text(json, NULL),
                                   "[{\"path\":\"/dev/xvda\",\"type\":\"b\",\"major\":8,\"minor\":32,"
                                   "\"fileMode\":432,\"uid\":0,\"gid\":6}]"));
-    yajl_gen_clear(json);
-    yajl_gen_free(json);
-    json = yajl_gen_alloc(NULL);
-    yajl_gen_array_open(json);
-    oci_put_device_rules(json, &input);
-    yajl_gen_array_close(json);
-    yajl_gen_get_buf(json, &text, &length);
+    json_writer_open_array(rules, NULL);
+    oci_put_device_rules(rules, &input);
+    json_writer_close_array(rules);
     CU_ASSERT_PTR_NOT_NULL(
-        strstr((const char *)text, "\"type\":\"b\",\"major\":8,\"minor\":32,\"access\":\"r\""));
-    yajl_gen_free(json);
+        strstr(json_writer_text(rules, NULL), "\"type\":\"b\",\"major\":8,\"minor\":32,\"access\":\"r\""));
 }
 
 int main(void)

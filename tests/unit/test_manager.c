@@ -1,5 +1,7 @@
 #include "tests/unit/test_manager.h"
 
+#include "common/ids.h"
+
 enum { MIB = 1024 * 1024 };
 
 SandboxManager *test_manager_new(void)
@@ -147,7 +149,7 @@ void test_pod_add_sample(Pod *pod, gint64 at_us, guint64 cpu_us)
     crivirt__agent__v1__response__pack(&response, data);
     sample->references = 1;
     sample->at_us = at_us;
-    sample->at_ns = manager_now_ns();
+    sample->at_ns = time_now_ns();
     sample->response = crivirt__agent__v1__response__unpack(NULL, length, data);
     sample->stats = sample->response->stats;
     sample->with_processes = TRUE;
