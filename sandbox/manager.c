@@ -1,53 +1,34 @@
-/* The manager: opening and closing, and the tables of pods and containers. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opens and closes the manager, and answers what Status asks of it. */
 
 #include <grp.h>
-#include <malloc.h>
 #include <pwd.h>
 #include <string.h>
 
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
+#include "common/semaphore.h"
 #include "sandbox/host/owner_tag.h"
-#include "sandbox/pods/pod.h"
+#include "sandbox/observe/sample.h"
+#include "sandbox/pod/pod_events.h"
+#include "sandbox/pod/vm_pod.h"
+#include "sandbox/pods/container.h"
+#include "sandbox/pods/container_io.h"
+#include "sandbox/pods/manager.h"
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/recovery.h"
+#include "sandbox/sandbox.h"
+#include "sandbox/state/state_store.h"
 #include "sandbox/templates/template_store.h"
 #include "sandbox/templates/vm_pool.h"
 #include "sandbox/volumes/writable_disk.h"
 
 enum {
-    ID_BYTES = 32,
-    TRIM_AFTER_MS = 5000,
     LOG_WORKERS = 32, /* at once: one that waits for its disk holds up nobody else */
     EVENT_WORKERS = 2,
     RECOVERY_WORKERS = 8,
 };
-
-typedef struct {
-    void (*function)(gpointer data);
-    gpointer data;
-} DeferredCall;
-
-static void deferred_run(gpointer data, gpointer unused)
-{
-    DeferredCall *call = data;
-
-    (void)unused;
-    call->function(call->data);
-    g_free(call);
-}
-
-void manager_defer(SandboxManager *manager, void (*function)(gpointer data), gpointer data)
-{
-    DeferredCall *call = g_new(DeferredCall, 1);
-
-    *call = (DeferredCall){function, data};
-    g_thread_pool_push(manager->event_workers, call, NULL);
-}
-
-CniNetwork *manager_cni_network(SandboxManager *manager, GError **error)
-{
-    return cni_cache_get(manager->networks, error);
-}
 
 /* ---- opening and closing ---- */
 
@@ -194,29 +175,6 @@ static void templates_start(SandboxManager *manager)
     }
 }
 
-/* On the links' thread: some milliseconds, and it ends before the manager does. */
-static void trim(gpointer data)
-{
-    SandboxManager *manager = data;
-
-    g_mutex_lock(&manager->lock);
-    manager->trim_is_due = FALSE;
-    g_mutex_unlock(&manager->lock);
-    malloc_trim(0);
-}
-
-void manager_trim(SandboxManager *manager)
-{
-    gboolean was_due;
-
-    g_mutex_lock(&manager->lock);
-    was_due = manager->trim_is_due;
-    manager->trim_is_due = TRUE;
-    g_mutex_unlock(&manager->lock);
-    if (!was_due)
-        loop_thread_after(manager->loop, TRIM_AFTER_MS, trim, manager);
-}
-
 SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageService *images, GError **error)
 {
     SandboxManager *manager = g_new0(SandboxManager, 1);
@@ -229,7 +187,7 @@ SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageSe
     manager->sampler = sampler_new();
     manager->closing = g_cancellable_new();
     manager->recovery_workers = g_thread_pool_new(recovery_work, NULL, RECOVERY_WORKERS, FALSE, NULL);
-    manager->event_workers = g_thread_pool_new(deferred_run, NULL, EVENT_WORKERS, FALSE, NULL);
+    manager->event_workers = g_thread_pool_new(manager_deferred_run, NULL, EVENT_WORKERS, FALSE, NULL);
     manager_tables_init(manager);
     manager->networks = cni_cache_new(config->cni_config_dir, config->cni_plugin_dirs);
     g_mutex_init(&manager->lock);
@@ -361,219 +319,4 @@ void sandbox_manager_count(SandboxManager *manager, SandboxCounts *ret_counts)
 EventSubscriber *sandbox_events_subscribe(SandboxManager *manager)
 {
     return event_subscribe(manager->events);
-}
-
-/* ---- tables ---- */
-
-static guint metadata_hash(gconstpointer data)
-{
-    const Runtime__V1__PodSandboxMetadata *metadata = data;
-
-    return g_str_hash(metadata->uid) ^ g_str_hash(metadata->name) ^ metadata->attempt;
-}
-
-static gboolean metadata_equal(gconstpointer a, gconstpointer b)
-{
-    const Runtime__V1__PodSandboxMetadata *x = a;
-    const Runtime__V1__PodSandboxMetadata *y = b;
-
-    return g_str_equal(x->name, y->name) && g_str_equal(x->namespace_, y->namespace_) &&
-           g_str_equal(x->uid, y->uid) && x->attempt == y->attempt;
-}
-
-void manager_tables_init(SandboxManager *manager)
-{
-    manager->pods = id_table_new((GDestroyNotify)pod_unref);
-    manager->pod_names = g_hash_table_new(metadata_hash, metadata_equal);
-    manager->containers = id_table_new((GDestroyNotify)container_unref);
-}
-
-void manager_tables_clear(SandboxManager *manager)
-{
-    g_hash_table_unref(manager->pod_names);
-    id_table_free(manager->pods);
-    id_table_free(manager->containers);
-}
-
-/* What has that id, or is the only one whose id begins with it. Locked. */
-static gpointer find(const IdTable *table, const char *id, gboolean *ret_ambiguous)
-{
-    guint n = 0;
-    const IdTableRow *rows = *id != '\0' ? id_table_range(table, id, &n) : NULL;
-
-    *ret_ambiguous = n > 1 && !g_str_equal(rows[0].id, id); /* the id itself would come first */
-    return n > 0 && !*ret_ambiguous ? rows[0].object : NULL;
-}
-
-static gboolean fail_not_found(const char *what, const char *id, gboolean ambiguous, GError **error)
-{
-    if (ambiguous)
-        return fail(error, STATUS_INVALID_ARGUMENT, "%s id \"%.64s\" is the beginning of several ids", what,
-                    id);
-    return fail(error, STATUS_NOT_FOUND, "%s \"%.64s\" does not exist", what, id);
-}
-
-Pod *manager_find_pod(SandboxManager *manager, const char *id, GError **error)
-{
-    gboolean ambiguous;
-    Pod *pod;
-
-    g_mutex_lock(&manager->lock);
-    pod = find(manager->pods, id, &ambiguous);
-    if (pod != NULL)
-        pod_ref(pod);
-    g_mutex_unlock(&manager->lock);
-    if (pod == NULL)
-        fail_not_found("sandbox", id, ambiguous, error);
-    return pod;
-}
-
-Container *manager_find_container(SandboxManager *manager, const char *id, GError **error)
-{
-    gboolean ambiguous;
-    Container *container;
-
-    g_mutex_lock(&manager->lock);
-    container = find(manager->containers, id, &ambiguous);
-    if (container != NULL)
-        container_ref(container);
-    g_mutex_unlock(&manager->lock);
-    if (container == NULL)
-        fail_not_found("container", id, ambiguous, error);
-    return container;
-}
-
-/* Takes the error of a search over. */
-static gboolean forgive_not_found(GError *found, GError **error)
-{
-    if (found != NULL && found->code != STATUS_NOT_FOUND) {
-        g_propagate_error(error, found);
-        return FALSE;
-    }
-    g_clear_error(&found);
-    return TRUE;
-}
-
-gboolean manager_find_pod_if_any(SandboxManager *manager, const char *id, Pod **ret_pod, GError **error)
-{
-    GError *found = NULL;
-
-    *ret_pod = manager_find_pod(manager, id, &found);
-    return forgive_not_found(found, error);
-}
-
-gboolean manager_find_container_if_any(SandboxManager *manager, const char *id, Container **ret_container,
-                                       GError **error)
-{
-    GError *found = NULL;
-
-    *ret_container = manager_find_container(manager, id, &found);
-    return forgive_not_found(found, error);
-}
-
-void manager_add_pod_locked(SandboxManager *manager, Pod *pod)
-{
-    id_table_insert(manager->pods, pod->id, pod_ref(pod));
-    g_hash_table_insert(manager->pod_names, pod->config->metadata, pod);
-}
-
-void manager_add_pod(SandboxManager *manager, Pod *pod)
-{
-    g_mutex_lock(&manager->lock);
-    manager_add_pod_locked(manager, pod);
-    g_mutex_unlock(&manager->lock);
-}
-
-Pod *manager_namesake_locked(SandboxManager *manager, const Runtime__V1__PodSandboxMetadata *metadata)
-{
-    return g_hash_table_lookup(manager->pod_names, metadata);
-}
-
-void manager_remove_pod(SandboxManager *manager, Pod *pod)
-{
-    g_autoptr(Pod) keep G_GNUC_UNUSED = pod_ref(pod);
-
-    g_mutex_lock(&manager->lock);
-    if (g_hash_table_lookup(manager->pod_names, pod->config->metadata) == pod)
-        g_hash_table_remove(manager->pod_names, pod->config->metadata);
-    id_table_remove(manager->pods, pod->id);
-    g_mutex_unlock(&manager->lock);
-}
-
-gboolean manager_add_container(SandboxManager *manager, Container *container, GError **error)
-{
-    Pod *pod = container->pod;
-    gboolean ready;
-
-    g_mutex_lock(&manager->lock);
-    g_mutex_lock(&pod->lock);
-    ready = pod->state == POD_READY;
-    if (ready) {
-        g_hash_table_insert(pod->containers, container->id, container_ref(container));
-        id_table_insert(manager->containers, container->id, container_ref(container));
-    }
-    g_mutex_unlock(&pod->lock);
-    g_mutex_unlock(&manager->lock);
-    if (!ready)
-        return fail(error, STATUS_FAILED_PRECONDITION, "sandbox %s is not ready", pod->id);
-    return TRUE;
-}
-
-void manager_remove_container(SandboxManager *manager, Container *container)
-{
-    g_autoptr(Container) keep G_GNUC_UNUSED = container_ref(container);
-
-    g_mutex_lock(&manager->lock);
-    g_mutex_lock(&container->pod->lock);
-    id_table_remove(manager->containers, container->id);
-    g_hash_table_remove(container->pod->containers, container->id);
-    g_mutex_unlock(&container->pod->lock);
-    g_mutex_unlock(&manager->lock);
-}
-
-GPtrArray *manager_pods_by_id(SandboxManager *manager, const char *id)
-{
-    GPtrArray *pods = g_ptr_array_new_with_free_func((GDestroyNotify)pod_unref);
-    const IdTableRow *rows;
-    guint n;
-
-    g_mutex_lock(&manager->lock);
-    rows = id_table_range(manager->pods, id, &n);
-    for (guint i = 0; i < n; i++)
-        g_ptr_array_add(pods, pod_ref(rows[i].object));
-    g_mutex_unlock(&manager->lock);
-    return pods;
-}
-
-GPtrArray *manager_pods(SandboxManager *manager)
-{
-    return manager_pods_by_id(manager, "");
-}
-
-static GPtrArray *containers_of_pods(SandboxManager *manager, const char *pod_id)
-{
-    g_autoptr(GPtrArray) pods = manager_pods_by_id(manager, pod_id);
-    GPtrArray *containers = g_ptr_array_new_with_free_func((GDestroyNotify)container_unref);
-
-    for (guint i = 0; i < pods->len; i++)
-        g_ptr_array_extend_and_steal(containers, pod_containers(pods->pdata[i]));
-    return containers;
-}
-
-GPtrArray *manager_containers_by_id(SandboxManager *manager, const char *id, const char *pod_id)
-{
-    GPtrArray *containers;
-    const IdTableRow *rows;
-    guint n;
-
-    if (*id == '\0' && *pod_id != '\0')
-        return containers_of_pods(manager, pod_id);
-    containers = g_ptr_array_new_with_free_func((GDestroyNotify)container_unref);
-    g_mutex_lock(&manager->lock);
-    rows = id_table_range(manager->containers, id, &n);
-    for (guint i = 0; i < n; i++)
-        if (g_str_has_prefix(((Container *)rows[i].object)->pod->id, pod_id))
-            g_ptr_array_add(containers, container_ref(rows[i].object));
-    g_mutex_unlock(&manager->lock);
-    return containers;
 }

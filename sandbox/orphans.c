@@ -17,6 +17,8 @@
 #include "common/log.h"
 #include "sandbox/host/cgroup.h"
 #include "sandbox/pods/pod.h"
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/sandbox.h"
 #include "sandbox/volumes/share.h"
 
 #define CGROUP_ROOT "/sys/fs/cgroup"

@@ -1,16 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The start: what the store says must exist, and what does exist, are brought in line.
  *
  * A pod whose guest runs goes on as if nothing had happened. What was half made is undone, what was half
  * ended is ended, and guests that no row speaks of are destroyed.
  */
 
+#include "sandbox/recovery.h"
+
 #include <string.h>
 
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
+#include "common/semaphore.h"
 #include "sandbox/container/container_blocks.h"
+#include "sandbox/pod/platforms.h"
+#include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_network.h"
+#include "sandbox/pod/pod_share.h"
+#include "sandbox/pods/container.h"
+#include "sandbox/pods/container_io.h"
+#include "sandbox/pods/events.h"
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/sandbox.h"
+#include "sandbox/state/state_store.h"
 #include "sandbox/templates/unassigned_guest.h"
 
 enum { END_TIMEOUT_MS = 60 * 1000 };
@@ -81,7 +94,8 @@ static Pod *pod_restore(SandboxManager *manager, const PodRecord *record, GError
         fail(error, STATUS_DATA_LOSS, "the stored configuration of sandbox %s is damaged", record->id);
         return NULL;
     }
-    pod = pod_new(manager, record->id, config, record->handler, kind, record->created_at_ns);
+    pod = pod_new(manager, record->id, config, record->handler, kind, pod_platform(kind),
+                  record->created_at_ns);
     pod->state = record->state;
     pod->problem = g_strdup(record->problem);
     pod->cni_config = g_strdup(record->cni_config);

@@ -15,38 +15,9 @@
 #include "common/arena.h"
 #include "common/deadline.h"
 #include "image-service/image_service.h"
-#include "sandbox/pods/handler.h"
+#include "sandbox/pods/manager_config.h"
 
 typedef struct SandboxManager SandboxManager;
-
-typedef struct {
-    /* Absolute directories. state_dir persists; run_dir is cleared by a reboot. */
-    const char *state_dir;
-    const char *run_dir;
-
-    const char *libvirt_uri; /* "embed" or a URI */
-    const char *accelerator; /* "auto", "kvm", "tcg": what Status tells of; each handler has its own */
-    const char *qemu_user;
-    const char *qemu_group;
-
-    const Handler *handlers; /* the first is the default */
-    gsize n_handlers;
-    guint tcg_buffer_mib;
-    guint passthrough_ports;          /* of each guest, for PCI devices of the node */
-    const char *const *cdi_spec_dirs; /* later ones win */
-    gint64 boot_timeout_ms;           /* per guest, from the start of its boot */
-    gint64 agent_timeout_ms;          /* a guest whose agent is silent for so long is dead; 0: never */
-    guint max_parallel_boots;         /* 0: one per CPU */
-    guint vm_pool_size; /* QEMUs of the default shape that wait for a pod, for handlers with templates */
-    gboolean vm_pool_prerestored; /* they hold a guest that waits, instead of waiting for its state */
-    guint64 writable_disk_bytes;  /* size of a pod's writable disk (sparse) */
-
-    const char *node_agent; /* the agent as a program of the node, for handlers of kind host */
-
-    const char *cni_config_dir;
-    gint64 cni_timeout_ms; /* of one ADD or DEL */
-    const char *const *cni_plugin_dirs;
-} SandboxManagerConfig;
 
 /* Opens the state, the hypervisor and the guests that still run; reconciles what was left half done. The
  * configuration is copied; images is borrowed and must outlive the manager. */

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
 #include "sandbox/container/container_blocks.h"
 
 #include <string.h>
@@ -7,6 +9,9 @@
 #include "common/log.h"
 #include "sandbox/container/container_volumes.h"
 #include "sandbox/host/block_device.h"
+#include "sandbox/oci/oci_spec.h"
+#include "sandbox/pod/vm_pod.h"
+#include "sandbox/pods/container.h"
 
 enum { FIND_TIMEOUT_MS = 20 * 1000 };
 
@@ -143,8 +148,8 @@ static OciBlockDevice block_of(const Wish *wish, Arena *arena)
     };
 }
 
-static gboolean attach_all(Container *container, const GArray *wishes, Arena *arena, OciBlockDevice *blocks,
-                           GArray *disks, GError **error)
+static gboolean attach_all(Container *container, const GArray *wishes, const Deadline *deadline, Arena *arena,
+                           OciBlockDevice *blocks, GArray *disks, GError **error)
 {
     const Runtime__V1__UserNamespace *user = oci_userns(container->pod->config);
 
@@ -153,8 +158,8 @@ static gboolean attach_all(Container *container, const GArray *wishes, Arena *ar
         PodLayer disk = {0};
 
         if (!wish_check(wish, user, error) ||
-            !vm_pod_attach_block(container->pod, wish->host_path, &wish->device, is_readonly(wish), &disk.lun,
-                                 error))
+            !vm_pod_attach_block(container->pod, wish->host_path, &wish->device, is_readonly(wish), deadline,
+                                 &disk.lun, error))
             return FALSE;
         g_array_append_val(disks, disk);
         blocks[i] = block_of(wish, arena);
@@ -170,7 +175,7 @@ gboolean container_blocks_attach(Container *container, const Deadline *deadline,
     OciBlockDevice *blocks = arena_new0(arena, OciBlockDevice, wishes->len + 1);
 
     keys_set(container, wishes);
-    if (wishes->len > 0 && (!attach_all(container, wishes, arena, blocks, disks, error) ||
+    if (wishes->len > 0 && (!attach_all(container, wishes, deadline, arena, blocks, disks, error) ||
                             !find_in_guest(container, disks, deadline, arena, blocks, error)))
         return FALSE;
     *ret_blocks = blocks;

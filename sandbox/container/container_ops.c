@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The CRI's verbs on containers. */
 
 #include <signal.h>
@@ -8,14 +9,23 @@
 #include "common/fileio.h"
 #include "common/ids.h"
 #include "common/log.h"
+#include "common/semaphore.h"
+#include "sandbox/container/container_signal.h"
 #include "sandbox/container/container_vfio.h"
 #include "sandbox/container/container_volumes.h"
 #include "sandbox/oci/cdi.h"
 #include "sandbox/oci/oci_spec.h"
 #include "sandbox/oci/seccomp_profile.h"
+#include "sandbox/pod/host_pod.h"
 #include "sandbox/pod/host_request.h"
+#include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_vm.h"
+#include "sandbox/pods/container.h"
+#include "sandbox/pods/container_io.h"
 #include "sandbox/pods/cri_copy.h"
+#include "sandbox/pods/events.h"
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/sandbox.h"
 
 typedef Crivirt__Agent__V1__Request Request;
 typedef Crivirt__Agent__V1__Response Response;
@@ -245,7 +255,7 @@ static gboolean create_in_guest(Container *container, const Image *image, const 
     Response *response;
 
     if (agent == NULL ||
-        !container->pod->platform->attach_layers(container->pod, image->layers, &luns, error))
+        !container->pod->platform->attach_layers(container->pod, image->layers, deadline, &luns, error))
         return FALSE;
     begin_us = trace_phase(container, TRACE_ATTACH, begin_us);
     if (!container_vfio_attach(container, error) ||

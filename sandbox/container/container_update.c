@@ -4,8 +4,13 @@
 
 #include "common/error.h"
 #include "common/log.h"
+#include "common/semaphore.h"
 #include "sandbox/oci/oci_spec.h"
+#include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_vm.h"
+#include "sandbox/pods/container.h"
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/sandbox.h"
 
 typedef Runtime__V1__LinuxContainerResources Resources;
 

@@ -1,3 +1,4 @@
+
 #include "sandbox/container/container_vfio.h"
 
 #include <errno.h>
@@ -5,7 +6,9 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/semaphore.h"
 #include "sandbox/host/vfio.h"
+#include "sandbox/pods/container.h"
 
 /* QEMU, which is not root, opens the group itself. */
 static gboolean group_give(const Pod *pod, const char *path, GError **error)

@@ -1,10 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
 #include "sandbox/container/container_volumes.h"
 
 #include <string.h>
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/semaphore.h"
 #include "sandbox/container/container_blocks.h"
+#include "sandbox/oci/oci_spec.h"
+#include "sandbox/pod/vm_pod.h"
+#include "sandbox/pods/container.h"
 #include "sandbox/volumes/memory_volume.h"
 #include "sandbox/volumes/share.h"
 #include "sandbox/volumes/userns.h"
@@ -152,7 +158,7 @@ static void string_set(char **place, const char *value)
     *place = strdup(value); /* NOLINT(bugprone-unused-return-value): freed by protobuf-c */
 }
 
-static gboolean image_attach(Container *container, guint index, Arena *arena,
+static gboolean image_attach(Container *container, guint index, const Deadline *deadline, Arena *arena,
                              Crivirt__Agent__V1__ImageVolume *volume, GError **error)
 {
     Runtime__V1__Mount *mount = container->config->mounts[index];
@@ -168,7 +174,7 @@ static gboolean image_attach(Container *container, guint index, Arena *arena,
     }
     image_service_pin(manager->images, container->id, image);
     layers_record(container, image);
-    if (!container->pod->platform->attach_layers(container->pod, image->layers, &luns, error))
+    if (!container->pod->platform->attach_layers(container->pod, image->layers, deadline, &luns, error))
         return FALSE;
     string_set(&mount->image->image_ref, image->id);
     volume->index = index;
@@ -178,8 +184,8 @@ static gboolean image_attach(Container *container, guint index, Arena *arena,
     return TRUE;
 }
 
-static gboolean images_attach(Container *container, Arena *arena, OciMountSource *sources,
-                              CreateRequest *create, GError **error)
+static gboolean images_attach(Container *container, const Deadline *deadline, Arena *arena,
+                              OciMountSource *sources, CreateRequest *create, GError **error)
 {
     const Runtime__V1__ContainerConfig *config = container->config;
 
@@ -191,7 +197,7 @@ static gboolean images_attach(Container *container, Arena *arena, OciMountSource
             continue;
         volume = arena_new0(arena, Crivirt__Agent__V1__ImageVolume, 1);
         crivirt__agent__v1__image_volume__init(volume);
-        if (!image_attach(container, i, arena, volume, error))
+        if (!image_attach(container, i, deadline, arena, volume, error))
             return FALSE;
         sources[i].path = arena_printf(arena, GUEST_CONTAINERS_DIR "/%s/v%u", container->id, i);
         create->image_volumes[create->n_image_volumes++] = volume;
@@ -304,7 +310,7 @@ gboolean container_volumes_attach(Container *container, const Image *image, cons
     if (!container_blocks_attach(container, deadline, arena, &volumes.blocks, &volumes.n_blocks, error) ||
         !memory_attach(container, arena, volumes.sources, create, error) ||
         !bind_all(container, deadline, arena, volumes.sources, error) ||
-        !images_attach(container, arena, volumes.sources, create, error))
+        !images_attach(container, deadline, arena, volumes.sources, create, error))
         return FALSE;
     anonymous_fill(container, image, arena, &volumes, create);
     if (user != NULL) {

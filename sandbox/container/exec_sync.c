@@ -4,7 +4,12 @@
 #include <string.h>
 
 #include "common/error.h"
+#include "sandbox/container/stream_session.h"
+#include "sandbox/pod/pod_events.h"
+#include "sandbox/pods/container.h"
 #include "sandbox/pods/pod.h"
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/sandbox.h"
 
 enum {
     /* The CRI's cap on each stream; more is read and dropped, so that the process never blocks on it. */

@@ -1,3 +1,4 @@
+
 #include "sandbox/container/stream_session.h"
 
 #include <string.h>
@@ -5,7 +6,11 @@
 #include "agent/wire/wire.h"
 #include "common/error.h"
 #include "common/ids.h"
+#include "sandbox/pods/container.h"
+#include "sandbox/pods/guest_input.h"
 #include "sandbox/pods/pod.h"
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/pods/stream_sessions.h"
 
 typedef Crivirt__Agent__V1__Request Request;
 typedef Crivirt__Agent__V1__Response Response;

@@ -4,7 +4,8 @@
 
 #include "common/error.h"
 #include "sandbox/observe/stats.h"
-#include "sandbox/pods/pod.h"
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/sandbox.h"
 
 typedef Crivirt__Agent__V1__CgroupUsage CgroupUsage;
 typedef Crivirt__Agent__V1__ContainerUsage ContainerUsage;

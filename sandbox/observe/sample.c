@@ -1,4 +1,5 @@
 #include "sandbox/observe/sample.h"
+#include "common/ids.h"
 
 #include "common/error.h"
 #include "common/ids.h"

@@ -13,9 +13,14 @@
  */
 
 #include "sandbox/observe/stats.h"
+
 #include "common/error.h"
+#include "sandbox/observe/sample.h"
+#include "sandbox/pods/container.h"
 #include "sandbox/pods/cri_copy.h"
 #include "sandbox/pods/pod.h"
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/sandbox.h"
 
 typedef Crivirt__Agent__V1__CgroupUsage CgroupUsage;
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A pod on the node itself: no virtual machine but an agent that is a process of the node (node_agent.h), for
  * system pods that need the node's network, processes or IPC. Everything else about the pod is the same.
  *
@@ -5,20 +6,27 @@
  * dies, what it ran is killed through the containers' cgroups; its mounts go with its namespace.
  */
 
+#include "sandbox/pod/host_pod.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "cni-bridge/podnet.h"
+#include "common/arena.h"
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
+#include "common/semaphore.h"
 #include "sandbox/host/cgroup.h"
 #include "sandbox/host/node_kernel.h"
 #include "sandbox/pod/host_agent.h"
+#include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_network.h"
+#include "sandbox/pods/container.h"
 #include "sandbox/pods/pod.h"
+#include "sandbox/state/state_store.h"
 #include "sandbox/volumes/share.h"
 
 enum { SETUP_TIMEOUT_MS = 30 * 1000, KILL_TIMEOUT_MS = 20 * 1000 };
@@ -223,9 +231,11 @@ static gboolean agent_setup(Pod *pod, const CniResult *network, const Deadline *
 
 /* ---- the machine's verbs ---- */
 
-static char *node_find_waiting(Pod *pod, struct Template **ret_template)
+static char *node_take_pooled(SandboxManager *manager, const PodRequest *request,
+                              struct Template **ret_template)
 {
-    (void)pod;
+    (void)manager;
+    (void)request;
     (void)ret_template;
     return NULL;
 }
@@ -281,11 +291,12 @@ static gboolean node_end(Pod *pod, const Deadline *deadline, GError **error)
     return files_end(pod, network_ended ? error : NULL) && network_ended;
 }
 
-static gboolean node_start(Pod *pod, const Deadline *deadline, GError **error)
+static gboolean node_start(Pod *pod, const PodRequest *request, const Deadline *deadline, GError **error)
 {
     g_autoptr(GError) undo_error = NULL;
     Deadline cleanup;
 
+    (void)request;
     if (start_everything(pod, deadline, error))
         return TRUE;
     cleanup = deadline_in_ms(KILL_TIMEOUT_MS + pod->manager->config.cni_timeout_ms);
@@ -317,11 +328,14 @@ static gboolean number_layer(Pod *pod, const ImageLayer *layer, PodLayer *ret_la
     return TRUE;
 }
 
-static gboolean node_attach_layers(Pod *pod, const GPtrArray *layers, GArray **ret_layers, GError **error)
+static gboolean node_attach_layers(Pod *pod, const GPtrArray *layers, const Deadline *deadline,
+                                   GArray **ret_layers, GError **error)
 {
     g_autoptr(GArray) numbered = g_array_new(FALSE, FALSE, sizeof(PodLayer));
-    gboolean good = semaphore_acquire(&pod->disk_job, NULL, "waiting to number layers", error);
+    gboolean good = TRUE;
 
+    if (!semaphore_acquire(&pod->disk_job, deadline, "waiting to number layers", error))
+        return FALSE;
     for (guint i = 0; good && i < layers->len; i++) {
         PodLayer layer = {0};
 
@@ -387,7 +401,7 @@ static gboolean node_has_disk(Pod *pod, const GPtrArray *domains, guint lun)
 const PodPlatform host_pod_platform = {
     .what = "the pod's agent on the node",
     .on_node = TRUE,
-    .find_waiting = node_find_waiting,
+    .take_pooled = node_take_pooled,
     .start = node_start,
     .end = node_end,
     .destroy = node_destroy,

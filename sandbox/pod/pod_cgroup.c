@@ -2,6 +2,8 @@
  * pod.
  */
 
+#include "sandbox/pod/pod_cgroup.h"
+
 #include "common/log.h"
 #include "sandbox/host/cgroup.h"
 #include "sandbox/pods/pod.h"

@@ -1,11 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What guests report: on the link's thread (must not block) or libvirt's, handed on to workers. */
+
+#include "sandbox/pod/pod_events.h"
 
 #include <string.h>
 
 #include "common/error.h"
 #include "common/ids.h"
 #include "common/log.h"
+#include "sandbox/pods/container.h"
+#include "sandbox/pods/container_io.h"
+#include "sandbox/pods/events.h"
+#include "sandbox/pods/guest_input.h"
+#include "sandbox/pods/manager.h"
 #include "sandbox/pods/pod.h"
+#include "sandbox/pods/stream_sessions.h"
+#include "sandbox/templates/unassigned_guest.h"
 
 typedef Crivirt__Agent__V1__ContainerReport ContainerReport;
 
@@ -182,12 +192,22 @@ static gboolean on_dead(const char *why, gpointer data)
     return TRUE;
 }
 
-const AgentEvents pod_agent_events = {.ready = on_ready,
-                                      .output = on_output,
-                                      .exited = on_exited,
-                                      .input_ack = on_input_ack,
-                                      .notice = on_notice,
-                                      .dead = on_dead};
+static const AgentEvents agent_events = {.ready = on_ready,
+                                         .output = on_output,
+                                         .exited = on_exited,
+                                         .input_ack = on_input_ack,
+                                         .notice = on_notice,
+                                         .dead = on_dead};
+
+void pod_connect(Pod *pod, gboolean fresh)
+{
+    g_autofree char *socket = guest_agent_socket(&pod->manager->guests, pod->id);
+    AgentConnection *agent = agent_connection_open(pod->manager->agents, socket, fresh, &agent_events, pod);
+
+    g_mutex_lock(&pod->lock);
+    pod->agent = agent;
+    g_mutex_unlock(&pod->lock);
+}
 
 /* ---- the guest's end ---- */
 

@@ -1,3 +1,4 @@
+
 #include "sandbox/pod/pod_network.h"
 
 #include <string.h>
@@ -7,6 +8,8 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
+#include "sandbox/pods/manager.h"
+#include "sandbox/pods/pod_table.h"
 
 enum { MAX_RESOLV_CONF_BYTES = 64 << 10, MAX_HOSTS_BYTES = 1 << 20, COLLECT_TIMEOUT_MS = 10 * 1000 };
 

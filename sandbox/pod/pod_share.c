@@ -2,6 +2,8 @@
  * by a new one for later containers when its file server dies. What is mounted from the dead one fails for
  * good (guard/main.c sees to that): the server alone knew which file each of the guest's handles means. */
 
+#include "sandbox/pod/pod_share.h"
+
 #include <errno.h>
 #include <glib-unix.h>
 #include <sys/syscall.h>
@@ -9,7 +11,12 @@
 
 #include "common/error.h"
 #include "common/log.h"
+#include "common/semaphore.h"
 #include "sandbox/oci/oci_spec.h"
+#include "sandbox/pod/pod_cgroup.h"
+#include "sandbox/pod/pod_events.h"
+#include "sandbox/pods/container.h"
+#include "sandbox/pods/manager.h"
 #include "sandbox/pods/pod.h"
 #include "sandbox/volumes/share.h"
 

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
 #include "sandbox/pod/pod_start.h"
 
 #include <sys/utsname.h>
@@ -6,7 +8,10 @@
 #include "cni-bridge/podnet.h"
 #include "common/error.h"
 #include "common/metrics.h"
+#include "sandbox/pod/pod_cgroup.h"
+#include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_vm.h"
+#include "sandbox/pod/vm_pod.h"
 #include "sandbox/pods/vm_size.h"
 #include "sandbox/templates/guest_restore.h"
 #include "sandbox/templates/template_store.h"
@@ -18,16 +23,6 @@ enum { DESTROY_TIMEOUT_MS = 20 * 1000, CONSOLE_TAIL_BYTES = 2000, CONSOLE_TAIL_L
 
 /* ---- the machine ---- */
 
-/* linux_config NULL: of a pod without wishes. */
-static gboolean machine_shape(const Runtime__V1__LinuxPodSandboxConfig *linux_config,
-                              const HandlerSettings *settings, VmSize *ret_shape, GError **error)
-{
-    const NodeCapacity node = node_capacity();
-
-    return vm_size_compute(linux_config != NULL ? linux_config->resources : NULL, "config.linux.resources",
-                           &settings->bounds, &node, ret_shape, error);
-}
-
 /* Guests are of the node's own kind. */
 static const char *node_architecture(void)
 {
@@ -36,29 +31,23 @@ static const char *node_architecture(void)
     return uname(&node) == 0 ? g_intern_string(node.machine) : "x86_64";
 }
 
-/* All of a machine but what names it (guest.h); strings are borrowed from settings. */
-static gboolean machine_describe(const SandboxManager *manager,
-                                 const Runtime__V1__LinuxPodSandboxConfig *linux_config,
-                                 const HandlerSettings *settings, DomainSpec *ret_spec, GError **error)
+/* All of a VM but what names it (templates/unassigned_guest.h). Strings are borrowed from settings. */
+static DomainSpec vm_describe(const SandboxManager *manager, const HandlerSettings *settings,
+                              const VmSize *size)
 {
-    VmSize shape;
-
-    if (!machine_shape(linux_config, settings, &shape, error))
-        return FALSE;
-    *ret_spec = (DomainSpec){
+    return (DomainSpec){
         .architecture = node_architecture(),
         .accelerator = settings->accelerator,
-        .memory_bytes = shape.boot_memory_bytes,
-        .pluggable_memory_bytes = shape.max_memory_bytes - shape.boot_memory_bytes,
-        .vcpus = shape.boot_vcpus,
-        .max_vcpus = shape.max_vcpus,
+        .memory_bytes = size->boot_memory_bytes,
+        .pluggable_memory_bytes = size->max_memory_bytes - size->boot_memory_bytes,
+        .vcpus = size->boot_vcpus,
+        .max_vcpus = size->max_vcpus,
         .kernel = settings->kernel,
         .initrd = settings->initrd,
         .kernel_parameters = settings->kernel_parameters,
         .tcg_buffer_mib = manager->config.tcg_buffer_mib,
         .passthrough_ports = manager->config.passthrough_ports,
     };
-    return TRUE;
 }
 
 gboolean vm_pod_describe_default(gpointer data, DomainSpec *ret_spec, GError **error)
@@ -66,11 +55,14 @@ gboolean vm_pod_describe_default(gpointer data, DomainSpec *ret_spec, GError **e
     SandboxManager *manager = data;
     const Runtime__V1__PodSandboxConfig none = RUNTIME__V1__POD_SANDBOX_CONFIG__INIT;
     const Handler *handler = handler_table_find(manager->handlers, "", error);
+    const NodeCapacity node = node_capacity();
     g_auto(HandlerSettings) settings = {0};
+    VmSize size;
 
     if (handler == NULL || !handler_settings(handler, &none, &settings, error) ||
-        !machine_describe(manager, NULL, &settings, ret_spec, error))
+        !vm_size_compute(NULL, "config.linux.resources", &settings.bounds, &node, &size, error))
         return FALSE;
+    *ret_spec = vm_describe(manager, &settings, &size);
     ret_spec->kernel_parameters = handler->kernel_parameters; /* outlives the settings */
     return TRUE;
 }
@@ -88,7 +80,7 @@ void pod_start_prefix_console(Pod *pod, GError **error)
         g_prefix_error(error, "(the guest's console ends with: %s) ", tail);
 }
 
-static gboolean machine_wait(Pod *pod, const Deadline *deadline, GError **error)
+static gboolean vm_wait(Pod *pod, const Deadline *deadline, GError **error)
 {
     Deadline boot = deadline_sooner(deadline, pod->manager->config.boot_timeout_ms);
 
@@ -106,7 +98,7 @@ static Metric starts =
 
 /* The tap was opened by QEMU in the daemon's namespace and is moved afterwards, which QEMU does not notice.
  */
-static gboolean machine_join(Pod *pod, GError **error)
+static gboolean vm_join(Pod *pod, GError **error)
 {
     return pod_cgroup_join(pod, vmm_pid(pod->manager->vmm, pod->id), error) &&
            pod_cgroup_make_room(pod, pod_vm_size(pod).memory_bytes, error) &&
@@ -114,14 +106,14 @@ static gboolean machine_join(Pod *pod, GError **error)
 }
 
 /* From paused to the agent's first word. */
-static gboolean machine_run(Pod *pod, const Deadline *deadline, GError **error)
+static gboolean vm_run(Pod *pod, const Deadline *deadline, GError **error)
 {
     pod_connect(pod, TRUE);
-    return vmm_resume(pod->manager->vmm, pod->id, error) && machine_wait(pod, deadline, error);
+    return vmm_resume(pod->manager->vmm, pod->id, error) && vm_wait(pod, deadline, error);
 }
 
 /* What a start that failed has left, so that another one can be made. */
-static gboolean machine_undo(Pod *pod, const Deadline *deadline, GError **error)
+static gboolean vm_undo(Pod *pod, const Deadline *deadline, GError **error)
 {
     Deadline destroy = deadline_sooner(deadline, DESTROY_TIMEOUT_MS);
 
@@ -137,16 +129,16 @@ static gboolean machine_undo(Pod *pod, const Deadline *deadline, GError **error)
     return TRUE;
 }
 
-static gboolean machine_boot(Pod *pod, const DomainSpec *shape, const Deadline *deadline, GError **error)
+static gboolean vm_boot(Pod *pod, const DomainSpec *shape, const Deadline *deadline, GError **error)
 {
     gint64 begin_us = g_get_monotonic_time();
 
     if (!guest_files_make(&pod->manager->guests, pod->id, NULL, error) ||
-        !guest_vm_create(&pod->manager->guests, pod->id, shape, deadline, error) || !machine_join(pod, error))
+        !guest_vm_create(&pod->manager->guests, pod->id, shape, deadline, error) || !vm_join(pod, error))
         return FALSE;
     trace_add(pod->trace, TRACE_CREATE, NULL, begin_us);
     begin_us = g_get_monotonic_time();
-    if (!machine_run(pod, deadline, error))
+    if (!vm_run(pod, deadline, error))
         return FALSE;
     trace_add(pod->trace, TRACE_BOOT, NULL, begin_us);
     pod->start = "booted";
@@ -154,8 +146,8 @@ static gboolean machine_boot(Pod *pod, const DomainSpec *shape, const Deadline *
 }
 
 /* A machine that waits for its state: one of the pool's, if it still lives, or a new one. */
-static gboolean machine_make_waiting(Pod *pod, const DomainSpec *shape, const Template *template,
-                                     const Deadline *deadline, GError **error)
+static gboolean vm_create_incoming(Pod *pod, const DomainSpec *shape, const Template *template,
+                                   const Deadline *deadline, GError **error)
 {
     g_autofree char *disk = template_disk_path(template);
     DomainSpec incoming = *shape;
@@ -163,13 +155,13 @@ static gboolean machine_make_waiting(Pod *pod, const DomainSpec *shape, const Te
     incoming.incoming = TRUE;
     if (pod->waiting_for != NULL && vmm_pid(pod->manager->vmm, pod->id) != 0)
         return TRUE;
-    return (pod->waiting_for == NULL || machine_undo(pod, deadline, error)) &&
+    return (pod->waiting_for == NULL || vm_undo(pod, deadline, error)) &&
            guest_files_make(&pod->manager->guests, pod->id, disk, error) &&
            guest_vm_create(&pod->manager->guests, pod->id, &incoming, deadline, error);
 }
 
 /* The pool's machines may have been filled while they waited. */
-static gboolean machine_fill(Pod *pod, const Template *template, const Deadline *deadline, GError **error)
+static gboolean vm_load_state(Pod *pod, const Template *template, const Deadline *deadline, GError **error)
 {
     gint64 begin_us = g_get_monotonic_time();
 
@@ -182,18 +174,18 @@ static gboolean machine_fill(Pod *pod, const Template *template, const Deadline 
 }
 
 /* ret_blame: what fails is the template's fault, as far as can be seen. */
-static gboolean machine_restore(Pod *pod, const DomainSpec *shape, const Template *template,
-                                const Deadline *deadline, gboolean *ret_blame, GError **error)
+static gboolean vm_restore(Pod *pod, const DomainSpec *shape, const Template *template,
+                           const Deadline *deadline, gboolean *ret_blame, GError **error)
 {
     gint64 begin_us = g_get_monotonic_time();
     gboolean running;
 
     *ret_blame = FALSE;
-    if (!machine_make_waiting(pod, shape, template, deadline, error) || !machine_join(pod, error))
+    if (!vm_create_incoming(pod, shape, template, deadline, error) || !vm_join(pod, error))
         return FALSE;
     trace_add(pod->trace, TRACE_CREATE, NULL, begin_us);
     begin_us = g_get_monotonic_time();
-    running = machine_fill(pod, template, deadline, error) && machine_run(pod, deadline, error);
+    running = vm_load_state(pod, template, deadline, error) && vm_run(pod, deadline, error);
     *ret_blame = !running && !pod->abandoned && deadline_check(deadline, "", NULL);
     if (!running)
         return FALSE;
@@ -202,70 +194,64 @@ static gboolean machine_restore(Pod *pod, const DomainSpec *shape, const Templat
     return TRUE;
 }
 
-static Template *machine_template(Pod *pod, const HandlerSettings *settings, const DomainSpec *shape)
+/* Return: referenced; NULL: the guest boots. */
+static Template *template_find(SandboxManager *manager, const HandlerSettings *settings,
+                               const DomainSpec *shape)
 {
-    if (pod->waiting_for != NULL)
-        return template_ref(pod->waiting_for);
-    return settings->template && pod->manager->templates != NULL
-               ? template_store_find(pod->manager->templates, shape)
-               : NULL;
+    return settings->template && manager->templates != NULL ? template_store_find(manager->templates, shape)
+                                                            : NULL;
 }
 
-char *pod_start_find_waiting(Pod *pod, Template **ret_template)
+char *pod_start_take_pooled(SandboxManager *manager, const PodRequest *request, Template **ret_template)
 {
-    g_auto(HandlerSettings) settings = {0};
+    const DomainSpec shape = vm_describe(manager, &request->settings, &request->size);
     g_autoptr(Template) template = NULL;
-    DomainSpec shape;
     char *id;
 
-    if (pod->manager->pool == NULL || !pod_settings(pod, &settings, NULL) ||
-        !machine_describe(pod->manager, pod->config->linux, &settings, &shape, NULL))
+    if (manager->pool == NULL)
         return NULL;
-    template = machine_template(pod, &settings, &shape);
-    id = template != NULL ? vm_pool_take(pod->manager->pool, template) : NULL;
+    template = template_find(manager, &request->settings, &shape);
+    id = template != NULL ? vm_pool_take(manager->pool, template) : NULL;
     if (id != NULL)
         *ret_template = g_steal_pointer(&template);
     return id;
 }
 
 /* A template that turns out to be no good costs this pod some time, and no other. */
-static gboolean machine_restore_or_boot(Pod *pod, const DomainSpec *shape, const Template *template,
-                                        const Deadline *deadline, GError **error)
+static gboolean vm_restore_or_boot(Pod *pod, const DomainSpec *shape, const Template *template,
+                                   const Deadline *deadline, GError **error)
 {
     g_autoptr(GError) problem = NULL;
     gboolean blame;
 
-    if (machine_restore(pod, shape, template, deadline, &blame, &problem))
+    if (vm_restore(pod, shape, template, deadline, &blame, &problem))
         return TRUE;
     if (!blame) {
         g_propagate_error(error, g_steal_pointer(&problem));
         return FALSE;
     }
     template_store_quarantine(pod->manager->templates, template, problem->message);
-    return machine_undo(pod, deadline, error) && machine_boot(pod, shape, deadline, error);
+    return vm_undo(pod, deadline, error) && vm_boot(pod, shape, deadline, error);
 }
 
-static gboolean start(Pod *pod, const Deadline *deadline, GError **error)
+static gboolean vm_start(Pod *pod, const PodRequest *request, const Deadline *deadline, GError **error)
 {
     g_autofree char *title =
         g_strdup_printf("%s/%s", pod->config->metadata->namespace_, pod->config->metadata->name);
-    g_auto(HandlerSettings) settings = {0};
-    g_autoptr(Template) template = NULL;
-    DomainSpec shape;
+    DomainSpec shape = vm_describe(pod->manager, &request->settings, &request->size);
+    g_autoptr(Template) template = pod->waiting_for != NULL
+                                       ? template_ref(pod->waiting_for)
+                                       : template_find(pod->manager, &request->settings, &shape);
 
-    if (!pod_settings(pod, &settings, error) || !pod_vm_plan(pod, &settings.bounds, error) ||
-        !machine_describe(pod->manager, pod->config->linux, &settings, &shape, error))
-        return FALSE;
     shape.title = title;
-    template = machine_template(pod, &settings, &shape);
     if (template != NULL)
-        return machine_restore_or_boot(pod, &shape, template, deadline, error);
-    return machine_boot(pod, &shape, deadline, error);
+        return vm_restore_or_boot(pod, &shape, template, deadline, error);
+    return vm_boot(pod, &shape, deadline, error);
 }
 
-gboolean pod_start_machine(Pod *pod, const Deadline *deadline, GError **error)
+gboolean pod_start_vm(Pod *pod, const PodRequest *request, const Deadline *deadline, GError **error)
 {
-    gboolean started = start(pod, deadline, error);
+    gboolean started = vm_start(pod, request, deadline, error);
 
     metric_add(&starts, 1, started ? pod->start : "failed", NULL);
     return started;

@@ -3,8 +3,12 @@
 
 #include "common/error.h"
 #include "common/log.h"
+#include "common/semaphore.h"
+#include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_vm.h"
 #include "sandbox/pods/cri_copy.h"
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/sandbox.h"
 
 typedef Runtime__V1__LinuxContainerResources Resources;
 

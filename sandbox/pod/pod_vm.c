@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A pod's machine follows what the pod may use: it is given processors and memory, and gives them back, while
  * it runs. */
 
@@ -5,6 +6,9 @@
 
 #include "common/error.h"
 #include "common/log.h"
+#include "common/semaphore.h"
+#include "sandbox/pod/pod_cgroup.h"
+#include "sandbox/pods/container.h"
 #include "sandbox/pods/cri_copy.h"
 
 typedef Runtime__V1__LinuxContainerResources Resources;
@@ -81,33 +85,12 @@ static Resources pod_claims(Pod *pod, const PodChange *change, gint64 *ret_quota
 
 /* ---- its size ---- */
 
-VmSize pod_vm_size(Pod *pod)
-{
-    VmSize shape;
-
-    g_mutex_lock(&pod->lock);
-    shape = pod->vm_size;
-    g_mutex_unlock(&pod->lock);
-    return shape;
-}
-
 static gboolean machine_record(Pod *pod, const VmSize *shape, GError **error)
 {
     g_mutex_lock(&pod->lock);
     pod->vm_size = *shape;
     g_mutex_unlock(&pod->lock);
     return pod_save(pod, error);
-}
-
-gboolean pod_vm_plan(Pod *pod, const VmBounds *bounds, GError **error)
-{
-    const NodeCapacity node = node_capacity();
-    const Runtime__V1__LinuxPodSandboxConfig *config = pod->config->linux;
-    VmSize shape;
-
-    return vm_size_compute(config != NULL ? config->resources : NULL, "config.linux.resources", bounds, &node,
-                           &shape, error) &&
-           machine_record(pod, &shape, error);
 }
 
 /* ---- making it so ---- */

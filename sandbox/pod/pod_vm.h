@@ -1,15 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A pod's machine while it runs (machine_shape.h): how large it is, and making it larger or smaller. Internal
  * to this folder; any thread. */
 #pragma once
 
-#include "sandbox/pods/pod.h"
+#include "sandbox/pods/container.h"
 #include "sandbox/pods/resources.h"
 
-/* The size, as planned; all 0 for a pod of a daemon that did not keep it. */
-VmSize pod_vm_size(Pod *pod);
-
-/* Before the guest is made: computes and records the size that the pod is to have. */
-gboolean pod_vm_plan(Pod *pod, const VmBounds *bounds, GError **error);
 /* When the guest has booted, with what all guests of its handler boot with: gives it the rest. */
 gboolean pod_vm_grow_to_plan(Pod *pod, const Deadline *deadline, GError **error);
 

@@ -1,8 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A pod's guest and network: making them, the pod's identity in the guest, and their end.
  *
  * The guest boots anonymous, so it boots while CNI works: the only thing that both need is the tap's way into
  * the network namespace, which exists before either starts.
  */
+
+#include "sandbox/pod/vm_pod.h"
 
 #include <errno.h>
 #include <string.h>
@@ -10,15 +13,21 @@
 #include <unistd.h>
 
 #include "cni-bridge/podnet.h"
+#include "common/arena.h"
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/ids.h"
 #include "common/log.h"
+#include "common/semaphore.h"
 #include "sandbox/oci/oci_spec.h"
+#include "sandbox/pod/pod_cgroup.h"
+#include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_network.h"
+#include "sandbox/pod/pod_share.h"
 #include "sandbox/pod/pod_start.h"
 #include "sandbox/pod/pod_vm.h"
-#include "sandbox/pods/pod.h"
+#include "sandbox/pods/container.h"
+#include "sandbox/state/state_store.h"
 #include "sandbox/templates/template.h"
 #include "sandbox/templates/unassigned_guest.h"
 #include "sandbox/volumes/share.h"
@@ -205,7 +214,8 @@ static gboolean machine_lives(Pod *pod, GError **error)
     return lost == NULL || fail(error, STATUS_UNAVAILABLE, "%s", lost);
 }
 
-static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **error)
+static gboolean start_everything(Pod *pod, const PodRequest *request, const Deadline *deadline,
+                                 GError **error)
 {
     NetworkJob job = {.pod = pod, .deadline = deadline};
     g_autoptr(CniResult) network = NULL;
@@ -217,7 +227,7 @@ static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **er
         return FALSE;
 
     thread = g_thread_new("cni-add", network_thread, &job);
-    booted = pod_start_machine(pod, deadline, error) && machine_grow(pod, deadline, error);
+    booted = pod_start_vm(pod, request, deadline, error) && machine_grow(pod, deadline, error);
     g_thread_join(thread);
     network = job.network;
     if (network == NULL) { /* the cause, where the boot was given up for it */
@@ -233,8 +243,8 @@ static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **er
     return machine_lives(pod, error);
 }
 
-/* In its turn. */
-static gboolean start_queued(Pod *pod, const Deadline *deadline, GError **error)
+/* Waits for its turn. */
+static gboolean start_queued(Pod *pod, const PodRequest *request, const Deadline *deadline, GError **error)
 {
     gint64 begin_us = g_get_monotonic_time();
     gboolean started;
@@ -242,22 +252,21 @@ static gboolean start_queued(Pod *pod, const Deadline *deadline, GError **error)
     if (!semaphore_acquire(&pod->manager->guests.boots, deadline, "waiting for other guests to boot", error))
         return FALSE;
     trace_add(pod->trace, TRACE_QUEUE, NULL, begin_us);
-    started = start_everything(pod, deadline, error);
+    started = start_everything(pod, request, deadline, error);
     if (started)
         trace_add(pod->trace, TRACE_ALL, NULL, begin_us);
     semaphore_release(&pod->manager->guests.boots);
     return started;
 }
 
-static gboolean vm_pod_start(Pod *pod, const Deadline *deadline, GError **error)
+static gboolean vm_pod_start(Pod *pod, const PodRequest *request, const Deadline *deadline, GError **error)
 {
     gboolean started;
     g_autoptr(GError) undo_error = NULL;
     Deadline cleanup;
 
-    unassigned_guest_forget(&pod->manager->guests,
-                            pod->id); /* the pod's row speaks of a machine that waits for it */
-    started = start_queued(pod, deadline, error);
+    unassigned_guest_forget(&pod->manager->guests, pod->id); /* the pod's row names its VM from now on */
+    started = start_queued(pod, request, deadline, error);
     g_clear_pointer(&pod->waiting_for, template_unref);
     if (started)
         return TRUE;
@@ -351,12 +360,14 @@ static gboolean attach_layer(Pod *pod, const ImageLayer *layer, guint *ret_lun, 
     return TRUE;
 }
 
-static gboolean vm_pod_attach_layers(Pod *pod, const GPtrArray *layers, GArray **ret_layers, GError **error)
+static gboolean vm_pod_attach_layers(Pod *pod, const GPtrArray *layers, const Deadline *deadline,
+                                     GArray **ret_layers, GError **error)
 {
     g_autoptr(GArray) attached = g_array_new(FALSE, FALSE, sizeof(PodLayer));
-    gboolean good;
+    gboolean good = TRUE;
 
-    good = semaphore_acquire(&pod->disk_job, NULL, "waiting to attach disks", error);
+    if (!semaphore_acquire(&pod->disk_job, deadline, "waiting to attach disks", error))
+        return FALSE;
     for (guint i = 0; good && i < layers->len; i++) {
         PodLayer layer = {0};
 
@@ -397,13 +408,13 @@ static gboolean attach_block(Pod *pod, const char *key, const char *host_path, c
 }
 
 gboolean vm_pod_attach_block(Pod *pod, const char *host_path, const BlockDevice *device, gboolean readonly,
-                             guint *ret_lun, GError **error)
+                             const Deadline *deadline, guint *ret_lun, GError **error)
 {
     g_autofree char *key = block_device_key(device, readonly);
     gboolean good;
     guint lun;
 
-    if (!semaphore_acquire(&pod->disk_job, NULL, "waiting to attach disks", error))
+    if (!semaphore_acquire(&pod->disk_job, deadline, "waiting to attach disks", error))
         return FALSE;
     good = !lun_take(pod, key, &lun) || attach_block(pod, key, host_path, device, readonly, lun, error);
     semaphore_release(&pod->disk_job);
@@ -480,7 +491,7 @@ static pid_t guest_process(Pod *pod)
 
 const PodPlatform vm_pod_platform = {
     .what = "the pod's virtual machine",
-    .find_waiting = pod_start_find_waiting,
+    .take_pooled = pod_start_take_pooled,
     .start = vm_pod_start,
     .end = vm_pod_end,
     .destroy = guest_destroy,

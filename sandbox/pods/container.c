@@ -4,9 +4,16 @@
 #include "common/fileio.h"
 #include "common/ids.h"
 #include "common/log.h"
+#include "common/semaphore.h"
 #include "sandbox/container/container_blocks.h"
+#include "sandbox/pods/container_io.h"
 #include "sandbox/pods/cri_copy.h"
+#include "sandbox/pods/events.h"
+#include "sandbox/pods/guest_input.h"
 #include "sandbox/pods/pod.h"
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/pods/stream_sessions.h"
+#include "sandbox/state/state_store.h"
 #include "sandbox/volumes/share.h"
 
 enum { LOG_TIMEOUT_MS = 3000 }; /* for what is left of a removed container's output */

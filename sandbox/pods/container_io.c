@@ -1,7 +1,10 @@
+
+
 #include "sandbox/pods/container_io.h"
 
 #include "common/error.h"
 #include "common/log.h"
+#include "sandbox/pods/container.h"
 
 enum {
     RETRY_MS = 500,

@@ -1,4 +1,5 @@
 #include "sandbox/pods/events.h"
+#include "common/ids.h"
 
 #include "common/arena.h"
 #include "common/error.h"

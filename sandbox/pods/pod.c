@@ -1,14 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
 #include "sandbox/pods/pod.h"
 
 #include <string.h>
 
 #include "common/error.h"
+#include "common/semaphore.h"
+#include "sandbox/pods/container.h"
 #include "sandbox/pods/cri_copy.h"
+#include "sandbox/pods/events.h"
+#include "sandbox/state/state_store.h"
 #include "sandbox/templates/template.h"
 #include "sandbox/templates/unassigned_guest.h"
 
 Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxConfig *config,
-             const char *handler, HandlerKind kind, gint64 created_at_ns)
+             const char *handler, HandlerKind kind, const PodPlatform *platform, gint64 created_at_ns)
 {
     Pod *pod = g_new0(Pod, 1);
     g_autofree char *short_id = g_strndup(id, GUEST_DIRECTORY_ID_DIGITS);
@@ -19,7 +25,7 @@ Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxCon
     pod->config = config;
     pod->handler = g_strdup(handler);
     pod->kind = kind;
-    pod->platform = kind == HANDLER_HOST ? &host_pod_platform : &vm_pod_platform;
+    pod->platform = platform;
     pod->created_at_ns = created_at_ns;
     pod->run_dir = guest_run_dir(&manager->guests, id);
     pod->state_dir = guest_state_dir(&manager->guests, id);
@@ -184,17 +190,6 @@ AgentConnection *pod_any_agent(Pod *pod)
     return agent;
 }
 
-void pod_connect(Pod *pod, gboolean fresh)
-{
-    g_autofree char *socket = guest_agent_socket(&pod->manager->guests, pod->id);
-    AgentConnection *agent =
-        agent_connection_open(pod->manager->agents, socket, fresh, &pod_agent_events, pod);
-
-    g_mutex_lock(&pod->lock);
-    pod->agent = agent;
-    g_mutex_unlock(&pod->lock);
-}
-
 GPtrArray *pod_containers(Pod *pod)
 {
     GPtrArray *containers = g_ptr_array_new_with_free_func((GDestroyNotify)container_unref);
@@ -236,12 +231,12 @@ const Runtime__V1__NamespaceOption *pod_namespaces(const Runtime__V1__PodSandbox
     return security != NULL && security->namespace_options != NULL ? security->namespace_options : &none;
 }
 
-gboolean pod_settings(const Pod *pod, HandlerSettings *ret_settings, GError **error)
+VmSize pod_vm_size(Pod *pod)
 {
-    const Handler *handler = handler_table_find(pod->manager->handlers, pod->handler, NULL);
+    VmSize size;
 
-    if (handler == NULL)
-        return fail(error, STATUS_FAILED_PRECONDITION, "the handler \"%s\" is no longer configured",
-                    pod->handler);
-    return handler_settings(handler, pod->config, ret_settings, error);
+    g_mutex_lock(&pod->lock);
+    size = pod->vm_size;
+    g_mutex_unlock(&pod->lock);
+    return size;
 }

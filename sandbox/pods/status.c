@@ -1,6 +1,8 @@
 /* Pods and containers as the CRI shows them. Answers are built in the caller's arena from what is known;
  * nothing here waits for a guest. */
 
+#include "sandbox/pods/status.h"
+
 #include <string.h>
 
 #include "common/error.h"
@@ -8,8 +10,10 @@
 #include "common/json_writer.h"
 #include "sandbox/oci/signals.h"
 #include "sandbox/pod/pod_vm.h"
+#include "sandbox/pods/container.h"
 #include "sandbox/pods/cri_copy.h"
-#include "sandbox/pods/status.h"
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/sandbox.h"
 #include "sandbox/templates/template_store.h"
 #include "sandbox/templates/vm_pool.h"
 

@@ -1,4 +1,5 @@
 #include "sandbox/templates/guest_restore.h"
+#include "common/ids.h"
 
 #include <unistd.h>
 

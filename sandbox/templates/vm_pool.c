@@ -1,8 +1,12 @@
+
+
 #include "sandbox/templates/vm_pool.h"
 
 #include "common/error.h"
 #include "common/ids.h"
 #include "common/log.h"
+#include "common/semaphore.h"
+#include "sandbox/pod/vm_pod.h"
 #include "sandbox/templates/guest_restore.h"
 #include "sandbox/templates/template_store.h"
 #include "sandbox/templates/unassigned_guest.h"

@@ -1,9 +1,10 @@
 /* Container events: what subscribers get. */
-#include "sandbox/pods/events.h"
 
 #include <string.h>
 
 #include "common/error.h"
+#include "sandbox/pods/container.h"
+#include "sandbox/pods/events.h"
 #include "tests/unit/harness.h"
 #include "tests/unit/test_manager.h"
 

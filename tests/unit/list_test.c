@@ -2,9 +2,12 @@
 #include <string.h>
 
 #include "common/error.h"
-#include "tests/unit/test_manager.h"
-
+#include "sandbox/pods/container.h"
+#include "sandbox/pods/container_io.h"
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/sandbox.h"
 #include "tests/unit/harness.h"
+#include "tests/unit/test_manager.h"
 
 enum { PODS = 20 };
 

@@ -1,5 +1,4 @@
 /* Statistics and metrics from samples. */
-#include "sandbox/observe/stats.h"
 
 #include <signal.h>
 #include <string.h>
@@ -7,6 +6,8 @@
 #include <unistd.h>
 
 #include "sandbox/host/process_cost.h"
+#include "sandbox/observe/stats.h"
+#include "sandbox/sandbox.h"
 #include "tests/unit/harness.h"
 #include "tests/unit/test_manager.h"
 

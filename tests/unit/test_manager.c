@@ -1,6 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
 #include "tests/unit/test_manager.h"
 
 #include "common/ids.h"
+#include "sandbox/observe/sample.h"
+#include "sandbox/pod/vm_pod.h"
+#include "sandbox/pods/container.h"
+#include "sandbox/pods/container_io.h"
+#include "sandbox/pods/pod_table.h"
 
 enum { MIB = 1024 * 1024 };
 
@@ -89,7 +96,8 @@ Pod *test_manager_add_pod(SandboxManager *manager, guint number, PodState state,
     g_autofree char *pod_id = g_strdup_printf("%064x", number);
     g_autofree char *container_id = g_strdup_printf("c%063x", number);
     char *no_layers[] = {NULL};
-    Pod *pod = pod_new(manager, pod_id, pod_config(name), HANDLER_DEFAULT, HANDLER_VM, number);
+    Pod *pod =
+        pod_new(manager, pod_id, pod_config(name), HANDLER_DEFAULT, HANDLER_VM, &vm_pod_platform, number);
     g_autoptr(Container) container = NULL;
 
     pod->state = POD_READY; /* or no container could be added */

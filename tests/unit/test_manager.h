@@ -1,8 +1,9 @@
 /* A SandboxManager with pods and containers but without a hypervisor and a store: for what only looks at
  * them. */
-#pragma once
-
+#include "sandbox/pods/container.h"
 #include "sandbox/pods/pod.h"
+
+#pragma once
 
 SandboxManager *test_manager_new(void);
 void test_manager_free(SandboxManager *manager);

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Signals to the processes of a container. */
+#pragma once
+
+#include "sandbox/pods/container.h"
+
+/* Sends the container's first process a signal; all: every process. The pod must be READY. */
+gboolean container_signal(Container *container, int signal, gboolean all, const Deadline *deadline,
+                          GError **error);

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What agents and the hypervisor report about pods, and the explanation of errors by it. */
+#pragma once
+
+#include "sandbox/pods/pod.h"
+
+/* Opens the pod's connection to its agent. fresh: the guest was just created. */
+void pod_connect(Pod *pod, gboolean fresh);
+
+/* A VmmStoppedFunc; data is the manager. */
+void pod_on_guest_stopped(const char *name, VmmStopReason reason, gpointer data);
+
+/* The VM or host agent of the pod with that id ended by itself: what waits for it fails at once, and a worker
+ * does the rest (pod_lost()). Any thread. why: static. */
+void manager_report_lost(SandboxManager *manager, const char *id, const char *why);
+
+/* The pod is no longer ready, and its containers ended with exit code 255 and reason Unknown. */
+void pod_lost(Pod *pod, const char *why);
+
+/* Completes an error of an operation on the pod: when the VM has died meanwhile, which the hypervisor may not
+ * have reported yet, *error becomes UNAVAILABLE and says so. Waits up to two seconds. */
+void pod_explain(Pod *pod, GError **error);
+
+/* Return: whether the VM has ended by itself. Waits up to two seconds, because the end of what belongs to a
+ * VM may be seen before its own. */
+gboolean pod_is_lost(Pod *pod);

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A container: a process tree in a pod. Its locks and jobs: pod.h. */
+#pragma once
+
+#include "sandbox/pods/container_io.h"
+#include "sandbox/pods/guest_input.h"
+#include "sandbox/pods/pod.h"
+
+struct Container {
+    gint references;
+    Pod *pod;
+    char *id;
+    Runtime__V1__ContainerConfig *config; /* linux->resources under pod->lock: an update replaces it */
+    char *image_id;
+    char **diff_ids;
+    gint64 created_at_ns;
+    int stop_signal;
+    char *log_path; /* NULL: none */
+    ContainerIo *io;
+    Semaphore job;
+
+    GMutex announce_lock;
+    int announced; /* the last event's type; -1: none */
+
+    /* Under pod->lock. */
+    ContainerState state;
+    gint64 started_at_ns;
+    gint64 finished_at_ns;
+    gint32 exit_code;
+    char *reason;
+    char *message;
+    gboolean end_is_stored;
+    gint64 uid; /* -1: not known yet */
+    gint64 gid;
+    GArray *groups;      /* gint64 */
+    GPtrArray *attached; /* StreamSession, not referenced */
+    char **blocks;       /* keys of the block devices that it has (block_device.h) */
+
+    GuestInput *input; /* of the first process */
+    guint64 seen[2];   /* the link's thread only: output of the first process, by stream */
+};
+
+/* Takes config over. */
+Container *container_new(Pod *pod, const char *id, Runtime__V1__ContainerConfig *config, const char *image_id,
+                         char **diff_ids, gint64 created_at_ns);
+Container *container_ref(Container *container);
+void container_unref(Container *container);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Container, container_unref)
+
+gboolean container_save(Container *container, GError **error);
+/* Records the end, once; later calls change nothing. reason NULL: from the exit code. FALSE: it is known, but
+ * its row could not be written; calling again tries that again. */
+gboolean container_set_exited(Container *container, gint32 exit_code, const char *reason, const char *message,
+                              gint64 finished_at_ns);
+/* Takes it out of every table and deletes what is kept of it on the node. */
+gboolean container_forget(Container *container, GError **error);
+ContainerState container_state(Container *container);
+/* Tells subscribers, in the order of a life: what was left out before is not told afterwards (started, once
+ * it has stopped), and nothing is told of one that was never made. Any thread, without locks. */
+void container_announce(Container *container, Runtime__V1__ContainerEventType type);
