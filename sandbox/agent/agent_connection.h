@@ -1,11 +1,15 @@
-/* The daemon's end of the channel to a guest's agent (agent/wire/wire.h): one connection for each guest.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The daemon's end of the channel to a guest's agent (agent/wire/wire.h): one AgentConnection for each guest.
  *
- * A connection connects to the guest's socket, and again when it breaks, until it is closed. What the guest
- * sends is hostile: frames are bounded and unpacked in one place, and a guest that breaks the framing is
- * disconnected and resynchronised.
+ * An AgentConnection connects to the guest's socket, and again whenever the connection breaks, until it is
+ * closed. The guest is hostile: frames are bounded, and a guest that breaks the framing is disconnected and
+ * synchronised again.
  *
- * Threads: one LoopThread serves all connections. Calls may come from any thread. Events arrive on the loop's
- * thread, must not block, and must not wait for the connection.
+ * Errors: UNAVAILABLE when the connection is closed or abandoned, or the agent does not answer;
+ * DEADLINE_EXCEEDED and CANCELLED from the caller's deadline; else the status that the agent sent.
+ *
+ * Threads: one LoopThread serves all connections. Functions may be called from any thread unless their
+ * comment restricts it. Events arrive on the loop's thread: they must not block, nor wait for the connection.
  */
 #pragma once
 
@@ -16,61 +20,66 @@
 typedef struct AgentConnections AgentConnections;
 typedef struct AgentConnection AgentConnection;
 
-/* All connections of one daemon, and the timer that looks at them. silence_limit_ms: how long an agent that
- * was asked may be silent before it counts as dead (heartbeat.h); after a quarter of that its calls fail with
- * UNAVAILABLE until it speaks again. 0: no limit. loop is borrowed. */
+/* Makes the set of all connections of one daemon, with the timer that checks them. silence_limit_ms: an agent
+ * that has not answered a ping for this long is dead (heartbeat.h); after a quarter of that time its calls
+ * fail with UNAVAILABLE until the agent sends something again; 0: no limit. loop is borrowed. Return: the
+ * caller's. */
 AgentConnections *agent_connections_new(LoopThread *loop, gint64 silence_limit_ms);
-/* After the last connection is closed and the loop is freed. Takes NULL. */
+/* To be called when the last connection is closed and the loop is freed. Takes NULL. */
 void agent_connections_free(AgentConnections *connections);
 
 typedef struct {
-    /* A Hello has been answered: at the first connection and after each reconnect. */
+    /* The agent has answered a Hello: after the first connection and after each reconnect. */
     void (*ready)(const Crivirt__Agent__V1__HelloResponse *hello, gpointer data);
     void (*output)(const Crivirt__Agent__V1__Output *output, gpointer data);
     void (*exited)(const Crivirt__Agent__V1__Exited *exited, gpointer data);
     void (*input_ack)(const Crivirt__Agent__V1__InputAck *ack, gpointer data);
     void (*notice)(const char *message, gpointer data);
-    /* It has been silent for the limit. TRUE: it is dead, and the link is abandoned; FALSE: there is a reason
-     * for its silence, and it may go on for as long again. */
+    /* The agent has not answered for silence_limit_ms. Return: TRUE abandons the connection, with why as the
+     * reason; FALSE gives the agent the same time again, because its silence has another cause. */
     gboolean (*dead)(const char *why, gpointer data);
 } AgentEvents;
 
-/* Starts connecting. fresh: the guest has just been made, so no frame can be half way in its channel. data
- * must stay valid until agent_connection_close() has returned. */
+/* Starts to connect. fresh: the guest has just been created, so that its channel cannot hold part of a frame.
+ * data must stay valid until agent_connection_close() has returned. Return: the caller's reference. */
 AgentConnection *agent_connection_open(AgentConnections *connections, const char *socket_path, gboolean fresh,
                                        const AgentEvents *events, gpointer data);
-/* No event comes after this returns; calls that wait fail with UNAVAILABLE. Not from the loop's thread. */
+/* Closes the connection: calls that wait fail, and no event arrives after the return. Must not be called on
+ * the loop's thread. */
 void agent_connection_close(AgentConnection *agent);
 AgentConnection *agent_connection_ref(AgentConnection *agent);
 void agent_connection_unref(AgentConnection *agent);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AgentConnection, agent_connection_unref)
 
-/* Fails what waits now and later with that reason, without waiting: the guest is known to be gone. Any
- * thread. */
+/* Makes all calls, those that wait and later ones, fail with that reason, because the guest is known to be
+ * gone. Does not wait. */
 void agent_connection_abandon(AgentConnection *agent, const char *reason);
 
-/* FAILED_PRECONDITION for an agent that is too old for that (WIRE_PROTOCOL_…). */
+/* Errors: FAILED_PRECONDITION when the agent speaks an older version of the protocol (WIRE_PROTOCOL_…) than
+ * `what` needs. TRUE when the agent is not connected. */
 gboolean agent_connection_check_protocol(AgentConnection *agent, guint32 version, const char *what,
                                          GError **error);
 
-/* Whether somebody holds the other end, as far as the kernel knows; what it says is another matter. Never
- * waits. */
+/* Return: whether a process holds the other end of the socket, according to the kernel. The agent may hang
+ * nevertheless. Does not wait. */
 gboolean agent_connection_is_connected(AgentConnection *agent);
 
 /* Waits until the agent has answered a Hello. */
 gboolean agent_connection_wait_ready(AgentConnection *agent, const Deadline *deadline, GError **error);
 
-/* One operation: sends the request (whose id is set here) and waits for its response, which the caller frees
- * with crivirt__agent__v1__response__free_unpacked(). A failure of the agent's comes back as an error with
- * its status. */
+/* Sends the request of one operation (whose id is set here), and waits for its response, which the caller
+ * frees with crivirt__agent__v1__response__free_unpacked(). A failure that the agent reports becomes an error
+ * with its status and message. */
 gboolean agent_connection_call(AgentConnection *agent, Crivirt__Agent__V1__Request *request,
                                const Deadline *deadline, Crivirt__Agent__V1__Response **ret_response,
                                GError **error);
 
-/* Fire and forget; lost with the connection, which the agent's resending makes good. */
+/* Sends an acknowledgement without waiting. If it is lost with the connection, the agent sends its data
+ * again, and the data is acknowledged again. exec_id may be NULL: the container's own process. */
 void agent_connection_send_ack(AgentConnection *agent, const char *container_id, const char *exec_id,
                                Crivirt__Agent__V1__Stream stream, guint64 offset, gboolean exited);
-/* FALSE: the channel is down (see AgentEvents.ready) or too much waits for it already; try again later. */
+/* Return: FALSE when the agent is not ready (see AgentEvents.ready) or too much input is queued for it
+ * already; the caller tries again later. */
 gboolean agent_connection_send_input(AgentConnection *agent, const Crivirt__Agent__V1__Input *input);
-/* An operation whose response nobody waits for. */
+/* Sends a request without waiting for its response, which is dropped. */
 void agent_connection_send_request(AgentConnection *agent, Crivirt__Agent__V1__Request *request);

@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/agent/heartbeat.h"
 
-/* Parts of the limit. */
+/* The limit is divided by these. */
 enum { IDLE_PART = 3, WAITED_PART = 12, SILENT_PART = 4, LOOKS = 12, MIN_INTERVAL_MS = 20 };
 
 gint64 heartbeat_interval_ms(gint64 limit_ms)

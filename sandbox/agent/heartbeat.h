@@ -1,30 +1,34 @@
-/* Whether the other end of a link still lives: a clock's worth of state, no threads, no I/O.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Decides whether the other end of a connection still lives. It holds two times; there are no threads and no
+ * I/O.
  *
- * Whatever it says is a sign of life. Only one that has said nothing for a while is asked, so an agent that
- * is used is never bothered; one that does not answer is first silent (what waits for it gives up, new calls
- * fail at once), and dead when the whole limit has passed since it was asked.
+ * Every message is a sign of life. An agent that has sent nothing for a while is sent a ping, so that an
+ * agent in use gets none. An agent that does not answer the ping is silent after a quarter of the limit
+ * (calls fail at once), and dead when the whole limit has passed since the ping. The caller serialises
+ * access.
  */
 #pragma once
 
 #include <glib.h>
 
 typedef struct {
-    gint64 heard_us; /* monotonic, as all times here */
-    gint64 asked_us; /* 0: it has answered since */
+    gint64 heard_us; /* the last sign of life; monotonic, as all times here */
+    gint64 asked_us; /* the first ping since then; 0: none */
 } Heartbeat;
 
 typedef enum {
     HEARTBEAT_FINE,
-    HEARTBEAT_ASK, /* ask it now: heartbeat_asked() */
+    HEARTBEAT_ASK, /* send a ping now, and call heartbeat_asked() */
     HEARTBEAT_SILENT,
     HEARTBEAT_DEAD,
 } HeartbeatState;
 
-/* How often to look, for that limit. */
+/* Return: how often heartbeat_look() is to be called, for that limit. */
 gint64 heartbeat_interval_ms(gint64 limit_ms);
 
+/* A message has arrived. */
 void heartbeat_heard(Heartbeat *heart, gint64 now_us);
-/* Once: the first question is the one that counts. */
+/* A ping was sent. Only the first one since the last message counts. */
 void heartbeat_asked(Heartbeat *heart, gint64 now_us);
-/* is_waited_for: somebody waits for an answer, so it is asked sooner. */
+/* is_waited_for: a call waits for a response, so that the ping is sent sooner. */
 HeartbeatState heartbeat_look(const Heartbeat *heart, gint64 limit_ms, gboolean is_waited_for, gint64 now_us);

@@ -1,5 +1,6 @@
-/* The daemon's end of the agent channel with a guest that says what it likes, in well-made frames: each
- * message that the host takes from a guest, as it comes out of link.c. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The daemon's end of the agent channel, with a guest that sends any payload in a well-formed frame. Each
+ * event that the AgentConnection delivers is read to its last byte. */
 #include "sandbox/agent/agent_connection.h"
 
 #include <poll.h>
@@ -22,10 +23,10 @@ static struct {
     AgentConnections *agents;
     char path[64];
     int listener;
-    int end; /* readable when END has come through */
+    int end; /* readable when END was delivered */
 } fuzz;
 
-/* Everything that an event brings is looked at, to its last byte. */
+/* Reads the whole message, so that a sanitizer sees memory that is not the message's. */
 static void look_at(const ProtobufCMessage *message)
 {
     g_autofree guint8 *packed = g_malloc(protobuf_c_message_get_packed_size(message) + 1);
@@ -86,7 +87,7 @@ static const AgentEvents events = {.ready = on_ready,
 static void prepare(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char directory[] = "/tmp/link-fuzz-XXXXXX";
+    char directory[] = "/tmp/agent-connection-fuzz-XXXXXX";
 
     if (mkdtemp(directory) == NULL)
         abort();
@@ -112,7 +113,7 @@ static void leave(void)
     rmdir(fuzz.path);
 }
 
-/* The daemon may have hung up. */
+/* The daemon may have closed the connection. */
 static void put_frame(int fd, const uint8_t *payload, size_t length)
 {
     uint8_t header[WIRE_HEADER_BYTES];
@@ -136,7 +137,7 @@ static void put_end(int fd)
     put_frame(fd, payload, crivirt__agent__v1__from_guest__pack(&message, payload));
 }
 
-/* Answers the daemon's sync with the same. */
+/* Echoes the daemon's sync. */
 static void greet(int fd)
 {
     uint8_t sync[WIRE_SYNC_BYTES];
@@ -145,7 +146,7 @@ static void greet(int fd)
         (void)!send(fd, sync, sizeof sync, MSG_NOSIGNAL);
 }
 
-/* Until the end has come through, or the daemon has had enough. */
+/* Waits until the daemon has delivered END, or has closed the connection. */
 static void await_end(int fd)
 {
     struct pollfd polled[] = {{.fd = fuzz.end, .events = POLLIN}, {.fd = fd, .events = POLLIN}};

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/agent/agent_connection.h"
 
 #include <string.h>
@@ -12,7 +13,7 @@
 typedef Crivirt__Agent__V1__FromGuest FromGuest;
 typedef Crivirt__Agent__V1__Request Request;
 
-/* The guest's side, played by the test: what an honest agent and a hostile one put on the wire. */
+/* The guest's side of the channel, which the test plays: it sends what an honest or a hostile agent sends. */
 typedef struct {
     char *directory;
     char *path;
@@ -122,7 +123,8 @@ static void put_message(Fixture *fixture, const FromGuest *message)
     put(fixture, payload, length);
 }
 
-/* Reads until the next sync or frame from the daemon; a frame is unpacked. */
+/* Reads until the daemon's next sync or frame. Return: the unpacked frame; NULL after a sync, with its nonce.
+ */
 static Crivirt__Agent__V1__ToGuest *get(Fixture *fixture, WireDecoder *decoder, guint64 *ret_nonce)
 {
     for (;;) {
@@ -169,7 +171,7 @@ static void put_response(Fixture *fixture, guint64 id)
     put_message(fixture, &message);
 }
 
-/* Sync and Hello, as an agent answers them. */
+/* Answers the sync and the Hello as an agent does. */
 static WireDecoder *greet(Fixture *fixture)
 {
     WireDecoder *decoder = wire_decoder_new();
@@ -341,8 +343,8 @@ static void an_abandoned_guest_fails_at_once(void)
     g_autoptr(GError) error = NULL;
 
     fixture_init(&fixture);
-    agent_connection_abandon(fixture.agent, "the machine burned down");
-    TEST_FAILS(start_call(&fixture, 60000, &error), error, STATUS_UNAVAILABLE, "burned down");
+    agent_connection_abandon(fixture.agent, "the VM was destroyed");
+    TEST_FAILS(start_call(&fixture, 60000, &error), error, STATUS_UNAVAILABLE, "VM was destroyed");
     fixture_clear(&fixture);
 }
 
@@ -392,7 +394,7 @@ static void too_large_a_request_is_refused(void)
     fixture_clear(&fixture);
 }
 
-/* It takes the Hello and then what it is asked, without a word. */
+/* The agent answers the Hello, and none of the requests that follow. */
 static void a_silent_agent_fails_calls_and_recovers(void)
 {
     Fixture fixture;
@@ -406,7 +408,7 @@ static void a_silent_agent_fails_calls_and_recovers(void)
     TEST_OK(agent_connection_wait_ready(fixture.agent, &deadline, &error), error);
     TEST_FAILS(start_call(&fixture, 60000, &error), error, STATUS_UNAVAILABLE, "agent does not answer");
     TEST_FAILS(start_call(&fixture, 60000, &error), error, STATUS_UNAVAILABLE, "agent does not answer");
-    put_response(&fixture, 4711); /* any word will do */
+    put_response(&fixture, 4711); /* any message is a sign of life */
     while (!start_call(&fixture, 10, &error) && error->code == STATUS_UNAVAILABLE)
         g_clear_error(&error);
     CU_ASSERT_EQUAL(error != NULL ? error->code : 0, STATUS_DEADLINE_EXCEEDED);
@@ -447,22 +449,22 @@ int main(void)
 {
     static const TestCase cases[] = {
         {"a request gets its response", a_call_is_answered},
-        {"an agent that is too old for something is told from one that is not",
+        {"a feature that needs a newer protocol than the agent's is refused, others are not",
          an_older_agent_is_known_as_one},
-        {"a guest that says nothing costs no more than the deadline", silence_ends_at_the_deadline},
-        {"whatever comes before the sync is ignored", garbage_before_the_sync_is_ignored},
-        {"a guest that breaks the framing is disconnected and greeted again", broken_framing_reconnects},
+        {"a call to an agent that does not answer ends at its deadline", silence_ends_at_the_deadline},
+        {"bytes before the sync are ignored", garbage_before_the_sync_is_ignored},
+        {"a guest that breaks the framing is disconnected and connected again", broken_framing_reconnects},
         {"a message that unpacks to far more than its frame is refused", bloated_messages_are_refused},
-        {"calls to a guest that is known to be gone fail at once, with the reason",
-         an_abandoned_guest_fails_at_once},
-        {"messages that lack parts, and responses to nothing, are harmless",
+        {"calls on an abandoned connection fail at once, with the reason", an_abandoned_guest_fails_at_once},
+        {"messages that lack parts, and responses without a request, are ignored",
          messages_without_parts_are_harmless},
-        {"calls to an agent that does not answer fail, until it speaks again",
+        {"calls to a silent agent fail until it sends a message again",
          a_silent_agent_fails_calls_and_recovers},
-        {"an agent that stays silent is dead, once", an_agent_that_stays_silent_is_dead_once},
-        {"an agent that boots may be silent", an_agent_that_boots_may_be_silent},
-        {"a request that no frame holds is refused", too_large_a_request_is_refused},
+        {"an agent that stays silent is reported as dead, once", an_agent_that_stays_silent_is_dead_once},
+        {"an agent that has not answered yet, because its guest boots, is not reported as dead",
+         an_agent_that_boots_may_be_silent},
+        {"a request that is larger than a frame is refused", too_large_a_request_is_refused},
     };
 
-    return test_main("link", cases, G_N_ELEMENTS(cases));
+    return test_main("agent_connection", cases, G_N_ELEMENTS(cases));
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/agent/heartbeat.h"
 
 #include "tests/unit/harness.h"
@@ -35,7 +36,7 @@ static void one_that_does_not_answer_is_silent_then_dead(void)
     Heartbeat heart = {0, 0};
 
     heartbeat_asked(&heart, 100 * SECOND);
-    heartbeat_asked(&heart, 150 * SECOND); /* the first counts */
+    heartbeat_asked(&heart, 150 * SECOND); /* only the first ping counts */
     CU_ASSERT_EQUAL(look(&heart, FALSE, 114), HEARTBEAT_FINE);
     CU_ASSERT_EQUAL(look(&heart, FALSE, 115), HEARTBEAT_SILENT);
     CU_ASSERT_EQUAL(look(&heart, FALSE, 159), HEARTBEAT_SILENT);
@@ -55,11 +56,11 @@ static void an_answer_makes_it_live_again(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"one that speaks is never asked", one_that_speaks_is_never_asked},
-        {"one that is quiet is asked, and sooner if somebody waits",
+        {"an agent that sends messages gets no ping", one_that_speaks_is_never_asked},
+        {"an agent that sends nothing gets a ping, sooner when a call waits",
          one_that_is_quiet_is_asked_and_sooner_if_somebody_waits},
-        {"one that does not answer is silent, then dead", one_that_does_not_answer_is_silent_then_dead},
-        {"an answer makes it live again", an_answer_makes_it_live_again},
+        {"an agent that does not answer is silent, then dead", one_that_does_not_answer_is_silent_then_dead},
+        {"an answer ends the silence", an_answer_makes_it_live_again},
     };
 
     return test_main("heartbeat", cases, G_N_ELEMENTS(cases));

@@ -152,7 +152,7 @@ static void no_input_for_an_older_agent(void)
 
     fixture_init(&fixture);
     TEST_FAILS(exec(&fixture, TRUE, &exec_error) != NULL, exec_error, STATUS_FAILED_PRECONDITION,
-               "standard input needs a pod whose agent speaks");
+               "standard input needs version");
     TEST_FAILS(stream_session_attach(fixture.manager, fixture.container, TRUE, &client, &attach_error) !=
                    NULL,
                attach_error, STATUS_FAILED_PRECONDITION, "standard input needs");

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the daemon sends to a guest's agent. Messages are packed into the queue of the connection; what the
+ * socket does not accept at once is written by the loop's thread.
+ */
+#include <errno.h>
+#include <glib-unix.h>
+#include <sys/socket.h>
+
+#include "common/error.h"
+#include "common/source.h"
+#include "sandbox/agent/agent_connection_private.h"
+
+enum {
+    /* A guest that reads nothing must not use up the daemon's memory: beyond this queue, calls are refused.
+     */
+    MAX_QUEUED_BYTES = 8 << 20,
+    /* Input is refused earlier, which leaves room for requests and acknowledgements. */
+    MAX_QUEUED_INPUT_BYTES = 4 << 20,
+};
+
+/* ---- the queue ---- */
+
+static gboolean on_writable(gint fd, GIOCondition condition, gpointer data);
+
+static void start_writer(gpointer data)
+{
+    AgentConnection *agent = data;
+
+    g_mutex_lock(&agent->lock);
+    if (agent->fd >= 0 && !agent->closed && agent->writer == NULL) {
+        agent->writer = g_unix_fd_source_new(agent->fd, G_IO_OUT);
+        loop_thread_add(agent->all->loop, agent->writer, (GSourceFunc)(void (*)(void))on_writable, agent);
+    }
+    g_mutex_unlock(&agent->lock);
+    agent_connection_unref(agent);
+}
+
+/* Writes as much as the socket accepts now. */
+static void flush_queue_locked(AgentConnection *agent)
+{
+    gsize written = 0;
+
+    LOCK_ASSERT_HELD(&agent->lock);
+    while (written < agent->queue->len) {
+        ssize_t put = send(agent->fd, agent->queue->data + written, agent->queue->len - written,
+                           MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            break; /* the reader handles a broken connection */
+        written += (gsize)put;
+    }
+    if (written > 0)
+        g_byte_array_remove_range(agent->queue, 0, (guint)written);
+}
+
+static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
+{
+    AgentConnection *agent = data;
+    gboolean more;
+
+    (void)fd;
+    (void)condition;
+    g_mutex_lock(&agent->lock);
+    if (agent->fd >= 0)
+        flush_queue_locked(agent);
+    more = agent->fd >= 0 && agent->queue->len > 0 && (condition & (G_IO_ERR | G_IO_HUP)) == 0;
+    if (!more) {
+        agent->writing = FALSE;
+        source_drop(&agent->writer);
+    }
+    g_mutex_unlock(&agent->lock);
+    return more ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
+}
+
+static void push_to_queue_locked(AgentConnection *agent, const void *data, gsize length)
+{
+    LOCK_ASSERT_HELD(&agent->lock);
+    g_byte_array_append(agent->queue, data, (guint)length);
+    if (agent->writing)
+        return;
+    flush_queue_locked(agent);
+    if (agent->queue->len > 0) {
+        agent->writing = TRUE;
+        loop_thread_after(agent->all->loop, 0, start_writer, agent_connection_ref(agent));
+    }
+}
+
+gboolean agent_message_send_locked(AgentConnection *agent, const ToGuest *message, GError **error)
+{
+    gsize length = crivirt__agent__v1__to_guest__get_packed_size(message);
+    guint8 header[WIRE_HEADER_BYTES];
+    g_autofree guint8 *payload = NULL;
+
+    LOCK_ASSERT_HELD(&agent->lock);
+    if (length > WIRE_MAX_FRAME_BYTES)
+        return fail(
+            error, STATUS_INVALID_ARGUMENT,
+            "cannot send a request of %zu bytes to the guest's agent: the limit of its channel is %d bytes",
+            length, WIRE_MAX_FRAME_BYTES);
+    if (agent->queue->len + length > MAX_QUEUED_BYTES)
+        return fail(error, STATUS_RESOURCE_EXHAUSTED,
+                    "cannot send to the guest's agent: it does not read, and %d MiB wait for it already",
+                    MAX_QUEUED_BYTES >> 20);
+    payload = g_malloc(MAX(length, 1));
+    crivirt__agent__v1__to_guest__pack(message, payload);
+    wire_header_encode(payload, length, agent->protocol, header);
+    push_to_queue_locked(agent, header, sizeof header);
+    push_to_queue_locked(agent, payload, length);
+    return TRUE;
+}
+
+/* ---- the start of a connection ---- */
+
+void agent_sync_send_locked(AgentConnection *agent)
+{
+    guint8 sync[WIRE_SYNC_BYTES];
+
+    LOCK_ASSERT_HELD(&agent->lock);
+    if (!agent->fresh) {
+        /* The last connection may have ended within a frame: the padding completes that frame. */
+        g_autofree guint8 *padding = g_malloc0(WIRE_MAX_FRAME_BYTES);
+
+        push_to_queue_locked(agent, padding, WIRE_MAX_FRAME_BYTES);
+    }
+    wire_sync_encode(agent->nonce, sync);
+    push_to_queue_locked(agent, sync, sizeof sync);
+}
+
+gboolean agent_hello_send(AgentConnection *agent)
+{
+    Crivirt__Agent__V1__HelloRequest hello = CRIVIRT__AGENT__V1__HELLO_REQUEST__INIT;
+    Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    ToGuest message = CRIVIRT__AGENT__V1__TO_GUEST__INIT;
+    gboolean sent;
+
+    hello.protocol_version = WIRE_PROTOCOL_VERSION;
+    hello.daemon_id = agent->all->daemon_id;
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_HELLO;
+    request.hello = &hello;
+    message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_REQUEST;
+    message.request = &request;
+    g_mutex_lock(&agent->lock);
+    sent = agent_message_send_locked(agent, &message, NULL);
+    g_mutex_unlock(&agent->lock);
+    return sent;
+}
+
+/* ---- messages without a response ---- */
+
+void agent_ping_send_locked(AgentConnection *agent)
+{
+    Crivirt__Agent__V1__PingRequest ping = CRIVIRT__AGENT__V1__PING_REQUEST__INIT;
+    Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    ToGuest message = CRIVIRT__AGENT__V1__TO_GUEST__INIT;
+
+    LOCK_ASSERT_HELD(&agent->lock);
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_PING;
+    request.ping = &ping;
+    request.id = agent->next_id++;
+    message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_REQUEST;
+    message.request = &request;
+    heartbeat_asked(&agent->heart, g_get_monotonic_time());
+    agent_message_send_locked(agent, &message, NULL);
+}
+
+static void send_if_ready(AgentConnection *agent, const ToGuest *message)
+{
+    g_mutex_lock(&agent->lock);
+    if (agent->ready && !agent->closed && agent->abandoned == NULL)
+        agent_message_send_locked(agent, message, NULL);
+    g_mutex_unlock(&agent->lock);
+}
+
+static Crivirt__Agent__V1__ProcessId make_process_id(const char *container_id, const char *exec_id)
+{
+    Crivirt__Agent__V1__ProcessId process = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
+
+    process.container_id = (char *)container_id;
+    process.exec_id = (char *)(exec_id != NULL ? exec_id : "");
+    return process;
+}
+
+void agent_connection_send_ack(AgentConnection *agent, const char *container_id, const char *exec_id,
+                               Crivirt__Agent__V1__Stream stream, guint64 offset, gboolean exited)
+{
+    Crivirt__Agent__V1__ProcessId process = make_process_id(container_id, exec_id);
+    Crivirt__Agent__V1__Ack ack = CRIVIRT__AGENT__V1__ACK__INIT;
+    ToGuest message = CRIVIRT__AGENT__V1__TO_GUEST__INIT;
+
+    ack.process = &process;
+    ack.stream = stream;
+    ack.offset = offset;
+    ack.exited = exited;
+    message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_ACK;
+    message.ack = &ack;
+    send_if_ready(agent, &message);
+}
+
+gboolean agent_connection_send_input(AgentConnection *agent, const Crivirt__Agent__V1__Input *input)
+{
+    ToGuest message = CRIVIRT__AGENT__V1__TO_GUEST__INIT;
+    gboolean sent = FALSE;
+
+    message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_INPUT;
+    message.input = (Crivirt__Agent__V1__Input *)input;
+    g_mutex_lock(&agent->lock);
+    if (agent->ready && !agent->closed && agent->abandoned == NULL &&
+        agent->queue->len < MAX_QUEUED_INPUT_BYTES)
+        sent = agent_message_send_locked(agent, &message, NULL);
+    g_mutex_unlock(&agent->lock);
+    return sent;
+}
+
+void agent_connection_send_request(AgentConnection *agent, Request *request)
+{
+    ToGuest message = CRIVIRT__AGENT__V1__TO_GUEST__INIT;
+
+    message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_REQUEST;
+    message.request = request;
+    g_mutex_lock(&agent->lock);
+    if (agent->ready && !agent->closed && agent->abandoned == NULL) {
+        request->id = agent->next_id++; /* no call waits for this one */
+        agent_message_send_locked(agent, &message, NULL);
+    }
+    g_mutex_unlock(&agent->lock);
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "sandbox/vmm/virtiofsd.h"
+#include "sandbox/vmm/vmm_private.h"
+
+enum { DETACH_POLL_MS = 20 };
+
+/* ---- files that QEMU, which is unprivileged, opens by itself ---- */
+
+static gboolean give_to_qemu(Vmm *vmm, int fd, const char *path, GError **error)
+{
+    if (fd < 0)
+        return fail_errno(error, errno, "cannot open %s", path);
+    if (fchown(fd, vmm->identity.uid, vmm->identity.gid) != 0 || fchmod(fd, 0600) != 0) {
+        fail_errno(error, errno, "cannot make QEMU's user the owner of %s", path);
+        close(fd);
+        return FALSE;
+    }
+    close(fd);
+    return TRUE;
+}
+
+gboolean vmm_prepare_disk(Vmm *vmm, const DiskSpec *disk, GError **error)
+{
+    if (!vmm->embedded || disk->readonly || disk->lasting)
+        return TRUE;
+    return give_to_qemu(vmm, open(disk->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), disk->path, error);
+}
+
+gboolean vmm_prepare_console(Vmm *vmm, const char *path, GError **error)
+{
+    return !vmm->embedded ||
+           give_to_qemu(vmm, open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), path, error);
+}
+
+/* ---- attaching and detaching ---- */
+
+static gboolean attach_device(Vmm *vmm, const char *name, const char *xml, const char *what, GError **error)
+{
+    g_autofree char *doing = g_strdup_printf("cannot attach %s to the VM", what);
+    g_autoptr(virDomain) domain = vmm_find_domain(vmm, name, error);
+
+    if (domain == NULL)
+        return FALSE;
+    return virDomainAttachDeviceFlags(domain, xml, VIR_DOMAIN_AFFECT_LIVE) == 0 || vmm_fail(error, doing);
+}
+
+/* A device to detach, and how its presence is seen in the domain's description. */
+typedef struct {
+    const char *what; /* "a disk" */
+    const char *xml;
+    const char *key;
+    gboolean (*is_in)(const DomainXml *xml, const char *key);
+} Detachment;
+
+static gboolean is_attached(virDomainPtr domain, const Detachment *device, gboolean *ret_is, GError **error)
+{
+    g_auto(DomainXml) xml = {0};
+
+    if (!vmm_read_xml(domain, &xml, error))
+        return FALSE;
+    *ret_is = device->is_in(&xml, device->key);
+    return TRUE;
+}
+
+/* libvirt asks the guest to release the device, and takes it out of the description when the guest has. */
+static gboolean detach_device(virDomainPtr domain, const Detachment *device, const Deadline *deadline,
+                              GError **error)
+{
+    g_autofree char *failed = g_strdup_printf("cannot detach %s from the VM", device->what);
+    g_autofree char *waiting = g_strdup_printf("waiting for the guest to release %s", device->what);
+    gboolean is = FALSE;
+
+    if (!is_attached(domain, device, &is, error))
+        return FALSE;
+    if (is && virDomainDetachDeviceFlags(domain, device->xml, VIR_DOMAIN_AFFECT_LIVE) != 0)
+        return vmm_fail(error, failed);
+    while (is) {
+        if (!deadline_check(deadline, waiting, error) || !is_attached(domain, device, &is, error))
+            return FALSE;
+        if (is)
+            g_usleep(DETACH_POLL_MS * G_TIME_SPAN_MILLISECOND);
+    }
+    return TRUE;
+}
+
+/* ---- disks ---- */
+
+gboolean vmm_attach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, GError **error)
+{
+    g_autofree char *xml = domain_xml_disk(disk);
+
+    return vmm_prepare_disk(vmm, disk, error) && attach_device(vmm, name, xml, disk->path, error);
+}
+
+gboolean vmm_has_disk(Vmm *vmm, const char *name, const char *serial, gboolean *ret_has, GError **error)
+{
+    g_autoptr(virDomain) domain = vmm_find_domain(vmm, name, error);
+    g_auto(DomainXml) xml = {0};
+
+    if (domain == NULL || !vmm_read_xml(domain, &xml, error))
+        return FALSE;
+    *ret_has = domain_xml_has_disk(&xml, serial);
+    return TRUE;
+}
+
+gboolean vmm_detach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, const Deadline *deadline,
+                         GError **error)
+{
+    g_autoptr(virDomain) domain = vmm_find_domain(vmm, name, error);
+    g_autofree char *xml = domain_xml_disk(disk);
+    const Detachment device = {"a disk", xml, disk->serial, domain_xml_has_disk};
+
+    return domain != NULL && detach_device(domain, &device, deadline, error);
+}
+
+/* ---- shares ---- */
+
+/* The socket of the domain's virtiofsd (suffix "") or its log (".log"). Only the first 20 characters of the
+ * name are used, because socket paths are limited to 107 bytes. */
+static char *share_file(Vmm *vmm, const char *name, const char *suffix)
+{
+    return g_strdup_printf("%s/%.20s" VIRTIOFSD_SOCKET_SUFFIX "%s", vmm->socket_dir, name, suffix);
+}
+
+void vmm_remove_share_log(Vmm *vmm, const char *name)
+{
+    g_autofree char *log = share_file(vmm, name, ".log");
+
+    unlink(log);
+}
+
+gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, pid_t *ret_server,
+                          GError **error)
+{
+    g_autofree char *socket = share_file(vmm, name, "");
+    g_autofree char *log = share_file(vmm, name, ".log");
+    g_autofree char *xml = domain_xml_share(share, socket);
+    const VirtiofsdSpec server = {share->source, socket, log, vmm->identity.uid, vmm->identity.gid};
+    gboolean attached;
+    pid_t pid;
+
+    if (!virtiofsd_start(&server, &pid, error))
+        return FALSE;
+    attached = attach_device(vmm, name, xml, share->source, error);
+    if (!attached)
+        virtiofsd_end(socket);
+    unlink(socket);
+    if (attached)
+        *ret_server = pid;
+    return attached;
+}
+
+gboolean vmm_share_has_fsguard(Vmm *vmm, const char *name)
+{
+    g_autofree char *log = share_file(vmm, name, ".log");
+
+    return virtiofsd_has_fsguard(log);
+}
+
+gboolean vmm_detach_share(Vmm *vmm, const char *name, const ShareSpec *share, const Deadline *deadline,
+                          GError **error)
+{
+    g_autoptr(virDomain) domain = vmm_find_domain(vmm, name, error);
+    g_autofree char *socket = share_file(vmm, name, "");
+    g_autofree char *xml = domain_xml_share(share, socket);
+    const Detachment device = {"a share", xml, share->tag, domain_xml_has_share};
+
+    return domain != NULL && detach_device(domain, &device, deadline, error);
+}
+
+/* ---- PCI devices ---- */
+
+gboolean vmm_attach_pci(Vmm *vmm, const char *name, const PciAddress *address, GError **error)
+{
+    g_autoptr(virDomain) domain = vmm_find_domain(vmm, name, error);
+    g_autofree char *device = domain_xml_pci(address);
+    g_auto(DomainXml) xml = {0};
+
+    if (domain == NULL || !vmm_read_xml(domain, &xml, error))
+        return FALSE;
+    return domain_xml_has_pci(&xml, address) || attach_device(vmm, name, device, "a PCI device", error);
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <libvirt/libvirt-qemu.h>
+#include <libvirt/virterror.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "sandbox/host/accelerator.h"
+#include "sandbox/host/time_stamp.h"
+#include "sandbox/vmm/vmm_private.h"
+
+enum {
+    DESTROY_TIMEOUT_MS = 30 * 1000, /* for QEMU to end after SIGKILL when the caller has no deadline */
+    REAP_TRIES = 100,               /* a millisecond each */
+};
+
+virDomainPtr vmm_find_domain(Vmm *vmm, const char *name, GError **error)
+{
+    virDomainPtr domain = virDomainLookupByName(vmm->connection, name);
+
+    if (domain == NULL)
+        vmm_fail(error, "cannot find the VM");
+    return domain;
+}
+
+gboolean vmm_read_xml(virDomainPtr domain, DomainXml *ret_xml, GError **error)
+{
+    char *text = virDomainGetXMLDesc(domain, 0);
+    gboolean good;
+
+    if (text == NULL)
+        return vmm_fail(error, "cannot read the VM's description");
+    good = domain_xml_read(text, ret_xml, error);
+    free(text);
+    return good;
+}
+
+pid_t vmm_pid(Vmm *vmm, const char *name)
+{
+    return vmm_root_pid(vmm->run_dir, name);
+}
+
+/* ---- creating ---- */
+
+static void remove_logs(Vmm *vmm, const char *name)
+{
+    g_autofree char *log = vmm_qemu_log_path(vmm, name);
+
+    if (vmm->embedded)
+        unlink(log);
+    vmm_remove_share_log(vmm, name);
+}
+
+static gboolean choose_accelerator(Vmm *vmm, const char *wish, gboolean *ret_kvm, GError **error)
+{
+    g_auto(AcceleratorFacts) facts = {0};
+    g_autofree char *reason = NULL;
+
+    if (wish == NULL || g_str_equal(wish, vmm->accelerator_wish)) {
+        *ret_kvm = vmm->kvm;
+        return TRUE;
+    }
+    facts = accelerator_look(vmm->qemu_user, vmm->qemu_group);
+    return accelerator_choose(wish, &facts, ret_kvm, &reason, error);
+}
+
+static gboolean prepare_files(Vmm *vmm, const DomainSpec *spec, GError **error)
+{
+    if (access(spec->kernel, R_OK) != 0)
+        return fail(error, STATUS_INTERNAL, "cannot read the guest's kernel %s: %s", spec->kernel,
+                    g_strerror(errno));
+    if (spec->initrd != NULL && access(spec->initrd, R_OK) != 0)
+        return fail(error, STATUS_INTERNAL, "cannot read the guest's initramfs %s: %s", spec->initrd,
+                    g_strerror(errno));
+    for (gsize i = 0; i < spec->n_disks; i++)
+        if (!vmm_prepare_disk(vmm, &spec->disks[i], error))
+            return FALSE;
+    return vmm_prepare_console(vmm, spec->console_path, error);
+}
+
+static gboolean create_reserved(Vmm *vmm, const DomainSpec *spec, GError **error)
+{
+    DomainSpec complete = *spec;
+    g_autofree char *xml = NULL;
+    g_autoptr(virDomain) domain = NULL;
+
+    if (!choose_accelerator(vmm, spec->accelerator, &complete.accelerated, error))
+        return FALSE;
+    complete.owner = vmm->state_dir;
+    complete.time_stamp_khz = complete.accelerated ? 0 : time_stamp_khz();
+    if (!domain_xml_architecture_known(spec->architecture))
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "cannot make a VM of the architecture %s: it is not supported", spec->architecture);
+    if (!prepare_files(vmm, spec, error))
+        return FALSE;
+    xml = domain_xml_build(&complete);
+    domain = virDomainCreateXML(vmm->connection, xml, VIR_DOMAIN_START_PAUSED);
+    if (domain == NULL) {
+        vmm_fail(error, "cannot start QEMU");
+        vmm_error_add_qemu_log(vmm, spec->name, error);
+        return FALSE;
+    }
+    if (spec->incoming || vmm_table_live(vmm->table, spec->name))
+        return TRUE;
+    fail(error, STATUS_UNAVAILABLE, "QEMU ended as soon as it was started");
+    vmm_error_add_qemu_log(vmm, spec->name, error);
+    return FALSE;
+}
+
+gboolean vmm_create(Vmm *vmm, const DomainSpec *spec, const Deadline *deadline, GError **error)
+{
+    if (!deadline_check(deadline, "starting QEMU", error) ||
+        !vmm_table_reserve(vmm->table, spec->name, spec->console_path, error))
+        return FALSE;
+    if (create_reserved(vmm, spec, error))
+        return TRUE;
+    vmm_table_forget(vmm->table, spec->name);
+    remove_logs(vmm, spec->name);
+    return FALSE;
+}
+
+/* ---- running ---- */
+
+gboolean vmm_resume(Vmm *vmm, const char *name, GError **error)
+{
+    g_autoptr(virDomain) domain = vmm_find_domain(vmm, name, error);
+
+    if (domain == NULL)
+        return FALSE;
+    if (!vmm_table_live(vmm->table, name))
+        return fail(error, STATUS_UNAVAILABLE, "cannot resume the guest: its QEMU has ended");
+    return virDomainResume(domain) == 0 || vmm_fail(error, "cannot resume the guest");
+}
+
+gboolean vmm_pause(Vmm *vmm, const char *name, GError **error)
+{
+    g_autoptr(virDomain) domain = vmm_find_domain(vmm, name, error);
+
+    if (domain == NULL)
+        return FALSE;
+    return virDomainSuspend(domain) == 0 || vmm_fail(error, "cannot pause the guest");
+}
+
+gboolean vmm_monitor(Vmm *vmm, const char *name, const char *command, int fd, char **ret_reply,
+                     GError **error)
+{
+    g_autoptr(virDomain) domain = vmm_find_domain(vmm, name, error);
+    char *reply = NULL;
+    int failed;
+
+    if (domain == NULL)
+        return FALSE;
+    failed = fd >= 0 ? virDomainQemuMonitorCommandWithFiles(domain, command, 1, &fd, NULL, NULL, &reply, 0)
+                     : virDomainQemuMonitorCommand(domain, command, &reply, 0);
+    if (failed != 0) {
+        vmm_fail(error, "cannot send a command to QEMU's monitor");
+        vmm_error_add_qemu_log(vmm, name, error);
+        return FALSE;
+    }
+    *ret_reply = reply;
+    return TRUE;
+}
+
+gboolean vmm_versions(Vmm *vmm, gulong *ret_qemu, gulong *ret_libvirt, GError **error)
+{
+    return (virConnectGetVersion(vmm->connection, ret_qemu) == 0 &&
+            virConnectGetLibVersion(vmm->connection, ret_libvirt) == 0) ||
+           vmm_fail(error, "cannot read QEMU's version");
+}
+
+/* ---- destroying ---- */
+
+/* libvirt checks whether the process exists at once, and again only after 200 ms. */
+static void wait_until_reaped(pid_t pid)
+{
+    for (guint i = 0; i < REAP_TRIES && kill(pid, 0) == 0; i++)
+        g_usleep(1000);
+}
+
+/* libvirt would send SIGTERM first and check every 200 ms; nothing in the guest needs that. The pidfd is
+ * opened before the process is checked, so that a process id that is reused meanwhile cannot be hit. */
+gboolean vmm_kill_qemu(Vmm *vmm, const char *name, const Deadline *deadline, GError **error)
+{
+    pid_t pid = vmm_root_pid(vmm->run_dir, name);
+    struct pollfd ended = {.events = POLLIN};
+    Deadline limit = deadline_sooner(deadline, DESTROY_TIMEOUT_MS);
+    gboolean gone = TRUE;
+
+    if (!vmm->embedded || pid == 0 || (ended.fd = (int)syscall(SYS_pidfd_open, pid, 0)) < 0)
+        return TRUE;
+    if (vmm_root_pid(vmm->run_dir, name) == pid) {
+        syscall(SYS_pidfd_send_signal, ended.fd, SIGKILL, NULL, 0);
+        while (poll(&ended, 1, deadline_left_ms(&limit)) < 0 && errno == EINTR)
+            continue;
+        gone = (ended.revents & POLLIN) != 0;
+        wait_until_reaped(pid);
+    }
+    close(ended.fd);
+    return gone ||
+           fail(error, STATUS_DEADLINE_EXCEEDED, "QEMU (process %d) did not end after SIGKILL", (int)pid);
+}
+
+static gboolean destroy_domain(virDomainPtr domain, GError **error)
+{
+    virErrorPtr last;
+
+    if (virDomainDestroy(domain) == 0)
+        return TRUE;
+    last = virGetLastError();
+    if (last != NULL && (last->code == VIR_ERR_NO_DOMAIN || last->code == VIR_ERR_OPERATION_INVALID))
+        return TRUE; /* the domain has ended meanwhile */
+    return vmm_fail(error, "cannot destroy the VM");
+}
+
+gboolean vmm_destroy(Vmm *vmm, const char *name, const Deadline *deadline, GError **error)
+{
+    g_autoptr(virDomain) domain = virDomainLookupByName(vmm->connection, name);
+
+    if (domain != NULL) {
+        vmm_table_destroying(vmm->table, name);
+        if (!vmm_kill_qemu(vmm, name, deadline, error) || !destroy_domain(domain, error))
+            return FALSE;
+    }
+    remove_logs(vmm, name);
+    if (vmm->embedded)
+        vmm_root_forget(vmm->root, name);
+    return TRUE;
+}
+
+/* ---- listing ---- */
+
+void vmm_domain_free(VmmDomain *domain)
+{
+    if (domain == NULL)
+        return;
+    g_free(domain->name);
+    g_free(domain);
+}
+
+static void list_domain(Vmm *vmm, virDomainPtr domain, gpointer data)
+{
+    GPtrArray *list = data;
+    VmmDomain *entry;
+    int state;
+
+    if (virDomainGetState(domain, &state, NULL, 0) < 0)
+        return; /* the domain has ended meanwhile */
+    entry = g_new0(VmmDomain, 1);
+    entry->name = g_strdup(virDomainGetName(domain));
+    entry->running = state == VIR_DOMAIN_RUNNING || vmm_disk_full_has_paused(domain);
+    entry->pid = vmm_root_pid(vmm->run_dir, entry->name);
+    g_ptr_array_add(list, entry);
+}
+
+gboolean vmm_list(Vmm *vmm, GPtrArray **ret_domains, GError **error)
+{
+    g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func((GDestroyNotify)vmm_domain_free);
+
+    if (!vmm_for_each_domain(vmm, list_domain, list, error))
+        return FALSE;
+    *ret_domains = g_steal_pointer(&list);
+    return TRUE;
+}
