@@ -98,7 +98,7 @@ static gboolean is_guarded(Pod *pod)
     for (guint i = 0; guarded && i < GUARD_LOOKS; i++) {
         if (i > 0)
             g_usleep((gulong)GUARD_LOOK_MS * 1000);
-        guarded = vmm_share_is_guarded(pod->manager->vmm, pod->id);
+        guarded = vmm_share_has_fsguard(pod->manager->vmm, pod->id);
     }
     return guarded;
 }

@@ -234,7 +234,7 @@ gboolean virtiofsd_start(const VirtiofsdSpec *spec, pid_t *ret_pid, GError **err
 }
 
 /* It holds a lock on its log (guard/main.c). */
-gboolean virtiofsd_is_guarded(const char *log)
+gboolean virtiofsd_has_fsguard(const char *log)
 {
     int fd = open(log, O_RDONLY | O_CLOEXEC);
     gboolean is_held = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;

@@ -23,7 +23,7 @@ typedef struct {
 gboolean virtiofsd_start(const VirtiofsdSpec *spec, pid_t *ret_pid, GError **error);
 
 /* Whether a guard with that log lives, which answers the guest when the server has died. */
-gboolean virtiofsd_is_guarded(const char *log);
+gboolean virtiofsd_has_fsguard(const char *log);
 
 /* Ends the server at that socket if nobody has connected yet, and removes the socket. */
 void virtiofsd_end(const char *socket);

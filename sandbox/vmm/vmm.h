@@ -74,7 +74,7 @@ gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, pi
                           GError **error);
 
 /* Whether somebody is left to answer what the guest asks of its share. */
-gboolean vmm_share_is_guarded(Vmm *vmm, const char *name);
+gboolean vmm_share_has_fsguard(Vmm *vmm, const char *name);
 
 /* Asks QEMU's monitor itself (QMP, one JSON object); fd goes along for getfd, -1: none. The caller frees the
  * reply, which may be QEMU's error. */

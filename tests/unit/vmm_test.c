@@ -558,6 +558,7 @@ static void disks(void)
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *path = NULL;
+    gboolean has = FALSE;
     DiskSpec disk;
     Fixture fixture;
 
@@ -568,6 +569,10 @@ static void disks(void)
     make(&fixture, first);
     disk = (DiskSpec){1, path, "layer-1", TRUE};
     TEST_OK(vmm_attach_disk(fixture.vmm, first, &disk, &error), error);
+    TEST_OK(vmm_has_disk(fixture.vmm, first, "layer-1", &has, &error), error);
+    CU_ASSERT_TRUE(has);
+    TEST_OK(vmm_has_disk(fixture.vmm, first, "layer", &has, &error), error);
+    CU_ASSERT_FALSE(has);
     TEST_FAILS(vmm_attach_disk(fixture.vmm, first, &disk, &error), error, STATUS_INTERNAL, path);
     disk = (DiskSpec){300, path, NULL, TRUE};
     TEST_OK(vmm_attach_disk(fixture.vmm, first, &disk, &error), error);
