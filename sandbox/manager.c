@@ -25,7 +25,7 @@
 #include "sandbox/volumes/writable_disk.h"
 
 enum {
-    LOG_WORKERS = 32, /* at once: one that waits for its disk holds up nobody else */
+    LOG_WORKERS = 32, /* several, so that a worker that waits for a disk delays no other log */
     EVENT_WORKERS = 2,
     RECOVERY_WORKERS = 8,
 };
@@ -35,7 +35,7 @@ enum {
 static void config_copy(const SandboxManagerConfig *from, SandboxManagerConfig *to)
 {
     *to = *from;
-    to->handlers = NULL; /* the manager's table has them */
+    to->handlers = NULL; /* the manager's table has copies */
     to->n_handlers = 0;
     to->state_dir = g_strdup(from->state_dir);
     to->run_dir = g_strdup(from->run_dir);
@@ -156,7 +156,7 @@ static gboolean templates_are_wished(SandboxManager *manager)
     return wished;
 }
 
-/* In the background: whatever fails there, guests boot. */
+/* Templates are made in the background; where that fails, guests boot. */
 static void templates_start(SandboxManager *manager)
 {
     const Handler *handler = handler_table_find(manager->handlers, "", NULL);
@@ -202,8 +202,8 @@ SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageSe
     return manager;
 }
 
-/* Containers and pods hold each other: the tables are emptied by hand. FALSE: a worker is stuck in writing a
- * log. */
+/* Containers and pods reference each other, so the tables are emptied one by one. Return: FALSE when a
+ * worker still waits for a log's disk. */
 static gboolean tables_clear(SandboxManager *manager)
 {
     g_autoptr(GPtrArray) pods = manager_pods(manager);

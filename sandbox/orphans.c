@@ -1,10 +1,10 @@
-/* What of pods is on the node that no sandbox speaks of any more: a row is written before what it stands for,
- * so this takes a lost or an older state database, or a death in the middle of somebody else's write
- * (libvirt's).
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Orphans: what pods have left on the node that belongs to no sandbox. A row is written before what it
+ * stands for, so orphans come from a lost or an older state database, or from a crash during a write of
+ * libvirt's.
  *
- * Only what lies in this daemon's own directories or carries its mark (owner.h), and is called as its things
- * are, is looked at, so another daemon's or an administrator's are never touched. Pods may be made and
- * removed meanwhile.
+ * Only objects in this daemon's own directories or with its owner tag (host/owner_tag.h), and with the names
+ * that it gives, are considered, so those of another daemon or an administrator are never touched.
  */
 
 #include <errno.h>
@@ -24,7 +24,7 @@
 #define CGROUP_ROOT "/sys/fs/cgroup"
 
 enum {
-    /* As many of an id's digits as every name has at its beginning, and a tap's. */
+    /* Digits of an id that every name begins with, and those that the name of a tap has. */
     ID_DIGITS = 20,
     TAP_DIGITS = 12,
     KILL_TIMEOUT_MS = 5000,
@@ -35,14 +35,14 @@ static gboolean file_remove(const char *path, GError **error)
     return unlink(path) == 0 || errno == ENOENT || fail_errno(error, errno, "cannot remove %s", path);
 }
 
-/* A share, or a file beside it. */
+/* A share's directory, or a file beside it. */
 static gboolean share_remove(const char *path, GError **error)
 {
     return g_file_test(path, G_FILE_TEST_IS_DIR) ? share_delete(path, error) : file_remove(path, error);
 }
 
 typedef struct {
-    gboolean in_run_dir; /* else in state_dir */
+    gboolean in_run_dir; /* else below state_dir */
     const char *directory;
     gboolean (*remove)(const char *path, GError **error);
 } Place;
@@ -63,13 +63,13 @@ static const Place places[] = {
     {TRUE, "vm", dir_remove_tree},
     {TRUE, "share", share_remove},
     {TRUE, "netns", netns_delete},
-    {TRUE, "", file_remove}, /* of file servers */
+    {TRUE, "", file_remove}, /* files of file servers */
     {FALSE, "pods", dir_remove_tree},
     {FALSE, "libvirt/run/qemu", file_remove},
     {FALSE, "libvirt/log/qemu", file_remove},
 };
 
-/* NULL: it is not called as a pod's things are. The caller frees it. */
+/* Return: the beginning of the id in a name, which the caller frees; NULL: the name is not one of a pod's. */
 static char *id_of(const char *name, gsize digits)
 {
     return strspn(name, "0123456789abcdef") >= digits ? g_strndup(name, digits) : NULL;
@@ -77,9 +77,9 @@ static char *id_of(const char *name, gsize digits)
 
 typedef struct {
     gboolean (*remove)(const char *object, GError **error);
-    const char *kind; /* for messages, before the object: "interface ", or nothing */
+    const char *kind; /* for messages, in front of the object: "interface ", or empty */
     char *object;     /* a path, or an interface */
-    char *id;         /* how it begins */
+    char *id;         /* the beginning of the id */
 } Candidate;
 
 static void candidate_free(gpointer data)
@@ -91,7 +91,7 @@ static void candidate_free(gpointer data)
     g_free(candidate);
 }
 
-/* Takes object and id over; id NULL: it is none. */
+/* Takes ownership of object and id. id NULL: it is no orphan. */
 static void candidate_add(GPtrArray *candidates, gboolean (*remove)(const char *, GError **),
                           const char *kind, char *object, char *id)
 {
@@ -115,7 +115,7 @@ static void place_list(const SandboxManager *manager, const Place *place, GPtrAr
                       id_of(name, ID_DIGITS));
 }
 
-/* In the daemon's own namespace: those in pods' go with these. */
+/* Only in the daemon's own network namespace: a tap in a pod's namespace ends with that. */
 static void taps_list(const SandboxManager *manager, GPtrArray *candidates)
 {
     g_autoptr(GPtrArray) names = NULL;
@@ -151,8 +151,8 @@ static void known_add(GHashTable *known, const char *id)
     g_hash_table_add(known, g_strndup(id, TAP_DIGITS));
 }
 
-/* Of pods, and of guests that are no pod's yet. The journal is read first: a guest that leaves it meanwhile
- * is a pod's. */
+/* The ids of pods and of unassigned guests. The journal is read first: a guest that leaves it meanwhile
+ * belongs to a pod. */
 static GHashTable *known_ids(SandboxManager *manager)
 {
     GHashTable *known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -191,7 +191,8 @@ GPtrArray *sandbox_collect_orphans(SandboxManager *manager, gboolean dry_run)
         place_list(manager, &places[i], candidates);
     taps_list(manager, candidates);
     cgroups_list(manager, candidates);
-    /* Afterwards: who made one of them is known before, and until it has removed it. */
+    /* The owners are collected afterwards: an owner is recorded before its objects are made, and until they
+     * are removed. */
     known = known_ids(manager);
     for (guint i = 0; i < candidates->len; i++) {
         const Candidate *candidate = candidates->pdata[i];

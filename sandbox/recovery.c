@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The start: what the store says must exist, and what does exist, are brought in line.
+/* Recovery: after a restart of the daemon, what the store records and what exists are brought in line.
  *
- * A pod whose guest runs goes on as if nothing had happened. What was half made is undone, what was half
- * ended is ended, and guests that no row speaks of are destroyed.
+ * A pod whose guest runs goes on undisturbed. A start that was cut off is undone, an end that was cut off is
+ * completed, and VMs without a row are destroyed.
  */
 
 #include "sandbox/recovery.h"
@@ -63,7 +63,7 @@ static Container *container_restore(Pod *pod, const ContainerRecord *record, GEr
     }
     container = container_new(pod, record->id, config, record->image_id, diff_ids, record->created_at_ns);
     container->state = record->state;
-    /* What an earlier daemon has told. */
+    /* The events that an earlier daemon has published. */
     container->announced = record->state == CONTAINER_EXITED_STATE    ? (int)EVENT(STOPPED)
                            : record->state == CONTAINER_RUNNING_STATE ? (int)EVENT(STARTED)
                            : record->state == CONTAINER_CREATED_STATE ? (int)EVENT(CREATED)
@@ -125,7 +125,7 @@ static void container_log_restore(Container *container)
     g_autofree char *cursor = g_build_filename(container->pod->state_dir, container->id, "log-cursor", NULL);
     g_autoptr(GError) error = NULL;
 
-    /* No cursor: it was never started. */
+    /* Without a cursor the container was never started. */
     if (g_file_test(cursor, G_FILE_TEST_EXISTS) &&
         !container_io_open_log(container->io, container->log_path, cursor, &error))
         log_error(LOG_FIELDS("container", container->id), "%s", error->message);
@@ -154,7 +154,7 @@ static gboolean containers_load(Pod *pod, GError **error)
 
 /* ---- pods ---- */
 
-/* A row is written before its disk is attached, so only the guest can tell which disks it has. */
+/* A row is written before its disk is attached, so only the VM shows which disks it has. */
 static gboolean disks_load(Pod *pod, const GPtrArray *domains, GError **error)
 {
     g_autoptr(GPtrArray) records = NULL;
@@ -171,7 +171,7 @@ static gboolean disks_load(Pod *pod, const GPtrArray *domains, GError **error)
     return TRUE;
 }
 
-/* A create that was cut off: the guest forgets it when it is asked to, or with the pod. */
+/* A CreateContainer that was cut off: the guest drops the container when it is deleted, or with the pod. */
 static void half_made_containers_forget(Pod *pod)
 {
     g_autoptr(GPtrArray) containers = pod_containers(pod);
@@ -185,7 +185,7 @@ static void half_made_containers_forget(Pod *pod)
     }
 }
 
-/* RunPodSandbox never returned it. */
+/* RunPodSandbox never returned the pod. */
 static void half_made_pod_undo(Pod *pod)
 {
     Deadline deadline = {g_get_monotonic_time() + END_TIMEOUT_MS * G_TIME_SPAN_MILLISECOND,
@@ -201,7 +201,8 @@ static void half_made_pod_undo(Pod *pod)
     semaphore_release(&pod->job);
     if (undone)
         return;
-    log_error(LOG_FIELDS("sandbox", pod->id), "cannot undo a sandbox that was half made: %s", error->message);
+    log_error(LOG_FIELDS("sandbox", pod->id), "cannot undo the start of a sandbox that was cut off: %s",
+              error->message);
     pod_set_state(pod, POD_STOPPING, error->message, NULL);
 }
 
@@ -211,12 +212,12 @@ static void half_ended_pod_end(Pod *pod)
                          pod->manager->closing};
     g_autoptr(GError) error = NULL;
 
-    /* What fails is left to the kubelet's next StopPodSandbox. */
+    /* The kubelet's next StopPodSandbox tries again what fails here. */
     if (!sandbox_stop(pod->manager, pod->id, &deadline, &error))
         log_error(LOG_FIELDS("sandbox", pod->id), "%s", error->message);
 }
 
-/* On a worker: a CNI plugin may take its time, and nobody waits for these pods but those who ask for them. */
+/* Runs on a worker: a CNI plugin may take long, and only calls for these pods have to wait. */
 void recovery_work(gpointer data, gpointer unused)
 {
     Pod *pod = data;
@@ -279,7 +280,7 @@ static void strays_destroy(SandboxManager *manager, const GPtrArray *domains, GP
     }
 }
 
-/* UnassignedGuestIsPod; data is the manager, whose table nobody else uses yet. */
+/* An UnassignedGuestIsPod; data is the manager, whose table no other thread uses yet. */
 static gboolean is_id_of_pod(const char *id, gconstpointer data)
 {
     return id_table_lookup(((const SandboxManager *)data)->pods, id) != NULL;
@@ -315,6 +316,6 @@ gboolean manager_recover(SandboxManager *manager, GError **error)
     for (guint i = 0; i < pods->len; i++)
         pod_resume(pods->pdata[i], domains);
     if (pods->len > 0)
-        log_info(LOG_NO_FIELDS, "%u sandboxes were found", pods->len);
+        log_info(LOG_NO_FIELDS, "recovered %u sandboxes", pods->len);
     return TRUE;
 }

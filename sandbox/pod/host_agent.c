@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/pod/host_agent.h"
 
 #include <errno.h>
@@ -52,8 +53,8 @@ static int socket_connect(const char *path)
     return fd;
 }
 
-/* The connection holds for as long as the listener lives: if it does so after the pidfd was opened, that is
- * of the same process. */
+/* The connection lasts as long as the listener lives: if it still lasts after the pidfd was opened, the
+ * pidfd is that of the same process. */
 static gboolean still_connected(int fd)
 {
     struct pollfd peer = {.fd = fd, .events = 0};
@@ -98,7 +99,7 @@ gboolean host_agent_kill(const char *socket, const Deadline *deadline, GError **
         gone = wait_readable(fd, deadline, "waiting for the pod's agent to end", error);
     close(fd);
     if (gone)
-        waitpid(pid, NULL, WNOHANG); /* ours to reap, if this daemon started it */
+        waitpid(pid, NULL, WNOHANG); /* this daemon reaps it if it started it */
     return gone;
 }
 
@@ -159,8 +160,8 @@ static gboolean wait_ready(const HostAgentSpec *spec, int output, const Deadline
         g_str_equal(line, READY_LINE))
         return TRUE;
     tail = console_tail(spec->log, LOG_TAIL_BYTES, LOG_TAIL_LINES);
-    return fail(error, STATUS_INTERNAL, "the pod's agent did not start: %s",
-                tail != NULL && *tail != '\0' ? tail : "it did not say why");
+    return fail(error, STATUS_INTERNAL, "the host pod's agent did not start: %s",
+                tail != NULL && *tail != '\0' ? tail : "it gave no reason");
 }
 
 gboolean host_agent_start(const HostAgentSpec *spec, const Deadline *deadline, pid_t *ret_pid, GError **error)

@@ -1,8 +1,10 @@
-/* The agent as a process of this node (agent/guest/node.h), for pods that need the node itself. Knows
- * processes and sockets, no pods.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent as a process of this node (agent/guest/node.h), for host pods. This file handles processes and
+ * sockets and has no notion of pods.
  *
- * The process outlives the daemon. A later one finds it by its socket: whoever listens there is it, so no
- * number that might be another process's by then has to be remembered. Blocking; any thread.
+ * The process outlives the daemon. The next daemon finds it by its socket: the process that listens there is
+ * the agent, so no process id has to be remembered that another process could have by then. All functions
+ * block; any thread may call them.
  */
 #pragma once
 
@@ -13,22 +15,24 @@
 typedef struct {
     const char *program;
     const char *socket;
-    const char *log;       /* what it complains about */
-    const char *upper_dir; /* see agent/guest/node.h */
+    const char *log;       /* file for its error messages */
+    const char *upper_dir; /* directory of the writable layers (agent/guest/node.h) */
     const char *share_dir;
     const char *netns_path; /* NULL: the node's network */
     gboolean node_ipc;
 } HostAgentSpec;
 
-/* Where its volumes are in its mount namespace. */
+/* Where the agent's mount namespace has the volumes. */
 #define HOST_AGENT_SHARE_DIR "/run/crivirt/share"
 
-/* Returns when it serves its socket. Until then it ends with this process. INTERNAL with its own words. */
+/* Starts the agent and returns when it serves its socket. Until then the agent ends with this process.
+ * INTERNAL with the agent's own error message. */
 gboolean host_agent_start(const HostAgentSpec *spec, const Deadline *deadline, pid_t *ret_pid,
                           GError **error);
 
-/* Who listens at the socket; 0: nobody. *ret_fd (may be NULL): a pidfd of it, readable when it has ended. */
+/* Return: the process that listens at the socket; 0: none. *ret_fd (may be NULL): its pidfd, readable once
+ * it has ended, which the caller closes. */
 pid_t host_agent_find(const char *socket, int *ret_fd);
 
-/* KILL, and waits until it is gone; nobody there is success. */
+/* Sends KILL and waits until the agent is gone. Success when no agent listens. */
 gboolean host_agent_kill(const char *socket, const Deadline *deadline, GError **error);

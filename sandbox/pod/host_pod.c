@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A pod on the node itself: no virtual machine but an agent that is a process of the node (node_agent.h), for
- * system pods that need the node's network, processes or IPC. Everything else about the pod is the same.
+/* A host pod: no VM, but an agent that is a process of the node (host_agent.h), for system pods that need
+ * the node's network, processes or IPC. Everything else about the pod is the same.
  *
- * The agent is in the pod's network namespace (or the node's), and its containers are its children. When it
- * dies, what it ran is killed through the containers' cgroups; its mounts go with its namespace.
+ * The agent is in the pod's network namespace (or the node's), and the containers are its children. When the
+ * agent dies, its containers are killed through their cgroups; its mounts end with its mount namespace.
  */
 
 #include "sandbox/pod/host_pod.h"
@@ -53,7 +53,7 @@ static char *upper_dir(const Pod *pod)
     return g_build_filename(pod->state_dir, "upper", NULL);
 }
 
-/* ---- cgroups: the agent's, and beside it one for each container ---- */
+/* ---- cgroups: one for the agent, and beside it one for each container ---- */
 
 static const char *cgroup_parent(const Pod *pod)
 {
@@ -77,7 +77,7 @@ char *host_pod_container_cgroup(const Container *container)
     g_autofree char *name = container_cgroup_name(container->id);
     g_autofree char *parent = NULL;
 
-    /* It was checked when the pod was made. */
+    /* Checked when the pod was started. */
     if (!cgroup_parent_path(cgroup_parent(container->pod), &parent, NULL))
         return NULL;
     return g_build_filename("/", parent, name, NULL);
@@ -88,7 +88,7 @@ static gboolean cgroups_kill(Pod *pod, const Deadline *deadline, GError **error)
     g_autoptr(GPtrArray) containers = pod_containers(pod);
     g_autofree char *own = agent_cgroup(pod);
 
-    /* The agent's first: what it was about to start is there. */
+    /* The agent's cgroup comes first: it contains what the agent was about to start. */
     if (!cgroup_kill(CGROUP_ROOT, cgroup_parent(pod), own, deadline, error))
         return FALSE;
     for (guint i = 0; i < containers->len; i++) {
@@ -116,12 +116,12 @@ static void watched_free(gpointer data)
     g_free(watched);
 }
 
-/* On the links' thread. */
+/* Called on the loop's thread. */
 static void on_agent_ended(gpointer data)
 {
     Watched *watched = data;
 
-    waitpid(watched->pid, NULL, WNOHANG); /* ours to reap, if this daemon started it */
+    waitpid(watched->pid, NULL, WNOHANG); /* this daemon reaps it if it started it */
     manager_report_lost(watched->manager, watched->pod_id, "the pod's agent on the node died");
 }
 
@@ -172,7 +172,7 @@ static gboolean agent_start(Pod *pod, const Deadline *deadline, GError **error)
         return FALSE;
     cgroup_mark(CGROUP_ROOT, cgroup_parent(pod), cgroup, pod->manager->owner_tag);
     if (!agent_watch(pod))
-        return fail(error, STATUS_INTERNAL, "the pod's agent ended as soon as it was started");
+        return fail(error, STATUS_INTERNAL, "the host pod's agent ended right after its start");
     pod_connect(pod, TRUE);
     return agent_connection_wait_ready(pod->agent, deadline, error);
 }
@@ -201,8 +201,8 @@ static void fill_sysctls(const Pod *pod, Arena *arena, Crivirt__Agent__V1__Setup
     }
 }
 
-/* CNI has configured the interfaces where the containers use them; the clock and the random pool are the
- * node's. */
+/* CNI has configured the interfaces in the namespace that the containers use; the clock and the random pool
+ * are the node's. */
 static gboolean agent_setup(Pod *pod, const CniResult *network, const Deadline *deadline, GError **error)
 {
     Crivirt__Agent__V1__SetupRequest setup = CRIVIRT__AGENT__V1__SETUP_REQUEST__INIT;
@@ -229,7 +229,7 @@ static gboolean agent_setup(Pod *pod, const CniResult *network, const Deadline *
     return TRUE;
 }
 
-/* ---- the machine's verbs ---- */
+/* ---- the platform's functions ---- */
 
 static char *node_take_pooled(SandboxManager *manager, const PodRequest *request,
                               struct Template **ret_template)
@@ -245,7 +245,7 @@ static gboolean network_start(Pod *pod, const Deadline *deadline, CniResult **re
     if (!netns_create(pod->netns_path, error) || !pod_network_add(pod, deadline, ret_network, error))
         return FALSE;
     pod_network_record(pod, *ret_network);
-    /* The result is what DEL needs: it is kept before anything can go wrong. */
+    /* DEL needs the result, so it is stored before anything else can fail. */
     return pod_save(pod, error);
 }
 
@@ -279,7 +279,7 @@ static gboolean files_end(Pod *pod, GError **error)
            dir_remove_tree(pod->state_dir, error);
 }
 
-/* A network that cannot be given back now keeps nothing else. */
+/* A network that cannot be released now does not keep the rest from being removed. */
 static gboolean node_end(Pod *pod, const Deadline *deadline, GError **error)
 {
     gboolean network_ended;
@@ -307,7 +307,7 @@ static gboolean node_start(Pod *pod, const PodRequest *request, const Deadline *
     return FALSE;
 }
 
-/* The agent mounts the files itself; a number is all that it takes to tell one from another. */
+/* The agent mounts the files itself; a number is enough to distinguish them. */
 static gboolean number_layer(Pod *pod, const ImageLayer *layer, PodLayer *ret_layer, GError **error)
 {
     gpointer known = NULL;
@@ -348,7 +348,7 @@ static gboolean node_attach_layers(Pod *pod, const GPtrArray *layers, const Dead
     return good;
 }
 
-/* It is there from the start. */
+/* The share exists from the start. */
 static gboolean node_attach_share(Pod *pod, const Deadline *deadline, GError **error)
 {
     (void)pod;
@@ -357,7 +357,8 @@ static gboolean node_attach_share(Pod *pod, const Deadline *deadline, GError **e
     return TRUE;
 }
 
-/* There is no machine in between: the containers' cgroups are their limits, the kubelet sets the pod's. */
+/* Without a VM there is nothing to resize: crun sets the limits of the containers' cgroups, the kubelet
+ * those of the pod's. */
 static gboolean node_fit(Pod *pod, const struct PodChange *change, const char *field, gboolean may_shrink,
                          const Deadline *deadline, GError **error)
 {
@@ -375,7 +376,7 @@ static pid_t node_process(Pod *pod)
     return pid;
 }
 
-/* What an agent that has died ran is killed; see pod_lost(). */
+/* The containers of an agent that has died are killed; see pod_lost(). */
 static gboolean node_adopt(Pod *pod, const GPtrArray *domains)
 {
     g_autoptr(GError) error = NULL;
@@ -389,7 +390,7 @@ static gboolean node_adopt(Pod *pod, const GPtrArray *domains)
     return FALSE;
 }
 
-/* A number that was noted is good, whether the agent has used it or not. */
+/* A number that was recorded is valid, whether the agent has used it or not. */
 static gboolean node_has_disk(Pod *pod, const GPtrArray *domains, guint lun)
 {
     (void)pod;

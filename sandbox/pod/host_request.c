@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/pod/host_request.h"
 
 #include <linux/capability.h>
@@ -26,7 +27,7 @@ int node_least_oom_score_adj(guint64 capabilities)
     return (int)g_ascii_strtoll(text, NULL, 10);
 }
 
-/* A sysctl belongs to a namespace; one that the pod has not of its own is the node's. */
+/* A sysctl belongs to a namespace. Where the pod has no namespace of its own, it would change the node's. */
 static gboolean sysctl_check(const char *name, const Runtime__V1__NamespaceOption *options, GError **error)
 {
     static const char *const of_ipc[] = {"kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."};
@@ -35,10 +36,10 @@ static gboolean sysctl_check(const char *name, const Runtime__V1__NamespaceOptio
     for (gsize i = 0; i < G_N_ELEMENTS(of_ipc); i++)
         own = own || (g_str_has_prefix(name, of_ipc[i]) && options->ipc != RUNTIME__V1__NAMESPACE_MODE__NODE);
     if (!own)
-        return fail(
-            error, STATUS_INVALID_ARGUMENT,
-            "config.linux.sysctls: %s is of the node, not of a namespace that a pod of this handler has",
-            name);
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "config.linux.sysctls: %s belongs to the node, not to a namespace that the host pod has "
+                    "of its own",
+                    name);
     return TRUE;
 }
 
@@ -48,7 +49,7 @@ gboolean host_request_check(const Runtime__V1__PodSandboxConfig *config, GError 
 
     if (options->userns_options != NULL && options->userns_options->mode == RUNTIME__V1__NAMESPACE_MODE__POD)
         return fail(error, STATUS_INVALID_ARGUMENT,
-                    "linux.security_context.namespace_options.userns_options: a pod on the node has no user "
+                    "linux.security_context.namespace_options.userns_options: a host pod has no user "
                     "namespace of its own; the handler of virtual machines gives one");
     for (size_t i = 0; config->linux != NULL && i < config->linux->n_sysctls; i++)
         if (!sysctl_check(config->linux->sysctls[i]->key, options, error))

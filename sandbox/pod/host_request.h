@@ -1,14 +1,16 @@
-/* What a pod on the node may ask for: nothing that would change the node for everybody. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a host pod may ask for: nothing that would change the node for other processes. */
 #pragma once
 
 #include "api.pb-c.h"
 #include <glib.h>
 
-/* The capabilities that a process of this node can have at most, a bit for each. */
+/* Return: the capabilities that a process of this node can have at most, one bit for each. */
 guint64 node_capabilities(void);
 
-/* Below which they do not let us set it: -1000 where we may, else our own. */
+/* Return: the lowest oom_score_adj that these capabilities allow: -1000 with CAP_SYS_RESOURCE, else the
+ * daemon's own. */
 int node_least_oom_score_adj(guint64 capabilities);
 
-/* INVALID_ARGUMENT naming the field. */
+/* Checks the request. INVALID_ARGUMENT naming the field. */
 gboolean host_request_check(const Runtime__V1__PodSandboxConfig *config, GError **error);

@@ -1,5 +1,5 @@
-/* A pod's cgroup on the node: what its guest costs counts, and is limited, where the kubelet looks for the
- * pod.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A pod's cgroup on the node: the cost of its VM is counted and limited where the kubelet looks for the pod.
  */
 
 #include "sandbox/pod/pod_cgroup.h"
@@ -13,11 +13,11 @@
 
 enum { KILL_TIMEOUT_MS = 10 * 1000 };
 
-/* What QEMU takes beside the guest's memory, without the programs that all guests share
- * (docs/performance.md): with KVM, and what emulation takes more, without translated code. */
+/* Memory that QEMU takes beside the guest's, without the programs that all VMs share (docs/performance.md):
+ * with KVM, and in addition under emulation, without translated code. */
 enum { QEMU_BYTES = 40 << 20, TCG_BYTES = 31 << 20 };
 
-/* "": the caller manages no cgroups. */
+/* "": the client manages no cgroups. */
 static const char *cgroup_parent(const Pod *pod)
 {
     return pod->config->linux != NULL ? pod->config->linux->cgroup_parent : "";
@@ -57,12 +57,12 @@ gboolean pod_cgroup_limit_cpu(const Pod *pod, gint64 quota_us, GError **error)
            cgroup_limit_cpu(CGROUP_ROOT, cgroup_parent(pod), name, quota_us, RESOURCES_CPU_PERIOD_US, error);
 }
 
-gboolean pod_cgroup_make_room(const Pod *pod, guint64 machine_bytes, GError **error)
+gboolean pod_cgroup_make_room(const Pod *pod, guint64 vm_bytes, GError **error)
 {
     const SandboxManager *manager = pod->manager;
     const guint64 code_bytes =
         vmm_uses_kvm(manager->vmm, NULL) ? 0 : ((guint64)manager->config.tcg_buffer_mib << 20) + TCG_BYTES;
-    const guint64 needed_bytes = machine_bytes + QEMU_BYTES + code_bytes;
+    const guint64 needed_bytes = vm_bytes + QEMU_BYTES + code_bytes;
     g_autofree char *name = cgroup_name(pod);
     guint64 limit_bytes;
 
@@ -70,12 +70,13 @@ gboolean pod_cgroup_make_room(const Pod *pod, guint64 machine_bytes, GError **er
         return TRUE;
     if (!cgroup_make_room(CGROUP_ROOT, cgroup_parent(pod), name, needed_bytes, &limit_bytes, error))
         return FALSE;
-    cgroup_mark(CGROUP_ROOT, cgroup_parent(pod), name, manager->owner_tag); /* it may be another one now */
+    cgroup_mark(CGROUP_ROOT, cgroup_parent(pod), name,
+                manager->owner_tag); /* the parent may be another one now */
     if (limit_bytes != 0)
         log_warning(
             LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)),
             "the pod's cgroup %s may take %" G_GUINT64_FORMAT
-            " MiB, its machine can come to take %" G_GUINT64_FORMAT
+            " MiB, its VM can come to take %" G_GUINT64_FORMAT
             " MiB: its memory counts beside that cgroup. The overhead of a RuntimeClass would make room",
             cgroup_parent(pod), limit_bytes >> 20, needed_bytes >> 20);
     return TRUE;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What guests report: on the link's thread (must not block) or libvirt's, handed on to workers. */
+/* What guests report. Events arrive on the loop's thread or libvirt's event thread, which must not block;
+ * workers do what takes time. */
 
 #include "sandbox/pod/pod_events.h"
 
@@ -31,7 +32,8 @@ static Container *lookup(Pod *pod, const char *container_id)
     return container;
 }
 
-/* Nobody wants it any more (a removed container, an exec of a daemon that died): the agent may forget it. */
+/* The process belongs to a removed container, or to an exec of a daemon that died: the agent may drop its
+ * output. */
 static void acknowledge(Pod *pod, const Crivirt__Agent__V1__ProcessId *process,
                         Crivirt__Agent__V1__Stream stream, guint64 offset, gboolean exited)
 {
@@ -72,7 +74,7 @@ static void on_exited(const Crivirt__Agent__V1__Exited *exited, gpointer data)
         stream_sessions_attached_exited(container, exited->exit_code);
         return;
     }
-    /* All that it wrote has come before, so the agent may forget it even if nobody has read that yet. */
+    /* All of its output arrived before, so the agent may drop it even if no client has read it yet. */
     stream_sessions_exited(pod, exited);
     acknowledge(pod, exited->process, CRIVIRT__AGENT__V1__STREAM__STREAM_STDOUT, 0, TRUE);
 }
@@ -88,7 +90,7 @@ static void on_input_ack(const Crivirt__Agent__V1__InputAck *ack, gpointer data)
         stream_sessions_attached_input_acked(container, ack->offset);
 }
 
-/* After a reconnect: what ran when the last daemon looked, and the agent does not know, ended unseen. */
+/* After a reconnect: a container that ran before and that the agent has no record of has ended unobserved. */
 static void reconcile(Container *container, const ContainerReport *report)
 {
     static const ContainerExit lost = {
@@ -106,7 +108,7 @@ static void reconcile(Container *container, const ContainerReport *report)
         return;
     }
     g_mutex_lock(&container->pod->lock);
-    /* Started by a daemon that died before it could note it. */
+    /* Started by a daemon that died before it could record the start. */
     if (container->state == CONTAINER_CREATED_STATE &&
         report->state != CRIVIRT__AGENT__V1__CONTAINER_REPORT__STATE__CREATED) {
         container->state = CONTAINER_RUNNING_STATE;
@@ -128,7 +130,7 @@ static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer da
     if (pod_state(pod) != POD_READY)
         return; /* a guest that has just booted has nothing to report */
     if (!g_str_equal(hello->sandbox_id, pod->id)) {
-        log_error(LOG_FIELDS("sandbox", pod->id), "the guest's agent says that it is sandbox \"%s\"",
+        log_error(LOG_FIELDS("sandbox", pod->id), "the guest's agent reports that it serves sandbox \"%s\"",
                   hello->sandbox_id);
         return;
     }
@@ -162,7 +164,7 @@ typedef struct {
     char *why;
 } DeadCall;
 
-/* The pod will be made again elsewhere, so the guest must not wake up. */
+/* The kubelet will create the pod again, so the guest must not resume. */
 static void dead_later(gpointer data)
 {
     DeadCall *call = data;
@@ -172,7 +174,8 @@ static void dead_later(gpointer data)
     if (pod_state(pod) == POD_READY) {
         pod_lost(pod, call->why);
         if (!pod->platform->destroy(pod, NULL, &error))
-            log_error(LOG_FIELDS("sandbox", pod->id), "cannot end the guest: %s", error->message);
+            log_error(LOG_FIELDS("sandbox", pod->id), "cannot end the guest whose agent does not answer: %s",
+                      error->message);
     }
     pod_unref(pod);
     g_free(call->why);
@@ -238,17 +241,18 @@ static void lost_later(gpointer data)
 
     g_autoptr(GError) error = NULL;
 
-    /* A pod that is being started or stopped has somebody who takes care of it. */
+    /* A pod that is being started or stopped is handled by the call that does so. */
     if (pod_state(call->pod) == POD_READY) {
         pod_lost(call->pod, call->why);
         if (!call->pod->platform->destroy(call->pod, NULL, &error))
-            log_error(LOG_FIELDS("sandbox", call->pod->id), "cannot end what is left: %s", error->message);
+            log_error(LOG_FIELDS("sandbox", call->pod->id), "cannot end what is left of the sandbox: %s",
+                      error->message);
     }
     pod_unref(call->pod);
     g_free(call);
 }
 
-/* by_itself FALSE: perhaps by a start that gives its machine up for another. */
+/* by_itself FALSE: perhaps a start has destroyed the VM to try another. */
 static void report_end(SandboxManager *manager, const char *id, const char *why, gboolean by_itself)
 {
     LostCall *call;
@@ -277,10 +281,11 @@ void manager_report_lost(SandboxManager *manager, const char *id, const char *wh
     report_end(manager, id, why, TRUE);
 }
 
-/* ---- what it explains ---- */
+/* ---- explaining errors ---- */
 
-/* How long the hypervisor may take to report what has cut the link already, and how long the link may take to
- * show what the hypervisor has stumbled over: a process that dies closes one thing after the other. */
+/* How long the hypervisor may take to report an end that has already cut the connection, and how long the
+ * connection may take to show an end that the hypervisor has already met: a process that dies closes one
+ * descriptor after the other. */
 enum { REPORT_TIMEOUT_MS = 2000, CUT_TIMEOUT_MS = 200, LOOK_EVERY_MS = 5 };
 
 static const char *why_lost(Pod *pod, gboolean *ret_is_cut)
@@ -294,7 +299,7 @@ static const char *why_lost(Pod *pod, gboolean *ret_is_cut)
     return why;
 }
 
-/* NULL: the machine lives, or nobody knows. */
+/* Return: NULL when the VM lives, or when its end is not known yet. */
 static const char *why_lost_wait(Pod *pod)
 {
     Deadline cut = deadline_in_ms(CUT_TIMEOUT_MS);
@@ -312,8 +317,8 @@ gboolean pod_is_lost(Pod *pod)
     return why_lost_wait(pod) != NULL;
 }
 
-/* What the caller asked for, or has itself brought about, has nothing to do with the machine. */
-static gboolean may_be_machine(const GError *error)
+/* Errors of the request or of the caller's deadline have other causes than the VM. */
+static gboolean may_be_the_vm(const GError *error)
 {
     return error->code == STATUS_UNAVAILABLE || error->code == STATUS_INTERNAL ||
            error->code == STATUS_NOT_FOUND;
@@ -323,7 +328,7 @@ void pod_explain(Pod *pod, GError **error)
 {
     const char *why;
 
-    if (error == NULL || *error == NULL || !may_be_machine(*error))
+    if (error == NULL || *error == NULL || !may_be_the_vm(*error))
         return;
     why = why_lost_wait(pod);
     if (why == NULL)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 
 #include "sandbox/pod/pod_network.h"
 
@@ -21,7 +22,7 @@ static const char *annotation(const Pod *pod, const char *key)
     return NULL;
 }
 
-/* Kubernetes' quantity of bits per second: "10M", "1Gi", "500k"; absent is 0, no limit. */
+/* Parses a Kubernetes quantity of bits per second: "10M", "1Gi", "500k". An absent one is 0, no limit. */
 static gboolean bandwidth_parse(const Pod *pod, const char *key, guint64 *ret_bits_per_s, GError **error)
 {
     static const struct {
@@ -43,11 +44,11 @@ static gboolean bandwidth_parse(const Pod *pod, const char *key, guint64 *ret_bi
             *ret_bits_per_s = number * units[i].factor;
             return TRUE;
         }
-    return fail(error, STATUS_INVALID_ARGUMENT, "annotation %s: \"%s\" is no number of bits per second", key,
-                text);
+    return fail(error, STATUS_INVALID_ARGUMENT, "annotation %s: \"%s\" is not a number of bits per second",
+                key, text);
 }
 
-/* Mappings without a host port only document the container's. */
+/* A mapping without a host port only documents the container's port. */
 static GArray *port_mappings(const Pod *pod)
 {
     static const char *const protocols[] = {"tcp", "udp", "sctp"};
@@ -80,7 +81,7 @@ static const char *const *borrowed_strv(GPtrArray *keep, char **strings, size_t 
     return (const char *const *)vector;
 }
 
-/* Everything but the cached result. keep owns what the attachment points to. */
+/* Fills everything but the cached result. keep owns what the attachment points to. */
 static gboolean attachment_fill(const Pod *pod, GPtrArray *keep, CniAttachment *attachment, GError **error)
 {
     const Runtime__V1__PodSandboxMetadata *metadata = pod->config->metadata;
@@ -131,7 +132,8 @@ gboolean pod_network_add(Pod *pod, const Deadline *deadline, CniResult **ret_net
     return pod_save(pod, error) && cni_network_add(network, &attachment, &bounded, ret_network, error);
 }
 
-/* The configuration may have been repaired since: one that no ADD could work with fails DEL as well. */
+/* The configuration may have been repaired since: a configuration with which ADD fails makes DEL fail as
+ * well. */
 static gboolean del_with_current(Pod *pod, CniNetwork *stored, const CniAttachment *attachment,
                                  const Deadline *deadline)
 {

@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The share that a pod's volumes are in: attached to the guest with the first volume, watched, and replaced
- * by a new one for later containers when its file server dies. What is mounted from the dead one fails for
- * good (guard/main.c sees to that): the server alone knew which file each of the guest's handles means. */
+ * for later containers when its file server dies. What was mounted from the dead server keeps failing
+ * (vmm/fsguard), because only that server could map the guest's file handles to files. */
 
 #include "sandbox/pod/pod_share.h"
 
@@ -27,7 +28,7 @@ enum {
     GUARD_LOOK_MS = 100,
 };
 
-/* A name of its own for each: the guest tells them apart by it. */
+/* Each share has a tag of its own, by which the guest distinguishes them. */
 static char *tag_new(guint generation)
 {
     return generation == 1 ? g_strdup(POD_SHARE_TAG) : g_strdup_printf(POD_SHARE_TAG "-%u", generation);
@@ -45,7 +46,7 @@ static guint generation_now(Pod *pod)
 
 /* ---- when the server dies ---- */
 
-/* "/data, /etc/config"; NULL: it has no volumes of the node. */
+/* Return: "/data, /etc/config", which the caller frees; NULL: the container has no volumes of the node. */
 static char *volumes_describe(const Container *container)
 {
     g_autoptr(GString) list = g_string_new(NULL);
@@ -62,7 +63,7 @@ static gboolean is_alive(ContainerState state)
     return state == CONTAINER_CREATED_STATE || state == CONTAINER_RUNNING_STATE;
 }
 
-/* Whether it has volumes that it can still miss. */
+/* Return: whether the container has volumes and has not ended. */
 static gboolean container_tell(Container *container)
 {
     g_autofree char *volumes = volumes_describe(container);
@@ -90,7 +91,7 @@ static gboolean container_tell(Container *container)
     return TRUE;
 }
 
-/* A guard that was killed took the server along, and may be a moment behind it. */
+/* When fsguard was killed, the server died with it and may be seen first. */
 static gboolean is_guarded(Pod *pod)
 {
     gboolean guarded = TRUE;
@@ -103,7 +104,7 @@ static gboolean is_guarded(Pod *pod)
     return guarded;
 }
 
-/* With the pod itself, or its machine, it ends as well, and nobody minds. */
+/* The server also ends with the pod or its VM, which is no failure. */
 static void server_died(gpointer data)
 {
     g_autoptr(Pod) pod = data;
@@ -114,7 +115,8 @@ static void server_died(gpointer data)
         return;
     for (guint i = 0; pod_state(pod) == POD_READY && i < containers->len; i++)
         n_hit += container_tell(containers->pdata[i]) ? 1 : 0;
-    /* Linux offers no way to give up a virtiofs: what waits in the guest could not even be killed. */
+    /* Linux cannot abandon a virtiofs mount: processes that wait for it in the guest could not even be
+     * killed. */
     if (n_hit > 0 && !is_guarded(pod))
         manager_report_lost(pod->manager, pod->id,
                             "the file server of the pod's volumes was killed, and its guard, too: what waits "
@@ -136,7 +138,7 @@ void pod_share_watch(Pod *pod)
         return;
     server = share_server(pod->share_dir);
     if (server == 0)
-        manager_defer(pod->manager, server_died, pod_ref(pod)); /* while no daemon looked */
+        manager_defer(pod->manager, server_died, pod_ref(pod)); /* while no daemon ran */
     else if (!loop_thread_watch_process(pod->manager->loop, server, on_server_death, pod_ref(pod),
                                         (GDestroyNotify)pod_unref))
         log_warning(LOG_FIELDS("sandbox", pod->id), "cannot watch the file server of the pod's volumes: %s",
@@ -177,7 +179,7 @@ static gboolean detach(Pod *pod, guint generation, const Deadline *deadline, GEr
     return vmm_detach_share(pod->manager->vmm, pod->id, &share, &bounded, error);
 }
 
-/* The generation is stored first: what a daemon that dies here leaves attached is detached by the next. */
+/* The generation is stored first: if this daemon dies here, the next one detaches what is attached. */
 static gboolean attach(Pod *pod, guint generation, GError **error)
 {
     g_autofree char *tag = tag_new(generation);

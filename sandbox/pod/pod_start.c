@@ -21,9 +21,9 @@
 
 enum { DESTROY_TIMEOUT_MS = 20 * 1000, CONSOLE_TAIL_BYTES = 2000, CONSOLE_TAIL_LINES = 12 };
 
-/* ---- the machine ---- */
+/* ---- the VM's description ---- */
 
-/* Guests are of the node's own kind. */
+/* Guests have the node's architecture. */
 static const char *node_architecture(void)
 {
     struct utsname node;
@@ -91,13 +91,12 @@ static gboolean vm_wait(Pod *pod, const Deadline *deadline, GError **error)
     return FALSE;
 }
 
-/* ---- how the machine comes to run ---- */
+/* ---- start of the VM ---- */
 
 static Metric starts =
     METRIC_COUNTER("crivirt_guest_starts_total", "Guests of pods that started, by how.", "how", NULL);
 
-/* The tap was opened by QEMU in the daemon's namespace and is moved afterwards, which QEMU does not notice.
- */
+/* QEMU opened the tap in the daemon's network namespace; its descriptor stays valid when the tap is moved. */
 static gboolean vm_join(Pod *pod, GError **error)
 {
     return pod_cgroup_join(pod, vmm_pid(pod->manager->vmm, pod->id), error) &&
@@ -105,14 +104,14 @@ static gboolean vm_join(Pod *pod, GError **error)
            tap_move(pod->tap, pod->netns_path, 0, error);
 }
 
-/* From paused to the agent's first word. */
+/* From paused to the agent's Hello. */
 static gboolean vm_run(Pod *pod, const Deadline *deadline, GError **error)
 {
     pod_connect(pod, TRUE);
     return vmm_resume(pod->manager->vmm, pod->id, error) && vm_wait(pod, deadline, error);
 }
 
-/* What a start that failed has left, so that another one can be made. */
+/* Removes what a failed start has left, so that another VM can be created. */
 static gboolean vm_undo(Pod *pod, const Deadline *deadline, GError **error)
 {
     Deadline destroy = deadline_sooner(deadline, DESTROY_TIMEOUT_MS);
@@ -145,7 +144,7 @@ static gboolean vm_boot(Pod *pod, const DomainSpec *shape, const Deadline *deadl
     return TRUE;
 }
 
-/* A machine that waits for its state: one of the pool's, if it still lives, or a new one. */
+/* A VM that waits for its state: the pool's, if it still lives, else a new one. */
 static gboolean vm_create_incoming(Pod *pod, const DomainSpec *shape, const Template *template,
                                    const Deadline *deadline, GError **error)
 {
@@ -160,7 +159,7 @@ static gboolean vm_create_incoming(Pod *pod, const DomainSpec *shape, const Temp
            guest_vm_create(&pod->manager->guests, pod->id, &incoming, deadline, error);
 }
 
-/* The pool's machines may have been filled while they waited. */
+/* A VM of the pool may be pre-restored. */
 static gboolean vm_load_state(Pod *pod, const Template *template, const Deadline *deadline, GError **error)
 {
     gint64 begin_us = g_get_monotonic_time();
@@ -173,7 +172,7 @@ static gboolean vm_load_state(Pod *pod, const Template *template, const Deadline
     return TRUE;
 }
 
-/* ret_blame: what fails is the template's fault, as far as can be seen. */
+/* *ret_blame: the template is the likely cause of the failure. */
 static gboolean vm_restore(Pod *pod, const DomainSpec *shape, const Template *template,
                            const Deadline *deadline, gboolean *ret_blame, GError **error)
 {
@@ -217,7 +216,7 @@ char *pod_start_take_pooled(SandboxManager *manager, const PodRequest *request, 
     return id;
 }
 
-/* A template that turns out to be no good costs this pod some time, and no other. */
+/* A bad template delays this pod only: it is quarantined, and this pod's VM boots. */
 static gboolean vm_restore_or_boot(Pod *pod, const DomainSpec *shape, const Template *template,
                                    const Deadline *deadline, GError **error)
 {

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* UpdatePodSandboxResources: new limits for a pod as a whole. The kubelet calls it after it has changed the
  * pod's cgroup on the node, and before it changes the containers that grow. */
 
@@ -12,7 +13,7 @@
 
 typedef Runtime__V1__LinuxContainerResources Resources;
 
-/* NULL: there are none. */
+/* Return: NULL when there are none. */
 static void resources_put(Resources **present, Resources *replacement)
 {
     if (replacement == NULL)
@@ -28,7 +29,7 @@ static void resources_drop(Resources *resources)
         runtime__v1__linux_container_resources__free_unpacked(resources, NULL);
 }
 
-/* What the pod's would be; NULL where the request has none. */
+/* Return: the pod's resources after the update; NULL where the request has none. */
 static Resources *merged(Pod *pod, const Resources *present, const Resources *update)
 {
     Resources *result;
@@ -41,8 +42,7 @@ static Resources *merged(Pod *pod, const Resources *present, const Resources *up
     return result;
 }
 
-/* Under the pod's job. */
-static gboolean update_locked(Pod *pod, const Runtime__V1__UpdatePodSandboxResourcesRequest *request,
+static gboolean update_in_job(Pod *pod, const Runtime__V1__UpdatePodSandboxResourcesRequest *request,
                               const Deadline *deadline, GError **error)
 {
     Runtime__V1__LinuxPodSandboxConfig *config = pod->config->linux;
@@ -70,28 +70,27 @@ gboolean sandbox_update(SandboxManager *manager, const Runtime__V1__UpdatePodSan
                         const Deadline *deadline, GError **error)
 {
     g_autoptr(Pod) pod = manager_find_pod(manager, request->pod_sandbox_id, error);
-    VmSize machine;
+    VmSize size;
     gboolean updated;
 
     if (pod == NULL)
         return FALSE;
     if (request->resources == NULL && request->overhead == NULL)
-        return fail(error, STATUS_INVALID_ARGUMENT, "resources: there are none to change");
+        return fail(error, STATUS_INVALID_ARGUMENT, "resources: the request has none to change");
     if (request->resources != NULL && !vm_limits_check(request->resources, "resources", error))
         return FALSE;
     if (!semaphore_acquire(&pod->job, deadline, "waiting for other work on the sandbox", error))
         return FALSE;
-    updated = update_locked(pod, request, deadline, error);
+    updated = update_in_job(pod, request, deadline, error);
     semaphore_release(&pod->job);
     if (!updated) {
         pod_explain(pod, error);
         g_prefix_error(error, "cannot update sandbox %s: ", pod->id);
         return FALSE;
     }
-    machine = pod_vm_size(pod);
-    if (machine.vcpus != 0)
+    size = pod_vm_size(pod);
+    if (size.vcpus != 0)
         log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)),
-                 "sandbox has %u CPUs and %" G_GUINT64_FORMAT " MiB", machine.vcpus,
-                 machine.memory_bytes >> 20);
+                 "sandbox has %u CPUs and %" G_GUINT64_FORMAT " MiB", size.vcpus, size.memory_bytes >> 20);
     return TRUE;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A pod's machine follows what the pod may use: it is given processors and memory, and gives them back, while
+/* Resizes a pod's VM as the limits of the pod change: processors and memory are plugged and unplugged while
  * it runs. */
 
 #include "sandbox/pod/pod_vm.h"
@@ -15,10 +15,11 @@ typedef Runtime__V1__LinuxContainerResources Resources;
 
 enum {
     AGENT_TIMEOUT_MS = 30 * 1000,
-    /* Memory that comes or goes does so in steps; a guest that makes none for so long has come to its end. */
+    /* The guest takes and returns memory in steps. A guest that makes no step for this time will not make
+     * another. */
     STALLED_MS = 10 * 1000,
     LOOK_EVERY_MS = 5,
-    LEFT_BYTES = 16 << 20, /* of what is available to a guest, when memory is taken from it */
+    LEFT_BYTES = 16 << 20, /* stays available to the guest when memory is taken from it */
 };
 
 /* ---- what the pod may use ---- */
@@ -69,7 +70,7 @@ Limits pod_vm_limits(Pod *pod, const PodChange *change, Limits *ret_whole)
     return sum;
 }
 
-/* *ret_quota_us: what the pod's processor time can be limited to as a whole; 0: it cannot. */
+/* *ret_quota_us: the limit on the processor time of the whole pod; 0: none. */
 static Resources pod_claims(Pod *pod, const PodChange *change, gint64 *ret_quota_us)
 {
     Resources claims = RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;
@@ -83,9 +84,9 @@ static Resources pod_claims(Pod *pod, const PodChange *change, gint64 *ret_quota
     return claims;
 }
 
-/* ---- its size ---- */
+/* ---- size ---- */
 
-static gboolean machine_record(Pod *pod, const VmSize *shape, GError **error)
+static gboolean size_record(Pod *pod, const VmSize *shape, GError **error)
 {
     g_mutex_lock(&pod->lock);
     pod->vm_size = *shape;
@@ -93,9 +94,9 @@ static gboolean machine_record(Pod *pod, const VmSize *shape, GError **error)
     return pod_save(pod, error);
 }
 
-/* ---- making it so ---- */
+/* ---- resizing ---- */
 
-/* *ret_available_bytes: what could be taken from the guest's memory without harm. */
+/* *ret_available_bytes: memory that the guest does not use. */
 static gboolean use_vcpus(Pod *pod, guint vcpus, const Deadline *deadline, guint64 *ret_available_bytes,
                           GError **error)
 {
@@ -118,7 +119,7 @@ static gboolean use_vcpus(Pod *pod, guint vcpus, const Deadline *deadline, guint
     return TRUE;
 }
 
-/* *ret_bytes: where it has come to, also when that is not what was asked for. */
+/* *ret_bytes: the size that was reached, also when it is not the requested one. */
 static gboolean memory_wait(Pod *pod, guint64 wanted_bytes, const Deadline *deadline, guint64 *ret_bytes,
                             GError **error)
 {
@@ -142,7 +143,8 @@ static gboolean memory_wait(Pod *pod, guint64 wanted_bytes, const Deadline *dead
     return TRUE;
 }
 
-/* What cannot be had is not asked for any longer. shape->memory_bytes: what there is in the end. */
+/* A request that the guest does not meet is withdrawn. shape->memory_bytes becomes the size that was
+ * reached. */
 static gboolean plug_memory(Pod *pod, VmSize *shape, const Deadline *deadline, GError **error)
 {
     const guint64 pluggable = shape->max_memory_bytes - shape->boot_memory_bytes;
@@ -159,7 +161,7 @@ static gboolean plug_memory(Pod *pod, VmSize *shape, const Deadline *deadline, G
     return FALSE;
 }
 
-/* The kernel would give back what it can find by killing processes. */
+/* The guest's kernel would kill processes to return the memory. */
 static gboolean spare_check(const VmSize *from, const VmSize *to, guint64 available_bytes, GError **error)
 {
     guint64 taken;
@@ -174,9 +176,9 @@ static gboolean spare_check(const VmSize *from, const VmSize *to, guint64 availa
                 taken >> 20, available_bytes >> 20);
 }
 
-/* The plan is written down first: a daemon that comes after one that died half-way knows what was meant. */
-static gboolean machine_become(Pod *pod, const VmSize *from, const VmSize *to, const Deadline *deadline,
-                               GError **error)
+/* The planned size is stored first, so that the next daemon knows it if this one dies meanwhile. */
+static gboolean vm_resize(Pod *pod, const VmSize *from, const VmSize *to, const Deadline *deadline,
+                          GError **error)
 {
     VmSize is = *to;
     guint64 available_bytes;
@@ -187,16 +189,16 @@ static gboolean machine_become(Pod *pod, const VmSize *from, const VmSize *to, c
     g_mutex_unlock(&pod->lock);
     if (from->vcpus == to->vcpus && from->memory_bytes == to->memory_bytes && !unsure)
         return TRUE;
-    if (!machine_record(pod, to, error))
+    if (!size_record(pod, to, error))
         return FALSE;
     if (!use_vcpus(pod, to->vcpus, deadline, &available_bytes, error) ||
         !spare_check(from, to, available_bytes, error)) {
         use_vcpus(pod, from->vcpus, deadline, &available_bytes, NULL);
-        machine_record(pod, from, NULL);
+        size_record(pod, from, NULL);
         return FALSE;
     }
     if ((from->memory_bytes != to->memory_bytes || unsure) && !plug_memory(pod, &is, deadline, error)) {
-        machine_record(pod, &is, NULL);
+        size_record(pod, &is, NULL);
         return FALSE;
     }
     g_mutex_lock(&pod->lock);
@@ -212,13 +214,13 @@ gboolean pod_vm_grow_to_plan(Pod *pod, const Deadline *deadline, GError **error)
 
     booted.vcpus = booted.boot_vcpus;
     booted.memory_bytes = booted.boot_memory_bytes;
-    if (machine_become(pod, &booted, &planned, deadline, error))
+    if (vm_resize(pod, &booted, &planned, deadline, error))
         return TRUE;
     g_prefix_error(error, "the guest cannot be given its processors and memory: ");
     return FALSE;
 }
 
-/* ---- later ---- */
+/* ---- while it runs ---- */
 
 static void limit_quota(Pod *pod, gint64 quota_us)
 {
@@ -228,9 +230,8 @@ static void limit_quota(Pod *pod, gint64 quota_us)
         log_warning(LOG_FIELDS("sandbox", pod->id), "%s", error->message);
 }
 
-/* Under vm_job. What the machine cannot become for ever is said by vm_size_compute(), whose bounds
- * are the machine's own. */
-static gboolean fit_locked(Pod *pod, const PodChange *change, const char *field, gboolean may_shrink,
+/* A size that the VM can never reach is refused by vm_size_compute(), whose bounds are the VM's. */
+static gboolean fit_in_job(Pod *pod, const PodChange *change, const char *field, gboolean may_shrink,
                            const Deadline *deadline, GError **error)
 {
     const NodeCapacity node = node_capacity();
@@ -253,7 +254,7 @@ static gboolean fit_locked(Pod *pod, const PodChange *change, const char *field,
         shape.memory_bytes = MAX(shape.memory_bytes, now.memory_bytes);
     }
     if ((shape.memory_bytes > now.memory_bytes && !pod_cgroup_make_room(pod, shape.memory_bytes, error)) ||
-        !machine_become(pod, &now, &shape, deadline, error))
+        !vm_resize(pod, &now, &shape, deadline, error))
         return FALSE;
     limit_quota(pod, quota_us);
     return TRUE;
@@ -264,9 +265,9 @@ gboolean pod_vm_fit(Pod *pod, const PodChange *change, const char *field, gboole
 {
     gboolean fits;
 
-    if (!semaphore_acquire(&pod->vm_job, deadline, "waiting for the machine to change its size", error))
+    if (!semaphore_acquire(&pod->vm_job, deadline, "waiting for another change of the VM's size", error))
         return FALSE;
-    fits = fit_locked(pod, change, field, may_shrink, deadline, error);
+    fits = fit_in_job(pod, change, field, may_shrink, deadline, error);
     semaphore_release(&pod->vm_job);
     return fits;
 }

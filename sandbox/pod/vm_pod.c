@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A pod's guest and network: making them, the pod's identity in the guest, and their end.
+/* A pod in a VM: start and end of its guest and network, and the pod's identity in the guest.
  *
- * The guest boots anonymous, so it boots while CNI works: the only thing that both need is the tap's way into
- * the network namespace, which exists before either starts.
+ * The guest boots without knowing its pod, so it boots while CNI runs: both need only the network namespace,
+ * which exists before either starts.
  */
 
 #include "sandbox/pod/vm_pod.h"
@@ -87,7 +87,7 @@ static void add_sysctl(const char *name, const char *value, Arena *arena,
     setup->sysctls[setup->n_sysctls++] = sysctl;
 }
 
-/* The pod's come last: they have the last word. */
+/* The pod's sysctls come last, so that they override the others. */
 static void fill_sysctls(const Pod *pod, Arena *arena, Crivirt__Agent__V1__SetupRequest *setup)
 {
     const Runtime__V1__LinuxPodSandboxConfig *config = pod->config->linux;
@@ -95,8 +95,8 @@ static void fill_sysctls(const Pod *pod, Arena *arena, Crivirt__Agent__V1__Setup
     if (config == NULL)
         return;
     setup->sysctls = arena_new0(arena, Crivirt__Agent__V1__Sysctl *, config->n_sysctls + 2);
-    /* The network namespace is the guest's: root of a user namespace has no rights over it, but may expect
-     * those of a server. */
+    /* The network namespace belongs to the guest, so root of a user namespace has no rights over it, but a
+     * server in it expects to bind low ports. */
     if (oci_userns(pod->config) != NULL) {
         add_sysctl("net.ipv4.ip_unprivileged_port_start", "0", arena, setup);
         add_sysctl("net.ipv4.ping_group_range", "0 2147483647", arena, setup);
@@ -135,7 +135,7 @@ static void fill_setup(const Pod *pod, const CniResult *network, Arena *arena,
     setup->entropy = (ProtobufCBinaryData){.len = ENTROPY_BYTES, .data = entropy};
 }
 
-static gboolean machine_setup(Pod *pod, const CniResult *network, const Deadline *deadline, GError **error)
+static gboolean guest_setup(Pod *pod, const CniResult *network, const Deadline *deadline, GError **error)
 {
     Crivirt__Agent__V1__SetupRequest setup = CRIVIRT__AGENT__V1__SETUP_REQUEST__INIT;
     Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
@@ -166,13 +166,13 @@ typedef struct {
     GError *error;
 } NetworkJob;
 
-/* Nobody needs a guest without its network: who waits for it stops waiting. */
+/* A guest is useless without its network: calls that wait for the boot fail at once. */
 static void boot_abandon(Pod *pod)
 {
     g_mutex_lock(&pod->lock);
     pod->abandoned = TRUE;
     if (pod->agent != NULL)
-        agent_connection_abandon(pod->agent, "the pod's network could not be made");
+        agent_connection_abandon(pod->agent, "the pod's network could not be set up");
     g_mutex_unlock(&pod->lock);
 }
 
@@ -184,7 +184,7 @@ static gpointer network_thread(gpointer data)
     if (pod_network_add(job->pod, job->deadline, &job->network, &job->error)) {
         trace_add(job->pod->trace, TRACE_NETWORK, NULL, begin_us);
         pod_network_record(job->pod, job->network);
-        /* The result is what DEL needs: it is kept before anything can go wrong with the guest. */
+        /* DEL needs the result, so it is stored before the guest can fail. */
         if (!pod_save(job->pod, &job->error))
             g_clear_pointer(&job->network, cni_result_free);
     }
@@ -193,7 +193,7 @@ static gpointer network_thread(gpointer data)
     return NULL;
 }
 
-static gboolean machine_grow(Pod *pod, const Deadline *deadline, GError **error)
+static gboolean vm_grow(Pod *pod, const Deadline *deadline, GError **error)
 {
     gint64 begin_us = g_get_monotonic_time();
 
@@ -203,8 +203,8 @@ static gboolean machine_grow(Pod *pod, const Deadline *deadline, GError **error)
     return TRUE;
 }
 
-/* What died while nothing was said to it is found out here. */
-static gboolean machine_lives(Pod *pod, GError **error)
+/* Detects a VM that died while no call to it was under way. */
+static gboolean vm_check_alive(Pod *pod, GError **error)
 {
     const char *lost;
 
@@ -227,20 +227,20 @@ static gboolean start_everything(Pod *pod, const PodRequest *request, const Dead
         return FALSE;
 
     thread = g_thread_new("cni-add", network_thread, &job);
-    booted = pod_start_vm(pod, request, deadline, error) && machine_grow(pod, deadline, error);
+    booted = pod_start_vm(pod, request, deadline, error) && vm_grow(pod, deadline, error);
     g_thread_join(thread);
     network = job.network;
-    if (network == NULL) { /* the cause, where the boot was given up for it */
+    if (network == NULL) { /* the cause, where the boot was abandoned because of it */
         g_clear_error(error);
         g_propagate_error(error, job.error);
         return FALSE;
     }
     begin_us = g_get_monotonic_time();
     if (!booted || !redirect_install(pod->netns_path, GUEST_INTERFACE, pod->tap, error) ||
-        !machine_setup(pod, network, deadline, error))
+        !guest_setup(pod, network, deadline, error))
         return FALSE;
     trace_add(pod->trace, TRACE_SETUP, NULL, begin_us);
-    return machine_lives(pod, error);
+    return vm_check_alive(pod, error);
 }
 
 /* Waits for its turn. */
@@ -271,7 +271,7 @@ static gboolean vm_pod_start(Pod *pod, const PodRequest *request, const Deadline
     if (started)
         return TRUE;
     pod_explain(pod, error);
-    /* The caller's time may be up; cleaning up has its own. */
+    /* The caller's deadline may have passed; the clean-up has one of its own. */
     cleanup = deadline_in_ms(DESTROY_TIMEOUT_MS + pod->manager->config.cni_timeout_ms);
     if (!vm_pod_end(pod, &cleanup, &undo_error)) {
         log_error(LOG_FIELDS("sandbox", pod->id), "cannot undo a failed start: %s", undo_error->message);
@@ -305,7 +305,7 @@ static gboolean files_end(Pod *pod, GError **error)
            dir_remove_tree(pod->run_dir, error) && dir_remove_tree(pod->state_dir, error);
 }
 
-/* A network that cannot be given back now keeps nothing else. */
+/* A network that cannot be released now does not keep the rest from being removed. */
 static gboolean vm_pod_end(Pod *pod, const Deadline *deadline, GError **error)
 {
     gboolean network_ended;
@@ -317,10 +317,10 @@ static gboolean vm_pod_end(Pod *pod, const Deadline *deadline, GError **error)
     return files_end(pod, network_ended ? error : NULL) && network_ended;
 }
 
-/* ---- later ---- */
+/* ---- while it runs ---- */
 
-/* A unit of its own for each disk: the guest never mistakes one for another. FALSE: it is attached already.
- */
+/* Each disk has a LUN of its own that is not used again, so that the guest never confuses two disks. Return:
+ * FALSE when the disk is attached already. */
 static gboolean lun_take(Pod *pod, const char *key, guint *ret_lun)
 {
     gpointer known = NULL;
@@ -333,7 +333,7 @@ static gboolean lun_take(Pod *pod, const char *key, guint *ret_lun)
     return is_new;
 }
 
-/* Under disk_job. The row comes first. */
+/* Called under disk_job. The row is written before the disk is attached. */
 static gboolean attach_disk(Pod *pod, const char *key, DiskSpec *disk, GError **error)
 {
     g_autofree char *serial = g_strdup_printf(GUEST_DISK_SERIAL_FORMAT, disk->lun);
@@ -348,7 +348,7 @@ static gboolean attach_disk(Pod *pod, const char *key, DiskSpec *disk, GError **
     return TRUE;
 }
 
-/* Under disk_job. */
+/* Called under disk_job. */
 static gboolean attach_layer(Pod *pod, const ImageLayer *layer, guint *ret_lun, GError **error)
 {
     DiskSpec disk = {.path = layer->path, .readonly = TRUE};
@@ -387,7 +387,7 @@ static char *block_node_path(const Pod *pod, guint lun)
     return g_strdup_printf("%s/disk-%u", pod->state_dir, lun);
 }
 
-/* Under disk_job. */
+/* Called under disk_job. */
 static gboolean attach_block(Pod *pod, const char *key, const char *host_path, const BlockDevice *device,
                              gboolean readonly, guint lun, GError **error)
 {
@@ -425,7 +425,7 @@ gboolean vm_pod_attach_block(Pod *pod, const char *host_path, const BlockDevice 
     return good;
 }
 
-/* Under disk_job. */
+/* Called under disk_job. */
 static gboolean detach_block(Pod *pod, const char *key, guint lun, GError **error)
 {
     Deadline deadline = deadline_in_ms(DETACH_TIMEOUT_MS);
@@ -449,7 +449,7 @@ gboolean vm_pod_detach_block(Pod *pod, const char *key, GError **error)
     gboolean known;
     gboolean good;
 
-    /* With the guest its disks are gone; what is left of them goes with the pod. */
+    /* The disks of a guest that has ended are gone; their files are removed with the pod. */
     if (pod_state(pod) != POD_READY)
         return TRUE;
     if (!semaphore_acquire(&pod->disk_job, NULL, "waiting to detach disks", error))

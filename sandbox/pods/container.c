@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
 #include "common/error.h"
@@ -16,14 +17,15 @@
 #include "sandbox/state/state_store.h"
 #include "sandbox/volumes/share.h"
 
-enum { LOG_TIMEOUT_MS = 3000 }; /* for what is left of a removed container's output */
+enum { LOG_TIMEOUT_MS = 3000 }; /* for the rest of a removed container's output */
 
 static void on_stored(LogStream stream, guint64 offset, gpointer data);
 static gboolean on_ended(const ContainerExit *exit, gboolean from_agent, gpointer data);
 
 static const ContainerIoEvents io_events = {.stored = on_stored, .ended = on_ended};
 
-/* Where the kubelet reads the log: both parts are set, or there is none. */
+/* Return: where the kubelet reads the log, which the caller frees; NULL: either part is not set, so there is
+ * no log. */
 static char *log_path_of(const Pod *pod, const Runtime__V1__ContainerConfig *config)
 {
     if (*pod->config->log_directory == '\0' || *config->log_path == '\0')
@@ -141,7 +143,7 @@ ContainerState container_state(Container *container)
     return state;
 }
 
-/* A removed container's row is not written again. */
+/* The row of a removed container is not written again. */
 static gboolean end_store(Container *container, gboolean complain)
 {
     g_autoptr(GError) error = NULL;
@@ -155,7 +157,7 @@ static gboolean end_store(Container *container, gboolean complain)
     if (!container_save(container, &error)) {
         if (complain)
             log_error(LOG_FIELDS("container", container->id),
-                      "the end of the container is not stored, which is tried again: %s", error->message);
+                      "cannot store the end of the container, which is tried again: %s", error->message);
         return FALSE;
     }
     g_mutex_lock(&container->pod->lock);
@@ -176,11 +178,11 @@ gboolean container_set_exited(Container *container, gint32 exit_code, const char
         container->state = CONTAINER_EXITED_STATE;
         container->exit_code = exit_code;
         container->reason = g_strdup(reason != NULL ? reason : exit_code == 0 ? "Completed" : "Error");
-        if (message != NULL) { /* else what happened before may well be why */
+        if (message != NULL) { /* else an earlier message may be the cause */
             g_free(container->message);
             container->message = g_strdup(message);
         }
-        /* By the guest's clock, which is not quite the node's. */
+        /* The time is by the guest's clock, which may differ from the node's. */
         container->finished_at_ns =
             MAX(MIN(finished_at_ns, time_now_ns()), MAX(container->started_at_ns, container->created_at_ns));
         g_cond_broadcast(&container->pod->changed);
@@ -211,7 +213,7 @@ void container_announce(Container *container, Runtime__V1__ContainerEventType ty
     g_mutex_unlock(&container->announce_lock);
 }
 
-/* The end may be known before StartContainer has its answer: it was running all the same. */
+/* The end may arrive before StartContainer has its answer: the container was running all the same. */
 static void note_started(Container *container, gint64 finished_at_ns)
 {
     gboolean early;
@@ -255,7 +257,7 @@ static gboolean on_ended(const ContainerExit *exit, gboolean from_agent, gpointe
     return TRUE;
 }
 
-/* Under the job that binds them. */
+/* Called under disk_job, under which volumes are bound. */
 static gboolean volumes_unbind(Container *container, GError **error)
 {
     Pod *pod = container->pod;
@@ -268,7 +270,7 @@ static gboolean volumes_unbind(Container *container, GError **error)
     return good;
 }
 
-/* A log that is not to be written keeps nobody from removing what wrote it. */
+/* A log that cannot be written does not prevent the removal of its container. */
 static void log_finish(Container *container)
 {
     gsize lost_bytes = container_io_finish(container->io, LOG_TIMEOUT_MS);
@@ -276,7 +278,7 @@ static void log_finish(Container *container)
     if (lost_bytes > 0)
         log_warning(
             LOG_FIELDS("container", container->id, "sandbox", container->pod->id, "log", container->log_path),
-            "the container is removed while its log does not take its output: %zu bytes that wait for it, "
+            "the container is removed while its log cannot be written: %zu bytes that wait for the log, "
             "and what the guest still has, are lost",
             lost_bytes);
 }

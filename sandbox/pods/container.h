@@ -20,9 +20,9 @@ struct Container {
     Semaphore job;
 
     GMutex announce_lock;
-    int announced; /* the last event's type; -1: none */
+    int announced; /* the type of the last event that was published; -1: none */
 
-    /* Under pod->lock. */
+    /* Protected by pod->lock. */
     ContainerState state;
     gint64 started_at_ns;
     gint64 finished_at_ns;
@@ -34,13 +34,13 @@ struct Container {
     gint64 gid;
     GArray *groups;      /* gint64 */
     GPtrArray *attached; /* StreamSession, not referenced */
-    char **blocks;       /* keys of the block devices that it has (block_device.h) */
+    char **blocks;       /* keys of its block devices (host/block_device.h) */
 
     GuestInput *input; /* of the first process */
-    guint64 seen[2];   /* the link's thread only: output of the first process, by stream */
+    guint64 seen[2];   /* the loop's thread only: bytes of the first process's output, by stream */
 };
 
-/* Takes config over. */
+/* Takes ownership of config. */
 Container *container_new(Pod *pod, const char *id, Runtime__V1__ContainerConfig *config, const char *image_id,
                          char **diff_ids, gint64 created_at_ns);
 Container *container_ref(Container *container);
@@ -48,13 +48,13 @@ void container_unref(Container *container);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Container, container_unref)
 
 gboolean container_save(Container *container, GError **error);
-/* Records the end, once; later calls change nothing. reason NULL: from the exit code. FALSE: it is known, but
- * its row could not be written; calling again tries that again. */
+/* Records the end, once; later calls change nothing. reason NULL: from the exit code. Return: FALSE when the
+ * row could not be written, which another call tries again. */
 gboolean container_set_exited(Container *container, gint32 exit_code, const char *reason, const char *message,
                               gint64 finished_at_ns);
-/* Takes it out of every table and deletes what is kept of it on the node. */
+/* Removes the container from every table and deletes its files on the node. */
 gboolean container_forget(Container *container, GError **error);
 ContainerState container_state(Container *container);
-/* Tells subscribers, in the order of a life: what was left out before is not told afterwards (started, once
- * it has stopped), and nothing is told of one that was never made. Any thread, without locks. */
+/* Publishes an event in the order of a container's life: an earlier event that was left out is not published
+ * any more, and a container that was never created has no events. Any thread, without locks. */
 void container_announce(Container *container, Runtime__V1__ContainerEventType type);

@@ -1,4 +1,4 @@
-
+/* SPDX-License-Identifier: Apache-2.0 */
 
 #include "sandbox/pods/container_io.h"
 
@@ -8,9 +8,9 @@
 
 enum {
     RETRY_MS = 500,
-    /* Twice what an honest agent's windows allow; more is dropped unacknowledged. */
+    /* Twice what the windows of a correct agent allow; more is dropped without acknowledgement. */
     MAX_QUEUED_BYTES = 1 << 20,
-    /* Within which a write that is not stuck is over. */
+    /* A write that takes longer is considered stuck. */
     CLOSE_TIMEOUT_MS = 2000,
 };
 
@@ -36,11 +36,11 @@ struct ContainerIo {
     GCond idle;
     GQueue items;
     gsize queued_bytes;
-    gboolean scheduled; /* a worker has it, or will */
+    gboolean scheduled; /* a worker handles it, or will */
     gboolean retrying;  /* a timer will schedule it */
     gboolean telling;   /* a worker is in one of the events */
-    gboolean closed;    /* a worker that is still at it touches nothing but this */
-    gint references;    /* the owner's, and one per worker or timer */
+    gboolean closed;    /* closed: a worker that still runs uses nothing but this */
+    gint references;    /* references: the owner's, and one for each worker or timer */
 
     GMutex file_lock; /* of log */
     LogFile *log;
@@ -67,7 +67,7 @@ static void io_unref(ContainerIo *io)
     g_free(io);
 }
 
-/* Locked. */
+/* Called with the lock held. */
 static void schedule(ContainerIo *io)
 {
     if (io->scheduled || io->retrying || io->closed || g_queue_is_empty(&io->items))
@@ -88,7 +88,7 @@ static void retry(gpointer data)
     io_unref(io);
 }
 
-/* FALSE: nobody wants to be told any more. */
+/* Return: FALSE when the owner has closed it. */
 static gboolean telling_begin(ContainerIo *io)
 {
     gboolean wanted;
@@ -107,7 +107,7 @@ static void telling_end(ContainerIo *io)
     g_mutex_unlock(&io->lock);
 }
 
-/* These return FALSE when the disk does not take it now. */
+/* These return FALSE when the disk does not accept the write now. */
 
 static gboolean output_store(ContainerIo *io, const IoItem *item)
 {

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/pods/cri_copy.h"
 
 GBytes *cri_pack(const ProtobufCMessage *message)

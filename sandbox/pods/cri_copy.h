@@ -1,7 +1,8 @@
-/* Packing and copying CRI messages, and matching labels. Internal to this folder.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Packing and copying CRI messages, and matching labels.
  *
- * Configurations live as long as their objects, and an answer is packed later: what it borrows is copied. A
- * message is copied by way of the wire format, which costs little more than the copy itself (tests/bench).
+ * Configurations live as long as their objects, and a response is packed later, so what it refers to is
+ * copied. A message is copied through the wire format, which costs little more than a copy (tests/bench).
  */
 #pragma once
 
@@ -9,22 +10,22 @@
 #include "common/arena.h"
 
 GBytes *cri_pack(const ProtobufCMessage *message);
-/* Of the same type, for protobuf_c_message_free_unpacked(). */
+/* Return: a copy of the same type, for protobuf_c_message_free_unpacked(). */
 void *cri_dup(const ProtobufCMessage *message);
 
 void *cri_copy(Arena *arena, const ProtobufCMessage *message);
 #define COPY(arena, message) ((message) != NULL ? cri_copy(arena, &(message)->base) : NULL)
 
-/* Label maps of all CRI messages have entries of the same shape but of different types: what is packed
- * follows the entry's own. For messages that live no longer than the object that the map is of
- * (arena_hold()). */
+/* Return: a label map of another message type. The entries of all label maps have the same layout but
+ * different types; packing follows the type of each entry. For messages that live no longer than the owner
+ * of the map (arena_hold()). */
 #define BORROW_MAP(to, from, field)                                                                          \
     do {                                                                                                     \
         (to)->n_##field = (from)->n_##field;                                                                 \
         (to)->field = (void *)(from)->field;                                                                 \
     } while (0)
 
-/* A map of its own. */
+/* Return: a copy of the map. */
 #define COPY_MAP(arena, to, from, field, Type)                                                               \
     do {                                                                                                     \
         (to)->n_##field = (from)->n_##field;                                                                 \
@@ -37,7 +38,7 @@ void *cri_copy(Arena *arena, const ProtobufCMessage *message);
         }                                                                                                    \
     } while (0)
 
-/* Both maps have the shape {key, value}; every label asked for must be there. */
+/* Return: whether labels contains every entry of the filter. Both maps have the layout {key, value}. */
 #define LABELS_MATCH(filter, config)                                                                         \
     __extension__({                                                                                          \
         gboolean labels_match = TRUE;                                                                        \

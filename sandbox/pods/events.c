@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/pods/events.h"
 #include "common/ids.h"
 
@@ -9,12 +10,13 @@
 struct Event {
     gint references;
     gsize bytes;
-    Arena *arena; /* all of the message is in it */
+    Arena *arena; /* contains the whole message */
     Runtime__V1__ContainerEventResponse message;
 };
 
 struct EventHub {
-    GMutex lock; /* before a subscriber's, and before pod->lock: events are built in their order */
+    GMutex lock; /* taken before a subscriber's lock and before pod->lock, so that events are built in their
+                    order */
     GPtrArray *subscribers;
 };
 
@@ -101,7 +103,7 @@ static void deliver(EventSubscriber *subscriber, Event *event)
         (waiting >= EVENTS_QUEUE_MAX ||
          (waiting > 0 && subscriber->queued_bytes + event->bytes > EVENTS_QUEUE_MAX_BYTES))) {
         subscriber->cut_off = TRUE;
-        drop_events(subscriber); /* what it would get of them is not all, and their memory is wanted back */
+        drop_events(subscriber); /* an incomplete sequence is useless, and the memory is freed */
     }
     if (!subscriber->cut_off) {
         g_queue_push_tail(&subscriber->events, event_ref(event));
@@ -152,7 +154,7 @@ void event_unsubscribe(EventSubscriber *subscriber)
     g_free(subscriber);
 }
 
-/* On whatever thread cancels. */
+/* Called on the thread that cancels. */
 static void wake(GCancellable *cancellable, gpointer data)
 {
     EventSubscriber *subscriber = data;
@@ -163,7 +165,7 @@ static void wake(GCancellable *cancellable, gpointer data)
     g_mutex_unlock(&subscriber->lock);
 }
 
-/* The lock is held. A stream may be quiet for hours: nothing here wakes up just to look. */
+/* Called with the lock held. A stream may be quiet for hours, so there is no polling. */
 static Event *wait_for_event(EventSubscriber *subscriber, const Deadline *deadline, GError **error)
 {
     Event *event;

@@ -1,13 +1,10 @@
-/* The CRI's container events: who subscribes to them, and what happens to whom.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The CRI's container events and their subscribers.
  *
- * An event is built once, when it happens, with the statuses as they are then, and shared by all subscribers;
- * without subscribers it costs nothing. Each subscriber has a queue of its own. One that does not read is
- * cut off when EVENTS_QUEUE_MAX or EVENTS_QUEUE_MAX_BYTES wait for it (RESOURCE_EXHAUSTED): the kubelet's
- * event source relies on having seen everything, and connects again and lists when its stream ends, while an
- * event left out would go unnoticed.
- *
- * Threads: any. event_publish() never waits for a subscriber, but takes pod->lock for a moment: none may be
- * held. Events of one pod reach each subscriber in the order in which they were published.
+ * An event is built once, when it happens, with the statuses of that moment, and is shared by all
+ * subscribers; without subscribers it costs nothing. Each subscriber has a queue. A subscriber that does not
+ * read is cut off when EVENTS_QUEUE_MAX events or EVENTS_QUEUE_MAX_BYTES wait for it (RESOURCE_EXHAUSTED):
+ * the kubelet relies on having seen every event, and when its stream ends it connects again and lists.
  */
 #pragma once
 
@@ -25,19 +22,19 @@ typedef struct Pod Pod;
 #define EVENT(name) RUNTIME__V1__CONTAINER_EVENT_TYPE__CONTAINER_##name##_EVENT
 
 EventHub *event_hub_new(void);
-/* After the last subscriber has gone; takes NULL. */
+/* After the last subscriber has been freed. Takes NULL. */
 void event_hub_free(EventHub *hub);
 
-/* id is the container's, or the pod's own for the sandbox itself. */
+/* id: the container's, or the pod's for an event of the sandbox itself. */
 void event_publish(EventHub *hub, Runtime__V1__ContainerEventType type, const char *id, Pod *pod);
 
 EventSubscriber *event_subscribe(EventHub *hub);
 void event_unsubscribe(EventSubscriber *subscriber); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(EventSubscriber, event_unsubscribe)
 
-/* Waits for the next one. NULL with CANCELLED, DEADLINE_EXCEEDED, or RESOURCE_EXHAUSTED when it was cut off.
- */
+/* Waits for the next event. Return: NULL with CANCELLED, DEADLINE_EXCEEDED, or RESOURCE_EXHAUSTED when the
+ * subscriber was cut off. */
 Event *event_next(EventSubscriber *subscriber, const Deadline *deadline, GError **error);
-Runtime__V1__ContainerEventResponse *event_message(Event *event); /* shared: not to be changed */
+Runtime__V1__ContainerEventResponse *event_message(Event *event); /* shared and constant */
 void event_unref(Event *event);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Event, event_unref)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/pods/guest_input.h"
 
 #include "agent/wire/wire.h"
@@ -13,7 +14,7 @@ struct GuestInput {
 
     GMutex lock;
     GByteArray *unacked;
-    guint64 acked; /* offset of unacked's first byte */
+    guint64 acked; /* offset of the first byte of unacked */
     gsize sent;    /* of unacked */
     gboolean ends, end_sent;
     gboolean hung_up;
@@ -67,7 +68,7 @@ static gboolean send_chunk(GuestInput *input, AgentConnection *agent, gsize leng
     return agent_connection_send_input(agent, &message);
 }
 
-/* FALSE when the channel takes no more now. Locked. */
+/* Called with the lock held. Return: FALSE when the channel takes no more now. */
 static gboolean pump(GuestInput *input)
 {
     g_autoptr(AgentConnection) agent = NULL;
@@ -91,7 +92,7 @@ static gboolean pump(GuestInput *input)
 
 static void retry(gpointer data);
 
-/* Locked. */
+/* Called with the lock held. */
 static void pump_or_retry(GuestInput *input)
 {
     if (pump(input) || input->retrying)
@@ -111,7 +112,7 @@ static void retry(gpointer data)
     guest_input_unref(input);
 }
 
-/* Locked. */
+/* Called with the lock held. */
 static gsize room_left(const GuestInput *input)
 {
     return WIRE_INPUT_WINDOW_BYTES - MIN(input->unacked->len, (gsize)WIRE_INPUT_WINDOW_BYTES);
@@ -152,7 +153,7 @@ void guest_input_hang_up(GuestInput *input)
 void guest_input_acked(GuestInput *input, guint64 offset)
 {
     g_mutex_lock(&input->lock);
-    /* A guest that acknowledges what it was never sent is not listened to. */
+    /* An acknowledgement of bytes that were never sent is ignored. */
     if (offset > input->acked && offset - input->acked <= input->sent) {
         gsize n = (gsize)(offset - input->acked);
 
@@ -169,7 +170,7 @@ void guest_input_resume(GuestInput *input, guint64 received)
     g_mutex_lock(&input->lock);
     input->sent = 0;
     input->end_sent = FALSE;
-    /* The daemon before us sent that. */
+    /* The previous daemon sent these bytes. */
     if (received != G_MAXUINT64 && input->acked == 0 && input->unacked->len == 0)
         input->acked = received;
     pump_or_retry(input);

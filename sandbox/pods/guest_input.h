@@ -1,7 +1,8 @@
-/* Standard input of one process in a guest, with the agent's window: what is given is kept until the agent
- * has written it, at most WIRE_INPUT_WINDOW_BYTES, and sent again after a reconnect (agent.proto, Input).
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Standard input of one process in a guest, within the agent's window: bytes are kept until the agent has
+ * written them, at most WIRE_INPUT_WINDOW_BYTES, and sent again after a reconnect (agent.proto, Input).
  *
- * Any thread; nothing here blocks. A channel that takes no more now is tried again from the links' loop.
+ * Any thread; no function blocks. While the channel is full, the loop's thread tries again.
  */
 #pragma once
 
@@ -15,13 +16,14 @@ GuestInput *guest_input_new(struct Pod *pod, const char *container_id, const cha
 GuestInput *guest_input_ref(GuestInput *input);
 void guest_input_unref(GuestInput *input); /* takes NULL */
 
-/* Takes what the window has room for, and says how much that was. Once it has ended everything is "taken". */
+/* Takes as many bytes as the window has room for. Return: that number. After the process's end all bytes are
+ * accepted and dropped. */
 gsize guest_input_write(GuestInput *input, const void *data, gsize length);
 void guest_input_end(GuestInput *input);
-/* The process is nobody's any more; also ends it. */
+/* The process is abandoned; its input ends. */
 void guest_input_hang_up(GuestInput *input);
 
-/* From the link: an acknowledgement came. */
+/* Called when an acknowledgement arrives. */
 void guest_input_acked(GuestInput *input, guint64 offset);
-/* From the link: it has reconnected; the agent has had so many bytes (G_MAXUINT64: not told). */
+/* Called after a reconnect. received: bytes that the agent has; G_MAXUINT64: not known. */
 void guest_input_resume(GuestInput *input, guint64 received);

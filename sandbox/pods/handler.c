@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/pods/handler.h"
 
 #include <string.h>
@@ -8,7 +9,7 @@ enum { PARAMETERS_MAX_CHARS = 1024 };
 
 static const guint64 LEAST_MEMORY_BYTES = 64 << 20;
 
-/* The command line's own, on what it has made: they set nothing. */
+/* Annotations that the command line puts on its own pods; they change no setting. */
 #define CLI_PREFIX HANDLER_ANNOTATION_PREFIX "cli/"
 
 /* ---- kinds ---- */
@@ -146,7 +147,7 @@ static gboolean set_vcpus(const Handler *handler, const char *value, HandlerSett
     return TRUE;
 }
 
-/* "512Mi" or "512MiB"; a number alone is bytes. */
+/* Parses "512Mi" or "512MiB"; a number without a unit is bytes. */
 static gboolean parse_bytes(const char *text, guint64 *ret_bytes)
 {
     static const char *const units[] = {"", "Ki", "Mi", "Gi", "Ti"};
@@ -179,7 +180,7 @@ static gboolean set_memory(const Handler *handler, const char *value, HandlerSet
     return TRUE;
 }
 
-/* Plain words only: with quotes it takes the kernel's own reader to tell one parameter from the next. */
+/* Plain words only: with quotes, only the kernel's own parser can separate the parameters. */
 static gboolean is_plain(const char *text)
 {
     for (; *text != '\0'; text++)
@@ -192,7 +193,7 @@ static gboolean may_set_parameter(const Handler *handler, const char *word)
 {
     g_autofree char *name = g_strndup(word, strcspn(word, "="));
 
-    /* What follows "--" is the agent's command line. */
+    /* The words after "--" are the agent's command line. */
     if (g_str_equal(word, "--"))
         return FALSE;
     return *word == '\0' || *handler->pod_kernel_parameters == NULL ||
@@ -221,7 +222,7 @@ static gboolean set_kernel_parameters(const Handler *handler, const char *value,
     return TRUE;
 }
 
-/* A further annotation is a further row. */
+/* A new annotation is a new row. */
 static const struct {
     const char *name;
     gboolean (*set)(const Handler *handler, const char *value, HandlerSettings *settings, GError **error);

@@ -1,8 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Handlers: the ways in which this node runs pods. A RuntimeClass names one; a pod that names none gets the
- * default, "vm". A pod's own annotations may change a few of its handler's settings, where the handler says
- * so and within its limits; every other annotation of this prefix is refused, so that none is ignored.
+ * default, "vm". A pod's annotations may change some settings of its handler, where the handler allows it
+ * and within its limits. Every other annotation of this prefix is refused, so that none is ignored.
  *
- * A table is constant once it is made: any thread may read it, and what it gives is borrowed from it.
+ * A table is constant once it is made: any thread may read it, and what it returns is borrowed from it.
  */
 #pragma once
 
@@ -15,8 +16,8 @@
 #define HANDLER_ANNOTATION_PREFIX "io.crivirt."
 
 typedef enum {
-    HANDLER_VM,   /* a virtual machine for each pod */
-    HANDLER_HOST, /* the node itself, for system pods that need it: no isolation but the containers' */
+    HANDLER_VM,   /* a VM for each pod */
+    HANDLER_HOST, /* the node itself, for system pods that need it, isolated as containers only */
 } HandlerKind;
 
 /* "vm", "host" */
@@ -25,16 +26,16 @@ gboolean handler_kind_from_name(const char *name, HandlerKind *ret_kind);
 
 typedef struct {
     const char *name; /* a DNS label */
-    HandlerKind kind; /* the rest is about HANDLER_VM alone */
+    HandlerKind kind; /* the rest is for HANDLER_VM only */
     VmBounds bounds;
     const char *kernel;
     const char *initrd;
     const char *accelerator;       /* "auto", "kvm", "tcg" */
-    const char *kernel_parameters; /* beside those that every guest gets */
+    const char *kernel_parameters; /* in addition to those that every guest gets */
     gboolean template;             /* its guests may start from a template */
     /* What the annotations of a pod may set: "vcpus", "memory", "kernel-parameters"; NULL-terminated. */
     const char *const *annotations;
-    /* The kernel parameters that the last may set, by name; empty: any. */
+    /* The names of the kernel parameters that "kernel-parameters" may set; empty: any. */
     const char *const *pod_kernel_parameters;
 } Handler;
 
@@ -43,14 +44,15 @@ typedef struct HandlerTable HandlerTable;
 /* Copies the handlers; the first is the default. */
 HandlerTable *handler_table_new(const Handler *handlers, gsize n_handlers);
 void handler_table_free(HandlerTable *table); /* takes NULL */
-/* All of them, the default first. */
+/* Return: all handlers, the default first. */
 const Handler *handler_table_all(const HandlerTable *table, gsize *ret_n);
-/* The first of that kind; NULL: there is none. */
+/* Return: the first handler of that kind; NULL: none. */
 const Handler *handler_table_find_kind(const HandlerTable *table, HandlerKind kind);
-/* "" is the default; NULL with INVALID_ARGUMENT, which lists those that there are. */
+/* Return: the handler of that name, "" being the default; NULL with INVALID_ARGUMENT, which lists the known
+ * names. */
 const Handler *handler_table_find(const HandlerTable *table, const char *name, GError **error);
 
-/* What one pod's machine is made with: its handler's settings as its annotations change them. */
+/* The settings for one pod's VM: its handler's, as its annotations change them. */
 typedef struct {
     VmBounds bounds;
     const char *kernel; /* borrowed from the handler */
@@ -60,7 +62,7 @@ typedef struct {
     gboolean template;
 } HandlerSettings;
 
-/* INVALID_ARGUMENT naming the annotation, and what is allowed. */
+/* INVALID_ARGUMENT naming the annotation, and what is allowed. The caller clears *ret_settings. */
 gboolean handler_settings(const Handler *handler, const Runtime__V1__PodSandboxConfig *config,
                           HandlerSettings *ret_settings, GError **error);
 void handler_settings_clear(HandlerSettings *settings);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/pods/id_table.h"
 
 #include <string.h>
@@ -26,8 +27,8 @@ void id_table_free(IdTable *table)
     g_free(table);
 }
 
-/* The first row that does not come before id when as many bytes as limit are compared; past: the first that
- * comes after it. */
+/* Return: the first row that does not sort before id when at most limit bytes are compared; past: the first
+ * that sorts after it. */
 static guint bound(const IdTable *table, const char *id, gsize limit, gboolean past)
 {
     guint low = 0;
@@ -45,7 +46,7 @@ static guint bound(const IdTable *table, const char *id, gsize limit, gboolean p
     return low;
 }
 
-/* Where id is, or belongs. */
+/* Return: the index at which id is, or would be inserted. */
 static guint position(const IdTable *table, const char *id, gboolean *ret_found)
 {
     guint at = bound(table, id, G_MAXSIZE, FALSE);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/pods/log_file.h"
 
 #include <errno.h>
@@ -11,9 +12,9 @@
 
 /* The cursor file's content; native byte order, since it never leaves the node. */
 typedef struct {
-    guint64 inode;    /* of the log that size speaks of */
+    guint64 inode;    /* of the log that size belongs to */
     guint64 size;     /* of that log */
-    guint64 taken[2]; /* bytes of each stream that are in a log */
+    guint64 taken[2]; /* bytes of each stream that are in the log */
 } Cursor;
 
 struct LogFile {
@@ -22,8 +23,8 @@ struct LogFile {
     int cursor_fd;
     Cursor cursor;
     gboolean cursor_is_old; /* the file's */
-    GByteArray *pending[2]; /* of an unfinished line, from taken[] on */
-    GByteArray *lines;      /* what the current call will write */
+    GByteArray *pending[2]; /* bytes of an unfinished line, which begins at offset taken[] */
+    GByteArray *lines;      /* lines that the current call writes */
 };
 
 static const char *const stream_names[2] = {"stdout", "stderr"};
@@ -127,7 +128,7 @@ static void line_append(LogFile *log, LogStream stream, char tag, const guint8 *
     g_byte_array_append(log->lines, (const guint8 *)"\n", 1);
 }
 
-/* Turns what is complete in bytes into log lines; returns how many bytes that were. */
+/* Formats the complete lines in bytes as log lines. Return: how many bytes they were. */
 static gsize lines_collect(LogFile *log, LogStream stream, const guint8 *bytes, gsize length, gboolean eof)
 {
     gsize used = 0;
@@ -155,7 +156,7 @@ static gsize lines_collect(LogFile *log, LogStream stream, const guint8 *bytes, 
     return used;
 }
 
-/* All of lines, or nothing of it. */
+/* Writes all lines or none. */
 static gboolean lines_write(LogFile *log, GError **error)
 {
     gsize written = 0;
@@ -185,7 +186,7 @@ gboolean log_file_write(LogFile *log, LogStream stream, guint64 offset, const vo
     guint kept = pending->len;
     gsize used;
 
-    if (offset > known) { /* a gap: what was lost cannot be waited for */
+    if (offset > known) { /* a gap: the lost bytes never come */
         log->cursor.taken[stream] += offset - known;
         known = offset;
     }
@@ -203,8 +204,7 @@ gboolean log_file_write(LogFile *log, LogStream stream, guint64 offset, const vo
         log->cursor.taken[stream] += used;
         log->cursor_is_old = TRUE;
     }
-    /* When this is tried again nothing is left to be written but the cursor, without which the next daemon
-     * would take the lines back. */
+    /* The next try writes only the cursor, without which the next daemon would cut the lines off. */
     if (log->cursor_is_old && !cursor_store(log))
         return fail_errno(error, errno, "cannot write the cursor of the log %s", log->path);
     log->cursor_is_old = FALSE;

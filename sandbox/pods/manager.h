@@ -26,27 +26,27 @@ struct TemplateStore; /* templates/template_store.h */
 struct VmPool;        /* templates/vm_pool.h */
 
 struct SandboxManager {
-    SandboxManagerConfig config; /* strings owned; without the handlers */
+    SandboxManagerConfig config; /* owns its strings; handlers is empty */
     HandlerTable *handlers;
     ImageService *images;
     StateStore *store;
     Vmm *vmm;
     LoopThread *loop; /* serves agents, and runs what is due later */
     AgentConnections *agents;
-    GThreadPool *log_workers;      /* of ContainerIo */
-    GThreadPool *event_workers;    /* of what happens to guests */
-    GThreadPool *recovery_workers; /* of recovery_work() */
+    GThreadPool *log_workers;      /* write logs (ContainerIo) */
+    GThreadPool *event_workers;    /* handle the ends of guests */
+    GThreadPool *recovery_workers; /* run recovery_work() */
     GCancellable *closing;         /* cancelled when the manager is closed */
     CniCache *networks;
     EventHub *events;
     struct Sampler *sampler;
-    GuestEnvironment guests; /* what templates, the pool and unassigned guests use */
+    GuestEnvironment guests;         /* what templates, the pool and unassigned guests use */
     struct TemplateStore *templates; /* NULL: guests always boot */
-    struct VmPool *pool;             /* NULL: none wait */
-    char *owner_tag;                 /* of what is this daemon's on the node (owner.h) */
+    struct VmPool *pool;             /* NULL: no pool */
+    char *owner_tag;                 /* marks this daemon's objects on the node (host/owner_tag.h) */
 
     GMutex lock;
-    gboolean trim_is_due;  /* manager_trim() has been called and is to be done */
+    gboolean trim_is_due;  /* manager_trim() was called and has not run yet */
     IdTable *pods;         /* Pod */
     GHashTable *pod_names; /* metadata → Pod, both borrowed from pods */
     IdTable *containers;   /* Container */

@@ -84,7 +84,8 @@ void pod_unref(Pod *pod)
     g_free(pod);
 }
 
-/* The row as it is now; strings are borrowed from the pod but for ips. Locked. */
+/* Return: the pod's row. Called with the lock held; the caller frees problem, ips, cni_config and
+ * cni_result, the other strings are borrowed. */
 static PodRecord record_fill(const Pod *pod, GBytes *config)
 {
     return (PodRecord){
@@ -136,7 +137,8 @@ PodState pod_state(Pod *pod)
     return state;
 }
 
-/* The sandbox's own events: it is there and runs once it is ready, and has stopped once it is not. */
+/* The events of the sandbox itself: created and started when it becomes ready, stopped when it no longer is.
+ */
 static void publish_change(Pod *pod, PodState before, PodState now)
 {
     if (now == POD_READY && before != POD_READY) {

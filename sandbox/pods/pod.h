@@ -26,7 +26,7 @@ struct Pod {
     SandboxManager *manager;
     char *id;
     Runtime__V1__PodSandboxConfig
-        *config; /* linux->resources, overhead under lock: an update replaces them */
+        *config; /* linux->resources and overhead are protected by lock: an update replaces them */
     char *handler;
     HandlerKind kind;
     const PodPlatform *platform;
@@ -36,59 +36,60 @@ struct Pod {
     char *share_dir; /* what virtiofs shows */
     char *netns_path;
     char *tap;
-    struct Template
-        *waiting_for; /* of the pool: its machine waits for this one's state; NULL: it is yet to be made */
+    struct Template *waiting_for; /* the VM comes from the pool and waits for this template's state; NULL: the
+                                     VM is not from the pool */
     Semaphore job;
-    Semaphore create_job;   /* one CreateContainer at a time, so that two with one name do not race */
+    Semaphore create_job;   /* one CreateContainer at a time, so that two with one name cannot race */
     Semaphore disk_job;     /* attaching layers, disks and the share */
-    gboolean share_mounted; /* under disk_job: the guest has the present share mounted, as far as we know */
-    Semaphore vm_job;       /* changing the machine's size */
+    gboolean share_mounted; /* protected by disk_job: the guest has mounted the present share */
+    Semaphore vm_job;       /* changing the size of the VM */
 
     GMutex lock;
-    GCond changed; /* a state below, or one of its containers', has changed */
+    GCond changed; /* signalled when the pod's state or that of a container changes */
     PodState state;
     char *problem;
-    char **ips;       /* the primary first; empty before the network is there */
-    char *cni_config; /* what ADD was called with: DEL is owed */
+    char **ips;       /* the primary address first; empty before ADD */
+    char *cni_config; /* the configuration of ADD, for which DEL must be called; NULL: none */
     char *cni_result;
     guint share_generation; /* how many shares the guest has had; 0: none yet */
-    pid_t agent_pid;        /* of a pod on the node */
+    pid_t agent_pid;        /* of a host pod */
     AgentConnection *agent; /* NULL: no guest */
-    const char *lost;       /* why its machine is gone by itself, static; NULL: it is not */
-    gboolean abandoned;     /* its start has been given up: the guest is not to blame */
+    const char *lost;       /* why the VM has ended by itself, static; NULL: it has not */
+    gboolean abandoned;     /* the start was abandoned for a cause outside the guest */
     const char *start;      /* "booted", "restored"; NULL: not yet, or by an earlier daemon */
     GHashTable *containers; /* id → Container */
-    GHashTable *sessions;   /* exec id → StreamSession, not referenced: execs and connections */
+    GHashTable *sessions;   /* exec id → StreamSession, not referenced: execs and forwarded connections */
     GHashTable *disks;      /* diff id, or key of a block device → GUINT_TO_POINTER(lun) */
-    guint last_lun;         /* numbers are not used again: an attach that failed may have left half a disk */
+    guint last_lun;         /* LUNs are not used again, because a failed attach may leave a disk behind */
     Trace *trace;
-    VmSize vm_size;          /* how large it is, or is to be; all 0: not known (pod_machine.h) */
-    gboolean vm_size_unsure; /* an earlier daemon may have died while it changed: it is made so once more */
-    PodSamples samples;      /* what it used when it was last asked (sample.c) */
+    VmSize vm_size;          /* planned size; all 0: not known (pod/pod_vm.h) */
+    gboolean vm_size_unsure; /* an earlier daemon may have died during a change: the size is set once more */
+    PodSamples samples;      /* figures of its last samples (observe/sample.h) */
 };
 
-
-/* Takes config over. Nothing is stored yet. */
+/* Takes ownership of config. Nothing is stored yet. */
 Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxConfig *config,
              const char *handler, HandlerKind kind, const PodPlatform *platform, gint64 created_at_ns);
 Pod *pod_ref(Pod *pod);
 void pod_unref(Pod *pod);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Pod, pod_unref)
 
-/* Writes the pod's row as it is now. */
+/* Writes the pod's row. */
 gboolean pod_save(Pod *pod, GError **error);
 PodState pod_state(Pod *pod);
-/* Sets the state (and why; NULL keeps the reason), wakes who waits, and saves. */
+/* Sets the state and its reason (problem NULL keeps the reason), wakes waiting threads, and writes the row.
+ */
 gboolean pod_set_state(Pod *pod, PodState state, const char *problem, GError **error);
-/* The link of a READY pod, referenced; FAILED_PRECONDITION when it is not READY. */
+/* Return: the agent's connection of a READY pod, referenced; NULL with FAILED_PRECONDITION for another
+ * state. */
 AgentConnection *pod_agent(Pod *pod, GError **error);
-/* The link in whatever state the pod is, referenced; NULL: there is none. */
+/* Return: the agent's connection in any state of the pod, referenced; NULL: none. */
 AgentConnection *pod_any_agent(Pod *pod);
 void pod_disconnect(Pod *pod);
-/* The pod's containers, referenced, in no order; the array frees them. */
+/* Return: the pod's containers, referenced, in no order; the array releases them. */
 GPtrArray *pod_containers(Pod *pod);
-const char *pod_name(const Pod *pod); /* the metadata name; borrowed */
-/* What of the node the pod asks for; never NULL. */
+const char *pod_name(const Pod *pod); /* metadata.name, borrowed */
+/* Return: the pod's namespace options, never NULL. */
 const Runtime__V1__NamespaceOption *pod_namespaces(const Runtime__V1__PodSandboxConfig *config);
 /* Return: the size of its VM; all 0 for a host pod. */
 VmSize pod_vm_size(Pod *pod);

@@ -9,7 +9,7 @@ typedef struct {
     const Runtime__V1__PodSandboxConfig *config; /* borrowed from the request */
     const Handler *handler;                      /* borrowed from the table of handlers */
     HandlerSettings settings;                    /* the handler's, as the pod's annotations change them */
-    VmSize size;                                 /* all 0 for a pod that runs on the node */
+    VmSize size;                                 /* all 0 for a host pod */
 } PodRequest;
 
 static inline void pod_request_clear(PodRequest *request)

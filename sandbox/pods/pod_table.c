@@ -37,7 +37,8 @@ void manager_tables_clear(SandboxManager *manager)
     id_table_free(manager->containers);
 }
 
-/* What has that id, or is the only one whose id begins with it. Locked. */
+/* Return: the object with that id, or the only one whose id begins with it. Called with manager->lock held.
+ */
 static gpointer find(const IdTable *table, const char *id, gboolean *ret_ambiguous)
 {
     guint n = 0;
@@ -50,8 +51,7 @@ static gpointer find(const IdTable *table, const char *id, gboolean *ret_ambiguo
 static gboolean fail_not_found(const char *what, const char *id, gboolean ambiguous, GError **error)
 {
     if (ambiguous)
-        return fail(error, STATUS_INVALID_ARGUMENT, "%s id \"%.64s\" is the beginning of several ids", what,
-                    id);
+        return fail(error, STATUS_INVALID_ARGUMENT, "%s id \"%.64s\" is a prefix of several ids", what, id);
     return fail(error, STATUS_NOT_FOUND, "%s \"%.64s\" does not exist", what, id);
 }
 
@@ -85,7 +85,7 @@ Container *manager_find_container(SandboxManager *manager, const char *id, GErro
     return container;
 }
 
-/* Takes the error of a search over. */
+/* Takes ownership of found. */
 static gboolean forgive_not_found(GError *found, GError **error)
 {
     if (found != NULL && found->code != STATUS_NOT_FOUND) {

@@ -8,28 +8,31 @@
 #include "sandbox/pods/container.h"
 
 void manager_tables_init(SandboxManager *manager);
-/* Containers and pods hold each other: those that are left must be removed before. */
+/* Containers and pods reference each other, so all must be removed before. */
 void manager_tables_clear(SandboxManager *manager);
 
-/* By id or unique prefix, referenced; NULL with NOT_FOUND, or INVALID_ARGUMENT for an ambiguous prefix. */
+/* Return: found by id or unique prefix, referenced; NULL with NOT_FOUND, or INVALID_ARGUMENT for an
+ * ambiguous prefix. */
 Pod *manager_find_pod(SandboxManager *manager, const char *id, GError **error);
 Container *manager_find_container(SandboxManager *manager, const char *id, GError **error);
-/* The same for verbs that succeed when there is nothing to do: an unknown id is TRUE with NULL. */
+/* The same for verbs that succeed when there is nothing to do. Return: TRUE with *ret NULL for an unknown
+ * id. */
 gboolean manager_find_pod_if_any(SandboxManager *manager, const char *id, Pod **ret_pod, GError **error);
 gboolean manager_find_container_if_any(SandboxManager *manager, const char *id, Container **ret_container,
                                        GError **error);
 void manager_add_pod(SandboxManager *manager, Pod *pod);
-/* The same while manager->lock is held. */
+/* Called with manager->lock held. */
 void manager_add_pod_locked(SandboxManager *manager, Pod *pod);
-/* The pod with the same name, namespace, uid and attempt; NULL: none. manager->lock is held; borrowed. */
+/* Called with manager->lock held. Return: the pod with the same name, namespace, uid and attempt, borrowed;
+ * NULL: none. */
 Pod *manager_namesake_locked(SandboxManager *manager, const Runtime__V1__PodSandboxMetadata *metadata);
 void manager_remove_pod(SandboxManager *manager, Pod *pod);
-/* Both tables; FAILED_PRECONDITION unless the pod is READY. */
+/* Adds it to the tables of the manager and of the pod. FAILED_PRECONDITION unless the pod is READY. */
 gboolean manager_add_container(SandboxManager *manager, Container *container, GError **error);
 void manager_remove_container(SandboxManager *manager, Container *container);
-/* All pods, referenced; the array frees them. */
+/* Return: all pods, referenced; the array releases them. */
 GPtrArray *manager_pods(SandboxManager *manager);
-/* Those whose ids begin so ("": all), without a look at the others; containers: and whose pods' ids begin so.
- */
+/* Return: objects whose ids begin with the prefix ("": all), referenced; the others are not looked at.
+ * pod_id: a prefix of their pods' ids. */
 GPtrArray *manager_pods_by_id(SandboxManager *manager, const char *id);
 GPtrArray *manager_containers_by_id(SandboxManager *manager, const char *id, const char *pod_id);

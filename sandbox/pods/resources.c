@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/pods/resources.h"
 
 typedef Runtime__V1__LinuxContainerResources Resources;
@@ -13,7 +14,7 @@ static void resources_append(GByteArray *wire, const Resources *resources)
     runtime__v1__linux_container_resources__pack(resources, wire->data + start);
 }
 
-/* Protobuf merges messages that follow each other that way, but for lists, which it would join. */
+/* Protobuf merges messages that follow each other in this way, except that it joins lists. */
 Resources *resources_merge(const Resources *present, const Resources *update)
 {
     Resources kept = RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;

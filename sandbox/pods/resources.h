@@ -1,18 +1,19 @@
-/* Arithmetic on the CRI's resources: limits that are changed, and limits of several containers together.
- * Internal to this folder. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Arithmetic on the CRI's resources: changed limits, and the limits of several containers together. */
 #pragma once
 
 #include "api.pb-c.h"
 #include <glib.h>
 
-/* What is set in update replaces what was (NULL: nothing). For free_unpacked(…, NULL). */
+/* Return: old (NULL: none) with the fields that are set in update replaced, for free_unpacked(…, NULL). */
 Runtime__V1__LinuxContainerResources *resources_merge(const Runtime__V1__LinuxContainerResources *present,
                                                       const Runtime__V1__LinuxContainerResources *update);
 
-/* 0: none. So is what the kubelet reads from a cgroup of version 1 without a limit, nearly 2^63. */
+/* Return: the limit; 0: none. A value near 2^63, which the kubelet reads from a cgroup v1 without a limit,
+ * counts as none. */
 guint64 resources_memory_limit(const Runtime__V1__LinuxContainerResources *resources);
 
-/* Memory and processor time that are limited. */
+/* Limits of memory and processor time. */
 typedef struct {
     gint64 memory_bytes; /* 0: no limit */
     gint64 cpu_quota_us; /* of each RESOURCES_CPU_PERIOD_US; 0: no limit */
@@ -23,5 +24,5 @@ typedef struct {
 enum { RESOURCES_CPU_PERIOD_US = 100000 };
 
 Limits limits_of(const Runtime__V1__LinuxContainerResources *resources);
-/* Adds a container's; sums stay in range. */
+/* Adds the limits of a container; sums saturate. */
 void limits_add(Limits *sum, const Runtime__V1__LinuxContainerResources *container);

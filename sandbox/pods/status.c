@@ -1,5 +1,6 @@
-/* Pods and containers as the CRI shows them. Answers are built in the caller's arena from what is known;
- * nothing here waits for a guest. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pods and containers as the CRI shows them. Responses are built in the caller's arena from recorded state;
+ * no function waits for a guest. */
 
 #include "sandbox/pods/status.h"
 
@@ -50,19 +51,19 @@ typedef Runtime__V1__ContainerStatus__AnnotationsEntry ContainerStatusAnnotation
 
 /* ---- containers ---- */
 
-/* Its parts are the container's. */
+/* Return: borrows its parts from the container. */
 static Runtime__V1__ImageSpec *image_spec(const Container *container, Arena *arena)
 {
     Runtime__V1__ImageSpec *spec = arena_new0(arena, Runtime__V1__ImageSpec, 1);
 
     *spec = *container->config->image;
-    /* The name that the user wrote, where the kubelet has replaced it by an id. */
+    /* Return: the name that the user wrote, where the kubelet has replaced it by an id. */
     if (*spec->user_specified_image != '\0')
         spec->image = spec->user_specified_image;
     return spec;
 }
 
-/* pod->lock is held. */
+/* Called with pod->lock held. */
 static Runtime__V1__ContainerUser *container_user(const Container *container, Arena *arena)
 {
     Runtime__V1__ContainerUser *user = arena_new0(arena, Runtime__V1__ContainerUser, 1);
@@ -83,7 +84,7 @@ static Runtime__V1__ContainerUser *container_user(const Container *container, Ar
     return user;
 }
 
-/* pod->lock is held. */
+/* Called with pod->lock held. */
 static Runtime__V1__ContainerResources *container_resources(const Container *container, Arena *arena)
 {
     Runtime__V1__ContainerResources *resources;
@@ -140,7 +141,7 @@ gboolean container_status(SandboxManager *manager, const Runtime__V1__ContainerS
     return TRUE;
 }
 
-/* For lists: all that is constant is the container's own, which the arena holds. */
+/* For lists: constant parts are borrowed from the container, which the arena keeps alive. */
 static Runtime__V1__Container *container_message(Container *container, ContainerState state, Arena *arena)
 {
     Runtime__V1__Container *message = arena_new0(arena, Runtime__V1__Container, 1);
@@ -160,12 +161,12 @@ static Runtime__V1__Container *container_message(Container *container, Container
     return message;
 }
 
-/* But for the ids, by which they were looked up. */
+/* Applies the filter except for the ids, by which the containers were looked up. */
 static gboolean container_matches(const Container *container, ContainerState state,
                                   const Runtime__V1__ContainerFilter *filter)
 {
     if (state == CONTAINER_CREATING)
-        return FALSE; /* CreateContainer has not returned it yet */
+        return FALSE; /* CreateContainer has not returned yet */
     if (filter == NULL)
         return TRUE;
     return (filter->state == NULL || filter->state->state == cri_container_state(state)) &&
@@ -203,7 +204,7 @@ gboolean container_list(SandboxManager *manager, const Runtime__V1__ListContaine
 
 /* ---- pods ---- */
 
-/* pod->lock is held. */
+/* Called with pod->lock held. */
 static Runtime__V1__PodSandboxNetworkStatus *network_status(const Pod *pod, Arena *arena)
 {
     Runtime__V1__PodSandboxNetworkStatus *network =
@@ -262,7 +263,7 @@ Runtime__V1__PodSandboxStatus *pod_status_message(Pod *pod, Arena *arena)
     return status;
 }
 
-/* The CRI wants JSON for values that are not part of the message. NULL: "". */
+/* Return: JSON text, as the CRI requires for additional values. NULL: "". */
 static char *json_string(Arena *arena, const char *text)
 {
     g_autoptr(JsonWriter) json = json_writer_new();
@@ -355,7 +356,7 @@ gboolean sandbox_status(SandboxManager *manager, const Runtime__V1__PodSandboxSt
     return TRUE;
 }
 
-/* For lists: all that is constant is the pod's own, which the arena holds. */
+/* For lists: constant parts are borrowed from the pod, which the arena keeps alive. */
 static Runtime__V1__PodSandbox *pod_message(Pod *pod, PodState state, Arena *arena)
 {
     Runtime__V1__PodSandbox *message = arena_new0(arena, Runtime__V1__PodSandbox, 1);
@@ -371,11 +372,11 @@ static Runtime__V1__PodSandbox *pod_message(Pod *pod, PodState state, Arena *are
     return message;
 }
 
-/* But for the id, by which they were looked up. */
+/* Applies the filter except for the id, by which the pods were looked up. */
 static gboolean pod_matches(const Pod *pod, PodState state, const Runtime__V1__PodSandboxFilter *filter)
 {
     if (state == POD_STARTING)
-        return FALSE; /* RunPodSandbox has not returned it yet */
+        return FALSE; /* RunPodSandbox has not returned yet */
     if (filter == NULL)
         return TRUE;
     return (filter->state == NULL || filter->state->state == cri_pod_state(state)) &&

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/pods/trace.h"
 
 #include "common/json_writer.h"
@@ -5,12 +6,12 @@
 
 enum { NAME_MAX_BYTES = 64, PROCESS = 1 };
 
-/* Each container has one, from TRACK_CONTAINER on. */
+/* Each container has a track, from TRACK_CONTAINER on. */
 typedef enum { TRACK_VM = 1, TRACK_NETWORK, TRACK_CONTAINER } Track;
 
 typedef struct {
     TracePhase phase;
-    char *container; /* NULL: the pod's own */
+    char *container; /* NULL: a phase of the pod */
     gint64 begin_us;
     gint64 end_us;
 } TraceEvent;
@@ -19,7 +20,7 @@ struct Trace {
     GMutex lock;
     gint64 origin_us; /* monotonic */
     gint64 began_at_us;
-    GPtrArray *events; /* TraceEvent, in order of their ends */
+    GPtrArray *events; /* TraceEvent, sorted by end */
 };
 
 static const struct {
@@ -64,7 +65,7 @@ void trace_free(Trace *trace)
     g_free(trace);
 }
 
-/* Makes room: the oldest that is a container's goes. Locked. */
+/* Called with the lock held. Removes the oldest event of a container to make room. */
 static void forget_oldest(Trace *trace)
 {
     guint oldest = 0;
@@ -74,7 +75,7 @@ static void forget_oldest(Trace *trace)
     g_ptr_array_remove_index(trace->events, oldest);
 }
 
-/* Names are the client's and may be long. */
+/* Names come from the client and may be long. */
 static char *name_copy(const char *name)
 {
     g_autofree char *start = g_strndup(name, NAME_MAX_BYTES);
@@ -101,7 +102,7 @@ void trace_add(Trace *trace, TracePhase phase, const char *container, gint64 beg
 
 /* ---- JSON ---- */
 
-/* Containers have theirs in the order in which they first appear. */
+/* Containers have tracks in the order in which they first appear. */
 static guint track_of(GPtrArray *containers, const TraceEvent *event)
 {
     guint index;
@@ -128,8 +129,8 @@ static void put_event(JsonWriter *json, const Trace *trace, const TraceEvent *ev
     json_writer_close_object(json);
 }
 
-/* track 0: the process's own name. Readers expect a category and a time of these too, as Chrome writes them.
- */
+/* track 0: the name of the process. Readers expect a category and a time here as well, as Chrome writes
+ * them. */
 static void put_name(JsonWriter *json, guint track, const char *name)
 {
     json_writer_open_object(json, NULL);

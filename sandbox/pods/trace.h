@@ -1,8 +1,9 @@
-/* What the start of a pod and of its containers took, phase by phase (trace.def): kept in memory for as long
- * as the pod is known to this daemon, and counted in the metrics.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A trace of the start of a pod and of its containers, phase by phase (trace.def). It is kept in memory as
+ * long as this daemon has a record of the pod, and counted in the metrics.
  *
- * Bounded: of a pod whose containers start again and again the newest starts are kept, and the pod's own. Any
- * thread.
+ * Bounded: of a pod whose containers start again and again, the newest starts are kept, and the pod's own.
+ * Any thread.
  */
 #pragma once
 
@@ -19,13 +20,14 @@ enum { TRACE_EVENTS_MAX = 128 };
 
 typedef struct Trace Trace;
 
-Trace *trace_new(void);        /* times are shown from here on */
+Trace *trace_new(void);        /* origin of the times in the JSON */
 void trace_free(Trace *trace); /* takes NULL */
 
-/* The phase began then (g_get_monotonic_time()) and ends now. container: its name; NULL: it is the pod's. */
+/* Adds a phase that began at begin_us (g_get_monotonic_time()) and ends now. container: its name; NULL: a
+ * phase of the pod. */
 void trace_add(Trace *trace, TracePhase phase, const char *container, gint64 begin_us);
 
-/* In Chrome's trace event format (JSON), which Perfetto shows: an object with traceEvents, in microseconds,
- * and otherData, which names the pod, how its guest came to run (start, NULL: not known) and when the trace
- * began. The caller frees it. */
+/* Return: the trace in Chrome's trace event format (JSON), which Perfetto shows, and which the caller frees:
+ * an object with traceEvents, in microseconds, and otherData, with the pod, how its guest started (start;
+ * NULL: not known) and when the trace began. */
 char *trace_json(Trace *trace, const char *pod, const char *start);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/pods/vm_size.h"
 
 #include <sys/utsname.h>
@@ -11,21 +12,22 @@ typedef Runtime__V1__LinuxContainerResources Resources;
 
 enum {
     CPU_PERIOD_DEFAULT_US = 100000,
-    CPU_PERIOD_LEAST_US = 1000, /* of the kernel: kernel/sched/core.c */
+    CPU_PERIOD_LEAST_US = 1000, /* the kernel's: kernel/sched/core.c */
     CPU_PERIOD_MOST_US = 1000000,
     GUEST_CPUS_MOST = 64, /* CONFIG_NR_CPUS of the guest's kernel */
-    /* How far a machine can grow is prepared when it is made, and costs a little: a few KiB of the guest for
-     * each possible processor, QEMU's bitmaps of each possible page. */
+    /* The possible growth of a VM is prepared when it is created, and has a price: a few KiB of the guest
+     * for each possible processor, and QEMU's bitmaps of each possible page. */
     REACH_VCPUS = 16,
     REACH_FACTOR = 4,
 };
 
 static const guint64 MIB = 1 << 20;
-/* Measured (docs/performance.md): the kernel's image and tables, slabs, the agent, crun while it runs. */
+/* Measured (docs/performance.md): the kernel's image and tables, slabs, the agent, and crun while it runs. */
 static const guint64 OVERHEAD_FIXED_BYTES = 64 << 20;
-/* A page's descriptor is 64 bytes (1/64); the rest is what the kernel keeps free of a memory of that size. */
+/* The descriptor of a page is 64 bytes (1/64); the rest is what the kernel keeps free of a memory of that
+ * size. */
 static const guint64 OVERHEAD_DIVISOR = 24;
-/* With less the initramfs does not unpack. */
+/* With less memory the initramfs does not unpack. */
 static const guint64 LEAST_MEMORY_BYTES = 64 << 20;
 static const guint64 REACH_MEMORY_BYTES = (guint64)16 << 30;
 
@@ -91,13 +93,13 @@ static gboolean vcpus_compute(const Resources *resources, const char *field, con
 
     if (bounds->vcpus > most)
         return fail(error, STATUS_RESOURCE_EXHAUSTED,
-                    "vcpus: %u of them are asked for; a machine of this pod may have %u, the node has %u",
+                    "vcpus: %u of them are asked for; a VM of this pod may have %u, the node has %u",
                     bounds->vcpus, most, node->cpus);
     wanted = MIN(cpus_of_limit(resources), usable);
     if (wanted > most)
         return fail(error, STATUS_RESOURCE_EXHAUSTED,
                     "%s.cpu_quota: %" G_GUINT64_FORMAT
-                    " CPUs are more than the %u that a machine of this pod may have",
+                    " CPUs are more than the %u that a VM of this pod may have",
                     field, wanted, most);
     shape->vcpus = MAX(MAX(bounds->vcpus, (guint)wanted), 1);
     shape->boot_vcpus = node->plugs ? MAX(bounds->vcpus, 1) : shape->vcpus;
@@ -119,23 +121,23 @@ static gboolean memory_compute(const Resources *resources, const char *field, co
         most = MIN(most, round_down(bounds->max_memory_bytes, MIB));
     if (least < LEAST_MEMORY_BYTES)
         return fail(error, STATUS_INVALID_ARGUMENT,
-                    "memory: a machine with %" G_GUINT64_FORMAT
+                    "memory: a VM with %" G_GUINT64_FORMAT
                     " MiB does not boot; the least is %" G_GUINT64_FORMAT,
                     least / MIB, LEAST_MEMORY_BYTES / MIB);
     if (least > most)
         return fail(error, STATUS_RESOURCE_EXHAUSTED,
                     "memory: %" G_GUINT64_FORMAT
-                    " MiB are asked for; a machine of this pod may have %" G_GUINT64_FORMAT,
+                    " MiB are asked for; a VM of this pod may have %" G_GUINT64_FORMAT,
                     least / MIB, most / MIB);
     if (limit > most)
         return fail(error, STATUS_RESOURCE_EXHAUSTED,
                     "%s.memory_limit_in_bytes: %" G_GUINT64_FORMAT
-                    " MiB are more than a machine of this pod may have (%" G_GUINT64_FORMAT
+                    " MiB are more than a VM of this pod may have (%" G_GUINT64_FORMAT
                     " MiB; the node has %" G_GUINT64_FORMAT ")",
                     field, round_up(limit, MIB) / MIB, most / MIB, node->memory_bytes / MIB);
     if (limit != 0)
         wanted = round_up(limit + vm_guest_overhead(limit), MIB);
-    /* The kernel's own part does not make a limit unreasonable that the node could just grant. */
+    /* A limit that the node can just grant is not refused because of the kernel's own part. */
     wanted = MIN(MAX(least, wanted), most);
     if (!node->plugs) {
         shape->boot_memory_bytes = shape->memory_bytes = shape->max_memory_bytes = wanted;

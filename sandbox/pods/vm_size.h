@@ -1,29 +1,28 @@
-/* How large a pod's virtual machine is: from what the pod may use, and what a machine of its handler may be.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The size of a pod's VM: from the limits of the pod, and the bounds of its handler.
  *
- * The machine has the pod's memory limit and, beside it, what its own kernel and agent take, so that the
- * containers can really use up to their limit. It is never smaller than the handler's size: memory that
- * nobody touches costs the node nothing, and machines of one shape can come from one template. A CPU limit is
- * a ceiling, not a claim: one above the node's CPUs is as good as all of them.
- *
- * Pure arithmetic; only node_capacity() asks the node.
+ * The VM has the pod's memory limit and, in addition, what its kernel and agent take, so that the containers
+ * can use all of their limit. It is never smaller than the handler's size: memory that is not touched costs
+ * the node nothing, and VMs of one size can come from one template. A CPU limit is a ceiling: one above the
+ * node's CPUs allows all of them.
  */
 #pragma once
 
 #include "api.pb-c.h"
 #include <glib.h>
 
-/* The guest boots with the least that its handler gives, so that all machines of a handler boot alike; what
- * its pod has beyond that is plugged into it, and can be taken out again. */
+/* The guest boots with the smallest size of its handler, so that all guests of a handler boot alike. The
+ * rest of the pod's size is plugged while it runs, and can be unplugged again. */
 typedef struct {
     guint boot_vcpus;
-    guint vcpus;               /* that the pod is to have now */
-    guint max_vcpus;           /* that it can come to have without a restart */
+    guint vcpus;               /* the pod's now */
+    guint max_vcpus;           /* the most without a restart */
     guint64 boot_memory_bytes; /* whole MiB */
     guint64 memory_bytes;      /* more by whole DOMAIN_MEMORY_BLOCKs */
     guint64 max_memory_bytes;
 } VmSize;
 
-/* The least and the most that the pod's handler (and its annotations) say; no maximum is 0. */
+/* The smallest and the largest size by the pod's handler and annotations; 0: no maximum. */
 typedef struct {
     guint vcpus;
     guint max_vcpus;
@@ -34,21 +33,21 @@ typedef struct {
 typedef struct {
     guint cpus;
     guint64 memory_bytes;
-    gboolean plugs; /* guests of its architecture take processors and memory while they run */
+    gboolean plugs; /* processors and memory can be plugged into guests of its architecture */
 } NodeCapacity;
 
-/* What this node has. */
+/* Return: what this node has. */
 NodeCapacity node_capacity(void);
 
-/* The machine of a pod with these limits (NULL: none). INVALID_ARGUMENT for limits that make no sense and
+/* Computes the VM's size for a pod with these limits (NULL: none). INVALID_ARGUMENT for invalid limits and
  * sizes that cannot boot, RESOURCE_EXHAUSTED for more than the handler or the node has; both name the field,
  * of which `field` is the path to resources ("config.linux.resources"). */
 gboolean vm_size_compute(const Runtime__V1__LinuxContainerResources *resources, const char *field,
                          const VmBounds *bounds, const NodeCapacity *node, VmSize *ret_shape, GError **error);
 
-/* The checks of limits by themselves, without any machine. */
+/* Checks the limits without computing a size. */
 gboolean vm_limits_check(const Runtime__V1__LinuxContainerResources *resources, const char *field,
                          GError **error);
 
-/* What a guest's own kernel and agent take of its memory, at most: docs/performance.md has the figures. */
+/* Return: the most that a guest's kernel and agent take of its memory (docs/performance.md). */
 guint64 vm_guest_overhead(guint64 memory_bytes);

@@ -317,7 +317,7 @@ static void says_why_an_agent_does_not_start(void)
     TEST_FAILS(host_agent_start(&spec, NULL, &pid, &error), error, STATUS_FAILED_PRECONDITION,
                "/nonexistent/agent");
     spec.program = "/bin/false";
-    TEST_FAILS(host_agent_start(&spec, NULL, &pid, &error), error, STATUS_INTERNAL, "did not say why");
+    TEST_FAILS(host_agent_start(&spec, NULL, &pid, &error), error, STATUS_INTERNAL, "gave no reason");
     spec.program = "/bin/cat";
     TEST_FAILS(host_agent_start(&spec, NULL, &pid, &error), error, STATUS_INTERNAL, "--node");
 }
@@ -339,7 +339,7 @@ int main(void)
     static const TestCase cases[] = {
         {"sysctls of the node are refused, those of the pod's own namespaces are not",
          guards_the_nodes_sysctls},
-        {"a pod on the node has no user namespace", has_no_user_namespaces},
+        {"a host pod has no user namespace", has_no_user_namespaces},
         {"a container gets the device of the node that it asks for", gives_the_nodes_devices},
         {"a privileged container gets them all, but for what it has of its own",
          gives_a_privileged_container_all_of_them},
