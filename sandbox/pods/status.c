@@ -280,14 +280,14 @@ static char *trace_info(const Pod *pod, Arena *arena)
     return arena_strdup(arena, json);
 }
 
-static char *machine_json(Pod *pod, Arena *arena)
+static char *vm_size_json(Pod *pod, Arena *arena)
 {
-    const VmSize machine = pod_vm_size(pod);
+    const VmSize size = pod_vm_size(pod);
 
     return arena_printf(arena,
                         "{\"vcpus\":%u,\"maxVcpus\":%u,\"memoryBytes\":%" G_GUINT64_FORMAT
                         ",\"maxMemoryBytes\":%" G_GUINT64_FORMAT "}",
-                        machine.vcpus, machine.max_vcpus, machine.memory_bytes, machine.max_memory_bytes);
+                        size.vcpus, size.max_vcpus, size.memory_bytes, size.max_memory_bytes);
 }
 
 static char *problem_json(Pod *pod, Arena *arena)
@@ -309,7 +309,7 @@ static void status_info(Pod *pod, Arena *arena, Runtime__V1__PodSandboxStatusRes
         {"problem", problem_json(pod, arena)},
         {"netns", json_string(arena, pod->netns_path)},
         {"guestDirectory", json_string(arena, pod->run_dir)},
-        {"machine", machine_json(pod, arena)},
+        {"vm", vm_size_json(pod, arena)},
         {"trace", trace_info(pod, arena)},
         {"start", json_string(arena, pod->start)},
     };
@@ -425,7 +425,7 @@ char *sandbox_manager_templates(SandboxManager *manager)
     json_writer_int(json, "ready", counts.ready);
     json_writer_int(json, "bytes", (gint64)counts.data_bytes);
     json_writer_int(json, "wanted", counts.wanted);
-    json_writer_int(json, "waitingMachines", vm_pool_count(manager->pool));
+    json_writer_int(json, "vmPool", vm_pool_count(manager->pool));
     json_writer_strings(json, "quarantined", (const char *const *)counts.quarantined,
                         g_strv_length(counts.quarantined));
     json_writer_close_object(json);

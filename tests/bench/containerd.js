@@ -14,7 +14,7 @@ const POOL_SIZE = 2; // guest.vm_pool_size
 async function poolIsFull(call) {
     for (let i = 0; i < 120; i++) {
         const {info} = await call('Status', {verbose: true});
-        if (JSON.parse(info.templates).waitingMachines === POOL_SIZE)
+        if (JSON.parse(info.templates).vmPool === POOL_SIZE)
             return;
         await sleep(250);
     }

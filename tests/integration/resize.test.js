@@ -23,7 +23,7 @@ const update = (one, resources) => node.cri.call('UpdatePodSandboxResources', {p
 const nproc = async () => Number(await node.output(container, 'grep -c ^processor /proc/cpuinfo'));
 const totalMib = async () => Math.round(Number(await node.output(container, 'sed -n "s/MemTotal: *\\([0-9]*\\) kB/\\1/p" /proc/meminfo')) / 1024);
 const nodeMib = (one) => Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${node.qemuPid(one)}/status`, 'utf8'))[1]) / 1024;
-const size = async (one) => JSON.parse((await node.cri.call('PodSandboxStatus', {pod_sandbox_id: one.id, verbose: true})).info.machine);
+const size = async (one) => JSON.parse((await node.cri.call('PodSandboxStatus', {pod_sandbox_id: one.id, verbose: true})).info.vm);
 
 function removeCgroup(name) {
     for (const root of hierarchies())

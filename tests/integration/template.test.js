@@ -62,7 +62,7 @@ test('exec, volumes, layers, network, clock, statistics and removal work in a re
     const volume = path.join(node.dir, 'volume');
     fs.mkdirSync(volume, {recursive: true});
     fs.writeFileSync(path.join(volume, 'file'), 'from the node');
-    await eventually('the VM pool is full', async () => (await report(node)).waitingMachines === 2);
+    await eventually('the VM pool is full', async () => (await report(node)).vmPool === 2);
     const pod = await node.runPod();
     assert.strictEqual(await startedHow(pod), 'restored');
     assert.ok(!(await phases(pod)).includes('load'), 'the VM was not pre-restored');
@@ -164,7 +164,7 @@ test('after kill -9 of the daemon restored pods run on, and the VMs of its pool 
     clean(t);
     const pod = await node.runPod();
     const container = await node.runContainer(pod, 'sleep 100000');
-    await eventually('the VM pool is full', async () => (await report(node)).waitingMachines === 2);
+    await eventually('the VM pool is full', async () => (await report(node)).vmPool === 2);
     const before = fs.readdirSync(path.join(node.stateDir, 'guests'));
     await node.restartDaemon('SIGKILL');
     assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_READY');
@@ -179,7 +179,7 @@ test('after kill -9 of the daemon restored pods run on, and the VMs of its pool 
 });
 
 test('a daemon that is told to stop removes the VMs of its pool', async () => {
-    await eventually('the VM pool is full', async () => (await report(node)).waitingMachines === 2);
+    await eventually('the VM pool is full', async () => (await report(node)).vmPool === 2);
     await node.stopDaemon();
     assert.strictEqual(waiting(node), 0);
     assert.deepStrictEqual(node.orphans([]), []);
@@ -188,7 +188,7 @@ test('a daemon that is told to stop removes the VMs of its pool', async () => {
 
 test('a pod starts although a VM of the pool was killed', async (t) => {
     clean(t);
-    await eventually('the VM pool is full', async () => (await report(node)).waitingMachines === 2);
+    await eventually('the VM pool is full', async () => (await report(node)).vmPool === 2);
     for (const id of fs.readdirSync(path.join(node.stateDir, 'guests')))
         process.kill(node.qemuPid({id}), 'SIGKILL');
     const pod = await node.runPod();
@@ -228,7 +228,7 @@ test('the first pod of a handler boots, the next one is restored from a template
     const container = await one.runContainer(restored, 'sleep 100000');
     assert.ok(Number(await run(one, container, 'grep MemTotal /proc/meminfo | tr -dc 0-9')) > 270 << 10);
     // A VM of the pool that is not pre-restored gets its guest when a pod takes it.
-    await eventually('a VM is in the pool', async () => (await report(one)).waitingMachines === 1);
+    await eventually('a VM is in the pool', async () => (await report(one)).vmPool === 1);
     const [id] = fs.readdirSync(path.join(one.stateDir, 'guests'));
     assert.strictEqual(guestMemoryBlocks(one.qemuPid({id})), 0);
     const filledLate = await runBy('');
