@@ -36,7 +36,7 @@ test('load imports an image, which images lists, and info reports the conditions
 
 test('run in the foreground passes on output and exit code, and --rm leaves nothing', async () => {
     const {code, stdout, stderr} = await node.cli('run', '--rm', '-e', 'NAME=world', 'busybox', 'sh', '-c',
-                                                     'echo "hello $NAME"; echo oops >&2; exit 7');
+                                                  'echo "hello $NAME"; echo oops >&2; exit 7');
     assert.deepStrictEqual([code, stdout, stderr], [7, 'hello world\n', 'oops\n']);
     assert.deepStrictEqual(JSON.parse(await crivirt('ps', '-a', '--json')), []);
     assert.deepStrictEqual((await node.cri.call('ListPodSandbox')).items, []);

@@ -27,7 +27,7 @@ async function startRegistry(node, {port = 5000, htpasswd} = {}) {
         if (process.gone)
             throw new Error(fs.readFileSync(path.join(node.dir, `registry${id}.log`), 'utf8'));
         return /40[01]|200/.test((await node.run('curl', '-s', '-o', '/dev/null', '-w', '%{http_code}',
-                                                    '--noproxy', '*', `http://${host}/v2/`)).stdout);
+                                                 '--noproxy', '*', `http://${host}/v2/`)).stdout);
     });
     return {host, process};
 }
@@ -36,7 +36,7 @@ async function startRegistry(node, {port = 5000, htpasswd} = {}) {
 function push(node, source, name, creds) {
     const digestFile = path.join(node.dir, `digest${serial()}`);
     node.inNetwork('skopeo', 'copy', '-q', '--insecure-policy', '--dest-tls-verify=false', '--digestfile', digestFile,
-                      ...(creds ? ['--dest-creds', creds] : []), source, `docker://${name}`);
+                   ...(creds ? ['--dest-creds', creds] : []), source, `docker://${name}`);
     return fs.readFileSync(digestFile, 'utf8').trim();
 }
 
