@@ -62,21 +62,14 @@ static Container *container_restore(Pod *pod, const ContainerRecord *record, GEr
         return NULL;
     }
     container = container_new(pod, record->id, config, record->image_id, diff_ids, record->created_at_ns);
-    container->state = record->state;
+#define CONTAINER_COLUMN(ctype, field, kind) STATE_COPY_##kind(container->field, record->field);
+#include "sandbox/state/state_store.def"
     /* The events that an earlier daemon has published. */
     container->announced = record->state == CONTAINER_EXITED_STATE    ? (int)EVENT(STOPPED)
                            : record->state == CONTAINER_RUNNING_STATE ? (int)EVENT(STARTED)
                            : record->state == CONTAINER_CREATED_STATE ? (int)EVENT(CREATED)
                                                                       : -1;
-    container->started_at_ns = record->started_at_ns;
-    container->finished_at_ns = record->finished_at_ns;
-    container->exit_code = record->exit_code;
     container->end_is_stored = record->state == CONTAINER_EXITED_STATE;
-    container->reason = g_strdup(record->reason);
-    container->message = g_strdup(record->message);
-    container->uid = record->uid;
-    container->gid = record->gid;
-    container->stop_signal = record->stop_signal;
     g_array_unref(container->groups);
     container->groups = groups_split(record->groups);
     return container;
@@ -96,11 +89,8 @@ static Pod *pod_restore(SandboxManager *manager, const PodRecord *record, GError
     }
     pod = pod_new(manager, record->id, config, record->handler, kind, pod_platform(kind),
                   record->created_at_ns);
-    pod->state = record->state;
-    pod->problem = g_strdup(record->problem);
-    pod->cni_config = g_strdup(record->cni_config);
-    pod->cni_result = g_strdup(record->cni_result);
-    pod->share_generation = record->share_attached;
+#define POD_COLUMN(ctype, field, kind) STATE_COPY_##kind(pod->field, record->field);
+#include "sandbox/state/state_store.def"
     pod->vm_size_unsure = TRUE;
     pod->vm_size = (VmSize){record->boot_vcpus,        record->vcpus,        record->max_vcpus,
                             record->boot_memory_bytes, record->memory_bytes, record->max_memory_bytes};

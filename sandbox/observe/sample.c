@@ -109,7 +109,7 @@ static gboolean pod_has_share(Pod *pod)
     gboolean has;
 
     g_mutex_lock(&pod->lock);
-    has = pod->share_generation != 0;
+    has = pod->share_attached != 0;
     g_mutex_unlock(&pod->lock);
     return has;
 }

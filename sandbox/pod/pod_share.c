@@ -39,7 +39,7 @@ static guint generation_now(Pod *pod)
     guint generation;
 
     g_mutex_lock(&pod->lock);
-    generation = pod->share_generation;
+    generation = pod->share_attached;
     g_mutex_unlock(&pod->lock);
     return generation;
 }
@@ -134,7 +134,7 @@ void pod_share_watch(Pod *pod)
 {
     pid_t server;
 
-    if (pod->share_generation == 0)
+    if (pod->share_attached == 0)
         return;
     server = share_server(pod->share_dir);
     if (server == 0)
@@ -153,7 +153,7 @@ static gboolean mount_in_guest(Pod *pod, const Deadline *deadline, GError **erro
     Crivirt__Agent__V1__MountShareRequest mount = CRIVIRT__AGENT__V1__MOUNT_SHARE_REQUEST__INIT;
     Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     Deadline bounded = deadline_sooner(deadline, MOUNT_TIMEOUT_MS);
-    g_autofree char *tag = tag_new(pod->share_generation);
+    g_autofree char *tag = tag_new(pod->share_attached);
     g_autoptr(AgentConnection) agent = pod_agent(pod, error);
     Crivirt__Agent__V1__Response *response;
 
@@ -187,7 +187,7 @@ static gboolean attach(Pod *pod, guint generation, GError **error)
     pid_t server = 0;
 
     g_mutex_lock(&pod->lock);
-    pod->share_generation = generation;
+    pod->share_attached = generation;
     g_mutex_unlock(&pod->lock);
     pod->share_mounted = FALSE;
     if (!pod_save(pod, error) || !share_create(pod->share_dir, error) ||

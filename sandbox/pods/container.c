@@ -97,40 +97,32 @@ static char *groups_join(const GArray *groups)
     return g_string_free(text, FALSE);
 }
 
+/* Called with pod->lock held. Return: the container's row, whose strings are copies, for
+ * container_record_free(). */
+static ContainerRecord *container_record_new(const Container *container)
+{
+    ContainerRecord *record = g_new0(ContainerRecord, 1);
+
+#define CONTAINER_COLUMN(ctype, field, kind) STATE_COPY_##kind(record->field, container->field);
+#include "sandbox/state/state_store.def"
+    record->pod_id = g_strdup(container->pod->id);
+    record->config = cri_pack(&container->config->base);
+    record->diff_ids = g_strjoinv(" ", container->diff_ids);
+    record->groups = groups_join(container->groups);
+    return record;
+}
+
 gboolean container_save(Container *container, GError **error)
 {
-    g_autoptr(GBytes) config = NULL;
-    g_autofree char *diff_ids = g_strjoinv(" ", container->diff_ids);
-    g_autofree char *groups = NULL;
-    g_autofree char *reason = NULL;
-    g_autofree char *message = NULL;
-    ContainerRecord record;
+    ContainerRecord *record;
+    gboolean saved;
 
     g_mutex_lock(&container->pod->lock);
-    config = cri_pack(&container->config->base);
-    groups = groups_join(container->groups);
-    reason = g_strdup(container->reason);
-    message = g_strdup(container->message);
-    record = (ContainerRecord){
-        .id = container->id,
-        .pod_id = container->pod->id,
-        .config = config,
-        .image_id = container->image_id,
-        .diff_ids = diff_ids,
-        .state = container->state,
-        .created_at_ns = container->created_at_ns,
-        .started_at_ns = container->started_at_ns,
-        .finished_at_ns = container->finished_at_ns,
-        .exit_code = container->exit_code,
-        .reason = reason,
-        .message = message,
-        .uid = container->uid,
-        .gid = container->gid,
-        .groups = groups,
-        .stop_signal = container->stop_signal,
-    };
+    record = container_record_new(container);
     g_mutex_unlock(&container->pod->lock);
-    return state_store_put_container(container->pod->manager->store, &record, error);
+    saved = state_store_put_container(container->pod->manager->store, record, error);
+    container_record_free(record);
+    return saved;
 }
 
 ContainerState container_state(Container *container)

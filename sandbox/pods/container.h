@@ -7,14 +7,15 @@
 #include "sandbox/pods/pod.h"
 
 struct Container {
+    /* The columns of its row. id, image_id, created_at_ns and stop_signal are constant once it is in the
+     * tables, the others are protected by pod->lock. */
+#define CONTAINER_COLUMN STATE_FIELD
+#include "sandbox/state/state_store.def"
+
     gint references;
     Pod *pod;
-    char *id;
     Runtime__V1__ContainerConfig *config; /* linux->resources under pod->lock: an update replaces it */
-    char *image_id;
     char **diff_ids;
-    gint64 created_at_ns;
-    int stop_signal;
     char *log_path; /* NULL: none */
     ContainerIo *io;
     Semaphore job;
@@ -23,15 +24,7 @@ struct Container {
     int announced; /* the type of the last event that was published; -1: none */
 
     /* Protected by pod->lock. */
-    ContainerState state;
-    gint64 started_at_ns;
-    gint64 finished_at_ns;
-    gint32 exit_code;
-    char *reason;
-    char *message;
     gboolean end_is_stored;
-    gint64 uid; /* -1: not known yet */
-    gint64 gid;
     GArray *groups;      /* gint64 */
     GPtrArray *attached; /* StreamSession, not referenced */
     char **blocks;       /* keys of its block devices (host/block_device.h) */

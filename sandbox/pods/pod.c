@@ -84,46 +84,35 @@ void pod_unref(Pod *pod)
     g_free(pod);
 }
 
-/* Return: the pod's row. Called with the lock held; the caller frees problem, ips, cni_config and
- * cni_result, the other strings are borrowed. */
-static PodRecord record_fill(const Pod *pod, GBytes *config)
+/* Called with the lock held. Return: the pod's row, whose strings are copies, for pod_record_free(). */
+static PodRecord *pod_record_new(const Pod *pod)
 {
-    return (PodRecord){
-        .id = pod->id,
-        .config = config,
-        .handler = pod->handler,
-        .kind = (char *)handler_kind_name(pod->kind),
-        .created_at_ns = pod->created_at_ns,
-        .state = pod->state,
-        .problem = g_strdup(pod->problem),
-        .ips = g_strjoinv(" ", pod->ips),
-        .cni_config = g_strdup(pod->cni_config),
-        .cni_result = g_strdup(pod->cni_result),
-        .share_attached = pod->share_generation,
-        .boot_vcpus = pod->vm_size.boot_vcpus,
-        .vcpus = pod->vm_size.vcpus,
-        .max_vcpus = pod->vm_size.max_vcpus,
-        .boot_memory_bytes = pod->vm_size.boot_memory_bytes,
-        .memory_bytes = pod->vm_size.memory_bytes,
-        .max_memory_bytes = pod->vm_size.max_memory_bytes,
-    };
+    PodRecord *record = g_new0(PodRecord, 1);
+
+#define POD_COLUMN(ctype, field, kind) STATE_COPY_##kind(record->field, pod->field);
+#include "sandbox/state/state_store.def"
+    record->config = cri_pack(&pod->config->base);
+    record->kind = g_strdup(handler_kind_name(pod->kind));
+    record->ips = g_strjoinv(" ", pod->ips);
+    record->boot_vcpus = pod->vm_size.boot_vcpus;
+    record->vcpus = pod->vm_size.vcpus;
+    record->max_vcpus = pod->vm_size.max_vcpus;
+    record->boot_memory_bytes = pod->vm_size.boot_memory_bytes;
+    record->memory_bytes = pod->vm_size.memory_bytes;
+    record->max_memory_bytes = pod->vm_size.max_memory_bytes;
+    return record;
 }
 
 gboolean pod_save(Pod *pod, GError **error)
 {
-    g_autoptr(GBytes) config = NULL;
-    PodRecord record;
+    PodRecord *record;
     gboolean saved;
 
     g_mutex_lock(&pod->lock);
-    config = cri_pack(&pod->config->base);
-    record = record_fill(pod, config);
+    record = pod_record_new(pod);
     g_mutex_unlock(&pod->lock);
-    saved = state_store_put_pod(pod->manager->store, &record, error);
-    g_free(record.problem);
-    g_free(record.ips);
-    g_free(record.cni_config);
-    g_free(record.cni_result);
+    saved = state_store_put_pod(pod->manager->store, record, error);
+    pod_record_free(record);
     return saved;
 }
 

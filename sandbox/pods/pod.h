@@ -22,15 +22,17 @@
 typedef struct Container Container;
 
 struct Pod {
+    /* The columns of its row. id, handler and created_at_ns are constant, the others are protected by lock.
+     */
+#define POD_COLUMN STATE_FIELD
+#include "sandbox/state/state_store.def"
+
     gint references;
     SandboxManager *manager;
-    char *id;
     Runtime__V1__PodSandboxConfig
         *config; /* linux->resources and overhead are protected by lock: an update replaces them */
-    char *handler;
     HandlerKind kind;
     const PodPlatform *platform;
-    gint64 created_at_ns;
     char *run_dir;   /* QEMU's: agent socket, console */
     char *state_dir; /* writable disk, log cursors */
     char *share_dir; /* what virtiofs shows */
@@ -45,13 +47,8 @@ struct Pod {
     Semaphore vm_job;       /* changing the size of the VM */
 
     GMutex lock;
-    GCond changed; /* signalled when the pod's state or that of a container changes */
-    PodState state;
-    char *problem;
-    char **ips;       /* the primary address first; empty before ADD */
-    char *cni_config; /* the configuration of ADD, for which DEL must be called; NULL: none */
-    char *cni_result;
-    guint share_generation; /* how many shares the guest has had; 0: none yet */
+    GCond changed;          /* signalled when the pod's state or that of a container changes */
+    char **ips;             /* the primary address first; empty before ADD */
     pid_t agent_pid;        /* of a host pod */
     AgentConnection *agent; /* NULL: no guest */
     const char *lost;       /* why the VM has ended by itself, static; NULL: it has not */

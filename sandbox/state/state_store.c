@@ -58,15 +58,17 @@ typedef struct {
 #define COLUMN(Record, field, kind)                                                                          \
     {#field, COLUMN_##kind, G_STRUCT_OFFSET(Record, field), INT_SIZE_##kind(((Record *)NULL)->field)},
 static const Column pod_columns[] = {
-#define POD_COLUMN(field, kind) COLUMN(PodRecord, field, kind)
+#define POD_COLUMN(ctype, field, kind) COLUMN(PodRecord, field, kind)
+#define POD_DERIVED POD_COLUMN
 #include "sandbox/state/state_store.def"
 };
 static const Column container_columns[] = {
-#define CONTAINER_COLUMN(field, kind) COLUMN(ContainerRecord, field, kind)
+#define CONTAINER_COLUMN(ctype, field, kind) COLUMN(ContainerRecord, field, kind)
+#define CONTAINER_DERIVED CONTAINER_COLUMN
 #include "sandbox/state/state_store.def"
 };
 static const Column disk_columns[] = {
-#define DISK_COLUMN(field, kind) COLUMN(PodDiskRecord, field, kind)
+#define DISK_COLUMN(ctype, field, kind) COLUMN(PodDiskRecord, field, kind)
 #include "sandbox/state/state_store.def"
 };
 

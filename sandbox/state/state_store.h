@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the daemon must remember of pods and containers across its own death: one SQLite database (WAL).
  *
  * A row is written before the side effect that it stands for, so that a restarted daemon finds everything
@@ -24,54 +25,32 @@ typedef enum {
     CONTAINER_EXITED_STATE = 3,
 } ContainerState;
 
+/* Records have a field for each column of state_store.def. The caller of a function that returns records owns
+ * them with their strings; records that are put are borrowed. */
+#define STATE_FIELD(ctype, field, kind) ctype field;
 typedef struct {
-    char *id;
-    GBytes *config; /* packed runtime.v1.PodSandboxConfig */
-    char *handler;
-    char *kind; /* of the handler, which may be configured no more */
-    gint64 created_at_ns;
-    PodState state;
-    char *problem;        /* why it is not ready; NULL: none */
-    char *ips;            /* separated by spaces, the primary first */
-    char *cni_config;     /* the network list that ADD was called with; NULL: nothing to DEL */
-    char *cni_result;     /* NULL: no ADD has finished */
-    guint share_attached; /* which: pod->share_generation */
-    /* The size of its machine (machine_shape.h); 0: not known, it is of a daemon that did not keep it. */
-    guint boot_vcpus;
-    guint vcpus;
-    guint max_vcpus;
-    guint64 boot_memory_bytes;
-    guint64 memory_bytes;
-    guint64 max_memory_bytes;
+#define POD_COLUMN STATE_FIELD
+#define POD_DERIVED STATE_FIELD
+#include "sandbox/state/state_store.def"
 } PodRecord;
 void pod_record_free(PodRecord *record);
 
 typedef struct {
-    char *id;
-    char *pod_id;
-    GBytes *config; /* packed runtime.v1.ContainerConfig */
-    char *image_id;
-    char *diff_ids; /* separated by spaces, lowest first */
-    ContainerState state;
-    gint64 created_at_ns;
-    gint64 started_at_ns;
-    gint64 finished_at_ns;
-    gint32 exit_code;
-    char *reason;
-    char *message;
-    gint64 uid;
-    gint64 gid;
-    char *groups; /* separated by spaces */
-    gint32 stop_signal;
+#define CONTAINER_COLUMN STATE_FIELD
+#define CONTAINER_DERIVED STATE_FIELD
+#include "sandbox/state/state_store.def"
 } ContainerRecord;
 void container_record_free(ContainerRecord *record);
 
 typedef struct {
-    char *pod_id;
-    guint lun;
-    char *diff_id; /* or the key of a block device (block_device.h) */
+#define DISK_COLUMN STATE_FIELD
+#include "sandbox/state/state_store.def"
 } PodDiskRecord;
 void pod_disk_record_free(PodDiskRecord *record);
+
+/* Copies a field between a record and the object that embeds its rows; each owns its TEXT fields. */
+#define STATE_COPY_TEXT(to, from) (g_free(to), (to) = g_strdup(from))
+#define STATE_COPY_INT(to, from) ((to) = (from))
 
 StateStore *state_store_open(const char *path, GError **error);
 void state_store_close(StateStore *store); /* takes NULL */
