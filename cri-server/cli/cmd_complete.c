@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What completion scripts call, and what the build calls to generate them and the manual pages. */
+/* The hidden commands that completion scripts call, and that the build calls to generate them and the manual
+ * pages. */
 #include <string.h>
 
 #include "cri-server/cli/commands.h"

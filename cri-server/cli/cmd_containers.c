@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt ps, stop, rm. */
 #include <string.h>
 
@@ -31,9 +32,9 @@ static const char *state_name(State state)
 
 typedef struct {
     const char *state; /* NULL: any */
-    const char *name;  /* part of it */
-    const char *id;    /* start of it */
-    const char *pod;   /* its name, or the start of its id */
+    const char *name;  /* part of the name */
+    const char *id;    /* prefix of the id */
+    const char *pod;   /* the pod's name, or a prefix of its id */
     GPtrArray *labels; /* "key" or "key=value" */
 } Filter;
 
@@ -209,7 +210,7 @@ static gboolean print_containers(Cli *cli, const Inventory *inventory, const Fil
             continue;
         status = container_status(cli, row->container->id, &failure);
         if (g_error_matches(failure, CRIVIRT_ERROR, STATUS_NOT_FOUND))
-            continue; /* it went away since the list was made */
+            continue; /* the container was removed since the list was made */
         if (status == NULL) {
             g_propagate_error(error, g_steal_pointer(&failure));
             return FALSE;
@@ -239,9 +240,9 @@ static gboolean ps_command(Cli *cli, GError **error)
 }
 
 static const OptionSpec ps_options[] = {
-    {"all", 'a', OPTION_FLAG, NULL, "show containers that do not run, too"},
+    {"all", 'a', OPTION_FLAG, NULL, "also show containers that do not run"},
     {"quiet", 'q', OPTION_FLAG, NULL, "print only ids"},
-    {"no-trunc", 0, OPTION_FLAG, NULL, "print whole ids"},
+    {"no-trunc", 0, OPTION_FLAG, NULL, "print full ids"},
     {"filter", 'f', OPTION_LIST, "KEY=VALUE",
      "status=running|exited|created, name=, id=, pod=, label=KEY[=VALUE]"},
     {NULL},
@@ -252,7 +253,8 @@ const Command command_ps = {
     .group = "Containers",
     .usage = "[OPTIONS]",
     .help = "List containers",
-    .details = "Containers made by \"crivirt run\" go by their own name, all others by POD/CONTAINER.",
+    .details =
+        "Containers made by \"crivirt run\" have a name of their own; all others are shown as POD/CONTAINER.",
     .options = ps_options,
     .lists = TRUE,
     .run = ps_command,
@@ -262,7 +264,8 @@ const Command command_ps = {
 
 typedef gboolean (*ContainerFunc)(Cli *cli, const InventoryContainer *row, GError **error);
 
-/* Goes on after a failure, as Docker does; each container is looked up anew, so a name given twice fails. */
+/* Goes on after a failure, as Docker does. Each container is looked up again, so a name that is given twice
+ * fails. */
 static gboolean for_each_operand(Cli *cli, ContainerFunc func, GError **error)
 {
     for (const char *const *name = options_operands(cli->options); *name != NULL; name++) {
@@ -289,7 +292,7 @@ static gboolean for_each_operand(Cli *cli, ContainerFunc func, GError **error)
     return TRUE;
 }
 
-/* A pod made by `run` is there for its one container. */
+/* A pod made by `run` exists for its one container. */
 static gboolean stop_one(Cli *cli, const InventoryContainer *row, GError **error)
 {
     gint64 timeout_s = 0;
@@ -306,7 +309,7 @@ static gboolean stop_command(Cli *cli, GError **error)
 }
 
 static const OptionSpec stop_options[] = {
-    {"time", 't', OPTION_VALUE, "SECONDS", "grace before it is killed (default 10)"},
+    {"time", 't', OPTION_VALUE, "SECONDS", "seconds to wait before killing it (default 10)"},
     {NULL},
 };
 
@@ -315,8 +318,7 @@ const Command command_stop = {
     .group = "Containers",
     .usage = "[OPTIONS] CONTAINER...",
     .help = "Stop containers",
-    .details =
-        "A pod that was made by \"crivirt run\" is stopped with its container: its virtual machine ends.",
+    .details = "A pod made by \"crivirt run\" is stopped with its container; its VM ends.",
     .options = stop_options,
     .min_operands = 1,
     .max_operands = -1,
@@ -328,7 +330,7 @@ static gboolean remove_one(Cli *cli, const InventoryContainer *row, GError **err
     gboolean force = options_flag(cli->options, "force");
 
     if (row->container->state == STATE(RUNNING) && !force)
-        return fail(error, STATUS_FAILED_PRECONDITION, "it is running: stop it first, or use -f");
+        return fail(error, STATUS_FAILED_PRECONDITION, "it is running; stop it first, or use -f");
     if (force && !container_stop(cli, row->container->id, 0, error))
         return FALSE;
     if (inventory_pod_is_ours(row->pod))
@@ -351,7 +353,7 @@ const Command command_rm = {
     .group = "Containers",
     .usage = "[OPTIONS] CONTAINER...",
     .help = "Remove containers",
-    .details = "A pod that was made by \"crivirt run\" is removed with its container, and its logs, too.",
+    .details = "A pod made by \"crivirt run\" is removed with its container and its logs.",
     .options = rm_options,
     .min_operands = 1,
     .max_operands = -1,

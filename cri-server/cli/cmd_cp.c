@@ -1,7 +1,8 @@
-/* crivirt cp: a tar on each side, joined by an exec. What goes where is as with Docker's cp.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* crivirt cp: a tar on each side, connected by an exec. Destinations follow the rules of docker cp.
  *
- * What comes out of a container is hostile: only the member that was asked for is unpacked, or everything
- * below a directory of its own; owner and special mode bits are not kept.
+ * Output of a container is untrusted: only the member that was asked for is unpacked, or everything below a
+ * directory of its own; owner and special mode bits are not kept.
  */
 #include <string.h>
 #include <sys/stat.h>
@@ -15,19 +16,18 @@
 #include "cri-server/cli/stream_run.h"
 
 typedef struct {
-    const char *container; /* its id; NULL: a path here */
+    const char *container; /* the container's id; NULL: a path of the node */
     const char *path;
 } Place;
 
 typedef enum { NOTHING, OTHER, DIRECTORY } Kind;
 
-/* All that is below `directory` (name "."), or one name in it; unpacked in `into`, perhaps under another
- * name.
- */
+/* The source: everything below `directory` (name "."), or one name in it. It is unpacked in `into`, perhaps
+ * under another name. */
 typedef struct {
     const char *directory, *name;
     const char *into;
-    const char *new_name; /* NULL: the same */
+    const char *new_name; /* NULL: keep the name */
     gboolean makes_into;
 } Plan;
 
@@ -52,7 +52,7 @@ static const char *place_text(Cli *cli, const Place *place, const char *path)
     return place->container != NULL ? arena_printf(cli->arena, "%s in the container", path) : path;
 }
 
-/* Its exit code must be 0 or, when ret_yes is there, 1 for no. */
+/* The command's exit code must be 0, or 1 for "no" when ret_yes is given. */
 static gboolean run_there(Cli *cli, const char *id, const char *const *words, gboolean *ret_yes,
                           GError **error)
 {
@@ -99,7 +99,7 @@ static gboolean look_there(Cli *cli, const char *id, const char *path, gboolean 
     return TRUE;
 }
 
-/* A link itself, unless it is to be followed. */
+/* A symbolic link itself, unless it is to be followed. */
 static gboolean look(Cli *cli, const Place *place, const char *path, gboolean follows, Kind *ret_kind,
                      GError **error)
 {
@@ -121,7 +121,7 @@ static gboolean make_directory(Cli *cli, const Place *place, const char *path, G
 
     if (place->container != NULL)
         return run_there(cli, place->container, words, NULL, error);
-    return g_mkdir_with_parents(path, 0777) == 0 || fail(error, STATUS_INTERNAL, "%s cannot be made", path);
+    return g_mkdir_with_parents(path, 0777) == 0 || fail(error, STATUS_INTERNAL, "cannot create %s", path);
 }
 
 /* ---- what goes where ---- */
@@ -142,7 +142,7 @@ static const char *name_of(Cli *cli, const char *path)
 
 static gboolean check_parent(Cli *cli, const Place *to, GError **error)
 {
-    /* Of "dir/" it is what "dir" is in. */
+    /* The parent directory; of "dir/" it is the parent of dir. */
     const char *trimmed = arena_strdup(cli->arena, to->path);
     const char *parent;
     Kind kind;
@@ -183,7 +183,7 @@ static gboolean plan_directory(Cli *cli, const Place *from, const Place *to, Kin
     Plan plan = {.directory = from->path, .name = ".", .into = to->path};
 
     if (to_kind == OTHER)
-        return fail(error, STATUS_INVALID_ARGUMENT, "%s is no directory, but %s is one",
+        return fail(error, STATUS_INVALID_ARGUMENT, "%s is not a directory, but %s is",
                     place_text(cli, to, to->path), place_text(cli, from, from->path));
     if (to_kind == NOTHING && !check_parent(cli, to, error))
         return FALSE;
@@ -221,7 +221,8 @@ static char *escaped(const char *text, const char *special)
     return g_string_free(result, FALSE);
 }
 
-/* For our own tar, which is GNU's; the container's may know nothing like it. No name has a slash. */
+/* Options of the node's tar, which is GNU's; the container's tar may have none of them. No name contains a
+ * slash. */
 static char *rename_option(const Plan *plan)
 {
     g_autofree char *from = escaped(plan->name, "\\.[]*^$");
@@ -233,7 +234,7 @@ static char *rename_option(const Plan *plan)
     return g_strdup_printf("--transform=s/^%s$/%s/", from, to);
 }
 
-/* With a pipe to its stdin or from its stdout. */
+/* Starts the node's tar with a pipe to its stdin or from its stdout. */
 static gboolean tar_start(const char *const *argv, gboolean feeds, GPid *ret_pid, int *ret_fd, GError **error)
 {
     if (!g_spawn_async_with_pipes(NULL, (char **)(void *)argv, NULL,
@@ -261,7 +262,7 @@ static gboolean tar_end(Cli *cli, GPid pid, GError **error)
     g_spawn_close_pid(pid);
     if (!check_there(cli, error))
         return FALSE;
-    return status == 0 || fail(error, STATUS_INTERNAL, "tar here failed");
+    return status == 0 || fail(error, STATUS_INTERNAL, "tar on the node failed");
 }
 
 static gboolean join(Cli *cli, const char *id, const char *const *here, const char *const *there,
@@ -314,7 +315,7 @@ static gboolean copy_out(Cli *cli, const Place *from, const Plan *plan, GError *
     return join(cli, from->container, unpack, pack, FALSE, error);
 }
 
-/* A tar archive itself, to or from us. */
+/* Copies a tar archive from stdin or to stdout. */
 static gboolean copy_archive(Cli *cli, const Place *from, const Place *to, GError **error)
 {
     gboolean in = is_pipe(from);
@@ -326,7 +327,7 @@ static gboolean copy_archive(Cli *cli, const Place *from, const Place *to, GErro
     StreamAddress address;
 
     if (!in && isatty(STDOUT_FILENO))
-        return usage_fail(error, "an archive is not written to a terminal");
+        return usage_fail(error, "refusing to write an archive to a terminal; redirect stdout");
     return stream_exec_address(cli, id, in ? unpack : pack, in, FALSE, &address, error) &&
            stream_run(cli, &address, &run, error) && check_there(cli, error);
 }
@@ -354,7 +355,7 @@ static gboolean cp_command(Cli *cli, GError **error)
     const Inventory *inventory;
 
     if ((from.container != NULL) == (to.container != NULL))
-        return usage_fail(error, "cp needs one place in a container (CONTAINER:PATH) and one here");
+        return usage_fail(error, "cp needs one path in a container (CONTAINER:PATH) and one on the node");
     inventory = inventory_load(cli, error);
     row = inventory != NULL ? inventory_container(cli, inventory, there->container, error) : NULL;
     if (row == NULL)
@@ -371,11 +372,11 @@ const Command command_cp = {
     .group = "Containers",
     .usage = "CONTAINER:PATH PATH|- | PATH|- CONTAINER:PATH",
     .help = "Copy files and directories from or into a container",
-    .details =
-        "Into the second place when that is a directory, else as it: crivirt cp a.conf web:/etc/b.conf.\n"
-        "Of a directory whose name ends in \"/.\" what is in it is copied. \"-\" is a tar archive on "
-        "standard\n"
-        "input or output. The container needs the programs tar, test and mkdir.",
+    .details = "Copies into the destination when that is a directory, otherwise to it: crivirt cp a.conf "
+               "web:/etc/b.conf.\n"
+               "Of a directory whose name ends in \"/.\" what is in it is copied. \"-\" is a tar archive on "
+               "standard\n"
+               "input or output. The container needs the programs tar, test and mkdir.",
     .min_operands = 2,
     .max_operands = 2,
     .run = cp_command,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt doctor. */
 #include "common/json_writer.h"
 #include "cri-server/cli/commands.h"

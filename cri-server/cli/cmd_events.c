@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt events. */
 #include "api.pb-c.h"
 #include "common/error.h"
@@ -15,7 +16,7 @@ static const char *type_name(Runtime__V1__ContainerEventType type)
     return (guint)type < G_N_ELEMENTS(names) ? names[type] : "unknown";
 }
 
-/* The name of what it happened to, as far as the event tells: a deleted container is not in it. */
+/* The name of the object, as far as the event has it: the event of a deleted container has no name. */
 static char *subject_name(const Event *event)
 {
     const Runtime__V1__PodSandboxStatus *pod = event->pod_sandbox_status;
@@ -76,9 +77,9 @@ const Command command_events = {
     .name = "events",
     .group = "Everything",
     .usage = "[OPTIONS]",
-    .help = "Follow what happens to pods and containers",
-    .details = "Shows what happens from now on, until it is interrupted. --json has the statuses, too, an "
-               "event a line.",
+    .help = "Follow the events of pods and containers",
+    .details = "Shows events from now on, until it is interrupted. --json adds the statuses, and prints one "
+               "event per line.",
     .lists = TRUE,
     .run = events_command,
 };

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt port-forward. */
 #include <errno.h>
 #include <poll.h>
@@ -11,7 +12,7 @@
 #include "cri-server/cli/inventory.h"
 #include "cri-server/cli/stream_run.h"
 
-/* Of a pod's port over WebSocket channels: the data, and what went wrong. */
+/* The channels of a pod's port over WebSocket: data and errors. */
 enum { CHANNEL_DATA, CHANNEL_PROBLEM, PORT_BYTES = 2, COPY_BYTES = 32 << 10 };
 
 typedef struct {
@@ -23,8 +24,8 @@ typedef struct {
     const Mapping *mapping;
     int fd;
     StreamClient *client;
-    gsize prefix[2];      /* bytes of the port's number that each channel has begun with */
-    gboolean input_ended; /* by the program here */
+    gsize prefix[2];      /* bytes received of the port's number, with which each channel begins */
+    gboolean input_ended; /* closed by the program on this node */
     gboolean is_over;
 } Connection;
 
@@ -54,10 +55,10 @@ static gboolean read_mapping(const char *text, Mapping *ret_mapping, GError **er
     guint64 to = 0;
 
     if (g_str_has_suffix(text, "/udp"))
-        return usage_fail(error, "\"%s\": only TCP can be forwarded", text);
+        return usage_fail(error, "\"%s\": only TCP ports can be forwarded", text);
     if (!g_ascii_string_to_unsigned(there, 10, 1, G_MAXUINT16, &to, NULL) ||
         !g_ascii_string_to_unsigned(parts[0], 10, 1, G_MAXUINT16, &from, NULL))
-        return usage_fail(error, "\"%s\" is not PORT or HERE:POD", text);
+        return usage_fail(error, "\"%s\" is not PORT or HERE:PORT", text);
     *ret_mapping = (Mapping){(guint16)from, (guint16)to, -1};
     return TRUE;
 }
@@ -70,7 +71,7 @@ static gboolean listen_on(Mapping *mapping, const char *address, GError **error)
     int yes = 1;
 
     if (size < 0 || !g_socket_address_to_native(place, &native, sizeof native, NULL))
-        return usage_fail(error, "--address: \"%s\" is no IP address", address);
+        return usage_fail(error, "--address: \"%s\" is not an IP address", address);
     mapping->listener = socket(native.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (mapping->listener < 0 ||
         setsockopt(mapping->listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0 ||
@@ -223,7 +224,7 @@ static gboolean forward(Forwarder *forwarder, GError **error)
     return TRUE;
 }
 
-/* The pod's name or id, or that of a container of it. */
+/* The operand is the pod's name or id, or that of one of its containers. */
 static const char *find_pod(Cli *cli, const char *name, GError **error)
 {
     const Inventory *inventory = inventory_load(cli, error);
@@ -244,7 +245,7 @@ static gboolean forward_command(Cli *cli, GError **error)
 }
 
 static const OptionSpec forward_options[] = {
-    {"address", 0, OPTION_VALUE, "IP", "where to listen (default 127.0.0.1)"},
+    {"address", 0, OPTION_VALUE, "IP", "address to listen on (default 127.0.0.1)"},
     {NULL},
 };
 
@@ -252,9 +253,9 @@ const Command command_port_forward = {
     .name = "port-forward",
     .group = "Pods",
     .usage = "[OPTIONS] POD [HERE:]PORT...",
-    .help = "Connect ports of this machine to ports inside a pod",
-    .details =
-        "TCP, to the pod's own loopback address: also what listens nowhere else is reached. Until Ctrl-C.",
+    .help = "Connect ports of this node to ports inside a pod",
+    .details = "Forwards TCP to the pod's loopback address, so it also reaches programs that listen only "
+               "there. Ends with Ctrl-C.",
     .options = forward_options,
     .min_operands = 2,
     .max_operands = -1,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt gc. */
 #include "common/error.h"
 #include "common/json_writer.h"
@@ -8,7 +9,7 @@
 #include "cri-server/cli/text_table.h"
 #include "crivirt.pb-c.h"
 
-/* Made by `crivirt run`, and over: nobody else will remove it. */
+/* A stopped pod of `crivirt run`, which no kubelet will remove. */
 static gboolean is_garbage(const Runtime__V1__PodSandbox *pod)
 {
     return inventory_pod_is_ours(pod) && pod->state != RUNTIME__V1__POD_SANDBOX_STATE__SANDBOX_READY;
@@ -86,7 +87,7 @@ static char *format_table(const Collection *work)
     for (size_t i = 0; i < work->orphans->n_paths; i++) {
         g_autofree char *path = text_printable(work->orphans->paths[i]);
 
-        g_string_append_printf(text, "%s %s, which belongs to no sandbox\n",
+        g_string_append_printf(text, "%s %s, which belongs to no pod\n",
                                work->dry_run ? "would remove" : "removed", path);
     }
     for (size_t i = 0; i < work->images->n_images; i++) {
@@ -95,11 +96,11 @@ static char *format_table(const Collection *work)
         g_autofree char *size = human_size(image->size);
 
         if (!is_used(work->inventory, image))
-            g_string_append_printf(text, "unused image %s %s (%s): left to the kubelet, or crivirt rmi\n", id,
-                                   image_name(image), size);
+            g_string_append_printf(text, "unused image %s %s (%s): the kubelet, or crivirt rmi, removes it\n",
+                                   id, image_name(image), size);
     }
     if (!work->dry_run)
-        g_string_append_printf(text, "layers that nothing used: %s\n", freed);
+        g_string_append_printf(text, "unused layers: %s\n", freed);
     return g_string_free(text, FALSE);
 }
 
@@ -148,7 +149,7 @@ static gboolean gc_command(Cli *cli, GError **error)
 }
 
 static const OptionSpec gc_options[] = {
-    {"dry-run", 'n', OPTION_FLAG, NULL, "only show what there is"},
+    {"dry-run", 'n', OPTION_FLAG, NULL, "only show what would be removed"},
     {NULL},
 };
 
@@ -156,12 +157,12 @@ const Command command_gc = {
     .name = "gc",
     .group = "Everything",
     .usage = "[OPTIONS]",
-    .help = "Remove what nobody uses any more",
+    .help = "Remove unused pods, layers and orphans",
     .details =
         "Removes stopped pods that `crivirt run` made, image layers that neither an image nor a container\n"
-        "uses (what a pull that failed left, say), and what is left on the node of pods that are no more.\n"
-        "Images that no container uses are shown but stay: which of them to keep is the kubelet's decision,\n"
-        "or yours (crivirt rmi).",
+        "uses (for example after a failed pull), and orphans: resources on the node whose pod is gone.\n"
+        "Unused images are shown but not removed, because the kubelet decides which of them to keep; to\n"
+        "remove one, use crivirt rmi.",
     .options = gc_options,
     .lists = TRUE,
     .run = gc_command,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt images, pull, rmi. */
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +15,7 @@
 
 /* --- images -------------------------------------------------------------------------------------------- */
 
-/* "docker.io/library/busybox:1.36" -> repository and tag; a port's colon is no tag's. */
+/* Splits "docker.io/library/busybox:1.36" into repository and tag. The colon of a port begins no tag. */
 static void split_tag(const char *reference, char **ret_repository, char **ret_tag)
 {
     const char *slash = strrchr(reference, '/');
@@ -24,7 +25,7 @@ static void split_tag(const char *reference, char **ret_repository, char **ret_t
     *ret_tag = g_strdup(colon != NULL ? colon + 1 : "<none>");
 }
 
-/* The digest that a repository's name was pulled by, "<none>" when unknown. */
+/* The digest by which a repository's name was pulled; "<none>" when it is unknown. */
 static const char *digest_for(const Runtime__V1__Image *image, const char *repository)
 {
     for (size_t i = 0; i < image->n_repo_digests; i++) {
@@ -50,7 +51,7 @@ static void add_table_row(Cli *cli, TextTable *table, const Runtime__V1__Image *
         text_table_add(table, TEXT_ROW(repository, tag, id, size));
 }
 
-/* A row per tag, as Docker shows them; an image that was pulled by digest has none. */
+/* One row per tag, as Docker shows them; an image that was pulled by digest has no tag. */
 static void add_table_rows(Cli *cli, TextTable *table, const Runtime__V1__Image *image)
 {
     for (size_t i = 0; i < image->n_repo_tags; i++) {
@@ -141,8 +142,8 @@ static gboolean images_command(Cli *cli, GError **error)
 
 static const OptionSpec images_options[] = {
     {"quiet", 'q', OPTION_FLAG, NULL, "print only ids"},
-    {"digests", 0, OPTION_FLAG, NULL, "show digests, too"},
-    {"no-trunc", 0, OPTION_FLAG, NULL, "print whole ids"},
+    {"digests", 0, OPTION_FLAG, NULL, "also show digests"},
+    {"no-trunc", 0, OPTION_FLAG, NULL, "print full ids"},
     {NULL},
 };
 
@@ -169,7 +170,7 @@ static gboolean read_password(char **ret_password, GError **error)
     while ((got = TEMP_FAILURE_RETRY(read(STDIN_FILENO, buffer, sizeof buffer))) > 0) {
         g_string_append_len(password, buffer, got);
         if (password->len > MAX_PASSWORD_BYTES)
-            return usage_fail(error, "--password-stdin: what comes in is no password: it is too long");
+            return usage_fail(error, "--password-stdin: the input is too long for a password");
     }
     if (got < 0)
         return fail_errno(error, errno, "cannot read the password");
@@ -231,10 +232,11 @@ const Command command_pull = {
     .name = "pull",
     .group = "Images",
     .usage = "[OPTIONS] IMAGE",
-    .help = "Get an image from a registry",
-    .details = "Prints the image's id on stdout; the progress goes to the terminal or, a line per change, to "
-               "stderr.\n"
-               "A password on the command line can be seen by others: prefer --creds USER --password-stdin.",
+    .help = "Pull an image from a registry",
+    .details =
+        "Prints the image's id on stdout, and the progress on the terminal or, one line per change, on "
+        "stderr.\n"
+        "Other users can see a password on the command line: prefer --creds USER --password-stdin.",
     .options = pull_options,
     .min_operands = 1,
     .max_operands = 1,
@@ -243,7 +245,7 @@ const Command command_pull = {
 
 /* --- rmi ----------------------------------------------------------------------------------------------- */
 
-/* The CRI's RemoveImage says nothing about an image that is not there; a person wants to know. */
+/* The CRI's RemoveImage succeeds for an image that does not exist; a person needs an error. */
 static gboolean remove_image(Cli *cli, const char *name, GError **error)
 {
     Runtime__V1__ImageStatusRequest status = RUNTIME__V1__IMAGE_STATUS_REQUEST__INIT;
@@ -259,7 +261,7 @@ static gboolean remove_image(Cli *cli, const char *name, GError **error)
     if (found == NULL)
         return FALSE;
     if (found->image == NULL)
-        return fail(error, STATUS_NOT_FOUND, "there is no such image");
+        return fail(error, STATUS_NOT_FOUND, "no such image");
     if (cli_image_call(cli, "RemoveImage", &request.base, CLI_CALL_MS, error) == NULL)
         return FALSE;
     line = g_strdup_printf("Removed %s\n", found->image->id);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt info, version. */
 #include "api.pb-c.h"
 #include "common/json_writer.h"
@@ -33,7 +34,7 @@ static gboolean version_command(Cli *cli, GError **error)
     const Runtime__V1__VersionResponse *daemon;
     g_autofree char *text = NULL;
 
-    /* The client's own version needs no daemon. */
+    /* The client's own version is printed even when the daemon cannot be reached. */
     if (!cli->json && !cli_print("Client:\n Version:      " CRIVIRT_VERSION "\n", error))
         return FALSE;
     daemon = ask_version(cli, error);
@@ -165,7 +166,7 @@ const Command command_info = {
     .group = "Everything",
     .usage = "[OPTIONS]",
     .help = "Show the state of crivirtd",
-    .details = "--json has all that the daemon tells, its configuration included.",
+    .details = "--json prints all of the daemon's status, with its configuration.",
     .lists = TRUE,
     .run = info_command,
 };

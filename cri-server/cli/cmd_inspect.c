@@ -1,4 +1,5 @@
-/* crivirt inspect: all that the daemon tells about a container, a pod or an image. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* crivirt inspect: prints the daemon's status of a container, a pod or an image. */
 #include <string.h>
 
 #include "common/error.h"
@@ -7,11 +8,12 @@
 #include "cri-server/cli/inventory.h"
 #include "cri-server/cli/proto_json.h"
 
-/* Looks one kind of thing up: NULL with an error, or with none when there is no such thing. */
+/* Looks up one kind of object. Return: NULL with an error, or NULL without one when there is no such object.
+ */
 typedef const ProtobufCMessage *(*InspectFunc)(Cli *cli, const Inventory *inventory, const char *name,
                                                GError **error);
 
-/* A name that nothing of a kind has is no failure: another kind may have it. */
+/* NOT_FOUND for one kind is no failure, because another kind may have the name. */
 static void forgive_missing(GError **error)
 {
     if (error != NULL && g_error_matches(*error, CRIVIRT_ERROR, STATUS_NOT_FOUND))
@@ -115,8 +117,8 @@ static gboolean inspect_command(Cli *cli, GError **error)
 }
 
 static const OptionSpec inspect_options[] = {
-    {"type", 0, OPTION_VALUE, "container|pod|image", "look only among these"},
-    {"format", 0, OPTION_VALUE, "json", "only json: it is always that"},
+    {"type", 0, OPTION_VALUE, "container|pod|image", "look only among objects of this kind"},
+    {"format", 0, OPTION_VALUE, "json", "only json, which is the default"},
     {"json", 0, OPTION_FLAG, NULL, "the same"},
     {NULL},
 };
@@ -125,10 +127,10 @@ const Command command_inspect = {
     .name = "inspect",
     .group = "Everything",
     .usage = "[OPTIONS] NAME...",
-    .help = "Show all about containers, pods or images, as JSON",
+    .help = "Show details of containers, pods or images, as JSON",
     .details =
         "The CRI's status messages in the proto3 JSON mapping, as crictl prints them: names in camelCase,\n"
-        "64-bit numbers as strings, times in RFC 3339. A name is looked for among containers, then pods,\n"
+        "64-bit numbers as strings, times in RFC 3339. A name is searched among containers, then pods,\n"
         "then images.",
     .options = inspect_options,
     .min_operands = 1,

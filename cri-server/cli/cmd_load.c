@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt load: an image archive, from a file or the standard input. */
 #include <errno.h>
 #include <poll.h>
@@ -12,8 +13,8 @@
 
 #define DAEMON_DIRECTORY "/var/lib/crivirt"
 
-/* The daemon opens the file by its path, so it must lie where the daemon sees it: in its own directory if
- * there is one, because a service may have a /tmp and /var/tmp of its own. */
+/* The daemon opens the file by its path. A service may have a private /tmp and /var/tmp, so the daemon's own
+ * directory is preferred. */
 static const char *spool_directory(void)
 {
     const char *chosen = g_getenv("CRIVIRT_TMPDIR");
@@ -36,7 +37,7 @@ static gboolean write_all(int fd, const char *bytes, gsize length, GError **erro
     return TRUE;
 }
 
-/* Ctrl-C is seen while nothing comes in, too. */
+/* Reads with poll(), so that Ctrl-C works while no input arrives. */
 static gboolean copy_input(Cli *cli, int to, GError **error)
 {
     char buffer[65536];
@@ -64,7 +65,7 @@ static gboolean copy_input(Cli *cli, int to, GError **error)
             return FALSE;
     }
     if (total == 0)
-        return fail(error, STATUS_INVALID_ARGUMENT, "nothing came in on the standard input");
+        return fail(error, STATUS_INVALID_ARGUMENT, "the standard input is empty");
     return TRUE;
 }
 
@@ -78,7 +79,7 @@ static gboolean spool_input(Cli *cli, char **ret_path, GError **error)
         return usage_fail(error, "load needs an archive: crivirt load -i FILE, or crivirt load < FILE");
     fd = g_mkstemp(path);
     if (fd < 0)
-        return fail_errno(error, errno, "cannot make a file in %s", spool_directory());
+        return fail_errno(error, errno, "cannot create a file in %s", spool_directory());
     good = copy_input(cli, fd, error);
     close(fd);
     if (!good) {
@@ -143,9 +144,9 @@ const Command command_load = {
     .usage = "[OPTIONS]",
     .help = "Import images from an archive",
     .details =
-        "Reads OCI archives and layouts, and what \"docker save\" writes, compressed or not. The daemon "
+        "Reads OCI archives and layouts, and the output of \"docker save\", compressed or not. The daemon "
         "reads\n"
-        "the file itself. What comes on the standard input is stored in $CRIVIRT_TMPDIR meanwhile, or in\n"
+        "the file itself. An archive on the standard input is first stored in $CRIVIRT_TMPDIR, or in\n"
         "/var/lib/crivirt, or /var/tmp.",
     .options = load_options,
     .run = load_command,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt logs. */
 #include <string.h>
 
@@ -46,17 +47,17 @@ static gboolean logs_command(Cli *cli, GError **error)
     if (status == NULL)
         return FALSE;
     if (*status->log_path == '\0')
-        return fail(error, STATUS_FAILED_PRECONDITION, "container %s was made without a log file", row->name);
+        return fail(error, STATUS_FAILED_PRECONDITION, "container %s has no log file", row->name);
     output.container_id = row->container->id;
     output.path = status->log_path;
     return log_output(cli, &output, error);
 }
 
 static const OptionSpec logs_options[] = {
-    {"follow", 'f', OPTION_FLAG, NULL, "go on until the container ends"},
+    {"follow", 'f', OPTION_FLAG, NULL, "follow the log until the container ends"},
     {"tail", 'n', OPTION_VALUE, "N", "only the last N lines (default all)"},
     {"timestamps", 't', OPTION_FLAG, NULL, "show when each line was written"},
-    {"since", 0, OPTION_VALUE, "TIME", "only lines since then: 10m, 1h30m, 2024-05-01T12:00:00Z"},
+    {"since", 0, OPTION_VALUE, "TIME", "only lines since this time: 10m, 1h30m, 2024-05-01T12:00:00Z"},
     {NULL},
 };
 
@@ -65,7 +66,8 @@ const Command command_logs = {
     .group = "Containers",
     .usage = "[OPTIONS] CONTAINER",
     .help = "Show what a container wrote",
-    .details = "Its stdout comes on stdout, its stderr on stderr. The log file is read on this machine.",
+    .details =
+        "Prints the container's stdout on stdout and its stderr on stderr. Reads the log file on this node.",
     .options = logs_options,
     .min_operands = 1,
     .max_operands = 1,

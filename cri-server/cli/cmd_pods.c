@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt pods, rmp. */
 #include "common/error.h"
 #include "common/json_writer.h"
@@ -103,7 +104,7 @@ static gboolean pods_command(Cli *cli, GError **error)
 
 static const OptionSpec pods_options[] = {
     {"quiet", 'q', OPTION_FLAG, NULL, "print only ids"},
-    {"no-trunc", 0, OPTION_FLAG, NULL, "print whole ids"},
+    {"no-trunc", 0, OPTION_FLAG, NULL, "print full ids"},
     {NULL},
 };
 

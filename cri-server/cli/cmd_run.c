@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt run: a pod and its container in one go. */
 #include <stdio.h>
 #include <string.h>
@@ -19,9 +20,9 @@ enum { STOP_GRACE_S = 10 };
 typedef struct {
     Cli *cli;
     RunSpec spec;
-    const char *pod_id; /* NULL until there is one */
+    const char *pod_id; /* NULL: not created yet */
     const char *container_id;
-    gboolean detached; /* from the terminal; it goes on */
+    gboolean detached; /* the user detached; the container goes on */
 } Run;
 
 /* --- before the pod ------------------------------------------------------------------------------------ */
@@ -40,7 +41,7 @@ static gboolean check_name_is_free(Run *run, GError **error)
             strcmp(pod->metadata->name, name) == 0)
             return fail(
                 error, STATUS_ALREADY_EXISTS,
-                "the name \"%s\" is taken by pod %.12s: remove that (crivirt rm -f %s) or choose another",
+                "the name \"%s\" is taken by pod %.12s; remove it (crivirt rm -f %s) or choose another name",
                 name, pod->id, name);
     }
     return TRUE;
@@ -72,8 +73,7 @@ static gboolean ensure_image(Run *run, GError **error)
     if (here)
         return TRUE;
     if (strcmp(policy, "never") == 0)
-        return fail(error, STATUS_NOT_FOUND,
-                    "there is no image \"%s\" here, and --pull never forbids to get it", image);
+        return fail(error, STATUS_NOT_FOUND, "image \"%s\" is not present and --pull=never", image);
     fprintf(stderr, "Pulling %s\n", image);
     return image_pull(run->cli, &pull, &image_ref, error);
 }
@@ -126,8 +126,8 @@ static gboolean start_when_attached(gpointer data, GError **error)
     return start_container(data, error);
 }
 
-/* Attached before it starts, so that nothing is missed; returns when it has ended, or the user has detached.
- */
+/* Attaches before the container starts, so that no output is lost. Returns when the container has ended, or
+ * the user has detached. */
 static gboolean run_attached(Run *run, GError **error)
 {
     StreamRun stream = {.in_fd = STDIN_FILENO,
@@ -150,7 +150,7 @@ static gboolean is_attached(const Run *run)
     return run->spec.container->stdin && !options_flag(run->cli->options, "detach");
 }
 
-/* A program that cannot run is found out by one call or the other, as the OCI runtime likes. */
+/* Creating or starting the container fails for a program that cannot run, depending on the OCI runtime. */
 static gboolean run_container(Run *run, GError **error)
 {
     g_autoptr(GError) failure = NULL;
@@ -163,7 +163,7 @@ static gboolean run_container(Run *run, GError **error)
     return FALSE;
 }
 
-/* A call that was interrupted may have made a pod all the same: it is found by its uid. */
+/* A call that was interrupted may still have created a pod, which is found by its uid. */
 static const char *find_pod(Run *run)
 {
     const Inventory *inventory = inventory_load(run->cli, NULL);
@@ -194,7 +194,8 @@ static void remove_pod(Run *run)
 
 /* --- in the foreground --------------------------------------------------------------------------------- */
 
-/* The first Ctrl-C stops the container gently, one more while that goes on at once; its last words follow. */
+/* The first Ctrl-C stops the container gracefully, a second one during that kills it; its last output
+ * follows. */
 static gboolean stop_on_interrupt(gpointer data, GError **error)
 {
     g_autoptr(GError) failure = NULL;
@@ -211,7 +212,7 @@ static gboolean stop_on_interrupt(gpointer data, GError **error)
     return container_stop(run->cli, run->container_id, 0, error);
 }
 
-/* What a Docker user would wonder about is said; plain exits are not. */
+/* Explains an end by something other than the program's own exit. */
 static void explain_end(const Runtime__V1__ContainerStatus *status)
 {
     if (*status->reason == '\0' || strcmp(status->reason, "Completed") == 0 ||
@@ -221,7 +222,7 @@ static void explain_end(const Runtime__V1__ContainerStatus *status)
              status->message);
 }
 
-/* Its output has been shown; its end is recorded a moment later. */
+/* The output has been shown; the daemon records the end a moment later. */
 static gboolean wait_for_status(Run *run, GError **error)
 {
     enum { INTERVAL_US = 20 * 1000 };
@@ -262,7 +263,8 @@ static gboolean wait_for_end(Run *run, GError **error)
     return TRUE;
 }
 
-/* Without --rm the container stays listed with its log; its virtual machine has nothing left to do. */
+/* Without --rm the container stays listed with its log, and the pod is stopped, because its VM has nothing
+ * left to do. */
 static gboolean finish_foreground(Run *run, GError **error)
 {
     gboolean remove = options_flag(run->cli->options, "rm");
@@ -278,7 +280,7 @@ static gboolean finish_foreground(Run *run, GError **error)
     return good;
 }
 
-/* Somebody has to remove the pod when the container ends, and it cannot be us: we return now. */
+/* With --rm a process of its own removes the pod when the container ends, because this one returns now. */
 static gboolean finish_detached(Run *run, GError **error)
 {
     const char *argv[] = {"/proc/self/exe",  "--socket",        run->cli->socket_path,
@@ -328,8 +330,8 @@ const Command command_run = {
     .usage = "[OPTIONS] IMAGE [COMMAND] [ARG...]",
     .help = "Run a container in a new pod",
     .details =
-        "Makes a pod (a virtual machine) with one container, which goes by the pod's name, and shows what\n"
-        "it writes until it ends; Ctrl-C stops it. Exits with the container's exit code, or with 125 when\n"
+        "Creates a pod (a VM) with one container, which has the pod's name, and shows the container's\n"
+        "output until it ends; Ctrl-C stops it. Exits with the container's exit code, or with 125 when\n"
         "crivirtd failed, 126 when the program cannot be run, 127 when it is not in the image.\n"
         "\n"
         "  crivirt run --rm docker.io/library/busybox uname -a\n"
@@ -345,14 +347,14 @@ const Command command_run = {
 
 /* --- the helper behind `run -d --rm` ------------------------------------------------------------------- */
 
-/* Waits for the end of a container and removes its pod. Ends by itself when the container is gone or the
- * daemon has not answered for a while. */
+/* Waits for the end of a container and removes its pod. Gives up when the container is gone or the daemon has
+ * not answered for five minutes. */
 static gboolean reap_command(Cli *cli, GError **error)
 {
     enum { INTERVAL_US = 500 * 1000, PATIENCE = 600 };
     const char *id = options_operands(cli->options)[0];
 
-    setsid(); /* the terminal that started us may go */
+    setsid(); /* survive the end of the terminal */
     for (int failures = 0; failures < PATIENCE;) {
         g_autoptr(Arena) arena = arena_new();
         g_autoptr(GError) failure = NULL;

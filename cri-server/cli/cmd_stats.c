@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt stats. */
 #include <unistd.h>
 
@@ -145,7 +146,7 @@ static gboolean pause_for(Cli *cli, int milliseconds, GError **error)
     return !g_cancellable_is_cancelled(cli->interrupt) || fail(error, STATUS_CANCELLED, "interrupted");
 }
 
-/* What it asks for lives only as long as it is shown: it may be shown for days. */
+/* The arena is emptied for each display, because the command may run for days. */
 static gboolean show_once(Cli *cli, gboolean clear, GError **error)
 {
     g_autoptr(Arena) arena = arena_new();
@@ -162,7 +163,7 @@ static gboolean stats_command(Cli *cli, GError **error)
 {
     gboolean clear = !cli->json && isatty(STDOUT_FILENO);
 
-    /* A rate takes two looks. */
+    /* A rate needs two samples. */
     if (ask_containers(cli, error) == NULL || !pause_for(cli, FIRST_RATE_MS, error) ||
         !show_once(cli, clear && !options_flag(cli->options, "no-stream"), error))
         return FALSE;
@@ -173,8 +174,8 @@ static gboolean stats_command(Cli *cli, GError **error)
 }
 
 static const OptionSpec stats_options[] = {
-    {"no-stream", 0, OPTION_FLAG, NULL, "show it once"},
-    {"pods", 'p', OPTION_FLAG, NULL, "show pods, and what their machines cost this node"},
+    {"no-stream", 0, OPTION_FLAG, NULL, "show the values once and exit"},
+    {"pods", 'p', OPTION_FLAG, NULL, "show pods, and what their VMs use on this node"},
     {NULL},
 };
 
@@ -182,10 +183,10 @@ const Command command_stats = {
     .name = "stats",
     .group = "Containers",
     .usage = "[OPTIONS]",
-    .help = "Show what running containers use",
+    .help = "Show the resource use of running containers",
     .details =
-        "MEMORY of a container is its working set in the guest; of a pod, what its virtual machine takes\n"
-        "on this node, the guest's kernel and page cache included.",
+        "MEMORY of a container is its working set in the guest; of a pod, the memory that its VM takes\n"
+        "on this node, with the guest's kernel and page cache.",
     .options = stats_options,
     .lists = TRUE,
     .run = stats_command,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt exec, attach. */
 #include <stdio.h>
 #include <string.h>
@@ -25,7 +26,7 @@ static gboolean write_all(FILE *stream, const ProtobufCBinaryData *bytes)
            (fwrite(bytes->data, 1, bytes->len, stream) == bytes->len && fflush(stream) == 0);
 }
 
-/* Only the CRI's other call knows a time-out; what is written is shown at the end. */
+/* With a time-out: only ExecSync has one, and it returns the output at the end. */
 static gboolean exec_sync(Cli *cli, const char *id, gint64 timeout_s, GError **error)
 {
     Runtime__V1__ExecSyncRequest request = RUNTIME__V1__EXEC_SYNC_REQUEST__INIT;
@@ -41,7 +42,7 @@ static gboolean exec_sync(Cli *cli, const char *id, gint64 timeout_s, GError **e
     if (response == NULL)
         return FALSE;
     if (!write_all(stdout, &response->stdout) || !write_all(stderr, &response->stderr))
-        return fail(error, STATUS_CANCELLED, "nobody reads the output");
+        return fail(error, STATUS_CANCELLED, "the reader of the output is gone");
     cli->exit_code = response->exit_code;
     return TRUE;
 }
@@ -67,7 +68,7 @@ static gboolean exec_in(Cli *cli, const char *id, gint64 timeout_s, GError **err
         return exec_sync(cli, id, timeout_s, error);
     if (exec_streamed(cli, id, &failure))
         return TRUE;
-    /* A daemon that serves no streams. */
+    /* Without streams: for a daemon that serves none. */
     if (plain && g_error_matches(failure, CRIVIRT_ERROR, STATUS_UNIMPLEMENTED))
         return exec_sync(cli, id, timeout_s, error);
     g_propagate_error(error, g_steal_pointer(&failure));
@@ -95,9 +96,9 @@ static gboolean exec_command(Cli *cli, GError **error)
 }
 
 static const OptionSpec exec_options[] = {
-    {"interactive", 'i', OPTION_FLAG, NULL, "pass standard input on"},
-    {"tty", 't', OPTION_FLAG, NULL, "give it a terminal"},
-    {"timeout", 0, OPTION_VALUE, "SECONDS", "kill it after so long (default 0: never)"},
+    {"interactive", 'i', OPTION_FLAG, NULL, "pass standard input to the program"},
+    {"tty", 't', OPTION_FLAG, NULL, "give the program a terminal"},
+    {"timeout", 0, OPTION_VALUE, "SECONDS", "kill the command after this time (default 0: never)"},
     {NULL},
 };
 
@@ -108,7 +109,7 @@ const Command command_exec = {
     .help = "Run a command in a running container",
     .details =
         "Exits with its exit code, or with 125 when crivirtd failed, 126 when the command cannot be run,\n"
-        "127 when it is not there. Its output comes as it is written, or at the end with --timeout.\n"
+        "127 when it does not exist. Shows the output as it is written, or at the end with --timeout.\n"
         "\n"
         "  crivirt exec -it web sh\n"
         "  crivirt exec -i web sh -c 'cat > /tmp/file' < file",
@@ -139,7 +140,7 @@ static gboolean attach_command(Cli *cli, GError **error)
 
 static const OptionSpec attach_options[] = {
     {"tty", 't', OPTION_FLAG, NULL, "the container has a terminal (it was run with -t)"},
-    {"no-stdin", 0, OPTION_FLAG, NULL, "only watch"},
+    {"no-stdin", 0, OPTION_FLAG, NULL, "only show output"},
     {NULL},
 };
 
@@ -147,10 +148,10 @@ const Command command_attach = {
     .name = "attach",
     .group = "Containers",
     .usage = "[OPTIONS] CONTAINER",
-    .help = "Show what a container writes, and type into it",
+    .help = "Connect to a container's input and output",
     .details =
-        "From now on; \"crivirt logs\" shows what was before. With -t, Ctrl-P Ctrl-Q detaches; else the\n"
-        "end of the input or Ctrl-C does. The container goes on.",
+        "Shows output from now on; \"crivirt logs\" shows earlier output. With -t, Ctrl-P Ctrl-Q detaches;\n"
+        "otherwise the end of the input or Ctrl-C does. The container goes on.",
     .options = attach_options,
     .min_operands = 1,
     .max_operands = 1,

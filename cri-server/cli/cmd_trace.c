@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt trace. */
 #include <string.h>
 
@@ -10,7 +11,7 @@
 
 enum { USUAL_COLUMNS = 100 };
 
-/* The trace is part of the verbose status, so that any client can have it. */
+/* The trace is part of the CRI's verbose status, so any client can get it. */
 static const char *ask_trace(Cli *cli, const char *name, GError **error)
 {
     Runtime__V1__PodSandboxStatusRequest request = RUNTIME__V1__POD_SANDBOX_STATUS_REQUEST__INIT;
@@ -29,7 +30,7 @@ static const char *ask_trace(Cli *cli, const char *name, GError **error)
     for (size_t i = 0; i < status->n_info; i++)
         if (g_str_equal(status->info[i]->key, "trace"))
             return status->info[i]->value;
-    fail(error, STATUS_UNIMPLEMENTED, "this daemon tells no traces");
+    fail(error, STATUS_UNIMPLEMENTED, "the daemon's status has no trace");
     return NULL;
 }
 
@@ -74,9 +75,9 @@ const Command command_trace = {
     .name = "trace",
     .group = "Pods",
     .usage = "[OPTIONS] POD",
-    .help = "Show what the start of a pod took, phase by phase",
+    .help = "Show how long each phase of a pod's start took",
     .details =
-        "Phases of the pod: queue (for other guests that start), create (the machine), restore (of which\n"
+        "Phases of the pod: queue (for other guests that start), create (the VM), restore (of which\n"
         "fill: the template's memory) or boot, network (CNI, beside them), setup (the agent). Of each\n"
         "container: attach (layers), volumes, create, start. They are kept in the daemon's memory for as\n"
         "long as the pod is there; the last ones, when containers start again and again.",

@@ -40,14 +40,14 @@ const OptionSpec command_global_options[] = {
     {"socket", 'H', OPTION_VALUE, "PATH",
      "crivirtd's socket (default /run/crivirt/crivirtd.sock, or $CRIVIRT_SOCKET)"},
     {"log-dir", 0, OPTION_VALUE, "DIR",
-     "where pods made by run keep their logs (default /var/log/crivirt/pods, or $CRIVIRT_LOG_DIR)"},
+     "log directory of pods made by run (default /var/log/crivirt/pods, or $CRIVIRT_LOG_DIR)"},
     {"help", 'h', OPTION_FLAG, NULL, "show this help"},
     {NULL},
 };
 
 static const OptionSpec list_options[] = {
     {"format", 0, OPTION_VALUE, "table|json", "how to print (default table)"},
-    {"json", 0, OPTION_FLAG, NULL, "the same as --format json"},
+    {"json", 0, OPTION_FLAG, NULL, "short for --format json"},
     {NULL},
 };
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/cli/cri_log.h"
 
 #include <string.h>
@@ -34,7 +35,7 @@ static gboolean word_is(const char *word, gsize length, const char *wanted)
     return length == strlen(wanted) && memcmp(word, wanted, length) == 0;
 }
 
-/* Only the shape is checked: digits of a date, then no more than printable characters. */
+/* Only the shape is checked: the digits of a date, then printable characters. */
 static gboolean looks_like_time(const char *word, gsize length)
 {
     static const char shape[] = "0000-00-00T00:00:00";
@@ -94,7 +95,7 @@ void cri_log_reader_free(CriLogReader *reader)
     g_free(reader);
 }
 
-/* Compared by seconds first: the file may name any year, whose nanoseconds do not fit. */
+/* Seconds are compared first, because the file may contain any year, whose nanoseconds overflow. */
 static gboolean is_before(const CriLogLine *line, gint64 since_ns)
 {
     const gint64 second_ns = G_GINT64_CONSTANT(1000000000);
@@ -142,7 +143,7 @@ static gboolean take_line(CriLogReader *reader, const char *bytes, gsize length,
     if (!reader->streams[line.is_stderr].shown)
         return TRUE;
     if (starts && reader->options.timestamps &&
-        /* the space behind the timestamp included */
+        /* with the space after the timestamp */
         !write_bytes(reader, &line, line.timestamp, line.timestamp_length + 1, error))
         return FALSE;
     return write_bytes(reader, &line, line.text, line.text_length, error) &&

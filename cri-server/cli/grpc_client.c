@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/cli/grpc_client.h"
 
 #include <errno.h>
@@ -20,7 +21,7 @@ enum { MAX_MESSAGE_BYTES = 16 * 1024 * 1024 };
 struct GrpcClient {
     char *socket_path;
     grpc_channel *channel;
-    grpc_completion_queue *queue; /* for pluck: each batch is waited for by its tag */
+    grpc_completion_queue *queue; /* for pluck: a thread waits for each batch by its tag */
 };
 
 /* One call in flight. The members that gRPC writes to must outlive the batches. */
@@ -43,7 +44,7 @@ static char tag_message;
 
 /* --- opening ------------------------------------------------------------------------------------------- */
 
-/* gRPC would retry a socket that nobody serves until the deadline; connecting once tells at once. */
+/* gRPC would retry a socket without a listener until the deadline; one connect() reports it at once. */
 static gboolean probe_socket(const char *path, GError **error)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -55,7 +56,7 @@ static gboolean probe_socket(const char *path, GError **error)
     memcpy(address.sun_path, path, strlen(path));
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return fail_errno(error, errno, "cannot make a socket");
+        return fail_errno(error, errno, "cannot create a socket");
     if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
         failure = errno;
     close(fd);
@@ -63,7 +64,7 @@ static gboolean probe_socket(const char *path, GError **error)
         return TRUE;
     if (failure == EACCES || failure == EPERM)
         return fail(error, STATUS_PERMISSION_DENIED,
-                    "cannot open the socket %s: permission denied (it usually takes root)", path);
+                    "cannot open the socket %s: permission denied; run crivirt as root", path);
     if (failure == ENOENT || failure == ECONNREFUSED)
         return fail(error, STATUS_UNAVAILABLE, "cannot reach crivirtd at %s: is it running?", path);
     return fail(error, STATUS_UNAVAILABLE, "cannot reach crivirtd at %s: %s", path, g_strerror(failure));
@@ -178,7 +179,7 @@ static void batch_wait(Call *call, void *tag)
     grpc_completion_queue_pluck(call->client->queue, tag, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
 }
 
-/* Packed straight into the slice that is sent. */
+/* Packs the message into the slice that is sent. */
 static grpc_byte_buffer *request_pack(const ProtobufCMessage *request)
 {
     grpc_slice slice = grpc_slice_malloc(protobuf_c_message_get_packed_size(request));
@@ -231,7 +232,7 @@ static void call_send(Call *call, const ProtobufCMessage *request)
     grpc_byte_buffer_destroy(buffer);
 }
 
-/* The next message, NULL when the stream has ended. */
+/* Return: the next message; NULL when the stream has ended. */
 static grpc_byte_buffer *call_receive(Call *call)
 {
     grpc_byte_buffer *buffer = NULL;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/cli/image_pull.h"
 
 #include <sys/ioctl.h>
@@ -26,7 +27,7 @@ static void terminal_size(FILE *stream, guint *ret_columns, guint *ret_rows)
     *ret_rows = size.ws_row > 2 ? size.ws_row : 24;
 }
 
-/* Goes back over what was drawn, and clears what is left of longer lines. */
+/* Moves the cursor over the lines drawn before, and clears what is left of longer lines. */
 static void redraw(Progress *progress)
 {
     enum { MIN_INTERVAL_US = 50000 };

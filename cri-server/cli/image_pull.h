@@ -1,4 +1,5 @@
-/* Pulling an image with its progress shown. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pulls an image and shows its progress. */
 #pragma once
 
 #include <stdio.h>
@@ -9,8 +10,9 @@ typedef struct {
     const char *image;
     const char *username; /* "" when there is none */
     const char *password;
-    FILE *progress; /* NULL: quiet; bars when it is a terminal, else a line per change */
+    FILE *progress; /* NULL: no progress; a terminal gets bars, another file one line per change */
 } ImagePull;
 
-/* *ret_image_ref lives in the arena. A daemon without crivirt's own service is asked through the CRI. */
+/* Pulls through crivirt's own service, or through the CRI when the daemon has none. *ret_image_ref lives in
+ * the arena. */
 gboolean image_pull(Cli *cli, const ImagePull *pull, const char **ret_image_ref, GError **error);

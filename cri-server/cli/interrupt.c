@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/cli/interrupt.h"
 
 #include <signal.h>
@@ -29,9 +30,11 @@ GCancellable *interrupt_start(void)
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGWINCH); /* terminal.c reads it; a thread that does not block it would swallow it */
+    sigaddset(
+        &signals,
+        SIGWINCH); /* terminal.c reads it by a signalfd; a thread that does not block it would swallow it */
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    signal(SIGPIPE, SIG_IGN); /* a closed stdout is seen by the writer; a closed socket by gRPC */
+    signal(SIGPIPE, SIG_IGN); /* writers to a closed stdout or socket get an error instead */
     g_thread_unref(g_thread_new("signals", wait_for_signals, cancellable));
     return cancellable;
 }

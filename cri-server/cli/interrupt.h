@@ -1,14 +1,15 @@
-/* Ctrl-C and SIGTERM as a GCancellable.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Turns Ctrl-C and SIGTERM into a GCancellable.
  *
- * interrupt_start() blocks the signals in the calling thread, so it comes before any other thread (gRPC's) is
- * started, and gives them to a thread of its own. The first signal cancels; a second one before
- * interrupt_rearm() ends the program with 128 + signal. Once per process.
+ * interrupt_start() blocks the signals in the calling thread, so it must run before any other thread (such
+ * as gRPC's) starts; a thread of its own receives them. The first signal cancels the cancellable; a second
+ * one before interrupt_rearm() ends the program with 128 + signal. Call it once per process.
  */
 #pragma once
 
 #include <gio/gio.h>
 
-/* The cancellable lives as long as the process. */
+/* Return: the cancellable, which lives as long as the process. */
 GCancellable *interrupt_start(void);
-/* Ready for the next signal; the work that the last one ended must be over. */
+/* Prepares for the next signal. Work that the last signal cancelled must be over. */
 void interrupt_rearm(GCancellable *cancellable);

@@ -1,7 +1,8 @@
-/* The pods and containers that the daemon lists, found by what the user calls them.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lists the daemon's pods and containers, and finds them by the name that a user types.
  *
- * A pod made by `crivirt run` is labelled, and its container goes by the pod's name, as in Docker; any other
- * container is "POD/CONTAINER", or just "CONTAINER" where that is enough. All memory is the Cli's arena.
+ * A pod made by `crivirt run` has a label, and its container has the pod's name, as in Docker. Any other
+ * container is "POD/CONTAINER", or just "CONTAINER" where that is unique. All memory is the Cli's arena.
  */
 #pragma once
 
@@ -11,13 +12,13 @@
 #define RUN_LABEL "io.crivirt.cli"
 #define RUN_LABEL_VALUE "run"
 #define RUN_NAMESPACE "crivirt"
-/* On a pod: where its logs are, so that `rm` can take them along. */
+/* An annotation of a pod: its log directory, which `rm` deletes with it. */
 #define LOG_ANNOTATION "io.crivirt.cli/log-directory"
 
 typedef struct {
     const Runtime__V1__Container *container;
-    const Runtime__V1__PodSandbox *pod; /* NULL when it vanished in between */
-    const char *name;                   /* as it is shown */
+    const Runtime__V1__PodSandbox *pod; /* NULL when the pod was removed in between */
+    const char *name;                   /* the name that is shown */
 } InventoryContainer;
 
 typedef struct {
@@ -29,11 +30,11 @@ typedef struct {
 
 const Inventory *inventory_load(Cli *cli, GError **error);
 
-/* NULL with NOT_FOUND or INVALID_ARGUMENT (ambiguous). */
+/* Errors: NOT_FOUND, INVALID_ARGUMENT when the name is ambiguous. */
 const InventoryContainer *inventory_container(Cli *cli, const Inventory *inventory, const char *text,
                                               GError **error);
 const Runtime__V1__PodSandbox *inventory_pod(Cli *cli, const Inventory *inventory, const char *text,
                                              GError **error);
 
-/* Made by `crivirt run`; FALSE for NULL. */
+/* Return: whether `crivirt run` made the pod; FALSE for NULL. */
 gboolean inventory_pod_is_ours(const Runtime__V1__PodSandbox *pod);

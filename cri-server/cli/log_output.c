@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/cli/log_output.h"
 
 #include <errno.h>
@@ -34,11 +35,11 @@ static gboolean handle_interrupt(const LogOutput *output, GError **error)
     return output->interrupted(output->data, error);
 }
 
-/* A container that was removed meanwhile is over, too. */
+/* A container that was removed in the meantime is over, too. */
 static gboolean container_is_over(gpointer data, gboolean *ret_over, GError **error)
 {
     const Context *context = data;
-    g_autoptr(Arena) arena = arena_new(); /* asked again and again: not in the command's arena */
+    g_autoptr(Arena) arena = arena_new(); /* called repeatedly, so it must not use the command's arena */
     g_autoptr(GError) failure = NULL;
     Arena *outer = context->cli->arena;
     const Runtime__V1__ContainerStatus *status;

@@ -1,4 +1,5 @@
-/* Shows a container's log on our own stdout and stderr. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Prints a container's log on stdout and stderr. */
 #pragma once
 
 #include "cri-server/cli/cli.h"
@@ -6,11 +7,11 @@
 typedef struct {
     const char *container_id;
     const char *path;
-    gboolean follow; /* until the container has ended */
+    gboolean follow; /* go on until the container has ended */
     gboolean timestamps;
     gint64 since_ns;
     gint64 tail; /* -1: all */
-    /* What Ctrl-C means while following: rearms the interrupt, and TRUE goes on. NULL: it ends the command.
+    /* Called on Ctrl-C while following. It rearms the interrupt; TRUE goes on. NULL: Ctrl-C ends the command.
      */
     gboolean (*interrupted)(gpointer data, GError **error);
     gpointer data;

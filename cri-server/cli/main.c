@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt: the command line of crivirtd. */
 #include <locale.h>
 #include <stdio.h>
@@ -12,7 +13,7 @@ enum { EXIT_ERROR = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 #define DEFAULT_SOCKET "/run/crivirt/crivirtd.sock"
 #define DEFAULT_LOG_ROOT "/var/log/crivirt/pods"
 
-/* The command's own option, else the one before the command, else the environment's. */
+/* Return: the value of the command's own option, or of the one before the command, or of the environment. */
 static const char *setting(const Options *own, const Options *global, const char *name,
                            const char *environment, const char *fallback)
 {
@@ -26,11 +27,11 @@ static const char *setting(const Options *own, const Options *global, const char
 static gboolean check_operands(const Command *command, guint n_operands, GError **error)
 {
     if ((int)n_operands < command->min_operands)
-        return usage_fail(error, "%s needs %s: crivirt %s %s", command->name,
+        return usage_fail(error, "%s needs %s; usage: crivirt %s %s", command->name,
                           command->min_operands == 1 ? "an argument" : "more arguments", command->name,
                           command->usage);
     if (command->max_operands >= 0 && (int)n_operands > command->max_operands)
-        return usage_fail(error, "%s was given too many arguments: crivirt %s %s", command->name,
+        return usage_fail(error, "too many arguments for %s; usage: crivirt %s %s", command->name,
                           command->name, command->usage);
     return TRUE;
 }
@@ -73,7 +74,7 @@ static int run_command(const Command *command, const Options *own, const Options
     if (good)
         return cli.exit_code;
     result = report(command, error);
-    /* A command that knows better than the table (126, 127) has set its exit code. */
+    /* A command may have set a more precise exit code (126, 127). */
     return cli.exit_code != 0 && result != EXIT_USAGE && result != EXIT_INTERRUPTED ? cli.exit_code : result;
 }
 
@@ -126,7 +127,7 @@ int main(int argc, char **argv)
     const Command *command = NULL;
     int result;
 
-    setlocale(LC_CTYPE, ""); /* what the terminal can show; numbers stay as they are */
+    setlocale(LC_CTYPE, ""); /* the terminal's characters; numbers keep their format */
     result = dispatch((const char *const *)argv + MIN(argc, 1), &error, &command);
     return error != NULL ? report(command, error) : result;
 }

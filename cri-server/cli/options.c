@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/cli/options.h"
 
 #include <stdarg.h>
@@ -86,7 +87,7 @@ static gboolean add_value(Options *options, const OptionSpec *spec, const char *
 static gboolean add_flag(Options *options, const OptionSpec *spec, const char *value, GError **error)
 {
     if (value != NULL && strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
-        return usage_fail(error, "--%s is a flag: it takes no value but true or false", spec->name);
+        return usage_fail(error, "--%s is a flag and allows only the values true and false", spec->name);
     return add_value(options, spec, value != NULL ? value : "true", error);
 }
 

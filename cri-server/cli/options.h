@@ -1,10 +1,15 @@
-/* Command-line options from a table: each row is an option and its help.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Parses command-line options by a table whose rows are an option and its help.
  *
- * Accepted: --name VALUE, --name=VALUE, -n VALUE, -nVALUE, -n=VALUE, grouped flags (-aq), --flag=false and
- * "--" as the end of options. A command whose operands are another program's words ends its options at the
- * first operand, as `docker run` does. Not thread-safe; strings belong to the Options.
+ * Accepted forms: --name VALUE, --name=VALUE, -n VALUE, -nVALUE, -n=VALUE, grouped flags (-aq),
+ * --flag=false, and "--" as the end of options. A command whose operands are another program's words ends
+ * its options at the first operand, as `docker run` does.
  *
- * What the user typed wrong is an error of the domain USAGE_ERROR, whose message names the option.
+ * Ownership: strings belong to the Options.
+ *
+ * Errors: of the domain USAGE_ERROR; the message names the option.
+ *
+ * Threads: one.
  */
 #pragma once
 
@@ -12,12 +17,12 @@
 
 #define USAGE_ERROR (usage_error_quark())
 GQuark usage_error_quark(void);
-/* Sets *error and returns FALSE. */
+/* Sets *error. Return: FALSE. */
 gboolean usage_fail(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 #ifdef __clang_analyzer__
 #define usage_fail(...) ((void)(usage_fail)(__VA_ARGS__), FALSE) /* as in common/error.h */
 #endif
-/* Turns any error into a usage error about that option: "invalid value for --memory: …"; returns FALSE. */
+/* Turns any error into a usage error about that option: "invalid value for --memory: …". Return: FALSE. */
 gboolean usage_blame(GError **error, const char *option);
 
 typedef enum { OPTION_FLAG, OPTION_VALUE, OPTION_LIST } OptionKind;
@@ -26,23 +31,24 @@ typedef struct {
     const char *name; /* without dashes; NULL ends a table */
     char letter;      /* 0: none */
     OptionKind kind;
-    const char *value; /* what help calls the value: "SIZE"; "a|b|c" allows only these; NULL for flags */
+    const char
+        *value; /* the word for the value in the help: "SIZE"; "a|b|c" allows only these; NULL for flags */
     const char *help;
 } OptionSpec;
 
 typedef struct Options Options;
 
-/* tables: NULL-terminated vector of OptionSpec tables, the first match wins. argv: the words after the
- * command, NULL-terminated. */
+/* tables is a NULL-terminated vector of OptionSpec tables, in which the first match wins. argv is the words
+ * after the command, NULL-terminated. */
 Options *options_parse(const OptionSpec *const *tables, gboolean end_at_operand, const char *const *argv,
                        GError **error);
 void options_free(Options *options); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Options, options_free)
 
 gboolean options_flag(const Options *options, const char *name);
-/* The last value given, or fallback (which may be NULL). */
+/* Return: the last value given, or fallback (which may be NULL). */
 const char *options_value(const Options *options, const char *name, const char *fallback);
-/* All values in order; an empty vector when there is none. */
+/* Return: all values in order; an empty vector when there is none. */
 const char *const *options_list(const Options *options, const char *name);
 const char *const *options_operands(const Options *options);
 guint options_n_operands(const Options *options);

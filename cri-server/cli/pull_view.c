@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/cli/pull_view.h"
 
 #include <string.h>
@@ -14,7 +15,7 @@ typedef struct {
 } Layer;
 
 struct PullView {
-    GPtrArray *layers; /* in the order in which they were first heard of */
+    GPtrArray *layers; /* in the order of their first report */
 };
 
 static void layer_free(gpointer pointer)
@@ -53,7 +54,7 @@ static const char *state_name(State state)
     case CRIVIRT__V1__LAYER_PROGRESS__STATE__DONE:
         return "done";
     case CRIVIRT__V1__LAYER_PROGRESS__STATE__EXISTS:
-        return "already here";
+        return "already present";
     default:
         return "?";
     }

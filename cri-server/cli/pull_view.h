@@ -1,6 +1,8 @@
-/* The progress of a pull, as lines of text: redrawn bars on a terminal, one line per change elsewhere.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Formats the progress of a pull: bars to redraw on a terminal, or one line per change. It prints nothing
+ * itself.
  *
- * Pure but for the memory; no output of its own. Not thread-safe.
+ * Threads: one.
  */
 #pragma once
 
@@ -14,10 +16,11 @@ PullView *pull_view_new(void);
 void pull_view_free(PullView *view); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(PullView, pull_view_free)
 
-/* Takes the layers that changed. changes (may be NULL): "4abcf2066143: unpacking\n" for each layer whose
- * state is another one than before is appended. */
+/* Takes the layers that changed, and appends "4abcf2066143: unpacking\n" to changes (may be NULL) for each
+ * layer with a new state. */
 void pull_view_update(PullView *view, const Crivirt__V1__PullProgress *progress, GString *changes);
 
-/* One line per layer, at most max_lines of at most width columns, each ending in a newline; layers at work
- * come before finished ones when there are too many. *ret_lines: how many. The caller frees. */
+/* Return: one line per layer, at most max_lines lines of at most width columns, each ending in a newline; the
+ * caller frees it. Layers in progress precede finished ones when there are more. *ret_lines is the number of
+ * lines. */
 char *pull_view_format(const PullView *view, guint width, guint max_lines, guint *ret_lines);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/cli/ref.h"
 
 #include <string.h>
@@ -34,8 +35,7 @@ static gboolean ambiguous(const RefCandidate *candidates, gsize n_candidates, Ma
         if (match(&candidates[i], text))
             g_string_append_printf(list, "%s%s (%s)", list->len > 0 ? ", " : "", id, candidates[i].name);
     }
-    return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" could be more than one %s: %s", text, kind,
-                list->str);
+    return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" matches more than one %s: %s", text, kind, list->str);
 }
 
 /* *ret_index is n_candidates when none matches. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/cli/run_spec.h"
 
 #include <gio/gio.h>
@@ -11,14 +12,14 @@
 
 const OptionSpec run_options[] = {
     {"detach", 'd', OPTION_FLAG, NULL, "print the container's id and leave it running"},
-    {"rm", 0, OPTION_FLAG, NULL, "remove the pod when the container has ended"},
-    {"name", 0, OPTION_VALUE, "NAME", "name of the pod and its container (default: made up)"},
-    {"env", 'e', OPTION_LIST, "NAME[=VALUE]", "set a variable; without a value, pass ours on"},
-    {"env-file", 0, OPTION_LIST, "FILE", "read variables from a file, one a line"},
-    {"volume", 'v', OPTION_LIST, "SRC:DST[:ro]", "show a file or directory of the node in the container"},
+    {"rm", 0, OPTION_FLAG, NULL, "remove the pod when the container ends"},
+    {"name", 0, OPTION_VALUE, "NAME", "name of the pod and its container (default: random)"},
+    {"env", 'e', OPTION_LIST, "NAME[=VALUE]", "set a variable; without a value, pass crivirt's own"},
+    {"env-file", 0, OPTION_LIST, "FILE", "read variables from a file, one per line"},
+    {"volume", 'v', OPTION_LIST, "SRC:DST[:ro]", "mount a file or directory of the node in the container"},
     {"publish", 'p', OPTION_LIST, "[IP:]HOST:CONT[/udp]", "forward a port of the node to the pod"},
-    {"memory", 'm', OPTION_VALUE, "SIZE", "memory limit, for example 256m (sizes the virtual machine)"},
-    {"cpus", 0, OPTION_VALUE, "N", "CPU limit, for example 1.5 (sizes the virtual machine)"},
+    {"memory", 'm', OPTION_VALUE, "SIZE", "memory limit, for example 256m (also sizes the VM)"},
+    {"cpus", 0, OPTION_VALUE, "N", "CPU limit, for example 1.5 (also sizes the VM)"},
     {"workdir", 'w', OPTION_VALUE, "DIR", "working directory"},
     {"user", 'u', OPTION_VALUE, "UID[:GID]", "user (a number, or a name without a group)"},
     {"entrypoint", 0, OPTION_VALUE, "PROGRAM", "run this instead of the image's entry point"},
@@ -26,16 +27,16 @@ const OptionSpec run_options[] = {
     {"label", 'l', OPTION_LIST, "KEY=VALUE", "label the pod and the container"},
     {"pull", 0, OPTION_VALUE, "always|missing|never", "when to pull the image (default missing)"},
     {"read-only", 0, OPTION_FLAG, NULL, "make the root file system read-only"},
-    {"privileged", 0, OPTION_FLAG, NULL, "all capabilities and devices of the virtual machine"},
+    {"privileged", 0, OPTION_FLAG, NULL, "all capabilities and devices of the VM"},
     {"network", 0, OPTION_VALUE, "NAME", "only \"default\": the node's CNI network"},
     {"dns", 0, OPTION_LIST, "IP", "name server (default: the node's)"},
-    {"runtime", 0, OPTION_VALUE, "HANDLER", "the daemon's runtime handler (default: its default)"},
-    {"interactive", 'i', OPTION_FLAG, NULL, "pass standard input on"},
-    {"tty", 't', OPTION_FLAG, NULL, "give it a terminal"},
+    {"runtime", 0, OPTION_VALUE, "HANDLER", "runtime handler (default: the daemon's default)"},
+    {"interactive", 'i', OPTION_FLAG, NULL, "pass standard input to the program"},
+    {"tty", 't', OPTION_FLAG, NULL, "give the program a terminal"},
     {NULL},
 };
 
-/* What the kubelet hides from containers that are not privileged. */
+/* The paths that the kubelet masks in containers that are not privileged. */
 static const char *const masked_paths[] = {
     "/proc/asound",
     "/proc/acpi",
@@ -360,7 +361,7 @@ static void set_log(Builder *builder)
     builder->pod->annotations[builder->pod->n_annotations++] = annotation;
 }
 
-/* A host name has no "_", which a name may have. */
+/* A host name cannot contain "_", which a name may. */
 static void set_hostname(Builder *builder)
 {
     builder->pod->hostname =
@@ -383,7 +384,7 @@ static void set_identity(Builder *builder)
     builder->container->metadata = container;
 }
 
-/* Words behind the image replace the image's command, and its entry point stays, unless --entrypoint. */
+/* Words after the image replace the image's command; its entry point stays unless --entrypoint is given. */
 static void set_command(Builder *builder)
 {
     const char *const *operands = options_operands(builder->options);
@@ -430,8 +431,8 @@ gboolean run_spec_build(const Options *options, const RunIdentity *identity, Are
     set_command(&builder);
     builder.container->stdin = options_flag(options, "interactive");
     builder.container->tty = options_flag(options, "tty");
-    /* Who started it in the foreground has its input; without a terminal the end of ours is the end of its.
-     */
+    /* A container in the foreground gets crivirt's input; without a terminal, the end of crivirt's input ends
+     * the container's. */
     builder.container->stdin_once = builder.container->stdin && !builder.container->tty;
     if (!set_labels(&builder, error) || !set_resources(&builder, error) || !set_security(&builder, error) ||
         !set_environment(&builder, error) || !set_mounts(&builder, error) || !set_ports(&builder, error) ||

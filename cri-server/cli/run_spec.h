@@ -1,6 +1,8 @@
-/* The options of `crivirt run` as the CRI's pod and container configurations. Pure but for --env-file.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Builds the CRI's pod and container configurations from the options of `crivirt run`. Pure, except that it
+ * reads --env-file.
  *
- * Memory and CPU limits are set on the pod too: the daemon sizes the virtual machine from them.
+ * Memory and CPU limits are set on the pod too, because the daemon derives the size of the VM from them.
  */
 #pragma once
 
@@ -14,7 +16,7 @@ typedef struct {
     const char *name;      /* of the pod and of its container */
     const char *uid;       /* of the pod */
     const char *log_root;  /* absolute */
-    const char *directory; /* what relative volume sources are taken from */
+    const char *directory; /* base of relative volume sources */
 } RunIdentity;
 
 typedef struct {
@@ -22,6 +24,6 @@ typedef struct {
     Runtime__V1__ContainerConfig *container;
 } RunSpec;
 
-/* Memory is the arena's. USAGE_ERROR names the option that is wrong. */
+/* Ownership: the configurations live in the arena. Errors: USAGE_ERROR naming the option. */
 gboolean run_spec_build(const Options *options, const RunIdentity *identity, Arena *arena, RunSpec *ret_spec,
                         GError **error);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/cli/stream_client.h"
 
 #include <errno.h>
@@ -21,7 +22,7 @@ struct StreamClient {
     StreamReceived received;
     gpointer data;
     GError *failure;   /* of received */
-    GByteArray *early; /* came with the answer */
+    GByteArray *early; /* received with the answer */
     wslay_event_context_ptr websocket;
 };
 
@@ -33,7 +34,7 @@ static char *make_request(const char *path, const char *host, const char *protoc
     g_autofree char *key = NULL;
 
     if (getrandom(nonce, sizeof nonce, 0) != sizeof nonce)
-        g_error("the kernel gives no random bytes");
+        g_error("cannot get random bytes from the kernel");
     key = g_base64_encode(nonce, sizeof nonce);
     return g_strdup_printf("GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
                            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n"
@@ -41,7 +42,7 @@ static char *make_request(const char *path, const char *host, const char *protoc
                            path, host, key, protocol);
 }
 
-/* Up to the empty line; what came after it is kept. */
+/* Reads up to the empty line; bytes after it are kept. */
 static gboolean read_answer(StreamClient *client, GError **error)
 {
     g_autoptr(GByteArray) answer = g_byte_array_new();
@@ -54,7 +55,7 @@ static gboolean read_answer(StreamClient *client, GError **error)
         if (n < 0)
             return fail_errno(error, errno, "waiting for crivirtd's streaming server");
         if (n == 0 || answer->len > MAX_ANSWER_BYTES)
-            return fail(error, STATUS_UNAVAILABLE, "crivirtd's streaming server gave no answer");
+            return fail(error, STATUS_UNAVAILABLE, "crivirtd's streaming server did not answer");
         g_byte_array_append(answer, buffer, (guint)n);
         end = g_strstr_len((char *)answer->data, answer->len, "\r\n\r\n");
         if (end != NULL)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/cli/stream_run.h"
 
 #include <errno.h>
@@ -33,7 +34,7 @@ static gboolean write_all(int fd, const guint8 *bytes, gsize length, GError **er
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return fail(error, STATUS_CANCELLED, "nobody reads the output");
+            return fail(error, STATUS_CANCELLED, "the reader of the output is gone");
         bytes += n;
         length -= (gsize)n;
     }
@@ -108,7 +109,7 @@ static void send_size(Runner *runner)
     stream_client_send(runner->client, CHANNEL_RESIZE, text, strlen(text));
 }
 
-/* What was typed before the keys is still the program's. */
+/* Bytes typed before the detach keys still go to the program. */
 static gboolean asks_to_detach(Runner *runner, const guint8 *bytes, gsize length, gsize *ret_before)
 {
     for (gsize i = 0; i < length; i++) {
@@ -177,7 +178,7 @@ static gboolean run_to_end(Runner *runner, GError **error)
         if (!wait_once(runner, &over, error))
             return FALSE;
     if (!runner->has_outcome && !runner->run->detached)
-        return fail(error, STATUS_UNAVAILABLE, "crivirtd ended the connection without saying why");
+        return fail(error, STATUS_UNAVAILABLE, "crivirtd ended the connection without a status");
     return TRUE;
 }
 
@@ -208,7 +209,7 @@ gboolean stream_run(Cli *cli, const StreamAddress *address, StreamRun *run, GErr
 
 /* ---- addresses ---- */
 
-/* A server with TLS is known by its certificate, which its daemon says over a socket that is trusted. */
+/* The server is authenticated by its certificate, which the daemon reports over a socket that is trusted. */
 static gboolean complete_address(Cli *cli, const char *url, StreamAddress *ret_address, GError **error)
 {
     Crivirt__V1__StreamingCertificateRequest request = CRIVIRT__V1__STREAMING_CERTIFICATE_REQUEST__INIT;
@@ -219,7 +220,8 @@ static gboolean complete_address(Cli *cli, const char *url, StreamAddress *ret_a
         return TRUE;
     }
     if (!g_str_has_prefix(url, "https://"))
-        return fail(error, STATUS_UNIMPLEMENTED, "crivirtd serves streams at \"%s\", which is no HTTP", url);
+        return fail(error, STATUS_UNIMPLEMENTED, "crivirtd serves streams at \"%s\", which is no HTTP URL",
+                    url);
     response = cli_own_call(cli, "StreamingCertificate", &request.base, CLI_CALL_MS, error);
     if (response == NULL)
         return FALSE;

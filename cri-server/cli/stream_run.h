@@ -1,5 +1,6 @@
-/* Joins a streaming URL to descriptors of ours until the other side is through: exec, attach, and what is
- * built on them. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Connects a streaming URL with file descriptors until the other side has finished: exec, attach, and what
+ * builds on them. */
 #pragma once
 
 #include "cri-server/cli/cli.h"
@@ -8,17 +9,18 @@
 typedef struct {
     int in_fd; /* -1: no input */
     int out_fd, err_fd;
-    gboolean tty;      /* in_fd is a raw terminal: its size is told, Ctrl-P Ctrl-Q detaches */
-    gboolean detached; /* out: by those keys */
-    /* NULL, or what to do once connected. */
+    gboolean tty;      /* in_fd is a raw terminal: its size is sent, and Ctrl-P Ctrl-Q detaches */
+    gboolean detached; /* output: the user detached with those keys */
+    /* Called when the connection is open; NULL: nothing to do. */
     gboolean (*connected)(gpointer data, GError **error);
     gpointer data;
 } StreamRun;
 
-/* cli->exit_code is the program's. Output is written as it comes; who does not read it stops only this. */
+/* Sets cli->exit_code to the program's exit code. Output is written as it arrives; a reader that is slow
+ * delays only this connection. */
 gboolean stream_run(Cli *cli, const StreamAddress *address, StreamRun *run, GError **error);
 
-/* From the daemon; what they hold lives in the arena. */
+/* Get the address from the daemon; its strings live in the arena. */
 gboolean stream_exec_address(Cli *cli, const char *container_id, const char *const *words, gboolean input,
                              gboolean tty, StreamAddress *ret_address, GError **error);
 gboolean stream_attach_address(Cli *cli, const char *container_id, gboolean input, gboolean tty,

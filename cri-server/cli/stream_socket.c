@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/cli/stream_socket.h"
 
 #include <errno.h>
@@ -31,7 +32,7 @@ static int connect_to(const char *host, guint16 port, GError **error)
     int fd;
 
     if (size < 0 || !g_socket_address_to_native(address, &native, sizeof native, NULL)) {
-        fail(error, STATUS_INTERNAL, "crivirtd's streaming address \"%s\" is no IP address", host);
+        fail(error, STATUS_INTERNAL, "crivirtd's streaming address \"%s\" is not an IP address", host);
         return -1;
     }
     fd = socket(native.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -87,11 +88,11 @@ static gboolean start_tls(StreamSocket *socket, const char *certificate, GError 
         return fail_tls("TLS with crivirtd's streaming server", error);
     if (!is_expected(socket->tls, certificate))
         return fail(error, STATUS_UNAUTHENTICATED,
-                    "what answers at crivirtd's streaming address has not crivirtd's certificate");
+                    "the server at crivirtd's streaming address does not have crivirtd's certificate");
     return TRUE;
 }
 
-/* As recv() and send() say it. */
+/* The result in the style of recv() and send(). */
 static ssize_t tls_result(SSL *tls, int result)
 {
     int why = SSL_get_error(tls, result);

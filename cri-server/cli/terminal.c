@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/cli/terminal.h"
 
 #include <errno.h>
@@ -25,7 +26,7 @@ gboolean terminal_make_raw(GError **error)
     struct termios raw;
 
     if (tcgetattr(STDIN_FILENO, &original) < 0)
-        return fail(error, STATUS_INVALID_ARGUMENT, "-t needs a terminal, and standard input is none");
+        return fail(error, STATUS_INVALID_ARGUMENT, "-t needs a terminal, but standard input is not one");
     raw = original;
     cfmakeraw(&raw);
     if (tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) < 0)

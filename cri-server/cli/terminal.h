@@ -1,13 +1,14 @@
-/* The user's terminal, made raw while a program in a container has it. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Makes the user's terminal raw while a program in a container uses it. */
 #pragma once
 
 #include <glib.h>
 
-/* Raw until terminal_restore(), which also runs at exit. Also makes terminal_resized_fd() work. */
+/* Makes the terminal raw until terminal_restore(), which also runs at exit. Enables terminal_resized_fd(). */
 gboolean terminal_make_raw(GError **error);
 void terminal_restore(void);
-/* FALSE when stdout is no terminal. */
+/* Return: FALSE when stdout is no terminal. */
 gboolean terminal_size(guint *ret_columns, guint *ret_rows);
-/* Readable when the size has changed (a signalfd: read it). SIGWINCH is blocked in this thread from then on.
- */
+/* Return: a signalfd that is readable when the size has changed; read it. SIGWINCH is blocked in this thread
+ * from then on. */
 int terminal_resized_fd(void);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/cli/trace_view.h"
 
 #include "common/json.h"
@@ -7,7 +8,7 @@
 
 enum {
     EVENTS_MAX = 10000,
-    PART_GAP_US = 2 * 1000 * 1000, /* a longer pause begins a part */
+    PART_GAP_US = 2 * 1000 * 1000, /* a longer pause begins a new part */
     BAR_MIN = 10,
     BAR_MAX = 100,
     NUMBERS_COLUMNS = 26, /* "  12345.6 ms  12345.6 ms  " */
@@ -17,7 +18,7 @@ typedef struct {
     char *title; /* "boot", "web: create" */
     gint64 begin_us;
     gint64 end_us;
-    guint depth; /* how many of its track it lies in */
+    guint depth; /* the number of phases of its track that enclose it */
     gint64 track;
 } Row;
 
@@ -109,7 +110,7 @@ static Row *row_read(const JsonValue *event, GHashTable *tracks, GError **error)
     return row;
 }
 
-/* What encloses comes before what it encloses. */
+/* An enclosing phase precedes the phases in it. */
 static gint compare_rows(gconstpointer a, gconstpointer b)
 {
     const Row *x = *(Row *const *)a;
@@ -120,7 +121,7 @@ static gint compare_rows(gconstpointer a, gconstpointer b)
     return (x->end_us < y->end_us) - (x->end_us > y->end_us);
 }
 
-/* Tracks one below the other. */
+/* Sorts by track. */
 static gint compare_tracks(gconstpointer a, gconstpointer b)
 {
     gint64 x = (*(Row *const *)a)->track;
@@ -176,7 +177,8 @@ TraceView *trace_view_parse(const char *json, GError **error)
 
 /* ---- showing ---- */
 
-/* Rows [first, end) belong together: no pause before any of them. */
+/* Return: end, so that rows [first, end) belong together: no long pause precedes any of them but the first.
+ */
 static guint part_end(const GPtrArray *rows, guint first, gint64 *ret_end_us)
 {
     gint64 end_us = ((Row *)rows->pdata[first])->end_us;
@@ -216,7 +218,7 @@ static void append_repeated(GString *text, const char *piece, gint64 times)
         g_string_append(text, piece);
 }
 
-/* Times are those since the trace began; at least one piece shows that it was there at all. */
+/* Times are relative to the trace's beginning. Each phase gets at least one character. */
 static void append_row(GString *text, const Row *row, guint title_width, gint64 from_us, gint64 span_us,
                        guint bar_width, const char *piece)
 {
@@ -241,12 +243,12 @@ static void append_heading(GString *text, const TraceView *view, guint title_wid
                            view->start != NULL ? ", " : "", view->start != NULL ? view->start : "",
                            view->began != NULL ? view->began : "?");
     if (view->rows->len == 0)
-        g_string_append(text, "nothing is known of its start: an earlier daemon started it\n");
+        g_string_append(text, "no trace of its start: an earlier daemon started it\n");
     else
         g_string_append_printf(text, "%-*s  %11s  %11s\n", (int)title_width, "PHASE", "BEGAN", "TOOK");
 }
 
-/* Rows that belong together, on one scale. */
+/* Draws rows that belong together on one scale. */
 static void append_part(GString *text, Row *const *rows, guint n_rows, gint64 end_us, guint title_width,
                         guint bar_width, const char *piece)
 {

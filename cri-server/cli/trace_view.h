@@ -1,7 +1,8 @@
-/* The trace of a pod's start as a timeline for the terminal. Pure.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Draws the trace of a pod's start as a timeline for the terminal. Pure.
  *
- * Reads Chrome's trace event format as crivirtd writes it (sandbox/pods/trace.h): complete events ("X") and
- * the names of their tracks ("M").
+ * Reads Chrome's trace event format as crivirtd writes it: complete events ("X") and the names of their
+ * tracks ("M").
  */
 #pragma once
 
@@ -9,13 +10,12 @@
 
 typedef struct TraceView TraceView;
 
-/* INTERNAL when the text is no such trace. */
+/* Errors: INTERNAL when the text is no such trace. */
 TraceView *trace_view_parse(const char *json, GError **error);
 void trace_view_free(TraceView *view); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TraceView, trace_view_free)
 
-/* For a terminal of so many columns; blocks: bars of block characters instead of "#". Phases that come long
- * after the ones before, as those of a container that was started again, begin a part with a scale of its
- * own. The caller frees it.
- */
+/* Return: the timeline for a terminal of that width; the caller frees it. blocks: draw bars with block
+ * characters instead of "#". Phases long after the ones before them, such as those of a restarted container,
+ * begin a part with its own scale. */
 char *trace_view_format(const TraceView *view, guint columns, gboolean blocks);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/cli/values.h"
 
 #include <errno.h>
@@ -8,7 +9,7 @@
 
 #include "common/error.h"
 
-/* A plain decimal number: no sign, no exponent, no "inf". *ret_end points behind it. */
+/* Parses a plain decimal number: no sign, no exponent, no "inf". *ret_end points behind it. */
 static gboolean parse_decimal(const char *text, double *ret_number, const char **ret_end)
 {
     gsize length = strspn(text, "0123456789.");
@@ -86,7 +87,7 @@ gboolean value_parse_count(const char *text, gint64 *ret_count, GError **error)
     return TRUE;
 }
 
-/* "1h30m", "90s", "90": FALSE when it is no duration. */
+/* Parses "1h30m", "90s" or "90". Return: FALSE when the text is no duration. */
 static gboolean parse_duration_ns(const char *text, double *ret_ns)
 {
     double total_s = 0;
@@ -184,7 +185,7 @@ static gboolean parse_protocol(const char *name, PortProtocol *ret_protocol)
     return FALSE;
 }
 
-/* Splits "IP:rest" or "[IPv6]:rest"; *ret_ip is "" when there is only a rest. */
+/* Splits "IP:rest" or "[IPv6]:rest"; *ret_ip is "" when there is no IP. */
 static gboolean split_host_ip(const char *text, char **ret_ip, const char **ret_rest)
 {
     const char *first = strchr(text, ':');
@@ -264,12 +265,12 @@ gboolean value_parse_volume(const char *text, const char *directory, VolumeValue
     if (n < 2 || n > 3)
         return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" is not SOURCE:TARGET[:ro]", text);
     if (n == 3 && strcmp(parts[2], "ro") != 0 && strcmp(parts[2], "rw") != 0)
-        return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" ends in \"%s\"; known are ro and rw", text,
-                    parts[2]);
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "\"%s\" ends in \"%s\"; the allowed options are ro and rw", text, parts[2]);
     readonly = n == 3 && strcmp(parts[2], "ro") == 0;
     if (parts[0][0] != '/' && parts[0][0] != '.')
         return fail(error, STATUS_INVALID_ARGUMENT,
-                    "\"%s\": the source must be a path (named volumes do not exist here)", text);
+                    "\"%s\": the source must be a path, because crivirt has no named volumes", text);
     if (parts[1][0] != '/')
         return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\": the target must be an absolute path", text);
     ret_volume->source = g_canonicalize_filename(parts[0], directory);
@@ -328,8 +329,8 @@ gboolean value_parse_user(const char *text, gint64 *ret_uid, gint64 *ret_gid, ch
         return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" is not UID[:GID] or NAME", text);
     if (!parse_whole(parts[0], G_MAXUINT32, &uid)) {
         if (parts[1] != NULL)
-            return fail(error, STATUS_INVALID_ARGUMENT,
-                        "\"%s\": a group can only be given to a numeric user (UID:GID)", text);
+            return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\": a group needs a numeric user (UID:GID)",
+                        text);
         *ret_name = g_strdup(text);
         *ret_uid = -1;
         *ret_gid = -1;

@@ -1,6 +1,10 @@
-/* Values of options, as a Docker user writes them: sizes, CPUs, ports, volumes, environment, durations.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Parses values of options in Docker's syntax: sizes, CPUs, ports, volumes, environment, durations. All
+ * functions are pure.
  *
- * Pure functions; INVALID_ARGUMENT with a message that quotes the text. Strings are the caller's.
+ * Ownership: the caller owns returned strings.
+ *
+ * Errors: INVALID_ARGUMENT with a message that quotes the text.
  */
 #pragma once
 
@@ -13,10 +17,10 @@ gboolean value_parse_size(const char *text, gint64 *ret_bytes, GError **error);
 enum { VALUE_CPU_PERIOD_US = 100000 };
 gboolean value_parse_cpus(const char *text, gint64 *ret_quota_us, GError **error);
 
-/* Whole seconds, "0" and up. */
+/* A whole number of seconds, at least 0. */
 gboolean value_parse_seconds(const char *text, gint64 *ret_seconds, GError **error);
 
-/* A whole number from 0 up. */
+/* A whole number, at least 0. */
 gboolean value_parse_count(const char *text, gint64 *ret_count, GError **error);
 
 /* A point in time: "10m", "1h30m" or "90" seconds (ago), RFC 3339, or a date; nanoseconds since 1970. */
@@ -31,8 +35,8 @@ typedef struct {
 } PortValue;
 void port_value_free(PortValue *port);
 
-/* "[IP:]HOST:CONTAINER[/tcp|udp|sctp]", HOST and CONTAINER may be ranges of one length; an IPv6 address
- * stands in brackets. Appends PortValue. */
+/* "[IP:]HOST:CONTAINER[/tcp|udp|sctp]". HOST and CONTAINER may be ranges of one length; an IPv6 address needs
+ * brackets. Appends PortValues. */
 gboolean value_parse_ports(const char *text, GPtrArray *ports, GError **error);
 
 typedef struct {
@@ -43,10 +47,11 @@ typedef struct {
 void volume_value_clear(VolumeValue *volume);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VolumeValue, volume_value_clear)
 
-/* "SRC:DST[:ro|rw]"; a relative SRC (it must start with ".") is taken from directory. */
+/* "SRC:DST[:ro|rw]"; a relative SRC, which must begin with ".", is relative to directory. */
 gboolean value_parse_volume(const char *text, const char *directory, VolumeValue *ret_volume, GError **error);
 
-/* "NAME=VALUE", or "NAME" for the value in our own environment (skipped when unset: *ret_name is NULL). */
+/* "NAME=VALUE", or "NAME" for the value in crivirt's own environment; *ret_name is NULL when that variable is
+ * unset. */
 gboolean value_parse_env(const char *text, char **ret_name, char **ret_value, GError **error);
 
 /* "key=value" or "key" (an empty value). */

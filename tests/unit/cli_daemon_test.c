@@ -439,7 +439,7 @@ static void run_in_the_background(void)
     EXPECT(0, "2024-05-01T12:00:00.000000001Z hello\n", "", "logs", "-t", "--tail", "5", "ctr0");
     EXPECT(0, "\"state\": \"CONTAINER_RUNNING\"", "", "inspect", "web");
     EXPECT(42, "ran ls -l\n", "warned\n", "exec", "web", "ls", "-l");
-    EXPECT(1, "", "it is running: stop it first, or use -f", "rm", "web");
+    EXPECT(1, "", "it is running; stop it first, or use -f", "rm", "web");
     EXPECT(1, "", "there is no container \"nobody\"", "stop", "nobody");
     EXPECT(0, "web\n", "", "stop", "-t", "1", "web");
     CU_ASSERT_EQUAL(fake.stop_timeout, 1);
@@ -482,7 +482,7 @@ static void failed_start_leaves_nothing(void)
     expect_nothing_left();
     EXPECT(125, "", "crivirt: the agent has gone", "run", "here", "broken");
     expect_nothing_left();
-    EXPECT(125, "", "--pull never", "run", "--pull", "never", "absent");
+    EXPECT(125, "", "--pull=never", "run", "--pull", "never", "absent");
     EXPECT(125, "", "no such image absent", "run", "absent");
     expect_nothing_left();
 }
@@ -504,7 +504,7 @@ static void loads(void)
 {
     expect_input("archive", 0, "Loaded image ID: sha256:1\n", "", (const char *const[]){"load", NULL});
     CU_ASSERT_STRING_EQUAL(fake.loaded, "archive");
-    expect_input("", 1, "", "nothing came in", (const char *const[]){"load", NULL});
+    expect_input("", 1, "", "the standard input is empty", (const char *const[]){"load", NULL});
     EXPECT(1, "", "cannot open /nonexistent", "load", "-i", "/nonexistent");
     expect_nothing_left();
 }
