@@ -101,57 +101,6 @@ static ImageService *open_images(const Settings *settings, GError **error)
     return image_service_open(&images, error);
 }
 
-static Handler handler_of_config(const HandlerConfig *config)
-{
-    return (Handler){
-        .name = config->name,
-        .kind = handler_config_is_host(config) ? HANDLER_HOST : HANDLER_VM,
-        .bounds = {.vcpus = config->vcpus,
-                   .max_vcpus = config->max_vcpus,
-                   .memory_bytes = config->memory_bytes,
-                   .max_memory_bytes = config->max_memory_bytes},
-        .kernel = config->kernel,
-        .initrd = config->initrd,
-        .accelerator = config->accelerator,
-        .kernel_parameters = config->kernel_parameters,
-        .template = config->template,
-        .annotations = config->annotations,
-        .pod_kernel_parameters = config->pod_kernel_parameters,
-    };
-}
-
-static SandboxManager *open_sandboxes(const Settings *settings, ImageService *images, GError **error)
-{
-    g_autofree Handler *handlers = g_new(Handler, settings->handlers->len);
-    const SandboxManagerConfig sandboxes = {
-        .state_dir = settings->server.state_dir,
-        .run_dir = settings->server.run_dir,
-        .libvirt_uri = settings->hypervisor.libvirt_uri,
-        .accelerator = settings->hypervisor.accelerator,
-        .qemu_user = settings->hypervisor.qemu_user,
-        .qemu_group = settings->hypervisor.qemu_group,
-        .handlers = handlers,
-        .n_handlers = settings->handlers->len,
-        .tcg_buffer_mib = settings->hypervisor.tcg_buffer_mib,
-        .passthrough_ports = settings->guest.passthrough_ports,
-        .cdi_spec_dirs = settings->guest.cdi_spec_dirs,
-        .boot_timeout_ms = settings->hypervisor.boot_timeout_ms,
-        .agent_timeout_ms = settings->hypervisor.agent_timeout_ms,
-        .max_parallel_boots = settings->hypervisor.max_parallel_boots,
-        .vm_pool_size = settings->guest.vm_pool_size,
-        .vm_pool_prerestored = settings->guest.vm_pool_prerestored,
-        .writable_disk_bytes = settings->guest.disk_bytes,
-        .cni_timeout_ms = settings->network.cni_timeout_ms,
-        .node_agent = settings->host.agent,
-        .cni_config_dir = settings->network.cni_config_dir,
-        .cni_plugin_dirs = settings->network.cni_plugin_dirs,
-    };
-
-    for (guint i = 0; i < settings->handlers->len; i++)
-        handlers[i] = handler_of_config(settings->handlers->pdata[i]);
-    return sandbox_manager_open(&sandboxes, images, error);
-}
-
 static RpcServer *open_server(const Daemon *daemon, GError **error)
 {
     const Settings *settings = daemon->settings;
@@ -235,7 +184,7 @@ static gboolean daemon_run_sandboxes(Daemon *daemon, RpcServer *server, GError *
     MetricsHttp *metrics = NULL;
     gboolean good = TRUE;
 
-    daemon->sandboxes = open_sandboxes(daemon->settings, daemon->images, error);
+    daemon->sandboxes = sandbox_manager_open(daemon->settings, daemon->images, error);
     if (daemon->sandboxes == NULL)
         return FALSE;
     if (*daemon->settings->metrics.address != '\0') {

@@ -71,7 +71,8 @@ static void describe_conditions(const RpcCall *call, Runtime__V1__StatusResponse
     response->status = status;
 }
 
-static Runtime__V1__RuntimeHandler *describe_handler(const RpcCall *call, const char *name, HandlerKind kind)
+static Runtime__V1__RuntimeHandler *describe_handler(const RpcCall *call, const char *name,
+                                                     const Handler *row)
 {
     Runtime__V1__RuntimeHandler *handler = arena_new0(call->arena, Runtime__V1__RuntimeHandler, 1);
 
@@ -79,24 +80,27 @@ static Runtime__V1__RuntimeHandler *describe_handler(const RpcCall *call, const 
     handler->name = arena_strdup(call->arena, name);
     handler->features = arena_new0(call->arena, Runtime__V1__RuntimeHandlerFeatures, 1);
     runtime__v1__runtime_handler_features__init(handler->features);
-    /* Of crun and the kernel, a guest's or the node's; a pod on the node has no user namespace of its own. */
+    /* Features of crun and of the kernel, the guest's or the node's; a host pod has no user namespace of its
+     * own. */
     handler->features->recursive_read_only_mounts = TRUE;
-    handler->features->user_namespaces = kind == HANDLER_VM;
+    handler->features->user_namespaces = !handler_is_host(row);
     return handler;
 }
 
 static void describe_handlers(const RpcCall *call, Runtime__V1__StatusResponse *response)
 {
-    gsize n_handlers;
-    const Handler *handlers =
-        handler_table_all(sandbox_manager_handlers(call->daemon->sandboxes), &n_handlers);
+    const GPtrArray *handlers = call->daemon->settings->handlers;
 
     /* One more for "", the default handler, which clients look up by that name. */
-    response->runtime_handlers = arena_new0(call->arena, Runtime__V1__RuntimeHandler *, n_handlers + 1);
-    response->runtime_handlers[response->n_runtime_handlers++] = describe_handler(call, "", handlers[0].kind);
-    for (gsize i = 0; i < n_handlers; i++)
+    response->runtime_handlers = arena_new0(call->arena, Runtime__V1__RuntimeHandler *, handlers->len + 1);
+    response->runtime_handlers[response->n_runtime_handlers++] =
+        describe_handler(call, "", handlers->pdata[0]);
+    for (guint i = 0; i < handlers->len; i++) {
+        const Handler *handler = handlers->pdata[i];
+
         response->runtime_handlers[response->n_runtime_handlers++] =
-            describe_handler(call, handlers[i].name, handlers[i].kind);
+            describe_handler(call, handler->name, handler);
+    }
     response->features = arena_new0(call->arena, Runtime__V1__RuntimeFeatures, 1);
     runtime__v1__runtime_features__init(response->features);
     response->features->supplemental_groups_policy = TRUE;

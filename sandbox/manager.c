@@ -32,55 +32,25 @@ enum {
 
 /* ---- opening and closing ---- */
 
-static void config_copy(const SandboxManagerConfig *from, SandboxManagerConfig *to)
-{
-    *to = *from;
-    to->handlers = NULL; /* the manager's table has copies */
-    to->n_handlers = 0;
-    to->state_dir = g_strdup(from->state_dir);
-    to->run_dir = g_strdup(from->run_dir);
-    to->libvirt_uri = g_strdup(from->libvirt_uri);
-    to->accelerator = g_strdup(from->accelerator);
-    to->qemu_user = g_strdup(from->qemu_user);
-    to->qemu_group = g_strdup(from->qemu_group);
-    to->node_agent = g_strdup(from->node_agent);
-    to->cni_config_dir = g_strdup(from->cni_config_dir);
-    to->cdi_spec_dirs = (const char *const *)g_strdupv((char **)(void *)from->cdi_spec_dirs);
-    to->cni_plugin_dirs = (const char *const *)g_strdupv((char **)(void *)from->cni_plugin_dirs);
-}
-
-static void config_clear(SandboxManagerConfig *config)
-{
-    g_free((char *)config->state_dir);
-    g_free((char *)config->run_dir);
-    g_free((char *)config->libvirt_uri);
-    g_free((char *)config->accelerator);
-    g_free((char *)config->qemu_user);
-    g_free((char *)config->qemu_group);
-    g_free((char *)config->node_agent);
-    g_free((char *)config->cni_config_dir);
-    g_strfreev((char **)(void *)config->cdi_spec_dirs);
-    g_strfreev((char **)(void *)config->cni_plugin_dirs);
-}
-
 static gboolean qemu_owner_find(SandboxManager *manager, GError **error)
 {
-    const struct passwd *user = getpwnam(manager->config.qemu_user);
-    const struct group *group = getgrnam(manager->config.qemu_group);
+    const struct passwd *user = getpwnam(manager->settings->hypervisor.qemu_user);
+    const struct group *group = getgrnam(manager->settings->hypervisor.qemu_group);
 
     if (user == NULL || group == NULL)
         return fail(error, STATUS_FAILED_PRECONDITION,
                     "there is no %s \"%s\" for QEMU to run as; make one with: adduser --system --group "
                     "--no-create-home %s",
                     user == NULL ? "user" : "group",
-                    user == NULL ? manager->config.qemu_user : manager->config.qemu_group,
-                    manager->config.qemu_user);
+                    user == NULL ? manager->settings->hypervisor.qemu_user
+                                 : manager->settings->hypervisor.qemu_group,
+                    manager->settings->hypervisor.qemu_user);
     manager->guests.qemu_uid = user->pw_uid;
     manager->guests.qemu_gid = group->gr_gid;
     return TRUE;
 }
 
-static gboolean directories_make(const SandboxManagerConfig *config, GError **error)
+static gboolean directories_make(const Settings *settings, GError **error)
 {
     static const struct {
         const char *name;
@@ -89,11 +59,13 @@ static gboolean directories_make(const SandboxManagerConfig *config, GError **er
     } directories[] = {
         {"vm", TRUE, 0711}, {"share", TRUE, 0700}, {"netns", TRUE, 0755}, {"pods", FALSE, 0711}};
 
-    if (!dir_make(config->state_dir, 0711, error) || !dir_make(config->run_dir, 0755, error))
+    if (!dir_make(settings->server.state_dir, 0711, error) ||
+        !dir_make(settings->server.run_dir, 0755, error))
         return FALSE;
     for (guint i = 0; i < G_N_ELEMENTS(directories); i++) {
-        g_autofree char *path = g_build_filename(
-            directories[i].in_run_dir ? config->run_dir : config->state_dir, directories[i].name, NULL);
+        g_autofree char *path = g_build_filename(directories[i].in_run_dir ? settings->server.run_dir
+                                                                           : settings->server.state_dir,
+                                                 directories[i].name, NULL);
 
         if (!dir_make(path, directories[i].mode, error))
             return FALSE;
@@ -108,38 +80,38 @@ static void guest_environment_set(SandboxManager *manager)
 
     guests->vmm = manager->vmm;
     guests->agents = manager->agents;
-    guests->state_dir = manager->config.state_dir;
-    guests->run_dir = manager->config.run_dir;
+    guests->state_dir = manager->settings->server.state_dir;
+    guests->run_dir = manager->settings->server.run_dir;
     guests->owner_tag = manager->owner_tag;
-    guests->boot_timeout_ms = manager->config.boot_timeout_ms;
-    guests->writable_disk_bytes = manager->config.writable_disk_bytes;
-    guests->vm_pool_prerestored = manager->config.vm_pool_prerestored;
+    guests->boot_timeout_ms = manager->settings->hypervisor.boot_timeout_ms;
+    guests->writable_disk_bytes = manager->settings->guest.disk_bytes;
+    guests->vm_pool_prerestored = manager->settings->guest.vm_pool_prerestored;
     guests->describe_default_vm = vm_pod_describe_default;
     guests->describe_default_vm_data = manager;
 }
 
 static gboolean open_parts(SandboxManager *manager, GError **error)
 {
-    const SandboxManagerConfig *config = &manager->config;
+    const Settings *settings = manager->settings;
     const VmmConfig vmm = {
-        .uri = config->libvirt_uri,
-        .state_dir = config->state_dir,
-        .run_dir = config->run_dir,
-        .accelerator = config->accelerator,
-        .qemu_user = config->qemu_user,
-        .qemu_group = config->qemu_group,
+        .uri = settings->hypervisor.libvirt_uri,
+        .state_dir = settings->server.state_dir,
+        .run_dir = settings->server.run_dir,
+        .accelerator = settings->hypervisor.accelerator,
+        .qemu_user = settings->hypervisor.qemu_user,
+        .qemu_group = settings->hypervisor.qemu_group,
     };
-    g_autofree char *database = g_build_filename(config->state_dir, "state.db", NULL);
+    g_autofree char *database = g_build_filename(settings->server.state_dir, "state.db", NULL);
 
-    if (!qemu_owner_find(manager, error) || !directories_make(config, error) ||
-        !writable_disk_template_make(config->state_dir, config->writable_disk_bytes, error))
+    if (!qemu_owner_find(manager, error) || !directories_make(settings, error) ||
+        !writable_disk_template_make(settings->server.state_dir, settings->guest.disk_bytes, error))
         return FALSE;
-    manager->owner_tag = owner_tag_get(config->state_dir, error);
+    manager->owner_tag = owner_tag_get(settings->server.state_dir, error);
     manager->store = manager->owner_tag != NULL ? state_store_open(database, error) : NULL;
     if (manager->store == NULL)
         return FALSE;
     manager->loop = loop_thread_new("agents");
-    manager->agents = agent_connections_new(manager->loop, config->agent_timeout_ms);
+    manager->agents = agent_connections_new(manager->loop, settings->hypervisor.agent_timeout_ms);
     manager->vmm = vmm_open(&vmm, pod_on_guest_stopped, manager, error);
     guest_environment_set(manager);
     return manager->vmm != NULL;
@@ -147,19 +119,18 @@ static gboolean open_parts(SandboxManager *manager, GError **error)
 
 static gboolean templates_are_wished(SandboxManager *manager)
 {
+    const GPtrArray *handlers = manager->settings->handlers;
     gboolean wished = FALSE;
-    gsize n;
-    const Handler *handlers = handler_table_all(manager->handlers, &n);
 
-    for (gsize i = 0; i < n; i++)
-        wished |= handlers[i].template;
+    for (guint i = 0; i < handlers->len; i++)
+        wished |= ((const Handler *)handlers->pdata[i])->template;
     return wished;
 }
 
 /* Templates are made in the background; where that fails, guests boot. */
 static void templates_start(SandboxManager *manager)
 {
-    const Handler *handler = handler_table_find(manager->handlers, "", NULL);
+    const Handler *handler = handler_find(manager->settings->handlers, "", NULL);
     g_autoptr(GError) error = NULL;
     DomainSpec shape;
 
@@ -170,17 +141,17 @@ static void templates_start(SandboxManager *manager)
         log_warning(LOG_NO_FIELDS, "no template is made: %s", error->message);
     } else if (handler->template) {
         template_unref(template_store_find(manager->templates, &shape));
-        if (manager->config.vm_pool_size != 0)
-            manager->pool = vm_pool_new(&manager->guests, manager->templates, manager->config.vm_pool_size);
+        if (manager->settings->guest.vm_pool_size != 0)
+            manager->pool =
+                vm_pool_new(&manager->guests, manager->templates, manager->settings->guest.vm_pool_size);
     }
 }
 
-SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageService *images, GError **error)
+SandboxManager *sandbox_manager_open(const Settings *settings, ImageService *images, GError **error)
 {
     SandboxManager *manager = g_new0(SandboxManager, 1);
 
-    config_copy(config, &manager->config);
-    manager->handlers = handler_table_new(config->handlers, config->n_handlers);
+    manager->settings = settings;
     manager->images = images;
     manager->log_workers = g_thread_pool_new(container_io_work, NULL, LOG_WORKERS, FALSE, NULL);
     manager->events = event_hub_new();
@@ -189,10 +160,11 @@ SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageSe
     manager->recovery_workers = g_thread_pool_new(recovery_work, NULL, RECOVERY_WORKERS, FALSE, NULL);
     manager->event_workers = g_thread_pool_new(manager_deferred_run, NULL, EVENT_WORKERS, FALSE, NULL);
     manager_tables_init(manager);
-    manager->networks = cni_cache_new(config->cni_config_dir, config->cni_plugin_dirs);
+    manager->networks = cni_cache_new(settings->network.cni_config_dir, settings->network.cni_plugin_dirs);
     g_mutex_init(&manager->lock);
-    semaphore_init(&manager->guests.boots,
-                   config->max_parallel_boots != 0 ? config->max_parallel_boots : g_get_num_processors());
+    semaphore_init(&manager->guests.boots, settings->hypervisor.max_parallel_boots != 0
+                                               ? settings->hypervisor.max_parallel_boots
+                                               : g_get_num_processors());
     if (!open_parts(manager, error) || !manager_recover(manager, error)) {
         sandbox_manager_close(manager);
         return NULL;
@@ -248,8 +220,6 @@ void sandbox_manager_close(SandboxManager *manager)
     event_hub_free(manager->events);
     semaphore_clear(&manager->guests.boots);
     g_mutex_clear(&manager->lock);
-    handler_table_free(manager->handlers);
-    config_clear(&manager->config);
     g_object_unref(manager->closing);
     g_free(manager->owner_tag);
     g_free(manager);
@@ -274,11 +244,6 @@ const char *sandbox_manager_accelerator(SandboxManager *manager, gboolean *ret_i
 
     *ret_is_kvm = vmm_uses_kvm(manager->vmm, &reason);
     return reason;
-}
-
-const HandlerTable *sandbox_manager_handlers(SandboxManager *manager)
-{
-    return manager->handlers;
 }
 
 static void count_pod(Pod *pod, SandboxCounts *counts)

@@ -105,7 +105,8 @@ static void candidate_add(GPtrArray *candidates, gboolean (*remove)(const char *
 
 static void place_list(const SandboxManager *manager, const Place *place, GPtrArray *candidates)
 {
-    const char *base = place->in_run_dir ? manager->config.run_dir : manager->config.state_dir;
+    const char *base =
+        place->in_run_dir ? manager->settings->server.run_dir : manager->settings->server.state_dir;
     g_autofree char *directory = g_build_filename(base, place->directory, NULL);
     g_autoptr(GDir) entries = g_dir_open(directory, 0, NULL);
     const char *name;
@@ -156,7 +157,7 @@ static void known_add(GHashTable *known, const char *id)
 static GHashTable *known_ids(SandboxManager *manager)
 {
     GHashTable *known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    g_autofree char *journal = g_build_filename(manager->config.state_dir, "guests", NULL);
+    g_autofree char *journal = g_build_filename(manager->settings->server.state_dir, "guests", NULL);
     g_autoptr(GDir) guests = g_dir_open(journal, 0, NULL);
     g_autoptr(GPtrArray) pods = NULL;
     const char *name;

@@ -15,15 +15,14 @@
 #include "api.pb-c.h"
 #include "common/arena.h"
 #include "common/deadline.h"
+#include "common/settings/settings.h"
 #include "image-service/image_service.h"
-#include "sandbox/pods/manager_config.h"
 
 typedef struct SandboxManager SandboxManager;
 
-/* Opens the state, the hypervisor and the guests that still run, and recovers what was cut off. The
- * configuration is copied; images is borrowed and must outlive the manager. */
-SandboxManager *sandbox_manager_open(const SandboxManagerConfig *config, ImageService *images,
-                                     GError **error);
+/* Opens the state, the hypervisor and the guests that still run, and reconciles pods that were left half
+ * created or half removed. settings and images are borrowed and must outlive the manager. */
+SandboxManager *sandbox_manager_open(const Settings *settings, ImageService *images, GError **error);
 /* Leaves pods running. Takes NULL. */
 void sandbox_manager_close(SandboxManager *manager);
 
@@ -47,8 +46,6 @@ char *sandbox_manager_network_problem(SandboxManager *manager);
 const char *sandbox_manager_accelerator(SandboxManager *manager, gboolean *ret_is_kvm);
 /* Return: templates and the VM pool as JSON, which the caller frees; NULL: the configuration has none. */
 char *sandbox_manager_templates(SandboxManager *manager);
-/* Return: borrowed. */
-const HandlerTable *sandbox_manager_handlers(SandboxManager *manager);
 
 gboolean sandbox_run(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
                      const Deadline *deadline, char **ret_id, GError **error);

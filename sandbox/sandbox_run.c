@@ -35,7 +35,7 @@ static gboolean namespaces_check(const Runtime__V1__PodSandboxConfig *config, co
 {
     const char *refused = node_namespace(config);
 
-    if (handler->kind == HANDLER_HOST)
+    if (handler_is_host(handler))
         return host_request_check(config, error);
     if (refused != NULL)
         return fail(
@@ -71,11 +71,11 @@ static gboolean cgroup_parent_check(const Runtime__V1__LinuxPodSandboxConfig *co
 static const Handler *handler_choose(SandboxManager *manager,
                                      const Runtime__V1__RunPodSandboxRequest *request, GError **error)
 {
-    const Handler *host = handler_table_find_kind(manager->handlers, HANDLER_HOST);
+    const Handler *host = handler_find_kind(manager->settings->handlers, HANDLER_HOST);
 
     if (*request->runtime_handler == '\0' && host != NULL && node_namespace(request->config) != NULL)
         return host;
-    return handler_table_find(manager->handlers, request->runtime_handler, error);
+    return handler_find(manager->settings->handlers, request->runtime_handler, error);
 }
 
 static gboolean fields_check(const Runtime__V1__PodSandboxConfig *config, GError **error)
@@ -95,7 +95,7 @@ static gboolean size_compute(PodRequest *request, GError **error)
     const Runtime__V1__LinuxPodSandboxConfig *linux_config = request->config->linux;
     const NodeCapacity node = node_capacity();
 
-    return request->handler->kind == HANDLER_HOST ||
+    return handler_is_host(request->handler) ||
            vm_size_compute(linux_config != NULL ? linux_config->resources : NULL, "config.linux.resources",
                            &request->settings.bounds, &node, &request->size, error);
 }
@@ -122,15 +122,15 @@ static gboolean request_parse(SandboxManager *manager, const Runtime__V1__RunPod
 static Pod *pod_create(SandboxManager *manager, const PodRequest *request)
 {
     const Handler *handler = request->handler;
-    const PodPlatform *platform = pod_platform(handler->kind);
+    const PodPlatform *platform = pod_platform(handler_kind(handler));
     Template *template = NULL;
     g_autofree char *id = platform->take_pooled(manager, request, &template);
     Pod *pod;
 
     if (id == NULL)
         id = id_new();
-    pod = pod_new(manager, id, cri_dup(&request->config->base), handler->name, handler->kind, platform,
-                  time_now_ns());
+    pod = pod_new(manager, id, cri_dup(&request->config->base), handler->name, handler_kind(handler),
+                  platform, time_now_ns());
     pod->waiting_for = template;
     pod->vm_size = request->size;
     return pod;

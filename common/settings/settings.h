@@ -38,10 +38,10 @@ typedef struct {
     guint64 is_given;  /* bit i: row i of handler_options.def is in the file */
 #define HANDLER_OPTION(TYPE, key, default_text, limits, help) SETTING_##TYPE(key);
 #include "common/settings/handler_options.def"
-} HandlerConfig;
+} Handler;
 
 /* Return: whether the handler runs its pods on the node itself, without a VM. */
-static inline gboolean handler_config_is_host(const HandlerConfig *handler)
+static inline gboolean handler_is_host(const Handler *handler)
 {
     return g_str_equal(handler->kind, "host");
 }
@@ -53,5 +53,5 @@ typedef struct {
     name;
 #define OPTION(TYPE, section, key, flag, default_text, limits, help) SETTING_##TYPE(key);
 #include "common/settings/options.def"
-    GPtrArray *handlers; /* HandlerConfig; the first is the default */
+    GPtrArray *handlers; /* Handler; the first is the default */
 } Settings;

@@ -142,14 +142,14 @@ static void check_registry(GPtrArray *problems, const Settings *settings)
 
 /* A kernel or initramfs that the handler inherits is reported once, under the option that names it: for the
  * default handler, without which no pod can run. */
-static void check_handler(GPtrArray *problems, const Settings *settings, const HandlerConfig *handler)
+static void check_handler(GPtrArray *problems, const Settings *settings, const Handler *handler)
 {
     gboolean is_default = handler == settings->handlers->pdata[0];
     g_autofree char *kernel = g_strconcat(handler->where, ".kernel", NULL);
     g_autofree char *initrd = g_strconcat(handler->where, ".initrd", NULL);
     g_autofree char *problem = NULL;
 
-    if (handler_config_is_host(handler))
+    if (handler_is_host(handler))
         return;
     if (is_default || !g_str_equal(handler->kernel, settings->guest.kernel))
         check_file(problems, g_str_equal(handler->kernel, settings->guest.kernel) ? "guest.kernel" : kernel,

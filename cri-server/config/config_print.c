@@ -75,7 +75,7 @@ static void generate_handlers(yajl_gen json, const GPtrArray *handlers)
     generate_string(json, "handlers");
     yajl_gen_map_open(json);
     for (guint h = 0; h < handlers->len; h++) {
-        const HandlerConfig *handler = handlers->pdata[h];
+        const Handler *handler = handlers->pdata[h];
 
         generate_string(json, handler->name);
         yajl_gen_map_open(json);

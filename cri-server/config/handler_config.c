@@ -13,11 +13,11 @@ enum { NAME_MAX_CHARS = 63 };
 
 static const Option options[] = {
 #define HANDLER_OPTION(TYPE, key, default_text, limits, help)                                                \
-    {OPTION_TYPE_##TYPE, "handlers", #key, NULL, G_STRUCT_OFFSET(HandlerConfig, SETTING_FIELD_##TYPE(key)),  \
+    {OPTION_TYPE_##TYPE, "handlers", #key, NULL, G_STRUCT_OFFSET(Handler, SETTING_FIELD_##TYPE(key)),        \
      default_text,       limits,     help},
 #include "common/settings/handler_options.def"
 };
-G_STATIC_ASSERT(G_N_ELEMENTS(options) <= 64); /* HandlerConfig.is_given */
+G_STATIC_ASSERT(G_N_ELEMENTS(options) <= 64); /* Handler.is_given */
 
 const Option *handler_options(gsize *ret_n)
 {
@@ -25,14 +25,14 @@ const Option *handler_options(gsize *ret_n)
     return options;
 }
 
-gpointer handler_option_field(const Option *option, const HandlerConfig *handler)
+gpointer handler_option_field(const Option *option, const Handler *handler)
 {
     return (char *)handler + option->offset;
 }
 
-static HandlerConfig *handler_new(const char *name, const char *where)
+static Handler *handler_new(const char *name, const char *where)
 {
-    HandlerConfig *handler = g_new0(HandlerConfig, 1);
+    Handler *handler = g_new0(Handler, 1);
 
     handler->name = g_strdup(name);
     handler->where = g_strdup(where);
@@ -41,7 +41,7 @@ static HandlerConfig *handler_new(const char *name, const char *where)
 
 static void handler_free(gpointer data)
 {
-    HandlerConfig *handler = data;
+    Handler *handler = data;
 
     for (gsize i = 0; i < G_N_ELEMENTS(options); i++)
         option_clear(&options[i], handler_option_field(&options[i], handler));
@@ -70,7 +70,7 @@ static gboolean check_keys(const TomlTable *table, GError **error)
     return toml_check_keys(table, known, error);
 }
 
-static gboolean read_table(const TomlTable *table, const char *path, HandlerConfig *handler, GError **error)
+static gboolean read_table(const TomlTable *table, const char *path, Handler *handler, GError **error)
 {
     if (!check_keys(table, error))
         return FALSE;
@@ -98,7 +98,7 @@ static gboolean read_handler(const TomlTable *tables, const char *name, const ch
     GError *problem = NULL;
     const TomlTable *table = toml_get_table(tables, name, &problem);
     g_autofree char *where = g_strdup_printf("%s:%u: handlers.%s", path, toml_line(tables, name), name);
-    HandlerConfig *handler = handlers->pdata[0];
+    Handler *handler = handlers->pdata[0];
 
     if (problem != NULL) {
         g_propagate_error(error, problem);
@@ -136,7 +136,7 @@ gboolean handler_configs_read(const TomlTable *tables, const char *path, GPtrArr
 
 /* ---- completing ---- */
 
-static gboolean set_default(const Option *option, HandlerConfig *handler, const HandlerDefaults *defaults,
+static gboolean set_default(const Option *option, Handler *handler, const HandlerDefaults *defaults,
                             GError **error)
 {
     g_autofree char *text = *option->default_text == '='
@@ -149,7 +149,7 @@ static gboolean set_default(const Option *option, HandlerConfig *handler, const 
     return FALSE;
 }
 
-static gboolean check_sizes(const HandlerConfig *handler, GError **error)
+static gboolean check_sizes(const Handler *handler, GError **error)
 {
     if (handler->max_vcpus != 0 && handler->max_vcpus < handler->vcpus)
         return fail(error, STATUS_INVALID_ARGUMENT, "%s.max_vcpus: %u is less than its vcpus, %u",
@@ -162,7 +162,7 @@ static gboolean check_sizes(const HandlerConfig *handler, GError **error)
     return TRUE;
 }
 
-static gboolean check_host(const HandlerConfig *handler, gboolean host_pods, GError **error)
+static gboolean check_host(const Handler *handler, gboolean host_pods, GError **error)
 {
     if (!host_pods)
         return fail(error, STATUS_INVALID_ARGUMENT, "%s.kind: host is not allowed unless host.pods is true",
@@ -182,7 +182,7 @@ static gboolean check_host(const HandlerConfig *handler, gboolean host_pods, GEr
 static gboolean has_host(const GPtrArray *handlers)
 {
     for (guint h = 0; h < handlers->len; h++) {
-        const HandlerConfig *handler = handlers->pdata[h];
+        const Handler *handler = handlers->pdata[h];
 
         if (g_strcmp0(handler->kind, HOST_NAME) == 0 || g_str_equal(handler->name, HOST_NAME))
             return TRUE;
@@ -192,7 +192,7 @@ static gboolean has_host(const GPtrArray *handlers)
 
 static void add_host(GPtrArray *handlers)
 {
-    HandlerConfig *handler = handler_new(HOST_NAME, "handlers." HOST_NAME);
+    Handler *handler = handler_new(HOST_NAME, "handlers." HOST_NAME);
 
     handler->kind = g_strdup(HOST_NAME);
     handler->is_given = 1; /* kind is the first row */
@@ -204,13 +204,13 @@ gboolean handler_configs_complete(GPtrArray *handlers, const HandlerDefaults *de
     if (defaults->host_pods && !has_host(handlers))
         add_host(handlers);
     for (guint h = 0; h < handlers->len; h++) {
-        HandlerConfig *handler = handlers->pdata[h];
+        Handler *handler = handlers->pdata[h];
 
         for (gsize i = 0; i < G_N_ELEMENTS(options); i++)
             if ((handler->is_given >> i & 1) == 0 && !set_default(&options[i], handler, defaults, error))
                 return FALSE;
         if (!check_sizes(handler, error) ||
-            (handler_config_is_host(handler) && !check_host(handler, defaults->host_pods, error)))
+            (handler_is_host(handler) && !check_host(handler, defaults->host_pods, error)))
             return FALSE;
     }
     return TRUE;
@@ -218,7 +218,7 @@ gboolean handler_configs_complete(GPtrArray *handlers, const HandlerDefaults *de
 
 /* ---- printing ---- */
 
-static gboolean is_inherited(const HandlerConfig *handler, gsize i)
+static gboolean is_inherited(const Handler *handler, gsize i)
 {
     return *options[i].default_text == '=' && (handler->is_given >> i & 1) == 0;
 }
@@ -251,7 +251,7 @@ void handler_configs_to_toml(const GPtrArray *handlers, GString *out)
     if (handlers == NULL)
         append_example(out);
     for (guint h = 0; handlers != NULL && h < handlers->len; h++) {
-        const HandlerConfig *handler = handlers->pdata[h];
+        const Handler *handler = handlers->pdata[h];
 
         g_string_append_printf(out, "\n[handlers.%s]\n", handler->name);
         for (gsize i = 0; i < G_N_ELEMENTS(options); i++) {

@@ -32,4 +32,4 @@ void handler_configs_to_toml(const GPtrArray *handlers, GString *out);
 
 /* Return: the rows of handler_options.def; static. */
 const struct Option *handler_options(gsize *ret_n);
-gpointer handler_option_field(const struct Option *option, const HandlerConfig *handler);
+gpointer handler_option_field(const struct Option *option, const Handler *handler);

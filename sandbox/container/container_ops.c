@@ -304,7 +304,7 @@ static gboolean create_new(Pod *pod, const Runtime__V1__CreateContainerRequest *
         image_service_unpin(pod->manager->images, container->id);
         return FALSE;
     }
-    if (cdi_apply(container->config, pod->manager->config.cdi_spec_dirs, error) &&
+    if (cdi_apply(container->config, pod->manager->settings->guest.cdi_spec_dirs, error) &&
         container_save(container, error) &&
         pod->platform->fit(pod, NULL, "config.linux.resources", FALSE, deadline, error) &&
         create_in_guest(container, image, deadline, error) && container_save(container, error)) {

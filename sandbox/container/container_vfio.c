@@ -25,7 +25,7 @@ static gboolean group_attach(Pod *pod, const char *path, guint group, GError **e
 
     if (!vfio_group_find("/sys", group, &devices, error))
         return FALSE;
-    if (pod->manager->config.passthrough_ports == 0)
+    if (pod->manager->settings->guest.passthrough_ports == 0)
         return fail(error, STATUS_FAILED_PRECONDITION,
                     "guests have no PCIe ports for devices of the node: set guest.passthrough_ports");
     if (!group_give(pod, path, error))

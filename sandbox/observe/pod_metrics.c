@@ -226,7 +226,7 @@ static MetricSubject subject_of(Container *container, const Sample *sample)
         container->config->linux != NULL ? container->config->linux->resources : NULL;
     MetricSubject subject = {
         .now_s = positive(sample->at_ns) / NS_PER_S,
-        .disk_bytes = container->pod->manager->config.writable_disk_bytes,
+        .disk_bytes = container->pod->manager->settings->guest.disk_bytes,
     };
 
     g_mutex_lock(&container->pod->lock);

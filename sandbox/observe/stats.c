@@ -143,7 +143,7 @@ static Runtime__V1__FilesystemUsage *layer_usage(const SandboxManager *manager, 
     usage->timestamp = at_ns - (gint64)MIN(disk->age_ms, (guint64)G_MAXINT32) * NS_PER_MS;
     usage->fs_id = arena_new0(arena, Runtime__V1__FilesystemIdentifier, 1);
     runtime__v1__filesystem_identifier__init(usage->fs_id);
-    usage->fs_id->mountpoint = (char *)manager->config.state_dir;
+    usage->fs_id->mountpoint = (char *)manager->settings->server.state_dir;
     usage->used_bytes = uint64_value(arena, disk->bytes);
     usage->inodes_used = uint64_value(arena, disk->inodes);
     return usage;

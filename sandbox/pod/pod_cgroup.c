@@ -61,7 +61,9 @@ gboolean pod_cgroup_make_room(const Pod *pod, guint64 vm_bytes, GError **error)
 {
     const SandboxManager *manager = pod->manager;
     const guint64 code_bytes =
-        vmm_uses_kvm(manager->vmm, NULL) ? 0 : ((guint64)manager->config.tcg_buffer_mib << 20) + TCG_BYTES;
+        vmm_uses_kvm(manager->vmm, NULL)
+            ? 0
+            : ((guint64)manager->settings->hypervisor.tcg_buffer_mib << 20) + TCG_BYTES;
     const guint64 needed_bytes = vm_bytes + QEMU_BYTES + code_bytes;
     g_autofree char *name = cgroup_name(pod);
     guint64 limit_bytes;

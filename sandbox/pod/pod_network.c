@@ -121,7 +121,7 @@ gboolean pod_network_add(Pod *pod, const Deadline *deadline, CniResult **ret_net
 {
     g_autoptr(GPtrArray) keep = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(CniNetwork) network = manager_cni_network(pod->manager, error);
-    Deadline bounded = deadline_sooner(deadline, pod->manager->config.cni_timeout_ms);
+    Deadline bounded = deadline_sooner(deadline, pod->manager->settings->network.cni_timeout_ms);
     CniAttachment attachment;
 
     if (network == NULL || !attachment_fill(pod, keep, &attachment, error))
@@ -158,7 +158,7 @@ gboolean pod_network_del(Pod *pod, const Deadline *deadline, GError **error)
     g_mutex_unlock(&pod->lock);
     if (config == NULL)
         return TRUE; /* ADD never began, or DEL is done */
-    network = cni_network_from_text(config, pod->manager->config.cni_plugin_dirs, error);
+    network = cni_network_from_text(config, pod->manager->settings->network.cni_plugin_dirs, error);
     if (network == NULL || !attachment_fill(pod, keep, &attachment, error))
         return FALSE;
     attachment.cached_result = result;
@@ -194,11 +194,11 @@ void pod_network_record(Pod *pod, const CniResult *network)
 void pod_network_del_stray(SandboxManager *manager, const char *id)
 {
     g_autofree char *name = g_strndup(id, GUEST_DIRECTORY_ID_DIGITS);
-    g_autofree char *netns = g_build_filename(manager->config.run_dir, "netns", name, NULL);
+    g_autofree char *netns = g_build_filename(manager->settings->server.run_dir, "netns", name, NULL);
     g_autoptr(CniNetwork) network = manager_cni_network(manager, NULL);
     const CniAttachment attachment = {
         .container_id = id, .netns_path = netns_exists(netns) ? netns : "", .ifname = GUEST_INTERFACE};
-    Deadline deadline = deadline_in_ms(manager->config.cni_timeout_ms);
+    Deadline deadline = deadline_in_ms(manager->settings->network.cni_timeout_ms);
     g_autoptr(GError) error = NULL;
 
     if (network != NULL && !cni_network_del(network, &attachment, &deadline, &error))
@@ -210,7 +210,8 @@ void pod_network_collect(SandboxManager *manager)
     g_autoptr(CniNetwork) network = manager_cni_network(manager, NULL);
     g_autoptr(GPtrArray) pods = manager_pods(manager);
     g_autoptr(GPtrArray) ids = g_ptr_array_new();
-    Deadline deadline = deadline_in_ms(MIN(manager->config.cni_timeout_ms, (gint64)COLLECT_TIMEOUT_MS));
+    Deadline deadline =
+        deadline_in_ms(MIN(manager->settings->network.cni_timeout_ms, (gint64)COLLECT_TIMEOUT_MS));
     g_autoptr(GError) error = NULL;
 
     for (guint i = 0; i < pods->len; i++)

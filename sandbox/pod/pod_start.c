@@ -45,8 +45,8 @@ static DomainSpec vm_describe(const SandboxManager *manager, const HandlerSettin
         .kernel = settings->kernel,
         .initrd = settings->initrd,
         .kernel_parameters = settings->kernel_parameters,
-        .tcg_buffer_mib = manager->config.tcg_buffer_mib,
-        .passthrough_ports = manager->config.passthrough_ports,
+        .tcg_buffer_mib = manager->settings->hypervisor.tcg_buffer_mib,
+        .passthrough_ports = manager->settings->guest.passthrough_ports,
     };
 }
 
@@ -54,7 +54,7 @@ gboolean vm_pod_describe_default(gpointer data, DomainSpec *ret_spec, GError **e
 {
     SandboxManager *manager = data;
     const Runtime__V1__PodSandboxConfig none = RUNTIME__V1__POD_SANDBOX_CONFIG__INIT;
-    const Handler *handler = handler_table_find(manager->handlers, "", error);
+    const Handler *handler = handler_find(manager->settings->handlers, "", error);
     const NodeCapacity node = node_capacity();
     g_auto(HandlerSettings) settings = {0};
     VmSize size;
@@ -82,7 +82,7 @@ void pod_start_prefix_console(Pod *pod, GError **error)
 
 static gboolean vm_wait(Pod *pod, const Deadline *deadline, GError **error)
 {
-    Deadline boot = deadline_sooner(deadline, pod->manager->config.boot_timeout_ms);
+    Deadline boot = deadline_sooner(deadline, pod->manager->settings->hypervisor.boot_timeout_ms);
 
     if (agent_connection_wait_ready(pod->agent, &boot, error))
         return TRUE;
@@ -164,7 +164,7 @@ static gboolean vm_load_state(Pod *pod, const Template *template, const Deadline
 {
     gint64 begin_us = g_get_monotonic_time();
 
-    if (pod->waiting_for != NULL && pod->manager->config.vm_pool_prerestored)
+    if (pod->waiting_for != NULL && pod->manager->settings->guest.vm_pool_prerestored)
         return TRUE;
     if (!guest_restore(&pod->manager->guests, pod->id, template, deadline, error))
         return FALSE;

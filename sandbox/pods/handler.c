@@ -31,93 +31,36 @@ gboolean handler_kind_from_name(const char *name, HandlerKind *ret_kind)
     return FALSE;
 }
 
-/* ---- the table ---- */
+/* ---- finding ---- */
 
-struct HandlerTable {
-    Handler *handlers;
-    gsize n_handlers;
-};
-
-static const char *const *strv_copy(const char *const *from)
+HandlerKind handler_kind(const Handler *handler)
 {
-    static const char *const none[] = {NULL};
-
-    return (const char *const *)g_strdupv((char **)(from != NULL ? from : none));
+    return handler_is_host(handler) ? HANDLER_HOST : HANDLER_VM;
 }
 
-static Handler handler_copy(const Handler *from)
-{
-    Handler to = *from;
-
-    to.name = g_strdup(from->name);
-    to.kernel = g_strdup(from->kernel);
-    to.initrd = g_strdup(from->initrd);
-    to.accelerator = g_strdup(from->accelerator);
-    to.kernel_parameters = g_strdup(from->kernel_parameters);
-    to.annotations = strv_copy(from->annotations);
-    to.pod_kernel_parameters = strv_copy(from->pod_kernel_parameters);
-    return to;
-}
-
-static void handler_clear(Handler *handler)
-{
-    g_free((char *)handler->name);
-    g_free((char *)handler->kernel);
-    g_free((char *)handler->initrd);
-    g_free((char *)handler->accelerator);
-    g_free((char *)handler->kernel_parameters);
-    g_strfreev((char **)handler->annotations);
-    g_strfreev((char **)handler->pod_kernel_parameters);
-}
-
-HandlerTable *handler_table_new(const Handler *handlers, gsize n_handlers)
-{
-    HandlerTable *table = g_new0(HandlerTable, 1);
-
-    table->handlers = g_new0(Handler, n_handlers);
-    table->n_handlers = n_handlers;
-    for (gsize i = 0; i < n_handlers; i++)
-        table->handlers[i] = handler_copy(&handlers[i]);
-    return table;
-}
-
-void handler_table_free(HandlerTable *table)
-{
-    if (table == NULL)
-        return;
-    for (gsize i = 0; i < table->n_handlers; i++)
-        handler_clear(&table->handlers[i]);
-    g_free(table->handlers);
-    g_free(table);
-}
-
-const Handler *handler_table_all(const HandlerTable *table, gsize *ret_n)
-{
-    *ret_n = table->n_handlers;
-    return table->handlers;
-}
-
-const Handler *handler_table_find(const HandlerTable *table, const char *name, GError **error)
+const Handler *handler_find(const GPtrArray *handlers, const char *name, GError **error)
 {
     g_autoptr(GString) names = g_string_new(NULL);
 
     if (*name == '\0')
-        return &table->handlers[0];
-    for (gsize i = 0; i < table->n_handlers; i++) {
-        if (g_str_equal(table->handlers[i].name, name))
-            return &table->handlers[i];
-        g_string_append_printf(names, "%s%s", i == 0 ? "" : ", ", table->handlers[i].name);
+        return handlers->pdata[0];
+    for (guint i = 0; i < handlers->len; i++) {
+        const Handler *handler = handlers->pdata[i];
+
+        if (g_str_equal(handler->name, name))
+            return handler;
+        g_string_append_printf(names, "%s%s", i == 0 ? "" : ", ", handler->name);
     }
     fail(error, STATUS_INVALID_ARGUMENT, "runtime_handler: there is no handler \"%.64s\"; there are: %s",
          name, names->str);
     return NULL;
 }
 
-const Handler *handler_table_find_kind(const HandlerTable *table, HandlerKind kind)
+const Handler *handler_find_kind(const GPtrArray *handlers, HandlerKind kind)
 {
-    for (gsize i = 0; i < table->n_handlers; i++)
-        if (table->handlers[i].kind == kind)
-            return &table->handlers[i];
+    for (guint i = 0; i < handlers->len; i++)
+        if (handler_kind(handlers->pdata[i]) == kind)
+            return handlers->pdata[i];
     return NULL;
 }
 
@@ -138,7 +81,7 @@ static gboolean fail_value(const char *value, GError **error, const char *format
 static gboolean set_vcpus(const Handler *handler, const char *value, HandlerSettings *settings,
                           GError **error)
 {
-    guint most = handler->bounds.max_vcpus != 0 ? handler->bounds.max_vcpus : node_capacity().cpus;
+    guint most = handler->max_vcpus != 0 ? handler->max_vcpus : node_capacity().cpus;
     guint64 number;
 
     if (!g_ascii_string_to_unsigned(value, 10, 1, most, &number, NULL))
@@ -169,8 +112,7 @@ static gboolean parse_bytes(const char *text, guint64 *ret_bytes)
 static gboolean set_memory(const Handler *handler, const char *value, HandlerSettings *settings,
                            GError **error)
 {
-    const VmBounds *bounds = &handler->bounds;
-    guint64 most = bounds->max_memory_bytes != 0 ? bounds->max_memory_bytes : node_capacity().memory_bytes;
+    guint64 most = handler->max_memory_bytes != 0 ? handler->max_memory_bytes : node_capacity().memory_bytes;
     guint64 bytes;
 
     if (!parse_bytes(value, &bytes) || bytes < LEAST_MEMORY_BYTES || bytes > most)
@@ -251,7 +193,10 @@ gboolean handler_settings(const Handler *handler, const Runtime__V1__PodSandboxC
                           HandlerSettings *ret_settings, GError **error)
 {
     g_auto(HandlerSettings) settings = {
-        .bounds = handler->bounds,
+        .bounds = {.vcpus = handler->vcpus,
+                   .max_vcpus = handler->max_vcpus,
+                   .memory_bytes = handler->memory_bytes,
+                   .max_memory_bytes = handler->max_memory_bytes},
         .kernel = handler->kernel,
         .initrd = handler->initrd,
         .accelerator = handler->accelerator,

@@ -10,11 +10,11 @@
 
 #include "cni-bridge/cni_cache.h"
 #include "common/loop_thread.h"
+#include "common/settings/settings.h"
 #include "image-service/image_service.h"
 #include "sandbox/agent/agent_connection.h"
 #include "sandbox/pods/events.h"
 #include "sandbox/pods/id_table.h"
-#include "sandbox/pods/manager_config.h"
 #include "sandbox/state/state_store.h"
 #include "sandbox/templates/guest_environment.h"
 #include "sandbox/vmm/vmm.h"
@@ -26,8 +26,7 @@ struct TemplateStore; /* templates/template_store.h */
 struct VmPool;        /* templates/vm_pool.h */
 
 struct SandboxManager {
-    SandboxManagerConfig config; /* owns its strings; handlers is empty */
-    HandlerTable *handlers;
+    const Settings *settings; /* borrowed */
     ImageService *images;
     StateStore *store;
     Vmm *vmm;

@@ -29,8 +29,8 @@ Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxCon
     pod->created_at_ns = created_at_ns;
     pod->run_dir = guest_run_dir(&manager->guests, id);
     pod->state_dir = guest_state_dir(&manager->guests, id);
-    pod->share_dir = g_build_filename(manager->config.run_dir, "share", short_id, NULL);
-    pod->netns_path = g_build_filename(manager->config.run_dir, "netns", short_id, NULL);
+    pod->share_dir = g_build_filename(manager->settings->server.run_dir, "share", short_id, NULL);
+    pod->netns_path = g_build_filename(manager->settings->server.run_dir, "netns", short_id, NULL);
     pod->tap = guest_tap(id);
     pod->ips = g_new0(char *, 1);
     pod->containers = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)container_unref);

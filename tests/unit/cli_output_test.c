@@ -2,8 +2,8 @@
 #include <string.h>
 
 #include "api.pb-c.h"
-#include "cri-server/cli/human.h"
 #include "common/json_writer.h"
+#include "cri-server/cli/human.h"
 #include "cri-server/cli/proto_json.h"
 #include "cri-server/cli/pull_view.h"
 #include "cri-server/cli/text_table.h"
@@ -125,18 +125,18 @@ static void messages_follow_the_proto3_mapping(void)
     response.timestamp = 5;
     proto_json_message(json, NULL, &response.base);
     expect_text(json_writer_copy(json), "{\n"
-                                   "  \"status\": {\n"
-                                   "    \"id\": \"p1\",\n"
-                                   "    \"state\": \"SANDBOX_NOTREADY\",\n"
-                                   "    \"createdAt\": \"2023-11-14T22:13:20.000000042Z\",\n"
-                                   "    \"labels\": {\n      \"app\": \"web\"\n    },\n"
-                                   "    \"annotations\": {\n\n    },\n"
-                                   "    \"runtimeHandler\": \"\"\n"
-                                   "  },\n"
-                                   "  \"info\": {\n    \"vm\": {\n      \"pid\": 7\n    }\n  },\n"
-                                   "  \"containersStatuses\": [\n\n  ],\n"
-                                   "  \"timestamp\": \"5\"\n"
-                                   "}\n");
+                                        "  \"status\": {\n"
+                                        "    \"id\": \"p1\",\n"
+                                        "    \"state\": \"SANDBOX_NOTREADY\",\n"
+                                        "    \"createdAt\": \"2023-11-14T22:13:20.000000042Z\",\n"
+                                        "    \"labels\": {\n      \"app\": \"web\"\n    },\n"
+                                        "    \"annotations\": {\n\n    },\n"
+                                        "    \"runtimeHandler\": \"\"\n"
+                                        "  },\n"
+                                        "  \"info\": {\n    \"vm\": {\n      \"pid\": 7\n    }\n  },\n"
+                                        "  \"containersStatuses\": [\n\n  ],\n"
+                                        "  \"timestamp\": \"5\"\n"
+                                        "}\n");
     expect_text(proto_json_name("CDI_devices"), "CDIDevices");
     expect_text(proto_json_name("uidMappings"), "uidMappings");
 }
@@ -157,11 +157,12 @@ static void scalars_of_all_kinds(void)
     proto_json_message(json, NULL, &user.base);
     proto_json_message(json, NULL, &pair.base);
     json_writer_close_array(json);
-    expect_text(json_writer_copy(json), "[\n"
-                                   "  {\n    \"uid\": \"0\",\n    \"gid\": \"0\",\n"
-                                   "    \"supplementalGroups\": [\n      \"1\",\n      \"-2\"\n    ]\n  },\n"
-                                   "  {\n    \"key\": \"K\",\n    \"value\": \"AP8=\"\n  }\n"
-                                   "]\n");
+    expect_text(json_writer_copy(json),
+                "[\n"
+                "  {\n    \"uid\": \"0\",\n    \"gid\": \"0\",\n"
+                "    \"supplementalGroups\": [\n      \"1\",\n      \"-2\"\n    ]\n  },\n"
+                "  {\n    \"key\": \"K\",\n    \"value\": \"AP8=\"\n  }\n"
+                "]\n");
 }
 
 /* --- pull ---------------------------------------------------------------------------------------------- */

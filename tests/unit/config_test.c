@@ -185,7 +185,7 @@ static void tells_itself_as_json(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(json, "\"cni_plugin_dirs\":[\"/opt/cni/bin\",\"/usr/lib/cni\"]"));
 }
 
-static const HandlerConfig *handler(const Settings *config, guint i)
+static const Handler *handler(const Settings *config, guint i)
 {
     return config->handlers->pdata[i];
 }
@@ -269,7 +269,7 @@ static void switches_host_pods_on(void)
     CU_ASSERT_PTR_NOT_NULL_FATAL(on);
     CU_ASSERT_EQUAL_FATAL(on->handlers->len, 2);
     CU_ASSERT_STRING_EQUAL(handler(on, 1)->name, "host");
-    CU_ASSERT_TRUE(handler_config_is_host(handler(on, 1)));
+    CU_ASSERT_TRUE(handler_is_host(handler(on, 1)));
     CU_ASSERT_PTR_NOT_NULL_FATAL(again);
     CU_ASSERT_EQUAL(again->handlers->len, 2);
     CU_ASSERT_PTR_NOT_NULL_FATAL(named);

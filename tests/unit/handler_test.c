@@ -8,33 +8,50 @@
 #define MIB (G_GUINT64_CONSTANT(1) << 20)
 
 static const char *const everything[] = {"vcpus", "memory", "kernel-parameters", NULL};
+static const char *const nothing[] = {NULL};
 static const char *const only_vcpus[] = {"vcpus", NULL};
 static const char *const two_parameters[] = {"mitigations", "loglevel", NULL};
 
 static const Handler handlers[] = {
-    {.name = "vm",
-     .bounds = {.vcpus = 1, .memory_bytes = 256 * MIB},
+    {.kind = "vm",
+     .name = "vm",
+     .vcpus = 1,
+     .memory_bytes = 256 * MIB,
      .kernel = "/k",
      .initrd = "/i",
      .accelerator = "auto",
-     .kernel_parameters = ""},
-    {.name = "open",
-     .bounds = {.vcpus = 1, .max_vcpus = 4, .memory_bytes = 256 * MIB, .max_memory_bytes = 1024 * MIB},
+     .kernel_parameters = "",
+     .annotations = nothing,
+     .pod_kernel_parameters = nothing},
+    {.kind = "vm",
+     .name = "open",
+     .vcpus = 1,
+     .max_vcpus = 4,
+     .memory_bytes = 256 * MIB,
+     .max_memory_bytes = 1024 * MIB,
      .kernel = "/k2",
      .initrd = "/i",
      .accelerator = "tcg",
      .kernel_parameters = "a=1",
      .template = TRUE,
-     .annotations = everything},
-    {.name = "narrow",
-     .bounds = {.vcpus = 2, .max_vcpus = 2, .memory_bytes = 64 * MIB, .max_memory_bytes = 64 * MIB},
+     .annotations = everything,
+     .pod_kernel_parameters = nothing},
+    {.kind = "vm",
+     .name = "narrow",
+     .vcpus = 2,
+     .max_vcpus = 2,
+     .memory_bytes = 64 * MIB,
+     .max_memory_bytes = 64 * MIB,
      .kernel = "/k",
      .initrd = "/i",
      .accelerator = "auto",
      .kernel_parameters = "",
-     .annotations = only_vcpus},
-    {.name = "parameters",
-     .bounds = {.vcpus = 1, .memory_bytes = 64 * MIB},
+     .annotations = only_vcpus,
+     .pod_kernel_parameters = nothing},
+    {.kind = "vm",
+     .name = "parameters",
+     .vcpus = 1,
+     .memory_bytes = 64 * MIB,
      .kernel = "/k",
      .initrd = "/i",
      .accelerator = "auto",
@@ -43,11 +60,13 @@ static const Handler handlers[] = {
      .pod_kernel_parameters = two_parameters},
 };
 
-static HandlerTable *table;
+static GPtrArray *table;
 
 static void make_table(void)
 {
-    table = handler_table_new(handlers, G_N_ELEMENTS(handlers));
+    table = g_ptr_array_new();
+    for (gsize i = 0; i < G_N_ELEMENTS(handlers); i++)
+        g_ptr_array_add(table, (gpointer)&handlers[i]);
 }
 
 /* What the handler makes of a pod with that annotation (key NULL: with none). */
@@ -63,7 +82,7 @@ static gboolean settings_of(const char *handler, const char *key, const char *va
     entry.value = (char *)value;
     config.annotations = entries;
     config.n_annotations = key != NULL;
-    return handler_settings(handler_table_find(table, handler, NULL), &config, ret_settings, error);
+    return handler_settings(handler_find(table, handler, NULL), &config, ret_settings, error);
 }
 
 static void check_refused(const char *handler, const char *key, const char *value, const char *complaint)
@@ -80,29 +99,34 @@ static void check_refused(const char *handler, const char *key, const char *valu
 static void finds_handlers(void)
 {
     GError *error = NULL;
-    gsize n_handlers = 0;
 
-    CU_ASSERT_STRING_EQUAL(handler_table_find(table, "", NULL)->name, "vm");
-    CU_ASSERT_STRING_EQUAL(handler_table_find(table, "open", NULL)->kernel, "/k2");
-    CU_ASSERT_PTR_EQUAL(handler_table_all(table, &n_handlers), handler_table_find(table, "vm", NULL));
-    CU_ASSERT_EQUAL(n_handlers, G_N_ELEMENTS(handlers));
-    TEST_FAILS(handler_table_find(table, "runc", &error) != NULL, error, STATUS_INVALID_ARGUMENT,
+    CU_ASSERT_STRING_EQUAL(handler_find(table, "", NULL)->name, "vm");
+    CU_ASSERT_STRING_EQUAL(handler_find(table, "open", NULL)->kernel, "/k2");
+    CU_ASSERT_PTR_EQUAL(handler_find(table, "", NULL), handler_find(table, "vm", NULL));
+    CU_ASSERT_PTR_EQUAL(handler_find_kind(table, HANDLER_VM), handler_find(table, "vm", NULL));
+    CU_ASSERT_PTR_NULL(handler_find_kind(table, HANDLER_HOST));
+    TEST_FAILS(handler_find(table, "runc", &error) != NULL, error, STATUS_INVALID_ARGUMENT,
                "there is no handler \"runc\"; there are: vm, open, narrow, parameters");
 }
 
 static void knows_the_nodes_limits(void)
 {
     static const char *const annotations[] = {"vcpus", "memory", NULL};
-    const Handler handler = {.name = "open", .kernel_parameters = "", .annotations = annotations};
+    const Handler handler = {.kind = "vm",
+                             .name = "open",
+                             .kernel_parameters = "",
+                             .annotations = annotations,
+                             .pod_kernel_parameters = nothing};
     const NodeCapacity node = node_capacity();
-    HandlerTable *saved = table;
+    GPtrArray *saved = table;
     g_autofree char *vcpus = g_strdup_printf("allowed: 1 to %u", node.cpus);
     g_autofree char *memory = g_strdup_printf("64MiB to %" G_GUINT64_FORMAT "MiB", node.memory_bytes / MIB);
 
-    table = handler_table_new(&handler, 1);
+    table = g_ptr_array_new();
+    g_ptr_array_add(table, (gpointer)&handler);
     check_refused("", "io.crivirt.vcpus", "4294967297", vcpus);
     check_refused("", "io.crivirt.memory", "1000000Gi", memory);
-    handler_table_free(table);
+    g_ptr_array_unref(table);
     table = saved;
 }
 

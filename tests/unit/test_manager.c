@@ -13,12 +13,12 @@ enum { MIB = 1024 * 1024 };
 
 SandboxManager *test_manager_new(void)
 {
+    static const Settings settings = {.server = {.run_dir = "/run/test", .state_dir = "/var/test"}};
     SandboxManager *manager = g_new0(SandboxManager, 1);
 
-    manager->config.run_dir = "/run/test";
-    manager->config.state_dir = "/var/test";
-    manager->guests.run_dir = manager->config.run_dir;
-    manager->guests.state_dir = manager->config.state_dir;
+    manager->settings = &settings;
+    manager->guests.run_dir = manager->settings->server.run_dir;
+    manager->guests.state_dir = manager->settings->server.state_dir;
     manager->loop = loop_thread_new("agents");
     manager->agents = agent_connections_new(manager->loop, 0);
     manager->log_workers = g_thread_pool_new(container_io_work, NULL, 1, FALSE, NULL);
