@@ -95,13 +95,13 @@ static gboolean vcpus_compute(const Resources *resources, const char *field, con
         return fail(error, STATUS_RESOURCE_EXHAUSTED,
                     "vcpus: %u of them are asked for; a VM of this pod may have %u, the node has %u",
                     bounds->vcpus, most, node->cpus);
-    wanted = MIN(cpus_of_limit(resources), usable);
-    if (wanted > most)
+    wanted = cpus_of_limit(resources);
+    if (wanted > most && wanted <= usable)
         return fail(error, STATUS_RESOURCE_EXHAUSTED,
                     "%s.cpu_quota: %" G_GUINT64_FORMAT
                     " CPUs are more than the %u that a VM of this pod may have",
                     field, wanted, most);
-    shape->vcpus = MAX(MAX(bounds->vcpus, (guint)wanted), 1);
+    shape->vcpus = MAX(MAX(bounds->vcpus, (guint)MIN(wanted, most)), 1);
     shape->boot_vcpus = node->plugs ? MAX(bounds->vcpus, 1) : shape->vcpus;
     shape->max_vcpus = node->plugs ? MIN(most, MAX(REACH_VCPUS, shape->vcpus * REACH_FACTOR)) : shape->vcpus;
     return TRUE;
@@ -129,12 +129,15 @@ static gboolean memory_compute(const Resources *resources, const char *field, co
                     "memory: %" G_GUINT64_FORMAT
                     " MiB are asked for; a VM of this pod may have %" G_GUINT64_FORMAT,
                     least / MIB, most / MIB);
-    if (limit > most)
+    if (limit > most && limit <= node->memory_bytes)
         return fail(error, STATUS_RESOURCE_EXHAUSTED,
                     "%s.memory_limit_in_bytes: %" G_GUINT64_FORMAT
                     " MiB are more than a VM of this pod may have (%" G_GUINT64_FORMAT
                     " MiB; the node has %" G_GUINT64_FORMAT ")",
                     field, round_up(limit, MIB) / MIB, most / MIB, node->memory_bytes / MIB);
+    /* Kubernetes allows a limit above what the node has: it never takes effect, so the VM may become as large
+     * as a VM of this pod can be. */
+    limit = MIN(limit, most);
     if (limit != 0)
         wanted = round_up(limit + vm_guest_overhead(limit), MIB);
     /* A limit that the node can just grant is not refused because of the kernel's own part. */

@@ -12,7 +12,7 @@ const memory = (mib) => ({memory_limit_in_bytes: mib * MIB});
 
 let node, pod, container;
 before(async () => {
-    node = await Node.start();
+    node = await Node.start({config: '[handlers.narrow]\nmax_memory = "384MiB"\nmax_vcpus = 1\n'});
     pod = await node.runPod({linux: {resources: memory(300)}});
     container = await node.runContainer(pod);
 });
@@ -78,15 +78,24 @@ test('UpdateContainerResources makes the VM of the pod larger, and smaller again
     await node.removePod(plain);
 });
 
+test('a limit above what the node has is allowed: the VM becomes as large as its handler allows', async () => {
+    const none = await node.runPod({linux: {resources: {...memory(1 << 20), ...cpus(10000)}}}, 'narrow');
+    assert.strictEqual((await size(none)).memoryBytes, 384 * MIB);
+    const one = await node.runContainer(none, {linux: {resources: memory(1 << 20)}, command: ['/bin/sleep', '100000']});
+    assert.strictEqual(await node.output(one, 'cat /sys/fs/cgroup/memory.max'), String(2 ** 40));
+    await update(none, memory(1 << 21));
+    await refused(update(none, memory(500)), 'RESOURCE_EXHAUSTED', 'resources.memory_limit_in_bytes', '384 MiB');
+    await refused(node.cri.call('RunPodSandbox', {config: node.podConfig({linux: {resources: memory(500)}}), runtime_handler: 'narrow'}),
+                  'RESOURCE_EXHAUSTED', 'config.linux.resources.memory_limit_in_bytes', '384 MiB');
+    assert.strictEqual((await size(none)).memoryBytes, 384 * MIB);
+    await node.removePod(none);
+});
+
 test('a size beyond what is allowed is refused and changes nothing', async () => {
     const before = await size(pod);
-    const huge = memory(1 << 20);
-    await refused(update(pod, huge), 'RESOURCE_EXHAUSTED', 'resources.memory_limit_in_bytes', 'MiB');
     await refused(update(pod, {cpu_quota: 1000, cpu_period: 1}), 'INVALID_ARGUMENT', 'resources.cpu_period');
     await refused(node.cri.call('UpdateContainerResources', {container_id: container.id, linux: memory(301)}),
                   'INVALID_ARGUMENT', 'linux.memory_limit_in_bytes', "the pod's limit");
-    await refused(node.runPod({linux: {resources: huge}}), 'RESOURCE_EXHAUSTED',
-                  'config.linux.resources.memory_limit_in_bytes');
     await refused(node.runPod({linux: {resources: {cpu_quota: -5}}}), 'INVALID_ARGUMENT',
                   'config.linux.resources.cpu_quota');
     await refused(node.cri.call('UpdatePodSandboxResources', {pod_sandbox_id: pod.id}), 'INVALID_ARGUMENT');

@@ -79,6 +79,23 @@ static void refuses_nonsense(void)
     fails(limits(0, 1000, -1), bounds, STATUS_INVALID_ARGUMENT, FIELD ".cpu_period");
 }
 
+/* The kubelet admits such pods: limits are not requests. */
+static void limits_above_the_node_never_take_effect(void)
+{
+    const VmBounds narrow = {
+        .vcpus = 1, .max_vcpus = 2, .memory_bytes = 256 * MIB, .max_memory_bytes = 512 * MIB};
+    const Resources huge = limits(G_MAXINT64 / 2 - 1, 100000 * (gint64)1000, 100000);
+    g_autoptr(GError) error = NULL;
+    VmSize shape;
+
+    CU_ASSERT_EQUAL(shape_of(limits(8193 * MIB, 0, 0)).memory_bytes, 8192 * MIB);
+    CU_ASSERT_EQUAL(shape_of(huge).memory_bytes, 8192 * MIB);
+    CU_ASSERT_EQUAL(shape_of(huge).vcpus, 6);
+    TEST_OK(vm_size_compute(&huge, FIELD, &narrow, &node, &shape, &error), error);
+    CU_ASSERT_EQUAL(shape.memory_bytes, 512 * MIB);
+    CU_ASSERT_EQUAL(shape.vcpus, 2);
+}
+
 static void refuses_too_much(void)
 {
     const VmBounds small = {.vcpus = 1, .memory_bytes = 32 * MIB};
@@ -87,9 +104,8 @@ static void refuses_too_much(void)
     const VmBounds narrow = {
         .vcpus = 1, .max_vcpus = 2, .memory_bytes = 256 * MIB, .max_memory_bytes = 512 * MIB};
 
-    fails(limits(8193 * MIB, 0, 0), bounds, STATUS_RESOURCE_EXHAUSTED, FIELD ".memory_limit_in_bytes");
-    fails(limits(G_MAXINT64 / 2 - 1, 0, 0), bounds, STATUS_RESOURCE_EXHAUSTED, "8192");
-    fails(limits(513 * MIB, 0, 0), narrow, STATUS_RESOURCE_EXHAUSTED, "512");
+    fails(limits(513 * MIB, 0, 0), narrow, STATUS_RESOURCE_EXHAUSTED, FIELD ".memory_limit_in_bytes");
+    fails(limits(8192 * MIB, 0, 0), narrow, STATUS_RESOURCE_EXHAUSTED, "512");
     fails(limits(0, 300000, 0), narrow, STATUS_RESOURCE_EXHAUSTED, FIELD ".cpu_quota");
     fails(limits(0, 0, 0), small, STATUS_INVALID_ARGUMENT, "does not boot");
     fails(limits(0, 0, 0), big, STATUS_RESOURCE_EXHAUSTED, "memory");
@@ -156,6 +172,8 @@ int main(int argc, char **argv)
         {"a CPU limit is rounded up to whole CPUs", rounds_up_cpus},
         {"limits that make no sense are named", refuses_nonsense},
         {"a size that cannot be is refused with the reason", refuses_too_much},
+        {"a limit above what the node has is allowed and never takes effect",
+         limits_above_the_node_never_take_effect},
         {"all machines of a handler boot alike, whatever their limits", boots_alike},
         {"where nothing can be plugged in a machine boots with all that it gets", does_not_grow},
         {"a machine is prepared to grow, but not without bounds", reach_is_bounded},
