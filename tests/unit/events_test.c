@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Container events: what subscribers get. */
 
 #include <string.h>
@@ -178,14 +179,14 @@ int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
         {"every subscriber gets an event with the statuses of pod and containers", tells_with_statuses},
-        {"a subscriber that does not read is cut off and told so, the others are not",
+        {"a subscriber that does not read is cut off with an error, and the others are not",
          cuts_off_who_does_not_read},
-        {"what waits for a subscriber is bounded by its size, too", bounds_what_waits_by_its_size},
-        {"a container is told of in the order of its life, whatever is known first",
+        {"the queue of a subscriber is bounded by size as well as by number", bounds_what_waits_by_its_size},
+        {"the events of a container come in the order of its life, whatever is reported first",
          keeps_the_order_of_a_life},
-        {"waiting ends at once when the client goes away", ends_when_cancelled},
+        {"waiting ends at once when the client disconnects", ends_when_cancelled},
         {"waiting ends at the deadline", ends_at_the_deadline},
-        {"subscribers may come and go while events are published", survives_vanishing_subscribers},
+        {"subscribers may be added and freed while events are published", survives_vanishing_subscribers},
     };
 
     return test_main_args("events", cases, G_N_ELEMENTS(cases), argc, argv);

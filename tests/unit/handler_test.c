@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/pods/handler.h"
 
 #include <string.h>
@@ -227,13 +228,15 @@ static void refuses_other_annotations(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"handlers are found by name, the default by none, and an unknown one is refused", finds_handlers},
-        {"without a maximum a pod may ask for what the node has", knows_the_nodes_limits},
+        {"a handler is found by name, the empty name is the default, and an unknown name is refused",
+         finds_handlers},
+        {"without a maximum a pod may have what the node has", knows_the_nodes_limits},
         {"a pod gets its handler's settings", takes_the_handlers_settings},
-        {"a pod's annotations change them", obeys_annotations},
+        {"the annotations of a pod change its settings", obeys_annotations},
         {"annotations beyond the handler's limits are refused with what is allowed", limits_annotations},
         {"only named kernel parameters can be set where some are named", limits_kernel_parameters},
-        {"annotations that the handler does not allow are refused, others are nobody's business",
+        {"annotations that the handler does not allow are refused, and annotations with another prefix are "
+         "ignored",
          refuses_other_annotations},
     };
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Pods on the node itself: what they may ask for, and what their containers are told to be. */
 #include <string.h>
 #include <sys/stat.h>
@@ -340,16 +341,17 @@ int main(void)
         {"sysctls of the node are refused, those of the pod's own namespaces are not",
          guards_the_nodes_sysctls},
         {"a host pod has no user namespace", has_no_user_namespaces},
-        {"a container gets the device of the node that it asks for", gives_the_nodes_devices},
-        {"a privileged container gets them all, but for what it has of its own",
+        {"a container gets the device of the node that it requests", gives_the_nodes_devices},
+        {"a privileged container gets all devices of the node except those that it has of its own",
          gives_a_privileged_container_all_of_them},
-        {"what is no device is refused by its path", refuses_what_is_no_device},
-        {"namespaces that are the node's are not made", leaves_out_the_nodes_namespaces},
+        {"a path that is not a device is refused by name", refuses_what_is_no_device},
+        {"no namespace is created where the pod uses the node's", leaves_out_the_nodes_namespaces},
         {"a volume's propagation reaches the container's root", lets_mounts_through},
-        {"there is no agent where nobody listens", finds_no_agent_where_there_is_none},
-        {"an agent that does not start says why", says_why_an_agent_does_not_start},
-        {"a kernel without the layers' file system or loop devices is told so", names_what_the_kernel_lacks},
+        {"no agent is found where no process listens", finds_no_agent_where_there_is_none},
+        {"an agent that does not start is reported with its own error", says_why_an_agent_does_not_start},
+        {"a kernel without EROFS or loop devices is reported with what it lacks",
+         names_what_the_kernel_lacks},
     };
 
-    return test_main("node", cases, G_N_ELEMENTS(cases));
+    return test_main("host_pod", cases, G_N_ELEMENTS(cases));
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/pods/id_table.h"
 
 #include <string.h>
@@ -92,10 +93,9 @@ static void an_empty_table_has_nothing(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"the beginning of an id finds everything that begins so, in order",
-         beginnings_find_all_that_begin_so},
-        {"what is removed or replaced is given back", what_is_removed_or_replaced_is_given_back},
-        {"an empty table has nothing", an_empty_table_has_nothing},
+        {"a prefix finds all ids that begin with it, in order", beginnings_find_all_that_begin_so},
+        {"an object that is removed or replaced is released", what_is_removed_or_replaced_is_given_back},
+        {"a search in an empty table finds nothing", an_empty_table_has_nothing},
     };
 
     return test_main("id_table", cases, G_N_ELEMENTS(cases));

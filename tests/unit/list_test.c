@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What lists hold, by filter; that they do not scan is id_table's business. */
 #include <string.h>
 
@@ -142,9 +143,9 @@ static void names_are_found(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"an id, or how it begins, selects pods and containers", ids_and_their_beginnings_select},
+        {"an id, or a prefix of one, selects pods and containers", ids_and_their_beginnings_select},
         {"lists begin with the newest", the_newest_comes_first},
-        {"an answer keeps what it shows, whatever is removed meanwhile", an_answer_keeps_what_it_shows},
+        {"a response stays valid when its objects are removed", an_answer_keeps_what_it_shows},
         {"a pod is found by its name, namespace, uid and attempt", names_are_found},
     };
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/pods/log_file.h"
 
 #include <glib/gstdio.h>
@@ -208,16 +209,16 @@ static void full_disk_takes_nothing(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"each line is one F entry with its stream", lines_are_full},
-        {"an unfinished line waits and is not acknowledged", unfinished_waits},
+        {"each line is one F entry with the name of its stream", lines_are_full},
+        {"an unfinished line is kept and not acknowledged", unfinished_waits},
         {"a tail without newline is a P entry at the end of the stream", tail_is_partial},
         {"a long line is split into P parts that end in F", long_line_is_split},
-        {"bytes that come again are written once", repeated_bytes_are_skipped},
-        {"what a killed daemon wrote beyond its cursor is written once all the same",
-         exactly_once_after_a_kill},
+        {"bytes that are sent again are written once", repeated_bytes_are_skipped},
+        {"bytes that a killed daemon wrote beyond its cursor are in the log once", exactly_once_after_a_kill},
         {"reopening writes to a new file and leaves the renamed one alone", reopen_leaves_the_old},
-        {"without a path everything is taken and nothing stored", no_path_takes_all},
-        {"a full disk takes nothing, and the same bytes can be given again", full_disk_takes_nothing},
+        {"without a path bytes are accepted and dropped", no_path_takes_all},
+        {"on a full disk nothing is written, and the same bytes can be passed again",
+         full_disk_takes_nothing},
     };
 
     return test_main("log_file", cases, G_N_ELEMENTS(cases));

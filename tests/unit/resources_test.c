@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Limits that are changed, and limits of several containers together. */
 #include "sandbox/pods/resources.h"
 
@@ -78,10 +79,10 @@ static void knows_no_limit(void)
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
-        {"an update replaces what it sets and keeps the rest; -1 takes a limit away", merges},
-        {"limits of containers add up, whatever their periods", adds_up},
-        {"no limit is what sets none, takes it away, or is read from a cgroup that has none", knows_no_limit},
-        {"sums of absurd limits stay in range", stays_in_range},
+        {"an update replaces the fields that it sets and keeps the others; -1 removes a limit", merges},
+        {"the limits of containers add up, whatever their periods", adds_up},
+        {"an absent limit, -1, and the value of a cgroup without a limit all mean no limit", knows_no_limit},
+        {"sums of very large limits saturate", stays_in_range},
     };
 
     return test_main_args("resources", cases, G_N_ELEMENTS(cases), argc, argv);

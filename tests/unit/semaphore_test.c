@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "common/semaphore.h"
 
 #include "common/error.h"
@@ -116,12 +117,13 @@ static void idle_ones_lose_patience(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"those who wait are served in the order of asking", in_order},
-        {"who leaves at the deadline does not block those behind", late_ones_leave},
+        {"waiting threads are served in order", in_order},
+        {"a thread that leaves at its deadline does not block those behind it", late_ones_leave},
         {"a cancelled caller leaves", cancelled_ones_leave},
-        {"who wants to disturb nobody waits until all are free", idle_ones_wait},
-        {"and takes his turn when that never comes", idle_ones_lose_patience},
+        {"a caller that asks for an idle semaphore waits until all are free", idle_ones_wait},
+        {"a caller that asks for an idle semaphore takes its turn when its patience ends",
+         idle_ones_lose_patience},
     };
 
-    return test_main("slots", cases, G_N_ELEMENTS(cases));
+    return test_main("semaphore", cases, G_N_ELEMENTS(cases));
 }

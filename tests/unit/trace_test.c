@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/pods/trace.h"
 
 #include <string.h>
@@ -157,7 +158,7 @@ int main(void)
         {"phases become trace events with their times", phases_are_trace_events},
         {"containers have tracks of their own, whatever their names are",
          containers_have_tracks_of_their_own},
-        {"what is kept is bounded, and the pod's own start stays longest", what_is_kept_is_bounded},
+        {"the trace is bounded, and keeps the pod's own start longest", what_is_kept_is_bounded},
     };
 
     return test_main("trace", cases, G_N_ELEMENTS(cases));

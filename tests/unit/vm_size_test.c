@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The size of a pod's machine. */
 #include "sandbox/pods/vm_size.h"
 
@@ -168,17 +169,17 @@ int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
         {"a pod without limits has its handler's size", has_defaults},
-        {"a memory limit is the containers': the guest's own part comes on top", adds_overhead},
+        {"the VM has the memory limit and what the guest's kernel and agent take", adds_overhead},
         {"a CPU limit is rounded up to whole CPUs", rounds_up_cpus},
-        {"limits that make no sense are named", refuses_nonsense},
-        {"a size that cannot be is refused with the reason", refuses_too_much},
+        {"an invalid limit is refused with its name", refuses_nonsense},
+        {"an impossible size is refused with the reason", refuses_too_much},
         {"a limit above what the node has is allowed and never takes effect",
          limits_above_the_node_never_take_effect},
-        {"all machines of a handler boot alike, whatever their limits", boots_alike},
-        {"where nothing can be plugged in a machine boots with all that it gets", does_not_grow},
-        {"a machine is prepared to grow, but not without bounds", reach_is_bounded},
-        {"a CPU limit above the node's CPUs is all of them", caps_cpu_limits},
+        {"all VMs of a handler boot with one size, whatever their limits", boots_alike},
+        {"a VM into which nothing can be plugged boots with its full size", does_not_grow},
+        {"a VM can grow within bounds", reach_is_bounded},
+        {"a CPU limit above the node's CPUs allows all of them", caps_cpu_limits},
     };
 
-    return test_main_args("machine_shape", cases, G_N_ELEMENTS(cases), argc, argv);
+    return test_main_args("vm_size", cases, G_N_ELEMENTS(cases), argc, argv);
 }
