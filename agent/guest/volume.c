@@ -225,8 +225,8 @@ static bool make_writable(const VolumeBase *base, size_t number, int content, bo
         return false;
     if (chown(upper, status.st_uid, status.st_gid) < 0 || chmod(upper, status.st_mode & 07777) < 0)
         return fault_errno(ret_fault, "setting the owner of the volume %s", upper);
-    snprintf(ret_options, room, "volatile,xino=on,upperdir=%s,workdir=%s,lowerdir=/proc/self/fd/%d", upper, work,
-             content);
+    snprintf(ret_options, room, "volatile,xino=on,upperdir=%s,workdir=%s,lowerdir=/proc/self/fd/%d", upper,
+             work, content);
     return true;
 }
 

@@ -85,8 +85,8 @@ static void wrong_statement_and_value_are_errors(void)
     g_autoptr(SqliteStatement) statement = NULL;
 
     TEST_OK(database != NULL, error);
-    TEST_FAILS(sqlite_prepare(database, &error, "SELECT id FROM nowhere", "") != NULL, error,
-               STATUS_INTERNAL, "test.db: no such table: nowhere");
+    TEST_FAILS(sqlite_prepare(database, &error, "SELECT id FROM nowhere", "") != NULL, error, STATUS_INTERNAL,
+               "test.db: no such table: nowhere");
     TEST_FAILS(sqlite_run(database, &error, "INSERT INTO parts VALUES (?)", "s", "nobody"), error,
                STATUS_INTERNAL, "cannot write the test database");
     statement = sqlite_prepare(database, &error, "SELECT ?", "");
