@@ -118,7 +118,10 @@ test('an image with links that lead out of it, files at mount points and device 
         assert.match((await node.exec(container, `mkdir -p /tmp; mknod /tmp/disk b 8 0; head -c 1 ${device}`)).stderr, /not permitted/);
     for (const where of ['/plain', '/plain/below'])
         assert.match((await run({}, {image, mounts: [mount(where)]}).catch((error) => error)).details, /plain/);
-    assert.match((await run({}, {image, mounts: [mount('/dangling/volume')]}).catch((error) => error)).details, /dangling/);
+    // The target of a link is made inside the root when the image does not have it.
+    const dangling = await run({}, {image, mounts: [mount('/dangling/volume')]});
+    assert.strictEqual(await node.output(dangling, 'cat /nowhere/volume/file'), 'of the volume');
+    await node.remove(dangling);
     await node.remove(container);
     // The guest's own files are unchanged.
     assert.match(await says({}, 'cat /etc/hosts'), /localhost/);
