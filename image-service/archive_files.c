@@ -228,7 +228,7 @@ ArchiveFiles *archive_files_open(const char *path, const char *temporary_dir, gu
     return done ? g_steal_pointer(&files) : NULL;
 }
 
-static const File *find(const ArchiveFiles *files, const char *name)
+static const File *find_by_name(const ArchiveFiles *files, const char *name)
 {
     g_autofree char *plain = plain_name(name);
     const File *file = g_hash_table_lookup(files->files, plain);
@@ -247,7 +247,7 @@ static int open_file(const ArchiveFiles *files, const char *name)
 
     if (files->directory_fd >= 0)
         return (int)syscall(SYS_openat2, files->directory_fd, name, &how, sizeof how);
-    file = find(files, name);
+    file = find_by_name(files, name);
     if (file == NULL) {
         errno = ENOENT;
         return -1;
@@ -266,7 +266,8 @@ gboolean archive_files_has(ArchiveFiles *files, const char *name)
 }
 
 /* Leaves the position at the start. */
-static gboolean verify(int fd, const char *name, const char *digest, const Deadline *deadline, GError **error)
+static gboolean verify_file(int fd, const char *name, const char *digest, const Deadline *deadline,
+                            GError **error)
 {
     g_autoptr(DigestHash) hash = digest_hash_new(digest);
     g_autofree guint8 *buffer = g_malloc(BUFFER_BYTES);
@@ -282,50 +283,74 @@ static gboolean verify(int fd, const char *name, const char *digest, const Deadl
     return digest_hash_verify(hash, digest, name, error);
 }
 
-gboolean archive_files_get(ArchiveFiles *files, const char *name, const char *digest,
-                           const Deadline *deadline, int *ret_fd, guint64 *ret_size, GError **error)
+/* A descriptor of a regular file and its size; -1 with the error set. */
+static int open_regular(const ArchiveFiles *files, const char *name, guint64 *ret_size, GError **error)
 {
     int fd = open_file(files, name);
     struct stat status;
 
-    if (fd < 0)
-        return fail_errno(error, errno, "%s", name);
+    if (fd < 0) {
+        fail_errno(error, errno, "%s", name);
+        return -1;
+    }
     if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
         close(fd);
-        return fail(error, STATUS_INVALID_ARGUMENT, "%s is no regular file", name);
+        fail(error, STATUS_INVALID_ARGUMENT, "%s is no regular file", name);
+        return -1;
     }
-    if (digest != NULL && !verify(fd, name, digest, deadline, error)) {
+    *ret_size = (guint64)status.st_size;
+    return fd;
+}
+
+gboolean archive_files_get(ArchiveFiles *files, const char *name, const char *digest,
+                           const Deadline *deadline, int *ret_fd, GError **error)
+{
+    guint64 size;
+    int fd = open_regular(files, name, &size, error);
+
+    if (fd < 0)
+        return FALSE;
+    if (digest != NULL && !verify_file(fd, name, digest, deadline, error)) {
         close(fd);
         return FALSE;
     }
     *ret_fd = fd;
-    *ret_size = (guint64)status.st_size;
     return TRUE;
 }
 
+gboolean archive_files_size(ArchiveFiles *files, const char *name, guint64 *ret_bytes, GError **error)
+{
+    int fd = open_regular(files, name, ret_bytes, error);
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
 gboolean archive_files_read(ArchiveFiles *files, const char *name, const char *digest, gsize max_bytes,
-                            char **ret_data, gsize *ret_length, GError **error)
+                            GBytes **ret_bytes, GError **error)
 {
     g_autofree char *data = NULL;
     gsize length = 0;
     guint64 size = 0;
     ssize_t got = 1;
-    int fd;
+    int fd = open_regular(files, name, &size, error);
 
-    if (!archive_files_get(files, name, digest, NULL, &fd, &size, error))
+    if (fd < 0)
         return FALSE;
-    if (size <= max_bytes) {
+    if (size <= max_bytes && (digest == NULL || verify_file(fd, name, digest, NULL, error))) {
         data = g_malloc(size + 1);
         while (length < size && (got = TEMP_FAILURE_RETRY(read(fd, data + length, size - length))) > 0)
             length += (gsize)got;
         data[length] = '\0';
     }
     close(fd);
-    if (data == NULL)
+    if (size > max_bytes)
         return fail(error, STATUS_RESOURCE_EXHAUSTED, "%s is larger than %zu bytes", name, max_bytes);
+    if (data == NULL)
+        return FALSE;
     if (length != size)
         return fail_errno(error, got < 0 ? errno : EIO, "cannot read %s", name);
-    *ret_data = g_steal_pointer(&data);
-    *ret_length = length;
+    *ret_bytes = g_bytes_new_take(g_steal_pointer(&data), length);
     return TRUE;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The files of an archive or directory, by the names that they have in it.
  *
- * An archive is streamed into numbered temporary files, removed with the object; links inside it are followed
- * by name. A directory is read in place: names are taken beneath it without following symbolic links. Not
- * thread-safe.
+ * An archive is streamed into numbered temporary files, which are removed with the object; links inside it
+ * are followed by name. A directory is read in place: names are looked up beneath it without following
+ * symbolic links. Not thread-safe.
  */
 #pragma once
 
@@ -11,19 +11,23 @@
 
 typedef struct ArchiveFiles ArchiveFiles;
 
-/* A directory in temporary_dir takes the files of an archive, at most max_bytes of them together. */
+/* The files of an archive go into a new directory in temporary_dir; together they may have max_bytes. */
 ArchiveFiles *archive_files_open(const char *path, const char *temporary_dir, guint64 max_bytes,
                                  const Deadline *deadline, GError **error);
 void archive_files_free(ArchiveFiles *files); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ArchiveFiles, archive_files_free)
 
+/* Return: whether there is a file of that name. */
 gboolean archive_files_has(ArchiveFiles *files, const char *name);
 
-/* A descriptor of one's own, at the start of the file, whose content was verified when digest is not NULL
- * (DATA_LOSS). NOT_FOUND when it is missing. */
+/* *ret_fd: a descriptor of the caller's, at the start of the file. Unless digest is NULL the content is
+ * verified. Errors: NOT_FOUND, DATA_LOSS (the digest), the deadline's. */
 gboolean archive_files_get(ArchiveFiles *files, const char *name, const char *digest,
-                           const Deadline *deadline, int *ret_fd, guint64 *ret_size, GError **error);
+                           const Deadline *deadline, int *ret_fd, GError **error);
 
-/* A small file whole, NUL-terminated, verified likewise. */
+gboolean archive_files_size(ArchiveFiles *files, const char *name, guint64 *ret_bytes, GError **error);
+
+/* Reads a small file whole, NUL-terminated behind its end. Errors: as archive_files_get(), and
+ * RESOURCE_EXHAUSTED when it is larger than max_bytes. */
 gboolean archive_files_read(ArchiveFiles *files, const char *name, const char *digest, gsize max_bytes,
-                            char **ret_data, gsize *ret_length, GError **error);
+                            GBytes **ret_bytes, GError **error);

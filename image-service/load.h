@@ -14,8 +14,8 @@
 
 #include "image-service/pull.h"
 
-/* *ret_images: StoredImage with tags, their layers in the store and held. INVALID_ARGUMENT for what is no
- * such archive, DATA_LOSS for a wrong digest, NOT_FOUND for a missing file or no image of the platform,
- * RESOURCE_EXHAUSTED, the deadline's. */
+/* *ret_images: StoredImage with tags, whose layers are in the store and held. Errors: INVALID_ARGUMENT for
+ * what is no such archive, DATA_LOSS for a wrong digest, NOT_FOUND for a missing file or no image of the
+ * platform, RESOURCE_EXHAUSTED, the deadline's. */
 gboolean load_images(const PullContext *context, const char *path, const Deadline *deadline,
                      GPtrArray **ret_images, GError **error);

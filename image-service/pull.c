@@ -76,8 +76,10 @@ static gboolean fetch(gpointer data, const Deadline *deadline, int *ret_fd, GErr
     if (fd < 0)
         return fail_errno(error, errno, "cannot create %s", path);
     layer->partial = g_steal_pointer(&path);
+    BlobTarget target = {fd, on_downloading, layer};
+
     report(layer->pull, layer->blob, IMAGE_PROGRESS_DOWNLOADING, 0);
-    if (!registry_fetch_blob(layer->pull->client, layer->blob, fd, on_downloading, layer, deadline, error)) {
+    if (!registry_fetch_blob(layer->pull->client, layer->blob, &target, deadline, error)) {
         close(fd);
         return FALSE;
     }

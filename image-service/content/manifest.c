@@ -4,13 +4,15 @@
 #include <string.h>
 
 #include "common/error.h"
+#include "common/json.h"
 #include "image-service/content/digest.h"
-#include "image-service/image_json.h"
 
-enum { MAX_INDEX_ENTRIES = 1000 };
+enum { MAX_INDEX_ENTRIES = 1000, MAX_PLATFORM_LIST_BYTES = 200 };
 
 /* More than any layer has; sums of them cannot overflow. */
 static const guint64 max_content_bytes = (guint64)1 << 40;
+
+/* Descriptors */
 
 Descriptor *descriptor_new(const char *media_type, const char *digest, guint64 size_bytes)
 {
@@ -24,7 +26,10 @@ Descriptor *descriptor_new(const char *media_type, const char *digest, guint64 s
 
 Descriptor *descriptor_copy(const Descriptor *descriptor)
 {
-    return descriptor_new(descriptor->media_type, descriptor->digest, descriptor->size_bytes);
+    Descriptor *copy = descriptor_new(descriptor->media_type, descriptor->digest, descriptor->size_bytes);
+
+    copy->platform_is_known = descriptor->platform_is_known;
+    return copy;
 }
 
 void descriptor_free(Descriptor *descriptor)
@@ -36,215 +41,171 @@ void descriptor_free(Descriptor *descriptor)
     g_free(descriptor);
 }
 
-static gboolean parse_descriptor(JsonValue *object, Descriptor **ret_descriptor, GError **error)
+static gboolean parse_descriptor(const JsonValue *value, Descriptor **ret_descriptor, GError **error)
 {
+    const JsonValue *digest_value;
+    const JsonValue *size_value;
     const char *media_type = NULL;
     const char *digest = NULL;
-    guint64 size_bytes = G_MAXUINT64;
+    guint64 size_bytes = 0;
 
-    if (!image_json_string(object, "mediaType", &media_type, error) ||
-        !image_json_string(object, "digest", &digest, error) ||
-        !image_json_size(object, "size", &size_bytes, error))
+    if (!json_is(value, JSON_OBJECT))
+        return json_fail(value, error, "expected a descriptor, which is an object");
+    digest_value = json_require(value, "digest", error);
+    if (digest_value == NULL || !json_as_string(digest_value, &digest, error))
         return FALSE;
-    if (media_type == NULL || digest == NULL || size_bytes == G_MAXUINT64)
-        return fail(error, STATUS_INVALID_ARGUMENT, "a descriptor needs mediaType, digest and size");
-    if (!digest_check(digest, "digest", error))
+    if (!digest_is_valid(digest))
+        return json_fail(digest_value, error, "\"%.160s\" is no sha256 or sha512 digest", digest);
+    size_value = json_require(value, "size", error);
+    if (size_value == NULL || !json_as_uint(size_value, max_content_bytes, &size_bytes, error) ||
+        !json_get_string(value, "mediaType", &media_type, error))
         return FALSE;
-    if (size_bytes > max_content_bytes)
-        return fail(error, STATUS_INVALID_ARGUMENT,
-                    "%s: a size of %" G_GUINT64_FORMAT " bytes is not possible", digest, size_bytes);
     *ret_descriptor = descriptor_new(media_type, digest, size_bytes);
     return TRUE;
 }
 
-typedef enum { TYPE_UNKNOWN, TYPE_INDEX, TYPE_IMAGE, TYPE_SCHEMA_1 } DocumentType;
+/* Documents */
 
-/* "application/json; charset=utf-8" and the like say nothing. */
-static DocumentType document_type(const char *media_type)
+static gboolean has_member(const JsonValue *object, const char *key)
 {
-    static const struct {
-        const char *name;
-        DocumentType type;
-    } types[] = {
-        {MEDIA_TYPE_OCI_INDEX, TYPE_INDEX},
-        {MEDIA_TYPE_DOCKER_LIST, TYPE_INDEX},
-        {MEDIA_TYPE_OCI_MANIFEST, TYPE_IMAGE},
-        {MEDIA_TYPE_DOCKER_MANIFEST, TYPE_IMAGE},
-        {"application/vnd.docker.distribution.manifest.v1+json", TYPE_SCHEMA_1},
-        {"application/vnd.docker.distribution.manifest.v1+prettyjws", TYPE_SCHEMA_1},
-    };
-    gsize length = media_type != NULL ? strcspn(media_type, "; ") : 0;
+    const JsonValue *member = json_member(object, key);
 
-    for (gsize i = 0; i < G_N_ELEMENTS(types); i++)
-        if (length == strlen(types[i].name) && g_ascii_strncasecmp(media_type, types[i].name, length) == 0)
-            return types[i].type;
-    return TYPE_UNKNOWN;
+    return member != NULL && !json_is(member, JSON_NULL);
 }
 
-/* The type that all witnesses agree on: header, mediaType, and which members there are. Readers that trusted
- * different witnesses would see different images in the same bytes. */
-static gboolean agree_on_type(DocumentType *type, DocumentType witness, GError **error)
+/* All witnesses (the header, mediaType, the members that there are) must agree on the type. Readers that
+ * trusted different witnesses would see different images in the same bytes. */
+static gboolean agree_on_type(const JsonValue *root, DocumentType *type, DocumentType witness, GError **error)
 {
-    if (*type != TYPE_UNKNOWN && witness != TYPE_UNKNOWN && *type != witness)
-        return fail(error, STATUS_INVALID_ARGUMENT, "it contradicts its media type");
-    if (witness != TYPE_UNKNOWN)
+    if (*type != DOCUMENT_UNKNOWN && witness != DOCUMENT_UNKNOWN && *type != witness)
+        return json_fail(root, error, "its content contradicts its media type");
+    if (witness != DOCUMENT_UNKNOWN)
         *type = witness;
     return TRUE;
 }
 
-static gboolean check_document(JsonValue *root, const char *media_type, DocumentType *ret_type,
+/* The schemaVersion of an index or manifest says nothing that its members do not say, and is ignored, as
+ * containerd ignores it; that of a manifest of schema 1 comes with fsLayers. */
+static gboolean check_document(const JsonValue *root, const char *media_type, DocumentType *ret_type,
                                GError **error)
 {
-    DocumentType type = document_type(media_type);
-    gboolean has_manifests = image_json_member(root, "manifests") != NULL;
-    gboolean has_layers =
-        image_json_member(root, "layers") != NULL || image_json_member(root, "config") != NULL;
+    DocumentType type = media_type_document(media_type);
+    gboolean is_index = has_member(root, "manifests");
+    gboolean is_image = has_member(root, "layers") || has_member(root, "config");
     const char *own_type = NULL;
-    guint64 schema_version = 0;
 
-    if (!YAJL_IS_OBJECT(root))
-        return fail(error, STATUS_INVALID_ARGUMENT, "it is no JSON object");
-    if (!image_json_string(root, "mediaType", &own_type, error) ||
-        !image_json_size(root, "schemaVersion", &schema_version, error) ||
-        !agree_on_type(&type, document_type(own_type), error))
+    if (!json_get_string(root, "mediaType", &own_type, error) ||
+        !agree_on_type(root, &type, media_type_document(own_type), error))
         return FALSE;
-    if (type == TYPE_SCHEMA_1 || schema_version == 1)
-        return fail(
-            error, STATUS_UNIMPLEMENTED,
-            "Docker image manifest schema 1 is not supported: push the image again with a current tool");
-    if (schema_version != 2)
-        return fail(error, STATUS_INVALID_ARGUMENT, "its schemaVersion is not 2");
-    if (has_manifests == has_layers)
-        return fail(error, STATUS_INVALID_ARGUMENT, "it is neither an index nor an image manifest");
-    if (!agree_on_type(&type, has_manifests ? TYPE_INDEX : TYPE_IMAGE, error))
+    if (type == DOCUMENT_SCHEMA_1 || has_member(root, "fsLayers"))
+        return fail(error, STATUS_UNIMPLEMENTED,
+                    "Docker image manifest schema 1 is not supported: push the image again with a current "
+                    "version of Docker");
+    if (is_index == is_image)
+        return json_fail(root, error, "it is neither an index nor an image manifest");
+    if (!agree_on_type(root, &type, is_index ? DOCUMENT_INDEX : DOCUMENT_IMAGE, error))
         return FALSE;
     *ret_type = type;
     return TRUE;
 }
 
-static JsonValue *parse_document(const char *data, gsize length, const char *media_type,
-                                 DocumentType *ret_type, GError **error)
+static JsonDocument *parse_document(const char *data, gsize length, const char *media_type,
+                                    DocumentType *ret_type, GError **error)
 {
-    g_autoptr(JsonValue) root = NULL;
+    static const JsonLimits limits = {.max_bytes = MANIFEST_MAX_BYTES};
+    g_autoptr(JsonDocument) document = json_document_parse(data, length, "manifest", &limits, error);
+    const JsonValue *root = document != NULL ? json_document_object(document, error) : NULL;
 
-    if (length > MANIFEST_MAX_BYTES) {
-        fail(error, STATUS_INVALID_ARGUMENT, "the manifest is larger than %d bytes", (int)MANIFEST_MAX_BYTES);
+    if (root == NULL || !check_document(root, media_type, ret_type, error))
         return NULL;
-    }
-    root = image_json_parse(data, length, "the manifest", error);
-    if (root == NULL)
-        return NULL;
-    if (!check_document(root, media_type, ret_type, error)) {
-        g_prefix_error(error, "bad manifest: ");
-        return NULL;
-    }
-    return g_steal_pointer(&root);
+    return g_steal_pointer(&document);
 }
 
 gboolean manifest_kind(const char *data, gsize length, const char *media_type, ManifestKind *ret_kind,
                        GError **error)
 {
     DocumentType type;
-    g_autoptr(JsonValue) root = parse_document(data, length, media_type, &type, error);
+    g_autoptr(JsonDocument) document = parse_document(data, length, media_type, &type, error);
 
-    if (root == NULL)
+    if (document == NULL)
         return FALSE;
-    *ret_kind = type == TYPE_INDEX ? MANIFEST_KIND_INDEX : MANIFEST_KIND_IMAGE;
+    *ret_kind = type == DOCUMENT_INDEX ? MANIFEST_KIND_INDEX : MANIFEST_KIND_IMAGE;
     return TRUE;
 }
 
-/* How well a variant suits, 0: not at all. An amd64 guest promises no more than v1, an arm64 guest v8; what
- * older arm variants lack, newer ones have. */
-static guint rate_variant(const Platform *platform, const char *variant)
-{
-    const char *wanted = platform->variant;
+/* Indexes */
 
-    if (wanted == NULL)
-        wanted = g_str_equal(platform->architecture, "arm64") ? "v8"
-                 : g_str_equal(platform->architecture, "arm") ? "v7"
-                                                              : "v1";
-    if (variant == NULL || *variant == '\0')
-        return 50;
-    if (g_str_equal(variant, wanted))
-        return 100;
-    if (variant[0] == 'v' && wanted[0] == 'v' && g_ascii_isdigit(variant[1]) && variant[2] == '\0' &&
-        g_ascii_isdigit(wanted[1]) && variant[1] < wanted[1] && !g_str_equal(platform->architecture, "arm64"))
-        return (guint)(variant[1] - '0') + 10;
-    return 0;
+static gboolean read_platform(const JsonValue *entry, PlatformName *ret_name, GError **error)
+{
+    const JsonValue *object = NULL;
+    PlatformName name = {NULL};
+
+    if (!json_get_object(entry, "platform", &object, error) ||
+        !json_get_string(object, "os", &name.os, error) ||
+        !json_get_string(object, "architecture", &name.architecture, error) ||
+        !json_get_string(object, "variant", &name.variant, error))
+        return FALSE;
+    *ret_name = name;
+    return TRUE;
 }
 
-/* How well an index's entry suits, 0: not at all. */
-static gboolean rate_entry(JsonValue *entry, const Platform *platform, guint *ret_rating, GError **error)
+/* How well an entry suits, 0 for not at all. An entry that names no platform is the last resort: the
+ * configuration of its image decides. */
+static gboolean rate_entry(const JsonValue *entry, const Platform *platform, guint *ret_rating,
+                           GError **error)
 {
-    const char *architecture = NULL;
-    const char *os = NULL;
-    const char *variant = NULL;
+    enum { RATE_UNKNOWN_PLATFORM = 1 };
     const char *media_type = NULL;
-    JsonValue *object;
+    PlatformName name;
+    DocumentType type;
 
-    if (!image_json_string(entry, "mediaType", &media_type, error) ||
-        !image_json_object(entry, "platform", &object, error))
+    if (!json_get_string(entry, "mediaType", &media_type, error) || !read_platform(entry, &name, error))
         return FALSE;
-    if (document_type(media_type) != TYPE_INDEX && document_type(media_type) != TYPE_IMAGE) {
+    type = media_type_document(media_type);
+    if (media_type != NULL && *media_type != '\0' && type != DOCUMENT_INDEX && type != DOCUMENT_IMAGE)
         *ret_rating = 0;
-        return TRUE;
-    }
-    /* Nothing said: the image's configuration will tell. */
-    if (object == NULL) {
-        *ret_rating = 1;
-        return TRUE;
-    }
-    if (!image_json_string(object, "architecture", &architecture, error) ||
-        !image_json_string(object, "os", &os, error) ||
-        !image_json_string(object, "variant", &variant, error))
-        return FALSE;
-    *ret_rating = g_strcmp0(os, "linux") == 0 && g_strcmp0(architecture, platform->architecture) == 0
-                      ? rate_variant(platform, variant)
-                      : 0;
+    else
+        *ret_rating = platform_name_is_empty(&name) ? RATE_UNKNOWN_PLATFORM : platform_rate(platform, &name);
     return TRUE;
 }
 
-/* "linux/amd64, linux/arm64/v8": what there is, for the message that says what there is not. */
-static char *list_platforms(JsonValue *entries)
+/* "linux/amd64, linux/arm64/v8": the platforms that an index has, for the message that misses one. */
+static char *list_platforms(const JsonValue *entries)
 {
     GString *list = g_string_new(NULL);
 
-    for (gsize i = 0; i < entries->u.array.len && list->len < 200; i++) {
-        JsonValue *platform = image_json_member(entries->u.array.values[i], "platform");
-        const char *names[3] = {NULL};
+    for (gsize i = 0; i < json_length(entries) && list->len < MAX_PLATFORM_LIST_BYTES; i++) {
+        PlatformName name;
 
-        if (platform == NULL || !image_json_string(platform, "os", &names[0], NULL) ||
-            !image_json_string(platform, "architecture", &names[1], NULL) ||
-            !image_json_string(platform, "variant", &names[2], NULL) || names[0] == NULL || names[1] == NULL)
+        if (!read_platform(json_at(entries, i), &name, NULL) || name.os == NULL ||
+            name.architecture == NULL || g_str_equal(name.os, "unknown") /* attestations */)
             continue;
-        if (g_str_equal(names[0], "unknown")) /* attestations */
-            continue;
-        g_string_append_printf(list, "%s%.20s/%.20s", list->len > 0 ? ", " : "", names[0], names[1]);
-        if (names[2] != NULL && *names[2] != '\0')
-            g_string_append_printf(list, "/%.20s", names[2]);
+        g_string_append_printf(list, "%s%.20s/%.20s", list->len > 0 ? ", " : "", name.os, name.architecture);
+        if (name.variant != NULL && *name.variant != '\0')
+            g_string_append_printf(list, "/%.20s", name.variant);
     }
     return g_string_free(list, FALSE);
 }
 
-static gboolean choose_entry(JsonValue *root, const Platform *platform, Descriptor **ret_descriptor,
+static gboolean choose_entry(const JsonValue *root, const Platform *platform, Descriptor **ret_descriptor,
                              GError **error)
 {
     g_autofree char *available = NULL;
-    JsonValue *entries;
-    JsonValue *best = NULL;
+    const JsonValue *entries = NULL;
+    const JsonValue *best = NULL;
+    PlatformName name;
     guint best_rating = 0;
 
-    if (!image_json_array(root, "manifests", &entries, error))
+    if (!json_get_array(root, "manifests", MAX_INDEX_ENTRIES, &entries, error))
         return FALSE;
-    if (entries->u.array.len > MAX_INDEX_ENTRIES)
-        return fail(error, STATUS_INVALID_ARGUMENT, "the index has more than %d entries",
-                    (int)MAX_INDEX_ENTRIES);
-    for (gsize i = 0; i < entries->u.array.len; i++) {
-        JsonValue *entry = entries->u.array.values[i];
+    for (gsize i = 0; i < json_length(entries); i++) {
+        const JsonValue *entry = json_at(entries, i);
         guint rating = 0;
 
-        if (!YAJL_IS_OBJECT(entry))
-            return fail(error, STATUS_INVALID_ARGUMENT, "an entry of the index is no object");
+        if (json_is(entry, JSON_NULL))
+            continue;
+        if (!json_is(entry, JSON_OBJECT))
+            return json_fail(entry, error, "expected an object");
         if (!rate_entry(entry, platform, &rating, error))
             return FALSE;
         if (rating > best_rating) {
@@ -252,8 +213,12 @@ static gboolean choose_entry(JsonValue *root, const Platform *platform, Descript
             best = entry;
         }
     }
-    if (best != NULL)
-        return parse_descriptor(best, ret_descriptor, error);
+    if (best != NULL) {
+        if (!read_platform(best, &name, error) || !parse_descriptor(best, ret_descriptor, error))
+            return FALSE;
+        (*ret_descriptor)->platform_is_known = name.architecture != NULL && *name.architecture != '\0';
+        return TRUE;
+    }
     available = list_platforms(entries);
     return fail(error, STATUS_NOT_FOUND, "the image is not made for linux/%s%s%s (only for: %s)",
                 platform->architecture, platform->variant != NULL ? "/" : "",
@@ -263,121 +228,70 @@ static gboolean choose_entry(JsonValue *root, const Platform *platform, Descript
 Descriptor *manifest_index_choose(const char *data, gsize length, const Platform *platform, GError **error)
 {
     DocumentType type;
-    g_autoptr(JsonValue) root = parse_document(data, length, NULL, &type, error);
+    g_autoptr(JsonDocument) document = parse_document(data, length, NULL, &type, error);
+    const JsonValue *root = document != NULL ? json_document_root(document) : NULL;
     Descriptor *chosen = NULL;
 
     if (root == NULL)
         return NULL;
-    if (type != TYPE_INDEX)
-        fail(error, STATUS_INVALID_ARGUMENT, "bad manifest: an index was expected");
+    if (type != DOCUMENT_INDEX)
+        json_fail(root, error, "expected an index");
     else
         choose_entry(root, platform, &chosen, error);
     return chosen;
 }
 
-gboolean layer_format(const char *media_type, LayerFormat *ret_format, GError **error)
+/* Image manifests */
+
+static gboolean parse_layers(const JsonValue *root, GPtrArray *layers, GError **error)
 {
-    static const struct {
-        const char *name;
-        LayerFormat format;
-    } formats[] = {
-        {"application/vnd.oci.image.layer.v1.tar", LAYER_TAR},
-        {"application/vnd.oci.image.layer.v1.tar+gzip", LAYER_TAR_GZIP},
-        {"application/vnd.oci.image.layer.v1.tar+zstd", LAYER_TAR_ZSTD},
-        {"application/vnd.oci.image.layer.nondistributable.v1.tar", LAYER_TAR},
-        {"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", LAYER_TAR_GZIP},
-        {"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", LAYER_TAR_ZSTD},
-        {"application/vnd.docker.image.rootfs.diff.tar", LAYER_TAR},
-        {"application/vnd.docker.image.rootfs.diff.tar.gzip", LAYER_TAR_GZIP},
-        {"application/vnd.docker.image.rootfs.diff.tar.zstd", LAYER_TAR_ZSTD},
-        {"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", LAYER_TAR_GZIP},
-    };
+    const JsonValue *array = NULL;
 
-    for (gsize i = 0; i < G_N_ELEMENTS(formats); i++)
-        if (g_str_equal(media_type, formats[i].name)) {
-            *ret_format = formats[i].format;
-            return TRUE;
-        }
-    if (g_str_has_suffix(media_type, "+encrypted"))
-        return fail(error, STATUS_UNIMPLEMENTED, "encrypted layers are not supported");
-    return fail(error, STATUS_UNIMPLEMENTED, "layers of type \"%.120s\" are not supported", media_type);
-}
-
-/* Other artifacts (charts, signatures, …) live in registries too. */
-static gboolean check_config_type(const char *media_type, GError **error)
-{
-    static const char *const types[] = {
-        "application/vnd.oci.image.config.v1+json",
-        "application/vnd.docker.container.image.v1+json",
-        "application/octet-stream", /* from Docker before 1.10 */
-        NULL,
-    };
-
-    if (g_strv_contains(types, media_type))
-        return TRUE;
-    return fail(error, STATUS_UNIMPLEMENTED, "this is no container image but \"%.120s\"", media_type);
-}
-
-static gboolean parse_layers(JsonValue *root, GPtrArray *layers, GError **error)
-{
-    JsonValue *array;
-
-    if (!image_json_array(root, "layers", &array, error))
+    if (!json_get_array(root, "layers", G_MAXSIZE, &array, error))
         return FALSE;
-    if (array == NULL || array->u.array.len == 0)
-        return fail(error, STATUS_INVALID_ARGUMENT, "the image has no layers");
-    if (array->u.array.len > MANIFEST_MAX_LAYERS)
+    if (json_length(array) > MANIFEST_MAX_LAYERS)
         return fail(error, STATUS_RESOURCE_EXHAUSTED, "the image has more than %d layers",
                     (int)MANIFEST_MAX_LAYERS);
-    for (gsize i = 0; i < array->u.array.len; i++) {
+    for (gsize i = 0; i < json_length(array); i++) {
         Descriptor *layer = NULL;
         LayerFormat format;
 
-        if (!parse_descriptor(array->u.array.values[i], &layer, error)) {
-            g_prefix_error(error, "layer %zu: ", i);
+        if (!parse_descriptor(json_at(array, i), &layer, error))
             return FALSE;
-        }
         g_ptr_array_add(layers, layer);
-        if (!layer_format(layer->media_type, &format, error))
+        if (!media_type_layer(layer->media_type, &format, error))
             return FALSE;
     }
     return TRUE;
 }
 
-static gboolean parse_image_manifest(JsonValue *root, Manifest *manifest, GError **error)
+static gboolean parse_image_manifest(const JsonValue *root, Manifest *manifest, GError **error)
 {
-    JsonValue *config;
+    const JsonValue *config = json_require(root, "config", error);
 
-    if (!image_json_object(root, "config", &config, error))
+    if (config == NULL || !parse_descriptor(config, &manifest->config, error))
         return FALSE;
-    if (config == NULL)
-        return fail(error, STATUS_INVALID_ARGUMENT, "it has no config");
-    if (!parse_descriptor(config, &manifest->config, error)) {
-        g_prefix_error(error, "config: ");
-        return FALSE;
-    }
     if (manifest->config->size_bytes == 0 || manifest->config->size_bytes > IMAGE_CONFIG_MAX_BYTES)
-        return fail(error, STATUS_INVALID_ARGUMENT, "config: %" G_GUINT64_FORMAT " bytes is no possible size",
-                    manifest->config->size_bytes);
-    return check_config_type(manifest->config->media_type, error) &&
+        return json_fail(config, error, "%" G_GUINT64_FORMAT " is no possible size of a configuration",
+                         manifest->config->size_bytes);
+    return media_type_check_config(manifest->config->media_type, error) &&
            parse_layers(root, manifest->layers, error);
 }
 
 gboolean manifest_parse(const char *data, gsize length, Manifest **ret_manifest, GError **error)
 {
     DocumentType type;
-    g_autoptr(JsonValue) root = parse_document(data, length, NULL, &type, error);
-    g_autoptr(Manifest) manifest = g_new0(Manifest, 1);
+    g_autoptr(JsonDocument) document = parse_document(data, length, NULL, &type, error);
+    g_autoptr(Manifest) manifest = NULL;
 
-    if (root == NULL)
+    if (document == NULL)
         return FALSE;
-    if (type != TYPE_IMAGE)
-        return fail(error, STATUS_INVALID_ARGUMENT, "bad manifest: an image manifest was expected");
+    if (type != DOCUMENT_IMAGE)
+        return json_fail(json_document_root(document), error, "expected an image manifest");
+    manifest = g_new0(Manifest, 1);
     manifest->layers = g_ptr_array_new_with_free_func((GDestroyNotify)descriptor_free);
-    if (!parse_image_manifest(root, manifest, error)) {
-        g_prefix_error(error, "bad manifest: ");
+    if (!parse_image_manifest(json_document_root(document), manifest, error))
         return FALSE;
-    }
     *ret_manifest = g_steal_pointer(&manifest);
     return TRUE;
 }

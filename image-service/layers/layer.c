@@ -338,9 +338,9 @@ static gboolean check_media_type(const BlobStream *stream, const char *media_typ
 
     if (media_type == NULL)
         return TRUE;
-    if (!layer_format(media_type, &format, error))
+    if (!media_type_layer(media_type, &format, error))
         return FALSE;
-    if (!g_str_equal(names[format], found))
+    if (format != LAYER_ANY && !g_str_equal(names[format], found))
         log_debug(LOG_FIELDS("media_type", media_type, "compression", found),
                   "a layer's compression is not what its media type says");
     return TRUE;

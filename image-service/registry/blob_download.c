@@ -13,9 +13,7 @@ enum { READ_BYTES = 256 << 10, PROGRESS_INTERVAL_US = 200000 };
 
 struct BlobDownload {
     const Descriptor *descriptor;
-    int fd;
-    RegistryProgressFunc progress;
-    gpointer progress_data;
+    BlobTarget target;
     gint64 reported_us;
     DigestHash *hash; /* of the first offset bytes */
     guint64 offset;
@@ -23,9 +21,9 @@ struct BlobDownload {
     gboolean complete;
 };
 
-static gboolean restart(BlobDownload *download, GError **error)
+static gboolean restart_download(BlobDownload *download, GError **error)
 {
-    if (ftruncate(download->fd, 0) != 0)
+    if (ftruncate(download->target.fd, 0) != 0)
         return fail_errno(error, errno, "cannot empty the file of blob %s", download->descriptor->digest);
     digest_hash_reset(download->hash);
     download->offset = 0;
@@ -34,13 +32,14 @@ static gboolean restart(BlobDownload *download, GError **error)
 }
 
 /* Hashes what an earlier call left. */
-static gboolean take_over(BlobDownload *download, guint64 length, GError **error)
+static gboolean hash_present_bytes(BlobDownload *download, guint64 length, GError **error)
 {
     g_autofree char *buffer = g_malloc(READ_BYTES);
 
     while (download->offset < length) {
-        ssize_t got = TEMP_FAILURE_RETRY(
-            pread(download->fd, buffer, MIN(length - download->offset, READ_BYTES), (off_t)download->offset));
+        ssize_t got =
+            TEMP_FAILURE_RETRY(pread(download->target.fd, buffer, MIN(length - download->offset, READ_BYTES),
+                                     (off_t)download->offset));
 
         if (got <= 0)
             return fail_errno(error, got < 0 ? errno : EIO, "cannot read the file of blob %s",
@@ -52,24 +51,21 @@ static gboolean take_over(BlobDownload *download, guint64 length, GError **error
     return TRUE;
 }
 
-BlobDownload *blob_download_new(const Descriptor *descriptor, int fd, RegistryProgressFunc progress,
-                                gpointer data, GError **error)
+BlobDownload *blob_download_new(const Descriptor *descriptor, const BlobTarget *target, GError **error)
 {
     g_autoptr(BlobDownload) download = g_new0(BlobDownload, 1);
     struct stat status;
 
     download->descriptor = descriptor;
-    download->fd = fd;
-    download->progress = progress;
-    download->progress_data = data;
+    download->target = *target;
     download->hash = digest_hash_new(descriptor->digest);
-    if (fstat(fd, &status) != 0) {
+    if (fstat(target->fd, &status) != 0) {
         fail_errno(error, errno, "cannot look at the file of blob %s", descriptor->digest);
         return NULL;
     }
     if ((guint64)status.st_size > descriptor->size_bytes
-            ? !restart(download, error)
-            : !take_over(download, (guint64)status.st_size, error))
+            ? !restart_download(download, error)
+            : !hash_present_bytes(download, (guint64)status.st_size, error))
         return NULL;
     return g_steal_pointer(&download);
 }
@@ -87,27 +83,27 @@ gboolean blob_download_is_complete(const BlobDownload *download)
     return download->complete;
 }
 
-static void report(BlobDownload *download, gboolean now)
+static void report_progress(BlobDownload *download, gboolean now)
 {
     gint64 time_us = g_get_monotonic_time();
 
-    if (download->progress == NULL || (!now && time_us - download->reported_us < PROGRESS_INTERVAL_US))
+    if (download->target.progress == NULL || (!now && time_us - download->reported_us < PROGRESS_INTERVAL_US))
         return;
     download->reported_us = time_us;
-    download->progress(download->offset, download->progress_data);
+    download->target.progress(download->offset, download->target.data);
 }
 
 /* All bytes are there: FALSE when they are not the blob; the file is empty then. */
-static gboolean verify(BlobDownload *download, const char *who, GError **error)
+static gboolean verify_download(BlobDownload *download, GError **error)
 {
-    g_autofree char *what = g_strdup_printf("%s: what it sent for %s", who, download->descriptor->digest);
+    g_autofree char *what = g_strdup_printf("the content sent for %s", download->descriptor->digest);
 
     if (digest_hash_verify(download->hash, download->descriptor->digest, what, error)) {
         download->complete = TRUE;
-        report(download, TRUE);
+        report_progress(download, TRUE);
         return TRUE;
     }
-    restart(download, NULL);
+    restart_download(download, NULL);
     return FALSE;
 }
 
@@ -115,7 +111,7 @@ gboolean blob_download_check_present(BlobDownload *download, GError **error)
 {
     if (download->offset < download->descriptor->size_bytes)
         return TRUE;
-    if (verify(download, "the file", NULL))
+    if (verify_download(download, NULL))
         return TRUE;
     /* A file of the right size with other content (a crash, another program) is fetched anew; an empty blob
      * with another digest does not exist. */
@@ -142,7 +138,7 @@ static gboolean check_answer(BlobDownload *download, const Transfer *transfer, G
     if (download->offset == 0 && transfer_status(transfer) == 200)
         return TRUE;
     if (transfer_status(transfer) == 200)
-        return restart(download, error); /* it cannot do ranges: all from the beginning */
+        return restart_download(download, error); /* it cannot do ranges: all from the beginning */
     if (transfer_status(transfer) == 206 &&
         range_fits(transfer, download->offset, download->descriptor->size_bytes))
         return TRUE;
@@ -161,11 +157,11 @@ static gboolean take_piece(Transfer *transfer, const void *data, gsize length, g
         return FALSE;
     if (length > download->descriptor->size_bytes - download->offset)
         return fail(error, STATUS_DATA_LOSS,
-                    "what it sent for %s is larger than the %" G_GUINT64_FORMAT " bytes announced",
+                    "the content sent for %s is larger than the %" G_GUINT64_FORMAT " bytes announced",
                     download->descriptor->digest, download->descriptor->size_bytes);
     while (left > 0) {
-        ssize_t written = TEMP_FAILURE_RETRY(
-            pwrite(download->fd, at, left, (off_t)(download->offset + (guint64)(at - (const char *)data))));
+        ssize_t written = TEMP_FAILURE_RETRY(pwrite(
+            download->target.fd, at, left, (off_t)(download->offset + (guint64)(at - (const char *)data))));
 
         if (written < 0)
             return fail_errno(error, errno, "cannot write blob %s", download->descriptor->digest);
@@ -174,13 +170,12 @@ static gboolean take_piece(Transfer *transfer, const void *data, gsize length, g
     }
     digest_hash_update(download->hash, data, length);
     download->offset += length;
-    report(download, FALSE);
+    report_progress(download, FALSE);
     return TRUE;
 }
 
-/* Until the size is reached; every answer must bring it nearer. */
-static gboolean fill(BlobDownload *download, RegistryHost *host, const RetryPolicy *policy,
-                     Transfer *transfer, const Deadline *deadline, GError **error)
+/* Asks the host for the missing part until the size is reached; every answer must add to the file. */
+static gboolean fetch_missing(BlobDownload *download, const RegistryCall *call, GError **error)
 {
     RegistryRequest request = {
         .kind = "blobs",
@@ -192,48 +187,45 @@ static gboolean fill(BlobDownload *download, RegistryHost *host, const RetryPoli
 
     while (download->offset < download->descriptor->size_bytes) {
         guint64 before = download->offset;
-        g_autoptr(GError) local = NULL;
+        g_autoptr(GError) failure = NULL;
 
-        if (registry_host_request(host, &request, policy, transfer, deadline, &local)) {
+        if (registry_host_request(call, &request, &failure)) {
             if (download->offset > before)
                 continue;
             return fail(error, STATUS_DATA_LOSS,
-                        "%s: the answer for %s ends after %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT
-                        " bytes",
-                        registry_host_endpoint(host)->host, download->descriptor->digest, download->offset,
-                        download->descriptor->size_bytes);
+                        "the answer for %s ends after %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT " bytes",
+                        download->descriptor->digest, download->offset, download->descriptor->size_bytes);
         }
-        /* "Range Not Satisfiable": what we have is not what it has. */
-        if (transfer_outcome(transfer) == TRANSFER_ANSWERED && transfer_status(transfer) == 416 &&
+        /* "Range Not Satisfiable": the file holds something else than the registry does. */
+        if (transfer_outcome(call->transfer) == TRANSFER_ANSWERED && transfer_status(call->transfer) == 416 &&
             download->offset > 0) {
-            if (!restart(download, error))
+            if (!restart_download(download, error))
                 return FALSE;
             continue;
         }
-        if (local->code == STATUS_DATA_LOSS)
-            restart(download, NULL);
-        g_propagate_error(error, g_steal_pointer(&local));
+        if (failure->code == STATUS_DATA_LOSS)
+            restart_download(download, NULL);
+        g_propagate_error(error, g_steal_pointer(&failure));
         return FALSE;
     }
     return TRUE;
 }
 
-gboolean blob_download_from(BlobDownload *download, RegistryHost *host, const RetryPolicy *policy,
-                            Transfer *transfer, const Deadline *deadline, GError **error)
+gboolean blob_download_from(BlobDownload *download, const RegistryCall *call, GError **error)
 {
     for (;;) {
-        g_autoptr(GError) local = NULL;
+        g_autoptr(GError) failure = NULL;
         gboolean was_resumed = download->resumed;
 
-        if (!fill(download, host, policy, transfer, deadline, error)) {
+        if (!fetch_missing(download, call, error)) {
             download->resumed = download->offset > 0;
             return FALSE;
         }
-        if (verify(download, registry_host_endpoint(host)->host, &local))
+        if (verify_download(download, &failure))
             return TRUE;
-        /* The beginning may have been bad, not what this host sent: once more, all from here. */
+        /* The beginning may have been bad, not what this host sent: once more, all of it from this host. */
         if (!was_resumed) {
-            g_propagate_error(error, g_steal_pointer(&local));
+            g_propagate_error(error, g_steal_pointer(&failure));
             return FALSE;
         }
     }

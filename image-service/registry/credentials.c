@@ -5,7 +5,7 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
-#include "image-service/image_json.h"
+#include "common/json.h"
 
 #define DOCKER_HUB "docker.io"
 
@@ -77,7 +77,7 @@ static gboolean make_credentials(const RegistryAuth *auth, Credentials **ret, GE
     return TRUE;
 }
 
-/* "https://index.docker.io/v1/" is "docker.io": the names under which a registry is known. */
+/* The one name of a registry that is known by several: "https://index.docker.io/v1/" is "docker.io". */
 static char *normalise_key(const char *key)
 {
     const char *scheme_end = strstr(key, "://");
@@ -98,7 +98,7 @@ static char *normalise_key(const char *key)
     return g_steal_pointer(&bare);
 }
 
-/* How much of "host/team/app" a key names; 0: it is for something else. */
+/* Return: how much of "host/team/app" a key names, 0 when the key is for something else. */
 static gsize match_length(const char *key, const char *target)
 {
     g_autofree char *bare = normalise_key(key);
@@ -109,72 +109,69 @@ static gsize match_length(const char *key, const char *target)
     return length;
 }
 
-static gboolean read_entry(JsonValue *entry, Credentials **ret, GError **error)
+static gboolean read_entry(const JsonValue *entry, Credentials **ret, GError **error)
 {
     RegistryAuth auth = {0};
 
-    if (!YAJL_IS_OBJECT(entry))
-        return fail(error, STATUS_INVALID_ARGUMENT, "it is no object");
-    return image_json_string(entry, "username", &auth.username, error) &&
-           image_json_string(entry, "password", &auth.password, error) &&
-           image_json_string(entry, "auth", &auth.auth, error) &&
-           image_json_string(entry, "identitytoken", &auth.identity_token, error) &&
-           image_json_string(entry, "registrytoken", &auth.registry_token, error) &&
+    return json_get_string(entry, "username", &auth.username, error) &&
+           json_get_string(entry, "password", &auth.password, error) &&
+           json_get_string(entry, "auth", &auth.auth, error) &&
+           json_get_string(entry, "identitytoken", &auth.identity_token, error) &&
+           json_get_string(entry, "registrytoken", &auth.registry_token, error) &&
            make_credentials(&auth, ret, error);
 }
 
-static gboolean find_in_json(JsonValue *root, const char *target, Credentials **ret, GError **error)
+static gboolean find_in_json(const JsonValue *root, const char *target, Credentials **ret, GError **error)
 {
-    JsonValue *auths;
-    JsonValue *best = NULL;
-    const char *best_key = NULL;
+    const JsonValue *auths = NULL;
+    const JsonValue *best = NULL;
     gsize best_length = 0;
 
-    if (!image_json_object(root, "auths", &auths, error))
+    if (!json_get_object(root, "auths", &auths, error))
         return FALSE;
-    for (gsize i = 0; auths != NULL && i < auths->u.object.len; i++) {
-        gsize length = match_length(auths->u.object.keys[i], target);
+    for (gsize i = 0; i < json_length(auths); i++) {
+        const JsonValue *entry = json_at(auths, i);
+        gsize length = match_length(json_key(entry), target);
 
         if (length > best_length) {
             best_length = length;
-            best = auths->u.object.values[i];
-            best_key = auths->u.object.keys[i];
+            best = entry;
         }
     }
     *ret = NULL;
     if (best == NULL || read_entry(best, ret, error))
         return TRUE;
-    g_prefix_error(error, "entry \"%s\": ", best_key);
+    g_prefix_error(error, "entry \"%s\": ", json_key(best));
     return FALSE;
 }
 
 static gboolean find_in_file(const char *path, const char *target, Credentials **ret, GError **error)
 {
     g_autofree char *text = NULL;
-    g_autoptr(JsonValue) root = NULL;
-    g_autoptr(GError) local = NULL;
+    g_autoptr(JsonDocument) document = NULL;
+    g_autoptr(GError) failure = NULL;
     gsize length = 0;
 
     *ret = NULL;
     if (path == NULL)
         return TRUE;
-    if (!file_read(path, MAX_AUTH_FILE_BYTES, &text, &length, &local)) {
-        if (local->code == STATUS_NOT_FOUND)
+    if (!file_read(path, MAX_AUTH_FILE_BYTES, &text, &length, &failure)) {
+        if (failure->code == STATUS_NOT_FOUND)
             return TRUE;
-        g_propagate_error(error, g_steal_pointer(&local));
+        g_propagate_error(error, g_steal_pointer(&failure));
         return FALSE;
     }
-    root = image_json_parse(text, length, path, error);
+    document = json_document_parse(text, length, path, NULL, error);
     explicit_bzero(text, length);
-    if (root == NULL)
+    if (document == NULL)
         return FALSE;
-    if (find_in_json(root, target, ret, error))
+    if (find_in_json(json_document_root(document), target, ret, error))
         return TRUE;
     g_prefix_error(error, "credentials file %s: ", path);
     return FALSE;
 }
 
-/* An address says for whom the call's credentials are. */
+/* The call's server_address says for which host its credentials are. */
 static gboolean is_for_host(const RegistryAuth *auth, const char *host)
 {
     g_autofree char *address = NULL;
@@ -190,21 +187,20 @@ static gboolean is_for_host(const RegistryAuth *auth, const char *host)
     return g_ascii_strcasecmp(address, target) == 0;
 }
 
-gboolean credentials_find(const RegistryAuth *auth, const char *auth_file, const Reference *reference,
-                          const char *host, gboolean is_mirror, Credentials **ret_credentials, GError **error)
+gboolean credentials_find(const CredentialsQuery *query, Credentials **ret_credentials, GError **error)
 {
-    g_autofree char *bare_host = normalise_key(host);
-    g_autofree char *target = g_strdup_printf("%s/%s", bare_host, reference->repository);
+    g_autofree char *bare_host = normalise_key(query->host);
+    g_autofree char *target = g_strdup_printf("%s/%s", bare_host, query->reference->repository);
     g_autoptr(Credentials) from_call = NULL;
     g_autoptr(Credentials) from_file = NULL;
 
-    if (is_for_host(auth, host) && !make_credentials(auth, &from_call, error)) {
+    if (is_for_host(query->auth, query->host) && !make_credentials(query->auth, &from_call, error)) {
         g_prefix_error(error, "credentials of the call: ");
         return FALSE;
     }
-    if (!find_in_file(auth_file, target, &from_file, error))
+    if (!find_in_file(query->auth_file, target, &from_file, error))
         return FALSE;
-    if (from_call != NULL && (!is_mirror || from_file == NULL))
+    if (from_call != NULL && (!query->is_mirror || from_file == NULL))
         *ret_credentials = g_steal_pointer(&from_call);
     else
         *ret_credentials = g_steal_pointer(&from_file);

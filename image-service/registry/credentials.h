@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who we are at a registry: what came with the CRI call, or a credentials file.
+/* The credentials for a registry: those that came with the CRI call, or those of a file.
  *
  * The file is Docker's config.json or containers' auth.json: "auths" with base64 "auth" or username and
  * password, identitytoken, registrytoken. Keys may have a scheme, a /v1/ or /v2/ suffix, or a path
- * ("quay.io/team"); the longest that fits the image wins. Credential helpers are not run. Secrets are wiped
- * when freed and never appear in messages.
+ * ("quay.io/team"); the longest that fits the image is used. Credential helpers are not run. Secrets are
+ * wiped when they are freed and never appear in messages.
  */
 #pragma once
 
@@ -29,10 +29,16 @@ typedef struct {
 void credentials_free(Credentials *credentials); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Credentials, credentials_free)
 
-/* The credentials for pulling the reference from host, which is the registry itself or a mirror of it. auth
- * with a server_address goes to that host only. The call's come first at the registry, the file's at a
- * mirror, which also gets the call's when the file has none for it (as with containerd). *ret_credentials is
- * NULL when there are none. INVALID_ARGUMENT for bad ones; a missing file is none. */
-gboolean credentials_find(const RegistryAuth *auth, const char *auth_file, const Reference *reference,
-                          const char *host, gboolean is_mirror, Credentials **ret_credentials,
-                          GError **error);
+typedef struct {
+    const RegistryAuth *auth;   /* of the call; NULL: none */
+    const char *auth_file;      /* NULL: none */
+    const Reference *reference; /* what is pulled */
+    const char *host;           /* where from: the registry itself or a mirror of it */
+    gboolean is_mirror;
+} CredentialsQuery;
+
+/* Finds the credentials for one host. Those of the call with a server_address go to that host only. At the
+ * registry the call's come first; at a mirror the file's come first, and the call's are used when the file
+ * has none (as with containerd). *ret_credentials is NULL when there are none; a missing file has none.
+ * Errors: INVALID_ARGUMENT for malformed credentials. */
+gboolean credentials_find(const CredentialsQuery *query, Credentials **ret_credentials, GError **error);

@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/log.h"
 #include "common/toml.h"
 
 #define DOCKER_HUB "docker.io"
@@ -57,8 +58,8 @@ gboolean hosts_url_is_loopback(const char *url)
            is_loopback(g_uri_get_host(uri));
 }
 
-/* Where the registry is when no file says it: https, but for a registry on this machine, which people run
- * without certificates; when there are some for it, they are meant to be used. */
+/* Where the registry is when no file says so: https, except for a registry on this node, which is usually run
+ * without certificates. When there are certificates for it, they are used. */
 static void set_default_server(RegistryEndpoint *endpoint, const char *domain)
 {
     const char *host = g_str_equal(domain, DOCKER_HUB) ? DOCKER_HUB_SERVER : domain;
@@ -138,7 +139,7 @@ static gboolean read_capabilities(RegistryEndpoint *endpoint, const TomlTable *t
         else if (g_str_equal(names[i], "resolve"))
             endpoint->can_resolve = TRUE;
         else if (!g_str_equal(names[i], "push") && !g_str_equal(names[i], "referrers"))
-            return fail(error, STATUS_INVALID_ARGUMENT, "unknown capability \"%s\"", names[i]);
+            log_warning(LOG_NO_FIELDS, "hosts.toml: unknown capability \"%s\" is ignored", names[i]);
     }
     return TRUE;
 }
@@ -203,15 +204,23 @@ static gboolean read_headers(RegistryEndpoint *endpoint, const TomlTable *table,
     return TRUE;
 }
 
+/* A hosts.toml, and the domain that it is read for. */
+typedef struct {
+    const char *path;
+    const char *directory;
+    const char *domain;
+} HostsFile;
+
 /* A [host."…"] table, or the top of the file, which describes the server. */
-static RegistryEndpoint *read_endpoint(const TomlTable *table, const char *url, const char *domain,
-                                       const char *directory, GError **error)
+static RegistryEndpoint *read_endpoint(const TomlTable *table, const char *url, const HostsFile *file,
+                                       GError **error)
 {
+    const char *domain = file->domain;
     g_autoptr(RegistryEndpoint) endpoint = endpoint_new();
     gboolean override_path = FALSE;
 
     if (!toml_get_bool(table, "override_path", &override_path, error) ||
-        !read_capabilities(endpoint, table, error) || !read_tls(endpoint, table, directory, error) ||
+        !read_capabilities(endpoint, table, error) || !read_tls(endpoint, table, file->directory, error) ||
         !read_headers(endpoint, table, error))
         return NULL;
     if (url == NULL)
@@ -224,47 +233,81 @@ static RegistryEndpoint *read_endpoint(const TomlTable *table, const char *url, 
     return g_steal_pointer(&endpoint);
 }
 
-static gboolean read_file(const char *path, const char *directory, const char *domain, GPtrArray *endpoints,
-                          GError **error)
+/* Keys of newer versions of containerd, or of other tools, must not stop pulls. */
+static void warn_of_unknown_keys(const TomlTable *table, const char *path, const char *place,
+                                 const char *const *known)
 {
-    static const char *const known_host[] = {
-        "capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout", NULL};
-    static const char *const known_top[] = {
-        "capabilities",  "ca",           "client", "skip_verify", "header",
-        "override_path", "dial_timeout", "server", "host",        NULL};
-    g_autoptr(TomlTable) root = toml_parse_file(path, error);
-    g_autofree const char **urls = NULL;
-    g_autofree char *server = NULL;
-    const TomlTable *hosts;
-    RegistryEndpoint *endpoint;
-    GError *local = NULL;
+    g_autofree const char **keys = toml_keys(table);
 
-    if (root == NULL || !toml_check_keys(root, known_top, error) ||
-        !toml_get_string(root, "server", &server, error))
-        return FALSE;
-    hosts = toml_get_table(root, "host", &local);
-    if (local != NULL) {
-        g_propagate_error(error, local);
+    for (gsize i = 0; keys[i] != NULL; i++)
+        if (!g_strv_contains(known, keys[i]))
+            log_warning(LOG_FIELDS("file", path), "%s%s is not a known setting and is ignored", place,
+                        keys[i]);
+}
+
+static gboolean read_hosts(const TomlTable *root, const HostsFile *file, GPtrArray *endpoints, GError **error)
+{
+    static const char *const known[] = {"capabilities",  "ca",           "client", "skip_verify", "header",
+                                        "override_path", "dial_timeout", NULL};
+    GError *failure = NULL;
+    const TomlTable *hosts = toml_get_table(root, "host", &failure);
+    g_autofree const char **urls = hosts != NULL ? toml_keys(hosts) : g_new0(const char *, 1);
+
+    if (failure != NULL) {
+        g_propagate_error(error, failure);
         return FALSE;
     }
-    urls = hosts != NULL ? toml_keys(hosts) : g_new0(const char *, 1);
     for (gsize i = 0; urls[i] != NULL; i++) {
+        g_autofree char *place = g_strdup_printf("host.\"%s\".", urls[i]);
         const TomlTable *table = toml_get_table(hosts, urls[i], error);
+        RegistryEndpoint *endpoint;
 
-        if (table == NULL || !toml_check_keys(table, known_host, error))
+        if (table == NULL)
             return FALSE;
-        endpoint = read_endpoint(table, urls[i], domain, directory, error);
+        warn_of_unknown_keys(table, file->path, place, known);
+        endpoint = read_endpoint(table, urls[i], file, error);
         if (endpoint == NULL) {
             g_prefix_error(error, "host \"%s\": ", urls[i]);
             return FALSE;
         }
         g_ptr_array_add(endpoints, endpoint);
     }
-    endpoint =
-        read_endpoint(root, server != NULL && *server != '\0' ? server : NULL, domain, directory, error);
+    return TRUE;
+}
+
+/* Whether what the endpoint can do is tried at the same address already. */
+static gboolean is_covered(const GPtrArray *endpoints, const RegistryEndpoint *endpoint)
+{
+    for (guint i = 0; i < endpoints->len; i++) {
+        const RegistryEndpoint *other = g_ptr_array_index(endpoints, i);
+
+        if (g_str_equal(other->base_url, endpoint->base_url) && other->can_pull >= endpoint->can_pull &&
+            other->can_resolve >= endpoint->can_resolve)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+static gboolean read_hosts_file(const HostsFile *file, GPtrArray *endpoints, GError **error)
+{
+    static const char *const known[] = {"capabilities",  "ca",           "client", "skip_verify", "header",
+                                        "override_path", "dial_timeout", "server", "host",        NULL};
+    g_autoptr(TomlTable) root = toml_parse_file(file->path, error);
+    g_autofree char *server = NULL;
+    RegistryEndpoint *endpoint;
+
+    if (root == NULL || !toml_get_string(root, "server", &server, error))
+        return FALSE;
+    warn_of_unknown_keys(root, file->path, "", known);
+    if (!read_hosts(root, file, endpoints, error))
+        return FALSE;
+    endpoint = read_endpoint(root, server != NULL && *server != '\0' ? server : NULL, file, error);
     if (endpoint == NULL)
         return FALSE;
-    g_ptr_array_add(endpoints, endpoint);
+    if (is_covered(endpoints, endpoint))
+        registry_endpoint_free(endpoint);
+    else
+        g_ptr_array_add(endpoints, endpoint);
     return TRUE;
 }
 
@@ -313,7 +356,9 @@ gboolean hosts_load(const char *hosts_dir, const char *domain, GPtrArray **ret_e
     g_autofree char *file = directory != NULL ? g_build_filename(directory, "hosts.toml", NULL) : NULL;
 
     if (file != NULL && g_file_test(file, G_FILE_TEST_EXISTS)) {
-        if (!read_file(file, directory, domain, endpoints, error)) {
+        HostsFile hosts = {file, directory, domain};
+
+        if (!read_hosts_file(&hosts, endpoints, error)) {
             g_prefix_error(error, "%s: ", file);
             return FALSE;
         }

@@ -4,8 +4,8 @@
  * Implements https://github.com/containerd/containerd/blob/main/docs/hosts.md for pulling: server, [host."…"]
  * in the order of the file, capabilities, ca, client, skip_verify, header, override_path, and Docker's
  * certificate files (.crt, .cert, .key) where there is no hosts.toml. Directories are looked for as
- * host_port_, host:port and _default. Of several client certificates the first is used. dial_timeout is
- * accepted, push ignored.
+ * host_port_, host:port and _default. Of several client certificates the first is used. dial_timeout and push
+ * are accepted and ignored; other keys and capabilities are ignored with a warning in the log.
  */
 #pragma once
 
@@ -14,7 +14,7 @@
 typedef struct {
     char *base_url;     /* "https://registry-1.docker.io/v2", no slash at the end */
     char *host;         /* "registry-1.docker.io", "127.0.0.1:5000": for messages and credentials */
-    gboolean is_mirror; /* not the registry that the reference names: gets "?ns=" */
+    gboolean is_mirror; /* not the registry that the reference names: is asked with "?ns=" */
     gboolean can_pull;
     gboolean can_resolve;
     gboolean skip_verify;
@@ -26,10 +26,10 @@ typedef struct {
 void registry_endpoint_free(RegistryEndpoint *endpoint); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RegistryEndpoint, registry_endpoint_free)
 
-/* The endpoints for a reference's domain in the order in which they are tried, the registry itself last;
- * elements are RegistryEndpoint, freed by the array. hosts_dir may be NULL or missing. INVALID_ARGUMENT for a
- * bad file. */
+/* Finds the endpoints for a reference's domain in the order in which they are tried, the registry itself last
+ * and each address once. Elements are RegistryEndpoint, freed by the array. hosts_dir may be NULL or missing.
+ * Errors: INVALID_ARGUMENT for a file that cannot be read as intended. */
 gboolean hosts_load(const char *hosts_dir, const char *domain, GPtrArray **ret_endpoints, GError **error);
 
-/* Whether a URL leads to this machine itself. */
+/* Return: whether the URL is on a loopback address of this node. */
 gboolean hosts_url_is_loopback(const char *url);

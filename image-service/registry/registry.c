@@ -12,7 +12,7 @@ enum {
     DEFAULT_PROGRESS_TIMEOUT_MS = 60000,
     DEFAULT_MAX_ATTEMPTS = 5,
     DEFAULT_RETRY_DELAY_MS = 500,
-    MIRROR_ATTEMPTS = 2, /* where somebody else can be asked */
+    MIRROR_ATTEMPTS = 2, /* where another host can be asked */
     MAX_INDEX_DEPTH = 3,
 };
 
@@ -21,7 +21,7 @@ static const char manifest_types[] = MEDIA_TYPE_OCI_INDEX
 
 struct RegistryClient {
     Reference *reference;
-    char *name; /* the reference as messages show it */
+    char *name; /* the reference in messages */
     RetryPolicy policy;
     GPtrArray *hosts; /* RegistryHost, in the order of the file */
     GMutex lock;
@@ -48,10 +48,10 @@ RegistryClient *registry_client_new(const RegistryConfig *config, const Referenc
         return NULL;
     while (endpoints->len > 0) {
         RegistryEndpoint *endpoint = g_ptr_array_index(endpoints, 0);
+        CredentialsQuery query = {auth, config->auth_file, reference, endpoint->host, endpoint->is_mirror};
         Credentials *credentials = NULL;
 
-        if (!credentials_find(auth, config->auth_file, reference, endpoint->host, endpoint->is_mirror,
-                              &credentials, error))
+        if (!credentials_find(&query, &credentials, error))
             return NULL;
         endpoint = g_ptr_array_steal_index(endpoints, 0);
         g_ptr_array_add(client->hosts,
@@ -87,11 +87,10 @@ static void return_transfer(RegistryClient *client, Transfer *transfer)
     g_ptr_array_add(client->idle, transfer);
 }
 
-/* What is done at one host after the other until one can. */
-typedef gboolean (*HostOperation)(RegistryHost *host, const RetryPolicy *policy, Transfer *transfer,
-                                  gpointer data, const Deadline *deadline, GError **error);
+/* What is done at one host after the other until it succeeds at one. */
+typedef gboolean (*HostOperation)(const RegistryCall *call, gpointer data, GError **error);
 
-/* Those that did not answer last time come last. */
+/* Hosts that did not answer last time come last. */
 static GPtrArray *order_hosts(const RegistryClient *client, gboolean to_resolve)
 {
     GPtrArray *order = g_ptr_array_new();
@@ -108,38 +107,54 @@ static GPtrArray *order_hosts(const RegistryClient *client, gboolean to_resolve)
     return order;
 }
 
-/* Another host would not help. */
+/* Whether another host would not help. */
 static gboolean is_final(const GError *error)
 {
     return error->code == STATUS_CANCELLED || error->code == STATUS_DEADLINE_EXCEEDED ||
            error->code == STATUS_RESOURCE_EXHAUSTED || error->code == STATUS_INTERNAL;
 }
 
+/* "HOST: why" for a message that begins with the image's name, so the registry that this names already is not
+ * named again. What failed at several hosts alike is said once. */
+static void add_failure(const RegistryClient *client, GString *failures, const RegistryHost *host,
+                        const GError *failure)
+{
+    const char *name = registry_host_endpoint(host)->host;
+    gboolean is_own = g_str_equal(name, client->reference->domain);
+    g_autofree char *text =
+        g_strdup_printf("%s%s%s", is_own ? "" : name, is_own ? "" : ": ", failure->message);
+
+    if (strstr(failures->str, text) == NULL)
+        g_string_append_printf(failures, "%s%s", failures->len > 0 ? "; " : "", text);
+}
+
 static gboolean try_hosts(RegistryClient *client, gboolean to_resolve, HostOperation operation, gpointer data,
                           const Deadline *deadline, GError **error)
 {
     g_autoptr(GPtrArray) order = order_hosts(client, to_resolve);
-    g_autoptr(GString) earlier = g_string_new(NULL);
+    g_autoptr(GString) failures = g_string_new(NULL);
     Transfer *transfer = borrow_transfer(client);
     gboolean done = FALSE;
 
     if (order->len == 0)
-        fail(error, STATUS_FAILED_PRECONDITION, "%s: its hosts.toml leaves no host to %s from", client->name,
+        fail(error, STATUS_FAILED_PRECONDITION, "%s: hosts.toml leaves no host to %s from", client->name,
              to_resolve ? "resolve tags" : "pull");
     for (guint i = 0; !done && i < order->len; i++) {
         gboolean is_last = i + 1 == order->len;
         RetryPolicy policy = client->policy;
-        g_autoptr(GError) local = NULL;
+        RegistryCall call = {g_ptr_array_index(order, i), &policy, transfer, deadline};
+        g_autoptr(GError) failure = NULL;
 
         if (!is_last)
             policy.max_attempts = MIN(policy.max_attempts, (guint)MIRROR_ATTEMPTS);
-        done = operation(g_ptr_array_index(order, i), &policy, transfer, data, deadline, &local);
-        if (!done && (is_last || is_final(local))) {
-            g_propagate_prefixed_error(error, g_steal_pointer(&local), "%s: %s", client->name, earlier->str);
+        done = operation(&call, data, &failure);
+        if (done)
+            break;
+        add_failure(client, failures, call.host, failure);
+        if (is_last || is_final(failure)) {
+            fail(error, error_status(failure), "%s: %s", client->name, failures->str);
             break;
         }
-        if (!done)
-            g_string_append_printf(earlier, "%s; ", local->message);
     }
     return_transfer(client, transfer);
     return done;
@@ -160,18 +175,17 @@ static Descriptor *descriptor_from_head(const Transfer *transfer)
     return descriptor_new(media_type, digest, size_bytes);
 }
 
-/* A manifest's bytes are in the transfer after this. */
-static gboolean get_manifest(RegistryHost *host, const RetryPolicy *policy, Transfer *transfer,
-                             const char *what, const Deadline *deadline, GError **error)
+/* The manifest's bytes are in the call's transfer afterwards. */
+static gboolean get_manifest(const RegistryCall *call, const char *what, GError **error)
 {
     RegistryRequest request = {
         .kind = "manifests", .what = what, .accept = manifest_types, .max_body_bytes = MANIFEST_MAX_BYTES};
 
-    if (!registry_host_request(host, &request, policy, transfer, deadline, error))
+    if (!registry_host_request(call, &request, error))
         return FALSE;
-    if (transfer_body_was_cut(transfer))
-        return fail(error, STATUS_INVALID_ARGUMENT, "%s: the manifest is larger than %d bytes",
-                    registry_host_endpoint(host)->host, (int)MANIFEST_MAX_BYTES);
+    if (transfer_body_was_cut(call->transfer))
+        return fail(error, STATUS_INVALID_ARGUMENT, "the manifest is larger than %d bytes",
+                    (int)MANIFEST_MAX_BYTES);
     return TRUE;
 }
 
@@ -180,32 +194,52 @@ typedef struct {
     Descriptor *resolved;
 } ResolveData;
 
-static gboolean resolve_at(RegistryHost *host, const RetryPolicy *policy, Transfer *transfer, gpointer data,
-                           const Deadline *deadline, GError **error)
+/* Gets the manifest after a HEAD that failed or said too little: some registries answer only GET well, and
+ * only the answer to a GET has the registry's text of a refusal. Where waiting was of no use (429, 5xx) the
+ * GET is tried once. */
+static gboolean get_after_head(const RegistryCall *call, const char *tag, GError *head_failure,
+                               GError **error)
+{
+    gboolean was_answered = transfer_outcome(call->transfer) == TRANSFER_ANSWERED;
+    long status = transfer_status(call->transfer);
+    RetryPolicy policy = *call->policy;
+    RegistryCall get = {call->host, &policy, call->transfer, call->deadline};
+    g_autoptr(GError) failure = NULL;
+
+    if (head_failure != NULL && (!was_answered || status == 401)) {
+        g_propagate_error(error, g_error_copy(head_failure));
+        return FALSE;
+    }
+    if (head_failure != NULL && (status == 429 || status >= 500))
+        policy.max_attempts = 1;
+    if (get_manifest(&get, tag, &failure))
+        return TRUE;
+    was_answered = transfer_outcome(call->transfer) == TRANSFER_ANSWERED;
+    g_propagate_error(error, head_failure != NULL && !was_answered ? g_error_copy(head_failure)
+                                                                   : g_steal_pointer(&failure));
+    return FALSE;
+}
+
+static gboolean resolve_at(const RegistryCall *call, gpointer data, GError **error)
 {
     ResolveData *resolve = data;
     RegistryRequest head = {
         .kind = "manifests", .what = resolve->tag, .accept = manifest_types, .is_head = TRUE};
-    g_autoptr(GError) local = NULL;
+    g_autoptr(GError) failure = NULL;
     g_autofree char *digest = NULL;
     const char *body;
     gsize length;
 
-    if (registry_host_request(host, &head, policy, transfer, deadline, &local)) {
-        resolve->resolved = descriptor_from_head(transfer);
+    if (registry_host_request(call, &head, &failure)) {
+        resolve->resolved = descriptor_from_head(call->transfer);
         if (resolve->resolved != NULL)
             return TRUE;
-    } else if (transfer_outcome(transfer) != TRANSFER_ANSWERED || transfer_status(transfer) == 429 ||
-               transfer_status(transfer) >= 500 || transfer_status(transfer) == 401) {
-        g_propagate_error(error, g_steal_pointer(&local));
-        return FALSE;
     }
-    /* A HEAD's refusal has no text, and some registries answer only GET well. */
-    if (!get_manifest(host, policy, transfer, resolve->tag, deadline, error))
+    if (!get_after_head(call, resolve->tag, failure, error))
         return FALSE;
-    body = transfer_body(transfer, &length);
+    body = transfer_body(call->transfer, &length);
     digest = digest_of(body, length);
-    resolve->resolved = descriptor_new(transfer_header(transfer, "Content-Type", 0), digest, length);
+    resolve->resolved = descriptor_new(transfer_header(call->transfer, "Content-Type", 0), digest, length);
     return TRUE;
 }
 
@@ -226,20 +260,15 @@ gboolean registry_resolve(RegistryClient *client, const Deadline *deadline, Desc
 
 typedef struct {
     const Descriptor *descriptor;
-    gsize max_bytes; /* of a small blob */
-    char *data;
-    gsize length;
-    char *media_type;
+    SmallBlob blob;
 } FetchData;
 
-/* Takes the body over when it is what the descriptor says. */
-static gboolean keep_body(const RegistryHost *host, const Transfer *transfer, FetchData *fetch,
-                          GError **error)
+/* Keeps the body when it is what the descriptor says. */
+static gboolean keep_body(const Transfer *transfer, FetchData *fetch, GError **error)
 {
-    const char *where = registry_host_endpoint(host)->host;
     const Descriptor *descriptor = fetch->descriptor;
     g_autoptr(DigestHash) hash = digest_hash_new(descriptor->digest);
-    g_autofree char *what = g_strdup_printf("%s: what it sent for %s", where, descriptor->digest);
+    g_autofree char *what = g_strdup_printf("the content sent for %s", descriptor->digest);
     gsize length;
     const char *body = transfer_body(transfer, &length);
 
@@ -250,75 +279,69 @@ static gboolean keep_body(const RegistryHost *host, const Transfer *transfer, Fe
     digest_hash_update(hash, body, length);
     if (!digest_hash_verify(hash, descriptor->digest, what, error))
         return FALSE;
-    fetch->data = g_malloc(length + 1);
-    memcpy(fetch->data, body, length + 1);
-    fetch->length = length;
-    fetch->media_type = g_strdup(transfer_header(transfer, "Content-Type", 0));
+    fetch->blob.data = g_malloc(length + 1);
+    memcpy(fetch->blob.data, body, length + 1);
+    fetch->blob.length = length;
+    fetch->blob.media_type = g_strdup(transfer_header(transfer, "Content-Type", 0));
     return TRUE;
 }
 
-static gboolean fetch_manifest_at(RegistryHost *host, const RetryPolicy *policy, Transfer *transfer,
-                                  gpointer data, const Deadline *deadline, GError **error)
+static gboolean fetch_manifest_at(const RegistryCall *call, gpointer data, GError **error)
 {
     FetchData *fetch = data;
 
-    return get_manifest(host, policy, transfer, fetch->descriptor->digest, deadline, error) &&
-           keep_body(host, transfer, fetch, error);
+    return get_manifest(call, fetch->descriptor->digest, error) && keep_body(call->transfer, fetch, error);
 }
 
 gboolean registry_fetch_manifest(RegistryClient *client, const Descriptor *descriptor,
-                                 const Deadline *deadline, char **ret_data, gsize *ret_length,
-                                 char **ret_media_type, GError **error)
+                                 const Deadline *deadline, SmallBlob *ret_blob, GError **error)
 {
     FetchData fetch = {.descriptor = descriptor};
 
     if (!try_hosts(client, FALSE, fetch_manifest_at, &fetch, deadline, error))
         return FALSE;
-    *ret_data = fetch.data;
-    *ret_length = fetch.length;
-    *ret_media_type = fetch.media_type;
+    *ret_blob = fetch.blob;
     return TRUE;
 }
 
-static gboolean fetch_small_at(RegistryHost *host, const RetryPolicy *policy, Transfer *transfer,
-                               gpointer data, const Deadline *deadline, GError **error)
+static gboolean fetch_small_at(const RegistryCall *call, gpointer data, GError **error)
 {
     FetchData *fetch = data;
     RegistryRequest request = {
-        .kind = "blobs", .what = fetch->descriptor->digest, .max_body_bytes = fetch->max_bytes};
+        .kind = "blobs", .what = fetch->descriptor->digest, .max_body_bytes = fetch->descriptor->size_bytes};
 
-    return registry_host_request(host, &request, policy, transfer, deadline, error) &&
-           keep_body(host, transfer, fetch, error);
+    return registry_host_request(call, &request, error) && keep_body(call->transfer, fetch, error);
 }
 
 gboolean registry_fetch_small_blob(RegistryClient *client, const Descriptor *descriptor, gsize max_bytes,
-                                   const Deadline *deadline, char **ret_data, gsize *ret_length,
-                                   GError **error)
+                                   const Deadline *deadline, SmallBlob *ret_blob, GError **error)
 {
-    FetchData fetch = {.descriptor = descriptor, .max_bytes = descriptor->size_bytes};
+    FetchData fetch = {.descriptor = descriptor};
 
     if (descriptor->size_bytes > max_bytes)
         return fail(error, STATUS_RESOURCE_EXHAUSTED, "%s: blob %s is larger than %zu bytes", client->name,
                     descriptor->digest, max_bytes);
     if (!try_hosts(client, FALSE, fetch_small_at, &fetch, deadline, error))
         return FALSE;
-    g_free(fetch.media_type);
-    *ret_data = fetch.data;
-    *ret_length = fetch.length;
+    *ret_blob = fetch.blob;
     return TRUE;
 }
 
-static gboolean fetch_blob_at(RegistryHost *host, const RetryPolicy *policy, Transfer *transfer,
-                              gpointer data, const Deadline *deadline, GError **error)
+void small_blob_clear(SmallBlob *blob)
 {
-    return blob_download_from(data, host, policy, transfer, deadline, error);
+    g_clear_pointer(&blob->data, g_free);
+    g_clear_pointer(&blob->media_type, g_free);
 }
 
-gboolean registry_fetch_blob(RegistryClient *client, const Descriptor *descriptor, int fd,
-                             RegistryProgressFunc progress, gpointer data, const Deadline *deadline,
-                             GError **error)
+static gboolean fetch_blob_at(const RegistryCall *call, gpointer data, GError **error)
 {
-    g_autoptr(BlobDownload) download = blob_download_new(descriptor, fd, progress, data, error);
+    return blob_download_from(data, call, error);
+}
+
+gboolean registry_fetch_blob(RegistryClient *client, const Descriptor *descriptor, const BlobTarget *target,
+                             const Deadline *deadline, GError **error)
+{
+    g_autoptr(BlobDownload) download = blob_download_new(descriptor, target, error);
 
     if (download == NULL || !blob_download_check_present(download, error)) {
         g_prefix_error(error, "%s: ", client->name);
@@ -326,6 +349,20 @@ gboolean registry_fetch_blob(RegistryClient *client, const Descriptor *descripto
     }
     return blob_download_is_complete(download) ||
            try_hosts(client, FALSE, fetch_blob_at, download, deadline, error);
+}
+
+/* Reads a manifest into the image, or chooses the entry of an index: *ret_next, NULL for a manifest. */
+static gboolean read_manifest(const SmallBlob *blob, const Platform *platform, RegistryImage *image,
+                              Descriptor **ret_next, GError **error)
+{
+    ManifestKind kind;
+
+    if (!manifest_kind(blob->data, blob->length, blob->media_type, &kind, error))
+        return FALSE;
+    if (kind == MANIFEST_KIND_IMAGE)
+        return manifest_parse(blob->data, blob->length, &image->manifest, error);
+    *ret_next = manifest_index_choose(blob->data, blob->length, platform, error);
+    return *ret_next != NULL;
 }
 
 /* From index to index (a few are allowed) down to the manifest of one image. */
@@ -336,47 +373,44 @@ static gboolean fetch_manifest_for(RegistryClient *client, const Descriptor *res
     g_autoptr(Descriptor) descriptor = descriptor_copy(resolved);
 
     for (int depth = 0; depth <= MAX_INDEX_DEPTH; depth++) {
-        g_autofree char *data = NULL;
-        g_autofree char *media_type = NULL;
-        Descriptor *chosen;
-        ManifestKind kind;
-        gsize length;
+        g_auto(SmallBlob) blob = {0};
+        Descriptor *next = NULL;
 
-        if (!registry_fetch_manifest(client, descriptor, deadline, &data, &length, &media_type, error))
+        if (!registry_fetch_manifest(client, descriptor, deadline, &blob, error))
             return FALSE;
-        if (!manifest_kind(data, length, media_type, &kind, error) ||
-            (kind == MANIFEST_KIND_IMAGE && !manifest_parse(data, length, &image->manifest, error))) {
+        if (!read_manifest(&blob, platform, image, &next, error)) {
             g_prefix_error(error, "%s: ", client->name);
             return FALSE;
         }
-        if (kind == MANIFEST_KIND_IMAGE) {
+        if (next == NULL) {
             image->manifest_digest = g_strdup(descriptor->digest);
+            image->platform_is_known = descriptor->platform_is_known;
             return TRUE;
         }
-        chosen = manifest_index_choose(data, length, platform, error);
-        if (chosen == NULL) {
-            g_prefix_error(error, "%s: ", client->name);
-            return FALSE;
-        }
+        next->platform_is_known |= descriptor->platform_is_known;
         descriptor_free(descriptor);
-        descriptor = chosen;
+        descriptor = next;
     }
-    return fail(error, STATUS_INVALID_ARGUMENT, "%s: indexes are nested too deeply", client->name);
+    return fail(error, STATUS_INVALID_ARGUMENT, "%s: more than %d indexes are nested", client->name,
+                (int)MAX_INDEX_DEPTH);
 }
 
 static gboolean fetch_config(RegistryClient *client, const Platform *platform, const Deadline *deadline,
                              RegistryImage *image, GError **error)
 {
-    gsize length;
+    g_auto(SmallBlob) blob = {0};
 
-    if (!registry_fetch_small_blob(client, image->manifest->config, IMAGE_CONFIG_MAX_BYTES, deadline,
-                                   &image->config_json, &length, error))
+    if (!registry_fetch_small_blob(client, image->manifest->config, IMAGE_CONFIG_MAX_BYTES, deadline, &blob,
+                                   error))
         return FALSE;
-    if (!image_config_parse(image->config_json, length, &image->config, error) ||
-        !image_config_check_platform(image->config, platform, error)) {
+    /* An index that names the platform decides, as with other runtimes: many images that were put into an
+     * index by hand carry the architecture of the machine that built them. */
+    if (!image_config_parse(blob.data, blob.length, &image->config, error) ||
+        (!image->platform_is_known && !image_config_check_platform(image->config, platform, error))) {
         g_prefix_error(error, "%s: ", client->name);
         return FALSE;
     }
+    image->config_json = g_steal_pointer(&blob.data);
     if (g_strv_length(image->config->diff_ids) != image->manifest->layers->len)
         return fail(error, STATUS_INVALID_ARGUMENT, "%s: the configuration names %u layers, the manifest %u",
                     client->name, g_strv_length(image->config->diff_ids), image->manifest->layers->len);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "common/error.h"
-#include "image-service/image_json.h"
+#include "common/json.h"
 
 enum { MAX_TOKEN_BODY_BYTES = 256 << 10, MAX_MESSAGE_LENGTH = 300, MAX_PARAMETERS = 32 };
 
@@ -100,27 +100,46 @@ gboolean registry_same_origin(const char *one, const char *other)
            g_uri_get_port(a) == g_uri_get_port(b);
 }
 
-/* The message of {"errors": [{"code": …, "message": …}]}, or the token servers' {"details": …}. */
+/* The message of the distribution specification's {"errors": [{"code": …, "message": …, "detail": …}]}, or of
+ * token servers and proxies: {"details": …}, {"message": …}, {"error": …}; else the text itself. */
 static char *error_text(const char *body, gsize length)
 {
-    g_autoptr(JsonValue) root = image_json_parse(body, length, "answer", NULL);
-    JsonValue *errors = NULL;
-    const char *code = NULL;
-    const char *message = NULL;
+    static const char *const other_keys[][2] = {{"details"}, {"message"}, {"error"}};
+    g_autoptr(JsonDocument) document = json_document_parse(body, length, "answer", NULL, NULL);
+    const JsonValue *root = document != NULL ? json_document_root(document) : NULL;
+    const JsonValue *errors = json_member(root, "errors");
+    const JsonValue *first = json_length(errors) > 0 ? json_at(errors, 0) : NULL;
+    const char *code = json_find_string(first, (const char *const[]){"code", NULL});
+    const char *message = json_find_string(first, (const char *const[]){"message", NULL});
 
-    if (root == NULL)
+    if (!json_is(root, JSON_OBJECT))
         return g_strndup(body, MIN(length, (gsize)MAX_MESSAGE_LENGTH));
-    if (image_json_array(root, "errors", &errors, NULL) && errors != NULL && errors->u.array.len > 0) {
-        JsonValue *first = errors->u.array.values[0];
+    if (message == NULL || *message == '\0')
+        message = json_find_string(first, (const char *const[]){"detail", NULL});
+    for (gsize i = 0; message == NULL && i < G_N_ELEMENTS(other_keys); i++) {
+        const char *const keys[] = {other_keys[i][0], NULL};
 
-        image_json_string(first, "code", &code, NULL);
-        image_json_string(first, "message", &message, NULL);
-    } else if (!image_json_string(root, "details", &message, NULL) || message == NULL) {
-        image_json_string(root, "error", &message, NULL);
+        message = json_find_string(root, keys);
     }
     if (message == NULL || *message == '\0')
         return g_strdup(code);
     return code != NULL ? g_strdup_printf("%s (%s)", message, code) : g_strdup(message);
+}
+
+/* "; it may be asked again in 3600 s, at 2026-11-29T02:10:00Z" where the answer says so. */
+static char *describe_retry_after(const Transfer *transfer)
+{
+    gint64 seconds = transfer_retry_after_s(transfer);
+    g_autoptr(GDateTime) now = g_date_time_new_now_utc();
+    g_autoptr(GDateTime) then = NULL;
+    g_autofree char *text = NULL;
+
+    if (seconds <= 0 || transfer_status(transfer) < 400)
+        return g_strdup("");
+    then = g_date_time_add_seconds(now, (double)MIN(seconds, G_MAXINT32));
+    text = then != NULL ? g_date_time_format(then, "%Y-%m-%dT%H:%M:%SZ") : NULL;
+    return g_strdup_printf("; it may be asked again in %" G_GINT64_FORMAT " s%s%s", seconds,
+                           text != NULL ? ", at " : "", text != NULL ? text : "");
 }
 
 char *registry_describe_answer(const Transfer *transfer)
@@ -129,16 +148,17 @@ char *registry_describe_answer(const Transfer *transfer)
     const char *body = transfer_body(transfer, &length);
     g_autofree char *text = length > 0 ? error_text(body, length) : NULL;
     g_autofree char *valid = text != NULL ? g_utf8_make_valid(text, -1) : NULL;
+    g_autofree char *again = describe_retry_after(transfer);
 
     if (valid == NULL || *g_strstrip(valid) == '\0')
-        return g_strdup_printf("HTTP %ld", transfer_status(transfer));
+        return g_strdup_printf("HTTP %ld%s", transfer_status(transfer), again);
     /* One line, whatever the registry sent. */
     for (char *c = valid; *c != '\0'; c++)
         if ((guchar)*c < 0x20 || *c == 0x7f)
             *c = ' ';
     if (g_utf8_strlen(valid, -1) > MAX_MESSAGE_LENGTH)
         *g_utf8_offset_to_pointer(valid, MAX_MESSAGE_LENGTH) = '\0';
-    return g_strdup_printf("HTTP %ld: %s", transfer_status(transfer), valid);
+    return g_strdup_printf("HTTP %ld: %s%s", transfer_status(transfer), valid, again);
 }
 
 static char *basic_authorization(const Credentials *credentials)
@@ -165,11 +185,13 @@ static gboolean read_token(const Transfer *transfer, char **ret_authorization, G
 {
     gsize length;
     const char *body = transfer_body(transfer, &length);
-    g_autoptr(JsonValue) root = image_json_parse(body, length, "the token server's answer", error);
+    g_autoptr(JsonDocument) document =
+        json_document_parse(body, length, "the token server's answer", NULL, error);
+    const JsonValue *root = document != NULL ? json_document_object(document, error) : NULL;
     const char *token = NULL;
 
-    if (root == NULL || !image_json_string(root, "token", &token, error) ||
-        (token == NULL && !image_json_string(root, "access_token", &token, error)))
+    if (root == NULL || !json_get_string(root, "token", &token, error) ||
+        (token == NULL && !json_get_string(root, "access_token", &token, error)))
         return FALSE;
     if (token == NULL || *token == '\0' || !is_printable(token))
         return fail(error, STATUS_UNAUTHENTICATED, "the token server gave no token");
@@ -198,7 +220,8 @@ static char *token_query(GHashTable *challenge, const char *repository, const Cr
     return g_string_free(query, FALSE);
 }
 
-/* The realm is named by the registry: it may not talk us into showing secrets to everybody on the wire. */
+/* The registry names the realm, so credentials are not sent to a realm without TLS when the registry itself
+ * has TLS. */
 static gboolean check_realm(const char *realm, const char *url, const Credentials *credentials,
                             GError **error)
 {
@@ -235,19 +258,18 @@ static gboolean ask_token_server(Transfer *transfer, const TransferRequest *requ
                 "token server: %s", what);
 }
 
-static gboolean fetch_token(Transfer *transfer, const char *url, GHashTable *challenge,
-                            const RegistryEndpoint *endpoint, const Credentials *credentials,
-                            const char *repository, gint64 progress_timeout_ms, const Deadline *deadline,
-                            char **ret_authorization, GError **error)
+static gboolean fetch_token(const RegistryAuthRequest *request, GHashTable *challenge,
+                            const Deadline *deadline, char **ret_authorization, GError **error)
 {
+    const Credentials *credentials = request->credentials;
     const char *realm = g_hash_table_lookup(challenge, "realm");
-    g_autofree char *query = token_query(challenge, repository, credentials);
+    g_autofree char *query = token_query(challenge, request->repository, credentials);
     g_autofree char *get_url = NULL;
     g_autofree char *secret = NULL;
     gboolean by_refresh_token = credentials != NULL && credentials->identity_token != NULL;
     gboolean done;
 
-    if (!check_realm(realm, url, credentials, error))
+    if (!check_realm(realm, request->url, credentials, error))
         return FALSE;
     get_url = g_strconcat(realm, strchr(realm, '?') != NULL ? "&" : "?", query, NULL);
     if (!by_refresh_token && credentials != NULL && credentials->username != NULL) {
@@ -257,29 +279,28 @@ static gboolean fetch_token(Transfer *transfer, const char *url, GHashTable *cha
         explicit_bzero(basic, strlen(basic));
     }
     const char *const headers[] = {secret, NULL};
-    TransferRequest request = {
+    TransferRequest http = {
         .url = by_refresh_token ? realm : get_url,
         .form = by_refresh_token ? query : NULL,
         .headers = headers,
-        .tls = endpoint,
-        .with_client_cert = registry_same_origin(url, realm),
+        .tls = request->endpoint,
+        .with_client_cert = registry_same_origin(request->url, realm),
         .max_body_bytes = MAX_TOKEN_BODY_BYTES,
-        .progress_timeout_ms = progress_timeout_ms,
+        .progress_timeout_ms = request->progress_timeout_ms,
     };
-    done = ask_token_server(transfer, &request, deadline, ret_authorization, error);
+    done = ask_token_server(request->transfer, &http, deadline, ret_authorization, error);
     explicit_bzero(query, strlen(query));
     if (secret != NULL)
         explicit_bzero(secret, strlen(secret));
     return done;
 }
 
-gboolean registry_auth_answer(Transfer *transfer, const char *url, const RegistryEndpoint *endpoint,
-                              const Credentials *credentials, const char *repository,
-                              gint64 progress_timeout_ms, const Deadline *deadline, char **ret_authorization,
-                              GError **error)
+gboolean registry_auth_answer(const RegistryAuthRequest *request, const Deadline *deadline,
+                              char **ret_authorization, GError **error)
 {
-    g_autoptr(GHashTable) bearer = find_challenge(transfer, "Bearer");
-    g_autoptr(GHashTable) basic = find_challenge(transfer, "Basic");
+    const Credentials *credentials = request->credentials;
+    g_autoptr(GHashTable) bearer = find_challenge(request->transfer, "Bearer");
+    g_autoptr(GHashTable) basic = find_challenge(request->transfer, "Basic");
     g_autofree char *what = NULL;
 
     if (credentials != NULL && credentials->registry_token != NULL) {
@@ -290,13 +311,12 @@ gboolean registry_auth_answer(Transfer *transfer, const char *url, const Registr
         return TRUE;
     }
     if (bearer != NULL)
-        return fetch_token(transfer, url, bearer, endpoint, credentials, repository, progress_timeout_ms,
-                           deadline, ret_authorization, error);
+        return fetch_token(request, bearer, deadline, ret_authorization, error);
     if (basic != NULL && credentials != NULL && credentials->username != NULL) {
         *ret_authorization = basic_authorization(credentials);
         return TRUE;
     }
-    what = registry_describe_answer(transfer);
+    what = registry_describe_answer(request->transfer);
     return fail(error, STATUS_UNAUTHENTICATED, "%s%s", what,
                 credentials == NULL ? " (no credentials were given)" : "");
 }

@@ -14,15 +14,25 @@
  * header; NULL when there is none. */
 GHashTable *registry_challenge_find(const char *header, const char *scheme);
 
-/* Reads the challenges of the 401 that the transfer has just got for url and asks a token server when one is
- * named. The credentials may be NULL. UNAUTHENTICATED when there is no way in, UNAVAILABLE when the token
- * server does not answer (transfer_outcome() and _status() tell then whether to try again). */
-gboolean registry_auth_answer(Transfer *transfer, const char *url, const RegistryEndpoint *endpoint,
-                              const Credentials *credentials, const char *repository,
-                              gint64 progress_timeout_ms, const Deadline *deadline, char **ret_authorization,
-                              GError **error);
+/* A 401 that the transfer has just got for url; everything is borrowed. */
+typedef struct {
+    Transfer *transfer;
+    const char *url;
+    const RegistryEndpoint *endpoint;
+    const Credentials *credentials; /* NULL: none */
+    const char *repository;
+    gint64 progress_timeout_ms;
+} RegistryAuthRequest;
 
-/* What a failed answer says about itself, ready for a message: "HTTP 404: manifest unknown". */
+/* Reads the challenges of the 401 and asks a token server when one is named. *ret_authorization is the value
+ * of the header, which the caller wipes and frees. Errors: UNAUTHENTICATED when no challenge can be answered,
+ * UNAVAILABLE when the token server does not answer (transfer_outcome() and _status() tell whether another
+ * attempt is worth it). */
+gboolean registry_auth_answer(const RegistryAuthRequest *request, const Deadline *deadline,
+                              char **ret_authorization, GError **error);
+
+/* Return: what a failed answer says about itself and when the registry may be asked again, ready for a
+ * message: "HTTP 404: manifest unknown (MANIFEST_UNKNOWN)". */
 char *registry_describe_answer(const Transfer *transfer);
 
 /* Whether two URLs have scheme, host and port in common, so that secrets for one may go to the other. */

@@ -138,11 +138,22 @@ static char *redirect_target(const char *url, const char *location, GError **err
     return NULL;
 }
 
-/* One request and the redirects it leads to; *ret_at_home: the answer is from the host itself. */
-static gboolean follow(RegistryHost *host, const RegistryRequest *request, const RetryPolicy *policy,
-                       const char *home, const char *authorization, Transfer *transfer,
-                       const Deadline *deadline, gboolean *ret_at_home, GError **error)
+/* "redirected to cdn.example.com: …": a failure elsewhere than at the host, without the rest of the URL,
+ * which may hold a signature. */
+static void prefix_with_host(GError **error, const char *what, const char *url)
 {
+    g_autoptr(GUri) uri = g_uri_parse(url, G_URI_FLAGS_ENCODED, NULL);
+
+    g_prefix_error(error, "%s %s: ", what, uri != NULL ? g_uri_get_host(uri) : "another address");
+}
+
+/* One request and the redirects that it leads to. *ret_at_home: the answer is from the host itself. */
+static gboolean request_with_redirects(const RegistryCall *call, const RegistryRequest *request,
+                                       const char *home, const char *authorization, gboolean *ret_at_home,
+                                       GError **error)
+{
+    const RegistryHost *host = call->host;
+    Transfer *transfer = call->transfer;
     g_autofree char *url = g_strdup(home);
 
     for (int hop = 0; hop <= MAX_REDIRECTS; hop++) {
@@ -157,13 +168,16 @@ static gboolean follow(RegistryHost *host, const RegistryRequest *request, const
             .sink = request->sink,
             .sink_data = request->sink_data,
             .max_body_bytes = request->max_body_bytes,
-            .progress_timeout_ms = policy->progress_timeout_ms,
+            .progress_timeout_ms = call->policy->progress_timeout_ms,
         };
         const char *location;
         char *target;
 
-        if (!transfer_perform(transfer, &http, deadline, error))
+        if (!transfer_perform(transfer, &http, call->deadline, error)) {
+            if (!at_home)
+                prefix_with_host(error, "redirected to", url);
             return FALSE;
+        }
         location = transfer_header(transfer, "Location", 0);
         if (!is_redirect(transfer_status(transfer)) || location == NULL) {
             *ret_at_home = at_home;
@@ -178,27 +192,35 @@ static gboolean follow(RegistryHost *host, const RegistryRequest *request, const
     return fail(error, STATUS_UNAVAILABLE, "more than %d redirects", (int)MAX_REDIRECTS);
 }
 
-/* Until the host no longer asks who we are, or does not like the answer. */
-static gboolean exchange(RegistryHost *host, const RegistryRequest *request, const RetryPolicy *policy,
-                         Transfer *transfer, const Deadline *deadline, GError **error)
+/* Repeats the request with credentials until the host stops asking for them, or refuses them. */
+static gboolean request_with_authorization(const RegistryCall *call, const RegistryRequest *request,
+                                           GError **error)
 {
+    RegistryHost *host = call->host;
     g_autofree char *home = first_url(host, request);
     g_autofree char *used = get_authorization(host);
+    RegistryAuthRequest question = {
+        .transfer = call->transfer,
+        .url = home,
+        .endpoint = host->endpoint,
+        .credentials = host->credentials,
+        .repository = host->repository,
+        .progress_timeout_ms = call->policy->progress_timeout_ms,
+    };
 
     for (int round = 0;; round++) {
         g_autofree char *known = NULL;
         gboolean at_home = FALSE;
 
-        if (!follow(host, request, policy, home, used, transfer, deadline, &at_home, error))
+        if (!request_with_redirects(call, request, home, used, &at_home, error))
             return FALSE;
-        if (transfer_status(transfer) != 401 || !at_home || round == MAX_AUTH_ROUNDS)
+        if (transfer_status(call->transfer) != 401 || !at_home || round == MAX_AUTH_ROUNDS)
             return TRUE;
         known = get_authorization(host);
         /* Another thread may have a fresher token by now. */
         if (g_strcmp0(known, used) == 0) {
             g_clear_pointer(&known, g_free);
-            if (!registry_auth_answer(transfer, home, host->endpoint, host->credentials, host->repository,
-                                      policy->progress_timeout_ms, deadline, &known, error))
+            if (!registry_auth_answer(&question, call->deadline, &known, error))
                 return FALSE;
             if (g_strcmp0(known, used) == 0)
                 return TRUE; /* the same again would be refused again */
@@ -227,8 +249,8 @@ static gboolean fail_status(const Transfer *transfer, GError **error)
     }
 }
 
-/* Whether the failure may pass by itself. */
-static gboolean may_pass(const Transfer *transfer)
+/* Whether the same request may succeed later. */
+static gboolean failure_may_pass(const Transfer *transfer)
 {
     long status = transfer_status(transfer);
 
@@ -251,7 +273,8 @@ static guint attempts_for(const Transfer *transfer, const RetryPolicy *policy)
                : policy->max_attempts;
 }
 
-/* How long to wait before the next attempt; -1: longer than anybody would. */
+/* How long to wait before the next attempt; -1 when the registry asks for more than a pull waits, or the
+ * deadline is sooner. */
 static gint64 retry_delay_ms(const Transfer *transfer, const RetryPolicy *policy, guint attempt,
                              const Deadline *deadline)
 {
@@ -267,7 +290,7 @@ static gint64 retry_delay_ms(const Transfer *transfer, const RetryPolicy *policy
     return delay_ms < deadline_left_ms(deadline) ? delay_ms : -1;
 }
 
-static gboolean wait_ms(gint64 delay_ms, const Deadline *deadline, GError **error)
+static gboolean wait_before_retry(gint64 delay_ms, const Deadline *deadline, GError **error)
 {
     GPollFD cancelled = {.fd = -1};
     gboolean has_fd = deadline != NULL && deadline->cancellable != NULL &&
@@ -279,45 +302,44 @@ static gboolean wait_ms(gint64 delay_ms, const Deadline *deadline, GError **erro
     return deadline_check(deadline, "waiting to ask the registry again", error);
 }
 
-static gboolean attempt_once(RegistryHost *host, const RegistryRequest *request, const RetryPolicy *policy,
-                             Transfer *transfer, const Deadline *deadline, GError **error)
+static gboolean attempt_once(const RegistryCall *call, const RegistryRequest *request, GError **error)
 {
     long status;
 
-    if (!exchange(host, request, policy, transfer, deadline, error)) {
-        set_down(host, transfer_outcome(transfer) == TRANSFER_UNREACHABLE);
+    if (!request_with_authorization(call, request, error)) {
+        set_down(call->host, transfer_outcome(call->transfer) == TRANSFER_UNREACHABLE);
         return FALSE;
     }
-    set_down(host, FALSE);
-    status = transfer_status(transfer);
-    return (status >= 200 && status < 300) || fail_status(transfer, error);
+    set_down(call->host, FALSE);
+    status = transfer_status(call->transfer);
+    return (status >= 200 && status < 300) || fail_status(call->transfer, error);
 }
 
-gboolean registry_host_request(RegistryHost *host, const RegistryRequest *request, const RetryPolicy *policy,
-                               Transfer *transfer, const Deadline *deadline, GError **error)
+gboolean registry_host_request(const RegistryCall *call, const RegistryRequest *request, GError **error)
 {
     guint64 counted_from = request->offset != NULL ? *request->offset : 0;
     guint attempt = 0;
 
     for (;;) {
-        g_autoptr(GError) local = NULL;
+        g_autoptr(GError) failure = NULL;
         gint64 delay_ms;
 
-        if (attempt_once(host, request, policy, transfer, deadline, &local))
+        if (attempt_once(call, request, &failure))
             return TRUE;
         attempt++;
-        /* A connection that breaks now and then must not end a large download that gets on. */
+        /* A connection that breaks now and then must not end a large download that makes progress. */
         if (request->offset != NULL && *request->offset >= counted_from + PROGRESS_THAT_COUNTS_BYTES) {
             counted_from = *request->offset;
             attempt = 1;
         }
-        delay_ms = retry_delay_ms(transfer, policy, attempt, deadline);
-        if (!may_pass(transfer) || attempt >= attempts_for(transfer, policy) || delay_ms < 0) {
-            g_propagate_prefixed_error(error, g_steal_pointer(&local), "%s: ", host->endpoint->host);
+        delay_ms = retry_delay_ms(call->transfer, call->policy, attempt, call->deadline);
+        if (!failure_may_pass(call->transfer) || attempt >= attempts_for(call->transfer, call->policy) ||
+            delay_ms < 0) {
+            g_propagate_error(error, g_steal_pointer(&failure));
             return FALSE;
         }
-        if (!wait_ms(delay_ms, deadline, error)) {
-            g_prefix_error(error, "%s: %s: ", host->endpoint->host, local->message);
+        if (!wait_before_retry(delay_ms, call->deadline, error)) {
+            g_prefix_error(error, "%s: ", failure->message);
             return FALSE;
         }
     }

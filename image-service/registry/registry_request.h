@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A request to one host, until it is answered with 2xx or there is no hope: authorisation, redirects (without
- * our secrets when they lead elsewhere), retries with growing delays.
+/* A request to one host, repeated until it is answered with 2xx or repeating it is useless: authorisation,
+ * redirects (without our secrets when they lead elsewhere), retries with growing delays.
  *
- * A RegistryHost is shared by the threads of a pull; what changes in it is behind its lock.
+ * A RegistryHost is shared by the threads of a pull; what changes in it is behind its lock. A RegistryCall
+ * belongs to one thread.
  */
 #pragma once
 
@@ -10,12 +11,12 @@
 
 typedef struct RegistryHost RegistryHost;
 
-/* endpoint and credentials (may be NULL) become the host's. */
+/* The host takes endpoint and credentials (which may be NULL). */
 RegistryHost *registry_host_new(RegistryEndpoint *endpoint, Credentials *credentials, const char *domain,
                                 const char *repository);
 void registry_host_free(RegistryHost *host); /* takes NULL */
 const RegistryEndpoint *registry_host_endpoint(const RegistryHost *host);
-/* The last request found nobody there: worth trying last. */
+/* Return: whether the last request made no connection, so that other hosts are worth trying first. */
 gboolean registry_host_is_down(RegistryHost *host);
 
 typedef struct {
@@ -23,6 +24,14 @@ typedef struct {
     gint64 retry_delay_ms;
     guint max_attempts;
 } RetryPolicy;
+
+/* How one step of a pull asks a host; everything is borrowed. */
+typedef struct {
+    RegistryHost *host;
+    const RetryPolicy *policy;
+    Transfer *transfer;
+    const Deadline *deadline; /* NULL: none */
+} RegistryCall;
 
 typedef struct {
     const char *kind; /* "manifests", "blobs" */
@@ -35,7 +44,8 @@ typedef struct {
     gsize max_body_bytes;
 } RegistryRequest;
 
-/* TRUE: a 2xx answer was read to its end; the transfer has its headers and body. Messages start with the
- * host's name. */
-gboolean registry_host_request(RegistryHost *host, const RegistryRequest *request, const RetryPolicy *policy,
-                               Transfer *transfer, const Deadline *deadline, GError **error);
+/* Return: TRUE when a 2xx answer was read to its end; the call's transfer has its headers and body. Errors:
+ * UNAUTHENTICATED (401), PERMISSION_DENIED (403), NOT_FOUND (404, 410), UNAVAILABLE for other answers and for
+ * the network, the sink's, the deadline's. Messages hold what the registry says of the failure, and when it
+ * may be asked again, but do not name the host: the caller does, once. */
+gboolean registry_host_request(const RegistryCall *call, const RegistryRequest *request, GError **error);

@@ -17,14 +17,14 @@ struct Transfer {
     CURL *easy;
     CURLM *multi;
     char curl_message[CURL_ERROR_SIZE];
-    /* The request at hand. */
+    /* The current request. */
     const TransferRequest *request;
     GString *body;
     gboolean body_was_cut;
     guint64 sunk_bytes;
     gint64 last_byte_us;
     GError *sink_error;
-    /* How it went. */
+    /* Its result. */
     TransferOutcome outcome;
     long status;
 };
@@ -49,7 +49,7 @@ static size_t take_body(char *data, size_t size, size_t count, void *user_data)
     if (length > limit - transfer->body->len) {
         transfer->body_was_cut = TRUE;
         g_string_append_len(transfer->body, data, (gssize)(limit - transfer->body->len));
-        return CURL_WRITEFUNC_ERROR; /* nobody needs the rest */
+        return CURL_WRITEFUNC_ERROR; /* the rest is not needed */
     }
     g_string_append_len(transfer->body, data, (gssize)length);
     return length;
@@ -142,7 +142,7 @@ static struct curl_slist *set_options(Transfer *transfer, const TransferRequest 
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
     if (hosts_url_is_loopback(request->url))
-        curl_easy_setopt(easy, CURLOPT_PROXY, ""); /* no proxy reaches our own loopback */
+        curl_easy_setopt(easy, CURLOPT_PROXY, ""); /* a proxy does not reach our loopback */
     if (request->is_head)
         curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
     if (request->form != NULL)
@@ -163,8 +163,10 @@ static gboolean check_progress(const Transfer *transfer, GError **error)
     return fail(error, STATUS_UNAVAILABLE, "no data came for %" G_GINT64_FORMAT " seconds", silent_ms / 1000);
 }
 
-/* Runs the request to its end; *ret_result is curl's verdict. FALSE when we ended it. */
-static gboolean drive(Transfer *transfer, const Deadline *deadline, CURLcode *ret_result, GError **error)
+/* Runs the request to its end. *ret_result is curl's result. Return: FALSE when the deadline or a lack of
+ * progress ended it. */
+static gboolean run_request(Transfer *transfer, const Deadline *deadline, CURLcode *ret_result,
+                            GError **error)
 {
     GPollFD cancelled = {.fd = -1};
     gboolean has_fd = deadline != NULL && deadline->cancellable != NULL &&
@@ -196,7 +198,7 @@ static gboolean drive(Transfer *transfer, const Deadline *deadline, CURLcode *re
     return good;
 }
 
-static TransferOutcome judge(CURLcode result)
+static TransferOutcome outcome_of_result(CURLcode result)
 {
     switch (result) {
     case CURLE_COULDNT_RESOLVE_HOST:
@@ -216,7 +218,19 @@ static TransferOutcome judge(CURLcode result)
     }
 }
 
-static gboolean finish(Transfer *transfer, CURLcode result, GError **error)
+/* curl's own text of these two names the host, which the caller's message names already. */
+static gboolean fail_unreachable(const Transfer *transfer, CURLcode result, GError **error)
+{
+    long errnum = 0;
+
+    if (result == CURLE_COULDNT_RESOLVE_HOST)
+        return fail(error, STATUS_UNAVAILABLE, "Could not resolve the host's name");
+    curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &errnum);
+    return fail(error, STATUS_UNAVAILABLE, "Failed to connect%s%s", errnum != 0 ? ": " : "",
+                errnum != 0 ? g_strerror((int)errnum) : "");
+}
+
+static gboolean finish_request(Transfer *transfer, CURLcode result, GError **error)
 {
     if (transfer->sink_error != NULL) {
         transfer->outcome = TRANSFER_REFUSED;
@@ -227,7 +241,9 @@ static gboolean finish(Transfer *transfer, CURLcode result, GError **error)
         transfer->outcome = TRANSFER_ANSWERED;
         return TRUE;
     }
-    transfer->outcome = judge(result);
+    transfer->outcome = outcome_of_result(result);
+    if (result == CURLE_COULDNT_RESOLVE_HOST || result == CURLE_COULDNT_CONNECT)
+        return fail_unreachable(transfer, result, error);
     return fail(error, STATUS_UNAVAILABLE, "%s",
                 transfer->curl_message[0] != '\0' ? transfer->curl_message : curl_easy_strerror(result));
 }
@@ -248,14 +264,14 @@ gboolean transfer_perform(Transfer *transfer, const TransferRequest *request, co
     transfer->last_byte_us = g_get_monotonic_time();
     g_string_truncate(transfer->body, 0);
     curl_multi_add_handle(transfer->multi, transfer->easy);
-    done = drive(transfer, deadline, &result, error);
+    done = run_request(transfer, deadline, &result, error);
     curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &transfer->status);
     curl_multi_remove_handle(transfer->multi, transfer->easy);
     /* The handle stays readable for headers, but what it borrowed goes now. */
     curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, NULL);
     curl_slist_free_all(headers);
     if (done)
-        done = finish(transfer, result, error);
+        done = finish_request(transfer, result, error);
     g_clear_error(&transfer->sink_error);
     transfer->request = NULL;
     return done;

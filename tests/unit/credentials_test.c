@@ -19,7 +19,9 @@ static Credentials *find(const RegistryAuth *auth, const char *file, const char 
     GError *error = NULL;
 
     TEST_OK(reference_parse(image, &reference, &error), error);
-    TEST_OK(credentials_find(auth, file, reference, host, is_mirror, &credentials, &error), error);
+    CredentialsQuery query = {auth, file, reference, host, is_mirror};
+
+    TEST_OK(credentials_find(&query, &credentials, &error), error);
     g_clear_error(&error);
     return credentials;
 }
@@ -108,13 +110,16 @@ static void bad_credentials_are_refused_without_showing_them(void)
     GError *error = NULL;
 
     CU_ASSERT_TRUE_FATAL(reference_parse("busybox", &reference, NULL));
-    TEST_FAILS(credentials_find(&auth, NULL, reference, "docker.io", FALSE, &credentials, &error), error,
-               STATUS_INVALID_ARGUMENT, "credentials of the call: \"auth\" is not");
-    TEST_FAILS(credentials_find(NULL, bad, reference, "docker.io", FALSE, &credentials, &error), error,
-               STATUS_INVALID_ARGUMENT, "entry \"docker.io\": \"auth\" is not");
-    CU_ASSERT_FALSE(credentials_find(NULL, broken, reference, "docker.io", FALSE, &credentials, &error));
+    TEST_FAILS(credentials_find(&(CredentialsQuery){&auth, NULL, reference, "docker.io", FALSE}, &credentials,
+                                &error),
+               error, STATUS_INVALID_ARGUMENT, "credentials of the call: \"auth\" is not");
+    TEST_FAILS(
+        credentials_find(&(CredentialsQuery){NULL, bad, reference, "docker.io", FALSE}, &credentials, &error),
+        error, STATUS_INVALID_ARGUMENT, "entry \"docker.io\": \"auth\" is not");
+    CU_ASSERT_FALSE(credentials_find(&(CredentialsQuery){NULL, broken, reference, "docker.io", FALSE},
+                                     &credentials, &error));
     CU_ASSERT_TRUE(error != NULL && strstr(error->message, "c2VjcmV0") == NULL);
-    TEST_FAILS(error == NULL, error, STATUS_INVALID_ARGUMENT, "config.json is no JSON");
+    TEST_FAILS(error == NULL, error, STATUS_INVALID_ARGUMENT, "config.json: not valid JSON");
 }
 
 static void a_missing_file_holds_none(void)

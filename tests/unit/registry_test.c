@@ -101,7 +101,8 @@ static off_t file_size(int fd)
 
 static gboolean fetch(Fixture *fixture, const Deadline *deadline, GError **error)
 {
-    return registry_fetch_blob(fixture->client, fixture->layer, fixture->fd, NULL, NULL, deadline, error);
+    return registry_fetch_blob(fixture->client, fixture->layer, &(BlobTarget){.fd = fixture->fd}, deadline,
+                               error);
 }
 
 static void expect_blob(Fixture *fixture)
@@ -177,8 +178,9 @@ static void a_missing_tag_says_what_the_registry_said(void)
     GError *error = NULL;
 
     set_up(&fixture);
-    wanted = g_strdup_printf("%s/team/app:v1: %s: HTTP 404: manifest unknown (MANIFEST_UNKNOWN)",
-                             test_registry_host(fixture.registry), test_registry_host(fixture.registry));
+    /* The image's name has the registry's, which is not said twice. */
+    wanted = g_strdup_printf("%s/team/app:v1: HTTP 404: manifest unknown (MANIFEST_UNKNOWN)",
+                             test_registry_host(fixture.registry));
     TEST_FAILS(registry_resolve(fixture.client, NULL, &resolved, &error), error, STATUS_NOT_FOUND, wanted);
     CU_ASSERT_PTR_NULL(resolved);
 }
@@ -318,6 +320,26 @@ static void trouble_that_stays_is_reported_on_one_line(void)
     expect_logged(&fixture, "GET", 5);
 }
 
+static void a_rate_limit_shows_the_registrys_text_and_when_it_may_be_asked_again(void)
+{
+    static const char body[] = "{\"errors\":[{\"code\":\"TOOMANYREQUESTS\",\"message\":\"You have reached "
+                               "your pull rate limit.\"}]}";
+    g_autoptr(Descriptor) resolved = NULL;
+    g_auto(Fixture) fixture;
+    GError *error = NULL;
+
+    set_up(&fixture);
+    test_registry_set(fixture.registry, (TestRegistryFaults){.too_many = body, .retry_after = "3600"});
+    TEST_FAILS(registry_resolve(fixture.client, NULL, &resolved, &error), error, STATUS_UNAVAILABLE,
+               "HTTP 429: You have reached your pull rate limit. (TOOMANYREQUESTS); it may be asked again in "
+               "3600 s, at 2");
+    expect_logged(&fixture, "HEAD", 1);
+    expect_logged(&fixture, "GET", 1);
+    TEST_FAILS(fetch(&fixture, NULL, &error), error, STATUS_UNAVAILABLE,
+               "You have reached your pull rate limit.");
+    expect_logged(&fixture, "GET", 2);
+}
+
 static void a_cut_connection_is_resumed(void)
 {
     g_auto(Fixture) fixture;
@@ -413,20 +435,18 @@ static void more_than_announced_is_never_written(void)
 static void a_manifest_with_another_digest_is_refused(void)
 {
     g_autoptr(Descriptor) wrong = NULL;
-    g_autofree char *data = NULL;
-    g_autofree char *type = NULL;
+    g_auto(SmallBlob) blob = {0};
     g_autofree char *digest = NULL;
     g_auto(Fixture) fixture;
-    gsize length;
     GError *error = NULL;
 
     set_up(&fixture);
     /* The registry finds something else under the name of this digest. */
     digest = test_registry_add_manifest(fixture.registry, REPOSITORY, DIFF_ID, MEDIA_TYPE_OCI_INDEX, "{}");
     wrong = descriptor_new(NULL, DIFF_ID, 0);
-    TEST_FAILS(registry_fetch_manifest(fixture.client, wrong, NULL, &data, &length, &type, &error), error,
-               STATUS_DATA_LOSS, "has digest sha256:44136f");
-    CU_ASSERT_PTR_NULL(data);
+    TEST_FAILS(registry_fetch_manifest(fixture.client, wrong, NULL, &blob, &error), error, STATUS_DATA_LOSS,
+               "has digest sha256:44136f");
+    CU_ASSERT_PTR_NULL(blob.data);
 }
 
 static void a_redirect_elsewhere_gets_no_credentials(void)
@@ -485,6 +505,22 @@ static void use_mirror(Fixture *fixture, const char *mirror_host, const char *ca
     open_client(fixture, &config, NULL);
 }
 
+static void each_place_that_failed_is_named_once(void)
+{
+    g_autoptr(Descriptor) resolved = NULL;
+    const char *named;
+    g_auto(Fixture) fixture;
+    GError *error = NULL;
+
+    set_up(&fixture);
+    use_mirror(&fixture, "127.0.0.1:1", "[\"pull\", \"resolve\"]");
+    CU_ASSERT_FALSE(registry_resolve(fixture.client, NULL, &resolved, &error));
+    named = error != NULL ? strstr(error->message, "127.0.0.1:1: Failed to connect") : NULL;
+    CU_ASSERT_TRUE(named != NULL && strstr(named + 1, "127.0.0.1") == NULL);
+    TEST_FAILS(error == NULL, error, STATUS_NOT_FOUND,
+               "127.0.0.1:1: Failed to connect: Connection refused; HTTP 404");
+}
+
 static void mirrors_come_first_and_the_server_last(void)
 {
     g_autoptr(TestRegistry) mirror = test_registry_new();
@@ -518,8 +554,7 @@ static void a_dead_mirror_is_asked_last_from_then_on(void)
 {
     g_auto(Fixture) fixture;
     g_autoptr(Descriptor) missing = NULL;
-    g_autofree char *data = NULL;
-    gsize length;
+    g_auto(SmallBlob) blob = {0};
     GError *error = NULL;
 
     set_up(&fixture);
@@ -527,7 +562,7 @@ static void a_dead_mirror_is_asked_last_from_then_on(void)
     TEST_OK(fetch(&fixture, NULL, &error), error);
     expect_blob(&fixture);
     missing = descriptor_new("x", DIFF_ID, 10);
-    TEST_FAILS(registry_fetch_small_blob(fixture.client, missing, 100, NULL, &data, &length, &error), error,
+    TEST_FAILS(registry_fetch_small_blob(fixture.client, missing, 100, NULL, &blob, &error), error,
                STATUS_UNAVAILABLE,
                "HTTP 404: manifest unknown (MANIFEST_UNKNOWN); 127.0.0.1:1: Failed to connect");
 }
@@ -599,9 +634,9 @@ static void progress_ends_at_the_size(void)
     GError *error = NULL;
 
     set_up(&fixture);
-    TEST_OK(
-        registry_fetch_blob(fixture.client, fixture.layer, fixture.fd, note_progress, &last, NULL, &error),
-        error);
+    TEST_OK(registry_fetch_blob(fixture.client, fixture.layer,
+                                &(BlobTarget){fixture.fd, note_progress, &last}, NULL, &error),
+            error);
     CU_ASSERT_EQUAL(last, BLOB_BYTES);
 }
 
@@ -610,7 +645,7 @@ static gpointer fetch_in_thread(gpointer data)
     Fixture *fixture = data;
     g_autofree char *path = g_strdup_printf("%s/%p", fixture->directory, (void *)g_thread_self());
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    gboolean done = registry_fetch_blob(fixture->client, fixture->layer, fd, NULL, NULL, NULL, NULL);
+    gboolean done = registry_fetch_blob(fixture->client, fixture->layer, &(BlobTarget){.fd = fd}, NULL, NULL);
 
     close(fd);
     return GINT_TO_POINTER(done);
@@ -646,6 +681,9 @@ int main(int argc, char **argv)
         {"trouble that passes is waited for", trouble_that_passes_is_waited_for},
         {"Retry-After is honoured", retry_after_is_honoured},
         {"trouble that stays is reported on one line", trouble_that_stays_is_reported_on_one_line},
+        {"a rate limit shows the registry's text, and when it may be asked again",
+         a_rate_limit_shows_the_registrys_text_and_when_it_may_be_asked_again},
+        {"each place that failed is named once", each_place_that_failed_is_named_once},
         {"a cut connection is resumed", a_cut_connection_is_resumed},
         {"a download that gets on is not given up", a_download_that_gets_on_is_not_given_up},
         {"without ranges it starts again", without_ranges_it_starts_again},

@@ -185,6 +185,9 @@ static enum MHD_Result answer(TestRegistry *registry, struct MHD_Connection *con
     const Content *content = g_hash_table_lookup(registry->contents, path);
     g_autofree char *elsewhere = NULL;
 
+    if (faults->too_many != NULL)
+        return answer_text(connection, 429, "application/json", faults->too_many, "Retry-After",
+                           faults->retry_after);
     if (faults->n_unavailable > 0)
         return answer_text(connection, 503, "text/plain", "try again\r\nlater", "Retry-After",
                            faults->retry_after);

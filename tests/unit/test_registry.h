@@ -13,7 +13,8 @@ typedef struct {
     const char *token_password;   /* …which its token server gives only for Basic "user:password"… */
     const char *refresh_token;    /* …or for this refresh token */
     guint n_unavailable;          /* that many answers are 503 */
-    const char *retry_after;      /* with this header */
+    const char *too_many;         /* all answers are 429 with this body */
+    const char *retry_after;      /* answers of 503 and 429 have this header */
     guint n_cuts;                 /* that many blob answers are cut… */
     gsize cut_after;              /* …after so many bytes */
     gsize extra_bytes;            /* every blob is that much longer */
