@@ -114,8 +114,9 @@ gboolean rpc_PullImageWithProgress(const RpcCall *call,
 
     if (*request->image == '\0')
         return fail(error, STATUS_INVALID_ARGUMENT, "image is empty");
-    if (!image_service_pull(call->daemon->images, request->image, *request->username != '\0' ? &auth : NULL,
-                            call->deadline, on_progress, &report, &image, error))
+    ImagePullRequest pull = {request->image, *request->username != '\0' ? &auth : NULL, on_progress, &report};
+
+    if (!image_service_pull(call->daemon->images, &pull, call->deadline, &image, error))
         return FALSE;
     log_info(LOG_FIELDS("image", request->image, "id", image->id), "pulled");
     return send_report(&report, image->id, error);

@@ -113,8 +113,9 @@ gboolean rpc_PullImage(const RpcCall *call, const Runtime__V1__PullImageRequest 
                               .server_address = given->server_address,
                               .identity_token = given->identity_token,
                               .registry_token = given->registry_token};
-    if (!image_service_pull(call->daemon->images, request->image->image, given != NULL ? &auth : NULL,
-                            call->deadline, NULL, NULL, &image, error))
+    ImagePullRequest pull = {.reference = request->image->image, .auth = given != NULL ? &auth : NULL};
+
+    if (!image_service_pull(call->daemon->images, &pull, call->deadline, &image, error))
         return FALSE;
     log_info(LOG_FIELDS("image", request->image->image, "id", image->id), "pulled");
     response->image_ref = arena_strdup(call->arena, image->id);

@@ -9,86 +9,21 @@
 #include "common/metrics.h"
 #include "image-service/content/digest.h"
 #include "image-service/image.h"
+#include "image-service/image_table.h"
 #include "image-service/load.h"
 #include "image-service/pull.h"
 
-enum { MIN_PREFIX_DIGITS = 3 };
-
 struct ImageService {
-    ImageServiceConfig config; /* its strings are our own */
+    ImageServiceConfig config; /* its strings belong to the service */
     ImageStore *store;
     LayerJobs *jobs;
     GMutex publish_lock; /* before lock: the store and the tables change together */
     GMutex lock;
     GCond idle;
-    GHashTable *images; /* id to Image */
-    GHashTable *names;  /* tag or digest reference to id */
-    guint active;       /* pulls and loads */
+    ImageTable *table;
+    guint active; /* pulls and loads */
     guint64 last_holder;
 };
-
-/* Tables */
-
-static gboolean strv_has(char **strings, const char *string)
-{
-    return g_strv_contains((const char *const *)strings, string);
-}
-
-static char **strv_without(char **strings, const char *string)
-{
-    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
-
-    for (; *strings != NULL; strings++)
-        if (!g_str_equal(*strings, string))
-            g_strv_builder_add(builder, *strings);
-    return g_strv_builder_end(builder);
-}
-
-static char **strv_union(char **left, char **right)
-{
-    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
-
-    for (char **string = left; string != NULL && *string != NULL; string++)
-        g_strv_builder_add(builder, *string);
-    for (char **string = right; string != NULL && *string != NULL; string++)
-        if (left == NULL || !strv_has(left, *string))
-            g_strv_builder_add(builder, *string);
-    return g_strv_builder_end(builder);
-}
-
-/* Takes the image. With the lock held, as all of these. */
-static void table_put(ImageService *service, Image *image)
-{
-    for (char **tag = image->tags; *tag != NULL; tag++)
-        g_hash_table_replace(service->names, g_strdup(*tag), g_strdup(image->id));
-    for (char **digest = image->digests; *digest != NULL; digest++)
-        g_hash_table_replace(service->names, g_strdup(*digest), g_strdup(image->id));
-    g_hash_table_replace(service->images, image->id, image);
-}
-
-/* A name has moved: the image that had it goes on without. */
-static void table_take_name(ImageService *service, const char *name, const char *new_id)
-{
-    const char *old_id = g_hash_table_lookup(service->names, name);
-    const Image *old = old_id != NULL ? g_hash_table_lookup(service->images, old_id) : NULL;
-    g_auto(GStrv) tags = NULL;
-    g_auto(GStrv) digests = NULL;
-
-    if (old == NULL || g_str_equal(old_id, new_id))
-        return;
-    tags = strv_without(old->tags, name);
-    digests = strv_without(old->digests, name);
-    table_put(service, image_renamed(old, tags, digests));
-}
-
-static void table_remove(ImageService *service, const Image *image)
-{
-    for (char **tag = image->tags; *tag != NULL; tag++)
-        g_hash_table_remove(service->names, *tag);
-    for (char **digest = image->digests; *digest != NULL; digest++)
-        g_hash_table_remove(service->names, *digest);
-    g_hash_table_remove(service->images, image->id);
-}
 
 /* Opening */
 
@@ -103,15 +38,15 @@ static void layer_free(gpointer data)
 }
 
 /* NULL when one is not in the store. */
-static GPtrArray *find_layers(ImageStore *store, const char *const *diff_ids, GError **error)
+static GPtrArray *find_layers(ImageStore *store, const char *const *keys, GError **error)
 {
     g_autoptr(GPtrArray) layers = g_ptr_array_new_with_free_func(layer_free);
 
-    for (; *diff_ids != NULL; diff_ids++) {
-        ImageLayer *layer = image_store_find_layer(store, *diff_ids);
+    for (; *keys != NULL; keys++) {
+        ImageLayer *layer = image_store_find_layer(store, *keys);
 
         if (layer == NULL) {
-            fail(error, STATUS_INTERNAL, "the file of layer %s is missing", *diff_ids);
+            fail(error, STATUS_INTERNAL, "the file of layer %s is missing", *keys);
             return NULL;
         }
         g_ptr_array_add(layers, layer);
@@ -119,9 +54,19 @@ static GPtrArray *find_layers(ImageStore *store, const char *const *diff_ids, GE
     return g_steal_pointer(&layers);
 }
 
+/* Return: the keys of the image's layers in a new vector. */
+static char **layer_keys_of(const Image *image)
+{
+    g_autoptr(GStrvBuilder) keys = g_strv_builder_new();
+
+    for (guint i = 0; i < image->layers->len; i++)
+        g_strv_builder_add(keys, ((const ImageLayer *)g_ptr_array_index(image->layers, i))->key);
+    return g_strv_builder_end(keys);
+}
+
 static Image *image_from_store(ImageService *service, const StoredImage *stored, GError **error)
 {
-    g_autoptr(GPtrArray) layers = find_layers(service->store, (const char *const *)stored->diff_ids, error);
+    g_autoptr(GPtrArray) layers = find_layers(service->store, (const char *const *)stored->layer_keys, error);
 
     return layers != NULL ? image_new(stored, layers, error) : NULL;
 }
@@ -135,13 +80,13 @@ static gboolean read_images(ImageService *service, GError **error)
     for (guint i = 0; i < stored->len; i++) {
         const StoredImage *record = g_ptr_array_index(stored, i);
         g_autoptr(GError) cause = NULL;
-        Image *image = image_from_store(service, record, &cause);
+        g_autoptr(Image) image = image_from_store(service, record, &cause);
 
-        /* Stays in the store, for a program that understands it. */
+        /* It stays in the store, for a program that can read it. */
         if (image == NULL)
             log_warning(LOG_FIELDS("image", record->id), "an image is left out: %s", cause->message);
         else
-            table_put(service, image);
+            image_table_put(service->table, image);
     }
     return TRUE;
 }
@@ -170,8 +115,7 @@ ImageService *image_service_open(const ImageServiceConfig *config, GError **erro
     g_mutex_init(&service->publish_lock);
     g_mutex_init(&service->lock);
     g_cond_init(&service->idle);
-    service->images = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, image_free);
-    service->names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    service->table = image_table_new();
     service->store = image_store_open(config->root, error);
     if (service->store != NULL)
         service->jobs = layer_jobs_new(service->store);
@@ -192,8 +136,7 @@ void image_service_close(ImageService *service)
     g_mutex_unlock(&service->lock);
     layer_jobs_free(service->jobs);
     image_store_close(service->store);
-    g_hash_table_unref(service->images);
-    g_hash_table_unref(service->names);
+    image_table_free(service->table);
     g_mutex_clear(&service->publish_lock);
     g_mutex_clear(&service->lock);
     g_cond_clear(&service->idle);
@@ -206,7 +149,7 @@ void image_service_close(ImageService *service)
 
 /* Pulling and loading */
 
-/* A name under which this work holds layers. */
+/* Return: a name under which this work holds layers. */
 static char *work_begin(ImageService *service)
 {
     G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&service->lock);
@@ -224,48 +167,68 @@ static void work_end(ImageService *service, const char *holder)
     service->active--;
     g_cond_broadcast(&service->idle);
     g_mutex_unlock(&service->lock);
-    malloc_trim(0); /* pulls need much, and seldom */
-}
-
-static void publish_in_tables(ImageService *service, Image *image)
-{
-    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&service->lock);
-
-    for (char **tag = image->tags; *tag != NULL; tag++)
-        table_take_name(service, *tag, image->id);
-    for (char **digest = image->digests; *digest != NULL; digest++)
-        table_take_name(service, *digest, image->id);
-    table_put(service, image_ref(image));
+    malloc_trim(0); /* pulls need much memory, and are rare */
 }
 
 static Image *lookup_id(ImageService *service, const char *id)
 {
     G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&service->lock);
-    Image *image = g_hash_table_lookup(service->images, id);
+    Image *image = image_table_by_id(service->table, id);
 
     return image != NULL ? image_ref(image) : NULL;
 }
 
-/* Records a new image, or the names of one that is there (then only id and names of stored are used). */
-static Image *publish(ImageService *service, const StoredImage *stored, GError **error)
+static char **strv_union(char **left, char **right)
+{
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+
+    for (char **string = left; string != NULL && *string != NULL; string++)
+        g_strv_builder_add(builder, *string);
+    for (char **string = right; string != NULL && *string != NULL; string++)
+        if (left == NULL || !g_strv_contains((const char *const *)left, *string))
+            g_strv_builder_add(builder, *string);
+    return g_strv_builder_end(builder);
+}
+
+/* The image with its new names: with the layers that it has, or with those of stored when that is whole. */
+static Image *make_image(ImageService *service, const Image *old, const StoredImage *stored, GError **error)
+{
+    g_auto(GStrv) tags = strv_union(old != NULL ? old->tags : NULL, stored->tags);
+    g_auto(GStrv) digests = strv_union(old != NULL ? old->digests : NULL, stored->digests);
+    g_autoptr(Image) image = NULL;
+
+    if (stored->config_json == NULL && old == NULL) {
+        fail(error, STATUS_ABORTED, "the image was removed while it was pulled");
+        return NULL;
+    }
+    if (stored->config_json == NULL)
+        return image_renamed(old, tags, digests);
+    image = image_from_store(service, stored, error);
+    return image != NULL ? image_renamed(image, tags, digests) : NULL;
+}
+
+/* The layers that an image had and has no longer. */
+static void drop_old_layers(ImageService *service, const Image *old)
+{
+    g_auto(GStrv) keys = layer_keys_of(old);
+
+    image_store_drop_unused(service->store, (const char *const *)keys);
+}
+
+/* Records a new image, or the names of one that is there (then only id and names of stored are set). */
+static Image *publish_image(ImageService *service, const StoredImage *stored, GError **error)
 {
     G_GNUC_UNUSED g_autoptr(GMutexLocker) publishing = g_mutex_locker_new(&service->publish_lock);
     g_autoptr(Image) old = lookup_id(service, stored->id);
-    g_autoptr(Image) image = NULL;
+    g_autoptr(Image) image = make_image(service, old, stored, error);
 
-    if (old != NULL) {
-        g_auto(GStrv) tags = strv_union(old->tags, stored->tags);
-        g_auto(GStrv) digests = strv_union(old->digests, stored->digests);
-
-        image = image_renamed(old, tags, digests);
-    } else if (stored->config_json != NULL) {
-        image = image_from_store(service, stored, error);
-    } else {
-        fail(error, STATUS_ABORTED, "the image was removed while it was pulled");
-    }
     if (image == NULL || !image_store_put_image(service->store, stored, error))
         return NULL;
-    publish_in_tables(service, image);
+    g_mutex_lock(&service->lock);
+    image_table_put(service->table, image);
+    g_mutex_unlock(&service->lock);
+    if (old != NULL && stored->config_json != NULL)
+        drop_old_layers(service, old);
     return g_steal_pointer(&image);
 }
 
@@ -287,13 +250,23 @@ static gboolean has_digest(const Image *image, const char *digest)
 
 static void hold_image(ImageService *service, const char *holder, const Image *image)
 {
-    g_autoptr(GStrvBuilder) diff_ids = g_strv_builder_new();
-    g_auto(GStrv) list = NULL;
+    g_auto(GStrv) keys = layer_keys_of(image);
 
-    for (guint i = 0; i < image->layers->len; i++)
-        g_strv_builder_add(diff_ids, ((const ImageLayer *)g_ptr_array_index(image->layers, i))->diff_id);
-    list = g_strv_builder_end(diff_ids);
-    image_store_hold(service->store, holder, (const char *const *)list);
+    image_store_hold(service->store, holder, (const char *const *)keys);
+}
+
+/* Whether all of the image's layers are as this version makes them; otherwise a pull makes them anew. */
+static gboolean is_current(ImageService *service, const Image *image)
+{
+    g_auto(GStrv) keys = layer_keys_of(image);
+
+    return image_store_has_current(service->store, (const char *const *)keys);
+}
+
+/* An image that names no architecture is for every one. */
+static gboolean is_for_this_architecture(const ImageService *service, const Image *image)
+{
+    return image->architecture == NULL || g_strcmp0(image->architecture, service->config.architecture) == 0;
 }
 
 /* A manifest's digest stands for one image of a platform, whatever repository it came from. */
@@ -301,15 +274,13 @@ static gboolean is_known(const char *digest, char **ret_id, gpointer data)
 {
     const KnownQuery *query = data;
     G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&query->service->lock);
-    GHashTableIter iterator;
-    gpointer value;
+    g_autoptr(GPtrArray) images = image_table_list(query->service->table);
 
-    g_hash_table_iter_init(&iterator, query->service->images);
-    while (g_hash_table_iter_next(&iterator, NULL, &value)) {
-        const Image *image = value;
+    for (guint i = 0; i < images->len; i++) {
+        const Image *image = g_ptr_array_index(images, i);
 
-        if (!has_digest(image, digest) ||
-            g_strcmp0(image->architecture, query->service->config.architecture) != 0)
+        if (!has_digest(image, digest) || !is_for_this_architecture(query->service, image) ||
+            !is_current(query->service, image))
             continue;
         hold_image(query->service, query->holder, image);
         *ret_id = g_strdup(image->id);
@@ -330,50 +301,48 @@ static void set_names(StoredImage *stored, const Reference *reference, const cha
     stored->digests = g_strdupv((char **)digests);
 }
 
-static Image *pull_and_publish(ImageService *service, const PullContext *context, const Reference *reference,
-                               const RegistryAuth *auth, const Deadline *deadline, ImageProgressFunc progress,
-                               gpointer data, GError **error)
+static Image *pull_and_publish(ImageService *service, const PullContext *context, const PullRequest *request,
+                               const Deadline *deadline, GError **error)
 {
-    KnownQuery query = {service, context->holder};
-    g_autoptr(StoredImage) stored = NULL;
-    g_autofree char *digest = NULL;
-    g_autofree char *known_id = NULL;
+    g_auto(PullResult) result = {NULL};
 
-    if (!pull_image(context, reference, auth, deadline, is_known, &query, progress, data, &digest, &known_id,
-                    &stored, error))
+    if (!pull_image(context, request, deadline, &result, error))
         return NULL;
-    if (stored == NULL) {
-        stored = g_new0(StoredImage, 1);
-        stored->id = g_steal_pointer(&known_id);
+    if (result.image == NULL) {
+        result.image = g_new0(StoredImage, 1);
+        result.image->id = g_steal_pointer(&result.known_id);
     }
-    set_names(stored, reference, digest);
-    return publish(service, stored, error);
+    set_names(result.image, request->reference, result.digest);
+    return publish_image(service, result.image, error);
 }
 
-static Metric pull_seconds = METRIC_SECONDS("crivirt_image_pull_seconds", "What pulls take.", "result");
+static Metric pull_seconds =
+    METRIC_SECONDS("crivirt_image_pull_seconds", "Time that image pulls took.", "result");
 
-gboolean image_service_pull(ImageService *service, const char *reference, const RegistryAuth *auth,
-                            const Deadline *deadline, ImageProgressFunc progress, gpointer data,
+gboolean image_service_pull(ImageService *service, const ImagePullRequest *request, const Deadline *deadline,
                             Image **ret_image, GError **error)
 {
-    g_autoptr(Reference) parsed = NULL;
+    g_autoptr(Reference) reference = NULL;
     g_autofree char *holder = NULL;
     g_autofree char *name = NULL;
     g_autoptr(GError) cause = NULL;
     gint64 begin_us = g_get_monotonic_time();
     Image *image;
 
-    if (!reference_parse(reference, &parsed, error))
+    if (!reference_parse(request->reference, &reference, error))
         return FALSE;
-    name = reference_to_string(parsed);
+    name = reference_to_string(reference);
     holder = work_begin(service);
     PullContext context = {&service->config, service->store, service->jobs, holder};
+    KnownQuery query = {service, holder};
+    PullRequest pull = {reference, request->auth,     is_known,
+                        &query,    request->progress, request->progress_data};
 
-    image = pull_and_publish(service, &context, parsed, auth, deadline, progress, data, &cause);
+    image = pull_and_publish(service, &context, &pull, deadline, &cause);
     work_end(service, holder);
     metric_observe_since(&pull_seconds, begin_us, image != NULL ? "ok" : "failed", NULL);
     if (image == NULL) {
-        if (strstr(cause->message, parsed->repository) == NULL)
+        if (strstr(cause->message, reference->repository) == NULL)
             g_prefix_error(&cause, "image %s: ", name);
         g_propagate_error(error, g_steal_pointer(&cause));
         return FALSE;
@@ -391,7 +360,7 @@ static GPtrArray *load_and_publish(ImageService *service, const PullContext *con
     if (!load_images(context, path, deadline, &stored, error))
         return NULL;
     for (guint i = 0; i < stored->len; i++) {
-        Image *image = publish(service, g_ptr_array_index(stored, i), error);
+        Image *image = publish_image(service, g_ptr_array_index(stored, i), error);
 
         if (image == NULL)
             return NULL;
@@ -416,44 +385,16 @@ gboolean image_service_load(ImageService *service, const char *path, const Deadl
 
 /* Finding */
 
-static gboolean is_hex(const char *text)
-{
-    return text[0] != '\0' && text[strspn(text, "0123456789abcdef")] == '\0';
-}
-
-/* With the lock held. FALSE with an error when several images begin so. */
-static gboolean find_by_prefix(ImageService *service, const char *name, Image **ret_image, GError **error)
-{
-    const char *digits = g_str_has_prefix(name, "sha256:") ? name + strlen("sha256:") : name;
-    GHashTableIter iterator;
-    gpointer id;
-    gpointer image;
-    Image *found = NULL;
-
-    if (strlen(digits) < MIN_PREFIX_DIGITS || !is_hex(digits))
-        return TRUE;
-    g_hash_table_iter_init(&iterator, service->images);
-    while (g_hash_table_iter_next(&iterator, &id, &image)) {
-        if (!g_str_has_prefix(strchr(id, ':') + 1, digits))
-            continue;
-        if (found != NULL)
-            return fail(error, STATUS_INVALID_ARGUMENT, "several images have an id that begins with \"%s\"",
-                        name);
-        found = image;
-    }
-    *ret_image = found;
-    return TRUE;
-}
-
 /* full_name: the name as a reference, NULL when it is none. *ret_image may be NULL. */
 static gboolean look_up(ImageService *service, const char *name, const char *full_name, Image **ret_image,
                         GError **error)
 {
     G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&service->lock);
-    const char *id = full_name != NULL ? g_hash_table_lookup(service->names, full_name) : NULL;
-    Image *image = g_hash_table_lookup(service->images, id != NULL ? id : name);
+    Image *image = full_name != NULL ? image_table_by_name(service->table, full_name) : NULL;
 
-    if (image == NULL && !find_by_prefix(service, name, &image, error))
+    if (image == NULL)
+        image = image_table_by_id(service->table, name);
+    if (image == NULL && !image_table_by_prefix(service->table, name, &image, error))
         return FALSE;
     *ret_image = image != NULL ? image_ref(image) : NULL;
     return TRUE;
@@ -473,29 +414,12 @@ Image *image_service_find(ImageService *service, const char *name, GError **erro
 
 GPtrArray *image_service_list(ImageService *service)
 {
-    GPtrArray *list = g_ptr_array_new_with_free_func(image_free);
     G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&service->lock);
-    GHashTableIter iterator;
-    gpointer image;
 
-    g_hash_table_iter_init(&iterator, service->images);
-    while (g_hash_table_iter_next(&iterator, NULL, &image))
-        g_ptr_array_add(list, image_ref(image));
-    return list;
+    return image_table_list(service->table);
 }
 
 /* Removing and keeping */
-
-static void drop_layers_of(ImageService *service, const Image *image)
-{
-    g_autoptr(GStrvBuilder) diff_ids = g_strv_builder_new();
-    g_auto(GStrv) list = NULL;
-
-    for (guint i = 0; i < image->layers->len; i++)
-        g_strv_builder_add(diff_ids, ((const ImageLayer *)g_ptr_array_index(image->layers, i))->diff_id);
-    list = g_strv_builder_end(diff_ids);
-    image_store_drop_unused(service->store, (const char *const *)list);
-}
 
 gboolean image_service_remove(ImageService *service, const char *name, GError **error)
 {
@@ -512,9 +436,9 @@ gboolean image_service_remove(ImageService *service, const char *name, GError **
     if (!image_store_remove_image(service->store, image->id, error))
         return FALSE;
     g_mutex_lock(&service->lock);
-    table_remove(service, image);
+    image_table_remove(service->table, image);
     g_mutex_unlock(&service->lock);
-    drop_layers_of(service, image);
+    drop_old_layers(service, image);
     return TRUE;
 }
 
@@ -533,21 +457,21 @@ void image_service_pin(ImageService *service, const char *owner, Image *image)
 void image_service_unpin(ImageService *service, const char *owner)
 {
     g_autofree char *holder = pin_holder(owner);
-    g_auto(GStrv) diff_ids = NULL;
+    g_auto(GStrv) keys = NULL;
 
-    image_store_release(service->store, holder, &diff_ids);
-    if (diff_ids[0] != NULL)
-        image_store_drop_unused(service->store, (const char *const *)diff_ids);
+    image_store_release(service->store, holder, &keys);
+    if (keys[0] != NULL)
+        image_store_drop_unused(service->store, (const char *const *)keys);
 }
 
-gboolean image_service_pin_layers(ImageService *service, const char *owner, const char *const *diff_ids,
+gboolean image_service_pin_layers(ImageService *service, const char *owner, const char *const *keys,
                                   GPtrArray **ret_layers, GError **error)
 {
     g_autofree char *holder = pin_holder(owner);
     GPtrArray *layers;
 
-    image_store_hold(service->store, holder, diff_ids);
-    layers = find_layers(service->store, diff_ids, error);
+    image_store_hold(service->store, holder, keys);
+    layers = find_layers(service->store, keys, error);
     if (layers == NULL) {
         image_store_release(service->store, holder, NULL);
         return FALSE;

@@ -23,8 +23,8 @@ typedef struct {
 } ImageServiceConfig;
 
 typedef struct {
-    char *diff_id;      /* "sha256:…" of the uncompressed tar */
-    char *path;         /* absolute path of its EROFS file, mode 0444 */
+    char *key;  /* "sha256:…", which names this file for as long as it exists; not always the diff id */
+    char *path; /* absolute path of its EROFS file, mode 0444 */
     guint64 size_bytes; /* of that file */
 } ImageLayer;
 
@@ -73,12 +73,17 @@ typedef void (*ImageProgressFunc)(const ImageProgress *progress, gpointer data);
 ImageService *image_service_open(const ImageServiceConfig *config, GError **error);
 void image_service_close(ImageService *service); /* takes NULL; waits for pulls to end */
 
-/* Pulls reference ("busybox", "host:5000/a/b:tag", "…@sha256:…") for the configured platform. Two pulls of
- * the same reference at once do the work once. Errors: INVALID_ARGUMENT (reference), NOT_FOUND,
- * UNAUTHENTICATED, PERMISSION_DENIED, UNAVAILABLE (network), DATA_LOSS (digest), RESOURCE_EXHAUSTED (limits,
- * disk), the deadline's. */
-gboolean image_service_pull(ImageService *service, const char *reference, const RegistryAuth *auth,
-                            const Deadline *deadline, ImageProgressFunc progress, gpointer data,
+typedef struct {
+    const char *reference;      /* "busybox", "host:5000/a/b:tag", "…@sha256:…" */
+    const RegistryAuth *auth;   /* NULL: none */
+    ImageProgressFunc progress; /* NULL: none */
+    gpointer progress_data;
+} ImagePullRequest;
+
+/* Pulls an image for the configured platform. Two pulls of the same reference at once do the work once.
+ * Errors: INVALID_ARGUMENT (reference), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED, UNAVAILABLE (network,
+ * rate limits), DATA_LOSS (digest), RESOURCE_EXHAUSTED (limits, disk), the deadline's. */
+gboolean image_service_pull(ImageService *service, const ImagePullRequest *request, const Deadline *deadline,
                             Image **ret_image, GError **error);
 
 /* Imports an OCI archive, OCI layout directory or docker save archive, compressed or not. *ret_images: Image.
@@ -102,7 +107,7 @@ void image_service_pin(ImageService *service, const char *owner, Image *image);
 void image_service_unpin(ImageService *service, const char *owner);
 /* Layers by themselves, for an owner whose image was removed while it ran. INTERNAL when a file is missing.
  */
-gboolean image_service_pin_layers(ImageService *service, const char *owner, const char *const *diff_ids,
+gboolean image_service_pin_layers(ImageService *service, const char *owner, const char *const *keys,
                                   GPtrArray **ret_layers, GError **error);
 /* Deletes what neither an image nor a pin uses. */
 void image_service_collect(ImageService *service);

@@ -1,17 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image-service/layer_jobs.h"
 
+#include <errno.h>
 #include <unistd.h>
 
 #include "common/error.h"
-
-enum { WAIT_STEP_MS = 100 /* cancellables cannot wake a condition */ };
 
 struct LayerJobs {
     ImageStore *store;
     GMutex lock;
     GCond ended;
-    GHashTable *running; /* diff ids that somebody works on */
+    GHashTable *running; /* chain ids that a job works on */
+};
+
+struct LayerJob {
+    LayerJobs *jobs;
+    LayerWanted wanted;
+    char *diff_id;
+    char *chain_id;
+    gboolean is_claimed; /* this job works on the layer */
+    gboolean existed;
+    ImageLayer *layer; /* it is in the store */
+    LayerDraft *draft; /* it was read and waits for the layers below */
+    char *path;        /* of the draft's file */
+    int fd;            /* -1: none */
 };
 
 LayerJobs *layer_jobs_new(ImageStore *store)
@@ -35,88 +47,176 @@ void layer_jobs_free(LayerJobs *jobs)
     g_free(jobs);
 }
 
-/* Either the layer is there (*ret_layer), or it is now this caller's to make (NULL). */
-static gboolean claim(LayerJobs *jobs, const char *diff_id, const Deadline *deadline, ImageLayer **ret_layer,
-                      GError **error)
+LayerJob *layer_job_new(LayerJobs *jobs, const LayerWanted *wanted)
 {
-    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&jobs->lock);
+    LayerJob *job = g_new0(LayerJob, 1);
+
+    job->jobs = jobs;
+    job->wanted = *wanted;
+    job->diff_id = g_strdup(wanted->place.diff_id);
+    job->chain_id = g_strdup(wanted->place.chain_id);
+    job->wanted.place = (LayerPlace){job->diff_id, job->chain_id};
+    job->fd = -1;
+    return job;
+}
+
+/* Claims */
+
+/* With the lock held. The layer is in the store, or it becomes this job's to make, or another job's. */
+static void try_claim_locked(LayerJob *job)
+{
+    LayerJobs *jobs = job->jobs;
+
+    job->layer = image_store_find_layer_for(jobs->store, &job->wanted.place);
+    job->existed = job->layer != NULL;
+    if (job->layer != NULL || g_hash_table_contains(jobs->running, job->chain_id))
+        return;
+    g_hash_table_add(jobs->running, g_strdup(job->chain_id));
+    job->is_claimed = TRUE;
+}
+
+static void try_claim(LayerJob *job)
+{
+    g_mutex_lock(&job->jobs->lock);
+    try_claim_locked(job);
+    g_mutex_unlock(&job->jobs->lock);
+}
+
+static gboolean wait_and_claim(LayerJob *job, const Deadline *deadline, GError **error)
+{
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->jobs->lock);
 
     for (;;) {
-        *ret_layer = image_store_find_layer(jobs->store, diff_id);
-        if (*ret_layer != NULL)
+        try_claim_locked(job);
+        if (job->layer != NULL || job->is_claimed)
             return TRUE;
-        if (!g_hash_table_contains(jobs->running, diff_id)) {
-            g_hash_table_add(jobs->running, g_strdup(diff_id));
-            return TRUE;
-        }
-        if (!deadline_check(deadline, "waiting for another pull of the same layer", error))
+        if (!deadline_cond_wait(deadline, &job->jobs->ended, &job->jobs->lock,
+                                "waiting for another pull of the same layer", error))
             return FALSE;
-        g_cond_wait_until(&jobs->ended, &jobs->lock,
-                          g_get_monotonic_time() +
-                              MIN(deadline_left_ms(deadline), WAIT_STEP_MS) * G_TIME_SPAN_MILLISECOND);
     }
 }
 
-static void give_up_claim(LayerJobs *jobs, const char *diff_id)
+static void drop_claim(LayerJob *job)
 {
-    g_mutex_lock(&jobs->lock);
-    g_hash_table_remove(jobs->running, diff_id);
-    g_cond_broadcast(&jobs->ended);
-    g_mutex_unlock(&jobs->lock);
+    if (!job->is_claimed)
+        return;
+    job->is_claimed = FALSE;
+    g_mutex_lock(&job->jobs->lock);
+    g_hash_table_remove(job->jobs->running, job->chain_id);
+    g_cond_broadcast(&job->jobs->ended);
+    g_mutex_unlock(&job->jobs->lock);
 }
 
-static gboolean unpack(LayerJobs *jobs, const LayerSpec *spec, const LayerSource *source, int blob_fd,
-                       const Deadline *deadline, GError **error)
+static void drop_draft(LayerJob *job)
 {
-    g_autofree char *path = NULL;
-    int image_fd = -1;
-    gboolean done;
-
-    if (!image_store_ingest_file(jobs->store, &path, &image_fd, error))
-        return FALSE;
-    done = layer_write_image(blob_fd, spec, image_fd, deadline, source->unpacking, source->data, error);
-    if (done)
-        done = image_store_add_layer(jobs->store, spec->diff_id, path, image_fd, error);
-    else
-        unlink(path);
-    close(image_fd);
-    return done;
+    g_clear_pointer(&job->draft, layer_draft_free);
+    if (job->fd >= 0)
+        close(job->fd);
+    job->fd = -1;
+    if (job->path != NULL)
+        unlink(job->path);
+    g_clear_pointer(&job->path, g_free);
 }
 
-static gboolean make_layer(LayerJobs *jobs, const LayerSpec *spec, const LayerSource *source,
-                           const Deadline *deadline, GError **error)
+void layer_job_free(LayerJob *job)
 {
+    if (job == NULL)
+        return;
+    drop_draft(job);
+    drop_claim(job);
+    image_layer_free(job->layer);
+    g_free(job->diff_id);
+    g_free(job->chain_id);
+    g_free(job);
+}
+
+/* Steps */
+
+static gboolean read_draft(LayerJob *job, const Deadline *deadline, GError **error)
+{
+    const LayerSource *source = &job->wanted.source;
     int blob_fd = -1;
-    gboolean done;
 
     if (!source->fetch(source->data, deadline, &blob_fd, error))
         return FALSE;
-    done = unpack(jobs, spec, source, blob_fd, deadline, error);
+    if (image_store_ingest_file(job->jobs->store, &job->path, &job->fd, error)) {
+        LayerFiles files = {blob_fd, job->fd, source->unpacking, source->data};
+
+        job->draft = layer_read(&files, &job->wanted.spec, deadline, error);
+    }
     close(blob_fd);
+    return job->draft != NULL;
+}
+
+static LowerView *open_below(const GPtrArray *below, GError **error)
+{
+    g_autoptr(GPtrArray) paths = g_ptr_array_new();
+
+    for (guint i = 0; i < below->len; i++)
+        g_ptr_array_add(paths, ((const ImageLayer *)g_ptr_array_index(below, i))->path);
+    g_ptr_array_add(paths, NULL);
+    return lower_view_open((const char *const *)paths->pdata, error);
+}
+
+static gboolean finish_draft(LayerJob *job, const GPtrArray *below, const Deadline *deadline, GError **error)
+{
+    ImageStore *store = job->jobs->store;
+    gboolean is_self_contained = layer_draft_is_self_contained(job->draft);
+    const char *key = is_self_contained ? job->diff_id : job->chain_id;
+    g_autoptr(LowerView) lower = NULL;
+
+    if (!is_self_contained && (lower = open_below(below, error)) == NULL)
+        return FALSE;
+    if (!layer_draft_finish(job->draft, lower, key, deadline, error) ||
+        !image_store_add_layer(store, &job->wanted.place, is_self_contained, job->path, job->fd, error))
+        return FALSE;
+    job->layer = image_store_find_layer_for(store, &job->wanted.place);
+    return job->layer != NULL || fail(error, STATUS_INTERNAL, "layer %s vanished", key);
+}
+
+/* Ends the work on the layer, however it went. */
+static gboolean end_work(LayerJob *job, gboolean done)
+{
+    drop_draft(job);
+    drop_claim(job);
     return done;
 }
 
-gboolean layer_jobs_ensure(LayerJobs *jobs, const LayerSpec *spec, const LayerSource *source,
-                           const Deadline *deadline, ImageLayer **ret_layer, gboolean *ret_existed,
-                           GError **error)
+gboolean layer_job_read(LayerJob *job, const Deadline *deadline, GError **error)
 {
-    g_autoptr(ImageLayer) layer = NULL;
-    gboolean existed;
-    gboolean done = TRUE;
-
-    if (!claim(jobs, spec->diff_id, deadline, &layer, error))
-        return FALSE;
-    existed = layer != NULL;
-    if (!existed) {
-        done = make_layer(jobs, spec, source, deadline, error);
-        give_up_claim(jobs, spec->diff_id);
-        layer = image_store_find_layer(jobs->store, spec->diff_id);
+    try_claim(job);
+    if (!job->is_claimed)
+        return TRUE;
+    if (!read_draft(job, deadline, error))
+        return end_work(job, FALSE);
+    if (layer_draft_is_self_contained(job->draft))
+        return end_work(job, finish_draft(job, NULL, deadline, error));
+    /* The contents are on their way to the disk while the layers below are read. */
+    if (fdatasync(job->fd) != 0) {
+        fail_errno(error, errno, "cannot sync %s", job->path);
+        return end_work(job, FALSE);
     }
-    if (!done)
+    return TRUE;
+}
+
+gboolean layer_job_is_read(const LayerJob *job)
+{
+    return job->layer != NULL || job->draft != NULL;
+}
+
+gboolean layer_job_existed(const LayerJob *job)
+{
+    return job->existed;
+}
+
+gboolean layer_job_finish(LayerJob *job, const GPtrArray *below, const Deadline *deadline,
+                          ImageLayer **ret_layer, GError **error)
+{
+    if (!layer_job_is_read(job) &&
+        (!wait_and_claim(job, deadline, error) || (job->layer == NULL && !read_draft(job, deadline, error))))
+        return end_work(job, FALSE);
+    if (job->layer == NULL && !end_work(job, finish_draft(job, below, deadline, error)))
         return FALSE;
-    if (layer == NULL)
-        return fail(error, STATUS_INTERNAL, "layer %s vanished", spec->diff_id);
-    *ret_layer = g_steal_pointer(&layer);
-    *ret_existed = existed;
+    *ret_layer = g_steal_pointer(&job->layer);
     return TRUE;
 }

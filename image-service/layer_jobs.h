@@ -1,8 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Getting layers into the store, each only once however many pulls want it.
  *
- * The first caller that wants a layer does the work with its own source and credentials; the others wait,
- * each up to its own deadline, and when the first fails or gives up the next one takes over. Thread-safe.
+ * A layer of an image is one LayerJob, which takes two steps:
+ *
+ *     layer_job_read()     in any order, in any thread: downloads and reads the layer, unless the store has
+ * it or another pull works on it; never waits for another layer; layer_job_finish()   from the lowest to the
+ * highest: gets the layer into the store on top of those below.
+ *
+ * When another pull works on the layer, layer_job_finish() waits for it, up to the deadline, and takes over
+ * when it fails or gives up. A pull that waits has all layers below in the store, and one that works on a
+ * layer only ever waits for layers below it, so pulls cannot wait for each other in a circle.
+ *
+ * LayerJobs is thread-safe. A LayerJob belongs to one thread at a time.
  */
 #pragma once
 
@@ -13,19 +22,38 @@ typedef struct LayerJobs LayerJobs;
 
 /* The store is borrowed. */
 LayerJobs *layer_jobs_new(ImageStore *store);
-/* After the last call has returned; takes NULL. */
+/* Called after the last job was freed; takes NULL. */
 void layer_jobs_free(LayerJobs *jobs);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LayerJobs, layer_jobs_free)
 
-/* How the one that does the work gets the blob: verified, open for reading at its start. */
+/* How the blob is got: verified, open for reading at its start. */
 typedef struct {
     gboolean (*fetch)(gpointer data, const Deadline *deadline, int *ret_fd, GError **error);
-    LayerProgressFunc unpacking; /* NULL: not told */
+    LayerProgressFunc unpacking; /* NULL: none */
     gpointer data;
 } LayerSource;
 
-/* When it returns TRUE the layer is in the store; the caller holds it (image_store_hold) before. *ret_layer
- * is the layer, *ret_existed whether it was there already. */
-gboolean layer_jobs_ensure(LayerJobs *jobs, const LayerSpec *spec, const LayerSource *source,
-                           const Deadline *deadline, ImageLayer **ret_layer, gboolean *ret_existed,
-                           GError **error);
+typedef struct {
+    LayerPlace place; /* copied */
+    LayerSpec spec;   /* its strings are borrowed */
+    LayerSource source;
+} LayerWanted;
+
+typedef struct LayerJob LayerJob;
+
+/* The caller holds the layer under its diff id and its chain id (image_store_hold) before, and until it has
+ * an image with it or gives up. */
+LayerJob *layer_job_new(LayerJobs *jobs, const LayerWanted *wanted);
+/* Gives up what is not finished; takes NULL. */
+void layer_job_free(LayerJob *job);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LayerJob, layer_job_free)
+
+gboolean layer_job_read(LayerJob *job, const Deadline *deadline, GError **error);
+/* Return: whether layer_job_finish() has neither to wait for another pull nor to download. */
+gboolean layer_job_is_read(const LayerJob *job);
+/* Return: whether the layer was in the store before, or another pull brought it. */
+gboolean layer_job_existed(const LayerJob *job);
+
+/* below: ImageLayer, the layers of the image below this one, lowest first. *ret_layer is the caller's. */
+gboolean layer_job_finish(LayerJob *job, const GPtrArray *below, const Deadline *deadline,
+                          ImageLayer **ret_layer, GError **error);

@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "image-service/archive_files.h"
+#include "image-service/content/chain_id.h"
 #include "image-service/content/digest.h"
 #include "image-service/load_found.h"
 
@@ -65,40 +66,59 @@ static gboolean fetch_layer(gpointer data, const Deadline *deadline, int *ret_fd
                              error);
 }
 
-static gboolean load_layer(Load *load, const LayerFile *file, const char *diff_id, guint64 *unpacked_bytes,
+/* Gets one layer on top of those below and adds it to them. */
+static gboolean load_layer(Load *load, const LayerFile *file, const LayerPlace *place, GPtrArray *below,
                            GError **error)
 {
     LayerLoad loading = {load, file};
-    LayerSpec spec = {.diff_id = diff_id,
-                      .media_type = file->media_type,
-                      .max_bytes = load->context->config->max_layer_bytes};
-    LayerSource source = {fetch_layer, NULL, &loading};
-    guint64 limit = load->context->config->max_image_bytes;
-    g_autoptr(ImageLayer) layer = NULL;
-    gboolean existed = FALSE;
+    LayerWanted wanted = {
+        .place = *place,
+        .spec = {.diff_id = place->diff_id,
+                 .media_type = file->media_type,
+                 .max_bytes = load->context->config->max_layer_bytes},
+        .source = {fetch_layer, NULL, &loading},
+    };
+    g_autoptr(LayerJob) job = layer_job_new(load->context->jobs, &wanted);
+    ImageLayer *layer = NULL;
 
-    if (!layer_jobs_ensure(load->context->jobs, &spec, &source, load->deadline, &layer, &existed, error)) {
+    if (!layer_job_read(job, load->deadline, error) ||
+        !layer_job_finish(job, below, load->deadline, &layer, error)) {
         g_prefix_error(error, "layer %s: ", file->name);
         return FALSE;
     }
-    *unpacked_bytes += layer->size_bytes;
-    return *unpacked_bytes <= limit ||
-           fail(error, STATUS_RESOURCE_EXHAUSTED,
-                "the image is larger than %" G_GUINT64_FORMAT " bytes unpacked", limit);
+    g_ptr_array_add(below, layer);
+    return TRUE;
 }
 
-static gboolean load_layers(Load *load, const FoundImage *found, const ImageConfig *config, GError **error)
+/* *ret_keys: of the image's layers, which are in the store. */
+static gboolean load_layers(Load *load, const FoundImage *found, const ImageConfig *config, char ***ret_keys,
+                            GError **error)
 {
+    guint64 limit = load->context->config->max_image_bytes;
+    g_auto(GStrv) chain_ids = chain_ids_of((const char *const *)config->diff_ids);
+    g_autoptr(GPtrArray) layers = g_ptr_array_new_with_free_func((GDestroyNotify)image_layer_free);
+    g_autoptr(GStrvBuilder) keys = g_strv_builder_new();
     guint64 unpacked_bytes = 0;
 
     if (g_strv_length(config->diff_ids) != found->layers->len)
         return fail(error, STATUS_INVALID_ARGUMENT, "the image has %u layers, its configuration %u",
                     found->layers->len, g_strv_length(config->diff_ids));
     image_store_hold(load->context->store, load->context->holder, (const char *const *)config->diff_ids);
-    for (guint i = 0; i < found->layers->len; i++)
-        if (!load_layer(load, g_ptr_array_index(found->layers, i), config->diff_ids[i], &unpacked_bytes,
-                        error))
+    image_store_hold(load->context->store, load->context->holder, (const char *const *)chain_ids);
+    for (guint i = 0; i < found->layers->len; i++) {
+        LayerPlace place = {config->diff_ids[i], chain_ids[i]};
+        const ImageLayer *layer;
+
+        if (!load_layer(load, g_ptr_array_index(found->layers, i), &place, layers, error))
             return FALSE;
+        layer = g_ptr_array_index(layers, i);
+        g_strv_builder_add(keys, layer->key);
+        unpacked_bytes += layer->size_bytes;
+        if (unpacked_bytes > limit)
+            return fail(error, STATUS_RESOURCE_EXHAUSTED,
+                        "the image is larger than %" G_GUINT64_FORMAT " bytes unpacked", limit);
+    }
+    *ret_keys = g_strv_builder_end(keys);
     return TRUE;
 }
 
@@ -163,7 +183,8 @@ gboolean load_found(Load *load, const FoundImage *found, GError **error)
 
     if (!check_names(found->names, &stored->tags, error) ||
         !read_config(load, found, &text, &config, error) ||
-        !sum_sizes(load, found, &stored->size_bytes, error) || !load_layers(load, found, config, error))
+        !sum_sizes(load, found, &stored->size_bytes, error) ||
+        !load_layers(load, found, config, &stored->layer_keys, error))
         return FALSE;
     stored->id = found->config_digest != NULL
                      ? g_strdup(found->config_digest)
@@ -171,7 +192,6 @@ gboolean load_found(Load *load, const FoundImage *found, GError **error)
     stored->config_json = g_strdup(g_bytes_get_data(text, NULL));
     stored->size_bytes += g_bytes_get_size(text);
     stored->pulled_at_ns = g_get_real_time() * 1000;
-    stored->diff_ids = g_strdupv(config->diff_ids);
     g_ptr_array_add(load->images, g_steal_pointer(&stored));
     return TRUE;
 }

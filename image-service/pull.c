@@ -3,10 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "common/error.h"
+#include "image-service/content/chain_id.h"
 #include "image-service/registry/registry.h"
 
 enum { DEFAULT_PARALLEL_LAYERS = 3 };
@@ -14,34 +14,40 @@ enum { DEFAULT_PARALLEL_LAYERS = 3 };
 /* What the threads of one pull share. */
 typedef struct {
     const PullContext *context;
+    const PullRequest *request;
     RegistryClient *client;
     const RegistryImage *image;
+    char **chain_ids;
+    GPtrArray *layers; /* LayerPull, lowest first */
     Deadline deadline; /* the caller's, and cancelled when one layer has failed */
-    ImageProgressFunc progress;
-    gpointer progress_data;
-    GMutex lock;   /* for what follows, and around progress() */
-    GArray *queue; /* guint: layers to get, the largest first */
+    GMutex lock;       /* for what follows, and around progress() */
+    GArray *queue;     /* guint: layers to read, the largest first */
     guint next;
-    guint64 unpacked_bytes;
-    GError *error; /* the first one */
+    GError *error;          /* the first one */
+    GMutex finish_lock;     /* for what follows; before lock */
+    GPtrArray *finished;    /* ImageLayer: the lowest layers, which are in the store */
+    guint64 unpacked_bytes; /* of these */
 } Pull;
 
-/* One layer on its thread. */
+/* One layer. While it is taken its job belongs to the thread that reads it, then to the holder of
+ * finish_lock. */
 typedef struct {
     Pull *pull;
     const Descriptor *blob;
-    const char *diff_id;
+    const char *chain_id;
     char *partial; /* where its blob arrives; set once it is this pull that gets it */
+    LayerJob *job;
+    gboolean is_taken; /* with the pull's lock held: a thread reads it, or will */
 } LayerPull;
 
-static void report(Pull *pull, const Descriptor *blob, ImageProgressState state, guint64 done_bytes)
+static void report_progress(Pull *pull, const Descriptor *blob, ImageProgressState state, guint64 done_bytes)
 {
     ImageProgress progress = {blob->digest, state, done_bytes, blob->size_bytes};
 
-    if (pull->progress == NULL)
+    if (pull->request->progress == NULL)
         return;
     g_mutex_lock(&pull->lock);
-    pull->progress(&progress, pull->progress_data);
+    pull->request->progress(&progress, pull->request->progress_data);
     g_mutex_unlock(&pull->lock);
 }
 
@@ -49,45 +55,44 @@ static void on_downloading(guint64 done_bytes, gpointer data)
 {
     const LayerPull *layer = data;
 
-    report(layer->pull, layer->blob, IMAGE_PROGRESS_DOWNLOADING, done_bytes);
+    report_progress(layer->pull, layer->blob, IMAGE_PROGRESS_DOWNLOADING, done_bytes);
 }
 
 static void on_unpacking(guint64 done_bytes, gpointer data)
 {
     const LayerPull *layer = data;
 
-    report(layer->pull, layer->blob, IMAGE_PROGRESS_UNPACKING, done_bytes);
+    report_progress(layer->pull, layer->blob, IMAGE_PROGRESS_UNPACKING, done_bytes);
 }
 
-/* The file's name holds both digests: one that lies about the other cannot spoil somebody else's download. */
+/* The file's name holds both ids, so that an image that lies about one of them cannot spoil the download of
+ * another image. */
 static char *partial_path(const LayerPull *layer)
 {
-    g_autofree char *name = g_strdup_printf("%s+%s", layer->blob->digest, layer->diff_id);
+    g_autofree char *name = g_strdup_printf("%s+%s", layer->blob->digest, layer->chain_id);
 
     return image_store_ingest_path(layer->pull->context->store, name);
 }
 
-static gboolean fetch(gpointer data, const Deadline *deadline, int *ret_fd, GError **error)
+static gboolean fetch_blob(gpointer data, const Deadline *deadline, int *ret_fd, GError **error)
 {
     LayerPull *layer = data;
     g_autofree char *path = partial_path(layer);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    BlobTarget target = {open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), on_downloading, layer};
 
-    if (fd < 0)
+    if (target.fd < 0)
         return fail_errno(error, errno, "cannot create %s", path);
     layer->partial = g_steal_pointer(&path);
-    BlobTarget target = {fd, on_downloading, layer};
-
-    report(layer->pull, layer->blob, IMAGE_PROGRESS_DOWNLOADING, 0);
+    report_progress(layer->pull, layer->blob, IMAGE_PROGRESS_DOWNLOADING, 0);
     if (!registry_fetch_blob(layer->pull->client, layer->blob, &target, deadline, error)) {
-        close(fd);
+        close(target.fd);
         return FALSE;
     }
-    if (lseek(fd, 0, SEEK_SET) != 0) {
-        close(fd);
+    if (lseek(target.fd, 0, SEEK_SET) != 0) {
+        close(target.fd);
         return fail_errno(error, errno, "cannot rewind %s", layer->partial);
     }
-    *ret_fd = fd;
+    *ret_fd = target.fd;
     return TRUE;
 }
 
@@ -99,65 +104,86 @@ static gboolean may_resume(const GError *error)
     return status == STATUS_UNAVAILABLE || status == STATUS_DEADLINE_EXCEEDED || status == STATUS_CANCELLED;
 }
 
-static gboolean count_unpacked(Pull *pull, guint64 bytes, GError **error)
+/* The end of a step of a layer: its partial blob is removed when it is read, or useless. */
+static gboolean end_step(LayerPull *layer, gboolean done, GError *cause, GError **error)
 {
-    guint64 limit = pull->context->config->max_image_bytes;
-    gboolean fits;
-
-    g_mutex_lock(&pull->lock);
-    pull->unpacked_bytes += bytes;
-    fits = pull->unpacked_bytes <= limit;
-    g_mutex_unlock(&pull->lock);
-    return fits || fail(error, STATUS_RESOURCE_EXHAUSTED,
-                        "the image is larger than %" G_GUINT64_FORMAT " bytes unpacked", limit);
-}
-
-static gboolean ensure_layer(LayerPull *layer, ImageLayer **ret_layer, gboolean *ret_existed, GError **error)
-{
-    const PullContext *context = layer->pull->context;
-    LayerSpec spec = {.diff_id = layer->diff_id,
-                      .media_type = layer->blob->media_type,
-                      .max_bytes = context->config->max_layer_bytes};
-    LayerSource source = {fetch, on_unpacking, layer};
-    g_autoptr(GError) cause = NULL;
-    gboolean done = layer_jobs_ensure(context->jobs, &spec, &source, &layer->pull->deadline, ret_layer,
-                                      ret_existed, &cause);
-
     if (layer->partial != NULL && (done || !may_resume(cause)))
         unlink(layer->partial);
     g_clear_pointer(&layer->partial, g_free);
-    if (!done) {
-        g_propagate_prefixed_error(error, g_steal_pointer(&cause), "layer %s: ", layer->blob->digest);
+    if (!done)
+        g_propagate_prefixed_error(error, cause, "layer %s: ", layer->blob->digest);
+    return done;
+}
+
+/* With finish_lock held. */
+static gboolean finish_layer(Pull *pull, LayerPull *layer, GError **error)
+{
+    guint64 limit = pull->context->config->max_image_bytes;
+    ImageLayer *made = NULL;
+    GError *cause = NULL;
+    gboolean done = layer_job_finish(layer->job, pull->finished, &pull->deadline, &made, &cause);
+
+    if (!end_step(layer, done, cause, error))
         return FALSE;
+    g_ptr_array_add(pull->finished, made);
+    pull->unpacked_bytes += made->size_bytes;
+    if (pull->unpacked_bytes > limit)
+        return fail(error, STATUS_RESOURCE_EXHAUSTED,
+                    "the image is larger than %" G_GUINT64_FORMAT " bytes unpacked", limit);
+    report_progress(pull, layer->blob,
+                    layer_job_existed(layer->job) ? IMAGE_PROGRESS_EXISTS : IMAGE_PROGRESS_DONE,
+                    layer->blob->size_bytes);
+    return TRUE;
+}
+
+static gboolean is_being_read(Pull *pull, const LayerPull *layer)
+{
+    gboolean is_taken;
+
+    g_mutex_lock(&pull->lock);
+    is_taken = layer->is_taken;
+    g_mutex_unlock(&pull->lock);
+    return is_taken;
+}
+
+/* Finishes the layers that can be, from the lowest up. may_wait: all of them, waiting for other pulls. */
+static gboolean finish_layers(Pull *pull, gboolean may_wait, GError **error)
+{
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&pull->finish_lock);
+
+    while (pull->finished->len < pull->layers->len) {
+        LayerPull *layer = g_ptr_array_index(pull->layers, pull->finished->len);
+
+        if (!may_wait && (is_being_read(pull, layer) || !layer_job_is_read(layer->job)))
+            return TRUE;
+        if (!finish_layer(pull, layer, error))
+            return FALSE;
     }
     return TRUE;
 }
 
-static gboolean pull_layer(Pull *pull, guint index, GError **error)
+static gboolean read_layer(Pull *pull, LayerPull *layer, GError **error)
 {
-    LayerPull layer = {.pull = pull,
-                       .blob = g_ptr_array_index(pull->image->manifest->layers, index),
-                       .diff_id = pull->image->config->diff_ids[index]};
-    g_autoptr(ImageLayer) made = NULL;
-    gboolean existed = FALSE;
+    GError *cause = NULL;
+    gboolean done = layer_job_read(layer->job, &pull->deadline, &cause);
 
-    if (!ensure_layer(&layer, &made, &existed, error) || !count_unpacked(pull, made->size_bytes, error))
-        return FALSE;
-    report(pull, layer.blob, existed ? IMAGE_PROGRESS_EXISTS : IMAGE_PROGRESS_DONE, layer.blob->size_bytes);
-    return TRUE;
+    done = end_step(layer, done, cause, error);
+    g_mutex_lock(&pull->lock);
+    layer->is_taken = FALSE;
+    g_mutex_unlock(&pull->lock);
+    return done && finish_layers(pull, FALSE, error);
 }
 
-static gboolean take_next(Pull *pull, guint *ret_index)
+static LayerPull *take_next(Pull *pull)
 {
     G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&pull->lock);
 
     if (pull->error != NULL || pull->next >= pull->queue->len)
-        return FALSE;
-    *ret_index = g_array_index(pull->queue, guint, pull->next++);
-    return TRUE;
+        return NULL;
+    return g_ptr_array_index(pull->layers, g_array_index(pull->queue, guint, pull->next++));
 }
 
-static void pull_failed(Pull *pull, GError *error)
+static void note_failure(Pull *pull, GError *error)
 {
     g_mutex_lock(&pull->lock);
     if (pull->error == NULL)
@@ -171,13 +197,13 @@ static void pull_failed(Pull *pull, GError *error)
 static gpointer layer_thread(gpointer data)
 {
     Pull *pull = data;
-    guint index;
+    LayerPull *layer;
 
-    while (take_next(pull, &index)) {
+    while ((layer = take_next(pull)) != NULL) {
         GError *error = NULL;
 
-        if (!pull_layer(pull, index, &error))
-            pull_failed(pull, error);
+        if (!read_layer(pull, layer, &error))
+            note_failure(pull, error);
     }
     return NULL;
 }
@@ -185,31 +211,59 @@ static gpointer layer_thread(gpointer data)
 static int compare_sizes(gconstpointer a, gconstpointer b, gpointer data)
 {
     const GPtrArray *layers = data;
-    const Descriptor *left = g_ptr_array_index(layers, *(const guint *)a);
-    const Descriptor *right = g_ptr_array_index(layers, *(const guint *)b);
+    const LayerPull *left = g_ptr_array_index(layers, *(const guint *)a);
+    const LayerPull *right = g_ptr_array_index(layers, *(const guint *)b);
 
-    return (left->size_bytes < right->size_bytes) - (left->size_bytes > right->size_bytes);
+    return (left->blob->size_bytes < right->blob->size_bytes) -
+           (left->blob->size_bytes > right->blob->size_bytes);
 }
 
-/* Each layer once; the largest first, so that none of them is left alone at the end. */
-static GArray *queue_layers(const RegistryImage *image)
+/* Each blob once; the largest first, so that none of them is left alone at the end. A layer that comes twice
+ * is looked for again, or read again, when it is finished. */
+static void queue_layers(Pull *pull)
 {
     g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
-    GArray *queue = g_array_new(FALSE, FALSE, sizeof(guint));
 
-    for (guint i = 0; i < image->manifest->layers->len; i++)
-        if (g_hash_table_add(seen, image->config->diff_ids[i]))
-            g_array_append_val(queue, i);
-    g_array_sort_with_data(queue, compare_sizes, image->manifest->layers);
-    return queue;
+    pull->queue = g_array_new(FALSE, FALSE, sizeof(guint));
+    for (guint i = 0; i < pull->layers->len; i++)
+        if (g_hash_table_add(seen, pull->image->config->diff_ids[i])) {
+            ((LayerPull *)g_ptr_array_index(pull->layers, i))->is_taken = TRUE;
+            g_array_append_val(pull->queue, i);
+        }
+    g_array_sort_with_data(pull->queue, compare_sizes, pull->layers);
 }
 
-static void cancel(G_GNUC_UNUSED GCancellable *caller, gpointer data)
+static void layer_pull_free(gpointer data)
 {
-    g_cancellable_cancel(data);
+    LayerPull *layer = data;
+
+    layer_job_free(layer->job);
+    g_free(layer->partial);
+    g_free(layer);
 }
 
-static void run_threads(Pull *pull)
+static void add_layer(Pull *pull, guint index)
+{
+    const PullContext *context = pull->context;
+    LayerPull *layer = g_new0(LayerPull, 1);
+
+    layer->pull = pull;
+    layer->blob = g_ptr_array_index(pull->image->manifest->layers, index);
+    layer->chain_id = pull->chain_ids[index];
+    LayerWanted wanted = {
+        .place = {pull->image->config->diff_ids[index], layer->chain_id},
+        .spec = {.diff_id = pull->image->config->diff_ids[index],
+                 .media_type = layer->blob->media_type,
+                 .max_bytes = context->config->max_layer_bytes},
+        .source = {fetch_blob, on_unpacking, layer},
+    };
+
+    layer->job = layer_job_new(context->jobs, &wanted);
+    g_ptr_array_add(pull->layers, layer);
+    report_progress(pull, layer->blob, IMAGE_PROGRESS_WAITING, 0);
+}
+
+static void read_layers_in_threads(Pull *pull)
 {
     guint count = pull->context->config->max_parallel_layers;
     g_autoptr(GPtrArray) threads = g_ptr_array_new();
@@ -225,40 +279,62 @@ static void run_threads(Pull *pull)
 /* A pull that will not be tried again as it was leaves nothing behind. */
 static void drop_partials(Pull *pull)
 {
-    for (guint i = 0; i < pull->image->manifest->layers->len; i++) {
-        LayerPull layer = {.pull = pull,
-                           .blob = g_ptr_array_index(pull->image->manifest->layers, i),
-                           .diff_id = pull->image->config->diff_ids[i]};
-        g_autofree char *path = partial_path(&layer);
+    for (guint i = 0; i < pull->layers->len; i++) {
+        g_autofree char *path = partial_path(g_ptr_array_index(pull->layers, i));
 
         unlink(path);
     }
 }
 
-static gboolean pull_layers(Pull *pull, const Deadline *deadline, GError **error)
+static void cancel_pull(G_GNUC_UNUSED GCancellable *caller, gpointer data)
+{
+    g_cancellable_cancel(data);
+}
+
+static void run_pull(Pull *pull)
+{
+    GError *error = NULL;
+
+    for (guint i = 0; i < pull->image->manifest->layers->len; i++)
+        add_layer(pull, i);
+    queue_layers(pull);
+    read_layers_in_threads(pull);
+    if (pull->error == NULL && !finish_layers(pull, TRUE, &error))
+        note_failure(pull, error);
+    if (pull->error != NULL && !may_resume(pull->error))
+        drop_partials(pull);
+}
+
+/* *ret_keys: of the image's layers, which are in the store. */
+static gboolean pull_layers(Pull *pull, const Deadline *deadline, char ***ret_keys, GError **error)
 {
     g_autoptr(GCancellable) cancellable = g_cancellable_new();
     GCancellable *caller = deadline != NULL ? deadline->cancellable : NULL;
+    g_autoptr(GStrvBuilder) keys = g_strv_builder_new();
     gulong handler = 0;
 
     pull->deadline.at_us = deadline != NULL ? deadline->at_us : G_MAXINT64;
     pull->deadline.cancellable = cancellable;
     if (caller != NULL)
-        handler = g_cancellable_connect(caller, G_CALLBACK(cancel), cancellable, NULL);
+        handler = g_cancellable_connect(caller, G_CALLBACK(cancel_pull), cancellable, NULL);
     g_mutex_init(&pull->lock);
-    pull->queue = queue_layers(pull->image);
-    for (guint i = 0; i < pull->image->manifest->layers->len; i++)
-        report(pull, g_ptr_array_index(pull->image->manifest->layers, i), IMAGE_PROGRESS_WAITING, 0);
-    run_threads(pull);
+    g_mutex_init(&pull->finish_lock);
+    pull->layers = g_ptr_array_new_with_free_func(layer_pull_free);
+    pull->finished = g_ptr_array_new_with_free_func((GDestroyNotify)image_layer_free);
+    run_pull(pull);
     g_cancellable_disconnect(caller, handler);
+    for (guint i = 0; i < pull->finished->len; i++)
+        g_strv_builder_add(keys, ((const ImageLayer *)g_ptr_array_index(pull->finished, i))->key);
     g_array_unref(pull->queue);
+    g_ptr_array_unref(pull->layers);
+    g_ptr_array_unref(pull->finished);
     g_mutex_clear(&pull->lock);
+    g_mutex_clear(&pull->finish_lock);
     if (pull->error != NULL) {
-        if (!may_resume(pull->error))
-            drop_partials(pull);
         g_propagate_error(error, pull->error);
         return FALSE;
     }
+    *ret_keys = g_strv_builder_end(keys);
     return TRUE;
 }
 
@@ -278,54 +354,57 @@ static gboolean sum_sizes(const Manifest *manifest, guint64 limit, guint64 *ret_
     return TRUE;
 }
 
-static StoredImage *stored_image(const RegistryImage *image, guint64 size_bytes)
-{
-    StoredImage *stored = g_new0(StoredImage, 1);
-
-    stored->id = g_strdup(image->manifest->config->digest);
-    stored->config_json = g_strdup(image->config_json);
-    stored->size_bytes = size_bytes;
-    stored->pulled_at_ns = g_get_real_time() * 1000;
-    stored->diff_ids = g_strdupv(image->config->diff_ids);
-    return stored;
-}
-
-static gboolean pull_new(const PullContext *context, RegistryClient *client, const Descriptor *resolved,
-                         const Deadline *deadline, ImageProgressFunc progress, gpointer progress_data,
+static gboolean pull_new(Pull *pull, const Descriptor *resolved, const Deadline *deadline,
                          StoredImage **ret_image, GError **error)
 {
+    const PullContext *context = pull->context;
     Platform platform = {.architecture = context->config->architecture};
     g_autoptr(RegistryImage) image = NULL;
-    Pull pull = {.context = context, .client = client, .progress = progress, .progress_data = progress_data};
-    guint64 size_bytes = 0;
+    g_autoptr(StoredImage) stored = g_new0(StoredImage, 1);
+    g_auto(GStrv) chain_ids = NULL;
 
-    if (!registry_fetch_image(client, resolved, &platform, deadline, &image, error) ||
-        !sum_sizes(image->manifest, context->config->max_image_bytes, &size_bytes, error))
+    if (!registry_fetch_image(pull->client, resolved, &platform, deadline, &image, error) ||
+        !sum_sizes(image->manifest, context->config->max_image_bytes, &stored->size_bytes, error))
         return FALSE;
-    pull.image = image;
+    chain_ids = chain_ids_of((const char *const *)image->config->diff_ids);
     image_store_hold(context->store, context->holder, (const char *const *)image->config->diff_ids);
-    if (!pull_layers(&pull, deadline, error))
+    image_store_hold(context->store, context->holder, (const char *const *)chain_ids);
+    pull->image = image;
+    pull->chain_ids = chain_ids;
+    if (!pull_layers(pull, deadline, &stored->layer_keys, error))
         return FALSE;
-    *ret_image = stored_image(image, size_bytes);
+    stored->id = g_strdup(image->manifest->config->digest);
+    stored->config_json = g_strdup(image->config_json);
+    stored->pulled_at_ns = g_get_real_time() * 1000;
+    *ret_image = g_steal_pointer(&stored);
     return TRUE;
 }
 
-gboolean pull_image(const PullContext *context, const Reference *reference, const RegistryAuth *auth,
-                    const Deadline *deadline, PullKnownFunc known, gpointer known_data,
-                    ImageProgressFunc progress, gpointer progress_data, char **ret_digest,
-                    char **ret_known_id, StoredImage **ret_image, GError **error)
+void pull_result_clear(PullResult *result)
+{
+    g_clear_pointer(&result->digest, g_free);
+    g_clear_pointer(&result->known_id, g_free);
+    g_clear_pointer(&result->image, stored_image_free);
+}
+
+gboolean pull_image(const PullContext *context, const PullRequest *request, const Deadline *deadline,
+                    PullResult *ret_result, GError **error)
 {
     RegistryConfig config = {.hosts_dir = context->config->hosts_dir,
                              .auth_file = context->config->auth_file,
                              .progress_timeout_ms = context->config->progress_timeout_ms};
-    g_autoptr(RegistryClient) client = registry_client_new(&config, reference, auth, error);
+    g_autoptr(RegistryClient) client = registry_client_new(&config, request->reference, request->auth, error);
     g_autoptr(Descriptor) resolved = NULL;
+    g_auto(PullResult) result = {NULL};
+    Pull pull = {.context = context, .request = request, .client = client};
 
     if (client == NULL || !registry_resolve(client, deadline, &resolved, error))
         return FALSE;
-    if (!known(resolved->digest, ret_known_id, known_data) &&
-        !pull_new(context, client, resolved, deadline, progress, progress_data, ret_image, error))
+    if (!request->known(resolved->digest, &result.known_id, request->known_data) &&
+        !pull_new(&pull, resolved, deadline, &result.image, error))
         return FALSE;
-    *ret_digest = g_strdup(resolved->digest);
+    result.digest = g_strdup(resolved->digest);
+    *ret_result = result;
+    result = (PullResult){NULL};
     return TRUE;
 }

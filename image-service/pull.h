@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One pull: from a reference to layers in the store and the image that they make, which the caller records.
  *
- * Resolve, choose the platform, get the configuration, then the layers on a few threads: each is downloaded
- * into the ingest directory, verified, and turned into its EROFS file while others download. What of a blob
- * has arrived stays there for the next attempt. The image's layers are held in the store under `holder`
- * before they are looked for, until the caller releases it.
+ * It resolves the reference, chooses the platform, gets the configuration, and then the layers on a few
+ * threads: each is downloaded into the ingest directory, verified, and read while others download; from the
+ * lowest up they are put on top of each other. What of a blob has arrived stays there for the next attempt.
+ * The image's layers are held in the store under `holder` before they are looked for, until the caller
+ * releases it.
  */
 #pragma once
 
@@ -18,12 +19,26 @@ typedef struct {
     const char *holder;
 } PullContext;
 
-/* Asked when the reference is resolved: TRUE when that manifest's image is there already. Sets *ret_id. */
+/* Called when the reference is resolved. Return: whether that manifest's image is there already; then *ret_id
+ * is its id. */
 typedef gboolean (*PullKnownFunc)(const char *digest, char **ret_id, gpointer data);
 
-/* *ret_digest: what the reference names now ("sha256:…" of index or manifest). Then either *ret_known_id is
- * the image that known() had, or *ret_image the new one without names. */
-gboolean pull_image(const PullContext *context, const Reference *reference, const RegistryAuth *auth,
-                    const Deadline *deadline, PullKnownFunc known, gpointer known_data,
-                    ImageProgressFunc progress, gpointer progress_data, char **ret_digest,
-                    char **ret_known_id, StoredImage **ret_image, GError **error);
+typedef struct {
+    const Reference *reference;
+    const RegistryAuth *auth; /* NULL: none */
+    PullKnownFunc known;
+    gpointer known_data;
+    ImageProgressFunc progress; /* NULL: none */
+    gpointer progress_data;
+} PullRequest;
+
+typedef struct {
+    char *digest;       /* what the reference names now: "sha256:…" of index or manifest */
+    char *known_id;     /* the image that known() had; or else: */
+    StoredImage *image; /* the new one, without names */
+} PullResult;
+void pull_result_clear(PullResult *result);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(PullResult, pull_result_clear)
+
+gboolean pull_image(const PullContext *context, const PullRequest *request, const Deadline *deadline,
+                    PullResult *ret_result, GError **error);

@@ -10,7 +10,7 @@
 #include "image-service/content/digest.h"
 #include "image-service/layers/gunzip.h"
 
-enum { IN_BYTES = 128 * 1024, OUT_BYTES = 256 * 1024, MAX_ZSTD_WINDOW_LOG = 27 };
+enum { IN_BYTES = 128 * 1024, OUT_BYTES = 256 * 1024, MAX_ZSTD_WINDOW_LOG = 27, MAGIC_BYTES = 4 };
 
 typedef enum { COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_ZSTD } Compression;
 
@@ -26,13 +26,16 @@ struct BlobStream {
     gsize in_length;
     gboolean in_ended;
     guint8 *out;
-    gboolean mid_frame; /* a gzip member or zstd frame has begun and not ended */
+    gboolean mid_frame;   /* a gzip member or zstd frame has begun and not ended */
+    gboolean any_frame;   /* one has ended */
+    gboolean in_trailing; /* what comes is behind the last one */
     gboolean ended;
     Gunzip *gzip;
     ZSTD_DStream *zstd;
 };
 
-static gboolean fill(BlobStream *stream, GError **error)
+/* Reads more when nothing is left. */
+static gboolean fill_input(BlobStream *stream, GError **error)
 {
     ssize_t got;
 
@@ -48,7 +51,7 @@ static gboolean fill(BlobStream *stream, GError **error)
     return TRUE;
 }
 
-static Compression detect(const guint8 *data, gsize length)
+static Compression detect_compression(const guint8 *data, gsize length)
 {
     static const guint8 gzip_magic[] = {0x1f, 0x8b};
     static const guint8 zstd_magic[] = {0x28, 0xb5, 0x2f, 0xfd};
@@ -71,9 +74,9 @@ BlobStream *blob_stream_open(int fd, guint64 max_bytes, const char *digest_like,
     stream->max_bytes = max_bytes;
     stream->in = g_malloc(IN_BYTES);
     stream->hash = digest_hash_new(digest_like);
-    if (!fill(stream, error))
+    if (!fill_input(stream, error))
         return NULL;
-    stream->compression = detect(stream->in, stream->in_length);
+    stream->compression = detect_compression(stream->in, stream->in_length);
     if (stream->compression != COMPRESSION_NONE)
         stream->out = g_malloc(OUT_BYTES);
     if (stream->compression == COMPRESSION_GZIP)
@@ -111,7 +114,7 @@ guint64 blob_stream_consumed(const BlobStream *stream)
     return stream->consumed;
 }
 
-/* What is at hand, which may be nothing yet. A blob can be several members in a row. */
+/* Decompresses what was read, which may give nothing yet. A blob can be several members in a row. */
 static gboolean step_gzip(BlobStream *stream, gsize *length, GError **error)
 {
     gsize used = 0;
@@ -124,6 +127,7 @@ static gboolean step_gzip(BlobStream *stream, gsize *length, GError **error)
     stream->in_at += used;
     *length += made;
     stream->mid_frame = !ended;
+    stream->any_frame |= ended;
     return TRUE;
 }
 
@@ -138,14 +142,45 @@ static gboolean step_zstd(BlobStream *stream, gsize *length, GError **error)
     stream->in_at = in.pos;
     *length = out.pos;
     stream->mid_frame = left != 0;
+    stream->any_frame |= left == 0;
     return TRUE;
 }
 
-/* Some tools pad a gzip blob with zeros, which is not another member. */
-static gboolean only_padding(const BlobStream *stream)
+/* At the end of a gzip member or zstd frame: makes sure that the beginning of what follows can be seen. */
+static gboolean look_ahead(BlobStream *stream, GError **error)
 {
-    return stream->compression == COMPRESSION_GZIP && !stream->mid_frame && stream->produced > 0 &&
-           stream->in_at < stream->in_length && stream->in[stream->in_at] == 0;
+    gsize left = stream->in_length - stream->in_at;
+
+    memmove(stream->in, stream->in + stream->in_at, left);
+    stream->in_at = 0;
+    stream->in_length = left;
+    while (stream->in_length < MAGIC_BYTES && !stream->in_ended) {
+        ssize_t got = TEMP_FAILURE_RETRY(
+            read(stream->fd, stream->in + stream->in_length, IN_BYTES - stream->in_length));
+
+        if (got < 0)
+            return fail_errno(error, errno, "cannot read the blob");
+        stream->in_length += (gsize)got;
+        stream->in_ended = got == 0;
+        stream->consumed += (guint64)got;
+    }
+    return TRUE;
+}
+
+/* Some tools pad blobs or leave bytes behind them. What follows a whole member or frame and does not begin
+ * another one is skipped; the blob's digest covers it, and the diff id what came before. */
+static gboolean skip_trailing_bytes(BlobStream *stream, GError **error)
+{
+    if (stream->mid_frame || !stream->any_frame || stream->in_length - stream->in_at == 0)
+        return TRUE;
+    if (stream->in_length - stream->in_at < MAGIC_BYTES && !look_ahead(stream, error))
+        return FALSE;
+    if (!stream->in_trailing && detect_compression(stream->in + stream->in_at,
+                                                   stream->in_length - stream->in_at) == stream->compression)
+        return TRUE;
+    stream->in_trailing = TRUE;
+    stream->in_at = stream->in_length;
+    return TRUE;
 }
 
 static gboolean decompress(BlobStream *stream, gsize *ret_length, GError **error)
@@ -156,12 +191,11 @@ static gboolean decompress(BlobStream *stream, gsize *ret_length, GError **error
         gsize at = stream->in_at;
         gsize before = length;
 
-        if (!fill(stream, error))
+        if (!fill_input(stream, error) || !skip_trailing_bytes(stream, error))
             return FALSE;
-        if (stream->in_ended && !stream->mid_frame)
-            break;
-        if (only_padding(stream)) {
-            stream->in_at = stream->in_length;
+        if (stream->in_at == stream->in_length && !stream->mid_frame) {
+            if (stream->in_ended)
+                break;
             continue;
         }
         if (!(stream->compression == COMPRESSION_GZIP ? step_gzip : step_zstd)(stream, &length, error))
@@ -179,7 +213,7 @@ gboolean blob_stream_read(BlobStream *stream, const guint8 **ret_data, gsize *re
     gsize length = 0;
 
     if (stream->compression == COMPRESSION_NONE) {
-        if (!fill(stream, error))
+        if (!fill_input(stream, error))
             return FALSE;
         data = stream->in + stream->in_at;
         length = stream->in_length - stream->in_at;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A layer blob as the bytes of its tar: decompressed (none, gzip, zstd, told apart by content), hashed and
- * counted on the way.
+/* A layer blob as the bytes of its tar: decompressed (none, gzip, zstd, recognised by the content), hashed
+ * and counted on the way.
  *
- * One thread per stream. The descriptor stays the caller's and is read from where it stands.
+ * Padding and other bytes behind the last gzip member or zstd frame are skipped. One thread per stream. The
+ * descriptor stays the caller's and is read from where it stands.
  */
 #pragma once
 

@@ -102,12 +102,12 @@ static Container *find_namesake(Pod *pod, const Runtime__V1__ContainerMetadata *
     return found;
 }
 
-static char **image_diff_ids(const Image *image)
+static char **image_layer_keys(const Image *image)
 {
     g_autoptr(GPtrArray) ids = g_ptr_array_new();
 
     for (guint i = 0; i < image->layers->len; i++)
-        g_ptr_array_add(ids, g_strdup(((ImageLayer *)image->layers->pdata[i])->diff_id));
+        g_ptr_array_add(ids, g_strdup(((ImageLayer *)image->layers->pdata[i])->key));
     g_ptr_array_add(ids, NULL);
     return (char **)g_ptr_array_steal(ids, NULL);
 }
@@ -294,7 +294,7 @@ static gboolean create_new(Pod *pod, const Runtime__V1__CreateContainerRequest *
                            const Deadline *deadline, Container **ret_container, GError **error)
 {
     g_autofree char *id = id_new();
-    g_auto(GStrv) diff_ids = image_diff_ids(image);
+    g_auto(GStrv) diff_ids = image_layer_keys(image);
     g_autoptr(Container) container =
         container_new(pod, id, cri_dup(&request->config->base), image->id, diff_ids, time_now_ns());
     g_autoptr(GError) forget_error = NULL;

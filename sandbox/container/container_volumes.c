@@ -144,7 +144,7 @@ static void layers_record(Container *container, const Image *image)
     for (char **id = container->diff_ids; *id != NULL; id++)
         g_ptr_array_add(ids, *id);
     for (guint i = 0; i < image->layers->len; i++)
-        g_ptr_array_add(ids, g_strdup(((const ImageLayer *)image->layers->pdata[i])->diff_id));
+        g_ptr_array_add(ids, g_strdup(((const ImageLayer *)image->layers->pdata[i])->key));
     g_ptr_array_add(ids, NULL);
     g_free(container->diff_ids);
     container->diff_ids = (char **)g_ptr_array_steal(ids, NULL);

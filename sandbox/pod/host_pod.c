@@ -315,14 +315,14 @@ static gboolean number_layer(Pod *pod, const ImageLayer *layer, PodLayer *ret_la
     guint lun;
 
     g_mutex_lock(&pod->lock);
-    is_known = g_hash_table_lookup_extended(pod->disks, layer->diff_id, NULL, &known);
+    is_known = g_hash_table_lookup_extended(pod->disks, layer->key, NULL, &known);
     lun = is_known ? GPOINTER_TO_UINT(known) : ++pod->last_lun;
     g_mutex_unlock(&pod->lock);
-    if (!is_known && !state_store_put_disk(pod->manager->store, pod->id, lun, layer->diff_id, error))
+    if (!is_known && !state_store_put_disk(pod->manager->store, pod->id, lun, layer->key, error))
         return FALSE;
     g_mutex_lock(&pod->lock);
     if (!is_known)
-        g_hash_table_insert(pod->disks, g_strdup(layer->diff_id), GUINT_TO_POINTER(lun));
+        g_hash_table_insert(pod->disks, g_strdup(layer->key), GUINT_TO_POINTER(lun));
     g_mutex_unlock(&pod->lock);
     *ret_layer = (PodLayer){.lun = lun, .path = layer->path};
     return TRUE;

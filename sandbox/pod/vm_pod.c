@@ -352,9 +352,9 @@ static gboolean attach_disk(Pod *pod, const char *key, DiskSpec *disk, GError **
 static gboolean attach_layer(Pod *pod, const ImageLayer *layer, guint *ret_lun, GError **error)
 {
     DiskSpec disk = {.path = layer->path, .readonly = TRUE};
-    gboolean is_new = lun_take(pod, layer->diff_id, &disk.lun);
+    gboolean is_new = lun_take(pod, layer->key, &disk.lun);
 
-    if (is_new && !attach_disk(pod, layer->diff_id, &disk, error))
+    if (is_new && !attach_disk(pod, layer->key, &disk, error))
         return FALSE;
     *ret_lun = disk.lun;
     return TRUE;

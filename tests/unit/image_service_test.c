@@ -127,8 +127,9 @@ static Image *pull_with(Fixture *fixture, const char *suffix, const Deadline *de
     g_autofree char *name = name_of(fixture, suffix);
     Image *image = NULL;
 
-    return image_service_pull(fixture->service, name, NULL, deadline, NULL, NULL, &image, error) ? image
-                                                                                                 : NULL;
+    ImagePullRequest request = {.reference = name};
+
+    return image_service_pull(fixture->service, &request, deadline, &image, error) ? image : NULL;
 }
 
 static Image *pull(Fixture *fixture, const char *suffix)
@@ -453,7 +454,7 @@ static void pins_keep_layers(void)
     first = add_small_image(&fixture, "v1", "one");
     g_autoptr(Image) image = pull(&fixture, ":v1");
     const ImageLayer *layer = g_ptr_array_index(image->layers, 0);
-    const char *const diff_ids[] = {layer->diff_id, NULL};
+    const char *const diff_ids[] = {layer->key, NULL};
     const char *const missing[] = {"sha256:0000000000000000000000000000000000000000000000000000000000000000",
                                    NULL};
 
@@ -549,7 +550,9 @@ static void tells_progress(void)
     set_up(&fixture);
     digest = add_large_image(&fixture, "v1");
     name = name_of(&fixture, ":v1");
-    TEST_OK(image_service_pull(fixture.service, name, NULL, NULL, on_progress, &seen, &image, &error), error);
+    ImagePullRequest request = {name, NULL, on_progress, &seen};
+
+    TEST_OK(image_service_pull(fixture.service, &request, NULL, &image, &error), error);
     CU_ASSERT_EQUAL(seen.seen[IMAGE_PROGRESS_WAITING], 2);
     CU_ASSERT_TRUE(seen.seen[IMAGE_PROGRESS_DOWNLOADING] >= 2);
     CU_ASSERT_TRUE(seen.seen[IMAGE_PROGRESS_UNPACKING] >= 2);
@@ -585,8 +588,9 @@ static void names_what_is_missing(void)
 
     set_up(&fixture);
     TEST_FAILS(pull_with(&fixture, ":none", NULL, &error) != NULL, error, STATUS_NOT_FOUND, "/app");
-    TEST_FAILS(image_service_pull(fixture.service, "UPPER", NULL, NULL, NULL, NULL, &image, &error), error,
-               STATUS_INVALID_ARGUMENT, "UPPER");
+    TEST_FAILS(
+        image_service_pull(fixture.service, &(ImagePullRequest){.reference = "UPPER"}, NULL, &image, &error),
+        error, STATUS_INVALID_ARGUMENT, "UPPER");
 }
 
 int main(int argc, char **argv)

@@ -34,7 +34,7 @@ static void add_layer(ImageStore *store, const char *diff_id)
 
     TEST_OK(image_store_ingest_file(store, &path, &fd, &error), error);
     CU_ASSERT_EQUAL(write(fd, diff_id, strlen(diff_id)), (ssize_t)strlen(diff_id));
-    TEST_OK(image_store_add_layer(store, diff_id, path, fd, &error), error);
+    TEST_OK(image_store_add_layer(store, &(LayerPlace){diff_id, diff_id}, TRUE, path, fd, &error), error);
     g_clear_error(&error);
     CU_ASSERT_FALSE(g_file_test(path, G_FILE_TEST_EXISTS));
     close(fd);
@@ -49,7 +49,7 @@ static void put_image(ImageStore *store, const char *id, const char *tag, const 
                          .config_json = (char *)"{}",
                          .size_bytes = 10,
                          .pulled_at_ns = 20,
-                         .diff_ids = (char **)diff_ids,
+                         .layer_keys = (char **)diff_ids,
                          .tags = tags,
                          .digests = digests};
     GError *error = NULL;
@@ -96,8 +96,8 @@ static void keeps_images(void)
     const StoredImage *image = g_ptr_array_index(found, 0);
     CU_ASSERT_STRING_EQUAL(image->id, IMAGE_A);
     CU_ASSERT_STRING_EQUAL(image->tags[0], "docker.io/library/a:latest");
-    CU_ASSERT_STRING_EQUAL(image->diff_ids[1], DIFF_2);
-    CU_ASSERT_EQUAL(g_strv_length(image->diff_ids), 3);
+    CU_ASSERT_STRING_EQUAL(image->layer_keys[1], DIFF_2);
+    CU_ASSERT_EQUAL(g_strv_length(image->layer_keys), 3);
     CU_ASSERT_EQUAL(image->size_bytes, 10);
     CU_ASSERT_EQUAL(image->pulled_at_ns, 20);
     CU_ASSERT_TRUE(has_layer(store, DIFF_1) && has_layer(store, DIFF_2));

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -21,12 +22,32 @@ enum { DIR_MODE = S_IFDIR | 0755, FILE_MODE = S_IFREG | 0644, LINK_MODE = S_IFLN
 
 static const LayerSpec default_spec = {.max_bytes = 1 << 30};
 
+/* Both steps at once; lower: paths of the layers below, lowest first, ended by NULL. */
+static gboolean write_on(const char *const *lower, int blob, const LayerSpec *spec, int image,
+                         const Deadline *deadline, GError **error)
+{
+    LayerFiles files = {.blob_fd = blob, .image_fd = image};
+    g_autoptr(LayerDraft) draft = layer_read(&files, spec, deadline, error);
+    g_autoptr(LowerView) view = draft != NULL ? lower_view_open(lower, error) : NULL;
+    g_autofree char *key = test_digest_of_fd(blob);
+
+    return view != NULL && layer_draft_finish(draft, view, key, deadline, error);
+}
+
+static gboolean write_image(int blob, const LayerSpec *spec, int image, const Deadline *deadline,
+                            GError **error)
+{
+    static const char *const nothing[] = {NULL};
+
+    return write_on(nothing, blob, spec, image, deadline, error);
+}
+
 /* Frees the tar. */
 static gboolean unpack_as(TestTar *tar, const LayerSpec *spec, const char *path, GError **error)
 {
     int blob = test_tar_finish(tar);
     int image = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    gboolean done = layer_write_image(blob, spec, image, NULL, NULL, NULL, error);
+    gboolean done = write_image(blob, spec, image, NULL, error);
 
     close(blob);
     close(image);
@@ -42,19 +63,15 @@ static void refuse(TestTar *tar, const LayerSpec *spec, StatusCode status, const
     TEST_FAILS(unpack_as(tar, spec, path, &error), error, status, text);
 }
 
-/* The layer as the kernel sees it, in this process's own mount namespace; NULL where the machine cannot mount
- * (the image was made and checked by fsck.erofs all the same). */
-static char *mount_layer(TestTar *tar)
+/* The image as the kernel sees it, checked by fsck.erofs, at a new directory beside it; NULL where the test
+ * may not mount. */
+static char *mount_image(const char *image)
 {
-    g_autofree char *directory = test_directory();
-    g_autofree char *image = g_build_filename(directory, "image", NULL);
-    g_autofree char *root = g_build_filename(directory, "root", NULL);
+    g_autofree char *root = g_strconcat(image, ".root", NULL);
     const char *fsck[] = {"fsck.erofs", image, NULL};
     const char *mount_it[] = {"mount", "-t", "erofs", "-o", "ro,loop", image, root, NULL};
     GError *error = NULL;
 
-    TEST_OK(unpack_as(tar, &default_spec, image, &error), error);
-    g_clear_error(&error);
     TEST_OK(process_check(&(ProcessSpec){.argv = fsck}, NULL, &error), error);
     g_clear_error(&error);
     g_mkdir_with_parents(root, 0755);
@@ -65,6 +82,93 @@ static char *mount_layer(TestTar *tar)
     }
     return g_steal_pointer(&root);
 }
+
+/* The layer with nothing below it. */
+static char *mount_layer(TestTar *tar)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *image = g_build_filename(directory, "image", NULL);
+    GError *error = NULL;
+
+    TEST_OK(unpack_as(tar, &default_spec, image, &error), error);
+    g_clear_error(&error);
+    return mount_image(image);
+}
+
+/* Layers on top of each other. */
+typedef struct {
+    char *directory;
+    char *paths[8]; /* of their images, lowest first */
+    char *roots[8];
+    guint count;
+    char *merged; /* NULL: not mounted */
+} Stack;
+
+static gboolean stack_add(Stack *stack, TestTar *tar, GError **error)
+{
+    int blob = test_tar_finish(tar);
+    gboolean done;
+    char *path;
+    int image;
+
+    if (stack->directory == NULL)
+        stack->directory = test_directory();
+    path = g_strdup_printf("%s/%u", stack->directory, stack->count);
+    image = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    done = write_on((const char *const *)stack->paths, blob, &default_spec, image, NULL, error);
+    stack->paths[stack->count++] = path;
+    close(blob);
+    close(image);
+    return done;
+}
+
+static void stack_add_good(Stack *stack, TestTar *tar)
+{
+    GError *error = NULL;
+
+    TEST_OK(stack_add(stack, tar, &error), error);
+    g_clear_error(&error);
+}
+
+/* As a container sees it, without the writable layer. Return: whether it could be mounted. */
+static gboolean stack_mount(Stack *stack)
+{
+    g_autoptr(GString) options = g_string_new("lowerdir=");
+    g_autofree char *empty = g_build_filename(stack->directory, "empty", NULL);
+    g_autofree char *merged = g_build_filename(stack->directory, "merged", NULL);
+
+    for (guint i = stack->count; i > 0; i--) {
+        stack->roots[i - 1] = mount_image(stack->paths[i - 1]);
+        if (stack->roots[i - 1] == NULL)
+            return FALSE;
+        g_string_append_printf(options, "%s:", stack->roots[i - 1]);
+    }
+    /* overlayfs wants two layers, and the test may have one. */
+    g_string_append(options, empty);
+    mkdir(empty, 0755);
+    mkdir(merged, 0755);
+    if (mount("overlay", merged, "overlay", 0, options->str) != 0) {
+        printf("     not mounted: %s\n", g_strerror(errno));
+        return FALSE;
+    }
+    stack->merged = g_steal_pointer(&merged);
+    return TRUE;
+}
+
+static void stack_clear(Stack *stack)
+{
+    if (stack->merged != NULL)
+        umount2(stack->merged, MNT_DETACH);
+    g_free(stack->merged);
+    for (guint i = 0; i < stack->count; i++) {
+        if (stack->roots[i] != NULL)
+            umount2(stack->roots[i], MNT_DETACH);
+        g_free(stack->roots[i]);
+        g_free(stack->paths[i]);
+    }
+    g_free(stack->directory);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Stack, stack_clear)
 
 static void unmount_layer(const char *root)
 {
@@ -284,17 +388,23 @@ static void keeps_sparse_files_sparse(void)
 
 static void turns_whiteouts_into_overlays(void)
 {
+    TestTar *below = test_tar_new("pax", "none");
     TestTar *tar = test_tar_new("pax", "none");
-    g_autofree char *root = NULL;
+    g_auto(Stack) stack = {0};
+    const char *root;
     struct stat status;
 
+    test_tar_add(below, "etc/gone", FILE_MODE, "x");
+    test_tar_add(below, "var/old", FILE_MODE, "x");
+    stack_add_good(&stack, below);
     test_tar_add(tar, "etc/.wh.gone", FILE_MODE, "");
     test_tar_add(tar, "var/.wh..wh..opq", FILE_MODE, "");
     test_tar_add(tar, "var/new", FILE_MODE, "new");
     test_tar_add(tar, ".wh..wh.plnk", FILE_MODE, "");
-    root = mount_layer(tar);
-    if (root == NULL)
+    stack_add_good(&stack, tar);
+    if (!stack_mount(&stack))
         return;
+    root = stack.roots[1];
     CU_ASSERT_TRUE(status_of(root, "etc/gone", &status));
     CU_ASSERT_TRUE(S_ISCHR(status.st_mode) && status.st_rdev == 0);
     CU_ASSERT_FALSE(status_of(root, "etc/.wh.gone", &status));
@@ -302,25 +412,250 @@ static void turns_whiteouts_into_overlays(void)
     CU_ASSERT_FALSE(status_of(root, ".wh..wh.plnk", &status));
     CU_ASSERT_TRUE(has_xattr(root, "var", "trusted.overlay.opaque", "y"));
     CU_ASSERT_FALSE(has_xattr(root, "etc", "trusted.overlay.opaque", "y"));
-    unmount_layer(root);
+    CU_ASSERT_FALSE(status_of(stack.merged, "etc/gone", &status));
+    CU_ASSERT_FALSE(status_of(stack.merged, "var/old", &status));
+    CU_ASSERT_TRUE(has_text(stack.merged, "var/new", "new"));
 }
 
 static void whiteouts_hide_only_what_is_below(void)
 {
+    TestTar *below = test_tar_new("pax", "none");
     TestTar *tar = test_tar_new("pax", "none");
-    g_autofree char *root = NULL;
+    g_auto(Stack) stack = {0};
+    const char *root;
+    struct stat status;
 
+    test_tar_add(below, "kept", FILE_MODE, "lower");
+    test_tar_add(below, "dir/lower", FILE_MODE, "lower");
+    stack_add_good(&stack, below);
     test_tar_add(tar, "kept", FILE_MODE, "mine");
     test_tar_add(tar, ".wh.kept", FILE_MODE, "");
     test_tar_add(tar, ".wh.dir", FILE_MODE, "");
     test_tar_add(tar, "dir/file", FILE_MODE, "mine");
-    root = mount_layer(tar);
-    if (root == NULL)
+    stack_add_good(&stack, tar);
+    if (!stack_mount(&stack))
         return;
+    root = stack.roots[1];
     CU_ASSERT_TRUE(has_text(root, "kept", "mine"));
     CU_ASSERT_TRUE(has_text(root, "dir/file", "mine"));
     CU_ASSERT_TRUE(has_xattr(root, "dir", "trusted.overlay.opaque", "y"));
-    unmount_layer(root);
+    CU_ASSERT_FALSE(status_of(stack.merged, "dir/lower", &status));
+}
+
+/* What readdir lists and stat does not find. */
+static guint count_phantoms(const char *root, const char *name)
+{
+    g_autofree char *path = g_build_filename(root, name, NULL);
+    g_autoptr(GDir) directory = g_dir_open(path, 0, NULL);
+    const char *entry;
+    guint count = 0;
+
+    while (directory != NULL && (entry = g_dir_read_name(directory)) != NULL) {
+        struct stat status;
+
+        count += !status_of(path, entry, &status);
+    }
+    return directory != NULL ? count : G_MAXUINT;
+}
+
+static void whiteouts_that_hide_nothing_are_dropped(void)
+{
+    TestTar *below = test_tar_new("pax", "none");
+    TestTar *tar = test_tar_new("pax", "none");
+    TestTar *above = test_tar_new("pax", "none");
+    g_auto(Stack) stack = {0};
+    struct stat status;
+
+    test_tar_add(below, "old/file", FILE_MODE, "x");
+    test_tar_add(below, ".wh.below-nothing", FILE_MODE, "");
+    stack_add_good(&stack, below);
+    test_tar_add(tar, "new/", DIR_MODE, NULL);
+    test_tar_add(tar, "new/.wh.nothing", FILE_MODE, "");
+    test_tar_add(tar, "old/.wh.other", FILE_MODE, "");
+    test_tar_add(tar, "nowhere/at/.wh.all", FILE_MODE, "");
+    test_tar_add(tar, "old/.wh..wh..opq", FILE_MODE, "");
+    test_tar_add(tar, "old/.wh.file", FILE_MODE, "");
+    stack_add_good(&stack, tar);
+    test_tar_add(above, "old/.wh.file", FILE_MODE, "");
+    stack_add_good(&stack, above);
+    if (!stack_mount(&stack))
+        return;
+    CU_ASSERT_EQUAL(count_phantoms(stack.merged, "."), 0);
+    CU_ASSERT_EQUAL(count_phantoms(stack.merged, "new"), 0);
+    CU_ASSERT_EQUAL(count_phantoms(stack.merged, "old"), 0);
+    CU_ASSERT_FALSE(status_of(stack.merged, "nowhere", &status));
+    CU_ASSERT_FALSE(status_of(stack.merged, "old/file", &status));
+}
+
+static void add_directory(TestTar *tar, const char *path, mode_t mode, gint64 uid, gint64 gid)
+{
+    test_tar_add_entry(tar, &(TestTarEntry){.path = path,
+                                            .mode = S_IFDIR | mode,
+                                            .uid = uid,
+                                            .gid = gid,
+                                            .mtime_s = 1000000000,
+                                            .mtime_ns = 5,
+                                            .xattr_name = "user.kind",
+                                            .xattr_value = path});
+}
+
+static gboolean has_attributes(const char *root, const char *path, mode_t mode, uid_t uid, gid_t gid)
+{
+    struct stat status;
+
+    return status_of(root, path, &status) && status.st_mode == (S_IFDIR | mode) && status.st_uid == uid &&
+           status.st_gid == gid && status.st_mtim.tv_sec == 1000000000 && status.st_mtim.tv_nsec == 5 &&
+           has_xattr(root, path, "user.kind", path);
+}
+
+static void directories_that_are_not_described_keep_their_attributes(void)
+{
+    TestTar *below = test_tar_new("pax", "none");
+    TestTar *middle = test_tar_new("pax", "none");
+    TestTar *tar = test_tar_new("pax", "none");
+    g_auto(Stack) stack = {0};
+    struct stat status;
+
+    add_directory(below, "tmp", 01777, 0, 0);
+    add_directory(below, "home", 0755, 0, 0);
+    add_directory(below, "home/app", 0700, 1000, 1000);
+    add_directory(below, "secret", 0700, 0, 0);
+    test_tar_add(below, "secret/old", FILE_MODE, "x");
+    add_directory(below, "gone", 0700, 5, 5);
+    stack_add_good(&stack, below);
+    /* Through a layer that does not describe them either. */
+    test_tar_add(middle, "home/app/.profile", FILE_MODE, "x");
+    test_tar_add(middle, "secret/.wh.old", FILE_MODE, "");
+    test_tar_add(middle, ".wh.gone", FILE_MODE, "");
+    stack_add_good(&stack, middle);
+    test_tar_add(tar, "tmp/x", FILE_MODE, "x");
+    test_tar_add(tar, "home/app/.config/settings", FILE_MODE, "x");
+    test_tar_add(tar, "gone/again", FILE_MODE, "x");
+    stack_add_good(&stack, tar);
+    if (!stack_mount(&stack))
+        return;
+    CU_ASSERT_TRUE(has_attributes(stack.merged, "tmp", 01777, 0, 0));
+    CU_ASSERT_TRUE(has_attributes(stack.merged, "home", 0755, 0, 0));
+    CU_ASSERT_TRUE(has_attributes(stack.merged, "home/app", 0700, 1000, 1000));
+    CU_ASSERT_TRUE(has_attributes(stack.merged, "secret", 0700, 0, 0));
+    CU_ASSERT_TRUE(status_of(stack.merged, "home/app/.config", &status));
+    CU_ASSERT_EQUAL(status.st_mode, S_IFDIR | 0755);
+    CU_ASSERT_TRUE(status_of(stack.merged, "gone", &status));
+    CU_ASSERT_TRUE(status.st_mode == (S_IFDIR | 0755) && status.st_uid == 0);
+    CU_ASSERT_FALSE(status_of(stack.merged, "secret/old", &status));
+}
+
+static void entries_below_links_land_where_the_link_leads(void)
+{
+    TestTar *below = test_tar_new("pax", "none");
+    TestTar *tar = test_tar_new("pax", "none");
+    g_auto(Stack) stack = {0};
+    g_autofree char *lib = NULL;
+    g_autofree char *target = NULL;
+    struct stat status;
+
+    test_tar_add(below, "usr/lib/libold", FILE_MODE, "old");
+    test_tar_add(below, "lib", LINK_MODE, "usr/lib");
+    test_tar_add(below, "opt", LINK_MODE, "/data/opt");
+    test_tar_add(below, "a/up", LINK_MODE, "../../../../etc");
+    stack_add_good(&stack, below);
+    test_tar_add(tar, "lib/libnew", FILE_MODE, "new");
+    test_tar_add(tar, "lib/.wh.libold", FILE_MODE, "");
+    test_tar_add(tar, "opt/tool", FILE_MODE, "tool");
+    test_tar_add(tar, "a/up/passwd", FILE_MODE, "mine");
+    test_tar_add(tar, "store/x", DIR_MODE, NULL);
+    test_tar_add(tar, "node/x", LINK_MODE, "/store/x");
+    test_tar_add(tar, "node/x/index", FILE_MODE, "js");
+    test_tar_add_hardlink(tar, "node/hard", "node/x/index");
+    test_tar_add(tar, "first", LINK_MODE, "second/");
+    test_tar_add(tar, "second", LINK_MODE, "./third/.");
+    test_tar_add(tar, "first/deep/file", FILE_MODE, "deep");
+    test_tar_add(tar, "e", LINK_MODE, "usr");
+    test_tar_add(tar, "e", DIR_MODE, NULL);
+    test_tar_add(tar, "e/y", FILE_MODE, "y");
+    stack_add_good(&stack, tar);
+    if (!stack_mount(&stack))
+        return;
+    CU_ASSERT_TRUE(has_text(stack.merged, "usr/lib/libnew", "new"));
+    CU_ASSERT_FALSE(status_of(stack.merged, "usr/lib/libold", &status));
+    lib = g_build_filename(stack.merged, "lib", NULL);
+    target = g_file_read_link(lib, NULL);
+    CU_ASSERT_TRUE(g_strcmp0(target, "usr/lib") == 0);
+    CU_ASSERT_TRUE(has_text(stack.merged, "data/opt/tool", "tool"));
+    CU_ASSERT_TRUE(has_text(stack.merged, "etc/passwd", "mine"));
+    CU_ASSERT_TRUE(has_text(stack.merged, "store/x/index", "js"));
+    CU_ASSERT_TRUE(has_text(stack.merged, "node/hard", "js"));
+    CU_ASSERT_TRUE(has_text(stack.merged, "third/deep/file", "deep"));
+    CU_ASSERT_TRUE(status_of(stack.merged, "e", &status) && S_ISDIR(status.st_mode));
+    CU_ASSERT_TRUE(has_text(stack.merged, "e/y", "y"));
+    CU_ASSERT_FALSE(status_of(stack.merged, "usr/y", &status));
+}
+
+static gboolean is_self_contained(TestTar *tar)
+{
+    int blob = test_tar_finish(tar);
+    LayerFiles files = {.blob_fd = blob, .image_fd = memfd_create("image", MFD_CLOEXEC)};
+    g_autoptr(LayerDraft) draft = layer_read(&files, &default_spec, NULL, NULL);
+
+    close(blob);
+    close(files.image_fd);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(draft);
+    return layer_draft_is_self_contained(draft);
+}
+
+static void a_layer_that_describes_its_directories_is_self_contained(void)
+{
+    TestTar *whole = test_tar_new("pax", "none");
+    TestTar *implied = test_tar_new("pax", "none");
+    TestTar *late = test_tar_new("pax", "none");
+    TestTar *whiteout = test_tar_new("pax", "none");
+    TestTar *own_link = test_tar_new("pax", "none");
+
+    test_tar_add(whole, "usr/", DIR_MODE, NULL);
+    test_tar_add(whole, "usr/bin", DIR_MODE, NULL);
+    test_tar_add(whole, "usr/bin/x", FILE_MODE, "x");
+    test_tar_add_hardlink(whole, "y", "usr/bin/x");
+    CU_ASSERT_TRUE(is_self_contained(whole));
+    test_tar_add(own_link, "usr/", DIR_MODE, NULL);
+    test_tar_add(own_link, "bin", LINK_MODE, "usr");
+    test_tar_add(own_link, "bin/x", FILE_MODE, "x");
+    CU_ASSERT_TRUE(is_self_contained(own_link));
+    test_tar_add(implied, "usr/x", FILE_MODE, "x");
+    CU_ASSERT_FALSE(is_self_contained(implied));
+    test_tar_add(late, "usr/x", FILE_MODE, "x");
+    test_tar_add(late, "usr", DIR_MODE, NULL);
+    CU_ASSERT_FALSE(is_self_contained(late));
+    test_tar_add(whiteout, ".wh.x", FILE_MODE, "");
+    CU_ASSERT_FALSE(is_self_contained(whiteout));
+}
+
+/* Finds names in directories of one block and of many. */
+static void layers_below_are_read_back(void)
+{
+    enum { COUNT = 3000 };
+    TestTar *below = test_tar_new("pax", "none");
+    TestTar *tar = test_tar_new("pax", "none");
+    g_auto(Stack) stack = {0};
+
+    for (guint i = 0; i < COUNT; i++) {
+        g_autofree char *name = g_strdup_printf("many/directory-%u", i * 7919U);
+
+        test_tar_add_entry(tar, &(TestTarEntry){.path = "x", .mode = FILE_MODE, .text = ""});
+        test_tar_add_entry(below, &(TestTarEntry){.path = name, .mode = S_IFDIR | 0711, .uid = i});
+        name = (g_free(name), g_strdup_printf("many/directory-%u/file", i * 7919U));
+        test_tar_add(tar, name, FILE_MODE, "");
+    }
+    stack_add_good(&stack, below);
+    stack_add_good(&stack, tar);
+    if (!stack_mount(&stack))
+        return;
+    for (guint i = 0; i < COUNT; i += 7) {
+        g_autofree char *name = g_strdup_printf("many/directory-%u", i * 7919U);
+        struct stat status;
+
+        CU_ASSERT_TRUE(status_of(stack.roots[1], name, &status));
+        CU_ASSERT_TRUE(status.st_mode == (S_IFDIR | 0711) && status.st_uid == i);
+    }
 }
 
 static void last_entry_wins(void)
@@ -465,7 +800,7 @@ static void reads_several_gzip_members(void)
     int blob = open(all, O_RDONLY | O_CLOEXEC);
     int image = open(image_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
-    TEST_OK(layer_write_image(blob, &spec, image, NULL, NULL, NULL, &error), error);
+    TEST_OK(write_image(blob, &spec, image, NULL, &error), error);
     close(blob);
     close(image);
 }
@@ -497,6 +832,56 @@ static void gives_layers_their_uuids(void)
     CU_ASSERT_TRUE(memcmp(one, other, sizeof one) != 0);
 }
 
+static void skips_trailing_bytes(void)
+{
+    static const char *const filters[] = {"gzip", "zstd"};
+    static const char junk[] = {'t', 'r', 'a', 'i', 'l', 0x1f, (char)0x8b, 0};
+    static const gsize lengths[] = {1, 3, sizeof junk, 600};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(filters); i++)
+        for (gsize j = 0; j < G_N_ELEMENTS(lengths); j++) {
+            TestTar *tar = test_tar_new("pax", filters[i]);
+            g_autofree char *padding = g_malloc0(lengths[j]);
+            g_autofree char *digest = NULL;
+            GError *error = NULL;
+            int image = memfd_create("image", MFD_CLOEXEC);
+            int blob;
+
+            test_tar_add(tar, "file", FILE_MODE, "x");
+            blob = test_tar_finish(tar);
+            digest = test_diff_id_of_fd(blob);
+            memcpy(padding, junk, MIN(lengths[j], sizeof junk));
+            lseek(blob, 0, SEEK_END);
+            CU_ASSERT_EQUAL(write(blob, padding, lengths[j]), (ssize_t)lengths[j]);
+            lseek(blob, 0, SEEK_SET);
+            LayerSpec spec = {.diff_id = digest, .max_bytes = 1 << 30};
+
+            TEST_OK(write_image(blob, &spec, image, NULL, &error), error);
+            g_clear_error(&error);
+            close(blob);
+            close(image);
+        }
+}
+
+static void refuse_entry(const TestTarEntry *entry, const char *message)
+{
+    TestTar *tar = test_tar_new("pax", "none");
+
+    test_tar_add_entry(tar, entry);
+    refuse(tar, &default_spec, STATUS_INVALID_ARGUMENT, message);
+}
+
+static void refuses_numbers_out_of_range(void)
+{
+    refuse_entry(&(TestTarEntry){.path = "f", .mode = FILE_MODE, .text = "", .uid = 4294967296},
+                 "entry \"f\": its owner 4294967296:0 is out of range");
+    refuse_entry(&(TestTarEntry){.path = "f", .mode = FILE_MODE, .text = "", .gid = 4294967295},
+                 "its owner 0:4294967295 is out of range");
+    refuse_entry(&(TestTarEntry){.path = "d", .mode = DIR_MODE, .gid = G_MAXINT64}, "is out of range");
+    refuse_entry(&(TestTarEntry){.path = "c", .mode = S_IFCHR | 0600, .rdev_major = 4096, .rdev_minor = 1},
+                 "its device number 4096:1 is out of range");
+}
+
 static void refuses_paths_that_lead_up(void)
 {
     refuse(tar_with("../etc/passwd", FILE_MODE, "x"), &default_spec, STATUS_INVALID_ARGUMENT,
@@ -524,13 +909,13 @@ static void refuses_names_that_are_too_long(void)
 
 static void refuses_parents_that_are_no_directories(void)
 {
-    TestTar *through_link = tar_with("etc", LINK_MODE, "/etc");
+    TestTar *through_link = tar_with("etc", LINK_MODE, "/etc"); /* to itself */
     TestTar *through_file = tar_with("file", FILE_MODE, "x");
     TestTar *through_whiteout = tar_with(".wh.dir/file", FILE_MODE, "x");
 
     test_tar_add(through_link, "etc/passwd", FILE_MODE, "owned");
     refuse(through_link, &default_spec, STATUS_INVALID_ARGUMENT,
-           "entry \"etc/passwd\": its parent \"etc\" is a symbolic link");
+           "entry \"etc/passwd\": its path has more than 255 symbolic links");
     test_tar_add(through_file, "file/inside", FILE_MODE, "x");
     refuse(through_file, &default_spec, STATUS_INVALID_ARGUMENT, "not a directory");
     refuse(through_whiteout, &default_spec, STATUS_INVALID_ARGUMENT, "is a whiteout");
@@ -590,7 +975,7 @@ static void refuses_the_wrong_diff_id(void)
     int image = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     GError *error = NULL;
 
-    TEST_OK(layer_write_image(fd, &right, image, NULL, NULL, NULL, &error), error);
+    TEST_OK(write_image(fd, &right, image, NULL, &error), error);
     close(fd);
     close(image);
     refuse(tar_with("file", FILE_MODE, "x"), &wrong, STATUS_DATA_LOSS, digest);
@@ -619,8 +1004,7 @@ static void refuses_broken_data(void)
         /* In the middle of a header or of the data. */
         CU_ASSERT_EQUAL(ftruncate(fd, i == 0 ? 512 * 3 + 100 : status.st_size / 2), 0);
         image = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        TEST_FAILS(layer_write_image(fd, &default_spec, image, NULL, NULL, NULL, &error), error,
-                   STATUS_INVALID_ARGUMENT, "");
+        TEST_FAILS(write_image(fd, &default_spec, image, NULL, &error), error, STATUS_INVALID_ARGUMENT, "");
         close(image);
         close(fd);
     }
@@ -650,8 +1034,7 @@ static void stops_when_cancelled(void)
     GError *error = NULL;
 
     g_cancellable_cancel(cancellable);
-    TEST_FAILS(layer_write_image(fd, &default_spec, image, &deadline, NULL, NULL, &error), error,
-               STATUS_CANCELLED, "");
+    TEST_FAILS(write_image(fd, &default_spec, image, &deadline, &error), error, STATUS_CANCELLED, "");
     close(fd);
     close(image);
 }
@@ -668,6 +1051,16 @@ int main(int argc, char **argv)
         {"holes take no space", keeps_sparse_files_sparse},
         {"whiteouts become those of overlayfs", turns_whiteouts_into_overlays},
         {"whiteouts hide only what lower layers have", whiteouts_hide_only_what_is_below},
+        {"whiteouts that hide nothing are dropped", whiteouts_that_hide_nothing_are_dropped},
+        {"directories that a layer does not describe keep their attributes",
+         directories_that_are_not_described_keep_their_attributes},
+        {"entries below links land where the link leads, inside the image",
+         entries_below_links_land_where_the_link_leads},
+        {"a layer that describes its directories first is self-contained",
+         a_layer_that_describes_its_directories_is_self_contained},
+        {"the names of layers below are found in directories of any size", layers_below_are_read_back},
+        {"ids and device numbers that do not fit are refused by their value", refuses_numbers_out_of_range},
+        {"bytes behind the compressed data are skipped", skips_trailing_bytes},
         {"of two entries with one name the last wins", last_entry_wins},
         {"long and odd names are kept", keeps_long_and_odd_names},
         {"a directory of thousands of files is complete", keeps_large_directories},
@@ -676,7 +1069,8 @@ int main(int argc, char **argv)
         {"a blob of several gzip members is one tar", reads_several_gzip_members},
         {"a path that leads upwards is refused", refuses_paths_that_lead_up},
         {"a name that is too long is refused", refuses_names_that_are_too_long},
-        {"a parent that is a link, a file or a whiteout is refused", refuses_parents_that_are_no_directories},
+        {"a parent that is a link to itself, a file or a whiteout is refused",
+         refuses_parents_that_are_no_directories},
         {"a hard link to what the layer does not have is refused", refuses_hard_links_out_of_the_layer},
         {"bombs are refused", refuses_bombs},
         {"a layer with the wrong diff id is refused", refuses_the_wrong_diff_id},

@@ -11,29 +11,8 @@
  */
 #pragma once
 
-#include <glib.h>
-#include <sys/types.h>
-
-#define EROFS_BLOCK_BYTES 4096
-#define EROFS_MAX_NAME_BYTES 255
-/* Of one inode, encoded. */
-#define EROFS_MAX_XATTR_BYTES 61440U
-
-typedef struct {
-    mode_t mode; /* with the type bits */
-    guint32 uid;
-    guint32 gid;
-    gint64 mtime_s;
-    guint32 mtime_ns;
-    guint32 rdev_major;
-    guint32 rdev_minor;
-    GByteArray *xattrs; /* made by erofs_xattr_add(); NULL: none; borrowed */
-} ErofsAttributes;
-
-/* Appends one attribute; names other than user.*, trusted.*, security.* and the two POSIX ACLs, and what is
- * too long, are INVALID_ARGUMENT. */
-gboolean erofs_xattr_add(GByteArray **xattrs, const char *name, const void *value, gsize length,
-                         GError **error);
+#include "image-service/layers/erofs_attributes.h"
+#include "image-service/layers/erofs_directory.h"
 
 typedef struct ErofsWriter ErofsWriter;
 
@@ -61,13 +40,6 @@ gboolean erofs_writer_special(ErofsWriter *writer, const ErofsAttributes *attrib
 /* Corrects the link count of an inode written before (they start with 1). */
 gboolean erofs_writer_set_links(ErofsWriter *writer, guint64 nid, guint32 links, GError **error);
 
-/* A name in a directory. */
-typedef struct {
-    const char *name;
-    guint64 nid;
-    mode_t mode;
-} ErofsDirent;
-
 /* Where a directory will lie: reserved first, because parents and children name each other's numbers. */
 typedef struct {
     guint64 nid;
@@ -83,7 +55,6 @@ gboolean erofs_writer_reserve_directory(ErofsWriter *writer, const ErofsAttribut
 gboolean erofs_writer_directory(ErofsWriter *writer, const ErofsDirectory *place,
                                 const ErofsAttributes *attributes, const GArray *names, guint32 links,
                                 GError **error);
-int erofs_dirent_compare(gconstpointer a, gconstpointer b);
 
-/* The super block; the file is complete then, but not synced. */
+/* Writes the super block. The file is complete then, but not synced. */
 gboolean erofs_writer_finish(ErofsWriter *writer, GError **error);

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image-service/layers/lower_view.h"
+
+#include <sys/stat.h>
+
+#include "image-service/layers/erofs_reader.h"
+
+/* One of the directories that are merged. */
+typedef struct {
+    const ErofsReader *reader;
+    guint64 nid;
+} Part;
+
+struct LowerDirectory {
+    GArray *parts; /* Part, highest first */
+};
+
+struct LowerView {
+    GPtrArray *readers;     /* ErofsReader, highest first */
+    GPtrArray *directories; /* LowerDirectory, all that were found */
+    const LowerDirectory *root;
+};
+
+static void directory_free(gpointer data)
+{
+    LowerDirectory *directory = data;
+
+    g_array_unref(directory->parts);
+    g_free(directory);
+}
+
+static const LowerDirectory *add_directory(LowerView *view, GArray *parts)
+{
+    LowerDirectory *directory = g_new0(LowerDirectory, 1);
+
+    directory->parts = g_array_ref(parts);
+    g_ptr_array_add(view->directories, directory);
+    return directory;
+}
+
+LowerView *lower_view_open(const char *const *paths, GError **error)
+{
+    g_autoptr(LowerView) view = g_new0(LowerView, 1);
+    g_autoptr(GArray) parts = g_array_new(FALSE, FALSE, sizeof(Part));
+
+    view->readers = g_ptr_array_new_with_free_func((GDestroyNotify)erofs_reader_free);
+    view->directories = g_ptr_array_new_with_free_func(directory_free);
+    for (; *paths != NULL; paths++) {
+        ErofsReader *reader = erofs_reader_open(*paths, error);
+        Part part = {reader, reader != NULL ? erofs_reader_root(reader) : 0};
+
+        if (reader == NULL)
+            return NULL;
+        g_ptr_array_insert(view->readers, 0, reader);
+        g_array_prepend_val(parts, part);
+    }
+    if (parts->len > 0)
+        view->root = add_directory(view, parts);
+    return g_steal_pointer(&view);
+}
+
+void lower_view_free(LowerView *view)
+{
+    if (view == NULL)
+        return;
+    g_clear_pointer(&view->directories, g_ptr_array_unref);
+    g_clear_pointer(&view->readers, g_ptr_array_unref);
+    g_free(view);
+}
+
+const LowerDirectory *lower_view_root(const LowerView *view)
+{
+    return view->root;
+}
+
+void lower_entry_clear(LowerEntry *entry)
+{
+    g_clear_pointer(&entry->attributes.xattrs, g_byte_array_unref);
+    g_clear_pointer(&entry->link_target, g_free);
+}
+
+static gboolean is_whiteout(const ErofsAttributes *attributes)
+{
+    return S_ISCHR(attributes->mode) && attributes->rdev_major == 0 && attributes->rdev_minor == 0;
+}
+
+/* Takes what one layer has of the name into the entry. *ret_is_last: nothing below counts. The highest layer
+ * that has the name decides what it is; a directory is merged with those below until something hides them. */
+static gboolean merge_part(const Part *found, LowerEntry *entry, GArray *parts, gboolean *ret_is_last,
+                           GError **error)
+{
+    gboolean is_first = entry->attributes.mode == 0;
+    gboolean is_opaque = FALSE;
+    ErofsAttributes attributes;
+    gboolean is_directory;
+
+    if (!erofs_reader_attributes(found->reader, found->nid, &attributes, &is_opaque, error))
+        return FALSE;
+    is_directory = S_ISDIR(attributes.mode);
+    if (is_directory)
+        g_array_append_val(parts, *found);
+    *ret_is_last = !is_directory || is_opaque;
+    if (!is_first || is_whiteout(&attributes)) {
+        g_clear_pointer(&attributes.xattrs, g_byte_array_unref);
+        return TRUE;
+    }
+    entry->attributes = attributes;
+    if (S_ISLNK(attributes.mode))
+        entry->link_target = erofs_reader_link_target(found->reader, found->nid, error);
+    return !S_ISLNK(attributes.mode) || entry->link_target != NULL;
+}
+
+gboolean lower_view_find(LowerView *view, const LowerDirectory *directory, const char *name,
+                         LowerEntry *ret_entry, GError **error)
+{
+    g_auto(LowerEntry) entry = {0};
+    g_autoptr(GArray) parts = g_array_new(FALSE, FALSE, sizeof(Part));
+    gboolean is_last = FALSE;
+
+    for (guint i = 0; i < directory->parts->len && !is_last; i++) {
+        Part part = g_array_index(directory->parts, Part, i);
+        gboolean found = FALSE;
+
+        if (!erofs_reader_find(part.reader, part.nid, name, &found, &part.nid, error) ||
+            (found && !merge_part(&part, &entry, parts, &is_last, error)))
+            return FALSE;
+    }
+    if (parts->len > 0)
+        entry.directory = add_directory(view, parts);
+    *ret_entry = entry;
+    entry = (LowerEntry){0};
+    return TRUE;
+}
