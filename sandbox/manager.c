@@ -10,7 +10,7 @@
 #include "common/log.h"
 #include "common/semaphore.h"
 #include "sandbox/host/owner_tag.h"
-#include "sandbox/observe/sample.h"
+#include "sandbox/observe/sampler.h"
 #include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/vm_pod.h"
 #include "sandbox/pods/container.h"

@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/semaphore.h"
 #include "sandbox/container/container_blocks.h"
+#include "sandbox/container/container_remove.h"
 #include "sandbox/pod/platforms.h"
 #include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_network.h"
@@ -170,7 +171,7 @@ static void half_made_containers_forget(Pod *pod)
         g_autoptr(GError) error = NULL;
 
         if (container_state(containers->pdata[i]) == CONTAINER_CREATING &&
-            !container_forget(containers->pdata[i], &error))
+            !container_forget(containers->pdata[i], NULL, &error))
             log_error(LOG_FIELDS("sandbox", pod->id), "%s", error->message);
     }
 }

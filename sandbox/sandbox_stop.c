@@ -6,6 +6,7 @@
 #include "common/ids.h"
 #include "common/log.h"
 #include "common/semaphore.h"
+#include "sandbox/container/container_remove.h"
 #include "sandbox/container/container_signal.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/events.h"
@@ -117,7 +118,7 @@ static gboolean remove_in_job(Pod *pod, const Deadline *deadline, GError **error
         return FALSE;
     containers = pod_containers(pod);
     for (guint i = 0; i < containers->len; i++)
-        if (!container_forget(containers->pdata[i], error))
+        if (!container_forget(containers->pdata[i], deadline, error))
             return FALSE;
     if (!state_store_delete_pod(pod->manager->store, pod->id, error))
         return FALSE;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/error.h"
+#include "sandbox/pod/stream_dial.h"
 
 enum {
     COPY_BYTES = 32 << 10,

@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "cri-server/streaming/status.h"
+#include "sandbox/container/stream_open.h"
 
 enum {
     COPY_BYTES = 32 << 10,

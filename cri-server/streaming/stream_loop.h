@@ -4,7 +4,8 @@
 #pragma once
 
 #include "cri-server/streaming/peer.h"
-#include "sandbox/container/stream_session.h"
+#include "sandbox/pods/stream_session.h"
+#include "sandbox/sandbox.h"
 
 /* One client's business; lives on the loop's thread. */
 typedef struct StreamUser {

@@ -9,6 +9,8 @@
 #include "cri-server/streaming/port_forward.h"
 #include "cri-server/streaming/remote_command.h"
 #include "cri-server/streaming/token.h"
+#include "sandbox/container/stream_open.h"
+#include "sandbox/pod/stream_dial.h"
 
 enum {
     MAX_TOKENS = 1000,

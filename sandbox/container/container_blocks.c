@@ -199,7 +199,7 @@ static gboolean is_used_by_others(const Container *container, const char *key)
     return FALSE;
 }
 
-gboolean container_blocks_release(Container *container, GError **error)
+gboolean container_blocks_release(Container *container, const Deadline *deadline, GError **error)
 {
     Pod *pod = container->pod;
 
@@ -209,7 +209,7 @@ gboolean container_blocks_release(Container *container, GError **error)
         g_mutex_lock(&pod->lock);
         used = is_used_by_others(container, *key);
         g_mutex_unlock(&pod->lock);
-        if (!used && !vm_pod_detach_block(pod, *key, error))
+        if (!used && !vm_pod_detach_block(pod, *key, deadline, error))
             return FALSE;
     }
     return TRUE;

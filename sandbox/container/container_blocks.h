@@ -15,7 +15,7 @@ gboolean container_blocks_attach(Container *container, const Deadline *deadline,
 void container_blocks_restore(Container *container);
 
 /* Unplugs what no other container of the pod has. */
-gboolean container_blocks_release(Container *container, GError **error);
+gboolean container_blocks_release(Container *container, const Deadline *deadline, GError **error);
 
 /* The mount's source is a block device, which becomes a disk of the guest. */
 gboolean container_mount_is_block(const Container *container, const Runtime__V1__Mount *mount);

@@ -36,7 +36,7 @@ static gboolean group_attach(Pod *pod, const char *path, guint group, GError **e
     return TRUE;
 }
 
-gboolean container_vfio_attach(Container *container, GError **error)
+gboolean container_vfio_attach(Container *container, const Deadline *deadline, GError **error)
 {
     Pod *pod = container->pod;
 
@@ -47,7 +47,7 @@ gboolean container_vfio_attach(Container *container, GError **error)
 
         if (!vfio_path_parse(path, &group))
             continue;
-        if (!semaphore_acquire(&pod->disk_job, NULL, "waiting to attach devices", error))
+        if (!semaphore_acquire(&pod->disk_job, deadline, "waiting to attach devices", error))
             return FALSE;
         good = group_attach(pod, path, group, error);
         semaphore_release(&pod->disk_job);

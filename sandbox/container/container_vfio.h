@@ -5,4 +5,4 @@
 #include "sandbox/pods/pod.h"
 
 /* Plugs them in, unless they are. Devices that are no such thing are left alone. */
-gboolean container_vfio_attach(Container *container, GError **error);
+gboolean container_vfio_attach(Container *container, const Deadline *deadline, GError **error);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "common/error.h"
-#include "sandbox/container/stream_session.h"
+#include "sandbox/container/stream_open.h"
 #include "sandbox/pod/pod_events.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/pod.h"

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/error.h"
+#include "sandbox/observe/sampler.h"
 #include "sandbox/observe/stats.h"
 #include "sandbox/pods/pod_table.h"
 #include "sandbox/sandbox.h"

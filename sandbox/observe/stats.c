@@ -15,7 +15,7 @@
 #include "sandbox/observe/stats.h"
 
 #include "common/error.h"
-#include "sandbox/observe/sample.h"
+#include "sandbox/observe/sampler.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/cri_copy.h"
 #include "sandbox/pods/pod.h"

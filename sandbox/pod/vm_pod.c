@@ -443,7 +443,7 @@ static gboolean detach_block(Pod *pod, const char *key, guint lun, GError **erro
     return TRUE;
 }
 
-gboolean vm_pod_detach_block(Pod *pod, const char *key, GError **error)
+gboolean vm_pod_detach_block(Pod *pod, const char *key, const Deadline *deadline, GError **error)
 {
     gpointer lun = NULL;
     gboolean known;
@@ -452,7 +452,7 @@ gboolean vm_pod_detach_block(Pod *pod, const char *key, GError **error)
     /* The disks of a guest that has ended are gone; their files are removed with the pod. */
     if (pod_state(pod) != POD_READY)
         return TRUE;
-    if (!semaphore_acquire(&pod->disk_job, NULL, "waiting to detach disks", error))
+    if (!semaphore_acquire(&pod->disk_job, deadline, "waiting to detach disks", error))
         return FALSE;
     g_mutex_lock(&pod->lock);
     known = g_hash_table_lookup_extended(pod->disks, key, NULL, &lun);

@@ -15,4 +15,4 @@ gboolean vm_pod_describe_default(gpointer data, DomainSpec *ret_spec, GError **e
 gboolean vm_pod_attach_block(Pod *pod, const char *host_path, const BlockDevice *device, gboolean readonly,
                              const Deadline *deadline, guint *ret_lun, GError **error);
 /* Detaches it and leaves nothing of it on the node. */
-gboolean vm_pod_detach_block(Pod *pod, const char *key, GError **error);
+gboolean vm_pod_detach_block(Pod *pod, const char *key, const Deadline *deadline, GError **error);

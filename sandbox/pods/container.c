@@ -6,7 +6,6 @@
 #include "common/ids.h"
 #include "common/log.h"
 #include "common/semaphore.h"
-#include "sandbox/container/container_blocks.h"
 #include "sandbox/pods/container_io.h"
 #include "sandbox/pods/cri_copy.h"
 #include "sandbox/pods/events.h"
@@ -16,8 +15,6 @@
 #include "sandbox/pods/stream_sessions.h"
 #include "sandbox/state/state_store.h"
 #include "sandbox/volumes/share.h"
-
-enum { LOG_TIMEOUT_MS = 3000 }; /* for the rest of a removed container's output */
 
 static void on_stored(LogStream stream, guint64 offset, gpointer data);
 static gboolean on_ended(const ContainerExit *exit, gboolean from_agent, gpointer data);
@@ -246,48 +243,5 @@ static gboolean on_ended(const ContainerExit *exit, gboolean from_agent, gpointe
     if (agent != NULL)
         agent_connection_send_ack(agent, container->id, NULL, CRIVIRT__AGENT__V1__STREAM__STREAM_STDOUT, 0,
                                   TRUE);
-    return TRUE;
-}
-
-/* Called under disk_job, under which volumes are bound. */
-static gboolean volumes_unbind(Container *container, GError **error)
-{
-    Pod *pod = container->pod;
-    gboolean good;
-
-    if (!semaphore_acquire(&pod->disk_job, NULL, "waiting to unbind volumes", error))
-        return FALSE;
-    good = share_unbind(pod->share_dir, container->id, error);
-    semaphore_release(&pod->disk_job);
-    return good;
-}
-
-/* A log that cannot be written does not prevent the removal of its container. */
-static void log_finish(Container *container)
-{
-    gsize lost_bytes = container_io_finish(container->io, LOG_TIMEOUT_MS);
-
-    if (lost_bytes > 0)
-        log_warning(
-            LOG_FIELDS("container", container->id, "sandbox", container->pod->id, "log", container->log_path),
-            "the container is removed while its log cannot be written: %zu bytes that wait for the log, "
-            "and what the guest still has, are lost",
-            lost_bytes);
-}
-
-gboolean container_forget(Container *container, GError **error)
-{
-    SandboxManager *manager = container->pod->manager;
-    g_autofree char *cursor = g_build_filename(container->pod->state_dir, container->id, NULL);
-
-    log_finish(container);
-    stream_sessions_fail_container(container, "the container was removed");
-    if (!container_blocks_release(container, error) || !volumes_unbind(container, error) ||
-        !dir_remove_tree(cursor, error) ||
-        !state_store_delete_container(manager->store, container->id, error))
-        return FALSE;
-    image_service_unpin(manager->images, container->id);
-    manager_remove_container(manager, container);
-    container_announce(container, EVENT(DELETED));
     return TRUE;
 }

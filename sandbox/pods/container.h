@@ -45,8 +45,6 @@ gboolean container_save(Container *container, GError **error);
  * row could not be written, which another call tries again. */
 gboolean container_set_exited(Container *container, gint32 exit_code, const char *reason, const char *message,
                               gint64 finished_at_ns);
-/* Removes the container from every table and deletes its files on the node. */
-gboolean container_forget(Container *container, GError **error);
 ContainerState container_state(Container *container);
 /* Publishes an event in the order of a container's life: an earlier event that was left out is not published
  * any more, and a container that was never created has no events. Any thread, without locks. */

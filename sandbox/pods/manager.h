@@ -21,7 +21,7 @@
 
 typedef struct SandboxManager SandboxManager;
 
-struct Sampler;       /* observe/sample.h */
+struct Sampler;       /* observe/sampler.h */
 struct TemplateStore; /* templates/template_store.h */
 struct VmPool;        /* templates/vm_pool.h */
 

@@ -12,10 +12,10 @@
 
 #include "common/semaphore.h"
 #include "sandbox/agent/agent_connection.h"
-#include "sandbox/observe/sample.h"
 #include "sandbox/pods/handler.h"
 #include "sandbox/pods/manager.h"
 #include "sandbox/pods/platform.h"
+#include "sandbox/pods/sample.h"
 #include "sandbox/pods/trace.h"
 #include "sandbox/pods/vm_size.h"
 

@@ -1,6 +1,6 @@
 /* Sessions with an agent that speaks the first version of the protocol: it never says what input it has
  * written, so whoever sent it any would wait for ever. */
-#include "sandbox/container/stream_session.h"
+#include "sandbox/container/stream_open.h"
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -9,6 +9,7 @@
 #include "agent.pb-c.h"
 #include "agent/wire/wire.h"
 #include "common/error.h"
+#include "sandbox/pod/stream_dial.h"
 #include "tests/unit/harness.h"
 #include "tests/unit/test_manager.h"
 

@@ -3,7 +3,7 @@
 #include "tests/unit/test_manager.h"
 
 #include "common/ids.h"
-#include "sandbox/observe/sample.h"
+#include "sandbox/observe/sampler.h"
 #include "sandbox/pod/vm_pod.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/container_io.h"
@@ -165,6 +165,6 @@ void test_pod_add_sample(Pod *pod, gint64 at_us, guint64 cpu_us)
     sample->node_cpu_ns = cpu_us * 2000;
     sample->node_memory_bytes = 100 * MIB;
     g_mutex_lock(&pod->lock);
-    pod_samples_put(&pod->samples, sample);
+    pod_samples_put_locked(&pod->samples, sample);
     g_mutex_unlock(&pod->lock);
 }

@@ -1,5 +1,5 @@
-#include "sandbox/observe/sample.h"
-#include "common/ids.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/observe/sampler.h"
 
 #include "common/error.h"
 #include "common/ids.h"
@@ -8,13 +8,11 @@
 #include "sandbox/pods/pod.h"
 #include "sandbox/volumes/share.h"
 
-enum { RATE_SHORTEST_US = 100 * 1000 };
-
 struct Sampler {
     GThreadPool *workers;
 };
 
-/* Everybody who waits for a number of samples. */
+/* A caller that waits for a number of samples. */
 typedef struct {
     gint references;
     GMutex lock;
@@ -26,81 +24,6 @@ typedef struct {
     Pod *pod;
     gboolean with_processes;
 } Job;
-
-/* ---- samples ---- */
-
-Sample *sample_ref(Sample *sample)
-{
-    g_atomic_int_inc(&sample->references);
-    return sample;
-}
-
-void sample_unref(Sample *sample)
-{
-    if (sample == NULL || !g_atomic_int_dec_and_test(&sample->references))
-        return;
-    if (sample->response != NULL)
-        crivirt__agent__v1__response__free_unpacked(sample->response, NULL);
-    g_free(sample);
-}
-
-void pod_samples_clear(PodSamples *samples)
-{
-    sample_unref(samples->last);
-    sample_unref(samples->before);
-}
-
-void pod_samples_put(PodSamples *samples, Sample *sample)
-{
-    const gint64 span_us =
-        samples->last != NULL && samples->before != NULL ? samples->last->at_us - samples->before->at_us : 0;
-
-    /* Two callers in quick succession must not leave a span too short for a rate. */
-    if (samples->before == NULL || span_us >= SAMPLE_RATE_MIN_MS * G_TIME_SPAN_MILLISECOND) {
-        sample_unref(samples->before);
-        samples->before = samples->last;
-    } else {
-        sample_unref(samples->last);
-    }
-    samples->last = sample;
-}
-
-void sample_pair_clear(SamplePair *pair)
-{
-    sample_unref(pair->last);
-    sample_unref(pair->before);
-}
-
-SamplePair pod_sample(Pod *pod)
-{
-    SamplePair pair;
-
-    g_mutex_lock(&pod->lock);
-    pair.last = pod->samples.last != NULL ? sample_ref(pod->samples.last) : NULL;
-    pair.before = pod->samples.before != NULL ? sample_ref(pod->samples.before) : NULL;
-    g_mutex_unlock(&pod->lock);
-    return pair;
-}
-
-const Crivirt__Agent__V1__ContainerUsage *sample_container(const Sample *sample, const char *id)
-{
-    if (sample == NULL || sample->stats == NULL)
-        return NULL;
-    for (size_t i = 0; i < sample->stats->n_containers; i++)
-        if (g_str_equal(sample->stats->containers[i]->id, id))
-            return sample->stats->containers[i];
-    return NULL;
-}
-
-gboolean sample_rate(const SamplePair *pair, guint64 before, guint64 last, guint64 *ret_per_second)
-{
-    gint64 span_us = pair->before != NULL ? pair->last->at_us - pair->before->at_us : 0;
-
-    if (span_us < RATE_SHORTEST_US || last < before)
-        return FALSE;
-    *ret_per_second = (guint64)((double)(last - before) * G_USEC_PER_SEC / (double)span_us);
-    return TRUE;
-}
 
 /* ---- taking one ---- */
 
@@ -114,8 +37,8 @@ static gboolean pod_has_share(Pod *pod)
     return has;
 }
 
-/* FALSE with what went wrong; an agent that is too old to know is no failure. */
-static gboolean ask_guest(Pod *pod, gboolean with_processes, Sample *sample, GError **error)
+/* An agent that is too old to report statistics is no failure. */
+static gboolean sample_ask_guest(Pod *pod, gboolean with_processes, Sample *sample, GError **error)
 {
     Crivirt__Agent__V1__StatsRequest stats = CRIVIRT__AGENT__V1__STATS_REQUEST__INIT;
     Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
@@ -140,14 +63,14 @@ static gboolean ask_guest(Pod *pod, gboolean with_processes, Sample *sample, GEr
     return FALSE;
 }
 
-/* QEMU, and the file server of the pod's volumes: what that one shares is the guest's memory. */
-static void read_node_cost(Pod *pod, Sample *sample)
+/* Of QEMU, and of the file server of the pod's volumes, whose shared memory is the guest's. */
+static void sample_read_node_cost(Pod *pod, Sample *sample)
 {
-    pid_t machine = pod->platform->process(pod);
+    pid_t vm = pod->platform->process(pod);
     pid_t server = pod_has_share(pod) ? share_server(pod->share_dir) : 0;
     ProcessCost cost;
 
-    if (machine <= 0 || !process_cost_read(machine, &cost))
+    if (vm <= 0 || !process_cost_read(vm, &cost))
         return;
     sample->has_node_cost = TRUE;
     sample->node_cpu_ns = cost.cpu_ns;
@@ -163,13 +86,13 @@ static Sample *sample_take(Pod *pod, gboolean with_processes, GError **error)
     Sample *sample = g_new0(Sample, 1);
 
     sample->references = 1;
-    if (!ask_guest(pod, with_processes, sample, error)) {
+    if (!sample_ask_guest(pod, with_processes, sample, error)) {
         sample_unref(sample);
         return NULL;
     }
     sample->at_ns = time_now_ns();
     sample->at_us = g_get_monotonic_time();
-    read_node_cost(pod, sample);
+    sample_read_node_cost(pod, sample);
     return sample;
 }
 
@@ -207,7 +130,7 @@ static Group *group_new(void)
 
 /* ---- the workers ---- */
 
-static void job_run(gpointer data, gpointer unused)
+static void sampler_job_run(gpointer data, gpointer unused)
 {
     Job *job = data;
     g_autoptr(Pod) pod = job->pod;
@@ -218,14 +141,14 @@ static void job_run(gpointer data, gpointer unused)
     (void)unused;
     g_mutex_lock(&pod->lock);
     if (sample != NULL)
-        pod_samples_put(&pod->samples, sample);
+        pod_samples_put_locked(&pod->samples, sample);
     else
         pod->samples.not_before_us = g_get_monotonic_time() + SAMPLE_BACKOFF_MS * G_GINT64_CONSTANT(1000);
     pod->samples.running = FALSE;
     waiting = g_steal_pointer(&pod->samples.waiting);
     g_mutex_unlock(&pod->lock);
     if (sample == NULL)
-        log_debug(LOG_FIELDS("sandbox", pod->id), "the guest told no statistics: %s", error->message);
+        log_debug(LOG_FIELDS("sandbox", pod->id), "the guest reported no statistics: %s", error->message);
     g_slist_free_full(waiting, group_one_done);
     g_free(job);
 }
@@ -234,7 +157,7 @@ Sampler *sampler_new(void)
 {
     Sampler *sampler = g_new0(Sampler, 1);
 
-    sampler->workers = g_thread_pool_new(job_run, NULL, SAMPLER_WORKERS, FALSE, NULL);
+    sampler->workers = g_thread_pool_new(sampler_job_run, NULL, SAMPLER_WORKERS, FALSE, NULL);
     return sampler;
 }
 
@@ -248,8 +171,7 @@ void sampler_free(Sampler *sampler)
 
 /* ---- asking ---- */
 
-/* pod->lock is held. */
-static gboolean is_fresh(const PodSamples *samples, gboolean with_processes, gint64 now_us)
+static gboolean sample_is_fresh_locked(const PodSamples *samples, gboolean with_processes, gint64 now_us)
 {
     return samples->last != NULL &&
            now_us - samples->last->at_us < SAMPLE_FRESH_MS * G_TIME_SPAN_MILLISECOND &&
@@ -257,7 +179,7 @@ static gboolean is_fresh(const PodSamples *samples, gboolean with_processes, gin
 }
 
 /* Starts a sample, or joins the one that is being taken. */
-static void refresh_one(Sampler *sampler, Pod *pod, gboolean with_processes, Group *group)
+static void sampler_refresh_pod(Sampler *sampler, Pod *pod, gboolean with_processes, Group *group)
 {
     gint64 now_us = g_get_monotonic_time();
     gboolean start;
@@ -265,7 +187,7 @@ static void refresh_one(Sampler *sampler, Pod *pod, gboolean with_processes, Gro
 
     g_mutex_lock(&pod->lock);
     wanted = pod->state == POD_READY && now_us >= pod->samples.not_before_us &&
-             !is_fresh(&pod->samples, with_processes, now_us);
+             !sample_is_fresh_locked(&pod->samples, with_processes, now_us);
     start = wanted && !pod->samples.running;
     if (wanted) {
         pod->samples.running = TRUE;
@@ -292,7 +214,7 @@ void sampler_refresh(Sampler *sampler, const GPtrArray *pods, gboolean with_proc
     gboolean in_time = TRUE;
 
     for (guint i = 0; i < pods->len; i++)
-        refresh_one(sampler, pods->pdata[i], with_processes, group);
+        sampler_refresh_pod(sampler, pods->pdata[i], with_processes, group);
     g_mutex_lock(&group->lock);
     while (in_time && group->pending > 0)
         in_time = deadline_cond_wait(&bounded, &group->changed, &group->lock, "waiting for guests", NULL);

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/container/container_remove.h"
+
+#include "common/error.h"
+#include "common/fileio.h"
+#include "common/log.h"
+#include "common/semaphore.h"
+#include "sandbox/container/container_blocks.h"
+#include "sandbox/container/container_stop.h"
+#include "sandbox/pods/container_io.h"
+#include "sandbox/pods/events.h"
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/pods/stream_sessions.h"
+#include "sandbox/sandbox.h"
+#include "sandbox/volumes/share.h"
+
+enum {
+    DELETE_TIMEOUT_MS = 60 * 1000, /* what the guest needs when it is busy */
+    LOG_TIMEOUT_MS = 3000,         /* for what is left of a removed container's output */
+};
+
+void container_delete_in_guest(Container *container)
+{
+    Crivirt__Agent__V1__DeleteContainerRequest delete = CRIVIRT__AGENT__V1__DELETE_CONTAINER_REQUEST__INIT;
+    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    g_autoptr(AgentConnection) agent = pod_agent(container->pod, NULL);
+    g_autoptr(GError) error = NULL;
+    Deadline deadline = deadline_in_ms(DELETE_TIMEOUT_MS);
+    Crivirt__Agent__V1__Response *response;
+
+    if (agent == NULL)
+        return;
+    delete.id = container->id;
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_DELETE_CONTAINER;
+    request.delete_container = &delete;
+    if (agent_connection_call(agent, &request, &deadline, &response, &error))
+        crivirt__agent__v1__response__free_unpacked(response, NULL);
+    else
+        log_warning(LOG_FIELDS("container", container->id), "cannot delete the container in the guest: %s",
+                    error->message);
+}
+
+/* Volumes are bound and unbound under the same job. */
+static gboolean container_unbind_volumes(Container *container, const Deadline *deadline, GError **error)
+{
+    Pod *pod = container->pod;
+    gboolean good;
+
+    if (!semaphore_acquire(&pod->disk_job, deadline, "waiting to unbind volumes", error))
+        return FALSE;
+    good = share_unbind(pod->share_dir, container->id, error);
+    semaphore_release(&pod->disk_job);
+    return good;
+}
+
+/* A log that cannot be written does not keep its container from being removed. */
+static void container_finish_log(Container *container)
+{
+    gsize lost_bytes = container_io_finish(container->io, LOG_TIMEOUT_MS);
+
+    if (lost_bytes > 0)
+        log_warning(
+            LOG_FIELDS("container", container->id, "sandbox", container->pod->id, "log", container->log_path),
+            "the container is removed while its log cannot be written: %zu bytes that wait for the log, "
+            "and what the guest still has, are lost",
+            lost_bytes);
+}
+
+gboolean container_forget(Container *container, const Deadline *deadline, GError **error)
+{
+    SandboxManager *manager = container->pod->manager;
+    g_autofree char *cursor = g_build_filename(container->pod->state_dir, container->id, NULL);
+
+    container_finish_log(container);
+    stream_sessions_fail_container(container, "the container was removed");
+    if (!container_blocks_release(container, deadline, error) ||
+        !container_unbind_volumes(container, deadline, error) || !dir_remove_tree(cursor, error) ||
+        !state_store_delete_container(manager->store, container->id, error))
+        return FALSE;
+    image_service_unpin(manager->images, container->id);
+    manager_remove_container(manager, container);
+    container_announce(container, EVENT(DELETED));
+    return TRUE;
+}
+
+gboolean container_remove(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error)
+{
+    g_autoptr(Container) container = NULL;
+    gboolean removed;
+
+    if (!manager_find_container_if_any(manager, id, &container, error))
+        return FALSE;
+    if (container == NULL)
+        return TRUE;
+    if (!container_stop_or_gone(container, 0, deadline, error) ||
+        !semaphore_acquire(&container->job, deadline, "waiting for other work on the container", error))
+        return FALSE;
+    container_delete_in_guest(container);
+    removed = container_forget(container, deadline, error);
+    semaphore_release(&container->job);
+    if (removed)
+        log_info(LOG_FIELDS("container", container->id, "sandbox", container->pod->id),
+                 "container %s removed", container->config->metadata->name);
+    return removed;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/container/container_stop.h"
+
+#include <signal.h>
+
+#include "common/error.h"
+#include "common/semaphore.h"
+#include "sandbox/container/container_signal.h"
+#include "sandbox/pod/pod_events.h"
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/sandbox.h"
+
+enum {
+    SIGNAL_TIMEOUT_MS = 10 * 1000,
+    KILLED_TIMEOUT_MS = 20 * 1000, /* from KILL to the recorded end */
+    GONE_TIMEOUT_MS = 5 * 1000,    /* from the guest's end to that */
+};
+
+gboolean container_signal(Container *container, int signal, gboolean all, const Deadline *deadline,
+                          GError **error)
+{
+    Crivirt__Agent__V1__ProcessId process = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
+    Crivirt__Agent__V1__SignalRequest kill = CRIVIRT__AGENT__V1__SIGNAL_REQUEST__INIT;
+    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    Deadline bounded = deadline_sooner(deadline, SIGNAL_TIMEOUT_MS);
+    g_autoptr(AgentConnection) agent = pod_agent(container->pod, error);
+    Crivirt__Agent__V1__Response *response;
+
+    if (agent == NULL)
+        return FALSE;
+    process.container_id = container->id;
+    kill.process = &process;
+    kill.signal = signal;
+    kill.all = all;
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_SIGNAL;
+    request.signal = &kill;
+    if (!agent_connection_call(agent, &request, &bounded, &response, error))
+        return FALSE;
+    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    return TRUE;
+}
+
+/* TRUE when it has ended by then. */
+static gboolean container_wait_exited(Container *container, const Deadline *deadline, GError **error)
+{
+    Pod *pod = container->pod;
+    gboolean good = TRUE;
+
+    g_mutex_lock(&pod->lock);
+    while (good && container->state == CONTAINER_RUNNING_STATE)
+        good = deadline_cond_wait(deadline, &pod->changed, &pod->lock, "waiting for the container to end",
+                                  error);
+    g_mutex_unlock(&pod->lock);
+    return good;
+}
+
+static gboolean container_signal_and_wait(Container *container, gint64 timeout_s, const Deadline *deadline,
+                                          GError **error)
+{
+    Deadline grace = deadline_sooner(deadline, CLAMP(timeout_s, 0, G_MAXINT / 1000) * 1000);
+    Deadline killed;
+
+    if (container_state(container) != CONTAINER_RUNNING_STATE)
+        return TRUE;
+    if (timeout_s > 0) {
+        if (!container_signal(container, container->stop_signal, FALSE, deadline, error))
+            return FALSE;
+        if (container_wait_exited(container, &grace, NULL))
+            return TRUE;
+        if (!deadline_check(deadline, "waiting for the container to end", error))
+            return FALSE;
+    }
+    if (!container_signal(container, SIGKILL, TRUE, deadline, error))
+        return FALSE;
+    killed = deadline_sooner(deadline, KILLED_TIMEOUT_MS);
+    return container_wait_exited(container, &killed, error);
+}
+
+static gboolean pod_guest_is_gone(Pod *pod)
+{
+    gboolean gone;
+
+    g_mutex_lock(&pod->lock);
+    gone = pod->lost != NULL || pod->state != POD_READY;
+    g_mutex_unlock(&pod->lock);
+    return gone;
+}
+
+/* The guest may be gone in the meantime: then the container has ended too, which is what was asked for. */
+gboolean container_stop_or_gone(Container *container, gint64 timeout_s, const Deadline *deadline,
+                                GError **error)
+{
+    g_autoptr(GError) stop_error = NULL;
+    Deadline moment;
+
+    if (container_signal_and_wait(container, timeout_s, deadline, &stop_error))
+        return TRUE;
+    pod_explain(container->pod, &stop_error);
+    moment = deadline_sooner(deadline, GONE_TIMEOUT_MS);
+    if (pod_guest_is_gone(container->pod) && container_wait_exited(container, &moment, NULL))
+        return TRUE;
+    g_propagate_prefixed_error(error, g_steal_pointer(&stop_error),
+                               "cannot stop container %s: ", container->id);
+    return FALSE;
+}
+
+gboolean container_stop(SandboxManager *manager, const char *id, gint64 timeout_s, const Deadline *deadline,
+                        GError **error)
+{
+    g_autoptr(Container) container = NULL;
+    gboolean stopped;
+
+    if (!manager_find_container_if_any(manager, id, &container, error))
+        return FALSE;
+    if (container == NULL)
+        return TRUE;
+    /* A kill does not wait for the grace that another call has given. */
+    if (timeout_s <= 0)
+        return container_stop_or_gone(container, 0, deadline, error);
+    if (!semaphore_acquire(&container->job, deadline, "waiting for other work on the container", error))
+        return FALSE;
+    stopped = container_stop_or_gone(container, timeout_s, deadline, error);
+    semaphore_release(&container->job);
+    return stopped;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/container/create_message.h"
+
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "common/error.h"
+#include "common/fileio.h"
+#include "sandbox/oci/seccomp_profile.h"
+#include "sandbox/pod/host_pod.h"
+#include "sandbox/pod/host_request.h"
+#include "sandbox/pods/pod_table.h"
+
+/* The text of the Localhost profile that the container asks for; *ret_text NULL: it asks for none. */
+static gboolean seccomp_read(const Runtime__V1__ContainerConfig *config, char **ret_text, GError **error)
+{
+    const Runtime__V1__LinuxContainerSecurityContext *security =
+        config->linux != NULL ? config->linux->security_context : NULL;
+    const char *path;
+
+    if (security == NULL || security->privileged || security->seccomp == NULL ||
+        security->seccomp->profile_type != RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Localhost)
+        return TRUE;
+    path = security->seccomp->localhost_ref;
+    if (g_str_has_prefix(path, "localhost/"))
+        path += strlen("localhost/");
+    if (*path != '/')
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "linux.security_context.seccomp.localhost_ref: \"%s\" is not absolute", path);
+    if (file_read(path, SECCOMP_PROFILE_MAX_BYTES, ret_text, NULL, error))
+        return TRUE;
+    g_prefix_error(error, "linux.security_context.seccomp: ");
+    return FALSE;
+}
+
+/* The running container whose processes this one wants to see, referenced; NULL: it asks for none. */
+static gboolean target_find(Container *container, Container **ret_target, GError **error)
+{
+    const char *id = oci_spec_target(container->config);
+    g_autoptr(Container) target = NULL;
+
+    if (id == NULL)
+        return TRUE;
+    target = *id != '\0' ? manager_find_container(container->pod->manager, id, NULL) : NULL;
+    if (target == NULL || target->pod != container->pod)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "linux.security_context.namespace_options.target_id: sandbox %s has no container \"%s\"",
+                    container->pod->id, id);
+    if (container_state(target) != CONTAINER_RUNNING_STATE)
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "linux.security_context.namespace_options.target_id: container %s is not running",
+                    target->id);
+    *ret_target = g_steal_pointer(&target);
+    return TRUE;
+}
+
+static void user_set_groups(Crivirt__Agent__V1__User *user, const Runtime__V1__ContainerConfig *config,
+                            Arena *arena)
+{
+    const Runtime__V1__LinuxContainerSecurityContext *security =
+        config->linux != NULL ? config->linux->security_context : NULL;
+
+    if (security == NULL)
+        return;
+    user->n_groups = security->n_supplemental_groups;
+    user->groups = arena_new0(arena, uint32_t, user->n_groups);
+    for (size_t i = 0; i < user->n_groups; i++)
+        user->groups[i] = (uint32_t)security->supplemental_groups[i];
+}
+
+gboolean create_message_build(Container *container, const Image *image, const ContainerVolumes *volumes,
+                              const GArray *layers, Arena *arena,
+                              Crivirt__Agent__V1__CreateContainerRequest *create, GError **error)
+{
+    g_autofree char *seccomp = NULL;
+    g_autoptr(Container) target = NULL;
+    g_autoptr(GArray) devices = NULL;
+    g_autofree char *cgroup = NULL;
+    OciNode on_node;
+    struct utsname node;
+    OciSpecInput input = {
+        .container_id = container->id,
+        .pod = container->pod->config,
+        .config = container->config,
+        .image = image,
+        .mount_sources = volumes->sources,
+        .anonymous = volumes->anonymous,
+        .n_anonymous = volumes->n_anonymous,
+        .blocks = volumes->blocks,
+        .n_blocks = volumes->n_blocks,
+        .architecture = uname(&node) == 0 ? node.machine : "",
+    };
+    Crivirt__Agent__V1__User *user = arena_new0(arena, Crivirt__Agent__V1__User, 1);
+    g_autofree char *before = NULL;
+    g_autofree char *after = NULL;
+
+    if (!seccomp_read(container->config, &seccomp, error) || !target_find(container, &target, error))
+        return FALSE;
+    if (container->pod->platform->on_node) {
+        if (!node_devices_collect(container->config, &devices, error))
+            return FALSE;
+        cgroup = host_pod_container_cgroup(container);
+        on_node = (OciNode){.cgroup = cgroup,
+                            .devices = devices,
+                            .capabilities = node_capabilities(),
+                            .least_oom_score_adj = node_least_oom_score_adj(node_capabilities())};
+        input.node = &on_node;
+    }
+    input.seccomp_profile = seccomp;
+    input.target_container_id = target != NULL ? target->id : NULL;
+    if (!oci_spec_build(&input, &before, &after, error) || !oci_spec_user(&input, user, error) ||
+        !oci_spec_stop_signal(&input, &container->stop_signal, error))
+        return FALSE;
+    user_set_groups(user, container->config, arena);
+    create->n_layers = layers->len;
+    create->layers = container_disks(layers, arena);
+    create->id = container->id;
+    create->user = user;
+    create->spec_before_user =
+        (ProtobufCBinaryData){.len = strlen(before), .data = (guint8 *)arena_strdup(arena, before)};
+    create->spec_after_user =
+        (ProtobufCBinaryData){.len = strlen(after), .data = (guint8 *)arena_strdup(arena, after)};
+    create->tty = container->config->tty;
+    create->stdin = container->config->stdin;
+    create->stdin_once = container->config->stdin_once;
+    create->shared_pid = oci_spec_shares_pid(&input);
+    return TRUE;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/container/stream_open.h"
+
+#include "common/error.h"
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/pods/stream_sessions.h"
+
+/* Return: the container, referenced, in a state that allows the session; NULL with an error. */
+static Container *container_to_open(SandboxManager *manager, const char *id, gboolean to_attach,
+                                    GError **error)
+{
+    g_autoptr(Container) container = manager_find_container(manager, id, error);
+    ContainerState state;
+
+    if (container == NULL)
+        return NULL;
+    state = container_state(container);
+    if (state != CONTAINER_RUNNING_STATE && (!to_attach || state != CONTAINER_CREATED_STATE)) {
+        fail(error, STATUS_FAILED_PRECONDITION, "container %s is not running", container->id);
+        return NULL;
+    }
+    return g_steal_pointer(&container);
+}
+
+gboolean stream_session_check_container(SandboxManager *manager, const char *container_id, gboolean to_attach,
+                                        GError **error)
+{
+    g_autoptr(Container) container = container_to_open(manager, container_id, to_attach, error);
+    g_autoptr(AgentConnection) agent = container != NULL ? pod_agent(container->pod, error) : NULL;
+
+    return agent != NULL;
+}
+
+StreamSession *stream_session_exec(SandboxManager *manager, const StreamSessionExec *exec,
+                                   const StreamSessionClient *client, const Deadline *deadline,
+                                   GError **error)
+{
+    g_autoptr(Container) container = container_to_open(manager, exec->container_id, FALSE, error);
+    Crivirt__Agent__V1__ProcessId process = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
+    Crivirt__Agent__V1__ExecRequest message = CRIVIRT__AGENT__V1__EXEC_REQUEST__INIT;
+    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    StreamSession *session;
+
+    if (container == NULL)
+        return NULL;
+    session = stream_session_new(STREAM_SESSION_EXEC, container->pod, container, exec->with_input, client);
+    process.container_id = container->id;
+    process.exec_id = (char *)stream_session_exec_id(session);
+    message.process = &process;
+    message.args = (char **)exec->args;
+    message.n_args = exec->n_args;
+    message.tty = exec->tty;
+    message.stdin = exec->with_input;
+    message.columns = exec->columns;
+    message.rows = exec->rows;
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_EXEC;
+    request.exec = &message;
+    stream_session_register(session);
+    if (stream_session_start(session, &request, deadline, error))
+        return session;
+    stream_session_close(session); /* hangs up a process that starts late */
+    return NULL;
+}
+
+StreamSession *stream_session_attach(SandboxManager *manager, const char *container_id, gboolean with_input,
+                                     const StreamSessionClient *client, GError **error)
+{
+    g_autoptr(Container) container = container_to_open(manager, container_id, TRUE, error);
+    g_autoptr(AgentConnection) agent = container != NULL ? pod_agent(container->pod, error) : NULL;
+    StreamSession *session;
+    ContainerState state;
+
+    if (agent == NULL)
+        return NULL;
+    session = stream_session_new(STREAM_SESSION_ATTACH, container->pod, container, with_input, client);
+    if (!stream_session_check_agent(session, agent, error)) {
+        stream_session_unref(session);
+        return NULL;
+    }
+    stream_session_register(session);
+    /* The container may have ended before the session was registered, which then has not been told. */
+    state = container_state(container);
+    if (state != CONTAINER_RUNNING_STATE && state != CONTAINER_CREATED_STATE)
+        stream_session_finish(session, container->exit_code, NULL);
+    return session;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/pod/stream_dial.h"
+
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/pods/stream_sessions.h"
+
+gboolean stream_session_check_sandbox(SandboxManager *manager, const char *sandbox_id, GError **error)
+{
+    g_autoptr(Pod) pod = manager_find_pod(manager, sandbox_id, error);
+    g_autoptr(AgentConnection) agent = pod != NULL ? pod_agent(pod, error) : NULL;
+
+    return agent != NULL;
+}
+
+StreamSession *stream_session_dial(SandboxManager *manager, const char *sandbox_id, guint16 port,
+                                   const StreamSessionClient *client, const Deadline *deadline,
+                                   GError **error)
+{
+    g_autoptr(Pod) pod = manager_find_pod(manager, sandbox_id, error);
+    Crivirt__Agent__V1__ProcessId process = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
+    Crivirt__Agent__V1__DialRequest message = CRIVIRT__AGENT__V1__DIAL_REQUEST__INIT;
+    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    StreamSession *session;
+
+    if (pod == NULL)
+        return NULL;
+    session = stream_session_new(STREAM_SESSION_DIAL, pod, NULL, TRUE, client);
+    process.exec_id = (char *)stream_session_exec_id(session);
+    message.process = &process;
+    message.port = port;
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_DIAL;
+    request.dial = &message;
+    stream_session_register(session);
+    if (stream_session_start(session, &request, deadline, error))
+        return session;
+    stream_session_close(session);
+    return NULL;
+}
