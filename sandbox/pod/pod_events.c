@@ -341,13 +341,10 @@ void pod_explain(Pod *pod, GError **error)
     }
 }
 
-void pod_on_guest_stopped(const char *name, VmmStopReason reason, gpointer data)
+/* Pods borrow the reason (Pod.lost), so it is interned. Most reasons are the same for many pods. */
+void pod_on_guest_stopped(const char *name, VmmStopReason reason, const char *text, gpointer data)
 {
-    static const char *const reasons[] = {
-        [VMM_STOPPED_SHUTDOWN] = "the pod's virtual machine powered itself off",
-        [VMM_STOPPED_DESTROYED] = "the pod's virtual machine was destroyed",
-        [VMM_STOPPED_CRASHED] = "the pod's virtual machine died (its kernel panicked, or QEMU was killed)",
-    };
+    g_autofree char *why = g_strdup_printf("the pod's VM has ended: %s", text);
 
-    report_end(data, name, reasons[reason], reason != VMM_STOPPED_DESTROYED);
+    report_end(data, name, g_intern_string(why), reason != VMM_STOPPED_DESTROYED);
 }

@@ -8,7 +8,7 @@
 void pod_connect(Pod *pod, gboolean fresh);
 
 /* A VmmStoppedFunc; data is the manager. */
-void pod_on_guest_stopped(const char *name, VmmStopReason reason, gpointer data);
+void pod_on_guest_stopped(const char *name, VmmStopReason reason, const char *text, gpointer data);
 
 /* The VM or host agent of the pod with that id ended by itself: what waits for it fails at once, and a worker
  * does the rest (pod_lost()). Any thread. why: static. */

@@ -56,15 +56,26 @@ static void on_notice(const char *message, gpointer data)
 
 static const AgentEvents events = {on_ready, on_output, on_exited, on_input_ack, on_notice, NULL};
 
+/* Otherwise the caller would wait for the agent of a VM that has ended until its deadline. */
+static void on_vm_ended(const char *text, gpointer data)
+{
+    g_autofree char *why = g_strdup_printf("the VM has ended: %s", text);
+
+    agent_connection_abandon(data, why);
+}
+
 gboolean guest_run_briefly(const GuestEnvironment *env, const char *id,
                            gboolean (*work)(AgentConnection *agent, const Deadline *deadline, GError **error),
                            const Deadline *deadline, GError **error)
 {
     g_autofree char *socket = guest_agent_socket(env, id);
     AgentConnection *agent = agent_connection_open(env->agents, socket, TRUE, &events, (gpointer)id);
-    gboolean done = vmm_resume(env->vmm, id, error) && agent_connection_wait_ready(agent, deadline, error) &&
-                    work(agent, deadline, error);
+    gboolean done;
 
+    vmm_watch_end(env->vmm, id, on_vm_ended, agent);
+    done = vmm_resume(env->vmm, id, error) && agent_connection_wait_ready(agent, deadline, error) &&
+           work(agent, deadline, error);
+    vmm_unwatch_end(env->vmm, id, agent);
     agent_connection_close(agent);
     agent_connection_unref(agent);
     return done && vmm_pause(env->vmm, id, error);

@@ -33,9 +33,13 @@ typedef struct {
 } VmmDomain;
 void vmm_domain_free(VmmDomain *domain);
 
-/* Called on the event thread, once for every domain that was created or adopted: must not block and must not
- * call the Vmm. vmm_destroy() may return before its call. A vmm_create() that fails is not reported here. */
-typedef void (*VmmStoppedFunc)(const char *name, VmmStopReason reason, gpointer data);
+/* Called on the event thread, once for every domain that was created or adopted, with the reason of its end
+ * as text: must not block, and must not call the Vmm. vmm_destroy() may return before its call. A
+ * vmm_create() that fails is not reported here. */
+typedef void (*VmmStoppedFunc)(const char *name, VmmStopReason reason, const char *text, gpointer data);
+/* Called with the reason of the end of a domain that is watched: must not block, and must not call the Vmm.
+ */
+typedef void (*VmmEndFunc)(const char *text, gpointer data);
 
 /* Opens the connection, starts its event thread and the reaper of QEMU and virtiofsd children (the process
  * becomes a child subreaper), warms the capability cache, waits until the guests of the last run are adopted;
@@ -44,7 +48,7 @@ typedef void (*VmmStoppedFunc)(const char *name, VmmStopReason reason, gpointer 
  * Call it before there are other threads, with SIGCHLD blocked if other threads shall not see it. UNAVAILABLE
  * when another process has the state_dir; FAILED_PRECONDITION tells what to set up. */
 Vmm *vmm_open(const VmmConfig *config, VmmStoppedFunc stopped, gpointer data, GError **error);
-/* Leaves the domains running. */
+/* Closes the connection; the domains run on. Takes NULL. */
 void vmm_close(Vmm *vmm);
 
 /* TRUE: hardware acceleration. ret_reason (owned by the Vmm) says in a sentence why or why not, for Status.
@@ -60,6 +64,16 @@ gboolean vmm_create(Vmm *vmm, const DomainSpec *spec, const Deadline *deadline, 
  * reported. */
 gboolean vmm_resume(Vmm *vmm, const char *name, GError **error);
 gboolean vmm_pause(Vmm *vmm, const char *name, GError **error);
+/* Return: why the VM ended by itself, as the rest of a sentence, with QEMU's last message where there is one
+ * ("QEMU ended: qemu-system-x86_64: cannot set up guest memory…"); NULL while it lives, when it was
+ * destroyed, or when there is no record of it. The caller frees it. The record lasts until vmm_destroy().
+ * Never waits. */
+char *vmm_stop_text(Vmm *vmm, const char *name);
+/* Calls func once the VM has ended, on the event thread, also when it was destroyed or had not been resumed
+ * yet; at once, on the caller's thread, when it has ended by itself already. So a caller that waits for the
+ * guest learns why it will wait in vain. func is not called any more when vmm_unwatch_end() has returned. */
+void vmm_watch_end(Vmm *vmm, const char *name, VmmEndFunc func, gpointer data);
+void vmm_unwatch_end(Vmm *vmm, const char *name, gpointer data);
 /* A domain that does not exist is success. Returns when QEMU is gone, or fails by the deadline. */
 gboolean vmm_destroy(Vmm *vmm, const char *name, const Deadline *deadline, GError **error);
 gboolean vmm_list(Vmm *vmm, GPtrArray **ret_domains, GError **error);

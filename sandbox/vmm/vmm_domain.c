@@ -22,9 +22,29 @@ virDomainPtr vmm_find_domain(Vmm *vmm, const char *name, GError **error)
 {
     virDomainPtr domain = virDomainLookupByName(vmm->connection, name);
 
-    if (domain == NULL)
-        vmm_fail(error, "cannot find the VM");
+    if (domain == NULL) {
+        g_autoptr(GError) problem = NULL;
+
+        vmm_fail(&problem, "cannot find the VM"); /* before another call of libvirt replaces its error */
+        if (!vmm_fail_if_ended(vmm, name, "the VM has ended", error))
+            g_propagate_error(error, g_steal_pointer(&problem));
+    }
     return domain;
+}
+
+char *vmm_stop_text(Vmm *vmm, const char *name)
+{
+    return vmm_table_stop_text(vmm->table, name);
+}
+
+void vmm_watch_end(Vmm *vmm, const char *name, VmmEndFunc func, gpointer data)
+{
+    vmm_table_watch(vmm->table, name, func, data);
+}
+
+void vmm_unwatch_end(Vmm *vmm, const char *name, gpointer data)
+{
+    vmm_table_unwatch(vmm->table, name, data);
 }
 
 gboolean vmm_read_xml(virDomainPtr domain, DomainXml *ret_xml, GError **error)
@@ -106,9 +126,8 @@ static gboolean create_reserved(Vmm *vmm, const DomainSpec *spec, GError **error
     }
     if (spec->incoming || vmm_table_live(vmm->table, spec->name))
         return TRUE;
-    fail(error, STATUS_UNAVAILABLE, "QEMU ended as soon as it was started");
-    vmm_error_add_qemu_log(vmm, spec->name, error);
-    return FALSE;
+    return !vmm_fail_if_ended(vmm, spec->name, "QEMU ended as soon as it was started", error) &&
+           fail(error, STATUS_UNAVAILABLE, "QEMU ended as soon as it was started");
 }
 
 gboolean vmm_create(Vmm *vmm, const DomainSpec *spec, const Deadline *deadline, GError **error)
@@ -132,7 +151,8 @@ gboolean vmm_resume(Vmm *vmm, const char *name, GError **error)
     if (domain == NULL)
         return FALSE;
     if (!vmm_table_live(vmm->table, name))
-        return fail(error, STATUS_UNAVAILABLE, "cannot resume the guest: its QEMU has ended");
+        return !vmm_fail_if_ended(vmm, name, "cannot resume the guest", error) &&
+               fail(error, STATUS_UNAVAILABLE, "cannot resume the guest: the VM was destroyed");
     return virDomainResume(domain) == 0 || vmm_fail(error, "cannot resume the guest");
 }
 
@@ -157,8 +177,14 @@ gboolean vmm_monitor(Vmm *vmm, const char *name, const char *command, int fd, ch
     failed = fd >= 0 ? virDomainQemuMonitorCommandWithFiles(domain, command, 1, &fd, NULL, NULL, &reply, 0)
                      : virDomainQemuMonitorCommand(domain, command, &reply, 0);
     if (failed != 0) {
-        vmm_fail(error, "cannot send a command to QEMU's monitor");
-        vmm_error_add_qemu_log(vmm, name, error);
+        g_autoptr(GError) problem = NULL;
+
+        vmm_fail(&problem, "cannot send a command to QEMU's monitor");
+        if (virDomainIsActive(domain) == 1 ||
+            !vmm_fail_if_ended(vmm, name, "QEMU's monitor does not answer", error)) {
+            g_propagate_error(error, g_steal_pointer(&problem));
+            vmm_error_add_qemu_log(vmm, name, error);
+        }
         return FALSE;
     }
     *ret_reply = reply;
@@ -225,6 +251,7 @@ gboolean vmm_destroy(Vmm *vmm, const char *name, const Deadline *deadline, GErro
         if (!vmm_kill_qemu(vmm, name, deadline, error) || !destroy_domain(domain, error))
             return FALSE;
     }
+    vmm_table_forget_end(vmm->table, name);
     remove_logs(vmm, name);
     if (vmm->embedded)
         vmm_root_forget(vmm->root, name);

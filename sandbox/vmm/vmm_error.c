@@ -4,9 +4,10 @@
 
 #include "common/error.h"
 #include "sandbox/vmm/console.h"
+#include "sandbox/vmm/qemu_log.h"
 #include "sandbox/vmm/vmm_private.h"
 
-enum { LOG_TAIL_BYTES = 4096, LOG_TAIL_LINES = 4 };
+enum { LOG_TAIL_BYTES = 4096, LOG_TAIL_LINES = 64, END_TIMEOUT_MS = 2000 };
 
 static StatusCode status_of_libvirt(int code)
 {
@@ -35,7 +36,8 @@ gboolean vmm_fail(GError **error, const char *doing)
 
 char *vmm_qemu_log_path(Vmm *vmm, const char *name)
 {
-    return g_strdup_printf("%s/log/qemu/%s.log", vmm->root, name);
+    return vmm->embedded ? g_strdup_printf("%s/log/qemu/%s.log", vmm->root, name)
+                         : g_strdup_printf("/var/log/libvirt/qemu/%s.log", name);
 }
 
 char *vmm_qemu_log_tail(Vmm *vmm, const char *name)
@@ -48,11 +50,25 @@ char *vmm_qemu_log_tail(Vmm *vmm, const char *name)
 void vmm_error_add_qemu_log(Vmm *vmm, const char *name, GError **error)
 {
     g_autofree char *tail = vmm_qemu_log_tail(vmm, name);
+    g_autofree char *last = qemu_log_find_message(tail);
     g_autofree char *message = NULL;
 
-    if (error == NULL || *error == NULL || *tail == '\0' || strstr((*error)->message, "qemu-system") != NULL)
+    if (error == NULL || *error == NULL || last == NULL || strstr((*error)->message, "qemu-system") != NULL)
         return;
-    message = g_strdup_printf("%s; QEMU's log ends: %s", (*error)->message, tail);
+    message = g_strdup_printf("%s; QEMU's last message: %s", (*error)->message, last);
     g_free((*error)->message);
     (*error)->message = g_steal_pointer(&message);
+}
+
+/* libvirt notices QEMU's end in a call before it reports the end by an event. */
+gboolean vmm_fail_if_ended(Vmm *vmm, const char *name, const char *doing, GError **error)
+{
+    g_autofree char *text = NULL;
+
+    vmm_table_wait_end(vmm->table, name, END_TIMEOUT_MS);
+    text = vmm_stop_text(vmm, name);
+    if (text == NULL)
+        return FALSE;
+    fail(error, STATUS_UNAVAILABLE, "%s: %s", doing, text);
+    return TRUE;
 }

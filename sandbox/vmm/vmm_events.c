@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "sandbox/vmm/qemu_log.h"
 #include "sandbox/vmm/vmm_private.h"
 
 enum { TRIM_INTERVAL_MS = 15 * 1000, CONSOLE_MAX_BYTES = 1 << 20 };
@@ -25,9 +26,12 @@ static VmmStopReason stop_reason_of(int detail)
 static void on_domain_stopped(Vmm *vmm, const char *name, int detail)
 {
     VmmStopReason reason = stop_reason_of(detail);
+    g_autofree char *log = vmm_qemu_log_tail(vmm, name);
+    g_autofree char *message = qemu_log_find_message(log);
+    g_autofree char *text = NULL;
 
-    if (vmm_table_end(vmm->table, name, &reason) && vmm->stopped != NULL)
-        vmm->stopped(name, reason, vmm->stopped_data);
+    if (vmm_table_end(vmm->table, name, &reason, message, &text) && vmm->stopped != NULL)
+        vmm->stopped(name, reason, text, vmm->stopped_data);
 }
 
 static void on_io_error(Vmm *vmm, const char *name)

@@ -62,8 +62,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(virDomain, virDomainFree)
 
 /* Sets the error to "DOING: LIBVIRT'S MESSAGE". Return: FALSE. */
 gboolean vmm_fail(GError **error, const char *doing);
-/* Adds the last lines of QEMU's log to the error, unless libvirt's message contains them already. */
+/* Adds QEMU's last message to the error, unless libvirt's message contains one of QEMU already. */
 void vmm_error_add_qemu_log(Vmm *vmm, const char *name, GError **error);
+/* For a call that failed because libvirt finds no running domain: waits shortly for the event of its end.
+ * Return: TRUE with the error set to "DOING: WHY IT ENDED" (UNAVAILABLE) when the domain has ended by itself.
+ */
+gboolean vmm_fail_if_ended(Vmm *vmm, const char *name, const char *doing, GError **error);
 /* Return: the last lines of QEMU's log, "" when there are none; the caller frees it. */
 char *vmm_qemu_log_tail(Vmm *vmm, const char *name);
 /* Return: the path of QEMU's log; the caller frees it. */

@@ -1,7 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/vmm/vmm_table.h"
 
+#include <string.h>
+
 #include "common/error.h"
+#include "common/lock_assert.h"
 #include "sandbox/vmm/console.h"
+#include "sandbox/vmm/qemu_log.h"
 
 enum { FORGET_TIMEOUT_US = 5 * G_USEC_PER_SEC };
 
@@ -13,10 +18,24 @@ typedef struct {
     gboolean blocked;
 } Entry;
 
+/* A domain that ended by itself. */
+typedef struct {
+    char *name;
+    char *text;
+} End;
+
+typedef struct {
+    char *name;
+    VmmEndFunc func;
+    gpointer data;
+} Watch;
+
 struct VmmTable {
     GMutex lock;
-    GCond forgotten;     /* an entry left */
-    GHashTable *entries; /* name -> Entry; goes with its end */
+    GCond left;          /* an entry has left the table */
+    GHashTable *entries; /* name -> Entry */
+    GQueue ends;         /* End, the latest first */
+    GArray *watches;     /* Watch */
 };
 
 static void entry_free(gpointer data)
@@ -27,13 +46,30 @@ static void entry_free(gpointer data)
     g_free(entry);
 }
 
+static void end_free(gpointer data)
+{
+    End *end = data;
+
+    g_free(end->name);
+    g_free(end->text);
+    g_free(end);
+}
+
+static void watch_clear(gpointer data)
+{
+    g_free(((Watch *)data)->name);
+}
+
 VmmTable *vmm_table_new(void)
 {
     VmmTable *table = g_new0(VmmTable, 1);
 
     g_mutex_init(&table->lock);
-    g_cond_init(&table->forgotten);
+    g_cond_init(&table->left);
     table->entries = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, entry_free);
+    g_queue_init(&table->ends);
+    table->watches = g_array_new(FALSE, FALSE, sizeof(Watch));
+    g_array_set_clear_func(table->watches, watch_clear);
     return table;
 }
 
@@ -42,10 +78,113 @@ void vmm_table_free(VmmTable *table)
     if (table == NULL)
         return;
     g_hash_table_unref(table->entries);
+    g_queue_clear_full(&table->ends, end_free);
+    g_array_unref(table->watches);
     g_mutex_clear(&table->lock);
-    g_cond_clear(&table->forgotten);
+    g_cond_clear(&table->left);
     g_free(table);
 }
+
+/* ---- the reasons of ends ---- */
+
+static GList *find_end_locked(VmmTable *table, const char *name)
+{
+    GList *link = table->ends.head;
+
+    LOCK_ASSERT_HELD(&table->lock);
+    while (link != NULL && strcmp(((End *)link->data)->name, name) != 0)
+        link = link->next;
+    return link;
+}
+
+static void forget_end_locked(VmmTable *table, const char *name)
+{
+    GList *link = find_end_locked(table, name);
+
+    if (link == NULL)
+        return;
+    end_free(link->data);
+    g_queue_delete_link(&table->ends, link);
+}
+
+static void keep_end_locked(VmmTable *table, const char *name, const char *text)
+{
+    End *end = g_new(End, 1);
+
+    forget_end_locked(table, name);
+    *end = (End){g_strdup(name), g_strdup(text)};
+    g_queue_push_head(&table->ends, end);
+    if (g_queue_get_length(&table->ends) > VMM_TABLE_ENDS_MAX)
+        end_free(g_queue_pop_tail(&table->ends));
+}
+
+static void call_watches_locked(VmmTable *table, const char *name, const char *text)
+{
+    LOCK_ASSERT_HELD(&table->lock);
+    for (guint i = 0; i < table->watches->len; i++) {
+        const Watch *watch = &g_array_index(table->watches, Watch, i);
+
+        if (strcmp(watch->name, name) == 0)
+            watch->func(text, watch->data);
+    }
+}
+
+char *vmm_table_stop_text(VmmTable *table, const char *name)
+{
+    GList *link;
+    char *text;
+
+    g_mutex_lock(&table->lock);
+    link = find_end_locked(table, name);
+    text = link != NULL ? g_strdup(((End *)link->data)->text) : NULL;
+    g_mutex_unlock(&table->lock);
+    return text;
+}
+
+void vmm_table_forget_end(VmmTable *table, const char *name)
+{
+    g_mutex_lock(&table->lock);
+    forget_end_locked(table, name);
+    g_mutex_unlock(&table->lock);
+}
+
+void vmm_table_watch(VmmTable *table, const char *name, VmmEndFunc func, gpointer data)
+{
+    const Watch watch = {g_strdup(name), func, data};
+    GList *link;
+
+    g_mutex_lock(&table->lock);
+    g_array_append_val(table->watches, watch);
+    link = find_end_locked(table, name);
+    if (link != NULL)
+        func(((End *)link->data)->text, data);
+    g_mutex_unlock(&table->lock);
+}
+
+void vmm_table_unwatch(VmmTable *table, const char *name, gpointer data)
+{
+    g_mutex_lock(&table->lock);
+    for (guint i = table->watches->len; i-- > 0;) {
+        const Watch *watch = &g_array_index(table->watches, Watch, i);
+
+        if (watch->data == data && strcmp(watch->name, name) == 0)
+            g_array_remove_index_fast(table->watches, i);
+    }
+    g_mutex_unlock(&table->lock);
+}
+
+void vmm_table_wait_end(VmmTable *table, const char *name, guint timeout_ms)
+{
+    gint64 until_us = g_get_monotonic_time() + (gint64)timeout_ms * 1000;
+
+    g_mutex_lock(&table->lock);
+    while (g_hash_table_contains(table->entries, name) &&
+           g_cond_wait_until(&table->left, &table->lock, until_us))
+        continue;
+    g_mutex_unlock(&table->lock);
+}
+
+/* ---- the phases of a domain ---- */
 
 gboolean vmm_table_reserve(VmmTable *table, const char *name, const char *console, GError **error)
 {
@@ -54,22 +193,23 @@ gboolean vmm_table_reserve(VmmTable *table, const char *name, const char *consol
 
     g_mutex_lock(&table->lock);
     while ((entry = g_hash_table_lookup(table->entries, name)) != NULL && entry->phase == PHASE_DESTROYING &&
-           g_cond_wait_until(&table->forgotten, &table->lock, until))
+           g_cond_wait_until(&table->left, &table->lock, until))
         continue;
     if (entry == NULL) {
         Entry *fresh = g_new0(Entry, 1);
 
         fresh->console = g_strdup(console);
+        forget_end_locked(table, name);
         g_hash_table_insert(table->entries, g_strdup(name), fresh);
     }
     g_mutex_unlock(&table->lock);
     if (entry != NULL)
-        return fail(error, STATUS_ALREADY_EXISTS, "the guest %s exists already", name);
+        return fail(error, STATUS_ALREADY_EXISTS, "the VM %s exists already", name);
     return TRUE;
 }
 
-/* Moves a known domain on; never back from being destroyed. */
-static gboolean move(VmmTable *table, const char *name, Phase phase)
+/* Advances the phase of a domain. Return: FALSE when it is not in the table. */
+static gboolean advance_phase(VmmTable *table, const char *name, Phase phase)
 {
     Entry *entry;
 
@@ -83,29 +223,33 @@ static gboolean move(VmmTable *table, const char *name, Phase phase)
 
 gboolean vmm_table_live(VmmTable *table, const char *name)
 {
-    return move(table, name, PHASE_LIVE);
+    return advance_phase(table, name, PHASE_LIVE);
 }
 
 void vmm_table_reset(VmmTable *table, const char *name)
 {
-    move(table, name, PHASE_RESETTING);
+    advance_phase(table, name, PHASE_RESETTING);
 }
 
 void vmm_table_destroying(VmmTable *table, const char *name)
 {
-    move(table, name, PHASE_DESTROYING);
+    advance_phase(table, name, PHASE_DESTROYING);
 }
 
 void vmm_table_forget(VmmTable *table, const char *name)
 {
-    VmmStopReason reason = VMM_STOPPED_DESTROYED;
-
-    vmm_table_end(table, name, &reason);
+    g_mutex_lock(&table->lock);
+    forget_end_locked(table, name);
+    g_hash_table_remove(table->entries, name);
+    g_cond_broadcast(&table->left);
+    g_mutex_unlock(&table->lock);
 }
 
-gboolean vmm_table_end(VmmTable *table, const char *name, VmmStopReason *reason)
+gboolean vmm_table_end(VmmTable *table, const char *name, VmmStopReason *reason, const char *message,
+                       char **ret_text)
 {
     gboolean report = FALSE;
+    char *text = NULL;
     Entry *entry;
 
     g_mutex_lock(&table->lock);
@@ -116,10 +260,15 @@ gboolean vmm_table_end(VmmTable *table, const char *name, VmmStopReason *reason)
             *reason = VMM_STOPPED_DESTROYED;
         else if (entry->phase == PHASE_RESETTING && *reason == VMM_STOPPED_SHUTDOWN)
             *reason = VMM_STOPPED_CRASHED;
+        text = qemu_log_describe_end(*reason, entry->phase == PHASE_RESETTING, message);
+        if (*reason != VMM_STOPPED_DESTROYED)
+            keep_end_locked(table, name, text);
         g_hash_table_remove(table->entries, name);
-        g_cond_broadcast(&table->forgotten);
+        g_cond_broadcast(&table->left);
+        call_watches_locked(table, name, text);
     }
     g_mutex_unlock(&table->lock);
+    *ret_text = text;
     return report;
 }
 

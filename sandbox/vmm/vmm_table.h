@@ -1,5 +1,8 @@
-/* The domains that vmm.c has in hand: how far each is, so that the end of each is reported once and
- * truthfully. Knows nothing of libvirt. Any thread may call; nothing here blocks, except vmm_table_reserve().
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The domains of a Vmm and the phase of each, so that the end of each is reported once and with its true
+ * reason. It makes no libvirt call.
+ *
+ * Threads: any. Only vmm_table_reserve() and vmm_table_wait_end() wait.
  */
 #pragma once
 
@@ -10,26 +13,40 @@ typedef struct VmmTable VmmTable;
 VmmTable *vmm_table_new(void);
 void vmm_table_free(VmmTable *table); /* takes NULL */
 
-/* A new domain, or an old one that is being adopted, whose end is not to be reported yet. Waits for the end
- * of an earlier bearer of the name that is being destroyed; ALREADY_EXISTS when the name is taken. console
- * may be NULL. */
+/* Enters a new domain, or an earlier daemon's that is being adopted; its end is not to be reported yet. Waits
+ * until a domain of that name which is being destroyed has ended. console: the file to trim; may be NULL.
+ * Errors: ALREADY_EXISTS when the name is in use. */
 gboolean vmm_table_reserve(VmmTable *table, const char *name, const char *console, GError **error);
-/* From now on its end is reported. FALSE: it has ended already. */
+/* From now on the domain's end is to be reported. Return: FALSE when it has ended already. */
 gboolean vmm_table_live(VmmTable *table, const char *name);
-/* The guest has reset itself: its end will be a crash, whatever libvirt calls it. */
+/* The guest has reset itself: its end is a crash, whatever libvirt calls it. */
 void vmm_table_reset(VmmTable *table, const char *name);
-/* Its end is wanted. */
+/* The domain is being destroyed: its end is wanted. */
 void vmm_table_destroying(VmmTable *table, const char *name);
-/* Takes the domain out without a report. */
+/* Takes the domain, and the reason of its end, out of the table without a report. */
 void vmm_table_forget(VmmTable *table, const char *name);
-/* Takes the domain out; TRUE: report it, with *reason corrected by what is known here. */
-gboolean vmm_table_end(VmmTable *table, const char *name, VmmStopReason *reason);
 
-/* Whether the guest is paused because the node's disk took no more of its writes. */
+/* Takes the domain out of the table. *reason is libvirt's, and is corrected by what the table has a record
+ * of. message: QEMU's last one, or NULL. Return: TRUE when the end is to be reported, with *ret_text, which
+ * the caller frees; *ret_text is NULL for a domain that is not in the table. */
+gboolean vmm_table_end(VmmTable *table, const char *name, VmmStopReason *reason, const char *message,
+                       char **ret_text);
+/* The table keeps the reasons of so many ends. */
+enum { VMM_TABLE_ENDS_MAX = 256 };
+/* Return: see vmm_stop_text(). */
+char *vmm_table_stop_text(VmmTable *table, const char *name);
+void vmm_table_forget_end(VmmTable *table, const char *name);
+/* Waits until the domain has left the table, at most timeout_ms. */
+void vmm_table_wait_end(VmmTable *table, const char *name, guint timeout_ms);
+/* See vmm_watch_end(). func is called with the table's mutex held. */
+void vmm_table_watch(VmmTable *table, const char *name, VmmEndFunc func, gpointer data);
+void vmm_table_unwatch(VmmTable *table, const char *name, gpointer data);
+
+/* Whether QEMU has paused the guest because a write to the node's disk failed. */
 void vmm_table_set_blocked(VmmTable *table, const char *name, gboolean blocked);
 gboolean vmm_table_is_blocked(VmmTable *table, const char *name);
-/* The names of those that are; the array frees them. */
+/* Return: the names of all blocked guests; the array, which the caller frees, owns them. */
 GPtrArray *vmm_table_blocked(VmmTable *table);
 
-/* Cuts consoles that have outgrown max_bytes. */
+/* Empties console files that are larger than max_bytes. */
 void vmm_table_trim_consoles(VmmTable *table, gsize max_bytes);

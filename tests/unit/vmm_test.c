@@ -39,6 +39,7 @@ typedef struct {
     GMutex lock;
     GCond changed;
     char *name;
+    char *text;
     VmmStopReason reason;
     guint count;
 } Ends;
@@ -54,13 +55,15 @@ typedef struct {
     Vmm *vmm;
 } Fixture;
 
-static void on_stopped(const char *name, VmmStopReason reason, gpointer data)
+static void on_stopped(const char *name, VmmStopReason reason, const char *text, gpointer data)
 {
     Ends *ends = data;
 
     g_mutex_lock(&ends->lock);
     g_free(ends->name);
     ends->name = g_strdup(name);
+    g_free(ends->text);
+    ends->text = g_strdup(text);
     ends->reason = reason;
     ends->count++;
     g_cond_broadcast(&ends->changed);
@@ -146,6 +149,7 @@ static void fixture_close(Fixture *fixture)
     }
     vmm_close(fixture->vmm);
     g_free(fixture->ends.name);
+    g_free(fixture->ends.text);
     g_free(fixture->directory);
     g_free(fixture->run_dir);
     g_free(fixture->console);
@@ -380,19 +384,56 @@ static void bad_state_is_refused(void)
     fixture_close(&fixture);
 }
 
+static void on_watched_end(const char *text, gpointer data)
+{
+    on_stopped("", VMM_STOPPED_CRASHED, text, data);
+}
+
 static void killed_while_waiting(void)
 {
     g_autoptr(GError) error = NULL;
+    Ends watched = {.count = 0};
     Fixture fixture;
 
     fixture_make(&fixture);
     expect_second(&fixture);
+    vmm_watch_end(fixture.vmm, second, on_watched_end, &watched);
     kill(vmm_pid(fixture.vmm, second), SIGKILL);
-    CU_ASSERT_FALSE(ends_wait(&fixture.ends, 1, 1000)); /* nobody is told */
+    CU_ASSERT_TRUE(ends_wait(&watched, 1, WAIT_MS)); /* who waits for it learns of it */
+    CU_ASSERT_STRING_EQUAL(watched.text, "QEMU was killed or crashed without a message");
+    CU_ASSERT_FALSE(ends_wait(&fixture.ends, 1, 1000)); /* but no stop is reported */
     CU_ASSERT_EQUAL(vmm_pid(fixture.vmm, second), 0);
-    CU_ASSERT_FALSE(vmm_resume(fixture.vmm, second, &error));
-    g_clear_error(&error);
+    TEST_FAILS(vmm_resume(fixture.vmm, second, &error), error, STATUS_UNAVAILABLE, "QEMU was killed");
+    vmm_unwatch_end(fixture.vmm, second, &watched);
+    g_free(watched.text);
     destroy(&fixture, second);
+    CU_ASSERT_PTR_NULL(vmm_stop_text(fixture.vmm, second));
+    fixture_close(&fixture);
+}
+
+/* QEMU prints why it ends when a signal ends it. Whoever waits for the guest gets that message, at once. */
+static void last_message_arrives(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *text = NULL;
+    Ends watched = {.count = 0};
+    Fixture fixture;
+
+    fixture_make(&fixture);
+    make(&fixture, first);
+    vmm_watch_end(fixture.vmm, first, on_watched_end, &watched);
+    CU_ASSERT_PTR_NULL(vmm_stop_text(fixture.vmm, first));
+    kill(vmm_pid(fixture.vmm, first), SIGTERM);
+    CU_ASSERT_TRUE(ends_wait(&watched, 1, WAIT_MS));
+    vmm_unwatch_end(fixture.vmm, first, &watched);
+    CU_ASSERT_PTR_NOT_NULL(strstr(watched.text, "QEMU ended: qemu-system-x86_64: terminating on signal 15"));
+    text = vmm_stop_text(fixture.vmm, first);
+    CU_ASSERT_STRING_EQUAL(text, watched.text);
+    TEST_FAILS(vmm_resume(fixture.vmm, first, &error), error, STATUS_UNAVAILABLE, "terminating on signal 15");
+    CU_ASSERT_TRUE(ends_wait(&fixture.ends, 1, WAIT_MS));
+    CU_ASSERT_STRING_EQUAL(fixture.ends.text, watched.text);
+    g_free(watched.text);
+    destroy(&fixture, first);
     fixture_close(&fixture);
 }
 
@@ -736,6 +777,7 @@ int main(int argc, char **argv)
         {"a guest's state fills another machine, which runs on with it", state_moves},
         {"what is no guest's state is refused", bad_state_is_refused},
         {"the end of a machine that waits for its state is not reported", killed_while_waiting},
+        {"whoever waits for a guest gets QEMU's last message when QEMU ends", last_message_arrives},
         {"a killed QEMU is reported as a crash within two seconds", killed_qemu},
         {"a guest that panics has crashed, and its console tells", panicking_kernel},
         {"a missing or bad kernel is named", missing_files},

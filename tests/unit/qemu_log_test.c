@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/vmm/qemu_log.h"
+
+#include <string.h>
+
+#include "tests/unit/harness.h"
+
+/* As libvirt 9.0 and QEMU 7.2 write it, with a shorter command line. */
+#define STARTING                                                                                             \
+    "2026-11-29 02:05:17.013+0000: starting up libvirt version: 9.0.0, package: 9.0.0-4, qemu version: "     \
+    "7.2.17, kernel: 6.1.0, hostname: node\n"                                                                \
+    "LC_ALL=C \\\nPATH=/usr/bin \\\n/usr/bin/qemu-system-x86_64 \\\n"                                        \
+    "-name guest=1111,debug-threads=on \\\n-msg timestamp=on\n"
+#define WARNING                                                                                              \
+    "2026-11-29T02:05:17.113229Z qemu-system-x86_64: warning: TCG doesn't support requested feature\n"
+#define MEMORY_MESSAGE "cannot set up guest memory 'ram-node0': Cannot allocate memory"
+#define CRASHED "2026-11-29 02:05:18.000+0000: shutting down, reason=crashed\n"
+
+static void check(const char *log, const char *wanted)
+{
+    g_autofree char *message = qemu_log_find_message(log);
+
+    CU_ASSERT_STRING_EQUAL(message != NULL ? message : "none", wanted);
+}
+
+static void finds_the_last_message(void)
+{
+    check(STARTING WARNING "2026-11-29T02:05:17.213229Z qemu-system-x86_64: " MEMORY_MESSAGE "\n" CRASHED,
+          "qemu-system-x86_64: " MEMORY_MESSAGE);
+    check(STARTING "2026-11-29T02:05:17.213229Z qemu-system-x86_64: first\n"
+                   "**\nERROR:../hw/core/cpu.c:1:cpu_reset: assertion failed\n" CRASHED,
+          "ERROR:../hw/core/cpu.c:1:cpu_reset: assertion failed");
+}
+
+static void skips_what_is_not_a_message(void)
+{
+    check(STARTING CRASHED, "none");
+    check(STARTING WARNING CRASHED, "none");
+    check("", "none");
+    check("st=1111,debug-threads=on \\\n-msg timestamp=on\n" CRASHED, "none"); /* begins within the command */
+}
+
+static void describe(VmmStopReason reason, gboolean was_reset, const char *message, const char *wanted)
+{
+    g_autofree char *text = qemu_log_describe_end(reason, was_reset, message);
+
+    CU_ASSERT_STRING_EQUAL(text, wanted);
+}
+
+static void says_why_a_vm_ended(void)
+{
+    const char *signal = "qemu-system-x86_64: terminating on signal 15 from pid 1 (init)";
+
+    describe(VMM_STOPPED_SHUTDOWN, FALSE, NULL, "the guest powered itself off");
+    describe(VMM_STOPPED_SHUTDOWN, FALSE, signal,
+             "QEMU ended: qemu-system-x86_64: terminating on signal 15 from "
+             "pid 1 (init)");
+    describe(VMM_STOPPED_DESTROYED, FALSE, signal, "the VM was destroyed");
+    describe(VMM_STOPPED_CRASHED, TRUE, NULL, "the guest's kernel panicked");
+    describe(VMM_STOPPED_CRASHED, FALSE, NULL, "QEMU was killed or crashed without a message");
+    describe(VMM_STOPPED_CRASHED, FALSE, "qemu-system-x86_64: " MEMORY_MESSAGE,
+             "QEMU ended: qemu-system-x86_64: " MEMORY_MESSAGE);
+}
+
+int main(int argc, char **argv)
+{
+    static const TestCase cases[] = {
+        {"QEMU's last message is found, without its time", finds_the_last_message},
+        {"libvirt's own lines, the command line and warnings are not QEMU's message",
+         skips_what_is_not_a_message},
+        {"the reason of an end names QEMU's message, the panic or the signal", says_why_a_vm_ended},
+    };
+    return test_main_args("qemu_log", cases, G_N_ELEMENTS(cases), argc, argv);
+}
