@@ -135,7 +135,7 @@ static void taps_list(const SandboxManager *manager, GPtrArray *candidates)
 
 static void cgroups_list(const SandboxManager *manager, GPtrArray *candidates)
 {
-    g_autoptr(GPtrArray) directories = cgroup_list_marked(CGROUP_ROOT, manager->owner_tag);
+    g_autoptr(GPtrArray) directories = cgroup_list_by_owner_tag(CGROUP_ROOT, manager->owner_tag);
 
     for (guint i = 0; i < directories->len; i++) {
         g_autofree char *name = g_path_get_basename(directories->pdata[i]);

@@ -85,13 +85,14 @@ static gboolean bind_one(Container *container, guint index, int userns_fd, Arena
         .share = mount->propagation == RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL,
         .userns_fd = mount->n_uidmappings > 0 ? userns_fd : -1,
     };
-    g_autofree char *name = NULL;
-    gboolean nested = FALSE;
+    ShareBind bind;
 
-    if (!share_bind(container->pod->share_dir, container->id, index, &volume, &name, &nested, error))
+    if (!share_bind(container->pod->share_dir, container->id, index, &volume, &bind, error))
         return FALSE;
-    ret_source->path = arena_printf(arena, GUEST_SHARE_DIR "/%s", name);
-    ret_source->node_readonly = volume.readonly && (nested || volume.follow) && !mount->recursive_read_only;
+    ret_source->path = arena_printf(arena, GUEST_SHARE_DIR "/%s", bind.name);
+    ret_source->node_readonly =
+        volume.readonly && (bind.nested || volume.follow) && !mount->recursive_read_only;
+    g_free(bind.name);
     return TRUE;
 }
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/host/accelerator.h"
 
 #include <errno.h>
@@ -19,8 +20,8 @@ enum { KVM_STABLE_API = 12, MAX_GROUPS = 256 };
 
 static const char kvm_device[] = "/dev/kvm";
 
-/* Creating a VM is what fails first where KVM is announced but does not work. */
-static const char *look_at_device(void)
+/* On a node that offers KVM although it does not work, creating a VM is the first step that fails. */
+static const char *find_device_problem(void)
 {
     int device = open(kvm_device, O_RDWR | O_CLOEXEC);
     const char *problem = NULL;
@@ -133,7 +134,7 @@ AcceleratorFacts accelerator_look(const char *user, const char *group)
                          access("/sys/module/kvm_amd", F_OK) == 0,
     };
 
-    facts.device_error = g_strdup(look_at_device());
+    facts.device_error = g_strdup(find_device_problem());
     if (facts.device_error == NULL)
         facts.device_error = accelerator_user_problem(kvm_device, user, group);
     return facts;
@@ -167,9 +168,10 @@ gboolean accelerator_choose(const char *wish, const AcceleratorFacts *facts, gbo
         return TRUE;
     }
     if (!wants_kvm && !g_str_equal(wish, "auto"))
-        return fail(error, STATUS_INVALID_ARGUMENT, "accelerator \"%s\" is none of auto, kvm, tcg", wish);
+        return fail(error, STATUS_INVALID_ARGUMENT, "unknown accelerator \"%s\": use auto, kvm or tcg", wish);
     if (wants_kvm && problem != NULL)
-        return fail(error, STATUS_FAILED_PRECONDITION, "the configuration asks for KVM, but %s", problem);
+        return fail(error, STATUS_FAILED_PRECONDITION, "cannot use KVM, which the configuration asks for: %s",
+                    problem);
     *ret_kvm = problem == NULL;
     *ret_reason = problem == NULL
                       ? g_strdup("KVM")

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/host/block_device.h"
 
 #include <errno.h>
@@ -35,7 +36,7 @@ char *block_device_key(const BlockDevice *device, gboolean readonly)
 {
     const char *access = readonly ? "ro" : "rw";
 
-    /* No digest of a layer begins like these. */
+    /* Digests of layers, which are keys as well, begin otherwise. */
     if (device->is_file)
         return g_strdup_printf("file %u:%u %" G_GUINT64_FORMAT " %s", major(device->device),
                                minor(device->device), (guint64)device->inode, access);
@@ -48,7 +49,7 @@ static int loop_configure(const char *name, int file, gboolean readonly)
 {
     struct loop_config config = {
         .fd = (guint32)file,
-        /* AUTOCLEAR: it ends with its last user, whatever becomes of us. */
+        /* AUTOCLEAR: the loop device ends with its last user, also when this process is killed. */
         .info = {.lo_flags = LO_FLAGS_AUTOCLEAR | (readonly ? LO_FLAGS_READ_ONLY : 0)},
     };
     int loop = open(name, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
@@ -60,12 +61,12 @@ static int loop_configure(const char *name, int file, gboolean readonly)
         errno = problem;
         loop = -1;
     }
-    if (loop >= 0) /* past the node's cache, where the file can: QEMU does so too */
+    if (loop >= 0) /* bypasses the node's page cache where the file system allows it, as QEMU does */
         (void)!ioctl(loop, LOOP_SET_DIRECT_IO, 1UL);
     return loop;
 }
 
-/* Another may take a free device first: then the next one. */
+/* Another process may take the free device first; then the next one is tried. */
 static int loop_attach(int file, gboolean readonly)
 {
     int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
@@ -95,7 +96,7 @@ static gboolean loop_open(const char *host_path, gboolean readonly, int *ret_loo
         return fail_errno(error, errno, "cannot open %s", host_path);
     loop = loop_attach(file, readonly);
     if (loop < 0)
-        fail(error, STATUS_FAILED_PRECONDITION, "no loop device of the node for the file %s: %s", host_path,
+        fail(error, STATUS_FAILED_PRECONDITION, "cannot get a loop device for the file %s: %s", host_path,
              g_strerror(errno));
     close(file);
     *ret_loop = loop;
@@ -104,27 +105,25 @@ static gboolean loop_open(const char *host_path, gboolean readonly, int *ret_loo
 
 /* ---- nodes ---- */
 
-static gboolean node_make(dev_t device, const char *path, gboolean readonly, uid_t uid, gid_t gid,
-                          GError **error)
+static gboolean node_make(dev_t device, const BlockDeviceNode *node, GError **error)
 {
-    mode_t mode = readonly ? 0400 : 0600;
+    mode_t mode = node->readonly ? 0400 : 0600;
 
-    if ((unlink(path) != 0 && errno != ENOENT) || mknod(path, S_IFBLK | mode, device) != 0 ||
-        chmod(path, mode) != 0 || lchown(path, uid, gid) != 0)
-        return fail_errno(error, errno, "cannot make the device node %s", path);
+    if ((unlink(node->path) != 0 && errno != ENOENT) || mknod(node->path, S_IFBLK | mode, device) != 0 ||
+        chmod(node->path, mode) != 0 || lchown(node->path, node->uid, node->gid) != 0)
+        return fail_errno(error, errno, "cannot make the device node %s", node->path);
     return TRUE;
 }
 
-gboolean block_device_make_node(const BlockDevice *device, const char *host_path, gboolean readonly,
-                                const char *path, uid_t uid, gid_t gid, int *ret_hold, GError **error)
+gboolean block_device_make_node(const BlockDevice *device, const char *host_path, const BlockDeviceNode *node,
+                                int *ret_hold, GError **error)
 {
     struct stat status = {.st_rdev = device->device};
     int hold = -1;
 
-    if (device->is_file && !loop_open(host_path, readonly, &hold, error))
+    if (device->is_file && !loop_open(host_path, node->readonly, &hold, error))
         return FALSE;
-    if ((hold >= 0 && fstat(hold, &status) != 0) ||
-        !node_make(status.st_rdev, path, readonly, uid, gid, error)) {
+    if ((hold >= 0 && fstat(hold, &status) != 0) || !node_make(status.st_rdev, node, error)) {
         if (hold >= 0)
             close(hold);
         return FALSE;

@@ -1,4 +1,6 @@
-/* What of the node can become a disk of a guest: block devices, and regular files by way of a loop device. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Block devices of the node, and regular files through a loop device, that become disks of a VM. Threads:
+ * any. */
 #pragma once
 
 #include <glib.h>
@@ -6,22 +8,30 @@
 
 typedef struct {
     gboolean is_file;
-    dev_t device; /* it; of a file: where it is */
-    ino_t inode;  /* of a file */
-    mode_t mode;  /* permissions, as the node has them */
+    dev_t device; /* the device; of a file: its file system */
+    ino_t inode;  /* of a file only */
+    mode_t mode;  /* the permissions on the node */
     uid_t uid;
     gid_t gid;
 } BlockDevice;
 
-/* Follows links. FALSE without an error: it is neither, or not there. files FALSE: a regular file is neither.
- */
+/* Looks up a path; symbolic links are followed. files: regular files are wanted, too. Return: FALSE when the
+ * path is not such a file or device, or does not exist. */
 gboolean block_device_find(const char *host_path, gboolean files, BlockDevice *ret_device);
 
-/* Names one thing of the node, however it was reached; the caller frees it. */
+/* Return: a name for the device or file, the same for all its paths; the caller frees it. */
 char *block_device_key(const BlockDevice *device, gboolean readonly);
 
-/* Makes a node of the device at path, of that owner alone: a guest's QEMU, whose user may not open the node's
- * own. A file gets a loop device, which lasts until *ret_hold and whoever has opened the node have closed it;
- * *ret_hold is -1 when there is nothing to hold. FAILED_PRECONDITION when the node has no loop devices. */
-gboolean block_device_make_node(const BlockDevice *device, const char *host_path, gboolean readonly,
-                                const char *path, uid_t uid, gid_t gid, int *ret_hold, GError **error);
+/* A device node to make. */
+typedef struct {
+    const char *path;
+    gboolean readonly;
+    uid_t uid; /* the only user who may open it: QEMU's, who may not open the node's own */
+    gid_t gid;
+} BlockDeviceNode;
+
+/* Makes a device node for the device that host_path is. A file gets a loop device, which exists until
+ * *ret_hold and all who have opened the device node have closed it; *ret_hold is -1 when there is nothing to
+ * hold. Errors: FAILED_PRECONDITION when the node has no loop devices. */
+gboolean block_device_make_node(const BlockDevice *device, const char *host_path, const BlockDeviceNode *node,
+                                int *ret_hold, GError **error);

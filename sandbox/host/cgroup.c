@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/host/cgroup.h"
 
 #include <dirent.h>
@@ -12,7 +13,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 
-enum { SMALL_FILE_BYTES = 64 << 10, PAUSE_US = 2000, MOVE_SWEEPS = 100, MARK_MAX_BYTES = 64 };
+enum { SMALL_FILE_BYTES = 64 << 10, PAUSE_US = 2000, MOVE_SWEEPS = 100, OWNER_TAG_MAX_BYTES = 64 };
 
 /* ---- names ---- */
 
@@ -61,8 +62,8 @@ static gboolean is_hierarchy(const char *directory)
     return g_file_test(procs, G_FILE_TEST_EXISTS);
 }
 
-/* The root itself in version 2, else the directories below it; a link ("cpu" to "cpu,cpuacct") is not a
- * second one. */
+/* Return: root itself in version 2, else the directories below it. A symbolic link ("cpu" to "cpu,cpuacct")
+ * is not another hierarchy. */
 static GPtrArray *hierarchies(const char *root)
 {
     GPtrArray *list = g_ptr_array_new_with_free_func(g_free);
@@ -96,15 +97,16 @@ static gboolean file_put(const char *directory, const char *name, const char *te
     return done;
 }
 
-/* A new cpuset of version 1 is empty and takes no process: it gets what its parent has, from the top down. */
-static void cpuset_fill(const char *hierarchy, const char *directory)
+/* In version 1 a new cpuset is empty and accepts no process: from the top down, each gets the values of its
+ * parent. */
+static void inherit_cpuset(const char *hierarchy, const char *directory)
 {
     static const char *const names[] = {"cpuset.cpus", "cpuset.mems"};
     g_autofree char *parent = g_path_get_dirname(directory);
 
     if (strlen(directory) <= strlen(hierarchy))
         return;
-    cpuset_fill(hierarchy, parent);
+    inherit_cpuset(hierarchy, parent);
     for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
         g_autofree char *above = g_build_filename(parent, names[i], NULL);
         g_autofree char *here = g_build_filename(directory, names[i], NULL);
@@ -117,10 +119,10 @@ static void cpuset_fill(const char *hierarchy, const char *directory)
     }
 }
 
-/* Version 2: a cgroup has the controllers that its parent hands down, and the kubelet's for the pod hands
- * none down by itself: that is left to the runtime. One that cannot be handed down is found missing by who
- * needs it. */
-static void controllers_hand_down(const char *hierarchy, const char *directory)
+/* In version 2 a cgroup has the controllers that its parent enables for its children. The kubelet leaves that
+ * to the runtime for a pod's cgroup. A controller that cannot be enabled is an error only where it is needed.
+ */
+static void enable_controllers(const char *hierarchy, const char *directory)
 {
     g_autofree char *parent = g_path_get_dirname(directory);
     g_autofree char *file = g_build_filename(parent, "cgroup.controllers", NULL);
@@ -129,7 +131,7 @@ static void controllers_hand_down(const char *hierarchy, const char *directory)
 
     if (strlen(directory) <= strlen(hierarchy))
         return;
-    controllers_hand_down(hierarchy, parent);
+    enable_controllers(hierarchy, parent);
     if (!file_read(file, SMALL_FILE_BYTES, &text, NULL, NULL))
         return;
     names = g_strsplit(g_strstrip(text), " ", -1);
@@ -149,8 +151,8 @@ static gboolean process_move(const char *directory, pid_t pid, GError **error)
     return fail_errno(error, errno, "cannot move process %d into the cgroup %s", (int)pid, directory);
 }
 
-/* A process that forked before it was moved has left its children behind. */
-static gboolean process_move_with_children(const char *directory, pid_t pid, GError **error)
+/* Children that a process forked before the move are still in the old cgroup. */
+static gboolean move_process_with_children(const char *directory, pid_t pid, GError **error)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/task/%d/children", (int)pid, (int)pid);
     g_autofree char *text = NULL;
@@ -168,17 +170,17 @@ static gboolean process_move_with_children(const char *directory, pid_t pid, GEr
     return TRUE;
 }
 
-static char *place_beside(const char *hierarchy, const char *path, const char *name)
+static char *path_beside(const char *hierarchy, const char *path, const char *name)
 {
     g_autofree char *above = g_path_get_dirname(path);
 
     return g_build_filename(hierarchy, above, name, NULL);
 }
 
-/* Where the child is, or is to be, in one hierarchy; name NULL: its parent. */
-static char *place(const char *hierarchy, const char *path, const char *name)
+/* Return: where the child is, or will be, in one hierarchy; name NULL: its parent. */
+static char *locate_child(const char *hierarchy, const char *path, const char *name)
 {
-    g_autofree char *beside = name != NULL ? place_beside(hierarchy, path, name) : NULL;
+    g_autofree char *beside = name != NULL ? path_beside(hierarchy, path, name) : NULL;
 
     if (beside != NULL && is_hierarchy(beside))
         return g_steal_pointer(&beside);
@@ -194,23 +196,24 @@ gboolean cgroup_join(const char *root, const char *parent, const char *name, con
     if (!cgroup_parent_path(parent, &path, error))
         return FALSE;
     for (guint i = 0; i < list->len; i++) {
-        g_autofree char *directory = place(list->pdata[i], path, name);
+        g_autofree char *directory = locate_child(list->pdata[i], path, name);
 
         if (!dir_make(directory, 0755, error))
             return FALSE;
-        cpuset_fill(list->pdata[i], directory);
+        inherit_cpuset(list->pdata[i], directory);
         if (g_str_equal(list->pdata[i],
-                        root)) /* beside version 1, its controllers are the node's own matter */
-            controllers_hand_down(root, directory);
+                        root)) /* a version 2 hierarchy beside version 1 has no controllers to enable */
+            enable_controllers(root, directory);
         for (gsize j = 0; j < n_pids; j++)
-            if (!process_move_with_children(directory, pids[j], error))
+            if (!move_process_with_children(directory, pids[j], error))
                 return FALSE;
     }
     return TRUE;
 }
 
-/* The cgroup in every hierarchy, whether it exists or not; name NULL: its parent. */
-static GPtrArray *directories(const char *root, const char *parent, const char *name, GError **error)
+/* Return: the directory of the child in every hierarchy, whether it exists or not; name NULL: of its parent.
+ */
+static GPtrArray *child_directories(const char *root, const char *parent, const char *name, GError **error)
 {
     g_autoptr(GPtrArray) list = hierarchies(root);
     GPtrArray *found;
@@ -220,13 +223,13 @@ static GPtrArray *directories(const char *root, const char *parent, const char *
         return NULL;
     found = g_ptr_array_new_with_free_func(g_free);
     for (guint i = 0; i < list->len; i++)
-        g_ptr_array_add(found, place(list->pdata[i], path, name));
+        g_ptr_array_add(found, locate_child(list->pdata[i], path, name));
     return found;
 }
 
 gboolean cgroup_leave(const char *root, const char *parent, const char *name, GError **error)
 {
-    g_autoptr(GPtrArray) list = directories(root, parent, name, error);
+    g_autoptr(GPtrArray) list = child_directories(root, parent, name, error);
 
     if (list == NULL)
         return FALSE;
@@ -239,9 +242,9 @@ gboolean cgroup_leave(const char *root, const char *parent, const char *name, GE
     return TRUE;
 }
 
-/* FALSE: the hierarchy does not limit processor time (errno ENOENT), or does not take it. The period comes
- * first in version 1: a quota must not be more than the parent's in the same proportion. */
-static gboolean cpu_put(const char *directory, gint64 quota_us, gint64 period_us)
+/* Return: FALSE when the hierarchy has no cpu controller (errno ENOENT), or refuses the limit. In version 1
+ * the period is written first, because the ratio of quota to period may not exceed that of the parent. */
+static gboolean write_cpu_limit(const char *directory, gint64 quota_us, gint64 period_us)
 {
     g_autofree char *period = g_strdup_printf("%" G_GINT64_FORMAT, period_us);
     g_autofree char *quota = g_strdup_printf("%" G_GINT64_FORMAT, quota_us > 0 ? quota_us : -1);
@@ -262,19 +265,20 @@ gboolean cgroup_limit_cpu(const char *root, const char *parent, const char *name
     if (!cgroup_parent_path(parent, &path, error))
         return FALSE;
     for (guint i = 0; i < list->len; i++) {
-        g_autofree char *directory = place(list->pdata[i], path, name);
+        g_autofree char *directory = locate_child(list->pdata[i], path, name);
 
-        if (cpu_put(directory, quota_us, period_us))
+        if (write_cpu_limit(directory, quota_us, period_us))
             return TRUE;
         if (errno != ENOENT)
-            return fail_errno(error, errno, "cannot limit the processor time of the cgroup %s", directory);
+            return fail_errno(error, errno, "cannot limit the CPU time of the cgroup %s", directory);
     }
-    /* Nothing limits it now, either. */
+    /* Without a cpu controller there is no limit, which is what was asked for. */
     return quota_us <= 0 ||
-           fail(error, STATUS_INTERNAL, "the cgroup %s/%s has no cpu controller", path, name);
+           fail(error, STATUS_INTERNAL,
+                "cannot limit the CPU time of the cgroup %s/%s: it has no cpu controller", path, name);
 }
 
-/* "max" and version 1's nearly 2^63 are no limits. */
+/* Return: 0 for no limit, which is "max" in version 2 and nearly 2^63 in version 1. */
 static guint64 limit_read(const char *directory, const char *name)
 {
     g_autofree char *path = g_build_filename(directory, name, NULL);
@@ -285,7 +289,7 @@ static guint64 limit_read(const char *directory, const char *name)
     return bytes < G_MAXINT64 / 2 ? bytes : 0;
 }
 
-/* 0: none; that of version 2, or 1. */
+/* Return: the limit of version 2, or of version 1; 0: there is none. */
 static guint64 memory_limit(const char *directory)
 {
     guint64 bytes = limit_read(directory, "memory.max");
@@ -293,7 +297,7 @@ static guint64 memory_limit(const char *directory)
     return bytes != 0 ? bytes : limit_read(directory, "memory.limit_in_bytes");
 }
 
-/* A file that only one version has is not missed. */
+/* Copies a value; a file that does not exist, because only one version has it, is ignored. */
 static void file_copy(const char *from, const char *to, const char *name)
 {
     g_autofree char *path = g_build_filename(from, name, NULL);
@@ -303,8 +307,9 @@ static void file_copy(const char *from, const char *to, const char *name)
         file_put(to, name, g_strstrip(text));
 }
 
-/* Everything that is in `from`, and what it forks meanwhile; then removes it. A missing one is success. */
-static gboolean processes_move(const char *from, const char *to, GError **error)
+/* Moves all processes of `from`, and those that they fork meanwhile; then removes it. A missing `from` is
+ * success. */
+static gboolean move_processes(const char *from, const char *to, GError **error)
 {
     g_autofree char *path = g_build_filename(from, "cgroup.procs", NULL);
 
@@ -338,7 +343,7 @@ gboolean cgroup_make_room(const char *root, const char *parent, const char *name
     for (guint i = 0; i < list->len; i++) {
         g_autofree char *above = g_build_filename(list->pdata[i], path, NULL);
         g_autofree char *below = g_build_filename(above, name, NULL);
-        g_autofree char *beside = place_beside(list->pdata[i], path, name);
+        g_autofree char *beside = path_beside(list->pdata[i], path, name);
         const guint64 limit = memory_limit(above);
 
         if (limit == 0 || limit >= needed_bytes)
@@ -347,7 +352,7 @@ gboolean cgroup_make_room(const char *root, const char *parent, const char *name
         if (!dir_make(beside, 0755, error))
             return FALSE;
         file_copy(above, beside, "cpu.weight");
-        if (!processes_move(below, beside, error))
+        if (!move_processes(below, beside, error))
             return FALSE;
     }
     *ret_limit_bytes = too_small;
@@ -356,7 +361,7 @@ gboolean cgroup_make_room(const char *root, const char *parent, const char *name
 
 /* ---- killing ---- */
 
-static void processes_kill(const char *directory)
+static void kill_processes(const char *directory)
 {
     g_autofree char *procs = g_build_filename(directory, "cgroup.procs", NULL);
     g_autofree char *text = NULL;
@@ -373,8 +378,8 @@ static void processes_kill(const char *directory)
     }
 }
 
-/* One sweep, children first; TRUE when the directory is gone. */
-static gboolean directory_sweep(const char *directory)
+/* Kills once, children first. Return: TRUE when the directory is gone. */
+static gboolean kill_and_remove(const char *directory)
 {
     GDir *entries = g_dir_open(directory, 0, NULL);
     const char *name;
@@ -383,20 +388,20 @@ static gboolean directory_sweep(const char *directory)
         g_autofree char *path = g_build_filename(directory, name, NULL);
 
         if (g_file_test(path, G_FILE_TEST_IS_DIR))
-            directory_sweep(path);
+            kill_and_remove(path);
     }
     if (entries != NULL)
         g_dir_close(entries);
-    /* Version 2 kills all below at once, forks included; version 1 takes as many sweeps as it takes. */
+    /* Version 2 kills everything below at once, with forks; version 1 needs several calls. */
     if (!file_put(directory, "cgroup.kill", "1"))
-        processes_kill(directory);
+        kill_processes(directory);
     return rmdir(directory) == 0 || errno == ENOENT;
 }
 
 gboolean cgroup_kill_directory(const char *directory, const Deadline *deadline, GError **error)
 {
-    while (!directory_sweep(directory)) {
-        if (!deadline_check(deadline, "killing what runs in a cgroup", error)) {
+    while (!kill_and_remove(directory)) {
+        if (!deadline_check(deadline, "killing the processes of a cgroup", error)) {
             g_prefix_error(error, "%s: ", directory);
             return FALSE;
         }
@@ -408,7 +413,7 @@ gboolean cgroup_kill_directory(const char *directory, const Deadline *deadline, 
 gboolean cgroup_kill(const char *root, const char *parent, const char *name, const Deadline *deadline,
                      GError **error)
 {
-    g_autoptr(GPtrArray) list = directories(root, parent, name, error);
+    g_autoptr(GPtrArray) list = child_directories(root, parent, name, error);
 
     if (list == NULL)
         return FALSE;
@@ -418,28 +423,28 @@ gboolean cgroup_kill(const char *root, const char *parent, const char *name, con
     return TRUE;
 }
 
-/* ---- whose they are ---- */
+/* ---- owner tags ---- */
 
-#define MARK_ATTRIBUTE "trusted.crivirt"
+#define OWNER_TAG_ATTRIBUTE "trusted.crivirt"
 
-void cgroup_mark(const char *root, const char *parent, const char *name, const char *mark)
+void cgroup_set_owner_tag(const char *root, const char *parent, const char *name, const char *owner_tag)
 {
-    g_autoptr(GPtrArray) list = directories(root, parent, name, NULL);
+    g_autoptr(GPtrArray) list = child_directories(root, parent, name, NULL);
 
     for (guint i = 0; list != NULL && i < list->len; i++)
-        setxattr(list->pdata[i], MARK_ATTRIBUTE, mark, strlen(mark), 0);
+        setxattr(list->pdata[i], OWNER_TAG_ATTRIBUTE, owner_tag, strlen(owner_tag), 0);
 }
 
-static gboolean is_marked(const char *directory, const char *mark)
+static gboolean has_owner_tag(const char *directory, const char *owner_tag)
 {
-    char value[MARK_MAX_BYTES];
-    ssize_t length = getxattr(directory, MARK_ATTRIBUTE, value, sizeof value);
+    char value[OWNER_TAG_MAX_BYTES];
+    ssize_t length = getxattr(directory, OWNER_TAG_ATTRIBUTE, value, sizeof value);
 
-    return length == (ssize_t)strlen(mark) && memcmp(value, mark, strlen(mark)) == 0;
+    return length == (ssize_t)strlen(owner_tag) && memcmp(value, owner_tag, strlen(owner_tag)) == 0;
 }
 
-/* Nothing is looked for in what is found. */
-static void collect_marked(const char *directory, const char *mark, GPtrArray *found)
+/* Children of a cgroup that was found are not searched. */
+static void collect_by_owner_tag(const char *directory, const char *owner_tag, GPtrArray *found)
 {
     DIR *entries = opendir(directory);
     const struct dirent *entry;
@@ -450,21 +455,21 @@ static void collect_marked(const char *directory, const char *mark, GPtrArray *f
         if (entry->d_type != DT_DIR || *entry->d_name == '.')
             continue;
         path = g_build_filename(directory, entry->d_name, NULL);
-        if (is_marked(path, mark))
+        if (has_owner_tag(path, owner_tag))
             g_ptr_array_add(found, g_steal_pointer(&path));
         else
-            collect_marked(path, mark, found);
+            collect_by_owner_tag(path, owner_tag, found);
     }
     if (entries != NULL)
         closedir(entries);
 }
 
-GPtrArray *cgroup_list_marked(const char *root, const char *mark)
+GPtrArray *cgroup_list_by_owner_tag(const char *root, const char *owner_tag)
 {
     g_autoptr(GPtrArray) list = hierarchies(root);
     GPtrArray *found = g_ptr_array_new_with_free_func(g_free);
 
     for (guint i = 0; i < list->len; i++)
-        collect_marked(list->pdata[i], mark, found);
+        collect_by_owner_tag(list->pdata[i], owner_tag, found);
     return found;
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/host/node_kernel.h"
 
 #include <errno.h>
@@ -14,7 +15,7 @@
 
 enum { LIST_MAX_BYTES = 64 << 10, LOOP_CONTROL_MINOR = 237 };
 
-/* For those who may not mount: what is loaded. */
+/* For a process without the right to mount: whether the module is loaded. */
 static gboolean is_loaded(const char *file_system)
 {
     g_autofree char *line = g_strdup_printf("\t%s\n", file_system);
@@ -33,7 +34,7 @@ static gboolean has_file_system(const char *file_system)
     return TRUE;
 }
 
-/* errno 0: there is something else in its place. */
+/* Return: FALSE with errno set, or with errno 0 when the path is another file. */
 static gboolean has_loop(const char *control)
 {
     int fd = open(control, O_RDWR | O_CLOEXEC);
@@ -52,15 +53,16 @@ static gboolean has_loop(const char *control)
 gboolean node_kernel_check(const char *file_system, const char *loop_control, GError **error)
 {
     if (!has_file_system(file_system))
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "host pods need the file system %s for image layers, which the node's kernel does not "
+                    "have: load its "
+                    "module (modprobe %s), or use a kernel that has it",
+                    file_system, file_system);
+    if (!has_loop(loop_control))
         return fail(
             error, STATUS_FAILED_PRECONDITION,
-            "pods on the node need a kernel with the file system %s, which image layers are: load its "
-            "module (modprobe %s), or use a kernel that has it",
-            file_system, file_system);
-    if (!has_loop(loop_control))
-        return fail(error, STATUS_FAILED_PRECONDITION,
-                    "pods on the node need loop devices for image layers, and %s: %s: load the module "
-                    "(modprobe loop), or use a kernel that has it",
-                    loop_control, errno != 0 ? g_strerror(errno) : "not what controls them");
+            "host pods need loop devices for image layers, but %s: %s: load the module (modprobe loop), or "
+            "use a kernel that has it",
+            loop_control, errno != 0 ? g_strerror(errno) : "not the control device of loop devices");
     return TRUE;
 }

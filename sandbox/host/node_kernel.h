@@ -1,18 +1,17 @@
-/* What pods on the node need of it, and guests bring along: crun, and in the kernel a file system for image
- * layers, and loop devices to mount them by.
- *
- * The kernel itself is asked, which loads its modules then: what cannot be had later cannot be had at all.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Checks what host pods need on the node: a file system for image layers in the kernel, and loop devices to
+ * mount them; VMs bring their own. The check makes the kernel load its modules. Threads: any.
  */
 #pragma once
 
 #include <glib.h>
 
-/* Where the agent looks for it (agent/guest/crun.h). */
+/* Where the agent finds crun (agent/guest/crun.h). */
 #define NODE_CRUN "/usr/bin/crun"
 
 #define NODE_KERNEL_LAYERS "erofs"
 #define NODE_KERNEL_LOOP "/dev/loop-control"
 
-/* FAILED_PRECONDITION: what is not there, and what would help. Callers pass the constants above, tests what
- * no node has. */
+/* Callers pass the constants above; tests pass names that no node has. Errors: FAILED_PRECONDITION with what
+ * is missing, and what to do. */
 gboolean node_kernel_check(const char *file_system, const char *loop_control, GError **error);

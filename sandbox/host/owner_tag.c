@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/host/owner_tag.h"
 
 #include <errno.h>
@@ -11,36 +12,36 @@
 
 enum { DIGITS = 16, FILE_BYTES = 64 };
 
-static gboolean mark_is_valid(const char *mark)
+static gboolean tag_is_valid(const char *tag)
 {
-    return g_str_has_prefix(mark, PREFIX) && strlen(mark) == strlen(PREFIX) + DIGITS &&
-           strspn(mark + strlen(PREFIX), "0123456789abcdef") == DIGITS;
+    return g_str_has_prefix(tag, PREFIX) && strlen(tag) == strlen(PREFIX) + DIGITS &&
+           strspn(tag + strlen(PREFIX), "0123456789abcdef") == DIGITS;
 }
 
-static char *mark_make(const char *path, GError **error)
+static char *make_tag(const char *path, GError **error)
 {
-    g_autofree char *mark = NULL;
+    g_autofree char *tag = NULL;
     guint64 number;
 
     random_fill(&number, sizeof number);
-    mark = g_strdup_printf(PREFIX "%016" G_GINT64_MODIFIER "x", number);
-    return file_write_atomic(path, mark, strlen(mark), 0600, error) ? g_steal_pointer(&mark) : NULL;
+    tag = g_strdup_printf(PREFIX "%016" G_GINT64_MODIFIER "x", number);
+    return file_write_atomic(path, tag, strlen(tag), 0600, error) ? g_steal_pointer(&tag) : NULL;
 }
 
 char *owner_tag_get(const char *state_dir, GError **error)
 {
     g_autofree char *path = g_build_filename(state_dir, "owner", NULL);
     g_autoptr(GError) problem = NULL;
-    g_autofree char *mark = NULL;
+    g_autofree char *tag = NULL;
 
-    if (!file_read(path, FILE_BYTES, &mark, NULL, &problem)) {
+    if (!file_read(path, FILE_BYTES, &tag, NULL, &problem)) {
         if (problem->code == STATUS_NOT_FOUND)
-            return mark_make(path, error);
+            return make_tag(path, error);
         g_propagate_error(error, g_steal_pointer(&problem));
         return NULL;
     }
-    if (mark_is_valid(mark))
-        return g_steal_pointer(&mark);
-    fail(error, STATUS_INTERNAL, "%s: this is not the mark of a state directory", path);
+    if (tag_is_valid(tag))
+        return g_steal_pointer(&tag);
+    fail(error, STATUS_INTERNAL, "%s does not contain an owner tag", path);
     return NULL;
 }

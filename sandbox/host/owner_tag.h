@@ -1,10 +1,12 @@
-/* Whose something on the node is that lies in no directory of the daemon's own: taps and cgroups carry its
- * mark. The mark is random, made once for each state directory and kept in it, so that no two daemons have
- * the same one and a daemon that has lost its pods still knows what was theirs.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The owner tag: taps and cgroups, which are in no directory of a daemon's own, carry the tag of the daemon
+ * that made them. The tag is random, made once for each state directory and kept in it. So no two daemons
+ * have the same tag, and a daemon that has lost its records still finds what it has made. Threads: any.
  */
 #pragma once
 
 #include <glib.h>
 
-/* "crivirt-" and 16 hexadecimal digits; the caller frees it. INTERNAL when the file holds something else. */
+/* Reads the tag, or makes it. Return: "crivirt-" and 16 hexadecimal digits, the caller's. Errors: INTERNAL
+ * when the file has another content. */
 char *owner_tag_get(const char *state_dir, GError **error);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/host/process_cost.h"
 
 #include <string.h>
@@ -15,7 +16,7 @@ static gboolean number_at(char **fields, guint at, guint64 *ret_number)
 
 gboolean process_cost_parse(const char *stat, const char *statm, ProcessCost *ret_cost)
 {
-    const char *after_name = strrchr(stat, ')'); /* the name may hold anything, brackets too */
+    const char *after_name = strrchr(stat, ')'); /* the name may contain any byte, also brackets */
     const guint64 tick_ns = G_USEC_PER_SEC * G_GUINT64_CONSTANT(1000) / (guint64)sysconf(_SC_CLK_TCK);
     g_auto(GStrv) times = after_name != NULL ? g_strsplit(after_name, " ", -1) : NULL;
     g_auto(GStrv) pages = g_strsplit(statm, " ", -1);

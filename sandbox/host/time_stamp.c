@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/host/time_stamp.h"
 
 #include <time.h>
@@ -20,7 +21,7 @@ static gint64 clock_ns(void)
     return (gint64)now.tv_sec * G_GINT64_CONSTANT(1000000000) + now.tv_nsec;
 }
 
-/* Both clocks at once, as nearly as can be: of several tries the one that was not interrupted. */
+/* Reads both clocks as nearly at once as possible: of several readings, the one that took the least time. */
 static Moment moment_read(void)
 {
     Moment best = {0};
@@ -57,7 +58,7 @@ static guint measure_khz(void)
 
 guint time_stamp_khz(void)
 {
-    static gsize known; /* 1 more than the rate */
+    static gsize known; /* the rate + 1 */
 
     if (g_once_init_enter(&known))
         g_once_init_leave(&known, (gsize)measure_khz() + 1);

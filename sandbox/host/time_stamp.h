@@ -1,13 +1,15 @@
-/* How fast the node's counter of time stamps (TSC) runs.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Measures the rate of the node's time stamp counter (TSC).
  *
- * QEMU without KVM shows a guest this counter. A guest that finds out its rate by itself times it against
- * another emulated clock, and on a busy node may be wrong by any factor, for the rest of its life and that of
- * all guests that are restored from it: its clock then runs many times too fast. So it is told.
+ * QEMU without KVM shows this counter to the guest. A guest that measures the rate itself compares the
+ * counter with another emulated clock. On a busy node the result can be wrong by any factor, and then the
+ * guest's clock, and that of all its clones, runs many times too fast. So the guest gets the rate on its
+ * kernel's command line.
  */
 #pragma once
 
 #include <glib.h>
 
-/* In kHz, to some parts in a million; 0: this node's processors have none. Measured by the first call, which
- * takes a tenth of a second. Any thread. */
+/* Return: the rate in kHz, exact to some parts in a million; 0: the node's CPUs have no such counter. The
+ * first call measures for a tenth of a second. Threads: any. */
 guint time_stamp_khz(void);

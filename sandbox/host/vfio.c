@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/host/vfio.h"
 
 #include <stdio.h>
@@ -71,9 +72,10 @@ static gboolean driver_check(const char *device, const char *name, guint group, 
     if (g_strcmp0(driver, DRIVER) == 0)
         return TRUE;
     return fail(error, STATUS_FAILED_PRECONDITION,
-                "PCI device %s of IOMMU group %u has the driver %s, not " DRIVER
-                ": all devices of a group go to one guest",
-                name, group, driver != NULL ? driver : "(none)");
+                "cannot pass IOMMU group %u through to a VM: its PCI device %s has the driver %s, and all "
+                "devices of a "
+                "group need " DRIVER,
+                group, name, driver != NULL ? driver : "(none)");
 }
 
 static gboolean group_check(const char *sysfs, const char *directory, guint group, GError **error)
@@ -81,10 +83,10 @@ static gboolean group_check(const char *sysfs, const char *directory, guint grou
     g_autofree char *groups = g_build_filename(sysfs, "kernel/iommu_groups", NULL);
 
     if (is_empty(groups))
-        return fail(
-            error, STATUS_FAILED_PRECONDITION,
-            "the node has no IOMMU groups: PCI devices cannot be given to guests (is the IOMMU there, and "
-            "on? intel_iommu=on or amd_iommu=on)");
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "cannot pass PCI devices through to VMs: the node has no IOMMU groups (enable the IOMMU "
+                    "in the firmware, "
+                    "and start the kernel with intel_iommu=on or amd_iommu=on)");
     if (!g_file_test(directory, G_FILE_TEST_IS_DIR))
         return fail(error, STATUS_FAILED_PRECONDITION, "the node has no IOMMU group %u", group);
     return TRUE;

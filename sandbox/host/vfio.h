@@ -1,5 +1,6 @@
-/* PCI devices of the node that a guest may have: IOMMU groups under the driver vfio-pci
- * (https://docs.kernel.org/driver-api/vfio.html). */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* PCI devices of the node that can be passed through to a VM: IOMMU groups with the driver vfio-pci
+ * (https://docs.kernel.org/driver-api/vfio.html). Threads: any. */
 #pragma once
 
 #include <glib.h>
@@ -8,13 +9,13 @@ typedef struct {
     guint domain, bus, slot, function;
 } PciAddress;
 
-/* "0000:3b:00.1". */
+/* Reads an address such as "0000:3b:00.1". */
 gboolean pci_address_parse(const char *text, PciAddress *ret_address);
 
-/* The group that /dev/vfio/NUMBER stands for. FALSE: the path is no such device. */
+/* Reads the group from a path /dev/vfio/NUMBER. Return: FALSE for another path. */
 gboolean vfio_path_parse(const char *path, guint *ret_group);
 
-/* The devices of a group (GArray of PciAddress; without bridges, which stay with the node). sysfs: "/sys" but
- * in tests. FAILED_PRECONDITION: the node has no IOMMU, or no such group, or a device of it has another
- * driver, by name. */
+/* Finds the devices of a group: a GArray of PciAddress, which the caller frees, without bridges, which stay
+ * with the node. sysfs: "/sys" except in tests. Errors: FAILED_PRECONDITION when the node has no IOMMU or no
+ * such group, or a device of the group has another driver, which is named. */
 gboolean vfio_group_find(const char *sysfs, guint group, GArray **ret_devices, GError **error);

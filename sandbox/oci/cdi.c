@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/oci/cdi.h"
 
 #include <stdlib.h>
@@ -11,13 +12,13 @@ enum { CDI_FILE_MAX_BYTES = 4 << 20 };
 
 typedef Runtime__V1__ContainerConfig ContainerConfig;
 
-/* ---- into messages that protobuf-c frees ---- */
+/* ---- adding to messages that protobuf-c frees ---- */
 
 static void *message_add(void ***list, size_t *count, size_t size)
 {
     void **grown = realloc(*list, (*count + 1) * sizeof(void *));
 
-    g_assert(grown != NULL); /* as every allocation of GLib's */
+    g_assert(grown != NULL); /* like every allocation of GLib */
     *list = grown;
     grown[*count] = calloc(1, size);
     g_assert(grown[*count] != NULL);
@@ -118,8 +119,7 @@ static gboolean refuse_present(const JsonValue *edits, const char *key, GError *
     if (value == NULL || json_is(value, JSON_NULL) || (json_is(value, JSON_ARRAY) && json_length(value) == 0))
         return TRUE;
     path = json_path(value);
-    return fail(error, STATUS_UNIMPLEMENTED,
-                "CDI file %s: %s of the node cannot reach into a virtual machine", path, key);
+    return fail(error, STATUS_UNIMPLEMENTED, "CDI file %s: %s have no effect in a VM", path, key);
 }
 
 static gboolean apply_edits(ContainerConfig *config, const JsonValue *owner, GError **error)
@@ -165,33 +165,35 @@ static gboolean apply_root(ContainerConfig *config, const JsonValue *root, const
     return TRUE;
 }
 
-gboolean cdi_apply_text(ContainerConfig *config, const char *name, const char *text, gsize length,
-                        const char *kind, const char *device, gboolean *ret_found, GError **error)
+gboolean cdi_apply_file(ContainerConfig *config, const CdiFile *file, const CdiDevice *device,
+                        gboolean *ret_found, GError **error)
 {
-    g_autoptr(JsonDocument) document = json_document_parse(text, length, name, NULL, error);
+    g_autoptr(JsonDocument) document = json_document_parse(file->text, file->length, file->name, NULL, error);
     const JsonValue *root = document != NULL ? json_document_object(document, error) : NULL;
     const char *found = NULL;
 
     if (root == NULL || !json_get_string(root, "kind", &found, error))
         return FALSE;
-    return g_strcmp0(found, kind) != 0 || apply_root(config, root, device, ret_found, error);
+    return g_strcmp0(found, device->kind) != 0 || apply_root(config, root, device->name, ret_found, error);
 }
 
-static gboolean apply_directory(ContainerConfig *config, const char *path, const char *kind,
-                                const char *device, gboolean *ret_found, GError **error)
+static gboolean apply_directory(ContainerConfig *config, const char *path, const CdiDevice *device,
+                                gboolean *ret_found, GError **error)
 {
     g_autoptr(GDir) entries = g_dir_open(path, 0, NULL);
     const char *entry;
 
     while (entries != NULL && !*ret_found && (entry = g_dir_read_name(entries)) != NULL) {
-        g_autofree char *file = g_build_filename(path, entry, NULL);
+        g_autofree char *name = g_build_filename(path, entry, NULL);
         g_autofree char *text = NULL;
-        gsize length = 0;
+        CdiFile file = {.name = name};
 
         if (!g_str_has_suffix(entry, ".json"))
             continue;
-        if (!file_read(file, CDI_FILE_MAX_BYTES, &text, &length, error) ||
-            !cdi_apply_text(config, file, text, length, kind, device, ret_found, error))
+        if (!file_read(name, CDI_FILE_MAX_BYTES, &text, &file.length, error))
+            return FALSE;
+        file.text = text;
+        if (!cdi_apply_file(config, &file, device, ret_found, error))
             return FALSE;
     }
     return TRUE;
@@ -203,6 +205,7 @@ static gboolean apply_one(ContainerConfig *config, const char *qualified, const 
     const char *equals = strchr(qualified, '=');
     const char *slash = strchr(qualified, '/');
     g_autofree char *kind = NULL;
+    CdiDevice device;
     gboolean found = FALSE;
 
     if (equals == NULL || slash == NULL || slash > equals || slash == qualified || slash + 1 == equals ||
@@ -210,8 +213,9 @@ static gboolean apply_one(ContainerConfig *config, const char *qualified, const 
         return fail(error, STATUS_INVALID_ARGUMENT,
                     "config.CDI_devices: \"%s\" is not of the form vendor/class=device", qualified);
     kind = g_strndup(qualified, (gsize)(equals - qualified));
+    device = (CdiDevice){kind, equals + 1};
     for (guint i = g_strv_length((char **)(void *)directories); i > 0 && !found; i--)
-        if (!apply_directory(config, directories[i - 1], kind, equals + 1, &found, error)) {
+        if (!apply_directory(config, directories[i - 1], &device, &found, error)) {
             g_prefix_error(error, "config.CDI_devices: ");
             return FALSE;
         }

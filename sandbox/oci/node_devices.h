@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Device files of this node for the containers of pods that run on it. */
 #pragma once
 

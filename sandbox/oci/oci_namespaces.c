@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "common/error.h"
 #include "common/json_writer.h"
 #include "sandbox/oci/oci_parts.h"

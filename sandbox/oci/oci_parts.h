@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The parts of an OCI configuration, each in its file; internal to oci_*.c. Every put_ function writes
  * members of the JSON object that is open; errors name the CRI's field. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Translates a CRI container into an OCI runtime configuration for the guest's crun
  * (https://github.com/opencontainers/runtime-spec). Pure: the same input gives the same text.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Seccomp filters as the OCI runtime configuration has them (linux.seccomp): the profile for RuntimeDefault,
  * and profiles of the node's administrator (Localhost). Both write the member "seccomp" of the JSON object
  * that is open.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Signal names of images ("SIGTERM", "term", "9", "SIGRTMIN+3") and of the CRI (SIGRTMINPLUS3) as Linux
  * numbers. */
 #pragma once

@@ -170,7 +170,7 @@ static gboolean agent_start(Pod *pod, const Deadline *deadline, GError **error)
         !cgroup_join(CGROUP_ROOT, cgroup_parent(pod), cgroup, &pid, 1, error) ||
         !share_set_server(pod->share_dir, pid, HOST_AGENT_SHARE_DIR, error))
         return FALSE;
-    cgroup_mark(CGROUP_ROOT, cgroup_parent(pod), cgroup, pod->manager->owner_tag);
+    cgroup_set_owner_tag(CGROUP_ROOT, cgroup_parent(pod), cgroup, pod->manager->owner_tag);
     if (!agent_watch(pod))
         return fail(error, STATUS_INTERNAL, "the host pod's agent ended right after its start");
     pod_connect(pod, TRUE);

@@ -36,7 +36,7 @@ gboolean pod_cgroup_join(const Pod *pod, pid_t pid, GError **error)
         return TRUE;
     if (!cgroup_join(CGROUP_ROOT, cgroup_parent(pod), name, &pid, 1, error))
         return FALSE;
-    cgroup_mark(CGROUP_ROOT, cgroup_parent(pod), name, pod->manager->owner_tag);
+    cgroup_set_owner_tag(CGROUP_ROOT, cgroup_parent(pod), name, pod->manager->owner_tag);
     return TRUE;
 }
 
@@ -72,8 +72,8 @@ gboolean pod_cgroup_make_room(const Pod *pod, guint64 vm_bytes, GError **error)
         return TRUE;
     if (!cgroup_make_room(CGROUP_ROOT, cgroup_parent(pod), name, needed_bytes, &limit_bytes, error))
         return FALSE;
-    cgroup_mark(CGROUP_ROOT, cgroup_parent(pod), name,
-                manager->owner_tag); /* the parent may be another one now */
+    cgroup_set_owner_tag(CGROUP_ROOT, cgroup_parent(pod), name,
+                         manager->owner_tag); /* the parent may be another one now */
     if (limit_bytes != 0)
         log_warning(
             LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)),

@@ -393,11 +393,12 @@ static gboolean attach_block(Pod *pod, const char *key, const char *host_path, c
 {
     g_autofree char *node = block_node_path(pod, lun);
     DiskSpec disk = {.lun = lun, .path = node, .readonly = readonly, .lasting = TRUE};
+    const BlockDeviceNode target = {node, readonly, pod->manager->guests.qemu_uid,
+                                    pod->manager->guests.qemu_gid};
     gboolean good;
     int hold;
 
-    if (!block_device_make_node(device, host_path, readonly, node, pod->manager->guests.qemu_uid,
-                                pod->manager->guests.qemu_gid, &hold, error))
+    if (!block_device_make_node(device, host_path, &target, &hold, error))
         return FALSE;
     good = attach_disk(pod, key, &disk, error);
     if (hold >= 0)

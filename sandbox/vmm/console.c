@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/vmm/console.h"
 
 #include <fcntl.h>
@@ -6,8 +7,8 @@
 
 #include "common/file_tail.h"
 
-/* The length of the terminal control sequence at text[0] == ESC (ECMA-48: CSI … final byte; else two bytes).
- */
+/* Return: the length of the terminal control sequence that begins with ESC at text[0] (ECMA-48: CSI up to the
+ * final byte, else two bytes). */
 static gsize escape_length(const char *text, gsize length)
 {
     gsize at = 2;
@@ -19,7 +20,7 @@ static gsize escape_length(const char *text, gsize length)
     return MIN(length, at + 1);
 }
 
-/* Lines end at \n or \r; control bytes go, tabs become spaces. */
+/* Lines end at \n or \r. Control bytes are removed, and tabs become spaces. */
 static GString *without_controls(const char *data, gsize length)
 {
     GString *text = g_string_sized_new(length);

@@ -1,18 +1,19 @@
-/* A guest's serial console, as a file that QEMU appends to. The guest is hostile: it writes what it likes, as
- * much as it likes.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A guest's serial console, as a file that QEMU appends to. The guest is hostile: it may write any bytes, and
+ * as many as it wants. Threads: any.
  */
 #pragma once
 
 #include <glib.h>
 
-/* The end of the console for a message: at most max_lines lines out of the last max_bytes, as valid UTF-8
- * without terminal control sequences or empty lines, joined by '\n'. Never NULL: "" when there is nothing or
- * the file cannot be read. The caller frees it. */
+/* Return: the end of the console for a message: at most max_lines lines of the last max_bytes, as valid UTF-8
+ * without terminal control sequences and empty lines, joined by '\n'; "" when the file is empty or cannot be
+ * read. The caller frees it. */
 char *console_tail(const char *path, gsize max_bytes, guint max_lines);
 
-/* The same for any text; pure. */
+/* The same for a text; pure. */
 char *console_clean(const char *data, gsize length, guint max_lines);
 
-/* Empties a console that has outgrown max_bytes, so that a guest cannot fill the node's disk; QEMU goes on
- * appending. TRUE when it was cut. */
+/* Empties a console file that is larger than max_bytes, so that a guest cannot fill the node's disk. QEMU
+ * continues to append. Return: whether the file was emptied. */
 gboolean console_trim(const char *path, gsize max_bytes);

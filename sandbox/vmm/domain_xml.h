@@ -1,70 +1,72 @@
-/* Builds libvirt's domain and device XML (https://libvirt.org/formatdomain.html). Pure: no I/O, same output
- * for the same input, so golden files in tests/data/domain-xml show every form. All text is escaped. What
- * differs between architectures is one table in domain_xml.c. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Builds libvirt's XML of domains and devices (https://libvirt.org/formatdomain.html). Pure: no I/O, and the
+ * same output for the same input, so that the golden files in tests/data/domain-xml show every form. All text
+ * is escaped. The differences between architectures are one table in domain_xml.c. Functions return text that
+ * the caller frees. */
 #pragma once
 
 #include <glib.h>
 
 #include "sandbox/host/vfio.h"
 
-/* Domains of ours carry <crivirt:owner> in their metadata. */
+/* crivirt's domains have <crivirt:owner> in their metadata. */
 #define DOMAIN_XML_NAMESPACE "urn:crivirt:domain:1"
 
 typedef struct {
-    guint lun;          /* of the one virtio-scsi controller; the writable disk is 0 */
+    guint lun;          /* on the one virtio-scsi controller; the writable disk has 0 */
     const char *path;   /* raw file or block device */
-    const char *serial; /* at most 36 characters, shown to the guest */
+    const char *serial; /* at most 36 characters; the guest sees it */
     gboolean readonly;
-    gboolean lasting; /* a block device whose content outlives the guest */
+    gboolean lasting; /* a block device whose content outlives the VM */
 } DiskSpec;
 
 typedef struct {
     const char *source; /* directory on the node */
-    const char *tag;    /* what the guest mounts it by */
+    const char *tag;    /* by which the guest mounts it */
 } ShareSpec;
 
 typedef struct {
-    const char *name;         /* also the source of the domain's UUID */
-    const char *title;        /* "namespace/pod", for virsh; NULL: none */
-    const char *owner;        /* whose domain it is: its daemon's state directory; vmm.c fills it in */
-    const char *architecture; /* "x86_64", "aarch64" */
-    const char *accelerator;  /* the wish: "auto", "kvm", "tcg"; NULL: the Vmm's */
-    gboolean accelerated;     /* KVM, else TCG; vmm.c fills it in */
-    guint time_stamp_khz;     /* of an emulated guest (time_stamp.h); 0: not known; vmm.c fills it in */
-    guint64 memory_bytes;     /* what it boots with */
-    guint64
-        pluggable_memory_bytes; /* most that can be added later; 0: none; a multiple of DOMAIN_MEMORY_BLOCK */
-    guint64 plugged_memory_bytes; /* of that, from the start; a multiple, too */
+    const char *name;               /* also the source of the domain's UUID */
+    const char *title;              /* "namespace/pod", for virsh; NULL: none */
+    const char *owner;              /* the state directory of the daemon; the Vmm sets it */
+    const char *architecture;       /* "x86_64", "aarch64" */
+    const char *accelerator;        /* "auto", "kvm", "tcg"; NULL: the Vmm's */
+    gboolean accelerated;           /* KVM, else TCG; the Vmm sets it */
+    guint time_stamp_khz;           /* of an emulated VM (time_stamp.h); 0: unknown; the Vmm sets it */
+    guint64 memory_bytes;           /* when it boots */
+    guint64 pluggable_memory_bytes; /* the most that can be added later; 0: none; a multiple of
+                                       DOMAIN_MEMORY_BLOCK */
+    guint64 plugged_memory_bytes;   /* how much of that it has from the start; a multiple as well */
     guint vcpus;
     guint max_vcpus; /* 0: vcpus */
     const char *kernel;
     const char *initrd;
     const char *kernel_parameters; /* appended to the architecture's own; NULL: none */
-    guint passthrough_ports;       /* empty PCIe ports for devices of the node */
-    guint tcg_buffer_mib;          /* JIT buffer of an emulated guest; 0: QEMU's default */
+    guint passthrough_ports;       /* free PCIe ports for devices of the node */
+    guint tcg_buffer_mib;          /* JIT buffer of an emulated VM; 0: QEMU's default */
     const char *agent_socket;
-    const char *console_path; /* file that the serial console is written to */
+    const char *console_path; /* the file to which the serial console is written */
     const char *tap;          /* NULL: no network */
     const char *mac;
     const DiskSpec *disks;
     gsize n_disks;
-    const char *generation; /* UUID that tells the guest which copy of itself it is; NULL: none */
-    gboolean incoming;      /* does not boot: waits for the state of another one (vmm_state.h) */
+    const char *generation; /* the UUID by which the guest notices that it is another clone; NULL: none */
+    gboolean incoming;      /* it does not boot, but waits for a saved state (vmm_state.h) */
 } DomainSpec;
 
-/* Memory is plugged and unplugged in such blocks. */
+/* Memory is plugged and unplugged in blocks of this size. */
 #define DOMAIN_MEMORY_BLOCK ((guint64)2 << 20)
 
-/* FALSE: domain_xml_build() has no row for it. */
+/* Return: whether domain_xml_build() supports the architecture. */
 gboolean domain_xml_architecture_known(const char *name);
-/* Guests of that architecture take memory while they run. */
+/* Return: whether VMs of that architecture can be given memory while they run. */
 gboolean domain_xml_plugs_memory(const char *name);
-/* spec->architecture must be a known one. */
+/* spec->architecture must be a supported one. */
 char *domain_xml_build(const DomainSpec *spec);
 char *domain_xml_disk(const DiskSpec *disk);
-/* The one device of memory that comes and goes. */
+/* The device of the pluggable memory. */
 char *domain_xml_memory(guint64 size_bytes, guint64 plugged_bytes);
-/* A device of the node's, under vfio-pci. */
+/* A PCI device of the node, which has the driver vfio-pci. */
 char *domain_xml_pci(const PciAddress *address);
 /* socket is where the share's virtiofsd listens. */
 char *domain_xml_share(const ShareSpec *share, const char *socket);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/vmm/reaper.h"
 
 #include <errno.h>
@@ -21,19 +22,19 @@ struct Reaper {
     struct sigaction previous;
     gint stopping;
     GHashTable
-        *strangers; /* pid -> gint64 *: since when a zombie of somebody else's is there; the thread's */
+        *foreign; /* pid -> gint64 *, since when a foreign child has been a zombie; only the thread uses it */
 };
 
-/* What the signal handler writes to; -1 while no reaper runs. */
+/* The eventfd that the signal handler writes to; -1 while no reaper runs. */
 static volatile sig_atomic_t wake_fd = -1;
 
-static void wake(void)
+static void wake_thread(void)
 {
     const guint64 one = 1;
     int fd = wake_fd;
 
     if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
-        return; /* the counter is full: the thread is awake anyway */
+        return; /* the counter is full: the thread has been woken already */
 }
 
 static void on_sigchld(int signal_number)
@@ -41,7 +42,7 @@ static void on_sigchld(int signal_number)
     int saved = errno;
 
     (void)signal_number;
-    wake();
+    wake_thread();
     errno = saved;
 }
 
@@ -52,9 +53,9 @@ static gboolean is_zombie(pid_t pid)
     return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
 }
 
-/* A daemonized process has left our session; the QEMU that is only the launcher of one has not, and libvirt
- * waits for that itself. */
-static gboolean is_ours(pid_t pid)
+/* A daemonized process has a session of its own. The QEMU process that launches it has not, and libvirt waits
+ * for that one itself. */
+static gboolean is_server(pid_t pid)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/comm", (int)pid);
     g_autofree char *name = NULL;
@@ -66,25 +67,25 @@ static gboolean is_ours(pid_t pid)
 
 static gboolean is_forgotten(Reaper *reaper, pid_t pid)
 {
-    gint64 *since = g_hash_table_lookup(reaper->strangers, GINT_TO_POINTER(pid));
+    gint64 *since = g_hash_table_lookup(reaper->foreign, GINT_TO_POINTER(pid));
     gint64 now = g_get_monotonic_time();
 
     if (since != NULL)
         return now - *since > ORPHAN_AGE_US;
     since = g_new(gint64, 1);
     *since = now;
-    g_hash_table_insert(reaper->strangers, GINT_TO_POINTER(pid), since);
+    g_hash_table_insert(reaper->foreign, GINT_TO_POINTER(pid), since);
     return FALSE;
 }
 
-static void look_at_child(Reaper *reaper, pid_t pid, GHashTable *strangers_seen)
+static void look_at_child(Reaper *reaper, pid_t pid, GHashTable *foreign_seen)
 {
     if (!is_zombie(pid))
         return;
-    if (is_ours(pid) || is_forgotten(reaper, pid))
+    if (is_server(pid) || is_forgotten(reaper, pid))
         waitpid(pid, NULL, WNOHANG);
     else
-        g_hash_table_add(strangers_seen, GINT_TO_POINTER(pid));
+        g_hash_table_add(foreign_seen, GINT_TO_POINTER(pid));
 }
 
 static gboolean not_in(gpointer key, gpointer value, gpointer set)
@@ -93,8 +94,8 @@ static gboolean not_in(gpointer key, gpointer value, gpointer set)
     return !g_hash_table_contains(set, key);
 }
 
-/* Children are listed per thread that made them (proc(5)); orphans come to any living one. waitid() for "any
- * child" will not do: one zombie of somebody else's hides all others. */
+/* proc(5) lists children by the thread that made them; orphans become children of any thread that lives.
+ * waitid() for any child is of no use, because one foreign zombie hides all others. */
 static void look_at_children(Reaper *reaper)
 {
     g_autoptr(GDir) tasks = g_dir_open("/proc/self/task", 0, NULL);
@@ -112,10 +113,10 @@ static void look_at_children(Reaper *reaper)
         for (pid_t pid; (pid = (pid_t)strtol(at, &at, 10)) > 0;)
             look_at_child(reaper, pid, seen);
     }
-    g_hash_table_foreach_remove(reaper->strangers, not_in, seen);
+    g_hash_table_foreach_remove(reaper->foreign, not_in, seen);
 }
 
-static gpointer reap(gpointer data)
+static gpointer reaper_thread(gpointer data)
 {
     Reaper *reaper = data;
     struct pollfd woken = {.fd = wake_fd, .events = POLLIN};
@@ -125,14 +126,14 @@ static gpointer reap(gpointer data)
     sigaddset(&only_child, SIGCHLD);
     pthread_sigmask(SIG_UNBLOCK, &only_child, NULL);
     while (!g_atomic_int_get(&reaper->stopping)) {
-        gboolean has_strangers;
+        gboolean has_foreign;
         guint64 count;
 
         look_at_children(reaper);
-        has_strangers = g_hash_table_size(reaper->strangers) != 0;
-        if (poll(&woken, 1, has_strangers ? ORPHAN_CHECK_MS : -1) > 0 &&
+        has_foreign = g_hash_table_size(reaper->foreign) != 0;
+        if (poll(&woken, 1, has_foreign ? ORPHAN_CHECK_MS : -1) > 0 &&
             read(woken.fd, &count, sizeof(count)) < 0)
-            continue; /* another wake-up took it */
+            continue; /* it was read already */
     }
     return NULL;
 }
@@ -144,7 +145,8 @@ Reaper *reaper_start(GError **error)
     int fd;
 
     if (wake_fd >= 0) {
-        fail(error, STATUS_FAILED_PRECONDITION, "a reaper runs in this process already");
+        fail(error, STATUS_FAILED_PRECONDITION,
+             "cannot start the reaper of QEMU processes: this process has one already");
         return NULL;
     }
     if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0 || (fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
@@ -153,9 +155,9 @@ Reaper *reaper_start(GError **error)
     }
     wake_fd = fd;
     reaper = g_new0(Reaper, 1);
-    reaper->strangers = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+    reaper->foreign = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     sigaction(SIGCHLD, &action, &reaper->previous);
-    reaper->thread = g_thread_new("reaper", reap, reaper);
+    reaper->thread = g_thread_new("reaper", reaper_thread, reaper);
     return reaper;
 }
 
@@ -166,11 +168,11 @@ void reaper_stop(Reaper *reaper)
     if (reaper == NULL)
         return;
     g_atomic_int_set(&reaper->stopping, TRUE);
-    wake();
+    wake_thread();
     g_thread_join(reaper->thread);
     sigaction(SIGCHLD, &reaper->previous, NULL);
     wake_fd = -1;
     close(fd);
-    g_hash_table_unref(reaper->strangers);
+    g_hash_table_unref(reaper->foreign);
     g_free(reaper);
 }

@@ -1,13 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reaps the QEMU and virtiofsd processes that libvirt leaves to init.
  *
- * libvirt daemonizes them and then asks with kill(pid, 0) whether they live; a zombie counts as alive. So the
- * process becomes a child subreaper (prctl(2)): they are its children, known by their names and by a session
- * of their own, and a thread reaps them as they end. Other children belong to whoever started them
- * (GSubprocess, libvirt's own helpers) and are left alone, except orphans that nobody has waited for in a
- * minute.
+ * libvirt daemonizes QEMU, and checks with kill(pid, 0) whether it lives; a zombie counts as alive. So this
+ * process becomes a child subreaper (prctl(2)), and a thread reaps QEMU and file servers as they end; it
+ * knows them by their names and by their own sessions. Other children belong to the code that started them
+ * (GSubprocess, libvirt's helpers), and are reaped only when they have been zombies for a minute.
  *
- * Takes over SIGCHLD's handler, which nothing else in the daemon uses (GLib watches children by pidfd); the
- * signal may be blocked in any other thread. One reaper per process.
+ * It replaces the handler of SIGCHLD, which nothing else in the daemon uses (GLib watches children by pidfd).
+ * The signal may be blocked in all other threads. There is one reaper per process.
  */
 #pragma once
 
@@ -15,7 +15,8 @@
 
 typedef struct Reaper Reaper;
 
+/* Return: the caller's; NULL with the error set. */
 Reaper *reaper_start(GError **error);
-/* Ends the thread and puts SIGCHLD's handler back; the process stays a subreaper. Takes NULL. */
+/* Ends the thread and restores the handler of SIGCHLD; the process stays a subreaper. Takes NULL. */
 void reaper_stop(Reaper *reaper);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Reaper, reaper_stop)

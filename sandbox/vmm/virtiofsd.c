@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/vmm/virtiofsd.h"
 
 #include <errno.h>
@@ -15,15 +16,15 @@
 #include "common/log.h"
 #include "common/process.h"
 
-/* What the children find their sockets as. */
+/* The children have their sockets as this descriptor and the next one. */
 enum { CHILD_FD = 3 };
 
-/* Debian's, and where other distributions put it. */
+/* Where Debian has it, and where other distributions have it. */
 static const char *const programs[] = {"/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"};
-/* From where the daemon's program is: installed, and as it was built. */
-static const char *const guards[] = {"../lib/crivirt/crivirt-fsguard", "../libexec/crivirt-fsguard"};
+/* Relative to the daemon's program: installed, and as built. */
+static const char *const fsguards[] = {"../lib/crivirt/crivirt-fsguard", "../libexec/crivirt-fsguard"};
 
-static const char *find_program(void)
+static const char *find_virtiofsd(void)
 {
     for (guint i = 0; i < G_N_ELEMENTS(programs); i++)
         if (access(programs[i], X_OK) == 0)
@@ -31,13 +32,13 @@ static const char *find_program(void)
     return NULL;
 }
 
-static char *find_guard(void)
+static char *find_fsguard(void)
 {
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
     g_autofree char *directory = self != NULL ? g_path_get_dirname(self) : NULL;
 
-    for (guint i = 0; directory != NULL && i < G_N_ELEMENTS(guards); i++) {
-        g_autofree char *path = g_build_filename(directory, guards[i], NULL);
+    for (guint i = 0; directory != NULL && i < G_N_ELEMENTS(fsguards); i++) {
+        g_autofree char *path = g_build_filename(directory, fsguards[i], NULL);
 
         if (access(path, X_OK) == 0)
             return g_steal_pointer(&path);
@@ -45,18 +46,18 @@ static char *find_guard(void)
     return NULL;
 }
 
-static gboolean address_of(const char *path, struct sockaddr_un *ret_address, GError **error)
+static gboolean fill_address(const char *path, struct sockaddr_un *ret_address, GError **error)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
     if (strlen(path) >= sizeof(address.sun_path))
-        return fail(error, STATUS_INVALID_ARGUMENT, "%s is too long a path for a socket", path);
+        return fail(error, STATUS_INVALID_ARGUMENT, "the path %s is too long for a socket", path);
     memcpy(address.sun_path, path, strlen(path) + 1);
     *ret_address = address;
     return TRUE;
 }
 
-/* High enough to be nobody's CHILD_FD: dup2 onto itself would leave a descriptor close-on-exec. */
+/* The descriptor is higher than those of the child: dup2() onto itself would leave it close-on-exec. */
 static int socket_new(void)
 {
     int low = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -72,7 +73,7 @@ static int listen_at(const char *path, const VirtiofsdSpec *spec, GError **error
     struct sockaddr_un address;
     int fd;
 
-    if (!address_of(path, &address, error))
+    if (!fill_address(path, &address, error))
         return -1;
     fd = socket_new();
     unlink(path);
@@ -85,7 +86,7 @@ static int listen_at(const char *path, const VirtiofsdSpec *spec, GError **error
     return -1;
 }
 
-/* A listening socket that has one connection waiting, and no name any more. */
+/* Makes a listening socket with one connection waiting, whose name is removed. */
 static gboolean connection_make(const VirtiofsdSpec *spec, int *ret_listener, int *ret_connection,
                                 GError **error)
 {
@@ -94,7 +95,7 @@ static gboolean connection_make(const VirtiofsdSpec *spec, int *ret_listener, in
     int listener = listen_at(path, spec, error);
     int fd;
 
-    if (listener < 0 || !address_of(path, &address, error))
+    if (listener < 0 || !fill_address(path, &address, error))
         return FALSE;
     fd = socket_new();
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
@@ -113,9 +114,9 @@ static gboolean connection_make(const VirtiofsdSpec *spec, int *ret_listener, in
     return TRUE;
 }
 
-/* A session of its own keeps it from the terminal's signals, and is how the reaper knows it. */
-static gboolean spawn(const char *const *argv, const char *log, int listener, int connection, pid_t *ret_pid,
-                      GError **error)
+/* A session of its own protects the child from the terminal's signals; the reaper knows it by that. */
+static gboolean spawn_child(const char *const *argv, const char *log, int listener, int connection,
+                            pid_t *ret_pid, GError **error)
 {
     int log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     const int fds[] = {-1, log_fd, log_fd, [CHILD_FD] = listener, connection};
@@ -132,7 +133,7 @@ static gboolean spawn(const char *const *argv, const char *log, int listener, in
     return good;
 }
 
-/* A call of spawn() that a thread makes. */
+/* A call of spawn_child() that a thread makes. */
 typedef struct {
     const char *const *argv;
     const VirtiofsdSpec *spec;
@@ -142,19 +143,20 @@ typedef struct {
     GError *error;
 } ServerCall;
 
-/* The server makes files as the user and group of the guest's process, but knows nothing of its supplementary
- * groups (an fsGroup is one): the node would refuse what the guest has allowed by them. Whether a process
- * may, the guest's kernel has checked; so the server keeps its capabilities while it is somebody else.
- * Securebits are the thread's, and inherited. */
+/* The server acts as the user and group of the guest's process, but without its supplementary groups (an
+ * fsGroup is one): the node would refuse what the guest allows by those groups. The guest's kernel has
+ * checked the permissions already, so the server keeps its capabilities while it acts for another user.
+ * Securebits belong to a thread, and are inherited.
+ */
 static gpointer server_thread(gpointer data)
 {
     ServerCall *call = data;
     int bits = prctl(PR_GET_SECUREBITS, 0, 0, 0, 0);
 
     if (bits < 0 || prctl(PR_SET_SECUREBITS, bits | SECBIT_NO_SETUID_FIXUP, 0, 0, 0) != 0)
-        call->good = fail_errno(&call->error, errno, "cannot keep capabilities for the file server");
+        call->good = fail_errno(&call->error, errno, "cannot keep the capabilities of virtiofsd");
     else
-        call->good = spawn(call->argv, call->spec->log, call->listener, -1, &call->pid, &call->error);
+        call->good = spawn_child(call->argv, call->spec->log, call->listener, -1, &call->pid, &call->error);
     return NULL;
 }
 
@@ -176,39 +178,39 @@ static gboolean spawn_server(const char *program, const VirtiofsdSpec *spec, int
     return call.good;
 }
 
-static gboolean spawn_guard(const char *program, const VirtiofsdSpec *spec, int listener, int connection,
-                            GError **error)
+static gboolean spawn_fsguard(const char *program, const VirtiofsdSpec *spec, int listener, int connection,
+                              GError **error)
 {
     g_autofree char *uid = g_strdup_printf("%u", (guint)spec->uid);
     g_autofree char *gid = g_strdup_printf("%u", (guint)spec->gid);
     const char *const argv[] = {program, uid, gid, spec->source, NULL};
     pid_t pid;
 
-    return spawn(argv, spec->log, listener, connection, &pid, error);
+    return spawn_child(argv, spec->log, listener, connection, &pid, error);
 }
 
-/* A server whose guard does not start loses its client with us, and ends. A crivirtd that was copied without
- * its guard still serves volumes. */
+/* A server whose fsguard does not start loses its client when this function closes the connection, and ends.
+ * A crivirtd without an installed fsguard still serves volumes. */
 static gboolean spawn_both(const char *program, const VirtiofsdSpec *spec, int listener, pid_t *ret_pid,
                            GError **error)
 {
-    g_autofree char *guard = find_guard();
+    g_autofree char *fsguard = find_fsguard();
     int server = -1;
     int connection = -1;
     gboolean good;
 
-    if (guard == NULL) {
-        log_warning(
-            LOG_NO_FIELDS,
-            "crivirt-fsguard is not installed beside crivirtd: if the file server of %s dies, no other "
-            "can take its place",
-            spec->source);
+    if (fsguard == NULL) {
+        log_warning(LOG_NO_FIELDS,
+                    "crivirt-fsguard is not installed beside crivirtd: if virtiofsd of %s dies, processes in "
+                    "the guest "
+                    "that use the volumes hang",
+                    spec->source);
         return spawn_server(program, spec, listener, ret_pid, error);
     }
     if (!connection_make(spec, &server, &connection, error))
         return FALSE;
     good = spawn_server(program, spec, server, ret_pid, error) &&
-           spawn_guard(guard, spec, listener, connection, error);
+           spawn_fsguard(fsguard, spec, listener, connection, error);
     close(server);
     close(connection);
     return good;
@@ -216,13 +218,13 @@ static gboolean spawn_both(const char *program, const VirtiofsdSpec *spec, int l
 
 gboolean virtiofsd_start(const VirtiofsdSpec *spec, pid_t *ret_pid, GError **error)
 {
-    const char *program = find_program();
+    const char *program = find_virtiofsd();
     int listener;
     gboolean good;
 
     if (program == NULL)
         return fail(error, STATUS_FAILED_PRECONDITION,
-                    "virtiofsd, which volumes need, is not installed (package qemu-system-common)");
+                    "cannot attach volumes: virtiofsd is not installed (package qemu-system-common)");
     unlink(spec->log);
     if ((listener = listen_at(spec->socket, spec, error)) < 0)
         return FALSE;
@@ -233,7 +235,7 @@ gboolean virtiofsd_start(const VirtiofsdSpec *spec, pid_t *ret_pid, GError **err
     return good;
 }
 
-/* It holds a lock on its log (guard/main.c). */
+/* fsguard holds a lock on its log (fsguard/main.c). */
 gboolean virtiofsd_has_fsguard(const char *log)
 {
     int fd = open(log, O_RDONLY | O_CLOEXEC);
@@ -244,7 +246,7 @@ gboolean virtiofsd_has_fsguard(const char *log)
     return is_held;
 }
 
-/* A guard waits for one connection and ends with it, and the server with the guard. */
+/* fsguard waits for one connection and ends with it, and the server ends with fsguard. */
 void virtiofsd_end(const char *socket_path)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -252,8 +254,9 @@ void virtiofsd_end(const char *socket_path)
 
     if (fd < 0)
         return;
-    if (address_of(socket_path, &address, NULL))
-        (void)!connect(fd, (struct sockaddr *)&address, sizeof(address)); /* fails: nobody listens any more */
+    if (fill_address(socket_path, &address, NULL))
+        (void)!connect(fd, (struct sockaddr *)&address,
+                       sizeof(address)); /* fails when no process listens any more */
     close(fd);
     unlink(socket_path);
 }

@@ -1,8 +1,12 @@
-/* The hypervisor: every libvirt call of the daemon is in vmm.c, and nothing here knows of pods or containers.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The VMs, as libvirt domains. All libvirt calls of the daemon are in this folder, which knows no pods or
+ * containers.
  *
- * A domain is named by its sandbox id. Calls block for tens of milliseconds; any thread may make them.
- * Domains are transient and outlive the daemon: after vmm_open() those of the last run are found again by
- * vmm_list().
+ * A domain is named by its sandbox id. Domains are transient and outlive the daemon: after vmm_open(),
+ * vmm_list() returns those of the last run.
+ *
+ * Errors: NOT_FOUND when there is no such VM; UNAVAILABLE with the reason when it has ended by itself; else
+ * libvirt's message, with QEMU's where there is one. Threads: any. Calls block for tens of milliseconds.
  */
 #pragma once
 
@@ -12,23 +16,24 @@
 typedef struct Vmm Vmm;
 
 typedef struct {
-    const char *uri;         /* "embed": in this process; else a libvirt URI such as qemu:///system */
+    const char
+        *uri; /* "embed": libvirt's driver in this process; else a libvirt URI such as qemu:///system */
     const char *state_dir;   /* absolute: the embedded driver's root is state_dir/libvirt */
-    const char *run_dir;     /* absolute, QEMU may enter it: sockets, consoles */
+    const char *run_dir;     /* absolute, for sockets and consoles; QEMU's user may enter it */
     const char *accelerator; /* "auto", "kvm", "tcg" */
-    const char *qemu_user;   /* whom QEMU runs as, "libvirt-qemu" */
+    const char *qemu_user;   /* the account that QEMU runs as, "libvirt-qemu" */
     const char *qemu_group;
 } VmmConfig;
 
 typedef enum {
     VMM_STOPPED_SHUTDOWN,  /* the guest powered itself off */
     VMM_STOPPED_DESTROYED, /* vmm_destroy() or an administrator */
-    VMM_STOPPED_CRASHED,   /* guest panic or reset, or QEMU ended by itself or was killed */
+    VMM_STOPPED_CRASHED,   /* the guest panicked or reset itself, or QEMU failed or was killed */
 } VmmStopReason;
 
 typedef struct {
     char *name;
-    gboolean running; /* or waiting for space on the node's disk; else paused */
+    gboolean running; /* also while the node's full disk blocks it; else it is paused */
     pid_t pid;        /* QEMU's; 0 when unknown */
 } VmmDomain;
 void vmm_domain_free(VmmDomain *domain);
@@ -41,27 +46,27 @@ typedef void (*VmmStoppedFunc)(const char *name, VmmStopReason reason, const cha
  */
 typedef void (*VmmEndFunc)(const char *text, gpointer data);
 
-/* Opens the connection, starts its event thread and the reaper of QEMU and virtiofsd children (the process
- * becomes a child subreaper), warms the capability cache, waits until the guests of the last run are adopted;
- * those that ended meanwhile are simply not listed. One per process and state_dir; libvirt's embedded driver
- * stays for the life of the process, so a process that has closed it can only open the same state_dir again.
- * Call it before there are other threads, with SIGCHLD blocked if other threads shall not see it. UNAVAILABLE
- * when another process has the state_dir; FAILED_PRECONDITION tells what to set up. */
+/* Opens the connection, starts its event thread and the reaper of QEMU and virtiofsd processes (this process
+ * becomes a child subreaper), and adopts the domains of the last run; those that ended meanwhile are not
+ * listed. There is one Vmm per process and state_dir. libvirt's embedded driver stays open until the process
+ * ends, so that a process which has closed its Vmm can only open one with the same state_dir. It must be
+ * called before other threads exist, with SIGCHLD blocked if they shall not receive it. Errors: UNAVAILABLE
+ * when another process uses the state_dir; FAILED_PRECONDITION with what the administrator has to set up. */
 Vmm *vmm_open(const VmmConfig *config, VmmStoppedFunc stopped, gpointer data, GError **error);
 /* Closes the connection; the domains run on. Takes NULL. */
 void vmm_close(Vmm *vmm);
 
-/* TRUE: hardware acceleration. ret_reason (owned by the Vmm) says in a sentence why or why not, for Status.
- */
+/* Return: TRUE for hardware acceleration. *ret_reason, which the Vmm owns, is the reason as a sentence for
+ * Status. */
 gboolean vmm_uses_kvm(Vmm *vmm, const char **ret_reason);
 
-/* Creates the domain paused, so that its tap can be moved before the guest runs. spec->accelerated
- * and spec->owner are ignored: the first follows from spec->accelerator and the node. Makes the console file
- * and gives it and the writable disks to QEMU's user. UNAVAILABLE/INTERNAL with libvirt's words and the end
- * of QEMU's log, FAILED_PRECONDITION where the wished accelerator is not there. */
+/* Creates the domain paused, so that its tap can be moved before the guest runs. Makes the console file, and
+ * makes QEMU's user the owner of it and of the writable disks. spec->accelerated and spec->owner are ignored:
+ * the Vmm sets them. Errors: UNAVAILABLE or INTERNAL with libvirt's message and QEMU's; FAILED_PRECONDITION
+ * when the node does not have the accelerator that spec asks for. */
 gboolean vmm_create(Vmm *vmm, const DomainSpec *spec, const Deadline *deadline, GError **error);
-/* A guest that waits for its state (spec->incoming) counts as started from here on: only then is its end
- * reported. */
+/* Lets the guest run. The end of a guest that waits for its state (spec->incoming) is reported to
+ * VmmStoppedFunc only after this. */
 gboolean vmm_resume(Vmm *vmm, const char *name, GError **error);
 gboolean vmm_pause(Vmm *vmm, const char *name, GError **error);
 /* Return: why the VM ended by itself, as the rest of a sentence, with QEMU's last message where there is one
@@ -74,54 +79,56 @@ char *vmm_stop_text(Vmm *vmm, const char *name);
  * guest learns why it will wait in vain. func is not called any more when vmm_unwatch_end() has returned. */
 void vmm_watch_end(Vmm *vmm, const char *name, VmmEndFunc func, gpointer data);
 void vmm_unwatch_end(Vmm *vmm, const char *name, gpointer data);
-/* A domain that does not exist is success. Returns when QEMU is gone, or fails by the deadline. */
+/* Kills QEMU, and returns when its process has ended. A domain that does not exist is success. deadline may
+ * be NULL: 30 s. */
 gboolean vmm_destroy(Vmm *vmm, const char *name, const Deadline *deadline, GError **error);
+/* Return: *ret_domains, which the caller frees, owns VmmDomain elements. */
 gboolean vmm_list(Vmm *vmm, GPtrArray **ret_domains, GError **error);
 
 gboolean vmm_attach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, GError **error);
-/* Whether the domain has a disk of that serial. NOT_FOUND when there is no such domain. */
+/* Reads whether the VM has a disk with that serial. */
 gboolean vmm_has_disk(Vmm *vmm, const char *name, const char *serial, gboolean *ret_has, GError **error);
-/* One per guest at a time. Starts its virtiofsd, which ends with the guest. The directory must be a mount of
- * its own and shared (mount --make-shared) beforehand if mounts made below it later are to be seen by the
- * guest. */
+/* Starts virtiofsd for the share, which ends with the guest, and attaches the share. A guest has at most one
+ * share. The directory must be a shared mount of its own (mount --make-shared) before, if the guest is to see
+ * mounts that are made below it later. */
 gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, pid_t *ret_server,
                           GError **error);
 
-/* Whether somebody is left to answer what the guest asks of its share. */
+/* Return: whether the share's fsguard lives, which answers the guest when virtiofsd has died. */
 gboolean vmm_share_has_fsguard(Vmm *vmm, const char *name);
 
-/* Asks QEMU's monitor itself (QMP, one JSON object); fd goes along for getfd, -1: none. The caller frees the
- * reply, which may be QEMU's error. */
+/* Sends a command (QMP, one JSON object) to QEMU's monitor. fd is passed along for getfd; -1: none.
+ * *ret_reply, which the caller frees, may be an error of QEMU's. */
 gboolean vmm_monitor(Vmm *vmm, const char *name, const char *command, int fd, char **ret_reply,
                      GError **error);
-/* QEMU's and libvirt's versions, as numbers. */
+/* The versions as libvirt encodes them: major * 1000000 + minor * 1000 + release. */
 gboolean vmm_versions(Vmm *vmm, gulong *ret_qemu, gulong *ret_libvirt, GError **error);
-/* A device of the node under vfio-pci, for the rest of the guest's life; one that is attached is success. It
- * takes one of spec->passthrough_ports. */
+/* Attaches a PCI device of the node, which has the driver vfio-pci, until the VM ends. It uses one of
+ * spec->passthrough_ports. A device that is attached already is success. */
 gboolean vmm_attach_pci(Vmm *vmm, const char *name, const PciAddress *address, GError **error);
-/* One that is not attached is success. */
+/* Returns when the guest has released the disk. A disk that is not attached is success. */
 gboolean vmm_detach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, const Deadline *deadline,
                          GError **error);
-/* One that is not attached is success. Returns when the guest has let it go; its virtiofsd ends then. What is
- * mounted from it in the guest fails from then on. */
+/* Returns when the guest has released the share; its virtiofsd ends then, and its mounts in the guest fail
+ * from then on. A share that is not attached is success. */
 gboolean vmm_detach_share(Vmm *vmm, const char *name, const ShareSpec *share, const Deadline *deadline,
                           GError **error);
 
-/* TRUE: QEMU has paused the guest because the node's disk is full. It goes on by itself when there is space.
- * Never waits. */
+/* Return: whether QEMU has paused the guest because the node's disk is full. The guest continues by itself
+ * when there is space. Never waits. */
 gboolean vmm_is_blocked(Vmm *vmm, const char *name);
 
 /* ---- the size of a running guest ---- */
 
-/* Plugs processors in until there are so many; those that are there stay. The guest's agent has to use them.
+/* Adds CPUs until the VM has that many; it never removes one. The guest's agent has to bring new ones online.
  */
 gboolean vmm_plug_vcpus(Vmm *vmm, const char *name, guint vcpus, GError **error);
-/* Tells the guest how much of its pluggable memory (spec->pluggable_memory_bytes) it is to have. It takes its
- * time, and may not be able to give back what it uses. */
+/* Asks the guest to use plugged_bytes of its pluggable memory (spec->pluggable_memory_bytes). The guest needs
+ * time for that, and may be unable to give back memory that it uses. */
 gboolean vmm_request_memory(Vmm *vmm, const char *name, guint64 pluggable_bytes, guint64 plugged_bytes,
                             GError **error);
-/* How much of it it has. */
+/* Reads how much of its pluggable memory the guest has. */
 gboolean vmm_plugged_memory(Vmm *vmm, const char *name, guint64 *ret_bytes, GError **error);
 
-/* QEMU's process; 0 when it is not known or gone. */
+/* Return: QEMU's process; 0 when it is unknown or has ended. */
 pid_t vmm_pid(Vmm *vmm, const char *name);

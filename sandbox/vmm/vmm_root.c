@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/vmm/vmm_root.h"
 
 #include <errno.h>
@@ -18,12 +19,12 @@
 
 enum { PROC_MAX_BYTES = 1 << 20, CONFIGURATION_MAX_BYTES = 1 << 16 };
 
-/* The seccomp filter forbids QEMU to start programs or change its user; namespaces and cgroups are left to
- * whoever runs the daemon, ownership of disks and consoles is set by vmm.c (libvirt would also give the
- * kernel and the layers away).
+/* The seccomp filter forbids QEMU to start programs or to change its user. Namespaces and cgroups are the
+ * service manager's matter. vmm_devices.c sets the owner of disks and consoles, because libvirt would change
+ * that of the kernel and of the layers too.
  *
- * The filtered capability is how libvirt decides between asking a new guest for each of its processor's 400
- * properties, which takes 0.3 s under emulation, and for all of them as two bit sets. */
+ * With the filtered capability, libvirt would read each of the 400 properties of a new VM's CPU, which takes
+ * 0.3 s under emulation; without it, libvirt reads them as two bit sets. */
 static const char qemu_conf[] = "# Written by crivirtd at every start.\n"
                                 "user = \"%s\"\n"
                                 "group = \"%s\"\n"
@@ -42,7 +43,7 @@ static gboolean missing_account(const char *what, const char *name, GError **err
 {
     return fail(
         error, STATUS_FAILED_PRECONDITION,
-        "the %s %s, which QEMU runs as, does not exist: make it with `groupadd --system %s` and "
+        "the %s %s, which QEMU runs as, does not exist: create it with `groupadd --system %s` and "
         "`useradd --system --no-create-home --shell /usr/sbin/nologin --gid %s --groups kvm %s` (the package "
         "libvirt-daemon-system does)",
         what, name, VMM_ROOT_LIBVIRT_USER, VMM_ROOT_LIBVIRT_USER, VMM_ROOT_LIBVIRT_USER);
@@ -68,7 +69,8 @@ gboolean vmm_root_identity(const char *user, const char *group, VmmIdentity *ret
     return TRUE;
 }
 
-/* QEMU, unprivileged, must get to its sockets: every directory above them lets others pass. */
+/* QEMU, which is unprivileged, must reach its sockets: other users need the permission x on each directory
+ * above. */
 static gboolean check_passable(const char *directory, GError **error)
 {
     g_autofree char *path = g_strdup(directory);
@@ -78,7 +80,7 @@ static gboolean check_passable(const char *directory, GError **error)
         char *parent;
 
         if (stat(path, &status) != 0)
-            return fail_errno(error, errno, "cannot look at %s", path);
+            return fail_errno(error, errno, "cannot read the permissions of %s", path);
         if ((status.st_mode & S_IXOTH) == 0)
             return fail(error, STATUS_FAILED_PRECONDITION,
                         "QEMU does not run as root and cannot enter %s: allow it with `chmod o+x %s`", path,
@@ -96,12 +98,11 @@ static gboolean check_length(const char *root, GError **error)
 
     if (strlen(root) > limit)
         return fail(error, STATUS_INVALID_ARGUMENT,
-                    "%s is too long a path for the hypervisor's sockets: at most %zu characters", root,
-                    limit);
+                    "the path %s is too long for QEMU's sockets: at most %zu characters", root, limit);
     return TRUE;
 }
 
-/* 0 when the file is not there or holds no number. */
+/* Return: 0 when the file is missing or has no number. */
 static pid_t pid_of_file(const char *run_dir, const char *name)
 {
     g_autofree char *file = g_strconcat(name, ".pid", NULL);
@@ -174,7 +175,7 @@ static void drop_status(const char *run_dir, const char *name)
     }
 }
 
-/* What libvirt was writing when an earlier daemon died; it runs nowhere now. */
+/* Files that libvirt was writing when an earlier daemon died. */
 static void drop_half_written(const char *run_dir)
 {
     g_autoptr(GDir) directory = g_dir_open(run_dir, 0, NULL);
@@ -188,9 +189,9 @@ static void drop_half_written(const char *run_dir)
     }
 }
 
-/* A domain whose process is gone is left to libvirt, which cleans up after it; one whose process id is now
- * another program's is forgotten here. */
-static void drop_strangers(const char *root, const char *run_dir)
+/* libvirt itself cleans up after a domain whose process has ended; a domain whose process id belongs to
+ * another program now is removed here. */
+static void drop_reused_ids(const char *root, const char *run_dir)
 {
     g_autoptr(GDir) directory = g_dir_open(run_dir, 0, NULL);
     const char *file;
@@ -206,7 +207,9 @@ static void drop_strangers(const char *root, const char *run_dir)
         pid = pid_of_file(run_dir, name);
         process = g_strdup_printf("/proc/%d", (int)pid);
         if (pid > 0 && access(process, F_OK) == 0 && !is_domain_of(pid, name)) {
-            log_info(LOG_FIELDS("sandbox", name), "the guest's process %d is no more, its id is another's",
+            log_info(LOG_FIELDS("sandbox", name),
+                     "QEMU (process %d) ended while no daemon ran, and its process id belongs to another "
+                     "program now",
                      (int)pid);
             drop_status(run_dir, name);
             vmm_root_forget(root, name);
@@ -214,7 +217,7 @@ static void drop_strangers(const char *root, const char *run_dir)
     }
 }
 
-/* Status files are on a disk that outlives the boot. */
+/* Status files may be on a disk that keeps them over a reboot. */
 static gboolean drop_earlier_boot(const char *root, GError **error)
 {
     static const char *const volatile_directories[] = {"run", "lib"};
@@ -236,9 +239,9 @@ static gboolean drop_earlier_boot(const char *root, GError **error)
     return file_write_atomic(marker, now, length, 0644, error);
 }
 
-/* libvirt ends a guest that it finds again when it cannot write the guest's status, so that is not kept on a
- * disk that may be full, but where a boot begins empty. What an earlier version left as a directory is left
- * until the next boot. */
+/* When libvirt cannot write the status of a domain that it adopts, it kills the domain. So the status is not
+ * kept on a disk, which may be full, but in run_dir. A directory of an earlier version stays until the next
+ * boot. */
 static gboolean link_status(const char *root, const char *run_dir, GError **error)
 {
     g_autofree char *link = g_build_filename(root, "run", NULL);
@@ -262,7 +265,7 @@ void vmm_root_open_kvm(const VmmIdentity *identity)
         (status.st_mode & (S_IRWXG | S_IRWXO)) != 0)
         return;
     if (chown(path, 0, identity->gid) == 0 && chmod(path, 0660) == 0)
-        log_info(LOG_NO_FIELDS, "/dev/kvm was root's alone: opened to QEMU's group");
+        log_info(LOG_NO_FIELDS, "only root could open /dev/kvm: QEMU's group can open it now");
 }
 
 static gboolean write_configuration(const char *root, const VmmConfig *config, GError **error)
@@ -272,7 +275,7 @@ static gboolean write_configuration(const char *root, const VmmConfig *config, G
     g_autofree char *text = g_strdup_printf(qemu_conf, config->qemu_user, config->qemu_group);
     g_autofree char *earlier = NULL;
 
-    /* Most often it is there already, and a daemon must start on a full disk. */
+    /* The file is not rewritten when it is the same, because the daemon must start on a full disk. */
     if (file_read(path, CONFIGURATION_MAX_BYTES, &earlier, NULL, NULL) && strcmp(earlier, text) == 0)
         return TRUE;
     return dir_make(directory, 0755, error) && file_write_atomic(path, text, strlen(text), 0644, error);
@@ -286,8 +289,8 @@ gboolean vmm_root_prepare(const char *root, const VmmConfig *config, GError **er
         !dir_make(config->run_dir, 0711, error) || !check_passable(config->run_dir, error) ||
         !drop_earlier_boot(root, error) || !link_status(root, config->run_dir, error) ||
         !write_configuration(root, config, error))
-        return g_prefix_error(error, "preparing %s: ", root), FALSE;
+        return g_prefix_error(error, "cannot prepare libvirt's directory %s: ", root), FALSE;
     drop_half_written(run_dir);
-    drop_strangers(root, run_dir);
+    drop_reused_ids(root, run_dir);
     return TRUE;
 }

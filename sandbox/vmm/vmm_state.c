@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/vmm/vmm_state.h"
 
 #include <errno.h>
@@ -13,7 +14,8 @@
 
 enum { PAGE_BYTES = 4096, FIRST_POLL_US = 500, LAST_POLL_US = 20 * 1000 };
 
-/* The memory is not part of QEMU's own stream; nobody else is told of a guest that has moved nowhere. */
+/* Shared memory is left out of QEMU's stream. The guest stays on this node, so that it need not be announced
+ * to the network. */
 #define CAPABILITIES                                                                                         \
     "{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":"                             \
     "[{\"capability\":\"x-ignore-shared\",\"state\":true}]}}"
@@ -33,9 +35,9 @@ static const char *reply_text(const JsonDocument *reply, const char *first, cons
     return json_find_string(json_document_root(reply), path);
 }
 
-/* ret_reply may be NULL. */
-static gboolean monitor_ask(Vmm *vmm, const char *name, const char *command, int fd, JsonDocument **ret_reply,
-                            GError **error)
+/* Sends a command with a descriptor (-1: none). ret_reply may be NULL. */
+static gboolean send_command(Vmm *vmm, const char *name, const char *command, int fd,
+                             JsonDocument **ret_reply, GError **error)
 {
     g_autoptr(JsonDocument) reply = NULL;
     g_autoptr(GError) problem = NULL;
@@ -47,10 +49,10 @@ static gboolean monitor_ask(Vmm *vmm, const char *name, const char *command, int
     reply = json_document_parse(text, strlen(text), "reply", NULL, &problem);
     free(text);
     if (reply == NULL)
-        return fail(error, STATUS_INTERNAL, "QEMU's monitor does not answer in JSON: %s", problem->message);
+        return fail(error, STATUS_INTERNAL, "cannot read the reply of QEMU's monitor: %s", problem->message);
     refusal = reply_text(reply, "error", "desc");
     if (refusal != NULL)
-        return fail(error, STATUS_INTERNAL, "QEMU's monitor refuses %s: %s", command, refusal);
+        return fail(error, STATUS_INTERNAL, "QEMU's monitor refused %s: %s", command, refusal);
     if (ret_reply != NULL)
         *ret_reply = g_steal_pointer(&reply);
     return TRUE;
@@ -67,12 +69,13 @@ static StreamState stream_state(const JsonDocument *reply, char **ret_problem)
         return STREAM_DONE;
     if (g_strcmp0(status, "failed") != 0 && g_strcmp0(status, "cancelled") != 0)
         return STREAM_RUNS;
-    *ret_problem = g_strdup(why != NULL ? why : "it does not say why");
+    *ret_problem = g_strdup(why != NULL ? why : "QEMU gave no reason");
     return STREAM_FAILED;
 }
 
-/* QEMU tells of the end by an event, but only to libvirt; it takes some milliseconds. */
-static gboolean stream_wait(Vmm *vmm, const char *name, const Deadline *deadline, GError **error)
+/* QEMU reports the end by an event, which only libvirt receives: the state is polled. It takes some
+ * milliseconds. */
+static gboolean wait_for_stream(Vmm *vmm, const char *name, const Deadline *deadline, GError **error)
 {
     StreamState state = STREAM_RUNS;
     guint pause_us = FIRST_POLL_US;
@@ -81,8 +84,8 @@ static gboolean stream_wait(Vmm *vmm, const char *name, const Deadline *deadline
     while (state == STREAM_RUNS) {
         g_autoptr(JsonDocument) reply = NULL;
 
-        if (!deadline_check(deadline, "QEMU moves the guest's state", error) ||
-            !monitor_ask(vmm, name, QUERY, -1, &reply, error))
+        if (!deadline_check(deadline, "waiting until QEMU has transferred the guest's state", error) ||
+            !send_command(vmm, name, QUERY, -1, &reply, error))
             return FALSE;
         state = stream_state(reply, &problem);
         if (state == STREAM_RUNS)
@@ -90,21 +93,21 @@ static gboolean stream_wait(Vmm *vmm, const char *name, const Deadline *deadline
         pause_us = MIN(pause_us * 2, LAST_POLL_US);
     }
     return state == STREAM_DONE ||
-           fail(error, STATUS_DATA_LOSS, "QEMU cannot move the guest's state: %s", problem);
+           fail(error, STATUS_DATA_LOSS, "QEMU cannot transfer the guest's state: %s", problem);
 }
 
-static gboolean stream_run(Vmm *vmm, const char *name, const char *command, int fd, const Deadline *deadline,
-                           GError **error)
+static gboolean transfer_stream(Vmm *vmm, const char *name, const char *command, int fd,
+                                const Deadline *deadline, GError **error)
 {
-    return monitor_ask(vmm, name, GIVE_FD, fd, NULL, error) &&
-           monitor_ask(vmm, name, command, -1, NULL, error) && stream_wait(vmm, name, deadline, error);
+    return send_command(vmm, name, GIVE_FD, fd, NULL, error) &&
+           send_command(vmm, name, command, -1, NULL, error) && wait_for_stream(vmm, name, deadline, error);
 }
 
 /* ---- QEMU's memory ---- */
 
 typedef struct {
     int fd;
-    int number; /* QEMU's: in the order in which it made them, which is the command line's */
+    int number; /* QEMU's descriptor: they are in the order of QEMU's command line */
     gsize bytes;
 } Memory;
 
@@ -118,7 +121,7 @@ static gint memory_compare(gconstpointer a, gconstpointer b)
     return ((const Memory *)a)->number - ((const Memory *)b)->number;
 }
 
-/* FALSE: it is none, or gone. */
+/* Return: FALSE when the descriptor is no memory of the guest, or has been closed. */
 static gboolean memory_open(pid_t pid, const char *entry, int flags, Memory *ret_memory)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/fd/%s", (int)pid, entry);
@@ -140,7 +143,7 @@ static gboolean memory_open(pid_t pid, const char *entry, int flags, Memory *ret
     return TRUE;
 }
 
-/* Memory, in the order of QEMU's command line; NULL on error. */
+/* Return: an array of Memory in the order of QEMU's command line, the caller's; NULL on error. */
 static GArray *memories_open(Vmm *vmm, const char *name, int flags, gsize *ret_bytes, GError **error)
 {
     pid_t pid = vmm_pid(vmm, name);
@@ -160,7 +163,7 @@ static GArray *memories_open(Vmm *vmm, const char *name, int flags, gsize *ret_b
         g_array_append_val(memories, memory);
     }
     if (memories->len == 0) {
-        fail(error, STATUS_INTERNAL, "the guest's memory cannot be found in QEMU (process %d)", (int)pid);
+        fail(error, STATUS_INTERNAL, "cannot find the guest's memory in QEMU (process %d)", (int)pid);
         return NULL;
     }
     g_array_sort(memories, memory_compare);
@@ -185,7 +188,7 @@ typedef struct {
     const guint8 *data; /* the source, mapped */
     gsize bytes;
     int from;
-    off_t from_offset; /* where in the source's file it begins */
+    off_t from_offset; /* where the memory begins in the file */
     int to;
     off_t to_offset;
 } Copy;
@@ -197,7 +200,7 @@ static gboolean page_is_zero(const guint8 *page)
     return memcmp(page, zeros, PAGE_BYTES) == 0;
 }
 
-/* From begin up to end, without the pages of zeros: what a guest has freed it may have zeroed. */
+/* Copies from begin up to end without the pages of zeros, which a guest may make of memory that it frees. */
 static gboolean copy_pages(const Copy *copy, gsize begin, gsize end)
 {
     while (begin < end) {
@@ -218,7 +221,7 @@ static gboolean copy_extent(const Copy *copy, gsize begin, gsize end)
     return write_all(copy->to, copy->data + begin, end - begin, copy->to_offset + (off_t)begin);
 }
 
-/* What lies between the source's holes. */
+/* Copies what lies between the holes of the source. */
 static gboolean copy_data(const Copy *copy, gboolean (*copy_range)(const Copy *, gsize, gsize))
 {
     const off_t limit = copy->from_offset + (off_t)copy->bytes;
@@ -242,11 +245,11 @@ static gboolean copy_memory(Copy *copy, gboolean (*copy_range)(const Copy *, gsi
     gboolean copied;
 
     if (data == MAP_FAILED)
-        return fail_errno(error, errno, "cannot map %zu bytes of a guest's memory", copy->bytes);
+        return fail_errno(error, errno, "cannot map %zu bytes of the guest's memory", copy->bytes);
     copy->data = data;
     copied = copy_data(copy, copy_range);
     if (!copied)
-        fail_errno(error, errno, "cannot copy a guest's memory");
+        fail_errno(error, errno, "cannot copy the guest's memory");
     munmap(data, copy->bytes);
     return copied;
 }
@@ -260,7 +263,7 @@ static gboolean memory_save(Vmm *vmm, const char *name, int ram_fd, GError **err
     if (memories == NULL)
         return FALSE;
     if (ftruncate(ram_fd, (off_t)bytes) != 0)
-        return fail_errno(error, errno, "cannot make a file of %zu bytes", bytes);
+        return fail_errno(error, errno, "cannot grow the file of the saved memory to %zu bytes", bytes);
     for (guint i = 0; i < memories->len; i++) {
         const Memory *memory = &g_array_index(memories, Memory, i);
         Copy copy = {.bytes = memory->bytes, .from = memory->fd, .to = ram_fd, .to_offset = offset};
@@ -282,9 +285,10 @@ static gboolean memory_restore(Vmm *vmm, const char *name, int ram_fd, GError **
     if (memories == NULL)
         return FALSE;
     if (fstat(ram_fd, &status) != 0)
-        return fail_errno(error, errno, "cannot look at the saved memory");
+        return fail_errno(error, errno, "cannot read the size of the saved memory");
     if ((gsize)status.st_size != bytes)
-        return fail(error, STATUS_DATA_LOSS, "the saved memory has %zu bytes, the guest's %zu",
+        return fail(error, STATUS_DATA_LOSS,
+                    "the saved memory has %zu bytes, and the VM's memory has %zu bytes",
                     (gsize)status.st_size, bytes);
     for (guint i = 0; i < memories->len; i++) {
         const Memory *memory = &g_array_index(memories, Memory, i);
@@ -297,24 +301,25 @@ static gboolean memory_restore(Vmm *vmm, const char *name, int ram_fd, GError **
     return TRUE;
 }
 
-/* ---- both ---- */
+/* ---- memory and devices ---- */
 
 gboolean vmm_state_save(Vmm *vmm, const char *name, int ram_fd, int device_fd, const Deadline *deadline,
                         GError **error)
 {
-    return monitor_ask(vmm, name, CAPABILITIES, -1, NULL, error) &&
-           stream_run(vmm, name, SAVE, device_fd, deadline, error) && memory_save(vmm, name, ram_fd, error);
+    return send_command(vmm, name, CAPABILITIES, -1, NULL, error) &&
+           transfer_stream(vmm, name, SAVE, device_fd, deadline, error) &&
+           memory_save(vmm, name, ram_fd, error);
 }
 
 gboolean vmm_state_expect(Vmm *vmm, const char *name, GError **error)
 {
-    return monitor_ask(vmm, name, CAPABILITIES, -1, NULL, error) &&
-           monitor_ask(vmm, name, NO_ANNOUNCEMENTS, -1, NULL, error);
+    return send_command(vmm, name, CAPABILITIES, -1, NULL, error) &&
+           send_command(vmm, name, NO_ANNOUNCEMENTS, -1, NULL, error);
 }
 
 gboolean vmm_state_restore(Vmm *vmm, const char *name, int ram_fd, int device_fd, const Deadline *deadline,
                            GError **error)
 {
     return memory_restore(vmm, name, ram_fd, error) &&
-           stream_run(vmm, name, LOAD, device_fd, deadline, error);
+           transfer_stream(vmm, name, LOAD, device_fd, deadline, error);
 }

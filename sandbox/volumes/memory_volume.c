@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/volumes/memory_volume.h"
 
 #include <linux/magic.h>

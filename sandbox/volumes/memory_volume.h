@@ -1,16 +1,17 @@
-/* emptyDir volumes of medium Memory. The kubelet mounts a tmpfs on the node for each; in a pod that is a
- * virtual machine the memory has to be the guest's, which is the pod's own. So the guest makes a tmpfs of the
- * same size and owner, and the node's stays empty. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* emptyDir volumes with the medium Memory. The kubelet mounts a tmpfs on the node for each. A VM pod has its
+ * memory in the guest, so the guest makes a tmpfs of the same size and owner, and the node's stays empty.
+ * Threads: any. */
 #pragma once
 
 #include <glib.h>
 #include <sys/types.h>
 
 typedef struct {
-    char *id;            /* of the volume: the same for all that mount it */
-    char *sub_path;      /* what of it is mounted; empty: all */
+    char *id;            /* the same for all mounts of the volume */
+    char *sub_path;      /* the part of the volume that is mounted; "": all */
     guint64 size_bytes;  /* 0: no limit */
-    guint64 size_inodes; /* 0: the guest's default */
+    guint64 size_inodes; /* 0: the default of the guest's kernel */
     mode_t mode;
     uid_t uid;
     gid_t gid;
@@ -19,7 +20,8 @@ typedef struct {
 void memory_volume_clear(MemoryVolume *volume);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(MemoryVolume, memory_volume_clear)
 
-/* FALSE without an error: host_path is in no such volume. UNIMPLEMENTED: it is in one of huge pages. */
+/* Finds the volume that host_path is in. Return: FALSE without an error when it is in no such volume. Errors:
+ * UNIMPLEMENTED for a volume of huge pages. */
 gboolean memory_volume_find(const char *host_path, MemoryVolume *ret_volume, GError **error);
 
 /* The same from the text of a mountinfo (proc_pid_mountinfo(5)), for a file system's number and a path

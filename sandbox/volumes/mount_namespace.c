@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/volumes/mount_namespace.h"
 
 #include <errno.h>
@@ -12,17 +13,17 @@ typedef struct {
     pid_t pid;
     int tree; /* -1: detach */
     const char *path;
-    int entering; /* errno of getting there */
-    int problem;  /* errno of the work */
+    int entering; /* errno of entering the namespace; 0: entered */
+    int problem;  /* errno of the mount or unmount; 0: done */
 } Job;
 
-static int space_enter(pid_t pid)
+static int enter_namespace(pid_t pid)
 {
     g_autofree char *name = g_strdup_printf("/proc/%d/ns/mnt", (int)pid);
     int fd = open(name, O_RDONLY | O_CLOEXEC);
     int problem = 0;
 
-    /* A thread that shares its root with others may not change it. */
+    /* setns(2) refuses a thread that shares its root and working directory with others. */
     if (fd < 0 || unshare(CLONE_FS) != 0 || setns(fd, CLONE_NEWNS) != 0)
         problem = errno;
     if (fd >= 0)
@@ -30,7 +31,7 @@ static int space_enter(pid_t pid)
     return problem;
 }
 
-static void job_do(Job *job)
+static void run_job_in_namespace(Job *job)
 {
     int result = job->tree >= 0 ? move_mount(job->tree, "", AT_FDCWD, job->path, MOVE_MOUNT_F_EMPTY_PATH)
                                 : umount2(job->path, MNT_DETACH | UMOUNT_NOFOLLOW);
@@ -42,16 +43,16 @@ static gpointer job_thread(gpointer data)
 {
     Job *job = data;
 
-    job->entering = space_enter(job->pid);
+    job->entering = enter_namespace(job->pid);
     if (job->entering == 0)
-        job_do(job);
+        run_job_in_namespace(job);
     return NULL;
 }
 
-static void job_run(Job *job)
+static void run_job(Job *job)
 {
     if (job->pid == 0)
-        job_do(job);
+        run_job_in_namespace(job);
     else
         g_thread_join(g_thread_new("mount-space", job_thread, job));
 }
@@ -60,7 +61,7 @@ gboolean mount_namespace_move(pid_t pid, int tree, const char *path, GError **er
 {
     Job job = {.pid = pid, .tree = tree, .path = path};
 
-    job_run(&job);
+    run_job(&job);
     if (job.entering != 0)
         return fail_errno(error, job.entering, "cannot enter the mount namespace of process %d", (int)pid);
     if (job.problem != 0)
@@ -72,7 +73,7 @@ gboolean mount_namespace_detach(pid_t pid, const char *path, GError **error)
 {
     Job job = {.pid = pid, .tree = -1, .path = path};
 
-    job_run(&job);
+    run_job(&job);
     if (job.entering != 0 && job.entering != ENOENT && job.entering != ESRCH)
         return fail_errno(error, job.entering, "cannot enter the mount namespace of process %d", (int)pid);
     if (job.problem != 0 && job.problem != EINVAL && job.problem != ENOENT)

@@ -1,13 +1,14 @@
-/* Mounting in another process's mount namespace. A thread that lives as long as the call enters it; the
- * caller's own namespace and directory are untouched. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Mounts and unmounts in the mount namespace of another process. Each call makes a thread that enters the
+ * namespace, so that the caller's namespace and directory do not change. Threads: any. */
 #pragma once
 
 #include <glib.h>
 #include <sys/types.h>
 
-/* Moves a detached mount (open_tree(2)) to path, as pid sees paths. pid 0: the caller's own namespace.
- * NOT_FOUND when the process is gone. */
+/* Moves a detached mount (open_tree(2)) to path in the namespace of pid; 0: the caller's own namespace.
+ * Errors: NOT_FOUND when the process has ended. */
 gboolean mount_namespace_move(pid_t pid, int tree, const char *path, GError **error);
-/* Detaches what is mounted at path with what is below it; that nothing is, or that pid is gone, is success.
- */
+/* Detaches the mount at path with the mounts below it. It is success when nothing is mounted there, or pid
+ * has ended. */
 gboolean mount_namespace_detach(pid_t pid, const char *path, GError **error);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/volumes/share.h"
 
 #include <errno.h>
@@ -24,12 +25,12 @@ static gboolean is_mounted(const char *path)
 
 gboolean share_create(const char *path, GError **error)
 {
-    /* A container's root that is mapped to somebody else has to get through; other users of the node do not
-     * get past the directory above. */
+    /* The root of a container in a user namespace is another user, who has to pass this directory. Other
+     * users of the node do not pass the directory above it. */
     if (!dir_make(path, 0700, error))
         return FALSE;
     if (chmod(path, 0711) != 0)
-        return fail_errno(error, errno, "cannot open up %s", path);
+        return fail_errno(error, errno, "cannot set the permissions of %s", path);
     if (is_mounted(path))
         return TRUE;
     if (mount(path, path, NULL, MS_BIND, NULL) != 0 || mount(NULL, path, NULL, MS_SHARED, NULL) != 0)
@@ -37,7 +38,7 @@ gboolean share_create(const char *path, GError **error)
     return TRUE;
 }
 
-/* What a bind mount needs to sit on: a directory for a directory, a file for anything else. */
+/* Makes the target of a bind mount: a directory for a directory, a file for anything else. */
 static gboolean mountpoint_make(const char *path, gboolean directory, GError **error)
 {
     int fd;
@@ -51,7 +52,7 @@ static gboolean mountpoint_make(const char *path, gboolean directory, GError **e
     return TRUE;
 }
 
-/* Makes a missing source, and says what it is. */
+/* Reads the status of the source; a missing one is made as a directory. */
 static gboolean source_stat(const char *host_path, struct stat *ret_status, GError **error)
 {
     if (stat(host_path, ret_status) == 0)
@@ -64,7 +65,7 @@ static gboolean source_stat(const char *host_path, struct stat *ret_status, GErr
            fail_errno(error, errno, "cannot use the volume %s", host_path);
 }
 
-/* The mount that path is on is in a peer group: proc(5), mountinfo. */
+/* Return: whether the mount that path is on is in a peer group. */
 static gboolean is_shared(const char *path)
 {
     g_autoptr(MountTable) table = mount_table_read(NULL, NULL);
@@ -73,7 +74,8 @@ static gboolean is_shared(const char *path)
     return mount != NULL && mount->shared;
 }
 
-static gboolean tree_set(int tree, const char *host_path, const ShareVolume *volume, GError **error)
+static gboolean set_tree_properties(int tree, const char *host_path, const ShareVolume *volume,
+                                    GError **error)
 {
     struct mount_attr flow = {.propagation = volume->share ? 0 : volume->follow ? MS_SLAVE : MS_PRIVATE};
     struct mount_attr readonly = {.attr_set = MOUNT_ATTR_RDONLY};
@@ -81,20 +83,21 @@ static gboolean tree_set(int tree, const char *host_path, const ShareVolume *vol
     unsigned deep = volume->recursive ? AT_RECURSIVE : 0;
 
     if (volume->share && !is_shared(host_path))
-        return fail(error, STATUS_FAILED_PRECONDITION,
-                    "the volume %s is to propagate mounts both ways, but is on no shared mount of the node",
-                    host_path);
+        return fail(
+            error, STATUS_FAILED_PRECONDITION,
+            "the volume %s has bidirectional mount propagation, but is not on a shared mount of the node",
+            host_path);
     if (mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &flow, sizeof(flow)) != 0)
         return fail_errno(error, errno, "cannot set the propagation of the volume %s", host_path);
     if (volume->readonly && mount_setattr(tree, "", AT_EMPTY_PATH | deep, &readonly, sizeof(readonly)) != 0)
         return fail_errno(error, errno, "cannot make the volume %s read-only", host_path);
     if (volume->userns_fd >= 0 &&
         mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &mapped, sizeof(mapped)) != 0)
-        return fail(
-            error, STATUS_FAILED_PRECONDITION,
-            "the owners of volume %s cannot be mapped for a user namespace: %s (its file system may not "
-            "support it)",
-            host_path, g_strerror(errno));
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "cannot map the owners of volume %s for a user namespace: %s (its file system may not "
+                    "support id-mapped "
+                    "mounts)",
+                    host_path, g_strerror(errno));
     return TRUE;
 }
 
@@ -113,7 +116,8 @@ gboolean share_set_server(const char *path, pid_t server, const char *root, GErr
     return file_write_atomic(file, text, strlen(text), 0600, error);
 }
 
-/* Its command line names the share: another process with that number by now does not. */
+/* The command line of the server names the share; that of a process which has got the same id meanwhile does
+ * not. */
 static gboolean is_server(pid_t pid, const char *path)
 {
     g_autofree char *file = g_strdup_printf("/proc/%d/cmdline", (int)pid);
@@ -129,9 +133,9 @@ static gboolean is_server(pid_t pid, const char *path)
 }
 
 typedef struct {
-    gboolean is_known; /* there is, or was, one */
-    pid_t pid;         /* 0: it is not there any more */
-    char *root;        /* where the share is for it */
+    gboolean is_known; /* there is a record of one */
+    pid_t pid;         /* 0: it has ended */
+    char *root;        /* the path of the share in its namespace */
 } Server;
 
 static void server_clear(Server *server)
@@ -166,9 +170,9 @@ pid_t share_server(const char *path)
 
 /* ---- binds ---- */
 
-/* The copy gets its properties before anybody sees it, and appears in the file server's namespace only: not
- * among the node's mounts, where it would keep the directories below it from being removed. */
-static gboolean tree_attach(const char *path, const char *name, const ShareVolume *volume, GError **error)
+/* The copy gets its properties before any process sees it. It appears only in the file server's namespace: as
+ * a mount of the node it would prevent the removal of the directories below it. */
+static gboolean attach_tree(const char *path, const char *name, const ShareVolume *volume, GError **error)
 {
     g_auto(Server) server = find_server(path);
     g_autofree char *target = g_strconcat(server.is_known ? server.root : path, "/", name, NULL);
@@ -176,11 +180,11 @@ static gboolean tree_attach(const char *path, const char *name, const ShareVolum
     int tree;
 
     if (server.is_known && server.pid == 0)
-        return fail(error, STATUS_UNAVAILABLE, "the file server of the pod's volumes is gone");
+        return fail(error, STATUS_UNAVAILABLE, "the file server of the pod's volumes has ended");
     tree = open_tree(AT_FDCWD, volume->host_path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
     if (tree < 0)
         return fail_errno(error, errno, "cannot bind the volume %s", volume->host_path);
-    good = tree_set(tree, volume->host_path, volume, error);
+    good = set_tree_properties(tree, volume->host_path, volume, error);
     if (good && !mount_namespace_move(server.pid, tree, target, error)) {
         g_prefix_error(error, "cannot bind the volume %s: ", volume->host_path);
         good = FALSE;
@@ -202,9 +206,8 @@ static gboolean has_mounts_below(const char *path)
     return found;
 }
 
-/* ---- common binds: path/v/KEY; who has them is written down in path.refs/CONTAINER/INDEX, which the guest
- * does not see
- * ---- */
+/* ---- common binds: path/v/KEY. Files path.refs/CONTAINER/INDEX, which the guest does not see, record which
+ * containers have them. ---- */
 
 #define COMMON "v"
 enum { KEY_DIGITS = 32 };
@@ -268,7 +271,7 @@ static gboolean is_referred_to(const char *path, const char *key)
     return found;
 }
 
-/* In the namespace where binds are. */
+/* Looks in the namespace where the binds are. */
 static gboolean common_is_bound(const char *path, const char *name)
 {
     g_auto(Server) server = find_server(path);
@@ -298,7 +301,7 @@ static gboolean common_unbind(const char *path, const char *key, GError **error)
     return TRUE;
 }
 
-/* The references first: they are what keeps the binds. */
+/* The references are removed first, because a bind with a reference is kept. */
 static gboolean common_unbind_all(const char *path, const char *container_id, GError **error)
 {
     g_autofree char *directory = references_path(path, container_id, NULL);
@@ -321,7 +324,7 @@ static gboolean common_unbind_all(const char *path, const char *container_id, GE
     return TRUE;
 }
 
-/* ---- */
+/* ---- binding and unbinding ---- */
 
 static gboolean bind_at(const char *path, const char *name, const struct stat *status,
                         const ShareVolume *volume, GError **error)
@@ -330,11 +333,11 @@ static gboolean bind_at(const char *path, const char *name, const struct stat *s
     g_autofree char *parent = g_path_get_dirname(target);
 
     return dir_make(parent, 0711, error) && mountpoint_make(target, S_ISDIR(status->st_mode), error) &&
-           tree_attach(path, name, volume, error);
+           attach_tree(path, name, volume, error);
 }
 
 gboolean share_bind(const char *path, const char *container_id, guint index, const ShareVolume *volume,
-                    char **ret_name, gboolean *ret_nested, GError **error)
+                    ShareBind *ret_bind, GError **error)
 {
     g_autofree char *name = NULL;
     g_autofree char *key = NULL;
@@ -352,10 +355,10 @@ gboolean share_bind(const char *path, const char *container_id, guint index, con
     }
     if (!(volume->common && common_is_bound(path, name)) && !bind_at(path, name, &status, volume, error))
         return FALSE;
-    /* It matters for read-only volumes alone, and takes reading all of the node's mounts. */
-    *ret_nested =
+    /* Only read-only volumes need it, and it reads all mounts of the node. */
+    ret_bind->nested =
         volume->readonly && !volume->common && S_ISDIR(status.st_mode) && has_mounts_below(volume->host_path);
-    *ret_name = g_steal_pointer(&name);
+    ret_bind->name = g_steal_pointer(&name);
     return TRUE;
 }
 
@@ -364,8 +367,7 @@ static gint deepest_first(gconstpointer a, gconstpointer b)
     return (gint)strlen(*(const char *const *)b) - (gint)strlen(*(const char *const *)a);
 }
 
-/* Detaches every mount at or below path; virtiofsd may still hold files of them, which it lets go in its
- * time. */
+/* Detaches every mount below path, and at path. virtiofsd may still have files of them open. */
 static gboolean unmount_below(const char *path, gboolean itself, GError **error)
 {
     g_autoptr(GPtrArray) targets = g_ptr_array_new_with_free_func(g_free);
@@ -388,7 +390,7 @@ static gboolean unmount_below(const char *path, gboolean itself, GError **error)
     return good;
 }
 
-/* In the file server's namespace; one that is gone has taken its mounts along. */
+/* Detaches in the file server's namespace. The mounts of a server that has ended are gone with it. */
 static gboolean detach_in_server(const Server *server, const char *path, const char *container_id,
                                  GError **error)
 {
@@ -420,8 +422,8 @@ gboolean share_unbind(const char *path, const char *container_id, GError **error
            dir_remove_tree(directory, error);
 }
 
-/* Files that a daemon which died was about to rename to that one. */
-static void half_written_remove(const char *file)
+/* Removes files that a daemon which died would have renamed to this one. */
+static void remove_half_written(const char *file)
 {
     g_autofree char *directory = g_path_get_dirname(file);
     g_autofree char *name = g_path_get_basename(file);
@@ -445,7 +447,7 @@ gboolean share_delete(const char *path, GError **error)
         return FALSE;
     if (unlink(server) != 0 && errno != ENOENT)
         return fail_errno(error, errno, "cannot remove %s", server);
-    half_written_remove(server);
+    remove_half_written(server);
     if (!g_file_test(path, G_FILE_TEST_IS_DIR))
         return TRUE;
     return unmount_below(path, TRUE, error) && dir_remove_tree(path, error);

@@ -1,47 +1,54 @@
-/* The directory that one pod's guest sees through virtiofs: the kubelet's volumes are bind-mounted into it.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The share: the directory that a pod's guest sees through virtiofs. Volumes are bind-mounted into it.
  *
- * The directory is a shared mount of its own from before virtiofsd starts, or later binds would stay
- * invisible. Paths inside are the daemon's own; what is bound comes from the pod's specification.
+ * The directory is a shared mount of its own before virtiofsd starts; otherwise virtiofsd would not see later
+ * binds. Names in the share are the daemon's; the sources come from the pod's specification. Threads: any,
+ * but one call for a share at a time.
  */
 #pragma once
 
 #include <glib.h>
 #include <sys/types.h>
 
-/* Makes path a shared mount; an existing one is left as it is. */
+/* Makes path a shared mount. An existing one is left as it is. */
 gboolean share_create(const char *path, GError **error);
 
-/* Who serves the share: volumes are then bound in its mount namespace and nowhere else. Kept beside path, so
- * that a daemon that comes later knows it. Its command line ends one of its words in path. root is where the
- * share is for it: "" where that is all it sees. */
+/* Records the file server of the share: from now on volumes are bound in its mount namespace only. The record
+ * is a file beside path, for a later daemon. An argument of the server's command line ends with path. root is
+ * the path of the share in the server's namespace: "" where the share is all that the server sees. */
 gboolean share_set_server(const char *path, pid_t server, const char *root, GError **error);
 
-/* It, while it lives; 0: there is none (any more). */
+/* Return: the process of the file server; 0: there is no record of one, or it has ended. */
 pid_t share_server(const char *path);
 
 typedef struct {
     const char *host_path; /* symbolic links are followed; a missing one becomes a directory */
-    gboolean readonly;     /* refused here already, whatever the guest does */
-    gboolean recursive;    /* readonly: also for what is mounted below host_path */
-    gboolean follow;       /* mounts that the node makes below host_path later appear in the share too */
-    gboolean share; /* and the other way round: FAILED_PRECONDITION where the node does not share mounts */
-    int userns_fd;  /* whose ids the owners are shown in; -1: the node's */
-    /* One bind for all containers that have it like this: only then are its files the same ones to the guest,
-     * which sockets, FIFOs, shared mappings and inotify between containers need. Nothing is mounted below
+    gboolean readonly;     /* the node refuses writes, whatever the guest does */
+    gboolean recursive;    /* readonly holds also for mounts below host_path */
+    gboolean follow;       /* mounts that are made below host_path later appear in the share, too */
+    gboolean share;        /* mounts propagate in both directions; needs a shared mount on the node */
+    int userns_fd;         /* the user namespace to which owners are mapped; -1: none */
+    /* One bind for all containers with the same properties: only then the guest sees the same files, which
+     * sockets, FIFOs, shared mappings and inotify between containers need. Nothing may be mounted below
      * host_path. */
     gboolean common;
 } ShareVolume;
 
-/* Binds a volume with what is mounted below it to path/container_id/index, or to path/v/KEY where it is
- * common, unless it is there. *ret_name is what follows path/; *ret_nested: it is read-only, and there are
- * mounts below host_path. UNAVAILABLE when the file server is gone, FAILED_PRECONDITION when ids cannot be
- * mapped on its file system. */
-gboolean share_bind(const char *path, const char *container_id, guint index, const ShareVolume *volume,
-                    char **ret_name, gboolean *ret_nested, GError **error);
+typedef struct {
+    char *name;      /* of the bind below the share; the caller frees it */
+    gboolean nested; /* the volume is read-only, and there are mounts below host_path */
+} ShareBind;
 
-/* Takes a container's binds away, common ones with their last container; unknown is success. Not at the same
- * time as share_bind(). */
+/* Binds a volume, with the mounts below it, to path/container_id/index, or to path/v/KEY when it is common
+ * and not bound yet. A missing host_path is made as a directory. Errors: UNAVAILABLE when the file server has
+ * ended; FAILED_PRECONDITION when owners cannot be mapped on the volume's file system, or the node does not
+ * share the mount. */
+gboolean share_bind(const char *path, const char *container_id, guint index, const ShareVolume *volume,
+                    ShareBind *ret_bind, GError **error);
+
+/* Removes the binds of a container; a common bind is removed with its last container. An unknown container is
+ * success. */
 gboolean share_unbind(const char *path, const char *container_id, GError **error);
 
-/* All of it; a missing one is success. */
+/* Removes the share with all binds. A missing share is success. */
 gboolean share_delete(const char *path, GError **error);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A guest's memory with a virtqueue in it, as the guard of a dead file server finds it. */
 #include <errno.h>
 #include <stdint.h>

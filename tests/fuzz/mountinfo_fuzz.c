@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A mountinfo in which somebody may have chosen the names of mounts: what is found of an emptyDir in memory
  * has all its parts. */
 #include <stdint.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A seccomp profile of the node: whatever it says, what comes out of it is JSON or an error. */
 #include <stddef.h>
 #include <stdint.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/host/cgroup.h"
 
 #include <signal.h>
@@ -185,7 +186,7 @@ static void cpu_is_limited(void)
 }
 
 /* Attributes that only root has are kept by every file system that a test's directory is on. */
-static void a_mark_is_found(void)
+static void an_owner_tag_is_found(void)
 {
     g_autofree char *root = test_directory();
     g_autofree char *procs = g_build_filename(root, "cgroup.procs", NULL);
@@ -196,9 +197,9 @@ static void a_mark_is_found(void)
 
     CU_ASSERT_TRUE(g_file_set_contents(procs, "", 0, NULL));
     TEST_OK(dir_make(ours, 0755, &error) && dir_make(others, 0755, &error), error);
-    cgroup_mark(root, "/kubepods/pod1", "crivirt-1", "crivirt-one");
-    cgroup_mark(root, "/kubepods/pod2", "crivirt-2", "crivirt-other");
-    found = cgroup_list_marked(root, "crivirt-one");
+    cgroup_set_owner_tag(root, "/kubepods/pod1", "crivirt-1", "crivirt-one");
+    cgroup_set_owner_tag(root, "/kubepods/pod2", "crivirt-2", "crivirt-other");
+    found = cgroup_list_by_owner_tag(root, "crivirt-one");
     CU_ASSERT_EQUAL_FATAL(found->len, 1);
     CU_ASSERT_STRING_EQUAL(found->pdata[0], ours);
 }
@@ -285,16 +286,15 @@ static void controllers_are_handed_down(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"a systemd slice stands for its ancestors too, a path for itself", slices_are_unfolded},
-        {"what is no cgroup's name is refused, naming the field", odd_names_are_refused},
+        {"a systemd slice is unfolded into its ancestors, a path is used as it is", slices_are_unfolded},
+        {"a name that is no cgroup's is refused, with the name of the field", odd_names_are_refused},
         {"a process joins the child of the pod's cgroup, and leaving removes it", processes_come_and_go},
-        {"a child moves beside a cgroup that is limited to less than it needs, in both versions",
+        {"a child is moved beside a cgroup whose limit is less than it needs, in both versions",
          room_is_made_where_there_is_too_little},
-        {"a cgroup is found by its mark, and no other is", a_mark_is_found},
-        {"the processor time of the pod's machine is limited, and is not any more", cpu_is_limited},
-        {"in version 2 every cgroup above the pod's machine hands controllers down",
-         controllers_are_handed_down},
-        {"in version 2 the pod's machine has all controllers, and is killed as one",
+        {"a cgroup is found by its owner tag, and no other is", an_owner_tag_is_found},
+        {"the CPU time of the pod's VM is limited, and the limit is removed", cpu_is_limited},
+        {"in version 2 every cgroup above the pod's VM enables its controllers", controllers_are_handed_down},
+        {"in version 2 the pod's VM has all controllers, and is killed at once",
          version_2_has_its_controllers},
     };
 

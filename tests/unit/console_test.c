@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/vmm/console.h"
 
 #include <string.h>
@@ -62,10 +63,10 @@ static void cuts(void)
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
-        {"the last lines are kept, empty ones are not", last_lines},
-        {"control sequences go and the rest is valid UTF-8", hostile},
-        {"only the end of the file is read, and a missing file is empty", reads_the_end},
-        {"a console that grew too long is emptied", cuts},
+        {"the last lines are kept, and empty lines are left out", last_lines},
+        {"control sequences are removed, and the rest becomes valid UTF-8", hostile},
+        {"only the end of the file is read, and a missing file reads as empty", reads_the_end},
+        {"a console file that is too large is emptied", cuts},
     };
     return test_main_args("console", cases, G_N_ELEMENTS(cases), argc, argv);
 }

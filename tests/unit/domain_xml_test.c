@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/vmm/domain_xml.h"
 
 #include <string.h>

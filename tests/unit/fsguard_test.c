@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The guard of a file server: what it remembers of QEMU's messages, and how it answers in the server's place.
  */
 #include "sandbox/vmm/fsguard/device.h"
@@ -310,14 +311,15 @@ static void goes_on_where_another_one_was_killed(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"what waits and what comes is failed, and the guest is told", fails_what_waits},
-        {"what the dead server had taken and not answered is failed, and nothing twice",
+        {"waiting and new requests are failed, and the guest is notified", fails_what_waits},
+        {"requests that the dead server had taken and not answered are failed, and none twice",
          fails_what_the_server_had_taken},
-        {"indirect requests and those without an answer are understood", understands_indirect_requests},
-        {"a guest's nonsense leads out of nothing", survives_nonsense},
-        {"QEMU's questions get the dead server's answers", answers_for_the_server},
-        {"a standby serves when its maker is killed, and ends when that ends", stands_in_for_who_was_killed},
-        {"who stands in fails no request twice and misses none", goes_on_where_another_one_was_killed},
+        {"indirect requests and requests without an answer are handled", understands_indirect_requests},
+        {"invalid rings of a guest do no harm", survives_nonsense},
+        {"QEMU's questions are answered as the dead server did", answers_for_the_server},
+        {"a standby continues when the first process is killed, and ends when that one ends",
+         stands_in_for_who_was_killed},
+        {"a standby fails no request twice, and misses none", goes_on_where_another_one_was_killed},
     };
     return test_main("fsguard", cases, G_N_ELEMENTS(cases));
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/volumes/memory_volume.h"
 
 #include <string.h>
@@ -61,7 +62,7 @@ int main(void)
 {
     static const TestCase cases[] = {
         {"an emptyDir in memory is found with its size, also by a sub-path", finds_volumes},
-        {"other file systems, also of memory, are none", leaves_others},
+        {"other file systems, also other ones in memory, are not taken for an emptyDir", leaves_others},
     };
     return test_main("memory_volume", cases, G_N_ELEMENTS(cases));
 }

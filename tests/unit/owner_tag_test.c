@@ -1,10 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/host/owner_tag.h"
 
 #include "common/error.h"
 #include "common/fileio.h"
 #include "tests/unit/harness.h"
 
-static void a_directory_has_one_mark(void)
+static void a_directory_has_one_tag(void)
 {
     g_autofree char *one = test_directory();
     g_autofree char *other = test_directory();
@@ -19,7 +20,7 @@ static void a_directory_has_one_mark(void)
     CU_ASSERT_STRING_NOT_EQUAL(first, others);
 }
 
-static void what_is_no_mark_is_refused(void)
+static void a_file_without_a_tag_is_refused(void)
 {
     static const char *const bad[] = {"", "crivirt-", "crivirt-0123456789abcdeg",
                                       "crivirt-0123456789abcdef\n"};
@@ -37,8 +38,8 @@ static void what_is_no_mark_is_refused(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"a state directory has one mark for ever, and no other has it", a_directory_has_one_mark},
-        {"what is no mark is refused, naming the file", what_is_no_mark_is_refused},
+        {"a state directory has one owner tag for ever, and no other has the same", a_directory_has_one_tag},
+        {"a file without an owner tag is refused by name", a_file_without_a_tag_is_refused},
     };
 
     return test_main("owner", cases, G_N_ELEMENTS(cases));

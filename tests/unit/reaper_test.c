@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/vmm/reaper.h"
 
 #include <errno.h>
@@ -101,10 +102,10 @@ static void only_one(void)
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
-        {"daemonized QEMU and virtiofsd are reaped as they end", reaps_qemu},
-        {"a child that somebody waits for is left to them, whatever its name", leaves_others},
-        {"it sleeps while nothing ends", sleeps},
-        {"there is one per process", only_one},
+        {"daemonized QEMU and virtiofsd processes are reaped when they end", reaps_qemu},
+        {"a child that other code waits for is left alone, whatever its name", leaves_others},
+        {"the reaper sleeps while no child ends", sleeps},
+        {"a second reaper in a process is refused", only_one},
     };
     return test_main_args("reaper", cases, G_N_ELEMENTS(cases), argc, argv);
 }

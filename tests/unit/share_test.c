@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Binds into a share: needs root, which may mount; without it nothing is tested. */
 #include "sandbox/volumes/share.h"
 
@@ -60,14 +61,14 @@ static gboolean can_create(const char *path)
 
 static void bind(Fixture *fixture, ShareVolume volume, gboolean expect_nested)
 {
-    g_autofree char *name = NULL;
     g_autoptr(GError) error = NULL;
-    gboolean nested = FALSE;
+    ShareBind made = {0};
 
     volume.host_path = fixture->volume;
-    TEST_OK(share_bind(fixture->share, "c1", 0, &volume, &name, &nested, &error), error);
-    CU_ASSERT_STRING_EQUAL(name, "c1/0");
-    CU_ASSERT_EQUAL(nested, expect_nested);
+    TEST_OK(share_bind(fixture->share, "c1", 0, &volume, &made, &error), error);
+    CU_ASSERT_STRING_EQUAL(made.name, "c1/0");
+    CU_ASSERT_EQUAL(made.nested, expect_nested);
+    g_free(made.name);
 }
 
 static void readonly_reaches_as_far_as_asked(void)
@@ -162,11 +163,10 @@ static char *bind_common(Fixture *fixture, const char *container, gboolean reado
     const ShareVolume volume = {
         .host_path = fixture->volume, .readonly = readonly, .userns_fd = -1, .common = TRUE};
     g_autoptr(GError) error = NULL;
-    gboolean nested = FALSE;
-    char *name = NULL;
+    ShareBind made = {0};
 
-    TEST_OK(share_bind(fixture->share, container, 3, &volume, &name, &nested, &error), error);
-    return name;
+    TEST_OK(share_bind(fixture->share, container, 3, &volume, &made, &error), error);
+    return made.name;
 }
 
 static void common_volumes_are_bound_once(void)
@@ -198,12 +198,12 @@ static void common_volumes_are_bound_once(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"read-only reaches what is mounted below only when it is recursive",
+        {"read-only holds for mounts below the volume only when it is recursive",
          readonly_reaches_as_far_as_asked},
-        {"mounts that come later appear only in a volume that follows the node's",
+        {"later mounts appear only in a volume that follows those of the node",
          later_mounts_appear_only_where_asked},
-        {"a volume's owners are shown mapped", owners_are_shown_mapped},
-        {"a common volume is bound once, until its last container goes", common_volumes_are_bound_once},
+        {"the owners of a volume are mapped", owners_are_shown_mapped},
+        {"a common volume is bound once, until its last container is unbound", common_volumes_are_bound_once},
         {"a missing source becomes a directory", a_missing_source_becomes_a_directory},
     };
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/host/time_stamp.h"
 
 #include "tests/unit/harness.h"
@@ -28,7 +29,7 @@ static void is_the_rate(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"time told by the counter and its rate is that of the clock", is_the_rate},
+        {"the time by the counter and its rate is the time of the clock", is_the_rate},
     };
 
     return test_main("time_stamp", cases, G_N_ELEMENTS(cases));

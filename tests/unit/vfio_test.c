@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Against a sysfs of our own: machines that run tests have no IOMMU. */
 #include "sandbox/host/vfio.h"
 
@@ -51,7 +52,8 @@ static void says_what_is_wrong(void)
     TEST_FAILS(vfio_group_find(sysfs, 7, &devices, &error), error, STATUS_FAILED_PRECONDITION,
                "no IOMMU group 7");
     TEST_FAILS(vfio_group_find(sysfs, 3, &devices, &error), error, STATUS_FAILED_PRECONDITION,
-               "0000:01:00.0 of IOMMU group 3 has the driver e1000e, not vfio-pci");
+               "IOMMU group 3 through to a VM: its PCI device 0000:01:00.0 has the driver e1000e, and all "
+               "devices of a group need vfio-pci");
     device_make(sysfs, 4, "0000:02:00.0", "0x020000\n", NULL);
     TEST_FAILS(vfio_group_find(sysfs, 4, &devices, &error), error, STATUS_FAILED_PRECONDITION,
                "driver (none)");
@@ -82,10 +84,9 @@ static void parses_names(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"the devices of an IOMMU group are found, bridges stay with the node", finds_devices},
-        {"a node without an IOMMU, a group that is not there and a wrong driver are named",
-         says_what_is_wrong},
-        {"addresses of PCI devices and paths of groups are read", parses_names},
+        {"the devices of an IOMMU group are found, except bridges", finds_devices},
+        {"a missing IOMMU, a missing group and another driver are reported", says_what_is_wrong},
+        {"addresses of PCI devices and paths of groups are parsed", parses_names},
     };
     return test_main("vfio", cases, G_N_ELEMENTS(cases));
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Real libvirt and QEMU, emulated. Guests stay paused, or run a kernel with no agent: the kernel and
  * initramfs of CRIVIRT_TEST_KERNEL and CRIVIRT_TEST_INITRD, else a boot sector's worth of nothing. */
 #include "sandbox/vmm/vmm.h"

@@ -1,10 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/vmm/fsguard/device.h"
 
 #include <linux/virtio_ring.h>
 #include <string.h>
 #include <unistd.h>
 
-/* Those that matter here. */
+/* The messages that are recorded or answered. */
 enum {
     GET_FEATURES = 1,
     SET_FEATURES = 2,
@@ -47,7 +48,7 @@ void device_init(Device *device)
         device->rings[i].kick_fd = device->rings[i].call_fd = -1;
 }
 
-/* A payload that is too short reads as zeros. */
+/* Reads a part of the payload; zeros when the payload is too short. */
 static void payload_read(const Message *message, size_t offset, void *ret_value, size_t size)
 {
     memset(ret_value, 0, size);
@@ -63,13 +64,13 @@ static uint64_t payload_number(const Message *message)
     return number;
 }
 
-/* NULL for a ring that nobody has. */
+/* Return: NULL when there is no such ring. */
 static DeviceRing *ring_find(Device *device, uint64_t index)
 {
     return index < DEVICE_RINGS_MAX ? &device->rings[index] : NULL;
 }
 
-static int take_fd(int *fds, size_t n_fds, size_t index)
+static int steal_fd(int *fds, size_t n_fds, size_t index)
 {
     int fd = -1;
 
@@ -87,7 +88,7 @@ static void replace_fd(int *place, int fd)
     *place = fd;
 }
 
-static void note_region(Device *device, const Message *message, size_t offset, int fd)
+static void record_region(Device *device, const Message *message, size_t offset, int fd)
 {
     RegionPayload region;
 
@@ -95,17 +96,17 @@ static void note_region(Device *device, const Message *message, size_t offset, i
     memory_add(&device->memory, region.guest, region.size, region.user, region.offset, fd);
 }
 
-static void note_table(Device *device, const Message *message, int *fds, size_t n_fds)
+static void record_table(Device *device, const Message *message, int *fds, size_t n_fds)
 {
     uint32_t count;
 
     payload_read(message, 0, &count, sizeof count);
     memory_clear(&device->memory);
     for (uint32_t i = 0; i < count && i < n_fds; i++)
-        note_region(device, message, 8 + i * sizeof(RegionPayload), take_fd(fds, n_fds, i));
+        record_region(device, message, 8 + i * sizeof(RegionPayload), steal_fd(fds, n_fds, i));
 }
 
-static void note_region_gone(Device *device, const Message *message)
+static void record_region_gone(Device *device, const Message *message)
 {
     RegionPayload region;
 
@@ -113,7 +114,7 @@ static void note_region_gone(Device *device, const Message *message)
     memory_remove(&device->memory, region.guest, region.size);
 }
 
-static void note_address(Device *device, const Message *message)
+static void record_address(Device *device, const Message *message)
 {
     AddressPayload address;
     DeviceRing *place;
@@ -127,7 +128,7 @@ static void note_address(Device *device, const Message *message)
     place->ring.used = address.used;
 }
 
-static void note_size(Device *device, const Message *message)
+static void record_size(Device *device, const Message *message)
 {
     StatePayload state;
     DeviceRing *place;
@@ -138,8 +139,8 @@ static void note_size(Device *device, const Message *message)
         place->ring.size = state.number;
 }
 
-/* A ring that is started anew has nothing of the old one's under way. */
-static void note_base(Device *device, const Message *message)
+/* A ring that is started again has no request of its past in progress. */
+static void record_base(Device *device, const Message *message)
 {
     StatePayload state;
     DeviceRing *place;
@@ -150,11 +151,11 @@ static void note_base(Device *device, const Message *message)
         place->ring.taken_over = false;
 }
 
-static void note_descriptor(Device *device, const Message *message, int *fds, size_t n_fds)
+static void record_descriptor(Device *device, const Message *message, int *fds, size_t n_fds)
 {
     uint64_t number = payload_number(message);
     DeviceRing *place = ring_find(device, number & ~NO_DESCRIPTOR & UINT8_MAX);
-    int fd = (number & NO_DESCRIPTOR) != 0 ? -1 : take_fd(fds, n_fds, 0);
+    int fd = (number & NO_DESCRIPTOR) != 0 ? -1 : steal_fd(fds, n_fds, 0);
 
     if (place != NULL)
         replace_fd(message->request == SET_VRING_KICK ? &place->kick_fd : &place->call_fd, fd);
@@ -162,7 +163,7 @@ static void note_descriptor(Device *device, const Message *message, int *fds, si
         close(fd);
 }
 
-static void note_stopped(Device *device, const Message *message)
+static void record_stopped(Device *device, const Message *message)
 {
     StatePayload state;
     DeviceRing *place;
@@ -185,29 +186,29 @@ void device_note(Device *device, const Message *message, const int *fds, size_t 
         device->event_index = (payload_number(message) >> VIRTIO_RING_F_EVENT_IDX & 1) != 0;
         break;
     case SET_MEM_TABLE:
-        note_table(device, message, left, n_fds);
+        record_table(device, message, left, n_fds);
         break;
     case ADD_MEM_REG:
-        note_region(device, message, 8, take_fd(left, n_fds, 0));
+        record_region(device, message, 8, steal_fd(left, n_fds, 0));
         break;
     case REM_MEM_REG:
-        note_region_gone(device, message);
+        record_region_gone(device, message);
         break;
     case SET_VRING_NUM:
-        note_size(device, message);
+        record_size(device, message);
         break;
     case SET_VRING_ADDR:
-        note_address(device, message);
+        record_address(device, message);
         break;
     case SET_VRING_BASE:
-        note_base(device, message);
+        record_base(device, message);
         break;
     case GET_VRING_BASE:
-        note_stopped(device, message);
+        record_stopped(device, message);
         break;
     case SET_VRING_KICK:
     case SET_VRING_CALL:
-        note_descriptor(device, message, left, n_fds);
+        record_descriptor(device, message, left, n_fds);
         break;
     default:
         break;
@@ -254,7 +255,7 @@ static uint64_t answer_number(const Device *device, const Message *message)
         state.number = state.index < DEVICE_RINGS_MAX ? device->rings[state.index].ring.next : 0;
         return (uint64_t)state.number << 32 | state.index;
     default:
-        return 0; /* done */
+        return 0; /* success */
     }
 }
 
@@ -269,19 +270,19 @@ void device_answer(Device *device, const Message *message, Message *ret_answer)
     memcpy(ret_answer->payload, &number, sizeof number);
 }
 
-static void guest_tell(const DeviceRing *place)
+static void notify_guest(const DeviceRing *place)
 {
     static const uint64_t one = 1;
 
     if (place->call_fd >= 0 && write(place->call_fd, &one, sizeof one) < 0)
-        return; /* it is full: the guest has been told */
+        return; /* the counter is full: the guest has been notified already */
 }
 
 void device_start_over(Device *device)
 {
     for (size_t i = 0; i < DEVICE_RINGS_MAX; i++) {
         device->rings[i].ring.taken_over = false;
-        guest_tell(&device->rings[i]);
+        notify_guest(&device->rings[i]);
     }
 }
 
@@ -291,5 +292,5 @@ void device_fail_ring(Device *device, size_t index, int error)
 
     memory_map(&device->memory);
     if (place->kick_fd >= 0 && ring_fail(&place->ring, &device->memory, device->event_index, error))
-        guest_tell(place);
+        notify_guest(place);
 }

@@ -1,7 +1,8 @@
-/* What a vhost-user front end (QEMU) has told its back end about a device: enough to take the back end's
- * place when it dies. (https://qemu-project.gitlab.io/qemu/interop/vhost-user.html)
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Records what a vhost-user front end (QEMU) tells its back end about a device, which is enough to answer in
+ * place of a back end that has died. (https://qemu-project.gitlab.io/qemu/interop/vhost-user.html)
  *
- * Owns the descriptors that came with the messages.
+ * A Device owns the descriptors that came with the messages. There is one thread.
  */
 #pragma once
 
@@ -20,7 +21,7 @@ enum { MESSAGE_HEADER_BYTES = 12 };
 
 typedef struct {
     Ring ring;
-    int kick_fd; /* -1: it is stopped */
+    int kick_fd; /* -1: the ring is stopped */
     int call_fd; /* -1: none */
 } DeviceRing;
 
@@ -28,21 +29,21 @@ typedef struct {
     Memory memory;
     DeviceRing rings[DEVICE_RINGS_MAX];
     bool event_index;
-    uint64_t answers[64]; /* the dead back end's, to what is asked about it as a whole */
+    uint64_t answers[64]; /* the back end's answers to questions about the whole device, by request */
 } Device;
 
 void device_init(Device *device);
-/* A message to the back end; takes the descriptors over. */
+/* Records a message to the back end; takes ownership of the descriptors. */
 void device_note(Device *device, const Message *message, const int *fds, size_t n_fds);
-/* The back end's answer to one. */
+/* Records the back end's answer to the last message. */
 void device_note_answer(Device *device, const Message *message);
 
-/* It wants an answer of the back end's. */
+/* Return: whether the back end has to answer the message. */
 bool message_wants_answer(const Message *message);
-/* The answer in the dead back end's place. */
+/* Makes the answer in place of the back end that has died. */
 void device_answer(Device *device, const Message *message, Message *ret_answer);
-/* Another process has failed requests since, of which this one knows nothing, and may not have told the
- * guest. */
+/* To be called when another process has failed requests meanwhile: reads the rings again, and notifies the
+ * guest, which the other process may not have done. */
 void device_start_over(Device *device);
-/* Fails what waits in a ring, and tells the guest. */
+/* Fails the requests that wait in a ring, and notifies the guest. */
 void device_fail_ring(Device *device, size_t index, int error);

@@ -1,18 +1,21 @@
-/* crivirt-fsguard: stands between QEMU and the file server of a guest's volumes, and takes the server's place
- * when that dies.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* crivirt-fsguard: passes messages between QEMU and the file server (virtiofsd) of a guest's volumes, and
+ * answers the guest when the server has died.
  *
- * QEMU 7.2 does not notice a vhost-user file server's death: whoever touches a volume then waits for ever, in
- * a way that not even SIGKILL ends, and the guest's driver cannot let the device go either. The guard passes
- * the few messages of the set-up on and remembers them; requests themselves do not go through it, so it costs
- * nothing. When the server is gone it answers every request, also those that the server was working on, with
- * ENOTCONN. It ends when QEMU closes the connection, and so, by losing its client, does the server.
+ * QEMU 7.2 does not notice the death of a vhost-user file server. A process in the guest that uses a volume
+ * then waits for ever, and not even SIGKILL ends it; nor can the guest's driver release the device. fsguard
+ * passes on the few messages of the set-up, and records them. Requests do not pass through it, so that it
+ * costs nothing. When the server has died, fsguard answers every request with ENOTCONN, also those that the
+ * server was working on. It ends when QEMU closes the connection; then the server, which loses its client,
+ * ends as well.
  *
- * The guard itself may be killed: then a second process of it goes on (standby.h). Only when both are killed
- * does nobody answer any more, and the server ends too; the daemon tells this from the server's own end by
- * the lock that both hold on their standard output, the log.
+ * When fsguard itself is killed, a second process of it continues (standby.h). Only when both are killed,
+ * requests get no answer, and the server ends too. The daemon distinguishes this from the death of the server
+ * by the lock that both processes hold on their standard output, which is the log.
  *
- * crivirt-fsguard UID GID SHARE: listening socket for QEMU at 3, connection to the server at 4. Runs as that
- * user; SHARE is for those who look at the list of processes.
+ * Usage: crivirt-fsguard UID GID SHARE. Descriptor 3 is the listening socket for QEMU, descriptor 4 the
+ * connection to the server. It runs as that user and group. SHARE is not used; it shows in lists of
+ * processes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,228 +30,160 @@
 #include <unistd.h>
 
 #include "sandbox/vmm/fsguard/device.h"
+#include "sandbox/vmm/fsguard/message_io.h"
 #include "sandbox/vmm/fsguard/standby.h"
 
-/* How long it has to be quiet before what has been learnt is handed to a new standby: the set-up is some
- * dozens of messages. */
+/* A new standby is made when no message has come for this long, because the set-up is some dozens of
+ * messages. */
 enum { LISTENER_FD = 3, SERVER_FD = 4, QUIET_MS = 50 };
 
 typedef struct {
     Device device;
     int qemu_fd;
-    int server_fd;   /* -1: it is dead */
-    bool is_awaited; /* `asked` waits for the server's answer */
+    int server_fd;   /* -1: the server has died */
+    bool is_awaited; /* the server has not answered `asked` yet */
     Message asked;
     Standby standby;
-    bool standby_is_due; /* it is gone, or does not know everything */
-} Guard;
-
-/* ---- messages ---- */
-
-static bool read_all(int fd, void *data, size_t length)
-{
-    for (size_t done = 0; done < length;) {
-        ssize_t n = read(fd, (uint8_t *)data + done, length - done);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        done += (size_t)n;
-    }
-    return true;
-}
-
-typedef union {
-    struct cmsghdr header;
-    uint8_t bytes[CMSG_SPACE(MESSAGE_FDS_MAX * sizeof(int))];
-} Control;
-
-static size_t take_fds(struct msghdr *header, int *ret_fds)
-{
-    size_t n_fds = 0;
-
-    for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part != NULL; part = CMSG_NXTHDR(header, part))
-        if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_RIGHTS) {
-            n_fds = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-            memcpy(ret_fds, CMSG_DATA(part), n_fds * sizeof(int));
-        }
-    return n_fds;
-}
-
-/* The descriptors come with the first byte. */
-static bool message_read(int fd, Message *ret_message, int *ret_fds, size_t *ret_n_fds)
-{
-    struct iovec whole = {.iov_base = ret_message, .iov_len = MESSAGE_HEADER_BYTES};
-    Control control;
-    struct msghdr header = {
-        .msg_iov = &whole, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-    ssize_t n;
-
-    do {
-        n = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
-    } while (n < 0 && errno == EINTR);
-    if (n <= 0)
-        return false;
-    *ret_n_fds = take_fds(&header, ret_fds);
-    return read_all(fd, (uint8_t *)ret_message + n, MESSAGE_HEADER_BYTES - (size_t)n) &&
-           ret_message->size <= MESSAGE_PAYLOAD_MAX && read_all(fd, ret_message->payload, ret_message->size);
-}
-
-static bool message_write(int fd, const Message *message, const int *fds, size_t n_fds)
-{
-    struct iovec whole = {.iov_base = (void *)message, .iov_len = MESSAGE_HEADER_BYTES + message->size};
-    Control control = {.bytes = {0}};
-    struct msghdr header = {.msg_iov = &whole, .msg_iovlen = 1};
-
-    if (n_fds > 0) {
-        header.msg_control = &control;
-        header.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-        control.header.cmsg_level = SOL_SOCKET;
-        control.header.cmsg_type = SCM_RIGHTS;
-        control.header.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-        memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
-    }
-    /* A message is far smaller than a socket's buffer: it goes whole or not at all. */
-    return sendmsg(fd, &header, MSG_NOSIGNAL) == (ssize_t)whole.iov_len;
-}
+    bool standby_is_due; /* there is none, or it lacks the last messages */
+} Fsguard;
 
 /* ---- the server's death ---- */
 
-static void fail_rings(Guard *guard)
+static void fail_rings(Fsguard *fsguard)
 {
     for (size_t i = 0; i < DEVICE_RINGS_MAX; i++)
-        device_fail_ring(&guard->device, i, ENOTCONN);
+        device_fail_ring(&fsguard->device, i, ENOTCONN);
 }
 
-static bool answer_for_server(Guard *guard, const Message *message)
+static bool answer_for_server(Fsguard *fsguard, const Message *message)
 {
     Message answer;
 
     if (!message_wants_answer(message))
         return true;
-    device_answer(&guard->device, message, &answer);
-    return message_write(guard->qemu_fd, &answer, NULL, 0);
+    device_answer(&fsguard->device, message, &answer);
+    return message_write(fsguard->qemu_fd, &answer, NULL, 0);
 }
 
-static bool server_died(Guard *guard)
+static bool server_died(Fsguard *fsguard)
 {
-    close(guard->server_fd);
-    guard->server_fd = -1;
-    guard->standby_is_due = true;
-    fprintf(stderr, "crivirt-fsguard: the file server is gone; its requests fail from now on\n");
-    if (guard->is_awaited && !answer_for_server(guard, &guard->asked))
+    close(fsguard->server_fd);
+    fsguard->server_fd = -1;
+    fsguard->standby_is_due = true;
+    fprintf(stderr,
+            "crivirt-fsguard: virtiofsd has died: requests of the guest fail with ENOTCONN from now on\n");
+    if (fsguard->is_awaited && !answer_for_server(fsguard, &fsguard->asked))
         return false;
-    fail_rings(guard);
+    fail_rings(fsguard);
     return true;
 }
 
-/* ---- passing on ---- */
+/* ---- passing messages on ---- */
 
-/* False: QEMU is gone, or speaks nonsense. */
-static bool from_qemu(Guard *guard)
+/* Return: false when QEMU has closed the connection, or has sent an invalid message. */
+static bool pass_from_qemu(Fsguard *fsguard)
 {
     Message message;
     int fds[MESSAGE_FDS_MAX];
     size_t n_fds = 0;
     bool passed;
 
-    if (!message_read(guard->qemu_fd, &message, fds, &n_fds))
+    if (!message_read(fsguard->qemu_fd, &message, fds, &n_fds))
         return false;
-    guard->standby_is_due = true;
-    passed = guard->server_fd >= 0 && message_write(guard->server_fd, &message, fds, n_fds);
-    device_note(&guard->device, &message, fds, n_fds);
-    guard->is_awaited = message_wants_answer(&message);
-    guard->asked = message;
-    if (guard->server_fd >= 0)
-        return passed || server_died(guard);
-    if (!answer_for_server(guard, &message))
+    fsguard->standby_is_due = true;
+    passed = fsguard->server_fd >= 0 && message_write(fsguard->server_fd, &message, fds, n_fds);
+    device_note(&fsguard->device, &message, fds, n_fds);
+    fsguard->is_awaited = message_wants_answer(&message);
+    fsguard->asked = message;
+    if (fsguard->server_fd >= 0)
+        return passed || server_died(fsguard);
+    if (!answer_for_server(fsguard, &message))
         return false;
-    fail_rings(guard); /* one of them may just have been started */
+    fail_rings(fsguard); /* the message may have started a ring */
     return true;
 }
 
-static bool from_server(Guard *guard)
+static bool pass_from_server(Fsguard *fsguard)
 {
     Message message;
     int fds[MESSAGE_FDS_MAX];
     size_t n_fds = 0;
     bool good;
 
-    if (!message_read(guard->server_fd, &message, fds, &n_fds))
-        return server_died(guard);
-    guard->is_awaited = false;
-    guard->standby_is_due = true;
-    device_note_answer(&guard->device, &message);
-    good = message_write(guard->qemu_fd, &message, fds, n_fds);
+    if (!message_read(fsguard->server_fd, &message, fds, &n_fds))
+        return server_died(fsguard);
+    fsguard->is_awaited = false;
+    fsguard->standby_is_due = true;
+    device_note_answer(&fsguard->device, &message);
+    good = message_write(fsguard->qemu_fd, &message, fds, n_fds);
     for (size_t i = 0; i < n_fds; i++)
         close(fds[i]);
     return good;
 }
 
-/* ---- the guard's death ---- */
+/* ---- the death of fsguard ---- */
 
-/* What the other one has answered since this one was made is in the rings. */
-static void take_over(Guard *guard)
+/* The rings show what the killed process has answered since this one was made. */
+static void continue_for_killed(Fsguard *fsguard)
 {
-    fprintf(stderr, "crivirt-fsguard: it was killed; the one that stood by goes on\n");
-    device_start_over(&guard->device);
-    if (guard->server_fd < 0)
-        fail_rings(guard);
+    fprintf(stderr, "crivirt-fsguard: the process was killed; its standby continues\n");
+    device_start_over(&fsguard->device);
+    if (fsguard->server_fd < 0)
+        fail_rings(fsguard);
 }
 
-static void renew_standby(Guard *guard)
+static void renew_standby(Fsguard *fsguard)
 {
-    bool took_over = standby_make(&guard->standby);
+    bool took_over = standby_make(&fsguard->standby);
 
-    guard->standby_is_due = guard->standby.fd < 0;
+    fsguard->standby_is_due = fsguard->standby.fd < 0;
     if (took_over)
-        take_over(guard);
+        continue_for_killed(fsguard);
 }
 
 /* ---- the loop ---- */
 
-static void take_kick(Guard *guard, size_t index)
+static void on_kick(Fsguard *fsguard, size_t index)
 {
     uint64_t count;
 
-    if (read(guard->device.rings[index].kick_fd, &count, sizeof count) == (ssize_t)sizeof count)
-        device_fail_ring(&guard->device, index, ENOTCONN);
+    if (read(fsguard->device.rings[index].kick_fd, &count, sizeof count) == (ssize_t)sizeof count)
+        device_fail_ring(&fsguard->device, index, ENOTCONN);
 }
 
-static bool run_once(Guard *guard)
+static bool poll_once(Fsguard *fsguard)
 {
     struct pollfd polled[2 + DEVICE_RINGS_MAX + 1];
     bool good = true;
     int n;
 
-    polled[0] = (struct pollfd){.fd = guard->qemu_fd, .events = POLLIN};
-    polled[1] = (struct pollfd){.fd = guard->server_fd, .events = POLLIN};
+    polled[0] = (struct pollfd){.fd = fsguard->qemu_fd, .events = POLLIN};
+    polled[1] = (struct pollfd){.fd = fsguard->server_fd, .events = POLLIN};
     for (size_t i = 0; i < DEVICE_RINGS_MAX; i++)
-        polled[2 + i] = (struct pollfd){.fd = guard->server_fd < 0 ? guard->device.rings[i].kick_fd : -1,
+        polled[2 + i] = (struct pollfd){.fd = fsguard->server_fd < 0 ? fsguard->device.rings[i].kick_fd : -1,
                                         .events = POLLIN};
-    polled[2 + DEVICE_RINGS_MAX] = (struct pollfd){.fd = guard->standby.fd, .events = POLLIN};
-    n = poll(polled, 2 + DEVICE_RINGS_MAX + 1, guard->standby_is_due ? QUIET_MS : -1);
+    polled[2 + DEVICE_RINGS_MAX] = (struct pollfd){.fd = fsguard->standby.fd, .events = POLLIN};
+    n = poll(polled, 2 + DEVICE_RINGS_MAX + 1, fsguard->standby_is_due ? QUIET_MS : -1);
     if (n < 0)
         return errno == EINTR;
     if (n == 0)
-        renew_standby(guard);
+        renew_standby(fsguard);
     if (n > 0 && polled[2 + DEVICE_RINGS_MAX].revents != 0) {
-        standby_dismiss(&guard->standby);
-        guard->standby_is_due = true;
+        standby_dismiss(&fsguard->standby);
+        fsguard->standby_is_due = true;
     }
     for (size_t i = 0; i < DEVICE_RINGS_MAX; i++)
         if (polled[2 + i].revents != 0)
-            take_kick(guard, i);
+            on_kick(fsguard, i);
     if (polled[1].revents != 0)
-        good = from_server(guard);
+        good = pass_from_server(fsguard);
     if (good && polled[0].revents != 0)
-        good = from_qemu(guard);
+        good = pass_from_qemu(fsguard);
     return good;
 }
 
-/* QEMU's messages are a stranger's: whoever reads them shall be nobody more than QEMU is. */
-static bool become(const char *uid, const char *gid)
+/* QEMU may be hostile: the process that reads its messages has no more rights than QEMU. */
+static bool drop_privileges(const char *uid, const char *gid)
 {
     uid_t user = (uid_t)strtoul(uid, NULL, 10);
     gid_t group = (gid_t)strtoul(gid, NULL, 10);
@@ -259,23 +194,24 @@ static bool become(const char *uid, const char *gid)
 
 int main(int argc, char **argv)
 {
-    static Guard guard;
+    static Fsguard fsguard;
 
     if (argc != 4) {
         fprintf(stderr, "usage: crivirt-fsguard UID GID SHARE (crivirtd starts it)\n");
         return 2;
     }
     (void)!flock(STDOUT_FILENO, LOCK_EX | LOCK_NB);
-    device_init(&guard.device);
-    guard.standby = STANDBY_NONE;
-    guard.server_fd = SERVER_FD;
-    if (!become(argv[1], argv[2]) || (guard.qemu_fd = accept4(LISTENER_FD, NULL, NULL, SOCK_CLOEXEC)) < 0) {
-        fprintf(stderr, "crivirt-fsguard: %s\n", strerror(errno));
+    device_init(&fsguard.device);
+    fsguard.standby = STANDBY_NONE;
+    fsguard.server_fd = SERVER_FD;
+    if (!drop_privileges(argv[1], argv[2]) ||
+        (fsguard.qemu_fd = accept4(LISTENER_FD, NULL, NULL, SOCK_CLOEXEC)) < 0) {
+        fprintf(stderr, "crivirt-fsguard: cannot start: %s\n", strerror(errno));
         return 1;
     }
     close(LISTENER_FD);
-    while (run_once(&guard))
+    while (poll_once(&fsguard))
         continue;
-    standby_dismiss(&guard.standby);
+    standby_dismiss(&fsguard.standby);
     return 0;
 }

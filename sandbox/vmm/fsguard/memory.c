@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/vmm/fsguard/memory.h"
 
 #include <string.h>
@@ -51,14 +52,15 @@ void memory_map(Memory *memory)
 
         if (region->map != NULL)
             continue;
-        /* From the file's start: the offset may be no multiple of the file's pages. */
+        /* The map begins at the start of the file, because the offset may not be a multiple of the page size.
+         */
         map = mmap(NULL, region->offset + region->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
                    region->fd, 0);
         region->map = map != MAP_FAILED ? map : NULL;
     }
 }
 
-static void *at(const MemoryRegion *region, uint64_t start, uint64_t address, uint64_t length)
+static void *region_at(const MemoryRegion *region, uint64_t start, uint64_t address, uint64_t length)
 {
     if (region->map == NULL || address < start || address - start > region->size ||
         length > region->size - (address - start))
@@ -71,7 +73,7 @@ void *memory_at_guest(const Memory *memory, uint64_t address, uint64_t length)
     void *found = NULL;
 
     for (size_t i = 0; i < memory->n_regions && found == NULL; i++)
-        found = at(&memory->regions[i], memory->regions[i].guest, address, length);
+        found = region_at(&memory->regions[i], memory->regions[i].guest, address, length);
     return found;
 }
 
@@ -80,6 +82,6 @@ void *memory_at_user(const Memory *memory, uint64_t address, uint64_t length)
     void *found = NULL;
 
     for (size_t i = 0; i < memory->n_regions && found == NULL; i++)
-        found = at(&memory->regions[i], memory->regions[i].user, address, length);
+        found = region_at(&memory->regions[i], memory->regions[i].user, address, length);
     return found;
 }

@@ -1,5 +1,7 @@
-/* A guest's memory as a vhost-user front end hands it over: regions, each a file and where it is in three
- * address spaces. (https://qemu-project.gitlab.io/qemu/interop/vhost-user.html, "Memory region description")
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A guest's memory as a vhost-user front end describes it: regions, each a part of a file with its place in
+ * three address spaces. (https://qemu-project.gitlab.io/qemu/interop/vhost-user.html, "Memory region
+ * description")
  */
 #pragma once
 
@@ -23,13 +25,14 @@ typedef struct {
     size_t n_regions;
 } Memory;
 
-/* Takes the descriptor over, also when it is refused (too many regions, or one that wraps around). */
+/* Adds a region, and takes ownership of the descriptor in any case. Return: false when there are too many
+ * regions, or the region wraps around. */
 bool memory_add(Memory *memory, uint64_t guest, uint64_t size, uint64_t user, uint64_t offset, int fd);
 void memory_remove(Memory *memory, uint64_t guest, uint64_t size);
 void memory_clear(Memory *memory);
-/* Maps what is not mapped; what cannot be is as if it were not there. */
+/* Maps the regions that are not mapped yet. A region that cannot be mapped is treated as missing. */
 void memory_map(Memory *memory);
 
-/* `length` bytes at that address, or NULL where they are not all in one mapped region. */
+/* Return: the bytes at that address; NULL when they are not all in one mapped region. */
 void *memory_at_guest(const Memory *memory, uint64_t address, uint64_t length);
 void *memory_at_user(const Memory *memory, uint64_t address, uint64_t length);

@@ -1,10 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/vmm/fsguard/ring.h"
 
 #include <linux/fuse.h>
 #include <linux/virtio_ring.h>
 #include <string.h>
 
-/* The three parts of a ring, in our address space, with room for the event index behind the last two. */
+/* The three parts of a ring in this process, with room for the event index behind the last two. */
 typedef struct {
     uint32_t size;
     const struct vring_desc *descriptors;
@@ -12,7 +13,7 @@ typedef struct {
     struct vring_used *used;
 } View;
 
-/* Also: it is there. */
+/* Return: whether the pointer is not NULL, and aligned. */
 static bool is_aligned(const void *pointer, uintptr_t alignment)
 {
     return pointer != NULL && (uintptr_t)pointer % alignment == 0;
@@ -39,15 +40,15 @@ static uint16_t available_index(const View *view)
 
 /* ---- one request ---- */
 
-/* What a request is read from and answered to: the first bytes of its readable and of its writable part. */
+/* The start of a request's readable part, and where the start of its writable part is. */
 typedef struct {
     struct fuse_in_header in;
     size_t n_in;
-    uint8_t *out[sizeof(struct fuse_out_header)]; /* each byte where it belongs: parts may be cut anywhere */
+    uint8_t *out[sizeof(struct fuse_out_header)]; /* the place of each byte: parts may be cut anywhere */
     size_t n_out;
 } Request;
 
-static void request_take(Request *request, const Memory *memory, const struct vring_desc *part)
+static void request_add_part(Request *request, const Memory *memory, const struct vring_desc *part)
 {
     bool writable = (part->flags & VRING_DESC_F_WRITE) != 0;
     size_t wanted =
@@ -66,7 +67,7 @@ static void request_take(Request *request, const Memory *memory, const struct vr
     }
 }
 
-/* A chain is at most as long as its table; a guest that makes a circle gets no further than that. */
+/* A chain is at most as long as its table, which also ends the walk along a circle. */
 static void chain_walk(Request *request, const Memory *memory, const void *table, uint32_t size, uint32_t at,
                        bool indirect)
 {
@@ -83,7 +84,7 @@ static void chain_walk(Request *request, const Memory *memory, const void *table
                 chain_walk(request, memory, inner, count, 0, true);
             return;
         }
-        request_take(request, memory, &part);
+        request_add_part(request, memory, &part);
         if ((part.flags & VRING_DESC_F_NEXT) == 0)
             return;
         at = part.next;
@@ -96,7 +97,7 @@ static void request_read(const View *view, const Memory *memory, uint32_t head, 
     chain_walk(ret_request, memory, view->descriptors, view->size, head, false);
 }
 
-/* An answer carries the number of its request; a request comes with zeros where the answer will be. */
+/* An answer has the number of its request; in a new request there are zeros in its place. */
 static bool is_answered(const View *view, const Memory *memory, uint32_t head)
 {
     struct fuse_out_header answer;
@@ -110,7 +111,7 @@ static bool is_answered(const View *view, const Memory *memory, uint32_t head)
     return answer.unique == request.in.unique && answer.len >= sizeof answer;
 }
 
-/* Returns the bytes written: none where the request wants no answer (FORGET). */
+/* Return: the number of bytes written; 0 when the request needs no answer (FORGET). */
 static uint32_t request_fail(const View *view, const Memory *memory, uint32_t head, int error)
 {
     struct fuse_out_header answer = {.len = sizeof answer, .error = -error};
@@ -125,7 +126,7 @@ static uint32_t request_fail(const View *view, const Memory *memory, uint32_t he
     return sizeof answer;
 }
 
-static void answer(const View *view, const Memory *memory, uint32_t head, int error)
+static void answer_request(const View *view, const Memory *memory, uint32_t head, int error)
 {
     uint16_t at = view->used->idx;
     struct vring_used_elem *element = &view->used->ring[at & (view->size - 1)];
@@ -137,10 +138,10 @@ static void answer(const View *view, const Memory *memory, uint32_t head, int er
 
 /* ---- the ring ---- */
 
-/* By head: how often it was made available since some point, less how often it was answered since. */
+/* By head: how often it was made available since some moment, less how often it was answered since. */
 typedef struct {
     int32_t open[RING_SIZE_MAX];
-    uint32_t n_odd; /* heads that are neither open once nor not at all */
+    uint32_t n_odd; /* heads whose balance is neither 0 nor 1 */
 } Balance;
 
 static void balance_add(Balance *balance, uint32_t head, int change)
@@ -162,10 +163,10 @@ static bool balance_is_true(const Balance *balance, const View *view, const Memo
     return true;
 }
 
-/* What the dead server took and did not answer was known to it alone. But if there was a moment when all that
- * had come was answered, then what came since, less what was answered since, is what is open: the moment is
- * found by that coming out as a set. The rings reach back far enough, for a server works on requests a batch
- * at a time. */
+/* Only the dead server had a record of the requests that it took and did not answer. But if at some moment
+ * all requests were answered, then the requests since that moment, less the answers since, are the open ones.
+ * The moment is right when each head is open once or not at all. The rings reach back far enough, because a
+ * server works on one batch of requests at a time. */
 static void balance_find(Balance *balance, const View *view, const Memory *memory, uint16_t answered,
                          uint16_t end)
 {
@@ -183,7 +184,7 @@ static void balance_find(Balance *balance, const View *view, const Memory *memor
     }
 }
 
-static void take_over(Ring *ring, const View *view, const Memory *memory, int error)
+static void answer_taken(Ring *ring, const View *view, const Memory *memory, int error)
 {
     static Balance balance;
     uint16_t end = available_index(view), answered = view->used->idx;
@@ -191,12 +192,13 @@ static void take_over(Ring *ring, const View *view, const Memory *memory, int er
 
     ring->taken_over = true;
     ring->next = end;
-    if (under_way == 0 || under_way > view->size) /* more: the guest's own doing */
+    if (under_way == 0 ||
+        under_way > view->size) /* more than the ring holds: the guest has changed an index */
         return;
     balance_find(&balance, view, memory, answered, end);
     for (uint32_t head = 0; head < view->size && under_way > 0; head++)
         if (balance.open[head] > 0) {
-            answer(view, memory, head, error);
+            answer_request(view, memory, head, error);
             under_way--;
         }
 }
@@ -220,10 +222,10 @@ bool ring_fail(Ring *ring, const Memory *memory, bool event_index, int error)
         return false;
     before = view.used->idx;
     if (!ring->taken_over)
-        take_over(ring, &view, memory, error);
+        answer_taken(ring, &view, memory, error);
     do {
         for (; ring->next != available_index(&view); ring->next++)
-            answer(&view, memory, view.available->ring[ring->next & (view.size - 1)], error);
+            answer_request(&view, memory, view.available->ring[ring->next & (view.size - 1)], error);
         ask_for_kicks(ring, &view, event_index);
     } while (ring->next != available_index(&view));
     return view.used->idx != before;

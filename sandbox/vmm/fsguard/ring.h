@@ -1,7 +1,9 @@
-/* Answers every FUSE request in a virtqueue with an error, in a dead file server's place.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Answers every FUSE request in a virtqueue with an error, in place of a file server that has died
+ * (VIRTIO 1.2, 2.7 "Split Virtqueues" and 5.11 "File System Device").
  *
- * (VIRTIO 1.2, 2.7 "Split Virtqueues" and 5.11 "File System Device".) The ring is the guest's memory, which
- * the guest changes as it likes: every index, address and length is checked before it is used.
+ * The ring is in the guest's memory, which the guest may change at any time: every index, address and length
+ * is checked before it is used.
  */
 #pragma once
 
@@ -16,6 +18,6 @@ typedef struct {
     uint16_t next; /* the next available entry to answer, once taken over */
 } Ring;
 
-/* Answers what has no answer yet, with -error. The first time that includes what the dead server had taken
- * and not answered. True: the guest is to be notified. */
+/* Answers all requests without an answer with -error. The first call also answers those that the dead server
+ * had taken and not answered. Return: whether the guest has to be notified. */
 bool ring_fail(Ring *ring, const Memory *memory, bool event_index, int error);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/vmm/fsguard/standby.h"
 
 #include <errno.h>
@@ -6,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* False: the other one has died. */
+/* Return: false when the first process has died. */
 static bool await_goodbye(int fd)
 {
     char goodbye;
@@ -18,7 +19,7 @@ static bool await_goodbye(int fd)
     return n == 1;
 }
 
-/* Returns when it has become the one that serves. */
+/* Returns when the first process has died, and ends this process at a goodbye. */
 static void stand_by(int fd)
 {
     char name[16] = "";
@@ -57,7 +58,7 @@ void standby_dismiss(Standby *standby)
 {
     if (standby->fd < 0)
         return;
-    (void)!send(standby->fd, "", 1, MSG_NOSIGNAL); /* fails: it has died */
+    (void)!send(standby->fd, "", 1, MSG_NOSIGNAL); /* fails when the standby has died */
     close(standby->fd);
     waitpid(standby->pid, NULL, 0);
     *standby = STANDBY_NONE;

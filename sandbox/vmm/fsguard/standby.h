@@ -1,7 +1,8 @@
-/* A second process that knows what the first one knows, and goes on in its place when that is killed.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A standby: a second process with the same state, which continues when the first one is killed.
  *
- * It is a fork of the first: memory and descriptors as they were then. So it is to be made anew whenever
- * something has changed that matters. Nothing is sent between the two but a goodbye.
+ * It is a fork of the first process, with its memory and descriptors at that time, so that a new one is made
+ * whenever the state has changed. The first process sends it only a goodbye.
  */
 #pragma once
 
@@ -9,17 +10,17 @@
 #include <sys/types.h>
 
 typedef struct {
-    int fd; /* readable when it has died; -1: there is none */
+    int fd; /* readable when the standby has died; -1: there is none */
     pid_t pid;
 } Standby;
 
-/* What a process that stands by is called in lists of processes, so that killing by the other's name leaves
- * it. */
+/* The name of a standby in lists of processes; another one, so that killing the first process by name leaves
+ * the standby. */
 #define STANDBY_NAME "fsguard-standby"
 #define STANDBY_NONE ((Standby){.fd = -1})
 
-/* Makes one in place of the one that there is. Returns true in another process than it was called in: in the
- * standby, once the caller has died without a goodbye; that has no standby yet. */
+/* Replaces the standby by a new one. Return: false in the caller's process; true in the new standby, when the
+ * caller has died without a goodbye; it has no standby yet then. */
 bool standby_make(Standby *standby);
-/* Says goodbye: it ends as well. Of none, or one that has died: forgets it. */
+/* Sends the goodbye, after which the standby ends. Also for a standby that has died, or none. */
 void standby_dismiss(Standby *standby);
