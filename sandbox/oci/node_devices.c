@@ -26,7 +26,7 @@ static gboolean has_device(const GArray *devices, const char *path)
     return FALSE;
 }
 
-/* What comes first counts: what the configuration names, before all of the node's. */
+/* The first entry of a path counts, so that the configuration's devices precede all devices of the node. */
 static void add_device(GArray *devices, const struct stat *status, const char *path, const char *access)
 {
     NodeDevice device = {
@@ -45,7 +45,7 @@ static void add_device(GArray *devices, const struct stat *status, const char *p
     g_array_append_val(devices, device);
 }
 
-/* File systems of their own, and what the container has its own of. */
+/* Directories that are file systems of their own, or of which the container has its own. */
 static gboolean is_left_out(const char *name)
 {
     static const char *const names[] = {"pts",  "shm",   "fd",     "mqueue", "console", "hugepages",
@@ -55,7 +55,7 @@ static gboolean is_left_out(const char *name)
     return g_strv_contains(names, name);
 }
 
-/* Links are left out: the devices that they point to come by themselves. */
+/* Symbolic links are left out: their targets are collected anyway. */
 static void add_directory(GArray *devices, const char *from, const char *to, const char *access, guint depth)
 {
     GDir *directory = depth < DEPTH_MAX ? g_dir_open(from, 0, NULL) : NULL;
@@ -87,7 +87,7 @@ static gboolean add_wanted(GArray *devices, const Runtime__V1__Device *wanted, G
                     wanted->container_path);
     if (access[strspn(access, "rwm")] != '\0')
         return fail(error, STATUS_INVALID_ARGUMENT,
-                    "config.devices: permissions \"%s\" of %s are not of r, w, m", access,
+                    "config.devices: permissions \"%s\" of %s have letters other than r, w and m", access,
                     wanted->container_path);
     if (stat(wanted->host_path, &status) != 0)
         return fail_errno(error, errno, "config.devices: cannot use %s", wanted->host_path);
@@ -96,7 +96,7 @@ static gboolean add_wanted(GArray *devices, const Runtime__V1__Device *wanted, G
     else if (S_ISBLK(status.st_mode) || S_ISCHR(status.st_mode))
         add_device(devices, &status, wanted->container_path, access);
     else
-        return fail(error, STATUS_INVALID_ARGUMENT, "config.devices: %s is no device", wanted->host_path);
+        return fail(error, STATUS_INVALID_ARGUMENT, "config.devices: %s is not a device", wanted->host_path);
     return TRUE;
 }
 

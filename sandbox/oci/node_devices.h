@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Device files of this node for the containers of pods that run on it. */
+/* Device files of this node for the containers of host pods. Threads: any. */
 #pragma once
 
 #include "api.pb-c.h"
@@ -16,8 +16,8 @@ typedef struct {
     char *access; /* of "rwm" */
 } NodeDevice;
 
-/* Those that config asks for, a directory standing for all that is in it; of a privileged container all of
- * the node's as well. Elements are NodeDevice, freed by the array. NOT_FOUND, INVALID_ARGUMENT naming the
- * path. */
+/* Collects the devices of config; a directory stands for all devices in it. A privileged container gets all
+ * devices of the node as well. The caller frees the array, which owns its elements (NodeDevice). Errors:
+ * NOT_FOUND and INVALID_ARGUMENT, with the path. */
 gboolean node_devices_collect(const Runtime__V1__ContainerConfig *config, GArray **ret_devices,
                               GError **error);

@@ -51,13 +51,13 @@ static const char *const all_capabilities[] = {
     "CHECKPOINT_RESTORE",
 };
 
-/* What runtimes give a container that asks for nothing. */
+/* The default of container runtimes. */
 static const char *const default_capabilities[] = {
     "CHOWN",  "DAC_OVERRIDE", "FSETID",  "FOWNER",           "MKNOD",      "NET_RAW", "SETGID",
     "SETUID", "SETFCAP",      "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL",    "AUDIT_WRITE",
 };
 
-/* "CAP_CHOWN", "chown" → "CHOWN"; NULL for what is no capability. */
+/* Return: "CHOWN" for "CAP_CHOWN" and for "chown"; NULL for an unknown name. */
 static const char *capability_name(const char *name)
 {
     if (g_ascii_strncasecmp(name, "CAP_", 4) == 0)
@@ -74,7 +74,7 @@ static void set_add(GPtrArray *set, const char *name)
         g_ptr_array_add(set, (gpointer)name);
 }
 
-/* The node may have less than all to give; a guest has them all. */
+/* On the node, ALL may be fewer capabilities than in a guest. */
 static void set_add_all(GPtrArray *set, const OciSpecInput *input)
 {
     for (gsize i = 0; i < G_N_ELEMENTS(all_capabilities); i++)
@@ -127,8 +127,7 @@ gboolean oci_capabilities_collect(const OciSpecInput *input, GPtrArray *set, GPt
         set_add_all(set, input);
         return TRUE;
     }
-    /* ALL is applied first, so that "drop ALL, add X" and "add ALL, drop X" mean what they say in either
-     * order. */
+    /* ALL is applied first, so that "drop ALL, add X" and "add ALL, drop X" have the intended result. */
     if (has_all(wanted->add_capabilities, wanted->n_add_capabilities))
         set_add_all(set, input);
     if (has_all(wanted->drop_capabilities, wanted->n_drop_capabilities))
@@ -141,7 +140,7 @@ gboolean oci_capabilities_collect(const OciSpecInput *input, GPtrArray *set, GPt
         if (g_ascii_strcasecmp(wanted->drop_capabilities[i], "ALL") != 0 &&
             !capabilities_apply(set, input, &wanted->drop_capabilities[i], 1, FALSE, error))
             return FALSE;
-    /* An ambient capability has to be permitted and inheritable too. */
+    /* An ambient capability has to be permitted and inheritable as well. */
     return capabilities_apply(ambient, input, wanted->add_ambient_capabilities,
                               wanted->n_add_ambient_capabilities, TRUE, error) &&
            capabilities_apply(set, input, wanted->add_ambient_capabilities,

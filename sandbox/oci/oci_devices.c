@@ -8,7 +8,7 @@
 
 typedef Runtime__V1__Device Device;
 
-/* Character devices that every Linux has under the same numbers: the guest gives its own. */
+/* Character devices with the same numbers on every Linux: the container gets those of the guest. */
 static const struct {
     const char *path;
     gint64 major;
@@ -20,7 +20,7 @@ static const struct {
     {"/dev/kmsg", 1, 11, FALSE}, {"/dev/net/tun", 10, 200, FALSE}, {"/dev/fuse", 10, 229, FALSE},
 };
 
-/* The row of a device's host_path, or -1. */
+/* Return: the row of the device with that host_path; -1: none. */
 static gssize find_device(const Device *device)
 {
     for (gsize i = 0; i < G_N_ELEMENTS(guest_devices); i++)
@@ -63,24 +63,23 @@ static void put_rule(JsonWriter *json, const char *type, gint64 major, gint64 mi
 
 static gboolean device_check(const Device *device, gboolean block, GError **error)
 {
-    guint group; /* what is below /dev/vfio has become the guest's (container_vfio.c) */
+    guint group; /* devices below /dev/vfio are passed through to the guest (container_vfio.c) */
 
     if (*device->container_path != '/')
         return fail(error, STATUS_INVALID_ARGUMENT, "config.devices: container_path \"%s\" is not absolute",
                     device->container_path);
     if (device->permissions[strspn(device->permissions, "rwm")] != '\0')
         return fail(error, STATUS_INVALID_ARGUMENT,
-                    "config.devices: permissions \"%s\" of %s are not of r, w, m", device->permissions,
-                    device->container_path);
+                    "config.devices: permissions \"%s\" of %s have letters other than r, w and m",
+                    device->permissions, device->container_path);
     if (!block && !vfio_path_parse(device->host_path, &group) && find_device(device) < 0)
-        return fail(
-            error, STATUS_UNIMPLEMENTED,
-            "config.devices: %s is a device of the node, which a pod in a virtual machine does not have",
-            device->host_path);
+        return fail(error, STATUS_UNIMPLEMENTED,
+                    "config.devices: %s is a device of the node, which a VM pod does not have",
+                    device->host_path);
     return TRUE;
 }
 
-/* ---- of the node ---- */
+/* ---- devices of the node ---- */
 
 static void put_numbers(JsonWriter *json, const NodeDevice *device)
 {
@@ -119,7 +118,7 @@ static void put_node_rules(JsonWriter *json, const GArray *devices)
     }
 }
 
-/* ---- of the guest ---- */
+/* ---- devices of the guest ---- */
 
 static void put_guest_device(JsonWriter *json, gsize row, const char *container_path)
 {
@@ -140,7 +139,7 @@ static gboolean is_asked_for(const OciSpecInput *input, const char *container_pa
     return FALSE;
 }
 
-/* A privileged container has what the guest has. */
+/* A privileged container has all devices of the guest. */
 static void put_privileged(JsonWriter *json, const OciSpecInput *input)
 {
     for (gsize row = 0; row < G_N_ELEMENTS(guest_devices); row++)

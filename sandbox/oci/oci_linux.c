@@ -8,15 +8,16 @@
 
 typedef Runtime__V1__LinuxContainerSecurityContext SecurityContext;
 
-/* As they are: a list that is empty hides nothing, which is what procMount: Unmasked asks for. The kubelet
- * sends its usual lists with every other container. */
+/* The lists are copied as they are. An empty list, which stands for procMount: Unmasked, hides nothing; for
+ * all other containers the kubelet sends its usual lists. */
 static void put_paths(JsonWriter *json, const char *key, char **paths, size_t n_paths)
 {
     if (n_paths > 0)
         json_writer_strings(json, key, (const char *const *)paths, n_paths);
 }
 
-/* No profile at all means no filter; RuntimeDefault is the enum's zero. A privileged container has none. */
+/* Without a profile there is no filter; RuntimeDefault is the zero of the enum. A privileged container has no
+ * filter. */
 static gboolean put_seccomp(JsonWriter *json, const OciSpecInput *input, GError **error)
 {
     const SecurityContext *security = oci_security(input);
@@ -30,7 +31,7 @@ static gboolean put_seccomp(JsonWriter *json, const OciSpecInput *input, GError 
     if (profile->profile_type == RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Localhost) {
         if (input->seccomp_profile == NULL)
             return fail(error, STATUS_INVALID_ARGUMENT,
-                        "linux.security_context.seccomp.localhost_ref: it is missing");
+                        "linux.security_context.seccomp.localhost_ref is missing");
         return seccomp_profile_put_text(json, profile->localhost_ref, input->seccomp_profile,
                                         strlen(input->seccomp_profile), error);
     }

@@ -28,8 +28,8 @@ static gboolean has_mount_at(const ContainerConfig *config, const char *path)
     return FALSE;
 }
 
-/* What shows the guest's IPC and network namespaces can only be mounted by those who own these: a container
- * in a user namespace gets the guest's own mounts. */
+/* Only the owner of an IPC or network namespace can make the mounts that show it: a container in a user
+ * namespace gets the guest's own mounts. */
 static void put_namespaced(JsonWriter *json, gboolean mapped, const char *access)
 {
     if (mapped) {
@@ -93,10 +93,11 @@ static gboolean host_mount_check(const Runtime__V1__Mount *mount, gboolean on_no
         return fail(error, STATUS_INVALID_ARGUMENT, "config.mounts: image_sub_path of %s without an image",
                     mount->container_path);
     if (!on_node && mount->propagation == RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL)
-        return fail(error, STATUS_INVALID_ARGUMENT,
-                    "config.mounts: %s asks for bidirectional propagation: a mount that is made in a virtual "
-                    "machine cannot appear on the node",
-                    mount->container_path);
+        return fail(
+            error, STATUS_INVALID_ARGUMENT,
+            "config.mounts: %s has bidirectional propagation, which is not possible in a VM pod: a mount "
+            "in a guest cannot appear on the node",
+            mount->container_path);
     return TRUE;
 }
 
@@ -119,13 +120,13 @@ gboolean oci_mount_check(const Runtime__V1__Mount *mount, gboolean on_node, GErr
     if (mount->recursive_read_only &&
         mount->propagation != RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_PRIVATE)
         return fail(error, STATUS_INVALID_ARGUMENT,
-                    "config.mounts: %s is recursive_read_only and asks for mount propagation",
+                    "config.mounts: %s is recursive_read_only and has mount propagation",
                     mount->container_path);
     return oci_mount_is_image(mount) ? image_mount_check(mount, error)
                                      : host_mount_check(mount, on_node, error);
 }
 
-/* One destination, and where it comes from. */
+/* A destination and its source. */
 typedef struct {
     const char *destination;
     const char *source;
@@ -138,10 +139,9 @@ static gint parents_first(gconstpointer a, gconstpointer b)
     return strcmp(((const Volume *)a)->destination, ((const Volume *)b)->destination);
 }
 
-/* The node holds a volume read-only, so that a guest cannot get around it. What is mounted below it on the
- * node is part of the same virtiofs mount in the guest: there "ro" would reach it too, which only
- * recursive_read_only asks for. Whatever comes by propagation exists on the node alone; inside a guest
- * nothing propagates. */
+/* The node makes a volume read-only, so that a guest cannot circumvent it. In the guest, mounts below the
+ * volume are part of the same virtiofs mount, where "ro" would hold for them too, which only
+ * recursive_read_only asks for. Propagation takes place on the node; there is none inside a guest. */
 static const char *mount_propagation(const OciSpecInput *input, const Runtime__V1__Mount *mount)
 {
     static const char *const names[] = {
@@ -181,7 +181,7 @@ static void collect_mounts(const OciSpecInput *input, GArray *volumes)
     }
 }
 
-/* Directories that the image declares as volumes and nothing is mounted at. */
+/* Directories that the image declares as volumes, and that have no mount of the configuration. */
 static void collect_anonymous(const OciSpecInput *input, GArray *volumes)
 {
     for (guint i = 0; i < input->n_anonymous; i++) {
@@ -194,7 +194,7 @@ static void collect_anonymous(const OciSpecInput *input, GArray *volumes)
     }
 }
 
-/* Parents before what is mounted inside them, whatever order they were given in. */
+/* Mounts are sorted, so that a parent precedes the mounts inside it. */
 static gboolean put_volumes(JsonWriter *json, const OciSpecInput *input, GError **error)
 {
     g_autoptr(GArray) volumes = g_array_new(FALSE, FALSE, sizeof(Volume));

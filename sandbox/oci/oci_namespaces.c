@@ -7,8 +7,8 @@ typedef Runtime__V1__NamespaceOption NamespaceOption;
 
 static const NamespaceOption *options_of(const OciSpecInput *input)
 {
-    /* The message's own defaults: as in other runtimes, who says nothing shares the pod's PID namespace. (A
-     * program that is nobody's PID 1 ends at SIGTERM without a handler, which clients count on.) */
+    /* The defaults of the message: as in other runtimes, a container without options shares the pod's PID
+     * namespace. (A program that is not PID 1 ends at SIGTERM without a handler, which clients rely on.) */
     static const NamespaceOption none = RUNTIME__V1__NAMESPACE_OPTION__INIT;
     const NamespaceOption *options = oci_security(input)->namespace_options;
 
@@ -54,19 +54,19 @@ static gboolean put_pid(JsonWriter *json, const OciSpecInput *input, GError **er
     case RUNTIME__V1__NAMESPACE_MODE__TARGET:
         if (input->target_container_id == NULL)
             return fail(error, STATUS_INVALID_ARGUMENT,
-                        "linux.security_context.namespace_options.target_id: it is missing");
+                        "linux.security_context.namespace_options.target_id is missing");
         target = g_strdup_printf(GUEST_CONTAINERS_DIR "/%s/pidns", input->target_container_id);
         put_namespace(json, "pid", target);
         return TRUE;
     case RUNTIME__V1__NAMESPACE_MODE__NODE:
-        if (input->node != NULL) /* the agent's own */
+        if (input->node != NULL) /* the namespace of the agent */
             return TRUE;
         G_GNUC_FALLTHROUGH;
     default:
         return fail(
             error, STATUS_INVALID_ARGUMENT,
-            "linux.security_context.namespace_options.pid: a container in a virtual machine cannot have "
-            "the node's own namespace");
+            "linux.security_context.namespace_options.pid: a container of a VM pod cannot have the node's "
+            "namespace");
     }
 }
 
@@ -80,7 +80,7 @@ static Runtime__V1__NamespaceMode pod_ipc(const OciSpecInput *input)
                : RUNTIME__V1__NAMESPACE_MODE__POD;
 }
 
-/* The pod's IPC namespace is the guest's own, or that of the agent on the node. */
+/* The pod's IPC namespace is that of the guest, or that of the host pod's agent. */
 static gboolean put_ipc(JsonWriter *json, const OciSpecInput *input, GError **error)
 {
     Runtime__V1__NamespaceMode ipc = options_of(input)->ipc;
@@ -91,12 +91,11 @@ static gboolean put_ipc(JsonWriter *json, const OciSpecInput *input, GError **er
         return pod_ipc(input) == ipc ||
                fail(error, STATUS_INVALID_ARGUMENT,
                     "linux.security_context.namespace_options.ipc: the container asks for the node's "
-                    "namespace, its pod has not");
+                    "namespace, which its pod does not have");
     else if (ipc != RUNTIME__V1__NAMESPACE_MODE__POD)
-        return fail(
-            error, STATUS_INVALID_ARGUMENT,
-            "linux.security_context.namespace_options.ipc: a container in a virtual machine cannot have "
-            "the namespace of the node or of one other container");
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "linux.security_context.namespace_options.ipc: a container of a VM pod cannot have the "
+                    "namespace of the node or of one other container");
     return TRUE;
 }
 

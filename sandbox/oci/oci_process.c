@@ -8,7 +8,7 @@
 typedef Runtime__V1__ContainerConfig ContainerConfig;
 typedef Runtime__V1__LinuxContainerSecurityContext SecurityContext;
 
-/* Kubernetes: a command replaces entrypoint and cmd of the image, args alone replace its cmd. */
+/* In Kubernetes, a command replaces the entrypoint and cmd of the image; args alone replace its cmd. */
 static gboolean put_args(JsonWriter *json, const OciSpecInput *input, GError **error)
 {
     const ContainerConfig *config = input->config;
@@ -69,7 +69,8 @@ static gboolean put_environment(JsonWriter *json, const OciSpecInput *input, GEr
         g_autofree char *entry = g_strdup_printf("%s=%s", pair->key, value);
 
         if (*pair->key == '\0' || strchr(pair->key, '=') != NULL)
-            return fail(error, STATUS_INVALID_ARGUMENT, "config.envs: \"%s\" is no variable name", pair->key);
+            return fail(error, STATUS_INVALID_ARGUMENT, "config.envs: \"%s\" is not a variable name",
+                        pair->key);
         if (strlen(value) != pair->value.len)
             return fail(error, STATUS_INVALID_ARGUMENT, "config.envs: the value of %s has a NUL byte",
                         pair->key);
@@ -79,7 +80,7 @@ static gboolean put_environment(JsonWriter *json, const OciSpecInput *input, GEr
     return TRUE;
 }
 
-/* Everything but the user, whose key comes last. */
+/* Writes all members; that of the user comes last. */
 gboolean oci_put_process(JsonWriter *json, const OciSpecInput *input, gsize *ret_user_offset, GError **error)
 {
     const SecurityContext *security = oci_security(input);
@@ -98,7 +99,7 @@ gboolean oci_put_process(JsonWriter *json, const OciSpecInput *input, gsize *ret
         return FALSE;
     json_writer_string(json, NULL, "user");
     json_writer_text(json, ret_user_offset);
-    json_writer_int(json, NULL, 0); /* the agent's user object takes its place */
+    json_writer_int(json, NULL, 0); /* the agent replaces it by the user object */
     json_writer_close_object(json);
     return TRUE;
 }

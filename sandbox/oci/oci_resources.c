@@ -57,15 +57,15 @@ static void put_memory(JsonWriter *json, const Resources *resources, gboolean in
     json_writer_open_object(json, "memory");
     if (resources->memory_limit_in_bytes > 0)
         json_writer_int(json, "limit", resources->memory_limit_in_bytes);
-    /* The CRI counts memory and swap together, as the OCI does. A guest has no swap to limit. */
+    /* Like the OCI, the CRI counts memory and swap together. A guest has no swap. */
     if (!in_guest && resources->memory_swap_limit_in_bytes > 0 &&
         resources->memory_swap_limit_in_bytes >= resources->memory_limit_in_bytes)
         json_writer_int(json, "swap", resources->memory_swap_limit_in_bytes);
     json_writer_close_object(json);
 }
 
-/* "2Mi" from the kubelet's "2MB": the kernel's files say hugetlb.2MB. A limit of nothing is what a container
- * without huge pages has anyway, and a guest without pages of that size has no file for it. */
+/* The kubelet's "2MB" is that of the kernel's files (hugetlb.2MB). A limit of 0 is left out: a container
+ * without huge pages has none anyway, and a guest without pages of that size has no file for it. */
 static gboolean put_hugepages(JsonWriter *json, const Resources *resources, GError **error)
 {
     json_writer_open_array(json, "hugepageLimits");
@@ -76,7 +76,8 @@ static gboolean put_hugepages(JsonWriter *json, const Resources *resources, GErr
             continue;
         if (!g_str_equal(limit->page_size, "2MB") && !g_str_equal(limit->page_size, "1GB"))
             return fail(error, STATUS_INVALID_ARGUMENT,
-                        "linux.resources.hugepage_limits: \"%s\" is no size of huge pages", limit->page_size);
+                        "linux.resources.hugepage_limits: \"%s\" is not a size of huge pages",
+                        limit->page_size);
         json_writer_open_object(json, NULL);
         json_writer_string(json, "pageSize", limit->page_size);
         json_writer_int(json, "limit", (gint64)MIN(limit->limit, (guint64)G_MAXINT64));
@@ -86,7 +87,7 @@ static gboolean put_hugepages(JsonWriter *json, const Resources *resources, GErr
     return TRUE;
 }
 
-/* "cpu.weight": a controller and a file of it. */
+/* Return: whether the key is a controller and a file of it, such as "cpu.weight". */
 static gboolean is_cgroup_key(const char *key)
 {
     return strchr(key, '.') != NULL && *key != '.' &&
@@ -103,7 +104,8 @@ static gboolean limits_swap(const char *key)
     return g_strv_contains(keys, key);
 }
 
-/* "max" or a whole number, as the kernel takes it (Documentation/admin-guide/cgroup-v2.rst). */
+/* Return: whether the value is "max" or a whole number, which the kernel accepts
+ * (Documentation/admin-guide/cgroup-v2.rst). */
 static gboolean is_limit(const char *value)
 {
     return g_str_equal(value, "max") || (*value != '\0' && value[strspn(value, "0123456789")] == '\0');
@@ -118,7 +120,7 @@ static gboolean put_unified(JsonWriter *json, const Resources *resources, gboole
 
         if (!is_cgroup_key(key))
             return fail(error, STATUS_INVALID_ARGUMENT,
-                        "linux.resources.unified: \"%s\" is no file of a control group", key);
+                        "linux.resources.unified: \"%s\" is not a file of a cgroup", key);
         if (limits_swap(key) && !is_limit(value))
             return fail(error, STATUS_INVALID_ARGUMENT,
                         "linux.resources.unified: %s: \"%s\" is neither \"max\" nor a number of bytes", key,
@@ -138,12 +140,12 @@ static gboolean resources_check(const Resources *resources, GError **error)
     if (resources->memory_swap_limit_in_bytes > 0 &&
         resources->memory_swap_limit_in_bytes < resources->memory_limit_in_bytes)
         return fail(error, STATUS_INVALID_ARGUMENT,
-                    "linux.resources.memory_swap_limit_in_bytes: it counts memory and swap, and is less than "
+                    "linux.resources.memory_swap_limit_in_bytes, which includes the memory, is less than "
                     "memory_limit_in_bytes");
     return TRUE;
 }
 
-/* Everything but devices. */
+/* Writes all limits except those of devices. */
 static gboolean put_limits(JsonWriter *json, const Resources *resources, gboolean in_guest, GError **error)
 {
     put_cpu(json, resources);

@@ -14,7 +14,7 @@ typedef Runtime__V1__LinuxContainerResources Resources;
 
 static const SecurityContext no_security = {
     PROTOBUF_C_MESSAGE_INIT(&runtime__v1__linux_container_security_context__descriptor),
-    .run_as_username = (char *)protobuf_c_empty_string, /* the INIT macro would name deprecated fields, too */
+    .run_as_username = (char *)protobuf_c_empty_string, /* the INIT macro would use deprecated fields */
 };
 static const Resources no_resources = RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;
 
@@ -33,7 +33,7 @@ const Resources *oci_resources(const OciSpecInput *input)
     return container != NULL && container->resources != NULL ? container->resources : &no_resources;
 }
 
-/* ---- what the guest cannot give ---- */
+/* ---- what a guest does not have ---- */
 
 static gboolean selinux_check(const Runtime__V1__SELinuxOption *options, GError **error)
 {
@@ -54,7 +54,7 @@ static gboolean apparmor_check(const SecurityContext *security, GError **error)
     return TRUE;
 }
 
-/* What would be silently weaker than asked for is refused instead. */
+/* A request whose result would silently be weaker is refused. */
 static gboolean security_check(const OciSpecInput *input, GError **error)
 {
     const SecurityContext *security = oci_security(input);
@@ -64,11 +64,11 @@ static gboolean security_check(const OciSpecInput *input, GError **error)
                     "linux.security_context: run_as_group without run_as_user or run_as_username");
     if (security->privileged && oci_userns(input->pod) != NULL)
         return fail(error, STATUS_INVALID_ARGUMENT,
-                    "linux.security_context.privileged: not together with a user namespace");
+                    "linux.security_context.privileged is not possible with a user namespace");
     return apparmor_check(security, error) && selinux_check(security->selinux_options, error);
 }
 
-/* ---- the whole ---- */
+/* ---- the whole configuration ---- */
 
 static gboolean put_configuration(JsonWriter *json, const OciSpecInput *input, gsize *ret_user_offset,
                                   GError **error)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Translates a CRI container into an OCI runtime configuration for the guest's crun
+/* Translates the CRI's configuration of a container into an OCI runtime configuration for crun
  * (https://github.com/opencontainers/runtime-spec). Pure: the same input gives the same text.
  *
- * What the CRI asks for and the guest cannot give is refused here, naming the field.
+ * Errors: INVALID_ARGUMENT, or UNIMPLEMENTED for what a guest does not have; the message names the field of
+ * the CRI.
  */
 #pragma once
 
@@ -11,24 +12,24 @@
 #include "image-service/image_service.h"
 #include "sandbox/oci/node_devices.h"
 
-/* Where the pod's own files are in the guest (agent/guest). */
+/* Where the pod's files are in the guest (agent/guest). */
 #define GUEST_SANDBOX_DIR "/run/crivirt/sandbox"
 #define GUEST_SHARE_DIR "/run/crivirt/share"
 #define GUEST_CONTAINERS_DIR "/run/crivirt/c"
 
-/* Where one of config->mounts comes from. */
+/* The source of one of config->mounts. */
 typedef struct {
-    const char *path;       /* in the guest; NULL: it is not mounted, but a device (blocks) */
-    gboolean node_readonly; /* the node refuses writes already */
+    const char *path;       /* in the guest; NULL: it is not mounted, but one of the block devices */
+    gboolean node_readonly; /* the node refuses writes */
 } OciMountSource;
 
 /* A disk of the guest that the container gets as a block device. */
 typedef struct {
     const char *path;        /* in the container */
-    const char *permissions; /* of r, w, m */
-    gint64 major, minor;     /* the guest's */
+    const char *permissions; /* letters of r, w and m */
+    gint64 major, minor;     /* in the guest */
     guint mode, uid, gid;    /* as on the node */
-    gboolean is_mount;       /* asked for by config->mounts[index], else config->devices[index] */
+    gboolean is_mount;       /* it is config->mounts[index], else config->devices[index] */
     guint index;
 } OciBlockDevice;
 
@@ -38,58 +39,62 @@ typedef struct {
     const char *source; /* in the guest */
 } OciAnonymousVolume;
 
-/* A container of a pod that runs on the node itself. */
+/* What a container of a host pod needs besides. */
 typedef struct {
-    const char *cgroup;    /* below each hierarchy's root */
-    const GArray *devices; /* NodeDevice: those of config, resolved */
-    guint64 capabilities;  /* that "ALL" is, by number */
+    const char *cgroup;    /* below the root of each hierarchy */
+    const GArray *devices; /* NodeDevice: the resolved devices of config */
+    guint64 capabilities;  /* the set that "ALL" stands for, by number */
     int least_oom_score_adj;
 } OciNode;
 
 typedef struct {
-    const OciNode *node; /* NULL: in a guest */
+    const OciNode *node; /* NULL: the container is in a guest */
     const char *container_id;
     const Runtime__V1__PodSandboxConfig *pod;
     const Runtime__V1__ContainerConfig *config;
     const Image *image;
-    const char *architecture;            /* the guest's, as uname says it */
+    const char *architecture;            /* the guest's, as uname -m prints it */
     const OciMountSource *mount_sources; /* parallel to config->mounts */
     const OciAnonymousVolume *anonymous;
     guint n_anonymous;
     const OciBlockDevice *blocks;
     guint n_blocks;
-    const char *seccomp_profile;     /* text of the Localhost profile; NULL: none is asked for */
-    const char *target_container_id; /* whose PID namespace the container joins; NULL: nobody's */
+    const char *seccomp_profile;     /* the text of the Localhost profile; NULL: none */
+    const char *target_container_id; /* the container whose PID namespace it joins; NULL: none */
 } OciSpecInput;
 
-/* The configuration in the two pieces around process.user (agent.proto, CreateContainerRequest). */
+/* Builds the configuration as the two pieces around process.user (agent.proto, CreateContainerRequest), which
+ * the caller frees. */
 gboolean oci_spec_build(const OciSpecInput *input, char **ret_before_user, char **ret_after_user,
                         GError **error);
 
-/* Who the container runs as: the security context, else the image's user. Strings in *ret_user are borrowed
- * from the input or interned. */
+/* Finds the user of the container: that of the security context, else the image's. Strings in *ret_user are
+ * borrowed from the input, or interned. */
 gboolean oci_spec_user(const OciSpecInput *input, Crivirt__Agent__V1__User *ret_user, GError **error);
 
-/* linux.resources by itself, for a container that runs; in_guest: in a VM, else on the node. */
+/* Builds linux.resources alone, for a running container. in_guest: of a VM pod; else of a host pod. The
+ * caller frees *ret_json. */
 gboolean oci_spec_resources(const Runtime__V1__LinuxContainerResources *resources, gboolean in_guest,
                             char **ret_json, GError **error);
 
-/* The container is in the pod's PID namespace, which the guest has to make for the first such one. */
+/* Return: whether the container is in the pod's PID namespace, which the guest makes for the first such
+ * container. */
 gboolean oci_spec_shares_pid(const OciSpecInput *input);
 
-/* The id (maybe a prefix) of the container whose PID namespace it asks for; NULL: it does not. */
+/* Return: the id, or its prefix, of the container whose PID namespace config asks for; NULL: none. */
 const char *oci_spec_target(const Runtime__V1__ContainerConfig *config);
 
-/* INVALID_ARGUMENT for a user namespace that cannot be had: a pod has one mapping each for users and groups,
- * the same length, from id 0. NULL is fine. */
+/* Checks the user namespace: a pod has one mapping for users and one for groups, of the same length, from id
+ * 0 on. options may be NULL. */
 gboolean oci_userns_check(const Runtime__V1__UserNamespace *options, GError **error);
-/* The pod's user namespace, NULL when it has none of its own. */
+/* Return: the pod's user namespace; NULL: it has none of its own. */
 const Runtime__V1__UserNamespace *oci_userns(const Runtime__V1__PodSandboxConfig *pod);
 
-/* Without looking at the node: paths, flags that exclude each other, propagation that a guest cannot give. */
+/* Checks a mount without using the node: paths, flags that exclude each other, propagation that is impossible
+ * in a guest. */
 gboolean oci_mount_check(const Runtime__V1__Mount *mount, gboolean on_node, GError **error);
 gboolean oci_mount_is_image(const Runtime__V1__Mount *mount);
 
-/* The signal that stops the container: the CRI's, else the image's, else SIGTERM; INVALID_ARGUMENT for an
- * unknown name in the image. */
+/* Finds the signal that stops the container: the CRI's, else the image's, else SIGTERM. Errors:
+ * INVALID_ARGUMENT for an unknown name in the image. */
 gboolean oci_spec_stop_signal(const OciSpecInput *input, int *ret_signal, GError **error);

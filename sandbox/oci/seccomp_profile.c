@@ -8,11 +8,11 @@
 
 #include "common/json_writer.h"
 
-/* ---- the default ---- */
+/* ---- the profile of RuntimeDefault ---- */
 
 typedef struct {
     const char *name;
-    const char *capability; /* NULL: for everybody */
+    const char *capability; /* NULL: for every container */
 } Row;
 
 static const Row rows[] = {
@@ -23,7 +23,7 @@ static const Row rows[] = {
 #undef SYSCALL_FOR
 };
 
-/* The first is the machine's own; the others are the forms of it that its kernel runs too. */
+/* The first is the architecture itself; its kernel runs programs of the others too. */
 static const struct {
     const char *machine;
     const char *names[3];
@@ -70,7 +70,7 @@ static void put_rule(JsonWriter *json, const char *name, const char *action, int
 
 static void put_personalities(JsonWriter *json)
 {
-    /* Linux, 32-bit Linux, uname 2.6, both, and the question which it is. */
+    /* Linux, 32-bit Linux, uname 2.6, both, and the query. */
     static const guint64 harmless[] = {0x0, 0x8, 0x20000, 0x20008, 0xffffffff};
 
     for (gsize i = 0; i < G_N_ELEMENTS(harmless); i++) {
@@ -80,8 +80,8 @@ static void put_personalities(JsonWriter *json)
     }
 }
 
-/* New namespaces are for those who may have them. A filter cannot see clone3's flags behind their pointer:
- * ENOSYS makes the C library fall back to clone. */
+/* New namespaces need the capability. A filter cannot read the flags of clone3, which are behind a pointer:
+ * ENOSYS makes the C library use clone instead. */
 static void put_clone(JsonWriter *json, gboolean may_all)
 {
     const Argument no_namespaces = {
@@ -97,7 +97,7 @@ static void put_clone(JsonWriter *json, gboolean may_all)
         put_rule(json, "clone3", "SCMP_ACT_ERRNO", ENOSYS, NULL);
 }
 
-/* A guest's vsock would reach whatever listens on the node: not for containers. */
+/* Through vsock a container would reach services of the node. */
 static void put_socket(JsonWriter *json)
 {
     const Argument below = {.value = AF_VSOCK, .op = "SCMP_CMP_LT"};
@@ -137,11 +137,11 @@ void seccomp_profile_put_default(JsonWriter *json, const char *architecture, con
     json_writer_close_object(json);
 }
 
-/* ---- an administrator's ---- */
+/* ---- profiles of the administrator ---- */
 
 enum { WORD_CHARACTERS = 64, ARGUMENTS_MAX = 64 };
 
-/* What names in a profile may consist of, because they reach libseccomp as they are. */
+/* Return: whether the text is a name; names are passed to libseccomp as they are. */
 static gboolean is_word(const char *text, const char *prefix)
 {
     if (!g_str_has_prefix(text, prefix) || strlen(text) > WORD_CHARACTERS)

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Seccomp filters as the OCI runtime configuration has them (linux.seccomp): the profile for RuntimeDefault,
- * and profiles of the node's administrator (Localhost). Both write the member "seccomp" of the JSON object
- * that is open.
+/* Writes seccomp filters of the OCI runtime configuration (linux.seccomp): the profile of RuntimeDefault, and
+ * profiles of the node's administrator (Localhost). Both functions write the member "seccomp" of the JSON
+ * object that is open.
  *
- * The filter runs inside the guest: it protects the guest's kernel from its containers. The node's kernel is
- * behind the virtual machine.
+ * In a VM pod the filter runs in the guest, and protects the guest's kernel from its containers.
  */
 #pragma once
 
@@ -13,12 +12,12 @@
 
 enum { SECCOMP_PROFILE_MAX_BYTES = 1 << 20 };
 
-/* The rows of seccomp_profile.def; capabilities (names without CAP_) let more through, as the container could
- * not use them otherwise. architecture: the guest's, as uname says it. */
+/* Writes the profile of seccomp_profile.def. capabilities (names without CAP_) allow the calls that need
+ * them. architecture: the guest's, as uname -m prints it. */
 void seccomp_profile_put_default(JsonWriter *json, const char *architecture, const GPtrArray *capabilities);
 
-/* A profile in the OCI's form or Docker's (whose includes, excludes and archMap are left out): decoded,
- * checked, and written again, so that nothing else gets through. name: for the messages. INVALID_ARGUMENT
- * says what is wrong. */
+/* Checks a profile in the form of the OCI or of Docker (whose includes, excludes and archMap are left out),
+ * and writes only what it has checked. name: for messages. Errors: INVALID_ARGUMENT with the place in the
+ * profile. */
 gboolean seccomp_profile_put_text(JsonWriter *json, const char *name, const char *text, gsize length,
                                   GError **error);

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-/* Linux's numbers for every architecture that KVM guests run on; the libc's SIGRTMIN hides the two that it
- * keeps. */
+/* Linux's numbers, the same on all architectures with KVM. The C library's SIGRTMIN is higher, because it
+ * reserves two signals. */
 enum { LINUX_SIGRTMIN = 34, LINUX_SIGRTMAX = 64 };
 
 static gboolean realtime_from_name(const char *name, int *ret_signal)
@@ -49,7 +49,7 @@ gboolean signal_from_name(const char *name, int *ret_signal)
             return TRUE;
         }
     }
-    /* Older names of the same signals. */
+    /* other names of the same signals */
     if (g_str_equal(bare, "CLD"))
         return signal_from_name("CHLD", ret_signal);
     if (g_str_equal(bare, "IOT"))

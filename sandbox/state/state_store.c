@@ -6,11 +6,11 @@
 #include "common/sqlite.h"
 
 struct StateStore {
-    GMutex lock; /* one connection, one statement at a time */
+    GMutex lock; /* there is one connection, and one statement at a time */
     Sqlite *database;
 };
 
-/* migrations[n] turns version n into n + 1; a database that is new starts at 0. */
+/* migrations[n] turns version n into n + 1. A new database has version 0. */
 static const char *const migrations[] = {
     "CREATE TABLE pods (id TEXT PRIMARY KEY, config BLOB NOT NULL, handler TEXT NOT NULL,"
     " created_at_ns INTEGER NOT NULL, state INTEGER NOT NULL, problem TEXT, ips TEXT, cni_config TEXT, "
@@ -34,7 +34,7 @@ static const char *const migrations[] = {
     "ALTER TABLE pods ADD COLUMN kind TEXT NOT NULL DEFAULT 'vm';",
 };
 
-/* ---- what records are made of ---- */
+/* ---- the fields of records ---- */
 
 /* A field of a record, and the column of the same name: a row of state_store.def. */
 typedef struct {
@@ -115,7 +115,7 @@ void pod_disk_record_free(PodDiskRecord *record)
     record_free(&pod_disks, record);
 }
 
-/* "a, b, c", or as many question marks. */
+/* Return: "a, b, c", or as many question marks. */
 static char *column_list(const Table *table, gboolean names)
 {
     GString *list = g_string_new(NULL);
@@ -127,7 +127,7 @@ static char *column_list(const Table *table, gboolean names)
 
 StateStore *state_store_open(const char *path, GError **error)
 {
-    /* Not durable: a power cut may lose the last rows, but it ends every guest as well. */
+    /* Writes are not synchronous: a power failure may lose the last rows, but it ends every guest as well. */
     const SqliteOptions options = {.path = path,
                                    .name = "state database",
                                    .migrations = migrations,
@@ -274,7 +274,7 @@ gboolean state_store_delete_disk(StateStore *store, const char *pod_id, guint lu
 
 gboolean state_store_delete_pod(StateStore *store, const char *pod_id, GError **error)
 {
-    /* The pod's row goes last: as long as it is there, the rest is found and deleted again. */
+    /* The pod's row is deleted last: as long as it exists, a restarted daemon deletes the rest again. */
     return delete_rows(store, "containers", "pod_id", pod_id, error) &&
            delete_rows(store, "pod_disks", "pod_id", pod_id, error) &&
            delete_rows(store, "pods", "id", pod_id, error);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the daemon must remember of pods and containers across its own death: one SQLite database (WAL).
+/* The records of pods and containers that outlive the daemon: one SQLite database (WAL).
  *
  * A row is written before the side effect that it stands for, so that a restarted daemon finds everything
- * that may exist. Thread-safe; each call is one transaction of well under a millisecond. A schema older than
- * ours is migrated forward at open; a newer one is refused.
+ * that may exist. An older schema is migrated when the database is opened; a newer one is refused. Each call
+ * is one transaction, which takes well under a millisecond. Errors: those of common/sqlite.h. Threads: any.
  */
 #pragma once
 
@@ -12,14 +12,14 @@
 typedef struct StateStore StateStore;
 
 typedef enum {
-    POD_STARTING = 0, /* RunPodSandbox has not returned its id: after a restart it is undone */
+    POD_STARTING = 0, /* RunPodSandbox has not returned yet: a restarted daemon removes the pod */
     POD_READY = 1,
-    POD_STOPPING = 2, /* whatever still runs must be ended */
+    POD_STOPPING = 2, /* what still runs has to be ended */
     POD_STOPPED = 3,
 } PodState;
 
 typedef enum {
-    CONTAINER_CREATING = 0, /* as POD_STARTING */
+    CONTAINER_CREATING = 0, /* like POD_STARTING */
     CONTAINER_CREATED_STATE = 1,
     CONTAINER_RUNNING_STATE = 2,
     CONTAINER_EXITED_STATE = 3,
@@ -52,20 +52,21 @@ void pod_disk_record_free(PodDiskRecord *record);
 #define STATE_COPY_TEXT(to, from) (g_free(to), (to) = g_strdup(from))
 #define STATE_COPY_INT(to, from) ((to) = (from))
 
+/* Opens the database, and makes or migrates it. Return: the caller's; NULL with the error set. */
 StateStore *state_store_open(const char *path, GError **error);
 void state_store_close(StateStore *store); /* takes NULL */
 
-/* Insert or replace. */
+/* These insert a row, or replace it. */
 gboolean state_store_put_pod(StateStore *store, const PodRecord *record, GError **error);
 gboolean state_store_put_container(StateStore *store, const ContainerRecord *record, GError **error);
 gboolean state_store_put_disk(StateStore *store, const char *pod_id, guint lun, const char *diff_id,
                               GError **error);
 gboolean state_store_delete_disk(StateStore *store, const char *pod_id, guint lun, GError **error);
-/* With the pod's containers and disks. */
+/* Deletes the pod with its containers and disks. */
 gboolean state_store_delete_pod(StateStore *store, const char *pod_id, GError **error);
 gboolean state_store_delete_container(StateStore *store, const char *container_id, GError **error);
 
-/* Everything, for the start: arrays of the records above, freed with the array. */
+/* Read all rows, for the start. The caller frees the array, which owns the records. */
 gboolean state_store_load_pods(StateStore *store, GPtrArray **ret_pods, GError **error);
 gboolean state_store_load_containers(StateStore *store, const char *pod_id, GPtrArray **ret_containers,
                                      GError **error);

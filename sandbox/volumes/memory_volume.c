@@ -13,7 +13,7 @@
 
 enum { ID_DIGITS = 24 };
 
-/* Below the kubelet's directory, wherever that is (/var/lib/kubelet/pods/UID/volumes/…/NAME). */
+/* Below the kubelet's directory, which can be anywhere (/var/lib/kubelet/pods/UID/volumes/…/NAME). */
 #define EMPTY_DIR "/volumes/kubernetes.io~empty-dir/"
 
 void memory_volume_clear(MemoryVolume *volume)
@@ -29,7 +29,7 @@ static gboolean is_volume(const Mount *mount)
     return found != NULL && strchr(found + strlen(EMPTY_DIR), '/') == NULL && g_str_equal(mount->root, "/");
 }
 
-/* "size=4096k", "nr_inodes=10"; 0 when it is not there. */
+/* Return: the number of an option such as "size=4096k" or "nr_inodes=10"; 0 when there is none. */
 static guint64 option_number(const char *options, const char *key)
 {
     g_auto(GStrv) list = g_strsplit(options, ",", -1);
@@ -113,11 +113,11 @@ gboolean memory_volume_find(const char *host_path, MemoryVolume *ret_volume, GEr
     if (statfs(host_path, &file_system) != 0 || stat(host_path, &status) != 0 || !S_ISDIR(status.st_mode))
         return FALSE;
     if (file_system.f_type == HUGETLBFS_MAGIC)
-        return fail(error, STATUS_UNIMPLEMENTED,
-                    "config.mounts: %s is a volume of the node's huge pages, which a virtual machine does "
-                    "not have; the "
-                    "pod's sysctl vm.nr_hugepages gives it some of its own memory",
-                    host_path);
+        return fail(
+            error, STATUS_UNIMPLEMENTED,
+            "config.mounts: %s is a volume of the node's huge pages, which a VM pod does not have: use the "
+            "pod's sysctl vm.nr_hugepages, which reserves some of the guest's memory",
+            host_path);
     if (file_system.f_type != TMPFS_MAGIC)
         return FALSE;
     real_path = realpath(host_path, NULL);
@@ -125,7 +125,7 @@ gboolean memory_volume_find(const char *host_path, MemoryVolume *ret_volume, GEr
     if (table == NULL || !volume_from_table(table, status.st_dev, real_path, ret_volume, &mountpoint))
         return FALSE;
     if (stat(mountpoint, &status) != 0)
-        return fail(error, STATUS_INTERNAL, "cannot look at the volume %s", mountpoint);
+        return fail(error, STATUS_INTERNAL, "cannot read the status of the volume %s", mountpoint);
     ret_volume->mode = status.st_mode & 07777;
     ret_volume->uid = status.st_uid;
     ret_volume->gid = status.st_gid;

@@ -12,7 +12,8 @@
 
 #include "common/error.h"
 
-/* Only direct system calls: it is a copy of one thread of many, and its locks may be held for ever. */
+/* The child makes system calls only: it is a copy of one thread, and locks of the others may be held for
+ * ever. */
 static _Noreturn void idle(void)
 {
     for (;;)

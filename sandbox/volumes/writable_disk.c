@@ -28,8 +28,7 @@ gboolean writable_disk_template_make(const char *state_dir, guint64 size_bytes, 
 {
     g_autofree char *path = g_build_filename(state_dir, "upper-template.ext4", NULL);
     g_autofree char *unfinished = g_strconcat(path, ".new", NULL);
-    /* The file is all zeros, so that inode tables need no writing, now or later: the image keeps to a few MB.
-     */
+    /* The file is all zeros, so that inode tables need not be written, and the image stays at a few MB. */
     const char *const argv[] = {"mkfs.ext4", "-q",    "-F",
                                 "-N",        "65536", "-m",
                                 "0",         "-E",    "lazy_itable_init=0,assume_storage_prezeroed=1",

@@ -111,11 +111,11 @@ static void unusable_by_qemu(void)
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
-        {"KVM needs the device, the processor's feature and the module", all_three},
-        {"without one of them the guest is emulated, and the reason says which", one_missing},
-        {"KVM that is insisted on and missing is an error, as is an unknown wish", insisted},
+        {"KVM needs the device, the CPU's feature and the module", all_three},
+        {"without one of them the VM is emulated, and the reason says which one is missing", one_missing},
+        {"a required KVM that is missing is an error, as is an unknown accelerator", insisted},
         {"emulation can be chosen", chosen_emulation},
-        {"this node can be examined", this_machine},
+        {"this node is examined", this_machine},
         {"a device that QEMU's user may not open is named with the group that may", device_of_a_group},
         {"KVM that QEMU's user may not open is not used, and the reason names the group", unusable_by_qemu},
     };

@@ -118,9 +118,9 @@ static void a_broken_file_is_named(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"an edit of a device comes after those of its specification", edits_are_applied_in_order},
+        {"the edits of a device come after those of its file", edits_are_applied_in_order},
         {"unknown devices, bad names and hooks are refused", bad_ones_are_refused},
-        {"a broken file is refused", a_broken_file_is_named},
+        {"an error about a broken file names the file", a_broken_file_is_named},
     };
 
     return test_main("cdi", cases, G_N_ELEMENTS(cases));

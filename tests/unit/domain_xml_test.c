@@ -5,7 +5,7 @@
 
 #include "tests/unit/harness.h"
 
-/* CRIVIRT_UPDATE_GOLDEN=1 writes the files anew: look at the difference before committing it. */
+/* CRIVIRT_UPDATE_GOLDEN=1 rewrites the files; check the difference before you commit it. */
 static void check_golden(const char *file, char *xml)
 {
     g_autofree char *path = g_build_filename(TEST_DATA, "domain-xml", file, NULL);
@@ -43,7 +43,7 @@ static void emulated_x86(void)
     check_golden("x86_64-emulated.xml", domain_xml_build(&spec));
 }
 
-/* One that is to be filled with another's state, and told that it is another one. */
+/* A VM into which a state is restored, and whose guest notices by its generation that it is a clone. */
 static void incoming_x86(void)
 {
     DomainSpec spec = plain("x86_64");
@@ -72,7 +72,7 @@ static void full_x86(void)
     DomainSpec spec = plain("x86_64");
 
     spec.accelerated = TRUE;
-    spec.tcg_buffer_mib = 64; /* means nothing to KVM */
+    spec.tcg_buffer_mib = 64; /* has no effect with KVM */
     spec.time_stamp_khz = 2596132;
     spec.passthrough_ports = 2;
     spec.title = "default/web";
@@ -93,7 +93,7 @@ static void emulated_arm(void)
 {
     DomainSpec spec = plain("aarch64");
 
-    spec.time_stamp_khz = 2596132; /* means nothing to it */
+    spec.time_stamp_khz = 2596132; /* has no effect there */
     check_golden("aarch64-emulated.xml", domain_xml_build(&spec));
 }
 
@@ -159,16 +159,16 @@ static void knows_architectures(void)
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
-        {"an emulated x86-64 guest is lean and has a small code buffer", emulated_x86},
-        {"a guest that waits for another one's state, and its generation", incoming_x86},
-        {"only guests that can have one have a generation", generation_where_it_is},
-        {"an accelerated guest with network and disks that can grow", full_x86},
-        {"an emulated aarch64 guest", emulated_arm},
-        {"an accelerated aarch64 guest without initramfs", accelerated_arm},
-        {"text from outside is escaped", escapes},
-        {"a layer, memory and a share are devices by themselves", devices},
+        {"an emulated x86-64 VM has few devices and a small code buffer", emulated_x86},
+        {"a VM that waits for a saved state has a generation", incoming_x86},
+        {"only architectures with the device have a generation", generation_where_it_is},
+        {"an accelerated VM has a network, disks, and memory and CPUs that can grow", full_x86},
+        {"an emulated aarch64 VM has its own machine type and console", emulated_arm},
+        {"an accelerated aarch64 VM can boot without an initramfs", accelerated_arm},
+        {"text is escaped", escapes},
+        {"a layer, a volume, memory, a share and a PCI device have XML of their own", devices},
         {"every LUN has its own disk name", disk_names_differ},
-        {"only architectures of the table are known", knows_architectures},
+        {"only architectures of the table are supported", knows_architectures},
     };
     return test_main_args("domain_xml", cases, G_N_ELEMENTS(cases), argc, argv);
 }

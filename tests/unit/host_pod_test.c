@@ -164,10 +164,10 @@ static void refuses_what_is_no_device(void)
                "/nonexistent/device");
     container_init(&container, "/proc/self/status", "");
     TEST_FAILS(node_devices_collect(&container.config, &devices, &error), error, STATUS_INVALID_ARGUMENT,
-               "is no device");
+               "is not a device");
     container_init(&container, "/dev/zero", "x");
     TEST_FAILS(node_devices_collect(&container.config, &devices, &error), error, STATUS_INVALID_ARGUMENT,
-               "r, w, m");
+               "r, w and m");
 }
 
 /* ---- what crun is told ---- */

@@ -84,9 +84,9 @@ static void blocks_are_given(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"a disk of the guest's is a block device of the container, with the access that was asked for",
+        {"a disk of the guest is a block device of the container, with the permissions of the request",
          blocks_are_given},
-        {"devices of the guest are given, those of the node alone are refused", guest_devices_are_given},
+        {"devices that the guest has are given, devices of the node are refused", guest_devices_are_given},
     };
 
     return test_main("oci_devices", cases, G_N_ELEMENTS(cases));

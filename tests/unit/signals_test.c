@@ -50,8 +50,8 @@ int main(void)
 {
     static const TestCase cases[] = {
         {"images may write SIGTERM, term, 15 or SIGRTMIN+3", images_spell_them_freely},
-        {"what is no signal is refused", nonsense_is_refused},
-        {"every signal of the CRI has a number and a way back", the_cri_knows_all},
+        {"an unknown signal is refused", nonsense_is_refused},
+        {"every signal of the CRI is converted to a number and back", the_cri_knows_all},
     };
 
     return test_main("signals", cases, G_N_ELEMENTS(cases));

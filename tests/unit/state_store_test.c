@@ -218,12 +218,12 @@ static void damage_is_named(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"rows survive closing, with every field as it was", rows_survive},
+        {"rows and all their fields survive closing the database", rows_survive},
         {"putting a row again replaces it", a_put_replaces},
-        {"deleting a pod takes its containers and disks along", a_pod_goes_whole},
-        {"a database of the first schema is taken over with all that it has", first_schema_is_taken_over},
+        {"deleting a pod deletes its containers and disks", a_pod_goes_whole},
+        {"a database of the first schema is migrated without loss", first_schema_is_taken_over},
         {"a database of a newer schema is refused, naming its version", newer_schema_is_refused},
-        {"a damaged database is an error that names the file", damage_is_named},
+        {"an error about a damaged database names the file", damage_is_named},
     };
 
     return test_main("state_store", cases, G_N_ELEMENTS(cases));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Real libvirt and QEMU, emulated. Guests stay paused, or run a kernel with no agent: the kernel and
- * initramfs of CRIVIRT_TEST_KERNEL and CRIVIRT_TEST_INITRD, else a boot sector's worth of nothing. */
+ * initramfs of CRIVIRT_TEST_KERNEL and CRIVIRT_TEST_INITRD, else an empty boot sector. */
 #include "sandbox/vmm/vmm.h"
 
 #include <errno.h>
@@ -24,7 +24,7 @@
 
 enum { MEMORY_BYTES = 64 << 20, WAIT_MS = 10000, BOOT_MS = 60000 };
 
-/* A real kernel wants more than the firmware that otherwise runs. */
+/* A real kernel needs more memory than the firmware, which runs otherwise. */
 static guint64 memory_bytes(void)
 {
     return g_getenv("CRIVIRT_TEST_KERNEL") != NULL ? 256 << 20 : MEMORY_BYTES;
@@ -35,7 +35,7 @@ static const char second[] = "22222222222222222222222222222222222222222222222222
 
 static char *self; /* this program, for the child that dies with guests running */
 
-/* What the event thread has said. */
+/* What the event thread has reported. */
 typedef struct {
     GMutex lock;
     GCond changed;
@@ -103,7 +103,7 @@ static void fixture_paths(Fixture *fixture, char *directory)
         (VmmConfig){"embed", directory, fixture->run_dir, "tcg", "libvirt-qemu", "libvirt-qemu"};
 }
 
-/* A Linux boot sector that promises a kernel and holds none: enough to start QEMU with. */
+/* A Linux boot sector without a kernel behind it, which is enough to start QEMU. */
 static void write_kernel(const char *path)
 {
     g_autofree char *image = g_malloc0(64 << 10);
@@ -294,7 +294,7 @@ static int file_in(Fixture *fixture, const char *name)
     return fd;
 }
 
-/* A guest that ran for a moment, with a mark in its memory; it is gone afterwards. */
+/* Saves a guest that has run for a moment, with a text in its memory, and destroys it. */
 static void save_first(Fixture *fixture, int ram, int devices)
 {
     g_autoptr(GError) error = NULL;
@@ -340,7 +340,7 @@ static void state_moves(void)
     save_first(&fixture, ram, devices);
     CU_ASSERT_EQUAL(fstat(ram, &status), 0);
     CU_ASSERT_EQUAL((guint64)status.st_size, memory_bytes());
-    CU_ASSERT_TRUE((guint64)status.st_blocks * 512 < memory_bytes() / 2); /* what nobody wrote are holes */
+    CU_ASSERT_TRUE((guint64)status.st_blocks * 512 < memory_bytes() / 2); /* untouched memory is a hole */
     lseek(devices, 0, SEEK_SET);
     expect_second(&fixture);
     TEST_OK(vmm_state_restore(fixture.vmm, second, ram, devices, NULL, &error), error);
@@ -358,7 +358,7 @@ static void state_moves(void)
     fixture_close(&fixture);
 }
 
-/* A waiting machine is nobody's guest yet: only the one who fills it learns that it is no good. */
+/* The error is that of the call that restores the state; no stop is reported. */
 static void bad_state_is_refused(void)
 {
     g_autoptr(GError) error = NULL;
@@ -400,7 +400,7 @@ static void killed_while_waiting(void)
     expect_second(&fixture);
     vmm_watch_end(fixture.vmm, second, on_watched_end, &watched);
     kill(vmm_pid(fixture.vmm, second), SIGKILL);
-    CU_ASSERT_TRUE(ends_wait(&watched, 1, WAIT_MS)); /* who waits for it learns of it */
+    CU_ASSERT_TRUE(ends_wait(&watched, 1, WAIT_MS)); /* whoever watches it is called */
     CU_ASSERT_STRING_EQUAL(watched.text, "QEMU was killed or crashed without a message");
     CU_ASSERT_FALSE(ends_wait(&fixture.ends, 1, 1000)); /* but no stop is reported */
     CU_ASSERT_EQUAL(vmm_pid(fixture.vmm, second), 0);
@@ -502,7 +502,7 @@ static void missing_files(void)
     TEST_FAILS(create(&fixture, first, &error), error, STATUS_INTERNAL, fixture.kernel);
     CU_ASSERT_TRUE(file_write_atomic(fixture.kernel, "no kernel", 9, 0644, NULL));
     TEST_FAILS(create(&fixture, first, &error), error, STATUS_UNAVAILABLE, "qemu");
-    CU_ASSERT_EQUAL(fixture.ends.count, 0); /* a start that fails is no stop */
+    CU_ASSERT_EQUAL(fixture.ends.count, 0); /* a failed start is not a stop */
     CU_ASSERT_FALSE(log_is_left(&fixture));
     fixture_close(&fixture);
 }
@@ -540,7 +540,7 @@ static int run_child(const char *directory)
     return EXIT_FAILURE;
 }
 
-/* Two guests of a process that is no more. */
+/* Makes two guests in a process that is killed. */
 static void leave_guests(Fixture *fixture)
 {
     const char *argv[] = {self, "--child", fixture->directory, NULL};
@@ -700,7 +700,7 @@ static void accounts(void)
     fixture_close(&fixture);
 }
 
-/* What a reboot leaves: status of guests whose process ids are others' now. */
+/* A reboot leaves the status of guests whose process ids belong to other processes now. */
 static void forgets_the_last_boot(void)
 {
     g_autofree char *pid_text = g_strdup_printf("%d", (int)getppid());
@@ -754,7 +754,7 @@ static void many_at_once(void)
     fixture_close(&fixture);
 }
 
-/* libvirt's embedded driver keeps its root for the life of the process: each test gets one of its own. */
+/* libvirt's embedded driver keeps its root until the process ends: each test has a process of its own. */
 static int run_each(const TestCase *cases, gsize n_cases)
 {
     guint failed = 0;
@@ -775,22 +775,23 @@ int main(int argc, char **argv)
     static const TestCase cases[] = {
         {"a guest is created paused and unprivileged, runs, and is destroyed", life_of_a_guest},
         {"destroying an unknown guest is success", unknown_guests},
-        {"a guest's state fills another machine, which runs on with it", state_moves},
-        {"what is no guest's state is refused", bad_state_is_refused},
-        {"the end of a machine that waits for its state is not reported", killed_while_waiting},
+        {"the state of a guest is restored into another VM, which continues with it", state_moves},
+        {"a file that is not a saved state is refused", bad_state_is_refused},
+        {"the end of a VM that waits for its state reaches whoever watches it, and is no stop",
+         killed_while_waiting},
         {"whoever waits for a guest gets QEMU's last message when QEMU ends", last_message_arrives},
         {"a killed QEMU is reported as a crash within two seconds", killed_qemu},
-        {"a guest that panics has crashed, and its console tells", panicking_kernel},
-        {"a missing or bad kernel is named", missing_files},
+        {"a guest that panics is reported as a crash, and its console has the panic", panicking_kernel},
+        {"an error about a missing or wrong kernel names the file", missing_files},
         {"guests survive close and reopen", survives_close},
-        {"a guest that died while nobody watched is not listed", died_meanwhile},
+        {"a guest that died while no daemon ran is not listed", died_meanwhile},
         {"guests survive kill -9 of the process that made them", survives_sigkill},
         {"disks are attached by LUN, with a serial", disks},
         {"a share is attached with its server, which ends with the guest", shares},
-        {"a state directory is opened once", one_at_a_time},
-        {"missing accounts and closed directories are explained", accounts},
-        {"a process that took over a dead guest's id is left alone", forgets_the_last_boot},
-        {"guests are created and destroyed at once by several threads", many_at_once},
+        {"a state directory cannot be opened twice", one_at_a_time},
+        {"the errors for missing accounts and closed directories say what to do", accounts},
+        {"a process that has got the id of a dead QEMU is left alone", forgets_the_last_boot},
+        {"several threads create and destroy guests at once", many_at_once},
     };
 
     self = argv[0];
