@@ -332,7 +332,7 @@ static void names_what_the_kernel_lacks(void)
     TEST_FAILS(node_kernel_check("proc", "/nonexistent/loop", &error), error, STATUS_FAILED_PRECONDITION,
                "/nonexistent/loop: No such file");
     TEST_FAILS(node_kernel_check("proc", "/dev/null", &error), error, STATUS_FAILED_PRECONDITION,
-               "/dev/null: not what controls them");
+               "/dev/null: not the control device of loop devices");
 }
 
 int main(void)
