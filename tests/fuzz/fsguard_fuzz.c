@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A guest's memory with a virtqueue in it, as the guard of a dead file server finds it. */
+/* A guest's memory with any virtqueue in it, which fsguard answers in place of a dead file server. */
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A mountinfo in which somebody may have chosen the names of mounts: what is found of an emptyDir in memory
- * has all its parts. */
+/* Any mountinfo, whose names of mounts may be hostile: an emptyDir in memory that is found has all its parts.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A seccomp profile of the node: whatever it says, what comes out of it is JSON or an error. */
+/* Any text as a seccomp profile of the node results in JSON or in an error. */
 #include <stddef.h>
 #include <stdint.h>
 

@@ -50,7 +50,7 @@ static char *cgroups_of(pid_t pid)
     return file_read(path, 65536, &text, NULL, NULL) ? text : g_strdup("");
 }
 
-/* FALSE: this machine has no cgroups that limit memory. */
+/* Return: FALSE when this node has no cgroups that limit memory. */
 static gboolean memory_limit(const char *parent, const char *bytes)
 {
     g_autofree char *v1 = g_build_filename(ROOT, "memory", parent, "memory.limit_in_bytes", NULL);
@@ -99,7 +99,7 @@ static void processes_come_and_go(void)
     waitpid(pid, NULL, 0);
     TEST_OK(cgroup_leave(ROOT, parent, name, &error), error);
     TEST_OK(cgroup_leave(ROOT, parent, name, &error), error);
-    /* The parent is not ours to remove in earnest. */
+    /* Only a test removes the parent. */
     TEST_OK(cgroup_leave(ROOT, "/", parent + 1, &error), error);
 }
 
@@ -185,7 +185,7 @@ static void cpu_is_limited(void)
     CU_ASSERT_TRUE(g_str_has_prefix(two, "max 100000"));
 }
 
-/* Attributes that only root has are kept by every file system that a test's directory is on. */
+/* Every file system that a test's directory may be on keeps trusted attributes. */
 static void an_owner_tag_is_found(void)
 {
     g_autofree char *root = test_directory();
@@ -212,7 +212,7 @@ static char *contents(const char *directory, const char *name)
     return file_read(path, 65536, &text, NULL, NULL) ? text : g_strdup("");
 }
 
-/* Where a hierarchy of version 2 is, alone or beside others; NULL: nowhere. */
+/* Return: where a hierarchy of version 2 is mounted, alone or beside others; NULL: there is none. */
 static const char *unified_root(void)
 {
     static const char *const places[] = {ROOT, ROOT "/unified"};
@@ -275,7 +275,7 @@ static void controllers_are_handed_down(void)
     put(root, "cgroup.subtree_control", "");
     put(pod, "cgroup.controllers", "memory\n");
     put(pod, "cgroup.subtree_control", "");
-    put(guest, "cgroup.subtree_control", ""); /* its own children are none of our business */
+    put(guest, "cgroup.subtree_control", ""); /* which the guest itself may do for its children */
     TEST_OK(cgroup_join(root, "/kubepods/pod1", "guest", NULL, 0, &error), error);
     top = contents(root, "cgroup.subtree_control");
     below = contents(pod, "cgroup.subtree_control");

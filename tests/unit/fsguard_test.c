@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The guard of a file server: what it remembers of QEMU's messages, and how it answers in the server's place.
+/* fsguard: what it records of QEMU's messages, and how it answers in place of the file server.
  */
 #include "sandbox/vmm/fsguard/device.h"
 
@@ -23,7 +23,7 @@ enum {
     AVAILABLE_AT = 0x1000,
     USED_AT = 0x2000,
     INDIRECT_AT = 0x3000,
-    REQUESTS_AT = 0x4000, /* 256 bytes each: what is asked, and at 128 the answer */
+    REQUESTS_AT = 0x4000, /* 256 bytes each: the request, and at 128 the answer */
 };
 #define GUEST_BASE UINT64_C(0x40000000)
 #define USER_BASE UINT64_C(0x7f0000000000)
@@ -62,7 +62,7 @@ static void tell(guint32 request, gconstpointer payload, guint32 size)
     tell_with(request, payload, size, NULL, 0);
 }
 
-/* As QEMU sets up one queue. */
+/* Sets up one queue as QEMU does. */
 static void set_up(void)
 {
     const guint64 table[] = {1, GUEST_BASE, MEMORY_BYTES - 4096, USER_BASE, 4096};
@@ -117,7 +117,7 @@ static void ask(guint head, guint64 unique)
     available()->idx++;
 }
 
-/* What the server did while it lived. */
+/* Plays the server while it lives. */
 static void server_answers(guint head)
 {
     used()->ring[used()->idx % RING_SIZE] = (struct vring_used_elem){head, 16};
@@ -163,7 +163,7 @@ static void fails_what_waits(void)
 static void fails_what_the_server_had_taken(void)
 {
     set_up();
-    for (guint round = 0; round < 7; round++) { /* the ring's indexes have gone around */
+    for (guint round = 0; round < 7; round++) { /* the indexes of the ring wrap around */
         ask(0, round);
         ask(2, round);
         ask(4, round);
@@ -193,7 +193,7 @@ static void understands_indirect_requests(void)
     inner[1] = descriptors()[1];
     descriptors()[0] =
         (struct vring_desc){GUEST_BASE + INDIRECT_AT, 2 * sizeof *inner, VRING_DESC_F_INDIRECT, 0};
-    /* One that wants no answer. */
+    /* A request that needs no answer. */
     ask(2, 6);
     descriptors()[2].flags = 0;
     device_fail_ring(&guest.device, 0, ENOTCONN);
@@ -209,14 +209,14 @@ static void survives_nonsense(void)
 
     set_up();
     ask(0, 1);
-    descriptors()[0].addr = 12;                  /* not the guest's memory */
+    descriptors()[0].addr = 12;                  /* outside of the guest's memory */
     descriptors()[1].flags |= VRING_DESC_F_NEXT; /* a circle */
     descriptors()[1].next = 0;
-    available()->ring[1] = 60000; /* no descriptor */
+    available()->ring[1] = 60000; /* not a descriptor */
     available()->idx++;
     device_fail_ring(&guest.device, 0, ENOTCONN);
     CU_ASSERT_TRUE(used()->idx <= 2);
-    available()->idx = 30000; /* more than fit */
+    available()->idx = 30000; /* more than the ring holds */
     device_fail_ring(&guest.device, 0, ENOTCONN);
     tell(9, nowhere, sizeof nowhere);
     device_fail_ring(&guest.device, 0, ENOTCONN);
@@ -252,7 +252,8 @@ static void answers_for_the_server(void)
     tear_down();
 }
 
-/* Another process makes a standby and then ends, with a goodbye or without; what is written to the pipe. */
+/* Another process makes a standby and then ends, with a goodbye or without. Return: what is written to the
+ * pipe. */
 static char *stand_in(gboolean with_goodbye)
 {
     char text[16] = "";
@@ -265,7 +266,7 @@ static char *stand_in(gboolean with_goodbye)
     if (pid == 0) {
         Standby standby = STANDBY_NONE;
 
-        for (int i = 0; i < 2; i++) /* the first is replaced, and never serves */
+        for (int i = 0; i < 2; i++) /* the first standby is replaced, and never continues */
             if (standby_make(&standby))
                 _exit(write(ends[1], i == 0 ? "old" : "new", 3) != 3);
         if (with_goodbye)
@@ -274,7 +275,7 @@ static char *stand_in(gboolean with_goodbye)
     }
     close(ends[1]);
     waitpid(pid, NULL, 0);
-    CU_ASSERT_TRUE(read(ends[0], text, sizeof text - 1) >= 0); /* ends when nobody is left */
+    CU_ASSERT_TRUE(read(ends[0], text, sizeof text - 1) >= 0); /* ends when both processes have ended */
     close(ends[0]);
     return g_strdup(text);
 }
@@ -288,7 +289,7 @@ static void stands_in_for_who_was_killed(void)
     CU_ASSERT_STRING_EQUAL(ended, "");
 }
 
-/* Its memory of the rings is older than they are. */
+/* The state of the standby is older than the rings. */
 static void goes_on_where_another_one_was_killed(void)
 {
     Device before;

@@ -13,7 +13,7 @@
 #include "common/error.h"
 #include "tests/unit/harness.h"
 
-/* Daemonizes a `sleep` that goes by that name, as libvirt does with QEMU; the pid of the orphan. */
+/* Daemonizes a `sleep` under that name, as libvirt does with QEMU. Return: the process id of the orphan. */
 static pid_t daemonize(const char *directory, const char *name, const char *seconds)
 {
     g_autofree char *program = g_build_filename(directory, name, NULL);
@@ -68,7 +68,9 @@ static void leaves_others(void)
     CU_ASSERT_TRUE_FATAL(
         g_spawn_async(NULL, (char **)(void *)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &pid, NULL));
     g_usleep(300 * 1000);
-    CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid); /* a direct child in our session: its starter's */
+    CU_ASSERT_EQUAL(
+        waitpid(pid, &status, 0),
+        pid); /* a direct child in the session of this process belongs to the code that started it */
     CU_ASSERT_EQUAL(status, 0);
 }
 
@@ -80,7 +82,7 @@ static void sleeps(void)
     struct timespec after;
     GPid pid;
 
-    /* a zombie of somebody else's must not make it spin */
+    /* a foreign zombie must not make the thread spin */
     CU_ASSERT_TRUE_FATAL(
         g_spawn_async(NULL, (char **)(void *)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &pid, NULL));
     g_usleep(100 * 1000);

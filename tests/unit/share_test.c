@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Binds into a share: needs root, which may mount; without it nothing is tested. */
+/* Binds into a share need the right to mount: without root nothing is tested. */
 #include "sandbox/volumes/share.h"
 
 #include <fcntl.h>
