@@ -20,7 +20,7 @@
 
 typedef Crivirt__Agent__V1__ContainerReport ContainerReport;
 
-static Container *lookup(Pod *pod, const char *container_id)
+static Container *container_lookup(Pod *pod, const char *container_id)
 {
     Container *container;
 
@@ -34,7 +34,7 @@ static Container *lookup(Pod *pod, const char *container_id)
 
 /* The process belongs to a removed container, or to an exec of a daemon that died: the agent may drop its
  * output. */
-static void acknowledge(Pod *pod, const Crivirt__Agent__V1__ProcessId *process,
+static void acknowledge_unwanted(Pod *pod, const Crivirt__Agent__V1__ProcessId *process,
                         Crivirt__Agent__V1__Stream stream, guint64 offset, gboolean exited)
 {
     g_autoptr(AgentConnection) agent = pod_any_agent(pod);
@@ -46,7 +46,7 @@ static void acknowledge(Pod *pod, const Crivirt__Agent__V1__ProcessId *process,
 static void on_output(const Crivirt__Agent__V1__Output *output, gpointer data)
 {
     Pod *pod = data;
-    g_autoptr(Container) container = lookup(pod, output->process->container_id);
+    g_autoptr(Container) container = container_lookup(pod, output->process->container_id);
     gboolean wanted = container != NULL;
 
     if (*output->process->exec_id != '\0') {
@@ -56,13 +56,13 @@ static void on_output(const Crivirt__Agent__V1__Output *output, gpointer data)
         stream_sessions_attached_output(container, output);
     }
     if (!wanted)
-        acknowledge(pod, output->process, output->stream, output->offset + output->data.len, FALSE);
+        acknowledge_unwanted(pod, output->process, output->stream, output->offset + output->data.len, FALSE);
 }
 
 static void on_exited(const Crivirt__Agent__V1__Exited *exited, gpointer data)
 {
     Pod *pod = data;
-    g_autoptr(Container) container = lookup(pod, exited->process->container_id);
+    g_autoptr(Container) container = container_lookup(pod, exited->process->container_id);
     ContainerExit end = {
         .exit_code = exited->exit_code,
         .reason = exited->oom_killed && exited->exit_code != 0 ? "OOMKilled" : NULL,
@@ -76,13 +76,13 @@ static void on_exited(const Crivirt__Agent__V1__Exited *exited, gpointer data)
     }
     /* All of its output arrived before, so the agent may drop it even if no client has read it yet. */
     stream_sessions_exited(pod, exited);
-    acknowledge(pod, exited->process, CRIVIRT__AGENT__V1__STREAM__STREAM_STDOUT, 0, TRUE);
+    acknowledge_unwanted(pod, exited->process, CRIVIRT__AGENT__V1__STREAM__STREAM_STDOUT, 0, TRUE);
 }
 
 static void on_input_ack(const Crivirt__Agent__V1__InputAck *ack, gpointer data)
 {
     Pod *pod = data;
-    g_autoptr(Container) container = lookup(pod, ack->process->container_id);
+    g_autoptr(Container) container = container_lookup(pod, ack->process->container_id);
 
     if (*ack->process->exec_id != '\0')
         stream_sessions_input_acked(pod, ack);
@@ -91,7 +91,7 @@ static void on_input_ack(const Crivirt__Agent__V1__InputAck *ack, gpointer data)
 }
 
 /* After a reconnect: a container that ran before and that the agent has no record of has ended unobserved. */
-static void reconcile(Container *container, const ContainerReport *report)
+static void container_reconcile(Container *container, const ContainerReport *report)
 {
     static const ContainerExit lost = {
         .exit_code = 255,
@@ -148,7 +148,7 @@ static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer da
                 report = hello->containers[j];
         if (report != NULL)
             guest_input_resume(container->input, report->input_received);
-        reconcile(container, report);
+        container_reconcile(container, report);
     }
 }
 

@@ -4,6 +4,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/ids.h"
+#include "common/lock_assert.h"
 #include "common/log.h"
 #include "common/semaphore.h"
 #include "sandbox/pods/container_io.h"
@@ -96,10 +97,11 @@ static char *groups_join(const GArray *groups)
 
 /* Called with pod->lock held. Return: the container's row, whose strings are copies, for
  * container_record_free(). */
-static ContainerRecord *container_record_new(const Container *container)
+static ContainerRecord *container_record_new_locked(Container *container)
 {
     ContainerRecord *record = g_new0(ContainerRecord, 1);
 
+    LOCK_ASSERT_HELD(&container->pod->lock);
 #define CONTAINER_COLUMN(ctype, field, kind) STATE_COPY_##kind(record->field, container->field);
 #include "sandbox/state/state_store.def"
     record->pod_id = g_strdup(container->pod->id);
@@ -115,7 +117,7 @@ gboolean container_save(Container *container, GError **error)
     gboolean saved;
 
     g_mutex_lock(&container->pod->lock);
-    record = container_record_new(container);
+    record = container_record_new_locked(container);
     g_mutex_unlock(&container->pod->lock);
     saved = state_store_put_container(container->pod->manager->store, record, error);
     container_record_free(record);

@@ -3,6 +3,7 @@
 #include "sandbox/pods/container_io.h"
 
 #include "common/error.h"
+#include "common/lock_assert.h"
 #include "common/log.h"
 #include "sandbox/pods/container.h"
 
@@ -68,8 +69,9 @@ static void io_unref(ContainerIo *io)
 }
 
 /* Called with the lock held. */
-static void schedule(ContainerIo *io)
+static void schedule_locked(ContainerIo *io)
 {
+    LOCK_ASSERT_HELD(&io->lock);
     if (io->scheduled || io->retrying || io->closed || g_queue_is_empty(&io->items))
         return;
     io->scheduled = TRUE;
@@ -77,13 +79,13 @@ static void schedule(ContainerIo *io)
     g_thread_pool_push(io->workers, io, NULL);
 }
 
-static void retry(gpointer data)
+static void io_retry(gpointer data)
 {
     ContainerIo *io = data;
 
     g_mutex_lock(&io->lock);
     io->retrying = FALSE;
-    schedule(io);
+    schedule_locked(io);
     g_mutex_unlock(&io->lock);
     io_unref(io);
 }
@@ -168,7 +170,7 @@ void container_io_work(gpointer data, gpointer unused)
                 break;
             io->retrying = TRUE;
             g_atomic_int_inc(&io->references);
-            loop_thread_after(io->loop, RETRY_MS, retry, io);
+            loop_thread_after(io->loop, RETRY_MS, io_retry, io);
         }
     }
     io->scheduled = FALSE;
@@ -264,7 +266,7 @@ gboolean container_io_reopen_log(ContainerIo *io, GError **error)
     return done;
 }
 
-static void push(ContainerIo *io, IoItem *item)
+static void item_push(ContainerIo *io, IoItem *item)
 {
     gsize length = item->data != NULL ? g_bytes_get_size(item->data) : 0;
 
@@ -274,7 +276,7 @@ static void push(ContainerIo *io, IoItem *item)
     } else {
         io->queued_bytes += length;
         g_queue_push_tail(&io->items, item);
-        schedule(io);
+        schedule_locked(io);
     }
     g_mutex_unlock(&io->lock);
 }
@@ -287,7 +289,7 @@ void container_io_output(ContainerIo *io, const Crivirt__Agent__V1__Output *outp
     item->offset = output->offset;
     item->data = g_bytes_new(output->data.data, output->data.len);
     item->eof = output->eof;
-    push(io, item);
+    item_push(io, item);
 }
 
 void container_io_exited(ContainerIo *io, const ContainerExit *exit, gboolean from_agent)
@@ -299,5 +301,5 @@ void container_io_exited(ContainerIo *io, const ContainerExit *exit, gboolean fr
     item->exit.reason = g_strdup(exit->reason);
     item->exit.message = g_strdup(exit->message);
     item->from_agent = from_agent;
-    push(io, item);
+    item_push(io, item);
 }

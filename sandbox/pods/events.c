@@ -5,6 +5,7 @@
 #include "common/arena.h"
 #include "common/error.h"
 #include "common/ids.h"
+#include "common/lock_assert.h"
 #include "sandbox/pods/status.h"
 
 struct Event {
@@ -155,7 +156,7 @@ void event_unsubscribe(EventSubscriber *subscriber)
 }
 
 /* Called on the thread that cancels. */
-static void wake(GCancellable *cancellable, gpointer data)
+static void wake_waiter(GCancellable *cancellable, gpointer data)
 {
     EventSubscriber *subscriber = data;
 
@@ -166,10 +167,11 @@ static void wake(GCancellable *cancellable, gpointer data)
 }
 
 /* Called with the lock held. A stream may be quiet for hours, so there is no polling. */
-static Event *wait_for_event(EventSubscriber *subscriber, const Deadline *deadline, GError **error)
+static Event *wait_for_event_locked(EventSubscriber *subscriber, const Deadline *deadline, GError **error)
 {
     Event *event;
 
+    LOCK_ASSERT_HELD(&subscriber->lock);
     while (!subscriber->cut_off && g_queue_is_empty(&subscriber->events)) {
         if (!deadline_check(deadline, "waiting for container events", error))
             return NULL;
@@ -191,12 +193,13 @@ static Event *wait_for_event(EventSubscriber *subscriber, const Deadline *deadli
 Event *event_next(EventSubscriber *subscriber, const Deadline *deadline, GError **error)
 {
     GCancellable *cancellable = deadline != NULL ? deadline->cancellable : NULL;
-    gulong connection =
-        cancellable != NULL ? g_cancellable_connect(cancellable, G_CALLBACK(wake), subscriber, NULL) : 0;
+    gulong connection = cancellable != NULL
+                            ? g_cancellable_connect(cancellable, G_CALLBACK(wake_waiter), subscriber, NULL)
+                            : 0;
     Event *event;
 
     g_mutex_lock(&subscriber->lock);
-    event = wait_for_event(subscriber, deadline, error);
+    event = wait_for_event_locked(subscriber, deadline, error);
     g_mutex_unlock(&subscriber->lock);
     g_cancellable_disconnect(cancellable, connection);
     return event;

@@ -2,6 +2,7 @@
 #include "sandbox/pods/guest_input.h"
 
 #include "agent/wire/wire.h"
+#include "common/lock_assert.h"
 #include "sandbox/pods/pod.h"
 
 enum { CHUNK_BYTES = 31 << 10, RETRY_MS = 20 };
@@ -69,10 +70,11 @@ static gboolean send_chunk(GuestInput *input, AgentConnection *agent, gsize leng
 }
 
 /* Called with the lock held. Return: FALSE when the channel takes no more now. */
-static gboolean pump(GuestInput *input)
+static gboolean pump_locked(GuestInput *input)
 {
     g_autoptr(AgentConnection) agent = NULL;
 
+    LOCK_ASSERT_HELD(&input->lock);
     if (input->sent == input->unacked->len && (!input->ends || input->end_sent))
         return TRUE;
     agent = pod_agent(input->pod, NULL);
@@ -90,31 +92,33 @@ static gboolean pump(GuestInput *input)
     return TRUE;
 }
 
-static void retry(gpointer data);
+static void input_retry(gpointer data);
 
 /* Called with the lock held. */
-static void pump_or_retry(GuestInput *input)
+static void pump_or_retry_locked(GuestInput *input)
 {
-    if (pump(input) || input->retrying)
+    LOCK_ASSERT_HELD(&input->lock);
+    if (pump_locked(input) || input->retrying)
         return;
     input->retrying = TRUE;
-    loop_thread_after(input->pod->manager->loop, RETRY_MS, retry, guest_input_ref(input));
+    loop_thread_after(input->pod->manager->loop, RETRY_MS, input_retry, guest_input_ref(input));
 }
 
-static void retry(gpointer data)
+static void input_retry(gpointer data)
 {
     GuestInput *input = data;
 
     g_mutex_lock(&input->lock);
     input->retrying = FALSE;
-    pump_or_retry(input);
+    pump_or_retry_locked(input);
     g_mutex_unlock(&input->lock);
     guest_input_unref(input);
 }
 
 /* Called with the lock held. */
-static gsize room_left(const GuestInput *input)
+static gsize room_left_locked(GuestInput *input)
 {
+    LOCK_ASSERT_HELD(&input->lock);
     return WIRE_INPUT_WINDOW_BYTES - MIN(input->unacked->len, (gsize)WIRE_INPUT_WINDOW_BYTES);
 }
 
@@ -122,9 +126,9 @@ gsize guest_input_write(GuestInput *input, const void *data, gsize length)
 {
     g_mutex_lock(&input->lock);
     if (!input->ends) {
-        length = MIN(length, room_left(input));
+        length = MIN(length, room_left_locked(input));
         g_byte_array_append(input->unacked, data, (guint)length);
-        pump_or_retry(input);
+        pump_or_retry_locked(input);
     }
     g_mutex_unlock(&input->lock);
     return length;
@@ -134,7 +138,7 @@ void guest_input_end(GuestInput *input)
 {
     g_mutex_lock(&input->lock);
     input->ends = TRUE;
-    pump_or_retry(input);
+    pump_or_retry_locked(input);
     g_mutex_unlock(&input->lock);
 }
 
@@ -146,7 +150,7 @@ void guest_input_hang_up(GuestInput *input)
     input->hung_up = TRUE;
     input->sent = 0;
     g_byte_array_set_size(input->unacked, 0);
-    pump_or_retry(input);
+    pump_or_retry_locked(input);
     g_mutex_unlock(&input->lock);
 }
 
@@ -160,7 +164,7 @@ void guest_input_acked(GuestInput *input, guint64 offset)
         g_byte_array_remove_range(input->unacked, 0, (guint)n);
         input->sent -= n;
         input->acked = offset;
-        pump_or_retry(input);
+        pump_or_retry_locked(input);
     }
     g_mutex_unlock(&input->lock);
 }
@@ -173,6 +177,6 @@ void guest_input_resume(GuestInput *input, guint64 received)
     /* The previous daemon sent these bytes. */
     if (received != G_MAXUINT64 && input->acked == 0 && input->unacked->len == 0)
         input->acked = received;
-    pump_or_retry(input);
+    pump_or_retry_locked(input);
     g_mutex_unlock(&input->lock);
 }

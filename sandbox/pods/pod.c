@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/error.h"
+#include "common/lock_assert.h"
 #include "common/semaphore.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/cri_copy.h"
@@ -85,10 +86,11 @@ void pod_unref(Pod *pod)
 }
 
 /* Called with the lock held. Return: the pod's row, whose strings are copies, for pod_record_free(). */
-static PodRecord *pod_record_new(const Pod *pod)
+static PodRecord *pod_record_new_locked(Pod *pod)
 {
     PodRecord *record = g_new0(PodRecord, 1);
 
+    LOCK_ASSERT_HELD(&pod->lock);
 #define POD_COLUMN(ctype, field, kind) STATE_COPY_##kind(record->field, pod->field);
 #include "sandbox/state/state_store.def"
     record->config = cri_pack(&pod->config->base);
@@ -109,7 +111,7 @@ gboolean pod_save(Pod *pod, GError **error)
     gboolean saved;
 
     g_mutex_lock(&pod->lock);
-    record = pod_record_new(pod);
+    record = pod_record_new_locked(pod);
     g_mutex_unlock(&pod->lock);
     saved = state_store_put_pod(pod->manager->store, record, error);
     pod_record_free(record);

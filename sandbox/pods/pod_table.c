@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/error.h"
+#include "common/lock_assert.h"
 #include "sandbox/pods/container.h"
 
 static guint metadata_hash(gconstpointer data)
@@ -39,7 +40,7 @@ void manager_tables_clear(SandboxManager *manager)
 
 /* Return: the object with that id, or the only one whose id begins with it. Called with manager->lock held.
  */
-static gpointer find(const IdTable *table, const char *id, gboolean *ret_ambiguous)
+static gpointer find_by_prefix(const IdTable *table, const char *id, gboolean *ret_ambiguous)
 {
     guint n = 0;
     const IdTableRow *rows = *id != '\0' ? id_table_range(table, id, &n) : NULL;
@@ -61,7 +62,7 @@ Pod *manager_find_pod(SandboxManager *manager, const char *id, GError **error)
     Pod *pod;
 
     g_mutex_lock(&manager->lock);
-    pod = find(manager->pods, id, &ambiguous);
+    pod = find_by_prefix(manager->pods, id, &ambiguous);
     if (pod != NULL)
         pod_ref(pod);
     g_mutex_unlock(&manager->lock);
@@ -76,7 +77,7 @@ Container *manager_find_container(SandboxManager *manager, const char *id, GErro
     Container *container;
 
     g_mutex_lock(&manager->lock);
-    container = find(manager->containers, id, &ambiguous);
+    container = find_by_prefix(manager->containers, id, &ambiguous);
     if (container != NULL)
         container_ref(container);
     g_mutex_unlock(&manager->lock);
@@ -115,6 +116,7 @@ gboolean manager_find_container_if_any(SandboxManager *manager, const char *id, 
 
 void manager_add_pod_locked(SandboxManager *manager, Pod *pod)
 {
+    LOCK_ASSERT_HELD(&manager->lock);
     id_table_insert(manager->pods, pod->id, pod_ref(pod));
     g_hash_table_insert(manager->pod_names, pod->config->metadata, pod);
 }
@@ -128,6 +130,7 @@ void manager_add_pod(SandboxManager *manager, Pod *pod)
 
 Pod *manager_namesake_locked(SandboxManager *manager, const Runtime__V1__PodSandboxMetadata *metadata)
 {
+    LOCK_ASSERT_HELD(&manager->lock);
     return g_hash_table_lookup(manager->pod_names, metadata);
 }
 

@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/ids.h"
 #include "common/json_writer.h"
+#include "common/lock_assert.h"
 #include "sandbox/oci/signals.h"
 #include "sandbox/pod/pod_vm.h"
 #include "sandbox/pods/container.h"
@@ -64,11 +65,12 @@ static Runtime__V1__ImageSpec *image_spec(const Container *container, Arena *are
 }
 
 /* Called with pod->lock held. */
-static Runtime__V1__ContainerUser *container_user(const Container *container, Arena *arena)
+static Runtime__V1__ContainerUser *container_user_locked(Container *container, Arena *arena)
 {
     Runtime__V1__ContainerUser *user = arena_new0(arena, Runtime__V1__ContainerUser, 1);
     Runtime__V1__LinuxContainerUser *linux_user = arena_new0(arena, Runtime__V1__LinuxContainerUser, 1);
 
+    LOCK_ASSERT_HELD(&container->pod->lock);
     if (container->uid < 0)
         return NULL;
     runtime__v1__container_user__init(user);
@@ -85,10 +87,11 @@ static Runtime__V1__ContainerUser *container_user(const Container *container, Ar
 }
 
 /* Called with pod->lock held. */
-static Runtime__V1__ContainerResources *container_resources(const Container *container, Arena *arena)
+static Runtime__V1__ContainerResources *container_resources_locked(Container *container, Arena *arena)
 {
     Runtime__V1__ContainerResources *resources;
 
+    LOCK_ASSERT_HELD(&container->pod->lock);
     if (container->config->linux == NULL || container->config->linux->resources == NULL)
         return NULL;
     resources = arena_new0(arena, Runtime__V1__ContainerResources, 1);
@@ -124,8 +127,8 @@ static Runtime__V1__ContainerStatus *container_status_message(Container *contain
     status->exit_code = container->exit_code;
     status->reason = arena_strdup_utf8(arena, container->reason);
     status->message = arena_strdup_utf8(arena, container->message);
-    status->user = container_user(container, arena);
-    status->resources = container_resources(container, arena);
+    status->user = container_user_locked(container, arena);
+    status->resources = container_resources_locked(container, arena);
     g_mutex_unlock(&container->pod->lock);
     return status;
 }

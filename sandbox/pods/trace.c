@@ -2,6 +2,7 @@
 #include "sandbox/pods/trace.h"
 
 #include "common/json_writer.h"
+#include "common/lock_assert.h"
 #include "common/metrics.h"
 
 enum { NAME_MAX_BYTES = 64, PROCESS = 1 };
@@ -66,10 +67,11 @@ void trace_free(Trace *trace)
 }
 
 /* Called with the lock held. Removes the oldest event of a container to make room. */
-static void forget_oldest(Trace *trace)
+static void forget_oldest_locked(Trace *trace)
 {
     guint oldest = 0;
 
+    LOCK_ASSERT_HELD(&trace->lock);
     while (oldest + 1 < trace->events->len && ((TraceEvent *)trace->events->pdata[oldest])->container == NULL)
         oldest++;
     g_ptr_array_remove_index(trace->events, oldest);
@@ -95,7 +97,7 @@ void trace_add(Trace *trace, TracePhase phase, const char *container, gint64 beg
                    (double)(event->end_us - begin_us) / G_USEC_PER_SEC, phases[phase].name, NULL);
     g_mutex_lock(&trace->lock);
     if (trace->events->len >= TRACE_EVENTS_MAX)
-        forget_oldest(trace);
+        forget_oldest_locked(trace);
     g_ptr_array_add(trace->events, event);
     g_mutex_unlock(&trace->lock);
 }
