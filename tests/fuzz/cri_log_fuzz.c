@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A hostile log file, read in two pieces with every option on. */
 #include <stdint.h>
 #include <stdlib.h>

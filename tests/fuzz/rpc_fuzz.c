@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Any bytes as the request of each RPC: decoded and checked, or refused. The first byte chooses the type. */
 #include "api.pb-c.h"
 #include "cri-server/rpc/rpc_method.h"

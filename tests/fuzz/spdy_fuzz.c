@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A hostile SPDY client: no bytes may crash the server's side, and events must match the streams that are
  * open. */
 #include <stdint.h>

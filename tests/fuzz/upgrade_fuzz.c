@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A hostile client of the streaming server before it is upgraded: the head of its request. */
 #include <stdint.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A hostile WebSocket client of channels and of the SPDY tunnel, over a socket pair. */
 #include <stdint.h>
 #include <sys/socket.h>

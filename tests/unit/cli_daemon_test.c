@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The command line against a daemon of one pod and one container that lives in this process. */
 #include <gio/gio.h>
 #include <glib/gstdio.h>

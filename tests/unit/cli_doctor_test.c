@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt doctor: what it can tell from texts, and what it finds on a node made for the test. */
 #include <string.h>
 

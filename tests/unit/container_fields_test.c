@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* docs/container-fields.md against the CRI's own descriptors and the tests that it names. */
 #include "api.pb-c.h"
 #include "tests/unit/harness.h"

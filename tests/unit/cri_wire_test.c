@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Our compiled api.proto against the CRI's wire format: tests/data/cri-v1-wire.tsv, a row for each rpc,
  * message, field and enum value. What a stream is, protobuf-c does not record: rpc_table_test.c compares
  * that. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The streaming server's listening socket, with clients on the loopback. */
 #include "cri-server/streaming/http_listener.h"
 

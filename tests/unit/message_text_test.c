@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/rpc/message_text.h"
 
 #include "api.pb-c.h"

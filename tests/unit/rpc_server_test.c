@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The server by itself, with handlers of the test's own, called by the command line's client. */
 #include "cri-server/rpc/rpc_server.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/rpc_table.h"
 #include "tests/unit/harness.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* SPDY as the streaming server speaks it, against frames made here. */
 #include <string.h>
 #include <zlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* TLS of the streaming server's connections, with a client of OpenSSL's on a socket pair. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tokens, negotiation, outcomes, terminal sizes, and WebSocket channels on a real socket. */
 #include <string.h>
 #include <sys/socket.h>

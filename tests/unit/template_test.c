@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The files of a template, without a guest: what is sealed opens as it was, and nothing else does. */
 #include "sandbox/templates/template.h"
 

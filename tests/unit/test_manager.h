@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A SandboxManager with pods and containers but without a hypervisor and a store: for what only looks at
  * them. */
 #include "sandbox/pods/container.h"
