@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/templates/guest_restore.h"
 #include "common/ids.h"
 
@@ -17,17 +18,17 @@ gboolean guest_restore(const GuestEnvironment *env, const char *id, const Templa
     Deadline bounded = deadline_sooner(deadline, env->boot_timeout_ms);
     int ram;
     int devices;
-    gboolean filled;
+    gboolean restored;
 
     if (!template_open_ram_and_devices(template, &ram, &devices, error))
         return FALSE;
-    filled = vmm_state_restore(env->vmm, id, ram, devices, &bounded, error);
+    restored = vmm_state_restore(env->vmm, id, ram, devices, &bounded, error);
     close(ram);
     close(devices);
-    return filled;
+    return restored;
 }
 
-/* ---- a link to a guest that has nothing to say ---- */
+/* ---- a connection to a guest whose events are of no interest ---- */
 
 static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer data)
 {
@@ -51,7 +52,7 @@ static void on_input_ack(const Crivirt__Agent__V1__InputAck *ack, gpointer data)
 
 static void on_notice(const char *message, gpointer data)
 {
-    log_info(LOG_FIELDS("guest", data), "a guest that is no pod's yet says: %s", message);
+    log_info(LOG_FIELDS("guest", data), "the agent of an unassigned guest reports: %s", message);
 }
 
 static const AgentEvents events = {on_ready, on_output, on_exited, on_input_ack, on_notice, NULL};
@@ -81,11 +82,11 @@ gboolean guest_run_briefly(const GuestEnvironment *env, const char *id,
     return done && vmm_pause(env->vmm, id, error);
 }
 
-/* ---- the rehearsal ---- */
+/* ---- the warm-up ---- */
 
-/* The addresses are for documentation (RFC 5737); no packet of theirs leaves the guest's tap, which is down.
- */
-static gboolean rehearse(AgentConnection *agent, guint8 *entropy, const Deadline *deadline, GError **error)
+/* The addresses are those for documentation (RFC 5737); no packet leaves the guest's tap, which is down. */
+static gboolean guest_rehearse_setup(AgentConnection *agent, guint8 *entropy, const Deadline *deadline,
+                                     GError **error)
 {
     char *addresses[] = {(char *)"192.0.2.2/24"};
     Crivirt__Agent__V1__Interface interface = CRIVIRT__AGENT__V1__INTERFACE__INIT;
@@ -125,8 +126,9 @@ gboolean guest_warm_up(AgentConnection *agent, const Deadline *deadline, GError 
     guint8 entropy[ENTROPY_BYTES];
 
     random_fill(entropy, sizeof entropy);
-    if (rehearse(agent, entropy, deadline, &problem) || error_status(problem) == STATUS_UNIMPLEMENTED)
+    if (guest_rehearse_setup(agent, entropy, deadline, &problem) ||
+        error_status(problem) == STATUS_UNIMPLEMENTED)
         return TRUE;
-    g_propagate_prefixed_error(error, g_steal_pointer(&problem), "the guest cannot rehearse: ");
+    g_propagate_prefixed_error(error, g_steal_pointer(&problem), "cannot warm the guest up: ");
     return FALSE;
 }

@@ -1,10 +1,10 @@
-/* A template: the state of a guest that booted and is nobody's yet, which new guests are filled with. It is a
- * directory that holds the two files of vmm_state.h, the guest's disk, and manifest.json, which names
- * everything that the state depends on and the digests of the files. The template's key is the digest of
- * those inputs.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A template: the state of an unassigned guest that booted, from which new guests are restored. It is a
+ * directory with the two files of vmm_state.h, the guest's disk, and manifest.json, which names everything
+ * that the state depends on and the digests of the files. The template's key is the digest of those inputs.
  *
- * A directory is made under another name and renamed when all of it is on disk; it is never changed after.
- * Its files are root's alone.
+ * The directory is created under another name, renamed when all of it is on disk, and never changed
+ * afterwards. Only root can read its files.
  */
 #pragma once
 
@@ -14,7 +14,7 @@
 #define TEMPLATE_MANIFEST "manifest.json"
 #define TEMPLATE_RAM "ram"
 #define TEMPLATE_DEVICES "devices"
-#define TEMPLATE_DISK "disk" /* the guest's writable one, which the saved guest has mounted */
+#define TEMPLATE_DISK "disk" /* the writable disk, which the saved guest has mounted */
 
 /* What the state of a guest with that machine depends on, as "name=value" strings: the machine (its XML, with
  * what names a guest left out), the identity of kernel, initramfs and QEMU's program, versions, the node's
@@ -26,7 +26,7 @@ char *template_key(const char *const *inputs);
 typedef struct Template {
     gint references;
     char *key;
-    char *instance; /* which making of it: the guest's disk and its state belong together */
+    char *instance; /* which creation of it: the guest's disk and its state belong together */
     char *directory;
     guint64 ram_bytes;
     guint64 ram_data_bytes; /* of pages that are not zero */

@@ -1,7 +1,8 @@
-/* Making a template: a guest of that shape boots, says that it is there, and is saved.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Creates a template: a guest of that size boots until its agent answers, and is saved.
  *
- * It is made beside the pods' work and gives way to it: its QEMU runs at the lowest priority, and it takes no
- * place in the queue of those that boot.
+ * The work gives way to that of pods: its QEMU runs at the lowest priority, and takes no place in the queue
+ * of guests that boot.
  */
 
 #include <errno.h>
@@ -22,12 +23,17 @@
 #include "sandbox/templates/unassigned_guest.h"
 #include "sandbox/vmm/vmm_state.h"
 
-enum { PATIENCE = 10, SAVE_TIMEOUT_MS = 5 * 60 * 1000, LOWEST_PRIORITY = 19, REMOVE_TIMEOUT_MS = 30 * 1000 };
+enum {
+    BOOT_TIMEOUT_FACTOR = 10,
+    SAVE_TIMEOUT_MS = 5 * 60 * 1000,
+    LOWEST_PRIORITY = 19,
+    REMOVE_TIMEOUT_MS = 30 * 1000
+};
 
 /* ---- the guest ---- */
 
-/* Threads that it starts later inherit it. */
-static void give_way(pid_t pid)
+/* Threads that QEMU starts later inherit the priority. */
+static void qemu_lower_priority(pid_t pid)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/task", (int)pid);
     g_autoptr(GDir) tasks = pid != 0 ? g_dir_open(path, 0, NULL) : NULL;
@@ -59,21 +65,21 @@ static gboolean guest_prepare(AgentConnection *agent, const Deadline *deadline, 
 static gboolean guest_boot(const GuestEnvironment *env, const char *id, const DomainSpec *shape,
                            const Deadline *deadline, GError **error)
 {
-    Deadline boot = deadline_sooner(deadline, env->boot_timeout_ms * PATIENCE);
+    Deadline boot = deadline_sooner(deadline, env->boot_timeout_ms * BOOT_TIMEOUT_FACTOR);
 
     if (!unassigned_guest_create(env, id, NULL, shape, &boot, error))
         return FALSE;
-    give_way(vmm_pid(env->vmm, id));
+    qemu_lower_priority(vmm_pid(env->vmm, id));
     return guest_run_briefly(env, id, guest_prepare, &boot, error);
 }
 
-static int file_make(const char *directory, const char *name, GError **error)
+static int template_file_make(const char *directory, const char *name, GError **error)
 {
     g_autofree char *path = g_build_filename(directory, name, NULL);
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
     if (fd < 0)
-        fail_errno(error, errno, "cannot make %s", path);
+        fail_errno(error, errno, "cannot create %s", path);
     return fd;
 }
 
@@ -83,8 +89,8 @@ static gboolean guest_save(const GuestEnvironment *env, const char *id, const ch
     Deadline bounded = deadline_sooner(deadline, SAVE_TIMEOUT_MS);
     g_autofree char *upper = guest_disk_path(env, id);
     g_autofree char *disk = g_build_filename(directory, TEMPLATE_DISK, NULL);
-    int ram = file_make(directory, TEMPLATE_RAM, error);
-    int devices = ram >= 0 ? file_make(directory, TEMPLATE_DEVICES, error) : -1;
+    int ram = template_file_make(directory, TEMPLATE_RAM, error);
+    int devices = ram >= 0 ? template_file_make(directory, TEMPLATE_DEVICES, error) : -1;
     gboolean saved = devices >= 0 && vmm_state_save(env->vmm, id, ram, devices, &bounded, error);
 
     if (ram >= 0)
@@ -94,19 +100,19 @@ static gboolean guest_save(const GuestEnvironment *env, const char *id, const ch
     return saved && file_copy_sparse(upper, disk, 0600, error);
 }
 
-static void guest_end(const GuestEnvironment *env, const char *id)
+static void guest_remove_saved(const GuestEnvironment *env, const char *id)
 {
     Deadline deadline = deadline_in_ms(REMOVE_TIMEOUT_MS);
     g_autoptr(GError) error = NULL;
 
     if (!unassigned_guest_remove(env, id, &deadline, &error))
-        log_error(LOG_FIELDS("guest", id), "cannot remove the guest that a template was made of: %s",
+        log_error(LOG_FIELDS("guest", id), "cannot remove the guest that a template was created from: %s",
                   error->message);
 }
 
 /* ---- the template ---- */
 
-static gboolean publish(const char *unfinished, const char *directory, GError **error)
+static gboolean template_publish(const char *unfinished, const char *directory, GError **error)
 {
     if (!dir_remove_tree(directory, error))
         return FALSE;
@@ -124,8 +130,8 @@ gboolean template_make(const GuestEnvironment *env, const DomainSpec *shape, con
     if (!dir_remove_tree(unfinished, error) || !dir_make(unfinished, 0700, error))
         return FALSE;
     made = guest_boot(env, id, shape, &deadline, error) && guest_save(env, id, unfinished, &deadline, error);
-    guest_end(env, id);
-    made = made && template_seal(unfinished, inputs, error) && publish(unfinished, directory, error);
+    guest_remove_saved(env, id);
+    made = made && template_seal(unfinished, inputs, error) && template_publish(unfinished, directory, error);
     if (!made)
         dir_remove_tree(unfinished, NULL);
     return made;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/templates/template_store.h"
 
 #include <fcntl.h>
@@ -12,8 +13,8 @@
 #include "common/metrics.h"
 
 enum {
-    TEMPLATES_MAX = 8, /* shapes that a node's pods have at a time are few */
-    WANTED_MAX = 4,    /* a shape that is forgotten is asked for again */
+    TEMPLATES_MAX = 8, /* the pods of a node have few sizes at a time */
+    WANTED_MAX = 4,    /* a pod asks again for one that is left out */
     TRIES_MAX = 2,     /* per key and daemon */
     UNUSED_DAYS_MAX = 7,
     REASON_MAX_BYTES = 4096,
@@ -30,12 +31,12 @@ struct TemplateStore {
     GMutex lock;
     GCond changed;
     GHashTable *ready;       /* key → Template */
-    GHashTable *tries;       /* key → GUINT_TO_POINTER(how often it was made) */
+    GHashTable *tries;       /* key → GUINT_TO_POINTER(attempts to create it) */
     GHashTable *quarantined; /* key → reason */
     GQueue wanted;           /* Want; the first may be in the making */
 };
 
-/* A shape of which a template is to be made; it owns its strings. */
+/* A VM spec of which a template is to be created; it owns its strings. */
 typedef struct {
     char *key;
     char **inputs;
@@ -43,7 +44,7 @@ typedef struct {
 } Want;
 
 static Metric made = METRIC_COUNTER("crivirt_templates_made_total",
-                                    "Templates that were made, or could not be.", "result", NULL);
+                                    "Attempts to create a template, by result.", "result", NULL);
 
 /* ---- wants ---- */
 
@@ -70,7 +71,7 @@ static Want *want_new(const char *key, char **inputs, const DomainSpec *shape)
     want->shape = *shape;
     want->shape.name = want->shape.agent_socket = want->shape.console_path = NULL;
     want->shape.tap = want->shape.mac = want->shape.generation = NULL;
-    want->shape.title = "crivirt: a template is made of it";
+    want->shape.title = "crivirt: becomes a template";
     want->shape.disks = NULL;
     want->shape.n_disks = 0;
     want->shape.incoming = FALSE;
@@ -81,8 +82,7 @@ static Want *want_new(const char *key, char **inputs, const DomainSpec *shape)
     return want;
 }
 
-/* Locked. */
-static gboolean is_wanted(TemplateStore *store, const char *key)
+static gboolean is_wanted_locked(TemplateStore *store, const char *key)
 {
     for (GList *item = store->wanted.head; item != NULL; item = item->next)
         if (g_str_equal(((Want *)item->data)->key, key))
@@ -90,11 +90,10 @@ static gboolean is_wanted(TemplateStore *store, const char *key)
     return FALSE;
 }
 
-/* Locked. */
-static void want_add(TemplateStore *store, const char *key, char **inputs, const DomainSpec *shape)
+static void want_add_locked(TemplateStore *store, const char *key, char **inputs, const DomainSpec *shape)
 {
     if (GPOINTER_TO_UINT(g_hash_table_lookup(store->tries, key)) >= TRIES_MAX ||
-        store->wanted.length >= WANTED_MAX || is_wanted(store, key))
+        store->wanted.length >= WANTED_MAX || is_wanted_locked(store, key))
         return;
     g_queue_push_tail(&store->wanted, want_new(key, inputs, shape));
     g_cond_broadcast(&store->changed);
@@ -129,7 +128,7 @@ static void directory_delete(const char *path)
     g_autoptr(GError) error = NULL;
 
     if (!dir_remove_tree(path, &error))
-        log_warning(LOG_FIELDS("template", path), "cannot delete it: %s", error->message);
+        log_warning(LOG_FIELDS("template", path), "cannot delete the template: %s", error->message);
 }
 
 static gboolean is_unused(const char *directory)
@@ -164,7 +163,8 @@ static void quarantine(TemplateStore *store, const char *key, const char *reason
     g_autofree char *disk = g_build_filename(bad, TEMPLATE_DISK, NULL);
     g_autoptr(GError) error = NULL;
 
-    log_error(LOG_FIELDS("template", key), "a template is quarantined, guests of its shape boot: %s", reason);
+    log_error(LOG_FIELDS("template", key), "a template is quarantined, and guests of its VM size boot: %s",
+              reason);
     g_mutex_lock(&store->lock);
     g_hash_table_remove(store->ready, key);
     g_hash_table_replace(store->quarantined, g_strdup(key), g_strdup(reason));
@@ -209,7 +209,7 @@ static void load_entry(TemplateStore *store, const char *name)
     if (g_str_has_suffix(name, TEMPLATE_BAD_SUFFIX))
         load_quarantined(store, key, path);
     else if (strchr(name, '.') != NULL)
-        directory_delete(path); /* half made */
+        directory_delete(path); /* unfinished */
     else
         load_ready(store, key, path);
 }
@@ -226,8 +226,8 @@ static void load_all(TemplateStore *store)
         load_entry(store, names->pdata[i]);
 }
 
-/* The one that was not used for the longest time makes room. */
-static void collect(TemplateStore *store)
+/* Deletes the template that was not used for the longest time when there are too many. */
+static void template_store_limit(TemplateStore *store)
 {
     g_autofree char *oldest = NULL;
     gint64 oldest_s = G_MAXINT64;
@@ -259,7 +259,7 @@ static void collect(TemplateStore *store)
 
 /* ---- making ---- */
 
-static void make(TemplateStore *store, const Want *want)
+static void template_store_make(TemplateStore *store, const Want *want)
 {
     g_autofree char *directory = template_path(store, want->key, "");
     g_autoptr(GError) error = NULL;
@@ -282,10 +282,11 @@ static void make(TemplateStore *store, const Want *want)
     g_mutex_lock(&store->lock);
     g_hash_table_replace(store->ready, g_strdup(want->key), template);
     g_mutex_unlock(&store->lock);
-    collect(store);
+    template_store_limit(store);
 }
 
-/* The first that is wanted; NULL: the end. It stays in the queue while it is made. */
+/* Return: the first wanted template, which stays in the queue while it is created; NULL: the store is being
+ * freed. */
 static Want *next_want(TemplateStore *store)
 {
     Want *want;
@@ -314,7 +315,7 @@ static gboolean is_ready(TemplateStore *store, const char *key)
     return ready;
 }
 
-static gpointer run(gpointer data)
+static gpointer template_store_thread(gpointer data)
 {
     TemplateStore *store = data;
     Want *want;
@@ -322,7 +323,7 @@ static gpointer run(gpointer data)
     load_all(store);
     while ((want = next_want(store)) != NULL) {
         if (!is_ready(store, want->key))
-            make(store, want);
+            template_store_make(store, want);
         g_mutex_lock(&store->lock);
         g_queue_pop_head(&store->wanted);
         g_cond_broadcast(&store->changed);
@@ -347,7 +348,7 @@ TemplateStore *template_store_new(const GuestEnvironment *env)
     g_queue_init(&store->wanted);
     g_mutex_init(&store->lock);
     g_cond_init(&store->changed);
-    store->thread = g_thread_new("templates", run, store);
+    store->thread = g_thread_new("templates", template_store_thread, store);
     return store;
 }
 
@@ -388,7 +389,7 @@ Template *template_store_find(TemplateStore *store, const DomainSpec *shape)
     if (template != NULL)
         template_ref(template);
     else
-        want_add(store, key, inputs, shape);
+        want_add_locked(store, key, inputs, shape);
     g_mutex_unlock(&store->lock);
     if (template != NULL)
         mark_used(template->directory);
@@ -402,7 +403,7 @@ void template_store_quarantine(TemplateStore *store, const Template *template, c
     g_mutex_lock(&store->lock);
     is_current = g_hash_table_lookup(store->ready, template->key) == template;
     g_mutex_unlock(&store->lock);
-    if (is_current) /* else another guest was quicker */
+    if (is_current) /* else it is quarantined or replaced already */
         quarantine(store, template->key, reason);
 }
 

@@ -1,11 +1,12 @@
-/* The node's templates: one for each shape of machine that was asked for, made in the background by booting a
- * guest of that shape, saving it, and ending it. Nobody waits for one: who finds none boots.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The node's templates: one for each VM spec that a pod asked for, created in the background by booting a
+ * guest of that spec, saving it, and removing it. No pod waits for a template: a pod that finds none boots.
  *
- * A template that does not give a guest is quarantined: its directory becomes KEY.bad, with the reason in it,
- * and its files go. It is made anew once; if that one is no good either, guests of the shape boot until
- * the daemon is started again. Templates of other versions, and those that nobody used for long, are deleted.
+ * A template from which a guest cannot be restored is quarantined: its directory becomes KEY.bad, which keeps
+ * the reason, and its other files are deleted. It is created once more; when that fails too, guests of its
+ * spec boot until the daemon restarts. Templates of other versions, and those unused for long, are deleted.
  *
- * Internal to this folder. Any thread may call.
+ * Threads: any.
  */
 #pragma once
 
@@ -18,16 +19,18 @@
 
 typedef struct TemplateStore TemplateStore;
 
-/* Below state_dir/templates. Starts the thread that looks through what is there and makes what is wanted. */
+/* Opens state_dir/templates, and starts the thread that checks what is there and creates what is wanted. env
+ * is borrowed and must outlive the store. */
 TemplateStore *template_store_new(const GuestEnvironment *env);
-/* Ends what is being made. Takes NULL. */
+/* Cancels the template that is being created. Takes NULL. */
 void template_store_free(TemplateStore *store);
 
-/* What guests of that shape can be filled with, referenced; NULL: nothing yet, and it will be made. */
+/* Return: the template for guests of that spec, referenced; NULL: there is none yet, and it will be created.
+ */
 Template *template_store_find(TemplateStore *store, const DomainSpec *shape);
 void template_store_quarantine(TemplateStore *store, const Template *template, const char *reason);
 
-/* For Status: how many there are, what they take on disk, whether one is being made, and why some were
+/* For Status: how many templates are ready, their size on disk, how many are to be created, and why some are
  * quarantined ("KEY: reason", NULL-terminated). */
 typedef struct {
     guint ready;
@@ -38,6 +41,6 @@ typedef struct {
 void template_store_count(TemplateStore *store, TemplateCounts *ret_counts);
 void template_counts_clear(TemplateCounts *counts);
 
-/* Makes one (template_make.c): directory is where it will be; cancellable ends it early. */
+/* Creates one in that directory (template_make.c); cancellable ends it early. */
 gboolean template_make(const GuestEnvironment *env, const DomainSpec *shape, const char *const *inputs,
                        const char *directory, GCancellable *cancellable, GError **error);

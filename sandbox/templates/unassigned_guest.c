@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 
 #include "sandbox/templates/unassigned_guest.h"
 
@@ -47,7 +48,7 @@ gboolean guest_files_remove(const GuestEnvironment *env, const char *id, GError 
     return dir_remove_tree(run_dir, error) && dir_remove_tree(state_dir, error);
 }
 
-/* ---- the machine ---- */
+/* ---- the VM ---- */
 
 gboolean guest_vm_create(const GuestEnvironment *env, const char *id, const DomainSpec *shape,
                          const Deadline *deadline, GError **error)

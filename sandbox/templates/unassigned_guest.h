@@ -1,33 +1,35 @@
-/* An anonymous guest: a machine that is nobody's yet, with the directories, the disk and the tap that go with
- * it. Pods, the pool (guest_pool.h) and the maker of templates (template.h) all have guests of this one form,
- * which is what makes one guest's state fit another's machine. Internal to this folder.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A guest that no pod owns yet: a VM with the directories, the disk and the tap that belong to it. Pods, the
+ * VM pool (vm_pool.h) and templates (template_store.h) all have guests of this one form, so that the state of
+ * one guest fits the VM of another.
  *
- * Its id is its domain's name, and all paths follow from it; when the guest becomes a pod's, it is the pod's.
- * A guest without a pod is in the journal (a file of its id in state_dir/guests) from before its first
- * directory is made until it is gone or a pod's row speaks of it, so that nothing outlives a crash unknown.
+ * An unassigned guest is in the journal (a file named by its id in state_dir/guests) from before its first
+ * directory is created until it is removed or a pod's row names it, so that nothing of it outlives a crash.
+ *
+ * Threads: any, one at a time for a guest. Errors: those of libvirt and the file system, with the cause.
  */
 #pragma once
 
 #include "sandbox/templates/guest_environment.h"
 #include "sandbox/vmm/domain_xml.h"
 
-/* The directories and the disk, a copy of that one; NULL: of an empty one. */
+/* Creates the directories and the disk, a copy of that file; NULL: of an empty disk. */
 gboolean guest_files_make(const GuestEnvironment *env, const char *id, const char *disk, GError **error);
 /* The tap and the domain, paused. Of shape, what names a guest (name, paths, tap, MAC, disks) is filled in
  * here. With shape->incoming it has been told what to expect. */
 gboolean guest_vm_create(const GuestEnvironment *env, const char *id, const DomainSpec *shape,
                          const Deadline *deadline, GError **error);
-/* The domain, and its tap in the daemon's own namespace. */
+/* Removes the domain, and its tap from the daemon's own network namespace. */
 gboolean guest_vm_destroy(const GuestEnvironment *env, const char *id, const Deadline *deadline,
                           GError **error);
 gboolean guest_files_remove(const GuestEnvironment *env, const char *id, GError **error);
 
-/* Both, with the journal, for a guest that is no pod's. */
+/* Files and VM with the journal, for a guest without a pod. */
 gboolean unassigned_guest_create(const GuestEnvironment *env, const char *id, const char *disk,
                                  const DomainSpec *shape, const Deadline *deadline, GError **error);
 gboolean unassigned_guest_remove(const GuestEnvironment *env, const char *id, const Deadline *deadline,
                                  GError **error);
-/* A pod's row speaks of it now. */
+/* Takes the guest out of the journal, once a pod's row names it. */
 void unassigned_guest_forget(const GuestEnvironment *env, const char *id);
 /* Whether the guest with that id is a pod's. */
 typedef gboolean UnassignedGuestIsPod(const char *id, gconstpointer data);

@@ -1,4 +1,4 @@
-
+/* SPDX-License-Identifier: Apache-2.0 */
 
 #include "sandbox/templates/vm_pool.h"
 
@@ -21,7 +21,7 @@ enum {
 
 typedef struct {
     char *id;
-    char *instance; /* of the template that it waits for */
+    char *instance; /* of the template that the VM was created for */
 } Member;
 
 struct VmPool {
@@ -43,18 +43,18 @@ static void member_free(Member *member)
     g_free(member);
 }
 
-static void machine_remove(VmPool *pool, const char *id)
+static void vm_pool_remove_vm(VmPool *pool, const char *id)
 {
     Deadline deadline = deadline_in_ms(REMOVE_TIMEOUT_MS);
     g_autoptr(GError) error = NULL;
 
     if (!unassigned_guest_remove(pool->env, id, &deadline, &error))
-        log_error(LOG_FIELDS("guest", id), "cannot remove a waiting machine: %s", error->message);
+        log_error(LOG_FIELDS("guest", id), "cannot remove a VM of the pool: %s", error->message);
 }
 
-/* ---- filling ---- */
+/* ---- creating VMs ---- */
 
-/* What a pod would otherwise wait for. */
+/* Does in advance what the start of a pod would wait for. */
 static gboolean member_restore(VmPool *pool, const char *id, const Template *template,
                                const Deadline *deadline, GError **error)
 {
@@ -62,7 +62,7 @@ static gboolean member_restore(VmPool *pool, const char *id, const Template *tem
            guest_run_briefly(pool->env, id, guest_warm_up, deadline, error);
 }
 
-/* One machine. It is made when no guest is starting, or, where there always is one, in its turn. */
+/* Creates one VM, when no guest is starting, or in its turn where guests start all the time. */
 static Member *member_make(VmPool *pool, const DomainSpec *shape, const Template *template, GError **error)
 {
     const Deadline stop = {.at_us = G_MAXINT64, .cancellable = pool->stop};
@@ -74,15 +74,14 @@ static Member *member_make(VmPool *pool, const DomainSpec *shape, const Template
     gboolean made;
 
     spec.incoming = TRUE;
-    spec.title = "crivirt: waits for a pod";
-    if (!semaphore_acquire_idle(&pool->env->boots, PATIENCE_MS, &stop, "waiting for guests that start",
-                                error))
+    spec.title = "crivirt: VM pool";
+    if (!semaphore_acquire_idle(&pool->env->boots, PATIENCE_MS, &stop, "waiting for guests to start", error))
         return NULL;
     made = unassigned_guest_create(pool->env, id, disk, &spec, &deadline, error) &&
            (!pool->env->vm_pool_prerestored || member_restore(pool, id, template, &deadline, error));
     semaphore_release(&pool->env->boots);
     if (!made) {
-        machine_remove(pool, id);
+        vm_pool_remove_vm(pool, id);
         return NULL;
     }
     member = g_new0(Member, 1);
@@ -91,8 +90,8 @@ static Member *member_make(VmPool *pool, const DomainSpec *shape, const Template
     return member;
 }
 
-/* Locked. Those whose template is gone, or was made anew. instance NULL: any. */
-static Member *take_other(VmPool *pool, const char *instance)
+/* Removes a VM whose template is gone or was created again from the list; instance NULL: any VM. */
+static Member *vm_pool_steal_outdated_locked(VmPool *pool, const char *instance)
 {
     for (GList *item = pool->members.head; item != NULL; item = item->next) {
         Member *member = item->data;
@@ -105,23 +104,23 @@ static Member *take_other(VmPool *pool, const char *instance)
     return NULL;
 }
 
-static void remove_others(VmPool *pool, const char *instance)
+static void vm_pool_remove_outdated(VmPool *pool, const char *instance)
 {
     Member *member;
 
     do {
         g_mutex_lock(&pool->lock);
-        member = take_other(pool, instance);
+        member = vm_pool_steal_outdated_locked(pool, instance);
         g_mutex_unlock(&pool->lock);
         if (member != NULL) {
-            machine_remove(pool, member->id);
+            vm_pool_remove_vm(pool, member->id);
             member_free(member);
         }
     } while (member != NULL);
 }
 
-/* How long to wait before the next look; 0: for somebody to take one. */
-static guint fill(VmPool *pool)
+/* Return: the pause before the next attempt in milliseconds; 0: a VM was added. */
+static guint vm_pool_add_one(VmPool *pool)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(Template) template = NULL;
@@ -129,17 +128,17 @@ static guint fill(VmPool *pool)
     Member *member;
 
     if (!pool->env->describe_default_vm(pool->env->describe_default_vm_data, &shape, &error)) {
-        log_warning(LOG_NO_FIELDS, "no machines wait for pods: %s", error->message);
+        log_warning(LOG_NO_FIELDS, "the VM pool stays empty: cannot describe its VM: %s", error->message);
         return FAILURE_INTERVAL_MS;
     }
     template = template_store_find(pool->templates, &shape);
-    remove_others(pool, template != NULL ? template->instance : NULL);
+    vm_pool_remove_outdated(pool, template != NULL ? template->instance : NULL);
     if (template == NULL)
         return TEMPLATE_INTERVAL_MS;
     member = member_make(pool, &shape, template, &error);
     if (member == NULL) {
         if (!g_cancellable_is_cancelled(pool->stop))
-            log_warning(LOG_NO_FIELDS, "cannot make a machine that waits for a pod: %s", error->message);
+            log_warning(LOG_NO_FIELDS, "cannot create a VM for the pool: %s", error->message);
         return FAILURE_INTERVAL_MS;
     }
     g_mutex_lock(&pool->lock);
@@ -148,8 +147,8 @@ static guint fill(VmPool *pool)
     return 0;
 }
 
-/* Until there is room; FALSE: the end. */
-static gboolean wait_for_room(VmPool *pool)
+/* Return: FALSE when the pool is being freed. */
+static gboolean vm_pool_wait_for_room(VmPool *pool)
 {
     gboolean go_on;
 
@@ -160,7 +159,7 @@ static gboolean wait_for_room(VmPool *pool)
     return go_on;
 }
 
-static void rest(VmPool *pool, guint pause_ms)
+static void vm_pool_pause(VmPool *pool, guint pause_ms)
 {
     gint64 until_us = g_get_monotonic_time() + (gint64)pause_ms * 1000;
 
@@ -171,15 +170,15 @@ static void rest(VmPool *pool, guint pause_ms)
     g_mutex_unlock(&pool->lock);
 }
 
-static gpointer run(gpointer data)
+static gpointer vm_pool_thread(gpointer data)
 {
     VmPool *pool = data;
 
-    while (wait_for_room(pool)) {
-        guint pause_ms = fill(pool);
+    while (vm_pool_wait_for_room(pool)) {
+        guint pause_ms = vm_pool_add_one(pool);
 
         if (pause_ms != 0)
-            rest(pool, pause_ms);
+            vm_pool_pause(pool, pause_ms);
     }
     return NULL;
 }
@@ -197,7 +196,7 @@ VmPool *vm_pool_new(GuestEnvironment *env, TemplateStore *templates, guint size)
     g_queue_init(&pool->members);
     g_mutex_init(&pool->lock);
     g_cond_init(&pool->changed);
-    pool->thread = g_thread_new("guest-pool", run, pool);
+    pool->thread = g_thread_new("vm-pool", vm_pool_thread, pool);
     return pool;
 }
 
@@ -213,7 +212,7 @@ void vm_pool_free(VmPool *pool)
     g_mutex_unlock(&pool->lock);
     g_thread_join(pool->thread);
     while ((member = g_queue_pop_head(&pool->members)) != NULL) {
-        machine_remove(pool, member->id);
+        vm_pool_remove_vm(pool, member->id);
         member_free(member);
     }
     g_object_unref(pool->stop);
