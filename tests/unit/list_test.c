@@ -120,6 +120,16 @@ static void an_answer_keeps_what_it_shows(void)
     test_manager_free(manager);
 }
 
+static Pod *find_namesake(SandboxManager *manager, const Runtime__V1__PodSandboxMetadata *metadata)
+{
+    Pod *pod;
+
+    g_mutex_lock(&manager->lock);
+    pod = manager_namesake_locked(manager, metadata);
+    g_mutex_unlock(&manager->lock);
+    return pod;
+}
+
 static void names_are_found(void)
 {
     SandboxManager *manager = manager_filled();
@@ -129,14 +139,14 @@ static void names_are_found(void)
     metadata.name = (char *)"pod-3";
     metadata.uid = (char *)"pod-3";
     metadata.namespace_ = (char *)"default";
-    pod = manager_namesake_locked(manager, &metadata);
+    pod = find_namesake(manager, &metadata);
     CU_ASSERT_PTR_NOT_NULL_FATAL(pod);
     CU_ASSERT_STRING_EQUAL(pod_name(pod), "pod-3");
     metadata.attempt = 1;
-    CU_ASSERT_PTR_NULL(manager_namesake_locked(manager, &metadata));
+    CU_ASSERT_PTR_NULL(find_namesake(manager, &metadata));
     metadata.attempt = 0;
     metadata.namespace_ = (char *)"other";
-    CU_ASSERT_PTR_NULL(manager_namesake_locked(manager, &metadata));
+    CU_ASSERT_PTR_NULL(find_namesake(manager, &metadata));
     test_manager_free(manager);
 }
 
