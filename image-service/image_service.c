@@ -159,7 +159,7 @@ static char *work_begin(ImageService *service)
     return g_strdup_printf("pull:%" G_GUINT64_FORMAT, ++service->last_holder);
 }
 
-/* Layers that are complete stay for the next attempt, until image_service_collect(). */
+/* Layers that are complete stay for the next attempt, until image_service_collect() removes them. */
 static void work_end(ImageService *service, const char *holder)
 {
     image_store_release(service->store, holder, NULL);

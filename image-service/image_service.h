@@ -69,7 +69,7 @@ typedef struct {
 } ImageProgress;
 typedef void (*ImageProgressFunc)(const ImageProgress *progress, gpointer data);
 
-/* Opens or creates the store; what an interrupted pull left is removed. */
+/* Opens or creates the store, and removes what interrupted pulls left. */
 ImageService *image_service_open(const ImageServiceConfig *config, GError **error);
 void image_service_close(ImageService *service); /* takes NULL; waits for pulls to end */
 
@@ -86,30 +86,31 @@ typedef struct {
 gboolean image_service_pull(ImageService *service, const ImagePullRequest *request, const Deadline *deadline,
                             Image **ret_image, GError **error);
 
-/* Imports an OCI archive, OCI layout directory or docker save archive, compressed or not. *ret_images: Image.
- */
+/* Imports an OCI archive, an OCI layout directory or an archive of docker save, compressed or not.
+ * *ret_images: Image, freed by the array. */
 gboolean image_service_load(ImageService *service, const char *path, const Deadline *deadline,
                             GPtrArray **ret_images, GError **error);
 
-/* By id (with or without "sha256:", or a unique prefix of at least 3 digits), tag or digest reference. NULL
- * without an error when there is none. */
+/* Finds an image by its id (with or without "sha256:", or a unique prefix of at least 3 digits), by tag or by
+ * digest reference. Return: a reference of the caller's, NULL when there is none. Errors: INVALID_ARGUMENT when
+ * several images have the prefix. */
 Image *image_service_find(ImageService *service, const char *name, GError **error);
 /* Elements are Image; the array frees them. */
 GPtrArray *image_service_list(ImageService *service);
 
-/* Removes the image with all its names, whichever of them (or its id) is given; unknown is success. Layers
- * that a pin or another image uses stay until they are let go. */
+/* Removes the image with all its names, whichever of them, or its id, is given. An unknown name is success.
+ * Layers that a pin or another image uses stay until the last of these is gone. */
 gboolean image_service_remove(ImageService *service, const char *name, GError **error);
 
 /* While owner (a container id) pins an image, its layer files stay on disk. Pins are not stored: after a
  * restart the owners pin again, and only then image_service_collect() may run. */
 void image_service_pin(ImageService *service, const char *owner, Image *image);
 void image_service_unpin(ImageService *service, const char *owner);
-/* Layers by themselves, for an owner whose image was removed while it ran. INTERNAL when a file is missing.
- */
+/* Pins layers by their keys, for an owner whose image was removed while it ran. *ret_layers: ImageLayer, freed
+ * by the array. Errors: INTERNAL when a file is missing. */
 gboolean image_service_pin_layers(ImageService *service, const char *owner, const char *const *keys,
                                   GPtrArray **ret_layers, GError **error);
-/* Deletes what neither an image nor a pin uses. */
+/* Deletes the layers that neither an image nor a pin uses. */
 void image_service_collect(ImageService *service);
 
 typedef struct {
@@ -117,5 +118,5 @@ typedef struct {
     guint64 used_bytes;
     guint64 inodes_used;
 } ImageFsUsage;
-/* What the store occupies, kept up to date, not scanned for. */
+/* What the store occupies. The figures are kept up to date; nothing is scanned. */
 gboolean image_service_fs_usage(ImageService *service, ImageFsUsage *ret_usage, GError **error);

@@ -56,8 +56,8 @@ void digest_hash_free(DigestHash *hash)
     g_free(hash);
 }
 
-/* OpenSSL fails here only when it has no memory or no SHA-2; neither can be gone on from. */
-static void must(int result)
+/* OpenSSL fails here only when it has no memory or no SHA-2; no work is possible then. */
+static void check_openssl(int result)
 {
     if (result != 1)
         g_error("OpenSSL cannot compute a digest");
@@ -65,12 +65,12 @@ static void must(int result)
 
 void digest_hash_reset(DigestHash *hash)
 {
-    must(EVP_DigestInit_ex(hash->context, hash->algorithm, NULL));
+    check_openssl(EVP_DigestInit_ex(hash->context, hash->algorithm, NULL));
 }
 
 void digest_hash_update(DigestHash *hash, const void *data, gsize length)
 {
-    must(EVP_DigestUpdate(hash->context, data, length));
+    check_openssl(EVP_DigestUpdate(hash->context, data, length));
 }
 
 char *digest_hash_finish(DigestHash *hash)
@@ -79,7 +79,7 @@ char *digest_hash_finish(DigestHash *hash)
     guint length = 0;
     GString *text = g_string_new(hash->prefix);
 
-    must(EVP_DigestFinal_ex(hash->context, bytes, &length));
+    check_openssl(EVP_DigestFinal_ex(hash->context, bytes, &length));
     for (guint i = 0; i < length; i++)
         g_string_append_printf(text, "%02x", bytes[i]);
     return g_string_free(text, FALSE);

@@ -8,25 +8,27 @@
 
 #include <glib.h>
 
-/* Whether the text is a digest that can be verified here; such a text is safe as part of a path or URL. */
+/* Return: whether the text is a digest that can be verified here; such a text is safe as part of a path or
+ * URL. */
 gboolean digest_is_valid(const char *digest);
-/* The same as an error: INVALID_ARGUMENT, "what: … is no sha256 or sha512 digest". */
+/* The same with an error: INVALID_ARGUMENT, "WHAT: … is no sha256 or sha512 digest". */
 gboolean digest_check(const char *digest, const char *what, GError **error);
 
 typedef struct DigestHash DigestHash;
 
-/* For the algorithm of a valid digest (or just "sha256:"). */
+/* like: a valid digest, whose algorithm is used, or just "sha256:". */
 DigestHash *digest_hash_new(const char *like);
 void digest_hash_free(DigestHash *hash); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DigestHash, digest_hash_free)
 
 void digest_hash_update(DigestHash *hash, const void *data, gsize length);
-/* Forgets what was fed. */
+/* Begins again with nothing. */
 void digest_hash_reset(DigestHash *hash);
-/* "sha256:…" of what was fed; the hash can only be reset or freed after that. */
+/* Return: "sha256:…" of all that was fed, in a new string. The hash can only be reset or freed after that. */
 char *digest_hash_finish(DigestHash *hash);
-/* Finishes; DATA_LOSS when it is another digest; what names the data. */
+/* Finishes and compares; `what` names the data in the message. Errors: DATA_LOSS when it is another digest.
+ */
 gboolean digest_hash_verify(DigestHash *hash, const char *expected, const char *what, GError **error);
 
-/* sha256 of a block in memory. */
+/* Return: the sha256 digest of a block in memory, in a new string. */
 char *digest_of(const void *data, gsize length);

@@ -16,15 +16,15 @@ typedef struct {
     char *digest;
 } Reference;
 
-/* INVALID_ARGUMENT with a message that quotes the text. */
+/* Errors: INVALID_ARGUMENT with a message that quotes the text. */
 gboolean reference_parse(const char *text, Reference **ret_reference, GError **error);
 Reference *reference_copy(const Reference *reference);
 void reference_free(Reference *reference); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Reference, reference_free)
 
-/* "docker.io/library/busybox" */
+/* Each returns a new string. "docker.io/library/busybox": */
 char *reference_name(const Reference *reference);
-/* The name with ":tag" or "@digest". */
+/* The name with ":tag" or "@digest": */
 char *reference_to_string(const Reference *reference);
 /* "docker.io/library/busybox@sha256:…", what stands in Image.digests. */
 char *reference_with_digest(const Reference *reference, const char *digest);

@@ -190,8 +190,9 @@ static gboolean put_inode(ErofsWriter *writer, const ErofsAttributes *attributes
     return TRUE;
 }
 
-/* Into the open extent, or to the disk when it has gone there. */
-static gboolean patch(ErofsWriter *writer, guint64 offset, const void *data, gsize length, GError **error)
+/* Overwrites bytes in the open extent, or on the disk when they have gone there. */
+static gboolean patch_bytes(ErofsWriter *writer, guint64 offset, const void *data, gsize length,
+                            GError **error)
 {
     if (offset < writer->meta_start || offset >= writer->meta_start + writer->meta->len)
         return write_at(writer, offset, data, length, error);
@@ -282,8 +283,8 @@ gboolean erofs_writer_set_links(ErofsWriter *writer, guint64 nid, guint32 links,
 {
     guint32 value = GUINT32_TO_LE(links);
 
-    return patch(writer, nid * EROFS_NID_BYTES + G_STRUCT_OFFSET(ErofsInode, links), &value, sizeof value,
-                 error);
+    return patch_bytes(writer, nid * EROFS_NID_BYTES + G_STRUCT_OFFSET(ErofsInode, links), &value,
+                       sizeof value, error);
 }
 
 /* Directories */
@@ -322,7 +323,7 @@ gboolean erofs_writer_directory(ErofsWriter *writer, const ErofsDirectory *place
     content.inline_data = data + in_blocks;
     inode = encode_inode(place->nid, attributes, &content, links);
     return write_at(writer, place->data_offset, data, in_blocks, error) &&
-           patch(writer, place->nid * EROFS_NID_BYTES, inode->data, inode->len, error);
+           patch_bytes(writer, place->nid * EROFS_NID_BYTES, inode->data, inode->len, error);
 }
 
 void erofs_writer_identify(ErofsWriter *writer, const char *text)
@@ -353,7 +354,7 @@ gboolean erofs_writer_finish(ErofsWriter *writer, GError **error)
     if (writer->meta_start + writer->meta_size == writer->end)
         writer->end = writer->meta_start + erofs_round_up(writer->meta->len, BLOCK);
     super.blocks = GUINT32_TO_LE((guint32)(writer->end >> EROFS_BLOCK_BITS));
-    if (!patch(writer, EROFS_SUPER_OFFSET, &super, sizeof super, error) || !flush_meta(writer, error))
+    if (!patch_bytes(writer, EROFS_SUPER_OFFSET, &super, sizeof super, error) || !flush_meta(writer, error))
         return FALSE;
     /* The last block is whole, and what was never written is a hole. */
     if (ftruncate(writer->fd, (off_t)writer->end) != 0)

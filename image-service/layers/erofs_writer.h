@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Writes an EROFS image straight into a file, in one pass, as its contents become known.
  *
- * Regular files go out as they arrive and their inodes right behind them, so nothing is staged on the host's
- * file system and a hostile name never reaches it. Directories are written last, from the names that
+ * Regular files are written as they arrive and their inodes right behind them, so nothing is staged on the
+ * host's file system and a hostile name never reaches it. Directories are written last, from the names that
  * layer_tree.h holds. Uncompressed, 4 KiB blocks, extended inodes (32-bit ids, nanosecond times), tails of
  * files inline where they fit; extents of inodes lie between extents of data, as the format allows.
  * Format: https://docs.kernel.org/filesystems/erofs.html and linux/fs/erofs/erofs_fs.h; readable since 5.4.

@@ -61,7 +61,7 @@ Gunzip *gunzip_new(void)
 {
     Gunzip *gunzip = g_new0(Gunzip, 1);
 
-    /* 16: gzip only. It fails for want of memory alone, which GLib does not survive either. */
+    /* 16: gzip only. It fails only when there is no memory, and then GLib ends the daemon, too. */
     if (inflateInit2(&gunzip->stream, 16 + MAX_WBITS) != Z_OK)
         g_error("cannot set up zlib");
     return gunzip;

@@ -14,8 +14,8 @@ Gunzip *gunzip_new(void);
 void gunzip_free(Gunzip *gunzip); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Gunzip, gunzip_free)
 
-/* As much of in as fits into out; *ret_used and *ret_made are the bytes taken and produced, which may both be
- * 0 when more input is needed. *ret_ended: a member is complete; the next byte begins another.
- * INVALID_ARGUMENT for bad data. */
+/* Decompresses as much of in as fits into out; *ret_used and *ret_made are the bytes taken and produced,
+ * which may both be 0 when more input is needed. *ret_ended: a member is complete; the next byte begins
+ * another. Errors: INVALID_ARGUMENT for bad data. */
 gboolean gunzip_step(Gunzip *gunzip, const guint8 *in, gsize in_length, guint8 *out, gsize out_size,
                      gsize *ret_used, gsize *ret_made, gboolean *ret_ended, GError **error);

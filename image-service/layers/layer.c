@@ -10,7 +10,8 @@ enum { DEFAULT_MAX_ENTRIES = 2000000 };
 struct LayerDraft {
     ErofsWriter *writer;
     GPtrArray *names; /* LayerName; empty when the tree is final */
-    LayerTree *tree;  /* of a self-contained layer; NULL otherwise */
+    LayerTree *tree;  /* of a self-contained layer, or of a finished one */
+    gboolean is_self_contained;
     guint max_entries;
 };
 
@@ -45,7 +46,7 @@ static gboolean apply_names(const LayerDraft *draft, LayerTree *tree, const Dead
 }
 
 /* Applies the names without knowing what is below. When nothing depends on that, the tree is the layer's
- * wherever it is used, and an error is final; otherwise both come to nothing. */
+ * wherever it is used, and an error is final; otherwise both are discarded. */
 static gboolean try_self_contained(LayerDraft *draft, const Deadline *deadline, GError **error)
 {
     g_autoptr(LayerTree) tree = layer_tree_new(draft->max_entries, NULL);
@@ -59,6 +60,7 @@ static gboolean try_self_contained(LayerDraft *draft, const Deadline *deadline, 
         return FALSE;
     }
     draft->tree = g_steal_pointer(&tree);
+    draft->is_self_contained = TRUE;
     g_ptr_array_set_size(draft->names, 0);
     return TRUE;
 }
@@ -78,7 +80,7 @@ LayerDraft *layer_read(const LayerFiles *files, const LayerSpec *spec, const Dea
 
 gboolean layer_draft_is_self_contained(const LayerDraft *draft)
 {
-    return draft->tree != NULL;
+    return draft->is_self_contained;
 }
 
 gboolean layer_draft_finish(LayerDraft *draft, LowerView *lower, const char *key, const Deadline *deadline,

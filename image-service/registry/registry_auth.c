@@ -31,7 +31,7 @@ static char *take_word(const char **at, gboolean may_be_quoted)
     return g_strndup(*at - length, length);
 }
 
-static void skip(const char **at, const char *characters)
+static void skip_characters(const char **at, const char *characters)
 {
     *at += strspn(*at, characters);
 }
@@ -45,16 +45,16 @@ static GHashTable *take_parameters(const char **at)
         const char *before;
         g_autofree char *name = NULL;
 
-        skip(at, " \t,");
+        skip_characters(at, " \t,");
         before = *at;
         name = take_word(at, FALSE);
-        skip(at, " \t");
+        skip_characters(at, " \t");
         if (name == NULL || **at != '=') {
             *at = before; /* a scheme */
             break;
         }
         (*at)++;
-        skip(at, " \t");
+        skip_characters(at, " \t");
         char *value = take_word(at, TRUE);
         g_hash_table_replace(parameters, g_ascii_strdown(name, -1), value != NULL ? value : g_strdup(""));
     }
@@ -69,7 +69,7 @@ GHashTable *registry_challenge_find(const char *header, const char *scheme)
         g_autofree char *name = NULL;
         g_autoptr(GHashTable) parameters = NULL;
 
-        skip(&at, " \t,");
+        skip_characters(&at, " \t,");
         name = take_word(&at, FALSE);
         if (name == NULL)
             return NULL;

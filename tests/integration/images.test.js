@@ -5,7 +5,7 @@ const fs = require('fs');
 const path = require('path');
 const {test, before, after, afterEach} = require('node:test');
 const {Node} = require('./support/node');
-const {BUSYBOX, busyboxArchive, bigImage} = require('./support/images');
+const {BUSYBOX, busyboxArchive, bigImage, makeImage} = require('./support/images');
 const {startRegistry, push} = require('./support/registry');
 const {eventually, refused, must} = require('./support/kit');
 
@@ -129,6 +129,23 @@ test('LoadImage imports OCI archives and archives of docker save', async () => {
     await refused(node.cri.call('LoadImage', {path: 'relative.tar'}), 'INVALID_ARGUMENT', 'path');
     await assert.rejects(node.cri.call('LoadImage', {path: `${node.dir}/none.tar`}),
                          ({details}) => details.includes('none.tar'));
+});
+
+test('a container sees a layer applied to the layers below it', async () => {
+    const image = 'tests.example/applied:1';
+    const {images: [{id}]} = await node.cri.call('LoadImage', {path: makeImage(node, image, {}, (dir) => {
+        for (const name of ['tmp', 'etc', 'usr/lib'])
+            fs.mkdirSync(path.join(dir, name), {recursive: true});
+        for (const name of ['tmp/file', 'etc/.wh.group', 'etc/.wh.nothing', 'usr/lib/inside'])
+            fs.writeFileSync(path.join(dir, name), '');
+        fs.symlinkSync('usr/lib', path.join(dir, 'lib'));
+    }, ['tmp/file', 'etc/.wh.group', 'etc/.wh.nothing', 'lib', 'lib/inside'])});
+    const pod = await node.runPod();
+    const container = await node.runContainer(pod, {image: {image}, command: ['sleep', '1000']});
+    const words = ['sh', '-c', 'stat -c "%a %n" /tmp; readlink /lib; ls /usr/lib; ls /etc | grep -e group -e nothing -e passwd'];
+    assert.strictEqual((await node.output(container, words)).trim(), '1777 /tmp\nusr/lib\ninside\npasswd');
+    await node.removePod(pod);
+    await remove(id);
 });
 
 test('after kill -9 of the daemon during a pull the image store is consistent, and the pull can be repeated', async () => {

@@ -593,23 +593,103 @@ static void names_what_is_missing(void)
         error, STATUS_INVALID_ARGUMENT, "UPPER");
 }
 
+/* A layer that names a file but not the directory that it is in, or both. */
+static TestLayer add_file_layer(Fixture *fixture, const char *path, gboolean with_directory)
+{
+    TestTar *tar = test_tar_new("pax", "gzip");
+    g_autofree char *directory = g_path_get_dirname(path);
+
+    if (with_directory)
+        test_tar_add(tar, directory, S_IFDIR | 0755, NULL);
+    test_tar_add(tar, path, FILE_MODE, path);
+    return add_layer_tar(fixture, tar);
+}
+
+static const ImageLayer *layer_of(const Image *image, guint index)
+{
+    return g_ptr_array_index(image->layers, index);
+}
+
+static void images_share_layers_that_do_not_depend_on_what_is_below(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autoptr(Image) one = NULL;
+    g_autoptr(Image) two = NULL;
+
+    set_up(&fixture);
+    for (guint i = 0; i < 2; i++) {
+        TestLayer layers[] = {add_layer(&fixture, i == 0 ? "a" : "b", 0),
+                              add_file_layer(&fixture, "opt/tool", TRUE),
+                              add_file_layer(&fixture, "opt/more", FALSE)};
+        g_autofree char *digest = add_image(&fixture, i == 0 ? "one" : "two", layers, G_N_ELEMENTS(layers));
+    }
+    one = pull(&fixture, ":one");
+    two = pull(&fixture, ":two");
+    CU_ASSERT_STRING_EQUAL(layer_of(one, 1)->path, layer_of(two, 1)->path);
+    CU_ASSERT_STRING_NOT_EQUAL(layer_of(one, 2)->path, layer_of(two, 2)->path);
+    CU_ASSERT_STRING_NOT_EQUAL(layer_of(one, 2)->key, layer_of(two, 2)->key);
+}
+
+/* The lower layers are larger, so that they arrive last. */
+static void layers_are_put_on_those_below_in_whatever_order_they_arrive(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autoptr(Image) image = NULL;
+
+    set_up(&fixture);
+    TestLayer layers[] = {add_layer(&fixture, "large", 3 << 20),    add_layer(&fixture, "larger", 1 << 20),
+                          add_file_layer(&fixture, "a/b", FALSE),   add_file_layer(&fixture, "a/c/d", FALSE),
+                          add_file_layer(&fixture, "a/c/e", FALSE), add_file_layer(&fixture, "a/b", FALSE)};
+    g_autofree char *digest = add_image(&fixture, "v1", layers, G_N_ELEMENTS(layers));
+
+    image = pull(&fixture, ":v1");
+    CU_ASSERT_EQUAL_FATAL(image->layers->len, 6);
+    for (guint i = 0; i < 6; i++)
+        CU_ASSERT_TRUE(g_file_test(layer_of(image, i)->path, G_FILE_TEST_IS_REGULAR));
+    /* The last one is the third one's tar in another place. */
+    CU_ASSERT_STRING_NOT_EQUAL(layer_of(image, 2)->key, layer_of(image, 5)->key);
+}
+
+static void an_image_without_layers_is_an_image(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autofree char *digest = NULL;
+    g_autoptr(Image) image = NULL;
+    g_autoptr(Image) again = NULL;
+
+    set_up(&fixture);
+    digest = add_image(&fixture, "empty", NULL, 0);
+    image = pull(&fixture, ":empty");
+    CU_ASSERT_EQUAL(image->layers->len, 0);
+    image_service_close(fixture.service);
+    fixture.service = image_service_open(&fixture.config, NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(fixture.service);
+    again = image_service_find(fixture.service, image->id, NULL);
+    CU_ASSERT_TRUE(again != NULL && again->layers->len == 0);
+}
+
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
         {"an image pulled by tag is found by tag, digest, id and prefix", pulls_by_tag},
         {"an image pulled by digest has no tag, and is not fetched again for one", pulls_by_digest},
         {"layers that are there are not downloaded", shares_layers},
+        {"images share layers that do not depend on what is below them",
+         images_share_layers_that_do_not_depend_on_what_is_below},
+        {"layers are put on those below in whatever order they arrive",
+         layers_are_put_on_those_below_in_whatever_order_they_arrive},
+        {"an image without layers is an image", an_image_without_layers_is_an_image},
         {"a tag that moves leaves the old image untagged", moves_tags},
         {"pulls of the same image at once do the work once", two_pulls_work_once},
-        {"who waits for another's layer has its own deadline, and takes over",
+        {"a pull that waits for another's layer has its own deadline, and takes over",
          waiters_have_their_own_deadline},
         {"an interrupted pull shows nothing and is resumed", interrupted_pulls_leave_nothing_visible},
-        {"after a restart nothing half-done is left", starts_afresh_after_a_restart},
+        {"a restart removes what interrupted pulls left", starts_afresh_after_a_restart},
         {"removing takes all names and the layers that no other image has", removes_images},
         {"pinned layers outlive their image", pins_keep_layers},
         {"a hostile layer leaves nothing", hostile_layers_leave_nothing},
         {"images over the limit are refused, packed or unpacked", large_images_are_refused},
-        {"progress is told for every layer", tells_progress},
+        {"progress is reported for every layer", tells_progress},
         {"the usage follows", knows_the_usage},
         {"errors name the image", names_what_is_missing},
     };

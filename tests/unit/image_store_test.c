@@ -232,6 +232,87 @@ static void keeps_what_is_used(void)
     image_store_close(store);
 }
 
+/* As the first version wrote it: layers by their diff ids. */
+static void write_old_store(const char *root)
+{
+    static const char sql[] =
+        "CREATE TABLE layers (diff_id TEXT PRIMARY KEY, size_bytes INTEGER NOT NULL,"
+        " disk_bytes INTEGER NOT NULL) WITHOUT ROWID;"
+        "CREATE TABLE images (id TEXT PRIMARY KEY, config_json TEXT NOT NULL, size_bytes INTEGER NOT NULL,"
+        " pulled_at_ns INTEGER NOT NULL);"
+        "CREATE TABLE image_layers (image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,"
+        " position INTEGER NOT NULL, diff_id TEXT NOT NULL REFERENCES layers (diff_id),"
+        " PRIMARY KEY (image_id, position)) WITHOUT ROWID;"
+        "CREATE INDEX image_layers_by_diff_id ON image_layers (diff_id);"
+        "CREATE TABLE names (name TEXT PRIMARY KEY, is_digest INTEGER NOT NULL,"
+        " image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE) WITHOUT ROWID;"
+        "CREATE INDEX names_by_image ON names (image_id);"
+        "INSERT INTO layers VALUES ('" DIFF_1 "', 3, 4096);"
+        "INSERT INTO images VALUES ('" IMAGE_A "', '{}', 10, 20);"
+        "INSERT INTO image_layers VALUES ('" IMAGE_A "', 0, '" DIFF_1 "');"
+        "INSERT INTO names VALUES ('docker.io/library/a:latest', 0, '" IMAGE_A "');"
+        "PRAGMA user_version = 1";
+    g_autofree char *database_path = g_build_filename(root, "images.db", NULL);
+    g_autofree char *layers = g_build_filename(root, "layers", "sha256", NULL);
+    g_autofree char *file = g_strdup_printf("%s/%s.erofs", layers, strchr(DIFF_1, ':') + 1);
+    sqlite3 *database = NULL;
+
+    CU_ASSERT_EQUAL(g_mkdir_with_parents(layers, 0711), 0);
+    CU_ASSERT_TRUE(g_file_set_contents(file, "old", 3, NULL));
+    CU_ASSERT_EQUAL(chmod(file, 0444), 0);
+    CU_ASSERT_EQUAL(sqlite3_open(database_path, &database), SQLITE_OK);
+    CU_ASSERT_EQUAL(sqlite3_exec(database, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(database);
+}
+
+static void old_layers_stay_usable_until_they_are_made_anew(void)
+{
+    g_autofree char *root = test_directory();
+    LayerPlace place = {DIFF_1, DIFF_1};
+    g_autoptr(GPtrArray) found = NULL;
+    g_autoptr(ImageLayer) layer = NULL;
+    ImageStore *store;
+
+    write_old_store(root);
+    store = open_store(root);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(store);
+    found = images(store);
+    CU_ASSERT_EQUAL_FATAL(found->len, 1);
+    CU_ASSERT_STRING_EQUAL(((StoredImage *)g_ptr_array_index(found, 0))->layer_keys[0], DIFF_1);
+    CU_ASSERT_TRUE(has_layer(store, DIFF_1));
+    CU_ASSERT_FALSE(image_store_has_current(store, one));
+    CU_ASSERT_PTR_NULL(image_store_find_layer_for(store, &place));
+    add_layer(store, DIFF_1);
+    CU_ASSERT_TRUE(has_layer(store, DIFF_1));
+    CU_ASSERT_TRUE(image_store_has_current(store, one));
+    layer = image_store_find_layer_for(store, &place);
+    CU_ASSERT_TRUE(layer != NULL && layer->size_bytes == strlen(DIFF_1));
+    /* Its image has it still. */
+    image_store_drop_unused(store, NULL);
+    CU_ASSERT_TRUE(has_layer(store, DIFF_1));
+    image_store_close(store);
+}
+
+static void a_layer_that_depends_on_those_below_serves_in_its_chain_alone(void)
+{
+    LayerPlace place = {DIFF_1, DIFF_2};
+    LayerPlace elsewhere = {DIFF_1, DIFF_1};
+    g_autofree char *root = test_directory();
+    g_autofree char *path = NULL;
+    g_autoptr(ImageLayer) found = NULL;
+    ImageStore *store = open_store(root);
+    GError *error = NULL;
+    int fd = -1;
+
+    TEST_OK(image_store_ingest_file(store, &path, &fd, &error), error);
+    TEST_OK(image_store_add_layer(store, &place, FALSE, path, fd, &error), error);
+    close(fd);
+    found = image_store_find_layer_for(store, &place);
+    CU_ASSERT_TRUE(found != NULL && g_str_equal(found->key, DIFF_2));
+    CU_ASSERT_PTR_NULL(image_store_find_layer_for(store, &elsewhere));
+    image_store_close(store);
+}
+
 static void refuses_newer_databases(void)
 {
     g_autofree char *root = test_directory();
@@ -257,7 +338,11 @@ int main(int argc, char **argv)
         {"a layer file of another size does not count", a_damaged_file_is_missing},
         {"a tag that moves leaves its old image", moves_tags},
         {"layers stay while an image or a holder has them, and the usage follows", keeps_what_is_used},
-        {"a database from the future is refused", refuses_newer_databases},
+        {"layers of an older version stay usable until they are made anew",
+         old_layers_stay_usable_until_they_are_made_anew},
+        {"a layer that depends on those below serves in its chain alone",
+         a_layer_that_depends_on_those_below_serves_in_its_chain_alone},
+        {"a database of a newer version is refused", refuses_newer_databases},
     };
 
     return test_main_args("image store", cases, G_N_ELEMENTS(cases), argc, argv);

@@ -35,8 +35,9 @@ function bigImage(node, mib) {
 }
 
 // An archive of busybox with another layer and another configuration. fill(directory) makes the layer's content; config is
-// that of the image specification.
-function makeImage(node, name, config, fill) {
+// that of the image specification. members: the names that go into the layer; default: all of them. Parents that they
+// leave out have no entry.
+function makeImage(node, name, config, fill, members) {
     const work = fs.mkdtempSync(path.join(node.dir, 'image-'));
     const layout = path.join(work, 'layout'), layer = path.join(work, 'layer'), archive = path.join(work, 'archive.tar');
     const blobs = path.join(layout, 'blobs/sha256');
@@ -50,7 +51,8 @@ function makeImage(node, name, config, fill) {
     fs.mkdirSync(layer);
     must('tar', '-C', layout, '-xf', busyboxArchive(node));
     fill(layer);
-    must('tar', '--numeric-owner', '-C', layer, '-cf', path.join(work, 'layer.tar'), '.');
+    must('tar', '--numeric-owner', ...(members ? ['--no-recursion'] : []), '-C', layer, '-cf', path.join(work, 'layer.tar'),
+         ...(members || ['.']));
     const index = JSON.parse(fs.readFileSync(path.join(layout, 'index.json'), 'utf8'));
     const manifest = read(index.manifests[0]), image = read(manifest.config);
     const added = put(fs.readFileSync(path.join(work, 'layer.tar')), manifest.layers[0]);
