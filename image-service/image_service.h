@@ -92,8 +92,8 @@ gboolean image_service_load(ImageService *service, const char *path, const Deadl
                             GPtrArray **ret_images, GError **error);
 
 /* Finds an image by its id (with or without "sha256:", or a unique prefix of at least 3 digits), by tag or by
- * digest reference. Return: a reference of the caller's, NULL when there is none. Errors: INVALID_ARGUMENT when
- * several images have the prefix. */
+ * digest reference. Return: a reference of the caller's, NULL when there is none. Errors: INVALID_ARGUMENT
+ * when several images have the prefix. */
 Image *image_service_find(ImageService *service, const char *name, GError **error);
 /* Elements are Image; the array frees them. */
 GPtrArray *image_service_list(ImageService *service);
@@ -106,8 +106,8 @@ gboolean image_service_remove(ImageService *service, const char *name, GError **
  * restart the owners pin again, and only then image_service_collect() may run. */
 void image_service_pin(ImageService *service, const char *owner, Image *image);
 void image_service_unpin(ImageService *service, const char *owner);
-/* Pins layers by their keys, for an owner whose image was removed while it ran. *ret_layers: ImageLayer, freed
- * by the array. Errors: INTERNAL when a file is missing. */
+/* Pins layers by their keys, for an owner whose image was removed while it ran. *ret_layers: ImageLayer,
+ * freed by the array. Errors: INTERNAL when a file is missing. */
 gboolean image_service_pin_layers(ImageService *service, const char *owner, const char *const *keys,
                                   GPtrArray **ret_layers, GError **error);
 /* Deletes the layers that neither an image nor a pin uses. */
