@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ResizeMachine: sets how many processors the guest uses. Memory needs nothing: the kernel brings plugged-in
+/* ResizeVm: sets how many processors the guest uses. Memory needs nothing: the kernel brings plugged-in
  * memory on line by itself (memhp_default_state). */
 #include <stdio.h>
 #include <unistd.h>
@@ -44,10 +44,10 @@ static bool cpus_use(unsigned vcpus, Fault *ret_fault)
     return true;
 }
 
-void op_resize_machine(Call *call)
+void op_resize_vm(Call *call)
 {
-    unsigned vcpus = call->request->resize_machine->vcpus;
-    ResizeMachineResponse result = CRIVIRT__AGENT__V1__RESIZE_MACHINE_RESPONSE__INIT;
+    unsigned vcpus = call->request->resize_vm->vcpus;
+    ResizeVmResponse result = CRIVIRT__AGENT__V1__RESIZE_VM_RESPONSE__INIT;
     Fault error;
 
     if (vcpus < 1 || vcpus > CPUS_MAX)
@@ -62,7 +62,7 @@ void op_resize_machine(Call *call)
     } else if (cpus_use(vcpus, &error)) {
         result.vcpus = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
         result.memory_available_bytes = (uint64_t)sysfile_meminfo_bytes("MemAvailable:");
-        reply_resize_machine(call, &result);
+        reply_resize_vm(call, &result);
         return;
     }
     call_fail(call, &error);

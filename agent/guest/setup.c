@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Setup makes an unassigned guest the guest of a pod, MountShare mounts its share later. Prepare and Rehearse
+/* Setup makes an unassigned guest the guest of a pod, MountShare mounts its share later. Prepare and WarmUp
  * run in an unassigned guest. */
 #include "agent/guest/setup.h"
 
@@ -222,15 +222,16 @@ void op_setup(Call *call)
         fault(&error, FAULT_FAILED_PRECONDITION, "this guest is already the guest of sandbox %s",
               pod.sandbox_id);
     else {
-        if (request->upper != NULL && !pod.has_upper)
-            upper = disk_find(request->upper, node, sizeof node, &error);
+        if (request->writable_disk != NULL && !pod.has_upper)
+            upper = disk_find(request->writable_disk, node, sizeof node, &error);
         if (upper == DISK_READY)
             upper = mount_share(request->share_tag, &error);
         if (upper == DISK_WAIT && disk_may_wait(call)) {
             call_retry(call, DISK_RETRY_MS);
             return;
         }
-        if (upper == DISK_READY && pod_set_up(request, request->upper != NULL ? node : NULL, &error)) {
+        if (upper == DISK_READY &&
+            pod_set_up(request, request->writable_disk != NULL ? node : NULL, &error)) {
             strcpy(pod.sandbox_id, request->sandbox_id); /* NOLINT: a valid id */
             reply_setup(call, &result);
             return;
@@ -255,7 +256,7 @@ static void empty_free_memory(void)
 
 void op_prepare(Call *call)
 {
-    const Disk *upper = call->request->prepare->upper;
+    const Disk *upper = call->request->prepare->writable_disk;
     PrepareResponse result = CRIVIRT__AGENT__V1__PREPARE_RESPONSE__INIT;
     char node[64];
     Fault error;
@@ -294,10 +295,10 @@ static bool pod_undo_setup(const SetupRequest *request, Fault *ret_fault)
     return true;
 }
 
-void op_rehearse(Call *call)
+void op_warm_up(Call *call)
 {
-    const SetupRequest *setup = call->request->rehearse->setup;
-    RehearseResponse result = CRIVIRT__AGENT__V1__REHEARSE_RESPONSE__INIT;
+    const SetupRequest *setup = call->request->warm_up->setup;
+    WarmUpResponse result = CRIVIRT__AGENT__V1__WARM_UP_RESPONSE__INIT;
     Fault error;
     bool done = false;
 
@@ -311,7 +312,7 @@ void op_rehearse(Call *call)
     else
         done = pod_set_up(setup, NULL, &error) && pod_undo_setup(setup, &error);
     if (done)
-        reply_rehearse(call, &result);
+        reply_warm_up(call, &result);
     else
         call_fail(call, &error);
 }

@@ -95,28 +95,24 @@ static gboolean find_in_guest(Container *container, const GArray *disks, const D
                               Arena *arena, OciBlockDevice *blocks, GError **error)
 {
     Crivirt__Agent__V1__FindDisksRequest find = CRIVIRT__AGENT__V1__FIND_DISKS_REQUEST__INIT;
-    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     Deadline bounded = deadline_sooner(deadline, FIND_TIMEOUT_MS);
     g_autoptr(AgentConnection) agent = pod_agent(container->pod, error);
-    Crivirt__Agent__V1__Response *response;
+    g_autoptr(AgentFindDisksResponse) response = NULL;
     gboolean good;
 
     if (agent == NULL)
         return FALSE;
     find.n_disks = disks->len;
     find.disks = container_disks(disks, arena);
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_FIND_DISKS;
-    request.find_disks = &find;
-    if (!agent_connection_call(agent, &request, &bounded, &response, error))
+    if (!agent_find_disks(agent, &find, &bounded, &response, error))
         return FALSE;
-    good = response->find_disks->n_numbers == disks->len ||
-           fail(error, STATUS_INTERNAL, "the guest's agent named %zu disks, not %u",
-                response->find_disks->n_numbers, disks->len);
+    good = response->n_numbers == disks->len ||
+           fail(error, STATUS_INTERNAL, "the guest's agent named %zu disks, not %u", response->n_numbers,
+                disks->len);
     for (guint i = 0; good && i < disks->len; i++) {
-        blocks[i].major = response->find_disks->numbers[i]->major;
-        blocks[i].minor = response->find_disks->numbers[i]->minor;
+        blocks[i].major = response->numbers[i]->major;
+        blocks[i].minor = response->numbers[i]->minor;
     }
-    crivirt__agent__v1__response__free_unpacked(response, NULL);
     return good;
 }
 

@@ -97,14 +97,13 @@ static gboolean create_in_guest(Container *container, const Image *image, const 
                                 GError **error)
 {
     Crivirt__Agent__V1__CreateContainerRequest create = CRIVIRT__AGENT__V1__CREATE_CONTAINER_REQUEST__INIT;
-    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     Deadline bounded = deadline_sooner(deadline, CREATE_TIMEOUT_MS);
     g_autoptr(Arena) arena = arena_new();
     g_autoptr(GArray) layers = NULL;
     ContainerVolumes volumes;
     g_autoptr(AgentConnection) agent = pod_agent(container->pod, error);
     gint64 begin_us = g_get_monotonic_time();
-    Crivirt__Agent__V1__Response *response;
+    g_autoptr(AgentCreateContainerResponse) response = NULL;
 
     if (agent == NULL ||
         !container->pod->platform->attach_layers(container->pod, image->layers, deadline, &layers, error))
@@ -116,13 +115,10 @@ static gboolean create_in_guest(Container *container, const Image *image, const 
     begin_us = create_trace_phase(container, TRACE_VOLUMES, begin_us);
     if (!create_message_build(container, image, &volumes, layers, arena, &create, error))
         return FALSE;
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_CREATE_CONTAINER;
-    request.create_container = &create;
-    if (!agent_connection_call(agent, &request, &bounded, &response, error))
+    if (!agent_create_container(agent, &create, &bounded, &response, error))
         return FALSE;
     create_trace_phase(container, TRACE_CREATE_CONTAINER, begin_us);
-    container_record_user(container, response->create_container);
-    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    container_record_user(container, response);
     return TRUE;
 }
 

@@ -22,20 +22,14 @@ enum {
 void container_delete_in_guest(Container *container)
 {
     Crivirt__Agent__V1__DeleteContainerRequest delete = CRIVIRT__AGENT__V1__DELETE_CONTAINER_REQUEST__INIT;
-    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     g_autoptr(AgentConnection) agent = pod_agent(container->pod, NULL);
     g_autoptr(GError) error = NULL;
     Deadline deadline = deadline_in_ms(DELETE_TIMEOUT_MS);
-    Crivirt__Agent__V1__Response *response;
 
     if (agent == NULL)
         return;
     delete.id = container->id;
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_DELETE_CONTAINER;
-    request.delete_container = &delete;
-    if (agent_connection_call(agent, &request, &deadline, &response, &error))
-        crivirt__agent__v1__response__free_unpacked(response, NULL);
-    else
+    if (!agent_delete_container(agent, &delete, &deadline, NULL, &error))
         log_warning(LOG_FIELDS("container", container->id), "cannot delete the container in the guest: %s",
                     error->message);
 }

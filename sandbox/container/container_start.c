@@ -29,24 +29,20 @@ static gboolean container_start_in_guest(Container *container, const Deadline *d
                                          gint64 *ret_started_at_ns, GError **error)
 {
     Crivirt__Agent__V1__StartContainerRequest start = CRIVIRT__AGENT__V1__START_CONTAINER_REQUEST__INIT;
-    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     g_autoptr(AgentConnection) agent = pod_agent(container->pod, error);
     Deadline bounded = deadline_sooner(deadline, START_TIMEOUT_MS);
     gint64 asked_at_ns = time_now_ns();
     gint64 begin_us = g_get_monotonic_time();
-    Crivirt__Agent__V1__Response *response;
+    g_autoptr(AgentStartContainerResponse) response = NULL;
 
     start.id = container->id;
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_START_CONTAINER;
-    request.start_container = &start;
     if (agent == NULL || !container_open_log(container, error) ||
-        !agent_connection_call(agent, &request, &bounded, &response, error))
+        !agent_start_container(agent, &start, &bounded, &response, error))
         return FALSE;
     trace_add(container->pod->trace, TRACE_START_CONTAINER, container->config->metadata->name, begin_us);
     /* The clocks of guest and node differ by the time that it took to set the guest's: the start cannot be
      * outside of this call. */
-    *ret_started_at_ns = CLAMP(response->start_container->started_at_ns, asked_at_ns, time_now_ns());
-    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    *ret_started_at_ns = CLAMP(response->started_at_ns, asked_at_ns, time_now_ns());
     return TRUE;
 }
 

@@ -21,10 +21,8 @@ gboolean container_signal(Container *container, int signal, gboolean all, const 
 {
     Crivirt__Agent__V1__ProcessId process = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
     Crivirt__Agent__V1__SignalRequest kill = CRIVIRT__AGENT__V1__SIGNAL_REQUEST__INIT;
-    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     Deadline bounded = deadline_sooner(deadline, SIGNAL_TIMEOUT_MS);
     g_autoptr(AgentConnection) agent = pod_agent(container->pod, error);
-    Crivirt__Agent__V1__Response *response;
 
     if (agent == NULL)
         return FALSE;
@@ -32,12 +30,7 @@ gboolean container_signal(Container *container, int signal, gboolean all, const 
     kill.process = &process;
     kill.signal = signal;
     kill.all = all;
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_SIGNAL;
-    request.signal = &kill;
-    if (!agent_connection_call(agent, &request, &bounded, &response, error))
-        return FALSE;
-    crivirt__agent__v1__response__free_unpacked(response, NULL);
-    return TRUE;
+    return agent_signal(agent, &kill, &bounded, NULL, error);
 }
 
 /* TRUE when it has ended by then. */

@@ -20,22 +20,15 @@ static gboolean update_in_guest(Container *container, const Resources *update, c
                                 GError **error)
 {
     Crivirt__Agent__V1__UpdateContainerRequest call = CRIVIRT__AGENT__V1__UPDATE_CONTAINER_REQUEST__INIT;
-    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     Deadline bounded = deadline_sooner(deadline, UPDATE_TIMEOUT_MS);
     g_autoptr(AgentConnection) agent = pod_agent(container->pod, error);
     g_autofree char *json = NULL;
-    Crivirt__Agent__V1__Response *response;
 
     if (agent == NULL || !oci_spec_resources(update, !container->pod->platform->on_node, &json, error))
         return FALSE;
     call.id = container->id;
     call.resources = (ProtobufCBinaryData){.len = strlen(json), .data = (guint8 *)json};
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_UPDATE_CONTAINER;
-    request.update_container = &call;
-    if (!agent_connection_call(agent, &request, &bounded, &response, error))
-        return FALSE;
-    crivirt__agent__v1__response__free_unpacked(response, NULL);
-    return TRUE;
+    return agent_update_container(agent, &call, &bounded, NULL, error);
 }
 
 /* What the container's would be. */

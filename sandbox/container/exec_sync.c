@@ -58,8 +58,8 @@ static void collect(StreamSession *session, StreamSessionStream stream, GByteArr
         g_byte_array_append(bytes, buffer, (guint)MIN(length, MAX_STREAM_BYTES - bytes->len));
 }
 
-/* Past its time: the process must not go on. Who is told so may look whether it is gone, so its end is waited
- * for. */
+/* Kills the command with all that it has started, and waits for its end: a client that is told of the
+ * time-out may look whether the command is gone. */
 static void kill_and_wait(StreamSession *session, Waiter *waiter, GByteArray *const streams[2])
 {
     Deadline deadline = deadline_in_ms(KILLED_TIMEOUT_MS);

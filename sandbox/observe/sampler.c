@@ -41,7 +41,6 @@ static gboolean pod_has_share(Pod *pod)
 static gboolean sample_ask_guest(Pod *pod, gboolean with_processes, Sample *sample, GError **error)
 {
     Crivirt__Agent__V1__StatsRequest stats = CRIVIRT__AGENT__V1__STATS_REQUEST__INIT;
-    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     Deadline deadline = deadline_in_ms(SAMPLE_TIMEOUT_MS);
     g_autoptr(AgentConnection) agent = pod_agent(pod, error);
     g_autoptr(GError) problem = NULL;
@@ -49,11 +48,7 @@ static gboolean sample_ask_guest(Pod *pod, gboolean with_processes, Sample *samp
     if (agent == NULL)
         return FALSE;
     stats.with_processes = with_processes;
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_STATS;
-    request.stats = &stats;
-    if (agent_connection_call(agent, &request, &deadline, &sample->response, &problem)) {
-        if (sample->response->result_case == CRIVIRT__AGENT__V1__RESPONSE__RESULT_STATS)
-            sample->stats = sample->response->stats;
+    if (agent_stats(agent, &stats, &deadline, &sample->stats, &problem)) {
         sample->with_processes = with_processes;
         return TRUE;
     }

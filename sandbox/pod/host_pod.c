@@ -203,29 +203,24 @@ static void fill_sysctls(const Pod *pod, Arena *arena, Crivirt__Agent__V1__Setup
 
 /* CNI has configured the interfaces in the namespace that the containers use; the clock and the random pool
  * are the node's. */
-static gboolean agent_setup(Pod *pod, const CniResult *network, const Deadline *deadline, GError **error)
+static gboolean host_pod_setup(Pod *pod, const CniResult *network, const Deadline *deadline, GError **error)
 {
     Crivirt__Agent__V1__SetupRequest setup = CRIVIRT__AGENT__V1__SETUP_REQUEST__INIT;
-    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     Deadline bounded = deadline_sooner(deadline, SETUP_TIMEOUT_MS);
     g_autoptr(Arena) arena = arena_new();
     g_autofree char *hostname = pod_network_hostname(pod);
     g_autofree char *resolv_conf = pod_network_resolv_conf(pod, network);
     g_autofree char *hosts = pod_network_hosts(network, hostname);
-    Crivirt__Agent__V1__Response *response;
 
     setup.sandbox_id = pod->id;
     setup.hostname = hostname;
     setup.resolv_conf = text_bytes(arena, resolv_conf);
     setup.hosts = text_bytes(arena, hosts);
     fill_sysctls(pod, arena, &setup);
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_SETUP;
-    request.setup = &setup;
-    if (!agent_connection_call(pod->agent, &request, &bounded, &response, error)) {
+    if (!agent_setup(pod->agent, &setup, &bounded, NULL, error)) {
         g_prefix_error(error, "cannot set up the pod: ");
         return FALSE;
     }
-    crivirt__agent__v1__response__free_unpacked(response, NULL);
     return TRUE;
 }
 
@@ -255,7 +250,7 @@ static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **er
 
     return node_kernel_check(NODE_KERNEL_LAYERS, NODE_KERNEL_LOOP, error) && directories_make(pod, error) &&
            (!has_own_network(pod) || network_start(pod, deadline, &network, error)) &&
-           agent_start(pod, deadline, error) && agent_setup(pod, network, deadline, error);
+           agent_start(pod, deadline, error) && host_pod_setup(pod, network, deadline, error);
 }
 
 static gboolean node_destroy(Pod *pod, const Deadline *deadline, GError **error)

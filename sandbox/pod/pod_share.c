@@ -151,20 +151,15 @@ void pod_share_watch(Pod *pod)
 static gboolean mount_in_guest(Pod *pod, const Deadline *deadline, GError **error)
 {
     Crivirt__Agent__V1__MountShareRequest mount = CRIVIRT__AGENT__V1__MOUNT_SHARE_REQUEST__INIT;
-    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     Deadline bounded = deadline_sooner(deadline, MOUNT_TIMEOUT_MS);
     g_autofree char *tag = tag_new(pod->share_attached);
     g_autoptr(AgentConnection) agent = pod_agent(pod, error);
-    Crivirt__Agent__V1__Response *response;
 
     if (agent == NULL)
         return FALSE;
     mount.share_tag = tag;
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_MOUNT_SHARE;
-    request.mount_share = &mount;
-    if (!agent_connection_call(agent, &request, &bounded, &response, error))
+    if (!agent_mount_share(agent, &mount, &bounded, NULL, error))
         return FALSE;
-    crivirt__agent__v1__response__free_unpacked(response, NULL);
     pod->share_mounted = TRUE;
     return TRUE;
 }

@@ -100,22 +100,18 @@ static gboolean size_record(Pod *pod, const VmSize *shape, GError **error)
 static gboolean use_vcpus(Pod *pod, guint vcpus, const Deadline *deadline, guint64 *ret_available_bytes,
                           GError **error)
 {
-    Crivirt__Agent__V1__ResizeMachineRequest resize = CRIVIRT__AGENT__V1__RESIZE_MACHINE_REQUEST__INIT;
-    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    Crivirt__Agent__V1__ResizeVmRequest resize = CRIVIRT__AGENT__V1__RESIZE_VM_REQUEST__INIT;
     Deadline bounded = deadline_sooner(deadline, AGENT_TIMEOUT_MS);
     g_autoptr(AgentConnection) agent = pod_any_agent(pod);
-    Crivirt__Agent__V1__Response *response;
+    g_autoptr(AgentResizeVmResponse) response = NULL;
 
     if (agent == NULL)
         return fail(error, STATUS_FAILED_PRECONDITION, "sandbox %s has no guest", pod->id);
     resize.vcpus = vcpus;
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_RESIZE_MACHINE;
-    request.resize_machine = &resize;
     if (!vmm_plug_vcpus(pod->manager->vmm, pod->id, vcpus, error) ||
-        !agent_connection_call(agent, &request, &bounded, &response, error))
+        !agent_resize_vm(agent, &resize, &bounded, &response, error))
         return FALSE;
-    *ret_available_bytes = response->resize_machine->memory_available_bytes;
-    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    *ret_available_bytes = response->memory_available_bytes;
     return TRUE;
 }
 

@@ -130,7 +130,7 @@ static void fill_setup(const Pod *pod, const CniResult *network, Arena *arena,
     fill_interface(network, arena, setup);
     fill_routes(network, arena, setup);
     fill_sysctls(pod, arena, setup);
-    setup->upper = upper;
+    setup->writable_disk = upper;
     setup->wall_clock_ns = time_now_ns();
     setup->entropy = (ProtobufCBinaryData){.len = ENTROPY_BYTES, .data = entropy};
 }
@@ -138,20 +138,15 @@ static void fill_setup(const Pod *pod, const CniResult *network, Arena *arena,
 static gboolean guest_setup(Pod *pod, const CniResult *network, const Deadline *deadline, GError **error)
 {
     Crivirt__Agent__V1__SetupRequest setup = CRIVIRT__AGENT__V1__SETUP_REQUEST__INIT;
-    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     Deadline bounded = deadline_sooner(deadline, SETUP_TIMEOUT_MS);
     g_autoptr(Arena) arena = arena_new();
-    Crivirt__Agent__V1__Response *response;
 
     fill_setup(pod, network, arena, &setup);
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_SETUP;
-    request.setup = &setup;
-    if (!agent_connection_call(pod->agent, &request, &bounded, &response, error)) {
+    if (!agent_setup(pod->agent, &setup, &bounded, NULL, error)) {
         g_prefix_error(error, "cannot set up the guest: ");
         pod_start_prefix_console(pod, error);
         return FALSE;
     }
-    crivirt__agent__v1__response__free_unpacked(response, NULL);
     return TRUE;
 }
 

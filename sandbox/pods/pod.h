@@ -11,7 +11,7 @@
 #pragma once
 
 #include "common/semaphore.h"
-#include "sandbox/agent/agent_connection.h"
+#include "sandbox/agent/agent_calls.h"
 #include "sandbox/pods/handler.h"
 #include "sandbox/pods/manager.h"
 #include "sandbox/pods/platform.h"

@@ -15,8 +15,7 @@ void sample_unref(Sample *sample)
 {
     if (sample == NULL || !g_atomic_int_dec_and_test(&sample->references))
         return;
-    if (sample->response != NULL)
-        crivirt__agent__v1__response__free_unpacked(sample->response, NULL);
+    agent_stats_response_free(sample->stats);
     g_free(sample);
 }
 

@@ -19,10 +19,9 @@ typedef struct Pod Pod;
 
 typedef struct {
     gint references;
-    gint64 at_ns;                                   /* wall clock */
-    gint64 at_us;                                   /* monotonic */
-    Crivirt__Agent__V1__Response *response;         /* owns stats; NULL: the agent has none */
-    const Crivirt__Agent__V1__StatsResponse *stats; /* NULL likewise */
+    gint64 at_ns;                             /* wall clock */
+    gint64 at_us;                             /* monotonic */
+    Crivirt__Agent__V1__StatsResponse *stats; /* NULL: the agent has none */
     gboolean with_processes;
     gboolean has_node_cost;
     guint64 node_cpu_ns;       /* of QEMU, and so of the guest, and of the file server */

@@ -368,39 +368,30 @@ static Crivirt__Agent__V1__ProcessId session_process(StreamSession *session)
     return process;
 }
 
-static void session_send_request(StreamSession *session, Request *request)
-{
-    g_autoptr(AgentConnection) agent = pod_any_agent(session->pod);
-
-    if (agent != NULL)
-        agent_connection_send_request(agent, request);
-}
-
 void stream_session_resize(StreamSession *session, guint columns, guint rows)
 {
     Crivirt__Agent__V1__ProcessId process = session_process(session);
     Crivirt__Agent__V1__ResizeRequest resize = CRIVIRT__AGENT__V1__RESIZE_REQUEST__INIT;
-    Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    g_autoptr(AgentConnection) agent = pod_any_agent(session->pod);
 
     resize.process = &process;
     resize.columns = columns;
     resize.rows = rows;
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_RESIZE;
-    request.resize = &resize;
-    session_send_request(session, &request);
+    if (agent != NULL)
+        agent_resize_post(agent, &resize);
 }
 
 void stream_session_signal(StreamSession *session, int signal_number)
 {
     Crivirt__Agent__V1__ProcessId process = session_process(session);
     Crivirt__Agent__V1__SignalRequest kill = CRIVIRT__AGENT__V1__SIGNAL_REQUEST__INIT;
-    Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    g_autoptr(AgentConnection) agent = pod_any_agent(session->pod);
 
     kill.process = &process;
     kill.signal = signal_number;
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_SIGNAL;
-    request.signal = &kill;
-    session_send_request(session, &request);
+    kill.all = TRUE;
+    if (agent != NULL)
+        agent_signal_post(agent, &kill);
 }
 
 gboolean stream_session_ended(StreamSession *session, StreamSessionEnd *ret_end)

@@ -11,7 +11,7 @@
 #pragma once
 
 #include "common/semaphore.h"
-#include "sandbox/agent/agent_connection.h"
+#include "sandbox/agent/agent_calls.h"
 #include "sandbox/vmm/domain_xml.h"
 #include "sandbox/vmm/vmm.h"
 

@@ -85,8 +85,8 @@ gboolean guest_run_briefly(const GuestEnvironment *env, const char *id,
 /* ---- the warm-up ---- */
 
 /* The addresses are those for documentation (RFC 5737); no packet leaves the guest's tap, which is down. */
-static gboolean guest_rehearse_setup(AgentConnection *agent, guint8 *entropy, const Deadline *deadline,
-                                     GError **error)
+static gboolean guest_warm_up_setup(AgentConnection *agent, guint8 *entropy, const Deadline *deadline,
+                                    GError **error)
 {
     char *addresses[] = {(char *)"192.0.2.2/24"};
     Crivirt__Agent__V1__Interface interface = CRIVIRT__AGENT__V1__INTERFACE__INIT;
@@ -94,9 +94,7 @@ static gboolean guest_rehearse_setup(AgentConnection *agent, guint8 *entropy, co
     Crivirt__Agent__V1__Route route = CRIVIRT__AGENT__V1__ROUTE__INIT;
     Crivirt__Agent__V1__Route *routes[] = {&route};
     Crivirt__Agent__V1__SetupRequest setup = CRIVIRT__AGENT__V1__SETUP_REQUEST__INIT;
-    Crivirt__Agent__V1__RehearseRequest rehearsal = CRIVIRT__AGENT__V1__REHEARSE_REQUEST__INIT;
-    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
-    Crivirt__Agent__V1__Response *response;
+    Crivirt__Agent__V1__WarmUpRequest warm_up = CRIVIRT__AGENT__V1__WARM_UP_REQUEST__INIT;
 
     interface.name = (char *)GUEST_INTERFACE;
     interface.find_mac = interface.mac = (char *)GUEST_MAC;
@@ -111,13 +109,8 @@ static gboolean guest_rehearse_setup(AgentConnection *agent, guint8 *entropy, co
     setup.n_routes = G_N_ELEMENTS(routes);
     setup.wall_clock_ns = time_now_ns();
     setup.entropy = (ProtobufCBinaryData){.len = ENTROPY_BYTES, .data = entropy};
-    rehearsal.setup = &setup;
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_REHEARSE;
-    request.rehearse = &rehearsal;
-    if (!agent_connection_call(agent, &request, deadline, &response, error))
-        return FALSE;
-    crivirt__agent__v1__response__free_unpacked(response, NULL);
-    return TRUE;
+    warm_up.setup = &setup;
+    return agent_warm_up(agent, &warm_up, deadline, NULL, error);
 }
 
 gboolean guest_warm_up(AgentConnection *agent, const Deadline *deadline, GError **error)
@@ -126,7 +119,7 @@ gboolean guest_warm_up(AgentConnection *agent, const Deadline *deadline, GError 
     guint8 entropy[ENTROPY_BYTES];
 
     random_fill(entropy, sizeof entropy);
-    if (guest_rehearse_setup(agent, entropy, deadline, &problem) ||
+    if (guest_warm_up_setup(agent, entropy, deadline, &problem) ||
         error_status(problem) == STATUS_UNIMPLEMENTED)
         return TRUE;
     g_propagate_prefixed_error(error, g_steal_pointer(&problem), "cannot warm the guest up: ");

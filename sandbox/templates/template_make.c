@@ -46,20 +46,13 @@ static void qemu_lower_priority(pid_t pid)
 static gboolean guest_prepare(AgentConnection *agent, const Deadline *deadline, GError **error)
 {
     Crivirt__Agent__V1__PrepareRequest prepare = CRIVIRT__AGENT__V1__PREPARE_REQUEST__INIT;
-    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
-    Crivirt__Agent__V1__Disk upper = CRIVIRT__AGENT__V1__DISK__INIT;
+    Crivirt__Agent__V1__Disk disk = CRIVIRT__AGENT__V1__DISK__INIT;
     g_autofree char *serial = g_strdup_printf(GUEST_DISK_SERIAL_FORMAT, GUEST_DISK_LUN);
-    Crivirt__Agent__V1__Response *response;
 
-    upper.lun = GUEST_DISK_LUN;
-    upper.serial = serial;
-    prepare.upper = &upper;
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_PREPARE;
-    request.prepare = &prepare;
-    if (!agent_connection_call(agent, &request, deadline, &response, error))
-        return FALSE;
-    crivirt__agent__v1__response__free_unpacked(response, NULL);
-    return TRUE;
+    disk.lun = GUEST_DISK_LUN;
+    disk.serial = serial;
+    prepare.writable_disk = &disk;
+    return agent_prepare(agent, &prepare, deadline, NULL, error);
 }
 
 static gboolean guest_boot(const GuestEnvironment *env, const char *id, const DomainSpec *shape,

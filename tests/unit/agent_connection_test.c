@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "sandbox/agent/agent_connection.h"
+#include "sandbox/agent/agent_calls.h"
 
 #include <string.h>
 #include <sys/socket.h>
@@ -11,7 +11,6 @@
 #include "tests/unit/harness.h"
 
 typedef Crivirt__Agent__V1__FromGuest FromGuest;
-typedef Crivirt__Agent__V1__Request Request;
 
 /* The guest's side of the channel, which the test plays: it sends what an honest or a hostile agent sends. */
 typedef struct {
@@ -193,16 +192,10 @@ static WireDecoder *greet(Fixture *fixture)
 static gboolean start_call(Fixture *fixture, gint64 timeout_ms, GError **error)
 {
     Crivirt__Agent__V1__StartContainerRequest start = CRIVIRT__AGENT__V1__START_CONTAINER_REQUEST__INIT;
-    Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     Deadline deadline = deadline_in_ms(timeout_ms);
-    Crivirt__Agent__V1__Response *response;
+    g_autoptr(AgentStartContainerResponse) response = NULL;
 
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_START_CONTAINER;
-    request.start_container = &start;
-    if (!agent_connection_call(fixture->agent, &request, &deadline, &response, error))
-        return FALSE;
-    crivirt__agent__v1__response__free_unpacked(response, NULL);
-    return TRUE;
+    return agent_start_container(fixture->agent, &start, &deadline, &response, error) && response != NULL;
 }
 
 static gpointer answer_one(gpointer data)
@@ -379,17 +372,13 @@ static void too_large_a_request_is_refused(void)
     Fixture fixture;
     g_autoptr(GError) error = NULL;
     Crivirt__Agent__V1__StartContainerRequest start = CRIVIRT__AGENT__V1__START_CONTAINER_REQUEST__INIT;
-    Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
     g_autofree char *id = g_strnfill(WIRE_MAX_FRAME_BYTES, 'x');
     Deadline deadline = deadline_in_ms(60000);
-    Crivirt__Agent__V1__Response *response;
 
     fixture_init(&fixture);
     wire_decoder_free(greet(&fixture));
     start.id = id;
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_START_CONTAINER;
-    request.start_container = &start;
-    TEST_FAILS(agent_connection_call(fixture.agent, &request, &deadline, &response, &error), error,
+    TEST_FAILS(agent_start_container(fixture.agent, &start, &deadline, NULL, &error), error,
                STATUS_INVALID_ARGUMENT, "limit");
     fixture_clear(&fixture);
 }

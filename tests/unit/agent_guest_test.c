@@ -390,14 +390,14 @@ static DriveResponse *prepare(void)
 
     upper.lun = 0;
     upper.serial = (char *)"upper";
-    prepare.upper = &upper;
+    prepare.writable_disk = &upper;
     return call((DriveRequest)REQUEST(prepare, PREPARE, &prepare));
 }
 
 /* address NULL: without a Setup request. */
-static DriveResponse *rehearse(const char *address)
+static DriveResponse *warm_up(const char *address)
 {
-    Crivirt__Agent__V1__RehearseRequest rehearsal = INIT(REHEARSE_REQUEST);
+    Crivirt__Agent__V1__WarmUpRequest request = INIT(WARM_UP_REQUEST);
     Crivirt__Agent__V1__SetupRequest setup = INIT(SETUP_REQUEST);
     Crivirt__Agent__V1__Interface eth0 = INIT(INTERFACE), *interfaces[] = {&eth0};
     Crivirt__Agent__V1__Route route = INIT(ROUTE), *routes[] = {&route};
@@ -414,19 +414,19 @@ static DriveResponse *rehearse(const char *address)
     setup.n_interfaces = 1;
     setup.routes = routes;
     setup.n_routes = 1;
-    rehearsal.setup = address != NULL ? &setup : NULL;
-    return call((DriveRequest)REQUEST(rehearse, REHEARSE, &rehearsal));
+    request.setup = address != NULL ? &setup : NULL;
+    return call((DriveRequest)REQUEST(warm_up, WARM_UP, &request));
 }
 
 /* configures_the_network_and_the_pod() would see what this leaves. */
-static void rehearses_before_it_is_a_pod(void)
+static void is_warmed_up_before_it_is_a_pod(void)
 {
-    CU_ASSERT_EQUAL(status_of(rehearse("192.0.2.2/24"), "has not been prepared"), 9);
+    CU_ASSERT_EQUAL(status_of(warm_up("192.0.2.2/24"), "has not been prepared"), 9);
     CU_ASSERT_EQUAL(status_of(prepare(), NULL), 0);
-    CU_ASSERT_EQUAL(status_of(rehearse(NULL), "has no Setup request"), 3);
-    CU_ASSERT_EQUAL(status_of(rehearse("192.0.2.2/99"), "is not an address"), 3);
-    CU_ASSERT_EQUAL(status_of(rehearse("192.0.2.2/24"), NULL), 0);
-    CU_ASSERT_EQUAL(status_of(rehearse("192.0.2.2/24"), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(warm_up(NULL), "has no Setup request"), 3);
+    CU_ASSERT_EQUAL(status_of(warm_up("192.0.2.2/99"), "is not an address"), 3);
+    CU_ASSERT_EQUAL(status_of(warm_up("192.0.2.2/24"), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(warm_up("192.0.2.2/24"), NULL), 0);
 }
 
 static DriveResponse *set_up(const char *sandbox_id)
@@ -468,7 +468,7 @@ static DriveResponse *set_up(const char *sandbox_id)
     setup.n_routes = 3;
     setup.sysctls = sysctls;
     setup.n_sysctls = 1;
-    setup.upper = &upper;
+    setup.writable_disk = &upper;
     setup.wall_clock_ns = G_GINT64_CONSTANT(1900000000000000000);
     setup.entropy.data = (guint8 *)"0123456789abcdef0123456789abcdef";
     setup.entropy.len = 32;
@@ -483,7 +483,7 @@ static void becomes_a_pod_once(void)
     CU_ASSERT_EQUAL(status_of(set_up("pod1"), NULL), 0);
     CU_ASSERT_EQUAL(status_of(set_up("pod2"), "already the guest of sandbox pod1"), 9);
     CU_ASSERT_EQUAL(status_of(set_up("../x"), "id"), 3);
-    CU_ASSERT_EQUAL(status_of(rehearse("192.0.2.2/24"), "already the guest of sandbox pod1"), 9);
+    CU_ASSERT_EQUAL(status_of(warm_up("192.0.2.2/24"), "already the guest of sandbox pod1"), 9);
 }
 
 static void runs_a_container_from_hot_plugged_layers(void)
@@ -906,7 +906,7 @@ int main(void)
     static const TestCase cases[] = {
         {"a guest boots and its agent answers", boots_and_answers},
         {"a guest without a pod refuses CreateContainer", refuses_containers_before_setup},
-        {"a prepared guest is warmed up, also repeatedly", rehearses_before_it_is_a_pod},
+        {"a prepared guest is warmed up, also repeatedly", is_warmed_up_before_it_is_a_pod},
         {"a guest is set up for one pod, once", becomes_a_pod_once},
         {"a container runs from hot-plugged layers as the user it names",
          runs_a_container_from_hot_plugged_layers},

@@ -119,7 +119,6 @@ Container *test_pod_container(Pod *pod)
 
 void test_pod_add_sample(Pod *pod, gint64 at_us, guint64 cpu_us)
 {
-    Crivirt__Agent__V1__Response response = CRIVIRT__AGENT__V1__RESPONSE__INIT;
     Crivirt__Agent__V1__StatsResponse stats = CRIVIRT__AGENT__V1__STATS_RESPONSE__INIT;
     Crivirt__Agent__V1__ContainerUsage usage = CRIVIRT__AGENT__V1__CONTAINER_USAGE__INIT;
     Crivirt__Agent__V1__CgroupUsage cgroup = CRIVIRT__AGENT__V1__CGROUP_USAGE__INIT;
@@ -150,16 +149,13 @@ void test_pod_add_sample(Pod *pod, gint64 at_us, guint64 cpu_us)
     stats.n_containers = 1;
     stats.interfaces = interfaces;
     stats.n_interfaces = 1;
-    response.result_case = CRIVIRT__AGENT__V1__RESPONSE__RESULT_STATS;
-    response.stats = &stats;
-    length = crivirt__agent__v1__response__get_packed_size(&response);
+    length = crivirt__agent__v1__stats_response__get_packed_size(&stats);
     data = g_malloc(length);
-    crivirt__agent__v1__response__pack(&response, data);
+    crivirt__agent__v1__stats_response__pack(&stats, data);
     sample->references = 1;
     sample->at_us = at_us;
     sample->at_ns = time_now_ns();
-    sample->response = crivirt__agent__v1__response__unpack(NULL, length, data);
-    sample->stats = sample->response->stats;
+    sample->stats = crivirt__agent__v1__stats_response__unpack(NULL, length, data);
     sample->with_processes = TRUE;
     sample->has_node_cost = TRUE;
     sample->node_cpu_ns = cpu_us * 2000;
