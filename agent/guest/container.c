@@ -85,6 +85,7 @@ void container_free(Container *container)
     tree_remove_later(CONTAINERS_DIR, container->id);
     Call *waiting = container->waiting;
     free(container->identity);
+    free(container->start_failure);
     free(container);
     while (waiting != NULL) { /* their handlers find no container */
         Call *next = waiting->next;

@@ -45,8 +45,9 @@ typedef struct Container {
     Timer end_wait;
     Process *process; /* the first process */
     Rootfs rootfs;
-    Identity *identity; /* for the response of CreateContainer; NULL afterwards */
-    int console_fd;     /* while crun creates the container: where crun sends the terminal; -1: nowhere */
+    Fault *start_failure; /* why `crun create` failed: StartContainer reports it; NULL: it did not fail */
+    Identity *identity;   /* for the response of CreateContainer; NULL afterwards */
+    int console_fd;       /* while crun creates the container: where crun sends the terminal; -1: nowhere */
     int oom_score_adj;
     char cgroup[512]; /* the directory of its cgroup; empty: not known yet */
     Measure writable; /* the size of its writable layer */

@@ -82,13 +82,36 @@ static bool container_take_created(Container *container, Fault *ret_fault)
     return true;
 }
 
+/* What crun refuses (a program that the image does not have, a mount, a limit) is reported by StartContainer,
+ * which is where other runtimes find it. The container then is one that could not be started, not one that
+ * never was. Return: NULL, or the failure when out of memory. */
+static const Fault *container_defer_failure(Container *container, const Fault *failure)
+{
+    container->start_failure = malloc(sizeof *failure);
+    if (container->start_failure == NULL)
+        return failure;
+    *container->start_failure = *failure;
+    container->state = CONTAINER_CREATED;
+    process_close_child_fds(container->process);
+    if (container->console_fd >= 0) {
+        int terminal = console_take(container->console_fd);
+        if (terminal >= 0)
+            close(terminal);
+        container->console_fd = -1;
+    }
+    return NULL;
+}
+
 static void create_done(void *data, Job *job, const Fault *failure)
 {
     Container *container = data;
     Call *call = container->active;
     Fault error;
 
-    if (failure == NULL && !container_take_created(container, &error))
+    bool is_refused = failure != NULL && failure->status == FAULT_INTERNAL;
+    if (is_refused)
+        failure = container_defer_failure(container, failure);
+    else if (failure == NULL && !container_take_created(container, &error))
         failure = &error;
     if (failure != NULL) {
         create_fail(container, call, failure);
@@ -267,6 +290,13 @@ void op_start_container(Call *call)
         0) { /* an earlier daemon died before the response, and this one asks again */
         result.started_at_ns = container->started_at_ns;
         reply_start_container(call, &result);
+        container_leave(container);
+        return;
+    }
+    if (container->start_failure != NULL) {
+        process_never_started(container->process);
+        container->state = CONTAINER_EXITED;
+        call_fail(call, container->start_failure);
         container_leave(container);
         return;
     }

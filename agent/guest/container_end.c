@@ -156,7 +156,7 @@ void op_delete_container(Call *call)
     bool first = container->active != call;
     if (!container_enter(container, call))
         return;
-    if (first && (!container->process->gone || container->ending)) {
+    if (first && container->start_failure == NULL && (!container->process->gone || container->ending)) {
         if (!cgroup_kill(container->cgroup))
             process_signal(container->process, SIGKILL);
         container->killing = true;
@@ -164,6 +164,10 @@ void op_delete_container(Call *call)
         return;
     }
     container->killing = false;
+    if (container->start_failure != NULL) { /* crun has no record of it */
+        delete_done(container, NULL, NULL);
+        return;
+    }
     const char *const argv[] = {CRUN_PATH, CRUN_CGROUPS, "delete", "--force", container->id, NULL};
     const JobSpec spec = {.argv = argv, .with_log = true, .failing = "crun delete"};
     if (!job_start(&spec, delete_done, container, &error)) {

@@ -4,9 +4,11 @@
  * host pod, as a process of the node (node.h). agent/wire/agent.proto describes its operations.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/guest/assembly.h"
 #include "agent/guest/boot.h"
 #include "agent/guest/call.h"
 #include "agent/guest/channel.h"
@@ -18,7 +20,21 @@
 #include "agent/guest/process.h"
 #include "agent/guest/tree.h"
 
-static void message_received(const uint8_t *payload, size_t length)
+static void message_take(const uint8_t *payload, size_t length, bool is_assembled);
+
+static void part_take(const Part *part)
+{
+    uint8_t *message;
+    size_t length;
+
+    if (!assembly_add(part, &message, &length))
+        return;
+    message_take(message, length, true);
+    free(message);
+}
+
+/* is_assembled: the message came in parts, and has none itself. */
+static void message_take(const uint8_t *payload, size_t length, bool is_assembled)
 {
     ToGuest *message = crivirt__agent__v1__to_guest__unpack(NULL, length, payload);
     if (message == NULL) {
@@ -35,10 +51,25 @@ static void message_received(const uint8_t *payload, size_t length)
     case CRIVIRT__AGENT__V1__TO_GUEST__BODY_ACK:
         process_acknowledge(message->ack);
         break;
+    case CRIVIRT__AGENT__V1__TO_GUEST__BODY_PART:
+        if (!is_assembled)
+            part_take(message->part);
+        break;
     default:
         break; /* a message of a newer daemon */
     }
     crivirt__agent__v1__to_guest__free_unpacked(message, NULL);
+}
+
+static void message_received(const uint8_t *payload, size_t length)
+{
+    message_take(payload, length, false);
+}
+
+static void connection_began(void)
+{
+    assembly_reset();
+    process_rewind_all();
 }
 
 static void after_event(void)
@@ -64,7 +95,7 @@ static int serve_node(int argc, char **argv, const ChannelUser *user)
 int main(int argc, char **argv)
 {
     static const ChannelUser user = {
-        .received = message_received, .connected = process_rewind_all, .next = process_next_message};
+        .received = message_received, .connected = connection_began, .next = process_next_message};
 
     if (argc == 3 && strcmp(argv[1], TREE_REMOVE_OPTION) == 0)
         return tree_remove(argv[2]) ? 0 : 1;

@@ -13,6 +13,7 @@ MESSAGE(Failure);
 MESSAGE(ProcessId);
 MESSAGE(Output);
 MESSAGE(Ack);
+MESSAGE(Part);
 MESSAGE(Input);
 MESSAGE(InputAck);
 MESSAGE(Exited);

@@ -19,6 +19,7 @@ enum {
     /* The process waits when the pipe is full and the agent when it is empty; a large pipe means fewer turns.
      */
     PIPE_BYTES = 256 << 10,
+    EXIT_CODE_NOT_STARTED = 128, /* as containerd reports it */
 };
 
 static struct {
@@ -241,6 +242,19 @@ void process_run(Process *process, pid_t pid)
         process_signal(process, process->pending_signal);
     if (process->hung_up)
         process_hang_up(process);
+}
+
+void process_never_started(Process *process)
+{
+    if (process->gone)
+        return;
+    process->gone = true;
+    process->exit_code = EXIT_CODE_NOT_STARTED;
+    process->finished_at_ns = clock_wall_ns();
+    process->exit_acked = true;
+    process_input_close(process);
+    stream_close(&process->streams[0]);
+    stream_close(&process->streams[1]);
 }
 
 bool process_resize(Process *process, unsigned columns, unsigned rows)

@@ -73,6 +73,8 @@ bool process_set_connection(Process *process, int fd);
 void process_close_child_fds(Process *process);
 /* Reads the output of the process from now on, and waits for its end. */
 void process_run(Process *process, pid_t pid);
+/* Ends a process that could not be started, with exit code 128. The end is not reported. */
+void process_never_started(Process *process);
 /* Closes and frees everything. Unsent output is lost, and the end of the process is not reported. */
 void process_forget(Process *process);
 /* Forgets the container's first process and all its execs. */

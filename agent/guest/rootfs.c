@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -119,8 +120,8 @@ static DiskState acquire_layers(Rootfs *rootfs, Disk *const *layers, size_t n_la
 }
 
 typedef struct {
-    size_t n_root;                     /* layers of the rootfs */
-    size_t n_image[IMAGE_VOLUMES_MAX]; /* of each image volume */
+    size_t n_root;   /* layers of the rootfs */
+    size_t *n_image; /* of each image volume */
 } LayerCounts;
 
 static DiskState rootfs_acquire_layers(Rootfs *rootfs, const CreateContainerRequest *request,
@@ -161,7 +162,8 @@ static bool rootfs_mount_all(Rootfs *rootfs, const VolumeBase *base, const Creat
         rootfs->images[rootfs->n_images++] = request->memory_volumes[i]->index;
     }
     for (size_t i = 0; i < request->n_anonymous_volumes; i++) {
-        if (!volume_mount_anonymous(base, i, request->anonymous_volumes[i], ret_fault))
+        if (!volume_mount_anonymous(base, rootfs->luns, counts->n_root, i, request->anonymous_volumes[i],
+                                    ret_fault))
             return false;
         rootfs->n_anonymous++;
     }
@@ -211,32 +213,39 @@ static bool rootfs_mount_mapped(Rootfs *rootfs, const CreateContainerRequest *re
     return ok;
 }
 
+static DiskState rootfs_mount_with(const CreateContainerRequest *request, int userns_fd, Rootfs *rootfs,
+                                   LayerCounts *counts, Fault *ret_fault)
+{
+    DiskState state = rootfs_acquire_layers(rootfs, request, counts, ret_fault);
+    if (state != DISK_READY)
+        return state;
+    snprintf(rootfs->id, sizeof rootfs->id, "%s", request->id);
+    if (rootfs_mount_mapped(rootfs, request, counts, userns_fd, ret_fault))
+        return DISK_READY;
+    rootfs_unmount_all(rootfs);
+    release_layers(rootfs);
+    return DISK_FAILED;
+}
+
 DiskState rootfs_mount(const CreateContainerRequest *request, int userns_fd, Rootfs *ret_rootfs,
                        Fault *ret_fault)
 {
-    Rootfs rootfs = {.n_luns = 0};
-    LayerCounts counts = {.n_root = 0};
+    Rootfs rootfs = {.images =
+                         calloc(request->n_image_volumes + request->n_memory_volumes + 1, sizeof(uint32_t))};
+    LayerCounts counts = {.n_image = calloc(request->n_image_volumes + 1, sizeof(size_t))};
+    DiskState state = DISK_FAILED;
 
-    if (request->n_image_volumes + request->n_memory_volumes > IMAGE_VOLUMES_MAX ||
-        request->n_anonymous_volumes > ANONYMOUS_VOLUMES_MAX) {
-        fault(ret_fault, FAULT_INVALID_ARGUMENT,
-              "container %s has too many volumes: %zu of images and in memory, %zu declared by its image; %d "
-              "of each are served",
-              request->id, request->n_image_volumes + request->n_memory_volumes, request->n_anonymous_volumes,
-              IMAGE_VOLUMES_MAX);
-        return DISK_FAILED;
-    }
-    DiskState state = rootfs_acquire_layers(&rootfs, request, &counts, ret_fault);
-    if (state != DISK_READY)
-        return state;
-    snprintf(rootfs.id, sizeof rootfs.id, "%s", request->id);
-    if (!rootfs_mount_mapped(&rootfs, request, &counts, userns_fd, ret_fault)) {
-        rootfs_unmount_all(&rootfs);
-        release_layers(&rootfs);
-        return DISK_FAILED;
-    }
-    *ret_rootfs = rootfs;
-    return DISK_READY;
+    if (rootfs.images != NULL && counts.n_image != NULL)
+        state = rootfs_mount_with(request, userns_fd, &rootfs, &counts, ret_fault);
+    else
+        fault(ret_fault, FAULT_RESOURCE_EXHAUSTED,
+              "cannot mount the volumes of container %s: out of memory in the guest", request->id);
+    free(counts.n_image);
+    if (state == DISK_READY)
+        *ret_rootfs = rootfs;
+    else
+        free(rootfs.images);
+    return state;
 }
 
 size_t rootfs_unmount(Rootfs *rootfs, uint32_t *ret_released)
@@ -249,6 +258,8 @@ size_t rootfs_unmount(Rootfs *rootfs, uint32_t *ret_released)
     for (size_t i = 0; i < rootfs->n_luns; i++)
         if (layer_release(rootfs->luns[i]))
             ret_released[n_released++] = rootfs->luns[i];
+    free(rootfs->images);
+    rootfs->images = NULL;
     rootfs->id[0] = '\0';
     rootfs->n_luns = 0;
     return n_released;

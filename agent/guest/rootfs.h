@@ -17,14 +17,12 @@
 #include "agent/guest/fault.h"
 #include "agent/guest/messages.h"
 
-enum { IMAGE_VOLUMES_MAX = 64, ANONYMOUS_VOLUMES_MAX = 64 };
-
 typedef struct {
     char id[129]; /* empty: nothing is mounted */
     size_t n_luns;
     uint32_t luns[LAYERS_MAX]; /* of the rootfs, then of the image volumes */
     size_t n_images;
-    uint32_t images[IMAGE_VOLUMES_MAX]; /* indexes of ImageVolumes and MemoryVolumes that are mounted */
+    uint32_t *images; /* indexes of the ImageVolumes and MemoryVolumes that are mounted; owned */
     size_t n_anonymous;
 } Rootfs;
 

@@ -184,64 +184,93 @@ bool volume_mount_memory(const VolumeBase *base, const MemoryVolume *volume, Fau
 
 /* ---- declared volumes ---- */
 
-/* Opens what the image has at path. If it has nothing there, *ret_empty is true and the content is an empty
- * directory. */
-static bool open_content(const char *id, const char *path, int *ret_fd, bool *ret_empty, Fault *ret_fault)
-{
-    char rootfs[256];
-    snprintf(rootfs, sizeof rootfs, CONTAINERS_DIR "/%s/rootfs", id);
-    int root = open(rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (root < 0)
-        return fault_errno(ret_fault, "opening %s", rootfs);
-    int fd = open_inside(root, path, O_PATH | O_DIRECTORY);
-    int problem = errno;
-    close(root);
-    *ret_empty = fd < 0 && problem == ENOENT;
-    if (*ret_empty)
-        fd = open(NO_LAYER_DIR, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return fault(ret_fault, FAULT_INVALID_ARGUMENT,
-                     "the image declares %s as a volume, but that is not a directory: %s", path,
-                     strerror(problem));
-    *ret_fd = fd;
-    return true;
-}
-
-static bool make_writable(const VolumeBase *base, size_t number, int content, bool empty, char *ret_options,
-                          size_t room, Fault *ret_fault)
-{
+/* The directories that a volume is written to, below base->upper. An overlayfs that is mounted `volatile`
+ * cannot be mounted again, so the volume of a directory that the image does not have has others. */
+typedef struct {
     char upper[300], work[300];
-    struct stat status;
+} VolumeDirectories;
 
-    snprintf(upper, sizeof upper, "%s/a%zu", base->upper, number);
-    snprintf(work, sizeof work, "%s/w%zu", base->upper, number);
-    if (fstat(content, &status) < 0)
-        return fault_errno(ret_fault, "reading the kind of a volume");
-    if (empty) {
-        status.st_uid = base->root_uid;
-        status.st_gid = base->root_gid;
-    }
-    if (!dir_put(upper, 0755, ret_fault) || !dir_put(work, 0755, ret_fault))
-        return false;
-    if (chown(upper, status.st_uid, status.st_gid) < 0 || chmod(upper, status.st_mode & 07777) < 0)
-        return fault_errno(ret_fault, "setting the owner of the volume %s", upper);
-    snprintf(ret_options, room, "volatile,xino=on,upperdir=%s,workdir=%s,lowerdir=/proc/self/fd/%d", upper,
-             work, content);
-    return true;
+static bool make_volume_directories(const VolumeBase *base, size_t number, bool is_empty,
+                                    VolumeDirectories *ret_directories, Fault *ret_fault)
+{
+    snprintf(ret_directories->upper, sizeof ret_directories->upper, "%s/%c%zu", base->upper,
+             is_empty ? 'e' : 'a', number);
+    snprintf(ret_directories->work, sizeof ret_directories->work, "%s/%c%zu", base->upper,
+             is_empty ? 'f' : 'w', number);
+    return dir_put(ret_directories->upper, 0755, ret_fault) &&
+           dir_put(ret_directories->work, 0755, ret_fault) &&
+           (chown(ret_directories->upper, base->root_uid, base->root_gid) == 0 ||
+            fault_errno(ret_fault, "setting the owner of the volume %s", ret_directories->upper));
 }
 
-bool volume_mount_anonymous(const VolumeBase *base, size_t number, const char *path, Fault *ret_fault)
+/* Mounts the layers of the container once more, with a writable directory of the volume's own. An overlayfs
+ * over the container's rootfs would be an overlayfs over an overlayfs, which has no constant inode numbers.
+ * n_luns 0: an empty directory. */
+static bool mount_volume(const VolumeBase *base, const uint32_t *luns, size_t n_luns, size_t number,
+                         const char *target, Fault *ret_fault)
 {
-    char target[256], options[1024];
-    int content = -1;
-    bool empty = false;
+    char options[4096];
+    VolumeDirectories directories;
 
-    snprintf(target, sizeof target, CONTAINERS_DIR "/%s/a%zu", base->id, number);
-    if (!dir_put(target, 0755, ret_fault) || !open_content(base->id, path, &content, &empty, ret_fault))
+    if (!make_volume_directories(base, number, n_luns == 0, &directories, ret_fault))
         return false;
-    bool ok = make_writable(base, number, content, empty, options, sizeof options, ret_fault) &&
-              (mount("overlay", target, "overlay", MS_NODEV, options) == 0 ||
-               fault_errno(ret_fault, "mounting the volume %s (%s)", path, options));
-    close(content);
+    snprintf(options, sizeof options, "volatile,xino=on,upperdir=%s,workdir=%s,lowerdir=%s",
+             directories.upper, directories.work, n_luns == 0 ? NO_LAYER_DIR : "");
+    if (!volume_lower_names(luns, n_luns, options, sizeof options))
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT, "container %s has too many layers (%zu)", base->id,
+                     n_luns);
+    if (chdir(base->layers) < 0)
+        return fault_errno(ret_fault, "entering the directory of layers %s", base->layers);
+    bool ok = mount("overlay", target, "overlay", MS_NODEV, options) == 0 ||
+              fault_errno(ret_fault, "mounting a volume (%s)", options);
+    if (chdir("/") < 0)
+        complain("chdir /: %s", strerror(errno));
     return ok;
+}
+
+/* Binds what the mounted image has at path to target. *ret_missing: it has nothing there. */
+static bool bind_content(const char *whole, const char *path, const char *target, bool *ret_missing,
+                         Fault *ret_fault)
+{
+    int root = open(whole, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int source = root >= 0 ? open_inside(root, path, O_PATH | O_DIRECTORY) : -1;
+    int problem = errno, tree = -1;
+
+    *ret_missing = root >= 0 && source < 0 && problem == ENOENT;
+    if (source >= 0)
+        tree = open_tree(source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    bool ok = *ret_missing ||
+              (source >= 0 || fault(ret_fault, FAULT_INVALID_ARGUMENT,
+                                    "the image declares %s as a volume, but that is not a directory: %s",
+                                    path, strerror(problem)));
+    if (ok && !*ret_missing)
+        ok = (tree >= 0 && move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) == 0) ||
+             fault_errno(ret_fault, "mounting the volume %s", path);
+    if (tree >= 0)
+        close(tree);
+    if (source >= 0)
+        close(source);
+    if (root >= 0)
+        close(root);
+    return ok;
+}
+
+bool volume_mount_anonymous(const VolumeBase *base, const uint32_t *luns, size_t n_luns, size_t number,
+                            const char *path, Fault *ret_fault)
+{
+    char whole[256], target[256];
+    bool is_missing = n_luns == 0, ok = true;
+
+    snprintf(whole, sizeof whole, CONTAINERS_DIR "/%s/image", base->id);
+    snprintf(target, sizeof target, CONTAINERS_DIR "/%s/a%zu", base->id, number);
+    if (!dir_put(whole, 0755, ret_fault) || !dir_put(target, 0755, ret_fault))
+        return false;
+    if (n_luns > 0) {
+        if (!mount_volume(base, luns, n_luns, number, whole, ret_fault))
+            return false;
+        ok = bind_content(whole, path, target, &is_missing, ret_fault);
+        if (umount2(whole, MNT_DETACH) < 0)
+            complain("unmounting %s: %s", whole, strerror(errno));
+    }
+    return ok && (!is_missing || mount_volume(base, NULL, 0, number, target, ret_fault));
 }

@@ -29,9 +29,10 @@ bool volume_mount_image(const VolumeBase *base, uint32_t index, const uint32_t *
 /* Mounts a memory volume at CONTAINERS_DIR/id/vINDEX. */
 bool volume_mount_memory(const VolumeBase *base, const MemoryVolume *volume, Fault *ret_fault);
 
-/* Mounts a declared volume at CONTAINERS_DIR/id/aNUMBER, with the content, owner and mode that the rootfs has
- * at path. */
-bool volume_mount_anonymous(const VolumeBase *base, size_t number, const char *path, Fault *ret_fault);
+/* Mounts a declared volume at CONTAINERS_DIR/id/aNUMBER, with the content, owner and mode that the image has
+ * at path. luns: the image's layers, lowest first. */
+bool volume_mount_anonymous(const VolumeBase *base, const uint32_t *luns, size_t n_luns, size_t number,
+                            const char *path, Fault *ret_fault);
 
 /* Appends the names of the layers to the option, uppermost first, as in "lowerdir=3:2". Return: false when it
  * is too long. */

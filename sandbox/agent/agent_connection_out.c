@@ -87,27 +87,56 @@ static void push_to_queue_locked(AgentConnection *agent, const void *data, gsize
     }
 }
 
-gboolean agent_message_send_locked(AgentConnection *agent, const ToGuest *message, GError **error)
+/* Queues the message as one frame. */
+static void push_frame_locked(AgentConnection *agent, const ToGuest *message, gsize length)
 {
-    gsize length = crivirt__agent__v1__to_guest__get_packed_size(message);
+    g_autofree guint8 *payload = g_malloc(MAX(length, 1));
     guint8 header[WIRE_HEADER_BYTES];
-    g_autofree guint8 *payload = NULL;
 
-    LOCK_ASSERT_HELD(&agent->lock);
-    if (length > WIRE_MAX_FRAME_BYTES)
-        return fail(
-            error, STATUS_INVALID_ARGUMENT,
-            "cannot send a request of %zu bytes to the guest's agent: the limit of its channel is %d bytes",
-            length, WIRE_MAX_FRAME_BYTES);
-    if (agent->queue->len + length > MAX_QUEUED_BYTES)
-        return fail(error, STATUS_RESOURCE_EXHAUSTED,
-                    "cannot send to the guest's agent: it does not read, and %d MiB wait for it already",
-                    MAX_QUEUED_BYTES >> 20);
-    payload = g_malloc(MAX(length, 1));
     crivirt__agent__v1__to_guest__pack(message, payload);
     wire_header_encode(payload, length, agent->protocol, header);
     push_to_queue_locked(agent, header, sizeof header);
     push_to_queue_locked(agent, payload, length);
+}
+
+/* Queues the message as several frames, each with a part of it. */
+static void push_parts_locked(AgentConnection *agent, const ToGuest *message, gsize length)
+{
+    g_autofree guint8 *whole = g_malloc(length);
+
+    crivirt__agent__v1__to_guest__pack(message, whole);
+    for (gsize at = 0; at < length; at += WIRE_PART_BYTES) {
+        Crivirt__Agent__V1__Part part = CRIVIRT__AGENT__V1__PART__INIT;
+        ToGuest piece = CRIVIRT__AGENT__V1__TO_GUEST__INIT;
+
+        part.data = (ProtobufCBinaryData){.len = MIN(length - at, WIRE_PART_BYTES), .data = whole + at};
+        part.last = at + part.data.len == length;
+        piece.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_PART;
+        piece.part = &part;
+        push_frame_locked(agent, &piece, crivirt__agent__v1__to_guest__get_packed_size(&piece));
+    }
+}
+
+gboolean agent_message_send_locked(AgentConnection *agent, const ToGuest *message, GError **error)
+{
+    gsize length = crivirt__agent__v1__to_guest__get_packed_size(message);
+    gsize limit = agent->protocol >= WIRE_PROTOCOL_PARTS ? WIRE_MAX_MESSAGE_BYTES : WIRE_MAX_FRAME_BYTES;
+
+    LOCK_ASSERT_HELD(&agent->lock);
+    if (length > limit)
+        return fail(
+            error, STATUS_INVALID_ARGUMENT,
+            "cannot send a request of %zu bytes to the guest's agent: the limit of its channel is %zu bytes",
+            length, limit);
+    /* One message may be longer than this limit, so it counts only what waits already. */
+    if (agent->queue->len > MAX_QUEUED_BYTES)
+        return fail(error, STATUS_RESOURCE_EXHAUSTED,
+                    "cannot send to the guest's agent: it does not read, and %d MiB wait for it already",
+                    MAX_QUEUED_BYTES >> 20);
+    if (length > WIRE_MAX_FRAME_BYTES)
+        push_parts_locked(agent, message, length);
+    else
+        push_frame_locked(agent, message, length);
     return TRUE;
 }
 

@@ -112,6 +112,16 @@ static void image_user(const char *spec, Crivirt__Agent__V1__User *user)
     user->group = (char *)g_intern_string(colon != NULL ? colon + 1 : "");
 }
 
+/* An id of 32 bits. The kernel takes the largest one for none. */
+static gboolean id_check(const char *field, gint64 id, GError **error)
+{
+    if (id >= 0 && id < G_MAXUINT32)
+        return TRUE;
+    return fail(error, STATUS_INVALID_ARGUMENT,
+                "linux.security_context.%s: %" G_GINT64_FORMAT " is out of range: it must be from 0 to %u",
+                field, id, G_MAXUINT32 - 1);
+}
+
 gboolean oci_spec_user(const OciSpecInput *input, Crivirt__Agent__V1__User *ret_user, GError **error)
 {
     const SecurityContext *security = oci_security(input);
@@ -129,14 +139,12 @@ gboolean oci_spec_user(const OciSpecInput *input, Crivirt__Agent__V1__User *ret_
         user.gid = security->run_as_group->value;
         user.group = "";
     }
-    if (user.uid > G_MAXUINT32 || user.uid < -1 || user.gid > G_MAXUINT32 || user.gid < -1)
-        return fail(error, STATUS_INVALID_ARGUMENT,
-                    "linux.security_context: run_as_user or run_as_group is out of range");
+    if ((security->run_as_user != NULL && !id_check("run_as_user", security->run_as_user->value, error)) ||
+        (security->run_as_group != NULL && !id_check("run_as_group", security->run_as_group->value, error)))
+        return FALSE;
     for (size_t i = 0; i < security->n_supplemental_groups; i++)
-        if (security->supplemental_groups[i] < 0 || security->supplemental_groups[i] > G_MAXUINT32)
-            return fail(error, STATUS_INVALID_ARGUMENT,
-                        "linux.security_context.supplemental_groups: %" G_GINT64_FORMAT " is out of range",
-                        security->supplemental_groups[i]);
+        if (!id_check("supplemental_groups", security->supplemental_groups[i], error))
+            return FALSE;
     user.strict_groups =
         security->supplemental_groups_policy == RUNTIME__V1__SUPPLEMENTAL_GROUPS_POLICY__Strict;
     *ret_user = user;

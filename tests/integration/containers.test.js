@@ -75,13 +75,13 @@ test('ContainerStatus reports exit code and reason of a container that has ended
 
 test('StartContainer of a program that does not exist fails and names the program', async () => {
     const labels = {test: 'no-program'};
-    const refusal = await failure(node.runContainer(pod, {command: ['/no/such/program'], labels}));
+    const container = await node.create(pod, {command: ['/no/such/program']});
+    const refusal = await failure(node.cri.call('StartContainer', {container_id: container.id}));
     assert.ok(refusal.details.includes('/no/such/program'), refusal.details);
-    for (const id of await list({label_selector: labels})) {
-        const status = await node.containerStatus({id});
-        assert.deepStrictEqual([status.reason, status.exit_code !== 0], ['StartError', true]);
-        await node.cri.call('RemoveContainer', {container_id: id});
-    }
+    const status = await node.containerStatus(container);
+    assert.deepStrictEqual([status.state, status.reason, status.exit_code], ['CONTAINER_EXITED', 'StartError', 128]);
+    assert.ok(status.message.includes('/no/such/program'), status.message);
+    await node.cri.call('RemoveContainer', {container_id: container.id});
 });
 
 test('a program gets its command, arguments, environment, directory and user', async () => {

@@ -33,6 +33,11 @@ test('a command that exceeds its timeout is killed, and the call fails with DEAD
     assert.ok(!(await node.output(container, 'ps')).includes('sleep 54321'), 'the command still runs');
 });
 
+test('a command that exceeds its timeout is killed with all that it started', async () => {
+    await refused(node.exec(container, 'setsid sleep 54322 & sleep 54322 & sh -c "sleep 54322 & wait" & wait', 1), 'DEADLINE_EXCEEDED');
+    assert.ok(!(await node.output(container, 'ps')).includes('sleep 54322'), 'a child of the command still runs');
+});
+
 test('a command whose start takes longer than its timeout is not left behind', async () => {
     const qemu = node.qemuPid(pod);
     process.kill(qemu, 'SIGSTOP');

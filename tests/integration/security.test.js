@@ -118,11 +118,11 @@ test('an image with links that lead out of it, files at mount points and device 
         assert.match((await node.exec(container, `mkdir -p /tmp; mknod /tmp/disk b 8 0; head -c 1 ${device}`)).stderr, /not permitted/);
     for (const where of ['/plain', '/plain/below'])
         assert.match((await run({}, {image, mounts: [mount(where)]}).catch((error) => error)).details, /plain/);
-    // The target of a link is made inside the root when the image does not have it.
+    await node.remove(container);
+    // The target of a link that leads nowhere is made, inside the root.
     const dangling = await run({}, {image, mounts: [mount('/dangling/volume')]});
     assert.strictEqual(await node.output(dangling, 'cat /nowhere/volume/file'), 'of the volume');
     await node.remove(dangling);
-    await node.remove(container);
     // The guest's own files are unchanged.
     assert.match(await says({}, 'cat /etc/hosts'), /localhost/);
 });
@@ -139,6 +139,29 @@ test('noNewPrivileges, a read-only root, masked paths and read-only paths take e
     assert.match((await node.exec(container, 'echo 1 >/proc/sys/kernel/panic')).stderr, /Read-only/);
     await node.remove(container);
     assert.strictEqual(await says({}, 'grep NoNewPrivs /proc/self/status | tr -d "[:space:]"; touch /x && echo fine'), 'NoNewPrivs:0fine');
+});
+
+test('a container ends with all that it started, also in the PID namespace of its pod', async () => {
+    const shared = {namespace_options: {pid: 'POD'}};
+    const other = await run(shared, {command: ['/bin/sleep', '33333']});
+    const container = await run(shared, {command: ['/bin/sh', '-c', 'setsid sleep 44444 >/dev/null 2>&1 & sleep 1; exit 3']});
+    assert.strictEqual((await node.ended(container)).exit_code, 3);
+    const processes = await node.output(other, 'ps');
+    assert.ok(!processes.includes('sleep 44444'), processes);
+    assert.match(processes, /sleep 33333/);
+});
+
+test('ids of users and groups that do not fit are refused by name', async () => {
+    for (const value of ['4294967296', '4294967295', '-1', '9223372036854775807']) {
+        await refused(run({run_as_user: {value}}), 'INVALID_ARGUMENT', value);
+        await refused(run({run_as_user: {value: 1}, run_as_group: {value}}), 'INVALID_ARGUMENT', value);
+        await refused(run({supplemental_groups: [value]}), 'INVALID_ARGUMENT', value);
+        await refused(run({run_as_username: value}), 'INVALID_ARGUMENT', value);
+    }
+});
+
+test('a user without an entry in passwd has the home /', async () => {
+    assert.strictEqual((await says({run_as_user: {value: 4242}}, 'echo $HOME')).trim(), '/');
 });
 
 test('PID and IPC namespaces are shared as requested, and those of the node are refused', async () => {

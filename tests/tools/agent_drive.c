@@ -63,13 +63,37 @@ void drive_send_raw(Drive *drive, const void *data, gsize length)
     }
 }
 
-static void send_message(Drive *drive, const ToGuest *message)
+static void send_frame(Drive *drive, const ToGuest *message)
 {
     gsize length = crivirt__agent__v1__to_guest__get_packed_size(message);
     g_autofree guint8 *frame = g_malloc(WIRE_HEADER_BYTES + length);
     crivirt__agent__v1__to_guest__pack(message, frame + WIRE_HEADER_BYTES);
     wire_header_encode(frame + WIRE_HEADER_BYTES, length, WIRE_PROTOCOL_VERSION, frame);
     drive_send_raw(drive, frame, WIRE_HEADER_BYTES + length);
+}
+
+/* In parts when it is too long for a frame. */
+static void send_message(Drive *drive, const ToGuest *message)
+{
+    gsize length = crivirt__agent__v1__to_guest__get_packed_size(message);
+    g_autofree guint8 *whole = g_malloc(length);
+
+    if (length <= WIRE_MAX_FRAME_BYTES) {
+        send_frame(drive, message);
+        return;
+    }
+    crivirt__agent__v1__to_guest__pack(message, whole);
+    for (gsize at = 0; at < length; at += WIRE_PART_BYTES) {
+        Crivirt__Agent__V1__Part part = CRIVIRT__AGENT__V1__PART__INIT;
+        ToGuest piece = CRIVIRT__AGENT__V1__TO_GUEST__INIT;
+
+        part.data.data = whole + at;
+        part.data.len = MIN(length - at, WIRE_PART_BYTES);
+        part.last = at + part.data.len == length;
+        piece.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_PART;
+        piece.part = &part;
+        send_frame(drive, &piece);
+    }
 }
 
 static DriveProcess *process_of(Drive *drive, const char *container, const char *exec)

@@ -28,6 +28,7 @@ typedef struct {
     gint dead_count;
     GString *output;
     GMutex lock;
+    guint32 protocol; /* that the agent speaks */
 } Fixture;
 
 static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer data)
@@ -89,6 +90,7 @@ static void fixture_init_with(Fixture *fixture, gint64 silence_limit_ms)
 static void fixture_init(Fixture *fixture)
 {
     fixture_init_with(fixture, 0);
+    fixture->protocol = 1;
 }
 
 static void fixture_clear(Fixture *fixture)
@@ -159,7 +161,7 @@ static void put_response(Fixture *fixture, guint64 id)
     response.id = id;
     if (id == 0) {
         response.result_case = CRIVIRT__AGENT__V1__RESPONSE__RESULT_HELLO;
-        hello.protocol_version = 1;
+        hello.protocol_version = fixture->protocol;
         response.hello = &hello;
     } else {
         response.result_case = CRIVIRT__AGENT__V1__RESPONSE__RESULT_START_CONTAINER;
@@ -383,6 +385,55 @@ static void too_large_a_request_is_refused(void)
     fixture_clear(&fixture);
 }
 
+/* Puts together what the daemon sent in parts. */
+static gpointer answer_parts(gpointer data)
+{
+    Fixture *fixture = data;
+    g_autoptr(GByteArray) whole = g_byte_array_new();
+    WireDecoder *decoder = greet(fixture);
+    Crivirt__Agent__V1__ToGuest *request;
+    guint64 nonce;
+    gboolean last = FALSE;
+
+    while (!last) {
+        Crivirt__Agent__V1__ToGuest *piece = get(fixture, decoder, &nonce);
+
+        if (piece == NULL || piece->body_case != CRIVIRT__AGENT__V1__TO_GUEST__BODY_PART)
+            return decoder;
+        g_byte_array_append(whole, piece->part->data.data, (guint)piece->part->data.len);
+        last = piece->part->last;
+        crivirt__agent__v1__to_guest__free_unpacked(piece, NULL);
+    }
+    request = crivirt__agent__v1__to_guest__unpack(NULL, whole->len, whole->data);
+    if (request != NULL && strlen(request->request->start_container->id) == 3 * WIRE_MAX_FRAME_BYTES)
+        put_response(fixture, request->request->id);
+    if (request != NULL)
+        crivirt__agent__v1__to_guest__free_unpacked(request, NULL);
+    return decoder;
+}
+
+static void a_long_request_goes_in_parts(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Crivirt__Agent__V1__StartContainerRequest start = CRIVIRT__AGENT__V1__START_CONTAINER_REQUEST__INIT;
+    g_autofree char *id = g_strnfill(3 * WIRE_MAX_FRAME_BYTES, 'x');
+    g_autofree char *longer = g_strnfill(WIRE_MAX_MESSAGE_BYTES, 'x');
+    Deadline deadline = deadline_in_ms(60000);
+    GThread *thread;
+
+    fixture_init(&fixture);
+    fixture.protocol = WIRE_PROTOCOL_PARTS;
+    thread = g_thread_new("agent", answer_parts, &fixture);
+    start.id = id;
+    TEST_OK(agent_start_container(fixture.agent, &start, &deadline, NULL, &error), error);
+    wire_decoder_free(g_thread_join(thread));
+    start.id = longer;
+    TEST_FAILS(agent_start_container(fixture.agent, &start, &deadline, NULL, &error), error,
+               STATUS_INVALID_ARGUMENT, "limit");
+    fixture_clear(&fixture);
+}
+
 /* The agent answers the Hello, and none of the requests that follow. */
 static void a_silent_agent_fails_calls_and_recovers(void)
 {
@@ -452,7 +503,9 @@ int main(void)
         {"an agent that stays silent is reported as dead, once", an_agent_that_stays_silent_is_dead_once},
         {"an agent that has not answered yet, because its guest boots, is not reported as dead",
          an_agent_that_boots_may_be_silent},
-        {"a request that is larger than a frame is refused", too_large_a_request_is_refused},
+        {"a request that is larger than a frame is refused for an agent that takes no parts",
+         too_large_a_request_is_refused},
+        {"a request that is too long for a frame goes in parts", a_long_request_goes_in_parts},
     };
 
     return test_main("agent_connection", cases, G_N_ELEMENTS(cases));

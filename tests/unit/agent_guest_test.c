@@ -242,6 +242,7 @@ typedef struct {
     gboolean tty, stdin_open;
     gsize n_layers; /* 0: none */
     gboolean shared_pid;
+    const char *env; /* JSON that follows the other variables; NULL: nothing */
 } Wish;
 
 static DriveResponse *create(const char *id, const Wish *wish)
@@ -252,6 +253,14 @@ static DriveResponse *create(const char *id, const Wish *wish)
     Crivirt__Agent__V1__Disk *layers[] = {&a, &b};
     g_autofree char *before =
         g_strdup_printf(SPEC_BEFORE, id, wish->tty ? "true" : "false", wish->args); /* NOLINT: our format */
+    if (wish->env != NULL) {
+        g_autoptr(GString) with_env = g_string_new(before);
+        g_autofree char *greeting = g_strconcat("\"GREETING=hello\"", wish->env, NULL);
+
+        g_string_replace(with_env, "\"GREETING=hello\"", greeting, 1);
+        g_free(before);
+        before = g_string_free(g_steal_pointer(&with_env), FALSE);
+    }
     if (wish->shared_pid) {
         g_autoptr(GString) shared = g_string_new(before);
 
@@ -524,10 +533,21 @@ static void runs_a_container_from_hot_plugged_layers(void)
     CU_ASSERT_EQUAL(status_of(create("c1", &wish), "exists already"), 6);
 }
 
+/* The container can be created. StartContainer fails, also when it is repeated, and the container has exited.
+ */
+static void expect_not_startable(const char *id, const Wish *wish, const char *why)
+{
+    CU_ASSERT_EQUAL(status_of(create(id, wish), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(start(id), why), 13);
+    CU_ASSERT_EQUAL(status_of(start(id), why), 13);
+    CU_ASSERT_EQUAL(status_of(exec_in(id, "e", "true", FALSE, FALSE), "is not running"), 9);
+    CU_ASSERT_EQUAL(status_of(delete (id), NULL), 0);
+}
+
 static void says_why_a_container_cannot_be_created(void)
 {
     Wish wish = {.args = "[\"/bin/nothing\"]", .uid = -1, .n_layers = 2};
-    CU_ASSERT_EQUAL(status_of(create("bad1", &wish), "/bin/nothing"), 13);
+    expect_not_startable("bad1", &wish, "/bin/nothing");
     wish.args = "[\"/bin/true\"]";
     wish.user_name = "mallory";
     CU_ASSERT_EQUAL(
@@ -535,7 +555,7 @@ static void says_why_a_container_cannot_be_created(void)
         3);
     CU_ASSERT_EQUAL(status_of(create("../../bad3", &wish), "id"), 3);
     CU_ASSERT_EQUAL(status_of(start("nobody"), "has no container nobody"), 5);
-    CU_ASSERT_EQUAL(status_of(create("bad4", &(Wish){.args = "nonsense", .n_layers = 2}), "crun create"), 13);
+    expect_not_startable("bad4", &(Wish){.args = "nonsense", .n_layers = 2}, "crun create");
     /* the names are free again */
     wish.user_name = NULL;
     CU_ASSERT_EQUAL(status_of(create("bad2", &wish), NULL), 0);
@@ -764,8 +784,7 @@ static void counts_an_oom_kill(void)
 static void runs_a_container_without_layers(void)
 {
     /* there is no program in it, so crun fails and the mount does not */
-    CU_ASSERT_EQUAL(status_of(create("empty", &(Wish){.args = "[\"/bin/true\"]", .uid = -1}), "/bin/true"),
-                    13);
+    expect_not_startable("empty", &(Wish){.args = "[\"/bin/true\"]", .uid = -1}, "/bin/true");
 }
 
 static void kills_an_exec_and_a_container(void)
@@ -829,6 +848,43 @@ static void kills_all_that_an_exec_started(void)
     expect_processes("probed", "left", "sleep 515[1]", "0\n");
     expect_processes("probed", "own", "sleep 100[0]", "1\n");
     CU_ASSERT_EQUAL(status_of(delete ("probed"), NULL), 0);
+}
+
+/* More than a frame in CreateContainer, by the environment; thousands of arguments in Exec. */
+static void takes_long_requests(void)
+{
+    enum { VARIABLES = 3000, ARGUMENTS = 5000 };
+    g_autoptr(GString) env = g_string_new(NULL);
+    g_autofree char *padding = g_strnfill(400, 'x');
+    Crivirt__Agent__V1__ExecRequest message = INIT(EXEC_REQUEST);
+    Crivirt__Agent__V1__ProcessId process = INIT(PROCESS_ID);
+    char *command[ARGUMENTS];
+
+    for (int i = 0; i < VARIABLES; i++)
+        g_string_append_printf(env, ",\"V%d=%s\"", i, padding);
+    CU_ASSERT_TRUE(env->len > WIRE_MAX_FRAME_BYTES);
+    CU_ASSERT_EQUAL_FATAL(
+        status_of(
+            create("long",
+                   &(Wish){.args = "[\"/bin/sleep\",\"1000\"]", .uid = -1, .n_layers = 2, .env = env->str}),
+            NULL),
+        0);
+    CU_ASSERT_EQUAL_FATAL(status_of(start("long"), NULL), 0);
+    CU_ASSERT_EQUAL(exec_to_end("long", "count", "env | grep -c ^V"), 0);
+    expect_text("long", "count", 0, "3000\n");
+    CU_ASSERT_EQUAL(status_of(delete ("long"), NULL), 0);
+
+    for (int i = 0; i < ARGUMENTS; i++)
+        command[i] = (char *)"word";
+    command[0] = (char *)"/bin/echo";
+    process.container_id = (char *)"main";
+    process.exec_id = (char *)"words";
+    message.process = &process;
+    message.args = command;
+    message.n_args = ARGUMENTS;
+    CU_ASSERT_EQUAL(status_of(call((DriveRequest)REQUEST(exec, EXEC, &message)), NULL), 0);
+    CU_ASSERT_TRUE(drive_wait_exit(guest.drive, "main", "words", CALL_MS));
+    CU_ASSERT_EQUAL(drive_process(guest.drive, "main", "words")->streams[0]->len, (ARGUMENTS - 1) * 5);
 }
 
 static void moves_output_and_answers_quickly(void)
@@ -910,7 +966,7 @@ int main(void)
         {"a guest is set up for one pod, once", becomes_a_pod_once},
         {"a container runs from hot-plugged layers as the user it names",
          runs_a_container_from_hot_plugged_layers},
-        {"a failed CreateContainer gives the reason and leaves the id free",
+        {"a container that cannot be created or started gives the reason and leaves the id free",
          says_why_a_container_cannot_be_created},
         {"Setup configures network, host name, sysctls and clock", configures_the_network_and_the_pod},
         {"an exec has the container's user, directory, environment and limits", execs_as_the_container},
@@ -923,6 +979,8 @@ int main(void)
         {"malformed bytes on the channel end a connection, not the guest", survives_nonsense},
         {"a container that the OOM killer ended is reported as such", counts_an_oom_kill},
         {"a container without layers has an empty rootfs", runs_a_container_without_layers},
+        {"a request may be longer than a frame, and a command have thousands of arguments",
+         takes_long_requests},
         {"signals reach execs and containers", kills_an_exec_and_a_container},
         {"a container ends with all that it started, also in a shared PID namespace", ends_with_its_cgroup},
         {"a signal for all of an exec reaches what it has started", kills_all_that_an_exec_started},

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/guest/assembly.h"
 #include "agent/guest/config.h"
 #include "agent/guest/json.h"
 #include "agent/guest/net.h"
@@ -352,6 +353,47 @@ static void adds_home_to_the_environment(void)
     expect_config("nonsense", "", "/", "nonsense" USER_JSON);
 }
 
+/* ---- messages in parts ---- */
+
+/* Return: the assembled text, NULL while the message is not complete. */
+static char *add_part(const void *data, gsize length, gboolean last)
+{
+    Part part = CRIVIRT__AGENT__V1__PART__INIT;
+    uint8_t *message;
+    size_t message_length;
+    char *text;
+
+    part.data.data = (uint8_t *)data;
+    part.data.len = length;
+    part.last = last;
+    if (!assembly_add(&part, &message, &message_length))
+        return NULL;
+    text = g_strndup((const char *)message, message_length);
+    free(message);
+    return text;
+}
+
+static void assembles_parts(void)
+{
+    g_autofree char *much = g_malloc0(WIRE_MAX_MESSAGE_BYTES);
+    g_autofree char *text = NULL;
+
+    CU_ASSERT_PTR_NULL(add_part("one ", 4, FALSE));
+    CU_ASSERT_PTR_NULL(add_part("", 0, FALSE));
+    text = add_part("two", 3, TRUE);
+    CU_ASSERT_STRING_EQUAL(text, "one two");
+    CU_ASSERT_PTR_NULL(add_part("", 0, TRUE));
+    CU_ASSERT_PTR_NULL(add_part("of the last connection", 22, FALSE));
+    assembly_reset();
+    /* One byte too many: all of the message is dropped, and the next one is not. */
+    CU_ASSERT_PTR_NULL(add_part(much, WIRE_MAX_MESSAGE_BYTES, FALSE));
+    CU_ASSERT_PTR_NULL(add_part("x", 1, FALSE));
+    CU_ASSERT_PTR_NULL(add_part("y", 1, TRUE));
+    g_free(text);
+    text = add_part("z", 1, TRUE);
+    CU_ASSERT_STRING_EQUAL(text, "z");
+}
+
 /* ---- streams ---- */
 
 /* Reads everything, without waiting for pauses. */
@@ -548,6 +590,7 @@ int main(void)
         {"the elements of an array are found", walks_arrays},
         {"strings are decoded, and malformed ones refused", decodes_strings},
         {"the environment gets HOME unless it has one", adds_home_to_the_environment},
+        {"a message in parts is put together, and one that is too long is dropped", assembles_parts},
         {"a stream keeps what is not acknowledged", keeps_what_is_not_acknowledged},
         {"a stream stops reading when its window is full", stops_reading_when_the_window_is_full},
         {"a stream pauses after a whole page", pauses_after_a_page},

@@ -172,18 +172,36 @@ static void expect_numbers(const char *path, const Numbers *before)
     CU_ASSERT_EQUAL(now.inode, now.listed);
 }
 
+/* A declared volume, with files of two layers and a new one. */
+static void expect_one_device(const char *directory, const char *one, const char *other)
+{
+    g_autofree char *fresh = g_build_filename(directory, "fresh", NULL);
+    Numbers before = numbers_of(one);
+
+    CU_ASSERT_TRUE(g_file_set_contents(fresh, "", -1, NULL));
+    CU_ASSERT_EQUAL(numbers_of(directory).device, before.device);
+    CU_ASSERT_EQUAL(numbers_of(other).device, before.device);
+    CU_ASSERT_EQUAL(numbers_of(fresh).device, before.device);
+    CU_ASSERT_EQUAL(chmod(one, 0700), 0);
+    expect_numbers(one, &before);
+}
+
 static void has_constant_numbers(void)
 {
     static const char *const paths[] = {CONTAINERS_DIR "/a/rootfs/etc", CONTAINERS_DIR "/a/rootfs/etc/which",
                                         CONTAINERS_DIR "/a/rootfs/etc/lower",
                                         CONTAINERS_DIR "/a/rootfs/plain"};
     Disk *layers[] = {&disks[0], &disks[1]};
+    char *volumes[] = {(char *)"/etc"};
     CreateContainerRequest request = request_of("a", layers, 2);
     Numbers before[G_N_ELEMENTS(paths)];
     Rootfs rootfs;
     uint32_t released[LAYERS_MAX];
 
+    request.anonymous_volumes = volumes;
+    request.n_anonymous_volumes = 1;
     CU_ASSERT_EQUAL_FATAL(rootfs_mount(&request, -1, &rootfs, &problem), DISK_READY);
+    expect_one_device(CONTAINERS_DIR "/a/a0", CONTAINERS_DIR "/a/a0/which", CONTAINERS_DIR "/a/a0/lower");
     for (gsize i = 0; i < G_N_ELEMENTS(paths); i++) {
         before[i] = numbers_of(paths[i]);
         CU_ASSERT_EQUAL(before[i].device, before[0].device);
@@ -291,19 +309,11 @@ static void leaves_nothing_of_a_failure(void)
     }
 }
 
-static void refuses_too_much(void)
+static void refuses_too_many_layers(void)
 {
     Disk many[LAYERS_MAX + 1], *layers[LAYERS_MAX + 1];
-    char *volumes[ANONYMOUS_VOLUMES_MAX + 1];
     CreateContainerRequest request = request_of("a", layers, 1);
 
-    layers[0] = &disks[0];
-    for (gsize i = 0; i < G_N_ELEMENTS(volumes); i++)
-        volumes[i] = (char *)"/dir";
-    request.anonymous_volumes = volumes;
-    request.n_anonymous_volumes = G_N_ELEMENTS(volumes);
-    refused(&request, "too many volumes");
-    request.n_anonymous_volumes = 0;
     for (gsize i = 0; i < G_N_ELEMENTS(layers); i++) {
         many[i] = disks[0];
         many[i].lun = (uint32_t)i;
@@ -311,6 +321,25 @@ static void refuses_too_much(void)
     }
     request.n_layers = G_N_ELEMENTS(layers);
     refused(&request, "layers");
+}
+
+static void takes_many_volumes(void)
+{
+    enum { MANY = 200 };
+    Disk *layers[] = {&disks[0]};
+    char *volumes[MANY];
+    CreateContainerRequest request = request_of("a", layers, 1);
+    uint32_t released[LAYERS_MAX];
+    Rootfs rootfs;
+
+    for (gsize i = 0; i < MANY; i++)
+        volumes[i] = (char *)"/etc";
+    request.anonymous_volumes = volumes;
+    request.n_anonymous_volumes = MANY;
+    CU_ASSERT_EQUAL_FATAL(rootfs_mount(&request, -1, &rootfs, &problem), DISK_READY);
+    CU_ASSERT_TRUE(file_says(CONTAINERS_DIR "/a/a199/which", "lower"));
+    CU_ASSERT_EQUAL(rootfs_unmount(&rootfs, released), 1);
+    CU_ASSERT_EQUAL(mounts_below("/run/crivirt"), 0);
 }
 
 static gboolean kernel_can(void)
@@ -333,7 +362,8 @@ int main(void)
         {"device files in a mounted layer cannot be opened", opens_no_devices_of_layers},
         {"links that climb out of an image end inside it", follows_links_inside_only},
         {"a failed rootfs leaves no mount, and the message names what failed", leaves_nothing_of_a_failure},
-        {"too many layers or volumes are refused", refuses_too_much},
+        {"too many layers are refused", refuses_too_many_layers},
+        {"a container may have hundreds of volumes", takes_many_volumes},
     };
     if (geteuid() != 0 || !kernel_can()) {
         g_print("skipped: this test needs root, EROFS and loop devices\n");

@@ -54,9 +54,10 @@ static void prepare(void)
     file_make(LAYERS_DIR "/2/etc/both", "upper");
     CU_ASSERT_EQUAL(symlink("/etc/lower", LAYERS_DIR "/2/link"), 0);
     CU_ASSERT_EQUAL(symlink("../../../../../../..", LAYERS_DIR "/2/out"), 0);
-    file_make(HERE "/rootfs/data/seed", "seed");
-    CU_ASSERT_EQUAL(chmod(HERE "/rootfs/data", 0750), 0);
-    CU_ASSERT_EQUAL(chown(HERE "/rootfs/data", 7, 8), 0);
+    file_make(HERE "/rootfs/etc/hosts", "");
+    file_make(LAYERS_DIR "/2/data/seed", "seed");
+    CU_ASSERT_EQUAL(chmod(LAYERS_DIR "/2/data", 0750), 0);
+    CU_ASSERT_EQUAL(chown(LAYERS_DIR "/2/data", 7, 8), 0);
     CU_ASSERT_EQUAL(g_mkdir_with_parents(UPPER_DIR "/" ID, 0700), 0);
     CU_ASSERT_EQUAL(g_mkdir_with_parents(NO_LAYER_DIR, 0755), 0);
     CU_ASSERT_EQUAL(g_mkdir_with_parents(SANDBOX_DIR, 0755), 0);
@@ -135,18 +136,19 @@ static void mounts_memory(void)
 static void mounts_declared(void)
 {
     const VolumeBase base = base_of();
+    const uint32_t luns[] = {1, 2};
     struct stat status;
 
-    CU_ASSERT_TRUE(volume_mount_anonymous(&base, 0, "/data", &problem));
+    CU_ASSERT_TRUE(volume_mount_anonymous(&base, luns, 2, 0, "/data", &problem));
     CU_ASSERT_TRUE(file_says(HERE "/a0/seed", "seed"));
     CU_ASSERT_EQUAL(stat(HERE "/a0", &status), 0);
     CU_ASSERT_TRUE(status.st_uid == 7 && status.st_gid == 8 && (status.st_mode & 07777) == 0750);
     file_make(HERE "/a0/mine", "mine");
-    CU_ASSERT_NOT_EQUAL(access(HERE "/rootfs/data/mine", F_OK), 0);
-    CU_ASSERT_TRUE(volume_mount_anonymous(&base, 1, "/not/there", &problem));
+    CU_ASSERT_NOT_EQUAL(access(LAYERS_DIR "/2/data/mine", F_OK), 0);
+    CU_ASSERT_TRUE(volume_mount_anonymous(&base, luns, 2, 1, "/not/there", &problem));
     CU_ASSERT_EQUAL(stat(HERE "/a1", &status), 0);
     CU_ASSERT_EQUAL(status.st_uid, 0);
-    CU_ASSERT_FALSE(volume_mount_anonymous(&base, 2, "/data/seed", &problem));
+    CU_ASSERT_FALSE(volume_mount_anonymous(&base, luns, 2, 2, "/data/seed", &problem));
     CU_ASSERT_PTR_NOT_NULL(strstr(problem.message, "/data/seed"));
 }
 

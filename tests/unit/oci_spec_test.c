@@ -637,6 +637,41 @@ static void users_come_from_the_right_place(void)
     TEST_FAILS(oci_spec_user(&fixture.input, &user, &error), error, STATUS_INVALID_ARGUMENT, "run_as_user");
 }
 
+static void ids_that_do_not_fit_are_named(void)
+{
+    static const gint64 bad[] = {-1, -5, G_GINT64_CONSTANT(4294967295), G_GINT64_CONSTANT(4294967296),
+                                 G_MAXINT64};
+    Runtime__V1__Int64Value uid = RUNTIME__V1__INT64_VALUE__INIT;
+    Runtime__V1__Int64Value gid = RUNTIME__V1__INT64_VALUE__INIT;
+    Crivirt__Agent__V1__User user;
+    Fixture fixture;
+    gint64 group;
+
+    fixture_init(&fixture);
+    fixture.security.run_as_user = &uid;
+    fixture.security.run_as_group = &gid;
+    fixture.security.supplemental_groups = &group;
+    fixture.security.n_supplemental_groups = 1;
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autofree char *number = g_strdup_printf("%" G_GINT64_FORMAT " is out of range", bad[i]);
+        gint64 *const ids[] = {&uid.value, &gid.value, &group};
+
+        for (gsize j = 0; j < G_N_ELEMENTS(ids); j++) {
+            g_autoptr(GError) error = NULL;
+
+            uid.value = gid.value = group = 1;
+            *ids[j] = bad[i];
+            TEST_FAILS(oci_spec_user(&fixture.input, &user, &error), error, STATUS_INVALID_ARGUMENT, number);
+        }
+    }
+    uid.value = gid.value = group = G_GINT64_CONSTANT(4294967294);
+    {
+        g_autoptr(GError) error = NULL;
+
+        TEST_OK(oci_spec_user(&fixture.input, &user, &error), error);
+    }
+}
+
 static void stop_signals_have_an_order(void)
 {
     Fixture fixture;
@@ -691,6 +726,7 @@ int main(void)
         {"what is masked or read-only is what the client lists, and nothing else",
          hidden_paths_are_the_clients},
         {"the user is the security context's, else the image's", users_come_from_the_right_place},
+        {"an id that does not fit is an error that names it", ids_that_do_not_fit_are_named},
         {"the stop signal is the CRI's, else the image's, else TERM", stop_signals_have_an_order},
     };
 
