@@ -9,9 +9,11 @@
 #   run.sh --tsan             also the unit tests without gRPC with the thread sanitizer
 #   run.sh --fuzz SECONDS     also each fuzz target for that long
 #   run.sh --tidy             also clang-format, the direction of includes, shellcheck and clang-tidy
+#   run.sh --node             also the package on a virtual node with systemd and KVM (tests/node; x86-64 only)
 #   run.sh … FILTER           only test programs and files whose name contains FILTER
 #   run.sh … --test PATTERN   only tests whose name matches the regular expression PATTERN
-# Giving only one of --unit and --integration leaves the other out; --asan, --tsan, --fuzz or --tidy alone run just that.
+# Giving only one of --unit and --integration leaves the other out; --asan, --tsan, --fuzz, --tidy or --node alone run just
+# that.
 # Logs are in build/log.
 #
 # CRIVIRT_TEST_JOBS is the number of integration files that run at the same time (default: 2).
@@ -42,7 +44,7 @@ alone=(
 # Integration files that take longest. They start first, so that the others fill the time beside them.
 longest=(death-points crash-points template streaming)
 
-unit=no integration=no asan=no tsan=no fuzz=0 tidy=no filter='' pattern=''
+unit=no integration=no asan=no tsan=no fuzz=0 tidy=no node=no filter='' pattern=''
 while [ $# -gt 0 ]; do
     case $1 in
         --unit) unit=yes && shift ;;
@@ -51,13 +53,14 @@ while [ $# -gt 0 ]; do
         --tsan) tsan=yes && shift ;;
         --fuzz) fuzz=${2:?--fuzz wants seconds} && shift 2 ;;
         --tidy) tidy=yes && shift ;;
+        --node) node=yes && shift ;;
         --test) pattern=${2:?--test wants a pattern} && shift 2 ;;
         -h | --help) sed -n '3,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0" && exit 0 ;;
         -*) fail "unknown option $1 (see --help)" ;;
         *) filter=$1 && shift ;;
     esac
 done
-if [ "$unit$integration$asan$tsan$fuzz$tidy" = nononono0no ]; then
+if [ "$unit$integration$asan$tsan$fuzz$tidy$node" = nononono0nono ]; then
     unit=yes integration=yes
 fi
 export CRIVIRT_TEST_PATTERN=$pattern # for unit tests: harness.h
@@ -192,23 +195,28 @@ guest_images() {
     export CRIVIRT_TEST_KERNEL=$CRIVIRT_GUEST_TUNED/kernel CRIVIRT_TEST_INITRD=$CRIVIRT_GUEST_TUNED/initrd.img
 }
 
-# Node.js of version 18 or later; Debian's where there is none.
+# Node.js of version 18 or later (Debian's where there is none), and the gRPC client of the tests.
 need_nodejs() {
     if ! command -v node >/dev/null || [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 18 ]; then
         "$root/deploy/packages.sh" node
     fi
+    say "integration tests: npm ci"
+    (cd "$root/tests/integration" && logged "$log/npm.log" npm ci --no-audit --no-fund) || fail "npm ci failed"
 }
 
-# integration_file FILE
-integration_file() {
-    local file=$1 name begin=$SECONDS words=(--test --test-reporter=tap)
+# javascript_file FILE: one of tests/integration or tests/node. Its counts and its log are named after folder and file.
+javascript_file() {
+    local file=$1 kind name output begin=$SECONDS words=(--test --test-reporter=tap)
+    kind=$(basename "$(dirname "$file")")
     name=$(basename "$file" .test.js)
-    say "integration tests: $name"
+    output=$log/$kind-$name
+    say "$kind tests: $name"
     [ -z "$pattern" ] || words+=(--test-name-pattern="$pattern")
-    (cd "$root/tests/integration" && timeout 1500 node "${words[@]}" "$file") 2>&1 | tee "$log/integration-$name.log" |
-        grep --line-buffered -E '^ *(not )?ok ' | grep --line-buffered -v '# SKIP test name does not match pattern' || true
-    integration_count "$log/integration-$name.log" >"$log/integration-$name.count"
-    echo $((SECONDS - begin)) >"$log/integration-$name.seconds"
+    (cd "${file%/*}" && timeout 1500 node "${words[@]}" "$file") 2>&1 | tee "$output.log" |
+        grep --line-buffered -E '^ *(not )?ok |^ *# the guest says' |
+        grep --line-buffered -v '# SKIP test name does not match pattern' || true
+    integration_count "$output.log" >"$output.count"
+    echo $((SECONDS - begin)) >"$output.seconds"
 }
 
 # From the end of TAP's output: "# pass 3", "# fail 0", "# cancelled 0".
@@ -229,8 +237,6 @@ integration_tests() {
     local file name first=() beside=() after=()
     export CRIVIRT_BUILD=$root/build/release
     need_nodejs
-    say "integration tests: npm ci"
-    (cd "$root/tests/integration" && logged "$log/npm.log" npm ci --no-audit --no-fund) || fail "npm ci failed"
     # An earlier run that was killed may have left things behind; zz-leaks does not count them.
     CRIVIRT_SUITE_BEFORE=$(find /run /run/netns -maxdepth 1 -name 'cvt*' -printf '%f ' 2>/dev/null || true)
     export CRIVIRT_SUITE_BEFORE
@@ -247,12 +253,32 @@ integration_tests() {
         fi
     done
     beside=("${first[@]}" "${beside[@]}")
-    in_pool "${CRIVIRT_TEST_JOBS:-2}" integration_file "${beside[@]}"
-    in_pool 1 integration_file "${after[@]}"
+    in_pool "${CRIVIRT_TEST_JOBS:-2}" javascript_file "${beside[@]}"
+    in_pool 1 javascript_file "${after[@]}"
     for file in "${beside[@]}" "${after[@]}"; do
         name=$(basename "$file" .test.js)
         counted "integration-$name"
         times+=("$(cat "$log/integration-$name.seconds") integration: $name")
+    done
+}
+
+# One file after the other: the VM of a node keeps this machine's CPUs busy.
+node_tests() {
+    local file name
+    [ "$(dpkg --print-architecture)" = amd64 ] || fail "--node needs an x86-64 machine"
+    build release deb
+    CRIVIRT_DEB=$(find "$root/build/release" -maxdepth 1 -name 'crivirt_*.deb' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)
+    export CRIVIRT_DEB
+    "$root/tests/node/qemu.sh" >/dev/null
+    "$root/tests/node/image.sh" >/dev/null
+    need_nodejs
+    for file in "$root"/tests/node/*.test.js; do
+        name=$(basename "$file" .test.js)
+        [[ $name == *"$filter"* ]] || continue
+        rm -f "$log/node-$name".{count,seconds}
+        javascript_file "$file"
+        counted "node-$name"
+        times+=("$(cat "$log/node-$name.seconds") node: $name")
     done
 }
 
@@ -283,10 +309,10 @@ lint() {
 
 mkdir -p "$log"
 groups=(runtime build test)
-[ "$integration" = no ] || groups+=(kernel)
+[ "$integration$node" = nono ] || groups+=(kernel)
 "$root/deploy/packages.sh" "${groups[@]}"
 "$root/deploy/users.sh"
-if [ "$unit$integration$tidy" != nonono ]; then
+if [ "$unit$integration$tidy$node" != nononono ]; then
     timed 'build: release' build release
 fi
 if [ "$tidy" = yes ]; then
@@ -308,3 +334,4 @@ if [ "$fuzz" != 0 ]; then
     timed fuzz fuzz_targets
 fi
 [ "$integration" = no ] || timed 'integration tests' integration_tests
+[ "$node" = no ] || timed 'node tests' node_tests

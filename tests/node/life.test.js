@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+// The life of a node that runs crivirt from its Debian package: installation, pods under KVM, a crash of the daemon, a
+// reboot, an upgrade and a removal. The tests run in this order on one node, because a fresh one costs emulated minutes.
+'use strict';
+const assert = require('assert');
+const fs = require('fs');
+const path = require('path');
+const {test, before, after, afterEach} = require('node:test');
+const {Cri} = require('../integration/support/cri');
+const {root} = require('../integration/support/environment');
+const {eventually, must} = require('../integration/support/kit');
+const {NodeVm} = require('./support/vm');
+
+const IMAGE = 'localhost/busybox:debian';
+const VERSION = must('dpkg-deb', '-f', process.env.CRIVIRT_DEB, 'Version').trim();
+const NEXT_VERSION = `${VERSION}+1`;
+
+let vm, cri;
+let failed = false;
+
+before(async () => {
+    vm = await NodeVm.boot('life');
+    cri = new Cri(vm.socket);
+});
+afterEach((context) => { failed ||= context.passed === false; });
+after(async () => {
+    cri?.close();
+    if (failed)
+        await vm?.keepLogs();
+    vm?.destroy();
+});
+
+// A failed step leaves nothing to build on, and its reason must not be hidden by the failures that follow.
+function step(name, work) {
+    test(name, async (context) => {
+        if (failed) {
+            context.skip('an earlier step failed');
+            return;
+        }
+        try {
+            await work(context);
+        } catch (error) {
+            failed = true;
+            throw error;
+        }
+    });
+}
+
+// ---- pods and containers ----
+
+// Counts from 0 in its log, so that a lost or repeated line shows.
+const COUNTER = 'i=0; while :; do echo $i; i=$((i + 1)); sleep 0.2; done';
+
+async function runPod(name) {
+    const config = {
+        metadata: {name, uid: `uid-${name}`, namespace: 'tests', attempt: 0}, log_directory: `/var/log/pods/${name}`,
+        linux: {security_context: {privileged: true}},
+    };
+    const {pod_sandbox_id: id} = await cri.call('RunPodSandbox', {config}, 600000);
+    return {id, config};
+}
+
+async function runContainer(pod, name, script, more = {}) {
+    const config = {
+        metadata: {name, attempt: 0}, image: {image: IMAGE}, command: ['/bin/sh', '-c', script], log_path: `${name}.log`,
+        linux: {}, ...more,
+    };
+    const {container_id: id} = await cri.call('CreateContainer', {pod_sandbox_id: pod.id, config, sandbox_config: pod.config});
+    await cri.call('StartContainer', {container_id: id});
+    return {id, log: `${pod.config.log_directory}/${config.log_path}`};
+}
+
+async function output(container, script) {
+    const answer = await cri.call('ExecSync', {container_id: container.id, cmd: ['/bin/sh', '-c', script], timeout: 0});
+    assert.strictEqual(answer.exit_code, 0, answer.stderr.toString());
+    return answer.stdout.toString().trim();
+}
+
+const podState = async ({id}) => (await cri.call('PodSandboxStatus', {pod_sandbox_id: id})).status.state;
+const containerStatus = async ({id}) => (await cri.call('ContainerStatus', {container_id: id})).status;
+const daemonPid = () => vm.must('systemctl show -p MainPID --value crivirtd');
+
+async function loggedNumbers(container) {
+    const text = await vm.must(`cat ${container.log}`);
+    return text.split('\n').map((line) => Number(/^\S+ stdout F (\d+)$/.exec(line)?.[1]));
+}
+
+// Every number once and in order, and more than before: nothing was lost or written twice, and the log goes on.
+async function assertLogIsWhole(container, atLeast = 0) {
+    const numbers = await eventually(`the log of container ${container.id} has more than ${atLeast} lines`, async () => {
+        const found = await loggedNumbers(container);
+        return found.length > atLeast && found;
+    });
+    assert.deepStrictEqual(numbers, numbers.map((_, i) => i));
+    return numbers.length;
+}
+
+async function assertRunsAsBefore(pod, container, before) {
+    assert.strictEqual(await podState(pod), 'SANDBOX_READY');
+    const status = await containerStatus(container);
+    assert.deepStrictEqual([status.state, status.started_at], ['CONTAINER_RUNNING', before.started_at]);
+    assert.strictEqual(await output(container, 'echo inside'), 'inside');
+}
+
+async function removePod({id}) {
+    await cri.call('StopPodSandbox', {pod_sandbox_id: id});
+    await cri.call('RemovePodSandbox', {pod_sandbox_id: id});
+}
+
+const answers = () => eventually('crivirtd answers', () => cri.call('Version', {}, 30000).catch(() => null), 600000);
+
+// ---- the steps ----
+
+let pod, container, before_;
+
+step('the package installs without a network, and its daemon is active and enabled', async () => {
+    await vm.copy(process.env.CRIVIRT_DEB, '/root/crivirt.deb');
+    await vm.must('DEBIAN_FRONTEND=noninteractive dpkg -i /root/crivirt.deb');
+    assert.strictEqual(await vm.must('systemctl is-active crivirtd; systemctl is-enabled crivirtd'), 'active\nenabled');
+});
+
+step('the package loads the kernel modules and sets the sysctls that pods need', async () => {
+    const modules = (await vm.must('cut -d " " -f 1 /proc/modules')).split('\n');
+    for (const module of ['tun', 'vhost_net', 'erofs', 'loop', 'overlay', 'br_netfilter'])
+        assert.ok(modules.includes(module), `${module} is not loaded`);
+    assert.strictEqual(await vm.must(`cd /proc/sys/net
+        cat ipv4/ip_forward bridge/bridge-nf-call-iptables bridge/bridge-nf-call-ip6tables`), '1\n1\n1');
+});
+
+step('QEMU\'s user may use KVM, and doctor finds nothing missing once a network is configured', async () => {
+    assert.match(await vm.must('id -nG libvirt-qemu'), /\bkvm\b/);
+    // An emulated node needs longer time-outs.
+    await vm.must(`mkdir -p /etc/cni/net.d
+        cp /usr/share/crivirt/cni/10-crivirt.conflist /etc/cni/net.d/
+        printf '[hypervisor]\\nboot_timeout = "10m"\\nagent_timeout = "10m"\\n' > /etc/crivirt/crivirt.toml
+        systemctl restart crivirtd`);
+    const {stdout} = await vm.run('crivirt doctor');
+    assert.match(stdout, /^ok +KVM: KVM$/m);
+    assert.doesNotMatch(stdout, /^(MISSING|warning)/m);
+});
+
+step('a pod from an image archive runs under KVM, as its guest says', async () => {
+    const archive = path.join(vm.dir, 'busybox.tar');
+    must('bash', path.join(root, 'deploy/busybox-archive.sh'), archive, IMAGE);
+    await vm.copy(archive, '/root/busybox.tar');
+    await vm.must('crivirt load -i /root/busybox.tar');
+    pod = await runPod('first');
+    container = await runContainer(pod, 'shell', 'exec sleep 1000000', {linux: {security_context: {privileged: true}}});
+    const line = await output(container, 'dmesg | grep "Hypervisor detected"');
+    process.stdout.write(`the guest says: ${line}\n`);
+    assert.match(line, /Hypervisor detected: KVM/);
+    const qemu = await vm.must(`tr '\\0' ' ' < /proc/$(pgrep -f 'qemu-system.*${pod.id.slice(0, 12)}' | head -n 1)/cmdline`);
+    assert.match(qemu, /-accel kvm/);
+    assert.match(qemu, /"vhost":true/);
+});
+
+step('crivirt exec runs a command in a container', async () => {
+    assert.strictEqual(await vm.must(`crivirt exec ${container.id} echo inside`), 'inside');
+});
+
+step('a container is created with the swap limit that the kubelet sends on cgroup v2', async () => {
+    const limited = await runContainer(pod, 'limited', 'exec sleep 1000000', {
+        linux: {resources: {memory_limit_in_bytes: 64 << 20, memory_swap_limit_in_bytes: 64 << 20, unified: {'memory.swap.max': '0'}}},
+    });
+    assert.strictEqual(await output(limited, 'cat /sys/fs/cgroup/memory.max'), String(64 << 20));
+});
+
+step('a container and its node share a volume', async () => {
+    await vm.must('mkdir -p /srv/volume; echo of the node > /srv/volume/node');
+    const sharing = await runContainer(pod, 'sharing', 'exec sleep 1000000',
+        {mounts: [{container_path: '/volume', host_path: '/srv/volume'}]});
+    assert.strictEqual(await output(sharing, 'cat /volume/node; echo of the guest > /volume/guest'), 'of the node');
+    assert.strictEqual(await vm.must('cat /srv/volume/guest'), 'of the guest');
+    await removePod(pod);
+});
+
+step('a pod goes on when the daemon is killed, and systemd starts the next daemon, which takes it over', async () => {
+    pod = await runPod('second');
+    container = await runContainer(pod, 'counter', COUNTER);
+    before_ = await containerStatus(container);
+    const lines = await assertLogIsWhole(container);
+    const pid = await daemonPid();
+    await vm.must(`kill -KILL ${pid}`);
+    await eventually('systemd has started another daemon', async () => ![pid, '0'].includes(await daemonPid()));
+    await answers();
+    await assertRunsAsBefore(pod, container, before_);
+    await assertLogIsWhole(container, lines + 10);
+});
+
+step('after a reboot the pods are recorded as ended, and can be removed', async () => {
+    await vm.reboot();
+    await answers();
+    assert.strictEqual(await podState(pod), 'SANDBOX_NOTREADY');
+    const {state, exit_code, reason} = await containerStatus(container);
+    assert.deepStrictEqual([state, exit_code, reason], ['CONTAINER_EXITED', 255, 'Unknown']);
+    assert.deepStrictEqual((await cri.call('ListContainers', {filter: {state: {state: 'CONTAINER_RUNNING'}}})).containers, []);
+    await removePod(pod);
+    assert.deepStrictEqual((await cri.call('ListPodSandbox')).items, []);
+    assert.strictEqual(await vm.must('ls /var/lib/cni/networks/crivirt | grep -c "^10" || true'), '0', 'an address is still taken');
+});
+
+step('an upgrade to a higher version leaves a running container as it is', async () => {
+    pod = await runPod('third');
+    container = await runContainer(pod, 'counter', COUNTER);
+    before_ = await containerStatus(container);
+    assert.strictEqual(await output(container, 'echo inside'), 'inside');
+    const lines = await assertLogIsWhole(container);
+    const pid = await daemonPid();
+    await vm.copy(nextPackage(), '/root/next.deb');
+    await vm.must('DEBIAN_FRONTEND=noninteractive dpkg -i /root/next.deb');
+    assert.strictEqual(await vm.must('dpkg-query -W -f \'${Version}\' crivirt'), NEXT_VERSION);
+    assert.notStrictEqual(await daemonPid(), pid);
+    assert.strictEqual(await vm.must('systemctl is-active crivirtd'), 'active');
+    await assertRunsAsBefore(pod, container, before_);
+    await assertLogIsWhole(container, lines + 10);
+    assert.match(await vm.must('cat /etc/crivirt/crivirt.toml'), /boot_timeout = "10m"/);
+    await removePod(pod);
+});
+
+// The same package with a higher version.
+function nextPackage() {
+    const unpacked = path.join(vm.dir, 'next'), control = path.join(unpacked, 'DEBIAN/control');
+    must('dpkg-deb', '-R', process.env.CRIVIRT_DEB, unpacked);
+    fs.writeFileSync(control, fs.readFileSync(control, 'utf8').replace(/^Version: .*$/m, `Version: ${NEXT_VERSION}`));
+    must('dpkg-deb', '--root-owner-group', '-Zgzip', '-z1', '-b', unpacked, `${unpacked}.deb`);
+    return `${unpacked}.deb`;
+}
+
+step('RunPodSandbox reports QEMU\'s own reason at once when QEMU may no longer use KVM', async () => {
+    const reported = /Permission denied/;
+    await vm.must('chmod 600 /dev/kvm');
+    // The first pods may get a VM of the pool, which runs already.
+    let error;
+    for (let i = 0; error === undefined && i < 4; i++)
+        await runPod(`refused${i}`).then(removePod, (thrown) => { error = thrown; });
+    await vm.must('chmod 660 /dev/kvm');
+    assert.match(error?.details ?? 'no pod was refused', reported);
+    pod = await runPod('allowed');
+    await removePod(pod);
+});
+
+step('a removal ends the daemon and all its VMs, and keeps configuration and state', async () => {
+    await vm.must('dpkg -r crivirt');
+    assert.strictEqual(await vm.must('pgrep -l "crivirt|qemu-system|virtiofsd" || true'), '');
+    assert.strictEqual(await vm.must('ls -d /etc/crivirt/crivirt.toml /var/lib/crivirt'), '/etc/crivirt/crivirt.toml\n/var/lib/crivirt');
+});
+
+step('a purge leaves nothing of crivirt', async () => {
+    await vm.must('dpkg -P crivirt');
+    // What the administrator (this test) and CNI made is not the package's.
+    assert.strictEqual(await vm.must(`find / -xdev \\( -path /root -o -path /etc/cni -o -path /var/lib/cni \\) -prune \\
+        -o -name '*crivirt*' -print; find /run -name '*crivirt*'`), '');
+    assert.strictEqual(await vm.must('dpkg-query -W -f \'${Status}\' crivirt 2>/dev/null || echo unknown'), 'unknown');
+    assert.strictEqual(await vm.must('ls /run/netns 2>/dev/null; ip -o link | grep -c tap || true'), '0');
+});
