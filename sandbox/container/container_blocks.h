@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Block devices of the node that a container is given: among its devices, or as the source of a mount. Each
  * is a disk of the guest, shared by the pod's containers that have it, and unplugged when the last of them is
  * removed. */

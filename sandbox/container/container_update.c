@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* UpdateContainerResources: new limits for a container, in the guest and in what is remembered of it. */
 
 #include <string.h>
@@ -16,8 +17,8 @@ typedef Runtime__V1__LinuxContainerResources Resources;
 
 enum { UPDATE_TIMEOUT_MS = 60 * 1000 };
 
-static gboolean update_in_guest(Container *container, const Resources *update, const Deadline *deadline,
-                                GError **error)
+static gboolean container_update_in_guest(Container *container, const Resources *update,
+                                          const Deadline *deadline, GError **error)
 {
     Crivirt__Agent__V1__UpdateContainerRequest call = CRIVIRT__AGENT__V1__UPDATE_CONTAINER_REQUEST__INIT;
     Deadline bounded = deadline_sooner(deadline, UPDATE_TIMEOUT_MS);
@@ -31,7 +32,7 @@ static gboolean update_in_guest(Container *container, const Resources *update, c
     return agent_update_container(agent, &call, &bounded, NULL, error);
 }
 
-/* What the container's would be. */
+/* Return: the container's resources with the update. */
 static Resources *resources_merged(Container *container, const Resources *update)
 {
     const Runtime__V1__LinuxContainerConfig *config = container->config->linux;
@@ -79,10 +80,9 @@ static gboolean within_pod_check(Pod *pod, const PodChange *change, GError **err
     return TRUE;
 }
 
-/* The machine first grows to what the container is to have; it shrinks, where it can, when that is less.
- * Under the container's job. */
-static gboolean update_locked(Container *container, const Resources *update, const Deadline *deadline,
-                              GError **error)
+/* The VM first grows to what the container is to have, and shrinks, where it can, when that is less. */
+static gboolean container_update_in_job(Container *container, const Resources *update,
+                                        const Deadline *deadline, GError **error)
 {
     ContainerState state = container_state(container);
     Resources *merged;
@@ -96,7 +96,7 @@ static gboolean update_locked(Container *container, const Resources *update, con
     change = (PodChange){.container = container, .resources = merged};
     if (!within_pod_check(container->pod, &change, error) ||
         !container->pod->platform->fit(container->pod, &change, "linux", FALSE, deadline, error) ||
-        !update_in_guest(container, update, deadline, error)) {
+        !container_update_in_guest(container, update, deadline, error)) {
         runtime__v1__linux_container_resources__free_unpacked(merged, NULL);
         pod_explain(container->pod, error);
         g_prefix_error(error, "cannot update container %s: ", container->id);
@@ -124,7 +124,7 @@ gboolean container_update(SandboxManager *manager,
         return FALSE;
     if (!semaphore_acquire(&container->job, deadline, "waiting for other work on the container", error))
         return FALSE;
-    updated = update_locked(container, request->linux, deadline, error);
+    updated = container_update_in_job(container, request->linux, deadline, error);
     semaphore_release(&container->job);
     if (updated)
         log_info(LOG_FIELDS("container", container->id), "resources of container %s updated",

@@ -1,4 +1,4 @@
-
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/container/container_vfio.h"
 
 #include <errno.h>
@@ -11,15 +11,14 @@
 #include "sandbox/pods/container.h"
 
 /* QEMU, which is not root, opens the group itself. */
-static gboolean group_give(const Pod *pod, const char *path, GError **error)
+static gboolean vfio_group_give_to_qemu(const Pod *pod, const char *path, GError **error)
 {
     if (chown(path, pod->manager->guests.qemu_uid, pod->manager->guests.qemu_gid) != 0)
         return fail_errno(error, errno, "cannot give %s to QEMU's user", path);
     return TRUE;
 }
 
-/* Under disk_job. */
-static gboolean group_attach(Pod *pod, const char *path, guint group, GError **error)
+static gboolean vfio_group_attach_in_job(Pod *pod, const char *path, guint group, GError **error)
 {
     g_autoptr(GArray) devices = NULL;
 
@@ -28,7 +27,7 @@ static gboolean group_attach(Pod *pod, const char *path, guint group, GError **e
     if (pod->manager->settings->guest.passthrough_ports == 0)
         return fail(error, STATUS_FAILED_PRECONDITION,
                     "guests have no PCIe ports for devices of the node: set guest.passthrough_ports");
-    if (!group_give(pod, path, error))
+    if (!vfio_group_give_to_qemu(pod, path, error))
         return FALSE;
     for (guint i = 0; i < devices->len; i++)
         if (!vmm_attach_pci(pod->manager->vmm, pod->id, &g_array_index(devices, PciAddress, i), error))
@@ -49,7 +48,7 @@ gboolean container_vfio_attach(Container *container, const Deadline *deadline, G
             continue;
         if (!semaphore_acquire(&pod->disk_job, deadline, "waiting to attach devices", error))
             return FALSE;
-        good = group_attach(pod, path, group, error);
+        good = vfio_group_attach_in_job(pod, path, group, error);
         semaphore_release(&pod->disk_job);
         if (!good) {
             g_prefix_error(error, "config.devices: %s: ", path);

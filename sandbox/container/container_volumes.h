@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a container mounts beside its root: the node's directories through the pod's share, images as
  * read-only disks, the image's declared volumes, and the mappings of ids for all of them. */
 #pragma once

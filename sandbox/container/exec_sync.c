@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* ExecSync: runs a command in a container, collects what it writes, and answers when it has ended. */
 
 #include <signal.h>
@@ -49,7 +50,7 @@ static gboolean waiter_wait(Waiter *waiter, const Deadline *deadline, GError **e
     return good;
 }
 
-static void collect(StreamSession *session, StreamSessionStream stream, GByteArray *bytes)
+static void exec_read_stream(StreamSession *session, StreamSessionStream stream, GByteArray *bytes)
 {
     guint8 buffer[16 << 10];
     gsize length;
@@ -60,30 +61,30 @@ static void collect(StreamSession *session, StreamSessionStream stream, GByteArr
 
 /* Kills the command with all that it has started, and waits for its end: a client that is told of the
  * time-out may look whether the command is gone. */
-static void kill_and_wait(StreamSession *session, Waiter *waiter, GByteArray *const streams[2])
+static void exec_kill_and_wait(StreamSession *session, Waiter *waiter, GByteArray *const streams[2])
 {
     Deadline deadline = deadline_in_ms(KILLED_TIMEOUT_MS);
     StreamSessionEnd end;
 
     stream_session_signal(session, SIGKILL);
     do {
-        collect(session, STREAM_SESSION_STDOUT, streams[0]);
-        collect(session, STREAM_SESSION_STDERR, streams[1]);
+        exec_read_stream(session, STREAM_SESSION_STDOUT, streams[0]);
+        exec_read_stream(session, STREAM_SESSION_STDERR, streams[1]);
     } while (!stream_session_ended(session, &end) && waiter_wait(waiter, &deadline, NULL));
 }
 
-static gboolean run(StreamSession *session, Waiter *waiter, GByteArray *const streams[2],
-                    const Deadline *deadline, gint32 *ret_exit_code, GError **error)
+static gboolean exec_collect_until_end(StreamSession *session, Waiter *waiter, GByteArray *const streams[2],
+                                       const Deadline *deadline, gint32 *ret_exit_code, GError **error)
 {
     StreamSessionEnd end;
 
     for (;;) {
-        collect(session, STREAM_SESSION_STDOUT, streams[0]);
-        collect(session, STREAM_SESSION_STDERR, streams[1]);
+        exec_read_stream(session, STREAM_SESSION_STDOUT, streams[0]);
+        exec_read_stream(session, STREAM_SESSION_STDERR, streams[1]);
         if (stream_session_ended(session, &end))
             break;
         if (!waiter_wait(waiter, deadline, error)) {
-            kill_and_wait(session, waiter, streams);
+            exec_kill_and_wait(session, waiter, streams);
             return FALSE;
         }
     }
@@ -93,7 +94,7 @@ static gboolean run(StreamSession *session, Waiter *waiter, GByteArray *const st
     return TRUE;
 }
 
-static ProtobufCBinaryData stream_take(Arena *arena, const GByteArray *stream, gsize limit)
+static ProtobufCBinaryData answer_take_stream(Arena *arena, const GByteArray *stream, gsize limit)
 {
     ProtobufCBinaryData data = {.len = MIN(stream->len, limit)};
 
@@ -103,10 +104,10 @@ static ProtobufCBinaryData stream_take(Arena *arena, const GByteArray *stream, g
     return data;
 }
 
-/* The start itself is not cut off by the command's limit: it would go on, and nobody knew of the command. */
-static gboolean start_and_run(SandboxManager *manager, const StreamSessionExec *exec,
-                              const Deadline *deadline, const Deadline *limit, GByteArray *const streams[2],
-                              gint32 *ret_exit_code, GError **error)
+/* The command's limit does not apply to its start: a start that was cut off would go on without a caller. */
+static gboolean exec_start_and_run(SandboxManager *manager, const StreamSessionExec *exec,
+                                   const Deadline *deadline, const Deadline *limit,
+                                   GByteArray *const streams[2], gint32 *ret_exit_code, GError **error)
 {
     Waiter waiter = {0};
     StreamSessionClient client = {waiter_wake, &waiter};
@@ -116,14 +117,14 @@ static gboolean start_and_run(SandboxManager *manager, const StreamSessionExec *
     g_mutex_init(&waiter.lock);
     g_cond_init(&waiter.changed);
     session = stream_session_exec(manager, exec, &client, deadline, error);
-    good = session != NULL && run(session, &waiter, streams, limit, ret_exit_code, error);
+    good = session != NULL && exec_collect_until_end(session, &waiter, streams, limit, ret_exit_code, error);
     stream_session_close(session);
     g_mutex_clear(&waiter.lock);
     g_cond_clear(&waiter.changed);
     return good;
 }
 
-static Deadline limit_of(const Runtime__V1__ExecSyncRequest *request, const Deadline *deadline)
+static Deadline exec_limit(const Runtime__V1__ExecSyncRequest *request, const Deadline *deadline)
 {
     if (request->timeout > 0)
         return deadline_sooner(deadline, MIN(request->timeout, G_MAXINT / 1000) * 1000);
@@ -139,7 +140,7 @@ gboolean container_exec_sync(SandboxManager *manager, const Runtime__V1__ExecSyn
     GByteArray *const streams[2] = {output, errors};
     g_autoptr(Container) container = manager_find_container(manager, request->container_id, error);
     StreamSessionExec exec = {.args = request->cmd, .n_args = request->n_cmd};
-    Deadline limit = limit_of(request, deadline);
+    Deadline limit = exec_limit(request, deadline);
     gint32 exit_code = 0;
 
     if (container == NULL)
@@ -147,15 +148,15 @@ gboolean container_exec_sync(SandboxManager *manager, const Runtime__V1__ExecSyn
     if (request->n_cmd == 0)
         return fail(error, STATUS_INVALID_ARGUMENT, "cmd: there is no command to run");
     exec.container_id = container->id;
-    if (!start_and_run(manager, &exec, deadline, &limit, streams, &exit_code, error)) {
+    if (!exec_start_and_run(manager, &exec, deadline, &limit, streams, &exit_code, error)) {
         pod_explain(container->pod, error);
         g_prefix_error(error, "exec in container %s: ", container->id);
         return FALSE;
     }
-    /* A flood on one stream leaves room for what the other says about it. */
-    ret_response->stderr = stream_take(
+    /* A flood on one stream leaves room in the answer for the other. */
+    ret_response->stderr = answer_take_stream(
         arena, errors, MAX(MAX_ANSWER_BYTES / 2, MAX_ANSWER_BYTES - MIN(output->len, MAX_ANSWER_BYTES)));
-    ret_response->stdout = stream_take(arena, output, MAX_ANSWER_BYTES - ret_response->stderr.len);
+    ret_response->stdout = answer_take_stream(arena, output, MAX_ANSWER_BYTES - ret_response->stderr.len);
     ret_response->exit_code = exit_code;
     return TRUE;
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* ListMetricDescriptors and ListPodSandboxMetrics, from the rows of metrics.def. */
 
 #include <string.h>

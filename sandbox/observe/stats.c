@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What containers and pods use, as the CRI shows it.
  *
  * A container's figures are those of its cgroup in the guest. A pod's CPU time and memory are what it costs

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Arithmetic that stats.c and pod_metrics.c share. */
 #pragma once
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Sessions with an agent that speaks the first version of the protocol: it never says what input it has
  * written, so whoever sent it any would wait for ever. */
 #include "sandbox/container/stream_open.h"
