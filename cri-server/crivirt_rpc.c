@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* crivirt's own service: what its command line needs beside the CRI. */
+/* crivirt's own service: the RPCs that its command line needs beside the CRI. */
 #include "common/error.h"
 #include "common/log.h"
 #include "cri-server/daemon.h"
@@ -36,8 +36,8 @@ gboolean rpc_LoadImage(const RpcCall *call, const Crivirt__V1__LoadImageRequest 
 
 enum { PROGRESS_INTERVAL_US = 100 * 1000 };
 
-/* Progress is what may be left out: while the client has not taken the last message, layers only gather here,
- * each with its latest state, and the pull is never held up. Used by one pulling thread at a time. */
+/* Progress messages may be dropped: while the client has not read the last one, layers only collect here with
+ * their latest state, and the pull is never delayed. Used by one pulling thread at a time. */
 typedef struct {
     RpcStream *stream;
     GPtrArray *changed; /* Crivirt__V1__LayerProgress, one for each digest that changed */
@@ -98,7 +98,7 @@ static void on_progress(const ImageProgress *progress, gpointer data)
     layer->state = states[progress->state];
     layer->done_bytes = progress->done_bytes;
     layer->total_bytes = progress->total_bytes;
-    /* A client that has gone cancels the pull itself; a failure to send has nothing to add. */
+    /* A client that disconnected cancels the pull itself, so a failure to send needs no handling. */
     if (g_get_monotonic_time() - report->sent_us >= PROGRESS_INTERVAL_US &&
         rpc_stream_is_idle(report->stream))
         send_report(report, NULL, NULL);

@@ -1,4 +1,5 @@
-/* An Image of the image service as the CRI describes it. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Describes an Image of the image service in the CRI's message. */
 #pragma once
 
 #include "api.pb-c.h"

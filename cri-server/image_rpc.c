@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The CRI's ImageService: thin, for the work is the image service's. */
+/* The CRI's ImageService. The handlers are thin, because the image service does the work. */
 #include "common/error.h"
 #include "common/log.h"
 #include "cri-server/daemon.h"
@@ -19,7 +19,7 @@ static gboolean check_spec(const Runtime__V1__ImageSpec *spec, GError **error)
     return TRUE;
 }
 
-/* The images that a filter (may be NULL) lets through. */
+/* Lists the images that match a filter (may be NULL). */
 static gboolean list_images(const RpcCall *call, const Runtime__V1__ImageFilter *filter,
                             Runtime__V1__ListImagesResponse *response, GError **error)
 {
@@ -32,7 +32,7 @@ static gboolean list_images(const RpcCall *call, const Runtime__V1__ImageFilter 
         g_autoptr(GError) problem = NULL;
         Image *image = image_service_find(call->daemon->images, wanted, &problem);
 
-        /* A filter that can match nothing matches nothing. */
+        /* A filter with an invalid or unknown name matches no image. */
         if (problem != NULL && error_status(problem) != STATUS_INVALID_ARGUMENT &&
             error_status(problem) != STATUS_NOT_FOUND) {
             g_propagate_error(error, g_steal_pointer(&problem));
@@ -154,8 +154,8 @@ static Runtime__V1__FilesystemUsage **usage_message(Arena *arena, const ImageFsU
     return list;
 }
 
-/* Writable layers are on the file system that the images are on, so both lists name that one: a kubelet that
- * saw two different ones would manage them apart. */
+/* Containers' writable disks are on the file system of the images, so both lists name that one: a kubelet
+ * that gets two different ones manages them separately. */
 gboolean rpc_ImageFsInfo(const RpcCall *call, const Runtime__V1__ImageFsInfoRequest *request,
                          Runtime__V1__ImageFsInfoResponse *response, GError **error)
 {

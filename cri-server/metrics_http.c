@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/metrics_http.h"
 
 #include <microhttpd.h>
@@ -21,12 +22,12 @@ static void format_pods(GString *text, const SandboxCounts *counts)
 {
     static const char *const name = "crivirt_pods";
 
-    metrics_format_header(text, name, "gauge", "Pods by state; a ready one has a virtual machine.");
+    metrics_format_header(text, name, "gauge", "Pods by state.");
     metrics_format_value(text, name, "state", "starting", counts->starting);
     metrics_format_value(text, name, "state", "ready", counts->ready);
     metrics_format_value(text, name, "state", "stopping", counts->stopping);
     metrics_format_value(text, name, "state", "stopped", counts->stopped);
-    metrics_format_header(text, "crivirt_containers_running", "gauge", "Containers that run.");
+    metrics_format_header(text, "crivirt_containers_running", "gauge", "Running containers.");
     metrics_format_value(text, "crivirt_containers_running", NULL, NULL, counts->containers_running);
 }
 
@@ -35,7 +36,7 @@ static char *metrics_http_text(const Daemon *daemon)
     GString *text = g_string_new(NULL);
     SandboxCounts counts;
 
-    metrics_format_header(text, "crivirt_info", "gauge", "The daemon's version.");
+    metrics_format_header(text, "crivirt_info", "gauge", "Version of the daemon.");
     metrics_format_value(text, "crivirt_info", "version", CRIVIRT_VERSION, 1);
     sandbox_manager_count(daemon->sandboxes, &counts);
     format_pods(text, &counts);
@@ -68,9 +69,9 @@ static enum MHD_Result on_request(void *data, struct MHD_Connection *connection,
     (void)upload_size;
     (void)state;
     if (!g_str_equal(method, "GET"))
-        return answer(connection, MHD_HTTP_METHOD_NOT_ALLOWED, g_strdup("only GET\n"));
+        return answer(connection, MHD_HTTP_METHOD_NOT_ALLOWED, g_strdup("only GET is allowed\n"));
     if (!g_str_equal(url, "/metrics"))
-        return answer(connection, MHD_HTTP_NOT_FOUND, g_strdup("there is only /metrics\n"));
+        return answer(connection, MHD_HTTP_NOT_FOUND, g_strdup("the only path is /metrics\n"));
     return answer(connection, MHD_HTTP_OK, metrics_http_text(http->daemon));
 }
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/notify.h"
 
 #include <glib.h>
@@ -26,6 +27,6 @@ void notify_manager(const char *state)
         return;
     sent = sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address,
                   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length));
-    (void)sent; /* a manager that does not listen is not our problem */
+    (void)sent; /* a service manager that does not listen is no error of the daemon */
     close(fd);
 }

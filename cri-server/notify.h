@@ -1,9 +1,10 @@
-/* Tells systemd how the service is doing: sd_notify(3)'s datagram, which its manual page documents as stable.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reports the state of the service to systemd with the datagram of sd_notify(3), whose format its manual
+ * page documents as stable.
  *
- * Written here rather than linking libsystemd, which would bring four further libraries into the daemon's
- * memory for this one message.
+ * Written here instead of linking libsystemd, which would load four further libraries for this one message.
  */
 #pragma once
 
-/* "READY=1", "STOPPING=1", …; does nothing when no manager asked ($NOTIFY_SOCKET). */
+/* Sends "READY=1", "STOPPING=1" and so on. Does nothing when $NOTIFY_SOCKET is not set. */
 void notify_manager(const char *state);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the CRI's clients watch: events, statistics, metrics, and the lists as streams. Thin, for the work is
- * the sandbox manager's. */
+/* The CRI's events, statistics and metrics, and its lists as streams. The handlers are thin, because the
+ * sandbox manager does the work. */
 #include "common/error.h"
 #include "cri-server/daemon.h"
 #include "cri-server/request_id.h"

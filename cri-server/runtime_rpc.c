@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The CRI's RuntimeService: thin, for the work is the sandbox manager's. */
+/* The CRI's RuntimeService. The handlers are thin, because the sandbox manager does the work. */
 #include "common/error.h"
 #include "common/log.h"
 #include "cri-server/daemon.h"
@@ -22,7 +22,7 @@ static char *take_id(const RpcCall *call, char *id)
 gboolean rpc_Version(const RpcCall *call, const Runtime__V1__VersionRequest *request,
                      Runtime__V1__VersionResponse *response, GError **error)
 {
-    (void)request; /* the version of the client's kubelet API, which nothing depends on */
+    (void)request; /* the version of the client's kubelet API, which has no effect */
     (void)error;
     response->version = arena_strdup(call->arena, "0.1.0");
     response->runtime_name = arena_strdup(call->arena, "crivirt");
@@ -58,10 +58,10 @@ static void describe_conditions(const RpcCall *call, Runtime__V1__StatusResponse
     status->conditions = arena_new0(call->arena, Runtime__V1__RuntimeCondition *, 2);
     condition = add_condition(call, status, "RuntimeReady", TRUE);
     if (!is_kvm) {
-        /* Ready all the same; but whoever wonders why pods are slow looks here. */
+        /* The node is ready all the same; the reason explains why pods are slow. */
         condition->reason = arena_strdup(call->arena, "SlowEmulation");
         condition->message =
-            arena_printf(call->arena, "pods run without hardware virtualisation: %s", accelerator);
+            arena_printf(call->arena, "pods run without hardware virtualization: %s", accelerator);
     }
     condition = add_condition(call, status, "NetworkReady", problem == NULL);
     if (problem != NULL) {
@@ -106,7 +106,7 @@ static void describe_handlers(const RpcCall *call, Runtime__V1__StatusResponse *
     response->features->supplemental_groups_policy = TRUE;
 }
 
-/* Verbose values are JSON texts: crictl puts them into its output as they are. */
+/* Verbose values are JSON texts, which crictl embeds in its output. */
 static void add_info(const RpcCall *call, Runtime__V1__StatusResponse *response, const char *key, char *json)
 {
     Runtime__V1__StatusResponse__InfoEntry *entry =
@@ -178,9 +178,9 @@ gboolean rpc_RuntimeConfig(const RpcCall *call, const Runtime__V1__RuntimeConfig
     return TRUE;
 }
 
-/* The kubelet tells the node's pod CIDR; runtimes use it only to fill in a template of a CNI configuration.
- * There is none here: whoever installs the CNI plugin writes its configuration. Refusing would make the
- * kubelet log an error each time it looks. */
+/* The kubelet reports the node's pod CIDR. Other runtimes use it to fill in a template of a CNI
+ * configuration; crivirt has no template, because whoever installs the CNI plugin writes its configuration.
+ * Refusing the call would make the kubelet log an error each time. */
 gboolean rpc_UpdateRuntimeConfig(const RpcCall *call, const Runtime__V1__UpdateRuntimeConfigRequest *request,
                                  Runtime__V1__UpdateRuntimeConfigResponse *response, GError **error)
 {
@@ -191,7 +191,7 @@ gboolean rpc_UpdateRuntimeConfig(const RpcCall *call, const Runtime__V1__UpdateR
     (void)error;
     if (config != NULL && config->network_config != NULL)
         log_info(LOG_FIELDS("pod_cidr", config->network_config->pod_cidr),
-                 "the kubelet told the pod CIDR; the CNI configuration decides");
+                 "the kubelet reported the pod CIDR; crivirtd uses the CNI configuration instead");
     return TRUE;
 }
 

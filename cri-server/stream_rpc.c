@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Exec, Attach and PortForward: URLs of the streaming server; and what proves that it is ours. */
+/* Exec, Attach and PortForward, which return URLs of the streaming server, and the server's certificate. */
 #include "common/error.h"
 #include "cri-server/daemon.h"
 #include "cri-server/request_id.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/streaming/client_socket.h"
 
 #include <errno.h>

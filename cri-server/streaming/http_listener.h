@@ -1,8 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The listening socket of the streaming server: accepts connections, with TLS or without, and reads the head
  * of one request from each.
  *
- * A connection that is none of ours, says too much or takes too long is dropped here; a refused one is told
- * why and closed. Lives on its loop's thread, but for opening.
+ * It drops a connection with a bad certificate exchange, too long a head or too slow a client, and answers a
+ * refused request before it closes it.
+ *
+ * Threads: its loop's thread, except for opening.
  */
 #pragma once
 
@@ -13,19 +16,21 @@
 
 typedef struct HttpListener HttpListener;
 
-/* A connection whose request is known. It lasts for the call of HttpServe, which answers it or takes it. */
+/* A connection whose request has been read. It lasts for the call of HttpServe, which answers or takes it. */
 typedef struct HttpVisit HttpVisit;
 typedef void (*HttpServe)(HttpVisit *visit, const HttpRequest *request, gpointer data);
 
-/* Listens; nothing is accepted before http_listener_start(). address: numeric. tls: borrowed; NULL: none. */
+/* Listens; accepts no connection before http_listener_start(). address is numeric. tls is borrowed; NULL:
+ * plain HTTP. */
 HttpListener *http_listener_open(StreamLoop *loop, const char *address, guint16 port, StreamTls *tls,
                                  HttpServe serve, gpointer data, GError **error);
 void http_listener_start(gpointer listener);
 guint16 http_listener_port(const HttpListener *listener);
-/* Drops who is not served yet, too. Takes NULL. */
+/* Also drops connections that are not served yet. Takes NULL. */
 void http_listener_close(gpointer listener);
 
-/* Says so and closes the connection when the client has read it. */
+/* Answers with the status and the message, and closes the connection when the client has read them. */
 void http_visit_refuse(HttpVisit *visit, int status, const char *text);
-/* The connection is the caller's. *ret_rest: what came after the request, the caller's as well. */
+/* Ownership: the connection becomes the caller's, and so do the bytes that followed the request (*ret_rest).
+ */
 ClientSocket *http_visit_take(HttpVisit *visit, GBytes **ret_rest);

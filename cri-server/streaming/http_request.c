@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/streaming/http_request.h"
 
 #include <string.h>

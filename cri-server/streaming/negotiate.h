@@ -1,6 +1,6 @@
-/* What a client asks for when it connects, and what it gets: SPDY or WebSocket, and which protocol on it.
- * What it sends is hostile and checked here. Pure.
- */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Chooses the protocol for a client: SPDY or WebSocket, and the subprotocol on it. The client's request is
+ * untrusted and is checked here. Pure. */
 #pragma once
 
 #include "cri-server/streaming/http_request.h"
@@ -11,15 +11,15 @@ typedef enum { STREAM_EXEC, STREAM_ATTACH, STREAM_PORT_FORWARD } StreamKind;
 typedef struct {
     PeerKind peer;
     int version;          /* of channel.k8s.io; 5 half-closes */
-    const char *protocol; /* as the client named it; borrowed from this module */
+    const char *protocol; /* in the client's spelling; borrowed from this module */
 } StreamProtocol;
 
-/* The first of the client's protocols that is served; FALSE when there is none. An empty list is the first
- * version over WebSocket, and not served over SPDY. */
+/* Return: the first of the client's protocols that the server has; FALSE when there is none. An empty list
+ * means the first version over WebSocket, and is refused over SPDY. */
 gboolean negotiate_protocol(StreamKind kind, gboolean is_websocket, const char *const *offered,
                             StreamProtocol *ret_protocol);
 
-/* What a URL of ours, "/exec/TOKEN", is asked for. */
+/* The parts of a request for a URL such as "/exec/TOKEN". */
 typedef struct {
     StreamKind kind;
     const char *token; /* of the request */
@@ -27,7 +27,7 @@ typedef struct {
 } StreamUpgrade;
 
 const char *negotiate_kind_name(StreamKind kind);
-/* 0, or the HTTP status to refuse it with; then *ret_problem says why. */
+/* Return: 0, or the HTTP status of a refusal, whose reason is *ret_problem. */
 int negotiate_upgrade(const HttpRequest *request, StreamUpgrade *ret_upgrade, const char **ret_problem);
-/* The head of the answer that switches protocols; the caller frees it. */
+/* Return: the head of the answer that switches protocols; the caller frees it. */
 char *negotiate_answer(const HttpRequest *request, const StreamUpgrade *upgrade);

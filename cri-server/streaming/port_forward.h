@@ -1,8 +1,9 @@
-/* PortForward for one client: connections to ports of a pod's loopback, as many as the client likes.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* PortForward for one client: any number of connections to ports of a pod's loopback address.
  *
  * Over SPDY (bare or in WebSocket messages) each connection is a pair of streams, data and error, with the
  * same requestID. Over WebSocket channels the ports are those of the request: channel 2n has the data of the
- * nth, channel 2n+1 its errors, and both begin with the port's number.
+ * nth port, channel 2n+1 its errors, and both begin with the port's number.
  */
 #pragma once
 
@@ -15,6 +16,6 @@ typedef struct {
 
 void forward_request_free(ForwardRequest *request);
 
-/* Takes request over. On the loop's thread. */
+/* Ownership: takes request. Threads: the loop's. */
 void port_forward_serve(StreamLoop *loop, ForwardRequest *request, const PeerConfig *peer,
                         const guint8 *first, gsize n_first);

@@ -1,7 +1,8 @@
-/* Exec and Attach for one client: its streams on one side, a process's session on the other.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Exec and Attach for one client: connects the client's streams with a stream session of a process.
  *
- * Streams of the protocol: error, stdin, stdout, stderr, resize
- * (k8s.io/apimachinery/pkg/util/remotecommand). The outcome goes to the error stream.
+ * The protocol's streams are error, stdin, stdout, stderr and resize
+ * (k8s.io/apimachinery/pkg/util/remotecommand). The outcome is sent on the error stream.
  */
 #pragma once
 
@@ -16,6 +17,6 @@ typedef struct {
 
 void remote_request_free(RemoteRequest *request);
 
-/* Takes request over. version: of channel.k8s.io, 1 to 5. On the loop's thread. */
+/* Ownership: takes request. version is that of channel.k8s.io, 1 to 5. Threads: the loop's. */
 void remote_command_serve(StreamLoop *loop, RemoteRequest *request, int version, const PeerConfig *peer,
                           const guint8 *first, gsize n_first);

@@ -1,8 +1,10 @@
-/* The streaming server behind Exec, Attach and PortForward: gives out one-time URLs and serves their clients.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The streaming server behind Exec, Attach and PortForward: issues one-time URLs and serves the clients that
+ * use them.
  *
- * One thread (stream_loop.h) serves all connections, whatever their number. Functions may be called from any
- * thread. Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, RESOURCE_EXHAUSTED (too many URLs that
- * nobody has used).
+ * Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, RESOURCE_EXHAUSTED (too many unused URLs).
+ *
+ * Threads: one thread (stream_loop.h) serves all connections. Functions may be called from any thread.
  */
 #pragma once
 
@@ -20,13 +22,13 @@ typedef struct {
     gint64 url_ms;
 } StreamServerConfig;
 
-/* The configuration is read now, but for the files, which are read again when they change; sandboxes is
- * borrowed. */
+/* Copies the configuration; the certificate's files are read again when they change. sandboxes is borrowed.
+ */
 StreamServer *stream_server_open(const StreamServerConfig *config, SandboxManager *sandboxes, GError **error);
-/* Tells every client that the server ends, and ends. Takes NULL. */
+/* Ends all clients' requests with a message, and the server. Takes NULL. */
 void stream_server_close(StreamServer *server);
 
-/* The certificate (PEM) that clients are shown now; NULL without TLS. The caller frees it. */
+/* Return: the certificate (PEM) that clients get now, which the caller frees; NULL without TLS. */
 char *stream_server_certificate(StreamServer *server);
 
 /* URLs for one use within the configuration's url_ms; the caller frees them. */
