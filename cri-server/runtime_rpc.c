@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The CRI's RuntimeService. The handlers are thin, because the sandbox manager does the work. */
 #include "common/error.h"
+#include "common/json_writer.h"
 #include "common/log.h"
 #include "cri-server/daemon.h"
 #include "cri-server/request_id.h"
@@ -8,7 +9,6 @@
 
 #include <string.h>
 #include <unistd.h>
-#include <yajl/yajl_gen.h>
 
 /* Moves an id into the arena. */
 static char *take_id(const RpcCall *call, char *id)
@@ -120,23 +120,15 @@ static void add_info(const RpcCall *call, Runtime__V1__StatusResponse *response,
 
 static char *describe_accelerator(const RpcCall *call)
 {
+    g_autoptr(JsonWriter) json = json_writer_new();
     gboolean is_kvm = FALSE;
     const char *description = sandbox_manager_accelerator(call->daemon->sandboxes, &is_kvm);
-    yajl_gen json = yajl_gen_alloc(NULL);
-    const unsigned char *text = NULL;
-    size_t length = 0;
-    char *copy;
 
-    yajl_gen_map_open(json);
-    yajl_gen_string(json, (const unsigned char *)"hardware", strlen("hardware"));
-    yajl_gen_bool(json, is_kvm);
-    yajl_gen_string(json, (const unsigned char *)"description", strlen("description"));
-    yajl_gen_string(json, (const unsigned char *)description, strlen(description));
-    yajl_gen_map_close(json);
-    yajl_gen_get_buf(json, &text, &length);
-    copy = arena_strdup(call->arena, (const char *)text);
-    yajl_gen_free(json);
-    return copy;
+    json_writer_open_object(json, NULL);
+    json_writer_bool(json, "hardware", is_kvm);
+    json_writer_string(json, "description", description);
+    json_writer_close_object(json);
+    return arena_strdup(call->arena, json_writer_text(json, NULL));
 }
 
 gboolean rpc_Status(const RpcCall *call, const Runtime__V1__StatusRequest *request,

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Prints a configuration as TOML and as JSON. */
+#include "common/json_writer.h"
 #include "cri-server/config/config.h"
 #include "cri-server/config/handler_config.h"
 #include "cri-server/config/option_table.h"
-
-#include <string.h>
-#include <yajl/yajl_gen.h>
 
 /* ---- TOML ---- */
 
@@ -44,73 +42,54 @@ char *config_to_toml(const Settings *settings)
 
 /* ---- JSON ---- */
 
-static void generate_string(yajl_gen json, const char *text)
+static void write_option(JsonWriter *json, const Option *option, gconstpointer field)
 {
-    yajl_gen_string(json, (const unsigned char *)text, strlen(text));
-}
-
-static void generate_value(yajl_gen json, const Option *option, gconstpointer field)
-{
-    g_autofree char *text = option_to_text(option, field);
+    g_autofree char *text = NULL;
 
     if (option->type == OPTION_TYPE_BOOL) {
-        yajl_gen_bool(json, *(const gboolean *)field);
+        json_writer_bool(json, option->key, *(const gboolean *)field);
     } else if (option->type == OPTION_TYPE_COUNT) {
-        yajl_gen_number(json, text, strlen(text));
+        json_writer_uint(json, option->key, *(const guint *)field);
     } else if (option->type == OPTION_TYPE_LIST) {
-        yajl_gen_array_open(json);
-        for (char **item = *(char ***)(gpointer)field; *item != NULL; item++)
-            generate_string(json, *item);
-        yajl_gen_array_close(json);
+        json_writer_strings(json, option->key, *(const char *const *const *)field, -1);
     } else {
-        generate_string(json, text);
+        text = option_to_text(option, field);
+        json_writer_string(json, option->key, text);
     }
 }
 
-static void generate_handlers(yajl_gen json, const GPtrArray *handlers)
+static void write_handlers(JsonWriter *json, const GPtrArray *handlers)
 {
     gsize n_rows;
     const Option *rows = handler_options(&n_rows);
 
-    generate_string(json, "handlers");
-    yajl_gen_map_open(json);
+    json_writer_open_object(json, "handlers");
     for (guint h = 0; h < handlers->len; h++) {
         const Handler *handler = handlers->pdata[h];
 
-        generate_string(json, handler->name);
-        yajl_gen_map_open(json);
-        for (gsize i = 0; i < n_rows; i++) {
-            generate_string(json, rows[i].key);
-            generate_value(json, &rows[i], handler_option_field(&rows[i], handler));
-        }
-        yajl_gen_map_close(json);
+        json_writer_open_object(json, handler->name);
+        for (gsize i = 0; i < n_rows; i++)
+            write_option(json, &rows[i], handler_option_field(&rows[i], handler));
+        json_writer_close_object(json);
     }
-    yajl_gen_map_close(json);
+    json_writer_close_object(json);
 }
 
 char *config_to_json(const Settings *settings)
 {
-    yajl_gen json = yajl_gen_alloc(NULL);
-    const unsigned char *text = NULL;
-    size_t length = 0;
-    char *copy;
+    g_autoptr(JsonWriter) json = json_writer_new();
 
-    yajl_gen_map_open(json);
+    json_writer_open_object(json, NULL);
     for (gsize i = 0; i < N_OPTIONS; i++) {
         if (option_starts_section(i)) {
             if (i > 0)
-                yajl_gen_map_close(json);
-            generate_string(json, option_rows[i].section);
-            yajl_gen_map_open(json);
+                json_writer_close_object(json);
+            json_writer_open_object(json, option_rows[i].section);
         }
-        generate_string(json, option_rows[i].key);
-        generate_value(json, &option_rows[i], option_field(&option_rows[i], settings));
+        write_option(json, &option_rows[i], option_field(&option_rows[i], settings));
     }
-    yajl_gen_map_close(json);
-    generate_handlers(json, settings->handlers);
-    yajl_gen_map_close(json);
-    yajl_gen_get_buf(json, &text, &length);
-    copy = g_strndup((const char *)text, length);
-    yajl_gen_free(json);
-    return copy;
+    json_writer_close_object(json);
+    write_handlers(json, settings->handlers);
+    json_writer_close_object(json);
+    return json_writer_copy(json);
 }

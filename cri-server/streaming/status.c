@@ -1,123 +1,98 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/streaming/status.h"
 
+#include "common/json.h"
+#include "common/json_writer.h"
+
 #include <string.h>
-#include <yajl/yajl_gen.h>
-#include <yajl/yajl_tree.h>
 
-static void add(yajl_gen json, const char *text)
+/* Return: a Status object that is open. */
+static JsonWriter *status_open(const char *status)
 {
-    g_autofree char *valid = g_utf8_make_valid(text, -1);
+    JsonWriter *json = json_writer_new();
 
-    yajl_gen_string(json, (const unsigned char *)valid, strlen(valid));
-}
-
-static void add_pair(yajl_gen json, const char *name, const char *value)
-{
-    add(json, name);
-    add(json, value);
-}
-
-static yajl_gen begin(const char *status)
-{
-    yajl_gen json = yajl_gen_alloc(NULL);
-
-    yajl_gen_map_open(json);
-    add(json, "metadata");
-    yajl_gen_map_open(json);
-    yajl_gen_map_close(json);
-    add_pair(json, "status", status);
+    json_writer_open_object(json, NULL);
+    json_writer_open_object(json, "metadata");
+    json_writer_close_object(json);
+    json_writer_string(json, "status", status);
     return json;
-}
-
-static char *finish(yajl_gen json)
-{
-    const unsigned char *text = NULL;
-    size_t length = 0;
-    char *copy;
-
-    yajl_gen_map_close(json);
-    yajl_gen_get_buf(json, &text, &length);
-    copy = g_strndup((const char *)text, length);
-    yajl_gen_free(json);
-    return copy;
 }
 
 static char *status_success(void)
 {
-    return finish(begin("Success"));
+    g_autoptr(JsonWriter) json = status_open("Success");
+
+    json_writer_close_object(json);
+    return json_writer_copy(json);
 }
 
 /* {"causes":[{"reason":…,"message":…}]} */
-static void add_cause(yajl_gen json, const char *reason, const char *message)
+static void add_cause(JsonWriter *json, const char *reason, const char *message)
 {
-    add(json, "details");
-    yajl_gen_map_open(json);
-    add(json, "causes");
-    yajl_gen_array_open(json);
-    yajl_gen_map_open(json);
+    json_writer_open_object(json, "details");
+    json_writer_open_array(json, "causes");
+    json_writer_open_object(json, NULL);
     if (reason != NULL)
-        add_pair(json, "reason", reason);
-    add_pair(json, "message", message);
-    yajl_gen_map_close(json);
-    yajl_gen_array_close(json);
-    yajl_gen_map_close(json);
+        json_writer_string(json, "reason", reason);
+    json_writer_string(json, "message", message);
+    json_writer_close_object(json);
+    json_writer_close_array(json);
+    json_writer_close_object(json);
 }
 
 char *status_exit_code(int exit_code)
 {
     g_autofree char *message = g_strdup_printf("command terminated with non-zero exit code: %d", exit_code);
     g_autofree char *number = g_strdup_printf("%d", exit_code);
-    yajl_gen json;
+    g_autoptr(JsonWriter) json = NULL;
 
     if (exit_code == 0)
         return status_success();
-    json = begin("Failure");
-    add_pair(json, "message", message);
-    add_pair(json, "reason", "NonZeroExitCode");
+    json = status_open("Failure");
+    json_writer_string(json, "message", message);
+    json_writer_string(json, "reason", "NonZeroExitCode");
     add_cause(json, "ExitCode", number);
-    return finish(json);
+    json_writer_close_object(json);
+    return json_writer_copy(json);
 }
 
 char *status_failure(const char *message)
 {
     g_autofree char *text = g_strdup_printf("Internal error occurred: %s", message);
-    yajl_gen json = begin("Failure");
+    g_autoptr(JsonWriter) json = status_open("Failure");
 
-    add_pair(json, "message", text);
-    add_pair(json, "reason", "InternalError");
+    json_writer_string(json, "message", text);
+    json_writer_string(json, "reason", "InternalError");
     add_cause(json, NULL, message);
-    add(json, "code");
-    yajl_gen_integer(json, 500);
-    return finish(json);
+    json_writer_int(json, "code", 500);
+    json_writer_close_object(json);
+    return json_writer_copy(json);
 }
 
 /* ---- sizes ---- */
 
-static gboolean read_side(yajl_val size, const char *name, guint *ret_side)
+static gboolean read_side(const JsonValue *size, const char *name, guint *ret_side)
 {
-    const char *path[] = {name, NULL};
-    yajl_val value = yajl_tree_get(size, path, yajl_t_number);
+    gint64 side;
 
-    if (!YAJL_IS_INTEGER(value) || YAJL_GET_INTEGER(value) < 1 || YAJL_GET_INTEGER(value) > G_MAXUINT16)
+    if (!json_find_int(size, (const char *const[]){name, NULL}, &side) || side < 1 || side > G_MAXUINT16)
         return FALSE;
-    *ret_side = (guint)YAJL_GET_INTEGER(value);
+    *ret_side = (guint)side;
     return TRUE;
 }
 
 static gboolean read_size(const char *text, guint *ret_columns, guint *ret_rows)
 {
-    yajl_val size = yajl_tree_parse(text, NULL, 0);
+    g_autoptr(JsonDocument) document = json_document_parse(text, strlen(text), "size", NULL, NULL);
+    const JsonValue *size = document != NULL ? json_document_object(document, NULL) : NULL;
     guint columns;
     guint rows;
-    gboolean good = size != NULL && read_side(size, "Width", &columns) && read_side(size, "Height", &rows);
 
-    if (good) {
-        *ret_columns = columns;
-        *ret_rows = rows;
-    }
-    yajl_tree_free(size);
-    return good;
+    if (size == NULL || !read_side(size, "Width", &columns) || !read_side(size, "Height", &rows))
+        return FALSE;
+    *ret_columns = columns;
+    *ret_rows = rows;
+    return TRUE;
 }
 
 gboolean resize_reader_feed(ResizeReader *reader, const guint8 *bytes, gsize length, guint *ret_columns,
