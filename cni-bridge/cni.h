@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* CNI networks by executing plugins (https://github.com/containernetworking/cni/blob/spec-v1.1.0/SPEC.md).
  *
- * A CniNetwork is one loaded configuration list: immutable, reference-counted, usable by any thread; the
- * calls block for as long as the plugins take, at most until the deadline. Plugin output is checked before it
- * is used.
+ * A CniNetwork is one loaded configuration list, immutable and reference-counted. Any thread may use it;
+ * calls block for as long as the plugins take, at most until the deadline. Output of plugins is checked
+ * before it is used. Errors name the network, the plugin and the command.
  */
 #pragma once
 
@@ -18,7 +18,7 @@ typedef struct {
     char *host_ip; /* NULL: all addresses */
 } CniPortMapping;
 
-/* What is to be attached: the runtime's side of ADD, CHECK and DEL. Borrowed for the call. */
+/* The attachment of a pod, as ADD, CHECK and DEL get it. Everything is borrowed for the call. */
 typedef struct {
     const char *container_id;
     const char *netns_path;  /* "" for DEL when the namespace is gone */
@@ -54,10 +54,10 @@ typedef struct {
     char *mac;            /* of ifname inside the netns */
     guint32 mtu;          /* of ifname; read from the interface when the result has none */
     GPtrArray *addresses; /* CniAddress, of ifname, in the result's order */
-    GPtrArray *routes;    /* CniRoute, those on link first; what the interface really has in the netns, which
-                           * is more than some plugins (Calico, ptp) print; each with its gateway. A guest
-                           * must replace routes: ptp's way to the pod's own subnet is a gateway */
-    char **dns_servers;   /* NULL: none, as below */
+    GPtrArray *routes; /* CniRoute, those on link first, each with its gateway: the routes of the interface in
+                        * the netns, which are more than some plugins (Calico, ptp) print. A guest must
+                        * replace its routes, because with ptp the pod's own subnet has a gateway */
+    char **dns_servers; /* NULL: none, as below */
     char **dns_searches;
     char **dns_options;
 } CniResult;
@@ -65,34 +65,34 @@ void cni_result_free(CniResult *result);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(CniResult, cni_result_free)
 
 /* The first configuration by file name in config_dir that loads (*.conflist, *.conf, *.json), with plugins
- * looked up in plugin_dirs (NULL-terminated). When none loads: UNAVAILABLE, naming the directory or the file
- * and what is wrong, in words fit for the NetworkReady condition. */
+ * looked up in plugin_dirs (NULL-terminated). When none loads: UNAVAILABLE with the directory or the file
+ * and the problem, which becomes the message of the NetworkReady condition. */
 CniNetwork *cni_network_load(const char *config_dir, const char *const *plugin_dirs, GError **error);
 CniNetwork *cni_network_ref(CniNetwork *network);
 void cni_network_unref(CniNetwork *network);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(CniNetwork, cni_network_unref)
 const char *cni_network_name(const CniNetwork *network);
-/* The whole configuration list as text, plugins from files of their own included: what DEL must be called
- * with even when the files have changed since. The caller frees it. */
+/* Return: the whole configuration list as text, plugins from files of their own included, which the caller
+ * frees. DEL needs it when the files have changed since ADD. */
 char *cni_network_text(const CniNetwork *network);
 /* The network of such a text; INVALID_ARGUMENT. */
 CniNetwork *cni_network_from_text(const char *text, const char *const *plugin_dirs, GError **error);
 
-/* ADD through the whole list. When a plugin fails, those before it are undone with DEL and the error names
- * the plugin and gives its message. */
+/* Calls ADD of each plugin of the list. When one fails, DEL is called for it and for those before it, and the
+ * error has its name and its message. */
 gboolean cni_network_add(CniNetwork *network, const CniAttachment *attachment, const Deadline *deadline,
                          CniResult **ret_result, GError **error);
-/* DEL in reverse order; goes on after a failure and reports the first one. */
+/* Calls DEL in reverse order; goes on after a failure and reports the first one. */
 gboolean cni_network_del(CniNetwork *network, const CniAttachment *attachment, const Deadline *deadline,
                          GError **error);
-/* Kills the plugins, and what they started, that a daemon which was killed had called for that attachment:
- * what they would still do comes too late for the DEL that undoes it. */
+/* Kills the plugins that an earlier daemon had called for that attachment, and what they started: their
+ * changes would come after the DEL that undoes them. */
 void cni_end_orphans(const char *container_id);
 gboolean cni_network_check(CniNetwork *network, const CniAttachment *attachment, const Deadline *deadline,
                            GError **error);
-/* STATUS (1.1): UNAVAILABLE with the plugin's words when the network cannot take an ADD now. Plugins of older
- * configurations count as ready. */
+/* STATUS (1.1): UNAVAILABLE with the plugin's message when the network cannot take an ADD now. Plugins of
+ * older configurations count as ready. */
 gboolean cni_network_status(CniNetwork *network, const Deadline *deadline, GError **error);
-/* GC (1.1): container_ids and ifname say what still is in use. */
+/* GC (1.1): container_ids with ifname are still in use. */
 gboolean cni_network_gc(CniNetwork *network, const char *const *container_ids, const char *ifname,
                         const Deadline *deadline, GError **error);

@@ -6,16 +6,16 @@
 
 enum {
     DEPTH_MAX = 2, /* files, and those of CONFIG_DIR/NETWORK */
-    /* A file may change again within one tick of its times, which is a second at most; what is younger than
-     * this is not relied on. */
+    /* A file may change again within one tick of its times, which is a second at most: a younger file may
+     * have changed without a change of its stamp. */
     SETTLED_MS = 1100,
 };
 
 struct CniCache {
     char *config_dir;
     char **plugin_dirs;
-    GMutex lock;
-    CniNetwork *network; /* NULL: nothing is kept */
+    GMutex lock;         /* of both below */
+    CniNetwork *network; /* NULL: none is kept */
     char *stamp;         /* of what network was loaded from */
 };
 
@@ -46,8 +46,8 @@ static gint64 time_ms(const struct timespec *time)
     return (gint64)time->tv_sec * 1000 + time->tv_nsec / 1000000;
 }
 
-/* Appends what tells one version of path, and of what is in it, from another; *newest_ms becomes the latest
- * change of them. */
+/* Appends a line that differs between versions of path and of its content; *newest_ms becomes the time of the
+ * latest change. */
 static void stamp_append(GString *stamp, const char *path, guint depth, gint64 *newest_ms)
 {
     g_autoptr(GDir) directory = NULL;
@@ -69,7 +69,7 @@ static void stamp_append(GString *stamp, const char *path, guint depth, gint64 *
     }
 }
 
-/* NULL: something changed just now, and the same stamp may come to mean something else. */
+/* Return: NULL when a file changed just now, so that it may change again under the same stamp. */
 static char *stamp_take(const char *config_dir)
 {
     GString *stamp = g_string_new(NULL);

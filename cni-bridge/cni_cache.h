@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The network as it is configured now, without reading and parsing the directory each time.
+/* The configured network, without reading and parsing the directory each time.
  *
- * What was loaded is handed out again as long as the directory and every file in it are what they were: name,
- * inode, size and times. A change is seen by the next call. Any thread.
+ * The loaded network is returned again as long as the directory and its files have the same names, inodes,
+ * sizes and times. The next call sees a change. Any thread.
  */
 #pragma once
 
@@ -14,5 +14,5 @@ CniCache *cni_cache_new(const char *config_dir, const char *const *plugin_dirs);
 void cni_cache_free(CniCache *cache); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(CniCache, cni_cache_free)
 
-/* As cni_network_load(); failures are not kept. */
+/* Return: a reference, or NULL with the error of cni_network_load(), which is not kept. */
 CniNetwork *cni_cache_get(CniCache *cache, GError **error);

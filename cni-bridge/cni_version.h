@@ -14,7 +14,7 @@ typedef enum {
     CNI_VERSION_1_1_0, /* STATUS, GC; route attributes */
 } CniVersion;
 
-/* "" is 0.1.0, as the specification says. */
+/* "" is 0.1.0, by the specification. Return: FALSE for a version that is not known. */
 gboolean cni_version_from_name(const char *name, CniVersion *ret_version);
 const char *cni_version_name(CniVersion version);
 /* Results of both versions have the same shape: nothing must be converted. */

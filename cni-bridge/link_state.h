@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What an interface in a pod's namespace really has, after the plugins are done with it. */
+/* The state of an interface in a pod's namespace after the plugins have run. */
 #pragma once
 
 #include <glib.h>
@@ -14,5 +14,5 @@ typedef struct {
 void link_state_clear(LinkState *state);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LinkState, link_state_clear)
 
-/* NOT_FOUND when the namespace or the interface is not there. */
+/* NOT_FOUND when there is no such namespace or interface. Any thread. */
 gboolean link_state_read(const char *netns_path, const char *ifname, LinkState *ret_state, GError **error);

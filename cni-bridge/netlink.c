@@ -52,7 +52,7 @@ typedef struct {
     GError *error;
 } OpenJob;
 
-/* Runs in a thread of its own, which ends inside the namespace that it entered. */
+/* Runs in a thread of its own, because it leaves the namespace of its thread. */
 static gpointer open_inside(gpointer data)
 {
     OpenJob *job = data;
@@ -105,7 +105,7 @@ NetlinkLink *netlink_link_get(NetlinkSocket *netlink, const char *name, GError *
     int result = rtnl_link_get_kernel(netlink, 0, name, &link);
 
     if (result < 0) {
-        netlink_fail(error, result, "interface %s", name);
+        netlink_fail(error, result, "cannot find interface %s", name);
         return NULL;
     }
     return link;

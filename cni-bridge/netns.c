@@ -57,9 +57,9 @@ static DirectoryMount directory_mount(const char *directory)
     return result;
 }
 
-/* Namespaces mounted below must appear in mount namespaces that were made before (a CNI daemon's container
- * with this directory in it) and disappear there too, or the kernel keeps them alive. systemd's hosts share
- * every mount already; elsewhere the directory becomes a shared mount of its own. */
+/* Namespaces mounted below must appear in mount namespaces that exist already (of a CNI daemon's container
+ * with this directory in it), and disappear there too, or the kernel keeps them alive. With systemd every
+ * mount is shared already; elsewhere the directory becomes a shared mount of its own. */
 static gboolean directory_share(const char *directory, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&directory_lock);
@@ -81,7 +81,7 @@ static gboolean directory_is_empty(const char *directory)
     return dir != NULL && g_dir_read_name(dir) == NULL;
 }
 
-/* The last namespace takes directory_share()'s mount with it; that this fails (busy) does no harm. */
+/* Undoes directory_share() with the last namespace; a failure (busy) does no harm. */
 static void directory_unshare(const char *directory)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&directory_lock);
@@ -90,7 +90,7 @@ static void directory_unshare(const char *directory)
         umount2(directory, UMOUNT_NOFOLLOW);
 }
 
-/* The directory as mountinfo names it; NULL when it is not there. */
+/* Return: the directory of path by its name in mountinfo; NULL when it does not exist. */
 static char *directory_of(const char *path)
 {
     g_autofree char *parent = g_path_get_dirname(path);
@@ -106,14 +106,14 @@ typedef struct {
     GError *error;
 } CreateJob;
 
-/* Runs in a thread of its own, which ends with the namespace that it made. */
+/* Runs in a thread of its own, because it leaves the namespace of its thread. */
 static gpointer create_inside(gpointer data)
 {
     CreateJob *job = data;
     g_autoptr(NetlinkSocket) netlink = NULL;
 
     if (unshare(CLONE_NEWNET) != 0) {
-        fail_errno(&job->error, errno, "cannot make a network namespace");
+        fail_errno(&job->error, errno, "cannot create a network namespace");
         return NULL;
     }
     netlink = netlink_open("", &job->error);
@@ -131,7 +131,7 @@ static gboolean mount_point_make(const char *path, GError **error)
     if (fd < 0)
         return fail_errno(error, errno, "cannot make %s", path);
     close(fd);
-    /* An ordinary file is what a crash between making and mounting left. */
+    /* A crash between making the file and mounting the namespace leaves an ordinary file. */
     if (netns_exists(path))
         return fail(error, STATUS_ALREADY_EXISTS, "network namespace %s exists already", path);
     return TRUE;
@@ -168,7 +168,7 @@ gboolean netns_delete(const char *path, GError **error)
 
     if (directory == NULL)
         return TRUE;
-    /* Lazily, because somebody may be inside; as often as it was mounted. */
+    /* Lazily, because processes may be inside; as often as it was mounted. */
     while (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
         continue;
     if (errno != EINVAL && errno != ENOENT)

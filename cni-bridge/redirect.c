@@ -15,13 +15,13 @@
 #include "cni-bridge/podnet.h"
 #include "common/error.h"
 
-/* Before whatever a plugin may have put there: the guest is the end of the wire. */
+/* Before all filters of plugins: every frame goes to the guest. */
 enum { REDIRECT_PRIORITY = 1 };
 
-/* TC_H_CLSACT is the same number as TC_H_INGRESS, and this parent names the inward hook of either qdisc. */
+/* TC_H_CLSACT equals TC_H_INGRESS: this parent is the ingress hook of both qdiscs. */
 static const guint32 inward_hook = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS);
 
-/* A qdisc that a plugin put there serves as well. */
+/* An ingress qdisc that a plugin has made is used. */
 static gboolean ingress_ensure(NetlinkSocket *netlink, NetlinkLink *link, GError **error)
 {
     struct rtnl_qdisc *qdisc = rtnl_qdisc_alloc();
@@ -35,7 +35,8 @@ static gboolean ingress_ensure(NetlinkSocket *netlink, NetlinkLink *link, GError
         result = rtnl_qdisc_add(netlink, qdisc, NLM_F_CREATE | NLM_F_EXCL);
     rtnl_qdisc_put(qdisc);
     if (result < 0 && result != -NLE_EXIST)
-        return netlink_fail(error, result, "no ingress qdisc on %s (is sch_ingress there?)",
+        return netlink_fail(error, result,
+                            "cannot make an ingress qdisc on %s (load the kernel module sch_ingress?)",
                             rtnl_link_get_name(link));
     return TRUE;
 }
@@ -51,7 +52,7 @@ static struct rtnl_cls *filter_new(NetlinkLink *link)
     return filter;
 }
 
-/* Whatever an interrupted installation left; that there is nothing is the rule. */
+/* Removes what an interrupted installation left; usually there is nothing. */
 static void filter_remove(NetlinkSocket *netlink, NetlinkLink *link)
 {
     struct rtnl_cls *filter = filter_new(link);
@@ -75,7 +76,7 @@ static struct rtnl_act *redirect_action_new(NetlinkLink *to)
     return action;
 }
 
-/* Every frame that comes in at from leaves by to. */
+/* Every frame that arrives at from leaves through to. */
 static gboolean redirect_frames(NetlinkSocket *netlink, NetlinkLink *from, NetlinkLink *to, GError **error)
 {
     struct rtnl_cls *filter;
@@ -100,9 +101,10 @@ static gboolean redirect_frames(NetlinkSocket *netlink, NetlinkLink *from, Netli
         rtnl_act_put(action);
     rtnl_cls_put(filter);
     if (result < 0)
-        return netlink_fail(error, result,
-                            "cannot redirect frames from %s to %s (are cls_u32 and act_mirred there?)",
-                            rtnl_link_get_name(from), rtnl_link_get_name(to));
+        return netlink_fail(
+            error, result,
+            "cannot redirect frames from %s to %s (load the kernel modules cls_u32 and act_mirred?)",
+            rtnl_link_get_name(from), rtnl_link_get_name(to));
     return TRUE;
 }
 

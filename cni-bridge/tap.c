@@ -16,7 +16,7 @@
 #include "cni-bridge/podnet.h"
 #include "common/error.h"
 
-static gboolean tap_mark(const char *name, const char *mark, GError **error)
+static gboolean tap_mark(const char *name, const char *owner_tag, GError **error)
 {
     g_autoptr(NetlinkSocket) netlink = netlink_open("", error);
     g_autoptr(NetlinkLink) link = netlink != NULL ? netlink_link_get(netlink, name, error) : NULL;
@@ -26,17 +26,17 @@ static gboolean tap_mark(const char *name, const char *mark, GError **error)
     if (link == NULL)
         return FALSE;
     change = rtnl_link_alloc();
-    rtnl_link_set_ifalias(change, mark);
+    rtnl_link_set_ifalias(change, owner_tag);
     result = rtnl_link_change(netlink, link, change, 0);
-    return result >= 0 || netlink_fail(error, result, "cannot mark tap %s", name);
+    return result >= 0 || netlink_fail(error, result, "cannot owner_tag tap %s", name);
 }
 
-static gboolean tap_configure(int fd, const char *name, guint owner, const char *mark, GError **error)
+static gboolean tap_configure(int fd, const char *name, guint owner, const char *owner_tag, GError **error)
 {
     struct ifreq request = {.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL)};
 
     if (*name == '\0' || g_strlcpy(request.ifr_name, name, IFNAMSIZ) >= IFNAMSIZ)
-        return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" is no interface name", name);
+        return fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" is not an interface name", name);
     if (ioctl(fd, TUNSETIFF, &request) != 0) {
         if (errno == EBUSY)
             return fail(error, STATUS_ALREADY_EXISTS, "interface %s exists already", name);
@@ -44,9 +44,9 @@ static gboolean tap_configure(int fd, const char *name, guint owner, const char 
     }
     if (ioctl(fd, TUNSETOWNER, (unsigned long)owner) != 0)
         return fail_errno(error, errno, "cannot give tap %s to user %u", name, owner);
-    if (!tap_mark(name, mark, error))
+    if (!tap_mark(name, owner_tag, error))
         return FALSE;
-    /* Last: until here closing fd takes the tap with it. */
+    /* This comes last: until here, closing fd deletes the tap. */
     if (ioctl(fd, TUNSETPERSIST, 1UL) != 0)
         return fail_errno(error, errno, "cannot keep tap %s", name);
     return TRUE;
@@ -55,7 +55,7 @@ static gboolean tap_configure(int fd, const char *name, guint owner, const char 
 typedef struct {
     const char *name;
     guint owner;
-    const char *mark;
+    const char *owner_tag;
     gboolean good;
     GError *error;
 } TapJob;
@@ -69,16 +69,16 @@ static gpointer tap_thread(gpointer data)
         fail_errno(&job->error, errno, "cannot open /dev/net/tun");
         return NULL;
     }
-    job->good = tap_configure(fd, job->name, job->owner, job->mark, &job->error);
+    job->good = tap_configure(fd, job->name, job->owner, job->owner_tag, &job->error);
     close(fd);
     return NULL;
 }
 
-/* In a thread with a table of files of its own: a child that another thread starts just now, a CNI plugin,
- * would have the tap open as well until it executes its program, and QEMU would find it busy. */
-gboolean tap_create(const char *name, guint owner, const char *mark, GError **error)
+/* Runs in a thread with a table of files of its own: a child that another thread starts just now, a CNI
+ * plugin, would have the tap open as well until it executes its program, and QEMU would find it busy. */
+gboolean tap_create(const char *name, guint owner, const char *owner_tag, GError **error)
 {
-    TapJob job = {.name = name, .owner = owner, .mark = mark};
+    TapJob job = {.name = name, .owner = owner, .owner_tag = owner_tag};
 
     g_thread_join(g_thread_new("tap", tap_thread, &job));
     if (job.error != NULL)
@@ -86,7 +86,7 @@ gboolean tap_create(const char *name, guint owner, const char *mark, GError **er
     return job.good;
 }
 
-gboolean tap_list(const char *mark, GPtrArray **ret_names, GError **error)
+gboolean tap_list(const char *owner_tag, GPtrArray **ret_names, GError **error)
 {
     g_autoptr(NetlinkSocket) netlink = netlink_open("", error);
     struct nl_cache *links;
@@ -102,7 +102,7 @@ gboolean tap_list(const char *mark, GPtrArray **ret_names, GError **error)
     for (struct nl_object *one = nl_cache_get_first(links); one != NULL; one = nl_cache_get_next(one)) {
         NetlinkLink *link = (NetlinkLink *)one;
 
-        if (g_strcmp0(rtnl_link_get_ifalias(link), mark) == 0)
+        if (g_strcmp0(rtnl_link_get_ifalias(link), owner_tag) == 0)
             g_ptr_array_add(names, g_strdup(rtnl_link_get_name(link)));
     }
     nl_cache_free(links);
@@ -131,7 +131,7 @@ static gboolean tap_send(NetlinkSocket *netlink, const char *name, const char *n
     return TRUE;
 }
 
-/* The tap is a wire: the namespace's kernel should not speak on it by itself. Where IPv6 is compiled out
+/* The tap is a wire: the namespace's kernel must not send frames of its own on it. Where IPv6 is compiled out
  * there is nothing to silence. */
 static void tap_silence(NetlinkSocket *netlink, NetlinkLink *link)
 {
@@ -150,7 +150,7 @@ gboolean tap_move(const char *name, const char *netns_path, guint mtu, GError **
 
     if (inside == NULL)
         return FALSE;
-    /* A move that was interrupted is finished: then it is inside already. */
+    /* A move that was interrupted is finished here: the tap may be in the namespace already. */
     if (!tap_send(outside, name, netns_path, &problem) && problem->code != STATUS_NOT_FOUND) {
         g_propagate_error(error, g_steal_pointer(&problem));
         return FALSE;

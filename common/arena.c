@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Chunks grow with what they hold together: a large answer is not made of a thousand of them. */
+/* Chunks grow with the arena, so that a large answer does not need a thousand of them. */
 enum { ARENA_CHUNK_BYTES = 4096, ARENA_CHUNK_MAX_BYTES = 64 * 1024 };
 
 typedef struct ArenaChunk ArenaChunk;
@@ -106,7 +106,7 @@ void arena_hold(Arena *arena, gpointer object, GDestroyNotify release)
     arena->holds = hold;
 }
 
-/* With that much room at least: a spare one, if the first of them has it. */
+/* Return: a chunk with at least that much room: the first spare one if it has it. */
 static ArenaChunk *chunk_new(Arena *arena, gsize capacity)
 {
     ArenaChunk *chunk = arena->spare;
@@ -133,7 +133,7 @@ void *arena_alloc(Arena *arena, gsize size)
         gsize capacity = MAX(size, usual);
 
         chunk = chunk_new(arena, capacity);
-        /* A large block goes behind the one being filled, whose rest would be wasted otherwise. */
+        /* A large block goes behind the chunk that is being filled, whose rest would be wasted otherwise. */
         if (arena->chunks != NULL && capacity > usual) {
             chunk->next = arena->chunks->next;
             arena->chunks->next = chunk;

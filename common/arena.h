@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Request memory: everything that one call allocates, freed in one go.
+/* Memory of a request: everything that one call allocates, freed at once.
  *
- * What an answer borrows can be held until then instead of being copied. A chunk of a reused arena is memory
- * that the kernel need not hand out anew, which is most of the cost of a large answer.
+ * An object that an answer borrows from can be held until then, so that nothing is copied. A reused arena has
+ * memory already, and getting it from the kernel is most of the cost of a large answer.
  *
  * An Arena also is a protobuf-c allocator, so a request decoded into it and a response built in it need no
  * freeing. Not thread-safe: one arena belongs to one call, which one worker handles at a time.
@@ -18,9 +18,9 @@ Arena *arena_new(void);
 void arena_free(Arena *arena); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Arena, arena_free)
 
-/* Frees what was allocated and held. Chunks of keep_bytes at most stay for what is allocated next. */
+/* Frees what was allocated and held, and keeps chunks of at most keep_bytes for the next allocations. */
 void arena_reset(Arena *arena, gsize keep_bytes);
-/* Calls release(object) with the end of the arena, or its reset. */
+/* Calls release(object) at the end of the arena, or at its reset. */
 void arena_hold(Arena *arena, gpointer object, GDestroyNotify release);
 
 /* Zeroed and aligned for any type; never NULL. */
@@ -29,7 +29,7 @@ void *arena_alloc(Arena *arena, gsize size);
 
 /* Copies; NULL becomes "", because protobuf-c strings are never NULL. */
 char *arena_strdup(Arena *arena, const char *string);
-/* As arena_strdup, with invalid UTF-8 replaced: what a Go client can decode. */
+/* The same with invalid UTF-8 replaced, which a Go client could not decode. */
 char *arena_strdup_utf8(Arena *arena, const char *string);
 char *arena_printf(Arena *arena, const char *format, ...) G_GNUC_PRINTF(2, 3);
 

@@ -3,7 +3,7 @@
 
 struct ArenaPool {
     GMutex lock;
-    GPtrArray *kept; /* the last one given is the first one taken: its memory is in the caches */
+    GPtrArray *kept; /* last in, first out: its memory is in the caches */
     guint n_kept;
     gsize keep_bytes;
 };

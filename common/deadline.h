@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How long a caller is prepared to wait, and whether it still wants the answer.
+/* How long a caller waits, and whether it still wants the answer.
  *
  * Passed down by pointer from the RPC that started the work; never stored beyond the call. NULL means "no
  * limit".
@@ -23,12 +23,12 @@ Deadline deadline_sooner(const Deadline *caller, gint64 timeout_ms);
 /* Milliseconds left, at least 0; G_MAXINT when there is no limit. Fit for poll(). */
 int deadline_left_ms(const Deadline *deadline);
 
-/* FALSE with DEADLINE_EXCEEDED or CANCELLED, whose message says what was going on ("waiting for the agent").
- */
+/* Return: FALSE with DEADLINE_EXCEEDED or CANCELLED when the caller no longer waits; the message has what was
+ * done meanwhile ("waiting for the agent"). */
 gboolean deadline_check(const Deadline *deadline, const char *doing, GError **error);
 
-/* Waits on a condition for one wake-up, but no longer than the deadline; a cancellable is looked at every 100
- * ms. lock is held. FALSE as deadline_check(). The caller checks in a loop whether what it waits for has
- * come. */
+/* Waits on a condition for one wake-up, at most until the deadline; a cancellable is checked every 100 ms.
+ * The caller holds lock and checks in a loop whether the event has come. Return: FALSE as deadline_check().
+ */
 gboolean deadline_cond_wait(const Deadline *deadline, GCond *cond, GMutex *lock, const char *doing,
                             GError **error);

@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* clang-format takes the name for a subtraction. */
+/* clang-format would read the name as a subtraction. */
 /* clang-format off */
 G_DEFINE_QUARK(crivirt-error-quark, crivirt_error)
 /* clang-format on */

@@ -2,7 +2,7 @@
 /* Errors: one GError domain whose code is the gRPC status that the caller will see.
  *
  * A function that can fail takes a GError ** last, returns FALSE or NULL on failure and leaves its outputs
- * untouched then. Each layer that passes an error up says what it was doing with g_prefix_error(). An error
+ * untouched then. Each layer that passes an error up adds what it was doing with g_prefix_error(). An error
  * is returned or logged, never both.
  */
 #pragma once
@@ -42,7 +42,7 @@ gboolean fail(GError **error, StatusCode code, const char *format, ...) G_GNUC_P
 gboolean fail_errno(GError **error, int errnum, const char *format, ...) G_GNUC_PRINTF(3, 4);
 
 #ifdef __clang_analyzer__
-/* The analyser sees one file at a time: this tells it what the two return. */
+/* The analyser sees one file at a time: these show it what the two return. */
 #define fail(...) ((void)(fail)(__VA_ARGS__), FALSE)
 #define fail_errno(...) ((void)(fail_errno)(__VA_ARGS__), FALSE)
 #endif

@@ -90,7 +90,7 @@ gboolean file_write_atomic(const char *path, const void *data, gsize length, int
     return dir_sync(directory, error);
 }
 
-/* One extent; in the kernel where it can, by hand between file systems. */
+/* Copies one extent: in the kernel where it can, otherwise through a buffer. */
 static gboolean copy_extent(int from, int to, off_t start, off_t end)
 {
     while (start < end) {
@@ -106,7 +106,7 @@ static gboolean copy_extent(int from, int to, off_t start, off_t end)
                 copied = TEMP_FAILURE_RETRY(pwrite(to, buffer, (size_t)copied, start));
         }
         if (copied == 0)
-            errno = EIO; /* it has shrunk under us */
+            errno = EIO; /* the file was cut meanwhile */
         if (copied <= 0)
             return FALSE;
         start += copied;
@@ -114,7 +114,7 @@ static gboolean copy_extent(int from, int to, off_t start, off_t end)
     return TRUE;
 }
 
-/* The data extents only, so that what was a hole stays one. */
+/* Copies the data extents only, so that holes stay holes. */
 static gboolean copy_extents(int from, int to, off_t size)
 {
     off_t data = 0;
@@ -140,7 +140,7 @@ gboolean file_make_private(const char *path, GError **error)
     g_auto(AutoFd) fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
     if (fd < 0 || fchmod(fd, 0600) != 0)
-        return fail_errno(error, errno, "cannot make %s", path);
+        return fail_errno(error, errno, "cannot create %s", path);
     return TRUE;
 }
 
@@ -174,8 +174,8 @@ gboolean dir_make(const char *path, int mode, GError **error)
     return TRUE;
 }
 
-/* A directory, but no link and no mount point: st_dev does not tell a bind mount of the same file system,
- * which is what a volume on the node's own disk is. */
+/* A directory, but no link and no mount point: st_dev does not differ for a bind mount of the same file
+ * system, which is what a volume on the node's own disk is. */
 static int open_child(int parent, const char *name)
 {
     struct open_how how = {

@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files and directories that must survive a crash, and their removal.
  *
- * Paths are the daemon's own; names that come from a guest or a layer never reach these functions.
+ * Errors name the path; their status follows from errno. Any thread. Paths are the daemon's own: names from a
+ * guest or a layer never reach these functions.
  */
 #pragma once
 
 #include <glib.h>
 
-/* Whole file, at most max_bytes (a larger one fails with RESOURCE_EXHAUSTED); *ret_data is NUL-terminated. */
+/* Reads a whole file of at most max_bytes (a larger one: RESOURCE_EXHAUSTED). *ret_data is NUL-terminated and
+ * the caller's; ret_length may be NULL. */
 gboolean file_read(const char *path, gsize max_bytes, char **ret_data, gsize *ret_length, GError **error);
 
 /* Replaces path atomically: written beside it, fsynced, renamed, directory fsynced. */
 gboolean file_write_atomic(const char *path, const void *data, gsize length, int mode, GError **error);
 
-/* Makes the file unless it is there, and sees to it that only its owner can read it: before a library that
- * knows no modes opens it. */
+/* Makes the file unless it exists, and sets its mode so that only its owner can read it. For libraries that
+ * open a file without a mode. */
 gboolean file_make_private(const char *path, GError **error);
 
-/* Copies a sparse file, keeping its holes (reflinked where the file system can). ret path must not exist. */
+/* Copies a sparse file with its holes (by reflink where the file system can). to must not exist. */
 gboolean file_copy_sparse(const char *from, const char *to, int mode, GError **error);
 
 /* mkdir -p; existing directories are left as they are. */
@@ -27,7 +29,6 @@ gboolean dir_make(const char *path, int mode, GError **error);
  * system (it fails then); a missing path is no error. */
 gboolean dir_remove_tree(const char *path, GError **error);
 
-/* Takes an exclusive lock that ends with the process or with close(*ret_fd). UNAVAILABLE when somebody has
- * it; the message names the holder's pid when the file tells it. The caller's pid is written into the file.
- */
+/* Takes an exclusive lock that ends with the process or with close(*ret_fd), and writes the caller's pid into
+ * the file. UNAVAILABLE when another process has it; the message has the pid from the file. */
 gboolean file_lock(const char *path, int *ret_fd, GError **error);

@@ -51,7 +51,8 @@ static void append_quoted(GString *line, const char *value)
     g_string_append_c(line, '"');
 }
 
-/* Needs no quotes: what a terminal would obey is not plain, whoever sent it. */
+/* Whether a value needs no quotes. Characters that a terminal would interpret are quoted, whoever sent them.
+ */
 static gboolean is_plain(const char *value)
 {
     for (const char *c = value; *c != '\0'; c++)
@@ -89,7 +90,7 @@ static void write_line(LogLevel level, const char *const *fields, const char *me
             append_pair(line, fields[i], fields[i + 1]);
     g_string_append(line, log_output == LOG_FORMAT_JSON ? "}\n" : "\n");
     written = write(STDERR_FILENO, line->str, line->len);
-    (void)written; /* there is nowhere left to report it to */
+    (void)written; /* a failure cannot be reported anywhere */
 }
 
 /* Journal field names are upper case; ours are prefixed so that they cannot collide with trusted ones. */

@@ -10,7 +10,7 @@ typedef struct {
     guint64 buckets[N_BUCKETS]; /* not cumulated */
 } Series;
 
-static GMutex lock; /* of everything here: held for a few hundred nanoseconds */
+static GMutex lock; /* of all metrics; held for a few hundred nanoseconds */
 static Metric *metrics;
 
 /* Prometheus's escapes in label values. */

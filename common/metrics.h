@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Counters and histograms that the daemon keeps of itself, in Prometheus's text format
+/* Counters and histograms of the daemon, in Prometheus's text format
  * (https://prometheus.io/docs/instrumenting/exposition_formats/).
  *
  *     static Metric pulls = METRIC_COUNTER("crivirt_pulls_total", "Images pulled.", "result", NULL);
  *     metric_add(&pulls, 1, "ok", NULL);
  *
- * A metric is a static variable of the module that knows it, and is shown from its first use on; the list of
- * them is the process's, like the log. Any thread. Label values must come from small sets: each combination
- * is kept for ever.
+ * A metric is a static variable of the module that counts, and appears from its first use on; the list of
+ * metrics belongs to the process, like the log. Any thread. Label values must come from small sets, because
+ * each combination is kept for ever.
  */
 #pragma once
 
@@ -17,7 +17,7 @@ enum { METRIC_LABELS_MAX = 2 };
 
 typedef enum { METRIC_KIND_COUNTER, METRIC_KIND_HISTOGRAM } MetricKind;
 
-/* Its fields are metrics.c's. */
+/* Only metrics.c uses the fields. */
 typedef struct Metric {
     MetricKind kind;
     const char *name;
@@ -40,13 +40,13 @@ typedef struct Metric {
 /* Values for the labels that the metric has; NULL for others. */
 void metric_add(Metric *metric, double amount, const char *label_1, const char *label_2);
 void metric_observe(Metric *metric, double seconds, const char *label_1, const char *label_2);
-/* The time since a g_get_monotonic_time(). */
+/* Observes the time since begin_us, a g_get_monotonic_time(). */
 void metric_observe_since(Metric *metric, gint64 begin_us, const char *label_1, const char *label_2);
 
-/* Appends all of them. */
+/* Appends all metrics that were used. */
 void metrics_format(GString *text);
-/* One of another sort, whose value is looked up when it is asked for; label NULL: none. The caller appends
- * the header once, then a line for each value. */
+/* Appends a metric whose value is found when it is scraped; label NULL: none. The caller appends the header
+ * once, then a line for each value. */
 void metrics_format_header(GString *text, const char *name, const char *type, const char *help);
 void metrics_format_value(GString *text, const char *name, const char *label, const char *label_value,
                           double value);

@@ -23,7 +23,7 @@ void process_result_clear(ProcessResult *result)
     g_clear_pointer(&result->errors, g_free);
 }
 
-/* One pipe of the child: what is still to be written, or what has been read. */
+/* One pipe of the child, with the bytes that are still to be written or that have been read. */
 typedef struct {
     int fd;
     GByteArray *data;
@@ -93,7 +93,7 @@ static gboolean pump(const ProcessSpec *spec, int child_fd, Pipe pipes[3], const
             pipe_read(&pipes[1]);
         if (polled[2].revents != 0)
             pipe_read(&pipes[2]);
-        /* The child is gone and its pipes have nothing more at hand. */
+        /* The child has ended and its pipes are empty. */
         if (polled[3].revents != 0 && polled[1].revents == 0 && polled[2].revents == 0)
             return TRUE;
     }
@@ -165,7 +165,7 @@ static gboolean child_spawn(const ProcessSpec *spec, Pipe pipes[3], pid_t *ret_p
     return good;
 }
 
-/* What a killed child had started was killed with it, and comes to us when we are its subreaper. */
+/* Processes that a killed child had started were killed with it; as their subreaper the daemon reaps them. */
 static void group_end(pid_t group)
 {
     for (int i = 0; i < GROUP_END_TRIES && waitpid(-group, NULL, WNOHANG) >= 0; i++)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs other programs: to their end, as CNI plugins, mkfs.ext4 and the like; or only starts them.
  *
- * A child is spawned, never made by forking our own code, because the daemon is threaded. It has every signal
- * unblocked and at its default. SIGPIPE must be ignored by the program (a child may not read its input).
- * process_run() blocks the calling worker; at the deadline or on cancellation the child is killed, with all
- * that it has started (its process group).
+ * A child is made by posix_spawn(), because code of ours must not run in a fork of a threaded process. All
+ * its signals are unblocked and have their default actions. SIGPIPE must be ignored by the program (a child
+ * may not read its input). process_run() blocks the calling worker; at the deadline or on cancellation the
+ * child is killed with all that it has started (its process group). Any thread.
  */
 #pragma once
 
@@ -28,11 +28,11 @@ typedef struct {
 void process_result_clear(ProcessResult *result);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(ProcessResult, process_result_clear)
 
-/* TRUE when the program ran to an end, whatever its exit code. */
+/* Return: TRUE when the program ended, with any exit code. */
 gboolean process_run(const ProcessSpec *spec, const Deadline *deadline, ProcessResult *ret_result,
                      GError **error);
 
-/* As process_run, and an exit code other than 0 is INTERNAL with the last line of stderr. */
+/* The same, but an exit code other than 0 is INTERNAL with the last line of stderr. */
 gboolean process_check(const ProcessSpec *spec, const Deadline *deadline, GError **error);
 
 typedef struct {
@@ -43,5 +43,5 @@ typedef struct {
     gboolean new_session;           /* else it leads a process group */
 } ChildSpec;
 
-/* The caller reaps it. INTERNAL when it cannot be run. */
+/* Starts a program, which the caller reaps. INTERNAL when it cannot be run. */
 gboolean process_start(const ChildSpec *spec, pid_t *ret_pid, GError **error);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A reader for the part of TOML 1.0 (https://toml.io/en/v1.0.0) that configuration files use.
  *
- * Read: comments; bare, quoted and dotted keys; [table], [table."quoted key"] and [[array of tables]]; basic,
- * literal and multi-line strings; integers (decimal, 0x, 0o, 0b, underscores); floats; booleans; arrays;
- * inline tables. Not read, and refused with a message: dates and times. A duplicate key is an error. Every
- * error names the source, the line and the key. A parsed document is immutable, so any thread may read it.
+ * Supported: comments; bare, quoted and dotted keys; [table], [table."quoted key"] and [[array of tables]];
+ * basic, literal and multi-line strings; integers (decimal, 0x, 0o, 0b, underscores); floats; booleans;
+ * arrays; inline tables. Dates and times are refused with a message. A duplicate key is an error. Every error
+ * names the source, the line and the key. A parsed document is immutable, so any thread may read it.
  */
 #pragma once
 
@@ -41,7 +41,7 @@ gboolean toml_get_tables(const TomlTable *table, const char *key, GPtrArray **re
 gboolean toml_has(const TomlTable *table, const char *key);
 /* Keys in the order of the file; NULL-terminated; the strings are borrowed, free the vector with g_free(). */
 const char **toml_keys(const TomlTable *table);
-/* Where a key stands in the file, for messages; 0 when absent. */
+/* Return: the line of a key, for messages; 0 when it is absent. */
 guint toml_line(const TomlTable *table, const char *key);
 /* Dotted path of the table from the root ("registry.mirrors"), "" for the root; borrowed. */
 const char *toml_path(const TomlTable *table);

@@ -358,7 +358,7 @@ gboolean toml_scan_word(TomlScanner *scanner, TomlWord *ret_word, GError **error
     if (looks_like_time(word))
         return toml_scan_fail(scanner, error, "dates and times are not supported: %s", word);
     if (!parse_word(word, &result))
-        return toml_scan_fail(scanner, error, "%s is no value (a string needs quotes)", word);
+        return toml_scan_fail(scanner, error, "%s is not a value (a string needs quotes)", word);
     *ret_word = result;
     return TRUE;
 }

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Makes an OCI archive of a small image from Debian's busybox-static, for machines without a registry in reach.
+# Makes an OCI archive of a small image from Debian's busybox-static, for nodes that reach no registry.
 #   busybox-archive.sh OUTPUT.tar NAME:TAG
-# An OCI image layout (image-spec 1.0) is a handful of files named by their sha256, so it is written by hand here.
+# An OCI image layout (image-spec 1.0) is a few files named by their sha256, so no tool is needed to write it.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=say.sh

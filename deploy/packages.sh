@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what is missing of the groups of deploy/packages; needs root only when something is missing.
+# Installs the packages of these groups of deploy/packages that are missing; needs root only when one is missing.
 #   packages.sh runtime build        install
 #   packages.sh --list runtime       only print the names
 set -euo pipefail
@@ -39,12 +39,12 @@ for package in "${wanted[@]}"; do
     is_installed "$package" || missing+=("$package")
 done
 if [ ${#missing[@]} -eq 0 ]; then
-    say "packages: all ${#wanted[@]} are there ($*)"
+    say "packages: all ${#wanted[@]} are installed ($*)"
     exit 0
 fi
 [ "$(id -u)" = 0 ] || fail "these packages are missing, and only root can install them: ${missing[*]}"
 say "packages: installing ${#missing[@]} of ${#wanted[@]}: ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -q >&2 || say "packages: apt-get update failed; trying with the lists that are there"
+apt-get update -q >&2 || say "packages: apt-get update failed; trying with the present package lists"
 apt-get install -y -q --no-install-recommends "${missing[@]}" >&2 ||
     fail "apt-get could not install: ${missing[*]}"

@@ -3,8 +3,8 @@
 # A pod in a VM on a fresh Debian 12, as root:
 #   quickstart.sh          install packages, build, start a crivirtd of its own, run a container in a pod
 #   quickstart.sh --stop   stop its pods and its daemon, and remove what it made
-# It has its own socket, state, bridge and subnet, so it does not disturb a crivirtd that runs already; run it again
-# whenever you like. It does not compile a kernel: its guests run Debian's.
+# It has its own socket, state, bridge and subnet, so that it does not disturb a running crivirtd. It can be run again at any
+# time. It does not compile a kernel: its guests run Debian's.
 # CRIVIRT_QUICKSTART_IMAGE is another image to run (default docker.io/library/busybox).
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
@@ -28,7 +28,7 @@ crivirt() { "$(program crivirt)" "$@"; }
 
 # --- the daemon ----------------------------------------------------------------------------------------------------
 
-# Its process, if it runs: the pid in the file may be someone else's by now.
+# Prints the daemon's pid if it runs: the pid in the file may meanwhile be another program's.
 daemon_pid() {
     local pid
     pid=$(cat "$run/crivirtd.pid" 2>/dev/null) || return 1
@@ -57,11 +57,11 @@ END
 
 is_ready() { crivirt version >/dev/null 2>&1; }
 
-# In a session of its own, so that Ctrl-C here does not reach it.
+# The daemon gets a session of its own, so that Ctrl-C here does not reach it.
 start_daemon() {
     local pid
     if daemon_pid >/dev/null && is_ready; then
-        say "crivirtd runs already"
+        say "crivirtd is already running"
         return
     fi
     say "starting crivirtd on $CRIVIRT_SOCKET"
@@ -92,7 +92,7 @@ build_programs() {
     fi || fail "the build failed"
 }
 
-# From a registry where one can be reached; else made here. Prints the image's name.
+# Pulls the image from a registry, or makes one when no registry can be reached. Prints its name.
 get_image() {
     local name
     for name in "$registry_image" "$local_image"; do
@@ -106,7 +106,7 @@ get_image() {
         printf '%s\n' "$registry_image"
         return
     fi
-    say "no registry in reach: making an image from Debian's busybox-static"
+    say "no registry can be reached: making an image from Debian's busybox-static"
     "$here/busybox-archive.sh" "$state/busybox.tar" "$local_image" || fail "the image could not be made"
     crivirt load -i "$state/busybox.tar" >&2 || fail "the image could not be imported"
     printf '%s\n' "$local_image"
@@ -115,7 +115,7 @@ get_image() {
 show_off() {
     local image=$1
     crivirt rm -f "$pod" >/dev/null 2>&1 || true
-    say "a pod in a VM of its own, with a container of $image"
+    say "running a container of $image in a pod with a VM of its own"
     # shellcheck disable=SC2016 # the guest expands it
     crivirt run -d --name "$pod" "$image" sh -c 'echo "hello from $(hostname)"; exec sleep 1000000' >/dev/null
     printf '\n%-10s %s\n' 'this node' "$(uname -a)"
@@ -140,7 +140,7 @@ END
 
 # --- the way down --------------------------------------------------------------------------------------------------
 
-# The VMs outlive a daemon, so one that is gone is started again to end them.
+# VMs outlive the daemon, so a daemon that is gone is started again to end them.
 stop_pods() {
     local id
     for id in $(crivirt pods -q --no-trunc); do
@@ -161,7 +161,7 @@ stop_daemon() {
     fail "crivirtd (process $pid) does not end"
 }
 
-# A mount left below a directory would be emptied with it.
+# rm would empty what is still mounted below the directory.
 unmount_below() {
     local target
     while read -r target; do
@@ -182,7 +182,7 @@ remove_all() {
 
 stop() {
     if [ ! -d "$state" ]; then
-        say "there is nothing to stop"
+        say "nothing to stop"
         return
     fi
     if [ -n "$(program crivirtd)" ] && [ -f "$state/crivirt.toml" ] && [ -d "$state/state" ]; then
@@ -192,7 +192,7 @@ stop() {
         stop_daemon
     fi
     remove_all
-    say "stopped; what is left are Debian's packages, the user libvirt-qemu and $root/build"
+    say "stopped; left are Debian's packages, the user libvirt-qemu and $root/build"
 }
 
 # --- main ----------------------------------------------------------------------------------------------------------
@@ -208,12 +208,12 @@ on_exit() {
 
 interrupted() {
     printf '\n' >&2
-    say "interrupted: run it again to go on, or with --stop to remove what is there"
+    say "interrupted: run it again to continue, or with --stop to remove what it made"
     trap - EXIT
     exit 130
 }
 
-[ "$(id -u)" = 0 ] || fail "run me as root: pods need network namespaces and taps"
+[ "$(id -u)" = 0 ] || fail "run it as root: pods need network namespaces and taps"
 trap on_exit EXIT
 trap interrupted INT TERM
 umask 022

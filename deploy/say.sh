@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# How our scripts speak: progress and errors go to stderr, results (paths) to stdout. Sourced, never run.
+# Output of our scripts: progress and errors go to stderr, results (paths) to stdout. Sourced, never run.
 
 say() { printf '==> %s\n' "$*" >&2; }
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2034
-# Everything in kernel/ that differs between architectures, in one table. Sourced, never run.
-# Sets ARCH (as uname -m names it) from CRIVIRT_GUEST_ARCH, else the machine's, and the row for it:
+# All differences between architectures in kernel/, in one table. Sourced, never run.
+# Sets ARCH (a name of uname -m) from CRIVIRT_GUEST_ARCH, or else to the architecture of this computer, and its row:
 #   KERNEL_ARCH      the kernel's own name, for make ARCH=
 #   KERNEL_TARGET    what make builds, and
 #   KERNEL_OUTPUT    where in the tree it lands
 #   KERNEL_FILE      its name in a guest image
-#   KERNEL_CROSS     prefix of Debian's cross compiler, used on machines of another architecture
+#   KERNEL_CROSS     prefix of Debian's cross compiler, used on computers of another architecture
 #   DEBIAN_ARCH      Debian's name of the architecture
 #   STOCK_PACKAGE    Debian's metapackage of the stock kernel
 # Fragments for one architecture only are in config/ARCH/.

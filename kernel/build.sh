@@ -16,13 +16,13 @@ source_package=linux-source-6.1
 jobs=$(nproc)
 need apt-get apt dpkg-deb dpkg make make "${KERNEL_CROSS}gcc" gcc bc bc bison bison flex flex xz xz-utils perl perl
 
-# kernel_make ARGUMENT…: in the source tree, with nothing in the result that depends on this machine or on the clock.
+# kernel_make ARGUMENT…: runs make in the source tree so that the result depends neither on this computer nor on the clock.
 kernel_make() {
     make -C "$work/linux" ARCH="$KERNEL_ARCH" CROSS_COMPILE="$KERNEL_CROSS" KBUILD_BUILD_USER=crivirt \
         KBUILD_BUILD_HOST=crivirt KBUILD_BUILD_TIMESTAMP="@1" KBUILD_BUILD_VERSION=1 "$@"
 }
 
-# Verified and unpacked anew each time that it is needed: the unpacked tree is 1.4 GB.
+# The tree is verified and unpacked each time that it is needed, because it is 1.4 GB.
 unpack_source() {
     say "guest kernel: downloading $source_package $version"
     mkdir "$work/download" "$work/linux"
@@ -32,7 +32,7 @@ unpack_source() {
     rm -r "$work/download"
 }
 
-# Kconfig drops a symbol whose dependencies are not met without a word, and defaults bring back others.
+# Kconfig drops a symbol whose dependencies are not met without a message, and defaults enable others.
 check_config() {
     local config=$1 line symbol wanted actual wrong=0
     while read -r line; do

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# What is costly to make is kept under the hash of everything that it was made from. Sourced, never run.
-# CRIVIRT_CACHE moves the cache (default /var/cache/crivirt). An entry appears by one rename: it is complete
-# or it is not there, also when two builds race.
+# A cache of results that take long to make, by the hash of their inputs. Sourced, never run.
+# CRIVIRT_CACHE moves the cache (default /var/cache/crivirt). An entry appears by one rename, so that it is complete
+# or missing, also when two builds race.
 
 CRIVIRT_CACHE=${CRIVIRT_CACHE:-/var/cache/crivirt}
 
@@ -23,7 +23,7 @@ cache_entry() {
     printf '%s/%s/%s\n' "$CRIVIRT_CACHE" "$kind" "$hash"
 }
 
-# cache_commit DIRECTORY ENTRY: makes a finished directory the entry, unless another build was quicker.
+# cache_commit DIRECTORY ENTRY: makes a finished directory the entry, unless another build was faster.
 cache_commit() {
     chmod 755 "$1"
     mkdir -p "${2%/*}"

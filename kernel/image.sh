@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Makes a guest image: a directory with the kernel, initrd.img and manifest.json, which says what they were made from.
+# Makes a guest image: a directory with the kernel, initrd.img and manifest.json, which lists their inputs.
 #   image.sh --kernel tuned|stock --agent FILE DIRECTORY
-# The kernel keeps its own name (vmlinux, vmlinuz, Image); the link `kernel` names it, so that the daemon's configuration
-# is the same for all of them.
+# The kernel keeps its own name (vmlinux, vmlinuz, Image); the link `kernel` leads to it, so that the configuration of the daemon
+# is the same for all.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=../deploy/say.sh
@@ -24,7 +24,7 @@ if [ -z "$agent" ] || [ -z "$output" ]; then
     fail "usage: image.sh --kernel tuned|stock --agent FILE DIRECTORY"
 fi
 
-# Two at once on a machine that has no kernel yet would both spend the minutes that one needs.
+# One build at a time: a second one would spend the same minutes again.
 # shellcheck source=cache.sh
 . "$here/cache.sh"
 mkdir -p "$CRIVIRT_CACHE"

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Builds a guest's initramfs: the agent as /init, crun with the libraries it needs, empty directories, and a stock
-# kernel's modules when asked. The same inputs give the same bytes.
+# kernel's modules with --modules. The same inputs give the same bytes.
 #   initramfs.sh --agent FILE [--modules DIRECTORY] [--compress lz4|zstd|none] OUTPUT
-# The modules' directory is as kernel/stock.sh makes it. The guest finds their load order in /etc/modules.crivirt: an
-# absolute path a line, `#` starts a comment.
+# kernel/stock.sh makes the directory of modules. In the guest, /etc/modules.crivirt has their load order: an
+# absolute path in each line; `#` begins a comment.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=../deploy/say.sh
@@ -23,17 +23,17 @@ done
 if [ -z "$agent" ] || [ -z "$output" ]; then
     fail "usage: initramfs.sh --agent FILE [--modules DIRECTORY] OUTPUT"
 fi
-[ -x "$agent" ] || fail "the agent '$agent' is not there: build the target crivirt-agent first"
+[ -x "$agent" ] || fail "there is no agent '$agent': build the target crivirt-agent first"
 need cpio cpio lz4 lz4 zstd zstd ldd libc-bin
 
 add_directories() {
-    # What the agent mounts over, and what crun and the agent write to.
+    # Mount points of the agent, and directories that crun and the agent write to.
     mkdir -p "$1"/{dev,proc,sys,run,tmp,etc,root,mnt,usr/bin}
     chmod 1777 "$1/tmp"
     chmod 700 "$1/root"
 }
 
-# The init of a guest cannot rely on a library that is not there.
+# The guest has no libraries for its init.
 add_agent() {
     if ldd "$agent" >/dev/null 2>&1; then
         fail "the agent '$agent' is not linked statically"
@@ -41,8 +41,8 @@ add_agent() {
     install -m 755 "$agent" "$1/init"
 }
 
-# A program of the node at the same path in the guest, with its libraries and its loader. One that is in the guest's
-# directory of libraries already is preferred to the node's.
+# Copies a program of the node to the same path in the guest, with its loader and its libraries, except libraries that the
+# guest has already.
 add_program() {
     local root=$1 program=$2 libraries library
     [ -x "$program" ] || fail "$program is missing: apt-get install $3 (or run deploy/packages.sh)"
@@ -75,13 +75,13 @@ add_modules() {
     done <"$modules/order"
 }
 
-# Order, owners, times and inode numbers are fixed.
+# Order, owners, times and inode numbers are fixed, so that the same inputs give the same bytes.
 archive() {
     find "$1" -exec touch -h -d @0 {} +
     (cd "$1" && find . -mindepth 1 | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 --reproducible)
 }
 
-# The kernel reads lz4's legacy format only. -12 costs a second here, and nothing where it is unpacked.
+# The kernel reads lz4's legacy format only. -12 costs a second here and nothing in the guest.
 compressed() {
     case $compress in
         lz4) lz4 -q -l -12 --favor-decSpeed ;;

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Makes the guest's libsystemd.so.0: what a program takes from the real one, each function saying "not implemented".
+# Makes a libsystemd.so.0 for the guest, in which each function that the program uses fails with "not implemented".
 #   libsystemd-stub.sh PROGRAM OUTPUT       does nothing for a program that does not need libsystemd
-# Debian's crun is linked with libsystemd, which brings gcrypt, gpg-error, lzma, zstd and lz4: 3.4 MB that the dynamic
-# loader maps and relocates in each run of crun, a fifth of the processor time of a container's start, for the sake of
-# the systemd cgroup manager and of journald logs. A guest has neither: containers there use --cgroup-manager=cgroupfs,
+# Debian's crun is linked with libsystemd, which brings gcrypt, gpg-error, lzma, zstd and lz4: 3.4 MB which the dynamic
+# loader maps and relocates in each run of crun: a fifth of the processor time of a container's start, for
+# the systemd cgroup manager and journald logs. A guest has neither: containers there use --cgroup-manager=cgroupfs,
 # and PID 1 is the agent.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")

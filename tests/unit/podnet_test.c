@@ -169,7 +169,7 @@ static void taps_come_move_and_go(void)
     TEST_OK(tap_create("pt0", 64055, "one", &error), error);
     TEST_FAILS(tap_create("pt0", 0, "one", &error), error, STATUS_ALREADY_EXISTS, "pt0");
     TEST_FAILS(tap_create("a-name-that-is-too-long", 0, "one", &error), error, STATUS_INVALID_ARGUMENT,
-               "no interface name");
+               "is not an interface name");
     CU_ASSERT_TRUE(run("ip -d link show pt0 | grep -q 'persist on.*vnet_hdr on\\|vnet_hdr on.*persist on'"));
     CU_ASSERT_TRUE(run("ip tuntap | grep -q 'pt0:.*user 64055'"));
     TEST_OK(tap_move("pt0", path, 1380, &error), error);
@@ -220,7 +220,7 @@ static gsize frame_make(guint8 *frame, guint16 type, const char *tag, gsize payl
     return ETH_HLEN + payload;
 }
 
-/* Others' frames (neighbour discovery of the veth) are passed over. */
+/* Skips frames of others, such as the neighbour discovery of the veth. */
 static gboolean frame_arrives(int fd, gsize header, const guint8 *frame, gsize length)
 {
     guint8 buffer[4096];
