@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs other programs: to their end, as CNI plugins, mkfs.ext4 and the like; or only starts them.
+/* Runs other programs: to their end, such as CNI plugins and mkfs.ext4, or only starts them.
  *
  * A child is made by posix_spawn(), because code of ours must not run in a fork of a threaded process. All
  * its signals are unblocked and have their default actions. SIGPIPE must be ignored by the program (a child

@@ -160,10 +160,11 @@ int main(int argc, char **argv)
         {"strings are copied and NULL is empty", strings_are_copied_and_null_is_empty},
         {"invalid UTF-8 is replaced", invalid_utf8_is_replaced},
         {"protobuf-c can allocate from it", protobuf_c_can_allocate_from_it},
-        {"what is held is released once, by a reset or the end", what_is_held_is_released_once},
-        {"memory that a reset kept is used again, zeroed", memory_is_used_again},
-        {"a pool keeps as many arenas as it was told", a_pool_keeps_so_many},
-        {"freeing nothing is fine", freeing_nothing_is_fine},
+        {"a held object is released once, by a reset or by the end of the arena",
+         what_is_held_is_released_once},
+        {"memory that a reset has kept is used again, zeroed", memory_is_used_again},
+        {"a pool keeps at most the number of arenas that it was made with", a_pool_keeps_so_many},
+        {"arena_free() accepts NULL", freeing_nothing_is_fine},
     };
 
     return test_main_args("arena", cases, G_N_ELEMENTS(cases), argc, argv);

@@ -122,7 +122,7 @@ int main(void)
         {"a network that did not change is not loaded again", is_loaded_once},
         {"files that change, come or go are seen by the next call", changes_are_seen_at_once},
         {"a failure is not kept", what_is_broken_is_read_again},
-        {"files of single plugins count as well", files_of_plugins_count},
+        {"a change in the file of a single plugin is seen, too", files_of_plugins_count},
     };
 
     return test_main("cni_cache", cases, G_N_ELEMENTS(cases));

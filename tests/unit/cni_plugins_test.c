@@ -532,17 +532,17 @@ static void preconditions(void)
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
-        {"the first pod makes what all share", shared_parts_make},
+        {"the first pod makes the bridge and chains that all pods share", shared_parts_make},
         {"a pod gets both families, passes CHECK with its guest attached, and leaves nothing",
          both_families_at_once},
         {"ports and rates are set up, pass CHECK, and leave nothing", ports_and_rates},
         {"DEL works when the namespace is gone", namespace_gone_before_del},
         {"an ADD that fails in the middle leaves nothing", failure_in_the_middle},
-        {"a range without a free address is told, and leaves nothing", exhausted_range},
+        {"an ADD without a free address fails with the plugin's message and leaves nothing", exhausted_range},
         {"lists of every version that the plugins know work", every_version},
         {"a single plugin of version 0.2.0 works", oldest_single_plugin},
-        {"a version that the plugins do not know is their message", newer_than_the_plugins},
-        {"routes that the result does not tell are read from the interface", routes_that_no_result_tells},
+        {"a version that the plugins do not support fails with their message", newer_than_the_plugins},
+        {"routes that the result does not contain are read from the interface", routes_that_no_result_tells},
         {"pods are attached by several threads at once", many_at_once},
         {"times are printed", measure},
     };

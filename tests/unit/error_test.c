@@ -107,11 +107,11 @@ static void waiting_ends_with_the_deadline(void)
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
-        {"what the system says becomes the status that a client can act on",
+        {"an errno becomes the status that a client can act on",
          what_the_system_says_becomes_the_status_that_a_client_can_act_on},
         {"errors of GLib are adopted with the nearest status",
          errors_of_glib_are_adopted_with_the_nearest_status},
-        {"the sooner of two deadlines holds, and keeps its cancellable",
+        {"the earlier of two deadlines is used with the cancellable of the caller",
          the_sooner_of_two_deadlines_holds_and_keeps_its_cancellable},
         {"a deadline that has passed is an error, and none never passes",
          a_deadline_that_has_passed_is_an_error_and_none_never_passes},

@@ -111,9 +111,9 @@ int main(int argc, char **argv)
     static const TestCase cases[] = {
         {"a line is logfmt, with quotes where they are needed",
          a_line_is_logfmt_with_quotes_where_they_are_needed},
-        {"a line is JSON when that is asked for", a_line_is_json_when_that_is_asked_for},
-        {"what is below the level is not written", what_is_below_the_level_is_not_written},
-        {"messages of GLib come here, too", messages_of_glib_come_here_too},
+        {"a line is JSON in the format json", a_line_is_json_when_that_is_asked_for},
+        {"messages below the level are not written", what_is_below_the_level_is_not_written},
+        {"messages of GLib are written as our own", messages_of_glib_come_here_too},
         {"levels and formats have names", levels_and_formats_have_names},
     };
 

@@ -71,7 +71,7 @@ int main(int argc, char **argv)
     static const TestCase cases[] = {
         {"a counter adds up for each combination of its labels", adds},
         {"a counter may have no labels", counts_without_labels},
-        {"a histogram's buckets count what is no larger", sums_buckets},
+        {"a bucket of a histogram counts the values up to its limit", sums_buckets},
         {"label values are escaped", escapes},
     };
 

@@ -362,15 +362,15 @@ static void redirect_needs_both_ends(void)
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
-        {"a namespace comes with lo up, and goes with its mounts", namespaces_come_and_go},
+        {"a namespace is made with lo up, and deleted with its mounts", namespaces_come_and_go},
         {"the file that a crash left is used for the namespace", namespace_file_of_a_crash_is_used},
         {"a namespace is seen in, and leaves, mount namespaces made before",
          namespaces_reach_other_mount_namespaces},
         {"threads make and delete namespaces at the same time", threads_make_namespaces_at_once},
-        {"a tap is made, moved, set up and deleted, each as often as one likes", taps_come_move_and_go},
-        {"a tap is found by its mark, and no other is", taps_are_known_by_their_mark},
+        {"a tap is made, moved, set up and deleted, and each may be repeated", taps_come_move_and_go},
+        {"only taps with the owner tag are found", taps_are_known_by_their_mark},
         {"frames of every kind pass both ways, installed once or twice", frames_pass_both_ways},
-        {"the namespace itself no longer answers, and keeps its addresses", the_namespace_is_deaf},
+        {"the kernel of the namespace no longer answers, and keeps the addresses", the_namespace_is_deaf},
         {"frames pass where a plugin has put a qdisc of its own", frames_pass_a_plugins_qdisc},
         {"a redirect without one of its ends is refused", redirect_needs_both_ends},
     };

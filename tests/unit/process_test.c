@@ -182,21 +182,23 @@ static void a_started_child_has_its_descriptors_and_no_others_and_a_session_if_a
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
-        {"a started child has its descriptors and no others, and a session if asked",
+        {"a started child has its descriptors and no others, and a session on request",
          a_started_child_has_its_descriptors_and_no_others_and_a_session_if_asked},
-        {"output, errors and exit code come back", output_errors_and_exit_code_come_back},
-        {"a signal counts from 128", a_signal_counts_from_128},
+        {"output, errors and exit code are returned", output_errors_and_exit_code_come_back},
+        {"a child that a signal kills has the exit code 128 and its number", a_signal_counts_from_128},
         {"input is fed and the environment set", input_is_fed_and_the_environment_set},
         {"large input and output do not block each other", large_input_and_output_do_not_block_each_other},
         {"output beyond the limit is dropped", output_beyond_the_limit_is_dropped},
         {"a child that does not read its input is no error",
          a_child_that_does_not_read_its_input_is_no_error},
-        {"the deadline kills", the_deadline_kills},
-        {"the deadline kills what the child started, too", the_deadline_kills_what_the_child_started},
-        {"a cancelled call kills", a_cancelled_call_kills},
-        {"a grandchild with the pipes holds nobody", a_grandchild_with_the_pipes_holds_nobody},
+        {"the deadline kills the child", the_deadline_kills},
+        {"the deadline also kills processes that the child started",
+         the_deadline_kills_what_the_child_started},
+        {"a cancelled call kills the child", a_cancelled_call_kills},
+        {"a grandchild that keeps the pipes open does not delay the call",
+         a_grandchild_with_the_pipes_holds_nobody},
         {"a program that is missing is an error", a_program_that_is_missing_is_an_error},
-        {"check reports the last line", check_reports_the_last_line},
+        {"process_check() reports the last line of stderr", check_reports_the_last_line},
     };
 
     signal(SIGPIPE, SIG_IGN); /* as the daemon does */

@@ -364,7 +364,7 @@ int main(int argc, char **argv)
     static const TestCase cases[] = {
         {"strings of all four kinds are read", reads_strings},
         {"numbers and booleans are read", reads_numbers_and_booleans},
-        {"bad numbers are refused", refuses_bad_numbers},
+        {"invalid numbers are refused", refuses_bad_numbers},
         {"dates and times are refused with a message", refuses_dates_with_a_message},
         {"dotted and quoted keys are read", reads_dotted_and_quoted_keys},
         {"keys keep the order of the file", keys_keep_the_order_of_the_file},
@@ -372,15 +372,15 @@ int main(int argc, char **argv)
         {"a string, strings and lists of strings are read alike", reads_vectors_of_strings},
         {"arrays of tables are read in both forms", reads_arrays_of_tables},
         {"absent keys change nothing", absent_keys_change_nothing},
-        {"a wrong type names file, line and key", a_wrong_type_names_file_line_and_key},
-        {"unknown keys are named", unknown_keys_are_named},
-        {"what is defined twice is refused", refuses_what_is_defined_twice},
+        {"the error of a wrong type names file, line and key", a_wrong_type_names_file_line_and_key},
+        {"an unknown key is an error with its name", unknown_keys_are_named},
+        {"a key or table that is defined twice is refused", refuses_what_is_defined_twice},
         {"a header may come after its children", a_header_may_come_after_its_children},
-        {"bad syntax is refused", refuses_bad_syntax},
+        {"invalid syntax is refused", refuses_bad_syntax},
         {"a NUL byte is refused", refuses_a_nul_byte},
         {"deep nesting is refused", refuses_deep_nesting},
         {"a byte order mark is ignored", a_byte_order_mark_is_ignored},
-        {"a file that is missing is not found", a_file_that_is_missing_is_not_found},
+        {"a missing file is NOT_FOUND", a_file_that_is_missing_is_not_found},
     };
 
     return test_main_args("toml", cases, G_N_ELEMENTS(cases), argc, argv);
