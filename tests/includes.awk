@@ -18,7 +18,9 @@ function complain(text) {
 }
 
 NR == FNR {
-    if ($0 !~ /^#/)
+    if ($1 == "except")
+        allowed[$2, $3]
+    else if ($0 !~ /^#/)
         for (i = 1; i <= NF; i++)
             layer[$i] = NR
     next
@@ -34,6 +36,8 @@ FNR == 1 {
 /^#[ \t]*include "[^"]*\// && own != "" {
     split($0, parts, "\"")
     header = parts[2]
+    if ((FILENAME, header) in allowed)
+        next
     other = place(header)
     if (other == "")
         complain("includes " header ", whose folder is not in tests/include-order")

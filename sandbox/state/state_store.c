@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "common/lock_assert.h"
 #include "common/sqlite.h"
 
 struct StateStore {
@@ -210,8 +211,10 @@ static gboolean write_record_locked(StateStore *store, const Table *table, gcons
     g_autofree char *values = column_list(table, FALSE);
     g_autofree char *sql =
         g_strdup_printf("INSERT OR REPLACE INTO %s (%s) VALUES (%s)", table->name, names, values);
-    g_autoptr(SqliteStatement) statement = sqlite_prepare(store->database, error, sql, "");
+    g_autoptr(SqliteStatement) statement = NULL;
 
+    LOCK_ASSERT_HELD(&store->lock);
+    statement = sqlite_prepare(store->database, error, sql, "");
     if (statement == NULL)
         return FALSE;
     for (guint i = 0; i < table->n_columns; i++)
@@ -298,10 +301,11 @@ static gboolean read_rows_locked(StateStore *store, const Table *table, const ch
     g_autofree char *names = column_list(table, TRUE);
     g_autofree char *sql = g_strdup_printf("SELECT %s FROM %s %s ORDER BY %s", names, table->name,
                                            pod_id != NULL ? "WHERE pod_id = ?" : "", table->order);
-    g_autoptr(SqliteStatement) statement =
-        sqlite_prepare(store->database, error, sql, pod_id != NULL ? "s" : "", pod_id);
+    g_autoptr(SqliteStatement) statement = NULL;
     gboolean has_row = TRUE;
 
+    LOCK_ASSERT_HELD(&store->lock);
+    statement = sqlite_prepare(store->database, error, sql, pod_id != NULL ? "s" : "", pod_id);
     if (statement == NULL)
         return FALSE;
     while (has_row) {

@@ -17,7 +17,6 @@
 #include "common/fileio.h"
 #include "common/ids.h"
 #include "common/log.h"
-#include "sandbox/pod/vm_pod.h"
 #include "sandbox/templates/guest_restore.h"
 #include "sandbox/templates/template_store.h"
 #include "sandbox/templates/unassigned_guest.h"

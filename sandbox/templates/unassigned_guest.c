@@ -11,7 +11,6 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
-#include "sandbox/pod/vm_pod.h"
 #include "sandbox/vmm/vmm_state.h"
 
 enum { SWEEP_TIMEOUT_MS = 20 * 1000 };

@@ -6,7 +6,6 @@
 #include "common/ids.h"
 #include "common/log.h"
 #include "common/semaphore.h"
-#include "sandbox/pod/vm_pod.h"
 #include "sandbox/templates/guest_restore.h"
 #include "sandbox/templates/template_store.h"
 #include "sandbox/templates/unassigned_guest.h"

@@ -54,7 +54,7 @@ static void run_job(Job *job)
     if (job->pid == 0)
         run_job_in_namespace(job);
     else
-        g_thread_join(g_thread_new("mount-space", job_thread, job));
+        g_thread_join(g_thread_new("mount-namespace", job_thread, job));
 }
 
 gboolean mount_namespace_move(pid_t pid, int tree, const char *path, GError **error)
