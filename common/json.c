@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/json.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <yajl/yajl_parse.h>
 
@@ -247,7 +246,7 @@ static int on_start_array(void *context)
     return builder_open(context, JSON_ARRAY);
 }
 
-static int compare_names(const void *left, const void *right)
+static gint compare_names(gconstpointer left, gconstpointer right)
 {
     return strcmp((*(JsonValue *const *)left)->name, (*(JsonValue *const *)right)->name);
 }
@@ -256,16 +255,15 @@ static int compare_names(const void *left, const void *right)
  */
 static gboolean keys_are_unique(const JsonValue *object, GError **error)
 {
-    gsize count = object->children->len;
-    g_autofree JsonValue **sorted = NULL;
+    g_autoptr(GPtrArray) sorted = g_ptr_array_copy(object->children, NULL, NULL);
 
-    if (count < 2)
-        return TRUE;
-    sorted = g_memdup2(object->children->pdata, count * sizeof *sorted);
-    qsort(sorted, count, sizeof *sorted, compare_names);
-    for (gsize i = 1; i < count; i++)
-        if (strcmp(sorted[i - 1]->name, sorted[i]->name) == 0)
-            return json_fail(sorted[i], error, "the key occurs twice");
+    g_ptr_array_sort(sorted, compare_names);
+    for (guint i = 1; i < sorted->len; i++) {
+        const JsonValue *member = sorted->pdata[i];
+
+        if (strcmp(((const JsonValue *)sorted->pdata[i - 1])->name, member->name) == 0)
+            return json_fail(member, error, "the key occurs twice");
+    }
     return TRUE;
 }
 
@@ -451,7 +449,7 @@ gboolean json_as_string(const JsonValue *value, const char **ret, GError **error
 
 gboolean json_as_line(const JsonValue *value, const char **ret, GError **error)
 {
-    const char *text = NULL;
+    const char *text = "";
 
     if (!json_as_string(value, &text, error))
         return FALSE;

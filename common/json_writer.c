@@ -36,11 +36,10 @@ void json_writer_free(JsonWriter *writer)
 
 static void put_text(JsonWriter *writer, const char *text)
 {
-    g_autofree char *valid = NULL;
+    g_autofree char *repaired = g_utf8_validate(text, -1, NULL) ? NULL : g_utf8_make_valid(text, -1);
+    const char *valid = repaired != NULL ? repaired : text;
 
-    if (!g_utf8_validate(text, -1, NULL))
-        text = valid = g_utf8_make_valid(text, -1);
-    yajl_gen_string(writer->generator, (const unsigned char *)text, strlen(text));
+    yajl_gen_string(writer->generator, (const unsigned char *)valid, strlen(valid));
 }
 
 static void put_key(JsonWriter *writer, const char *key)
