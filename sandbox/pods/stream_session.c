@@ -51,6 +51,7 @@ StreamSession *stream_session_new(StreamSessionKind kind, Pod *pod, Container *c
 {
     StreamSession *session = g_new0(StreamSession, 1);
 
+    g_assert(kind == STREAM_SESSION_DIAL || container != NULL);
     session->references = 1;
     session->kind = kind;
     session->pod = pod_ref(pod);
