@@ -404,7 +404,8 @@ gboolean pull_image(const PullContext *context, const PullRequest *request, cons
         !pull_new(&pull, resolved, deadline, &result.image, error))
         return FALSE;
     result.digest = g_strdup(resolved->digest);
-    *ret_result = result;
-    result = (PullResult){NULL};
+    ret_result->digest = g_steal_pointer(&result.digest);
+    ret_result->known_id = g_steal_pointer(&result.known_id);
+    ret_result->image = g_steal_pointer(&result.image);
     return TRUE;
 }

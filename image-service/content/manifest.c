@@ -124,7 +124,7 @@ static JsonDocument *parse_document(const char *data, gsize length, const char *
 gboolean manifest_kind(const char *data, gsize length, const char *media_type, ManifestKind *ret_kind,
                        GError **error)
 {
-    DocumentType type;
+    DocumentType type = DOCUMENT_UNKNOWN;
     g_autoptr(JsonDocument) document = parse_document(data, length, media_type, &type, error);
 
     if (document == NULL)
@@ -216,7 +216,8 @@ static gboolean choose_entry(const JsonValue *root, const Platform *platform, De
     if (best != NULL) {
         if (!read_platform(best, &name, error) || !parse_descriptor(best, ret_descriptor, error))
             return FALSE;
-        (*ret_descriptor)->platform_is_known = name.architecture != NULL && *name.architecture != '\0';
+        if (*ret_descriptor != NULL)
+            (*ret_descriptor)->platform_is_known = name.architecture != NULL && *name.architecture != '\0';
         return TRUE;
     }
     available = list_platforms(entries);
@@ -227,7 +228,7 @@ static gboolean choose_entry(const JsonValue *root, const Platform *platform, De
 
 Descriptor *manifest_index_choose(const char *data, gsize length, const Platform *platform, GError **error)
 {
-    DocumentType type;
+    DocumentType type = DOCUMENT_UNKNOWN;
     g_autoptr(JsonDocument) document = parse_document(data, length, NULL, &type, error);
     const JsonValue *root = document != NULL ? json_document_root(document) : NULL;
     Descriptor *chosen = NULL;
@@ -280,7 +281,7 @@ static gboolean parse_image_manifest(const JsonValue *root, Manifest *manifest, 
 
 gboolean manifest_parse(const char *data, gsize length, Manifest **ret_manifest, GError **error)
 {
-    DocumentType type;
+    DocumentType type = DOCUMENT_UNKNOWN;
     g_autoptr(JsonDocument) document = parse_document(data, length, NULL, &type, error);
     g_autoptr(Manifest) manifest = NULL;
 
