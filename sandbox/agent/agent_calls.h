@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The operations of a guest's agent as functions, generated from agent/wire/ops.def. agent/wire/agent.proto says what each
- * one does.
+/* The operations of a guest's agent as functions, generated from agent/wire/ops.def. agent/wire/agent.proto
+ * says what each one does.
  *
- * agent_NAME() sends the request and waits for the response. It takes the connection, the request and the deadline, and
- * stores the response unless ret_response is NULL. Return: FALSE with the error. The caller frees the response, with
- * g_autoptr or agent_NAME_response_free(); nothing is stored on failure. A failure in the guest has the status and the
- * message that the agent gave. Any thread but the loop's.
+ * agent_NAME() sends the request and waits for the response. It takes the connection, the request and the
+ * deadline, and stores the response unless ret_response is NULL. Return: FALSE with the error. The caller
+ * frees the response, with g_autoptr or agent_NAME_response_free(); nothing is stored on failure. A failure
+ * in the guest has the status and the message that the agent gave. Any thread but the loop's.
  *
- * agent_NAME_post() sends the request and does not wait. The request is lost when the agent is not connected. Any thread.
+ * agent_NAME_post() sends the request and does not wait. The request is lost when the agent is not connected.
+ * Any thread.
  */
 #pragma once
 

@@ -35,7 +35,7 @@ static Container *container_lookup(Pod *pod, const char *container_id)
 /* The process belongs to a removed container, or to an exec of a daemon that died: the agent may drop its
  * output. */
 static void acknowledge_unwanted(Pod *pod, const Crivirt__Agent__V1__ProcessId *process,
-                        Crivirt__Agent__V1__Stream stream, guint64 offset, gboolean exited)
+                                 Crivirt__Agent__V1__Stream stream, guint64 offset, gboolean exited)
 {
     g_autoptr(AgentConnection) agent = pod_any_agent(pod);
 

@@ -11,7 +11,6 @@
 #include "common/json_writer.h"
 #include "common/lock_assert.h"
 #include "sandbox/oci/signals.h"
-#include "sandbox/pod/pod_vm.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/cri_copy.h"
 #include "sandbox/pods/pod_table.h"

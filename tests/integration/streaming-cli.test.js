@@ -175,7 +175,7 @@ test('cp names what does not exist, and takes only what was asked for from a hos
     await cliFails(['/nothing', 'container'], 'cp', 'box:/nothing', node.dir);
     await cliFails(['/missing'], 'cp', '/missing', 'box:/tmp');
     await cliFails(['/NEWNAME', 'directory'], 'cp', node.cniDir, 'box:/NEWNAME');
-    await cliFails(['one place'], 'cp', '/a', '/b');
+    await cliFails(['one path in a container'], 'cp', '/a', '/b');
     // The container's tar answers with more than was asked for, and with a program that would run as root.
     await there('sh', '-c', 'mkdir -p /evil/x; cd /evil; echo gift > x/wanted; echo bad > unwanted; chmod 4755 x/wanted; ' +
                 'tar -cf /evil.tar unwanted x/wanted; mv /bin/tar /bin/tar.real; ' +
