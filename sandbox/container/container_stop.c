@@ -97,21 +97,38 @@ gboolean container_stop_or_gone(Container *container, gint64 timeout_s, const De
     return FALSE;
 }
 
+/* Waits for the job for as long as the grace period lasts. *ret_acquired FALSE: the grace is over, while
+ * another call, which gave the container more time, still has the job. */
+static gboolean acquire_within_grace(Container *container, gint64 timeout_s, const Deadline *deadline,
+                                     gboolean *ret_acquired, GError **error)
+{
+    static const char doing[] = "waiting for other work on the container";
+    Deadline grace = deadline_sooner(deadline, CLAMP(timeout_s, 0, G_MAXINT / 1000) * 1000);
+
+    *ret_acquired = timeout_s > 0 && semaphore_acquire(&container->job, &grace, doing, NULL);
+    return *ret_acquired || deadline_check(deadline, doing, error);
+}
+
+/* The kubelet shortens the grace period on a forced deletion, an eviction and a shutdown of the node, so a
+ * shorter grace takes effect while an earlier call waits out a longer one. The stop signal is the earlier
+ * call's. */
 gboolean container_stop(SandboxManager *manager, const char *id, gint64 timeout_s, const Deadline *deadline,
                         GError **error)
 {
+    const gint64 begin_us = g_get_monotonic_time();
     g_autoptr(Container) container = NULL;
+    gboolean acquired;
     gboolean stopped;
 
     if (!manager_find_container_if_any(manager, id, &container, error))
         return FALSE;
     if (container == NULL)
         return TRUE;
-    /* A kill does not wait for the grace that another call has given. */
-    if (timeout_s <= 0)
-        return container_stop_or_gone(container, 0, deadline, error);
-    if (!semaphore_acquire(&container->job, deadline, "waiting for other work on the container", error))
+    if (!acquire_within_grace(container, timeout_s, deadline, &acquired, error))
         return FALSE;
+    if (!acquired)
+        return container_stop_or_gone(container, 0, deadline, error);
+    timeout_s = MAX(timeout_s - (g_get_monotonic_time() - begin_us) / G_USEC_PER_SEC, 1);
     stopped = container_stop_or_gone(container, timeout_s, deadline, error);
     semaphore_release(&container->job);
     return stopped;

@@ -133,6 +133,36 @@ test('RemoveContainer removes a running container', async () => {
     await refused(node.containerStatus(container), 'NOT_FOUND');
 });
 
+test('a shorter grace period takes effect while an earlier StopContainer waits out a longer one', async () => {
+    const stubborn = 'trap "echo term" TERM; echo ready; while :; do sleep 0.2; done';
+    const overtakes = {
+        shorter: (container) => node.cri.call('StopContainer', {container_id: container.id, timeout: 1}),
+        none: (container) => node.cri.call('StopContainer', {container_id: container.id, timeout: 0}),
+        removed: (container) => node.cri.call('RemoveContainer', {container_id: container.id}),
+    };
+    for (const [name, overtake] of Object.entries(overtakes)) {
+        const container = await node.runContainer(pod, stubborn);
+        await eventually('it handles signals', () => node.logTexts(container).includes('ready'));
+        const first = node.cri.call('StopContainer', {container_id: container.id, timeout: 3600});
+        await eventually('it has the stop signal', () => node.logTexts(container).includes('term'));
+        await overtake(container);
+        await first; // an hour of grace is over as soon as the container is
+        if (name !== 'removed') {
+            const status = await node.containerStatus(container);
+            assert.deepStrictEqual([status.state, status.exit_code], ['CONTAINER_EXITED', 137], name);
+            assert.strictEqual(node.logTexts(container).filter((text) => text === 'term').length, 1, name);
+            await node.remove(container);
+        }
+    }
+    const last = await node.runPod();
+    const container = await node.runContainer(last, stubborn);
+    await eventually('it handles signals', () => node.logTexts(container).includes('ready'));
+    const first = node.cri.call('StopContainer', {container_id: container.id, timeout: 3600});
+    await eventually('it has the stop signal', () => node.logTexts(container).includes('term'));
+    await node.removePod(last);
+    await first;
+});
+
 test('StopContainer and RemoveContainer of an unknown container succeed, and ContainerStatus fails with NOT_FOUND', async () => {
     const container_id = 'f'.repeat(64);
     await node.cri.call('StopContainer', {container_id, timeout: 1});
