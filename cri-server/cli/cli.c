@@ -26,8 +26,8 @@ static gboolean connect_once(Cli *cli, GError **error)
     return cli->client != NULL;
 }
 
-static const void *call(Cli *cli, const ProtobufCServiceDescriptor *service, const char *method,
-                        const ProtobufCMessage *request, gint64 timeout_ms, GError **error)
+static const void *cli_call(Cli *cli, const ProtobufCServiceDescriptor *service, const char *method,
+                            const ProtobufCMessage *request, gint64 timeout_ms, GError **error)
 {
     Deadline deadline = call_deadline(cli, timeout_ms);
 
@@ -39,23 +39,24 @@ static const void *call(Cli *cli, const ProtobufCServiceDescriptor *service, con
 const void *cli_runtime_call(Cli *cli, const char *method, const ProtobufCMessage *request, gint64 timeout_ms,
                              GError **error)
 {
-    return call(cli, &runtime__v1__runtime_service__descriptor, method, request, timeout_ms, error);
+    return cli_call(cli, &runtime__v1__runtime_service__descriptor, method, request, timeout_ms, error);
 }
 
 const void *cli_image_call(Cli *cli, const char *method, const ProtobufCMessage *request, gint64 timeout_ms,
                            GError **error)
 {
-    return call(cli, &runtime__v1__image_service__descriptor, method, request, timeout_ms, error);
+    return cli_call(cli, &runtime__v1__image_service__descriptor, method, request, timeout_ms, error);
 }
 
 const void *cli_own_call(Cli *cli, const char *method, const ProtobufCMessage *request, gint64 timeout_ms,
                          GError **error)
 {
-    return call(cli, &crivirt__v1__crivirt__descriptor, method, request, timeout_ms, error);
+    return cli_call(cli, &crivirt__v1__crivirt__descriptor, method, request, timeout_ms, error);
 }
 
-static gboolean stream(Cli *cli, const ProtobufCServiceDescriptor *service, const char *method,
-                       const ProtobufCMessage *request, GrpcMessageFunc func, gpointer data, GError **error)
+static gboolean cli_stream(Cli *cli, const ProtobufCServiceDescriptor *service, const char *method,
+                           const ProtobufCMessage *request, GrpcMessageFunc func, gpointer data,
+                           GError **error)
 {
     Deadline deadline = call_deadline(cli, CLI_NO_LIMIT_MS);
 
@@ -66,13 +67,13 @@ static gboolean stream(Cli *cli, const ProtobufCServiceDescriptor *service, cons
 gboolean cli_runtime_stream(Cli *cli, const char *method, const ProtobufCMessage *request,
                             GrpcMessageFunc func, gpointer data, GError **error)
 {
-    return stream(cli, &runtime__v1__runtime_service__descriptor, method, request, func, data, error);
+    return cli_stream(cli, &runtime__v1__runtime_service__descriptor, method, request, func, data, error);
 }
 
 gboolean cli_own_stream(Cli *cli, const char *method, const ProtobufCMessage *request, GrpcMessageFunc func,
                         gpointer data, GError **error)
 {
-    return stream(cli, &crivirt__v1__crivirt__descriptor, method, request, func, data, error);
+    return cli_stream(cli, &crivirt__v1__crivirt__descriptor, method, request, func, data, error);
 }
 
 gboolean cli_print(const char *text, GError **error)

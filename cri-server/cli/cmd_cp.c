@@ -73,8 +73,8 @@ static gboolean run_there(Cli *cli, const char *id, const char *const *words, gb
     return TRUE;
 }
 
-static gboolean look_there(Cli *cli, const char *id, const char *path, gboolean follows, Kind *ret_kind,
-                           GError **error)
+static gboolean look_up_kind_in_container(Cli *cli, const char *id, const char *path, gboolean follows,
+                                          Kind *ret_kind, GError **error)
 {
     const char *is_link[] = {"test", "-h", path, NULL};
     const char *is_directory[] = {"test", "-d", path, NULL};
@@ -99,15 +99,15 @@ static gboolean look_there(Cli *cli, const char *id, const char *path, gboolean 
     return TRUE;
 }
 
-/* A symbolic link itself, unless it is to be followed. */
-static gboolean look(Cli *cli, const Place *place, const char *path, gboolean follows, Kind *ret_kind,
-                     GError **error)
+/* Looks up what a path is. Without follows a symbolic link is not followed. */
+static gboolean look_up_kind(Cli *cli, const Place *place, const char *path, gboolean follows, Kind *ret_kind,
+                             GError **error)
 {
     struct stat status;
 
     follows = follows || g_str_has_suffix(path, "/") || g_str_has_suffix(path, "/.");
     if (place->container != NULL)
-        return look_there(cli, place->container, path, follows, ret_kind, error);
+        return look_up_kind_in_container(cli, place->container, path, follows, ret_kind, error);
     if ((follows ? stat(path, &status) : lstat(path, &status)) < 0)
         *ret_kind = NOTHING;
     else
@@ -124,7 +124,7 @@ static gboolean make_directory(Cli *cli, const Place *place, const char *path, G
     return g_mkdir_with_parents(path, 0777) == 0 || fail(error, STATUS_INTERNAL, "cannot create %s", path);
 }
 
-/* ---- what goes where ---- */
+/* ---- planning ---- */
 
 static const char *directory_of(Cli *cli, const char *path)
 {
@@ -150,7 +150,7 @@ static gboolean check_parent(Cli *cli, const Place *to, GError **error)
     while (strlen(trimmed) > 1 && g_str_has_suffix(trimmed, "/"))
         trimmed = arena_printf(cli->arena, "%.*s", (int)strlen(trimmed) - 1, trimmed);
     parent = directory_of(cli, trimmed);
-    if (!look(cli, to, parent, TRUE, &kind, error))
+    if (!look_up_kind(cli, to, parent, TRUE, &kind, error))
         return FALSE;
     return kind == DIRECTORY ||
            fail(error, STATUS_NOT_FOUND, "there is no directory %s", place_text(cli, to, parent));
@@ -199,8 +199,8 @@ static gboolean plan_copy(Cli *cli, const Place *from, const Place *to, Plan *re
     Kind from_kind;
     Kind to_kind;
 
-    if (!look(cli, from, from->path, FALSE, &from_kind, error) ||
-        !look(cli, to, to->path, TRUE, &to_kind, error))
+    if (!look_up_kind(cli, from, from->path, FALSE, &from_kind, error) ||
+        !look_up_kind(cli, to, to->path, TRUE, &to_kind, error))
         return FALSE;
     if (from_kind == NOTHING)
         return fail(error, STATUS_NOT_FOUND, "there is no %s", place_text(cli, from, from->path));
@@ -265,8 +265,8 @@ static gboolean tar_end(Cli *cli, GPid pid, GError **error)
     return status == 0 || fail(error, STATUS_INTERNAL, "tar on the node failed");
 }
 
-static gboolean join(Cli *cli, const char *id, const char *const *here, const char *const *there,
-                     gboolean into_container, GError **error)
+static gboolean connect_tars(Cli *cli, const char *id, const char *const *here, const char *const *there,
+                             gboolean into_container, GError **error)
 {
     StreamRun run = {.in_fd = -1, .out_fd = STDOUT_FILENO, .err_fd = STDERR_FILENO};
     StreamAddress address;
@@ -293,7 +293,7 @@ static gboolean copy_in(Cli *cli, const Place *to, const Plan *plan, GError **er
                           "--",  plan->name, NULL};
     const char *unpack[] = {"tar", "-xof", "-", "-C", plan->into, NULL};
 
-    return join(cli, to->container, pack, unpack, TRUE, error);
+    return connect_tars(cli, to->container, pack, unpack, TRUE, error);
 }
 
 static gboolean copy_out(Cli *cli, const Place *from, const Plan *plan, GError **error)
@@ -312,7 +312,7 @@ static gboolean copy_out(Cli *cli, const Place *from, const Plan *plan, GError *
                             plan->name,
                             NULL};
 
-    return join(cli, from->container, unpack, pack, FALSE, error);
+    return connect_tars(cli, from->container, unpack, pack, FALSE, error);
 }
 
 /* Copies a tar archive from stdin or to stdout. */
@@ -334,7 +334,7 @@ static gboolean copy_archive(Cli *cli, const Place *from, const Place *to, GErro
 
 /* ---- the command ---- */
 
-static gboolean copy(Cli *cli, const Place *from, const Place *to, GError **error)
+static gboolean copy_path(Cli *cli, const Place *from, const Place *to, GError **error)
 {
     Plan plan;
 
@@ -361,7 +361,7 @@ static gboolean cp_command(Cli *cli, GError **error)
     if (row == NULL)
         return FALSE;
     there->container = row->container->id;
-    if (copy(cli, &from, &to, error))
+    if (copy_path(cli, &from, &to, error))
         return TRUE;
     cli->exit_code = 1;
     return FALSE;

@@ -77,7 +77,7 @@ static gboolean listen_on(Mapping *mapping, const char *address, GError **error)
         setsockopt(mapping->listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0 ||
         bind(mapping->listener, (struct sockaddr *)&native, (socklen_t)size) < 0 ||
         listen(mapping->listener, SOMAXCONN) < 0)
-        return fail_errno(error, errno, "listening on %s port %u", address, mapping->here);
+        return fail_errno(error, errno, "cannot listen on %s port %u", address, mapping->here);
     return TRUE;
 }
 
@@ -152,7 +152,7 @@ static void connection_work(Connection *connection, const struct pollfd *ours, c
     connection->is_over = connection->is_over || over || error != NULL;
 }
 
-/* ---- all of them ---- */
+/* ---- all connections ---- */
 
 static void add_poll(GArray *fds, int fd, int events)
 {
@@ -190,7 +190,7 @@ static gboolean wait_once(Forwarder *forwarder, GError **error)
         early = early || client.revents != 0;
     }
     if (poll((struct pollfd *)(void *)fds->data, fds->len, early ? 0 : -1) < 0 && errno != EINTR)
-        return fail_errno(error, errno, "waiting");
+        return fail_errno(error, errno, "cannot wait for connections");
     for (guint i = 0; i < forwarder->mappings->len; i++)
         if (g_array_index(fds, struct pollfd, at++).revents != 0)
             accept_one(forwarder, &g_array_index(forwarder->mappings, Mapping, i));
@@ -203,7 +203,7 @@ static gboolean wait_once(Forwarder *forwarder, GError **error)
     return TRUE;
 }
 
-static gboolean forward(Forwarder *forwarder, GError **error)
+static gboolean forward_ports(Forwarder *forwarder, GError **error)
 {
     const char *address = options_value(forwarder->cli->options, "address", "127.0.0.1");
 
@@ -241,7 +241,7 @@ static gboolean forward_command(Cli *cli, GError **error)
     Forwarder forwarder = {.cli = cli, .mappings = mappings, .connections = connections};
 
     forwarder.pod_id = find_pod(cli, options_operands(cli->options)[0], error);
-    return forwarder.pod_id != NULL && forward(&forwarder, error);
+    return forwarder.pod_id != NULL && forward_ports(&forwarder, error);
 }
 
 static const OptionSpec forward_options[] = {

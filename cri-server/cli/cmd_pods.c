@@ -127,7 +127,7 @@ static gboolean remove_one(Cli *cli, const char *name, GError **error)
     if (pod == NULL)
         return FALSE;
     if (is_ready(pod) && !options_flag(cli->options, "force"))
-        return fail(error, STATUS_FAILED_PRECONDITION, "it is running: use -f to stop and remove it");
+        return fail(error, STATUS_FAILED_PRECONDITION, "the pod is running: use -f to stop and remove it");
     return pod_remove(cli, pod->id, pod_log_directory(pod), error);
 }
 

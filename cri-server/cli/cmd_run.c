@@ -297,7 +297,7 @@ static gboolean finish_detached(Run *run, GError **error)
     return cli_print(line, error);
 }
 
-static gboolean start(Run *run, GError **error)
+static gboolean start_pod_and_container(Run *run, GError **error)
 {
     if (check_name_is_free(run, error) && ensure_image(run, error)) {
         if (make_pod(run, error) && run_container(run, error))
@@ -318,7 +318,8 @@ static gboolean run_command(Cli *cli, GError **error)
     RunIdentity identity = {options_value(cli->options, "name", made_up), uid, log_root, directory};
     Run run = {.cli = cli};
 
-    if (!run_spec_build(cli->options, &identity, cli->arena, &run.spec, error) || !start(&run, error))
+    if (!run_spec_build(cli->options, &identity, cli->arena, &run.spec, error) ||
+        !start_pod_and_container(&run, error))
         return FALSE;
     return options_flag(cli->options, "detach") ? finish_detached(&run, error)
                                                 : finish_foreground(&run, error);

@@ -42,7 +42,7 @@ static gboolean exec_sync(Cli *cli, const char *id, gint64 timeout_s, GError **e
     if (response == NULL)
         return FALSE;
     if (!write_all(stdout, &response->stdout) || !write_all(stderr, &response->stderr))
-        return fail(error, STATUS_CANCELLED, "the reader of the output is gone");
+        return fail(error, STATUS_CANCELLED, "cannot write the output: its reader has closed it");
     cli->exit_code = response->exit_code;
     return TRUE;
 }

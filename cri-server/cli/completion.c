@@ -37,7 +37,7 @@ static char *option_choices(const OptionSpec *option)
     return choices != NULL ? g_strdelimit(choices, "|", ' ') : NULL;
 }
 
-/* Appends text between single quotes of a shell; fish is content with the same. */
+/* Appends text in single quotes, escaped so that bash, zsh and fish accept it. */
 static void append_quoted(GString *text, const char *plain)
 {
     g_autofree char *quoted = g_shell_quote(plain);

@@ -257,7 +257,7 @@ static gboolean call_finish(Call *call, GError **error)
     if (call->cancellable != NULL && g_cancellable_is_cancelled(call->cancellable))
         return fail(error, STATUS_CANCELLED, "interrupted");
     if (call->status == GRPC_STATUS_UNAVAILABLE && !probe_socket(call->client->socket_path, NULL))
-        return fail(error, STATUS_UNAVAILABLE, "lost crivirtd at %s: is it running?",
+        return fail(error, STATUS_UNAVAILABLE, "the connection to crivirtd at %s was lost: is it running?",
                     call->client->socket_path);
     return fail(error, (StatusCode)call->status, "%s", *details != '\0' ? details : call->method->name);
 }

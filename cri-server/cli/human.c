@@ -57,7 +57,7 @@ char *human_size(guint64 bytes)
         size /= 1000;
         unit++;
     }
-    /* Three digits that count. */
+    /* Prints three significant digits. */
     decimals = unit == 0 || size >= 99.95 ? 0 : size >= 9.995 ? 1 : 2;
     return g_strdup_printf("%.*f%s", decimals, size, units[unit]);
 }

@@ -30,9 +30,8 @@ GCancellable *interrupt_start(void)
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
-    sigaddset(
-        &signals,
-        SIGWINCH); /* terminal.c reads it by a signalfd; a thread that does not block it would swallow it */
+    sigaddset(&signals,
+              SIGWINCH); /* terminal.c reads this signal from a signalfd, so every thread must block it */
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN); /* writers to a closed stdout or socket get an error instead */
     g_thread_unref(g_thread_new("signals", wait_for_signals, cancellable));

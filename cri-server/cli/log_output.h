@@ -11,8 +11,8 @@ typedef struct {
     gboolean timestamps;
     gint64 since_ns;
     gint64 tail; /* -1: all */
-    /* Called on Ctrl-C while following. It rearms the interrupt; TRUE goes on. NULL: Ctrl-C ends the command.
-     */
+    /* Called on Ctrl-C while following; it calls interrupt_rearm(). Return: TRUE to go on. NULL: Ctrl-C ends
+     * the command. */
     gboolean (*interrupted)(gpointer data, GError **error);
     gpointer data;
 } LogOutput;

@@ -14,8 +14,8 @@ enum { EXIT_ERROR = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 #define DEFAULT_LOG_ROOT "/var/log/crivirt/pods"
 
 /* Return: the value of the command's own option, or of the one before the command, or of the environment. */
-static const char *setting(const Options *own, const Options *global, const char *name,
-                           const char *environment, const char *fallback)
+static const char *setting_value(const Options *own, const Options *global, const char *name,
+                                 const char *environment, const char *fallback)
 {
     const char *value = g_getenv(environment);
 
@@ -36,7 +36,7 @@ static gboolean check_operands(const Command *command, guint n_operands, GError 
     return TRUE;
 }
 
-static int report(const Command *command, const GError *error)
+static int report_failure(const Command *command, const GError *error)
 {
     if (error->domain == USAGE_ERROR) {
         cli_warn("%s", error->message);
@@ -58,8 +58,8 @@ static int run_command(const Command *command, const Options *own, const Options
     g_autoptr(GError) error = NULL;
     Cli cli = {
         .options = own,
-        .socket_path = setting(own, global, "socket", "CRIVIRT_SOCKET", DEFAULT_SOCKET),
-        .log_root = setting(own, global, "log-dir", "CRIVIRT_LOG_DIR", DEFAULT_LOG_ROOT),
+        .socket_path = setting_value(own, global, "socket", "CRIVIRT_SOCKET", DEFAULT_SOCKET),
+        .log_root = setting_value(own, global, "log-dir", "CRIVIRT_LOG_DIR", DEFAULT_LOG_ROOT),
         .json = options_flag(own, "json") || g_str_equal(options_value(own, "format", "table"), "json"),
         .arena = arena,
     };
@@ -67,13 +67,13 @@ static int run_command(const Command *command, const Options *own, const Options
     int result;
 
     if (!check_operands(command, options_n_operands(own), &error))
-        return report(command, error);
+        return report_failure(command, error);
     cli.interrupt = interrupt_start();
     good = command->run(&cli, &error);
     grpc_client_close(cli.client);
     if (good)
         return cli.exit_code;
-    result = report(command, error);
+    result = report_failure(command, error);
     /* A command may have set a more precise exit code (126, 127). */
     return cli.exit_code != 0 && result != EXIT_USAGE && result != EXIT_INTERRUPTED ? cli.exit_code : result;
 }
@@ -129,5 +129,5 @@ int main(int argc, char **argv)
 
     setlocale(LC_CTYPE, ""); /* the terminal's characters; numbers keep their format */
     result = dispatch((const char *const *)argv + MIN(argc, 1), &error, &command);
-    return error != NULL ? report(command, error) : result;
+    return error != NULL ? report_failure(command, error) : result;
 }

@@ -42,7 +42,7 @@ static char *make_request(const char *path, const char *host, const char *protoc
                            path, host, key, protocol);
 }
 
-/* Reads up to the empty line; bytes after it are kept. */
+/* Reads the answer up to the empty line, and keeps the bytes after it. */
 static gboolean read_answer(StreamClient *client, GError **error)
 {
     g_autoptr(GByteArray) answer = g_byte_array_new();
@@ -53,7 +53,7 @@ static gboolean read_answer(StreamClient *client, GError **error)
         ssize_t n = stream_socket_read(client->socket, buffer, sizeof buffer);
 
         if (n < 0)
-            return fail_errno(error, errno, "waiting for crivirtd's streaming server");
+            return fail_errno(error, errno, "cannot wait for crivirtd's streaming server");
         if (n == 0 || answer->len > MAX_ANSWER_BYTES)
             return fail(error, STATUS_UNAVAILABLE, "crivirtd's streaming server did not answer");
         g_byte_array_append(answer, buffer, (guint)n);
@@ -85,7 +85,7 @@ static gboolean upgrade(StreamClient *client, const StreamAddress *address, cons
         return FALSE;
     request = make_request(g_uri_get_path(uri), g_uri_get_host(uri), protocol);
     if (stream_socket_write(client->socket, request, strlen(request)) != (ssize_t)strlen(request))
-        return fail_errno(error, errno, "asking crivirtd's streaming server");
+        return fail_errno(error, errno, "cannot send the request to crivirtd's streaming server");
     if (!read_answer(client, error))
         return FALSE;
     stream_socket_unblock(client->socket);

@@ -34,7 +34,7 @@ static gboolean write_all(int fd, const guint8 *bytes, gsize length, GError **er
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return fail(error, STATUS_CANCELLED, "the reader of the output is gone");
+            return fail(error, STATUS_CANCELLED, "cannot write the output: its reader has closed it");
         bytes += n;
         length -= (gsize)n;
     }
@@ -154,7 +154,7 @@ static gboolean wait_once(Runner *runner, gboolean *ret_over, GError **error)
     };
 
     if (client.revents == 0 && poll(fds, G_N_ELEMENTS(fds), -1) < 0 && errno != EINTR)
-        return fail_errno(error, errno, "waiting");
+        return fail_errno(error, errno, "cannot wait for the stream's connection");
     if (g_cancellable_is_cancelled(runner->cli->interrupt))
         return fail(error, STATUS_CANCELLED, "interrupted");
     if (fds[1].revents != 0)
@@ -220,8 +220,8 @@ static gboolean complete_address(Cli *cli, const char *url, StreamAddress *ret_a
         return TRUE;
     }
     if (!g_str_has_prefix(url, "https://"))
-        return fail(error, STATUS_UNIMPLEMENTED, "crivirtd serves streams at \"%s\", which is no HTTP URL",
-                    url);
+        return fail(error, STATUS_UNIMPLEMENTED,
+                    "crivirtd serves streams at \"%s\", which is not an HTTP URL", url);
     response = cli_own_call(cli, "StreamingCertificate", &request.base, CLI_CALL_MS, error);
     if (response == NULL)
         return FALSE;

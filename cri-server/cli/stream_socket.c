@@ -39,7 +39,7 @@ static int connect_to(const char *host, guint16 port, GError **error)
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0 ||
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) < 0 ||
         connect(fd, (struct sockaddr *)&native, (socklen_t)size) < 0) {
-        fail_errno(error, errno, "connecting to crivirtd's streaming server at %s port %u", host, port);
+        fail_errno(error, errno, "cannot connect to crivirtd's streaming server at %s port %u", host, port);
         if (fd >= 0)
             close(fd);
         return -1;
@@ -110,7 +110,7 @@ static ssize_t tls_result(SSL *tls, int result)
     return -1;
 }
 
-/* ---- both ---- */
+/* ---- TCP or TLS ---- */
 
 StreamSocket *stream_socket_open(const char *host, guint16 port, const char *certificate, GError **error)
 {

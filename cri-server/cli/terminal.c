@@ -30,7 +30,7 @@ gboolean terminal_make_raw(GError **error)
     raw = original;
     cfmakeraw(&raw);
     if (tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) < 0)
-        return fail_errno(error, errno, "setting the terminal");
+        return fail_errno(error, errno, "cannot set the terminal's mode");
     is_raw = TRUE;
     atexit(terminal_restore);
     return TRUE;

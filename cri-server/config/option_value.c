@@ -11,7 +11,7 @@ typedef struct {
     guint64 factor;
 } Unit;
 
-/* From the largest: the first that divides a value prints it. */
+/* From the largest; a value is printed in the first unit that divides it. */
 static const Unit size_units[] = {{"TiB", G_GUINT64_CONSTANT(1) << 40},
                                   {"GiB", 1 << 30},
                                   {"MiB", 1 << 20},

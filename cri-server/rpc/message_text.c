@@ -9,16 +9,16 @@ enum { GOOD_STRINGS = 256 };
 
 typedef struct TextWalk TextWalk;
 struct TextWalk {
-    gboolean (*visit)(TextWalk *walk, char **string); /* FALSE stops the walk */
+    gboolean (*visit)(TextWalk *walk, char **string); /* Return: FALSE to stop the walk */
     Arena *arena;
-    const char *good[GOOD_STRINGS];           /* found to be so: the messages of a list share many strings */
-    const ProtobufCFieldDescriptor *path[16]; /* down to the field that stopped it */
+    const char *good[GOOD_STRINGS];           /* valid strings: a list's messages share many */
+    const ProtobufCFieldDescriptor *path[16]; /* the fields that lead to the current one */
     guint depth;
 };
 
 static gboolean walk_message(TextWalk *walk, ProtobufCMessage *message);
 
-/* Where the values of a field are, and how many; 0 for one that is absent. */
+/* Finds the values of a field. Return: their number; 0 when the field is absent. */
 static gsize field_values(ProtobufCMessage *message, const ProtobufCFieldDescriptor *field,
                           void ***ret_values)
 {
@@ -52,7 +52,7 @@ static gboolean walk_field(TextWalk *walk, ProtobufCMessage *message, const Prot
 
 static gboolean walk_message(TextWalk *walk, ProtobufCMessage *message)
 {
-    g_assert(walk->depth < G_N_ELEMENTS(walk->path)); /* no message of ours contains itself */
+    g_assert(walk->depth < G_N_ELEMENTS(walk->path)); /* the CRI has no message type that contains itself */
     for (unsigned i = 0; i < message->descriptor->n_fields; i++) {
         walk->path[walk->depth++] = &message->descriptor->fields[i];
         if (!walk_field(walk, message, &message->descriptor->fields[i]))

@@ -36,17 +36,17 @@ static gint64 deadline_from_grpc(gpr_timespec deadline)
 
     if (gpr_time_cmp(deadline, gpr_inf_future(deadline.clock_type)) == 0)
         return G_MAXINT64;
-    deadline = gpr_convert_clock_type(deadline, GPR_CLOCK_MONOTONIC); /* which is GLib's too */
+    deadline = gpr_convert_clock_type(deadline, GPR_CLOCK_MONOTONIC); /* GLib's monotonic clock is the same */
     at_us = deadline.tv_sec * G_USEC_PER_SEC + deadline.tv_nsec / 1000;
-    /* A little sooner than the client's own clock ends the call, so that the client gets our message, which
-     * says what the call was waiting for. */
+    /* The deadline is a little before the client's, so that the client gets the server's message, which says
+     * what the call was waiting for. */
     margin_us = CLAMP((at_us - now_us) / 50, 0, G_USEC_PER_SEC / 5);
     return at_us - margin_us;
 }
 
 static void server_accept(RpcServer *server)
 {
-    ServerCall *call = server_call_new(server); /* its first reference is the operation's */
+    ServerCall *call = server_call_new(server); /* the operation holds the first reference */
 
     call->accepted = (CallTag){call, on_call_accepted};
     call->closed = (CallTag){call, on_call_closed};

@@ -47,7 +47,7 @@ static void call_log(const ServerCall *call, StatusCode status, const char *mess
                   LOG_FIELDS("rpc", name, "status", status_name(status), "ms", ms), "%s", message);
 }
 
-/* Takes the error. */
+/* Takes ownership of the error. */
 static void call_fail(ServerCall *call, GError *error)
 {
     StatusCode status = error_status(error);

@@ -81,7 +81,7 @@ void server_call_unref(ServerCall *call);
 
 /* Starts operations, whose completion calls tag->complete(). */
 void server_call_start(ServerCall *call, const grpc_op *ops, gsize n_ops, CallTag *tag);
-/* What a call is ended with. message is NULL for an error and for a stream. */
+/* The end of a call. message: NULL for an error and for a stream. */
 typedef struct {
     gboolean with_headers;
     grpc_byte_buffer *message;

@@ -10,7 +10,7 @@
 
 struct ClientSocket {
     int fd;
-    SSL *tls; /* NULL: none */
+    SSL *tls; /* NULL: no TLS */
     gboolean read_waits_to_write;
 };
 
@@ -39,14 +39,15 @@ int client_socket_fd(const ClientSocket *client)
     return client->fd;
 }
 
-/* SSL_get_error() looks at both. */
-static void forget_errors(void)
+/* tls_result() reads OpenSSL's error queue and errno, so both are cleared before each call. */
+static void clear_tls_errors(void)
 {
     ERR_clear_error();
     errno = 0;
 }
 
-/* Without renegotiation it never has to read in order to write. */
+/* Without renegotiation a write never waits for a read, so EAGAIN from a write always means that the socket
+ * is full. Return: as recv() and send(). */
 static gssize tls_result(SSL *tls, int result)
 {
     int why;
@@ -67,7 +68,7 @@ gssize client_socket_read(ClientSocket *client, void *buffer, gsize room)
 
     if (client->tls == NULL)
         return TEMP_FAILURE_RETRY(recv(client->fd, buffer, room, MSG_DONTWAIT));
-    forget_errors();
+    clear_tls_errors();
     result = tls_result(client->tls, SSL_read(client->tls, buffer, (int)MIN(room, (gsize)G_MAXINT)));
     client->read_waits_to_write = result < 0 && SSL_want_write(client->tls);
     return result;
@@ -77,7 +78,7 @@ gssize client_socket_write(ClientSocket *client, const void *bytes, gsize length
 {
     if (client->tls == NULL)
         return TEMP_FAILURE_RETRY(send(client->fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT));
-    forget_errors();
+    clear_tls_errors();
     return tls_result(client->tls, SSL_write(client->tls, bytes, (int)MIN(length, (gsize)G_MAXINT)));
 }
 
@@ -86,7 +87,7 @@ gboolean client_socket_shutdown(ClientSocket *client)
     if (client->tls != NULL && SSL_is_init_finished(client->tls)) {
         int result;
 
-        forget_errors();
+        clear_tls_errors();
         result = SSL_shutdown(client->tls);
         if (result < 0 && tls_result(client->tls, result) < 0 && errno == EAGAIN)
             return FALSE;
@@ -102,6 +103,6 @@ GIOCondition client_socket_condition(const ClientSocket *client, gboolean reads,
     if (reads)
         condition |= client->read_waits_to_write ? G_IO_OUT : G_IO_IN;
     else
-        condition |= (GIOCondition)POLLRDHUP; /* poll() itself is what GLib waits in */
+        condition |= (GIOCondition)POLLRDHUP; /* GLib waits with poll() and passes its flags on */
     return writes ? condition | G_IO_OUT : condition;
 }

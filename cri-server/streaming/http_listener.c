@@ -18,7 +18,7 @@ enum {
     VISIT_MS = 30000,
     BACKLOG = 512,
     NO_DESCRIPTORS_MS = 200,
-    /* A client whose machine is gone is noticed after 2 minutes. */
+    /* TCP keepalive ends the connection of a host that has disappeared after 2 minutes. */
     KEEPALIVE_IDLE_S = 60,
     KEEPALIVE_INTERVAL_S = 15,
     KEEPALIVE_PROBES = 4,
@@ -31,7 +31,7 @@ struct HttpListener {
     gpointer data;
     int fd;
     guint16 port;
-    GSource *source; /* NULL: not accepting */
+    GSource *source; /* NULL while no connections are accepted */
     GSource *pause;
     GHashTable *visits;
 };
@@ -42,12 +42,12 @@ struct HttpVisit {
     GSource *source, *timer;
     gpointer fd_tag;
     GByteArray *in;
-    GString *answer; /* NULL: the request is being read */
+    GString *answer; /* NULL while the request is being read */
     gsize answered;
-    gboolean shut; /* only waiting for the client to close */
+    gboolean shut; /* the answer has been sent; the client has yet to close */
 };
 
-/* ---- a visit ---- */
+/* ---- one connection ---- */
 
 static void visit_free(gpointer data)
 {
@@ -67,7 +67,7 @@ static void visit_end(gpointer visit)
     g_hash_table_remove(((HttpVisit *)visit)->listener->visits, visit);
 }
 
-static const char *reason(int status)
+static const char *reason_phrase(int status)
 {
     switch (status) {
     case 400:
@@ -87,7 +87,7 @@ void http_visit_refuse(HttpVisit *visit, int status, const char *text)
     g_string_printf(visit->answer,
                     "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %zu\r\n"
                     "Connection: close\r\n\r\n%s\n",
-                    status, reason(status), strlen(text) + 1, text);
+                    status, reason_phrase(status), strlen(text) + 1, text);
 }
 
 ClientSocket *http_visit_take(HttpVisit *visit, GBytes **ret_rest)
@@ -99,8 +99,8 @@ ClientSocket *http_visit_take(HttpVisit *visit, GBytes **ret_rest)
     return g_steal_pointer(&visit->socket);
 }
 
-/* FALSE: the connection is over. */
-static gboolean read_some(HttpVisit *visit)
+/* Return: FALSE when the connection is over. */
+static gboolean visit_read(HttpVisit *visit)
 {
     guint8 buffer[TLS_RECORD_BYTES];
     gssize n = client_socket_read(visit->socket, buffer, sizeof buffer);
@@ -112,7 +112,7 @@ static gboolean read_some(HttpVisit *visit)
     return TRUE;
 }
 
-static void take_request(HttpVisit *visit)
+static void visit_serve_request(HttpVisit *visit)
 {
     gsize head = http_head_length(visit->in->data, visit->in->len);
     g_autoptr(GError) error = NULL;
@@ -121,7 +121,7 @@ static void take_request(HttpVisit *visit)
     if (head == 0 && visit->in->len < HTTP_HEAD_BYTES)
         return;
     if (head == 0 || head > HTTP_HEAD_BYTES) {
-        http_visit_refuse(visit, 400, "the request's head is too long");
+        http_visit_refuse(visit, 400, "the request line and the headers are too long");
         return;
     }
     request = http_request_parse(visit->in->data, head, &error);
@@ -131,7 +131,7 @@ static void take_request(HttpVisit *visit)
         http_visit_refuse(visit, 400, error->message);
 }
 
-static gboolean write_answer(HttpVisit *visit)
+static gboolean visit_write_answer(HttpVisit *visit)
 {
     while (visit->answered < visit->answer->len) {
         gssize n = client_socket_write(visit->socket, visit->answer->str + visit->answered,
@@ -152,13 +152,13 @@ static gboolean on_visit_ready(GSource *source, GSourceFunc callback, gpointer d
 
     (void)callback;
     (void)data;
-    if ((ready & client_socket_condition(visit->socket, TRUE, FALSE)) != 0 && !read_some(visit)) {
+    if ((ready & client_socket_condition(visit->socket, TRUE, FALSE)) != 0 && !visit_read(visit)) {
         visit_end(visit);
         return G_SOURCE_REMOVE;
     }
     if (visit->answer == NULL)
-        take_request(visit);
-    if (visit->socket == NULL || (visit->answer != NULL && !write_answer(visit))) {
+        visit_serve_request(visit);
+    if (visit->socket == NULL || (visit->answer != NULL && !visit_write_answer(visit))) {
         visit_end(visit);
         return G_SOURCE_REMOVE;
     }
@@ -188,8 +188,9 @@ static void visit_begin(HttpListener *listener, ClientSocket *socket)
 
 /* ---- accepting ---- */
 
-/* Frames are whole when they are sent, and a client may be gone without a word. */
-static void tune(int fd)
+/* Nagle's algorithm is off, because every write is a whole frame. Keepalive finds clients that disappeared
+ * without closing the connection. */
+static void set_socket_options(int fd)
 {
     const struct {
         int level, option, value;
@@ -205,7 +206,7 @@ static void tune(int fd)
         setsockopt(fd, options[i].level, options[i].option, &options[i].value, sizeof options[i].value);
 }
 
-static void welcome(HttpListener *listener, int fd)
+static void accept_visit(HttpListener *listener, int fd)
 {
     SSL *session = NULL;
 
@@ -214,11 +215,11 @@ static void welcome(HttpListener *listener, int fd)
         close(fd);
         return;
     }
-    tune(fd);
+    set_socket_options(fd);
     visit_begin(listener, client_socket_new(fd, session));
 }
 
-static void go_on(gpointer data)
+static void resume_accepting(gpointer data)
 {
     HttpListener *listener = data;
 
@@ -233,14 +234,15 @@ static gboolean on_connection(int listening, GIOCondition condition, gpointer da
 
     (void)condition;
     if (fd >= 0) {
-        welcome(listener, fd);
+        accept_visit(listener, fd);
         return G_SOURCE_CONTINUE;
     }
     if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM)
         return G_SOURCE_CONTINUE;
-    log_warning(LOG_NO_FIELDS, "streaming: a client has to wait: %s", g_strerror(errno));
+    log_warning(LOG_NO_FIELDS, "streaming server: cannot accept a connection, trying again in %d ms: %s",
+                NO_DESCRIPTORS_MS, g_strerror(errno));
     g_clear_pointer(&listener->source, g_source_unref);
-    listener->pause = stream_loop_after(listener->loop, NO_DESCRIPTORS_MS, go_on, listener);
+    listener->pause = stream_loop_after(listener->loop, NO_DESCRIPTORS_MS, resume_accepting, listener);
     return G_SOURCE_REMOVE;
 }
 
@@ -259,8 +261,8 @@ typedef union {
     struct sockaddr_in6 v6;
 } Address;
 
-static gboolean read_address(const char *text, guint16 port, Address *ret_address, socklen_t *ret_length,
-                             GError **error)
+static gboolean parse_address(const char *text, guint16 port, Address *ret_address, socklen_t *ret_length,
+                              GError **error)
 {
     memset(ret_address, 0, sizeof *ret_address);
     if (inet_pton(AF_INET, text, &ret_address->v4.sin_addr) == 1) {
@@ -275,7 +277,7 @@ static gboolean read_address(const char *text, guint16 port, Address *ret_addres
         *ret_length = sizeof ret_address->v6;
         return TRUE;
     }
-    return fail(error, STATUS_INVALID_ARGUMENT, "streaming address: \"%s\" is no IP address", text);
+    return fail(error, STATUS_INVALID_ARGUMENT, "streaming address: \"%s\" is not an IP address", text);
 }
 
 static gboolean listen_on(HttpListener *listener, const char *text, guint16 port, GError **error)
@@ -284,7 +286,7 @@ static gboolean listen_on(HttpListener *listener, const char *text, guint16 port
     socklen_t length;
     Address address;
 
-    if (!read_address(text, port, &address, &length, error))
+    if (!parse_address(text, port, &address, &length, error))
         return FALSE;
     listener->fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (listener->fd < 0 || setsockopt(listener->fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0 ||

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The listening socket of the streaming server: accepts connections, with TLS or without, and reads the head
- * of one request from each.
+/* The listening socket of the streaming server: accepts connections, with or without TLS, and reads the
+ * request line and the headers of one request from each.
  *
- * It drops a connection with a bad certificate exchange, too long a head or too slow a client, and answers a
- * refused request before it closes it.
+ * A connection is dropped when its TLS handshake fails or its request has not been served in time. A request
+ * that is too long or not valid is answered with status 400.
  *
- * Threads: its loop's thread, except for opening.
+ * Threads: the loop's thread, except for http_listener_open() and http_listener_port().
  */
 #pragma once
 
@@ -16,21 +16,23 @@
 
 typedef struct HttpListener HttpListener;
 
-/* A connection whose request has been read. It lasts for the call of HttpServe, which answers or takes it. */
+/* A connection whose request has been read. It is valid during the call of HttpServe, which calls
+ * http_visit_refuse() or http_visit_take(). */
 typedef struct HttpVisit HttpVisit;
 typedef void (*HttpServe)(HttpVisit *visit, const HttpRequest *request, gpointer data);
 
-/* Listens; accepts no connection before http_listener_start(). address is numeric. tls is borrowed; NULL:
- * plain HTTP. */
+/* Opens the listening socket. Connections are accepted after http_listener_start(). address: an IP address.
+ * tls: NULL for plain HTTP. Return: NULL on failure. Ownership: loop and tls are borrowed. Errors:
+ * INVALID_ARGUMENT when address is not an IP address; UNAVAILABLE when the port cannot be opened. */
 HttpListener *http_listener_open(StreamLoop *loop, const char *address, guint16 port, StreamTls *tls,
                                  HttpServe serve, gpointer data, GError **error);
 void http_listener_start(gpointer listener);
 guint16 http_listener_port(const HttpListener *listener);
-/* Also drops connections that are not served yet. Takes NULL. */
+/* Closes the socket, and drops connections that are not served yet. Takes NULL. */
 void http_listener_close(gpointer listener);
 
-/* Answers with the status and the message, and closes the connection when the client has read them. */
+/* Answers with the HTTP status and the text, and closes the connection after the client has read them. */
 void http_visit_refuse(HttpVisit *visit, int status, const char *text);
-/* Ownership: the connection becomes the caller's, and so do the bytes that followed the request (*ret_rest).
- */
+/* Return: the connection, which the caller owns. *ret_rest holds the bytes that followed the request; the
+ * caller frees it. */
 ClientSocket *http_visit_take(HttpVisit *visit, GBytes **ret_rest);

@@ -40,25 +40,25 @@ static gboolean is_text(const char *text)
     return TRUE;
 }
 
-static gboolean take_request_line(HttpRequest *request, const char *line, GError **error)
+static gboolean parse_request_line(HttpRequest *request, const char *line, GError **error)
 {
     g_auto(GStrv) words = g_strsplit(line, " ", 4);
 
     if (g_strv_length(words) != 3 || !is_token(words[0]) || words[1][0] != '/' ||
         (!g_str_equal(words[2], "HTTP/1.1") && !g_str_equal(words[2], "HTTP/1.0")))
-        return fail(error, STATUS_INVALID_ARGUMENT, "this is no HTTP/1.1 request for a path");
+        return fail(error, STATUS_INVALID_ARGUMENT, "the request line is not METHOD /PATH HTTP/1.1");
     request->method = g_strdup(words[0]);
     request->path = g_strndup(words[1], strcspn(words[1], "?"));
     return TRUE;
 }
 
-static gboolean take_header(HttpRequest *request, const char *line, GError **error)
+static gboolean parse_header(HttpRequest *request, const char *line, GError **error)
 {
     const char *colon = strchr(line, ':');
     g_autofree char *name = colon != NULL ? g_ascii_strdown(line, colon - line) : NULL;
 
     if (name == NULL || !is_token(name))
-        return fail(error, STATUS_INVALID_ARGUMENT, "a line of the request's head is no header");
+        return fail(error, STATUS_INVALID_ARGUMENT, "a header of the request is not NAME: VALUE");
     if (request->names->len >= HTTP_MAX_HEADERS)
         return fail(error, STATUS_INVALID_ARGUMENT, "the request has more than %d headers", HTTP_MAX_HEADERS);
     g_ptr_array_add(request->values, g_strstrip(g_strdup(colon + 1)));
@@ -83,19 +83,19 @@ HttpRequest *http_request_parse(const guint8 *head, gsize length, GError **error
     request->names = g_ptr_array_new_with_free_func(g_free);
     request->values = g_ptr_array_new_with_free_func(g_free);
     if (strlen(text) != length - strlen("\r\n\r\n") || lines[0] == NULL) {
-        fail(error, STATUS_INVALID_ARGUMENT, "this is no HTTP/1.1 request");
+        fail(error, STATUS_INVALID_ARGUMENT, "the request is empty or contains a NUL byte");
         return NULL;
     }
     for (char **line = lines; *line != NULL; line++) {
         if (!is_text(*line)) {
-            fail(error, STATUS_INVALID_ARGUMENT, "the request's head has control characters in it");
+            fail(error, STATUS_INVALID_ARGUMENT, "the request contains control characters");
             return NULL;
         }
-        if (line == lines ? !take_request_line(request, *line, error) : !take_header(request, *line, error))
+        if (line == lines ? !parse_request_line(request, *line, error) : !parse_header(request, *line, error))
             return NULL;
     }
     if (has_body(request)) {
-        fail(error, STATUS_INVALID_ARGUMENT, "a request for a stream has no body");
+        fail(error, STATUS_INVALID_ARGUMENT, "a request for a stream must not have a body");
         return NULL;
     }
     return g_steal_pointer(&request);

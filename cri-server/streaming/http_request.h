@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parses the head of an HTTP/1.1 request (RFC 9112). A request here has no body: the bytes after it belong to
- * another protocol. The input is untrusted and is checked here. Pure. */
+/* Parses the request line and the headers of an HTTP/1.1 request (RFC 9112). Requests of the streaming
+ * server have no body: bytes after the empty line belong to another protocol. The input is untrusted and is
+ * checked here. Pure. */
 #pragma once
 
 #include <glib.h>
@@ -11,20 +12,22 @@ typedef struct {
     char *method;
     char *path;        /* without the query; not decoded */
     GPtrArray *names;  /* in lower case */
-    GPtrArray *values; /* one for each name */
+    GPtrArray *values; /* the value at an index belongs to the name at that index */
 } HttpRequest;
 
-/* Return: the length up to the end of the empty line; 0 while it has not arrived. */
+/* Return: the length of the request line and the headers with the empty line after them; 0 while the empty
+ * line has not arrived. */
 gsize http_head_length(const guint8 *bytes, gsize length);
-/* head has that length. Errors: INVALID_ARGUMENT for bytes that are no request, or a request that announces a
- * body. */
+/* Parses a head of the length that http_head_length() returned. Return: NULL on failure; the caller frees
+ * the request. Errors: INVALID_ARGUMENT when the bytes are not a request, or the request announces a body. */
 HttpRequest *http_request_parse(const guint8 *head, gsize length, GError **error);
 void http_request_free(HttpRequest *request); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HttpRequest, http_request_free)
 
-/* Return: the first header of that name (in lower case), or NULL; borrowed. */
+/* name: in lower case. Return: the value of the first header of that name, borrowed; NULL when there is
+ * none. */
 const char *http_request_header(const HttpRequest *request, const char *name);
 /* Return: the elements of the comma-separated lists in all headers of that name; the caller frees them. */
 char **http_request_words(const HttpRequest *request, const char *name);
-/* Return: whether one of them is that word, without regard to case. */
+/* Return: whether http_request_words() contains the word in any case. */
 gboolean http_request_has_word(const HttpRequest *request, const char *name, const char *word);

@@ -6,9 +6,9 @@
 typedef struct {
     gboolean is_websocket, forwards;
     StreamProtocol protocol;
-} Served;
+} SupportedProtocol;
 
-static const Served served[] = {
+static const SupportedProtocol supported[] = {
     {FALSE, FALSE, {PEER_SPDY, 4, "v4.channel.k8s.io"}},
     {FALSE, FALSE, {PEER_SPDY, 3, "v3.channel.k8s.io"}},
     {FALSE, FALSE, {PEER_SPDY, 2, "v2.channel.k8s.io"}},
@@ -35,19 +35,19 @@ gboolean negotiate_protocol(StreamKind kind, gboolean is_websocket, const char *
         return TRUE;
     }
     for (; *offered != NULL; offered++) {
-        for (gsize i = 0; i < G_N_ELEMENTS(served); i++) {
-            if (served[i].is_websocket != is_websocket || served[i].forwards != forwards ||
-                strcmp(served[i].protocol.protocol, *offered) != 0)
+        for (gsize i = 0; i < G_N_ELEMENTS(supported); i++) {
+            if (supported[i].is_websocket != is_websocket || supported[i].forwards != forwards ||
+                strcmp(supported[i].protocol.protocol, *offered) != 0)
                 continue;
-            *ret_protocol = served[i].protocol;
+            *ret_protocol = supported[i].protocol;
             return TRUE;
         }
     }
     return FALSE;
 }
 
-/* Sec-WebSocket-Accept (RFC 6455, 4.2.2). */
-static char *accept_of_key(const char *key)
+/* Return: the value of Sec-WebSocket-Accept (RFC 6455, 4.2.2); the caller frees it. */
+static char *websocket_accept_value(const char *key)
 {
     g_autofree char *text = g_strconcat(key, "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", NULL);
     g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA1);
@@ -67,7 +67,7 @@ const char *negotiate_kind_name(StreamKind kind)
     return kind_names[kind];
 }
 
-static gboolean read_path(const char *path, StreamKind *ret_kind, const char **ret_token)
+static gboolean parse_path(const char *path, StreamKind *ret_kind, const char **ret_token)
 {
     for (gsize i = 0; i < G_N_ELEMENTS(kind_names); i++) {
         gsize length = strlen(kind_names[i]);
@@ -86,7 +86,7 @@ static gboolean is_websocket(const HttpRequest *request)
     return http_request_has_word(request, "upgrade", "websocket");
 }
 
-/* RFC 6455, 4.2.1 */
+/* Return: whether the request has what RFC 6455, 4.2.1 demands. */
 static gboolean asks_for_websocket(const HttpRequest *request)
 {
     return g_str_equal(request->method, "GET") && http_request_header(request, "sec-websocket-key") != NULL &&
@@ -100,20 +100,21 @@ int negotiate_upgrade(const HttpRequest *request, StreamUpgrade *ret_upgrade, co
         http_request_words(request, websocket ? "sec-websocket-protocol" : "x-stream-protocol-version");
     StreamUpgrade upgrade;
 
-    if (!read_path(request->path, &upgrade.kind, &upgrade.token)) {
-        *ret_problem = "there is nothing here";
+    if (!parse_path(request->path, &upgrade.kind, &upgrade.token)) {
+        *ret_problem = "unknown path: the server has /exec/TOKEN, /attach/TOKEN and /portforward/TOKEN";
         return 404;
     }
     if ((!websocket && !http_request_has_word(request, "upgrade", "SPDY/3.1")) ||
         !http_request_has_word(request, "connection", "Upgrade") ||
         (websocket && !asks_for_websocket(request))) {
-        *ret_problem = "an upgrade to SPDY/3.1 or WebSocket is needed";
+        *ret_problem = "the request must ask for an upgrade to SPDY/3.1 or WebSocket";
         return 400;
     }
     if (!negotiate_protocol(upgrade.kind, websocket, (const char *const *)offered, &upgrade.protocol)) {
-        *ret_problem = "none of the client's protocols is served (v1 to v4.channel.k8s.io and "
-                       "portforward.k8s.io over SPDY; v4 and v5.channel.k8s.io and "
-                       "SPDY/3.1+portforward.k8s.io over WebSocket)";
+        *ret_problem =
+            "the server supports none of the offered protocols (supported: v1 to v4.channel.k8s.io and "
+            "portforward.k8s.io over SPDY; v4 and v5.channel.k8s.io and "
+            "SPDY/3.1+portforward.k8s.io over WebSocket)";
         return 403;
     }
     *ret_upgrade = upgrade;
@@ -125,7 +126,7 @@ char *negotiate_answer(const HttpRequest *request, const StreamUpgrade *upgrade)
     GString *head = g_string_new("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n");
 
     if (is_websocket(request)) {
-        g_autofree char *accept = accept_of_key(http_request_header(request, "sec-websocket-key"));
+        g_autofree char *accept = websocket_accept_value(http_request_header(request, "sec-websocket-key"));
 
         g_string_append_printf(head, "Upgrade: websocket\r\nSec-WebSocket-Accept: %s\r\n", accept);
         if (*upgrade->protocol.protocol != '\0')

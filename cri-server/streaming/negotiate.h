@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Chooses the protocol for a client: SPDY or WebSocket, and the subprotocol on it. The client's request is
- * untrusted and is checked here. Pure. */
+/* Chooses the protocol of a client's connection: SPDY or WebSocket, and the subprotocol on it. The request
+ * is untrusted and is checked here. Pure. */
 #pragma once
 
 #include "cri-server/streaming/http_request.h"
@@ -10,24 +10,25 @@ typedef enum { STREAM_EXEC, STREAM_ATTACH, STREAM_PORT_FORWARD } StreamKind;
 
 typedef struct {
     PeerKind peer;
-    int version;          /* of channel.k8s.io; 5 half-closes */
-    const char *protocol; /* in the client's spelling; borrowed from this module */
+    int version;          /* of channel.k8s.io; from 5 on the client can half-close a channel */
+    const char *protocol; /* as the client spells it; static */
 } StreamProtocol;
 
-/* Return: the first of the client's protocols that the server has; FALSE when there is none. An empty list
- * means the first version over WebSocket, and is refused over SPDY. */
+/* Chooses the first offered protocol that the server supports. An empty offer selects channel.k8s.io over
+ * WebSocket and is refused over SPDY. Return: FALSE when no offered protocol is supported. */
 gboolean negotiate_protocol(StreamKind kind, gboolean is_websocket, const char *const *offered,
                             StreamProtocol *ret_protocol);
 
-/* The parts of a request for a URL such as "/exec/TOKEN". */
+/* What a request for a URL such as "/exec/TOKEN" asks for. */
 typedef struct {
     StreamKind kind;
-    const char *token; /* of the request */
+    const char *token; /* borrowed from the request */
     StreamProtocol protocol;
 } StreamUpgrade;
 
 const char *negotiate_kind_name(StreamKind kind);
-/* Return: 0, or the HTTP status of a refusal, whose reason is *ret_problem. */
+/* Return: 0 when the request can be served; else the HTTP status of the refusal, with its reason in
+ * *ret_problem (static). */
 int negotiate_upgrade(const HttpRequest *request, StreamUpgrade *ret_upgrade, const char **ret_problem);
-/* Return: the head of the answer that switches protocols; the caller frees it. */
+/* Return: the answer "101 Switching Protocols" with its headers; the caller frees it. */
 char *negotiate_answer(const HttpRequest *request, const StreamUpgrade *upgrade);

@@ -12,10 +12,10 @@
 #include "cri-server/streaming/spdy.h"
 
 enum {
-    OUT_BYTES = 256 << 10,       /* waiting to be written, before there is no room */
+    OUT_BYTES = 256 << 10,       /* bytes that may wait to be written */
     READ_BYTES = 64 << 10,       /* more than TLS_RECORD_BYTES */
-    MAX_MESSAGE_BYTES = 1 << 20, /* of a WebSocket client; the usual ones send 32 KiB */
-    LINGER_MS = 5000,            /* for the client to close after our goodbye */
+    MAX_MESSAGE_BYTES = 1 << 20, /* of a WebSocket message; common clients send 32 KiB */
+    LINGER_MS = 5000,            /* time for the client to close after peer_finish() */
     CHANNEL_CLOSE = 255,         /* v5.channel.k8s.io */
 };
 
@@ -31,15 +31,15 @@ struct Peer {
 
     Spdy *spdy;
     wslay_event_context_ptr websocket;
-    const guint8 *in; /* for wslay, while it reads */
+    const guint8 *in; /* the bytes that wslay reads */
     gsize n_in;
 
     GByteArray *out;
-    gsize written; /* of out */
+    gsize written; /* bytes of out that the socket has taken */
     gboolean was_full;
     gboolean held;
-    gboolean finishing; /* nothing more is taken or sent */
-    gboolean shut;      /* our half of the socket */
+    gboolean finishing; /* received bytes are ignored, and nothing new is sent */
+    gboolean shut;      /* the server's half of the socket is closed */
     gboolean is_over;
 };
 
@@ -61,7 +61,7 @@ static void peer_unref(Peer *peer)
     g_free(peer);
 }
 
-static gboolean announce_end(gpointer data)
+static gboolean announce_gone(gpointer data)
 {
     Peer *peer = data;
 
@@ -81,28 +81,28 @@ void peer_drop(Peer *peer)
     source_drop(&peer->timer);
     idle = g_idle_source_new();
     g_source_set_priority(idle, G_PRIORITY_DEFAULT);
-    g_source_set_callback(idle, announce_end, peer, NULL);
+    g_source_set_callback(idle, announce_gone, peer, NULL);
     g_source_attach(idle, peer->config.context);
     g_source_unref(idle);
 }
 
 /* ---- the socket ---- */
 
-static gboolean reads(const Peer *peer)
+static gboolean peer_wants_input(const Peer *peer)
 {
     return !peer->held || peer->finishing;
 }
 
-static void watch(Peer *peer)
+static void peer_update_events(Peer *peer)
 {
     gboolean writes = peer->written < peer->out->len || (peer->finishing && !peer->shut);
 
     if (peer->source != NULL)
         g_source_modify_unix_fd(peer->source, peer->fd_tag,
-                                client_socket_condition(peer->config.socket, reads(peer), writes));
+                                client_socket_condition(peer->config.socket, peer_wants_input(peer), writes));
 }
 
-static void flush(Peer *peer)
+static void peer_flush(Peer *peer)
 {
     while (!peer->is_over && peer->written < peer->out->len) {
         gssize n = client_socket_write(peer->config.socket, peer->out->data + peer->written,
@@ -123,14 +123,15 @@ static void flush(Peer *peer)
         if (peer->finishing && !peer->shut)
             peer->shut = client_socket_shutdown(peer->config.socket);
     }
-    watch(peer);
+    peer_update_events(peer);
 }
 
-static void put(Peer *peer, const void *bytes, gsize length)
+static void peer_append_output(Peer *peer, const void *bytes, gsize length)
 {
     if (peer->is_over || peer->shut)
         return;
-    /* What has been written is not moved more often than as much as it is. */
+    /* The rest is moved to the front only after OUT_BYTES have been written, so that each byte is moved at
+     * most once on average. */
     if (peer->written > OUT_BYTES) {
         g_byte_array_remove_range(peer->out, 0, (guint)peer->written);
         peer->written = 0;
@@ -138,7 +139,7 @@ static void put(Peer *peer, const void *bytes, gsize length)
     g_byte_array_append(peer->out, bytes, (guint)length);
 }
 
-static gsize pending(const Peer *peer)
+static gsize peer_pending_bytes(const Peer *peer)
 {
     return peer->out->len - peer->written;
 }
@@ -167,11 +168,11 @@ static ssize_t websocket_write(wslay_event_context_ptr context, const uint8_t *b
 {
     (void)context;
     (void)flags;
-    put(data, bytes, length);
+    peer_append_output(data, bytes, length);
     return (ssize_t)length;
 }
 
-static void send_message(Peer *peer, uint8_t opcode, const guint8 *bytes, gsize length)
+static void send_websocket_message(Peer *peer, uint8_t opcode, const guint8 *bytes, gsize length)
 {
     const struct wslay_event_msg message = {opcode, bytes, length};
 
@@ -185,12 +186,13 @@ static void feed_spdy(Peer *peer, const guint8 *bytes, gsize length)
 
     if (spdy_feed(peer->spdy, bytes, length, &error))
         return;
-    log_debug(LOG_NO_FIELDS, "a streaming client broke the protocol: %s", error->message);
+    log_debug(LOG_NO_FIELDS, "a streaming client violated SPDY: %s", error->message);
     peer_finish(peer);
 }
 
-/* The first byte is the channel; in base64 its digit, and the rest is text. */
-static void take_channel_message(Peer *peer, const guint8 *bytes, gsize length)
+/* The first byte of a message is the channel's number. In the base64 protocols it is a digit, and the rest
+ * is base64 text. */
+static void deliver_channel_message(Peer *peer, const guint8 *bytes, gsize length)
 {
     g_autofree guint8 *decoded = NULL;
     guint32 channel;
@@ -226,10 +228,10 @@ static void websocket_message(wslay_event_context_ptr context,
     if (peer->config.kind == PEER_TUNNEL)
         feed_spdy(peer, message->msg, message->msg_length);
     else
-        take_channel_message(peer, message->msg, message->msg_length);
+        deliver_channel_message(peer, message->msg, message->msg_length);
 }
 
-static void take_websocket(Peer *peer, const guint8 *bytes, gsize length)
+static void feed_websocket(Peer *peer, const guint8 *bytes, gsize length)
 {
     peer->in = bytes;
     peer->n_in = length;
@@ -242,7 +244,7 @@ static void take_websocket(Peer *peer, const guint8 *bytes, gsize length)
             break;
     }
     peer->n_in = 0;
-    wslay_event_send(peer->websocket); /* pongs, and the answer to a close */
+    wslay_event_send(peer->websocket); /* sends pongs, and the answer to a close */
     if (wslay_event_get_close_received(peer->websocket))
         peer_finish(peer);
 }
@@ -288,25 +290,25 @@ static void on_spdy_output(const guint8 *bytes, gsize length, gpointer data)
     Peer *peer = data;
 
     if (peer->config.kind == PEER_TUNNEL)
-        send_message(peer, WSLAY_BINARY_FRAME, bytes, length);
+        send_websocket_message(peer, WSLAY_BINARY_FRAME, bytes, length);
     else
-        put(peer, bytes, length);
+        peer_append_output(peer, bytes, length);
 }
 
 static const SpdyEvents spdy_events = {
     .opened = on_spdy_opened, .received = on_spdy_received, .ended = on_spdy_ended, .output = on_spdy_output};
 
-/* ---- in and out ---- */
+/* ---- reading and writing ---- */
 
-static void take(Peer *peer, const guint8 *bytes, gsize length)
+static void peer_feed(Peer *peer, const guint8 *bytes, gsize length)
 {
     if (peer->websocket != NULL)
-        take_websocket(peer, bytes, length);
+        feed_websocket(peer, bytes, length);
     else if (!peer->finishing)
         feed_spdy(peer, bytes, length);
 }
 
-static void read_some(Peer *peer)
+static void peer_read_socket(Peer *peer)
 {
     guint8 buffer[READ_BYTES];
     gssize n = client_socket_read(peer->config.socket, buffer, sizeof buffer);
@@ -319,10 +321,10 @@ static void read_some(Peer *peer)
     }
     if (!peer->finishing)
         peer->last_use_us = g_get_monotonic_time();
-    take(peer, buffer, (gsize)n);
+    peer_feed(peer, buffer, (gsize)n);
 }
 
-static gboolean on_ready(GSource *source, GSourceFunc callback, gpointer data)
+static gboolean on_socket_ready(GSource *source, GSourceFunc callback, gpointer data)
 {
     Peer *peer = *(Peer **)(source + 1);
     GIOCondition ready = g_source_query_unix_fd(source, peer->fd_tag);
@@ -330,23 +332,23 @@ static gboolean on_ready(GSource *source, GSourceFunc callback, gpointer data)
     (void)callback;
     (void)data;
     peer_ref(peer);
-    if (reads(peer) && (ready & client_socket_condition(peer->config.socket, TRUE, FALSE)) != 0)
-        read_some(peer);
-    else if ((ready & ~(guint)G_IO_OUT) != 0 && !reads(peer))
-        peer_drop(peer); /* it has gone, and nobody will take what it sent before */
-    flush(peer);
-    if (!peer->is_over && peer->was_full && pending(peer) < OUT_BYTES / 2) {
+    if (peer_wants_input(peer) && (ready & client_socket_condition(peer->config.socket, TRUE, FALSE)) != 0)
+        peer_read_socket(peer);
+    else if ((ready & ~(guint)G_IO_OUT) != 0 && !peer_wants_input(peer))
+        peer_drop(peer); /* the client has disconnected, and its remaining bytes will not be read */
+    peer_flush(peer);
+    if (!peer->is_over && peer->was_full && peer_pending_bytes(peer) < OUT_BYTES / 2) {
         peer->was_full = FALSE;
         peer->events.writable(peer->data);
-        flush(peer);
+        peer_flush(peer);
     }
     peer_unref(peer);
     return G_SOURCE_CONTINUE;
 }
 
-static GSourceFuncs peer_source_funcs = {.dispatch = on_ready};
+static GSourceFuncs peer_source_funcs = {.dispatch = on_socket_ready};
 
-static gboolean on_timer(gpointer data)
+static gboolean on_idle_timer(gpointer data)
 {
     Peer *peer = data;
     gint64 limit_ms = peer->finishing ? LINGER_MS : peer->config.idle_ms;
@@ -358,11 +360,11 @@ static gboolean on_timer(gpointer data)
     return G_SOURCE_CONTINUE;
 }
 
-static void timer_start(Peer *peer, gint64 interval_ms)
+static void peer_start_timer(Peer *peer, gint64 interval_ms)
 {
     source_drop(&peer->timer);
     peer->timer = g_timeout_source_new((guint)CLAMP(interval_ms, 50, 60000));
-    g_source_set_callback(peer->timer, on_timer, peer, NULL);
+    g_source_set_callback(peer->timer, on_idle_timer, peer, NULL);
     g_source_attach(peer->timer, peer->config.context);
 }
 
@@ -385,20 +387,20 @@ void peer_start(const PeerConfig *config, const guint8 *first, gsize n_first, co
     *(Peer **)(peer->source + 1) = peer;
     peer->fd_tag = g_source_add_unix_fd(peer->source, client_socket_fd(config->socket), G_IO_IN);
     g_source_attach(peer->source, config->context);
-    timer_start(peer, config->idle_ms / 4);
+    peer_start_timer(peer, config->idle_ms / 4);
     *ret_peer = peer;
     peer_ref(peer);
     if (config->greeting != NULL)
-        put(peer, config->greeting, strlen(config->greeting));
+        peer_append_output(peer, config->greeting, strlen(config->greeting));
     if (n_first > 0)
-        take(peer, first, n_first);
-    flush(peer);
+        peer_feed(peer, first, n_first);
+    peer_flush(peer);
     peer_unref(peer);
 }
 
 gsize peer_room(Peer *peer, guint32 stream)
 {
-    gsize room = pending(peer) < OUT_BYTES ? OUT_BYTES - pending(peer) : 0;
+    gsize room = peer_pending_bytes(peer) < OUT_BYTES ? OUT_BYTES - peer_pending_bytes(peer) : 0;
 
     if (peer->is_over || peer->finishing)
         return 0;
@@ -409,20 +411,20 @@ gsize peer_room(Peer *peer, guint32 stream)
     return room;
 }
 
-static void send_channel(Peer *peer, guint32 channel, const void *bytes, gsize length)
+static void send_channel_message(Peer *peer, guint32 channel, const void *bytes, gsize length)
 {
     if (peer->config.kind == PEER_CHANNELS_BASE64) {
         g_autofree char *text = length > 0 ? g_base64_encode(bytes, length) : g_strdup("");
         g_autofree char *message = g_strdup_printf("%c%s", (char)('0' + channel), text);
 
-        send_message(peer, WSLAY_TEXT_FRAME, (const guint8 *)message, strlen(message));
+        send_websocket_message(peer, WSLAY_TEXT_FRAME, (const guint8 *)message, strlen(message));
     } else {
         g_autofree guint8 *message = g_malloc(1 + length);
 
         message[0] = (guint8)channel;
         if (length > 0)
             memcpy(message + 1, bytes, length);
-        send_message(peer, WSLAY_BINARY_FRAME, message, 1 + length);
+        send_websocket_message(peer, WSLAY_BINARY_FRAME, message, 1 + length);
     }
 }
 
@@ -433,8 +435,8 @@ void peer_send(Peer *peer, guint32 stream, const void *bytes, gsize length)
     if (peer->spdy != NULL)
         spdy_send(peer->spdy, stream, bytes, length);
     else
-        send_channel(peer, stream, bytes, length);
-    flush(peer);
+        send_channel_message(peer, stream, bytes, length);
+    peer_flush(peer);
 }
 
 void peer_end(Peer *peer, guint32 stream)
@@ -443,7 +445,7 @@ void peer_end(Peer *peer, guint32 stream)
         return;
     if (peer->spdy != NULL)
         spdy_end(peer->spdy, stream);
-    flush(peer);
+    peer_flush(peer);
 }
 
 void peer_took(Peer *peer, guint32 stream, gsize length)
@@ -451,13 +453,13 @@ void peer_took(Peer *peer, guint32 stream, gsize length)
     if (peer->is_over || peer->finishing || peer->spdy == NULL)
         return;
     spdy_took(peer->spdy, stream, length);
-    flush(peer);
+    peer_flush(peer);
 }
 
 void peer_hold(Peer *peer, gboolean hold)
 {
     peer->held = hold && (peer->spdy == NULL || !spdy_keeps_windows(peer->spdy));
-    watch(peer);
+    peer_update_events(peer);
 }
 
 void peer_finish(Peer *peer)
@@ -472,6 +474,6 @@ void peer_finish(Peer *peer)
     }
     peer->finishing = TRUE;
     peer->last_use_us = g_get_monotonic_time();
-    timer_start(peer, LINGER_MS / 4);
-    flush(peer);
+    peer_start_timer(peer, LINGER_MS / 4);
+    peer_flush(peer);
 }

@@ -8,33 +8,33 @@
 
 enum {
     COPY_BYTES = 32 << 10,
-    /* Waiting for one connection; then the client is not read, which its other connections feel as well: they
-     * share its one. */
+    /* Bytes that may wait for one connection. When they are reached, the client is not read, which also
+     * stops its other forwarded connections, because all share one. */
     MAX_INPUT_BYTES = 1 << 20,
 };
 
 typedef struct {
-    StreamUser user; /* first */
+    StreamUser user; /* must be the first member */
     gint references;
     StreamLoop *loop;
     ForwardRequest *request;
-    Peer *peer; /* NULL: gone */
+    Peer *peer; /* NULL after the client has disconnected */
     gboolean has_channels;
     GHashTable *by_stream;  /* stream id → Forward */
-    GHashTable *by_request; /* requestID → Forward, until both its streams are there */
+    GHashTable *by_request; /* requestID → Forward, until both its streams are open */
 } PortForward;
 
 typedef struct {
-    gint references; /* by_stream, once per stream; a start; a wake */
+    gint references; /* held by each entry of by_stream and by_request, by a dial, and by a posted copy */
     PortForward *owner;
     guint16 port;
     char *request_id;
     gboolean has_data, has_error;
     guint32 data, error;
-    GSource *patience; /* until both are there */
+    GSource *pairing_timeout; /* runs until both streams are open */
     StreamSession *session;
     gboolean is_over;
-    gint wake_posted;
+    gint copy_posted;
     GByteArray *input;
     gboolean input_ends, input_ended;
 } Forward;
@@ -46,13 +46,13 @@ void forward_request_free(ForwardRequest *request)
     g_free(request);
 }
 
-static PortForward *owner_ref(PortForward *owner)
+static PortForward *port_forward_ref(PortForward *owner)
 {
     g_atomic_int_inc(&owner->references);
     return owner;
 }
 
-static void owner_unref(PortForward *owner)
+static void port_forward_unref(PortForward *owner)
 {
     if (!g_atomic_int_dec_and_test(&owner->references))
         return;
@@ -67,7 +67,7 @@ static Forward *forward_new(PortForward *owner, guint16 port, const char *reques
     Forward *forward = g_new0(Forward, 1);
 
     forward->references = 1;
-    forward->owner = owner_ref(owner);
+    forward->owner = port_forward_ref(owner);
     forward->port = port;
     forward->request_id = g_strdup(request_id);
     forward->input = g_byte_array_new();
@@ -88,18 +88,18 @@ static void forward_unref(gpointer data)
         return;
     g_byte_array_unref(forward->input);
     g_free(forward->request_id);
-    owner_unref(forward->owner);
+    port_forward_unref(forward->owner);
     g_free(forward);
 }
 
 /* ---- one connection ---- */
 
-static void forget_patience(Forward *forward)
+static void cancel_pairing_timeout(Forward *forward)
 {
-    if (forward->patience == NULL)
+    if (forward->pairing_timeout == NULL)
         return;
-    g_source_destroy(forward->patience);
-    g_clear_pointer(&forward->patience, g_source_unref);
+    g_source_destroy(forward->pairing_timeout);
+    g_clear_pointer(&forward->pairing_timeout, g_source_unref);
 }
 
 static void forward_end(Forward *forward, const char *problem)
@@ -109,7 +109,7 @@ static void forward_end(Forward *forward, const char *problem)
     if (forward->is_over)
         return;
     forward->is_over = TRUE;
-    forget_patience(forward);
+    cancel_pairing_timeout(forward);
     stream_session_close(g_steal_pointer(&forward->session));
     forward_ref(forward);
     if (*forward->request_id != '\0' &&
@@ -130,7 +130,7 @@ static void forward_end(Forward *forward, const char *problem)
     if (forward->has_data)
         g_hash_table_remove(owner->by_stream, GUINT_TO_POINTER(forward->data));
     if (owner->has_channels && g_hash_table_size(owner->by_stream) == 0)
-        peer_finish(owner->peer); /* over channels there are no further connections */
+        peer_finish(owner->peer); /* a client cannot open further channels */
     forward_unref(forward);
 }
 
@@ -142,8 +142,8 @@ static void forward_fail(Forward *forward, const char *why)
     forward_end(forward, problem);
 }
 
-/* Whether any connection has more than it can take. */
-static void hold_or_go_on(PortForward *owner)
+/* Stops reading the client while too many bytes wait for any of its connections, and resumes otherwise. */
+static void update_client_hold(PortForward *owner)
 {
     GHashTableIter iter;
     gpointer value;
@@ -156,7 +156,7 @@ static void hold_or_go_on(PortForward *owner)
         peer_hold(owner->peer, full);
 }
 
-static void copy_output(Forward *forward)
+static void forward_copy_output(Forward *forward)
 {
     guint8 buffer[COPY_BYTES];
     gsize length;
@@ -171,7 +171,7 @@ static void copy_output(Forward *forward)
     } while (length > 0);
 }
 
-static void copy_input(Forward *forward)
+static void forward_copy_input(Forward *forward)
 {
     gsize before = forward->input->len;
     gsize taken = stream_session_write(forward->session, forward->input->data, before);
@@ -185,17 +185,17 @@ static void copy_input(Forward *forward)
     }
     if ((before >= MAX_INPUT_BYTES) != (forward->input->len >= MAX_INPUT_BYTES) ||
         forward->input->len >= MAX_INPUT_BYTES)
-        hold_or_go_on(forward->owner);
+        update_client_hold(forward->owner);
 }
 
-static void copy(Forward *forward)
+static void forward_copy(Forward *forward)
 {
     StreamSessionEnd end;
 
     if (forward->session == NULL || forward->owner->peer == NULL)
         return;
-    copy_output(forward);
-    copy_input(forward);
+    forward_copy_output(forward);
+    forward_copy_input(forward);
     if (!stream_session_ended(forward->session, &end))
         return;
     if (end.failure != NULL)
@@ -204,22 +204,22 @@ static void copy(Forward *forward)
         forward_end(forward, NULL);
 }
 
-static void on_woken(gpointer data)
+static void on_forward_session_ready(gpointer data)
 {
     Forward *forward = data;
 
-    g_atomic_int_set(&forward->wake_posted, 0);
-    copy(forward);
+    g_atomic_int_set(&forward->copy_posted, 0);
+    forward_copy(forward);
     forward_unref(forward);
 }
 
-/* Any thread. */
-static void wake(gpointer data)
+/* Called by the stream session on any thread. At most one call is posted at a time. */
+static void post_forward_copy(gpointer data)
 {
     Forward *forward = data;
 
-    if (g_atomic_int_compare_and_exchange(&forward->wake_posted, 0, 1))
-        stream_loop_post(forward->owner->loop, on_woken, forward_ref(forward));
+    if (g_atomic_int_compare_and_exchange(&forward->copy_posted, 0, 1))
+        stream_loop_post(forward->owner->loop, on_forward_session_ready, forward_ref(forward));
 }
 
 typedef struct {
@@ -228,7 +228,7 @@ typedef struct {
     GError *error;
 } Dial;
 
-static void take_dial(gpointer data)
+static void on_port_dialed(gpointer data)
 {
     Dial *dial = data;
     Forward *forward = dial->forward;
@@ -239,26 +239,26 @@ static void take_dial(gpointer data)
         forward_fail(forward, dial->error->message);
     } else {
         forward->session = dial->session;
-        copy(forward);
+        forward_copy(forward);
     }
     g_clear_error(&dial->error);
     g_free(dial);
     forward_unref(forward);
 }
 
-/* On a starter's thread. */
+/* Called on a thread of the starters' pool, because it waits for the guest. */
 static void dial_port(gpointer data)
 {
     Dial *dial = data;
     PortForward *owner = dial->forward->owner;
-    StreamSessionClient client = {wake, dial->forward};
+    StreamSessionClient client = {post_forward_copy, dial->forward};
 
     dial->session = stream_session_dial(owner->loop->sandboxes, owner->request->sandbox_id,
                                         dial->forward->port, &client, NULL, &dial->error);
-    stream_loop_post(owner->loop, take_dial, dial);
+    stream_loop_post(owner->loop, on_port_dialed, dial);
 }
 
-static void forward_start(Forward *forward)
+static void forward_dial(Forward *forward)
 {
     Dial *dial = g_new0(Dial, 1);
 
@@ -268,7 +268,7 @@ static void forward_start(Forward *forward)
 
 /* ---- the client ---- */
 
-static gboolean read_port(const char *text, guint16 *ret_port)
+static gboolean parse_port(const char *text, guint16 *ret_port)
 {
     guint64 number;
 
@@ -278,13 +278,14 @@ static gboolean read_port(const char *text, guint16 *ret_port)
     return TRUE;
 }
 
-static void on_too_late(gpointer data)
+static void on_pairing_timeout(gpointer data)
 {
     forward_fail(data, "the client did not open both streams of the connection in time");
 }
 
-/* The pair that the stream belongs to; a new one when it is the first of its pair. */
-static Forward *find_pair(PortForward *owner, const char *request_id, guint16 port)
+/* Return: the connection that a new stream belongs to, which is created for the first of its two streams;
+ * NULL when the two streams name different ports. */
+static Forward *find_or_create_forward(PortForward *owner, const char *request_id, guint16 port)
 {
     Forward *forward = g_hash_table_lookup(owner->by_request, request_id);
 
@@ -292,7 +293,8 @@ static Forward *find_pair(PortForward *owner, const char *request_id, guint16 po
         return forward->port == port ? forward : NULL;
     forward = forward_new(owner, port, request_id);
     g_hash_table_insert(owner->by_request, forward->request_id, forward);
-    forward->patience = stream_loop_after(owner->loop, owner->loop->creation_ms, on_too_late, forward);
+    forward->pairing_timeout =
+        stream_loop_after(owner->loop, owner->loop->creation_ms, on_pairing_timeout, forward);
     return forward;
 }
 
@@ -306,17 +308,17 @@ static gboolean on_opened(guint32 stream, GHashTable *headers, gpointer data)
     guint16 port;
 
     if (request_id == NULL || (!is_data && g_strcmp0(type, "error") != 0) ||
-        !read_port(g_hash_table_lookup(headers, "port"), &port))
+        !parse_port(g_hash_table_lookup(headers, "port"), &port))
         return FALSE;
-    forward = find_pair(owner, request_id, port);
+    forward = find_or_create_forward(owner, request_id, port);
     if (forward == NULL || (is_data ? forward->has_data : forward->has_error))
         return FALSE;
     *(is_data ? &forward->has_data : &forward->has_error) = TRUE;
     *(is_data ? &forward->data : &forward->error) = stream;
     g_hash_table_insert(owner->by_stream, GUINT_TO_POINTER(stream), forward_ref(forward));
     if (forward->has_data && forward->has_error) {
-        forget_patience(forward);
-        forward_start(forward);
+        cancel_pairing_timeout(forward);
+        forward_dial(forward);
         g_hash_table_remove(owner->by_request, request_id);
     }
     return TRUE;
@@ -331,12 +333,13 @@ static void on_received(guint32 stream, const guint8 *bytes, gsize length, gpoin
         return;
     g_byte_array_append(forward->input, bytes, (guint)length);
     if (forward->session != NULL)
-        copy_input(forward);
+        forward_copy_input(forward);
     else if (forward->input->len >= MAX_INPUT_BYTES)
-        hold_or_go_on(owner);
+        update_client_hold(owner);
 }
 
-/* The client ends its half of the error stream at once: it never writes there. */
+/* Clients half-close the error stream at once, because they never write there, so only the end of the data
+ * stream counts. */
 static void on_ended(guint32 stream, gboolean reset, gpointer data)
 {
     PortForward *owner = data;
@@ -350,7 +353,7 @@ static void on_ended(guint32 stream, gboolean reset, gpointer data)
     }
     forward->input_ends = forward->has_data;
     if (forward->session != NULL)
-        copy_input(forward);
+        forward_copy_input(forward);
 }
 
 static GPtrArray *all_forwards(PortForward *owner)
@@ -370,7 +373,7 @@ static void on_writable(gpointer data)
     g_autoptr(GPtrArray) forwards = all_forwards(data);
 
     for (guint i = 0; i < forwards->len; i++)
-        copy(forwards->pdata[i]);
+        forward_copy(forwards->pdata[i]);
 }
 
 static void on_gone(gpointer data)
@@ -384,7 +387,7 @@ static void on_gone(gpointer data)
     stream_loop_leave(owner->loop, &owner->user);
     g_hash_table_remove_all(owner->by_request);
     g_hash_table_remove_all(owner->by_stream);
-    owner_unref(owner);
+    port_forward_unref(owner);
 }
 
 static const PeerEvents peer_events = {.opened = on_opened,
@@ -393,7 +396,7 @@ static const PeerEvents peer_events = {.opened = on_opened,
                                        .writable = on_writable,
                                        .gone = on_gone};
 
-static void stop(StreamUser *user, const char *why)
+static void port_forward_stop(StreamUser *user, const char *why)
 {
     PortForward *owner = (PortForward *)user;
     g_autoptr(GPtrArray) forwards = all_forwards(owner);
@@ -404,7 +407,7 @@ static void stop(StreamUser *user, const char *why)
         peer_finish(owner->peer);
 }
 
-static void drop(StreamUser *user)
+static void port_forward_drop(StreamUser *user)
 {
     PortForward *owner = (PortForward *)user;
 
@@ -412,7 +415,7 @@ static void drop(StreamUser *user)
         peer_drop(owner->peer);
 }
 
-/* Both channels begin with the port's number, little endian. */
+/* The server's first message on either channel is the port's number in little-endian order. */
 static void open_channels(PortForward *owner)
 {
     for (guint i = 0; i < owner->request->ports->len; i++) {
@@ -427,7 +430,7 @@ static void open_channels(PortForward *owner)
         g_hash_table_insert(owner->by_stream, GUINT_TO_POINTER(forward->error), forward_ref(forward));
         peer_send(owner->peer, forward->data, number, sizeof number);
         peer_send(owner->peer, forward->error, number, sizeof number);
-        forward_start(forward);
+        forward_dial(forward);
         forward_unref(forward);
     }
 }
@@ -437,8 +440,8 @@ void port_forward_serve(StreamLoop *loop, ForwardRequest *request, const PeerCon
 {
     PortForward *owner = g_new0(PortForward, 1);
 
-    owner->user.stop = stop;
-    owner->user.drop = drop;
+    owner->user.stop = port_forward_stop;
+    owner->user.drop = port_forward_drop;
     owner->references = 1;
     owner->loop = loop;
     owner->request = request;

@@ -9,30 +9,30 @@
 
 enum {
     COPY_BYTES = 32 << 10,
-    MAX_INPUT_BYTES = 256 << 10, /* waiting for the process; then the client is not read */
-    SENDS_STATUS = 4,            /* the first version whose outcome is a Status object */
+    MAX_INPUT_BYTES = 256 << 10, /* bytes that may wait for the process; the client is not read meanwhile */
+    SENDS_STATUS = 4,            /* from this version on the outcome is a v1.Status */
     HAS_RESIZE = 3,
 };
 
-/* In the order of the WebSocket channels. */
+/* The values are the numbers of the WebSocket channels. */
 typedef enum { STDIN, STDOUT, STDERR, ERROR, RESIZE, N_STREAMS } StreamType;
 static const char *const stream_names[N_STREAMS] = {"stdin", "stdout", "stderr", "error", "resize"};
 
 typedef struct {
-    StreamUser user; /* first */
+    StreamUser user; /* must be the first member */
     gint references;
     StreamLoop *loop;
     RemoteRequest *request;
     int version;
-    Peer *peer; /* NULL: gone */
-    GSource *patience;
+    Peer *peer; /* NULL after the client has disconnected */
+    GSource *streams_timeout;
     gboolean wanted[N_STREAMS], open[N_STREAMS];
     guint32 ids[N_STREAMS];
 
-    gboolean begun, finished;
-    StreamSession *session; /* NULL: not started, or over */
+    gboolean started, finished;
+    StreamSession *session; /* NULL before the process has started, and after its end */
     GError *start_error;
-    gint wake_posted;
+    gint copy_posted;
 
     GByteArray *input;
     gboolean input_ends, input_ended;
@@ -63,23 +63,23 @@ static void command_unref(RemoteCommand *command)
     g_free(command);
 }
 
-static void forget_patience(RemoteCommand *command)
+static void cancel_streams_timeout(RemoteCommand *command)
 {
-    if (command->patience == NULL)
+    if (command->streams_timeout == NULL)
         return;
-    g_source_destroy(command->patience);
-    g_source_unref(command->patience);
-    command->patience = NULL;
+    g_source_destroy(command->streams_timeout);
+    g_source_unref(command->streams_timeout);
+    command->streams_timeout = NULL;
 }
 
-/* ---- the end ---- */
+/* ---- ending ---- */
 
-static void finish(RemoteCommand *command, const char *outcome)
+static void command_finish(RemoteCommand *command, const char *outcome)
 {
     if (command->peer == NULL || command->finished)
         return;
     command->finished = TRUE;
-    forget_patience(command);
+    cancel_streams_timeout(command);
     if (*outcome != '\0' && command->open[ERROR])
         peer_send(command->peer, command->ids[ERROR], outcome, strlen(outcome));
     for (int i = 0; i < N_STREAMS; i++)
@@ -90,20 +90,20 @@ static void finish(RemoteCommand *command, const char *outcome)
     peer_finish(command->peer);
 }
 
-static void finish_failed(RemoteCommand *command, const char *message)
+static void command_finish_failed(RemoteCommand *command, const char *message)
 {
     g_autofree char *outcome = command->version >= SENDS_STATUS ? status_failure(message) : g_strdup(message);
 
-    finish(command, outcome);
+    command_finish(command, outcome);
 }
 
-static void finish_ended(RemoteCommand *command, const StreamSessionEnd *end)
+static void command_finish_ended(RemoteCommand *command, const StreamSessionEnd *end)
 {
     int exit_code = command->request->is_attach ? 0 : end->exit_code;
     g_autofree char *outcome = NULL;
 
     if (end->failure != NULL) {
-        finish_failed(command, end->failure);
+        command_finish_failed(command, end->failure);
         return;
     }
     if (command->version >= SENDS_STATUS)
@@ -111,15 +111,15 @@ static void finish_ended(RemoteCommand *command, const StreamSessionEnd *end)
     else
         outcome = exit_code == 0 ? g_strdup("")
                                  : g_strdup_printf("command terminated with exit code %d", exit_code);
-    finish(command, outcome);
+    command_finish(command, outcome);
 }
 
-static void stop(StreamUser *user, const char *why)
+static void command_stop(StreamUser *user, const char *why)
 {
-    finish_failed((RemoteCommand *)user, why);
+    command_finish_failed((RemoteCommand *)user, why);
 }
 
-static void drop(StreamUser *user)
+static void command_drop(StreamUser *user)
 {
     RemoteCommand *command = (RemoteCommand *)user;
 
@@ -132,7 +132,7 @@ static void on_gone(gpointer data)
     RemoteCommand *command = data;
 
     command->peer = NULL;
-    forget_patience(command);
+    cancel_streams_timeout(command);
     stream_loop_leave(command->loop, &command->user);
     stream_session_close(g_steal_pointer(&command->session));
     command_unref(command);
@@ -140,7 +140,7 @@ static void on_gone(gpointer data)
 
 /* ---- copying ---- */
 
-static void copy_output(RemoteCommand *command, StreamSessionStream stream, StreamType type)
+static void command_copy_output(RemoteCommand *command, StreamSessionStream stream, StreamType type)
 {
     guint8 buffer[COPY_BYTES];
 
@@ -156,7 +156,7 @@ static void copy_output(RemoteCommand *command, StreamSessionStream stream, Stre
     }
 }
 
-static void copy_input(RemoteCommand *command)
+static void command_copy_input(RemoteCommand *command)
 {
     gsize taken = stream_session_write(command->session, command->input->data, command->input->len);
 
@@ -169,83 +169,84 @@ static void copy_input(RemoteCommand *command)
     peer_hold(command->peer, command->input->len >= MAX_INPUT_BYTES);
 }
 
-static void copy(RemoteCommand *command)
+static void command_copy(RemoteCommand *command)
 {
     StreamSessionEnd end;
 
     if (command->session == NULL || command->peer == NULL)
         return;
-    copy_output(command, STREAM_SESSION_STDOUT, STDOUT);
-    copy_output(command, STREAM_SESSION_STDERR, STDERR);
-    copy_input(command);
+    command_copy_output(command, STREAM_SESSION_STDOUT, STDOUT);
+    command_copy_output(command, STREAM_SESSION_STDERR, STDERR);
+    command_copy_input(command);
     if (!stream_session_ended(command->session, &end))
         return;
-    finish_ended(command, &end);
+    command_finish_ended(command, &end);
     stream_session_close(g_steal_pointer(&command->session));
 }
 
-static void on_woken(gpointer data)
+static void on_command_session_ready(gpointer data)
 {
     RemoteCommand *command = data;
 
-    g_atomic_int_set(&command->wake_posted, 0);
-    copy(command);
+    g_atomic_int_set(&command->copy_posted, 0);
+    command_copy(command);
     command_unref(command);
 }
 
-/* Any thread. */
-static void wake(gpointer data)
+/* Called by the stream session on any thread. At most one call is posted at a time. */
+static void post_command_copy(gpointer data)
 {
     RemoteCommand *command = data;
 
-    if (g_atomic_int_compare_and_exchange(&command->wake_posted, 0, 1))
-        stream_loop_post(command->loop, on_woken, command_ref(command));
+    if (g_atomic_int_compare_and_exchange(&command->copy_posted, 0, 1))
+        stream_loop_post(command->loop, on_command_session_ready, command_ref(command));
 }
 
 /* ---- starting ---- */
 
-static void on_started(gpointer data)
+static void command_connect_session(gpointer data)
 {
     RemoteCommand *command = data;
 
     if (command->peer == NULL || command->finished) {
         stream_session_close(g_steal_pointer(&command->session));
     } else if (command->session == NULL) {
-        finish_failed(command, command->start_error->message);
+        command_finish_failed(command, command->start_error->message);
     } else {
         if (command->columns > 0)
             stream_session_resize(command->session, command->columns, command->rows);
-        copy(command);
+        command_copy(command);
     }
     command_unref(command);
 }
 
-/* Its result is looked at on the loop's thread only. */
+/* A start of the process. The pool's thread fills in session and error; the loop's thread reads them
+ * afterwards. */
 typedef struct {
     RemoteCommand *command;
     StreamSession *session;
     GError *error;
     guint columns, rows;
-} Start;
+} ProcessStart;
 
-static void take_start(gpointer data)
+static void on_process_started(gpointer data)
 {
-    Start *start = data;
+    ProcessStart *start = data;
     RemoteCommand *command = start->command;
 
     command->session = start->session;
     command->start_error = start->error;
     g_free(start);
-    on_started(command);
+    command_connect_session(command);
 }
 
-/* On a starter's thread. */
+/* Called on a thread of the starters' pool, because it waits for the guest. */
 static void start_process(gpointer data)
 {
-    Start *start = data;
+    ProcessStart *start = data;
     const RemoteRequest *request = start->command->request;
     StreamLoop *loop = start->command->loop;
-    StreamSessionClient client = {wake, start->command};
+    StreamSessionClient client = {post_command_copy, start->command};
     StreamSessionExec exec = {.container_id = request->container_id,
                               .args = request->args,
                               .n_args = request->is_attach ? 0 : g_strv_length(request->args),
@@ -263,36 +264,36 @@ static void start_process(gpointer data)
         g_prefix_error(&start->error, "error attaching to container: ");
     else if (start->session == NULL)
         g_prefix_error(&start->error, "error executing command in container: %s: ", request->args[0]);
-    stream_loop_post(loop, take_start, start);
+    stream_loop_post(loop, on_process_started, start);
 }
 
-static void begin(RemoteCommand *command)
+static void command_start(RemoteCommand *command)
 {
-    Start *start = g_new0(Start, 1);
+    ProcessStart *start = g_new0(ProcessStart, 1);
 
-    command->begun = TRUE;
-    forget_patience(command);
+    command->started = TRUE;
+    cancel_streams_timeout(command);
     start->command = command_ref(command);
     start->columns = command->columns;
     start->rows = command->rows;
     stream_loop_start(command->loop, start_process, start);
 }
 
-static void begin_when_complete(RemoteCommand *command)
+static void start_when_streams_are_open(RemoteCommand *command)
 {
     for (int i = 0; i < N_STREAMS; i++)
         if (command->wanted[i] && !command->open[i])
             return;
-    if (!command->begun)
-        begin(command);
+    if (!command->started)
+        command_start(command);
 }
 
-static void on_too_late(gpointer data)
+static void on_streams_timeout(gpointer data)
 {
     RemoteCommand *command = data;
 
     if (command->peer != NULL)
-        finish_failed(command, "the client did not open its streams in time");
+        command_finish_failed(command, "the client did not open its streams in time");
 }
 
 /* ---- the client ---- */
@@ -309,13 +310,13 @@ static gboolean on_opened(guint32 stream, GHashTable *headers, gpointer data)
             return FALSE;
         command->ids[i] = stream;
         command->open[i] = TRUE;
-        begin_when_complete(command);
+        start_when_streams_are_open(command);
         return TRUE;
     }
     return FALSE;
 }
 
-static void take_size(RemoteCommand *command, const guint8 *bytes, gsize length)
+static void read_terminal_size(RemoteCommand *command, const guint8 *bytes, gsize length)
 {
     if (resize_reader_feed(&command->resize, bytes, length, &command->columns, &command->rows) &&
         command->session != NULL)
@@ -328,11 +329,11 @@ static void on_received(guint32 stream, const guint8 *bytes, gsize length, gpoin
 
     if (command->open[RESIZE] && stream == command->ids[RESIZE]) {
         peer_took(command->peer, stream, length);
-        take_size(command, bytes, length);
+        read_terminal_size(command, bytes, length);
     } else if (command->open[STDIN] && stream == command->ids[STDIN] && !command->input_ends) {
         g_byte_array_append(command->input, bytes, (guint)length);
         if (command->session != NULL)
-            copy_input(command);
+            command_copy_input(command);
         else
             peer_hold(command->peer, command->input->len >= MAX_INPUT_BYTES);
     }
@@ -349,12 +350,12 @@ static void on_ended(guint32 stream, gboolean reset, gpointer data)
         return;
     command->input_ends = TRUE;
     if (command->session != NULL)
-        copy_input(command);
+        command_copy_input(command);
 }
 
 static void on_writable(gpointer data)
 {
-    copy(data);
+    command_copy(data);
 }
 
 static const PeerEvents peer_events = {.opened = on_opened,
@@ -384,8 +385,8 @@ void remote_command_serve(StreamLoop *loop, RemoteRequest *request, int version,
     gboolean has_channels = peer->kind == PEER_CHANNELS || peer->kind == PEER_CHANNELS_BASE64;
     RemoteCommand *command = g_new0(RemoteCommand, 1);
 
-    command->user.stop = stop;
-    command->user.drop = drop;
+    command->user.stop = command_stop;
+    command->user.drop = command_drop;
     command->references = 1;
     command->loop = loop;
     command->request = request;
@@ -393,10 +394,10 @@ void remote_command_serve(StreamLoop *loop, RemoteRequest *request, int version,
     command->input = g_byte_array_new();
     choose_streams(command, has_channels);
     stream_loop_join(loop, &command->user);
-    command->patience = stream_loop_after(loop, loop->creation_ms, on_too_late, command);
+    command->streams_timeout = stream_loop_after(loop, loop->creation_ms, on_streams_timeout, command);
     peer_start(peer, first, n_first, &peer_events, command, &command->peer);
     if (!has_channels)
         return;
     peer_send(command->peer, request->stdout ? STDOUT : command->wanted[STDERR] ? STDERR : ERROR, "", 0);
-    begin(command);
+    command_start(command);
 }

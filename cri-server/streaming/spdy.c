@@ -39,15 +39,15 @@ typedef struct {
     guint32 id;
     gboolean we_ended, they_ended;
     gint64 send_window;
-    gint64 waiting; /* received and not used yet */
-    gint64 used;    /* but the client has not been told */
+    gint64 waiting; /* bytes that were received and not used yet */
+    gint64 used;    /* bytes that were used and not yet reported by a WINDOW_UPDATE */
 } Stream;
 
 struct Spdy {
     SpdyEvents events;
     gpointer data;
     GHashTable *streams; /* &id → Stream */
-    guint32 last_stream; /* the highest that the client opened */
+    guint32 last_stream; /* the highest id that the client has opened */
     gboolean keeps_windows;
     gint64 initial_window;
     z_stream inflater, deflater;
@@ -55,9 +55,9 @@ struct Spdy {
     guint8 header[FRAME_HEADER_BYTES];
     gsize header_length;
     GByteArray *control; /* payload of the control frame that is being read */
-    gsize payload_left;  /* of the frame whose header has been read */
-    guint32 data_stream; /* of the data frame */
-    gboolean discards;   /* its stream is not there any more */
+    gsize payload_left;  /* of the frame that is being read */
+    guint32 data_stream; /* of the data frame that is being read */
+    gboolean discards;   /* the stream of the data frame is closed */
 };
 
 static guint32 read_u32(const guint8 *bytes)
@@ -99,7 +99,7 @@ void spdy_free(Spdy *spdy)
     g_free(spdy);
 }
 
-/* ---- out ---- */
+/* ---- sending ---- */
 
 static void send_control(Spdy *spdy, FrameType type, guint8 flags, const guint8 *payload, gsize length)
 {
@@ -120,7 +120,7 @@ static void send_pair(Spdy *spdy, FrameType type, guint32 first, guint32 second)
     send_control(spdy, type, 0, payload, sizeof payload);
 }
 
-/* An empty header block: the clients look only at whether a reply comes. */
+/* The header block is empty: clients only wait for the reply and do not read its headers. */
 static void send_reply(Spdy *spdy, guint32 stream)
 {
     static guint8 no_headers[4];
@@ -146,13 +146,13 @@ static void send_data(Spdy *spdy, guint32 stream, const guint8 *bytes, gsize len
         spdy->events.output(bytes, length, spdy->data);
 }
 
-static Stream *find(Spdy *spdy, guint32 id)
+static Stream *stream_find(Spdy *spdy, guint32 id)
 {
     return g_hash_table_lookup(spdy->streams, &id);
 }
 
-/* Frees it when both sides are done. */
-static void settle(Spdy *spdy, Stream *stream)
+/* Frees the stream when both sides have ended it. */
+static void stream_free_if_ended(Spdy *spdy, Stream *stream)
 {
     if (stream->we_ended && stream->they_ended)
         g_hash_table_remove(spdy->streams, &stream->id);
@@ -165,7 +165,7 @@ gboolean spdy_keeps_windows(const Spdy *spdy)
 
 void spdy_took(Spdy *spdy, guint32 id, gsize length)
 {
-    Stream *stream = find(spdy, id);
+    Stream *stream = stream_find(spdy, id);
 
     if (stream == NULL || length == 0)
         return;
@@ -179,7 +179,7 @@ void spdy_took(Spdy *spdy, guint32 id, gsize length)
 
 gsize spdy_room(Spdy *spdy, guint32 id)
 {
-    const Stream *stream = find(spdy, id);
+    const Stream *stream = stream_find(spdy, id);
 
     if (stream == NULL || stream->we_ended)
         return 0;
@@ -190,7 +190,7 @@ gsize spdy_room(Spdy *spdy, guint32 id)
 
 void spdy_send(Spdy *spdy, guint32 id, const guint8 *bytes, gsize length)
 {
-    Stream *stream = find(spdy, id);
+    Stream *stream = stream_find(spdy, id);
 
     if (stream == NULL || stream->we_ended)
         return;
@@ -206,18 +206,18 @@ void spdy_send(Spdy *spdy, guint32 id, const guint8 *bytes, gsize length)
 
 void spdy_end(Spdy *spdy, guint32 id)
 {
-    Stream *stream = find(spdy, id);
+    Stream *stream = stream_find(spdy, id);
 
     if (stream == NULL || stream->we_ended)
         return;
     send_data(spdy, id, NULL, 0, FLAG_FIN);
     stream->we_ended = TRUE;
-    settle(spdy, stream);
+    stream_free_if_ended(spdy, stream);
 }
 
 void spdy_reset(Spdy *spdy, guint32 id)
 {
-    if (find(spdy, id) == NULL)
+    if (stream_find(spdy, id) == NULL)
         return;
     send_pair(spdy, RST_STREAM, id, RST_CANCEL);
     g_hash_table_remove(spdy->streams, &id);
@@ -230,8 +230,8 @@ void spdy_goaway(Spdy *spdy)
 
 /* ---- header blocks ---- */
 
-/* The compression's state spans all blocks of the connection, so even a block that nobody wants is inflated.
- */
+/* Every block is inflated, also one that is not used, because the state of the compression spans all blocks
+ * of the connection. */
 static gboolean inflate_block(Spdy *spdy, const guint8 *block, gsize length, GByteArray *plain,
                               GError **error)
 {
@@ -259,16 +259,16 @@ static gboolean inflate_block(Spdy *spdy, const guint8 *block, gsize length, GBy
     return TRUE;
 }
 
-static gboolean take_string(const GByteArray *plain, gsize *at, char **ret_string, GError **error)
+static gboolean read_string(const GByteArray *plain, gsize *at, char **ret_string, GError **error)
 {
     gsize length;
 
     if (plain->len - *at < 4)
-        return fail(error, STATUS_INVALID_ARGUMENT, "a header block is cut short");
+        return fail(error, STATUS_INVALID_ARGUMENT, "a header block is truncated");
     length = read_u32(plain->data + *at);
     *at += 4;
     if (length > plain->len - *at)
-        return fail(error, STATUS_INVALID_ARGUMENT, "a header block is cut short");
+        return fail(error, STATUS_INVALID_ARGUMENT, "a header block is truncated");
     *ret_string = g_strndup((const char *)plain->data + *at, length);
     *at += length;
     return TRUE;
@@ -280,15 +280,16 @@ static gboolean parse_headers(const GByteArray *plain, GHashTable *headers, GErr
     guint32 count;
 
     if (plain->len < 4)
-        return fail(error, STATUS_INVALID_ARGUMENT, "a header block is cut short");
+        return fail(error, STATUS_INVALID_ARGUMENT, "a header block is truncated");
     count = read_u32(plain->data);
     if (count > MAX_HEADERS)
-        return fail(error, STATUS_INVALID_ARGUMENT, "a stream has %u headers", count);
+        return fail(error, STATUS_INVALID_ARGUMENT, "a stream has %u headers, more than %d", count,
+                    MAX_HEADERS);
     for (guint32 i = 0; i < count; i++) {
         g_autofree char *name = NULL;
         g_autofree char *value = NULL;
 
-        if (!take_string(plain, &at, &name, error) || !take_string(plain, &at, &value, error))
+        if (!read_string(plain, &at, &name, error) || !read_string(plain, &at, &value, error))
             return FALSE;
         g_hash_table_replace(headers, g_ascii_strdown(name, -1), g_steal_pointer(&value));
     }
@@ -305,9 +306,9 @@ static GHashTable *decode_headers(Spdy *spdy, const guint8 *block, gsize length,
     return g_steal_pointer(&headers);
 }
 
-/* ---- in ---- */
+/* ---- receiving ---- */
 
-static void client_ended(Spdy *spdy, Stream *stream)
+static void stream_client_ended(Spdy *spdy, Stream *stream)
 {
     guint32 id = stream->id;
 
@@ -315,9 +316,9 @@ static void client_ended(Spdy *spdy, Stream *stream)
         return;
     stream->they_ended = TRUE;
     spdy->events.ended(id, FALSE, spdy->data);
-    stream = find(spdy, id); /* the event may have ended our half */
+    stream = stream_find(spdy, id); /* the event may have freed the stream */
     if (stream != NULL)
-        settle(spdy, stream);
+        stream_free_if_ended(spdy, stream);
 }
 
 static Stream *stream_add(Spdy *spdy, guint32 id)
@@ -330,20 +331,23 @@ static Stream *stream_add(Spdy *spdy, guint32 id)
     return stream;
 }
 
-static gboolean take_syn_stream(Spdy *spdy, guint8 flags, const guint8 *payload, gsize length, GError **error)
+static gboolean handle_syn_stream(Spdy *spdy, guint8 flags, const guint8 *payload, gsize length,
+                                  GError **error)
 {
     g_autoptr(GHashTable) headers = NULL;
     Stream *stream;
     guint32 id;
 
     if (length < 10)
-        return fail(error, STATUS_INVALID_ARGUMENT, "a SYN_STREAM of %zu bytes", length);
+        return fail(error, STATUS_INVALID_ARGUMENT, "a SYN_STREAM frame has the wrong length of %zu bytes",
+                    length);
     id = read_u32(payload) & 0x7fffffff;
     headers = decode_headers(spdy, payload + 10, length - 10, error);
     if (headers == NULL)
         return FALSE;
     if (id % 2 == 0 || id <= spdy->last_stream)
-        return fail(error, STATUS_INVALID_ARGUMENT, "stream %u cannot be opened now", id);
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "stream %u cannot be opened: its id is even or not higher than the last one", id);
     spdy->last_stream = id;
     if (g_hash_table_size(spdy->streams) >= SPDY_MAX_STREAMS) {
         send_pair(spdy, RST_STREAM, id, RST_REFUSED_STREAM);
@@ -355,22 +359,22 @@ static gboolean take_syn_stream(Spdy *spdy, guint8 flags, const guint8 *payload,
         spdy_reset(spdy, id);
         return TRUE;
     }
-    stream = find(spdy, id);
+    stream = stream_find(spdy, id);
     if (stream != NULL && (flags & FLAG_FIN) != 0)
-        client_ended(spdy, stream);
+        stream_client_ended(spdy, stream);
     return TRUE;
 }
 
-static void take_reset(Spdy *spdy, guint32 id)
+static void handle_reset(Spdy *spdy, guint32 id)
 {
-    if (find(spdy, id) == NULL)
+    if (stream_find(spdy, id) == NULL)
         return;
     g_hash_table_remove(spdy->streams, &id);
     spdy->events.ended(id, TRUE, spdy->data);
 }
 
-/* The client keeps windows: it is told what has been used before that was known. */
-static void learn_windows(Spdy *spdy)
+/* Records that the client honours windows, and reports the bytes that were used before that was known. */
+static void note_client_honours_windows(Spdy *spdy)
 {
     GHashTableIter iter;
     gpointer value;
@@ -395,11 +399,11 @@ static void reset_stream(Spdy *spdy, guint32 id, guint32 status)
     spdy->events.ended(id, TRUE, spdy->data);
 }
 
-static void take_window_update(Spdy *spdy, guint32 id, guint32 delta)
+static void handle_window_update(Spdy *spdy, guint32 id, guint32 delta)
 {
-    Stream *stream = find(spdy, id);
+    Stream *stream = stream_find(spdy, id);
 
-    learn_windows(spdy);
+    note_client_honours_windows(spdy);
     if (stream == NULL)
         return;
     stream->send_window += delta;
@@ -407,13 +411,13 @@ static void take_window_update(Spdy *spdy, guint32 id, guint32 delta)
         reset_stream(spdy, id, RST_FLOW_CONTROL_ERROR);
 }
 
-static void take_initial_window(Spdy *spdy, guint32 bytes)
+static void handle_initial_window(Spdy *spdy, guint32 bytes)
 {
     GHashTableIter iter;
     gpointer value;
     gint64 change = (gint64)MIN(bytes, (guint32)G_MAXINT32) - spdy->initial_window;
 
-    learn_windows(spdy);
+    note_client_honours_windows(spdy);
     spdy->initial_window += change;
     g_hash_table_iter_init(&iter, spdy->streams);
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
@@ -423,32 +427,34 @@ static void take_initial_window(Spdy *spdy, guint32 bytes)
     }
 }
 
-static gboolean take_settings(Spdy *spdy, const guint8 *payload, gsize length, GError **error)
+static gboolean handle_settings(Spdy *spdy, const guint8 *payload, gsize length, GError **error)
 {
     if (length < 4 || (length - 4) / 8 != read_u32(payload) || (length - 4) % 8 != 0)
-        return fail(error, STATUS_INVALID_ARGUMENT, "a SETTINGS of %zu bytes", length);
+        return fail(error, STATUS_INVALID_ARGUMENT, "a SETTINGS frame has the wrong length of %zu bytes",
+                    length);
     for (gsize at = 4; at < length; at += 8)
         if ((read_u32(payload + at) & 0xffffff) == SETTINGS_INITIAL_WINDOW_SIZE)
-            take_initial_window(spdy, read_u32(payload + at + 4));
+            handle_initial_window(spdy, read_u32(payload + at + 4));
     return TRUE;
 }
 
-static gboolean take_headers(Spdy *spdy, guint8 flags, const guint8 *payload, gsize length, GError **error)
+static gboolean handle_headers(Spdy *spdy, guint8 flags, const guint8 *payload, gsize length, GError **error)
 {
     g_autoptr(GHashTable) headers = length >= 4 ? decode_headers(spdy, payload + 4, length - 4, error) : NULL;
     Stream *stream;
 
     if (length < 4)
-        return fail(error, STATUS_INVALID_ARGUMENT, "a HEADERS of %zu bytes", length);
+        return fail(error, STATUS_INVALID_ARGUMENT, "a HEADERS frame has the wrong length of %zu bytes",
+                    length);
     if (headers == NULL)
         return FALSE;
-    stream = find(spdy, read_u32(payload) & 0x7fffffff);
+    stream = stream_find(spdy, read_u32(payload) & 0x7fffffff);
     if (stream != NULL && (flags & FLAG_FIN) != 0)
-        client_ended(spdy, stream);
+        stream_client_ended(spdy, stream);
     return TRUE;
 }
 
-static gboolean take_control(Spdy *spdy, GError **error)
+static gboolean handle_control_frame(Spdy *spdy, GError **error)
 {
     const guint8 *payload = spdy->control->data;
     gsize length = spdy->control->len;
@@ -457,34 +463,37 @@ static gboolean take_control(Spdy *spdy, GError **error)
 
     switch (type) {
     case SYN_STREAM:
-        return take_syn_stream(spdy, flags, payload, length, error);
+        return handle_syn_stream(spdy, flags, payload, length, error);
     case HEADERS:
     case SYN_REPLY:
-        return take_headers(spdy, flags, payload, length, error);
+        return handle_headers(spdy, flags, payload, length, error);
     case SETTINGS:
-        return take_settings(spdy, payload, length, error);
+        return handle_settings(spdy, payload, length, error);
     case RST_STREAM:
     case WINDOW_UPDATE:
         if (length != 8)
-            return fail(error, STATUS_INVALID_ARGUMENT, "a frame of type %u with %zu bytes", type, length);
+            return fail(error, STATUS_INVALID_ARGUMENT,
+                        "a frame of type %u has the wrong length of %zu bytes", type, length);
         if (type == RST_STREAM)
-            take_reset(spdy, read_u32(payload) & 0x7fffffff);
+            handle_reset(spdy, read_u32(payload) & 0x7fffffff);
         else
-            take_window_update(spdy, read_u32(payload) & 0x7fffffff, read_u32(payload + 4) & 0x7fffffff);
+            handle_window_update(spdy, read_u32(payload) & 0x7fffffff, read_u32(payload + 4) & 0x7fffffff);
         return TRUE;
     case PING:
         if (length != 4)
-            return fail(error, STATUS_INVALID_ARGUMENT, "a PING of %zu bytes", length);
+            return fail(error, STATUS_INVALID_ARGUMENT, "a PING frame has the wrong length of %zu bytes",
+                        length);
         send_control(spdy, PING, 0, payload, length);
         return TRUE;
-    default: /* GOAWAY: the client closes the connection when it is through; others are to be ignored */
+    default: /* a GOAWAY needs no answer, because the client closes the connection; unknown types are ignored
+              */
         return TRUE;
     }
 }
 
-static void take_data(Spdy *spdy, const guint8 *bytes, gsize length)
+static void handle_data(Spdy *spdy, const guint8 *bytes, gsize length)
 {
-    Stream *stream = find(spdy, spdy->data_stream);
+    Stream *stream = stream_find(spdy, spdy->data_stream);
 
     if (spdy->discards || stream == NULL || length == 0)
         return;
@@ -503,17 +512,21 @@ static gboolean begin_frame(Spdy *spdy, GError **error)
     spdy->payload_left = read_u32(spdy->header + 4) & 0xffffff;
     if ((word & 0x80000000u) != 0) {
         if ((word >> 16 & 0x7fff) != VERSION)
-            return fail(error, STATUS_INVALID_ARGUMENT, "SPDY version %u", word >> 16 & 0x7fff);
+            return fail(error, STATUS_INVALID_ARGUMENT, "SPDY version %u is not supported",
+                        word >> 16 & 0x7fff);
         if (spdy->payload_left > SPDY_MAX_FRAME_BYTES)
-            return fail(error, STATUS_INVALID_ARGUMENT, "a control frame of %zu bytes", spdy->payload_left);
+            return fail(error, STATUS_INVALID_ARGUMENT,
+                        "a control frame of %zu bytes exceeds the limit of %d", spdy->payload_left,
+                        SPDY_MAX_FRAME_BYTES);
         g_byte_array_set_size(spdy->control, 0);
         return TRUE;
     }
     spdy->data_stream = word;
-    stream = find(spdy, word);
+    stream = stream_find(spdy, word);
     spdy->discards = stream == NULL || stream->they_ended;
     if (word == 0 || word > spdy->last_stream)
-        return fail(error, STATUS_INVALID_ARGUMENT, "data for stream %u, which was never opened", word);
+        return fail(error, STATUS_INVALID_ARGUMENT, "data arrived for stream %u, which was never opened",
+                    word);
     return TRUE;
 }
 
@@ -523,15 +536,15 @@ static gboolean end_frame(Spdy *spdy, GError **error)
 
     spdy->header_length = 0;
     if ((spdy->header[0] & 0x80) != 0)
-        return take_control(spdy, error);
-    stream = find(spdy, spdy->data_stream);
+        return handle_control_frame(spdy, error);
+    stream = stream_find(spdy, spdy->data_stream);
     if (stream != NULL && (spdy->header[4] & FLAG_FIN) != 0)
-        client_ended(spdy, stream);
+        stream_client_ended(spdy, stream);
     return TRUE;
 }
 
-/* Consumes up to the end of a frame. */
-static gboolean feed_some(Spdy *spdy, const guint8 **bytes, gsize *length, GError **error)
+/* Consumes bytes up to the end of the current frame at most. */
+static gboolean feed_frame_part(Spdy *spdy, const guint8 **bytes, gsize *length, GError **error)
 {
     gsize part;
 
@@ -550,7 +563,7 @@ static gboolean feed_some(Spdy *spdy, const guint8 **bytes, gsize *length, GErro
     if ((spdy->header[0] & 0x80) != 0)
         g_byte_array_append(spdy->control, *bytes, (guint)part);
     else
-        take_data(spdy, *bytes, part);
+        handle_data(spdy, *bytes, part);
     *bytes += part;
     *length -= part;
     spdy->payload_left -= part;
@@ -560,7 +573,7 @@ static gboolean feed_some(Spdy *spdy, const guint8 **bytes, gsize *length, GErro
 gboolean spdy_feed(Spdy *spdy, const guint8 *bytes, gsize length, GError **error)
 {
     while (length > 0) {
-        if (!feed_some(spdy, &bytes, &length, error)) {
+        if (!feed_frame_part(spdy, &bytes, &length, error)) {
             send_pair(spdy, GOAWAY, spdy->last_stream, RST_PROTOCOL_ERROR);
             return FALSE;
         }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The dictionary that header blocks are compressed with: SPDY/3, section 2.6.10.1. Names and values in it are
- * preceded by their lengths, like those in a block. */
+/* The dictionary that header blocks are compressed with: SPDY/3, section 2.6.10.1. Each name and value in it
+ * is preceded by its length, as in a header block. */
 #pragma once
 
 #include <glib.h>

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-/* Return: a Status object that is open. */
+/* Return: a writer in which a Status object is open. */
 static JsonWriter *status_open(const char *status)
 {
     JsonWriter *json = json_writer_new();
@@ -26,7 +26,7 @@ static char *status_success(void)
     return json_writer_copy(json);
 }
 
-/* {"causes":[{"reason":…,"message":…}]} */
+/* Adds "details":{"causes":[{"reason":…,"message":…}]}. reason: NULL for none. */
 static void add_cause(JsonWriter *json, const char *reason, const char *message)
 {
     json_writer_open_object(json, "details");
@@ -69,9 +69,9 @@ char *status_failure(const char *message)
     return json_writer_copy(json);
 }
 
-/* ---- sizes ---- */
+/* ---- terminal sizes ---- */
 
-static gboolean read_side(const JsonValue *size, const char *name, guint *ret_side)
+static gboolean read_dimension(const JsonValue *size, const char *name, guint *ret_side)
 {
     gint64 side;
 
@@ -81,14 +81,14 @@ static gboolean read_side(const JsonValue *size, const char *name, guint *ret_si
     return TRUE;
 }
 
-static gboolean read_size(const char *text, guint *ret_columns, guint *ret_rows)
+static gboolean parse_terminal_size(const char *text, guint *ret_columns, guint *ret_rows)
 {
     g_autoptr(JsonDocument) document = json_document_parse(text, strlen(text), "size", NULL, NULL);
     const JsonValue *size = document != NULL ? json_document_object(document, NULL) : NULL;
     guint columns;
     guint rows;
 
-    if (size == NULL || !read_side(size, "Width", &columns) || !read_side(size, "Height", &rows))
+    if (size == NULL || !read_dimension(size, "Width", &columns) || !read_dimension(size, "Height", &rows))
         return FALSE;
     *ret_columns = columns;
     *ret_rows = rows;
@@ -108,7 +108,7 @@ gboolean resize_reader_feed(ResizeReader *reader, const guint8 *bytes, gsize len
             continue;
         reader->text[reader->length] = '\0';
         reader->length = 0;
-        got |= read_size(reader->text, ret_columns, ret_rows);
+        got |= parse_terminal_size(reader->text, ret_columns, ret_rows);
     }
     return got;
 }

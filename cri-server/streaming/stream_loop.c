@@ -22,7 +22,7 @@ static gboolean run_posted(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-static GSource *attach(StreamLoop *loop, GSource *source, StreamFunc function, gpointer data)
+static GSource *attach_source(StreamLoop *loop, GSource *source, StreamFunc function, gpointer data)
 {
     g_source_set_priority(source, G_PRIORITY_DEFAULT);
     g_source_set_callback(source, run_posted, job_new(function, data), g_free);
@@ -44,12 +44,12 @@ void stream_loop_leave(StreamLoop *loop, StreamUser *user)
 
 void stream_loop_post(StreamLoop *loop, StreamFunc function, gpointer data)
 {
-    g_source_unref(attach(loop, g_idle_source_new(), function, data));
+    g_source_unref(attach_source(loop, g_idle_source_new(), function, data));
 }
 
 GSource *stream_loop_after(StreamLoop *loop, gint64 delay_ms, StreamFunc function, gpointer data)
 {
-    return attach(loop, g_timeout_source_new((guint)CLAMP(delay_ms, 0, G_MAXINT)), function, data);
+    return attach_source(loop, g_timeout_source_new((guint)CLAMP(delay_ms, 0, G_MAXINT)), function, data);
 }
 
 void stream_loop_start(StreamLoop *loop, StreamFunc function, gpointer data)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Shared by all streaming connections: one thread for the clients' sockets, a pool of threads that start
+/* What all streaming connections share: one thread for the clients' sockets, a pool of threads that start
  * processes, and the list of clients that are being served. */
 #pragma once
 
@@ -20,20 +20,21 @@ typedef struct {
     GMainContext *context;
     GHashTable *users; /* used on the loop's thread only */
     gint n_users;
-    GThreadPool *starters; /* work that waits for a guest */
+    GThreadPool *starters; /* for work that waits for a guest */
 } StreamLoop;
 
 typedef void (*StreamFunc)(gpointer data);
 
-/* Threads: the loop's. */
+/* Add and remove a client that is being served. Threads: the loop's. */
 void stream_loop_join(StreamLoop *loop, StreamUser *user);
 void stream_loop_leave(StreamLoop *loop, StreamUser *user);
 
-/* Runs function on the loop's thread, in the order of posting. Any thread. */
+/* Runs function on the loop's thread, in the order of posting. Threads: any. */
 void stream_loop_post(StreamLoop *loop, StreamFunc function, gpointer data);
-/* Runs function once on the loop's thread after that time; to cancel it, g_source_destroy() and unref it. */
+/* Runs function once on the loop's thread after that time. Return: the source, which the caller frees;
+ * destroy it first to cancel the call. Threads: any. */
 GSource *stream_loop_after(StreamLoop *loop, gint64 delay_ms, StreamFunc function, gpointer data);
-/* Runs function on a thread that may block. */
+/* Runs function on a thread of the pool, where it may block. Threads: any. */
 void stream_loop_start(StreamLoop *loop, StreamFunc function, gpointer data);
-/* The function of the pool. */
+/* The function of the pool `starters`. */
 void stream_loop_run_job(gpointer job, gpointer unused);

@@ -16,8 +16,10 @@
 enum {
     MAX_TOKENS = 1000,
     MAX_CLIENTS = 2000,
-    /* Starting a process waits for its guest; the guest, not this, is what limits. */
+    /* Threads that wait for guests to start a process. The guests limit the rate of starts, not this number.
+     */
     STARTERS = 64,
+    MAX_FORWARDED_PORTS = 100,
     GOODBYE_MS = 2000,
 };
 
@@ -25,14 +27,14 @@ struct StreamServer {
     StreamLoop loop;
     GMainLoop *main_loop;
     GThread *thread;
-    StreamTls *tls; /* NULL: none */
+    StreamTls *tls; /* NULL: no TLS */
     HttpListener *listener;
     TokenTable *tokens;
     char *base_url;
     gint64 idle_ms;
 };
 
-/* What a URL stands for. */
+/* The request that a URL was issued for. */
 typedef struct {
     StreamKind kind;
     RemoteRequest *remote;   /* exec, attach */
@@ -50,8 +52,8 @@ static void ticket_free(gpointer data)
 
 /* ---- clients ---- */
 
-static void serve(StreamServer *server, Ticket *ticket, const StreamUpgrade *upgrade, const char *greeting,
-                  HttpVisit *visit)
+static void serve_client(StreamServer *server, Ticket *ticket, const StreamUpgrade *upgrade,
+                         const char *greeting, HttpVisit *visit)
 {
     g_autoptr(GBytes) rest = NULL;
     PeerConfig peer = {.context = server->loop.context,
@@ -71,7 +73,8 @@ static void serve(StreamServer *server, Ticket *ticket, const StreamUpgrade *upg
     ticket_free(ticket);
 }
 
-/* A URL is used up only by a client that will be served. */
+/* The token is taken after the other checks, so that a request that is refused for another reason does not
+ * use up its URL. */
 static void on_request(HttpVisit *visit, const HttpRequest *request, gpointer data)
 {
     StreamServer *server = data;
@@ -86,7 +89,8 @@ static void on_request(HttpVisit *visit, const HttpRequest *request, gpointer da
         return;
     }
     if (g_hash_table_size(server->loop.users) >= MAX_CLIENTS) {
-        http_visit_refuse(visit, 503, "as many clients as can be are being served already");
+        http_visit_refuse(visit, 503,
+                          "the streaming server has reached its limit of clients; try again later");
         return;
     }
     ticket = token_table_take(server->tokens, upgrade.token);
@@ -96,16 +100,16 @@ static void on_request(HttpVisit *visit, const HttpRequest *request, gpointer da
     }
     if (ticket->kind != upgrade.kind) {
         ticket_free(ticket);
-        http_visit_refuse(visit, 404, "this URL is for something else");
+        http_visit_refuse(visit, 404, "this URL was issued for another kind of request");
         return;
     }
     greeting = negotiate_answer(request, &upgrade);
-    serve(server, ticket, &upgrade, greeting, visit);
+    serve_client(server, ticket, &upgrade, greeting, visit);
 }
 
 /* ---- the server ---- */
 
-static gboolean read_tls(StreamServer *server, const StreamServerConfig *config, GError **error)
+static gboolean open_tls(StreamServer *server, const StreamServerConfig *config, GError **error)
 {
     if (config->tls_cert == NULL && config->tls_key == NULL)
         return TRUE;
@@ -115,7 +119,7 @@ static gboolean read_tls(StreamServer *server, const StreamServerConfig *config,
     return server->tls != NULL;
 }
 
-static gboolean http_start(StreamServer *server, const StreamServerConfig *config, GError **error)
+static gboolean listener_start(StreamServer *server, const StreamServerConfig *config, GError **error)
 {
     server->listener = http_listener_open(&server->loop, config->address, config->port, server->tls,
                                           on_request, server, error);
@@ -134,7 +138,7 @@ static void set_base_url(StreamServer *server, const StreamServerConfig *config)
                         config->address, v6 ? "]" : "", http_listener_port(server->listener));
 }
 
-static gpointer loop_run(gpointer data)
+static gpointer loop_thread_run(gpointer data)
 {
     StreamServer *server = data;
 
@@ -156,8 +160,8 @@ StreamServer *stream_server_open(const StreamServerConfig *config, SandboxManage
     server->loop.users = g_hash_table_new(g_direct_hash, g_direct_equal);
     server->loop.starters = g_thread_pool_new(stream_loop_run_job, NULL, STARTERS, FALSE, NULL);
     server->main_loop = g_main_loop_new(server->loop.context, FALSE);
-    server->thread = g_thread_new("streams", loop_run, server);
-    if (!read_tls(server, config, error) || !http_start(server, config, error)) {
+    server->thread = g_thread_new("streams", loop_thread_run, server);
+    if (!open_tls(server, config, error) || !listener_start(server, config, error)) {
         stream_server_close(server);
         return NULL;
     }
@@ -166,9 +170,9 @@ StreamServer *stream_server_open(const StreamServerConfig *config, SandboxManage
     return server;
 }
 
-/* ---- the end ---- */
+/* ---- ending ---- */
 
-static void say_goodbye(gpointer data)
+static void stop_all_clients(gpointer data)
 {
     StreamServer *server = data;
     g_autofree gpointer *users = g_hash_table_get_keys_as_array(server->loop.users, NULL);
@@ -176,10 +180,10 @@ static void say_goodbye(gpointer data)
     http_listener_close(server->listener);
     g_atomic_pointer_set(&server->listener, NULL);
     for (gsize i = 0; users[i] != NULL; i++)
-        ((StreamUser *)users[i])->stop(users[i], "crivirtd is being stopped; the pod goes on");
+        ((StreamUser *)users[i])->stop(users[i], "crivirtd is stopping; the pod keeps running");
 }
 
-static void drop_all(gpointer data)
+static void drop_all_clients(gpointer data)
 {
     StreamServer *server = data;
     g_autofree gpointer *users = g_hash_table_get_keys_as_array(server->loop.users, NULL);
@@ -196,15 +200,15 @@ static void wait_for_clients(StreamServer *server)
         g_usleep(10000);
 }
 
-static gboolean quit(gpointer main_loop)
+static gboolean quit_loop(gpointer main_loop)
 {
     g_main_loop_quit(main_loop);
     return G_SOURCE_REMOVE;
 }
 
-static void loop_end(StreamServer *server)
+static void loop_thread_end(StreamServer *server)
 {
-    g_main_context_invoke(server->loop.context, quit, server->main_loop);
+    g_main_context_invoke(server->loop.context, quit_loop, server->main_loop);
     g_thread_join(server->thread);
     g_main_loop_unref(server->main_loop);
     g_main_context_unref(server->loop.context);
@@ -215,12 +219,12 @@ void stream_server_close(StreamServer *server)
 {
     if (server == NULL)
         return;
-    stream_loop_post(&server->loop, say_goodbye, server);
+    stream_loop_post(&server->loop, stop_all_clients, server);
     wait_for_clients(server);
-    stream_loop_post(&server->loop, drop_all, server);
+    stream_loop_post(&server->loop, drop_all_clients, server);
     wait_for_clients(server);
     g_thread_pool_free(server->loop.starters, FALSE, TRUE);
-    loop_end(server);
+    loop_thread_end(server);
     token_table_free(server->tokens);
     g_free(server->base_url);
     stream_tls_close(server->tls);
@@ -311,13 +315,15 @@ char *stream_server_port_forward(StreamServer *server, const Runtime__V1__PortFo
         guint16 port = (guint16)request->port[i];
 
         if (request->port[i] < 1 || request->port[i] > G_MAXUINT16) {
-            fail(error, STATUS_INVALID_ARGUMENT, "port: %d is no TCP port", request->port[i]);
+            fail(error, STATUS_INVALID_ARGUMENT, "port: %d is not between 1 and 65535", request->port[i]);
             return NULL;
         }
         g_array_append_val(ports, port);
     }
-    if (ports->len > 100) {
-        fail(error, STATUS_INVALID_ARGUMENT, "port: %u are too many", ports->len);
+    if (ports->len > MAX_FORWARDED_PORTS) {
+        fail(error, STATUS_INVALID_ARGUMENT,
+             "port: %u ports are more than the %d that one request may forward", ports->len,
+             MAX_FORWARDED_PORTS);
         return NULL;
     }
     if (!stream_session_check_sandbox(server->loop.sandboxes, request->pod_sandbox_id, error))

@@ -10,7 +10,7 @@
 #include "common/error.h"
 #include "common/log.h"
 
-/* Which version of a file it is. */
+/* Identifies a version of a file. */
 typedef struct {
     dev_t device;
     ino_t inode;
@@ -23,11 +23,11 @@ enum { CERT, KEY, N_FILES };
 struct StreamTls {
     char *paths[N_FILES];
     GMutex lock;
-    Stamp tried[N_FILES]; /* what was loaded last, with or without success */
+    Stamp tried[N_FILES]; /* the versions that were loaded last, successfully or not */
     SSL_CTX *context;
 };
 
-static gboolean fail_tls(const char *what, const char *path, GError **error)
+static gboolean fail_openssl(const char *what, const char *path, GError **error)
 {
     char text[256] = "no reason given";
     unsigned long code = ERR_get_error();
@@ -38,7 +38,7 @@ static gboolean fail_tls(const char *what, const char *path, GError **error)
     return fail(error, STATUS_INVALID_ARGUMENT, "streaming: %s %s cannot be used: %s", what, path, text);
 }
 
-/* Nobody is there to type one. */
+/* A daemon cannot ask for a passphrase. */
 static int no_passphrase(char *buffer, int size, int for_writing, void *data)
 {
     (void)buffer;
@@ -57,7 +57,7 @@ static SSL_CTX *context_new(void)
     SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
     SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE |
                                      SSL_OP_IGNORE_UNEXPECTED_EOF);
-    /* A URL is for one connection: nobody comes back to go on with a session. */
+    /* Sessions are never resumed, because every URL is for one connection. */
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
     SSL_CTX_set_num_tickets(context, 0);
@@ -67,16 +67,16 @@ static SSL_CTX *context_new(void)
     return context;
 }
 
-static SSL_CTX *load(StreamTls *tls, GError **error)
+static SSL_CTX *load_certificate(StreamTls *tls, GError **error)
 {
     SSL_CTX *context = context_new();
     gboolean good;
 
     ERR_clear_error();
     if (SSL_CTX_use_certificate_chain_file(context, tls->paths[CERT]) != 1)
-        good = fail_tls("certificate", tls->paths[CERT], error);
+        good = fail_openssl("certificate", tls->paths[CERT], error);
     else if (SSL_CTX_use_PrivateKey_file(context, tls->paths[KEY], SSL_FILETYPE_PEM) != 1)
-        good = fail_tls("the certificate's key", tls->paths[KEY], error);
+        good = fail_openssl("the certificate's key", tls->paths[KEY], error);
     else
         good = TRUE;
     if (good)
@@ -87,7 +87,7 @@ static SSL_CTX *load(StreamTls *tls, GError **error)
 
 static void read_stamps(const StreamTls *tls, Stamp stamps[N_FILES])
 {
-    memset(stamps, 0, N_FILES * sizeof *stamps); /* its padding is compared, too */
+    memset(stamps, 0, N_FILES * sizeof *stamps); /* memcmp() compares the padding, too */
     for (int i = 0; i < N_FILES; i++) {
         struct stat status;
 
@@ -100,8 +100,8 @@ static void read_stamps(const StreamTls *tls, Stamp stamps[N_FILES])
     }
 }
 
-/* Locked. */
-static void refresh(StreamTls *tls)
+/* Called with the lock held. */
+static void reload_if_changed_locked(StreamTls *tls)
 {
     g_autoptr(GError) error = NULL;
     Stamp now[N_FILES];
@@ -111,14 +111,14 @@ static void refresh(StreamTls *tls)
     if (memcmp(now, tls->tried, sizeof now) == 0)
         return;
     memcpy(tls->tried, now, sizeof now);
-    context = load(tls, &error);
+    context = load_certificate(tls, &error);
     if (context == NULL) {
-        log_warning(LOG_NO_FIELDS, "%s; the former certificate stays in use", error->message);
+        log_warning(LOG_NO_FIELDS, "%s; the previous certificate stays in use", error->message);
         return;
     }
     SSL_CTX_free(tls->context);
     tls->context = context;
-    log_info(LOG_FIELDS("certificate", tls->paths[CERT]), "streaming has a new certificate");
+    log_info(LOG_FIELDS("certificate", tls->paths[CERT]), "the streaming server uses a new certificate");
 }
 
 StreamTls *stream_tls_open(const char *cert_path, const char *key_path, GError **error)
@@ -129,7 +129,7 @@ StreamTls *stream_tls_open(const char *cert_path, const char *key_path, GError *
     tls->paths[CERT] = g_strdup(cert_path);
     tls->paths[KEY] = g_strdup(key_path);
     read_stamps(tls, tls->tried);
-    tls->context = load(tls, error);
+    tls->context = load_certificate(tls, error);
     if (tls->context != NULL)
         return tls;
     stream_tls_close(tls);
@@ -152,7 +152,7 @@ SSL *stream_tls_session(StreamTls *tls)
     SSL *session;
 
     g_mutex_lock(&tls->lock);
-    refresh(tls);
+    reload_if_changed_locked(tls);
     session = SSL_new(tls->context);
     g_mutex_unlock(&tls->lock);
     if (session != NULL)
@@ -168,7 +168,7 @@ char *stream_tls_certificate(StreamTls *tls)
     long length;
 
     g_mutex_lock(&tls->lock);
-    refresh(tls);
+    reload_if_changed_locked(tls);
     if (text == NULL || PEM_write_bio_X509(text, SSL_CTX_get0_certificate(tls->context)) != 1)
         g_error("OpenSSL cannot write a certificate that it has read");
     g_mutex_unlock(&tls->lock);

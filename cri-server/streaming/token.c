@@ -32,8 +32,8 @@ TokenTable *token_table_new(gint64 lifetime_ms, guint max_tokens, GDestroyNotify
     return table;
 }
 
-/* Locked. */
-static void drop_older_than(TokenTable *table, gint64 now_us)
+/* Called with the lock held. */
+static void drop_expired_locked(TokenTable *table, gint64 now_us)
 {
     GHashTableIter iter;
     gpointer value;
@@ -53,13 +53,13 @@ void token_table_free(TokenTable *table)
 {
     if (table == NULL)
         return;
-    drop_older_than(table, G_MAXINT64);
+    drop_expired_locked(table, G_MAXINT64);
     g_hash_table_unref(table->tickets);
     g_mutex_clear(&table->lock);
     g_free(table);
 }
 
-static char *token_new(void)
+static char *random_token(void)
 {
     guint8 bytes[TOKEN_BYTES];
     GString *text = g_string_sized_new(2 * (gsize)TOKEN_BYTES);
@@ -77,18 +77,19 @@ char *token_table_put(TokenTable *table, gpointer value, GError **error)
     char *token = NULL;
 
     g_mutex_lock(&table->lock);
-    drop_older_than(table, now_us);
+    drop_expired_locked(table, now_us);
     if (g_hash_table_size(table->tickets) < table->max_tokens) {
         Ticket *ticket = g_new(Ticket, 1);
 
         *ticket = (Ticket){value, now_us + table->lifetime_us};
-        token = token_new();
+        token = random_token();
         g_hash_table_insert(table->tickets, g_strdup(token), ticket);
     }
     g_mutex_unlock(&table->lock);
     if (token == NULL) {
         table->free_value(value);
-        fail(error, STATUS_RESOURCE_EXHAUSTED, "%u streaming requests wait for their clients already",
+        fail(error, STATUS_RESOURCE_EXHAUSTED,
+             "%u streaming URLs have not been used yet, which is the limit; try again later",
              table->max_tokens);
     }
     return token;
@@ -100,7 +101,7 @@ gpointer token_table_take(TokenTable *table, const char *token)
     Ticket *ticket;
 
     g_mutex_lock(&table->lock);
-    drop_older_than(table, g_get_monotonic_time());
+    drop_expired_locked(table, g_get_monotonic_time());
     ticket = g_hash_table_lookup(table->tickets, token);
     if (ticket != NULL) {
         value = ticket->value;

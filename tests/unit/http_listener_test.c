@@ -133,7 +133,7 @@ static void tells_who_is_refused(void)
     g_autofree char *endless = g_strconcat("GET / HTTP/1.1\r\na: ", padding, NULL);
 
     refuses("GET /no HTTP/1.1\r\n\r\n", "HTTP/1.1 403 Forbidden\r\n", "\r\n\r\nnot that\n");
-    refuses("hello\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n", "no HTTP/1.1 request");
+    refuses("hello\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n", "request line is not METHOD");
     refuses(endless, "HTTP/1.1 400 Bad Request\r\n", "too long");
 }
 
@@ -171,7 +171,7 @@ static void names_addresses_that_do_not_do(void)
 
     fixture_init(&fixture);
     TEST_FAILS(http_listener_open(&fixture.loop, "localhost", 0, NULL, serve, NULL, &no_address) != NULL,
-               no_address, STATUS_INVALID_ARGUMENT, "\"localhost\" is no IP address");
+               no_address, STATUS_INVALID_ARGUMENT, "\"localhost\" is not an IP address");
     TEST_FAILS(http_listener_open(&fixture.loop, "127.0.0.1", http_listener_port(fixture.listener), NULL,
                                   serve, NULL, &taken) != NULL,
                taken, STATUS_UNAVAILABLE, "cannot listen on 127.0.0.1 port");

@@ -35,7 +35,7 @@ static void tokens_are_few_and_grow_old(void)
     g_autofree char *second = NULL;
 
     TEST_FAILS(token_table_put(table, g_strdup("b"), &error) != NULL, error, STATUS_RESOURCE_EXHAUSTED,
-               "wait for their clients");
+               "have not been used yet");
     g_usleep(30 * 1000);
     CU_ASSERT_PTR_NULL(token_table_take(table, first));
     second = token_table_put(table, g_strdup("c"), &error);
@@ -95,16 +95,16 @@ static void refuses_other_requests(void)
     static const struct {
         const char *head, *problem;
     } bad[] = {
-        {"\r\n\r\n", "no HTTP"},
-        {HEAD("GET / HTTP/2.0"), "no HTTP"},
-        {HEAD("GET http://h/exec/x HTTP/1.1"), "no HTTP"},
-        {HEAD("GET  /exec/x HTTP/1.1"), "no HTTP"},
-        {HEAD("GET /exec/x HTTP/1.1", " folded: x\r\n"), "no header"},
-        {HEAD("GET /exec/x HTTP/1.1", "no colon\r\n"), "no header"},
-        {HEAD("GET /exec/x HTTP/1.1", "space : x\r\n"), "no header"},
+        {"\r\n\r\n", "is empty"},
+        {HEAD("GET / HTTP/2.0"), "request line"},
+        {HEAD("GET http://h/exec/x HTTP/1.1"), "request line"},
+        {HEAD("GET  /exec/x HTTP/1.1"), "request line"},
+        {HEAD("GET /exec/x HTTP/1.1", " folded: x\r\n"), "NAME: VALUE"},
+        {HEAD("GET /exec/x HTTP/1.1", "no colon\r\n"), "NAME: VALUE"},
+        {HEAD("GET /exec/x HTTP/1.1", "space : x\r\n"), "NAME: VALUE"},
         {HEAD("GET /exec/x HTTP/1.1", "a: b\nc: d\r\n"), "control characters"},
-        {HEAD("POST /exec/x HTTP/1.1", "Content-Length: 3\r\n"), "no body"},
-        {HEAD("POST /exec/x HTTP/1.1", "Transfer-Encoding: chunked\r\n"), "no body"},
+        {HEAD("POST /exec/x HTTP/1.1", "Content-Length: 3\r\n"), "must not have a body"},
+        {HEAD("POST /exec/x HTTP/1.1", "Transfer-Encoding: chunked\r\n"), "must not have a body"},
     };
     static const char with_nul[] = "GET /exec/x HTTP/1.1\r\na: \0\r\n\r\n";
 
