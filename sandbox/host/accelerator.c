@@ -16,14 +16,12 @@
 
 #include "common/error.h"
 
-enum { KVM_STABLE_API = 12, MAX_GROUPS = 256 };
-
-static const char kvm_device[] = "/dev/kvm";
+enum { KVM_STABLE_API = 12, MAX_GROUPS = 256, ENTRY_BYTES = 16384 };
 
 /* On a node that offers KVM although it does not work, creating a VM is the first step that fails. */
 static const char *find_device_problem(void)
 {
-    int device = open(kvm_device, O_RDWR | O_CLOEXEC);
+    int device = open(ACCELERATOR_KVM_DEVICE, O_RDWR | O_CLOEXEC);
     const char *problem = NULL;
     int vm;
 
@@ -68,33 +66,60 @@ static gpointer open_as_user(gpointer data)
     return NULL;
 }
 
+/* Pods start in many threads, so the functions with static results are of no use. Return: whether both exist.
+ */
+static gboolean find_identity(const char *user, const char *group, OpenAsUser *request)
+{
+    char buffer[ENTRY_BYTES];
+    struct passwd account;
+    struct passwd *found_account;
+    struct group primary;
+    struct group *found_group;
+
+    if (getpwnam_r(user, &account, buffer, sizeof buffer, &found_account) != 0 || found_account == NULL)
+        return FALSE;
+    request->uid = account.pw_uid;
+    request->gid = account.pw_gid;
+    if (getgrnam_r(group, &primary, buffer, sizeof buffer, &found_group) != 0 || found_group == NULL)
+        return FALSE;
+    /* What libvirt gives to QEMU: the group of the configuration, and those that the user is a member of, its
+     * primary group included. */
+    if (getgrouplist(user, request->gid, request->groups, &request->n_groups) < 0)
+        request->n_groups = MAX_GROUPS;
+    request->gid = primary.gr_gid;
+    return TRUE;
+}
+
+/* Return: the group that may read and write the device, which the caller frees; NULL when there is none. */
+static char *find_device_group(const char *device)
+{
+    char buffer[ENTRY_BYTES];
+    struct group owner;
+    struct group *found;
+    struct stat status;
+
+    if (stat(device, &status) != 0 || (status.st_mode & S_IRGRP) == 0 || (status.st_mode & S_IWGRP) == 0 ||
+        getgrgid_r(status.st_gid, &owner, buffer, sizeof buffer, &found) != 0 || found == NULL)
+        return NULL;
+    return g_strdup(owner.gr_name);
+}
+
 char *accelerator_user_problem(const char *device, const char *user, const char *group)
 {
     OpenAsUser request = {.path = device, .n_groups = MAX_GROUPS};
-    const struct passwd *account = getpwnam(user);
-    const struct group *primary = getgrnam(group);
-    const struct group *owner;
-    struct stat status;
+    g_autofree char *owner = NULL;
 
-    if (account == NULL || primary == NULL)
+    if (!find_identity(user, group, &request))
         return NULL;
-    request.uid = account->pw_uid;
-    request.gid = primary->gr_gid;
-    /* What libvirt gives to QEMU: the group of the configuration, and those that the user is a member of, its
-     * primary group included. */
-    if (getgrouplist(user, account->pw_gid, request.groups, &request.n_groups) < 0)
-        request.n_groups = MAX_GROUPS;
     g_thread_join(g_thread_new("open-as-user", open_as_user, &request));
     if (request.error == 0)
         return NULL;
-    owner = stat(device, &status) == 0 && (status.st_mode & S_IRGRP) != 0 && (status.st_mode & S_IWGRP) != 0
-                ? getgrgid(status.st_gid)
-                : NULL;
+    owner = find_device_group(device);
     if (request.error != EACCES || owner == NULL)
         return g_strdup_printf("cannot open %s as user %s: %s", device, user, g_strerror(request.error));
     return g_strdup_printf("cannot open %s as user %s: add it to group %s (usermod -aG %s %s) and restart "
                            "crivirtd",
-                           device, user, owner->gr_name, owner->gr_name, user);
+                           device, user, owner, owner, user);
 }
 
 /* The words of the first "flags" line of /proc/cpuinfo. */
@@ -136,7 +161,7 @@ AcceleratorFacts accelerator_look(const char *user, const char *group)
 
     facts.device_error = g_strdup(find_device_problem());
     if (facts.device_error == NULL)
-        facts.device_error = accelerator_user_problem(kvm_device, user, group);
+        facts.device_error = accelerator_user_problem(ACCELERATOR_KVM_DEVICE, user, group);
     return facts;
 }
 

@@ -11,6 +11,8 @@
 
 #include <glib.h>
 
+#define ACCELERATOR_KVM_DEVICE "/dev/kvm"
+
 typedef struct {
     char *device_error; /* NULL: QEMU's user can use /dev/kvm; else the reason why not */
     gboolean

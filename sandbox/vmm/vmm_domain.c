@@ -88,6 +88,16 @@ static gboolean choose_accelerator(Vmm *vmm, const char *wish, gboolean *ret_kvm
     return accelerator_choose(wish, &facts, ret_kvm, &reason, error);
 }
 
+/* Permissions may have changed since the start. libvirt does not report that: it probes QEMU's capabilities
+ * again and again, for minutes, as long as root can use KVM and QEMU's user cannot. */
+static gboolean check_kvm(Vmm *vmm, GError **error)
+{
+    g_autofree char *problem =
+        accelerator_user_problem(ACCELERATOR_KVM_DEVICE, vmm->qemu_user, vmm->qemu_group);
+
+    return problem == NULL || fail(error, STATUS_UNAVAILABLE, "cannot start QEMU with KVM: %s", problem);
+}
+
 static gboolean prepare_files(Vmm *vmm, const DomainSpec *spec, GError **error)
 {
     if (access(spec->kernel, R_OK) != 0)
@@ -108,7 +118,8 @@ static gboolean create_reserved(Vmm *vmm, const DomainSpec *spec, GError **error
     g_autofree char *xml = NULL;
     g_autoptr(virDomain) domain = NULL;
 
-    if (!choose_accelerator(vmm, spec->accelerator, &complete.accelerated, error))
+    if (!choose_accelerator(vmm, spec->accelerator, &complete.accelerated, error) ||
+        (complete.accelerated && !check_kvm(vmm, error)))
         return FALSE;
     complete.owner = vmm->state_dir;
     complete.time_stamp_khz = complete.accelerated ? 0 : time_stamp_khz();
