@@ -85,6 +85,19 @@ test('a container that ends while no daemon runs keeps its exit code and the res
     await node.removePod(pod);
 });
 
+test('RunPodSandbox reports at once what QEMU wrote when QEMU ends at its start', async () => {
+    const kernel = path.join(node.dir, 'kernel-of-root');
+    fs.copyFileSync(path.join(node.guest, 'kernel'), kernel);
+    fs.chmodSync(kernel, 0o600); // crivirtd can read it, and QEMU's user cannot
+    const own = await Node.start({image: false, flags: [`--guest-kernel=${kernel}`]});
+    try {
+        const {details} = await refused(own.runPod(), 'UNAVAILABLE', 'could not open kernel file', 'Permission denied');
+        assert.doesNotMatch(details, /tainted|shutting down|console/);
+    } finally {
+        await own.end();
+    }
+});
+
 test('RunPodSandbox gives up a guest that never answers after the boot time-out, and quotes the end of its console', async () => {
     const initrd = path.join(node.dir, 'broken-initrd');
     fs.writeFileSync(initrd, 'this is no initramfs');

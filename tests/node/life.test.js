@@ -82,7 +82,7 @@ const daemonPid = () => vm.must('systemctl show -p MainPID --value crivirtd');
 
 async function loggedNumbers(container) {
     const text = await vm.must(`cat ${container.log}`);
-    return text.split('\n').map((line) => Number(/^\S+ stdout F (\d+)$/.exec(line)?.[1]));
+    return text.split('\n').filter((line) => line !== '').map((line) => Number(/^\S+ stdout F (\d+)$/.exec(line)?.[1]));
 }
 
 // Every number once and in order, and more than before: nothing was lost or written twice, and the log goes on.
@@ -100,6 +100,12 @@ async function assertRunsAsBefore(pod, container, before) {
     const status = await containerStatus(container);
     assert.deepStrictEqual([status.state, status.started_at], ['CONTAINER_RUNNING', before.started_at]);
     assert.strictEqual(await output(container, 'echo inside'), 'inside');
+}
+
+async function assertUsesKvm({id}) {
+    const qemu = await vm.must(`tr '\\0' ' ' < /proc/$(pgrep -f 'qemu-system.*${id.slice(0, 12)}' | head -n 1)/cmdline`);
+    assert.match(qemu, /-accel kvm/);
+    assert.match(qemu, /"vhost":true/);
 }
 
 async function removePod({id}) {
@@ -149,9 +155,7 @@ step('a pod from an image archive runs under KVM, as its guest says', async () =
     const line = await output(container, 'dmesg | grep "Hypervisor detected"');
     process.stdout.write(`the guest says: ${line}\n`);
     assert.match(line, /Hypervisor detected: KVM/);
-    const qemu = await vm.must(`tr '\\0' ' ' < /proc/$(pgrep -f 'qemu-system.*${pod.id.slice(0, 12)}' | head -n 1)/cmdline`);
-    assert.match(qemu, /-accel kvm/);
-    assert.match(qemu, /"vhost":true/);
+    await assertUsesKvm(pod);
 });
 
 step('crivirt exec runs a command in a container', async () => {
@@ -199,8 +203,12 @@ step('after a reboot the pods are recorded as ended, and can be removed', async 
     assert.strictEqual(await vm.must('ls /var/lib/cni/networks/crivirt | grep -c "^10" || true'), '0', 'an address is still taken');
 });
 
-step('an upgrade to a higher version leaves a running container as it is', async () => {
+step('after a reboot the daemon uses KVM as before', async () => {
     pod = await runPod('third');
+    await assertUsesKvm(pod);
+});
+
+step('an upgrade to a higher version leaves a running container as it is', async () => {
     container = await runContainer(pod, 'counter', COUNTER);
     before_ = await containerStatus(container);
     assert.strictEqual(await output(container, 'echo inside'), 'inside');
