@@ -15,7 +15,7 @@ static char **copy_strv(Arena *arena, char **strings, size_t *ret_n)
 }
 
 /* "uid[:group]" or "name[:group]"; the CRI has a field for each and none for the group. A number that is no
- * valid uid is taken as a name, so that starting a container fails rather than running it as somebody else.
+ * valid uid is taken as a name, so that starting a container fails rather than running it as another user.
  */
 static void describe_user(Arena *arena, const char *user, Runtime__V1__Image *message)
 {

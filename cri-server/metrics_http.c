@@ -46,7 +46,7 @@ static char *metrics_http_text(const Daemon *daemon)
 
 /* ---- HTTP ---- */
 
-static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, char *body)
+static enum MHD_Result send_answer(struct MHD_Connection *connection, unsigned status, char *body)
 {
     struct MHD_Response *response =
         MHD_create_response_from_buffer_with_free_callback(strlen(body), body, g_free);
@@ -69,10 +69,10 @@ static enum MHD_Result on_request(void *data, struct MHD_Connection *connection,
     (void)upload_size;
     (void)state;
     if (!g_str_equal(method, "GET"))
-        return answer(connection, MHD_HTTP_METHOD_NOT_ALLOWED, g_strdup("only GET is allowed\n"));
+        return send_answer(connection, MHD_HTTP_METHOD_NOT_ALLOWED, g_strdup("only GET is allowed\n"));
     if (!g_str_equal(url, "/metrics"))
-        return answer(connection, MHD_HTTP_NOT_FOUND, g_strdup("the only path is /metrics\n"));
-    return answer(connection, MHD_HTTP_OK, metrics_http_text(http->daemon));
+        return send_answer(connection, MHD_HTTP_NOT_FOUND, g_strdup("the only path is /metrics\n"));
+    return send_answer(connection, MHD_HTTP_OK, metrics_http_text(http->daemon));
 }
 
 MetricsHttp *metrics_http_start(const char *address, const Daemon *daemon, GError **error)

@@ -58,7 +58,7 @@ static void describe_conditions(const RpcCall *call, Runtime__V1__StatusResponse
     status->conditions = arena_new0(call->arena, Runtime__V1__RuntimeCondition *, 2);
     condition = add_condition(call, status, "RuntimeReady", TRUE);
     if (!is_kvm) {
-        /* The node is ready all the same; the reason explains why pods are slow. */
+        /* The node is ready nevertheless; the reason explains why pods are slow. */
         condition->reason = arena_strdup(call->arena, "SlowEmulation");
         condition->message =
             arena_printf(call->arena, "pods run without hardware virtualization: %s", accelerator);
@@ -171,7 +171,7 @@ gboolean rpc_RuntimeConfig(const RpcCall *call, const Runtime__V1__RuntimeConfig
 }
 
 /* The kubelet reports the node's pod CIDR. Other runtimes use it to fill in a template of a CNI
- * configuration; crivirt has no template, because whoever installs the CNI plugin writes its configuration.
+ * configuration; crivirt has no template, because the cluster's network add-on writes the configuration.
  * Refusing the call would make the kubelet log an error each time. */
 gboolean rpc_UpdateRuntimeConfig(const RpcCall *call, const Runtime__V1__UpdateRuntimeConfigRequest *request,
                                  Runtime__V1__UpdateRuntimeConfigResponse *response, GError **error)

@@ -66,7 +66,7 @@ gboolean cri_log_parse(const char *line, gsize length, CriLogLine *ret_line)
     parsed.is_stderr = word_is(stream, stream_length, "stderr");
     if (!parsed.is_stderr && !word_is(stream, stream_length, "stdout"))
         return FALSE;
-    /* Tags are separated by ":" and only the first one is known. */
+    /* Tags are separated by ":" and only the first one has a defined meaning. */
     parsed.is_partial = tag_length >= 1 && tag[0] == 'P';
     if (!parsed.is_partial && (tag_length < 1 || tag[0] != 'F'))
         return FALSE;

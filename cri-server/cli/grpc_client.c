@@ -37,7 +37,7 @@ typedef struct {
     grpc_slice details;
 } Call;
 
-/* Batches are told apart by these addresses. */
+/* The tags of the batches; only their addresses matter. */
 static char tag_start;
 static char tag_status;
 static char tag_message;

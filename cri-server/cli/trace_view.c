@@ -24,7 +24,7 @@ typedef struct {
 
 struct TraceView {
     char *pod;
-    char *start; /* NULL: not known */
+    char *start; /* NULL when the trace does not contain it */
     char *began;
     GPtrArray *rows; /* Row, by begin */
 };

@@ -87,7 +87,7 @@ gboolean value_parse_count(const char *text, gint64 *ret_count, GError **error)
     return TRUE;
 }
 
-/* Parses "1h30m", "90s" or "90". Return: FALSE when the text is no duration. */
+/* Parses "1h30m", "90s" or "90". Return: FALSE when the text is not a duration. */
 static gboolean parse_duration_ns(const char *text, double *ret_ns)
 {
     double total_s = 0;

@@ -42,7 +42,7 @@ static void check_file(GPtrArray *problems, const char *option, const char *path
     if (stat(path, &status) != 0 || access(path, R_OK) != 0)
         add_problem(problems, is_fatal, "%s: %s: %s", option, path, g_strerror(errno));
     else if (!S_ISREG(status.st_mode))
-        add_problem(problems, is_fatal, "%s: %s is no file", option, path);
+        add_problem(problems, is_fatal, "%s: %s is not a regular file", option, path);
 }
 
 /* A directory that the daemon creates. Its nearest ancestor that exists must be a directory that it can write
@@ -59,7 +59,7 @@ static void check_own_directory(GPtrArray *problems, const char *option, const c
         ancestor = parent;
     }
     if (stat(ancestor, &status) != 0 || !S_ISDIR(status.st_mode))
-        add_problem(problems, TRUE, "%s: %s is no directory", option, ancestor);
+        add_problem(problems, TRUE, "%s: %s is not a directory", option, ancestor);
     else if (access(ancestor, W_OK) != 0)
         add_problem(problems, TRUE, "%s: %s: %s", option, ancestor, g_strerror(errno));
 }
@@ -135,7 +135,8 @@ static void check_registry(GPtrArray *problems, const Settings *settings)
     if (*settings->registry.hosts_dir != '\0' &&
         g_file_test(settings->registry.hosts_dir, G_FILE_TEST_EXISTS) &&
         !g_file_test(settings->registry.hosts_dir, G_FILE_TEST_IS_DIR))
-        add_problem(problems, FALSE, "registry.hosts_dir: %s is no directory", settings->registry.hosts_dir);
+        add_problem(problems, FALSE, "registry.hosts_dir: %s is not a directory",
+                    settings->registry.hosts_dir);
     if (*settings->registry.auth_file != '\0')
         check_file(problems, "registry.auth_file", settings->registry.auth_file, FALSE);
 }

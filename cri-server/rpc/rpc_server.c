@@ -189,7 +189,7 @@ static gboolean check_socket_path(const char *path, GError **error)
         return errno == ENOENT || fail_errno(error, errno, "cannot stat the socket %s", path);
     if (!S_ISSOCK(status.st_mode))
         return fail(error, STATUS_FAILED_PRECONDITION,
-                    "%s exists and is no socket; remove it or set server.socket to another path", path);
+                    "%s exists and is not a socket; remove it or set server.socket to another path", path);
     g_strlcpy(address.sun_path, path, sizeof address.sun_path);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)

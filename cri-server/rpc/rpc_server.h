@@ -33,7 +33,7 @@ void rpc_server_prepare_process(void);
 /* Takes the lock file and binds the socket (mode 0660). Clients may connect from now on; their calls are
  * answered after rpc_server_start(). Changes the process's umask for a moment. Ownership: the configuration
  * is copied; the methods are borrowed. Errors: UNAVAILABLE when another daemon has the socket (the message
- * names its pid), FAILED_PRECONDITION when the path is no socket. */
+ * names its pid), FAILED_PRECONDITION when the path is not a socket. */
 RpcServer *rpc_server_open(const RpcServerConfig *config, GError **error);
 void rpc_server_start(RpcServer *server);
 

@@ -43,7 +43,7 @@ gboolean worker_pool_push(WorkerPool *pool, gpointer job)
         g_atomic_int_add(&pool->jobs, -1);
         return FALSE;
     }
-    /* An error means that no further thread could start now; the job is queued all the same. */
+    /* An error means that no further thread could be started. The job is queued nevertheless. */
     g_thread_pool_push(pool->threads, job, NULL);
     return TRUE;
 }

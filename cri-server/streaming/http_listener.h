@@ -26,7 +26,9 @@ typedef void (*HttpServe)(HttpVisit *visit, const HttpRequest *request, gpointer
  * INVALID_ARGUMENT when address is not an IP address; UNAVAILABLE when the port cannot be opened. */
 HttpListener *http_listener_open(StreamLoop *loop, const char *address, guint16 port, StreamTls *tls,
                                  HttpServe serve, gpointer data, GError **error);
+/* Starts to accept connections. A StreamFunc, for stream_loop_post(). */
 void http_listener_start(gpointer listener);
+/* Return: the port that the socket is bound to. */
 guint16 http_listener_port(const HttpListener *listener);
 /* Closes the socket, and drops connections that are not served yet. Takes NULL. */
 void http_listener_close(gpointer listener);

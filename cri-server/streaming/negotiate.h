@@ -26,6 +26,7 @@ typedef struct {
     StreamProtocol protocol;
 } StreamUpgrade;
 
+/* Return: the kind as URLs contain it, "exec"; static. */
 const char *negotiate_kind_name(StreamKind kind);
 /* Return: 0 when the request can be served; else the HTTP status of the refusal, with its reason in
  * *ret_problem (static). */

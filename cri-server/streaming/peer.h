@@ -16,11 +16,13 @@
 
 typedef struct Peer Peer;
 
+/* PEER_TUNNEL: SPDY inside WebSocket messages. */
 typedef enum { PEER_SPDY, PEER_TUNNEL, PEER_CHANNELS, PEER_CHANNELS_BASE64 } PeerKind;
 
 typedef struct {
     /* The client opened a stream. Not called for WebSocket channels. Return: FALSE to refuse the stream. */
     gboolean (*opened)(guint32 stream, GHashTable *headers, gpointer data);
+    /* Bytes arrived on a stream; borrowed. */
     void (*received)(guint32 stream, const guint8 *bytes, gsize length, gpointer data);
     /* The client sends no more bytes on the stream; with reset it does not read it any more either. */
     void (*ended)(guint32 stream, gboolean reset, gpointer data);
@@ -45,6 +47,8 @@ typedef struct {
 void peer_start(const PeerConfig *config, const guint8 *first, gsize n_first, const PeerEvents *events,
                 gpointer data, Peer **ret_peer);
 
+/* Return: the number of bytes that may be sent on a stream now; 0 for a closed stream. The event writable
+ * reports that there is room again. */
 gsize peer_room(Peer *peer, guint32 stream);
 /* Sends bytes on a stream. length: at most peer_room(); 0 sends an empty message, which shows a WebSocket
  * client that the channel exists. */

@@ -28,12 +28,15 @@ typedef struct {
     /* The client opened a stream. headers: names in lower case, and values; borrowed. Return: FALSE to
      * refuse the stream. */
     gboolean (*opened)(guint32 stream, GHashTable *headers, gpointer data);
+    /* Bytes arrived on a stream; borrowed. */
     void (*received)(guint32 stream, const guint8 *bytes, gsize length, gpointer data);
     /* The client sends no more bytes on the stream; with reset, no bytes can be sent on it either. */
     void (*ended)(guint32 stream, gboolean reset, gpointer data);
+    /* Bytes for the client; borrowed. The owner sends them in this order. */
     void (*output)(const guint8 *bytes, gsize length, gpointer data);
 } SpdyEvents;
 
+/* Ownership: events are copied; data is borrowed. */
 Spdy *spdy_new(const SpdyEvents *events, gpointer data);
 void spdy_free(Spdy *spdy); /* takes NULL */
 
@@ -51,5 +54,7 @@ gsize spdy_room(Spdy *spdy, guint32 stream);
 /* Sends bytes on a stream; does nothing for a closed stream. length: at most spdy_room(). */
 void spdy_send(Spdy *spdy, guint32 stream, const guint8 *bytes, gsize length);
 void spdy_end(Spdy *spdy, guint32 stream); /* half-closes the stream */
+/* Resets the stream, so that neither side sends on it any more; the event ended does not follow. */
 void spdy_reset(Spdy *spdy, guint32 stream);
+/* Announces that no further streams are accepted. */
 void spdy_goaway(Spdy *spdy);

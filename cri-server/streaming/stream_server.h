@@ -18,9 +18,9 @@ typedef struct {
     const char *address;            /* an IP address */
     guint16 port;                   /* 0: the kernel chooses one */
     const char *tls_cert, *tls_key; /* PEM files; both are set, or none */
-    gint64 idle_ms;
-    gint64 creation_ms;
-    gint64 url_ms;
+    gint64 idle_ms;                 /* time without a byte after which a client is disconnected */
+    gint64 creation_ms;             /* time for a client to open its streams */
+    gint64 url_ms;                  /* time in which a URL must be used */
 } StreamServerConfig;
 
 /* Starts the server. Return: NULL on failure. Ownership: the configuration is copied, sandboxes is borrowed.

@@ -342,7 +342,7 @@ static void checks_the_node(void)
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
     problems = config_check(config);
     CU_ASSERT_TRUE(complains(problems, TRUE, "guest.kernel: /nonexistent/kernel: No such file"));
-    CU_ASSERT_TRUE(complains(problems, TRUE, "guest.initrd: /tmp is no file"));
+    CU_ASSERT_TRUE(complains(problems, TRUE, "guest.initrd: /tmp is not a regular file"));
     CU_ASSERT_TRUE(complains(problems, FALSE, "network.cni_config_dir"));
     CU_ASSERT_TRUE(complains(problems, TRUE, "no user \"nobody-of-that-name\""));
     CU_ASSERT_TRUE(complains(problems, TRUE, "server.state_dir"));

@@ -451,7 +451,7 @@ static void spares_what_others_have_at_the_path(void)
     GError *error = NULL;
 
     g_file_set_contents(file, "precious", -1, NULL);
-    TEST_FAILS(open_at(file, &shared, &error), error, STATUS_FAILED_PRECONDITION, "is no socket");
+    TEST_FAILS(open_at(file, &shared, &error), error, STATUS_FAILED_PRECONDITION, "is not a socket");
     CU_ASSERT_TRUE(g_file_test(file, G_FILE_TEST_IS_REGULAR));
     g_socket_listener_add_address(listener, address, G_SOCKET_TYPE_STREAM, G_SOCKET_PROTOCOL_DEFAULT, NULL,
                                   NULL, NULL);
