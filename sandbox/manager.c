@@ -117,30 +117,30 @@ static gboolean open_parts(SandboxManager *manager, GError **error)
     return manager->vmm != NULL;
 }
 
-static gboolean templates_are_wished(SandboxManager *manager)
+static gboolean templates_are_enabled(SandboxManager *manager)
 {
     const GPtrArray *handlers = manager->settings->handlers;
-    gboolean wished = FALSE;
+    gboolean enabled = FALSE;
 
     for (guint i = 0; i < handlers->len; i++)
-        wished |= ((const Handler *)handlers->pdata[i])->template;
-    return wished;
+        enabled |= ((const Handler *)handlers->pdata[i])->template;
+    return enabled;
 }
 
-/* Templates are made in the background; where that fails, guests boot. */
+/* Templates are created in the background. Where that fails, guests boot. */
 static void templates_start(SandboxManager *manager)
 {
     const Handler *handler = handler_find(manager->settings->handlers, "", NULL);
     g_autoptr(GError) error = NULL;
-    DomainSpec shape;
+    DomainSpec spec;
 
-    if (!templates_are_wished(manager))
+    if (!templates_are_enabled(manager))
         return;
     manager->templates = template_store_new(&manager->guests);
-    if (!vm_pod_describe_default(manager, &shape, &error)) {
-        log_warning(LOG_NO_FIELDS, "no template is made: %s", error->message);
+    if (!vm_pod_describe_default(manager, &spec, &error)) {
+        log_warning(LOG_NO_FIELDS, "no template is created: %s", error->message);
     } else if (handler->template) {
-        template_unref(template_store_find(manager->templates, &shape));
+        template_unref(template_store_find(manager->templates, &spec));
         if (manager->settings->guest.vm_pool_size != 0)
             manager->pool =
                 vm_pool_new(&manager->guests, manager->templates, manager->settings->guest.vm_pool_size);

@@ -254,7 +254,7 @@ static gboolean is_known(GPtrArray *pods, const char *id)
     return FALSE;
 }
 
-static void strays_destroy(SandboxManager *manager, const GPtrArray *domains, GPtrArray *pods)
+static void orphan_vms_destroy(SandboxManager *manager, const GPtrArray *domains, GPtrArray *pods)
 {
     for (guint i = 0; i < domains->len; i++) {
         const VmmDomain *domain = domains->pdata[i];
@@ -267,7 +267,7 @@ static void strays_destroy(SandboxManager *manager, const GPtrArray *domains, GP
                     "destroying a virtual machine that belongs to no sandbox");
         if (!vmm_destroy(manager->vmm, domain->name, &deadline, &error))
             log_error(LOG_FIELDS("domain", domain->name), "%s", error->message);
-        pod_network_del_stray(manager, domain->name);
+        pod_network_del_orphan(manager, domain->name);
     }
 }
 
@@ -301,7 +301,7 @@ gboolean manager_recover(SandboxManager *manager, GError **error)
     for (guint i = 0; i < pods->len; i++)
         if (!disks_load(pods->pdata[i], domains, error))
             return FALSE;
-    strays_destroy(manager, domains, pods);
+    orphan_vms_destroy(manager, domains, pods);
     g_ptr_array_unref(sandbox_collect_orphans(manager, FALSE));
     pod_network_collect(manager);
     for (guint i = 0; i < pods->len; i++)

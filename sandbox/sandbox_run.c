@@ -131,7 +131,7 @@ static Pod *pod_create(SandboxManager *manager, const PodRequest *request)
         id = id_new();
     pod = pod_new(manager, id, cri_dup(&request->config->base), handler->name, handler_kind(handler),
                   platform, time_now_ns());
-    pod->waiting_for = template;
+    pod->pooled_template = template;
     pod->vm_size = request->size;
     return pod;
 }
@@ -154,8 +154,8 @@ static Pod *find_or_register(SandboxManager *manager, const PodRequest *request,
         manager_add_pod_locked(manager, pod);
     }
     g_mutex_unlock(&manager->lock);
-    if (pod != fresh && fresh->waiting_for != NULL)
-        vm_pool_give_back(manager->pool, g_strdup(fresh->id), fresh->waiting_for);
+    if (pod != fresh && fresh->pooled_template != NULL)
+        vm_pool_give_back(manager->pool, g_strdup(fresh->id), fresh->pooled_template);
     return pod;
 }
 

@@ -15,7 +15,7 @@
 
 enum { FIND_TIMEOUT_MS = 20 * 1000 };
 
-/* One of them as the CRI asks for it. */
+/* A block device that the CRI's configuration asks for. */
 typedef struct {
     const char *host_path;
     const char *container_path;
@@ -23,11 +23,11 @@ typedef struct {
     gboolean is_mount;
     guint index; /* in the configuration's devices or mounts */
     BlockDevice device;
-} Wish;
+} BlockRequest;
 
-static gboolean is_readonly(const Wish *wish)
+static gboolean is_readonly(const BlockRequest *request)
 {
-    return strchr(wish->permissions, 'w') == NULL;
+    return strchr(request->permissions, 'w') == NULL;
 }
 
 gboolean container_mount_is_block(const Container *container, const Runtime__V1__Mount *mount)
@@ -38,42 +38,44 @@ gboolean container_mount_is_block(const Container *container, const Runtime__V1_
            block_device_find(mount->host_path, FALSE, &device);
 }
 
-/* A regular file is a disk where a device is asked for; as a mount it is a file. */
-static GArray *wishes_collect(const Container *container)
+/* Return: an array of BlockRequest, which the caller frees; it is empty for a host pod. A regular file
+ * becomes a disk when it is the host_path of a device; as the source of a mount it stays a file. */
+static GArray *block_requests_collect(const Container *container)
 {
     const Runtime__V1__ContainerConfig *config = container->config;
-    GArray *wishes = g_array_new(FALSE, FALSE, sizeof(Wish));
+    GArray *requests = g_array_new(FALSE, FALSE, sizeof(BlockRequest));
 
-    /* On the node they are what they are. */
+    /* Containers of a host pod use the node's device files directly. */
     if (container->pod->platform->on_node)
-        return wishes;
+        return requests;
     for (guint i = 0; i < config->n_devices; i++) {
         const Runtime__V1__Device *device = config->devices[i];
-        Wish wish = {device->host_path, device->container_path,
-                     *device->permissions != '\0' ? device->permissions : "rwm", FALSE, i};
+        BlockRequest request = {device->host_path, device->container_path,
+                                *device->permissions != '\0' ? device->permissions : "rwm", FALSE, i};
 
-        if (block_device_find(device->host_path, TRUE, &wish.device))
-            g_array_append_val(wishes, wish);
+        if (block_device_find(device->host_path, TRUE, &request.device))
+            g_array_append_val(requests, request);
     }
     for (guint i = 0; i < config->n_mounts; i++) {
         const Runtime__V1__Mount *mount = config->mounts[i];
-        Wish wish = {mount->host_path, mount->container_path, mount->readonly ? "rm" : "rwm", TRUE, i};
+        BlockRequest request = {mount->host_path, mount->container_path, mount->readonly ? "rm" : "rwm", TRUE,
+                                i};
 
         if (container_mount_is_block(container, mount) &&
-            block_device_find(mount->host_path, FALSE, &wish.device))
-            g_array_append_val(wishes, wish);
+            block_device_find(mount->host_path, FALSE, &request.device))
+            g_array_append_val(requests, request);
     }
-    return wishes;
+    return requests;
 }
 
-static void keys_set(Container *container, const GArray *wishes)
+static void container_set_block_keys(Container *container, const GArray *requests)
 {
     g_autoptr(GPtrArray) keys = g_ptr_array_new();
 
-    for (guint i = 0; i < wishes->len; i++) {
-        const Wish *wish = &g_array_index(wishes, Wish, i);
+    for (guint i = 0; i < requests->len; i++) {
+        const BlockRequest *request = &g_array_index(requests, BlockRequest, i);
 
-        g_ptr_array_add(keys, block_device_key(&wish->device, is_readonly(wish)));
+        g_ptr_array_add(keys, block_device_key(&request->device, is_readonly(request)));
     }
     g_ptr_array_add(keys, NULL);
     g_mutex_lock(&container->pod->lock);
@@ -84,15 +86,15 @@ static void keys_set(Container *container, const GArray *wishes)
 
 void container_blocks_restore(Container *container)
 {
-    g_autoptr(GArray) wishes = wishes_collect(container);
+    g_autoptr(GArray) requests = block_requests_collect(container);
 
-    keys_set(container, wishes);
+    container_set_block_keys(container, requests);
 }
 
 /* ---- in the guest ---- */
 
-static gboolean find_in_guest(Container *container, const GArray *disks, const Deadline *deadline,
-                              Arena *arena, OciBlockDevice *blocks, GError **error)
+static gboolean block_disks_find_in_guest(Container *container, const GArray *disks, const Deadline *deadline,
+                                          Arena *arena, OciBlockDevice *blocks, GError **error)
 {
     Crivirt__Agent__V1__FindDisksRequest find = CRIVIRT__AGENT__V1__FIND_DISKS_REQUEST__INIT;
     Deadline bounded = deadline_sooner(deadline, FIND_TIMEOUT_MS);
@@ -107,8 +109,8 @@ static gboolean find_in_guest(Container *container, const GArray *disks, const D
     if (!agent_find_disks(agent, &find, &bounded, &response, error))
         return FALSE;
     good = response->n_numbers == disks->len ||
-           fail(error, STATUS_INTERNAL, "the guest's agent named %zu disks, not %u", response->n_numbers,
-                disks->len);
+           fail(error, STATUS_INTERNAL, "the guest's agent found %zu disks instead of %u",
+                response->n_numbers, disks->len);
     for (guint i = 0; good && i < disks->len; i++) {
         blocks[i].major = response->numbers[i]->major;
         blocks[i].minor = response->numbers[i]->minor;
@@ -118,47 +120,48 @@ static gboolean find_in_guest(Container *container, const GArray *disks, const D
 
 /* ---- attaching ---- */
 
-static gboolean wish_check(const Wish *wish, const Runtime__V1__UserNamespace *user, GError **error)
+static gboolean block_request_check(const BlockRequest *request, const Runtime__V1__UserNamespace *user,
+                                    GError **error)
 {
-    if (*wish->container_path != '/')
+    if (*request->container_path != '/')
         return fail(error, STATUS_INVALID_ARGUMENT,
-                    "config: the container's path \"%s\" of %s is not absolute", wish->container_path,
-                    wish->host_path);
+                    "config: the container's path \"%s\" of %s is not absolute", request->container_path,
+                    request->host_path);
     if (user != NULL)
         return fail(error, STATUS_UNIMPLEMENTED,
                     "config: the block device %s cannot be given to a pod in a user namespace",
-                    wish->host_path);
+                    request->host_path);
     return TRUE;
 }
 
-static OciBlockDevice block_of(const Wish *wish, Arena *arena)
+static OciBlockDevice oci_block_device(const BlockRequest *request, Arena *arena)
 {
     return (OciBlockDevice){
-        .path = arena_strdup(arena, wish->container_path),
-        .permissions = arena_strdup(arena, wish->permissions),
-        .mode = wish->device.mode,
-        .uid = wish->device.uid,
-        .gid = wish->device.gid,
-        .is_mount = wish->is_mount,
-        .index = wish->index,
+        .path = arena_strdup(arena, request->container_path),
+        .permissions = arena_strdup(arena, request->permissions),
+        .mode = request->device.mode,
+        .uid = request->device.uid,
+        .gid = request->device.gid,
+        .is_mount = request->is_mount,
+        .index = request->index,
     };
 }
 
-static gboolean attach_all(Container *container, const GArray *wishes, const Deadline *deadline, Arena *arena,
-                           OciBlockDevice *blocks, GArray *disks, GError **error)
+static gboolean block_disks_attach(Container *container, const GArray *requests, const Deadline *deadline,
+                                   Arena *arena, OciBlockDevice *blocks, GArray *disks, GError **error)
 {
     const Runtime__V1__UserNamespace *user = oci_userns(container->pod->config);
 
-    for (guint i = 0; i < wishes->len; i++) {
-        const Wish *wish = &g_array_index(wishes, Wish, i);
+    for (guint i = 0; i < requests->len; i++) {
+        const BlockRequest *request = &g_array_index(requests, BlockRequest, i);
         PodLayer disk = {0};
 
-        if (!wish_check(wish, user, error) ||
-            !vm_pod_attach_block(container->pod, wish->host_path, &wish->device, is_readonly(wish), deadline,
-                                 &disk.lun, error))
+        if (!block_request_check(request, user, error) ||
+            !vm_pod_attach_block(container->pod, request->host_path, &request->device, is_readonly(request),
+                                 deadline, &disk.lun, error))
             return FALSE;
         g_array_append_val(disks, disk);
-        blocks[i] = block_of(wish, arena);
+        blocks[i] = oci_block_device(request, arena);
     }
     return TRUE;
 }
@@ -166,22 +169,23 @@ static gboolean attach_all(Container *container, const GArray *wishes, const Dea
 gboolean container_blocks_attach(Container *container, const Deadline *deadline, Arena *arena,
                                  OciBlockDevice **ret_blocks, guint *ret_n_blocks, GError **error)
 {
-    g_autoptr(GArray) wishes = wishes_collect(container);
+    g_autoptr(GArray) requests = block_requests_collect(container);
     g_autoptr(GArray) disks = g_array_new(FALSE, FALSE, sizeof(PodLayer));
-    OciBlockDevice *blocks = arena_new0(arena, OciBlockDevice, wishes->len + 1);
+    OciBlockDevice *blocks = arena_new0(arena, OciBlockDevice, requests->len + 1);
 
-    keys_set(container, wishes);
-    if (wishes->len > 0 && (!attach_all(container, wishes, deadline, arena, blocks, disks, error) ||
-                            !find_in_guest(container, disks, deadline, arena, blocks, error)))
+    container_set_block_keys(container, requests);
+    if (requests->len > 0 &&
+        (!block_disks_attach(container, requests, deadline, arena, blocks, disks, error) ||
+         !block_disks_find_in_guest(container, disks, deadline, arena, blocks, error)))
         return FALSE;
     *ret_blocks = blocks;
-    *ret_n_blocks = wishes->len;
+    *ret_n_blocks = requests->len;
     return TRUE;
 }
 
 /* ---- release ---- */
 
-/* pod->lock is held. */
+/* Called with pod->lock held. */
 static gboolean is_used_by_others(const Container *container, const char *key)
 {
     GHashTableIter iter;

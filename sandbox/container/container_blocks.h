@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Block devices of the node that a container is given: among its devices, or as the source of a mount. Each
- * is a disk of the guest, shared by the pod's containers that have it, and unplugged when the last of them is
- * removed. */
+/* Block devices of the node for containers: those among a container's devices, and those that are the source
+ * of a mount. Each becomes a disk of the guest, which the pod's containers share and which is unplugged when
+ * the last of them is removed. */
 #pragma once
 
 #include "common/arena.h"
 #include "sandbox/oci/oci_spec.h"
 #include "sandbox/pods/pod.h"
 
-/* Plugs them in and finds out what the guest calls them. Everything in *ret_blocks lives in the arena. */
+/* Attaches the container's block devices to the VM, and asks the guest for their device numbers. Everything
+ * in *ret_blocks lives in the arena. Errors: INVALID_ARGUMENT for a path in the container that is not
+ * absolute, UNIMPLEMENTED for a pod in a user namespace, and those of the VM and its agent. */
 gboolean container_blocks_attach(Container *container, const Deadline *deadline, Arena *arena,
                                  OciBlockDevice **ret_blocks, guint *ret_n_blocks, GError **error);
 
-/* What container->blocks was when a daemon before us made the container. */
+/* Sets container->blocks from the configuration of a container that an earlier daemon created. */
 void container_blocks_restore(Container *container);
 
-/* Unplugs what no other container of the pod has. */
+/* Detaches the container's block devices that no other container of the pod uses. */
 gboolean container_blocks_release(Container *container, const Deadline *deadline, GError **error);
 
-/* The mount's source is a block device, which becomes a disk of the guest. */
+/* Return: whether the source of the mount is a block device, which becomes a disk of the guest. FALSE for
+ * host pods. */
 gboolean container_mount_is_block(const Container *container, const Runtime__V1__Mount *mount);

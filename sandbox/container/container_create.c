@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* CreateContainer. */
+/* CreateContainer: checks the request, attaches layers, devices and volumes, and creates the container in
+ * the guest. */
 
 #include <string.h>
 
@@ -19,7 +20,7 @@
 #include "sandbox/pods/pod_table.h"
 #include "sandbox/sandbox.h"
 
-enum { CREATE_TIMEOUT_MS = 60 * 1000 }; /* what the guest needs when it is busy */
+enum { CREATE_TIMEOUT_MS = 60 * 1000 }; /* enough for a busy guest */
 
 /* ---- the request ---- */
 
@@ -28,19 +29,19 @@ static gboolean create_request_check(const Runtime__V1__CreateContainerRequest *
     const Runtime__V1__ContainerConfig *config = request->config;
 
     if (config == NULL)
-        return fail(error, STATUS_INVALID_ARGUMENT, "config: it is missing");
+        return fail(error, STATUS_INVALID_ARGUMENT, "config is missing");
     if (config->metadata == NULL || *config->metadata->name == '\0')
-        return fail(error, STATUS_INVALID_ARGUMENT, "config.metadata.name: it is missing");
+        return fail(error, STATUS_INVALID_ARGUMENT, "config.metadata.name is missing");
     if (config->image == NULL || *config->image->image == '\0')
-        return fail(error, STATUS_INVALID_ARGUMENT, "config.image.image: it is missing");
+        return fail(error, STATUS_INVALID_ARGUMENT, "config.image.image is missing");
     if (strstr(config->log_path, "..") != NULL)
         return fail(error, STATUS_INVALID_ARGUMENT,
                     "config.log_path: \"%s\" leads out of the pod's log directory", config->log_path);
     return TRUE;
 }
 
-/* The container with that name and attempt, referenced; NULL when there is none. */
-static Container *container_find_namesake(Pod *pod, const Runtime__V1__ContainerMetadata *metadata)
+/* Return: the container with that name and attempt, referenced; NULL when there is none. */
+static Container *container_find_by_metadata(Pod *pod, const Runtime__V1__ContainerMetadata *metadata)
 {
     Container *found = NULL;
     GHashTableIter iter;
@@ -122,7 +123,7 @@ static gboolean create_in_guest(Container *container, const Image *image, const 
     return TRUE;
 }
 
-/* ---- the verb ---- */
+/* ---- the RPC ---- */
 
 static gboolean container_create_new(Pod *pod, const Runtime__V1__CreateContainerRequest *request,
                                      const Image *image, const Deadline *deadline, Container **ret_container,
@@ -170,12 +171,12 @@ gboolean container_create(SandboxManager *manager, const Runtime__V1__CreateCont
     if (agent == NULL)
         return FALSE;
     if (!semaphore_acquire(&pod->create_job, deadline,
-                           "waiting for other containers of the sandbox to be made", error))
+                           "waiting for another container of the sandbox to be created", error))
         return FALSE;
-    container = container_find_namesake(pod, request->config->metadata);
+    container = container_find_by_metadata(pod, request->config->metadata);
     if (container != NULL && container_state(container) != CONTAINER_CREATED_STATE) {
         good =
-            fail(error, STATUS_ALREADY_EXISTS, "sandbox %s has a container %s, attempt %u, already: %s",
+            fail(error, STATUS_ALREADY_EXISTS, "sandbox %s already has a container %s, attempt %u: %s",
                  pod->id, request->config->metadata->name, request->config->metadata->attempt, container->id);
     } else if (container == NULL) {
         image = image_service_find(manager->images, request->config->image->image, error);

@@ -15,7 +15,7 @@
 #include "sandbox/volumes/share.h"
 
 enum {
-    DELETE_TIMEOUT_MS = 60 * 1000, /* what the guest needs when it is busy */
+    DELETE_TIMEOUT_MS = 60 * 1000, /* enough for a busy guest */
     LOG_TIMEOUT_MS = 3000,         /* for what is left of a removed container's output */
 };
 

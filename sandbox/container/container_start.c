@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* StartContainer, and ReopenContainerLog. */
+/* StartContainer and ReopenContainerLog. */
 
 #include "common/error.h"
 #include "common/fileio.h"
@@ -13,7 +13,7 @@
 #include "sandbox/pods/pod_table.h"
 #include "sandbox/sandbox.h"
 
-enum { START_TIMEOUT_MS = 60 * 1000 }; /* what the guest needs when it is busy */
+enum { START_TIMEOUT_MS = 60 * 1000 }; /* enough for a busy guest */
 
 static gboolean container_open_log(Container *container, GError **error)
 {
@@ -40,8 +40,8 @@ static gboolean container_start_in_guest(Container *container, const Deadline *d
         !agent_start_container(agent, &start, &bounded, &response, error))
         return FALSE;
     trace_add(container->pod->trace, TRACE_START_CONTAINER, container->config->metadata->name, begin_us);
-    /* The clocks of guest and node differ by the time that it took to set the guest's: the start cannot be
-     * outside of this call. */
+    /* The guest's clock may differ slightly from the node's, so the guest's time is limited to the duration
+     * of this call. */
     *ret_started_at_ns = CLAMP(response->started_at_ns, asked_at_ns, time_now_ns());
     return TRUE;
 }
@@ -54,11 +54,11 @@ static gboolean container_start_in_job(Container *container, const Deadline *dea
 
     if (state != CONTAINER_CREATED_STATE)
         return fail(error, STATUS_FAILED_PRECONDITION, "container %s is %s", container->id,
-                    state == CONTAINER_RUNNING_STATE ? "running already" : "not in the created state");
+                    state == CONTAINER_RUNNING_STATE ? "already running" : "not in the created state");
     if (!container_start_in_guest(container, deadline, &started_at_ns, &start_error)) {
         pod_explain(container->pod, &start_error);
-        /* Only what the guest refused is an end; a sandbox that is not ready or a time-out leaves it as it
-         * is. */
+        /* Only a refusal by the guest ends the container. When the sandbox is not ready or the call times
+         * out, the container stays created. */
         if (start_error->code == STATUS_INTERNAL || start_error->code == STATUS_INVALID_ARGUMENT)
             container_set_exited(container, 128, "StartError", start_error->message, time_now_ns());
         g_propagate_prefixed_error(error, g_steal_pointer(&start_error),
@@ -69,7 +69,7 @@ static gboolean container_start_in_job(Container *container, const Deadline *dea
     container->started_at_ns = started_at_ns;
     if (container->state == CONTAINER_CREATED_STATE)
         container->state = CONTAINER_RUNNING_STATE;
-    else if (container->finished_at_ns < started_at_ns) /* it has ended already */
+    else if (container->finished_at_ns < started_at_ns) /* the container has ended already */
         container->started_at_ns = container->finished_at_ns;
     g_mutex_unlock(&container->pod->lock);
     if (!container_save(container, error))

@@ -13,7 +13,7 @@
 enum {
     SIGNAL_TIMEOUT_MS = 10 * 1000,
     KILLED_TIMEOUT_MS = 20 * 1000, /* from KILL to the recorded end */
-    GONE_TIMEOUT_MS = 5 * 1000,    /* from the guest's end to that */
+    GONE_TIMEOUT_MS = 5 * 1000,    /* from the guest's end to the recorded end */
 };
 
 gboolean container_signal(Container *container, int signal, gboolean all, const Deadline *deadline,
@@ -33,7 +33,7 @@ gboolean container_signal(Container *container, int signal, gboolean all, const 
     return agent_signal(agent, &kill, &bounded, NULL, error);
 }
 
-/* TRUE when it has ended by then. */
+/* Return: FALSE with an error when the container has not ended before the deadline. */
 static gboolean container_wait_exited(Container *container, const Deadline *deadline, GError **error)
 {
     Pod *pod = container->pod;
@@ -79,7 +79,8 @@ static gboolean pod_guest_is_gone(Pod *pod)
     return gone;
 }
 
-/* The guest may be gone in the meantime: then the container has ended too, which is what was asked for. */
+/* The guest may have ended meanwhile. The container has then ended as well, which is what the caller asked
+ * for. */
 gboolean container_stop_or_gone(Container *container, gint64 timeout_s, const Deadline *deadline,
                                 GError **error)
 {

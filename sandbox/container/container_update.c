@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* UpdateContainerResources: new limits for a container, in the guest and in what is remembered of it. */
+/* UpdateContainerResources: changes the limits of a container, in the guest and in its stored configuration.
+ */
 
 #include <string.h>
 
@@ -32,7 +33,7 @@ static gboolean container_update_in_guest(Container *container, const Resources 
     return agent_update_container(agent, &call, &bounded, NULL, error);
 }
 
-/* Return: the container's resources with the update. */
+/* Return: the container's resources after the update, which the caller frees. */
 static Resources *resources_merged(Container *container, const Resources *update)
 {
     const Runtime__V1__LinuxContainerConfig *config = container->config->linux;
@@ -44,7 +45,7 @@ static Resources *resources_merged(Container *container, const Resources *update
     return merged;
 }
 
-/* What is put in is freed with the configuration, by protobuf-c's own allocator. */
+/* Takes ownership of merged, which protobuf-c's allocator frees with the configuration. */
 static void resources_replace(Container *container, Resources *merged)
 {
     Runtime__V1__ContainerConfig *config = container->config;
@@ -58,7 +59,7 @@ static void resources_replace(Container *container, Resources *merged)
     g_mutex_unlock(&container->pod->lock);
 }
 
-/* A container cannot have more than its pod: the pod's limit is raised first. */
+/* A container cannot have more than its pod, so the pod's limit has to be raised first. */
 static gboolean within_pod_check(Pod *pod, const PodChange *change, GError **error)
 {
     const Limits wanted = limits_of(change->resources);
@@ -80,7 +81,8 @@ static gboolean within_pod_check(Pod *pod, const PodChange *change, GError **err
     return TRUE;
 }
 
-/* The VM first grows to what the container is to have, and shrinks, where it can, when that is less. */
+/* The VM grows before the container's limits are raised. After they have been lowered, it shrinks where it
+ * can. */
 static gboolean container_update_in_job(Container *container, const Resources *update,
                                         const Deadline *deadline, GError **error)
 {
@@ -104,8 +106,8 @@ static gboolean container_update_in_job(Container *container, const Resources *u
     }
     resources_replace(container, merged);
     if (!container->pod->platform->fit(container->pod, NULL, "linux", TRUE, deadline, &shrink_error))
-        log_warning(LOG_FIELDS("container", container->id), "the sandbox keeps its size: %s",
-                    shrink_error->message);
+        log_warning(LOG_FIELDS("container", container->id),
+                    "cannot shrink the pod's VM, which keeps its size: %s", shrink_error->message);
     return container_save(container, error);
 }
 
@@ -119,7 +121,7 @@ gboolean container_update(SandboxManager *manager,
     if (container == NULL)
         return FALSE;
     if (request->linux == NULL)
-        return fail(error, STATUS_INVALID_ARGUMENT, "linux: there are no resources to change");
+        return fail(error, STATUS_INVALID_ARGUMENT, "linux: the request has no resources to change");
     if (!vm_limits_check(request->linux, "linux", error))
         return FALSE;
     if (!semaphore_acquire(&container->job, deadline, "waiting for other work on the container", error))

@@ -10,7 +10,8 @@
 #include "sandbox/host/vfio.h"
 #include "sandbox/pods/container.h"
 
-/* QEMU, which is not root, opens the group itself. */
+/* QEMU opens the group's device file itself. It does not run as root, so its user becomes the owner of the
+ * file. */
 static gboolean vfio_group_give_to_qemu(const Pod *pod, const char *path, GError **error)
 {
     if (chown(path, pod->manager->guests.qemu_uid, pod->manager->guests.qemu_gid) != 0)

@@ -39,7 +39,7 @@ static gboolean mapping_equal(const Runtime__V1__IDMapping *a, const Runtime__V1
     return a->host_id == b->host_id && a->container_id == b->container_id && a->length == b->length;
 }
 
-/* The pod's mapping serves every volume: the kubelet sends the same with each. */
+/* All volumes use the pod's mapping: the kubelet sends the same mapping with each of them. */
 static gboolean mappings_check(const Runtime__V1__Mount *mount, const Runtime__V1__UserNamespace *user,
                                GError **error)
 {
@@ -57,30 +57,32 @@ static gboolean mappings_check(const Runtime__V1__Mount *mount, const Runtime__V
     return TRUE;
 }
 
-/* A volume that the kubelet made: nobody mounts anything below it. */
-static gboolean is_kubelets(const char *host_path)
+/* Return: whether the kubelet made the volume. Nothing is mounted below such a volume later. */
+static gboolean is_kubelet_volume(const char *host_path)
 {
     return strstr(host_path, "/volumes/kubernetes.io~") != NULL;
 }
 
-/* It lives with the pod and is written by somebody in the guest: there is nothing that the node could protect
- * from the guest, and readers and writers have to meet in one bind. */
+/* Return: whether the volume is an emptyDir. Its data belongs to the pod and is written by the pod's
+ * containers, so a read-only bind on the node would protect nothing, and all containers have to share one
+ * bind. */
 static gboolean is_empty_dir(const char *host_path)
 {
     return strstr(host_path, "/volumes/kubernetes.io~empty-dir/") != NULL;
 }
 
-static gboolean bind_one(Container *container, guint index, int userns_fd, Arena *arena,
-                         OciMountSource *ret_source, GError **error)
+static gboolean volume_bind(Container *container, guint index, int userns_fd, Arena *arena,
+                            OciMountSource *ret_source, GError **error)
 {
     const Runtime__V1__Mount *mount = container->config->mounts[index];
-    gboolean on_node = container->pod->platform->on_node; /* no guest stands between */
+    gboolean on_node =
+        container->pod->platform->on_node; /* a host pod has no guest between it and the node */
     gboolean protect = on_node || !is_empty_dir(mount->host_path);
     ShareVolume volume = {
         .host_path = mount->host_path,
         .readonly = mount->readonly && protect,
         .recursive = mount->recursive_read_only && protect,
-        .common = !on_node && is_kubelets(mount->host_path),
+        .common = !on_node && is_kubelet_volume(mount->host_path),
         .follow = mount->propagation == RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_HOST_TO_CONTAINER,
         .share = mount->propagation == RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL,
         .userns_fd = mount->n_uidmappings > 0 ? userns_fd : -1,
@@ -96,16 +98,16 @@ static gboolean bind_one(Container *container, guint index, int userns_fd, Arena
     return TRUE;
 }
 
-/* What is bound through the share: everything but images, block devices, and what is in the guest's memory.
- */
-static gboolean is_shared(const Container *container, const Runtime__V1__Mount *mount,
-                          const OciMountSource *source)
+/* Return: whether the mount is bound through the share. Images, block devices and volumes in the guest's
+ * memory are not. */
+static gboolean is_bound_through_share(const Container *container, const Runtime__V1__Mount *mount,
+                                       const OciMountSource *source)
 {
     return source->path == NULL && !oci_mount_is_image(mount) && !container_mount_is_block(container, mount);
 }
 
-static gboolean bind_all(Container *container, const Deadline *deadline, Arena *arena,
-                         OciMountSource *sources, GError **error)
+static gboolean volumes_bind(Container *container, const Deadline *deadline, Arena *arena,
+                             OciMountSource *sources, GError **error)
 {
     const Runtime__V1__ContainerConfig *config = container->config;
     const Runtime__V1__UserNamespace *user = oci_userns(container->pod->config);
@@ -117,7 +119,7 @@ static gboolean bind_all(Container *container, const Deadline *deadline, Arena *
     for (guint i = 0; good && i < config->n_mounts; i++) {
         good = oci_mount_check(config->mounts[i], container->pod->platform->on_node, error) &&
                mappings_check(config->mounts[i], user, error);
-        any = any || is_shared(container, config->mounts[i], &sources[i]);
+        any = any || is_bound_through_share(container, config->mounts[i], &sources[i]);
         mapped = mapped || config->mounts[i]->n_uidmappings > 0;
     }
     if (!good || (any && !container->pod->platform->attach_share(container->pod, deadline, error)) ||
@@ -126,8 +128,8 @@ static gboolean bind_all(Container *container, const Deadline *deadline, Arena *
     good = semaphore_acquire(&container->pod->disk_job, deadline, "waiting to bind volumes", error);
     if (good) {
         for (guint i = 0; good && i < config->n_mounts; i++)
-            if (is_shared(container, config->mounts[i], &sources[i]))
-                good = bind_one(container, i, userns_fd, arena, &sources[i], error);
+            if (is_bound_through_share(container, config->mounts[i], &sources[i]))
+                good = volume_bind(container, i, userns_fd, arena, &sources[i], error);
         semaphore_release(&container->pod->disk_job);
     }
     if (userns_fd >= 0)
@@ -137,8 +139,9 @@ static gboolean bind_all(Container *container, const Deadline *deadline, Arena *
 
 /* ---- images ---- */
 
-/* The layers are this container's too from now on: after a restart they are pinned with those of its root. */
-static void layers_record(Container *container, const Image *image)
+/* Adds the image's layers to those of the container, so that after a restart they are pinned with the layers
+ * of its root. */
+static void container_add_layers(Container *container, const Image *image)
 {
     g_autoptr(GPtrArray) ids = g_ptr_array_new();
 
@@ -151,16 +154,17 @@ static void layers_record(Container *container, const Image *image)
     container->diff_ids = (char **)g_ptr_array_steal(ids, NULL);
 }
 
-/* Into a message that protobuf-c frees: its empty strings are nobody's. */
-static void string_set(char **place, const char *value)
+/* Sets a string of a message that protobuf-c frees. protobuf-c's empty string is a constant, which must not
+ * be freed. */
+static void message_set_string(char **place, const char *value)
 {
     if (*place != protobuf_c_empty_string)
         g_free(*place);
     *place = strdup(value); /* NOLINT(bugprone-unused-return-value): freed by protobuf-c */
 }
 
-static gboolean image_attach(Container *container, guint index, const Deadline *deadline, Arena *arena,
-                             Crivirt__Agent__V1__ImageVolume *volume, GError **error)
+static gboolean image_volume_attach(Container *container, guint index, const Deadline *deadline, Arena *arena,
+                                    Crivirt__Agent__V1__ImageVolume *volume, GError **error)
 {
     Runtime__V1__Mount *mount = container->config->mounts[index];
     SandboxManager *manager = container->pod->manager;
@@ -174,10 +178,10 @@ static gboolean image_attach(Container *container, guint index, const Deadline *
         return FALSE;
     }
     image_service_pin(manager->images, container->id, image);
-    layers_record(container, image);
+    container_add_layers(container, image);
     if (!container->pod->platform->attach_layers(container->pod, image->layers, deadline, &luns, error))
         return FALSE;
-    string_set(&mount->image->image_ref, image->id);
+    message_set_string(&mount->image->image_ref, image->id);
     volume->index = index;
     volume->sub_path = mount->image_sub_path;
     volume->n_layers = luns->len;
@@ -185,8 +189,8 @@ static gboolean image_attach(Container *container, guint index, const Deadline *
     return TRUE;
 }
 
-static gboolean images_attach(Container *container, const Deadline *deadline, Arena *arena,
-                              OciMountSource *sources, CreateRequest *create, GError **error)
+static gboolean image_volumes_attach(Container *container, const Deadline *deadline, Arena *arena,
+                                     OciMountSource *sources, CreateRequest *create, GError **error)
 {
     const Runtime__V1__ContainerConfig *config = container->config;
 
@@ -198,7 +202,7 @@ static gboolean images_attach(Container *container, const Deadline *deadline, Ar
             continue;
         volume = arena_new0(arena, Crivirt__Agent__V1__ImageVolume, 1);
         crivirt__agent__v1__image_volume__init(volume);
-        if (!image_attach(container, i, deadline, arena, volume, error))
+        if (!image_volume_attach(container, i, deadline, arena, volume, error))
             return FALSE;
         sources[i].path = arena_printf(arena, GUEST_CONTAINERS_DIR "/%s/v%u", container->id, i);
         create->image_volumes[create->n_image_volumes++] = volume;
@@ -208,8 +212,8 @@ static gboolean images_attach(Container *container, const Deadline *deadline, Ar
 
 /* ---- memory ---- */
 
-static void memory_put(Container *container, guint index, const MemoryVolume *volume, Arena *arena,
-                       OciMountSource *source, CreateRequest *create)
+static void create_add_memory_volume(Container *container, guint index, const MemoryVolume *volume,
+                                     Arena *arena, OciMountSource *source, CreateRequest *create)
 {
     Crivirt__Agent__V1__MemoryVolume *message = arena_new0(arena, Crivirt__Agent__V1__MemoryVolume, 1);
 
@@ -226,9 +230,9 @@ static void memory_put(Container *container, guint index, const MemoryVolume *vo
     source->path = arena_printf(arena, GUEST_CONTAINERS_DIR "/%s/v%u", container->id, index);
 }
 
-/* Not for a user namespace: the guest's kernel (6.1) cannot show a tmpfs with mapped owners. */
-static gboolean memory_attach(Container *container, Arena *arena, OciMountSource *sources,
-                              CreateRequest *create, GError **error)
+/* A pod in a user namespace gets none, because the guest's kernel (6.1) has no id-mapped mounts of tmpfs. */
+static gboolean memory_volumes_attach(Container *container, Arena *arena, OciMountSource *sources,
+                                      CreateRequest *create, GError **error)
 {
     const Runtime__V1__ContainerConfig *config = container->config;
 
@@ -242,7 +246,7 @@ static gboolean memory_attach(Container *container, Arena *arena, OciMountSource
         if (oci_mount_is_image(config->mounts[i]) || oci_userns(container->pod->config) != NULL)
             continue;
         if (memory_volume_find(config->mounts[i]->host_path, &volume, &problem))
-            memory_put(container, i, &volume, arena, &sources[i], create);
+            create_add_memory_volume(container, i, &volume, arena, &sources[i], create);
         if (problem != NULL) {
             g_propagate_error(error, problem);
             return FALSE;
@@ -261,10 +265,10 @@ static gboolean is_mounted_at(const Runtime__V1__ContainerConfig *config, const 
     return FALSE;
 }
 
-/* Each becomes a writable directory of the container's own, with what the image has there: as writable as the
- * image says even where the root is read-only. */
-static void anonymous_fill(const Container *container, const Image *image, Arena *arena,
-                           ContainerVolumes *volumes, CreateRequest *create)
+/* Makes each a writable directory of the container that begins with the image's files at that place. It is
+ * writable even when the root is read-only. */
+static void anonymous_volumes_add(const Container *container, const Image *image, Arena *arena,
+                                  ContainerVolumes *volumes, CreateRequest *create)
 {
     guint count = g_strv_length(image->volumes);
 
@@ -309,11 +313,11 @@ gboolean container_volumes_attach(Container *container, const Image *image, cons
     };
 
     if (!container_blocks_attach(container, deadline, arena, &volumes.blocks, &volumes.n_blocks, error) ||
-        !memory_attach(container, arena, volumes.sources, create, error) ||
-        !bind_all(container, deadline, arena, volumes.sources, error) ||
-        !images_attach(container, deadline, arena, volumes.sources, create, error))
+        !memory_volumes_attach(container, arena, volumes.sources, create, error) ||
+        !volumes_bind(container, deadline, arena, volumes.sources, error) ||
+        !image_volumes_attach(container, deadline, arena, volumes.sources, create, error))
         return FALSE;
-    anonymous_fill(container, image, arena, &volumes, create);
+    anonymous_volumes_add(container, image, arena, &volumes, create);
     if (user != NULL) {
         create->n_uid_mappings = user->n_uids;
         create->uid_mappings = mappings_copy(user->uids, user->n_uids, arena);

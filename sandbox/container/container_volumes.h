@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a container mounts beside its root: the node's directories through the pod's share, images as
- * read-only disks, the image's declared volumes, and the mappings of ids for all of them. */
+/* What a container mounts besides its root: directories and files of the node through the pod's share,
+ * images as read-only disks, volumes in the guest's memory, and the volumes that its image declares; with
+ * the mappings of ids for all of them. */
 #pragma once
 
 #include "common/arena.h"
@@ -15,12 +16,12 @@ typedef struct {
     guint n_blocks;
 } ContainerVolumes;
 
-/* Brings them to the guest and tells it what to do with them (in create). Everything lives in the arena. A
- * volume image's id is recorded in the container's configuration. What has been done goes with
- * container_forget(). */
+/* Attaches the volumes to the guest, and adds to create what the agent has to do with them. Everything in
+ * *ret_volumes and create lives in the arena. The id of a volume's image is recorded in the container's
+ * configuration. After a failure, container_forget() removes what has been attached. */
 gboolean container_volumes_attach(Container *container, const Image *image, const Deadline *deadline,
                                   Arena *arena, ContainerVolumes *ret_volumes,
                                   Crivirt__Agent__V1__CreateContainerRequest *create, GError **error);
 
-/* Attached layers as the guest's agent wants to hear of them. */
+/* Return: the agent's messages for attached layers (PodLayer), in the arena. */
 Crivirt__Agent__V1__Disk **container_disks(const GArray *layers, Arena *arena);

@@ -11,7 +11,8 @@
 #include "sandbox/pod/host_request.h"
 #include "sandbox/pods/pod_table.h"
 
-/* The text of the Localhost profile that the container asks for; *ret_text NULL: it asks for none. */
+/* Reads the Localhost profile that the container asks for. *ret_text, which the caller frees, stays NULL
+ * when it asks for none. */
 static gboolean seccomp_read(const Runtime__V1__ContainerConfig *config, char **ret_text, GError **error)
 {
     const Runtime__V1__LinuxContainerSecurityContext *security =
@@ -33,7 +34,8 @@ static gboolean seccomp_read(const Runtime__V1__ContainerConfig *config, char **
     return FALSE;
 }
 
-/* The running container whose processes this one wants to see, referenced; NULL: it asks for none. */
+/* Finds the running container whose PID namespace this one is to join. *ret_target, which is referenced,
+ * stays NULL when it asks for none. */
 static gboolean target_find(Container *container, Container **ret_target, GError **error)
 {
     const char *id = oci_spec_target(container->config);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The agent's message that creates a container: its layers, user and OCI specification, from the CRI's
+/* Builds the agent's message that creates a container: layers, user and OCI specification, from the CRI's
  * configuration and the image. */
 #pragma once
 
@@ -10,8 +10,8 @@
 
 /* Completes the message, to which container_volumes_attach() has added the volumes. layers: PodLayer.
  * Everything in the message lives in the arena, or is borrowed from the container. Sets
- * container->stop_signal. Errors: INVALID_ARGUMENT naming the field, FAILED_PRECONDITION for a target
- * container that does not run. */
+ * container->stop_signal. Errors: INVALID_ARGUMENT with the field's name, FAILED_PRECONDITION for a target
+ * container that is not running. */
 gboolean create_message_build(Container *container, const Image *image, const ContainerVolumes *volumes,
                               const GArray *layers, Arena *arena,
                               Crivirt__Agent__V1__CreateContainerRequest *create, GError **error);

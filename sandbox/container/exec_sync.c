@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ExecSync: runs a command in a container, collects what it writes, and answers when it has ended. */
+/* ExecSync: runs a command in a container, collects its output, and returns when it has ended. */
 
 #include <signal.h>
 #include <string.h>
@@ -13,14 +13,15 @@
 #include "sandbox/sandbox.h"
 
 enum {
-    /* The CRI's cap on each stream; more is read and dropped, so that the process never blocks on it. */
+    /* The CRI's limit for each stream. Further output is read and dropped, so that the command never blocks.
+     */
     MAX_STREAM_BYTES = 16 << 20,
-    /* Both together have to fit into one answer. */
+    /* Both streams together have to fit into one response. */
     MAX_ANSWER_BYTES = (16 << 20) - (64 << 10),
     KILLED_TIMEOUT_MS = 5 * 1000,
 };
 
-/* Wakes the RPC's thread. */
+/* Wakes the RPC's thread when the stream session has changed. */
 typedef struct {
     GMutex lock;
     GCond changed;
@@ -59,8 +60,8 @@ static void exec_read_stream(StreamSession *session, StreamSessionStream stream,
         g_byte_array_append(bytes, buffer, (guint)MIN(length, MAX_STREAM_BYTES - bytes->len));
 }
 
-/* Kills the command with all that it has started, and waits for its end: a client that is told of the
- * time-out may look whether the command is gone. */
+/* Kills the command with all processes that it has started, and waits for its end, so that a client that
+ * gets the time-out finds the command gone. */
 static void exec_kill_and_wait(StreamSession *session, Waiter *waiter, GByteArray *const streams[2])
 {
     Deadline deadline = deadline_in_ms(KILLED_TIMEOUT_MS);
@@ -104,7 +105,7 @@ static ProtobufCBinaryData answer_take_stream(Arena *arena, const GByteArray *st
     return data;
 }
 
-/* The command's limit does not apply to its start: a start that was cut off would go on without a caller. */
+/* The command's time limit does not apply to its start: an abandoned start would go on without a caller. */
 static gboolean exec_start_and_run(SandboxManager *manager, const StreamSessionExec *exec,
                                    const Deadline *deadline, const Deadline *limit,
                                    GByteArray *const streams[2], gint32 *ret_exit_code, GError **error)
@@ -153,7 +154,7 @@ gboolean container_exec_sync(SandboxManager *manager, const Runtime__V1__ExecSyn
         g_prefix_error(error, "exec in container %s: ", container->id);
         return FALSE;
     }
-    /* A flood on one stream leaves room in the answer for the other. */
+    /* Each stream may have at least half of the response, however much the other one has. */
     ret_response->stderr = answer_take_stream(
         arena, errors, MAX(MAX_ANSWER_BYTES / 2, MAX_ANSWER_BYTES - MIN(output->len, MAX_ANSWER_BYTES)));
     ret_response->stdout = answer_take_stream(arena, output, MAX_ANSWER_BYTES - ret_response->stderr.len);

@@ -78,7 +78,7 @@ StreamSession *stream_session_attach(SandboxManager *manager, const char *contai
         return NULL;
     }
     stream_session_register(session);
-    /* The container may have ended before the session was registered, which then has not been told. */
+    /* The container may have ended before the session was registered, which then was not notified. */
     state = container_state(container);
     if (state != CONTAINER_RUNNING_STATE && state != CONTAINER_CREATED_STATE)
         stream_session_finish(session, container->exit_code, NULL);

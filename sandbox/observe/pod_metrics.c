@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ListMetricDescriptors and ListPodSandboxMetrics, from the rows of metrics.def. */
+/* ListMetricDescriptors and ListPodSandboxMetrics, which are made from the rows of metrics.def. */
 
 #include <string.h>
 
@@ -14,11 +14,11 @@ typedef Crivirt__Agent__V1__ContainerUsage ContainerUsage;
 typedef Crivirt__Agent__V1__InterfaceUsage InterfaceUsage;
 
 enum {
-    WRITABLE_DISK_INODES = 65536 /* of every pod's writable disk: upper.c */,
+    WRITABLE_DISK_INODES = 65536 /* of each writable disk (volumes/writable_disk.c) */,
     NS_PER_S = 1000 * 1000 * 1000
 };
 
-/* What the node knows of a container beside its figures. */
+/* Values of a container that its guest does not report. */
 typedef struct {
     guint64 now_s;
     guint64 started_at_s;
@@ -82,7 +82,7 @@ static void interface_values(const InterfaceUsage *i, guint64 *ret_values)
 static const char *const common_keys[] = {"container", "id", "image", "name", "namespace", "pod"};
 enum { N_COMMON = G_N_ELEMENTS(common_keys), N_FURTHER_MAX = 3 };
 
-/* The words of text into labels from *n on, in the arena. */
+/* Copies the words of text into the arena and appends them to labels, which has *n elements. */
 static void add_words(Arena *arena, const char *text, char **labels, size_t *n)
 {
     g_auto(GStrv) words = g_strsplit(text, " ", N_FURTHER_MAX);
@@ -98,7 +98,7 @@ static void describe(Arena *arena, const MetricRow *rows, gsize n_rows,
         Runtime__V1__MetricDescriptor *descriptor;
 
         if (i > 0 && g_str_equal(rows[i].name, rows[i - 1].name))
-            continue; /* the same with another value of a label */
+            continue; /* the same metric with another value of a label */
         descriptor = arena_new0(arena, Runtime__V1__MetricDescriptor, 1);
         runtime__v1__metric_descriptor__init(descriptor);
         descriptor->name = arena_strdup(arena, rows[i].name);
@@ -121,18 +121,18 @@ void sandbox_metric_descriptors(Arena *arena, Runtime__V1__ListMetricDescriptors
 
 /* ---- metrics ---- */
 
-/* The labels that all metrics of one thing begin with; they share the strings. */
+/* The first labels of all metrics of a container or pod. The metrics share the strings. */
 typedef struct {
     char *values[N_COMMON];
 } CommonLabels;
 
-/* What a row's further labels say, which is the same for every pod. */
+/* The values of a row's further labels, which are the same for every pod. */
 typedef struct {
     char *words[N_FURTHER_MAX];
     size_t n_words;
 } FurtherLabels;
 
-/* What the messages of one answer share. */
+/* The further labels of all rows. All messages of a response share them. */
 typedef struct {
     FurtherLabels container_rows[G_N_ELEMENTS(container_rows)];
     FurtherLabels pod_rows[G_N_ELEMENTS(pod_rows)];
@@ -170,8 +170,8 @@ static Labels labels_new(Arena *arena, const CommonLabels *common, const Further
     return labels;
 }
 
-/* As many metrics as there are rows, in one piece. own_label: one more, after the row's. Metrics whose labels
- * are the same share them. */
+/* Makes one metric for each row, all in one allocation. own_label: the value of one more label, after those
+ * of the row; NULL: none. Metrics with the same labels share them. */
 static void metrics_add(Arena *arena, const MetricRow *rows, const FurtherLabels *further, gsize n_rows,
                         const CommonLabels *common, char *own_label, gint64 at_ns, const guint64 *values,
                         Runtime__V1__Metric **metrics)
@@ -284,7 +284,7 @@ static void add_interfaces(Pod *pod, const Sample *sample, const Further *furthe
     }
 }
 
-/* NULL when nothing is known of the pod. */
+/* Return: NULL when there is no sample of the pod. */
 static Runtime__V1__PodSandboxMetrics *pod_message(Pod *pod, const Further *further, Arena *arena)
 {
     Runtime__V1__PodSandboxMetrics *message;

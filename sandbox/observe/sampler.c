@@ -25,7 +25,7 @@ typedef struct {
     gboolean with_processes;
 } Job;
 
-/* ---- taking one ---- */
+/* ---- taking a sample ---- */
 
 static gboolean pod_has_share(Pod *pod)
 {
@@ -37,7 +37,7 @@ static gboolean pod_has_share(Pod *pod)
     return has;
 }
 
-/* An agent that is too old to report statistics is no failure. */
+/* An agent that is too old to report statistics is not an error. */
 static gboolean sample_ask_guest(Pod *pod, gboolean with_processes, Sample *sample, GError **error)
 {
     Crivirt__Agent__V1__StatsRequest stats = CRIVIRT__AGENT__V1__STATS_REQUEST__INIT;
@@ -58,7 +58,8 @@ static gboolean sample_ask_guest(Pod *pod, gboolean with_processes, Sample *samp
     return FALSE;
 }
 
-/* Of QEMU, and of the file server of the pod's volumes, whose shared memory is the guest's. */
+/* Adds up the cost of QEMU and of the file server of the pod's volumes. The server's shared memory is the
+ * guest's, and counts once. */
 static void sample_read_node_cost(Pod *pod, Sample *sample)
 {
     pid_t vm = pod->platform->process(pod);
@@ -164,7 +165,7 @@ void sampler_free(Sampler *sampler)
     g_free(sampler);
 }
 
-/* ---- asking ---- */
+/* ---- requests ---- */
 
 static gboolean sample_is_fresh_locked(const PodSamples *samples, gboolean with_processes, gint64 now_us)
 {

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What containers and pods use, as the CRI shows it.
+/* Resource usage of containers and pods, in the CRI's messages.
  *
- * A container's figures are those of its cgroup in the guest. A pod's CPU time and memory are what it costs
- * the node: QEMU's CPU time, of which the guest's is a part, and its resident memory, which holds the
- * guest's; and those of virtiofsd, where the pod has volumes. All of that memory counts as the working set,
- * because the node cannot take any of it back; so a pod shows more than the sum of its containers, by the
- * guest's kernel, agent and page cache and by QEMU itself. Network, processes, page faults and pressure are
- * the guest's.
+ * The values of a container are those of its cgroup in the guest. The CPU time and memory of a pod are its
+ * cost on the node: the CPU time of QEMU, which includes the guest's, and the resident memory of QEMU, which
+ * includes the guest's; and those of virtiofsd where the pod has volumes. All of this memory counts as the
+ * working set, because the node cannot reclaim any of it. A pod therefore uses more than its containers
+ * together: the guest's kernel, agent and page cache, and QEMU itself, come in addition. Network, processes,
+ * page faults and pressure are those of the guest.
  *
- * Rates (usage_nano_cores) are left out until there are two samples. Containers that do not run have no
- * figures, and neither have pods that are not ready; they are listed all the same, except by
- * ListPodSandboxStats, which lists what can be measured.
+ * Rates (usage_nano_cores) are left out until there are two samples. Containers that do not run and pods
+ * that are not ready are listed without values. ListPodSandboxStats does not list pods that are not ready.
  */
 
 #include "sandbox/observe/stats.h"
@@ -186,7 +185,7 @@ static Runtime__V1__ContainerStats *container_message(Container *container, Aren
     return stats;
 }
 
-/* The pods of these containers, each once and borrowed. */
+/* Return: the pods of these containers, each once. The array, which the caller frees, borrows them. */
 static GPtrArray *pods_of(const GPtrArray *containers)
 {
     g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
@@ -201,7 +200,7 @@ static GPtrArray *pods_of(const GPtrArray *containers)
     return pods;
 }
 
-/* The arena takes the containers over, of which the messages borrow. */
+/* The arena takes ownership of containers, because the messages borrow their strings. */
 static gboolean container_messages(SandboxManager *manager, GPtrArray *containers, const Deadline *deadline,
                                    Arena *arena, Runtime__V1__ContainerStats ***ret_messages, size_t *ret_n,
                                    GError **error)
@@ -286,7 +285,7 @@ static Runtime__V1__NetworkInterfaceUsage *interface_usage(Arena *arena,
     return usage;
 }
 
-/* NULL: none of its own. The kubelet ends with a fault at usage without a default interface. */
+/* Return: NULL when the sample has no eth0. The kubelet crashes on usage without a default interface. */
 static Runtime__V1__NetworkUsage *network_usage(Arena *arena, const Sample *sample)
 {
     Runtime__V1__NetworkUsage *usage = arena_new0(arena, Runtime__V1__NetworkUsage, 1);
@@ -387,7 +386,7 @@ static Runtime__V1__PodSandboxStats *pod_message(Pod *pod, Arena *arena)
     return stats;
 }
 
-/* The arena takes the pods over, of which the messages borrow. */
+/* The arena takes ownership of pods, because the messages borrow their strings. */
 static gboolean pod_messages(SandboxManager *manager, GPtrArray *pods, const Deadline *deadline, Arena *arena,
                              Runtime__V1__PodSandboxStats ***ret_messages, size_t *ret_n, GError **error)
 {

@@ -4,5 +4,6 @@
 
 #include <glib.h>
 
-/* What cannot be given back at once: usage without the inactive part of the page cache. */
+/* Return: the memory that the kernel cannot reclaim at once, which is the usage without the inactive part of
+ * the page cache. */
 guint64 stats_working_set(guint64 usage_bytes, guint64 inactive_file_bytes);

@@ -45,7 +45,7 @@ static void add_device(GArray *devices, const struct stat *status, const char *p
     g_array_append_val(devices, device);
 }
 
-/* Directories that are file systems of their own, or of which the container has its own. */
+/* Entries of /dev that are separate file systems, or that the container has itself. */
 static gboolean is_left_out(const char *name)
 {
     static const char *const names[] = {"pts",  "shm",   "fd",     "mqueue", "console", "hugepages",

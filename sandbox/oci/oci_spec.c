@@ -112,7 +112,7 @@ static void image_user(const char *spec, Crivirt__Agent__V1__User *user)
     user->group = (char *)g_intern_string(colon != NULL ? colon + 1 : "");
 }
 
-/* An id of 32 bits. The kernel takes the largest one for none. */
+/* An id has 32 bits. The largest one means "no id" to the kernel. */
 static gboolean id_check(const char *field, gint64 id, GError **error)
 {
     if (id >= 0 && id < G_MAXUINT32)

@@ -23,10 +23,10 @@ static const Row rows[] = {
 #undef SYSCALL_FOR
 };
 
-/* The first is the architecture itself; its kernel runs programs of the others too. */
+/* The first of seccomp_names is the architecture itself. Its kernel also runs programs of the others. */
 static const struct {
-    const char *machine;
-    const char *names[3];
+    const char *name;
+    const char *seccomp_names[3];
 } architectures[] = {
     {"x86_64", {"SCMP_ARCH_X86_64", "SCMP_ARCH_X86", NULL}},
     {"aarch64", {"SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", NULL}},
@@ -125,9 +125,9 @@ void seccomp_profile_put_default(JsonWriter *json, const char *architecture, con
     json_writer_string(json, "defaultAction", "SCMP_ACT_ERRNO");
     json_writer_int(json, "defaultErrnoRet", EPERM);
     for (gsize i = 0; i < G_N_ELEMENTS(architectures); i++)
-        if (g_str_equal(architectures[i].machine, architecture))
-            json_writer_strings(json, "architectures", architectures[i].names,
-                                g_strv_length((char **)(void *)architectures[i].names));
+        if (g_str_equal(architectures[i].name, architecture))
+            json_writer_strings(json, "architectures", architectures[i].seccomp_names,
+                                g_strv_length((char **)(void *)architectures[i].seccomp_names));
     json_writer_open_array(json, "syscalls");
     put_names(json, capabilities);
     put_personalities(json);

@@ -99,7 +99,7 @@ gboolean host_agent_kill(const char *socket, const Deadline *deadline, GError **
         gone = wait_readable(fd, deadline, "waiting for the pod's agent to end", error);
     close(fd);
     if (gone)
-        waitpid(pid, NULL, WNOHANG); /* this daemon reaps it if it started it */
+        waitpid(pid, NULL, WNOHANG); /* reaps the agent if this daemon started it */
     return gone;
 }
 

@@ -22,7 +22,7 @@ typedef struct {
     gboolean node_ipc;
 } HostAgentSpec;
 
-/* Where the agent's mount namespace has the volumes. */
+/* The directory of the volumes in the agent's mount namespace. */
 #define HOST_AGENT_SHARE_DIR "/run/crivirt/share"
 
 /* Starts the agent and returns when it serves its socket. Until then the agent ends with this process.

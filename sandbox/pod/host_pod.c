@@ -88,7 +88,8 @@ static gboolean cgroups_kill(Pod *pod, const Deadline *deadline, GError **error)
     g_autoptr(GPtrArray) containers = pod_containers(pod);
     g_autofree char *own = agent_cgroup(pod);
 
-    /* The agent's cgroup comes first: it contains what the agent was about to start. */
+    /* The agent's cgroup is killed first, because a process that the agent is about to move to a container's
+     * cgroup is still in it. */
     if (!cgroup_kill(CGROUP_ROOT, cgroup_parent(pod), own, deadline, error))
         return FALSE;
     for (guint i = 0; i < containers->len; i++) {
@@ -121,7 +122,7 @@ static void on_agent_ended(gpointer data)
 {
     Watched *watched = data;
 
-    waitpid(watched->pid, NULL, WNOHANG); /* this daemon reaps it if it started it */
+    waitpid(watched->pid, NULL, WNOHANG); /* reaps the agent if this daemon started it */
     manager_report_lost(watched->manager, watched->pod_id, "the pod's agent on the node died");
 }
 
@@ -343,7 +344,7 @@ static gboolean node_attach_layers(Pod *pod, const GPtrArray *layers, const Dead
     return good;
 }
 
-/* The share exists from the start. */
+/* The share of a host pod exists from its start. */
 static gboolean node_attach_share(Pod *pod, const Deadline *deadline, GError **error)
 {
     (void)pod;

@@ -50,7 +50,7 @@ gboolean host_request_check(const Runtime__V1__PodSandboxConfig *config, GError 
     if (options->userns_options != NULL && options->userns_options->mode == RUNTIME__V1__NAMESPACE_MODE__POD)
         return fail(error, STATUS_INVALID_ARGUMENT,
                     "linux.security_context.namespace_options.userns_options: a host pod has no user "
-                    "namespace of its own; the handler of virtual machines gives one");
+                    "namespace of its own; use a VM pod, which has one");
     for (size_t i = 0; config->linux != NULL && i < config->linux->n_sysctls; i++)
         if (!sysctl_check(config->linux->sysctls[i]->key, options, error))
             return FALSE;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a host pod may ask for: nothing that would change the node for other processes. */
+/* Checks what a host pod asks for: nothing may change the node for other processes. */
 #pragma once
 
 #include "api.pb-c.h"
@@ -12,5 +12,5 @@ guint64 node_capabilities(void);
  * daemon's own. */
 int node_least_oom_score_adj(guint64 capabilities);
 
-/* Checks the request. INVALID_ARGUMENT naming the field. */
+/* Checks the request. Errors: INVALID_ARGUMENT with the field's name. */
 gboolean host_request_check(const Runtime__V1__PodSandboxConfig *config, GError **error);

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A pod's cgroup on the node, where the client gave one: what the pod's VM costs counts there.
+/* A pod's cgroup on the node, where the client gave one: the cost of the pod's VM counts there.
  *
- * All functions succeed and do nothing for a pod without a cgroup. */
+ * All functions succeed and do nothing for a pod without a cgroup.
+ */
 #pragma once
 
 #include "sandbox/pods/pod.h"
 
 gboolean pod_cgroup_join(const Pod *pod, pid_t pid, GError **error);
-/* Kills what is left of the VM there: a file server may outlive it and its daemon. */
+/* Kills the processes that are left in the cgroup: a file server may outlive the VM and the daemon. */
 gboolean pod_cgroup_leave(const Pod *pod, GError **error);
 /* Limits the processor time in each RESOURCES_CPU_PERIOD_US; 0: no limit. */
 gboolean pod_cgroup_limit_cpu(const Pod *pod, gint64 quota_us, GError **error);
-/* Once the VM has joined: a cgroup whose limit is less than the VM's memory can become would have the VM
- * killed, so the VM's memory then counts beside that cgroup, and a warning reports it. */
+/* Called after the VM has joined. Where the cgroup's limit is less than the memory that the VM may come to
+ * use, the kernel would kill the VM. The VM's memory then counts beside the cgroup, and a warning reports
+ * it. */
 gboolean pod_cgroup_make_room(const Pod *pod, guint64 vm_bytes, GError **error);

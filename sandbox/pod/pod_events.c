@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What guests report. Events arrive on the loop's thread or libvirt's event thread, which must not block;
- * workers do what takes time. */
+/* Handles what guests report. Events arrive on the loop's thread or on libvirt's event thread, which must
+ * not block, so workers do what takes time. */
 
 #include "sandbox/pod/pod_events.h"
 
@@ -252,7 +252,7 @@ static void lost_later(gpointer data)
     g_free(call);
 }
 
-/* by_itself FALSE: perhaps a start has destroyed the VM to try another. */
+/* by_itself FALSE: the VM was destroyed, possibly by a start that tries another one. */
 static void report_end(SandboxManager *manager, const char *id, const char *why, gboolean by_itself)
 {
     LostCall *call;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What agents and the hypervisor report about pods, and the explanation of errors by it. */
+/* Handles what agents and the hypervisor report about pods, and explains errors by it. */
 #pragma once
 
 #include "sandbox/pods/pod.h"
@@ -10,15 +10,15 @@ void pod_connect(Pod *pod, gboolean fresh);
 /* A VmmStoppedFunc; data is the manager. */
 void pod_on_guest_stopped(const char *name, VmmStopReason reason, const char *text, gpointer data);
 
-/* The VM or host agent of the pod with that id ended by itself: what waits for it fails at once, and a worker
- * does the rest (pod_lost()). Any thread. why: static. */
+/* To be called when the VM or host agent of the pod with that id has ended by itself. Calls that wait for it
+ * fail at once, and a worker does the rest (pod_lost()). Any thread. why: static. */
 void manager_report_lost(SandboxManager *manager, const char *id, const char *why);
 
-/* The pod is no longer ready, and its containers ended with exit code 255 and reason Unknown. */
+/* Marks the pod as no longer ready, and its containers as ended with exit code 255 and reason Unknown. */
 void pod_lost(Pod *pod, const char *why);
 
-/* Completes an error of an operation on the pod: when the VM has died meanwhile, which the hypervisor may not
- * have reported yet, *error becomes UNAVAILABLE and says so. Waits up to two seconds. */
+/* Completes an error of an operation on the pod. When the VM has died meanwhile, which the hypervisor may
+ * not have reported yet, *error becomes UNAVAILABLE with the reason. Waits up to two seconds. */
 void pod_explain(Pod *pod, GError **error);
 
 /* Return: whether the VM has ended by itself. Waits up to two seconds, because the end of what belongs to a

@@ -81,7 +81,7 @@ static const char *const *borrowed_strv(GPtrArray *keep, char **strings, size_t 
     return (const char *const *)vector;
 }
 
-/* Fills everything but the cached result. keep owns what the attachment points to. */
+/* Sets everything in the attachment except the cached result. keep owns what the attachment points to. */
 static gboolean attachment_fill(const Pod *pod, GPtrArray *keep, CniAttachment *attachment, GError **error)
 {
     const Runtime__V1__PodSandboxMetadata *metadata = pod->config->metadata;
@@ -191,7 +191,7 @@ void pod_network_record(Pod *pod, const CniResult *network)
     g_mutex_unlock(&pod->lock);
 }
 
-void pod_network_del_stray(SandboxManager *manager, const char *id)
+void pod_network_del_orphan(SandboxManager *manager, const char *id)
 {
     g_autofree char *name = g_strndup(id, GUEST_DIRECTORY_ID_DIGITS);
     g_autofree char *netns = g_build_filename(manager->settings->server.run_dir, "netns", name, NULL);

@@ -13,10 +13,10 @@ gboolean pod_network_del(Pod *pod, const Deadline *deadline, GError **error);
 /* Records the network in the pod: its addresses, and what DEL needs. */
 void pod_network_record(Pod *pod, const CniResult *network);
 
-/* Calls DEL, with the present configuration, for a pod of which only the VM is left. Failures are logged. */
-void pod_network_del_stray(SandboxManager *manager, const char *id);
-/* Calls GC of CNI 1.1: plugins release what they hold for attachments that belong to no sandbox. Only while
- * no ADD can begin. Failures are logged. */
+/* Calls DEL with the present configuration for a VM that no pod has a record of. Failures are logged. */
+void pod_network_del_orphan(SandboxManager *manager, const char *id);
+/* Calls GC of CNI 1.1, so that plugins release what they hold for attachments that belong to no sandbox. It
+ * may be called only while no ADD can begin. Failures are logged. */
 void pod_network_collect(SandboxManager *manager);
 
 /* Return: the pod's hostname, else the node's, which the caller frees. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The share that a pod's volumes are in: attached to the guest with the first volume, watched, and replaced
- * for later containers when its file server dies. What was mounted from the dead server keeps failing
- * (vmm/fsguard), because only that server could map the guest's file handles to files. */
+/* The share with a pod's volumes. It is attached to the guest with the first volume, watched, and replaced
+ * for later containers when its file server dies. Mounts of the dead server keep failing (vmm/fsguard),
+ * because only that server could map the guest's file handles to files. */
 
 #include "sandbox/pod/pod_share.h"
 
@@ -78,7 +78,7 @@ static gboolean container_tell(Container *container)
         g_free(container->message);
         container->message = g_strdup_printf(
             "volumes %s failed: their file server (virtiofsd) died. What uses them gets ENOTCONN "
-            "until the container is made anew; everything else goes on",
+            "until the container is recreated; everything else goes on",
             volumes);
     }
     g_mutex_unlock(&container->pod->lock);
@@ -138,7 +138,7 @@ void pod_share_watch(Pod *pod)
         return;
     server = share_server(pod->share_dir);
     if (server == 0)
-        manager_defer(pod->manager, server_died, pod_ref(pod)); /* while no daemon ran */
+        manager_defer(pod->manager, server_died, pod_ref(pod)); /* it died while no daemon ran */
     else if (!loop_thread_watch_process(pod->manager->loop, server, on_server_death, pod_ref(pod),
                                         (GDestroyNotify)pod_unref))
         log_warning(LOG_FIELDS("sandbox", pod->id), "cannot watch the file server of the pod's volumes: %s",
@@ -147,7 +147,7 @@ void pod_share_watch(Pod *pod)
 
 /* ---- attaching ---- */
 
-/* May be repeated. */
+/* May be called again. */
 static gboolean mount_in_guest(Pod *pod, const Deadline *deadline, GError **error)
 {
     Crivirt__Agent__V1__MountShareRequest mount = CRIVIRT__AGENT__V1__MOUNT_SHARE_REQUEST__INIT;

@@ -31,7 +31,8 @@ static const char *node_architecture(void)
     return uname(&node) == 0 ? g_intern_string(node.machine) : "x86_64";
 }
 
-/* All of a VM but what names it (templates/unassigned_guest.h). Strings are borrowed from settings. */
+/* Describes a VM without the names of its guest (templates/unassigned_guest.h). Strings are borrowed from
+ * settings. */
 static DomainSpec vm_describe(const SandboxManager *manager, const HandlerSettings *settings,
                               const VmSize *size)
 {
@@ -104,7 +105,7 @@ static gboolean vm_join(Pod *pod, GError **error)
            tap_move(pod->tap, pod->netns_path, 0, error);
 }
 
-/* From paused to the agent's Hello. */
+/* Lets the paused VM run, and waits for the agent's Hello. */
 static gboolean vm_run(Pod *pod, const Deadline *deadline, GError **error)
 {
     pod_connect(pod, TRUE);
@@ -117,7 +118,7 @@ static gboolean vm_undo(Pod *pod, const Deadline *deadline, GError **error)
     Deadline destroy = deadline_sooner(deadline, DESTROY_TIMEOUT_MS);
 
     pod_disconnect(pod);
-    g_clear_pointer(&pod->waiting_for, template_unref);
+    g_clear_pointer(&pod->pooled_template, template_unref);
     if (!guest_vm_destroy(&pod->manager->guests, pod->id, &destroy, error) ||
         !tap_delete(pod->tap, pod->netns_path, error) ||
         !guest_files_remove(&pod->manager->guests, pod->id, error))
@@ -128,12 +129,12 @@ static gboolean vm_undo(Pod *pod, const Deadline *deadline, GError **error)
     return TRUE;
 }
 
-static gboolean vm_boot(Pod *pod, const DomainSpec *shape, const Deadline *deadline, GError **error)
+static gboolean vm_boot(Pod *pod, const DomainSpec *spec, const Deadline *deadline, GError **error)
 {
     gint64 begin_us = g_get_monotonic_time();
 
     if (!guest_files_make(&pod->manager->guests, pod->id, NULL, error) ||
-        !guest_vm_create(&pod->manager->guests, pod->id, shape, deadline, error) || !vm_join(pod, error))
+        !guest_vm_create(&pod->manager->guests, pod->id, spec, deadline, error) || !vm_join(pod, error))
         return FALSE;
     trace_add(pod->trace, TRACE_CREATE, NULL, begin_us);
     begin_us = g_get_monotonic_time();
@@ -144,17 +145,17 @@ static gboolean vm_boot(Pod *pod, const DomainSpec *shape, const Deadline *deadl
     return TRUE;
 }
 
-/* A VM that waits for its state: the pool's, if it still lives, else a new one. */
-static gboolean vm_create_incoming(Pod *pod, const DomainSpec *shape, const Template *template,
+/* Provides a VM that expects the template's state: that of the pool if it is still alive, else a new one. */
+static gboolean vm_create_incoming(Pod *pod, const DomainSpec *spec, const Template *template,
                                    const Deadline *deadline, GError **error)
 {
     g_autofree char *disk = template_disk_path(template);
-    DomainSpec incoming = *shape;
+    DomainSpec incoming = *spec;
 
     incoming.incoming = TRUE;
-    if (pod->waiting_for != NULL && vmm_pid(pod->manager->vmm, pod->id) != 0)
+    if (pod->pooled_template != NULL && vmm_pid(pod->manager->vmm, pod->id) != 0)
         return TRUE;
-    return (pod->waiting_for == NULL || vm_undo(pod, deadline, error)) &&
+    return (pod->pooled_template == NULL || vm_undo(pod, deadline, error)) &&
            guest_files_make(&pod->manager->guests, pod->id, disk, error) &&
            guest_vm_create(&pod->manager->guests, pod->id, &incoming, deadline, error);
 }
@@ -164,7 +165,7 @@ static gboolean vm_load_state(Pod *pod, const Template *template, const Deadline
 {
     gint64 begin_us = g_get_monotonic_time();
 
-    if (pod->waiting_for != NULL && pod->manager->settings->guest.vm_pool_prerestored)
+    if (pod->pooled_template != NULL && pod->manager->settings->guest.vm_pool_prerestored)
         return TRUE;
     if (!guest_restore(&pod->manager->guests, pod->id, template, deadline, error))
         return FALSE;
@@ -172,15 +173,15 @@ static gboolean vm_load_state(Pod *pod, const Template *template, const Deadline
     return TRUE;
 }
 
-/* *ret_blame: the template is the likely cause of the failure. */
-static gboolean vm_restore(Pod *pod, const DomainSpec *shape, const Template *template,
+/* *ret_blame: whether the template is the likely cause of the failure. */
+static gboolean vm_restore(Pod *pod, const DomainSpec *spec, const Template *template,
                            const Deadline *deadline, gboolean *ret_blame, GError **error)
 {
     gint64 begin_us = g_get_monotonic_time();
     gboolean running;
 
     *ret_blame = FALSE;
-    if (!vm_create_incoming(pod, shape, template, deadline, error) || !vm_join(pod, error))
+    if (!vm_create_incoming(pod, spec, template, deadline, error) || !vm_join(pod, error))
         return FALSE;
     trace_add(pod->trace, TRACE_CREATE, NULL, begin_us);
     begin_us = g_get_monotonic_time();
@@ -193,23 +194,23 @@ static gboolean vm_restore(Pod *pod, const DomainSpec *shape, const Template *te
     return TRUE;
 }
 
-/* Return: referenced; NULL: the guest boots. */
+/* Return: the template, referenced; NULL: the guest boots. */
 static Template *template_find(SandboxManager *manager, const HandlerSettings *settings,
-                               const DomainSpec *shape)
+                               const DomainSpec *spec)
 {
-    return settings->template && manager->templates != NULL ? template_store_find(manager->templates, shape)
+    return settings->template && manager->templates != NULL ? template_store_find(manager->templates, spec)
                                                             : NULL;
 }
 
 char *pod_start_take_pooled(SandboxManager *manager, const PodRequest *request, Template **ret_template)
 {
-    const DomainSpec shape = vm_describe(manager, &request->settings, &request->size);
+    const DomainSpec spec = vm_describe(manager, &request->settings, &request->size);
     g_autoptr(Template) template = NULL;
     char *id;
 
     if (manager->pool == NULL)
         return NULL;
-    template = template_find(manager, &request->settings, &shape);
+    template = template_find(manager, &request->settings, &spec);
     id = template != NULL ? vm_pool_take(manager->pool, template) : NULL;
     if (id != NULL)
         *ret_template = g_steal_pointer(&template);
@@ -217,35 +218,35 @@ char *pod_start_take_pooled(SandboxManager *manager, const PodRequest *request, 
 }
 
 /* A bad template delays this pod only: it is quarantined, and this pod's VM boots. */
-static gboolean vm_restore_or_boot(Pod *pod, const DomainSpec *shape, const Template *template,
+static gboolean vm_restore_or_boot(Pod *pod, const DomainSpec *spec, const Template *template,
                                    const Deadline *deadline, GError **error)
 {
     g_autoptr(GError) problem = NULL;
     gboolean blame;
 
-    if (vm_restore(pod, shape, template, deadline, &blame, &problem))
+    if (vm_restore(pod, spec, template, deadline, &blame, &problem))
         return TRUE;
     if (!blame) {
         g_propagate_error(error, g_steal_pointer(&problem));
         return FALSE;
     }
     template_store_quarantine(pod->manager->templates, template, problem->message);
-    return vm_undo(pod, deadline, error) && vm_boot(pod, shape, deadline, error);
+    return vm_undo(pod, deadline, error) && vm_boot(pod, spec, deadline, error);
 }
 
 static gboolean vm_start(Pod *pod, const PodRequest *request, const Deadline *deadline, GError **error)
 {
     g_autofree char *title =
         g_strdup_printf("%s/%s", pod->config->metadata->namespace_, pod->config->metadata->name);
-    DomainSpec shape = vm_describe(pod->manager, &request->settings, &request->size);
-    g_autoptr(Template) template = pod->waiting_for != NULL
-                                       ? template_ref(pod->waiting_for)
-                                       : template_find(pod->manager, &request->settings, &shape);
+    DomainSpec spec = vm_describe(pod->manager, &request->settings, &request->size);
+    g_autoptr(Template) template = pod->pooled_template != NULL
+                                       ? template_ref(pod->pooled_template)
+                                       : template_find(pod->manager, &request->settings, &spec);
 
-    shape.title = title;
+    spec.title = title;
     if (template != NULL)
-        return vm_restore_or_boot(pod, &shape, template, deadline, error);
-    return vm_boot(pod, &shape, deadline, error);
+        return vm_restore_or_boot(pod, &spec, template, deadline, error);
+    return vm_boot(pod, &spec, deadline, error);
 }
 
 gboolean pod_start_vm(Pod *pod, const PodRequest *request, const Deadline *deadline, GError **error)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How a pod's VM comes to run: it is described, created or taken from the pool, and restored from a template
- * or booted. The agent's Setup and the end of the VM are vm_pod.c's. */
+/* Starts a pod's VM: describes it, creates it or takes it from the pool, and restores it from a template or
+ * boots it. vm_pod.c does the agent's Setup and ends the VM. */
 #pragma once
 
 #include "sandbox/pods/pod.h"
 #include "sandbox/templates/template.h"
 
-/* From nothing to the agent's Hello. The network namespace exists. What a failure leaves ends with the pod.
- */
+/* Starts the pod's VM and waits for the agent's Hello. The network namespace must exist. After a failure,
+ * what is left is removed with the pod. */
 gboolean pod_start_vm(Pod *pod, const PodRequest *request, const Deadline *deadline, GError **error);
 
 /* PodPlatform's take_pooled. */

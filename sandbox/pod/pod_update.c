@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* UpdatePodSandboxResources: new limits for a pod as a whole. The kubelet calls it after it has changed the
- * pod's cgroup on the node, and before it changes the containers that grow. */
+/* UpdatePodSandboxResources: changes the limits of a pod as a whole. The kubelet calls it after it has
+ * changed the pod's cgroup on the node, and before it raises the limits of containers. */
 
 #include "common/error.h"
 #include "common/log.h"

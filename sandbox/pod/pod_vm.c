@@ -15,8 +15,8 @@ typedef Runtime__V1__LinuxContainerResources Resources;
 
 enum {
     AGENT_TIMEOUT_MS = 30 * 1000,
-    /* The guest takes and returns memory in steps. A guest that makes no step for this time will not make
-     * another. */
+    /* The guest takes and returns memory in steps. A guest that makes no step within this time is considered
+     * stalled. */
     STALLED_MS = 10 * 1000,
     LOOK_EVERY_MS = 5,
     LEFT_BYTES = 16 << 20, /* stays available to the guest when memory is taken from it */
@@ -24,7 +24,7 @@ enum {
 
 /* ---- what the pod may use ---- */
 
-/* pod->lock is held. */
+/* Called with pod->lock held. */
 static Limits containers_limits(Pod *pod, const Container *changed, const Resources *update)
 {
     Limits sum = {0};
@@ -86,10 +86,10 @@ static Resources pod_claims(Pod *pod, const PodChange *change, gint64 *ret_quota
 
 /* ---- size ---- */
 
-static gboolean size_record(Pod *pod, const VmSize *shape, GError **error)
+static gboolean size_record(Pod *pod, const VmSize *size, GError **error)
 {
     g_mutex_lock(&pod->lock);
-    pod->vm_size = *shape;
+    pod->vm_size = *size;
     g_mutex_unlock(&pod->lock);
     return pod_save(pod, error);
 }
@@ -139,12 +139,12 @@ static gboolean memory_wait(Pod *pod, guint64 wanted_bytes, const Deadline *dead
     return TRUE;
 }
 
-/* A request that the guest does not meet is withdrawn. shape->memory_bytes becomes the size that was
+/* A request that the guest does not meet is withdrawn. size->memory_bytes becomes the size that was
  * reached. */
-static gboolean plug_memory(Pod *pod, VmSize *shape, const Deadline *deadline, GError **error)
+static gboolean plug_memory(Pod *pod, VmSize *size, const Deadline *deadline, GError **error)
 {
-    const guint64 pluggable = shape->max_memory_bytes - shape->boot_memory_bytes;
-    const guint64 wanted = shape->memory_bytes - shape->boot_memory_bytes;
+    const guint64 pluggable = size->max_memory_bytes - size->boot_memory_bytes;
+    const guint64 wanted = size->memory_bytes - size->boot_memory_bytes;
     guint64 plugged = wanted;
 
     if (pluggable == 0)
@@ -153,11 +153,11 @@ static gboolean plug_memory(Pod *pod, VmSize *shape, const Deadline *deadline, G
         memory_wait(pod, wanted, deadline, &plugged, error))
         return TRUE;
     vmm_request_memory(pod->manager->vmm, pod->id, pluggable, plugged, NULL);
-    shape->memory_bytes = shape->boot_memory_bytes + plugged;
+    size->memory_bytes = size->boot_memory_bytes + plugged;
     return FALSE;
 }
 
-/* The guest's kernel would kill processes to return the memory. */
+/* Refuses to take memory that the guest uses, because its kernel would kill processes to return it. */
 static gboolean spare_check(const VmSize *from, const VmSize *to, guint64 available_bytes, GError **error)
 {
     guint64 taken;
@@ -212,7 +212,7 @@ gboolean pod_vm_grow_to_plan(Pod *pod, const Deadline *deadline, GError **error)
     booted.memory_bytes = booted.boot_memory_bytes;
     if (vm_resize(pod, &booted, &planned, deadline, error))
         return TRUE;
-    g_prefix_error(error, "the guest cannot be given its processors and memory: ");
+    g_prefix_error(error, "cannot give the guest its processors and memory: ");
     return FALSE;
 }
 
@@ -235,22 +235,22 @@ static gboolean fit_in_job(Pod *pod, const PodChange *change, const char *field,
     const VmBounds bounds = {now.boot_vcpus, now.max_vcpus, now.boot_memory_bytes, now.max_memory_bytes};
     gint64 quota_us;
     const Resources claims = pod_claims(pod, change, &quota_us);
-    VmSize shape;
+    VmSize wanted;
 
     if (now.vcpus == 0)
         return change == NULL || change->pod_resources == NULL ||
                fail(error, STATUS_FAILED_PRECONDITION,
                     "sandbox %s was started by an earlier crivirt: its size cannot change", pod->id);
-    if (!vm_size_compute(&claims, field, &bounds, &node, &shape, error))
+    if (!vm_size_compute(&claims, field, &bounds, &node, &wanted, error))
         return FALSE;
-    shape.max_vcpus = now.max_vcpus;
-    shape.max_memory_bytes = now.max_memory_bytes;
+    wanted.max_vcpus = now.max_vcpus;
+    wanted.max_memory_bytes = now.max_memory_bytes;
     if (!may_shrink) {
-        shape.vcpus = MAX(shape.vcpus, now.vcpus);
-        shape.memory_bytes = MAX(shape.memory_bytes, now.memory_bytes);
+        wanted.vcpus = MAX(wanted.vcpus, now.vcpus);
+        wanted.memory_bytes = MAX(wanted.memory_bytes, now.memory_bytes);
     }
-    if ((shape.memory_bytes > now.memory_bytes && !pod_cgroup_make_room(pod, shape.memory_bytes, error)) ||
-        !vm_resize(pod, &now, &shape, deadline, error))
+    if ((wanted.memory_bytes > now.memory_bytes && !pod_cgroup_make_room(pod, wanted.memory_bytes, error)) ||
+        !vm_resize(pod, &now, &wanted, deadline, error))
         return FALSE;
     limit_quota(pod, quota_us);
     return TRUE;

@@ -9,7 +9,7 @@
  * size. */
 gboolean pod_vm_grow_to_plan(Pod *pod, const Deadline *deadline, GError **error);
 
-/* What is about to change. A member that is NULL does not change. */
+/* A change that is about to be made. A member that is NULL does not change. */
 typedef struct PodChange {
     const Runtime__V1__LinuxContainerResources *pod_resources;
     const Container *container; /* the container whose limits become resources */

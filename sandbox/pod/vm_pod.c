@@ -225,7 +225,7 @@ static gboolean start_everything(Pod *pod, const PodRequest *request, const Dead
     booted = pod_start_vm(pod, request, deadline, error) && vm_grow(pod, deadline, error);
     g_thread_join(thread);
     network = job.network;
-    if (network == NULL) { /* the cause, where the boot was abandoned because of it */
+    if (network == NULL) { /* the cause, when the boot was abandoned because of the network */
         g_clear_error(error);
         g_propagate_error(error, job.error);
         return FALSE;
@@ -238,7 +238,7 @@ static gboolean start_everything(Pod *pod, const PodRequest *request, const Dead
     return vm_check_alive(pod, error);
 }
 
-/* Waits for its turn. */
+/* Waits until fewer guests are booting. */
 static gboolean start_queued(Pod *pod, const PodRequest *request, const Deadline *deadline, GError **error)
 {
     gint64 begin_us = g_get_monotonic_time();
@@ -262,11 +262,11 @@ static gboolean vm_pod_start(Pod *pod, const PodRequest *request, const Deadline
 
     unassigned_guest_forget(&pod->manager->guests, pod->id); /* the pod's row names its VM from now on */
     started = start_queued(pod, request, deadline, error);
-    g_clear_pointer(&pod->waiting_for, template_unref);
+    g_clear_pointer(&pod->pooled_template, template_unref);
     if (started)
         return TRUE;
     pod_explain(pod, error);
-    /* The caller's deadline may have passed; the clean-up has one of its own. */
+    /* The clean-up has a deadline of its own, because the caller's may have passed. */
     cleanup = deadline_in_ms(DESTROY_TIMEOUT_MS + pod->manager->settings->network.cni_timeout_ms);
     if (!vm_pod_end(pod, &cleanup, &undo_error)) {
         log_error(LOG_FIELDS("sandbox", pod->id), "cannot undo a failed start: %s", undo_error->message);

@@ -58,7 +58,7 @@ void pod_unref(Pod *pod)
     if (pod == NULL || !g_atomic_int_dec_and_test(&pod->references))
         return;
     agent_connection_unref(pod->agent);
-    template_unref(pod->waiting_for);
+    template_unref(pod->pooled_template);
     pod_samples_clear(&pod->samples);
     trace_free(pod->trace);
     g_hash_table_unref(pod->containers);

@@ -38,8 +38,8 @@ struct Pod {
     char *share_dir; /* what virtiofs shows */
     char *netns_path;
     char *tap;
-    struct Template *waiting_for; /* the VM comes from the pool and waits for this template's state; NULL: the
-                                     VM is not from the pool */
+    struct Template *pooled_template; /* the VM comes from the pool and waits for this template's state; NULL:
+                                     the VM is not from the pool */
     Semaphore job;
     Semaphore create_job;   /* one CreateContainer at a time, so that two with one name cannot race */
     Semaphore disk_job;     /* attaching layers, disks and the share */

@@ -85,7 +85,7 @@ static guint64 cpus_of_limit(const Resources *resources)
 }
 
 static gboolean vcpus_compute(const Resources *resources, const char *field, const VmBounds *bounds,
-                              const NodeCapacity *node, VmSize *shape, GError **error)
+                              const NodeCapacity *node, VmSize *size, GError **error)
 {
     guint usable = MIN(node->cpus, GUEST_CPUS_MOST);
     guint most = bounds->max_vcpus != 0 ? MIN(bounds->max_vcpus, usable) : usable;
@@ -101,16 +101,16 @@ static gboolean vcpus_compute(const Resources *resources, const char *field, con
                     "%s.cpu_quota: %" G_GUINT64_FORMAT
                     " CPUs are more than the %u that a VM of this pod may have",
                     field, wanted, most);
-    shape->vcpus = MAX(MAX(bounds->vcpus, (guint)MIN(wanted, most)), 1);
-    shape->boot_vcpus = node->plugs ? MAX(bounds->vcpus, 1) : shape->vcpus;
-    shape->max_vcpus = node->plugs ? MIN(most, MAX(REACH_VCPUS, shape->vcpus * REACH_FACTOR)) : shape->vcpus;
+    size->vcpus = MAX(MAX(bounds->vcpus, (guint)MIN(wanted, most)), 1);
+    size->boot_vcpus = node->plugs ? MAX(bounds->vcpus, 1) : size->vcpus;
+    size->max_vcpus = node->plugs ? MIN(most, MAX(REACH_VCPUS, size->vcpus * REACH_FACTOR)) : size->vcpus;
     return TRUE;
 }
 
 /* ---- memory ---- */
 
 static gboolean memory_compute(const Resources *resources, const char *field, const VmBounds *bounds,
-                               const NodeCapacity *node, VmSize *shape, GError **error)
+                               const NodeCapacity *node, VmSize *size, GError **error)
 {
     guint64 most = round_down(node->memory_bytes, MIB);
     guint64 least = round_up(bounds->memory_bytes, MIB);
@@ -143,30 +143,30 @@ static gboolean memory_compute(const Resources *resources, const char *field, co
     /* A limit that the node can just grant is not refused because of the kernel's own part. */
     wanted = MIN(MAX(least, wanted), most);
     if (!node->plugs) {
-        shape->boot_memory_bytes = shape->memory_bytes = shape->max_memory_bytes = wanted;
+        size->boot_memory_bytes = size->memory_bytes = size->max_memory_bytes = wanted;
         return TRUE;
     }
-    shape->boot_memory_bytes = least;
-    shape->memory_bytes = least + MIN(round_up(wanted - least, DOMAIN_MEMORY_BLOCK),
-                                      round_down(most - least, DOMAIN_MEMORY_BLOCK));
-    shape->max_memory_bytes =
+    size->boot_memory_bytes = least;
+    size->memory_bytes = least + MIN(round_up(wanted - least, DOMAIN_MEMORY_BLOCK),
+                                     round_down(most - least, DOMAIN_MEMORY_BLOCK));
+    size->max_memory_bytes =
         least +
         round_down(MIN(most, MAX(REACH_MEMORY_BYTES, wanted * REACH_FACTOR)) - least, DOMAIN_MEMORY_BLOCK);
     return TRUE;
 }
 
 gboolean vm_size_compute(const Resources *resources, const char *field, const VmBounds *bounds,
-                         const NodeCapacity *node, VmSize *ret_shape, GError **error)
+                         const NodeCapacity *node, VmSize *ret_size, GError **error)
 {
     static const Resources none = RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;
-    VmSize shape;
+    VmSize size;
 
     if (resources == NULL)
         resources = &none;
     if (!vm_limits_check(resources, field, error) ||
-        !vcpus_compute(resources, field, bounds, node, &shape, error) ||
-        !memory_compute(resources, field, bounds, node, &shape, error))
+        !vcpus_compute(resources, field, bounds, node, &size, error) ||
+        !memory_compute(resources, field, bounds, node, &size, error))
         return FALSE;
-    *ret_shape = shape;
+    *ret_size = size;
     return TRUE;
 }

@@ -43,7 +43,7 @@ NodeCapacity node_capacity(void);
  * sizes that cannot boot, RESOURCE_EXHAUSTED for more than the handler or the node has; both name the field,
  * of which `field` is the path to resources ("config.linux.resources"). */
 gboolean vm_size_compute(const Runtime__V1__LinuxContainerResources *resources, const char *field,
-                         const VmBounds *bounds, const NodeCapacity *node, VmSize *ret_shape, GError **error);
+                         const VmBounds *bounds, const NodeCapacity *node, VmSize *ret_size, GError **error);
 
 /* Checks the limits without computing a size. */
 gboolean vm_limits_check(const Runtime__V1__LinuxContainerResources *resources, const char *field,

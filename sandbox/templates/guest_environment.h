@@ -2,11 +2,12 @@
 /* What guests need of the daemon before a pod owns them, and the names of what belongs to one guest.
  *
  * Templates, the VM pool and unassigned guests get this environment instead of the manager of all pods, so
- * that they can be used without pods. A guest's id is the name of its domain, and every path follows from it;
- * when a pod takes the guest, the id becomes the pod's.
+ * that they can be used without pods. A guest's id is the name of its domain, and every path follows from
+ * it; when a pod takes the guest, the id becomes the pod's.
  *
- * Ownership: whoever fills the environment owns it and everything that it points to, and frees both after the
- * last user. Threads: it is constant once it is filled, but for the semaphore, which is safe by itself.
+ * Ownership: the creator of the environment owns it and everything that it points to, and frees both after
+ * the last user. Threads: the environment is constant once it is initialized, except for the semaphore,
+ * which is safe by itself.
  */
 #pragma once
 
@@ -17,8 +18,8 @@
 
 /* The interface of every guest, in the guest and in its network namespace. */
 #define GUEST_INTERFACE "eth0"
-/* The interface's address until Setup sets the network's own: the guest has it from its boot, and may be a
- * clone of another one. It is locally administered, and no frame ever bears it. */
+/* The interface's MAC address until Setup sets that of the network. The guest has it from its boot, and may
+ * be a clone of another guest. The address is locally administered, and no frame is ever sent with it. */
 #define GUEST_MAC "52:54:00:63:76:01"
 #define GUEST_DISK_LUN 0                 /* of the writable disk; layers have the numbers after it */
 #define GUEST_DISK_SERIAL_FORMAT "cv-%u" /* of a disk, by its LUN */
@@ -33,7 +34,7 @@ typedef struct {
 
     const char *state_dir; /* persists */
     const char *run_dir;   /* is cleared by a reboot */
-    const char *owner_tag; /* marks what this daemon makes on the node (owner_tag.h) */
+    const char *owner_tag; /* the owner tag of what this daemon makes on the node (owner_tag.h) */
     guint qemu_uid;
     guint qemu_gid;
     gint64 boot_timeout_ms;      /* per guest, from the start of its boot */
@@ -41,8 +42,8 @@ typedef struct {
 
     /* The pool's VMs hold a paused guest, instead of waiting for a template's state. */
     gboolean vm_pool_prerestored;
-    /* Describes the VM of a pod that asks for nothing in particular, which the pool makes in advance. What
-     * names a guest is left out; strings are borrowed, and live as long as the environment. Any thread. */
+    /* Describes the VM of a pod without limits or annotations, which the pool creates in advance. The names
+     * of a guest are left out. Strings are borrowed, and live as long as the environment. Any thread. */
     gboolean (*describe_default_vm)(gpointer data, DomainSpec *ret_spec, GError **error);
     gpointer describe_default_vm_data;
 } GuestEnvironment;

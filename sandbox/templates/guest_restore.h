@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is done with an unassigned guest: restoring it from a template, letting it run briefly, and warming it
+/* Operations on an unassigned guest: restoring it from a template, letting it run briefly, and warming it
  * up. Threads: any, one at a time for a guest. */
 #pragma once
 

@@ -12,7 +12,8 @@
 #include "common/fileio.h"
 #include "common/json_writer.h"
 
-/* Counts what changes in the form or meaning of the files, the agent's part in it included. */
+/* The version of the files' format. It is raised with each change of their form or meaning, including what
+ * the agent expects of a restored guest. */
 #define FORMAT "2"
 
 enum {
@@ -25,7 +26,8 @@ enum {
 
 /* ---- inputs ---- */
 
-/* A file is what it was as long as nobody wrote it; a digest would have to be made for every pod. */
+/* Identifies a file by its path, inode, size and time of modification: a digest would have to be computed
+ * for every pod. */
 static char *file_identity(const char *path)
 {
     struct stat status;
@@ -38,28 +40,28 @@ static char *file_identity(const char *path)
                            (gint64)status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
 }
 
-static char *machine_text(const DomainSpec *shape, guint64 disk_bytes)
+static char *vm_text(const DomainSpec *spec, guint64 disk_bytes)
 {
     g_autofree char *serial = g_strdup_printf("%" G_GUINT64_FORMAT " bytes", disk_bytes);
     const DiskSpec disk = {.path = "disk", .serial = serial};
-    DomainSpec spec = *shape;
+    DomainSpec anonymous = *spec;
 
-    spec.name = "template";
-    spec.title = NULL;
-    spec.owner = NULL;
-    spec.agent_socket = "agent";
-    spec.console_path = "console";
-    spec.tap = "tap";
-    spec.mac = "mac";
-    spec.disks = &disk;
-    spec.n_disks = 1;
-    spec.generation = "generation";
-    spec.incoming = FALSE;
-    return domain_xml_build(&spec);
+    anonymous.name = "template";
+    anonymous.title = NULL;
+    anonymous.owner = NULL;
+    anonymous.agent_socket = "agent";
+    anonymous.console_path = "console";
+    anonymous.tap = "tap";
+    anonymous.mac = "mac";
+    anonymous.disks = &disk;
+    anonymous.n_disks = 1;
+    anonymous.generation = "generation";
+    anonymous.incoming = FALSE;
+    return domain_xml_build(&anonymous);
 }
 
-/* The first processor's model, features and microcode: what a guest may have been told, and has chosen its
- * code by. */
+/* Return: the first processor's model, features and microcode, by which software in the guest may have
+ * selected its code. The caller frees the text. */
 static char *processor_text(void)
 {
     static const char *const keys[] = {"vendor_id", "model name", "stepping", "microcode",
@@ -104,7 +106,7 @@ static void add_file(GPtrArray *inputs, const char *name, const char *path)
     add_input(inputs, name, identity);
 }
 
-/* Of the node, whatever the shape. */
+/* Adds the inputs that are the same for all VM specs of the node. */
 static gboolean add_platform(GPtrArray *inputs, Vmm *vmm, GError **error)
 {
     g_autofree char *versions = NULL;
@@ -120,22 +122,22 @@ static gboolean add_platform(GPtrArray *inputs, Vmm *vmm, GError **error)
     return TRUE;
 }
 
-char **template_inputs(Vmm *vmm, const DomainSpec *shape, guint64 disk_bytes, GError **error)
+char **template_inputs(Vmm *vmm, const DomainSpec *spec, guint64 disk_bytes, GError **error)
 {
-    g_autofree char *machine = machine_text(shape, disk_bytes);
-    g_autofree char *program = g_strconcat("qemu-system-", shape->architecture, NULL);
+    g_autofree char *vm = vm_text(spec, disk_bytes);
+    g_autofree char *program = g_strconcat("qemu-system-", spec->architecture, NULL);
     g_autofree char *accelerator =
-        g_strdup_printf("%s; the node's: %s", shape->accelerator, vmm_uses_kvm(vmm, NULL) ? "kvm" : "tcg");
+        g_strdup_printf("%s; the node's: %s", spec->accelerator, vmm_uses_kvm(vmm, NULL) ? "kvm" : "tcg");
     g_autofree char *emulator = g_find_program_in_path(program);
     g_autoptr(GPtrArray) inputs = g_ptr_array_new_with_free_func(g_free);
 
     if (!add_platform(inputs, vmm, error))
         return NULL;
     add_file(inputs, "emulator", emulator);
-    add_file(inputs, "kernel", shape->kernel);
-    add_file(inputs, "initrd", shape->initrd);
+    add_file(inputs, "kernel", spec->kernel);
+    add_file(inputs, "initrd", spec->initrd);
     add_input(inputs, "accelerator", accelerator);
-    add_input(inputs, "machine", machine);
+    add_input(inputs, "machine", vm);
     g_ptr_array_add(inputs, NULL);
     return (char **)g_ptr_array_steal(inputs, NULL);
 }
@@ -164,7 +166,8 @@ static gboolean page_is_zero(const guint8 *page, gsize length)
     return memcmp(page, zeros, length) == 0;
 }
 
-/* Of the pages that are not zero, each with its place: the same wherever the file has holes. */
+/* Digests the pages that are not zero, each with its offset, so that the digest does not depend on where the
+ * file has holes. */
 static void digest_extent(GChecksum *checksum, const guint8 *data, gsize begin, gsize end, FileFacts *facts)
 {
     for (gsize at = begin; at < end; at += PAGE_BYTES) {
@@ -245,7 +248,7 @@ static void put_inputs(JsonWriter *json, const char *const *inputs)
     json_writer_close_object(json);
 }
 
-/* The files whose digests are kept. */
+/* The files whose digests are in the manifest. */
 static const char *const parts[] = {TEMPLATE_RAM, TEMPLATE_DEVICES, TEMPLATE_DISK};
 
 static gboolean manifest_write(const char *directory, const char *const *inputs, const FileFacts *facts,
@@ -290,7 +293,7 @@ gboolean template_seal(const char *directory, const char *const *inputs, GError 
     return manifest_write(directory, inputs, facts, error);
 }
 
-/* Return: NULL with DATA_LOSS. */
+/* Return: NULL with DATA_LOSS when the manifest cannot be parsed. */
 static JsonDocument *manifest_read(const char *directory, GError **error)
 {
     g_autofree char *path = g_build_filename(directory, TEMPLATE_MANIFEST, NULL);
@@ -323,7 +326,7 @@ static gint64 manifest_number(const JsonDocument *manifest, const char *first, c
     return number;
 }
 
-/* An identity that file_identity() gave is its path and three words. */
+/* identity: from file_identity(), which is a path and IDENTITY_WORDS words. */
 static gboolean file_has_changed(const char *identity)
 {
     g_autofree char *path = g_strdup(identity);
@@ -333,7 +336,7 @@ static gboolean file_has_changed(const char *identity)
         char *space = strrchr(path, ' ');
 
         if (space == NULL)
-            return FALSE; /* there was no file */
+            return FALSE; /* the file did not exist */
         *space = '\0';
     }
     now = file_identity(path);
@@ -381,9 +384,9 @@ static gboolean check_file(const JsonDocument *manifest, const char *directory, 
     if (!file_facts(fd, &facts))
         return fail(error, STATUS_DATA_LOSS, "%s/%s cannot be read: %s", directory, name, g_strerror(errno));
     if ((gint64)facts.bytes != manifest_number(manifest, name, "bytes"))
-        return fail(error, STATUS_DATA_LOSS, "%s/%s has not the size that it was made with", directory, name);
+        return fail(error, STATUS_DATA_LOSS, "%s/%s does not have the size in the manifest", directory, name);
     if (g_strcmp0(facts.digest, manifest_text(manifest, name, "digest")) != 0)
-        return fail(error, STATUS_DATA_LOSS, "%s/%s is not what it was made as: its digest differs",
+        return fail(error, STATUS_DATA_LOSS, "%s/%s is damaged: its digest is not the one in the manifest",
                     directory, name);
     *ret_facts = facts;
     return TRUE;
@@ -397,7 +400,8 @@ static gboolean check_all(Template *template, const JsonDocument *manifest, GErr
     FileFacts facts[G_N_ELEMENTS(parts)];
 
     if (g_strcmp0(key, name) != 0)
-        return fail(error, STATUS_DATA_LOSS, "%s holds another template's manifest", template->directory);
+        return fail(error, STATUS_DATA_LOSS, "%s contains the manifest of another template",
+                    template->directory);
     for (guint i = 0; i < G_N_ELEMENTS(parts); i++) {
         *fds[i] = file_open(template->directory, parts[i]);
         if (!check_file(manifest, template->directory, parts[i], *fds[i], &facts[i], error))
@@ -448,7 +452,7 @@ void template_unref(Template *template)
     g_free(template);
 }
 
-/* Its own descriptors have one position for all who use them. */
+/* Opens the file again, because all users of a descriptor share its position. */
 static int reopen(int fd)
 {
     g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);

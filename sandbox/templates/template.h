@@ -16,17 +16,18 @@
 #define TEMPLATE_DEVICES "devices"
 #define TEMPLATE_DISK "disk" /* the writable disk, which the saved guest has mounted */
 
-/* What the state of a guest with that machine depends on, as "name=value" strings: the machine (its XML, with
- * what names a guest left out), the identity of kernel, initramfs and QEMU's program, versions, the node's
- * processor. Of shape, what names a guest is ignored; disk_bytes is the size of its disk. */
-char **template_inputs(Vmm *vmm, const DomainSpec *shape, guint64 disk_bytes, GError **error);
-/* 32 hexadecimal digits. */
+/* Return: what the saved state of a guest with that spec depends on, as "name=value" strings, which the
+ * caller frees: the VM (its XML without the names of the guest), the identities of the kernel, the initramfs
+ * and QEMU's program, versions, and the node's processor. The names in spec (name, paths, tap, MAC, disks)
+ * are ignored; disk_bytes is the size of the writable disk. */
+char **template_inputs(Vmm *vmm, const DomainSpec *spec, guint64 disk_bytes, GError **error);
+/* Return: 32 hexadecimal digits, which the caller frees. */
 char *template_key(const char *const *inputs);
 
 typedef struct Template {
     gint references;
     char *key;
-    char *instance; /* which creation of it: the guest's disk and its state belong together */
+    char *instance; /* identifies one creation: a guest's disk and state must be of the same one */
     char *directory;
     guint64 ram_bytes;
     guint64 ram_data_bytes; /* of pages that are not zero */
@@ -41,14 +42,18 @@ Template *template_ref(Template *template);
 void template_unref(Template *template); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Template, template_unref)
 
-/* Completes a directory in which the files are: writes the manifest, and makes all of it durable. */
+/* Completes a directory that contains the template's other files: writes the manifest, and makes all files
+ * durable. */
 gboolean template_seal(const char *directory, const char *const *inputs, GError **error);
-/* Opens one, checking all that can be checked; DATA_LOSS says what is wrong with it. */
+/* Opens a template and checks its files against the manifest. Errors: DATA_LOSS with the difference. */
 Template *template_open(const char *directory, GError **error);
-/* It was made of files, by programs or on a processor that are not this node's any more. */
+/* Return: whether a file, a program or the processor that the template was made with has changed on this
+ * node. */
 gboolean template_is_outdated(const char *directory, Vmm *vmm);
-/* Files of the template's own, to be read from their beginning, whatever has become of the directory. */
+/* Opens the template's files for reading from their beginning, even when its directory has been deleted. The
+ * caller closes both. */
 gboolean template_open_ram_and_devices(const Template *template, int *ret_ram_fd, int *ret_device_fd,
                                        GError **error);
-/* What a guest's disk has to be a copy of; a path that is good for as long as the template is. */
+/* Return: the path of the disk that a guest's disk has to be a copy of. The caller frees the path, which is
+ * valid as long as the template. */
 char *template_disk_path(const Template *template);

@@ -54,12 +54,12 @@ static gboolean guest_prepare(AgentConnection *agent, const Deadline *deadline, 
     return agent_prepare(agent, &prepare, deadline, NULL, error);
 }
 
-static gboolean guest_boot(const GuestEnvironment *env, const char *id, const DomainSpec *shape,
+static gboolean guest_boot(const GuestEnvironment *env, const char *id, const DomainSpec *spec,
                            const Deadline *deadline, GError **error)
 {
     Deadline boot = deadline_sooner(deadline, env->boot_timeout_ms * BOOT_TIMEOUT_FACTOR);
 
-    if (!unassigned_guest_create(env, id, NULL, shape, &boot, error))
+    if (!unassigned_guest_create(env, id, NULL, spec, &boot, error))
         return FALSE;
     qemu_lower_priority(vmm_pid(env->vmm, id));
     return guest_run_briefly(env, id, guest_prepare, &boot, error);
@@ -111,7 +111,7 @@ static gboolean template_publish(const char *unfinished, const char *directory, 
     return rename(unfinished, directory) == 0 || fail_errno(error, errno, "cannot rename %s", unfinished);
 }
 
-gboolean template_make(const GuestEnvironment *env, const DomainSpec *shape, const char *const *inputs,
+gboolean template_make(const GuestEnvironment *env, const DomainSpec *spec, const char *const *inputs,
                        const char *directory, GCancellable *cancellable, GError **error)
 {
     g_autofree char *id = id_new();
@@ -121,7 +121,7 @@ gboolean template_make(const GuestEnvironment *env, const DomainSpec *shape, con
 
     if (!dir_remove_tree(unfinished, error) || !dir_make(unfinished, 0700, error))
         return FALSE;
-    made = guest_boot(env, id, shape, &deadline, error) && guest_save(env, id, unfinished, &deadline, error);
+    made = guest_boot(env, id, spec, &deadline, error) && guest_save(env, id, unfinished, &deadline, error);
     guest_remove_saved(env, id);
     made = made && template_seal(unfinished, inputs, error) && template_publish(unfinished, directory, error);
     if (!made)

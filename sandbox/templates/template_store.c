@@ -33,14 +33,14 @@ struct TemplateStore {
     GHashTable *ready;       /* key → Template */
     GHashTable *tries;       /* key → GUINT_TO_POINTER(attempts to create it) */
     GHashTable *quarantined; /* key → reason */
-    GQueue wanted;           /* Want; the first may be in the making */
+    GQueue wanted;           /* Want; the first one may be under way */
 };
 
 /* A VM spec of which a template is to be created; it owns its strings. */
 typedef struct {
     char *key;
     char **inputs;
-    DomainSpec shape;
+    DomainSpec spec;
 } Want;
 
 static Metric made = METRIC_COUNTER("crivirt_templates_made_total",
@@ -52,33 +52,33 @@ static void want_free(gpointer data)
 {
     Want *want = data;
 
-    g_free((char *)want->shape.accelerator);
-    g_free((char *)want->shape.kernel);
-    g_free((char *)want->shape.initrd);
-    g_free((char *)want->shape.kernel_parameters);
+    g_free((char *)want->spec.accelerator);
+    g_free((char *)want->spec.kernel);
+    g_free((char *)want->spec.initrd);
+    g_free((char *)want->spec.kernel_parameters);
     g_strfreev(want->inputs);
     g_free(want->key);
     g_free(want);
 }
 
-/* What names a guest is left out. The architecture's name is constant. */
-static Want *want_new(const char *key, char **inputs, const DomainSpec *shape)
+/* The names of a guest are left out. The architecture's name is constant. */
+static Want *want_new(const char *key, char **inputs, const DomainSpec *spec)
 {
     Want *want = g_new0(Want, 1);
 
     want->key = g_strdup(key);
     want->inputs = g_strdupv(inputs);
-    want->shape = *shape;
-    want->shape.name = want->shape.agent_socket = want->shape.console_path = NULL;
-    want->shape.tap = want->shape.mac = want->shape.generation = NULL;
-    want->shape.title = "crivirt: becomes a template";
-    want->shape.disks = NULL;
-    want->shape.n_disks = 0;
-    want->shape.incoming = FALSE;
-    want->shape.accelerator = g_strdup(shape->accelerator);
-    want->shape.kernel = g_strdup(shape->kernel);
-    want->shape.initrd = g_strdup(shape->initrd);
-    want->shape.kernel_parameters = g_strdup(shape->kernel_parameters);
+    want->spec = *spec;
+    want->spec.name = want->spec.agent_socket = want->spec.console_path = NULL;
+    want->spec.tap = want->spec.mac = want->spec.generation = NULL;
+    want->spec.title = "crivirt: becomes a template";
+    want->spec.disks = NULL;
+    want->spec.n_disks = 0;
+    want->spec.incoming = FALSE;
+    want->spec.accelerator = g_strdup(spec->accelerator);
+    want->spec.kernel = g_strdup(spec->kernel);
+    want->spec.initrd = g_strdup(spec->initrd);
+    want->spec.kernel_parameters = g_strdup(spec->kernel_parameters);
     return want;
 }
 
@@ -90,12 +90,12 @@ static gboolean is_wanted_locked(TemplateStore *store, const char *key)
     return FALSE;
 }
 
-static void want_add_locked(TemplateStore *store, const char *key, char **inputs, const DomainSpec *shape)
+static void want_add_locked(TemplateStore *store, const char *key, char **inputs, const DomainSpec *spec)
 {
     if (GPOINTER_TO_UINT(g_hash_table_lookup(store->tries, key)) >= TRIES_MAX ||
         store->wanted.length >= WANTED_MAX || is_wanted_locked(store, key))
         return;
-    g_queue_push_tail(&store->wanted, want_new(key, inputs, shape));
+    g_queue_push_tail(&store->wanted, want_new(key, inputs, spec));
     g_cond_broadcast(&store->changed);
 }
 
@@ -257,7 +257,7 @@ static void template_store_limit(TemplateStore *store)
     }
 }
 
-/* ---- making ---- */
+/* ---- creating ---- */
 
 static void template_store_make(TemplateStore *store, const Want *want)
 {
@@ -266,7 +266,7 @@ static void template_store_make(TemplateStore *store, const Want *want)
     gint64 begin_us = g_get_monotonic_time();
     Template *template = NULL;
 
-    if (template_make(store->env, &want->shape, (const char *const *)want->inputs, directory, store->stop,
+    if (template_make(store->env, &want->spec, (const char *const *)want->inputs, directory, store->stop,
                       &error))
         template = template_open(directory, &error);
     if (g_cancellable_is_cancelled(store->stop) && template == NULL)
@@ -372,10 +372,10 @@ void template_store_free(TemplateStore *store)
     g_free(store);
 }
 
-Template *template_store_find(TemplateStore *store, const DomainSpec *shape)
+Template *template_store_find(TemplateStore *store, const DomainSpec *spec)
 {
     g_autoptr(GError) error = NULL;
-    g_auto(GStrv) inputs = template_inputs(store->env->vmm, shape, store->env->writable_disk_bytes, &error);
+    g_auto(GStrv) inputs = template_inputs(store->env->vmm, spec, store->env->writable_disk_bytes, &error);
     g_autofree char *key = NULL;
     Template *template;
 
@@ -389,7 +389,7 @@ Template *template_store_find(TemplateStore *store, const DomainSpec *shape)
     if (template != NULL)
         template_ref(template);
     else
-        want_add_locked(store, key, inputs, shape);
+        want_add_locked(store, key, inputs, spec);
     g_mutex_unlock(&store->lock);
     if (template != NULL)
         mark_used(template->directory);

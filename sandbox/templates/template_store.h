@@ -19,15 +19,15 @@
 
 typedef struct TemplateStore TemplateStore;
 
-/* Opens state_dir/templates, and starts the thread that checks what is there and creates what is wanted. env
- * is borrowed and must outlive the store. */
+/* Opens state_dir/templates, and starts the thread that checks the templates there and creates the wanted
+ * ones. env is borrowed and must outlive the store. */
 TemplateStore *template_store_new(const GuestEnvironment *env);
 /* Cancels the template that is being created. Takes NULL. */
 void template_store_free(TemplateStore *store);
 
 /* Return: the template for guests of that spec, referenced; NULL: there is none yet, and it will be created.
  */
-Template *template_store_find(TemplateStore *store, const DomainSpec *shape);
+Template *template_store_find(TemplateStore *store, const DomainSpec *spec);
 void template_store_quarantine(TemplateStore *store, const Template *template, const char *reason);
 
 /* For Status: how many templates are ready, their size on disk, how many are to be created, and why some are
@@ -42,5 +42,5 @@ void template_store_count(TemplateStore *store, TemplateCounts *ret_counts);
 void template_counts_clear(TemplateCounts *counts);
 
 /* Creates one in that directory (template_make.c); cancellable ends it early. */
-gboolean template_make(const GuestEnvironment *env, const DomainSpec *shape, const char *const *inputs,
+gboolean template_make(const GuestEnvironment *env, const DomainSpec *spec, const char *const *inputs,
                        const char *directory, GCancellable *cancellable, GError **error);

@@ -49,7 +49,7 @@ gboolean guest_files_remove(const GuestEnvironment *env, const char *id, GError 
 
 /* ---- the VM ---- */
 
-gboolean guest_vm_create(const GuestEnvironment *env, const char *id, const DomainSpec *shape,
+gboolean guest_vm_create(const GuestEnvironment *env, const char *id, const DomainSpec *spec,
                          const Deadline *deadline, GError **error)
 {
     g_autofree char *socket = guest_agent_socket(env, id);
@@ -59,19 +59,19 @@ gboolean guest_vm_create(const GuestEnvironment *env, const char *id, const Doma
     g_autofree char *serial = g_strdup_printf(GUEST_DISK_SERIAL_FORMAT, GUEST_DISK_LUN);
     g_autofree char *generation = g_uuid_string_random();
     const DiskSpec disk = {.lun = GUEST_DISK_LUN, .path = upper, .serial = serial};
-    DomainSpec spec = *shape;
+    DomainSpec named = *spec;
 
-    spec.name = id;
-    spec.agent_socket = socket;
-    spec.console_path = console;
-    spec.tap = tap;
-    spec.mac = GUEST_MAC;
-    spec.disks = &disk;
-    spec.n_disks = 1;
-    spec.generation = generation;
+    named.name = id;
+    named.agent_socket = socket;
+    named.console_path = console;
+    named.tap = tap;
+    named.mac = GUEST_MAC;
+    named.disks = &disk;
+    named.n_disks = 1;
+    named.generation = generation;
     return tap_create(tap, env->qemu_uid, env->owner_tag, error) &&
-           vmm_create(env->vmm, &spec, deadline, error) &&
-           (!spec.incoming || vmm_state_expect(env->vmm, id, error));
+           vmm_create(env->vmm, &named, deadline, error) &&
+           (!named.incoming || vmm_state_expect(env->vmm, id, error));
 }
 
 gboolean guest_vm_destroy(const GuestEnvironment *env, const char *id, const Deadline *deadline,
@@ -105,10 +105,10 @@ void unassigned_guest_forget(const GuestEnvironment *env, const char *id)
 }
 
 gboolean unassigned_guest_create(const GuestEnvironment *env, const char *id, const char *disk,
-                                 const DomainSpec *shape, const Deadline *deadline, GError **error)
+                                 const DomainSpec *spec, const Deadline *deadline, GError **error)
 {
     return journal_add(env, id, error) && guest_files_make(env, id, disk, error) &&
-           guest_vm_create(env, id, shape, deadline, error);
+           guest_vm_create(env, id, spec, deadline, error);
 }
 
 gboolean unassigned_guest_remove(const GuestEnvironment *env, const char *id, const Deadline *deadline,

@@ -13,25 +13,26 @@
 #include "sandbox/templates/guest_environment.h"
 #include "sandbox/vmm/domain_xml.h"
 
-/* Creates the directories and the disk, a copy of that file; NULL: of an empty disk. */
+/* Creates the directories, and the disk as a copy of the file disk; NULL: of an empty disk. */
 gboolean guest_files_make(const GuestEnvironment *env, const char *id, const char *disk, GError **error);
-/* The tap and the domain, paused. Of shape, what names a guest (name, paths, tap, MAC, disks) is filled in
- * here. With shape->incoming it has been told what to expect. */
-gboolean guest_vm_create(const GuestEnvironment *env, const char *id, const DomainSpec *shape,
+/* Creates the tap and the domain, which is paused. The names in spec (name, paths, tap, MAC, disks) are
+ * ignored: they follow from id. With spec->incoming the VM expects a template's state. */
+gboolean guest_vm_create(const GuestEnvironment *env, const char *id, const DomainSpec *spec,
                          const Deadline *deadline, GError **error);
 /* Removes the domain, and its tap from the daemon's own network namespace. */
 gboolean guest_vm_destroy(const GuestEnvironment *env, const char *id, const Deadline *deadline,
                           GError **error);
 gboolean guest_files_remove(const GuestEnvironment *env, const char *id, GError **error);
 
-/* Files and VM with the journal, for a guest without a pod. */
+/* Creates or removes files and VM, with the guest's entry in the journal, for a guest that no pod owns. */
 gboolean unassigned_guest_create(const GuestEnvironment *env, const char *id, const char *disk,
-                                 const DomainSpec *shape, const Deadline *deadline, GError **error);
+                                 const DomainSpec *spec, const Deadline *deadline, GError **error);
 gboolean unassigned_guest_remove(const GuestEnvironment *env, const char *id, const Deadline *deadline,
                                  GError **error);
 /* Takes the guest out of the journal, once a pod's row names it. */
 void unassigned_guest_forget(const GuestEnvironment *env, const char *id);
-/* Whether the guest with that id is a pod's. */
+/* Return: whether a pod owns the guest with that id. */
 typedef gboolean UnassignedGuestIsPod(const char *id, gconstpointer data);
-/* At the start, once the pods are known: removes the guests that the journal names and no pod owns. */
+/* Removes the guests that are in the journal and that no pod owns. It is called at the start, once the pods
+ * are loaded. */
 void unassigned_guest_sweep(const GuestEnvironment *env, UnassignedGuestIsPod *is_pod, gconstpointer data);

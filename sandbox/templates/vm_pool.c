@@ -62,21 +62,21 @@ static gboolean member_restore(VmPool *pool, const char *id, const Template *tem
 }
 
 /* Creates one VM, when no guest is starting, or in its turn where guests start all the time. */
-static Member *member_make(VmPool *pool, const DomainSpec *shape, const Template *template, GError **error)
+static Member *member_make(VmPool *pool, const DomainSpec *spec, const Template *template, GError **error)
 {
     const Deadline stop = {.at_us = G_MAXINT64, .cancellable = pool->stop};
     const Deadline deadline = deadline_sooner(&stop, MAKE_TIMEOUT_MS);
     g_autofree char *disk = template_disk_path(template);
     g_autofree char *id = id_new();
-    DomainSpec spec = *shape;
+    DomainSpec incoming = *spec;
     Member *member;
     gboolean made;
 
-    spec.incoming = TRUE;
-    spec.title = "crivirt: VM pool";
+    incoming.incoming = TRUE;
+    incoming.title = "crivirt: VM pool";
     if (!semaphore_acquire_idle(&pool->env->boots, PATIENCE_MS, &stop, "waiting for guests to start", error))
         return NULL;
-    made = unassigned_guest_create(pool->env, id, disk, &spec, &deadline, error) &&
+    made = unassigned_guest_create(pool->env, id, disk, &incoming, &deadline, error) &&
            (!pool->env->vm_pool_prerestored || member_restore(pool, id, template, &deadline, error));
     semaphore_release(&pool->env->boots);
     if (!made) {
@@ -123,18 +123,18 @@ static guint vm_pool_add_one(VmPool *pool)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(Template) template = NULL;
-    DomainSpec shape;
+    DomainSpec spec;
     Member *member;
 
-    if (!pool->env->describe_default_vm(pool->env->describe_default_vm_data, &shape, &error)) {
+    if (!pool->env->describe_default_vm(pool->env->describe_default_vm_data, &spec, &error)) {
         log_warning(LOG_NO_FIELDS, "the VM pool stays empty: cannot describe its VM: %s", error->message);
         return FAILURE_INTERVAL_MS;
     }
-    template = template_store_find(pool->templates, &shape);
+    template = template_store_find(pool->templates, &spec);
     vm_pool_remove_outdated(pool, template != NULL ? template->instance : NULL);
     if (template == NULL)
         return TEMPLATE_INTERVAL_MS;
-    member = member_make(pool, &shape, template, &error);
+    member = member_make(pool, &spec, template, &error);
     if (member == NULL) {
         if (!g_cancellable_is_cancelled(pool->stop))
             log_warning(LOG_NO_FIELDS, "cannot create a VM for the pool: %s", error->message);

@@ -19,7 +19,7 @@ typedef struct VmPool VmPool;
 /* Starts the thread that keeps `size` VMs in the pool, as soon as there is a template for them. env and
  * templates are borrowed and must outlive the pool. */
 VmPool *vm_pool_new(GuestEnvironment *env, TemplateStore *templates, guint size);
-/* Removes the VMs that nobody took. Takes NULL. */
+/* Removes the VMs that are left. Takes NULL. */
 void vm_pool_free(VmPool *pool);
 
 /* Return: the id of a VM that was created for the template's state, now the caller's; NULL: the pool has

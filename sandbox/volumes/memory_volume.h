@@ -24,7 +24,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(MemoryVolume, memory_volume_clear)
  * UNIMPLEMENTED for a volume of huge pages. */
 gboolean memory_volume_find(const char *host_path, MemoryVolume *ret_volume, GError **error);
 
-/* The same from the text of a mountinfo (proc_pid_mountinfo(5)), for a file system's number and a path
- * without links; mode, owner are left alone. */
+/* Does the same with the text of a mountinfo (proc_pid_mountinfo(5)), for the number of a file system and a
+ * path without symbolic links. mode, uid and gid are left alone. */
 gboolean memory_volume_parse(const char *mountinfo, dev_t device, const char *real_path,
                              MemoryVolume *ret_volume, char **ret_mountpoint);

@@ -133,7 +133,7 @@ static gboolean is_server(pid_t pid, const char *path)
 }
 
 typedef struct {
-    gboolean is_known; /* there is a record of one */
+    gboolean is_known; /* there is a record of a server */
     pid_t pid;         /* 0: it has ended */
     char *root;        /* the path of the share in its namespace */
 } Server;
@@ -422,7 +422,7 @@ gboolean share_unbind(const char *path, const char *container_id, GError **error
            dir_remove_tree(directory, error);
 }
 
-/* Removes files that a daemon which died would have renamed to this one. */
+/* Removes temporary files of a daemon that died before it renamed them. */
 static void remove_half_written(const char *file)
 {
     g_autofree char *directory = g_path_get_dirname(file);
