@@ -16,7 +16,7 @@
 
 enum {
     DELETE_TIMEOUT_MS = 60 * 1000, /* enough for a busy guest */
-    LOG_TIMEOUT_MS = 3000,         /* for what is left of a removed container's output */
+    LOG_TIMEOUT_MS = 3000,         /* for the rest of a removed container's output */
 };
 
 void container_delete_in_guest(Container *container)
@@ -34,7 +34,7 @@ void container_delete_in_guest(Container *container)
                     error->message);
 }
 
-/* Volumes are bound and unbound under the same job. */
+/* Volumes are bound and unbound with disk_job held. */
 static gboolean container_unbind_volumes(Container *container, const Deadline *deadline, GError **error)
 {
     Pod *pod = container->pod;
@@ -47,7 +47,7 @@ static gboolean container_unbind_volumes(Container *container, const Deadline *d
     return good;
 }
 
-/* A log that cannot be written does not keep its container from being removed. */
+/* A log that cannot be written does not prevent the removal of its container. */
 static void container_finish_log(Container *container)
 {
     gsize lost_bytes = container_io_finish(container->io, LOG_TIMEOUT_MS);

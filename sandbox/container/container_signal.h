@@ -4,6 +4,7 @@
 
 #include "sandbox/pods/container.h"
 
-/* Sends the container's first process a signal; all: every process. The pod must be READY. */
+/* Sends a signal to the container's first process, or, with all, to all of its processes. The pod must be
+ * READY. */
 gboolean container_signal(Container *container, int signal, gboolean all, const Deadline *deadline,
                           GError **error);
