@@ -344,7 +344,7 @@ void pod_explain(Pod *pod, GError **error)
 /* Pods borrow the reason (Pod.lost), so it is interned. Most reasons are the same for many pods. */
 void pod_on_guest_stopped(const char *name, VmmStopReason reason, const char *text, gpointer data)
 {
-    g_autofree char *why = g_strdup_printf("the pod's VM has ended: %s", text);
+    g_autofree char *why = g_strdup_printf("the pod's virtual machine has ended: %s", text);
 
     report_end(data, name, g_intern_string(why), reason != VMM_STOPPED_DESTROYED);
 }

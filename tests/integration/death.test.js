@@ -22,7 +22,7 @@ async function dies(kill) {
     const end = await node.ended(container);
     assert.notStrictEqual(end.exit_code, 0);
     assert.notStrictEqual(end.reason, 'Completed');
-    assert.match(end.message, /the pod's VM has ended/);
+    assert.match(end.message, /virtual machine/);
     await eventually('the sandbox is not ready', async () => (await node.podStatus(pod)).state === 'SANDBOX_NOTREADY');
     await refused(node.create(pod), 'FAILED_PRECONDITION', pod.id);
     await refused(node.exec(container, 'true'), 'FAILED_PRECONDITION');
@@ -105,7 +105,7 @@ test('RunPodSandbox gives up a guest that never answers after the boot time-out,
     const broken = await Node.start({initrd, image: false, flags: ['--boot-timeout=20s']});
     try {
         const refusal = await refused(broken.runPod(), 'UNAVAILABLE').catch(() => null) ?? await failure(broken.runPod());
-        assert.match(refusal.details, /did not boot|VM has ended/);
+        assert.match(refusal.details, /did not boot|virtual machine/);
         assert.match(refusal.details, /console/);
         assert.match(refusal.details, /[Pp]anic|init|root/);
         assert.deepStrictEqual((await broken.cri.call('ListPodSandbox')).items, []);
