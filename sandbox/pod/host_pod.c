@@ -8,13 +8,10 @@
 
 #include "sandbox/pod/host_pod.h"
 
-#include <errno.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "cni-bridge/podnet.h"
-#include "common/arena.h"
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
@@ -24,12 +21,13 @@
 #include "sandbox/pod/host_agent.h"
 #include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_network.h"
+#include "sandbox/pod/pod_setup.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/pod.h"
 #include "sandbox/state/state_store.h"
 #include "sandbox/volumes/share.h"
 
-enum { SETUP_TIMEOUT_MS = 30 * 1000, KILL_TIMEOUT_MS = 20 * 1000 };
+enum { KILL_TIMEOUT_MS = 20 * 1000 };
 
 #define CGROUP_ROOT "/sys/fs/cgroup"
 
@@ -178,51 +176,12 @@ static gboolean agent_start(Pod *pod, const Deadline *deadline, GError **error)
     return agent_connection_wait_ready(pod->agent, deadline, error);
 }
 
-/* ---- Setup ---- */
-
-static ProtobufCBinaryData text_bytes(Arena *arena, const char *text)
+static gboolean agent_set_up(Pod *pod, const CniResult *network, const Deadline *deadline, GError **error)
 {
-    return (ProtobufCBinaryData){.len = strlen(text), .data = (guint8 *)arena_strdup(arena, text)};
-}
-
-static void fill_sysctls(const Pod *pod, Arena *arena, Crivirt__Agent__V1__SetupRequest *setup)
-{
-    const Runtime__V1__LinuxPodSandboxConfig *config = pod->config->linux;
-
-    if (config == NULL)
-        return;
-    setup->sysctls = arena_new0(arena, Crivirt__Agent__V1__Sysctl *, config->n_sysctls);
-    for (size_t i = 0; i < config->n_sysctls; i++) {
-        Crivirt__Agent__V1__Sysctl *sysctl = arena_new0(arena, Crivirt__Agent__V1__Sysctl, 1);
-
-        crivirt__agent__v1__sysctl__init(sysctl);
-        sysctl->name = config->sysctls[i]->key;
-        sysctl->value = config->sysctls[i]->value;
-        setup->sysctls[setup->n_sysctls++] = sysctl;
-    }
-}
-
-/* CNI has configured the interfaces in the namespace that the containers use; the clock and the random pool
- * are the node's. */
-static gboolean host_pod_setup(Pod *pod, const CniResult *network, const Deadline *deadline, GError **error)
-{
-    Crivirt__Agent__V1__SetupRequest setup = CRIVIRT__AGENT__V1__SETUP_REQUEST__INIT;
-    Deadline bounded = deadline_sooner(deadline, SETUP_TIMEOUT_MS);
-    g_autoptr(Arena) arena = arena_new();
-    g_autofree char *hostname = pod_network_hostname(pod);
-    g_autofree char *resolv_conf = pod_network_resolv_conf(pod, network);
-    g_autofree char *hosts = pod_network_hosts(network, hostname);
-
-    setup.sandbox_id = pod->id;
-    setup.hostname = hostname;
-    setup.resolv_conf = text_bytes(arena, resolv_conf);
-    setup.hosts = text_bytes(arena, hosts);
-    fill_sysctls(pod, arena, &setup);
-    if (!agent_setup(pod->agent, &setup, &bounded, NULL, error)) {
-        g_prefix_error(error, "cannot set up the pod: ");
-        return FALSE;
-    }
-    return TRUE;
+    if (pod_setup(pod, network, deadline, error))
+        return TRUE;
+    g_prefix_error(error, "cannot set up the pod: ");
+    return FALSE;
 }
 
 /* ---- the platform's functions ---- */
@@ -251,7 +210,7 @@ static gboolean start_everything(Pod *pod, const Deadline *deadline, GError **er
 
     return node_kernel_check(NODE_KERNEL_LAYERS, NODE_KERNEL_LOOP, error) && directories_make(pod, error) &&
            (!has_own_network(pod) || network_start(pod, deadline, &network, error)) &&
-           agent_start(pod, deadline, error) && host_pod_setup(pod, network, deadline, error);
+           agent_start(pod, deadline, error) && agent_set_up(pod, network, deadline, error);
 }
 
 static gboolean node_destroy(Pod *pod, const Deadline *deadline, GError **error)

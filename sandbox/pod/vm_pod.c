@@ -7,22 +7,18 @@
 
 #include "sandbox/pod/vm_pod.h"
 
-#include <errno.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "cni-bridge/podnet.h"
-#include "common/arena.h"
 #include "common/error.h"
 #include "common/fileio.h"
-#include "common/ids.h"
 #include "common/log.h"
 #include "common/semaphore.h"
-#include "sandbox/oci/oci_spec.h"
 #include "sandbox/pod/pod_cgroup.h"
 #include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_network.h"
+#include "sandbox/pod/pod_setup.h"
 #include "sandbox/pod/pod_share.h"
 #include "sandbox/pod/pod_start.h"
 #include "sandbox/pod/pod_vm.h"
@@ -32,125 +28,18 @@
 #include "sandbox/templates/unassigned_guest.h"
 #include "sandbox/volumes/share.h"
 
-enum {
-    SETUP_TIMEOUT_MS = 30 * 1000,
-    DESTROY_TIMEOUT_MS = 20 * 1000,
-    DETACH_TIMEOUT_MS = 20 * 1000,
-    ENTROPY_BYTES = 64,
-};
+enum { DESTROY_TIMEOUT_MS = 20 * 1000, DETACH_TIMEOUT_MS = 20 * 1000 };
 
-/* ---- Setup ---- */
-
-static void fill_interface(const CniResult *network, Arena *arena, Crivirt__Agent__V1__SetupRequest *setup)
-{
-    Crivirt__Agent__V1__Interface *interface = arena_new0(arena, Crivirt__Agent__V1__Interface, 1);
-    crivirt__agent__v1__interface__init(interface);
-    interface->name = (char *)GUEST_INTERFACE;
-    interface->find_mac = arena_strdup(arena, GUEST_MAC);
-    interface->mac = arena_strdup(arena, network->mac);
-    interface->mtu = network->mtu;
-    interface->n_addresses = network->addresses->len;
-    interface->addresses = arena_new0(arena, char *, network->addresses->len);
-    for (guint i = 0; i < network->addresses->len; i++)
-        interface->addresses[i] = arena_strdup(arena, ((CniAddress *)network->addresses->pdata[i])->address);
-    setup->n_interfaces = 1;
-    setup->interfaces = arena_new0(arena, Crivirt__Agent__V1__Interface *, 1);
-    setup->interfaces[0] = interface;
-}
-
-static void fill_routes(const CniResult *network, Arena *arena, Crivirt__Agent__V1__SetupRequest *setup)
-{
-    setup->n_routes = network->routes->len;
-    setup->routes = arena_new0(arena, Crivirt__Agent__V1__Route *, network->routes->len);
-    for (guint i = 0; i < network->routes->len; i++) {
-        const CniRoute *from = network->routes->pdata[i];
-        Crivirt__Agent__V1__Route *route = arena_new0(arena, Crivirt__Agent__V1__Route, 1);
-
-        crivirt__agent__v1__route__init(route);
-        route->destination = arena_strdup(arena, from->destination);
-        route->gateway = arena_strdup(arena, from->gateway);
-        route->device = (char *)GUEST_INTERFACE;
-        route->mtu = from->mtu;
-        route->metric = from->metric;
-        setup->routes[i] = route;
-    }
-}
-
-static void add_sysctl(const char *name, const char *value, Arena *arena,
-                       Crivirt__Agent__V1__SetupRequest *setup)
-{
-    Crivirt__Agent__V1__Sysctl *sysctl = arena_new0(arena, Crivirt__Agent__V1__Sysctl, 1);
-
-    crivirt__agent__v1__sysctl__init(sysctl);
-    sysctl->name = (char *)name;
-    sysctl->value = (char *)value;
-    setup->sysctls[setup->n_sysctls++] = sysctl;
-}
-
-/* The pod's sysctls come last, so that they override the others. */
-static void fill_sysctls(const Pod *pod, Arena *arena, Crivirt__Agent__V1__SetupRequest *setup)
-{
-    const Runtime__V1__LinuxPodSandboxConfig *config = pod->config->linux;
-
-    if (config == NULL)
-        return;
-    setup->sysctls = arena_new0(arena, Crivirt__Agent__V1__Sysctl *, config->n_sysctls + 2);
-    /* The network namespace belongs to the guest, so root of a user namespace has no rights over it, but a
-     * server in it expects to bind low ports. */
-    if (oci_userns(pod->config) != NULL) {
-        add_sysctl("net.ipv4.ip_unprivileged_port_start", "0", arena, setup);
-        add_sysctl("net.ipv4.ping_group_range", "0 2147483647", arena, setup);
-    }
-    for (size_t i = 0; i < config->n_sysctls; i++)
-        add_sysctl(config->sysctls[i]->key, config->sysctls[i]->value, arena, setup);
-}
-
-static ProtobufCBinaryData text_bytes(Arena *arena, const char *text)
-{
-    return (ProtobufCBinaryData){.len = strlen(text), .data = (guint8 *)arena_strdup(arena, text)};
-}
-
-static void fill_setup(const Pod *pod, const CniResult *network, Arena *arena,
-                       Crivirt__Agent__V1__SetupRequest *setup)
-{
-    Crivirt__Agent__V1__Disk *upper = arena_new0(arena, Crivirt__Agent__V1__Disk, 1);
-    guint8 *entropy = arena_alloc(arena, ENTROPY_BYTES);
-    g_autofree char *hostname = pod_network_hostname(pod);
-    g_autofree char *resolv_conf = pod_network_resolv_conf(pod, network);
-    g_autofree char *hosts = pod_network_hosts(network, hostname);
-
-    random_fill(entropy, ENTROPY_BYTES);
-    crivirt__agent__v1__disk__init(upper);
-    upper->lun = GUEST_DISK_LUN;
-    upper->serial = arena_printf(arena, GUEST_DISK_SERIAL_FORMAT, GUEST_DISK_LUN);
-    setup->sandbox_id = pod->id;
-    setup->hostname = arena_strdup(arena, hostname);
-    setup->resolv_conf = text_bytes(arena, resolv_conf);
-    setup->hosts = text_bytes(arena, hosts);
-    fill_interface(network, arena, setup);
-    fill_routes(network, arena, setup);
-    fill_sysctls(pod, arena, setup);
-    setup->writable_disk = upper;
-    setup->wall_clock_ns = time_now_ns();
-    setup->entropy = (ProtobufCBinaryData){.len = ENTROPY_BYTES, .data = entropy};
-}
+/* ---- start ---- */
 
 static gboolean guest_setup(Pod *pod, const CniResult *network, const Deadline *deadline, GError **error)
 {
-    Crivirt__Agent__V1__SetupRequest setup = CRIVIRT__AGENT__V1__SETUP_REQUEST__INIT;
-    Deadline bounded = deadline_sooner(deadline, SETUP_TIMEOUT_MS);
-    g_autoptr(Arena) arena = arena_new();
-
-    fill_setup(pod, network, arena, &setup);
-    if (!agent_setup(pod->agent, &setup, &bounded, NULL, error)) {
-        g_prefix_error(error, "cannot set up the guest: ");
-        pod_start_prefix_console(pod, error);
-        return FALSE;
-    }
-    return TRUE;
+    if (pod_setup(pod, network, deadline, error))
+        return TRUE;
+    g_prefix_error(error, "cannot set up the guest: ");
+    pod_start_prefix_console(pod, error);
+    return FALSE;
 }
-
-/* ---- start ---- */
 
 static gboolean vm_pod_end(Pod *pod, const Deadline *deadline, GError **error);
 

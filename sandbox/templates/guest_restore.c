@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/templates/guest_restore.h"
-#include "common/ids.h"
 
 #include <unistd.h>
 
+#include "common/arena.h"
 #include "common/error.h"
-#include "common/ids.h"
 #include "common/log.h"
+#include "sandbox/agent/setup_seed.h"
 #include "sandbox/templates/unassigned_guest.h"
 #include "sandbox/vmm/vmm_state.h"
-
-enum { ENTROPY_BYTES = 64 };
 
 gboolean guest_restore(const GuestEnvironment *env, const char *id, const Template *template,
                        const Deadline *deadline, GError **error)
@@ -85,9 +83,9 @@ gboolean guest_run_briefly(const GuestEnvironment *env, const char *id,
 /* ---- the warm-up ---- */
 
 /* The addresses are those for documentation (RFC 5737); no packet leaves the guest's tap, which is down. */
-static gboolean guest_warm_up_setup(AgentConnection *agent, guint8 *entropy, const Deadline *deadline,
-                                    GError **error)
+static gboolean guest_warm_up_setup(AgentConnection *agent, const Deadline *deadline, GError **error)
 {
+    g_autoptr(Arena) arena = arena_new();
     char *addresses[] = {(char *)"192.0.2.2/24"};
     Crivirt__Agent__V1__Interface interface = CRIVIRT__AGENT__V1__INTERFACE__INIT;
     Crivirt__Agent__V1__Interface *interfaces[] = {&interface};
@@ -107,8 +105,7 @@ static gboolean guest_warm_up_setup(AgentConnection *agent, guint8 *entropy, con
     setup.n_interfaces = G_N_ELEMENTS(interfaces);
     setup.routes = routes;
     setup.n_routes = G_N_ELEMENTS(routes);
-    setup.wall_clock_ns = time_now_ns();
-    setup.entropy = (ProtobufCBinaryData){.len = ENTROPY_BYTES, .data = entropy};
+    setup_seed(&setup, arena);
     warm_up.setup = &setup;
     return agent_warm_up(agent, &warm_up, deadline, NULL, error);
 }
@@ -116,11 +113,8 @@ static gboolean guest_warm_up_setup(AgentConnection *agent, guint8 *entropy, con
 gboolean guest_warm_up(AgentConnection *agent, const Deadline *deadline, GError **error)
 {
     g_autoptr(GError) problem = NULL;
-    guint8 entropy[ENTROPY_BYTES];
 
-    random_fill(entropy, sizeof entropy);
-    if (guest_warm_up_setup(agent, entropy, deadline, &problem) ||
-        error_status(problem) == STATUS_UNIMPLEMENTED)
+    if (guest_warm_up_setup(agent, deadline, &problem) || error_status(problem) == STATUS_UNIMPLEMENTED)
         return TRUE;
     g_propagate_prefixed_error(error, g_steal_pointer(&problem), "cannot warm the guest up: ");
     return FALSE;
