@@ -305,7 +305,30 @@ static void check_space(GPtrArray *findings, const char *path)
 
 /* ---- templates ---- */
 
+static char *quarantined_file(const char *directory, const char *name)
+{
+    g_autofree char *path = g_build_filename(directory, name, NULL);
+    char *text = NULL;
+
+    return file_read(path, DOCTOR_FILE_MAX_BYTES, &text, NULL, NULL) ? text : NULL;
+}
+
 /* Pods of the size of a quarantined template boot instead of being restored (docs/templates.md). */
+static void check_quarantined(GPtrArray *findings, const char *name, const char *directory)
+{
+    g_autofree char *reason = quarantined_file(directory, "reason");
+    g_autofree char *next_try = quarantined_file(directory, "next-try");
+    g_autofree char *when =
+        next_try != NULL
+            ? g_strdup_printf(" when a pod needs it after %s, or at once after a restart", next_try)
+            : g_strdup("");
+
+    doctor_add(
+        findings, DOCTOR_WARNING, "template",
+        g_strdup_printf("%s is quarantined: %s", name, reason != NULL ? reason : "the reason is unknown"),
+        g_strdup_printf("crivirtd recreates it%s; to delete this note: rm -r %s", when, directory));
+}
+
 static void check_templates(GPtrArray *findings, const Settings *settings)
 {
     g_autofree char *directory = g_build_filename(settings->server.state_dir, "templates", NULL);
@@ -313,16 +336,10 @@ static void check_templates(GPtrArray *findings, const Settings *settings)
     const char *name;
 
     while (entries != NULL && (name = g_dir_read_name(entries)) != NULL) {
-        g_autofree char *path = g_build_filename(directory, name, "reason", NULL);
-        g_autofree char *reason = NULL;
+        g_autofree char *path = g_build_filename(directory, name, NULL);
 
-        if (!g_str_has_suffix(name, ".bad"))
-            continue;
-        if (!file_read(path, DOCTOR_FILE_MAX_BYTES, &reason, NULL, NULL))
-            reason = g_strdup("the reason is unknown");
-        doctor_add(
-            findings, DOCTOR_WARNING, "template", g_strdup_printf("%s is quarantined: %s", name, reason),
-            g_strdup_printf("crivirtd recreates it; to delete this note: rm -r %s/%s", directory, name));
+        if (g_str_has_suffix(name, ".bad"))
+            check_quarantined(findings, name, path);
     }
 }
 

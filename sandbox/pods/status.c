@@ -430,6 +430,8 @@ char *sandbox_manager_templates(SandboxManager *manager)
     json_writer_int(json, "vmPool", vm_pool_count(manager->pool));
     json_writer_strings(json, "quarantined", (const char *const *)counts.quarantined,
                         g_strv_length(counts.quarantined));
+    json_writer_strings(json, "nextTries", (const char *const *)counts.next_tries,
+                        g_strv_length(counts.next_tries));
     json_writer_close_object(json);
     template_counts_clear(&counts);
     return json_writer_copy(json);

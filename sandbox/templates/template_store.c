@@ -11,11 +11,11 @@
 #include "common/fileio.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "sandbox/templates/retry.h"
 
 enum {
     TEMPLATES_MAX = 8, /* the pods of a node have few sizes at a time */
     WANTED_MAX = 4,    /* a pod asks again for one that is left out */
-    TRIES_MAX = 2,     /* per key and daemon */
     UNUSED_DAYS_MAX = 7,
     REASON_MAX_BYTES = 4096,
 };
@@ -24,6 +24,7 @@ enum {
 
 struct TemplateStore {
     const GuestEnvironment *env;
+    TemplateStoreWork work;
     char *directory;
     GCancellable *stop;
     GThread *thread;
@@ -31,7 +32,7 @@ struct TemplateStore {
     GMutex lock;
     GCond changed;
     GHashTable *ready;       /* key → Template */
-    GHashTable *tries;       /* key → GUINT_TO_POINTER(attempts to create it) */
+    GHashTable *retries;     /* key → Retry, of those that failed since the daemon started */
     GHashTable *quarantined; /* key → reason */
     GQueue wanted;           /* Want; the first one may be under way */
 };
@@ -92,7 +93,7 @@ static gboolean is_wanted_locked(TemplateStore *store, const char *key)
 
 static void want_add_locked(TemplateStore *store, const char *key, char **inputs, const DomainSpec *spec)
 {
-    if (GPOINTER_TO_UINT(g_hash_table_lookup(store->tries, key)) >= TRIES_MAX ||
+    if (retry_left_us(g_hash_table_lookup(store->retries, key), store->work.now_us()) > 0 ||
         store->wanted.length >= WANTED_MAX || is_wanted_locked(store, key))
         return;
     g_queue_push_tail(&store->wanted, want_new(key, inputs, spec));
@@ -140,12 +141,14 @@ static gboolean is_unused(const char *directory)
 static void load_quarantined(TemplateStore *store, const char *key, const char *directory)
 {
     g_autofree char *path = g_build_filename(directory, TEMPLATE_REASON, NULL);
+    g_autofree char *next_try = g_build_filename(directory, TEMPLATE_NEXT_TRY, NULL);
     char *reason = NULL;
 
     if (is_unused(directory)) {
         directory_delete(directory);
         return;
     }
+    unlink(next_try); /* the pauses begin anew with each daemon */
     if (!file_read(path, REASON_MAX_BYTES, &reason, NULL, NULL))
         reason = g_strdup("unknown");
     g_mutex_lock(&store->lock);
@@ -153,32 +156,112 @@ static void load_quarantined(TemplateStore *store, const char *key, const char *
     g_mutex_unlock(&store->lock);
 }
 
-static void quarantine(TemplateStore *store, const char *key, const char *reason)
-{
-    g_autofree char *directory = template_path(store, key, "");
-    g_autofree char *bad = template_path(store, key, TEMPLATE_BAD_SUFFIX);
-    g_autofree char *reason_path = g_build_filename(bad, TEMPLATE_REASON, NULL);
-    g_autofree char *ram = g_build_filename(bad, TEMPLATE_RAM, NULL);
-    g_autofree char *devices = g_build_filename(bad, TEMPLATE_DEVICES, NULL);
-    g_autofree char *disk = g_build_filename(bad, TEMPLATE_DISK, NULL);
-    g_autoptr(GError) error = NULL;
+/* ---- failures ---- */
 
-    log_error(LOG_FIELDS("template", key), "a template is quarantined, and guests of its VM size boot: %s",
-              reason);
-    g_mutex_lock(&store->lock);
+/* Return: the time that many microseconds from now, in ISO 8601, which the caller frees. */
+static char *time_text(gint64 left_us)
+{
+    g_autoptr(GDateTime) now = g_date_time_new_now_utc();
+    g_autoptr(GDateTime) then = g_date_time_add(now, left_us);
+
+    return g_date_time_format(then, "%Y-%m-%dT%H:%M:%SZ");
+}
+
+/* Stores how many microseconds are left until the next try. */
+static void record_failure_locked(TemplateStore *store, const char *key, const char *reason,
+                                  gint64 *ret_left_us)
+{
+    gint64 now_us = store->work.now_us();
+    Retry *retry = g_hash_table_lookup(store->retries, key);
+
+    if (retry == NULL) {
+        retry = g_new0(Retry, 1);
+        g_hash_table_insert(store->retries, g_strdup(key), retry);
+    }
+    retry_add_failure(retry, now_us);
+    *ret_left_us = retry_left_us(retry, now_us);
     g_hash_table_remove(store->ready, key);
     g_hash_table_replace(store->quarantined, g_strdup(key), g_strdup(reason));
+}
+
+/* Several pods may find at once that a template is bad, which is one failure. Return: FALSE when template is
+ * not the one in use any more; NULL is always accepted. */
+static gboolean record_failure(TemplateStore *store, const char *key, const Template *template,
+                               const char *reason, gint64 *ret_left_us)
+{
+    gboolean is_current;
+
+    g_mutex_lock(&store->lock);
+    is_current = template == NULL || g_hash_table_lookup(store->ready, key) == template;
+    if (is_current)
+        record_failure_locked(store, key, reason, ret_left_us);
     g_mutex_unlock(&store->lock);
+    return is_current;
+}
+
+static gboolean quarantined_file_write(const char *directory, const char *name, const char *text,
+                                       GError **error)
+{
+    g_autofree char *path = g_build_filename(directory, name, NULL);
+
+    return file_write_atomic(path, text, strlen(text), 0600, error);
+}
+
+/* Keeps of the template's directory what a person may want to know. */
+static void quarantined_files_make(TemplateStore *store, const char *key, const char *reason,
+                                   const char *next_try)
+{
+    static const char *const names[] = {TEMPLATE_RAM, TEMPLATE_DEVICES, TEMPLATE_DISK};
+    g_autofree char *directory = template_path(store, key, "");
+    g_autofree char *bad = template_path(store, key, TEMPLATE_BAD_SUFFIX);
+    g_autoptr(GError) error = NULL;
+
     directory_delete(bad);
     if (rename(directory, bad) != 0)
         directory_delete(directory);
-    unlink(ram);
-    unlink(devices);
-    unlink(disk);
-    if (g_file_test(bad, G_FILE_TEST_IS_DIR) &&
-        !file_write_atomic(reason_path, reason, strlen(reason), 0600, &error))
+    for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autofree char *path = g_build_filename(bad, names[i], NULL);
+
+        unlink(path);
+    }
+    if (!dir_make(bad, 0700, &error) || !quarantined_file_write(bad, TEMPLATE_REASON, reason, &error) ||
+        (next_try != NULL && !quarantined_file_write(bad, TEMPLATE_NEXT_TRY, next_try, &error)))
         log_warning(LOG_FIELDS("template", key), "%s", error->message);
 }
+
+/* template is as in record_failure(). */
+static void quarantine(TemplateStore *store, const char *key, const Template *template, const char *reason)
+{
+    g_autofree char *next_try = NULL;
+    gint64 left_us = 0;
+
+    if (!record_failure(store, key, template, reason, &left_us))
+        return;
+    if (left_us > 0)
+        next_try = time_text(left_us);
+    log_error(LOG_FIELDS("template", key),
+              "a template is quarantined, and guests of its VM size boot; it is created again %s%s: %s",
+              next_try != NULL ? "after " : "for the next pod", next_try != NULL ? next_try : "", reason);
+    quarantined_files_make(store, key, reason, next_try);
+}
+
+static void template_store_add(TemplateStore *store, const char *key, Template *template)
+{
+    g_autofree char *bad = template_path(store, key, TEMPLATE_BAD_SUFFIX);
+    g_autofree char *next_try = g_build_filename(bad, TEMPLATE_NEXT_TRY, NULL);
+    gint64 now_us = store->work.now_us();
+    Retry *retry;
+
+    unlink(next_try);
+    g_mutex_lock(&store->lock);
+    g_hash_table_replace(store->ready, g_strdup(key), template);
+    retry = g_hash_table_lookup(store->retries, key);
+    if (retry != NULL)
+        retry_add_success(retry, now_us);
+    g_mutex_unlock(&store->lock);
+}
+
+/* ---- what is there at the start ---- */
 
 static void load_ready(TemplateStore *store, const char *key, const char *directory)
 {
@@ -193,7 +276,7 @@ static void load_ready(TemplateStore *store, const char *key, const char *direct
     }
     template = template_open(directory, &error);
     if (template == NULL) {
-        quarantine(store, key, error->message);
+        quarantine(store, key, NULL, error->message);
         return;
     }
     g_mutex_lock(&store->lock);
@@ -266,22 +349,20 @@ static void template_store_make(TemplateStore *store, const Want *want)
     gint64 begin_us = g_get_monotonic_time();
     Template *template = NULL;
 
-    if (template_make(store->env, &want->spec, (const char *const *)want->inputs, directory, store->stop,
-                      &error))
+    if (store->work.make(store->env, &want->spec, (const char *const *)want->inputs, directory, store->stop,
+                         &error))
         template = template_open(directory, &error);
     if (g_cancellable_is_cancelled(store->stop) && template == NULL)
         return;
     metric_add(&made, 1, template != NULL ? "ok" : "failed", NULL);
     if (template == NULL) {
-        quarantine(store, want->key, error->message);
+        quarantine(store, want->key, NULL, error->message);
         return;
     }
     log_info(LOG_FIELDS("template", want->key),
              "a template is ready after %" G_GINT64_FORMAT " ms: %" G_GUINT64_FORMAT " MiB of data",
              (g_get_monotonic_time() - begin_us) / 1000, template->ram_data_bytes >> 20);
-    g_mutex_lock(&store->lock);
-    g_hash_table_replace(store->ready, g_strdup(want->key), template);
-    g_mutex_unlock(&store->lock);
+    template_store_add(store, want->key, template);
     template_store_limit(store);
 }
 
@@ -296,11 +377,6 @@ static Want *next_want(TemplateStore *store)
         g_cond_wait(&store->changed, &store->lock);
     if (g_cancellable_is_cancelled(store->stop))
         want = NULL;
-    if (want != NULL) {
-        guint tries = GPOINTER_TO_UINT(g_hash_table_lookup(store->tries, want->key));
-
-        g_hash_table_replace(store->tries, g_strdup(want->key), GUINT_TO_POINTER(tries + 1));
-    }
     g_mutex_unlock(&store->lock);
     return want;
 }
@@ -335,15 +411,28 @@ static gpointer template_store_thread(gpointer data)
 
 /* ---- the store ---- */
 
+static char **inputs_of_vm(const GuestEnvironment *env, const DomainSpec *spec, GError **error)
+{
+    return template_inputs(env->vmm, spec, env->writable_disk_bytes, error);
+}
+
 TemplateStore *template_store_new(const GuestEnvironment *env)
+{
+    static const TemplateStoreWork work = {inputs_of_vm, template_make, g_get_monotonic_time};
+
+    return template_store_new_with(env, &work);
+}
+
+TemplateStore *template_store_new_with(const GuestEnvironment *env, const TemplateStoreWork *work)
 {
     TemplateStore *store = g_new0(TemplateStore, 1);
 
     store->env = env;
+    store->work = *work;
     store->directory = g_build_filename(env->state_dir, "templates", NULL);
     store->stop = g_cancellable_new();
     store->ready = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)template_unref);
-    store->tries = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    store->retries = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     store->quarantined = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     g_queue_init(&store->wanted);
     g_mutex_init(&store->lock);
@@ -363,7 +452,7 @@ void template_store_free(TemplateStore *store)
     g_thread_join(store->thread);
     g_queue_clear_full(&store->wanted, want_free);
     g_hash_table_unref(store->ready);
-    g_hash_table_unref(store->tries);
+    g_hash_table_unref(store->retries);
     g_hash_table_unref(store->quarantined);
     g_object_unref(store->stop);
     g_mutex_clear(&store->lock);
@@ -375,7 +464,7 @@ void template_store_free(TemplateStore *store)
 Template *template_store_find(TemplateStore *store, const DomainSpec *spec)
 {
     g_autoptr(GError) error = NULL;
-    g_auto(GStrv) inputs = template_inputs(store->env->vmm, spec, store->env->writable_disk_bytes, &error);
+    g_auto(GStrv) inputs = store->work.inputs(store->env, spec, &error);
     g_autofree char *key = NULL;
     Template *template;
 
@@ -398,21 +487,47 @@ Template *template_store_find(TemplateStore *store, const DomainSpec *spec)
 
 void template_store_quarantine(TemplateStore *store, const Template *template, const char *reason)
 {
-    gboolean is_current;
+    quarantine(store, template->key, template, reason);
+}
 
-    g_mutex_lock(&store->lock);
-    is_current = g_hash_table_lookup(store->ready, template->key) == template;
-    g_mutex_unlock(&store->lock);
-    if (is_current) /* else it is quarantined or replaced already */
-        quarantine(store, template->key, reason);
+static char **quarantined_texts_locked(TemplateStore *store)
+{
+    GPtrArray *texts = g_ptr_array_new();
+    GHashTableIter iter;
+    gpointer key;
+    gpointer reason;
+
+    g_hash_table_iter_init(&iter, store->quarantined);
+    while (g_hash_table_iter_next(&iter, &key, &reason))
+        g_ptr_array_add(texts, g_strdup_printf("%s: %s", (char *)key, (char *)reason));
+    g_ptr_array_add(texts, NULL);
+    return (char **)g_ptr_array_free(texts, FALSE);
+}
+
+static char **next_try_texts_locked(TemplateStore *store)
+{
+    GPtrArray *texts = g_ptr_array_new();
+    gint64 now_us = store->work.now_us();
+    GHashTableIter iter;
+    gpointer key;
+    gpointer retry;
+
+    g_hash_table_iter_init(&iter, store->retries);
+    while (g_hash_table_iter_next(&iter, &key, &retry)) {
+        gint64 left_us = retry_left_us(retry, now_us);
+        g_autofree char *when = time_text(left_us);
+
+        if (left_us > 0)
+            g_ptr_array_add(texts, g_strdup_printf("%s: %s", (char *)key, when));
+    }
+    g_ptr_array_add(texts, NULL);
+    return (char **)g_ptr_array_free(texts, FALSE);
 }
 
 void template_store_count(TemplateStore *store, TemplateCounts *ret_counts)
 {
-    g_autoptr(GPtrArray) reasons = g_ptr_array_new();
     TemplateCounts counts = {0};
     GHashTableIter iter;
-    gpointer key;
     gpointer value;
 
     g_mutex_lock(&store->lock);
@@ -421,17 +536,15 @@ void template_store_count(TemplateStore *store, TemplateCounts *ret_counts)
     g_hash_table_iter_init(&iter, store->ready);
     while (g_hash_table_iter_next(&iter, NULL, &value))
         counts.data_bytes += ((Template *)value)->data_bytes;
-    g_hash_table_iter_init(&iter, store->quarantined);
-    while (g_hash_table_iter_next(&iter, &key, &value))
-        g_ptr_array_add(reasons, g_strdup_printf("%s: %s", (char *)key, (char *)value));
+    counts.quarantined = quarantined_texts_locked(store);
+    counts.next_tries = next_try_texts_locked(store);
     g_mutex_unlock(&store->lock);
-    g_ptr_array_add(reasons, NULL);
-    counts.quarantined = (char **)g_ptr_array_steal(reasons, NULL);
     *ret_counts = counts;
 }
 
 void template_counts_clear(TemplateCounts *counts)
 {
     g_strfreev(counts->quarantined);
+    g_strfreev(counts->next_tries);
     *counts = (TemplateCounts){0};
 }

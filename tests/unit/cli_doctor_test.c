@@ -58,6 +58,7 @@ static void examines_a_node(void)
     g_autofree char *conflist = g_build_filename(directory, "10-a.conflist", NULL);
     g_autofree char *bad = g_build_filename(directory, "templates", "0123456789abcdef.bad", NULL);
     g_autofree char *reason = g_build_filename(bad, "reason", NULL);
+    g_autofree char *next_try = g_build_filename(bad, "next-try", NULL);
     const char *plugin_dirs[] = {directory, NULL};
     Settings settings = {
         .hypervisor = {.accelerator = "tcg",
@@ -74,6 +75,7 @@ static void examines_a_node(void)
     g_file_set_contents(conflist, "{\"plugins\":[{\"type\":\"bridge\"}]}", -1, NULL);
     CU_ASSERT_EQUAL(g_mkdir_with_parents(bad, 0700), 0);
     g_file_set_contents(reason, "its digest differs", -1, NULL);
+    g_file_set_contents(next_try, "2030-01-31T12:00:00Z", -1, NULL);
     findings = doctor_examine(&settings);
     expect(findings, "QEMU's user", DOCTOR_BAD, "no-such-user");
     expect(findings, "guest kernel", DOCTOR_GOOD, "10-a.conflist");
@@ -82,6 +84,7 @@ static void examines_a_node(void)
     expect(findings, "CNI plugin", DOCTOR_BAD, "bridge is in none of");
     expect(findings, "host pods", DOCTOR_WARNING, "/nonexistent/agent");
     expect(findings, "template", DOCTOR_WARNING, "0123456789abcdef.bad is quarantined: its digest differs");
+    CU_ASSERT_PTR_NOT_NULL(strstr(find(findings, "template")->remedy, "after 2030-01-31T12:00:00Z"));
     CU_ASSERT_PTR_NOT_NULL(find(findings, "disk space"));
     CU_ASSERT_PTR_NOT_NULL(find(findings, "libvirt's QEMU driver"));
     for (guint i = 0; i < findings->len; i++) /* crivirt writes its layers itself */
