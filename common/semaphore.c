@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "common/semaphore.h"
 
 void semaphore_init(Semaphore *slots, guint count)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A counting semaphore that serves in the order of asking and knows deadlines. With one slot it is a job: the
  * right to change an object over a time in which no lock may be held. */
 #pragma once

@@ -120,7 +120,7 @@ int main(void)
     static const TestCase cases[] = {
         {"the edits of a device come after those of its file", edits_are_applied_in_order},
         {"unknown devices, bad names and hooks are refused", bad_ones_are_refused},
-        {"an error about a broken file names the file", a_broken_file_is_named},
+        {"an error about an invalid file names the file", a_broken_file_is_named},
     };
 
     return test_main("cdi", cases, G_N_ELEMENTS(cases));

@@ -287,7 +287,7 @@ int main(void)
 {
     static const TestCase cases[] = {
         {"a systemd slice is unfolded into its ancestors, a path is used as it is", slices_are_unfolded},
-        {"a name that is no cgroup's is refused, with the name of the field", odd_names_are_refused},
+        {"a name that cannot be a cgroup's is refused, with the name of the field", odd_names_are_refused},
         {"a process joins the child of the pod's cgroup, and leaving removes it", processes_come_and_go},
         {"a child is moved beside a cgroup whose limit is less than it needs, in both versions",
          room_is_made_where_there_is_too_little},

@@ -526,13 +526,13 @@ int main(int argc, char **argv)
     static const TestCase cases[] = {
         {"run shows the output and exits with the container's code", run_in_the_foreground},
         {"run without --rm leaves a stopped pod and its log", run_without_rm},
-        {"what runs in the background can be looked at and stopped", run_in_the_background},
+        {"a container in the background can be listed, inspected and stopped", run_in_the_background},
         {"run -d --rm removes the pod when the container ends", detached_and_removed},
-        {"Ctrl-C stops the container and shows its last words", control_c_stops_the_container},
-        {"a start that fails leaves nothing and tells why", failed_start_leaves_nothing},
+        {"Ctrl-C stops the container and shows its last output", control_c_stops_the_container},
+        {"a start that fails leaves nothing, and the message has the reason", failed_start_leaves_nothing},
         {"pull shows progress and passes credentials on", pulls},
         {"load reads the standard input", loads},
-        {"errors are plain", talks_plainly},
+        {"an error is one message, with exit code 1, or 2 for wrong usage", talks_plainly},
     };
     g_autofree char *directory = test_directory();
     g_autoptr(GError) error = NULL;

@@ -95,9 +95,8 @@ int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
         {"a kernel's list of modules is searched for whole names", knows_modules},
-        {"the plugins of a CNI configuration are found, and none in what is no configuration",
-         reads_cni_types},
-        {"what a node lacks is found and has a remedy", examines_a_node},
+        {"the plugins of a CNI configuration are found, and none in other text", reads_cni_types},
+        {"each thing that a node lacks is reported with a remedy", examines_a_node},
     };
 
     return test_main_args("doctor", cases, G_N_ELEMENTS(cases), argc, argv);

@@ -218,11 +218,11 @@ int main(void)
     static const TestCase cases[] = {
         {"stdout and stderr are split, however the file is read", streams_are_split},
         {"parts are joined within their stream", parts_are_joined},
-        {"a line that is not of the format is dropped", malformed_lines_are_dropped},
-        {"an endless line costs no memory", endless_lines_cost_no_memory},
+        {"a line of another format is dropped", malformed_lines_are_dropped},
+        {"the memory for an endless line is bounded", endless_lines_cost_no_memory},
         {"since leaves out lines that began before", since_leaves_older_lines_out},
         {"tail counts joined lines of both streams", tail_counts_joined_lines},
-        {"a missing file is named", missing_file_is_named},
+        {"the message about a missing file names it", missing_file_is_named},
         {"following over rotation loses nothing", rotation_loses_nothing},
     };
     return test_main("cli_log", cases, G_N_ELEMENTS(cases));

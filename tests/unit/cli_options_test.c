@@ -140,11 +140,11 @@ static void manual_page_has_every_command(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"options are read in all forms", reads_all_forms},
-        {"options stop at the image of run", stops_at_the_image},
-        {"operands and options may be mixed elsewhere", mixes_operands_and_options},
-        {"the last value wins", last_value_wins},
-        {"a wrong option is named in the message", names_what_is_wrong},
+        {"options are read in their short, long and joined forms", reads_all_forms},
+        {"the options of run end at the image", stops_at_the_image},
+        {"operands and options of other commands may be mixed", mixes_operands_and_options},
+        {"the last value of a repeated option is used", last_value_wins},
+        {"the message names an option that does not exist or has a wrong value", names_what_is_wrong},
         {"every command and option is in its help", commands_agree_with_their_help},
         {"no letter stands for two options of a command", no_letter_is_used_twice},
         {"the manual page has every command", manual_page_has_every_command},

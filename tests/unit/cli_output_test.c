@@ -18,7 +18,7 @@ static void expect_text(char *got, const char *wanted)
     g_free(got);
 }
 
-static void columns_are_padded(void)
+static void columns_are_padded_by_their_width_on_the_screen(void)
 {
     g_autoptr(TextTable) table = text_table_new(TEXT_ROW("ID", "NAME", "X"));
 
@@ -37,7 +37,7 @@ static void cells_cannot_steer_the_terminal(void)
     expect_text(text_table_format(table), "A\n?[2Jx?y\xef\xbf\xbd\n");
 }
 
-static void durations_read_as_dockers(void)
+static void durations_are_written_as_docker_writes_them(void)
 {
     const gint64 second = G_GINT64_CONSTANT(1000000000);
     static const struct {
@@ -56,7 +56,7 @@ static void durations_read_as_dockers(void)
     expect_text(human_ago(0, 70 * second), "");
 }
 
-static void sizes_have_three_digits(void)
+static void sizes_have_three_significant_digits(void)
 {
     expect_text(human_size(0), "0B");
     expect_text(human_size(999), "999B");
@@ -100,7 +100,7 @@ static void json_is_json(void)
                 "}\n");
 }
 
-static void messages_follow_the_proto3_mapping(void)
+static void messages_are_written_in_the_proto3_json_mapping(void)
 {
     Runtime__V1__PodSandboxStatusResponse response = RUNTIME__V1__POD_SANDBOX_STATUS_RESPONSE__INIT;
     Runtime__V1__PodSandboxStatus status = RUNTIME__V1__POD_SANDBOX_STATUS__INIT;
@@ -196,7 +196,7 @@ static void changes_are_told_once(void)
     CU_ASSERT_STRING_EQUAL(changes->str, "aaaaaaaaaaaa: downloading\naaaaaaaaaaaa: done\n");
 }
 
-static void bars_fit_the_terminal(void)
+static void bars_fit_the_terminal_and_layers_in_progress_come_first(void)
 {
     g_autoptr(PullView) view = pull_view_new();
     guint lines = 0;
@@ -216,16 +216,17 @@ static void bars_fit_the_terminal(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"columns are padded by what is seen", columns_are_padded},
-        {"a cell cannot steer the terminal", cells_cannot_steer_the_terminal},
-        {"durations read as Docker's", durations_read_as_dockers},
-        {"sizes have three digits that count", sizes_have_three_digits},
+        {"columns are padded by their width on the screen", columns_are_padded_by_their_width_on_the_screen},
+        {"control characters of a cell do not reach the terminal", cells_cannot_steer_the_terminal},
+        {"durations are written as Docker writes them", durations_are_written_as_docker_writes_them},
+        {"sizes have three significant digits", sizes_have_three_significant_digits},
         {"times are RFC 3339 and ids short", times_and_ids},
-        {"JSON embeds documents and nothing else", json_is_json},
-        {"messages follow the proto3 mapping", messages_follow_the_proto3_mapping},
+        {"JSON embeds valid documents, and other text as a string", json_is_json},
+        {"messages are written in the proto3 JSON mapping", messages_are_written_in_the_proto3_json_mapping},
         {"bytes, numbers and lists of them are written", scalars_of_all_kinds},
-        {"a layer's change is told once", changes_are_told_once},
-        {"bars fit the terminal, layers at work first", bars_fit_the_terminal},
+        {"each change of a layer is printed once", changes_are_told_once},
+        {"bars fit the terminal, and layers in progress come first",
+         bars_fit_the_terminal_and_layers_in_progress_come_first},
     };
     return test_main("cli_output", cases, G_N_ELEMENTS(cases));
 }

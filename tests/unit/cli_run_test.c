@@ -220,9 +220,10 @@ int main(void)
         {"a plain run becomes a pod and a container of one name", plain_run},
         {"limits are set on the pod and on the container", limits_are_the_pods_too},
         {"every option reaches its field", all_options},
-        {"a wrong option is named", wrong_options_are_named},
+        {"the message names a wrong option", wrong_options_are_named},
         {"names, ids and unique starts of ids are understood", references},
-        {"exit codes for what cannot run follow the message", exit_codes_follow_the_message},
+        {"the exit code of a program that cannot run follows from the message",
+         exit_codes_follow_the_message},
         {"only the log directory that run made is removed", only_our_log_directory_is_removed},
     };
     return test_main("cli_run", cases, G_N_ELEMENTS(cases));

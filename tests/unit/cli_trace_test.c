@@ -67,7 +67,7 @@ static void nothing_known_is_said(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "an earlier daemon started it"));
 }
 
-static void what_is_no_trace_is_refused(void)
+static void a_document_that_is_not_a_trace_is_refused(void)
 {
     static const char *const bad[] = {
         "",
@@ -92,10 +92,11 @@ int main(void)
 {
     static const TestCase cases[] = {
         {"phases are bars on one scale, those within others indented", phases_are_bars_on_one_scale},
-        {"what comes much later has a scale of its own", later_starts_have_a_scale_of_their_own},
+        {"a phase that begins much later has a scale of its own", later_starts_have_a_scale_of_their_own},
         {"a narrow terminal still has bars", a_narrow_terminal_still_has_bars},
-        {"a pod of an earlier daemon is said to be one", nothing_known_is_said},
-        {"what is no trace is refused", what_is_no_trace_is_refused},
+        {"the message about an empty trace says that an earlier daemon started the pod",
+         nothing_known_is_said},
+        {"a document that is not a trace is refused", a_document_that_is_not_a_trace_is_refused},
     };
 
     return test_main("cli_trace", cases, G_N_ELEMENTS(cases));

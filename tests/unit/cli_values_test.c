@@ -4,7 +4,7 @@
 #include "common/error.h"
 #include "tests/unit/harness.h"
 
-static void sizes(void)
+static void units_of_sizes_are_powers_of_1024_and_other_text_is_refused(void)
 {
     static const struct {
         const char *text;
@@ -200,7 +200,9 @@ static void names(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"sizes are powers of 1024, and nothing else is a size", sizes},
+        {"units of units_of_sizes_are_powers_of_1024_and_other_text_is_refused are powers of 1024, and other "
+         "text is refused",
+         units_of_sizes_are_powers_of_1024_and_other_text_is_refused},
         {"CPUs become microseconds of a period", cpus},
         {"ports may have an address, a protocol and ranges", ports_good},
         {"a wrong port is refused and adds nothing", ports_bad},
@@ -208,7 +210,7 @@ int main(void)
         {"a variable without a value is passed on", environment},
         {"since is a duration or a time", since},
         {"a user is a number, with a group, or a name", users},
-        {"a name is fit for a host and a directory", names},
+        {"a name that a host or a directory cannot have is refused", names},
     };
     return test_main("cli_values", cases, G_N_ELEMENTS(cases));
 }

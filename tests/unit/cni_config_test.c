@@ -215,12 +215,12 @@ int main(int argc, char **argv)
     static const TestCase cases[] = {
         {"a list is read with its plugins and their capabilities", list_is_read},
         {"a single plugin's configuration is a list of one", single_plugin_is_a_list_of_one},
-        {"of several versions the highest that both know is chosen", highest_common_version_is_chosen},
+        {"the highest version that the list and crivirt support is chosen", highest_common_version_is_chosen},
         {"invalid configurations are refused with a reason", bad_texts_are_refused},
         {"the first valid file by name is used, after an invalid one before it", first_valid_file_wins},
         {"without a valid file the first one's problem is reported", problems_are_named},
         {"plugins in files of their own follow those in the list", plugin_files_follow_the_list},
-        {"keys and numbers that we do not know survive unchanged", unknown_keys_survive_unchanged},
+        {"keys and numbers that crivirt does not use survive unchanged", unknown_keys_survive_unchanged},
         {"a configuration written as text reads back the same, whatever its version", text_reads_back},
     };
 

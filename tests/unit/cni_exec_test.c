@@ -307,7 +307,7 @@ static void bad_attachments_reach_no_plugin(void)
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
-        {"ADD runs the plugins in order and hands each the result before it", add_passes_results_on},
+        {"ADD runs the plugins in order and passes each the result of the one before", add_passes_results_on},
         {"capability arguments go to the plugins that declare them",
          capabilities_go_to_those_who_declare_them},
         {"an ADD that fails in the middle is undone in reverse", failed_add_is_undone},

@@ -544,7 +544,7 @@ int main(int argc, char **argv)
         {"a version that the plugins do not support fails with their message", newer_than_the_plugins},
         {"routes that the result does not contain are read from the interface", routes_that_no_result_tells},
         {"pods are attached by several threads at once", many_at_once},
-        {"times are printed", measure},
+        {"the time that ADD and DEL take is printed", measure},
     };
     int code;
 

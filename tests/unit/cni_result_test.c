@@ -202,7 +202,7 @@ int main(int argc, char **argv)
         {"a result without version has that of the configuration", missing_version_is_the_configurations},
         {"unknown keys survive where nothing must be converted", same_shape_keeps_unknown_keys},
         {"a result is converted for a plugin of another version", shapes_are_converted},
-        {"broken and hostile results are refused with a reason", broken_results_are_refused},
+        {"invalid and hostile results are refused with a reason", broken_results_are_refused},
     };
 
     return test_main_args("cni_result", cases, G_N_ELEMENTS(cases), argc, argv);

@@ -117,7 +117,7 @@ int main(void)
 {
     static const TestCase cases[] = {
         {"every field of a container's configuration is in the table", every_field_is_in_the_table},
-        {"every field names a test of ours, which exists", every_test_exists},
+        {"every field names a test that exists", every_test_exists},
     };
 
     return test_main("container_fields", cases, G_N_ELEMENTS(cases));

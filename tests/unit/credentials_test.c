@@ -44,7 +44,7 @@ static void expect_user(const RegistryAuth *auth, const char *file, const char *
     CU_ASSERT_TRUE(g_strcmp0(credentials != NULL ? credentials->username : NULL, user) == 0);
 }
 
-static void the_call_brings_credentials(void)
+static void credentials_of_the_call_are_used(void)
 {
     RegistryAuth plain = {.username = "u", .password = "p", .auth = "", .server_address = ""};
     RegistryAuth encoded = {.auth = AUTH};
@@ -59,7 +59,7 @@ static void the_call_brings_credentials(void)
     CU_ASSERT_PTR_NULL(find(NULL, NULL, "a", "registry-1.docker.io", FALSE));
 }
 
-static void a_server_address_limits_where_they_go(void)
+static void credentials_with_a_server_address_are_sent_only_to_that_server(void)
 {
     RegistryAuth hub = {.username = "u", .server_address = "https://index.docker.io/v1/"};
     RegistryAuth other = {.username = "u", .server_address = "quay.io"};
@@ -70,7 +70,7 @@ static void a_server_address_limits_where_they_go(void)
     expect_user(&other, NULL, "quay.io/a/b", "quay.io", FALSE, "u");
 }
 
-static void keys_of_the_file_come_in_many_forms(void)
+static void a_registry_may_be_written_in_several_forms_in_the_file(void)
 {
     g_autofree char *file = write_file(
         "{\"auths\":{\"https://index.docker.io/v1/\":{\"auth\":\"" AUTH "\"},"
@@ -88,7 +88,7 @@ static void keys_of_the_file_come_in_many_forms(void)
     CU_ASSERT_STRING_EQUAL(token->identity_token, "refresh");
 }
 
-static void the_call_wins_at_the_registry_and_the_file_at_a_mirror(void)
+static void the_registry_gets_the_calls_credentials(void)
 {
     RegistryAuth auth = {.username = "call", .password = "p"};
     g_autofree char *file = write_file("{\"auths\":{\"mirror.example\":{\"username\":\"file\"},"
@@ -100,7 +100,7 @@ static void the_call_wins_at_the_registry_and_the_file_at_a_mirror(void)
     expect_user(NULL, file, "busybox", "registry-1.docker.io", FALSE, "file");
 }
 
-static void bad_credentials_are_refused_without_showing_them(void)
+static void the_message_about_bad_credentials_does_not_contain_them(void)
 {
     RegistryAuth auth = {.auth = "c2VjcmV0"}; /* no colon */
     g_autofree char *bad = write_file("{\"auths\":{\"docker.io\":{\"auth\":\"c2VjcmV0\"}}}");
@@ -122,7 +122,7 @@ static void bad_credentials_are_refused_without_showing_them(void)
     TEST_FAILS(error == NULL, error, STATUS_INVALID_ARGUMENT, "config.json: not valid JSON");
 }
 
-static void a_missing_file_holds_none(void)
+static void a_missing_file_is_a_file_without_credentials(void)
 {
     expect_user(NULL, "/nonexistent/config.json", "busybox", "docker.io", FALSE, NULL);
 }
@@ -153,7 +153,7 @@ static void challenges_are_parsed(void)
     CU_ASSERT_PTR_NULL(registry_challenge_find("\"\"\"==,", "Basic"));
 }
 
-static void origins_are_compared_whole(void)
+static void scheme_host_and_port_of_an_origin_are_all_compared(void)
 {
     CU_ASSERT_TRUE(registry_same_origin("https://a/x", "https://A:443/y?z"));
     CU_ASSERT_FALSE(registry_same_origin("https://a", "http://a"));
@@ -165,16 +165,19 @@ static void origins_are_compared_whole(void)
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
-        {"the call brings credentials", the_call_brings_credentials},
-        {"a server address limits where they go", a_server_address_limits_where_they_go},
-        {"keys of the file come in many forms", keys_of_the_file_come_in_many_forms},
-        {"the call wins at the registry and the file at a mirror",
-         the_call_wins_at_the_registry_and_the_file_at_a_mirror},
-        {"bad credentials are refused without showing them",
-         bad_credentials_are_refused_without_showing_them},
-        {"a missing file holds none", a_missing_file_holds_none},
+        {"credentials of the call are used", credentials_of_the_call_are_used},
+        {"credentials with a server address are sent only to that server",
+         credentials_with_a_server_address_are_sent_only_to_that_server},
+        {"a registry may be written in several forms in the file",
+         a_registry_may_be_written_in_several_forms_in_the_file},
+        {"the registry gets the credentials of the call, a mirror those of the file",
+         the_registry_gets_the_calls_credentials},
+        {"the message about bad credentials does not contain them",
+         the_message_about_bad_credentials_does_not_contain_them},
+        {"a missing file is a file without credentials", a_missing_file_is_a_file_without_credentials},
         {"challenges are parsed", challenges_are_parsed},
-        {"origins are compared whole", origins_are_compared_whole},
+        {"scheme, host and port of an origin are all compared",
+         scheme_host_and_port_of_an_origin_are_all_compared},
     };
 
     return test_main_args("credentials", cases, G_N_ELEMENTS(cases), argc, argv);

@@ -160,8 +160,8 @@ int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
         {"an emulated x86-64 VM has few devices and a small code buffer", emulated_x86},
-        {"a VM that waits for a saved state has a generation", incoming_x86},
-        {"only architectures with the device have a generation", generation_where_it_is},
+        {"a VM that will be restored has a generation id", incoming_x86},
+        {"only architectures with the device have a generation id", generation_where_it_is},
         {"an accelerated VM has a network, disks, and memory and CPUs that can grow", full_x86},
         {"an emulated aarch64 VM has its own machine type and console", emulated_arm},
         {"an accelerated aarch64 VM can boot without an initramfs", accelerated_arm},

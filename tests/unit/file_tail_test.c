@@ -75,7 +75,7 @@ static void end_of_a_file_is_read(void)
     CU_ASSERT_STRING_EQUAL(of_fifo, "");
 }
 
-static void only_what_is_new_is_handed_over(void)
+static void only_new_bytes_are_passed_on(void)
 {
     g_autofree char *path = new_path();
     g_autoptr(GString) seen = g_string_new(NULL);
@@ -150,10 +150,10 @@ static void wait_ends_with_a_write_or_a_cancellation(void)
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
-        {"the end of a regular file is read, of nothing else", end_of_a_file_is_read},
-        {"only what is new is handed over", only_what_is_new_is_handed_over},
+        {"the end of a regular file is read, and other files are refused", end_of_a_file_is_read},
+        {"only new bytes are passed on", only_new_bytes_are_passed_on},
         {"rotation loses nothing and restarts the reader", rotation_loses_nothing},
-        {"a file that was cut is read from its start", cut_file_is_read_from_its_start},
+        {"a file that was truncated is read from its start", cut_file_is_read_from_its_start},
         {"a reader that fails ends the reading", reader_that_fails_ends_the_reading},
         {"waiting ends with a write, a cancellation or the time-out",
          wait_ends_with_a_write_or_a_cancellation},

@@ -45,7 +45,7 @@ static void expect_default(const char *domain, const char *base_url)
     CU_ASSERT_TRUE(at(endpoints, 0)->can_pull && at(endpoints, 0)->can_resolve);
 }
 
-static void defaults_are_those_of_containerd(void)
+static void without_a_file_the_defaults_are_those_of_containerd(void)
 {
     expect_default("docker.io", "https://registry-1.docker.io/v2");
     expect_default("ghcr.io", "https://ghcr.io/v2");
@@ -82,7 +82,7 @@ static void hosts_come_in_the_order_of_the_file(void)
     CU_ASSERT_STRING_EQUAL(at(endpoints, 3)->base_url, "https://docker.io-mirror.example/x/v2");
 }
 
-static void directories_are_found_in_all_forms(void)
+static void the_directory_of_a_registry_is_found_in_all_forms_of_its_name(void)
 {
     g_autofree char *directory = test_directory();
     g_autoptr(GPtrArray) by_default = NULL;
@@ -123,7 +123,7 @@ static void certificates_are_read_relative_to_the_file(void)
     CU_ASSERT_STRING_EQUAL(at(endpoints, 1)->client_key, pem);
 }
 
-static void dockers_certificate_files_serve_too(void)
+static void certificate_files_with_dockers_names_are_used(void)
 {
     g_autofree char *directory = test_directory();
     g_autofree char *key = g_build_filename(directory, "r.example/x.key", NULL);
@@ -150,7 +150,7 @@ static void a_loopback_registry_with_certificates_is_https(void)
     CU_ASSERT_STRING_EQUAL(at(by_setting, 0)->base_url, "https://localhost:5000/v2");
 }
 
-static void loopback_addresses_are_known(void)
+static void loopback_addresses_are_recognised(void)
 {
     CU_ASSERT_TRUE(hosts_url_is_loopback("http://127.0.0.2:5000/v2/"));
     CU_ASSERT_TRUE(hosts_url_is_loopback("https://[::1]/v2/"));
@@ -193,7 +193,7 @@ static void an_address_is_tried_once(void)
     CU_ASSERT_TRUE(hosts_load(directory, "r.example", &two, NULL) && two->len == 2);
 }
 
-static void bad_files_are_refused_by_name_and_line(void)
+static void the_error_of_a_bad_file_names_the_file_and_the_line(void)
 {
     static const struct {
         const char *text;
@@ -222,16 +222,19 @@ static void bad_files_are_refused_by_name_and_line(void)
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
-        {"defaults are those of containerd", defaults_are_those_of_containerd},
+        {"without a file the defaults are those of containerd",
+         without_a_file_the_defaults_are_those_of_containerd},
         {"hosts come in the order of the file", hosts_come_in_the_order_of_the_file},
-        {"directories are found in all forms", directories_are_found_in_all_forms},
+        {"the directory of a registry is found in all forms of its name",
+         the_directory_of_a_registry_is_found_in_all_forms_of_its_name},
         {"certificates are read relative to the file", certificates_are_read_relative_to_the_file},
-        {"Docker's certificate files serve too", dockers_certificate_files_serve_too},
+        {"certificate files with Docker's names are used", certificate_files_with_dockers_names_are_used},
         {"a loopback registry with certificates is https", a_loopback_registry_with_certificates_is_https},
-        {"loopback addresses are known", loopback_addresses_are_known},
+        {"loopback addresses are recognised", loopback_addresses_are_recognised},
         {"unknown keys and capabilities are ignored", unknown_keys_and_capabilities_are_ignored},
         {"an address is tried once", an_address_is_tried_once},
-        {"bad files are refused by name and line", bad_files_are_refused_by_name_and_line},
+        {"the error of a bad file names the file and the line",
+         the_error_of_a_bad_file_names_the_file_and_the_line},
     };
 
     return test_main_args("hosts", cases, G_N_ELEMENTS(cases), argc, argv);

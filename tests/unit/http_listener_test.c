@@ -137,7 +137,7 @@ static void tells_who_is_refused(void)
     refuses(endless, "HTTP/1.1 400 Bad Request\r\n", "too long");
 }
 
-static void silent_clients_hold_up_nobody(void)
+static void silent_clients_do_not_delay_others(void)
 {
     Fixture fixture;
     int silent[20];
@@ -181,11 +181,11 @@ static void names_addresses_that_do_not_do(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"a request may come in pieces, and what follows it belongs to whom it is served by",
-         serves_requests_in_pieces},
-        {"who is refused is told why", tells_who_is_refused},
-        {"silent clients hold up nobody, and go when the listener does", silent_clients_hold_up_nobody},
-        {"addresses that do not do are named", names_addresses_that_do_not_do},
+        {"a request may come in pieces, and the bytes after it go to the handler", serves_requests_in_pieces},
+        {"a refused client gets the reason", tells_who_is_refused},
+        {"silent clients do not delay others, and are disconnected when the listener is freed",
+         silent_clients_do_not_delay_others},
+        {"the message names an address that cannot be used", names_addresses_that_do_not_do},
     };
 
     return test_main("http_listener", cases, G_N_ELEMENTS(cases));

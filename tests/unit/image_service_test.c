@@ -631,7 +631,7 @@ static void images_share_layers_that_do_not_depend_on_what_is_below(void)
 }
 
 /* The lower layers are larger, so that they arrive last. */
-static void layers_are_put_on_those_below_in_whatever_order_they_arrive(void)
+static void layers_are_applied_to_those_below_in_whatever_order_they_arrive(void)
 {
     g_auto(Fixture) fixture = {0};
     g_autoptr(Image) image = NULL;
@@ -650,7 +650,7 @@ static void layers_are_put_on_those_below_in_whatever_order_they_arrive(void)
     CU_ASSERT_STRING_NOT_EQUAL(layer_of(image, 2)->key, layer_of(image, 5)->key);
 }
 
-static void an_image_without_layers_is_an_image(void)
+static void an_image_may_have_no_layers(void)
 {
     g_auto(Fixture) fixture = {0};
     g_autofree char *digest = NULL;
@@ -673,25 +673,26 @@ int main(int argc, char **argv)
     static const TestCase cases[] = {
         {"an image pulled by tag is found by tag, digest, id and prefix", pulls_by_tag},
         {"an image pulled by digest has no tag, and is not fetched again for one", pulls_by_digest},
-        {"layers that are there are not downloaded", shares_layers},
+        {"layers that the store has are not downloaded", shares_layers},
         {"images share layers that do not depend on what is below them",
          images_share_layers_that_do_not_depend_on_what_is_below},
-        {"layers are put on those below in whatever order they arrive",
-         layers_are_put_on_those_below_in_whatever_order_they_arrive},
-        {"an image without layers is an image", an_image_without_layers_is_an_image},
+        {"layers are applied to those below, in whatever order they arrive",
+         layers_are_applied_to_those_below_in_whatever_order_they_arrive},
+        {"an image may have no layers", an_image_may_have_no_layers},
         {"a tag that moves leaves the old image untagged", moves_tags},
-        {"pulls of the same image at once do the work once", two_pulls_work_once},
-        {"a pull that waits for another's layer has its own deadline, and takes over",
+        {"concurrent pulls of one image download it once", two_pulls_work_once},
+        {"a pull that waits for the layer of another pull keeps its own deadline, and continues the layer "
+         "when the other fails",
          waiters_have_their_own_deadline},
-        {"an interrupted pull shows nothing and is resumed", interrupted_pulls_leave_nothing_visible},
+        {"an interrupted pull lists no image and is resumed", interrupted_pulls_leave_nothing_visible},
         {"a restart removes what interrupted pulls left", starts_afresh_after_a_restart},
-        {"removing takes all names and the layers that no other image has", removes_images},
+        {"removing an image removes all its names and the layers that no other image has", removes_images},
         {"pinned layers outlive their image", pins_keep_layers},
-        {"a hostile layer leaves nothing", hostile_layers_leave_nothing},
-        {"images over the limit are refused, packed or unpacked", large_images_are_refused},
+        {"a hostile layer leaves no file", hostile_layers_leave_nothing},
+        {"images above the size limit are refused, compressed or unpacked", large_images_are_refused},
         {"progress is reported for every layer", tells_progress},
-        {"the usage follows", knows_the_usage},
-        {"errors name the image", names_what_is_missing},
+        {"the usage follows pulls and removals", knows_the_usage},
+        {"every error names the image", names_what_is_missing},
     };
 
     return test_main_args("image service", cases, G_N_ELEMENTS(cases), argc, argv);

@@ -293,7 +293,7 @@ static void old_layers_stay_usable_until_they_are_made_anew(void)
     image_store_close(store);
 }
 
-static void a_layer_that_depends_on_those_below_serves_in_its_chain_alone(void)
+static void a_layer_that_depends_on_those_below_is_used_only_in_its_own_chain(void)
 {
     LayerPlace place = {DIFF_1, DIFF_2};
     LayerPlace elsewhere = {DIFF_1, DIFF_1};
@@ -331,17 +331,17 @@ int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
         {"images survive closing and opening", keeps_images},
-        {"only one process has the store", is_locked},
+        {"a second process cannot open the store", is_locked},
         {"files in progress and files without a row are removed", removes_leftovers},
         {"an image whose layer file is gone is dropped, and the layer can come again",
          drops_images_without_files},
-        {"a layer file of another size does not count", a_damaged_file_is_missing},
-        {"a tag that moves leaves its old image", moves_tags},
+        {"a layer file of another size is treated as missing", a_damaged_file_is_missing},
+        {"a tag that moves leaves its old image in the store", moves_tags},
         {"layers stay while an image or a holder has them, and the usage follows", keeps_what_is_used},
-        {"layers of an older version stay usable until they are made anew",
+        {"layers of an older version stay usable until they are recreated",
          old_layers_stay_usable_until_they_are_made_anew},
-        {"a layer that depends on those below serves in its chain alone",
-         a_layer_that_depends_on_those_below_serves_in_its_chain_alone},
+        {"a layer that depends on those below is used only in its own chain",
+         a_layer_that_depends_on_those_below_is_used_only_in_its_own_chain},
         {"a database of a newer version is refused", refuses_newer_databases},
     };
 

@@ -305,10 +305,10 @@ int main(int argc, char **argv)
     static const TestCase cases[] = {
         {"values are read by type", values_are_read_by_type},
         {"a missing key and null leave the output alone", missing_and_null_leave_the_output_alone},
-        {"a missing key, null and a wrong type are told apart", missing_null_and_wrong_type_differ},
+        {"a missing key, null and a wrong type are distinguished", missing_null_and_wrong_type_differ},
         {"an error names the path of the value", error_names_the_path},
-        {"a file's name stands apart from the path in it", file_name_is_apart_from_the_path},
-        {"a path with a long key is cut", long_path_is_cut},
+        {"an error separates the name of the file from the path in it", file_name_is_apart_from_the_path},
+        {"a path with a long key is shortened", long_path_is_cut},
         {"a number outside its limits is refused", numbers_have_limits},
         {"a line has no control characters", line_has_no_control_characters},
         {"text that is not valid JSON is refused", invalid_text_is_refused},

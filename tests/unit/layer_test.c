@@ -545,7 +545,7 @@ static void directories_that_are_not_described_keep_their_attributes(void)
     CU_ASSERT_FALSE(status_of(stack.merged, "secret/old", &status));
 }
 
-static void entries_below_links_land_where_the_link_leads(void)
+static void entries_below_a_link_are_put_where_the_link_leads_inside_the_image(void)
 {
     TestTar *below = test_tar_new("pax", "none");
     TestTar *tar = test_tar_new("pax", "none");
@@ -1045,38 +1045,39 @@ int main(int argc, char **argv)
         {"files and links survive in every tar format and compression", keeps_files},
         {"files of every size read back as they were", keeps_every_size},
         {"owners, modes and times to the nanosecond are kept", keeps_attributes},
-        {"attributes that mean something are kept, those that speak to overlayfs are not", keeps_xattrs},
+        {"extended attributes are kept, except those of overlayfs and SELinux", keeps_xattrs},
         {"devices and FIFOs are kept", keeps_special_files},
         {"hard links share an inode with the right link count", keeps_hard_links},
         {"holes take no space", keeps_sparse_files_sparse},
-        {"whiteouts become those of overlayfs", turns_whiteouts_into_overlays},
-        {"whiteouts hide only what lower layers have", whiteouts_hide_only_what_is_below},
+        {"whiteouts are converted to those of overlayfs", turns_whiteouts_into_overlays},
+        {"whiteouts hide only entries of lower layers", whiteouts_hide_only_what_is_below},
         {"whiteouts that hide nothing are dropped", whiteouts_that_hide_nothing_are_dropped},
         {"directories that a layer does not describe keep their attributes",
          directories_that_are_not_described_keep_their_attributes},
-        {"entries below links land where the link leads, inside the image",
-         entries_below_links_land_where_the_link_leads},
+        {"entries below a link are put where the link leads, inside the image",
+         entries_below_a_link_are_put_where_the_link_leads_inside_the_image},
         {"a layer that describes its directories first is self-contained",
          a_layer_that_describes_its_directories_is_self_contained},
         {"the names of layers below are found in directories of any size", layers_below_are_read_back},
         {"ids and device numbers that do not fit are refused by their value", refuses_numbers_out_of_range},
-        {"bytes behind the compressed data are skipped", skips_trailing_bytes},
-        {"of two entries with one name the last wins", last_entry_wins},
+        {"bytes after the compressed data are skipped", skips_trailing_bytes},
+        {"of two entries with one name the last is used", last_entry_wins},
         {"long and odd names are kept", keeps_long_and_odd_names},
         {"a directory of thousands of files is complete", keeps_large_directories},
-        {"an empty layer is a layer", accepts_an_empty_layer},
+        {"a layer may be empty", accepts_an_empty_layer},
         {"a layer has a UUID of its own, the same each time", gives_layers_their_uuids},
         {"a blob of several gzip members is one tar", reads_several_gzip_members},
         {"a path that leads upwards is refused", refuses_paths_that_lead_up},
         {"a name that is too long is refused", refuses_names_that_are_too_long},
         {"a parent that is a link to itself, a file or a whiteout is refused",
          refuses_parents_that_are_no_directories},
-        {"a hard link to what the layer does not have is refused", refuses_hard_links_out_of_the_layer},
-        {"bombs are refused", refuses_bombs},
+        {"a hard link to a file that the layer does not have is refused",
+         refuses_hard_links_out_of_the_layer},
+        {"a layer that unpacks to too many bytes or entries is refused", refuses_bombs},
         {"a layer with the wrong diff id is refused", refuses_the_wrong_diff_id},
         {"truncated data is refused", refuses_broken_data},
-        {"what is no layer by its media type is refused", refuses_other_media_types},
-        {"a cancelled call stops", stops_when_cancelled},
+        {"a media type that is not a layer's is refused", refuses_other_media_types},
+        {"a cancelled call ends", stops_when_cancelled},
     };
 
     /* Mounts end with the process. */

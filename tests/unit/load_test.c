@@ -307,10 +307,10 @@ int main(int argc, char **argv)
     static const TestCase cases[] = {
         {"an OCI layout directory is imported", loads_a_layout},
         {"OCI archives are imported, compressed or not", loads_oci_archives},
-        {"an annotation that is a mere tag gives no name", a_mere_tag_is_no_name},
-        {"docker save archives are imported, old and new, links inside included", loads_docker_archives},
-        {"content that is not what its digest says is refused and leaves nothing", refuses_wrong_digests},
-        {"what is no image, leads outside or is too large is refused", refuses_other_things},
+        {"an annotation that is only a tag gives no name", a_mere_tag_is_no_name},
+        {"archives of docker save are imported in both formats, also with links", loads_docker_archives},
+        {"content that does not match its digest is refused and leaves no file", refuses_wrong_digests},
+        {"an archive that is not an image, leads outside or is too large is refused", refuses_other_things},
     };
 
     return test_main_args("load", cases, G_N_ELEMENTS(cases), argc, argv);

@@ -84,7 +84,7 @@ static void media_types_of_docker_and_oci_are_known(void)
                "\"text/plain\"");
 }
 
-static void kinds_are_told_apart(void)
+static void manifests_and_indexes_are_distinguished(void)
 {
     static const char image[] = IMAGE(CONFIG, LAYER(GZIP, B, "7"));
     static const char index[] = INDEX(ENTRY(A, ""));
@@ -111,7 +111,7 @@ static void ambiguous_manifests_are_refused(void)
     expect_bad_kind("", NULL, STATUS_INVALID_ARGUMENT, "not valid JSON");
 }
 
-static void what_carries_no_meaning_is_read_leniently(void)
+static void unknown_media_types_and_members_that_crivirt_does_not_use_are_accepted(void)
 {
     static const char *const images[] = {
         "{\"config\":" CONFIG ",\"layers\":[]}",
@@ -137,7 +137,7 @@ static void what_carries_no_meaning_is_read_leniently(void)
     }
 }
 
-static void schema_1_is_refused_by_name(void)
+static void the_error_about_a_schema_1_manifest_names_the_schema(void)
 {
     expect_bad_kind("{\"schemaVersion\":1,\"name\":\"a\",\"fsLayers\":[]}", NULL, STATUS_UNIMPLEMENTED,
                     "schema 1 is not supported");
@@ -181,7 +181,7 @@ static void too_many_layers_are_refused(void)
     expect_bad_manifest(json, STATUS_RESOURCE_EXHAUSTED, "more than 500 layers");
 }
 
-static void json_that_would_hurt_is_refused_before_it_is_parsed(void)
+static void json_that_is_too_deep_or_too_large_is_refused_before_it_is_parsed(void)
 {
     g_autofree char *brackets = g_strnfill(1 << 20, '[');
     g_autoptr(GString) values = g_string_new("[1");
@@ -208,7 +208,7 @@ static void an_index_yields_the_platform(void)
                "not made for linux/riscv64 (only for: windows/amd64, linux/amd64, linux/arm64/v8)");
 }
 
-static void variants_are_chosen_by_what_the_guest_can_do(void)
+static void the_best_variant_that_the_guests_processor_supports_is_chosen(void)
 {
     static const char arms[] = INDEX(ENTRY(A, PLATFORM("linux", "arm", ",\"variant\":\"v5\"")) "," ENTRY(
         B, PLATFORM("linux", "arm", ",\"variant\":\"v7\"")) "," ENTRY(C, PLATFORM("linux", "arm",
@@ -226,7 +226,7 @@ static void variants_are_chosen_by_what_the_guest_can_do(void)
                "linux/amd64/v3");
 }
 
-static void an_entry_without_platform_is_the_last_resort(void)
+static void an_entry_without_a_platform_is_chosen_only_when_no_other_entry_matches(void)
 {
     static const char json[] = INDEX(ENTRY(A, "") "," ENTRY(B, PLATFORM("linux", "amd64", "")));
     static const char alone[] = INDEX(ENTRY(A, ""));
@@ -353,17 +353,21 @@ int main(int argc, char **argv)
     static const TestCase cases[] = {
         {"an image manifest is read", reads_an_image_manifest},
         {"media types of Docker and OCI are known", media_types_of_docker_and_oci_are_known},
-        {"kinds are told apart", kinds_are_told_apart},
+        {"manifests and indexes are distinguished", manifests_and_indexes_are_distinguished},
         {"ambiguous manifests are refused", ambiguous_manifests_are_refused},
-        {"what carries no meaning is read leniently", what_carries_no_meaning_is_read_leniently},
-        {"schema 1 is refused by name", schema_1_is_refused_by_name},
+        {"unknown media types and members that crivirt does not use are accepted",
+         unknown_media_types_and_members_that_crivirt_does_not_use_are_accepted},
+        {"the error about a schema 1 manifest names the schema",
+         the_error_about_a_schema_1_manifest_names_the_schema},
         {"bad descriptors are refused", bad_descriptors_are_refused},
         {"too many layers are refused", too_many_layers_are_refused},
-        {"JSON that would hurt is refused before it is parsed",
-         json_that_would_hurt_is_refused_before_it_is_parsed},
+        {"JSON that is too deep or too large is refused before it is parsed",
+         json_that_is_too_deep_or_too_large_is_refused_before_it_is_parsed},
         {"an index yields the platform's image", an_index_yields_the_platform},
-        {"variants are chosen by what the guest can do", variants_are_chosen_by_what_the_guest_can_do},
-        {"an entry without platform is the last resort", an_entry_without_platform_is_the_last_resort},
+        {"the best variant that the guest's processor supports is chosen",
+         the_best_variant_that_the_guests_processor_supports_is_chosen},
+        {"an entry without a platform is chosen only when no other entry matches",
+         an_entry_without_a_platform_is_chosen_only_when_no_other_entry_matches},
         {"an entry with an empty platform, or another name for it, is found",
          an_entry_with_an_empty_platform_or_another_name_for_it_is_found},
         {"configurations are read as tools write them", configurations_are_read_as_tools_write_them},

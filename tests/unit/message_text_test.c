@@ -104,11 +104,12 @@ static void makes_messages_utf8(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"text that is no UTF-8 is refused by its field's path", names_the_bad_field},
-        {"lists and maps are checked too", looks_into_lists_and_maps},
+        {"text that is not UTF-8 is refused, and the message has the path of the field", names_the_bad_field},
+        {"lists and maps are checked as well", looks_into_lists_and_maps},
         {"text that goes out is made UTF-8", repairs_what_goes_out},
-        {"bytes are no text", leaves_bytes_alone},
-        {"a long status message keeps its beginning and its end", keeps_both_ends_of_a_long_message},
+        {"fields of type bytes are not checked", leaves_bytes_alone},
+        {"a status message that is too long keeps its beginning and its end",
+         keeps_both_ends_of_a_long_message},
         {"white space at the end of a message is cut", ends_with_a_word},
         {"a status message is measured as it is encoded", counts_what_encoding_adds},
         {"a status message is made UTF-8", makes_messages_utf8},

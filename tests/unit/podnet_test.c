@@ -364,7 +364,7 @@ int main(int argc, char **argv)
     static const TestCase cases[] = {
         {"a namespace is made with lo up, and deleted with its mounts", namespaces_come_and_go},
         {"the file that a crash left is used for the namespace", namespace_file_of_a_crash_is_used},
-        {"a namespace is seen in, and leaves, mount namespaces made before",
+        {"a namespace appears in, and disappears from, mount namespaces that are older",
          namespaces_reach_other_mount_namespaces},
         {"threads make and delete namespaces at the same time", threads_make_namespaces_at_once},
         {"a tap is made, moved, set up and deleted, and each may be repeated", taps_come_move_and_go},

@@ -44,7 +44,7 @@ static void short_names_are_completed(void)
     expect("index.docker.io/team/app:v1", "docker.io/team/app:v1");
 }
 
-static void registries_are_told_from_directories(void)
+static void a_first_component_may_be_a_registry(void)
 {
     expect("ghcr.io/a/b/c:v1.2.3-x_y", "ghcr.io/a/b/c:v1.2.3-x_y");
     expect("localhost/app", "localhost/app:latest");
@@ -57,7 +57,7 @@ static void registries_are_told_from_directories(void)
     expect("5000:v1", "docker.io/library/5000:v1");
 }
 
-static void a_digest_beats_a_tag(void)
+static void the_digest_of_a_reference_is_used_instead_of_its_tag(void)
 {
     g_autoptr(Reference) reference = NULL;
 
@@ -67,12 +67,12 @@ static void a_digest_beats_a_tag(void)
     CU_ASSERT_PTR_NULL(reference->tag);
 }
 
-static void names_may_hold_separators(void)
+static void names_may_contain_separators(void)
 {
     expect("a/b__c.d-e---f/g_h", "docker.io/a/b__c.d-e---f/g_h:latest");
 }
 
-static void what_is_no_reference_is_refused(void)
+static void text_that_is_not_a_reference_is_refused_with_a_reason(void)
 {
     g_autofree char *long_name = g_strnfill(260, 'a');
     g_autofree char *very_long = g_strnfill(5000, 'a');
@@ -104,7 +104,7 @@ static void what_is_no_reference_is_refused(void)
     expect_bad("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "image id");
 }
 
-static void names_for_an_image_are_made(void)
+static void the_names_of_an_image_are_made_from_a_reference(void)
 {
     g_autoptr(Reference) reference = NULL;
     g_autoptr(Reference) copy = NULL;
@@ -124,11 +124,14 @@ int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
         {"short names are completed as Docker does", short_names_are_completed},
-        {"registries are told from directories", registries_are_told_from_directories},
-        {"a digest beats a tag", a_digest_beats_a_tag},
-        {"names may hold separators", names_may_hold_separators},
-        {"what is no reference is refused with a reason", what_is_no_reference_is_refused},
-        {"names for an image are made", names_for_an_image_are_made},
+        {"a first component is a registry when it has a dot, a port or a capital letter, or is localhost",
+         a_first_component_may_be_a_registry},
+        {"the digest of a reference is used instead of its tag",
+         the_digest_of_a_reference_is_used_instead_of_its_tag},
+        {"names may contain separators", names_may_contain_separators},
+        {"text that is not a reference is refused with a reason",
+         text_that_is_not_a_reference_is_refused_with_a_reason},
+        {"the names of an image are made from a reference", the_names_of_an_image_are_made_from_a_reference},
     };
 
     return test_main_args("reference", cases, G_N_ELEMENTS(cases), argc, argv);

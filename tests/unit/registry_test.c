@@ -170,7 +170,7 @@ static void resolves_without_head(void)
     CU_ASSERT_STRING_EQUAL(resolved->digest, index_digest);
 }
 
-static void a_missing_tag_says_what_the_registry_said(void)
+static void the_error_about_a_missing_tag_has_the_registrys_text(void)
 {
     g_auto(Fixture) fixture;
     g_autoptr(Descriptor) resolved = NULL;
@@ -219,7 +219,7 @@ static void an_expired_token_is_replaced(void)
     expect_logged(&fixture, "/token", 2);
 }
 
-static void a_password_buys_a_token(void)
+static void a_token_is_requested_with_the_password(void)
 {
     RegistryAuth auth = {.username = "user", .password = "pass:word"};
     RegistryAuth wrong = {.username = "user", .password = "hunter2"};
@@ -238,7 +238,7 @@ static void a_password_buys_a_token(void)
     TEST_FAILS(error == NULL, error, STATUS_UNAUTHENTICATED, "token server: HTTP 401: incorrect username");
 }
 
-static void an_identity_token_buys_a_token(void)
+static void a_token_is_requested_with_the_identity_token(void)
 {
     RegistryAuth auth = {.identity_token = "refresh&me"};
     g_auto(Fixture) fixture;
@@ -264,7 +264,7 @@ static void a_registry_token_is_used_as_it_is(void)
     expect_logged(&fixture, "/token", 0);
 }
 
-static void basic_authentication_works_or_says_why_not(void)
+static void basic_authentication_works_or_has_a_reason(void)
 {
     RegistryAuth auth = {.auth = "dXNlcjpwYXNz"};
     RegistryAuth wrong = {.username = "user", .password = "hunter2"};
@@ -284,7 +284,7 @@ static void basic_authentication_works_or_says_why_not(void)
     expect_blob(&fixture);
 }
 
-static void trouble_that_passes_is_waited_for(void)
+static void a_temporary_error_is_retried(void)
 {
     g_auto(Fixture) fixture;
     GError *error = NULL;
@@ -309,7 +309,7 @@ static void retry_after_is_honoured(void)
     CU_ASSERT_TRUE(g_get_monotonic_time() - start_us >= 1000000);
 }
 
-static void trouble_that_stays_is_reported_on_one_line(void)
+static void a_lasting_error_is_reported_on_one_line(void)
 {
     g_auto(Fixture) fixture;
     GError *error = NULL;
@@ -320,7 +320,7 @@ static void trouble_that_stays_is_reported_on_one_line(void)
     expect_logged(&fixture, "GET", 5);
 }
 
-static void a_rate_limit_shows_the_registrys_text_and_when_it_may_be_asked_again(void)
+static void a_rate_limit_has_the_registrys_text_and_a_time(void)
 {
     static const char body[] = "{\"errors\":[{\"code\":\"TOOMANYREQUESTS\",\"message\":\"You have reached "
                                "your pull rate limit.\"}]}";
@@ -340,7 +340,7 @@ static void a_rate_limit_shows_the_registrys_text_and_when_it_may_be_asked_again
     expect_logged(&fixture, "GET", 2);
 }
 
-static void a_cut_connection_is_resumed(void)
+static void a_download_is_resumed_after_its_connection_broke(void)
 {
     g_auto(Fixture) fixture;
     GError *error = NULL;
@@ -353,7 +353,7 @@ static void a_cut_connection_is_resumed(void)
     expect_logged(&fixture, "bytes=2000000-", 1);
 }
 
-static void a_download_that_gets_on_is_not_given_up(void)
+static void a_slow_download_that_makes_progress_is_not_given_up(void)
 {
     RegistryConfig config = {.max_attempts = 3};
     g_auto(Fixture) fixture;
@@ -366,7 +366,7 @@ static void a_download_that_gets_on_is_not_given_up(void)
     expect_blob(&fixture);
 }
 
-static void without_ranges_it_starts_again(void)
+static void a_download_from_a_server_without_ranges_starts_again(void)
 {
     g_auto(Fixture) fixture;
     GError *error = NULL;
@@ -378,7 +378,7 @@ static void without_ranges_it_starts_again(void)
     expect_blob(&fixture);
 }
 
-static void what_a_file_holds_is_not_fetched_again(void)
+static void bytes_that_the_file_has_are_not_downloaded_again(void)
 {
     g_auto(Fixture) fixture;
     GError *error = NULL;
@@ -392,7 +392,7 @@ static void what_a_file_holds_is_not_fetched_again(void)
     expect_logged(&fixture, "GET", 1);
 }
 
-static void a_bad_beginning_is_fetched_anew(void)
+static void a_file_with_wrong_bytes_is_downloaded_again_from_the_start(void)
 {
     g_auto(Fixture) fixture;
     g_autofree char *noise = g_strnfill(BLOB_BYTES, 'x');
@@ -407,7 +407,7 @@ static void a_bad_beginning_is_fetched_anew(void)
     expect_blob(&fixture);
 }
 
-static void a_wrong_digest_is_refused_and_leaves_nothing(void)
+static void content_with_a_wrong_digest_is_refused_and_leaves_no_file(void)
 {
     g_auto(Fixture) fixture;
     GError *error = NULL;
@@ -418,7 +418,7 @@ static void a_wrong_digest_is_refused_and_leaves_nothing(void)
     CU_ASSERT_EQUAL(file_size(fixture.fd), 0);
 }
 
-static void more_than_announced_is_never_written(void)
+static void bytes_beyond_the_announced_size_are_not_written(void)
 {
     g_auto(Fixture) fixture;
     GError *error = NULL;
@@ -449,7 +449,7 @@ static void a_manifest_with_another_digest_is_refused(void)
     CU_ASSERT_PTR_NULL(blob.data);
 }
 
-static void a_redirect_elsewhere_gets_no_credentials(void)
+static void a_redirect_to_another_origin_gets_no_credentials(void)
 {
     RegistryAuth auth = {.username = "user", .password = "pass"};
     g_autoptr(TestRegistry) storage = test_registry_new();
@@ -472,7 +472,7 @@ static void a_redirect_elsewhere_gets_no_credentials(void)
     expect_logged(&fixture, " auth", 2);
 }
 
-static void a_storage_that_asks_for_a_password_gets_none(void)
+static void a_storage_server_that_asks_for_a_password_gets_none(void)
 {
     RegistryAuth auth = {.username = "user", .password = "pass"};
     g_autoptr(TestRegistry) storage = test_registry_new();
@@ -505,7 +505,7 @@ static void use_mirror(Fixture *fixture, const char *mirror_host, const char *ca
     open_client(fixture, &config, NULL);
 }
 
-static void each_place_that_failed_is_named_once(void)
+static void the_error_names_each_server_that_failed_once(void)
 {
     g_autoptr(Descriptor) resolved = NULL;
     const char *named;
@@ -521,7 +521,7 @@ static void each_place_that_failed_is_named_once(void)
                "127.0.0.1:1: Failed to connect: Connection refused; HTTP 404");
 }
 
-static void mirrors_come_first_and_the_server_last(void)
+static void mirrors_are_asked_before_the_server(void)
 {
     g_autoptr(TestRegistry) mirror = test_registry_new();
     g_autofree char *digest = NULL;
@@ -550,7 +550,7 @@ static void mirrors_come_first_and_the_server_last(void)
     expect_logged(&fixture, "blobs", 1);
 }
 
-static void a_dead_mirror_is_asked_last_from_then_on(void)
+static void a_mirror_that_failed_is_asked_last_afterwards(void)
 {
     g_auto(Fixture) fixture;
     g_autoptr(Descriptor) missing = NULL;
@@ -606,7 +606,7 @@ static void a_deadline_ends_a_stalled_download(void)
     CU_ASSERT_TRUE(g_get_monotonic_time() - start_us < 700000);
 }
 
-static void a_silent_registry_is_given_up(void)
+static void a_registry_that_sends_nothing_is_given_up(void)
 {
     RegistryConfig config = {.progress_timeout_ms = 100, .max_attempts = 2};
     g_auto(Fixture) fixture;
@@ -627,7 +627,7 @@ static void note_progress(guint64 done_bytes, gpointer data)
     *last = done_bytes;
 }
 
-static void progress_ends_at_the_size(void)
+static void the_last_progress_report_is_the_full_size(void)
 {
     g_auto(Fixture) fixture;
     guint64 last = 0;
@@ -651,7 +651,7 @@ static gpointer fetch_in_thread(gpointer data)
     return GINT_TO_POINTER(done);
 }
 
-static void threads_share_a_client(void)
+static void several_threads_can_use_one_client(void)
 {
     g_auto(Fixture) fixture;
     GThread *threads[6];
@@ -671,36 +671,46 @@ int main(int argc, char **argv)
     static const TestCase cases[] = {
         {"an image is resolved and fetched", fetches_an_image},
         {"a registry without HEAD is asked with GET", resolves_without_head},
-        {"a missing tag says what the registry said", a_missing_tag_says_what_the_registry_said},
+        {"the error about a missing tag has the registry's text",
+         the_error_about_a_missing_tag_has_the_registrys_text},
         {"one anonymous token serves all requests", one_anonymous_token_serves_all_requests},
         {"an expired token is replaced", an_expired_token_is_replaced},
-        {"a password buys a token", a_password_buys_a_token},
-        {"an identity token buys a token", an_identity_token_buys_a_token},
+        {"a token is requested with the password", a_token_is_requested_with_the_password},
+        {"a token is requested with the identity token", a_token_is_requested_with_the_identity_token},
         {"a registry token is used as it is", a_registry_token_is_used_as_it_is},
-        {"basic authentication works or says why not", basic_authentication_works_or_says_why_not},
-        {"trouble that passes is waited for", trouble_that_passes_is_waited_for},
+        {"basic authentication works, and the message has the reason when it is refused",
+         basic_authentication_works_or_has_a_reason},
+        {"a temporary error is retried", a_temporary_error_is_retried},
         {"Retry-After is honoured", retry_after_is_honoured},
-        {"trouble that stays is reported on one line", trouble_that_stays_is_reported_on_one_line},
-        {"a rate limit shows the registry's text, and when it may be asked again",
-         a_rate_limit_shows_the_registrys_text_and_when_it_may_be_asked_again},
-        {"each place that failed is named once", each_place_that_failed_is_named_once},
-        {"a cut connection is resumed", a_cut_connection_is_resumed},
-        {"a download that gets on is not given up", a_download_that_gets_on_is_not_given_up},
-        {"without ranges it starts again", without_ranges_it_starts_again},
-        {"what a file holds is not fetched again", what_a_file_holds_is_not_fetched_again},
-        {"a bad beginning is fetched anew", a_bad_beginning_is_fetched_anew},
-        {"a wrong digest is refused and leaves nothing", a_wrong_digest_is_refused_and_leaves_nothing},
-        {"more than announced is never written", more_than_announced_is_never_written},
+        {"a lasting error is reported on one line", a_lasting_error_is_reported_on_one_line},
+        {"the error about a rate limit has the registry's text and the time to wait",
+         a_rate_limit_has_the_registrys_text_and_a_time},
+        {"the error names each server that failed once", the_error_names_each_server_that_failed_once},
+        {"a download is resumed after its connection broke",
+         a_download_is_resumed_after_its_connection_broke},
+        {"a slow download that makes progress is not given up",
+         a_slow_download_that_makes_progress_is_not_given_up},
+        {"a download from a server without ranges starts again",
+         a_download_from_a_server_without_ranges_starts_again},
+        {"bytes that the file has are not downloaded again",
+         bytes_that_the_file_has_are_not_downloaded_again},
+        {"a file with wrong bytes is downloaded again from the start",
+         a_file_with_wrong_bytes_is_downloaded_again_from_the_start},
+        {"content with a wrong digest is refused and leaves no file",
+         content_with_a_wrong_digest_is_refused_and_leaves_no_file},
+        {"bytes beyond the announced size are not written", bytes_beyond_the_announced_size_are_not_written},
         {"a manifest with another digest is refused", a_manifest_with_another_digest_is_refused},
-        {"a redirect elsewhere gets no credentials", a_redirect_elsewhere_gets_no_credentials},
-        {"a storage that asks for a password gets none", a_storage_that_asks_for_a_password_gets_none},
-        {"mirrors come first and the server last", mirrors_come_first_and_the_server_last},
-        {"a dead mirror is asked last from then on", a_dead_mirror_is_asked_last_from_then_on},
+        {"a redirect to another origin gets no credentials",
+         a_redirect_to_another_origin_gets_no_credentials},
+        {"a storage server that asks for a password gets none",
+         a_storage_server_that_asks_for_a_password_gets_none},
+        {"mirrors are asked before the server", mirrors_are_asked_before_the_server},
+        {"a mirror that failed is asked last afterwards", a_mirror_that_failed_is_asked_last_afterwards},
         {"a cancelled call returns at once", a_cancelled_call_returns_at_once},
         {"a deadline ends a stalled download", a_deadline_ends_a_stalled_download},
-        {"a silent registry is given up", a_silent_registry_is_given_up},
-        {"progress ends at the size", progress_ends_at_the_size},
-        {"threads share a client", threads_share_a_client},
+        {"a registry that sends nothing is given up", a_registry_that_sends_nothing_is_given_up},
+        {"the last progress report is the full size", the_last_progress_report_is_the_full_size},
+        {"several threads can use one client", several_threads_can_use_one_client},
     };
 
     signal(SIGPIPE, SIG_IGN); /* as the daemon does */

@@ -119,9 +119,9 @@ int main(void)
     static const TestCase cases[] = {
         {"the table has every method of the services and no other", has_every_method},
         {"each row names the method's own message types", has_the_right_types},
-        {"a row says STREAM where the CRI does", knows_which_stream},
+        {"a row has STREAM where the CRI's method streams", knows_which_stream},
         {"reads use the fast worker pool; pulls and pods do not", keeps_reads_in_the_fast_pool},
-        {"what this version promises is implemented", implements_what_this_version_promises},
+        {"every method that this version supports is implemented", implements_what_this_version_promises},
     };
 
     return test_main("rpc-table", cases, G_N_ELEMENTS(cases));

@@ -121,7 +121,7 @@ int main(void)
         {"a thread that leaves at its deadline does not block those behind it", late_ones_leave},
         {"a cancelled caller leaves", cancelled_ones_leave},
         {"a caller that asks for an idle semaphore waits until all are free", idle_ones_wait},
-        {"a caller that asks for an idle semaphore takes its turn when its patience ends",
+        {"a caller that asks for an idle semaphore takes its turn when its time is over",
          idle_ones_lose_patience},
     };
 

@@ -334,12 +334,13 @@ int main(void)
         {"streams open, carry bytes, end and are reset", serves_streams},
         {"frames may be cut anywhere", takes_bytes_one_by_one},
         {"a ping is answered with itself", answers_pings},
-        {"a client that keeps windows is sent no more than they allow", keeps_windows_of_who_has_them},
+        {"a client that uses windows is sent no more than they allow", keeps_windows_of_who_has_them},
         {"a client may change its initial window, also of streams that are open", initial_windows_change},
         {"a window that overflows ends its stream only", windows_do_not_overflow},
-        {"a client that keeps windows gets credit for what was used, and is held to it", gives_credit},
-        {"what is ended or refused takes nothing more", ends_and_resets},
-        {"nonsense is refused", refuses_nonsense},
+        {"a client that uses windows gets credit for the bytes that were consumed, and may not send more",
+         gives_credit},
+        {"a stream that ended or was refused accepts no more data", ends_and_resets},
+        {"invalid frames are refused", refuses_nonsense},
     };
 
     return test_main("spdy", cases, G_N_ELEMENTS(cases));

@@ -160,7 +160,7 @@ static void newer_schema_is_refused(void)
                "has schema version 2 and this program knows versions up to 1");
 }
 
-static void damage_is_reported(void)
+static void an_error_about_a_damaged_database_names_the_file(void)
 {
     g_autofree char *path = new_path();
     g_autofree char *big = g_strnfill(100000, 'x');
@@ -205,11 +205,12 @@ int main(int argc, char **argv)
         {"values are read as they were written, from a file that only its owner can read",
          values_are_read_as_they_were_written},
         {"a wrong statement and a wrong value are errors", wrong_statement_and_value_are_errors},
-        {"a failed transaction is taken back", failed_transaction_is_taken_back},
+        {"a failed transaction is rolled back", failed_transaction_is_taken_back},
         {"an older schema is migrated with its rows", older_schema_is_migrated},
         {"a failed migration leaves the old schema", failed_migration_leaves_the_old_schema},
         {"a newer schema is refused with both versions", newer_schema_is_refused},
-        {"damage is reported with the file's name", damage_is_reported},
+        {"an error about a damaged database names the file",
+         an_error_about_a_damaged_database_names_the_file},
         {"a full disk is RESOURCE_EXHAUSTED", full_disk_is_resource_exhausted},
     };
 

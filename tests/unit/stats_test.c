@@ -213,13 +213,14 @@ int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
         {"a running container has figures, an exited one is listed without", shows_containers},
-        {"a pod shows what its machine costs the node; one that is stopped is not listed", shows_pods},
-        {"a pod whose guest says nothing is listed without figures, soon", does_without_a_guest},
+        {"a pod shows what its VM costs the node, and a stopped pod is not listed", shows_pods},
+        {"a pod whose guest does not answer is listed without figures, after a short wait",
+         does_without_a_guest},
         {"every metric has a descriptor with as many labels", describes_its_metrics},
         {"rates are taken over a second where there is one", keeps_a_span},
         {"rates need two samples and a counter that grows", computes_rates},
-        {"a process's costs are read whatever its name is", reads_process_costs},
-        {"a process's children count with it", reads_process_trees},
+        {"the processor time and memory of a process are read whatever its name is", reads_process_costs},
+        {"the figures of a process include its children", reads_process_trees},
     };
 
     return test_main_args("stats", cases, G_N_ELEMENTS(cases), argc, argv);

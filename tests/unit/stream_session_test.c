@@ -189,9 +189,10 @@ static void the_rest_for_an_older_agent(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"an older agent gets no input, and is not asked to start what would wait for it",
+        {"with an older agent a command that needs input is refused before it starts",
          no_input_for_an_older_agent},
-        {"an older agent still starts and shows what takes no input", the_rest_for_an_older_agent},
+        {"an older agent starts commands without input and passes on their output",
+         the_rest_for_an_older_agent},
     };
 
     return test_main("session", cases, G_N_ELEMENTS(cases));

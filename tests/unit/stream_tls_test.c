@@ -393,12 +393,14 @@ int main(void)
 {
     static const TestCase cases[] = {
         {"bytes and the end of them go both ways", carries_bytes},
-        {"a client that does not read is waited for, and gets every byte once", waits_for_who_does_not_read},
-        {"what is no TLS, or an old one, is refused", refuses_what_is_no_tls},
-        {"renewed files are taken, and only together", takes_renewed_files},
-        {"files that do not do are named", names_files_that_do_not_do},
-        {"a client that goes is noticed, whether it is read or not, and nothing spins", notices_who_goes},
-        {"all that was sent arrives before the end", finishes_whole},
+        {"the sender waits for a client that does not read, which gets every byte once",
+         waits_for_who_does_not_read},
+        {"a client without TLS, or with an old version, is refused", refuses_what_is_no_tls},
+        {"renewed files are used only when certificate and key fit each other", takes_renewed_files},
+        {"the message names a file that cannot be used", names_files_that_do_not_do},
+        {"a client that disconnects is noticed, whether it is read or not, and no thread spins",
+         notices_who_goes},
+        {"all bytes arrive before the end of the connection", finishes_whole},
     };
 
     signal(SIGPIPE, SIG_IGN);

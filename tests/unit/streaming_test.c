@@ -348,7 +348,7 @@ static void who_goes_while_held_is_gone(void)
     connection_close(&connection);
 }
 
-static void nonsense_ends_the_connection(void)
+static void invalid_frames_end_the_connection(void)
 {
     Connection connection;
 
@@ -361,20 +361,20 @@ static void nonsense_ends_the_connection(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"a token is good once, and for nobody who guesses", tokens_hold_once},
+        {"a token is valid once, and a guessed one never", tokens_hold_once},
         {"tokens are limited in number and in time", tokens_are_few_and_grow_old},
-        {"the first protocol of the client's that is served is chosen", client_chooses_first},
+        {"the client's first protocol that the server supports is chosen", client_chooses_first},
         {"a request's head is read, however its headers are written", reads_requests},
-        {"what is no request for a stream is refused", refuses_other_requests},
-        {"a connection is switched to what was asked for", upgrades_to_what_is_asked_for},
+        {"a request that does not ask for a stream is refused", refuses_other_requests},
+        {"a connection is upgraded to the requested protocol", upgrades_to_what_is_asked_for},
         {"an upgrade that is not served is refused with the reason", refuses_other_upgrades},
-        {"an outcome is a Status", tells_outcomes},
-        {"terminal sizes may be cut anywhere, and nonsense is skipped", reads_sizes},
+        {"the outcome is sent as a Status", tells_outcomes},
+        {"terminal sizes may be cut anywhere, and invalid ones are skipped", reads_sizes},
         {"WebSocket channels carry bytes and half-close", channels_carry_bytes},
-        {"WebSocket channels speak base64, too", channels_speak_base64},
-        {"a client that does not read has no room", who_does_not_read_has_no_room},
-        {"a client that goes while it is held back is gone at once", who_goes_while_held_is_gone},
-        {"nonsense ends the connection", nonsense_ends_the_connection},
+        {"WebSocket channels carry base64 as well", channels_speak_base64},
+        {"a client that does not read is reported to have no room", who_does_not_read_has_no_room},
+        {"a client that disconnects while it is not read is noticed at once", who_goes_while_held_is_gone},
+        {"invalid frames end the connection", invalid_frames_end_the_connection},
     };
 
     return test_main("streaming", cases, G_N_ELEMENTS(cases));

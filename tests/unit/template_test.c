@@ -191,14 +191,14 @@ static void needs_all_files(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"a key follows from all inputs and their borders", keys_follow_inputs},
-        {"what was sealed opens, and only pages with data count", opens_what_was_sealed},
+        {"a key depends on every input and on where each one ends", keys_follow_inputs},
+        {"a sealed template can be opened, and only pages with data are counted", opens_what_was_sealed},
         {"the manifest names the inputs", manifest_names_inputs},
         {"a template that is open outlives its directory", outlives_its_directory},
         {"a file that was changed, grew, shrank or is gone is refused by its name", refuses_what_was_changed},
-        {"the same bytes at another place are refused", pages_have_places},
+        {"the same bytes at another offset are refused", pages_have_places},
         {"a manifest that is damaged is refused", refuses_bad_manifests},
-        {"a directory of another name is refused", refuses_other_names},
+        {"a directory whose name is not the key is refused", refuses_other_names},
         {"a template without all its files is not sealed", needs_all_files},
     };
 

@@ -29,7 +29,7 @@ static void is_the_rate(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"the time by the counter and its rate is the time of the clock", is_the_rate},
+        {"the time computed from the counter and its rate is that of the clock", is_the_rate},
     };
 
     return test_main("time_stamp", cases, G_N_ELEMENTS(cases));
