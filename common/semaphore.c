@@ -1,92 +1,92 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/semaphore.h"
 
-void semaphore_init(Semaphore *slots, guint count)
+void semaphore_init(Semaphore *semaphore, guint count)
 {
-    g_mutex_init(&slots->lock);
-    g_cond_init(&slots->changed);
-    slots->count = slots->free = count;
-    slots->next_ticket = 0;
-    slots->now_serving = 0;
-    slots->given_up = g_array_new(FALSE, FALSE, sizeof(guint64));
+    g_mutex_init(&semaphore->lock);
+    g_cond_init(&semaphore->changed);
+    semaphore->count = semaphore->free = count;
+    semaphore->next_ticket = 0;
+    semaphore->now_serving = 0;
+    semaphore->given_up = g_array_new(FALSE, FALSE, sizeof(guint64));
 }
 
-void semaphore_clear(Semaphore *slots)
+void semaphore_clear(Semaphore *semaphore)
 {
-    g_mutex_clear(&slots->lock);
-    g_cond_clear(&slots->changed);
-    g_clear_pointer(&slots->given_up, g_array_unref);
+    g_mutex_clear(&semaphore->lock);
+    g_cond_clear(&semaphore->changed);
+    g_clear_pointer(&semaphore->given_up, g_array_unref);
 }
 
-/* The next ticket whose holder still waits. Locked. */
-static void serve_next(Semaphore *slots)
+/* Serves the next ticket whose holder still waits. The mutex is held. */
+static void serve_next(Semaphore *semaphore)
 {
     gboolean skipped;
 
-    slots->now_serving++;
+    semaphore->now_serving++;
     do {
         skipped = FALSE;
-        for (guint i = 0; i < slots->given_up->len && !skipped; i++)
-            if (g_array_index(slots->given_up, guint64, i) == slots->now_serving) {
-                g_array_remove_index_fast(slots->given_up, i);
-                slots->now_serving++;
+        for (guint i = 0; i < semaphore->given_up->len && !skipped; i++)
+            if (g_array_index(semaphore->given_up, guint64, i) == semaphore->now_serving) {
+                g_array_remove_index_fast(semaphore->given_up, i);
+                semaphore->now_serving++;
                 skipped = TRUE;
             }
     } while (skipped);
-    g_cond_broadcast(&slots->changed);
+    g_cond_broadcast(&semaphore->changed);
 }
 
-gboolean semaphore_acquire(Semaphore *slots, const Deadline *deadline, const char *doing, GError **error)
+gboolean semaphore_acquire(Semaphore *semaphore, const Deadline *deadline, const char *doing, GError **error)
 {
     gboolean taken = TRUE;
     guint64 ticket;
 
-    g_mutex_lock(&slots->lock);
-    ticket = slots->next_ticket++;
-    while (taken && (slots->free == 0 || slots->now_serving != ticket))
-        taken = deadline_cond_wait(deadline, &slots->changed, &slots->lock, doing, error);
+    g_mutex_lock(&semaphore->lock);
+    ticket = semaphore->next_ticket++;
+    while (taken && (semaphore->free == 0 || semaphore->now_serving != ticket))
+        taken = deadline_cond_wait(deadline, &semaphore->changed, &semaphore->lock, doing, error);
     if (taken) {
-        slots->free--;
-        serve_next(slots);
-    } else if (slots->now_serving == ticket) {
-        serve_next(slots);
+        semaphore->free--;
+        serve_next(semaphore);
+    } else if (semaphore->now_serving == ticket) {
+        serve_next(semaphore);
     } else {
-        g_array_append_val(slots->given_up, ticket);
+        g_array_append_val(semaphore->given_up, ticket);
     }
-    g_mutex_unlock(&slots->lock);
+    g_mutex_unlock(&semaphore->lock);
     return taken;
 }
 
-/* Locked. */
-static gboolean is_idle(const Semaphore *slots)
+/* The mutex is held. */
+static gboolean is_idle(const Semaphore *semaphore)
 {
-    return slots->free == slots->count && slots->next_ticket == slots->now_serving;
+    return semaphore->free == semaphore->count && semaphore->next_ticket == semaphore->now_serving;
 }
 
-gboolean semaphore_acquire_idle(Semaphore *slots, gint64 patience_ms, const Deadline *deadline,
+gboolean semaphore_acquire_idle(Semaphore *semaphore, gint64 patience_ms, const Deadline *deadline,
                                 const char *doing, GError **error)
 {
     Deadline patience = deadline_sooner(deadline, patience_ms);
     gboolean waiting = TRUE;
     gboolean idle;
 
-    g_mutex_lock(&slots->lock);
-    while (!(idle = is_idle(slots)) && waiting)
-        waiting = deadline_cond_wait(&patience, &slots->changed, &slots->lock, doing, NULL);
+    g_mutex_lock(&semaphore->lock);
+    while (!(idle = is_idle(semaphore)) && waiting)
+        waiting = deadline_cond_wait(&patience, &semaphore->changed, &semaphore->lock, doing, NULL);
     if (idle) {
-        slots->next_ticket++;
-        slots->free--;
-        serve_next(slots);
+        semaphore->next_ticket++;
+        semaphore->free--;
+        serve_next(semaphore);
     }
-    g_mutex_unlock(&slots->lock);
+    g_mutex_unlock(&semaphore->lock);
     return idle ||
-           (deadline_check(deadline, doing, error) && semaphore_acquire(slots, deadline, doing, error));
+           (deadline_check(deadline, doing, error) && semaphore_acquire(semaphore, deadline, doing, error));
 }
 
-void semaphore_release(Semaphore *slots)
+void semaphore_release(Semaphore *semaphore)
 {
-    g_mutex_lock(&slots->lock);
-    slots->free++;
-    g_cond_broadcast(&slots->changed);
-    g_mutex_unlock(&slots->lock);
+    g_mutex_lock(&semaphore->lock);
+    semaphore->free++;
+    g_cond_broadcast(&semaphore->changed);
+    g_mutex_unlock(&semaphore->lock);
 }

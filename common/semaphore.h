@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A counting semaphore that serves in the order of asking and knows deadlines. With one slot it is a job: the
- * right to change an object over a time in which no lock may be held. */
+/* A counting semaphore that serves callers in order and within their deadlines. With one slot it is a job:
+ * the right to change an object over a time in which no lock may be held. */
 #pragma once
 
 #include "common/deadline.h"
@@ -10,17 +10,19 @@ typedef struct {
     GCond changed;
     guint count;
     guint free;
-    guint64 next_ticket; /* given to who asks */
+    guint64 next_ticket; /* of the next caller */
     guint64 now_serving;
-    GArray *given_up; /* tickets of those who left the queue */
+    GArray *given_up; /* tickets of callers that left the queue */
 } Semaphore;
 
-void semaphore_init(Semaphore *slots, guint count);
-void semaphore_clear(Semaphore *slots);
+void semaphore_init(Semaphore *semaphore, guint count);
+void semaphore_clear(Semaphore *semaphore);
 
-/* FALSE with DEADLINE_EXCEEDED or CANCELLED, saying what was waited for. */
-gboolean semaphore_acquire(Semaphore *slots, const Deadline *deadline, const char *doing, GError **error);
-/* Takes one when all are free and nobody waits, or, once patience is over, as semaphore_acquire() does. */
-gboolean semaphore_acquire_idle(Semaphore *slots, gint64 patience_ms, const Deadline *deadline,
+/* Takes a slot when it is the caller's turn; `doing` is what the caller does with it, for the message.
+ * Return: FALSE at the deadline (DEADLINE_EXCEEDED) or when the call is cancelled (CANCELLED). */
+gboolean semaphore_acquire(Semaphore *semaphore, const Deadline *deadline, const char *doing, GError **error);
+/* Takes a slot when all are free and no caller waits; after patience_ms it waits its turn as
+ * semaphore_acquire() does. */
+gboolean semaphore_acquire_idle(Semaphore *semaphore, gint64 patience_ms, const Deadline *deadline,
                                 const char *doing, GError **error);
-void semaphore_release(Semaphore *slots);
+void semaphore_release(Semaphore *semaphore);

@@ -14,7 +14,7 @@ enum { MAX_DEPTH = 64, MAX_FILE_BYTES = 1 << 20 };
 static gboolean parse_value(TomlScanner *scanner, TomlTable *owner, const char *path, guint depth,
                             TomlValue **ret_value, GError **error);
 
-/* Parts of a dotted key, and the spaces around it. */
+/* Reads the parts of a dotted key, and the spaces around it. */
 static gboolean parse_key(TomlScanner *scanner, GPtrArray **ret_parts, GError **error)
 {
     g_autoptr(GPtrArray) parts = g_ptr_array_new_with_free_func(g_free);
@@ -47,7 +47,7 @@ static TomlTable *table_add_child(const TomlScanner *scanner, TomlTable *parent,
     return value->as.table;
 }
 
-/* The next [[table]] of an array. */
+/* Adds the next [[table]] to an array. Return: the table, which the array owns. */
 static TomlTable *array_add_table(const TomlScanner *scanner, TomlTable *parent, const char *key,
                                   GPtrArray *array)
 {
@@ -69,7 +69,8 @@ static TomlTable *fail_duplicate(const TomlScanner *scanner, const TomlTable *ta
     return NULL;
 }
 
-/* One step of a header towards its table. */
+/* Follows one part of a header's key, and makes the table when there is none. Return: the table; NULL when
+ * the key has another value. */
 static TomlTable *header_step(const TomlScanner *scanner, TomlTable *table, const char *key, GError **error)
 {
     TomlValue *value = toml_table_find(table, key);
@@ -115,7 +116,7 @@ static TomlTable *header_append(const TomlScanner *scanner, TomlTable *table, co
     return array_add_table(scanner, table, key, value->as.array);
 }
 
-/* [a.b] or [[a.b]]; the table that the following lines fill. */
+/* Reads [a.b] or [[a.b]]. Return: the table that the following lines fill. */
 static TomlTable *parse_header(TomlScanner *scanner, TomlTable *root, GError **error)
 {
     g_autoptr(GPtrArray) parts = NULL;
@@ -140,7 +141,7 @@ static TomlTable *parse_header(TomlScanner *scanner, TomlTable *root, GError **e
     return table != NULL && toml_scan_line_end(scanner, error) ? table : NULL;
 }
 
-/* One step of a dotted key: only tables that dotted keys made may grow this way. */
+/* Follows one part of a dotted key. A dotted key may only add to a table that a dotted key made. */
 static TomlTable *dotted_step(const TomlScanner *scanner, TomlTable *table, const char *key, GError **error)
 {
     TomlValue *value = toml_table_find(table, key);
@@ -152,7 +153,7 @@ static TomlTable *dotted_step(const TomlScanner *scanner, TomlTable *table, cons
     return value->as.table;
 }
 
-/* key = value */
+/* Reads key = value. */
 static gboolean parse_pair(TomlScanner *scanner, TomlTable *table, guint depth, GError **error)
 {
     g_autoptr(GPtrArray) parts = NULL;
@@ -214,7 +215,7 @@ static gboolean parse_array(TomlScanner *scanner, TomlTable *owner, const char *
     }
 }
 
-/* All on one line and without a comma at the end, as TOML 1.0 wants it. */
+/* Reads an inline table. TOML 1.0 allows neither a line end nor a comma after the last pair. */
 static gboolean parse_inline_table(TomlScanner *scanner, TomlTable *table, guint depth, GError **error)
 {
     scanner->at++;

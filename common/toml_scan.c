@@ -106,7 +106,7 @@ gboolean toml_key_is_bare(const char *key)
     return at != key && *at == '\0';
 }
 
-/* \u and \U: that many hexadecimal digits, a Unicode scalar value. */
+/* Reads the hexadecimal digits of \u or \U, which name a Unicode scalar value. */
 static gboolean scan_unicode(TomlScanner *scanner, guint digits, GString *string, GError **error)
 {
     gunichar c = 0;
@@ -119,14 +119,14 @@ static gboolean scan_unicode(TomlScanner *scanner, guint digits, GString *string
         c = c << 4 | (gunichar)digit;
         scanner->at++;
     }
-    /* NUL is a character of TOML, but strings here are C's. */
+    /* TOML allows NUL, but the strings of C end there. */
     if (c == 0 || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
         return toml_scan_fail(scanner, error, "an escape names no usable character");
     g_string_append_unichar(string, c);
     return TRUE;
 }
 
-/* After the backslash. */
+/* Reads an escape after its backslash. */
 static gboolean scan_escape(TomlScanner *scanner, GString *string, GError **error)
 {
     static const char names[] = "btnfr\"\\";
@@ -160,7 +160,8 @@ static gboolean scan_short_string(TomlScanner *scanner, char quote, GString *str
     return TRUE;
 }
 
-/* A backslash at the end of a line swallows it and all white space up to the next text. */
+/* After a backslash: skips a line end, and all white space up to the next text. Return: whether the line
+ * ended there. */
 static gboolean accept_line_continuation(TomlScanner *scanner)
 {
     TomlScanner ahead = *scanner;
@@ -179,11 +180,11 @@ static gboolean scan_long_string(TomlScanner *scanner, char quote, GString *stri
 {
     const char closing[] = {quote, quote, quote, '\0'};
 
-    accept_newline(scanner); /* one right after the opening quotes does not count */
+    accept_newline(scanner); /* a line end right after the opening quotes is no part of the string */
     for (;;) {
         if (looking_at(scanner, closing)) {
             scanner->at += 3;
-            /* Up to two more quotes belong to the text. */
+            /* Up to two quotes before the closing ones belong to the text. */
             for (int i = 0; i < 2 && toml_scan_accept(scanner, quote); i++)
                 g_string_append_c(string, quote);
             return TRUE;
@@ -237,8 +238,8 @@ gboolean toml_scan_key(TomlScanner *scanner, char **ret_key, GError **error)
     return TRUE;
 }
 
-/* Digits of a base with underscores only between them; what they are goes to digits. NULL when there are
- * none, else behind them. */
+/* Reads digits of a base, with underscores only between them, and appends the digits alone to digits.
+ * Return: the character after them; NULL when there are none. */
 static const char *take_digits(const char *at, guint base, GString *digits)
 {
     gboolean after_digit = FALSE;
@@ -270,7 +271,7 @@ static gboolean parse_prefixed(const char *word, guint base, gint64 *ret_integer
     return TRUE;
 }
 
-/* [+-] digits [. digits] [e [+-] digits] */
+/* Reads [+-] digits [. digits] [e [+-] digits]. */
 static gboolean parse_decimal(const char *word, TomlWord *ret_word)
 {
     g_autoptr(GString) plain = g_string_new(NULL);

@@ -70,7 +70,7 @@ char *toml_path_join(const char *parent, const char *key)
     return g_strdup_printf("%s%s%s%s%s", parent, *parent != '\0' ? "." : "", quote, key, quote);
 }
 
-/* ---- looking into it ---- */
+/* ---- reading it ---- */
 
 static gboolean fail_value(const TomlTable *table, const char *key, guint line, GError **error,
                            const char *what)
@@ -80,7 +80,7 @@ static gboolean fail_value(const TomlTable *table, const char *key, guint line, 
     return fail(error, STATUS_INVALID_ARGUMENT, "%s:%u: %s %s", table->source, line, path, what);
 }
 
-/* *ret_value: NULL when the key is absent. */
+/* *ret_value is NULL when the key is absent. Return: FALSE when the value has another type. */
 static gboolean find_kind(const TomlTable *table, const char *key, TomlKind kind, const TomlValue **ret_value,
                           GError **error)
 {
@@ -134,7 +134,7 @@ gboolean toml_get_double(const TomlTable *table, const char *key, double *ret, G
 {
     const TomlValue *value = toml_table_find(table, key);
 
-    /* People write 2 where 2.0 would do. */
+    /* An integer is accepted where a float is expected: 2 means 2.0. */
     if (value != NULL && value->kind == TOML_INT) {
         *ret = (double)value->as.integer;
         return TRUE;
@@ -166,7 +166,8 @@ gboolean toml_get_strv(const TomlTable *table, const char *key, char ***ret, GEr
     return TRUE;
 }
 
-/* A string or an array of strings; NULL for anything else. */
+/* Return: the strings of a string or of an array of strings, which the caller frees; NULL for any other
+ * value. */
 static char **strings_of(const TomlValue *value)
 {
     g_autoptr(GStrvBuilder) builder = g_strv_builder_new();

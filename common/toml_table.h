@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a TOML document is in memory: tables of values. Internal to toml.c, which fills them, and
- * toml_table.c, which makes, frees and looks into them; everybody else includes toml.h. */
+/* A TOML document in memory: tables of values. Only toml.c, which fills them, and toml_table.c, which makes,
+ * reads and frees them, include this file; other code includes toml.h. */
 #pragma once
 
 #include "common/toml.h"
@@ -21,7 +21,7 @@ typedef struct {
     } as;
 } TomlValue;
 
-/* How a table came to be decides what may still add to it. */
+/* The origin of a table decides what may still be added to it. */
 typedef enum {
     TOML_TABLE_IMPLICIT, /* by a header of a table below it */
     TOML_TABLE_DEFINED,  /* by its own header */
@@ -38,15 +38,16 @@ struct TomlTable {
     GHashTable *values; /* TomlValue by key */
 };
 
-/* Takes path; source is a GRefString, of which the table gets a reference. parent NULL: the root. */
+/* parent is NULL for the root. The table owns path from then on, and has its own reference of source, a
+ * GRefString. */
 TomlTable *toml_table_new(const TomlTable *parent, char *source, char *path, TomlTableOrigin origin);
 TomlValue *toml_value_new(TomlKind kind, guint line);
 void toml_value_free(gpointer value);
 
-/* NULL when there is none; borrowed. */
+/* Return: the value, borrowed; NULL when the key is absent. */
 TomlValue *toml_table_find(const TomlTable *table, const char *key);
-/* Takes value. The key must be new. */
+/* Adds the value, which the table owns from then on. The key must be new. */
 void toml_table_add(TomlTable *table, const char *key, TomlValue *value);
 
-/* "a.b.\"quoted key\""; the caller frees it. */
+/* Return: a path such as a.b."quoted key", which the caller frees. */
 char *toml_path_join(const char *parent, const char *key);

@@ -47,3 +47,26 @@ test('docs/cli.md shows every command of crivirt', () => {
     assert.deepStrictEqual(commands.filter((name) => !text.includes(`crivirt ${name}`)), []);
     assert.ok(commands.length > 20);
 });
+
+// A document names a file of the sources by its path, or by the end of its path. FILE stands for any name.
+test('every file that the documents name exists', () => {
+    const left = new Set(['.git', 'build', 'node_modules']);
+    const walk = (folder) => fs.readdirSync(path.join(root, folder), {withFileTypes: true})
+        .filter(({name}) => !left.has(name))
+        .flatMap((entry) => {
+            const name = path.posix.join(folder, entry.name);
+            return entry.isDirectory() ? [`/${name}/`, ...walk(name)] : [`/${name}`];
+        });
+    const names = walk('');
+    const folders = fs.readdirSync(root, {withFileTypes: true}).filter((entry) => entry.isDirectory() && !left.has(entry.name))
+        .map(({name}) => name);
+    const file = new RegExp(`(?<![\\w/.*<-])(?:(?:[\\w.-]+/)*[\\w.-]+\\.(?:c|h|def|js|sh|proto|md)|(?:${folders.join('|')})/[\\w./-]*)(?![\\w*{<])`, 'g');
+    const documents = names.filter((name) => name.endsWith('.md') && !name.startsWith('/tests/data/'));
+    const found = documents.flatMap((document) => [...read(document).matchAll(/`([^`\n]+)`|\]\(([^)]+)\)/g)]
+        .flatMap(([, code, link]) => [...(code ?? link).matchAll(file)].map(([name]) => ({document, name}))));
+    const exists = ({document, name}) => name.includes('FILE') ||
+        names.some((known) => known.endsWith(`/${name}`) || known.endsWith(`/${name}/`)) ||
+        fs.existsSync(path.join(root, path.dirname(document), name));
+    assert.deepStrictEqual(found.filter((each) => !exists(each)), []);
+    assert.ok(found.length > 100);
+});

@@ -34,7 +34,7 @@ static Daemon *daemon_of(const RpcCall *call)
     return (Daemon *)call->daemon;
 }
 
-/* A deep copy that the daemon keeps. */
+/* Return: a deep copy, which the daemon keeps. */
 static void *message_keep(const void *message)
 {
     const ProtobufCMessage *original = message;
@@ -248,7 +248,7 @@ static void daemon_forget(Daemon *daemon)
 static gboolean remove_pod_typed(Daemon *daemon)
 {
     g_mutex_lock(&daemon->lock);
-    /* The entries were lent to answers under another type. */
+    /* The entries were borrowed by answers of another type. */
     for (size_t i = 0; daemon->pod != NULL && i < daemon->pod->n_labels; i++)
         daemon->pod->labels[i]->base.descriptor = &runtime__v1__pod_sandbox_config__labels_entry__descriptor;
     for (size_t i = 0; daemon->pod != NULL && i < daemon->pod->n_annotations; i++)
@@ -403,7 +403,7 @@ static gboolean pod_is_gone(void)
     return gone;
 }
 
-/* No pod and no log is left of what a test ran. */
+/* A test has left no pod and no log. */
 static void expect_nothing_left(void)
 {
     g_autoptr(GDir) directory = g_dir_open(log_root, 0, NULL);
@@ -454,7 +454,7 @@ static void detached_and_removed(void)
     EXPECT(0, "ctr0123456789abc\n", "", "run", "-d", "--rm", "here", "exit3");
     for (int i = 0; i < 100 && !pod_is_gone(); i++)
         g_usleep(100000);
-    g_usleep(300000); /* the log directory goes last */
+    g_usleep(300000); /* the log directory is removed last */
     expect_nothing_left();
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* crivirt doctor: what it can tell from texts, and what it finds on a node made for the test. */
+/* crivirt doctor: what it reads from texts, and what it finds in a root directory that the test makes. */
 #include <string.h>
 
 #include "cri-server/cli/doctor.h"

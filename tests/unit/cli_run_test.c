@@ -76,7 +76,7 @@ static void all_options(void)
             error);
     CU_ASSERT_EQUAL_FATAL(spec.container->n_envs, 2);
     CU_ASSERT_STRING_EQUAL(spec.container->envs[0]->key, "A");
-    CU_ASSERT_EQUAL(spec.container->envs[0]->value.len, 1); /* -e wins over the file */
+    CU_ASSERT_EQUAL(spec.container->envs[0]->value.len, 1); /* -e overrides the file */
     CU_ASSERT_STRING_EQUAL(spec.container->envs[1]->key, "B");
     CU_ASSERT_STRING_EQUAL(spec.container->mounts[0]->host_path, "/home/u/d");
     CU_ASSERT_TRUE(spec.container->mounts[0]->readonly);

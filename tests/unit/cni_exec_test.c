@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What plugins are given and what is made of their answers, with scripts in their place: for the shapes that
- * no plugin of this machine prints. The real ones are in cni_plugins_test.c. */
+/* What plugins are given and what is made of their answers, with scripts in their place: for answers that no
+ * plugin of this node gives. The real ones are in cni_plugins_test.c. */
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,7 +10,7 @@
 #include "common/fileio.h"
 #include "tests/unit/harness.h"
 
-/* Writes down how it was called, then does what the file NAME.COMMAND in its directory says. */
+/* Writes down how it was called, then runs the file NAME.COMMAND of its directory. */
 static const char script[] =
     "#!/bin/sh\n"
     "cd \"${0%/*}\" && name=${0##*/}\n"

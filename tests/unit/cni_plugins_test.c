@@ -36,7 +36,7 @@ static char *shell(const char *command)
     return output;
 }
 
-/* All that plugins leave on a node: rules, addresses taken, links, namespaces. */
+/* All that plugins may leave on a node: rules, reserved addresses, interfaces, namespaces. */
 static char *node_state(void)
 {
     g_autofree char *command =
@@ -106,7 +106,7 @@ static void pod_clear(Pod *pod)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Pod, pod_clear)
 
-/* Neither our fault nor the test's: counted and printed, not passed over in silence. What a kernel lacks; and
+/* Failures that are not crivirt's are counted and printed: what a kernel lacks, and
  * portmap's CHECK, which up to 1.1.1 looks for every rule in the tables of both families. */
 static gboolean node_lacks(const GError *error)
 {
@@ -176,7 +176,7 @@ static void pod_unwire(Pod *pod)
     TEST_OK(tap_delete("cvtap", pod->netns, &error), error);
 }
 
-/* DEL takes all that ADD brought, and doing it again is fine. */
+/* DEL removes all that ADD made, and may be repeated. */
 static void pod_leaves_nothing(Pod *pod, const char *before)
 {
     g_autofree char *after = NULL;
@@ -404,7 +404,7 @@ static void newer_than_the_plugins(void)
                "plugin bridge");
 }
 
-/* ptp leads even the pod's own subnet to the gateway, and says nothing of it in its result. */
+/* ptp leads even the pod's own subnet to the gateway, and its result does not contain that route. */
 static void routes_that_no_result_tells(void)
 {
     g_autofree char *first = first_plugin("ptp", RANGE_4);
@@ -472,7 +472,7 @@ static int compare_times(gconstpointer a, gconstpointer b)
     return (*(const gint64 *)a > *(const gint64 *)b) - (*(const gint64 *)a < *(const gint64 *)b);
 }
 
-/* Prints how long the parts of attaching a pod take; figures, not judged here. */
+/* Prints how long the parts of attaching a pod take; no assertion depends on the figures. */
 static void measure(void)
 {
     enum { ROUNDS = 15, MIDDLE = 7, PARTS = 5 };

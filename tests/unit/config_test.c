@@ -8,7 +8,7 @@
 #include <glib/gstdio.h>
 #include <string.h>
 
-/* Loads with a file of that text (NULL: without one) and flags. */
+/* Loads the configuration with a file of that text (NULL: without one) and with flags. */
 static Settings *load(const char *text, const char *const *flags, GError **error)
 {
     g_autofree char *directory = test_directory();
@@ -141,7 +141,7 @@ static void prints_what_it_reads(void)
     CU_ASSERT_STRING_EQUAL(second->guest.kernel_parameters, "a=\"b\" \\c\t");
 }
 
-/* Every commented line of the default file, taken into use, changes nothing. */
+/* The default file with every commented line in use gives the same configuration. */
 static void explains_the_defaults(void)
 {
     g_autofree char *text = config_to_toml(NULL);

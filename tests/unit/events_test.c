@@ -78,7 +78,7 @@ static void bounds_what_waits_by_its_size(void)
     test_manager_free(manager);
 }
 
-/* A container's end may be known before its start has been answered. */
+/* The end of a container may be reported before its start has been answered. */
 static void keeps_the_order_of_a_life(void)
 {
     static const Runtime__V1__ContainerEventType told[] = {EVENT(CREATED), EVENT(STOPPED), EVENT(DELETED)};
@@ -89,7 +89,7 @@ static void keeps_the_order_of_a_life(void)
     Deadline deadline = deadline_in_ms(1000);
     GError *error = NULL;
 
-    container_announce(container, EVENT(DELETED)); /* of nothing that was told of */
+    container_announce(container, EVENT(DELETED)); /* no event of this container was sent before */
     container_announce(container, EVENT(STOPPED));
     container_announce(container, EVENT(STARTED));
     container_announce(container, EVENT(STOPPED));

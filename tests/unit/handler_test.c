@@ -70,7 +70,7 @@ static void make_table(void)
         g_ptr_array_add(table, (gpointer)&handlers[i]);
 }
 
-/* What the handler makes of a pod with that annotation (key NULL: with none). */
+/* The settings that the handler gives a pod with that annotation (key NULL: without one). */
 static gboolean settings_of(const char *handler, const char *key, const char *value,
                             HandlerSettings *ret_settings, GError **error)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pods on the node itself: what they may ask for, and what their containers are told to be. */
+/* Pods on the node itself: what they may request, and the configuration of their containers. */
 #include <string.h>
 #include <sys/stat.h>
 #include <yajl/yajl_tree.h>
@@ -170,7 +170,7 @@ static void refuses_what_is_no_device(void)
                "r, w and m");
 }
 
-/* ---- what crun is told ---- */
+/* ---- crun's configuration ---- */
 
 static char *no_strings[] = {NULL};
 

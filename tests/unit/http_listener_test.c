@@ -13,7 +13,7 @@
 typedef struct {
     StreamLoop loop;
     HttpListener *listener;
-    GString *seen; /* paths that were asked for */
+    GString *seen; /* the paths of the requests */
     ClientSocket *taken;
     GBytes *rest;
 } Fixture;
@@ -61,7 +61,7 @@ static int client_new(const Fixture *fixture)
     return fd;
 }
 
-/* Until there is nothing more to do; how often there was. */
+/* Runs the loop until it has nothing more to do. Return: how often it had something to do. */
 static int run(Fixture *fixture)
 {
     int n = 0;
@@ -77,7 +77,7 @@ static void say(Fixture *fixture, int fd, const char *text)
     run(fixture);
 }
 
-/* All up to the end; the caller frees it. */
+/* Reads up to the end. Return: the text, which the caller frees. */
 static char *hear(int fd)
 {
     GString *text = g_string_new(NULL);
@@ -118,7 +118,7 @@ static void refuses(const char *request, const char *status, const char *why)
     fixture_init(&fixture);
     fd = client_new(&fixture);
     say(&fixture, fd, request);
-    answer = hear(fd); /* it ends: our half has been closed */
+    answer = hear(fd); /* the answer ends, because the client's half is closed */
     CU_ASSERT_TRUE(g_str_has_prefix(answer, status));
     CU_ASSERT_PTR_NOT_NULL(strstr(answer, why));
     say(&fixture, fd, "more that nobody reads");

@@ -64,7 +64,7 @@ static TestLayer add_layer_tar(Fixture *fixture, TestTar *tar)
     return layer;
 }
 
-/* One file with that text in it; large ones do not compress. */
+/* Makes a layer of one file with that text; large ones do not compress. */
 static TestLayer add_layer(Fixture *fixture, const char *text, gsize size)
 {
     TestTar *tar = test_tar_new("pax", "gzip");
@@ -79,7 +79,7 @@ static TestLayer add_layer(Fixture *fixture, const char *text, gsize size)
     return add_layer_tar(fixture, tar);
 }
 
-/* Frees the layers. The manifest's digest. */
+/* Frees the layers. Return: the digest of the manifest, which the caller frees. */
 static char *add_image(Fixture *fixture, const char *tag, TestLayer *layers, guint n_layers)
 {
     g_autoptr(GString) diff_ids = g_string_new(NULL);
@@ -227,7 +227,7 @@ static void pulls_by_digest(void)
     tagged = pull(&fixture, ":v1");
     CU_ASSERT_STRING_EQUAL(tagged->id, image->id);
     CU_ASSERT_EQUAL(g_strv_length(tagged->tags), 1);
-    /* Nothing but the resolution was asked for again. */
+    /* Only the resolution was requested again. */
     CU_ASSERT_EQUAL(requests(&fixture, "/blobs/"), 3);
 }
 
@@ -321,14 +321,14 @@ static void two_pulls_work_once(void)
         TEST_OK(threads[i].image != NULL, threads[i].error);
         pull_thread_clear(&threads[i]);
     }
-    /* At most the configuration came more than once. */
+    /* At most the configuration was downloaded more than once. */
     CU_ASSERT_TRUE(requests(&fixture, "GET") >= 3);
     CU_ASSERT_TRUE(requests(&fixture, "/blobs/") <= 2 + 4);
     CU_ASSERT_EQUAL(files_in(&fixture, "layers/sha256"), 2);
     CU_ASSERT_EQUAL(files_in(&fixture, "ingest"), 0);
 }
 
-/* Until the registry has been asked that often; a test that hangs here has failed. */
+/* Waits until the registry has had that many requests; a test that hangs here has failed. */
 static void wait_for_requests(Fixture *fixture, const char *text, guint n)
 {
     for (int i = 0; i < 1000 && requests(fixture, text) < n; i++)
@@ -352,13 +352,13 @@ static void waiters_have_their_own_deadline(void)
     GThread *first_handle = g_thread_new("pull", pull_thread, &first);
     wait_for_requests(&fixture, "/blobs/", 3);
 
-    /* Lists do not wait; another pull waits as long as it wants to. */
+    /* Lists do not wait; another pull waits until its own deadline. */
     g_autoptr(GPtrArray) list = image_service_list(fixture.service);
     CU_ASSERT_EQUAL(list->len, 0);
     Deadline soon = deadline_in_ms(300);
     TEST_FAILS(pull_with(&fixture, ":v1", &soon, &error) != NULL, error, STATUS_DEADLINE_EXCEEDED, "");
 
-    /* When the first gives up the second takes over, from where the first was. */
+    /* When the first pull gives up, the second one continues the download where the first stopped. */
     GThread *second_handle = g_thread_new("pull", pull_thread, &second);
     wait_for_requests(&fixture, "/blobs/", 4);
     test_registry_set(fixture.registry, (TestRegistryFaults){0});
@@ -515,7 +515,7 @@ static void large_images_are_refused(void)
     TEST_FAILS(pull_with(&fixture, ":v1", NULL, &error) != NULL, error, STATUS_RESOURCE_EXHAUSTED,
                "larger than");
 
-    /* Small only as long as it is packed. */
+    /* A layer that is small only while it is compressed. */
     test_tar_add_bytes(tar, "zeros", zeros, LARGE_BYTES);
     TestLayer layers[] = {add_layer_tar(&fixture, tar), add_layer(&fixture, "b", LARGE_BYTES / 2)};
     g_free(add_image(&fixture, "v2", layers, 2));
@@ -646,7 +646,7 @@ static void layers_are_applied_to_those_below_in_whatever_order_they_arrive(void
     CU_ASSERT_EQUAL_FATAL(image->layers->len, 6);
     for (guint i = 0; i < 6; i++)
         CU_ASSERT_TRUE(g_file_test(layer_of(image, i)->path, G_FILE_TEST_IS_REGULAR));
-    /* The last one is the third one's tar in another place. */
+    /* The last layer is the third one's tar at another place in the chain. */
     CU_ASSERT_STRING_NOT_EQUAL(layer_of(image, 2)->key, layer_of(image, 5)->key);
 }
 

@@ -232,7 +232,7 @@ static void keeps_what_is_used(void)
     image_store_close(store);
 }
 
-/* As the first version wrote it: layers by their diff ids. */
+/* A database as the first version wrote it, with layers by their diff ids. */
 static void write_old_store(const char *root)
 {
     static const char sql[] =
@@ -287,7 +287,7 @@ static void old_layers_stay_usable_until_they_are_made_anew(void)
     CU_ASSERT_TRUE(image_store_has_current(store, one));
     layer = image_store_find_layer_for(store, &place);
     CU_ASSERT_TRUE(layer != NULL && layer->size_bytes == strlen(DIFF_1));
-    /* Its image has it still. */
+    /* The image still has the layer. */
     image_store_drop_unused(store, NULL);
     CU_ASSERT_TRUE(has_layer(store, DIFF_1));
     image_store_close(store);

@@ -22,7 +22,7 @@ enum { DIR_MODE = S_IFDIR | 0755, FILE_MODE = S_IFREG | 0644, LINK_MODE = S_IFLN
 
 static const LayerSpec default_spec = {.max_bytes = 1 << 30};
 
-/* Both steps at once; lower: paths of the layers below, lowest first, ended by NULL. */
+/* Unpacks and builds the layer. lower: paths of the layers below, lowest first, ended by NULL. */
 static gboolean write_on(const char *const *lower, int blob, const LayerSpec *spec, int image,
                          const Deadline *deadline, GError **error)
 {
@@ -83,7 +83,7 @@ static char *mount_image(const char *image)
     return g_steal_pointer(&root);
 }
 
-/* The layer with nothing below it. */
+/* Mounts the layer with no layer below it. */
 static char *mount_layer(TestTar *tar)
 {
     g_autofree char *directory = test_directory();
@@ -130,7 +130,7 @@ static void stack_add_good(Stack *stack, TestTar *tar)
     g_clear_error(&error);
 }
 
-/* As a container sees it, without the writable layer. Return: whether it could be mounted. */
+/* Mounts the layers as a container has them, without the writable one. Return: whether that succeeded. */
 static gboolean stack_mount(Stack *stack)
 {
     g_autoptr(GString) options = g_string_new("lowerdir=");
@@ -143,7 +143,7 @@ static gboolean stack_mount(Stack *stack)
             return FALSE;
         g_string_append_printf(options, "%s:", stack->roots[i - 1]);
     }
-    /* overlayfs wants two layers, and the test may have one. */
+    /* overlayfs needs two layers, and the test may have one. */
     g_string_append(options, empty);
     mkdir(empty, 0755);
     mkdir(merged, 0755);
@@ -442,7 +442,7 @@ static void whiteouts_hide_only_what_is_below(void)
     CU_ASSERT_FALSE(status_of(stack.merged, "dir/lower", &status));
 }
 
-/* What readdir lists and stat does not find. */
+/* Return: how many names readdir lists that stat does not find. */
 static guint count_phantoms(const char *root, const char *name)
 {
     g_autofree char *path = g_build_filename(root, name, NULL);

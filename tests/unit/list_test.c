@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What lists hold, by filter; that they do not scan is id_table's business. */
+/* What lists contain, by filter. That they do not scan is tested in id_table_test.c. */
 #include <string.h>
 
 #include "common/error.h"
@@ -12,7 +12,7 @@
 
 enum { PODS = 20 };
 
-/* Pod n has the id of 64 digits that says n, and one container, whose id begins with "c". */
+/* Pod n has as its id n in 64 digits, and one container, whose id begins with "c". */
 static SandboxManager *manager_filled(void)
 {
     SandboxManager *manager = test_manager_new();
@@ -95,7 +95,7 @@ static void the_newest_comes_first(void)
     test_manager_free(manager);
 }
 
-/* What is removed while its list is on its way to the client. */
+/* Objects are removed while their list is on its way to the client. */
 static void an_answer_keeps_what_it_shows(void)
 {
     SandboxManager *manager = manager_filled();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Imports, seen through the public API: a directory of images written by the test, as layout and as archives.
+/* Imports through the public API: a directory of images written by the test, as layout and as archives.
  */
 #include <glib/gstdio.h>
 #include <stdio.h>
@@ -262,7 +262,7 @@ static void refuses_wrong_digests(void)
     put(directory, NULL, config_path, wrong.config, strlen(wrong.config));
     refuses(directory, STATUS_DATA_LOSS, strchr(parts.config_digest, ':') + 1);
 
-    /* docker save: only the diff id tells. */
+    /* With docker save only the diff id shows it. */
     g_bytes_unref(parts.layer);
     parts.layer = g_bytes_ref(wrong.layer);
     save_tar(docker_archive(&parts, TRUE), archive);

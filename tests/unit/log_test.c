@@ -7,7 +7,7 @@
 
 #include "tests/unit/harness.h"
 
-/* What function() writes to stderr. */
+/* Return: what function() writes to stderr. */
 static char *written_by(void (*function)(void))
 {
     char text[4096] = "";
@@ -26,7 +26,7 @@ static char *written_by(void (*function)(void))
     return g_strndup(text, n > 0 ? (gsize)n : 0);
 }
 
-/* The time is another one each time. */
+/* Checks the text before and after the time, which differs in each line. */
 static void expect_line(void (*function)(void), const char *before_time, const char *after_time)
 {
     g_autofree char *line = written_by(function);

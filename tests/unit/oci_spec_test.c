@@ -7,7 +7,7 @@
 #include "common/error.h"
 #include "tests/unit/harness.h"
 
-/* One container as a kubelet would ask for it; each test changes what it is about. */
+/* One container as a kubelet requests it; each test changes the fields that it is about. */
 typedef struct {
     Runtime__V1__ContainerMetadata metadata;
     Runtime__V1__LinuxContainerSecurityContext security;
@@ -46,7 +46,7 @@ static void fixture_init(Fixture *fixture)
                                     .architecture = "x86_64"};
 }
 
-/* The whole text with a user put in, parsed; the test frees it. */
+/* Return: the whole text with a user, parsed, which the test frees. */
 static yajl_val build(Fixture *fixture)
 {
     g_autofree char *before = NULL;

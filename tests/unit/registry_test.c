@@ -178,7 +178,7 @@ static void the_error_about_a_missing_tag_has_the_registrys_text(void)
     GError *error = NULL;
 
     set_up(&fixture);
-    /* The image's name has the registry's, which is not said twice. */
+    /* The name of the image contains the registry's name, which the message does not repeat. */
     wanted = g_strdup_printf("%s/team/app:v1: HTTP 404: manifest unknown (MANIFEST_UNKNOWN)",
                              test_registry_host(fixture.registry));
     TEST_FAILS(registry_resolve(fixture.client, NULL, &resolved, &error), error, STATUS_NOT_FOUND, wanted);
@@ -441,7 +441,7 @@ static void a_manifest_with_another_digest_is_refused(void)
     GError *error = NULL;
 
     set_up(&fixture);
-    /* The registry finds something else under the name of this digest. */
+    /* The registry has other content under this digest. */
     digest = test_registry_add_manifest(fixture.registry, REPOSITORY, DIFF_ID, MEDIA_TYPE_OCI_INDEX, "{}");
     wrong = descriptor_new(NULL, DIFF_ID, 0);
     TEST_FAILS(registry_fetch_manifest(fixture.client, wrong, NULL, &blob, &error), error, STATUS_DATA_LOSS,
@@ -542,7 +542,7 @@ static void mirrors_are_asked_before_the_server(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(log, "?ns=127.0.0.1:"));
     CU_ASSERT_PTR_NULL(strstr(log, "manifests"));
 
-    /* A mirror that lies costs only its own download. */
+    /* Wrong content of a mirror costs one more download. */
     CU_ASSERT_EQUAL(ftruncate(fixture.fd, 0), 0);
     test_registry_set(mirror, (TestRegistryFaults){.flip_a_byte = TRUE});
     TEST_OK(fetch(&fixture, NULL, &error), error);

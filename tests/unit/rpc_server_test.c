@@ -149,7 +149,7 @@ static gboolean wait_for(gint *value, gint wanted)
     return g_atomic_int_get(value) >= wanted;
 }
 
-/* A call on a connection of its own; the result's strings die with the arena. */
+/* Makes a call on a connection of its own. The strings of the result belong to the arena. */
 static const ProtobufCMessage *call_method(const Fixture *fixture, const char *method,
                                            const ProtobufCMessage *request, const Deadline *deadline,
                                            Arena *arena, GError **error)
@@ -306,7 +306,7 @@ static Background *background_start(Fixture *fixture)
     return background;
 }
 
-/* How it failed; NULL when it did not. */
+/* Return: the error of the call; NULL when it succeeded. */
 static GError *background_finish(Background *background)
 {
     GError *error;
@@ -557,7 +557,7 @@ static void holds_back_a_fast_sender(void)
     fixture_init(&fixture);
     TEST_FAILS(stream_from(&fixture, "1000000", &listener, &error), error, STATUS_ABORTED, "heard enough");
     CU_ASSERT_TRUE(wait_for(&fixture.shared.left, 1));
-    /* What fits into the queue and the socket, not what the handler has to say. */
+    /* The handler got no further than the queue and the socket have room. */
     CU_ASSERT_TRUE(g_atomic_int_get(&fixture.shared.sent) < 10000);
 }
 

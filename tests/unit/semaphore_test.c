@@ -84,7 +84,7 @@ static void cancelled_ones_leave(void)
     semaphore_clear(&slots);
 }
 
-/* Of two slots one is taken: whoever wants to disturb nobody gets none before it is given back. */
+/* One of two slots is taken: a caller that asks for an idle semaphore waits until it is released. */
 static void idle_ones_wait(void)
 {
     Semaphore slots;

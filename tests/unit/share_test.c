@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Binds into a share need the right to mount: without root nothing is tested. */
+/* Binds of volumes into a share. They need the right to mount, so without root the tests are skipped. */
 #include "sandbox/volumes/share.h"
 
 #include <fcntl.h>

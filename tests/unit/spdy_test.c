@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SPDY as the streaming server speaks it, against frames made here. */
+/* SPDY of the streaming server, with frames that the test makes. */
 #include <string.h>
 #include <zlib.h>
 
@@ -210,7 +210,7 @@ static GByteArray *initial_window(guint32 bytes)
     return control(4, 0, payload);
 }
 
-/* What was sent on open streams counts, so a window may be less than nothing. */
+/* Bytes that were sent on open streams count, so a window may become negative. */
 static void initial_windows_change(void)
 {
     static const guint8 bytes[1000];
@@ -250,13 +250,13 @@ static void windows_do_not_overflow(void)
     CU_ASSERT_EQUAL(fixture.out->len, reset->len);
     CU_ASSERT_EQUAL(memcmp(fixture.out->data, reset->data, reset->len), 0);
     CU_ASSERT_EQUAL(spdy_room(fixture.spdy, 3), 65536);
-    TEST_OK(feed(&fixture, pair_frame(9, 1, 1), &error), error); /* not there any more */
+    TEST_OK(feed(&fixture, pair_frame(9, 1, 1), &error), error); /* the stream no longer exists */
     TEST_OK(feed(&fixture, pair_frame(9, 99, 1), &error), error);
     fixture_clear(&fixture);
 }
 
-/* What was used before the client showed that it keeps windows is told then; more than its window is refused.
- */
+/* Bytes that were consumed before the client showed that it uses windows are credited then. A client that
+ * sends more than its window is refused. */
 static void gives_credit(void)
 {
     g_autofree char *window = g_strnfill(65536, 'x');

@@ -84,7 +84,7 @@ static void does_without_a_guest(void)
     g_autoptr(GError) error = NULL;
     gint64 begin_us = g_get_monotonic_time();
 
-    test_manager_add_pod(manager, 1, POD_READY, CONTAINER_RUNNING_STATE); /* with no link to ask */
+    test_manager_add_pod(manager, 1, POD_READY, CONTAINER_RUNNING_STATE); /* without an agent connection */
     TEST_OK(sandbox_stats_list(manager, NULL, NULL, arena, &list, &error), error);
     CU_ASSERT_EQUAL_FATAL(list.n_stats, 1);
     CU_ASSERT_PTR_NULL(list.stats[0]->linux->cpu);
@@ -168,7 +168,7 @@ static void computes_rates(void)
 
     CU_ASSERT_TRUE(sample_rate(&pair, 100, 300, &rate));
     CU_ASSERT_EQUAL(rate, 100);
-    CU_ASSERT_FALSE(sample_rate(&pair, 300, 100, &rate)); /* it began anew */
+    CU_ASSERT_FALSE(sample_rate(&pair, 300, 100, &rate)); /* the counter restarted */
     CU_ASSERT_FALSE(sample_rate(&too_near, 100, 300, &rate));
     CU_ASSERT_FALSE(sample_rate(&alone, 0, 300, &rate));
     CU_ASSERT_EQUAL(rate, 100);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sessions with an agent that speaks the first version of the protocol: it never says what input it has
- * written, so whoever sent it any would wait for ever. */
+/* Stream sessions with an agent of the first version of the protocol. It does not acknowledge input, so a
+ * client that sent input would wait for ever. */
 #include "sandbox/container/stream_open.h"
 
 #include <sys/socket.h>
@@ -23,7 +23,7 @@ typedef struct {
     const char *container; /* its id */
     int listener, connection;
     GThread *agent;
-    gint n_execs; /* that it was asked for */
+    gint n_execs; /* requests that the agent got */
 } Fixture;
 
 /* ---- the agent ---- */
@@ -176,7 +176,7 @@ static void the_rest_for_an_older_agent(void)
     session = exec(&fixture, FALSE, &error);
     TEST_OK(session != NULL, error);
     CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.n_execs), 1);
-    CU_ASSERT_EQUAL(stream_session_write(session, "ignored", 7), 7); /* nobody asked for it */
+    CU_ASSERT_EQUAL(stream_session_write(session, "ignored", 7), 7); /* this session has no input */
     CU_ASSERT_FALSE(stream_session_ended(session, &end));
     stream_session_close(session);
     session = stream_session_attach(fixture.manager, fixture.container, FALSE, &client, &error);

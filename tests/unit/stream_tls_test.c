@@ -33,7 +33,7 @@ static void write_pem(const char *path, X509 *cert, EVP_PKEY *key)
     fclose(file);
 }
 
-/* What is NULL is not written. */
+/* A path that is NULL is not written. */
 static void make_certificate(const char *name, const char *cert_path, const char *key_path)
 {
     EVP_PKEY *key = EVP_EC_gen("P-256");
@@ -110,7 +110,7 @@ static void pair_clear(Pair *pair)
     files_clear(&pair->files);
 }
 
-/* Whether both get through it. */
+/* Return: whether both sides complete the handshake. */
 static gboolean handshake(Pair *pair)
 {
     guint8 byte;
@@ -162,7 +162,7 @@ static void carries_bytes(void)
     pair_clear(&pair);
 }
 
-/* As much as the sockets take, then no more; the rest later, and every byte once. */
+/* The sockets take as much as they hold; the rest is sent later, and every byte once. */
 static void waits_for_who_does_not_read(void)
 {
     enum { MUCH = 4 << 20 };
@@ -224,10 +224,10 @@ static void takes_renewed_files(void)
     make_certificate("second", pair.files.cert, pair.files.key);
     renewed = stream_tls_certificate(pair.tls);
     CU_ASSERT_STRING_NOT_EQUAL(first, renewed);
-    CU_ASSERT_TRUE(handshake(&pair)); /* who came before is served with the former */
+    CU_ASSERT_TRUE(handshake(&pair)); /* a connection that is older uses the former files */
     name = shown_name(pair.client);
     CU_ASSERT_STRING_EQUAL(name, "first");
-    make_certificate("third", pair.files.cert, NULL); /* not with that key */
+    make_certificate("third", pair.files.cert, NULL); /* does not fit that key */
     kept = stream_tls_certificate(pair.tls);
     CU_ASSERT_STRING_EQUAL(kept, renewed);
     unlink(pair.files.key);

@@ -276,7 +276,7 @@ static void connection_close(Connection *connection)
     g_string_free(connection->log, TRUE);
 }
 
-/* Masked with zeros. */
+/* Sends a frame whose mask is zeros. */
 static void send_frame(Connection *connection, guint8 opcode, const char *payload, guint8 length)
 {
     guint8 frame[6 + 125] = {(guint8)(0x80 | opcode), (guint8)(0x80 | length)};
@@ -332,7 +332,8 @@ static void who_does_not_read_has_no_room(void)
     connection_close(&connection);
 }
 
-/* What it sent before is nobody's any more; without this it would stay until something is written to it. */
+/* No stream takes the bytes that the client sent before. Without this check the connection would stay until
+ * something is written to it. */
 static void who_goes_while_held_is_gone(void)
 {
     Connection connection;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The files of a template, without a guest: what is sealed opens as it was, and nothing else does. */
+/* The files of a template, without a guest: a sealed template opens unchanged, and any other directory is
+ * refused. */
 #include "sandbox/templates/template.h"
 
 #include <fcntl.h>
@@ -32,7 +33,7 @@ static void truncate_to(const char *directory, const char *name, off_t length)
     CU_ASSERT_EQUAL(truncate(path, length), 0);
 }
 
-/* Of the two texts; the caller frees the directory's name. */
+/* Makes a template of the two texts. Return: its directory, which the caller frees. */
 static char *make(void)
 {
     g_autofree char *parent = test_directory();
@@ -92,7 +93,7 @@ static void manifest_names_inputs(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"kernel\": \"/boot/vmlinux = 5\""));
 }
 
-/* Its files stay readable for who has it open. */
+/* A process that has the template open can still read its files. */
 static void outlives_its_directory(void)
 {
     g_autofree char *directory = make();
@@ -112,7 +113,8 @@ static void outlives_its_directory(void)
     CU_ASSERT_EQUAL(pread(ram, data, 20, DATA_AT), 20);
     CU_ASSERT_STRING_EQUAL(data, "what the guest knows");
     CU_ASSERT_EQUAL(read(devices, data, 7), 7);
-    CU_ASSERT_EQUAL(lseek(template->device_fd, 0, SEEK_CUR), position); /* the other has one of its own */
+    CU_ASSERT_EQUAL(lseek(template->device_fd, 0, SEEK_CUR),
+                    position); /* each opening has a position of its own */
     disk = template_disk_path(template);
     CU_ASSERT_TRUE(file_read(disk, 64, &text, NULL, NULL));
     CU_ASSERT_STRING_EQUAL(text, "disk");
@@ -143,7 +145,7 @@ static void refuses_what_was_changed(void)
     }
 }
 
-/* The same bytes elsewhere are another memory. */
+/* The same bytes at another offset are another memory. */
 static void pages_have_places(void)
 {
     g_autofree char *directory = make();

@@ -14,7 +14,7 @@ void test_tar_add(TestTar *tar, const char *path, mode_t mode, const char *text)
 void test_tar_add_bytes(TestTar *tar, const char *path, const void *data, gsize length);
 void test_tar_add_hardlink(TestTar *tar, const char *path, const char *target);
 
-/* All of the entry at once. */
+/* An entry with all its attributes. */
 typedef struct {
     const char *path;
     mode_t mode;
@@ -32,10 +32,10 @@ typedef struct {
 } TestTarEntry;
 void test_tar_add_entry(TestTar *tar, const TestTarEntry *entry);
 
-/* Frees the tar. A descriptor of an unnamed file at its start, and the digest of what is in it. */
+/* Frees the tar. Return: a descriptor of an unnamed file, at its start; the digest of its content. */
 int test_tar_finish(TestTar *tar);
 char *test_digest_of_fd(int fd);
 /* The digest of the tar inside (the same for filter "none"). */
 char *test_diff_id_of_fd(int fd);
-/* Whole content. */
+/* The whole content of the file. */
 GBytes *test_bytes_of_fd(int fd);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A SandboxManager with pods and containers but without a hypervisor and a store: for what only looks at
- * them. */
+/* A SandboxManager with pods and containers but without a hypervisor and a store: for tests of code that
+ * only reads them. */
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/pod.h"
 
@@ -13,6 +13,6 @@ void test_manager_free(SandboxManager *manager);
 Pod *test_manager_add_pod(SandboxManager *manager, guint number, PodState state, ContainerState container);
 Container *test_pod_container(Pod *pod);
 
-/* What an agent would have told of the pod's container and eth0, taken at_us (monotonic). Takes nothing over;
- * the pod's last sample afterwards. */
+/* Gives the pod a sample of its container and eth0, as an agent reports it, which was taken at_us (monotonic)
+ * and becomes the pod's last sample. */
 void test_pod_add_sample(Pod *pod, gint64 at_us, guint64 cpu_us);

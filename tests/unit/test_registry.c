@@ -67,7 +67,7 @@ static void free_body(void *user_data)
     g_free(body);
 }
 
-/* With the faults of the length and the last byte. */
+/* The content with the faults of the length and the last byte. */
 static GBytes *damage(GBytes *bytes, const TestRegistryFaults *faults)
 {
     gsize length;

@@ -143,7 +143,7 @@ static void what_is_kept_is_bounded(void)
     find_phase(events, "start", track_named(events, "even"), &n);
     CU_ASSERT_TRUE(n > 0 && n <= TRACE_EVENTS_MAX / 2);
     CU_ASSERT_TRUE(events->u.array.len <= TRACE_EVENTS_MAX + 5);
-    for (guint i = 0; i < 2 * TRACE_EVENTS_MAX; i++) /* nor by the pod's own */
+    for (guint i = 0; i < 2 * TRACE_EVENTS_MAX; i++) /* the pod's own phases do not exceed the bound either */
         trace_add(trace, TRACE_QUEUE, NULL, now_us);
     yajl_tree_free(tree);
     tree = parse(trace, NULL);

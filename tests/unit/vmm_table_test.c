@@ -70,7 +70,7 @@ static void does_not_report_the_end_of_a_start(void)
     VmmTable *table = table_with("a");
 
     CU_ASSERT_FALSE(end_domain(table, "a", &reason, "out of memory"));
-    check_text(table, "a", "QEMU ended: out of memory"); /* but whoever asks gets the reason */
+    check_text(table, "a", "QEMU ended: out of memory"); /* but a caller that asks gets the reason */
     vmm_table_free(table);
 }
 

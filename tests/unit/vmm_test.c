@@ -266,7 +266,7 @@ static void life_of_a_guest(void)
 enum { MARK_AT = 40 << 20 };
 static const char mark[] = "what the first guest had in its memory";
 
-/* Of QEMU, as a descriptor. */
+/* Return: a descriptor of QEMU's process. */
 static int memory_of(Fixture *fixture, const char *name)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/fd", (int)vmm_pid(fixture->vmm, name));
@@ -400,7 +400,7 @@ static void killed_while_waiting(void)
     expect_second(&fixture);
     vmm_watch_end(fixture.vmm, second, on_watched_end, &watched);
     kill(vmm_pid(fixture.vmm, second), SIGKILL);
-    CU_ASSERT_TRUE(ends_wait(&watched, 1, WAIT_MS)); /* whoever watches it is called */
+    CU_ASSERT_TRUE(ends_wait(&watched, 1, WAIT_MS)); /* its watcher is called */
     CU_ASSERT_STRING_EQUAL(watched.text, "QEMU was killed or crashed without a message");
     CU_ASSERT_FALSE(ends_wait(&fixture.ends, 1, 1000)); /* but no stop is reported */
     CU_ASSERT_EQUAL(vmm_pid(fixture.vmm, second), 0);
@@ -412,7 +412,8 @@ static void killed_while_waiting(void)
     fixture_close(&fixture);
 }
 
-/* QEMU prints why it ends when a signal ends it. Whoever waits for the guest gets that message, at once. */
+/* QEMU prints why it ends when a signal ends it. A caller that waits for the guest gets that message at once.
+ */
 static void last_message_arrives(void)
 {
     g_autoptr(GError) error = NULL;
@@ -525,7 +526,7 @@ static void survives_close(void)
     fixture_close(&fixture);
 }
 
-/* The child's part: guests in the parent's directory, then a word on stdout and a sleep. */
+/* In the child: creates guests in the parent's directory, prints a word on stdout and sleeps. */
 static int run_child(const char *directory)
 {
     Fixture fixture;
@@ -540,7 +541,7 @@ static int run_child(const char *directory)
     return EXIT_FAILURE;
 }
 
-/* Makes two guests in a process that is killed. */
+/* Creates two guests in a process that is killed. */
 static void leave_guests(Fixture *fixture)
 {
     const char *argv[] = {self, "--child", fixture->directory, NULL};
