@@ -78,9 +78,10 @@ const Command command_trace = {
     .help = "Show how long each phase of a pod's start took",
     .details =
         "Phases of the pod: queue (for other guests that start), create (the VM), restore (of which\n"
-        "fill: the template's memory) or boot, network (CNI, beside them), setup (the agent). Of each\n"
-        "container: attach (layers), volumes, create, start. They are kept in the daemon's memory for as\n"
-        "long as the pod is there; the last ones, when containers start again and again.",
+        "load: the template's memory) or boot, grow (beyond the size of the template), network (CNI,\n"
+        "beside them), setup (the agent). Phases of each container: attach (layers), volumes, create,\n"
+        "start. The daemon keeps them in memory as long as the pod exists, and drops the oldest of\n"
+        "the containers when many have started.",
     .options = trace_options,
     .min_operands = 1,
     .max_operands = 1,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// Documents name only tests, commands and fields that exist.
+// Documents name only tests, commands, fields and files that exist.
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');

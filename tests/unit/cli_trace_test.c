@@ -9,7 +9,7 @@
 #define HEAD                                                                                                 \
     "{\"otherData\":{\"pod\":\"default/web\",\"start\":\"restored\",\"began\":\"2026-01-02T03:04:05Z\"},"    \
     "\"traceEvents\":["                                                                                      \
-    "{\"ph\":\"M\",\"pid\":1,\"tid\":1,\"name\":\"thread_name\",\"args\":{\"name\":\"machine\"}},"           \
+    "{\"ph\":\"M\",\"pid\":1,\"tid\":1,\"name\":\"thread_name\",\"args\":{\"name\":\"vm\"}},"                \
     "{\"ph\":\"M\",\"pid\":1,\"tid\":3,\"name\":\"thread_name\",\"args\":{\"name\":\"app\"}}"
 #define TAIL "]}"
 #define EVENT(cat, name, tid, ts, dur)                                                                       \
