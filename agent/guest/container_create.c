@@ -82,9 +82,22 @@ static bool container_take_created(Container *container, Fault *ret_fault)
     return true;
 }
 
-/* What crun refuses (a program that the image does not have, a mount, a limit) is reported by StartContainer,
- * which is where other runtimes find it. The container then is one that could not be started, not one that
- * never was. Return: NULL, or the failure when out of memory. */
+/* Whether crun refused the container because of its program: the image does not have it, or it cannot be run.
+ */
+static bool is_about_program(const Fault *failure)
+{
+    static const char *const phrases[] = {"executable file", "open executable", "exec container process"};
+
+    for (size_t i = 0; failure->status == FAULT_INTERNAL && i < sizeof phrases / sizeof *phrases; i++)
+        if (strstr(failure->message, phrases[i]) != NULL)
+            return true;
+    return false;
+}
+
+/* A program that cannot be run is reported by StartContainer, as other runtimes do: the kubelet counts
+ * restarts of a container that could not be started, not of one that could not be created. Everything else
+ * that crun refuses (a mount, a limit) is an error of CreateContainer. Return: NULL, or the failure when out
+ * of memory. */
 static const Fault *container_defer_failure(Container *container, const Fault *failure)
 {
     container->start_failure = malloc(sizeof *failure);
@@ -108,8 +121,7 @@ static void create_done(void *data, Job *job, const Fault *failure)
     Call *call = container->active;
     Fault error;
 
-    bool is_refused = failure != NULL && failure->status == FAULT_INTERNAL;
-    if (is_refused)
+    if (failure != NULL && is_about_program(failure))
         failure = container_defer_failure(container, failure);
     else if (failure == NULL && !container_take_created(container, &error))
         failure = &error;

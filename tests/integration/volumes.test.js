@@ -190,7 +190,7 @@ test('an emptyDir of medium Memory is in the guest\'s memory, with its size, own
         linux: {security_context: {run_as_user: {value: 1000}, run_as_group: {value: 1000}, supplemental_groups: [1234]}},
     });
     const two = await node.runContainer(pod, {mounts: [{container_path: '/part', host_path: sub}, {container_path: '/all', host_path: dir}]});
-    assert.match(await node.output(one, 'grep " /cache " /proc/mounts'), /^memory \/cache tmpfs rw,\S*size=4096k/);
+    assert.match(await node.output(one, 'grep " /cache " /proc/mounts'), /^tmpfs \/cache tmpfs rw,\S*size=4096k/);
     assert.strictEqual(await node.output(one, 'echo word >/cache/file; stat -c "%a %g" /cache /cache/file'), '2777 1234\n644 1234');
     assert.strictEqual(await node.output(two, 'cat /all/file; echo deep >/part/x; cat /all/part/x'), 'word\ndeep');
     assert.deepStrictEqual(fs.readdirSync(dir), ['part'], 'the node has what is the guest\'s');
