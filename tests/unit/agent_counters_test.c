@@ -223,12 +223,13 @@ static void signals_a_process_with_all_that_it_started(void)
     char *other[] = {(char *)"sleep", (char *)"300", NULL};
     GPid leader = spawn(argv), stranger = spawn(other);
     int pids[3];
+    int n;
 
     for (int i = 0; i < 1000 && !g_file_get_contents(list, &text, NULL, NULL); i++)
         g_usleep(10000);
     CU_ASSERT_PTR_NOT_NULL_FATAL(text);
-    CU_ASSERT_EQUAL_FATAL(sscanf(text, "%d %d %d", &pids[0], &pids[1], &pids[2]),
-                          3); /* NOLINT: a shell's numbers */
+    n = sscanf(text, "%d %d %d", &pids[0], &pids[1], &pids[2]); /* NOLINT: a shell's numbers */
+    CU_ASSERT_EQUAL_FATAL(n, 3);
     procs = g_strdup_printf("%d\n%d\n%s", (int)leader, (int)stranger, text);
     put(directory, "cgroup.procs", procs);
     CU_ASSERT_TRUE(process_tree_signal(directory, leader, SIGKILL));
