@@ -407,6 +407,7 @@ static void killed_while_waiting(void)
     TEST_FAILS(vmm_resume(fixture.vmm, second, &error), error, STATUS_UNAVAILABLE, "QEMU was killed");
     vmm_unwatch_end(fixture.vmm, second, &watched);
     g_free(watched.text);
+    g_free(watched.name);
     destroy(&fixture, second);
     CU_ASSERT_PTR_NULL(vmm_stop_text(fixture.vmm, second));
     fixture_close(&fixture);
@@ -435,6 +436,7 @@ static void last_message_arrives(void)
     CU_ASSERT_TRUE(ends_wait(&fixture.ends, 1, WAIT_MS));
     CU_ASSERT_STRING_EQUAL(fixture.ends.text, watched.text);
     g_free(watched.text);
+    g_free(watched.name);
     destroy(&fixture, first);
     fixture_close(&fixture);
 }
