@@ -26,6 +26,7 @@ enum {
     DETACH_TIMEOUT_MS = 20 * 1000,
     GUARD_LOOKS = 10,
     GUARD_LOOK_MS = 100,
+    JOB_TIMEOUT_MS = 10 * 1000, /* an attach that hangs because fsguard is gone has the job */
 };
 
 /* Each share has a tag of its own, by which the guest distinguishes them. */
@@ -91,56 +92,90 @@ static gboolean container_tell(Container *container)
     return TRUE;
 }
 
-/* When fsguard was killed, the server died with it and may be seen first. */
-static gboolean is_guarded(Pod *pod)
-{
-    gboolean guarded = TRUE;
+/* The death of a share's file server. */
+typedef struct {
+    Pod *pod;
+    guint generation; /* of the share */
+} ServerDeath;
 
-    for (guint i = 0; guarded && i < GUARD_LOOKS; i++) {
+static ServerDeath *server_death_new(Pod *pod, guint generation)
+{
+    ServerDeath *death = g_new(ServerDeath, 1);
+
+    *death = (ServerDeath){pod_ref(pod), generation};
+    return death;
+}
+
+static void server_death_free(gpointer data)
+{
+    ServerDeath *death = data;
+
+    pod_unref(death->pod);
+    g_free(death);
+}
+
+/* Whether processes in the guest would wait for the dead server for ever. When fsguard was killed, the server
+ * died with it and may be seen first. A share that has been replaced needs no fsguard: the check is made
+ * under the job that replaces shares, because the fsguard of the old share ends and that of the new one is
+ * not there at once. */
+static gboolean is_abandoned(const ServerDeath *death)
+{
+    Pod *pod = death->pod;
+    Deadline deadline = deadline_in_ms(JOB_TIMEOUT_MS);
+    gboolean has_job = semaphore_acquire(&pod->disk_job, &deadline, "waiting to look at fsguard", NULL);
+    gboolean abandoned = FALSE;
+
+    for (guint i = 0; !abandoned && i < GUARD_LOOKS; i++) {
         if (i > 0)
             g_usleep((gulong)GUARD_LOOK_MS * 1000);
-        guarded = vmm_share_has_fsguard(pod->manager->vmm, pod->id);
+        abandoned =
+            generation_now(pod) == death->generation && !vmm_share_has_fsguard(pod->manager->vmm, pod->id);
     }
-    return guarded;
+    if (has_job)
+        semaphore_release(&pod->disk_job);
+    return abandoned;
 }
 
 /* The server also ends with the pod or its VM, which is no failure. */
 static void server_died(gpointer data)
 {
-    g_autoptr(Pod) pod = data;
+    ServerDeath *death = data;
+    Pod *pod = death->pod;
     g_autoptr(GPtrArray) containers = pod_containers(pod);
+    gboolean lost = pod_is_lost(pod);
     guint n_hit = 0;
 
-    if (pod_is_lost(pod))
-        return;
-    for (guint i = 0; pod_state(pod) == POD_READY && i < containers->len; i++)
+    for (guint i = 0; !lost && pod_state(pod) == POD_READY && i < containers->len; i++)
         n_hit += container_tell(containers->pdata[i]) ? 1 : 0;
     /* Linux cannot abandon a virtiofs mount: processes that wait for it in the guest could not even be
      * killed. */
-    if (n_hit > 0 && !is_guarded(pod))
-        manager_report_lost(pod->manager, pod->id,
-                            "the file server of the pod's volumes was killed, and its guard, too: what waits "
-                            "for volumes would do so for ever");
+    if (n_hit > 0 && is_abandoned(death))
+        manager_report_lost(
+            pod->manager, pod->id,
+            "the file server of the pod's volumes was killed, and its guard (fsguard), too: processes that "
+            "use the volumes would wait for ever");
+    server_death_free(death);
 }
 
 static void on_server_death(gpointer data)
 {
-    Pod *pod = data;
+    const ServerDeath *death = data;
 
-    manager_defer(pod->manager, server_died, pod_ref(pod));
+    manager_defer(death->pod->manager, server_died, server_death_new(death->pod, death->generation));
 }
 
 void pod_share_watch(Pod *pod)
 {
+    const guint generation = generation_now(pod);
     pid_t server;
 
-    if (pod->share_attached == 0)
+    if (generation == 0)
         return;
     server = share_server(pod->share_dir);
-    if (server == 0)
-        manager_defer(pod->manager, server_died, pod_ref(pod)); /* it died while no daemon ran */
-    else if (!loop_thread_watch_process(pod->manager->loop, server, on_server_death, pod_ref(pod),
-                                        (GDestroyNotify)pod_unref))
+    if (server == 0) /* it died while no daemon ran */
+        manager_defer(pod->manager, server_died, server_death_new(pod, generation));
+    else if (!loop_thread_watch_process(pod->manager->loop, server, on_server_death,
+                                        server_death_new(pod, generation), server_death_free))
         log_warning(LOG_FIELDS("sandbox", pod->id), "cannot watch the file server of the pod's volumes: %s",
                     g_strerror(errno));
 }
