@@ -37,6 +37,7 @@ times=() # "SECONDS NAME", in the order in which the parts ended
 alone=(
     libvirtd  # starts the node's libvirtd and virtlogd, of which there can be one
     log-disk  # freezes a file system, for which every sync on the node waits
+    template  # restores twenty guests at once, which boot instead when the node is too busy for that
     package   # builds in the build directory that the other files use
     zz-leaks  # looks at the whole node after all others have ended
 )
