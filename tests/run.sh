@@ -43,7 +43,7 @@ alone=(
 )
 
 # Integration files that take longest. They start first, so that the others fill the time beside them.
-longest=(death-points crash-points template streaming)
+longest=(death-points crash-points streaming)
 
 unit=no integration=no asan=no tsan=no fuzz=0 tidy=no node=no filter='' pattern=''
 while [ $# -gt 0 ]; do
