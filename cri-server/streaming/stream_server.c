@@ -315,7 +315,8 @@ char *stream_server_port_forward(StreamServer *server, const Runtime__V1__PortFo
         guint16 port = (guint16)request->port[i];
 
         if (request->port[i] < 1 || request->port[i] > G_MAXUINT16) {
-            fail(error, STATUS_INVALID_ARGUMENT, "port: %d is not between 1 and 65535", request->port[i]);
+            fail(error, STATUS_INVALID_ARGUMENT, "port: %d is not a TCP port, which is between 1 and 65535",
+                 request->port[i]);
             return NULL;
         }
         g_array_append_val(ports, port);
