@@ -19,7 +19,7 @@ function sources(file) {
         .filter((name) => fs.existsSync(path.join(root, name))).map((name) => read(name).replaceAll("\\'", "'"));
 }
 
-for (const document of ['client-contract.md'])
+for (const document of ['client-contract.md', 'threat-model.md'])
     test(`the tests that ${document} names exist`, () => {
         const missing = named(document).filter(({file, sentence}) => !sources(file).some((text) => text.includes(sentence)));
         assert.deepStrictEqual(missing, []);
