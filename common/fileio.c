@@ -186,58 +186,117 @@ static int open_child(int parent, const char *name)
     return (int)syscall(SYS_openat2, parent, name, &how, sizeof how);
 }
 
-/* Empties the directory behind fd, which it closes. */
-static gboolean empty_directory(int fd)
+/* What is left to remove: a directory, and the number of the next name for what is moved up into it. */
+typedef struct {
+    int fd;
+    guint64 serial;
+} Removal;
+
+static gboolean is_dots(const char *name)
 {
-    DIR *directory = fdopendir(fd);
+    return g_str_equal(name, ".") || g_str_equal(name, "..");
+}
+
+/* Removes a file or an empty directory. Nothing is opened: an open of a FIFO or a device could wait.
+ * Return: 0; ENOTEMPTY for a directory with entries; another errno. */
+static int remove_entry(int parent, const char *name)
+{
+    int errnum = unlinkat(parent, name, 0) == 0 ? 0 : errno;
+
+    if (errnum == EISDIR || errnum == EPERM || errnum == EBUSY)
+        errnum = unlinkat(parent, name, AT_REMOVEDIR) == 0 ? 0 : errno == ENOTDIR ? errnum : errno;
+    if (errnum == EEXIST)
+        errnum = ENOTEMPTY;
+    return errnum == ENOENT ? 0 : errnum;
+}
+
+/* Moves a directory up into the one that is being removed, under a new name. */
+static int move_up(Removal *removal, int parent, const char *name)
+{
+    int errnum = EEXIST;
+
+    while (errnum == EEXIST) {
+        g_autofree char *moved = g_strdup_printf(".removed-%" G_GUINT64_FORMAT, removal->serial++);
+
+        errnum = renameat2(parent, name, removal->fd, moved, RENAME_NOREPLACE) == 0 ? 0 : errno;
+    }
+    return errnum == ENOENT ? 0 : errnum;
+}
+
+/* Removes a directory that lies directly in the one that is being removed; its non-empty directories move up
+ * first. */
+static int remove_child(Removal *removal, const char *name)
+{
+    int fd = open_child(removal->fd, name);
+    DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
     struct dirent *entry;
-    gboolean done = TRUE;
+    int errnum = directory == NULL && errno != ENOENT ? errno : 0;
 
     if (directory == NULL) {
-        close(fd);
-        return FALSE;
+        if (fd >= 0)
+            close(fd);
+        return errnum;
     }
-    while (done && (entry = readdir(directory)) != NULL) {
-        int child;
-
-        if (g_str_equal(entry->d_name, ".") || g_str_equal(entry->d_name, ".."))
-            continue;
-        if (unlinkat(fd, entry->d_name, 0) == 0 || errno == ENOENT)
-            continue;
-        if (errno != EISDIR && errno != EPERM && errno != EBUSY) {
-            done = FALSE;
-            break;
-        }
-        child = open_child(fd, entry->d_name);
-        if (child < 0) {
-            done = errno == ENOENT;
-            continue;
-        }
-        done = empty_directory(child) && (unlinkat(fd, entry->d_name, AT_REMOVEDIR) == 0 || errno == ENOENT);
-    }
-    int errnum = errno;
-
+    while (errnum == 0 && (entry = readdir(directory)) != NULL)
+        if (!is_dots(entry->d_name) && (errnum = remove_entry(fd, entry->d_name)) == ENOTEMPTY)
+            errnum = move_up(removal, fd, entry->d_name);
     closedir(directory);
-    errno = errnum;
-    return done;
+    if (errnum == 0)
+        errnum = remove_entry(removal->fd, name);
+    /* readdir() may miss entries while others are removed: the next pass finds the directory again. */
+    return errnum == ENOTEMPTY ? 0 : errnum;
+}
+
+/* Empties the directory behind fd, which it closes. Who made the tree may be hostile: two descriptors and no
+ * recursion are enough for any depth, because directories move up before their parent is removed.
+ * Return: 0 or an errno. */
+static int empty_directory(int fd)
+{
+    Removal removal = {.fd = fd};
+    DIR *directory = fdopendir(fd);
+    gboolean found = TRUE;
+    int errnum = 0;
+
+    if (directory == NULL) {
+        errnum = errno;
+        close(fd);
+        return errnum;
+    }
+    while (errnum == 0 && found) {
+        struct dirent *entry;
+
+        found = FALSE;
+        rewinddir(directory);
+        while (errnum == 0 && (entry = readdir(directory)) != NULL) {
+            if (is_dots(entry->d_name))
+                continue;
+            found = TRUE;
+            if ((errnum = remove_entry(fd, entry->d_name)) == ENOTEMPTY)
+                errnum = remove_child(&removal, entry->d_name);
+        }
+    }
+    closedir(directory);
+    return errnum;
+}
+
+gboolean dir_remove_tree_at(int parent, const char *name, GError **error)
+{
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int errnum;
+
+    if (fd < 0 && errno == ENOENT)
+        return TRUE;
+    if (fd < 0 && errno != ENOTDIR && errno != ELOOP)
+        return fail_errno(error, errno, "cannot open %s to remove it", name);
+    errnum = fd >= 0 ? empty_directory(fd) : 0;
+    if (errnum == 0)
+        errnum = remove_entry(parent, name);
+    return errnum == 0 || fail_errno(error, errnum, "cannot remove %s", name);
 }
 
 gboolean dir_remove_tree(const char *path, GError **error)
 {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-    if (fd < 0 && errno == ENOENT)
-        return TRUE;
-    if (fd < 0 && (errno == ENOTDIR || errno == ELOOP)) {
-        if (unlink(path) != 0 && errno != ENOENT)
-            return fail_errno(error, errno, "cannot remove %s", path);
-        return TRUE;
-    }
-    if (fd < 0)
-        return fail_errno(error, errno, "cannot open %s to remove it", path);
-    if (!empty_directory(fd) || (rmdir(path) != 0 && errno != ENOENT))
-        return fail_errno(error, errno, "cannot remove %s", path);
-    return TRUE;
+    return dir_remove_tree_at(AT_FDCWD, path, error);
 }
 
 gboolean file_lock(const char *path, int *ret_fd, GError **error)

@@ -2,7 +2,7 @@
 /* Files and directories that must survive a crash, and their removal.
  *
  * Errors name the path; their status follows from errno. Any thread. Paths are the daemon's own: names from a
- * guest or a layer never reach these functions.
+ * guest or a layer never reach these functions, except as entries of a tree that is removed.
  */
 #pragma once
 
@@ -26,8 +26,12 @@ gboolean file_copy_sparse(const char *from, const char *to, int mode, GError **e
 gboolean dir_make(const char *path, int mode, GError **error);
 
 /* rm -rf without following symbolic links or entering a mount point below path, not even one of the same file
- * system (it fails then); a missing path is no error. */
+ * system (it fails then); a missing path is no error. The tree may be a guest's: its depth costs no stack and
+ * no descriptors, and nothing but directories is opened. */
 gboolean dir_remove_tree(const char *path, GError **error);
+
+/* The same for name in the directory behind parent. */
+gboolean dir_remove_tree_at(int parent, const char *name, GError **error);
 
 /* Takes an exclusive lock that ends with the process or with close(*ret_fd), and writes the caller's pid into
  * the file. UNAVAILABLE when another process has it; the message has the pid from the file. */

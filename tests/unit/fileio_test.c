@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -196,6 +197,116 @@ static void a_mount_of_the_same_file_system_is_not_emptied(void)
     CU_ASSERT_EQUAL(access(kept, F_OK), 0);
 }
 
+/* Makes directories inside each other below path, by descriptor: the path of the last is too long for the
+ * kernel. */
+static void nest(const char *path, guint depth)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    for (guint i = 0; fd >= 0 && i < depth; i++) {
+        int next;
+
+        CU_ASSERT_EQUAL_FATAL(mkdirat(fd, "d", 0700), 0);
+        /* Names that the removal uses are the tree's, too. */
+        CU_ASSERT_EQUAL(i > 5 || mkdirat(fd, ".removed-0", 0700) == 0, TRUE);
+        next = openat(fd, "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        close(fd);
+        fd = next;
+    }
+    CU_ASSERT_TRUE_FATAL(fd >= 0);
+    CU_ASSERT_EQUAL(mkfifoat(fd, "fifo", 0600), 0);
+    CU_ASSERT_EQUAL(symlinkat("/", fd, "root"), 0);
+    close(fd);
+}
+
+static void a_tree_of_any_depth_is_removed_with_few_descriptors(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *tree = path_in(directory, "tree");
+    struct rlimit usual;
+    struct rlimit few;
+    GError *error = NULL;
+
+    CU_ASSERT_EQUAL(mkdir(tree, 0700), 0);
+    nest(tree, 20000);
+    CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    few = (struct rlimit){.rlim_cur = 16, .rlim_max = usual.rlim_max};
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &few), 0);
+    TEST_OK(dir_remove_tree(tree, &error), error);
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    CU_ASSERT_NOT_EQUAL(access(tree, F_OK), 0);
+}
+
+static void a_wide_tree_with_fifos_and_links_is_removed(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *tree = path_in(directory, "tree");
+    g_autofree char *kept = path_in(directory, "kept");
+    int parent = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    GError *error = NULL;
+
+    put(kept, "kept");
+    CU_ASSERT_EQUAL(mkdir(tree, 0700), 0);
+    for (guint i = 0; i < 300; i++) {
+        g_autofree char *branch = g_strdup_printf("%s/%u", tree, i);
+        g_autofree char *fifo = g_strdup_printf("%s/fifo-%u", tree, i);
+        g_autofree char *link = g_strdup_printf("%s/link-%u", tree, i);
+
+        CU_ASSERT_EQUAL(mkdir(branch, 0700), 0);
+        CU_ASSERT_EQUAL(mkfifo(fifo, 0600), 0);
+        CU_ASSERT_EQUAL(symlink(directory, link), 0);
+        nest(branch, 5);
+    }
+    TEST_OK(dir_remove_tree_at(parent, "tree", &error), error);
+    CU_ASSERT_NOT_EQUAL(access(tree, F_OK), 0);
+    CU_ASSERT_EQUAL(access(kept, F_OK), 0);
+    /* A FIFO or a link in the place of the tree is removed by itself, without waiting for a writer. */
+    CU_ASSERT_EQUAL(mkfifo(tree, 0600), 0);
+    TEST_OK(dir_remove_tree_at(parent, "tree", &error), error);
+    CU_ASSERT_EQUAL(symlink(directory, tree), 0);
+    TEST_OK(dir_remove_tree_at(parent, "tree", &error), error);
+    TEST_OK(dir_remove_tree_at(parent, "tree", &error), error);
+    CU_ASSERT_EQUAL(access(kept, F_OK), 0);
+    close(parent);
+}
+
+/* Exchanges a directory of the tree with a link that leads out of it, again and again. */
+static gpointer swap_links(gpointer data)
+{
+    const char *tree = data;
+    g_autofree char *inside = path_in(tree, "a");
+    g_autofree char *link = path_in(tree, "b");
+
+    for (guint i = 0; i < 2000; i++) {
+        mkdir(inside, 0700);
+        (void)!symlink("../outside", link);
+        renameat2(AT_FDCWD, inside, AT_FDCWD, link, RENAME_EXCHANGE);
+    }
+    return NULL;
+}
+
+static void links_that_are_swapped_in_are_not_followed(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *tree = path_in(directory, "tree");
+    g_autofree char *outside = path_in(directory, "outside");
+    g_autofree char *kept = path_in(outside, "kept");
+    GThread *swapper;
+    GError *error = NULL;
+
+    CU_ASSERT_EQUAL(mkdir(tree, 0700), 0);
+    CU_ASSERT_EQUAL(mkdir(outside, 0700), 0);
+    put(kept, "kept");
+    swapper = g_thread_new("swap", swap_links, tree);
+    for (guint i = 0; i < 200; i++) {
+        dir_remove_tree(tree, NULL);
+        mkdir(tree, 0700);
+    }
+    g_thread_join(swapper);
+    TEST_OK(dir_remove_tree(tree, &error), error);
+    CU_ASSERT_EQUAL(access(kept, F_OK), 0);
+}
+
 static void a_lock_is_exclusive_and_names_its_holder(void)
 {
     g_autofree char *directory = test_directory();
@@ -224,6 +335,12 @@ int main(int argc, char **argv)
         {"a sparse copy may cross file systems", a_sparse_copy_may_cross_file_systems},
         {"a tree is removed without following links", a_tree_is_removed_without_following_links},
         {"a link or file is removed by itself", a_link_or_file_is_removed_by_itself},
+        {"a tree of any depth is removed with few descriptors",
+         a_tree_of_any_depth_is_removed_with_few_descriptors},
+        {"a wide tree with FIFOs and links is removed, and nothing beside it",
+         a_wide_tree_with_fifos_and_links_is_removed},
+        {"links that are swapped into a tree while it is removed are not followed",
+         links_that_are_swapped_in_are_not_followed},
         {"a lock is exclusive and names its holder", a_lock_is_exclusive_and_names_its_holder},
         /* Last: it leaves the process in a mount namespace of its own. */
         {"a mount of the same file system is not emptied", a_mount_of_the_same_file_system_is_not_emptied},
