@@ -8,6 +8,8 @@
 
 enum { PATH_KEY_CHARACTERS = 64 };
 
+const JsonLimits json_lenient = {.last_key_counts = TRUE};
+
 struct JsonValue {
     JsonValue *parent;   /* NULL for the root */
     const char *name;    /* the root's: of the document; a member's: its key; an element's: NULL */
@@ -267,11 +269,36 @@ static gboolean keys_are_unique(const JsonValue *object, GError **error)
     return TRUE;
 }
 
+/* Leaves out the members whose key occurs again later in the object. */
+static void keep_last_members(const JsonValue *object)
+{
+    g_autoptr(GHashTable) last = g_hash_table_new(g_str_hash, g_str_equal); /* key to JsonValue */
+    GPtrArray *members = object->children;
+    guint n = 0;
+
+    for (guint i = 0; i < members->len; i++) {
+        JsonValue *member = members->pdata[i];
+
+        g_hash_table_insert(last, (gpointer)member->name, member);
+    }
+    for (guint i = 0; i < members->len; i++) {
+        JsonValue *member = members->pdata[i];
+
+        if (g_hash_table_lookup(last, member->name) == member)
+            members->pdata[n++] = member;
+    }
+    g_ptr_array_set_size(members, (gint)n);
+}
+
 static int on_end_map(void *context)
 {
     Builder *builder = context;
 
-    return keys_are_unique(builder->open, &builder->problem) && builder_close(builder);
+    if (builder->limits.last_key_counts)
+        keep_last_members(builder->open);
+    else if (!keys_are_unique(builder->open, &builder->problem))
+        return FALSE;
+    return builder_close(builder);
 }
 
 static int on_end_array(void *context)

@@ -2,9 +2,9 @@
 /* A reader of JSON from outside: files, registries, CNI plugins, QEMU (RFC 8259, with comments allowed).
  *
  * json_document_parse() bounds the text's size, its nesting, the number of its values and the length of its
- * strings, and refuses invalid UTF-8, NUL characters and keys that occur twice in an object. Getters then
- * read values by type. Numbers keep their digits, so that a document can be written again as it was
- * (common/json_writer.h).
+ * strings, and refuses invalid UTF-8, NUL characters and, unless the limits allow it, keys that occur twice
+ * in an object. Getters then read values by type. Numbers keep their digits, so that a document can be
+ * written again as it was (common/json_writer.h).
  *
  * The document owns all of its values and strings, which are borrowed from it. All errors are
  * INVALID_ARGUMENT and begin with the path of the value: "manifest.layers[3].size: expected a whole number".
@@ -25,7 +25,13 @@ typedef struct {
     guint max_depth;        /* of objects and arrays: 64 */
     gsize max_values;       /* in the document: 200000 */
     gsize max_string_bytes; /* of a string or key: 4 MiB */
+    /* Whether a key may occur more than once in an object: the last member counts, and the others are left
+     * out of the document. For documents from images and registries, which other runtimes read this way. */
+    gboolean last_key_counts;
 } JsonLimits;
+
+/* The default limits, and the last of several equal keys counts. */
+extern const JsonLimits json_lenient;
 
 /* Reads length bytes of text, which need not be NUL-terminated. name begins every path in messages; limits
  * may be NULL. Return: the document, or NULL with the error set. */

@@ -47,7 +47,7 @@ gboolean load_docker(Load *load, GError **error)
     if (!archive_files_read(load->files, "manifest.json", NULL, MANIFEST_MAX_BYTES, &text, error))
         return FALSE;
     document = json_document_parse(g_bytes_get_data(text, NULL), g_bytes_get_size(text), "manifest.json",
-                                   NULL, error);
+                                   &json_lenient, error);
     if (document == NULL)
         return FALSE;
     images = json_document_root(document);

@@ -138,8 +138,8 @@ gboolean load_oci(Load *load, GError **error)
 
     if (!archive_files_read(load->files, "index.json", NULL, MANIFEST_MAX_BYTES, &text, error))
         return FALSE;
-    index =
-        json_document_parse(g_bytes_get_data(text, NULL), g_bytes_get_size(text), "index.json", NULL, error);
+    index = json_document_parse(g_bytes_get_data(text, NULL), g_bytes_get_size(text), "index.json",
+                                &json_lenient, error);
     if (index == NULL ||
         !json_get_array(json_document_root(index), "manifests", G_MAXSIZE, &manifests, error) ||
         !load_entries(load, manifests, &any_named, error))

@@ -143,7 +143,7 @@ static gboolean read_config(const JsonValue *root, ImageConfig *config, GError *
 
 gboolean image_config_parse(const char *data, gsize length, ImageConfig **ret_config, GError **error)
 {
-    static const JsonLimits limits = {.max_bytes = IMAGE_CONFIG_MAX_BYTES};
+    static const JsonLimits limits = {.max_bytes = IMAGE_CONFIG_MAX_BYTES, .last_key_counts = TRUE};
     g_autoptr(JsonDocument) document =
         json_document_parse(data, length, "image configuration", &limits, error);
     const JsonValue *root = document != NULL ? json_document_object(document, error) : NULL;

@@ -117,7 +117,7 @@ static gboolean check_document(const JsonValue *root, const char *media_type, Do
 static JsonDocument *parse_document(const char *data, gsize length, const char *media_type,
                                     DocumentType *ret_type, GError **error)
 {
-    static const JsonLimits limits = {.max_bytes = MANIFEST_MAX_BYTES};
+    static const JsonLimits limits = {.max_bytes = MANIFEST_MAX_BYTES, .last_key_counts = TRUE};
     g_autoptr(JsonDocument) document = json_document_parse(data, length, "manifest", &limits, error);
     const JsonValue *root = document != NULL ? json_document_object(document, error) : NULL;
 

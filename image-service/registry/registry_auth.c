@@ -105,7 +105,7 @@ gboolean registry_same_origin(const char *one, const char *other)
 static char *error_text(const char *body, gsize length)
 {
     static const char *const other_keys[][2] = {{"details"}, {"message"}, {"error"}};
-    g_autoptr(JsonDocument) document = json_document_parse(body, length, "answer", NULL, NULL);
+    g_autoptr(JsonDocument) document = json_document_parse(body, length, "answer", &json_lenient, NULL);
     const JsonValue *root = document != NULL ? json_document_root(document) : NULL;
     const JsonValue *errors = json_member(root, "errors");
     const JsonValue *first = json_length(errors) > 0 ? json_at(errors, 0) : NULL;
@@ -186,7 +186,7 @@ static gboolean read_token(const Transfer *transfer, char **ret_authorization, G
     gsize length;
     const char *body = transfer_body(transfer, &length);
     g_autoptr(JsonDocument) document =
-        json_document_parse(body, length, "the token server's answer", NULL, error);
+        json_document_parse(body, length, "the token server's answer", &json_lenient, error);
     const JsonValue *root = document != NULL ? json_document_object(document, error) : NULL;
     const char *token = NULL;
 

@@ -200,6 +200,26 @@ static void invalid_text_is_refused(void)
     is_refused("// only a comment\n", 18, NULL, "not valid JSON");
 }
 
+static void the_last_of_equal_keys_counts_where_that_is_asked_for(void)
+{
+    static const char text[] =
+        "{\"a\": 1, \"b\": {\"x\": [0], \"x\": 2}, \"a\": null, \"c\": 3, \"a\": \"last\"}";
+    g_autoptr(GError) error = NULL;
+    g_autoptr(JsonDocument) document =
+        json_document_parse(text, strlen(text), "manifest", &json_lenient, &error);
+    const JsonValue *root;
+    const char *last = NULL;
+
+    TEST_OK(document != NULL, error);
+    root = json_document_root(document);
+    CU_ASSERT_EQUAL(json_length(root), 3);
+    TEST_OK(json_get_string(root, "a", &last, &error), error);
+    CU_ASSERT_STRING_EQUAL(last, "last");
+    CU_ASSERT_EQUAL(json_length(json_member(root, "b")), 1);
+    CU_ASSERT_STRING_EQUAL(json_digits(json_member(json_member(root, "b"), "x")), "2");
+    CU_ASSERT_STRING_EQUAL(json_key(json_at(root, 1)), "c");
+}
+
 static void key_that_occurs_twice_is_refused(void)
 {
     static const char text[] = "{\"a\": [{\"x\": 1, \"y\": 2, \"x\": 3}]}";
@@ -313,6 +333,8 @@ int main(int argc, char **argv)
         {"a line has no control characters", line_has_no_control_characters},
         {"text that is not valid JSON is refused", invalid_text_is_refused},
         {"a key that occurs twice is refused", key_that_occurs_twice_is_refused},
+        {"the last of equal keys counts where that is asked for",
+         the_last_of_equal_keys_counts_where_that_is_asked_for},
         {"size, depth, values and strings are bounded", documents_are_bounded},
         {"a tolerant lookup returns nothing for what is not there", tolerant_lookups_find_or_do_not},
         {"a document is written as it was read", document_is_written_as_it_was_read},

@@ -302,6 +302,27 @@ static void configurations_are_read_as_tools_write_them(void)
     CU_ASSERT_STRING_EQUAL(with_small_keys->working_dir, "/w");
 }
 
+static void the_last_of_equal_keys_counts(void)
+{
+    static const char json[] =
+        "{\"schemaVersion\":2,\"config\":{\"digest\":\"" A "\",\"size\":1,\"size\":100},"
+        "\"layers\":[" LAYER(GZIP, B, "7") "],\"layers\":[]}";
+    static const char text[] =
+        "{\"os\":\"plan9\",\"os\":\"linux\",\"config\":{\"User\":\"0\",\"User\":\"7\"}}";
+    g_autoptr(Manifest) manifest = NULL;
+    g_autoptr(ImageConfig) config = NULL;
+    g_autoptr(GError) error = NULL;
+
+    TEST_OK(manifest_parse(json, strlen(json), &manifest, &error), error);
+    CU_ASSERT_TRUE_FATAL(manifest != NULL);
+    CU_ASSERT_EQUAL(manifest->config->size_bytes, 100);
+    CU_ASSERT_EQUAL(manifest->layers->len, 0);
+    TEST_OK(image_config_parse(text, strlen(text), &config, &error), error);
+    CU_ASSERT_TRUE_FATAL(config != NULL);
+    CU_ASSERT_STRING_EQUAL(config->os, "linux");
+    CU_ASSERT_STRING_EQUAL(config->user, "7");
+}
+
 static void bad_configurations_are_refused(void)
 {
     static const struct {
@@ -352,6 +373,7 @@ int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
         {"an image manifest is read", reads_an_image_manifest},
+        {"the last of equal keys counts in manifests and configurations", the_last_of_equal_keys_counts},
         {"media types of Docker and OCI are known", media_types_of_docker_and_oci_are_known},
         {"manifests and indexes are distinguished", manifests_and_indexes_are_distinguished},
         {"ambiguous manifests are refused", ambiguous_manifests_are_refused},
