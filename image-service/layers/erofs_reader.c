@@ -306,6 +306,26 @@ gboolean erofs_reader_attributes(const ErofsReader *reader, guint64 nid, ErofsAt
     return TRUE;
 }
 
+gboolean erofs_reader_content(const ErofsReader *reader, guint64 nid, ErofsContent *ret_content,
+                              GError **error)
+{
+    ErofsContent content = {0};
+    Inode inode;
+
+    if (!read_inode(reader, nid, &inode, error))
+        return FALSE;
+    if (!S_ISREG(inode.mode))
+        return fail_damaged(reader, error);
+    content.tail_length = inode.is_inline ? (gsize)(inode.size % EROFS_BLOCK_BYTES) : 0;
+    content.blocks_length = inode.size - content.tail_length;
+    if (content.blocks_length > 0)
+        content.blocks = reader->data + inode.data_offset;
+    if (content.tail_length > 0)
+        content.tail = reader->data + inode.inline_offset;
+    *ret_content = content;
+    return TRUE;
+}
+
 char *erofs_reader_link_target(const ErofsReader *reader, guint64 nid, GError **error)
 {
     const guint8 *block;

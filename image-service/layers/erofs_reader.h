@@ -27,5 +27,16 @@ gboolean erofs_reader_find(const ErofsReader *reader, guint64 directory_nid, con
 gboolean erofs_reader_attributes(const ErofsReader *reader, guint64 nid, ErofsAttributes *ret_attributes,
                                  gboolean *ret_is_opaque, GError **error);
 
+/* The content of a regular file, borrowed from the reader: whole blocks, and the rest when that lies beside
+ * the inode (its length is 0 otherwise). */
+typedef struct {
+    const guint8 *blocks;
+    guint64 blocks_length;
+    const guint8 *tail;
+    gsize tail_length;
+} ErofsContent;
+gboolean erofs_reader_content(const ErofsReader *reader, guint64 nid, ErofsContent *ret_content,
+                              GError **error);
+
 /* The target of a symbolic link, in a new string. */
 char *erofs_reader_link_target(const ErofsReader *reader, guint64 nid, GError **error);

@@ -13,6 +13,7 @@ struct LayerDraft {
     LayerTree *tree;  /* of a self-contained layer, or of a finished one */
     gboolean is_self_contained;
     guint max_entries;
+    guint64 max_bytes;
 };
 
 void layer_draft_free(LayerDraft *draft)
@@ -71,6 +72,7 @@ LayerDraft *layer_read(const LayerFiles *files, const LayerSpec *spec, const Dea
     g_autoptr(LayerDraft) draft = g_new0(LayerDraft, 1);
 
     draft->max_entries = spec->max_entries != 0 ? spec->max_entries : DEFAULT_MAX_ENTRIES;
+    draft->max_bytes = spec->max_bytes;
     draft->writer = erofs_writer_new(files->image_fd);
     draft->names = layer_tar_read(files, spec, draft->max_entries, draft->writer, deadline, error);
     if (draft->names == NULL || !try_self_contained(draft, deadline, error))
@@ -89,6 +91,7 @@ gboolean layer_draft_finish(LayerDraft *draft, LowerView *lower, const char *key
     erofs_writer_identify(draft->writer, key);
     if (draft->tree == NULL) {
         draft->tree = layer_tree_new(draft->max_entries, lower);
+        layer_tree_copy_to(draft->tree, &(LayerCopies){draft->writer, draft->max_bytes, deadline});
         if (!apply_names(draft, draft->tree, deadline, error))
             return FALSE;
     }

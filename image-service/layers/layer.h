@@ -6,15 +6,17 @@
  * layer_draft_finish() applies the names to the layers below (layer_tree.h) and writes the directories.
  * Nothing is unpacked onto the host's file system.
  *
- * A layer that describes each directory before it puts something into it, and removes nothing, has the same
- * EROFS image whatever is below it: it is self-contained. Every other layer depends on the layers below.
+ * A layer that describes each directory before it puts something into it, removes nothing and has no hard
+ * link to a file of the layers below, has the same EROFS image whatever is below it: it is self-contained.
+ * Every other layer depends on the layers below.
  *
  * Tar formats: ustar, GNU, pax, as libarchive reads them; layers as in
  * https://github.com/opencontainers/image-spec/blob/main/layer.md. What a layer must not do (lead upwards,
- * link to what it does not have, unpack to more than the limits, be something else than its configuration
- * names) is refused with a message that names the entry. Kept: owners, modes, times to the nanosecond, hard
- * links, devices, FIFOs, security.capability, user.* and POSIX ACL attributes. Other attributes are left out:
- * trusted.* would speak to overlayfs, and labels belong to the machine that built the layer.
+ * link to what the image does not have, unpack to more than the limits, be something else than its
+ * configuration names) is refused with a message that names the entry. Kept: owners, modes, times to the
+ * nanosecond, hard links, devices, FIFOs, security.capability, user.* and POSIX ACL attributes. Other
+ * attributes are left out: trusted.* would speak to overlayfs, and labels belong to the machine that built
+ * the layer.
  *
  * Errors: INVALID_ARGUMENT for a hostile or broken layer, DATA_LOSS when it does not have the diff id,
  * RESOURCE_EXHAUSTED for limits and a full disk, UNIMPLEMENTED for the media type, the deadline's. A draft
@@ -28,8 +30,8 @@
 typedef struct {
     const char *diff_id;    /* "sha256:…" that the tar must have; NULL: not checked */
     const char *media_type; /* as the manifest has it; NULL: not known */
-    guint64 max_bytes;      /* of the tar, and of the sizes of its files together */
-    guint max_entries;      /* 0: 2,000,000 */
+    guint64 max_bytes; /* of the tar, of the sizes of its files together, and of what is copied for links */
+    guint max_entries; /* 0: 2,000,000 */
 } LayerSpec;
 
 /* consumed_bytes: of the blob. Called about once per MiB. */

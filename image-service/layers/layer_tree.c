@@ -42,6 +42,8 @@ struct LayerTree {
     GStringChunk *targets; /* of symbolic links */
     LowerView *lower;
     gboolean asked_lower;
+    LayerCopies copies;
+    guint64 copied_bytes;
     guint entries;
     guint max_entries;
 };
@@ -104,6 +106,11 @@ void layer_tree_free(LayerTree *tree)
     g_ptr_array_unref(tree->inodes);
     g_string_chunk_free(tree->targets);
     g_free(tree);
+}
+
+void layer_tree_copy_to(LayerTree *tree, const LayerCopies *copies)
+{
+    tree->copies = *copies;
 }
 
 gboolean layer_tree_depends_on_lower(const LayerTree *tree)
@@ -411,7 +418,90 @@ static gboolean apply_inode(LayerTree *tree, LayerNode *parent, const char *leaf
     return TRUE;
 }
 
-/* Another name for a file of this layer. */
+/* Copying a file of the layers below into this one */
+
+/* Holes of a sparse file are read as zeros, and stay holes. */
+static gboolean is_zero(const guint8 *data, gsize length)
+{
+    return length == 0 || (data[0] == 0 && memcmp(data, data + 1, length - 1) == 0);
+}
+
+static gboolean copy_blocks(LayerTree *tree, const ErofsContent *content, GError **error)
+{
+    enum { CHUNK_BYTES = 64 << 10, CHUNKS_PER_CHECK = 256 };
+
+    for (guint64 at = 0; at < content->blocks_length; at += CHUNK_BYTES) {
+        gsize length = (gsize)MIN(content->blocks_length - at, (guint64)CHUNK_BYTES);
+
+        if (at / CHUNK_BYTES % CHUNKS_PER_CHECK == 0 &&
+            !deadline_check(tree->copies.deadline, "unpacking a layer", error))
+            return FALSE;
+        if (!is_zero(content->blocks + at, length) &&
+            !erofs_writer_file_data(tree->copies.writer, at, content->blocks + at, length, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean copy_file(LayerTree *tree, const LowerEntry *entry, guint64 *ret_nid, GError **error)
+{
+    ErofsWriter *writer = tree->copies.writer;
+    ErofsContent content;
+    guint64 size;
+
+    if (!erofs_reader_content(entry->reader, entry->nid, &content, error))
+        return FALSE;
+    size = content.blocks_length + content.tail_length;
+    if (size > tree->copies.max_bytes - tree->copied_bytes)
+        return fail(error, STATUS_RESOURCE_EXHAUSTED,
+                    "the layer has hard links to more than %" G_GUINT64_FORMAT " bytes of the layers below",
+                    tree->copies.max_bytes);
+    tree->copied_bytes += size;
+    return erofs_writer_begin_file(writer, &entry->attributes, size, error) &&
+           copy_blocks(tree, &content, error) &&
+           (content.tail_length == 0 || erofs_writer_file_data(writer, content.blocks_length, content.tail,
+                                                               content.tail_length, error)) &&
+           erofs_writer_end_file(writer, ret_nid, error);
+}
+
+static gboolean copy_inode(LayerTree *tree, const LowerEntry *entry, LayerInode **ret_inode, GError **error)
+{
+    mode_t mode = entry->attributes.mode;
+    guint64 nid = 0;
+
+    if (S_ISREG(mode)
+            ? !copy_file(tree, entry, &nid, error)
+            : !erofs_writer_special(tree->copies.writer, &entry->attributes, entry->link_target, &nid, error))
+        return FALSE;
+    *ret_inode = inode_new(tree, nid, mode);
+    if (entry->link_target != NULL)
+        (*ret_inode)->link_target = g_string_chunk_insert(tree->targets, entry->link_target);
+    return TRUE;
+}
+
+/* Copies what the layers below have where the walk ends. *ret_node is left alone when they have no file
+ * there. */
+static gboolean copy_from_lower(Walk *walk, const char *leaf, LayerNode **ret_node, GError **error)
+{
+    LayerTree *tree = walk->tree;
+    g_auto(LowerEntry) entry = {0};
+    const LowerDirectory *lower = NULL;
+    LayerInode *inode = NULL;
+    LayerNode *parent;
+
+    if (!step_lower(walk, &lower, error) || !find_lower(tree, lower, leaf, &entry, error))
+        return FALSE;
+    if (entry.attributes.mode == 0 || S_ISDIR(entry.attributes.mode))
+        return TRUE;
+    parent = make_walked(walk, error);
+    if (parent == NULL || !count_entry(tree, error) || !copy_inode(tree, &entry, &inode, error))
+        return FALSE;
+    *ret_node = name_new(inode);
+    put_node(parent, leaf, *ret_node);
+    return TRUE;
+}
+
+/* Another name for a file of this layer or of those below. */
 static gboolean apply_hard_link(LayerTree *tree, LayerNode *parent, const char *leaf, char **target,
                                 GError **error)
 {
@@ -424,11 +514,13 @@ static gboolean apply_hard_link(LayerTree *tree, LayerNode *parent, const char *
         return FALSE;
     }
     node = n > 0 ? find_child(last_step(&walk)->node, target[n - 1]) : NULL;
+    if (n > 0 && node == NULL && !copy_from_lower(&walk, target[n - 1], &node, error))
+        return FALSE;
     if (node == NULL || is_directory(node) || is_whiteout(node)) {
         g_autofree char *path = g_strjoinv("/", target);
 
         return fail(error, STATUS_INVALID_ARGUMENT,
-                    "it is a hard link to \"%s\", which is no file of this layer", path);
+                    "it is a hard link to \"%s\", which is no file of the image", path);
     }
     if (node == find_child(parent, leaf))
         return TRUE;

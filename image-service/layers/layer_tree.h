@@ -7,6 +7,8 @@
  * - Symbolic links in the parents of a name are followed, whether they are in this layer or below it, and
  *   wherever they lead inside the image; ".." ends at its root. What is missing on the way is made.
  * - A whiteout of what is not there is dropped.
+ * - A file that only the layers below have, and that gets another name by a hard link, is copied into this
+ *   layer under both names, as overlayfs does it.
  *
  * Names live here only, never on the host's file system, so no link can lead out of the image. Whiteouts of
  * OCI layers (https://github.com/opencontainers/image-spec/blob/main/layer.md#whiteouts) become those of
@@ -14,6 +16,7 @@
  */
 #pragma once
 
+#include "common/deadline.h"
 #include "image-service/layers/erofs_writer.h"
 #include "image-service/layers/layer_names.h"
 #include "image-service/layers/lower_view.h"
@@ -26,8 +29,18 @@ LayerTree *layer_tree_new(guint max_entries, LowerView *lower);
 void layer_tree_free(LayerTree *tree); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LayerTree, layer_tree_free)
 
+/* Where files of the layers below are copied to that this layer has hard links to, and how much of them. */
+typedef struct {
+    ErofsWriter *writer; /* borrowed */
+    guint64 max_bytes;   /* of all copied files together */
+    const Deadline *deadline;
+} LayerCopies;
+/* Without this, nothing is copied and lower must be NULL. */
+void layer_tree_copy_to(LayerTree *tree, const LayerCopies *copies);
+
 /* Applies one name; the attributes' xattrs are shared with it. Errors: INVALID_ARGUMENT when a parent is no
- * directory, or for a hard link to what the layer does not have; RESOURCE_EXHAUSTED over the limit. */
+ * directory, or for a hard link to what neither the layer nor those below have; RESOURCE_EXHAUSTED over a
+ * limit. */
 gboolean layer_tree_apply(LayerTree *tree, const LayerName *name, GError **error);
 
 /* Return: whether anything that was applied could have another result with other layers below. */

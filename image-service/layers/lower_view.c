@@ -3,8 +3,6 @@
 
 #include <sys/stat.h>
 
-#include "image-service/layers/erofs_reader.h"
-
 /* One of the directories that are merged. */
 typedef struct {
     const ErofsReader *reader;
@@ -105,6 +103,8 @@ static gboolean merge_part(const Part *found, LowerEntry *entry, GArray *parts, 
         return TRUE;
     }
     entry->attributes = attributes;
+    entry->reader = found->reader;
+    entry->nid = found->nid;
     if (S_ISLNK(attributes.mode))
         entry->link_target = erofs_reader_link_target(found->reader, found->nid, error);
     return !S_ISLNK(attributes.mode) || entry->link_target != NULL;

@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "image-service/layers/erofs_attributes.h"
+#include "image-service/layers/erofs_reader.h"
 
 typedef struct LowerView LowerView;
 typedef struct LowerDirectory LowerDirectory;
@@ -23,6 +23,8 @@ typedef struct {
     ErofsAttributes attributes;      /* mode 0: there is nothing of that name */
     char *link_target;               /* of a symbolic link */
     const LowerDirectory *directory; /* of a directory; borrowed from the view */
+    const ErofsReader *reader;       /* the layer that decides what it is; borrowed from the view */
+    guint64 nid;                     /* in that layer */
 } LowerEntry;
 void lower_entry_clear(LowerEntry *entry);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LowerEntry, lower_entry_clear)

@@ -104,7 +104,7 @@ typedef struct {
     char *merged; /* NULL: not mounted */
 } Stack;
 
-static gboolean stack_add(Stack *stack, TestTar *tar, GError **error)
+static gboolean stack_add(Stack *stack, TestTar *tar, const LayerSpec *spec, GError **error)
 {
     int blob = test_tar_finish(tar);
     gboolean done;
@@ -115,7 +115,7 @@ static gboolean stack_add(Stack *stack, TestTar *tar, GError **error)
         stack->directory = test_directory();
     path = g_strdup_printf("%s/%u", stack->directory, stack->count);
     image = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    done = write_on((const char *const *)stack->paths, blob, &default_spec, image, NULL, error);
+    done = write_on((const char *const *)stack->paths, blob, spec, image, NULL, error);
     stack->paths[stack->count++] = path;
     close(blob);
     close(image);
@@ -126,7 +126,7 @@ static void stack_add_good(Stack *stack, TestTar *tar)
 {
     GError *error = NULL;
 
-    TEST_OK(stack_add(stack, tar, &error), error);
+    TEST_OK(stack_add(stack, tar, &default_spec, &error), error);
     g_clear_error(&error);
 }
 
@@ -189,6 +189,16 @@ static gboolean has_text(const char *root, const char *name, const char *text)
     g_autofree char *found = NULL;
 
     return g_file_get_contents(path, &found, NULL, NULL) && g_str_equal(found, text);
+}
+
+static gboolean has_bytes(const char *root, const char *name, const void *bytes, gsize length)
+{
+    g_autofree char *path = g_build_filename(root, name, NULL);
+    g_autofree char *found = NULL;
+    gsize found_length = 0;
+
+    return g_file_get_contents(path, &found, &found_length, NULL) && found_length == length &&
+           memcmp(found, bytes, length) == 0;
 }
 
 static gboolean has_xattr(const char *root, const char *name, const char *attribute, const char *value)
@@ -922,6 +932,73 @@ static void refuses_parents_that_are_no_directories(void)
     refuse(tar_with(".", FILE_MODE, "x"), &default_spec, STATUS_INVALID_ARGUMENT, "root");
 }
 
+static void a_hard_link_to_a_file_of_a_lower_layer_copies_it(void)
+{
+    enum { BIG_BYTES = 200000 };
+    TestTar *below = test_tar_new("pax", "none");
+    TestTar *middle = test_tar_new("pax", "none");
+    TestTar *tar = test_tar_new("pax", "none");
+    TestTar *alone = test_tar_new("pax", "none");
+    g_autofree char *big = g_malloc0(BIG_BYTES + 1);
+    g_autofree char *target = NULL;
+    g_autofree char *link = NULL;
+    g_auto(Stack) stack = {0};
+    struct stat one, two;
+
+    memset(big, 'b', 5000);
+    memset(big + BIG_BYTES - 70000, 'e', 70000); /* a hole is between */
+    test_tar_add(below, "etc/", DIR_MODE, NULL);
+    test_tar_add(below, "etc/small", FILE_MODE, "old");
+    test_tar_add(below, "etc/big", FILE_MODE, big);
+    test_tar_add_bytes(below, "etc/sparse", big, BIG_BYTES);
+    test_tar_add(below, "etc/empty", FILE_MODE, "");
+    test_tar_add(below, "etc/link", LINK_MODE, "small");
+    test_tar_add(below, "conf", LINK_MODE, "etc");
+    stack_add_good(&stack, below);
+    test_tar_add(middle, "etc/small", FILE_MODE, "new");
+    stack_add_good(&stack, middle);
+    test_tar_add_hardlink(tar, "a/small", "conf/small");
+    test_tar_add_hardlink(tar, "a/again", "etc/small");
+    test_tar_add_hardlink(tar, "a/big", "etc/big");
+    test_tar_add_hardlink(tar, "a/sparse", "etc/sparse");
+    test_tar_add_hardlink(tar, "a/empty", "etc/empty");
+    test_tar_add_hardlink(tar, "a/link", "etc/link");
+    stack_add_good(&stack, tar);
+    if (!stack_mount(&stack))
+        return;
+    CU_ASSERT_TRUE(has_text(stack.merged, "a/small", "new"));
+    CU_ASSERT_TRUE(has_text(stack.merged, "etc/small", "new"));
+    CU_ASSERT_TRUE(has_text(stack.merged, "a/big", big));
+    CU_ASSERT_TRUE(has_text(stack.merged, "a/empty", ""));
+    CU_ASSERT_TRUE(has_bytes(stack.merged, "a/sparse", big, BIG_BYTES));
+    CU_ASSERT_TRUE(status_of(stack.merged, "a/again", &one) && status_of(stack.merged, "etc/small", &two));
+    CU_ASSERT_TRUE(one.st_ino == two.st_ino && one.st_nlink == 3 && two.st_nlink == 3);
+    link = g_build_filename(stack.merged, "a/link", NULL);
+    target = g_file_read_link(link, NULL);
+    CU_ASSERT_TRUE(g_strcmp0(target, "small") == 0);
+    test_tar_add(alone, "etc/", DIR_MODE, NULL);
+    test_tar_add_hardlink(alone, "etc/other", "etc/small");
+    CU_ASSERT_FALSE(is_self_contained(alone));
+}
+
+static void refuses_hard_links_that_copy_too_much(void)
+{
+    LayerSpec small = {.max_bytes = 8 << 10};
+    TestTar *below = test_tar_new("pax", "none");
+    TestTar *tar = test_tar_new("pax", "none");
+    g_autofree char *text = g_strnfill(5000, 'x');
+    g_auto(Stack) stack = {0};
+    GError *error = NULL;
+
+    test_tar_add(below, "one", FILE_MODE, text);
+    test_tar_add(below, "two", FILE_MODE, text);
+    stack_add_good(&stack, below);
+    test_tar_add_hardlink(tar, "a", "one");
+    test_tar_add_hardlink(tar, "b", "two");
+    TEST_FAILS(stack_add(&stack, tar, &small, &error), error, STATUS_RESOURCE_EXHAUSTED,
+               "entry \"b\": the layer has hard links to more than 8192 bytes");
+}
+
 static void refuses_hard_links_out_of_the_layer(void)
 {
     static const char *const targets[] = {"/etc/shadow", "missing", "../../etc/shadow", "dir", "link/x"};
@@ -1071,7 +1148,11 @@ int main(int argc, char **argv)
         {"a name that is too long is refused", refuses_names_that_are_too_long},
         {"a parent that is a link to itself, a file or a whiteout is refused",
          refuses_parents_that_are_no_directories},
-        {"a hard link to a file that the layer does not have is refused",
+        {"a hard link to a file of a lower layer copies the file under both names",
+         a_hard_link_to_a_file_of_a_lower_layer_copies_it},
+        {"hard links that copy more from lower layers than the limit are refused",
+         refuses_hard_links_that_copy_too_much},
+        {"a hard link to a file that the image does not have is refused",
          refuses_hard_links_out_of_the_layer},
         {"a layer that unpacks to too many bytes or entries is refused", refuses_bombs},
         {"a layer with the wrong diff id is refused", refuses_the_wrong_diff_id},
