@@ -17,6 +17,7 @@ struct ImageService {
     ImageServiceConfig config; /* its strings belong to the service */
     ImageStore *store;
     LayerJobs *jobs;
+    LayerOrigins *origins;
     GMutex publish_lock; /* before lock: the store and the tables change together */
     GMutex lock;
     GCond idle;
@@ -71,6 +72,25 @@ static Image *image_from_store(ImageService *service, const StoredImage *stored,
     return layers != NULL ? image_new(stored, layers, error) : NULL;
 }
 
+/* The repositories of an image's names have shown that they have its layers. */
+static void note_origins(ImageService *service, const Image *image)
+{
+    char **const kinds[] = {image->tags, image->digests};
+
+    for (gsize kind = 0; kind < G_N_ELEMENTS(kinds); kind++)
+        for (char **name = kinds[kind]; *name != NULL; name++) {
+            g_autoptr(Reference) reference = NULL;
+
+            if (!reference_parse(*name, &reference, NULL))
+                continue;
+            for (guint i = 0; i < image->layers->len; i++) {
+                const ImageLayer *layer = g_ptr_array_index(image->layers, i);
+
+                layer_origins_add(service->origins, layer->key, reference, NULL);
+            }
+        }
+}
+
 static gboolean read_images(ImageService *service, GError **error)
 {
     g_autoptr(GPtrArray) stored = NULL;
@@ -85,8 +105,10 @@ static gboolean read_images(ImageService *service, GError **error)
         /* It stays in the store, for a program that can read it. */
         if (image == NULL)
             log_warning(LOG_FIELDS("image", record->id), "an image is left out: %s", cause->message);
-        else
+        else {
             image_table_put(service->table, image);
+            note_origins(service, image);
+        }
     }
     return TRUE;
 }
@@ -116,6 +138,7 @@ ImageService *image_service_open(const ImageServiceConfig *config, GError **erro
     g_mutex_init(&service->lock);
     g_cond_init(&service->idle);
     service->table = image_table_new();
+    service->origins = layer_origins_new();
     service->store = image_store_open(config->root, error);
     if (service->store != NULL)
         service->jobs = layer_jobs_new(service->store);
@@ -135,6 +158,7 @@ void image_service_close(ImageService *service)
         g_cond_wait(&service->idle, &service->lock);
     g_mutex_unlock(&service->lock);
     layer_jobs_free(service->jobs);
+    layer_origins_free(service->origins);
     image_store_close(service->store);
     image_table_free(service->table);
     g_mutex_clear(&service->publish_lock);
@@ -149,13 +173,22 @@ void image_service_close(ImageService *service)
 
 /* Pulling and loading */
 
+static gboolean is_in_store(const char *key, gpointer data)
+{
+    g_autoptr(ImageLayer) layer = image_store_find_layer(data, key);
+
+    return layer != NULL;
+}
+
 /* Return: a name under which this work holds layers. */
 static char *work_begin(ImageService *service)
 {
     G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&service->lock);
 
-    if (service->active++ == 0)
+    if (service->active++ == 0) {
         image_store_tidy_ingest(service->store);
+        layer_origins_prune(service->origins, is_in_store, service->store);
+    }
     return g_strdup_printf("pull:%" G_GUINT64_FORMAT, ++service->last_holder);
 }
 
@@ -227,6 +260,7 @@ static Image *publish_image(ImageService *service, const StoredImage *stored, GE
     g_mutex_lock(&service->lock);
     image_table_put(service->table, image);
     g_mutex_unlock(&service->lock);
+    note_origins(service, image);
     if (old != NULL && stored->config_json != NULL)
         drop_old_layers(service, old);
     return g_steal_pointer(&image);
@@ -235,7 +269,21 @@ static Image *publish_image(ImageService *service, const StoredImage *stored, GE
 typedef struct {
     ImageService *service;
     const char *holder;
+    const Reference *reference;
 } KnownQuery;
+
+/* Whether one of the image's names is of that registry, which has shown then that it has the image. */
+static gboolean is_from_registry(const Image *image, const char *domain)
+{
+    char **const kinds[] = {image->tags, image->digests};
+    gsize length = strlen(domain);
+
+    for (gsize kind = 0; kind < G_N_ELEMENTS(kinds); kind++)
+        for (char **name = kinds[kind]; *name != NULL; name++)
+            if (strncmp(*name, domain, length) == 0 && (*name)[length] == '/')
+                return TRUE;
+    return FALSE;
+}
 
 static gboolean has_digest(const Image *image, const char *digest)
 {
@@ -269,7 +317,9 @@ static gboolean is_for_this_architecture(const ImageService *service, const Imag
     return image->architecture == NULL || g_strcmp0(image->architecture, service->config.architecture) == 0;
 }
 
-/* A manifest's digest stands for one image of a platform, whatever repository it came from. */
+/* A manifest's digest stands for one image of a platform, whatever repository of the registry it came from.
+ * Another registry's word that it has the manifest is not enough, because nothing shows that it has the
+ * layers. */
 static gboolean is_known(const char *digest, char **ret_id, gpointer data)
 {
     const KnownQuery *query = data;
@@ -279,8 +329,8 @@ static gboolean is_known(const char *digest, char **ret_id, gpointer data)
     for (guint i = 0; i < images->len; i++) {
         const Image *image = g_ptr_array_index(images, i);
 
-        if (!has_digest(image, digest) || !is_for_this_architecture(query->service, image) ||
-            !is_current(query->service, image))
+        if (!has_digest(image, digest) || !is_from_registry(image, query->reference->domain) ||
+            !is_for_this_architecture(query->service, image) || !is_current(query->service, image))
             continue;
         hold_image(query->service, query->holder, image);
         *ret_id = g_strdup(image->id);
@@ -333,8 +383,8 @@ gboolean image_service_pull(ImageService *service, const ImagePullRequest *reque
         return FALSE;
     name = reference_to_string(reference);
     holder = work_begin(service);
-    PullContext context = {&service->config, service->store, service->jobs, holder};
-    KnownQuery query = {service, holder};
+    PullContext context = {&service->config, service->store, service->jobs, service->origins, holder};
+    KnownQuery query = {service, holder, reference};
     PullRequest pull = {reference, request->auth,     is_known,
                         &query,    request->progress, request->progress_data};
 
@@ -373,7 +423,7 @@ gboolean image_service_load(ImageService *service, const char *path, const Deadl
                             GPtrArray **ret_images, GError **error)
 {
     g_autofree char *holder = work_begin(service);
-    PullContext context = {&service->config, service->store, service->jobs, holder};
+    PullContext context = {&service->config, service->store, service->jobs, service->origins, holder};
     GPtrArray *images = load_and_publish(service, &context, path, deadline, error);
 
     work_end(service, holder);

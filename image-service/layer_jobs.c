@@ -62,33 +62,24 @@ LayerJob *layer_job_new(LayerJobs *jobs, const LayerWanted *wanted)
 
 /* Claims */
 
-/* With the lock held. The layer is in the store, or it becomes this job's to make, or another job's. */
+/* Makes the layer this job's to work on, unless another job works on it. */
 static void try_claim_locked(LayerJob *job)
 {
     LayerJobs *jobs = job->jobs;
 
-    job->layer = image_store_find_layer_for(jobs->store, &job->wanted.place);
-    job->existed = job->layer != NULL;
-    if (job->layer != NULL || g_hash_table_contains(jobs->running, job->chain_id))
+    if (g_hash_table_contains(jobs->running, job->chain_id))
         return;
     g_hash_table_add(jobs->running, g_strdup(job->chain_id));
     job->is_claimed = TRUE;
 }
 
-static void try_claim(LayerJob *job)
-{
-    g_mutex_lock(&job->jobs->lock);
-    try_claim_locked(job);
-    g_mutex_unlock(&job->jobs->lock);
-}
-
-static gboolean wait_and_claim(LayerJob *job, const Deadline *deadline, GError **error)
+static gboolean wait_for_claim(LayerJob *job, const Deadline *deadline, GError **error)
 {
     G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->jobs->lock);
 
     for (;;) {
         try_claim_locked(job);
-        if (job->layer != NULL || job->is_claimed)
+        if (job->is_claimed)
             return TRUE;
         if (!deadline_cond_wait(deadline, &job->jobs->ended, &job->jobs->lock,
                                 "waiting for another pull of the same layer", error))
@@ -105,6 +96,37 @@ static void drop_claim(LayerJob *job)
     g_hash_table_remove(job->jobs->running, job->chain_id);
     g_cond_broadcast(&job->jobs->ended);
     g_mutex_unlock(&job->jobs->lock);
+}
+
+/* Takes the layer from the store when it is there and may be shared; the job needs its claim no more then. */
+static void look_in_store(LayerJob *job, const Deadline *deadline)
+{
+    const LayerSource *source = &job->wanted.source;
+    g_autoptr(ImageLayer) layer = image_store_find_layer_for(job->jobs->store, &job->wanted.place);
+
+    if (layer == NULL ||
+        (source->may_share != NULL && !source->may_share(source->data, layer->key, deadline)))
+        return;
+    job->layer = g_steal_pointer(&layer);
+    job->existed = TRUE;
+    drop_claim(job);
+}
+
+static void try_claim(LayerJob *job, const Deadline *deadline)
+{
+    g_mutex_lock(&job->jobs->lock);
+    try_claim_locked(job);
+    g_mutex_unlock(&job->jobs->lock);
+    if (job->is_claimed)
+        look_in_store(job, deadline);
+}
+
+static gboolean wait_and_claim(LayerJob *job, const Deadline *deadline, GError **error)
+{
+    if (!wait_for_claim(job, deadline, error))
+        return FALSE;
+    look_in_store(job, deadline);
+    return TRUE;
 }
 
 static void drop_draft(LayerJob *job)
@@ -158,7 +180,7 @@ static LowerView *open_below(const GPtrArray *below, GError **error)
     return lower_view_open((const char *const *)paths->pdata, error);
 }
 
-static gboolean finish_draft(LayerJob *job, const GPtrArray *below, const Deadline *deadline, GError **error)
+static gboolean add_draft(LayerJob *job, const GPtrArray *below, const Deadline *deadline, GError **error)
 {
     ImageStore *store = job->jobs->store;
     gboolean is_self_contained = layer_draft_is_self_contained(job->draft);
@@ -174,6 +196,20 @@ static gboolean finish_draft(LayerJob *job, const GPtrArray *below, const Deadli
     return job->layer != NULL || fail(error, STATUS_INTERNAL, "layer %s vanished", key);
 }
 
+/* A layer that was read although the store has it, because it had to be shown, has its diff id; the file that
+ * pods share already stays. */
+static gboolean finish_draft(LayerJob *job, const GPtrArray *below, const Deadline *deadline, GError **error)
+{
+    const LayerSource *source = &job->wanted.source;
+
+    job->layer = image_store_find_layer_for(job->jobs->store, &job->wanted.place);
+    if (job->layer == NULL && !add_draft(job, below, deadline, error))
+        return FALSE;
+    if (source->have != NULL)
+        source->have(source->data, job->layer->key);
+    return TRUE;
+}
+
 /* Ends the work on the layer, however it went. */
 static gboolean end_work(LayerJob *job, gboolean done)
 {
@@ -184,7 +220,7 @@ static gboolean end_work(LayerJob *job, gboolean done)
 
 gboolean layer_job_read(LayerJob *job, const Deadline *deadline, GError **error)
 {
-    try_claim(job);
+    try_claim(job, deadline);
     if (!job->is_claimed)
         return TRUE;
     if (!read_draft(job, deadline, error))

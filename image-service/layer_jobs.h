@@ -4,8 +4,8 @@
  * A layer of an image is one LayerJob, which takes two steps:
  *
  *     layer_job_read()     in any order, in any thread: downloads and reads the layer, unless the store has
- * it or another pull works on it; never waits for another layer; layer_job_finish()   from the lowest to the
- * highest: gets the layer into the store on top of those below.
+ * it and the source lets it be shared, or another pull works on it; never waits for another layer;
+ * layer_job_finish()   from the lowest to the highest: gets the layer into the store on top of those below.
  *
  * When another pull works on the layer, layer_job_finish() waits for it, up to the deadline, and takes over
  * when it fails or gives up. A pull that waits has all layers below in the store, and one that works on a
@@ -26,10 +26,15 @@ LayerJobs *layer_jobs_new(ImageStore *store);
 void layer_jobs_free(LayerJobs *jobs);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LayerJobs, layer_jobs_free)
 
-/* How the blob is got: verified, open for reading at its start. */
+/* Where a layer comes from. fetch() gets the blob: verified, open for reading at its start. may_share() says
+ * whether the layer of that key, which is in the store, may serve as it is; it may ask the registry.
+ * Otherwise the blob is fetched and verified first. have() learns that the layer is in the store with the
+ * source's consent, before another job can find it. */
 typedef struct {
     gboolean (*fetch)(gpointer data, const Deadline *deadline, int *ret_fd, GError **error);
-    LayerProgressFunc unpacking; /* NULL: none */
+    LayerProgressFunc unpacking;                                                     /* NULL: none */
+    gboolean (*may_share)(gpointer data, const char *key, const Deadline *deadline); /* NULL: it may */
+    void (*have)(gpointer data, const char *key);                                    /* NULL: none */
     gpointer data;
 } LayerSource;
 
@@ -51,7 +56,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LayerJob, layer_job_free)
 gboolean layer_job_read(LayerJob *job, const Deadline *deadline, GError **error);
 /* Return: whether layer_job_finish() has neither to wait for another pull nor to download. */
 gboolean layer_job_is_read(const LayerJob *job);
-/* Return: whether the layer was in the store before, or another pull brought it. */
+/* Return: whether the layer of the store, which was there before or another pull brought, was shared. */
 gboolean layer_job_existed(const LayerJob *job);
 
 /* below: ImageLayer, the layers of the image below this one, lowest first. *ret_layer is the caller's. */

@@ -76,7 +76,7 @@ static gboolean load_layer(Load *load, const LayerFile *file, const LayerPlace *
         .spec = {.diff_id = place->diff_id,
                  .media_type = file->media_type,
                  .max_bytes = load->context->config->max_layer_bytes},
-        .source = {fetch_layer, NULL, &loading},
+        .source = {.fetch = fetch_layer, .data = &loading},
     };
     g_autoptr(LayerJob) job = layer_job_new(load->context->jobs, &wanted);
     ImageLayer *layer = NULL;

@@ -66,10 +66,14 @@ static void on_unpacking(guint64 done_bytes, gpointer data)
 }
 
 /* The file's name holds both ids, so that an image that lies about one of them cannot spoil the download of
- * another image. */
+ * another image, and its repository, because what a download has left is for that repository only. */
 static char *partial_path(const LayerPull *layer)
 {
-    g_autofree char *name = g_strdup_printf("%s+%s", layer->blob->digest, layer->chain_id);
+    enum { REPOSITORY_DIGITS = 32 };
+    g_autofree char *repository = reference_name(layer->pull->request->reference);
+    g_autofree char *hash = g_compute_checksum_for_string(G_CHECKSUM_SHA256, repository, -1);
+    g_autofree char *name =
+        g_strdup_printf("%s+%s+%.*s", layer->blob->digest, layer->chain_id, REPOSITORY_DIGITS, hash);
 
     return image_store_ingest_path(layer->pull->context->store, name);
 }
@@ -93,6 +97,29 @@ static gboolean fetch_blob(gpointer data, const Deadline *deadline, int *ret_fd,
         return fail_errno(error, errno, "cannot rewind %s", layer->partial);
     }
     *ret_fd = target.fd;
+    return TRUE;
+}
+
+static void have_layer(gpointer data, const char *key)
+{
+    const LayerPull *layer = data;
+    const Pull *pull = layer->pull;
+
+    layer_origins_add(pull->context->origins, key, pull->request->reference, layer->blob->digest);
+}
+
+static gboolean may_share_layer(gpointer data, const char *key, const Deadline *deadline)
+{
+    LayerPull *layer = data;
+    const Pull *pull = layer->pull;
+    LayerOrigins *origins = pull->context->origins;
+
+    if (layer_origins_has_repository(origins, key, pull->request->reference))
+        return TRUE;
+    if (!layer_origins_has_blob(origins, key, pull->request->reference, layer->blob->digest) ||
+        !registry_has_blob(pull->client, layer->blob, deadline))
+        return FALSE;
+    have_layer(layer, key);
     return TRUE;
 }
 
@@ -255,7 +282,7 @@ static void add_layer(Pull *pull, guint index)
         .spec = {.diff_id = pull->image->config->diff_ids[index],
                  .media_type = layer->blob->media_type,
                  .max_bytes = context->config->max_layer_bytes},
-        .source = {fetch_blob, on_unpacking, layer},
+        .source = {fetch_blob, on_unpacking, may_share_layer, have_layer, layer},
     };
 
     layer->job = layer_job_new(context->jobs, &wanted);
@@ -400,9 +427,13 @@ gboolean pull_image(const PullContext *context, const PullRequest *request, cons
 
     if (client == NULL || !registry_resolve(client, deadline, &resolved, error))
         return FALSE;
-    if (!request->known(resolved->digest, &result.known_id, request->known_data) &&
-        !pull_new(&pull, resolved, deadline, &result.image, error))
+    if (request->known(resolved->digest, &result.known_id, request->known_data)) {
+        /* A tag was resolved by the registry; a digest was not asked for yet. */
+        if (request->reference->digest != NULL && !registry_confirm(client, deadline, error))
+            return FALSE;
+    } else if (!pull_new(&pull, resolved, deadline, &result.image, error)) {
         return FALSE;
+    }
     result.digest = g_strdup(resolved->digest);
     ret_result->digest = g_steal_pointer(&result.digest);
     ret_result->known_id = g_steal_pointer(&result.known_id);

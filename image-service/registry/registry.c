@@ -190,7 +190,7 @@ static gboolean get_manifest(const RegistryCall *call, const char *what, GError 
 }
 
 typedef struct {
-    const char *tag;
+    const char *tag; /* or digest */
     Descriptor *resolved;
 } ResolveData;
 
@@ -256,6 +256,43 @@ gboolean registry_resolve(RegistryClient *client, const Deadline *deadline, Desc
         return FALSE;
     *ret_descriptor = resolve.resolved;
     return TRUE;
+}
+
+/* An answer without a digest says too little, so the manifest itself is hashed then. */
+static gboolean confirm_at(const RegistryCall *call, gpointer data, GError **error)
+{
+    const char *digest = data;
+    ResolveData resolve = {.tag = digest};
+    g_autoptr(Descriptor) resolved = NULL;
+
+    if (!resolve_at(call, &resolve, error))
+        return FALSE;
+    resolved = resolve.resolved;
+    return g_str_equal(resolved->digest, digest) ||
+           fail(error, STATUS_DATA_LOSS, "the registry has %s under the digest %s", resolved->digest, digest);
+}
+
+gboolean registry_confirm(RegistryClient *client, const Deadline *deadline, GError **error)
+{
+    return try_hosts(client, FALSE, confirm_at, client->reference->digest, deadline, error);
+}
+
+static gboolean has_blob_at(const RegistryCall *call, gpointer data, GError **error)
+{
+    const Descriptor *descriptor = data;
+    RegistryRequest head = {.kind = "blobs", .what = descriptor->digest, .is_head = TRUE};
+    RetryPolicy once = *call->policy;
+    RegistryCall asked = {call->host, &once, call->transfer, call->deadline};
+
+    once.max_attempts = 1;
+    return registry_host_request(&asked, &head, error);
+}
+
+gboolean registry_has_blob(RegistryClient *client, const Descriptor *descriptor, const Deadline *deadline)
+{
+    g_autoptr(GError) ignored = NULL;
+
+    return try_hosts(client, FALSE, has_blob_at, (gpointer)descriptor, deadline, &ignored);
 }
 
 typedef struct {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A client of one repository on a registry: OCI distribution specification 1.1 over HTTP or HTTPS.
  *
- * A pull is: registry_resolve(), look whether that digest is there already, registry_fetch_image(), and
+ * A pull is: registry_resolve(), look whether that digest is there already (then registry_confirm() when the
+ * reference is a digest, which registry_resolve() does not ask for), registry_fetch_image(), and
  * registry_fetch_blob() for each of its layers, in as many threads as wanted.
  *
  * Calls block until they are done, the deadline or cancellation. Network errors, 5xx and 429 are retried;
@@ -45,6 +46,14 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(RegistryClient, registry_client_free)
  * pull against rate limits. */
 gboolean registry_resolve(RegistryClient *client, const Deadline *deadline, Descriptor **ret_descriptor,
                           GError **error);
+
+/* Asks whether the repository has the manifest of a reference by digest, and lets these credentials have it.
+ * Errors: as registry_fetch_manifest(). */
+gboolean registry_confirm(RegistryClient *client, const Deadline *deadline, GError **error);
+
+/* Return: whether the repository has the blob, and lets these credentials have it. FALSE also when that could
+ * not be found out. */
+gboolean registry_has_blob(RegistryClient *client, const Descriptor *descriptor, const Deadline *deadline);
 
 /* Content that is small enough for memory, verified. */
 typedef struct {

@@ -109,6 +109,17 @@ test('PullImage sends a registry the credentials of the request, and without val
         await refused(pull(image, auth), 'UNAUTHENTICATED', closed.host);
     const id = await pull(image, {username: 'tester', password: 'secret'});
     assert.strictEqual(await pull(image, {auth: Buffer.from('tester:secret').toString('base64')}), id);
+    // What is on the node is no consent: the registry is asked for tags and digests of every call.
+    const [own] = (await find(image)).repo_digests;
+    for (const reference of [image, own])
+        for (const auth of [undefined, {username: 'tester', password: 'wrong'}])
+            await refused(pull(reference, auth), 'UNAUTHENTICATED', closed.host);
+    assert.strictEqual(await pull(own, {username: 'tester', password: 'secret'}), id);
+    await refused(pull(own.replace('tests/private', 'tests/false'), {username: 'tester', password: 'secret'}), 'NOT_FOUND',
+                  'tests/false');
+    const digest = own.slice(own.indexOf('@'));
+    await refused(pull(`${registry.host}/tests/false${digest}`), 'NOT_FOUND', 'tests/false');
+    assert.deepStrictEqual((await find(image)).repo_digests, [own]);
     await remove(image);
     assert.deepStrictEqual(await list(), []);
 });

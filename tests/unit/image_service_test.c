@@ -20,6 +20,7 @@ typedef struct {
     char *root;
     ImageService *service;
     ImageServiceConfig config;
+    const char *repository; /* that layers and images are added to */
 } Fixture;
 
 static void open_service(Fixture *fixture)
@@ -32,7 +33,7 @@ static void open_service(Fixture *fixture)
 
 static void set_up(Fixture *fixture)
 {
-    *fixture = (Fixture){.registry = test_registry_new(), .root = test_directory()};
+    *fixture = (Fixture){.registry = test_registry_new(), .root = test_directory(), .repository = "app"};
     fixture->config = (ImageServiceConfig){.root = fixture->root, .architecture = "amd64"};
     open_service(fixture);
 }
@@ -58,8 +59,8 @@ static TestLayer add_layer_tar(Fixture *fixture, TestTar *tar)
     g_autoptr(GBytes) bytes = test_bytes_of_fd(fd);
     TestLayer layer = {.diff_id = test_diff_id_of_fd(fd), .size = g_bytes_get_size(bytes)};
 
-    layer.digest =
-        test_registry_add_blob(fixture->registry, "app", g_bytes_get_data(bytes, NULL), layer.size);
+    layer.digest = test_registry_add_blob(fixture->registry, fixture->repository,
+                                          g_bytes_get_data(bytes, NULL), layer.size);
     close(fd);
     return layer;
 }
@@ -101,13 +102,14 @@ static char *add_image(Fixture *fixture, const char *tag, TestLayer *layers, gui
                              "\"Env\":[\"A=b\"],\"Labels\":{\"k\":\"v\"}},"
                              "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[%s]}}",
                              diff_ids->str);
-    config_digest = test_registry_add_blob(fixture->registry, "app", config, strlen(config));
+    config_digest = test_registry_add_blob(fixture->registry, fixture->repository, config, strlen(config));
     manifest =
         g_strdup_printf("{\"schemaVersion\":2,\"mediaType\":\"" MEDIA_TYPE_OCI_MANIFEST "\",\"config\":"
                         "{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",\"digest\":\"%s\","
                         "\"size\":%zu},\"layers\":[%s]}",
                         config_digest, strlen(config), blobs->str);
-    return test_registry_add_manifest(fixture->registry, "app", tag, MEDIA_TYPE_OCI_MANIFEST, manifest);
+    return test_registry_add_manifest(fixture->registry, fixture->repository, tag, MEDIA_TYPE_OCI_MANIFEST,
+                                      manifest);
 }
 
 static char *add_small_image(Fixture *fixture, const char *tag, const char *text)
@@ -669,6 +671,125 @@ static void an_image_may_have_no_layers(void)
     CU_ASSERT_TRUE(again != NULL && again->layers->len == 0);
 }
 
+enum { PULLED = -1 };
+
+/* Pulls HOST/SUFFIX. Return: PULLED or the status of the failure. */
+static int pull_from(Fixture *fixture, const TestRegistry *registry, const char *suffix,
+                     const RegistryAuth *auth)
+{
+    g_autofree char *name = g_strdup_printf("%s/%s", test_registry_host(registry), suffix);
+    ImagePullRequest request = {.reference = name, .auth = auth};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Image) image = NULL;
+
+    return image_service_pull(fixture->service, &request, NULL, &image, &error) ? PULLED
+                                                                                : (int)error_status(error);
+}
+
+static void a_pull_needs_the_consent_of_the_registry(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autofree char *digest = NULL;
+    g_autofree char *by_digest = NULL;
+    g_autofree char *false_name = NULL;
+    g_autofree char *full_false_name = NULL;
+    const RegistryAuth good = {.username = "user", .password = "secret"};
+    const RegistryAuth bad = {.username = "user", .password = "wrong"};
+    const char *suffixes[] = {"app:v1", NULL};
+
+    set_up(&fixture);
+    digest = add_small_image(&fixture, "v1", "hello");
+    by_digest = g_strdup_printf("app@%s", digest);
+    suffixes[1] = by_digest;
+    false_name = g_strdup_printf("other@%s", digest);
+    full_false_name = g_strdup_printf("%s/%s", test_registry_host(fixture.registry), false_name);
+    test_registry_set(fixture.registry, (TestRegistryFaults){.user_password = "user:secret"});
+    CU_ASSERT_EQUAL(pull_from(&fixture, fixture.registry, by_digest, &good), PULLED);
+    for (gsize i = 0; i < G_N_ELEMENTS(suffixes); i++) {
+        CU_ASSERT_EQUAL(pull_from(&fixture, fixture.registry, suffixes[i], NULL), STATUS_UNAUTHENTICATED);
+        CU_ASSERT_EQUAL(pull_from(&fixture, fixture.registry, suffixes[i], &bad), STATUS_UNAUTHENTICATED);
+        CU_ASSERT_EQUAL(pull_from(&fixture, fixture.registry, suffixes[i], &good), PULLED);
+    }
+    CU_ASSERT_EQUAL(pull_from(&fixture, fixture.registry, false_name, &good), STATUS_NOT_FOUND);
+    CU_ASSERT_TRUE(finds(&fixture, full_false_name, NULL));
+    /* Configuration and two layers, of the first pull. */
+    CU_ASSERT_EQUAL(requests(&fixture, "GET /v2/app/blobs/"), 3);
+}
+
+static void another_registry_has_to_show_the_layers(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autoptr(TestRegistry) other = test_registry_new();
+    TestRegistry *own;
+    g_autofree char *digest = NULL;
+    g_autofree char *same = NULL;
+    g_autofree char *by_digest = NULL;
+    TestLayer layer;
+
+    set_up(&fixture);
+    own = fixture.registry;
+    digest = add_small_image(&fixture, "v1", "hello");
+    CU_ASSERT_EQUAL(pull_from(&fixture, own, "app:v1", NULL), PULLED);
+    /* It knows the manifest, and does not have a layer of it. */
+    fixture.registry = other;
+    same = add_small_image(&fixture, "v1", "hello");
+    CU_ASSERT_STRING_EQUAL(same, digest);
+    layer = add_layer(&fixture, "hello", 0);
+    test_registry_remove_blob(other, "app", layer.digest);
+    by_digest = g_strdup_printf("app@%s", digest);
+    for (int restart = 0; restart < 2; restart++) {
+        CU_ASSERT_EQUAL(pull_from(&fixture, other, by_digest, NULL), STATUS_NOT_FOUND);
+        CU_ASSERT_EQUAL(pull_from(&fixture, other, "app:v1", NULL), STATUS_NOT_FOUND);
+        image_service_close(fixture.service);
+        open_service(&fixture);
+    }
+    g_free(layer.digest);
+    g_free(layer.diff_id);
+    layer = add_layer(&fixture, "hello", 0);
+    CU_ASSERT_EQUAL(pull_from(&fixture, other, by_digest, NULL), PULLED);
+    CU_ASSERT_EQUAL(files_in(&fixture, "layers/sha256"), 2);
+    CU_ASSERT_EQUAL(files_in(&fixture, "ingest"), 0);
+    g_free(layer.digest);
+    g_free(layer.diff_id);
+    fixture.registry = own;
+}
+
+static void another_repository_has_to_have_the_layers(void)
+{
+    g_auto(Fixture) fixture = {0};
+    g_autofree char *digest = NULL;
+    g_autofree char *without = NULL;
+    g_autofree char *with_bait = NULL;
+    g_autofree char *with_all = NULL;
+
+    set_up(&fixture);
+    digest = add_small_image(&fixture, "v1", "hello");
+    CU_ASSERT_EQUAL(pull_from(&fixture, fixture.registry, "app:v1", NULL), PULLED);
+
+    fixture.repository = "thief";
+    TestLayer taken[] = {add_layer(&fixture, "hello", 0), add_layer(&fixture, "own", 0)};
+    test_registry_remove_blob(fixture.registry, "thief", taken[0].digest);
+    without = add_image(&fixture, "v1", taken, G_N_ELEMENTS(taken));
+    CU_ASSERT_EQUAL(pull_from(&fixture, fixture.registry, "thief:v1", NULL), STATUS_NOT_FOUND);
+
+    /* A blob of its own, of which the configuration says that it is the layer. */
+    TestLayer bait[] = {add_layer(&fixture, "bait", 0)};
+    TestLayer wanted = add_layer(&fixture, "hello", 0);
+    g_free(bait[0].diff_id);
+    bait[0].diff_id = wanted.diff_id;
+    g_free(wanted.digest);
+    with_bait = add_image(&fixture, "v2", bait, G_N_ELEMENTS(bait));
+    CU_ASSERT_EQUAL(pull_from(&fixture, fixture.registry, "thief:v2", NULL), STATUS_DATA_LOSS);
+
+    /* The registry confirms the blob in this repository, so it is not downloaded again. */
+    fixture.repository = "friend";
+    TestLayer shared[] = {add_layer(&fixture, "hello", 0), add_layer(&fixture, "own", 0)};
+    with_all = add_image(&fixture, "v1", shared, G_N_ELEMENTS(shared));
+    CU_ASSERT_EQUAL(pull_from(&fixture, fixture.registry, "friend:v1", NULL), PULLED);
+    CU_ASSERT_EQUAL(requests(&fixture, "GET /v2/friend/blobs/"), 2);
+    CU_ASSERT_EQUAL(requests(&fixture, "HEAD /v2/friend/blobs/"), 1);
+}
+
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
@@ -679,6 +800,13 @@ int main(int argc, char **argv)
          images_share_layers_that_do_not_depend_on_what_is_below},
         {"layers are applied to those below, in whatever order they arrive",
          layers_are_applied_to_those_below_in_whatever_order_they_arrive},
+        {"an image that is on the node is pulled only with the registry's consent, under the call's "
+         "credentials, by tag or digest, and under no false name",
+         a_pull_needs_the_consent_of_the_registry},
+        {"another registry has to send the layers that the store has",
+         another_registry_has_to_show_the_layers},
+        {"another repository has to have the layers that the store has",
+         another_repository_has_to_have_the_layers},
         {"an image may have no layers", an_image_may_have_no_layers},
         {"a tag that moves leaves the old image untagged", moves_tags},
         {"concurrent pulls of one image download it once", two_pulls_work_once},

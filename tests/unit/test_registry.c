@@ -321,6 +321,13 @@ char *test_registry_add_blob(TestRegistry *registry, const char *repository, con
     return digest;
 }
 
+void test_registry_remove_blob(TestRegistry *registry, const char *repository, const char *digest)
+{
+    g_autofree char *path = g_strdup_printf("/v2/%s/blobs/%s", repository, digest);
+
+    g_hash_table_remove(registry->contents, path);
+}
+
 char *test_registry_add_manifest(TestRegistry *registry, const char *repository, const char *tag,
                                  const char *media_type, const char *json)
 {

@@ -38,5 +38,6 @@ void test_registry_set(TestRegistry *registry, TestRegistryFaults faults);
 char *test_registry_add_blob(TestRegistry *registry, const char *repository, const void *data, gsize length);
 char *test_registry_add_manifest(TestRegistry *registry, const char *repository, const char *tag,
                                  const char *media_type, const char *json);
+void test_registry_remove_blob(TestRegistry *registry, const char *repository, const char *digest);
 /* "METHOD /path [range] [auth]" of every request, one a line; the caller frees it. */
 char *test_registry_log(TestRegistry *registry);
