@@ -14,7 +14,6 @@
 #include "common/source.h"
 
 enum {
-    MAX_VISITS = 500,
     VISIT_MS = 30000,
     BACKLOG = 512,
     NO_DESCRIPTORS_MS = 200,
@@ -33,11 +32,12 @@ struct HttpListener {
     guint16 port;
     GSource *source; /* NULL while no connections are accepted */
     GSource *pause;
-    GHashTable *visits;
+    GQueue visits; /* HttpVisit, the oldest first */
 };
 
 struct HttpVisit {
     HttpListener *listener;
+    GList link; /* of the listener's visits */
     ClientSocket *socket;
     GSource *source, *timer;
     gpointer fd_tag;
@@ -49,10 +49,11 @@ struct HttpVisit {
 
 /* ---- one connection ---- */
 
-static void visit_free(gpointer data)
+static void visit_end(gpointer data)
 {
     HttpVisit *visit = data;
 
+    g_queue_unlink(&visit->listener->visits, &visit->link);
     source_drop(&visit->source);
     source_drop(&visit->timer);
     client_socket_free(visit->socket);
@@ -60,11 +61,6 @@ static void visit_free(gpointer data)
     if (visit->answer != NULL)
         g_string_free(visit->answer, TRUE);
     g_free(visit);
-}
-
-static void visit_end(gpointer visit)
-{
-    g_hash_table_remove(((HttpVisit *)visit)->listener->visits, visit);
 }
 
 static const char *reason_phrase(int status)
@@ -183,7 +179,8 @@ static void visit_begin(HttpListener *listener, ClientSocket *socket)
                                          client_socket_condition(socket, TRUE, FALSE));
     g_source_attach(visit->source, listener->loop->context);
     visit->timer = stream_loop_after(listener->loop, VISIT_MS, visit_end, visit);
-    g_hash_table_add(listener->visits, visit);
+    visit->link.data = visit;
+    g_queue_push_tail_link(&listener->visits, &visit->link);
 }
 
 /* ---- accepting ---- */
@@ -206,15 +203,23 @@ static void set_socket_options(int fd)
         setsockopt(fd, options[i].level, options[i].option, &options[i].value, sizeof options[i].value);
 }
 
+/* A client with a valid URL sends its request at once, so the oldest connection is the least likely to be
+ * its. */
+static void make_room_for_visit(HttpListener *listener)
+{
+    while (listener->visits.length >= HTTP_MAX_VISITS)
+        visit_end(listener->visits.head->data);
+}
+
 static void accept_visit(HttpListener *listener, int fd)
 {
     SSL *session = NULL;
 
-    if (g_hash_table_size(listener->visits) >= MAX_VISITS ||
-        (listener->tls != NULL && (session = stream_tls_session(listener->tls)) == NULL)) {
+    if (listener->tls != NULL && (session = stream_tls_session(listener->tls)) == NULL) {
         close(fd);
         return;
     }
+    make_room_for_visit(listener);
     set_socket_options(fd);
     visit_begin(listener, client_socket_new(fd, session));
 }
@@ -308,7 +313,7 @@ HttpListener *http_listener_open(StreamLoop *loop, const char *address, guint16 
     listener->serve = serve;
     listener->data = data;
     listener->fd = -1;
-    listener->visits = g_hash_table_new_full(g_direct_hash, g_direct_equal, visit_free, NULL);
+    g_queue_init(&listener->visits);
     if (listen_on(listener, address, port, error))
         return listener;
     http_listener_close(listener);
@@ -328,7 +333,8 @@ void http_listener_close(gpointer data)
         return;
     source_drop(&listener->source);
     source_drop(&listener->pause);
-    g_hash_table_unref(listener->visits);
+    while (listener->visits.head != NULL)
+        visit_end(listener->visits.head->data);
     if (listener->fd >= 0)
         close(listener->fd);
     g_free(listener);

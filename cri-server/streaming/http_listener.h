@@ -2,8 +2,10 @@
 /* The listening socket of the streaming server: accepts connections, with or without TLS, and reads the
  * request line and the headers of one request from each.
  *
- * A connection is dropped when its TLS handshake fails or its request has not been served in time. A request
- * that is too long or not valid is answered with status 400.
+ * A connection is dropped when its TLS handshake fails or its request has not been served in time. When there
+ * are HTTP_MAX_VISITS connections whose request is not served, the oldest is dropped for each new one, so
+ * that silent connections keep no client out. A request that is too long or not valid is answered with status
+ * 400.
  *
  * Threads: the loop's thread, except for http_listener_open() and http_listener_port().
  */
@@ -13,6 +15,8 @@
 #include "cri-server/streaming/http_request.h"
 #include "cri-server/streaming/stream_loop.h"
 #include "cri-server/streaming/stream_tls.h"
+
+enum { HTTP_MAX_VISITS = 500 };
 
 typedef struct HttpListener HttpListener;
 

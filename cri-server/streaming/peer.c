@@ -6,17 +6,23 @@
 #include <string.h>
 #include <wslay/wslay.h>
 
+#include "common/byte_ring.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "common/source.h"
 #include "cri-server/streaming/spdy.h"
 
 enum {
-    OUT_BYTES = 256 << 10,       /* bytes that may wait to be written */
-    READ_BYTES = 64 << 10,       /* more than TLS_RECORD_BYTES */
-    MAX_MESSAGE_BYTES = 1 << 20, /* of a WebSocket message; common clients send 32 KiB */
-    LINGER_MS = 5000,            /* time for the client to close after peer_finish() */
-    CHANNEL_CLOSE = 255,         /* v5.channel.k8s.io */
+    OUT_BYTES = 256 << 10, /* bytes of streams that may wait to be written */
+    /* Replies to pings, refusals and window updates count as well. From this number of waiting bytes on, the
+     * client is not read, so that it gets no more replies until it has read those. Bytes of streams alone do
+     * not reach it, because a client may well write for a while without reading. */
+    OUT_STOP_BYTES = 2 * OUT_BYTES,
+    /* No client reaches this, because the replies to all that arrives at once are shorter than the rest. */
+    OUT_LIMIT_BYTES = 8 << 20,
+    READ_BYTES = PEER_BURST_BYTES - PEER_MESSAGE_BYTES, /* more than TLS_RECORD_BYTES */
+    LINGER_MS = 5000,                                   /* time for the client to close after peer_finish() */
+    CHANNEL_CLOSE = 255,                                /* v5.channel.k8s.io */
 };
 
 struct Peer {
@@ -34,8 +40,7 @@ struct Peer {
     const guint8 *in; /* the bytes that wslay reads */
     gsize n_in;
 
-    GByteArray *out;
-    gsize written; /* bytes of out that the socket has taken */
+    ByteRing out;
     gboolean was_full;
     gboolean held;
     gboolean finishing; /* received bytes are ignored, and nothing new is sent */
@@ -56,7 +61,7 @@ static void peer_unref(Peer *peer)
     spdy_free(peer->spdy);
     if (peer->websocket != NULL)
         wslay_event_context_free(peer->websocket);
-    g_byte_array_unref(peer->out);
+    byte_ring_clear(&peer->out);
     client_socket_free(peer->config.socket);
     g_free(peer);
 }
@@ -90,12 +95,12 @@ void peer_drop(Peer *peer)
 
 static gboolean peer_wants_input(const Peer *peer)
 {
-    return !peer->held || peer->finishing;
+    return peer->finishing || (!peer->held && peer->out.length < OUT_STOP_BYTES);
 }
 
 static void peer_update_events(Peer *peer)
 {
-    gboolean writes = peer->written < peer->out->len || (peer->finishing && !peer->shut);
+    gboolean writes = peer->out.length > 0 || (peer->finishing && !peer->shut);
 
     if (peer->source != NULL)
         g_source_modify_unix_fd(peer->source, peer->fd_tag,
@@ -104,9 +109,11 @@ static void peer_update_events(Peer *peer)
 
 static void peer_flush(Peer *peer)
 {
-    while (!peer->is_over && peer->written < peer->out->len) {
-        gssize n = client_socket_write(peer->config.socket, peer->out->data + peer->written,
-                                       peer->out->len - peer->written);
+    const guint8 *bytes = NULL;
+
+    while (!peer->is_over && peer->out.length > 0) {
+        gsize length = byte_ring_peek(&peer->out, 0, &bytes);
+        gssize n = client_socket_write(peer->config.socket, bytes, length);
 
         if (n < 0 && errno != EAGAIN) {
             peer_drop(peer);
@@ -114,34 +121,18 @@ static void peer_flush(Peer *peer)
         }
         if (n <= 0)
             break;
-        peer->written += (gsize)n;
+        byte_ring_skip(&peer->out, (gsize)n);
         peer->last_use_us = g_get_monotonic_time();
     }
-    if (peer->written == peer->out->len) {
-        g_byte_array_set_size(peer->out, 0);
-        peer->written = 0;
-        if (peer->finishing && !peer->shut)
-            peer->shut = client_socket_shutdown(peer->config.socket);
-    }
+    if (peer->out.length == 0 && peer->finishing && !peer->shut)
+        peer->shut = client_socket_shutdown(peer->config.socket);
     peer_update_events(peer);
 }
 
 static void peer_append_output(Peer *peer, const void *bytes, gsize length)
 {
-    if (peer->is_over || peer->shut)
-        return;
-    /* The rest is moved to the front only after OUT_BYTES have been written, so that each byte is moved at
-     * most once on average. */
-    if (peer->written > OUT_BYTES) {
-        g_byte_array_remove_range(peer->out, 0, (guint)peer->written);
-        peer->written = 0;
-    }
-    g_byte_array_append(peer->out, bytes, (guint)length);
-}
-
-static gsize peer_pending_bytes(const Peer *peer)
-{
-    return peer->out->len - peer->written;
+    if (!peer->is_over && !peer->shut && !byte_ring_push(&peer->out, bytes, length))
+        peer_drop(peer);
 }
 
 /* ---- WebSocket ---- */
@@ -257,7 +248,7 @@ static void websocket_open(Peer *peer)
 
     if (wslay_event_context_server_init(&peer->websocket, &callbacks, peer) != 0)
         g_error("out of memory");
-    wslay_event_config_set_max_recv_msg_length(peer->websocket, MAX_MESSAGE_BYTES);
+    wslay_event_config_set_max_recv_msg_length(peer->websocket, PEER_MESSAGE_BYTES);
 }
 
 /* ---- SPDY ---- */
@@ -334,10 +325,10 @@ static gboolean on_socket_ready(GSource *source, GSourceFunc callback, gpointer 
     peer_ref(peer);
     if (peer_wants_input(peer) && (ready & client_socket_condition(peer->config.socket, TRUE, FALSE)) != 0)
         peer_read_socket(peer);
-    else if ((ready & ~(guint)G_IO_OUT) != 0 && !peer_wants_input(peer))
+    else if ((ready & ~(guint)(G_IO_IN | G_IO_OUT)) != 0 && !peer_wants_input(peer))
         peer_drop(peer); /* the client has disconnected, and its remaining bytes will not be read */
     peer_flush(peer);
-    if (!peer->is_over && peer->was_full && peer_pending_bytes(peer) < OUT_BYTES / 2) {
+    if (!peer->is_over && peer->was_full && peer->out.length < OUT_BYTES / 2) {
         peer->was_full = FALSE;
         peer->events.writable(peer->data);
         peer_flush(peer);
@@ -377,7 +368,7 @@ void peer_start(const PeerConfig *config, const guint8 *first, gsize n_first, co
     peer->config = *config;
     peer->events = *events;
     peer->data = data;
-    peer->out = g_byte_array_new();
+    byte_ring_init(&peer->out, OUT_LIMIT_BYTES);
     peer->last_use_us = g_get_monotonic_time();
     if (config->kind == PEER_SPDY || config->kind == PEER_TUNNEL)
         peer->spdy = spdy_new(&spdy_events, peer);
@@ -400,7 +391,7 @@ void peer_start(const PeerConfig *config, const guint8 *first, gsize n_first, co
 
 gsize peer_room(Peer *peer, guint32 stream)
 {
-    gsize room = peer_pending_bytes(peer) < OUT_BYTES ? OUT_BYTES - peer_pending_bytes(peer) : 0;
+    gsize room = peer->out.length < OUT_BYTES ? OUT_BYTES - peer->out.length : 0;
 
     if (peer->is_over || peer->finishing)
         return 0;

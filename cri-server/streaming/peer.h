@@ -6,7 +6,8 @@
  * and the client can half-close them with v5.channel.k8s.io.
  *
  * Flow control: a client's bytes are read as fast as the owner allows by peer_took() and peer_hold(). Bytes
- * that the client has not read are bounded by peer_room().
+ * that the client has not read are bounded: those of streams by peer_room(), and the replies to what the
+ * client sends by not reading it while too many bytes wait for it.
  *
  * Threads: the thread of its context, on which all events are called. No function blocks.
  */
@@ -15,6 +16,13 @@
 #include "cri-server/streaming/client_socket.h"
 
 typedef struct Peer Peer;
+
+enum {
+    PEER_MESSAGE_BYTES = 1 << 20, /* the largest WebSocket message; common clients send 32 KiB */
+    /* The most bytes that a client's streams receive after peer_hold(): what was read at once, in which a
+     * message may end. */
+    PEER_BURST_BYTES = PEER_MESSAGE_BYTES + (64 << 10),
+};
 
 /* PEER_TUNNEL: SPDY inside WebSocket messages. */
 typedef enum { PEER_SPDY, PEER_TUNNEL, PEER_CHANNELS, PEER_CHANNELS_BASE64 } PeerKind;

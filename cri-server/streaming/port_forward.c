@@ -3,13 +3,14 @@
 
 #include <string.h>
 
+#include "common/byte_ring.h"
 #include "common/error.h"
 #include "sandbox/pod/stream_dial.h"
 
 enum {
     COPY_BYTES = 32 << 10,
-    /* Bytes that may wait for one connection. When they are reached, the client is not read, which also
-     * stops its other forwarded connections, because all share one. */
+    /* Bytes that may wait for all connections of one client. When they are reached, the client is not read,
+     * which stops all its forwarded connections, because they share one. */
     MAX_INPUT_BYTES = 1 << 20,
 };
 
@@ -22,6 +23,7 @@ typedef struct {
     gboolean has_channels;
     GHashTable *by_stream;  /* stream id → Forward */
     GHashTable *by_request; /* requestID → Forward, until both its streams are open */
+    gsize input_bytes;      /* that wait for all connections */
 } PortForward;
 
 typedef struct {
@@ -35,7 +37,7 @@ typedef struct {
     StreamSession *session;
     gboolean is_over;
     gint copy_posted;
-    GByteArray *input;
+    ByteRing input;
     gboolean input_ends, input_ended;
 } Forward;
 
@@ -70,7 +72,7 @@ static Forward *forward_new(PortForward *owner, guint16 port, const char *reques
     forward->owner = port_forward_ref(owner);
     forward->port = port;
     forward->request_id = g_strdup(request_id);
-    forward->input = g_byte_array_new();
+    byte_ring_init(&forward->input, MAX_INPUT_BYTES + PEER_BURST_BYTES);
     return forward;
 }
 
@@ -86,7 +88,7 @@ static void forward_unref(gpointer data)
 
     if (!g_atomic_int_dec_and_test(&forward->references))
         return;
-    g_byte_array_unref(forward->input);
+    byte_ring_clear(&forward->input);
     g_free(forward->request_id);
     port_forward_unref(forward->owner);
     g_free(forward);
@@ -102,6 +104,24 @@ static void cancel_pairing_timeout(Forward *forward)
     g_clear_pointer(&forward->pairing_timeout, g_source_unref);
 }
 
+/* Records how many bytes wait now, and stops or resumes reading the client accordingly. */
+static void input_changed(Forward *forward, gsize before)
+{
+    PortForward *owner = forward->owner;
+
+    owner->input_bytes += forward->input.length - before;
+    if (owner->peer != NULL)
+        peer_hold(owner->peer, owner->input_bytes >= MAX_INPUT_BYTES);
+}
+
+static void input_drop(Forward *forward)
+{
+    gsize before = forward->input.length;
+
+    byte_ring_clear(&forward->input);
+    input_changed(forward, before);
+}
+
 static void forward_end(Forward *forward, const char *problem)
 {
     PortForward *owner = forward->owner;
@@ -109,6 +129,7 @@ static void forward_end(Forward *forward, const char *problem)
     if (forward->is_over)
         return;
     forward->is_over = TRUE;
+    input_drop(forward);
     cancel_pairing_timeout(forward);
     stream_session_close(g_steal_pointer(&forward->session));
     forward_ref(forward);
@@ -142,20 +163,6 @@ static void forward_fail(Forward *forward, const char *why)
     forward_end(forward, problem);
 }
 
-/* Stops reading the client while too many bytes wait for any of its connections, and resumes otherwise. */
-static void update_client_hold(PortForward *owner)
-{
-    GHashTableIter iter;
-    gpointer value;
-    gboolean full = FALSE;
-
-    g_hash_table_iter_init(&iter, owner->by_stream);
-    while (!full && g_hash_table_iter_next(&iter, NULL, &value))
-        full = ((Forward *)value)->input->len >= MAX_INPUT_BYTES;
-    if (owner->peer != NULL)
-        peer_hold(owner->peer, full);
-}
-
 static void forward_copy_output(Forward *forward)
 {
     guint8 buffer[COPY_BYTES];
@@ -173,19 +180,16 @@ static void forward_copy_output(Forward *forward)
 
 static void forward_copy_input(Forward *forward)
 {
-    gsize before = forward->input->len;
-    gsize taken = stream_session_write(forward->session, forward->input->data, before);
+    gsize before = forward->input.length;
+    gsize taken = stream_session_write_ring(forward->session, &forward->input);
 
-    g_byte_array_remove_range(forward->input, 0, (guint)taken);
+    input_changed(forward, before);
     if (forward->owner->peer != NULL)
         peer_took(forward->owner->peer, forward->data, taken);
-    if (forward->input->len == 0 && forward->input_ends && !forward->input_ended) {
+    if (forward->input.length == 0 && forward->input_ends && !forward->input_ended) {
         forward->input_ended = TRUE;
         stream_session_write_end(forward->session);
     }
-    if ((before >= MAX_INPUT_BYTES) != (forward->input->len >= MAX_INPUT_BYTES) ||
-        forward->input->len >= MAX_INPUT_BYTES)
-        update_client_hold(forward->owner);
 }
 
 static void forward_copy(Forward *forward)
@@ -328,14 +332,18 @@ static void on_received(guint32 stream, const guint8 *bytes, gsize length, gpoin
 {
     PortForward *owner = data;
     Forward *forward = g_hash_table_lookup(owner->by_stream, GUINT_TO_POINTER(stream));
+    gsize before;
 
     if (forward == NULL || stream != forward->data || forward->input_ends)
         return;
-    g_byte_array_append(forward->input, bytes, (guint)length);
+    before = forward->input.length;
+    if (!byte_ring_push(&forward->input, bytes, length)) {
+        peer_drop(owner->peer);
+        return;
+    }
+    input_changed(forward, before);
     if (forward->session != NULL)
         forward_copy_input(forward);
-    else if (forward->input->len >= MAX_INPUT_BYTES)
-        update_client_hold(owner);
 }
 
 /* Clients half-close the error stream at once, because they never write there, so only the end of the data

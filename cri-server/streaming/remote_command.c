@@ -34,7 +34,7 @@ typedef struct {
     GError *start_error;
     gint copy_posted;
 
-    GByteArray *input;
+    ByteRing input;
     gboolean input_ends, input_ended;
     ResizeReader resize;
     guint columns, rows;
@@ -58,7 +58,7 @@ static void command_unref(RemoteCommand *command)
     if (!g_atomic_int_dec_and_test(&command->references))
         return;
     remote_request_free(command->request);
-    g_byte_array_unref(command->input);
+    byte_ring_clear(&command->input);
     g_clear_error(&command->start_error);
     g_free(command);
 }
@@ -158,15 +158,14 @@ static void command_copy_output(RemoteCommand *command, StreamSessionStream stre
 
 static void command_copy_input(RemoteCommand *command)
 {
-    gsize taken = stream_session_write(command->session, command->input->data, command->input->len);
+    gsize taken = stream_session_write_ring(command->session, &command->input);
 
-    g_byte_array_remove_range(command->input, 0, (guint)taken);
     peer_took(command->peer, command->ids[STDIN], taken);
-    if (command->input->len == 0 && command->input_ends && !command->input_ended) {
+    if (command->input.length == 0 && command->input_ends && !command->input_ended) {
         command->input_ended = TRUE;
         stream_session_write_end(command->session);
     }
-    peer_hold(command->peer, command->input->len >= MAX_INPUT_BYTES);
+    peer_hold(command->peer, command->input.length >= MAX_INPUT_BYTES);
 }
 
 static void command_copy(RemoteCommand *command)
@@ -331,11 +330,12 @@ static void on_received(guint32 stream, const guint8 *bytes, gsize length, gpoin
         peer_took(command->peer, stream, length);
         read_terminal_size(command, bytes, length);
     } else if (command->open[STDIN] && stream == command->ids[STDIN] && !command->input_ends) {
-        g_byte_array_append(command->input, bytes, (guint)length);
-        if (command->session != NULL)
+        if (!byte_ring_push(&command->input, bytes, length))
+            peer_drop(command->peer);
+        else if (command->session != NULL)
             command_copy_input(command);
         else
-            peer_hold(command->peer, command->input->len >= MAX_INPUT_BYTES);
+            peer_hold(command->peer, command->input.length >= MAX_INPUT_BYTES);
     }
 }
 
@@ -391,7 +391,7 @@ void remote_command_serve(StreamLoop *loop, RemoteRequest *request, int version,
     command->loop = loop;
     command->request = request;
     command->version = version;
-    command->input = g_byte_array_new();
+    byte_ring_init(&command->input, MAX_INPUT_BYTES + PEER_BURST_BYTES);
     choose_streams(command, has_channels);
     stream_loop_join(loop, &command->user);
     command->streams_timeout = stream_loop_after(loop, loop->creation_ms, on_streams_timeout, command);

@@ -42,7 +42,7 @@ void agent_connection_drop(AgentConnection *agent, gboolean again)
     agent->ready = FALSE;
     agent->writing = FALSE;
     heartbeat_asked(&agent->heart, g_get_monotonic_time());
-    g_byte_array_set_size(agent->queue, 0);
+    byte_ring_clear(&agent->queue);
     agent_calls_fail_locked(agent);
     again = again && !agent->closed && agent->abandoned == NULL;
     g_mutex_unlock(&agent->lock);
@@ -128,7 +128,7 @@ void agent_connection_unref(AgentConnection *agent)
     if (agent == NULL || !g_atomic_int_dec_and_test(&agent->references))
         return;
     g_hash_table_unref(agent->pending);
-    g_byte_array_unref(agent->queue);
+    byte_ring_clear(&agent->queue);
     g_mutex_clear(&agent->lock);
     g_cond_clear(&agent->changed);
     g_free(agent->abandoned);
@@ -161,7 +161,7 @@ AgentConnection *agent_connection_open(AgentConnections *connections, const char
     agent->next_id = 1;
     heartbeat_asked(&agent->heart, g_get_monotonic_time());
     agent->pending = g_hash_table_new(g_int64_hash, g_int64_equal);
-    agent->queue = g_byte_array_new();
+    byte_ring_init(&agent->queue, AGENT_QUEUE_LIMIT_BYTES);
     g_mutex_init(&agent->lock);
     g_cond_init(&agent->changed);
     loop_thread_after(connections->loop, 0, open_on_loop, agent_connection_ref(agent));

@@ -10,13 +10,8 @@
 #include "common/source.h"
 #include "sandbox/agent/agent_connection_private.h"
 
-enum {
-    /* A guest that reads nothing must not use up the daemon's memory: beyond this queue, calls are refused.
-     */
-    MAX_QUEUED_BYTES = 8 << 20,
-    /* Input is refused earlier, which leaves room for requests and acknowledgements. */
-    MAX_QUEUED_INPUT_BYTES = 4 << 20,
-};
+/* Input is refused before other messages, which leaves room for requests and acknowledgements. */
+enum { MAX_QUEUED_INPUT_BYTES = 4 << 20 };
 
 /* ---- the queue ---- */
 
@@ -38,21 +33,19 @@ static void start_writer(gpointer data)
 /* Writes as much as the socket accepts now. */
 static void flush_queue_locked(AgentConnection *agent)
 {
-    gsize written = 0;
+    const guint8 *bytes = NULL;
 
     LOCK_ASSERT_HELD(&agent->lock);
-    while (written < agent->queue->len) {
-        ssize_t put = send(agent->fd, agent->queue->data + written, agent->queue->len - written,
-                           MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (agent->queue.length > 0) {
+        gsize length = byte_ring_peek(&agent->queue, 0, &bytes);
+        ssize_t put = send(agent->fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT);
 
         if (put < 0 && errno == EINTR)
             continue;
         if (put <= 0)
             break; /* the reader handles a broken connection */
-        written += (gsize)put;
+        byte_ring_skip(&agent->queue, (gsize)put);
     }
-    if (written > 0)
-        g_byte_array_remove_range(agent->queue, 0, (guint)written);
 }
 
 static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
@@ -65,7 +58,7 @@ static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
     g_mutex_lock(&agent->lock);
     if (agent->fd >= 0)
         flush_queue_locked(agent);
-    more = agent->fd >= 0 && agent->queue->len > 0 && (condition & (G_IO_ERR | G_IO_HUP)) == 0;
+    more = agent->fd >= 0 && agent->queue.length > 0 && (condition & (G_IO_ERR | G_IO_HUP)) == 0;
     if (!more) {
         agent->writing = FALSE;
         source_drop(&agent->writer);
@@ -77,11 +70,12 @@ static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
 static void push_to_queue_locked(AgentConnection *agent, const void *data, gsize length)
 {
     LOCK_ASSERT_HELD(&agent->lock);
-    g_byte_array_append(agent->queue, data, (guint)length);
+    if (!byte_ring_push(&agent->queue, data, length))
+        g_error("the queue for a guest's agent has no room for a message that was accepted");
     if (agent->writing)
         return;
     flush_queue_locked(agent);
-    if (agent->queue->len > 0) {
+    if (agent->queue.length > 0) {
         agent->writing = TRUE;
         loop_thread_after(agent->all->loop, 0, start_writer, agent_connection_ref(agent));
     }
@@ -129,10 +123,10 @@ gboolean agent_message_send_locked(AgentConnection *agent, const ToGuest *messag
             "cannot send a request of %zu bytes to the guest's agent: the limit of its channel is %zu bytes",
             length, limit);
     /* One message may be longer than this limit, so it counts only what waits already. */
-    if (agent->queue->len > MAX_QUEUED_BYTES)
+    if (agent->queue.length > AGENT_QUEUE_BYTES)
         return fail(error, STATUS_RESOURCE_EXHAUSTED,
                     "cannot send to the guest's agent: it does not read, and %d MiB wait for it already",
-                    MAX_QUEUED_BYTES >> 20);
+                    AGENT_QUEUE_BYTES >> 20);
     if (length > WIRE_MAX_FRAME_BYTES)
         push_parts_locked(agent, message, length);
     else
@@ -236,7 +230,7 @@ gboolean agent_connection_send_input(AgentConnection *agent, const Crivirt__Agen
     message.input = (Crivirt__Agent__V1__Input *)input;
     g_mutex_lock(&agent->lock);
     if (agent->ready && !agent->closed && agent->abandoned == NULL &&
-        agent->queue->len < MAX_QUEUED_INPUT_BYTES)
+        agent->queue.length < MAX_QUEUED_INPUT_BYTES)
         sent = agent_message_send_locked(agent, &message, NULL);
     g_mutex_unlock(&agent->lock);
     return sent;

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "agent/wire/wire.h"
+#include "common/byte_ring.h"
 #include "common/lock_assert.h"
 #include "sandbox/agent/agent_connection.h"
 #include "sandbox/agent/heartbeat.h"
@@ -20,6 +21,13 @@ typedef Crivirt__Agent__V1__Request Request;
 typedef Crivirt__Agent__V1__Response Response;
 typedef Crivirt__Agent__V1__ToGuest ToGuest;
 typedef Crivirt__Agent__V1__FromGuest FromGuest;
+
+enum {
+    /* A guest that reads nothing must not use up the daemon's memory: beyond this queue, calls are refused.
+     * A message that is accepted may be longer, and so is the limit of the ring. */
+    AGENT_QUEUE_BYTES = 8 << 20,
+    AGENT_QUEUE_LIMIT_BYTES = AGENT_QUEUE_BYTES + 2 * WIRE_MAX_MESSAGE_BYTES,
+};
 
 struct AgentConnections {
     LoopThread *loop;
@@ -58,7 +66,7 @@ struct AgentConnection {
     guint64 nonce;
     guint64 next_id;
     GHashTable *pending; /* &id → PendingCall */
-    GByteArray *queue;   /* bytes that are not written yet */
+    ByteRing queue;      /* bytes that are not written yet */
     gboolean writing;    /* the loop's thread waits for room in the socket */
 
     /* Only the loop's thread uses these. */

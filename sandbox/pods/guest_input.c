@@ -2,6 +2,7 @@
 #include "sandbox/pods/guest_input.h"
 
 #include "agent/wire/wire.h"
+#include "common/byte_ring.h"
 #include "common/lock_assert.h"
 #include "sandbox/pods/pod.h"
 
@@ -14,7 +15,7 @@ struct GuestInput {
     char *exec_id;
 
     GMutex lock;
-    GByteArray *unacked;
+    ByteRing unacked;
     guint64 acked; /* offset of the first byte of unacked */
     gsize sent;    /* of unacked */
     gboolean ends, end_sent;
@@ -30,7 +31,7 @@ GuestInput *guest_input_new(Pod *pod, const char *container_id, const char *exec
     input->pod = pod_ref(pod);
     input->container_id = g_strdup(container_id);
     input->exec_id = g_strdup(exec_id);
-    input->unacked = g_byte_array_new();
+    byte_ring_init(&input->unacked, WIRE_INPUT_WINDOW_BYTES);
     g_mutex_init(&input->lock);
     return input;
 }
@@ -45,7 +46,7 @@ void guest_input_unref(GuestInput *input)
 {
     if (input == NULL || !g_atomic_int_dec_and_test(&input->references))
         return;
-    g_byte_array_unref(input->unacked);
+    byte_ring_clear(&input->unacked);
     g_mutex_clear(&input->lock);
     g_free(input->exec_id);
     g_free(input->container_id);
@@ -53,7 +54,9 @@ void guest_input_unref(GuestInput *input)
     g_free(input);
 }
 
-static gboolean send_chunk(GuestInput *input, AgentConnection *agent, gsize length, gboolean eof)
+/* bytes: what follows what was sent. */
+static gboolean send_chunk(GuestInput *input, AgentConnection *agent, const guint8 *bytes, gsize length,
+                           gboolean eof)
 {
     Crivirt__Agent__V1__ProcessId process = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
     Crivirt__Agent__V1__Input message = CRIVIRT__AGENT__V1__INPUT__INIT;
@@ -62,7 +65,7 @@ static gboolean send_chunk(GuestInput *input, AgentConnection *agent, gsize leng
     process.exec_id = input->exec_id;
     message.process = &process;
     message.offset = input->acked + input->sent;
-    message.data.data = input->unacked->data + input->sent;
+    message.data.data = (guint8 *)bytes;
     message.data.len = length;
     message.eof = eof;
     message.hangup = input->hung_up;
@@ -75,16 +78,17 @@ static gboolean pump_locked(GuestInput *input)
     g_autoptr(AgentConnection) agent = NULL;
 
     LOCK_ASSERT_HELD(&input->lock);
-    if (input->sent == input->unacked->len && (!input->ends || input->end_sent))
+    if (input->sent == input->unacked.length && (!input->ends || input->end_sent))
         return TRUE;
     agent = pod_agent(input->pod, NULL);
     if (agent == NULL)
         return TRUE; /* the guest is gone */
-    while (input->sent < input->unacked->len || (input->ends && !input->end_sent)) {
-        gsize length = MIN(input->unacked->len - input->sent, (gsize)CHUNK_BYTES);
-        gboolean last = input->ends && input->sent + length == input->unacked->len;
+    while (input->sent < input->unacked.length || (input->ends && !input->end_sent)) {
+        const guint8 *bytes = NULL;
+        gsize length = MIN(byte_ring_peek(&input->unacked, input->sent, &bytes), (gsize)CHUNK_BYTES);
+        gboolean last = input->ends && input->sent + length == input->unacked.length;
 
-        if (!send_chunk(input, agent, length, last))
+        if (!send_chunk(input, agent, bytes, length, last))
             return FALSE;
         input->sent += length;
         input->end_sent = last;
@@ -115,19 +119,12 @@ static void input_retry(gpointer data)
     guest_input_unref(input);
 }
 
-/* Called with the lock held. */
-static gsize room_left_locked(GuestInput *input)
-{
-    LOCK_ASSERT_HELD(&input->lock);
-    return WIRE_INPUT_WINDOW_BYTES - MIN(input->unacked->len, (gsize)WIRE_INPUT_WINDOW_BYTES);
-}
-
 gsize guest_input_write(GuestInput *input, const void *data, gsize length)
 {
     g_mutex_lock(&input->lock);
     if (!input->ends) {
-        length = MIN(length, room_left_locked(input));
-        g_byte_array_append(input->unacked, data, (guint)length);
+        length = MIN(length, byte_ring_room(&input->unacked));
+        byte_ring_push(&input->unacked, data, length);
         pump_or_retry_locked(input);
     }
     g_mutex_unlock(&input->lock);
@@ -149,7 +146,7 @@ void guest_input_hang_up(GuestInput *input)
     input->end_sent = FALSE;
     input->hung_up = TRUE;
     input->sent = 0;
-    g_byte_array_set_size(input->unacked, 0);
+    byte_ring_clear(&input->unacked);
     pump_or_retry_locked(input);
     g_mutex_unlock(&input->lock);
 }
@@ -161,7 +158,7 @@ void guest_input_acked(GuestInput *input, guint64 offset)
     if (offset > input->acked && offset - input->acked <= input->sent) {
         gsize n = (gsize)(offset - input->acked);
 
-        g_byte_array_remove_range(input->unacked, 0, (guint)n);
+        byte_ring_skip(&input->unacked, n);
         input->sent -= n;
         input->acked = offset;
         pump_or_retry_locked(input);
@@ -175,7 +172,7 @@ void guest_input_resume(GuestInput *input, guint64 received)
     input->sent = 0;
     input->end_sent = FALSE;
     /* The previous daemon sent these bytes. */
-    if (received != G_MAXUINT64 && input->acked == 0 && input->unacked->len == 0)
+    if (received != G_MAXUINT64 && input->acked == 0 && input->unacked.length == 0)
         input->acked = received;
     pump_or_retry_locked(input);
     g_mutex_unlock(&input->lock);

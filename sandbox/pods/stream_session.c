@@ -15,12 +15,14 @@ enum {
     START_TIMEOUT_MS = 15 * 60 * 1000,
     /* Acknowledging each read would be as much work for the guest as what it sent. */
     ACK_BYTES = WIRE_WINDOW_BYTES / 4,
+    /* Beyond this the agent breaks the protocol, because it sends more than its window. */
+    MAX_WINDOWED_BYTES = 2 * WIRE_WINDOW_BYTES,
+    NOTICE_BYTES = 128, /* room for the notice about output that was skipped */
 };
 
 /* Output that waits for the client. */
 typedef struct {
-    GByteArray *bytes;
-    gsize read;       /* of bytes */
+    ByteRing bytes;
     guint64 received; /* offset of the next byte from the guest; repeated ones are skipped */
     guint64 acked;
 } OutputQueue;
@@ -58,8 +60,10 @@ StreamSession *stream_session_new(StreamSessionKind kind, Pod *pod, Container *c
     session->container = container != NULL ? container_ref(container) : NULL;
     session->with_input = with_input;
     session->client = *client;
-    session->queues[0].bytes = g_byte_array_new();
-    session->queues[1].bytes = g_byte_array_new();
+    for (gsize i = 0; i < G_N_ELEMENTS(session->queues); i++)
+        byte_ring_init(&session->queues[i].bytes,
+                       NOTICE_BYTES + (gsize)(kind == STREAM_SESSION_ATTACH ? STREAM_SESSION_ATTACH_BYTES
+                                                                            : MAX_WINDOWED_BYTES));
     g_mutex_init(&session->lock);
     if (kind == STREAM_SESSION_ATTACH) {
         session->input = guest_input_ref(container->input);
@@ -83,8 +87,8 @@ void stream_session_unref(StreamSession *session)
     if (session == NULL || !g_atomic_int_dec_and_test(&session->references))
         return;
     guest_input_unref(session->input);
-    g_byte_array_unref(session->queues[0].bytes);
-    g_byte_array_unref(session->queues[1].bytes);
+    byte_ring_clear(&session->queues[0].bytes);
+    byte_ring_clear(&session->queues[1].bytes);
     g_mutex_clear(&session->lock);
     container_unref(session->container);
     pod_unref(session->pod);
@@ -192,7 +196,7 @@ static void session_report_skipped_locked(StreamSession *session)
         g_strdup_printf("\r\n[crivirt: %zu bytes are not shown: this terminal is too slow for them]\r\n",
                         session->skipped_bytes);
 
-    g_byte_array_append(session->queues[0].bytes, (const guint8 *)text, (guint)strlen(text));
+    byte_ring_push(&session->queues[0].bytes, text, strlen(text));
     session->skipped_bytes = 0;
 }
 
@@ -225,14 +229,19 @@ void stream_session_exited(StreamSession *session, gint32 number)
     stream_session_finish(session, number, failure);
 }
 
+/* Return: FALSE when the queue has no room for these bytes and a notice. */
+static gboolean queue_push(OutputQueue *queue, const guint8 *data, gsize length)
+{
+    return byte_ring_room(&queue->bytes) >= length + NOTICE_BYTES &&
+           byte_ring_push(&queue->bytes, data, length);
+}
+
 static void session_queue_attached_locked(StreamSession *session, OutputQueue *queue, const guint8 *data,
                                           gsize length)
 {
-    gsize unread = queue->bytes->len - queue->read;
-
-    if (unread + length <= STREAM_SESSION_ATTACH_BYTES && session->skipped_bytes == 0)
-        g_byte_array_append(queue->bytes, data, (guint)length);
-    else if (session->container->config->tty)
+    if (session->skipped_bytes == 0 && queue_push(queue, data, length))
+        return;
+    if (session->container->config->tty)
         session->skipped_bytes += length;
     else
         session_finish_locked(session, 0,
@@ -243,10 +252,8 @@ static void session_queue_attached_locked(StreamSession *session, OutputQueue *q
 static void session_queue_windowed_locked(StreamSession *session, OutputQueue *queue, const guint8 *data,
                                           gsize length)
 {
-    if (queue->bytes->len - queue->read + length > 2 * (gsize)WIRE_WINDOW_BYTES)
+    if (!queue_push(queue, data, length))
         session_finish_locked(session, 0, "the guest's agent sent more than its window allows");
-    else
-        g_byte_array_append(queue->bytes, data, (guint)length);
 }
 
 static StreamSessionStream stream_of(const Crivirt__Agent__V1__Output *output)
@@ -314,18 +321,11 @@ gsize stream_session_read(StreamSession *session, StreamSessionStream stream, vo
     gsize length;
 
     g_mutex_lock(&session->lock);
-    length = MIN(room, queue->bytes->len - queue->read);
-    if (length > 0)
-        memcpy(buffer, queue->bytes->data + queue->read, length);
-    queue->read += length;
-    if (queue->read == queue->bytes->len) {
-        g_byte_array_set_size(queue->bytes, 0);
-        queue->read = 0;
-        if (session->skipped_bytes > 0)
-            session_report_skipped_locked(session);
-    }
+    length = byte_ring_take(&queue->bytes, buffer, room);
+    if (queue->bytes.length == 0 && session->skipped_bytes > 0)
+        session_report_skipped_locked(session);
     if (session->kind != STREAM_SESSION_ATTACH) {
-        guint64 done = queue->received - (queue->bytes->len - queue->read);
+        guint64 done = queue->received - queue->bytes.length;
 
         if (done - queue->acked >= ACK_BYTES)
             used = queue->acked = done;
@@ -339,6 +339,22 @@ gsize stream_session_read(StreamSession *session, StreamSessionStream stream, vo
 gsize stream_session_write(StreamSession *session, const void *data, gsize length)
 {
     return session->with_input ? guest_input_write(session->input, data, length) : length;
+}
+
+gsize stream_session_write_ring(StreamSession *session, ByteRing *ring)
+{
+    const guint8 *bytes = NULL;
+    gsize total = 0;
+    gsize taken;
+
+    do {
+        gsize length = byte_ring_peek(ring, 0, &bytes);
+
+        taken = length > 0 ? stream_session_write(session, bytes, length) : 0;
+        byte_ring_skip(ring, taken);
+        total += taken;
+    } while (taken > 0);
+    return total;
 }
 
 void stream_session_write_end(StreamSession *session)
@@ -400,7 +416,7 @@ gboolean stream_session_ended(StreamSession *session, StreamSessionEnd *ret_end)
     gboolean over;
 
     g_mutex_lock(&session->lock);
-    over = session->ended && session->queues[0].bytes->len == 0 && session->queues[1].bytes->len == 0;
+    over = session->ended && session->queues[0].bytes.length == 0 && session->queues[1].bytes.length == 0;
     if (over)
         *ret_end = (StreamSessionEnd){session->exit_code, session->failure};
     g_mutex_unlock(&session->lock);

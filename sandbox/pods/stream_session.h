@@ -23,7 +23,7 @@
  */
 #pragma once
 
-#include <glib.h>
+#include "common/byte_ring.h"
 
 enum { STREAM_SESSION_ATTACH_BYTES = 1 << 20 };
 
@@ -46,6 +46,8 @@ gsize stream_session_read(StreamSession *session, StreamSessionStream stream, vo
 /* Return: the number of bytes taken, as many as there is room for; wake() is called when there is room again.
  */
 gsize stream_session_write(StreamSession *session, const void *data, gsize length);
+/* Sends as much of the ring as the window allows, and uses it up. Return: how much. */
+gsize stream_session_write_ring(StreamSession *session, ByteRing *ring);
 void stream_session_write_end(StreamSession *session);
 /* Sets the size of the process's terminal; does nothing when it has none. */
 void stream_session_resize(StreamSession *session, guint columns, guint rows);

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -163,6 +164,39 @@ static void silent_clients_do_not_delay_others(void)
     fixture_clear(&fixture);
 }
 
+/* Some of the silent clients have begun a request, and others have been refused and do not close. */
+static void silent_clients_keep_none_out(void)
+{
+    enum { N_SILENT = HTTP_MAX_VISITS + 100 };
+    struct rlimit descriptors;
+    Fixture fixture;
+    int silent[N_SILENT];
+    int fd;
+    char byte;
+
+    CU_ASSERT_EQUAL(getrlimit(RLIMIT_NOFILE, &descriptors), 0);
+    descriptors.rlim_cur = descriptors.rlim_max; /* this process has both ends of each connection */
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &descriptors), 0);
+    fixture_init(&fixture);
+    for (gsize i = 0; i < N_SILENT; i++) {
+        static const char *const sends[] = {"", "GET /exec/", "GET /no HTTP/1.1\r\n\r\n"};
+
+        silent[i] = client_new(&fixture);
+        say(&fixture, silent[i], sends[i % 3]);
+    }
+    fd = client_new(&fixture);
+    say(&fixture, fd, "GET /exec/x HTTP/1.1\r\n\r\n");
+    CU_ASSERT_TRUE(g_str_has_suffix(fixture.seen->str, "/exec/x;"));
+    CU_ASSERT_PTR_NOT_NULL(fixture.taken);
+    CU_ASSERT_EQUAL(recv(silent[0], &byte, 1, MSG_DONTWAIT), 0); /* the oldest was disconnected */
+    CU_ASSERT_EQUAL(recv(silent[N_SILENT - 3], &byte, 1, MSG_DONTWAIT), -1);
+    for (gsize i = 0; i < N_SILENT; i++)
+        close(silent[i]);
+    close(fd);
+    run(&fixture);
+    fixture_clear(&fixture);
+}
+
 static void names_addresses_that_do_not_do(void)
 {
     g_autoptr(GError) no_address = NULL;
@@ -185,6 +219,8 @@ int main(void)
         {"a refused client gets the reason", tells_who_is_refused},
         {"silent clients do not delay others, and are disconnected when the listener is freed",
          silent_clients_do_not_delay_others},
+        {"however many clients are silent, a client that sends its request is served",
+         silent_clients_keep_none_out},
         {"the message names an address that cannot be used", names_addresses_that_do_not_do},
     };
 

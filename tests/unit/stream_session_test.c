@@ -3,6 +3,7 @@
  * client that sent input would wait for ever. */
 #include "sandbox/container/stream_open.h"
 
+#include <malloc.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include "agent/wire/wire.h"
 #include "common/error.h"
 #include "sandbox/pod/stream_dial.h"
+#include "sandbox/pods/stream_sessions.h"
 #include "tests/unit/harness.h"
 #include "tests/unit/test_manager.h"
 
@@ -186,6 +188,38 @@ static void the_rest_for_an_older_agent(void)
     fixture_clear(&fixture);
 }
 
+/* The client never catches up: some of the output always waits. */
+static void a_slow_reader_costs_what_waits(void)
+{
+    enum { ROUNDS = 4096, MOST_BYTES = 8 << 20 };
+    static guint8 bytes[32 << 10];
+    Crivirt__Agent__V1__Output output = CRIVIRT__AGENT__V1__OUTPUT__INIT;
+    g_autoptr(GError) error = NULL;
+    StreamSession *session;
+    StreamSessionEnd end;
+    Fixture fixture;
+    gsize before;
+    gsize after;
+    gsize n_read = 0;
+
+    fixture_init(&fixture);
+    session = stream_session_attach(fixture.manager, fixture.container, FALSE, &client, &error);
+    TEST_OK(session != NULL, error);
+    before = mallinfo2().uordblks + mallinfo2().hblkhd;
+    output.data = (ProtobufCBinaryData){.len = sizeof bytes, .data = bytes};
+    for (int i = 0; i < ROUNDS; i++) {
+        stream_session_receive(session, &output);
+        output.offset += sizeof bytes;
+        n_read += stream_session_read(session, STREAM_SESSION_STDOUT, bytes, sizeof bytes - (i == 0));
+    }
+    after = mallinfo2().uordblks + mallinfo2().hblkhd;
+    CU_ASSERT_EQUAL(n_read, ROUNDS * sizeof bytes - 1);
+    CU_ASSERT_TRUE(after < before + MOST_BYTES);
+    CU_ASSERT_FALSE(stream_session_ended(session, &end));
+    stream_session_close(session);
+    fixture_clear(&fixture);
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
@@ -193,6 +227,8 @@ int main(void)
          no_input_for_an_older_agent},
         {"an older agent starts commands without input and passes on their output",
          the_rest_for_an_older_agent},
+        {"a client that reads slowly costs memory for what waits, not for all that passed",
+         a_slow_reader_costs_what_waits},
     };
 
     return test_main("session", cases, G_N_ELEMENTS(cases));

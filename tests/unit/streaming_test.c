@@ -332,6 +332,96 @@ static void who_does_not_read_has_no_room(void)
     connection_close(&connection);
 }
 
+/* ---- clients that send what is answered, and do not read ---- */
+
+typedef struct {
+    PeerKind kind;
+    const guint8 *request; /* one frame; its answer is as long as `answer` */
+    gsize n_request;
+    gsize answer;
+} Flood;
+
+static gboolean wants_write(int fd)
+{
+    GPollFD poll = {.fd = fd, .events = G_IO_OUT};
+
+    return g_poll(&poll, 1, 0) == 1;
+}
+
+/* Writes whole frames until neither the server nor the sockets take more. Return: how many were begun;
+ * *ret_left is the rest of the last one. */
+static gsize flood_until_full(Connection *connection, const Flood *flood, gsize most, gsize *ret_left)
+{
+    gsize n_written = 0;
+    ssize_t n;
+
+    while (n_written < most && wants_write(connection->fd)) {
+        gsize at = n_written % flood->n_request;
+
+        n = write(connection->fd, flood->request + at, flood->n_request - at);
+        CU_ASSERT_TRUE_FATAL(n > 0);
+        n_written += (gsize)n;
+        if (n_written % (32 << 10) < flood->n_request || !wants_write(connection->fd))
+            connection_run(connection);
+    }
+    *ret_left = (flood->n_request - n_written % flood->n_request) % flood->n_request;
+    return (n_written + *ret_left) / flood->n_request;
+}
+
+static gsize read_all(Connection *connection)
+{
+    guint8 bytes[32 << 10];
+    gsize total = 0;
+    ssize_t n;
+
+    do {
+        connection_run(connection);
+        n = read(connection->fd, bytes, sizeof bytes);
+        total += n > 0 ? (gsize)n : 0;
+    } while (n > 0);
+    return total;
+}
+
+/* The bound is that of the daemon's memory and of the buffers of both sockets. */
+static void flood_is_bounded(const Flood *flood)
+{
+    enum { BOUND_BYTES = 4 << 20 };
+    Connection connection;
+    gsize n_requests;
+    gsize left;
+    gsize got;
+
+    connection_open(&connection, flood->kind);
+    n_requests = flood_until_full(&connection, flood, 8 * BOUND_BYTES, &left);
+    CU_ASSERT_TRUE(n_requests * flood->n_request < BOUND_BYTES);
+    CU_ASSERT_TRUE(n_requests * flood->answer < BOUND_BYTES);
+    CU_ASSERT_STRING_EQUAL(connection.log->str, "");
+    got = read_all(&connection); /* and the connection goes on */
+    if (left > 0)
+        CU_ASSERT_EQUAL(write(connection.fd, flood->request + flood->n_request - left, left), (ssize_t)left);
+    got += read_all(&connection);
+    CU_ASSERT_EQUAL(got, n_requests * flood->answer);
+    CU_ASSERT_EQUAL(write(connection.fd, flood->request, flood->n_request), (ssize_t)flood->n_request);
+    CU_ASSERT_EQUAL(read_all(&connection), flood->answer);
+    connection_close(&connection);
+}
+
+static void who_floods_and_does_not_read_is_not_read(void)
+{
+    static const guint8 spdy_ping[] = {0x80, 3, 0, 6, 0, 0, 0, 4, 0, 0, 0, 1};
+    static const guint8 tunnel_ping[] = {0x82, 0x8c, 0, 0, 0, 0, 0x80, 3, 0, 6, 0, 0, 0, 4, 0, 0, 0, 1};
+    static const guint8 websocket_ping[] = {0x89, 0x84, 0, 0, 0, 0, 'p', 'i', 'n', 'g'};
+    const Flood floods[] = {
+        {PEER_SPDY, spdy_ping, sizeof spdy_ping, 12},
+        {PEER_TUNNEL, tunnel_ping, sizeof tunnel_ping, 2 + 12},
+        {PEER_CHANNELS, websocket_ping, sizeof websocket_ping, 2 + 4},
+        {PEER_TUNNEL, websocket_ping, sizeof websocket_ping, 2 + 4},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(floods); i++)
+        flood_is_bounded(&floods[i]);
+}
+
 /* No stream takes the bytes that the client sent before. Without this check the connection would stay until
  * something is written to it. */
 static void who_goes_while_held_is_gone(void)
@@ -374,6 +464,8 @@ int main(void)
         {"WebSocket channels carry bytes and half-close", channels_carry_bytes},
         {"WebSocket channels carry base64 as well", channels_speak_base64},
         {"a client that does not read is reported to have no room", who_does_not_read_has_no_room},
+        {"a client that floods with pings and reads no answer is not read until it has read them",
+         who_floods_and_does_not_read_is_not_read},
         {"a client that disconnects while it is not read is noticed at once", who_goes_while_held_is_gone},
         {"invalid frames end the connection", invalid_frames_end_the_connection},
     };
