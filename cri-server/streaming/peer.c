@@ -18,7 +18,8 @@ enum {
      * client is not read, so that it gets no more replies until it has read those. Bytes of streams alone do
      * not reach it, because a client may well write for a while without reading. */
     OUT_STOP_BYTES = 2 * OUT_BYTES,
-    /* No client reaches this, because the replies to all that arrives at once are shorter than the rest. */
+    /* What a client sends at once is a message and what is read with it, and its replies are at most about
+     * twice as long. A client that reaches this limit is disconnected. */
     OUT_LIMIT_BYTES = 8 << 20,
     READ_BYTES = PEER_BURST_BYTES - PEER_MESSAGE_BYTES, /* more than TLS_RECORD_BYTES */
     LINGER_MS = 5000,                                   /* time for the client to close after peer_finish() */

@@ -78,3 +78,16 @@ gboolean console_trim(const char *path, gsize max_bytes)
     close(fd);
     return cut;
 }
+
+void console_trim_all(const char *directory, gsize max_bytes)
+{
+    g_autoptr(GDir) names = g_dir_open(directory, 0, NULL);
+    const char *name;
+
+    while (names != NULL && (name = g_dir_read_name(names)) != NULL) {
+        g_autofree char *path = g_build_filename(directory, name, NULL);
+
+        if (g_str_has_suffix(name, ".log"))
+            console_trim(path, max_bytes);
+    }
+}

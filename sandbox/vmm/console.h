@@ -17,3 +17,5 @@ char *console_clean(const char *data, gsize length, guint max_lines);
 /* Empties a console file that is larger than max_bytes, so that a guest cannot fill the node's disk. QEMU
  * continues to append. Return: whether the file was emptied. */
 gboolean console_trim(const char *path, gsize max_bytes);
+/* Does the same with each file of the directory whose name ends with ".log". */
+void console_trim_all(const char *directory, gsize max_bytes);

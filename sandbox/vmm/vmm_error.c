@@ -34,10 +34,16 @@ gboolean vmm_fail(GError **error, const char *doing)
                 g_strchomp(message));
 }
 
+char *vmm_qemu_log_directory(Vmm *vmm)
+{
+    return vmm->embedded ? g_build_filename(vmm->root, "log/qemu", NULL) : g_strdup("/var/log/libvirt/qemu");
+}
+
 char *vmm_qemu_log_path(Vmm *vmm, const char *name)
 {
-    return vmm->embedded ? g_strdup_printf("%s/log/qemu/%s.log", vmm->root, name)
-                         : g_strdup_printf("/var/log/libvirt/qemu/%s.log", name);
+    g_autofree char *directory = vmm_qemu_log_directory(vmm);
+
+    return g_strdup_printf("%s/%s.log", directory, name);
 }
 
 char *vmm_qemu_log_tail(Vmm *vmm, const char *name)

@@ -4,10 +4,11 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "sandbox/vmm/console.h"
 #include "sandbox/vmm/qemu_log.h"
 #include "sandbox/vmm/vmm_private.h"
 
-enum { TRIM_INTERVAL_MS = 15 * 1000, CONSOLE_MAX_BYTES = 1 << 20 };
+enum { TRIM_INTERVAL_MS = 15 * 1000, CONSOLE_MAX_BYTES = 1 << 20, LOG_MAX_BYTES = 1 << 20 };
 
 /* ---- libvirt's events ---- */
 
@@ -72,6 +73,14 @@ static void on_trim_timer(int timer, void *data)
 
     (void)timer;
     vmm_table_trim_consoles(vmm->table, CONSOLE_MAX_BYTES);
+    /* The logs of virtiofsd and fsguard, and those of QEMU: some of their messages repeat for each thing that
+     * the guest does wrong. Those of the system's libvirtd are limited by virtlogd. */
+    console_trim_all(vmm->socket_dir, LOG_MAX_BYTES);
+    if (vmm->embedded) {
+        g_autofree char *logs = vmm_qemu_log_directory(vmm);
+
+        console_trim_all(logs, LOG_MAX_BYTES);
+    }
 }
 
 gboolean vmm_events_register(Vmm *vmm, GError **error)

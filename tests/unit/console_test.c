@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/vmm/console.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "tests/unit/harness.h"
 
@@ -60,6 +62,40 @@ static void cuts(void)
     CU_ASSERT_FALSE(console_trim("/nonexistent/console", 0));
 }
 
+/* The writer of a log goes on after the log was emptied, because it appends. */
+static void cuts_all(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *large = g_build_filename(directory, "a.log", NULL);
+    g_autofree char *small = g_build_filename(directory, "b.log", NULL);
+    g_autofree char *link = g_build_filename(directory, "c.log", NULL);
+    g_autofree char *elsewhere_directory = test_directory();
+    g_autofree char *elsewhere = g_build_filename(elsewhere_directory, "d.log", NULL);
+    g_autofree char *disk = g_build_filename(directory, "disk", NULL);
+    char *left[4] = {NULL};
+    const char *paths[] = {large, small, elsewhere, disk};
+    int fd;
+
+    g_file_set_contents(large, "0123456789", -1, NULL);
+    g_file_set_contents(small, "01234", -1, NULL);
+    g_file_set_contents(elsewhere, "0123456789", -1, NULL);
+    g_file_set_contents(disk, "0123456789", -1, NULL);
+    CU_ASSERT_EQUAL(symlink(elsewhere, link), 0);
+    fd = open(large, O_WRONLY | O_APPEND | O_CLOEXEC);
+    console_trim_all(directory, 5);
+    CU_ASSERT_EQUAL(write(fd, "next", 4), 4);
+    close(fd);
+    for (gsize i = 0; i < G_N_ELEMENTS(paths); i++)
+        CU_ASSERT_TRUE(g_file_get_contents(paths[i], &left[i], NULL, NULL));
+    CU_ASSERT_STRING_EQUAL(left[0], "next");
+    CU_ASSERT_STRING_EQUAL(left[1], "01234");
+    CU_ASSERT_STRING_EQUAL(left[2], "0123456789");
+    CU_ASSERT_STRING_EQUAL(left[3], "0123456789");
+    for (gsize i = 0; i < G_N_ELEMENTS(left); i++)
+        g_free(left[i]);
+    console_trim_all("/nonexistent", 0);
+}
+
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
@@ -67,6 +103,8 @@ int main(int argc, char **argv)
         {"control sequences are removed, and the rest becomes valid UTF-8", hostile},
         {"only the end of the file is read, and a missing file reads as empty", reads_the_end},
         {"a console file that is too large is emptied", cuts},
+        {"of all logs in a directory those that are too large are emptied, and their writers go on",
+         cuts_all},
     };
     return test_main_args("console", cases, G_N_ELEMENTS(cases), argc, argv);
 }
