@@ -11,6 +11,7 @@
 #pragma once
 
 #include "common/deadline.h"
+#include "common/json.h"
 #include "sandbox/vmm/domain_xml.h"
 
 typedef struct Vmm Vmm;
@@ -97,9 +98,9 @@ gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, pi
 /* Return: whether the share's fsguard lives, which answers the guest when virtiofsd has died. */
 gboolean vmm_share_has_fsguard(Vmm *vmm, const char *name);
 
-/* Sends a command (QMP, one JSON object) to QEMU's monitor. fd is passed along for getfd; -1: none.
- * *ret_reply, which the caller frees, may be an error of QEMU's. */
-gboolean vmm_monitor(Vmm *vmm, const char *name, const char *command, int fd, char **ret_reply,
+/* Sends a command (QMP, one JSON object) to QEMU's monitor. fd is passed along for getfd; -1: none. ret_reply
+ * may be NULL; the caller owns the reply. Errors: what QEMU refuses is INTERNAL, with QEMU's reason. */
+gboolean vmm_command(Vmm *vmm, const char *name, const char *command, int fd, JsonDocument **ret_reply,
                      GError **error);
 /* The versions as libvirt encodes them: major * 1000000 + minor * 1000 + release. */
 gboolean vmm_versions(Vmm *vmm, gulong *ret_qemu, gulong *ret_libvirt, GError **error);

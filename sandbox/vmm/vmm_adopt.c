@@ -97,6 +97,7 @@ static void adopt_domain(Vmm *vmm, virDomainPtr domain, gpointer data)
         return;
     if (wait_for_adoption(vmm, domain)) {
         vmm_table_live(vmm->table, name);
+        vmm_remove_leftovers(vmm, domain);
         if (vmm_disk_full_has_paused(domain))
             vmm_disk_full_add(vmm, name);
     } else

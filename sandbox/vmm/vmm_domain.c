@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <libvirt/libvirt-qemu.h>
 #include <libvirt/virterror.h>
 #include <poll.h>
 #include <signal.h>
@@ -174,32 +173,6 @@ gboolean vmm_pause(Vmm *vmm, const char *name, GError **error)
     if (domain == NULL)
         return FALSE;
     return virDomainSuspend(domain) == 0 || vmm_fail(error, "cannot pause the guest");
-}
-
-gboolean vmm_monitor(Vmm *vmm, const char *name, const char *command, int fd, char **ret_reply,
-                     GError **error)
-{
-    g_autoptr(virDomain) domain = vmm_find_domain(vmm, name, error);
-    char *reply = NULL;
-    int failed;
-
-    if (domain == NULL)
-        return FALSE;
-    failed = fd >= 0 ? virDomainQemuMonitorCommandWithFiles(domain, command, 1, &fd, NULL, NULL, &reply, 0)
-                     : virDomainQemuMonitorCommand(domain, command, &reply, 0);
-    if (failed != 0) {
-        g_autoptr(GError) problem = NULL;
-
-        vmm_fail(&problem, "cannot send a command to QEMU's monitor");
-        if (virDomainIsActive(domain) == 1 ||
-            !vmm_fail_if_ended(vmm, name, "QEMU's monitor does not answer", error)) {
-            g_propagate_error(error, g_steal_pointer(&problem));
-            vmm_error_add_qemu_log(vmm, name, error);
-        }
-        return FALSE;
-    }
-    *ret_reply = reply;
-    return TRUE;
 }
 
 gboolean vmm_versions(Vmm *vmm, gulong *ret_qemu, gulong *ret_libvirt, GError **error)

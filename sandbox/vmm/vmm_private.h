@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files that implement vmm.h share: only they, and vmm_state.c through vmm_monitor(), talk to
+/* What the files that implement vmm.h share: only they, and vmm_state.c through vmm_command(), talk to
  * libvirt.
  *
  *   vmm.c          opens and closes the connection
  *   vmm_adopt.c    finds the domains of an earlier daemon again
+ *   vmm_leftovers.c takes out of QEMU what an earlier daemon was attaching when it died
+ *   vmm_monitor.c  sends commands to QEMU's monitor
  *   vmm_events.c   runs libvirt's event loop and reports the end of domains
  *   vmm_disk_full.c lets guests continue that were paused because the node's disk was full
  *   vmm_domain.c   creates, resumes, pauses, lists and destroys domains
@@ -100,6 +102,13 @@ gboolean vmm_adopt_all(Vmm *vmm, GError **error);
 /* Calls visit() for each active domain of this daemon's state directory. */
 gboolean vmm_for_each_domain(Vmm *vmm, void (*visit)(Vmm *vmm, virDomainPtr domain, gpointer data),
                              gpointer data, GError **error);
+
+/* ---- vmm_leftovers.c ---- */
+
+/* Takes out of QEMU the disks, shares and PCI devices that libvirt's description of the domain does not have:
+ * an earlier daemon was killed after libvirt had given them to QEMU and before libvirt had recorded them.
+ * libvirt would give their names to the next device, which QEMU then refuses. What fails is logged. */
+void vmm_remove_leftovers(Vmm *vmm, virDomainPtr domain);
 
 /* ---- vmm_domain.c ---- */
 

@@ -35,29 +35,6 @@ static const char *reply_text(const JsonDocument *reply, const char *first, cons
     return json_find_string(json_document_root(reply), path);
 }
 
-/* Sends a command with a descriptor (-1: none). ret_reply may be NULL. */
-static gboolean send_command(Vmm *vmm, const char *name, const char *command, int fd,
-                             JsonDocument **ret_reply, GError **error)
-{
-    g_autoptr(JsonDocument) reply = NULL;
-    g_autoptr(GError) problem = NULL;
-    char *text = NULL;
-    const char *refusal;
-
-    if (!vmm_monitor(vmm, name, command, fd, &text, error))
-        return FALSE;
-    reply = json_document_parse(text, strlen(text), "reply", NULL, &problem);
-    free(text);
-    if (reply == NULL)
-        return fail(error, STATUS_INTERNAL, "cannot read the reply of QEMU's monitor: %s", problem->message);
-    refusal = reply_text(reply, "error", "desc");
-    if (refusal != NULL)
-        return fail(error, STATUS_INTERNAL, "QEMU's monitor refused %s: %s", command, refusal);
-    if (ret_reply != NULL)
-        *ret_reply = g_steal_pointer(&reply);
-    return TRUE;
-}
-
 typedef enum { STREAM_RUNS, STREAM_DONE, STREAM_FAILED } StreamState;
 
 static StreamState stream_state(const JsonDocument *reply, char **ret_problem)
@@ -85,7 +62,7 @@ static gboolean wait_for_stream(Vmm *vmm, const char *name, const Deadline *dead
         g_autoptr(JsonDocument) reply = NULL;
 
         if (!deadline_check(deadline, "waiting until QEMU has transferred the guest's state", error) ||
-            !send_command(vmm, name, QUERY, -1, &reply, error))
+            !vmm_command(vmm, name, QUERY, -1, &reply, error))
             return FALSE;
         state = stream_state(reply, &problem);
         if (state == STREAM_RUNS)
@@ -99,8 +76,8 @@ static gboolean wait_for_stream(Vmm *vmm, const char *name, const Deadline *dead
 static gboolean transfer_stream(Vmm *vmm, const char *name, const char *command, int fd,
                                 const Deadline *deadline, GError **error)
 {
-    return send_command(vmm, name, GIVE_FD, fd, NULL, error) &&
-           send_command(vmm, name, command, -1, NULL, error) && wait_for_stream(vmm, name, deadline, error);
+    return vmm_command(vmm, name, GIVE_FD, fd, NULL, error) &&
+           vmm_command(vmm, name, command, -1, NULL, error) && wait_for_stream(vmm, name, deadline, error);
 }
 
 /* ---- QEMU's memory ---- */
@@ -306,15 +283,15 @@ static gboolean memory_restore(Vmm *vmm, const char *name, int ram_fd, GError **
 gboolean vmm_state_save(Vmm *vmm, const char *name, int ram_fd, int device_fd, const Deadline *deadline,
                         GError **error)
 {
-    return send_command(vmm, name, CAPABILITIES, -1, NULL, error) &&
+    return vmm_command(vmm, name, CAPABILITIES, -1, NULL, error) &&
            transfer_stream(vmm, name, SAVE, device_fd, deadline, error) &&
            memory_save(vmm, name, ram_fd, error);
 }
 
 gboolean vmm_state_expect(Vmm *vmm, const char *name, GError **error)
 {
-    return send_command(vmm, name, CAPABILITIES, -1, NULL, error) &&
-           send_command(vmm, name, NO_ANNOUNCEMENTS, -1, NULL, error);
+    return vmm_command(vmm, name, CAPABILITIES, -1, NULL, error) &&
+           vmm_command(vmm, name, NO_ANNOUNCEMENTS, -1, NULL, error);
 }
 
 gboolean vmm_state_restore(Vmm *vmm, const char *name, int ram_fd, int device_fd, const Deadline *deadline,

@@ -627,6 +627,63 @@ static void disks(void)
     fixture_close(&fixture);
 }
 
+/* What libvirt does first when it attaches a device. A daemon that is killed then leaves it in QEMU. */
+static void add_to_qemu(Fixture *fixture, const char *command)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(JsonDocument) reply = NULL;
+
+    TEST_OK(vmm_command(fixture->vmm, first, command, -1, &reply, &error), error);
+}
+
+static void add_file_node(Fixture *fixture, const char *node, const char *path)
+{
+    g_autofree char *command = g_strdup_printf(
+        "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"file\",\"node-name\":\"%s\","
+        "\"filename\":\"%s\",\"read-only\":true}}",
+        node, path);
+
+    add_to_qemu(fixture, command);
+}
+
+static void leftovers(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *path = NULL;
+    gboolean has = FALSE;
+    pid_t server = 0;
+    ShareSpec share;
+    Fixture fixture;
+
+    fixture_make(&fixture);
+    path = g_build_filename(fixture.directory, "layer", NULL);
+    share = (ShareSpec){fixture.directory, "volumes"};
+    CU_ASSERT_TRUE(file_write_atomic(path, "x", 1, 0644, NULL));
+    CU_ASSERT_EQUAL(truncate(path, 1 << 20), 0);
+    make(&fixture, first);
+    TEST_OK(vmm_attach_disk(fixture.vmm, first, &(DiskSpec){1, path, "layer-1", TRUE}, &error), error);
+    add_file_node(&fixture, "libvirt-2-storage", path);
+    add_to_qemu(
+        &fixture,
+        "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"raw\",\"node-name\":\"libvirt-2-format\","
+        "\"file\":\"libvirt-2-storage\",\"read-only\":true}}");
+    add_to_qemu(&fixture,
+                "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"scsi-hd\",\"bus\":\"scsi0.0\","
+                "\"scsi-id\":0,\"lun\":2,\"drive\":\"libvirt-2-format\",\"id\":\"scsi0-0-0-2\"}}");
+    add_file_node(&fixture, "libvirt-3-storage", path);
+    add_to_qemu(&fixture, "{\"execute\":\"chardev-add\",\"arguments\":{\"id\":\"chr-vu-fs0\",\"backend\":"
+                          "{\"type\":\"null\",\"data\":{}}}}");
+    vmm_close(fixture.vmm);
+    fixture_open(&fixture);
+    TEST_OK(vmm_has_disk(fixture.vmm, first, "layer-1", &has, &error), error);
+    CU_ASSERT_TRUE(has);
+    TEST_OK(vmm_attach_disk(fixture.vmm, first, &(DiskSpec){2, path, "layer-2", TRUE}, &error), error);
+    TEST_OK(vmm_attach_disk(fixture.vmm, first, &(DiskSpec){3, path, "layer-3", TRUE}, &error), error);
+    TEST_OK(vmm_attach_share(fixture.vmm, first, &share, &server, &error), error);
+    destroy(&fixture, first);
+    fixture_close(&fixture);
+}
+
 static gboolean servers_end(const char *source)
 {
     g_autofree char *wanted = g_strdup_printf("source=%s", source);
@@ -790,6 +847,7 @@ int main(int argc, char **argv)
         {"a guest that died while no daemon ran is not listed", died_meanwhile},
         {"guests survive kill -9 of the process that created them", survives_sigkill},
         {"disks are attached by LUN, with a serial", disks},
+        {"what a killed daemon was attaching is taken out of QEMU, and can be attached again", leftovers},
         {"a share is attached with its server, which ends with the guest", shares},
         {"a state directory cannot be opened twice", one_at_a_time},
         {"the errors for missing accounts and closed directories say what to do", accounts},
