@@ -14,6 +14,14 @@
 
 enum { LINKS_MAX = 40 }; /* as in the kernel */
 
+struct MountpointVolume {
+    const MountpointVolume *next; /* the one before */
+    int fd;                       /* the directory that is mounted; -1: it has no links, or is a file */
+    bool is_read_only;
+    size_t length;
+    char place[]; /* relative to the rootfs, without links */
+};
+
 /* A path that is being followed: `done` is resolved and has no links, `rest` is to come. Both are relative to
  * the rootfs. */
 typedef struct {
@@ -23,13 +31,26 @@ typedef struct {
     unsigned links;
 } Walk;
 
-/* Return: the directory `done`, -1 with errno. */
-static int walk_open(const Walk *walk)
+/* Return: the last volume that covers `done`, NULL: none. */
+static const MountpointVolume *walk_volume(const Walk *walk)
+{
+    const MountpointVolume *volume = walk->root->volumes;
+    while (volume != NULL && volume->length > 0 &&
+           (strncmp(walk->done, volume->place, volume->length) != 0 ||
+            (walk->done[volume->length] != '/' && walk->done[volume->length] != '\0')))
+        volume = volume->next;
+    return volume;
+}
+
+/* Return: the directory `done`, which volume covers (NULL: none does), -1 with errno. */
+static int walk_open(const Walk *walk, const MountpointVolume *volume)
 {
     struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
                            .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS};
-    return (int)syscall(SYS_openat2, walk->root->rootfs_fd, walk->done[0] != '\0' ? walk->done : ".", &how,
-                        sizeof how);
+    const char *path = walk->done + (volume != NULL ? volume->length : 0);
+    path += strspn(path, "/");
+    return (int)syscall(SYS_openat2, volume != NULL ? volume->fd : walk->root->rootfs_fd,
+                        path[0] != '\0' ? path : ".", &how, sizeof how);
 }
 
 /* Takes the next name off `rest`. Return: false at the end. */
@@ -78,7 +99,12 @@ static bool walk_follow(Walk *walk, const char *target, Fault *ret_fault)
 
 static bool walk_make(const Walk *walk, int parent, const char *name, bool is_file, Fault *ret_fault)
 {
+    const MountpointVolume *volume = walk_volume(walk);
     int made = 0;
+    if (volume != NULL && volume->is_read_only)
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT,
+                     "the mount point %s leads to /%s/%s, which is missing in a read-only volume", walk->path,
+                     walk->done, name);
     if (is_file) {
         int fd = openat(parent, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644);
         made = fd < 0 ? -1 : close(fd);
@@ -116,56 +142,144 @@ static bool walk_step(Walk *walk, int parent, const char *name, bool is_file, bo
     return walk_enter(walk, name, ret_fault);
 }
 
-bool mountpoint_make(const MountpointRoot *root, const char *path, bool is_file, Fault *ret_fault)
+/* Goes on by one name that is to be looked up. */
+static bool walk_look(Walk *walk, const char *name, bool is_file, bool *ret_over, Fault *ret_fault)
 {
-    Walk walk = {.root = root, .path = path};
-    char name[NAME_MAX + 1];
-    bool is_over = false;
+    size_t length = strlen(walk->done);
+    const MountpointVolume *volume = walk_volume(walk);
+    if (!walk_enter(walk, name, ret_fault))
+        return false;
+    const MountpointVolume *next = walk_volume(walk);
+    if (next != NULL && next != volume)
+        return true; /* the volume covers what is there */
+    if (volume != NULL && volume->fd < 0) {
+        *ret_over = true;
+        return true;
+    }
+    walk->done[length] = '\0';
+    int parent = walk_open(walk, volume);
+    if (parent < 0)
+        return fault_errno(ret_fault, "following the mount point %s", walk->path);
+    bool ok = walk_step(walk, parent, name, is_file, ret_over, ret_fault);
+    close(parent);
+    return ok;
+}
 
-    if (strlen(path) >= sizeof walk.rest)
-        return true;         /* crun refuses it */
-    strcpy(walk.rest, path); /* NOLINT: the length has been checked */
-    while (!is_over && walk_next_name(&walk, name, sizeof name)) {
-        bool ok = true;
+/* Walks `rest`; `done` is where crun will mount, afterwards. */
+static bool walk_run(Walk *walk, bool is_file, Fault *ret_fault)
+{
+    char name[NAME_MAX + 1];
+    bool is_over = false; /* nothing is looked up any more */
+
+    while (walk_next_name(walk, name, sizeof name)) {
         if (strcmp(name, ".") == 0)
             continue;
-        if (strcmp(name, "..") == 0) {
-            ok = walk_enter(&walk, name, ret_fault);
-        } else {
-            int parent = walk_open(&walk);
-            ok = parent >= 0 ? walk_step(&walk, parent, name, is_file, &is_over, ret_fault)
-                             : fault_errno(ret_fault, "following the mount point %s", path);
-            if (parent >= 0)
-                close(parent);
-        }
-        if (!ok)
+        if (is_over || strcmp(name, "..") == 0 ? !walk_enter(walk, name, ret_fault)
+                                               : !walk_look(walk, name, is_file, &is_over, ret_fault))
             return false;
     }
     return true;
 }
 
-/* crun binds a file when the source of a bind mount is one. */
-static bool source_is_file(JsonSpan mount)
+bool mountpoint_make(const MountpointRoot *root, const char *path, bool is_file, Fault *ret_fault)
+{
+    Walk walk = {.root = root, .path = path};
+
+    if (strlen(path) >= sizeof walk.rest)
+        return true;         /* crun refuses it */
+    strcpy(walk.rest, path); /* NOLINT: the length has been checked */
+    return walk_run(&walk, is_file, ret_fault);
+}
+
+/* Opens the source of a bind mount. *ret_is_file: crun binds a file then. Return: the directory, -1: none. */
+static int source_open(JsonSpan mount, bool *ret_is_file)
 {
     char path[PATH_MAX];
     JsonSpan source;
     struct stat status;
-    return json_find(mount, "source", &source) && json_decode_string(source, path, sizeof path) &&
-           path[0] == '/' && stat(path, &status) == 0 && !S_ISDIR(status.st_mode);
+    *ret_is_file = false;
+    if (!json_find(mount, "source", &source) || !json_decode_string(source, path, sizeof path) ||
+        path[0] != '/' || stat(path, &status) != 0)
+        return -1;
+    *ret_is_file = !S_ISDIR(status.st_mode);
+    return *ret_is_file ? -1 : open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+static bool mount_is_read_only(JsonSpan mount)
+{
+    JsonMembers options = {.at = 0};
+    JsonSpan option;
+    char word[16];
+    if (!json_find(mount, "options", &options.object))
+        return false;
+    while (json_next_element(&options, &option))
+        if (json_decode_string(option, word, sizeof word) &&
+            (strcmp(word, "ro") == 0 || strcmp(word, "rro") == 0))
+            return true;
+    return false;
+}
+
+/* Takes fd, also on failure. */
+static bool volume_push(MountpointRoot *root, const char *place, int fd, bool is_read_only, Fault *ret_fault)
+{
+    size_t length = strlen(place);
+    MountpointVolume *volume = calloc(1, sizeof *volume + length + 1);
+    if (volume == NULL) {
+        if (fd >= 0)
+            close(fd);
+        return fault(ret_fault, FAULT_RESOURCE_EXHAUSTED, "out of memory in the guest");
+    }
+    volume->next = root->volumes;
+    volume->fd = fd;
+    volume->is_read_only = is_read_only;
+    volume->length = length;
+    memcpy(volume->place, place, length + 1);
+    root->volumes = volume;
+    return true;
+}
+
+static void volumes_free(const MountpointVolume *volume)
+{
+    while (volume != NULL) {
+        const MountpointVolume *next = volume->next;
+        if (volume->fd >= 0)
+            close(volume->fd);
+        free((void *)volume);
+        volume = next;
+    }
+}
+
+static bool mount_make(MountpointRoot *root, JsonSpan mount, Fault *ret_fault)
+{
+    Walk walk = {.root = root};
+    JsonSpan destination;
+    char path[PATH_MAX];
+    bool is_file;
+
+    if (!json_find(mount, "destination", &destination) || !json_decode_string(destination, path, sizeof path))
+        return true;
+    walk.path = path;
+    memcpy(walk.rest, path, strlen(path) + 1);
+    int fd = source_open(mount, &is_file);
+    if (!walk_run(&walk, is_file, ret_fault)) {
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    return volume_push(root, walk.done, fd, mount_is_read_only(mount), ret_fault);
 }
 
 bool mountpoints_make(const MountpointRoot *root, JsonSpan config, Fault *ret_fault)
 {
+    MountpointRoot with_volumes = {.rootfs_fd = root->rootfs_fd, .uid = root->uid, .gid = root->gid};
     JsonMembers mounts = {.at = 0};
-    JsonSpan mount, destination;
-    char path[PATH_MAX];
+    JsonSpan mount;
+    bool ok = true;
 
     if (!json_find(config, "mounts", &mounts.object))
         return true;
-    while (json_next_element(&mounts, &mount))
-        if (json_find(mount, "destination", &destination) &&
-            json_decode_string(destination, path, sizeof path) &&
-            !mountpoint_make(root, path, source_is_file(mount), ret_fault))
-            return false;
-    return true;
+    while (ok && json_next_element(&mounts, &mount))
+        ok = mount_make(&with_volumes, mount, ret_fault);
+    volumes_free(with_volumes.volumes);
+    return ok;
 }

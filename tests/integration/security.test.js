@@ -123,6 +123,13 @@ test('an image with links that lead out of it, files at mount points and device 
     const dangling = await run({}, {image, mounts: [mount('/dangling/volume')]});
     assert.strictEqual(await node.output(dangling, 'cat /nowhere/volume/file'), 'of the volume');
     await node.remove(dangling);
+    // The same for a link in a volume, which another mount covers.
+    const outer = path.join(node.dir, 'outer');
+    fs.mkdirSync(outer);
+    fs.symlinkSync('made/here', path.join(outer, 'linked'));
+    const nested = await run({}, {image, mounts: [mount('/volume', outer), mount('/volume/linked')]});
+    assert.strictEqual(await node.output(nested, 'cat /volume/made/here/file'), 'of the volume');
+    await node.remove(nested);
     // The guest's own files are unchanged.
     assert.match(await says({}, 'cat /etc/hosts'), /localhost/);
 });

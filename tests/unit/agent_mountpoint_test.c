@@ -154,6 +154,47 @@ static void reads_the_configuration(void)
     CU_ASSERT_TRUE(mountpoints_make(&root, (JsonSpan){"{}", 2}, &problem));
 }
 
+/* The configuration has a bind mount of the volume at /data, and two more mounts below it. */
+static bool make_in_volume(const char *options, const char *below, const char *other, Fault *ret_fault)
+{
+    g_autofree char *source = in_place("volume");
+    g_autofree char *config =
+        g_strdup_printf("{\"mounts\":[{\"destination\":\"/"
+                        "data\",\"type\":\"bind\",\"source\":\"%s\",\"options\":[\"rbind\"%s]},"
+                        "{\"destination\":\"%s\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"},"
+                        "{\"destination\":\"%s\",\"type\":\"bind\",\"source\":\"/etc/passwd\"}]}",
+                        source, options, below, other);
+
+    return mountpoints_make(&root, (JsonSpan){config, strlen(config)}, ret_fault);
+}
+
+static void follows_links_in_mounted_volumes(void)
+{
+    g_autofree char *volume = in_place("volume"), *existing = in_place("volume/existing");
+    Fault problem = {0};
+
+    CU_ASSERT_EQUAL(g_mkdir_with_parents(existing, 0755), 0);
+    link_make("inside/deep", "volume/relative");
+    link_make("../of-the-rootfs", "volume/up");
+    link_make("/data/file", "volume/absolute");
+    link_make("existing", "volume/there");
+    CU_ASSERT_TRUE(make_in_volume("", "/data/relative", "/data/absolute", &problem));
+    expect("volume/inside/deep", S_IFDIR);
+    expect("volume/file", S_IFREG);
+    CU_ASSERT_TRUE(make_in_volume("", "/data/up/x", "/data/there/missing", &problem));
+    expect("rootfs/of-the-rootfs/x", S_IFDIR);
+    expect("of-the-rootfs", 0);
+    CU_ASSERT_TRUE(make_in_volume("", "/data/existing", "/data/existing/relative", &problem));
+    expect("volume/existing/relative", 0); /* covered by a tmpfs */
+    expect("rootfs/data", 0);
+    link_make("lost", "volume/dangling");
+    CU_ASSERT_FALSE(make_in_volume(",\"ro\"", "/data/dangling", "/x", &problem));
+    CU_ASSERT_PTR_NOT_NULL(strstr(problem.message,
+                                  "the mount point /data/dangling leads to /data/lost, which "
+                                  "is missing in a read-only volume"));
+    expect("volume/lost", 0);
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
@@ -162,6 +203,7 @@ int main(void)
         {"the targets of dangling links are made, with their owner", makes_targets_of_dangling_links},
         {"links that lead out of the rootfs end inside it", stays_in_the_rootfs},
         {"circles of links and paths that are too long are refused", refuses_circles},
+        {"links in a volume that is mounted before are followed there", follows_links_in_mounted_volumes},
         {"the mounts of a configuration are files or directories as their sources", reads_the_configuration},
     };
     if (geteuid() != 0) {
