@@ -36,7 +36,7 @@ if [ ! -d "$entry" ]; then
     mkdir "$work/result"
     ssh-keygen -q -t ed25519 -N '' -C crivirt-node -f "$work/result/key"
     include=$(IFS=, && printf '%s' "${packages[*]}")
-    logged "$work/mmdebstrap.log" mmdebstrap --variant=minbase --include="$include" \
+    logged "$work/mmdebstrap.log" mmdebstrap --variant=minbase --include="$include" --aptopt='Acquire::Retries "5"' \
         --customize-hook="$here/setup.sh \"\$1\" '$work/result/key.pub'" bookworm "$work/root" \
         "deb $mirror/debian bookworm main" "deb $mirror/debian bookworm-updates main" \
         "deb $mirror/debian-security bookworm-security main" || fail "mmdebstrap could not make the node's file system"

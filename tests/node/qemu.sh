@@ -22,7 +22,7 @@ if [ ! -d "$entry" ]; then
     mkdir "$work/result"
     # apt resolves dependencies in a folder of its own, and the variant "extract" runs no package's scripts.
     logged "$work/mmdebstrap.log" mmdebstrap --variant=extract --include=qemu-system-x86 \
-        --aptopt='APT::Install-Recommends "false"' --keyring=/usr/share/keyrings trixie "$work/result/root" \
+        --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Retries "5"' --keyring=/usr/share/keyrings trixie "$work/result/root" \
         "deb $mirror/debian trixie main" || fail "mmdebstrap could not get QEMU"
     rm -rf "$work"/result/root/{dev,usr/share/doc,usr/share/locale,usr/share/man,var}
     # Its own dynamic loader finds its own libraries.

@@ -85,7 +85,9 @@ class NodeVm {
     }
 
     sshOptions() {
-        return ['-q', '-i', path.join(this.image, 'key'), '-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null',
+        // Neither the configuration nor the agent of the user who runs the tests matters.
+        return ['-q', '-F', 'none', '-i', path.join(this.image, 'key'), '-o', 'IdentitiesOnly=yes', '-o', 'BatchMode=yes',
+            '-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null',
             '-o', 'ConnectTimeout=60', '-o', 'ServerAliveInterval=60', '-o', `ControlPath=${this.control}`];
     }
 
