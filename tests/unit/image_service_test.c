@@ -800,8 +800,7 @@ int main(int argc, char **argv)
          images_share_layers_that_do_not_depend_on_what_is_below},
         {"layers are applied to those below, in whatever order they arrive",
          layers_are_applied_to_those_below_in_whatever_order_they_arrive},
-        {"an image that is on the node is pulled only with the registry's consent, under the call's "
-         "credentials, by tag or digest, and under no false name",
+        {"a pull of an image that is on the node needs the registry's consent",
          a_pull_needs_the_consent_of_the_registry},
         {"another registry has to send the layers that the store has",
          another_registry_has_to_show_the_layers},
