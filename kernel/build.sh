@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds the tuned guest kernel from Debian's linux-source: allnoconfig and the fragments in config/ and config/ARCH/.
+# Builds the tuned guest kernel from Debian's linux-source with patches/: allnoconfig and the fragments in config/ and config/ARCH/.
 # Prints a directory of the cache: the kernel (vmlinux; Image on arm64), config, release. Minutes the first time.
 #   build.sh             build, or find it in the cache
 #   build.sh --config    only check that the configuration holds
@@ -14,7 +14,7 @@ here=$(dirname "$(readlink -f "$0")")
 . "$here/cache.sh"
 source_package=linux-source-6.1
 jobs=$(nproc)
-need apt-get apt dpkg-deb dpkg make make "${KERNEL_CROSS}gcc" gcc bc bc bison bison flex flex xz xz-utils perl perl
+need apt-get apt dpkg-deb dpkg make make "${KERNEL_CROSS}gcc" gcc bc bc bison bison flex flex patch patch xz xz-utils perl perl
 
 # kernel_make ARGUMENT…: runs make in the source tree so that the result depends neither on this computer nor on the clock.
 kernel_make() {
@@ -29,6 +29,10 @@ unpack_source() {
     (cd "$work/download" && apt_download "$source_package=$version")
     dpkg-deb --fsys-tarfile "$work"/download/*.deb | tar -xO --wildcards './usr/src/linux-source-*.tar.xz' |
         tar -xJ -C "$work/linux" --strip-components=1
+    local change
+    for change in "${patches[@]}"; do
+        patch --silent --strip=1 --directory="$work/linux" <"$change" || fail "$change does not apply to $version"
+    done
     rm -r "$work/download"
 }
 
@@ -62,8 +66,9 @@ version=$(apt-cache show --no-all-versions "$source_package" 2>/dev/null | sed -
 [ -n "$version" ] || fail "apt knows no $source_package: run apt-get update"
 compiler=$("${KERNEL_CROSS}gcc" --version | head -n 1)
 fragments=("$here"/config/*.config "$here/config/$ARCH"/*.config)
+patches=("$here"/patches/*.patch)
 entry=$(cache_entry kernel "$source_package $version" "$compiler" "$ARCH" "$here/build.sh" "$here/arch.sh" \
-    "${fragments[@]}")
+    "${fragments[@]}" "${patches[@]}")
 
 if [ "${1:-}" = --config ] || [ ! -d "$entry" ]; then
     mkdir -p "$CRIVIRT_CACHE"

@@ -209,11 +209,20 @@ static gboolean detach(Pod *pod, guint generation, const Deadline *deadline, GEr
     return vmm_detach_share(pod->manager->vmm, pod->id, &share, &bounded, error);
 }
 
+/* The setting of the pod's handler, or of the daemon when the handler was removed since the pod started. */
+static gboolean wants_locks(const Pod *pod)
+{
+    const Settings *settings = pod->manager->settings;
+    const Handler *handler = handler_find(settings->handlers, pod->handler, NULL);
+
+    return handler != NULL ? handler->volume_locks : settings->guest.volume_locks;
+}
+
 /* The generation is stored first: if this daemon dies here, the next one detaches what is attached. */
 static gboolean attach(Pod *pod, guint generation, GError **error)
 {
     g_autofree char *tag = tag_new(generation);
-    const ShareSpec share = {.source = pod->share_dir, .tag = tag};
+    const ShareSpec share = {.source = pod->share_dir, .tag = tag, .locks = wants_locks(pod)};
     pid_t server = 0;
 
     g_mutex_lock(&pod->lock);

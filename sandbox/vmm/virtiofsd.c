@@ -3,12 +3,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <linux/securebits.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -148,15 +152,42 @@ typedef struct {
  * checked the permissions already, so the server keeps its capabilities while it acts for another user.
  * Securebits belong to a thread, and are inherited.
  */
-static gpointer server_thread(gpointer data)
+static gboolean keep_capabilities(GError **error)
 {
-    ServerCall *call = data;
     int bits = prctl(PR_GET_SECUREBITS, 0, 0, 0, 0);
 
     if (bits < 0 || prctl(PR_SET_SECUREBITS, bits | SECBIT_NO_SETUID_FIXUP, 0, 0, 0) != 0)
-        call->good = fail_errno(&call->error, errno, "cannot keep the capabilities of virtiofsd");
-    else
-        call->good = spawn_child(call->argv, call->spec->log, call->listener, -1, &call->pid, &call->error);
+        return fail_errno(error, errno, "cannot keep the capabilities of virtiofsd");
+    return TRUE;
+}
+
+/* virtiofsd refuses to wait for POSIX locks, but it waits for those of flock(). The filter makes such a call
+ * fail with EOPNOTSUPP, as for POSIX locks. It belongs to a thread, and is inherited. The process has one
+ * architecture, so that the number of the system call is enough. */
+static gboolean refuse_to_wait_for_locks(GError **error)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_flock, 0, 2),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])), /* low half */
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, LOCK_NB | LOCK_UN, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EOPNOTSUPP),
+    };
+    struct sock_fprog program = {.len = G_N_ELEMENTS(code), .filter = code};
+
+    G_STATIC_ASSERT(G_BYTE_ORDER == G_LITTLE_ENDIAN);
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0)
+        return fail_errno(error, errno, "cannot limit the system calls of virtiofsd");
+    return TRUE;
+}
+
+static gpointer server_thread(gpointer data)
+{
+    ServerCall *call = data;
+
+    call->good = keep_capabilities(&call->error) && refuse_to_wait_for_locks(&call->error) &&
+                 spawn_child(call->argv, call->spec->log, call->listener, -1, &call->pid, &call->error);
     return NULL;
 }
 
@@ -165,7 +196,12 @@ static gboolean spawn_server(const char *program, const VirtiofsdSpec *spec, int
 {
     g_autofree char *source = g_strdup_printf("source=%s", spec->source);
     const char *const argv[] = {
-        program, "--fd=3", "-o", source, "-o", "cache=auto", "-o", "sandbox=namespace", NULL,
+        program, "--fd=3",
+        "-o",    source,
+        "-o",    "cache=auto",
+        "-o",    "sandbox=namespace",
+        "-o",    spec->locks ? "posix_lock,flock" : "no_posix_lock,no_flock",
+        NULL,
     };
 
     ServerCall call = {.argv = argv, .spec = spec, .listener = listener};

@@ -5,7 +5,11 @@
  * cgroups. The server runs as root in namespaces of its own, where it sees only the share. It outlives the
  * daemon, and ends by itself when its client closes the connection; the reaper reaps it. Its client is
  * crivirt-fsguard (fsguard/main.c), which passes QEMU's messages on, and answers the guest when the server
- * has died. Threads: any.
+ * has died.
+ *
+ * With locks, the server never waits for one: the guest's kernel repeats an attempt that fails
+ * (kernel/patches), and gets EOPNOTSUPP if it asks the server to wait. A waiting server would serve no other
+ * request, and would outlive its guest. Threads: any.
  */
 #pragma once
 
@@ -18,6 +22,7 @@ typedef struct {
     const char *log;    /* the file for its messages, overwritten */
     uid_t uid;          /* the user who may connect */
     gid_t gid;
+    gboolean locks; /* the guest's locks are taken on the node's files; else the guest keeps them to itself */
 } VirtiofsdSpec;
 
 /* The socket listens when this returns. The caller unlinks it once QEMU has connected. Errors:

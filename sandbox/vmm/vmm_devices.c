@@ -142,7 +142,14 @@ gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, pi
     g_autofree char *socket = share_file(vmm, name, "");
     g_autofree char *log = share_file(vmm, name, ".log");
     g_autofree char *xml = domain_xml_share(share, socket);
-    const VirtiofsdSpec server = {share->source, socket, log, vmm->identity.uid, vmm->identity.gid};
+    const VirtiofsdSpec server = {
+        .source = share->source,
+        .socket = socket,
+        .log = log,
+        .uid = vmm->identity.uid,
+        .gid = vmm->identity.gid,
+        .locks = share->locks,
+    };
     gboolean attached;
     pid_t pid;
 

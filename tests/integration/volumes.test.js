@@ -6,11 +6,12 @@ const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
+const {programs} = require('./support/environment');
 const {BUSYBOX} = require('./support/images');
 const {eventually, refused, must} = require('./support/kit');
 
 let node;
-before(async () => { node = await Node.start(); });
+before(async () => { node = await Node.start({config: '[handlers.unlocked]\nvolume_locks = false\n'}); });
 after(() => node.end());
 
 // Makes a directory on the node.
@@ -340,6 +341,69 @@ test('sockets, FIFOs, inotify and writes work between the containers of a pod in
     assert.strictEqual(await node.output(three, 'cat /joint/file'), 'now');
     const four = await node.runContainer(pod, {mounts});
     assert.strictEqual(await node.output(four, 'stat -c %i /joint; cat /joint/file'), await node.output(three, 'stat -c %i /joint; cat /joint/file'));
+    await node.removePod(pod);
+    await node.noLeaks();
+});
+
+// A program of a container that takes a lock and has it until the container ends or gets a signal; its log says "got".
+const lockHolder = (pod, action, mounts) => node.runContainer(pod, {command: ['/bin/sh', '-c', `sleep 100000 | /tool ${action}`], mounts});
+
+// What an attempt on the node gets.
+const nodeTries = (kind, file) => must(programs.guestTool, `try-${kind}`, file).trim();
+
+for (const kind of ['flock', 'posix', 'ofd']) {
+    test(`a ${kind} lock on a file of a volume holds in the container, the pod, other pods and the node, and who waits gets it`, async () => {
+        const data = directory(`locks-${kind}`);
+        const file = path.join(data, 'file');
+        fs.writeFileSync(file, '');
+        const mounts = [{container_path: '/data', host_path: data}, node.toolMount()];
+        const [pod, other] = [await node.runPod(), await node.runPod()];
+        const same = await node.runContainer(pod, {mounts});
+        const far = await node.runContainer(other, {mounts});
+        const tries = async () => [
+            await node.output(same, `/tool try-${kind} /data/file`), await node.output(far, `/tool try-${kind} /data/file`), nodeTries(kind, file),
+        ];
+        assert.deepStrictEqual(await tries(), ['got', 'got', 'got']);
+        const holder = await lockHolder(pod, `hold-${kind} /data/file`, mounts);
+        await eventually('the lock is held', () => node.logTexts(holder).includes('got'));
+        assert.deepStrictEqual(await tries(), ['busy', 'busy', 'busy']);
+        // One waits and is removed, one waits and gets the lock; meanwhile the volume goes on.
+        const [waiter, next] = [await lockHolder(other, `hold-${kind} /data/file`, mounts), await lockHolder(other, `hold-${kind} /data/file`, mounts)];
+        assert.strictEqual(await node.output(far, 'echo on >/data/on; cat /data/on'), 'on');
+        await node.remove(waiter);
+        assert.deepStrictEqual(node.logTexts(next), []);
+        await node.remove(holder);
+        await eventually('who waits has the lock', () => node.logTexts(next).includes('got'));
+        assert.deepStrictEqual(await tries(), ['busy', 'busy', 'busy']);
+        // A pod with a program that waits can be removed, and takes its locks with it.
+        await lockHolder(pod, `hold-${kind} /data/file`, mounts);
+        await node.removePod(pod);
+        await node.removePod(other);
+        assert.strictEqual(nodeTries(kind, file), 'got');
+        await node.noLeaks();
+    });
+}
+
+test('locks on files of a volume end with their file, are granted in a read-only volume, and can be kept in the pod', async () => {
+    const data = directory('lock-ends');
+    const file = path.join(data, 'file');
+    fs.writeFileSync(file, '');
+    const mounts = [{container_path: '/data', host_path: data}, node.toolMount()];
+    const pod = await node.runPod();
+    for (const kind of ['flock', 'posix', 'ofd']) {
+        const closes = await node.runContainer(pod, {command: ['/bin/sh', '-c', `/tool close-${kind} /data/file </dev/null`], mounts});
+        await eventually('the file is closed', () => node.logTexts(closes).includes('closed'));
+        assert.strictEqual(nodeTries(kind, file), 'got', kind);
+    }
+    const reader = await node.runContainer(pod, {mounts: [{...mounts[0], readonly: true}, mounts[1]]});
+    assert.strictEqual(await node.output(reader, '/tool try-read /data/file'), 'got');
+    const unlocked = await node.runPod({}, 'unlocked');
+    const local = await lockHolder(unlocked, 'hold-flock /data/file', mounts);
+    await eventually('the lock is held', () => node.logTexts(local).includes('got'));
+    const beside = await node.runContainer(unlocked, {mounts});
+    assert.strictEqual(await node.output(beside, '/tool try-posix /data/file'), 'got');
+    assert.strictEqual(nodeTries('flock', file), 'got');
+    await node.removePod(unlocked);
     await node.removePod(pod);
     await node.noLeaks();
 });

@@ -9,8 +9,13 @@
  *   guest_tool syn PORT           of four connections to it, always between the same addresses and ports: by
  * how much the first packet's sequence number and time stamp (RFC 7323) are ahead of the clocks that they
  * follow. Whose secrets (RFC 6528) are the same, for those it is the same. Needs CAP_NET_RAW
+ *   guest_tool try-KIND FILE      prints "got" or "busy"; KIND is a lock for writing (flock, posix, ofd) or
+ * for reading (read) guest_tool hold-KIND FILE     waits for the lock, prints "got", and has it until its
+ * standard input ends guest_tool close-KIND FILE    the same, but then it closes the file and waits to be
+ * killed guest_tool cost-KIND FILE     prints the ns that a lock with its unlock takes
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
@@ -18,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -191,6 +197,65 @@ static int syn(const char *port)
     return 0;
 }
 
+/* ---- locks ---- */
+
+enum { LOCK_ROUNDS = 2000 };
+
+/* Return: 0, or -1 with errno. */
+static int lock_file(int fd, const char *kind, int wait, int unlock)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+    if (strcmp(kind, "flock") == 0)
+        return flock(fd, unlock ? LOCK_UN : LOCK_EX | (wait ? 0 : LOCK_NB));
+    if (strcmp(kind, "read") == 0)
+        lock.l_type = F_RDLCK;
+    if (unlock)
+        lock.l_type = F_UNLCK;
+    if (strcmp(kind, "ofd") == 0)
+        return fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock);
+    return fcntl(fd, wait ? F_SETLKW : F_SETLK, &lock);
+}
+
+static int print_cost(int fd, const char *kind)
+{
+    uint64_t start = clock_ns(CLOCK_MONOTONIC);
+
+    for (unsigned i = 0; i < LOCK_ROUNDS; i++)
+        if (lock_file(fd, kind, 0, 0) != 0 || lock_file(fd, kind, 0, 1) != 0)
+            return perror(kind), 1;
+    printf("%llu\n", (unsigned long long)((clock_ns(CLOCK_MONOTONIC) - start) / LOCK_ROUNDS));
+    return 0;
+}
+
+static int use_lock(const char *action, const char *kind, const char *file)
+{
+    int fd = open(file, strcmp(kind, "read") == 0 ? O_RDONLY : O_RDWR);
+    int wait = strncmp(action, "try-", 4) != 0;
+    char byte;
+
+    if (fd < 0)
+        return perror(file), 1;
+    if (strncmp(action, "cost-", 5) == 0)
+        return print_cost(fd, kind);
+    if (lock_file(fd, kind, wait, 0) != 0) {
+        if (wait || (errno != EAGAIN && errno != EACCES))
+            return perror(file), 1;
+        return puts("busy"), 0;
+    }
+    puts("got");
+    fflush(stdout);
+    while (wait && read(STDIN_FILENO, &byte, 1) > 0)
+        ;
+    if (strncmp(action, "close-", 6) == 0) {
+        close(fd);
+        puts("closed");
+        fflush(stdout);
+        pause();
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -208,6 +273,8 @@ int main(int argc, char **argv)
         return serve_tcp(argv[2], reset);
     if (strcmp(argv[1], "syn") == 0)
         return syn(argv[2]);
+    if (strchr(argv[1], '-') != NULL)
+        return use_lock(argv[1], strchr(argv[1], '-') + 1, argv[2]);
     strcpy(address.sun_path, argv[2]); /* NOLINT: its length has been checked */
     if (strcmp(argv[1], "listen") == 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
         listen(fd, 5) == 0)
