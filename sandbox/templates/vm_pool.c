@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "common/ids.h"
+#include "common/lock_assert.h"
 #include "common/log.h"
 #include "common/semaphore.h"
 #include "sandbox/templates/guest_restore.h"
@@ -16,13 +17,17 @@ enum {
     PATIENCE_MS = 3 * 1000,      /* for a moment in which no guest starts */
     TEMPLATE_INTERVAL_MS = 1000, /* between looks for the first template */
     FAILURE_INTERVAL_MS = 30 * 1000,
+    ENDED_INTERVAL_MS = 2 * 1000, /* after a VM ended by itself, as all do on a node without memory */
 };
 
 typedef struct {
+    VmPool *pool;
     char *id;
     char *instance; /* of the template that the VM was created for */
+    gboolean ended; /* its QEMU was killed or failed; protected by pool->lock */
 } Member;
 
+/* The Vmm calls on_member_ended() with its own lock held: it is never called with the pool's lock held. */
 struct VmPool {
     GuestEnvironment *env;
     TemplateStore *templates;
@@ -35,11 +40,46 @@ struct VmPool {
     GQueue members;
 };
 
+/* A VM that ends while no pod has it makes the pool create another one. Runs on the Vmm's event thread. */
+static void on_member_ended(const char *text, gpointer data)
+{
+    Member *member = data;
+
+    log_warning(LOG_FIELDS("guest", member->id), "a VM of the pool has ended and is replaced: %s", text);
+    g_mutex_lock(&member->pool->lock);
+    member->ended = TRUE;
+    g_cond_broadcast(&member->pool->changed);
+    g_mutex_unlock(&member->pool->lock);
+}
+
+/* Takes the id. */
+static Member *member_new(VmPool *pool, char *id, const Template *template)
+{
+    Member *member = g_new0(Member, 1);
+
+    member->pool = pool;
+    member->id = id;
+    member->instance = g_strdup(template->instance);
+    vmm_watch_end(pool->env->vmm, id, on_member_ended, member);
+    return member;
+}
+
+/* Called after the member has left the list. */
 static void member_free(Member *member)
 {
+    vmm_unwatch_end(member->pool->env->vmm, member->id, member);
     g_free(member->id);
     g_free(member->instance);
     g_free(member);
+}
+
+/* The VM stays. Return: its id, the caller's. */
+static char *member_free_steal_id(Member *member)
+{
+    char *id = g_strdup(member->id);
+
+    member_free(member);
+    return id;
 }
 
 static void vm_pool_remove_vm(VmPool *pool, const char *id)
@@ -69,7 +109,6 @@ static Member *member_make(VmPool *pool, const DomainSpec *spec, const Template 
     g_autofree char *disk = template_disk_path(template);
     g_autofree char *id = id_new();
     DomainSpec incoming = *spec;
-    Member *member;
     gboolean made;
 
     incoming.incoming = TRUE;
@@ -83,19 +122,27 @@ static Member *member_make(VmPool *pool, const DomainSpec *spec, const Template 
         vm_pool_remove_vm(pool, id);
         return NULL;
     }
-    member = g_new0(Member, 1);
-    member->id = g_steal_pointer(&id);
-    member->instance = g_strdup(template->instance);
-    return member;
+    return member_new(pool, g_steal_pointer(&id), template);
 }
 
-/* Removes a VM whose template is gone or was created again from the list; instance NULL: any VM. */
+static gboolean vm_pool_has_ended_locked(VmPool *pool)
+{
+    LOCK_ASSERT_HELD(&pool->lock);
+    for (GList *item = pool->members.head; item != NULL; item = item->next)
+        if (((const Member *)item->data)->ended)
+            return TRUE;
+    return FALSE;
+}
+
+/* Removes a VM from the list that has ended, or whose template is gone or was created again; instance NULL:
+ * any VM. */
 static Member *vm_pool_steal_outdated_locked(VmPool *pool, const char *instance)
 {
+    LOCK_ASSERT_HELD(&pool->lock);
     for (GList *item = pool->members.head; item != NULL; item = item->next) {
         Member *member = item->data;
 
-        if (g_strcmp0(member->instance, instance) == 0)
+        if (!member->ended && g_strcmp0(member->instance, instance) == 0)
             continue;
         g_queue_delete_link(&pool->members, item);
         return member;
@@ -103,19 +150,24 @@ static Member *vm_pool_steal_outdated_locked(VmPool *pool, const char *instance)
     return NULL;
 }
 
-static void vm_pool_remove_outdated(VmPool *pool, const char *instance)
+/* Return: whether one of them had ended by itself. */
+static gboolean vm_pool_remove_outdated(VmPool *pool, const char *instance)
 {
+    gboolean any_ended = FALSE;
     Member *member;
 
     do {
         g_mutex_lock(&pool->lock);
         member = vm_pool_steal_outdated_locked(pool, instance);
+        any_ended = any_ended || (member != NULL && member->ended);
         g_mutex_unlock(&pool->lock);
         if (member != NULL) {
-            vm_pool_remove_vm(pool, member->id);
-            member_free(member);
+            g_autofree char *id = member_free_steal_id(member);
+
+            vm_pool_remove_vm(pool, id);
         }
     } while (member != NULL);
+    return any_ended;
 }
 
 /* Return: the pause before the next attempt in milliseconds; 0: a VM was added. */
@@ -131,7 +183,8 @@ static guint vm_pool_add_one(VmPool *pool)
         return FAILURE_INTERVAL_MS;
     }
     template = template_store_find(pool->templates, &spec);
-    vm_pool_remove_outdated(pool, template != NULL ? template->instance : NULL);
+    if (vm_pool_remove_outdated(pool, template != NULL ? template->instance : NULL))
+        return ENDED_INTERVAL_MS;
     if (template == NULL)
         return TEMPLATE_INTERVAL_MS;
     member = member_make(pool, &spec, template, &error);
@@ -146,13 +199,15 @@ static guint vm_pool_add_one(VmPool *pool)
     return 0;
 }
 
-/* Return: FALSE when the pool is being freed. */
+/* Waits until a VM is missing, or one has ended and is to be replaced. Return: FALSE when the pool is being
+ * freed. */
 static gboolean vm_pool_wait_for_room(VmPool *pool)
 {
     gboolean go_on;
 
     g_mutex_lock(&pool->lock);
-    while ((go_on = !g_cancellable_is_cancelled(pool->stop)) && pool->members.length >= pool->size)
+    while ((go_on = !g_cancellable_is_cancelled(pool->stop)) && pool->members.length >= pool->size &&
+           !vm_pool_has_ended_locked(pool))
         g_cond_wait(&pool->changed, &pool->lock);
     g_mutex_unlock(&pool->lock);
     return go_on;
@@ -210,9 +265,16 @@ void vm_pool_free(VmPool *pool)
     g_cond_broadcast(&pool->changed);
     g_mutex_unlock(&pool->lock);
     g_thread_join(pool->thread);
-    while ((member = g_queue_pop_head(&pool->members)) != NULL) {
-        vm_pool_remove_vm(pool, member->id);
-        member_free(member);
+    for (;;) {
+        g_autofree char *id = NULL;
+
+        g_mutex_lock(&pool->lock);
+        member = g_queue_pop_head(&pool->members);
+        g_mutex_unlock(&pool->lock);
+        if (member == NULL)
+            break;
+        id = member_free_steal_id(member);
+        vm_pool_remove_vm(pool, id);
     }
     g_object_unref(pool->stop);
     g_mutex_clear(&pool->lock);
@@ -220,47 +282,53 @@ void vm_pool_free(VmPool *pool)
     g_free(pool);
 }
 
+/* Removes a living VM of the template from the list. */
+static Member *vm_pool_steal_alive_locked(VmPool *pool, const Template *template)
+{
+    LOCK_ASSERT_HELD(&pool->lock);
+    for (GList *item = pool->members.head; item != NULL; item = item->next) {
+        Member *member = item->data;
+
+        if (member->ended || !g_str_equal(member->instance, template->instance))
+            continue;
+        g_queue_delete_link(&pool->members, item);
+        return member;
+    }
+    return NULL;
+}
+
 char *vm_pool_take(VmPool *pool, const Template *template)
 {
-    char *id = NULL;
+    Member *member;
 
     if (pool == NULL)
         return NULL;
     g_mutex_lock(&pool->lock);
-    for (GList *item = pool->members.head; item != NULL && id == NULL; item = item->next) {
-        Member *member = item->data;
-
-        if (!g_str_equal(member->instance, template->instance))
-            continue;
-        id = g_steal_pointer(&member->id);
-        member_free(member);
-        g_queue_delete_link(&pool->members, item);
-        g_cond_broadcast(&pool->changed);
-        break;
-    }
+    member = vm_pool_steal_alive_locked(pool, template);
+    g_cond_broadcast(&pool->changed);
     g_mutex_unlock(&pool->lock);
-    return id;
+    return member != NULL ? member_free_steal_id(member) : NULL;
 }
 
 void vm_pool_give_back(VmPool *pool, char *id, const Template *template)
 {
-    Member *member = g_new0(Member, 1);
+    Member *member = member_new(pool, id, template);
 
-    member->id = id;
-    member->instance = g_strdup(template->instance);
     g_mutex_lock(&pool->lock);
     g_queue_push_head(&pool->members, member);
+    g_cond_broadcast(&pool->changed);
     g_mutex_unlock(&pool->lock);
 }
 
 guint vm_pool_count(VmPool *pool)
 {
-    guint count;
+    guint count = 0;
 
     if (pool == NULL)
         return 0;
     g_mutex_lock(&pool->lock);
-    count = pool->members.length;
+    for (GList *item = pool->members.head; item != NULL; item = item->next)
+        count += !((const Member *)item->data)->ended;
     g_mutex_unlock(&pool->lock);
     return count;
 }

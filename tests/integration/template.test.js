@@ -197,6 +197,23 @@ test('a pod starts although a VM of the pool was killed', async (t) => {
     await node.noLeaks();
 });
 
+test('a VM of the pool that is killed while no pod has it is removed and replaced', async (t) => {
+    clean(t);
+    await eventually('the VM pool is full', async () => (await report(node)).vmPool === 2);
+    const killed = fs.readdirSync(path.join(node.stateDir, 'guests'));
+    assert.strictEqual(killed.length, 2);
+    for (const id of killed)
+        process.kill(node.qemuPid({id}), 'SIGKILL');
+    const listed = () => fs.readdirSync(path.join(node.stateDir, 'guests'));
+    await eventually('the killed VMs have been removed', () => !listed().some((id) => killed.includes(id)));
+    await eventually('the VM pool is full again', async () => (await report(node)).vmPool === 2);
+    const pod = await node.runPod();
+    assert.ok(!killed.includes(pod.id));
+    assert.ok(!(await phases(pod)).includes('load'), 'the pod did not get a VM of the pool');
+    await node.removePod(pod);
+    await node.noLeaks();
+});
+
 test('a pod with limits is restored, and its VM has as much memory as it may use', async (t) => {
     clean(t);
     const pod = await node.runPod({linux: {resources: {memory_limit_in_bytes: 512 << 20}}});
