@@ -26,6 +26,9 @@ TestTar *test_tar_new(const char *format, const char *filter)
     if (!g_str_equal(filter, "none"))
         archive_write_add_filter_by_name(tar->archive, filter);
     archive_write_set_options(tar->archive, "hdrcharset=BINARY");
+    /* A time in the blob would give equal layers different digests. */
+    if (g_str_equal(filter, "gzip"))
+        archive_write_set_filter_option(tar->archive, "gzip", "timestamp", NULL);
     if (archive_write_open_fd(tar->archive, tar->fd) != ARCHIVE_OK)
         g_error("%s", archive_error_string(tar->archive));
     return tar;
