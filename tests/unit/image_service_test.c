@@ -783,7 +783,7 @@ static void another_repository_has_to_have_the_layers(void)
 
     /* The registry confirms the blob in this repository, so it is not downloaded again. */
     fixture.repository = "friend";
-    TestLayer shared[] = {add_layer(&fixture, "hello", 0), add_layer(&fixture, "own", 0)};
+    TestLayer shared[] = {add_layer(&fixture, "hello", 0), add_layer(&fixture, "new", 0)};
     with_all = add_image(&fixture, "v1", shared, G_N_ELEMENTS(shared));
     CU_ASSERT_EQUAL(pull_from(&fixture, fixture.registry, "friend:v1", NULL), PULLED);
     CU_ASSERT_EQUAL(requests(&fixture, "GET /v2/friend/blobs/"), 2);
