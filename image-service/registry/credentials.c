@@ -171,8 +171,9 @@ static gboolean find_in_file(const char *path, const char *target, Credentials *
     return FALSE;
 }
 
-/* The call's server_address says for which host its credentials are. */
-static gboolean is_for_host(const RegistryAuth *auth, const char *host)
+/* The call's server_address says for which host its credentials are; without one they are for the registry
+ * that the image names. */
+static gboolean is_for_host(const RegistryAuth *auth, const char *host, gboolean is_mirror)
 {
     g_autofree char *address = NULL;
     g_autofree char *target = NULL;
@@ -180,7 +181,7 @@ static gboolean is_for_host(const RegistryAuth *auth, const char *host)
     if (auth == NULL)
         return FALSE;
     if (!is_set(auth->server_address))
-        return TRUE;
+        return !is_mirror;
     address = normalise_key(auth->server_address);
     address[strcspn(address, "/")] = '\0';
     target = normalise_key(host);
@@ -194,7 +195,8 @@ gboolean credentials_find(const CredentialsQuery *query, Credentials **ret_crede
     g_autoptr(Credentials) from_call = NULL;
     g_autoptr(Credentials) from_file = NULL;
 
-    if (is_for_host(query->auth, query->host) && !make_credentials(query->auth, &from_call, error)) {
+    if (is_for_host(query->auth, query->host, query->is_mirror) &&
+        !make_credentials(query->auth, &from_call, error)) {
         g_prefix_error(error, "credentials of the call: ");
         return FALSE;
     }

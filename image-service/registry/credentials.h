@@ -37,8 +37,8 @@ typedef struct {
     gboolean is_mirror;
 } CredentialsQuery;
 
-/* Finds the credentials for one host. Those of the call with a server_address go to that host only. At the
- * registry the call's come first; at a mirror the file's come first, and the call's are used when the file
- * has none (as with containerd). *ret_credentials is NULL when there are none; a missing file has none.
- * Errors: INVALID_ARGUMENT for malformed credentials. */
+/* Finds the credentials for one host. Those of the call go to its server_address only, and without one to
+ * the registry that the reference names, never to a mirror. At the registry the call's come first, at a
+ * mirror the file's. *ret_credentials is NULL when there are none; a missing file has none. Errors:
+ * INVALID_ARGUMENT for malformed credentials. */
 gboolean credentials_find(const CredentialsQuery *query, Credentials **ret_credentials, GError **error);

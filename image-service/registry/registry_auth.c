@@ -101,8 +101,9 @@ gboolean registry_same_origin(const char *one, const char *other)
 }
 
 /* The message of the distribution specification's {"errors": [{"code": …, "message": …, "detail": …}]}, or of
- * token servers and proxies: {"details": …}, {"message": …}, {"error": …}; else the text itself. */
-static char *error_text(const char *body, gsize length)
+ * token servers and proxies: {"details": …}, {"message": …}, {"error": …}; else the text itself, or NULL
+ * when only JSON counts. */
+static char *error_text(const char *body, gsize length, gboolean only_json)
 {
     static const char *const other_keys[][2] = {{"details"}, {"message"}, {"error"}};
     g_autoptr(JsonDocument) document = json_document_parse(body, length, "answer", &json_lenient, NULL);
@@ -113,7 +114,7 @@ static char *error_text(const char *body, gsize length)
     const char *message = json_find_string(first, (const char *const[]){"message", NULL});
 
     if (!json_is(root, JSON_OBJECT))
-        return g_strndup(body, MIN(length, (gsize)MAX_MESSAGE_LENGTH));
+        return only_json ? NULL : g_strndup(body, MIN(length, (gsize)MAX_MESSAGE_LENGTH));
     if (message == NULL || *message == '\0')
         message = json_find_string(first, (const char *const[]){"detail", NULL});
     for (gsize i = 0; message == NULL && i < G_N_ELEMENTS(other_keys); i++) {
@@ -142,23 +143,35 @@ static char *describe_retry_after(const Transfer *transfer)
                            text != NULL ? ", at " : "", text != NULL ? text : "");
 }
 
-char *registry_describe_answer(const Transfer *transfer)
+/* One line, whatever the registry sent: what is not printable, like controls and marks that change the
+ * direction of the text, becomes a space. */
+static char *printable(const char *text)
+{
+    g_autofree char *valid = g_utf8_make_valid(text, -1);
+    GString *line = g_string_new(NULL);
+    guint n = 0;
+
+    for (const char *c = valid; *c != '\0' && n < MAX_MESSAGE_LENGTH; c = g_utf8_next_char(c), n++) {
+        gunichar character = g_utf8_get_char(c);
+
+        g_string_append_unichar(line, g_unichar_isprint(character) ? character : ' ');
+    }
+    return g_strstrip(g_string_free(line, FALSE));
+}
+
+char *registry_describe_answer(const Transfer *transfer, AnswerSource source)
 {
     gsize length;
     const char *body = transfer_body(transfer, &length);
-    g_autofree char *text = length > 0 ? error_text(body, length) : NULL;
-    g_autofree char *valid = text != NULL ? g_utf8_make_valid(text, -1) : NULL;
+    g_autofree char *text = length > 0 && source != ANSWER_FROM_ELSEWHERE
+                                ? error_text(body, length, source == ANSWER_OF_TOKEN_SERVER)
+                                : NULL;
+    g_autofree char *line = text != NULL ? printable(text) : NULL;
     g_autofree char *again = describe_retry_after(transfer);
 
-    if (valid == NULL || *g_strstrip(valid) == '\0')
+    if (line == NULL || *line == '\0')
         return g_strdup_printf("HTTP %ld%s", transfer_status(transfer), again);
-    /* One line, whatever the registry sent. */
-    for (char *c = valid; *c != '\0'; c++)
-        if ((guchar)*c < 0x20 || *c == 0x7f)
-            *c = ' ';
-    if (g_utf8_strlen(valid, -1) > MAX_MESSAGE_LENGTH)
-        *g_utf8_offset_to_pointer(valid, MAX_MESSAGE_LENGTH) = '\0';
-    return g_strdup_printf("HTTP %ld: %s%s", transfer_status(transfer), valid, again);
+    return g_strdup_printf("HTTP %ld: %s%s", transfer_status(transfer), line, again);
 }
 
 static char *basic_authorization(const Credentials *credentials)
@@ -220,20 +233,17 @@ static char *token_query(GHashTable *challenge, const char *repository, const Cr
     return g_string_free(query, FALSE);
 }
 
-/* The registry names the realm, so credentials are not sent to a realm without TLS when the registry itself
- * has TLS. */
-static gboolean check_realm(const char *realm, const char *url, const Credentials *credentials,
-                            GError **error)
+/* The registry names the realm, so what is asked there has TLS when the registry itself has TLS. */
+static gboolean check_realm(const char *realm, const char *url, GError **error)
 {
     g_autoptr(GUri) uri = realm != NULL ? g_uri_parse(realm, G_URI_FLAGS_ENCODED, NULL) : NULL;
 
     if (uri == NULL || g_uri_get_host(uri) == NULL || g_uri_get_userinfo(uri) != NULL ||
         (!g_str_equal(g_uri_get_scheme(uri), "http") && !g_str_equal(g_uri_get_scheme(uri), "https")))
         return fail(error, STATUS_UNAUTHENTICATED, "the registry names no usable token server");
-    if (credentials != NULL && g_str_has_prefix(url, "https:") && g_str_equal(g_uri_get_scheme(uri), "http"))
+    if (g_str_has_prefix(url, "https:") && g_str_equal(g_uri_get_scheme(uri), "http"))
         return fail(error, STATUS_UNAUTHENTICATED,
-                    "the registry names a token server without TLS (%s): no credentials for that",
-                    g_uri_get_host(uri));
+                    "the registry has TLS and names a token server without TLS: %s", g_uri_get_host(uri));
     return TRUE;
 }
 
@@ -250,7 +260,7 @@ static gboolean ask_token_server(Transfer *transfer, const TransferRequest *requ
     status = transfer_status(transfer);
     if (status == 200)
         return read_token(transfer, ret_authorization, error);
-    what = registry_describe_answer(transfer);
+    what = registry_describe_answer(transfer, ANSWER_OF_TOKEN_SERVER);
     return fail(error,
                 status == 429 || status >= 500 ? STATUS_UNAVAILABLE
                 : status == 403                ? STATUS_PERMISSION_DENIED
@@ -269,7 +279,7 @@ static gboolean fetch_token(const RegistryAuthRequest *request, GHashTable *chal
     gboolean by_refresh_token = credentials != NULL && credentials->identity_token != NULL;
     gboolean done;
 
-    if (!check_realm(realm, request->url, credentials, error))
+    if (!check_realm(realm, request->url, error))
         return FALSE;
     get_url = g_strconcat(realm, strchr(realm, '?') != NULL ? "&" : "?", query, NULL);
     if (!by_refresh_token && credentials != NULL && credentials->username != NULL) {
@@ -285,6 +295,7 @@ static gboolean fetch_token(const RegistryAuthRequest *request, GHashTable *chal
         .headers = headers,
         .tls = request->endpoint,
         .with_client_cert = registry_same_origin(request->url, realm),
+        .is_foreign = !registry_same_origin(request->url, realm),
         .max_body_bytes = MAX_TOKEN_BODY_BYTES,
         .progress_timeout_ms = request->progress_timeout_ms,
     };
@@ -316,7 +327,7 @@ gboolean registry_auth_answer(const RegistryAuthRequest *request, const Deadline
         *ret_authorization = basic_authorization(credentials);
         return TRUE;
     }
-    what = registry_describe_answer(request->transfer);
+    what = registry_describe_answer(request->transfer, ANSWER_OF_REGISTRY);
     return fail(error, STATUS_UNAUTHENTICATED, "%s%s", what,
                 credentials == NULL ? " (no credentials were given)" : "");
 }

@@ -31,9 +31,16 @@ typedef struct {
 gboolean registry_auth_answer(const RegistryAuthRequest *request, const Deadline *deadline,
                               char **ret_authorization, GError **error);
 
+/* From whom an answer is, which decides how much of it a message may hold: pods' events show the message. */
+typedef enum {
+    ANSWER_OF_REGISTRY,     /* its error's text, or the body */
+    ANSWER_OF_TOKEN_SERVER, /* the text of an error in JSON */
+    ANSWER_FROM_ELSEWHERE,  /* where a redirect led: the status alone */
+} AnswerSource;
+
 /* Return: what a failed answer says about itself and when the registry may be asked again, ready for a
- * message: "HTTP 404: manifest unknown (MANIFEST_UNKNOWN)". */
-char *registry_describe_answer(const Transfer *transfer);
+ * message: "HTTP 404: manifest unknown (MANIFEST_UNKNOWN)". It is printable, one line, and short. */
+char *registry_describe_answer(const Transfer *transfer, AnswerSource source);
 
 /* Whether two URLs have scheme, host and port in common, so that secrets for one may go to the other. */
 gboolean registry_same_origin(const char *one, const char *other);

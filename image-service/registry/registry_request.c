@@ -126,15 +126,18 @@ static gboolean is_redirect(long status)
     return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
 
-static char *redirect_target(const char *url, const char *location, GError **error)
+char *registry_redirect_target(const char *url, const char *location, GError **error)
 {
     char *target =
         g_uri_resolve_relative(url, location, G_URI_FLAGS_ENCODED | G_URI_FLAGS_PARSE_RELAXED, NULL);
 
     if (target != NULL && (g_str_has_prefix(target, "http://") || g_str_has_prefix(target, "https://")))
-        return target;
+        if (!g_str_has_prefix(url, "https://") || g_str_has_prefix(target, "https://"))
+            return target;
+    fail(error, STATUS_UNAVAILABLE,
+         target != NULL && g_str_has_prefix(target, "http://") ? "the registry redirects from https to http"
+                                                               : "the registry redirects to no HTTP address");
     g_free(target);
-    fail(error, STATUS_UNAVAILABLE, "the registry redirects to no HTTP address");
     return NULL;
 }
 
@@ -165,6 +168,7 @@ static gboolean request_with_redirects(const RegistryCall *call, const RegistryR
             .headers = (const char *const *)headers,
             .tls = host->endpoint,
             .with_client_cert = at_home,
+            .is_foreign = !at_home,
             .sink = request->sink,
             .sink_data = request->sink_data,
             .max_body_bytes = request->max_body_bytes,
@@ -183,7 +187,7 @@ static gboolean request_with_redirects(const RegistryCall *call, const RegistryR
             *ret_at_home = at_home;
             return TRUE;
         }
-        target = redirect_target(url, location, error);
+        target = registry_redirect_target(url, location, error);
         if (target == NULL)
             return FALSE;
         g_free(url);
@@ -194,7 +198,7 @@ static gboolean request_with_redirects(const RegistryCall *call, const RegistryR
 
 /* Repeats the request with credentials until the host stops asking for them, or refuses them. */
 static gboolean request_with_authorization(const RegistryCall *call, const RegistryRequest *request,
-                                           GError **error)
+                                           gboolean *ret_at_home, GError **error)
 {
     RegistryHost *host = call->host;
     g_autofree char *home = first_url(host, request);
@@ -214,6 +218,7 @@ static gboolean request_with_authorization(const RegistryCall *call, const Regis
 
         if (!request_with_redirects(call, request, home, used, &at_home, error))
             return FALSE;
+        *ret_at_home = at_home;
         if (transfer_status(call->transfer) != 401 || !at_home || round == MAX_AUTH_ROUNDS)
             return TRUE;
         known = get_authorization(host);
@@ -231,9 +236,10 @@ static gboolean request_with_authorization(const RegistryCall *call, const Regis
     }
 }
 
-static gboolean fail_status(const Transfer *transfer, GError **error)
+static gboolean fail_status(const Transfer *transfer, gboolean at_home, GError **error)
 {
-    g_autofree char *what = registry_describe_answer(transfer);
+    g_autofree char *what =
+        registry_describe_answer(transfer, at_home ? ANSWER_OF_REGISTRY : ANSWER_FROM_ELSEWHERE);
     long status = transfer_status(transfer);
 
     switch (status) {
@@ -304,15 +310,16 @@ static gboolean wait_before_retry(gint64 delay_ms, const Deadline *deadline, GEr
 
 static gboolean attempt_once(const RegistryCall *call, const RegistryRequest *request, GError **error)
 {
+    gboolean at_home = FALSE;
     long status;
 
-    if (!request_with_authorization(call, request, error)) {
+    if (!request_with_authorization(call, request, &at_home, error)) {
         set_down(call->host, transfer_outcome(call->transfer) == TRANSFER_UNREACHABLE);
         return FALSE;
     }
     set_down(call->host, FALSE);
     status = transfer_status(call->transfer);
-    return (status >= 200 && status < 300) || fail_status(call->transfer, error);
+    return (status >= 200 && status < 300) || fail_status(call->transfer, at_home, error);
 }
 
 gboolean registry_host_request(const RegistryCall *call, const RegistryRequest *request, GError **error)

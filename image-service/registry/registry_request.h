@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A request to one host, repeated until it is answered with 2xx or repeating it is useless: authorisation,
- * redirects (without our secrets when they lead elsewhere), retries with growing delays.
+ * redirects (without our secrets when they lead elsewhere; never from https to http, or to a link-local
+ * address), retries with growing delays.
  *
  * A RegistryHost is shared by the threads of a pull; what changes in it is behind its lock. A RegistryCall
  * belongs to one thread.
@@ -43,6 +44,10 @@ typedef struct {
     gpointer sink_data;
     gsize max_body_bytes;
 } RegistryRequest;
+
+/* Return: where a redirect of that URL leads, as a new string. NULL with UNAVAILABLE when it leads to no HTTP
+ * address or from https to http. */
+char *registry_redirect_target(const char *url, const char *location, GError **error);
 
 /* Return: TRUE when a 2xx answer was read to its end; the call's transfer has its headers and body. Errors:
  * UNAUTHENTICATED (401), PERMISSION_DENIED (403), NOT_FOUND (404, 410), UNAVAILABLE for other answers and for

@@ -2,7 +2,9 @@
 #include "image-service/registry/transfer.h"
 
 #include <curl/curl.h>
+#include <netinet/in.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "common/error.h"
 
@@ -24,6 +26,7 @@ struct Transfer {
     guint64 sunk_bytes;
     gint64 last_byte_us;
     GError *sink_error;
+    gboolean refused_address;
     /* Its result. */
     TransferOutcome outcome;
     long status;
@@ -98,6 +101,35 @@ void transfer_free(Transfer *transfer)
     g_free(transfer);
 }
 
+/* 169.254.0.0/16 and fe80::/10, also where IPv6 maps the former: there, clouds serve the node's own secrets.
+ */
+static gboolean is_link_local(const struct sockaddr *address)
+{
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)address;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)address;
+
+    if (address->sa_family == AF_INET)
+        return (ntohl(v4->sin_addr.s_addr) >> 16) == 0xa9fe;
+    if (address->sa_family != AF_INET6)
+        return FALSE;
+    return IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr) ||
+           (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) && v6->sin6_addr.s6_addr[12] == 0xa9 &&
+            v6->sin6_addr.s6_addr[13] == 0xfe);
+}
+
+/* Names are resolved by now, so a name that leads to such an address is refused as the address is. */
+static curl_socket_t open_socket(void *user_data, G_GNUC_UNUSED curlsocktype purpose,
+                                 struct curl_sockaddr *address)
+{
+    Transfer *transfer = user_data;
+
+    if (is_link_local(&address->addr)) {
+        transfer->refused_address = TRUE;
+        return CURL_SOCKET_BAD;
+    }
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
 static void set_tls(CURL *easy, const TransferRequest *request)
 {
     const RegistryEndpoint *tls = request->tls;
@@ -143,6 +175,10 @@ static struct curl_slist *set_options(Transfer *transfer, const TransferRequest 
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
     if (hosts_url_is_loopback(request->url))
         curl_easy_setopt(easy, CURLOPT_PROXY, ""); /* a proxy does not reach our loopback */
+    if (request->is_foreign) {
+        curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+        curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
+    }
     if (request->is_head)
         curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
     if (request->form != NULL)
@@ -241,6 +277,11 @@ static gboolean finish_request(Transfer *transfer, CURLcode result, GError **err
         transfer->outcome = TRANSFER_ANSWERED;
         return TRUE;
     }
+    if (transfer->refused_address) {
+        transfer->outcome = TRANSFER_REFUSED;
+        return fail(error, STATUS_UNAVAILABLE,
+                    "the address is link-local, where no redirect or token server may lead");
+    }
     transfer->outcome = outcome_of_result(result);
     if (result == CURLE_COULDNT_RESOLVE_HOST || result == CURLE_COULDNT_CONNECT)
         return fail_unreachable(transfer, result, error);
@@ -260,6 +301,7 @@ gboolean transfer_perform(Transfer *transfer, const TransferRequest *request, co
     transfer->status = 0;
     transfer->curl_message[0] = '\0';
     transfer->body_was_cut = FALSE;
+    transfer->refused_address = FALSE;
     transfer->sunk_bytes = 0;
     transfer->last_byte_us = g_get_monotonic_time();
     g_string_truncate(transfer->body, 0);

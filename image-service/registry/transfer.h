@@ -28,6 +28,7 @@ typedef struct {
     const char *const *headers;  /* "Name: value"; NULL: none */
     const RegistryEndpoint *tls; /* certificates; borrowed */
     gboolean with_client_cert;   /* present the endpoint's certificate */
+    gboolean is_foreign;         /* a server chose the URL: link-local addresses are refused */
     TransferSink sink;           /* NULL: a 2xx body is collected too */
     gpointer sink_data;
     gsize max_body_bytes;       /* of a collected body; a longer one is cut */
@@ -38,7 +39,7 @@ typedef enum {
     TRANSFER_ANSWERED,    /* there is a status, whichever; the call returned TRUE */
     TRANSFER_UNREACHABLE, /* no connection was made */
     TRANSFER_BROKEN,      /* the connection failed on the way: worth another attempt */
-    TRANSFER_REFUSED,     /* a bad certificate, the sink's error, the deadline: final */
+    TRANSFER_REFUSED,     /* a bad certificate or address, the sink's error, the deadline: final */
 } TransferOutcome;
 
 /* Return: TRUE when an answer came and was read to its end. Errors: UNAVAILABLE for the network, the sink's,

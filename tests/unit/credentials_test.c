@@ -96,7 +96,7 @@ static void the_registry_gets_the_calls_credentials(void)
 
     expect_user(&auth, file, "busybox", "registry-1.docker.io", FALSE, "call");
     expect_user(&auth, file, "busybox", "mirror.example", TRUE, "file");
-    expect_user(&auth, file, "busybox", "other.example", TRUE, "call");
+    expect_user(&auth, file, "busybox", "other.example", TRUE, NULL);
     expect_user(NULL, file, "busybox", "registry-1.docker.io", FALSE, "file");
 }
 

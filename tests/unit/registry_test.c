@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image-service/registry/registry.h"
+#include "image-service/registry/registry_request.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -489,6 +490,69 @@ static void a_storage_server_that_asks_for_a_password_gets_none(void)
     CU_ASSERT_PTR_NULL(strstr(log, "auth"));
 }
 
+static void redirects_and_realms_to_link_local_addresses_are_refused(void)
+{
+    static const char *const urls[] = {"http://169.254.169.254/x", "http://[fe80::1]/x",
+                                       "http://[::ffff:169.254.169.254]/x", "http://2852039166/x"};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(urls); i++) {
+        g_autoptr(Descriptor) resolved = NULL;
+        g_auto(Fixture) fixture;
+        GError *error = NULL;
+
+        set_up(&fixture);
+        test_registry_set(fixture.registry, (TestRegistryFaults){.blobs_url = urls[i]});
+        TEST_FAILS(fetch(&fixture, NULL, &error), error, STATUS_UNAVAILABLE, "the address is link-local");
+        test_registry_set(fixture.registry, (TestRegistryFaults){.token = "t", .realm = urls[i]});
+        TEST_FAILS(registry_resolve(fixture.client, NULL, &resolved, &error), error, STATUS_UNAVAILABLE,
+                   "the address is link-local");
+    }
+}
+
+static void a_redirect_from_https_to_http_is_refused(void)
+{
+    GError *error = NULL;
+    g_autofree char *relative = registry_redirect_target("https://a.example/v2/x", "/y", NULL);
+    g_autofree char *same = registry_redirect_target("http://a.example/x", "http://b.example/y", NULL);
+
+    CU_ASSERT_STRING_EQUAL(relative, "https://a.example/y");
+    CU_ASSERT_STRING_EQUAL(same, "http://b.example/y");
+    TEST_FAILS(registry_redirect_target("https://a.example/x", "http://a.example/x", &error) != NULL, error,
+               STATUS_UNAVAILABLE, "redirects from https to http");
+}
+
+static void the_text_of_another_server_is_not_reported(void)
+{
+    g_autoptr(TestRegistry) storage = test_registry_new();
+    g_auto(Fixture) fixture;
+    GError *error = NULL;
+
+    set_up(&fixture);
+    test_registry_set(fixture.registry, (TestRegistryFaults){.blobs_at = storage});
+    test_registry_set(storage, (TestRegistryFaults){.n_unavailable = 100});
+    CU_ASSERT_FALSE(fetch(&fixture, NULL, &error));
+    CU_ASSERT_TRUE(error != NULL && strstr(error->message, "try again") == NULL);
+    TEST_FAILS(FALSE, error, STATUS_UNAVAILABLE, "HTTP 503");
+}
+
+static void text_is_printable_and_bounded(void)
+{
+    g_autofree char *many = g_strnfill(1000, 'x');
+    g_autofree char *text = g_strconcat("a\xe2\x80\xae"
+                                        "b\x1b[2J\xc2\x9b"
+                                        "c",
+                                        many, NULL);
+    g_autoptr(Descriptor) resolved = NULL;
+    g_auto(Fixture) fixture;
+    GError *error = NULL;
+
+    set_up(&fixture);
+    test_registry_set(fixture.registry, (TestRegistryFaults){.too_many = text});
+    CU_ASSERT_FALSE(registry_resolve(fixture.client, NULL, &resolved, &error));
+    CU_ASSERT_TRUE(error != NULL && strlen(error->message) < 500);
+    TEST_FAILS(FALSE, error, STATUS_UNAVAILABLE, "a b [2J cxx");
+}
+
 static void use_mirror(Fixture *fixture, const char *mirror_host, const char *capabilities)
 {
     g_autofree char *directory =
@@ -704,6 +768,12 @@ int main(int argc, char **argv)
          a_redirect_to_another_origin_gets_no_credentials},
         {"a storage server that asks for a password gets none",
          a_storage_server_that_asks_for_a_password_gets_none},
+        {"redirects and token servers on link-local addresses are refused",
+         redirects_and_realms_to_link_local_addresses_are_refused},
+        {"a redirect from https to http is refused", a_redirect_from_https_to_http_is_refused},
+        {"the text of a server that a redirect leads to is not reported",
+         the_text_of_another_server_is_not_reported},
+        {"a registry's text in a message is printable and bounded", text_is_printable_and_bounded},
         {"mirrors are asked before the server", mirrors_are_asked_before_the_server},
         {"a mirror that failed is asked last afterwards", a_mirror_that_failed_is_asked_last_afterwards},
         {"a cancelled call returns at once", a_cancelled_call_returns_at_once},

@@ -160,9 +160,10 @@ static enum MHD_Result answer_token(struct MHD_Connection *connection, const Tes
 static enum MHD_Result challenge(TestRegistry *registry, struct MHD_Connection *connection,
                                  const TestRegistryFaults *faults)
 {
-    g_autofree char *bearer = g_strdup_printf(
-        "Bearer realm=\"http://%s/token\",service=\"test\",scope=\"repository:team/app:pull\"",
-        registry->host);
+    g_autofree char *own = g_strdup_printf("http://%s/token", registry->host);
+    g_autofree char *bearer =
+        g_strdup_printf("Bearer realm=\"%s\",service=\"test\",scope=\"repository:team/app:pull\"",
+                        faults->realm != NULL ? faults->realm : own);
 
     return answer_text(connection, 401, "application/json",
                        "{\"errors\":[{\"code\":\"UNAUTHORIZED\",\"message\":\"authentication required\"}]}",
@@ -201,6 +202,8 @@ static enum MHD_Result answer(TestRegistry *registry, struct MHD_Connection *con
                            NULL, NULL);
     if (content->media_type != NULL)
         return answer_manifest(connection, content);
+    if (faults->blobs_url != NULL)
+        return answer_text(connection, 307, "text/plain", "", "Location", faults->blobs_url);
     if (faults->blobs_at != NULL) {
         elsewhere = g_strdup_printf("http://%s%s?signature=1", faults->blobs_at->host, path);
         return answer_text(connection, 307, "text/plain", "", "Location", elsewhere);

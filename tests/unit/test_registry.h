@@ -24,6 +24,8 @@ typedef struct {
     gboolean without_head;        /* HEAD is 405 */
     gboolean stall;               /* blobs stop after cut_after bytes until the registry is freed */
     const TestRegistry *blobs_at; /* blobs are redirected there */
+    const char *blobs_url;        /* or to this URL */
+    const char *realm;            /* the token server's URL, when it is another */
 } TestRegistryFaults;
 
 TestRegistry *test_registry_new(void);
