@@ -161,8 +161,8 @@ static gboolean keep_capabilities(GError **error)
     return TRUE;
 }
 
-/* virtiofsd refuses to wait for POSIX locks, but it waits for those of flock(). The filter makes such a call
- * fail with EOPNOTSUPP, as for POSIX locks. It belongs to a thread, and is inherited. The process has one
+/* virtiofsd 7.2 refuses to wait for a lock. Other versions may wait in flock(). The filter makes such a call
+ * fail with EOPNOTSUPP in any version. It belongs to a thread, and is inherited. The process has one
  * architecture, so that the number of the system call is enough. */
 static gboolean refuse_to_wait_for_locks(GError **error)
 {
