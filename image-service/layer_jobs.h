@@ -3,9 +3,9 @@
  *
  * A layer of an image is one LayerJob, which takes two steps:
  *
- *     layer_job_read()     in any order, in any thread: downloads and reads the layer, unless the store has
- * it and the source lets it be shared, or another pull works on it; never waits for another layer;
- * layer_job_finish()   from the lowest to the highest: gets the layer into the store on top of those below.
+ * - layer_job_read(), in any order, in any thread: downloads and reads the layer, unless another pull works
+ *   on it, or the store has it and the source lets it be shared. It never waits for another layer.
+ * - layer_job_finish(), from the lowest to the highest: gets the layer into the store on top of those below.
  *
  * When another pull works on the layer, layer_job_finish() waits for it, up to the deadline, and takes over
  * when it fails or gives up. A pull that waits has all layers below in the store, and one that works on a

@@ -203,8 +203,8 @@ static void set_socket_options(int fd)
         setsockopt(fd, options[i].level, options[i].option, &options[i].value, sizeof options[i].value);
 }
 
-/* A client with a valid URL sends its request at once, so the oldest connection is the least likely to be
- * its. */
+/* A client with a valid URL sends its request at once, so the connection that has been silent longest is the
+ * least likely to have one. */
 static void make_room_for_visit(HttpListener *listener)
 {
     while (listener->visits.length >= HTTP_MAX_VISITS)

@@ -74,7 +74,7 @@ static void on_trim_timer(int timer, void *data)
     (void)timer;
     vmm_table_trim_consoles(vmm->table, CONSOLE_MAX_BYTES);
     /* The logs of virtiofsd and fsguard, and those of QEMU: some of their messages repeat for each thing that
-     * the guest does wrong. Those of the system's libvirtd are limited by virtlogd. */
+     * the guest does wrong. The logs of the system's libvirtd are not crivirtd's to empty. */
     console_trim_all(vmm->socket_dir, LOG_MAX_BYTES);
     if (vmm->embedded) {
         g_autofree char *logs = vmm_qemu_log_directory(vmm);

@@ -171,8 +171,7 @@ static gboolean contains(const GArray *numbers, guint64 number)
     return FALSE;
 }
 
-/* A format node uses its storage node, so that it has to
- * go first. */
+/* A format node uses its storage node, so that format nodes are removed first. */
 static void remove_nodes(const Guest *guest)
 {
     gboolean known;

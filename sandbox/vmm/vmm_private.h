@@ -72,8 +72,9 @@ void vmm_error_add_qemu_log(Vmm *vmm, const char *name, GError **error);
 gboolean vmm_fail_if_ended(Vmm *vmm, const char *name, const char *doing, GError **error);
 /* Return: the last lines of QEMU's log, "" when there are none; the caller frees it. */
 char *vmm_qemu_log_tail(Vmm *vmm, const char *name);
-/* Return: the path of QEMU's log, and of the directory of all of them; the caller frees it. */
+/* Return: the directory of the logs of all QEMUs; the caller frees it. */
 char *vmm_qemu_log_directory(Vmm *vmm);
+/* Return: the path of QEMU's log; the caller frees it. */
 char *vmm_qemu_log_path(Vmm *vmm, const char *name);
 
 /* ---- vmm_events.c ---- */
