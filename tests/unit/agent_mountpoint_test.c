@@ -170,7 +170,7 @@ static bool make_in_volume(const char *options, const char *below, const char *o
 
 static void follows_links_in_mounted_volumes(void)
 {
-    g_autofree char *volume = in_place("volume"), *existing = in_place("volume/existing");
+    g_autofree char *existing = in_place("volume/existing");
     Fault problem = {0};
 
     CU_ASSERT_EQUAL(g_mkdir_with_parents(existing, 0755), 0);
