@@ -5,6 +5,7 @@
 #include <yajl/yajl_parse.h>
 
 #include "common/error.h"
+#include "common/string_table.h"
 
 enum { PATH_KEY_CHARACTERS = 64 };
 
@@ -272,7 +273,7 @@ static gboolean keys_are_unique(const JsonValue *object, GError **error)
 /* Leaves out the members whose key occurs again later in the object. */
 static void keep_last_members(const JsonValue *object)
 {
-    g_autoptr(GHashTable) last = g_hash_table_new(g_str_hash, g_str_equal); /* key to JsonValue */
+    g_autoptr(GHashTable) last = string_table_new(NULL, NULL); /* key to JsonValue */
     GPtrArray *members = object->children;
     guint n = 0;
 

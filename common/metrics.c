@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/metrics.h"
 
+#include "common/string_table.h"
+
 static const double BUCKETS[] = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120};
 enum { N_BUCKETS = G_N_ELEMENTS(BUCKETS) };
 
@@ -42,7 +44,7 @@ static Series *find_series(Metric *metric, const char *label_1, const char *labe
     Series *series;
 
     if (metric->series == NULL) {
-        metric->series = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+        metric->series = string_table_new(g_free, g_free);
         metric->next = metrics;
         metrics = metric;
     }

@@ -2,6 +2,7 @@
 #include "common/toml_table.h"
 
 #include "common/error.h"
+#include "common/string_table.h"
 #include "common/toml_scan.h"
 
 void toml_value_free(gpointer data)
@@ -26,7 +27,7 @@ TomlTable *toml_table_new(const TomlTable *parent, char *source, char *path, Tom
     table->depth = parent != NULL ? parent->depth + 1 : 0;
     table->origin = origin;
     table->keys = g_ptr_array_new_with_free_func(g_free);
-    table->values = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, toml_value_free);
+    table->values = string_table_new(NULL, toml_value_free);
     return table;
 }
 

@@ -13,6 +13,7 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/string_table.h"
 #include "image-service/content/digest.h"
 
 enum { MAX_FILES = 20000, MAX_LINKS = 8, BUFFER_BYTES = 256 * 1024, ARCHIVE_BLOCK_BYTES = 256 * 1024 };
@@ -213,7 +214,7 @@ ArchiveFiles *archive_files_open(const char *path, const char *temporary_dir, gu
 
     files->directory_fd = -1;
     files->max_bytes = max_bytes;
-    files->files = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, file_free);
+    files->files = string_table_new(g_free, file_free);
     if (fd < 0 || fstat(fd, &status) != 0) {
         fail_errno(error, errno, "cannot open %s", path);
         return NULL;

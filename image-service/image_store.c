@@ -12,6 +12,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
+#include "common/string_table.h"
 #include "image-service/content/digest.h"
 #include "image-service/layer_holds.h"
 
@@ -499,7 +500,7 @@ ImageStore *image_store_open(const char *root, GError **error)
     store->root = g_canonicalize_filename(root, NULL);
     g_mutex_init(&store->change_lock);
     g_mutex_init(&store->lock);
-    store->layers = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, store_layer_free);
+    store->layers = string_table_new(NULL, store_layer_free);
     store->holds = layer_holds_new();
     if (!lock_root(store, error) || !make_directories(store, error) ||
         (store->database = image_database_open(store->root, error)) == NULL || !repair(store, error)) {

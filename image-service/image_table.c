@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/error.h"
+#include "common/string_table.h"
 #include "image-service/image.h"
 
 enum { MIN_PREFIX_DIGITS = 3 };
@@ -22,8 +23,8 @@ ImageTable *image_table_new(void)
 {
     ImageTable *table = g_new0(ImageTable, 1);
 
-    table->images = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, image_free);
-    table->names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    table->images = string_table_new(NULL, image_free);
+    table->names = string_table_new(g_free, g_free);
     return table;
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image-service/layer_holds.h"
 
+#include "common/string_table.h"
+
 struct LayerHolds {
     GHashTable *owners; /* owner to GPtrArray of keys */
     GHashTable *counts; /* key to the number of owners */
@@ -10,8 +12,8 @@ LayerHolds *layer_holds_new(void)
 {
     LayerHolds *holds = g_new0(LayerHolds, 1);
 
-    holds->owners = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_ptr_array_unref);
-    holds->counts = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    holds->owners = string_table_new(g_free, (GDestroyNotify)g_ptr_array_unref);
+    holds->counts = string_table_new(g_free, NULL);
     return holds;
 }
 

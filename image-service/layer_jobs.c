@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/string_table.h"
 
 struct LayerJobs {
     ImageStore *store;
@@ -33,7 +34,7 @@ LayerJobs *layer_jobs_new(ImageStore *store)
     jobs->store = store;
     g_mutex_init(&jobs->lock);
     g_cond_init(&jobs->ended);
-    jobs->running = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    jobs->running = string_table_new(g_free, NULL);
     return jobs;
 }
 

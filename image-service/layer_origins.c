@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image-service/layer_origins.h"
 
+#include "common/string_table.h"
+
 struct LayerOrigins {
     GMutex lock;
     GHashTable *layers; /* by key: a set of strings, "registry/repository" and "registry sha256:…" */
@@ -11,8 +13,7 @@ LayerOrigins *layer_origins_new(void)
     LayerOrigins *origins = g_new0(LayerOrigins, 1);
 
     g_mutex_init(&origins->lock);
-    origins->layers =
-        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_hash_table_unref);
+    origins->layers = string_table_new(g_free, (GDestroyNotify)g_hash_table_unref);
     return origins;
 }
 
@@ -36,7 +37,7 @@ void layer_origins_add(LayerOrigins *origins, const char *key, const Reference *
     GHashTable *known = g_hash_table_lookup(origins->layers, key);
 
     if (known == NULL) {
-        known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        known = string_table_new(g_free, NULL);
         g_hash_table_insert(origins->layers, g_strdup(key), known);
     }
     g_hash_table_add(known, reference_name(reference));

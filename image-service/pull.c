@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/string_table.h"
 #include "image-service/content/chain_id.h"
 #include "image-service/registry/registry.h"
 
@@ -249,7 +250,7 @@ static int compare_sizes(gconstpointer a, gconstpointer b, gpointer data)
  * is looked for again, or read again, when it is finished. */
 static void queue_layers(Pull *pull)
 {
-    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+    g_autoptr(GHashTable) seen = string_table_new(NULL, NULL);
 
     pull->queue = g_array_new(FALSE, FALSE, sizeof(guint));
     for (guint i = 0; i < pull->layers->len; i++)

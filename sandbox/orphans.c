@@ -15,6 +15,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
+#include "common/string_table.h"
 #include "sandbox/host/cgroup.h"
 #include "sandbox/pods/pod.h"
 #include "sandbox/pods/pod_table.h"
@@ -156,7 +157,7 @@ static void known_add(GHashTable *known, const char *id)
  * belongs to a pod. */
 static GHashTable *known_ids(SandboxManager *manager)
 {
-    GHashTable *known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    GHashTable *known = string_table_new(g_free, NULL);
     g_autofree char *journal = g_build_filename(manager->settings->server.state_dir, "guests", NULL);
     g_autoptr(GDir) guests = g_dir_open(journal, 0, NULL);
     g_autoptr(GPtrArray) pods = NULL;

@@ -4,6 +4,7 @@
 #   lint.sh layout                 clang-format agrees with every C file
 #   lint.sh format                 lets clang-format write every C file
 #   lint.sh includes               no include points up or sideways in the order of the libraries (tests/include-order)
+#   lint.sh hashes                 every hash table of strings has a keyed hash (common/string_table.h)
 #   lint.sh shell                  shellcheck finds nothing in our scripts
 #   lint.sh tidy BUILD_DIRECTORY [FILE…]
 #                                  clang-tidy finds nothing in the C files that the build directory compiles, or in these
@@ -47,10 +48,13 @@ case ${1:-} in
     layout) sources | xargs clang-format --dry-run --Werror ;;
     format) sources | xargs clang-format -i ;;
     includes) git ls-files '*.c' '*.h' '*.def' | grep -v '^tests/' | xargs awk -f tests/includes.awk tests/include-order ;;
+    hashes)
+        ! git grep -n -w g_str_hash -- '*.c' '*.h' ':!tests/' ':!common/string_table.h' ||
+            fail "use string_table_new() or string_hash() instead: g_str_hash has no key" ;;
     shell) scripts | xargs shellcheck ;;
     tidy)
         [ -f "${2:?tidy wants a build directory}/compile_commands.json" ] || fail "'$2' has no compile_commands.json: run cmake"
         compiled "${@:2}" | tr '\t' '\n' | xargs -P "$(nproc)" -d '\n' -n 2 "$0" tidy-file "$2" ;;
     tidy-file) tidy_file "${@:2}" ;;
-    *) fail "usage: lint.sh layout | format | includes | shell | tidy BUILD_DIRECTORY [FILE…]" ;;
+    *) fail "usage: lint.sh layout | format | includes | hashes | shell | tidy BUILD_DIRECTORY [FILE…]" ;;
 esac

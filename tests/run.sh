@@ -319,6 +319,7 @@ fi
 if [ "$tidy" = yes ]; then
     timed clang-format lint clang-format layout
     timed includes lint includes includes
+    timed hashes lint hashes hashes
     timed shellcheck lint shellcheck shell
     timed clang-tidy lint clang-tidy tidy "$root/build/release"
 fi

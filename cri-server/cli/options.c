@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "common/string_table.h"
+
 G_DEFINE_QUARK(crivirt - usage - error - quark, usage_error)
 
 struct Options {
@@ -173,7 +175,7 @@ Options *options_parse(const OptionSpec *const *tables, gboolean end_at_operand,
 {
     g_autoptr(Options) options = g_new0(Options, 1);
 
-    options->values = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)g_ptr_array_unref);
+    options->values = string_table_new(NULL, (GDestroyNotify)g_ptr_array_unref);
     options->operands = g_ptr_array_new_with_free_func(g_free);
     if (!parse_words(options, tables, end_at_operand, argv, error))
         return NULL;

@@ -3,6 +3,7 @@
 
 #include "common/fileio.h"
 #include "common/log.h"
+#include "common/string_table.h"
 #include "cri-server/rpc/server_call.h"
 
 #include <errno.h>
@@ -241,7 +242,7 @@ static gboolean bind_socket(RpcServer *server, GError **error)
 
 static GHashTable *index_methods(const RpcMethod *methods, gsize n_methods)
 {
-    GHashTable *index = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    GHashTable *index = string_table_new(g_free, NULL);
 
     for (gsize i = 0; i < n_methods; i++)
         g_hash_table_insert(index, g_strdup_printf("/%s/%s", methods[i].service->name, methods[i].name),

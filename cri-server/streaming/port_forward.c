@@ -5,6 +5,7 @@
 
 #include "common/byte_ring.h"
 #include "common/error.h"
+#include "common/string_table.h"
 #include "sandbox/pod/stream_dial.h"
 
 enum {
@@ -454,7 +455,7 @@ void port_forward_serve(StreamLoop *loop, ForwardRequest *request, const PeerCon
     owner->loop = loop;
     owner->request = request;
     owner->by_stream = g_hash_table_new_full(g_direct_hash, g_direct_equal, NULL, forward_unref);
-    owner->by_request = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, forward_unref);
+    owner->by_request = string_table_new(NULL, forward_unref);
     stream_loop_join(loop, &owner->user);
     owner->has_channels = peer->kind == PEER_CHANNELS || peer->kind == PEER_CHANNELS_BASE64;
     peer_start(peer, first, n_first, &peer_events, owner, &owner->peer);

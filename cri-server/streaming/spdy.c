@@ -5,6 +5,7 @@
 #include <zlib.h>
 
 #include "common/error.h"
+#include "common/string_table.h"
 #include "cri-server/streaming/spdy_dictionary.h"
 
 enum {
@@ -299,7 +300,7 @@ static gboolean parse_headers(const GByteArray *plain, GHashTable *headers, GErr
 static GHashTable *decode_headers(Spdy *spdy, const guint8 *block, gsize length, GError **error)
 {
     g_autoptr(GByteArray) plain = g_byte_array_new();
-    g_autoptr(GHashTable) headers = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    g_autoptr(GHashTable) headers = string_table_new(g_free, g_free);
 
     if (!inflate_block(spdy, block, length, plain, error) || !parse_headers(plain, headers, error))
         return NULL;

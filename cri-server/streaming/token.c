@@ -4,6 +4,7 @@
 #include <sys/random.h>
 
 #include "common/error.h"
+#include "common/string_table.h"
 
 enum { TOKEN_BYTES = 24 };
 
@@ -27,7 +28,7 @@ TokenTable *token_table_new(gint64 lifetime_ms, guint max_tokens, GDestroyNotify
     table->lifetime_us = lifetime_ms * 1000;
     table->max_tokens = max_tokens;
     table->free_value = free_value;
-    table->tickets = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    table->tickets = string_table_new(g_free, g_free);
     g_mutex_init(&table->lock);
     return table;
 }

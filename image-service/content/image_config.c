@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "common/json.h"
+#include "common/string_table.h"
 #include "image-service/content/digest.h"
 
 /* Members are found by their exact name, else without regard to case: Docker and containerd read them so, and
@@ -152,7 +153,7 @@ gboolean image_config_parse(const char *data, gsize length, ImageConfig **ret_co
     if (root == NULL)
         return FALSE;
     config = g_new0(ImageConfig, 1);
-    config->labels = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    config->labels = string_table_new(g_free, g_free);
     if (!read_config(root, config, error))
         return FALSE;
     *ret_config = g_steal_pointer(&config);

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "common/error.h"
+#include "common/string_table.h"
 
 enum {
     MAX_DEPTH = 512,  /* trees are walked by recursion */
@@ -81,7 +82,7 @@ static LayerNode *directory_new(const ErofsAttributes *attributes)
     LayerNode *node = g_new0(LayerNode, 1);
 
     set_attributes(node, attributes);
-    node->children = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, node_free);
+    node->children = string_table_new(g_free, node_free);
     return node;
 }
 

@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "common/json.h"
+#include "common/string_table.h"
 
 enum { MAX_TOKEN_BODY_BYTES = 256 << 10, MAX_MESSAGE_LENGTH = 300, MAX_PARAMETERS = 32 };
 
@@ -39,7 +40,7 @@ static void skip_characters(const char **at, const char *characters)
 /* name=value, name="value", … up to the next scheme or the end. */
 static GHashTable *take_parameters(const char **at)
 {
-    GHashTable *parameters = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    GHashTable *parameters = string_table_new(g_free, g_free);
 
     for (guint n = 0; n < MAX_PARAMETERS; n++) {
         const char *before;

@@ -7,6 +7,7 @@
 #include "common/error.h"
 #include "common/lock_assert.h"
 #include "common/semaphore.h"
+#include "common/string_table.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/cri_copy.h"
 #include "sandbox/pods/events.h"
@@ -34,9 +35,9 @@ Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxCon
     pod->netns_path = g_build_filename(manager->settings->server.run_dir, "netns", short_id, NULL);
     pod->tap = guest_tap(id);
     pod->ips = g_new0(char *, 1);
-    pod->containers = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)container_unref);
-    pod->sessions = g_hash_table_new(g_str_hash, g_str_equal);
-    pod->disks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    pod->containers = string_table_new(NULL, (GDestroyNotify)container_unref);
+    pod->sessions = string_table_new(NULL, NULL);
+    pod->disks = string_table_new(g_free, NULL);
     pod->trace = trace_new();
     semaphore_init(&pod->job, 1);
     semaphore_init(&pod->create_job, 1);

@@ -6,13 +6,14 @@
 
 #include "common/error.h"
 #include "common/lock_assert.h"
+#include "common/string_table.h"
 #include "sandbox/pods/container.h"
 
 static guint metadata_hash(gconstpointer data)
 {
     const Runtime__V1__PodSandboxMetadata *metadata = data;
 
-    return g_str_hash(metadata->uid) ^ g_str_hash(metadata->name) ^ metadata->attempt;
+    return string_hash(metadata->uid) * 31 + string_hash(metadata->name) + metadata->attempt;
 }
 
 static gboolean metadata_equal(gconstpointer a, gconstpointer b)

@@ -11,6 +11,7 @@
 #include "common/fileio.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/string_table.h"
 #include "sandbox/templates/retry.h"
 
 enum {
@@ -431,9 +432,9 @@ TemplateStore *template_store_new_with(const GuestEnvironment *env, const Templa
     store->work = *work;
     store->directory = g_build_filename(env->state_dir, "templates", NULL);
     store->stop = g_cancellable_new();
-    store->ready = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)template_unref);
-    store->retries = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
-    store->quarantined = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    store->ready = string_table_new(g_free, (GDestroyNotify)template_unref);
+    store->retries = string_table_new(g_free, g_free);
+    store->quarantined = string_table_new(g_free, g_free);
     g_queue_init(&store->wanted);
     g_mutex_init(&store->lock);
     g_cond_init(&store->changed);

@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "common/lock_assert.h"
+#include "common/string_table.h"
 #include "sandbox/vmm/console.h"
 #include "sandbox/vmm/qemu_log.h"
 
@@ -66,7 +67,7 @@ VmmTable *vmm_table_new(void)
 
     g_mutex_init(&table->lock);
     g_cond_init(&table->left);
-    table->entries = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, entry_free);
+    table->entries = string_table_new(g_free, entry_free);
     g_queue_init(&table->ends);
     table->watches = g_array_new(FALSE, FALSE, sizeof(Watch));
     g_array_set_clear_func(table->watches, watch_clear);
