@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Makes the disk of the node on which tests/node runs: Debian 12 as on a real node (systemd, cgroup v2, Debian's kernel,
 # an SSH server), with the packages that crivirt's package depends on, so that it installs without a network.
+#   image.sh [GROUP…]      with the packages of these groups of deploy/packages as well
 # Prints a directory of the cache: disk.img, vmlinuz, initrd.img, and key, which logs in as root.
 # Nothing here is crivirt's own: the package under test must bring that.
 set -euo pipefail
@@ -14,7 +15,7 @@ need mmdebstrap mmdebstrap mke2fs e2fsprogs ssh-keygen openssh-client
 
 mirror=${CRIVIRT_DEBIAN_MIRROR:-http://deb.debian.org}
 disk_size=16G # sparse
-mapfile -t packages < <("$here/../../deploy/packages.sh" --list runtime nodevm)
+mapfile -t packages < <("$here/../../deploy/packages.sh" --list runtime nodevm "$@")
 
 # Old entries are the same node with older packages; a changed list or script makes a new one.
 entry=$(cache_entry node "$0" "$here/setup.sh" "${packages[@]}")

@@ -5,79 +5,21 @@
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
-const {test, before, after, afterEach} = require('node:test');
-const {Cri} = require('../integration/support/cri');
-const {root} = require('../integration/support/environment');
 const {eventually, must} = require('../integration/support/kit');
-const {NodeVm} = require('./support/vm');
+const {step, onNodes} = require('./support/steps');
 
-const IMAGE = 'localhost/busybox:debian';
 const VERSION = must('dpkg-deb', '-f', process.env.CRIVIRT_DEB, 'Version').trim();
 const NEXT_VERSION = `${VERSION}+1`;
 
-let vm, cri;
-let failed = false;
-
-before(async () => {
-    vm = await NodeVm.boot('life');
-    cri = new Cri(vm.socket);
+let vm, node;
+onNodes({life: {}}, ({life}) => {
+    node = life;
+    vm = node.vm;
 });
-afterEach((context) => { failed ||= context.passed === false; });
-after(async () => {
-    cri?.close();
-    if (failed)
-        await vm?.keepLogs();
-    vm?.destroy();
-});
-
-// A failed step leaves nothing to build on, and its reason must not be hidden by the failures that follow.
-function step(name, work) {
-    test(name, async (context) => {
-        if (failed) {
-            context.skip('an earlier step failed');
-            return;
-        }
-        try {
-            await work(context);
-        } catch (error) {
-            failed = true;
-            throw error;
-        }
-    });
-}
-
-// ---- pods and containers ----
 
 // Counts from 0 in its log, so that a lost or repeated line shows.
 const COUNTER = 'i=0; while :; do echo $i; i=$((i + 1)); sleep 0.2; done';
 
-async function runPod(name) {
-    const config = {
-        metadata: {name, uid: `uid-${name}`, namespace: 'tests', attempt: 0}, log_directory: `/var/log/pods/${name}`,
-        linux: {security_context: {privileged: true}},
-    };
-    const {pod_sandbox_id: id} = await cri.call('RunPodSandbox', {config}, 600000);
-    return {id, config};
-}
-
-async function runContainer(pod, name, script, more = {}) {
-    const config = {
-        metadata: {name, attempt: 0}, image: {image: IMAGE}, command: ['/bin/sh', '-c', script], log_path: `${name}.log`,
-        linux: {}, ...more,
-    };
-    const {container_id: id} = await cri.call('CreateContainer', {pod_sandbox_id: pod.id, config, sandbox_config: pod.config});
-    await cri.call('StartContainer', {container_id: id});
-    return {id, log: `${pod.config.log_directory}/${config.log_path}`};
-}
-
-async function output(container, script) {
-    const answer = await cri.call('ExecSync', {container_id: container.id, cmd: ['/bin/sh', '-c', script], timeout: 0});
-    assert.strictEqual(answer.exit_code, 0, answer.stderr.toString());
-    return answer.stdout.toString().trim();
-}
-
-const podState = async ({id}) => (await cri.call('PodSandboxStatus', {pod_sandbox_id: id})).status.state;
-const containerStatus = async ({id}) => (await cri.call('ContainerStatus', {container_id: id})).status;
 const daemonPid = () => vm.must('systemctl show -p MainPID --value crivirtd');
 
 async function loggedNumbers(container) {
@@ -96,10 +38,10 @@ async function assertLogIsWhole(container, atLeast = 0) {
 }
 
 async function assertRunsAsBefore(pod, container, before) {
-    assert.strictEqual(await podState(pod), 'SANDBOX_READY');
-    const status = await containerStatus(container);
+    assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_READY');
+    const status = await node.containerStatus(container);
     assert.deepStrictEqual([status.state, status.started_at], ['CONTAINER_RUNNING', before.started_at]);
-    assert.strictEqual(await output(container, 'echo inside'), 'inside');
+    assert.strictEqual(await node.output(container, 'echo inside'), 'inside');
 }
 
 async function assertUsesKvm({id}) {
@@ -108,20 +50,12 @@ async function assertUsesKvm({id}) {
     assert.match(qemu, /"vhost":true/);
 }
 
-async function removePod({id}) {
-    await cri.call('StopPodSandbox', {pod_sandbox_id: id});
-    await cri.call('RemovePodSandbox', {pod_sandbox_id: id});
-}
-
-const answers = () => eventually('crivirtd answers', () => cri.call('Version', {}, 30000).catch(() => null), 600000);
-
 // ---- the steps ----
 
 let pod, container, before_;
 
 step('the package installs without a network, and its daemon is active and enabled', async () => {
-    await vm.copy(process.env.CRIVIRT_DEB, '/root/crivirt.deb');
-    await vm.must('DEBIAN_FRONTEND=noninteractive dpkg -i /root/crivirt.deb');
+    await node.install();
     assert.strictEqual(await vm.must('systemctl is-active crivirtd; systemctl is-enabled crivirtd'), 'active\nenabled');
 });
 
@@ -135,24 +69,17 @@ step('the package loads the kernel modules and sets the sysctls that pods need',
 
 step('QEMU\'s user may use KVM, and doctor finds nothing missing once a network is configured', async () => {
     assert.match(await vm.must('id -nG libvirt-qemu'), /\bkvm\b/);
-    // An emulated node needs longer time-outs.
-    await vm.must(`mkdir -p /etc/cni/net.d
-        cp /usr/share/crivirt/cni/10-crivirt.conflist /etc/cni/net.d/
-        printf '[hypervisor]\\nboot_timeout = "10m"\\nagent_timeout = "10m"\\n' > /etc/crivirt/crivirt.toml
-        systemctl restart crivirtd`);
+    await node.configure();
     const {stdout} = await vm.run('crivirt doctor');
     assert.match(stdout, /^ok +KVM: KVM$/m);
     assert.doesNotMatch(stdout, /^(MISSING|warning)/m);
 });
 
 step('a pod from an image archive runs under KVM, as its guest says', async () => {
-    const archive = path.join(vm.dir, 'busybox.tar');
-    must('bash', path.join(root, 'deploy/busybox-archive.sh'), archive, IMAGE);
-    await vm.copy(archive, '/root/busybox.tar');
-    await vm.must('crivirt load -i /root/busybox.tar');
-    pod = await runPod('first');
-    container = await runContainer(pod, 'shell', 'exec sleep 1000000', {linux: {security_context: {privileged: true}}});
-    const line = await output(container, 'dmesg | grep "Hypervisor detected"');
+    await node.loadBusybox();
+    pod = await node.runPod('first');
+    container = await node.runContainer(pod, 'shell', 'exec sleep 1000000', {linux: {security_context: {privileged: true}}});
+    const line = await node.output(container, 'dmesg | grep "Hypervisor detected"');
     process.stdout.write(`the guest says: ${line}\n`);
     assert.match(line, /Hypervisor detected: KVM/);
     await assertUsesKvm(pod);
@@ -163,55 +90,55 @@ step('crivirt exec runs a command in a container', async () => {
 });
 
 step('a container is created with the swap limit that the kubelet sends on cgroup v2', async () => {
-    const limited = await runContainer(pod, 'limited', 'exec sleep 1000000', {
+    const limited = await node.runContainer(pod, 'limited', 'exec sleep 1000000', {
         linux: {resources: {memory_limit_in_bytes: 64 << 20, memory_swap_limit_in_bytes: 64 << 20, unified: {'memory.swap.max': '0'}}},
     });
-    assert.strictEqual(await output(limited, 'cat /sys/fs/cgroup/memory.max'), String(64 << 20));
+    assert.strictEqual(await node.output(limited, 'cat /sys/fs/cgroup/memory.max'), String(64 << 20));
 });
 
 step('a container and its node share a volume', async () => {
     await vm.must('mkdir -p /srv/volume; echo of the node > /srv/volume/node');
-    const sharing = await runContainer(pod, 'sharing', 'exec sleep 1000000',
+    const sharing = await node.runContainer(pod, 'sharing', 'exec sleep 1000000',
         {mounts: [{container_path: '/volume', host_path: '/srv/volume'}]});
-    assert.strictEqual(await output(sharing, 'cat /volume/node; echo of the guest > /volume/guest'), 'of the node');
+    assert.strictEqual(await node.output(sharing, 'cat /volume/node; echo of the guest > /volume/guest'), 'of the node');
     assert.strictEqual(await vm.must('cat /srv/volume/guest'), 'of the guest');
-    await removePod(pod);
+    await node.removePod(pod);
 });
 
 step('a pod goes on when the daemon is killed, and systemd starts the next daemon, which takes it over', async () => {
-    pod = await runPod('second');
-    container = await runContainer(pod, 'counter', COUNTER);
-    before_ = await containerStatus(container);
+    pod = await node.runPod('second');
+    container = await node.runContainer(pod, 'counter', COUNTER);
+    before_ = await node.containerStatus(container);
     const lines = await assertLogIsWhole(container);
     const pid = await daemonPid();
     await vm.must(`kill -KILL ${pid}`);
     await eventually('systemd has started another daemon', async () => ![pid, '0'].includes(await daemonPid()));
-    await answers();
+    await node.answers();
     await assertRunsAsBefore(pod, container, before_);
     await assertLogIsWhole(container, lines + 10);
 });
 
 step('after a reboot the pods are recorded as ended, and can be removed', async () => {
     await vm.reboot();
-    await answers();
-    assert.strictEqual(await podState(pod), 'SANDBOX_NOTREADY');
-    const {state, exit_code, reason} = await containerStatus(container);
+    await node.answers();
+    assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_NOTREADY');
+    const {state, exit_code, reason} = await node.containerStatus(container);
     assert.deepStrictEqual([state, exit_code, reason], ['CONTAINER_EXITED', 255, 'Unknown']);
-    assert.deepStrictEqual((await cri.call('ListContainers', {filter: {state: {state: 'CONTAINER_RUNNING'}}})).containers, []);
-    await removePod(pod);
-    assert.deepStrictEqual((await cri.call('ListPodSandbox')).items, []);
+    assert.deepStrictEqual((await node.call('ListContainers', {filter: {state: {state: 'CONTAINER_RUNNING'}}})).containers, []);
+    await node.removePod(pod);
+    assert.deepStrictEqual((await node.call('ListPodSandbox')).items, []);
     assert.strictEqual(await vm.must('ls /var/lib/cni/networks/crivirt | grep -c "^10" || true'), '0', 'an address is still taken');
 });
 
 step('after a reboot the daemon uses KVM as before', async () => {
-    pod = await runPod('third');
+    pod = await node.runPod('third');
     await assertUsesKvm(pod);
 });
 
 step('an upgrade to a higher version leaves a running container as it is', async () => {
-    container = await runContainer(pod, 'counter', COUNTER);
-    before_ = await containerStatus(container);
-    assert.strictEqual(await output(container, 'echo inside'), 'inside');
+    container = await node.runContainer(pod, 'counter', COUNTER);
+    before_ = await node.containerStatus(container);
+    assert.strictEqual(await node.output(container, 'echo inside'), 'inside');
     const lines = await assertLogIsWhole(container);
     const pid = await daemonPid();
     await vm.copy(nextPackage(), '/root/next.deb');
@@ -222,7 +149,7 @@ step('an upgrade to a higher version leaves a running container as it is', async
     await assertRunsAsBefore(pod, container, before_);
     await assertLogIsWhole(container, lines + 10);
     assert.match(await vm.must('cat /etc/crivirt/crivirt.toml'), /boot_timeout = "10m"/);
-    await removePod(pod);
+    await node.removePod(pod);
 });
 
 // The same package with a higher version.
@@ -240,11 +167,11 @@ step('RunPodSandbox reports QEMU\'s own reason at once when QEMU may no longer u
     // The first pods may get a VM of the pool, which runs already.
     let error;
     for (let i = 0; error === undefined && i < 4; i++)
-        await runPod(`refused${i}`).then(removePod, (thrown) => { error = thrown; });
+        await node.runPod(`refused${i}`).then((one) => node.removePod(one), (thrown) => { error = thrown; });
     await vm.must('chmod 660 /dev/kvm');
     assert.match(error?.details ?? 'no pod was refused', reported);
-    pod = await runPod('allowed');
-    await removePod(pod);
+    pod = await node.runPod('allowed');
+    await node.removePod(pod);
 });
 
 step('a removal ends the daemon and all its VMs, and keeps configuration and state', async () => {

@@ -19,12 +19,14 @@ const alive = new Set();
 for (const signal of ['SIGINT', 'SIGTERM'])
     process.once(signal, () => process.exit(1));
 process.on('exit', () => {
-    for (const vm of alive)
+    for (const vm of alive) {
+        vm.keepFiles();
         vm.destroy();
+    }
 });
 
 // The directory that a script of this folder prints.
-const madeBy = (script) => execFileSync(path.join(__dirname, '..', script), [],
+const madeBy = (script, ...words) => execFileSync(path.join(__dirname, '..', script), words,
     {encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit']}).trim();
 
 // A TCP port of this machine that is free now.
@@ -43,27 +45,38 @@ const kernelClock = () => `tsc=reliable no_timer_check tsc_early_khz=${must(path
 
 class NodeVm {
     // Boots a node from a fresh image; it has an SSH connection when this returns. name: for the files that are kept of it.
-    static async boot(name) {
-        const vm = new NodeVm(name);
-        try {
-            await vm.startQemu();
-            await vm.connect();
-        } catch (error) {
-            await vm.keepLogs();
-            vm.destroy();
-            throw error;
+    // Options:
+    //   groups: of deploy/packages, to be in the image as well      memory: '6G'
+    //   wire: {socket, server, mac} of a second network interface, whose other end is a node with the same socket
+    // A node that cannot be reached is booted once more: not its emulated processor is under test.
+    static async boot(name, options = {}) {
+        for (let again = true;; again = false) {
+            const vm = new NodeVm(name, options);
+            try {
+                await vm.startQemu();
+                await vm.connect();
+                return vm;
+            } catch (error) {
+                await vm.keepLogs();
+                vm.destroy();
+                if (!again)
+                    throw error;
+                process.stderr.write(`booting node ${name} once more, because: ${error.message}\n`);
+            }
         }
-        return vm;
     }
 
-    constructor(name) {
+    constructor(name, {groups = [], memory = '6G', wire}) {
         this.name = name;
-        this.image = madeBy('image.sh');
+        this.memory = memory;
+        this.wire = wire;
+        this.image = madeBy('image.sh', ...groups);
         this.qemu = path.join(madeBy('qemu.sh'), 'qemu-system-x86_64');
         this.dir = fs.mkdtempSync(path.join(os.tmpdir(), 'crivirt-node-'));
         this.consoleLog = path.join(this.dir, 'console.log');
         this.socket = path.join(this.dir, 'crivirtd.sock');
         this.control = path.join(this.dir, 'ssh');
+        this.monitor = path.join(this.dir, 'qmp');
         alive.add(this);
     }
 
@@ -73,15 +86,46 @@ class NodeVm {
         this.port = await freePort();
         const log = fs.openSync(path.join(this.dir, 'qemu.log'), 'a');
         this.process = spawn('setpriv', ['--pdeathsig', 'KILL', this.qemu,
-            '-M', 'q35', '-accel', 'tcg,thread=multi,tb-size=512', '-cpu', 'EPYC,+svm,+npt', '-smp', '2', '-m', '6G',
+            '-M', 'q35', '-accel', 'tcg,thread=multi,tb-size=512', '-cpu', 'EPYC,+svm,+npt', '-smp', '2', '-m', this.memory,
             '-nodefaults', '-no-user-config', '-display', 'none', '-serial', `file:${this.consoleLog}`,
             '-kernel', path.join(this.image, 'vmlinuz'), '-initrd', path.join(this.image, 'initrd.img'),
             '-append', `root=/dev/vda rw console=ttyS0 mitigations=off nokaslr ${kernelClock()}`,
             '-drive', `file=${disk},if=virtio,format=qcow2,cache=unsafe`, '-device', 'virtio-rng-pci',
             '-netdev', `user,id=net0,hostfwd=tcp:127.0.0.1:${this.port}-:22`,
-            '-device', 'virtio-net-pci,netdev=net0,romfile='], {stdio: ['ignore', log, log]});
+            '-device', 'virtio-net-pci,netdev=net0,romfile=', ...this.wireWords(),
+            '-qmp', `unix:${this.monitor},server=on,wait=off`], {stdio: ['ignore', log, log]});
         fs.closeSync(log);
         this.process.on('exit', () => { this.gone = true; });
+    }
+
+    wireWords() {
+        if (!this.wire)
+            return [];
+        const {socket, server, mac} = this.wire;
+        return ['-netdev', `stream,id=net1,server=${server ? 'on' : 'off'},addr.type=unix,addr.path=${socket}`,
+                '-device', `virtio-net-pci,netdev=net1,mac=${mac},romfile=`];
+    }
+
+    // Sends QEMU's monitor a command; its answer.
+    qmp(execute) {
+        return new Promise((resolve, reject) => {
+            const connection = net.connect(this.monitor);
+            let text = '';
+            connection.on('error', reject);
+            connection.on('data', (data) => {
+                text += data;
+                const answers = text.split('\n').slice(0, -1).map((line) => JSON.parse(line));
+                const last = answers.filter((one) => one.return !== undefined || one.error)[1]; // the first is qmp_capabilities'
+                if (!last)
+                    return;
+                connection.end();
+                if (last.error)
+                    reject(new Error(`${execute}: ${last.error.desc}`));
+                else
+                    resolve(last.return);
+            });
+            connection.write(JSON.stringify({execute: 'qmp_capabilities'}) + JSON.stringify({execute}));
+        });
     }
 
     sshOptions() {
@@ -156,12 +200,18 @@ class NodeVm {
         return fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : '';
     }
 
-    // Keeps the node's console and journal in build/log, for a test that failed.
-    async keepLogs() {
+    // Keeps the console and QEMU's messages in build/log, also when the tests are interrupted; the directory.
+    keepFiles() {
         const directory = path.join(root, 'build/log', `node-${this.name}`);
         fs.mkdirSync(directory, {recursive: true});
         for (const name of ['console.log', 'qemu.log'])
             fs.writeFileSync(path.join(directory, name), this.file(name));
+        return directory;
+    }
+
+    // Keeps the node's console and journal in build/log, for a test that failed.
+    async keepLogs() {
+        const directory = this.keepFiles();
         if (fs.existsSync(this.control) && !this.gone) {
             const {stdout} = await this.run('journalctl --no-pager -o short-precise');
             fs.writeFileSync(path.join(directory, 'journal.log'), stdout);
