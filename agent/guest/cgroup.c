@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/cgroup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agent/guest/cgroup_v1.h"
 #include "agent/guest/paths.h"
 #include "agent/guest/sysfile.h"
 
-enum { TEXT_MAX = 8192 };
+enum { TEXT_MAX = 8192, PATH_ROOM = 640 };
 
 static bool read_file(const char *directory, const char *name, char *ret_text, size_t room)
 {
-    char path[640];
+    char path[PATH_ROOM];
     snprintf(path, sizeof path, "%s/%s", directory, name);
     return sysfile_read(path, ret_text, room);
 }
@@ -123,14 +125,14 @@ bool cgroup_of_process(int pid, char *ret_directory, size_t room)
 
 bool cgroup_kill(const char *directory)
 {
-    char path[640];
+    char path[PATH_ROOM];
     snprintf(path, sizeof path, "%s/cgroup.kill", directory);
     return directory[0] != '\0' && (sysfile_write(path, "1") || cgroup_v1_kill(directory));
 }
 
 bool cgroup_is_empty(const char *directory)
 {
-    char path[640];
+    char path[PATH_ROOM];
     int pid;
     if (directory[0] == '\0')
         return true;
@@ -142,41 +144,90 @@ bool cgroup_is_empty(const char *directory)
 
 int64_t cgroup_oom_kills(const char *directory)
 {
-    char path[640];
+    char path[PATH_ROOM];
     if (directory[0] == '\0')
         return 0;
     snprintf(path, sizeof path, "%s/memory.events", directory);
     return cgroup_v1_is(directory) ? cgroup_v1_oom_kills(directory) : sysfile_read_key(path, "oom_kill");
 }
 
-size_t cgroup_processes(const char *directory, int *ret_pids, size_t max)
+static bool take_processes(const char *directory, bool (*take)(int pid, void *data), void *data)
 {
-    char path[640];
-    size_t n = 0;
+    char path[PATH_ROOM];
+    bool more = true;
+    int pid;
+
     snprintf(path, sizeof path, "%s/cgroup.procs", directory);
     FILE *list = fopen(path, "re");
     if (list == NULL)
-        return 0;
-    while (n < max && fscanf(list, "%d", &ret_pids[n]) == 1) /* NOLINT: the kernel's numbers */
-        n++;
+        return true;
+    while (more && fscanf(list, "%d", &pid) == 1) /* NOLINT: the kernel's numbers */
+        more = take(pid, data);
     fclose(list);
-    return n;
+    return more;
 }
 
-static uint64_t count_processes(const char *directory)
+static bool walk_processes(char *directory, bool (*take)(int pid, void *data), void *data)
 {
-    char path[640], text[4096];
-    uint64_t n = 0;
-    size_t length;
-    snprintf(path, sizeof path, "%s/cgroup.procs", directory);
-    FILE *list = fopen(path, "re");
+    size_t length = strlen(directory);
+    bool more = take_processes(directory, take, data);
+    DIR *list = more ? opendir(directory) : NULL;
+
     if (list == NULL)
-        return 0;
-    while ((length = fread(text, 1, sizeof text, list)) > 0)
-        for (size_t i = 0; i < length; i++)
-            n += text[i] == '\n';
-    fclose(list);
-    return n;
+        return more;
+    for (struct dirent *entry = readdir(list); more && entry != NULL; entry = readdir(list)) {
+        if (entry->d_type != DT_DIR || entry->d_name[0] == '.' ||
+            length + 1 + strlen(entry->d_name) >= PATH_ROOM)
+            continue;
+        snprintf(directory + length, PATH_ROOM - length, "/%s", entry->d_name);
+        more = walk_processes(directory, take, data);
+        directory[length] = '\0';
+    }
+    closedir(list);
+    return more;
+}
+
+bool cgroup_each_process(const char *directory, bool (*take)(int pid, void *data), void *data)
+{
+    char path[PATH_ROOM];
+    struct stat info;
+    bool is_there = stat(directory, &info) == 0;
+
+    if (!is_there || strlen(directory) >= sizeof path)
+        return false;
+    if (info.st_nlink <= 2) { /* it has no cgroups below it, as nearly always */
+        take_processes(directory, take, data);
+        return true;
+    }
+    strcpy(path, directory); /* NOLINT: it fits */
+    walk_processes(path, take, data);
+    return true;
+}
+
+typedef struct {
+    int *pids;
+    size_t n, max;
+} PidList;
+
+static bool pid_store(int pid, void *data)
+{
+    PidList *list = data;
+    if (list->n < list->max)
+        list->pids[list->n++] = pid;
+    return list->n < list->max;
+}
+
+size_t cgroup_processes(const char *directory, int *ret_pids, size_t max)
+{
+    PidList list = {ret_pids, 0, max};
+    cgroup_each_process(directory, pid_store, &list);
+    return list.n;
+}
+
+static bool pid_count(int pid, void *data)
+{
+    ++*(uint64_t *)data;
+    return true;
 }
 
 void cgroup_read(const char *directory, CgroupReading *ret_reading)
@@ -184,7 +235,7 @@ void cgroup_read(const char *directory, CgroupReading *ret_reading)
     CgroupUsage *usage = &ret_reading->usage;
 
     crivirt__agent__v1__cgroup_usage__init(usage);
-    usage->processes = count_processes(directory);
+    cgroup_each_process(directory, pid_count, &usage->processes);
     if (cgroup_v1_is(directory)) {
         cgroup_v1_read(directory, usage);
         return;

@@ -27,5 +27,11 @@ bool cgroup_kill(const char *directory);
 bool cgroup_is_empty(const char *directory);
 int64_t cgroup_oom_kills(const char *directory);
 
-/* Stores the pids of at most max processes of the cgroup in ret_pids. Return: their number. */
+/* A container may make cgroups below its own, as one with systemd or another container runtime does, and its
+ * processes move there: these functions go through all of them. */
+
+/* Calls take() with the pid of each process, until it returns false. Return: false when there is no such
+ * cgroup. */
+bool cgroup_each_process(const char *directory, bool (*take)(int pid, void *data), void *data);
+/* Stores the pids of at most max processes in ret_pids. Return: their number. */
 size_t cgroup_processes(const char *directory, int *ret_pids, size_t max);

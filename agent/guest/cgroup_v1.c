@@ -9,6 +9,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "agent/guest/cgroup.h"
 #include "agent/guest/sysfile.h"
 
 enum { SWEEPS_MAX = 100, NS_PER_US = 1000, TICKS_US = 10000 };
@@ -117,21 +118,21 @@ int64_t cgroup_v1_oom_kills(const char *directory)
     return (int64_t)read_key(directory, "memory.oom_control", "oom_kill");
 }
 
+static bool kill_one(int pid, void *data)
+{
+    bool *any = data;
+    *any = (pid > 1 && kill(pid, SIGKILL) == 0) || *any;
+    return true;
+}
+
 bool cgroup_v1_kill(const char *directory)
 {
-    char path[640];
     bool any = true;
 
-    file_of(directory, "cgroup.procs", path, sizeof path);
     for (int i = 0; any && i < SWEEPS_MAX; i++) {
-        FILE *list = fopen(path, "re");
-        int pid;
-        if (list == NULL)
-            return i > 0;
         any = false;
-        while (fscanf(list, "%d", &pid) == 1) /* NOLINT: the kernel's numbers */
-            any = (pid > 1 && kill(pid, SIGKILL) == 0) || any;
-        fclose(list);
+        if (!cgroup_each_process(directory, kill_one, &any))
+            return i > 0;
         if (any)
             usleep(1000);
     }

@@ -70,33 +70,31 @@ void container_exited(void *data, Process *process)
 
 /* ---- signal ---- */
 
+static bool signal_one(int pid, void *data)
+{
+    const int *signal_number = data;
+    if (pid > 1)
+        kill(pid, *signal_number);
+    return true;
+}
+
 /* Signals every process of the container. The kernel delivers KILL to the whole cgroup at once; other signals
  * are sent one by one. */
 static bool container_signal_all(const Container *container, int signal_number)
 {
-    char path[sizeof container->cgroup + 32];
     if (signal_number == SIGKILL)
         return cgroup_kill(container->cgroup);
-    snprintf(path, sizeof path, "%s/cgroup.procs", container->cgroup);
-    FILE *list = fopen(path, "re");
-    if (list == NULL)
-        return false;
-    int pid;
-    while (fscanf(list, "%d", &pid) == 1) /* NOLINT: the kernel's numbers */
-        if (pid > 1)
-            kill(pid, signal_number);
-    fclose(list);
-    return true;
+    return cgroup_each_process(container->cgroup, signal_one, &signal_number);
 }
 
-/* Signals the whole container or, for an exec that runs, all that it has started. Return: false when that
- * cannot be done yet; the signal is then for the process alone. */
+/* Signals the whole container or, for an exec, all that it has started, also after its own end. Return: false
+ * when that cannot be done yet; the signal is then for the process alone, and exec.c repeats it. */
 static bool signal_all(const Container *container, const Process *process, int signal_number)
 {
     if (process->exec_id[0] == '\0')
         return container_signal_all(container, signal_number);
-    return process->pid != 0 && !process->gone &&
-           process_tree_signal(container->cgroup, process->pid, signal_number);
+    return process->pid != 0 && process_tree_signal(container->cgroup, process->gone ? 0 : process->pid,
+                                                    process->mark, signal_number);
 }
 
 /* A signal does not wait for the container's other operations, because it is how a hanging one is ended. */

@@ -24,6 +24,7 @@
 #include "agent/guest/job.h"
 #include "agent/guest/json.h"
 #include "agent/guest/paths.h"
+#include "agent/guest/process_tree.h"
 #include "agent/guest/sysfile.h"
 
 enum {
@@ -65,6 +66,7 @@ static void exec_exited(void *data, Process *process)
 static bool exec_take(Exec *exec, Process *process, Fault *ret_fault)
 {
     const ExecRequest *request = exec->call->request->exec;
+    const Container *container = process->exited_data;
     char text[32];
 
     if (exec->console_fd >= 0) {
@@ -77,6 +79,9 @@ static bool exec_take(Exec *exec, Process *process, Fault *ret_fault)
         return fault(ret_fault, FAULT_INTERNAL, "crun exec wrote no pid");
     process_close_child_fds(process);
     process_run(process, atoi(text)); /* NOLINT */
+    /* A signal that came before the pid was known reaches what the process has started since as well. */
+    if (process->pending_signal != 0)
+        process_tree_signal(container->cgroup, 0, process->mark, process->pending_signal);
     return true;
 }
 
@@ -203,6 +208,7 @@ static bool exec_run(Exec *exec, const Container *container, Process *process, F
                           .with_log = true,
                           .fds = process->child_fds,
                           .oom_score_adj = container->oom_score_adj,
+                          .mark = process->mark,
                           .failing = "crun exec"};
     return job_start(&spec, exec_done, exec, ret_fault);
 }
@@ -302,6 +308,7 @@ void op_exec(Call *call)
         return;
     }
     process->starter = call;
+    process->mark = process_tree_new_mark();
     process->exited = exec_exited;
     process->exited_data = container;
     process->oom_kills_before = container_oom_kills(container);

@@ -13,6 +13,7 @@
 
 #include "agent/guest/crun.h"
 #include "agent/guest/paths.h"
+#include "agent/guest/process_tree.h"
 #include "agent/guest/sysfile.h"
 
 extern char **environ;
@@ -106,8 +107,10 @@ static int job_spawn(const JobSpec *spec, char *const *argv, pid_t *ret_pid)
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 
     set_oom_score_adj(spec->oom_score_adj);
+    process_tree_carry(spec->mark);
     int error =
         posix_spawn(ret_pid, spec->with_log ? crun_program() : argv[0], &actions, &attributes, argv, environ);
+    process_tree_carry(0);
     set_oom_score_adj(-1000);
 
     posix_spawnattr_destroy(&attributes);

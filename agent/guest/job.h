@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "agent/guest/fault.h"
 #include "agent/guest/loop.h"
@@ -25,6 +26,7 @@ typedef struct {
                       last line of the log */
     const int *fds;      /* three for the child; NULL or -1: /dev/null */
     int oom_score_adj;   /* of the child and its children */
+    uint64_t mark;       /* of the child and its children: process_tree.h; 0: none */
     const char *failing; /* the start of a failure's message: "crun create" */
 } JobSpec;
 

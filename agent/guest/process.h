@@ -51,6 +51,7 @@ typedef struct Process {
     bool oom_killed;
     bool end_held; /* its end is not to be reported yet */
     int64_t oom_kills_before;
+    uint64_t mark; /* of an exec: what process_tree.h finds its descendants by */
     bool exit_sent, exit_acked;
     const void *starter;                                 /* the Call that starts it */
     void (*exited)(void *data, struct Process *process); /* called before the end is reported */

@@ -38,6 +38,15 @@ test('a command that exceeds its timeout is killed with all that it started', as
     assert.ok(!(await node.output(container, 'ps')).includes('sleep 54322'), 'a child of the command still runs');
 });
 
+test('a command that exceeds its timeout is killed with daemons that it started, and with nothing else', async () => {
+    await node.exec(container, '(setsid sleep 54323 &)');
+    await refused(node.exec(container, '(setsid sh -c "setsid sleep 54324 & exec sleep 54324" &); (env -i setsid sleep 54324 &); sleep 54324', 1),
+                  'DEADLINE_EXCEEDED');
+    const left = await node.output(container, 'ps');
+    assert.ok(!left.includes('sleep 54324'), left);
+    assert.ok(left.includes('sleep 54323'), left);
+});
+
 test('a command whose start takes longer than its timeout is not left behind', async () => {
     const qemu = node.qemuPid(pod);
     process.kill(qemu, 'SIGSTOP');

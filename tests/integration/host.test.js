@@ -176,6 +176,18 @@ test('exec, attach and port-forward work with a host pod', async () => {
     await node.removePod(pod);
 });
 
+test('a command in a host pod that exceeds its timeout is killed with daemons that it started, and with nothing else', async () => {
+    const pod = await runHost();
+    const container = await node.runContainer(pod, {linux});
+    const running = () => must('sh', '-c', 'cat /proc/[0-9]*/cmdline 2> /dev/null | tr "\\0" " "; true');
+    await node.exec(container, '(setsid sleep 64323 &)');
+    await refused(node.exec(container, '(setsid sh -c "setsid sleep 64324 & exec sleep 64324" &); sleep 64324', 1), 'DEADLINE_EXCEEDED');
+    await eventually('the daemons are gone', () => !running().includes('sleep 64324'));
+    assert.ok(running().includes('sleep 64323'));
+    await node.removePod(pod);
+    assert.ok(!running().includes('sleep 64323'));
+});
+
 test('after kill -9 of crivirtd a host pod runs on, its log is complete, and the next daemon controls it', async () => {
     const pod = await runHost();
     const container = await node.runContainer(pod, {

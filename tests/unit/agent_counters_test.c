@@ -2,6 +2,7 @@
 /* The counters of cgroups and interfaces, read from files that the test makes. */
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -232,13 +233,96 @@ static void signals_a_process_with_all_that_it_started(void)
     CU_ASSERT_EQUAL_FATAL(n, 3);
     procs = g_strdup_printf("%d\n%d\n%s", (int)leader, (int)stranger, text);
     put(directory, "cgroup.procs", procs);
-    CU_ASSERT_TRUE(process_tree_signal(directory, leader, SIGKILL));
+    CU_ASSERT_TRUE(process_tree_signal(directory, leader, 0, SIGKILL));
     CU_ASSERT_TRUE(all_end(pids, 3) && all_end(&leader, 1));
     CU_ASSERT_TRUE(is_running(stranger));
     kill(stranger, SIGKILL);
     CU_ASSERT_EQUAL(waitpid(leader, NULL, 0), leader);
     CU_ASSERT_EQUAL(waitpid(stranger, NULL, 0), stranger);
-    CU_ASSERT_TRUE(process_tree_signal(directory, leader, SIGKILL)); /* it is gone */
+    CU_ASSERT_TRUE(process_tree_signal(directory, leader, 0, SIGKILL)); /* it is gone */
+}
+
+/* The pids that a script has written to a file, one a line. */
+static guint read_pids(const char *path, int *ret_pids, guint max)
+{
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL;
+    guint n = 0;
+
+    for (int i = 0; i < 1000 && !g_file_get_contents(path, &text, NULL, NULL); i++)
+        g_usleep(10000);
+    lines = g_strsplit(text != NULL ? text : "", "\n", -1);
+    for (; n < max && lines[n] != NULL && *lines[n] != '\0'; n++)
+        ret_pids[n] = atoi(lines[n]); /* NOLINT: a shell's number */
+    return n;
+}
+
+/* The leader starts two daemons, each in a session of its own, whose parents end at once. One of them has
+ * moved to a cgroup below the container's. A daemon of another leader goes on. */
+static void signals_daemons_by_their_mark(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *below = g_build_filename(directory, "a", "b", NULL);
+    g_autofree char *list = g_build_filename(directory, "pids", NULL);
+    g_autofree char *other_list = g_build_filename(directory, "others", NULL);
+    g_autofree char *procs = NULL, *procs_below = NULL;
+    const char script[] =
+        ": > $0.new; for i in 1 2; do (setsid sh -c 'echo $$ >> $0.new; exec sleep 300' $0 &); done; "
+        "while [ $(wc -l < $0.new) -lt 2 ]; do sleep 0.01; done; mv $0.new $0; exec sleep 300";
+    char *argv[] = {(char *)"sh", (char *)"-c", (char *)script, list, NULL};
+    char *other[] = {(char *)"sh", (char *)"-c", (char *)script, other_list, NULL};
+    uint64_t mark = process_tree_new_mark(), other_mark = process_tree_new_mark();
+    int pids[2], others[2];
+    GPid leader, stranger;
+
+    CU_ASSERT_NOT_EQUAL(mark, other_mark);
+    process_tree_carry(mark);
+    leader = spawn(argv);
+    process_tree_carry(other_mark);
+    stranger = spawn(other);
+    process_tree_carry(0);
+    CU_ASSERT_EQUAL_FATAL(read_pids(list, pids, 2), 2);
+    CU_ASSERT_EQUAL_FATAL(read_pids(other_list, others, 2), 2);
+    g_mkdir_with_parents(below, 0755);
+    procs =
+        g_strdup_printf("%d\n%d\n%d\n%d\n%d\n", (int)leader, (int)stranger, others[0], others[1], pids[0]);
+    procs_below = g_strdup_printf("%d\n", pids[1]);
+    put(directory, "cgroup.procs", procs);
+    put(below, "cgroup.procs", procs_below);
+    CU_ASSERT_TRUE(process_tree_signal(directory, leader, mark, SIGKILL));
+    CU_ASSERT_TRUE(all_end(pids, 2) && all_end(&leader, 1));
+    CU_ASSERT_TRUE(is_running(stranger) && is_running(others[0]) && is_running(others[1]));
+    kill(stranger, SIGKILL);
+    CU_ASSERT_EQUAL(waitpid(stranger, NULL, 0), stranger);
+    CU_ASSERT_TRUE(process_tree_signal(directory, 0, other_mark, SIGKILL)); /* its leader has been reaped */
+    CU_ASSERT_TRUE(all_end(others, 2));
+    CU_ASSERT_EQUAL(waitpid(leader, NULL, 0), leader);
+}
+
+static void finds_processes_below(void)
+{
+    g_autofree char *root = test_directory();
+    g_autofree char *memory = hierarchy(root, "memory");
+    g_autofree char *below = g_build_filename(memory, "system.slice", "x.service", NULL);
+    g_autofree char *procs = NULL;
+    char *argv[] = {(char *)"sleep", (char *)"300", NULL};
+    GPid pid = spawn(argv);
+    CgroupReading reading;
+    int pids[4];
+
+    procs = g_strdup_printf("%d\n", (int)pid);
+    g_mkdir_with_parents(below, 0755);
+    put(memory, "memory.usage_in_bytes", "1000\n");
+    put(memory, "cgroup.procs", "");
+    put(below, "cgroup.procs", procs);
+    cgroup_read(memory, &reading);
+    CU_ASSERT_EQUAL(reading.usage.processes, 1);
+    CU_ASSERT_EQUAL(cgroup_processes(memory, pids, 4), 1);
+    CU_ASSERT_EQUAL(pids[0], pid);
+    CU_ASSERT_FALSE(cgroup_is_empty(memory));
+    CU_ASSERT_TRUE(cgroup_kill(memory));
+    CU_ASSERT_TRUE(all_end(&pid, 1));
+    CU_ASSERT_EQUAL(waitpid(pid, NULL, 0), pid);
 }
 
 int main(int argc, char **argv)
@@ -251,6 +335,9 @@ int main(int argc, char **argv)
         {"a cgroup without processes is empty", finds_empty_cgroups},
         {"a signal reaches a process with all that it has started, and no other",
          signals_a_process_with_all_that_it_started},
+        {"a signal reaches daemons of the process by their mark, also when the process has ended",
+         signals_daemons_by_their_mark},
+        {"processes in cgroups that a container has made are counted and killed", finds_processes_below},
         {"the counters of interfaces are read, except lo", reads_interfaces},
     };
 
