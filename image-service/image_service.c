@@ -72,23 +72,45 @@ static Image *image_from_store(ImageService *service, const StoredImage *stored,
     return layers != NULL ? image_new(stored, layers, error) : NULL;
 }
 
+/* Calls matches() with each name of the image, tags first, until it returns TRUE. Return: whether it did. */
+static gboolean any_name(const Image *image, gboolean (*matches)(const char *name, gconstpointer data),
+                         gconstpointer data)
+{
+    char **const kinds[] = {image->tags, image->digests};
+    gboolean found = FALSE;
+
+    for (gsize kind = 0; kind < G_N_ELEMENTS(kinds) && !found; kind++)
+        for (char **name = kinds[kind]; *name != NULL && !found; name++)
+            found = matches(*name, data);
+    return found;
+}
+
+typedef struct {
+    ImageService *service;
+    const Image *image;
+} Origins;
+
+static gboolean origin_add(const char *name, gconstpointer data)
+{
+    const Origins *origins = data;
+    g_autoptr(Reference) reference = NULL;
+
+    if (!reference_parse(name, &reference, NULL))
+        return FALSE;
+    for (guint i = 0; i < origins->image->layers->len; i++) {
+        const ImageLayer *layer = g_ptr_array_index(origins->image->layers, i);
+
+        layer_origins_add(origins->service->origins, layer->key, reference, NULL);
+    }
+    return FALSE;
+}
+
 /* The repositories of an image's names have shown that they have its layers. */
 static void note_origins(ImageService *service, const Image *image)
 {
-    char **const kinds[] = {image->tags, image->digests};
+    Origins origins = {service, image};
 
-    for (gsize kind = 0; kind < G_N_ELEMENTS(kinds); kind++)
-        for (char **name = kinds[kind]; *name != NULL; name++) {
-            g_autoptr(Reference) reference = NULL;
-
-            if (!reference_parse(*name, &reference, NULL))
-                continue;
-            for (guint i = 0; i < image->layers->len; i++) {
-                const ImageLayer *layer = g_ptr_array_index(image->layers, i);
-
-                layer_origins_add(service->origins, layer->key, reference, NULL);
-            }
-        }
+    any_name(image, origin_add, &origins);
 }
 
 static gboolean read_images(ImageService *service, GError **error)
@@ -272,28 +294,19 @@ typedef struct {
     const Reference *reference;
 } KnownQuery;
 
-/* Whether one of the image's names is of that registry, which has shown then that it has the image. */
-static gboolean is_from_registry(const Image *image, const char *domain)
+/* A registry of which the image has a name has shown that it has the image. */
+static gboolean name_is_of_registry(const char *name, gconstpointer domain)
 {
-    char **const kinds[] = {image->tags, image->digests};
     gsize length = strlen(domain);
 
-    for (gsize kind = 0; kind < G_N_ELEMENTS(kinds); kind++)
-        for (char **name = kinds[kind]; *name != NULL; name++)
-            if (strncmp(*name, domain, length) == 0 && (*name)[length] == '/')
-                return TRUE;
-    return FALSE;
+    return strncmp(name, domain, length) == 0 && name[length] == '/';
 }
 
-static gboolean has_digest(const Image *image, const char *digest)
+static gboolean name_has_digest(const char *name, gconstpointer digest)
 {
-    for (char **name = image->digests; *name != NULL; name++) {
-        const char *at = strrchr(*name, '@');
+    const char *at = strrchr(name, '@');
 
-        if (at != NULL && g_str_equal(at + 1, digest))
-            return TRUE;
-    }
-    return FALSE;
+    return at != NULL && g_str_equal(at + 1, digest);
 }
 
 static void hold_image(ImageService *service, const char *holder, const Image *image)
@@ -329,7 +342,8 @@ static gboolean is_known(const char *digest, char **ret_id, gpointer data)
     for (guint i = 0; i < images->len; i++) {
         const Image *image = g_ptr_array_index(images, i);
 
-        if (!has_digest(image, digest) || !is_from_registry(image, query->reference->domain) ||
+        if (!any_name(image, name_has_digest, digest) ||
+            !any_name(image, name_is_of_registry, query->reference->domain) ||
             !is_for_this_architecture(query->service, image) || !is_current(query->service, image))
             continue;
         hold_image(query->service, query->holder, image);

@@ -38,8 +38,9 @@ StreamSession *stream_session_exec(SandboxManager *manager, const StreamSessionE
     g_autoptr(Container) container = container_to_open(manager, exec->container_id, FALSE, error);
     Crivirt__Agent__V1__ProcessId process = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
     Crivirt__Agent__V1__ExecRequest message = CRIVIRT__AGENT__V1__EXEC_REQUEST__INIT;
-    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    g_autoptr(AgentConnection) agent = NULL;
     StreamSession *session;
+    Deadline start;
 
     if (container == NULL)
         return NULL;
@@ -53,10 +54,9 @@ StreamSession *stream_session_exec(SandboxManager *manager, const StreamSessionE
     message.stdin = exec->with_input;
     message.columns = exec->columns;
     message.rows = exec->rows;
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_EXEC;
-    request.exec = &message;
     stream_session_register(session);
-    if (stream_session_start(session, &request, deadline, error))
+    agent = stream_session_starter(session, deadline, &start, error);
+    if (agent != NULL && agent_exec(agent, &message, &start, NULL, error))
         return session;
     stream_session_close(session); /* hangs up a process that starts late */
     return NULL;

@@ -19,8 +19,9 @@ StreamSession *stream_session_dial(SandboxManager *manager, const char *sandbox_
     g_autoptr(Pod) pod = manager_find_pod(manager, sandbox_id, error);
     Crivirt__Agent__V1__ProcessId process = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
     Crivirt__Agent__V1__DialRequest message = CRIVIRT__AGENT__V1__DIAL_REQUEST__INIT;
-    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    g_autoptr(AgentConnection) agent = NULL;
     StreamSession *session;
+    Deadline start;
 
     if (pod == NULL)
         return NULL;
@@ -28,10 +29,9 @@ StreamSession *stream_session_dial(SandboxManager *manager, const char *sandbox_
     process.exec_id = (char *)stream_session_exec_id(session);
     message.process = &process;
     message.port = port;
-    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_DIAL;
-    request.dial = &message;
     stream_session_register(session);
-    if (stream_session_start(session, &request, deadline, error))
+    agent = stream_session_starter(session, deadline, &start, error);
+    if (agent != NULL && agent_dial(agent, &message, &start, NULL, error))
         return session;
     stream_session_close(session);
     return NULL;

@@ -7,8 +7,6 @@
 #include "common/ids.h"
 #include "sandbox/pods/stream_sessions.h"
 
-typedef Crivirt__Agent__V1__Request Request;
-
 enum {
     /* The agent starts a few processes at a time, and gives each a minute from when its turn has come. An
      * agent that does not answer is noticed by its connection. */
@@ -160,18 +158,15 @@ gboolean stream_session_check_agent(const StreamSession *session, AgentConnectio
         session->kind == STREAM_SESSION_DIAL ? "port-forward" : "standard input", error);
 }
 
-gboolean stream_session_start(StreamSession *session, Request *request, const Deadline *deadline,
-                              GError **error)
+AgentConnection *stream_session_starter(const StreamSession *session, const Deadline *deadline,
+                                        Deadline *ret_deadline, GError **error)
 {
     g_autoptr(AgentConnection) agent = pod_agent(session->pod, error);
-    Deadline bounded = deadline_sooner(deadline, START_TIMEOUT_MS);
-    Crivirt__Agent__V1__Response *response;
 
-    if (agent == NULL || !stream_session_check_agent(session, agent, error) ||
-        !agent_connection_call(agent, request, &bounded, &response, error))
-        return FALSE;
-    crivirt__agent__v1__response__free_unpacked(response, NULL);
-    return TRUE;
+    if (agent == NULL || !stream_session_check_agent(session, agent, error))
+        return NULL;
+    *ret_deadline = deadline_sooner(deadline, START_TIMEOUT_MS);
+    return g_steal_pointer(&agent);
 }
 
 /* ---- from the agent ---- */

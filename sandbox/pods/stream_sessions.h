@@ -32,9 +32,10 @@ gboolean stream_session_is_of(const StreamSession *session, const char *containe
 /* FAILED_PRECONDITION when the agent is too old for the session's input: it would never report what it has
  * written, and the client would wait for ever. */
 gboolean stream_session_check_agent(const StreamSession *session, AgentConnection *agent, GError **error);
-/* Sends the agent the request that starts the session's process, and waits until it has answered. */
-gboolean stream_session_start(StreamSession *session, Crivirt__Agent__V1__Request *request,
-                              const Deadline *deadline, GError **error);
+/* Finds the agent that can start the session's process, and stores the deadline for that, which is bounded.
+ * Return: the connection, which the caller unreferences; NULL with the error. */
+AgentConnection *stream_session_starter(const StreamSession *session, const Deadline *deadline,
+                                        Deadline *ret_deadline, GError **error);
 
 /* Queues output for the client. Output that the session has had already is skipped. */
 void stream_session_receive(StreamSession *session, const Crivirt__Agent__V1__Output *output);
