@@ -63,25 +63,21 @@ static gboolean is_kubelet_volume(const char *host_path)
     return strstr(host_path, "/volumes/kubernetes.io~") != NULL;
 }
 
-/* Return: whether the volume is an emptyDir. Its data belongs to the pod and is written by the pod's
- * containers, so a read-only bind on the node would protect nothing, and all containers have to share one
- * bind. */
-static gboolean is_empty_dir(const char *host_path)
-{
-    return strstr(host_path, "/volumes/kubernetes.io~empty-dir/") != NULL;
-}
-
 static gboolean volume_bind(Container *container, guint index, int userns_fd, Arena *arena,
                             OciMountSource *ret_source, GError **error)
 {
     const Runtime__V1__Mount *mount = container->config->mounts[index];
     gboolean on_node =
         container->pod->platform->on_node; /* a host pod has no guest between it and the node */
-    gboolean protect = on_node || !is_empty_dir(mount->host_path);
+    /* The pod's containers write to its own emptyDirs anyway, so a read-only bind would protect nothing, and
+     * all containers have to share one bind. */
+    gboolean protect =
+        on_node || !volume_is_empty_dir_of(mount->host_path, container->pod->config->metadata->uid);
     ShareVolume volume = {
         .host_path = mount->host_path,
         .readonly = mount->readonly && protect,
         .recursive = mount->recursive_read_only && protect,
+        .confined = !on_node,
         .common = !on_node && is_kubelet_volume(mount->host_path),
         .follow = mount->propagation == RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_HOST_TO_CONTAINER,
         .share = mount->propagation == RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL,

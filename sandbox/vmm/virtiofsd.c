@@ -28,6 +28,11 @@ static const char *const programs[] = {"/usr/lib/qemu/virtiofsd", "/usr/libexec/
 /* Relative to the daemon's program: installed, and as built. */
 static const char *const fsguards[] = {"../lib/crivirt/crivirt-fsguard", "../libexec/crivirt-fsguard"};
 
+/* Taken from those that virtiofsd keeps by itself. A device file would be one of the node's disk; file
+ * capabilities are not served, because extended attributes are not. What remains is what acting for users of
+ * the guest needs: chown, dac_override, fowner, fsetid, setgid and setuid. */
+#define SERVER_CAPABILITIES "modcaps=-mknod:-setfcap"
+
 static const char *find_virtiofsd(void)
 {
     for (guint i = 0; i < G_N_ELEMENTS(programs); i++)
@@ -201,6 +206,7 @@ static gboolean spawn_server(const char *program, const VirtiofsdSpec *spec, int
         "-o",    "cache=auto",
         "-o",    "sandbox=namespace",
         "-o",    spec->locks ? "posix_lock,flock" : "no_posix_lock,no_flock",
+        "-o",    SERVER_CAPABILITIES,
         NULL,
     };
 

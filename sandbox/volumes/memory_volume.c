@@ -16,6 +16,17 @@ enum { ID_DIGITS = 24 };
 /* Below the kubelet's directory, which can be anywhere (/var/lib/kubelet/pods/UID/volumes/…/NAME). */
 #define EMPTY_DIR "/volumes/kubernetes.io~empty-dir/"
 
+gboolean volume_is_empty_dir_of(const char *host_path, const char *pod_uid)
+{
+    g_autofree char *directory = g_strconcat("/pods/", pod_uid, EMPTY_DIR, NULL);
+    g_autofree char *plain = g_canonicalize_filename(host_path, "/");
+    const char *name = strrchr(host_path, '/');
+    g_autofree char *parent = name != NULL ? g_strndup(host_path, (gsize)(name + 1 - host_path)) : NULL;
+
+    return *pod_uid != '\0' && strchr(pod_uid, '/') == NULL && g_str_equal(plain, host_path) &&
+           parent != NULL && g_str_has_suffix(parent, directory) && name[1] != '\0';
+}
+
 void memory_volume_clear(MemoryVolume *volume)
 {
     g_clear_pointer(&volume->id, g_free);

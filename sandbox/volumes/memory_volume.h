@@ -17,6 +17,11 @@ typedef struct {
     gid_t gid;
 } MemoryVolume;
 
+/* Return: whether host_path is exactly an emptyDir of the pod, in memory or not: DIR/pods/POD_UID/volumes/
+ * kubernetes.io~empty-dir/NAME in canonical form. The kubelet's directory DIR can be anywhere, and no pod
+ * chooses its uid. */
+gboolean volume_is_empty_dir_of(const char *host_path, const char *pod_uid);
+
 void memory_volume_clear(MemoryVolume *volume);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(MemoryVolume, memory_volume_clear)
 

@@ -3,16 +3,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/error.h"
 
 typedef struct {
     pid_t pid;
-    int tree; /* -1: detach */
-    const char *path;
+    int tree;         /* -1: detach */
+    const char *path; /* what is detached */
+    const char *root; /* the mount goes to name below it */
+    const char *name;
     int entering; /* errno of entering the namespace; 0: entered */
     int problem;  /* errno of the mount or unmount; 0: done */
 } Job;
@@ -31,12 +35,33 @@ static int enter_namespace(pid_t pid)
     return problem;
 }
 
+/* Return: 0 or an errno. */
+static int move_below(int tree, const char *root, const char *name)
+{
+    struct open_how how = {
+        .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
+    };
+    int from = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int target = from >= 0 ? (int)syscall(SYS_openat2, from, name, &how, sizeof(how)) : -1;
+    int problem = 0;
+
+    if (target < 0 ||
+        move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0)
+        problem = errno;
+    if (target >= 0)
+        close(target);
+    if (from >= 0)
+        close(from);
+    return problem;
+}
+
 static void run_job_in_namespace(Job *job)
 {
-    int result = job->tree >= 0 ? move_mount(job->tree, "", AT_FDCWD, job->path, MOVE_MOUNT_F_EMPTY_PATH)
-                                : umount2(job->path, MNT_DETACH | UMOUNT_NOFOLLOW);
-
-    job->problem = result == 0 ? 0 : errno;
+    if (job->tree >= 0)
+        job->problem = move_below(job->tree, job->root, job->name);
+    else
+        job->problem = umount2(job->path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0 ? 0 : errno;
 }
 
 static gpointer job_thread(gpointer data)
@@ -57,15 +82,15 @@ static void run_job(Job *job)
         g_thread_join(g_thread_new("mount-namespace", job_thread, job));
 }
 
-gboolean mount_namespace_move(pid_t pid, int tree, const char *path, GError **error)
+gboolean mount_namespace_move(pid_t pid, int tree, const char *root, const char *name, GError **error)
 {
-    Job job = {.pid = pid, .tree = tree, .path = path};
+    Job job = {.pid = pid, .tree = tree, .root = root, .name = name};
 
     run_job(&job);
     if (job.entering != 0)
         return fail_errno(error, job.entering, "cannot enter the mount namespace of process %d", (int)pid);
     if (job.problem != 0)
-        return fail_errno(error, job.problem, "cannot mount at %s", path);
+        return fail_errno(error, job.problem, "cannot mount at %s in %s", name, root);
     return TRUE;
 }
 

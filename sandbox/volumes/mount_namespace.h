@@ -6,9 +6,10 @@
 #include <glib.h>
 #include <sys/types.h>
 
-/* Moves a detached mount (open_tree(2)) to path in the namespace of pid; 0: the caller's own namespace.
- * Errors: NOT_FOUND when the process has ended. */
-gboolean mount_namespace_move(pid_t pid, int tree, const char *path, GError **error);
+/* Moves a detached mount (open_tree(2)) to root/name in the namespace of pid; 0: the caller's own namespace.
+ * name is resolved below root without links and other mounts. Errors: NOT_FOUND when the process has ended.
+ */
+gboolean mount_namespace_move(pid_t pid, int tree, const char *root, const char *name, GError **error);
 /* Detaches the mount at path with the mounts below it. It is success when nothing is mounted there, or pid
  * has ended. */
 gboolean mount_namespace_detach(pid_t pid, const char *path, GError **error);

@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gunixmounts.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/error.h"
@@ -23,6 +25,16 @@ static gboolean is_mounted(const char *path)
     return entry != NULL;
 }
 
+/* A guest has the root to itself when it mounts the tag again. It must not write there: the root is on the
+ * node's tmpfs, and the daemon makes mount points in it. Mounts on it keep their own attributes. */
+static gboolean protect_root(const char *path, GError **error)
+{
+    struct mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID};
+
+    return mount_setattr(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &attributes, sizeof(attributes)) == 0 ||
+           fail_errno(error, errno, "cannot make the root of the share %s read-only", path);
+}
+
 gboolean share_create(const char *path, GError **error)
 {
     /* The root of a container in a user namespace is another user, who has to pass this directory. Other
@@ -31,25 +43,96 @@ gboolean share_create(const char *path, GError **error)
         return FALSE;
     if (chmod(path, 0711) != 0)
         return fail_errno(error, errno, "cannot set the permissions of %s", path);
-    if (is_mounted(path))
-        return TRUE;
-    if (mount(path, path, NULL, MS_BIND, NULL) != 0 || mount(NULL, path, NULL, MS_SHARED, NULL) != 0)
+    if (!is_mounted(path) &&
+        (mount(path, path, NULL, MS_BIND, NULL) != 0 || mount(NULL, path, NULL, MS_SHARED, NULL) != 0))
         return fail_errno(error, errno, "cannot make %s a shared mount", path);
+    return protect_root(path, error);
+}
+
+/* ---- the daemon's view: the root without the volumes, and writable ---- */
+
+typedef int AutoFd;
+
+static void auto_fd_clear(AutoFd *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(AutoFd, auto_fd_clear)
+
+/* A detached copy of the root's mount, which no other process sees. The volumes are not in it, so nothing
+ * that is removed through it can be a volume's.
+ * Return: a descriptor that the caller closes, or -1. */
+static int open_view(const char *path, GError **error)
+{
+    struct mount_attr writable = {.attr_clr = MOUNT_ATTR_RDONLY};
+    int fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
+
+    if (fd >= 0 && mount_setattr(fd, "", AT_EMPTY_PATH, &writable, sizeof(writable)) == 0)
+        return fd;
+    fail_errno(error, errno, "cannot open the share %s", path);
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+static int open_directory_at(int parent, const char *name)
+{
+    struct open_how how = {
+        .flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
+    };
+
+    return (int)syscall(SYS_openat2, parent, name, &how, sizeof(how));
+}
+
+/* Makes a directory, or an empty file, unless there is one. What is there but is of another kind is removed
+ * without being opened: an open of a FIFO could wait, and a link could lead anywhere. */
+static gboolean entry_make(int parent, const char *name, mode_t kind, mode_t mode, GError **error)
+{
+    struct stat status;
+
+    if (fstatat(parent, name, &status, AT_SYMLINK_NOFOLLOW) == 0) {
+        if ((status.st_mode & S_IFMT) == kind)
+            return TRUE;
+        if (!dir_remove_tree_at(parent, name, error))
+            return FALSE;
+    }
+    if ((kind == S_IFDIR ? mkdirat(parent, name, mode) : mknodat(parent, name, S_IFREG | mode, 0)) != 0)
+        return fail_errno(error, errno, "cannot create %s", name);
     return TRUE;
 }
 
-/* Makes the target of a bind mount: a directory for a directory, a file for anything else. */
-static gboolean mountpoint_make(const char *path, gboolean directory, GError **error)
+/* Makes the target of a bind mount, parent/base below the share: a directory for a directory, a file for
+ * anything else. */
+static gboolean mountpoint_make(const char *path, const char *name, gboolean directory, GError **error)
 {
-    int fd;
+    g_autofree char *parent = g_path_get_dirname(name);
+    g_autofree char *base = g_path_get_basename(name);
+    g_auto(AutoFd) view = open_view(path, error);
+    g_auto(AutoFd) at = -1;
 
-    if (directory)
-        return dir_make(path, 0700, error);
-    fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return fail_errno(error, errno, "cannot create %s", path);
-    close(fd);
-    return TRUE;
+    if (view < 0 || !entry_make(view, parent, S_IFDIR, 0711, error))
+        return FALSE;
+    at = open_directory_at(view, parent);
+    if (at < 0)
+        return fail_errno(error, errno, "cannot open %s in the share %s", parent, path);
+    return entry_make(at, base, directory ? S_IFDIR : S_IFREG, directory ? 0700 : 0600, error);
+}
+
+static gboolean view_remove(const char *path, const char *parent, const char *name, GError **error)
+{
+    g_auto(AutoFd) view = open_view(path, error);
+    g_auto(AutoFd) at = -1;
+
+    if (view < 0)
+        return FALSE;
+    at = open_directory_at(view, parent);
+    if (at < 0 && errno == ENOENT)
+        return TRUE;
+    if (at < 0)
+        return fail_errno(error, errno, "cannot open %s in the share %s", parent, path);
+    return dir_remove_tree_at(at, name, error);
 }
 
 /* Reads the status of the source; a missing one is made as a directory. */
@@ -79,6 +162,7 @@ static gboolean set_tree_properties(int tree, const char *host_path, const Share
 {
     struct mount_attr flow = {.propagation = volume->share ? 0 : volume->follow ? MS_SLAVE : MS_PRIVATE};
     struct mount_attr readonly = {.attr_set = MOUNT_ATTR_RDONLY};
+    struct mount_attr confined = {.attr_set = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID};
     struct mount_attr mapped = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (guint64)volume->userns_fd};
     unsigned deep = volume->recursive ? AT_RECURSIVE : 0;
 
@@ -91,6 +175,9 @@ static gboolean set_tree_properties(int tree, const char *host_path, const Share
         return fail_errno(error, errno, "cannot set the propagation of the volume %s", host_path);
     if (volume->readonly && mount_setattr(tree, "", AT_EMPTY_PATH | deep, &readonly, sizeof(readonly)) != 0)
         return fail_errno(error, errno, "cannot make the volume %s read-only", host_path);
+    if (volume->confined &&
+        mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &confined, sizeof(confined)) != 0)
+        return fail_errno(error, errno, "cannot confine the volume %s", host_path);
     if (volume->userns_fd >= 0 &&
         mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &mapped, sizeof(mapped)) != 0)
         return fail(error, STATUS_FAILED_PRECONDITION,
@@ -175,7 +262,7 @@ pid_t share_server(const char *path)
 static gboolean attach_tree(const char *path, const char *name, const ShareVolume *volume, GError **error)
 {
     g_auto(Server) server = find_server(path);
-    g_autofree char *target = g_strconcat(server.is_known ? server.root : path, "/", name, NULL);
+    const char *root = !server.is_known ? path : *server.root != '\0' ? server.root : "/";
     gboolean good;
     int tree;
 
@@ -185,7 +272,7 @@ static gboolean attach_tree(const char *path, const char *name, const ShareVolum
     if (tree < 0)
         return fail_errno(error, errno, "cannot bind the volume %s", volume->host_path);
     good = set_tree_properties(tree, volume->host_path, volume, error);
-    if (good && !mount_namespace_move(server.pid, tree, target, error)) {
+    if (good && !mount_namespace_move(server.pid, tree, root, name, error)) {
         g_prefix_error(error, "cannot bind the volume %s: ", volume->host_path);
         good = FALSE;
     }
@@ -289,16 +376,12 @@ static gboolean common_unbind(const char *path, const char *key, GError **error)
 {
     g_auto(Server) server = find_server(path);
     g_autofree char *name = g_build_filename(COMMON, key, NULL);
-    g_autofree char *here = g_build_filename(path, name, NULL);
     g_autofree char *target = g_strconcat(server.is_known ? server.root : path, "/", name, NULL);
 
     if (is_referred_to(path, key))
         return TRUE;
-    if (!(server.is_known && server.pid == 0) && !mount_namespace_detach(server.pid, target, error))
-        return FALSE;
-    if (remove(here) != 0 && errno != ENOENT)
-        return fail_errno(error, errno, "cannot remove %s", here);
-    return TRUE;
+    return ((server.is_known && server.pid == 0) || mount_namespace_detach(server.pid, target, error)) &&
+           view_remove(path, COMMON, key, error);
 }
 
 /* The references are removed first, because a bind with a reference is kept. */
@@ -329,10 +412,7 @@ static gboolean common_unbind_all(const char *path, const char *container_id, GE
 static gboolean bind_at(const char *path, const char *name, const struct stat *status,
                         const ShareVolume *volume, GError **error)
 {
-    g_autofree char *target = g_build_filename(path, name, NULL);
-    g_autofree char *parent = g_path_get_dirname(target);
-
-    return dir_make(parent, 0711, error) && mountpoint_make(target, S_ISDIR(status->st_mode), error) &&
+    return mountpoint_make(path, name, S_ISDIR(status->st_mode), error) &&
            attach_tree(path, name, volume, error);
 }
 
@@ -419,7 +499,7 @@ gboolean share_unbind(const char *path, const char *container_id, GError **error
     server = find_server(path);
     return (server.is_known ? detach_in_server(&server, path, container_id, error)
                             : unmount_below(directory, FALSE, error)) &&
-           dir_remove_tree(directory, error);
+           view_remove(path, ".", container_id, error);
 }
 
 /* Removes temporary files of a daemon that died before it renamed them. */

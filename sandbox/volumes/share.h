@@ -2,15 +2,16 @@
 /* The share: the directory that a pod's guest sees through virtiofs. Volumes are bind-mounted into it.
  *
  * The directory is a shared mount of its own before virtiofsd starts; otherwise virtiofsd would not see later
- * binds. Names in the share are the daemon's; the sources come from the pod's specification. Threads: any,
- * but one call for a share at a time.
+ * binds. Its root is read-only there; the daemon makes mount points through a mount of its own, by
+ * descriptors, and follows no link. Names in the share are the daemon's; the sources come from the pod's
+ * specification. Threads: any, but one call for a share at a time.
  */
 #pragma once
 
 #include <glib.h>
 #include <sys/types.h>
 
-/* Makes path a shared mount. An existing one is left as it is. */
+/* Makes path a shared mount, whose root is read-only for the guest: only volumes are writable. */
 gboolean share_create(const char *path, GError **error);
 
 /* Records the file server of the share: from now on volumes are bound in its mount namespace only. The record
@@ -24,6 +25,7 @@ pid_t share_server(const char *path);
 typedef struct {
     const char *host_path; /* symbolic links are followed; a missing one becomes a directory */
     gboolean readonly;     /* the node refuses writes, whatever the guest does */
+    gboolean confined;     /* no device files and no setuid programs: for what only a guest uses */
     gboolean recursive;    /* readonly holds also for mounts below host_path */
     gboolean follow;       /* mounts that are made below host_path later appear in the share, too */
     gboolean share;        /* mounts propagate in both directions; needs a shared mount on the node */

@@ -2,6 +2,7 @@
 'use strict';
 // The security context of containers and pods, seen from inside the guest.
 const assert = require('assert');
+const {execFileSync} = require('child_process');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
@@ -63,6 +64,54 @@ test('a privileged container has full access to the guest and none to the node',
     assert.notStrictEqual(lines[3], fs.readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
     assert.match(lines[4], / rw,/);
     assert.notStrictEqual(await says({}, 'mkdir /t; mount -t tmpfs none /t 2>&1 || echo no'), 'mounted');
+});
+
+test('root of a guest that mounts the share again writes to volumes only, and makes no device files there', async () => {
+    const data = path.join(node.dir, 'share-data'), fixed = path.join(node.dir, 'share-fixed');
+    const looksLike = path.join(node.dir, 'other/volumes/kubernetes.io~empty-dir/fixed');
+    for (const dir of [data, fixed, looksLike])
+        fs.mkdirSync(dir, {recursive: true});
+    const other = await node.runPod();
+    const container = await run({privileged: true}, {mounts: [
+        {container_path: '/data', host_path: data}, {container_path: '/fixed', host_path: fixed, readonly: true},
+        {container_path: '/like', host_path: looksLike, readonly: true},
+    ]}, other);
+    const fails = async (command) => (await node.exec(container, command)).stderr;
+    await node.output(container, 'mkdir /again; mount -t virtiofs crivirt /again');
+    for (const command of ['touch /again/x', 'mkdir /again/d', 'mkfifo /again/fifo', `ln -s / /again/${container.id}/9`,
+                           `mv /again/${container.id} /again/moved`, `rmdir /again/${container.id}/0`, 'chmod 777 /again'])
+        assert.match(await fails(command), /Read-only|busy/, command);
+    // The mounts are writable for the guest's kernel; the node refuses.
+    await node.output(container, 'mount -o remount,rw,bind /fixed; mount -o remount,rw,bind /like');
+    for (const command of ['touch /fixed/x', 'touch /like/x', `touch /again/${container.id}/1/x`, 'touch "$(echo /again/v/*)/x"'])
+        assert.match(await fails(command), /Read-only/, command);
+    await node.output(container, `echo one >/data/file; echo two >/again/${container.id}/0/again; mkfifo /data/fifo`);
+    assert.deepStrictEqual(fs.readdirSync(data).sort(), ['again', 'fifo', 'file']);
+    // A device file of the node cannot be made, by either path.
+    for (const where of ['/data', `/again/${container.id}/0`])
+        for (const kind of ['b 8 0', 'c 1 3'])
+            assert.match(await fails(`mknod ${where}/device ${kind}`), /not permitted/, `${where} ${kind}`);
+    assert.ok(!fs.existsSync(path.join(data, 'device')));
+    // A setuid program is a file of the volume as any other; what serves it has nosuid, and no capabilities but these.
+    await node.output(container, 'cp /bin/busybox /data/su; chmod 4755 /data/su');
+    assert.strictEqual(fs.statSync(path.join(data, 'su')).mode & 0o7777, 0o4755);
+    const server = execFileSync('pgrep', ['-f', `^[^ ]*virtiofsd.*${other.id.slice(0, 24)}`], {encoding: 'utf8'}).trim().split('\n');
+    const expected = 0xdbn; // chown, dac_override, fowner, fsetid, setgid, setuid
+    for (const pid of server) {
+        const mounts = fs.readFileSync(`/proc/${pid}/mountinfo`, 'utf8').trim().split('\n').map((line) => line.split(' '));
+        for (const mount of mounts.filter(([,,,, target]) => target === '/' || target.startsWith(`/${container.id}`)))
+            assert.match(mount[5], mount[4] === '/' ? /^ro,nosuid,nodev/ : /nosuid,nodev/, mount.join(' '));
+        const effective = BigInt(`0x${/^CapEff:\s+(\w+)/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))[1]}`);
+        assert.strictEqual(effective & ~expected, 0n, `process ${pid} has the capabilities ${effective.toString(16)}`);
+    }
+    assert.ok(server.some((pid) => /^Seccomp:\s+2/m.test(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))), 'no filter');
+    // What comes later appears, also under the mount that the guest has made, and everything can be removed.
+    const later = await run({privileged: true}, {mounts: [{container_path: '/data', host_path: data}]}, other);
+    assert.strictEqual(await node.output(later, 'cat /data/file'), 'one');
+    assert.strictEqual(await node.output(container, `cat /again/${later.id}/0/file`), 'one');
+    await node.remove(later);
+    await node.removePod(other);
+    assert.strictEqual(fs.readFileSync(path.join(data, 'file'), 'utf8'), 'one\n');
 });
 
 test('a container runs with the default seccomp profile, with one from a file of the node, or with none', async () => {

@@ -319,16 +319,17 @@ test('inotify, sockets and FIFOs do not work between node and guest', async () =
 
 test('sockets, FIFOs, inotify and writes work between the containers of a pod in an emptyDir', async () => {
     const pod = await node.runPod();
-    const dir = directory('kubelet/pods/uid2/volumes/kubernetes.io~empty-dir/joint');
+    const dir = directory(`kubelet/pods/${pod.config.metadata.uid}/volumes/kubernetes.io~empty-dir/joint`);
     const mounts = [{container_path: '/joint', host_path: dir}, node.toolMount()];
     const one = await node.runContainer(pod, {
         command: ['/bin/sh', '-c', '/tool watch /joint >/tmp/events & /tool listen /joint/socket & sleep 100000'], mounts,
     });
-    const two = await node.runContainer(pod, {mounts: [{...mounts[0], readonly: true}]});
+    const two = await node.runContainer(pod, {mounts: [{...mounts[0], readonly: true}, node.toolMount()]});
     const three = await node.runContainer(pod, {mounts});
     await eventually('the socket is there', async () => (await node.exec(three, 'test -S /joint/socket')).exit_code === 0);
     assert.strictEqual(await node.output(three, '/tool connect /joint/socket'), 'hello');
     await node.output(three, 'touch /joint/probe');
+    assert.strictEqual(await node.output(two, '/tool connect /joint/socket'), 'hello');
     await eventually('the event comes', async () => /probe/.test(await node.output(one, 'cat /tmp/events')));
     await node.output(one, 'mkfifo /joint/fifo; (cat /joint/fifo >/tmp/got) >/dev/null 2>&1 &');
     await eventually('the FIFO is there', async () => (await node.exec(three, 'test -p /joint/fifo')).exit_code === 0);

@@ -58,11 +58,39 @@ static void leaves_others(void)
     CU_ASSERT_FALSE(memory_volume_parse("", makedev(0, 44), "/", &volume, &mountpoint));
 }
 
+static void only_the_pod_s_own_emptydir_counts(void)
+{
+    static const char *const others[] = {
+        "/var/lib/kubelet/pods/uid-2/volumes/kubernetes.io~empty-dir/cache",
+        "/pods/uid-10/volumes/kubernetes.io~empty-dir/cache",
+        "/pods/x-uid-1/volumes/kubernetes.io~empty-dir/cache",
+        KUBELET "/volumes/kubernetes.io~empty-dir/",
+        KUBELET "/volumes/kubernetes.io~empty-dir",
+        KUBELET "/volumes/kubernetes.io~empty-dir/cache/below",
+        KUBELET "/volumes/kubernetes.io~empty-dir/..",
+        KUBELET "/volumes/kubernetes.io~empty-dir/../../../uid-2",
+        "/srv/volumes/kubernetes.io~empty-dir/cache",
+        "/var/lib/../pods/uid-1/volumes/kubernetes.io~empty-dir/cache",
+        "cache",
+        "",
+    };
+
+    CU_ASSERT_TRUE(volume_is_empty_dir_of(KUBELET "/volumes/kubernetes.io~empty-dir/cache", "uid-1"));
+    CU_ASSERT_TRUE(volume_is_empty_dir_of("/pods/uid-1/volumes/kubernetes.io~empty-dir/x", "uid-1"));
+    for (guint i = 0; i < G_N_ELEMENTS(others); i++)
+        if (volume_is_empty_dir_of(others[i], "uid-1"))
+            CU_FAIL("an emptyDir of another pod counts");
+    CU_ASSERT_FALSE(volume_is_empty_dir_of("/pods//volumes/kubernetes.io~empty-dir/x", ""));
+    CU_ASSERT_FALSE(volume_is_empty_dir_of("/pods/a/b/volumes/kubernetes.io~empty-dir/x", "a/b"));
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
         {"an emptyDir in memory is found with its size, also by a sub-path", finds_volumes},
         {"other file systems, also other ones in memory, are not taken for an emptyDir", leaves_others},
+        {"an emptyDir is a pod's only in exactly the directory of that pod",
+         only_the_pod_s_own_emptydir_counts},
     };
     return test_main("memory_volume", cases, G_N_ELEMENTS(cases));
 }

@@ -2,6 +2,7 @@
 /* Binds of volumes into a share. They need the right to mount, so without root the tests are skipped. */
 #include "sandbox/volumes/share.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "common/error.h"
@@ -195,6 +197,82 @@ static void common_volumes_are_bound_once(void)
     fixture_clear(&fixture);
 }
 
+static void only_volumes_are_writable(void)
+{
+    g_autofree char *at_root = NULL, *beside = NULL, *in_volume = NULL, *later = NULL;
+    Fixture fixture;
+    struct statvfs status;
+
+    fixture_init(&fixture);
+    bind(&fixture, (ShareVolume){.userns_fd = -1, .confined = TRUE}, FALSE);
+    at_root = g_build_filename(fixture.share, "x", NULL);
+    beside = g_build_filename(fixture.share, "c1", "1", NULL);
+    in_volume = inside(&fixture, "x");
+    CU_ASSERT_FALSE(can_create(at_root));
+    CU_ASSERT_EQUAL(errno, EROFS);
+    CU_ASSERT_FALSE(can_create(beside));
+    CU_ASSERT_EQUAL(errno, EROFS);
+    CU_ASSERT_TRUE(can_create(in_volume));
+    CU_ASSERT_EQUAL(statvfs(in_volume, &status), 0);
+    CU_ASSERT_EQUAL(status.f_flag & (ST_NODEV | ST_NOSUID | ST_RDONLY), ST_NODEV | ST_NOSUID);
+    CU_ASSERT_EQUAL(statvfs(fixture.share, &status), 0);
+    CU_ASSERT_EQUAL(status.f_flag & (ST_NODEV | ST_NOSUID | ST_RDONLY), ST_NODEV | ST_NOSUID | ST_RDONLY);
+    /* The volume on the node is as it was. */
+    CU_ASSERT_EQUAL(statvfs(fixture.volume, &status), 0);
+    CU_ASSERT_EQUAL(status.f_flag & ST_RDONLY, 0);
+    later = bind_common(&fixture, "c2", FALSE);
+    CU_ASSERT_TRUE(g_str_has_prefix(later, "v/"));
+    fixture_clear(&fixture);
+}
+
+/* Puts what a guest could, if the root were writable. */
+static void plant(const Fixture *fixture, const char *name, const char *link)
+{
+    struct mount_attr writable = {.attr_clr = MOUNT_ATTR_RDONLY};
+    struct mount_attr readonly = {.attr_set = MOUNT_ATTR_RDONLY};
+    g_autofree char *path = g_build_filename(fixture->share, name, NULL);
+    g_autofree char *parent = g_path_get_dirname(path);
+
+    CU_ASSERT_EQUAL(mount_setattr(AT_FDCWD, fixture->share, 0, &writable, sizeof(writable)), 0);
+    CU_ASSERT_EQUAL(g_mkdir_with_parents(parent, 0711), 0);
+    CU_ASSERT_EQUAL(link != NULL ? symlink(link, path) : mkfifo(path, 0600), 0);
+    CU_ASSERT_EQUAL(mount_setattr(AT_FDCWD, fixture->share, 0, &readonly, sizeof(readonly)), 0);
+}
+
+static void links_and_fifos_at_mount_points_are_replaced(void)
+{
+    g_autofree char *outside = NULL;
+    g_autoptr(GError) error = NULL;
+
+    for (int deep = 0; deep < 2; deep++) {
+        for (int link = 0; link < 2; link++) {
+            for (int is_file = 0; is_file < 2; is_file++) {
+                g_autofree char *made = NULL;
+                Fixture fixture;
+
+                fixture_init(&fixture);
+                outside = g_build_filename(fixture.directory, "outside", NULL);
+                CU_ASSERT_EQUAL(mkdir(outside, 0700), 0);
+                if (is_file) {
+                    CU_ASSERT_EQUAL(rmdir(fixture.volume), 0);
+                    CU_ASSERT_TRUE(can_create(fixture.volume));
+                }
+                plant(&fixture, deep ? "c1/0" : "c1", link ? outside : NULL);
+                bind(&fixture, (ShareVolume){.userns_fd = -1}, FALSE);
+                made = g_build_filename(fixture.share, "c1", "0", NULL);
+                CU_ASSERT_EQUAL(g_file_test(made, G_FILE_TEST_IS_DIR), !is_file);
+                CU_ASSERT_FALSE(g_file_test(made, G_FILE_TEST_IS_SYMLINK));
+                /* It is still empty. */
+                CU_ASSERT_EQUAL(rmdir(outside), 0);
+                TEST_OK(share_unbind(fixture.share, "c1", &error), error);
+                CU_ASSERT_FALSE(g_file_test(made, G_FILE_TEST_EXISTS));
+                fixture_clear(&fixture);
+                g_clear_pointer(&outside, g_free);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
@@ -204,6 +282,10 @@ int main(void)
          later_mounts_appear_only_where_asked},
         {"the owners of a volume are mapped", owners_are_shown_mapped},
         {"a common volume is bound once, until its last container is unbound", common_volumes_are_bound_once},
+        {"only volumes are writable in a share, and they have no device files and no setuid programs",
+         only_volumes_are_writable},
+        {"links and FIFOs where mount points are made are replaced, not followed or opened",
+         links_and_fifos_at_mount_points_are_replaced},
         {"a missing source becomes a directory", a_missing_source_becomes_a_directory},
     };
 
