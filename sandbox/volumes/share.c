@@ -41,10 +41,11 @@ gboolean share_create(const char *path, GError **error)
      * users of the node do not pass the directory above it. */
     if (!dir_make(path, 0700, error))
         return FALSE;
+    if (is_mounted(path))
+        return protect_root(path, error);
     if (chmod(path, 0711) != 0)
         return fail_errno(error, errno, "cannot set the permissions of %s", path);
-    if (!is_mounted(path) &&
-        (mount(path, path, NULL, MS_BIND, NULL) != 0 || mount(NULL, path, NULL, MS_SHARED, NULL) != 0))
+    if (mount(path, path, NULL, MS_BIND, NULL) != 0 || mount(NULL, path, NULL, MS_SHARED, NULL) != 0)
         return fail_errno(error, errno, "cannot make %s a shared mount", path);
     return protect_root(path, error);
 }
