@@ -2,13 +2,12 @@
 'use strict';
 // The security context of containers and pods, seen from inside the guest.
 const assert = require('assert');
-const {execFileSync} = require('child_process');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
 const {makeImage} = require('./support/images');
-const {refused, must} = require('./support/kit');
+const {eventually, refused, must} = require('./support/kit');
 
 const IMAGE = 'docker.io/tests/users:latest';
 const CHOWN = 1n << 0n, BIND = 1n << 10n, NET_RAW = 1n << 13n, SYS_ADMIN = 1n << 21n;
@@ -36,6 +35,9 @@ async function says(security_context, script, more, where) {
         await node.remove(container);
     }
 }
+
+// The processes of a pod's virtiofsd.
+const serversOf = (one) => must('pgrep', '-f', `^[^ ]*virtiofsd.*${one.id.slice(0, 24)}`).trim().split('\n');
 
 // {eff, bnd, amb, …} of /proc/self/status.
 async function capabilities(security_context) {
@@ -95,16 +97,16 @@ test('root of a guest that mounts the share again writes to volumes only, and ma
     // A setuid program is a file of the volume as any other; what serves it has nosuid, and no capabilities but these.
     await node.output(container, 'cp /bin/busybox /data/su; chmod 4755 /data/su');
     assert.strictEqual(fs.statSync(path.join(data, 'su')).mode & 0o7777, 0o4755);
-    const server = execFileSync('pgrep', ['-f', `^[^ ]*virtiofsd.*${other.id.slice(0, 24)}`], {encoding: 'utf8'}).trim().split('\n');
     const expected = 0xdbn; // chown, dac_override, fowner, fsetid, setgid, setuid
-    for (const pid of server) {
+    const servers = serversOf(other);
+    for (const pid of servers) {
         const mounts = fs.readFileSync(`/proc/${pid}/mountinfo`, 'utf8').trim().split('\n').map((line) => line.split(' '));
         for (const mount of mounts.filter(([,,,, target]) => target === '/' || target.startsWith(`/${container.id}`)))
             assert.match(mount[5], mount[4] === '/' ? /^ro,nosuid,nodev/ : /nosuid,nodev/, mount.join(' '));
         const effective = BigInt(`0x${/^CapEff:\s+(\w+)/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))[1]}`);
         assert.strictEqual(effective & ~expected, 0n, `process ${pid} has the capabilities ${effective.toString(16)}`);
     }
-    assert.ok(server.some((pid) => /^Seccomp:\s+2/m.test(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))), 'no filter');
+    assert.ok(servers.some((pid) => /^Seccomp:\s+2/m.test(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))), 'no filter');
     // What comes later appears, also under the mount that the guest has made, and everything can be removed.
     const later = await run({privileged: true}, {mounts: [{container_path: '/data', host_path: data}]}, other);
     assert.strictEqual(await node.output(later, 'cat /data/file'), 'one');
@@ -112,6 +114,46 @@ test('root of a guest that mounts the share again writes to volumes only, and ma
     await node.remove(later);
     await node.removePod(other);
     assert.strictEqual(fs.readFileSync(path.join(data, 'file'), 'utf8'), 'one\n');
+});
+
+// An earlier daemon left the root of the share writable, and this one adopts its guests.
+test('whatever a guest has put at the root of its share, containers start, the daemon restarts and the pod can be removed', async () => {
+    const data = path.join(node.dir, 'hostile-data'), outside = path.join(node.dir, 'outside');
+    const other = await node.runPod();
+    const volume = path.join(node.dir, `kubelet/pods/${other.config.metadata.uid}/volumes/kubernetes.io~empty-dir/joint`);
+    for (const dir of [data, outside, volume])
+        fs.mkdirSync(dir, {recursive: true});
+    const mounts = [{container_path: '/data', host_path: data}, {container_path: '/joint', host_path: volume}];
+    const container = await run({privileged: true}, {mounts: [mounts[0]]}, other);
+    for (const pid of serversOf(other))
+        must('mount', '-N', pid, '-o', 'remount,bind,rw', '/');
+    // Return: a container with the common volume, which works and whose mount point has not been made outside.
+    const works = async () => {
+        let one;
+        // The guest itself sees for a second what it had there.
+        await eventually('a container starts', async () => (one = await run({privileged: true}, {mounts}, other).catch(() => null)));
+        await node.output(one, 'echo good >/joint/file; echo good >/data/file');
+        assert.strictEqual(fs.readFileSync(path.join(volume, 'file'), 'utf8'), 'good\n');
+        assert.deepStrictEqual(fs.readdirSync(outside), []);
+        return one;
+    };
+    const deep = (where) => `(cd ${where} && i=0 && while [ $i -lt 400 ]; do mkdir d && cd -P d || exit 1; i=$((i+1)); done) 2>/dev/null`;
+    await node.output(container, 'mkdir /again; mount -t virtiofs crivirt /again; mkfifo /again/v; cp /bin/busybox /again/su; chmod 4755 /again/su');
+    await node.remove(await works());
+    await node.output(container, `rmdir /again/v; ln -s ${outside} /again/v`);
+    const later = await works();
+    assert.notStrictEqual((await node.exec(container, 'mknod /again/disk b 8 0')).exit_code, 0);
+    // Deep trees, in what a container's removal removes and in what the pod's does; and a directory of binds that leads outside.
+    await node.output(container, `mkdir /again/deep; ${deep('/again/deep')}; ${deep(`/again/${later.id}`)}`);
+    await node.output(container, `mv /again/${container.id} /again/moved; ln -s ${outside} /again/${container.id}; mkfifo /again/${later.id}/7`);
+    await node.restartDaemon('SIGKILL');
+    await node.remove(later);
+    await node.remove(await works());
+    await node.remove(container);
+    await node.removePod(other);
+    assert.deepStrictEqual(fs.readdirSync(outside), []);
+    assert.deepStrictEqual(fs.readdirSync(data), ['file']);
+    assert.doesNotMatch(must('find', node.runDir, '-name', `*${other.id.slice(0, 20)}*`), /./);
 });
 
 test('a container runs with the default seccomp profile, with one from a file of the node, or with none', async () => {
