@@ -190,7 +190,7 @@ static char **cni_exec_environment(const CniCall *call)
     static const char *const ours[] = {"CNI_CONTAINERID", "CNI_NETNS", "CNI_NETNS_OVERRIDE", "CNI_IFNAME",
                                        "CNI_ARGS"};
     g_autofree char *path = g_strjoinv(":", (char **)(void *)call->plugin_dirs);
-    char **environment = g_get_environ();
+    char **environment = child_environment(CHILD_CNI_PLUGIN);
 
     for (gsize i = 0; i < G_N_ELEMENTS(ours); i++)
         environment = g_environ_unsetenv(environment, ours[i]);
@@ -294,7 +294,8 @@ static gboolean plugin_run(const CniCall *call, const char *path, const char *in
     ProcessSpec spec = {.argv = argv,
                         .environment = (const char *const *)environment,
                         .input = input,
-                        .input_length = strlen(input)};
+                        .input_length = strlen(input),
+                        .kind = CHILD_CNI_PLUGIN};
     gint64 started_us = g_get_monotonic_time();
 
     if (!process_run(&spec, deadline, ret_result, error)) {

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -14,8 +13,6 @@
 #include "common/error.h"
 
 enum { DEFAULT_MAX_OUTPUT_BYTES = 1 << 20, CANCEL_POLL_MS = 100, GROUP_END_TRIES = 100 };
-
-extern char **environ;
 
 void process_result_clear(ProcessResult *result)
 {
@@ -106,43 +103,16 @@ static gboolean set_nonblocking(int fd)
     return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
 }
 
-gboolean process_start(const ChildSpec *spec, pid_t *ret_pid, GError **error)
-{
-    char *const *environment = spec->environment != NULL ? (char *const *)(void *)spec->environment : environ;
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    sigset_t none;
-    sigset_t all;
-    int problem;
-
-    sigemptyset(&none);
-    sigfillset(&all);
-    posix_spawnattr_init(&attributes);
-    posix_spawnattr_setflags(&attributes, (spec->new_session ? POSIX_SPAWN_SETSID : POSIX_SPAWN_SETPGROUP) |
-                                              POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &all);
-    posix_spawn_file_actions_init(&files);
-    for (int i = 0; i < (int)spec->n_fds; i++)
-        if (spec->fds[i] >= 0)
-            posix_spawn_file_actions_adddup2(&files, spec->fds[i], i);
-        else
-            posix_spawn_file_actions_addopen(&files, i, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addclosefrom_np(&files, (int)spec->n_fds);
-    problem = posix_spawnp(ret_pid, spec->argv[0], &files, &attributes, (char *const *)(void *)spec->argv,
-                           environment);
-    posix_spawn_file_actions_destroy(&files);
-    posix_spawnattr_destroy(&attributes);
-    return problem == 0 ||
-           fail(error, STATUS_INTERNAL, "cannot run %s: %s", spec->argv[0], g_strerror(problem));
-}
-
 /* Ours of each pipe in pipes; what was made is closed on failure. Descriptors below 3 are taken in any
  * program of ours, so that no end is in the way of another's number. */
-static gboolean child_spawn(const ProcessSpec *spec, Pipe pipes[3], pid_t *ret_pid, GError **error)
+static gboolean spawn_with_pipes(const ProcessSpec *spec, Pipe pipes[3], pid_t *ret_pid, GError **error)
 {
     int child_ends[3] = {-1, -1, -1};
-    const ChildSpec child = {spec->argv, spec->environment, child_ends, 3, FALSE};
+    const ChildSpec child = {.argv = spec->argv,
+                             .environment = spec->environment,
+                             .fds = child_ends,
+                             .n_fds = 3,
+                             .kind = spec->kind};
     gboolean good = TRUE;
 
     for (int i = spec->input != NULL ? 0 : 1; good && i < 3; i++) {
@@ -155,7 +125,7 @@ static gboolean child_spawn(const ProcessSpec *spec, Pipe pipes[3], pid_t *ret_p
             pipes[i].fd = ends[i == 0 ? 1 : 0];
         }
     }
-    good = good && process_start(&child, ret_pid, error);
+    good = good && child_spawn(&child, ret_pid, error);
     for (int i = 0; i < 3; i++) {
         if (child_ends[i] >= 0)
             close(child_ends[i]);
@@ -184,7 +154,7 @@ gboolean process_run(const ProcessSpec *spec, const Deadline *deadline, ProcessR
     int status = 0;
     gboolean done;
 
-    if (!child_spawn(spec, pipes, &pid, error))
+    if (!spawn_with_pipes(spec, pipes, &pid, error))
         return FALSE;
     child_fd = (int)syscall(SYS_pidfd_open, pid, 0);
     done = child_fd >= 0;

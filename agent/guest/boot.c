@@ -136,13 +136,17 @@ enum { AGENT_NICE = -10 };
 
 void boot_limits(void)
 {
-    if (!sysfile_write("/proc/self/oom_score_adj", "-1000"))
-        complain("cannot set the agent's oom_score_adj: %s", strerror(errno));
     /* The limits that systemd gives services. Programs that close all descriptors up to the soft limit need
      * it small. */
     const struct rlimit files = {.rlim_cur = 1024, .rlim_max = 524288};
     setrlimit(RLIMIT_NOFILE, &files);
     umask(022);
+}
+
+void boot_protection(void)
+{
+    if (!sysfile_write("/proc/self/oom_score_adj", "-1000"))
+        complain("cannot set the agent's oom_score_adj: %s", strerror(errno));
     /* The agent answers the daemon also while many processes use the processors. Its children have the usual
      * priority (SCHED_RESET_ON_FORK). */
     const struct sched_param usual = {.sched_priority = 0};

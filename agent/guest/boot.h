@@ -19,6 +19,9 @@ void boot_modules(void);
  * may grow to many times that. The containers' cgroups and memory remain as limits. */
 void boot_process_limits(void);
 
-/* Sets the agent's own limits: it is never chosen by the OOM killer, it has a high priority, and containers
- * inherit its descriptor limits. */
+/* Sets the limits of descriptors, which containers inherit. */
 void boot_limits(void);
+
+/* In a guest: the OOM killer never chooses the agent, which has a high priority. On the node the daemon has
+ * given the agent what it should have (common/children.def). */
+void boot_protection(void);

@@ -76,20 +76,16 @@ static void job_timed_out(void *data)
     kill(job->child.pid, SIGKILL);
 }
 
-static void set_oom_score_adj(int value)
-{
-    char text[16];
-    snprintf(text, sizeof text, "%d", value);
-    sysfile_write("/proc/self/oom_score_adj", text);
-}
+#define OWN_SCORE "/proc/self/oom_score_adj"
 
-/* A child inherits oom_score_adj, and -1000 would protect a container from the OOM killer. The agent
+/* A child inherits oom_score_adj, and the agent's would protect a container from the OOM killer. The agent
  * therefore sets its own to the child's for the moment of the spawn. */
 static int job_spawn(const JobSpec *spec, char *const *argv, pid_t *ret_pid)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, defaults;
+    char own_score[16] = "0", score[16];
 
     posix_spawn_file_actions_init(&actions);
     for (int i = 0; i < 3; i++) {
@@ -106,12 +102,14 @@ static int job_spawn(const JobSpec *spec, char *const *argv, pid_t *ret_pid)
     posix_spawnattr_setsigdefault(&attributes, &defaults);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 
-    set_oom_score_adj(spec->oom_score_adj);
+    sysfile_read(OWN_SCORE, own_score, sizeof own_score);
+    snprintf(score, sizeof score, "%d", spec->oom_score_adj);
+    sysfile_write(OWN_SCORE, score);
     process_tree_carry(spec->mark);
     int error =
         posix_spawn(ret_pid, spec->with_log ? crun_program() : argv[0], &actions, &attributes, argv, environ);
     process_tree_carry(0);
-    set_oom_score_adj(-1000);
+    sysfile_write(OWN_SCORE, own_score);
 
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);

@@ -113,6 +113,7 @@ int main(int argc, char **argv)
     boot_modules();
     boot_process_limits();
     boot_limits();
+    boot_protection();
     if (!loop_init())
         complain("cannot make the event loop");
     channel_open(&user);

@@ -105,7 +105,8 @@ gboolean create_message_build(Container *container, const Image *image, const Co
         on_node = (OciNode){.cgroup = cgroup,
                             .devices = devices,
                             .capabilities = node_capabilities(),
-                            .least_oom_score_adj = node_least_oom_score_adj(node_capabilities())};
+                            .least_oom_score_adj = node_least_oom_score_adj(
+                                node_capabilities(), container->pod->platform->process(container->pod))};
         input.node = &on_node;
     }
     input.seccomp_profile = seccomp;

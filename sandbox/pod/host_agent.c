@@ -12,10 +12,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/child.h"
 #include "common/error.h"
 #include "sandbox/vmm/console.h"
 
-enum { LOG_TAIL_BYTES = 1000, LOG_TAIL_LINES = 4, START_TIMEOUT_MS = 30 * 1000, POLL_MS = 1000 };
+enum {
+    LOG_TAIL_BYTES = 1000,
+    LOG_TAIL_LINES = 4,
+    START_TIMEOUT_MS = 30 * 1000,
+    POLL_MS = 1000,
+    CHILD_FDS = 3
+};
 
 static const char READY_LINE[] = "ready\n";
 
@@ -136,14 +143,17 @@ static gboolean spawn(const HostAgentSpec *spec, pid_t *ret_pid, int *ret_output
         close(log);
         return fail_errno(error, errno, "cannot make a pipe");
     }
-    spawned = g_spawn_async_with_fds("/", argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, ret_pid, -1,
-                                     output[1], log, &problem);
+    spawned = child_spawn(&(ChildSpec){.argv = (const char *const *)argv,
+                                       .fds = (const int[CHILD_FDS]){-1, output[1], log},
+                                       .n_fds = CHILD_FDS,
+                                       .new_session = TRUE,
+                                       .kind = CHILD_HOST_AGENT},
+                          ret_pid, &problem);
     close(output[1]);
     close(log);
     if (!spawned) {
         close(output[0]);
-        return fail(error, STATUS_FAILED_PRECONDITION, "cannot start %s: %s", spec->program,
-                    problem->message);
+        return fail(error, STATUS_FAILED_PRECONDITION, "%s", problem->message);
     }
     *ret_output = output[0];
     return TRUE;

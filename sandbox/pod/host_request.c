@@ -3,6 +3,7 @@
 
 #include <linux/capability.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "common/error.h"
 #include "sandbox/pods/pod.h"
@@ -17,14 +18,20 @@ guint64 node_capabilities(void)
     return mask;
 }
 
-int node_least_oom_score_adj(guint64 capabilities)
+/* Return: the process's oom_score_adj; 1000 when it has ended. */
+static int score_read(pid_t pid)
 {
+    g_autofree char *path = g_strdup_printf("/proc/%d/oom_score_adj", (int)pid);
     g_autofree char *text = NULL;
 
-    if ((capabilities >> CAP_SYS_RESOURCE & 1) != 0 ||
-        !g_file_get_contents("/proc/self/oom_score_adj", &text, NULL, NULL))
-        return -1000;
-    return (int)g_ascii_strtoll(text, NULL, 10);
+    return g_file_get_contents(path, &text, NULL, NULL) ? (int)g_ascii_strtoll(text, NULL, 10) : 1000;
+}
+
+/* The kernel's bound without the capability cannot be read. It is inherited, so that no process of the daemon
+ * can be below it. */
+int node_least_oom_score_adj(guint64 capabilities, pid_t agent)
+{
+    return (capabilities >> CAP_SYS_RESOURCE & 1) != 0 ? -1000 : MIN(score_read(getpid()), score_read(agent));
 }
 
 /* A sysctl belongs to a namespace. Where the pod has no namespace of its own, it would change the node's. */

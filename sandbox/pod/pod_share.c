@@ -16,6 +16,7 @@
 #include "sandbox/oci/oci_spec.h"
 #include "sandbox/pod/pod_cgroup.h"
 #include "sandbox/pod/pod_events.h"
+#include "sandbox/pod/pod_oom.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/manager.h"
 #include "sandbox/pods/pod.h"
@@ -222,19 +223,20 @@ static gboolean wants_locks(const Pod *pod)
 static gboolean attach(Pod *pod, guint generation, GError **error)
 {
     g_autofree char *tag = tag_new(generation);
-    const ShareSpec share = {.source = pod->share_dir, .tag = tag, .locks = wants_locks(pod)};
-    pid_t server = 0;
+    const ShareSpec share = {
+        .source = pod->share_dir, .tag = tag, .locks = wants_locks(pod), .oom_score_adj = pod_oom_score(pod)};
+    VirtiofsdProcesses processes = {0};
 
     g_mutex_lock(&pod->lock);
     pod->share_attached = generation;
     g_mutex_unlock(&pod->lock);
     pod->share_mounted = FALSE;
     if (!pod_save(pod, error) || !share_create(pod->share_dir, error) ||
-        !vmm_attach_share(pod->manager->vmm, pod->id, &share, &server, error) ||
-        !share_set_server(pod->share_dir, server, "", error))
+        !vmm_attach_share(pod->manager->vmm, pod->id, &share, &processes, error) ||
+        !share_set_server(pod->share_dir, processes.server, "", error))
         return FALSE;
     pod_share_watch(pod);
-    return pod_cgroup_join(pod, server, error);
+    return pod_cgroup_join(pod, processes.server, error) && pod_cgroup_join(pod, processes.fsguard, error);
 }
 
 gboolean vm_pod_attach_share(Pod *pod, const Deadline *deadline, GError **error)

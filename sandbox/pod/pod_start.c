@@ -10,6 +10,7 @@
 #include "common/metrics.h"
 #include "sandbox/pod/pod_cgroup.h"
 #include "sandbox/pod/pod_events.h"
+#include "sandbox/pod/pod_oom.h"
 #include "sandbox/pod/pod_vm.h"
 #include "sandbox/pod/vm_pod.h"
 #include "sandbox/pods/vm_size.h"
@@ -100,6 +101,7 @@ static Metric starts =
 /* QEMU opened the tap in the daemon's network namespace; its descriptor stays valid when the tap is moved. */
 static gboolean vm_join(Pod *pod, GError **error)
 {
+    pod_oom_follow(pod);
     return pod_cgroup_join(pod, vmm_pid(pod->manager->vmm, pod->id), error) &&
            pod_cgroup_make_room(pod, pod_vm_size(pod).memory_bytes, error) &&
            tap_move(pod->tap, pod->netns_path, 0, error);

@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/semaphore.h"
 #include "sandbox/pod/pod_events.h"
+#include "sandbox/pod/pod_oom.h"
 #include "sandbox/pod/pod_vm.h"
 #include "sandbox/pods/cri_copy.h"
 #include "sandbox/pods/pod_table.h"
@@ -63,6 +64,7 @@ static gboolean update_in_job(Pod *pod, const Runtime__V1__UpdatePodSandboxResou
     resources_put(&pod->config->linux->resources, resources);
     resources_put(&pod->config->linux->overhead, overhead);
     g_mutex_unlock(&pod->lock);
+    pod_oom_follow(pod);
     return pod_save(pod, error);
 }
 

@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/semaphore.h"
 #include "sandbox/pod/pod_cgroup.h"
+#include "sandbox/pod/pod_oom.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/cri_copy.h"
 
@@ -265,5 +266,6 @@ gboolean pod_vm_fit(Pod *pod, const PodChange *change, const char *field, gboole
         return FALSE;
     fits = fit_in_job(pod, change, field, may_shrink, deadline, error);
     semaphore_release(&pod->vm_job);
+    pod_oom_follow(pod);
     return fits;
 }

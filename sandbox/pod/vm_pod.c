@@ -18,6 +18,7 @@
 #include "sandbox/pod/pod_cgroup.h"
 #include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_network.h"
+#include "sandbox/pod/pod_oom.h"
 #include "sandbox/pod/pod_setup.h"
 #include "sandbox/pod/pod_share.h"
 #include "sandbox/pod/pod_start.h"
@@ -360,6 +361,15 @@ static gboolean guest_runs(Pod *pod, const GPtrArray *domains)
     return FALSE;
 }
 
+/* Another daemon, perhaps an earlier version, has started the VM. */
+static gboolean guest_adopt(Pod *pod, const GPtrArray *domains)
+{
+    if (!guest_runs(pod, domains))
+        return FALSE;
+    pod_oom_follow(pod);
+    return TRUE;
+}
+
 static gboolean guest_has_disk(Pod *pod, const GPtrArray *domains, guint lun)
 {
     g_autofree char *serial = g_strdup_printf(GUEST_DISK_SERIAL_FORMAT, lun);
@@ -384,6 +394,6 @@ const PodPlatform vm_pod_platform = {
     .attach_share = vm_pod_attach_share,
     .fit = pod_vm_fit,
     .process = guest_process,
-    .adopt = guest_runs,
+    .adopt = guest_adopt,
     .has_disk = guest_has_disk,
 };

@@ -9,10 +9,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/child.h"
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/ids.h"
@@ -22,25 +22,9 @@
 #include "sandbox/templates/unassigned_guest.h"
 #include "sandbox/vmm/vmm_state.h"
 
-enum {
-    BOOT_TIMEOUT_FACTOR = 10,
-    SAVE_TIMEOUT_MS = 5 * 60 * 1000,
-    LOWEST_PRIORITY = 19,
-    REMOVE_TIMEOUT_MS = 30 * 1000
-};
+enum { BOOT_TIMEOUT_FACTOR = 10, SAVE_TIMEOUT_MS = 5 * 60 * 1000, REMOVE_TIMEOUT_MS = 30 * 1000 };
 
 /* ---- the guest ---- */
-
-/* Threads that QEMU starts later inherit the priority. */
-static void qemu_lower_priority(pid_t pid)
-{
-    g_autofree char *path = g_strdup_printf("/proc/%d/task", (int)pid);
-    g_autoptr(GDir) tasks = pid != 0 ? g_dir_open(path, 0, NULL) : NULL;
-    const char *task;
-
-    while (tasks != NULL && (task = g_dir_read_name(tasks)) != NULL)
-        setpriority(PRIO_PROCESS, (id_t)g_ascii_strtoull(task, NULL, 10), LOWEST_PRIORITY);
-}
 
 static gboolean guest_prepare(AgentConnection *agent, const Deadline *deadline, GError **error)
 {
@@ -61,7 +45,7 @@ static gboolean guest_boot(const GuestEnvironment *env, const char *id, const Do
 
     if (!unassigned_guest_create(env, id, NULL, spec, &boot, error))
         return FALSE;
-    qemu_lower_priority(vmm_pid(env->vmm, id));
+    child_adjust(vmm_pid(env->vmm, id), CHILD_TEMPLATE_QEMU, 0);
     return guest_run_briefly(env, id, guest_prepare, &boot, error);
 }
 

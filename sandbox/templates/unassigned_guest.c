@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cni-bridge/podnet.h"
+#include "common/child.h"
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
@@ -107,8 +108,11 @@ void unassigned_guest_forget(const GuestEnvironment *env, const char *id)
 gboolean unassigned_guest_create(const GuestEnvironment *env, const char *id, const char *disk,
                                  const DomainSpec *spec, const Deadline *deadline, GError **error)
 {
-    return journal_add(env, id, error) && guest_files_make(env, id, disk, error) &&
-           guest_vm_create(env, id, spec, deadline, error);
+    if (!journal_add(env, id, error) || !guest_files_make(env, id, disk, error) ||
+        !guest_vm_create(env, id, spec, deadline, error))
+        return FALSE;
+    child_adjust(vmm_pid(env->vmm, id), CHILD_POOL_QEMU, 0);
+    return TRUE;
 }
 
 gboolean unassigned_guest_remove(const GuestEnvironment *env, const char *id, const Deadline *deadline,

@@ -16,9 +16,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/child.h"
 #include "common/error.h"
 #include "common/log.h"
-#include "common/process.h"
 
 /* The children have their sockets as this descriptor and the next one. */
 enum { CHILD_FD = 3 };
@@ -124,20 +124,22 @@ static gboolean connection_make(const VirtiofsdSpec *spec, int *ret_listener, in
 }
 
 /* A session of its own protects the child from the terminal's signals; the reaper knows it by that. */
-static gboolean spawn_child(const char *const *argv, const char *log, int listener, int connection,
-                            pid_t *ret_pid, GError **error)
+static gboolean spawn_child(const char *const *argv, ChildKind kind, const VirtiofsdSpec *share, int listener,
+                            int connection, pid_t *ret_pid, GError **error)
 {
-    int log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    int log_fd = open(share->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     const int fds[] = {-1, log_fd, log_fd, [CHILD_FD] = listener, connection};
     const ChildSpec spec = {.argv = argv,
                             .fds = fds,
                             .n_fds = connection >= 0 ? CHILD_FD + 2 : CHILD_FD + 1,
-                            .new_session = TRUE};
+                            .new_session = TRUE,
+                            .kind = kind,
+                            .pod_oom_score_adj = share->oom_score_adj};
     gboolean good;
 
     if (log_fd < 0)
-        return fail_errno(error, errno, "cannot open %s", log);
-    good = process_start(&spec, ret_pid, error);
+        return fail_errno(error, errno, "cannot open %s", share->log);
+    good = child_spawn(&spec, ret_pid, error);
     close(log_fd);
     return good;
 }
@@ -191,8 +193,9 @@ static gpointer server_thread(gpointer data)
 {
     ServerCall *call = data;
 
-    call->good = keep_capabilities(&call->error) && refuse_to_wait_for_locks(&call->error) &&
-                 spawn_child(call->argv, call->spec->log, call->listener, -1, &call->pid, &call->error);
+    call->good =
+        keep_capabilities(&call->error) && refuse_to_wait_for_locks(&call->error) &&
+        spawn_child(call->argv, CHILD_VIRTIOFSD, call->spec, call->listener, -1, &call->pid, &call->error);
     return NULL;
 }
 
@@ -221,20 +224,19 @@ static gboolean spawn_server(const char *program, const VirtiofsdSpec *spec, int
 }
 
 static gboolean spawn_fsguard(const char *program, const VirtiofsdSpec *spec, int listener, int connection,
-                              GError **error)
+                              pid_t *ret_pid, GError **error)
 {
     g_autofree char *uid = g_strdup_printf("%u", (guint)spec->uid);
     g_autofree char *gid = g_strdup_printf("%u", (guint)spec->gid);
     const char *const argv[] = {program, uid, gid, spec->source, NULL};
-    pid_t pid;
 
-    return spawn_child(argv, spec->log, listener, connection, &pid, error);
+    return spawn_child(argv, CHILD_FSGUARD, spec, listener, connection, ret_pid, error);
 }
 
 /* A server whose fsguard does not start loses its client when this function closes the connection, and ends.
  * A crivirtd without an installed fsguard still serves volumes. */
-static gboolean spawn_both(const char *program, const VirtiofsdSpec *spec, int listener, pid_t *ret_pid,
-                           GError **error)
+static gboolean spawn_both(const char *program, const VirtiofsdSpec *spec, int listener,
+                           VirtiofsdProcesses *processes, GError **error)
 {
     g_autofree char *fsguard = find_fsguard();
     int server = -1;
@@ -247,20 +249,21 @@ static gboolean spawn_both(const char *program, const VirtiofsdSpec *spec, int l
                     "the guest "
                     "that use the volumes hang",
                     spec->source);
-        return spawn_server(program, spec, listener, ret_pid, error);
+        return spawn_server(program, spec, listener, &processes->server, error);
     }
     if (!connection_make(spec, &server, &connection, error))
         return FALSE;
-    good = spawn_server(program, spec, server, ret_pid, error) &&
-           spawn_fsguard(fsguard, spec, listener, connection, error);
+    good = spawn_server(program, spec, server, &processes->server, error) &&
+           spawn_fsguard(fsguard, spec, listener, connection, &processes->fsguard, error);
     close(server);
     close(connection);
     return good;
 }
 
-gboolean virtiofsd_start(const VirtiofsdSpec *spec, pid_t *ret_pid, GError **error)
+gboolean virtiofsd_start(const VirtiofsdSpec *spec, VirtiofsdProcesses *ret_processes, GError **error)
 {
     const char *program = find_virtiofsd();
+    VirtiofsdProcesses processes = {0};
     int listener;
     gboolean good;
 
@@ -270,9 +273,11 @@ gboolean virtiofsd_start(const VirtiofsdSpec *spec, pid_t *ret_pid, GError **err
     unlink(spec->log);
     if ((listener = listen_at(spec->socket, spec, error)) < 0)
         return FALSE;
-    good = spawn_both(program, spec, listener, ret_pid, error);
+    good = spawn_both(program, spec, listener, &processes, error);
     close(listener);
-    if (!good)
+    if (good)
+        *ret_processes = processes;
+    else
         unlink(spec->socket);
     return good;
 }

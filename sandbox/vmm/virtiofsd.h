@@ -23,11 +23,17 @@ typedef struct {
     uid_t uid;          /* the user who may connect */
     gid_t gid;
     gboolean locks; /* the guest's locks are taken on the node's files; else the guest keeps them to itself */
+    int oom_score_adj; /* the pod's (common/children.def) */
 } VirtiofsdSpec;
+
+typedef struct {
+    pid_t server;
+    pid_t fsguard; /* the first of its two processes; 0: it is not installed */
+} VirtiofsdProcesses;
 
 /* The socket listens when this returns. The caller unlinks it once QEMU has connected. Errors:
  * FAILED_PRECONDITION when virtiofsd is not installed. */
-gboolean virtiofsd_start(const VirtiofsdSpec *spec, pid_t *ret_pid, GError **error);
+gboolean virtiofsd_start(const VirtiofsdSpec *spec, VirtiofsdProcesses *ret_processes, GError **error);
 
 /* Return: whether the fsguard with that log lives, which answers the guest when the server has died. */
 gboolean virtiofsd_has_fsguard(const char *log);

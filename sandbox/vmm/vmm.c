@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/child.h"
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
@@ -38,6 +39,7 @@ static gboolean open_embedded(Vmm *vmm, const VmmConfig *config, GError **error)
     vmm->reaper = reaper_start(error);
     if (vmm->reaper == NULL)
         return FALSE;
+    child_watch_forks();
     send_log_to_file(vmm);
     vmm_events_start(vmm);
     vmm->connection = virConnectOpen(uri);

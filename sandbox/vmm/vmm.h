@@ -13,6 +13,7 @@
 #include "common/deadline.h"
 #include "common/json.h"
 #include "sandbox/vmm/domain_xml.h"
+#include "sandbox/vmm/virtiofsd.h"
 
 typedef struct Vmm Vmm;
 
@@ -92,8 +93,8 @@ gboolean vmm_has_disk(Vmm *vmm, const char *name, const char *serial, gboolean *
 /* Starts virtiofsd for the share, which ends with the guest, and attaches the share. A guest has at most one
  * share. The directory must be a shared mount of its own (mount --make-shared) before, if the guest is to see
  * mounts that are made below it later. */
-gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, pid_t *ret_server,
-                          GError **error);
+gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share,
+                          VirtiofsdProcesses *ret_processes, GError **error);
 
 /* Return: whether the share's fsguard lives, which answers the guest when virtiofsd has died. */
 gboolean vmm_share_has_fsguard(Vmm *vmm, const char *name);

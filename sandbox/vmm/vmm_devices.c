@@ -136,8 +136,8 @@ void vmm_remove_share_log(Vmm *vmm, const char *name)
     unlink(log);
 }
 
-gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, pid_t *ret_server,
-                          GError **error)
+gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share,
+                          VirtiofsdProcesses *ret_processes, GError **error)
 {
     g_autofree char *socket = share_file(vmm, name, "");
     g_autofree char *log = share_file(vmm, name, ".log");
@@ -149,18 +149,19 @@ gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share, pi
         .uid = vmm->identity.uid,
         .gid = vmm->identity.gid,
         .locks = share->locks,
+        .oom_score_adj = share->oom_score_adj,
     };
+    VirtiofsdProcesses processes;
     gboolean attached;
-    pid_t pid;
 
-    if (!virtiofsd_start(&server, &pid, error))
+    if (!virtiofsd_start(&server, &processes, error))
         return FALSE;
     attached = attach_device(vmm, name, xml, share->source, error);
     if (!attached)
         virtiofsd_end(socket);
     unlink(socket);
     if (attached)
-        *ret_server = pid;
+        *ret_processes = processes;
     return attached;
 }
 

@@ -90,7 +90,7 @@ const WITH_VOLUMES = /^(CreateContainer|StartContainer|StopContainer|RemoveConta
 for (const program of ['virtiofsd', 'crivirt-fsguard'])
     for (const one of VERBS.filter(({verb}) => WITH_VOLUMES.test(verb)))
         test(`${one.verb} ends with a true message when ${program} dies meanwhile`, async (t) => {
-            await atPoints(t, one, {count: 1, from: 'posix_spawn'}, async (subject, point) => {
+            await atPoints(t, one, {count: 1, from: 'clone'}, async (subject, point) => {
                 const {error} = await crashing.during(point, () => one.work(subjects, subject),
                                                       () => killed(new RegExp(program)));
                 truthfulFailure(error, /volumes|file server/);

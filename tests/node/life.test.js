@@ -102,6 +102,22 @@ step('a container and its node share a volume', async () => {
         {mounts: [{container_path: '/volume', host_path: '/srv/volume'}]});
     assert.strictEqual(await node.output(sharing, 'cat /volume/node; echo of the guest > /volume/guest'), 'of the node');
     assert.strictEqual(await vm.must('cat /srv/volume/guest'), 'of the guest');
+});
+
+// What each process of the pod has, by its name: "oom_score_adj/limit of core files".
+const processesOfVm = async () => Object.fromEntries((await vm.must(`
+    for pid in $(pgrep 'qemu-system|virtiofsd|crivirt-fsguard|fsguard-standby'); do
+        echo "$(cat /proc/$pid/comm) $(cat /proc/$pid/oom_score_adj)/$(awk '/^Max core/ { print $5 }' /proc/$pid/limits)"
+    done | sort -u`)).split('\n').map((line) => line.split(' ')).map(([name, values]) => [name.replace(/-.*/, ''), values]));
+
+step('under its unit the daemon is protected from the OOM killer, and its children have the scores of their pod', async () => {
+    const pid = await daemonPid();
+    assert.strictEqual(await vm.must(`cat /proc/${pid}/oom_score_adj`), '-999');
+    assert.match(await vm.must(`grep 'core file' /proc/${pid}/limits`), /^Max core file size +0 +0 /);
+    assert.deepStrictEqual(await processesOfVm(), {crivirt: '0/0', fsguard: '0/0', qemu: '0/0', virtiofsd: '0/0'});
+    // As the kubelet does for a Guaranteed pod. fsguard keeps the score that the pod had when it started.
+    await node.runContainer(pod, 'guaranteed', 'exec sleep 1000000', {linux: {resources: {oom_score_adj: -997}}});
+    assert.deepStrictEqual(await processesOfVm(), {crivirt: '0/0', fsguard: '0/0', qemu: '-997/0', virtiofsd: '-997/0'});
     await node.removePod(pod);
 });
 

@@ -270,14 +270,8 @@ EFFECT(ssize_t, send, (int fd, const void *data, size_t size, int flags), (fd, d
 
 /* ---- children ---- */
 
-EFFECT(int, posix_spawn,
-       (pid_t * pid, AT, const void *files, const void *attributes, char *const *argv,
-        char *const *environment),
-       (pid, path, files, attributes, argv, environment), base_name(path))
-EFFECT(int, g_spawn_async_with_pipes,
-       (const char *directory, char **argv, char **environment, int flags, void *setup, void *data, int *pid,
-        int *in, int *out, int *err, void **error),
-       (directory, argv, environment, flags, setup, data, pid, in, out, err, error), base_name(argv[0]))
+EFFECT(int, clone, (int (*child)(void *), void *stack, int flags, void *data, ...),
+       (child, stack, flags, data), "")
 EFFECT(pid_t, waitpid, (pid_t pid, int *status, int options), (pid, status, options), "")
 EFFECT(int, kill, (pid_t pid, int number), (pid, number), "")
 

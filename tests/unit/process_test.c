@@ -152,38 +152,9 @@ static void the_deadline_kills_what_the_child_started(void)
     CU_ASSERT_EQUAL(kill(child, 0), -1);
 }
 
-static void a_started_child_has_its_descriptors_and_no_others_and_a_session_if_asked(void)
-{
-    static const char script[] =
-        "[ -e /proc/self/fd/3 ] && echo three; [ -e /proc/self/fd/90 ] || echo no other;"
-        "[ \"$(cut -d ' ' -f 6 /proc/$$/stat)\" = $$ ] && echo session; cat";
-    GError *error = NULL;
-    char output[100] = "";
-    int ends[2];
-    pid_t pid = 0;
-
-    CU_ASSERT_EQUAL_FATAL(pipe(ends), 0);
-    CU_ASSERT_EQUAL(dup2(ends[1], 90), 90);
-    ChildSpec spec = {.argv = SHELL(script),
-                      .fds = (const int[]){-1, ends[1], ends[1], ends[1]},
-                      .n_fds = 4,
-                      .new_session = TRUE};
-    TEST_OK(process_start(&spec, &pid, &error), error);
-    close(90);
-    close(ends[1]);
-    CU_ASSERT_EQUAL(waitpid(pid, NULL, 0), pid);
-    CU_ASSERT_TRUE(read(ends[0], output, sizeof output - 1) > 0);
-    CU_ASSERT_STRING_EQUAL(output, "three\nno other\nsession\n");
-    close(ends[0]);
-    spec.argv = (const char *const[]){"/nowhere/at-all", NULL};
-    TEST_FAILS(process_start(&spec, &pid, &error), error, STATUS_INTERNAL, "/nowhere/at-all");
-}
-
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
-        {"a started child has its descriptors and no others, and a session on request",
-         a_started_child_has_its_descriptors_and_no_others_and_a_session_if_asked},
         {"output, errors and exit code are returned", output_errors_and_exit_code_come_back},
         {"a child that a signal kills has the exit code 128 and its number", a_signal_counts_from_128},
         {"input is fed and the environment set", input_is_fed_and_the_environment_set},

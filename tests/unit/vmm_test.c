@@ -651,7 +651,7 @@ static void leftovers(void)
     g_autoptr(GError) error = NULL;
     g_autofree char *path = NULL;
     gboolean has = FALSE;
-    pid_t server = 0;
+    VirtiofsdProcesses servers = {0};
     ShareSpec share;
     Fixture fixture;
 
@@ -679,7 +679,7 @@ static void leftovers(void)
     CU_ASSERT_TRUE(has);
     TEST_OK(vmm_attach_disk(fixture.vmm, first, &(DiskSpec){2, path, "layer-2", TRUE}, &error), error);
     TEST_OK(vmm_attach_disk(fixture.vmm, first, &(DiskSpec){3, path, "layer-3", TRUE}, &error), error);
-    TEST_OK(vmm_attach_share(fixture.vmm, first, &share, &server, &error), error);
+    TEST_OK(vmm_attach_share(fixture.vmm, first, &share, &servers, &error), error);
     destroy(&fixture, first);
     fixture_close(&fixture);
 }
@@ -706,7 +706,7 @@ static void shares(void)
     g_autoptr(GError) error = NULL;
     g_autofree char *source = NULL;
     ShareSpec share;
-    pid_t server = 0;
+    VirtiofsdProcesses servers = {0};
     Fixture fixture;
 
     fixture_make(&fixture);
@@ -714,9 +714,9 @@ static void shares(void)
     CU_ASSERT_TRUE(dir_make(source, 0755, NULL));
     share = (ShareSpec){source, "volumes"};
     make(&fixture, first);
-    TEST_OK(vmm_attach_share(fixture.vmm, first, &share, &server, &error), error);
-    CU_ASSERT_TRUE(server > 0);
-    TEST_FAILS(vmm_attach_share(fixture.vmm, "nobody", &share, &server, &error), error, STATUS_NOT_FOUND,
+    TEST_OK(vmm_attach_share(fixture.vmm, first, &share, &servers, &error), error);
+    CU_ASSERT_TRUE(servers.server > 0);
+    TEST_FAILS(vmm_attach_share(fixture.vmm, "nobody", &share, &servers, &error), error, STATUS_NOT_FOUND,
                "nobody");
     destroy(&fixture, first);
     CU_ASSERT_TRUE(servers_end(source));
