@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* crivirt cp: a tar on each side, connected by an exec. Destinations follow the rules of docker cp.
- *
- * Output of a container is untrusted: only the member that was asked for is unpacked, or everything below a
- * directory of its own; owner and special mode bits are not kept.
+/* crivirt cp: a tar in the container and one on the node, connected by an exec. Destinations follow the rules
+ * of docker cp. What a container sends is not trusted: unpack.h takes it, in a process of its own.
  */
 #include <string.h>
 #include <sys/stat.h>
@@ -14,6 +12,7 @@
 #include "cri-server/cli/commands.h"
 #include "cri-server/cli/inventory.h"
 #include "cri-server/cli/stream_run.h"
+#include "cri-server/cli/unpack.h"
 
 typedef struct {
     const char *container; /* the container's id; NULL: a path of the node */
@@ -221,6 +220,11 @@ static char *escaped(const char *text, const char *special)
     return g_string_free(result, FALSE);
 }
 
+static gboolean keeps(const Cli *cli)
+{
+    return options_flag(cli->options, "archive");
+}
+
 /* Options of the node's tar, which is GNU's; the container's tar may have none of them. No name contains a
  * slash. */
 static char *rename_option(const Plan *plan)
@@ -234,7 +238,7 @@ static char *rename_option(const Plan *plan)
     return g_strdup_printf("--transform=s/^%s$/%s/", from, to);
 }
 
-/* Starts the node's tar with a pipe to its stdin or from its stdout. */
+/* Starts the node's end with a pipe to its stdin or from its stdout. */
 static gboolean tar_start(const char *const *argv, gboolean feeds, GPid *ret_pid, int *ret_fd, GError **error)
 {
     if (!g_spawn_async_with_pipes(NULL, (char **)(void *)argv, NULL,
@@ -262,7 +266,7 @@ static gboolean tar_end(Cli *cli, GPid pid, GError **error)
     g_spawn_close_pid(pid);
     if (!check_there(cli, error))
         return FALSE;
-    return status == 0 || fail(error, STATUS_INTERNAL, "tar on the node failed");
+    return status == 0 || fail(error, STATUS_INTERNAL, "the node's end of the copy failed");
 }
 
 static gboolean connect_tars(Cli *cli, const char *id, const char *const *here, const char *const *there,
@@ -291,25 +295,21 @@ static gboolean copy_in(Cli *cli, const Place *to, const Plan *plan, GError **er
     g_autofree char *rename = rename_option(plan);
     const char *pack[] = {"tar", "-cf",      "-", rename != NULL ? rename : "--sparse", "-C", plan->directory,
                           "--",  plan->name, NULL};
-    const char *unpack[] = {"tar", "-xof", "-", "-C", plan->into, NULL};
+    const char *unpack[] = {"tar", keeps(cli) ? "-xpf" : "-xof", "-", "-C", plan->into, NULL};
 
     return connect_tars(cli, to->container, pack, unpack, TRUE, error);
 }
 
 static gboolean copy_out(Cli *cli, const Place *from, const Plan *plan, GError **error)
 {
-    g_autofree char *rename = rename_option(plan);
     const char *pack[] = {"tar", "-cf", "-", "-C", plan->directory, "--", plan->name, NULL};
-    const char *unpack[] = {"tar",
-                            "-xf",
-                            "-",
-                            "--no-same-owner",
-                            "--no-same-permissions",
-                            rename != NULL ? rename : "--sparse",
-                            "-C",
-                            plan->into,
+    const char *unpack[] = {"/proc/self/exe",
+                            command_unpack.name,
+                            keeps(cli) ? "--archive" : "--archive=false",
                             "--",
+                            plan->into,
                             plan->name,
+                            plan->new_name,
                             NULL};
 
     return connect_tars(cli, from->container, unpack, pack, FALSE, error);
@@ -367,17 +367,47 @@ static gboolean cp_command(Cli *cli, GError **error)
     return FALSE;
 }
 
+static const OptionSpec cp_options[] = {
+    {"archive", 'a', OPTION_FLAG, NULL, "keep owners and setuid bits; only for containers that you trust"},
+    {NULL},
+};
+
 const Command command_cp = {
     .name = "cp",
     .group = "Containers",
     .usage = "CONTAINER:PATH PATH|- | PATH|- CONTAINER:PATH",
     .help = "Copy files and directories from or into a container",
-    .details = "Copies into the destination when that is a directory, otherwise to it: crivirt cp a.conf "
-               "web:/etc/b.conf.\n"
-               "Of a directory whose name ends in \"/.\" what is in it is copied. \"-\" is a tar archive on "
-               "standard\n"
-               "input or output. The container needs the programs tar, test and mkdir.",
+    .details =
+        "Copies into the destination when that is a directory, otherwise to it: crivirt cp a.conf "
+        "web:/etc/b.conf.\n"
+        "Of a directory whose name ends in \"/.\" what is in it is copied. \"-\" is a tar archive on "
+        "standard\n"
+        "input or output. The container needs the programs tar, test and mkdir.\n"
+        "Files that come out of a container belong to you and have no setuid, setgid and sticky bits;\n"
+        "device nodes, and what would leave the destination, are refused.",
+    .options = cp_options,
     .min_operands = 2,
     .max_operands = 2,
     .run = cp_command,
+};
+
+static gboolean unpack_command(Cli *cli, GError **error)
+{
+    const char *const *operands = options_operands(cli->options);
+    const UnpackSpec spec = {.into = operands[0],
+                             .name = operands[1],
+                             .new_name = options_n_operands(cli->options) > 2 ? operands[2] : NULL,
+                             .keeps = keeps(cli)};
+
+    return unpack_tar(STDIN_FILENO, &spec, error);
+}
+
+const Command command_unpack = {
+    .name = "__unpack",
+    .usage = "DIRECTORY NAME [NEW-NAME]",
+    .help = "Unpack what a container sends to standard input (used by cp)",
+    .options = cp_options,
+    .min_operands = 2,
+    .max_operands = 3,
+    .run = unpack_command,
 };

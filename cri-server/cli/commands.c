@@ -30,6 +30,7 @@ const Command *const commands[] = {
     &command_version,
     &command_help,
     &command_reap,
+    &command_unpack,
     &command_complete,
     &command_generate,
     NULL,

@@ -50,6 +50,7 @@ extern const Command command_help;
 extern const Command command_complete;
 extern const Command command_generate;
 extern const Command command_reap;
+extern const Command command_unpack;
 
 /* NULL-terminated. */
 extern const Command *const commands[];
