@@ -22,6 +22,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -55,6 +57,20 @@ static void prepare_process(void)
     mallopt(M_MMAP_THRESHOLD, MALLOC_LARGE_BYTES);
     mallopt(M_TRIM_THRESHOLD, MALLOC_LARGE_BYTES);
     rpc_server_prepare_process();
+}
+
+/* A core file would contain credentials of registries and secrets of pods. The limit alone does not keep the
+ * kernel from passing the memory to a program that core_pattern names (core(5)). Children get limits of their
+ * own (common/children.def). */
+static void limit_core_files(gboolean are_allowed)
+{
+    const rlim_t size = are_allowed ? RLIM_INFINITY : 0;
+    const struct rlimit limit = {size, size};
+
+    if (setrlimit(RLIMIT_CORE, &limit) != 0)
+        log_warning(LOG_NO_FIELDS, "cannot set the limit of core files: %s", g_strerror(errno));
+    if (!are_allowed)
+        prctl(PR_SET_DUMPABLE, 0);
 }
 
 static void setup_log(const Settings *settings)
@@ -258,7 +274,12 @@ static int main_run(const Settings *settings)
     g_autoptr(GError) error = NULL;
 
     setup_log(settings);
+    if (!config_check_streaming(settings, &error)) {
+        log_error(LOG_NO_FIELDS, "%s", error->message);
+        return EXIT_USAGE;
+    }
     prepare_process();
+    limit_core_files(settings->server.core_dumps);
     if (daemon_run(settings, &error))
         return EXIT_SUCCESS;
     log_error(LOG_NO_FIELDS, "%s", error->message);

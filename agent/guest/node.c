@@ -176,6 +176,7 @@ bool node_enter(int argc, char **argv)
     if (!node_read_options(argc, argv, &options))
         return false;
     prctl(PR_SET_NAME, "crivirt-agent");
+    prctl(PR_SET_DUMPABLE, 0); /* no core file: the agent's memory has the secrets of its pod */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
         return node_complain("following the end of the daemon");
     setsid();

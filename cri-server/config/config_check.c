@@ -2,6 +2,7 @@
 #include "cri-server/config/config_check.h"
 
 #include <errno.h>
+#include <gio/gio.h>
 #include <grp.h>
 #include <pwd.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/error.h"
 #include "sandbox/host/accelerator.h"
 #include "sandbox/host/node_kernel.h"
 
@@ -179,9 +181,24 @@ static void check_host(GPtrArray *problems, const Settings *settings)
         add_problem(problems, FALSE, "host.pods: %s", error->message);
 }
 
+gboolean config_check_streaming(const Settings *settings, GError **error)
+{
+    g_autoptr(GInetAddress) address = g_inet_address_new_from_string(settings->streaming.address);
+
+    if (address == NULL || g_inet_address_get_is_loopback(address) || *settings->streaming.tls_cert != '\0' ||
+        settings->streaming.allow_plain)
+        return TRUE;
+    return fail(
+        error, STATUS_INVALID_ARGUMENT,
+        "streaming.address: other hosts can reach %s, and there is no TLS: set streaming.tls_cert and "
+        "streaming.tls_key, use 127.0.0.1, or allow it with streaming.allow_plain",
+        settings->streaming.address);
+}
+
 GPtrArray *config_check(const Settings *settings)
 {
     GPtrArray *problems = g_ptr_array_new_with_free_func(problem_free);
+    g_autoptr(GError) streaming = NULL;
 
     if (strlen(settings->server.socket) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
         add_problem(problems, TRUE, "server.socket: %s is longer than the path of a socket may be",
@@ -198,5 +215,7 @@ GPtrArray *config_check(const Settings *settings)
     check_cni_config(problems, settings->network.cni_config_dir);
     check_cni_plugins(problems, settings->network.cni_plugin_dirs);
     check_registry(problems, settings);
+    if (!config_check_streaming(settings, &streaming))
+        add_problem(problems, TRUE, "%s", streaming->message);
     return problems;
 }

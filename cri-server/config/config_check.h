@@ -9,5 +9,9 @@ typedef struct {
     char *text;
 } ConfigProblem;
 
+/* Checks that streams do not pass through a network unencrypted, unless the configuration allows it. Errors:
+ * INVALID_ARGUMENT. */
+gboolean config_check_streaming(const Settings *settings, GError **error);
+
 /* Return: the problems as ConfigProblem, which the array frees; empty when there are none. */
 GPtrArray *config_check(const Settings *settings);

@@ -7,6 +7,7 @@ const {test, before, after} = require('node:test');
 const {root} = require('./support/environment');
 const {Node} = require('./support/node');
 const {eventually, refused} = require('./support/kit');
+const {processesOf} = require('./support/processes');
 
 let node;
 before(async () => { node = await Node.start({image: false}); });
@@ -106,6 +107,29 @@ test('--check-config names an invalid option', async () => {
     const bad = await node.run(daemon, `--config=${file}`, '--check-config');
     assert.notStrictEqual(bad.code, 0);
     assert.match(bad.stderr + bad.stdout, /stop_grace/);
+});
+
+test('streaming on an address that other hosts reach is refused without TLS, unless it is allowed by name', async () => {
+    const words = (...more) => node.daemonWords(['--streaming-address=0.0.0.0', `--state-dir=${node.dir}/plain`,
+                                                 `--run-dir=${node.runDir}/plain`, `--socket=${node.runDir}/plain.sock`, ...more]);
+    const {code, stderr} = await node.run(...words());
+    assert.strictEqual(code, 2, stderr);
+    assert.match(stderr, /streaming\.address.*0\.0\.0\.0.*streaming\.tls_cert.*streaming\.allow_plain/);
+    const checked = await node.run(...words('--check-config'));
+    assert.strictEqual(checked.code, 1);
+    assert.match(checked.stdout, /^error: streaming\.address: /m);
+    const allowed = await node.run(...words('--streaming-allow-plain', '--check-config'));
+    assert.doesNotMatch(allowed.stdout, /streaming/);
+});
+
+test('the daemon leaves no core file unless server.core_dumps allows it', async () => {
+    const pid = () => processesOf(node).find(({words}) => words[0].endsWith('/crivirtd')).pid;
+    const limit = () => /^Max core file size +(\S+)/m.exec(fs.readFileSync(`/proc/${pid()}/limits`, 'utf8'))[1];
+    assert.strictEqual(limit(), '0');
+    await node.stopDaemon();
+    await node.startDaemon(['--core-dumps=true']);
+    assert.strictEqual(limit(), 'unlimited');
+    await node.restartDaemon();
 });
 
 test('SIGTERM ends the daemon with exit status 0, and it starts again', async () => {
