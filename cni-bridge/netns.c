@@ -144,7 +144,7 @@ gboolean netns_create(const char *path, GError **error)
     CreateJob job = {.path = path};
     GThread *thread;
 
-    if (!dir_make(parent, 0755, error))
+    if (!dir_make(parent, 0700, error))
         return FALSE;
     directory = directory_of(path);
     if (directory == NULL)

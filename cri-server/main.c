@@ -18,6 +18,7 @@
 #include "cri-server/rpc_table.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -102,9 +103,12 @@ static const char *path_or_null(const char *path)
 
 static ImageService *open_images(const Settings *settings, GError **error)
 {
+    const struct group *qemu =
+        getgrnam(settings->hypervisor.qemu_group); /* if it is missing, vmm_open() reports it */
     g_autofree char *root = g_build_filename(settings->server.state_dir, "images", NULL);
     const ImageServiceConfig images = {
         .root = root,
+        .layers_gid = qemu != NULL ? qemu->gr_gid : 0,
         .hosts_dir = path_or_null(settings->registry.hosts_dir),
         .auth_file = path_or_null(settings->registry.auth_file),
         .architecture = guest_architecture(settings),

@@ -161,7 +161,7 @@ ImageService *image_service_open(const ImageServiceConfig *config, GError **erro
     g_cond_init(&service->idle);
     service->table = image_table_new();
     service->origins = layer_origins_new();
-    service->store = image_store_open(config->root, error);
+    service->store = image_store_open(config->root, config->layers_gid, error);
     if (service->store != NULL)
         service->jobs = layer_jobs_new(service->store);
     if (service->store == NULL || !read_images(service, error)) {

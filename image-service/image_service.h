@@ -13,6 +13,7 @@ typedef struct ImageService ImageService;
 
 typedef struct {
     const char *root;           /* state: blobs in progress, layers, images.db */
+    gid_t layers_gid;           /* QEMU's group, which reads the layers; 0: root alone does */
     const char *hosts_dir;      /* containerd's certs.d layout; NULL: none */
     const char *auth_file;      /* Docker's config.json or containers' auth.json; NULL: none */
     const char *architecture;   /* OCI platform of the guests: "amd64", "arm64" */
@@ -24,7 +25,7 @@ typedef struct {
 
 typedef struct {
     char *key;  /* "sha256:…", which names this file for as long as it exists; not always the diff id */
-    char *path; /* absolute path of its EROFS file, mode 0444 */
+    char *path; /* absolute path of its EROFS file, mode 0440 */
     guint64 size_bytes; /* of that file */
 } ImageLayer;
 

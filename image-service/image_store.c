@@ -19,7 +19,7 @@
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DIR, closedir)
 
 /* Of layer files. 0: made without regard to what is below the layer. */
-enum { LAYER_FORMAT_CURRENT = 1 };
+enum { LAYER_FORMAT_CURRENT = 1, LAYER_MODE = 0440, ALL_MODE_BITS = 07777 };
 
 enum {
     MAX_PARTIAL_AGE_S = 6 * 3600,
@@ -36,6 +36,7 @@ typedef struct {
 
 struct ImageStore {
     char *root;
+    gid_t layers_gid;
     int lock_fd;
     GMutex change_lock;      /* before lock */
     ImageDatabase *database; /* used with change_lock held */
@@ -248,6 +249,14 @@ static gboolean has_layer_for(ImageStore *store, const LayerPlace *place)
     return layer != NULL;
 }
 
+/* Of an image from a registry that asks for credentials, other users of the node may see nothing. Return:
+ * FALSE with errno set. */
+static gboolean layer_protect(const ImageStore *store, int fd)
+{
+    return (store->layers_gid == 0 || fchown(fd, (uid_t)-1, store->layers_gid) == 0) &&
+           fchmod(fd, LAYER_MODE) == 0;
+}
+
 gboolean image_store_add_layer(ImageStore *store, const LayerPlace *place, gboolean is_self_contained,
                                const char *path, int fd, GError **error)
 {
@@ -258,7 +267,7 @@ gboolean image_store_add_layer(ImageStore *store, const LayerPlace *place, gbool
     struct stat status;
     gboolean done;
 
-    if (fchmod(fd, 0444) != 0 || fsync(fd) != 0 || fstat(fd, &status) != 0) {
+    if (!layer_protect(store, fd) || fsync(fd) != 0 || fstat(fd, &status) != 0) {
         fail_errno(error, errno, "cannot sync %s", path);
         unlink(path);
         return FALSE;
@@ -377,17 +386,35 @@ gboolean image_store_remove_image(ImageStore *store, const char *id, GError **er
 
 /* Opening */
 
+/* A daemon of an earlier version, or with another group of QEMU's, has written the file. */
+static void layer_protect_again(const ImageStore *store, const LayerRow *row, const struct stat *status,
+                                int fd)
+{
+    gboolean is_protected = (status->st_mode & ALL_MODE_BITS) == LAYER_MODE &&
+                            (store->layers_gid == 0 || status->st_gid == store->layers_gid);
+
+    if (!is_protected && !layer_protect(store, fd))
+        log_warning(LOG_FIELDS("layer", row->key), "cannot set who may read the layer: %s",
+                    g_strerror(errno));
+}
+
 /* Remembers the layers whose file is there as it was written. */
 static void load_layers(ImageStore *store, const GArray *rows)
 {
     for (guint i = 0; i < rows->len; i++) {
         const LayerRow *row = &g_array_index(rows, LayerRow, i);
         g_autofree char *path = digest_is_valid(row->key) ? layer_path(store, row->key) : NULL;
+        int fd = path != NULL ? open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
         struct stat status;
 
-        if (path != NULL && lstat(path, &status) == 0 && S_ISREG(status.st_mode) &&
-            (guint64)status.st_size == row->size_bytes)
+        if (fd < 0)
+            continue;
+        if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+            (guint64)status.st_size == row->size_bytes) {
             remember_layer(store, row);
+            layer_protect_again(store, row, &status, fd);
+        }
+        close(fd);
     }
 }
 
@@ -492,12 +519,13 @@ static gboolean lock_root(ImageStore *store, GError **error)
     return dir_make(store->root, 0711, error) && file_lock(path, &store->lock_fd, error);
 }
 
-ImageStore *image_store_open(const char *root, GError **error)
+ImageStore *image_store_open(const char *root, gid_t layers_gid, GError **error)
 {
     g_autoptr(ImageStore) store = g_new0(ImageStore, 1);
 
     store->lock_fd = -1;
     store->root = g_canonicalize_filename(root, NULL);
+    store->layers_gid = layers_gid;
     g_mutex_init(&store->change_lock);
     g_mutex_init(&store->lock);
     store->layers = string_table_new(NULL, store_layer_free);

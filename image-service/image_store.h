@@ -21,8 +21,9 @@
 
 typedef struct ImageStore ImageStore;
 
-/* Errors: UNAVAILABLE while another process has the root open. */
-ImageStore *image_store_open(const char *root, GError **error);
+/* layers_gid: the group that may read the layers; 0: root alone. Errors: UNAVAILABLE while another process
+ * has the root open. */
+ImageStore *image_store_open(const char *root, gid_t layers_gid, GError **error);
 void image_store_close(ImageStore *store); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ImageStore, image_store_close)
 

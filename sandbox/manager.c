@@ -57,10 +57,10 @@ static gboolean directories_make(const Settings *settings, GError **error)
         gboolean in_run_dir;
         int mode;
     } directories[] = {
-        {"vm", TRUE, 0711}, {"share", TRUE, 0700}, {"netns", TRUE, 0755}, {"pods", FALSE, 0711}};
+        {"vm", TRUE, 0711}, {"share", TRUE, 0700}, {"netns", TRUE, 0700}, {"pods", FALSE, 0711}};
 
     if (!dir_make(settings->server.state_dir, 0711, error) ||
-        !dir_make(settings->server.run_dir, 0755, error))
+        !dir_make(settings->server.run_dir, 0711, error))
         return FALSE;
     for (guint i = 0; i < G_N_ELEMENTS(directories); i++) {
         g_autofree char *path = g_build_filename(directories[i].in_run_dir ? settings->server.run_dir

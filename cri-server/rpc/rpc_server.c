@@ -257,7 +257,7 @@ RpcServer *rpc_server_open(const RpcServerConfig *config, GError **error)
     g_autoptr(RpcServer) server = NULL;
     int lock_fd = -1;
 
-    if (!dir_make(directory, 0755, error) || !file_lock(lock_path, &lock_fd, error))
+    if (!dir_make(directory, 0711, error) || !file_lock(lock_path, &lock_fd, error))
         return NULL;
     server = g_new0(RpcServer, 1);
     server->lock_fd = lock_fd;

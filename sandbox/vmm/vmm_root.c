@@ -236,7 +236,7 @@ static gboolean drop_earlier_boot(const char *root, GError **error)
         if (!dir_remove_tree(path, error))
             return FALSE;
     }
-    return file_write_atomic(marker, now, length, 0644, error);
+    return file_write_atomic(marker, now, length, 0600, error);
 }
 
 /* When libvirt cannot write the status of a domain that it adopts, it kills the domain. So the status is not
@@ -270,15 +270,54 @@ void vmm_root_open_kvm(const VmmIdentity *identity)
 
 static gboolean write_configuration(const char *root, const VmmConfig *config, GError **error)
 {
-    g_autofree char *directory = g_build_filename(root, "etc", NULL);
-    g_autofree char *path = g_build_filename(directory, "qemu.conf", NULL);
+    g_autofree char *path = g_build_filename(root, "etc", "qemu.conf", NULL);
     g_autofree char *text = g_strdup_printf(qemu_conf, config->qemu_user, config->qemu_group);
     g_autofree char *earlier = NULL;
 
     /* The file is not rewritten when it is the same, because the daemon must start on a full disk. */
     if (file_read(path, CONFIGURATION_MAX_BYTES, &earlier, NULL, NULL) && strcmp(earlier, text) == 0)
         return TRUE;
-    return dir_make(directory, 0755, error) && file_write_atomic(path, text, strlen(text), 0644, error);
+    return file_write_atomic(path, text, strlen(text), 0600, error);
+}
+
+/* libvirt makes its directories listable. It keeps the modes of those that exist. QEMU, which is
+ * unprivileged, passes through some of them to its sockets. */
+static gboolean make_directories(const char *root, GError **error)
+{
+    static const struct {
+        const char *name;
+        mode_t mode;
+    } directories[] = {
+        {"etc", 0700},
+        {"cache", 0711},
+        {"cache/qemu", 0711},
+        {"cache/qemu/capabilities", 0700},
+        {"lib", 0711},
+        {"lib/qemu", 0711},
+        {"lib/qemu/channel", 0711},
+        {"lib/qemu/channel/target", 0711},
+        {"lib/qemu/ram", 0711},
+        {"lib/qemu/checkpoint", 0700},
+        {"lib/qemu/dump", 0700},
+        {"lib/qemu/nvram", 0700},
+        {"lib/qemu/save", 0700},
+        {"lib/qemu/snapshot", 0700},
+        {"log", 0711},
+        {"log/qemu", 0711},
+        {"run/qemu", 0711},
+        {"run/qemu/passt", 0700},
+        {"run/qemu/slirp", 0700},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(directories); i++) {
+        g_autofree char *path = g_build_filename(root, directories[i].name, NULL);
+
+        if (!dir_make(path, (int)directories[i].mode, error))
+            return FALSE;
+        if (chmod(path, directories[i].mode) != 0)
+            return fail_errno(error, errno, "cannot set the permissions of %s", path);
+    }
+    return TRUE;
 }
 
 gboolean vmm_root_prepare(const char *root, const VmmConfig *config, GError **error)
@@ -288,7 +327,7 @@ gboolean vmm_root_prepare(const char *root, const VmmConfig *config, GError **er
     if (!check_length(root, error) || !dir_make(root, 0711, error) || !check_passable(root, error) ||
         !dir_make(config->run_dir, 0711, error) || !check_passable(config->run_dir, error) ||
         !drop_earlier_boot(root, error) || !link_status(root, config->run_dir, error) ||
-        !write_configuration(root, config, error))
+        !make_directories(root, error) || !write_configuration(root, config, error))
         return g_prefix_error(error, "cannot prepare libvirt's directory %s: ", root), FALSE;
     drop_half_written(run_dir);
     drop_reused_ids(root, run_dir);

@@ -348,6 +348,38 @@ static void checks_the_node(void)
     CU_ASSERT_TRUE(complains(problems, TRUE, "server.state_dir"));
 }
 
+static gboolean streaming_is_allowed(const char *toml)
+{
+    GError *error = NULL;
+    g_autoptr(Settings) config = load(toml, NULL, &error);
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    if (config_check_streaming(config, &error))
+        return TRUE;
+    CU_ASSERT_PTR_NOT_NULL(strstr(error->message, "streaming.allow_plain"));
+    g_clear_error(&error);
+    return FALSE;
+}
+
+static void refuses_plain_streams_through_a_network(void)
+{
+    GError *error = NULL;
+    g_autoptr(Settings) config = load("[streaming]\naddress = '10.0.0.1'\n", NULL, &error);
+    g_autoptr(GPtrArray) problems = NULL;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    problems = config_check(config);
+    CU_ASSERT_TRUE(complains(problems, TRUE, "streaming.address: other hosts can reach 10.0.0.1"));
+    CU_ASSERT_FALSE(streaming_is_allowed("[streaming]\naddress = '0.0.0.0'\n"));
+    CU_ASSERT_FALSE(streaming_is_allowed("[streaming]\naddress = '::'\n"));
+    CU_ASSERT_FALSE(streaming_is_allowed("[streaming]\naddress = 'fe80::1'\n"));
+    CU_ASSERT_TRUE(streaming_is_allowed(""));
+    CU_ASSERT_TRUE(streaming_is_allowed("[streaming]\naddress = '127.9.9.9'\n"));
+    CU_ASSERT_TRUE(streaming_is_allowed("[streaming]\naddress = '::1'\n"));
+    CU_ASSERT_TRUE(streaming_is_allowed("[streaming]\naddress = '0.0.0.0'\nallow_plain = true\n"));
+    CU_ASSERT_TRUE(streaming_is_allowed("[streaming]\naddress = '::'\ntls_cert = '/c'\ntls_key = '/k'\n"));
+}
+
 static void checks_handlers(void)
 {
     GError *error = NULL;
@@ -387,6 +419,8 @@ int main(void)
         {"printed handlers read back as themselves", prints_handlers},
         {"--check-config reports what each handler lacks", checks_handlers},
         {"--check-config reports what the node lacks", checks_the_node},
+        {"streams that pass through a network need TLS, or to be allowed by name",
+         refuses_plain_streams_through_a_network},
     };
 
     return test_main("config", cases, G_N_ELEMENTS(cases));

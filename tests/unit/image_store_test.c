@@ -19,7 +19,7 @@
 static ImageStore *open_store(const char *root)
 {
     GError *error = NULL;
-    ImageStore *store = image_store_open(root, &error);
+    ImageStore *store = image_store_open(root, 0, &error);
 
     TEST_OK(store != NULL, error);
     g_clear_error(&error);
@@ -74,7 +74,7 @@ static gboolean has_layer(ImageStore *store, const char *diff_id)
     struct stat status;
 
     return layer != NULL && stat(layer->path, &status) == 0 && S_ISREG(status.st_mode) &&
-           (status.st_mode & 07777) == 0444 && (guint64)status.st_size == layer->size_bytes;
+           (status.st_mode & 07777) == 0440 && (guint64)status.st_size == layer->size_bytes;
 }
 
 static const char *const one[] = {DIFF_1, NULL};
@@ -110,7 +110,7 @@ static void is_locked(void)
     ImageStore *store = open_store(root);
     GError *error = NULL;
 
-    TEST_FAILS(image_store_open(root, &error) != NULL, error, STATUS_UNAVAILABLE, "locked");
+    TEST_FAILS(image_store_open(root, 0, &error) != NULL, error, STATUS_UNAVAILABLE, "locked");
     image_store_close(store);
     image_store_close(open_store(root));
 }
@@ -265,6 +265,30 @@ static void write_old_store(const char *root)
     sqlite3_close(database);
 }
 
+static void layers_of_an_earlier_version_are_closed_to_other_users(void)
+{
+    g_autofree char *root = test_directory();
+    g_autoptr(ImageLayer) layer = NULL;
+    struct stat status = {0};
+    ImageStore *store;
+
+    write_old_store(root);
+    store = open_store(root);
+    layer = image_store_find_layer(store, DIFF_1);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(layer);
+    CU_ASSERT_EQUAL(stat(layer->path, &status), 0);
+    CU_ASSERT_EQUAL(status.st_mode & 07777, 0440);
+    image_store_close(store);
+    if (getuid() != 0)
+        return;
+    store = image_store_open(root, 4321, NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(store);
+    CU_ASSERT_EQUAL(stat(layer->path, &status), 0);
+    CU_ASSERT_EQUAL(status.st_mode & 07777, 0440);
+    CU_ASSERT_EQUAL(status.st_gid, 4321);
+    image_store_close(store);
+}
+
 static void old_layers_stay_usable_until_they_are_made_anew(void)
 {
     g_autofree char *root = test_directory();
@@ -324,7 +348,7 @@ static void refuses_newer_databases(void)
     CU_ASSERT_EQUAL(sqlite3_open(path, &database), SQLITE_OK);
     CU_ASSERT_EQUAL(sqlite3_exec(database, "PRAGMA user_version = 1000", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(database);
-    TEST_FAILS(image_store_open(root, &error) != NULL, error, STATUS_FAILED_PRECONDITION, "newer");
+    TEST_FAILS(image_store_open(root, 0, &error) != NULL, error, STATUS_FAILED_PRECONDITION, "newer");
 }
 
 int main(int argc, char **argv)
@@ -342,6 +366,8 @@ int main(int argc, char **argv)
          old_layers_stay_usable_until_they_are_made_anew},
         {"a layer that depends on those below is used only in its own chain",
          a_layer_that_depends_on_those_below_is_used_only_in_its_own_chain},
+        {"layers of an earlier version are closed to other users",
+         layers_of_an_earlier_version_are_closed_to_other_users},
         {"a database of a newer version is refused", refuses_newer_databases},
     };
 

@@ -430,12 +430,19 @@ static void is_alone_on_its_socket(void)
     g_auto(Fixture) fixture;
     g_autoptr(Arena) arena = arena_new();
     g_autofree char *pid = g_strdup_printf("pid %d", (int)getpid());
-    struct stat status;
     GError *error = NULL;
 
     fixture_init(&fixture);
     TEST_FAILS(open_at(fixture.path, &fixture.shared, &error), error, STATUS_UNAVAILABLE, pid);
     TEST_OK(call_version(&fixture, "still here", NULL, arena, &error) != NULL, error);
+}
+
+static void lets_root_and_the_group_connect(void)
+{
+    g_auto(Fixture) fixture;
+    struct stat status;
+
+    fixture_init(&fixture);
     CU_ASSERT_EQUAL_FATAL(stat(fixture.path, &status), 0);
     CU_ASSERT_EQUAL(status.st_mode & 0777, 0660);
 }
@@ -601,6 +608,7 @@ int main(int argc, char **argv)
         {"stopping cancels calls after the grace", stops_with_calls_in_flight},
         {"stopping lets calls end in the grace", lets_calls_end_in_the_grace},
         {"two hundred calls from twenty clients are answered", answers_many_at_once},
+        {"the socket is for root and its group alone", lets_root_and_the_group_connect},
         {"a second server on the same socket is refused", is_alone_on_its_socket},
         {"a file or a live socket of others at the socket's path is kept",
          spares_what_others_have_at_the_path},
