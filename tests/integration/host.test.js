@@ -143,6 +143,11 @@ test('a privileged host pod sees the node\'s devices, and its bidirectional moun
     fs.mkdirSync(path.join(shared, 'below'), {recursive: true});
     must('mount', '--bind', shared, shared);
     must('mount', '--make-shared', shared);
+    // systemd makes all mounts of a node shared.
+    const unshared = path.join(node.dir, 'unshared');
+    fs.mkdirSync(unshared);
+    must('mount', '--bind', unshared, unshared);
+    must('mount', '--make-private', unshared);
     try {
         const container = await node.runContainer(pod, {
             ...privileged,
@@ -157,10 +162,10 @@ test('a privileged host pod sees the node\'s devices, and its bidirectional moun
         assert.notStrictEqual((await node.exec(container, 'cat /both/below/file')).exit_code, 0);
         await refused(node.create(pod, {
             ...privileged,
-            mounts: [{container_path: '/v', host_path: node.logDir, propagation: 'PROPAGATION_BIDIRECTIONAL'}],
+            mounts: [{container_path: '/v', host_path: unshared, propagation: 'PROPAGATION_BIDIRECTIONAL'}],
         }), 'FAILED_PRECONDITION', 'shared mount');
     } finally {
-        must('umount', '-l', shared);
+        must('umount', '-l', shared, unshared);
     }
     await node.removePod(pod);
 });
@@ -251,6 +256,14 @@ test('a host pod whose start is cut off by kill -9 of crivirtd leaves nothing', 
         }
         await node.noLeaks();
     }
+});
+
+test('containers of a host pod start at once under a daemon that reports to systemd', async () => {
+    await Node.use({flags, env: ['NOTIFY_SOCKET=/run/no-such.sock']}, async (one) => {
+        const pod = await one.runPod({linux});
+        const container = await one.runContainer(pod, {linux});
+        assert.doesNotMatch(await one.output(container, 'env'), /NOTIFY_SOCKET/);
+    });
 });
 
 test('a removed host pod leaves no process, mount, loop device, cgroup or file', async () => {
