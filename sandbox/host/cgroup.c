@@ -12,6 +12,7 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "sandbox/host/systemd_scope.h"
 
 enum { SMALL_FILE_BYTES = 64 << 10, PAUSE_US = 2000, MOVE_SWEEPS = 100, OWNER_TAG_MAX_BYTES = 64 };
 
@@ -170,21 +171,84 @@ static gboolean move_process_with_children(const char *directory, pid_t pid, GEr
     return TRUE;
 }
 
-static char *path_beside(const char *hierarchy, const char *path, const char *name)
+/* ---- the child's places ---- */
+
+#define SCOPE ".scope"
+/* Two scopes have two names, also when their slices differ. */
+#define SCOPE_BESIDE "-beside" SCOPE
+
+static char *path_beside(const char *hierarchy, const char *path, const char *name, const char *suffix)
 {
     g_autofree char *above = g_path_get_dirname(path);
+    g_autofree char *file = g_strconcat(name, suffix, NULL);
 
-    return g_build_filename(hierarchy, above, name, NULL);
+    return g_build_filename(hierarchy, above, file, NULL);
 }
 
-/* Return: where the child is, or will be, in one hierarchy; name NULL: its parent. */
+static char *path_below(const char *hierarchy, const char *path, const char *name, const char *suffix)
+{
+    g_autofree char *file = g_strconcat(name, suffix, NULL);
+
+    return g_build_filename(hierarchy, path, file, NULL);
+}
+
+/* Whether new children of that cgroup are scopes: systemd has made it and takes care of it. A path that a
+ * slice's name would not unfold to is not systemd's. */
+static gboolean has_scopes(const char *hierarchy, const char *path)
+{
+    g_autofree char *slice = g_path_get_basename(path);
+    g_autofree char *unfolded = NULL;
+
+    return g_str_has_suffix(slice, ".slice") && systemd_manages(hierarchy) &&
+           cgroup_parent_path(slice, &unfolded, NULL) && g_str_equal(unfolded, path);
+}
+
+/* Return: where the child is, or will be, in one hierarchy; name NULL: its parent. A daemon of an older
+ * version may have made it without systemd. */
 static char *locate_child(const char *hierarchy, const char *path, const char *name)
 {
-    g_autofree char *beside = name != NULL ? path_beside(hierarchy, path, name) : NULL;
+    if (name == NULL)
+        return g_build_filename(hierarchy, path, NULL);
 
-    if (beside != NULL && is_hierarchy(beside))
-        return g_steal_pointer(&beside);
-    return g_build_filename(hierarchy, path, name, NULL);
+    char *const places[] = {
+        path_beside(hierarchy, path, name, ""),
+        path_beside(hierarchy, path, name, SCOPE_BESIDE),
+        path_below(hierarchy, path, name, SCOPE),
+        path_below(hierarchy, path, name, ""),
+    };
+    gsize found = 0;
+
+    while (found < G_N_ELEMENTS(places) && !is_hierarchy(places[found]))
+        found++;
+    if (found == G_N_ELEMENTS(places))
+        found = has_scopes(hierarchy, path) ? 2 : 3;
+    for (gsize i = 0; i < G_N_ELEMENTS(places); i++)
+        if (i != found)
+            g_free(places[i]);
+    return places[found];
+}
+
+/* Return: where the child is below its parent; it need not exist. */
+static char *below_now(const char *hierarchy, const char *path, const char *name)
+{
+    g_autofree char *scope = path_below(hierarchy, path, name, SCOPE);
+
+    return is_hierarchy(scope) ? g_steal_pointer(&scope) : path_below(hierarchy, path, name, "");
+}
+
+/* Makes the cgroup of the child with these processes, unless it exists: a scope where its name is that of
+ * one.
+ */
+static gboolean child_make(const char *directory, const pid_t *pids, gsize n_pids, GError **error)
+{
+    g_autofree char *scope = g_path_get_basename(directory);
+    g_autofree char *above = g_path_get_dirname(directory);
+    g_autofree char *slice = g_path_get_basename(above);
+
+    if (!g_str_has_suffix(directory, SCOPE) || is_hierarchy(directory))
+        return dir_make(directory, 0755, error);
+    return systemd_scope_start(scope, g_str_has_suffix(slice, ".slice") ? slice : "-.slice", pids, n_pids,
+                               error);
 }
 
 gboolean cgroup_join(const char *root, const char *parent, const char *name, const pid_t *pids, gsize n_pids,
@@ -198,7 +262,7 @@ gboolean cgroup_join(const char *root, const char *parent, const char *name, con
     for (guint i = 0; i < list->len; i++) {
         g_autofree char *directory = locate_child(list->pdata[i], path, name);
 
-        if (!dir_make(directory, 0755, error))
+        if (!child_make(directory, pids, n_pids, error))
             return FALSE;
         inherit_cpuset(list->pdata[i], directory);
         if (g_str_equal(list->pdata[i],
@@ -266,7 +330,12 @@ gboolean cgroup_limit_cpu(const char *root, const char *parent, const char *name
         return FALSE;
     for (guint i = 0; i < list->len; i++) {
         g_autofree char *directory = locate_child(list->pdata[i], path, name);
+        g_autofree char *scope = g_path_get_basename(directory);
 
+        /* systemd applies its limit some time later. */
+        if (g_str_has_suffix(scope, SCOPE) && is_hierarchy(directory) &&
+            !systemd_scope_limit_cpu(scope, quota_us, period_us, error))
+            return FALSE;
         if (write_cpu_limit(directory, quota_us, period_us))
             return TRUE;
         if (errno != ENOENT)
@@ -297,14 +366,40 @@ static guint64 memory_limit(const char *directory)
     return bytes != 0 ? bytes : limit_read(directory, "memory.limit_in_bytes");
 }
 
-/* Copies a value; a file that does not exist, because only one version has it, is ignored. */
-static void file_copy(const char *from, const char *to, const char *name)
+/* Gives a cgroup the share of CPU time that another one has; only version 2 has the file. */
+static void cpu_weight_copy(const char *from, const char *to)
 {
-    g_autofree char *path = g_build_filename(from, name, NULL);
+    g_autofree char *path = g_build_filename(from, "cpu.weight", NULL);
+    g_autofree char *scope = g_path_get_basename(to);
     g_autofree char *text = NULL;
 
+    if (!file_read(path, SMALL_FILE_BYTES, &text, NULL, NULL))
+        return;
+    if (g_str_has_suffix(scope, SCOPE))
+        systemd_scope_weigh_cpu(scope, g_ascii_strtoull(text, NULL, 10), NULL);
+    file_put(to, "cpu.weight", g_strstrip(text));
+}
+
+/* The caller frees *ret_pids. Return: their number. A missing cgroup has none. */
+static gsize processes_of(const char *directory, pid_t **ret_pids)
+{
+    g_autofree char *path = g_build_filename(directory, "cgroup.procs", NULL);
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL;
+    GArray *pids = g_array_new(FALSE, FALSE, sizeof(pid_t));
+    gsize n;
+
     if (file_read(path, SMALL_FILE_BYTES, &text, NULL, NULL))
-        file_put(to, name, g_strstrip(text));
+        lines = g_strsplit(g_strstrip(text), "\n", -1);
+    for (guint i = 0; lines != NULL && lines[i] != NULL; i++) {
+        const pid_t pid = (pid_t)g_ascii_strtoll(lines[i], NULL, 10);
+
+        if (pid > 0)
+            g_array_append_val(pids, pid);
+    }
+    n = pids->len;
+    *ret_pids = (pid_t *)(void *)g_array_free(pids, FALSE);
+    return n;
 }
 
 /* Moves all processes of `from`, and those that they fork meanwhile; then removes it. A missing `from` is
@@ -342,16 +437,20 @@ gboolean cgroup_make_room(const char *root, const char *parent, const char *name
         return FALSE;
     for (guint i = 0; i < list->len; i++) {
         g_autofree char *above = g_build_filename(list->pdata[i], path, NULL);
-        g_autofree char *below = g_build_filename(above, name, NULL);
-        g_autofree char *beside = path_beside(list->pdata[i], path, name);
+        const gboolean scopes = has_scopes(list->pdata[i], path);
+        g_autofree char *below = below_now(list->pdata[i], path, name);
+        g_autofree char *beside = path_beside(list->pdata[i], path, name, scopes ? SCOPE_BESIDE : "");
+        g_autofree pid_t *pids = NULL;
+        gsize n_pids;
         const guint64 limit = memory_limit(above);
 
         if (limit == 0 || limit >= needed_bytes)
             continue;
         too_small = limit;
-        if (!dir_make(beside, 0755, error))
+        n_pids = processes_of(below, &pids);
+        if (!child_make(beside, pids, n_pids, error))
             return FALSE;
-        file_copy(above, beside, "cpu.weight");
+        cpu_weight_copy(above, beside);
         if (!move_processes(below, beside, error))
             return FALSE;
     }

@@ -7,6 +7,9 @@
  * "/kubepods/burstable/pod1" (cgroupfs) and "kubepods-burstable-pod1.slice" (systemd,
  * https://www.freedesktop.org/software/systemd/man/systemd.slice.html).
  *
+ * Where systemd manages the cgroups, the child of a slice is a scope ("NAME.scope"; systemd_scope.h says
+ * why).
+ *
  * The limit of a pod's cgroup may be less than its VM needs. Then the child is placed beside parent instead
  * of below it (cgroup_make_room()); all other functions find it in either place.
  *

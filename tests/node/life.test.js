@@ -121,6 +121,73 @@ step('under its unit the daemon is protected from the OOM killer, and its childr
     await node.removePod(pod);
 });
 
+// ---- systemd's cgroup driver ----
+
+// Makes the slice of a pod as the kubelet's driver "systemd" does, and returns the path that the kubelet sends.
+async function makeSlice(name, memoryMax) {
+    const slice = `kubepods-burstable-pod${name}.slice`;
+    await vm.must(`busctl call -q org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager \\
+        StartTransientUnit 'ssa(sv)a(sa(sv))' ${slice} replace 5 MemoryAccounting b true CPUAccounting b true \\
+        TasksAccounting b true DefaultDependencies b false MemoryMax t ${memoryMax} 0`);
+    const cgroup = `/kubepods.slice/kubepods-burstable.slice/${slice}`;
+    await eventually(`there is ${cgroup}`, async () => (await vm.run(`test -d /sys/fs/cgroup${cgroup}`)).code === 0);
+    return {slice, cgroup};
+}
+
+// The kubelet changes a property of the slice to resize a pod, and systemd then applies what it has a record of.
+async function changeSlice({slice}, memoryMax) {
+    await vm.must(`systemctl set-property --runtime ${slice} MemoryMax=${memoryMax}; systemctl daemon-reload`);
+    await eventually('systemd has set the limit', async () =>
+        (await vm.must(`cat /sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice/${slice}/memory.max`)) === String(memoryMax));
+}
+
+async function assertOomKilled(one, more) {
+    const hungry = await node.runContainer(one, 'hungry', 'exec dd if=/dev/zero of=/dev/null bs=128M count=9', more);
+    const {exit_code, reason} = await eventually('the container has ended', async () => {
+        const status = await node.containerStatus(hungry);
+        return status.state === 'CONTAINER_EXITED' && status;
+    });
+    assert.deepStrictEqual([exit_code, reason], [137, 'OOMKilled']);
+}
+
+const resources = {memory_limit_in_bytes: 64 << 20, cpu_quota: 50000, cpu_period: 100000};
+const limits = {resources: {...resources, unified: {'memory.swap.max': '0'}}};
+
+step('a VM in a slice of systemd keeps its CPU limit when the slice changes, and its container is OOMKilled', async () => {
+    for (const [name, memoryMax, place] of [['roomy', 2 ** 30, 'SLICE/crivirt-ID.scope'],
+                                            ['narrow', 2 ** 26, 'SLICE/../crivirt-ID-beside.scope']]) {
+        const {slice, cgroup} = await makeSlice(name, memoryMax);
+        const one = await node.runPod(name, {linux: {cgroup_parent: cgroup, resources}});
+        await node.call('UpdatePodSandboxResources', {pod_sandbox_id: one.id, resources});
+        const scope = `/sys/fs/cgroup${place.replace('SLICE', cgroup).replace('ID', one.id.slice(0, 24))}`;
+        const look = () => vm.must(`cat ${scope}/cpu.max; tr '\\0' ' ' < /proc/$(head -n 1 ${scope}/cgroup.procs)/cmdline | cut -c 1-40
+            cat ${scope}/memory.max; systemctl is-active $(basename ${scope})`);
+        const before = await look();
+        assert.match(before, /^50000 100000\n.*qemu-system.*\nmax\nactive$/);
+        await changeSlice({slice}, memoryMax + 2 ** 20);
+        assert.strictEqual(await look(), before);
+        await assertOomKilled(one, {linux: limits});
+        await node.removePod(one);
+        assert.strictEqual(await vm.must(`ls -d ${scope} 2>/dev/null || true; systemctl stop ${slice}`), '');
+        assert.strictEqual(await vm.must('systemctl list-units --all --no-legend "crivirt-*.scope"'), '');
+    }
+});
+
+step('a host pod\'s container in a slice of systemd keeps its limits when the slice changes, and is OOMKilled', async () => {
+    const {slice, cgroup} = await makeSlice('host', 2 ** 29);
+    const security_context = {namespace_options: {network: 'NODE', pid: 'CONTAINER'}};
+    const one = await node.runPod('host', {linux: {cgroup_parent: cgroup, security_context}});
+    assert.strictEqual((await node.podStatus(one)).runtime_handler, 'host');
+    const limited = await node.runContainer(one, 'limited', 'exec sleep 1000000', {linux: {...limits, security_context}});
+    const look = () => vm.must(`cd /sys/fs/cgroup${cgroup}/crivirt-${limited.id}; cat memory.max memory.swap.max cpu.max`);
+    assert.strictEqual(await look(), `${64 << 20}\n0\n50000 100000`);
+    await changeSlice({slice}, 2 ** 29 + 2 ** 20);
+    assert.strictEqual(await look(), `${64 << 20}\n0\n50000 100000`);
+    await assertOomKilled(one, {linux: {...limits, security_context}});
+    await node.removePod(one);
+    assert.strictEqual(await vm.must(`find /sys/fs/cgroup${cgroup} -name 'crivirt-*'; systemctl stop ${slice}`), '');
+});
+
 step('a pod goes on when the daemon is killed, and systemd starts the next daemon, which takes it over', async () => {
     pod = await node.runPod('second');
     container = await node.runContainer(pod, 'counter', COUNTER);
