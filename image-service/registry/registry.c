@@ -114,9 +114,9 @@ static gboolean is_final(const GError *error)
            error->code == STATUS_RESOURCE_EXHAUSTED || error->code == STATUS_INTERNAL;
 }
 
-/* "HOST: why" for a message that begins with the image's name, so the registry that this names already is not
- * named again. What failed at several hosts alike is said once. */
-static void add_failure(const RegistryClient *client, GString *failures, const RegistryHost *host,
+/* Adds "HOST: why" for a message that begins with the image's name, so the registry that this names already
+ * is not named again. An entry that is there already, as of a host with two paths, is not added again. */
+static void add_failure(const RegistryClient *client, GPtrArray *failures, const RegistryHost *host,
                         const GError *failure)
 {
     const char *name = registry_host_endpoint(host)->host;
@@ -124,15 +124,21 @@ static void add_failure(const RegistryClient *client, GString *failures, const R
     g_autofree char *text =
         g_strdup_printf("%s%s%s", is_own ? "" : name, is_own ? "" : ": ", failure->message);
 
-    if (strstr(failures->str, text) == NULL)
-        g_string_append_printf(failures, "%s%s", failures->len > 0 ? "; " : "", text);
+    if (!g_ptr_array_find_with_equal_func(failures, text, g_str_equal, NULL))
+        g_ptr_array_add(failures, g_steal_pointer(&text));
+}
+
+static char *join_failures(GPtrArray *failures)
+{
+    g_ptr_array_add(failures, NULL);
+    return g_strjoinv("; ", (char **)failures->pdata);
 }
 
 static gboolean try_hosts(RegistryClient *client, gboolean to_resolve, HostOperation operation, gpointer data,
                           const Deadline *deadline, GError **error)
 {
     g_autoptr(GPtrArray) order = order_hosts(client, to_resolve);
-    g_autoptr(GString) failures = g_string_new(NULL);
+    g_autoptr(GPtrArray) failures = g_ptr_array_new_with_free_func(g_free);
     Transfer *transfer = borrow_transfer(client);
     gboolean done = FALSE;
 
@@ -152,7 +158,9 @@ static gboolean try_hosts(RegistryClient *client, gboolean to_resolve, HostOpera
             break;
         add_failure(client, failures, call.host, failure);
         if (is_last || is_final(failure)) {
-            fail(error, error_status(failure), "%s: %s", client->name, failures->str);
+            g_autofree char *text = join_failures(failures);
+
+            fail(error, error_status(failure), "%s: %s", client->name, text);
             break;
         }
     }

@@ -586,6 +586,21 @@ static void the_error_names_each_server_that_failed_once(void)
                "127.0.0.1:1: Failed to connect: Connection refused; HTTP 404");
 }
 
+/* The registry is stopped, so it fails as its mirror does. */
+static void the_error_has_the_registry_that_failed_like_its_mirror(void)
+{
+    g_autoptr(Descriptor) resolved = NULL;
+    g_auto(Fixture) fixture;
+    GError *error = NULL;
+
+    set_up(&fixture);
+    use_mirror(&fixture, "127.0.0.1:1", "[\"pull\", \"resolve\"]");
+    g_clear_pointer(&fixture.registry, test_registry_free);
+    CU_ASSERT_FALSE(registry_resolve(fixture.client, NULL, &resolved, &error));
+    TEST_FAILS(FALSE, error, STATUS_UNAVAILABLE,
+               "127.0.0.1:1: Failed to connect: Connection refused; Failed to connect: Connection refused");
+}
+
 static void mirrors_are_asked_before_the_server(void)
 {
     g_autoptr(TestRegistry) mirror = test_registry_new();
@@ -751,6 +766,8 @@ int main(int argc, char **argv)
         {"the error about a rate limit has the registry's text and the time to wait",
          a_rate_limit_has_the_registrys_text_and_a_time},
         {"the error names each server that failed once", the_error_names_each_server_that_failed_once},
+        {"the error has the registry that failed in the same way as its mirror",
+         the_error_has_the_registry_that_failed_like_its_mirror},
         {"a download is resumed after its connection broke",
          a_download_is_resumed_after_its_connection_broke},
         {"a slow download that makes progress is not given up",
