@@ -114,6 +114,8 @@ static ImageService *open_images(const Settings *settings, GError **error)
         .architecture = guest_architecture(settings),
         .max_parallel_layers = settings->images.max_parallel_layers,
         .max_layer_bytes = settings->images.max_layer_size_bytes,
+        .max_layer_memory_bytes = settings->images.max_layer_memory_bytes,
+        .max_layer_time_ms = settings->images.max_layer_time_ms,
         .max_image_bytes = settings->images.max_image_size_bytes,
         .progress_timeout_ms = settings->images.progress_timeout_ms,
     };

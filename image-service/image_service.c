@@ -147,6 +147,9 @@ static void copy_config(ImageServiceConfig *to, const ImageServiceConfig *from)
     to->architecture = g_strdup(from->architecture);
     to->max_parallel_layers = from->max_parallel_layers != 0 ? from->max_parallel_layers : DEFAULT_LAYERS;
     to->max_layer_bytes = from->max_layer_bytes != 0 ? from->max_layer_bytes : 32 * gibibyte;
+    to->max_layer_memory_bytes =
+        from->max_layer_memory_bytes != 0 ? from->max_layer_memory_bytes : LAYER_DEFAULT_MEMORY_BYTES;
+    to->max_layer_time_ms = from->max_layer_time_ms != 0 ? from->max_layer_time_ms : LAYER_DEFAULT_TIME_MS;
     to->max_image_bytes = from->max_image_bytes != 0 ? from->max_image_bytes : 64 * gibibyte;
     to->progress_timeout_ms = from->progress_timeout_ms != 0 ? from->progress_timeout_ms : DEFAULT_TIMEOUT_MS;
 }

@@ -12,15 +12,17 @@
 typedef struct ImageService ImageService;
 
 typedef struct {
-    const char *root;           /* state: blobs in progress, layers, images.db */
-    gid_t layers_gid;           /* QEMU's group, which reads the layers; 0: root alone does */
-    const char *hosts_dir;      /* containerd's certs.d layout; NULL: none */
-    const char *auth_file;      /* Docker's config.json or containers' auth.json; NULL: none */
-    const char *architecture;   /* OCI platform of the guests: "amd64", "arm64" */
-    guint max_parallel_layers;  /* of one pull; 0: 3 */
-    guint64 max_layer_bytes;    /* unpacked, per layer; 0: 32 GiB */
-    guint64 max_image_bytes;    /* unpacked, all layers; 0: 64 GiB */
-    gint64 progress_timeout_ms; /* a download that gets no byte for so long is retried; 0: 60 s */
+    const char *root;               /* state: blobs in progress, layers, images.db */
+    gid_t layers_gid;               /* QEMU's group, which reads the layers; 0: root alone does */
+    const char *hosts_dir;          /* containerd's certs.d layout; NULL: none */
+    const char *auth_file;          /* Docker's config.json or containers' auth.json; NULL: none */
+    const char *architecture;       /* OCI platform of the guests: "amd64", "arm64" */
+    guint max_parallel_layers;      /* of one pull; 0: 3 */
+    guint64 max_layer_bytes;        /* unpacked, per layer; 0: 32 GiB */
+    guint64 max_layer_memory_bytes; /* while it is unpacked; 0: LAYER_DEFAULT_MEMORY_BYTES */
+    gint64 max_layer_time_ms;       /* of a processor; 0: LAYER_DEFAULT_TIME_MS */
+    guint64 max_image_bytes;        /* unpacked, all layers; 0: 64 GiB */
+    gint64 progress_timeout_ms;     /* a download that gets no byte for so long is retried; 0: 60 s */
 } ImageServiceConfig;
 
 typedef struct {

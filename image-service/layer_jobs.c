@@ -241,6 +241,11 @@ gboolean layer_job_is_read(const LayerJob *job)
     return job->layer != NULL || job->draft != NULL;
 }
 
+guint64 layer_job_memory_bytes(const LayerJob *job)
+{
+    return job->draft != NULL ? layer_draft_memory_bytes(job->draft) : 0;
+}
+
 gboolean layer_job_existed(const LayerJob *job)
 {
     return job->existed;

@@ -56,6 +56,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LayerJob, layer_job_free)
 gboolean layer_job_read(LayerJob *job, const Deadline *deadline, GError **error);
 /* Return: whether layer_job_finish() has neither to wait for another pull nor to download. */
 gboolean layer_job_is_read(const LayerJob *job);
+/* The memory of the names that wait for the layers below. */
+guint64 layer_job_memory_bytes(const LayerJob *job);
 /* Return: whether the layer of the store, which was there before or another pull brought, was shared. */
 gboolean layer_job_existed(const LayerJob *job);
 

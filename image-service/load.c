@@ -75,7 +75,9 @@ static gboolean load_layer(Load *load, const LayerFile *file, const LayerPlace *
         .place = *place,
         .spec = {.diff_id = place->diff_id,
                  .media_type = file->media_type,
-                 .max_bytes = load->context->config->max_layer_bytes},
+                 .max_bytes = load->context->config->max_layer_bytes,
+                 .max_memory_bytes = load->context->config->max_layer_memory_bytes,
+                 .max_time_ms = load->context->config->max_layer_time_ms},
         .source = {.fetch = fetch_layer, .data = &loading},
     };
     g_autoptr(LayerJob) job = layer_job_new(load->context->jobs, &wanted);
@@ -116,7 +118,9 @@ static gboolean load_layers(Load *load, const FoundImage *found, const ImageConf
         unpacked_bytes += layer->size_bytes;
         if (unpacked_bytes > limit)
             return fail(error, STATUS_RESOURCE_EXHAUSTED,
-                        "the image is larger than %" G_GUINT64_FORMAT " bytes unpacked", limit);
+                        "the image is larger than %" G_GUINT64_FORMAT
+                        " bytes unpacked (images.max_image_size)",
+                        limit);
     }
     *ret_keys = g_strv_builder_end(keys);
     return TRUE;

@@ -24,6 +24,7 @@ typedef struct {
     GMutex lock;       /* for what follows, and around progress() */
     GArray *queue;     /* guint: layers to read, the largest first */
     guint next;
+    guint64 waiting_bytes;  /* memory of the layers that wait for those below */
     GError *error;          /* the first one */
     GMutex finish_lock;     /* for what follows; before lock */
     GPtrArray *finished;    /* ImageLayer: the lowest layers, which are in the store */
@@ -38,7 +39,8 @@ typedef struct {
     const char *chain_id;
     char *partial; /* where its blob arrives; set once it is this pull that gets it */
     LayerJob *job;
-    gboolean is_taken; /* with the pull's lock held: a thread reads it, or will */
+    gboolean is_taken;     /* with the pull's lock held: a thread reads it, or will */
+    guint64 waiting_bytes; /* its part of the pull's */
 } LayerPull;
 
 static void report_progress(Pull *pull, const Descriptor *blob, ImageProgressState state, guint64 done_bytes)
@@ -143,6 +145,18 @@ static gboolean end_step(LayerPull *layer, gboolean done, GError *cause, GError 
     return done;
 }
 
+/* The layer waits for those below with that much memory; 0: no longer. */
+static void note_waiting(LayerPull *layer, guint64 bytes)
+{
+    Pull *pull = layer->pull;
+
+    g_mutex_lock(&pull->lock);
+    pull->waiting_bytes += bytes;
+    pull->waiting_bytes -= layer->waiting_bytes;
+    layer->waiting_bytes = bytes;
+    g_mutex_unlock(&pull->lock);
+}
+
 /* With finish_lock held. */
 static gboolean finish_layer(Pull *pull, LayerPull *layer, GError **error)
 {
@@ -151,13 +165,15 @@ static gboolean finish_layer(Pull *pull, LayerPull *layer, GError **error)
     GError *cause = NULL;
     gboolean done = layer_job_finish(layer->job, pull->finished, &pull->deadline, &made, &cause);
 
+    note_waiting(layer, 0);
     if (!end_step(layer, done, cause, error))
         return FALSE;
     g_ptr_array_add(pull->finished, made);
     pull->unpacked_bytes += made->size_bytes;
     if (pull->unpacked_bytes > limit)
         return fail(error, STATUS_RESOURCE_EXHAUSTED,
-                    "the image is larger than %" G_GUINT64_FORMAT " bytes unpacked", limit);
+                    "the image is larger than %" G_GUINT64_FORMAT " bytes unpacked (images.max_image_size)",
+                    limit);
     report_progress(pull, layer->blob,
                     layer_job_existed(layer->job) ? IMAGE_PROGRESS_EXISTS : IMAGE_PROGRESS_DONE,
                     layer->blob->size_bytes);
@@ -196,17 +212,21 @@ static gboolean read_layer(Pull *pull, LayerPull *layer, GError **error)
     gboolean done = layer_job_read(layer->job, &pull->deadline, &cause);
 
     done = end_step(layer, done, cause, error);
+    note_waiting(layer, layer_job_memory_bytes(layer->job));
     g_mutex_lock(&pull->lock);
     layer->is_taken = FALSE;
     g_mutex_unlock(&pull->lock);
     return done && finish_layers(pull, FALSE, error);
 }
 
+/* The next layer to read beside others. None while the names of layers that wait for those below fill the
+ * memory of a layer: the others are read one by one then, from the lowest up, when they are finished. */
 static LayerPull *take_next(Pull *pull)
 {
     G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&pull->lock);
 
-    if (pull->error != NULL || pull->next >= pull->queue->len)
+    if (pull->error != NULL || pull->next >= pull->queue->len ||
+        pull->waiting_bytes > pull->context->config->max_layer_memory_bytes)
         return NULL;
     return g_ptr_array_index(pull->layers, g_array_index(pull->queue, guint, pull->next++));
 }
@@ -282,7 +302,9 @@ static void add_layer(Pull *pull, guint index)
         .place = {pull->image->config->diff_ids[index], layer->chain_id},
         .spec = {.diff_id = pull->image->config->diff_ids[index],
                  .media_type = layer->blob->media_type,
-                 .max_bytes = context->config->max_layer_bytes},
+                 .max_bytes = context->config->max_layer_bytes,
+                 .max_memory_bytes = context->config->max_layer_memory_bytes,
+                 .max_time_ms = context->config->max_layer_time_ms},
         .source = {fetch_blob, on_unpacking, may_share_layer, have_layer, layer},
     };
 
@@ -375,7 +397,8 @@ static gboolean sum_sizes(const Manifest *manifest, guint64 limit, guint64 *ret_
 
         if (blob->size_bytes > limit || bytes > limit)
             return fail(error, STATUS_RESOURCE_EXHAUSTED,
-                        "the image is larger than %" G_GUINT64_FORMAT " bytes", limit);
+                        "the image is larger than %" G_GUINT64_FORMAT " bytes (images.max_image_size)",
+                        limit);
         bytes += blob->size_bytes;
     }
     *ret_bytes = bytes;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include "common/error.h"
 #include "image-service/content/digest.h"
@@ -137,6 +138,9 @@ static gboolean step_zstd(BlobStream *stream, gsize *length, GError **error)
     ZSTD_outBuffer out = {stream->out, OUT_BYTES, *length};
     gsize left = ZSTD_decompressStream(stream->zstd, &out, &in);
 
+    if (ZSTD_getErrorCode(left) == ZSTD_error_frameParameter_windowTooLarge)
+        return fail(error, STATUS_INVALID_ARGUMENT, "bad zstd data: its window is larger than %d bytes",
+                    1 << MAX_ZSTD_WINDOW_LOG);
     if (ZSTD_isError(left))
         return fail(error, STATUS_INVALID_ARGUMENT, "bad zstd data: %s", ZSTD_getErrorName(left));
     stream->in_at = in.pos;
@@ -224,7 +228,8 @@ gboolean blob_stream_read(BlobStream *stream, const guint8 **ret_data, gsize *re
     stream->ended = length == 0;
     if (length > stream->max_bytes - stream->produced)
         return fail(error, STATUS_RESOURCE_EXHAUSTED,
-                    "the layer is larger than %" G_GUINT64_FORMAT " bytes unpacked", stream->max_bytes);
+                    "the layer is larger than %" G_GUINT64_FORMAT " bytes unpacked (images.max_layer_size)",
+                    stream->max_bytes);
     digest_hash_update(stream->hash, data, length);
     stream->produced += length;
     *ret_data = data;

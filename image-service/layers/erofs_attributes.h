@@ -21,7 +21,11 @@ typedef struct {
     GByteArray *xattrs; /* made by erofs_xattr_add(); NULL: none; borrowed */
 } ErofsAttributes;
 
+/* The bytes of memory that the xattrs take. */
+gsize erofs_xattr_memory(const ErofsAttributes *attributes);
+
 /* Appends one attribute to *xattrs, which is made when it is NULL. Errors: INVALID_ARGUMENT for names other
- * than user.*, trusted.*, security.* and the two POSIX ACLs, and for what is too long. */
+ * than user.*, trusted.*, security.* and the two POSIX ACLs, and for what is too long: a name over 255 bytes
+ * (as in the kernel), or more than EROFS_MAX_XATTR_BYTES together. */
 gboolean erofs_xattr_add(GByteArray **xattrs, const char *name, const void *value, gsize length,
                          GError **error);

@@ -4,6 +4,9 @@
 #include "common/error.h"
 #include "image-service/layers/erofs_format.h"
 
+/* XATTR_NAME_MAX of the kernel, the prefix included. */
+enum { MAX_NAME_BYTES = 255 };
+
 static const struct {
     const char *prefix;
     guint8 index;
@@ -40,9 +43,18 @@ gboolean erofs_xattr_add(GByteArray **xattrs, const char *name, const void *valu
 
     if (!xattr_split(name, &entry.name_index, &suffix))
         return fail(error, STATUS_INVALID_ARGUMENT, "extended attribute \"%s\" is of no known kind", name);
+    if (strlen(name) > MAX_NAME_BYTES)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "the name of extended attribute \"%.100s\" is longer than %d bytes", name,
+                    MAX_NAME_BYTES);
+    if (length > EROFS_MAX_XATTR_BYTES)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "extended attribute \"%.100s\" is too large: over %u bytes", name, EROFS_MAX_XATTR_BYTES);
     padded = erofs_round_up(sizeof entry + strlen(suffix) + length, 4);
-    if (strlen(suffix) > G_MAXUINT8 || length > G_MAXUINT16 || old_length + padded > EROFS_MAX_XATTR_BYTES)
-        return fail(error, STATUS_INVALID_ARGUMENT, "extended attribute \"%.100s\" is too large", name);
+    if (old_length + padded > EROFS_MAX_XATTR_BYTES)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "extended attribute \"%.100s\" is too large: with the others over %u bytes", name,
+                    EROFS_MAX_XATTR_BYTES);
 
     if (*xattrs == NULL)
         *xattrs = g_byte_array_new();
@@ -59,4 +71,12 @@ gboolean erofs_xattr_add(GByteArray **xattrs, const char *name, const void *valu
 gsize erofs_xattr_bytes(const ErofsAttributes *attributes)
 {
     return attributes->xattrs != NULL ? EROFS_XATTR_HEADER_BYTES + attributes->xattrs->len : 0;
+}
+
+gsize erofs_xattr_memory(const ErofsAttributes *attributes)
+{
+    enum { ARRAY_BYTES = 48 }; /* of the structure itself; its data grow to powers of two */
+
+    return attributes->xattrs != NULL ? ARRAY_BYTES + ((gsize)1 << g_bit_storage(attributes->xattrs->len))
+                                      : 0;
 }

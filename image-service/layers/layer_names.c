@@ -7,16 +7,48 @@
 
 enum { MAX_PATH_BYTES = 4096, MAX_DEPTH = 512 };
 
+LayerName *layer_name_new(LayerBudget *budget, const char *path, GError **error)
+{
+    gsize length = strlen(path) + 1;
+    LayerName *name;
+
+    /* And its place in the array of names, which may have grown to twice of what it needs. */
+    if (!layer_budget_take(budget, sizeof *name + length + 2 * sizeof name, error))
+        return NULL;
+    name = g_malloc0(sizeof *name + length);
+    memcpy(name->path, path, length);
+    return name;
+}
+
 void layer_name_free(LayerName *name)
 {
     if (name == NULL)
         return;
-    g_free(name->path);
-    g_strfreev(name->parts);
-    g_clear_pointer(&name->attributes.xattrs, g_byte_array_unref);
-    g_free(name->link_target);
-    g_strfreev(name->hard_link_parts);
+    if (name->attributes != NULL)
+        g_clear_pointer(&name->attributes->xattrs, g_byte_array_unref);
+    g_free(name->attributes);
+    g_free(name->link);
     g_free(name);
+}
+
+gboolean layer_name_set_link(LayerName *name, LayerBudget *budget, const char *link, GError **error)
+{
+    if (!layer_budget_take(budget, strlen(link) + 1, error))
+        return FALSE;
+    name->link = g_strdup(link);
+    return TRUE;
+}
+
+gboolean layer_name_set_attributes(LayerName *name, LayerBudget *budget, const ErofsAttributes *attributes,
+                                   GError **error)
+{
+    if (!layer_budget_take(budget, sizeof *attributes, error) ||
+        !layer_budget_take(budget, erofs_xattr_memory(attributes), error))
+        return FALSE;
+    name->attributes = g_memdup2(attributes, sizeof *attributes);
+    if (attributes->xattrs != NULL)
+        g_byte_array_ref(attributes->xattrs);
+    return TRUE;
 }
 
 static const char *path_problem(const char *part, guint depth)

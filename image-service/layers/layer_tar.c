@@ -9,6 +9,7 @@
 
 #include "common/error.h"
 #include "common/log.h"
+#include "common/string_table.h"
 #include "image-service/content/media_type.h"
 #include "image-service/layers/blob_stream.h"
 #include "image-service/layers/layer_names.h"
@@ -16,6 +17,9 @@
 enum {
     PROGRESS_STEP_BYTES = 1 << 20,
     MAX_TARGET_BYTES = 4096,
+    /* Of one entry: what the tar format allows (attributes, long names, the map of a sparse file) would fill
+     * libarchive's memory, and its lists of ACLs take time in the square of their length. */
+    MAX_HEADER_BYTES = 1 << 20,
     MAX_DEVICE_MAJOR = 0xfff,
     MAX_DEVICE_MINOR = 0xfffff
 };
@@ -27,14 +31,16 @@ enum {
 typedef struct {
     const LayerFiles *files;
     const LayerSpec *spec;
-    const Deadline *deadline;
+    LayerBudget *budget;
     guint64 reported;
     BlobStream *stream;
     GError *stream_error; /* libarchive has no room for ours */
     struct archive *tar;
+    gboolean has_entry;   /* an entry was read */
+    gboolean in_header;   /* libarchive reads the headers of an entry */
+    guint64 header_bytes; /* that it has read for them */
     ErofsWriter *writer;
-    guint64 bytes; /* of all files so far */
-    guint max_entries;
+    guint64 bytes;    /* of all files so far */
     GPtrArray *names; /* LayerName */
 } Unpacking;
 
@@ -44,9 +50,10 @@ static gboolean stream_next(Unpacking *unpacking, const guint8 **ret_data, gsize
 {
     guint64 consumed;
 
-    if (!deadline_check(unpacking->deadline, "unpacking a layer", error) ||
+    if (!layer_budget_check(unpacking->budget, error) ||
         !blob_stream_read(unpacking->stream, ret_data, ret_length, error))
         return FALSE;
+    layer_budget_add_content(unpacking->budget, *ret_length);
     consumed = blob_stream_consumed(unpacking->stream);
     if (unpacking->files->progress != NULL &&
         (consumed - unpacking->reported >= PROGRESS_STEP_BYTES || *ret_length == 0)) {
@@ -64,10 +71,17 @@ static la_ssize_t tar_read(struct archive *tar, void *data, const void **ret_buf
 
     if (unpacking->stream_error != NULL)
         return -1;
+    if (unpacking->in_header && unpacking->header_bytes > MAX_HEADER_BYTES) {
+        fail(&unpacking->stream_error, STATUS_INVALID_ARGUMENT,
+             "bad tar: the headers of one entry take more than %d bytes", (int)MAX_HEADER_BYTES);
+        archive_set_error(tar, -1, "the headers are too large");
+        return -1;
+    }
     if (!stream_next(unpacking, &bytes, &length, &unpacking->stream_error)) {
         archive_set_error(tar, -1, "the stream failed");
         return -1;
     }
+    unpacking->header_bytes += length;
     *ret_buffer = bytes;
     return (la_ssize_t)length;
 }
@@ -92,17 +106,25 @@ static gboolean is_wanted_xattr(const char *name)
            g_str_equal(name, "system.posix_acl_access") || g_str_equal(name, "system.posix_acl_default");
 }
 
+/* An attribute may come twice: some programs write it in two encodings. The last one counts, which libarchive
+ * returns first. */
 static gboolean read_xattrs(struct archive_entry *entry, GByteArray **ret_xattrs, GError **error)
 {
     g_autoptr(GByteArray) xattrs = NULL;
+    g_autoptr(GHashTable) seen = NULL;
     const char *name;
     const void *value;
     size_t length;
 
-    archive_entry_xattr_reset(entry);
-    while (archive_entry_xattr_next(entry, &name, &value, &length) == ARCHIVE_OK)
-        if (name != NULL && is_wanted_xattr(name) && !erofs_xattr_add(&xattrs, name, value, length, error))
+    if (archive_entry_xattr_reset(entry) > 1)
+        seen = string_table_new(g_free, NULL);
+    while (archive_entry_xattr_next(entry, &name, &value, &length) == ARCHIVE_OK) {
+        if (name == NULL || !is_wanted_xattr(name) ||
+            (seen != NULL && !g_hash_table_add(seen, g_strdup(name))))
+            continue;
+        if (!erofs_xattr_add(&xattrs, name, value, length, error))
             return FALSE;
+    }
     *ret_xattrs = g_steal_pointer(&xattrs);
     return TRUE;
 }
@@ -163,7 +185,8 @@ static gboolean copy_data(Unpacking *unpacking, guint64 size, GError **error)
     return result == ARCHIVE_EOF || tar_fail(unpacking, error);
 }
 
-static gboolean write_file(Unpacking *unpacking, struct archive_entry *entry, LayerName *name, GError **error)
+static gboolean write_file(Unpacking *unpacking, struct archive_entry *entry,
+                           const ErofsAttributes *attributes, LayerName *name, GError **error)
 {
     gint64 size = archive_entry_size(entry);
 
@@ -171,18 +194,17 @@ static gboolean write_file(Unpacking *unpacking, struct archive_entry *entry, La
         return fail(error, STATUS_INVALID_ARGUMENT, "its size is negative");
     if ((guint64)size > unpacking->spec->max_bytes - unpacking->bytes)
         return fail(error, STATUS_RESOURCE_EXHAUSTED,
-                    "the layer is larger than %" G_GUINT64_FORMAT " bytes unpacked",
+                    "the layer is larger than %" G_GUINT64_FORMAT " bytes unpacked (images.max_layer_size)",
                     unpacking->spec->max_bytes);
     unpacking->bytes += (guint64)size;
-    return erofs_writer_begin_file(unpacking->writer, &name->attributes, (guint64)size, error) &&
+    return erofs_writer_begin_file(unpacking->writer, attributes, (guint64)size, error) &&
            copy_data(unpacking, (guint64)size, error) &&
            erofs_writer_end_file(unpacking->writer, &name->nid, error);
 }
 
-static gboolean write_special(Unpacking *unpacking, struct archive_entry *entry, LayerName *name,
-                              GError **error)
+static gboolean write_special(Unpacking *unpacking, struct archive_entry *entry,
+                              const ErofsAttributes *attributes, LayerName *name, GError **error)
 {
-    const ErofsAttributes *attributes = &name->attributes;
     const char *target = archive_entry_symlink(entry);
 
     if (S_ISCHR(attributes->mode) && attributes->rdev_major == 0 && attributes->rdev_minor == 0) {
@@ -193,74 +215,96 @@ static gboolean write_special(Unpacking *unpacking, struct archive_entry *entry,
         return erofs_writer_special(unpacking->writer, attributes, NULL, &name->nid, error);
     if (target == NULL || target[0] == '\0' || strlen(target) >= MAX_TARGET_BYTES)
         return fail(error, STATUS_INVALID_ARGUMENT, "its target is empty, unreadable or too long");
-    name->link_target = g_strdup(target);
-    return erofs_writer_special(unpacking->writer, attributes, target, &name->nid, error);
+    return layer_name_set_link(name, unpacking->budget, target, error) &&
+           erofs_writer_special(unpacking->writer, attributes, target, &name->nid, error);
 }
 
 /* Names */
 
 static gboolean is_root(const LayerName *name)
 {
-    return name->parts[0] == NULL;
+    return name->path[0] == '\0';
 }
 
-static gboolean take_inode(Unpacking *unpacking, struct archive_entry *entry, LayerName *name, GError **error)
+static gboolean write_inode(Unpacking *unpacking, struct archive_entry *entry,
+                            const ErofsAttributes *attributes, LayerName *name, GError **error)
 {
-    if (!read_attributes(entry, &name->attributes, error))
-        return FALSE;
-    name->mode = name->attributes.mode;
-    name->kind = LAYER_NAME_INODE;
-    if (S_ISDIR(name->mode)) {
+    name->mode = attributes->mode;
+    if (S_ISDIR(attributes->mode)) {
         name->kind = LAYER_NAME_DIRECTORY;
-        return TRUE;
+        return layer_name_set_attributes(name, unpacking->budget, attributes, error);
     }
+    name->kind = LAYER_NAME_INODE;
     if (is_root(name))
         return fail(error, STATUS_INVALID_ARGUMENT, "it names the layer's root, but is no directory");
-    switch (name->mode & S_IFMT) {
+    switch (attributes->mode & S_IFMT) {
     case S_IFREG:
-        return write_file(unpacking, entry, name, error);
+        return write_file(unpacking, entry, attributes, name, error);
     case S_IFLNK:
     case S_IFCHR:
     case S_IFBLK:
     case S_IFIFO:
-        return write_special(unpacking, entry, name, error);
+        return write_special(unpacking, entry, attributes, name, error);
     default:
         return fail(error, STATUS_INVALID_ARGUMENT, "it is of an unknown type");
     }
 }
 
-static gboolean take_hard_link(const char *target, LayerName *name, GError **error)
+static gboolean take_inode(Unpacking *unpacking, struct archive_entry *entry, LayerName *name, GError **error)
 {
-    name->kind = LAYER_NAME_HARD_LINK;
-    if (layer_path_split(target, &name->hard_link_parts, error))
-        return TRUE;
-    g_prefix_error(error, "the file that it links to: ");
-    return FALSE;
+    ErofsAttributes attributes;
+    gboolean done;
+
+    if (!read_attributes(entry, &attributes, error))
+        return FALSE;
+    done = write_inode(unpacking, entry, &attributes, name, error);
+    g_clear_pointer(&attributes.xattrs, g_byte_array_unref);
+    return done;
 }
 
-/* ".wh.NAME" hides NAME, ".wh..wh..opq" all of its directory; others that begin so are AUFS's own files,
- * which mean nothing here: *ret_is_ignored. */
-static gboolean take_whiteout(LayerName *name, gboolean *ret_is_ignored, GError **error)
+static gboolean take_hard_link(Unpacking *unpacking, const char *target, LayerName *name, GError **error)
 {
-    char **leaf = &name->parts[g_strv_length(name->parts) - 1];
-    const char *hidden = *leaf + strlen(WHITEOUT_PREFIX);
-    char *copy;
+    g_auto(GStrv) parts = NULL;
+    g_autofree char *path = NULL;
 
+    name->kind = LAYER_NAME_HARD_LINK;
+    if (!layer_path_split(target, &parts, error)) {
+        g_prefix_error(error, "the file that it links to: ");
+        return FALSE;
+    }
+    path = g_strjoinv("/", parts);
+    return layer_name_set_link(name, unpacking->budget, path, error);
+}
+
+/* What a whiteout's name stands for. WHITEOUT_NONE: the name is none. */
+typedef enum { WHITEOUT_NONE, WHITEOUT_OF_NAME, WHITEOUT_OF_ALL, WHITEOUT_IGNORED } Whiteout;
+
+/* ".wh.NAME" hides NAME, ".wh..wh..opq" all of its directory; others that begin so are AUFS's own files,
+ * which mean nothing here and are ignored. The last part becomes that of what is hidden. */
+static gboolean read_whiteout(char **parts, Whiteout *ret_whiteout, GError **error)
+{
+    guint n = g_strv_length(parts);
+    char **leaf = &parts[n > 0 ? n - 1 : 0];
+    g_autofree char *hidden = NULL;
+
+    *ret_whiteout = WHITEOUT_NONE;
+    if (n == 0 || !g_str_has_prefix(*leaf, WHITEOUT_PREFIX))
+        return TRUE;
     if (g_str_equal(*leaf, WHITEOUT_OPAQUE)) {
-        name->kind = LAYER_NAME_OPAQUE;
+        *ret_whiteout = WHITEOUT_OF_ALL;
         g_clear_pointer(leaf, g_free);
         return TRUE;
     }
     if (g_str_has_prefix(*leaf, WHITEOUT_META_PREFIX)) {
-        *ret_is_ignored = TRUE;
+        *ret_whiteout = WHITEOUT_IGNORED;
         return TRUE;
     }
+    hidden = g_strdup(*leaf + strlen(WHITEOUT_PREFIX));
     if (hidden[0] == '\0' || g_str_equal(hidden, ".") || g_str_equal(hidden, ".."))
         return fail(error, STATUS_INVALID_ARGUMENT, "it is a whiteout of nothing");
-    name->kind = LAYER_NAME_WHITEOUT;
-    copy = g_strdup(hidden);
+    *ret_whiteout = WHITEOUT_OF_NAME;
     g_free(*leaf);
-    *leaf = copy;
+    *leaf = g_steal_pointer(&hidden);
     return TRUE;
 }
 
@@ -273,36 +317,56 @@ static gboolean check_parents(char **parts, GError **error)
     return TRUE;
 }
 
-static gboolean is_whiteout_name(const LayerName *name)
+static gboolean take_name(Unpacking *unpacking, struct archive_entry *entry, char **parts, Whiteout whiteout,
+                          GError **error)
 {
-    guint n = g_strv_length(name->parts);
+    const char *link_target = archive_entry_hardlink(entry);
+    g_autofree char *path = g_strjoinv("/", parts);
+    g_autoptr(LayerName) name = layer_name_new(unpacking->budget, path, error);
+    gboolean done = TRUE;
 
-    return n > 0 && g_str_has_prefix(name->parts[n - 1], WHITEOUT_PREFIX);
+    if (name == NULL)
+        return FALSE;
+    if (whiteout != WHITEOUT_NONE)
+        name->kind = whiteout == WHITEOUT_OF_ALL ? LAYER_NAME_OPAQUE : LAYER_NAME_WHITEOUT;
+    else if (link_target != NULL && !is_root(name))
+        done = take_hard_link(unpacking, link_target, name, error);
+    else
+        done = take_inode(unpacking, entry, name, error);
+    if (done)
+        g_ptr_array_add(unpacking->names, g_steal_pointer(&name));
+    return done;
 }
 
 static gboolean take_entry(Unpacking *unpacking, struct archive_entry *entry, const char *path,
                            GError **error)
 {
-    const char *link_target = archive_entry_hardlink(entry);
-    g_autoptr(LayerName) name = g_new0(LayerName, 1);
-    gboolean is_ignored = FALSE;
-    gboolean done;
+    g_auto(GStrv) parts = NULL;
+    Whiteout whiteout;
 
-    if (!layer_path_split(path, &name->parts, error) || !check_parents(name->parts, error))
+    if (!layer_path_split(path, &parts, error) || !check_parents(parts, error))
         return FALSE;
-    if (unpacking->names->len >= unpacking->max_entries)
+    if (unpacking->names->len >= unpacking->budget->limits.max_entries)
         return fail(error, STATUS_RESOURCE_EXHAUSTED, "the layer has more than %u entries",
-                    unpacking->max_entries);
-    name->path = g_strdup(path);
-    if (is_whiteout_name(name))
-        done = take_whiteout(name, &is_ignored, error);
-    else if (link_target != NULL && !is_root(name))
-        done = take_hard_link(link_target, name, error);
-    else
-        done = take_inode(unpacking, entry, name, error);
-    if (done && !is_ignored)
-        g_ptr_array_add(unpacking->names, g_steal_pointer(&name));
-    return done;
+                    unpacking->budget->limits.max_entries);
+    return read_whiteout(parts, &whiteout, error) &&
+           (whiteout == WHITEOUT_IGNORED || take_name(unpacking, entry, parts, whiteout, error));
+}
+
+/* The content of the entry before is skipped first, so that only headers are read for headers. */
+static int next_header(Unpacking *unpacking, struct archive_entry **ret_entry)
+{
+    int result = unpacking->has_entry ? archive_read_data_skip(unpacking->tar) : ARCHIVE_OK;
+
+    if (result < ARCHIVE_WARN)
+        return result;
+    unpacking->has_entry = TRUE;
+    unpacking->header_bytes = 0;
+    unpacking->in_header = TRUE;
+    result = archive_read_next_header(unpacking->tar, ret_entry);
+    unpacking->in_header = FALSE;
+    /* libarchive takes some failures of the stream for those of a header, and goes on. */
+    return unpacking->stream_error != NULL ? ARCHIVE_FATAL : result;
 }
 
 static gboolean take_entries(Unpacking *unpacking, GError **error)
@@ -310,9 +374,11 @@ static gboolean take_entries(Unpacking *unpacking, GError **error)
     struct archive_entry *entry;
     int result;
 
-    while ((result = archive_read_next_header(unpacking->tar, &entry)) != ARCHIVE_EOF) {
+    while ((result = next_header(unpacking, &entry)) != ARCHIVE_EOF) {
         const char *path;
 
+        if (!layer_budget_check(unpacking->budget, error))
+            return FALSE;
         if (result < ARCHIVE_WARN)
             return tar_fail(unpacking, error);
         path = archive_entry_pathname(entry);
@@ -384,19 +450,14 @@ static gboolean read_tar(Unpacking *unpacking, GError **error)
            open_tar(unpacking, error) && take_entries(unpacking, error) && check_digest(unpacking, error);
 }
 
-GPtrArray *layer_tar_read(const LayerFiles *files, const LayerSpec *spec, guint max_entries,
-                          ErofsWriter *writer, const Deadline *deadline, GError **error)
+GPtrArray *layer_tar_read(const LayerFiles *files, const LayerSpec *spec, LayerBudget *budget,
+                          ErofsWriter *writer, GError **error)
 {
     g_autoptr(BlobStream) stream = blob_stream_open(files->blob_fd, spec->max_bytes,
                                                     spec->diff_id != NULL ? spec->diff_id : "sha256:", error);
     g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func((GDestroyNotify)layer_name_free);
-    Unpacking unpacking = {.files = files,
-                           .spec = spec,
-                           .deadline = deadline,
-                           .stream = stream,
-                           .writer = writer,
-                           .max_entries = max_entries,
-                           .names = names};
+    Unpacking unpacking = {
+        .files = files, .spec = spec, .budget = budget, .stream = stream, .writer = writer, .names = names};
     /* libarchive decodes names by the thread's locale: bytes must come out as they are. */
     locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
     locale_t before = utf8 != (locale_t)0 ? uselocale(utf8) : (locale_t)0;

@@ -5,7 +5,9 @@
 
 #include "image-service/layers/erofs_writer.h"
 #include "image-service/layers/layer.h"
+#include "image-service/layers/layer_budget.h"
 
-/* Return: LayerName in the order of the tar, freed by the array; NULL with the error set. */
-GPtrArray *layer_tar_read(const LayerFiles *files, const LayerSpec *spec, guint max_entries,
-                          ErofsWriter *writer, const Deadline *deadline, GError **error);
+/* Spends the budget, in which a step has begun. Return: LayerName in the order of the tar, freed by the
+ * array; NULL with the error set. */
+GPtrArray *layer_tar_read(const LayerFiles *files, const LayerSpec *spec, LayerBudget *budget,
+                          ErofsWriter *writer, GError **error);

@@ -16,31 +16,27 @@
  */
 #pragma once
 
-#include "common/deadline.h"
 #include "image-service/layers/erofs_writer.h"
+#include "image-service/layers/layer_budget.h"
 #include "image-service/layers/layer_names.h"
 #include "image-service/layers/lower_view.h"
 
 typedef struct LayerTree LayerTree;
 
-/* max_entries bounds the names, parents that no entry mentions included. lower is borrowed and outlives the
- * tree; NULL when what is below is not known, which is like nothing. */
-LayerTree *layer_tree_new(guint max_entries, LowerView *lower);
-void layer_tree_free(LayerTree *tree); /* takes NULL */
+/* The budget bounds the names, parents that no entry mentions included, their memory and the time; lower is
+ * NULL when what is below is not known, which is like nothing. Both are borrowed and outlive the tree. */
+LayerTree *layer_tree_new(LayerBudget *budget, LowerView *lower);
+/* Gives the memory back to the budget; takes NULL. */
+void layer_tree_free(LayerTree *tree);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LayerTree, layer_tree_free)
 
-/* Where files of the layers below are copied to that this layer has hard links to, and how much of them. */
-typedef struct {
-    ErofsWriter *writer; /* borrowed */
-    guint64 max_bytes;   /* of all copied files together */
-    const Deadline *deadline;
-} LayerCopies;
-/* Without this, nothing is copied and lower must be NULL. */
-void layer_tree_copy_to(LayerTree *tree, const LayerCopies *copies);
+/* Where files of the layers below are copied to that this layer has hard links to (borrowed), and how much of
+ * them, all copied files together. Without this, nothing is copied and lower must be NULL. */
+void layer_tree_copy_to(LayerTree *tree, ErofsWriter *writer, guint64 max_bytes);
 
-/* Applies one name; the attributes' xattrs are shared with it. Errors: INVALID_ARGUMENT when a parent is no
- * directory, or for a hard link to what neither the layer nor those below have; RESOURCE_EXHAUSTED over a
- * limit. */
+/* Applies one name, of which the tree keeps copies, and a reference to the xattrs. Errors: INVALID_ARGUMENT
+ * when a parent is no directory, or for a hard link to what neither the layer nor those below have;
+ * RESOURCE_EXHAUSTED over a limit; the deadline's. */
 gboolean layer_tree_apply(LayerTree *tree, const LayerName *name, GError **error);
 
 /* Return: whether anything that was applied could have another result with other layers below. */

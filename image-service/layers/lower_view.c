@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image-service/layers/lower_view.h"
 
+#include <string.h>
 #include <sys/stat.h>
 
 /* One of the directories that are merged. */
@@ -10,50 +11,72 @@ typedef struct {
 } Part;
 
 struct LowerDirectory {
-    GArray *parts; /* Part, highest first */
+    guint references;
+    guint n_parts;
+    Part parts[]; /* highest first */
 };
 
 struct LowerView {
-    GPtrArray *readers;     /* ErofsReader, highest first */
-    GPtrArray *directories; /* LowerDirectory, all that were found */
-    const LowerDirectory *root;
+    GPtrArray *readers; /* ErofsReader, lowest first */
+    LowerDirectory *root;
 };
 
-static void directory_free(gpointer data)
+static LowerDirectory *directory_new(const GArray *parts)
 {
-    LowerDirectory *directory = data;
+    gsize bytes = parts->len * sizeof(Part);
+    LowerDirectory *directory = g_malloc0(sizeof *directory + bytes);
 
-    g_array_unref(directory->parts);
-    g_free(directory);
+    directory->references = 1;
+    directory->n_parts = parts->len;
+    memcpy(directory->parts, parts->data, bytes);
+    return directory;
 }
 
-static const LowerDirectory *add_directory(LowerView *view, GArray *parts)
+LowerDirectory *lower_directory_ref(LowerDirectory *directory)
 {
-    LowerDirectory *directory = g_new0(LowerDirectory, 1);
-
-    directory->parts = g_array_ref(parts);
-    g_ptr_array_add(view->directories, directory);
+    if (directory != NULL)
+        directory->references++;
     return directory;
+}
+
+void lower_directory_unref(LowerDirectory *directory)
+{
+    if (directory != NULL && --directory->references == 0)
+        g_free(directory);
+}
+
+gsize lower_directory_memory(const LowerDirectory *directory)
+{
+    return sizeof *directory + directory->n_parts * sizeof(Part);
+}
+
+/* The roots of all layers, merged. */
+static LowerDirectory *root_new(const GPtrArray *readers)
+{
+    g_autoptr(GArray) parts = g_array_new(FALSE, FALSE, sizeof(Part));
+
+    for (guint i = readers->len; i > 0; i--) {
+        const ErofsReader *reader = g_ptr_array_index(readers, i - 1);
+        Part part = {reader, erofs_reader_root(reader)};
+
+        g_array_append_val(parts, part);
+    }
+    return parts->len > 0 ? directory_new(parts) : NULL;
 }
 
 LowerView *lower_view_open(const char *const *paths, GError **error)
 {
     g_autoptr(LowerView) view = g_new0(LowerView, 1);
-    g_autoptr(GArray) parts = g_array_new(FALSE, FALSE, sizeof(Part));
 
     view->readers = g_ptr_array_new_with_free_func((GDestroyNotify)erofs_reader_free);
-    view->directories = g_ptr_array_new_with_free_func(directory_free);
     for (; *paths != NULL; paths++) {
         ErofsReader *reader = erofs_reader_open(*paths, error);
-        Part part = {reader, reader != NULL ? erofs_reader_root(reader) : 0};
 
         if (reader == NULL)
             return NULL;
-        g_ptr_array_insert(view->readers, 0, reader);
-        g_array_prepend_val(parts, part);
+        g_ptr_array_add(view->readers, reader);
     }
-    if (parts->len > 0)
-        view->root = add_directory(view, parts);
+    view->root = root_new(view->readers);
     return g_steal_pointer(&view);
 }
 
@@ -61,12 +84,12 @@ void lower_view_free(LowerView *view)
 {
     if (view == NULL)
         return;
-    g_clear_pointer(&view->directories, g_ptr_array_unref);
+    lower_directory_unref(view->root);
     g_clear_pointer(&view->readers, g_ptr_array_unref);
     g_free(view);
 }
 
-const LowerDirectory *lower_view_root(const LowerView *view)
+LowerDirectory *lower_view_root(const LowerView *view)
 {
     return view->root;
 }
@@ -75,6 +98,7 @@ void lower_entry_clear(LowerEntry *entry)
 {
     g_clear_pointer(&entry->attributes.xattrs, g_byte_array_unref);
     g_clear_pointer(&entry->link_target, g_free);
+    g_clear_pointer(&entry->directory, lower_directory_unref);
 }
 
 static gboolean is_whiteout(const ErofsAttributes *attributes)
@@ -110,15 +134,15 @@ static gboolean merge_part(const Part *found, LowerEntry *entry, GArray *parts, 
     return !S_ISLNK(attributes.mode) || entry->link_target != NULL;
 }
 
-gboolean lower_view_find(LowerView *view, const LowerDirectory *directory, const char *name,
-                         LowerEntry *ret_entry, GError **error)
+gboolean lower_view_find(const LowerDirectory *directory, const char *name, LowerEntry *ret_entry,
+                         GError **error)
 {
     g_auto(LowerEntry) entry = {0};
     g_autoptr(GArray) parts = g_array_new(FALSE, FALSE, sizeof(Part));
     gboolean is_last = FALSE;
 
-    for (guint i = 0; i < directory->parts->len && !is_last; i++) {
-        Part part = g_array_index(directory->parts, Part, i);
+    for (guint i = 0; i < directory->n_parts && !is_last; i++) {
+        Part part = directory->parts[i];
         gboolean found = FALSE;
 
         if (!erofs_reader_find(part.reader, part.nid, name, &found, &part.nid, error) ||
@@ -126,7 +150,7 @@ gboolean lower_view_find(LowerView *view, const LowerDirectory *directory, const
             return FALSE;
     }
     if (parts->len > 0)
-        entry.directory = add_directory(view, parts);
+        entry.directory = directory_new(parts);
     *ret_entry = entry;
     entry = (LowerEntry){0};
     return TRUE;

@@ -525,6 +525,49 @@ static void large_images_are_refused(void)
                "larger than");
 }
 
+/* Names of directories that the layer does not describe, so they wait for the layers below. */
+static TestTar *tar_of_waiting_names(guint layer, guint count)
+{
+    TestTar *tar = test_tar_new("pax", "gzip");
+
+    for (guint i = 0; i < count; i++) {
+        g_autofree char *name = g_strdup_printf("directory-%u/file-%u-%u", i % 100, layer, i);
+
+        test_tar_add(tar, name, FILE_MODE, name);
+    }
+    return tar;
+}
+
+/* The lowest layer, which all others wait for, is the smallest and read last. */
+static void many_waiting_layers_are_pulled(void)
+{
+    enum { LAYERS = 16, NAMES = 1000, MEMORY_BYTES = 1 << 20 };
+    g_auto(Fixture) fixture = {0};
+    g_autofree char *digest = NULL;
+    g_autoptr(Image) image = NULL;
+    TestLayer layers[LAYERS];
+    GError *error = NULL;
+
+    set_up(&fixture);
+    image_service_close(fixture.service);
+    fixture.config.max_layer_memory_bytes = MEMORY_BYTES;
+    open_service(&fixture);
+    for (guint i = 0; i < LAYERS; i++)
+        layers[i] = add_layer_tar(&fixture, tar_of_waiting_names(i, i == 0 ? 1 : NAMES));
+    digest = add_image(&fixture, "v1", layers, LAYERS);
+    image = pull_with(&fixture, ":v1", NULL, &error);
+    TEST_OK(image != NULL, error);
+    CU_ASSERT_TRUE(image != NULL && image->layers->len == LAYERS);
+    CU_ASSERT_EQUAL(files_in(&fixture, "layers/sha256"), LAYERS);
+
+    TestLayer bomb[] = {add_layer_tar(&fixture, tar_of_waiting_names(0, 20 * NAMES))};
+    g_free(add_image(&fixture, "v2", bomb, 1));
+    TEST_FAILS(pull_with(&fixture, ":v2", NULL, &error) != NULL, error, STATUS_RESOURCE_EXHAUSTED,
+               "images.max_layer_memory");
+    TEST_FAILS(pull_with(&fixture, ":v2", NULL, &error) != NULL, error, STATUS_RESOURCE_EXHAUSTED,
+               "layer sha256:");
+}
+
 typedef struct {
     guint seen[IMAGE_PROGRESS_EXISTS + 1];
     guint64 done_bytes;
@@ -818,6 +861,8 @@ int main(int argc, char **argv)
         {"pinned layers outlive their image", pins_keep_layers},
         {"a hostile layer leaves no file", hostile_layers_leave_nothing},
         {"images above the size limit are refused, compressed or unpacked", large_images_are_refused},
+        {"an image of many layers whose names wait for those below is pulled in the memory of few",
+         many_waiting_layers_are_pulled},
         {"progress is reported for every layer", tells_progress},
         {"the usage follows pulls and removals", knows_the_usage},
         {"every error names the image", names_what_is_missing},

@@ -1100,6 +1100,255 @@ static void refuses_other_media_types(void)
     TEST_OK(unpack_as(tar_with("file", FILE_MODE, "x"), &mismatch, path, &error), error);
 }
 
+/* Limits of memory and time */
+
+/* One header of a tar, as a program may write it that is no archiver. */
+static void append_header(GString *tar, const char *name, char type, gsize size)
+{
+    char header[512] = {0};
+    guint sum = 0;
+
+    g_snprintf(header, 100, "%s", name);
+    memcpy(header + 100, "0000644", 8);
+    memcpy(header + 108, "0000000", 8);
+    memcpy(header + 116, "0000000", 8);
+    g_snprintf(header + 124, 12, "%011o", (guint)size);
+    memcpy(header + 136, "00000000000", 12);
+    header[156] = type;
+    memcpy(header + 257, "ustar\00000", 8);
+    memset(header + 148, ' ', 8);
+    for (gsize i = 0; i < sizeof header; i++)
+        sum += (guint8)header[i];
+    g_snprintf(header + 148, 7, "%06o", sum);
+    g_string_append_len(tar, header, sizeof header);
+}
+
+static void append_padded(GString *tar, const GString *body)
+{
+    g_string_append_len(tar, body->str, (gssize)body->len);
+    while (tar->len % 512 != 0)
+        g_string_append_c(tar, '\0');
+}
+
+/* A record of a pax header, whose length counts itself. */
+static void append_record(GString *body, const char *key, const char *value)
+{
+    gsize rest = strlen(key) + strlen(value) + 3;
+    gsize length = rest + 1;
+
+    for (int i = 0; i < 3; i++) {
+        g_autofree char *digits = g_strdup_printf("%zu", length);
+
+        length = rest + strlen(digits);
+    }
+    g_string_append_printf(body, "%zu %s=%s\n", length, key, value);
+}
+
+static void refuse_bytes(const GString *bytes, const LayerSpec *spec, StatusCode status, const char *text)
+{
+    int blob = memfd_create("blob", MFD_CLOEXEC);
+    int image = memfd_create("image", MFD_CLOEXEC);
+    GError *error = NULL;
+
+    CU_ASSERT_EQUAL(pwrite(blob, bytes->str, bytes->len, 0), (ssize_t)bytes->len);
+    TEST_FAILS(write_image(blob, spec, image, NULL, &error), error, status, text);
+    close(blob);
+    close(image);
+}
+
+static void refuses_attributes_that_fill_memory(void)
+{
+    enum { DIRECTORIES = 100, VALUE_BYTES = 60000 };
+    static const LayerSpec spec = {.max_bytes = 1 << 30, .max_memory_bytes = 4 << 20};
+    g_autofree char *value = g_malloc0(VALUE_BYTES);
+    TestTar *tar = test_tar_new("pax", "zstd");
+
+    for (guint i = 0; i < DIRECTORIES; i++) {
+        g_autofree char *name = g_strdup_printf("directory-%u", i);
+
+        test_tar_add_entry(tar, &(TestTarEntry){.path = name,
+                                                .mode = DIR_MODE,
+                                                .xattr_name = "user.large",
+                                                .xattr_value = value,
+                                                .xattr_length = VALUE_BYTES});
+    }
+    refuse(tar, &spec, STATUS_RESOURCE_EXHAUSTED, "4194304 bytes of memory (images.max_layer_memory)");
+}
+
+/* Names of each kind; none of them fills the memory alone with its content. */
+static void refuses_names_that_fill_memory(void)
+{
+    enum { NAMES = 40000 };
+    static const mode_t modes[] = {DIR_MODE, FILE_MODE, LINK_MODE};
+    static const LayerSpec spec = {.max_bytes = 1 << 30, .max_memory_bytes = 4 << 20};
+    TestTar *tar;
+
+    for (gsize kind = 0; kind < G_N_ELEMENTS(modes); kind++) {
+        tar = test_tar_new("ustar", "none");
+        for (guint i = 0; i < NAMES; i++) {
+            g_autofree char *name = g_strdup_printf("%u/%u", i % 7, i);
+
+            test_tar_add(tar, name, modes[kind], "target");
+        }
+        refuse(tar, &spec, STATUS_RESOURCE_EXHAUSTED, "images.max_layer_memory");
+    }
+    tar = test_tar_new("ustar", "none");
+    test_tar_add(tar, "file", FILE_MODE, "");
+    for (guint i = 0; i < NAMES; i++) {
+        g_autofree char *name = g_strdup_printf("link-%u", i);
+
+        test_tar_add_hardlink(tar, name, "file");
+    }
+    refuse(tar, &spec, STATUS_RESOURCE_EXHAUSTED, "images.max_layer_memory");
+}
+
+static void takes_memory_in_proportion(void)
+{
+    enum { FILES = 20000, BYTES_PER_FILE = 640 };
+    static const LayerSpec spec = {.max_bytes = 1 << 30, .max_memory_bytes = FILES * BYTES_PER_FILE};
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "image", NULL);
+    TestTar *tar = test_tar_new("pax", "gzip");
+    GError *error = NULL;
+
+    for (guint i = 0; i < FILES; i++) {
+        g_autofree char *name =
+            g_strdup_printf("usr/lib/node_modules/package-%u/lib/source/file-%u.js", i / 10, i);
+
+        test_tar_add(tar, name, FILE_MODE, name);
+    }
+    TEST_OK(unpack_as(tar, &spec, path, &error), error);
+    g_clear_error(&error);
+}
+
+/* Each path walks thousands of parts of links. */
+static void refuses_paths_that_take_too_long(void)
+{
+    enum { NAMES = 4000, TARGET_PARTS = 400 };
+    static const LayerSpec spec = {.max_bytes = 1 << 30, .max_time_ms = 1};
+    g_autoptr(GString) target = g_string_new("x");
+    TestTar *tar = test_tar_new("pax", "zstd");
+
+    for (guint i = 0; i < TARGET_PARTS; i++)
+        g_string_append(target, "/../x");
+    test_tar_add(tar, "x", DIR_MODE, NULL);
+    test_tar_add(tar, "l", LINK_MODE, target->str);
+    test_tar_add(tar, "x/l", LINK_MODE, "../l");
+    for (guint i = 0; i < NAMES; i++) {
+        g_autofree char *name = g_strdup_printf("l/l/l/l/l/l/l/%u", i);
+
+        test_tar_add(tar, name, FILE_MODE, "");
+    }
+    refuse(tar, &spec, STATUS_RESOURCE_EXHAUSTED, "0.0 s of processor time (images.max_layer_time");
+}
+
+static void refuses_headers_that_are_too_large(void)
+{
+    enum { RECORD_BYTES = 700 << 10, EXTENSIONS = 4000 };
+    g_autoptr(GString) tar = g_string_new(NULL);
+    g_autoptr(GString) body = g_string_new(NULL);
+    g_autofree char *value = g_strnfill(RECORD_BYTES, 'v');
+    char extension[512] = {0};
+
+    append_record(body, "comment", value);
+    for (int i = 0; i < 4; i++) {
+        append_header(tar, "headers", 'x', body->len);
+        append_padded(tar, body);
+    }
+    append_header(tar, "file", '0', 0);
+    refuse_bytes(tar, &default_spec, STATUS_INVALID_ARGUMENT,
+                 "the headers of one entry take more than 1048576 bytes");
+
+    /* GNU's map of a sparse file, which goes on in as many blocks as it wants. */
+    g_string_truncate(tar, 0);
+    append_header(tar, "sparse", 'S', 0);
+    memcpy(tar->str + 386,
+           "00000000000\0"
+           "00000000000",
+           24);
+    tar->str[482] = 1;
+    memcpy(tar->str + 257, "ustar  ", 8);
+    memset(tar->str + 148, ' ', 8);
+    guint sum = 0;
+    for (gsize i = 0; i < 512; i++)
+        sum += (guint8)tar->str[i];
+    g_snprintf(tar->str + 148, 7, "%06o", sum);
+    for (gsize i = 0; i < 21; i++)
+        memcpy(extension + i * 24,
+               "00000000000\0"
+               "00000000000",
+               24);
+    extension[504] = 1;
+    for (int i = 0; i < EXTENSIONS; i++)
+        g_string_append_len(tar, extension, sizeof extension);
+    refuse_bytes(tar, &default_spec, STATUS_INVALID_ARGUMENT,
+                 "the headers of one entry take more than 1048576 bytes");
+}
+
+/* The frame's header asks for a window of 2^31 bytes. */
+static void refuses_large_zstd_windows(void)
+{
+    static const char frame[] = {0x28, (char)0xb5, 0x2f, (char)0xfd, 0x00, (char)((31 - 10) << 3), 0, 0};
+    g_autoptr(GString) blob = g_string_new_len(frame, sizeof frame);
+
+    refuse_bytes(blob, &default_spec, STATUS_INVALID_ARGUMENT,
+                 "bad zstd data: its window is larger than 134217728 bytes");
+}
+
+static void limits_xattrs_as_the_kernel(void)
+{
+    g_autofree char *large = g_strnfill(61441, 'v');
+    g_autofree char *half = g_strnfill(40000, 'v');
+    g_autofree char *long_name = g_strnfill(256 - strlen("user."), 'n');
+    g_autofree char *user_name = g_strconcat("user.", long_name, NULL);
+    g_autofree char *fitting = g_strndup(user_name, 255);
+    g_autoptr(GByteArray) xattrs = NULL;
+    GError *error = NULL;
+
+    TEST_FAILS(erofs_xattr_add(&xattrs, user_name, "v", 1, &error), error, STATUS_INVALID_ARGUMENT,
+               "is longer than 255 bytes");
+    TEST_FAILS(erofs_xattr_add(&xattrs, "user.large", large, strlen(large), &error), error,
+               STATUS_INVALID_ARGUMENT, "\"user.large\" is too large: over 61440 bytes");
+    TEST_OK(erofs_xattr_add(&xattrs, fitting, half, strlen(half), &error), error);
+    TEST_FAILS(erofs_xattr_add(&xattrs, "user.second", half, strlen(half), &error), error,
+               STATUS_INVALID_ARGUMENT, "\"user.second\" is too large: with the others over 61440 bytes");
+}
+
+/* As programs write them that use two encodings, or that are hostile. */
+static void keeps_the_last_of_equal_xattrs(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "image", NULL);
+    g_autoptr(GString) tar = g_string_new(NULL);
+    g_autoptr(GString) body = g_string_new(NULL);
+    g_autofree char *root = NULL;
+    GError *error = NULL;
+    char list[64];
+    int blob;
+    int image;
+
+    append_record(body, "SCHILY.xattr.user.colour", "blue");
+    append_record(body, "SCHILY.xattr.user.colour", "green");
+    append_header(tar, "headers", 'x', body->len);
+    append_padded(tar, body);
+    append_header(tar, "file", '0', 0);
+    g_string_set_size(tar, tar->len + 1024);
+    memset(tar->str + tar->len - 1024, 0, 1024);
+    blob = memfd_create("blob", MFD_CLOEXEC);
+    image = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    CU_ASSERT_EQUAL(pwrite(blob, tar->str, tar->len, 0), (ssize_t)tar->len);
+    TEST_OK(write_image(blob, &default_spec, image, NULL, &error), error);
+    close(blob);
+    close(image);
+    root = mount_image(path);
+    if (root == NULL)
+        return;
+    g_autofree char *file = g_build_filename(root, "file", NULL);
+    CU_ASSERT_EQUAL(llistxattr(file, list, sizeof list), (ssize_t)sizeof "user.colour");
+    CU_ASSERT_TRUE(has_xattr(root, "file", "user.colour", "green"));
+    unmount_layer(root);
+}
+
 static void stops_when_cancelled(void)
 {
     g_autoptr(GCancellable) cancellable = g_cancellable_new();
@@ -1155,6 +1404,15 @@ int main(int argc, char **argv)
         {"a hard link to a file that the image does not have is refused",
          refuses_hard_links_out_of_the_layer},
         {"a layer that unpacks to too many bytes or entries is refused", refuses_bombs},
+        {"a layer whose directories' attributes fill the memory is refused",
+         refuses_attributes_that_fill_memory},
+        {"a layer whose names fill the memory is refused", refuses_names_that_fill_memory},
+        {"a layer of many files takes less than 640 bytes of memory for each", takes_memory_in_proportion},
+        {"a layer whose paths take too much processor time is refused", refuses_paths_that_take_too_long},
+        {"an entry whose headers are too large is refused", refuses_headers_that_are_too_large},
+        {"a zstd frame with too large a window is refused", refuses_large_zstd_windows},
+        {"names and values of extended attributes have limits", limits_xattrs_as_the_kernel},
+        {"of two equal extended attributes the last is used", keeps_the_last_of_equal_xattrs},
         {"a layer with the wrong diff id is refused", refuses_the_wrong_diff_id},
         {"truncated data is refused", refuses_broken_data},
         {"a media type that is not a layer's is refused", refuses_other_media_types},
