@@ -309,6 +309,30 @@ static void goes_on_where_another_one_was_killed(void)
     tear_down();
 }
 
+static bool is_kicked(void)
+{
+    uint64_t count;
+
+    return read(guest.kick, &count, sizeof count) == (ssize_t)sizeof count;
+}
+
+/* The index runs ahead of the ring, as it would while a guest adds requests without a pause. */
+static void requests_without_end_leave_time_for_others(void)
+{
+    set_up();
+    ask(0, 1);
+    device_fail_ring(&guest.device, 0, ENOTCONN);
+    CU_ASSERT_FALSE(is_kicked());
+    available()->idx += 3 * RING_SIZE;
+    device_fail_ring(&guest.device, 0, ENOTCONN);
+    CU_ASSERT_EQUAL(used()->idx, 1 + 2 * RING_SIZE);
+    CU_ASSERT_TRUE(is_kicked());
+    device_fail_ring(&guest.device, 0, ENOTCONN);
+    CU_ASSERT_EQUAL(used()->idx, 1 + 3 * RING_SIZE);
+    CU_ASSERT_FALSE(is_kicked());
+    tear_down();
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
@@ -316,6 +340,8 @@ int main(void)
         {"requests that the dead server had taken and not answered are failed, and none twice",
          fails_what_the_server_had_taken},
         {"indirect requests and requests without an answer are handled", understands_indirect_requests},
+        {"a guest that adds requests without end leaves fsguard time for QEMU",
+         requests_without_end_leave_time_for_others},
         {"invalid rings of a guest do no harm", survives_nonsense},
         {"QEMU's questions are answered as the dead server did", answers_for_the_server},
         {"a standby continues when the first process is killed, and ends when that one ends",

@@ -270,12 +270,18 @@ void device_answer(Device *device, const Message *message, Message *ret_answer)
     memcpy(ret_answer->payload, &number, sizeof number);
 }
 
-static void notify_guest(const DeviceRing *place)
+/* When the counter is full, the other end has been notified already. */
+static void add_to_eventfd(int fd)
 {
     static const uint64_t one = 1;
 
-    if (place->call_fd >= 0 && write(place->call_fd, &one, sizeof one) < 0)
-        return; /* the counter is full: the guest has been notified already */
+    if (fd >= 0)
+        (void)!write(fd, &one, sizeof one);
+}
+
+static void notify_guest(const DeviceRing *place)
+{
+    add_to_eventfd(place->call_fd);
 }
 
 void device_start_over(Device *device)
@@ -289,8 +295,11 @@ void device_start_over(Device *device)
 void device_fail_ring(Device *device, size_t index, int error)
 {
     DeviceRing *place = &device->rings[index];
+    bool more = false;
 
     memory_map(&device->memory);
-    if (place->kick_fd >= 0 && ring_fail(&place->ring, &device->memory, device->event_index, error))
+    if (place->kick_fd >= 0 && ring_fail(&place->ring, &device->memory, device->event_index, error, &more))
         notify_guest(place);
+    if (more)
+        add_to_eventfd(place->kick_fd);
 }

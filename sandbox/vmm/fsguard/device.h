@@ -45,5 +45,6 @@ void device_answer(Device *device, const Message *message, Message *ret_answer);
 /* To be called when another process has failed requests meanwhile: reads the rings again, and notifies the
  * guest, which the other process may not have done. */
 void device_start_over(Device *device);
-/* Fails the requests that wait in a ring, and notifies the guest. */
+/* Fails the requests that wait in a ring, and notifies the guest. While the guest adds more, it writes to the
+ * kick descriptor, so that the next turn comes after other work. */
 void device_fail_ring(Device *device, size_t index, int error);

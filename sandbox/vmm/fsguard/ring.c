@@ -5,6 +5,10 @@
 #include <linux/virtio_ring.h>
 #include <string.h>
 
+/* How often all entries of a ring are answered before others have their turn: a guest that adds requests as
+ * fast as they are answered must not keep the process from QEMU's messages. */
+enum { ROUNDS = 2 };
+
 /* The three parts of a ring in this process, with room for the event index behind the last two. */
 typedef struct {
     uint32_t size;
@@ -141,8 +145,10 @@ static void answer_request(const View *view, const Memory *memory, uint32_t head
 /* By head: how often it was made available since some moment, less how often it was answered since. */
 typedef struct {
     int32_t open[RING_SIZE_MAX];
-    uint32_t n_odd; /* heads whose balance is neither 0 nor 1 */
+    uint8_t answers[RING_SIZE_MAX]; /* Answer: looked at once, or a guest's long chains would take minutes */
+    uint32_t n_odd;                 /* heads whose balance is neither 0 nor 1 */
 } Balance;
+typedef enum { ANSWER_UNKNOWN, ANSWER_NONE, ANSWER_FOUND } Answer;
 
 static void balance_add(Balance *balance, uint32_t head, int change)
 {
@@ -153,12 +159,21 @@ static void balance_add(Balance *balance, uint32_t head, int change)
     balance->n_odd += *open != 0 && *open != 1;
 }
 
-static bool balance_is_true(const Balance *balance, const View *view, const Memory *memory)
+static bool has_answer(Balance *balance, const View *view, const Memory *memory, uint32_t head)
+{
+    uint8_t *answer = &balance->answers[head];
+
+    if (*answer == ANSWER_UNKNOWN)
+        *answer = is_answered(view, memory, head) ? ANSWER_FOUND : ANSWER_NONE;
+    return *answer == ANSWER_FOUND;
+}
+
+static bool balance_is_true(Balance *balance, const View *view, const Memory *memory)
 {
     if (balance->n_odd > 0)
         return false;
     for (uint32_t head = 0; head < view->size; head++)
-        if (balance->open[head] == 1 && is_answered(view, memory, head))
+        if (balance->open[head] == 1 && has_answer(balance, view, memory, head))
             return false;
     return true;
 }
@@ -213,20 +228,24 @@ static void ask_for_kicks(const Ring *ring, const View *view, bool event_index)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
-bool ring_fail(Ring *ring, const Memory *memory, bool event_index, int error)
+bool ring_fail(Ring *ring, const Memory *memory, bool event_index, int error, bool *ret_more)
 {
+    uint32_t left;
     uint16_t before;
     View view;
 
+    *ret_more = false;
     if (!view_open(ring, memory, &view))
         return false;
     before = view.used->idx;
+    left = ROUNDS * view.size;
     if (!ring->taken_over)
         answer_taken(ring, &view, memory, error);
     do {
-        for (; ring->next != available_index(&view); ring->next++)
+        for (; left > 0 && ring->next != available_index(&view); ring->next++, left--)
             answer_request(&view, memory, view.available->ring[ring->next & (view.size - 1)], error);
         ask_for_kicks(ring, &view, event_index);
-    } while (ring->next != available_index(&view));
+    } while (left > 0 && ring->next != available_index(&view));
+    *ret_more = left == 0 && ring->next != available_index(&view);
     return view.used->idx != before;
 }

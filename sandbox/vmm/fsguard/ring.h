@@ -19,5 +19,6 @@ typedef struct {
 } Ring;
 
 /* Answers all requests without an answer with -error. The first call also answers those that the dead server
- * had taken and not answered. Return: whether the guest has to be notified. */
-bool ring_fail(Ring *ring, const Memory *memory, bool event_index, int error);
+ * had taken and not answered. *ret_more: the guest adds requests meanwhile, and it has to be called again.
+ * Return: whether the guest has to be notified. */
+bool ring_fail(Ring *ring, const Memory *memory, bool event_index, int error, bool *ret_more);
