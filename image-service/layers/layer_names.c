@@ -13,7 +13,7 @@ LayerName *layer_name_new(LayerBudget *budget, const char *path, GError **error)
     LayerName *name;
 
     /* And its place in the array of names, which may have grown to twice of what it needs. */
-    if (!layer_budget_take(budget, sizeof *name + length + 2 * sizeof name, error))
+    if (!layer_budget_take(budget, sizeof *name + length + 2 * sizeof(gpointer), error))
         return NULL;
     name = g_malloc0(sizeof *name + length);
     memcpy(name->path, path, length);

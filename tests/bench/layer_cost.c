@@ -95,11 +95,11 @@ static void fill_colliding(TestTar *tar, G_GNUC_UNUSED guint layer)
     enum { PAIRS = 16 };
 
     for (guint i = 0; i < 1 << PAIRS; i++) {
-        char name[2 * PAIRS + 1] = {0};
+        g_autoptr(GString) name = g_string_new(NULL);
 
         for (guint pair = 0; pair < PAIRS; pair++)
-            memcpy(name + 2 * pair, (i >> pair & 1) != 0 ? "Az" : "BY", 2);
-        test_tar_add(tar, name, FILE_MODE, "");
+            g_string_append(name, (i >> pair & 1) != 0 ? "Az" : "BY");
+        test_tar_add(tar, name->str, FILE_MODE, "");
     }
 }
 

@@ -1115,7 +1115,8 @@ static void append_header(GString *tar, const char *name, char type, gsize size)
     g_snprintf(header + 124, 12, "%011o", (guint)size);
     memcpy(header + 136, "00000000000", 12);
     header[156] = type;
-    memcpy(header + 257, "ustar\00000", 8);
+    memcpy(header + 257, "ustar", 6);
+    header[263] = header[264] = '0';
     memset(header + 148, ' ', 8);
     for (gsize i = 0; i < sizeof header; i++)
         sum += (guint8)header[i];
