@@ -16,7 +16,13 @@
 #include "common/string_table.h"
 #include "image-service/content/digest.h"
 
-enum { MAX_FILES = 20000, MAX_LINKS = 8, BUFFER_BYTES = 256 * 1024, ARCHIVE_BLOCK_BYTES = 256 * 1024 };
+enum {
+    MAX_FILES = 20000,
+    MAX_NAME_BYTES = 4096,
+    MAX_LINKS = 8,
+    BUFFER_BYTES = 256 * 1024,
+    ARCHIVE_BLOCK_BYTES = 256 * 1024
+};
 
 typedef struct {
     guint number; /* of the temporary file; 0: a link */
@@ -142,6 +148,11 @@ static void add_link(ArchiveFiles *files, const char *name, const char *target, 
     g_hash_table_replace(files->files, plain_name(name), file);
 }
 
+static gboolean is_too_long(const char *name)
+{
+    return name != NULL && strlen(name) >= MAX_NAME_BYTES;
+}
+
 static gboolean add_entry(ArchiveFiles *files, struct archive *archive, struct archive_entry *entry,
                           const Deadline *deadline, GError **error)
 {
@@ -151,6 +162,10 @@ static gboolean add_entry(ArchiveFiles *files, struct archive *archive, struct a
         return TRUE;
     if (files->last_number >= MAX_FILES || g_hash_table_size(files->files) >= MAX_FILES)
         return fail(error, STATUS_RESOURCE_EXHAUSTED, "the archive has more than %d files", MAX_FILES);
+    if (is_too_long(name) || is_too_long(archive_entry_hardlink(entry)) ||
+        is_too_long(archive_entry_symlink(entry)))
+        return fail(error, STATUS_RESOURCE_EXHAUSTED, "the archive has a name of %d bytes or more",
+                    (int)MAX_NAME_BYTES);
     if (archive_entry_hardlink(entry) != NULL)
         add_link(files, name, archive_entry_hardlink(entry), FALSE);
     else if (archive_entry_filetype(entry) == AE_IFLNK && archive_entry_symlink(entry) != NULL)

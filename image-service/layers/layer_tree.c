@@ -725,25 +725,39 @@ static gboolean write_whiteout(LayerInode *inode, ErofsWriter *writer, GError **
 
 /* Adds a name to those of its directory, still without the number of a directory. A whiteout in an opaque
  * directory hides nothing; readdir would list it. */
-static gboolean collect_name(const LayerDirectory *directory, LayerNode *node, ErofsWriter *writer,
-                             GError **error)
+static void collect_name(const LayerDirectory *directory, const LayerNode *node)
 {
     ErofsDirent entry = {.name = node->name, .mode = S_IFDIR};
 
     if (is_whiteout(node) && directory->opaque)
-        return TRUE;
-    if (is_whiteout(node) && !write_whiteout(node->inode, writer, error))
-        return FALSE;
+        return;
     if (node->inode != NULL) {
         entry.mode = node->inode->mode;
         entry.nid = node->inode->nid;
     }
     g_array_append_val(directory->names, entry);
+}
+
+/* In the order of the names, so that the image is the same each time. */
+static gboolean write_whiteouts(const LayerNode *node, ErofsWriter *writer, GError **error)
+{
+    const GArray *names = node->directory->names;
+
+    for (guint i = 0; i < names->len; i++) {
+        ErofsDirent *entry = &g_array_index(names, ErofsDirent, i);
+        LayerNode *child = find_child(node, entry->name);
+
+        if (!is_whiteout(child))
+            continue;
+        if (!write_whiteout(child->inode, writer, error))
+            return FALSE;
+        entry->nid = child->inode->nid;
+    }
     return TRUE;
 }
 
 /* The sorted names of a directory. */
-static gboolean collect_names(LayerTree *tree, LayerDirectory *directory, ErofsWriter *writer, GError **error)
+static gboolean collect_names(LayerTree *tree, LayerDirectory *directory, GError **error)
 {
     static const ErofsDirent dots[] = {{".", 0, S_IFDIR}, {"..", 0, S_IFDIR}};
     guint n = G_N_ELEMENTS(dots);
@@ -759,8 +773,7 @@ static gboolean collect_names(LayerTree *tree, LayerDirectory *directory, ErofsW
     if (directory->children != NULL) {
         g_hash_table_iter_init(&iterator, directory->children);
         while (g_hash_table_iter_next(&iterator, NULL, &node))
-            if (!collect_name(directory, node, writer, error))
-                return FALSE;
+            collect_name(directory, node);
     }
     g_array_sort(directory->names, erofs_dirent_compare);
     return TRUE;
@@ -789,7 +802,7 @@ static gboolean reserve_directories(LayerTree *tree, LayerNode *node, ErofsWrite
     if (!layer_budget_tick(tree->budget, error) ||
         (directory->opaque && !mark_opaque(tree, directory, error)))
         return FALSE;
-    if (!collect_names(tree, directory, writer, error) ||
+    if (!collect_names(tree, directory, error) || !write_whiteouts(node, writer, error) ||
         !erofs_writer_reserve_directory(writer, &directory->attributes, directory->names, &directory->place,
                                         error))
         return FALSE;

@@ -274,6 +274,7 @@ static void refuses_other_things(void)
     g_autofree char *directory = test_directory();
     g_autofree char *path = g_build_filename(directory, "file", NULL);
     g_autofree char *zeros = g_malloc0(17 << 20);
+    g_autofree char *long_name = g_strnfill(5000, 'n');
     g_auto(Parts) parts = make_parts("x", "gzip");
     g_autofree char *layer_path =
         g_build_filename(directory, "blobs/sha256", strchr(parts.layer_digest, ':') + 1, NULL);
@@ -290,6 +291,10 @@ static void refuses_other_things(void)
     test_tar_add_bytes(tar, "bomb", zeros, 17 << 20);
     save_tar(tar, path);
     refuses(path, STATUS_RESOURCE_EXHAUSTED, "larger than");
+    tar = test_tar_new("pax", "none");
+    test_tar_add(tar, long_name, FILE_MODE, "");
+    save_tar(tar, path);
+    refuses(path, STATUS_RESOURCE_EXHAUSTED, "a name of 4096 bytes or more");
     tar = test_tar_new("pax", "none");
     test_tar_add(tar, "manifest.json", S_IFLNK | 0777, "/etc/passwd");
     save_tar(tar, path);
