@@ -1366,6 +1366,31 @@ static void stops_when_cancelled(void)
     close(image);
 }
 
+static void cancel(G_GNUC_UNUSED guint64 consumed_bytes, gpointer data)
+{
+    g_cancellable_cancel(data);
+}
+
+/* The blob's first megabyte cancels the call. */
+static void stops_in_the_middle(void)
+{
+    enum { BYTES = 8 << 20 };
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    Deadline deadline = {.at_us = G_MAXINT64, .cancellable = cancellable};
+    g_autofree char *zeros = g_malloc0(BYTES);
+    TestTar *tar = test_tar_new("pax", "none");
+    LayerFiles files = {.progress = cancel, .progress_data = cancellable};
+    GError *error = NULL;
+
+    test_tar_add_bytes(tar, "zeros", zeros, BYTES);
+    files.blob_fd = test_tar_finish(tar);
+    files.image_fd = memfd_create("image", MFD_CLOEXEC);
+    TEST_FAILS(layer_read(&files, &default_spec, &deadline, &error) != NULL, error, STATUS_CANCELLED, "");
+    CU_ASSERT_TRUE(lseek(files.blob_fd, 0, SEEK_CUR) < BYTES / 2);
+    close(files.blob_fd);
+    close(files.image_fd);
+}
+
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
@@ -1418,6 +1443,7 @@ int main(int argc, char **argv)
         {"truncated data is refused", refuses_broken_data},
         {"a media type that is not a layer's is refused", refuses_other_media_types},
         {"a cancelled call ends", stops_when_cancelled},
+        {"a call that is cancelled while it reads ends there", stops_in_the_middle},
     };
 
     /* Mounts end with the process. */
