@@ -17,6 +17,8 @@ typedef enum { COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_ZSTD } Compressio
 
 struct BlobStream {
     int fd;
+    BlobStreamCheck check; /* NULL: none */
+    gpointer check_data;
     Compression compression;
     DigestHash *hash;
     guint64 max_bytes;
@@ -42,6 +44,8 @@ static gboolean fill_input(BlobStream *stream, GError **error)
 
     if (stream->in_at < stream->in_length || stream->in_ended)
         return TRUE;
+    if (stream->check != NULL && !stream->check(stream->check_data, error))
+        return FALSE;
     got = TEMP_FAILURE_RETRY(read(stream->fd, stream->in, IN_BYTES));
     if (got < 0)
         return fail_errno(error, errno, "cannot read the blob");
@@ -101,6 +105,12 @@ void blob_stream_free(BlobStream *stream)
     g_free(stream->in);
     g_free(stream->out);
     g_free(stream);
+}
+
+void blob_stream_set_check(BlobStream *stream, BlobStreamCheck check, gpointer data)
+{
+    stream->check = check;
+    stream->check_data = data;
 }
 
 const char *blob_stream_compression(const BlobStream *stream)

@@ -16,8 +16,14 @@ BlobStream *blob_stream_open(int fd, guint64 max_bytes, const char *digest_like,
 void blob_stream_free(BlobStream *stream); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BlobStream, blob_stream_free)
 
+/* Whether reading may go on; sets *error when not. */
+typedef gboolean (*BlobStreamCheck)(gpointer data, GError **error);
+/* Called for each 128 KiB of the blob, also while nothing comes out: a gigabyte of empty gzip members is one
+ * blob_stream_read(). */
+void blob_stream_set_check(BlobStream *stream, BlobStreamCheck check, gpointer data);
+
 /* The next piece, valid until the next call; *ret_length 0 at the end. INVALID_ARGUMENT for broken data,
- * RESOURCE_EXHAUSTED over the limit. */
+ * RESOURCE_EXHAUSTED over the limit; the check's. */
 gboolean blob_stream_read(BlobStream *stream, const guint8 **ret_data, gsize *ret_length, GError **error);
 
 /* "none", "gzip" or "zstd". */

@@ -63,6 +63,13 @@ static gboolean stream_next(Unpacking *unpacking, const guint8 **ret_data, gsize
     return TRUE;
 }
 
+static gboolean check_budget(gpointer data, GError **error)
+{
+    const Unpacking *unpacking = data;
+
+    return layer_budget_check(unpacking->budget, error);
+}
+
 static la_ssize_t tar_read(struct archive *tar, void *data, const void **ret_buffer)
 {
     Unpacking *unpacking = data;
@@ -446,6 +453,7 @@ static gboolean open_tar(Unpacking *unpacking, GError **error)
 
 static gboolean read_tar(Unpacking *unpacking, GError **error)
 {
+    blob_stream_set_check(unpacking->stream, check_budget, unpacking);
     return check_media_type(unpacking->stream, unpacking->spec->media_type, error) &&
            open_tar(unpacking, error) && take_entries(unpacking, error) && check_digest(unpacking, error);
 }

@@ -1243,6 +1243,19 @@ static void refuses_paths_that_take_too_long(void)
     refuse(tar, &spec, STATUS_RESOURCE_EXHAUSTED, "0.0 s of processor time (images.max_layer_time");
 }
 
+/* Nothing comes out of them, however many there are. */
+static void refuses_empty_gzip_members_that_take_too_long(void)
+{
+    enum { MEMBERS = 300000 };
+    static const char member[] = {0x1f, (char)0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    static const LayerSpec spec = {.max_bytes = 1 << 30, .max_time_ms = 1};
+    g_autoptr(GString) blob = g_string_new(NULL);
+
+    for (guint i = 0; i < MEMBERS; i++)
+        g_string_append_len(blob, member, sizeof member);
+    refuse_bytes(blob, &spec, STATUS_RESOURCE_EXHAUSTED, "images.max_layer_time");
+}
+
 static void refuses_headers_that_are_too_large(void)
 {
     enum { RECORD_BYTES = 700 << 10, EXTENSIONS = 4000 };
@@ -1435,6 +1448,8 @@ int main(int argc, char **argv)
         {"a layer whose names fill the memory is refused", refuses_names_that_fill_memory},
         {"a layer of many files takes less than 640 bytes of memory for each", takes_memory_in_proportion},
         {"a layer whose paths take too much processor time is refused", refuses_paths_that_take_too_long},
+        {"gzip members without content that take too much processor time are refused",
+         refuses_empty_gzip_members_that_take_too_long},
         {"an entry whose headers are too large is refused", refuses_headers_that_are_too_large},
         {"a zstd frame with too large a window is refused", refuses_large_zstd_windows},
         {"names and values of extended attributes have limits", limits_xattrs_as_the_kernel},
