@@ -11,6 +11,13 @@ enum {
     RETRY_MS = 500,
     /* Twice what the windows of a correct agent allow; more is dropped without acknowledgement. */
     MAX_QUEUED_BYTES = 1 << 20,
+    /* Output that follows what waits already is joined to it, so that many small writes take little memory.
+     */
+    JOINED_BYTES = 64 << 10,
+    /* From this number of items on, output is joined to the last of its stream whatever the other stream has
+     * between them: a container's two streams have no order that holds. */
+    MANY_ITEMS = 256,
+    MAX_ITEMS = 2 * MANY_ITEMS, /* only an agent that breaks the protocol has more; they are dropped */
     /* A write that takes longer is considered stuck. */
     CLOSE_TIMEOUT_MS = 2000,
 };
@@ -20,7 +27,7 @@ typedef struct {
     /* output */
     LogStream stream;
     guint64 offset;
-    GBytes *data;
+    GByteArray *data;
     gboolean eof;
     /* exit */
     ContainerExit exit;
@@ -36,6 +43,8 @@ struct ContainerIo {
     GMutex lock;
     GCond idle;
     GQueue items;
+    IoItem *last[2];   /* of each stream, while it is queued: more output can be joined to it */
+    gboolean exits[2]; /* by from_agent: such an exit is queued */
     gsize queued_bytes;
     gboolean scheduled; /* a worker handles it, or will */
     gboolean retrying;  /* a timer will schedule it */
@@ -50,7 +59,7 @@ struct ContainerIo {
 
 static void item_free(IoItem *item)
 {
-    g_clear_pointer(&item->data, g_bytes_unref);
+    g_clear_pointer(&item->data, g_byte_array_unref);
     g_free((char *)item->exit.reason);
     g_free((char *)item->exit.message);
     g_free(item);
@@ -114,15 +123,13 @@ static void telling_end(ContainerIo *io)
 static gboolean output_store(ContainerIo *io, const IoItem *item)
 {
     g_autoptr(GError) error = NULL;
-    gconstpointer data;
-    gsize length;
     guint64 taken = item->offset;
     gboolean stored = TRUE;
 
-    data = g_bytes_get_data(item->data, &length);
     g_mutex_lock(&io->file_lock);
     if (io->log != NULL)
-        stored = log_file_write(io->log, item->stream, item->offset, data, length, item->eof, &taken, &error);
+        stored = log_file_write(io->log, item->stream, item->offset, item->data->data, item->data->len,
+                                item->eof, &taken, &error);
     g_mutex_unlock(&io->file_lock);
     if (!stored && !io->complained)
         log_warning(LOG_NO_FIELDS, "%s; it is tried again, and the container waits meanwhile",
@@ -148,6 +155,21 @@ static gboolean item_handle(ContainerIo *io, const IoItem *item)
     return recorded;
 }
 
+/* Return: the next item, which nothing is joined to any more; NULL: there is none. */
+static IoItem *item_take_locked(ContainerIo *io)
+{
+    IoItem *item = g_queue_pop_head(&io->items);
+
+    LOCK_ASSERT_HELD(&io->lock);
+    if (item == NULL)
+        return NULL;
+    if (item->is_exit)
+        io->exits[item->from_agent ? 1 : 0] = FALSE;
+    else if (io->last[item->stream] == item)
+        io->last[item->stream] = NULL;
+    return item;
+}
+
 void container_io_work(gpointer data, gpointer unused)
 {
     ContainerIo *io = data;
@@ -155,14 +177,14 @@ void container_io_work(gpointer data, gpointer unused)
 
     (void)unused;
     g_mutex_lock(&io->lock);
-    while (!io->closed && !io->retrying && (item = g_queue_pop_head(&io->items)) != NULL) {
+    while (!io->closed && !io->retrying && (item = item_take_locked(io)) != NULL) {
         gboolean done;
 
         g_mutex_unlock(&io->lock);
         done = item_handle(io, item);
         g_mutex_lock(&io->lock);
         if (done) {
-            io->queued_bytes -= item->data != NULL ? g_bytes_get_size(item->data) : 0;
+            io->queued_bytes -= item->data != NULL ? item->data->len : 0;
             item_free(item);
         } else {
             g_queue_push_head(&io->items, item);
@@ -266,40 +288,76 @@ gboolean container_io_reopen_log(ContainerIo *io, GError **error)
     return done;
 }
 
-static void item_push(ContainerIo *io, IoItem *item)
-{
-    gsize length = item->data != NULL ? g_bytes_get_size(item->data) : 0;
+/* ---- from the agent ---- */
 
-    g_mutex_lock(&io->lock);
-    if (io->closed || io->queued_bytes + length > MAX_QUEUED_BYTES) {
-        item_free(item);
-    } else {
-        io->queued_bytes += length;
-        g_queue_push_tail(&io->items, item);
-        schedule_locked(io);
-    }
-    g_mutex_unlock(&io->lock);
+static void item_push_locked(ContainerIo *io, IoItem *item)
+{
+    LOCK_ASSERT_HELD(&io->lock);
+    g_queue_push_tail(&io->items, item);
+    schedule_locked(io);
+}
+
+/* Return: FALSE when the output does not continue what is queued of its stream. */
+static gboolean output_join_locked(ContainerIo *io, LogStream stream,
+                                   const Crivirt__Agent__V1__Output *output)
+{
+    IoItem *last = io->last[stream];
+
+    LOCK_ASSERT_HELD(&io->lock);
+    if (last == NULL || last->eof || output->offset != last->offset + last->data->len)
+        return FALSE;
+    if (io->items.length < MANY_ITEMS &&
+        (io->items.tail->data != last || last->data->len + output->data.len > JOINED_BYTES))
+        return FALSE;
+    g_byte_array_append(last->data, output->data.data, (guint)output->data.len);
+    last->eof = output->eof;
+    return TRUE;
+}
+
+static void output_push_locked(ContainerIo *io, LogStream stream, const Crivirt__Agent__V1__Output *output)
+{
+    IoItem *item = g_new0(IoItem, 1);
+
+    item->stream = stream;
+    item->offset = output->offset;
+    item->data = g_byte_array_new();
+    g_byte_array_append(item->data, output->data.data, (guint)output->data.len);
+    item->eof = output->eof;
+    io->last[stream] = item;
+    item_push_locked(io, item);
 }
 
 void container_io_output(ContainerIo *io, const Crivirt__Agent__V1__Output *output)
 {
-    IoItem *item = g_new0(IoItem, 1);
+    LogStream stream = output->stream == CRIVIRT__AGENT__V1__STREAM__STREAM_STDERR ? LOG_STDERR : LOG_STDOUT;
 
-    item->stream = output->stream == CRIVIRT__AGENT__V1__STREAM__STREAM_STDERR ? LOG_STDERR : LOG_STDOUT;
-    item->offset = output->offset;
-    item->data = g_bytes_new(output->data.data, output->data.len);
-    item->eof = output->eof;
-    item_push(io, item);
+    g_mutex_lock(&io->lock);
+    if (!io->closed && io->queued_bytes + output->data.len <= MAX_QUEUED_BYTES) {
+        if (output_join_locked(io, stream, output)) {
+            io->queued_bytes += output->data.len;
+        } else if (io->items.length < MAX_ITEMS) {
+            io->queued_bytes += output->data.len;
+            output_push_locked(io, stream, output);
+        }
+    }
+    g_mutex_unlock(&io->lock);
 }
 
+/* The agent reports an end again after each reconnect; one that waits already is enough. */
 void container_io_exited(ContainerIo *io, const ContainerExit *exit, gboolean from_agent)
 {
-    IoItem *item = g_new0(IoItem, 1);
+    IoItem *item;
 
-    item->is_exit = TRUE;
-    item->exit = *exit;
-    item->exit.reason = g_strdup(exit->reason);
-    item->exit.message = g_strdup(exit->message);
-    item->from_agent = from_agent;
-    item_push(io, item);
+    g_mutex_lock(&io->lock);
+    if (!io->closed && !io->exits[from_agent ? 1 : 0]) {
+        item = g_new0(IoItem, 1);
+        item->is_exit = TRUE;
+        item->exit = *exit;
+        item->exit.reason = g_strdup(exit->reason);
+        item->exit.message = g_strdup(exit->message);
+        item->from_agent = from_agent;
+        io->exits[from_agent ? 1 : 0] = TRUE;
+        item_push_locked(io, item);
+    }
+    g_mutex_unlock(&io->lock);
 }
