@@ -3,6 +3,7 @@
  * event that the AgentConnection delivers is read to its last byte. */
 #include "sandbox/agent/agent_connection.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,7 +67,8 @@ static void on_notice(const char *message, gpointer data)
     static const uint64_t one = 1;
 
     (void)data;
-    if (strcmp(message, END) == 0 && write(fuzz.end, &one, sizeof one) != sizeof one)
+    if (strcmp(message, END) == 0 &&
+        TEMP_FAILURE_RETRY(write(fuzz.end, &one, sizeof one)) != (ssize_t)sizeof one)
         abort();
 }
 
@@ -113,7 +115,23 @@ static void leave(void)
     rmdir(fuzz.path);
 }
 
-/* The daemon may have closed the connection. */
+/* libFuzzer's timer interrupts system calls, so each one is repeated. The daemon may have closed the
+ * connection. */
+static gboolean put(int fd, const void *bytes, size_t length)
+{
+    const uint8_t *at = bytes;
+
+    while (length > 0) {
+        ssize_t sent = TEMP_FAILURE_RETRY(send(fd, at, length, MSG_NOSIGNAL));
+
+        if (sent <= 0)
+            return FALSE;
+        at += sent;
+        length -= (size_t)sent;
+    }
+    return TRUE;
+}
+
 static void put_frame(int fd, const uint8_t *payload, size_t length)
 {
     uint8_t header[WIRE_HEADER_BYTES];
@@ -121,8 +139,8 @@ static void put_frame(int fd, const uint8_t *payload, size_t length)
     if (length == 0)
         return;
     wire_header_encode(payload, length, 0, header);
-    if (send(fd, header, sizeof header, MSG_NOSIGNAL) == sizeof header)
-        (void)!send(fd, payload, length, MSG_NOSIGNAL);
+    if (put(fd, header, sizeof header))
+        put(fd, payload, length);
 }
 
 static void put_end(int fd)
@@ -141,9 +159,16 @@ static void put_end(int fd)
 static void greet(int fd)
 {
     uint8_t sync[WIRE_SYNC_BYTES];
+    size_t have = 0;
 
-    if (recv(fd, sync, sizeof sync, MSG_WAITALL) == sizeof sync)
-        (void)!send(fd, sync, sizeof sync, MSG_NOSIGNAL);
+    while (have < sizeof sync) {
+        ssize_t got = TEMP_FAILURE_RETRY(recv(fd, sync + have, sizeof sync - have, 0));
+
+        if (got <= 0)
+            return;
+        have += (size_t)got;
+    }
+    put(fd, sync, sizeof sync);
 }
 
 /* Waits until the daemon has delivered END, or has closed the connection. */
@@ -153,10 +178,10 @@ static void await_end(int fd)
     uint8_t bytes[4096];
     uint64_t count;
 
-    while (poll(polled, 2, -1) > 0 && polled[0].revents == 0)
-        if (polled[1].revents != 0 && recv(fd, bytes, sizeof bytes, 0) <= 0)
+    while (TEMP_FAILURE_RETRY(poll(polled, 2, -1)) > 0 && polled[0].revents == 0)
+        if (polled[1].revents != 0 && TEMP_FAILURE_RETRY(recv(fd, bytes, sizeof bytes, 0)) <= 0)
             return;
-    if (read(fuzz.end, &count, sizeof count) != sizeof count)
+    if (TEMP_FAILURE_RETRY(read(fuzz.end, &count, sizeof count)) != (ssize_t)sizeof count)
         abort();
 }
 
@@ -172,7 +197,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0 || size > WIRE_MAX_FRAME_BYTES / 16)
         return 0;
     agent = agent_connection_open(fuzz.agents, fuzz.path, TRUE, &events, NULL);
-    fd = accept4(fuzz.listener, NULL, NULL, SOCK_CLOEXEC);
+    fd = (int)TEMP_FAILURE_RETRY(accept4(fuzz.listener, NULL, NULL, SOCK_CLOEXEC));
+    if (fd < 0)
+        abort();
     greet(fd);
     put_frame(fd, data, size);
     put_end(fd);
