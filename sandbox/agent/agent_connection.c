@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/agent/agent_connection.h"
 
-#include <glib-unix.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,7 +13,9 @@
 
 enum {
     RECONNECT_MS = 50,
-    SYNC_RETRY_MS = 5000, /* a guest that does not echo a sync within this time gets another one */
+    RECONNECT_MAX_MS = 5000, /* to an agent that breaks the protocol each time */
+    FORGIVEN_MS = 60 * 1000, /* an agent that keeps the protocol for so long is connected at once again */
+    SYNC_RETRY_MS = 5000,    /* a guest that does not echo a sync within this time gets another one */
 };
 
 /* ---- connecting ---- */
@@ -30,9 +31,16 @@ static gboolean on_reconnect_timer(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
+static gint64 retry_ms(const AgentConnection *agent)
+{
+    gboolean forgiven = g_get_monotonic_time() - agent->broken_us > FORGIVEN_MS * G_TIME_SPAN_MILLISECOND;
+
+    return forgiven ? RECONNECT_MS : MAX(agent->retry_ms, RECONNECT_MS);
+}
+
 void agent_connection_drop(AgentConnection *agent, gboolean again)
 {
-    source_drop(&agent->reader);
+    agent_reading_stop(agent);
     source_drop(&agent->writer);
     source_drop(&agent->timer);
     g_mutex_lock(&agent->lock);
@@ -49,9 +57,20 @@ void agent_connection_drop(AgentConnection *agent, gboolean again)
     wire_decoder_free(agent->decoder);
     agent->decoder = NULL;
     agent->synced = FALSE;
+    agent->greeted = FALSE;
     if (again)
-        agent->timer =
-            loop_thread_add(agent->all->loop, g_timeout_source_new(RECONNECT_MS), on_reconnect_timer, agent);
+        agent->timer = loop_thread_add(agent->all->loop, g_timeout_source_new((guint)retry_ms(agent)),
+                                       on_reconnect_timer, agent);
+}
+
+void agent_connection_drop_broken(AgentConnection *agent, const char *why)
+{
+    agent->retry_ms = MIN(2 * retry_ms(agent), RECONNECT_MAX_MS);
+    agent->broken_us = g_get_monotonic_time();
+    log_limited(&agent->log, LOG_LEVEL_WARNING, LOG_FIELDS("socket", agent->socket_path),
+                "the connection to a guest's agent is made again in %" G_GINT64_FORMAT " ms: %s",
+                agent->retry_ms, why);
+    agent_connection_drop(agent, TRUE);
 }
 
 static gboolean on_sync_timeout(gpointer data)
@@ -109,8 +128,7 @@ static void connect_to_agent(AgentConnection *agent)
         return;
     }
     agent->decoder = wire_decoder_new();
-    agent->reader = g_unix_fd_source_new(fd, G_IO_IN | G_IO_HUP | G_IO_ERR);
-    loop_thread_add(agent->all->loop, agent->reader, (GSourceFunc)(void (*)(void))agent_on_readable, agent);
+    agent_reading_start(agent);
     agent->timer =
         loop_thread_add(agent->all->loop, g_timeout_source_new(SYNC_RETRY_MS), on_sync_timeout, agent);
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files that implement agent_connection.h share.
  *
- *   agent_connections.c      all connections of one daemon; notices agents that do not answer
- *   agent_connection.c       opens a connection, connects it again when it breaks, and closes it
- *   agent_connection_wait.c  calls that wait for the agent
- *   agent_connection_in.c    frames from the agent
- *   agent_connection_out.c   frames to the agent
+ *   agent_connections.c        all connections of one daemon; notices agents that do not answer
+ *   agent_connection.c         opens a connection, connects it again when it breaks, and closes it
+ *   agent_connection_wait.c    calls that wait for the agent
+ *   agent_connection_in.c      frames from the agent
+ *   agent_connection_budget.c  how much an agent may send before it is not read for a while
+ *   agent_connection_out.c     frames to the agent
  *
  * The caller of a "…_locked" function holds agent->lock.
  */
@@ -14,6 +15,7 @@
 #include "agent/wire/wire.h"
 #include "common/byte_ring.h"
 #include "common/lock_assert.h"
+#include "common/log_limit.h"
 #include "sandbox/agent/agent_connection.h"
 #include "sandbox/agent/heartbeat.h"
 
@@ -43,8 +45,16 @@ struct AgentConnections {
 /* A call that waits for its response, on its caller's stack. */
 typedef struct {
     Response *response;
-    gboolean done; /* when response is NULL: the connection failed */
+    GError *refusal; /* the agent's response exceeds a bound */
+    gboolean done;   /* when both are NULL: the connection failed */
 } PendingCall;
+
+/* What a connection may cost the thread that serves all of them. */
+typedef struct {
+    TokenBucket frames; /* small ones, each of which costs the same however little is in it */
+    TokenBucket work;   /* microseconds of the thread's processor */
+    gint64 paused_us;   /* when the last pause began; 0: there was none */
+} AgentBudget;
 
 struct AgentConnection {
     gint references;
@@ -69,24 +79,45 @@ struct AgentConnection {
     ByteRing queue;      /* bytes that are not written yet */
     gboolean writing;    /* the loop's thread waits for room in the socket */
 
+    LogLimit log; /* lines that the agent can provoke */
+
     /* Only the loop's thread uses these. */
-    GSource *reader;
+    GSource *reader; /* NULL: the socket is not read now */
+    GSource *resume; /* the timer that ends a pause */
     GSource *writer;
     GSource *timer;
     WireDecoder *decoder;
     gboolean synced;
+    gboolean greeted; /* the agent has answered this connection's Hello */
+    guint8 *rest;     /* received, and decoded after a pause; NULL: nothing */
+    gsize n_rest;
+    AgentBudget budget;
+    gint64 retry_ms;  /* how long the agent was not connected after it broke the protocol last */
+    gint64 broken_us; /* when that was */
 };
 
 /* Closes the socket and fails the calls that wait. again: connects again soon. On the loop's thread. */
 void agent_connection_drop(AgentConnection *agent, gboolean again);
+/* Does so because the agent broke the protocol, and logs why. An agent that does it again and again is
+ * connected less and less often. On the loop's thread. */
+void agent_connection_drop_broken(AgentConnection *agent, const char *why);
 
 /* Fails every call that waits. */
 void agent_calls_fail_locked(AgentConnection *agent);
 /* Sets the error to the reason why the agent cannot be reached. Return: FALSE. */
 gboolean agent_fail_gone_locked(AgentConnection *agent, GError **error);
 
-/* The socket is readable, or was closed by the other end. */
-gboolean agent_on_readable(gint fd, GIOCondition condition, gpointer data);
+/* Starts to read the socket. On the loop's thread, as the next four. */
+void agent_reading_start(AgentConnection *agent);
+/* Stops; drops what was received and not decoded. */
+void agent_reading_stop(AgentConnection *agent);
+
+/* Call agent_budget_begin() before the work for one dispatch of the loop, and agent_budget_end() after it.
+ * Return: how long the connection is not to be read; 0: it may go on. */
+gint64 agent_budget_begin(void);
+gint64 agent_budget_end(AgentConnection *agent, gint64 begin_us);
+/* A frame with that many bytes has arrived. */
+void agent_budget_charge_frame(AgentConnection *agent, gsize length);
 
 /* Queues the message, and writes as much of the queue as the socket accepts. Errors: INVALID_ARGUMENT (larger
  * than a frame), RESOURCE_EXHAUSTED (the guest does not read). */

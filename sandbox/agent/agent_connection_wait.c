@@ -89,7 +89,7 @@ gboolean agent_connection_call(AgentConnection *agent, Request *request, const D
                                Response **ret_response, GError **error)
 {
     ToGuest message = CRIVIRT__AGENT__V1__TO_GUEST__INIT;
-    PendingCall call = {NULL, FALSE};
+    PendingCall call = {NULL, NULL, FALSE};
     gint64 id;
     gboolean good;
 
@@ -111,9 +111,15 @@ gboolean agent_connection_call(AgentConnection *agent, Request *request, const D
         good = deadline_cond_wait(deadline, &agent->changed, &agent->lock, "waiting for the guest's agent",
                                   error);
     g_hash_table_remove(agent->pending, &id);
-    if (good && call.response == NULL)
+    if (good && call.response == NULL && call.refusal == NULL)
         good = agent_fail_gone_locked(agent, error);
     g_mutex_unlock(&agent->lock);
+    if (good && call.refusal != NULL) {
+        g_propagate_prefixed_error(error, g_steal_pointer(&call.refusal),
+                                   "the guest's agent sent an answer that is refused: ");
+        good = FALSE;
+    }
+    g_clear_error(&call.refusal);
     /* An operation has the same number in the oneof of requests and in that of responses (ops.def). */
     if (good)
         good = check_response(call.response, (int)request->op_case, error);

@@ -130,8 +130,8 @@ static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer da
     if (pod_state(pod) != POD_READY)
         return; /* a guest that has just booted has nothing to report */
     if (!g_str_equal(hello->sandbox_id, pod->id)) {
-        log_error(LOG_FIELDS("sandbox", pod->id), "the guest's agent reports that it serves sandbox \"%s\"",
-                  hello->sandbox_id);
+        log_limited(&pod->guest_log, LOG_LEVEL_ERROR, LOG_FIELDS("sandbox", pod->id),
+                    "the guest's agent reports that it serves sandbox \"%s\"", hello->sandbox_id);
         return;
     }
     stream_sessions_resume(pod);
@@ -156,7 +156,7 @@ static void on_notice(const char *message, gpointer data)
 {
     Pod *pod = data;
 
-    log_warning(LOG_FIELDS("sandbox", pod->id), "guest: %.500s", message);
+    log_limited(&pod->guest_log, LOG_LEVEL_WARNING, LOG_FIELDS("sandbox", pod->id), "guest: %.500s", message);
 }
 
 typedef struct {

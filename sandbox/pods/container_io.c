@@ -4,7 +4,7 @@
 
 #include "common/error.h"
 #include "common/lock_assert.h"
-#include "common/log.h"
+#include "common/log_limit.h"
 #include "sandbox/pods/container.h"
 
 enum {
@@ -55,6 +55,7 @@ struct ContainerIo {
     GMutex file_lock; /* of log */
     LogFile *log;
     gboolean complained;
+    LogLimit complaints;
 };
 
 static void item_free(IoItem *item)
@@ -132,8 +133,8 @@ static gboolean output_store(ContainerIo *io, const IoItem *item)
                                 item->eof, &taken, &error);
     g_mutex_unlock(&io->file_lock);
     if (!stored && !io->complained)
-        log_warning(LOG_NO_FIELDS, "%s; it is tried again, and the container waits meanwhile",
-                    error->message);
+        log_limited(&io->complaints, LOG_LEVEL_WARNING, LOG_NO_FIELDS,
+                    "%s; it is tried again, and the container waits meanwhile", error->message);
     io->complained = !stored;
     if (stored && telling_begin(io)) {
         io->events.stored(item->stream, taken, io->data);

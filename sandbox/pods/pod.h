@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "common/log_limit.h"
 #include "common/semaphore.h"
 #include "sandbox/agent/agent_calls.h"
 #include "sandbox/pods/handler.h"
@@ -62,6 +63,7 @@ struct Pod {
     VmSize vm_size;          /* planned size; all 0: not known (pod/pod_vm.h) */
     gboolean vm_size_unsure; /* an earlier daemon may have died during a change: the size is set once more */
     PodSamples samples;      /* figures of its last samples (observe/sample.h) */
+    LogLimit guest_log;      /* for lines of the log that the guest can provoke */
 };
 
 /* Takes ownership of config. Nothing is stored yet. */

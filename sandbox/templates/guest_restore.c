@@ -5,7 +5,7 @@
 
 #include "common/arena.h"
 #include "common/error.h"
-#include "common/log.h"
+#include "common/log_limit.h"
 #include "sandbox/agent/setup_seed.h"
 #include "sandbox/templates/unassigned_guest.h"
 #include "sandbox/vmm/vmm_state.h"
@@ -50,7 +50,10 @@ static void on_input_ack(const Crivirt__Agent__V1__InputAck *ack, gpointer data)
 
 static void on_notice(const char *message, gpointer data)
 {
-    log_info(LOG_FIELDS("guest", data), "the agent of an unassigned guest reports: %s", message);
+    static LogLimit limit;
+
+    log_limited(&limit, LOG_LEVEL_INFO, LOG_FIELDS("guest", data),
+                "the agent of an unassigned guest reports: %.500s", message);
 }
 
 static const AgentEvents events = {on_ready, on_output, on_exited, on_input_ack, on_notice, NULL};

@@ -9,6 +9,7 @@
 #include "agent/wire/wire.h"
 #include "common/error.h"
 #include "tests/unit/harness.h"
+#include "tests/unit/wait.h"
 
 typedef Crivirt__Agent__V1__FromGuest FromGuest;
 
@@ -26,9 +27,11 @@ typedef struct {
     AgentConnection *agent;
     gint ready_count;
     gint dead_count;
+    gint notice_count;
     GString *output;
     GMutex lock;
-    guint32 protocol; /* that the agent speaks */
+    guint32 protocol;   /* that the agent speaks */
+    gboolean is_second; /* loop and agents are another fixture's */
 } Fixture;
 
 static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer data)
@@ -55,7 +58,7 @@ static void on_exited(const Crivirt__Agent__V1__Exited *exited, gpointer data)
 static void on_notice(const char *message, gpointer data)
 {
     (void)message;
-    (void)data;
+    g_atomic_int_inc(&((Fixture *)data)->notice_count);
 }
 
 static gboolean on_dead(const char *why, gpointer data)
@@ -68,11 +71,11 @@ static gboolean on_dead(const char *why, gpointer data)
 static const AgentEvents events = {
     .ready = on_ready, .output = on_output, .exited = on_exited, .notice = on_notice, .dead = on_dead};
 
-static void fixture_init_with(Fixture *fixture, gint64 silence_limit_ms)
+/* loop and agents are set. */
+static void fixture_open(Fixture *fixture)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-    memset(fixture, 0, sizeof *fixture);
     g_mutex_init(&fixture->lock);
     fixture->output = g_string_new(NULL);
     fixture->directory = test_directory();
@@ -81,24 +84,42 @@ static void fixture_init_with(Fixture *fixture, gint64 silence_limit_ms)
     fixture->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CU_ASSERT_EQUAL_FATAL(bind(fixture->listener, (struct sockaddr *)&address, sizeof address), 0);
     CU_ASSERT_EQUAL_FATAL(listen(fixture->listener, 4), 0);
-    fixture->loop = loop_thread_new("agents");
-    fixture->agents = agent_connections_new(fixture->loop, silence_limit_ms);
     fixture->agent = agent_connection_open(fixture->agents, fixture->path, TRUE, &events, fixture);
     fixture->connection = accept(fixture->listener, NULL, NULL);
+    fixture->protocol = 1;
+}
+
+static void fixture_init_with(Fixture *fixture, gint64 silence_limit_ms)
+{
+    memset(fixture, 0, sizeof *fixture);
+    fixture->loop = loop_thread_new("agents");
+    fixture->agents = agent_connections_new(fixture->loop, silence_limit_ms);
+    fixture_open(fixture);
+}
+
+/* Makes another guest of the daemon. It is cleared before the first. */
+static void fixture_init_second(Fixture *fixture, const Fixture *first)
+{
+    memset(fixture, 0, sizeof *fixture);
+    fixture->is_second = TRUE;
+    fixture->loop = first->loop;
+    fixture->agents = first->agents;
+    fixture_open(fixture);
 }
 
 static void fixture_init(Fixture *fixture)
 {
     fixture_init_with(fixture, 0);
-    fixture->protocol = 1;
 }
 
 static void fixture_clear(Fixture *fixture)
 {
     agent_connection_close(fixture->agent);
     agent_connection_unref(fixture->agent);
-    loop_thread_free(fixture->loop);
-    agent_connections_free(fixture->agents);
+    if (!fixture->is_second) {
+        loop_thread_free(fixture->loop);
+        agent_connections_free(fixture->agents);
+    }
     if (fixture->connection >= 0)
         close(fixture->connection);
     close(fixture->listener);
@@ -115,9 +136,11 @@ static void put(Fixture *fixture, const void *data, gsize length)
 
 static void put_message(Fixture *fixture, const FromGuest *message)
 {
-    guint8 payload[4096];
+    gsize length = crivirt__agent__v1__from_guest__get_packed_size(message);
+    g_autofree guint8 *payload = g_malloc(length + 1);
     guint8 header[WIRE_HEADER_BYTES];
-    gsize length = crivirt__agent__v1__from_guest__pack(message, payload);
+
+    crivirt__agent__v1__from_guest__pack(message, payload);
 
     wire_header_encode(payload, length, 0, header);
     put(fixture, header, sizeof header);
@@ -172,8 +195,8 @@ static void put_response(Fixture *fixture, guint64 id)
     put_message(fixture, &message);
 }
 
-/* Answers the sync and the Hello as an agent does. */
-static WireDecoder *greet(Fixture *fixture)
+/* Answers the sync as an agent does, and the Hello with that message; NULL: as an agent does. */
+static WireDecoder *greet_with(Fixture *fixture, const FromGuest *answer)
 {
     WireDecoder *decoder = wire_decoder_new();
     guint8 sync[WIRE_SYNC_BYTES];
@@ -187,8 +210,16 @@ static WireDecoder *greet(Fixture *fixture)
     CU_ASSERT_PTR_NOT_NULL_FATAL(hello);
     CU_ASSERT_EQUAL(hello->request->op_case, CRIVIRT__AGENT__V1__REQUEST__OP_HELLO);
     crivirt__agent__v1__to_guest__free_unpacked(hello, NULL);
-    put_response(fixture, 0);
+    if (answer != NULL)
+        put_message(fixture, answer);
+    else
+        put_response(fixture, 0);
     return decoder;
+}
+
+static WireDecoder *greet(Fixture *fixture)
+{
+    return greet_with(fixture, NULL);
 }
 
 static gboolean start_call(Fixture *fixture, gint64 timeout_ms, GError **error)
@@ -330,6 +361,190 @@ static void bloated_messages_are_refused(void)
         ;
     CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.ready_count), 1);
     fixture_clear(&fixture);
+}
+
+/* Waits until the daemon has closed the connection, and accepts the next one. */
+static void accept_again(Fixture *fixture)
+{
+    guint8 bytes[4096];
+
+    while (recv(fixture->connection, bytes, sizeof bytes, 0) > 0)
+        ;
+    close(fixture->connection);
+    fixture->connection = accept(fixture->listener, NULL, NULL);
+    fixture->n_unread = 0;
+}
+
+/* Answers a Hello with a version that is far too long, each time that the daemon connects, and then keeps the
+ * protocol. */
+static void a_hello_beyond_its_bounds_is_refused(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Crivirt__Agent__V1__HelloResponse hello = CRIVIRT__AGENT__V1__HELLO_RESPONSE__INIT;
+    Crivirt__Agent__V1__Response response = CRIVIRT__AGENT__V1__RESPONSE__INIT;
+    FromGuest message = CRIVIRT__AGENT__V1__FROM_GUEST__INIT;
+    g_autofree char *version = g_strnfill(1000 * 1000, 'x');
+    Deadline deadline = deadline_in_ms(60000);
+
+    hello.agent_version = version;
+    response.result_case = CRIVIRT__AGENT__V1__RESPONSE__RESULT_HELLO;
+    response.hello = &hello;
+    message.body_case = CRIVIRT__AGENT__V1__FROM_GUEST__BODY_RESPONSE;
+    message.response = &response;
+    fixture_init(&fixture);
+    for (int i = 0; i < 3; i++) {
+        WireDecoder *decoder = greet_with(&fixture, &message);
+
+        accept_again(&fixture);
+        wire_decoder_free(decoder);
+    }
+    CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.ready_count), 0);
+    wire_decoder_free(greet(&fixture));
+    TEST_OK(agent_connection_wait_ready(fixture.agent, &deadline, &error), error);
+    CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.ready_count), 1);
+    fixture_clear(&fixture);
+}
+
+static void a_second_hello_is_refused(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Deadline deadline = deadline_in_ms(60000);
+
+    fixture_init(&fixture);
+    wire_decoder_free(greet(&fixture));
+    TEST_OK(agent_connection_wait_ready(fixture.agent, &deadline, &error), error);
+    put_response(&fixture, 0);
+    accept_again(&fixture);
+    CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.ready_count), 1);
+    fixture_clear(&fixture);
+}
+
+/* The first answer has a text that is too long; the second is right. */
+static gpointer answer_badly_then_well(gpointer data)
+{
+    Fixture *fixture = data;
+    WireDecoder *decoder = greet(fixture);
+    Crivirt__Agent__V1__Failure failure = CRIVIRT__AGENT__V1__FAILURE__INIT;
+    Crivirt__Agent__V1__Response response = CRIVIRT__AGENT__V1__RESPONSE__INIT;
+    FromGuest message = CRIVIRT__AGENT__V1__FROM_GUEST__INIT;
+    g_autofree char *text = g_strnfill(100 * 1000, 'x');
+    Crivirt__Agent__V1__ToGuest *request;
+    guint64 nonce;
+
+    request = get(fixture, decoder, &nonce);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(request);
+    failure.message = text;
+    failure.status = STATUS_NOT_FOUND;
+    response.id = request->request->id;
+    response.failure = &failure;
+    message.body_case = CRIVIRT__AGENT__V1__FROM_GUEST__BODY_RESPONSE;
+    message.response = &response;
+    put_message(fixture, &message);
+    crivirt__agent__v1__to_guest__free_unpacked(request, NULL);
+    request = get(fixture, decoder, &nonce);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(request);
+    put_response(fixture, request->request->id);
+    crivirt__agent__v1__to_guest__free_unpacked(request, NULL);
+    wire_decoder_free(decoder);
+    return NULL;
+}
+
+static void an_answer_beyond_its_bounds_fails_its_call(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    GThread *thread;
+
+    fixture_init(&fixture);
+    thread = g_thread_new("guest", answer_badly_then_well, &fixture);
+    TEST_FAILS(start_call(&fixture, 60000, &error), error, STATUS_INTERNAL,
+               "refused: Failure.message has 100000 bytes");
+    TEST_OK(start_call(&fixture, 60000, &error), error);
+    CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.ready_count), 1); /* on one connection */
+    g_thread_join(thread);
+    fixture_clear(&fixture);
+}
+
+/* ---- floods ---- */
+
+enum { FLOOD_BUFFER_BYTES = 64 << 10, CALLS_BESIDE_A_FLOOD = 200 };
+
+/* Sends notices as fast as the socket takes them, until the connection is shut down. */
+static gpointer flood_with_notices(gpointer data)
+{
+    Fixture *fixture = data;
+    Crivirt__Agent__V1__Notice notice = CRIVIRT__AGENT__V1__NOTICE__INIT;
+    FromGuest message = CRIVIRT__AGENT__V1__FROM_GUEST__INIT;
+    g_autofree guint8 *frames = g_malloc(FLOOD_BUFFER_BYTES);
+    guint8 payload[64];
+    gsize length, filled = 0;
+
+    message.body_case = CRIVIRT__AGENT__V1__FROM_GUEST__BODY_NOTICE;
+    message.notice = &notice;
+    length = crivirt__agent__v1__from_guest__pack(&message, payload);
+    while (filled + WIRE_HEADER_BYTES + length <= FLOOD_BUFFER_BYTES) {
+        wire_header_encode(payload, length, 0, frames + filled);
+        memcpy(frames + filled + WIRE_HEADER_BYTES, payload, length);
+        filled += WIRE_HEADER_BYTES + length;
+    }
+    for (gsize at = 0;;) {
+        ssize_t sent = send(fixture->connection, frames + at, filled - at, MSG_NOSIGNAL);
+
+        if (sent <= 0)
+            return NULL;
+        at = (at + (gsize)sent) % filled;
+    }
+}
+
+/* Answers requests until the connection is shut down. */
+static gpointer answer_all(gpointer data)
+{
+    Fixture *fixture = data;
+    WireDecoder *decoder = greet(fixture);
+    Crivirt__Agent__V1__ToGuest *request;
+    guint64 nonce;
+
+    while ((request = get(fixture, decoder, &nonce)) != NULL) {
+        put_response(fixture, request->request->id);
+        crivirt__agent__v1__to_guest__free_unpacked(request, NULL);
+    }
+    wire_decoder_free(decoder);
+    return NULL;
+}
+
+static void a_flood_is_slowed_down(void)
+{
+    enum { BURST = 10000, PER_SECOND = 5000, SLACK = 1000 };
+    Fixture flooded, calm;
+    g_autoptr(GError) error = NULL;
+    Deadline deadline = deadline_in_ms(60000);
+    gint64 begin_us, elapsed_ms;
+    gint count;
+    GThread *flood, *answers;
+
+    fixture_init(&flooded);
+    fixture_init_second(&calm, &flooded);
+    wire_decoder_free(greet(&flooded));
+    TEST_OK(agent_connection_wait_ready(flooded.agent, &deadline, &error), error);
+    answers = g_thread_new("calm", answer_all, &calm);
+    begin_us = g_get_monotonic_time();
+    flood = g_thread_new("flood", flood_with_notices, &flooded);
+    WAIT_UNTIL(g_atomic_int_get(&flooded.notice_count) > BURST);
+    for (int i = 0; i < CALLS_BESIDE_A_FLOOD; i++)
+        TEST_OK(start_call(&calm, 60000, &error), error);
+    elapsed_ms = (g_get_monotonic_time() - begin_us) / 1000;
+    CU_ASSERT_TRUE(g_atomic_int_get(&flooded.notice_count) <= BURST + SLACK + PER_SECOND * elapsed_ms / 1000);
+    /* It is slowed down, not cut off. */
+    count = g_atomic_int_get(&flooded.notice_count);
+    WAIT_UNTIL(g_atomic_int_get(&flooded.notice_count) > count + SLACK);
+    shutdown(flooded.connection, SHUT_RDWR);
+    shutdown(calm.connection, SHUT_RDWR);
+    g_thread_join(flood);
+    g_thread_join(answers);
+    fixture_clear(&calm);
+    fixture_clear(&flooded);
 }
 
 static void an_abandoned_guest_fails_at_once(void)
@@ -495,6 +710,13 @@ int main(void)
         {"bytes before the sync are ignored", garbage_before_the_sync_is_ignored},
         {"a guest that breaks the framing is disconnected and connected again", broken_framing_reconnects},
         {"a message that unpacks to far more than its frame is refused", bloated_messages_are_refused},
+        {"a Hello with a text beyond its bound is refused, and the agent is connected again",
+         a_hello_beyond_its_bounds_is_refused},
+        {"a second answer to one Hello ends the connection", a_second_hello_is_refused},
+        {"an answer with a text beyond its bound fails its own call only",
+         an_answer_beyond_its_bounds_fails_its_call},
+        {"a guest that floods is read at a bounded rate, and delays no other guest's calls",
+         a_flood_is_slowed_down},
         {"calls on an abandoned connection fail at once, with the reason", an_abandoned_guest_fails_at_once},
         {"messages that lack parts, and responses without a request, are ignored",
          messages_without_parts_are_harmless},
