@@ -11,9 +11,10 @@ typedef struct {
     const char *cpu_accelerated;
     const char *timers;
     const char *kernel_parameters;
-    gboolean has_time_stamp; /* its clock is a counter whose rate the kernel would have to measure */
-    gboolean has_generation; /* QEMU has a device for the generation */
-    gboolean plugs_memory;   /* virtio-mem, which guest kernels have from 6.1 on */
+    gboolean has_time_stamp;          /* its clock is a counter whose rate the kernel would have to measure */
+    gboolean has_generation;          /* QEMU has a device for the generation */
+    gboolean plugs_memory;            /* virtio-mem, which guest kernels have from 6.1 on */
+    gboolean restores_without_kernel; /* QEMU's saved state does not depend on -kernel */
 } Architecture;
 
 /* qemu64 plus what x86-64-v2 requires, for which current distributions build their programs. Measured by the
@@ -45,6 +46,7 @@ static const Architecture architectures[] = {
         .has_time_stamp = TRUE,
         .has_generation = TRUE,
         .plugs_memory = TRUE,
+        .restores_without_kernel = TRUE,
     },
     {
         .name = "aarch64",
@@ -146,10 +148,15 @@ static void add_resources(GString *xml, const DomainSpec *spec)
         append_escaped(xml, "  <vcpu>%u</vcpu>\n", spec->vcpus);
 }
 
-static void add_boot(GString *xml, const DomainSpec *spec, const Architecture *architecture)
+/* A guest that is restored has its kernel in its memory, and is never started again (add_endings()). QEMU
+ * would map the kernel's file and copy parts of it, which takes more time than the rest of QEMU's start. */
+static gboolean needs_kernel(const DomainSpec *spec, const Architecture *architecture)
 {
-    append_escaped(xml, "  <os>\n    <type arch='%s' machine='%s'>hvm</type>\n", architecture->name,
-                   architecture->machine);
+    return !spec->incoming || !architecture->restores_without_kernel;
+}
+
+static void add_kernel(GString *xml, const DomainSpec *spec, const Architecture *architecture)
+{
     append_escaped(xml, "    <kernel>%s</kernel>\n", spec->kernel);
     if (spec->initrd != NULL)
         append_escaped(xml, "    <initrd>%s</initrd>\n", spec->initrd);
@@ -158,7 +165,16 @@ static void add_boot(GString *xml, const DomainSpec *spec, const Architecture *a
         append_escaped(xml, " tsc_early_khz=%u", spec->time_stamp_khz);
     if (spec->kernel_parameters != NULL && *spec->kernel_parameters != '\0')
         append_escaped(xml, " %s", spec->kernel_parameters);
-    append_escaped(xml, "</cmdline>\n  </os>\n");
+    append_escaped(xml, "</cmdline>\n");
+}
+
+static void add_boot(GString *xml, const DomainSpec *spec, const Architecture *architecture)
+{
+    append_escaped(xml, "  <os>\n    <type arch='%s' machine='%s'>hvm</type>\n", architecture->name,
+                   architecture->machine);
+    if (needs_kernel(spec, architecture))
+        add_kernel(xml, spec, architecture);
+    append_escaped(xml, "  </os>\n");
 }
 
 /* One NUMA node with all memory, which repeats that it is shared: libvirt attaches a share only to shared

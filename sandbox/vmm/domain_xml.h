@@ -53,7 +53,8 @@ typedef struct {
     const DiskSpec *disks;
     gsize n_disks;
     const char *generation; /* the UUID by which the guest notices that it is another clone; NULL: none */
-    gboolean incoming;      /* it does not boot, but waits for a saved state (vmm_state.h) */
+    gboolean incoming;      /* it does not boot, but waits for a saved state (vmm_state.h); on x86_64 QEMU is
+                               not given the kernel, which is in the state */
 } DomainSpec;
 
 /* Memory is plugged and unplugged in blocks of this size. */
