@@ -273,6 +273,7 @@ static gboolean failure_from_output(const CniCall *call, const ProcessResult *re
 
 void cni_exec_set_failure(const CniCall *call, const ProcessResult *result, GError **error)
 {
+    g_autofree char *failure = process_describe_failure(result);
     g_autofree char *words = NULL;
 
     if (failure_from_output(call, result, error))
@@ -281,8 +282,8 @@ void cni_exec_set_failure(const CniCall *call, const ProcessResult *result, GErr
         words = words_clean(result->errors, strlen(result->errors));
     else
         words = words_clean(result->output, result->output_length);
-    fail(error, STATUS_INTERNAL, "network %s: plugin %s failed %s with exit code %d%s%s", call->config->name,
-         call->plugin->type, call->command, result->exit_code, *words != '\0' ? ": " : "", words);
+    fail(error, STATUS_INTERNAL, "network %s: plugin %s, %s: it %s%s%s", call->config->name,
+         call->plugin->type, call->command, failure, *words != '\0' ? ": " : "", words);
 }
 
 /* Runs the plugin with this input to its end, whatever its exit code. */

@@ -180,6 +180,7 @@ gboolean process_run(const ProcessSpec *spec, const Deadline *deadline, ProcessR
         return FALSE;
     }
 
+    ret_result->signal_number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     ret_result->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     ret_result->output_length = output->len;
     g_byte_array_append(output, (const guint8 *)"", 1);
@@ -189,9 +190,17 @@ gboolean process_run(const ProcessSpec *spec, const Deadline *deadline, ProcessR
     return TRUE;
 }
 
+char *process_describe_failure(const ProcessResult *result)
+{
+    return result->signal_number != 0 ? g_strdup_printf("was killed by signal %d (%s)", result->signal_number,
+                                                        g_strsignal(result->signal_number))
+                                      : g_strdup_printf("failed with exit code %d", result->exit_code);
+}
+
 gboolean process_check(const ProcessSpec *spec, const Deadline *deadline, GError **error)
 {
     g_auto(ProcessResult) result = {0};
+    g_autofree char *failure = NULL;
     const char *last_line;
 
     if (!process_run(spec, deadline, &result, error))
@@ -199,6 +208,7 @@ gboolean process_check(const ProcessSpec *spec, const Deadline *deadline, GError
     if (result.exit_code == 0)
         return TRUE;
     last_line = strrchr(result.errors, '\n');
-    return fail(error, STATUS_INTERNAL, "%s failed with exit code %d: %s", spec->argv[0], result.exit_code,
+    failure = process_describe_failure(&result);
+    return fail(error, STATUS_INTERNAL, "%s %s: %s", spec->argv[0], failure,
                 last_line != NULL ? last_line + 1 : result.errors);
 }

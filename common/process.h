@@ -20,8 +20,9 @@ typedef struct {
 } ProcessSpec;
 
 typedef struct {
-    int exit_code; /* 128 + signal when one killed it */
-    char *output;  /* stdout, NUL-terminated */
+    int exit_code;     /* 128 + signal when one killed it */
+    int signal_number; /* that killed it; 0: none */
+    char *output;      /* stdout, NUL-terminated */
     gsize output_length;
     char *errors; /* stderr, NUL-terminated, white space at the end removed */
 } ProcessResult;
@@ -35,3 +36,7 @@ gboolean process_run(const ProcessSpec *spec, const Deadline *deadline, ProcessR
 
 /* The same, but an exit code other than 0 is INTERNAL with the last line of stderr. */
 gboolean process_check(const ProcessSpec *spec, const Deadline *deadline, GError **error);
+
+/* Return: how a program ended that has failed, "failed with exit code 2" or "was killed by signal 9
+ * (Killed)"; the caller frees it. */
+char *process_describe_failure(const ProcessResult *result);

@@ -39,10 +39,11 @@ static void job_describe_failure(const Job *job, int wait_status, Fault *ret_fau
     if (job->timed_out)
         fault(ret_fault, FAULT_DEADLINE_EXCEEDED, "%s did not end within %d s", job->failing,
               JOB_TIMEOUT_MS / 1000);
+    else if (WIFSIGNALED(wait_status)) /* what it logged before is not the cause */
+        fault(ret_fault, FAULT_INTERNAL, "%s was killed by signal %d%s%s", job->failing,
+              WTERMSIG(wait_status), text[0] != '\0' ? "; its last message: " : "", text);
     else if (text[0] != '\0')
         fault(ret_fault, FAULT_INTERNAL, "%s: %s", job->failing, text);
-    else if (WIFSIGNALED(wait_status))
-        fault(ret_fault, FAULT_INTERNAL, "%s was killed by signal %d", job->failing, WTERMSIG(wait_status));
     else
         fault(ret_fault, FAULT_INTERNAL, "%s failed with exit code %d", job->failing,
               WEXITSTATUS(wait_status));

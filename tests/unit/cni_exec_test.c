@@ -176,7 +176,7 @@ static void failures_have_many_shapes(void)
     fails_with("echo panic: oh >&2; exit 2", STATUS_INTERNAL, "with exit code 2: panic: oh");
     fails_with("printf 'text\\033[1m\\nmore'; exit 3", STATUS_INTERNAL, "with exit code 3: text [1m more");
     fails_with("exit 4", STATUS_INTERNAL, "with exit code 4");
-    fails_with("kill -9 $$", STATUS_INTERNAL, "with exit code 137");
+    fails_with("kill -9 $$", STATUS_INTERNAL, "plugin one, ADD: it was killed by signal 9 (Killed)");
     fails_with("echo '{\"code\":\"x\",\"msg\":\"odd\"}'; exit 1", STATUS_INTERNAL, "\"msg\":\"odd\"");
     fails_with("exit 0", STATUS_INTERNAL, "plugin one, ADD: unusable result: not valid JSON");
     fails_with("echo '{\"ips\":[{\"address\":\"x\"}]}'; exit 0", STATUS_INTERNAL, "unusable result");
@@ -211,7 +211,7 @@ static void del_goes_on(void)
     put_file(&fixture, "three.DEL", "echo first; exit 1", 0644);
     put_file(&fixture, "two.DEL", "echo second; exit 1", 0644);
     TEST_FAILS(cni_network_del(fixture.network, &attachment, &fixture.deadline, &error), error,
-               STATUS_INTERNAL, "plugin three failed DEL with exit code 1: first");
+               STATUS_INTERNAL, "plugin three, DEL: it failed with exit code 1: first");
     calls = get_file(&fixture, "calls");
     CU_ASSERT_STRING_EQUAL(calls, "DEL three\nDEL two\nDEL one\n");
     input = get_file(&fixture, "one.DEL.stdin");

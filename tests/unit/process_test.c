@@ -34,7 +34,11 @@ static void a_signal_counts_from_128(void)
 {
     ProcessSpec spec = {.argv = SHELL("kill -9 $$")};
 
+    g_autoptr(GError) error = NULL;
+
     expect_run(&spec, 137, "", "");
+    TEST_FAILS(process_check(&spec, NULL, &error), error, STATUS_INTERNAL,
+               "sh was killed by signal 9 (Killed)");
 }
 
 static void input_is_fed_and_the_environment_set(void)
