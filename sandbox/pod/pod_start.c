@@ -7,6 +7,7 @@
 
 #include "cni-bridge/podnet.h"
 #include "common/error.h"
+#include "common/log.h"
 #include "common/metrics.h"
 #include "sandbox/pod/pod_cgroup.h"
 #include "sandbox/pod/pod_events.h"
@@ -188,7 +189,8 @@ static gboolean vm_restore(Pod *pod, const DomainSpec *spec, const Template *tem
     trace_add(pod->trace, TRACE_CREATE, NULL, begin_us);
     begin_us = g_get_monotonic_time();
     running = vm_load_state(pod, template, deadline, error) && vm_run(pod, deadline, error);
-    *ret_blame = !running && !pod->abandoned && deadline_check(deadline, "", NULL);
+    *ret_blame = !running && !pod->abandoned && deadline_check(deadline, "", NULL) &&
+                 !vmm_is_blocked(pod->manager->vmm, pod->id);
     if (!running)
         return FALSE;
     trace_add(pod->trace, TRACE_RESTORE, NULL, begin_us);
@@ -219,6 +221,28 @@ char *pod_start_take_pooled(SandboxManager *manager, const PodRequest *request, 
     return id;
 }
 
+/* A VM of the pool may end at any time before the pod has it: the pod then gets a VM of its own, as if the
+ * pool had been empty. The failure says nothing about the template. *ret_retry: another VM may do better. */
+static gboolean vm_restore_pooled(Pod *pod, const DomainSpec *spec, const Template *template,
+                                  const Deadline *deadline, gboolean *ret_retry, GError **error)
+{
+    g_autoptr(GError) problem = NULL;
+    gboolean blame;
+
+    if (vm_restore(pod, spec, template, deadline, &blame, &problem))
+        return TRUE;
+    *ret_retry = !pod->abandoned && deadline_check(deadline, "", NULL);
+    if (!*ret_retry) {
+        g_propagate_error(error, g_steal_pointer(&problem));
+        return FALSE;
+    }
+    log_warning(LOG_FIELDS("sandbox", pod->id),
+                "the VM that the pod got from the pool is of no use, and the pod gets another one: %s",
+                problem->message);
+    *ret_retry = vm_undo(pod, deadline, error);
+    return FALSE;
+}
+
 /* A bad template delays this pod only: it is quarantined, and this pod's VM boots. */
 static gboolean vm_restore_or_boot(Pod *pod, const DomainSpec *spec, const Template *template,
                                    const Deadline *deadline, GError **error)
@@ -246,6 +270,14 @@ static gboolean vm_start(Pod *pod, const PodRequest *request, const Deadline *de
                                        : template_find(pod->manager, &request->settings, &spec);
 
     spec.title = title;
+    if (pod->pooled_template != NULL) {
+        gboolean retry;
+
+        if (vm_restore_pooled(pod, &spec, template, deadline, &retry, error))
+            return TRUE;
+        if (!retry)
+            return FALSE;
+    }
     if (template != NULL)
         return vm_restore_or_boot(pod, &spec, template, deadline, error);
     return vm_boot(pod, &spec, deadline, error);
