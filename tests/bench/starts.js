@@ -2,8 +2,9 @@
 // The time of the start of a pod and of a container in it, compared with QEMU alone booting the same guest, and its phases by
 // the daemon's own traces. Pods are booted, restored, or restored without a VM of the pool.
 'use strict';
+const path = require('path');
 const {
-    count, now, sleep, say, podConfig, runPod, endPod, containerConfig, cmdline, qemuOf, cpuMs, daemonPid, bareBoot, median,
+    work, count, now, sleep, say, podConfig, runPod, endPod, containerConfig, cmdline, qemuOf, cpuMs, daemonPid, bareBoot, median,
     mean, medianOf, percentile,
 } = require('./lib');
 
@@ -44,12 +45,33 @@ async function startOnce(call) {
     return {...figures, daemon: cpuMs(daemonPid) - daemonBefore};
 }
 
-// Waits until pods start in the way to be measured: a template is made after the first boot.
+// The kernel's command line in the guest of a pod.
+async function kernelParameters(call) {
+    const config = podConfig();
+    const id = await runPod(call, config);
+    const {container_id} =
+        await call('CreateContainer', {pod_sandbox_id: id, config: containerConfig(), sandbox_config: config});
+    await call('StartContainer', {container_id});
+    const {stdout} = await call('ExecSync', {container_id, cmd: ['/bin/cat', '/proc/cmdline'], timeout: 60});
+    await endPod(call, id);
+    return stdout.toString().trim();
+}
+
+// QEMU's arguments for booting the guest: a QEMU that restores one is not given the kernel.
+async function bootingWords(call, words) {
+    if (words.includes('-kernel'))
+        return words;
+    const guest = (file) => path.join(work, 'guest', file);
+    return [...words.filter(Boolean), '-kernel', guest('kernel'), '-initrd', guest('initrd.img'), '-append', await kernelParameters(call)];
+}
+
+// Waits until pods start in the way to be measured: a template is made after the first boot. Returns the arguments of QEMU for
+// booting the guest alone.
 async function warmUp(call, wanted) {
     for (let i = 0; i < 30; i++) {
         const {how, words} = await startOnce(call);
         if (how === wanted)
-            return words;
+            return bootingWords(call, words);
         await sleep(2000);
     }
     throw new Error(`no pod was ${wanted}`);
