@@ -20,6 +20,7 @@
 #include "sandbox/recovery.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/state/state_store.h"
+#include "sandbox/templates/guest_user.h"
 #include "sandbox/templates/template_store.h"
 #include "sandbox/templates/vm_pool.h"
 #include "sandbox/volumes/writable_disk.h"
@@ -83,6 +84,11 @@ static void guest_environment_set(SandboxManager *manager)
     guests->state_dir = manager->settings->server.state_dir;
     guests->run_dir = manager->settings->server.run_dir;
     guests->owner_tag = manager->owner_tag;
+    /* libvirtd has a configuration of its own, which makes QEMU's user the owner of files. */
+    guests->users = g_str_equal(manager->settings->hypervisor.libvirt_uri, "embed")
+                        ? guest_users_new(manager->settings->hypervisor.vm_users_first,
+                                          manager->settings->hypervisor.vm_users)
+                        : NULL;
     guests->boot_timeout_ms = manager->settings->hypervisor.boot_timeout_ms;
     guests->writable_disk_bytes = manager->settings->guest.disk_bytes;
     guests->vm_pool_prerestored = manager->settings->guest.vm_pool_prerestored;
@@ -219,6 +225,7 @@ void sandbox_manager_close(SandboxManager *manager)
     manager_tables_clear(manager);
     event_hub_free(manager->events);
     semaphore_clear(&manager->guests.boots);
+    guest_users_free(manager->guests.users);
     g_mutex_clear(&manager->lock);
     g_object_unref(manager->closing);
     g_free(manager->owner_tag);

@@ -14,7 +14,12 @@
  * file. */
 static gboolean vfio_group_give_to_qemu(const Pod *pod, const char *path, GError **error)
 {
-    if (chown(path, pod->manager->guests.qemu_uid, pod->manager->guests.qemu_gid) != 0)
+    uid_t uid;
+    gid_t gid;
+
+    if (!vmm_user(pod->manager->vmm, pod->id, &uid, &gid, error))
+        return FALSE;
+    if (chown(path, uid, gid) != 0)
         return fail_errno(error, errno, "cannot give %s to QEMU's user", path);
     return TRUE;
 }

@@ -187,7 +187,7 @@ static gboolean network_end(Pod *pod, const Deadline *deadline, GError **error)
 static gboolean files_end(Pod *pod, GError **error)
 {
     return pod_cgroup_leave(pod, error) && share_delete(pod->share_dir, error) &&
-           dir_remove_tree(pod->run_dir, error) && dir_remove_tree(pod->state_dir, error);
+           dir_remove_tree(pod->state_dir, error) && dir_remove_tree(pod->run_dir, error);
 }
 
 /* A network that cannot be released now does not keep the rest from being removed. */
@@ -278,12 +278,12 @@ static gboolean attach_block(Pod *pod, const char *key, const char *host_path, c
 {
     g_autofree char *node = block_node_path(pod, lun);
     DiskSpec disk = {.lun = lun, .path = node, .readonly = readonly, .lasting = TRUE};
-    const BlockDeviceNode target = {node, readonly, pod->manager->guests.qemu_uid,
-                                    pod->manager->guests.qemu_gid};
+    BlockDeviceNode target = {.path = node, .readonly = readonly};
     gboolean good;
     int hold;
 
-    if (!block_device_make_node(device, host_path, &target, &hold, error))
+    if (!vmm_user(pod->manager->vmm, pod->id, &target.uid, &target.gid, error) ||
+        !block_device_make_node(device, host_path, &target, &hold, error))
         return FALSE;
     good = attach_disk(pod, key, &disk, error);
     if (hold >= 0)

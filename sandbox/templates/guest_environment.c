@@ -41,7 +41,7 @@ char *guest_disk_path(const GuestEnvironment *env, const char *id)
 {
     g_autofree char *directory = guest_state_dir(env, id);
 
-    return g_build_filename(directory, "upper.ext4", NULL);
+    return g_build_filename(directory, GUEST_DISK_NAME, NULL);
 }
 
 char *guest_tap(const char *id)

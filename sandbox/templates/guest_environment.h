@@ -21,8 +21,11 @@
 /* The interface's MAC address until Setup sets that of the network. The guest has it from its boot, and may
  * be a clone of another guest. The address is locally administered, and no frame is ever sent with it. */
 #define GUEST_MAC "52:54:00:63:76:01"
+#define GUEST_DISK_NAME "upper.ext4"     /* the writable disk in the state directory */
 #define GUEST_DISK_LUN 0                 /* of the writable disk; layers have the numbers after it */
 #define GUEST_DISK_SERIAL_FORMAT "cv-%u" /* of a disk, by its LUN */
+
+typedef struct GuestUsers GuestUsers;
 
 /* Paths of sockets end at 107 bytes, so directories are named by the beginning of the id only. */
 enum { GUEST_DIRECTORY_ID_DIGITS = 24 };
@@ -35,9 +38,10 @@ typedef struct {
     const char *state_dir; /* persists */
     const char *run_dir;   /* is cleared by a reboot */
     const char *owner_tag; /* the owner tag of what this daemon makes on the node (owner_tag.h) */
-    guint qemu_uid;
+    guint qemu_uid;        /* of the hypervisor's configured account */
     guint qemu_gid;
-    gint64 boot_timeout_ms;      /* per guest, from the start of its boot */
+    GuestUsers *users;      /* one for each QEMU; NULL: all run as the user and group above (guest_user.h) */
+    gint64 boot_timeout_ms; /* per guest, from the start of its boot */
     guint64 writable_disk_bytes; /* size of a guest's writable disk (sparse) */
 
     /* The pool's VMs hold a paused guest, instead of waiting for a template's state. */

@@ -12,6 +12,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
+#include "sandbox/templates/guest_user.h"
 #include "sandbox/vmm/vmm_state.h"
 
 enum { SWEEP_TIMEOUT_MS = 20 * 1000 };
@@ -20,9 +21,14 @@ enum { SWEEP_TIMEOUT_MS = 20 * 1000 };
 
 /* ---- directories and the disk ---- */
 
-static gboolean give_to_qemu(const GuestEnvironment *env, const char *path, mode_t mode, GError **error)
+static gboolean give_to_qemu(const GuestEnvironment *env, const char *id, const char *path, GError **error)
 {
-    if (chown(path, env->qemu_uid, env->qemu_gid) != 0 || chmod(path, mode) != 0)
+    uid_t uid;
+    gid_t gid;
+
+    if (!guest_user_find(env, id, &uid, &gid, error))
+        return FALSE;
+    if (chown(path, uid, gid) != 0 || chmod(path, 0600) != 0)
         return fail_errno(error, errno, "cannot give %s to QEMU's user", path);
     return TRUE;
 }
@@ -30,14 +36,12 @@ static gboolean give_to_qemu(const GuestEnvironment *env, const char *path, mode
 gboolean guest_files_make(const GuestEnvironment *env, const char *id, const char *disk, GError **error)
 {
     g_autofree char *empty = g_build_filename(env->state_dir, "upper-template.ext4", NULL);
-    g_autofree char *run_dir = guest_run_dir(env, id);
     g_autofree char *state_dir = guest_state_dir(env, id);
     g_autofree char *upper = guest_disk_path(env, id);
 
-    return dir_make(run_dir, 0750, error) && give_to_qemu(env, run_dir, 0750, error) &&
-           dir_make(state_dir, 0711, error) &&
+    return guest_user_take(env, id, error) && dir_make(state_dir, 0711, error) &&
            file_copy_sparse(disk != NULL ? disk : empty, upper, 0600, error) &&
-           give_to_qemu(env, upper, 0600, error);
+           give_to_qemu(env, id, upper, error);
 }
 
 gboolean guest_files_remove(const GuestEnvironment *env, const char *id, GError **error)
@@ -45,7 +49,8 @@ gboolean guest_files_remove(const GuestEnvironment *env, const char *id, GError 
     g_autofree char *run_dir = guest_run_dir(env, id);
     g_autofree char *state_dir = guest_state_dir(env, id);
 
-    return dir_remove_tree(run_dir, error) && dir_remove_tree(state_dir, error);
+    /* The user is free when the run directory is gone. */
+    return dir_remove_tree(state_dir, error) && dir_remove_tree(run_dir, error);
 }
 
 /* ---- the VM ---- */
@@ -61,7 +66,12 @@ gboolean guest_vm_create(const GuestEnvironment *env, const char *id, const Doma
     g_autofree char *generation = g_uuid_string_random();
     const DiskSpec disk = {.lun = GUEST_DISK_LUN, .path = upper, .serial = serial};
     DomainSpec named = *spec;
+    uid_t uid;
+    gid_t gid;
 
+    if (!guest_user_find(env, id, &uid, &gid, error))
+        return FALSE;
+    named.user = uid != env->qemu_uid ? uid : 0;
     named.name = id;
     named.agent_socket = socket;
     named.console_path = console;
@@ -70,8 +80,7 @@ gboolean guest_vm_create(const GuestEnvironment *env, const char *id, const Doma
     named.disks = &disk;
     named.n_disks = 1;
     named.generation = generation;
-    return tap_create(tap, env->qemu_uid, env->owner_tag, error) &&
-           vmm_create(env->vmm, &named, deadline, error) &&
+    return tap_create(tap, uid, env->owner_tag, error) && vmm_create(env->vmm, &named, deadline, error) &&
            (!named.incoming || vmm_state_expect(env->vmm, id, error));
 }
 

@@ -13,7 +13,8 @@
 #include "sandbox/templates/guest_environment.h"
 #include "sandbox/vmm/domain_xml.h"
 
-/* Creates the directories, and the disk as a copy of the file disk; NULL: of an empty disk. */
+/* Creates the directories, which belong to a user that no other guest has, and the disk as a copy of the file
+ * disk; NULL: of an empty disk. Errors: RESOURCE_EXHAUSTED when each of env->users has a guest. */
 gboolean guest_files_make(const GuestEnvironment *env, const char *id, const char *disk, GError **error);
 /* Creates the tap and the domain, which is paused. The names in spec (name, paths, tap, MAC, disks) are
  * ignored: they follow from id. With spec->incoming the VM expects a template's state. */

@@ -280,6 +280,15 @@ static void add_incoming(GString *xml)
         "  <qemu:commandline><qemu:arg value='-incoming'/><qemu:arg value='defer'/></qemu:commandline>\n");
 }
 
+/* libvirt leaves the owners of files alone: the daemon has set them. */
+static void add_user(GString *xml, const DomainSpec *spec)
+{
+    if (spec->user != 0)
+        append_escaped(
+            xml, "  <seclabel type='static' model='dac' relabel='no'><label>+%u:+%u</label></seclabel>\n",
+            spec->user, spec->user);
+}
+
 gboolean domain_xml_architecture_known(const char *name)
 {
     return architecture_find(name) != NULL;
@@ -312,6 +321,7 @@ char *domain_xml_build(const DomainSpec *spec)
     for (gsize i = 0; i < spec->n_disks; i++)
         add_indented(xml, domain_xml_disk(&spec->disks[i]));
     g_string_append(xml, "  </devices>\n");
+    add_user(xml, spec);
     if (spec->incoming)
         add_incoming(xml);
     g_string_append(xml, "</domain>\n");

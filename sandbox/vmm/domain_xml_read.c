@@ -8,7 +8,8 @@
 /* An element is known by its path from the root. Its text, or one attribute, is handed to a function. */
 typedef struct {
     DomainXml xml;
-    GString *text; /* of the innermost element */
+    GString *text;   /* of the innermost element */
+    gboolean in_dac; /* the last <seclabel> is that of users and groups */
 } Reading;
 
 static const char *attribute_of(const char *const *names, const char *const *values, const char *wanted)
@@ -52,6 +53,22 @@ static void add_pci_device(DomainXml *xml, const char *const *names, const char 
     g_array_append_val(xml->pci_devices, address);
 }
 
+/* libvirt writes numbers as +UID:+GID. Names are possible in its XML, and are not read. */
+static void read_user(DomainXml *xml, const char *text)
+{
+    g_auto(GStrv) ids = g_strsplit(text, ":", 2);
+    guint64 uid;
+    guint64 gid;
+
+    if (g_strv_length(ids) != 2 || *ids[0] != '+' || *ids[1] != '+' ||
+        !g_ascii_string_to_unsigned(ids[0] + 1, 10, 0, G_MAXUINT32 - 1, &uid, NULL) ||
+        !g_ascii_string_to_unsigned(ids[1] + 1, 10, 0, G_MAXUINT32 - 1, &gid, NULL))
+        return;
+    xml->has_user = TRUE;
+    xml->uid = (uid_t)uid;
+    xml->gid = (gid_t)gid;
+}
+
 static void on_start_element(GMarkupParseContext *context, const char *element, const char **names,
                              const char **values, gpointer data, GError **error)
 {
@@ -69,6 +86,8 @@ static void on_start_element(GMarkupParseContext *context, const char *element, 
         value = attribute_of(names, values, "dir");
         if (value != NULL)
             g_ptr_array_add(xml->share_tags, g_strdup(value));
+    } else if (is_at(context, "seclabel domain")) {
+        reading->in_dac = g_strcmp0(attribute_of(names, values, "model"), "dac") == 0;
     } else if (is_at(context, "address source hostdev devices domain")) {
         add_pci_device(xml, names, values);
     }
@@ -93,6 +112,8 @@ static void on_end_element(GMarkupParseContext *context, const char *element, gp
         g_ptr_array_add(reading->xml.disk_serials, g_strdup(reading->text->str));
     else if (is_at(context, "current target memory devices domain"))
         reading->xml.plugged_memory_bytes = g_ascii_strtoull(reading->text->str, NULL, 10) * 1024;
+    else if (reading->in_dac && is_at(context, "label seclabel domain"))
+        read_user(&reading->xml, reading->text->str);
     g_string_truncate(reading->text, 0);
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <glib.h>
+#include <sys/types.h>
 
 #include "sandbox/host/vfio.h"
 
@@ -15,7 +16,10 @@ typedef struct {
     guint64 plugged_memory_bytes; /* how much of its pluggable memory the guest has */
     GPtrArray *disk_serials;      /* char * */
     GPtrArray *share_tags;        /* char * */
-    GArray *pci_devices;          /* PciAddress, on the node, of those passed through */
+    gboolean has_user;            /* libvirt has given QEMU these ids: */
+    uid_t uid;
+    gid_t gid;
+    GArray *pci_devices; /* PciAddress, on the node, of those passed through */
 } DomainXml;
 
 /* Return: FALSE with INTERNAL for text that is no XML; ret_xml is untouched then. */

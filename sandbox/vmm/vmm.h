@@ -63,7 +63,8 @@ void vmm_close(Vmm *vmm);
 gboolean vmm_uses_kvm(Vmm *vmm, const char **ret_reason);
 
 /* Creates the domain paused, so that its tap can be moved before the guest runs. Makes the console file, and
- * makes QEMU's user the owner of it and of the writable disks. spec->accelerated and spec->owner are ignored:
+ * makes QEMU's user (spec->user) the owner of it and of the writable disks. A user of its own may
+ * open /dev/kvm while QEMU starts. spec->accelerated and spec->owner are ignored:
  * the Vmm sets them. Errors: UNAVAILABLE or INTERNAL with libvirt's message and QEMU's; FAILED_PRECONDITION
  * when the node does not have the accelerator that spec asks for. */
 gboolean vmm_create(Vmm *vmm, const DomainSpec *spec, const Deadline *deadline, GError **error);
@@ -132,5 +133,7 @@ gboolean vmm_request_memory(Vmm *vmm, const char *name, guint64 pluggable_bytes,
 /* Reads how much of its pluggable memory the guest has. */
 gboolean vmm_plugged_memory(Vmm *vmm, const char *name, guint64 *ret_bytes, GError **error);
 
+/* Reads which user and group the domain's QEMU runs as: spec->user, or those of VmmConfig. */
+gboolean vmm_user(Vmm *vmm, const char *name, uid_t *ret_uid, gid_t *ret_gid, GError **error);
 /* Return: QEMU's process; 0 when it is unknown or has ended. */
 pid_t vmm_pid(Vmm *vmm, const char *name);

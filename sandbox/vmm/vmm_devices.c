@@ -13,11 +13,11 @@ enum { DETACH_POLL_MS = 20 };
 
 /* ---- files that QEMU, which is unprivileged, opens by itself ---- */
 
-static gboolean give_to_qemu(Vmm *vmm, int fd, const char *path, GError **error)
+static gboolean give_to_qemu(const VmmIdentity *user, int fd, const char *path, GError **error)
 {
     if (fd < 0)
         return fail_errno(error, errno, "cannot open %s", path);
-    if (fchown(fd, vmm->identity.uid, vmm->identity.gid) != 0 || fchmod(fd, 0600) != 0) {
+    if (fchown(fd, user->uid, user->gid) != 0 || fchmod(fd, 0600) != 0) {
         fail_errno(error, errno, "cannot make QEMU's user the owner of %s", path);
         close(fd);
         return FALSE;
@@ -26,17 +26,23 @@ static gboolean give_to_qemu(Vmm *vmm, int fd, const char *path, GError **error)
     return TRUE;
 }
 
-gboolean vmm_prepare_disk(Vmm *vmm, const DiskSpec *disk, GError **error)
+/* Layers are root's, and a volume's device node is made for QEMU. */
+static gboolean disk_is_qemus(const Vmm *vmm, const DiskSpec *disk)
 {
-    if (!vmm->embedded || disk->readonly || disk->lasting)
-        return TRUE;
-    return give_to_qemu(vmm, open(disk->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), disk->path, error);
+    return vmm->embedded && !disk->readonly && !disk->lasting;
 }
 
-gboolean vmm_prepare_console(Vmm *vmm, const char *path, GError **error)
+gboolean vmm_prepare_disk(Vmm *vmm, const VmmIdentity *user, const DiskSpec *disk, GError **error)
+{
+    if (!disk_is_qemus(vmm, disk))
+        return TRUE;
+    return give_to_qemu(user, open(disk->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), disk->path, error);
+}
+
+gboolean vmm_prepare_console(Vmm *vmm, const VmmIdentity *user, const char *path, GError **error)
 {
     return !vmm->embedded ||
-           give_to_qemu(vmm, open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), path, error);
+           give_to_qemu(user, open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), path, error);
 }
 
 /* ---- attaching and detaching ---- */
@@ -96,7 +102,12 @@ gboolean vmm_attach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, GErro
 {
     g_autofree char *xml = domain_xml_disk(disk);
 
-    return vmm_prepare_disk(vmm, disk, error) && attach_device(vmm, name, xml, disk->path, error);
+    VmmIdentity user;
+
+    if (disk_is_qemus(vmm, disk) &&
+        (!vmm_read_identity(vmm, name, &user, error) || !vmm_prepare_disk(vmm, &user, disk, error)))
+        return FALSE;
+    return attach_device(vmm, name, xml, disk->path, error);
 }
 
 gboolean vmm_has_disk(Vmm *vmm, const char *name, const char *serial, gboolean *ret_has, GError **error)
@@ -142,18 +153,21 @@ gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share,
     g_autofree char *socket = share_file(vmm, name, "");
     g_autofree char *log = share_file(vmm, name, ".log");
     g_autofree char *xml = domain_xml_share(share, socket);
-    const VirtiofsdSpec server = {
+    VirtiofsdSpec server = {
         .source = share->source,
         .socket = socket,
         .log = log,
-        .uid = vmm->identity.uid,
-        .gid = vmm->identity.gid,
         .locks = share->locks,
         .oom_score_adj = share->oom_score_adj,
     };
     VirtiofsdProcesses processes;
+    VmmIdentity user;
     gboolean attached;
 
+    if (!vmm_read_identity(vmm, name, &user, error))
+        return FALSE;
+    server.uid = user.uid;
+    server.gid = user.gid;
     if (!virtiofsd_start(&server, &processes, error))
         return FALSE;
     attached = attach_device(vmm, name, xml, share->source, error);

@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/log.h"
 #include "sandbox/host/accelerator.h"
+#include "sandbox/host/device_access.h"
 #include "sandbox/host/time_stamp.h"
 #include "sandbox/vmm/vmm_private.h"
 
@@ -58,6 +60,28 @@ gboolean vmm_read_xml(virDomainPtr domain, DomainXml *ret_xml, GError **error)
     return good;
 }
 
+gboolean vmm_read_identity(Vmm *vmm, const char *name, VmmIdentity *ret_identity, GError **error)
+{
+    g_autoptr(virDomain) domain = vmm_find_domain(vmm, name, error);
+    g_auto(DomainXml) xml = {0};
+
+    if (domain == NULL || !vmm_read_xml(domain, &xml, error))
+        return FALSE;
+    *ret_identity = xml.has_user ? (VmmIdentity){xml.uid, xml.gid} : vmm->identity;
+    return TRUE;
+}
+
+gboolean vmm_user(Vmm *vmm, const char *name, uid_t *ret_uid, gid_t *ret_gid, GError **error)
+{
+    VmmIdentity identity;
+
+    if (!vmm_read_identity(vmm, name, &identity, error))
+        return FALSE;
+    *ret_uid = identity.uid;
+    *ret_gid = identity.gid;
+    return TRUE;
+}
+
 pid_t vmm_pid(Vmm *vmm, const char *name)
 {
     return vmm_root_pid(vmm->run_dir, name);
@@ -99,6 +123,8 @@ static gboolean check_kvm(Vmm *vmm, GError **error)
 
 static gboolean prepare_files(Vmm *vmm, const DomainSpec *spec, GError **error)
 {
+    const VmmIdentity user = spec->user != 0 ? (VmmIdentity){spec->user, spec->user} : vmm->identity;
+
     if (access(spec->kernel, R_OK) != 0)
         return fail(error, STATUS_INTERNAL, "cannot read the guest's kernel %s: %s", spec->kernel,
                     g_strerror(errno));
@@ -106,15 +132,35 @@ static gboolean prepare_files(Vmm *vmm, const DomainSpec *spec, GError **error)
         return fail(error, STATUS_INTERNAL, "cannot read the guest's initramfs %s: %s", spec->initrd,
                     g_strerror(errno));
     for (gsize i = 0; i < spec->n_disks; i++)
-        if (!vmm_prepare_disk(vmm, &spec->disks[i], error))
+        if (!vmm_prepare_disk(vmm, &user, &spec->disks[i], error))
             return FALSE;
-    return vmm_prepare_console(vmm, spec->console_path, error);
+    return vmm_prepare_console(vmm, &user, spec->console_path, error);
+}
+
+/* A user of the VM's own is in no group that may open /dev/kvm. It is let in while QEMU starts, which opens
+ * the device once. */
+static virDomainPtr start_domain(Vmm *vmm, const DomainSpec *spec, GError **error)
+{
+    gboolean enters = spec->accelerated && spec->user != 0;
+    g_autofree char *xml = domain_xml_build(spec);
+    g_autoptr(GError) problem = NULL;
+    virDomainPtr domain;
+
+    if (enters && !device_access_grant(ACCELERATOR_KVM_DEVICE, spec->user, error))
+        return NULL;
+    domain = virDomainCreateXML(vmm->connection, xml, VIR_DOMAIN_START_PAUSED);
+    if (domain == NULL) {
+        vmm_fail(error, "cannot start QEMU");
+        vmm_error_add_qemu_log(vmm, spec->name, error);
+    }
+    if (enters && !device_access_revoke(ACCELERATOR_KVM_DEVICE, spec->user, &problem))
+        log_warning(LOG_FIELDS("sandbox", spec->name), "%s", problem->message);
+    return domain;
 }
 
 static gboolean create_reserved(Vmm *vmm, const DomainSpec *spec, GError **error)
 {
     DomainSpec complete = *spec;
-    g_autofree char *xml = NULL;
     g_autoptr(virDomain) domain = NULL;
 
     if (!choose_accelerator(vmm, spec->accelerator, &complete.accelerated, error) ||
@@ -127,13 +173,9 @@ static gboolean create_reserved(Vmm *vmm, const DomainSpec *spec, GError **error
                     "cannot make a VM of the architecture %s: it is not supported", spec->architecture);
     if (!prepare_files(vmm, spec, error))
         return FALSE;
-    xml = domain_xml_build(&complete);
-    domain = virDomainCreateXML(vmm->connection, xml, VIR_DOMAIN_START_PAUSED);
-    if (domain == NULL) {
-        vmm_fail(error, "cannot start QEMU");
-        vmm_error_add_qemu_log(vmm, spec->name, error);
+    domain = start_domain(vmm, &complete, error);
+    if (domain == NULL)
         return FALSE;
-    }
     if (spec->incoming || vmm_table_live(vmm->table, spec->name))
         return TRUE;
     return !vmm_fail_if_ended(vmm, spec->name, "QEMU ended as soon as it was started", error) &&

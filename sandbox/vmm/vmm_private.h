@@ -115,6 +115,8 @@ void vmm_remove_leftovers(Vmm *vmm, virDomainPtr domain);
 
 /* Return: the domain, the caller's; NULL with NOT_FOUND when there is none of that name. */
 virDomainPtr vmm_find_domain(Vmm *vmm, const char *name, GError **error);
+/* Reads which user the domain's QEMU runs as. */
+gboolean vmm_read_identity(Vmm *vmm, const char *name, VmmIdentity *ret_identity, GError **error);
 /* Reads libvirt's XML of the domain. */
 gboolean vmm_read_xml(virDomainPtr domain, DomainXml *ret_xml, GError **error);
 /* Kills QEMU and waits for its end. TRUE also when there is no process, or libvirtd has to do it. */
@@ -122,9 +124,9 @@ gboolean vmm_kill_qemu(Vmm *vmm, const char *name, const Deadline *deadline, GEr
 
 /* ---- vmm_devices.c ---- */
 
-/* Gives a writable disk to QEMU's user, who opens it. */
-gboolean vmm_prepare_disk(Vmm *vmm, const DiskSpec *disk, GError **error);
-/* Makes the console file if it is missing, and gives it to QEMU's user. */
-gboolean vmm_prepare_console(Vmm *vmm, const char *path, GError **error);
+/* Gives a writable disk to the user of the VM's QEMU, who opens it. */
+gboolean vmm_prepare_disk(Vmm *vmm, const VmmIdentity *user, const DiskSpec *disk, GError **error);
+/* Makes the console file if it is missing, and gives it to the user of the VM's QEMU. */
+gboolean vmm_prepare_console(Vmm *vmm, const VmmIdentity *user, const char *path, GError **error);
 /* Removes the log of the domain's virtiofsd. */
 void vmm_remove_share_log(Vmm *vmm, const char *name);

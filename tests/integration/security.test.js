@@ -156,6 +156,72 @@ test('whatever a guest has put at the root of its share, containers start, the d
     assert.doesNotMatch(must('find', node.runDir, '-name', `*${other.id.slice(0, 20)}*`), /./);
 });
 
+// The ids of a process: of its users, groups, and further groups.
+const ids = (pid) => ['Uid', 'Gid', 'Groups'].map((key) => new RegExp(`^${key}:\\s+(.*)$`, 'm')
+    .exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))[1].trim().split(/\s+/));
+const guardsOf = (one) => must('pgrep', '-f', `crivirt-fsguard.*${one.id.slice(0, 24)}`).trim().split('\n');
+
+test('a process with the user of one QEMU reads neither the memory nor the disk nor the sockets of another VM', async () => {
+    const other = await node.runPod();
+    const data = path.join(node.dir, 'neighbour-data');
+    fs.mkdirSync(data);
+    await run({}, {mounts: [{container_path: '/data', host_path: data}]}, other);
+    const [mine, theirs] = [pod, other].map((one) => ids(node.qemuPid(one)));
+    assert.notStrictEqual(mine[0][0], theirs[0][0]);
+    for (const [uids, gids, groups] of [mine, theirs]) {
+        assert.ok(Number(uids[0]) >= 2000000000, uids[0]);
+        assert.deepStrictEqual(new Set([...uids, ...gids, ...groups]), new Set([uids[0]]));
+    }
+    const [user] = mine[0];
+    // Those of the paths that the user can read.
+    const reads = (paths) => must('setpriv', '--reuid', user, '--regid', user, '--clear-groups', '--inh-caps=-all', 'sh', '-c',
+        'for path; do if cat "$path" >/dev/null 2>&1 || ls "$path" >/dev/null 2>&1; then echo "$path"; fi; done', 'sh', ...paths)
+        .split('\n').filter(Boolean);
+    const qemuPaths = (one) => {
+        const pid = node.qemuPid(one);
+        const memory = fs.readdirSync(`/proc/${pid}/fd`).find((fd) => fs.readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith('/memfd:'));
+        const sockets = must('find', path.join(node.stateDir, 'libvirt/lib/qemu'), '-name', `*-${one.id.slice(0, 20)}`).trim().split('\n');
+        return [`/proc/${pid}/fd`, `/proc/${pid}/fd/${memory}`, `/proc/${pid}/maps`, ...sockets,
+                path.join(node.runDir, 'vm', one.id.slice(0, 24)), path.join(node.stateDir, 'pods', one.id.slice(0, 24), 'upper.ext4')];
+    };
+    assert.deepStrictEqual(reads(qemuPaths(pod)), qemuPaths(pod)); // its own: the attempts are good ones
+    assert.deepStrictEqual(reads(qemuPaths(other)), []);
+    // Nor can it use the file server of the other's volumes, which belongs to the other's user.
+    for (const pid of guardsOf(other))
+        assert.strictEqual(ids(pid)[0][0], theirs[0][0]);
+    await node.restartDaemon('SIGKILL');
+    const third = await node.runPod();
+    const third_user = ids(node.qemuPid(third))[0][0];
+    assert.ok(third_user !== mine[0][0] && third_user !== theirs[0][0], 'a restart has forgotten who has which user');
+    await run({}, {mounts: [{container_path: '/data', host_path: data}]}, pod); // its file server starts only now
+    assert.deepStrictEqual(reads(qemuPaths(other)), []);
+    await node.removePod(third);
+    await node.removePod(other);
+});
+
+test('VMs of a daemon that gave all the same user keep it, work on, and leave nothing', () =>
+    Node.use({flags: ['--vm-users=0']}, async (own) => {
+        const old = await own.runPod();
+        const data = path.join(own.dir, 'data');
+        fs.mkdirSync(data);
+        const container = await own.runContainer(old);
+        const account = ids(own.qemuPid(old))[0][0];
+        assert.strictEqual(account, must('id', '-u', 'libvirt-qemu').trim());
+        own.flags[own.flags.indexOf('--vm-users=0')] = '--vm-users=2';
+        await own.restartDaemon();
+        // A layer, and a file server that starts only now.
+        const later = await own.runContainer(old, {mounts: [{container_path: '/data', host_path: data}]});
+        assert.strictEqual(await own.output(later, 'echo good >/data/x; cat /data/x'), 'good');
+        assert.strictEqual(await own.output(container, 'echo good'), 'good');
+        for (const pid of guardsOf(old))
+            assert.strictEqual(ids(pid)[0][0], account);
+        const pods = [await own.runPod(), await own.runPod()];
+        assert.deepStrictEqual(pods.map((one) => ids(own.qemuPid(one))[0][0]).sort(), ['2000000000', '2000000001']);
+        await refused(own.runPod(), 'RESOURCE_EXHAUSTED', 'hypervisor.vm_users');
+        await own.removePod(pods[0]);
+        await own.removePod(await own.runPod());
+    }));
+
 test('a container runs with the default seccomp profile, with one from a file of the node, or with none', async () => {
     const mode = 'grep ^Seccomp: /proc/self/status | tr -d "[:space:]"';
     const profile = path.join(node.dir, 'no-mkdir.json');

@@ -33,6 +33,30 @@ static void finds_the_console(void)
     CU_ASSERT_STRING_EQUAL(xml.console_path, "/run/crivirt/console.log");
 }
 
+static void finds_the_user(void)
+{
+    static const char *const none[] = {
+        "<domain><seclabel model='selinux'><label>+1:+2</label></seclabel></domain>",
+        "<domain><seclabel model='dac'><label>qemu:qemu</label></seclabel></domain>",
+        "<domain><seclabel model='dac'><label>+1:+2x</label></seclabel></domain>",
+        "<domain><seclabel model='dac'/></domain>",
+        "<domain/>",
+    };
+    g_auto(DomainXml) xml = {0};
+
+    read_real(&xml);
+    CU_ASSERT_TRUE(xml.has_user);
+    CU_ASSERT_EQUAL(xml.uid, 2000000007);
+    CU_ASSERT_EQUAL(xml.gid, 2000000008);
+    for (guint i = 0; i < G_N_ELEMENTS(none); i++) {
+        g_auto(DomainXml) other = {0};
+        g_autoptr(GError) error = NULL;
+
+        TEST_OK(domain_xml_read(none[i], &other, &error), error);
+        CU_ASSERT_FALSE(other.has_user);
+    }
+}
+
 static void finds_disks_by_serial(void)
 {
     g_auto(DomainXml) xml = {0};
@@ -126,6 +150,7 @@ int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
         {"the path of the serial console is found", finds_the_console},
+        {"the user and group that QEMU runs as are found", finds_the_user},
         {"a disk is found by its whole serial", finds_disks_by_serial},
         {"an escaped serial is unescaped", unescapes_serials},
         {"a share is found by its tag", finds_shares_by_tag},

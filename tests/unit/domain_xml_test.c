@@ -75,6 +75,7 @@ static void full_x86(void)
     spec.tcg_buffer_mib = 64; /* has no effect with KVM */
     spec.time_stamp_khz = 2596132;
     spec.passthrough_ports = 2;
+    spec.user = 2000000007;
     spec.title = "default/web";
     spec.owner = "/var/lib/crivirt";
     spec.vcpus = 4;

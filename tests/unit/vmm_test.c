@@ -51,6 +51,7 @@ typedef struct {
     char *console;
     char *agent;
     char *kernel;
+    guint user; /* of the VMs that are made next; 0: the account */
     VmmConfig config;
     Ends ends;
     Vmm *vmm;
@@ -174,6 +175,7 @@ static gboolean create_as(Fixture *fixture, const char *name, gboolean incoming,
         .agent_socket = agent,
         .console_path = console,
         .incoming = incoming,
+        .user = fixture->user,
     };
 
     return vmm_create(fixture->vmm, &spec, NULL, error);
@@ -233,6 +235,40 @@ static gboolean log_is_left(Fixture *fixture)
     g_autoptr(GDir) logs = g_dir_open(path, 0, NULL);
 
     return logs != NULL && g_dir_read_name(logs) != NULL;
+}
+
+/* libvirt reports it, also of a VM that the Vmm's account runs. */
+static void runs_as_a_user_of_its_own(void)
+{
+    enum { USER = 2000000123 };
+    const struct passwd *account = getpwnam("libvirt-qemu");
+    g_autoptr(GError) error = NULL;
+    g_autofree char *console = NULL;
+    g_autofree char *process = NULL;
+    struct stat status;
+    Fixture fixture;
+    uid_t uid = 0;
+    gid_t gid = 0;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(account);
+    fixture_make(&fixture);
+    make(&fixture, second);
+    fixture.user = USER;
+    make(&fixture, first);
+    process = g_strdup_printf("/proc/%d", (int)listed(&fixture, first, NULL));
+    CU_ASSERT_EQUAL(stat(process, &status), 0);
+    CU_ASSERT_TRUE(status.st_uid == USER && status.st_gid == USER);
+    console = g_strdup_printf("%s.%.4s", fixture.console, first);
+    CU_ASSERT_EQUAL(stat(console, &status), 0);
+    CU_ASSERT_TRUE(status.st_uid == USER && status.st_gid == USER && (status.st_mode & 07777) == 0600);
+    TEST_OK(vmm_user(fixture.vmm, first, &uid, &gid, &error), error);
+    CU_ASSERT_TRUE(uid == USER && gid == USER);
+    TEST_OK(vmm_user(fixture.vmm, second, &uid, &gid, &error), error);
+    CU_ASSERT_EQUAL(uid, account->pw_uid);
+    destroy(&fixture, first);
+    destroy(&fixture, second);
+    TEST_FAILS(vmm_user(fixture.vmm, first, &uid, &gid, &error), error, STATUS_NOT_FOUND, "VM");
+    fixture_close(&fixture);
 }
 
 static void life_of_a_guest(void)
@@ -834,6 +870,7 @@ int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
         {"a guest is created paused and unprivileged, runs, and is destroyed", life_of_a_guest},
+        {"QEMU and its files belong to the user that the specification names", runs_as_a_user_of_its_own},
         {"destroying an unknown guest succeeds", unknown_guests},
         {"the state of a guest is restored into another VM, which continues with it", state_moves},
         {"a file that is not a saved state is refused", bad_state_is_refused},

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who may open a device file. A plain file takes its place, opened by other users in child processes, which
+ * needs root; without it, and where the file system has no ACLs, the tests are skipped. */
+#include "sandbox/host/device_access.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <grp.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "tests/unit/harness.h"
+
+enum { ONE = 2000000001, OTHER = 2000000002, GROUP = 2000000003 };
+
+/* Return: a file that its owner and the group GROUP may open; the caller removes it with its directory. */
+static char *file_make(void)
+{
+    g_autofree char *directory = g_dir_make_tmp("crivirt-access-XXXXXX", NULL);
+    char *path = g_build_filename(directory, "kvm", NULL);
+
+    CU_ASSERT_EQUAL(chmod(directory, 0711), 0);
+    CU_ASSERT_TRUE(g_file_set_contents(path, "", 0, NULL));
+    CU_ASSERT_EQUAL(chown(path, 0, GROUP), 0);
+    CU_ASSERT_EQUAL(chmod(path, 0660), 0);
+    return path;
+}
+
+static void file_drop(const char *path)
+{
+    g_autofree char *directory = g_path_get_dirname(path);
+
+    g_unlink(path);
+    g_rmdir(directory);
+}
+
+static gboolean opens(const char *path, uid_t user, gid_t group)
+{
+    pid_t child = fork();
+    int status = 0;
+
+    if (child == 0)
+        _exit(setgroups(0, NULL) == 0 && setresgid(group, group, group) == 0 &&
+                      setresuid(user, user, user) == 0 && open(path, O_RDWR | O_CLOEXEC) >= 0
+                  ? 0
+                  : 1);
+    CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static void single_users_are_let_in(void)
+{
+    g_autofree char *path = file_make();
+    g_autoptr(GError) error = NULL;
+    struct stat status;
+
+    CU_ASSERT_FALSE(opens(path, ONE, ONE));
+    TEST_OK(device_access_grant(path, ONE, &error), error);
+    TEST_OK(device_access_grant(path, ONE, &error), error);
+    CU_ASSERT_TRUE(opens(path, ONE, ONE));
+    CU_ASSERT_FALSE(opens(path, OTHER, OTHER));
+    CU_ASSERT_TRUE(opens(path, OTHER, GROUP));
+    TEST_OK(device_access_grant(path, OTHER, &error), error);
+    CU_ASSERT_TRUE(opens(path, OTHER, OTHER));
+    TEST_OK(device_access_revoke(path, ONE, &error), error);
+    CU_ASSERT_FALSE(opens(path, ONE, ONE));
+    CU_ASSERT_TRUE(opens(path, OTHER, OTHER));
+    TEST_OK(device_access_revoke(path, OTHER, &error), error);
+    TEST_OK(device_access_revoke(path, OTHER, &error), error);
+    CU_ASSERT_FALSE(opens(path, OTHER, OTHER));
+    /* It is as it was. */
+    CU_ASSERT_EQUAL(stat(path, &status), 0);
+    CU_ASSERT_EQUAL(status.st_mode & 07777, 0660);
+    CU_ASSERT_TRUE(getxattr(path, "system.posix_acl_access", NULL, 0) < 0);
+    file_drop(path);
+}
+
+/* The group may not open a device whose mask would let it in. */
+static void others_entries_stay(void)
+{
+    g_autofree char *path = file_make();
+    g_autoptr(GError) error = NULL;
+    struct stat status;
+
+    CU_ASSERT_EQUAL(chmod(path, 0600), 0);
+    TEST_OK(device_access_grant(path, ONE, &error), error);
+    CU_ASSERT_TRUE(opens(path, ONE, ONE));
+    CU_ASSERT_FALSE(opens(path, OTHER, GROUP));
+    TEST_OK(device_access_revoke(path, ONE, &error), error);
+    CU_ASSERT_EQUAL(stat(path, &status), 0);
+    CU_ASSERT_EQUAL(status.st_mode & 07777, 0600);
+    file_drop(path);
+}
+
+static void a_missing_device_is_named(void)
+{
+    g_autoptr(GError) error = NULL;
+
+    TEST_FAILS(device_access_grant("/nowhere/kvm", ONE, &error), error, STATUS_NOT_FOUND, "/nowhere/kvm");
+}
+
+static gboolean can_test(void)
+{
+    static const char acl[] = "system.posix_acl_access";
+    g_autofree char *directory = g_dir_make_tmp("crivirt-access-XXXXXX", NULL);
+    gboolean can =
+        geteuid() == 0 && directory != NULL && (getxattr(directory, acl, NULL, 0) >= 0 || errno == ENODATA);
+
+    if (directory != NULL)
+        g_rmdir(directory);
+    return can;
+}
+
+int main(void)
+{
+    static const TestCase cases[] = {
+        {"single users are let in to a device, and out again", single_users_are_let_in},
+        {"an entry for one user lets no group in", others_entries_stay},
+        {"an error names the device", a_missing_device_is_named},
+    };
+
+    if (!can_test()) {
+        printf("skip device_access: it takes root, and a file system with ACLs\n");
+        return 0;
+    }
+    return test_main("device_access", cases, G_N_ELEMENTS(cases));
+}
