@@ -132,6 +132,44 @@ static void check_user(GPtrArray *problems, const Settings *settings)
                     settings->hypervisor.qemu_group);
 }
 
+char *config_find_subordinate_ids(const char *text, guint first, guint count)
+{
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+
+    for (char **line = lines; count != 0 && *line != NULL; line++) {
+        g_auto(GStrv) fields = g_strsplit(*line, ":", -1); /* USER:FIRST:COUNT */
+        guint64 start;
+        guint64 length;
+
+        if (g_strv_length(fields) == 3 &&
+            g_ascii_string_to_unsigned(fields[1], 10, 0, G_MAXUINT32, &start, NULL) &&
+            g_ascii_string_to_unsigned(fields[2], 10, 0, G_MAXUINT32, &length, NULL) &&
+            start < (guint64)first + count && first < start + length)
+            return g_strdup(*line);
+    }
+    return NULL;
+}
+
+/* A process in such a user namespace could have the user of a VM. */
+static void check_vm_users(GPtrArray *problems, const Settings *settings)
+{
+    static const char *const files[] = {"/etc/subuid", "/etc/subgid"};
+
+    for (guint i = 0; i < G_N_ELEMENTS(files); i++) {
+        g_autofree char *text = NULL;
+        g_autofree char *line = NULL;
+
+        if (g_file_get_contents(files[i], &text, NULL, NULL))
+            line = config_find_subordinate_ids(text, settings->hypervisor.vm_users_first,
+                                               settings->hypervisor.vm_users);
+        if (line != NULL)
+            add_problem(problems, FALSE,
+                        "hypervisor.vm_users: %u ids from %u on are also in %s (%s): choose another "
+                        "hypervisor.vm_users_first",
+                        settings->hypervisor.vm_users, settings->hypervisor.vm_users_first, files[i], line);
+    }
+}
+
 static void check_registry(GPtrArray *problems, const Settings *settings)
 {
     if (*settings->registry.hosts_dir != '\0' &&
@@ -212,6 +250,7 @@ GPtrArray *config_check(const Settings *settings)
         add_problem(problems, FALSE, "images.max_image_size is less than images.max_layer_size");
     check_kvm(problems, settings);
     check_user(problems, settings);
+    check_vm_users(problems, settings);
     check_cni_config(problems, settings->network.cni_config_dir);
     check_cni_plugins(problems, settings->network.cni_plugin_dirs);
     check_registry(problems, settings);

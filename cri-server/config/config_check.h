@@ -9,6 +9,10 @@ typedef struct {
     char *text;
 } ConfigProblem;
 
+/* Looks in the text of /etc/subuid or /etc/subgid (subuid(5)) for ids among the count from first on. Return:
+ * the first such line, the caller's; NULL: there is none. */
+char *config_find_subordinate_ids(const char *text, guint first, guint count);
+
 /* Checks that streams do not pass through a network unencrypted, unless the configuration allows it. Errors:
  * INVALID_ARGUMENT. */
 gboolean config_check_streaming(const Settings *settings, GError **error);

@@ -395,6 +395,30 @@ static void checks_handlers(void)
     CU_ASSERT_FALSE(complains(problems, FALSE, "handlers.big.kernel"));
 }
 
+static void finds_ids_in_use(void)
+{
+    static const struct {
+        const char *text;
+        gboolean found;
+    } cases[] = {
+        {"", FALSE},
+        {"a:100000:65536\n", FALSE},
+        {"a:1000:1000\nb:2000:1000\n", FALSE},
+        {"a:1000:2001\n", TRUE},
+        {"a:100:1\nb:3999:1\n", TRUE},
+        {"b:4000:65536\n", FALSE},
+        {"b:0:4294967295", TRUE},
+        {"b:3500:x\nnonsense\nb:-1:9999\n", FALSE},
+    };
+
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *line = config_find_subordinate_ids(cases[i].text, 3000, 1000);
+
+        CU_ASSERT_EQUAL(line != NULL, cases[i].found);
+    }
+    CU_ASSERT_PTR_NULL(config_find_subordinate_ids("b:0:4294967295", 3000, 0));
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
@@ -408,6 +432,7 @@ int main(void)
         {"the printed configuration reads back as itself", prints_what_it_reads},
         {"the options that the default file shows as comments have their default values",
          explains_the_defaults},
+        {"ids of VMs that user namespaces have as well are found", finds_ids_in_use},
         {"deploy/crivirt.toml is the default file", ships_the_default_file},
         {"the configuration is printed as JSON", tells_itself_as_json},
         {"a handler has its own settings and the defaults for all others", reads_handlers},
