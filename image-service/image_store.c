@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "common/error.h"
@@ -396,6 +397,8 @@ static void layer_protect_again(const ImageStore *store, const LayerRow *row, co
     if (!is_protected && !layer_protect(store, fd))
         log_warning(LOG_FIELDS("layer", row->key), "cannot set who may read the layer: %s",
                     g_strerror(errno));
+    /* A daemon that was killed while a QEMU opened the layer has left the user of that VM in it. */
+    (void)fremovexattr(fd, "system.posix_acl_access");
 }
 
 /* Remembers the layers whose file is there as it was written. */

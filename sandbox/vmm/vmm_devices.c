@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/log.h"
+#include "sandbox/host/file_access.h"
 #include "sandbox/vmm/virtiofsd.h"
 #include "sandbox/vmm/vmm_private.h"
 
@@ -26,7 +28,7 @@ static gboolean give_to_qemu(const VmmIdentity *user, int fd, const char *path, 
     return TRUE;
 }
 
-/* Layers are root's, and a volume's device node is made for QEMU. */
+/* Layers are root's, and a volume's device node was made for QEMU. */
 static gboolean disk_is_qemus(const Vmm *vmm, const DiskSpec *disk)
 {
     return vmm->embedded && !disk->readonly && !disk->lasting;
@@ -98,16 +100,26 @@ static gboolean detach_device(virDomainPtr domain, const Detachment *device, con
 
 /* ---- disks ---- */
 
+/* Layers belong to the group of the account. A user of the VM's own is not in that group: it is let in while
+ * QEMU opens the layer, so that it reads those of its own pod only. */
 gboolean vmm_attach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, GError **error)
 {
     g_autofree char *xml = domain_xml_disk(disk);
+    g_autoptr(GError) problem = NULL;
+    VmmIdentity user = vmm->identity;
+    gboolean enters;
+    gboolean good;
 
-    VmmIdentity user;
-
-    if (disk_is_qemus(vmm, disk) &&
-        (!vmm_read_identity(vmm, name, &user, error) || !vmm_prepare_disk(vmm, &user, disk, error)))
+    if (vmm->embedded && !disk->lasting && !vmm_read_identity(vmm, name, &user, error))
         return FALSE;
-    return attach_device(vmm, name, xml, disk->path, error);
+    enters = disk->readonly && user.uid != vmm->identity.uid;
+    if (!vmm_prepare_disk(vmm, &user, disk, error) ||
+        (enters && !file_access_grant(disk->path, user.uid, FALSE, error)))
+        return FALSE;
+    good = attach_device(vmm, name, xml, disk->path, error);
+    if (enters && !file_access_revoke(disk->path, user.uid, &problem))
+        log_warning(LOG_FIELDS("sandbox", name), "%s", problem->message);
+    return good;
 }
 
 gboolean vmm_has_disk(Vmm *vmm, const char *name, const char *serial, gboolean *ret_has, GError **error)

@@ -10,7 +10,7 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "sandbox/host/accelerator.h"
-#include "sandbox/host/device_access.h"
+#include "sandbox/host/file_access.h"
 #include "sandbox/host/time_stamp.h"
 #include "sandbox/vmm/vmm_private.h"
 
@@ -146,14 +146,14 @@ static virDomainPtr start_domain(Vmm *vmm, const DomainSpec *spec, GError **erro
     g_autoptr(GError) problem = NULL;
     virDomainPtr domain;
 
-    if (enters && !device_access_grant(ACCELERATOR_KVM_DEVICE, spec->user, error))
+    if (enters && !file_access_grant(ACCELERATOR_KVM_DEVICE, spec->user, TRUE, error))
         return NULL;
     domain = virDomainCreateXML(vmm->connection, xml, VIR_DOMAIN_START_PAUSED);
     if (domain == NULL) {
         vmm_fail(error, "cannot start QEMU");
         vmm_error_add_qemu_log(vmm, spec->name, error);
     }
-    if (enters && !device_access_revoke(ACCELERATOR_KVM_DEVICE, spec->user, &problem))
+    if (enters && !file_access_revoke(ACCELERATOR_KVM_DEVICE, spec->user, &problem))
         log_warning(LOG_FIELDS("sandbox", spec->name), "%s", problem->message);
     return domain;
 }

@@ -175,7 +175,7 @@ test('a process with the user of one QEMU reads neither the memory nor the disk 
     const [user] = mine[0];
     // Those of the paths that the user can read.
     const reads = (paths) => must('setpriv', '--reuid', user, '--regid', user, '--clear-groups', '--inh-caps=-all', 'sh', '-c',
-        'for path; do if cat "$path" >/dev/null 2>&1 || ls "$path" >/dev/null 2>&1; then echo "$path"; fi; done', 'sh', ...paths)
+        'for path; do if [ -d "$path" ]; then ls "$path"; else cat "$path"; fi >/dev/null 2>&1 && echo "$path"; done; true', 'sh', ...paths)
         .split('\n').filter(Boolean);
     const qemuPaths = (one) => {
         const pid = node.qemuPid(one);
@@ -184,8 +184,11 @@ test('a process with the user of one QEMU reads neither the memory nor the disk 
         return [`/proc/${pid}/fd`, `/proc/${pid}/fd/${memory}`, `/proc/${pid}/maps`, ...sockets,
                 path.join(node.runDir, 'vm', one.id.slice(0, 24)), path.join(node.stateDir, 'pods', one.id.slice(0, 24), 'upper.ext4')];
     };
+    const layers = must('find', path.join(node.stateDir), '-path', '*/layers/*', '-type', 'f').trim().split('\n');
     assert.deepStrictEqual(reads(qemuPaths(pod)), qemuPaths(pod)); // its own: the attempts are good ones
     assert.deepStrictEqual(reads(qemuPaths(other)), []);
+    assert.ok(layers.length > 1);
+    assert.deepStrictEqual(reads(layers), []); // also its own, once QEMU has opened them
     // Nor can it use the file server of the other's volumes, which belongs to the other's user.
     for (const pid of guardsOf(other))
         assert.strictEqual(ids(pid)[0][0], theirs[0][0]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who may open a device file. A plain file takes its place, opened by other users in child processes, which
  * needs root; without it, and where the file system has no ACLs, the tests are skipped. */
-#include "sandbox/host/device_access.h"
+#include "sandbox/host/file_access.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -38,18 +38,23 @@ static void file_drop(const char *path)
     g_rmdir(directory);
 }
 
-static gboolean opens(const char *path, uid_t user, gid_t group)
+static gboolean opens_as(const char *path, uid_t user, gid_t group, int flags)
 {
     pid_t child = fork();
     int status = 0;
 
     if (child == 0)
         _exit(setgroups(0, NULL) == 0 && setresgid(group, group, group) == 0 &&
-                      setresuid(user, user, user) == 0 && open(path, O_RDWR | O_CLOEXEC) >= 0
+                      setresuid(user, user, user) == 0 && open(path, flags | O_CLOEXEC) >= 0
                   ? 0
                   : 1);
     CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static gboolean opens(const char *path, uid_t user, gid_t group)
+{
+    return opens_as(path, user, group, O_RDWR);
 }
 
 static void single_users_are_let_in(void)
@@ -59,18 +64,18 @@ static void single_users_are_let_in(void)
     struct stat status;
 
     CU_ASSERT_FALSE(opens(path, ONE, ONE));
-    TEST_OK(device_access_grant(path, ONE, &error), error);
-    TEST_OK(device_access_grant(path, ONE, &error), error);
+    TEST_OK(file_access_grant(path, ONE, TRUE, &error), error);
+    TEST_OK(file_access_grant(path, ONE, TRUE, &error), error);
     CU_ASSERT_TRUE(opens(path, ONE, ONE));
     CU_ASSERT_FALSE(opens(path, OTHER, OTHER));
     CU_ASSERT_TRUE(opens(path, OTHER, GROUP));
-    TEST_OK(device_access_grant(path, OTHER, &error), error);
+    TEST_OK(file_access_grant(path, OTHER, TRUE, &error), error);
     CU_ASSERT_TRUE(opens(path, OTHER, OTHER));
-    TEST_OK(device_access_revoke(path, ONE, &error), error);
+    TEST_OK(file_access_revoke(path, ONE, &error), error);
     CU_ASSERT_FALSE(opens(path, ONE, ONE));
     CU_ASSERT_TRUE(opens(path, OTHER, OTHER));
-    TEST_OK(device_access_revoke(path, OTHER, &error), error);
-    TEST_OK(device_access_revoke(path, OTHER, &error), error);
+    TEST_OK(file_access_revoke(path, OTHER, &error), error);
+    TEST_OK(file_access_revoke(path, OTHER, &error), error);
     CU_ASSERT_FALSE(opens(path, OTHER, OTHER));
     /* It is as it was. */
     CU_ASSERT_EQUAL(stat(path, &status), 0);
@@ -87,12 +92,30 @@ static void others_entries_stay(void)
     struct stat status;
 
     CU_ASSERT_EQUAL(chmod(path, 0600), 0);
-    TEST_OK(device_access_grant(path, ONE, &error), error);
+    TEST_OK(file_access_grant(path, ONE, TRUE, &error), error);
     CU_ASSERT_TRUE(opens(path, ONE, ONE));
     CU_ASSERT_FALSE(opens(path, OTHER, GROUP));
-    TEST_OK(device_access_revoke(path, ONE, &error), error);
+    TEST_OK(file_access_revoke(path, ONE, &error), error);
     CU_ASSERT_EQUAL(stat(path, &status), 0);
     CU_ASSERT_EQUAL(status.st_mode & 07777, 0600);
+    file_drop(path);
+}
+
+static void readers_do_not_write(void)
+{
+    g_autofree char *path = file_make();
+    g_autoptr(GError) error = NULL;
+    struct stat status;
+
+    CU_ASSERT_EQUAL(chmod(path, 0440), 0);
+    TEST_OK(file_access_grant(path, ONE, FALSE, &error), error);
+    CU_ASSERT_FALSE(opens(path, ONE, ONE));
+    CU_ASSERT_TRUE(opens_as(path, ONE, ONE, O_RDONLY));
+    CU_ASSERT_FALSE(opens_as(path, OTHER, OTHER, O_RDONLY));
+    CU_ASSERT_EQUAL(stat(path, &status), 0);
+    CU_ASSERT_EQUAL(status.st_mode & 07777, 0440);
+    TEST_OK(file_access_revoke(path, ONE, &error), error);
+    CU_ASSERT_FALSE(opens_as(path, ONE, ONE, O_RDONLY));
     file_drop(path);
 }
 
@@ -100,7 +123,7 @@ static void a_missing_device_is_named(void)
 {
     g_autoptr(GError) error = NULL;
 
-    TEST_FAILS(device_access_grant("/nowhere/kvm", ONE, &error), error, STATUS_NOT_FOUND, "/nowhere/kvm");
+    TEST_FAILS(file_access_grant("/nowhere/kvm", ONE, TRUE, &error), error, STATUS_NOT_FOUND, "/nowhere/kvm");
 }
 
 static gboolean can_test(void)
@@ -120,12 +143,13 @@ int main(void)
     static const TestCase cases[] = {
         {"single users are let in to a device, and out again", single_users_are_let_in},
         {"an entry for one user lets no group in", others_entries_stay},
+        {"a user who is let in to read does not write", readers_do_not_write},
         {"an error names the device", a_missing_device_is_named},
     };
 
     if (!can_test()) {
-        printf("skip device_access: it takes root, and a file system with ACLs\n");
+        printf("skip file_access: it takes root, and a file system with ACLs\n");
         return 0;
     }
-    return test_main("device_access", cases, G_N_ELEMENTS(cases));
+    return test_main("file_access", cases, G_N_ELEMENTS(cases));
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "sandbox/host/device_access.h"
+#include "sandbox/host/file_access.h"
 
 #include <errno.h>
 #include <linux/posix_acl.h>
@@ -128,29 +128,30 @@ static void acl_set_mask(GArray *acl)
         g_array_append_val(acl, mask);
 }
 
-static gboolean change(const char *path, uid_t user, gboolean grant, GError **error)
+/* permissions: 0 takes the user's entry away. */
+static gboolean change(const char *path, uid_t user, guint permissions, GError **error)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&changes);
     g_autoptr(GArray) acl = acl_read(path, error);
-    const Entry entry = entry_make(ACL_USER, ACL_READ | ACL_WRITE, user);
+    const Entry entry = entry_make(ACL_USER, permissions, user);
 
     (void)locker;
     if (acl == NULL)
         return FALSE;
-    if (!acl_remove_user(acl, user) && !grant)
+    if (!acl_remove_user(acl, user) && permissions == 0)
         return TRUE;
-    if (grant)
+    if (permissions != 0)
         g_array_append_val(acl, entry);
     acl_set_mask(acl);
     return acl_write(path, acl, error);
 }
 
-gboolean device_access_grant(const char *path, uid_t user, GError **error)
+gboolean file_access_grant(const char *path, uid_t user, gboolean writes, GError **error)
 {
-    return change(path, user, TRUE, error);
+    return change(path, user, ACL_READ | (writes ? ACL_WRITE : 0), error);
 }
 
-gboolean device_access_revoke(const char *path, uid_t user, GError **error)
+gboolean file_access_revoke(const char *path, uid_t user, GError **error)
 {
-    return change(path, user, FALSE, error);
+    return change(path, user, 0, error);
 }
