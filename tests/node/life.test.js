@@ -104,11 +104,11 @@ step('a container and its node share a volume', async () => {
     assert.strictEqual(await vm.must('cat /srv/volume/guest'), 'of the guest');
 });
 
-// What each process of the pod has, by its name: "oom_score_adj/limit of core files".
+// What each process of the pod has, by its name: "oom_score_adj/limit of core files". VMs of the pool have other scores.
 const processesOfVm = async () => Object.fromEntries((await vm.must(`
-    for pid in $(pgrep 'qemu-system|virtiofsd|crivirt-fsguard|fsguard-standby'); do
+    for pid in $(pgrep -f ${pod.id.slice(0, 12)}); do
         echo "$(cat /proc/$pid/comm) $(cat /proc/$pid/oom_score_adj)/$(awk '/^Max core/ { print $5 }' /proc/$pid/limits)"
-    done | sort -u`)).split('\n').map((line) => line.split(' ')).map(([name, values]) => [name.replace(/-.*/, ''), values]));
+    done | grep -E '^(qemu-system|virtiofsd|crivirt-fsguard|fsguard-standby)' | sort -u`)).split('\n').map((line) => line.split(' ')).map(([name, values]) => [name.replace(/-.*/, ''), values]));
 
 step('under its unit the daemon is protected from the OOM killer, and its children have the scores of their pod', async () => {
     const pid = await daemonPid();
