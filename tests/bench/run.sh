@@ -9,6 +9,9 @@
 #   BENCH_STARTS=20  BENCH_CONTAINERS=15  BENCH_MANY="5 20"  BENCH_PULLS=5  BENCH_LAYER_MB=40 (five layers)
 #   BENCH_PODS="1 10"  BENCH_CHURN=100  BENCH_CHURN_AT_ONCE=4  BENCH_LIMIT=1000  BENCH_LIMIT_RESERVE_MB=2048
 #   BENCH_STREAMS=5  BENCH_STREAM_MIB=32
+#   BENCH_AT_ONCE=8  BENCH_CROWDS=3 (pods with a container at once, beside containerd, and how often)
+#   BENCH_GUEST=DIRECTORY  a guest image (kernel, initrd.img), instead of one that is made
+#   BENCH_FLAGS="--agent-timeout=5m"  for the daemon, where the node is emulated
 #   BENCH_KEEP=1    keeps the directory with the daemon's log and the raw figures
 #   NODE_PATH       the directory of @grpc/grpc-js and @grpc/proto-loader; default: that of tests/integration
 set -euo pipefail
@@ -20,7 +23,7 @@ root=$(dirname "$(dirname "$here")")
 [ "$(id -u)" = 0 ] || fail "only root can run VMs and make network namespaces"
 build=$(readlink -f "${1:-$root/build/release}")
 parts=${BENCH_PARTS:-boot container restore containerd unpooled many pull memory churn streaming}
-need node nodejs skopeo skopeo docker-registry docker-registry cpio cpio lz4 lz4 gcc gcc
+need node nodejs gcc gcc
 
 namespace=crivirt-bench-$$
 run_dir=/run/cvb$$
@@ -63,10 +66,21 @@ build_project() {
     fi
 }
 
-# The guest image of the product, and one that crun_timer.c starts, for the times of containers.
-guest_images() {
+has() { [[ " $parts " == *" $1 "* ]]; }
+
+# The guest image of the product.
+guest_image() {
+    if [ -n "${BENCH_GUEST:-}" ]; then
+        cp -rL "$BENCH_GUEST" "$work/guest"
+    else
+        "$root/kernel/image.sh" --kernel tuned --agent "$build/agent/crivirt-agent" "$work/guest"
+    fi
+}
+
+# One that crun_timer.c starts, for the times of containers, and one with nothing but the agent's channel.
+measuring_images() {
     local agent=$build/agent/crivirt-agent
-    "$root/kernel/image.sh" --kernel tuned --agent "$agent" "$work/guest"
+    need cpio cpio lz4 lz4
     mkdir -p "$work/timer" "$work/timer-guest"
     "$root/kernel/initramfs.sh" --agent "$agent" --compress none "$work/plain.cpio"
     install -m 755 "$agent" "$work/timer/init.agent"
@@ -111,6 +125,7 @@ wait_for() {
 }
 
 registry() {
+    need docker-registry docker-registry skopeo skopeo
     mkdir "$work/registry"
     cat >"$work/registry.yml" <<END
 version: 0.1
@@ -153,18 +168,22 @@ image() {
     rm -rf "$work/image" "$work/oci"
 }
 
+# The socket is there some time before the daemon serves it.
+answers() { "$build/cri-server/cli/crivirt" --socket="$run_dir/s.sock" version >/dev/null 2>&1; }
+
 # daemon INITRD [FLAG…]
 daemon() {
     local initrd=$1
     shift
     mkdir -p "$run_dir"
+    # shellcheck disable=SC2086 # flags are words
     "${inside[@]}" "$build/cri-server/crivirtd" -c /dev/null --socket="$run_dir/s.sock" --state-dir="$work/state" \
         --run-dir="$run_dir" --cni-config-dir="$work/cni" --guest-kernel="$work/guest/kernel" \
-        --guest-initrd="$initrd" --registry-hosts-dir= "$@" ${BENCH_LOG_LEVEL:+--log-level="$BENCH_LOG_LEVEL"} \
+        --guest-initrd="$initrd" --registry-hosts-dir= "$@" ${BENCH_LOG_LEVEL:+--log-level="$BENCH_LOG_LEVEL"} ${BENCH_FLAGS:-} \
         >>"$work/crivirtd.log" 2>&1 &
     daemon_pid=$!
     pids+=("$daemon_pid")
-    wait_for test -S "$run_dir/s.sock"
+    wait_for answers
 }
 
 end_daemon() {
@@ -248,12 +267,11 @@ measure() {
         node "$here/bench.js" "$@" || fail "see $work/crivirtd.log (BENCH_KEEP=1 keeps it)"
 }
 
-has() { [[ " $parts " == *" $1 "* ]]; }
-
 mb=${BENCH_LAYER_MB:-40}
 build_project
 node_modules
-guest_images
+guest_image
+if has container || has streaming; then measuring_images; fi
 network
 "$root/deploy/busybox-archive.sh" "$work/busybox.tar" docker.io/library/busybox:latest
 if has pull; then
