@@ -133,7 +133,9 @@ static RpcServer *open_server(const Daemon *daemon, GError **error)
         .pools = {[RPC_POOL_FAST] = {settings->server.fast_workers, waiting},
                   [RPC_POOL_POD] = {settings->server.pod_workers, waiting},
                   [RPC_POOL_EXEC] = {settings->server.exec_workers, waiting},
-                  [RPC_POOL_IMAGE] = {settings->server.image_workers, waiting}},
+                  [RPC_POOL_IMAGE] = {settings->server.image_workers, waiting},
+                  [RPC_POOL_STATS] = {settings->server.stats_workers, waiting},
+                  [RPC_POOL_WATCH] = {settings->server.watch_workers, waiting}},
     };
 
     server.methods = rpc_table(&server.n_methods);

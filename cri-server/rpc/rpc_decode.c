@@ -6,7 +6,7 @@
 
 const char *rpc_pool_name(RpcPool pool)
 {
-    static const char *const names[] = {"fast", "pod", "exec", "image"};
+    static const char *const names[] = {"fast", "pod", "exec", "image", "stats", "watch"};
 
     G_STATIC_ASSERT(G_N_ELEMENTS(names) == RPC_N_POOLS);
     return names[pool];

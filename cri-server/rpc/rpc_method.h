@@ -17,8 +17,10 @@
 typedef enum {
     RPC_POOL_FAST,  /* answers from memory: List, Status, Version */
     RPC_POOL_POD,   /* waits for libvirt, CNI plugins, the agent */
-    RPC_POOL_EXEC,  /* lasts as long as a command in a container or a watching client, or asks guests */
+    RPC_POOL_EXEC,  /* lasts as long as a command in a container */
     RPC_POOL_IMAGE, /* pulls and imports */
+    RPC_POOL_STATS, /* waits some seconds at most, for guests or a CNI plugin: statistics, Status */
+    RPC_POOL_WATCH, /* lasts as long as its client reads: events, lists as streams */
     RPC_N_POOLS,
 } RpcPool;
 /* Return: "fast", "pod", …; static. */

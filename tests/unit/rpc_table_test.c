@@ -73,13 +73,28 @@ static void knows_which_stream(void)
 /* PLEG's calls must never queue behind a pull or a pod's start. */
 static void keeps_reads_in_the_fast_pool(void)
 {
-    static const char *const reads[] = {"Version",          "Status",         "ListPodSandbox",
-                                        "PodSandboxStatus", "ListContainers", "ContainerStatus"};
+    static const char *const reads[] = {"Version", "ListPodSandbox", "PodSandboxStatus", "ListContainers",
+                                        "ContainerStatus"};
 
     for (gsize i = 0; i < G_N_ELEMENTS(reads); i++)
         CU_ASSERT_EQUAL(find_method("RuntimeService", reads[i])->pool, RPC_POOL_FAST);
     CU_ASSERT_EQUAL(find_method("ImageService", "PullImage")->pool, RPC_POOL_IMAGE);
     CU_ASSERT_EQUAL(find_method("RuntimeService", "RunPodSandbox")->pool, RPC_POOL_POD);
+}
+
+/* Commands last as long as they like, so that only they are in their pool. A CNI plugin may hang in Status.
+ */
+static void keeps_commands_apart(void)
+{
+    gsize n_methods;
+    const RpcMethod *methods = rpc_table(&n_methods);
+
+    for (gsize i = 0; i < n_methods; i++)
+        if (methods[i].invoke != NULL)
+            CU_ASSERT_EQUAL(methods[i].pool == RPC_POOL_EXEC, g_str_equal(methods[i].name, "ExecSync"));
+    CU_ASSERT_EQUAL(find_method("RuntimeService", "Status")->pool, RPC_POOL_STATS);
+    CU_ASSERT_EQUAL(find_method("RuntimeService", "ListPodSandboxStats")->pool, RPC_POOL_STATS);
+    CU_ASSERT_EQUAL(find_method("RuntimeService", "GetContainerEvents")->pool, RPC_POOL_WATCH);
 }
 
 static void implements_what_this_version_promises(void)
@@ -121,6 +136,7 @@ int main(void)
         {"each row names the method's own message types", has_the_right_types},
         {"a row has STREAM where the CRI's method streams", knows_which_stream},
         {"reads use the fast worker pool; pulls and pods do not", keeps_reads_in_the_fast_pool},
+        {"commands have a worker pool of their own, and Status is not in the fast one", keeps_commands_apart},
         {"every method that this version supports is implemented", implements_what_this_version_promises},
     };
 
