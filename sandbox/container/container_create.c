@@ -18,6 +18,7 @@
 #include "sandbox/pods/cri_copy.h"
 #include "sandbox/pods/events.h"
 #include "sandbox/pods/pod_table.h"
+#include "sandbox/pods/pod_turn.h"
 #include "sandbox/sandbox.h"
 
 enum { CREATE_TIMEOUT_MS = 60 * 1000 }; /* enough for a busy guest */
@@ -162,6 +163,7 @@ gboolean container_create(SandboxManager *manager, const Runtime__V1__CreateCont
     g_autoptr(Container) container = NULL;
     g_autoptr(Image) image = NULL;
     g_autoptr(AgentConnection) agent = NULL;
+    g_autoptr(PodTurn) turn = NULL;
     gboolean good = TRUE;
 
     if (!create_request_check(request, error))
@@ -170,7 +172,9 @@ gboolean container_create(SandboxManager *manager, const Runtime__V1__CreateCont
     agent = pod != NULL ? pod_agent(pod, error) : NULL;
     if (agent == NULL)
         return FALSE;
-    if (!semaphore_acquire(&pod->create_job, deadline,
+    turn = pod_turn_take(pod, POD_TURN_CHANGE, error);
+    if (turn == NULL ||
+        !semaphore_acquire(&pod->create_job, deadline,
                            "waiting for another container of the sandbox to be created", error))
         return FALSE;
     container = container_find_by_metadata(pod, request->config->metadata);

@@ -10,6 +10,7 @@
 #include "sandbox/pods/container_io.h"
 #include "sandbox/pods/events.h"
 #include "sandbox/pods/pod_table.h"
+#include "sandbox/pods/pod_turn.h"
 #include "sandbox/pods/stream_sessions.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/volumes/share.h"
@@ -80,13 +81,15 @@ gboolean container_forget(Container *container, const Deadline *deadline, GError
 gboolean container_remove(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error)
 {
     g_autoptr(Container) container = NULL;
+    g_autoptr(PodTurn) turn = NULL;
     gboolean removed;
 
     if (!manager_find_container_if_any(manager, id, &container, error))
         return FALSE;
     if (container == NULL)
         return TRUE;
-    if (!container_stop_or_gone(container, 0, deadline, error) ||
+    turn = pod_turn_take(container->pod, POD_TURN_CHANGE, error);
+    if (turn == NULL || !container_stop_or_gone(container, 0, deadline, error) ||
         !semaphore_acquire(&container->job, deadline, "waiting for other work on the container", error))
         return FALSE;
     container_delete_in_guest(container);

@@ -11,6 +11,7 @@
 #include "sandbox/pods/container_io.h"
 #include "sandbox/pods/events.h"
 #include "sandbox/pods/pod_table.h"
+#include "sandbox/pods/pod_turn.h"
 #include "sandbox/sandbox.h"
 
 enum { START_TIMEOUT_MS = 60 * 1000 }; /* enough for a busy guest */
@@ -81,9 +82,11 @@ static gboolean container_start_in_job(Container *container, const Deadline *dea
 gboolean container_start(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error)
 {
     g_autoptr(Container) container = manager_find_container(manager, id, error);
+    g_autoptr(PodTurn) turn =
+        container != NULL ? pod_turn_take(container->pod, POD_TURN_CHANGE, error) : NULL;
     gboolean started;
 
-    if (container == NULL ||
+    if (turn == NULL ||
         !semaphore_acquire(&container->job, deadline, "waiting for other work on the container", error))
         return FALSE;
     started = container_start_in_job(container, deadline, error);
@@ -98,9 +101,11 @@ gboolean container_reopen_log(SandboxManager *manager, const char *id, const Dea
                               GError **error)
 {
     g_autoptr(Container) container = manager_find_container(manager, id, error);
+    g_autoptr(PodTurn) turn =
+        container != NULL ? pod_turn_take(container->pod, POD_TURN_CHANGE, error) : NULL;
 
     (void)deadline;
-    if (container == NULL)
+    if (turn == NULL)
         return FALSE;
     if (container_state(container) != CONTAINER_RUNNING_STATE)
         return fail(error, STATUS_FAILED_PRECONDITION, "container %s is not running", container->id);

@@ -8,6 +8,7 @@
 #include "sandbox/container/container_signal.h"
 #include "sandbox/pod/pod_events.h"
 #include "sandbox/pods/pod_table.h"
+#include "sandbox/pods/pod_turn.h"
 #include "sandbox/sandbox.h"
 
 enum {
@@ -118,6 +119,7 @@ gboolean container_stop(SandboxManager *manager, const char *id, gint64 timeout_
 {
     const gint64 begin_us = g_get_monotonic_time();
     g_autoptr(Container) container = NULL;
+    g_autoptr(PodTurn) turn = NULL;
     gboolean acquired;
     gboolean stopped;
 
@@ -125,7 +127,8 @@ gboolean container_stop(SandboxManager *manager, const char *id, gint64 timeout_
         return FALSE;
     if (container == NULL)
         return TRUE;
-    if (!acquire_within_grace(container, timeout_s, deadline, &acquired, error))
+    turn = pod_turn_take(container->pod, POD_TURN_CHANGE, error);
+    if (turn == NULL || !acquire_within_grace(container, timeout_s, deadline, &acquired, error))
         return FALSE;
     if (!acquired)
         return container_stop_or_gone(container, 0, deadline, error);

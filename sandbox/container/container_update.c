@@ -12,6 +12,7 @@
 #include "sandbox/pod/pod_vm.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/pod_table.h"
+#include "sandbox/pods/pod_turn.h"
 #include "sandbox/sandbox.h"
 
 typedef Runtime__V1__LinuxContainerResources Resources;
@@ -116,6 +117,7 @@ gboolean container_update(SandboxManager *manager,
                           const Deadline *deadline, GError **error)
 {
     g_autoptr(Container) container = manager_find_container(manager, request->container_id, error);
+    g_autoptr(PodTurn) turn = NULL;
     gboolean updated;
 
     if (container == NULL)
@@ -124,7 +126,9 @@ gboolean container_update(SandboxManager *manager,
         return fail(error, STATUS_INVALID_ARGUMENT, "linux: the request has no resources to change");
     if (!vm_limits_check(request->linux, "linux", error))
         return FALSE;
-    if (!semaphore_acquire(&container->job, deadline, "waiting for other work on the container", error))
+    turn = pod_turn_take(container->pod, POD_TURN_CHANGE, error);
+    if (turn == NULL ||
+        !semaphore_acquire(&container->job, deadline, "waiting for other work on the container", error))
         return FALSE;
     updated = container_update_in_job(container, request->linux, deadline, error);
     semaphore_release(&container->job);

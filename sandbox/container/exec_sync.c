@@ -10,6 +10,7 @@
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/pod.h"
 #include "sandbox/pods/pod_table.h"
+#include "sandbox/pods/pod_turn.h"
 #include "sandbox/sandbox.h"
 
 enum {
@@ -141,6 +142,7 @@ gboolean container_exec_sync(SandboxManager *manager, const Runtime__V1__ExecSyn
     GByteArray *const streams[2] = {output, errors};
     g_autoptr(Container) container = manager_find_container(manager, request->container_id, error);
     StreamSessionExec exec = {.args = request->cmd, .n_args = request->n_cmd};
+    g_autoptr(PodTurn) turn = NULL;
     Deadline limit = exec_limit(request, deadline);
     gint32 exit_code = 0;
 
@@ -148,6 +150,9 @@ gboolean container_exec_sync(SandboxManager *manager, const Runtime__V1__ExecSyn
         return FALSE;
     if (request->n_cmd == 0)
         return fail(error, STATUS_INVALID_ARGUMENT, "cmd: there is no command to run");
+    turn = pod_turn_take(container->pod, POD_TURN_EXEC, error);
+    if (turn == NULL)
+        return FALSE;
     exec.container_id = container->id;
     if (!exec_start_and_run(manager, &exec, deadline, &limit, streams, &exit_code, error)) {
         pod_explain(container->pod, error);

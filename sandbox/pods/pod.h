@@ -22,6 +22,9 @@
 
 typedef struct Container Container;
 
+/* Work that pods share workers for (pod_turn.h). */
+typedef enum { POD_TURN_CHANGE, POD_TURN_EXEC, POD_N_TURNS } PodTurnKind;
+
 struct Pod {
     /* The columns of its row. id, handler and created_at_ns are constant, the others are protected by lock.
      */
@@ -60,10 +63,11 @@ struct Pod {
     GHashTable *disks;      /* diff id, or key of a block device → GUINT_TO_POINTER(lun) */
     guint last_lun;         /* LUNs are not used again, because a failed attach may leave a disk behind */
     Trace *trace;
-    VmSize vm_size;          /* planned size; all 0: not known (pod/pod_vm.h) */
-    gboolean vm_size_unsure; /* an earlier daemon may have died during a change: the size is set once more */
-    PodSamples samples;      /* figures of its last samples (observe/sample.h) */
-    LogLimit guest_log;      /* for lines of the log that the guest can provoke */
+    VmSize vm_size;           /* planned size; all 0: not known (pod/pod_vm.h) */
+    gboolean vm_size_unsure;  /* an earlier daemon may have died during a change: the size is set once more */
+    PodSamples samples;       /* figures of its last samples (observe/sample.h) */
+    guint turns[POD_N_TURNS]; /* calls that are under way */
+    LogLimit guest_log;       /* for lines of the log that the guest can provoke */
 };
 
 /* Takes ownership of config. Nothing is stored yet. */

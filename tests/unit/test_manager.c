@@ -13,7 +13,8 @@ enum { MIB = 1024 * 1024 };
 
 SandboxManager *test_manager_new(void)
 {
-    static const Settings settings = {.server = {.run_dir = "/run/test", .state_dir = "/var/test"}};
+    static const Settings settings = {
+        .server = {.run_dir = "/run/test", .state_dir = "/var/test", .pod_workers = 8, .exec_workers = 5}};
     SandboxManager *manager = g_new0(SandboxManager, 1);
 
     manager->settings = &settings;
