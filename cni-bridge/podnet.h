@@ -29,8 +29,11 @@ gboolean tap_move(const char *name, const char *netns_path, guint mtu, GError **
 /* Deletes the tap in the namespace ("": the daemon's own). A missing one is success. */
 gboolean tap_delete(const char *name, const char *netns_path, GError **error);
 
-/* Redirects every frame between ifname and tap, both ways, before the namespace's own kernel sees it. It may
- * be called again. The addresses stay on ifname although the guest has them: no frame reaches the namespace's
- * kernel, and plugins look for the addresses at CHECK and DEL (without them the DEL of bridge leaves its
- * masquerade rules behind). */
-gboolean redirect_install(const char *netns_path, const char *ifname, const char *tap, GError **error);
+/* Redirects every frame of ifname to the tap, before the namespace's own kernel sees it, and from the tap to
+ * ifname the frames that own_frames.h lets pass with own_addresses (CniAddress) and the MAC address of
+ * ifname. The ingress qdisc of the tap counts the others as dropped. own_addresses NULL: every frame of the
+ * tap. It may be called again. The addresses stay on ifname although the guest has them: no frame reaches the
+ * namespace's kernel, and plugins look for the addresses at CHECK and DEL (without them the DEL of bridge
+ * leaves its masquerade rules behind). */
+gboolean redirect_install(const char *netns_path, const char *ifname, const char *tap,
+                          const GPtrArray *own_addresses, GError **error);

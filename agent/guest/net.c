@@ -219,6 +219,15 @@ static void link_disable_dad(const char *name)
     sysfile_write(path, "0");
 }
 
+/* The node would refuse what came from such an address, and the kernel would choose it for some destinations.
+ */
+static void link_disable_autoconf(const char *name)
+{
+    char path[64 + IF_NAMESIZE];
+    snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%s/autoconf", name);
+    sysfile_write(path, "0");
+}
+
 bool net_configure_interface(const Interface *interface, Fault *ret_fault)
 {
     uint8_t present[6], mac[6];
@@ -242,6 +251,8 @@ bool net_configure_interface(const Interface *interface, Fault *ret_fault)
     if (!link_change_identity(index, interface, mac, ret_fault))
         return false;
     link_disable_dad(interface->name);
+    if (interface->fixed_addresses)
+        link_disable_autoconf(interface->name);
     if ((errno = link_set_up(index, true)) != 0)
         return fault_errno(ret_fault, "bringing %s up", interface->name);
     for (size_t i = 0; i < interface->n_addresses; i++)

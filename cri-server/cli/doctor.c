@@ -201,10 +201,19 @@ static gboolean has_module(const char *module, gboolean *ret_known)
     return found;
 }
 
-/* These modules move packets between a pod's interface and its VM (cni-bridge/redirect.c). */
-static void check_modules(GPtrArray *findings)
+static gboolean filters_frames(const Settings *settings)
 {
-    static const char *const needed[] = {"tun", "sch_ingress", "cls_u32", "act_mirred", NULL};
+    for (guint i = 0; i < settings->handlers->len; i++)
+        if (((const Handler *)settings->handlers->pdata[i])->own_addresses_only)
+            return TRUE;
+    return FALSE;
+}
+
+/* These modules move packets between a pod's interface and its VM (cni-bridge/redirect.c). */
+static void check_modules(GPtrArray *findings, const Settings *settings)
+{
+    const char *const needed[] = {
+        "tun", "sch_ingress", "cls_u32", "act_mirred", filters_frames(settings) ? "cls_bpf" : NULL, NULL};
     g_autoptr(GString) missing = g_string_new(NULL);
     gboolean all_known = TRUE;
 
@@ -352,7 +361,7 @@ GPtrArray *doctor_examine(const Settings *settings)
     check_user(findings, settings);
     check_guest_file(findings, "guest kernel", settings->guest.kernel);
     check_guest_file(findings, "guest initramfs", settings->guest.initrd);
-    check_modules(findings);
+    check_modules(findings, settings);
     check_host(findings, settings);
     check_forwarding(findings);
     doctor_check_cni(findings, settings);

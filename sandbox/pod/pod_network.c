@@ -132,6 +132,14 @@ gboolean pod_network_add(Pod *pod, const Deadline *deadline, CniResult **ret_net
     return pod_save(pod, error) && cni_network_add(network, &attachment, &bounded, ret_network, error);
 }
 
+gboolean pod_network_is_filtered(const Pod *pod)
+{
+    const Settings *settings = pod->manager->settings;
+    const Handler *handler = handler_find(settings->handlers, pod->handler, NULL);
+
+    return handler != NULL ? handler->own_addresses_only : settings->network.own_addresses_only;
+}
+
 /* The configuration may have been repaired since: a configuration with which ADD fails makes DEL fail as
  * well. */
 static gboolean del_with_current(Pod *pod, CniNetwork *stored, const CniAttachment *attachment,

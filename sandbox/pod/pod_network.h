@@ -6,6 +6,9 @@
 #include "sandbox/pods/pod.h"
 
 gboolean pod_network_add(Pod *pod, const Deadline *deadline, CniResult **ret_network, GError **error);
+/* Return: whether only frames with the pod's own addresses leave its VM: the setting of its handler, or of
+ * the daemon when the handler was removed since the pod was made. */
+gboolean pod_network_is_filtered(const Pod *pod);
 /* Calls DEL, also when the namespace is gone and when ADD may have been under way. Success when there is
  * nothing to undo. */
 gboolean pod_network_del(Pod *pod, const Deadline *deadline, GError **error);

@@ -22,6 +22,7 @@ gboolean pod_setup(Pod *pod, const CniResult *network, const Deadline *deadline,
         .resolv_conf = resolv_conf,
         .hosts = hosts,
         .guest_network = pod->platform->on_node ? NULL : network,
+        .fixed_addresses = pod_network_is_filtered(pod),
     };
 
     return agent_setup(pod->agent, setup_message_build(&content, arena), &bounded, NULL, error);

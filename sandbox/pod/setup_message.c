@@ -16,8 +16,9 @@ static ProtobufCBinaryData text_bytes(const char *text, Arena *arena)
 
 /* ---- the guest's network ---- */
 
-static void set_interface(const CniResult *network, Arena *arena, AgentSetupRequest *setup)
+static void set_interface(const SetupContent *content, Arena *arena, AgentSetupRequest *setup)
 {
+    const CniResult *network = content->guest_network;
     Crivirt__Agent__V1__Interface *interface = arena_new0(arena, Crivirt__Agent__V1__Interface, 1);
 
     crivirt__agent__v1__interface__init(interface);
@@ -25,6 +26,7 @@ static void set_interface(const CniResult *network, Arena *arena, AgentSetupRequ
     interface->find_mac = (char *)GUEST_MAC;
     interface->mac = arena_strdup(arena, network->mac);
     interface->mtu = network->mtu;
+    interface->fixed_addresses = content->fixed_addresses;
     interface->n_addresses = network->addresses->len;
     interface->addresses = arena_new0(arena, char *, network->addresses->len);
     for (guint i = 0; i < network->addresses->len; i++)
@@ -109,7 +111,7 @@ AgentSetupRequest *setup_message_build(const SetupContent *content, Arena *arena
     set_sysctls(content, arena, setup);
     if (content->guest_network == NULL)
         return setup;
-    set_interface(content->guest_network, arena, setup);
+    set_interface(content, arena, setup);
     set_routes(content->guest_network, arena, setup);
     set_writable_disk(arena, setup);
     setup_seed(setup, arena);

@@ -21,6 +21,7 @@ typedef struct {
     const char *resolv_conf;        /* the file's text */
     const char *hosts;              /* the file's text */
     const CniResult *guest_network; /* what CNI gave to a VM pod; NULL: a host pod */
+    gboolean fixed_addresses;       /* the guest's interface has no addresses but CNI's */
 } SetupContent;
 
 /* Return: the request, which belongs to the arena and borrows nothing from the content. */

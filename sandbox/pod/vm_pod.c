@@ -121,7 +121,9 @@ static gboolean start_everything(Pod *pod, const PodRequest *request, const Dead
         return FALSE;
     }
     begin_us = g_get_monotonic_time();
-    if (!booted || !redirect_install(pod->netns_path, GUEST_INTERFACE, pod->tap, error) ||
+    if (!booted ||
+        !redirect_install(pod->netns_path, GUEST_INTERFACE, pod->tap,
+                          pod_network_is_filtered(pod) ? network->addresses : NULL, error) ||
         !guest_setup(pod, network, deadline, error))
         return FALSE;
     trace_add(pod->trace, TRACE_SETUP, NULL, begin_us);

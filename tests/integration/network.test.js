@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
 const assert = require('assert');
+const path = require('path');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
 const {NODE_IP} = require('./support/network');
-const {eventually} = require('./support/kit');
+const {eventually, must} = require('./support/kit');
 
 let node, first, second;
 const server = 'while :; do echo "this is $(hostname)" | nc -l -p 8080; done';
@@ -18,7 +19,7 @@ async function podWithServer(hostname, more, where = node) {
 }
 
 before(async () => {
-    node = await Node.start();
+    node = await Node.start({config: '[handlers.open]\nown_addresses_only = false\n'});
     first = await podWithServer('first', {port_mappings: [{protocol: 'TCP', container_port: 8080, host_port: 18080}]});
     second = await podWithServer('second');
 });
@@ -73,6 +74,86 @@ test('the network still works after the daemon was killed and started again', as
     await node.restartDaemon('SIGKILL');
     assert.strictEqual(await fromNode(NODE_IP, 18080), 'this is first');
     assert.strictEqual(await fromPod(first, second.ips[0]), 'this is second');
+});
+
+// A privileged container in a pod of its own, with what the pod sends from. The pod is removed after the callback.
+async function withPrivileged(handler, callback) {
+    const security_context = {privileged: true};
+    const pod = await node.runPod({linux: {security_context}}, handler);
+    const container = await node.runContainer(pod, {linux: {security_context}});
+    const {network} = await node.podStatus(pod);
+    try {
+        await callback({id: pod.id, container, ips: [network.ip, ...network.additional_ips.map(({ip}) => ip)]});
+    } finally {
+        await node.removePod(pod);
+    }
+}
+const succeeds = async (container, script) => (await node.exec(container, script)).exit_code === 0;
+const pings = ({container}, to, from) => succeeds(container, `ping -c 2 -W 2 -I ${from} ${to}`);
+const pingsAtLast = (pod, to, from) => eventually(`${from} reaches ${to}`, () => pings(pod, to, from));
+const MAC = '/sys/class/net/eth0/address';
+
+test('a privileged container sends with the addresses of its pod only', async () => {
+    await withPrivileged('', async (pod) => {
+        for (const family of [0, 1])
+            await pingsAtLast(pod, second.ips[family], pod.ips[family]);
+        await node.output(pod.container, 'ip addr add 10.88.200.1/16 dev eth0; ip addr add fd00:88::dead/64 dev eth0 nodad');
+        assert.ok(!await pings(pod, second.ips[0], '10.88.200.1'));
+        assert.ok(!await pings(pod, second.ips[1], 'fd00:88::dead'));
+        const neighbours = await node.output(second.container, 'ip neigh');
+        assert.ok(!neighbours.includes('10.88.200.1') && !neighbours.includes('fd00:88::dead'), neighbours);
+        assert.strictEqual(await node.output(pod.container, 'cat /proc/sys/net/ipv6/conf/eth0/autoconf'), '0');
+        for (const family of [0, 1])
+            await pingsAtLast(pod, second.ips[family], pod.ips[family]);
+    });
+});
+
+test('a privileged container sends with the MAC address of its pod only', async () => {
+    await withPrivileged('', async (pod) => {
+        const own = await node.output(pod.container, `cat ${MAC}`);
+        await pingsAtLast(pod, second.ips[0], pod.ips[0]);
+        await node.output(pod.container, 'ip link set eth0 address 02:00:00:00:be:ef');
+        assert.ok(!await pings(pod, second.ips[0], pod.ips[0]));
+        await node.output(pod.container, `ip link set eth0 address ${own}`);
+        await pingsAtLast(pod, second.ips[0], pod.ips[0]);
+    });
+});
+
+test('a privileged container cannot take over the address of the gateway', async () => {
+    await withPrivileged('', async ({container}) => {
+        assert.strictEqual(await fromNode(second.ips[0]), 'this is second');
+        await node.output(container, 'ip addr add 10.88.0.1/32 dev eth0');
+        await node.exec(container, 'arping -A -c 3 -I eth0 -s 10.88.0.1 10.88.0.1; arping -U -c 3 -I eth0 -s 10.88.0.1 10.88.0.1');
+        const gateway = must('ip', '-n', node.netns, '-br', 'link', 'show', 'cvt0').split(/\s+/)[2];
+        await eventually('the other pod has the gateway as a neighbour', async () =>
+            await succeeds(second.container, 'ping -c 1 -W 2 10.88.0.1') &&
+            (await node.output(second.container, 'ip neigh show 10.88.0.1')).includes(gateway));
+        assert.strictEqual(await fromNode(second.ips[0]), 'this is second');
+    });
+});
+
+test('the node counts the frames of a pod that it refused', async () => {
+    const dropped = ({id}) => {
+        const text = must('nsenter', `--net=${path.join(node.runDir, 'netns', id.slice(0, 24))}`, 'tc', '-s', 'qdisc');
+        return Number(/ingress .*\n.*dropped (\d+)/.exec(text.slice(text.indexOf('dev cv')))[1]);
+    };
+    await withPrivileged('', async (pod) => {
+        const before = dropped(pod);
+        await node.output(pod.container, 'ip addr add 10.88.200.3/32 dev eth0');
+        assert.ok(!await pings(pod, second.ips[0], '10.88.200.3'));
+        assert.ok(dropped(pod) > before);
+    });
+});
+
+test('with own_addresses_only = false, a pod sends with any address', async () => {
+    await withPrivileged('open', async (pod) => {
+        await node.output(pod.container, 'ip addr add 10.88.200.2/16 dev eth0; ip addr add fd00:88::beef/64 dev eth0 nodad');
+        await pingsAtLast(pod, second.ips[0], '10.88.200.2');
+        await pingsAtLast(pod, second.ips[1], 'fd00:88::beef');
+        await node.output(pod.container, 'ip link set eth0 address 02:00:00:00:be:ef');
+        await pingsAtLast(pod, second.ips[0], pod.ips[0]);
+        assert.strictEqual(await node.output(pod.container, 'cat /proc/sys/net/ipv6/conf/eth0/autoconf'), '1');
+    });
 });
 
 test('a pod that stops gives back its addresses, rules and interfaces', async () => {

@@ -454,6 +454,7 @@ static DriveResponse *set_up(const char *sandbox_id)
     eth0.mtu = 1400;
     eth0.addresses = addresses;
     eth0.n_addresses = 2;
+    eth0.fixed_addresses = true;
     link.destination = (char *)"169.254.1.1/32";
     link.device = (char *)"eth0";
     route4.destination = (char *)"0.0.0.0/0";
@@ -576,10 +577,10 @@ static void configures_the_network_and_the_pod(void)
             "ip route | grep -c 'default via 10.9.8.1'; ip -6 route | grep -c 'default via fd00:9::1';"
             "ip route | grep -c '169.254.1.1 dev eth0 scope link'; hostname;"
             "ip addr show lo | grep -c 127.0.0.1; (ip addr; ip route) | grep -c 192.0.2.; "
-            "cat /proc/sys/net/ipv4/ip_unprivileged_port_start;"
+            "cat /proc/sys/net/ipv4/ip_unprivileged_port_start; cat /proc/sys/net/ipv6/conf/eth0/autoconf;"
             "test $(date +%s) -gt 1899999999 && echo clock"),
         0);
-    expect_text("main", "net", 0, "1\n0\n1\n1\n1\n1\n1\npod-one\n1\n0\n0\nclock\n");
+    expect_text("main", "net", 0, "1\n0\n1\n1\n1\n1\n1\npod-one\n1\n0\n0\n0\nclock\n");
 }
 
 static void execs_as_the_container(void)

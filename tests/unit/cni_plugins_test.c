@@ -166,7 +166,7 @@ static void pod_wire(Pod *pod, const CniResult *result)
 
     TEST_OK(tap_create("cvtap", 0, "one", &error), error);
     TEST_OK(tap_move("cvtap", pod->netns, result->mtu, &error), error);
-    TEST_OK(redirect_install(pod->netns, "eth0", "cvtap", &error), error);
+    TEST_OK(redirect_install(pod->netns, "eth0", "cvtap", result->addresses, &error), error);
 }
 
 static void pod_unwire(Pod *pod)

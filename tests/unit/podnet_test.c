@@ -4,50 +4,18 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/if_ether.h>
-#include <linux/if_packet.h>
-#include <linux/if_tun.h>
-#include <net/if.h>
 #include <poll.h>
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/error.h"
 #include "tests/unit/harness.h"
+#include "tests/unit/test_wire.h"
 
-enum { SKIPPED = 77, VNET_HEADER_BYTES = 10, FRAME_WAIT_US = 2000000 };
-
-static char *directory;
-
-static gboolean run(const char *format, ...) G_GNUC_PRINTF(1, 2);
-static gboolean run(const char *format, ...)
-{
-    g_autofree char *command = NULL;
-    const char *argv[] = {"/bin/sh", "-c", NULL, NULL};
-    va_list list;
-    int status = -1;
-
-    va_start(list, format);
-    command = g_strdup_vprintf(format, list);
-    va_end(list);
-    argv[2] = command;
-    return g_spawn_sync(NULL, (char **)(void *)argv, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, NULL,
-                        &status, NULL) &&
-           status == 0;
-}
-
-static char *netns_path(const char *name)
-{
-    return g_build_filename(directory, "netns", name, NULL);
-}
+enum { FRAME_WAIT_US = 2000000 };
 
 static guint mounts_below(const char *path)
 {
@@ -62,8 +30,8 @@ static guint mounts_below(const char *path)
 
 static void namespaces_come_and_go(void)
 {
-    g_autofree char *one = netns_path("one");
-    g_autofree char *two = netns_path("two");
+    g_autofree char *one = wire_netns_path("one");
+    g_autofree char *two = wire_netns_path("two");
     struct stat before;
     struct stat after;
     g_autoptr(GError) error = NULL;
@@ -73,7 +41,7 @@ static void namespaces_come_and_go(void)
     TEST_OK(netns_create(one, &error), error);
     TEST_OK(netns_create(two, &error), error);
     CU_ASSERT_TRUE(netns_exists(one));
-    CU_ASSERT_TRUE(run("nsenter --net=%s ip -4 addr show dev lo up | grep -q 127.0.0.1", one));
+    CU_ASSERT_TRUE(wire_run("nsenter --net=%s ip -4 addr show dev lo up | grep -q 127.0.0.1", one));
     TEST_FAILS(netns_create(one, &error), error, STATUS_ALREADY_EXISTS, one);
     CU_ASSERT_TRUE(netns_exists(one));
     TEST_OK(netns_delete(one, &error), error);
@@ -81,17 +49,17 @@ static void namespaces_come_and_go(void)
     CU_ASSERT_FALSE(netns_exists(one));
     CU_ASSERT_TRUE(netns_exists(two));
     TEST_OK(netns_delete(two, &error), error);
-    CU_ASSERT_EQUAL(mounts_below(directory), 0);
+    CU_ASSERT_EQUAL(mounts_below(wire_directory()), 0);
     stat("/proc/thread-self/ns/net", &after);
     CU_ASSERT_EQUAL(before.st_ino, after.st_ino);
 }
 
 static void namespace_file_of_a_crash_is_used(void)
 {
-    g_autofree char *path = netns_path("crashed");
+    g_autofree char *path = wire_netns_path("crashed");
     g_autoptr(GError) error = NULL;
 
-    CU_ASSERT_TRUE(run("mkdir -p %s/netns; touch %s", directory, path));
+    CU_ASSERT_TRUE(wire_run("mkdir -p %s/netns; touch %s", wire_directory(), path));
     CU_ASSERT_FALSE(netns_exists(path));
     TEST_OK(netns_create(path, &error), error);
     CU_ASSERT_TRUE(netns_exists(path));
@@ -101,28 +69,28 @@ static void namespace_file_of_a_crash_is_used(void)
 /* A mount namespace made earlier, as a CNI daemon's container has. */
 static void namespaces_reach_other_mount_namespaces(void)
 {
-    g_autofree char *keeper = netns_path("keeper");
-    g_autofree char *path = netns_path("seen");
-    g_autofree char *pid_file = g_build_filename(directory, "pid", NULL);
+    g_autofree char *keeper = wire_netns_path("keeper");
+    g_autofree char *path = wire_netns_path("seen");
+    g_autofree char *pid_file = g_build_filename(wire_directory(), "pid", NULL);
     g_autoptr(GError) error = NULL;
 
     TEST_OK(netns_create(keeper, &error), error);
     CU_ASSERT_TRUE(
-        run("unshare -m --propagation unchanged sh -c 'echo $$ > %s; exec sleep 30' >/dev/null 2>&1 & "
-            "while [ ! -s %s ]; do sleep 0.05; done",
-            pid_file, pid_file));
+        wire_run("unshare -m --propagation unchanged sh -c 'echo $$ > %s; exec sleep 30' >/dev/null 2>&1 & "
+                 "while [ ! -s %s ]; do sleep 0.05; done",
+                 pid_file, pid_file));
     TEST_OK(netns_create(path, &error), error);
-    CU_ASSERT_TRUE(run("grep -q %s /proc/$(cat %s)/mountinfo", path, pid_file));
+    CU_ASSERT_TRUE(wire_run("grep -q %s /proc/$(cat %s)/mountinfo", path, pid_file));
     TEST_OK(netns_delete(path, &error), error);
-    CU_ASSERT_FALSE(run("grep -q %s /proc/$(cat %s)/mountinfo", path, pid_file));
-    CU_ASSERT_TRUE(run("kill $(cat %s)", pid_file));
+    CU_ASSERT_FALSE(wire_run("grep -q %s /proc/$(cat %s)/mountinfo", path, pid_file));
+    CU_ASSERT_TRUE(wire_run("kill $(cat %s)", pid_file));
     TEST_OK(netns_delete(keeper, &error), error);
 }
 
 static gpointer make_and_delete(gpointer data)
 {
     g_autofree char *name = g_strdup_printf("many-%u", GPOINTER_TO_UINT(data));
-    g_autofree char *path = netns_path(name);
+    g_autofree char *path = wire_netns_path(name);
     guint failures = 0;
 
     for (guint i = 0; i < 10; i++)
@@ -139,7 +107,7 @@ static void threads_make_namespaces_at_once(void)
         threads[i] = g_thread_new("test", make_and_delete, GUINT_TO_POINTER(i));
     for (guint i = 0; i < G_N_ELEMENTS(threads); i++)
         CU_ASSERT_PTR_NULL(g_thread_join(threads[i]));
-    CU_ASSERT_EQUAL(mounts_below(directory), 0);
+    CU_ASSERT_EQUAL(mounts_below(wire_directory()), 0);
 }
 
 static void taps_are_known_by_their_mark(void)
@@ -161,8 +129,8 @@ static void taps_are_known_by_their_mark(void)
 
 static void taps_come_move_and_go(void)
 {
-    g_autofree char *path = netns_path("tap");
-    g_autofree char *missing = netns_path("missing");
+    g_autofree char *path = wire_netns_path("tap");
+    g_autofree char *missing = wire_netns_path("missing");
     g_autoptr(GError) error = NULL;
 
     TEST_OK(netns_create(path, &error), error);
@@ -170,12 +138,13 @@ static void taps_come_move_and_go(void)
     TEST_FAILS(tap_create("pt0", 0, "one", &error), error, STATUS_ALREADY_EXISTS, "pt0");
     TEST_FAILS(tap_create("a-name-that-is-too-long", 0, "one", &error), error, STATUS_INVALID_ARGUMENT,
                "is not an interface name");
-    CU_ASSERT_TRUE(run("ip -d link show pt0 | grep -q 'persist on.*vnet_hdr on\\|vnet_hdr on.*persist on'"));
-    CU_ASSERT_TRUE(run("ip tuntap | grep -q 'pt0:.*user 64055'"));
+    CU_ASSERT_TRUE(
+        wire_run("ip -d link show pt0 | grep -q 'persist on.*vnet_hdr on\\|vnet_hdr on.*persist on'"));
+    CU_ASSERT_TRUE(wire_run("ip tuntap | grep -q 'pt0:.*user 64055'"));
     TEST_OK(tap_move("pt0", path, 1380, &error), error);
     TEST_OK(tap_move("pt0", path, 1390, &error), error);
-    CU_ASSERT_TRUE(run("nsenter --net=%s ip link show dev pt0 up | grep -q 'mtu 1390'", path));
-    CU_ASSERT_FALSE(run("nsenter --net=%s ip -6 addr show dev pt0 | grep -q fe80", path));
+    CU_ASSERT_TRUE(wire_run("nsenter --net=%s ip link show dev pt0 up | grep -q 'mtu 1390'", path));
+    CU_ASSERT_FALSE(wire_run("nsenter --net=%s ip -6 addr show dev pt0 | grep -q fe80", path));
     TEST_FAILS(tap_move("pt1", path, 0, &error), error, STATUS_NOT_FOUND, "pt1");
     TEST_FAILS(tap_move("pt0", missing, 0, &error), error, STATUS_NOT_FOUND, missing);
     TEST_OK(tap_delete("pt0", path, &error), error);
@@ -183,27 +152,6 @@ static void taps_come_move_and_go(void)
     TEST_OK(tap_delete("pt0", missing, &error), error);
     TEST_OK(tap_delete("pt0", "", &error), error);
     TEST_OK(netns_delete(path, &error), error);
-}
-
-/* The hypervisor's end of a tap. */
-static int tap_open(const char *name)
-{
-    struct ifreq request = {.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)};
-    int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-
-    g_strlcpy(request.ifr_name, name, IFNAMSIZ);
-    CU_ASSERT_EQUAL(ioctl(fd, TUNSETIFF, &request), 0);
-    return fd;
-}
-
-static int packet_open(const char *name)
-{
-    struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
-    int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL));
-
-    address.sll_ifindex = (int)if_nametoindex(name);
-    CU_ASSERT_EQUAL(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-    return fd;
 }
 
 /* A frame of that type, recognisable by its tag. */
@@ -241,47 +189,22 @@ static gboolean frame_arrives(int fd, gsize header, const guint8 *frame, gsize l
 
 static void frames_pass(int guest, int host, guint16 type, gsize payload)
 {
-    guint8 packet[VNET_HEADER_BYTES + 2048] = {0};
-    guint8 *frame = packet + VNET_HEADER_BYTES;
+    guint8 packet[WIRE_VNET_HEADER_BYTES + 2048] = {0};
+    guint8 *frame = packet + WIRE_VNET_HEADER_BYTES;
     gsize length = frame_make(frame, type, "to the guest", payload);
 
     CU_ASSERT_EQUAL(send(host, frame, length, 0), (ssize_t)length);
-    CU_ASSERT_TRUE(frame_arrives(guest, VNET_HEADER_BYTES, frame, length));
+    CU_ASSERT_TRUE(frame_arrives(guest, WIRE_VNET_HEADER_BYTES, frame, length));
     length = frame_make(frame, type, "from the guest", payload);
-    CU_ASSERT_EQUAL(write(guest, packet, VNET_HEADER_BYTES + length), (ssize_t)(VNET_HEADER_BYTES + length));
+    CU_ASSERT_EQUAL(write(guest, packet, WIRE_VNET_HEADER_BYTES + length),
+                    (ssize_t)(WIRE_VNET_HEADER_BYTES + length));
     CU_ASSERT_TRUE(frame_arrives(host, 0, frame, length));
-}
-
-/* A namespace with eth0, whose other end is pv0 here, and a tap that the test holds as QEMU would. */
-static int wire_make(const char *path)
-{
-    g_autoptr(GError) error = NULL;
-    int guest;
-
-    TEST_OK(netns_create(path, &error), error);
-    CU_ASSERT_TRUE(run("ip link add pv0 type veth peer name eth0 netns %s && ip link set pv0 up", path));
-    CU_ASSERT_TRUE(
-        run("nsenter --net=%s sh -c 'ip link set eth0 up; ip addr add 10.232.0.2/24 dev eth0'", path));
-    TEST_OK(tap_create("pt0", 0, "one", &error), error);
-    guest = tap_open("pt0");
-    TEST_OK(tap_move("pt0", path, 1500, &error), error);
-    return guest;
-}
-
-static void wire_remove(const char *path, int guest)
-{
-    g_autoptr(GError) error = NULL;
-
-    TEST_OK(tap_delete("pt0", path, &error), error);
-    close(guest);
-    run("ip link del pv0");
-    TEST_OK(netns_delete(path, &error), error);
 }
 
 static void check_all_frames(int guest)
 {
     static const guint16 types[] = {ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_PPP_DISC, ETH_P_LLDP, 0x88b5};
-    int host = packet_open("pv0");
+    int host = wire_packet_open("pv0");
 
     for (gsize i = 0; i < G_N_ELEMENTS(types); i++)
         frames_pass(guest, host, types[i], 100);
@@ -291,16 +214,16 @@ static void check_all_frames(int guest)
 
 static void frames_pass_both_ways(void)
 {
-    g_autofree char *path = netns_path("wire");
+    g_autofree char *path = wire_netns_path("wire");
     g_autoptr(GError) error = NULL;
     int guest = wire_make(path);
 
-    TEST_OK(redirect_install(path, "eth0", "pt0", &error), error);
+    TEST_OK(redirect_install(path, "eth0", "pt0", NULL, &error), error);
     check_all_frames(guest);
-    TEST_OK(redirect_install(path, "eth0", "pt0", &error), error);
+    TEST_OK(redirect_install(path, "eth0", "pt0", NULL, &error), error);
     check_all_frames(guest);
     CU_ASSERT_TRUE(
-        run("test $(nsenter --net=%s tc filter show dev eth0 ingress | grep -c mirred) = 1", path));
+        wire_run("test $(nsenter --net=%s tc filter show dev eth0 ingress | grep -c mirred) = 1", path));
     wire_remove(path, guest);
 }
 
@@ -323,39 +246,40 @@ static gboolean address_answers(const char *address)
 
 static void the_namespace_is_deaf(void)
 {
-    g_autofree char *path = netns_path("deaf");
+    g_autofree char *path = wire_netns_path("deaf");
     g_autoptr(GError) error = NULL;
     int guest = wire_make(path);
 
-    CU_ASSERT_TRUE(run("ip addr add 10.232.0.1/24 dev pv0"));
+    CU_ASSERT_TRUE(wire_run("ip addr add 10.232.0.1/24 dev pv0"));
     CU_ASSERT_TRUE(address_answers("10.232.0.2"));
-    TEST_OK(redirect_install(path, "eth0", "pt0", &error), error);
+    TEST_OK(redirect_install(path, "eth0", "pt0", NULL, &error), error);
     CU_ASSERT_FALSE(address_answers("10.232.0.2"));
-    CU_ASSERT_TRUE(run("nsenter --net=%s ip addr show dev eth0 | grep -q 10.232.0.2", path));
+    CU_ASSERT_TRUE(wire_run("nsenter --net=%s ip addr show dev eth0 | grep -q 10.232.0.2", path));
     wire_remove(path, guest);
 }
 
 static void frames_pass_a_plugins_qdisc(void)
 {
-    g_autofree char *path = netns_path("clsact");
+    g_autofree char *path = wire_netns_path("clsact");
     g_autoptr(GError) error = NULL;
     int guest = wire_make(path);
 
-    CU_ASSERT_TRUE(run("nsenter --net=%s tc qdisc add dev eth0 clsact", path));
-    TEST_OK(redirect_install(path, "eth0", "pt0", &error), error);
+    CU_ASSERT_TRUE(wire_run("nsenter --net=%s tc qdisc add dev eth0 clsact", path));
+    TEST_OK(redirect_install(path, "eth0", "pt0", NULL, &error), error);
     check_all_frames(guest);
     wire_remove(path, guest);
 }
 
 static void redirect_needs_both_ends(void)
 {
-    g_autofree char *path = netns_path("ends");
+    g_autofree char *path = wire_netns_path("ends");
     g_autoptr(GError) error = NULL;
 
-    TEST_FAILS(redirect_install(path, "eth0", "pt0", &error), error, STATUS_NOT_FOUND, path);
+    TEST_FAILS(redirect_install(path, "eth0", "pt0", NULL, &error), error, STATUS_NOT_FOUND, path);
     TEST_OK(netns_create(path, &error), error);
-    TEST_FAILS(redirect_install(path, "eth0", "pt0", &error), error, STATUS_NOT_FOUND, "interface eth0");
-    TEST_FAILS(redirect_install(path, "lo", "pt0", &error), error, STATUS_NOT_FOUND, "interface pt0");
+    TEST_FAILS(redirect_install(path, "eth0", "pt0", NULL, &error), error, STATUS_NOT_FOUND,
+               "interface eth0");
+    TEST_FAILS(redirect_install(path, "lo", "pt0", NULL, &error), error, STATUS_NOT_FOUND, "interface pt0");
     TEST_OK(netns_delete(path, &error), error);
 }
 
@@ -374,21 +298,9 @@ int main(int argc, char **argv)
         {"frames pass where a plugin has put a qdisc of its own", frames_pass_a_plugins_qdisc},
         {"a redirect without one of its ends is refused", redirect_needs_both_ends},
     };
-    int code;
+    int code = wire_isolate("podnet");
 
-    if (geteuid() != 0) {
-        printf("skip podnet: needs root\n");
-        return SKIPPED;
-    }
-    if (unshare(CLONE_NEWNET | CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
-        printf("skip podnet: cannot make namespaces: %s\n", g_strerror(errno));
-        return SKIPPED;
-    }
-    /* sysfs shows the namespace in which it was mounted. */
-    mount("sysfs", "/sys", "sysfs", 0, NULL);
-    run("ip link set lo up");
-    directory = test_directory();
-    code = test_main_args("podnet", cases, G_N_ELEMENTS(cases), argc, argv);
-    g_free(directory);
-    return code;
+    if (code != 0)
+        return code;
+    return test_main_args("podnet", cases, G_N_ELEMENTS(cases), argc, argv);
 }

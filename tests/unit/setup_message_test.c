@@ -60,6 +60,7 @@ static void fixture_init(Fixture *fixture)
         .resolv_conf = "nameserver 10.1.0.10\n",
         .hosts = "10.1.2.3\tweb\n",
         .guest_network = &fixture->network,
+        .fixed_addresses = TRUE,
     };
 }
 
@@ -108,6 +109,7 @@ static void has_the_guests_network(void)
     CU_ASSERT_STRING_EQUAL(setup->interfaces[0]->find_mac, "52:54:00:63:76:01");
     CU_ASSERT_STRING_EQUAL(setup->interfaces[0]->mac, "0a:58:0a:01:02:03");
     CU_ASSERT_EQUAL(setup->interfaces[0]->mtu, MTU);
+    CU_ASSERT_TRUE(setup->interfaces[0]->fixed_addresses);
     CU_ASSERT_EQUAL_FATAL(setup->interfaces[0]->n_addresses, 2);
     CU_ASSERT_STRING_EQUAL(setup->interfaces[0]->addresses[0], "10.1.2.3/24");
     CU_ASSERT_STRING_EQUAL(setup->interfaces[0]->addresses[1], "fd00::5/64");
