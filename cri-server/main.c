@@ -188,21 +188,6 @@ static void daemon_serve(const Daemon *daemon, RpcServer *server)
     rpc_server_stop(server, daemon->settings->server.stop_grace_ms);
 }
 
-static StreamServer *open_streams(const Settings *settings, SandboxManager *sandboxes, GError **error)
-{
-    const StreamServerConfig streams = {
-        .address = settings->streaming.address,
-        .port = (guint16)settings->streaming.port,
-        .tls_cert = path_or_null(settings->streaming.tls_cert),
-        .tls_key = path_or_null(settings->streaming.tls_key),
-        .idle_ms = settings->streaming.idle_timeout_ms,
-        .creation_ms = settings->streaming.creation_timeout_ms,
-        .url_ms = settings->streaming.url_timeout_ms,
-    };
-
-    return stream_server_open(&streams, sandboxes, error);
-}
-
 static gboolean daemon_run_sandboxes(Daemon *daemon, RpcServer *server, GError **error)
 {
     MetricsHttp *metrics = NULL;
@@ -217,7 +202,7 @@ static gboolean daemon_run_sandboxes(Daemon *daemon, RpcServer *server, GError *
     }
     image_service_collect(daemon->images); /* every container has pinned its layers by now */
     if (good) {
-        daemon->streams = open_streams(daemon->settings, daemon->sandboxes, error);
+        daemon->streams = stream_server_open(daemon->settings, daemon->sandboxes, error);
         good = daemon->streams != NULL;
     }
     if (good)

@@ -109,33 +109,37 @@ static void on_request(HttpVisit *visit, const HttpRequest *request, gpointer da
 
 /* ---- the server ---- */
 
-static gboolean open_tls(StreamServer *server, const StreamServerConfig *config, GError **error)
+static gboolean open_tls(StreamServer *server, const Settings *settings, GError **error)
 {
-    if (config->tls_cert == NULL && config->tls_key == NULL)
+    const char *certificate = settings->streaming.tls_cert;
+    const char *key = settings->streaming.tls_key;
+
+    if (*certificate == '\0' && *key == '\0')
         return TRUE;
-    if (config->tls_cert == NULL || config->tls_key == NULL)
+    if (*certificate == '\0' || *key == '\0')
         return fail(error, STATUS_INVALID_ARGUMENT, "streaming: TLS needs both a certificate and a key");
-    server->tls = stream_tls_open(config->tls_cert, config->tls_key, error);
+    server->tls = stream_tls_open(certificate, key, error);
     return server->tls != NULL;
 }
 
-static gboolean listener_start(StreamServer *server, const StreamServerConfig *config, GError **error)
+static gboolean listener_start(StreamServer *server, const Settings *settings, GError **error)
 {
-    server->listener = http_listener_open(&server->loop, config->address, config->port, server->tls,
-                                          on_request, server, error);
+    server->listener =
+        http_listener_open(&server->loop, settings->streaming.address, (guint16)settings->streaming.port,
+                           server->tls, on_request, server, error);
     if (server->listener == NULL)
         return FALSE;
     stream_loop_post(&server->loop, http_listener_start, server->listener);
     return TRUE;
 }
 
-static void set_base_url(StreamServer *server, const StreamServerConfig *config)
+static void set_base_url(StreamServer *server, const Settings *settings)
 {
-    gboolean v6 = strchr(config->address, ':') != NULL;
+    gboolean v6 = strchr(settings->streaming.address, ':') != NULL;
 
     server->base_url =
         g_strdup_printf("%s://%s%s%s:%u", server->tls != NULL ? "https" : "http", v6 ? "[" : "",
-                        config->address, v6 ? "]" : "", http_listener_port(server->listener));
+                        settings->streaming.address, v6 ? "]" : "", http_listener_port(server->listener));
 }
 
 static gpointer loop_thread_run(gpointer data)
@@ -148,24 +152,24 @@ static gpointer loop_thread_run(gpointer data)
     return NULL;
 }
 
-StreamServer *stream_server_open(const StreamServerConfig *config, SandboxManager *sandboxes, GError **error)
+StreamServer *stream_server_open(const Settings *settings, SandboxManager *sandboxes, GError **error)
 {
     StreamServer *server = g_new0(StreamServer, 1);
 
-    server->idle_ms = config->idle_ms;
-    server->tokens = token_table_new(config->url_ms, MAX_TOKENS, ticket_free);
+    server->idle_ms = settings->streaming.idle_timeout_ms;
+    server->tokens = token_table_new(settings->streaming.url_timeout_ms, MAX_TOKENS, ticket_free);
     server->loop.sandboxes = sandboxes;
-    server->loop.creation_ms = config->creation_ms;
+    server->loop.creation_ms = settings->streaming.creation_timeout_ms;
     server->loop.context = g_main_context_new();
     server->loop.users = g_hash_table_new(g_direct_hash, g_direct_equal);
     server->loop.starters = g_thread_pool_new(stream_loop_run_job, NULL, STARTERS, FALSE, NULL);
     server->main_loop = g_main_loop_new(server->loop.context, FALSE);
     server->thread = g_thread_new("streams", loop_thread_run, server);
-    if (!open_tls(server, config, error) || !listener_start(server, config, error)) {
+    if (!open_tls(server, settings, error) || !listener_start(server, settings, error)) {
         stream_server_close(server);
         return NULL;
     }
-    set_base_url(server, config);
+    set_base_url(server, settings);
     log_info(LOG_FIELDS("url", server->base_url), "serving exec, attach and port-forward");
     return server;
 }
