@@ -2,11 +2,13 @@
 /* What the daemon sends to a guest's agent. Messages are packed into the queue of the connection; what the
  * socket does not accept at once is written by the loop's thread.
  */
+#include <assert.h>
 #include <errno.h>
 #include <glib-unix.h>
 #include <sys/socket.h>
 
 #include "common/error.h"
+#include "common/log.h"
 #include "common/source.h"
 #include "sandbox/agent/agent_connection_private.h"
 
@@ -67,11 +69,28 @@ static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
     return more ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
 }
 
+/* What one message adds to the queue at most: its bytes, and what is around each of its parts. */
+enum {
+    PART_OVERHEAD_BYTES = 64,
+    MESSAGE_PARTS = WIRE_MAX_MESSAGE_BYTES / WIRE_PART_BYTES + 1,
+    MESSAGE_ROOM_BYTES = WIRE_MAX_MESSAGE_BYTES + MESSAGE_PARTS * PART_OVERHEAD_BYTES,
+    SYNC_ROOM_BYTES = WIRE_MAX_FRAME_BYTES + WIRE_SYNC_BYTES,
+};
+
+static_assert(AGENT_QUEUE_BYTES + MESSAGE_ROOM_BYTES + SYNC_ROOM_BYTES <= AGENT_QUEUE_LIMIT_BYTES,
+              "a message that is accepted fits the queue, whatever the guest reads");
+
+/* The ring has room, as asserted above. Without it a frame would be cut off, after which only a new
+ * connection helps; the reader sees its end. */
 static void push_to_queue_locked(AgentConnection *agent, const void *data, gsize length)
 {
     LOCK_ASSERT_HELD(&agent->lock);
-    if (!byte_ring_push(&agent->queue, data, length))
-        g_error("the queue for a guest's agent has no room for a message that was accepted");
+    if (!byte_ring_push(&agent->queue, data, length)) {
+        log_error(LOG_NO_FIELDS, "%s: no room for a message to the agent; the connection is closed",
+                  agent->socket_path);
+        shutdown(agent->fd, SHUT_RDWR);
+        return;
+    }
     if (agent->writing)
         return;
     flush_queue_locked(agent);

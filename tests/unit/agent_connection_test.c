@@ -649,6 +649,32 @@ static void a_long_request_goes_in_parts(void)
     fixture_clear(&fixture);
 }
 
+/* The longest message is added to the longest queue to which one may be added. */
+static void an_agent_that_does_not_read_is_refused(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Deadline deadline = deadline_in_ms(60000);
+    g_autofree char *id = g_strnfill(WIRE_MAX_MESSAGE_BYTES - 64, 'x');
+    Crivirt__Agent__V1__StartContainerRequest start = CRIVIRT__AGENT__V1__START_CONTAINER_REQUEST__INIT;
+    Crivirt__Agent__V1__Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+
+    fixture_init(&fixture);
+    fixture.protocol = WIRE_PROTOCOL_PARTS;
+    wire_decoder_free(greet(&fixture));
+    TEST_OK(agent_connection_wait_ready(fixture.agent, &deadline, &error), error);
+    request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_START_CONTAINER;
+    request.start_container = &start;
+    start.id = id + WIRE_MAX_MESSAGE_BYTES / 2 + 4096;
+    agent_connection_send_request(fixture.agent, &request); /* a little less than AGENT_QUEUE_BYTES */
+    start.id = id;
+    agent_connection_send_request(fixture.agent, &request);
+    TEST_FAILS(start_call(&fixture, 60000, &error), error, STATUS_RESOURCE_EXHAUSTED, "does not read");
+    agent_connection_send_request(fixture.agent, &request);
+    TEST_FAILS(start_call(&fixture, 60000, &error), error, STATUS_RESOURCE_EXHAUSTED, "does not read");
+    fixture_clear(&fixture);
+}
+
 /* The agent answers the Hello, and none of the requests that follow. */
 static void a_silent_agent_fails_calls_and_recovers(void)
 {
@@ -728,6 +754,8 @@ int main(void)
         {"a request that is larger than a frame is refused for an agent that takes no parts",
          too_large_a_request_is_refused},
         {"a request that is too long for a frame goes in parts", a_long_request_goes_in_parts},
+        {"what an agent does not read takes bounded memory, and further messages are refused",
+         an_agent_that_does_not_read_is_refused},
     };
 
     return test_main("agent_connection", cases, G_N_ELEMENTS(cases));
