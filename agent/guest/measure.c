@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/measure.h"
 
-#include <ftw.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 #include "agent/guest/job.h"
 #include "agent/guest/paths.h"
 #include "agent/guest/sysfile.h"
+#include "agent/guest/walk.h"
 
 static const char measure_result[] = RUN_DIR "/measure";
 
@@ -98,21 +98,18 @@ void measure_refresh(void)
 static double sum_bytes, sum_inodes;
 
 /* The walk meets a file with n names up to n times, so each time counts 1/n of it. */
-static int add_entry(const char *path, const struct stat *status, int type, struct FTW *position)
+static void add_entry(const struct stat *status, void *data)
 {
-    double names = type == FTW_D || type == FTW_DNR || status->st_nlink == 0 ? 1 : (double)status->st_nlink;
-    if (type == FTW_NS)
-        return 0;
+    double names = S_ISDIR(status->st_mode) || status->st_nlink == 0 ? 1 : (double)status->st_nlink;
     sum_bytes += (double)status->st_blocks * 512 / names;
     sum_inodes += 1 / names;
-    return 0;
 }
 
 bool measure_tree(const char *path, const char *result_path)
 {
     setpriority(PRIO_PROCESS, 0, 19);
     alarm(MEASURE_TIMEOUT_S);
-    if (nftw(path, add_entry, 32, FTW_PHYS | FTW_MOUNT) != 0)
+    if (!walk_tree(path, add_entry, NULL))
         return false;
     FILE *result = fopen(result_path, "we");
     if (result == NULL)

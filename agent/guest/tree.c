@@ -2,26 +2,19 @@
 #include "agent/guest/tree.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "agent/guest/fault.h"
 #include "agent/guest/job.h"
-
-static int tree_remove_entry(const char *path, const struct stat *status, int type, struct FTW *position)
-{
-    int flags_kept = type == FTW_DP || type == FTW_D || type == FTW_DNR;
-    if ((flags_kept ? rmdir(path) : unlink(path)) < 0 && errno != ENOENT)
-        fprintf(stderr, "crivirt-agent: cannot remove %s: %s\n", path, strerror(errno));
-    return 0;
-}
+#include "agent/guest/walk.h"
 
 bool tree_remove(const char *path)
 {
-    return nftw(path, tree_remove_entry, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) == 0;
+    if (walk_remove(path))
+        return true;
+    fprintf(stderr, "crivirt-agent: cannot remove all of %s: %s\n", path, strerror(errno));
+    return false;
 }
 
 static void tree_remove_done(void *data, Job *job, const Fault *failure)

@@ -11,6 +11,6 @@
 /* Renames parent/name at once, so that the name is free, and removes it in the background. */
 void tree_remove_later(const char *parent, const char *name);
 
-/* Removes a tree as `rm -rf` does; follows no symbolic link and stays on one file system. Return: false when
- * it failed. */
+/* Removes a tree as `rm -rf` does (walk.h). Return: false, after a message on stderr, when something is left.
+ */
 bool tree_remove(const char *path);
