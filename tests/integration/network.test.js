@@ -97,7 +97,7 @@ test('a privileged container sends with the addresses of its pod only', async ()
     await withPrivileged('', async (pod) => {
         for (const family of [0, 1])
             await pingsAtLast(pod, second.ips[family], pod.ips[family]);
-        await node.output(pod.container, 'ip addr add 10.88.200.1/16 dev eth0; ip addr add fd00:88::dead/64 dev eth0 nodad');
+        await node.output(pod.container, 'ip addr add 10.88.200.1/16 dev eth0; ip addr add fd00:88::dead/64 dev eth0');
         assert.ok(!await pings(pod, second.ips[0], '10.88.200.1'));
         assert.ok(!await pings(pod, second.ips[1], 'fd00:88::dead'));
         const neighbours = await node.output(second.container, 'ip neigh');
@@ -147,7 +147,7 @@ test('the node counts the frames of a pod that it refused', async () => {
 
 test('with own_addresses_only = false, a pod sends with any address', async () => {
     await withPrivileged('open', async (pod) => {
-        await node.output(pod.container, 'ip addr add 10.88.200.2/16 dev eth0; ip addr add fd00:88::beef/64 dev eth0 nodad');
+        await node.output(pod.container, 'ip addr add 10.88.200.2/16 dev eth0; ip addr add fd00:88::beef/64 dev eth0');
         await pingsAtLast(pod, second.ips[0], '10.88.200.2');
         await pingsAtLast(pod, second.ips[1], 'fd00:88::beef');
         await node.output(pod.container, 'ip link set eth0 address 02:00:00:00:be:ef');
