@@ -85,7 +85,8 @@ gboolean vmm_for_each_domain(Vmm *vmm, void (*visit)(Vmm *vmm, virDomainPtr doma
 }
 
 /* The domain is entered in the table before the wait, so that the event of an end during the wait removes it.
- */
+ * Its description is read for that, and again for the leftovers: while libvirt reconnects it removes devices
+ * that QEMU no longer has, and what belonged to one of these is a leftover. */
 static void adopt_domain(Vmm *vmm, virDomainPtr domain, gpointer data)
 {
     const char *name = virDomainGetName(domain);
