@@ -80,7 +80,7 @@ test('the network still works after the daemon was killed and started again', as
 async function withPrivileged(handler, callback) {
     const security_context = {privileged: true};
     const pod = await node.runPod({linux: {security_context}}, handler);
-    const container = await node.runContainer(pod, {linux: {security_context}});
+    const container = await node.runContainer(pod, {linux: {security_context}, mounts: [node.toolMount()]});
     const {network} = await node.podStatus(pod);
     try {
         await callback({id: pod.id, container, ips: [network.ip, ...network.additional_ips.map(({ip}) => ip)]});
@@ -132,6 +132,19 @@ test('a privileged container cannot take over the address of the gateway', async
     });
 });
 
+// The routers that the other pod has learned from advertisements, after the container has announced itself as one.
+async function routersAfter({container}) {
+    await node.output(container, '/tool advertise eth0');
+    assert.ok(await succeeds(second.container, 'ping -6 -c 1 -W 5 fd00:88::1')); // what was sent before has arrived
+    return (await node.output(second.container, 'ip -6 route show default')).split('\n').filter((one) => one.includes('fe80:'));
+}
+
+test('a privileged container is not the router of other pods', async () => {
+    await withPrivileged('', async (pod) => {
+        assert.deepStrictEqual(await routersAfter(pod), []);
+    });
+});
+
 test('the node counts the frames of a pod that it refused', async () => {
     const dropped = ({id}) => {
         const text = must('nsenter', `--net=${path.join(node.runDir, 'netns', id.slice(0, 24))}`, 'tc', '-s', 'qdisc');
@@ -153,6 +166,7 @@ test('with own_addresses_only = false, a pod sends with any address', async () =
         await node.output(pod.container, 'ip link set eth0 address 02:00:00:00:be:ef');
         await pingsAtLast(pod, second.ips[0], pod.ips[0]);
         assert.strictEqual(await node.output(pod.container, 'cat /proc/sys/net/ipv6/conf/eth0/autoconf'), '1');
+        await eventually('the other pod has a router of this kind', async () => (await routersAfter(pod)).length === 1);
     });
 });
 

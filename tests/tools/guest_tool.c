@@ -9,13 +9,17 @@
  *   guest_tool syn PORT           of four connections to it, always between the same addresses and ports: by
  * how much the first packet's sequence number and time stamp (RFC 7323) are ahead of the clocks that they
  * follow. Whose secrets (RFC 6528) are the same, for those it is the same. Needs CAP_NET_RAW
+ *   guest_tool advertise IFNAME   announces itself as a router (RFC 4861), as whoever may send raw ICMPv6 can
  *   guest_tool try-KIND FILE      prints "got" or "busy"; KIND is a lock for writing (flock, posix, ofd) or
  * for reading (read) guest_tool hold-KIND FILE     waits for the lock, prints "got", and has it until its
  * standard input ends guest_tool close-KIND FILE    the same, but then it closes the file and waits to be
  * killed guest_tool cost-KIND FILE     prints the ns that a lock with its unlock takes
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
+#include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
@@ -256,6 +260,25 @@ static int use_lock(const char *action, const char *kind, const char *file)
     return 0;
 }
 
+/* Three times, because nobody confirms it. The kernel adds the checksum and the link-local source. */
+static int advertise(const char *interface)
+{
+    struct sockaddr_in6 all_nodes = {.sin6_family = AF_INET6, .sin6_scope_id = if_nametoindex(interface)};
+    const struct nd_router_advert advertisement = {.nd_ra_type = ND_ROUTER_ADVERT,
+                                                   .nd_ra_router_lifetime = htons(60)};
+    int fd = socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6);
+    int hops = 255;
+
+    inet_pton(AF_INET6, "ff02::1", &all_nodes.sin6_addr);
+    if (fd < 0 || setsockopt(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, &hops, sizeof hops) < 0)
+        return perror(interface), 1;
+    for (int i = 0; i < 3; i++)
+        if (sendto(fd, &advertisement, sizeof advertisement, 0, (struct sockaddr *)&all_nodes,
+                   sizeof all_nodes) < 0)
+            return perror(interface), 1;
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -271,6 +294,8 @@ int main(int argc, char **argv)
         return serve_tcp(argv[2], greet);
     if (strcmp(argv[1], "reset") == 0)
         return serve_tcp(argv[2], reset);
+    if (strcmp(argv[1], "advertise") == 0)
+        return advertise(argv[2]);
     if (strcmp(argv[1], "syn") == 0)
         return syn(argv[2]);
     if (strchr(argv[1], '-') != NULL)
