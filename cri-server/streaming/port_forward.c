@@ -38,6 +38,7 @@ typedef struct {
     StreamSession *session;
     gboolean is_over;
     gint copy_posted;
+    GCancellable *over; /* fires with is_over */
     ByteRing input;
     gboolean input_ends, input_ended;
 } Forward;
@@ -73,6 +74,7 @@ static Forward *forward_new(PortForward *owner, guint16 port, const char *reques
     forward->owner = port_forward_ref(owner);
     forward->port = port;
     forward->request_id = g_strdup(request_id);
+    forward->over = g_cancellable_new();
     byte_ring_init(&forward->input, MAX_INPUT_BYTES + PEER_BURST_BYTES);
     return forward;
 }
@@ -90,6 +92,7 @@ static void forward_unref(gpointer data)
     if (!g_atomic_int_dec_and_test(&forward->references))
         return;
     byte_ring_clear(&forward->input);
+    g_object_unref(forward->over);
     g_free(forward->request_id);
     port_forward_unref(forward->owner);
     g_free(forward);
@@ -130,6 +133,7 @@ static void forward_end(Forward *forward, const char *problem)
     if (forward->is_over)
         return;
     forward->is_over = TRUE;
+    g_cancellable_cancel(forward->over); /* a dial that waits for the guest */
     input_drop(forward);
     cancel_pairing_timeout(forward);
     stream_session_close(g_steal_pointer(&forward->session));
@@ -257,9 +261,11 @@ static void dial_port(gpointer data)
     Dial *dial = data;
     PortForward *owner = dial->forward->owner;
     StreamSessionClient client = {post_forward_copy, dial->forward};
+    const Deadline deadline = {.at_us = G_MAXINT64, .cancellable = dial->forward->over};
 
-    dial->session = stream_session_dial(owner->loop->sandboxes, owner->request->sandbox_id,
-                                        dial->forward->port, &client, NULL, &dial->error);
+    if (deadline_check(&deadline, "waiting for other connections to the sandbox", &dial->error))
+        dial->session = stream_session_dial(owner->loop->sandboxes, owner->request->sandbox_id,
+                                            dial->forward->port, &client, &deadline, &dial->error);
     stream_loop_post(owner->loop, on_port_dialed, dial);
 }
 
@@ -268,7 +274,7 @@ static void forward_dial(Forward *forward)
     Dial *dial = g_new0(Dial, 1);
 
     dial->forward = forward_ref(forward);
-    stream_loop_start(forward->owner->loop, dial_port, dial);
+    stream_loop_start(forward->owner->loop, forward->owner->request->sandbox_id, dial_port, dial);
 }
 
 /* ---- the client ---- */

@@ -32,6 +32,7 @@ typedef struct {
     gboolean started, finished;
     StreamSession *session; /* NULL before the process has started, and after its end */
     GError *start_error;
+    GCancellable *gone; /* fires when the client has disconnected */
     gint copy_posted;
 
     ByteRing input;
@@ -43,6 +44,7 @@ typedef struct {
 void remote_request_free(RemoteRequest *request)
 {
     g_free(request->container_id);
+    g_free(request->sandbox_id);
     g_strfreev(request->args);
     g_free(request);
 }
@@ -59,6 +61,7 @@ static void command_unref(RemoteCommand *command)
         return;
     remote_request_free(command->request);
     byte_ring_clear(&command->input);
+    g_object_unref(command->gone);
     g_clear_error(&command->start_error);
     g_free(command);
 }
@@ -132,6 +135,7 @@ static void on_gone(gpointer data)
     RemoteCommand *command = data;
 
     command->peer = NULL;
+    g_cancellable_cancel(command->gone); /* a start that waits for the guest */
     cancel_streams_timeout(command);
     stream_loop_leave(command->loop, &command->user);
     stream_session_close(g_steal_pointer(&command->session));
@@ -246,6 +250,7 @@ static void start_process(gpointer data)
     const RemoteRequest *request = start->command->request;
     StreamLoop *loop = start->command->loop;
     StreamSessionClient client = {post_command_copy, start->command};
+    const Deadline deadline = {.at_us = G_MAXINT64, .cancellable = start->command->gone};
     StreamSessionExec exec = {.container_id = request->container_id,
                               .args = request->args,
                               .n_args = request->is_attach ? 0 : g_strv_length(request->args),
@@ -254,11 +259,13 @@ static void start_process(gpointer data)
                               .columns = start->columns,
                               .rows = start->rows};
 
-    if (request->is_attach)
+    if (!deadline_check(&deadline, "waiting for other starts in the sandbox", &start->error))
+        start->session = NULL;
+    else if (request->is_attach)
         start->session = stream_session_attach(loop->sandboxes, request->container_id, request->stdin,
                                                &client, &start->error);
     else
-        start->session = stream_session_exec(loop->sandboxes, &exec, &client, NULL, &start->error);
+        start->session = stream_session_exec(loop->sandboxes, &exec, &client, &deadline, &start->error);
     if (start->session == NULL && request->is_attach)
         g_prefix_error(&start->error, "error attaching to container: ");
     else if (start->session == NULL)
@@ -275,7 +282,7 @@ static void command_start(RemoteCommand *command)
     start->command = command_ref(command);
     start->columns = command->columns;
     start->rows = command->rows;
-    stream_loop_start(command->loop, start_process, start);
+    stream_loop_start(command->loop, command->request->sandbox_id, start_process, start);
 }
 
 static void start_when_streams_are_open(RemoteCommand *command)
@@ -390,6 +397,7 @@ void remote_command_serve(StreamLoop *loop, RemoteRequest *request, int version,
     command->references = 1;
     command->loop = loop;
     command->request = request;
+    command->gone = g_cancellable_new();
     command->version = version;
     byte_ring_init(&command->input, MAX_INPUT_BYTES + PEER_BURST_BYTES);
     choose_streams(command, has_channels);

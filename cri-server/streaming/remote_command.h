@@ -11,7 +11,8 @@
 typedef struct {
     gboolean is_attach;
     char *container_id;
-    char **args; /* for exec */
+    char *sandbox_id; /* the container's */
+    char **args;      /* for exec */
     gboolean tty, stdin, stdout, stderr;
 } RemoteRequest;
 

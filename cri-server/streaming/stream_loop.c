@@ -52,16 +52,15 @@ GSource *stream_loop_after(StreamLoop *loop, gint64 delay_ms, StreamFunc functio
     return attach_source(loop, g_timeout_source_new((guint)CLAMP(delay_ms, 0, G_MAXINT)), function, data);
 }
 
-void stream_loop_start(StreamLoop *loop, StreamFunc function, gpointer data)
+void stream_loop_start(StreamLoop *loop, const char *sandbox_id, StreamFunc function, gpointer data)
 {
-    g_thread_pool_push(loop->starters, job_new(function, data), NULL);
+    fair_pool_push(loop->starters, sandbox_id, job_new(function, data));
 }
 
-void stream_loop_run_job(gpointer data, gpointer unused)
+void stream_loop_run_job(gpointer data)
 {
     Job *job = data;
 
-    (void)unused;
     job->function(job->data);
     g_free(job);
 }

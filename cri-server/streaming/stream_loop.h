@@ -3,6 +3,7 @@
  * processes, and the list of clients that are being served. */
 #pragma once
 
+#include "common/fair_pool.h"
 #include "cri-server/streaming/peer.h"
 #include "sandbox/pods/stream_session.h"
 #include "sandbox/sandbox.h"
@@ -20,7 +21,7 @@ typedef struct {
     GMainContext *context;
     GHashTable *users; /* used on the loop's thread only */
     gint n_users;
-    GThreadPool *starters; /* for work that waits for a guest */
+    FairPool *starters; /* for work that waits for a guest; its keys are ids of sandboxes */
 } StreamLoop;
 
 typedef void (*StreamFunc)(gpointer data);
@@ -34,7 +35,8 @@ void stream_loop_post(StreamLoop *loop, StreamFunc function, gpointer data);
 /* Runs function once on the loop's thread after that time. Return: the source, which the caller frees;
  * destroy it first to cancel the call. Threads: any. */
 GSource *stream_loop_after(StreamLoop *loop, gint64 delay_ms, StreamFunc function, gpointer data);
-/* Runs function on a thread of the pool, where it may block. Threads: any. */
-void stream_loop_start(StreamLoop *loop, StreamFunc function, gpointer data);
+/* Runs function on a thread of the pool, where it may block. It waits its turn when many starts of that
+ * sandbox are under way. Threads: any. */
+void stream_loop_start(StreamLoop *loop, const char *sandbox_id, StreamFunc function, gpointer data);
 /* The function of the pool `starters`. */
-void stream_loop_run_job(gpointer job, gpointer unused);
+void stream_loop_run_job(gpointer job);

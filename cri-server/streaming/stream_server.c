@@ -16,9 +16,10 @@
 enum {
     MAX_TOKENS = 1000,
     MAX_CLIENTS = 2000,
-    /* Threads that wait for guests to start a process. The guests limit the rate of starts, not this number.
-     */
-    STARTERS = 64,
+    /* Threads that wait for guests to start a process. The guests limit the rate of starts, not this number,
+     * and one pod's guest may leave all its starts waiting. */
+    STARTERS = 256,
+    STARTERS_OF_A_POD = 16,
     MAX_FORWARDED_PORTS = 100,
     GOODBYE_MS = 2000,
 };
@@ -162,7 +163,7 @@ StreamServer *stream_server_open(const Settings *settings, SandboxManager *sandb
     server->loop.creation_ms = settings->streaming.creation_timeout_ms;
     server->loop.context = g_main_context_new();
     server->loop.users = g_hash_table_new(g_direct_hash, g_direct_equal);
-    server->loop.starters = g_thread_pool_new(stream_loop_run_job, NULL, STARTERS, FALSE, NULL);
+    server->loop.starters = fair_pool_new(STARTERS, STARTERS_OF_A_POD, stream_loop_run_job);
     server->main_loop = g_main_loop_new(server->loop.context, FALSE);
     server->thread = g_thread_new("streams", loop_thread_run, server);
     if (!open_tls(server, settings, error) || !listener_start(server, settings, error)) {
@@ -227,7 +228,7 @@ void stream_server_close(StreamServer *server)
     wait_for_clients(server);
     stream_loop_post(&server->loop, drop_all_clients, server);
     wait_for_clients(server);
-    g_thread_pool_free(server->loop.starters, FALSE, TRUE);
+    fair_pool_free(server->loop.starters);
     loop_thread_end(server);
     token_table_free(server->tokens);
     g_free(server->base_url);
@@ -262,8 +263,9 @@ static gboolean check_streams(gboolean tty, gboolean has_stdin, gboolean has_std
     return TRUE;
 }
 
-static Ticket *remote_ticket(StreamKind kind, const char *container_id, gboolean tty, gboolean has_stdin,
-                             gboolean has_stdout, gboolean has_stderr)
+/* Takes sandbox_id. */
+static Ticket *remote_ticket(StreamKind kind, const char *container_id, char *sandbox_id, gboolean tty,
+                             gboolean has_stdin, gboolean has_stdout, gboolean has_stderr)
 {
     Ticket *ticket = g_new0(Ticket, 1);
     RemoteRequest *remote = g_new0(RemoteRequest, 1);
@@ -272,6 +274,7 @@ static Ticket *remote_ticket(StreamKind kind, const char *container_id, gboolean
     ticket->remote = remote;
     remote->is_attach = kind == STREAM_ATTACH;
     remote->container_id = g_strdup(container_id);
+    remote->sandbox_id = sandbox_id;
     remote->tty = tty;
     remote->stdin = has_stdin;
     remote->stdout = has_stdout;
@@ -281,6 +284,7 @@ static Ticket *remote_ticket(StreamKind kind, const char *container_id, gboolean
 
 char *stream_server_exec(StreamServer *server, const Runtime__V1__ExecRequest *request, GError **error)
 {
+    char *sandbox_id = NULL;
     Ticket *ticket;
 
     if (request->n_cmd == 0) {
@@ -288,10 +292,11 @@ char *stream_server_exec(StreamServer *server, const Runtime__V1__ExecRequest *r
         return NULL;
     }
     if (!check_streams(request->tty, request->stdin, request->stdout, request->stderr, error) ||
-        !stream_session_check_container(server->loop.sandboxes, request->container_id, FALSE, error))
+        !stream_session_check_container(server->loop.sandboxes, request->container_id, FALSE, &sandbox_id,
+                                        error))
         return NULL;
-    ticket = remote_ticket(STREAM_EXEC, request->container_id, request->tty, request->stdin, request->stdout,
-                           request->stderr);
+    ticket = remote_ticket(STREAM_EXEC, request->container_id, sandbox_id, request->tty, request->stdin,
+                           request->stdout, request->stderr);
     ticket->remote->args = g_new0(char *, request->n_cmd + 1);
     for (size_t i = 0; i < request->n_cmd; i++)
         ticket->remote->args[i] = g_strdup(request->cmd[i]);
@@ -300,12 +305,15 @@ char *stream_server_exec(StreamServer *server, const Runtime__V1__ExecRequest *r
 
 char *stream_server_attach(StreamServer *server, const Runtime__V1__AttachRequest *request, GError **error)
 {
+    char *sandbox_id = NULL;
+
     if (!check_streams(request->tty, request->stdin, request->stdout, request->stderr, error) ||
-        !stream_session_check_container(server->loop.sandboxes, request->container_id, TRUE, error))
+        !stream_session_check_container(server->loop.sandboxes, request->container_id, TRUE, &sandbox_id,
+                                        error))
         return NULL;
     return make_url(server,
-                    remote_ticket(STREAM_ATTACH, request->container_id, request->tty, request->stdin,
-                                  request->stdout, request->stderr),
+                    remote_ticket(STREAM_ATTACH, request->container_id, sandbox_id, request->tty,
+                                  request->stdin, request->stdout, request->stderr),
                     error);
 }
 
@@ -313,6 +321,7 @@ char *stream_server_port_forward(StreamServer *server, const Runtime__V1__PortFo
                                  GError **error)
 {
     g_autoptr(GArray) ports = g_array_new(FALSE, FALSE, sizeof(guint16));
+    char *sandbox_id = NULL;
     Ticket *ticket;
 
     for (size_t i = 0; i < request->n_port; i++) {
@@ -331,12 +340,12 @@ char *stream_server_port_forward(StreamServer *server, const Runtime__V1__PortFo
              MAX_FORWARDED_PORTS);
         return NULL;
     }
-    if (!stream_session_check_sandbox(server->loop.sandboxes, request->pod_sandbox_id, error))
+    if (!stream_session_check_sandbox(server->loop.sandboxes, request->pod_sandbox_id, &sandbox_id, error))
         return NULL;
     ticket = g_new0(Ticket, 1);
     ticket->kind = STREAM_PORT_FORWARD;
     ticket->forward = g_new0(ForwardRequest, 1);
-    ticket->forward->sandbox_id = g_strdup(request->pod_sandbox_id);
+    ticket->forward->sandbox_id = sandbox_id;
     ticket->forward->ports = g_steal_pointer(&ports);
     return make_url(server, ticket, error);
 }

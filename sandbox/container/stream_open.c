@@ -23,12 +23,15 @@ static Container *container_to_open(SandboxManager *manager, const char *id, gbo
 }
 
 gboolean stream_session_check_container(SandboxManager *manager, const char *container_id, gboolean to_attach,
-                                        GError **error)
+                                        char **ret_sandbox_id, GError **error)
 {
     g_autoptr(Container) container = container_to_open(manager, container_id, to_attach, error);
     g_autoptr(AgentConnection) agent = container != NULL ? pod_agent(container->pod, error) : NULL;
 
-    return agent != NULL;
+    if (agent == NULL)
+        return FALSE;
+    *ret_sandbox_id = g_strdup(container->pod->id);
+    return TRUE;
 }
 
 StreamSession *stream_session_exec(SandboxManager *manager, const StreamSessionExec *exec,

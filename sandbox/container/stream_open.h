@@ -29,6 +29,6 @@ StreamSession *stream_session_attach(SandboxManager *manager, const char *contai
                                      const StreamSessionClient *client, GError **error);
 
 /* Return: whether the container runs, or, to attach, was created and not started yet; FALSE with the error
- * that opening a session would give. */
+ * that opening a session would give. The caller frees the id of the container's sandbox. */
 gboolean stream_session_check_container(SandboxManager *manager, const char *container_id, gboolean to_attach,
-                                        GError **error);
+                                        char **ret_sandbox_id, GError **error);

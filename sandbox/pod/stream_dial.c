@@ -4,12 +4,16 @@
 #include "sandbox/pods/pod_table.h"
 #include "sandbox/pods/stream_sessions.h"
 
-gboolean stream_session_check_sandbox(SandboxManager *manager, const char *sandbox_id, GError **error)
+gboolean stream_session_check_sandbox(SandboxManager *manager, const char *sandbox_id, char **ret_sandbox_id,
+                                      GError **error)
 {
     g_autoptr(Pod) pod = manager_find_pod(manager, sandbox_id, error);
     g_autoptr(AgentConnection) agent = pod != NULL ? pod_agent(pod, error) : NULL;
 
-    return agent != NULL;
+    if (agent == NULL)
+        return FALSE;
+    *ret_sandbox_id = g_strdup(pod->id);
+    return TRUE;
 }
 
 StreamSession *stream_session_dial(SandboxManager *manager, const char *sandbox_id, guint16 port,

@@ -15,5 +15,7 @@ StreamSession *stream_session_dial(SandboxManager *manager, const char *sandbox_
                                    const StreamSessionClient *client, const Deadline *deadline,
                                    GError **error);
 
-/* Return: whether the sandbox is ready; FALSE with the error that dialling would give. */
-gboolean stream_session_check_sandbox(SandboxManager *manager, const char *sandbox_id, GError **error);
+/* Return: whether the sandbox is ready; FALSE with the error that dialling would give. The caller frees
+ * the sandbox's whole id. */
+gboolean stream_session_check_sandbox(SandboxManager *manager, const char *sandbox_id, char **ret_sandbox_id,
+                                      GError **error);
