@@ -14,6 +14,7 @@ const programs = {
     crivirt: path.join(build, 'cri-server/cli/crivirt'),
     agent: path.join(build, 'agent/crivirt-agent'),
     guestTool: path.join(build, 'tests/tools/guest_tool'),
+    hostileAgent: path.join(build, 'tests/tools/hostile_agent'),
 };
 
 module.exports = {root, build, guests, programs};
