@@ -45,7 +45,8 @@ after(async () => {
 
 // Takes the place of the socket of the hostile pod's VM.
 function startAttacker() {
-    const socket = must('find', node.runDir, '-name', 'agent.sock').trim().split('\n').find((name) => name.includes(hostile.id));
+    const socket = must('find', node.runDir, '-name', 'agent.sock').trim().split('\n').find(
+        (name) => name.includes(hostile.id.slice(0, 12)));
     fs.renameSync(socket, `${socket}.real`);
     const child = spawn(programs.hostileAgent, [socket, hostile.id, hostileContainer.id], {stdio: ['pipe', 'pipe', 'inherit']});
     child.stdin.on('error', () => {});
