@@ -8,6 +8,7 @@
 #include "common/semaphore.h"
 #include "sandbox/container/container_remove.h"
 #include "sandbox/container/container_signal.h"
+#include "sandbox/pod/pod_events.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/events.h"
 #include "sandbox/pods/manager.h"
@@ -37,6 +38,7 @@ static void kill_containers(Pod *pod)
     for (guint i = 0; in_time && i < containers->len; i++)
         while (in_time && ((Container *)containers->pdata[i])->state == CONTAINER_RUNNING_STATE)
             in_time =
+                pod_check_blocked_locked(pod, "", NULL) &&
                 deadline_cond_wait(&deadline, &pod->changed, &pod->lock, "waiting for containers", NULL);
     g_mutex_unlock(&pod->lock);
 }

@@ -150,6 +150,7 @@ void agent_connection_unref(AgentConnection *agent)
     g_mutex_clear(&agent->lock);
     g_cond_clear(&agent->changed);
     g_free(agent->abandoned);
+    g_free(agent->blocked);
     g_free(agent->silent);
     g_free(agent->socket_path);
     g_free(agent);

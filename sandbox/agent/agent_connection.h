@@ -5,7 +5,7 @@
  * closed. The guest is hostile: frames are bounded, and a guest that breaks the framing is disconnected and
  * synchronised again.
  *
- * Errors: UNAVAILABLE when the connection is closed or abandoned, or the agent does not answer;
+ * Errors: UNAVAILABLE when the connection is closed, abandoned or blocked, or the agent does not answer;
  * DEADLINE_EXCEEDED and CANCELLED from the caller's deadline; else the status that the agent sent.
  *
  * Threads: one LoopThread serves all connections. Functions may be called from any thread unless their
@@ -54,6 +54,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(AgentConnection, agent_connection_unref)
 /* Makes all calls, those that wait and later ones, fail with that reason, because the guest is known to be
  * gone. Does not wait. */
 void agent_connection_abandon(AgentConnection *agent, const char *reason);
+
+/* Makes all calls, those that wait and new ones, fail with that reason (UNAVAILABLE), because the guest
+ * cannot run at present; NULL: it can again. Meanwhile the agent's silence is not held against it, and what
+ * is sent without waiting is kept for it. Does not wait. */
+void agent_connection_block(AgentConnection *agent, const char *reason);
 
 /* Errors: FAILED_PRECONDITION when the agent speaks an older version of the protocol (WIRE_PROTOCOL_…) than
  * `what` needs. TRUE when the agent is not connected. */

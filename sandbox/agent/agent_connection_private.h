@@ -71,6 +71,7 @@ struct AgentConnection {
     gboolean ready;
     guint32 protocol; /* the agent's version, when ready */
     char *abandoned;  /* why the guest is known to be gone; NULL: it is not */
+    char *blocked;    /* why the guest cannot run at present; NULL: it can */
     char *silent;     /* why calls fail while the agent does not answer; NULL: it answers */
     Heartbeat heart;
     guint64 nonce;

@@ -21,6 +21,7 @@ gboolean agent_fail_gone_locked(AgentConnection *agent, GError **error)
     LOCK_ASSERT_HELD(&agent->lock);
     return fail(error, STATUS_UNAVAILABLE, "%s",
                 agent->abandoned != NULL ? agent->abandoned
+                : agent->blocked != NULL ? agent->blocked
                 : agent->silent != NULL  ? agent->silent
                                          : "the connection to the guest's agent was closed");
 }
@@ -32,6 +33,22 @@ void agent_connection_abandon(AgentConnection *agent, const char *reason)
         agent->abandoned = g_strdup(reason);
     agent_calls_fail_locked(agent);
     g_mutex_unlock(&agent->lock);
+}
+
+void agent_connection_block(AgentConnection *agent, const char *reason)
+{
+    g_mutex_lock(&agent->lock);
+    g_free(agent->blocked);
+    agent->blocked = g_strdup(reason);
+    if (reason != NULL)
+        agent_calls_fail_locked(agent);
+    g_mutex_unlock(&agent->lock);
+}
+
+/* Return: whether calls fail at once. */
+static gboolean is_gone_locked(const AgentConnection *agent)
+{
+    return agent->closed || agent->abandoned != NULL || agent->blocked != NULL || agent->silent != NULL;
 }
 
 gboolean agent_connection_check_protocol(AgentConnection *agent, guint32 version, const char *what,
@@ -59,7 +76,7 @@ gboolean agent_connection_wait_ready(AgentConnection *agent, const Deadline *dea
 
     g_mutex_lock(&agent->lock);
     while (ready && !agent->ready) {
-        if (agent->closed || agent->abandoned != NULL || agent->silent != NULL)
+        if (is_gone_locked(agent))
             ready = agent_fail_gone_locked(agent, error);
         else
             ready = deadline_cond_wait(deadline, &agent->changed, &agent->lock,
@@ -98,7 +115,7 @@ gboolean agent_connection_call(AgentConnection *agent, Request *request, const D
     message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_REQUEST;
     message.request = request;
     g_mutex_lock(&agent->lock);
-    if (!agent->ready || agent->closed || agent->abandoned != NULL || agent->silent != NULL) {
+    if (!agent->ready || is_gone_locked(agent)) {
         agent_fail_gone_locked(agent, error);
         g_mutex_unlock(&agent->lock);
         return FALSE;

@@ -38,12 +38,13 @@ gboolean container_signal(Container *container, int signal, gboolean all, const 
 static gboolean container_wait_exited(Container *container, const Deadline *deadline, GError **error)
 {
     Pod *pod = container->pod;
+    static const char doing[] = "waiting for the container to end";
     gboolean good = TRUE;
 
     g_mutex_lock(&pod->lock);
     while (good && container->state == CONTAINER_RUNNING_STATE)
-        good = deadline_cond_wait(deadline, &pod->changed, &pod->lock, "waiting for the container to end",
-                                  error);
+        good = pod_check_blocked_locked(pod, doing, error) &&
+               deadline_cond_wait(deadline, &pod->changed, &pod->lock, doing, error);
     g_mutex_unlock(&pod->lock);
     return good;
 }

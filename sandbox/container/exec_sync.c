@@ -75,8 +75,9 @@ static void exec_kill_and_wait(StreamSession *session, Waiter *waiter, GByteArra
     } while (!stream_session_ended(session, &end) && waiter_wait(waiter, &deadline, NULL));
 }
 
-static gboolean exec_collect_until_end(StreamSession *session, Waiter *waiter, GByteArray *const streams[2],
-                                       const Deadline *deadline, gint32 *ret_exit_code, GError **error)
+static gboolean exec_collect_until_end(Pod *pod, StreamSession *session, Waiter *waiter,
+                                       GByteArray *const streams[2], const Deadline *deadline,
+                                       gint32 *ret_exit_code, GError **error)
 {
     StreamSessionEnd end;
 
@@ -85,6 +86,11 @@ static gboolean exec_collect_until_end(StreamSession *session, Waiter *waiter, G
         exec_read_stream(session, STREAM_SESSION_STDERR, streams[1]);
         if (stream_session_ended(session, &end))
             break;
+        /* The command gets the signal when the guest can run again. */
+        if (!pod_check_blocked(pod, "waiting for the command to end", error)) {
+            stream_session_signal(session, SIGKILL);
+            return FALSE;
+        }
         if (!waiter_wait(waiter, deadline, error)) {
             exec_kill_and_wait(session, waiter, streams);
             return FALSE;
@@ -107,7 +113,7 @@ static ProtobufCBinaryData answer_take_stream(Arena *arena, const GByteArray *st
 }
 
 /* The command's time limit does not apply to its start: an abandoned start would go on without a caller. */
-static gboolean exec_start_and_run(SandboxManager *manager, const StreamSessionExec *exec,
+static gboolean exec_start_and_run(const Container *container, const StreamSessionExec *exec,
                                    const Deadline *deadline, const Deadline *limit,
                                    GByteArray *const streams[2], gint32 *ret_exit_code, GError **error)
 {
@@ -118,8 +124,9 @@ static gboolean exec_start_and_run(SandboxManager *manager, const StreamSessionE
 
     g_mutex_init(&waiter.lock);
     g_cond_init(&waiter.changed);
-    session = stream_session_exec(manager, exec, &client, deadline, error);
-    good = session != NULL && exec_collect_until_end(session, &waiter, streams, limit, ret_exit_code, error);
+    session = stream_session_exec(container->pod->manager, exec, &client, deadline, error);
+    good = session != NULL &&
+           exec_collect_until_end(container->pod, session, &waiter, streams, limit, ret_exit_code, error);
     stream_session_close(session);
     g_mutex_clear(&waiter.lock);
     g_cond_clear(&waiter.changed);
@@ -154,7 +161,7 @@ gboolean container_exec_sync(SandboxManager *manager, const Runtime__V1__ExecSyn
     if (turn == NULL)
         return FALSE;
     exec.container_id = container->id;
-    if (!exec_start_and_run(manager, &exec, deadline, &limit, streams, &exit_code, error)) {
+    if (!exec_start_and_run(container, &exec, deadline, &limit, streams, &exit_code, error)) {
         pod_explain(container->pod, error);
         g_prefix_error(error, "exec in container %s: ", container->id);
         return FALSE;

@@ -458,6 +458,35 @@ gboolean cgroup_make_room(const char *root, const char *parent, const char *name
     return TRUE;
 }
 
+/* ---- the kernel's kills ---- */
+
+/* Return: the number behind that word at the beginning of a line, as in "oom_kill 1"; 0: there is none. */
+static guint64 counter_read(const char *directory, const char *file, const char *word)
+{
+    g_autofree char *path = g_build_filename(directory, file, NULL);
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL;
+
+    if (!file_read(path, SMALL_FILE_BYTES, &text, NULL, NULL))
+        return 0;
+    lines = g_strsplit(text, "\n", -1);
+    for (guint i = 0; lines[i] != NULL; i++)
+        if (g_str_has_prefix(lines[i], word) && lines[i][strlen(word)] == ' ')
+            return g_ascii_strtoull(lines[i] + strlen(word), NULL, 10);
+    return 0;
+}
+
+guint64 cgroup_count_oom_kills(const char *root, const char *parent, const char *name)
+{
+    g_autoptr(GPtrArray) list = child_directories(root, parent, name, NULL);
+    guint64 count = 0;
+
+    for (guint i = 0; list != NULL && i < list->len; i++)
+        count += counter_read(list->pdata[i], "memory.events", "oom_kill") +     /* version 2 */
+                 counter_read(list->pdata[i], "memory.oom_control", "oom_kill"); /* version 1 */
+    return count;
+}
+
 /* ---- killing ---- */
 
 static void kill_processes(const char *directory)

@@ -51,6 +51,10 @@ gboolean cgroup_kill_directory(const char *directory, const Deadline *deadline, 
 gboolean cgroup_kill(const char *root, const char *parent, const char *name, const Deadline *deadline,
                      GError **error);
 
+/* Return: how many processes of the child the kernel has killed for lack of memory, whosever limit or need it
+ * was; 0 also when that cannot be read. */
+guint64 cgroup_count_oom_kills(const char *root, const char *parent, const char *name);
+
 /* Removes the child, whose processes have ended. A missing child is success. The kubelet removes parent. */
 gboolean cgroup_leave(const char *root, const char *parent, const char *name, GError **error);
 

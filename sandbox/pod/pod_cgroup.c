@@ -49,6 +49,13 @@ gboolean pod_cgroup_leave(const Pod *pod, GError **error)
            cgroup_kill(CGROUP_ROOT, cgroup_parent(pod), name, &deadline, error);
 }
 
+gboolean pod_cgroup_lacked_memory(const Pod *pod)
+{
+    g_autofree char *name = cgroup_name(pod);
+
+    return *cgroup_parent(pod) != '\0' && cgroup_count_oom_kills(CGROUP_ROOT, cgroup_parent(pod), name) != 0;
+}
+
 gboolean pod_cgroup_limit_cpu(const Pod *pod, gint64 quota_us, GError **error)
 {
     g_autofree char *name = cgroup_name(pod);

@@ -16,3 +16,5 @@ gboolean pod_cgroup_limit_cpu(const Pod *pod, gint64 quota_us, GError **error);
  * use, the kernel would kill the VM. The VM's memory then counts beside the cgroup, and a warning reports
  * it. */
 gboolean pod_cgroup_make_room(const Pod *pod, guint64 vm_bytes, GError **error);
+/* Return: whether the kernel has killed a process of the pod's VM for lack of memory. Does not wait. */
+gboolean pod_cgroup_lacked_memory(const Pod *pod);

@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/ids.h"
 #include "common/log.h"
+#include "sandbox/pod/pod_cgroup.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/container_io.h"
 #include "sandbox/pods/events.h"
@@ -202,6 +203,22 @@ static const AgentEvents agent_events = {.ready = on_ready,
                                          .notice = on_notice,
                                          .dead = on_dead};
 
+/* Whoever waits for the guest learns at once that it cannot run. Runs on a thread of the Vmm. */
+static void on_blocked(const char *text, gpointer data)
+{
+    Pod *pod = data;
+
+    g_mutex_lock(&pod->lock);
+    g_free(pod->blocked);
+    pod->blocked = g_strdup(text);
+    if (pod->agent != NULL)
+        agent_connection_block(pod->agent, text);
+    g_cond_broadcast(&pod->changed);
+    g_mutex_unlock(&pod->lock);
+    if (text != NULL)
+        stream_sessions_wake(pod);
+}
+
 void pod_connect(Pod *pod, gboolean fresh)
 {
     g_autofree char *socket = guest_agent_socket(&pod->manager->guests, pod->id);
@@ -210,6 +227,26 @@ void pod_connect(Pod *pod, gboolean fresh)
     g_mutex_lock(&pod->lock);
     pod->agent = agent;
     g_mutex_unlock(&pod->lock);
+    if (pod->kind == HANDLER_VM)
+        vmm_watch_blocked(pod->manager->vmm, pod->id, on_blocked, pod);
+}
+
+void pod_disconnect(Pod *pod)
+{
+    AgentConnection *agent;
+
+    g_mutex_lock(&pod->lock);
+    agent = g_steal_pointer(&pod->agent);
+    g_mutex_unlock(&pod->lock);
+    if (agent == NULL)
+        return;
+    if (pod->kind == HANDLER_VM)
+        vmm_unwatch_blocked(pod->manager->vmm, pod->id, pod);
+    g_mutex_lock(&pod->lock);
+    g_clear_pointer(&pod->blocked, g_free);
+    g_mutex_unlock(&pod->lock);
+    agent_connection_close(agent);
+    agent_connection_unref(agent);
 }
 
 /* ---- the guest's end ---- */
@@ -252,10 +289,9 @@ static void lost_later(gpointer data)
     g_free(call);
 }
 
-/* by_itself FALSE: the VM was destroyed, possibly by a start that tries another one. */
-static void report_end(SandboxManager *manager, const char *id, const char *why, gboolean by_itself)
+/* Return: the pod, referenced; NULL: there is none of that id. */
+static Pod *pod_lookup(SandboxManager *manager, const char *id)
 {
-    LostCall *call;
     Pod *pod;
 
     g_mutex_lock(&manager->lock);
@@ -263,8 +299,14 @@ static void report_end(SandboxManager *manager, const char *id, const char *why,
     if (pod != NULL)
         pod_ref(pod);
     g_mutex_unlock(&manager->lock);
-    if (pod == NULL)
-        return;
+    return pod;
+}
+
+/* Takes the reference. by_itself FALSE: the VM was destroyed, possibly by a start that tries another one. */
+static void report_end(SandboxManager *manager, Pod *pod, const char *why, gboolean by_itself)
+{
+    LostCall *call;
+
     g_mutex_lock(&pod->lock);
     if (by_itself || pod->state == POD_READY)
         pod->lost = why;
@@ -278,7 +320,10 @@ static void report_end(SandboxManager *manager, const char *id, const char *why,
 
 void manager_report_lost(SandboxManager *manager, const char *id, const char *why)
 {
-    report_end(manager, id, why, TRUE);
+    Pod *pod = pod_lookup(manager, id);
+
+    if (pod != NULL)
+        report_end(manager, pod, why, TRUE);
 }
 
 /* ---- explaining errors ---- */
@@ -341,10 +386,19 @@ void pod_explain(Pod *pod, GError **error)
     }
 }
 
+#define LACKED_MEMORY                                                                                        \
+    "; the kernel has killed a process of this VM for lack of memory, by a limit of the pod's cgroup or of " \
+    "one above it, or because the node has no more"
+
 /* Pods borrow the reason (Pod.lost), so it is interned. Most reasons are the same for many pods. */
 void pod_on_guest_stopped(const char *name, VmmStopReason reason, const char *text, gpointer data)
 {
-    g_autofree char *why = g_strdup_printf("the pod's virtual machine has ended: %s", text);
+    SandboxManager *manager = data;
+    Pod *pod = pod_lookup(manager, name);
+    gboolean lacked_memory = pod != NULL && reason == VMM_STOPPED_CRASHED && pod_cgroup_lacked_memory(pod);
+    g_autofree char *why = g_strdup_printf("the pod's virtual machine has ended: %s%s", text,
+                                           lacked_memory ? LACKED_MEMORY : "");
 
-    report_end(data, name, g_intern_string(why), reason != VMM_STOPPED_DESTROYED);
+    if (pod != NULL)
+        report_end(manager, pod, g_intern_string(why), reason != VMM_STOPPED_DESTROYED);
 }

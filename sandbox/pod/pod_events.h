@@ -6,6 +6,8 @@
 
 /* Opens the pod's connection to its agent. fresh: the guest was just created. */
 void pod_connect(Pod *pod, gboolean fresh);
+/* Closes that connection, if there is one. */
+void pod_disconnect(Pod *pod);
 
 /* A VmmStoppedFunc; data is the manager. */
 void pod_on_guest_stopped(const char *name, VmmStopReason reason, const char *text, gpointer data);

@@ -183,6 +183,13 @@ void pod_share_watch(Pod *pod)
 
 /* ---- attaching ---- */
 
+/* The guest cannot know that the file server did not live long enough, nor why. */
+static void explain_server(Pod *pod, GError **error)
+{
+    if (share_server(pod->share_dir) == 0 && !pod_is_lost(pod))
+        vmm_share_explain(pod->manager->vmm, pod->id, error);
+}
+
 /* May be called again. */
 static gboolean mount_in_guest(Pod *pod, const Deadline *deadline, GError **error)
 {
@@ -194,8 +201,10 @@ static gboolean mount_in_guest(Pod *pod, const Deadline *deadline, GError **erro
     if (agent == NULL)
         return FALSE;
     mount.share_tag = tag;
-    if (!agent_mount_share(agent, &mount, &bounded, NULL, error))
+    if (!agent_mount_share(agent, &mount, &bounded, NULL, error)) {
+        explain_server(pod, error);
         return FALSE;
+    }
     pod->share_mounted = TRUE;
     return TRUE;
 }

@@ -128,6 +128,7 @@ static gboolean memory_wait(Pod *pod, guint64 wanted_bytes, const Deadline *dead
     for (last = *ret_bytes; *ret_bytes != wanted_bytes; last = *ret_bytes) {
         g_usleep((gulong)LOOK_EVERY_MS * 1000);
         if (!vmm_plugged_memory(pod->manager->vmm, pod->id, ret_bytes, error) ||
+            !pod_check_blocked(pod, "changing the guest's memory", error) ||
             !deadline_check(deadline, "changing the guest's memory", error))
             return FALSE;
         if (*ret_bytes != last)

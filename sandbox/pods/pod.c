@@ -76,6 +76,7 @@ void pod_unref(Pod *pod)
     g_free(pod->cni_config);
     g_free(pod->cni_result);
     g_free(pod->problem);
+    g_free(pod->blocked);
     g_free(pod->tap);
     g_free(pod->netns_path);
     g_free(pod->share_dir);
@@ -174,6 +175,22 @@ AgentConnection *pod_agent(Pod *pod, GError **error)
     return agent;
 }
 
+gboolean pod_check_blocked_locked(Pod *pod, const char *doing, GError **error)
+{
+    LOCK_ASSERT_HELD(&pod->lock);
+    return pod->blocked == NULL || fail(error, STATUS_UNAVAILABLE, "%s: %s", doing, pod->blocked);
+}
+
+gboolean pod_check_blocked(Pod *pod, const char *doing, GError **error)
+{
+    gboolean good;
+
+    g_mutex_lock(&pod->lock);
+    good = pod_check_blocked_locked(pod, doing, error);
+    g_mutex_unlock(&pod->lock);
+    return good;
+}
+
 AgentConnection *pod_any_agent(Pod *pod)
 {
     AgentConnection *agent;
@@ -201,19 +218,6 @@ GPtrArray *pod_containers(Pod *pod)
 const char *pod_name(const Pod *pod)
 {
     return pod->config->metadata->name;
-}
-
-void pod_disconnect(Pod *pod)
-{
-    AgentConnection *agent;
-
-    g_mutex_lock(&pod->lock);
-    agent = g_steal_pointer(&pod->agent);
-    g_mutex_unlock(&pod->lock);
-    if (agent == NULL)
-        return;
-    agent_connection_close(agent);
-    agent_connection_unref(agent);
 }
 
 const Runtime__V1__NamespaceOption *pod_namespaces(const Runtime__V1__PodSandboxConfig *config)

@@ -56,6 +56,7 @@ struct Pod {
     pid_t agent_pid;        /* of a host pod */
     AgentConnection *agent; /* NULL: no guest */
     const char *lost;       /* why the VM has ended by itself, static; NULL: it has not */
+    char *blocked;          /* why its guest cannot run at present; NULL: it can */
     gboolean abandoned;     /* the start was abandoned for a cause outside the guest */
     const char *start;      /* "booted", "restored"; NULL: not yet, or by an earlier daemon */
     GHashTable *containers; /* id → Container */
@@ -88,7 +89,10 @@ gboolean pod_set_state(Pod *pod, PodState state, const char *problem, GError **e
 AgentConnection *pod_agent(Pod *pod, GError **error);
 /* Return: the agent's connection in any state of the pod, referenced; NULL: none. */
 AgentConnection *pod_any_agent(Pod *pod);
-void pod_disconnect(Pod *pod);
+/* For waits for what the guest does. Return: FALSE with the error "DOING: WHY" (UNAVAILABLE) while it cannot
+ * run because the node's disk is full; pod->changed is signalled when that begins. */
+gboolean pod_check_blocked(Pod *pod, const char *doing, GError **error);
+gboolean pod_check_blocked_locked(Pod *pod, const char *doing, GError **error);
 /* Return: the pod's containers, referenced, in no order; the array releases them. */
 GPtrArray *pod_containers(Pod *pod);
 const char *pod_name(const Pod *pod); /* metadata.name, borrowed */

@@ -87,6 +87,14 @@ void stream_sessions_resume(Pod *pod)
         stream_session_resume_input(sessions->pdata[i]);
 }
 
+void stream_sessions_wake(Pod *pod)
+{
+    g_autoptr(GPtrArray) sessions = sessions_of(pod, NULL);
+
+    for (guint i = 0; i < sessions->len; i++)
+        stream_session_wake(sessions->pdata[i]);
+}
+
 /* ---- what it reports of a container's first process ---- */
 
 void stream_sessions_attached_output(Container *container, const Crivirt__Agent__V1__Output *output)

@@ -65,6 +65,9 @@ void stream_sessions_attached_input_acked(Container *container, guint64 offset);
 /* The connection to the agent has been made again. */
 void stream_sessions_resume(Pod *pod);
 
+/* Wakes the clients of the pod's execs and connections. */
+void stream_sessions_wake(Pod *pod);
+
 /* The guest, or the container, is gone: every session ends with that reason. */
 void stream_sessions_fail(Pod *pod, const char *why);
 void stream_sessions_fail_container(Container *container, const char *why);

@@ -66,6 +66,13 @@ static void on_vm_ended(const char *text, gpointer data)
     agent_connection_abandon(data, why);
 }
 
+/* Nor does a guest answer that has no space on the node's disk. */
+static void on_vm_blocked(const char *text, gpointer data)
+{
+    if (text != NULL)
+        agent_connection_abandon(data, text);
+}
+
 gboolean guest_run_briefly(const GuestEnvironment *env, const char *id,
                            gboolean (*work)(AgentConnection *agent, const Deadline *deadline, GError **error),
                            const Deadline *deadline, GError **error)
@@ -75,8 +82,10 @@ gboolean guest_run_briefly(const GuestEnvironment *env, const char *id,
     gboolean done;
 
     vmm_watch_end(env->vmm, id, on_vm_ended, agent);
+    vmm_watch_blocked(env->vmm, id, on_vm_blocked, agent);
     done = vmm_resume(env->vmm, id, error) && agent_connection_wait_ready(agent, deadline, error) &&
            work(agent, deadline, error);
+    vmm_unwatch_blocked(env->vmm, id, agent);
     vmm_unwatch_end(env->vmm, id, agent);
     agent_connection_close(agent);
     agent_connection_unref(agent);

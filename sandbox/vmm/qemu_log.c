@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/vmm/qemu_log.h"
 
+#include <signal.h>
 #include <string.h>
 
 /* "2026-11-29 02:05:17.013+0000: starting up …" */
@@ -19,6 +20,13 @@ static const char *skip_time(const char *line)
     return g_regex_match_simple(QEMU_TIME, line, 0, 0) ? strchr(line, ' ') + 1 : line;
 }
 
+/* The text may begin within a line, which is then most often libvirt's. */
+static gboolean is_whole(const char *first_line)
+{
+    return g_regex_match_simple(LIBVIRT_LINE, first_line, 0, 0) ||
+           g_regex_match_simple(QEMU_TIME, first_line, 0, 0);
+}
+
 /* libvirt breaks the command line with backslashes. */
 char *qemu_log_find_message(const char *log)
 {
@@ -29,14 +37,23 @@ char *qemu_log_find_message(const char *log)
     for (gsize i = 0; lines[i] != NULL; i++) {
         gboolean goes_on = g_str_has_suffix(g_strstrip(lines[i]), "\\");
 
-        if (!is_command && !goes_on && is_message(lines[i]))
+        if (!is_command && !goes_on && is_message(lines[i]) && (i > 0 || is_whole(lines[i])))
             last = lines[i];
         is_command = goes_on;
     }
     return last != NULL ? g_strdup(skip_time(last)) : NULL;
 }
 
-char *qemu_log_describe_end(VmmStopReason reason, gboolean was_reset, const char *message)
+/* QEMU runs under a seccomp filter, which kills it for a system call that it is not to make. */
+static char *describe_signal(int signal_number, const char *message)
+{
+    return g_strdup_printf(
+        "QEMU was killed by signal %d (%s)%s%s%s", signal_number, g_strsignal(signal_number),
+        signal_number == SIGSYS ? ", as its seccomp filter does for a forbidden system call" : "",
+        message != NULL ? "; its last message: " : "", message != NULL ? message : "");
+}
+
+char *qemu_log_describe_end(VmmStopReason reason, gboolean was_reset, int signal_number, const char *message)
 {
     switch (reason) {
     case VMM_STOPPED_DESTROYED:
@@ -48,6 +65,8 @@ char *qemu_log_describe_end(VmmStopReason reason, gboolean was_reset, const char
     case VMM_STOPPED_CRASHED:
         if (was_reset)
             return g_strdup("the guest's kernel panicked");
+        if (signal_number != 0)
+            return describe_signal(signal_number, message);
         break;
     }
     return message != NULL ? g_strdup_printf("QEMU ended: %s", message)

@@ -15,9 +15,21 @@
 #include "common/fileio.h"
 #include "sandbox/vmm/fsguard/standby.h"
 
+enum { ENDS_MAX = 256 };
+
 enum { ORPHAN_CHECK_MS = 10 * 1000, ORPHAN_AGE_US = 60 * G_USEC_PER_SEC, CHILDREN_MAX_BYTES = 1 << 20 };
 
+typedef struct {
+    pid_t pid;
+    int signal_number; /* 0: it exited */
+} ServerEnd;
+
 struct Reaper {
+    GMutex lock;
+    GCond reaped;
+    ServerEnd ends[ENDS_MAX]; /* a ring, protected by lock */
+    guint n_ends;             /* how many there have been, protected by lock */
+
     GThread *thread;
     struct sigaction previous;
     gint stopping;
@@ -46,11 +58,14 @@ static void on_sigchld(int signal_number)
     errno = saved;
 }
 
-static gboolean is_zombie(pid_t pid)
+static gboolean is_zombie(pid_t pid, ServerEnd *ret_end)
 {
     siginfo_t info = {0};
 
-    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
+    if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != pid)
+        return FALSE;
+    *ret_end = (ServerEnd){pid, info.si_code == CLD_EXITED ? 0 : info.si_status};
+    return TRUE;
 }
 
 /* A daemonized process has a session of its own. The QEMU process that launches it has not, and libvirt waits
@@ -78,11 +93,24 @@ static gboolean is_forgotten(Reaper *reaper, pid_t pid)
     return FALSE;
 }
 
+static void reap_server(Reaper *reaper, const ServerEnd *end)
+{
+    g_mutex_lock(&reaper->lock);
+    reaper->ends[reaper->n_ends++ % ENDS_MAX] = *end;
+    waitpid(end->pid, NULL, WNOHANG);
+    g_cond_broadcast(&reaper->reaped);
+    g_mutex_unlock(&reaper->lock);
+}
+
 static void look_at_child(Reaper *reaper, pid_t pid, GHashTable *foreign_seen)
 {
-    if (!is_zombie(pid))
+    ServerEnd end;
+
+    if (!is_zombie(pid, &end))
         return;
-    if (is_server(pid) || is_forgotten(reaper, pid))
+    if (is_server(pid))
+        reap_server(reaper, &end);
+    else if (is_forgotten(reaper, pid))
         waitpid(pid, NULL, WNOHANG);
     else
         g_hash_table_add(foreign_seen, GINT_TO_POINTER(pid));
@@ -155,10 +183,48 @@ Reaper *reaper_start(GError **error)
     }
     wake_fd = fd;
     reaper = g_new0(Reaper, 1);
+    g_mutex_init(&reaper->lock);
+    g_cond_init(&reaper->reaped);
     reaper->foreign = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     sigaction(SIGCHLD, &action, &reaper->previous);
     reaper->thread = g_thread_new("reaper", reaper_thread, reaper);
     return reaper;
+}
+
+/* Process ids are used again, so the latest end counts. */
+static const ServerEnd *find_end_locked(const Reaper *reaper, pid_t pid)
+{
+    for (guint i = 0; i < MIN(reaper->n_ends, ENDS_MAX); i++) {
+        const ServerEnd *end = &reaper->ends[(reaper->n_ends - 1 - i) % ENDS_MAX];
+
+        if (end->pid == pid)
+            return end;
+    }
+    return NULL;
+}
+
+static gboolean is_child(pid_t pid)
+{
+    siginfo_t info;
+
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+gboolean reaper_find_end(Reaper *reaper, pid_t pid, guint timeout_ms, int *ret_signal)
+{
+    gint64 until_us = g_get_monotonic_time() + (gint64)timeout_ms * 1000;
+    const ServerEnd *end;
+    gboolean found;
+
+    g_mutex_lock(&reaper->lock);
+    while ((end = find_end_locked(reaper, pid)) == NULL && is_child(pid) &&
+           g_cond_wait_until(&reaper->reaped, &reaper->lock, until_us))
+        continue;
+    found = end != NULL;
+    if (found)
+        *ret_signal = end->signal_number;
+    g_mutex_unlock(&reaper->lock);
+    return found;
 }
 
 void reaper_stop(Reaper *reaper)
@@ -174,5 +240,7 @@ void reaper_stop(Reaper *reaper)
     wake_fd = -1;
     close(fd);
     g_hash_table_unref(reaper->foreign);
+    g_mutex_clear(&reaper->lock);
+    g_cond_clear(&reaper->reaped);
     g_free(reaper);
 }

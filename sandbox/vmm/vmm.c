@@ -127,7 +127,8 @@ static Vmm *vmm_new(const VmmConfig *config)
     vmm->run_dir =
         vmm->embedded ? g_build_filename(vmm->root, "run", "qemu", NULL) : g_strdup("/run/libvirt/qemu");
     vmm->socket_dir = g_strdup(config->run_dir);
-    vmm->lock_fd = vmm->callback_id = vmm->qemu_callback_id = vmm->trim_timer = -1;
+    vmm->lock_fd = vmm->trim_timer = -1;
+    vmm->callback_id = vmm->io_error_callback_id = vmm->qemu_callback_id = -1;
     vmm->table = vmm_table_new();
     g_mutex_init(&vmm->disk_full.lock);
     g_cond_init(&vmm->disk_full.changed);

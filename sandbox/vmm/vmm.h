@@ -47,6 +47,9 @@ typedef void (*VmmStoppedFunc)(const char *name, VmmStopReason reason, const cha
 /* Called with the reason of the end of a domain that is watched: must not block, and must not call the Vmm.
  */
 typedef void (*VmmEndFunc)(const char *text, gpointer data);
+/* Called when QEMU has paused the guest because the node's disk is full, with that as text ("the node's disk
+ * is full: PATH: …"), and with NULL when the guest runs again: must not block, and must not call the Vmm. */
+typedef void (*VmmBlockedFunc)(const char *text, gpointer data);
 
 /* Opens the connection, starts its event thread and the reaper of QEMU and virtiofsd processes (this process
  * becomes a child subreaper), and adopts the domains of the last run; those that ended meanwhile are not
@@ -73,15 +76,21 @@ gboolean vmm_create(Vmm *vmm, const DomainSpec *spec, const Deadline *deadline, 
 gboolean vmm_resume(Vmm *vmm, const char *name, GError **error);
 gboolean vmm_pause(Vmm *vmm, const char *name, GError **error);
 /* Return: why the VM ended by itself, as the rest of a sentence, with QEMU's last message where there is one
- * ("QEMU ended: qemu-system-x86_64: cannot set up guest memory…"); NULL while it lives, when it was
- * destroyed, or when there is no record of it. The caller frees it. The record lasts until vmm_destroy().
- * Never waits. */
+ * ("QEMU ended: qemu-system-x86_64: cannot set up guest memory…"), or with the signal that killed it; NULL
+ * while it lives, when it was destroyed, or when there is no record of it. The caller frees it. The record
+ * lasts until vmm_destroy(). Never waits. */
 char *vmm_stop_text(Vmm *vmm, const char *name);
 /* Calls func once the VM has ended, on the event thread, also when it was destroyed or had not been resumed
  * yet; at once, on the caller's thread, when it has ended by itself already. So a caller that waits for the
  * guest learns why it will wait in vain. func is not called any more when vmm_unwatch_end() has returned. */
 void vmm_watch_end(Vmm *vmm, const char *name, VmmEndFunc func, gpointer data);
 void vmm_unwatch_end(Vmm *vmm, const char *name, gpointer data);
+/* Calls func whenever the node's full disk blocks the guest and when it does not any more, on a thread of the
+ * Vmm; at once, on the caller's thread, when the guest is blocked already. So a caller that waits for the
+ * guest learns why it does not answer. func is not called any more when vmm_unwatch_blocked() has returned.
+ */
+void vmm_watch_blocked(Vmm *vmm, const char *name, VmmBlockedFunc func, gpointer data);
+void vmm_unwatch_blocked(Vmm *vmm, const char *name, gpointer data);
 /* Kills QEMU, and returns when its process has ended. A domain that does not exist is success. deadline may
  * be NULL: 30 s. */
 gboolean vmm_destroy(Vmm *vmm, const char *name, const Deadline *deadline, GError **error);
@@ -96,6 +105,10 @@ gboolean vmm_has_disk(Vmm *vmm, const char *name, const char *serial, gboolean *
  * mounts that are made below it later. */
 gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share,
                           VirtiofsdProcesses *ret_processes, GError **error);
+
+/* For an error that the end of the share's virtiofsd has caused: it becomes UNAVAILABLE, and begins with that
+ * and with virtiofsd's last message. */
+void vmm_share_explain(Vmm *vmm, const char *name, GError **error);
 
 /* Return: whether the share's fsguard lives, which answers the guest when virtiofsd has died. */
 gboolean vmm_share_has_fsguard(Vmm *vmm, const char *name);

@@ -96,6 +96,7 @@ static void adopt_domain(Vmm *vmm, virDomainPtr domain, gpointer data)
     vmm_read_xml(domain, &xml, NULL); /* without it the console is not trimmed */
     if (!vmm_table_reserve(vmm->table, name, xml.console_path, NULL))
         return;
+    vmm_table_set_pid(vmm->table, name, vmm_pid(vmm, name));
     if (wait_for_adoption(vmm, domain)) {
         vmm_table_live(vmm->table, name);
         vmm_remove_leftovers(vmm, domain);

@@ -8,10 +8,13 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "sandbox/host/file_access.h"
+#include "sandbox/vmm/console.h"
 #include "sandbox/vmm/virtiofsd.h"
 #include "sandbox/vmm/vmm_private.h"
 
-enum { DETACH_POLL_MS = 20 };
+#define FSGUARD "crivirt-fsguard: " /* begins its lines in the log */
+
+enum { DETACH_POLL_MS = 20, SHARE_LOG_BYTES = 4096, SHARE_LOG_LINES = 32 };
 
 /* ---- files that QEMU, which is unprivileged, opens by itself ---- */
 
@@ -61,6 +64,7 @@ static gboolean attach_device(Vmm *vmm, const char *name, const char *xml, const
 
 /* A device to detach, and how its presence is seen in the domain's description. */
 typedef struct {
+    const char *name; /* of the domain */
     const char *what; /* "a disk" */
     const char *xml;
     const char *key;
@@ -78,8 +82,8 @@ static gboolean is_attached(virDomainPtr domain, const Detachment *device, gbool
 }
 
 /* libvirt asks the guest to release the device, and takes it out of the description when the guest has. */
-static gboolean detach_device(virDomainPtr domain, const Detachment *device, const Deadline *deadline,
-                              GError **error)
+static gboolean detach_device(Vmm *vmm, virDomainPtr domain, const Detachment *device,
+                              const Deadline *deadline, GError **error)
 {
     g_autofree char *failed = g_strdup_printf("cannot detach %s from the VM", device->what);
     g_autofree char *waiting = g_strdup_printf("waiting for the guest to release %s", device->what);
@@ -90,7 +94,8 @@ static gboolean detach_device(virDomainPtr domain, const Detachment *device, con
     if (is && virDomainDetachDeviceFlags(domain, device->xml, VIR_DOMAIN_AFFECT_LIVE) != 0)
         return vmm_fail(error, failed);
     while (is) {
-        if (!deadline_check(deadline, waiting, error) || !is_attached(domain, device, &is, error))
+        if (!vmm_table_check_blocked(vmm->table, device->name, waiting, error) ||
+            !deadline_check(deadline, waiting, error) || !is_attached(domain, device, &is, error))
             return FALSE;
         if (is)
             g_usleep(DETACH_POLL_MS * G_TIME_SPAN_MILLISECOND);
@@ -138,9 +143,9 @@ gboolean vmm_detach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, const
 {
     g_autoptr(virDomain) domain = vmm_find_domain(vmm, name, error);
     g_autofree char *xml = domain_xml_disk(disk);
-    const Detachment device = {"a disk", xml, disk->serial, domain_xml_has_disk};
+    const Detachment device = {name, "a disk", xml, disk->serial, domain_xml_has_disk};
 
-    return domain != NULL && detach_device(domain, &device, deadline, error);
+    return domain != NULL && detach_device(vmm, domain, &device, deadline, error);
 }
 
 /* ---- shares ---- */
@@ -157,6 +162,40 @@ void vmm_remove_share_log(Vmm *vmm, const char *name)
     g_autofree char *log = share_file(vmm, name, ".log");
 
     unlink(log);
+}
+
+/* fsguard logs it; when fsguard itself has ended, virtiofsd ends as well. */
+static gboolean virtiofsd_died_first(const char *log)
+{
+    g_autofree char *tail = console_tail(log, SHARE_LOG_BYTES, SHARE_LOG_LINES);
+
+    return strstr(tail, FSGUARD "virtiofsd has died") != NULL;
+}
+
+/* Return: the last message of virtiofsd, or "" where there is none; the caller frees it. fsguard writes to
+ * the same log. */
+static char *share_message(Vmm *vmm, const char *name)
+{
+    g_autofree char *log = share_file(vmm, name, ".log");
+    g_autofree char *tail = console_tail(log, SHARE_LOG_BYTES, SHARE_LOG_LINES);
+    g_auto(GStrv) lines = g_strsplit(tail, "\n", -1);
+    const char *last = "";
+
+    for (gsize i = 0; lines[i] != NULL; i++)
+        if (!g_str_has_prefix(lines[i], FSGUARD))
+            last = lines[i];
+    return g_strdup(last);
+}
+
+void vmm_share_explain(Vmm *vmm, const char *name, GError **error)
+{
+    g_autofree char *message = share_message(vmm, name);
+
+    g_prefix_error(error,
+                   "the file server of the volumes (virtiofsd) has ended%s%s: ", *message != '\0' ? ": " : "",
+                   message);
+    if (error != NULL && *error != NULL)
+        (*error)->code = STATUS_UNAVAILABLE;
 }
 
 gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share,
@@ -183,8 +222,11 @@ gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share,
     if (!virtiofsd_start(&server, &processes, error))
         return FALSE;
     attached = attach_device(vmm, name, xml, share->source, error);
-    if (!attached)
+    if (!attached) {
+        if (virtiofsd_died_first(log))
+            vmm_share_explain(vmm, name, error);
         virtiofsd_end(socket);
+    }
     unlink(socket);
     if (attached)
         *ret_processes = processes;
@@ -204,9 +246,9 @@ gboolean vmm_detach_share(Vmm *vmm, const char *name, const ShareSpec *share, co
     g_autoptr(virDomain) domain = vmm_find_domain(vmm, name, error);
     g_autofree char *socket = share_file(vmm, name, "");
     g_autofree char *xml = domain_xml_share(share, socket);
-    const Detachment device = {"a share", xml, share->tag, domain_xml_has_share};
+    const Detachment device = {name, "a share", xml, share->tag, domain_xml_has_share};
 
-    return domain != NULL && detach_device(domain, &device, deadline, error);
+    return domain != NULL && detach_device(vmm, domain, &device, deadline, error);
 }
 
 /* ---- PCI devices ---- */

@@ -21,7 +21,10 @@ void vmm_disk_full_add(Vmm *vmm, const char *name)
 {
     DiskFullThread *self = &vmm->disk_full;
 
-    vmm_table_set_blocked(vmm->table, name, TRUE);
+    g_autofree char *text = NULL;
+
+    if (vmm_table_block(vmm->table, name, &text))
+        log_warning(LOG_FIELDS("sandbox", name), "%s", text);
     g_mutex_lock(&self->lock);
     self->is_needed = TRUE;
     g_cond_signal(&self->changed);
@@ -37,7 +40,7 @@ static void try_to_resume(Vmm *vmm, const char *name)
         virDomainResume(domain);
         return;
     }
-    vmm_table_set_blocked(vmm->table, name, FALSE);
+    vmm_table_unblock(vmm->table, name);
     log_info(LOG_FIELDS("sandbox", name), "the guest runs again: the node's disk accepts its writes");
 }
 

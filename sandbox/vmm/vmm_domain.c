@@ -48,6 +48,16 @@ void vmm_unwatch_end(Vmm *vmm, const char *name, gpointer data)
     vmm_table_unwatch(vmm->table, name, data);
 }
 
+void vmm_watch_blocked(Vmm *vmm, const char *name, VmmBlockedFunc func, gpointer data)
+{
+    vmm_table_watch_blocked(vmm->table, name, func, data);
+}
+
+void vmm_unwatch_blocked(Vmm *vmm, const char *name, gpointer data)
+{
+    vmm_table_unwatch_blocked(vmm->table, name, data);
+}
+
 gboolean vmm_read_xml(virDomainPtr domain, DomainXml *ret_xml, GError **error)
 {
     char *text = virDomainGetXMLDesc(domain, 0);
@@ -176,6 +186,7 @@ static gboolean create_reserved(Vmm *vmm, const DomainSpec *spec, GError **error
     domain = start_domain(vmm, &complete, error);
     if (domain == NULL)
         return FALSE;
+    vmm_table_set_pid(vmm->table, spec->name, vmm_pid(vmm, spec->name));
     if (spec->incoming || vmm_table_live(vmm->table, spec->name))
         return TRUE;
     return !vmm_fail_if_ended(vmm, spec->name, "QEMU ended as soon as it was started", error) &&

@@ -9,6 +9,7 @@
 #include "sandbox/vmm/vmm_private.h"
 
 enum { TRIM_INTERVAL_MS = 15 * 1000, CONSOLE_MAX_BYTES = 1 << 20, LOG_MAX_BYTES = 1 << 20 };
+enum { DYING_TIMEOUT_MS = 100 }; /* from the moment when QEMU's monitor closes to the end of its process */
 
 /* ---- libvirt's events ---- */
 
@@ -24,25 +25,38 @@ static VmmStopReason stop_reason_of(int detail)
     }
 }
 
+/* Return: 0 also for a process of which there is no record. */
+static int signal_that_killed(Vmm *vmm, const char *name)
+{
+    pid_t pid = vmm_table_pid(vmm->table, name);
+    int signal_number = 0;
+
+    if (pid != 0)
+        reaper_find_end(vmm->reaper, pid, DYING_TIMEOUT_MS, &signal_number);
+    return signal_number;
+}
+
 static void on_domain_stopped(Vmm *vmm, const char *name, int detail)
 {
     VmmStopReason reason = stop_reason_of(detail);
+    int signal_number = reason == VMM_STOPPED_CRASHED ? signal_that_killed(vmm, name) : 0;
     g_autofree char *log = vmm_qemu_log_tail(vmm, name);
     g_autofree char *message = qemu_log_find_message(log);
     g_autofree char *text = NULL;
 
-    if (vmm_table_end(vmm->table, name, &reason, message, &text) && vmm->stopped != NULL)
+    if (vmm_table_end(vmm->table, name, &reason, signal_number, message, &text) && vmm->stopped != NULL)
         vmm->stopped(name, reason, text, vmm->stopped_data);
 }
 
-static void on_io_error(Vmm *vmm, const char *name)
+/* Precedes the event that the guest is paused, and has the disk. */
+static void on_io_error(virConnectPtr connection, virDomainPtr domain, const char *path, const char *device,
+                        int action, const char *reason, void *data)
 {
-    if (!vmm_table_is_blocked(vmm->table, name))
-        log_warning(
-            LOG_FIELDS("sandbox", name),
-            "QEMU has paused the guest because a write to the node's disk failed (is the disk full?): "
-            "the guest continues when writes succeed");
-    vmm_disk_full_add(vmm, name);
+    Vmm *vmm = data;
+
+    (void)connection, (void)device, (void)reason;
+    if (action == VIR_DOMAIN_EVENT_IO_ERROR_PAUSE)
+        vmm_table_set_full_disk(vmm->table, virDomainGetName(domain), path);
 }
 
 static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event, int detail, void *data)
@@ -51,7 +65,7 @@ static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event
     if (event == VIR_DOMAIN_EVENT_STOPPED)
         on_domain_stopped(data, virDomainGetName(domain), detail);
     if (event == VIR_DOMAIN_EVENT_SUSPENDED && detail == VIR_DOMAIN_EVENT_SUSPENDED_IOERROR)
-        on_io_error(data, virDomainGetName(domain));
+        vmm_disk_full_add(data, virDomainGetName(domain));
     return 0;
 }
 
@@ -89,7 +103,10 @@ gboolean vmm_events_register(Vmm *vmm, GError **error)
                                                         VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), vmm, NULL);
     vmm->qemu_callback_id = virConnectDomainQemuMonitorEventRegister(vmm->connection, NULL, "SHUTDOWN",
                                                                      on_qemu_shutdown, vmm, NULL, 0);
-    if (vmm->callback_id < 0 || vmm->qemu_callback_id < 0)
+    vmm->io_error_callback_id =
+        virConnectDomainEventRegisterAny(vmm->connection, NULL, VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON,
+                                         VIR_DOMAIN_EVENT_CALLBACK(on_io_error), vmm, NULL);
+    if (vmm->callback_id < 0 || vmm->qemu_callback_id < 0 || vmm->io_error_callback_id < 0)
         return vmm_fail(error, "cannot register for libvirt's events");
     vmm->trim_timer = virEventAddTimeout(TRIM_INTERVAL_MS, on_trim_timer, vmm, NULL);
     return TRUE;
@@ -99,6 +116,8 @@ void vmm_events_deregister(Vmm *vmm)
 {
     if (vmm->callback_id >= 0)
         virConnectDomainEventDeregisterAny(vmm->connection, vmm->callback_id);
+    if (vmm->io_error_callback_id >= 0)
+        virConnectDomainEventDeregisterAny(vmm->connection, vmm->io_error_callback_id);
     if (vmm->qemu_callback_id >= 0)
         virConnectDomainQemuMonitorEventDeregister(vmm->connection, vmm->qemu_callback_id);
     if (vmm->trim_timer >= 0)

@@ -48,6 +48,7 @@ struct Vmm {
     Reaper *reaper;
     virConnectPtr connection;
     int callback_id;
+    int io_error_callback_id;
     int qemu_callback_id;
     int trim_timer;
     VmmStoppedFunc stopped;

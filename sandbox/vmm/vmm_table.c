@@ -16,7 +16,9 @@ typedef enum { PHASE_STARTING, PHASE_LIVE, PHASE_RESETTING, PHASE_DESTROYING } P
 typedef struct {
     Phase phase;
     char *console;
-    gboolean blocked;
+    pid_t pid;       /* QEMU's; 0: not known */
+    char *full_disk; /* that could not be written last */
+    char *blocked;   /* why the guest is paused; NULL: it is not */
 } Entry;
 
 /* A domain that ended by itself. */
@@ -25,9 +27,11 @@ typedef struct {
     char *text;
 } End;
 
+/* A watch of the end, or of what blocks the guest: the other function is NULL. */
 typedef struct {
     char *name;
-    VmmEndFunc func;
+    VmmEndFunc ended;
+    VmmBlockedFunc blocked;
     gpointer data;
 } Watch;
 
@@ -44,6 +48,8 @@ static void entry_free(gpointer data)
     Entry *entry = data;
 
     g_free(entry->console);
+    g_free(entry->full_disk);
+    g_free(entry->blocked);
     g_free(entry);
 }
 
@@ -119,14 +125,25 @@ static void keep_end_locked(VmmTable *table, const char *name, const char *text)
         end_free(g_queue_pop_tail(&table->ends));
 }
 
-static void call_watches_locked(VmmTable *table, const char *name, const char *text)
+static void report_end_locked(VmmTable *table, const char *name, const char *text)
 {
     LOCK_ASSERT_HELD(&table->lock);
     for (guint i = 0; i < table->watches->len; i++) {
         const Watch *watch = &g_array_index(table->watches, Watch, i);
 
-        if (strcmp(watch->name, name) == 0)
-            watch->func(text, watch->data);
+        if (watch->ended != NULL && strcmp(watch->name, name) == 0)
+            watch->ended(text, watch->data);
+    }
+}
+
+static void report_blocked_locked(VmmTable *table, const char *name, const char *text)
+{
+    LOCK_ASSERT_HELD(&table->lock);
+    for (guint i = 0; i < table->watches->len; i++) {
+        const Watch *watch = &g_array_index(table->watches, Watch, i);
+
+        if (watch->blocked != NULL && strcmp(watch->name, name) == 0)
+            watch->blocked(text, watch->data);
     }
 }
 
@@ -151,7 +168,7 @@ void vmm_table_forget_end(VmmTable *table, const char *name)
 
 void vmm_table_watch(VmmTable *table, const char *name, VmmEndFunc func, gpointer data)
 {
-    const Watch watch = {g_strdup(name), func, data};
+    const Watch watch = {.name = g_strdup(name), .ended = func, .data = data};
     GList *link;
 
     g_mutex_lock(&table->lock);
@@ -162,16 +179,39 @@ void vmm_table_watch(VmmTable *table, const char *name, VmmEndFunc func, gpointe
     g_mutex_unlock(&table->lock);
 }
 
-void vmm_table_unwatch(VmmTable *table, const char *name, gpointer data)
+static void unwatch(VmmTable *table, const char *name, gboolean of_end, gpointer data)
 {
     g_mutex_lock(&table->lock);
     for (guint i = table->watches->len; i-- > 0;) {
         const Watch *watch = &g_array_index(table->watches, Watch, i);
 
-        if (watch->data == data && strcmp(watch->name, name) == 0)
+        if (watch->data == data && (watch->ended != NULL) == of_end && strcmp(watch->name, name) == 0)
             g_array_remove_index_fast(table->watches, i);
     }
     g_mutex_unlock(&table->lock);
+}
+
+void vmm_table_unwatch(VmmTable *table, const char *name, gpointer data)
+{
+    unwatch(table, name, TRUE, data);
+}
+
+void vmm_table_watch_blocked(VmmTable *table, const char *name, VmmBlockedFunc func, gpointer data)
+{
+    const Watch watch = {.name = g_strdup(name), .blocked = func, .data = data};
+    const Entry *entry;
+
+    g_mutex_lock(&table->lock);
+    g_array_append_val(table->watches, watch);
+    entry = g_hash_table_lookup(table->entries, name);
+    if (entry != NULL && entry->blocked != NULL)
+        func(entry->blocked, data);
+    g_mutex_unlock(&table->lock);
+}
+
+void vmm_table_unwatch_blocked(VmmTable *table, const char *name, gpointer data)
+{
+    unwatch(table, name, FALSE, data);
 }
 
 void vmm_table_wait_end(VmmTable *table, const char *name, guint timeout_ms)
@@ -246,8 +286,31 @@ void vmm_table_forget(VmmTable *table, const char *name)
     g_mutex_unlock(&table->lock);
 }
 
-gboolean vmm_table_end(VmmTable *table, const char *name, VmmStopReason *reason, const char *message,
-                       char **ret_text)
+void vmm_table_set_pid(VmmTable *table, const char *name, pid_t pid)
+{
+    Entry *entry;
+
+    g_mutex_lock(&table->lock);
+    entry = g_hash_table_lookup(table->entries, name);
+    if (entry != NULL)
+        entry->pid = pid;
+    g_mutex_unlock(&table->lock);
+}
+
+pid_t vmm_table_pid(VmmTable *table, const char *name)
+{
+    const Entry *entry;
+    pid_t pid;
+
+    g_mutex_lock(&table->lock);
+    entry = g_hash_table_lookup(table->entries, name);
+    pid = entry != NULL && entry->phase != PHASE_DESTROYING ? entry->pid : 0;
+    g_mutex_unlock(&table->lock);
+    return pid;
+}
+
+gboolean vmm_table_end(VmmTable *table, const char *name, VmmStopReason *reason, int signal_number,
+                       const char *message, char **ret_text)
 {
     gboolean report = FALSE;
     char *text = NULL;
@@ -261,26 +324,64 @@ gboolean vmm_table_end(VmmTable *table, const char *name, VmmStopReason *reason,
             *reason = VMM_STOPPED_DESTROYED;
         else if (entry->phase == PHASE_RESETTING && *reason == VMM_STOPPED_SHUTDOWN)
             *reason = VMM_STOPPED_CRASHED;
-        text = qemu_log_describe_end(*reason, entry->phase == PHASE_RESETTING, message);
+        text = qemu_log_describe_end(*reason, entry->phase == PHASE_RESETTING, signal_number, message);
         if (*reason != VMM_STOPPED_DESTROYED)
             keep_end_locked(table, name, text);
+        if (entry->blocked != NULL)
+            report_blocked_locked(table, name, NULL);
         g_hash_table_remove(table->entries, name);
         g_cond_broadcast(&table->left);
-        call_watches_locked(table, name, text);
+        report_end_locked(table, name, text);
     }
     g_mutex_unlock(&table->lock);
     *ret_text = text;
     return report;
 }
 
-void vmm_table_set_blocked(VmmTable *table, const char *name, gboolean blocked)
+/* ---- guests that the node's full disk blocks ---- */
+
+void vmm_table_set_full_disk(VmmTable *table, const char *name, const char *path)
 {
     Entry *entry;
 
     g_mutex_lock(&table->lock);
     entry = g_hash_table_lookup(table->entries, name);
-    if (entry != NULL)
-        entry->blocked = blocked;
+    if (entry != NULL) {
+        g_free(entry->full_disk);
+        entry->full_disk = g_strdup(path);
+    }
+    g_mutex_unlock(&table->lock);
+}
+
+gboolean vmm_table_block(VmmTable *table, const char *name, char **ret_text)
+{
+    gboolean is_new;
+    Entry *entry;
+
+    g_mutex_lock(&table->lock);
+    entry = g_hash_table_lookup(table->entries, name);
+    is_new = entry != NULL && entry->blocked == NULL;
+    if (is_new) {
+        entry->blocked =
+            g_strdup_printf("the node's disk is full: %s: QEMU has paused the guest until there is space",
+                            entry->full_disk != NULL ? entry->full_disk : "a disk of the guest");
+        report_blocked_locked(table, name, entry->blocked);
+        *ret_text = g_strdup(entry->blocked);
+    }
+    g_mutex_unlock(&table->lock);
+    return is_new;
+}
+
+void vmm_table_unblock(VmmTable *table, const char *name)
+{
+    Entry *entry;
+
+    g_mutex_lock(&table->lock);
+    entry = g_hash_table_lookup(table->entries, name);
+    if (entry != NULL && entry->blocked != NULL) {
+        g_clear_pointer(&entry->blocked, g_free);
+        report_blocked_locked(table, name, NULL);
+    }
     g_mutex_unlock(&table->lock);
 }
 
@@ -291,9 +392,22 @@ gboolean vmm_table_is_blocked(VmmTable *table, const char *name)
 
     g_mutex_lock(&table->lock);
     entry = g_hash_table_lookup(table->entries, name);
-    blocked = entry != NULL && entry->blocked;
+    blocked = entry != NULL && entry->blocked != NULL;
     g_mutex_unlock(&table->lock);
     return blocked;
+}
+
+gboolean vmm_table_check_blocked(VmmTable *table, const char *name, const char *doing, GError **error)
+{
+    const Entry *entry;
+    gboolean good;
+
+    g_mutex_lock(&table->lock);
+    entry = g_hash_table_lookup(table->entries, name);
+    good = entry == NULL || entry->blocked == NULL ||
+           fail(error, STATUS_UNAVAILABLE, "%s: %s", doing, entry->blocked);
+    g_mutex_unlock(&table->lock);
+    return good;
 }
 
 GPtrArray *vmm_table_blocked(VmmTable *table)
@@ -306,7 +420,7 @@ GPtrArray *vmm_table_blocked(VmmTable *table)
     g_mutex_lock(&table->lock);
     g_hash_table_iter_init(&iter, table->entries);
     while (g_hash_table_iter_next(&iter, &name, &value))
-        if (((const Entry *)value)->blocked)
+        if (((const Entry *)value)->blocked != NULL)
             g_ptr_array_add(names, g_strdup(name));
     g_mutex_unlock(&table->lock);
     return names;

@@ -26,11 +26,17 @@ void vmm_table_destroying(VmmTable *table, const char *name);
 /* Takes the domain, and the reason of its end, out of the table without a report. */
 void vmm_table_forget(VmmTable *table, const char *name);
 
+/* The process id of the domain's QEMU. Return of vmm_table_pid(): 0 when it is unknown, or when the domain is
+ * being destroyed. */
+void vmm_table_set_pid(VmmTable *table, const char *name, pid_t pid);
+pid_t vmm_table_pid(VmmTable *table, const char *name);
+
 /* Takes the domain out of the table. *reason is libvirt's, and is corrected by what the table has a record
- * of. message: QEMU's last one, or NULL. Return: TRUE when the end is to be reported, with *ret_text, which
- * the caller frees; *ret_text is NULL for a domain that is not in the table. */
-gboolean vmm_table_end(VmmTable *table, const char *name, VmmStopReason *reason, const char *message,
-                       char **ret_text);
+ * of. signal_number: the signal that killed QEMU; 0: none, or unknown. message: QEMU's last one, or NULL.
+ * Return: TRUE when the end is to be reported, with *ret_text, which the caller frees; *ret_text is NULL for
+ * a domain that is not in the table. */
+gboolean vmm_table_end(VmmTable *table, const char *name, VmmStopReason *reason, int signal_number,
+                       const char *message, char **ret_text);
 /* The table keeps the reasons of so many ends. */
 enum { VMM_TABLE_ENDS_MAX = 256 };
 /* Return: see vmm_stop_text(). */
@@ -42,8 +48,19 @@ void vmm_table_wait_end(VmmTable *table, const char *name, guint timeout_ms);
 void vmm_table_watch(VmmTable *table, const char *name, VmmEndFunc func, gpointer data);
 void vmm_table_unwatch(VmmTable *table, const char *name, gpointer data);
 
-/* Whether QEMU has paused the guest because a write to the node's disk failed. */
-void vmm_table_set_blocked(VmmTable *table, const char *name, gboolean blocked);
+/* See vmm_watch_blocked(). func is called with the table's mutex held. */
+void vmm_table_watch_blocked(VmmTable *table, const char *name, VmmBlockedFunc func, gpointer data);
+void vmm_table_unwatch_blocked(VmmTable *table, const char *name, gpointer data);
+
+/* The disk of the guest that could not be written last; path is copied. */
+void vmm_table_set_full_disk(VmmTable *table, const char *name, const char *path);
+/* QEMU has paused the guest because a write to the node's disk failed. Return: FALSE when that was known
+ * already, else TRUE with *ret_text for the log, which the caller frees. */
+gboolean vmm_table_block(VmmTable *table, const char *name, char **ret_text);
+/* The guest runs again. */
+void vmm_table_unblock(VmmTable *table, const char *name);
+/* Return: FALSE with the error "DOING: WHY" (UNAVAILABLE) when the guest is blocked. */
+gboolean vmm_table_check_blocked(VmmTable *table, const char *name, const char *doing, GError **error);
 gboolean vmm_table_is_blocked(VmmTable *table, const char *name);
 /* Return: the names of all blocked guests; the array, which the caller frees, owns them. */
 GPtrArray *vmm_table_blocked(VmmTable *table);

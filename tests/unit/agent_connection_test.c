@@ -558,6 +558,37 @@ static void an_abandoned_guest_fails_at_once(void)
     fixture_clear(&fixture);
 }
 
+static gpointer block_soon(gpointer data)
+{
+    g_usleep(100000);
+    agent_connection_block(data, "the node's disk is full");
+    return NULL;
+}
+
+static void a_blocked_guest_fails_at_once_and_recovers(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Deadline deadline = deadline_in_ms(60000);
+    WireDecoder *decoder;
+    GThread *thread;
+
+    fixture_init_with(&fixture, 400);
+    decoder = greet(&fixture);
+    TEST_OK(agent_connection_wait_ready(fixture.agent, &deadline, &error), error);
+    thread = g_thread_new("block", block_soon, fixture.agent);
+    TEST_FAILS(start_call(&fixture, 60000, &error), error, STATUS_UNAVAILABLE, "the node's disk is full");
+    g_thread_join(thread);
+    TEST_FAILS(start_call(&fixture, 60000, &error), error, STATUS_UNAVAILABLE, "the node's disk is full");
+    g_usleep(800000); /* the silence that would make it dead */
+    CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.dead_count), 0);
+    TEST_FAILS(start_call(&fixture, 60000, &error), error, STATUS_UNAVAILABLE, "the node's disk is full");
+    agent_connection_block(fixture.agent, NULL);
+    TEST_FAILS(start_call(&fixture, 10, &error), error, STATUS_DEADLINE_EXCEEDED, "agent");
+    wire_decoder_free(decoder);
+    fixture_clear(&fixture);
+}
+
 static void messages_without_parts_are_harmless(void)
 {
     Fixture fixture;
@@ -744,6 +775,8 @@ int main(void)
         {"a guest that floods is read at a bounded rate, and delays no other guest's calls",
          a_flood_is_slowed_down},
         {"calls on an abandoned connection fail at once, with the reason", an_abandoned_guest_fails_at_once},
+        {"calls to a guest that cannot run fail at once, with the reason, until it can run again",
+         a_blocked_guest_fails_at_once_and_recovers},
         {"messages that lack parts, and responses without a request, are ignored",
          messages_without_parts_are_harmless},
         {"calls to a silent agent fail until it sends a message again",

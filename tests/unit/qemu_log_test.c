@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/vmm/qemu_log.h"
 
+#include <signal.h>
+
 #include <string.h>
 
 #include "tests/unit/harness.h"
@@ -37,14 +39,35 @@ static void skips_what_is_not_a_message(void)
     check(STARTING CRASHED, "none");
     check(STARTING WARNING CRASHED, "none");
     check("", "none");
+    check("1, kernel: 6.1.0-13-amd64, hostname: node\nLC_ALL=C \\\nPATH=/bin \\\n-msg timestamp=on\n" CRASHED,
+          "none"); /* begins within libvirt's first line */
     check("st=1111,debug-threads=on \\\n-msg timestamp=on\n" CRASHED, "none"); /* begins within the command */
+}
+
+static void describe_killed(VmmStopReason reason, gboolean was_reset, int signal_number, const char *message,
+                            const char *wanted)
+{
+    g_autofree char *text = qemu_log_describe_end(reason, was_reset, signal_number, message);
+
+    CU_ASSERT_STRING_EQUAL(text, wanted);
 }
 
 static void describe(VmmStopReason reason, gboolean was_reset, const char *message, const char *wanted)
 {
-    g_autofree char *text = qemu_log_describe_end(reason, was_reset, message);
+    describe_killed(reason, was_reset, 0, message, wanted);
+}
 
-    CU_ASSERT_STRING_EQUAL(text, wanted);
+static void names_the_signal(void)
+{
+    describe_killed(VMM_STOPPED_CRASHED, FALSE, SIGKILL, NULL, "QEMU was killed by signal 9 (Killed)");
+    describe_killed(VMM_STOPPED_CRASHED, FALSE, SIGSYS, NULL,
+                    "QEMU was killed by signal 31 (Bad system call), as its seccomp filter does for a "
+                    "forbidden system call");
+    describe_killed(
+        VMM_STOPPED_CRASHED, FALSE, SIGABRT, "ERROR:cpu.c:1: assertion failed",
+        "QEMU was killed by signal 6 (Aborted); its last message: ERROR:cpu.c:1: assertion failed");
+    describe_killed(VMM_STOPPED_CRASHED, TRUE, SIGKILL, NULL, "the guest's kernel panicked");
+    describe_killed(VMM_STOPPED_DESTROYED, FALSE, SIGKILL, NULL, "the VM was destroyed");
 }
 
 static void says_why_a_vm_ended(void)
@@ -69,6 +92,7 @@ int main(int argc, char **argv)
         {"libvirt's own lines, the command line and warnings are not QEMU's message",
          skips_what_is_not_a_message},
         {"the reason of an end names QEMU's message, the panic or the signal", says_why_a_vm_ended},
+        {"the reason of the end of a QEMU that was killed names the signal", names_the_signal},
     };
     return test_main_args("qemu_log", cases, G_N_ELEMENTS(cases), argc, argv);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <glib/gstdio.h>
 
@@ -52,6 +53,24 @@ static void reaps_qemu(void)
     CU_ASSERT_FALSE(vanishes(server, 50));
     kill(server, SIGKILL);
     CU_ASSERT_TRUE(vanishes(server, 2000));
+}
+
+static void keeps_how_they_ended(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autoptr(Reaper) reaper = reaper_start(NULL);
+    pid_t exits = daemonize(directory, "qemu-system-x86", "0.1");
+    pid_t killed = daemonize(directory, "qemu-system-arm", "1000");
+    int number = -1;
+
+    CU_ASSERT_TRUE(reaper_find_end(reaper, exits, 5000, &number)); /* waits */
+    CU_ASSERT_EQUAL(number, 0);
+    CU_ASSERT_FALSE(reaper_find_end(reaper, killed, 10, &number)); /* it lives */
+    kill(killed, SIGSYS);
+    CU_ASSERT_TRUE(reaper_find_end(reaper, killed, 5000, &number));
+    CU_ASSERT_EQUAL(number, SIGSYS);
+    CU_ASSERT_TRUE(reaper_find_end(reaper, killed, 0, &number));        /* again */
+    CU_ASSERT_FALSE(reaper_find_end(reaper, getppid(), 5000, &number)); /* no child: nothing to wait for */
 }
 
 static void leaves_others(void)
@@ -105,6 +124,8 @@ int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
         {"daemonized QEMU and virtiofsd processes are reaped when they end", reaps_qemu},
+        {"the reaper keeps which signal killed a QEMU, and waits for one that is ending",
+         keeps_how_they_ended},
         {"a child that other code waits for is left alone, whatever its name", leaves_others},
         {"the reaper sleeps while no child ends", sleeps},
         {"a second reaper in a process is refused", only_one},

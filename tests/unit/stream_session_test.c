@@ -123,7 +123,7 @@ static void fixture_init(Fixture *fixture)
 
 static void fixture_clear(Fixture *fixture)
 {
-    pod_disconnect(fixture->pod);
+    agent_connection_close(fixture->pod->agent);
     shutdown(fixture->connection, SHUT_RDWR);
     g_thread_join(fixture->agent);
     close(fixture->connection);

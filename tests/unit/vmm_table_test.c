@@ -41,7 +41,7 @@ static gboolean end_domain(VmmTable *table, const char *name, VmmStopReason *rea
 {
     g_autofree char *text = NULL;
 
-    return vmm_table_end(table, name, reason, message, &text);
+    return vmm_table_end(table, name, reason, 0, message, &text);
 }
 
 static void check_text(VmmTable *table, const char *name, const char *wanted)
@@ -61,6 +61,54 @@ static void reports_the_end_of_a_running_domain(void)
     CU_ASSERT_EQUAL(reason, VMM_STOPPED_CRASHED);
     CU_ASSERT_FALSE(vmm_table_live(table, "a"));
     CU_ASSERT_FALSE(end_domain(table, "a", &reason, NULL)); /* once */
+    vmm_table_free(table);
+}
+
+static void on_blocked(const char *text, gpointer data)
+{
+    on_end(text != NULL ? text : "it runs", data);
+}
+
+static void check_seen(const Seen *seen, guint count, const char *text)
+{
+    CU_ASSERT_EQUAL(seen->count, count);
+    CU_ASSERT_STRING_EQUAL(seen->text != NULL ? seen->text : "none", text);
+}
+
+#define FULL "the node's disk is full: /disk: QEMU has paused the guest until there is space"
+
+static void reports_what_blocks_a_guest(void)
+{
+    VmmTable *table = table_with("a");
+    VmmStopReason reason = VMM_STOPPED_CRASHED;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *text = NULL;
+    g_autofree char *again = NULL;
+    Seen seen = {0};
+    Seen late = {0};
+
+    vmm_table_watch_blocked(table, "a", on_blocked, &seen);
+    CU_ASSERT_TRUE(vmm_table_check_blocked(table, "a", "waiting", &error));
+    vmm_table_set_full_disk(table, "a", "/disk");
+    check_seen(&seen, 0, "none");
+    CU_ASSERT_TRUE(vmm_table_block(table, "a", &text));
+    CU_ASSERT_STRING_EQUAL(text, FULL);
+    check_seen(&seen, 1, FULL);
+    CU_ASSERT_FALSE(vmm_table_block(table, "a", &again)); /* each try to resume the guest is another event */
+    check_seen(&seen, 1, FULL);
+    TEST_FAILS(vmm_table_check_blocked(table, "a", "waiting", &error), error, STATUS_UNAVAILABLE,
+               "waiting: " FULL);
+    vmm_table_watch_blocked(table, "a", on_blocked, &late);
+    check_seen(&late, 1, FULL);
+    vmm_table_unblock(table, "a");
+    check_seen(&seen, 2, "it runs");
+    vmm_table_unwatch_blocked(table, "a", &seen);
+    CU_ASSERT_TRUE(vmm_table_block(table, "a", &again));
+    CU_ASSERT_FALSE(end_domain(table, "a", &reason, NULL)); /* an end leaves nobody waiting for space */
+    check_seen(&seen, 2, "it runs");
+    check_seen(&late, 4, "it runs");
+    g_free(seen.text);
+    g_free(late.text);
     vmm_table_free(table);
 }
 
@@ -184,6 +232,8 @@ static void a_name_is_used_once(void)
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
+        {"who waits for a guest learns that the full disk of the node blocks it, and when it runs again",
+         reports_what_blocks_a_guest},
         {"the end of a running domain is reported once", reports_the_end_of_a_running_domain},
         {"the end of a domain that still starts is not reported, but its reason is kept",
          does_not_report_the_end_of_a_start},

@@ -437,7 +437,7 @@ static void killed_while_waiting(void)
     vmm_watch_end(fixture.vmm, second, on_watched_end, &watched);
     kill(vmm_pid(fixture.vmm, second), SIGKILL);
     CU_ASSERT_TRUE(ends_wait(&watched, 1, WAIT_MS)); /* its watcher is called */
-    CU_ASSERT_STRING_EQUAL(watched.text, "QEMU was killed or crashed without a message");
+    CU_ASSERT_STRING_EQUAL(watched.text, "QEMU was killed by signal 9 (Killed)");
     CU_ASSERT_FALSE(ends_wait(&fixture.ends, 1, 1000)); /* but no stop is reported */
     CU_ASSERT_EQUAL(vmm_pid(fixture.vmm, second), 0);
     TEST_FAILS(vmm_resume(fixture.vmm, second, &error), error, STATUS_UNAVAILABLE, "QEMU was killed");
@@ -473,6 +473,23 @@ static void last_message_arrives(void)
     CU_ASSERT_STRING_EQUAL(fixture.ends.text, watched.text);
     g_free(watched.text);
     g_free(watched.name);
+    destroy(&fixture, first);
+    fixture_close(&fixture);
+}
+
+/* What the kernel does when QEMU's seccomp filter refuses a system call. */
+static void the_signal_arrives(void)
+{
+    g_autoptr(GError) error = NULL;
+    Fixture fixture;
+
+    fixture_make(&fixture);
+    make(&fixture, first);
+    kill(vmm_pid(fixture.vmm, first), SIGSYS);
+    CU_ASSERT_TRUE(ends_wait(&fixture.ends, 1, WAIT_MS));
+    CU_ASSERT_EQUAL(fixture.ends.reason, VMM_STOPPED_CRASHED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(fixture.ends.text, "QEMU was killed by signal 31 (Bad system call)"));
+    TEST_FAILS(vmm_resume(fixture.vmm, first, &error), error, STATUS_UNAVAILABLE, "seccomp");
     destroy(&fixture, first);
     fixture_close(&fixture);
 }
@@ -877,6 +894,7 @@ int main(int argc, char **argv)
         {"the end of a VM that waits for its state is reported to its watcher, and not as a stop",
          killed_while_waiting},
         {"a caller that waits for a guest gets QEMU's last message when QEMU ends", last_message_arrives},
+        {"the end of a QEMU that its seccomp filter kills names the signal", the_signal_arrives},
         {"a killed QEMU is reported as a crash within two seconds", killed_qemu},
         {"a guest that panics is reported as a crash, and its console has the panic", panicking_kernel},
         {"an error about a missing or wrong kernel names the file", missing_files},
