@@ -237,6 +237,36 @@ gboolean vmm_versions(Vmm *vmm, gulong *ret_qemu, gulong *ret_libvirt, GError **
 
 /* ---- destroying ---- */
 
+/* Copies the sockets of the process, and so keeps them open beyond its end. Return: the descriptors, which
+ * sockets_release() closes. */
+static GArray *sockets_hold(int pid_fd, pid_t pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/fd", (int)pid);
+    g_autoptr(GDir) entries = g_dir_open(path, 0, NULL);
+    GArray *sockets = g_array_new(FALSE, FALSE, sizeof(int));
+    const char *entry;
+
+    while (entries != NULL && (entry = g_dir_read_name(entries)) != NULL) {
+        g_autofree char *link = g_build_filename(path, entry, NULL);
+        g_autofree char *target = g_file_read_link(link, NULL);
+        int fd;
+
+        if (target == NULL || !g_str_has_prefix(target, "socket:"))
+            continue;
+        fd = (int)syscall(SYS_pidfd_getfd, pid_fd, (int)g_ascii_strtoll(entry, NULL, 10), 0);
+        if (fd >= 0)
+            g_array_append_val(sockets, fd);
+    }
+    return sockets;
+}
+
+static void sockets_release(GArray *sockets)
+{
+    for (guint i = 0; i < sockets->len; i++)
+        close(g_array_index(sockets, int, i));
+    g_array_unref(sockets);
+}
+
 /* libvirt checks whether the process exists at once, and again only after 200 ms. */
 static void wait_until_reaped(pid_t pid)
 {
@@ -244,8 +274,11 @@ static void wait_until_reaped(pid_t pid)
         g_usleep(1000);
 }
 
-/* libvirt would send SIGTERM first and check every 200 ms; nothing in the guest needs that. The pidfd is
- * opened before the process is checked, so that a process id that is reused meanwhile cannot be hit. */
+/* libvirt would send SIGTERM first and check every 200 ms; nothing in the guest needs that. A thread of
+ * libvirt does the same when QEMU's monitor closes, which is some milliseconds before the process has ended;
+ * that thread keeps virDomainDestroy() waiting meanwhile. So the monitor stays open until the process is
+ * gone. The pidfd is opened before the process is checked, so that a process id that is reused meanwhile
+ * cannot be hit. */
 gboolean vmm_kill_qemu(Vmm *vmm, const char *name, const Deadline *deadline, GError **error)
 {
     pid_t pid = vmm_root_pid(vmm->run_dir, name);
@@ -256,11 +289,14 @@ gboolean vmm_kill_qemu(Vmm *vmm, const char *name, const Deadline *deadline, GEr
     if (!vmm->embedded || pid == 0 || (ended.fd = (int)syscall(SYS_pidfd_open, pid, 0)) < 0)
         return TRUE;
     if (vmm_root_pid(vmm->run_dir, name) == pid) {
+        GArray *sockets = sockets_hold(ended.fd, pid);
+
         syscall(SYS_pidfd_send_signal, ended.fd, SIGKILL, NULL, 0);
         while (poll(&ended, 1, deadline_left_ms(&limit)) < 0 && errno == EINTR)
             continue;
         gone = (ended.revents & POLLIN) != 0;
         wait_until_reaped(pid);
+        sockets_release(sockets);
     }
     close(ended.fd);
     return gone ||
