@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/string_table.h"
 
 #define BUS_NAME "org.freedesktop.systemd1"
 #define OBJECT "/org/freedesktop/systemd1"
@@ -104,7 +105,7 @@ static const char *job_wait(GMainContext *context, Jobs *jobs, const char *job)
 static gboolean job_run(GDBusConnection *bus, GMainContext *context, const char *method, GVariant *parameters,
                         GError **error)
 {
-    Jobs jobs = {.results = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free)};
+    Jobs jobs = {.results = string_table_new(g_free, g_free)};
     guint subscription =
         g_dbus_connection_signal_subscribe(bus, BUS_NAME, MANAGER, "JobRemoved", OBJECT, NULL,
                                            G_DBUS_SIGNAL_FLAGS_NONE, on_job_removed, &jobs, NULL);
