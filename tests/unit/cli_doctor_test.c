@@ -70,8 +70,10 @@ static void examines_a_node(void)
         .server = {.state_dir = directory},
         .host = {.pods = TRUE, .agent = "/nonexistent/agent"},
     };
+    g_autoptr(GPtrArray) handlers = g_ptr_array_new();
     g_autoptr(GPtrArray) findings = NULL;
 
+    settings.handlers = handlers;
     g_file_set_contents(conflist, "{\"plugins\":[{\"type\":\"bridge\"}]}", -1, NULL);
     CU_ASSERT_EQUAL(g_mkdir_with_parents(bad, 0700), 0);
     g_file_set_contents(reason, "its digest differs", -1, NULL);
