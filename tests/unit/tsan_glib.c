@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tells the thread sanitizer what GLib's mutexes, conditions, thread pools and once-blocks order.
+/* Tells the thread sanitizer what GLib's mutexes, conditions, thread pools, main loops and once-blocks order.
  * GLib is not built with the sanitizer and implements them by futexes, so that without this every access that
  * they protect would be reported. The functions here stand before GLib's own in the programs of the preset
  * tsan, call these, and annotate them.
@@ -119,6 +119,34 @@ gboolean g_thread_pool_push(GThreadPool *pool, gpointer item, GError **error)
 
     __tsan_release(item);
     return function(pool, item, error);
+}
+
+/* What a thread attaches to the loop of another one has been written when that loop polls next. */
+static char attached;
+
+static gint poll_of_loop(GPollFD *fds, guint n_fds, gint timeout_ms)
+{
+    const gint result = g_poll(fds, n_fds, timeout_ms);
+
+    __tsan_acquire(&attached);
+    return result;
+}
+
+GMainContext *g_main_context_new(void)
+{
+    GLIB(g_main_context_new);
+    GMainContext *context = function();
+
+    g_main_context_set_poll_func(context, poll_of_loop);
+    return context;
+}
+
+guint g_source_attach(GSource *source, GMainContext *context)
+{
+    GLIB(g_source_attach);
+
+    __tsan_release(&attached);
+    return function(source, context);
 }
 
 void(g_once_init_leave)(volatile void *location, gsize result)
