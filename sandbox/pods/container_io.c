@@ -14,6 +14,7 @@ enum {
     /* Output that follows what waits already is joined to it, so that many small writes take little memory.
      */
     JOINED_BYTES = 64 << 10,
+    PART_BYTES = 4 << 10, /* what a full disk is given at a time */
     /* From this number of items on, output is joined to the last of its stream whatever the other stream has
      * between them: a container's two streams have no order that holds. */
     MANY_ITEMS = 256,
@@ -121,16 +122,35 @@ static void telling_end(ContainerIo *io)
 
 /* These return FALSE when the disk does not accept the write now. */
 
+/* A file takes all of a write or nothing. When it does not take all of the output it is given parts, because
+ * some may fit: short lines take twenty times their space in a log. The next try skips these. */
+static gboolean output_write(LogFile *log, const IoItem *item, guint64 *ret_taken, GError **error)
+{
+    const guint length = item->data->len;
+
+    if (log_file_write(log, item->stream, item->offset, item->data->data, length, item->eof, ret_taken,
+                       length > PART_BYTES ? NULL : error))
+        return TRUE;
+    if (length <= PART_BYTES)
+        return FALSE;
+    for (guint at = 0; at < length; at += PART_BYTES) {
+        const guint part = MIN(PART_BYTES, length - at);
+
+        if (!log_file_write(log, item->stream, item->offset + at, item->data->data + at, part,
+                            item->eof && at + part == length, ret_taken, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
 static gboolean output_store(ContainerIo *io, const IoItem *item)
 {
     g_autoptr(GError) error = NULL;
     guint64 taken = item->offset;
-    gboolean stored = TRUE;
+    gboolean stored;
 
     g_mutex_lock(&io->file_lock);
-    if (io->log != NULL)
-        stored = log_file_write(io->log, item->stream, item->offset, item->data->data, item->data->len,
-                                item->eof, &taken, &error);
+    stored = io->log == NULL || output_write(io->log, item, &taken, &error);
     g_mutex_unlock(&io->file_lock);
     if (!stored && !io->complained)
         log_limited(&io->complaints, LOG_LEVEL_WARNING, LOG_NO_FIELDS,

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/pods/container_io.h"
 
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "tests/unit/harness.h"
 #include "tests/unit/wait.h"
@@ -178,6 +181,42 @@ static void a_flood_of_items_is_bounded(void)
     fixture_clear(&fixture);
 }
 
+static goffset log_size(const Fixture *fixture)
+{
+    struct stat status;
+
+    return stat(fixture->log_path, &status) == 0 ? status.st_size : 0;
+}
+
+/* 64 KiB of output whose lines take 1.5 MB in the log, of which only a part fits at first. */
+static void a_full_disk_takes_what_fits(void)
+{
+    enum { LINES = 32 * 1000, LIMIT = 700 * 1000 };
+    g_autoptr(GString) lines = g_string_new(NULL);
+    struct rlimit before, limit;
+    g_autofree char *out = NULL;
+    Fixture fixture;
+
+    for (guint i = 0; i < LINES; i++)
+        g_string_append(lines, "y\n");
+    signal(SIGXFSZ, SIG_IGN);
+    CU_ASSERT_EQUAL(getrlimit(RLIMIT_FSIZE, &before), 0);
+    limit = before;
+    limit.rlim_cur = LIMIT;
+    fixture_init(&fixture);
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    put_output(&fixture, 0, strlen("begin\n"), lines->str, TRUE);
+    disk_answers(&fixture);
+    WAIT_UNTIL(log_size(&fixture) > LIMIT / 2);
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_FSIZE, &before), 0);
+    WAIT_UNTIL(read_locked(&fixture, &fixture.entered) == 2);
+    CU_ASSERT_EQUAL(container_io_finish(fixture.io, 60000), 0);
+    CU_ASSERT_EQUAL(fixture.offsets[0], strlen("begin\n") + lines->len);
+    out = log_texts(&fixture, "stdout");
+    CU_ASSERT_EQUAL(strspn(out + strlen("begin"), "y"), LINES);
+    fixture_clear(&fixture);
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
@@ -185,6 +224,8 @@ int main(void)
          small_writes_are_joined_and_complete},
         {"empty outputs with gaps and repeated exits take a bounded number of items",
          a_flood_of_items_is_bounded},
+        {"a full disk takes the lines that fit, and the others when there is space",
+         a_full_disk_takes_what_fits},
     };
 
     return test_main("container_io", cases, G_N_ELEMENTS(cases));
