@@ -5,16 +5,15 @@
 
 /* A token is a thousandth of a line, because a bucket gets back at least one a second. */
 enum { TOKENS = 1000 };
-static const TokenRate line_rate = {TOKENS / LOG_LIMIT_INTERVAL_S, (gint64)(LOG_LIMIT_BURST - 1) * TOKENS};
+static const TokenRate line_rate = {TOKENS / LOG_LIMIT_INTERVAL_S, (gint64)LOG_LIMIT_BURST *TOKENS};
 
 gboolean log_limit_pass(LogLimit *limit, gint64 now_us, guint *ret_suppressed)
 {
     gboolean passes;
 
     g_mutex_lock(&limit->lock);
-    passes = token_bucket_debt_us(&limit->lines, &line_rate, now_us) == 0;
+    passes = token_bucket_take(&limit->lines, &line_rate, TOKENS, now_us);
     if (passes) {
-        token_bucket_charge(&limit->lines, &line_rate, TOKENS, now_us);
         *ret_suppressed = limit->suppressed;
         limit->suppressed = 0;
     } else {

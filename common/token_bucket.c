@@ -22,12 +22,12 @@ void token_bucket_charge(TokenBucket *bucket, const TokenRate *rate, gint64 toke
     bucket->used += tokens;
 }
 
-gboolean token_bucket_take(TokenBucket *bucket, const TokenRate *rate, gint64 now_us)
+gboolean token_bucket_take(TokenBucket *bucket, const TokenRate *rate, gint64 tokens, gint64 now_us)
 {
     refill(bucket, rate, now_us);
-    if (bucket->used >= rate->burst)
+    if (bucket->used + tokens > rate->burst)
         return FALSE;
-    bucket->used++;
+    bucket->used += tokens;
     return TRUE;
 }
 

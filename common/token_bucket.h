@@ -21,7 +21,7 @@ typedef struct {
 
 /* Takes tokens out of the bucket, which may leave it in debt. now_us: monotonic. */
 void token_bucket_charge(TokenBucket *bucket, const TokenRate *rate, gint64 tokens, gint64 now_us);
-/* Takes one token. Return: FALSE when there is none. */
-gboolean token_bucket_take(TokenBucket *bucket, const TokenRate *rate, gint64 now_us);
+/* Takes the tokens unless that would leave the bucket in debt. Return: whether it has. */
+gboolean token_bucket_take(TokenBucket *bucket, const TokenRate *rate, gint64 tokens, gint64 now_us);
 /* Return: the time until the bucket is out of debt; 0: it is. */
 gint64 token_bucket_debt_us(TokenBucket *bucket, const TokenRate *rate, gint64 now_us);

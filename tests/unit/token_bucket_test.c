@@ -12,8 +12,8 @@ static void a_new_bucket_is_full(void)
     TokenBucket bucket = {0};
 
     for (int i = 0; i < 3; i++)
-        CU_ASSERT_TRUE(token_bucket_take(&bucket, &rate, START_US));
-    CU_ASSERT_FALSE(token_bucket_take(&bucket, &rate, START_US));
+        CU_ASSERT_TRUE(token_bucket_take(&bucket, &rate, 1, START_US));
+    CU_ASSERT_FALSE(token_bucket_take(&bucket, &rate, 1, START_US));
 }
 
 static void tokens_come_back_at_the_rate(void)
@@ -21,13 +21,13 @@ static void tokens_come_back_at_the_rate(void)
     TokenBucket bucket = {0};
 
     token_bucket_charge(&bucket, &rate, 3, START_US);
-    CU_ASSERT_FALSE(token_bucket_take(&bucket, &rate, START_US + TOKEN_US - 1));
-    CU_ASSERT_TRUE(token_bucket_take(&bucket, &rate, START_US + TOKEN_US));
-    CU_ASSERT_FALSE(token_bucket_take(&bucket, &rate, START_US + TOKEN_US));
-    CU_ASSERT_TRUE(token_bucket_take(&bucket, &rate, START_US + 60 * G_USEC_PER_SEC));
-    CU_ASSERT_TRUE(token_bucket_take(&bucket, &rate, START_US + 60 * G_USEC_PER_SEC));
-    CU_ASSERT_TRUE(token_bucket_take(&bucket, &rate, START_US + 60 * G_USEC_PER_SEC));
-    CU_ASSERT_FALSE(token_bucket_take(&bucket, &rate, START_US + 60 * G_USEC_PER_SEC));
+    CU_ASSERT_FALSE(token_bucket_take(&bucket, &rate, 1, START_US + TOKEN_US - 1));
+    CU_ASSERT_TRUE(token_bucket_take(&bucket, &rate, 1, START_US + TOKEN_US));
+    CU_ASSERT_FALSE(token_bucket_take(&bucket, &rate, 1, START_US + TOKEN_US));
+    CU_ASSERT_TRUE(token_bucket_take(&bucket, &rate, 1, START_US + 60 * G_USEC_PER_SEC));
+    CU_ASSERT_TRUE(token_bucket_take(&bucket, &rate, 1, START_US + 60 * G_USEC_PER_SEC));
+    CU_ASSERT_TRUE(token_bucket_take(&bucket, &rate, 1, START_US + 60 * G_USEC_PER_SEC));
+    CU_ASSERT_FALSE(token_bucket_take(&bucket, &rate, 1, START_US + 60 * G_USEC_PER_SEC));
 }
 
 /* However often the bucket is looked at, no part of a token is lost. */
@@ -38,7 +38,7 @@ static void parts_of_a_token_add_up(void)
 
     token_bucket_charge(&bucket, &rate, 3, START_US);
     for (gint64 at_us = 0; at_us <= 10 * G_USEC_PER_SEC; at_us += 7 * 1000)
-        if (token_bucket_take(&bucket, &rate, START_US + at_us))
+        if (token_bucket_take(&bucket, &rate, 1, START_US + at_us))
             taken++;
     CU_ASSERT_EQUAL(taken, 99);
 }
