@@ -177,7 +177,7 @@ static gboolean deliver_bytes(AgentConnection *agent, const guint8 **data, size_
 {
     WireItem item;
 
-    for (guint i = 0; i<SLICE_FRAMES && * length> 0; i++) {
+    for (guint i = 0; i < SLICE_FRAMES && (*length) != 0; i++) {
         WireEvent event = wire_decoder_next(agent->decoder, data, length, &item);
 
         if (event != WIRE_MORE)
