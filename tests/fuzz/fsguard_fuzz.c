@@ -34,18 +34,6 @@ enum {
 #define GUEST_BASE UINT64_C(0x40000000)
 #define USER_BASE UINT64_C(0x7f0000000000)
 
-/* Messages of vhost-user. */
-enum {
-    SET_FEATURES = 2,
-    SET_MEM_TABLE = 5,
-    SET_VRING_NUM = 8,
-    SET_VRING_ADDR = 9,
-    SET_VRING_BASE = 10,
-    GET_VRING_BASE = 11,
-    SET_VRING_KICK = 12,
-    SET_VRING_CALL = 13,
-};
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 typedef struct {

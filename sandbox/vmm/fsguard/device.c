@@ -5,26 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The messages that are recorded or answered. */
-enum {
-    GET_FEATURES = 1,
-    SET_FEATURES = 2,
-    SET_MEM_TABLE = 5,
-    SET_VRING_NUM = 8,
-    SET_VRING_ADDR = 9,
-    SET_VRING_BASE = 10,
-    GET_VRING_BASE = 11,
-    SET_VRING_KICK = 12,
-    SET_VRING_CALL = 13,
-    GET_PROTOCOL_FEATURES = 15,
-    GET_QUEUE_NUM = 17,
-    GET_CONFIG = 24,
-    GET_INFLIGHT_FD = 31,
-    GET_MAX_MEM_SLOTS = 36,
-    ADD_MEM_REG = 37,
-    REM_MEM_REG = 38,
-};
-
 enum { FLAG_VERSION = 1, FLAG_REPLY = 4, FLAG_NEED_REPLY = 8 };
 #define NO_DESCRIPTOR (UINT64_C(1) << 8)
 

@@ -9,6 +9,26 @@
 #include "sandbox/vmm/fsguard/memory.h"
 #include "sandbox/vmm/fsguard/ring.h"
 
+/* The messages that a Device records or answers. */
+enum {
+    GET_FEATURES = 1,
+    SET_FEATURES = 2,
+    SET_MEM_TABLE = 5,
+    SET_VRING_NUM = 8,
+    SET_VRING_ADDR = 9,
+    SET_VRING_BASE = 10,
+    GET_VRING_BASE = 11,
+    SET_VRING_KICK = 12,
+    SET_VRING_CALL = 13,
+    GET_PROTOCOL_FEATURES = 15,
+    GET_QUEUE_NUM = 17,
+    GET_CONFIG = 24,
+    GET_INFLIGHT_FD = 31,
+    GET_MAX_MEM_SLOTS = 36,
+    ADD_MEM_REG = 37,
+    REM_MEM_REG = 38,
+};
+
 enum { DEVICE_RINGS_MAX = 64, MESSAGE_FDS_MAX = 8, MESSAGE_PAYLOAD_MAX = 1024 };
 
 typedef struct {
