@@ -14,7 +14,13 @@
 #include "common/fileio.h"
 #include "sandbox/host/systemd_scope.h"
 
-enum { SMALL_FILE_BYTES = 64 << 10, PAUSE_US = 2000, MOVE_SWEEPS = 100, OWNER_TAG_MAX_BYTES = 64 };
+enum {
+    SMALL_FILE_BYTES = 64 << 10,
+    PROCESSES_BYTES = 64 << 20,
+    PAUSE_US = 2000,
+    MOVE_SWEEPS = 100,
+    OWNER_TAG_MAX_BYTES = 64
+};
 
 /* ---- names ---- */
 
@@ -150,6 +156,28 @@ static gboolean process_move(const char *directory, pid_t pid, GError **error)
     if (file_put(directory, "cgroup.procs", text) || errno == ESRCH)
         return TRUE;
     return fail_errno(error, errno, "cannot move process %d into the cgroup %s", (int)pid, directory);
+}
+
+/* A process outside our PID namespace has the number 0 and is left out. Return: the cgroup's processes, an
+ * array of pid_t that the caller frees; NULL with the error when the cgroup is missing. */
+static GArray *processes_of(const char *directory, GError **error)
+{
+    g_autofree char *path = g_build_filename(directory, "cgroup.procs", NULL);
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL;
+    GArray *pids;
+
+    if (!file_read(path, PROCESSES_BYTES, &text, NULL, error))
+        return NULL;
+    lines = g_strsplit(text, "\n", -1);
+    pids = g_array_new(FALSE, FALSE, sizeof(pid_t));
+    for (guint i = 0; lines[i] != NULL; i++) {
+        const pid_t pid = (pid_t)g_ascii_strtoll(lines[i], NULL, 10);
+
+        if (pid > 0)
+            g_array_append_val(pids, pid);
+    }
+    return pids;
 }
 
 /* Children that a process forked before the move are still in the old cgroup. */
@@ -380,47 +408,22 @@ static void cpu_weight_copy(const char *from, const char *to)
     file_put(to, "cpu.weight", g_strstrip(text));
 }
 
-/* The caller frees *ret_pids. Return: their number. A missing cgroup has none. */
-static gsize processes_of(const char *directory, pid_t **ret_pids)
-{
-    g_autofree char *path = g_build_filename(directory, "cgroup.procs", NULL);
-    g_autofree char *text = NULL;
-    g_auto(GStrv) lines = NULL;
-    GArray *pids = g_array_new(FALSE, FALSE, sizeof(pid_t));
-    gsize n;
-
-    if (file_read(path, SMALL_FILE_BYTES, &text, NULL, NULL))
-        lines = g_strsplit(g_strstrip(text), "\n", -1);
-    for (guint i = 0; lines != NULL && lines[i] != NULL; i++) {
-        const pid_t pid = (pid_t)g_ascii_strtoll(lines[i], NULL, 10);
-
-        if (pid > 0)
-            g_array_append_val(pids, pid);
-    }
-    n = pids->len;
-    *ret_pids = (pid_t *)(void *)g_array_free(pids, FALSE);
-    return n;
-}
-
 /* Moves all processes of `from`, and those that they fork meanwhile; then removes it. A missing `from` is
  * success. */
 static gboolean move_processes(const char *from, const char *to, GError **error)
 {
-    g_autofree char *path = g_build_filename(from, "cgroup.procs", NULL);
-
     for (guint sweep = 0; rmdir(from) != 0 && errno != ENOENT; sweep++) {
-        g_autofree char *text = NULL;
-        g_auto(GStrv) pids = NULL;
+        g_autoptr(GArray) pids = NULL;
 
         if (sweep == MOVE_SWEEPS)
             return fail_errno(error, errno, "cannot remove the cgroup %s", from);
         if (sweep > 0)
             g_usleep(PAUSE_US);
-        if (!file_read(path, SMALL_FILE_BYTES, &text, NULL, error))
+        pids = processes_of(from, error);
+        if (pids == NULL)
             return FALSE;
-        pids = g_strsplit(g_strstrip(text), "\n", -1);
-        for (guint i = 0; pids[i] != NULL; i++)
-            if (!process_move(to, (pid_t)g_ascii_strtoll(pids[i], NULL, 10), error))
+        for (guint i = 0; i < pids->len; i++)
+            if (!process_move(to, g_array_index(pids, pid_t, i), error))
                 return FALSE;
     }
     return TRUE;
@@ -440,15 +443,15 @@ gboolean cgroup_make_room(const char *root, const char *parent, const char *name
         const gboolean scopes = has_scopes(list->pdata[i], path);
         g_autofree char *below = below_now(list->pdata[i], path, name);
         g_autofree char *beside = path_beside(list->pdata[i], path, name, scopes ? SCOPE_BESIDE : "");
-        g_autofree pid_t *pids = NULL;
-        gsize n_pids;
+        g_autoptr(GArray) pids = NULL;
         const guint64 limit = memory_limit(above);
 
         if (limit == 0 || limit >= needed_bytes)
             continue;
         too_small = limit;
-        n_pids = processes_of(below, &pids);
-        if (!child_make(beside, pids, n_pids, error))
+        pids = processes_of(below, NULL);
+        if (!child_make(beside, pids != NULL ? (const pid_t *)(void *)pids->data : NULL,
+                        pids != NULL ? pids->len : 0, error))
             return FALSE;
         cpu_weight_copy(above, beside);
         if (!move_processes(below, beside, error))
@@ -491,19 +494,11 @@ guint64 cgroup_count_oom_kills(const char *root, const char *parent, const char 
 
 static void kill_processes(const char *directory)
 {
-    g_autofree char *procs = g_build_filename(directory, "cgroup.procs", NULL);
-    g_autofree char *text = NULL;
-    g_auto(GStrv) lines = NULL;
+    g_autoptr(GArray) pids = processes_of(directory, NULL);
 
-    if (!g_file_get_contents(procs, &text, NULL, NULL))
-        return;
-    lines = g_strsplit(text, "\n", -1);
-    for (char **line = lines; *line != NULL; line++) {
-        pid_t pid = (pid_t)g_ascii_strtoll(*line, NULL, 10);
-
-        if (pid > 1)
-            kill(pid, SIGKILL);
-    }
+    for (guint i = 0; pids != NULL && i < pids->len; i++)
+        if (g_array_index(pids, pid_t, i) > 1)
+            kill(g_array_index(pids, pid_t, i), SIGKILL);
 }
 
 /* Kills once, children first. Return: TRUE when the directory is gone. */
