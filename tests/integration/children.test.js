@@ -46,11 +46,7 @@ echo "$NOTIFY_SOCKET" > ${plugins}/notify
 [ "$CNI_COMMAND" != ADD ] || jq .prevResult <<<"$config"
 `, {mode: 0o755});
         node.flags.push(`--cni-plugin-dirs=${plugins},/opt/cni/bin,/usr/lib/cni`);
-        node.makeNetwork();
-        const file = path.join(node.cniDir, '10-test.conflist');
-        const network = JSON.parse(fs.readFileSync(file, 'utf8'));
-        network.plugins.push({type: 'witness'});
-        node.writeCni(JSON.stringify(network));
+        node.makeNetwork({plugins: ['witness']});
         await node.startDaemon();
     } finally {
         fs.writeFileSync(OWN, `${ownBefore}`);

@@ -24,11 +24,7 @@ esac
 [ "$CNI_COMMAND" != ADD ] || jq .prevResult <<<"$config"
 `, {mode: 0o755});
     node.flags.push(`--cni-plugin-dirs=${plugins},/opt/cni/bin,/usr/lib/cni`);
-    node.makeNetwork();
-    const file = path.join(node.cniDir, '10-test.conflist');
-    const network = JSON.parse(fs.readFileSync(file, 'utf8'));
-    network.plugins.push({type: 'moody'});
-    node.writeCni(JSON.stringify(network));
+    node.makeNetwork({plugins: ['moody']});
     await node.startDaemon();
     await node.loadBusybox();
 });

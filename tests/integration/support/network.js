@@ -11,7 +11,7 @@ const NODE_IP = '192.0.2.10';
 const BRIDGE = 'cvt0'; // of the CNI plugin
 const INTERFACES = ['lo', 'node0', BRIDGE]; // which a node without pods may have
 
-const conflist = (dataDir) => ({
+const conflist = (dataDir, more = []) => ({
     cniVersion: '1.0.0',
     name: 'test',
     plugins: [
@@ -24,6 +24,7 @@ const conflist = (dataDir) => ({
             },
         },
         {type: 'portmap', capabilities: {portMappings: true}},
+        ...more.map((type) => ({type})),
     ],
 });
 
@@ -38,7 +39,8 @@ class Network {
         fs.mkdirSync(this.cniDir);
     }
 
-    makeNetwork({cni = true} = {}) {
+    // plugins: types of plugins behind those of the usual network.
+    makeNetwork({cni = true, plugins = []} = {}) {
         must('ip', 'netns', 'add', this.netns);
         must('ip', '-n', this.netns, 'link', 'set', 'lo', 'up');
         must('ip', '-n', this.netns, 'link', 'add', 'node0', 'type', 'bridge');
@@ -46,7 +48,7 @@ class Network {
         must('ip', '-n', this.netns, 'link', 'set', 'node0', 'up');
         this.inNetwork('sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1');
         if (cni)
-            this.writeCni();
+            this.writeCni(JSON.stringify(conflist(this.ipamDir, plugins)));
     }
 
     writeCni(text = JSON.stringify(conflist(this.ipamDir))) {
