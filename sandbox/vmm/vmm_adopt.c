@@ -91,12 +91,15 @@ static void adopt_domain(Vmm *vmm, virDomainPtr domain, gpointer data)
 {
     const char *name = virDomainGetName(domain);
     g_auto(DomainXml) xml = {0};
+    VmmIdentity user;
+    gboolean has_xml;
 
     (void)data;
-    vmm_read_xml(domain, &xml, NULL); /* without it the console is not trimmed */
+    has_xml = vmm_read_xml(domain, &xml, NULL); /* without it the console is not trimmed */
     if (!vmm_table_reserve(vmm->table, name, xml.console_path, NULL))
         return;
-    vmm_table_set_pid(vmm->table, name, vmm_pid(vmm, name));
+    user = vmm_identity_in(vmm, &xml);
+    vmm_table_set_process(vmm->table, name, vmm_pid(vmm, name), has_xml ? &user : NULL);
     if (wait_for_adoption(vmm, domain)) {
         vmm_table_live(vmm->table, name);
         vmm_remove_leftovers(vmm, domain);

@@ -115,7 +115,7 @@ gboolean vmm_attach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, GErro
     gboolean enters;
     gboolean good;
 
-    if (vmm->embedded && !disk->lasting && !vmm_read_identity(vmm, name, &user, error))
+    if (vmm->embedded && !disk->lasting && !vmm_table_user(vmm->table, name, &user, error))
         return FALSE;
     enters = disk->readonly && user.uid != vmm->identity.uid;
     if (!vmm_prepare_disk(vmm, &user, disk, error) ||
@@ -215,7 +215,7 @@ gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share,
     VmmIdentity user;
     gboolean attached;
 
-    if (!vmm_read_identity(vmm, name, &user, error))
+    if (!vmm_table_user(vmm->table, name, &user, error))
         return FALSE;
     server.uid = user.uid;
     server.gid = user.gid;

@@ -70,22 +70,16 @@ gboolean vmm_read_xml(virDomainPtr domain, DomainXml *ret_xml, GError **error)
     return good;
 }
 
-gboolean vmm_read_identity(Vmm *vmm, const char *name, VmmIdentity *ret_identity, GError **error)
+VmmIdentity vmm_identity_in(const Vmm *vmm, const DomainXml *xml)
 {
-    g_autoptr(virDomain) domain = vmm_find_domain(vmm, name, error);
-    g_auto(DomainXml) xml = {0};
-
-    if (domain == NULL || !vmm_read_xml(domain, &xml, error))
-        return FALSE;
-    *ret_identity = xml.has_user ? (VmmIdentity){xml.uid, xml.gid} : vmm->identity;
-    return TRUE;
+    return xml->has_user ? (VmmIdentity){xml->uid, xml->gid} : vmm->identity;
 }
 
 gboolean vmm_user(Vmm *vmm, const char *name, uid_t *ret_uid, gid_t *ret_gid, GError **error)
 {
     VmmIdentity identity;
 
-    if (!vmm_read_identity(vmm, name, &identity, error))
+    if (!vmm_table_user(vmm->table, name, &identity, error))
         return FALSE;
     *ret_uid = identity.uid;
     *ret_gid = identity.gid;
@@ -131,9 +125,14 @@ static gboolean check_kvm(Vmm *vmm, GError **error)
     return problem == NULL || fail(error, STATUS_UNAVAILABLE, "cannot start QEMU with KVM: %s", problem);
 }
 
+static VmmIdentity identity_of(const Vmm *vmm, const DomainSpec *spec)
+{
+    return spec->user != 0 ? (VmmIdentity){spec->user, spec->user} : vmm->identity;
+}
+
 static gboolean prepare_files(Vmm *vmm, const DomainSpec *spec, GError **error)
 {
-    const VmmIdentity user = spec->user != 0 ? (VmmIdentity){spec->user, spec->user} : vmm->identity;
+    const VmmIdentity user = identity_of(vmm, spec);
 
     if (access(spec->kernel, R_OK) != 0)
         return fail(error, STATUS_INTERNAL, "cannot read the guest's kernel %s: %s", spec->kernel,
@@ -168,6 +167,17 @@ static virDomainPtr start_domain(Vmm *vmm, const DomainSpec *spec, GError **erro
     return domain;
 }
 
+/* A libvirtd decides by its own configuration which user QEMU has. */
+static void note_process(Vmm *vmm, virDomainPtr domain, const DomainSpec *spec)
+{
+    VmmIdentity user = identity_of(vmm, spec);
+    g_auto(DomainXml) xml = {0};
+
+    if (!vmm->embedded && vmm_read_xml(domain, &xml, NULL))
+        user = vmm_identity_in(vmm, &xml);
+    vmm_table_set_process(vmm->table, spec->name, vmm_pid(vmm, spec->name), &user);
+}
+
 static gboolean create_reserved(Vmm *vmm, const DomainSpec *spec, GError **error)
 {
     DomainSpec complete = *spec;
@@ -186,7 +196,7 @@ static gboolean create_reserved(Vmm *vmm, const DomainSpec *spec, GError **error
     domain = start_domain(vmm, &complete, error);
     if (domain == NULL)
         return FALSE;
-    vmm_table_set_pid(vmm->table, spec->name, vmm_pid(vmm, spec->name));
+    note_process(vmm, domain, spec);
     if (spec->incoming || vmm_table_live(vmm->table, spec->name))
         return TRUE;
     return !vmm_fail_if_ended(vmm, spec->name, "QEMU ended as soon as it was started", error) &&

@@ -116,8 +116,8 @@ void vmm_remove_leftovers(Vmm *vmm, virDomainPtr domain);
 
 /* Return: the domain, the caller's; NULL with NOT_FOUND when there is none of that name. */
 virDomainPtr vmm_find_domain(Vmm *vmm, const char *name, GError **error);
-/* Reads which user the domain's QEMU runs as. */
-gboolean vmm_read_identity(Vmm *vmm, const char *name, VmmIdentity *ret_identity, GError **error);
+/* Return: which user the domain's QEMU runs as, by its XML. */
+VmmIdentity vmm_identity_in(const Vmm *vmm, const DomainXml *xml);
 /* Reads libvirt's XML of the domain. */
 gboolean vmm_read_xml(virDomainPtr domain, DomainXml *ret_xml, GError **error);
 /* Kills QEMU and waits for its end. TRUE also when there is no process, or libvirtd has to do it. */

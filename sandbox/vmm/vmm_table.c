@@ -16,9 +16,11 @@ typedef enum { PHASE_STARTING, PHASE_LIVE, PHASE_RESETTING, PHASE_DESTROYING } P
 typedef struct {
     Phase phase;
     char *console;
-    pid_t pid;       /* QEMU's; 0: not known */
-    char *full_disk; /* that could not be written last */
-    char *blocked;   /* why the guest is paused; NULL: it is not */
+    pid_t pid; /* QEMU's; 0: not known */
+    VmmIdentity user;
+    gboolean has_user; /* user is known */
+    char *full_disk;   /* that could not be written last */
+    char *blocked;     /* why the guest is paused; NULL: it is not */
 } Entry;
 
 /* A domain that ended by itself. */
@@ -286,15 +288,34 @@ void vmm_table_forget(VmmTable *table, const char *name)
     g_mutex_unlock(&table->lock);
 }
 
-void vmm_table_set_pid(VmmTable *table, const char *name, pid_t pid)
+void vmm_table_set_process(VmmTable *table, const char *name, pid_t pid, const VmmIdentity *user)
 {
     Entry *entry;
 
     g_mutex_lock(&table->lock);
     entry = g_hash_table_lookup(table->entries, name);
-    if (entry != NULL)
+    if (entry != NULL) {
         entry->pid = pid;
+        entry->has_user = user != NULL;
+        if (user != NULL)
+            entry->user = *user;
+    }
     g_mutex_unlock(&table->lock);
+}
+
+gboolean vmm_table_user(VmmTable *table, const char *name, VmmIdentity *ret_user, GError **error)
+{
+    const Entry *entry;
+    gboolean found;
+
+    g_mutex_lock(&table->lock);
+    entry = g_hash_table_lookup(table->entries, name);
+    found = entry != NULL && entry->has_user;
+    if (found)
+        *ret_user = entry->user;
+    g_mutex_unlock(&table->lock);
+    return found ||
+           fail(error, STATUS_NOT_FOUND, "the user of the VM %s is not known, or the VM is gone", name);
 }
 
 pid_t vmm_table_pid(VmmTable *table, const char *name)

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "sandbox/vmm/vmm.h"
+#include "sandbox/vmm/vmm_root.h"
 
 typedef struct VmmTable VmmTable;
 
@@ -26,10 +27,12 @@ void vmm_table_destroying(VmmTable *table, const char *name);
 /* Takes the domain, and the reason of its end, out of the table without a report. */
 void vmm_table_forget(VmmTable *table, const char *name);
 
-/* The process id of the domain's QEMU. Return of vmm_table_pid(): 0 when it is unknown, or when the domain is
- * being destroyed. */
-void vmm_table_set_pid(VmmTable *table, const char *name, pid_t pid);
+/* The process id of the domain's QEMU, and the user that it runs as. Return of vmm_table_pid(): 0 when it is
+ * unknown, or when the domain is being destroyed. user NULL: it could not be read; vmm_table_user() is
+ * NOT_FOUND then. */
+void vmm_table_set_process(VmmTable *table, const char *name, pid_t pid, const VmmIdentity *user);
 pid_t vmm_table_pid(VmmTable *table, const char *name);
+gboolean vmm_table_user(VmmTable *table, const char *name, VmmIdentity *ret_user, GError **error);
 
 /* Takes the domain out of the table. *reason is libvirt's, and is corrected by what the table has a record
  * of. signal_number: the signal that killed QEMU; 0: none, or unknown. message: QEMU's last one, or NULL.
