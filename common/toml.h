@@ -46,6 +46,8 @@ gboolean toml_has(const TomlTable *table, const char *key);
 const char **toml_keys(const TomlTable *table);
 /* Return: the line of a key, for messages; 0 when it is absent. */
 guint toml_line(const TomlTable *table, const char *key);
+/* Return: "FILE:LINE: KEY" with the whole path of the key, for messages about it; the caller frees it. */
+char *toml_place(const TomlTable *table, const char *key);
 /* Return: the dotted path of the table from the root ("registry.mirrors"), "" for the root; borrowed. */
 const char *toml_path(const TomlTable *table);
 /* Return: FALSE when a key is not in known (NULL-terminated); the error is INVALID_ARGUMENT and names the

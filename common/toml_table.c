@@ -73,12 +73,19 @@ char *toml_path_join(const char *parent, const char *key)
 
 /* ---- reading it ---- */
 
-static gboolean fail_value(const TomlTable *table, const char *key, guint line, GError **error,
-                           const char *what)
+static char *place_at(const TomlTable *table, const char *key, guint line)
 {
     g_autofree char *path = toml_path_join(table->path, key);
 
-    return fail(error, STATUS_INVALID_ARGUMENT, "%s:%u: %s %s", table->source, line, path, what);
+    return g_strdup_printf("%s:%u: %s", table->source, line, path);
+}
+
+static gboolean fail_value(const TomlTable *table, const char *key, guint line, GError **error,
+                           const char *what)
+{
+    g_autofree char *place = place_at(table, key, line);
+
+    return fail(error, STATUS_INVALID_ARGUMENT, "%s %s", place, what);
 }
 
 /* *ret_value is NULL when the key is absent. Return: FALSE when the value has another type. */
@@ -255,6 +262,11 @@ guint toml_line(const TomlTable *table, const char *key)
     const TomlValue *value = toml_table_find(table, key);
 
     return value != NULL ? value->line : 0;
+}
+
+char *toml_place(const TomlTable *table, const char *key)
+{
+    return place_at(table, key, toml_line(table, key));
 }
 
 const char *toml_path(const TomlTable *table)

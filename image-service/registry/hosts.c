@@ -124,6 +124,13 @@ static gboolean add_ca(RegistryEndpoint *endpoint, const char *path, GError **er
     return TRUE;
 }
 
+static void warn_of_capability(const TomlTable *table, const char *name)
+{
+    g_autofree char *place = toml_place(table, "capabilities");
+
+    log_warning(LOG_NO_FIELDS, "%s: \"%s\" is not a known capability and is ignored", place, name);
+}
+
 static gboolean read_capabilities(RegistryEndpoint *endpoint, const TomlTable *table, GError **error)
 {
     g_auto(GStrv) names = NULL;
@@ -139,7 +146,7 @@ static gboolean read_capabilities(RegistryEndpoint *endpoint, const TomlTable *t
         else if (g_str_equal(names[i], "resolve"))
             endpoint->can_resolve = TRUE;
         else if (!g_str_equal(names[i], "push") && !g_str_equal(names[i], "referrers"))
-            log_warning(LOG_NO_FIELDS, "hosts.toml: unknown capability \"%s\" is ignored", names[i]);
+            warn_of_capability(table, names[i]);
     }
     return TRUE;
 }
@@ -234,15 +241,16 @@ static RegistryEndpoint *read_endpoint(const TomlTable *table, const char *url, 
 }
 
 /* Keys of newer versions of containerd, or of other tools, must not stop pulls. */
-static void warn_of_unknown_keys(const TomlTable *table, const char *path, const char *place,
-                                 const char *const *known)
+static void warn_of_unknown_keys(const TomlTable *table, const char *const *known)
 {
     g_autofree const char **keys = toml_keys(table);
 
     for (gsize i = 0; keys[i] != NULL; i++)
-        if (!g_strv_contains(known, keys[i]))
-            log_warning(LOG_FIELDS("file", path), "%s%s is not a known setting and is ignored", place,
-                        keys[i]);
+        if (!g_strv_contains(known, keys[i])) {
+            g_autofree char *place = toml_place(table, keys[i]);
+
+            log_warning(LOG_NO_FIELDS, "%s is not a known setting and is ignored", place);
+        }
 }
 
 static gboolean read_hosts(const TomlTable *root, const HostsFile *file, GPtrArray *endpoints, GError **error)
@@ -258,13 +266,12 @@ static gboolean read_hosts(const TomlTable *root, const HostsFile *file, GPtrArr
         return FALSE;
     }
     for (gsize i = 0; urls[i] != NULL; i++) {
-        g_autofree char *place = g_strdup_printf("host.\"%s\".", urls[i]);
         const TomlTable *table = toml_get_table(hosts, urls[i], error);
         RegistryEndpoint *endpoint;
 
         if (table == NULL)
             return FALSE;
-        warn_of_unknown_keys(table, file->path, place, known);
+        warn_of_unknown_keys(table, known);
         endpoint = read_endpoint(table, urls[i], file, error);
         if (endpoint == NULL) {
             g_prefix_error(error, "host \"%s\": ", urls[i]);
@@ -298,7 +305,7 @@ static gboolean read_hosts_file(const HostsFile *file, GPtrArray *endpoints, GEr
 
     if (root == NULL || !toml_get_string(root, "server", &server, error))
         return FALSE;
-    warn_of_unknown_keys(root, file->path, "", known);
+    warn_of_unknown_keys(root, known);
     if (!read_hosts(root, file, endpoints, error))
         return FALSE;
     endpoint = read_endpoint(root, server != NULL && *server != '\0' ? server : NULL, file, error);

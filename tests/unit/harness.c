@@ -3,10 +3,12 @@
 
 #include <CUnit/Basic.h>
 #include <CUnit/TestDB.h>
+#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The directory in which all directories of this process are. */
 static char *parent;
@@ -49,6 +51,24 @@ char *test_directory(void)
     if (g_mkdir(path, 0700) != 0)
         g_error("cannot make a temporary directory");
     return path;
+}
+
+char *test_stderr_of(void (*function)(void *data), void *data)
+{
+    char text[1 << 16];
+    int saved = dup(STDERR_FILENO);
+    int ends[2];
+    ssize_t n;
+
+    CU_ASSERT_EQUAL_FATAL(pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
+    dup2(ends[1], STDERR_FILENO);
+    function(data);
+    dup2(saved, STDERR_FILENO);
+    n = read(ends[0], text, sizeof text);
+    close(saved);
+    close(ends[0]);
+    close(ends[1]);
+    return g_strndup(text, n > 0 ? (gsize)n : 0);
 }
 
 void test_check_error(GError **error, int status, const char *text, const char *file, int line)

@@ -48,3 +48,6 @@ void test_check_error(GError **error, int status, const char *text, const char *
 /* Makes a directory, which is removed with its content when the process ends, also when it is killed.
  * Return: its path, which the caller frees. */
 char *test_directory(void);
+
+/* Return: what function(data) writes to stderr, at most 64 KiB; the caller frees it. */
+char *test_stderr_of(void (*function)(void *data), void *data);

@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/log.h"
 #include "tests/unit/harness.h"
 
 static void put(const char *directory, const char *subdirectory, const char *name, const char *text)
@@ -159,6 +160,20 @@ static void loopback_addresses_are_recognised(void)
     CU_ASSERT_FALSE(hosts_url_is_loopback("no URL"));
 }
 
+static void load_again(void *directory)
+{
+    g_ptr_array_unref(load(directory, "r"));
+}
+
+static void expect_warning(const char *log, const char *directory, const char *text)
+{
+    g_autofree char *place = g_strdup_printf("%s/r/hosts.toml:%s", directory, text);
+
+    if (strstr(log, place) == NULL)
+        g_printerr("no warning with %s in: %s\n", place, log);
+    CU_ASSERT_PTR_NOT_NULL(strstr(log, place));
+}
+
 static void unknown_keys_and_capabilities_are_ignored(void)
 {
     static const char text[] = "version = 2\nserve = \"x\"\ndial_timeout = \"5s\"\n"
@@ -176,6 +191,27 @@ static void unknown_keys_and_capabilities_are_ignored(void)
     mirror = g_ptr_array_index(endpoints, 0);
     CU_ASSERT_STRING_EQUAL(mirror->host, "m.example");
     CU_ASSERT_TRUE(mirror->can_pull && !mirror->can_resolve);
+}
+
+static void a_warning_names_the_file_the_line_and_the_key(void)
+{
+    static const char text[] = "serve = 'x'\ncapabilities = ['pull', 'swim']\n"
+                               "[host.'https://m.example']\nmirror = 1\n"
+                               "capabilities = ['pull', 'fly']\n";
+    g_autofree char *directory = test_directory();
+    g_autofree char *log = NULL;
+
+    put(directory, "r", "hosts.toml", text);
+    log_setup(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+    log = test_stderr_of(load_again, directory);
+    expect_warning(log, directory, "1: serve is not a known setting and is ignored");
+    expect_warning(log, directory, "2: capabilities: \\\"swim\\\" is not a known capability and is ignored");
+    expect_warning(log, directory,
+                   "4: host.\\\"https://m.example\\\".mirror is not a known setting and is ignored");
+    expect_warning(
+        log, directory,
+        "5: host.\\\"https://m.example\\\".capabilities: \\\"fly\\\" is not a known capability and "
+        "is ignored");
 }
 
 static void an_address_is_tried_once(void)
@@ -232,6 +268,7 @@ int main(int argc, char **argv)
         {"a loopback registry with certificates is https", a_loopback_registry_with_certificates_is_https},
         {"loopback addresses are recognised", loopback_addresses_are_recognised},
         {"unknown keys and capabilities are ignored", unknown_keys_and_capabilities_are_ignored},
+        {"a warning names the file, the line and the key", a_warning_names_the_file_the_line_and_the_key},
         {"an address is tried once", an_address_is_tried_once},
         {"the error of a bad file names the file and the line",
          the_error_of_a_bad_file_names_the_file_and_the_line},

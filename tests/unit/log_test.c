@@ -1,58 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/log.h"
 
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tests/unit/harness.h"
 
-/* Return: what function() writes to stderr. */
-static char *written_by(void (*function)(void))
-{
-    char text[4096] = "";
-    int saved = dup(STDERR_FILENO);
-    int ends[2];
-    ssize_t n;
-
-    CU_ASSERT_EQUAL_FATAL(pipe2(ends, O_NONBLOCK), 0);
-    dup2(ends[1], STDERR_FILENO);
-    function();
-    dup2(saved, STDERR_FILENO);
-    n = read(ends[0], text, sizeof text - 1);
-    close(saved);
-    close(ends[0]);
-    close(ends[1]);
-    return g_strndup(text, n > 0 ? (gsize)n : 0);
-}
-
 /* Checks the text before and after the time, which differs in each line. */
-static void expect_line(void (*function)(void), const char *before_time, const char *after_time)
+static void expect_line(void (*function)(void *), const char *before_time, const char *after_time)
 {
-    g_autofree char *line = written_by(function);
+    g_autofree char *line = test_stderr_of(function, NULL);
 
     CU_ASSERT_TRUE(g_str_has_prefix(line, before_time));
     CU_ASSERT_TRUE(g_str_has_suffix(line, after_time));
     CU_ASSERT_TRUE(strchr(line, '\n') == line + strlen(line) - 1); /* one line, whatever was in it */
 }
 
-static void write_plain(void)
+static void write_plain(void *data)
 {
+    (void)data;
     log_info(LOG_FIELDS("sandbox", "abc", "netns", NULL, "path", "/a b"), "booted in %d ms", 12);
 }
 
-static void write_odd(void)
+static void write_odd(void *data)
 {
+    (void)data;
     log_warning(LOG_FIELDS("name", "a\"b\\c\n\x01", "bad", "\xff", "red", "\x1b[31m"), "%s", "");
 }
 
-static void write_debug(void)
+static void write_debug(void *data)
 {
+    (void)data;
     log_debug(LOG_NO_FIELDS, "nobody wants this");
 }
 
-static void write_by_glib(void)
+static void write_by_glib(void *data)
 {
+    (void)data;
     g_warning("from a library");
 }
 
@@ -82,10 +65,10 @@ static void what_is_below_the_level_is_not_written(void)
     g_autofree char *above = NULL;
 
     log_setup(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
-    below = written_by(write_debug);
+    below = test_stderr_of(write_debug, NULL);
     CU_ASSERT_STRING_EQUAL(below, "");
     log_setup(LOG_LEVEL_DEBUG, LOG_FORMAT_TEXT);
-    above = written_by(write_debug);
+    above = test_stderr_of(write_debug, NULL);
     CU_ASSERT_TRUE(strstr(above, "level=debug") != NULL);
 }
 
