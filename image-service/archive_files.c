@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image-service/archive_files.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -15,13 +13,16 @@
 #include "common/fileio.h"
 #include "common/string_table.h"
 #include "image-service/content/digest.h"
+#include "image-service/layers/blob_stream.h"
+#include "image-service/layers/layer_budget.h"
+#include "image-service/layers/tar_reader.h"
 
 enum {
     MAX_FILES = 20000,
     MAX_NAME_BYTES = 4096,
     MAX_LINKS = 8,
     BUFFER_BYTES = 256 * 1024,
-    ARCHIVE_BLOCK_BYTES = 256 * 1024
+    TABLE_ENTRY_BYTES = 3 * sizeof(gpointer), /* of a hash table */
 };
 
 typedef struct {
@@ -34,7 +35,8 @@ struct ArchiveFiles {
     GHashTable *files; /* of an archive: name to File */
     char *temporary_dir;
     guint last_number;
-    guint64 bytes;
+    LayerBudget budget;
+    guint64 bytes; /* sizes of the files so far, holes included */
     guint64 max_bytes;
 };
 
@@ -73,12 +75,22 @@ static char *plain_name(const char *name)
     return g_strdup(canonical + strspn(canonical, "/"));
 }
 
-static gboolean archive_fail(struct archive *archive, GError **error)
+/* Takes the memory of a file's name and record. */
+static gboolean put_file(ArchiveFiles *files, const char *name, guint number, const char *target,
+                         GError **error)
 {
-    const char *message = archive_error_string(archive);
+    g_autofree char *plain = plain_name(name);
+    File *file;
 
-    return fail(error, STATUS_INVALID_ARGUMENT, "not a readable archive: %s",
-                message != NULL ? message : "unknown format");
+    if (!layer_budget_take(&files->budget, strlen(plain) + 1, error) ||
+        !layer_budget_take(&files->budget, target != NULL ? strlen(target) + 1 : 0, error) ||
+        !layer_budget_take(&files->budget, sizeof *file + TABLE_ENTRY_BYTES, error))
+        return FALSE;
+    file = g_new0(File, 1);
+    file->number = number;
+    file->target = target != NULL ? plain_name(target) : NULL;
+    g_hash_table_replace(files->files, g_steal_pointer(&plain), file);
+    return TRUE;
 }
 
 static gboolean write_at(int fd, const void *data, gsize length, gint64 offset, GError **error)
@@ -97,55 +109,54 @@ static gboolean write_at(int fd, const void *data, gsize length, gint64 offset, 
     return TRUE;
 }
 
-static gboolean copy_data(ArchiveFiles *files, struct archive *archive, int fd, const Deadline *deadline,
-                          GError **error)
+static gboolean copy_data(TarReader *tar, int fd, guint64 size, GError **error)
 {
-    const void *data;
-    size_t length;
-    la_int64_t offset;
-    int result;
+    TarBlock block;
+    gboolean ended = FALSE;
 
-    while ((result = archive_read_data_block(archive, &data, &length, &offset)) == ARCHIVE_OK) {
-        if (!deadline_check(deadline, "reading an archive", error))
+    while (TRUE) {
+        if (!tar_reader_data(tar, &block, &ended, error))
             return FALSE;
-        if (offset < 0 || (guint64)offset > files->max_bytes || length > files->max_bytes - files->bytes)
-            return fail(error, STATUS_RESOURCE_EXHAUSTED,
-                        "the archive is larger than %" G_GUINT64_FORMAT " bytes", files->max_bytes);
-        files->bytes += length;
-        if (!write_at(fd, data, length, offset, error))
+        if (ended)
+            return TRUE;
+        if (block.length > 0 &&
+            (block.offset < 0 || (guint64)block.offset > size || block.length > size - (guint64)block.offset))
+            return fail(error, STATUS_INVALID_ARGUMENT, "a file has data beyond its end");
+        if (!write_at(fd, block.data, block.length, block.offset, error))
             return FALSE;
     }
-    return result == ARCHIVE_EOF || archive_fail(archive, error);
 }
 
-static gboolean add_regular(ArchiveFiles *files, struct archive *archive, const char *name,
-                            const Deadline *deadline, GError **error)
+/* The size counts, not the data: a file of holes takes nothing in the archive, and its time when it is
+ * read. */
+static gboolean add_regular(ArchiveFiles *files, TarReader *tar, struct archive_entry *entry, GError **error)
 {
     g_autofree char *path = temporary_path(files, ++files->last_number);
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    gint64 size = archive_entry_size(entry);
     gboolean done;
-    File *file;
+    int fd;
 
+    if (size < 0 || (guint64)size > files->max_bytes - files->bytes)
+        return fail(error, STATUS_RESOURCE_EXHAUSTED,
+                    "the files of the archive are larger than %" G_GUINT64_FORMAT
+                    " bytes (images.max_image_size)",
+                    files->max_bytes);
+    files->bytes += (guint64)size;
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return fail_errno(error, errno, "cannot create %s", path);
-    done = copy_data(files, archive, fd, deadline, error);
+    done = copy_data(tar, fd, (guint64)size, error);
     close(fd);
-    if (!done)
-        return FALSE;
-    file = g_new0(File, 1);
-    file->number = files->last_number;
-    g_hash_table_replace(files->files, plain_name(name), file);
-    return TRUE;
+    return done && put_file(files, archive_entry_pathname(entry), files->last_number, NULL, error);
 }
 
-static void add_link(ArchiveFiles *files, const char *name, const char *target, gboolean is_symbolic)
+static gboolean add_link(ArchiveFiles *files, const char *name, const char *target, gboolean is_symbolic,
+                         GError **error)
 {
     g_autofree char *directory = g_path_get_dirname(name);
     g_autofree char *path = is_symbolic ? g_build_filename(directory, target, NULL) : g_strdup(target);
-    File *file = g_new0(File, 1);
 
-    file->target = plain_name(path);
-    g_hash_table_replace(files->files, plain_name(name), file);
+    return put_file(files, name, 0, path, error);
 }
 
 static gboolean is_too_long(const char *name)
@@ -153,8 +164,7 @@ static gboolean is_too_long(const char *name)
     return name != NULL && strlen(name) >= MAX_NAME_BYTES;
 }
 
-static gboolean add_entry(ArchiveFiles *files, struct archive *archive, struct archive_entry *entry,
-                          const Deadline *deadline, GError **error)
+static gboolean add_entry(ArchiveFiles *files, TarReader *tar, struct archive_entry *entry, GError **error)
 {
     const char *name = archive_entry_pathname(entry);
 
@@ -167,45 +177,63 @@ static gboolean add_entry(ArchiveFiles *files, struct archive *archive, struct a
         return fail(error, STATUS_RESOURCE_EXHAUSTED, "the archive has a name of %d bytes or more",
                     (int)MAX_NAME_BYTES);
     if (archive_entry_hardlink(entry) != NULL)
-        add_link(files, name, archive_entry_hardlink(entry), FALSE);
-    else if (archive_entry_filetype(entry) == AE_IFLNK && archive_entry_symlink(entry) != NULL)
-        add_link(files, name, archive_entry_symlink(entry), TRUE);
-    else if (archive_entry_filetype(entry) == AE_IFREG)
-        return add_regular(files, archive, name, deadline, error);
-    return TRUE;
+        return add_link(files, name, archive_entry_hardlink(entry), FALSE, error);
+    if (archive_entry_filetype(entry) == AE_IFLNK && archive_entry_symlink(entry) != NULL)
+        return add_link(files, name, archive_entry_symlink(entry), TRUE, error);
+    return archive_entry_filetype(entry) != AE_IFREG || add_regular(files, tar, entry, error);
 }
 
-static gboolean add_entries(ArchiveFiles *files, struct archive *archive, const Deadline *deadline,
-                            GError **error)
+static gboolean add_entries(ArchiveFiles *files, TarReader *tar, GError **error)
 {
-    struct archive_entry *entry;
-    int result;
+    struct archive_entry *entry = NULL;
 
-    while ((result = archive_read_next_header(archive, &entry)) != ARCHIVE_EOF) {
-        if (result < ARCHIVE_WARN)
-            return archive_fail(archive, error);
-        if (!add_entry(files, archive, entry, deadline, error))
+    do
+        if (!tar_reader_next(tar, &entry, error) || !layer_budget_check(&files->budget, error) ||
+            (entry != NULL && !add_entry(files, tar, entry, error)))
             return FALSE;
-    }
+    while (entry != NULL);
     return TRUE;
 }
 
-static gboolean read_archive(ArchiveFiles *files, int fd, const Deadline *deadline, GError **error)
-{
-    struct archive *archive = archive_read_new();
-    gboolean done;
+typedef struct {
+    LayerBudget *budget;
+    BlobStream *stream;
+} Source;
 
-    /* Named one by one: "all" has filters that run other programs. */
-    archive_read_support_filter_gzip(archive);
-    archive_read_support_filter_zstd(archive);
-    archive_read_support_filter_xz(archive);
-    archive_read_support_filter_bzip2(archive);
-    archive_read_support_format_tar(archive);
-    done = archive_read_open_fd(archive, fd, ARCHIVE_BLOCK_BYTES) == ARCHIVE_OK
-               ? add_entries(files, archive, deadline, error)
-               : archive_fail(archive, error);
-    archive_read_free(archive);
-    return done;
+static gboolean check_source(gpointer data, GError **error)
+{
+    const Source *source = data;
+
+    return layer_budget_check(source->budget, error);
+}
+
+static gboolean read_source(gpointer data, const guint8 **ret_data, gsize *ret_length, GError **error)
+{
+    const Source *source = data;
+
+    if (!layer_budget_check(source->budget, error) ||
+        !blob_stream_read(source->stream, ret_data, ret_length, error))
+        return FALSE;
+    layer_budget_add_content(source->budget, *ret_length);
+    return TRUE;
+}
+
+static gboolean read_archive(ArchiveFiles *files, int fd, GError **error)
+{
+    const BlobStreamSpec spec = {.fd = fd,
+                                 .max_bytes = files->max_bytes,
+                                 .what = "archive",
+                                 .option = "images.max_image_size",
+                                 .is_archive = TRUE};
+    g_autoptr(BlobStream) stream = blob_stream_open(&spec, error);
+    Source source = {&files->budget, stream};
+    g_autoptr(TarReader) tar = NULL;
+
+    if (stream == NULL)
+        return FALSE;
+    blob_stream_set_check(stream, check_source, &source);
+    tar = tar_reader_open(read_source, &source, "not a readable archive", error);
+    return tar != NULL && add_entries(files, tar, error);
 }
 
 static char *make_temporary(const char *parent, GError **error)
@@ -219,16 +247,31 @@ static char *make_temporary(const char *parent, GError **error)
     return g_steal_pointer(&path);
 }
 
-ArchiveFiles *archive_files_open(const char *path, const char *temporary_dir, guint64 max_bytes,
+/* Takes fd. */
+static gboolean read_into_temporary(ArchiveFiles *files, int fd, const char *temporary_dir,
+                                    const Deadline *deadline, GError **error)
+{
+    gboolean done;
+
+    files->temporary_dir = make_temporary(temporary_dir, error);
+    layer_budget_begin(&files->budget, deadline);
+    done = files->temporary_dir != NULL && read_archive(files, fd, error);
+    layer_budget_end(&files->budget);
+    close(fd);
+    return done;
+}
+
+ArchiveFiles *archive_files_open(const char *path, const char *temporary_dir, const ArchiveLimits *limits,
                                  const Deadline *deadline, GError **error)
 {
     g_autoptr(ArchiveFiles) files = g_new0(ArchiveFiles, 1);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat status;
-    gboolean done = TRUE;
 
     files->directory_fd = -1;
-    files->max_bytes = max_bytes;
+    files->max_bytes = limits->max_bytes;
+    files->budget.limits = (LayerLimits){
+        .max_memory_bytes = limits->max_memory_bytes, .max_time_ms = limits->max_time_ms, .is_archive = TRUE};
     files->files = string_table_new(g_free, file_free);
     if (fd < 0 || fstat(fd, &status) != 0) {
         fail_errno(error, errno, "cannot open %s", path);
@@ -238,10 +281,7 @@ ArchiveFiles *archive_files_open(const char *path, const char *temporary_dir, gu
         files->directory_fd = fd;
         return g_steal_pointer(&files);
     }
-    files->temporary_dir = make_temporary(temporary_dir, error);
-    done = files->temporary_dir != NULL && read_archive(files, fd, deadline, error);
-    close(fd);
-    return done ? g_steal_pointer(&files) : NULL;
+    return read_into_temporary(files, fd, temporary_dir, deadline, error) ? g_steal_pointer(&files) : NULL;
 }
 
 static const File *find_by_name(const ArchiveFiles *files, const char *name)
@@ -354,7 +394,8 @@ gboolean archive_files_read(ArchiveFiles *files, const char *name, const char *d
 
     if (fd < 0)
         return FALSE;
-    if (size <= max_bytes && (digest == NULL || verify_file(fd, name, digest, NULL, error))) {
+    if (size <= max_bytes && layer_budget_take(&files->budget, size + 1, error) &&
+        (digest == NULL || verify_file(fd, name, digest, NULL, error))) {
         data = g_malloc(size + 1);
         while (length < size && (got = TEMP_FAILURE_RETRY(read(fd, data + length, size - length))) > 0)
             length += (gsize)got;

@@ -11,8 +11,18 @@
 
 typedef struct ArchiveFiles ArchiveFiles;
 
-/* The files of an archive go into a new directory in temporary_dir; together they may have max_bytes. */
-ArchiveFiles *archive_files_open(const char *path, const char *temporary_dir, guint64 max_bytes,
+/* What an archive may cost the node. Memory is for the names of its files and the documents that are read
+ * with archive_files_read(); time is processor time for its decompression, besides 1 s for each 16 MiB that
+ * come out. */
+typedef struct {
+    guint64 max_bytes; /* of the tar, and of the sizes of its files together */
+    guint64 max_memory_bytes;
+    gint64 max_time_ms;
+} ArchiveLimits;
+
+/* The files of an archive go into a new directory in temporary_dir. Errors: INVALID_ARGUMENT for what is no
+ * archive, RESOURCE_EXHAUSTED for a limit, the deadline's. */
+ArchiveFiles *archive_files_open(const char *path, const char *temporary_dir, const ArchiveLimits *limits,
                                  const Deadline *deadline, GError **error);
 void archive_files_free(ArchiveFiles *files); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ArchiveFiles, archive_files_free)
@@ -28,6 +38,6 @@ gboolean archive_files_get(ArchiveFiles *files, const char *name, const char *di
 gboolean archive_files_size(ArchiveFiles *files, const char *name, guint64 *ret_bytes, GError **error);
 
 /* Reads a small file whole, NUL-terminated behind its end. Errors: as archive_files_get(), and
- * RESOURCE_EXHAUSTED when it is larger than max_bytes. */
+ * RESOURCE_EXHAUSTED when it is larger than max_bytes, or all that were read so have filled the memory. */
 gboolean archive_files_read(ArchiveFiles *files, const char *name, const char *digest, gsize max_bytes,
                             GBytes **ret_bytes, GError **error);

@@ -216,8 +216,10 @@ gboolean load_images(const PullContext *context, const char *path, const Deadlin
                      GPtrArray **ret_images, GError **error)
 {
     g_autofree char *ingest = image_store_ingest_path(context->store, INGEST_DIR);
-    g_autoptr(ArchiveFiles) files =
-        archive_files_open(path, ingest, context->config->max_image_bytes, deadline, error);
+    const ArchiveLimits limits = {.max_bytes = context->config->max_image_bytes,
+                                  .max_memory_bytes = context->config->max_layer_memory_bytes,
+                                  .max_time_ms = context->config->max_layer_time_ms};
+    g_autoptr(ArchiveFiles) files = archive_files_open(path, ingest, &limits, deadline, error);
     g_autoptr(GPtrArray) images = g_ptr_array_new_with_free_func((GDestroyNotify)stored_image_free);
     Load load = {.context = context,
                  .files = files,

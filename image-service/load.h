@@ -4,7 +4,8 @@
  *
  * Archives are tars, plain or gzip, zstd, xz, bzip2. They are streamed once into numbered files of the ingest
  * directory and hashed on the way; a name in an archive is only ever looked up in a table. Every blob is
- * verified by its digest before it is used, the layers by their diff ids too. The limits are those of a pull.
+ * verified by its digest before it is used, the layers by their diff ids too. The limits are those of a pull;
+ * the archive itself has those of one layer for memory and time, and of one image for its size.
  * Names: io.containerd.image.name, org.opencontainers.image.ref.name where it is more than a tag ("latest"
  * says nothing about the repository), RepoTags. Specification:
  * https://github.com/opencontainers/image-spec/blob/main/image-layout.md; docker save: image/tarexport of

@@ -9,12 +9,15 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "image-service/layers/tar_reader.h"
 
 enum { BLOCK_BYTES = 64 * 1024, PERMISSIONS = 0777 };
 
 typedef struct {
     const UnpackSpec *spec;
-    struct archive *from;
+    int fd;
+    guint8 *buffer; /* BLOCK_BYTES */
+    TarReader *from;
     struct archive *to;
     guint n_unpacked;
     guint n_refused;
@@ -86,23 +89,30 @@ static gboolean entry_prepare(Unpacking *unpacking, struct archive_entry *entry)
     return TRUE;
 }
 
-static int data_copy(Unpacking *unpacking)
+/* *ret_written: whether all of it could be written. Return: FALSE when the archive cannot be read any
+ * further. */
+static gboolean data_copy(Unpacking *unpacking, gboolean *ret_written, GError **error)
 {
-    const void *block;
-    gsize length;
-    la_int64_t offset;
-    int result;
+    TarBlock block;
+    gboolean ended = FALSE;
 
-    while ((result = archive_read_data_block(unpacking->from, &block, &length, &offset)) == ARCHIVE_OK)
-        if (archive_write_data_block(unpacking->to, block, length, offset) < ARCHIVE_OK)
-            return ARCHIVE_FAILED;
-    return result == ARCHIVE_EOF ? ARCHIVE_OK : result;
+    *ret_written = FALSE;
+    while (TRUE) {
+        if (!tar_reader_data(unpacking->from, &block, &ended, error))
+            return FALSE;
+        if (ended)
+            break;
+        if (archive_write_data_block(unpacking->to, block.data, block.length, block.offset) < ARCHIVE_OK)
+            return TRUE;
+    }
+    *ret_written = TRUE;
+    return TRUE;
 }
 
 /* Return: FALSE when the archive cannot be read any further. */
-static gboolean entry_unpack(Unpacking *unpacking, struct archive_entry *entry)
+static gboolean entry_unpack(Unpacking *unpacking, struct archive_entry *entry, GError **error)
 {
-    int result = ARCHIVE_OK;
+    gboolean written = TRUE;
 
     if (!entry_prepare(unpacking, entry))
         return TRUE;
@@ -111,33 +121,26 @@ static gboolean entry_unpack(Unpacking *unpacking, struct archive_entry *entry)
         return TRUE;
     }
     unpacking->n_unpacked++;
-    if (archive_entry_hardlink(entry) == NULL && archive_entry_size(entry) > 0)
-        result = data_copy(unpacking);
-    if (result == ARCHIVE_FATAL)
+    if (archive_entry_hardlink(entry) == NULL && archive_entry_size(entry) > 0 &&
+        !data_copy(unpacking, &written, error))
         return FALSE;
-    if (result < ARCHIVE_WARN || archive_write_finish_entry(unpacking->to) < ARCHIVE_WARN) {
+    if (!written || archive_write_finish_entry(unpacking->to) < ARCHIVE_WARN) {
         const char *why = archive_error_string(unpacking->to);
 
-        refuse(unpacking, archive_entry_pathname(entry),
-               why != NULL ? why : archive_error_string(unpacking->from));
+        refuse(unpacking, archive_entry_pathname(entry), why != NULL ? why : "it cannot be written");
     }
     return TRUE;
 }
 
 static gboolean unpack_all(Unpacking *unpacking, GError **error)
 {
-    struct archive_entry *entry;
-    int result;
+    struct archive_entry *entry = NULL;
 
-    while ((result = archive_read_next_header(unpacking->from, &entry)) >= ARCHIVE_WARN &&
-           result != ARCHIVE_EOF)
-        if (!entry_unpack(unpacking, entry)) {
-            result = ARCHIVE_FATAL;
-            break;
-        }
-    if (result != ARCHIVE_EOF)
-        return fail(error, STATUS_INTERNAL, "cannot read the archive of the container: %s",
-                    archive_error_string(unpacking->from));
+    do
+        if (!tar_reader_next(unpacking->from, &entry, error) ||
+            (entry != NULL && !entry_unpack(unpacking, entry, error)))
+            return FALSE;
+    while (entry != NULL);
     if (archive_write_close(unpacking->to) != ARCHIVE_OK) /* sets modes and times of directories */
         return fail(error, STATUS_INTERNAL, "cannot write below %s: %s", unpacking->spec->into,
                     archive_error_string(unpacking->to));
@@ -147,26 +150,37 @@ static gboolean unpack_all(Unpacking *unpacking, GError **error)
            fail(error, STATUS_NOT_FOUND, "%s is not in the archive of the container", unpacking->spec->name);
 }
 
+static gboolean read_source(gpointer data, const guint8 **ret_data, gsize *ret_length, GError **error)
+{
+    const Unpacking *unpacking = data;
+    ssize_t got = TEMP_FAILURE_RETRY(read(unpacking->fd, unpacking->buffer, BLOCK_BYTES));
+
+    if (got < 0)
+        return fail_errno(error, errno, "cannot read the archive of the container");
+    *ret_data = unpacking->buffer;
+    *ret_length = (gsize)got;
+    return TRUE;
+}
+
 gboolean unpack_tar(int fd, const UnpackSpec *spec, GError **error)
 {
-    Unpacking unpacking = {.spec = spec, .from = archive_read_new(), .to = archive_write_disk_new()};
+    g_autofree guint8 *buffer = g_malloc(BLOCK_BYTES);
+    Unpacking unpacking = {.spec = spec, .fd = fd, .buffer = buffer, .to = archive_write_disk_new()};
     int flags = ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_SECURE_SYMLINKS | ARCHIVE_EXTRACT_SECURE_NODOTDOT |
                 ARCHIVE_EXTRACT_SECURE_NOABSOLUTEPATHS;
     gboolean good;
 
     if (spec->keeps)
         flags |= ARCHIVE_EXTRACT_OWNER | ARCHIVE_EXTRACT_PERM;
-    archive_read_support_format_tar(unpacking.from);
-    archive_read_support_format_empty(unpacking.from);
     archive_write_disk_set_options(unpacking.to, flags);
-    if (chdir(spec->into) != 0)
+    if (chdir(spec->into) != 0) {
         good = fail_errno(error, errno, "cannot enter %s", spec->into);
-    else if (archive_read_open_fd(unpacking.from, fd, BLOCK_BYTES) != ARCHIVE_OK)
-        good = fail(error, STATUS_INTERNAL, "cannot read the archive of the container: %s",
-                    archive_error_string(unpacking.from));
-    else
-        good = unpack_all(&unpacking, error);
+    } else {
+        unpacking.from =
+            tar_reader_open(read_source, &unpacking, "cannot read the archive of the container", error);
+        good = unpacking.from != NULL && unpack_all(&unpacking, error);
+    }
     archive_write_free(unpacking.to);
-    archive_read_free(unpacking.from);
+    tar_reader_free(unpacking.from);
     return good;
 }

@@ -7,7 +7,9 @@
  * setgid and sticky bits, unless `keeps` is set.
  *
  * Errors: INTERNAL when a member was refused or could not be written; the others are unpacked, and each
- * problem is a line on stderr. Threads: it changes the working directory, so a process of its own calls it.
+ * problem is a line on stderr. INVALID_ARGUMENT when the archive is broken or the headers of one member are
+ * too large (image-service/layers/tar_reader.h). Threads: it changes the working directory, so a process of
+ * its own calls it.
  */
 #pragma once
 

@@ -10,18 +10,24 @@
 #include "common/error.h"
 #include "image-service/content/digest.h"
 #include "image-service/layers/gunzip.h"
+#include "image-service/layers/inflate_other.h"
 
 enum { IN_BYTES = 128 * 1024, OUT_BYTES = 256 * 1024, MAX_ZSTD_WINDOW_LOG = 27, MAGIC_BYTES = 4 };
 
-typedef enum { COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_ZSTD } Compression;
+typedef enum {
+    COMPRESSION_NONE,
+    COMPRESSION_GZIP,
+    COMPRESSION_ZSTD,
+    COMPRESSION_XZ,
+    COMPRESSION_BZIP2
+} Compression;
 
 struct BlobStream {
-    int fd;
+    BlobStreamSpec spec;
     BlobStreamCheck check; /* NULL: none */
     gpointer check_data;
     Compression compression;
-    DigestHash *hash;
-    guint64 max_bytes;
+    DigestHash *hash; /* NULL: none */
     guint64 produced;
     guint64 consumed;
     guint8 *in;
@@ -35,6 +41,8 @@ struct BlobStream {
     gboolean ended;
     Gunzip *gzip;
     ZSTD_DStream *zstd;
+    Unxz *xz;
+    Bunzip2 *bzip2;
 };
 
 /* Reads more when nothing is left. */
@@ -46,7 +54,7 @@ static gboolean fill_input(BlobStream *stream, GError **error)
         return TRUE;
     if (stream->check != NULL && !stream->check(stream->check_data, error))
         return FALSE;
-    got = TEMP_FAILURE_RETRY(read(stream->fd, stream->in, IN_BYTES));
+    got = TEMP_FAILURE_RETRY(read(stream->spec.fd, stream->in, IN_BYTES));
     if (got < 0)
         return fail_errno(error, errno, "cannot read the blob");
     stream->in_at = 0;
@@ -56,43 +64,69 @@ static gboolean fill_input(BlobStream *stream, GError **error)
     return TRUE;
 }
 
-static Compression detect_compression(const guint8 *data, gsize length)
+static gboolean begins_with(const guint8 *data, gsize length, const char *magic)
 {
-    static const guint8 gzip_magic[] = {0x1f, 0x8b};
-    static const guint8 zstd_magic[] = {0x28, 0xb5, 0x2f, 0xfd};
+    return length >= strlen(magic) && memcmp(data, magic, strlen(magic)) == 0;
+}
 
-    if (length >= sizeof gzip_magic && memcmp(data, gzip_magic, sizeof gzip_magic) == 0)
+static Compression detect_compression(const BlobStream *stream)
+{
+    const guint8 *data = stream->in + stream->in_at;
+    gsize length = stream->in_length - stream->in_at;
+
+    if (begins_with(data, length, "\x1f\x8b"))
         return COMPRESSION_GZIP;
-    if (length >= sizeof zstd_magic && memcmp(data, zstd_magic, sizeof zstd_magic) == 0)
+    if (begins_with(data, length, "\x28\xb5\x2f\xfd"))
         return COMPRESSION_ZSTD;
     /* Skippable frames (zstd:chunked begins with none, but others may). */
-    if (length >= 4 && (data[0] & 0xf0) == 0x50 && data[1] == 0x2a && data[2] == 0x4d && data[3] == 0x18)
+    if (length >= 4 && (data[0] & 0xf0) == 0x50 && begins_with(data + 1, length - 1, "\x2a\x4d\x18"))
         return COMPRESSION_ZSTD;
+    if (stream->spec.is_archive && begins_with(data, length,
+                                               "\xfd"
+                                               "7zX"))
+        return COMPRESSION_XZ;
+    if (stream->spec.is_archive && begins_with(data, length, "BZh"))
+        return COMPRESSION_BZIP2;
     return COMPRESSION_NONE;
 }
 
-BlobStream *blob_stream_open(int fd, guint64 max_bytes, const char *digest_like, GError **error)
+static gboolean set_up_decompression(BlobStream *stream, GError **error)
+{
+    if (stream->compression != COMPRESSION_NONE)
+        stream->out = g_malloc(OUT_BYTES);
+    switch (stream->compression) {
+    case COMPRESSION_NONE:
+        break;
+    case COMPRESSION_GZIP:
+        stream->gzip = gunzip_new();
+        break;
+    case COMPRESSION_ZSTD:
+        stream->zstd = ZSTD_createDStream();
+        if (stream->zstd == NULL)
+            return fail(error, STATUS_INTERNAL, "cannot set up decompression");
+        ZSTD_DCtx_setParameter(stream->zstd, ZSTD_d_windowLogMax, MAX_ZSTD_WINDOW_LOG);
+        break;
+    case COMPRESSION_XZ:
+        stream->xz = unxz_new();
+        break;
+    case COMPRESSION_BZIP2:
+        stream->bzip2 = bunzip2_new();
+        break;
+    }
+    return TRUE;
+}
+
+BlobStream *blob_stream_open(const BlobStreamSpec *spec, GError **error)
 {
     g_autoptr(BlobStream) stream = g_new0(BlobStream, 1);
 
-    stream->fd = fd;
-    stream->max_bytes = max_bytes;
+    stream->spec = *spec;
     stream->in = g_malloc(IN_BYTES);
-    stream->hash = digest_hash_new(digest_like);
+    stream->hash = spec->digest_like != NULL ? digest_hash_new(spec->digest_like) : NULL;
     if (!fill_input(stream, error))
         return NULL;
-    stream->compression = detect_compression(stream->in, stream->in_length);
-    if (stream->compression != COMPRESSION_NONE)
-        stream->out = g_malloc(OUT_BYTES);
-    if (stream->compression == COMPRESSION_GZIP)
-        stream->gzip = gunzip_new();
-    if (stream->compression == COMPRESSION_ZSTD && (stream->zstd = ZSTD_createDStream()) == NULL) {
-        fail(error, STATUS_INTERNAL, "cannot set up decompression");
-        return NULL;
-    }
-    if (stream->zstd != NULL)
-        ZSTD_DCtx_setParameter(stream->zstd, ZSTD_d_windowLogMax, MAX_ZSTD_WINDOW_LOG);
-    return g_steal_pointer(&stream);
+    stream->compression = detect_compression(stream);
+    return set_up_decompression(stream, error) ? g_steal_pointer(&stream) : NULL;
 }
 
 void blob_stream_free(BlobStream *stream)
@@ -101,6 +135,8 @@ void blob_stream_free(BlobStream *stream)
         return;
     gunzip_free(stream->gzip);
     ZSTD_freeDStream(stream->zstd);
+    unxz_free(stream->xz);
+    bunzip2_free(stream->bzip2);
     digest_hash_free(stream->hash);
     g_free(stream->in);
     g_free(stream->out);
@@ -115,7 +151,7 @@ void blob_stream_set_check(BlobStream *stream, BlobStreamCheck check, gpointer d
 
 const char *blob_stream_compression(const BlobStream *stream)
 {
-    static const char *const names[] = {"none", "gzip", "zstd"};
+    static const char *const names[] = {"none", "gzip", "zstd", "xz", "bzip2"};
 
     return names[stream->compression];
 }
@@ -125,15 +161,25 @@ guint64 blob_stream_consumed(const BlobStream *stream)
     return stream->consumed;
 }
 
+static gboolean inflate(BlobStream *stream, const guint8 *in, gsize in_length, guint8 *out, gsize out_size,
+                        gsize *ret_used, gsize *ret_made, gboolean *ret_ended, GError **error)
+{
+    if (stream->compression == COMPRESSION_GZIP)
+        return gunzip_step(stream->gzip, in, in_length, out, out_size, ret_used, ret_made, ret_ended, error);
+    if (stream->compression == COMPRESSION_XZ)
+        return unxz_step(stream->xz, in, in_length, out, out_size, ret_used, ret_made, ret_ended, error);
+    return bunzip2_step(stream->bzip2, in, in_length, out, out_size, ret_used, ret_made, ret_ended, error);
+}
+
 /* Decompresses what was read, which may give nothing yet. A blob can be several members in a row. */
-static gboolean step_gzip(BlobStream *stream, gsize *length, GError **error)
+static gboolean step_members(BlobStream *stream, gsize *length, GError **error)
 {
     gsize used = 0;
     gsize made = 0;
     gboolean ended = FALSE;
 
-    if (!gunzip_step(stream->gzip, stream->in + stream->in_at, stream->in_length - stream->in_at,
-                     stream->out + *length, OUT_BYTES - *length, &used, &made, &ended, error))
+    if (!inflate(stream, stream->in + stream->in_at, stream->in_length - stream->in_at, stream->out + *length,
+                 OUT_BYTES - *length, &used, &made, &ended, error))
         return FALSE;
     stream->in_at += used;
     *length += made;
@@ -170,7 +216,7 @@ static gboolean look_ahead(BlobStream *stream, GError **error)
     stream->in_length = left;
     while (stream->in_length < MAGIC_BYTES && !stream->in_ended) {
         ssize_t got = TEMP_FAILURE_RETRY(
-            read(stream->fd, stream->in + stream->in_length, IN_BYTES - stream->in_length));
+            read(stream->spec.fd, stream->in + stream->in_length, IN_BYTES - stream->in_length));
 
         if (got < 0)
             return fail_errno(error, errno, "cannot read the blob");
@@ -189,8 +235,7 @@ static gboolean skip_trailing_bytes(BlobStream *stream, GError **error)
         return TRUE;
     if (stream->in_length - stream->in_at < MAGIC_BYTES && !look_ahead(stream, error))
         return FALSE;
-    if (!stream->in_trailing && detect_compression(stream->in + stream->in_at,
-                                                   stream->in_length - stream->in_at) == stream->compression)
+    if (!stream->in_trailing && detect_compression(stream) == stream->compression)
         return TRUE;
     stream->in_trailing = TRUE;
     stream->in_at = stream->in_length;
@@ -212,7 +257,7 @@ static gboolean decompress(BlobStream *stream, gsize *ret_length, GError **error
                 break;
             continue;
         }
-        if (!(stream->compression == COMPRESSION_GZIP ? step_gzip : step_zstd)(stream, &length, error))
+        if (!(stream->compression == COMPRESSION_ZSTD ? step_zstd : step_members)(stream, &length, error))
             return FALSE;
         if (stream->in_ended && stream->mid_frame && length == before && stream->in_at == at)
             return fail(error, STATUS_INVALID_ARGUMENT, "the compressed data ends too early");
@@ -236,11 +281,12 @@ gboolean blob_stream_read(BlobStream *stream, const guint8 **ret_data, gsize *re
         return FALSE;
     }
     stream->ended = length == 0;
-    if (length > stream->max_bytes - stream->produced)
+    if (length > stream->spec.max_bytes - stream->produced)
         return fail(error, STATUS_RESOURCE_EXHAUSTED,
-                    "the layer is larger than %" G_GUINT64_FORMAT " bytes unpacked (images.max_layer_size)",
-                    stream->max_bytes);
-    digest_hash_update(stream->hash, data, length);
+                    "the %s is larger than %" G_GUINT64_FORMAT " bytes unpacked (%s)", stream->spec.what,
+                    stream->spec.max_bytes, stream->spec.option);
+    if (stream->hash != NULL)
+        digest_hash_update(stream->hash, data, length);
     stream->produced += length;
     *ret_data = data;
     *ret_length = length;

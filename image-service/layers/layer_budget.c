@@ -48,8 +48,9 @@ gboolean layer_budget_take(LayerBudget *budget, gsize bytes, GError **error)
 
     if (cost > budget->limits.max_memory_bytes - budget->memory_bytes)
         return fail(error, STATUS_RESOURCE_EXHAUSTED,
-                    "the names, directories and attributes of the layer take more than %" G_GUINT64_FORMAT
-                    " bytes of memory (images.max_layer_memory)",
+                    "%s take more than %" G_GUINT64_FORMAT " bytes of memory (images.max_layer_memory)",
+                    budget->limits.is_archive ? "the names and JSON documents of the archive"
+                                              : "the names, directories and attributes of the layer",
                     budget->limits.max_memory_bytes);
     budget->memory_bytes += cost;
     budget->peak_memory_bytes = MAX(budget->peak_memory_bytes, budget->memory_bytes);
@@ -71,14 +72,15 @@ gboolean layer_budget_check(LayerBudget *budget, GError **error)
     gint64 used_us = budget->earlier_us + thread_time_us() - budget->began_us;
     guint64 content_us = budget->content_bytes / (CONTENT_BYTES_PER_S / G_USEC_PER_SEC);
 
-    if (!deadline_check(budget->deadline, "unpacking a layer", error))
+    if (!deadline_check(budget->deadline,
+                        budget->limits.is_archive ? "reading an archive" : "unpacking a layer", error))
         return FALSE;
     if ((guint64)used_us > (guint64)budget->limits.max_time_ms * 1000 + content_us)
-        return fail(
-            error, STATUS_RESOURCE_EXHAUSTED,
-            "unpacking the layer takes more than %.1f s of processor time (images.max_layer_time, and "
-            "1 s for each %d MiB of its content)",
-            (double)budget->limits.max_time_ms / 1000, CONTENT_BYTES_PER_S >> 20);
+        return fail(error, STATUS_RESOURCE_EXHAUSTED,
+                    "unpacking the %s takes more than %.1f s of processor time (images.max_layer_time, and "
+                    "1 s for each %d MiB of its content)",
+                    budget->limits.is_archive ? "archive" : "layer",
+                    (double)budget->limits.max_time_ms / 1000, CONTENT_BYTES_PER_S >> 20);
     return TRUE;
 }
 

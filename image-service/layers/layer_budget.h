@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What unpacking one layer may cost the node: entries, memory and processor time.
+/* What unpacking one layer, or an archive of images, may cost the node: entries, memory and processor time.
  *
  * Memory is what the names, directories, attributes and links of the layer take until its image is written;
  * contents of files go to the image at once. Each place that allocates for them takes from the budget before,
@@ -18,6 +18,7 @@ typedef struct {
     guint max_entries;
     guint64 max_memory_bytes;
     gint64 max_time_ms;
+    gboolean is_archive; /* messages name the archive, not the layer */
 } LayerLimits;
 
 typedef struct {

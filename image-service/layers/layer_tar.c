@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image-service/layers/layer_tar.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <locale.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,13 +11,11 @@
 #include "image-service/content/media_type.h"
 #include "image-service/layers/blob_stream.h"
 #include "image-service/layers/layer_names.h"
+#include "image-service/layers/tar_reader.h"
 
 enum {
     PROGRESS_STEP_BYTES = 1 << 20,
     MAX_TARGET_BYTES = 4096,
-    /* Of one entry: what the tar format allows (attributes, long names, the map of a sparse file) would fill
-     * libarchive's memory, and its lists of ACLs take time in the square of their length. */
-    MAX_HEADER_BYTES = 1 << 20,
     MAX_DEVICE_MAJOR = 0xfff,
     MAX_DEVICE_MINOR = 0xfffff
 };
@@ -34,11 +30,7 @@ typedef struct {
     LayerBudget *budget;
     guint64 reported;
     BlobStream *stream;
-    GError *stream_error; /* libarchive has no room for ours */
-    struct archive *tar;
-    gboolean has_entry;   /* an entry was read */
-    gboolean in_header;   /* libarchive reads the headers of an entry */
-    guint64 header_bytes; /* that it has read for them */
+    TarReader *tar;
     ErofsWriter *writer;
     guint64 bytes;    /* of all files so far */
     GPtrArray *names; /* LayerName */
@@ -46,8 +38,9 @@ typedef struct {
 
 /* The decompressed bytes */
 
-static gboolean stream_next(Unpacking *unpacking, const guint8 **ret_data, gsize *ret_length, GError **error)
+static gboolean stream_next(gpointer data, const guint8 **ret_data, gsize *ret_length, GError **error)
 {
+    Unpacking *unpacking = data;
     guint64 consumed;
 
     if (!layer_budget_check(unpacking->budget, error) ||
@@ -68,41 +61,6 @@ static gboolean check_budget(gpointer data, GError **error)
     const Unpacking *unpacking = data;
 
     return layer_budget_check(unpacking->budget, error);
-}
-
-static la_ssize_t tar_read(struct archive *tar, void *data, const void **ret_buffer)
-{
-    Unpacking *unpacking = data;
-    const guint8 *bytes;
-    gsize length;
-
-    if (unpacking->stream_error != NULL)
-        return -1;
-    if (unpacking->in_header && unpacking->header_bytes > MAX_HEADER_BYTES) {
-        fail(&unpacking->stream_error, STATUS_INVALID_ARGUMENT,
-             "bad tar: the headers of one entry take more than %d bytes", (int)MAX_HEADER_BYTES);
-        archive_set_error(tar, -1, "the headers are too large");
-        return -1;
-    }
-    if (!stream_next(unpacking, &bytes, &length, &unpacking->stream_error)) {
-        archive_set_error(tar, -1, "the stream failed");
-        return -1;
-    }
-    unpacking->header_bytes += length;
-    *ret_buffer = bytes;
-    return (la_ssize_t)length;
-}
-
-/* libarchive failed, or the stream below it did. */
-static gboolean tar_fail(Unpacking *unpacking, GError **error)
-{
-    const char *message = archive_error_string(unpacking->tar);
-
-    if (unpacking->stream_error != NULL) {
-        g_propagate_error(error, g_steal_pointer(&unpacking->stream_error));
-        return FALSE;
-    }
-    return fail(error, STATUS_INVALID_ARGUMENT, "bad tar: %s", message != NULL ? message : "unreadable");
 }
 
 /* Attributes */
@@ -177,19 +135,21 @@ static gboolean read_attributes(struct archive_entry *entry, ErofsAttributes *re
 
 static gboolean copy_data(Unpacking *unpacking, guint64 size, GError **error)
 {
-    const void *data;
-    size_t length;
-    la_int64_t offset;
-    int result;
+    TarBlock block;
+    gboolean ended = FALSE;
 
-    while ((result = archive_read_data_block(unpacking->tar, &data, &length, &offset)) == ARCHIVE_OK) {
+    while (TRUE) {
+        if (!tar_reader_data(unpacking->tar, &block, &ended, error))
+            return FALSE;
+        if (ended)
+            return TRUE;
         /* libarchive reports the end of a sparse file as an empty block there. */
-        if (length > 0 && (offset < 0 || (guint64)offset > size))
+        if (block.length > 0 && (block.offset < 0 || (guint64)block.offset > size))
             return fail(error, STATUS_INVALID_ARGUMENT, "it has data beyond its end");
-        if (length > 0 && !erofs_writer_file_data(unpacking->writer, (guint64)offset, data, length, error))
+        if (block.length > 0 && !erofs_writer_file_data(unpacking->writer, (guint64)block.offset, block.data,
+                                                        block.length, error))
             return FALSE;
     }
-    return result == ARCHIVE_EOF || tar_fail(unpacking, error);
 }
 
 static gboolean write_file(Unpacking *unpacking, struct archive_entry *entry,
@@ -360,34 +320,16 @@ static gboolean take_entry(Unpacking *unpacking, struct archive_entry *entry, co
            (whiteout == WHITEOUT_IGNORED || take_name(unpacking, entry, parts, whiteout, error));
 }
 
-/* The content of the entry before is skipped first, so that only headers are read for headers. */
-static int next_header(Unpacking *unpacking, struct archive_entry **ret_entry)
-{
-    int result = unpacking->has_entry ? archive_read_data_skip(unpacking->tar) : ARCHIVE_OK;
-
-    if (result < ARCHIVE_WARN)
-        return result;
-    unpacking->has_entry = TRUE;
-    unpacking->header_bytes = 0;
-    unpacking->in_header = TRUE;
-    result = archive_read_next_header(unpacking->tar, ret_entry);
-    unpacking->in_header = FALSE;
-    /* libarchive takes some failures of the stream for those of a header, and goes on. */
-    return unpacking->stream_error != NULL ? ARCHIVE_FATAL : result;
-}
-
 static gboolean take_entries(Unpacking *unpacking, GError **error)
 {
-    struct archive_entry *entry;
-    int result;
-
-    while ((result = next_header(unpacking, &entry)) != ARCHIVE_EOF) {
+    while (TRUE) {
+        struct archive_entry *entry = NULL;
         const char *path;
 
-        if (!layer_budget_check(unpacking->budget, error))
+        if (!tar_reader_next(unpacking->tar, &entry, error) || !layer_budget_check(unpacking->budget, error))
             return FALSE;
-        if (result < ARCHIVE_WARN)
-            return tar_fail(unpacking, error);
+        if (entry == NULL)
+            return TRUE;
         path = archive_entry_pathname(entry);
         if (path == NULL)
             return fail(error, STATUS_INVALID_ARGUMENT, "an entry of the layer has no readable name");
@@ -398,7 +340,6 @@ static gboolean take_entries(Unpacking *unpacking, GError **error)
             return FALSE;
         }
     }
-    return TRUE;
 }
 
 /* The whole */
@@ -440,29 +381,26 @@ static gboolean check_media_type(const BlobStream *stream, const char *media_typ
     return TRUE;
 }
 
-static gboolean open_tar(Unpacking *unpacking, GError **error)
-{
-    unpacking->tar = archive_read_new();
-    if (unpacking->tar == NULL || archive_read_support_format_tar(unpacking->tar) != ARCHIVE_OK ||
-        archive_read_support_format_empty(unpacking->tar) != ARCHIVE_OK)
-        return fail(error, STATUS_INTERNAL, "cannot set up libarchive");
-    if (archive_read_open(unpacking->tar, unpacking, NULL, tar_read, NULL) != ARCHIVE_OK)
-        return tar_fail(unpacking, error);
-    return TRUE;
-}
-
 static gboolean read_tar(Unpacking *unpacking, GError **error)
 {
     blob_stream_set_check(unpacking->stream, check_budget, unpacking);
-    return check_media_type(unpacking->stream, unpacking->spec->media_type, error) &&
-           open_tar(unpacking, error) && take_entries(unpacking, error) && check_digest(unpacking, error);
+    if (!check_media_type(unpacking->stream, unpacking->spec->media_type, error))
+        return FALSE;
+    unpacking->tar = tar_reader_open(stream_next, unpacking, "bad tar", error);
+    return unpacking->tar != NULL && take_entries(unpacking, error) && check_digest(unpacking, error);
 }
 
 GPtrArray *layer_tar_read(const LayerFiles *files, const LayerSpec *spec, LayerBudget *budget,
                           ErofsWriter *writer, GError **error)
 {
-    g_autoptr(BlobStream) stream = blob_stream_open(files->blob_fd, spec->max_bytes,
-                                                    spec->diff_id != NULL ? spec->diff_id : "sha256:", error);
+    const BlobStreamSpec blob = {
+        .fd = files->blob_fd,
+        .max_bytes = spec->max_bytes,
+        .what = "layer",
+        .option = "images.max_layer_size",
+        .digest_like = spec->diff_id != NULL ? spec->diff_id : "sha256:",
+    };
+    g_autoptr(BlobStream) stream = blob_stream_open(&blob, error);
     g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func((GDestroyNotify)layer_name_free);
     Unpacking unpacking = {
         .files = files, .spec = spec, .budget = budget, .stream = stream, .writer = writer, .names = names};
@@ -471,9 +409,7 @@ GPtrArray *layer_tar_read(const LayerFiles *files, const LayerSpec *spec, LayerB
     locale_t before = utf8 != (locale_t)0 ? uselocale(utf8) : (locale_t)0;
     gboolean done = stream != NULL && read_tar(&unpacking, error);
 
-    if (unpacking.tar != NULL)
-        archive_read_free(unpacking.tar);
-    g_clear_error(&unpacking.stream_error);
+    tar_reader_free(unpacking.tar);
     if (utf8 != (locale_t)0) {
         uselocale(before);
         freelocale(utf8);

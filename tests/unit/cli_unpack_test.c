@@ -249,9 +249,26 @@ static void an_archive_without_the_member_or_that_is_cut_off_is_an_error(void)
     CU_ASSERT_EQUAL(write(fd, "no archive, but some text", 25), 25);
     CU_ASSERT_EQUAL(lseek(fd, 0, SEEK_SET), 0);
     TEST_FAILS(unpack_tar(fd, &(UnpackSpec){.into = fixture.into, .name = "."}, &error), error,
-               STATUS_INTERNAL, "archive");
+               STATUS_INVALID_ARGUMENT, "archive");
     close(fd);
     CU_ASSERT_EQUAL(chdir("/"), 0);
+}
+
+static void headers_that_are_too_large_are_refused(void)
+{
+    g_auto(Fixture) fixture = fixture_make();
+    g_autoptr(GString) bytes = test_tar_with_large_headers();
+    g_autofree char *path = g_build_filename(fixture.directory, "tar", NULL);
+    GError *error = NULL;
+    int fd;
+
+    CU_ASSERT_TRUE(g_file_set_contents(path, bytes->str, (gssize)bytes->len, NULL));
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    TEST_FAILS(unpack_tar(fd, &(UnpackSpec){.into = fixture.into, .name = "."}, &error), error,
+               STATUS_INVALID_ARGUMENT, "the headers of one entry take more than 1048576 bytes");
+    close(fd);
+    CU_ASSERT_EQUAL(chdir("/"), 0);
+    CU_ASSERT_TRUE(is_empty(fixture.into));
 }
 
 int main(int argc, char **argv)
@@ -272,6 +289,7 @@ int main(int argc, char **argv)
         {"hard links stay among the files that are copied", hard_links_stay_among_the_files_that_are_copied},
         {"only the requested member is unpacked, under its new name",
          only_the_requested_member_is_unpacked_under_its_new_name},
+        {"headers that are too large are refused", headers_that_are_too_large_are_refused},
         {"an archive without the member, or none at all, is an error",
          an_archive_without_the_member_or_that_is_cut_off_is_an_error},
     };

@@ -120,9 +120,18 @@ static void save_tar(TestTar *tar, const char *path)
     close(fd);
 }
 
-static ImageService *open_service(const char *root)
+typedef struct {
+    guint64 memory_bytes; /* 0: the defaults */
+    gint64 time_ms;
+} Limits;
+
+static ImageService *open_service(const char *root, Limits limits)
 {
-    ImageServiceConfig config = {.root = root, .architecture = "amd64", .max_image_bytes = 16 << 20};
+    ImageServiceConfig config = {.root = root,
+                                 .architecture = "amd64",
+                                 .max_image_bytes = 16 << 20,
+                                 .max_layer_memory_bytes = limits.memory_bytes,
+                                 .max_layer_time_ms = limits.time_ms};
     GError *error = NULL;
     ImageService *service = image_service_open(&config, &error);
 
@@ -145,7 +154,7 @@ static guint ingest_files(const char *root)
 static void loads_as(const char *path, const Parts *parts, const char *name)
 {
     g_autofree char *root = test_directory();
-    ImageService *service = open_service(root);
+    ImageService *service = open_service(root, (Limits){0});
     GPtrArray *images = NULL;
     GError *error = NULL;
 
@@ -169,10 +178,10 @@ static void loads_as(const char *path, const Parts *parts, const char *name)
     image_service_close(service);
 }
 
-static void refuses(const char *path, StatusCode status, const char *text)
+static void refuses_within(Limits limits, const char *path, StatusCode status, const char *text)
 {
     g_autofree char *root = test_directory();
-    ImageService *service = open_service(root);
+    ImageService *service = open_service(root, limits);
     GPtrArray *images = NULL;
     GError *error = NULL;
     g_autoptr(GPtrArray) list = NULL;
@@ -182,6 +191,11 @@ static void refuses(const char *path, StatusCode status, const char *text)
     CU_ASSERT_EQUAL(list->len, 0);
     CU_ASSERT_EQUAL(ingest_files(root), 0);
     image_service_close(service);
+}
+
+static void refuses(const char *path, StatusCode status, const char *text)
+{
+    refuses_within((Limits){0}, path, status, text);
 }
 
 static void loads_a_layout(void)
@@ -195,9 +209,9 @@ static void loads_a_layout(void)
 
 static void loads_oci_archives(void)
 {
-    static const char *const filters[] = {"none", "gzip", "zstd", "xz"};
+    static const char *const filters[] = {"none", "gzip", "zstd", "xz", "bzip2"};
 
-    for (int i = 0; i < 4; i++) {
+    for (gsize i = 0; i < G_N_ELEMENTS(filters); i++) {
         g_autofree char *directory = test_directory();
         g_autofree char *path = g_build_filename(directory, "image.tar", NULL);
         g_auto(Parts) parts = make_parts("archive", filters[i % 3]);
@@ -307,6 +321,137 @@ static void refuses_other_things(void)
     refuses(directory, STATUS_INVALID_ARGUMENT, "Not A Name");
 }
 
+/* Writes the bytes to a file, compressed. */
+static void save_compressed(const char *path, const char *filter, const void *data, gsize length)
+{
+    TestTar *tar = test_tar_new("raw", filter);
+
+    test_tar_add_bytes(tar, "data", data, length);
+    save_tar(tar, path);
+}
+
+static void bounds_headers(void)
+{
+    static const char *const filters[] = {"none", "gzip", "zstd", "xz", "bzip2"};
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "image.tar", NULL);
+    g_autoptr(GString) bytes = test_tar_with_large_headers();
+
+    for (gsize i = 0; i < G_N_ELEMENTS(filters); i++) {
+        save_compressed(path, filters[i], bytes->str, bytes->len);
+        refuses(path, STATUS_INVALID_ARGUMENT, "the headers of one entry take more than 1048576 bytes");
+    }
+}
+
+static void bounds_names(void)
+{
+    enum { NAMES = 4000, NAME_BYTES = 300 };
+    const Limits limits = {.memory_bytes = 1 << 20};
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "image.tar", NULL);
+
+    for (int links = 0; links < 2; links++) {
+        TestTar *tar = test_tar_new("pax", "zstd");
+
+        for (guint i = 0; i < NAMES; i++) {
+            g_autofree char *name = g_strdup_printf("%0*u", NAME_BYTES, i);
+
+            test_tar_add(tar, name, links ? S_IFLNK | 0777 : FILE_MODE, "target");
+        }
+        save_tar(tar, path);
+        refuses_within(limits, path, STATUS_RESOURCE_EXHAUSTED,
+                       "the names and JSON documents of the archive take more than 1048576 bytes");
+    }
+}
+
+/* Each document is small enough; together they are not. */
+static void bounds_documents(void)
+{
+    enum { IMAGES = 20, PADDING_BYTES = 100000 };
+    const Limits limits = {.memory_bytes = 1 << 20};
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "image.tar", NULL);
+    g_autofree char *padding = g_strnfill(PADDING_BYTES, ' ');
+    g_auto(Parts) parts = make_parts("x", "none");
+    g_autofree char *config = g_strconcat(parts.config, padding, NULL);
+    g_autoptr(GString) manifest = g_string_new("[");
+
+    for (guint i = 0; i < IMAGES; i++)
+        g_string_append_printf(manifest, "%s{\"Config\":\"config\",\"Layers\":[\"layer\"]}",
+                               i > 0 ? "," : "");
+    g_string_append_c(manifest, ']');
+    for (int archive = 0; archive < 2; archive++) {
+        TestTar *tar = archive ? test_tar_new("ustar", "xz") : NULL;
+
+        put(directory, tar, "layer", g_bytes_get_data(parts.layer, NULL), g_bytes_get_size(parts.layer));
+        put(directory, tar, "config", config, strlen(config));
+        put(directory, tar, "manifest.json", manifest->str, manifest->len);
+        if (archive)
+            save_tar(tar, path);
+        refuses_within(limits, archive ? path : directory, STATUS_RESOURCE_EXHAUSTED,
+                       "the names and JSON documents of the archive take more than 1048576 bytes");
+    }
+}
+
+/* Nothing comes out of them. */
+static void bounds_time(void)
+{
+    enum { MEMBERS = 300000 };
+    static const char member[] = {0x1f, (char)0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "image.tar", NULL);
+    g_autoptr(GString) bytes = g_string_new(NULL);
+
+    for (guint i = 0; i < MEMBERS; i++)
+        g_string_append_len(bytes, member, sizeof member);
+    CU_ASSERT_TRUE(g_file_set_contents(path, bytes->str, (gssize)bytes->len, NULL));
+    refuses_within((Limits){.time_ms = 1}, path, STATUS_RESOURCE_EXHAUSTED,
+                   "unpacking the archive takes more than 0.0 s of processor time (images.max_layer_time");
+}
+
+/* Holes take nothing in the archive, but time when they are hashed. */
+static void bounds_holes(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "image.tar", NULL);
+    TestTar *tar = test_tar_new("pax", "none");
+
+    test_tar_add_entry(
+        tar, &(TestTarEntry){.path = "hole", .mode = FILE_MODE, .text = "x", .sparse_size = 17 << 20});
+    save_tar(tar, path);
+    refuses(path, STATUS_RESOURCE_EXHAUSTED,
+            "the files of the archive are larger than 16777216 bytes (images.max_image_size)");
+}
+
+/* The beginning of a file whose LZMA2 dictionary is of 4 GiB. */
+static void bounds_dictionaries(void)
+{
+    static const guint8 bytes[] = {0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00, 0x00, 0xff, 0x12, 0xd9, 0x41,
+                                   0x02, 0x00, 0x21, 0x01, 0x28, 0x00, 0x00, 0x00, 0xe6, 0xa0, 0x11, 0xb3};
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "image.tar", NULL);
+
+    CU_ASSERT_TRUE(g_file_set_contents(path, (const char *)bytes, sizeof bytes, NULL));
+    refuses(path, STATUS_INVALID_ARGUMENT, "its dictionary needs more than 134217728 bytes of memory");
+}
+
+static void refuses_what_is_compressed_twice(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "image.tar", NULL);
+    g_auto(Parts) parts = make_parts("twice", "none");
+    TestTar *tar = test_tar_new("pax", "gzip");
+    g_autoptr(GBytes) once = NULL;
+    int fd;
+
+    put_oci(NULL, tar, &parts, "io.containerd.image.name", "docker.io/library/busybox:latest");
+    fd = test_tar_finish(tar);
+    once = test_bytes_of_fd(fd);
+    close(fd);
+    save_compressed(path, "gzip", g_bytes_get_data(once, NULL), g_bytes_get_size(once));
+    refuses(path, STATUS_INVALID_ARGUMENT, "not a readable archive");
+}
+
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
@@ -315,6 +460,13 @@ int main(int argc, char **argv)
         {"an annotation that is only a tag gives no name", a_mere_tag_is_no_name},
         {"archives of docker save are imported in both formats, also with links", loads_docker_archives},
         {"content that does not match its digest is refused and leaves no file", refuses_wrong_digests},
+        {"an archive whose headers are too large is refused, in each compression", bounds_headers},
+        {"an archive whose names fill the memory is refused", bounds_names},
+        {"images whose JSON documents fill the memory are refused", bounds_documents},
+        {"an archive whose decompression takes too much processor time is refused", bounds_time},
+        {"holes of an archive count as content", bounds_holes},
+        {"an xz archive with too large a dictionary is refused", bounds_dictionaries},
+        {"an archive that is compressed twice is refused", refuses_what_is_compressed_twice},
         {"an archive that is not an image, leads outside or is too large is refused", refuses_other_things},
     };
 

@@ -110,6 +110,39 @@ void test_tar_add_hardlink(TestTar *tar, const char *path, const char *target)
     write_entry(tar, entry, NULL, 0);
 }
 
+GString *test_tar_with_large_headers(void)
+{
+    enum { BLOCK = 512, SUM_AT = 148, MAP_AT = 386, MORE_AT = 482, ENTRY_BYTES = 24 };
+    enum { EXTENSIONS = 4000, EXTENSION_ENTRIES = 21, EXTENSION_MORE_AT = 504 };
+    static const char empty[ENTRY_BYTES] = "00000000000\0"
+                                           "00000000000";
+    static const struct {
+        gsize at;
+        const char *text;
+    } fields[] = {{0, "sparse"},     {100, "0000644"},     {108, "0000000"},
+                  {116, "0000000"},  {124, "00000000000"}, {136, "00000000000"},
+                  {148, "        "}, {156, "S"},           {257, "ustar  "}};
+    GString *tar = g_string_new(NULL);
+    char header[BLOCK] = {0};
+    char extension[BLOCK] = {0};
+    guint sum = 0;
+
+    for (gsize i = 0; i < G_N_ELEMENTS(fields); i++)
+        memcpy(header + fields[i].at, fields[i].text, strlen(fields[i].text));
+    memcpy(header + MAP_AT, empty, sizeof empty);
+    header[MORE_AT] = 1;
+    for (gsize i = 0; i < sizeof header; i++)
+        sum += (guint8)header[i];
+    g_snprintf(header + SUM_AT, 7, "%06o", sum);
+    g_string_append_len(tar, header, sizeof header);
+    for (gsize i = 0; i < EXTENSION_ENTRIES; i++)
+        memcpy(extension + i * ENTRY_BYTES, empty, sizeof empty);
+    extension[EXTENSION_MORE_AT] = 1;
+    for (int i = 0; i < EXTENSIONS; i++)
+        g_string_append_len(tar, extension, sizeof extension);
+    return tar;
+}
+
 int test_tar_finish(TestTar *tar)
 {
     int fd = tar->fd;
@@ -150,7 +183,9 @@ char *test_diff_id_of_fd(int fd)
     gsize length;
 
     lseek(fd, 0, SEEK_SET);
-    stream = blob_stream_open(fd, G_MAXUINT64, "sha256:", NULL);
+    stream = blob_stream_open(
+        &(BlobStreamSpec){.fd = fd, .max_bytes = G_MAXUINT64, .what = "test", .digest_like = "sha256:"},
+        NULL);
     do {
         if (!blob_stream_read(stream, &data, &length, NULL))
             g_error("cannot decompress");

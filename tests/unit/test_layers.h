@@ -7,7 +7,8 @@
 
 typedef struct TestTar TestTar;
 
-/* format: "pax", "gnutar", "ustar"; filter: "none", "gzip", "zstd". */
+/* format: "pax", "gnutar", "ustar"; filter: "none", "gzip", "zstd", "xz", "bzip2". Format "raw": the content
+ * of its one file is compressed as it is. */
 TestTar *test_tar_new(const char *format, const char *filter);
 /* text: a file's content, a symbolic link's target; NULL for others. mode with its type bits. */
 void test_tar_add(TestTar *tar, const char *path, mode_t mode, const char *text);
@@ -31,6 +32,10 @@ typedef struct {
     gint64 sparse_size; /* a hole of that size, then text at its end */
 } TestTarEntry;
 void test_tar_add_entry(TestTar *tar, const TestTarEntry *entry);
+
+/* A tar of one entry whose headers take two MiB: GNU's map of a sparse file, which goes on in as many blocks
+ * as it wants. */
+GString *test_tar_with_large_headers(void);
 
 /* Frees the tar. Return: a descriptor of an unnamed file, at its start; the digest of its content. */
 int test_tar_finish(TestTar *tar);
