@@ -144,9 +144,8 @@ static char *describe_retry_after(const Transfer *transfer)
                            text != NULL ? ", at " : "", text != NULL ? text : "");
 }
 
-/* One line, whatever the registry sent: what is not printable, like controls and marks that change the
- * direction of the text, becomes a space. */
-static char *printable(const char *text)
+/* What is not printable, like controls and marks that change the direction of the text, becomes a space. */
+char *registry_printable(const char *text)
 {
     g_autofree char *valid = g_utf8_make_valid(text, -1);
     GString *line = g_string_new(NULL);
@@ -167,7 +166,7 @@ char *registry_describe_answer(const Transfer *transfer, AnswerSource source)
     g_autofree char *text = length > 0 && source != ANSWER_FROM_ELSEWHERE
                                 ? error_text(body, length, source == ANSWER_OF_TOKEN_SERVER)
                                 : NULL;
-    g_autofree char *line = text != NULL ? printable(text) : NULL;
+    g_autofree char *line = text != NULL ? registry_printable(text) : NULL;
     g_autofree char *again = describe_retry_after(transfer);
 
     if (line == NULL || *line == '\0')
@@ -242,9 +241,12 @@ static gboolean check_realm(const char *realm, const char *url, GError **error)
     if (uri == NULL || g_uri_get_host(uri) == NULL || g_uri_get_userinfo(uri) != NULL ||
         (!g_str_equal(g_uri_get_scheme(uri), "http") && !g_str_equal(g_uri_get_scheme(uri), "https")))
         return fail(error, STATUS_UNAUTHENTICATED, "the registry names no usable token server");
-    if (g_str_has_prefix(url, "https:") && g_str_equal(g_uri_get_scheme(uri), "http"))
+    if (g_str_has_prefix(url, "https:") && g_str_equal(g_uri_get_scheme(uri), "http")) {
+        g_autofree char *host = registry_printable(g_uri_get_host(uri));
+
         return fail(error, STATUS_UNAUTHENTICATED,
-                    "the registry has TLS and names a token server without TLS: %s", g_uri_get_host(uri));
+                    "the registry has TLS and names a token server without TLS: %s", host);
+    }
     return TRUE;
 }
 

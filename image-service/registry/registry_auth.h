@@ -38,6 +38,9 @@ typedef enum {
     ANSWER_FROM_ELSEWHERE,  /* where a redirect led: the status alone */
 } AnswerSource;
 
+/* Return: a text of a server, ready for a message: printable, one line, at most 300 characters. */
+char *registry_printable(const char *text);
+
 /* Return: what a failed answer says about itself and when the registry may be asked again, ready for a
  * message: "HTTP 404: manifest unknown (MANIFEST_UNKNOWN)". It is printable, one line, and short. */
 char *registry_describe_answer(const Transfer *transfer, AnswerSource source);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/error.h"
+#include "image-service/registry/registry_auth.h"
 
 enum {
     MAX_REDIRECTS = 10,
@@ -147,7 +148,10 @@ static void prefix_with_host(GError **error, const char *what, const char *url)
 {
     g_autoptr(GUri) uri = g_uri_parse(url, G_URI_FLAGS_ENCODED, NULL);
 
-    g_prefix_error(error, "%s %s: ", what, uri != NULL ? g_uri_get_host(uri) : "another address");
+    const char *named = uri != NULL ? g_uri_get_host(uri) : NULL;
+    g_autofree char *host = registry_printable(named != NULL ? named : "another address");
+
+    g_prefix_error(error, "%s %s: ", what, host);
 }
 
 /* One request and the redirects that it leads to. *ret_at_home: the answer is from the host itself. */

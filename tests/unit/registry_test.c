@@ -554,6 +554,20 @@ static void text_is_printable_and_bounded(void)
     TEST_FAILS(FALSE, error, STATUS_UNAVAILABLE, "a b [2J cxx");
 }
 
+static void names_of_servers_in_messages_are_bounded(void)
+{
+    g_autofree char *many = g_strnfill(5000, 'x');
+    g_autofree char *url = g_strconcat("http://", many, ".example/x", NULL);
+    g_auto(Fixture) fixture;
+    GError *error = NULL;
+
+    set_up(&fixture);
+    test_registry_set(fixture.registry, (TestRegistryFaults){.blobs_url = url});
+    CU_ASSERT_FALSE(fetch(&fixture, NULL, &error));
+    CU_ASSERT_TRUE(error != NULL && strlen(error->message) < 1000);
+    TEST_FAILS(FALSE, error, STATUS_UNAVAILABLE, "redirected to xxx");
+}
+
 static void use_mirror(Fixture *fixture, const char *mirror_host, const char *capabilities)
 {
     g_autofree char *directory =
@@ -791,6 +805,7 @@ int main(int argc, char **argv)
         {"a redirect from https to http is refused", a_redirect_from_https_to_http_is_refused},
         {"the text of a server that a redirect leads to is not reported",
          the_text_of_another_server_is_not_reported},
+        {"the names of servers in messages are bounded", names_of_servers_in_messages_are_bounded},
         {"a registry's text in a message is printable and bounded", text_is_printable_and_bounded},
         {"mirrors are asked before the server", mirrors_are_asked_before_the_server},
         {"a mirror that failed is asked last afterwards", a_mirror_that_failed_is_asked_last_afterwards},
