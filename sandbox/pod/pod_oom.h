@@ -14,6 +14,5 @@
 int pod_oom_score(Pod *pod);
 #define POD_OOM_SCORE_LEAST (-998)
 
-/* Gives QEMU and virtiofsd of a VM pod the score that the pod has now. fsguard, which takes little memory,
- * keeps the one that it was started with. */
+/* Gives QEMU and virtiofsd of a VM pod the score that the pod has now. */
 void pod_oom_follow(Pod *pod);

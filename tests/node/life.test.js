@@ -114,10 +114,10 @@ step('under its unit the daemon is protected from the OOM killer, and its childr
     const pid = await daemonPid();
     assert.strictEqual(await vm.must(`cat /proc/${pid}/oom_score_adj`), '-999');
     assert.match(await vm.must(`grep 'core file' /proc/${pid}/limits`), /^Max core file size +0 +0 /);
-    assert.deepStrictEqual(await processesOfVm(), {crivirt: '0/0', fsguard: '0/0', qemu: '0/0', virtiofsd: '0/0'});
-    // As the kubelet does for a Guaranteed pod. fsguard keeps the score that the pod had when it started.
+    assert.deepStrictEqual(await processesOfVm(), {crivirt: '-998/0', fsguard: '-998/0', qemu: '0/0', virtiofsd: '0/0'});
+    // As the kubelet does for a Guaranteed pod.
     await node.runContainer(pod, 'guaranteed', 'exec sleep 1000000', {linux: {resources: {oom_score_adj: -997}}});
-    assert.deepStrictEqual(await processesOfVm(), {crivirt: '0/0', fsguard: '0/0', qemu: '-997/0', virtiofsd: '-997/0'});
+    assert.deepStrictEqual(await processesOfVm(), {crivirt: '-998/0', fsguard: '-998/0', qemu: '-997/0', virtiofsd: '-997/0'});
     await node.removePod(pod);
 });
 
