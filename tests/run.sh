@@ -73,6 +73,7 @@ finish() {
         failed=1 # a part that could not be built or started has failed
     fi
     print_times
+    print_failures
     printf '%s passed, %s failed\n' "$passed" "$failed"
     [ "$failed" -eq 0 ] || exit 1
 }
@@ -84,6 +85,17 @@ print_times() {
     printf 'time by part:\n'
     for entry in "${times[@]}" "$SECONDS all"; do
         printf '%4d:%02d  %s\n' $((${entry%% *} / 60)) $((${entry%% *} % 60)) "${entry#* }"
+    done
+}
+
+# The failed tests and their reasons once more, where whoever reads only the end of the output finds them.
+print_failures() {
+    local file lines=()
+    for file in "$log"/*.failures; do
+        [ -s "$file" ] || continue
+        mapfile -t lines < <(head -n 20 "$file" | cut -c 1-600)
+        printf 'failed in %s:\n' "$(basename "$file" .failures)"
+        printf '    %s\n' "${lines[@]}"
     done
 }
 
@@ -127,6 +139,8 @@ one() {
     rm -f "$log/$name.count"
     if logged "$log/$name.log" "$@"; then
         counts='1 0' word=ok
+    else
+        tail -n 10 "$log/$name.log" >"$log/$name.failures"
     fi
     printf '%-7s %s\n' "$word" "$name"
     printf '%s\n' "$counts" >"$log/$name.count"
@@ -167,7 +181,11 @@ unit_program() {
         line="${line:-0} passed, 1 failed"
     fi
     printf '%-7s %s: %s\n' "$([[ $line == *' 0 failed' ]] && echo ok || echo FAILED)" "$name" "$line"
-    [[ $line == *' 0 failed' ]] || tail -n 40 "$output.log" >&2
+    if [[ $line != *' 0 failed' ]]; then
+        tail -n 40 "$output.log" >&2
+        grep -E '^     .+:[0-9]+: |^FAIL |ERROR: |WARNING: ' "$output.log" >"$output.failures" ||
+            tail -n 10 "$output.log" >"$output.failures"
+    fi
     echo "${line%% *} $(cut -d ' ' -f 3 <<<"$line")" >"$output.count"
 }
 
@@ -230,8 +248,7 @@ integration_count() {
     if [ -z "$good" ]; then
         good=0 bad=1
     fi
-    # The failed tests and their reasons stand before the end of the output, where whoever reads only its tail finds them.
-    [ "$bad" -eq 0 ] || grep -E -A 4 '^ *(not ok|error:)' "$1" >&2 || true
+    [ "$bad" -eq 0 ] || grep -E -A 4 '^ *(not ok|error:)' "$1" | tee "${1%.log}.failures" >&2 || true
     printf '%s %s\n' "$good" "$bad"
 }
 
@@ -311,6 +328,7 @@ lint() {
 }
 
 mkdir -p "$log"
+rm -f "$log"/*.failures
 groups=(runtime build test)
 [ "$integration$node" = nono ] || groups+=(kernel)
 "$root/deploy/packages.sh" "${groups[@]}"
