@@ -302,14 +302,16 @@ static Pod *pod_lookup(SandboxManager *manager, const char *id)
     return pod;
 }
 
-/* Takes the reference. by_itself FALSE: the VM was destroyed, possibly by a start that tries another one. */
-static void report_end(SandboxManager *manager, Pod *pod, const char *why, gboolean by_itself)
+/* Takes the reference. A VM that was destroyed may have been so by a start that tries another one. */
+static void report_end(SandboxManager *manager, Pod *pod, const char *why, VmmStopReason reason)
 {
+    gboolean by_itself = reason != VMM_STOPPED_DESTROYED;
     LostCall *call;
 
     g_mutex_lock(&pod->lock);
     if (by_itself || pod->state == POD_READY)
         pod->lost = why;
+    pod->was_reset = reason == VMM_STOPPED_RESET;
     if (pod->agent != NULL)
         agent_connection_abandon(pod->agent, why);
     g_mutex_unlock(&pod->lock);
@@ -323,7 +325,7 @@ void manager_report_lost(SandboxManager *manager, const char *id, const char *wh
     Pod *pod = pod_lookup(manager, id);
 
     if (pod != NULL)
-        report_end(manager, pod, why, TRUE);
+        report_end(manager, pod, why, VMM_STOPPED_CRASHED);
 }
 
 /* ---- explaining errors ---- */
@@ -400,5 +402,5 @@ void pod_on_guest_stopped(const char *name, VmmStopReason reason, const char *te
                                            lacked_memory ? LACKED_MEMORY : "");
 
     if (pod != NULL)
-        report_end(manager, pod, g_intern_string(why), reason != VMM_STOPPED_DESTROYED);
+        report_end(manager, pod, g_intern_string(why), reason);
 }

@@ -128,11 +128,12 @@ static gboolean vm_undo(Pod *pod, const Deadline *deadline, GError **error)
         return FALSE;
     g_mutex_lock(&pod->lock);
     pod->lost = NULL;
+    pod->was_reset = FALSE;
     g_mutex_unlock(&pod->lock);
     return TRUE;
 }
 
-static gboolean vm_boot(Pod *pod, const DomainSpec *spec, const Deadline *deadline, GError **error)
+static gboolean vm_boot_once(Pod *pod, const DomainSpec *spec, const Deadline *deadline, GError **error)
 {
     gint64 begin_us = g_get_monotonic_time();
 
@@ -146,6 +147,35 @@ static gboolean vm_boot(Pod *pod, const DomainSpec *spec, const Deadline *deadli
     trace_add(pod->trace, TRACE_BOOT, NULL, begin_us);
     pod->start = "booted";
     return TRUE;
+}
+
+static gboolean vm_was_reset(Pod *pod)
+{
+    gboolean was_reset;
+
+    if (!pod_is_lost(pod))
+        return FALSE;
+    g_mutex_lock(&pod->lock);
+    was_reset = pod->was_reset;
+    g_mutex_unlock(&pod->lock);
+    return was_reset;
+}
+
+/* A guest whose kernel resets itself before the agent's Hello has run nothing of the pod's, and boots once
+ * more: the kubelet would make another sandbox for the same end, after a failed one that its events show. */
+static gboolean vm_boot(Pod *pod, const DomainSpec *spec, const Deadline *deadline, GError **error)
+{
+    g_autoptr(GError) problem = NULL;
+
+    if (vm_boot_once(pod, spec, deadline, &problem))
+        return TRUE;
+    if (pod->abandoned || !deadline_check(deadline, "", NULL) || !vm_was_reset(pod)) {
+        g_propagate_error(error, g_steal_pointer(&problem));
+        return FALSE;
+    }
+    log_warning(LOG_FIELDS("sandbox", pod->id), "the guest boots once more, because it reset itself: %s",
+                problem->message);
+    return vm_undo(pod, deadline, error) && vm_boot_once(pod, spec, deadline, error);
 }
 
 /* Provides a VM that expects the template's state: that of the pool if it is still alive, else a new one. */

@@ -29,9 +29,10 @@ typedef struct {
         FEATURE("sse4.1") FEATURE("sse4.2") FEATURE("popcnt") FEATURE("cx16") FEATURE("lahf_lm")             \
             FEATURE("rdrand") FEATURE("smep") FEATURE("smap") FEATURE("fsgsbase")
 
-/* dummy.numdummies=0: the driver is for containers, and the pod must have no dummy0. tsc=reliable,
- * no_timer_check: emulated clocks need no watchdog; under KVM the kernel skips the timer check by itself, and
- * elsewhere the check takes 40 ms of the boot. */
+/* earlyprintk: a panic that precedes the console's driver is seen. dummy.numdummies=0: the driver is for
+ * containers, and the pod must have no dummy0. tsc=reliable, no_timer_check: emulated clocks need no
+ * watchdog; under KVM the kernel skips the timer check by itself, and elsewhere the check takes 40 ms of the
+ * boot. */
 static const Architecture architectures[] = {
     {
         .name = "x86_64",
@@ -40,9 +41,9 @@ static const Architecture architectures[] = {
         .cpu_emulated = CPU_X86_EMULATED,
         .cpu_accelerated = "<cpu mode='host-passthrough' check='none'>",
         .timers = "<timer name='hpet' present='no'/>",
-        .kernel_parameters =
-            "console=ttyS0 quiet panic=-1 dummy.numdummies=0 psi=1 tsc=reliable no_timer_check "
-            "memhp_default_state=online memory_hotplug.online_policy=auto-movable",
+        .kernel_parameters = "console=ttyS0 quiet earlyprintk=ttyS0 panic=-1 dummy.numdummies=0 psi=1 "
+                             "tsc=reliable no_timer_check "
+                             "memhp_default_state=online memory_hotplug.online_policy=auto-movable",
         .has_time_stamp = TRUE,
         .has_generation = TRUE,
         .plugs_memory = TRUE,

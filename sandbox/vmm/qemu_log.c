@@ -53,7 +53,7 @@ static char *describe_signal(int signal_number, const char *message)
         message != NULL ? "; its last message: " : "", message != NULL ? message : "");
 }
 
-char *qemu_log_describe_end(VmmStopReason reason, gboolean was_reset, int signal_number, const char *message)
+char *qemu_log_describe_end(VmmStopReason reason, int signal_number, const char *message)
 {
     switch (reason) {
     case VMM_STOPPED_DESTROYED:
@@ -62,9 +62,9 @@ char *qemu_log_describe_end(VmmStopReason reason, gboolean was_reset, int signal
         if (message != NULL && strstr(message, "terminating on signal") != NULL)
             break;
         return g_strdup("the guest powered itself off");
+    case VMM_STOPPED_RESET:
+        return g_strdup("the guest's kernel panicked");
     case VMM_STOPPED_CRASHED:
-        if (was_reset)
-            return g_strdup("the guest's kernel panicked");
         if (signal_number != 0)
             return describe_signal(signal_number, message);
         break;

@@ -11,7 +11,7 @@
  * "qemu-system-x86_64: cannot set up guest memory…"; NULL when there is none. The caller frees it. */
 char *qemu_log_find_message(const char *log);
 
-/* was_reset: the guest reset itself. signal_number: the signal that killed QEMU; 0: none, or unknown.
+/* signal_number: the signal that killed QEMU; 0: none, or unknown.
  * message: QEMU's last one, or NULL. Return: why the VM ended, as the rest of a sentence; the caller frees
  * it. */
-char *qemu_log_describe_end(VmmStopReason reason, gboolean was_reset, int signal_number, const char *message);
+char *qemu_log_describe_end(VmmStopReason reason, int signal_number, const char *message);

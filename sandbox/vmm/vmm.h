@@ -30,7 +30,8 @@ typedef struct {
 typedef enum {
     VMM_STOPPED_SHUTDOWN,  /* the guest powered itself off */
     VMM_STOPPED_DESTROYED, /* vmm_destroy() or an administrator */
-    VMM_STOPPED_CRASHED,   /* the guest panicked or reset itself, or QEMU failed or was killed */
+    VMM_STOPPED_RESET,     /* the guest reset itself, which it does in a panic only */
+    VMM_STOPPED_CRASHED,   /* QEMU failed or was killed */
 } VmmStopReason;
 
 typedef struct {

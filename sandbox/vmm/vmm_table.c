@@ -343,9 +343,9 @@ gboolean vmm_table_end(VmmTable *table, const char *name, VmmStopReason *reason,
         report = entry->phase != PHASE_STARTING;
         if (entry->phase == PHASE_DESTROYING)
             *reason = VMM_STOPPED_DESTROYED;
-        else if (entry->phase == PHASE_RESETTING && *reason == VMM_STOPPED_SHUTDOWN)
-            *reason = VMM_STOPPED_CRASHED;
-        text = qemu_log_describe_end(*reason, entry->phase == PHASE_RESETTING, signal_number, message);
+        else if (entry->phase == PHASE_RESETTING && *reason != VMM_STOPPED_DESTROYED)
+            *reason = VMM_STOPPED_RESET;
+        text = qemu_log_describe_end(*reason, signal_number, message);
         if (*reason != VMM_STOPPED_DESTROYED)
             keep_end_locked(table, name, text);
         if (entry->blocked != NULL)

@@ -31,6 +31,9 @@ accelerator = "tcg"
 
 [handlers.broken]
 kernel = "/nonexistent/kernel"
+
+[handlers.panics]
+kernel_parameters = "rdinit=/nonexistent"
 `;
 let node;
 before(async () => { node = await Node.start({config}); });
@@ -110,7 +113,7 @@ test('annotations that are not allowed, unknown or out of bounds are refused, an
     await bad('big', 'vcpus', 'many', '1 to 2');
     await bad('big', 'memory', '513Mi', '64MiB to 512MiB');
     await bad('big', 'kernel-parameters', 'rdinit=/bin/sh', 'crivirt_pod');
-    await refused(run('runc'), 'INVALID_ARGUMENT', 'runc', 'vm, big, stock, broken');
+    await refused(run('runc'), 'INVALID_ARGUMENT', 'runc', 'vm, big, stock, broken, panics');
     assert.deepStrictEqual((await node.cri.call('ListPodSandbox')).items, []);
 });
 
@@ -120,9 +123,16 @@ test('a handler whose kernel is missing fails only its own pods', async () => {
     await node.removePod(await node.runPod());
 });
 
+test('a guest that panics before it serves its pod boots once more, and the failure has its last words', async () => {
+    await refused(node.cri.call('RunPodSandbox', {config: node.podConfig(), runtime_handler: 'panics'}),
+                  'UNAVAILABLE', 'kernel panicked', 'Kernel panic');
+    assert.strictEqual(node.daemonLog().match(/the guest boots once more/g).length, 1);
+    await node.removePod(await node.runPod());
+});
+
 test('Status lists every handler, and the default one also without a name', async () => {
     const {runtime_handlers: handlers} = await node.cri.call('Status');
-    assert.deepStrictEqual(handlers.map(({name}) => name), ['', 'vm', 'big', 'stock', 'broken']);
+    assert.deepStrictEqual(handlers.map(({name}) => name), ['', 'vm', 'big', 'stock', 'broken', 'panics']);
     for (const {features} of handlers)
         assert.deepStrictEqual(features, {recursive_read_only_mounts: true, user_namespaces: true});
 });

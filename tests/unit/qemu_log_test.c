@@ -44,44 +44,43 @@ static void skips_what_is_not_a_message(void)
     check("st=1111,debug-threads=on \\\n-msg timestamp=on\n" CRASHED, "none"); /* begins within the command */
 }
 
-static void describe_killed(VmmStopReason reason, gboolean was_reset, int signal_number, const char *message,
-                            const char *wanted)
+static void describe_killed(VmmStopReason reason, int signal_number, const char *message, const char *wanted)
 {
-    g_autofree char *text = qemu_log_describe_end(reason, was_reset, signal_number, message);
+    g_autofree char *text = qemu_log_describe_end(reason, signal_number, message);
 
     CU_ASSERT_STRING_EQUAL(text, wanted);
 }
 
-static void describe(VmmStopReason reason, gboolean was_reset, const char *message, const char *wanted)
+static void describe(VmmStopReason reason, const char *message, const char *wanted)
 {
-    describe_killed(reason, was_reset, 0, message, wanted);
+    describe_killed(reason, 0, message, wanted);
 }
 
 static void names_the_signal(void)
 {
-    describe_killed(VMM_STOPPED_CRASHED, FALSE, SIGKILL, NULL, "QEMU was killed by signal 9 (Killed)");
-    describe_killed(VMM_STOPPED_CRASHED, FALSE, SIGSYS, NULL,
+    describe_killed(VMM_STOPPED_CRASHED, SIGKILL, NULL, "QEMU was killed by signal 9 (Killed)");
+    describe_killed(VMM_STOPPED_CRASHED, SIGSYS, NULL,
                     "QEMU was killed by signal 31 (Bad system call), as its seccomp filter does for a "
                     "forbidden system call");
     describe_killed(
-        VMM_STOPPED_CRASHED, FALSE, SIGABRT, "ERROR:cpu.c:1: assertion failed",
+        VMM_STOPPED_CRASHED, SIGABRT, "ERROR:cpu.c:1: assertion failed",
         "QEMU was killed by signal 6 (Aborted); its last message: ERROR:cpu.c:1: assertion failed");
-    describe_killed(VMM_STOPPED_CRASHED, TRUE, SIGKILL, NULL, "the guest's kernel panicked");
-    describe_killed(VMM_STOPPED_DESTROYED, FALSE, SIGKILL, NULL, "the VM was destroyed");
+    describe_killed(VMM_STOPPED_RESET, SIGKILL, NULL, "the guest's kernel panicked");
+    describe_killed(VMM_STOPPED_DESTROYED, SIGKILL, NULL, "the VM was destroyed");
 }
 
 static void says_why_a_vm_ended(void)
 {
     const char *signal = "qemu-system-x86_64: terminating on signal 15 from pid 1 (init)";
 
-    describe(VMM_STOPPED_SHUTDOWN, FALSE, NULL, "the guest powered itself off");
-    describe(VMM_STOPPED_SHUTDOWN, FALSE, signal,
+    describe(VMM_STOPPED_SHUTDOWN, NULL, "the guest powered itself off");
+    describe(VMM_STOPPED_SHUTDOWN, signal,
              "QEMU ended: qemu-system-x86_64: terminating on signal 15 from "
              "pid 1 (init)");
-    describe(VMM_STOPPED_DESTROYED, FALSE, signal, "the VM was destroyed");
-    describe(VMM_STOPPED_CRASHED, TRUE, NULL, "the guest's kernel panicked");
-    describe(VMM_STOPPED_CRASHED, FALSE, NULL, "QEMU was killed or crashed without a message");
-    describe(VMM_STOPPED_CRASHED, FALSE, "qemu-system-x86_64: " MEMORY_MESSAGE,
+    describe(VMM_STOPPED_DESTROYED, signal, "the VM was destroyed");
+    describe(VMM_STOPPED_RESET, NULL, "the guest's kernel panicked");
+    describe(VMM_STOPPED_CRASHED, NULL, "QEMU was killed or crashed without a message");
+    describe(VMM_STOPPED_CRASHED, "qemu-system-x86_64: " MEMORY_MESSAGE,
              "QEMU ended: qemu-system-x86_64: " MEMORY_MESSAGE);
 }
 

@@ -130,7 +130,7 @@ static void corrects_the_reason(void)
     vmm_table_live(table, "a");
     vmm_table_reset(table, "a");
     CU_ASSERT_TRUE(end_domain(table, "a", &reason, NULL));
-    CU_ASSERT_EQUAL(reason, VMM_STOPPED_CRASHED);
+    CU_ASSERT_EQUAL(reason, VMM_STOPPED_RESET);
     check_text(table, "a", "the guest's kernel panicked");
     reserve(table, "a");
     check_text(table, "a", "none"); /* a new domain has not ended */

@@ -541,7 +541,7 @@ static void panicking_kernel(void)
     make(&fixture, first);
     TEST_OK(vmm_resume(fixture.vmm, first, &error), error);
     CU_ASSERT_TRUE(ends_wait(&fixture.ends, 1, BOOT_MS));
-    CU_ASSERT_EQUAL(fixture.ends.reason, VMM_STOPPED_CRASHED);
+    CU_ASSERT_EQUAL(fixture.ends.reason, VMM_STOPPED_RESET);
     console = g_strdup_printf("%s.%.4s", fixture.console, first);
     tail = console_tail(console, 8192, 60);
     CU_ASSERT_PTR_NOT_NULL(strstr(tail, "panic"));
@@ -905,7 +905,7 @@ int main(int argc, char **argv)
         {"a caller that waits for a guest gets QEMU's last message when QEMU ends", last_message_arrives},
         {"the end of a QEMU that its seccomp filter kills names the signal", the_signal_arrives},
         {"a killed QEMU is reported as a crash within two seconds", killed_qemu},
-        {"a guest that panics is reported as a crash, and its console has the panic", panicking_kernel},
+        {"a guest that panics is reported as such, and its console has the panic", panicking_kernel},
         {"an error about a missing or wrong kernel names the file", missing_files},
         {"guests survive close and reopen", survives_close},
         {"a guest that died while no daemon ran is not listed", died_meanwhile},
