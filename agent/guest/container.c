@@ -81,6 +81,7 @@ void container_free(Container *container)
         place = &(*place)->next;
     *place = container->next;
     timer_stop(&container->end_wait);
+    timer_stop(&container->read_ahead);
     process_forget_container(container->id);
     tree_remove_later(CONTAINERS_DIR, container->id);
     Call *waiting = container->waiting;

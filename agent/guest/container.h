@@ -51,6 +51,7 @@ typedef struct Container {
     int oom_score_adj;
     char cgroup[512]; /* the directory of its cgroup; empty: not known yet */
     Measure writable; /* the size of its writable layer */
+    Timer read_ahead; /* runs once CreateContainer has been answered */
 } Container;
 
 Container *container_find(const char *id);

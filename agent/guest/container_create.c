@@ -17,6 +17,7 @@
 #include "agent/guest/mountpoint.h"
 #include "agent/guest/paths.h"
 #include "agent/guest/pidns.h"
+#include "agent/guest/read_ahead.h"
 #include "agent/guest/setup.h"
 #include "agent/guest/sysfile.h"
 
@@ -115,6 +116,12 @@ static const Fault *container_defer_failure(Container *container, const Fault *f
     return NULL;
 }
 
+static void program_read_ahead(void *data)
+{
+    const Container *container = data;
+    read_ahead_container(container->id);
+}
+
 static void create_done(void *data, Job *job, const Fault *failure)
 {
     Container *container = data;
@@ -137,6 +144,9 @@ static void create_done(void *data, Job *job, const Fault *failure)
     reply_create_container(call, &result);
     free(container->identity);
     container->identity = NULL;
+    /* The loop sends the reply first, so CreateContainer takes no longer. */
+    container->read_ahead = (Timer){.call = program_read_ahead, .data = container};
+    timer_start(&container->read_ahead, 0);
     container_leave(container);
 }
 
