@@ -81,8 +81,7 @@ static gboolean pod_guest_is_gone(Pod *pod)
     return gone;
 }
 
-/* The guest may have ended meanwhile. The container has then ended as well, which is what the caller asked
- * for. */
+/* The container may have ended meanwhile, alone or with its guest, which is what the caller asked for. */
 gboolean container_stop_or_gone(Container *container, gint64 timeout_s, const Deadline *deadline,
                                 GError **error)
 {
@@ -90,6 +89,8 @@ gboolean container_stop_or_gone(Container *container, gint64 timeout_s, const De
     Deadline moment;
 
     if (container_signal_and_wait(container, timeout_s, deadline, &stop_error))
+        return TRUE;
+    if (container_state(container) != CONTAINER_RUNNING_STATE)
         return TRUE;
     pod_explain(container->pod, &stop_error);
     moment = deadline_sooner(deadline, GONE_TIMEOUT_MS);
@@ -100,15 +101,22 @@ gboolean container_stop_or_gone(Container *container, gint64 timeout_s, const De
     return FALSE;
 }
 
-/* Waits for the job for as long as the grace period lasts. *ret_acquired FALSE: the grace is over, while
- * another call, which gave the container more time, still has the job. */
+/* Waits for its turn for as long as the grace period lasts: until no other call stops the container, and then
+ * until other work on it is done. The job is not kept, so that an update does not wait for the grace.
+ * *ret_acquired: whether the caller has stop_job; FALSE: the grace is over. */
 static gboolean acquire_within_grace(Container *container, gint64 timeout_s, const Deadline *deadline,
                                      gboolean *ret_acquired, GError **error)
 {
     static const char doing[] = "waiting for other work on the container";
     Deadline grace = deadline_sooner(deadline, CLAMP(timeout_s, 0, G_MAXINT / 1000) * 1000);
 
-    *ret_acquired = timeout_s > 0 && semaphore_acquire(&container->job, &grace, doing, NULL);
+    *ret_acquired = timeout_s > 0 && semaphore_acquire(&container->stop_job, &grace, doing, NULL);
+    if (*ret_acquired && semaphore_acquire(&container->job, &grace, doing, NULL)) {
+        semaphore_release(&container->job);
+    } else if (*ret_acquired) {
+        semaphore_release(&container->stop_job);
+        *ret_acquired = FALSE;
+    }
     return *ret_acquired || deadline_check(deadline, doing, error);
 }
 
@@ -135,6 +143,6 @@ gboolean container_stop(SandboxManager *manager, const char *id, gint64 timeout_
         return container_stop_or_gone(container, 0, deadline, error);
     timeout_s = MAX(timeout_s - (g_get_monotonic_time() - begin_us) / G_USEC_PER_SEC, 1);
     stopped = container_stop_or_gone(container, timeout_s, deadline, error);
-    semaphore_release(&container->job);
+    semaphore_release(&container->stop_job);
     return stopped;
 }

@@ -52,6 +52,7 @@ Container *container_new(Pod *pod, const char *id, Runtime__V1__ContainerConfig 
     container->attached = g_ptr_array_new();
     container->input = guest_input_new(pod, id, "");
     semaphore_init(&container->job, 1);
+    semaphore_init(&container->stop_job, 1);
     g_mutex_init(&container->announce_lock);
     container->announced = -1;
     return container;
@@ -69,6 +70,7 @@ void container_unref(Container *container)
         return;
     container_io_free(container->io);
     semaphore_clear(&container->job);
+    semaphore_clear(&container->stop_job);
     g_mutex_clear(&container->announce_lock);
     runtime__v1__container_config__free_unpacked(container->config, NULL);
     g_array_unref(container->groups);

@@ -19,6 +19,7 @@ struct Container {
     char *log_path; /* NULL: none */
     ContainerIo *io;
     Semaphore job;
+    Semaphore stop_job; /* of the StopContainer that waits out its grace; taken before job */
 
     GMutex announce_lock;
     int announced; /* the type of the last event that was published; -1: none */

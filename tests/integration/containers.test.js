@@ -127,6 +127,17 @@ test('StopContainer kills a container that ignores the signal when the grace per
     }
 });
 
+test('UpdateContainerResources does not wait for the grace period of a StopContainer', async () => {
+    const container = await node.runContainer(pod, 'trap "echo term" TERM; echo ready; while :; do sleep 0.2; done');
+    await node.firstLine(container);
+    const stop = node.cri.call('StopContainer', {container_id: container.id, timeout: 3600});
+    await eventually('it has the stop signal', () => node.logTexts(container).includes('term'));
+    await node.cri.call('UpdateContainerResources', {container_id: container.id, linux: {cpu_shares: 512}});
+    assert.strictEqual((await node.containerStatus(container)).state, 'CONTAINER_RUNNING');
+    await node.remove(container);
+    await stop;
+});
+
 test('RemoveContainer removes a running container', async () => {
     const container = await node.runContainer(pod);
     await node.cri.call('RemoveContainer', {container_id: container.id});
