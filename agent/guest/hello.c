@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Hello: the versions of agent and kernel, and the state of the containers. Ping: the agent answers. */
+/* Hello: the versions of agent and kernel, and the state of the containers. Ping: the agent answers, and what
+ * its clocks show. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -51,5 +52,7 @@ void op_ping(Call *call)
 {
     PingResponse result = CRIVIRT__AGENT__V1__PING_RESPONSE__INIT;
 
+    result.monotonic_ns = clock_monotonic_ns();
+    result.wall_clock_ns = clock_wall_ns();
     reply_ping(call, &result);
 }

@@ -13,7 +13,6 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "agent/guest/call.h"
@@ -22,6 +21,7 @@
 #include "agent/guest/paths.h"
 #include "agent/guest/process.h"
 #include "agent/guest/sysfile.h"
+#include "agent/guest/wall_clock.h"
 
 enum {
     ENTROPY_MAX = 512,
@@ -46,14 +46,6 @@ void setup_given(bool shm, bool upper)
 {
     pod.has_shm = shm;
     pod.has_upper = upper;
-}
-
-static bool pod_set_clock(int64_t wall_clock_ns, Fault *ret_fault)
-{
-    struct timespec now = {.tv_sec = wall_clock_ns / 1000000000, .tv_nsec = wall_clock_ns % 1000000000};
-    if (wall_clock_ns <= 0)
-        return true;
-    return clock_settime(CLOCK_REALTIME, &now) == 0 || fault_errno(ret_fault, "setting the clock");
 }
 
 /* Guests restored from one template are clones, with the same random numbers until this is mixed in. */
@@ -196,7 +188,7 @@ static bool pod_set_sysctls(const SetupRequest *request, Fault *ret_fault)
 
 static bool pod_set_up(const SetupRequest *request, const char *upper_node, Fault *ret_fault)
 {
-    return pod_set_clock(request->wall_clock_ns, ret_fault) &&
+    return (request->wall_clock_ns == 0 || wall_clock_set(request->wall_clock_ns, ret_fault)) &&
            pod_add_entropy(request->entropy.data, request->entropy.len, ret_fault) &&
            pod_write_files(request, ret_fault) && pod_configure_network(request, ret_fault) &&
            pod_set_sysctls(request, ret_fault) && mount_shm(request->shm_bytes, ret_fault) &&

@@ -51,6 +51,13 @@ AgentConnection *agent_connection_ref(AgentConnection *agent);
 void agent_connection_unref(AgentConnection *agent);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AgentConnection, agent_connection_unref)
 
+/* Lets the clock of the agent's guest follow the node's, as long as the connection is open: a guest whose
+ * CLOCK_REALTIME is off is set. Only for the agent of a VM. Agents of versions before WIRE_PROTOCOL_CLOCK
+ * keep their clocks. Does not wait. */
+void agent_connection_follow_clock(AgentConnection *agent);
+/* Looks at the clocks of all such guests now. A step of the node's clock does the same. Does not wait. */
+void agent_connections_check_clocks(AgentConnections *connections);
+
 /* Makes all calls, those that wait and later ones, fail with that reason, because the guest is known to be
  * gone. Does not wait. */
 void agent_connection_abandon(AgentConnection *agent, const char *reason);

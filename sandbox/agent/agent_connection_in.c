@@ -47,6 +47,7 @@ static gboolean deliver_hello(AgentConnection *agent, const Response *response, 
         metric_add(&reconnects, 1, NULL, NULL);
     agent->ready = TRUE;
     agent->protocol = response->hello->protocol_version;
+    agent_clock_ready_locked(agent);
     agent->fresh = FALSE;
     note_life_locked(agent);
     g_cond_broadcast(&agent->changed);
@@ -120,6 +121,7 @@ static gboolean deliver_message(AgentConnection *agent, FromGuest *message, GErr
     case CRIVIRT__AGENT__V1__FROM_GUEST__BODY_RESPONSE:
         if (message->response->id == 0)
             return deliver_hello(agent, message->response, error);
+        agent_clock_take_response(agent, message->response);
         deliver_result(agent, message, NULL);
         break;
     case CRIVIRT__AGENT__V1__FROM_GUEST__BODY_OUTPUT:

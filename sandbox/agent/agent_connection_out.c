@@ -191,20 +191,29 @@ gboolean agent_hello_send(AgentConnection *agent)
 
 /* ---- messages without a response ---- */
 
+guint64 agent_request_send_locked(AgentConnection *agent, Request *request)
+{
+    ToGuest message = CRIVIRT__AGENT__V1__TO_GUEST__INIT;
+
+    LOCK_ASSERT_HELD(&agent->lock);
+    request->id = agent->next_id++;
+    message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_REQUEST;
+    message.request = request;
+    agent_message_send_locked(agent, &message, NULL);
+    return request->id;
+}
+
 void agent_ping_send_locked(AgentConnection *agent)
 {
     Crivirt__Agent__V1__PingRequest ping = CRIVIRT__AGENT__V1__PING_REQUEST__INIT;
     Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
-    ToGuest message = CRIVIRT__AGENT__V1__TO_GUEST__INIT;
 
     LOCK_ASSERT_HELD(&agent->lock);
     request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_PING;
     request.ping = &ping;
-    request.id = agent->next_id++;
-    message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_REQUEST;
-    message.request = &request;
     heartbeat_asked(&agent->heart, g_get_monotonic_time());
-    agent_message_send_locked(agent, &message, NULL);
+    agent_clock_before_ping_locked(agent);
+    agent_clock_after_ping_locked(agent, agent_request_send_locked(agent, &request));
 }
 
 static void send_if_ready(AgentConnection *agent, const ToGuest *message)
@@ -257,14 +266,8 @@ gboolean agent_connection_send_input(AgentConnection *agent, const Crivirt__Agen
 
 void agent_connection_send_request(AgentConnection *agent, Request *request)
 {
-    ToGuest message = CRIVIRT__AGENT__V1__TO_GUEST__INIT;
-
-    message.body_case = CRIVIRT__AGENT__V1__TO_GUEST__BODY_REQUEST;
-    message.request = request;
     g_mutex_lock(&agent->lock);
-    if (agent->ready && !agent->closed && agent->abandoned == NULL) {
-        request->id = agent->next_id++; /* no call waits for this one */
-        agent_message_send_locked(agent, &message, NULL);
-    }
+    if (agent->ready && !agent->closed && agent->abandoned == NULL)
+        agent_request_send_locked(agent, request);
     g_mutex_unlock(&agent->lock);
 }

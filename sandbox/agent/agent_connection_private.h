@@ -7,6 +7,7 @@
  *   agent_connection_in.c      frames from the agent
  *   agent_connection_budget.c  how much an agent may send before it is not read for a while
  *   agent_connection_out.c     frames to the agent
+ *   agent_connection_clock.c   the guest's clock follows the node's
  *
  * The caller of a "…_locked" function holds agent->lock.
  */
@@ -14,6 +15,7 @@
 
 #include "agent/wire/wire.h"
 #include "common/byte_ring.h"
+#include "common/clock_watch.h"
 #include "common/lock_assert.h"
 #include "common/log_limit.h"
 #include "sandbox/agent/agent_connection.h"
@@ -36,10 +38,13 @@ struct AgentConnections {
     guint64 daemon_id; /* for Hello */
     gint64 silence_limit_ms;
     GSource *watch; /* NULL: there is no limit */
+    GSource *clock_timer;
+    ClockWatch *clock_watch; /* NULL: the kernel does not report steps */
 
     /* Only the loop's thread uses these. */
     GPtrArray *open; /* AgentConnection, borrowed */
     gint64 watched_us;
+    LogLimit clock_log;
 };
 
 /* A call that waits for its response, on its caller's stack. */
@@ -55,6 +60,15 @@ typedef struct {
     TokenBucket work;   /* microseconds of the thread's processor */
     gint64 paused_us;   /* when the last pause began; 0: there was none */
 } AgentBudget;
+
+/* The state of agent_connection_clock.c. An id of 0 is that of no request. */
+typedef struct {
+    gboolean followed; /* the guest's clock is to be the node's */
+    guint64 ping_id;   /* the last ping, until its answer has come */
+    gint64 pinged_ns;  /* when it was sent, by CLOCK_BOOTTIME */
+    guint64 set_id;    /* the last SetClock, until its answer has come */
+    gint64 due_us;     /* when the clock is looked at, unless a ping is sent before; monotonic */
+} AgentClock;
 
 struct AgentConnection {
     gint references;
@@ -74,6 +88,7 @@ struct AgentConnection {
     char *blocked;    /* why the guest cannot run at present; NULL: it can */
     char *silent;     /* why calls fail while the agent does not answer; NULL: it answers */
     Heartbeat heart;
+    AgentClock clock;
     guint64 nonce;
     guint64 next_id;
     GHashTable *pending; /* &id → PendingCall */
@@ -128,3 +143,16 @@ void agent_sync_send_locked(AgentConnection *agent);
 gboolean agent_hello_send(AgentConnection *agent);
 /* Asks the agent for a sign of life. Nothing waits for the response: any message of the agent is one. */
 void agent_ping_send_locked(AgentConnection *agent);
+/* Sends a request whose response no call waits for. Return: its id. */
+guint64 agent_request_send_locked(AgentConnection *agent, Request *request);
+
+/* Starts to look at the clocks of all agents: now and then, and at each step of the node's clock. */
+void agent_clocks_start(AgentConnections *connections);
+void agent_clocks_stop(AgentConnections *connections);
+/* The agent is about to become ready. */
+void agent_clock_ready_locked(AgentConnection *agent);
+/* A ping is about to be sent, and has been sent with that id. */
+void agent_clock_before_ping_locked(AgentConnection *agent);
+void agent_clock_after_ping_locked(AgentConnection *agent, guint64 id);
+/* Handles the response if it belongs to a ping or to a SetClock. On the loop's thread. */
+void agent_clock_take_response(AgentConnection *agent, const Response *response);

@@ -42,6 +42,8 @@ void agent_connection_block(AgentConnection *agent, const char *reason)
     agent->blocked = g_strdup(reason);
     if (reason != NULL)
         agent_calls_fail_locked(agent);
+    else
+        agent->clock.due_us = 0; /* the guest has stood still, and its clock perhaps with it */
     g_mutex_unlock(&agent->lock);
 }
 

@@ -92,6 +92,7 @@ AgentConnections *agent_connections_new(LoopThread *loop, gint64 silence_limit_m
             loop_thread_add(loop, g_timeout_source_new((guint)heartbeat_interval_ms(silence_limit_ms)),
                             on_watch_timer, connections);
     }
+    agent_clocks_start(connections);
     return connections;
 }
 
@@ -99,6 +100,7 @@ void agent_connections_free(AgentConnections *connections)
 {
     if (connections == NULL)
         return;
+    agent_clocks_stop(connections);
     source_drop(&connections->watch);
     g_ptr_array_unref(connections->open);
     g_free(connections);

@@ -228,6 +228,8 @@ void pod_connect(Pod *pod, gboolean fresh)
     pod->agent = agent;
     g_mutex_unlock(&pod->lock);
     if (pod->kind == HANDLER_VM)
+        agent_connection_follow_clock(agent);
+    if (pod->kind == HANDLER_VM)
         vmm_watch_blocked(pod->manager->vmm, pod->id, on_blocked, pod);
 }
 

@@ -3,7 +3,7 @@
 const assert = require('assert');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
-const {refused} = require('./support/kit');
+const {eventually, refused} = require('./support/kit');
 
 let node, pod;
 const labels = {app: 'web', 'example.org/tier': 'front'};
@@ -39,6 +39,32 @@ test("a guest's clock runs as fast as the node's, however busy the node was when
     await node.output(container, 'sleep 2');
     const least = seconds() - inside, passed = await uptime() - first, most = seconds() - outside;
     assert.ok(passed > least * 0.99 - 0.02 && passed < most * 1.01 + 0.02, `${least} s <= ${passed} s <= ${most} s`);
+    await node.remove(container);
+});
+
+// Whether a guest's clock shows the time at which it was asked.
+async function hasNodesTime(container) {
+    const before = Date.now() / 1000;
+    const shown = Number(await node.output(container, 'date +%s'));
+    return shown > before - 3 && shown < Date.now() / 1000 + 3;
+}
+
+test("a guest's clock that is not the node's is set to it, by the next daemon as well", async () => {
+    const security_context = {capabilities: {add_capabilities: ['SYS_TIME']}};
+    const container = await node.runContainer(pod, {linux: {security_context}});
+    assert.ok(await hasNodesTime(container));
+    for (const [wrong, act] of [[1000000000, () => {}], [4000000000, () => node.restartDaemon('SIGTERM')]]) {
+        const shown = Number(await node.output(container, `date -s @${wrong} > /dev/null && date +%s`));
+        assert.ok(shown >= wrong && shown < wrong + 100, `the clock was set to ${wrong} and shows ${shown}`);
+        await act();
+        await eventually('the guest has the time of the node', () => hasNodesTime(container));
+    }
+    // Setting the clock, forwards or backwards, has no effect on the container's times.
+    await node.output(container, 'date -s @1000000000');
+    const {started_at} = await node.containerStatus(container);
+    await node.cri.call('StopContainer', {container_id: container.id, timeout: 0});
+    const {finished_at} = await node.containerStatus(container);
+    assert.ok(BigInt(finished_at) >= BigInt(started_at) && BigInt(finished_at) <= BigInt(Date.now()) * 1000000n);
     await node.remove(container);
 });
 

@@ -89,6 +89,27 @@ step('crivirt exec runs a command in a container', async () => {
     assert.strictEqual(await vm.must(`crivirt exec ${container.id} echo inside`), 'inside');
 });
 
+// A container's clock and the node's, in seconds.
+async function clocks() {
+    const before = Number(await vm.must('date +%s'));
+    const inside = Number(await node.output(container, 'date +%s'));
+    return {before, inside, after: Number(await vm.must('date +%s'))};
+}
+
+step('a step of the node\'s clock reaches the guest that runs', async () => {
+    for (const move of ['+1 hour', '-1 hour']) {
+        const start = Number(await vm.must('date +%s'));
+        await vm.must(`date -s "${move}" > /dev/null`);
+        const {before} = await clocks();
+        assert.ok(Math.abs(before - start) > 3000, `the node's clock went from ${start} to ${before}`);
+        await eventually('the guest has the time of the node', async () => {
+            const shown = await clocks();
+            return shown.inside >= shown.before - 2 && shown.inside <= shown.after + 2;
+        });
+    }
+    assert.match(await vm.must('journalctl -u crivirtd -o cat'), /the node's clock was set by \+3\d\d\d/);
+});
+
 step('a container is created with the swap limit that the kubelet sends on cgroup v2', async () => {
     const limited = await node.runContainer(pod, 'limited', 'exec sleep 1000000', {
         linux: {resources: {memory_limit_in_bytes: 64 << 20, memory_swap_limit_in_bytes: 64 << 20, unified: {'memory.swap.max': '0'}}},

@@ -8,6 +8,7 @@
 
 #include "agent/wire/wire.h"
 #include "common/error.h"
+#include "common/ids.h"
 #include "tests/unit/harness.h"
 #include "tests/unit/wait.h"
 
@@ -757,6 +758,200 @@ static void an_agent_that_boots_may_be_silent(void)
     fixture_clear(&fixture);
 }
 
+/* ---- the guest's clock ---- */
+
+#define HOUR_NS G_GINT64_CONSTANT(3600000000000)
+#define GUEST_MONOTONIC_NS G_GINT64_CONSTANT(70000000000)
+
+static void set_flag(gpointer data)
+{
+    g_atomic_int_set((gint *)data, 1);
+}
+
+/* Lets the daemon look at the clocks, and waits until it has. */
+static void check_clocks(Fixture *fixture)
+{
+    gint done = 0;
+
+    agent_connections_check_clocks(fixture->agents);
+    loop_thread_after(fixture->loop, 0, set_flag, &done);
+    WAIT_UNTIL(g_atomic_int_get(&done));
+}
+
+/* Reads the daemon's next request, of which the caller frees the message. */
+static Crivirt__Agent__V1__ToGuest *expect_request(Fixture *fixture, WireDecoder *decoder, int op_case)
+{
+    guint64 nonce;
+    Crivirt__Agent__V1__ToGuest *message = get(fixture, decoder, &nonce);
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(message);
+    CU_ASSERT_EQUAL_FATAL(message->body_case, CRIVIRT__AGENT__V1__TO_GUEST__BODY_REQUEST);
+    CU_ASSERT_EQUAL_FATAL((int)message->request->op_case, op_case);
+    return message;
+}
+
+static void put_clocks(Fixture *fixture, guint64 id, gint64 monotonic_ns, gint64 wall_ns)
+{
+    Crivirt__Agent__V1__PingResponse ping = CRIVIRT__AGENT__V1__PING_RESPONSE__INIT;
+    Crivirt__Agent__V1__Response response = CRIVIRT__AGENT__V1__RESPONSE__INIT;
+    FromGuest message = CRIVIRT__AGENT__V1__FROM_GUEST__INIT;
+
+    ping.monotonic_ns = monotonic_ns;
+    ping.wall_clock_ns = wall_ns;
+    response.id = id;
+    response.result_case = CRIVIRT__AGENT__V1__RESPONSE__RESULT_PING;
+    response.ping = &ping;
+    message.body_case = CRIVIRT__AGENT__V1__FROM_GUEST__BODY_RESPONSE;
+    message.response = &response;
+    put_message(fixture, &message);
+}
+
+static void put_failure(Fixture *fixture, guint64 id)
+{
+    Crivirt__Agent__V1__Failure failure = CRIVIRT__AGENT__V1__FAILURE__INIT;
+    Crivirt__Agent__V1__Response response = CRIVIRT__AGENT__V1__RESPONSE__INIT;
+    FromGuest message = CRIVIRT__AGENT__V1__FROM_GUEST__INIT;
+
+    failure.status = STATUS_INTERNAL;
+    failure.message = (char *)"no clock here";
+    response.id = id;
+    response.failure = &failure;
+    message.body_case = CRIVIRT__AGENT__V1__FROM_GUEST__BODY_RESPONSE;
+    message.response = &response;
+    put_message(fixture, &message);
+}
+
+static WireDecoder *greet_follower(Fixture *fixture, guint32 protocol)
+{
+    g_autoptr(GError) error = NULL;
+    Deadline deadline = deadline_in_ms(60000);
+    WireDecoder *decoder;
+
+    fixture_init(fixture);
+    fixture->protocol = protocol;
+    agent_connection_follow_clock(fixture->agent);
+    decoder = greet(fixture);
+    TEST_OK(agent_connection_wait_ready(fixture->agent, &deadline, &error), error);
+    return decoder;
+}
+
+/* Lets the daemon ask and the guest answer. Return: the id of the ping. */
+static guint64 answer_with_clock(Fixture *fixture, WireDecoder *decoder, gint64 ahead_ns)
+{
+    Crivirt__Agent__V1__ToGuest *ping;
+    guint64 id;
+
+    check_clocks(fixture);
+    ping = expect_request(fixture, decoder, CRIVIRT__AGENT__V1__REQUEST__OP_PING);
+    id = ping->request->id;
+    put_clocks(fixture, id, GUEST_MONOTONIC_NS, time_now_ns() + ahead_ns);
+    crivirt__agent__v1__to_guest__free_unpacked(ping, NULL);
+    return id;
+}
+
+static void a_guests_clock_is_set(void)
+{
+    static const gint64 ahead_ns[] = {-HOUR_NS, HOUR_NS, -10000 * HOUR_NS};
+    Fixture fixture;
+    WireDecoder *decoder = greet_follower(&fixture, WIRE_PROTOCOL_CLOCK);
+
+    for (gsize i = 0; i < G_N_ELEMENTS(ahead_ns); i++) {
+        gint64 before_ns = time_now_ns();
+        Crivirt__Agent__V1__ToGuest *message;
+
+        answer_with_clock(&fixture, decoder, ahead_ns[i]);
+        message = expect_request(&fixture, decoder, CRIVIRT__AGENT__V1__REQUEST__OP_SET_CLOCK);
+        CU_ASSERT_EQUAL(message->request->set_clock->monotonic_ns, GUEST_MONOTONIC_NS);
+        CU_ASSERT_TRUE(message->request->set_clock->wall_clock_ns >= before_ns);
+        CU_ASSERT_TRUE(message->request->set_clock->wall_clock_ns <= time_now_ns());
+        put_failure(&fixture, message->request->id); /* it is logged, and the next look works */
+        crivirt__agent__v1__to_guest__free_unpacked(message, NULL);
+    }
+    wire_decoder_free(decoder);
+    fixture_clear(&fixture);
+}
+
+static void a_guests_clock_that_is_right_is_left_alone(void)
+{
+    Fixture fixture;
+    WireDecoder *decoder = greet_follower(&fixture, WIRE_PROTOCOL_CLOCK);
+
+    answer_with_clock(&fixture, decoder, 0);
+    answer_with_clock(&fixture, decoder, 0); /* it expects the next ping, and no SetClock before it */
+    wire_decoder_free(decoder);
+    fixture_clear(&fixture);
+}
+
+static void one_ping_sets_a_clock_once(void)
+{
+    Fixture fixture;
+    WireDecoder *decoder = greet_follower(&fixture, WIRE_PROTOCOL_CLOCK);
+    guint64 id = answer_with_clock(&fixture, decoder, -HOUR_NS);
+
+    for (guint64 other = id > 2 ? id - 2 : 1; other <= id + 1; other++)
+        put_clocks(&fixture, other, GUEST_MONOTONIC_NS, G_MAXINT64);
+    crivirt__agent__v1__to_guest__free_unpacked(
+        expect_request(&fixture, decoder, CRIVIRT__AGENT__V1__REQUEST__OP_SET_CLOCK), NULL);
+    answer_with_clock(&fixture, decoder, 0);
+    answer_with_clock(&fixture, decoder, 0);
+    wire_decoder_free(decoder);
+    fixture_clear(&fixture);
+}
+
+/* The daemon's next request is that of the call, and no ping. */
+static void expect_no_look(Fixture *fixture, WireDecoder *decoder)
+{
+    Crivirt__Agent__V1__StartContainerRequest start = CRIVIRT__AGENT__V1__START_CONTAINER_REQUEST__INIT;
+
+    check_clocks(fixture);
+    agent_start_container_post(fixture->agent, &start);
+    crivirt__agent__v1__to_guest__free_unpacked(
+        expect_request(fixture, decoder, CRIVIRT__AGENT__V1__REQUEST__OP_START_CONTAINER), NULL);
+}
+
+static void other_clocks_are_not_looked_at(void)
+{
+    g_autoptr(GError) error = NULL;
+    Deadline deadline = deadline_in_ms(60000);
+    Fixture older, host;
+    WireDecoder *decoder = greet_follower(&older, WIRE_PROTOCOL_CLOCK - 1);
+
+    expect_no_look(&older, decoder);
+    wire_decoder_free(decoder);
+    fixture_clear(&older);
+
+    fixture_init(&host);
+    host.protocol = WIRE_PROTOCOL_CLOCK;
+    decoder = greet(&host);
+    TEST_OK(agent_connection_wait_ready(host.agent, &deadline, &error), error);
+    expect_no_look(&host, decoder);
+    wire_decoder_free(decoder);
+    fixture_clear(&host);
+}
+
+/* Pings that ask for a sign of life serve as well: this agent is asked by the heartbeat alone. */
+static void the_heartbeats_pings_serve_as_well(void)
+{
+    g_autoptr(GError) error = NULL;
+    Deadline deadline = deadline_in_ms(60000);
+    Fixture fixture;
+    Crivirt__Agent__V1__ToGuest *ping;
+    WireDecoder *decoder;
+
+    fixture_init_with(&fixture, 6000);
+    fixture.protocol = WIRE_PROTOCOL_CLOCK;
+    agent_connection_follow_clock(fixture.agent);
+    decoder = greet(&fixture);
+    TEST_OK(agent_connection_wait_ready(fixture.agent, &deadline, &error), error);
+    ping = expect_request(&fixture, decoder, CRIVIRT__AGENT__V1__REQUEST__OP_PING);
+    put_clocks(&fixture, ping->request->id, GUEST_MONOTONIC_NS, time_now_ns() + HOUR_NS);
+    crivirt__agent__v1__to_guest__free_unpacked(ping, NULL);
+    crivirt__agent__v1__to_guest__free_unpacked(
+        expect_request(&fixture, decoder, CRIVIRT__AGENT__V1__REQUEST__OP_SET_CLOCK), NULL);
+    wire_decoder_free(decoder);
+    fixture_clear(&fixture);
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
@@ -789,6 +984,13 @@ int main(void)
         {"a request that is too long for a frame goes in parts", a_long_request_goes_in_parts},
         {"what an agent does not read takes bounded memory, and further messages are refused",
          an_agent_that_does_not_read_is_refused},
+        {"a guest whose clock is not the node's is set, again and again, even if it refuses",
+         a_guests_clock_is_set},
+        {"a guest whose clock is the node's is left alone", a_guests_clock_that_is_right_is_left_alone},
+        {"what a guest answers unasked about its clock is ignored", one_ping_sets_a_clock_once},
+        {"the clocks of older agents and of host pods are not looked at", other_clocks_are_not_looked_at},
+        {"a guest's clock is set also when its agent is pinged for another reason",
+         the_heartbeats_pings_serve_as_well},
     };
 
     return test_main("agent_connection", cases, G_N_ELEMENTS(cases));

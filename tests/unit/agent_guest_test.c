@@ -583,6 +583,57 @@ static void configures_the_network_and_the_pod(void)
     expect_text("main", "net", 0, "1\n0\n1\n1\n1\n1\n1\npod-one\n1\n0\n0\n0\nclock\n");
 }
 
+typedef struct {
+    gint64 monotonic_ns;
+    gint64 wall_ns;
+} Clocks;
+
+static Clocks clocks(void)
+{
+    Crivirt__Agent__V1__PingRequest ping = INIT(PING_REQUEST);
+    DriveResponse *response = call((DriveRequest)REQUEST(ping, PING, &ping));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(response);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(response->ping);
+    Clocks told = {response->ping->monotonic_ns, response->ping->wall_clock_ns};
+    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    return told;
+}
+
+/* By how much the wall clock went ahead of the monotonic one since then. */
+static gint64 ahead_of(Clocks before)
+{
+    Clocks now = clocks();
+    return (now.wall_ns - before.wall_ns) - (now.monotonic_ns - before.monotonic_ns);
+}
+
+static int set_clock(gint64 monotonic_ns, gint64 wall_ns, const char *text)
+{
+    Crivirt__Agent__V1__SetClockRequest set_clock = INIT(SET_CLOCK_REQUEST);
+    set_clock.monotonic_ns = monotonic_ns;
+    set_clock.wall_clock_ns = wall_ns;
+    return status_of(call((DriveRequest)REQUEST(set_clock, SET_CLOCK, &set_clock)), text);
+}
+
+/* The guest's two clocks are read one after the other, and an emulated guest may be slow between. */
+static void sets_its_clock(void)
+{
+    const gint64 second = G_GINT64_CONSTANT(1000000000), hour = 3600 * second;
+    Clocks before = clocks();
+    CU_ASSERT_TRUE(before.wall_ns / second >= 1900000000);
+    CU_ASSERT_TRUE(ABS(ahead_of(before)) < second / 4);
+    for (int i = 0; i < 2; i++) { /* a repetition changes nothing */
+        CU_ASSERT_EQUAL(set_clock(before.monotonic_ns, before.wall_ns + hour, NULL), 0);
+        CU_ASSERT_TRUE(ABS(ahead_of(before) - hour) < second / 4);
+    }
+    CU_ASSERT_EQUAL(set_clock(before.monotonic_ns, before.wall_ns, NULL), 0);
+    CU_ASSERT_TRUE(ABS(ahead_of(before)) < second / 4);
+    Clocks now = clocks();
+    CU_ASSERT_EQUAL(set_clock(now.monotonic_ns, now.wall_ns - second * 2 / 5, NULL), 0);
+    CU_ASSERT_TRUE(ABS(ahead_of(now)) < second / 4); /* it goes more slowly for a while, and does not leap */
+    CU_ASSERT_EQUAL(set_clock(now.monotonic_ns, 0, "no moment of this guest"), 3);
+    CU_ASSERT_EQUAL(set_clock(now.monotonic_ns + hour, now.wall_ns, "no moment of this guest"), 3);
+}
+
 static void execs_as_the_container(void)
 {
     CU_ASSERT_EQUAL(exec_to_end("main", "e1",
@@ -971,6 +1022,8 @@ int main(void)
         {"a container that cannot be created or started gives the reason and leaves the id free",
          says_why_a_container_cannot_be_created},
         {"Setup configures network, host name, sysctls and clock", configures_the_network_and_the_pod},
+        {"the clock is set for a moment of the guest, and a small difference is made up slowly",
+         sets_its_clock},
         {"an exec has the container's user, directory, environment and limits", execs_as_the_container},
         {"execs beyond those that start at once wait for their turn", starts_execs_in_turn},
         {"a background child does not delay the exit of an exec", a_background_child_does_not_hold_the_exit},
