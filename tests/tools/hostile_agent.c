@@ -4,10 +4,11 @@
  *
  *   hostile_agent SOCKET SANDBOX CONTAINER
  *
- * It greets as the agent of that sandbox, in which that container runs, answers pings and nothing else, and
- * makes the attack whose name it reads from its standard input, one a line, until the next one. With a new
- * attack it closes the connection, so that the daemon connects again. It prints a line "NAME COUNT" when an
- * attack ends: how many frames of it were sent. It ends with its standard input.
+ * It greets as the agent of that sandbox, in which that container runs, answers pings, with clocks that are
+ * wrong, and nothing else, and makes the attack whose name it reads from its standard input, one a line,
+ * until the next one. With a new attack it closes the connection, so that the daemon connects again. It
+ * prints a line "NAME COUNT" when an attack ends: how many frames of it were sent. It ends with its standard
+ * input.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -264,6 +265,8 @@ static void take_request(const ToGuest *message)
         response.id = message->request->id;
         response.result_case = CRIVIRT__AGENT__V1__RESPONSE__RESULT_PING;
         response.ping = &ping;
+        ping.monotonic_ns = G_MAXINT64;
+        ping.wall_clock_ns = G_MAXINT64;
         put_response(&response);
     }
 }
