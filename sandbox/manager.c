@@ -106,6 +106,7 @@ static gboolean open_parts(SandboxManager *manager, GError **error)
         .accelerator = settings->hypervisor.accelerator,
         .qemu_user = settings->hypervisor.qemu_user,
         .qemu_group = settings->hypervisor.qemu_group,
+        .private_devices = settings->hypervisor.private_devices,
     };
     g_autofree char *database = g_build_filename(settings->server.state_dir, "state.db", NULL);
 

@@ -25,6 +25,7 @@ typedef struct {
     const char *accelerator; /* "auto", "kvm", "tcg" */
     const char *qemu_user;   /* the account that QEMU runs as, "libvirt-qemu" */
     const char *qemu_group;
+    gboolean private_devices; /* embedded driver: each QEMU has a mount namespace with a /dev of its own */
 } VmmConfig;
 
 typedef enum {

@@ -19,9 +19,11 @@
 
 enum { PROC_MAX_BYTES = 1 << 20, CONFIGURATION_MAX_BYTES = 1 << 16 };
 
-/* The seccomp filter forbids QEMU to start programs or to change its user. Namespaces and cgroups are the
- * service manager's matter. vmm_devices.c sets the owner of disks and consoles, because libvirt would change
- * that of the kernel and of the layers too.
+/* The seccomp filter forbids QEMU to start programs or to change its user. cgroups are the service manager's
+ * matter. In a mount namespace, libvirt gives QEMU a /dev with its usual list (null, zero, full, random,
+ * urandom, ptmx, kvm) and the devices of the domain; the state that it keeps of a domain says whether it has
+ * one, so a change counts for later domains. vmm_devices.c sets the owner of disks and consoles, because
+ * libvirt would change that of the kernel and of the layers too.
  *
  * With the filtered capability, libvirt would read each of the 400 properties of a new VM's CPU, which takes
  * 0.3 s under emulation; without it, libvirt reads them as two bit sets. */
@@ -34,7 +36,7 @@ static const char qemu_conf[] = "# Written by crivirtd at every start.\n"
                                 "security_default_confined = 0\n"
                                 "seccomp_sandbox = 1\n"
                                 "cgroup_controllers = []\n"
-                                "namespaces = []\n"
+                                "namespaces = [ %s ]\n"
                                 "stdio_handler = \"file\"\n"
                                 "capability_filters = [ \"cpu-unavailable-features\" ]\n"
                                 "max_core = 0\n";
@@ -271,7 +273,8 @@ void vmm_root_open_kvm(const VmmIdentity *identity)
 static gboolean write_configuration(const char *root, const VmmConfig *config, GError **error)
 {
     g_autofree char *path = g_build_filename(root, "etc", "qemu.conf", NULL);
-    g_autofree char *text = g_strdup_printf(qemu_conf, config->qemu_user, config->qemu_group);
+    g_autofree char *text = g_strdup_printf(qemu_conf, config->qemu_user, config->qemu_group,
+                                            config->private_devices ? "\"mount\"" : "");
     g_autofree char *earlier = NULL;
 
     /* The file is not rewritten when it is the same, because the daemon must start on a full disk. */

@@ -202,6 +202,20 @@ test('a process with the user of one QEMU reads neither the memory nor the disk 
     await node.removePod(other);
 });
 
+test('a QEMU has a /dev of its own, with the devices of its VM and no other device file of the node', async () => {
+    const pid = node.qemuPid(pod);
+    const seen = must('find', `/proc/${pid}/root/dev`, '-xdev', '(', '-type', 'b', '-o', '-type', 'c', ')', '-printf', '%P\n')
+        .trim().split('\n');
+    const usual = ['full', 'kvm', 'null', 'ptmx', 'random', 'urandom', 'zero'];
+    assert.deepStrictEqual(seen.filter((name) => !usual.includes(name)), []);
+    assert.ok(seen.includes('null') && fs.existsSync('/dev/net/tun') && !fs.existsSync(`/proc/${pid}/root/dev/net/tun`));
+    // What the node mounts and removes later follows.
+    const mounts = () => fs.readFileSync(`/proc/${pid}/mountinfo`, 'utf8').split('\n').filter((line) => line.includes(other.id));
+    const other = await node.runPod();
+    await node.removePod(other);
+    assert.deepStrictEqual(mounts(), []);
+});
+
 test('VMs of a daemon that gave all the same user keep it, work on, and leave nothing', () =>
     Node.use({flags: ['--vm-users=0']}, async (own) => {
         const old = await own.runPod();

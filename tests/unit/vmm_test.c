@@ -101,7 +101,7 @@ static void fixture_paths(Fixture *fixture, char *directory)
     fixture->agent = g_build_filename(fixture->run_dir, "agent", NULL);
     fixture->kernel = g_build_filename(directory, "kernel", NULL);
     fixture->config =
-        (VmmConfig){"embed", directory, fixture->run_dir, "tcg", "libvirt-qemu", "libvirt-qemu"};
+        (VmmConfig){"embed", directory, fixture->run_dir, "tcg", "libvirt-qemu", "libvirt-qemu", TRUE};
 }
 
 /* A Linux boot sector without a kernel behind it, which is enough to start QEMU. */
