@@ -128,6 +128,24 @@ static void acl_set_mask(GArray *acl)
         g_array_append_val(acl, mask);
 }
 
+/* chmod changes the mask of a file that has one, and not its group's entry. Without this, what a chmod has
+ * taken away while a user was let in would come back with the next change. */
+static void acl_apply_mask(GArray *acl)
+{
+    guint allowed = ACL_READ | ACL_WRITE | ACL_EXECUTE;
+
+    for (guint i = 0; i < acl->len; i++)
+        if (entry_tag(&g_array_index(acl, Entry, i)) == ACL_MASK)
+            allowed = GUINT16_FROM_LE(g_array_index(acl, Entry, i).e_perm);
+    for (guint i = 0; i < acl->len; i++) {
+        Entry *entry = &g_array_index(acl, Entry, i);
+        guint tag = entry_tag(entry);
+
+        if (tag == ACL_USER || tag == ACL_GROUP || tag == ACL_GROUP_OBJ)
+            entry->e_perm &= GUINT16_TO_LE(allowed);
+    }
+}
+
 /* permissions: 0 takes the user's entry away. */
 static gboolean change(const char *path, uid_t user, guint permissions, GError **error)
 {
@@ -140,6 +158,7 @@ static gboolean change(const char *path, uid_t user, guint permissions, GError *
         return FALSE;
     if (!acl_remove_user(acl, user) && permissions == 0)
         return TRUE;
+    acl_apply_mask(acl);
     if (permissions != 0)
         g_array_append_val(acl, entry);
     acl_set_mask(acl);

@@ -3,7 +3,7 @@
  * Owner, group and other entries stay as they are.
  *
  * Errors: FAILED_PRECONDITION when the file system has no ACLs; else those of the file. Threads: any; changes
- * follow one another. Other programs (udev) may change the ACL as well: the last one wins.
+ * follow one another. Other programs (udev, chmod) may change the permissions as well: the last one wins.
  */
 #pragma once
 

@@ -101,6 +101,24 @@ static void others_entries_stay(void)
     file_drop(path);
 }
 
+/* An administrator closes the device while a VM starts. */
+static void a_chmod_is_not_undone(void)
+{
+    g_autofree char *path = file_make();
+    g_autoptr(GError) error = NULL;
+    struct stat status;
+
+    TEST_OK(file_access_grant(path, ONE, TRUE, &error), error);
+    TEST_OK(file_access_grant(path, OTHER, TRUE, &error), error);
+    CU_ASSERT_EQUAL(chmod(path, 0600), 0);
+    TEST_OK(file_access_revoke(path, ONE, &error), error);
+    CU_ASSERT_FALSE(opens(path, OTHER, GROUP));
+    TEST_OK(file_access_revoke(path, OTHER, &error), error);
+    CU_ASSERT_EQUAL(stat(path, &status), 0);
+    CU_ASSERT_EQUAL(status.st_mode & 07777, 0600);
+    file_drop(path);
+}
+
 static void readers_do_not_write(void)
 {
     g_autofree char *path = file_make();
@@ -143,6 +161,7 @@ int main(void)
     static const TestCase cases[] = {
         {"single users are let in to a device, and out again", single_users_are_let_in},
         {"an entry for one user lets no group in", others_entries_stay},
+        {"what a chmod takes away while a user is let in stays away", a_chmod_is_not_undone},
         {"a user who is let in to read does not write", readers_do_not_write},
         {"an error names the device", a_missing_device_is_named},
     };
