@@ -29,6 +29,9 @@ static const guint64 OVERHEAD_FIXED_BYTES = 64 << 20;
 static const guint64 OVERHEAD_DIVISOR = 24;
 /* With less memory the initramfs does not unpack. */
 static const guint64 LEAST_MEMORY_BYTES = 64 << 20;
+/* The guest's kernel takes memory in blocks of this size at the end of what can be plugged into it: it leaves
+ * out the rest of the region, and a size that needs the rest would never be reached. */
+static const guint64 GUEST_MEMORY_BLOCK = (guint64)128 << 20;
 static const guint64 REACH_MEMORY_BYTES = (guint64)16 << 30;
 
 NodeCapacity node_capacity(void)
@@ -148,10 +151,10 @@ static gboolean memory_compute(const Resources *resources, const char *field, co
     }
     size->boot_memory_bytes = least;
     size->memory_bytes = least + MIN(round_up(wanted - least, DOMAIN_MEMORY_BLOCK),
-                                     round_down(most - least, DOMAIN_MEMORY_BLOCK));
+                                     round_down(most - least, GUEST_MEMORY_BLOCK));
     size->max_memory_bytes =
         least +
-        round_down(MIN(most, MAX(REACH_MEMORY_BYTES, wanted * REACH_FACTOR)) - least, DOMAIN_MEMORY_BLOCK);
+        round_down(MIN(most, MAX(REACH_MEMORY_BYTES, wanted * REACH_FACTOR)) - least, GUEST_MEMORY_BLOCK);
     return TRUE;
 }
 

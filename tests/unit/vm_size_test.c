@@ -154,6 +154,23 @@ static void reach_is_bounded(void)
     CU_ASSERT_TRUE(shape.max_memory_bytes >= 40960 * MIB);
 }
 
+static void is_reachable_by_the_guest(void)
+{
+    const NodeCapacity odd = {.cpus = 8, .memory_bytes = 24105 * MIB, .plugs = TRUE};
+    const gint64 asked[] = {0, 10240 * MIB, 24000 * MIB, 24105 * MIB, 4194304 * MIB};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(asked); i++) {
+        Resources resources = limits(asked[i], 0, 0);
+        g_autoptr(GError) error = NULL;
+        VmSize shape = {0};
+
+        TEST_OK(vm_size_compute(&resources, FIELD, &bounds, &odd, &shape, &error), error);
+        CU_ASSERT_EQUAL((shape.max_memory_bytes - shape.boot_memory_bytes) % (128 * MIB), 0);
+        CU_ASSERT_TRUE(shape.memory_bytes <= shape.max_memory_bytes);
+        CU_ASSERT_TRUE(asked[i] < 24000 * MIB || shape.memory_bytes > (24105 - 128) * MIB);
+    }
+}
+
 static void caps_cpu_limits(void)
 {
     const VmBounds open = {.vcpus = 1, .memory_bytes = 256 * MIB};
@@ -173,6 +190,7 @@ int main(int argc, char **argv)
         {"a CPU limit is rounded up to whole CPUs", rounds_up_cpus},
         {"an invalid limit is refused with its name", refuses_nonsense},
         {"an impossible size is refused with the reason", refuses_too_much},
+        {"the largest size is one that the guest's kernel can reach", is_reachable_by_the_guest},
         {"a limit above what the node has is allowed and never takes effect",
          limits_above_the_node_never_take_effect},
         {"all VMs of a handler boot with one size, whatever their limits", boots_alike},
