@@ -56,8 +56,8 @@ struct Pod {
     pid_t agent_pid;        /* of a host pod */
     AgentConnection *agent; /* NULL: no guest */
     const char *lost;       /* why the VM has ended by itself, static; NULL: it has not */
-    gboolean was_reset;     /* the VM has ended because the guest reset itself */
     char *blocked;          /* why its guest cannot run at present; NULL: it can */
+    gboolean was_reset;     /* the VM has ended because the guest reset itself */
     gboolean abandoned;     /* the start was abandoned for a cause outside the guest */
     const char *start;      /* "booted", "restored"; NULL: not yet, or by an earlier daemon */
     GHashTable *containers; /* id → Container */
