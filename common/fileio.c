@@ -6,17 +6,16 @@
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <linux/fs.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/open_inside.h"
 
 typedef int AutoFd;
 
@@ -178,12 +177,8 @@ gboolean dir_make(const char *path, int mode, GError **error)
  * system, which is what a volume on the node's own disk is. */
 static int open_child(int parent, const char *name)
 {
-    struct open_how how = {
-        .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
-        .resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS,
-    };
-
-    return (int)syscall(SYS_openat2, parent, name, &how, sizeof how);
+    return open_inside(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
+                       RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS);
 }
 
 /* What is left to remove: a directory, and the number of the next name for what is moved up into it. */

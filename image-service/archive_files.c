@@ -3,14 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/open_inside.h"
 #include "common/string_table.h"
 #include "image-service/content/digest.h"
 #include "image-service/layers/blob_stream.h"
@@ -296,13 +295,12 @@ static const File *find_by_name(const ArchiveFiles *files, const char *name)
 
 static int open_file(const ArchiveFiles *files, const char *name)
 {
-    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
-                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
     g_autofree char *path = NULL;
     const File *file;
 
     if (files->directory_fd >= 0)
-        return (int)syscall(SYS_openat2, files->directory_fd, name, &how, sizeof how);
+        return open_inside(files->directory_fd, name, O_RDONLY | O_NONBLOCK,
+                           RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
     file = find_by_name(files, name);
     if (file == NULL) {
         errno = ENOENT;

@@ -13,12 +13,14 @@
 
 enum { TRIES = 64, LOOP_MAJOR = 7 };
 
-/* Opens the device. Where no devtmpfs or udev makes its node, this makes it. */
+/* Opens the device. Where no devtmpfs or udev makes its node, this makes it, or another program at the same
+ * time. */
 static int open_device(int number, char *ret_node, size_t room)
 {
     snprintf(ret_node, room, "/dev/loop%d", number);
     int fd = open(ret_node, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 && errno == ENOENT && mknod(ret_node, S_IFBLK | 0660, makedev(LOOP_MAJOR, number)) == 0)
+    if (fd < 0 && errno == ENOENT &&
+        (mknod(ret_node, S_IFBLK | 0660, makedev(LOOP_MAJOR, number)) == 0 || errno == EEXIST))
         fd = open(ret_node, O_RDONLY | O_CLOEXEC);
     return fd;
 }

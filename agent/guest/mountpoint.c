@@ -4,13 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "common/open_inside.h"
 
 enum { LINKS_MAX = 40 }; /* as in the kernel */
 
@@ -45,12 +45,10 @@ static const MountpointVolume *walk_volume(const Walk *walk)
 /* Return: the directory `done`, which volume covers (NULL: none does), -1 with errno. */
 static int walk_open(const Walk *walk, const MountpointVolume *volume)
 {
-    struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS};
     const char *path = walk->done + (volume != NULL ? volume->length : 0);
     path += strspn(path, "/");
-    return (int)syscall(SYS_openat2, volume != NULL ? volume->fd : walk->root->rootfs_fd,
-                        path[0] != '\0' ? path : ".", &how, sizeof how);
+    return open_inside(volume != NULL ? volume->fd : walk->root->rootfs_fd, path[0] != '\0' ? path : ".",
+                       O_PATH | O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS);
 }
 
 /* Takes the next name off `rest`. Return: false at the end. */

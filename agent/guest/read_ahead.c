@@ -4,17 +4,16 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent/guest/config.h"
 #include "agent/guest/fault.h"
 #include "agent/guest/paths.h"
+#include "common/open_inside.h"
 
 enum {
     STEP_BYTES = 128 << 10, /* the kernel cuts a longer request to what the disk reads at once */
@@ -42,8 +41,7 @@ static const char *const library_directories[] = {
 /* A device is not opened, for that may have an effect. */
 static int open_regular(int rootfs_fd, const char *path, uint64_t *ret_size)
 {
-    struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-    int place = (int)syscall(SYS_openat2, rootfs_fd, path, &how, sizeof how);
+    int place = open_inside(rootfs_fd, path, O_PATH, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
     struct stat status;
     char name[32];
     int fd = -1;

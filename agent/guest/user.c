@@ -4,13 +4,13 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "common/open_inside.h"
 
 enum { DATABASE_MAX_BYTES = 4 << 20 };
 
@@ -30,9 +30,8 @@ typedef struct {
 
 static bool database_open(int rootfs_fd, const char *path, int *ret_fd, Fault *ret_fault)
 {
-    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
-                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-    int fd = (int)syscall(SYS_openat2, rootfs_fd, path, &how, sizeof how);
+    int fd = open_inside(rootfs_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY,
+                         RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
     struct stat status;
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) {
         *ret_fd = -1;

@@ -3,18 +3,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent/guest/idmap.h"
 #include "agent/guest/paths.h"
 #include "agent/guest/process.h"
 #include "agent/guest/sysfile.h"
+#include "common/open_inside.h"
 
 bool volume_lower_names(const uint32_t *luns, size_t n_luns, char *options, size_t room)
 {
@@ -24,11 +23,10 @@ bool volume_lower_names(const uint32_t *luns, size_t n_luns, char *options, size
     return length < room;
 }
 
-/* Opens a path below root; links in it are resolved inside root. */
-static int open_inside(int root, const char *path, uint64_t flags)
+/* Links in the path are resolved inside root. */
+static int open_in_root(int root, const char *path, int flags)
 {
-    struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-    return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+    return open_inside(root, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
 /* ---- images ---- */
@@ -68,7 +66,7 @@ static bool make_target(const char *target, int source, Fault *ret_fault)
 
 static bool bind_sub_path(int whole, const char *sub_path, const char *target, Fault *ret_fault)
 {
-    int source = open_inside(whole, sub_path[0] != '\0' ? sub_path : ".", O_PATH);
+    int source = open_in_root(whole, sub_path[0] != '\0' ? sub_path : ".", O_PATH);
     if (source < 0 && (errno == ENOENT || errno == ENOTDIR))
         return fault(ret_fault, FAULT_NOT_FOUND, "the image has no %s for a volume", sub_path);
     if (source < 0)
@@ -134,12 +132,11 @@ static bool make_memory(const MemoryVolume *volume, char *ret_path, size_t room,
  * is followed. */
 static int open_directory(int parent, const char *name, const MemoryVolume *volume)
 {
-    struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
-                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
     bool made = mkdirat(parent, name, 0700) == 0;
     if (!made && errno != EEXIST)
         return -1;
-    int fd = (int)syscall(SYS_openat2, parent, name, &how, sizeof how);
+    int fd =
+        open_inside(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
     if (fd >= 0 && made &&
         (fchown(fd, volume->uid, volume->gid) < 0 || fchmod(fd, volume->mode & 07777) < 0)) {
         close(fd);
@@ -233,7 +230,7 @@ static bool bind_content(const char *whole, const char *path, const char *target
                          Fault *ret_fault)
 {
     int root = open(whole, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int source = root >= 0 ? open_inside(root, path, O_PATH | O_DIRECTORY) : -1;
+    int source = root >= 0 ? open_in_root(root, path, O_PATH | O_DIRECTORY) : -1;
     int problem = errno, tree = -1;
 
     *ret_missing = root >= 0 && source < 0 && problem == ENOENT;

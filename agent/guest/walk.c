@@ -4,21 +4,18 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "common/open_inside.h"
 
 /* A bind mount of the same file system has the device number of its parent, so openat2() looks for mounts. */
 static DIR *open_below(int parent, const char *name)
 {
-    struct open_how how = {
-        .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
-        .resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS,
-    };
-    int fd = (int)syscall(SYS_openat2, parent, name, &how, sizeof how);
+    int fd =
+        open_inside(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS);
     DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
 
     if (directory == NULL && fd >= 0)

@@ -3,13 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sched.h>
 #include <sys/mount.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/open_inside.h"
 
 typedef struct {
     pid_t pid;
@@ -38,12 +37,10 @@ static int enter_namespace(pid_t pid)
 /* Return: 0 or an errno. */
 static int move_below(int tree, const char *root, const char *name)
 {
-    struct open_how how = {
-        .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
-    };
     int from = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int target = from >= 0 ? (int)syscall(SYS_openat2, from, name, &how, sizeof(how)) : -1;
+    int target = from >= 0 ? open_inside(from, name, O_PATH | O_NOFOLLOW,
+                                         RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
+                           : -1;
     int problem = 0;
 
     if (target < 0 ||

@@ -4,18 +4,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gunixmounts.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/mountinfo.h"
+#include "common/open_inside.h"
 #include "sandbox/volumes/mount_namespace.h"
 
 static gboolean is_mounted(const char *path)
@@ -79,12 +78,8 @@ static int open_view(const char *path, GError **error)
 
 static int open_directory_at(int parent, const char *name)
 {
-    struct open_how how = {
-        .flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
-    };
-
-    return (int)syscall(SYS_openat2, parent, name, &how, sizeof(how));
+    return open_inside(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW,
+                       RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV);
 }
 
 /* Makes a directory, or an empty file, unless there is one. What is there but is of another kind is removed

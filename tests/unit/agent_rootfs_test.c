@@ -111,6 +111,15 @@ static CreateContainerRequest request_of(const char *id, Disk **layers, size_t n
     return request;
 }
 
+static gboolean mounts(const CreateContainerRequest *request, Rootfs *ret_rootfs)
+{
+    gboolean ready = rootfs_mount(request, -1, ret_rootfs, &problem) == DISK_READY;
+
+    if (!ready)
+        g_printerr("%s\n", problem.message);
+    return ready;
+}
+
 static void has_its_layers(void)
 {
     Disk *layers[] = {&disks[0], &disks[1], &disks[0]}; /* the first layer again, as the uppermost */
@@ -119,11 +128,11 @@ static void has_its_layers(void)
     Rootfs a, b, c;
     uint32_t released[LAYERS_MAX];
 
-    CU_ASSERT_EQUAL_FATAL(rootfs_mount(&request, -1, &a, &problem), DISK_READY);
+    CU_ASSERT_TRUE_FATAL(mounts(&request, &a));
     CU_ASSERT_TRUE(file_says(CONTAINERS_DIR "/a/rootfs/etc/which", "upper"));
     CU_ASSERT_TRUE(file_says(CONTAINERS_DIR "/a/rootfs/etc/lower", "below"));
     CU_ASSERT_TRUE(g_file_set_contents(CONTAINERS_DIR "/a/rootfs/etc/which", "mine", -1, NULL));
-    CU_ASSERT_EQUAL_FATAL(rootfs_mount(&again, -1, &b, &problem), DISK_READY);
+    CU_ASSERT_TRUE_FATAL(mounts(&again, &b));
     CU_ASSERT_TRUE(file_says(CONTAINERS_DIR "/b/rootfs/etc/which", "lower"));
     /* Two disks cannot have the same unit. */
     other.serial = (char *)"other";
@@ -200,7 +209,7 @@ static void has_constant_numbers(void)
 
     request.anonymous_volumes = volumes;
     request.n_anonymous_volumes = 1;
-    CU_ASSERT_EQUAL_FATAL(rootfs_mount(&request, -1, &rootfs, &problem), DISK_READY);
+    CU_ASSERT_TRUE_FATAL(mounts(&request, &rootfs));
     expect_one_device(CONTAINERS_DIR "/a/a0", CONTAINERS_DIR "/a/a0/which", CONTAINERS_DIR "/a/a0/lower");
     for (gsize i = 0; i < G_N_ELEMENTS(paths); i++) {
         before[i] = numbers_of(paths[i]);
@@ -229,7 +238,7 @@ static void opens_no_devices_of_layers(void)
     Rootfs rootfs;
     uint32_t released[LAYERS_MAX];
 
-    CU_ASSERT_EQUAL_FATAL(rootfs_mount(&request, -1, &rootfs, &problem), DISK_READY);
+    CU_ASSERT_TRUE_FATAL(mounts(&request, &rootfs));
     CU_ASSERT_TRUE(open(LAYERS_DIR "/1/null", O_RDWR | O_CLOEXEC) < 0 && errno == EACCES);
     CU_ASSERT_EQUAL(rootfs_unmount(&rootfs, released), 1);
 }
@@ -250,7 +259,7 @@ static void follows_links_inside_only(void)
         request.n_layers = 1;
         request.anonymous_volumes = volumes;
         request.n_anonymous_volumes = G_N_ELEMENTS(volumes);
-        CU_ASSERT_EQUAL_FATAL(rootfs_mount(&request, -1, &rootfs, &problem), DISK_READY);
+        CU_ASSERT_TRUE_FATAL(mounts(&request, &rootfs));
         for (gsize j = 0; j < G_N_ELEMENTS(volumes); j++) {
             g_autofree char *secret = g_strdup_printf(CONTAINERS_DIR "/a/a%zu/crivirt", j);
             g_autofree char *layer = g_strdup_printf(CONTAINERS_DIR "/a/a%zu/1", j);
@@ -303,7 +312,7 @@ static void leaves_nothing_of_a_failure(void)
         Rootfs rootfs;
         uint32_t released[LAYERS_MAX];
 
-        CU_ASSERT_EQUAL_FATAL(rootfs_mount(&request, -1, &rootfs, &problem), DISK_READY);
+        CU_ASSERT_TRUE_FATAL(mounts(&request, &rootfs));
         CU_ASSERT_NOT_EQUAL(access(CONTAINERS_DIR "/a/a0/crivirt", F_OK), 0);
         CU_ASSERT_EQUAL(rootfs_unmount(&rootfs, released), 1);
     }
@@ -336,7 +345,7 @@ static void takes_many_volumes(void)
         volumes[i] = (char *)"/etc";
     request.anonymous_volumes = volumes;
     request.n_anonymous_volumes = MANY;
-    CU_ASSERT_EQUAL_FATAL(rootfs_mount(&request, -1, &rootfs, &problem), DISK_READY);
+    CU_ASSERT_TRUE_FATAL(mounts(&request, &rootfs));
     CU_ASSERT_TRUE(file_says(CONTAINERS_DIR "/a/a199/which", "lower"));
     CU_ASSERT_EQUAL(rootfs_unmount(&rootfs, released), 1);
     CU_ASSERT_EQUAL(mounts_below("/run/crivirt"), 0);
