@@ -82,21 +82,21 @@ static gboolean acl_write(const char *path, GArray *acl, GError **error)
     if (errno == EOPNOTSUPP)
         return fail(
             error, STATUS_FAILED_PRECONDITION,
-            "cannot let single users open %s: its file system has no ACLs; set hypervisor.vm_users to "
+            "cannot let single groups open %s: its file system has no ACLs; set hypervisor.vm_users to "
             "0 for all VMs to run as one user",
             path);
     return fail_errno(error, errno, "cannot change who may open %s", path);
 }
 
-/* Return: whether the user had an entry. */
-static gboolean acl_remove_user(GArray *acl, uid_t user)
+/* Return: whether the group had an entry. */
+static gboolean acl_remove_group(GArray *acl, gid_t group)
 {
     gboolean found = FALSE;
 
     for (guint i = acl->len; i-- > 0;) {
         const Entry *entry = &g_array_index(acl, Entry, i);
 
-        if (entry_tag(entry) == ACL_USER && GUINT32_FROM_LE(entry->e_id) == user) {
+        if (entry_tag(entry) == ACL_GROUP && GUINT32_FROM_LE(entry->e_id) == group) {
             g_array_remove_index(acl, i);
             found = TRUE;
         }
@@ -129,7 +129,7 @@ static void acl_set_mask(GArray *acl)
 }
 
 /* chmod changes the mask of a file that has one, and not its group's entry. Without this, what a chmod has
- * taken away while a user was let in would come back with the next change. */
+ * taken away while a group was let in would come back with the next change. */
 static void acl_apply_mask(GArray *acl)
 {
     guint allowed = ACL_READ | ACL_WRITE | ACL_EXECUTE;
@@ -146,17 +146,17 @@ static void acl_apply_mask(GArray *acl)
     }
 }
 
-/* permissions: 0 takes the user's entry away. */
-static gboolean change(const char *path, uid_t user, guint permissions, GError **error)
+/* permissions: 0 takes the group's entry away. */
+static gboolean change(const char *path, gid_t group, guint permissions, GError **error)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&changes);
     g_autoptr(GArray) acl = acl_read(path, error);
-    const Entry entry = entry_make(ACL_USER, permissions, user);
+    const Entry entry = entry_make(ACL_GROUP, permissions, group);
 
     (void)locker;
     if (acl == NULL)
         return FALSE;
-    if (!acl_remove_user(acl, user) && permissions == 0)
+    if (!acl_remove_group(acl, group) && permissions == 0)
         return TRUE;
     acl_apply_mask(acl);
     if (permissions != 0)
@@ -165,12 +165,12 @@ static gboolean change(const char *path, uid_t user, guint permissions, GError *
     return acl_write(path, acl, error);
 }
 
-gboolean file_access_grant(const char *path, uid_t user, gboolean writes, GError **error)
+gboolean file_access_grant(const char *path, gid_t group, gboolean writes, GError **error)
 {
-    return change(path, user, ACL_READ | (writes ? ACL_WRITE : 0), error);
+    return change(path, group, ACL_READ | (writes ? ACL_WRITE : 0), error);
 }
 
-gboolean file_access_revoke(const char *path, uid_t user, GError **error)
+gboolean file_access_revoke(const char *path, gid_t group, GError **error)
 {
-    return change(path, user, 0, error);
+    return change(path, group, 0, error);
 }

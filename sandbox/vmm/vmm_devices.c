@@ -119,10 +119,10 @@ gboolean vmm_attach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, GErro
         return FALSE;
     enters = disk->readonly && user.uid != vmm->identity.uid;
     if (!vmm_prepare_disk(vmm, &user, disk, error) ||
-        (enters && !file_access_grant(disk->path, user.uid, FALSE, error)))
+        (enters && !file_access_grant(disk->path, user.gid, FALSE, error)))
         return FALSE;
     good = attach_device(vmm, name, xml, disk->path, error);
-    if (enters && !file_access_revoke(disk->path, user.uid, &problem))
+    if (enters && !file_access_revoke(disk->path, user.gid, &problem))
         log_warning(LOG_FIELDS("sandbox", name), "%s", problem->message);
     return good;
 }

@@ -146,8 +146,8 @@ static gboolean prepare_files(Vmm *vmm, const DomainSpec *spec, GError **error)
     return vmm_prepare_console(vmm, &user, spec->console_path, error);
 }
 
-/* A user of the VM's own is in no group that may open /dev/kvm. It is let in while QEMU starts, which opens
- * the device once. */
+/* A user of the VM's own is in no group that may open /dev/kvm. Its own group, which has the same number, is
+ * let in while QEMU starts, which opens the device once. */
 static virDomainPtr start_domain(Vmm *vmm, const DomainSpec *spec, GError **error)
 {
     gboolean enters = spec->accelerated && spec->user != 0;

@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <grp.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
@@ -57,7 +59,7 @@ static gboolean opens(const char *path, uid_t user, gid_t group)
     return opens_as(path, user, group, O_RDWR);
 }
 
-static void single_users_are_let_in(void)
+static void single_groups_are_let_in(void)
 {
     g_autofree char *path = file_make();
     g_autoptr(GError) error = NULL;
@@ -81,6 +83,25 @@ static void single_users_are_let_in(void)
     CU_ASSERT_EQUAL(stat(path, &status), 0);
     CU_ASSERT_EQUAL(status.st_mode & 07777, 0660);
     CU_ASSERT_TRUE(getxattr(path, "system.posix_acl_access", NULL, 0) < 0);
+    file_drop(path);
+}
+
+/* udev takes the entries of users away at each event of a device with the tag "uaccess". */
+static void no_user_has_an_entry(void)
+{
+    struct {
+        struct posix_acl_xattr_header header;
+        struct posix_acl_xattr_entry entries[16];
+    } acl;
+    g_autofree char *path = file_make();
+    g_autoptr(GError) error = NULL;
+    ssize_t length;
+
+    TEST_OK(file_access_grant(path, ONE, TRUE, &error), error);
+    length = getxattr(path, "system.posix_acl_access", &acl, sizeof acl);
+    CU_ASSERT_TRUE_FATAL(length > (ssize_t)sizeof acl.header);
+    for (gsize i = 0; i < ((gsize)length - sizeof acl.header) / sizeof *acl.entries; i++)
+        CU_ASSERT_NOT_EQUAL(GUINT16_FROM_LE(acl.entries[i].e_tag), ACL_USER);
     file_drop(path);
 }
 
@@ -159,10 +180,11 @@ static gboolean can_test(void)
 int main(void)
 {
     static const TestCase cases[] = {
-        {"single users are let in to a device, and out again", single_users_are_let_in},
-        {"an entry for one user lets no group in", others_entries_stay},
-        {"what a chmod takes away while a user is let in stays away", a_chmod_is_not_undone},
-        {"a user who is let in to read does not write", readers_do_not_write},
+        {"single groups are let in to a device, and out again", single_groups_are_let_in},
+        {"no entry is of a user, which udev would take away", no_user_has_an_entry},
+        {"an entry for one group lets no other in", others_entries_stay},
+        {"what a chmod takes away while a group is let in stays away", a_chmod_is_not_undone},
+        {"a group that is let in to read does not write", readers_do_not_write},
         {"an error names the device", a_missing_device_is_named},
     };
 
