@@ -14,7 +14,7 @@ const CHOWN = 1n << 0n, BIND = 1n << 10n, NET_RAW = 1n << 13n, SYS_ADMIN = 1n <<
 
 let node, pod;
 before(async () => {
-    node = await Node.start({flags: ['--private-devices=true']});
+    node = await Node.start();
     await node.cri.call('LoadImage', {path: makeImage(node, IMAGE, {User: 'app'}, (dir) => {
         fs.mkdirSync(path.join(dir, 'etc'));
         fs.writeFileSync(path.join(dir, 'etc/passwd'), 'root:x:0:0::/:/bin/sh\napp:x:1001:1002::/home:/bin/sh\n');
