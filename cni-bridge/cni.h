@@ -85,8 +85,8 @@ gboolean cni_network_add(CniNetwork *network, const CniAttachment *attachment, c
 /* Calls DEL in reverse order; goes on after a failure and reports the first one. */
 gboolean cni_network_del(CniNetwork *network, const CniAttachment *attachment, const Deadline *deadline,
                          GError **error);
-/* Kills the plugins that an earlier daemon had called for that attachment, and what they started: their
- * changes would come after the DEL that undoes them. */
+/* Waits until the plugins that an earlier daemon had called for that attachment have ended, and what they
+ * started, and kills them after some seconds: their changes would come after the DEL that undoes them. */
 void cni_end_orphans(const char *container_id);
 gboolean cni_network_check(CniNetwork *network, const CniAttachment *attachment, const Deadline *deadline,
                            GError **error);

@@ -13,6 +13,8 @@
 
 enum { MAX_MESSAGE = 1024, MAX_IFNAME = 15, MAX_ENVIRONMENT = 4 << 20 };
 
+enum { ORPHAN_GRACE_MS = 5000, ORPHAN_LOOK_MS = 50 };
+
 /* Error codes of the specification that mean "later". */
 enum { CNI_CODE_TRY_AGAIN_LATER = 11, CNI_CODE_NOT_AVAILABLE = 50, CNI_CODE_LIMITED_CONNECTIVITY = 51 };
 
@@ -345,10 +347,12 @@ static gboolean has_variable(const char *pid, const char *variable)
     return FALSE;
 }
 
-void cni_exec_end_orphans(const char *container_id)
+/* Return: how many of the container's plugins and of the programs that they started run. */
+static guint find_orphans(const char *container_id, gboolean end_them)
 {
     g_autofree char *variable = g_strdup_printf("CNI_CONTAINERID=%s", container_id);
     g_autoptr(GDir) processes = g_dir_open("/proc", 0, NULL);
+    guint found = 0;
     const char *name;
 
     while (processes != NULL && (name = g_dir_read_name(processes)) != NULL) {
@@ -356,8 +360,23 @@ void cni_exec_end_orphans(const char *container_id)
 
         /* "self" and other names that are not numbers give 0, which kill() takes for our whole process group.
          */
-        if (pid > 0 && has_variable(name, variable) && kill(pid, SIGKILL) == 0)
+        if (pid <= 0 || !has_variable(name, variable))
+            continue;
+        found++;
+        if (end_them && kill(pid, SIGKILL) == 0)
             log_warning(LOG_FIELDS("container", container_id),
                         "killed a CNI plugin that an earlier crivirtd had started (process %s)", name);
     }
+    return found;
+}
+
+/* A plugin that is killed between two of its changes may leave what no later DEL removes: bridge finds the
+ * addresses whose masquerading it ends by the link that it has removed before. So it may come to its end. */
+void cni_exec_end_orphans(const char *container_id)
+{
+    gint64 until = g_get_monotonic_time() + ORPHAN_GRACE_MS * G_TIME_SPAN_MILLISECOND;
+
+    while (find_orphans(container_id, FALSE) > 0 && g_get_monotonic_time() < until)
+        g_usleep(ORPHAN_LOOK_MS * G_TIME_SPAN_MILLISECOND);
+    find_orphans(container_id, TRUE);
 }

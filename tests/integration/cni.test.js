@@ -18,6 +18,7 @@ before(async () => {
 config=$(cat)
 case "$(cat ${plugins}/mood 2>/dev/null)" in
 "hang $CNI_COMMAND") touch ${plugins}/hangs; sleep 86399 ;;
+"slow $CNI_COMMAND") touch ${plugins}/hangs; sleep 2; touch ${plugins}/finished ;;
 "fail $CNI_COMMAND") echo '{"cniVersion": "1.0.0", "code": 100, "msg": "not in the mood"}'; exit 1 ;;
 "die $CNI_COMMAND") kill -9 $$ ;;
 esac
@@ -82,6 +83,21 @@ test('after kill -9 of the daemon while a plugin hangs in ADD, neither plugin no
     await running;
     mood('');
     await node.startDaemon();
+    await nothingIsLeft();
+});
+
+// One that is killed between two of its changes may leave what no later DEL removes.
+test('after kill -9 of the daemon while a plugin works on DEL, the plugin comes to its end', async () => {
+    const pod = await node.runPod();
+    mood('slow DEL');
+    const stopping = node.cri.call('StopPodSandbox', {pod_sandbox_id: pod.id}).catch(() => {});
+    await hangs();
+    await node.stopDaemon('SIGKILL');
+    await stopping;
+    mood('');
+    await node.startDaemon();
+    await eventually('the plugin has finished', () => fs.existsSync(path.join(plugins, 'finished')));
+    await node.removePod(pod);
     await nothingIsLeft();
 });
 

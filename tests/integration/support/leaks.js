@@ -46,7 +46,7 @@ function loopDevices(node) {
 
 function rulesOfPods(node) {
     const rules = node.inNetwork('sh', '-c', 'iptables-save; ip6tables-save');
-    return node.podIds.filter((id) => rules.includes(id) || /CNI-DN-|CNI-[0-9a-f]{24}/.test(rules));
+    return rules.split('\n').filter((line) => /CNI-DN-|CNI-[0-9a-f]{24}/.test(line) || node.podIds.some((id) => line.includes(id)));
 }
 
 // Descriptions of everything that is left of the node's pods, which should all have been removed. The daemon may still run.
@@ -61,7 +61,7 @@ function leaks(node) {
         ...listing('/run/netns').filter(isOfPod).map((name) => `network namespace ${name}`),
         ...loopDevices(node).map((name) => `loop device ${name}`),
         ...interfaces.filter((name) => !INTERFACES.includes(name) && !isUnassigned(node, name)).map((name) => `interface ${name}`),
-        ...rulesOfPods(node).map((id) => `packet filter rule of ${id}`),
+        ...rulesOfPods(node).map((rule) => `packet filter rule ${rule}`),
         ...addressFiles(node).map((file) => `address ${file}`),
         // A file or directory that belongs to a pod has the pod's id in its name.
         ...[...files(node.stateDir), ...files(node.runDir)].filter(isOfPod).map((file) => `file ${file}`),
