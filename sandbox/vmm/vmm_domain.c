@@ -329,11 +329,10 @@ gboolean vmm_destroy(Vmm *vmm, const char *name, const Deadline *deadline, GErro
 {
     g_autoptr(virDomain) domain = virDomainLookupByName(vmm->connection, name);
 
-    if (domain != NULL) {
-        vmm_table_destroying(vmm->table, name);
-        if (!vmm_kill_qemu(vmm, name, deadline, error) || !destroy_domain(domain, error))
-            return FALSE;
-    }
+    /* Also one that libvirt has just seen the end of: its name is taken until that is reported. */
+    vmm_table_destroying(vmm->table, name);
+    if (domain != NULL && (!vmm_kill_qemu(vmm, name, deadline, error) || !destroy_domain(domain, error)))
+        return FALSE;
     vmm_table_forget_end(vmm->table, name);
     remove_logs(vmm, name);
     if (vmm->embedded)
