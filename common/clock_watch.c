@@ -4,9 +4,9 @@
 #include <errno.h>
 #include <glib-unix.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/source.h"
 
 /* In the year 2255: the kernel lets no clock be set so far, so that the timer ends only by a step. */
@@ -20,17 +20,9 @@ struct ClockWatch {
     gpointer data;
 };
 
-static gint64 clock_ns(clockid_t clock)
-{
-    struct timespec now;
-
-    clock_gettime(clock, &now);
-    return now.tv_sec * G_GINT64_CONSTANT(1000000000) + now.tv_nsec;
-}
-
 static gint64 lead_now_ns(void)
 {
-    return clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);
+    return clock_read_ns(CLOCK_REALTIME) - clock_read_ns(CLOCK_MONOTONIC);
 }
 
 static gboolean timer_arm(int fd)

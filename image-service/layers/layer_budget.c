@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image-service/layers/layer_budget.h"
 
-#include <time.h>
-
+#include "common/clock.h"
 #include "common/error.h"
 
 enum {
@@ -14,23 +13,15 @@ enum {
     ALLOCATION_MIN_BYTES = 32,
 };
 
-static gint64 thread_time_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return now.tv_sec * G_USEC_PER_SEC + now.tv_nsec / 1000;
-}
-
 void layer_budget_begin(LayerBudget *budget, const Deadline *deadline)
 {
     budget->deadline = deadline;
-    budget->began_us = thread_time_us();
+    budget->began_us = clock_read_ns(CLOCK_THREAD_CPUTIME_ID) / 1000;
 }
 
 void layer_budget_end(LayerBudget *budget)
 {
-    budget->earlier_us += thread_time_us() - budget->began_us;
+    budget->earlier_us += clock_read_ns(CLOCK_THREAD_CPUTIME_ID) / 1000 - budget->began_us;
     budget->deadline = NULL;
 }
 
@@ -69,7 +60,7 @@ void layer_budget_add_content(LayerBudget *budget, guint64 bytes)
 
 gboolean layer_budget_check(LayerBudget *budget, GError **error)
 {
-    gint64 used_us = budget->earlier_us + thread_time_us() - budget->began_us;
+    gint64 used_us = budget->earlier_us + clock_read_ns(CLOCK_THREAD_CPUTIME_ID) / 1000 - budget->began_us;
     guint64 content_us = budget->content_bytes / (CONTENT_BYTES_PER_S / G_USEC_PER_SEC);
 
     if (!deadline_check(budget->deadline,

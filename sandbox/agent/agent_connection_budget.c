@@ -7,8 +7,8 @@
  * it causes an acknowledgement, an entry in a queue or a wake-up of a client, which other threads pay for. An
  * agent that is slowed down puts more into each frame, so an honest one loses no throughput.
  */
-#include <time.h>
 
+#include "common/clock.h"
 #include "common/metrics.h"
 #include "sandbox/agent/agent_connection_private.h"
 
@@ -27,17 +27,9 @@ static Metric pauses = METRIC_COUNTER(
     "crivirt_agent_pauses_total",
     "Times that an agent was not read for a while, because it had sent more than its share.", NULL);
 
-static gint64 thread_us(void)
-{
-    struct timespec used;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-    return (gint64)used.tv_sec * G_USEC_PER_SEC + used.tv_nsec / 1000;
-}
-
 gint64 agent_budget_begin(void)
 {
-    return thread_us();
+    return clock_read_ns(CLOCK_THREAD_CPUTIME_ID) / 1000;
 }
 
 void agent_budget_charge_frame(AgentConnection *agent, gsize length)
@@ -51,7 +43,8 @@ gint64 agent_budget_end(AgentConnection *agent, gint64 begin_us)
     gint64 now_us = g_get_monotonic_time();
     gint64 debt_us;
 
-    token_bucket_charge(&agent->budget.work, &work_rate, thread_us() - begin_us, now_us);
+    token_bucket_charge(&agent->budget.work, &work_rate,
+                        clock_read_ns(CLOCK_THREAD_CPUTIME_ID) / 1000 - begin_us, now_us);
     debt_us = MAX(token_bucket_debt_us(&agent->budget.frames, &frame_rate, now_us),
                   token_bucket_debt_us(&agent->budget.work, &work_rate, now_us));
     if (debt_us == 0)

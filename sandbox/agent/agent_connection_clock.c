@@ -8,8 +8,8 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/source.h"
 #include "sandbox/agent/agent_connection_private.h"
@@ -21,14 +21,6 @@ enum {
     FIRST_CHECK_MS = 10 * 1000, /* Setup sets the clock of a guest, somewhat late */
     NOTEWORTHY_MS = 500,
 };
-
-static gint64 clock_read_ns(clockid_t clock)
-{
-    struct timespec now;
-
-    clock_gettime(clock, &now);
-    return now.tv_sec * G_GINT64_CONSTANT(1000000000) + now.tv_nsec;
-}
 
 /* ---- when ---- */
 

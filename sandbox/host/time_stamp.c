@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/host/time_stamp.h"
 
-#include <time.h>
+#include "common/clock.h"
 
 #if defined(__x86_64__)
 #include <x86intrin.h>
@@ -13,14 +13,6 @@ typedef struct {
     gint64 at_ns;
 } Moment;
 
-static gint64 clock_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (gint64)now.tv_sec * G_GINT64_CONSTANT(1000000000) + now.tv_nsec;
-}
-
 /* Reads both clocks as nearly at once as possible: of several readings, the one that took the least time. */
 static Moment moment_read(void)
 {
@@ -29,7 +21,7 @@ static Moment moment_read(void)
 
     for (guint i = 0; i < TRIES; i++) {
         const guint64 before = __rdtsc();
-        const gint64 at_ns = clock_ns();
+        const gint64 at_ns = clock_read_ns(CLOCK_MONOTONIC);
         const guint64 took = __rdtsc() - before;
 
         if (took >= least)
