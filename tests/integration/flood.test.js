@@ -6,6 +6,7 @@ const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
+const {medians, residentBytes} = require('./support/latencies');
 const {Node} = require('./support/node');
 const {attacks} = require('./support/hostile-client');
 const {run} = require('./support/streams');
@@ -40,22 +41,8 @@ const calls = {
     },
 };
 
-// The medians in milliseconds, by call.
-async function latencies() {
-    const medians = {};
-    for (const [name, call] of Object.entries(calls)) {
-        const times = [];
-        for (let round = 0; round < ROUNDS; round++) {
-            const begin = process.hrtime.bigint();
-            await call();
-            times.push(Number(process.hrtime.bigint() - begin) / 1e6);
-        }
-        medians[name] = times.sort((a, b) => a - b)[ROUNDS >> 1];
-    }
-    return medians;
-}
-
-const rss = () => Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${node.daemon.pid}/status`, 'utf8'))[1]) << 10;
+const latencies = () => medians(calls, ROUNDS);
+const rss = () => residentBytes(node.daemon.pid);
 const descriptors = () => fs.readdirSync(`/proc/${node.daemon.pid}/fd`).length;
 
 const urlOf = async (attack) => (attack.startsWith('tunnel')

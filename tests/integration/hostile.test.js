@@ -7,6 +7,7 @@ const fs = require('fs');
 const {spawn} = require('child_process');
 const {once} = require('events');
 const {test, before, after} = require('node:test');
+const {medians, residentBytes} = require('./support/latencies');
 const {Node} = require('./support/node');
 const {programs} = require('./support/environment');
 const {exec} = require('./support/streams');
@@ -80,22 +81,8 @@ const calls = {
     },
 };
 
-// The medians in milliseconds, by call.
-async function latencies() {
-    const medians = {};
-    for (const [name, call] of Object.entries(calls)) {
-        const times = [];
-        for (let round = 0; round < ROUNDS; round++) {
-            const begin = process.hrtime.bigint();
-            await call(round);
-            times.push(Number(process.hrtime.bigint() - begin) / 1e6);
-        }
-        medians[name] = times.sort((a, b) => a - b)[ROUNDS >> 1];
-    }
-    return medians;
-}
-
-const rss = () => Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${node.daemon.pid}/status`, 'utf8'))[1]) << 10;
+const latencies = () => medians(calls, ROUNDS);
+const rss = () => residentBytes(node.daemon.pid);
 const show = (ms) => ms.toFixed(1);
 
 function report(name, frames, during, grown) {
