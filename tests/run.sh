@@ -140,7 +140,8 @@ one() {
     if logged "$log/$name.log" "$@"; then
         counts='1 0' word=ok
     else
-        grep -E 'error:|\[[a-z.-]+\]$' "$log/$name.log" >"$log/$name.failures" || tail -n 10 "$log/$name.log" >"$log/$name.failures"
+        grep -E 'error:|\[[a-z.-]+\]$' "$log/$name.log" >"$log/$name.failures" ||
+            tail -n 10 "$log/$name.log" >"$log/$name.failures"
     fi
     printf '%-7s %s\n' "$word" "$name"
     printf '%s\n' "$counts" >"$log/$name.count"

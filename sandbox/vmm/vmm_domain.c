@@ -329,7 +329,7 @@ gboolean vmm_destroy(Vmm *vmm, const char *name, const Deadline *deadline, GErro
 {
     g_autoptr(virDomain) domain = virDomainLookupByName(vmm->connection, name);
 
-    /* Also one that libvirt has just seen the end of: its name is taken until that is reported. */
+    /* Also when libvirt no longer knows the VM: its name is taken until its end is reported. */
     vmm_table_destroying(vmm->table, name);
     if (domain != NULL && (!vmm_kill_qemu(vmm, name, deadline, error) || !destroy_domain(domain, error)))
         return FALSE;
