@@ -9,6 +9,7 @@
  */
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/huge_pages.h"
 #include "common/log.h"
 #include "cri-server/config/config_check.h"
 #include "cri-server/daemon.h"
@@ -54,6 +55,7 @@ static void prepare_process(void)
 
     sigaddset(&blocked, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &blocked, NULL);
+    huge_pages_avoid();
     mallopt(M_ARENA_MAX, MALLOC_ARENAS);
     mallopt(M_MMAP_THRESHOLD, MALLOC_LARGE_BYTES);
     mallopt(M_TRIM_THRESHOLD, MALLOC_LARGE_BYTES);

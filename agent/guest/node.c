@@ -176,7 +176,8 @@ bool node_enter(int argc, char **argv)
     if (!node_read_options(argc, argv, &options))
         return false;
     prctl(PR_SET_NAME, "crivirt-agent");
-    prctl(PR_SET_DUMPABLE, 0); /* no core file: the agent's memory has the secrets of its pod */
+    prctl(PR_SET_DUMPABLE, 0);             /* no core file: the agent's memory has the secrets of its pod */
+    prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0); /* the daemon gives up huge pages, containers do not */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
         return node_complain("following the end of the daemon");
     setsid();

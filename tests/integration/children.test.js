@@ -13,6 +13,12 @@ const {processesOf} = require('./support/processes');
 
 const OWN = '/proc/self/oom_score_adj';
 const scoreOf = (pid) => Number(fs.readFileSync(`/proc/${pid}/oom_score_adj`, 'utf8'));
+// Whether a process may have transparent huge pages, "1" or "0".
+const hugePagesOf = (status) => /^THP_enabled:\s+([01])$/m.exec(status)[1];
+const statusOf = (pid) => fs.readFileSync(`/proc/${pid}/status`, 'utf8');
+// Where guests may have them, the daemon leaves the kernel's choice alone.
+const SHMEM = '/sys/kernel/mm/transparent_hugepage/shmem_enabled';
+const givesUpHugePages = !fs.existsSync(SHMEM) || /\[(never|deny)\]/.test(fs.readFileSync(SHMEM, 'utf8'));
 const nameOf = (pid) => fs.readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
 
 function takeScore(score) {
@@ -157,6 +163,20 @@ test('a CNI plugin has no score of the daemon, and does not learn where the daem
     assert.strictEqual(fs.readFileSync(path.join(plugins, 'score'), 'utf8'), '0\n');
     assert.strictEqual(fs.readFileSync(path.join(plugins, 'notify'), 'utf8'), '\n');
     await node.removePod(pod);
+});
+
+test('QEMU, virtiofsd and fsguard have no huge pages, which would make QEMU 20 MiB larger; containers of host pods may have them', async () => {
+    const pod = await node.runPod();
+    await node.runContainer(pod, volume());
+    await eventually('fsguard has its standby', () => processesOfVm(pod).length >= 5);
+    for (const pid of [daemonPid(), ...processesOfVm(pod)])
+        assert.strictEqual(hugePagesOf(statusOf(pid)), givesUpHugePages ? '0' : '1', nameOf(pid));
+    await node.removePod(pod);
+    const linux = {security_context: {namespace_options: {network: 'NODE', pid: 'NODE', ipc: 'NODE'}}};
+    const onNode = await node.runPod({linux});
+    const container = await node.runContainer(onNode, {linux});
+    assert.strictEqual(hugePagesOf(await node.output(container, 'cat /proc/self/status')), '1');
+    await node.removePod(onNode);
 });
 
 test('the agent of a host pod is protected less than the daemon, its containers have the scores that the client gives', async () => {
