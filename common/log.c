@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static LogLevel log_threshold = LOG_LEVEL_INFO;
+static gint log_threshold = LOG_LEVEL_INFO; /* atomic */
 static LogFormat log_output = LOG_FORMAT_TEXT;
 
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
@@ -127,7 +127,7 @@ void log_write(LogLevel level, const char *const *fields, const char *format, ..
     g_autofree char *message = NULL;
     va_list args;
 
-    if (level < log_threshold)
+    if ((gint)level < g_atomic_int_get(&log_threshold))
         return;
     va_start(args, format);
     message = g_strdup_vprintf(format, args);
@@ -152,9 +152,14 @@ static void take_glib_message(const char *domain, GLogLevelFlags flags, const ch
     log_write(level, LOG_FIELDS("domain", domain), "%s", message);
 }
 
+void log_set_level(LogLevel level)
+{
+    g_atomic_int_set(&log_threshold, (gint)level);
+}
+
 void log_setup(LogLevel level, LogFormat format)
 {
-    log_threshold = level;
+    log_set_level(level);
     log_output = format;
     if (format == LOG_FORMAT_AUTO)
         log_output = g_log_writer_is_journald(STDERR_FILENO) ? LOG_FORMAT_JOURNAL : LOG_FORMAT_TEXT;

@@ -15,6 +15,8 @@ typedef enum { LOG_FORMAT_AUTO, LOG_FORMAT_TEXT, LOG_FORMAT_JSON, LOG_FORMAT_JOU
 
 /* Process-wide; call before threads start. Also routes GLib's own messages here. Default: info, auto. */
 void log_setup(LogLevel level, LogFormat format);
+/* Any thread, at any time. */
+void log_set_level(LogLevel level);
 gboolean log_level_from_name(const char *name, LogLevel *ret_level);
 gboolean log_format_from_name(const char *name, LogFormat *ret_format);
 

@@ -2,8 +2,7 @@
 /* crivirtd: serves the CRI on a unix socket.
  *
  * SIGTERM and SIGINT stop the daemon and leave the pods running; a second signal ends it at once, which is as
- * safe as a crash. SIGHUP is ignored: to read a changed configuration, restart the daemon, which does not
- * disturb pods.
+ * safe as a crash. SIGHUP makes it read its configuration again (reload.h).
  *
  * Exit codes: 0 stopped by a signal; 1 could not start or serve; 2 bad command line or configuration.
  */
@@ -13,20 +12,20 @@
 #include "common/log.h"
 #include "cri-server/config/config_check.h"
 #include "cri-server/daemon.h"
+#include "cri-server/image_settings.h"
 #include "cri-server/metrics_http.h"
 #include "cri-server/notify.h"
+#include "cri-server/reload.h"
 #include "cri-server/rpc/rpc_server.h"
 #include "cri-server/rpc_table.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 enum { EXIT_USAGE = 2 };
@@ -53,7 +52,7 @@ static void prepare_process(void)
 {
     sigset_t blocked = stop_signals();
 
-    sigaddset(&blocked, SIGHUP);
+    sigaddset(&blocked, SIGHUP); /* waits until the daemon serves */
     pthread_sigmask(SIG_BLOCK, &blocked, NULL);
     huge_pages_avoid();
     mallopt(M_ARENA_MAX, MALLOC_ARENAS);
@@ -88,39 +87,10 @@ static void setup_log(const Settings *settings)
 
 /* ---- opening ---- */
 
-/* Return: OCI's name of the images' architecture. */
-static const char *guest_architecture(const Settings *settings)
-{
-    struct utsname node;
-
-    if (!g_str_equal(settings->images.architecture, "auto"))
-        return settings->images.architecture;
-    return uname(&node) == 0 && g_str_equal(node.machine, "aarch64") ? "arm64" : "amd64";
-}
-
-static const char *path_or_null(const char *path)
-{
-    return *path != '\0' ? path : NULL;
-}
-
 static ImageService *open_images(const Settings *settings, GError **error)
 {
-    const struct group *qemu =
-        getgrnam(settings->hypervisor.qemu_group); /* if it is missing, vmm_open() reports it */
     g_autofree char *root = g_build_filename(settings->server.state_dir, "images", NULL);
-    const ImageServiceConfig images = {
-        .root = root,
-        .layers_gid = qemu != NULL ? qemu->gr_gid : 0,
-        .hosts_dir = path_or_null(settings->registry.hosts_dir),
-        .auth_file = path_or_null(settings->registry.auth_file),
-        .architecture = guest_architecture(settings),
-        .max_parallel_layers = settings->images.max_parallel_layers,
-        .max_layer_bytes = settings->images.max_layer_size_bytes,
-        .max_layer_memory_bytes = settings->images.max_layer_memory_bytes,
-        .max_layer_time_ms = settings->images.max_layer_time_ms,
-        .max_image_bytes = settings->images.max_image_size_bytes,
-        .progress_timeout_ms = settings->images.progress_timeout_ms,
-    };
+    const ImageServiceConfig images = image_settings(settings, root);
 
     return image_service_open(&images, error);
 }
@@ -160,21 +130,30 @@ static void exit_at_second_signal(int signal_number)
     _exit(EXIT_FAILURE);
 }
 
-static void wait_for_stop(void)
+/* The command line of main(), for reloads. */
+typedef struct {
+    int argc;
+    char **argv;
+} CommandLine;
+
+static void wait_for_stop(const Daemon *daemon, const CommandLine *line)
 {
     const struct sigaction at_once = {.sa_handler = exit_at_second_signal};
     sigset_t signals = stop_signals();
+    sigset_t awaited = signals;
     int received = 0;
 
-    while (sigwait(&signals, &received) != 0)
-        continue;
+    sigaddset(&awaited, SIGHUP);
+    while (sigwait(&awaited, &received) != 0 || received == SIGHUP)
+        if (received == SIGHUP)
+            daemon_reload(daemon, line->argc, line->argv);
     log_info(LOG_FIELDS("signal", g_strsignal(received)), "stopping; pods keep running");
     sigaction(SIGTERM, &at_once, NULL);
     sigaction(SIGINT, &at_once, NULL);
     pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
 }
 
-static void daemon_serve(const Daemon *daemon, RpcServer *server)
+static void daemon_serve(const Daemon *daemon, const CommandLine *line, RpcServer *server)
 {
     gboolean is_kvm = FALSE;
     const char *accelerator = sandbox_manager_accelerator(daemon->sandboxes, &is_kvm);
@@ -185,17 +164,18 @@ static void daemon_serve(const Daemon *daemon, RpcServer *server)
                          accelerator),
               "serving");
     notify_manager("READY=1");
-    wait_for_stop();
+    wait_for_stop(daemon, line);
     notify_manager("STOPPING=1");
     rpc_server_stop(server, daemon->settings->server.stop_grace_ms);
 }
 
-static gboolean daemon_run_sandboxes(Daemon *daemon, RpcServer *server, GError **error)
+static gboolean daemon_run_sandboxes(Daemon *daemon, const CommandLine *line, RpcServer *server,
+                                     GError **error)
 {
     MetricsHttp *metrics = NULL;
     gboolean good = TRUE;
 
-    daemon->sandboxes = sandbox_manager_open(daemon->settings, daemon->images, error);
+    daemon->sandboxes = sandbox_manager_open(daemon->live, daemon->images, error);
     if (daemon->sandboxes == NULL)
         return FALSE;
     if (*daemon->settings->metrics.address != '\0') {
@@ -208,16 +188,17 @@ static gboolean daemon_run_sandboxes(Daemon *daemon, RpcServer *server, GError *
         good = daemon->streams != NULL;
     }
     if (good)
-        daemon_serve(daemon, server);
+        daemon_serve(daemon, line, server);
     stream_server_close(daemon->streams);
     metrics_http_stop(metrics);
     sandbox_manager_close(daemon->sandboxes);
     return good;
 }
 
-static gboolean daemon_run(const Settings *settings, GError **error)
+static gboolean daemon_run(LiveSettings *live, const CommandLine *line, GError **error)
 {
-    Daemon daemon = {.settings = settings};
+    const Settings *settings = live_settings_first(live);
+    Daemon daemon = {.settings = settings, .live = live};
     g_autoptr(RpcServer) server = NULL;
     int lock_fd = -1;
     gboolean ran;
@@ -231,7 +212,7 @@ static gboolean daemon_run(const Settings *settings, GError **error)
     daemon.images = open_images(settings, error);
     if (daemon.images == NULL)
         return FALSE;
-    ran = daemon_run_sandboxes(&daemon, server, error);
+    ran = daemon_run_sandboxes(&daemon, line, server, error);
     image_service_close(daemon.images);
     if (ran)
         log_info(LOG_NO_FIELDS, "stopped");
@@ -264,8 +245,9 @@ static int print_check(const Settings *settings)
     return code;
 }
 
-static int main_run(const Settings *settings)
+static int main_run(Settings *settings, const CommandLine *line)
 {
+    g_autoptr(LiveSettings) live = live_settings_new(settings_ref(settings));
     g_autoptr(GError) error = NULL;
 
     setup_log(settings);
@@ -275,7 +257,7 @@ static int main_run(const Settings *settings)
     }
     prepare_process();
     limit_core_files(settings->server.core_dumps);
-    if (daemon_run(settings, &error))
+    if (daemon_run(live, line, &error))
         return EXIT_SUCCESS;
     log_error(LOG_NO_FIELDS, "%s", error->message);
     return EXIT_FAILURE;
@@ -304,5 +286,5 @@ int main(int argc, char **argv)
     case CONFIG_RUN:
         break;
     }
-    return main_run(settings);
+    return main_run(settings, &(CommandLine){argc, argv});
 }

@@ -87,10 +87,9 @@ static Runtime__V1__RuntimeHandler *describe_handler(const RpcCall *call, const 
     return handler;
 }
 
-static void describe_handlers(const RpcCall *call, Runtime__V1__StatusResponse *response)
+static void describe_handlers(const RpcCall *call, const GPtrArray *handlers,
+                              Runtime__V1__StatusResponse *response)
 {
-    const GPtrArray *handlers = call->daemon->settings->handlers;
-
     /* One more for "", the default handler, which clients look up by that name. */
     response->runtime_handlers = arena_new0(call->arena, Runtime__V1__RuntimeHandler *, handlers->len + 1);
     response->runtime_handlers[response->n_runtime_handlers++] =
@@ -134,15 +133,16 @@ static char *describe_accelerator(const RpcCall *call)
 gboolean rpc_Status(const RpcCall *call, const Runtime__V1__StatusRequest *request,
                     Runtime__V1__StatusResponse *response, GError **error)
 {
+    g_autoptr(Settings) settings = live_settings_get(call->daemon->live);
     g_autofree char *config = NULL;
     g_autofree char *templates = NULL;
 
     (void)error;
     describe_conditions(call, response);
-    describe_handlers(call, response);
+    describe_handlers(call, settings->handlers, response);
     if (!request->verbose)
         return TRUE;
-    config = config_to_json(call->daemon->settings);
+    config = config_to_json(settings);
     response->info = arena_new0(call->arena, Runtime__V1__StatusResponse__InfoEntry *, 3);
     add_info(call, response, "config", arena_strdup(call->arena, config));
     add_info(call, response, "accelerator", describe_accelerator(call));

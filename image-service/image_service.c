@@ -14,13 +14,15 @@
 #include "image-service/pull.h"
 
 struct ImageService {
-    ImageServiceConfig config; /* its strings belong to the service */
+    char *root;
+    char *architecture;
     ImageStore *store;
     LayerJobs *jobs;
     LayerOrigins *origins;
     GMutex publish_lock; /* before lock: the store and the tables change together */
     GMutex lock;
     GCond idle;
+    ImageServiceConfig *config; /* protected by lock; an atomic rc box that owns its strings */
     ImageTable *table;
     guint active; /* pulls and loads */
     guint64 last_holder;
@@ -135,13 +137,14 @@ static gboolean read_images(ImageService *service, GError **error)
     return TRUE;
 }
 
-static void copy_config(ImageServiceConfig *to, const ImageServiceConfig *from)
+static ImageServiceConfig *copy_config(const ImageServiceConfig *from)
 {
     enum { DEFAULT_LAYERS = 3, DEFAULT_TIMEOUT_MS = 60000 };
     const guint64 gibibyte = 1ULL << 30;
+    ImageServiceConfig *to = g_atomic_rc_box_new(ImageServiceConfig);
 
     *to = *from;
-    to->root = g_canonicalize_filename(from->root, NULL);
+    to->root = NULL;
     to->hosts_dir = g_strdup(from->hosts_dir);
     to->auth_file = g_strdup(from->auth_file);
     to->architecture = g_strdup(from->architecture);
@@ -152,13 +155,51 @@ static void copy_config(ImageServiceConfig *to, const ImageServiceConfig *from)
     to->max_layer_time_ms = from->max_layer_time_ms != 0 ? from->max_layer_time_ms : LAYER_DEFAULT_TIME_MS;
     to->max_image_bytes = from->max_image_bytes != 0 ? from->max_image_bytes : 64 * gibibyte;
     to->progress_timeout_ms = from->progress_timeout_ms != 0 ? from->progress_timeout_ms : DEFAULT_TIMEOUT_MS;
+    return to;
+}
+
+static void clear_config(gpointer data)
+{
+    ImageServiceConfig *config = data;
+
+    g_free((char *)config->hosts_dir);
+    g_free((char *)config->auth_file);
+    g_free((char *)config->architecture);
+}
+
+static void config_release(ImageServiceConfig *config)
+{
+    g_atomic_rc_box_release_full(config, clear_config);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ImageServiceConfig, config_release)
+
+/* Return: the configuration in force, which a pull or a load keeps to its end. */
+static ImageServiceConfig *config_acquire(ImageService *service)
+{
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&service->lock);
+
+    return g_atomic_rc_box_acquire(service->config);
+}
+
+void image_service_configure(ImageService *service, const ImageServiceConfig *config)
+{
+    ImageServiceConfig *next = copy_config(config);
+    ImageServiceConfig *old;
+
+    g_mutex_lock(&service->lock);
+    old = service->config;
+    service->config = next;
+    g_mutex_unlock(&service->lock);
+    config_release(old);
 }
 
 ImageService *image_service_open(const ImageServiceConfig *config, GError **error)
 {
     ImageService *service = g_new0(ImageService, 1);
 
-    copy_config(&service->config, config);
+    service->config = copy_config(config);
+    service->root = g_canonicalize_filename(config->root, NULL);
+    service->architecture = g_strdup(config->architecture);
     g_mutex_init(&service->publish_lock);
     g_mutex_init(&service->lock);
     g_cond_init(&service->idle);
@@ -189,10 +230,9 @@ void image_service_close(ImageService *service)
     g_mutex_clear(&service->publish_lock);
     g_mutex_clear(&service->lock);
     g_cond_clear(&service->idle);
-    g_free((char *)service->config.root);
-    g_free((char *)service->config.hosts_dir);
-    g_free((char *)service->config.auth_file);
-    g_free((char *)service->config.architecture);
+    config_release(service->config);
+    g_free(service->root);
+    g_free(service->architecture);
     g_free(service);
 }
 
@@ -330,7 +370,7 @@ static gboolean is_current(ImageService *service, const Image *image)
 /* An image that names no architecture is for every one. */
 static gboolean is_for_this_architecture(const ImageService *service, const Image *image)
 {
-    return image->architecture == NULL || g_strcmp0(image->architecture, service->config.architecture) == 0;
+    return image->architecture == NULL || g_strcmp0(image->architecture, service->architecture) == 0;
 }
 
 /* A manifest's digest stands for one image of a platform, whatever repository of the registry it came from.
@@ -389,6 +429,7 @@ static Metric pull_seconds =
 gboolean image_service_pull(ImageService *service, const ImagePullRequest *request, const Deadline *deadline,
                             Image **ret_image, GError **error)
 {
+    g_autoptr(ImageServiceConfig) config = config_acquire(service);
     g_autoptr(Reference) reference = NULL;
     g_autofree char *holder = NULL;
     g_autofree char *name = NULL;
@@ -400,7 +441,7 @@ gboolean image_service_pull(ImageService *service, const ImagePullRequest *reque
         return FALSE;
     name = reference_to_string(reference);
     holder = work_begin(service);
-    PullContext context = {&service->config, service->store, service->jobs, service->origins, holder};
+    PullContext context = {config, service->store, service->jobs, service->origins, holder};
     KnownQuery query = {service, holder, reference};
     PullRequest pull = {reference, request->auth,     is_known,
                         &query,    request->progress, request->progress_data};
@@ -440,7 +481,8 @@ gboolean image_service_load(ImageService *service, const char *path, const Deadl
                             GPtrArray **ret_images, GError **error)
 {
     g_autofree char *holder = work_begin(service);
-    PullContext context = {&service->config, service->store, service->jobs, service->origins, holder};
+    g_autoptr(ImageServiceConfig) config = config_acquire(service);
+    PullContext context = {config, service->store, service->jobs, service->origins, holder};
     GPtrArray *images = load_and_publish(service, &context, path, deadline, error);
 
     work_end(service, holder);
@@ -554,7 +596,7 @@ void image_service_collect(ImageService *service)
 
 gboolean image_service_fs_usage(ImageService *service, ImageFsUsage *ret_usage, G_GNUC_UNUSED GError **error)
 {
-    ret_usage->mountpoint = g_strdup(service->config.root);
+    ret_usage->mountpoint = g_strdup(service->root);
     image_store_usage(service->store, &ret_usage->used_bytes, &ret_usage->inodes_used);
     return TRUE;
 }

@@ -11,7 +11,7 @@
 
 typedef struct ImageService ImageService;
 
-typedef struct {
+typedef struct ImageServiceConfig {
     const char *root;               /* state: blobs in progress, layers, images.db */
     gid_t layers_gid;               /* QEMU's group, which reads the layers; 0: root alone does */
     const char *hosts_dir;          /* containerd's certs.d layout; NULL: none */
@@ -75,6 +75,9 @@ typedef void (*ImageProgressFunc)(const ImageProgress *progress, gpointer data);
 /* Opens or creates the store, and removes what interrupted pulls left. */
 ImageService *image_service_open(const ImageServiceConfig *config, GError **error);
 void image_service_close(ImageService *service); /* takes NULL; waits for pulls to end */
+/* Replaces the configuration for later pulls and loads; root, layers_gid and architecture stay as they were.
+ */
+void image_service_configure(ImageService *service, const ImageServiceConfig *config);
 
 typedef struct {
     const char *reference;      /* "busybox", "host:5000/a/b:tag", "…@sha256:…" */

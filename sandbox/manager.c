@@ -154,11 +154,13 @@ static void templates_start(SandboxManager *manager)
     }
 }
 
-SandboxManager *sandbox_manager_open(const Settings *settings, ImageService *images, GError **error)
+SandboxManager *sandbox_manager_open(LiveSettings *live, ImageService *images, GError **error)
 {
     SandboxManager *manager = g_new0(SandboxManager, 1);
+    const Settings *settings = live_settings_first(live);
 
     manager->settings = settings;
+    manager->live = live;
     manager->images = images;
     manager->log_workers = g_thread_pool_new(container_io_work, NULL, LOG_WORKERS, FALSE, NULL);
     manager->events = event_hub_new();
@@ -179,6 +181,12 @@ SandboxManager *sandbox_manager_open(const Settings *settings, ImageService *ima
     templates_start(manager);
     manager_trim(manager);
     return manager;
+}
+
+void sandbox_manager_reload(SandboxManager *manager)
+{
+    if (manager->pool != NULL)
+        vm_pool_review(manager->pool);
 }
 
 /* Containers and pods reference each other, so the tables are emptied one by one. Return: FALSE when a

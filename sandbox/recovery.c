@@ -82,13 +82,14 @@ static Pod *pod_restore(SandboxManager *manager, const PodRecord *record, GError
     const guint8 *data = g_bytes_get_data(record->config, &length);
     Runtime__V1__PodSandboxConfig *config = runtime__v1__pod_sandbox_config__unpack(NULL, length, data);
     HandlerKind kind;
+    g_autoptr(Settings) settings = live_settings_get(manager->live);
     Pod *pod;
 
     if (config == NULL || config->metadata == NULL || !handler_kind_from_name(record->kind, &kind)) {
         fail(error, STATUS_DATA_LOSS, "the stored configuration of sandbox %s is damaged", record->id);
         return NULL;
     }
-    pod = pod_new(manager, record->id, config, record->handler, kind, pod_platform(kind),
+    pod = pod_new(manager, settings, record->id, config, record->handler, kind, pod_platform(kind),
                   record->created_at_ns);
 #define POD_COLUMN(ctype, field, kind) STATE_COPY_##kind(pod->field, record->field);
 #include "sandbox/state/state_store.def"

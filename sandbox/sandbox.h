@@ -15,14 +15,17 @@
 #include "api.pb-c.h"
 #include "common/arena.h"
 #include "common/deadline.h"
-#include "common/settings/settings.h"
+#include "common/settings/live_settings.h"
 #include "image-service/image_service.h"
 
 typedef struct SandboxManager SandboxManager;
 
 /* Opens the state, the hypervisor and the guests that still run, and reconciles pods that were left half
- * created or half removed. settings and images are borrowed and must outlive the manager. */
-SandboxManager *sandbox_manager_open(const Settings *settings, ImageService *images, GError **error);
+ * created or half removed. settings and images are borrowed and must outlive the manager. A pod keeps the
+ * settings in force at its start, or at that of the daemon. */
+SandboxManager *sandbox_manager_open(LiveSettings *settings, ImageService *images, GError **error);
+/* Lets the VM pool follow settings that were replaced. */
+void sandbox_manager_reload(SandboxManager *manager);
 /* Leaves pods running. Takes NULL. */
 void sandbox_manager_close(SandboxManager *manager);
 

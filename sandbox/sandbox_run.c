@@ -68,14 +68,14 @@ static gboolean cgroup_parent_check(const Runtime__V1__LinuxPodSandboxConfig *co
 }
 
 /* A pod that names no handler but needs the node gets the host handler, where there is one. */
-static const Handler *handler_choose(SandboxManager *manager,
+static const Handler *handler_choose(const GPtrArray *handlers,
                                      const Runtime__V1__RunPodSandboxRequest *request, GError **error)
 {
-    const Handler *host = handler_find_kind(manager->settings->handlers, HANDLER_HOST);
+    const Handler *host = handler_find_kind(handlers, HANDLER_HOST);
 
     if (*request->runtime_handler == '\0' && host != NULL && node_namespace(request->config) != NULL)
         return host;
-    return handler_find(manager->settings->handlers, request->runtime_handler, error);
+    return handler_find(handlers, request->runtime_handler, error);
 }
 
 static gboolean fields_check(const Runtime__V1__PodSandboxConfig *config, GError **error)
@@ -109,7 +109,8 @@ static gboolean request_parse(SandboxManager *manager, const Runtime__V1__RunPod
     if (!fields_check(config, error))
         return FALSE;
     ret_parsed->config = config;
-    ret_parsed->handler = handler_choose(manager, request, error);
+    ret_parsed->node_settings = live_settings_get(manager->live);
+    ret_parsed->handler = handler_choose(ret_parsed->node_settings->handlers, request, error);
     return ret_parsed->handler != NULL &&
            handler_settings(ret_parsed->handler, config, &ret_parsed->settings, error) &&
            namespaces_check(config, ret_parsed->handler, error) && port_mappings_check(config, error) &&
@@ -129,8 +130,8 @@ static Pod *pod_create(SandboxManager *manager, const PodRequest *request)
 
     if (id == NULL)
         id = id_new();
-    pod = pod_new(manager, id, cri_dup(&request->config->base), handler->name, handler_kind(handler),
-                  platform, time_now_ns());
+    pod = pod_new(manager, request->node_settings, id, cri_dup(&request->config->base), handler->name,
+                  handler_kind(handler), platform, time_now_ns());
     pod->pooled_template = template;
     pod->vm_size = request->size;
     return pod;

@@ -2,7 +2,8 @@
 /* The values of all options, as every part of the daemon reads them: settings->guest.vm_pool_size. The fields
  * come from options.def and handler_options.def, which say their types; cri-server/config fills them in.
  *
- * Ownership: cri-server/config owns everything; readers borrow.
+ * Ownership: reference-counted; who holds a reference may borrow everything. live_settings.h has the current
+ * ones.
  * Threads: constant once loaded; any thread may read.
  */
 #pragma once
@@ -36,7 +37,7 @@ typedef struct {
     const char *name;
     const char *where; /* "FILE:LINE: handlers.NAME", for messages */
     guint64 is_given;  /* bit i: row i of handler_options.def is in the file */
-#define HANDLER_OPTION(TYPE, key, default_text, limits, help) SETTING_##TYPE(key);
+#define HANDLER_OPTION(TYPE, key, default_text, limits, when, help) SETTING_##TYPE(key);
 #include "common/settings/handler_options.def"
 } Handler;
 
@@ -46,12 +47,18 @@ static inline gboolean handler_is_host(const Handler *handler)
     return g_str_equal(handler->kind, "host");
 }
 
-typedef struct {
+typedef struct Settings {
+    gatomicrefcount references;              /* counted when free is not NULL */
+    void (*free)(struct Settings *settings); /* with the last reference; NULL: the maker keeps them */
 #define SECTION(name) struct {
 #define SECTION_END(name)                                                                                    \
     }                                                                                                        \
     name;
-#define OPTION(TYPE, section, key, flag, default_text, limits, help) SETTING_##TYPE(key);
+#define OPTION(TYPE, section, key, flag, default_text, limits, when, help) SETTING_##TYPE(key);
 #include "common/settings/options.def"
     GPtrArray *handlers; /* Handler; the first is the default */
 } Settings;
+
+Settings *settings_ref(Settings *settings);
+void settings_unref(Settings *settings); /* takes NULL */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Settings, settings_unref)

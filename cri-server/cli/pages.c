@@ -118,9 +118,10 @@ static void append_flags(GString *page)
         g_autofree char *title =
             g_strdup_printf("--%s %s", option_rows[i].flag, option_metavar(&option_rows[i]));
         g_autofree char *help =
-            g_strdup_printf("%s Key %s in section [%s]. Default: %s.", option_rows[i].help,
+            g_strdup_printf("%s Key %s in section [%s]. Default: %s. %s", option_rows[i].help,
                             option_rows[i].key, option_rows[i].section,
-                            *option_rows[i].default_text != '\0' ? option_rows[i].default_text : "empty");
+                            *option_rows[i].default_text != '\0' ? option_rows[i].default_text : "empty",
+                            option_when_text(&option_rows[i]));
 
         roff_entry(page, title, help);
     }
@@ -144,7 +145,10 @@ char *page_crivirtd(void)
     roff_macro(page, "SH", "SIGNALS");
     roff_entry(page, "SIGTERM, SIGINT",
                "Stop the daemon; pods keep running. A second signal ends it at once.");
-    roff_entry(page, "SIGHUP", "Ignored. To read a changed configuration, restart the daemon.");
+    roff_entry(
+        page, "SIGHUP",
+        "Read the configuration again. The log lists what has changed, and what needs a restart of the "
+        "daemon. A file with an error changes nothing.");
     roff_macro(page, "SH", "EXIT STATUS");
     roff_append(page,
                 "0 after a stop by a signal, 1 when the daemon could not start or serve, 2 for a bad command "
@@ -173,6 +177,8 @@ static void append_key(GString *page, const Option *option, const char *standard
 
         roff_append(page, sentence);
     }
+    roff_append(page, option_when_text(option));
+    roff_append(page, "\n");
 }
 
 static void append_handlers(GString *page)
@@ -204,7 +210,10 @@ char *page_crivirt_toml(void)
     roff_append(page, CONFIG_DEFAULT_PATH
                 " is a TOML file. Each key below is shown with its default. crivirtd refuses "
                 "unknown sections, keys\nand values, and names the line. To check the file "
-                "and this node: crivirtd --check-config.\n");
+                "and this node: crivirtd --check-config.\n"
+                "Files " CONFIG_DEFAULT_PATH CONFIG_DROP_IN_SUFFIX
+                "/*.toml are read after it in the order of their names; each overrides, key by key,\n"
+                "what was read before. To apply a change: systemctl reload crivirtd.\n");
     roff_macro(page, "SH", "KEYS");
     for (gsize i = 0; i < N_OPTIONS; i++) {
         g_auto(OptionDefault) standard = option_default(&option_rows[i]);

@@ -3,15 +3,28 @@
 
 #include "common/error.h"
 #include "common/toml.h"
+#include "cri-server/config/config_parts.h"
 #include "cri-server/config/handler_config.h"
 #include "cri-server/config/option_table.h"
 
 #include <string.h>
 #include <unistd.h>
 
+static void config_free(Settings *settings)
+{
+    for (gsize i = 0; i < N_OPTIONS; i++)
+        option_clear(&option_rows[i], option_field(&option_rows[i], settings));
+    g_clear_pointer(&settings->handlers, g_ptr_array_unref);
+    g_free(settings);
+}
+
 static Settings *config_new_default(GError **error)
 {
     g_autoptr(Settings) settings = g_new0(Settings, 1);
+
+    g_atomic_ref_count_init(&settings->references);
+    settings->free = config_free;
+    settings->handlers = handler_configs_new();
 
     for (gsize i = 0; i < N_OPTIONS; i++)
         if (!option_set_text(&option_rows[i], option_rows[i].default_text,
@@ -19,22 +32,10 @@ static Settings *config_new_default(GError **error)
             g_prefix_error(error, "default of %s.%s: ", option_rows[i].section, option_rows[i].key);
             return NULL;
         }
-    if (!handler_configs_read(NULL, "", &settings->handlers, error))
-        return NULL;
     return g_steal_pointer(&settings);
 }
 
-void config_free(Settings *settings)
-{
-    if (settings == NULL)
-        return;
-    for (gsize i = 0; i < N_OPTIONS; i++)
-        option_clear(&option_rows[i], option_field(&option_rows[i], settings));
-    g_clear_pointer(&settings->handlers, g_ptr_array_unref);
-    g_free(settings);
-}
-
-/* ---- the file ---- */
+/* ---- the files ---- */
 
 static gboolean check_sections(const TomlTable *root, GError **error)
 {
@@ -94,14 +95,9 @@ static gboolean find_table(const TomlTable *root, const char *name, const TomlTa
 static gboolean read_handlers(Settings *settings, const TomlTable *root, const char *path, GError **error)
 {
     const TomlTable *tables = NULL;
-    GPtrArray *handlers = NULL;
 
-    if (!find_table(root, "handlers", &tables, error) ||
-        !handler_configs_read(tables, path, &handlers, error))
-        return FALSE;
-    g_ptr_array_unref(settings->handlers);
-    settings->handlers = handlers;
-    return TRUE;
+    return find_table(root, "handlers", &tables, error) &&
+           (tables == NULL || handler_configs_read(tables, path, settings->handlers, error));
 }
 
 static gboolean read_file(Settings *settings, const char *path, GError **error)
@@ -122,6 +118,54 @@ static gboolean read_file(Settings *settings, const char *path, GError **error)
             return FALSE;
     }
     return read_handlers(settings, root, path, error);
+}
+
+static int compare_paths(gconstpointer left, gconstpointer right)
+{
+    return strcmp(*(const char *const *)left, *(const char *const *)right);
+}
+
+/* Return: the paths of FILE.d/NAME.toml in the order of their names, freed by the array; NULL with an error.
+ */
+static GPtrArray *list_drop_ins(const char *path, GError **error)
+{
+    g_autofree char *directory = g_strconcat(path, CONFIG_DROP_IN_SUFFIX, NULL);
+    g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GError) problem = NULL;
+    g_autoptr(GDir) entries = g_dir_open(directory, 0, &problem);
+    const char *name;
+
+    if (entries == NULL && !g_error_matches(problem, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
+        fail(error, STATUS_INVALID_ARGUMENT, "%s", problem->message);
+        return NULL;
+    }
+    while (entries != NULL && (name = g_dir_read_name(entries)) != NULL)
+        if (*name != '.' && g_str_has_suffix(name, ".toml"))
+            g_ptr_array_add(paths, g_build_filename(directory, name, NULL));
+    g_ptr_array_sort(paths, compare_paths);
+    return g_steal_pointer(&paths);
+}
+
+static gboolean read_drop_ins(Settings *settings, const char *path, GError **error)
+{
+    g_autoptr(GPtrArray) paths = list_drop_ins(path, error);
+
+    if (paths == NULL)
+        return FALSE;
+    for (guint i = 0; i < paths->len; i++)
+        if (!read_file(settings, paths->pdata[i], error))
+            return FALSE;
+    return TRUE;
+}
+
+/* path: of the command line; NULL: the default file, if there is one. */
+static gboolean read_files(Settings *settings, const char *path, GError **error)
+{
+    if (path == NULL && access(CONFIG_DEFAULT_PATH, F_OK) != 0)
+        return read_drop_ins(settings, CONFIG_DEFAULT_PATH, error);
+    if (path == NULL)
+        path = CONFIG_DEFAULT_PATH;
+    return read_file(settings, path, error) && read_drop_ins(settings, path, error);
 }
 
 /* ---- the command line ---- */
@@ -239,13 +283,12 @@ static ConfigAction chosen_action(const Commands *commands)
     return commands->check ? CONFIG_CHECK : CONFIG_RUN;
 }
 
-Settings *config_load(int argc, char **argv, ConfigAction *ret_action, GError **error)
+Settings *config_read(int argc, char **argv, ConfigAction *ret_action, GError **error)
 {
     g_auto(Flags) flags = {{NULL}};
     Commands commands = {NULL};
     g_autofree char *path = NULL;
     g_autoptr(Settings) settings = NULL;
-    HandlerDefaults defaults;
     gboolean parsed = parse_command_line(argc, argv, &flags, &commands, error);
 
     path = commands.path;
@@ -254,15 +297,28 @@ Settings *config_load(int argc, char **argv, ConfigAction *ret_action, GError **
     settings = config_new_default(error);
     if (settings == NULL)
         return NULL;
-    if (path == NULL && access(CONFIG_DEFAULT_PATH, F_OK) == 0)
-        path = g_strdup(CONFIG_DEFAULT_PATH);
-    if (path != NULL && !commands.version && !commands.dump_default && !read_file(settings, path, error))
+    if (!commands.version && !commands.dump_default && !read_files(settings, path, error))
         return NULL;
     if (!apply_flags(settings, &flags, error))
         return NULL;
-    defaults = (HandlerDefaults){settings->host.pods, inherited_text, settings};
-    if (!handler_configs_complete(settings->handlers, &defaults, error))
-        return NULL;
     *ret_action = chosen_action(&commands);
+    return g_steal_pointer(&settings);
+}
+
+gboolean config_complete(Settings *settings, GError **error)
+{
+    const HandlerDefaults defaults = {settings->host.pods, inherited_text, settings};
+
+    return handler_configs_complete(settings->handlers, &defaults, error);
+}
+
+Settings *config_load(int argc, char **argv, ConfigAction *ret_action, GError **error)
+{
+    ConfigAction action = CONFIG_RUN;
+    g_autoptr(Settings) settings = config_read(argc, argv, &action, error);
+
+    if (settings == NULL || !config_complete(settings, error))
+        return NULL;
+    *ret_action = action;
     return g_steal_pointer(&settings);
 }

@@ -14,16 +14,18 @@ static void append_comment(GString *out, const Option *option)
     g_string_append_printf(out, "\n# %s\n", option->help);
     if (*allowed != '\0')
         g_string_append_printf(out, "# Allowed: %s.\n", allowed);
-    g_string_append_printf(out, "# Flag: --%s\n", option->flag);
+    g_string_append_printf(out, "# Flag: --%s. %s\n", option->flag, option_when_text(option));
 }
 
 char *config_to_toml(const Settings *settings)
 {
-    GString *out =
-        g_string_new("# Configuration of crivirtd (" CONFIG_DEFAULT_PATH ").\n"
-                     "# Options that are commented out show their defaults. Each option has a flag, which "
-                     "overrides this file.\n"
-                     "# Check a change with: crivirtd --check-config\n");
+    GString *out = g_string_new(
+        "# Configuration of crivirtd (" CONFIG_DEFAULT_PATH ").\n"
+        "# Options that are commented out show their defaults. Each option has a flag, which "
+        "overrides this file.\n"
+        "# Files " CONFIG_DEFAULT_PATH CONFIG_DROP_IN_SUFFIX
+        "/*.toml are read after this one, and override it.\n"
+        "# Check a change with: crivirtd --check-config; apply it with: systemctl reload crivirtd\n");
 
     for (gsize i = 0; i < N_OPTIONS; i++) {
         const Option *option = &option_rows[i];

@@ -12,9 +12,16 @@
 enum { NAME_MAX_CHARS = 63 };
 
 static const Option options[] = {
-#define HANDLER_OPTION(TYPE, key, default_text, limits, help)                                                \
-    {OPTION_TYPE_##TYPE, "handlers", #key, NULL, G_STRUCT_OFFSET(Handler, SETTING_FIELD_##TYPE(key)),        \
-     default_text,       limits,     help},
+#define HANDLER_OPTION(TYPE, key, default_text, limits, when, help)                                          \
+    {OPTION_TYPE_##TYPE,                                                                                     \
+     OPTION_##when,                                                                                          \
+     "handlers",                                                                                             \
+     #key,                                                                                                   \
+     NULL,                                                                                                   \
+     G_STRUCT_OFFSET(Handler, SETTING_FIELD_##TYPE(key)),                                                    \
+     default_text,                                                                                           \
+     limits,                                                                                                 \
+     help},
 #include "common/settings/handler_options.def"
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(options) <= 64); /* Handler.is_given */
@@ -92,13 +99,21 @@ static gboolean read_table(const TomlTable *table, const char *path, Handler *ha
     return TRUE;
 }
 
+Handler *handler_configs_find(const GPtrArray *handlers, const char *name)
+{
+    for (guint i = 0; i < handlers->len; i++)
+        if (g_str_equal(((const Handler *)handlers->pdata[i])->name, name))
+            return handlers->pdata[i];
+    return NULL;
+}
+
 static gboolean read_handler(const TomlTable *tables, const char *name, const char *path, GPtrArray *handlers,
                              GError **error)
 {
     GError *problem = NULL;
     const TomlTable *table = toml_get_table(tables, name, &problem);
     g_autofree char *where = g_strdup_printf("%s:%u: handlers.%s", path, toml_line(tables, name), name);
-    Handler *handler = handlers->pdata[0];
+    Handler *handler = handler_configs_find(handlers, name);
 
     if (problem != NULL) {
         g_propagate_error(error, problem);
@@ -110,7 +125,7 @@ static gboolean read_handler(const TomlTable *tables, const char *name, const ch
             "%s: a handler's name has at most %d characters, of a to z, 0 to 9 and -, and does not begin or "
             "end with -",
             where, NAME_MAX_CHARS);
-    if (g_str_equal(name, DEFAULT_NAME)) {
+    if (handler != NULL) { /* the default, or one of a file that was read before */
         g_free((char *)handler->where);
         handler->where = g_strdup(where);
     } else {
@@ -120,17 +135,21 @@ static gboolean read_handler(const TomlTable *tables, const char *name, const ch
     return read_table(table, path, handler, error);
 }
 
-gboolean handler_configs_read(const TomlTable *tables, const char *path, GPtrArray **ret_handlers,
-                              GError **error)
+GPtrArray *handler_configs_new(void)
 {
-    g_autoptr(GPtrArray) handlers = g_ptr_array_new_with_free_func(handler_free);
-    g_autofree const char **names = tables != NULL ? toml_keys(tables) : NULL;
+    GPtrArray *handlers = g_ptr_array_new_with_free_func(handler_free);
 
     g_ptr_array_add(handlers, handler_new(DEFAULT_NAME, "handlers." DEFAULT_NAME));
-    for (const char **name = names; name != NULL && *name != NULL; name++)
+    return handlers;
+}
+
+gboolean handler_configs_read(const TomlTable *tables, const char *path, GPtrArray *handlers, GError **error)
+{
+    g_autofree const char **names = toml_keys(tables);
+
+    for (const char **name = names; *name != NULL; name++)
         if (!read_handler(tables, *name, path, handlers, error))
             return FALSE;
-    *ret_handlers = g_steal_pointer(&handlers);
     return TRUE;
 }
 

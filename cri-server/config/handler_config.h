@@ -11,11 +11,15 @@
 /* Return: the text of the option "section.key"; the caller frees it. */
 typedef char *(*HandlerInherit)(const char *option, gconstpointer data);
 
-/* Reads the file's table "handlers" (NULL: it has none). The first handler is always the default, "vm", which
- * [handlers.vm] configures.
+/* Return: the handlers of an empty file, which are the default one, "vm"; it stays the first. The array frees
+ * them. */
+GPtrArray *handler_configs_new(void);
+/* Adds the handlers of a file's table "handlers". A key of a handler that is there already is replaced.
  * Errors: INVALID_ARGUMENT naming path, line and key. */
-gboolean handler_configs_read(const TomlTable *tables, const char *path, GPtrArray **ret_handlers,
-                              GError **error);
+gboolean handler_configs_read(const TomlTable *tables, const char *path, GPtrArray *handlers, GError **error);
+
+/* Return: the handler of that name; NULL: there is none. */
+Handler *handler_configs_find(const GPtrArray *handlers, const char *name);
 
 /* Where the keys that a table leaves out get their values. */
 typedef struct {

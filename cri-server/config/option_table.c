@@ -2,9 +2,16 @@
 #include "cri-server/config/option_table.h"
 
 const Option option_rows[N_OPTIONS] = {
-#define OPTION(TYPE, section, key, flag, default_text, limits, help)                                         \
-    {OPTION_TYPE_##TYPE, #section, #key, flag, G_STRUCT_OFFSET(Settings, section.SETTING_FIELD_##TYPE(key)), \
-     default_text,       limits,   help},
+#define OPTION(TYPE, section, key, flag, default_text, limits, when, help)                                   \
+    {OPTION_TYPE_##TYPE,                                                                                     \
+     OPTION_##when,                                                                                          \
+     #section,                                                                                               \
+     #key,                                                                                                   \
+     flag,                                                                                                   \
+     G_STRUCT_OFFSET(Settings, section.SETTING_FIELD_##TYPE(key)),                                           \
+     default_text,                                                                                           \
+     limits,                                                                                                 \
+     help},
 #include "common/settings/options.def"
 };
 

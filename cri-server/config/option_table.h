@@ -6,7 +6,7 @@
 #include "cri-server/config/option_value.h"
 
 enum {
-#define OPTION(TYPE, section, key, flag, default_text, limits, help) OPTION_ROW_##section##_##key,
+#define OPTION(TYPE, section, key, flag, default_text, limits, when, help) OPTION_ROW_##section##_##key,
 #include "common/settings/options.def"
     N_OPTIONS,
 };

@@ -303,6 +303,12 @@ char *option_allowed(const Option *option)
     return g_strdup("");
 }
 
+const char *option_when_text(const Option *option)
+{
+    return option->when == OPTION_RELOAD ? "A reload applies a change."
+                                         : "A change needs a restart of crivirtd.";
+}
+
 const char *option_metavar(const Option *option)
 {
     static const char *const names[] = {

@@ -16,9 +16,13 @@ typedef enum {
     OPTION_TYPE_DURATION, /* "60s": ms, s, m, h */
 } OptionType;
 
+/* What applies a change in the file: a reload, or only the next daemon. */
+typedef enum { OPTION_RELOAD, OPTION_RESTART } OptionWhen;
+
 /* A row of options.def or handler_options.def, which say the type of the field for each TYPE. */
 typedef struct Option {
     OptionType type;
+    OptionWhen when;
     const char *section;
     const char *key;
     const char *flag;
@@ -40,6 +44,8 @@ char *option_to_text(const Option *option, gconstpointer field);
 char *option_to_toml(const Option *option, gconstpointer field);
 /* Return: "1s to 1h", "auto, kvm, tcg", or "" when any text is allowed; the caller frees it. */
 char *option_allowed(const Option *option);
+/* Return: a sentence about what applies a change; static. */
+const char *option_when_text(const Option *option);
 /* Return: the word for the value in --help: "PATH"; static. */
 const char *option_metavar(const Option *option);
 

@@ -134,6 +134,7 @@ static gboolean container_create_new(Pod *pod, const Runtime__V1__CreateContaine
     g_auto(GStrv) diff_ids = image_layer_keys(image);
     g_autoptr(Container) container =
         container_new(pod, id, cri_dup(&request->config->base), image->id, diff_ids, time_now_ns());
+    g_autoptr(Settings) settings = live_settings_get(pod->manager->live);
     g_autoptr(GError) forget_error = NULL;
 
     image_service_pin(pod->manager->images, container->id, (Image *)image);
@@ -141,7 +142,7 @@ static gboolean container_create_new(Pod *pod, const Runtime__V1__CreateContaine
         image_service_unpin(pod->manager->images, container->id);
         return FALSE;
     }
-    if (cdi_apply(container->config, pod->manager->settings->guest.cdi_spec_dirs, error) &&
+    if (cdi_apply(container->config, settings->guest.cdi_spec_dirs, error) &&
         container_save(container, error) &&
         pod->platform->fit(pod, NULL, "config.linux.resources", FALSE, deadline, error) &&
         create_in_guest(container, image, deadline, error) && container_save(container, error)) {

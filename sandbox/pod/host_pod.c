@@ -155,7 +155,7 @@ static gboolean agent_start(Pod *pod, const Deadline *deadline, GError **error)
     g_autofree char *upper = upper_dir(pod);
     g_autofree char *cgroup = agent_cgroup(pod);
     const HostAgentSpec spec = {
-        .program = pod->manager->settings->host.agent,
+        .program = pod->settings->host.agent,
         .socket = socket,
         .log = log,
         .upper_dir = upper,
@@ -223,7 +223,7 @@ static gboolean node_destroy(Pod *pod, const Deadline *deadline, GError **error)
 
 static gboolean network_end(Pod *pod, const Deadline *deadline, GError **error)
 {
-    Deadline bounded = deadline_sooner(deadline, pod->manager->settings->network.cni_timeout_ms);
+    Deadline bounded = deadline_sooner(deadline, pod->settings->network.cni_timeout_ms);
 
     return pod_network_del(pod, &bounded, error) && netns_delete(pod->netns_path, error);
 }
@@ -254,7 +254,7 @@ static gboolean node_start(Pod *pod, const PodRequest *request, const Deadline *
     (void)request;
     if (start_everything(pod, deadline, error))
         return TRUE;
-    cleanup = deadline_in_ms(KILL_TIMEOUT_MS + pod->manager->settings->network.cni_timeout_ms);
+    cleanup = deadline_in_ms(KILL_TIMEOUT_MS + pod->settings->network.cni_timeout_ms);
     if (!node_end(pod, &cleanup, &undo_error)) {
         log_error(LOG_FIELDS("sandbox", pod->id), "cannot undo a failed start: %s", undo_error->message);
         pod_set_state(pod, POD_STOPPING, undo_error->message, NULL);

@@ -121,7 +121,7 @@ gboolean pod_network_add(Pod *pod, const Deadline *deadline, CniResult **ret_net
 {
     g_autoptr(GPtrArray) keep = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(CniNetwork) network = manager_cni_network(pod->manager, error);
-    Deadline bounded = deadline_sooner(deadline, pod->manager->settings->network.cni_timeout_ms);
+    Deadline bounded = deadline_sooner(deadline, pod->settings->network.cni_timeout_ms);
     CniAttachment attachment;
 
     if (network == NULL || !attachment_fill(pod, keep, &attachment, error))
@@ -134,7 +134,7 @@ gboolean pod_network_add(Pod *pod, const Deadline *deadline, CniResult **ret_net
 
 gboolean pod_network_is_filtered(const Pod *pod)
 {
-    const Settings *settings = pod->manager->settings;
+    const Settings *settings = pod->settings;
     const Handler *handler = handler_find(settings->handlers, pod->handler, NULL);
 
     return handler != NULL ? handler->own_addresses_only : settings->network.own_addresses_only;
@@ -204,9 +204,10 @@ void pod_network_del_orphan(SandboxManager *manager, const char *id)
     g_autofree char *name = g_strndup(id, GUEST_DIRECTORY_ID_DIGITS);
     g_autofree char *netns = g_build_filename(manager->settings->server.run_dir, "netns", name, NULL);
     g_autoptr(CniNetwork) network = manager_cni_network(manager, NULL);
+    g_autoptr(Settings) settings = live_settings_get(manager->live);
     const CniAttachment attachment = {
         .container_id = id, .netns_path = netns_exists(netns) ? netns : "", .ifname = GUEST_INTERFACE};
-    Deadline deadline = deadline_in_ms(manager->settings->network.cni_timeout_ms);
+    Deadline deadline = deadline_in_ms(settings->network.cni_timeout_ms);
     g_autoptr(GError) error = NULL;
 
     if (network != NULL && !cni_network_del(network, &attachment, &deadline, &error))
@@ -218,8 +219,8 @@ void pod_network_collect(SandboxManager *manager)
     g_autoptr(CniNetwork) network = manager_cni_network(manager, NULL);
     g_autoptr(GPtrArray) pods = manager_pods(manager);
     g_autoptr(GPtrArray) ids = g_ptr_array_new();
-    Deadline deadline =
-        deadline_in_ms(MIN(manager->settings->network.cni_timeout_ms, (gint64)COLLECT_TIMEOUT_MS));
+    g_autoptr(Settings) settings = live_settings_get(manager->live);
+    Deadline deadline = deadline_in_ms(MIN(settings->network.cni_timeout_ms, (gint64)COLLECT_TIMEOUT_MS));
     g_autoptr(GError) error = NULL;
 
     for (guint i = 0; i < pods->len; i++)

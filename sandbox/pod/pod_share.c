@@ -222,7 +222,7 @@ static gboolean detach(Pod *pod, guint generation, const Deadline *deadline, GEr
 /* The setting of the pod's handler, or of the daemon when the handler was removed since the pod started. */
 static gboolean wants_locks(const Pod *pod)
 {
-    const Settings *settings = pod->manager->settings;
+    const Settings *settings = pod->settings;
     const Handler *handler = handler_find(settings->handlers, pod->handler, NULL);
 
     return handler != NULL ? handler->volume_locks : settings->guest.volume_locks;

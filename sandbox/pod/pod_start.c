@@ -57,7 +57,8 @@ gboolean vm_pod_describe_default(gpointer data, DomainSpec *ret_spec, GError **e
 {
     SandboxManager *manager = data;
     const Runtime__V1__PodSandboxConfig none = RUNTIME__V1__POD_SANDBOX_CONFIG__INIT;
-    const Handler *handler = handler_find(manager->settings->handlers, "", error);
+    g_autoptr(Settings) in_force = live_settings_get(manager->live);
+    const Handler *handler = handler_find(in_force->handlers, "", error);
     const NodeCapacity node = node_capacity();
     g_auto(HandlerSettings) settings = {0};
     VmSize size;
@@ -66,7 +67,12 @@ gboolean vm_pod_describe_default(gpointer data, DomainSpec *ret_spec, GError **e
         !vm_size_compute(NULL, "config.linux.resources", &settings.bounds, &node, &size, error))
         return FALSE;
     *ret_spec = vm_describe(manager, &settings, &size);
-    ret_spec->kernel_parameters = handler->kernel_parameters; /* outlives the settings */
+    /* The description outlives these settings. The strings are an administrator's, and so few that they may
+     * be kept for ever. */
+    ret_spec->accelerator = g_intern_string(handler->accelerator);
+    ret_spec->kernel = g_intern_string(handler->kernel);
+    ret_spec->initrd = g_intern_string(handler->initrd);
+    ret_spec->kernel_parameters = g_intern_string(handler->kernel_parameters);
     return TRUE;
 }
 

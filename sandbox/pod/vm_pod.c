@@ -159,7 +159,7 @@ static gboolean vm_pod_start(Pod *pod, const PodRequest *request, const Deadline
         return TRUE;
     pod_explain(pod, error);
     /* The clean-up has a deadline of its own, because the caller's may have passed. */
-    cleanup = deadline_in_ms(DESTROY_TIMEOUT_MS + pod->manager->settings->network.cni_timeout_ms);
+    cleanup = deadline_in_ms(DESTROY_TIMEOUT_MS + pod->settings->network.cni_timeout_ms);
     if (!vm_pod_end(pod, &cleanup, &undo_error)) {
         log_error(LOG_FIELDS("sandbox", pod->id), "cannot undo a failed start: %s", undo_error->message);
         pod_set_state(pod, POD_STOPPING, undo_error->message, NULL);
@@ -178,7 +178,7 @@ static gboolean guest_destroy(Pod *pod, const Deadline *deadline, GError **error
 
 static gboolean network_end(Pod *pod, const Deadline *deadline, GError **error)
 {
-    Deadline bounded = deadline_sooner(deadline, pod->manager->settings->network.cni_timeout_ms);
+    Deadline bounded = deadline_sooner(deadline, pod->settings->network.cni_timeout_ms);
 
     if (!pod_network_del(pod, &bounded, error))
         return FALSE;

@@ -10,7 +10,7 @@
 
 #include "cni-bridge/cni_cache.h"
 #include "common/loop_thread.h"
-#include "common/settings/settings.h"
+#include "common/settings/live_settings.h"
 #include "image-service/image_service.h"
 #include "sandbox/agent/agent_connection.h"
 #include "sandbox/pods/events.h"
@@ -26,7 +26,8 @@ struct TemplateStore; /* templates/template_store.h */
 struct VmPool;        /* templates/vm_pool.h */
 
 struct SandboxManager {
-    const Settings *settings; /* borrowed */
+    const Settings *settings; /* of the daemon's start, for options with RESTART; borrowed */
+    LiveSettings *live;       /* the settings in force; borrowed */
     ImageService *images;
     StateStore *store;
     Vmm *vmm;

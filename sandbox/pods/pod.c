@@ -15,14 +15,16 @@
 #include "sandbox/templates/template.h"
 #include "sandbox/templates/unassigned_guest.h"
 
-Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxConfig *config,
-             const char *handler, HandlerKind kind, const PodPlatform *platform, gint64 created_at_ns)
+Pod *pod_new(SandboxManager *manager, Settings *settings, const char *id,
+             Runtime__V1__PodSandboxConfig *config, const char *handler, HandlerKind kind,
+             const PodPlatform *platform, gint64 created_at_ns)
 {
     Pod *pod = g_new0(Pod, 1);
     g_autofree char *short_id = g_strndup(id, GUEST_DIRECTORY_ID_DIGITS);
 
     pod->references = 1;
     pod->manager = manager;
+    pod->settings = settings_ref(settings);
     pod->id = g_strdup(id);
     pod->config = config;
     pod->handler = g_strdup(handler);
@@ -59,6 +61,7 @@ void pod_unref(Pod *pod)
     if (pod == NULL || !g_atomic_int_dec_and_test(&pod->references))
         return;
     agent_connection_unref(pod->agent);
+    settings_unref(pod->settings);
     template_unref(pod->pooled_template);
     pod_samples_clear(&pod->samples);
     trace_free(pod->trace);

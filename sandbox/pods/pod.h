@@ -33,6 +33,7 @@ struct Pod {
 
     gint references;
     SandboxManager *manager;
+    Settings *settings; /* those of its start, or of the daemon's when the pod is older; referenced */
     Runtime__V1__PodSandboxConfig
         *config; /* linux->resources and overhead are protected by lock: an update replaces them */
     HandlerKind kind;
@@ -72,9 +73,10 @@ struct Pod {
     LogLimit guest_log;       /* for lines of the log that the guest can provoke */
 };
 
-/* Takes ownership of config. Nothing is stored yet. */
-Pod *pod_new(SandboxManager *manager, const char *id, Runtime__V1__PodSandboxConfig *config,
-             const char *handler, HandlerKind kind, const PodPlatform *platform, gint64 created_at_ns);
+/* Takes ownership of config, and a reference to settings. Nothing is stored yet. */
+Pod *pod_new(SandboxManager *manager, Settings *settings, const char *id,
+             Runtime__V1__PodSandboxConfig *config, const char *handler, HandlerKind kind,
+             const PodPlatform *platform, gint64 created_at_ns);
 Pod *pod_ref(Pod *pod);
 void pod_unref(Pod *pod);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Pod, pod_unref)

@@ -7,7 +7,8 @@
 
 typedef struct {
     const Runtime__V1__PodSandboxConfig *config; /* borrowed from the request */
-    const Handler *handler;                      /* borrowed from the table of handlers */
+    Settings *node_settings;                     /* in force when the request came; referenced */
+    const Handler *handler;                      /* borrowed from node_settings */
     HandlerSettings settings;                    /* the handler's, as the pod's annotations change them */
     VmSize size;                                 /* all 0 for a host pod */
 } PodRequest;
@@ -15,5 +16,6 @@ typedef struct {
 static inline void pod_request_clear(PodRequest *request)
 {
     handler_settings_clear(&request->settings);
+    g_clear_pointer(&request->node_settings, settings_unref);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(PodRequest, pod_request_clear)

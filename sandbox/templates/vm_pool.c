@@ -38,6 +38,7 @@ struct VmPool {
     GMutex lock;
     GCond changed;
     GQueue members;
+    gboolean review_is_due; /* its members may not be what the configuration describes */
 };
 
 /* A VM that ends while no pod has it makes the pool create another one. Runs on the Vmm's event thread. */
@@ -170,7 +171,14 @@ static gboolean vm_pool_remove_outdated(VmPool *pool, const char *instance)
     return any_ended;
 }
 
-/* Return: the pause before the next attempt in milliseconds; 0: a VM was added. */
+static gboolean vm_pool_is_full(VmPool *pool)
+{
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&pool->lock);
+
+    return pool->members.length >= pool->size;
+}
+
+/* Return: the pause before the next attempt in milliseconds; 0: a VM was added, or none is missing. */
 static guint vm_pool_add_one(VmPool *pool)
 {
     g_autoptr(GError) error = NULL;
@@ -187,6 +195,8 @@ static guint vm_pool_add_one(VmPool *pool)
         return ENDED_INTERVAL_MS;
     if (template == NULL)
         return TEMPLATE_INTERVAL_MS;
+    if (vm_pool_is_full(pool))
+        return 0;
     member = member_make(pool, &spec, template, &error);
     if (member == NULL) {
         if (!g_cancellable_is_cancelled(pool->stop))
@@ -199,7 +209,7 @@ static guint vm_pool_add_one(VmPool *pool)
     return 0;
 }
 
-/* Waits until a VM is missing, or one has ended and is to be replaced. Return: FALSE when the pool is being
+/* Waits until a VM is missing, or one may have to be replaced. Return: FALSE when the pool is being
  * freed. */
 static gboolean vm_pool_wait_for_room(VmPool *pool)
 {
@@ -207,8 +217,9 @@ static gboolean vm_pool_wait_for_room(VmPool *pool)
 
     g_mutex_lock(&pool->lock);
     while ((go_on = !g_cancellable_is_cancelled(pool->stop)) && pool->members.length >= pool->size &&
-           !vm_pool_has_ended_locked(pool))
+           !vm_pool_has_ended_locked(pool) && !pool->review_is_due)
         g_cond_wait(&pool->changed, &pool->lock);
+    pool->review_is_due = FALSE;
     g_mutex_unlock(&pool->lock);
     return go_on;
 }
@@ -331,4 +342,12 @@ guint vm_pool_count(VmPool *pool)
         count += !((const Member *)item->data)->ended;
     g_mutex_unlock(&pool->lock);
     return count;
+}
+
+void vm_pool_review(VmPool *pool)
+{
+    g_mutex_lock(&pool->lock);
+    pool->review_is_due = TRUE;
+    g_cond_broadcast(&pool->changed);
+    g_mutex_unlock(&pool->lock);
 }

@@ -28,3 +28,5 @@ char *vm_pool_take(VmPool *pool, const Template *template);
 /* Returns a VM that was not needed; takes ownership of the id. */
 void vm_pool_give_back(VmPool *pool, char *id, const Template *template);
 guint vm_pool_count(VmPool *pool);
+/* Replaces the VMs that no longer are what describe_default_vm() describes. Does not wait for it. */
+void vm_pool_review(VmPool *pool);

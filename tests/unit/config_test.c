@@ -111,6 +111,155 @@ static void refuses_bad_flags(void)
     TEST_FAILS(load("", argument, &error) != NULL, error, STATUS_INVALID_ARGUMENT, "start");
 }
 
+static void write_file(const char *directory, const char *name, const char *text)
+{
+    g_autofree char *path = g_build_filename(directory, name, NULL);
+
+    CU_ASSERT_TRUE_FATAL(g_file_set_contents(path, text, -1, NULL));
+}
+
+/* A main file with two drop-ins, which other files surround. */
+static char *files_with_drop_ins(void)
+{
+    char *directory = test_directory();
+    g_autofree char *drop_ins = g_build_filename(directory, "c.toml.d", NULL);
+
+    CU_ASSERT_EQUAL_FATAL(g_mkdir(drop_ins, 0700), 0);
+    write_file(directory, "c.toml",
+               "[guest]\nmemory = '128MiB'\nvcpus = 2\n[handlers.big]\nvcpus = 4\nmax_vcpus = 8\n");
+    write_file(drop_ins, "10-a.toml",
+               "[guest]\nmemory = '512MiB'\n[handlers.big]\nmax_vcpus = 6\n[handlers.new]\n");
+    write_file(drop_ins, "20-b.toml", "[guest]\nmemory = '1GiB'\n");
+    write_file(drop_ins, ".30-editor.toml", "nonsense");
+    write_file(drop_ins, "40-old.toml.bak", "nonsense");
+    return directory;
+}
+
+static Settings *load_directory(const char *directory, GError **error)
+{
+    g_autofree char *path = g_build_filename(directory, "c.toml", NULL);
+    char *argv[] = {(char *)"crivirtd", (char *)"--config", path, (char *)"--log-level=error", NULL};
+    ConfigAction action = CONFIG_RUN;
+
+    return config_load(4, argv, &action, error);
+}
+
+static const Handler *handler(const Settings *config, guint i)
+{
+    return config->handlers->pdata[i];
+}
+
+static void reads_drop_ins(void)
+{
+    g_autofree char *directory = files_with_drop_ins();
+    GError *error = NULL;
+    g_autoptr(Settings) config = load_directory(directory, &error);
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    CU_ASSERT_EQUAL(config->guest.memory_bytes, 1 << 30);
+    CU_ASSERT_EQUAL(config->guest.vcpus, 2);
+    CU_ASSERT_EQUAL_FATAL(config->handlers->len, 3);
+    CU_ASSERT_EQUAL(handler(config, 1)->vcpus, 4);
+    CU_ASSERT_EQUAL(handler(config, 1)->max_vcpus, 6);
+    CU_ASSERT_STRING_EQUAL(handler(config, 2)->name, "new");
+    CU_ASSERT_EQUAL(handler(config, 2)->memory_bytes, 1 << 30);
+}
+
+static void names_a_bad_drop_in(void)
+{
+    g_autofree char *directory = files_with_drop_ins();
+    GError *error = NULL;
+
+    write_file(directory, "c.toml.d/15-bad.toml", "[guest]\n\nmemory = '1MiB'\n");
+    TEST_FAILS(load_directory(directory, &error) != NULL, error, STATUS_INVALID_ARGUMENT,
+               "c.toml.d/15-bad.toml:3: guest.memory");
+}
+
+static const ConfigChange *find_change(const GPtrArray *changes, const char *name)
+{
+    for (guint i = 0; i < changes->len; i++)
+        if (g_str_equal(((const ConfigChange *)changes->pdata[i])->name, name))
+            return changes->pdata[i];
+    return NULL;
+}
+
+static Settings *reload(const char *directory, const Settings *running, GPtrArray **ret_changes,
+                        GError **error)
+{
+    g_autofree char *path = g_build_filename(directory, "c.toml", NULL);
+    char *argv[] = {(char *)"crivirtd", (char *)"--config", path, (char *)"--log-level=error", NULL};
+
+    return config_reload(4, argv, running, ret_changes, error);
+}
+
+static void reloads_what_can_change(void)
+{
+    g_autofree char *directory = files_with_drop_ins();
+    GError *error = NULL;
+    g_autoptr(Settings) running = load_directory(directory, &error);
+    g_autoptr(GPtrArray) changes = NULL;
+    g_autoptr(Settings) next = NULL;
+    const ConfigChange *change;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(running);
+    write_file(directory, "c.toml",
+               "[server]\npod_workers = 9\n[log]\nlevel = 'debug'\n[guest]\nvcpus = 3\ntemplate = false\n");
+    next = reload(directory, running, &changes, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(next);
+    CU_ASSERT_EQUAL(next->guest.vcpus, 3);
+    CU_ASSERT_EQUAL(handler(next, 0)->vcpus, 3);
+    CU_ASSERT_EQUAL(next->server.pod_workers, 64); /* as it is until the next daemon */
+    CU_ASSERT_TRUE(next->guest.template);
+    CU_ASSERT_TRUE(handler(next, 0)->template);
+    CU_ASSERT_STRING_EQUAL(next->log.level, "error"); /* the flag still overrides the file */
+    change = find_change(changes, "guest.vcpus");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(change);
+    CU_ASSERT_STRING_EQUAL(change->before, "2");
+    CU_ASSERT_STRING_EQUAL(change->after, "3");
+    CU_ASSERT_FALSE(change->needs_restart);
+    change = find_change(changes, "server.pod_workers");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(change);
+    CU_ASSERT_TRUE(change->needs_restart);
+    change = find_change(changes, "handlers.vm.vcpus");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(change);
+    CU_ASSERT_FALSE(change->needs_restart);
+    CU_ASSERT_PTR_NULL(find_change(changes, "log.level"));
+    CU_ASSERT_PTR_NULL(find_change(changes, "guest.memory"));
+}
+
+static void reloads_handlers(void)
+{
+    g_autofree char *directory = files_with_drop_ins();
+    GError *error = NULL;
+    g_autoptr(Settings) running = load_directory(directory, &error);
+    g_autoptr(GPtrArray) changes = NULL;
+    g_autoptr(Settings) next = NULL;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(running);
+    write_file(directory, "c.toml.d/10-a.toml", "[handlers.other]\nmemory = '64MiB'\n");
+    next = reload(directory, running, &changes, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(next);
+    CU_ASSERT_EQUAL(next->handlers->len, 3);
+    CU_ASSERT_STRING_EQUAL(find_change(changes, "handlers.big.max_vcpus")->after, "8");
+    CU_ASSERT_PTR_NULL(find_change(changes, "handlers.new")->after);
+    CU_ASSERT_PTR_NULL(find_change(changes, "handlers.other")->before);
+    CU_ASSERT_EQUAL(changes->len, 3);
+}
+
+static void refuses_to_reload_a_bad_file(void)
+{
+    g_autofree char *directory = files_with_drop_ins();
+    GError *error = NULL;
+    g_autoptr(Settings) running = load_directory(directory, &error);
+    GPtrArray *changes = NULL;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(running);
+    write_file(directory, "c.toml.d/10-a.toml", "[handlers.big]\nmax_vcpus = 1\n");
+    TEST_FAILS(reload(directory, running, &changes, &error) != NULL, error, STATUS_INVALID_ARGUMENT,
+               "10-a.toml:1: handlers.big.max_vcpus: 1 is less than its vcpus, 4");
+    CU_ASSERT_PTR_NULL(changes);
+}
+
 static void names_a_missing_file(void)
 {
     const char *argv[] = {"crivirtd", "--config", "/nonexistent/c.toml", NULL};
@@ -184,11 +333,6 @@ static void tells_itself_as_json(void)
 
     CU_ASSERT_PTR_NOT_NULL(strstr(json, "\"server\":{\"socket\":\"/run/crivirt/crivirtd.sock\""));
     CU_ASSERT_PTR_NOT_NULL(strstr(json, "\"cni_plugin_dirs\":[\"/opt/cni/bin\",\"/usr/lib/cni\"]"));
-}
-
-static const Handler *handler(const Settings *config, guint i)
-{
-    return config->handlers->pdata[i];
 }
 
 static void reads_handlers(void)
@@ -428,6 +572,11 @@ int main(void)
         {"the error of a bad file names the file, the line, the key and what is allowed",
          names_what_is_wrong},
         {"the error of a bad flag names the flag", refuses_bad_flags},
+        {"drop-ins override the file, key by key, in the order of their names", reads_drop_ins},
+        {"the error of a bad drop-in names the file, the line and the key", names_a_bad_drop_in},
+        {"a reload lists what has changed, and keeps what needs a restart", reloads_what_can_change},
+        {"a reload adds, changes and removes handlers", reloads_handlers},
+        {"a file with an error is not reloaded", refuses_to_reload_a_bad_file},
         {"a file named by a flag must exist, and the error names it", names_a_missing_file},
         {"the printed configuration reads back as itself", prints_what_it_reads},
         {"the options that the default file shows as comments have their default values",

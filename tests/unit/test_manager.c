@@ -13,11 +13,12 @@ enum { MIB = 1024 * 1024 };
 
 SandboxManager *test_manager_new(void)
 {
-    static const Settings settings = {
+    static Settings settings = {
         .server = {.run_dir = "/run/test", .state_dir = "/var/test", .pod_workers = 8, .exec_workers = 5}};
     SandboxManager *manager = g_new0(SandboxManager, 1);
 
     manager->settings = &settings;
+    manager->live = live_settings_new(&settings);
     manager->guests.run_dir = manager->settings->server.run_dir;
     manager->guests.state_dir = manager->settings->server.state_dir;
     manager->loop = loop_thread_new("agents");
@@ -46,6 +47,7 @@ void test_manager_free(SandboxManager *manager)
     loop_thread_free(manager->loop);
     agent_connections_free(manager->agents);
     g_mutex_clear(&manager->lock);
+    live_settings_free(manager->live);
     g_free(manager);
 }
 
@@ -97,8 +99,8 @@ Pod *test_manager_add_pod(SandboxManager *manager, guint number, PodState state,
     g_autofree char *pod_id = g_strdup_printf("%064x", number);
     g_autofree char *container_id = g_strdup_printf("c%063x", number);
     char *no_layers[] = {NULL};
-    Pod *pod =
-        pod_new(manager, pod_id, pod_config(name), HANDLER_DEFAULT, HANDLER_VM, &vm_pod_platform, number);
+    Pod *pod = pod_new(manager, (Settings *)manager->settings, pod_id, pod_config(name), HANDLER_DEFAULT,
+                       HANDLER_VM, &vm_pod_platform, number);
     g_autoptr(Container) container = NULL;
 
     pod->state = POD_READY; /* or no container could be added */

@@ -13,6 +13,7 @@ const programs = {
     crivirtd: path.join(build, 'cri-server/crivirtd'),
     crivirt: path.join(build, 'cri-server/cli/crivirt'),
     agent: path.join(build, 'agent/crivirt-agent'),
+    serviceManager: path.join(build, 'tests/tools/service_manager'),
     guestTool: path.join(build, 'tests/tools/guest_tool'),
     hostileAgent: path.join(build, 'tests/tools/hostile_agent'),
 };
