@@ -4,6 +4,7 @@
 
 #include "common/settings/live_settings.h"
 #include "cri-server/config/config.h"
+#include "cri-server/health.h"
 #include "cri-server/streaming/stream_server.h"
 #include "image-service/image_service.h"
 #include "sandbox/sandbox.h"
@@ -14,4 +15,6 @@ struct Daemon {
     ImageService *images;
     SandboxManager *sandboxes;
     StreamServer *streams;
+    Health *health;           /* whether the daemon serves */
+    struct RpcServer *server; /* for its figures */
 };

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "cri-server/config/config_check.h"
 #include "cri-server/daemon.h"
+#include "cri-server/health_parts.h"
 #include "cri-server/image_settings.h"
 #include "cri-server/metrics_http.h"
 #include "cri-server/notify.h"
@@ -101,6 +102,7 @@ static RpcServer *open_server(const Daemon *daemon, GError **error)
     const guint waiting = settings->server.max_waiting;
     RpcServerConfig server = {
         .socket_path = settings->server.socket,
+        .socket_group = settings->server.socket_group,
         .daemon = daemon,
         .pools = {[RPC_POOL_FAST] = {settings->server.fast_workers, waiting},
                   [RPC_POOL_POD] = {settings->server.pod_workers, waiting},
@@ -159,6 +161,8 @@ static void daemon_serve(const Daemon *daemon, const CommandLine *line, RpcServe
     const char *accelerator = sandbox_manager_accelerator(daemon->sandboxes, &is_kvm);
 
     rpc_server_start(server);
+    health_add_parts(daemon->health, daemon, server);
+    health_start(daemon->health);
     log_write(is_kvm ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
               LOG_FIELDS("socket", daemon->settings->server.socket, "version", CRIVIRT_VERSION, "accelerator",
                          accelerator),
@@ -166,6 +170,7 @@ static void daemon_serve(const Daemon *daemon, const CommandLine *line, RpcServe
     notify_manager("READY=1");
     wait_for_stop(daemon, line);
     notify_manager("STOPPING=1");
+    health_stop(daemon->health);
     rpc_server_stop(server, daemon->settings->server.stop_grace_ms);
 }
 
@@ -198,7 +203,8 @@ static gboolean daemon_run_sandboxes(Daemon *daemon, const CommandLine *line, Rp
 static gboolean daemon_run(LiveSettings *live, const CommandLine *line, GError **error)
 {
     const Settings *settings = live_settings_first(live);
-    Daemon daemon = {.settings = settings, .live = live};
+    g_autoptr(Health) health = health_new(); /* freed after the server, whose threads answer it */
+    Daemon daemon = {.settings = settings, .live = live, .health = health};
     g_autoptr(RpcServer) server = NULL;
     int lock_fd = -1;
     gboolean ran;

@@ -58,6 +58,39 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection, unsigned s
     return result;
 }
 
+static enum MHD_Result answer_metrics(struct MHD_Connection *connection, const Daemon *daemon)
+{
+    return send_answer(connection, MHD_HTTP_OK, metrics_http_text(daemon));
+}
+
+/* problem: NULL for a good answer; taken. */
+static enum MHD_Result answer_state(struct MHD_Connection *connection, char *problem)
+{
+    if (problem == NULL)
+        return send_answer(connection, MHD_HTTP_OK, g_strdup("ok\n"));
+    return send_answer(connection, MHD_HTTP_SERVICE_UNAVAILABLE, problem);
+}
+
+static enum MHD_Result answer_health(struct MHD_Connection *connection, const Daemon *daemon)
+{
+    return answer_state(connection, health_problem(daemon->health));
+}
+
+static enum MHD_Result answer_readiness(struct MHD_Connection *connection, const Daemon *daemon)
+{
+    return answer_state(connection, health_unready(daemon->health));
+}
+
+/* A new page is a new row. */
+static const struct {
+    const char *path;
+    enum MHD_Result (*answer)(struct MHD_Connection *connection, const Daemon *daemon);
+} pages[] = {
+    {"/metrics", answer_metrics},
+    {"/healthz", answer_health},
+    {"/readyz", answer_readiness},
+};
+
 static enum MHD_Result on_request(void *data, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_size, void **state)
@@ -70,9 +103,11 @@ static enum MHD_Result on_request(void *data, struct MHD_Connection *connection,
     (void)state;
     if (!g_str_equal(method, "GET"))
         return send_answer(connection, MHD_HTTP_METHOD_NOT_ALLOWED, g_strdup("only GET is allowed\n"));
-    if (!g_str_equal(url, "/metrics"))
-        return send_answer(connection, MHD_HTTP_NOT_FOUND, g_strdup("the only path is /metrics\n"));
-    return send_answer(connection, MHD_HTTP_OK, metrics_http_text(http->daemon));
+    for (guint i = 0; i < G_N_ELEMENTS(pages); i++)
+        if (g_str_equal(url, pages[i].path))
+            return pages[i].answer(connection, http->daemon);
+    return send_answer(connection, MHD_HTTP_NOT_FOUND,
+                       g_strdup("the paths are /metrics, /healthz and /readyz\n"));
 }
 
 MetricsHttp *metrics_http_start(const char *address, const Daemon *daemon, GError **error)

@@ -23,6 +23,7 @@
 #define RPC_SERVICE_RuntimeService runtime__v1__runtime_service__descriptor
 #define RPC_SERVICE_ImageService runtime__v1__image_service__descriptor
 #define RPC_SERVICE_Crivirt crivirt__v1__crivirt__descriptor
+#define RPC_SERVICE_Health grpc__health__v1__health__descriptor
 #define RPC_IS_STREAM_UNARY FALSE
 #define RPC_IS_STREAM_STREAM TRUE
 

@@ -14,13 +14,15 @@
 #include "api.pb-c.h"
 #include "cri-server/rpc/rpc_method.h"
 #include "crivirt.pb-c.h"
+#include "health.pb-c.h"
 
-/* Return: every method of the three services; static. */
+/* Return: every method of all services; static. */
 const RpcMethod *rpc_table(gsize *ret_n_methods);
 
 #define RPC_TYPE_RuntimeService(type) Runtime__V1__##type
 #define RPC_TYPE_ImageService(type) Runtime__V1__##type
 #define RPC_TYPE_Crivirt(type) Crivirt__V1__##type
+#define RPC_TYPE_Health(type) Grpc__Health__V1__##type
 #define RPC_DECLARE_UNARY(service, Method, Request, Response)                                                \
     gboolean rpc_##Method(const RpcCall *call, const RPC_TYPE_##service(Request) * request,                  \
                           RPC_TYPE_##service(Response) * response, GError * *error);

@@ -241,6 +241,16 @@ void sandbox_manager_close(SandboxManager *manager)
     g_free(manager);
 }
 
+void sandbox_manager_ask_agents(SandboxManager *manager, void (*function)(gpointer data), gpointer data)
+{
+    loop_thread_after(manager->loop, 0, function, data);
+}
+
+void sandbox_manager_ask_hypervisor(SandboxManager *manager, void (*function)(gpointer data), gpointer data)
+{
+    vmm_events_ask(manager->vmm, function, data);
+}
+
 /* ---- for Status ---- */
 
 char *sandbox_manager_network_problem(SandboxManager *manager)

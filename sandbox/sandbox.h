@@ -29,6 +29,11 @@ void sandbox_manager_reload(SandboxManager *manager);
 /* Leaves pods running. Takes NULL. */
 void sandbox_manager_close(SandboxManager *manager);
 
+/* For checks whether the daemon moves: run function(data) soon on the thread that serves agents, and on that
+ * of libvirt's events. */
+void sandbox_manager_ask_agents(SandboxManager *manager, void (*function)(gpointer data), gpointer data);
+void sandbox_manager_ask_hypervisor(SandboxManager *manager, void (*function)(gpointer data), gpointer data);
+
 /* The numbers of pods by state, and of running containers. */
 typedef struct {
     guint starting;

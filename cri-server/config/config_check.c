@@ -241,6 +241,9 @@ GPtrArray *config_check(const Settings *settings)
     if (strlen(settings->server.socket) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
         add_problem(problems, TRUE, "server.socket: %s is longer than the path of a socket may be",
                     settings->server.socket);
+    if (*settings->server.socket_group != '\0' && getgrnam(settings->server.socket_group) == NULL)
+        add_problem(problems, TRUE, "server.socket_group: there is no group \"%s\"",
+                    settings->server.socket_group);
     check_own_directory(problems, "server.state_dir", settings->server.state_dir);
     check_own_directory(problems, "server.run_dir", settings->server.run_dir);
     for (guint i = 0; i < settings->handlers->len; i++)

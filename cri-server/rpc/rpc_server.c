@@ -7,6 +7,7 @@
 #include "cri-server/rpc/server_call.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <grpc/grpc_security.h>
 #include <grpc/support/log.h>
 #include <signal.h>
@@ -18,6 +19,8 @@
 
 enum {
     MAX_CALLS_PER_CONNECTION = 1024,
+    /* A call wakes the thread of the queue by itself; rpc_server_ask_queue() has to wait for it. */
+    QUEUE_WAKE_MS = 1000,
     /* Enough for a few clients that list some hundred pods again and again. */
     ARENAS_KEPT = 4,
     ARENA_KEEP_BYTES = 2 * 1024 * 1024,
@@ -132,15 +135,29 @@ static void on_call_closed(ServerCall *call, gboolean ok)
         server_call_cancel(call);
 }
 
+static void queue_answer(RpcServer *server)
+{
+    void (*function)(gpointer data);
+
+    g_mutex_lock(&server->lock);
+    function = server->asked;
+    server->asked = NULL;
+    g_mutex_unlock(&server->lock);
+    if (function != NULL)
+        function(server->asked_data);
+}
+
 static gpointer rpc_queue_loop(gpointer data)
 {
     RpcServer *server = data;
 
     for (;;) {
-        grpc_event event =
-            grpc_completion_queue_next(server->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+        const gpr_timespec wake =
+            gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(QUEUE_WAKE_MS, GPR_TIMESPAN));
+        grpc_event event = grpc_completion_queue_next(server->queue, wake, NULL);
         CallTag *tag = event.tag;
 
+        queue_answer(server);
         if (event.type == GRPC_QUEUE_SHUTDOWN)
             return NULL;
         if (event.type != GRPC_OP_COMPLETE)
@@ -155,6 +172,27 @@ static gpointer rpc_queue_loop(gpointer data)
         tag->complete(tag->call, event.success != 0);
         server_call_unref(tag->call);
     }
+}
+
+void rpc_server_ask_queue(RpcServer *server, void (*function)(gpointer data), gpointer data)
+{
+    g_mutex_lock(&server->lock);
+    server->asked_data = data;
+    server->asked = function;
+    g_mutex_unlock(&server->lock);
+}
+
+void rpc_server_ask_pool(RpcServer *server, RpcPool pool, void (*function)(gpointer data), gpointer data)
+{
+    if (pool != RPC_POOL_FAST && worker_pool_is_busy(server->pools[pool]))
+        function(data);
+    else
+        worker_pool_probe(server->pools[pool], function, data);
+}
+
+guint rpc_server_calls(RpcServer *server, RpcPool pool)
+{
+    return worker_pool_jobs(server->pools[pool]);
 }
 
 /* ---- opening ---- */
@@ -240,6 +278,20 @@ static gboolean bind_socket(RpcServer *server, GError **error)
     return TRUE;
 }
 
+static gboolean share_socket(const char *path, const char *group_name, GError **error)
+{
+    const struct group *group;
+
+    if (group_name == NULL || *group_name == '\0')
+        return TRUE;
+    group = getgrnam(group_name);
+    if (group == NULL)
+        return fail(error, STATUS_FAILED_PRECONDITION, "server.socket_group: there is no group \"%s\"",
+                    group_name);
+    return chown(path, (uid_t)-1, group->gr_gid) == 0 ||
+           fail_errno(error, errno, "cannot give the socket %s to the group %s", path, group_name);
+}
+
 static GHashTable *index_methods(const RpcMethod *methods, gsize n_methods)
 {
     GHashTable *index = string_table_new(g_free, NULL);
@@ -274,7 +326,8 @@ RpcServer *rpc_server_open(const RpcServerConfig *config, GError **error)
     server->queue = grpc_completion_queue_create_for_next(NULL);
     server->grpc = create_grpc_server();
     grpc_server_register_completion_queue(server->grpc, server->queue, NULL);
-    if (!check_socket_path(server->socket_path, error) || !bind_socket(server, error))
+    if (!check_socket_path(server->socket_path, error) || !bind_socket(server, error) ||
+        !share_socket(server->socket_path, config->socket_group, error))
         return NULL;
     return g_steal_pointer(&server);
 }

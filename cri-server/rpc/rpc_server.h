@@ -20,7 +20,8 @@ enum { RPC_MESSAGE_MAX_BYTES = 16 * 1024 * 1024, RPC_STREAM_PATIENCE_MS = 30 * 1
 typedef struct RpcServer RpcServer;
 
 typedef struct {
-    const char *socket_path; /* the server holds the lock file "SOCKET.lock" as long as it lives */
+    const char *socket_path;  /* the server holds the lock file "SOCKET.lock" as long as it lives */
+    const char *socket_group; /* whose members may connect; NULL or "": root alone may */
     const RpcMethod *methods;
     gsize n_methods;
     const Daemon *daemon; /* passed to the handlers; borrowed */
@@ -33,9 +34,19 @@ void rpc_server_prepare_process(void);
 /* Takes the lock file and binds the socket (mode 0660). Clients may connect from now on; their calls are
  * answered after rpc_server_start(). Changes the process's umask for a moment. Ownership: the configuration
  * is copied; the methods are borrowed. Errors: UNAVAILABLE when another daemon has the socket (the message
- * names its pid), FAILED_PRECONDITION when the path is not a socket. */
+ * names its pid), FAILED_PRECONDITION when the path is not a socket, or there is no such group. */
 RpcServer *rpc_server_open(const RpcServerConfig *config, GError **error);
 void rpc_server_start(RpcServer *server);
+
+/* For checks whether the server moves: run function(data) soon, on the thread of the completion queue, or on
+ * a worker. One function of each kind at a time. Where every worker is busy the function runs at once on the
+ * caller's thread, because calls of the pool may last as long as they like; but calls of RPC_POOL_FAST must
+ * not, so there the function waits its turn. Threads: any but a worker, between rpc_server_start() and
+ * rpc_server_stop(). */
+void rpc_server_ask_queue(RpcServer *server, void (*function)(gpointer data), gpointer data);
+void rpc_server_ask_pool(RpcServer *server, RpcPool pool, void (*function)(gpointer data), gpointer data);
+/* Return: calls of the pool that wait or run. The same threads and time. */
+guint rpc_server_calls(RpcServer *server, RpcPool pool);
 
 /* Refuses new calls, cancels streams at once and other calls after the grace. Blocks until every handler has
  * returned. */

@@ -67,6 +67,8 @@ struct RpcServer {
     CallTag stopped_tag;
     GMutex lock;
     GCond changed;
+    void (*asked)(gpointer data); /* by rpc_server_ask_queue(); NULL: nothing; under lock */
+    gpointer asked_data;
     gboolean started;
     gboolean stopped;
     GHashTable *calls; /* ServerCall, those that have arrived and are not freed yet; under lock */

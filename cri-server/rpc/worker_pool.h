@@ -27,3 +27,11 @@ void worker_pool_free(WorkerPool *pool);
 /* Return: FALSE when all workers are busy and the queue is full; the job then remains the caller's. */
 gboolean worker_pool_push(WorkerPool *pool, gpointer job);
 const char *worker_pool_name(const WorkerPool *pool);
+
+/* Return: whether every worker has a job. */
+gboolean worker_pool_is_busy(WorkerPool *pool);
+/* Runs function(data) on a worker after the jobs that wait, also when the queue is full. One probe at a time:
+ * the next one after the function was called. */
+void worker_pool_probe(WorkerPool *pool, WorkerFunc function, gpointer data);
+/* Return: the jobs that wait or run. */
+guint worker_pool_jobs(WorkerPool *pool);

@@ -175,6 +175,11 @@ StreamServer *stream_server_open(const Settings *settings, SandboxManager *sandb
     return server;
 }
 
+void stream_server_ask(StreamServer *server, void (*function)(gpointer data), gpointer data)
+{
+    stream_loop_post(&server->loop, function, data);
+}
+
 /* ---- ending ---- */
 
 static void stop_all_clients(gpointer data)

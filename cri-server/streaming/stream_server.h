@@ -19,6 +19,8 @@ typedef struct StreamServer StreamServer;
  * borrowed. Errors: INVALID_ARGUMENT for a bad address or certificate, UNAVAILABLE when the port cannot be
  * opened. */
 StreamServer *stream_server_open(const Settings *settings, SandboxManager *sandboxes, GError **error);
+/* For checks whether the server moves: runs function(data) soon on its thread. Threads: any. */
+void stream_server_ask(StreamServer *server, void (*function)(gpointer data), gpointer data);
 /* Ends all clients' requests with a message, and frees the server. Blocks until the clients have left, for a
  * few seconds at most, and until no process is being started. Takes NULL. */
 void stream_server_close(StreamServer *server);

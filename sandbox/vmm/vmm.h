@@ -62,6 +62,8 @@ typedef void (*VmmBlockedFunc)(const char *text, gpointer data);
 Vmm *vmm_open(const VmmConfig *config, VmmStoppedFunc stopped, gpointer data, GError **error);
 /* Closes the connection; the domains run on. Takes NULL. */
 void vmm_close(Vmm *vmm);
+/* Runs function(data) soon on the thread of libvirt's events, for checks whether it moves. */
+void vmm_events_ask(Vmm *vmm, void (*function)(gpointer data), gpointer data);
 
 /* Return: TRUE for hardware acceleration. *ret_reason, which the Vmm owns, is the reason as a sentence for
  * Status. */

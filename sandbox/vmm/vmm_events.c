@@ -149,6 +149,29 @@ static void remove_timer(int timer, void *data)
     virEventRemoveTimeout(timer);
 }
 
+typedef struct {
+    void (*function)(gpointer data);
+    gpointer data;
+} Ask;
+
+static void on_ask(int timer, void *data)
+{
+    const Ask ask = *(const Ask *)data;
+
+    virEventRemoveTimeout(timer); /* frees data later, on this thread */
+    ask.function(ask.data);
+}
+
+void vmm_events_ask(Vmm *vmm, void (*function)(gpointer data), gpointer data)
+{
+    Ask *ask = g_new(Ask, 1);
+
+    (void)vmm;
+    *ask = (Ask){function, data};
+    if (virEventAddTimeout(0, on_ask, ask, g_free) < 0)
+        g_free(ask);
+}
+
 void vmm_events_stop(Vmm *vmm)
 {
     if (vmm->event_thread == NULL)

@@ -12,6 +12,7 @@ const services = [
     load('api.proto').runtime.v1.RuntimeService,
     load('api.proto').runtime.v1.ImageService,
     load('crivirt.proto').crivirt.v1.Crivirt,
+    load('health.proto').grpc.health.v1.Health,
 ];
 const options = {'grpc.max_send_message_length': -1, 'grpc.max_receive_message_length': -1};
 
