@@ -23,8 +23,16 @@ function step(name, work) {
     });
 }
 
+// Prints how to log in to the nodes, and waits for the signal that ends this process (vm.js).
+function untilInterrupted(nodes) {
+    for (const {vm} of Object.values(nodes))
+        process.stderr.write(`node ${vm.name}: ssh ${vm.sshOptions().join(' ')} -p ${vm.port} root@127.0.0.1\n`);
+    return new Promise(() => { setInterval(() => {}, 60000); });
+}
+
 // Boots the nodes before the steps, {NAME: options of NodeVm.boot}, and passes their clients {NAME: NodeClient} to use(). It ends
-// the nodes after the steps, and keeps their consoles and journals when a step failed.
+// the nodes after the steps, and keeps their consoles and journals when a step failed. With CRIVIRT_TEST_KEEP=1 the nodes
+// run on until Ctrl-C.
 function onNodes(wanted, use) {
     const nodes = {};
 
@@ -43,6 +51,10 @@ function onNodes(wanted, use) {
             node.close();
             if (failed)
                 await node.vm.keepLogs();
+        }
+        if (process.env.CRIVIRT_TEST_KEEP)
+            await untilInterrupted(nodes);
+        for (const node of Object.values(nodes)) {
             node.vm.destroy();
         }
     });
