@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/string_table.h"
 #include "image-service/archive_files.h"
 #include "image-service/content/chain_id.h"
 #include "image-service/content/digest.h"
@@ -92,15 +93,28 @@ static gboolean load_layer(Load *load, const LayerFile *file, const LayerPlace *
     return TRUE;
 }
 
+/* Images of an archive may share layers, and all of it has one limit. */
+static gboolean count_layer(Load *load, const ImageLayer *layer, GError **error)
+{
+    const guint64 limit = load->context->config->max_image_bytes;
+
+    if (!g_hash_table_add(load->layer_keys, g_strdup(layer->key)))
+        return TRUE;
+    load->unpacked_bytes += layer->size_bytes;
+    return load->unpacked_bytes <= limit ||
+           fail(error, STATUS_RESOURCE_EXHAUSTED,
+                "the layers of the archive are larger than %" G_GUINT64_FORMAT
+                " bytes unpacked (images.max_image_size)",
+                limit);
+}
+
 /* *ret_keys: of the image's layers, which are in the store. */
 static gboolean load_layers(Load *load, const FoundImage *found, const ImageConfig *config, char ***ret_keys,
                             GError **error)
 {
-    guint64 limit = load->context->config->max_image_bytes;
     g_auto(GStrv) chain_ids = chain_ids_of((const char *const *)config->diff_ids);
     g_autoptr(GPtrArray) layers = g_ptr_array_new_with_free_func((GDestroyNotify)image_layer_free);
     g_autoptr(GStrvBuilder) keys = g_strv_builder_new();
-    guint64 unpacked_bytes = 0;
 
     if (g_strv_length(config->diff_ids) != found->layers->len)
         return fail(error, STATUS_INVALID_ARGUMENT, "the image has %u layers, its configuration %u",
@@ -115,12 +129,8 @@ static gboolean load_layers(Load *load, const FoundImage *found, const ImageConf
             return FALSE;
         layer = g_ptr_array_index(layers, i);
         g_strv_builder_add(keys, layer->key);
-        unpacked_bytes += layer->size_bytes;
-        if (unpacked_bytes > limit)
-            return fail(error, STATUS_RESOURCE_EXHAUSTED,
-                        "the image is larger than %" G_GUINT64_FORMAT
-                        " bytes unpacked (images.max_image_size)",
-                        limit);
+        if (!count_layer(load, layer, error))
+            return FALSE;
     }
     *ret_keys = g_strv_builder_end(keys);
     return TRUE;
@@ -221,11 +231,13 @@ gboolean load_images(const PullContext *context, const char *path, const Deadlin
                                   .max_time_ms = context->config->max_layer_time_ms};
     g_autoptr(ArchiveFiles) files = archive_files_open(path, ingest, &limits, deadline, error);
     g_autoptr(GPtrArray) images = g_ptr_array_new_with_free_func((GDestroyNotify)stored_image_free);
+    g_autoptr(GHashTable) layer_keys = string_table_new(g_free, NULL);
     Load load = {.context = context,
                  .files = files,
                  .deadline = deadline,
                  .platform = {.architecture = context->config->architecture},
-                 .images = images};
+                 .images = images,
+                 .layer_keys = layer_keys};
 
     if (files == NULL || !load_all(&load, error)) {
         g_prefix_error(error, "%s: ", path);

@@ -14,7 +14,9 @@ typedef struct {
     ArchiveFiles *files;
     const Deadline *deadline;
     Platform platform;
-    GPtrArray *images; /* StoredImage: the result */
+    GPtrArray *images;      /* StoredImage: the result */
+    GHashTable *layer_keys; /* of the layers so far, whose sizes are in unpacked_bytes */
+    guint64 unpacked_bytes;
 } Load;
 
 typedef struct {

@@ -423,6 +423,48 @@ static void bounds_holes(void)
             "the files of the archive are larger than 16777216 bytes (images.max_image_size)");
 }
 
+/* A docker save archive with an image for each of the characters, whose layer unpacks to 7 MiB of it. */
+static void save_large_images(const char *path, const char *characters)
+{
+    TestTar *tar = test_tar_new("ustar", "none");
+    GString *manifest = g_string_new("[");
+
+    for (gsize i = 0; characters[i] != '\0'; i++) {
+        g_autofree char *text = g_strnfill(7 << 20, characters[i]);
+        g_auto(Parts) parts = make_parts(text, "gzip");
+        g_autofree char *config_name = g_strdup_printf("%zu.json", i);
+        g_autofree char *layer_name = g_strdup_printf("%zu.tar", i);
+
+        test_tar_add_bytes(tar, layer_name, g_bytes_get_data(parts.layer, NULL),
+                           g_bytes_get_size(parts.layer));
+        test_tar_add_bytes(tar, config_name, parts.config, strlen(parts.config));
+        g_string_append_printf(manifest,
+                               "%s{\"Config\":\"%s\",\"RepoTags\":[\"large:%zu\"],\"Layers\":[\"%s\"]}",
+                               i > 0 ? "," : "", config_name, i, layer_name);
+    }
+    g_string_append(manifest, "]");
+    test_tar_add_bytes(tar, "manifest.json", manifest->str, manifest->len);
+    g_string_free(manifest, TRUE);
+    save_tar(tar, path);
+}
+
+static void bounds_layers_together(void)
+{
+    g_autofree char *root = test_directory();
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "images.tar", NULL);
+    ImageService *service = open_service(root, (Limits){0});
+    g_autoptr(GPtrArray) images = NULL;
+    g_autoptr(GError) error = NULL;
+
+    save_large_images(path, "aba");
+    TEST_OK(image_service_load(service, path, NULL, &images, &error), error);
+    image_service_close(service);
+    save_large_images(path, "abc");
+    refuses(path, STATUS_RESOURCE_EXHAUSTED,
+            "the layers of the archive are larger than 16777216 bytes unpacked (images.max_image_size)");
+}
+
 /* The beginning of a file whose LZMA2 dictionary is of 4 GiB. */
 static void bounds_dictionaries(void)
 {
@@ -465,6 +507,7 @@ int main(int argc, char **argv)
         {"images whose JSON documents fill the memory are refused", bounds_documents},
         {"an archive whose decompression takes too much processor time is refused", bounds_time},
         {"holes of an archive count as content", bounds_holes},
+        {"the layers of all images of an archive together have one limit", bounds_layers_together},
         {"an xz archive with too large a dictionary is refused", bounds_dictionaries},
         {"an archive that is compressed twice is refused", refuses_what_is_compressed_twice},
         {"an archive that is not an image, leads outside or is too large is refused", refuses_other_things},
