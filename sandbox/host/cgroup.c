@@ -375,6 +375,69 @@ gboolean cgroup_limit_cpu(const char *root, const char *parent, const char *name
                 "cannot limit the CPU time of the cgroup %s/%s: it has no cpu controller", path, name);
 }
 
+/* Return: what is in the file, without white space around it; NULL when it cannot be read. */
+static char *word_read(const char *directory, const char *file)
+{
+    g_autofree char *path = g_build_filename(directory, file, NULL);
+    char *text = NULL;
+
+    return file_read(path, SMALL_FILE_BYTES, &text, NULL, NULL) ? g_strstrip(text) : NULL;
+}
+
+/* What the parent has: in version 2 its own set may be empty, and the effective one counts. */
+static char *cpuset_above(const char *directory, const char *file)
+{
+    g_autofree char *above = g_path_get_dirname(directory);
+    g_autofree char *effective = g_strconcat(file, ".effective", NULL);
+    char *text = word_read(above, effective);
+
+    return text != NULL ? text : word_read(above, file);
+}
+
+/* Once a set is not empty, no version lets it become so while there are processes (ENOSPC): what the parent
+ * has stands for the empty one. */
+static gboolean write_cpuset(const char *directory, const char *file, const CpuList *list, GError **error)
+{
+    g_autofree char *text = cpu_list_text(list);
+    g_autofree char *present = word_read(directory, file);
+
+    if (*text == '\0') {
+        g_free(text);
+        text = cpuset_above(directory, file);
+    }
+    if (text == NULL || present == NULL)
+        return fail(error, STATUS_INTERNAL, "cannot read %s/%s, or that of its parent", directory, file);
+    if ((*present == '\0' && cpu_list_length(list) == 0) || file_put(directory, file, text))
+        return TRUE;
+    if (errno == EINVAL || errno == ERANGE)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "%s: the node, or the pod's cgroup, does not have all of \"%s\"", file, text);
+    return fail_errno(error, errno, "cannot write \"%s\" to %s/%s", text, directory, file);
+}
+
+gboolean cgroup_use_cpus(const char *root, const char *parent, const char *name, const CpuList *cpus,
+                         const CpuList *mems, GError **error)
+{
+    g_autoptr(GPtrArray) list = child_directories(root, parent, name, error);
+
+    if (list == NULL)
+        return FALSE;
+    for (guint i = 0; i < list->len; i++) {
+        const char *directory = list->pdata[i];
+        g_autofree char *scope = g_path_get_basename(directory);
+        g_autofree char *file = g_build_filename(directory, "cpuset.cpus", NULL);
+
+        if (g_file_test(file, G_FILE_TEST_EXISTS))
+            return (!g_str_has_suffix(scope, SCOPE) || systemd_scope_use_cpus(scope, cpus, mems, error)) &&
+                   write_cpuset(directory, "cpuset.cpus", cpus, error) &&
+                   write_cpuset(directory, "cpuset.mems", mems, error);
+    }
+    /* Without a cpuset controller all CPUs can be used, which is what two empty sets ask for. */
+    return cpu_list_length(cpus) + cpu_list_length(mems) == 0 ||
+           fail(error, STATUS_INTERNAL,
+                "cannot limit the cgroup %s/%s to some CPUs: it has no cpuset controller", parent, name);
+}
+
 /* Return: 0 for no limit, which is "max" in version 2 and nearly 2^63 in version 1. */
 static guint64 limit_read(const char *directory, const char *name)
 {

@@ -21,6 +21,7 @@
 #include <glib.h>
 #include <sys/types.h>
 
+#include "common/cpu_list.h"
 #include "common/deadline.h"
 
 /* Finds the path of parent below the root of a hierarchy; a systemd slice is unfolded into its ancestors. The
@@ -62,3 +63,9 @@ gboolean cgroup_leave(const char *root, const char *parent, const char *name, GE
  * such child, or no cpu controller. */
 gboolean cgroup_limit_cpu(const char *root, const char *parent, const char *name, gint64 quota_us,
                           gint64 period_us, GError **error);
+
+/* Limits the child to those CPUs and memory nodes of the node; an empty set: to what parent has at present.
+ * Errors: INVALID_ARGUMENT for numbers that the node (version 1: parent) does not have, where the kernel
+ * refuses them; INTERNAL when there is no such child, or no cpuset controller. */
+gboolean cgroup_use_cpus(const char *root, const char *parent, const char *name, const CpuList *cpus,
+                         const CpuList *mems, GError **error);

@@ -213,3 +213,18 @@ gboolean systemd_scope_weigh_cpu(const char *scope, guint64 weight, GError **err
     g_variant_builder_add(&list, "(sv)", "CPUWeight", g_variant_new_uint64(weight));
     return scope_set(scope, g_variant_builder_end(&list), error);
 }
+
+static GVariant *cpus_variant(const CpuList *list)
+{
+    return g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, list->bits, cpu_list_length(list), 1);
+}
+
+gboolean systemd_scope_use_cpus(const char *scope, const CpuList *cpus, const CpuList *mems, GError **error)
+{
+    GVariantBuilder list;
+
+    g_variant_builder_init(&list, G_VARIANT_TYPE("a(sv)"));
+    g_variant_builder_add(&list, "(sv)", "AllowedCPUs", cpus_variant(cpus));
+    g_variant_builder_add(&list, "(sv)", "AllowedMemoryNodes", cpus_variant(mems));
+    return scope_set(scope, g_variant_builder_end(&list), error);
+}

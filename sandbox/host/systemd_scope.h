@@ -14,6 +14,8 @@
 #include <glib.h>
 #include <sys/types.h>
 
+#include "common/cpu_list.h"
+
 /* Return: TRUE where systemd manages the cgroups that are mounted at root (version 2). */
 gboolean systemd_manages(const char *root);
 
@@ -27,3 +29,5 @@ gboolean systemd_scope_start(const char *scope, const char *slice, const pid_t *
 gboolean systemd_scope_limit_cpu(const char *scope, gint64 quota_us, gint64 period_us, GError **error);
 /* … and its share of CPU time, as in cpu.weight. */
 gboolean systemd_scope_weigh_cpu(const char *scope, guint64 weight, GError **error);
+/* … and the CPUs and memory nodes that its processes may use; an empty set: all. */
+gboolean systemd_scope_use_cpus(const char *scope, const CpuList *cpus, const CpuList *mems, GError **error);

@@ -36,7 +36,8 @@ static void put_device_rules(JsonWriter *json, const OciSpecInput *input)
     json_writer_close_array(json);
 }
 
-static void put_cpu(JsonWriter *json, const Resources *resources)
+/* The CPUs and memory nodes are those of the node: the VM is limited to them, not the container in it. */
+static void put_cpu(JsonWriter *json, const Resources *resources, gboolean in_guest)
 {
     json_writer_open_object(json, "cpu");
     if (resources->cpu_shares > 0)
@@ -45,9 +46,9 @@ static void put_cpu(JsonWriter *json, const Resources *resources)
         json_writer_int(json, "quota", resources->cpu_quota);
     if (resources->cpu_period > 0)
         json_writer_int(json, "period", resources->cpu_period);
-    if (*resources->cpuset_cpus != '\0')
+    if (!in_guest && *resources->cpuset_cpus != '\0')
         json_writer_string(json, "cpus", resources->cpuset_cpus);
-    if (*resources->cpuset_mems != '\0')
+    if (!in_guest && *resources->cpuset_mems != '\0')
         json_writer_string(json, "mems", resources->cpuset_mems);
     json_writer_close_object(json);
 }
@@ -148,7 +149,7 @@ static gboolean resources_check(const Resources *resources, GError **error)
 /* Writes all limits except those of devices. */
 static gboolean put_limits(JsonWriter *json, const Resources *resources, gboolean in_guest, GError **error)
 {
-    put_cpu(json, resources);
+    put_cpu(json, resources, in_guest);
     put_memory(json, resources, in_guest);
     return put_hugepages(json, resources, error) && put_unified(json, resources, in_guest, error);
 }

@@ -56,15 +56,52 @@ gboolean pod_cgroup_lacked_memory(const Pod *pod)
     return *cgroup_parent(pod) != '\0' && cgroup_count_oom_kills(CGROUP_ROOT, cgroup_parent(pod), name) != 0;
 }
 
-gboolean pod_cgroup_limit_cpu(const Pod *pod, gint64 quota_us, GError **error)
-{
-    g_autofree char *name = cgroup_name(pod);
+#define ALL_CPUS " "
 
-    return *cgroup_parent(pod) == '\0' ||
-           cgroup_limit_cpu(CGROUP_ROOT, cgroup_parent(pod), name, quota_us, RESOURCES_CPU_PERIOD_US, error);
+static void limits_forget(Pod *pod)
+{
+    pod->cgroup_limits.quota_known = FALSE;
+    g_clear_pointer(&pod->cgroup_limits.cpus, g_free);
 }
 
-gboolean pod_cgroup_make_room(const Pod *pod, guint64 vm_bytes, GError **error)
+void pod_cgroup_begin(Pod *pod)
+{
+    limits_forget(pod);
+    pod->cgroup_limits = (PodCgroupLimits){.quota_known = TRUE, .cpus = g_strdup(ALL_CPUS)};
+}
+
+/* Under systemd each change is a call over the bus, and most changes of a pod leave these limits alone. */
+gboolean pod_cgroup_limit_cpu(Pod *pod, gint64 quota_us, GError **error)
+{
+    PodCgroupLimits *told = &pod->cgroup_limits;
+    g_autofree char *name = cgroup_name(pod);
+
+    if (*cgroup_parent(pod) == '\0' || (told->quota_known && told->quota_us == quota_us))
+        return TRUE;
+    told->quota_us = quota_us;
+    told->quota_known =
+        cgroup_limit_cpu(CGROUP_ROOT, cgroup_parent(pod), name, quota_us, RESOURCES_CPU_PERIOD_US, error);
+    return told->quota_known;
+}
+
+gboolean pod_cgroup_use_cpus(Pod *pod, const CpuList *cpus, const CpuList *mems, GError **error)
+{
+    PodCgroupLimits *told = &pod->cgroup_limits;
+    g_autofree char *name = cgroup_name(pod);
+    g_autofree char *cpus_text = cpu_list_text(cpus);
+    g_autofree char *mems_text = cpu_list_text(mems);
+    g_autofree char *both = g_strdup_printf("%s %s", cpus_text, mems_text);
+
+    if (*cgroup_parent(pod) == '\0' || g_strcmp0(told->cpus, both) == 0)
+        return TRUE;
+    g_clear_pointer(&told->cpus, g_free);
+    if (!cgroup_use_cpus(CGROUP_ROOT, cgroup_parent(pod), name, cpus, mems, error))
+        return FALSE;
+    told->cpus = g_steal_pointer(&both);
+    return TRUE;
+}
+
+gboolean pod_cgroup_make_room(Pod *pod, guint64 vm_bytes, GError **error)
 {
     const SandboxManager *manager = pod->manager;
     const guint64 code_bytes =
@@ -81,12 +118,13 @@ gboolean pod_cgroup_make_room(const Pod *pod, guint64 vm_bytes, GError **error)
         return FALSE;
     cgroup_set_owner_tag(CGROUP_ROOT, cgroup_parent(pod), name,
                          manager->owner_tag); /* the parent may be another one now */
-    if (limit_bytes != 0)
-        log_warning(
-            LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)),
-            "the pod's cgroup %s may take %" G_GUINT64_FORMAT
-            " MiB, its VM can come to take %" G_GUINT64_FORMAT
-            " MiB: its memory counts beside that cgroup. The overhead of a RuntimeClass would make room",
-            cgroup_parent(pod), limit_bytes >> 20, needed_bytes >> 20);
+    if (limit_bytes == 0)
+        return TRUE;
+    limits_forget(pod); /* the cgroup beside may be a new one */
+    log_warning(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)),
+                "the pod's cgroup %s may take %" G_GUINT64_FORMAT
+                " MiB, its VM can come to take %" G_GUINT64_FORMAT
+                " MiB: its memory counts beside that cgroup. The overhead of a RuntimeClass would make room",
+                cgroup_parent(pod), limit_bytes >> 20, needed_bytes >> 20);
     return TRUE;
 }

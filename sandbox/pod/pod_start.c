@@ -109,9 +109,11 @@ static Metric starts =
 static gboolean vm_join(Pod *pod, GError **error)
 {
     pod_oom_follow(pod);
-    return pod_cgroup_join(pod, vmm_pid(pod->manager->vmm, pod->id), error) &&
-           pod_cgroup_make_room(pod, pod_vm_size(pod).memory_bytes, error) &&
-           tap_move(pod->tap, pod->netns_path, 0, error);
+    if (!pod_cgroup_join(pod, vmm_pid(pod->manager->vmm, pod->id), error) ||
+        !pod_cgroup_make_room(pod, pod_vm_size(pod).memory_bytes, error))
+        return FALSE;
+    pod_cgroup_begin(pod);
+    return tap_move(pod->tap, pod->netns_path, 0, error);
 }
 
 /* Lets the paused VM run, and waits for the agent's Hello. */

@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/semaphore.h"
 #include "sandbox/pod/pod_cgroup.h"
+#include "sandbox/pod/pod_cpus.h"
 #include "sandbox/pod/pod_oom.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/cri_copy.h"
@@ -255,7 +256,7 @@ static gboolean fit_in_job(Pod *pod, const PodChange *change, const char *field,
         !vm_resize(pod, &now, &wanted, deadline, error))
         return FALSE;
     limit_quota(pod, quota_us);
-    return TRUE;
+    return pod_cpus_follow_in_job(pod, change, field, error);
 }
 
 gboolean pod_vm_fit(Pod *pod, const PodChange *change, const char *field, gboolean may_shrink,

@@ -80,6 +80,7 @@ void pod_unref(Pod *pod)
     g_free(pod->cni_result);
     g_free(pod->problem);
     g_free(pod->blocked);
+    g_free(pod->cgroup_limits.cpus);
     g_free(pod->tap);
     g_free(pod->netns_path);
     g_free(pod->share_dir);

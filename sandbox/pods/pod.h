@@ -22,6 +22,13 @@
 
 typedef struct Container Container;
 
+/* What the pod's cgroup has been told, so that nothing is told twice. All 0: not known. */
+typedef struct {
+    gboolean quota_known;
+    gint64 quota_us;
+    char *cpus; /* and memory nodes, "CPUS MEMS"; NULL: not known */
+} PodCgroupLimits;
+
 /* Work that pods share workers for (pod_turn.h). */
 typedef enum { POD_TURN_CHANGE, POD_TURN_EXEC, POD_N_TURNS } PodTurnKind;
 
@@ -46,10 +53,11 @@ struct Pod {
     struct Template *pooled_template; /* the VM comes from the pool and waits for this template's state; NULL:
                                      the VM is not from the pool */
     Semaphore job;
-    Semaphore create_job;   /* one CreateContainer at a time, so that two with one name cannot race */
-    Semaphore disk_job;     /* attaching layers, disks and the share */
-    gboolean share_mounted; /* protected by disk_job: the guest has mounted the present share */
-    Semaphore vm_job;       /* changing the size of the VM */
+    Semaphore create_job;          /* one CreateContainer at a time, so that two with one name cannot race */
+    Semaphore disk_job;            /* attaching layers, disks and the share */
+    gboolean share_mounted;        /* protected by disk_job: the guest has mounted the present share */
+    Semaphore vm_job;              /* changing the size of the VM */
+    PodCgroupLimits cgroup_limits; /* protected by vm_job once the pod has started */
 
     GMutex lock;
     GCond changed;          /* signalled when the pod's state or that of a container changes */

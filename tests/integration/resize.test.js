@@ -172,6 +172,35 @@ test('the processor time of a pod is limited on the node when that of all its co
     }
 });
 
+// The kubelet's CPU manager gives a container CPUs of its own, and takes them from those that the others share.
+test('a VM runs on the CPUs of the node that its containers may use together', async () => {
+    const parent = `/crivirt-test-${process.pid}`;
+    const pinned = await node.runPod({linux: {cgroup_parent: parent}});
+    const allowed = () => /Cpus_allowed_list:\s+(\S+)/.exec(fs.readFileSync(`/proc/${node.qemuPid(pinned)}/status`, 'utf8'))[1];
+    const change = (one, cpuset_cpus) => node.cri.call('UpdateContainerResources', {container_id: one.id, linux: {cpuset_cpus}});
+    const all = allowed();
+    assert.strictEqual(all, '0-1', 'this test wants two CPUs');
+    try {
+        const one = await node.runContainer(pinned, {linux: {resources: {cpuset_cpus: '1', cpuset_mems: '0', ...cpus(0.5)}}});
+        assert.strictEqual(allowed(), '1');
+        assert.strictEqual(await node.output(one, 'grep -c ^processor /proc/cpuinfo; wc -w </sys/fs/cgroup/cpuset.cpus'), '1\n0', 'the guest has its own CPUs');
+        const other = await node.runContainer(pinned, {linux: {resources: {cpuset_cpus: '0'}}});
+        assert.strictEqual(allowed(), all);
+        await change(other, '1');
+        assert.strictEqual(allowed(), '1');
+        const {status} = await node.cri.call('ContainerStatus', {container_id: one.id});
+        assert.strictEqual(status.resources.linux.cpuset_cpus, '1');
+        await refused(change(other, '1,x'), 'INVALID_ARGUMENT', 'linux.cpuset_cpus: "1,x"');
+        await refused(node.create(pinned, {linux: {resources: {cpuset_cpus: '1-'}}}), 'INVALID_ARGUMENT', 'config.linux.resources.cpuset_cpus: "1-"');
+        await node.restartDaemon('SIGKILL');
+        await node.create(pinned); // a container that may use all
+        assert.strictEqual(allowed(), all);
+    } finally {
+        await node.removePod(pinned);
+        removeCgroup(parent);
+    }
+});
+
 test('a pod whose cgroup allows less memory than its VM uses runs on, and its containers keep their limits', async () => {
     const parent = `/crivirt-test-${process.pid}/pod`;
     // The kubelet does this for a pod whose RuntimeClass has no overhead, or that has no RuntimeClass.

@@ -174,17 +174,18 @@ async function assertOomKilled(one, more) {
 const resources = {memory_limit_in_bytes: 64 << 20, cpu_quota: 50000, cpu_period: 100000};
 const limits = {resources: {...resources, unified: {'memory.swap.max': '0'}}};
 
-step('a VM in a slice of systemd keeps its CPU limit when the slice changes, and its container is OOMKilled', async () => {
+step('a VM in a slice of systemd keeps its CPU limit and its CPUs when the slice changes, and its container is OOMKilled', async () => {
     for (const [name, memoryMax, place] of [['roomy', 2 ** 30, 'SLICE/crivirt-ID.scope'],
                                             ['narrow', 2 ** 26, 'SLICE/../crivirt-ID-beside.scope']]) {
         const {slice, cgroup} = await makeSlice(name, memoryMax);
         const one = await node.runPod(name, {linux: {cgroup_parent: cgroup, resources}});
         await node.call('UpdatePodSandboxResources', {pod_sandbox_id: one.id, resources});
+        await node.runContainer(one, 'pinned', 'exec sleep 1000000', {linux: {resources: {...resources, cpuset_cpus: '1'}}});
         const scope = `/sys/fs/cgroup${place.replace('SLICE', cgroup).replace('ID', one.id.slice(0, 24))}`;
-        const look = () => vm.must(`cat ${scope}/cpu.max; tr '\\0' ' ' < /proc/$(head -n 1 ${scope}/cgroup.procs)/cmdline | cut -c 1-40
+        const look = () => vm.must(`cat ${scope}/cpu.max ${scope}/cpuset.cpus; tr '\\0' ' ' < /proc/$(head -n 1 ${scope}/cgroup.procs)/cmdline | cut -c 1-40
             cat ${scope}/memory.max; systemctl is-active $(basename ${scope})`);
         const before = await look();
-        assert.match(before, /^50000 100000\n.*qemu-system.*\nmax\nactive$/);
+        assert.match(before, /^50000 100000\n1\n.*qemu-system.*\nmax\nactive$/);
         await changeSlice({slice}, memoryMax + 2 ** 20);
         assert.strictEqual(await look(), before);
         await assertOomKilled(one, {linux: limits});

@@ -185,6 +185,70 @@ static void cpu_is_limited(void)
     CU_ASSERT_TRUE(g_str_has_prefix(two, "max 100000"));
 }
 
+static char *cpuset_file(const char *root, const char *file)
+{
+    g_autofree char *path = g_build_filename(root, "cpuset", "pod", "guest", file, NULL);
+    char *text = NULL;
+
+    return g_file_get_contents(path, &text, NULL, NULL) ? text : g_strdup("");
+}
+
+/* Return: what is in the files when those lists have been written to them; empty: before that, and at last
+ * where nothing needs to be written. */
+static char *cpus_used(const char *root, const char *directory, gboolean empty, const char *cpus,
+                       const char *mems)
+{
+    CpuList cpu_list = {0};
+    CpuList mem_list = {0};
+    g_autoptr(GError) error = NULL;
+    g_autofree char *one = NULL;
+    g_autofree char *two = NULL;
+
+    put(directory, "cpuset.cpus", empty ? "" : "2\n");
+    put(directory, "cpuset.mems", empty ? "" : "1\n");
+    cpu_list_add(&cpu_list, cpus, "cpus", NULL);
+    cpu_list_add(&mem_list, mems, "mems", NULL);
+    TEST_OK(cgroup_use_cpus(root, "/pod", "guest", &cpu_list, &mem_list, &error), error);
+    one = cpuset_file(root, "cpuset.cpus");
+    two = cpuset_file(root, "cpuset.mems");
+    return g_strdup_printf("%s;%s", g_strstrip(one), g_strstrip(two));
+}
+
+static void cpus_are_limited(void)
+{
+    g_autofree char *root = test_directory();
+    g_autofree char *top = g_build_filename(root, "cpuset", NULL);
+    g_autofree char *parent = g_build_filename(top, "pod", NULL);
+    g_autofree char *directory = g_build_filename(parent, "guest", NULL);
+    const CpuList none = {0};
+    CpuList one = {0};
+    g_autoptr(GError) error = NULL;
+    g_autofree char *some = NULL;
+    g_autofree char *inherited = NULL;
+    g_autofree char *effective = NULL;
+    g_autofree char *untouched = NULL;
+
+    CU_ASSERT_EQUAL(g_mkdir_with_parents(directory, 0755), 0);
+    put(top, "cgroup.procs", "");
+    cpu_list_add(&one, "1", "cpus", NULL);
+    TEST_FAILS(cgroup_use_cpus(root, "/pod", "guest", &one, &none, &error), error, STATUS_INTERNAL,
+               "no cpuset controller");
+    TEST_OK(cgroup_use_cpus(root, "/pod", "guest", &none, &none, &error), error);
+    put(parent, "cpuset.cpus", "0-3\n");
+    put(parent, "cpuset.mems", "0\n");
+    some = cpus_used(root, directory, TRUE, "1,2,3", "");
+    CU_ASSERT_STRING_EQUAL(some, "1-3;");
+    inherited = cpus_used(root, directory, FALSE, "", "");
+    CU_ASSERT_STRING_EQUAL(inherited, "0-3;0");
+    /* version 2 */
+    put(parent, "cpuset.cpus", "\n");
+    put(parent, "cpuset.cpus.effective", "0-5\n");
+    effective = cpus_used(root, directory, FALSE, "", "0");
+    CU_ASSERT_STRING_EQUAL(effective, "0-5;0");
+    untouched = cpus_used(root, directory, TRUE, "", "");
+    CU_ASSERT_STRING_EQUAL(untouched, ";");
+}
+
 /* Every file system that a test's directory may be on keeps trusted attributes. */
 static void an_owner_tag_is_found(void)
 {
@@ -293,6 +357,7 @@ int main(void)
          room_is_made_where_there_is_too_little},
         {"a cgroup is found by its owner tag, and no other is", an_owner_tag_is_found},
         {"the CPU time of the pod's VM is limited, and the limit is removed", cpu_is_limited},
+        {"a pod's VM is limited to some CPUs and memory nodes, and to those of its parent", cpus_are_limited},
         {"in version 2 every cgroup above the pod's VM enables its controllers", controllers_are_handed_down},
         {"in version 2 the pod's VM has all controllers, and is killed at once",
          version_2_has_its_controllers},

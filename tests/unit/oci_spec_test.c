@@ -522,8 +522,7 @@ static void resources_reach_the_control_group_or_are_refused(void)
     huge.limit = 4 << 20;
     TEST_OK(oci_spec_build(&fixture.input, &before, &after, &error), error);
     CU_ASSERT_PTR_NOT_NULL(strstr(before, "\"oomScoreAdj\":-1000"));
-    CU_ASSERT_PTR_NOT_NULL(
-        strstr(after, "\"cpu\":{\"shares\":512,\"quota\":50000,\"period\":100000,\"cpus\":\"0\"}"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(after, "\"cpu\":{\"shares\":512,\"quota\":50000,\"period\":100000}"));
     CU_ASSERT_PTR_NOT_NULL(strstr(after, "\"memory\":{\"limit\":67108864}"));
     CU_ASSERT_PTR_NOT_NULL(strstr(after, "[{\"pageSize\":\"2MB\",\"limit\":4194304}]"));
     CU_ASSERT_PTR_NOT_NULL(strstr(after, "\"unified\":{\"pids.max\":\"100\"}"));
@@ -550,6 +549,7 @@ static void limits_of_swap_hold_in_a_guest_without_being_set(void)
     g_autoptr(GError) error = NULL;
     Fixture fixture;
 
+    resources.cpuset_cpus = (char *)"0-1"; /* the node's, of which a guest knows nothing */
     resources.memory_limit_in_bytes = 64 << 20;
     resources.memory_swap_limit_in_bytes = 96 << 20;
     resources.n_unified = 1;
@@ -563,9 +563,11 @@ static void limits_of_swap_hold_in_a_guest_without_being_set(void)
         entry.value = (char *)"0";
         TEST_OK(oci_spec_resources(&resources, TRUE, &in_guest, &error), error);
         CU_ASSERT_PTR_NULL(strstr(in_guest, "swap"));
+        CU_ASSERT_PTR_NULL(strstr(in_guest, "0-1"));
         CU_ASSERT_PTR_NOT_NULL(strstr(in_guest, "\"memory\":{\"limit\":67108864}"));
         TEST_OK(oci_spec_resources(&resources, FALSE, &on_node, &error), error);
         CU_ASSERT_PTR_NOT_NULL(strstr(on_node, keys[i]));
+        CU_ASSERT_PTR_NOT_NULL(strstr(on_node, "\"cpus\":\"0-1\""));
         CU_ASSERT_PTR_NOT_NULL(strstr(on_node, "\"swap\":100663296"));
         entry.value = (char *)"none";
         TEST_FAILS(oci_spec_resources(&resources, TRUE, &refused, &error), error, STATUS_INVALID_ARGUMENT,
