@@ -13,7 +13,9 @@
 
 enum { MAX_MESSAGE = 1024, MAX_IFNAME = 15, MAX_ENVIRONMENT = 4 << 20 };
 
-enum { ORPHAN_GRACE_MS = 5000, ORPHAN_LOOK_MS = 50 };
+/* A plugin that is killed between two of its changes may leave what no later DEL removes: bridge finds the
+ * addresses whose masquerading it ends by the link that it has removed before. So it may come to its end. */
+enum { GRACE_MS = 5000, ORPHAN_LOOK_MS = 50 };
 
 /* Error codes of the specification that mean "later". */
 enum { CNI_CODE_TRY_AGAIN_LATER = 11, CNI_CODE_NOT_AVAILABLE = 50, CNI_CODE_LIMITED_CONNECTIVITY = 51 };
@@ -298,6 +300,7 @@ static gboolean plugin_run(const CniCall *call, const char *path, const char *in
                         .environment = (const char *const *)environment,
                         .input = input,
                         .input_length = strlen(input),
+                        .grace_ms = GRACE_MS,
                         .kind = CHILD_CNI_PLUGIN};
     gint64 started_us = g_get_monotonic_time();
 
@@ -370,11 +373,9 @@ static guint find_orphans(const char *container_id, gboolean end_them)
     return found;
 }
 
-/* A plugin that is killed between two of its changes may leave what no later DEL removes: bridge finds the
- * addresses whose masquerading it ends by the link that it has removed before. So it may come to its end. */
 void cni_exec_end_orphans(const char *container_id)
 {
-    gint64 until = g_get_monotonic_time() + ORPHAN_GRACE_MS * G_TIME_SPAN_MILLISECOND;
+    gint64 until = g_get_monotonic_time() + GRACE_MS * G_TIME_SPAN_MILLISECOND;
 
     while (find_orphans(container_id, FALSE) > 0 && g_get_monotonic_time() < until)
         g_usleep(ORPHAN_LOOK_MS * G_TIME_SPAN_MILLISECOND);

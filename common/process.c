@@ -60,11 +60,38 @@ static void pipe_write(Pipe *end, const ProcessSpec *spec, gsize *written)
         pipe_close(end);
 }
 
+/* Until when a caller waits for the program, and the program may run on after that. */
+typedef struct {
+    const Deadline *deadline;
+    gint64 grace_ms;
+    gint64 ends_at_us; /* of the grace; 0: the caller still waits */
+} Patience;
+
+/* Return: FALSE as deadline_check() when the caller has given up and the grace is over. */
+static gboolean patience_check(Patience *patience, GError **error)
+{
+    const gint64 now_us = g_get_monotonic_time();
+
+    if (patience->ends_at_us == 0 && deadline_check(patience->deadline, "waiting for a program", NULL))
+        return TRUE;
+    if (patience->ends_at_us == 0)
+        patience->ends_at_us = now_us + patience->grace_ms * 1000;
+    return now_us < patience->ends_at_us ||
+           deadline_check(patience->deadline, "waiting for a program", error);
+}
+
+static int patience_poll_ms(const Patience *patience)
+{
+    return patience->ends_at_us != 0 ? CANCEL_POLL_MS
+                                     : MIN(deadline_left_ms(patience->deadline), CANCEL_POLL_MS);
+}
+
 /* Moves bytes until the child has closed its ends; a grandchild that keeps them open holds us to the deadline
  * only while the child itself lives. */
 static gboolean pump(const ProcessSpec *spec, int child_fd, Pipe pipes[3], const Deadline *deadline,
                      GError **error)
 {
+    Patience patience = {.deadline = deadline, .grace_ms = spec->grace_ms};
     gsize written = 0;
 
     if (pipes[0].fd >= 0 && spec->input_length == 0)
@@ -76,11 +103,11 @@ static gboolean pump(const ProcessSpec *spec, int child_fd, Pipe pipes[3], const
             {.fd = pipes[2].fd, .events = POLLIN},
             {.fd = child_fd, .events = POLLIN},
         };
-        int ready = poll(polled, G_N_ELEMENTS(polled), MIN(deadline_left_ms(deadline), CANCEL_POLL_MS));
+        int ready = poll(polled, G_N_ELEMENTS(polled), patience_poll_ms(&patience));
 
         if (ready < 0 && errno != EINTR)
             return fail_errno(error, errno, "cannot poll %s", spec->argv[0]);
-        if (!deadline_check(deadline, "waiting for a program", error))
+        if (!patience_check(&patience, error))
             return FALSE;
         if (ready <= 0)
             continue;

@@ -2,8 +2,8 @@
 /* Runs other programs to their end, such as CNI plugins and mkfs.ext4.
  *
  * SIGPIPE must be ignored by the caller's program (a child may not read its input). process_run() blocks the
- * calling worker; at the deadline or on cancellation the child is killed with all that it has started (its
- * process group). Any thread.
+ * calling worker; at the deadline or on cancellation, and after the grace, the child is killed with all that
+ * it has started (its process group). Any thread.
  */
 #pragma once
 
@@ -16,6 +16,8 @@ typedef struct {
     const char *input;              /* stdin, NULL: /dev/null */
     gsize input_length;
     gsize max_output_bytes; /* of stdout and of stderr each; 0: 1 MiB; more is read and dropped */
+    gint64 grace_ms; /* how long the child may go on when the caller has given up: in this time it may end
+                        well */
     ChildKind kind;
 } ProcessSpec;
 

@@ -33,7 +33,8 @@ after(() => node.end());
 afterEach(() => mood(''));
 
 const mood = (text) => {
-    fs.rmSync(path.join(plugins, 'hangs'), {force: true});
+    for (const name of ['hangs', 'finished'])
+        fs.rmSync(path.join(plugins, name), {force: true});
     fs.writeFileSync(path.join(plugins, 'mood'), text);
 };
 const hangs = () => eventually('the plugin hangs', () => fs.existsSync(path.join(plugins, 'hangs')));
@@ -97,6 +98,16 @@ test('after kill -9 of the daemon while a plugin works on DEL, the plugin comes 
     mood('');
     await node.startDaemon();
     await eventually('the plugin has finished', () => fs.existsSync(path.join(plugins, 'finished')));
+    await node.removePod(pod);
+    await nothingIsLeft();
+});
+
+test('a client that gives up while a plugin works on DEL does not cut the plugin off', async () => {
+    const pod = await node.runPod();
+    mood('slow DEL');
+    await refused(node.cri.call('StopPodSandbox', {pod_sandbox_id: pod.id}, 1000), 'DEADLINE_EXCEEDED');
+    await eventually('the plugin has finished', () => fs.existsSync(path.join(plugins, 'finished')));
+    mood('');
     await node.removePod(pod);
     await nothingIsLeft();
 });

@@ -135,6 +135,22 @@ static void check_reports_the_last_line(void)
     TEST_FAILS(process_check(&bad, NULL, &error), error, STATUS_INTERNAL, "sh failed with exit code 2: last");
 }
 
+static void a_child_with_grace_comes_to_its_end(void)
+{
+    static const char *const argv[] = {"/bin/sh", "-c", "sleep 0.3; echo well", NULL};
+    static const char *const hangs[] = {"sleep", "100000", NULL};
+    ProcessSpec spec = {.argv = argv, .grace_ms = 60000};
+    Deadline deadline = deadline_in_ms(50);
+    g_auto(ProcessResult) result = {0};
+    g_auto(ProcessResult) none = {0};
+    g_autoptr(GError) error = NULL;
+
+    TEST_OK(process_run(&spec, &deadline, &result, &error), error);
+    CU_ASSERT_STRING_EQUAL(result.output, "well\n");
+    spec = (ProcessSpec){.argv = hangs, .grace_ms = 100};
+    TEST_FAILS(process_run(&spec, &deadline, &none, &error), error, STATUS_DEADLINE_EXCEEDED, "sleep: ");
+}
+
 static void the_deadline_kills_what_the_child_started(void)
 {
     g_autofree char *directory = test_directory();
@@ -169,6 +185,8 @@ int main(int argc, char **argv)
         {"the deadline also kills processes that the child started",
          the_deadline_kills_what_the_child_started},
         {"a cancelled call kills the child", a_cancelled_call_kills},
+        {"a child with a time of grace may come to its end when the caller has given up",
+         a_child_with_grace_comes_to_its_end},
         {"a grandchild that keeps the pipes open does not delay the call",
          a_grandchild_with_the_pipes_holds_nobody},
         {"a program that is missing is an error", a_program_that_is_missing_is_an_error},
