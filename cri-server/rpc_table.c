@@ -24,16 +24,21 @@
 #define RPC_SERVICE_ImageService runtime__v1__image_service__descriptor
 #define RPC_SERVICE_Crivirt crivirt__v1__crivirt__descriptor
 #define RPC_SERVICE_Health grpc__health__v1__health__descriptor
+/* v1 began as a copy of v1alpha2, and has only grown since: clients of that get the same answers. */
+#define RPC_ALIAS_RuntimeService "runtime.v1alpha2.RuntimeService"
+#define RPC_ALIAS_ImageService "runtime.v1alpha2.ImageService"
+#define RPC_ALIAS_Crivirt NULL
+#define RPC_ALIAS_Health NULL
 #define RPC_IS_STREAM_UNARY FALSE
 #define RPC_IS_STREAM_STREAM TRUE
 
 static const RpcMethod methods[] = {
 #define RPC_TYPED(service, Method, Request, Response, pool, kind)                                            \
-    {&RPC_SERVICE_##service, #Method,        #Request, #Response, RPC_POOL_##pool,                           \
-     RPC_IS_STREAM_##kind,   invoke_##Method},
+    {&RPC_SERVICE_##service, #Method,         #Request,           #Response, RPC_POOL_##pool,                \
+     RPC_IS_STREAM_##kind,   invoke_##Method, RPC_ALIAS_##service},
 #define RPC_UNIMPLEMENTED(service, Method, kind)                                                             \
-    {&RPC_SERVICE_##service, #Method, #Method "Request", #Method "Response", RPC_POOL_FAST,                  \
-     RPC_IS_STREAM_##kind,   NULL},
+    {&RPC_SERVICE_##service, #Method, #Method "Request",  #Method "Response", RPC_POOL_FAST,                 \
+     RPC_IS_STREAM_##kind,   NULL,    RPC_ALIAS_##service},
 #include "cri-server/rpc.def"
 };
 

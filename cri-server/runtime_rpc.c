@@ -27,7 +27,7 @@ gboolean rpc_Version(const RpcCall *call, const Runtime__V1__VersionRequest *req
     response->version = arena_strdup(call->arena, "0.1.0");
     response->runtime_name = arena_strdup(call->arena, "crivirt");
     response->runtime_version = arena_strdup(call->arena, CRIVIRT_VERSION);
-    response->runtime_api_version = arena_strdup(call->arena, "v1");
+    response->runtime_api_version = arena_strdup(call->arena, call->by_alias ? "v1alpha2" : "v1");
     return TRUE;
 }
 
@@ -103,6 +103,7 @@ static void describe_handlers(const RpcCall *call, const GPtrArray *handlers,
     response->features = arena_new0(call->arena, Runtime__V1__RuntimeFeatures, 1);
     runtime__v1__runtime_features__init(response->features);
     response->features->supplemental_groups_policy = TRUE;
+    response->features->mount_options = TRUE;
 }
 
 /* Verbose values are JSON texts, which crictl embeds in its output. */

@@ -35,6 +35,7 @@ typedef struct {
     Arena *arena;
     const Deadline *deadline; /* its cancellable fires when the client cancels or disconnects */
     RpcStream *stream;        /* of a streaming method; NULL otherwise */
+    gboolean by_alias;        /* the client named the service by its alias */
 } RpcCall;
 
 /* response is initialised; it is NULL for a streaming method. */
@@ -48,7 +49,8 @@ typedef struct {
     const char *response_type;
     RpcPool pool;
     gboolean is_stream;
-    RpcInvoke invoke; /* NULL: the server answers UNIMPLEMENTED */
+    RpcInvoke invoke;  /* NULL: the server answers UNIMPLEMENTED */
+    const char *alias; /* another name of the service, with the same messages; NULL: none */
 } RpcMethod;
 
 /* Return: the service's own descriptor of the method, which has its message types; NULL when the service has

@@ -26,6 +26,18 @@ enum {
     ARENA_KEEP_BYTES = 2 * 1024 * 1024,
 };
 
+/* Whether a method's path is below that service. */
+static gboolean path_names(const char *path, const char *service)
+{
+    return g_str_has_prefix(path + 1, service) && path[1 + strlen(service)] == '/';
+}
+
+/* Return: the path by which clients call the method; the caller frees it. */
+static char *method_path(const char *service, const RpcMethod *method)
+{
+    return g_strdup_printf("/%s/%s", service, method->name);
+}
+
 /* ---- the completion-queue thread ---- */
 
 static void on_call_accepted(ServerCall *call, gboolean ok);
@@ -94,6 +106,7 @@ static void on_call_accepted(ServerCall *call, gboolean ok)
     path = g_strndup((const char *)GRPC_SLICE_START_PTR(call->details.method),
                      GRPC_SLICE_LENGTH(call->details.method));
     call->method = g_hash_table_lookup(server->methods, path);
+    call->by_alias = call->method != NULL && !path_names(path, call->method->service->name);
     if (call->method == NULL) {
         server_call_refuse(call, STATUS_UNIMPLEMENTED, "unknown method %s", path);
     } else if (call->method->invoke == NULL) {
@@ -296,9 +309,13 @@ static GHashTable *index_methods(const RpcMethod *methods, gsize n_methods)
 {
     GHashTable *index = string_table_new(g_free, NULL);
 
-    for (gsize i = 0; i < n_methods; i++)
-        g_hash_table_insert(index, g_strdup_printf("/%s/%s", methods[i].service->name, methods[i].name),
-                            (gpointer)&methods[i]);
+    for (gsize i = 0; i < n_methods; i++) {
+        const RpcMethod *method = &methods[i];
+
+        g_hash_table_insert(index, method_path(method->service->name, method), (gpointer)method);
+        if (method->alias != NULL)
+            g_hash_table_insert(index, method_path(method->alias, method), (gpointer)method);
+    }
     return index;
 }
 

@@ -111,7 +111,8 @@ static gboolean call_handle(ServerCall *call, GError **error)
     RpcCall handled = {.daemon = call->server->daemon,
                        .arena = call->arena,
                        .deadline = &call->deadline,
-                       .stream = call->method->is_stream ? &call->stream : NULL};
+                       .stream = call->method->is_stream ? &call->stream : NULL,
+                       .by_alias = call->by_alias};
     ProtobufCMessage *response = NULL;
     const ProtobufCMessage *request;
 

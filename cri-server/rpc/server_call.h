@@ -43,6 +43,7 @@ struct ServerCall {
     grpc_call_details details;
     grpc_metadata_array metadata;
     const RpcMethod *method; /* NULL: unknown */
+    gboolean by_alias;       /* the client named the method's service by its alias */
     const ProtobufCMethodDescriptor *types;
     grpc_byte_buffer *request;
     Arena *arena; /* the worker's; NULL without one */

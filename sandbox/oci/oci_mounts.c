@@ -106,6 +106,24 @@ gboolean oci_mount_is_image(const Runtime__V1__Mount *mount)
     return mount->image != NULL && *mount->image->image != '\0';
 }
 
+/* What restricts a mount, or says when it records accesses. An option that would allow more than the mount
+ * has by itself is not among them: the kubelet has checked those of the API, and other clients may not have.
+ */
+static gboolean options_check(const Runtime__V1__Mount *mount, GError **error)
+{
+    static const char *const known[] = {"noexec",     "nodev",    "nosuid",      "noatime",
+                                        "nodiratime", "relatime", "strictatime", NULL};
+
+    for (size_t i = 0; i < mount->n_mount_options; i++)
+        if (!g_strv_contains(known, mount->mount_options[i]))
+            return fail(
+                error, STATUS_INVALID_ARGUMENT,
+                "config.mounts: \"%s\" in mount_options of %s is none of noexec, nodev, nosuid, noatime, "
+                "nodiratime, relatime and strictatime",
+                mount->mount_options[i], mount->container_path);
+    return TRUE;
+}
+
 gboolean oci_mount_check(const Runtime__V1__Mount *mount, gboolean on_node, GError **error)
 {
     if (*mount->container_path != '/')
@@ -122,6 +140,8 @@ gboolean oci_mount_check(const Runtime__V1__Mount *mount, gboolean on_node, GErr
         return fail(error, STATUS_INVALID_ARGUMENT,
                     "config.mounts: %s is recursive_read_only and has mount propagation",
                     mount->container_path);
+    if (!options_check(mount, error))
+        return FALSE;
     return oci_mount_is_image(mount) ? image_mount_check(mount, error)
                                      : host_mount_check(mount, on_node, error);
 }
@@ -132,6 +152,7 @@ typedef struct {
     const char *source;
     const char *propagation;
     const char *access;
+    const Runtime__V1__Mount *mount; /* whose mount_options it has; NULL: none */
 } Volume;
 
 static gint parents_first(gconstpointer a, gconstpointer b)
@@ -174,7 +195,8 @@ static void collect_mounts(const OciSpecInput *input, GArray *volumes)
         Volume volume = {.destination = mount->container_path,
                          .source = input->mount_sources[i].path,
                          .propagation = mount_propagation(input, mount),
-                         .access = readonly ? (mount->recursive_read_only ? "rro" : "ro") : "rw"};
+                         .access = readonly ? (mount->recursive_read_only ? "rro" : "ro") : "rw",
+                         .mount = mount};
 
         if (volume.source != NULL)
             g_array_append_val(volumes, volume);
@@ -194,6 +216,20 @@ static void collect_anonymous(const OciSpecInput *input, GArray *volumes)
     }
 }
 
+static void put_volume(JsonWriter *json, const Volume *volume, gboolean on_node)
+{
+    g_autoptr(GPtrArray) options = g_ptr_array_new();
+
+    g_ptr_array_add(options, (gpointer) "rbind");
+    g_ptr_array_add(options, (gpointer)(on_node ? "dev" : "nodev"));
+    g_ptr_array_add(options, (gpointer)volume->propagation);
+    g_ptr_array_add(options, (gpointer)volume->access);
+    for (size_t i = 0; volume->mount != NULL && i < volume->mount->n_mount_options; i++)
+        g_ptr_array_add(options, volume->mount->mount_options[i]);
+    g_ptr_array_add(options, NULL);
+    put_mount(json, volume->destination, "bind", volume->source, (const char *const *)(void *)options->pdata);
+}
+
 /* Mounts are sorted, so that a parent precedes the mounts inside it. */
 static gboolean put_volumes(JsonWriter *json, const OciSpecInput *input, GError **error)
 {
@@ -205,13 +241,8 @@ static gboolean put_volumes(JsonWriter *json, const OciSpecInput *input, GError 
     collect_mounts(input, volumes);
     collect_anonymous(input, volumes);
     g_array_sort(volumes, parents_first);
-    for (guint i = 0; i < volumes->len; i++) {
-        const Volume *volume = &g_array_index(volumes, Volume, i);
-
-        put_mount(
-            json, volume->destination, "bind", volume->source,
-            OPTIONS("rbind", input->node != NULL ? "dev" : "nodev", volume->propagation, volume->access));
-    }
+    for (guint i = 0; i < volumes->len; i++)
+        put_volume(json, &g_array_index(volumes, Volume, i), input->node != NULL);
     return TRUE;
 }
 

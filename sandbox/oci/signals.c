@@ -65,7 +65,7 @@ int signal_from_cri(Runtime__V1__Signal signal)
         protobuf_c_enum_descriptor_get_value(&runtime__v1__signal__descriptor, signal);
     int number;
 
-    if (value == NULL || !signal_from_name(value->name, &number))
+    if (value == NULL || !signal_from_name(value->name + strlen("SIGNAL_"), &number))
         return 0;
     return number;
 }
@@ -77,5 +77,5 @@ Runtime__V1__Signal signal_to_cri(int signal)
     for (unsigned i = 0; i < descriptor->n_values; i++)
         if (signal != 0 && signal_from_cri((Runtime__V1__Signal)descriptor->values[i].value) == signal)
             return (Runtime__V1__Signal)descriptor->values[i].value;
-    return RUNTIME__V1__SIGNAL__RUNTIME_DEFAULT;
+    return RUNTIME__V1__SIGNAL__SIGNAL_RUNTIME_DEFAULT;
 }

@@ -8,6 +8,7 @@ const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
+const {Cri, alphaServices} = require('./support/cri');
 const {changedBusybox} = require('./support/images');
 const {startRegistry, push} = require('./support/registry');
 const {subscribed} = require('./support/events');
@@ -37,6 +38,29 @@ test('two simultaneous calls of RunPodSandbox for one pod return the same sandbo
     const answers = await Promise.all([1, 2].map(() => node.cri.call('RunPodSandbox', {config})));
     assert.strictEqual(answers[0].pod_sandbox_id, answers[1].pod_sandbox_id);
     await node.removePod({id: answers[0].pod_sandbox_id});
+});
+
+// OpenStack's Zun makes these calls, with nothing but these fields.
+test('a client of runtime.v1alpha2 runs a pod without a log directory or a linux section', async () => {
+    const alpha = new Cri(node.socket, alphaServices);
+    try {
+        assert.strictEqual((await alpha.call('Version')).runtime_api_version, 'v1alpha2');
+        assert.strictEqual((await node.cri.call('Version')).runtime_api_version, 'v1');
+        const image = {image: await imageWith('alpha')};
+        const {image_ref} = await alpha.call('PullImage', {image});
+        const config = {metadata: {name: 'capsule', namespace: 'default', uid: `alpha-${process.pid}`}};
+        const {pod_sandbox_id} = await alpha.call('RunPodSandbox', {config});
+        const {container_id} = await alpha.call('CreateContainer', {pod_sandbox_id, sandbox_config: config, config: {
+            metadata: {name: 'one'}, image: {image: image_ref}, command: ['/bin/sleep', '100000'], envs: [{key: 'A', value: Buffer.from('b')}]}});
+        await alpha.call('StartContainer', {container_id});
+        const {containers} = await alpha.call('ListContainers', {filter: {id: container_id}});
+        assert.deepStrictEqual(containers.map(({id, state}) => [id, state]), [[container_id, 'CONTAINER_RUNNING']]);
+        assert.ok((await alpha.call('PodSandboxStatus', {pod_sandbox_id})).status.network.ip);
+        await alpha.call('StopPodSandbox', {pod_sandbox_id});
+        await alpha.call('RemovePodSandbox', {pod_sandbox_id});
+    } finally {
+        alpha.close();
+    }
 });
 
 test('RunPodSandbox of the next attempt makes another sandbox', async () => {
@@ -143,7 +167,7 @@ test('containers share the process namespace of their pod, or that of another co
 test('StopContainer sends once the stop signal of the container, else of the image, else TERM', async () => {
     const image = {image: await imageWith('stopsignal', '--config.stopsignal=SIGUSR1')};
     const script = 'for s in TERM USR1 USR2; do trap "echo $s" $s; done; echo up; n=0; while [ $n -lt 30 ]; do n=$((n+1)); sleep 0.1; done';
-    for (const [more, signal] of [[{}, 'TERM'], [{image}, 'USR1'], [{image, stop_signal: 'SIGUSR2'}, 'USR2']]) {
+    for (const [more, signal] of [[{}, 'TERM'], [{image}, 'USR1'], [{image, stop_signal: 'SIGNAL_SIGUSR2'}, 'USR2']]) {
         const container = await node.runContainer(pod, {...more, command: ['/bin/sh', '-c', script]});
         await node.firstLine(container);
         await node.cri.call('StopContainer', {container_id: container.id, timeout: 100});

@@ -37,12 +37,12 @@ const firstLine = (container) => node.firstLine(container);
 test('the configuration of the image holds unless the container overrides it', async () => {
     const plain = await node.runContainer(pod, {image: {image: IMAGE}, command: undefined});
     assert.strictEqual(await firstLine(plain), 'zero|one|image|/work');
-    assert.strictEqual((await node.containerStatus(plain)).stop_signal, 'SIGUSR1');
+    assert.strictEqual((await node.containerStatus(plain)).stop_signal, 'SIGNAL_SIGUSR1');
     await node.cri.call('StopContainer', {container_id: plain.id, timeout: 60});
     assert.strictEqual((await node.containerStatus(plain)).exit_code, 42);
     const other = await node.runContainer(pod, {
         image: {image: IMAGE}, command: undefined, args: ['two'], working_dir: '/tmp', envs: [{key: 'WORD', value: Buffer.from('mine')}],
-        stop_signal: 'SIGKILL',
+        stop_signal: 'SIGNAL_SIGKILL',
     });
     assert.strictEqual(await firstLine(other), 'zero|two|mine|/tmp');
     await node.cri.call('StopContainer', {container_id: other.id, timeout: 60});

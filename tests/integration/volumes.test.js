@@ -253,6 +253,30 @@ test('mounts handle sub-paths, links, missing sources, flat and recursive read-o
     await node.removePod(pod);
 });
 
+test('options of a mount restrict it, and those that are unknown are refused', async () => {
+    const pod = await node.runPod();
+    const data = directory('options');
+    fs.writeFileSync(path.join(data, 'program'), '#!/bin/sh\necho ran\n', {mode: 0o755});
+    const mounts = [
+        {container_path: '/plain', host_path: data},
+        {container_path: '/fixed', host_path: data, mount_options: ['noexec', 'nosuid', 'nodev', 'noatime']},
+        {container_path: '/image', image: {image: BUSYBOX}, readonly: true, mount_options: ['noexec']},
+    ];
+    const container = await node.runContainer(pod, {mounts});
+    assert.strictEqual(await node.output(container, '/plain/program'), 'ran');
+    assert.strictEqual((await node.exec(container, '/fixed/program')).exit_code, 126);
+    assert.strictEqual((await node.exec(container, '/image/bin/busybox true')).exit_code, 126);
+    const options = (await node.output(container, `sed -n 's, /fixed \\S* \\(\\S*\\) .*,\\1,p' /proc/mounts`));
+    for (const option of ['noexec', 'nosuid', 'nodev', 'noatime'])
+        assert.ok(options.includes(option), options);
+    for (const option of ['suid', 'bind', 'lowerdir=/', ''])
+        await refused(node.create(pod, {mounts: [{container_path: '/x', host_path: data, mount_options: [option]}]}),
+                      'INVALID_ARGUMENT', `"${option}"`, 'mount_options of /x');
+    const {features} = await node.cri.call('Status');
+    assert.deepStrictEqual(features, {supplemental_groups_policy: true, user_namespaces_host_network: false, mount_options: true});
+    await node.removePod(pod);
+});
+
 test('containers see what the kubelet changes in volumes, and the kubelet sees the termination message', async () => {
     const pod = await node.runPod();
     const config = directory('configmap');

@@ -686,10 +686,10 @@ static void stop_signals_have_an_order(void)
     fixture.image.stop_signal = (char *)"SIGQUIT";
     TEST_OK(oci_spec_stop_signal(&fixture.input, &signal, &error), error);
     CU_ASSERT_EQUAL(signal, 3);
-    fixture.config.stop_signal = RUNTIME__V1__SIGNAL__SIGUSR1;
+    fixture.config.stop_signal = RUNTIME__V1__SIGNAL__SIGNAL_SIGUSR1;
     TEST_OK(oci_spec_stop_signal(&fixture.input, &signal, &error), error);
     CU_ASSERT_EQUAL(signal, 10);
-    fixture.config.stop_signal = RUNTIME__V1__SIGNAL__RUNTIME_DEFAULT;
+    fixture.config.stop_signal = RUNTIME__V1__SIGNAL__SIGNAL_RUNTIME_DEFAULT;
     fixture.image.stop_signal = (char *)"SIGFOO";
     TEST_FAILS(oci_spec_stop_signal(&fixture.input, &signal, &error), error, STATUS_INVALID_ARGUMENT,
                "SIGFOO");

@@ -35,13 +35,13 @@ static void the_cri_knows_all(void)
 {
     const ProtobufCEnumDescriptor *descriptor = &runtime__v1__signal__descriptor;
 
-    CU_ASSERT_EQUAL(signal_from_cri(RUNTIME__V1__SIGNAL__RUNTIME_DEFAULT), 0);
-    CU_ASSERT_EQUAL(signal_from_cri(RUNTIME__V1__SIGNAL__SIGRTMAXMINUS14), 50);
+    CU_ASSERT_EQUAL(signal_from_cri(RUNTIME__V1__SIGNAL__SIGNAL_RUNTIME_DEFAULT), 0);
+    CU_ASSERT_EQUAL(signal_from_cri(RUNTIME__V1__SIGNAL__SIGNAL_SIGRTMAXMINUS14), 50);
     for (unsigned i = 0; i < descriptor->n_values; i++) {
         Runtime__V1__Signal value = (Runtime__V1__Signal)descriptor->values[i].value;
         int number = signal_from_cri(value);
 
-        CU_ASSERT_TRUE(value == RUNTIME__V1__SIGNAL__RUNTIME_DEFAULT || number > 0);
+        CU_ASSERT_TRUE(value == RUNTIME__V1__SIGNAL__SIGNAL_RUNTIME_DEFAULT || number > 0);
         CU_ASSERT_EQUAL(signal_from_cri(signal_to_cri(number)), number);
     }
 }

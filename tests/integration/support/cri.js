@@ -14,14 +14,17 @@ const services = [
     load('crivirt.proto').crivirt.v1.Crivirt,
     load('health.proto').grpc.health.v1.Health,
 ];
+// The same messages under the name of the API before v1, which some clients know alone.
+const alphaServices = services.slice(0, 2).map((Service) => grpc.makeGenericClientConstructor(Object.fromEntries(
+    Object.entries(Service.service).map(([name, method]) => [name, {...method, path: method.path.replace('.v1.', '.v1alpha2.')}]))));
 const options = {'grpc.max_send_message_length': -1, 'grpc.max_receive_message_length': -1};
 
 // Far beyond what is needed, because the machine may be busy and have no KVM. No test asserts on a time.
 const DEADLINE_MS = 300000;
 
 class Cri {
-    constructor(socket) {
-        this.clients = services.map((Service) => new Service(`unix://${socket}`, grpc.credentials.createInsecure(),
+    constructor(socket, constructors = services) {
+        this.clients = constructors.map((Service) => new Service(`unix://${socket}`, grpc.credentials.createInsecure(),
                                                              options));
     }
 
@@ -45,4 +48,4 @@ class Cri {
     }
 }
 
-module.exports = {Cri, status: grpc.status, services};
+module.exports = {Cri, status: grpc.status, services, alphaServices};
