@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "agent/guest/cgroup_v1.h"
 #include "agent/guest/paths.h"
@@ -202,6 +203,39 @@ bool cgroup_each_process(const char *directory, bool (*take)(int pid, void *data
     strcpy(path, directory); /* NOLINT: it fits */
     walk_processes(path, take, data);
     return true;
+}
+
+static void remove_below(char *directory)
+{
+    size_t length = strlen(directory);
+    DIR *list = opendir(directory);
+
+    for (struct dirent *entry = NULL; list != NULL && (entry = readdir(list)) != NULL;) {
+        if (entry->d_type != DT_DIR || entry->d_name[0] == '.' ||
+            length + 1 + strlen(entry->d_name) >= PATH_ROOM)
+            continue;
+        snprintf(directory + length, PATH_ROOM - length, "/%s", entry->d_name);
+        remove_below(directory);
+        rmdir(directory);
+        directory[length] = '\0';
+    }
+    if (list != NULL)
+        closedir(list);
+}
+
+bool cgroup_remove(const char *directory)
+{
+    char path[PATH_ROOM];
+
+    if (strlen(directory) >= sizeof path || cgroup_v1_is(directory)) {
+        errno = ENOTSUP;
+        return false;
+    }
+    if (rmdir(directory) == 0 || errno == ENOENT)
+        return true;
+    strcpy(path, directory); /* NOLINT: it fits */
+    remove_below(path);
+    return rmdir(directory) == 0;
 }
 
 typedef struct {

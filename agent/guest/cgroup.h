@@ -26,6 +26,9 @@ bool cgroup_kill(const char *directory);
 /* Return: true when no process is in the cgroup or below it, or there is no such cgroup. */
 bool cgroup_is_empty(const char *directory);
 int64_t cgroup_oom_kills(const char *directory);
+/* Removes a cgroup of version 2, and those below it, in which no process is. Return: false with errno when
+ * something is left, and for version 1. */
+bool cgroup_remove(const char *directory);
 
 /* A container may make cgroups below its own, as one with systemd or another container runtime does, and its
  * processes move there: these functions go through all of them. */

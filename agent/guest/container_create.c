@@ -189,8 +189,8 @@ static bool crun_create_start(Container *container, const CreateContainerRequest
     snprintf(bundle, sizeof bundle, "--bundle=" CONTAINERS_DIR "/%s", container->id);
     snprintf(pid_file, sizeof pid_file, "--pid-file=" CONTAINERS_DIR "/%s/pid", container->id);
 
-    const char *argv[10] = {CRUN_PATH, CRUN_CGROUPS, "create", bundle, pid_file};
-    size_t n = 5;
+    const char *argv[12] = {CRUN_PATH, CRUN_OPTIONS, "create", bundle, pid_file};
+    size_t n = 6;
     if (request->tty) {
         container->console_fd = console_listen(console_path, sizeof console_path, ret_fault);
         if (container->console_fd < 0)
@@ -276,9 +276,8 @@ void op_create_container(Call *call)
 
 /* ---- start ---- */
 
-static void start_done(void *data, Job *job, const Fault *failure)
+static void start_finish(Container *container, const Fault *failure)
 {
-    Container *container = data;
     Call *call = container->active;
     StartContainerResponse result = CRIVIRT__AGENT__V1__START_CONTAINER_RESPONSE__INIT;
 
@@ -293,6 +292,11 @@ static void start_done(void *data, Job *job, const Fault *failure)
         reply_start_container(call, &result);
     }
     container_leave(container);
+}
+
+static void start_done(void *data, Job *job, const Fault *failure)
+{
+    start_finish(data, failure);
 }
 
 void op_start_container(Call *call)
@@ -322,12 +326,15 @@ void op_start_container(Call *call)
         container_leave(container);
         return;
     }
-    const char *const argv[] = {CRUN_PATH, CRUN_CGROUPS, "start", container->id, NULL};
+    const char *const argv[] = {CRUN_PATH, CRUN_OPTIONS, "start", container->id, NULL};
     const JobSpec spec = {.argv = argv, .with_log = true, .failing = "crun start"};
     if (container->state != CONTAINER_CREATED)
         fault(&error, FAULT_FAILED_PRECONDITION, "container %s %s", container->id,
               container->state == CONTAINER_EXITED ? "has exited" : "has been started already");
-    else if (job_start(&spec, start_done, container, &error))
+    else if (crun_release(container->id)) {
+        start_finish(container, NULL);
+        return;
+    } else if (job_start(&spec, start_done, container, &error))
         return;
     call_fail(call, &error);
     container_leave(container);

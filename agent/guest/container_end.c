@@ -123,20 +123,26 @@ void op_signal(Call *call)
 
 /* ---- delete ---- */
 
-static void delete_done(void *data, Job *job, const Fault *failure)
+static void delete_finish(Container *container)
 {
-    Container *container = data;
     Call *call = container->active;
     uint32_t released[LAYERS_MAX];
     DeleteContainerResponse result = CRIVIRT__AGENT__V1__DELETE_CONTAINER_RESPONSE__INIT;
 
-    if (failure != NULL)
-        complain("container %s: %s", container->id, failure->message);
     result.released_luns = released;
     result.n_released_luns = rootfs_unmount(&container->rootfs, released);
     container->active = NULL;
     container_free(container);
     reply_delete_container(call, &result);
+}
+
+static void delete_done(void *data, Job *job, const Fault *failure)
+{
+    const Container *container = data;
+
+    if (failure != NULL)
+        complain("container %s: %s", container->id, failure->message);
+    delete_finish(data);
 }
 
 /* Runs twice for a container that still runs: the first time it kills the container, the second time, when
@@ -162,11 +168,12 @@ void op_delete_container(Call *call)
         return;
     }
     container->killing = false;
-    if (container->start_failure != NULL) { /* crun has no record of it */
-        delete_done(container, NULL, NULL);
+    if (container->start_failure != NULL || /* crun has no record of it */
+        crun_forget(container->id, container->cgroup)) {
+        delete_finish(container);
         return;
     }
-    const char *const argv[] = {CRUN_PATH, CRUN_CGROUPS, "delete", "--force", container->id, NULL};
+    const char *const argv[] = {CRUN_PATH, CRUN_OPTIONS, "delete", "--force", container->id, NULL};
     const JobSpec spec = {.argv = argv, .with_log = true, .failing = "crun delete"};
     if (!job_start(&spec, delete_done, container, &error)) {
         call_fail(call, &error);

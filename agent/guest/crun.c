@@ -10,7 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/guest/cgroup.h"
 #include "agent/guest/fault.h"
+#include "agent/guest/walk.h"
 
 /* crun recognises a safe copy of itself by exactly these seals. */
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
@@ -58,4 +60,31 @@ const char *crun_program(void)
         }
     }
     return path;
+}
+
+/* The process opened the FIFO's other end when it was created, so a FIFO without a reader belongs to a
+ * process that has ended. crun takes a container for running once the FIFO is gone. */
+bool crun_release(const char *id)
+{
+    char path[256];
+    snprintf(path, sizeof path, CRUN_STATE_DIR "/%s/exec.fifo", id);
+    int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    bool ok = fd >= 0 && unlink(path) == 0 && write(fd, "", 1) == 1;
+
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+static bool is_own_cgroup(const char *cgroup, const char *id)
+{
+    const char *name = strrchr(cgroup, '/');
+    return name != NULL && strcmp(name + 1, id) == 0;
+}
+
+bool crun_forget(const char *id, const char *cgroup)
+{
+    char path[256];
+    snprintf(path, sizeof path, CRUN_STATE_DIR "/%s", id);
+    return is_own_cgroup(cgroup, id) && cgroup_remove(cgroup) && walk_remove(path);
 }

@@ -92,13 +92,21 @@ static int serve_node(int argc, char **argv, const ChannelUser *user)
     loop_run(after_event);
 }
 
+static bool remove_trees(char **paths)
+{
+    bool all = true;
+    for (; *paths != NULL; paths++)
+        all = tree_remove(*paths) && all;
+    return all;
+}
+
 int main(int argc, char **argv)
 {
     static const ChannelUser user = {
         .received = message_received, .connected = connection_began, .next = process_next_message};
 
-    if (argc == 3 && strcmp(argv[1], TREE_REMOVE_OPTION) == 0)
-        return tree_remove(argv[2]) ? 0 : 1;
+    if (argc > 1 && strcmp(argv[1], TREE_REMOVE_OPTION) == 0)
+        return remove_trees(argv + 2) ? 0 : 1;
     if (argc == 4 && strcmp(argv[1], MEASURE_OPTION) == 0)
         return measure_tree(argv[2], argv[3]) ? 0 : 1;
     if (argc > 1 && strcmp(argv[1], NODE_OPTION) == 0)

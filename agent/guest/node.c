@@ -191,7 +191,6 @@ bool node_enter(int argc, char **argv)
     setup_given(options.node_ipc, true);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
-    setenv("XDG_RUNTIME_DIR", RUN_DIR, 1); /* where crun keeps its state */
     return chdir("/") == 0 || node_complain("/");
 }
 

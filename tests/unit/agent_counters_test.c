@@ -173,6 +173,36 @@ static void finds_empty_cgroups(void)
     CU_ASSERT_TRUE(cgroup_is_empty(old));
 }
 
+static void removes_cgroups_of_version_2(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *cgroup = g_build_filename(directory, "ctr", NULL);
+    g_autofree char *deep = g_build_filename(cgroup, "below", "deep", NULL);
+    g_autofree char *beside = g_build_filename(cgroup, "beside", NULL);
+
+    g_mkdir_with_parents(deep, 0755);
+    g_mkdir_with_parents(beside, 0755);
+    CU_ASSERT_TRUE(cgroup_remove(cgroup));
+    CU_ASSERT_FALSE(g_file_test(cgroup, G_FILE_TEST_EXISTS));
+    CU_ASSERT_TRUE(cgroup_remove(cgroup));
+
+    g_mkdir_with_parents(deep, 0755);
+    g_mkdir_with_parents(beside, 0755);
+    put(deep, "a-file", "keeps its directory, as a process keeps a cgroup");
+    CU_ASSERT_FALSE(cgroup_remove(cgroup));
+    CU_ASSERT_TRUE(g_file_test(deep, G_FILE_TEST_EXISTS));
+    CU_ASSERT_FALSE(g_file_test(beside, G_FILE_TEST_EXISTS));
+}
+
+static void leaves_cgroups_of_version_1(void)
+{
+    g_autofree char *old = test_directory();
+
+    put(old, "memory.usage_in_bytes", "1\n");
+    CU_ASSERT_FALSE(cgroup_remove(old));
+    CU_ASSERT_TRUE(g_file_test(old, G_FILE_TEST_EXISTS));
+}
+
 static gboolean is_running(int pid)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/stat", pid);
@@ -333,6 +363,10 @@ int main(int argc, char **argv)
         {"a process's cgroup of version 1 is the one of the memory controller", finds_a_cgroup_of_version_1},
         {"counters of missing files are 0", reads_nothing_of_nothing},
         {"a cgroup without processes is empty", finds_empty_cgroups},
+        {"a cgroup is removed with those below it, unless one of them is in use",
+         removes_cgroups_of_version_2},
+        {"a cgroup of version 1 is left to crun, which knows its other hierarchies",
+         leaves_cgroups_of_version_1},
         {"a signal reaches a process with all that it has started, and no other",
          signals_a_process_with_all_that_it_started},
         {"a signal reaches daemons of the process by their mark, also when the process has ended",

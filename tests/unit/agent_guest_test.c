@@ -242,8 +242,14 @@ typedef struct {
     gboolean tty, stdin_open;
     gsize n_layers; /* 0: none */
     gboolean shared_pid;
-    const char *env; /* JSON that follows the other variables; NULL: nothing */
+    const char *env;   /* JSON that follows the other variables; NULL: nothing */
+    gboolean sees_all; /* crun's records at /records, and the cgroups of all containers at /cgroups */
 } Wish;
+
+static const char SEES_ALL[] =
+    "\"mounts\":[{\"destination\":\"/records\",\"type\":\"bind\",\"source\":\"/run/crivirt/crun\","
+    "\"options\":[\"rbind\"]},{\"destination\":\"/cgroups\",\"type\":\"bind\","
+    "\"source\":\"/sys/fs/cgroup/crivirt\",\"options\":[\"rbind\"]},";
 
 static DriveResponse *create(const char *id, const Wish *wish)
 {
@@ -268,6 +274,13 @@ static DriveResponse *create(const char *id, const Wish *wish)
                          "{\"type\":\"pid\",\"path\":\"/run/crivirt/sandbox/ns/pid\"}", 1);
         g_free(before);
         before = g_string_free(g_steal_pointer(&shared), FALSE);
+    }
+    if (wish->sees_all) {
+        g_autoptr(GString) all = g_string_new(before);
+
+        g_string_replace(all, "\"mounts\":[", SEES_ALL, 1);
+        g_free(before);
+        before = g_string_free(g_steal_pointer(&all), FALSE);
     }
     message.shared_pid = wish->shared_pid;
     a.lun = 1;
@@ -882,6 +895,36 @@ static void ends_with_its_cgroup(void)
     CU_ASSERT_EQUAL(status_of(delete ("see"), NULL), 0);
 }
 
+static void expect_names(const char *exec_id, const char *script, const char *expected)
+{
+    CU_ASSERT_EQUAL(exec_to_end("look", exec_id, script), 0);
+    expect_text("look", exec_id, 0, expected);
+}
+
+static void leaves_no_cgroup_and_no_record(void)
+{
+    Wish wish = {.args = "[\"/bin/sleep\",\"1000\"]", .uid = -1, .n_layers = 2};
+
+    CU_ASSERT_EQUAL_FATAL(status_of(create("maker", &wish), NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(status_of(create("unstarted", &wish), NULL), 0);
+    wish.sees_all = TRUE;
+    CU_ASSERT_EQUAL_FATAL(status_of(create("look", &wish), NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(status_of(start("look"), NULL), 0);
+    expect_names("created", "cd /records && ls -d maker/exec* unstarted/exec* look/exec* 2>/dev/null || true",
+                 "maker/exec.fifo\nunstarted/exec.fifo\n");
+    CU_ASSERT_EQUAL_FATAL(status_of(start("maker"), NULL), 0);
+    expect_names("started", "cd /records && ls -d maker/exec* unstarted/exec* 2>/dev/null || true",
+                 "unstarted/exec.fifo\n");
+    expect_names("nest", "mkdir -p /cgroups/maker/below/deep /cgroups/maker/beside && echo made", "made\n");
+    CU_ASSERT_EQUAL(status_of(delete ("maker"), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(delete ("unstarted"), NULL), 0);
+    expect_names("end",
+                 "ls /records | grep -E 'maker|unstarted'; ls -d /cgroups/maker /cgroups/unstarted "
+                 "2>/dev/null; ls -d /cgroups/look",
+                 "/cgroups/look\n");
+    CU_ASSERT_EQUAL(status_of(delete ("look"), NULL), 0);
+}
+
 static void kills_all_that_an_exec_started(void)
 {
     static const char script[] =
@@ -1038,6 +1081,8 @@ int main(void)
          takes_long_requests},
         {"signals reach execs and containers", kills_an_exec_and_a_container},
         {"a container ends with all that it started, also in a shared PID namespace", ends_with_its_cgroup},
+        {"a deleted container leaves no cgroup and no record of crun's, whatever it made or did not start",
+         leaves_no_cgroup_and_no_record},
         {"a signal for all of an exec reaches what it has started", kills_all_that_an_exec_started},
         {"output is fast and requests are answered meanwhile", moves_output_and_answers_quickly},
         {"DeleteContainer releases the disks, and their units can be used again",
