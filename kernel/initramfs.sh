@@ -62,6 +62,11 @@ add_crun() {
     place=$(ldd /usr/bin/crun | grep -o '/[^ ]*/libsystemd\.so\.0' || true)
     [ -z "$place" ] || "$here/libsystemd-stub.sh" /usr/bin/crun "$1$place"
     add_program "$1" /usr/bin/crun crun
+    # With it the agent loads crun once (agent/guest/crun_server.h).
+    need gcc gcc
+    mkdir -p "$1/usr/lib/crivirt"
+    gcc -O2 -Wall -Wextra -Werror -fPIC -shared -s -Wl,--build-id=none -Wl,-z,relro,-z,now -Wl,-z,noseparate-code \
+        -I "$here/.." -o "$1/usr/lib/crivirt/crun-server.so" "$here/../agent/guest/crun_preload.c"
 }
 
 add_modules() {

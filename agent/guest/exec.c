@@ -189,7 +189,8 @@ static bool exec_run(Exec *exec, const Container *container, Process *process, F
 {
     const ExecRequest *request = exec->call->request->exec;
     char pid_option[80], process_option[80], console_path[64], console_option[96];
-    const char *argv[12] = {CRUN_PATH, CRUN_OPTIONS, "exec", "--detach", pid_option, process_option};
+    const char *argv[12] = {CRUN_PATH,  CRUN_CGROUPS, CRUN_ROOT,     "exec",
+                            "--detach", pid_option,   process_option};
     size_t n = 7;
 
     if (!make_process_file(exec, container, ret_fault))

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "agent/guest/crun.h"
+#include "agent/guest/crun_server.h"
 #include "agent/guest/paths.h"
 #include "agent/guest/process_tree.h"
 #include "agent/guest/sysfile.h"
@@ -81,7 +82,7 @@ static void job_timed_out(void *data)
 
 /* A child inherits oom_score_adj, and the agent's would protect a container from the OOM killer. The agent
  * therefore sets its own to the child's for the moment of the spawn. */
-static int job_spawn(const JobSpec *spec, char *const *argv, pid_t *ret_pid)
+static int job_execute(const JobSpec *spec, char *const *argv, pid_t *ret_pid)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
@@ -115,6 +116,16 @@ static int job_spawn(const JobSpec *spec, char *const *argv, pid_t *ret_pid)
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     return error;
+}
+
+/* Return: an errno, or 0. */
+static int job_spawn(const JobSpec *spec, char *const *argv, pid_t *ret_pid)
+{
+    int error;
+
+    if (spec->with_log && crun_server_run(argv, spec->fds, spec->oom_score_adj, spec->mark, ret_pid, &error))
+        return error;
+    return job_execute(spec, argv, ret_pid);
 }
 
 static bool job_build_argv(const JobSpec *spec, char *log_option, char **ret_argv, Fault *ret_fault)

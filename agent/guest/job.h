@@ -22,8 +22,8 @@ typedef struct Job {
 
 typedef struct {
     const char *const *argv; /* argv[0] is a path */
-    bool with_log; /* argv[0] is CRUN_PATH: crun_program() is run, "--log=" is added, and a failure quotes the
-                      last line of the log */
+    bool with_log;       /* argv[0] is CRUN_PATH: the server of crun (crun_server.h) or crun_program() is run,
+                            "--log=" is added, and a failure quotes the last line of the log */
     const int *fds;      /* three for the child; NULL or -1: /dev/null */
     int oom_score_adj;   /* of the child and its children */
     uint64_t mark;       /* of the child and its children: process_tree.h; 0: none */

@@ -20,6 +20,9 @@
 #include "agent/guest/process.h"
 #include "agent/guest/tree.h"
 
+/* The agent is the program of a container as well, when the daemon rehearses one: it waits to be killed. */
+#define WAIT_OPTION "--wait"
+
 static void message_take(const uint8_t *payload, size_t length, bool is_assembled);
 
 static void part_take(const Part *part)
@@ -107,6 +110,8 @@ int main(int argc, char **argv)
 
     if (argc > 1 && strcmp(argv[1], TREE_REMOVE_OPTION) == 0)
         return remove_trees(argv + 2) ? 0 : 1;
+    if (argc == 2 && strcmp(argv[1], WAIT_OPTION) == 0)
+        return pause();
     if (argc == 4 && strcmp(argv[1], MEASURE_OPTION) == 0)
         return measure_tree(argv[2], argv[3]) ? 0 : 1;
     if (argc > 1 && strcmp(argv[1], NODE_OPTION) == 0)

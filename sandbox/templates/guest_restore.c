@@ -7,6 +7,7 @@
 #include "common/error.h"
 #include "common/log_limit.h"
 #include "sandbox/agent/setup_seed.h"
+#include "sandbox/templates/rehearsal.h"
 #include "sandbox/templates/unassigned_guest.h"
 #include "sandbox/vmm/vmm_state.h"
 
@@ -126,7 +127,10 @@ gboolean guest_warm_up(AgentConnection *agent, const Deadline *deadline, GError 
 {
     g_autoptr(GError) problem = NULL;
 
-    if (guest_warm_up_setup(agent, deadline, &problem) || error_status(problem) == STATUS_UNIMPLEMENTED)
+    /* The container comes second: the addresses of programs are laid out by random numbers that this guest
+     * alone has. */
+    if (guest_warm_up_setup(agent, deadline, &problem) ? guest_rehearse(agent, deadline, &problem)
+                                                       : error_status(problem) == STATUS_UNIMPLEMENTED)
         return TRUE;
     g_propagate_prefixed_error(error, g_steal_pointer(&problem), "cannot warm the guest up: ");
     return FALSE;

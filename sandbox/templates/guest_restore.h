@@ -18,7 +18,8 @@ gboolean guest_run_briefly(const GuestEnvironment *env, const char *id,
                            gboolean (*work)(AgentConnection *agent, const Deadline *deadline, GError **error),
                            const Deadline *deadline, GError **error);
 
-/* For guest_run_briefly(): lets the guest carry out a Setup and undo it. An emulated guest is slow in what it
- * does for the first time, and without this each restored guest would do its Setup for the first time. An
- * agent without that operation is left as it is. */
+/* For guest_run_briefly(): lets the guest carry out a Setup and undo it, and rehearse a container
+ * (rehearsal.h). A guest is slow in what it does for the first time, above all an emulated one, and without
+ * this each restored guest would do its Setup and start its container for the first time. An agent without
+ * these operations is left as it is. */
 gboolean guest_warm_up(AgentConnection *agent, const Deadline *deadline, GError **error);

@@ -63,6 +63,7 @@ test('exec, volumes, layers, network, clock, statistics and removal work in a re
     fs.mkdirSync(volume, {recursive: true});
     fs.writeFileSync(path.join(volume, 'file'), 'from the node');
     await eventually('the VM pool is full', async () => (await report(node)).vmPool === 2);
+    assert.doesNotMatch(node.daemonLog(), /cannot (create a VM for the pool|rehearse)/);
     const pod = await node.runPod();
     assert.strictEqual(await startedHow(pod), 'restored');
     assert.ok(!(await phases(pod)).includes('load'), 'the VM was not pre-restored');

@@ -18,7 +18,7 @@ const PROGRAMS = ['cri-server/crivirtd', 'cri-server/cli/crivirt', 'cri-server/l
 
 function makeArchive(file) {
     const sources = execFileSync('git', ['-C', root, 'ls-files', '-z', '--', 'tests', 'deploy', 'kernel', 'common', 'cri-server',
-                                         'agent/wire'], {encoding: 'utf8'}).split('\0').filter(Boolean);
+                                         'agent'], {encoding: 'utf8'}).split('\0').filter(Boolean);
     const programs = PROGRAMS.map((name) => path.relative(root, path.join(build, name)));
     const list = [...sources, ...programs, 'tests/integration/node_modules'].filter((name) => fs.existsSync(path.join(root, name)));
     execFileSync('tar', ['-C', root, '--owner=0', '--group=0', '-cf', file, '--no-recursion', ...list.slice(0, -1), '--recursion',

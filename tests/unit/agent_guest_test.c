@@ -242,8 +242,10 @@ typedef struct {
     gboolean tty, stdin_open;
     gsize n_layers; /* 0: none */
     gboolean shared_pid;
-    const char *env;   /* JSON that follows the other variables; NULL: nothing */
-    gboolean sees_all; /* crun's records at /records, and the cgroups of all containers at /cgroups */
+    const char *env;        /* JSON that follows the other variables; NULL: nothing */
+    gboolean rehearsal;     /* the agent is its program */
+    gboolean in_guest_pids; /* it has no PID namespace of its own */
+    gboolean sees_all;      /* crun's records at /records, and the cgroups of all containers at /cgroups */
 } Wish;
 
 static const char SEES_ALL[] =
@@ -282,6 +284,24 @@ static DriveResponse *create(const char *id, const Wish *wish)
         g_free(before);
         before = g_string_free(g_steal_pointer(&all), FALSE);
     }
+    if (wish->in_guest_pids) {
+        g_autoptr(GString) bare = g_string_new(before);
+
+        g_string_replace(bare, "{\"type\":\"pid\"},", "", 1);
+        g_free(before);
+        before = g_string_free(g_steal_pointer(&bare), FALSE);
+    }
+    if (wish->rehearsal) {
+        g_autoptr(GString) with_agent = g_string_new(before);
+
+        g_string_replace(with_agent, "\"mounts\":[",
+                         "\"mounts\":[{\"destination\":\"/init\",\"type\":\"bind\",\"source\":\"/init\","
+                         "\"options\":[\"bind\",\"ro\"]},",
+                         1);
+        g_free(before);
+        before = g_string_free(g_steal_pointer(&with_agent), FALSE);
+    }
+    message.rehearsal = wish->rehearsal;
     message.shared_pid = wish->shared_pid;
     a.lun = 1;
     a.serial = (char *)"layer-a";
@@ -498,6 +518,21 @@ static DriveResponse *set_up(const char *sandbox_id)
     return call((DriveRequest)REQUEST(setup, SETUP, &setup));
 }
 
+static void rehearse(const char *id, int expected, const char *why)
+{
+    const Wish wish = {.args = "[\"/init\",\"--wait\"]", .uid = -1, .rehearsal = TRUE};
+    DriveResponse *response = create(id, &wish);
+
+    CU_ASSERT_EQUAL(status_of(response, why), expected);
+}
+
+static void rehearses_a_container_before_it_is_a_pod(void)
+{
+    rehearse("rehearsal", 0, NULL);
+    CU_ASSERT_EQUAL(status_of(start("rehearsal"), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(delete ("rehearsal"), NULL), 0);
+}
+
 static void becomes_a_pod_once(void)
 {
     gint64 start_us = now_us();
@@ -507,6 +542,7 @@ static void becomes_a_pod_once(void)
     CU_ASSERT_EQUAL(status_of(set_up("pod2"), "already the guest of sandbox pod1"), 9);
     CU_ASSERT_EQUAL(status_of(set_up("../x"), "id"), 3);
     CU_ASSERT_EQUAL(status_of(warm_up("192.0.2.2/24"), "already the guest of sandbox pod1"), 9);
+    rehearse("late", 9, "too late to rehearse");
 }
 
 static void runs_a_container_from_hot_plugged_layers(void)
@@ -919,9 +955,33 @@ static void leaves_no_cgroup_and_no_record(void)
     CU_ASSERT_EQUAL(status_of(delete ("maker"), NULL), 0);
     CU_ASSERT_EQUAL(status_of(delete ("unstarted"), NULL), 0);
     expect_names("end",
-                 "ls /records | grep -E 'maker|unstarted'; ls -d /cgroups/maker /cgroups/unstarted "
-                 "2>/dev/null; ls -d /cgroups/look",
+                 "ls /records | grep -E 'maker|unstarted|rehearsal'; ls -d /cgroups/maker /cgroups/unstarted "
+                 "/cgroups/rehearsal 2>/dev/null; ls -d /cgroups/look",
                  "/cgroups/look\n");
+    CU_ASSERT_EQUAL(status_of(delete ("look"), NULL), 0);
+}
+
+/* Prints the number of processes of that name. */
+#define COUNT_SERVERS "cat /proc/[0-9]*/comm | grep -c '^crun-server$' || true"
+
+static void does_without_the_server_of_crun(void)
+{
+    Wish wish = {.args = "[\"/bin/sleep\",\"1000\"]", .uid = -1, .n_layers = 2, .in_guest_pids = TRUE};
+
+    CU_ASSERT_EQUAL_FATAL(status_of(create("look", &wish), NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(status_of(start("look"), NULL), 0);
+    expect_names("one", COUNT_SERVERS, "1\n");
+    expect_names(
+        "kill",
+        "for p in /proc/[0-9]*; do if [ \"$(cat $p/comm)\" = crun-server ]; then kill -9 ${p#/proc/}; "
+        "fi; done; echo killed",
+        "killed\n");
+    expect_names("none", COUNT_SERVERS, "0\n");
+    wish.in_guest_pids = FALSE;
+    CU_ASSERT_EQUAL(status_of(create("later", &wish), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(start("later"), NULL), 0);
+    CU_ASSERT_EQUAL(exec_to_end("later", "works", "exit 7"), 7);
+    CU_ASSERT_EQUAL(status_of(delete ("later"), NULL), 0);
     CU_ASSERT_EQUAL(status_of(delete ("look"), NULL), 0);
 }
 
@@ -1043,8 +1103,9 @@ static void powers_off(void)
     g_file_get_contents(path, &console, NULL, NULL);
     g_auto(GStrv) lines = g_strsplit(console != NULL ? console : "", "\n", -1);
     for (gsize i = 0; lines[i] != NULL; i++) {
-        gboolean complaint =
-            strstr(lines[i], "crivirt-agent:") != NULL && strstr(lines[i], "bad length or checksum") == NULL;
+        gboolean complaint = strstr(lines[i], "crivirt-agent:") != NULL &&
+                             strstr(lines[i], "bad length or checksum") == NULL &&
+                             strstr(lines[i], "the server of crun has ended") == NULL;
         if (complaint)
             g_printerr("%s\n", lines[i]);
         CU_ASSERT_FALSE(complaint);
@@ -1059,6 +1120,7 @@ int main(void)
         {"a guest boots and its agent answers", boots_and_answers},
         {"a guest without a pod refuses CreateContainer", refuses_containers_before_setup},
         {"a prepared guest is warmed up, also repeatedly", is_warmed_up_before_it_is_a_pod},
+        {"a guest rehearses a container before it has a pod", rehearses_a_container_before_it_is_a_pod},
         {"a guest is set up for one pod, once", becomes_a_pod_once},
         {"a container runs from hot-plugged layers as the user it names",
          runs_a_container_from_hot_plugged_layers},
@@ -1083,6 +1145,7 @@ int main(void)
         {"a container ends with all that it started, also in a shared PID namespace", ends_with_its_cgroup},
         {"a deleted container leaves no cgroup and no record of crun's, whatever it made or did not start",
          leaves_no_cgroup_and_no_record},
+        {"crun is executed for each run when its server has ended", does_without_the_server_of_crun},
         {"a signal for all of an exec reaches what it has started", kills_all_that_an_exec_started},
         {"output is fast and requests are answered meanwhile", moves_output_and_answers_quickly},
         {"DeleteContainer releases the disks, and their units can be used again",
