@@ -108,17 +108,12 @@ void agent_clock_ready_locked(AgentConnection *agent)
 
 /* ---- question and answer ---- */
 
-void agent_clock_before_ping_locked(AgentConnection *agent)
+void agent_clock_asked_locked(AgentConnection *agent, gint64 asked_ns, guint64 ping_id)
 {
     LOCK_ASSERT_HELD(&agent->lock);
-    agent->clock.pinged_ns = clock_read_ns(CLOCK_BOOTTIME);
+    agent->clock.pinged_ns = asked_ns;
+    agent->clock.ping_id = ping_id;
     agent->clock.due_us = next_check_us(g_get_monotonic_time());
-}
-
-void agent_clock_after_ping_locked(AgentConnection *agent, guint64 id)
-{
-    LOCK_ASSERT_HELD(&agent->lock);
-    agent->clock.ping_id = id;
 }
 
 static void set_clock_send_locked(AgentConnection *agent, const GuestTime *right)

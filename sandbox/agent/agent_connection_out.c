@@ -7,6 +7,7 @@
 #include <glib-unix.h>
 #include <sys/socket.h>
 
+#include "common/clock.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "common/source.h"
@@ -207,13 +208,13 @@ void agent_ping_send_locked(AgentConnection *agent)
 {
     Crivirt__Agent__V1__PingRequest ping = CRIVIRT__AGENT__V1__PING_REQUEST__INIT;
     Request request = CRIVIRT__AGENT__V1__REQUEST__INIT;
+    const gint64 asked_ns = clock_read_ns(CLOCK_BOOTTIME);
 
     LOCK_ASSERT_HELD(&agent->lock);
     request.op_case = CRIVIRT__AGENT__V1__REQUEST__OP_PING;
     request.ping = &ping;
     heartbeat_asked(&agent->heart, g_get_monotonic_time());
-    agent_clock_before_ping_locked(agent);
-    agent_clock_after_ping_locked(agent, agent_request_send_locked(agent, &request));
+    agent_clock_asked_locked(agent, asked_ns, agent_request_send_locked(agent, &request));
 }
 
 static void send_if_ready(AgentConnection *agent, const ToGuest *message)

@@ -151,8 +151,7 @@ void agent_clocks_start(AgentConnections *connections);
 void agent_clocks_stop(AgentConnections *connections);
 /* The agent is about to become ready. */
 void agent_clock_ready_locked(AgentConnection *agent);
-/* A ping is about to be sent, and has been sent with that id. */
-void agent_clock_before_ping_locked(AgentConnection *agent);
-void agent_clock_after_ping_locked(AgentConnection *agent, guint64 id);
+/* A ping with that id was sent at that time (CLOCK_BOOTTIME), or a little later. */
+void agent_clock_asked_locked(AgentConnection *agent, gint64 asked_ns, guint64 ping_id);
 /* Handles the response if it belongs to a ping or to a SetClock. On the loop's thread. */
 void agent_clock_take_response(AgentConnection *agent, const Response *response);
