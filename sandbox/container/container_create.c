@@ -117,8 +117,10 @@ static gboolean create_in_guest(Container *container, const Image *image, const 
     begin_us = create_trace_phase(container, TRACE_VOLUMES, begin_us);
     if (!create_message_build(container, image, &volumes, layers, arena, &create, error))
         return FALSE;
-    if (!agent_create_container(agent, &create, &bounded, &response, error))
+    if (!agent_create_container(agent, &create, &bounded, &response, error)) {
+        container_volumes_explain(container, &volumes, error);
         return FALSE;
+    }
     create_trace_phase(container, TRACE_CREATE_CONTAINER, begin_us);
     container_record_user(container, response);
     return TRUE;

@@ -323,3 +323,42 @@ gboolean container_volumes_attach(Container *container, const Image *image, cons
     *ret_volumes = volumes;
     return TRUE;
 }
+
+/* ---- messages ---- */
+
+/* Replaces path in the text wherever it is not the beginning of a longer name. */
+static void path_replace(GString *text, const char *path, const char *by)
+{
+    const gsize length = strlen(path);
+    const char *found;
+    gsize from = 0;
+
+    while ((found = strstr(text->str + from, path)) != NULL) {
+        gsize at = (gsize)(found - text->str);
+
+        from = at + length;
+        if (g_ascii_isalnum(text->str[from]))
+            continue;
+        g_string_erase(text, (gssize)at, (gssize)length);
+        g_string_insert(text, (gssize)at, by);
+        from = at + strlen(by);
+    }
+}
+
+void container_volumes_explain(const Container *container, const ContainerVolumes *volumes, GError **error)
+{
+    g_autoptr(GString) text = NULL;
+
+    if (error == NULL || *error == NULL)
+        return;
+    text = g_string_new((*error)->message);
+    for (size_t i = 0; i < container->config->n_mounts; i++) {
+        const Runtime__V1__Mount *mount = container->config->mounts[i];
+
+        if (volumes->sources[i].path != NULL)
+            path_replace(text, volumes->sources[i].path,
+                         oci_mount_is_image(mount) ? mount->image->image : mount->host_path);
+    }
+    g_free((*error)->message);
+    (*error)->message = g_string_free(g_steal_pointer(&text), FALSE);
+}

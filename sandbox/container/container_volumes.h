@@ -25,3 +25,7 @@ gboolean container_volumes_attach(Container *container, const Image *image, cons
 
 /* Return: the agent's messages for attached layers (PodLayer), in the arena. */
 Crivirt__Agent__V1__Disk **container_disks(const GArray *layers, Arena *arena);
+
+/* In an error of the guest about a mount, replaces the path by which the guest knows a volume by what the
+ * client calls it: the host_path, or the image. */
+void container_volumes_explain(const Container *container, const ContainerVolumes *volumes, GError **error);

@@ -8,7 +8,7 @@ const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
 const {programs} = require('./support/environment');
 const {BUSYBOX} = require('./support/images');
-const {eventually, refused, must} = require('./support/kit');
+const {eventually, failure, refused, must} = require('./support/kit');
 
 let node;
 before(async () => { node = await Node.start({config: '[handlers.unlocked]\nvolume_locks = false\n'}); });
@@ -274,6 +274,17 @@ test('options of a mount restrict it, and those that are unknown are refused', a
                       'INVALID_ARGUMENT', `"${option}"`, 'mount_options of /x');
     const {features} = await node.cri.call('Status');
     assert.deepStrictEqual(features, {supplemental_groups_policy: true, user_namespaces_host_network: false, mount_options: true});
+    await node.removePod(pod);
+});
+
+test('a mount that the guest cannot make is reported with the host_path that the client gave', async () => {
+    const pod = await node.runPod();
+    const file = path.join(directory('misfit'), 'file');
+    fs.writeFileSync(file, 'x');
+    const mounts = [{container_path: '/first', host_path: path.dirname(file)}, {container_path: '/etc', host_path: file}];
+    const error = await failure(node.create(pod, {mounts}));
+    assert.ok(error.details.includes(file) && error.details.includes('etc'), error.details);
+    assert.ok(!error.details.includes('/run/crivirt'), error.details);
     await node.removePod(pod);
 });
 
