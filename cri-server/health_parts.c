@@ -37,9 +37,9 @@ typedef struct {
 static void answer_from_memory(gpointer data)
 {
     PoolPart *pool = data;
-    g_autoptr(GPtrArray) images = image_service_list(pool->daemon->images);
     SandboxCounts counts;
 
+    g_ptr_array_unref(image_service_list(pool->daemon->images));
     sandbox_manager_count(pool->daemon->sandboxes, &counts);
     health_beat(pool->part);
 }
