@@ -262,36 +262,6 @@ const Command command_ps = {
 
 /* --- stop, rm ------------------------------------------------------------------------------------------ */
 
-typedef gboolean (*ContainerFunc)(Cli *cli, const InventoryContainer *row, GError **error);
-
-/* Goes on after a failure, as Docker does. Each container is looked up again, so a name that is given twice
- * fails. */
-static gboolean for_each_operand(Cli *cli, ContainerFunc func, GError **error)
-{
-    for (const char *const *name = options_operands(cli->options); *name != NULL; name++) {
-        g_autoptr(GError) failure = NULL;
-        g_autofree char *line = g_strdup_printf("%s\n", *name);
-        const Inventory *inventory = inventory_load(cli, error);
-        const InventoryContainer *row;
-
-        if (inventory == NULL)
-            return FALSE;
-        row = inventory_container(cli, inventory, *name, &failure);
-        if (row != NULL && func(cli, row, &failure)) {
-            if (!cli_print(line, error))
-                return FALSE;
-            continue;
-        }
-        if (failure->domain == USAGE_ERROR || g_error_matches(failure, CRIVIRT_ERROR, STATUS_CANCELLED)) {
-            g_propagate_error(error, g_steal_pointer(&failure));
-            return FALSE;
-        }
-        cli_warn("%s: %s", *name, failure->message);
-        cli->exit_code = 1;
-    }
-    return TRUE;
-}
-
 /* A pod made by `run` exists for its one container. */
 static gboolean stop_one(Cli *cli, const InventoryContainer *row, GError **error)
 {
@@ -305,7 +275,7 @@ static gboolean stop_one(Cli *cli, const InventoryContainer *row, GError **error
 
 static gboolean stop_command(Cli *cli, GError **error)
 {
-    return for_each_operand(cli, stop_one, error);
+    return containers_for_each(cli, stop_one, error);
 }
 
 static const OptionSpec stop_options[] = {
@@ -340,7 +310,7 @@ static gboolean remove_one(Cli *cli, const InventoryContainer *row, GError **err
 
 static gboolean rm_command(Cli *cli, GError **error)
 {
-    return for_each_operand(cli, remove_one, error);
+    return containers_for_each(cli, remove_one, error);
 }
 
 static const OptionSpec rm_options[] = {

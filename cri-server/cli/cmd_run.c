@@ -346,6 +346,50 @@ const Command command_run = {
     .run = run_command,
 };
 
+/* --- create -------------------------------------------------------------------------------------------- */
+
+static gboolean create_pod_and_container(Run *run, GError **error)
+{
+    if (!check_name_is_free(run, error) || !ensure_image(run, error))
+        return FALSE;
+    if (make_pod(run, error) && make_container(run, error))
+        return TRUE;
+    remove_pod(run);
+    return FALSE;
+}
+
+static gboolean create_command(Cli *cli, GError **error)
+{
+    g_autofree char *uid = g_uuid_string_random();
+    g_autofree char *made_up = g_strdup_printf("%08x%04x", g_random_int(), g_random_int() & 0xffff);
+    g_autofree char *directory = g_get_current_dir();
+    g_autofree char *log_root = g_canonicalize_filename(cli->log_root, directory);
+    RunIdentity identity = {options_value(cli->options, "name", made_up), uid, log_root, directory};
+    g_autofree char *line = NULL;
+    Run run = {.cli = cli};
+
+    if (options_flag(cli->options, "rm"))
+        return usage_fail(error, "--rm goes with run only: remove the container with rm");
+    if (!run_spec_build(cli->options, &identity, cli->arena, &run.spec, error) ||
+        !create_pod_and_container(&run, error))
+        return FALSE;
+    line = g_strdup_printf("%s\n", run.container_id);
+    return cli_print(line, error);
+}
+
+const Command command_create = {
+    .name = "create",
+    .group = "Containers",
+    .usage = "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    .help = "Create a container in a new pod, without starting it",
+    .details = "Takes the options of run. The pod's VM runs already; crivirt start starts the container.",
+    .options = run_options,
+    .min_operands = 1,
+    .max_operands = -1,
+    .ends_at_operand = TRUE,
+    .run = create_command,
+};
+
 /* --- the helper behind `run -d --rm` ------------------------------------------------------------------- */
 
 /* Waits for the end of a container and removes its pod. Gives up when the container is gone or the daemon has

@@ -6,6 +6,8 @@
 /* clang-format off */
 const Command *const commands[] = {
     &command_run,
+    &command_create,
+    &command_start,
     &command_ps,
     &command_logs,
     &command_stats,
@@ -13,6 +15,9 @@ const Command *const commands[] = {
     &command_attach,
     &command_cp,
     &command_stop,
+    &command_kill,
+    &command_wait,
+    &command_top,
     &command_rm,
     &command_pods,
     &command_port_forward,
@@ -25,6 +30,8 @@ const Command *const commands[] = {
     &command_inspect,
     &command_events,
     &command_gc,
+    &command_system,
+    &command_support,
     &command_doctor,
     &command_info,
     &command_version,

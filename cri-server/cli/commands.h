@@ -24,6 +24,13 @@ typedef struct {
 } Command;
 
 extern const Command command_run;
+extern const Command command_create;
+extern const Command command_start;
+extern const Command command_kill;
+extern const Command command_wait;
+extern const Command command_top;
+extern const Command command_system;
+extern const Command command_support;
 extern const Command command_ps;
 extern const Command command_logs;
 extern const Command command_exec;

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
+#include "common/error.h"
 #include "common/fileio.h"
-#include "cri-server/cli/inventory.h"
 
 int program_failure_exit_code(const char *message)
 {
@@ -88,4 +88,30 @@ const char *pod_log_directory(const Runtime__V1__PodSandbox *pod)
             return path;
     }
     return NULL;
+}
+
+gboolean containers_for_each(Cli *cli, ContainerFunc func, GError **error)
+{
+    for (const char *const *name = options_operands(cli->options); *name != NULL; name++) {
+        g_autoptr(GError) failure = NULL;
+        g_autofree char *line = g_strdup_printf("%s\n", *name);
+        const Inventory *inventory = inventory_load(cli, error);
+        const InventoryContainer *row;
+
+        if (inventory == NULL)
+            return FALSE;
+        row = inventory_container(cli, inventory, *name, &failure);
+        if (row != NULL && func(cli, row, &failure)) {
+            if (!cli_print(line, error))
+                return FALSE;
+            continue;
+        }
+        if (failure->domain == USAGE_ERROR || g_error_matches(failure, CRIVIRT_ERROR, STATUS_CANCELLED)) {
+            g_propagate_error(error, g_steal_pointer(&failure));
+            return FALSE;
+        }
+        cli_warn("%s: %s", *name, failure->message);
+        cli->exit_code = 1;
+    }
+    return TRUE;
 }

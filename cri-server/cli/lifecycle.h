@@ -3,7 +3,7 @@
 #pragma once
 
 #include "api.pb-c.h"
-#include "cri-server/cli/cli.h"
+#include "cri-server/cli/inventory.h"
 
 /* Docker's exit codes when the program did not run. */
 enum { EXIT_DAEMON = 125, EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
@@ -26,3 +26,8 @@ gboolean pod_remove(Cli *cli, const char *id, const char *log_directory, GError 
 const char *pod_log_directory(const Runtime__V1__PodSandbox *pod);
 /* ROOT/NAMESPACE_NAME_UID; the caller frees. */
 char *pod_log_directory_name(const char *root, const char *namespace, const char *name, const char *uid);
+
+typedef gboolean (*ContainerFunc)(Cli *cli, const InventoryContainer *row, GError **error);
+/* Calls func for each container that the operands name, and prints the name. Goes on after a failure, as
+ * Docker does. Each container is looked up again, so a name that is given twice fails. */
+gboolean containers_for_each(Cli *cli, ContainerFunc func, GError **error);

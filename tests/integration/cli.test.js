@@ -7,6 +7,7 @@ const path = require('path');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
 const {busyboxArchive} = require('./support/images');
+const {eventually} = require('./support/kit');
 
 let node;
 before(async () => { node = await Node.start(); });
@@ -40,6 +41,43 @@ test('run in the foreground passes on output and exit code, and --rm leaves noth
     assert.deepStrictEqual([code, stdout, stderr], [7, 'hello world\n', 'oops\n']);
     assert.deepStrictEqual(JSON.parse(await crivirt('ps', '-a', '--json')), []);
     assert.deepStrictEqual((await node.cri.call('ListPodSandbox')).items, []);
+});
+
+test('a created container starts by start, and kill, wait and top reach it', async () => {
+    await crivirt('create', '--name', 'job', 'busybox', 'sh', '-c',
+                  'trap "exit 3" HUP; echo ready; while :; do sleep 0.1; done');
+    assert.match(await crivirt('ps', '-a'), /Created .* job/);
+    assert.strictEqual(await crivirt('start', 'job'), 'job\n');
+    await eventually('it runs', async () => (await crivirt('logs', 'job')).includes('ready'));
+    assert.match(await crivirt('top', 'job'), /PID[\s\S]*trap/);
+    assert.match(await crivirt('top', 'job', '-o', 'pid'), /^ *PID *\n/);
+    const waiting = node.cli('wait', 'job');
+    assert.strictEqual(await crivirt('kill', '-s', 'SIGHUP', 'job'), 'job\n');
+    assert.deepStrictEqual([(await waiting).code, (await waiting).stdout], [0, '3\n']);
+    assert.match((await node.cli('kill', 'job')).stderr, /job: it does not run/);
+    assert.match((await node.cli('start', 'job')).stderr, /cannot start a container again/);
+    await crivirt('rm', 'job');
+});
+
+test('kill without a signal kills, and wait knows a container that has ended', async () => {
+    await crivirt('run', '-d', '--name', 'victim', 'busybox', 'sleep', '600');
+    await crivirt('kill', 'victim');
+    assert.strictEqual(await crivirt('wait', 'victim'), '137\n');
+    await crivirt('rm', 'victim');
+    assert.strictEqual((await node.cli('wait', 'victim')).code, 1);
+});
+
+test('system df shows what images and containers take', async () => {
+    await crivirt('run', '-d', '--name', 'writer', 'busybox', 'sh', '-c', 'dd if=/dev/zero of=/file bs=1M count=8; sync; sleep 600');
+    await eventually('the file counts', async () =>
+        JSON.parse(await crivirt('system', 'df', '--json')).containers.bytes >= 8 << 20);
+    const {images, containers} = JSON.parse(await crivirt('system', 'df', '--json'));
+    assert.deepStrictEqual([images.total, images.active, images.reclaimableBytes], [1, 1, 0]);
+    assert.deepStrictEqual([containers.total, containers.active], [1, 1]);
+    assert.ok(images.bytes > 0);
+    assert.match(await crivirt('system', 'df'), /TYPE[\s\S]*Images +1 +1[\s\S]*Containers +1 +1/);
+    assert.strictEqual((await node.cli('system', 'cheese')).code, 2);
+    await crivirt('rm', '-f', 'writer');
 });
 
 test('a detached container can be listed, entered, followed, stopped and removed', async () => {

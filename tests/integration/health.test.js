@@ -129,6 +129,27 @@ test('a group that does not exist is reported by --check-config, and keeps the d
     assert.match(started.stderr, /server\.socket_group: there is no group/);
 });
 
+test('crivirt support collects an archive that only its owner can read, also while the daemon does not answer', async () => {
+    const collect = async (name) => {
+        const archive = path.join(node.dir, name);
+        const {code, stdout, stderr} = await node.cli('support', '-o', archive);
+        assert.deepStrictEqual([code, stdout], [0, `${archive}\n`], stderr);
+        assert.strictEqual(fs.statSync(archive).mode & 0o777, 0o600);
+        const read = (file) => must('tar', '-xzOf', archive, '--wildcards', `*/${file}`);
+        return {names: must('tar', '-tzf', archive).split('\n').map((one) => one.replace(/^[^/]*\//, '')), read};
+    };
+    const {names, read} = await collect('good.tar.gz');
+    for (const name of ['version.txt', 'info.json', 'doctor.txt', 'pods.txt', 'log.txt', 'kernel.txt', 'memory.txt'])
+        assert.ok(names.includes(name), name);
+    assert.match(read('version.txt'), /Server: crivirt/);
+    assert.strictEqual(JSON.parse(read('info.json')).status.info.config.server.socket, node.socket);
+    assert.strictEqual((await node.cli('support', '-o', path.join(node.dir, 'good.tar.gz'))).code, 1);
+    await node.stopDaemon();
+    const without = await collect('alone.tar.gz');
+    assert.match(without.read('info.json'), /crivirtd|s\.sock/);
+    await node.startDaemon();
+});
+
 test('the unit has a watchdog', () => {
     assert.match(fs.readFileSync(path.join(root, 'deploy/crivirtd.service'), 'utf8'), /^WatchdogSec=2min$/m);
 });
