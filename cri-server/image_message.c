@@ -42,7 +42,6 @@ Runtime__V1__Image *image_message(Arena *arena, const Image *image)
     message->repo_tags = copy_strv(arena, image->tags, &message->n_repo_tags);
     message->repo_digests = copy_strv(arena, image->digests, &message->n_repo_digests);
     message->size = image->size_bytes;
-    message->pinned = image->pinned;
     if (image->user != NULL)
         describe_user(arena, image->user, message);
     return message;

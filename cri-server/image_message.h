@@ -6,4 +6,5 @@
 #include "common/arena.h"
 #include "image-service/image_service.h"
 
+/* Without `pinned`, which follows from the configuration. */
 Runtime__V1__Image *image_message(Arena *arena, const Image *image);

@@ -6,17 +6,62 @@
 #include "cri-server/image_message.h"
 #include "cri-server/rpc/list_stream.h"
 #include "cri-server/rpc_table.h"
+#include "image-service/content/reference.h"
+#include "sandbox/pods/handler.h"
 
 static const char *spec_name(const Runtime__V1__ImageSpec *spec)
 {
     return spec != NULL ? spec->image : "";
 }
 
-static gboolean check_spec(const Runtime__V1__ImageSpec *spec, GError **error)
+/* Images are the same for every handler, but a name that no handler has is a mistake of the client. */
+static gboolean check_spec(const RpcCall *call, const Runtime__V1__ImageSpec *spec, GError **error)
 {
+    g_autoptr(Settings) settings = NULL;
+
     if (*spec_name(spec) == '\0')
         return fail(error, STATUS_INVALID_ARGUMENT, "image.image is empty");
-    return TRUE;
+    settings = live_settings_get(call->daemon->live);
+    if (handler_find(settings->handlers, spec->runtime_handler, error) != NULL)
+        return TRUE;
+    g_prefix_error(error, "image.");
+    return FALSE;
+}
+
+/* Return: the names of images.pinned in full, which the caller frees. What is no name pins
+ * nothing. */
+static char **pinned_names(const RpcCall *call)
+{
+    g_autoptr(Settings) settings = live_settings_get(call->daemon->live);
+    g_autoptr(GStrvBuilder) names = g_strv_builder_new();
+
+    for (const char *const *name = settings->images.pinned; *name != NULL; name++) {
+        g_autoptr(Reference) reference = NULL;
+        g_autofree char *whole = NULL;
+
+        if (!reference_parse(*name, &reference, NULL))
+            continue;
+        whole = reference_to_string(reference);
+        g_strv_builder_add(names, whole);
+    }
+    return g_strv_builder_end(names);
+}
+
+static gboolean is_pinned(const Image *image, char **pinned)
+{
+    for (; *pinned != NULL; pinned++)
+        if (g_strv_contains((const char *const *)image->tags, *pinned) ||
+            g_strv_contains((const char *const *)image->digests, *pinned))
+            return TRUE;
+    return FALSE;
+}
+
+static Runtime__V1__Image *describe_image(const RpcCall *call, const Image *image, char **pinned)
+{
+    Runtime__V1__Image *message = image_message(call->arena, image);
+
+    message->pinned = is_pinned(image, pinned);
+    return message;
 }
 
 /* Lists the images that match a filter (may be NULL). */
@@ -24,6 +69,7 @@ static gboolean list_images(const RpcCall *call, const Runtime__V1__ImageFilter 
                             Runtime__V1__ListImagesResponse *response, GError **error)
 {
     const char *wanted = filter != NULL ? spec_name(filter->image) : "";
+    g_auto(GStrv) pinned = pinned_names(call);
     g_autoptr(GPtrArray) images = NULL;
 
     if (*wanted == '\0') {
@@ -44,7 +90,7 @@ static gboolean list_images(const RpcCall *call, const Runtime__V1__ImageFilter 
     }
     response->images = arena_new0(call->arena, Runtime__V1__Image *, images->len);
     for (guint i = 0; i < images->len; i++)
-        response->images[response->n_images++] = image_message(call->arena, g_ptr_array_index(images, i));
+        response->images[response->n_images++] = describe_image(call, g_ptr_array_index(images, i), pinned);
     return TRUE;
 }
 
@@ -79,10 +125,11 @@ static void add_verbose(const RpcCall *call, const Image *image, Runtime__V1__Im
 gboolean rpc_ImageStatus(const RpcCall *call, const Runtime__V1__ImageStatusRequest *request,
                          Runtime__V1__ImageStatusResponse *response, GError **error)
 {
+    g_auto(GStrv) pinned = pinned_names(call);
     g_autoptr(GError) problem = NULL;
     g_autoptr(Image) image = NULL;
 
-    if (!check_spec(request->image, error))
+    if (!check_spec(call, request->image, error))
         return FALSE;
     image = image_service_find(call->daemon->images, request->image->image, &problem);
     if (problem != NULL && error_status(problem) != STATUS_NOT_FOUND) {
@@ -91,7 +138,7 @@ gboolean rpc_ImageStatus(const RpcCall *call, const Runtime__V1__ImageStatusRequ
     }
     if (image == NULL)
         return TRUE; /* a missing image is an answer, not an error */
-    response->image = image_message(call->arena, image);
+    response->image = describe_image(call, image, pinned);
     if (request->verbose)
         add_verbose(call, image, response);
     return TRUE;
@@ -104,7 +151,7 @@ gboolean rpc_PullImage(const RpcCall *call, const Runtime__V1__PullImageRequest 
     RegistryAuth auth = {NULL};
     g_autoptr(Image) image = NULL;
 
-    if (!check_spec(request->image, error))
+    if (!check_spec(call, request->image, error))
         return FALSE;
     if (given != NULL)
         auth = (RegistryAuth){.username = given->username,
@@ -126,7 +173,7 @@ gboolean rpc_RemoveImage(const RpcCall *call, const Runtime__V1__RemoveImageRequ
                          Runtime__V1__RemoveImageResponse *response, GError **error)
 {
     (void)response;
-    return check_spec(request->image, error) &&
+    return check_spec(call, request->image, error) &&
            image_service_remove(call->daemon->images, request->image->image, error);
 }
 

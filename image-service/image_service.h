@@ -37,7 +37,6 @@ typedef struct {
     char **digests;     /* "docker.io/library/busybox@sha256:…" */
     guint64 size_bytes; /* compressed layers + configuration; never 0 */
     GPtrArray *layers;  /* ImageLayer, lowest first */
-    gboolean pinned;
     gint64 pulled_at_ns;
     /* From the image configuration; absent strings are NULL, absent vectors empty. */
     char *architecture;

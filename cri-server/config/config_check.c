@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "image-service/content/reference.h"
 #include "sandbox/host/accelerator.h"
 #include "sandbox/host/node_kernel.h"
 
@@ -181,6 +182,17 @@ static void check_registry(GPtrArray *problems, const Settings *settings)
         check_file(problems, "registry.auth_file", settings->registry.auth_file, FALSE);
 }
 
+static void check_pinned(GPtrArray *problems, const Settings *settings)
+{
+    for (const char *const *name = settings->images.pinned; *name != NULL; name++) {
+        g_autoptr(Reference) reference = NULL;
+        g_autoptr(GError) error = NULL;
+
+        if (!reference_parse(*name, &reference, &error))
+            add_problem(problems, FALSE, "images.pinned: %s", error->message);
+    }
+}
+
 /* A kernel or initramfs that the handler inherits is reported once, under the option that names it: for the
  * default handler, without which no pod can run. */
 static void check_handler(GPtrArray *problems, const Settings *settings, const Handler *handler)
@@ -251,6 +263,7 @@ GPtrArray *config_check(const Settings *settings)
     check_host(problems, settings);
     if (settings->images.max_image_size_bytes < settings->images.max_layer_size_bytes)
         add_problem(problems, FALSE, "images.max_image_size is less than images.max_layer_size");
+    check_pinned(problems, settings);
     check_kvm(problems, settings);
     check_user(problems, settings);
     check_vm_users(problems, settings);

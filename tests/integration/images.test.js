@@ -35,6 +35,15 @@ test('ImageStatus and RemoveImage of an unknown image succeed', async () => {
     assert.deepStrictEqual(await list(), []);
 });
 
+test('an image call that names a handler which does not exist is refused, and any that exists is accepted', async () => {
+    await pull(name);
+    for (const method of ['PullImage', 'ImageStatus', 'RemoveImage'])
+        await refused(node.cri.call(method, {image: {image: name, runtime_handler: 'no-such'}}), 'INVALID_ARGUMENT',
+                      'image.runtime_handler', 'no-such', 'vm');
+    for (const handler of ['', 'vm'])
+        assert.ok((await node.cri.call('ImageStatus', {image: {image: name, runtime_handler: handler}})).image);
+});
+
 test('PullImage by tag returns the id that every other call reports', async () => {
     const id = await pull(name);
     assert.match(id, /^(sha256:)?[0-9a-f]{64}$/);

@@ -121,6 +121,18 @@ test('a pull after a reload uses the new directory of registries', async () => {
     assert.match(error.details, /hosts\.d\/_default\/hosts\.toml/);
 });
 
+test('an image that images.pinned names is reported as pinned from the reload on', async () => {
+    const busybox = 'docker.io/library/busybox:latest';
+    const pinned = async () => [(await node.cri.call('ListImages')).images[0].pinned,
+                                (await node.cri.call('ImageStatus', {image: {image: busybox}})).image.pinned];
+    await reload('');
+    assert.deepStrictEqual(await pinned(), [false, false]);
+    await reload('[images]\npinned = ["registry.test/other:1", "busybox"]\n');
+    assert.deepStrictEqual(await pinned(), [true, true]);
+    const checked = await node.run(...node.daemonWords(['--check-config', '--images-pinned=no name']));
+    assert.match(checked.stdout, /^warning: images\.pinned: .*no name/m);
+});
+
 test('pods keep running while their handler goes away, and new pods get the new handlers', async () => {
     await reload('[handlers.first]\nkernel_parameters = "crivirt_test=first"\n');
     const old = await node.runPod({}, 'first');
