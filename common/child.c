@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/child.h"
 
+#include "common/metrics.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -295,4 +297,17 @@ void child_watch_forks(void)
         pthread_atfork(NULL, NULL, in_forked_child);
         g_once_init_leave(&is_done, 1);
     }
+}
+
+static Metric deaths = METRIC_COUNTER(
+    "crivirt_child_deaths_total", "Programs of crivirtd that died without being asked to, by kind.", "kind");
+
+void child_count_death(ChildKind kind)
+{
+    static const char *const names[CHILD_KINDS] = {
+#define CHILD(name, oom_score_adj, niceness, core, environment) #name,
+#include "common/children.def"
+    };
+
+    metric_add(&deaths, 1, names[kind], NULL);
 }

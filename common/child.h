@@ -45,6 +45,9 @@ int child_oom_score_adj(ChildKind kind, int pod_oom_score_adj);
  * end meanwhile. */
 void child_adjust(pid_t pid, ChildKind kind, int pod_oom_score_adj);
 
+/* Counts the end of a child that nothing had asked for (the metric crivirt_child_deaths_total). */
+void child_count_death(ChildKind kind);
+
 /* Gives each process that a library forks from now on the score 0, before the process does anything else. May
  * be called again. */
 void child_watch_forks(void);

@@ -83,3 +83,15 @@ void error_adopt(GError **error)
     g_error_free(*error);
     *error = ours;
 }
+
+const char *status_name(StatusCode status)
+{
+    static const char *const names[] = {
+        "OK",       "Cancelled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
+        "NotFound", "AlreadyExists",   "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+        "Aborted",  "OutOfRange",      "Unimplemented",    "Internal",          "Unavailable",
+        "DataLoss", "Unauthenticated",
+    };
+
+    return (guint)status < G_N_ELEMENTS(names) ? names[status] : "Unknown";
+}

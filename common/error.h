@@ -50,5 +50,8 @@ gboolean fail_errno(GError **error, int errnum, const char *format, ...) G_GNUC_
 /* The status of any GError: its code if it is ours, the nearest one if it is GLib's, else STATUS_INTERNAL. */
 StatusCode error_status(const GError *error);
 
+/* Return: gRPC's name of the code ("NotFound"); static. */
+const char *status_name(StatusCode status);
+
 /* Changes a foreign GError in place into one of ours with error_status(); NULL is allowed. */
 void error_adopt(GError **error);

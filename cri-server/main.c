@@ -215,6 +215,7 @@ static gboolean daemon_run(LiveSettings *live, const CommandLine *line, GError *
     server = open_server(&daemon, error);
     if (server == NULL)
         return FALSE;
+    daemon.server = server;
     daemon.images = open_images(settings, error);
     if (daemon.images == NULL)
         return FALSE;

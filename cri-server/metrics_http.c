@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "common/error.h"
-#include "common/metrics.h"
 #include "cri-server/config/listen_address.h"
+#include "cri-server/metrics_page.h"
 
 enum { CONNECTIONS_MAX = 16, IDLE_TIMEOUT_S = 30 };
 
@@ -15,34 +15,6 @@ struct MetricsHttp {
     struct MHD_Daemon *server;
     const Daemon *daemon;
 };
-
-/* ---- the text ---- */
-
-static void format_pods(GString *text, const SandboxCounts *counts)
-{
-    static const char *const name = "crivirt_pods";
-
-    metrics_format_header(text, name, "gauge", "Pods by state.");
-    metrics_format_value(text, name, "state", "starting", counts->starting);
-    metrics_format_value(text, name, "state", "ready", counts->ready);
-    metrics_format_value(text, name, "state", "stopping", counts->stopping);
-    metrics_format_value(text, name, "state", "stopped", counts->stopped);
-    metrics_format_header(text, "crivirt_containers_running", "gauge", "Running containers.");
-    metrics_format_value(text, "crivirt_containers_running", NULL, NULL, counts->containers_running);
-}
-
-static char *metrics_http_text(const Daemon *daemon)
-{
-    GString *text = g_string_new(NULL);
-    SandboxCounts counts;
-
-    metrics_format_header(text, "crivirt_info", "gauge", "Version of the daemon.");
-    metrics_format_value(text, "crivirt_info", "version", CRIVIRT_VERSION, 1);
-    sandbox_manager_count(daemon->sandboxes, &counts);
-    format_pods(text, &counts);
-    metrics_format(text);
-    return g_string_free(text, FALSE);
-}
 
 /* ---- HTTP ---- */
 
@@ -60,7 +32,7 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection, unsigned s
 
 static enum MHD_Result answer_metrics(struct MHD_Connection *connection, const Daemon *daemon)
 {
-    return send_answer(connection, MHD_HTTP_OK, metrics_http_text(daemon));
+    return send_answer(connection, MHD_HTTP_OK, metrics_page(daemon));
 }
 
 /* problem: NULL for a good answer; taken. */

@@ -2,6 +2,7 @@
 #include "cri-server/reload.h"
 
 #include "common/log.h"
+#include "common/metrics.h"
 #include "cri-server/image_settings.h"
 #include "cri-server/notify.h"
 
@@ -54,6 +55,9 @@ static char *summary(const GPtrArray *changes)
                            applied, waiting->str);
 }
 
+static Metric reloads =
+    METRIC_COUNTER("crivirt_config_reloads_total", "Reloads of the configuration, by result.", "result");
+
 /* Return: what the service manager shows, which the caller frees. */
 static char *reload(const Daemon *daemon, int argc, char **argv)
 {
@@ -63,6 +67,7 @@ static char *reload(const Daemon *daemon, int argc, char **argv)
     g_autoptr(Settings) next = config_reload(argc, argv, running, &changes, &error);
     char *text;
 
+    metric_add(&reloads, 1, next != NULL ? "ok" : "failed", NULL);
     if (next == NULL) {
         log_error(LOG_NO_FIELDS, "the configuration has an error, and stays as it was: %s", error->message);
         return g_strdup_printf("the last reload failed: %s", error->message);

@@ -424,7 +424,8 @@ static Image *pull_and_publish(ImageService *service, const PullContext *context
 }
 
 static Metric pull_seconds =
-    METRIC_SECONDS("crivirt_image_pull_seconds", "Time that image pulls took.", "result");
+    METRIC_SECONDS("crivirt_image_pull_seconds",
+                   "Time that image pulls took, by result: OK or the code of the error.", "result");
 
 gboolean image_service_pull(ImageService *service, const ImagePullRequest *request, const Deadline *deadline,
                             Image **ret_image, GError **error)
@@ -448,7 +449,8 @@ gboolean image_service_pull(ImageService *service, const ImagePullRequest *reque
 
     image = pull_and_publish(service, &context, &pull, deadline, &cause);
     work_end(service, holder);
-    metric_observe_since(&pull_seconds, begin_us, image != NULL ? "ok" : "failed", NULL);
+    metric_observe_since(&pull_seconds, begin_us, image != NULL ? "OK" : status_name(error_status(cause)),
+                         NULL);
     if (image == NULL) {
         if (strstr(cause->message, reference->repository) == NULL)
             g_prefix_error(&cause, "image %s: ", name);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/metrics.h"
 #include "common/string_table.h"
 #include "image-service/content/chain_id.h"
 #include "image-service/registry/registry.h"
@@ -157,6 +158,20 @@ static void note_waiting(LayerPull *layer, guint64 bytes)
     g_mutex_unlock(&pull->lock);
 }
 
+static Metric pulled_layers =
+    METRIC_COUNTER("crivirt_image_layers_total",
+                   "Layers of pulled images, by outcome: existed on the node, downloaded.", "outcome");
+static Metric pulled_bytes = METRIC_COUNTER("crivirt_image_layer_bytes_total",
+                                            "Compressed bytes of these layers, by outcome.", "outcome");
+
+static void count_layer(const LayerPull *layer, gboolean existed)
+{
+    const char *outcome = existed ? "existed" : "downloaded";
+
+    metric_add(&pulled_layers, 1, outcome, NULL);
+    metric_add(&pulled_bytes, (double)layer->blob->size_bytes, outcome, NULL);
+}
+
 /* With finish_lock held. */
 static gboolean finish_layer(Pull *pull, LayerPull *layer, GError **error)
 {
@@ -174,6 +189,7 @@ static gboolean finish_layer(Pull *pull, LayerPull *layer, GError **error)
         return fail(error, STATUS_RESOURCE_EXHAUSTED,
                     "the image is larger than %" G_GUINT64_FORMAT " bytes unpacked (images.max_image_size)",
                     limit);
+    count_layer(layer, layer_job_existed(layer->job));
     report_progress(pull, layer->blob,
                     layer_job_existed(layer->job) ? IMAGE_PROGRESS_EXISTS : IMAGE_PROGRESS_DONE,
                     layer->blob->size_bytes);

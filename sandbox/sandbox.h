@@ -44,6 +44,31 @@ typedef struct {
 } SandboxCounts;
 void sandbox_manager_count(SandboxManager *manager, SandboxCounts *ret_counts);
 
+/* What the VM of a pod costs this node. */
+typedef struct {
+    char *id;
+    guint64 vm_memory_bytes; /* the size of the VM */
+    guint64
+        node_memory_bytes; /* what QEMU and the file server of its volumes have of it, and for themselves */
+    guint64 node_cpu_ns;
+    gboolean has_overhead;
+    guint64
+        overhead_bytes; /* of node_memory_bytes, what its containers did not use when they were last asked */
+} PodCost;
+/* Return: PodCost of each pod that has a VM; the array frees them. Asks no guest. */
+GArray *sandbox_manager_costs(SandboxManager *manager);
+
+/* Templates, and VMs of the pool that are ready for pods. */
+typedef struct {
+    guint templates_ready;
+    guint templates_wanted; /* being created, or waiting for it */
+    guint templates_quarantined;
+    guint64 template_data_bytes;
+    guint pool_ready;
+    guint pool_size; /* as configured; 0: there is no pool */
+} TemplateFigures;
+void sandbox_manager_template_figures(SandboxManager *manager, TemplateFigures *ret_figures);
+
 /* Return: what pods that no longer exist have left on the node, as paths and "interface NAME" (orphans.c).
  * It is removed, and logged, unless dry_run. The array frees the strings. */
 GPtrArray *sandbox_collect_orphans(SandboxManager *manager, gboolean dry_run);

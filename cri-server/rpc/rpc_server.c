@@ -205,7 +205,9 @@ void rpc_server_ask_pool(RpcServer *server, RpcPool pool, void (*function)(gpoin
 
 guint rpc_server_calls(RpcServer *server, RpcPool pool)
 {
-    return worker_pool_jobs(server->pools[pool]);
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&server->lock);
+
+    return server->pools[pool] != NULL ? worker_pool_jobs(server->pools[pool]) : 0;
 }
 
 /* ---- opening ---- */
@@ -391,6 +393,18 @@ static gboolean server_wait_until_stopped(RpcServer *server, gint64 until_us)
     return TRUE;
 }
 
+static void free_pools(RpcServer *server)
+{
+    for (guint i = 0; i < RPC_N_POOLS; i++) {
+        WorkerPool *pool;
+
+        g_mutex_lock(&server->lock);
+        pool = g_steal_pointer(&server->pools[i]);
+        g_mutex_unlock(&server->lock);
+        worker_pool_free(pool);
+    }
+}
+
 void rpc_server_stop(RpcServer *server, gint64 grace_ms)
 {
     cancel_calls(server, TRUE);
@@ -400,8 +414,7 @@ void rpc_server_stop(RpcServer *server, gint64 grace_ms)
         grpc_server_cancel_all_calls(server->grpc);
         server_wait_until_stopped(server, G_MAXINT64);
     }
-    for (guint i = 0; i < RPC_N_POOLS; i++)
-        g_clear_pointer(&server->pools[i], worker_pool_free);
+    free_pools(server);
     grpc_completion_queue_shutdown(server->queue);
     g_clear_pointer(&server->thread, g_thread_join);
     server->started = FALSE;
@@ -412,8 +425,7 @@ static void stop_unstarted(RpcServer *server)
 {
     grpc_server_shutdown_and_notify(server->grpc, server->queue, &server->stopped_tag);
     grpc_completion_queue_next(server->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
-    for (guint i = 0; i < RPC_N_POOLS; i++)
-        g_clear_pointer(&server->pools[i], worker_pool_free);
+    free_pools(server);
     grpc_completion_queue_shutdown(server->queue);
     while (grpc_completion_queue_next(server->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL).type !=
            GRPC_QUEUE_SHUTDOWN)

@@ -45,7 +45,7 @@ void rpc_server_start(RpcServer *server);
  * rpc_server_stop(). */
 void rpc_server_ask_queue(RpcServer *server, void (*function)(gpointer data), gpointer data);
 void rpc_server_ask_pool(RpcServer *server, RpcPool pool, void (*function)(gpointer data), gpointer data);
-/* Return: calls of the pool that wait or run. The same threads and time. */
+/* Return: calls of the pool that wait or run. Threads: any, while the server lives. */
 guint rpc_server_calls(RpcServer *server, RpcPool pool);
 
 /* Refuses new calls, cancels streams at once and other calls after the grace. Blocks until every handler has

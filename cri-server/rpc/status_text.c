@@ -5,18 +5,6 @@
 
 enum { STATUS_TEXT_MAX_ENCODED = 6000 };
 
-const char *status_name(StatusCode status)
-{
-    static const char *const names[] = {
-        "OK",       "Cancelled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
-        "NotFound", "AlreadyExists",   "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
-        "Aborted",  "OutOfRange",      "Unimplemented",    "Internal",          "Unavailable",
-        "DataLoss", "Unauthenticated",
-    };
-
-    return (guint)status < G_N_ELEMENTS(names) ? names[status] : "Unknown";
-}
-
 static gsize encoded_length(const char *from, const char *to)
 {
     gsize length = 0;

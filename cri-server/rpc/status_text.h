@@ -6,9 +6,6 @@
 
 #include "common/error.h"
 
-/* Return: "NotFound" and so on; static. */
-const char *status_name(StatusCode status);
-
 /* Makes a message fit for a gRPC header: valid UTF-8, and at most 6000 bytes when it is percent-encoded,
  * because clients refuse more than 8 KiB of headers. A longer message keeps its beginning and its end: the
  * last lines of a guest's console are the most useful ones. Return: a copy, which the caller frees. */

@@ -58,23 +58,21 @@ static gboolean sample_ask_guest(Pod *pod, gboolean with_processes, Sample *samp
     return FALSE;
 }
 
-/* Adds up the cost of QEMU and of the file server of the pod's volumes. The server's shared memory is the
- * guest's, and counts once. */
-static void sample_read_node_cost(Pod *pod, Sample *sample)
+gboolean sampler_read_node_cost(Pod *pod, guint64 *ret_cpu_ns, guint64 *ret_memory_bytes)
 {
     pid_t vm = pod->platform->process(pod);
     pid_t server = pod_has_share(pod) ? share_server(pod->share_dir) : 0;
     ProcessCost cost;
 
     if (vm <= 0 || !process_cost_read(vm, &cost))
-        return;
-    sample->has_node_cost = TRUE;
-    sample->node_cpu_ns = cost.cpu_ns;
-    sample->node_memory_bytes = cost.memory_bytes;
+        return FALSE;
+    *ret_cpu_ns = cost.cpu_ns;
+    *ret_memory_bytes = cost.memory_bytes;
     if (server > 0 && process_cost_read_tree(server, &cost)) {
-        sample->node_cpu_ns += cost.cpu_ns;
-        sample->node_memory_bytes += cost.own_bytes;
+        *ret_cpu_ns += cost.cpu_ns;
+        *ret_memory_bytes += cost.own_bytes;
     }
+    return TRUE;
 }
 
 static Sample *sample_take(Pod *pod, gboolean with_processes, GError **error)
@@ -88,7 +86,7 @@ static Sample *sample_take(Pod *pod, gboolean with_processes, GError **error)
     }
     sample->at_ns = time_now_ns();
     sample->at_us = g_get_monotonic_time();
-    sample_read_node_cost(pod, sample);
+    sample->has_node_cost = sampler_read_node_cost(pod, &sample->node_cpu_ns, &sample->node_memory_bytes);
     return sample;
 }
 

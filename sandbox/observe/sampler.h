@@ -30,3 +30,7 @@ void sampler_free(Sampler *sampler);
  * answers, at most for SAMPLE_TIMEOUT_MS. */
 void sampler_refresh(Sampler *sampler, const GPtrArray *pods, gboolean with_processes,
                      const Deadline *deadline);
+
+/* Adds up the cost of QEMU and of the file server of the pod's volumes. The server's shared memory is the
+ * guest's, and counts once. Return: FALSE when the pod has no VM. */
+gboolean sampler_read_node_cost(Pod *pod, guint64 *ret_cpu_ns, guint64 *ret_memory_bytes);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cni-bridge/podnet.h"
+#include "common/child.h"
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
@@ -120,6 +121,7 @@ static void on_agent_ended(gpointer data)
 {
     Watched *watched = data;
 
+    child_count_death(CHILD_HOST_AGENT);
     waitpid(watched->pid, NULL, WNOHANG); /* reaps the agent if this daemon started it */
     manager_report_lost(watched->manager, watched->pod_id, "the pod's agent on the node died");
 }

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "common/child.h"
 #include "common/error.h"
 #include "common/ids.h"
 #include "common/log.h"
@@ -403,6 +404,8 @@ void pod_on_guest_stopped(const char *name, VmmStopReason reason, const char *te
     g_autofree char *why = g_strdup_printf("the pod's virtual machine has ended: %s%s", text,
                                            lacked_memory ? LACKED_MEMORY : "");
 
+    if (pod != NULL && reason == VMM_STOPPED_CRASHED)
+        child_count_death(CHILD_QEMU);
     if (pod != NULL)
         report_end(manager, pod, g_intern_string(why), reason);
 }

@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/child.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "common/semaphore.h"
@@ -146,6 +147,8 @@ static void server_died(gpointer data)
     gboolean lost = pod_is_lost(pod);
     guint n_hit = 0;
 
+    if (!lost && pod_state(pod) == POD_READY)
+        child_count_death(CHILD_VIRTIOFSD);
     for (guint i = 0; !lost && pod_state(pod) == POD_READY && i < containers->len; i++)
         n_hit += container_tell(containers->pdata[i]) ? 1 : 0;
     /* Linux cannot abandon a virtiofs mount: processes that wait for it in the guest could not even be

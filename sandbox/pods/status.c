@@ -436,3 +436,20 @@ char *sandbox_manager_templates(SandboxManager *manager)
     template_counts_clear(&counts);
     return json_writer_copy(json);
 }
+
+void sandbox_manager_template_figures(SandboxManager *manager, TemplateFigures *ret_figures)
+{
+    TemplateCounts counts = {0};
+
+    if (manager->templates != NULL)
+        template_store_count(manager->templates, &counts);
+    *ret_figures = (TemplateFigures){
+        .templates_ready = counts.ready,
+        .templates_wanted = counts.wanted,
+        .templates_quarantined = counts.quarantined != NULL ? g_strv_length(counts.quarantined) : 0,
+        .template_data_bytes = counts.data_bytes,
+        .pool_ready = vm_pool_count(manager->pool),
+        .pool_size = manager->pool != NULL ? manager->settings->guest.vm_pool_size : 0,
+    };
+    template_counts_clear(&counts);
+}

@@ -2,6 +2,7 @@
 
 #include "sandbox/templates/vm_pool.h"
 
+#include "common/child.h"
 #include "common/error.h"
 #include "common/ids.h"
 #include "common/lock_assert.h"
@@ -46,6 +47,7 @@ static void on_member_ended(const char *text, gpointer data)
 {
     Member *member = data;
 
+    child_count_death(CHILD_POOL_QEMU);
     log_warning(LOG_FIELDS("guest", member->id), "a VM of the pool has ended and is replaced: %s", text);
     g_mutex_lock(&member->pool->lock);
     member->ended = TRUE;
