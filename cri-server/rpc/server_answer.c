@@ -79,7 +79,7 @@ static gboolean call_succeed(ServerCall *call, ProtobufCMessage *response, GErro
                     " bytes, more than the %d bytes that a message may have",
                     call->method->name, size, (int)RPC_MESSAGE_MAX_BYTES);
     call_log(call, STATUS_UNKNOWN, NULL);
-    buffer = server_message_pack(response);
+    buffer = server_message_pack(response, size);
     server_call_answer(
         call, &(CallAnswer){.with_headers = TRUE, .message = buffer, .status = (StatusCode)GRPC_STATUS_OK});
     grpc_byte_buffer_destroy(buffer);

@@ -67,9 +67,8 @@ void server_call_start(ServerCall *call, const grpc_op *ops, gsize n_ops, CallTa
     server_call_unref(call);
 }
 
-grpc_byte_buffer *server_message_pack(const ProtobufCMessage *message)
+grpc_byte_buffer *server_message_pack(const ProtobufCMessage *message, gsize size)
 {
-    gsize size = protobuf_c_message_get_packed_size(message);
     grpc_slice slice = grpc_slice_malloc(size);
     grpc_byte_buffer *buffer;
 

@@ -96,7 +96,7 @@ void server_call_answer(ServerCall *call, const CallAnswer *answer);
 /* Fires the call's cancellable and wakes a handler that waits to send. */
 void server_call_cancel(ServerCall *call);
 
-grpc_byte_buffer *server_message_pack(const ProtobufCMessage *message);
+grpc_byte_buffer *server_message_pack(const ProtobufCMessage *message, gsize size);
 
 /* ---- streams (server_stream.c) ---- */
 
