@@ -119,87 +119,222 @@ void sandbox_metric_descriptors(Arena *arena, Runtime__V1__ListMetricDescriptors
     describe(arena, pod_rows, G_N_ELEMENTS(pod_rows), ret_response);
 }
 
+/* ---- encoding ---- */
+
+/* Metrics are the largest answers by far: a container has sixty, of 250 bytes each, most of which are the
+ * same labels again. So a container's metrics are encoded here, one after the other, and protobuf-c, which
+ * would measure and copy each string of each metric, sends the bytes as a field of the message. All strings
+ * are UTF-8: names that a client has sent, and the names of interfaces, repaired. */
+
+enum { VARINT_BYTES_MAX = 10 };
+
+/* The fields of Metric, UInt64Value and, with the same number, of ContainerMetrics and PodSandboxMetrics. */
+enum {
+    FIELD_NAME = 1,
+    FIELD_TIMESTAMP = 2,
+    FIELD_TYPE = 3,
+    FIELD_LABEL_VALUES = 4,
+    FIELD_VALUE = 5,
+    FIELD_OF_VALUE = 1,
+    FIELD_METRICS = 2,
+};
+
+#define TAG_OF_NUMBER(field) ((guint8)((field) << 3 | PROTOBUF_C_WIRE_TYPE_VARINT))
+#define TAG_OF_BYTES(field) ((guint8)((field) << 3 | PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED))
+
+typedef struct {
+    guint8 *data;
+    gsize length;
+} Bytes;
+
+static guint8 *put_varint(guint8 *to, guint64 number)
+{
+    for (; number >= 0x80; number >>= 7)
+        *to++ = (guint8)(number | 0x80);
+    *to++ = (guint8)number;
+    return to;
+}
+
+static gsize varint_length(guint64 number)
+{
+    gsize length = 1;
+
+    for (; number >= 0x80; number >>= 7)
+        length++;
+    return length;
+}
+
+/* As in proto3, a number that is zero is left out. */
+static guint8 *put_number(guint8 *to, guint8 field, guint64 number)
+{
+    if (number == 0)
+        return to;
+    *to++ = TAG_OF_NUMBER(field);
+    return put_varint(to, number);
+}
+
+static gsize number_length(guint64 number)
+{
+    return number == 0 ? 0 : 1 + varint_length(number);
+}
+
+static guint8 *put_bytes(guint8 *to, guint8 field, const void *data, gsize length)
+{
+    *to++ = TAG_OF_BYTES(field);
+    to = put_varint(to, length);
+    memcpy(to, data, length);
+    return to + length;
+}
+
+/* Encodes the strings as values of one field. */
+static Bytes encode_strings(Arena *arena, guint8 field, char *const *values, gsize n_values)
+{
+    Bytes bytes = {0};
+    gsize room = 0;
+    guint8 *end;
+
+    for (gsize i = 0; i < n_values; i++)
+        room += 1 + VARINT_BYTES_MAX + strlen(values[i]);
+    end = bytes.data = arena_alloc(arena, room);
+    for (gsize i = 0; i < n_values; i++)
+        end = put_bytes(end, field, values[i], strlen(values[i]));
+    bytes.length = (gsize)(end - bytes.data);
+    return bytes;
+}
+
 /* ---- metrics ---- */
 
-/* The first labels of all metrics of a container or pod. The metrics share the strings. */
+/* The values of the first labels of all metrics of a container or pod. */
 typedef struct {
     char *values[N_COMMON];
 } CommonLabels;
 
-/* The values of a row's further labels, which are the same for every pod. */
+/* What all metrics of a row have in common, whichever container they are of. */
 typedef struct {
-    char *words[N_FURTHER_MAX];
+    Bytes name;
+    char *words[N_FURTHER_MAX]; /* the values of further labels */
     size_t n_words;
-} FurtherLabels;
+    gboolean has_labels_before; /* those of the row before */
+} RowParts;
 
-/* The further labels of all rows. All messages of a response share them. */
+/* The parts of all rows, for all messages of a response. */
 typedef struct {
-    FurtherLabels container_rows[G_N_ELEMENTS(container_rows)];
-    FurtherLabels pod_rows[G_N_ELEMENTS(pod_rows)];
-} Further;
+    RowParts container_rows[G_N_ELEMENTS(container_rows)];
+    RowParts pod_rows[G_N_ELEMENTS(pod_rows)];
+} Parts;
 
-static void further_labels(Arena *arena, const MetricRow *rows, gsize n_rows, FurtherLabels *ret_labels)
+static void row_parts(Arena *arena, const MetricRow *rows, gsize n_rows, RowParts *ret_parts)
 {
-    for (gsize i = 0; i < n_rows; i++)
-        add_words(arena, rows[i].values, ret_labels[i].words, &ret_labels[i].n_words);
+    for (gsize i = 0; i < n_rows; i++) {
+        char *name = (char *)rows[i].name;
+
+        ret_parts[i].name = encode_strings(arena, FIELD_NAME, &name, 1);
+        add_words(arena, rows[i].values, ret_parts[i].words, &ret_parts[i].n_words);
+        ret_parts[i].has_labels_before = i > 0 && g_str_equal(rows[i].values, rows[i - 1].values);
+    }
 }
 
-static Further *further_new(Arena *arena)
+static Parts *parts_new(Arena *arena)
 {
-    Further *further = arena_new0(arena, Further, 1);
+    Parts *parts = arena_new0(arena, Parts, 1);
 
-    further_labels(arena, container_rows, G_N_ELEMENTS(container_rows), further->container_rows);
-    further_labels(arena, pod_rows, G_N_ELEMENTS(pod_rows), further->pod_rows);
-    return further;
+    row_parts(arena, container_rows, G_N_ELEMENTS(container_rows), parts->container_rows);
+    row_parts(arena, pod_rows, G_N_ELEMENTS(pod_rows), parts->pod_rows);
+    return parts;
 }
 
-typedef struct {
-    char **values;
-    size_t n;
-} Labels;
-
-static Labels labels_new(Arena *arena, const CommonLabels *common, const FurtherLabels *further, char *own)
+/* own: the value of one more label, after those of the row; NULL: none. */
+static Bytes labels_encode(Arena *arena, const CommonLabels *common, const RowParts *row, char *own)
 {
-    Labels labels = {.values = arena_new0(arena, char *, N_COMMON + N_FURTHER_MAX + 1), .n = N_COMMON};
+    char *values[N_COMMON + N_FURTHER_MAX + 1];
+    gsize n = N_COMMON;
 
-    memcpy(labels.values, common->values, sizeof(common->values));
-    for (size_t i = 0; i < further->n_words; i++)
-        labels.values[labels.n++] = further->words[i];
+    memcpy(values, common->values, sizeof(common->values));
+    for (size_t i = 0; i < row->n_words; i++)
+        values[n++] = row->words[i];
     if (own != NULL)
-        labels.values[labels.n++] = own;
-    return labels;
+        values[n++] = own;
+    return encode_strings(arena, FIELD_LABEL_VALUES, values, n);
 }
 
-/* Makes one metric for each row, all in one allocation. own_label: the value of one more label, after those
- * of the row; NULL: none. Metrics with the same labels share them. */
-static void metrics_add(Arena *arena, const MetricRow *rows, const FurtherLabels *further, gsize n_rows,
-                        const CommonLabels *common, char *own_label, gint64 at_ns, const guint64 *values,
-                        Runtime__V1__Metric **metrics)
+static guint8 *put_metric(guint8 *to, const Bytes *name, guint64 timestamp, guint64 type, const Bytes *labels,
+                          guint64 value)
 {
-    static const Runtime__V1__Metric no_metric = RUNTIME__V1__METRIC__INIT;
-    static const Runtime__V1__UInt64Value no_value = RUNTIME__V1__UINT64_VALUE__INIT;
-    typedef struct {
-        Runtime__V1__Metric metric;
-        Runtime__V1__UInt64Value value;
-    } Piece;
-    Piece *pieces = arena_alloc(arena, n_rows * sizeof(Piece));
-    Labels plain = labels_new(arena, common, &(FurtherLabels){0}, own_label);
+    const gsize value_length = number_length(value);
+    const gsize length = name->length + number_length(timestamp) + number_length(type) + labels->length + 1 +
+                         varint_length(value_length) + value_length;
+
+    *to++ = TAG_OF_BYTES(FIELD_METRICS);
+    to = put_varint(to, length);
+    memcpy(to, name->data, name->length);
+    to = put_number(to + name->length, FIELD_TIMESTAMP, timestamp);
+    to = put_number(to, FIELD_TYPE, type);
+    memcpy(to, labels->data, labels->length);
+    to += labels->length;
+    *to++ = TAG_OF_BYTES(FIELD_VALUE);
+    to = put_varint(to, value_length);
+    return put_number(to, FIELD_OF_VALUE, value);
+}
+
+/* The metrics of a container or pod, as many as there is room for. */
+typedef struct {
+    Bytes bytes;
+    gsize room;
+} Metrics;
+
+/* METRIC_BYTES: what a metric needs at most beside its name and labels: tags, lengths and numbers. */
+enum { METRIC_BYTES = 6 + 5 * VARINT_BYTES_MAX, USUAL_NAME_BYTES = 48 };
+
+static void metrics_reserve(Arena *arena, Metrics *metrics, gsize bytes)
+{
+    const guint8 *before = metrics->bytes.data;
+
+    if (before != NULL && metrics->room - metrics->bytes.length >= bytes)
+        return;
+    metrics->room = 2 * metrics->room + bytes;
+    metrics->bytes.data = arena_alloc(arena, metrics->room);
+    if (before != NULL)
+        memcpy(metrics->bytes.data, before, metrics->bytes.length);
+}
+
+/* Adds one metric for each row. own_label: as in labels_encode(). */
+static void metrics_add(Arena *arena, const MetricRow *rows, const RowParts *parts, gsize n_rows,
+                        const CommonLabels *common, char *own_label, gint64 at_ns, const guint64 *values,
+                        Metrics *metrics)
+{
+    const Bytes plain = labels_encode(arena, common, &(RowParts){0}, own_label);
+    Bytes labels = plain;
 
     for (gsize i = 0; i < n_rows; i++) {
-        Piece *piece = &pieces[i];
-        Labels labels = further[i].n_words == 0 ? plain : labels_new(arena, common, &further[i], own_label);
+        guint8 *end;
 
-        piece->value = no_value;
-        piece->value.value = values[i];
-        piece->metric = no_metric;
-        piece->metric.name = (char *)rows[i].name;
-        piece->metric.timestamp = at_ns;
-        piece->metric.metric_type = rows[i].type;
-        piece->metric.label_values = labels.values;
-        piece->metric.n_label_values = labels.n;
-        piece->metric.value = &piece->value;
-        metrics[i] = &piece->metric;
+        if (parts[i].n_words == 0)
+            labels = plain;
+        else if (!parts[i].has_labels_before)
+            labels = labels_encode(arena, common, &parts[i], own_label);
+        if (i == 0)
+            metrics_reserve(arena, metrics, n_rows * (METRIC_BYTES + plain.length + USUAL_NAME_BYTES));
+        metrics_reserve(arena, metrics, METRIC_BYTES + parts[i].name.length + labels.length);
+        end = put_metric(metrics->bytes.data + metrics->bytes.length, &parts[i].name, (guint64)at_ns,
+                         rows[i].type, &labels, values[i]);
+        metrics->bytes.length = (gsize)(end - metrics->bytes.data);
     }
+}
+
+/* Makes the metrics the field `metrics` of a message. protobuf-c writes the first tag. */
+static void metrics_attach(Arena *arena, const Metrics *metrics, ProtobufCMessage *message)
+{
+    ProtobufCMessageUnknownField *field;
+
+    if (metrics->bytes.length == 0)
+        return;
+    field = arena_new0(arena, ProtobufCMessageUnknownField, 1);
+    field->tag = FIELD_METRICS;
+    field->wire_type = PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED;
+    field->data = metrics->bytes.data + 1;
+    field->len = metrics->bytes.length - 1;
+    message->unknown_fields = field;
+    message->n_unknown_fields = 1;
 }
 
 static void common_labels(const Pod *pod, const Container *container, Arena *arena, CommonLabels *ret_labels)
@@ -245,47 +380,46 @@ static MetricSubject subject_of(Container *container, const Sample *sample)
 }
 
 static Runtime__V1__ContainerMetrics *container_message(Container *container, const ContainerUsage *usage,
-                                                        const Sample *sample, const Further *further,
+                                                        const Sample *sample, const Parts *parts,
                                                         Arena *arena)
 {
     Runtime__V1__ContainerMetrics *message = arena_new0(arena, Runtime__V1__ContainerMetrics, 1);
     MetricSubject subject = subject_of(container, sample);
     guint64 values[G_N_ELEMENTS(container_rows)];
+    Metrics metrics = {0};
     CommonLabels labels;
 
     common_labels(container->pod, container, arena, &labels);
     container_values(usage, &subject, values);
     runtime__v1__container_metrics__init(message);
     message->container_id = container->id;
-    message->metrics = arena_new0(arena, Runtime__V1__Metric *, G_N_ELEMENTS(container_rows));
-    message->n_metrics = G_N_ELEMENTS(container_rows);
-    metrics_add(arena, container_rows, further->container_rows, G_N_ELEMENTS(container_rows), &labels, NULL,
-                sample->at_ns, values, message->metrics);
+    metrics_add(arena, container_rows, parts->container_rows, G_N_ELEMENTS(container_rows), &labels, NULL,
+                sample->at_ns, values, &metrics);
+    metrics_attach(arena, &metrics, &message->base);
     return message;
 }
 
-static void add_interfaces(Pod *pod, const Sample *sample, const Further *further, Arena *arena,
+static void add_interfaces(Pod *pod, const Sample *sample, const Parts *parts, Arena *arena,
                            Runtime__V1__PodSandboxMetrics *message)
 {
+    Metrics metrics = {0};
     CommonLabels labels;
 
     common_labels(pod, NULL, arena, &labels);
-    message->metrics =
-        arena_new0(arena, Runtime__V1__Metric *, sample->stats->n_interfaces * G_N_ELEMENTS(pod_rows));
     for (size_t i = 0; i < sample->stats->n_interfaces; i++) {
         const InterfaceUsage *interface = sample->stats->interfaces[i];
         char *name = arena_strdup_utf8(arena, interface->name);
         guint64 values[G_N_ELEMENTS(pod_rows)];
 
         interface_values(interface, values);
-        metrics_add(arena, pod_rows, further->pod_rows, G_N_ELEMENTS(pod_rows), &labels, name, sample->at_ns,
-                    values, message->metrics + message->n_metrics);
-        message->n_metrics += G_N_ELEMENTS(pod_rows);
+        metrics_add(arena, pod_rows, parts->pod_rows, G_N_ELEMENTS(pod_rows), &labels, name, sample->at_ns,
+                    values, &metrics);
     }
+    metrics_attach(arena, &metrics, &message->base);
 }
 
 /* Return: NULL when there is no sample of the pod. */
-static Runtime__V1__PodSandboxMetrics *pod_message(Pod *pod, const Further *further, Arena *arena)
+static Runtime__V1__PodSandboxMetrics *pod_message(Pod *pod, const Parts *parts, Arena *arena)
 {
     Runtime__V1__PodSandboxMetrics *message;
     g_auto(SamplePair) pair = pod_sample(pod);
@@ -298,7 +432,7 @@ static Runtime__V1__PodSandboxMetrics *pod_message(Pod *pod, const Further *furt
     message = arena_new0(arena, Runtime__V1__PodSandboxMetrics, 1);
     runtime__v1__pod_sandbox_metrics__init(message);
     message->pod_sandbox_id = pod->id;
-    add_interfaces(pod, pair.last, further, arena, message);
+    add_interfaces(pod, pair.last, parts, arena, message);
     message->container_metrics = arena_new0(arena, Runtime__V1__ContainerMetrics *, containers->len);
     for (guint i = 0; i < containers->len; i++) {
         Container *container = containers->pdata[i];
@@ -306,7 +440,7 @@ static Runtime__V1__PodSandboxMetrics *pod_message(Pod *pod, const Further *furt
 
         if (usage != NULL && usage->cgroup != NULL && container_state(container) == CONTAINER_RUNNING_STATE)
             message->container_metrics[message->n_container_metrics++] =
-                container_message(container, usage, pair.last, further, arena);
+                container_message(container, usage, pair.last, parts, arena);
     }
     return message;
 }
@@ -315,7 +449,7 @@ gboolean sandbox_metrics_list(SandboxManager *manager, const Deadline *deadline,
                               Runtime__V1__ListPodSandboxMetricsResponse *ret_response, GError **error)
 {
     GPtrArray *pods = manager_pods(manager);
-    const Further *further = further_new(arena);
+    const Parts *parts = parts_new(arena);
 
     arena_hold(arena, pods, (GDestroyNotify)g_ptr_array_unref);
     for (guint i = pods->len; i > 0; i--)
@@ -326,7 +460,7 @@ gboolean sandbox_metrics_list(SandboxManager *manager, const Deadline *deadline,
         return FALSE;
     ret_response->pod_metrics = arena_new0(arena, Runtime__V1__PodSandboxMetrics *, pods->len);
     for (guint i = 0; i < pods->len; i++) {
-        Runtime__V1__PodSandboxMetrics *message = pod_message(pods->pdata[i], further, arena);
+        Runtime__V1__PodSandboxMetrics *message = pod_message(pods->pdata[i], parts, arena);
 
         if (message != NULL)
             ret_response->pod_metrics[ret_response->n_pod_metrics++] = message;

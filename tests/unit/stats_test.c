@@ -101,17 +101,45 @@ find_descriptor(const Runtime__V1__ListMetricDescriptorsResponse *descriptors, c
     return NULL;
 }
 
+/* Checks that each metric has as many labels as its descriptor, the first of which are these. */
 static void check_metrics(const Runtime__V1__ListMetricDescriptorsResponse *descriptors,
-                          Runtime__V1__Metric *const *metrics, size_t n)
+                          Runtime__V1__Metric *const *metrics, size_t n, const char *const labels[6])
 {
     CU_ASSERT_TRUE(n > 0);
     for (size_t i = 0; i < n; i++) {
         const Runtime__V1__MetricDescriptor *descriptor = find_descriptor(descriptors, metrics[i]->name);
 
         CU_ASSERT_PTR_NOT_NULL_FATAL(descriptor);
-        CU_ASSERT_EQUAL(descriptor->n_label_keys, metrics[i]->n_label_values);
+        CU_ASSERT_EQUAL_FATAL(descriptor->n_label_keys, metrics[i]->n_label_values);
+        for (size_t k = 0; k < 6; k++)
+            CU_ASSERT_STRING_EQUAL(metrics[i]->label_values[k], labels[k]);
         CU_ASSERT_PTR_NOT_NULL(metrics[i]->value);
+        CU_ASSERT_EQUAL(metrics[i]->timestamp, metrics[0]->timestamp);
     }
+}
+
+static const Runtime__V1__Metric *find_metric(const Runtime__V1__ContainerMetrics *metrics, const char *name,
+                                              const char *last_label)
+{
+    for (size_t i = 0; i < metrics->n_metrics; i++) {
+        const Runtime__V1__Metric *metric = metrics->metrics[i];
+
+        if (g_str_equal(metric->name, name) &&
+            g_str_equal(metric->label_values[metric->n_label_values - 1], last_label))
+            return metric;
+    }
+    return NULL;
+}
+
+/* Return: the answer as a client reads it. */
+static Runtime__V1__ListPodSandboxMetricsResponse *
+as_sent(const Runtime__V1__ListPodSandboxMetricsResponse *list, Arena *arena)
+{
+    const gsize length = protobuf_c_message_get_packed_size(&list->base);
+    guint8 *data = arena_alloc(arena, length);
+
+    CU_ASSERT_EQUAL(protobuf_c_message_pack(&list->base, data), length);
+    return runtime__v1__list_pod_sandbox_metrics_response__unpack(arena_allocator(arena), length, data);
 }
 
 static void describes_its_metrics(void)
@@ -122,6 +150,21 @@ static void describes_its_metrics(void)
         RUNTIME__V1__LIST_METRIC_DESCRIPTORS_RESPONSE__INIT;
     Runtime__V1__ListPodSandboxMetricsResponse list = RUNTIME__V1__LIST_POD_SANDBOX_METRICS_RESPONSE__INIT;
     g_autoptr(GHashTable) names = g_hash_table_new(g_str_hash, g_str_equal);
+    g_autoptr(GPtrArray) containers = pod_containers(pod);
+    const Container *container = containers->pdata[0];
+    g_autofree char *pod_path = g_strdup_printf("/crivirt/%s", pod->id);
+    g_autofree char *container_path = g_strdup_printf("/crivirt/%s", container->id);
+    const Runtime__V1__PodSandboxMetadata *metadata = pod->config->metadata;
+    const char *const of_pod[6] = {"", pod_path, "", pod->id, metadata->namespace_, metadata->name};
+    const char *const of_container[6] = {container->config->metadata->name,
+                                         container_path,
+                                         container->config->image->image,
+                                         container->id,
+                                         metadata->namespace_,
+                                         metadata->name};
+    const Runtime__V1__ListPodSandboxMetricsResponse *sent;
+    const Runtime__V1__ContainerMetrics *metrics;
+    const Runtime__V1__Metric *metric;
     g_autoptr(Arena) arena = arena_new();
     g_autoptr(GError) error = NULL;
 
@@ -130,11 +173,26 @@ static void describes_its_metrics(void)
     for (size_t i = 0; i < descriptors.n_descriptors; i++)
         CU_ASSERT_TRUE(g_hash_table_add(names, descriptors.descriptors[i]->name));
     TEST_OK(sandbox_metrics_list(manager, NULL, arena, &list, &error), error);
-    CU_ASSERT_EQUAL_FATAL(list.n_pod_metrics, 1);
-    check_metrics(&descriptors, list.pod_metrics[0]->metrics, list.pod_metrics[0]->n_metrics);
-    CU_ASSERT_EQUAL_FATAL(list.pod_metrics[0]->n_container_metrics, 1);
-    check_metrics(&descriptors, list.pod_metrics[0]->container_metrics[0]->metrics,
-                  list.pod_metrics[0]->container_metrics[0]->n_metrics);
+    sent = as_sent(&list, arena);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(sent);
+    CU_ASSERT_EQUAL_FATAL(sent->n_pod_metrics, 1);
+    CU_ASSERT_STRING_EQUAL(sent->pod_metrics[0]->pod_sandbox_id, pod->id);
+    check_metrics(&descriptors, sent->pod_metrics[0]->metrics, sent->pod_metrics[0]->n_metrics, of_pod);
+    CU_ASSERT_EQUAL_FATAL(sent->pod_metrics[0]->n_container_metrics, 1);
+    metrics = sent->pod_metrics[0]->container_metrics[0];
+    CU_ASSERT_STRING_EQUAL(metrics->container_id, container->id);
+    check_metrics(&descriptors, metrics->metrics, metrics->n_metrics, of_container);
+    metric = find_metric(metrics, "container_cpu_usage_seconds_total", "total");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(metric);
+    CU_ASSERT_EQUAL(metric->metric_type, RUNTIME__V1__METRIC_TYPE__COUNTER);
+    CU_ASSERT_EQUAL(metric->value->value, 1);
+    metric = find_metric(metrics, "container_fs_inodes_total", "rootfs");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(metric);
+    CU_ASSERT_EQUAL(metric->metric_type, RUNTIME__V1__METRIC_TYPE__GAUGE);
+    CU_ASSERT_EQUAL(metric->value->value, 65536);
+    CU_ASSERT_PTR_NOT_NULL(find_metric(metrics, "container_blkio_device_usage_total", "Read"));
+    CU_ASSERT_PTR_NOT_NULL(find_metric(metrics, "container_blkio_device_usage_total", "Write"));
+    CU_ASSERT_PTR_NOT_NULL(find_metric(metrics, "container_memory_failures_total", "container"));
     test_manager_free(manager);
 }
 
@@ -216,7 +274,8 @@ int main(int argc, char **argv)
         {"a pod shows what its VM costs the node, and a stopped pod is not listed", shows_pods},
         {"a pod whose guest does not answer is listed without figures, after a short wait",
          does_without_a_guest},
-        {"every metric has a descriptor with as many labels", describes_its_metrics},
+        {"every metric has a descriptor with as many labels, and is sent with its labels, type and value",
+         describes_its_metrics},
         {"rates are taken over a second where there is one", keeps_a_span},
         {"rates need two samples and a counter that grows", computes_rates},
         {"the processor time and memory of a process are read whatever its name is", reads_process_costs},
