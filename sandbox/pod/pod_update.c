@@ -43,12 +43,20 @@ static Resources *merged(Pod *pod, const Resources *present, const Resources *up
     return result;
 }
 
-static gboolean update_in_job(Pod *pod, const Runtime__V1__UpdatePodSandboxResourcesRequest *request,
+/* A limit below zero is none. The kubelet reads -1 from a cgroup without a limit, and subtracts the pod's
+ * overhead from it as from any other limit. */
+static void resources_lift_negative(Resources *resources)
+{
+    resources->memory_limit_in_bytes = MAX(resources->memory_limit_in_bytes, -1);
+    resources->cpu_quota = MAX(resources->cpu_quota, -1);
+}
+
+static gboolean update_in_job(Pod *pod, const Resources *new_resources, const Resources *new_overhead,
                               const Deadline *deadline, GError **error)
 {
     Runtime__V1__LinuxPodSandboxConfig *config = pod->config->linux;
-    Resources *resources = merged(pod, config != NULL ? config->resources : NULL, request->resources);
-    Resources *overhead = merged(pod, config != NULL ? config->overhead : NULL, request->overhead);
+    Resources *resources = merged(pod, config != NULL ? config->resources : NULL, new_resources);
+    Resources *overhead = merged(pod, config != NULL ? config->overhead : NULL, new_overhead);
     const PodChange change = {.pod_resources = resources};
     g_autoptr(AgentConnection) agent = pod_agent(pod, error);
 
@@ -72,6 +80,7 @@ gboolean sandbox_update(SandboxManager *manager, const Runtime__V1__UpdatePodSan
                         const Deadline *deadline, GError **error)
 {
     g_autoptr(Pod) pod = manager_find_pod(manager, request->pod_sandbox_id, error);
+    Resources lifted, *resources = NULL;
     VmSize size;
     gboolean updated;
 
@@ -79,11 +88,16 @@ gboolean sandbox_update(SandboxManager *manager, const Runtime__V1__UpdatePodSan
         return FALSE;
     if (request->resources == NULL && request->overhead == NULL)
         return fail(error, STATUS_INVALID_ARGUMENT, "resources: the request has none to change");
-    if (request->resources != NULL && !vm_limits_check(request->resources, "resources", error))
-        return FALSE;
+    if (request->resources != NULL) {
+        lifted = *request->resources;
+        resources = &lifted;
+        resources_lift_negative(resources);
+        if (!vm_limits_check(resources, "resources", error))
+            return FALSE;
+    }
     if (!semaphore_acquire(&pod->job, deadline, "waiting for other work on the sandbox", error))
         return FALSE;
-    updated = update_in_job(pod, request, deadline, error);
+    updated = update_in_job(pod, resources, request->overhead, deadline, error);
     semaphore_release(&pod->job);
     if (!updated) {
         pod_explain(pod, error);

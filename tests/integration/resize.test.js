@@ -114,6 +114,10 @@ test('the limits that the kubelet sends for a pod with an unlimited container do
     assert.ok((await size(mixed)).memoryBytes > memoryBytes);
     for (const unlimited of ['9223372036854771712', '-1']) // of version 1 and 2
         await update(mixed, {memory_limit_in_bytes: unlimited, ...cpus(1)});
+    // It subtracts the pod's overhead from -1, too.
+    const lifted = await size(mixed);
+    await update(mixed, {memory_limit_in_bytes: String(-1 - 160 * MIB), cpu_quota: -1 - 25000, cpu_period: 100000});
+    assert.deepStrictEqual(await size(mixed), lifted);
     await node.removePod(mixed);
 });
 
