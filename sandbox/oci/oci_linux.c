@@ -57,8 +57,12 @@ gboolean oci_put_linux(JsonWriter *json, const OciSpecInput *input, GError **err
         json_writer_string(json, "rootfsPropagation", propagation);
     if (!oci_put_namespaces(json, input, error))
         return FALSE;
-    put_paths(json, "maskedPaths", security->masked_paths, security->n_masked_paths);
-    put_paths(json, "readonlyPaths", security->readonly_paths, security->n_readonly_paths);
+    /* A privileged container may see and write all of /proc and /sys (CRI, LinuxContainerSecurityContext),
+     * but the kubelet sends the usual paths with it, too. */
+    if (!security->privileged) {
+        put_paths(json, "maskedPaths", security->masked_paths, security->n_masked_paths);
+        put_paths(json, "readonlyPaths", security->readonly_paths, security->n_readonly_paths);
+    }
     if (!oci_put_devices(json, input, error) || !oci_put_resources(json, input, error) ||
         !put_seccomp(json, input, error))
         return FALSE;

@@ -149,12 +149,15 @@ test('a privileged host pod sees the node\'s devices, and its bidirectional moun
     must('mount', '--bind', unshared, unshared);
     must('mount', '--make-private', unshared);
     try {
+        // As the kubelet sends it, which lists the usual paths for a privileged container, too.
         const container = await node.runContainer(pod, {
-            ...privileged,
+            linux: {security_context: {...privileged.linux.security_context, readonly_paths: ['/proc/sys'], masked_paths: ['/proc/keys']}},
             mounts: [{container_path: '/both', host_path: shared, propagation: 'PROPAGATION_BIDIRECTIONAL'},
                      {container_path: '/in', host_path: shared, propagation: 'PROPAGATION_HOST_TO_CONTAINER'}],
         });
         assert.match(await node.output(container, 'ls /dev'), /loop-control/);
+        await node.output(container, 'cat /proc/sys/net/ipv4/ip_forward > /proc/sys/net/ipv4/ip_forward');
+        assert.strictEqual(await node.output(container, 'grep -c /proc/keys /proc/mounts || true'), '0');
         await node.output(container, 'mount -t tmpfs made-inside /both/below && echo 1 > /both/below/file');
         assert.strictEqual(fs.readFileSync(path.join(shared, 'below/file'), 'utf8'), '1\n');
         assert.strictEqual(await node.output(container, 'cat /in/below/file'), '1');

@@ -60,11 +60,14 @@ test('capabilities can be added and dropped, one or ALL, and made ambient', asyn
 
 test('a privileged container has full access to the guest and none to the node', async () => {
     const script = 'grep CapEff /proc/self/status; mkdir /t; mount -t tmpfs none /t && echo mounted; ls /dev/kmsg; cat /proc/sys/kernel/random/boot_id; grep " /sys " /proc/mounts';
-    const lines = (await says({privileged: true}, script)).split('\n');
+    const paths = {masked_paths: ['/proc/kcore', '/proc/acpi'], readonly_paths: ['/proc/sys']}; // the kubelet sends them all the same
+    const lines = (await says({privileged: true, ...paths}, `${script}; echo crivirt > /proc/sys/kernel/domainname && echo written
+        grep -c "/proc/" /proc/mounts || true`)).split('\n');
     assert.match(lines[0], /0000\d+1ffffffffff|000001ffffffffff/);
     assert.deepStrictEqual(lines.slice(1, 3), ['mounted', '/dev/kmsg']);
     assert.notStrictEqual(lines[3], fs.readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
     assert.match(lines[4], / rw,/);
+    assert.deepStrictEqual(lines.slice(5), ['written', '0']);
     assert.notStrictEqual(await says({}, 'mkdir /t; mount -t tmpfs none /t 2>&1 || echo no'), 'mounted');
 });
 

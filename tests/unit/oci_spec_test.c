@@ -111,6 +111,9 @@ static void hidden_paths_are_the_clients(void)
     fixture.security.n_readonly_paths = G_N_ELEMENTS(readonly);
     expect_words(&fixture, "linux", "maskedPaths", "/proc/kcore /sys/firmware");
     expect_words(&fixture, "linux", "readonlyPaths", "/proc/sys");
+    fixture.security.privileged = TRUE;
+    expect_words(&fixture, "linux", "maskedPaths", "");
+    expect_words(&fixture, "linux", "readonlyPaths", "");
 }
 
 static void commands_follow_kubernetes(void)
@@ -726,7 +729,8 @@ int main(void)
         {"profiles of modules that the guest's kernel lacks are refused",
          missing_security_modules_are_refused},
         {"run_as_group without a user is refused", group_alone_is_refused},
-        {"exactly the paths that the client lists are masked or read-only", hidden_paths_are_the_clients},
+        {"exactly the paths that the client lists are masked or read-only; none in a privileged container",
+         hidden_paths_are_the_clients},
         {"the user is the security context's, else the image's", users_come_from_the_right_place},
         {"an id that does not fit is an error that names it", ids_that_do_not_fit_are_named},
         {"the stop signal is the CRI's, else the image's, else TERM", stop_signals_have_an_order},
