@@ -208,9 +208,12 @@ test('a VM runs on the CPUs of the node that its containers may use together', a
 test('a pod whose cgroup allows less memory than its VM uses runs on, and its containers keep their limits', async () => {
     const parent = `/crivirt-test-${process.pid}/pod`;
     // The kubelet does this for a pod whose RuntimeClass has no overhead, or that has no RuntimeClass.
-    const limit = hierarchies().map((root) => [`${root}${parent}`, '/memory.limit_in_bytes', '/memory.max'])
-        .map(([directory, ...files]) => (fs.mkdirSync(directory, {recursive: true}), files.map((file) => directory + file)))
-        .flat().find(fs.existsSync);
+    for (const root of hierarchies())
+        fs.mkdirSync(`${root}${parent}`, {recursive: true});
+    for (const above of ['', parent.replace('/pod', '')].map((name) => `/sys/fs/cgroup${name}/cgroup.subtree_control`).filter(fs.existsSync))
+        fs.writeFileSync(above, '+memory'); // version 2
+    const limit = hierarchies().flatMap((root) => ['memory.limit_in_bytes', 'memory.max'].map((file) => `${root}${parent}/${file}`))
+        .find(fs.existsSync);
     fs.writeFileSync(limit, String(64 * MIB));
     const small = await node.runPod({linux: {cgroup_parent: parent, resources: memory(64)}});
     const beside = () => hierarchies().map((root) => `${root}${parent}/../crivirt-${small.id.slice(0, 24)}`).filter(fs.existsSync);
