@@ -28,11 +28,16 @@ static char *cgroup_name(const Pod *pod)
     return g_strdup_printf("crivirt-%.24s", pod->id);
 }
 
+gboolean pod_cgroup_is_given(const Pod *pod)
+{
+    return *cgroup_parent(pod) != '\0';
+}
+
 gboolean pod_cgroup_join(const Pod *pod, pid_t pid, GError **error)
 {
     g_autofree char *name = cgroup_name(pod);
 
-    if (*cgroup_parent(pod) == '\0' || pid == 0)
+    if (!pod_cgroup_is_given(pod) || pid == 0)
         return TRUE;
     if (!cgroup_join(CGROUP_ROOT, cgroup_parent(pod), name, &pid, 1, error))
         return FALSE;
@@ -45,15 +50,14 @@ gboolean pod_cgroup_leave(const Pod *pod, GError **error)
     const Deadline deadline = deadline_in_ms(KILL_TIMEOUT_MS);
     g_autofree char *name = cgroup_name(pod);
 
-    return *cgroup_parent(pod) == '\0' ||
-           cgroup_kill(CGROUP_ROOT, cgroup_parent(pod), name, &deadline, error);
+    return !pod_cgroup_is_given(pod) || cgroup_kill(CGROUP_ROOT, cgroup_parent(pod), name, &deadline, error);
 }
 
 gboolean pod_cgroup_lacked_memory(const Pod *pod)
 {
     g_autofree char *name = cgroup_name(pod);
 
-    return *cgroup_parent(pod) != '\0' && cgroup_count_oom_kills(CGROUP_ROOT, cgroup_parent(pod), name) != 0;
+    return pod_cgroup_is_given(pod) && cgroup_count_oom_kills(CGROUP_ROOT, cgroup_parent(pod), name) != 0;
 }
 
 #define ALL_CPUS " "
@@ -76,7 +80,7 @@ gboolean pod_cgroup_limit_cpu(Pod *pod, gint64 quota_us, GError **error)
     PodCgroupLimits *told = &pod->cgroup_limits;
     g_autofree char *name = cgroup_name(pod);
 
-    if (*cgroup_parent(pod) == '\0' || (told->quota_known && told->quota_us == quota_us))
+    if (!pod_cgroup_is_given(pod) || (told->quota_known && told->quota_us == quota_us))
         return TRUE;
     told->quota_us = quota_us;
     told->quota_known =
@@ -92,7 +96,7 @@ gboolean pod_cgroup_use_cpus(Pod *pod, const CpuList *cpus, const CpuList *mems,
     g_autofree char *mems_text = cpu_list_text(mems);
     g_autofree char *both = g_strdup_printf("%s %s", cpus_text, mems_text);
 
-    if (*cgroup_parent(pod) == '\0' || g_strcmp0(told->cpus, both) == 0)
+    if (!pod_cgroup_is_given(pod) || g_strcmp0(told->cpus, both) == 0)
         return TRUE;
     g_clear_pointer(&told->cpus, g_free);
     if (!cgroup_use_cpus(CGROUP_ROOT, cgroup_parent(pod), name, cpus, mems, error))
@@ -112,7 +116,7 @@ gboolean pod_cgroup_make_room(Pod *pod, guint64 vm_bytes, GError **error)
     g_autofree char *name = cgroup_name(pod);
     guint64 limit_bytes;
 
-    if (*cgroup_parent(pod) == '\0')
+    if (!pod_cgroup_is_given(pod))
         return TRUE;
     if (!cgroup_make_room(CGROUP_ROOT, cgroup_parent(pod), name, needed_bytes, &limit_bytes, error))
         return FALSE;

@@ -8,6 +8,8 @@
 #include "common/cpu_list.h"
 #include "sandbox/pods/pod.h"
 
+/* Return: whether the client gave the pod a cgroup. */
+gboolean pod_cgroup_is_given(const Pod *pod);
 gboolean pod_cgroup_join(const Pod *pod, pid_t pid, GError **error);
 /* Kills the processes that are left in the cgroup: a file server may outlive the VM and the daemon. */
 gboolean pod_cgroup_leave(const Pod *pod, GError **error);

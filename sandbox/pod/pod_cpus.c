@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/pod/pod_cpus.h"
 
-#include "common/lock_assert.h"
 #include "common/log.h"
 #include "sandbox/pod/pod_cgroup.h"
 
@@ -24,22 +23,13 @@ static gboolean union_add(Union *all, const char *text, const char *field, const
 static gboolean containers_add_locked(Pod *pod, const PodChange *change, const char *field, Union *cpus,
                                       Union *mems, GError **error)
 {
-    GHashTableIter iter;
-    gpointer value;
+    g_autoptr(GPtrArray) containers = pod_container_resources_locked(pod, change);
 
-    LOCK_ASSERT_HELD(&pod->lock);
-    g_hash_table_iter_init(&iter, pod->containers);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
-        const Container *container = value;
-        const Runtime__V1__LinuxContainerConfig *config = container->config->linux;
-        const Resources *resources = config != NULL ? config->resources : NULL;
+    for (guint i = 0; i < containers->len; i++) {
+        const Resources *resources = containers->pdata[i];
 
-        if (change != NULL && change->container == container)
-            resources = change->resources;
-        if (container->state == CONTAINER_EXITED_STATE)
-            continue;
-        if (!union_add(cpus, resources != NULL ? resources->cpuset_cpus : "", field, "cpuset_cpus", error) ||
-            !union_add(mems, resources != NULL ? resources->cpuset_mems : "", field, "cpuset_mems", error))
+        if (!union_add(cpus, resources->cpuset_cpus, field, "cpuset_cpus", error) ||
+            !union_add(mems, resources->cpuset_mems, field, "cpuset_mems", error))
             return FALSE;
     }
     return TRUE;
@@ -57,7 +47,7 @@ gboolean pod_cpus_follow_in_job(Pod *pod, const PodChange *change, const char *f
     g_mutex_unlock(&pod->lock);
     if (!good)
         return FALSE;
-    if (pod->config->linux == NULL || *pod->config->linux->cgroup_parent == '\0') {
+    if (!pod_cgroup_is_given(pod)) {
         if (cpu_list_length(&cpus.list) + cpu_list_length(&mems.list) != 0)
             log_warning(LOG_FIELDS("sandbox", pod->id),
                         "%s.cpuset_cpus and cpuset_mems have no effect: the pod has no linux.cgroup_parent",

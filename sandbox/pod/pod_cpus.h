@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "sandbox/pod/pod_vm.h"
+#include "sandbox/pod/pod_resources.h"
 
 /* Limits the VM to what its containers that have not ended may use, or will when change (NULL: none) has been
  * made. A pod without a cgroup of the client's is not limited, which the log says. Called with pod->vm_job

@@ -2,8 +2,7 @@
 #include "sandbox/pod/pod_oom.h"
 
 #include "common/child.h"
-#include "common/lock_assert.h"
-#include "sandbox/pods/container.h"
+#include "sandbox/pod/pod_resources.h"
 #include "sandbox/volumes/share.h"
 
 enum { SCORE_MOST = 1000 };
@@ -15,23 +14,12 @@ static gint64 score_of(const Runtime__V1__LinuxContainerResources *resources)
 
 static gint64 containers_score_locked(Pod *pod)
 {
+    g_autoptr(GPtrArray) containers = pod_container_resources_locked(pod, NULL);
     gint64 least = SCORE_MOST;
-    gboolean any = FALSE;
-    GHashTableIter iter;
-    gpointer value;
 
-    LOCK_ASSERT_HELD(&pod->lock);
-    g_hash_table_iter_init(&iter, pod->containers);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
-        const Container *container = value;
-        const Runtime__V1__LinuxContainerConfig *config = container->config->linux;
-
-        if (container->state == CONTAINER_EXITED_STATE)
-            continue;
-        least = MIN(least, score_of(config != NULL ? config->resources : NULL));
-        any = TRUE;
-    }
-    return any ? least : 0;
+    for (guint i = 0; i < containers->len; i++)
+        least = MIN(least, score_of(containers->pdata[i]));
+    return containers->len != 0 ? least : 0;
 }
 
 int pod_oom_score(Pod *pod)

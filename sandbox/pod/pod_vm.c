@@ -26,23 +26,13 @@ enum {
 
 /* ---- what the pod may use ---- */
 
-/* Called with pod->lock held. */
-static Limits containers_limits(Pod *pod, const Container *changed, const Resources *update)
+static Limits containers_limits_locked(Pod *pod, const PodChange *change)
 {
+    g_autoptr(GPtrArray) containers = pod_container_resources_locked(pod, change);
     Limits sum = {0};
-    GHashTableIter iter;
-    gpointer value;
 
-    g_hash_table_iter_init(&iter, pod->containers);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
-        const Container *container = value;
-        const Runtime__V1__LinuxContainerConfig *config = container->config->linux;
-
-        if (container == changed)
-            limits_add(&sum, update);
-        else if (container->state != CONTAINER_EXITED_STATE)
-            limits_add(&sum, config != NULL ? config->resources : NULL);
-    }
+    for (guint i = 0; i < containers->len; i++)
+        limits_add(&sum, containers->pdata[i]);
     return sum;
 }
 
@@ -60,8 +50,7 @@ Limits pod_vm_limits(Pod *pod, const PodChange *change, Limits *ret_whole)
 
     g_mutex_lock(&pod->lock);
     own = limits_of(pod_resources(pod, change));
-    sum = containers_limits(pod, change != NULL ? change->container : NULL,
-                            change != NULL ? change->resources : NULL);
+    sum = containers_limits_locked(pod, change);
     g_mutex_unlock(&pod->lock);
     ret_whole->memory_bytes = sum.n_without_memory == 0 ? own.memory_bytes : 0;
     ret_whole->cpu_quota_us = sum.n_without_cpu == 0 ? own.cpu_quota_us : 0;

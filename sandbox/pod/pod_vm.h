@@ -2,19 +2,12 @@
 /* Resizes a pod's VM while it runs (pods/vm_size.h). Any thread. */
 #pragma once
 
-#include "sandbox/pods/container.h"
+#include "sandbox/pod/pod_resources.h"
 #include "sandbox/pods/resources.h"
 
 /* After the boot, with the size that all guests of the handler boot with: plugs the rest of the planned
  * size. */
 gboolean pod_vm_grow_to_plan(Pod *pod, const Deadline *deadline, GError **error);
-
-/* A change that is about to be made. A member that is NULL does not change. */
-typedef struct PodChange {
-    const Runtime__V1__LinuxContainerResources *pod_resources;
-    const Container *container; /* the container whose limits become resources */
-    const Runtime__V1__LinuxContainerResources *resources;
-} PodChange;
 
 /* Return: what the pod and its containers together may use. The kubelet adds up the limits of those
  * containers that have one; the sum is the pod's limit only when all have one. *ret_whole: that limit; 0
