@@ -104,6 +104,15 @@ static gboolean file_put(const char *directory, const char *name, const char *te
     return done;
 }
 
+/* Return: what is in the file, without white space around it; NULL when it cannot be read. */
+static char *word_read(const char *directory, const char *file)
+{
+    g_autofree char *path = g_build_filename(directory, file, NULL);
+    char *text = NULL;
+
+    return file_read(path, SMALL_FILE_BYTES, &text, NULL, NULL) ? g_strstrip(text) : NULL;
+}
+
 /* In version 1 a new cpuset is empty and accepts no process: from the top down, each gets the values of its
  * parent. */
 static void inherit_cpuset(const char *hierarchy, const char *directory)
@@ -115,14 +124,11 @@ static void inherit_cpuset(const char *hierarchy, const char *directory)
         return;
     inherit_cpuset(hierarchy, parent);
     for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
-        g_autofree char *above = g_build_filename(parent, names[i], NULL);
-        g_autofree char *here = g_build_filename(directory, names[i], NULL);
-        g_autofree char *value = NULL;
-        g_autofree char *present = NULL;
+        g_autofree char *present = word_read(directory, names[i]);
+        g_autofree char *value = word_read(parent, names[i]);
 
-        if (file_read(here, SMALL_FILE_BYTES, &present, NULL, NULL) && *g_strstrip(present) == '\0' &&
-            file_read(above, SMALL_FILE_BYTES, &value, NULL, NULL))
-            file_put(directory, names[i], g_strstrip(value));
+        if (present != NULL && *present == '\0' && value != NULL)
+            file_put(directory, names[i], value);
     }
 }
 
@@ -375,15 +381,6 @@ gboolean cgroup_limit_cpu(const char *root, const char *parent, const char *name
                 "cannot limit the CPU time of the cgroup %s/%s: it has no cpu controller", path, name);
 }
 
-/* Return: what is in the file, without white space around it; NULL when it cannot be read. */
-static char *word_read(const char *directory, const char *file)
-{
-    g_autofree char *path = g_build_filename(directory, file, NULL);
-    char *text = NULL;
-
-    return file_read(path, SMALL_FILE_BYTES, &text, NULL, NULL) ? g_strstrip(text) : NULL;
-}
-
 /* What the parent has: in version 2 its own set may be empty, and the effective one counts. */
 static char *cpuset_above(const char *directory, const char *file)
 {
@@ -441,10 +438,8 @@ gboolean cgroup_use_cpus(const char *root, const char *parent, const char *name,
 /* Return: 0 for no limit, which is "max" in version 2 and nearly 2^63 in version 1. */
 static guint64 limit_read(const char *directory, const char *name)
 {
-    g_autofree char *path = g_build_filename(directory, name, NULL);
-    g_autofree char *text = NULL;
-    guint64 bytes =
-        file_read(path, SMALL_FILE_BYTES, &text, NULL, NULL) ? g_ascii_strtoull(text, NULL, 10) : 0;
+    g_autofree char *text = word_read(directory, name);
+    guint64 bytes = text != NULL ? g_ascii_strtoull(text, NULL, 10) : 0;
 
     return bytes < G_MAXINT64 / 2 ? bytes : 0;
 }
@@ -460,15 +455,14 @@ static guint64 memory_limit(const char *directory)
 /* Gives a cgroup the share of CPU time that another one has; only version 2 has the file. */
 static void cpu_weight_copy(const char *from, const char *to)
 {
-    g_autofree char *path = g_build_filename(from, "cpu.weight", NULL);
+    g_autofree char *text = word_read(from, "cpu.weight");
     g_autofree char *scope = g_path_get_basename(to);
-    g_autofree char *text = NULL;
 
-    if (!file_read(path, SMALL_FILE_BYTES, &text, NULL, NULL))
+    if (text == NULL)
         return;
     if (g_str_has_suffix(scope, SCOPE))
         systemd_scope_weigh_cpu(scope, g_ascii_strtoull(text, NULL, 10), NULL);
-    file_put(to, "cpu.weight", g_strstrip(text));
+    file_put(to, "cpu.weight", text);
 }
 
 /* Moves all processes of `from`, and those that they fork meanwhile; then removes it. A missing `from` is
