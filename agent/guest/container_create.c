@@ -189,7 +189,7 @@ static bool crun_create_start(Container *container, const CreateContainerRequest
     snprintf(bundle, sizeof bundle, "--bundle=" CONTAINERS_DIR "/%s", container->id);
     snprintf(pid_file, sizeof pid_file, "--pid-file=" CONTAINERS_DIR "/%s/pid", container->id);
 
-    const char *argv[12] = {CRUN_PATH, CRUN_CGROUPS, CRUN_ROOT, "create", bundle, pid_file};
+    const char *argv[12] = {CRUN_PATH, CRUN_CGROUPS, crun_root, "create", bundle, pid_file};
     size_t n = 6;
     if (request->tty) {
         container->console_fd = console_listen(console_path, sizeof console_path, ret_fault);
@@ -329,7 +329,7 @@ void op_start_container(Call *call)
         container_leave(container);
         return;
     }
-    const char *const argv[] = {CRUN_PATH, CRUN_CGROUPS, CRUN_ROOT, "start", container->id, NULL};
+    const char *const argv[] = {CRUN_PATH, CRUN_CGROUPS, crun_root, "start", container->id, NULL};
     const JobSpec spec = {.argv = argv, .with_log = true, .failing = "crun start"};
     if (container->state != CONTAINER_CREATED)
         fault(&error, FAULT_FAILED_PRECONDITION, "container %s %s", container->id,

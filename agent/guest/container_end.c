@@ -173,7 +173,7 @@ void op_delete_container(Call *call)
         delete_finish(container);
         return;
     }
-    const char *const argv[] = {CRUN_PATH, CRUN_CGROUPS, CRUN_ROOT, "delete", "--force", container->id, NULL};
+    const char *const argv[] = {CRUN_PATH, CRUN_CGROUPS, crun_root, "delete", "--force", container->id, NULL};
     const JobSpec spec = {.argv = argv, .with_log = true, .failing = "crun delete"};
     if (!job_start(&spec, delete_done, container, &error)) {
         call_fail(call, &error);

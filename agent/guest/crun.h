@@ -9,7 +9,7 @@
 #define CRUN_PATH "/usr/bin/crun"
 #define CRUN_CGROUPS "--cgroup-manager=cgroupfs"
 #define CRUN_STATE_DIR RUN_DIR "/crun" /* crun has a directory for each container there */
-#define CRUN_ROOT "--root=/run/crivirt/crun"
+extern const char crun_root[];         /* the option that tells crun of it */
 
 /* Return: the path to execute for CRUN_PATH, a copy of the program in sealed memory. Without it, crun makes
  * such a copy in each of its runs and executes that, so that a container cannot overwrite crun through

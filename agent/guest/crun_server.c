@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "agent/guest/crun_server_wire.h"
 #include "agent/guest/fault.h"
 #include "agent/guest/loop.h"
+#include "agent/guest/spawn.h"
 
 extern char **environ;
 
@@ -46,8 +46,6 @@ static bool server_spawn(int socket_fd, pid_t *ret_pid)
     static char variable[] = CRUN_SERVER_VARIABLE "=3", preload[] = "LD_PRELOAD=" CRUN_SERVER_LIBRARY;
     char *argv[] = {(char *)CRUN_PATH, NULL}, *environment[ENVIRONMENT_MAX + 3];
     posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none, defaults;
     size_t n = 0;
 
     for (; environ[n] != NULL && n < ENVIRONMENT_MAX; n++)
@@ -59,15 +57,7 @@ static bool server_spawn(int socket_fd, pid_t *ret_pid)
     for (int i = 0; i < 3; i++)
         posix_spawn_file_actions_addopen(&actions, i, "/dev/null", O_RDWR, 0);
     posix_spawn_file_actions_adddup2(&actions, socket_fd, SERVER_FD);
-    sigemptyset(&none);
-    sigemptyset(&defaults);
-    sigaddset(&defaults, SIGPIPE);
-    posix_spawnattr_init(&attributes);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &defaults);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    errno = posix_spawn(ret_pid, crun_program(), &actions, &attributes, argv, environment);
-    posix_spawnattr_destroy(&attributes);
+    errno = spawn_clean(ret_pid, crun_program(), &actions, argv, environment);
     posix_spawn_file_actions_destroy(&actions);
     return errno == 0;
 }

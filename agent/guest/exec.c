@@ -189,7 +189,7 @@ static bool exec_run(Exec *exec, const Container *container, Process *process, F
 {
     const ExecRequest *request = exec->call->request->exec;
     char pid_option[80], process_option[80], console_path[64], console_option[96];
-    const char *argv[12] = {CRUN_PATH,  CRUN_CGROUPS, CRUN_ROOT,     "exec",
+    const char *argv[12] = {CRUN_PATH,  CRUN_CGROUPS, crun_root,     "exec",
                             "--detach", pid_option,   process_option};
     size_t n = 7;
 

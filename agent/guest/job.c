@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "agent/guest/crun_server.h"
 #include "agent/guest/paths.h"
 #include "agent/guest/process_tree.h"
+#include "agent/guest/spawn.h"
 #include "agent/guest/sysfile.h"
 
 extern char **environ;
@@ -85,8 +85,6 @@ static void job_timed_out(void *data)
 static int job_execute(const JobSpec *spec, char *const *argv, pid_t *ret_pid)
 {
     posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none, defaults;
     char own_score[16] = "0", score[16];
 
     posix_spawn_file_actions_init(&actions);
@@ -96,24 +94,15 @@ static int job_execute(const JobSpec *spec, char *const *argv, pid_t *ret_pid)
         else
             posix_spawn_file_actions_addopen(&actions, i, "/dev/null", O_RDWR, 0);
     }
-    sigemptyset(&none);
-    sigemptyset(&defaults);
-    sigaddset(&defaults, SIGPIPE);
-    posix_spawnattr_init(&attributes);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &defaults);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 
     sysfile_read(OWN_SCORE, own_score, sizeof own_score);
     snprintf(score, sizeof score, "%d", spec->oom_score_adj);
     sysfile_write(OWN_SCORE, score);
     process_tree_carry(spec->mark);
-    int error =
-        posix_spawn(ret_pid, spec->with_log ? crun_program() : argv[0], &actions, &attributes, argv, environ);
+    int error = spawn_clean(ret_pid, spec->with_log ? crun_program() : argv[0], &actions, argv, environ);
     process_tree_carry(0);
     sysfile_write(OWN_SCORE, own_score);
 
-    posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     return error;
 }

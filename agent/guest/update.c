@@ -29,7 +29,7 @@ static bool update_start(Container *container, const UpdateContainerRequest *req
 
     snprintf(path, sizeof path, CONTAINERS_DIR "/%s/update.json", container->id);
     snprintf(option, sizeof option, "--resources=%s", path);
-    const char *const argv[] = {CRUN_PATH, CRUN_CGROUPS, CRUN_ROOT, "update", option, container->id, NULL};
+    const char *const argv[] = {CRUN_PATH, CRUN_CGROUPS, crun_root, "update", option, container->id, NULL};
     const JobSpec spec = {.argv = argv, .with_log = true, .failing = "crun update"};
     return file_put(path, 0600, &piece, 1, ret_fault) && job_start(&spec, update_done, container, ret_fault);
 }
