@@ -297,30 +297,41 @@ static gboolean finish_detached(Run *run, GError **error)
     return cli_print(line, error);
 }
 
-static gboolean start_pod_and_container(Run *run, GError **error)
+/* Makes the pod, and the container in it, by make(). Leaves no pod after a failure. */
+static gboolean make_all(Run *run, gboolean (*make)(Run *run, GError **error), GError **error)
 {
-    if (check_name_is_free(run, error) && ensure_image(run, error)) {
-        if (make_pod(run, error) && run_container(run, error))
-            return TRUE;
-        remove_pod(run);
-    }
-    if (run->cli->exit_code == 0)
-        run->cli->exit_code = EXIT_DAEMON;
+    if (!check_name_is_free(run, error) || !ensure_image(run, error))
+        return FALSE;
+    if (make_pod(run, error) && make(run, error))
+        return TRUE;
+    remove_pod(run);
     return FALSE;
 }
 
-static gboolean run_command(Cli *cli, GError **error)
+/* What the options ask for, in the arena of the command. */
+static gboolean describe(Run *run, GError **error)
 {
+    const Cli *cli = run->cli;
     g_autofree char *uid = g_uuid_string_random();
     g_autofree char *made_up = g_strdup_printf("%08x%04x", g_random_int(), g_random_int() & 0xffff);
     g_autofree char *directory = g_get_current_dir();
     g_autofree char *log_root = g_canonicalize_filename(cli->log_root, directory);
     RunIdentity identity = {options_value(cli->options, "name", made_up), uid, log_root, directory};
+
+    return run_spec_build(cli->options, &identity, cli->arena, &run->spec, error);
+}
+
+static gboolean run_command(Cli *cli, GError **error)
+{
     Run run = {.cli = cli};
 
-    if (!run_spec_build(cli->options, &identity, cli->arena, &run.spec, error) ||
-        !start_pod_and_container(&run, error))
+    if (!describe(&run, error))
         return FALSE;
+    if (!make_all(&run, run_container, error)) {
+        if (cli->exit_code == 0)
+            cli->exit_code = EXIT_DAEMON;
+        return FALSE;
+    }
     return options_flag(cli->options, "detach") ? finish_detached(&run, error)
                                                 : finish_foreground(&run, error);
 }
@@ -348,30 +359,14 @@ const Command command_run = {
 
 /* --- create -------------------------------------------------------------------------------------------- */
 
-static gboolean create_pod_and_container(Run *run, GError **error)
-{
-    if (!check_name_is_free(run, error) || !ensure_image(run, error))
-        return FALSE;
-    if (make_pod(run, error) && make_container(run, error))
-        return TRUE;
-    remove_pod(run);
-    return FALSE;
-}
-
 static gboolean create_command(Cli *cli, GError **error)
 {
-    g_autofree char *uid = g_uuid_string_random();
-    g_autofree char *made_up = g_strdup_printf("%08x%04x", g_random_int(), g_random_int() & 0xffff);
-    g_autofree char *directory = g_get_current_dir();
-    g_autofree char *log_root = g_canonicalize_filename(cli->log_root, directory);
-    RunIdentity identity = {options_value(cli->options, "name", made_up), uid, log_root, directory};
     g_autofree char *line = NULL;
     Run run = {.cli = cli};
 
     if (options_flag(cli->options, "rm"))
         return usage_fail(error, "--rm goes with run only: remove the container with rm");
-    if (!run_spec_build(cli->options, &identity, cli->arena, &run.spec, error) ||
-        !create_pod_and_container(&run, error))
+    if (!describe(&run, error) || !make_all(&run, make_container, error))
         return FALSE;
     line = g_strdup_printf("%s\n", run.container_id);
     return cli_print(line, error);
