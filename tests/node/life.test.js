@@ -223,6 +223,34 @@ step('a pod goes on when the daemon is killed, and systemd starts the next daemo
     await assertLogIsWhole(container, lines + 10);
 });
 
+step('systemctl reload applies a change of the configuration, and fails for a file with an error', async () => {
+    const pid = await daemonPid();
+    const dropIn = (line) => vm.run(`mkdir -p /etc/crivirt/crivirt.toml.d
+        printf '[log]\\n%s\\n' '${line}' >/etc/crivirt/crivirt.toml.d/test.toml; systemctl reload crivirtd`);
+    assert.strictEqual((await dropIn('level = "debug"')).code, 0);
+    await eventually('the change is in the log', async () =>
+        /log\.level changes from .*info.* to .*debug/.test(await vm.must('journalctl -b -u crivirtd -o cat')));
+    assert.notStrictEqual((await dropIn('level = "loud"')).code, 0);
+    await vm.must('rm -r /etc/crivirt/crivirt.toml.d; systemctl reload crivirtd');
+    assert.strictEqual(await vm.must('systemctl is-active crivirtd'), 'active');
+    assert.strictEqual(await daemonPid(), pid);
+    await assertRunsAsBefore(pod, container, before_);
+});
+
+step('systemd replaces a daemon that no longer feeds its watchdog, and the pod goes on', async () => {
+    const override = '/run/systemd/system/crivirtd.service.d';
+    await vm.must(`mkdir -p ${override}; printf '[Service]\\nWatchdogSec=20\\n' >${override}/test.conf
+        systemctl daemon-reload; systemctl restart crivirtd`);
+    await node.answers();
+    const pid = await daemonPid();
+    await vm.must(`kill -STOP ${pid}`);
+    await eventually('systemd has started another daemon', async () => ![pid, '0'].includes(await daemonPid()));
+    assert.match(await vm.must('journalctl -b -u crivirtd -o cat'), /Watchdog timeout/);
+    await vm.must(`rm -r ${override}; systemctl daemon-reload; systemctl restart crivirtd`);
+    await node.answers();
+    await assertRunsAsBefore(pod, container, before_);
+});
+
 step('after a reboot the pods are recorded as ended, and can be removed', async () => {
     await vm.reboot();
     await node.answers();

@@ -2,7 +2,7 @@
 // Two virtual nodes with a network between them: pods reach each other across nodes, over routes of the nodes and over a vxlan,
 // by hostPort and by a Service's address, and firewalls between them hold. The nodes have no kube-proxy: the rules of a Service are
 // written here, as kube-proxy writes them, once with iptables and once with nftables.
-//   tests/run.sh --node two-nodes     (not in CI: two emulated nodes take about ten minutes)
+//   tests/run.sh --node two-nodes     (not in CI: two emulated nodes take two to ten minutes)
 'use strict';
 const assert = require('assert');
 const fs = require('fs');
