@@ -50,7 +50,7 @@ char **child_environment(ChildKind kind)
                                              "LISTEN_PID",    "LISTEN_FDS",           "LISTEN_FDNAMES",
                                              "INVOCATION_ID", "JOURNAL_STREAM",       "SYSTEMD_EXEC_PID",
                                              "MAINPID",       "CREDENTIALS_DIRECTORY"};
-    static const char *const own[] = {"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"};
+    static const char *const own[] = {"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "MKE2FS_CONFIG"};
     g_auto(GStrv) daemon = g_get_environ();
     char **environment = NULL;
 

@@ -6,6 +6,7 @@
  *
  * Exit codes: 0 stopped by a signal; 1 could not start or serve; 2 bad command line or configuration.
  */
+#include "common/bundle.h"
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/huge_pages.h"
@@ -274,8 +275,10 @@ int main(int argc, char **argv)
 {
     ConfigAction action = CONFIG_RUN;
     g_autoptr(GError) error = NULL;
-    g_autoptr(Settings) settings = config_load(argc, argv, &action, &error);
+    g_autoptr(Settings) settings = NULL;
 
+    bundle_prepare_environment();
+    settings = config_load(argc, argv, &action, &error);
     if (settings == NULL) {
         fprintf(stderr, "crivirtd: %s\n", error->message);
         return EXIT_USAGE;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -47,18 +48,34 @@ static int crun_seal(const char *path)
     return to;
 }
 
+/* Return: the file of crun. That of a bundle (common/bundle.h) is found relative to the agent's program. */
+static const char *crun_file(void)
+{
+    static const char agent[] = "/lib/crivirt/crivirt-agent";
+    static const char crun[] = "/bin/crun";
+    static char path[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - sizeof crun);
+    size_t rest = sizeof agent - 1;
+
+    if (length < (ssize_t)rest || memcmp(path + length - rest, agent, rest) != 0)
+        return CRUN_PATH;
+    memcpy(path + length - rest, crun, sizeof crun);
+    return access(path, X_OK) == 0 ? path : CRUN_PATH;
+}
+
 const char *crun_program(void)
 {
-    static char path[32];
+    static char path[PATH_MAX];
 
     if (path[0] == '\0') {
-        int fd = crun_seal(CRUN_PATH);
+        const char *file = crun_file();
+        int fd = crun_seal(file);
         if (fd >= 0) {
             snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
         } else {
-            complain("cannot make a sealed copy of " CRUN_PATH ", so each run of it makes its own: %s",
+            complain("cannot make a sealed copy of %s, so each run of it makes its own: %s", file,
                      strerror(errno));
-            strcpy(path, CRUN_PATH); /* NOLINT: it fits */
+            snprintf(path, sizeof path, "%s", file);
         }
     }
     return path;

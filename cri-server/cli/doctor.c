@@ -12,6 +12,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "common/bundle.h"
 #include "common/fileio.h"
 #include "cri-server/cli/doctor_check.h"
 #include "cri-server/cli/human.h"
@@ -98,12 +99,11 @@ typedef struct {
 static void check_installed(GPtrArray *findings, const Installed *wanted)
 {
     for (const char *const *name = wanted->names; *name != NULL; name++) {
-        char *path = g_path_is_absolute(*name)
-                         ? (g_file_test(*name, G_FILE_TEST_EXISTS) ? g_strdup(*name) : NULL)
-                         : g_find_program_in_path(*name);
+        g_autofree char *path =
+            g_path_is_absolute(*name) ? bundle_path(*name) : g_find_program_in_path(*name);
 
-        if (path != NULL) {
-            doctor_add_good(findings, wanted->subject, path);
+        if (path != NULL && g_file_test(path, G_FILE_TEST_EXISTS)) {
+            doctor_add_good(findings, wanted->subject, g_steal_pointer(&path));
             return;
         }
     }
@@ -268,20 +268,21 @@ static void check_cgroup(GPtrArray *findings)
 
 static void check_host(GPtrArray *findings, const Settings *settings)
 {
+    g_autofree char *crun = bundle_path(NODE_CRUN);
     g_autoptr(GError) error = NULL;
 
-    if (!settings_allow_host_pods(settings))
+    if (!settings->host.pods)
         return;
     if (access(settings->host.agent, X_OK) != 0)
         doctor_add(findings, DOCTOR_WARNING, "host pods",
                    g_strdup_printf("no agent: %s: %s", settings->host.agent, g_strerror(errno)),
-                   g_strdup("set host.agent to its path, or set host.pods to never"));
-    else if (access(NODE_CRUN, X_OK) != 0)
-        doctor_add(findings, DOCTOR_WARNING, "host pods",
-                   g_strdup_printf(NODE_CRUN ": %s", g_strerror(errno)), g_strdup("apt-get install crun"));
+                   g_strdup("set host.agent to its path, or set host.pods to false"));
+    else if (access(crun, X_OK) != 0)
+        doctor_add(findings, DOCTOR_WARNING, "host pods", g_strdup_printf("%s: %s", crun, g_strerror(errno)),
+                   g_strdup("apt-get install crun"));
     else if (!node_kernel_check(NODE_KERNEL_LAYERS, NODE_KERNEL_LOOP, &error))
         doctor_add(findings, DOCTOR_WARNING, "host pods", g_strdup(error->message),
-                   g_strdup("use a kernel that has both, or set host.pods to never"));
+                   g_strdup("use a kernel that has both, or set host.pods to false"));
     else
         doctor_add_good(findings, "host pods", g_strdup("supported"));
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/bundle.h"
 #include "common/error.h"
 #include "cri-server/cli/commands.h"
 #include "cri-server/cli/interrupt.h"
@@ -127,6 +128,7 @@ int main(int argc, char **argv)
     const Command *command = NULL;
     int result;
 
+    bundle_prepare_environment();
     setlocale(LC_CTYPE, ""); /* the terminal's characters; numbers keep their format */
     result = dispatch((const char *const *)argv + MIN(argc, 1), &error, &command);
     return error != NULL ? report_failure(command, error) : result;

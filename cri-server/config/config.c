@@ -27,8 +27,7 @@ static Settings *config_new_default(GError **error)
     settings->handlers = handler_configs_new();
 
     for (gsize i = 0; i < N_OPTIONS; i++)
-        if (!option_set_text(&option_rows[i], option_rows[i].default_text,
-                             option_field(&option_rows[i], settings), error)) {
+        if (!option_set_default(&option_rows[i], option_field(&option_rows[i], settings), error)) {
             g_prefix_error(error, "default of %s.%s: ", option_rows[i].section, option_rows[i].key);
             return NULL;
         }
@@ -307,7 +306,7 @@ Settings *config_read(int argc, char **argv, ConfigAction *ret_action, GError **
 
 gboolean config_complete(Settings *settings, GError **error)
 {
-    const HandlerDefaults defaults = {settings_allow_host_pods(settings), inherited_text, settings};
+    const HandlerDefaults defaults = {settings->host.pods, inherited_text, settings};
 
     return handler_configs_complete(settings->handlers, &defaults, error);
 }

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/bundle.h"
 #include "common/error.h"
 #include "image-service/content/reference.h"
 #include "sandbox/host/accelerator.h"
@@ -218,18 +219,16 @@ static void check_handler(GPtrArray *problems, const Settings *settings, const H
 /* What the agent of a host pod needs from the node; in a VM the guest image has it. */
 static void check_host(GPtrArray *problems, const Settings *settings)
 {
+    g_autofree char *crun = bundle_path(NODE_CRUN);
     g_autoptr(GError) error = NULL;
 
-    if (!settings_allow_host_pods(settings))
+    if (!settings->host.pods)
         return;
-    if (g_str_equal(settings->host.pods, "namespaces") && *settings->host.namespaces == NULL)
-        add_problem(problems, FALSE,
-                    "host.namespaces: the list is empty, so that crivirtd refuses every host pod");
     if (access(settings->host.agent, X_OK) != 0)
         add_problem(problems, FALSE, "host.agent: %s: %s; no host pod can run", settings->host.agent,
                     g_strerror(errno));
-    if (access(NODE_CRUN, X_OK) != 0)
-        add_problem(problems, FALSE, "host.pods: " NODE_CRUN ": %s; no host pod can run", g_strerror(errno));
+    if (access(crun, X_OK) != 0)
+        add_problem(problems, FALSE, "host.pods: %s: %s; no host pod can run", crun, g_strerror(errno));
     if (!node_kernel_check(NODE_KERNEL_LAYERS, NODE_KERNEL_LOOP, &error))
         add_problem(problems, FALSE, "host.pods: %s", error->message);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cri-server/config/option_value.h"
 
+#include "common/bundle.h"
 #include "common/error.h"
 #include "cri-server/config/listen_address.h"
 
@@ -322,12 +323,30 @@ const char *option_metavar(const Option *option)
     return names[option->type];
 }
 
+gboolean option_set_default(const Option *option, gpointer field, GError **error)
+{
+    g_auto(GStrv) paths = NULL;
+    g_autofree char *text = NULL;
+
+    if (option->type != OPTION_TYPE_PATH && option->type != OPTION_TYPE_LIST)
+        return option_set_text(option, option->default_text, field, error);
+    paths = g_strsplit(option->default_text, ",", -1);
+    for (guint i = 0; paths[i] != NULL; i++) {
+        char *path = bundle_path(paths[i]);
+
+        g_free(paths[i]);
+        paths[i] = path;
+    }
+    text = g_strjoinv(",", paths);
+    return option_set_text(option, text, field, error);
+}
+
 OptionDefault option_default(const Option *option)
 {
     /* Large enough for a field of any type. */
     OptionDefault standard = {option, g_new0(guint64, 1)};
 
-    option_set_text(option, option->default_text, standard.value, NULL);
+    option_set_default(option, standard.value, NULL);
     return standard;
 }
 

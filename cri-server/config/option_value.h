@@ -37,6 +37,8 @@ typedef struct Option {
 gboolean option_set_text(const Option *option, const char *text, gpointer field, GError **error);
 /* The same with the value of the option's key in the table, which must have it. */
 gboolean option_set_toml(const Option *option, const TomlTable *table, gpointer field, GError **error);
+/* The same with the default; paths of a package are those of the bundle (common/bundle.h). */
+gboolean option_set_default(const Option *option, gpointer field, GError **error);
 void option_clear(const Option *option, gpointer field);
 
 /* Return: the value as a flag takes it, and as TOML; the caller frees it. */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/bundle.h"
 #include "common/error.h"
 
 enum {
@@ -134,6 +135,8 @@ static void set_tls(CURL *easy, const TransferRequest *request)
 {
     const RegistryEndpoint *tls = request->tls;
 
+    if (bundle_certificates() != NULL)
+        curl_easy_setopt(easy, CURLOPT_CAINFO, bundle_certificates());
     if (tls == NULL)
         return;
     if (tls->skip_verify) {

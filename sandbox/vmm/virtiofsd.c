@@ -16,6 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/bundle.h"
 #include "common/child.h"
 #include "common/error.h"
 #include "common/log.h"
@@ -33,11 +34,14 @@ static const char *const fsguards[] = {"../lib/crivirt/crivirt-fsguard", "../lib
  * the guest needs: chown, dac_override, fowner, fsetid, setgid and setuid. */
 #define SERVER_CAPABILITIES "modcaps=-mknod:-setfcap"
 
-static const char *find_virtiofsd(void)
+static char *find_virtiofsd(void)
 {
-    for (guint i = 0; i < G_N_ELEMENTS(programs); i++)
-        if (access(programs[i], X_OK) == 0)
-            return programs[i];
+    for (guint i = 0; i < G_N_ELEMENTS(programs); i++) {
+        g_autofree char *path = bundle_path(programs[i]);
+
+        if (access(path, X_OK) == 0)
+            return g_steal_pointer(&path);
+    }
     return NULL;
 }
 
@@ -262,7 +266,7 @@ static gboolean spawn_both(const char *program, const VirtiofsdSpec *spec, int l
 
 gboolean virtiofsd_start(const VirtiofsdSpec *spec, VirtiofsdProcesses *ret_processes, GError **error)
 {
-    const char *program = find_virtiofsd();
+    g_autofree char *program = find_virtiofsd();
     VirtiofsdProcesses processes = {0};
     int listener;
     gboolean good;

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "sandbox/host/accelerator.h"
 #include "sandbox/vmm/console.h"
+#include "sandbox/vmm/cpu_map.h"
 #include "sandbox/vmm/virtiofsd.h"
 #include "sandbox/vmm/vmm_private.h"
 
@@ -41,6 +42,8 @@ static gboolean open_embedded(Vmm *vmm, const VmmConfig *config, GError **error)
         return FALSE;
     child_watch_forks();
     send_log_to_file(vmm);
+    if (!cpu_map_load(error))
+        return FALSE;
     vmm_events_start(vmm);
     vmm->connection = virConnectOpen(uri);
     return vmm->connection != NULL || vmm_fail(error, "cannot open libvirt's embedded driver");
