@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# Builds a Debian package of what cmake --install installs:  cmake --build build/release --target deb
-# Its dependencies are the group `runtime` of deploy/packages; the scripts in deploy/deb run when it is installed and removed.
+# Target `deb` builds a Debian package of what cmake --install installs; target `bundle`, one directory with that and all that it
+# needs (docs/install.md).
+# The package's dependencies are the group `runtime` of deploy/packages; the scripts in deploy/deb run when it is installed and removed.
 set(CRIVIRT_MAINTAINER "crivirt <root@localhost>" CACHE STRING "the maintainer of the Debian package")
 
 execute_process(COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/packages.sh --list runtime
@@ -36,4 +37,10 @@ if(TARGET guest-image)
     COMMAND ${CMAKE_CPACK_COMMAND} -G DEB
     WORKING_DIRECTORY ${CMAKE_BINARY_DIR} USES_TERMINAL VERBATIM)
   add_dependencies(deb guest-image)
+
+  add_custom_target(bundle
+    COMMAND ${CMAKE_COMMAND} --build ${CMAKE_BINARY_DIR}
+    COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/bundle/make.sh ${CMAKE_BINARY_DIR} ${CMAKE_BINARY_DIR}/bundle
+    USES_TERMINAL VERBATIM)
+  add_dependencies(bundle guest-image)
 endif()

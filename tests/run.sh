@@ -340,7 +340,7 @@ lint() {
 
 mkdir -p "$log"
 rm -f "$log"/*.failures
-groups=(runtime build test)
+groups=(runtime build bundle test)
 [ "$integration$node" = nono ] || groups+=(kernel)
 "$root/deploy/packages.sh" "${groups[@]}"
 "$root/deploy/users.sh"
