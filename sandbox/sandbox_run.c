@@ -112,6 +112,8 @@ static gboolean request_parse(SandboxManager *manager, const Runtime__V1__RunPod
     ret_parsed->node_settings = live_settings_get(manager->live);
     ret_parsed->handler = handler_choose(ret_parsed->node_settings->handlers, request, error);
     return ret_parsed->handler != NULL &&
+           handler_allows(ret_parsed->handler, ret_parsed->node_settings, config->metadata->namespace_,
+                          error) &&
            handler_settings(ret_parsed->handler, config, &ret_parsed->settings, error) &&
            namespaces_check(config, ret_parsed->handler, error) && port_mappings_check(config, error) &&
            cgroup_parent_check(config->linux, error) && size_compute(ret_parsed, error);

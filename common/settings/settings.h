@@ -59,6 +59,12 @@ typedef struct Settings {
     GPtrArray *handlers; /* Handler; the first is the default */
 } Settings;
 
+/* Return: whether any pod may run on the node itself. */
+static inline gboolean settings_allow_host_pods(const Settings *settings)
+{
+    return !g_str_equal(settings->host.pods, "never");
+}
+
 Settings *settings_ref(Settings *settings);
 void settings_unref(Settings *settings); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Settings, settings_unref)

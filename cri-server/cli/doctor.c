@@ -271,18 +271,18 @@ static void check_host(GPtrArray *findings, const Settings *settings)
     g_autofree char *crun = bundle_path(NODE_CRUN);
     g_autoptr(GError) error = NULL;
 
-    if (!settings->host.pods)
+    if (!settings_allow_host_pods(settings))
         return;
     if (access(settings->host.agent, X_OK) != 0)
         doctor_add(findings, DOCTOR_WARNING, "host pods",
                    g_strdup_printf("no agent: %s: %s", settings->host.agent, g_strerror(errno)),
-                   g_strdup("set host.agent to its path, or set host.pods to false"));
+                   g_strdup("set host.agent to its path, or set host.pods to never"));
     else if (access(crun, X_OK) != 0)
         doctor_add(findings, DOCTOR_WARNING, "host pods", g_strdup_printf("%s: %s", crun, g_strerror(errno)),
                    g_strdup("apt-get install crun"));
     else if (!node_kernel_check(NODE_KERNEL_LAYERS, NODE_KERNEL_LOOP, &error))
         doctor_add(findings, DOCTOR_WARNING, "host pods", g_strdup(error->message),
-                   g_strdup("use a kernel that has both, or set host.pods to false"));
+                   g_strdup("use a kernel that has both, or set host.pods to never"));
     else
         doctor_add_good(findings, "host pods", g_strdup("supported"));
 }

@@ -306,7 +306,7 @@ Settings *config_read(int argc, char **argv, ConfigAction *ret_action, GError **
 
 gboolean config_complete(Settings *settings, GError **error)
 {
-    const HandlerDefaults defaults = {settings->host.pods, inherited_text, settings};
+    const HandlerDefaults defaults = {settings_allow_host_pods(settings), inherited_text, settings};
 
     return handler_configs_complete(settings->handlers, &defaults, error);
 }

@@ -222,8 +222,11 @@ static void check_host(GPtrArray *problems, const Settings *settings)
     g_autofree char *crun = bundle_path(NODE_CRUN);
     g_autoptr(GError) error = NULL;
 
-    if (!settings->host.pods)
+    if (!settings_allow_host_pods(settings))
         return;
+    if (g_str_equal(settings->host.pods, "namespaces") && *settings->host.namespaces == NULL)
+        add_problem(problems, FALSE,
+                    "host.namespaces: the list is empty, so that crivirtd refuses every host pod");
     if (access(settings->host.agent, X_OK) != 0)
         add_problem(problems, FALSE, "host.agent: %s: %s; no host pod can run", settings->host.agent,
                     g_strerror(errno));

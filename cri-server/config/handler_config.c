@@ -184,7 +184,7 @@ static gboolean check_sizes(const Handler *handler, GError **error)
 static gboolean check_host(const Handler *handler, gboolean host_pods, GError **error)
 {
     if (!host_pods)
-        return fail(error, STATUS_INVALID_ARGUMENT, "%s.kind: host is not allowed unless host.pods is true",
+        return fail(error, STATUS_INVALID_ARGUMENT, "%s.kind: host is not allowed while host.pods is never",
                     handler->where);
     if (g_str_has_suffix(handler->where, "handlers." DEFAULT_NAME))
         return fail(error, STATUS_INVALID_ARGUMENT,

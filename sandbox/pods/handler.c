@@ -64,6 +64,22 @@ const Handler *handler_find_kind(const GPtrArray *handlers, HandlerKind kind)
     return NULL;
 }
 
+gboolean handler_allows(const Handler *handler, const Settings *settings, const char *namespace,
+                        GError **error)
+{
+    g_autofree char *allowed = NULL;
+
+    if (!handler_is_host(handler) || g_str_equal(settings->host.pods, "always") ||
+        (g_str_equal(settings->host.pods, "namespaces") &&
+         g_strv_contains(settings->host.namespaces, namespace)))
+        return TRUE;
+    allowed = g_strjoinv(", ", (char **)settings->host.namespaces);
+    return fail(error, STATUS_PERMISSION_DENIED,
+                "host.namespaces: a pod of namespace \"%.64s\" may not run on the node itself; crivirtd's "
+                "configuration allows the namespaces: %s",
+                namespace, *allowed != '\0' ? allowed : "none");
+}
+
 /* ---- annotations ---- */
 
 static gboolean fail_value(const char *value, GError **error, const char *format, ...) G_GNUC_PRINTF(3, 4);

@@ -36,6 +36,11 @@ const Handler *handler_find_kind(const GPtrArray *handlers, HandlerKind kind);
  * Errors: INVALID_ARGUMENT, which lists the handlers. */
 const Handler *handler_find(const GPtrArray *handlers, const char *name, GError **error);
 
+/* Checks that the host.pods and host.namespaces of these settings let a pod of the Kubernetes namespace run
+ * by the handler. Errors: PERMISSION_DENIED, which names the namespace and the allowed ones. */
+gboolean handler_allows(const Handler *handler, const Settings *settings, const char *namespace,
+                        GError **error);
+
 /* The settings for one pod's VM: its handler's, as its annotations change them. */
 typedef struct {
     VmBounds bounds;

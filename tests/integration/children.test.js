@@ -38,7 +38,7 @@ fs.writeFileSync(OWN, `${ownBefore}`);
 const lowered = (score) => isProtected || score >= 0 ? score : 0;
 
 let node, plugins;
-const flags = ['--host-pods=true', `--host-agent=${programs.agent}`];
+const flags = ['--host-pods=always', `--host-agent=${programs.agent}`];
 before(async () => {
     fs.writeFileSync(OWN, `${DAEMON}`); // which the daemon inherits
     try {

@@ -12,7 +12,7 @@ const {eventually, must} = require('./support/kit');
 
 let node;
 before(async () => {
-    node = await Node.start({templates: true, flags: ['--host-pods=true', `--host-agent=${programs.agent}`, '--guest-vm-pool-size=1']});
+    node = await Node.start({templates: true, flags: ['--host-pods=always', `--host-agent=${programs.agent}`, '--guest-vm-pool-size=1']});
 });
 after(() => node.end());
 

@@ -10,7 +10,7 @@ const {Node} = require('./support/node');
 const {sleep, eventually, refused, must} = require('./support/kit');
 
 const {agent} = programs;
-const flags = ['--host-pods=true', `--host-agent=${agent}`];
+const flags = ['--host-pods=always', `--host-agent=${agent}`];
 const modes = (namespace_options) => ({security_context: {namespace_options}});
 const host = {network: 'NODE', pid: 'NODE', ipc: 'NODE'};
 const linux = modes(host);
@@ -346,12 +346,30 @@ test('on a node with cgroups of version 2 alone, host pods and VM pods are in th
     }
 });
 
-test('host pods run on after host_pods was switched off, but no new one starts', async (t) => {
+test('host.namespaces limits host pods to some namespaces', async (t) => {
+    t.after(() => node.restartDaemon());
+    const inNamespace = (namespace, more = {}) => {
+        const config = node.podConfig(more);
+        return {...config, metadata: {...config.metadata, namespace}};
+    };
+    await node.stopDaemon();
+    await node.startDaemon(['--host-pods=namespaces', '--host-namespaces=kube-system,monitoring']);
+    const {pod_sandbox_id: id} = await node.cri.call('RunPodSandbox', {config: inNamespace('monitoring', {linux})});
+    const {status} = await node.cri.call('PodSandboxStatus', {pod_sandbox_id: id});
+    assert.strictEqual(status.runtime_handler, 'host');
+    const complaint = ['namespace "shop" may not run on the node itself', 'kube-system, monitoring'];
+    await refused(node.cri.call('RunPodSandbox', {config: inNamespace('shop', {linux})}), 'PERMISSION_DENIED', ...complaint);
+    await refused(node.cri.call('RunPodSandbox', {config: inNamespace('shop'), runtime_handler: 'host'}), 'PERMISSION_DENIED',
+                  ...complaint);
+    await node.removePod({id});
+});
+
+test('host pods run on after host.pods was set to never, but no new one starts', async (t) => {
     t.after(() => node.restartDaemon());
     const pod = await runHost();
     const container = await node.runContainer(pod, {linux});
     await node.stopDaemon();
-    await node.startDaemon(['--host-pods=false']);
+    await node.startDaemon(['--host-pods=never']);
     assert.strictEqual(await node.output(container, 'echo on'), 'on');
     await refused(node.cri.call('RunPodSandbox', {config: node.podConfig({linux})}), 'INVALID_ARGUMENT', 'network');
     await refused(node.cri.call('RunPodSandbox', {config: node.podConfig(), runtime_handler: 'host'}), 'INVALID_ARGUMENT', 'host');

@@ -68,7 +68,7 @@ static void examines_a_node(void)
         .guest = {.kernel = conflist, .initrd = "/nonexistent/initrd"},
         .network = {.cni_config_dir = directory, .cni_plugin_dirs = plugin_dirs},
         .server = {.state_dir = directory},
-        .host = {.pods = TRUE, .agent = "/nonexistent/agent"},
+        .host = {.pods = "always", .agent = "/nonexistent/agent"},
     };
     g_autoptr(GPtrArray) handlers = g_ptr_array_new();
     g_autoptr(GPtrArray) findings = NULL;

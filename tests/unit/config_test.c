@@ -401,11 +401,12 @@ static void refuses_bad_handlers(void)
 
 static void switches_host_pods_on(void)
 {
-    const char *flags[] = {"--host-pods=true", NULL};
+    const char *flags[] = {"--host-pods=always", NULL};
     GError *error = NULL;
     g_autoptr(Settings) off = load("", NULL, &error);
     g_autoptr(Settings) on = load("", flags, &error);
-    g_autoptr(Settings) named = load("[host]\npods = true\n[handlers.system]\nkind = 'host'\n", NULL, &error);
+    g_autoptr(Settings) named =
+        load("[host]\npods = 'always'\n[handlers.system]\nkind = 'host'\n", NULL, &error);
     g_autofree char *text = config_to_toml(on);
     g_autoptr(Settings) again = load(text, NULL, &error);
 
@@ -425,12 +426,13 @@ static void switches_host_pods_on(void)
 static void refuses_bad_host_handlers(void)
 {
     check_refused("[handlers.host]\nkind = 'host'\n",
-                  "c.toml:1: handlers.host.kind: host is not allowed unless host.pods");
-    check_refused("[host]\npods = true\n[handlers.vm]\nkind = 'host'\n",
+                  "c.toml:1: handlers.host.kind: host is not allowed while host.pods is never");
+    check_refused("[host]\npods = 'always'\n[handlers.vm]\nkind = 'host'\n",
                   "c.toml:3: handlers.vm.kind: the default handler");
-    check_refused("[host]\npods = true\n[handlers.host]\nkind = 'host'\nannotations = ['vcpus']\n",
+    check_refused("[host]\npods = 'always'\n[handlers.host]\nkind = 'host'\nannotations = ['vcpus']\n",
                   "handlers.host.annotations");
     check_refused("[host]\npods = 1\n", "pods");
+    check_refused("[host]\npods = 'sometimes'\n", "allowed: never, namespaces, always");
 }
 
 static void prints_handlers(void)

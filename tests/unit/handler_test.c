@@ -110,6 +110,38 @@ static void finds_handlers(void)
                "there is no handler \"runc\"; there are: vm, open, narrow, parameters");
 }
 
+/* Whether these options let a pod of the namespace run on the node; the complaint if not. */
+static void check_host_pod(const char *pods, const char *const *namespaces, const char *namespace,
+                           const char *complaint)
+{
+    const Handler host = {.kind = "host", .name = "host"};
+    const Handler vm = {.kind = "vm", .name = "vm"};
+    const Settings settings = {.host = {.pods = pods, .namespaces = namespaces}};
+    GError *error = NULL;
+
+    CU_ASSERT_TRUE(handler_allows(&vm, &settings, namespace, &error));
+    if (complaint == NULL) {
+        CU_ASSERT_TRUE(handler_allows(&host, &settings, namespace, &error));
+        return;
+    }
+    TEST_FAILS(handler_allows(&host, &settings, namespace, &error), error, STATUS_PERMISSION_DENIED,
+               complaint);
+}
+
+static void limits_host_pods_to_namespaces(void)
+{
+    static const char *const two[] = {"kube-system", "monitoring", NULL};
+
+    check_host_pod("always", two, "default", NULL);
+    check_host_pod("namespaces", two, "kube-system", NULL);
+    check_host_pod("namespaces", two, "monitoring", NULL);
+    check_host_pod("namespaces", two, "default", "\"default\" may not run on the node itself");
+    check_host_pod("namespaces", two, "kube-system-2", "allows the namespaces: kube-system, monitoring");
+    check_host_pod("namespaces", two, "", "host.namespaces");
+    check_host_pod("namespaces", nothing, "kube-system", "allows the namespaces: none");
+    check_host_pod("never", two, "kube-system", "kube-system");
+}
+
 static void knows_the_nodes_limits(void)
 {
     static const char *const annotations[] = {"vcpus", "memory", NULL};
@@ -230,6 +262,7 @@ int main(void)
     static const TestCase cases[] = {
         {"a handler is found by name, the empty name is the default, and an unknown name is refused",
          finds_handlers},
+        {"host pods are those that the policy and its namespaces allow", limits_host_pods_to_namespaces},
         {"without a maximum a pod may have what the node has", knows_the_nodes_limits},
         {"a pod gets its handler's settings", takes_the_handlers_settings},
         {"the annotations of a pod change its settings", obeys_annotations},
