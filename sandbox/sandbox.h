@@ -89,6 +89,11 @@ gboolean sandbox_update(SandboxManager *manager, const Runtime__V1__UpdatePodSan
                         const Deadline *deadline, GError **error);
 gboolean sandbox_status(SandboxManager *manager, const Runtime__V1__PodSandboxStatusRequest *request,
                         Arena *arena, Runtime__V1__PodSandboxStatusResponse *ret_response, GError **error);
+/* The kernel's log of the pod's guest, in the arena; it may not be UTF-8. *ret_is_console: the guest has
+ * ended or does not answer, and the text is the end of its console. Errors: FAILED_PRECONDITION for a host
+ * pod. */
+gboolean sandbox_guest_log(SandboxManager *manager, const char *id, const Deadline *deadline, Arena *arena,
+                           ProtobufCBinaryData *ret_text, gboolean *ret_is_console, GError **error);
 gboolean sandbox_list(SandboxManager *manager, const Runtime__V1__ListPodSandboxRequest *request,
                       Arena *arena, Runtime__V1__ListPodSandboxResponse *ret_response, GError **error);
 
@@ -107,6 +112,10 @@ gboolean container_list(SandboxManager *manager, const Runtime__V1__ListContaine
 gboolean container_update(SandboxManager *manager,
                           const Runtime__V1__UpdateContainerResourcesRequest *request,
                           const Deadline *deadline, GError **error);
+/* Stops all processes of a running container without their notice, or lets them go on (container_pause.c).
+ * The CRI has no such state: the container stays RUNNING, with the reason "Paused". */
+gboolean container_pause(SandboxManager *manager, const char *id, gboolean paused, const Deadline *deadline,
+                         GError **error);
 gboolean container_reopen_log(SandboxManager *manager, const char *id, const Deadline *deadline,
                               GError **error);
 /* What containers and pods use (observe/stats.c). All guests are asked at once and have a short time to

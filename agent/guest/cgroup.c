@@ -131,6 +131,24 @@ bool cgroup_kill(const char *directory)
     return directory[0] != '\0' && (sysfile_write(path, "1") || cgroup_v1_kill(directory));
 }
 
+bool cgroup_freeze(const char *directory, bool frozen)
+{
+    char path[PATH_ROOM];
+    if (directory[0] == '\0' || cgroup_v1_is(directory)) {
+        errno = ENOTSUP;
+        return false;
+    }
+    snprintf(path, sizeof path, "%s/cgroup.freeze", directory);
+    return sysfile_write(path, frozen ? "1" : "0");
+}
+
+bool cgroup_is_frozen(const char *directory)
+{
+    char path[PATH_ROOM];
+    snprintf(path, sizeof path, "%s/cgroup.events", directory);
+    return sysfile_read_key(path, "frozen") == 1;
+}
+
 bool cgroup_is_empty(const char *directory)
 {
     char path[PATH_ROOM];

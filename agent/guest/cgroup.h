@@ -23,6 +23,11 @@ void cgroup_read(const char *directory, CgroupReading *ret_reading);
 bool cgroup_of_process(int pid, char *ret_directory, size_t room);
 /* Sends KILL to all processes in the cgroup. Return: false when there is no such directory. */
 bool cgroup_kill(const char *directory);
+/* Stops all processes in the cgroup and below it, or lets them go on; KILL ends them meanwhile. The kernel
+ * does it soon. Return: false with errno, ENOTSUP for version 1. */
+bool cgroup_freeze(const char *directory, bool frozen);
+/* Return: whether all of them have stopped. */
+bool cgroup_is_frozen(const char *directory);
 /* Return: true when no process is in the cgroup or below it, or there is no such cgroup. */
 bool cgroup_is_empty(const char *directory);
 int64_t cgroup_oom_kills(const char *directory);

@@ -51,6 +51,7 @@ size_t containers_report(ContainerReport *ret_reports, ContainerReport **ret_poi
             report->oom_killed = container->process->oom_killed;
         }
         report->input_received = container->process->input_received;
+        report->paused = container->paused && container->state == CONTAINER_RUNNING;
         ret_pointers[n++] = report;
     }
     return n;

@@ -40,6 +40,7 @@ typedef struct Container {
     Call *waiting, **last; /* the operations that wait, and where the next one goes */
     unsigned n_waiting;
     bool killing; /* active is a DeleteContainer that waits for the end of the first process */
+    bool paused;  /* by PauseContainer */
     bool ending;  /* the first process has ended; the others are being killed */
     int64_t ending_since_ns;
     Timer end_wait;

@@ -15,6 +15,7 @@
 #include "agent/guest/idmap.h"
 #include "agent/guest/job.h"
 #include "agent/guest/mountpoint.h"
+#include "agent/guest/node.h"
 #include "agent/guest/paths.h"
 #include "agent/guest/pidns.h"
 #include "agent/guest/read_ahead.h"
@@ -222,6 +223,27 @@ static bool create_check(const CreateContainerRequest *request, Fault *ret_fault
     return true;
 }
 
+/* Sets the limit at each container, so that it follows the one that the pod has on the node. */
+static bool pod_limit_processes(const CreateContainerRequest *request, Fault *ret_fault)
+{
+    char limit[24] = "max";
+
+    if (node_is_entered() || (request->pod_pids_max == 0 && access(PODS_CGROUP, F_OK) < 0))
+        return true;
+    if (request->pod_pids_max != 0)
+        snprintf(limit, sizeof limit, "%llu", (unsigned long long)request->pod_pids_max);
+    return dir_put(PODS_CGROUP, 0755, ret_fault) &&
+           (sysfile_write(PODS_CGROUP "/pids.max", limit) ||
+            fault_errno(ret_fault, "limiting the pod to %s processes", limit));
+}
+
+static bool pod_put_localtime(const CreateContainerRequest *request, Fault *ret_fault)
+{
+    const Piece text = {request->localtime.data, request->localtime.len};
+
+    return text.length == 0 || file_put(SANDBOX_DIR "/localtime", 0644, &text, 1, ret_fault);
+}
+
 static bool bundle_make(const char *id, Fault *ret_fault)
 {
     char path[192];
@@ -256,6 +278,7 @@ void op_create_container(Call *call)
     }
     if (container == NULL) {
         bool ok = create_check(request, &error) && (!request->shared_pid || pidns_ensure(&error)) &&
+                  pod_limit_processes(request, &error) && pod_put_localtime(request, &error) &&
                   bundle_make(request->id, &error);
         if (ok && (container = container_new(request->id)) == NULL)
             ok = fault(&error, FAULT_RESOURCE_EXHAUSTED,

@@ -9,6 +9,7 @@
 #include "agent/guest/channel.h"
 #include "agent/guest/container.h"
 #include "agent/guest/crun.h"
+#include "agent/guest/in_guest.h"
 #include "agent/guest/job.h"
 #include "agent/guest/paths.h"
 #include "agent/guest/process_tree.h"
@@ -62,6 +63,8 @@ void container_exited(void *data, Process *process)
     process->end_held = true;
     container_unlink_pid_namespace(container);
     cgroup_kill(container->cgroup);
+    in_guest_kill(container->id);
+    container->paused = false;
     container->ending = true;
     container->ending_since_ns = clock_monotonic_ns();
     container->end_wait = (Timer){.call = container_await_end, .data = container};
@@ -93,8 +96,9 @@ static bool signal_all(const Container *container, const Process *process, int s
 {
     if (process->exec_id[0] == '\0')
         return container_signal_all(container, signal_number);
-    return process->pid != 0 && process_tree_signal(container->cgroup, process->gone ? 0 : process->pid,
-                                                    process->mark, signal_number);
+    return process->pid != 0 &&
+           process_tree_signal(process->in_guest ? CGROUP_ROOT : container->cgroup,
+                               process->gone ? 0 : process->pid, process->mark, signal_number);
 }
 
 /* A signal does not wait for the container's other operations, because it is how a hanging one is ended. */

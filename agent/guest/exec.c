@@ -21,8 +21,10 @@
 #include "agent/guest/console.h"
 #include "agent/guest/container.h"
 #include "agent/guest/crun.h"
+#include "agent/guest/in_guest.h"
 #include "agent/guest/job.h"
 #include "agent/guest/json.h"
+#include "agent/guest/node.h"
 #include "agent/guest/paths.h"
 #include "agent/guest/process_tree.h"
 #include "agent/guest/sysfile.h"
@@ -223,6 +225,14 @@ static bool container_takes_execs(const Container *container, const char *id, Fa
     return true;
 }
 
+/* A process of the frozen cgroup would not begin before the container goes on. */
+static bool container_is_awake(const Container *container, const ExecRequest *request, Fault *ret_fault)
+{
+    if (container->paused && !request->in_guest)
+        return fault(ret_fault, FAULT_FAILED_PRECONDITION, "container %s is paused", container->id);
+    return true;
+}
+
 /* Starts an exec whose turn has come, unless its container or its client has gone meanwhile. */
 static void exec_start(Exec *exec)
 {
@@ -232,10 +242,16 @@ static void exec_start(Exec *exec)
     Fault error;
     bool ok = container_takes_execs(container, id, &error);
 
+    ok = ok && container_is_awake(container, exec->call->request->exec, &error);
     if (ok && process == NULL)
         ok = fault(&error, FAULT_NOT_FOUND, "container %s has been deleted", id);
     else if (ok && process->hung_up)
         ok = fault(&error, FAULT_CANCELLED, "the client has gone");
+    if (ok && exec->call->request->exec->in_guest) {
+        ok = in_guest_start(process, exec->call->request->exec, &error);
+        exec_end(exec, process, ok ? NULL : &error);
+        return;
+    }
     if (!ok || !exec_run(exec, container, process, &error)) {
         exec_end(exec, process, &error);
         return;
@@ -265,7 +281,11 @@ static bool exec_check(const ExecRequest *request, Container **ret_container, Fa
     if (id == NULL || !id_is_valid(id->exec_id) || request->n_args == 0)
         return fault(ret_fault, FAULT_INVALID_ARGUMENT,
                      "Exec needs an exec_id of 1 to %d of [a-zA-Z0-9_.-] and a command", ID_MAX);
-    if (!container_takes_execs(container, id->container_id, ret_fault))
+    if (request->in_guest && node_is_entered())
+        return fault(ret_fault, FAULT_FAILED_PRECONDITION,
+                     "a host pod has no guest: its kernel is the node's");
+    if (!container_takes_execs(container, id->container_id, ret_fault) ||
+        !container_is_awake(container, request, ret_fault))
         return false;
     if (process_find(id->container_id, id->exec_id) != NULL)
         return fault(ret_fault, FAULT_ALREADY_EXISTS, "container %s has an exec %s already", container->id,
@@ -309,6 +329,7 @@ void op_exec(Call *call)
         return;
     }
     process->starter = call;
+    process->in_guest = request->in_guest;
     process->mark = process_tree_new_mark();
     process->exited = exec_exited;
     process->exited_data = container;

@@ -13,6 +13,7 @@
 #include "agent/guest/call.h"
 #include "agent/guest/channel.h"
 #include "agent/guest/fault.h"
+#include "agent/guest/in_guest.h"
 #include "agent/guest/loop.h"
 #include "agent/guest/measure.h"
 #include "agent/guest/node.h"
@@ -110,6 +111,8 @@ int main(int argc, char **argv)
 
     if (argc > 1 && strcmp(argv[1], TREE_REMOVE_OPTION) == 0)
         return remove_trees(argv + 2) ? 0 : 1;
+    if (argc > 1 && strcmp(argv[1], IN_GUEST_OPTION) == 0)
+        return in_guest_main(argv + 2);
     if (argc == 2 && strcmp(argv[1], WAIT_OPTION) == 0)
         return pause();
     if (argc == 4 && strcmp(argv[1], MEASURE_OPTION) == 0)

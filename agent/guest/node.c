@@ -194,6 +194,11 @@ bool node_enter(int argc, char **argv)
     return chdir("/") == 0 || node_complain("/");
 }
 
+bool node_is_entered(void)
+{
+    return listener >= 0;
+}
+
 int node_socket(void)
 {
     return listener;

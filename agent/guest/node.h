@@ -22,6 +22,8 @@
  *   --node-ipc         the node's IPC namespace instead of one of the pod's own
  * and enters the namespaces. Return: false after it has written the failure to stderr. */
 bool node_enter(int argc, char **argv);
+/* Return: whether the agent is one of a host pod. */
+bool node_is_entered(void);
 /* Return: the listening socket. */
 int node_socket(void);
 /* Reports to the daemon, by a line on stdout, that the socket is served. From then on the agent outlives the

@@ -4,6 +4,7 @@
 #pragma once
 
 #define CGROUP_ROOT "/sys/fs/cgroup"
+#define PODS_CGROUP CGROUP_ROOT "/crivirt" /* a guest's: the containers' cgroups are in it */
 
 #define RUN_DIR "/run/crivirt"
 #define SANDBOX_DIR                                                                                          \

@@ -49,6 +49,7 @@ typedef struct Process {
     int exit_code;
     int64_t finished_at_ns;
     bool oom_killed;
+    bool in_guest; /* an exec that is not in the container (in_guest.h) */
     bool end_held; /* its end is not to be reported yet */
     int64_t oom_kills_before;
     uint64_t mark; /* of an exec: what process_tree.h finds its descendants by */
@@ -66,6 +67,8 @@ bool id_is_valid(const char *id);
 Process *process_new(const char *container_id, const char *exec_id, bool tty, bool with_input,
                      Fault *ret_fault);
 Process *process_find(const char *container_id, const char *exec_id);
+/* Return: the process after this one; of NULL, the first; NULL at the end. */
+Process *process_next(const Process *process);
 /* Gives the process the terminal that crun made. Takes fd, also on failure. */
 bool process_set_terminal(Process *process, int fd, bool with_input);
 /* Makes the process a connection, which can be used at once. Takes fd, also on failure. */

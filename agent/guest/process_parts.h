@@ -5,8 +5,6 @@
 
 #include "agent/guest/process.h"
 
-/* Return: the process after this one; of NULL, the first; NULL at the end. */
-Process *process_next(const Process *process);
 unsigned processes_count(void);
 /* Return: NULL when there is no such process, or no id. */
 Process *process_of_id(const ProcessId *id);

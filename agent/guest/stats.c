@@ -23,8 +23,6 @@ enum {
     RETRY_MS = 15,
 };
 
-#define PODS_CGROUP CGROUP_ROOT "/crivirt"
-
 /* One container's part of the response. */
 typedef struct {
     ContainerUsage usage;

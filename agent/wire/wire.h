@@ -27,12 +27,14 @@
 #include <stdint.h>
 
 enum {
-    WIRE_PROTOCOL_VERSION = 5,
+    WIRE_PROTOCOL_VERSION = 6,
     WIRE_PROTOCOL_INPUT_WINDOW = 2, /* the first version with InputAck, hang-up and Dial */
     WIRE_PROTOCOL_QUICK_SUM =
         3,                   /* the first version with the Fletcher sum, which costs less than the channel */
     WIRE_PROTOCOL_PARTS = 4, /* the first version with Part, for messages that are longer than a frame */
     WIRE_PROTOCOL_CLOCK = 5, /* the first version with SetClock, and with times in a PingResponse */
+    WIRE_PROTOCOL_GUEST =
+        6, /* the first version with KernelLog, PauseContainer, and Exec in the guest itself */
     WIRE_MAX_FRAME_BYTES = 1 << 20,
     WIRE_MAX_MESSAGE_BYTES = 16 << 20, /* of a message in parts: as much as a gRPC message has */
     WIRE_PART_BYTES = 512 << 10,       /* data in one Part */

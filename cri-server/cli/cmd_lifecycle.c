@@ -7,6 +7,7 @@
 #include "cri-server/cli/commands.h"
 #include "cri-server/cli/inventory.h"
 #include "cri-server/cli/lifecycle.h"
+#include "crivirt.pb-c.h"
 
 #define STATE(name) RUNTIME__V1__CONTAINER_STATE__CONTAINER_##name
 
@@ -60,6 +61,104 @@ const Command command_kill = {
     .min_operands = 1,
     .max_operands = -1,
     .run = kill_command,
+};
+
+/* --- pause, unpause ------------------------------------------------------------------------------------- */
+
+static gboolean set_paused(Cli *cli, const char *container_id, gboolean paused, GError **error)
+{
+    Crivirt__V1__PauseContainerRequest request = CRIVIRT__V1__PAUSE_CONTAINER_REQUEST__INIT;
+
+    request.container_id = (char *)container_id;
+    request.paused = paused;
+    return cli_own_call(cli, "PauseContainer", &request.base, CLI_CALL_MS, error) != NULL;
+}
+
+/* All running containers of the pod. */
+static gboolean set_pod_paused(Cli *cli, const char *name, gboolean paused, GError **error)
+{
+    const Inventory *inventory = inventory_load(cli, error);
+    const Runtime__V1__PodSandbox *pod =
+        inventory != NULL ? inventory_pod(cli, inventory, name, error) : NULL;
+
+    if (pod == NULL)
+        return FALSE;
+    for (gsize i = 0; i < inventory->n_containers; i++) {
+        const Runtime__V1__Container *container = inventory->containers[i].container;
+
+        if (g_str_equal(container->pod_sandbox_id, pod->id) && container->state == STATE(RUNNING) &&
+            !set_paused(cli, container->id, paused, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean pause_one(Cli *cli, const InventoryContainer *row, GError **error)
+{
+    return set_paused(cli, row->container->id, TRUE, error);
+}
+
+static gboolean unpause_one(Cli *cli, const InventoryContainer *row, GError **error)
+{
+    return set_paused(cli, row->container->id, FALSE, error);
+}
+
+static gboolean pause_all(Cli *cli, gboolean paused, GError **error)
+{
+    if (!options_flag(cli->options, "pod"))
+        return containers_for_each(cli, paused ? pause_one : unpause_one, error);
+    for (const char *const *name = options_operands(cli->options); *name != NULL; name++) {
+        g_autofree char *line = g_strdup_printf("%s\n", *name);
+
+        if (!set_pod_paused(cli, *name, paused, error)) {
+            g_prefix_error(error, "%s: ", *name);
+            return FALSE;
+        }
+        if (!cli_print(line, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean pause_command(Cli *cli, GError **error)
+{
+    return pause_all(cli, TRUE, error);
+}
+
+static gboolean unpause_command(Cli *cli, GError **error)
+{
+    return pause_all(cli, FALSE, error);
+}
+
+static const OptionSpec pause_options[] = {
+    {"pod", 'p', OPTION_FLAG, NULL, "the names are pods': all their running containers"},
+    {NULL},
+};
+
+const Command command_pause = {
+    .name = "pause",
+    .group = "Containers",
+    .usage = "[OPTIONS] CONTAINER...",
+    .help = "Stop all processes of containers without their notice",
+    .details =
+        "They keep their memory and connections until \"crivirt unpause\". Commands in a paused container\n"
+        "are refused, a kubelet's exec probes among them; stop lets it go on first, and kill and rm end it.\n"
+        "To the CRI it is running, with the reason Paused.",
+    .options = pause_options,
+    .min_operands = 1,
+    .max_operands = -1,
+    .run = pause_command,
+};
+
+const Command command_unpause = {
+    .name = "unpause",
+    .group = "Containers",
+    .usage = "[OPTIONS] CONTAINER...",
+    .help = "Let paused containers go on",
+    .options = pause_options,
+    .min_operands = 1,
+    .max_operands = -1,
+    .run = unpause_command,
 };
 
 /* --- wait ---------------------------------------------------------------------------------------------- */

@@ -31,6 +31,10 @@ extern const Command command_wait;
 extern const Command command_top;
 extern const Command command_system;
 extern const Command command_support;
+extern const Command command_shell;
+extern const Command command_dmesg;
+extern const Command command_pause;
+extern const Command command_unpause;
 extern const Command command_ps;
 extern const Command command_logs;
 extern const Command command_exec;
@@ -73,3 +77,5 @@ char *command_help_text(const Command *command);
 char *command_list_text(void);
 /* Return: "-m, --memory SIZE", indented when there is no letter; the caller frees it. */
 char *option_spec_title(const OptionSpec *option);
+/* Return: a guest's kernel log as `crivirt dmesg` prints it; the caller frees it. */
+char *guest_log_text(const void *data, gsize length);

@@ -210,7 +210,7 @@ gboolean stream_run(Cli *cli, const StreamAddress *address, StreamRun *run, GErr
 /* ---- addresses ---- */
 
 /* The server is authenticated by its certificate, which the daemon reports over a socket that is trusted. */
-static gboolean complete_address(Cli *cli, const char *url, StreamAddress *ret_address, GError **error)
+gboolean stream_complete_address(Cli *cli, const char *url, StreamAddress *ret_address, GError **error)
 {
     Crivirt__V1__StreamingCertificateRequest request = CRIVIRT__V1__STREAMING_CERTIFICATE_REQUEST__INIT;
     const Crivirt__V1__StreamingCertificateResponse *response;
@@ -243,7 +243,7 @@ gboolean stream_exec_address(Cli *cli, const char *container_id, const char *con
     request.stdout = TRUE;
     request.stderr = !tty;
     response = cli_runtime_call(cli, "Exec", &request.base, CLI_CALL_MS, error);
-    return response != NULL && complete_address(cli, response->url, ret_address, error);
+    return response != NULL && stream_complete_address(cli, response->url, ret_address, error);
 }
 
 gboolean stream_attach_address(Cli *cli, const char *container_id, gboolean input, gboolean tty,
@@ -258,7 +258,7 @@ gboolean stream_attach_address(Cli *cli, const char *container_id, gboolean inpu
     request.stdout = TRUE;
     request.stderr = !tty;
     response = cli_runtime_call(cli, "Attach", &request.base, CLI_CALL_MS, error);
-    return response != NULL && complete_address(cli, response->url, ret_address, error);
+    return response != NULL && stream_complete_address(cli, response->url, ret_address, error);
 }
 
 gboolean stream_forward_address(Cli *cli, const char *pod_id, guint16 port, StreamAddress *ret_address,
@@ -272,5 +272,5 @@ gboolean stream_forward_address(Cli *cli, const char *pod_id, guint16 port, Stre
     request.n_port = 1;
     request.port = &number;
     response = cli_runtime_call(cli, "PortForward", &request.base, CLI_CALL_MS, error);
-    return response != NULL && complete_address(cli, response->url, ret_address, error);
+    return response != NULL && stream_complete_address(cli, response->url, ret_address, error);
 }

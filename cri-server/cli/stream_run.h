@@ -20,6 +20,8 @@ typedef struct {
  * delays only this connection. */
 gboolean stream_run(Cli *cli, const StreamAddress *address, StreamRun *run, GError **error);
 
+/* Makes an address of a URL that the daemon has returned, which is borrowed. */
+gboolean stream_complete_address(Cli *cli, const char *url, StreamAddress *ret_address, GError **error);
 /* Get the address from the daemon; its strings live in the arena. */
 gboolean stream_exec_address(Cli *cli, const char *container_id, const char *const *words, gboolean input,
                              gboolean tty, StreamAddress *ret_address, GError **error);

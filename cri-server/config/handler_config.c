@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/error.h"
+#include "common/settings/pod_defaults.h"
 #include "cri-server/config/option_value.h"
 
 #define DEFAULT_NAME "vm"
@@ -181,6 +182,14 @@ static gboolean check_sizes(const Handler *handler, GError **error)
     return TRUE;
 }
 
+static gboolean check_defaults(const Handler *handler, GError **error)
+{
+    if (pod_defaults_check(handler, error))
+        return TRUE;
+    g_prefix_error(error, "%s.", handler->where);
+    return FALSE;
+}
+
 static gboolean check_host(const Handler *handler, gboolean host_pods, GError **error)
 {
     if (!host_pods)
@@ -228,7 +237,7 @@ gboolean handler_configs_complete(GPtrArray *handlers, const HandlerDefaults *de
         for (gsize i = 0; i < G_N_ELEMENTS(options); i++)
             if ((handler->is_given >> i & 1) == 0 && !set_default(&options[i], handler, defaults, error))
                 return FALSE;
-        if (!check_sizes(handler, error) ||
+        if (!check_sizes(handler, error) || !check_defaults(handler, error) ||
             (handler_is_host(handler) && !check_host(handler, defaults->host_pods, error)))
             return FALSE;
     }

@@ -257,7 +257,8 @@ static void start_process(gpointer data)
                               .tty = request->tty,
                               .with_input = request->stdin,
                               .columns = start->columns,
-                              .rows = start->rows};
+                              .rows = start->rows,
+                              .in_guest = request->in_guest};
 
     if (!deadline_check(&deadline, "waiting for other starts in the sandbox", &start->error))
         start->session = NULL;

@@ -10,6 +10,7 @@
 
 typedef struct {
     gboolean is_attach;
+    gboolean in_guest; /* exec outside of the container */
     char *container_id;
     char *sandbox_id; /* the container's */
     char **args;      /* for exec */

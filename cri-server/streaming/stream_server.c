@@ -287,7 +287,8 @@ static Ticket *remote_ticket(StreamKind kind, const char *container_id, char *sa
     return ticket;
 }
 
-char *stream_server_exec(StreamServer *server, const Runtime__V1__ExecRequest *request, GError **error)
+static char *exec_url(StreamServer *server, const Runtime__V1__ExecRequest *request, gboolean in_guest,
+                      GError **error)
 {
     char *sandbox_id = NULL;
     Ticket *ticket;
@@ -297,15 +298,27 @@ char *stream_server_exec(StreamServer *server, const Runtime__V1__ExecRequest *r
         return NULL;
     }
     if (!check_streams(request->tty, request->stdin, request->stdout, request->stderr, error) ||
-        !stream_session_check_container(server->loop.sandboxes, request->container_id, FALSE, &sandbox_id,
-                                        error))
+        !stream_session_check_exec(server->loop.sandboxes, request->container_id, in_guest, &sandbox_id,
+                                   error))
         return NULL;
     ticket = remote_ticket(STREAM_EXEC, request->container_id, sandbox_id, request->tty, request->stdin,
                            request->stdout, request->stderr);
+    ticket->remote->in_guest = in_guest;
     ticket->remote->args = g_new0(char *, request->n_cmd + 1);
     for (size_t i = 0; i < request->n_cmd; i++)
         ticket->remote->args[i] = g_strdup(request->cmd[i]);
     return make_url(server, ticket, error);
+}
+
+char *stream_server_exec(StreamServer *server, const Runtime__V1__ExecRequest *request, GError **error)
+{
+    return exec_url(server, request, FALSE, error);
+}
+
+char *stream_server_exec_in_guest(StreamServer *server, const Runtime__V1__ExecRequest *request,
+                                  GError **error)
+{
+    return exec_url(server, request, TRUE, error);
 }
 
 char *stream_server_attach(StreamServer *server, const Runtime__V1__AttachRequest *request, GError **error)
@@ -313,8 +326,7 @@ char *stream_server_attach(StreamServer *server, const Runtime__V1__AttachReques
     char *sandbox_id = NULL;
 
     if (!check_streams(request->tty, request->stdin, request->stdout, request->stderr, error) ||
-        !stream_session_check_container(server->loop.sandboxes, request->container_id, TRUE, &sandbox_id,
-                                        error))
+        !stream_session_check_attach(server->loop.sandboxes, request->container_id, &sandbox_id, error))
         return NULL;
     return make_url(server,
                     remote_ticket(STREAM_ATTACH, request->container_id, sandbox_id, request->tty,

@@ -30,6 +30,9 @@ char *stream_server_certificate(StreamServer *server);
 
 /* Return: a URL for one use within streaming.url_timeout, which the caller frees; NULL on failure. */
 char *stream_server_exec(StreamServer *server, const Runtime__V1__ExecRequest *request, GError **error);
+/* The command runs in the guest of the container's pod, outside of the container. */
+char *stream_server_exec_in_guest(StreamServer *server, const Runtime__V1__ExecRequest *request,
+                                  GError **error);
 char *stream_server_attach(StreamServer *server, const Runtime__V1__AttachRequest *request, GError **error);
 char *stream_server_port_forward(StreamServer *server, const Runtime__V1__PortForwardRequest *request,
                                  GError **error);

@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "common/semaphore.h"
+#include "sandbox/container/container_pause.h"
 #include "sandbox/container/container_signal.h"
 #include "sandbox/pod/pod_events.h"
 #include "sandbox/pods/pod_table.h"
@@ -58,7 +59,8 @@ static gboolean container_signal_and_wait(Container *container, gint64 timeout_s
     if (container_state(container) != CONTAINER_RUNNING_STATE)
         return TRUE;
     if (timeout_s > 0) {
-        if (!container_signal(container, container->stop_signal, FALSE, deadline, error))
+        if (!container_resume(container, deadline, error) ||
+            !container_signal(container, container->stop_signal, FALSE, deadline, error))
             return FALSE;
         if (container_wait_exited(container, &grace, NULL))
             return TRUE;

@@ -4,11 +4,14 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "agent/wire/wire.h"
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/settings/pod_defaults.h"
 #include "sandbox/oci/seccomp_profile.h"
 #include "sandbox/pod/host_pod.h"
 #include "sandbox/pod/host_request.h"
+#include "sandbox/pod/pod_cgroup.h"
 #include "sandbox/pods/pod_table.h"
 
 /* Reads the Localhost profile that the container asks for. *ret_text, which the caller frees, stays NULL
@@ -70,6 +73,42 @@ static void user_set_groups(Crivirt__Agent__V1__User *user, const Runtime__V1__C
         user->groups[i] = (uint32_t)security->supplemental_groups[i];
 }
 
+/* The lower one of the limits that the pod's cgroup on the node and the handler have. */
+static guint64 pids_max(const Pod *pod, const Handler *handler)
+{
+    guint64 of_node = pod_cgroup_pids_max(pod);
+    guint64 of_handler = handler != NULL ? handler->max_processes : 0;
+
+    return of_node == 0 || (of_handler != 0 && of_handler < of_node) ? of_handler : of_node;
+}
+
+/* What the handler gives to its pods' containers. The agent of a pod that an older crivirt started takes none
+ * of it. */
+static gboolean set_defaults(Container *container, const Handler *handler, Arena *arena,
+                             Crivirt__Agent__V1__CreateContainerRequest *create, GError **error)
+{
+    Pod *pod = container->pod;
+    g_autoptr(AgentConnection) agent = pod_agent(pod, error);
+    char *text = NULL;
+    gsize length = 0;
+
+    if (agent == NULL)
+        return FALSE;
+    if (!agent_connection_check_protocol(agent, WIRE_PROTOCOL_GUEST, "", NULL))
+        return TRUE;
+    if (!pod->platform->on_node)
+        create->pod_pids_max = pids_max(pod, handler);
+    if (handler == NULL || *handler->time_zone == '\0')
+        return TRUE;
+    if (!time_zone_read(handler->time_zone, &text, &length, error)) {
+        g_prefix_error(error, "handlers.%s.time_zone: ", handler->name);
+        return FALSE;
+    }
+    arena_hold(arena, text, g_free);
+    create->localtime = (ProtobufCBinaryData){.len = length, .data = (guint8 *)text};
+    return TRUE;
+}
+
 gboolean create_message_build(Container *container, const Image *image, const ContainerVolumes *volumes,
                               const GArray *layers, Arena *arena,
                               Crivirt__Agent__V1__CreateContainerRequest *create, GError **error)
@@ -92,12 +131,16 @@ gboolean create_message_build(Container *container, const Image *image, const Co
         .n_blocks = volumes->n_blocks,
         .architecture = uname(&node) == 0 ? node.machine : "",
     };
+    const Handler *handler = handler_find(container->pod->settings->handlers, container->pod->handler, NULL);
     Crivirt__Agent__V1__User *user = arena_new0(arena, Crivirt__Agent__V1__User, 1);
     g_autofree char *before = NULL;
     g_autofree char *after = NULL;
 
-    if (!seccomp_read(container->config, &seccomp, error) || !target_find(container, &target, error))
+    if (!seccomp_read(container->config, &seccomp, error) || !target_find(container, &target, error) ||
+        !set_defaults(container, handler, arena, create, error))
         return FALSE;
+    input.handler = handler;
+    input.has_localtime = create->localtime.len > 0;
     if (container->pod->platform->on_node) {
         if (!node_devices_collect(container->config, &devices, error))
             return FALSE;

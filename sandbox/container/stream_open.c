@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/container/stream_open.h"
 
+#include "agent/wire/wire.h"
 #include "common/error.h"
+#include "sandbox/container/container_pause.h"
 #include "sandbox/pods/pod_table.h"
 #include "sandbox/pods/stream_sessions.h"
 
+typedef enum { TO_ATTACH, TO_EXEC, TO_EXEC_IN_GUEST } Purpose;
+
 /* Return: the container, referenced, in a state that allows the session; NULL with an error. */
-static Container *container_to_open(SandboxManager *manager, const char *id, gboolean to_attach,
-                                    GError **error)
+static Container *container_to_open(SandboxManager *manager, const char *id, Purpose purpose, GError **error)
 {
     g_autoptr(Container) container = manager_find_container(manager, id, error);
     ContainerState state;
@@ -15,17 +18,28 @@ static Container *container_to_open(SandboxManager *manager, const char *id, gbo
     if (container == NULL)
         return NULL;
     state = container_state(container);
-    if (state != CONTAINER_RUNNING_STATE && (!to_attach || state != CONTAINER_CREATED_STATE)) {
+    if (state != CONTAINER_RUNNING_STATE && (purpose != TO_ATTACH || state != CONTAINER_CREATED_STATE)) {
         fail(error, STATUS_FAILED_PRECONDITION, "container %s is not running", container->id);
+        return NULL;
+    }
+    if (purpose == TO_EXEC && container_is_paused(container)) {
+        fail(error, STATUS_FAILED_PRECONDITION, "container %s is paused: crivirt unpause lets it go on",
+             container->id);
+        return NULL;
+    }
+    if (purpose == TO_EXEC_IN_GUEST && container->pod->platform->on_node) {
+        fail(error, STATUS_FAILED_PRECONDITION,
+             "container %s is one of a host pod, which has no guest: its kernel is the node's",
+             container->id);
         return NULL;
     }
     return g_steal_pointer(&container);
 }
 
-gboolean stream_session_check_container(SandboxManager *manager, const char *container_id, gboolean to_attach,
-                                        char **ret_sandbox_id, GError **error)
+static gboolean check_container(SandboxManager *manager, const char *container_id, Purpose purpose,
+                                char **ret_sandbox_id, GError **error)
 {
-    g_autoptr(Container) container = container_to_open(manager, container_id, to_attach, error);
+    g_autoptr(Container) container = container_to_open(manager, container_id, purpose, error);
     g_autoptr(AgentConnection) agent = container != NULL ? pod_agent(container->pod, error) : NULL;
 
     if (agent == NULL)
@@ -34,11 +48,25 @@ gboolean stream_session_check_container(SandboxManager *manager, const char *con
     return TRUE;
 }
 
+gboolean stream_session_check_exec(SandboxManager *manager, const char *container_id, gboolean in_guest,
+                                   char **ret_sandbox_id, GError **error)
+{
+    return check_container(manager, container_id, in_guest ? TO_EXEC_IN_GUEST : TO_EXEC, ret_sandbox_id,
+                           error);
+}
+
+gboolean stream_session_check_attach(SandboxManager *manager, const char *container_id, char **ret_sandbox_id,
+                                     GError **error)
+{
+    return check_container(manager, container_id, TO_ATTACH, ret_sandbox_id, error);
+}
+
 StreamSession *stream_session_exec(SandboxManager *manager, const StreamSessionExec *exec,
                                    const StreamSessionClient *client, const Deadline *deadline,
                                    GError **error)
 {
-    g_autoptr(Container) container = container_to_open(manager, exec->container_id, FALSE, error);
+    g_autoptr(Container) container =
+        container_to_open(manager, exec->container_id, exec->in_guest ? TO_EXEC_IN_GUEST : TO_EXEC, error);
     Crivirt__Agent__V1__ProcessId process = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
     Crivirt__Agent__V1__ExecRequest message = CRIVIRT__AGENT__V1__EXEC_REQUEST__INIT;
     g_autoptr(AgentConnection) agent = NULL;
@@ -57,9 +85,13 @@ StreamSession *stream_session_exec(SandboxManager *manager, const StreamSessionE
     message.stdin = exec->with_input;
     message.columns = exec->columns;
     message.rows = exec->rows;
+    message.in_guest = exec->in_guest;
     stream_session_register(session);
     agent = stream_session_starter(session, deadline, &start, error);
-    if (agent != NULL && agent_exec(agent, &message, &start, NULL, error))
+    if (agent != NULL &&
+        (!exec->in_guest || agent_connection_check_protocol(agent, WIRE_PROTOCOL_GUEST,
+                                                            "a command in the guest itself", error)) &&
+        agent_exec(agent, &message, &start, NULL, error))
         return session;
     stream_session_close(session); /* hangs up a process that starts late */
     return NULL;
@@ -68,7 +100,7 @@ StreamSession *stream_session_exec(SandboxManager *manager, const StreamSessionE
 StreamSession *stream_session_attach(SandboxManager *manager, const char *container_id, gboolean with_input,
                                      const StreamSessionClient *client, GError **error)
 {
-    g_autoptr(Container) container = container_to_open(manager, container_id, TRUE, error);
+    g_autoptr(Container) container = container_to_open(manager, container_id, TO_ATTACH, error);
     g_autoptr(AgentConnection) agent = container != NULL ? pod_agent(container->pod, error) : NULL;
     StreamSession *session;
     ContainerState state;

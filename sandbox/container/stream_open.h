@@ -19,6 +19,7 @@ typedef struct {
     gboolean tty;
     gboolean with_input;
     guint columns, rows; /* 0: not known */
+    gboolean in_guest;   /* not in the container: in the guest itself, with the container's programs */
 } StreamSessionExec;
 
 /* Return: the session, which the caller closes; NULL with an error. */
@@ -30,5 +31,7 @@ StreamSession *stream_session_attach(SandboxManager *manager, const char *contai
 
 /* Return: whether the container runs, or, to attach, was created and not started yet; FALSE with the error
  * that opening a session would give. The caller frees the id of the container's sandbox. */
-gboolean stream_session_check_container(SandboxManager *manager, const char *container_id, gboolean to_attach,
-                                        char **ret_sandbox_id, GError **error);
+gboolean stream_session_check_exec(SandboxManager *manager, const char *container_id, gboolean in_guest,
+                                   char **ret_sandbox_id, GError **error);
+gboolean stream_session_check_attach(SandboxManager *manager, const char *container_id, char **ret_sandbox_id,
+                                     GError **error);

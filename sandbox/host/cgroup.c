@@ -452,6 +452,22 @@ static guint64 memory_limit(const char *directory)
     return bytes != 0 ? bytes : limit_read(directory, "memory.limit_in_bytes");
 }
 
+guint64 cgroup_pids_max(const char *root, const char *parent)
+{
+    g_autoptr(GPtrArray) list = hierarchies(root);
+    g_autofree char *path = NULL;
+    guint64 most = 0;
+
+    if (!cgroup_parent_path(parent, &path, NULL))
+        return 0;
+    for (guint i = 0; i < list->len && most == 0; i++) {
+        g_autofree char *directory = g_build_filename(list->pdata[i], path, NULL);
+
+        most = limit_read(directory, "pids.max");
+    }
+    return most;
+}
+
 /* Gives a cgroup the share of CPU time that another one has; only version 2 has the file. */
 static void cpu_weight_copy(const char *from, const char *to)
 {

@@ -56,6 +56,9 @@ gboolean cgroup_kill(const char *root, const char *parent, const char *name, con
  * was; 0 also when that cannot be read. */
 guint64 cgroup_count_oom_kills(const char *root, const char *parent, const char *name);
 
+/* Return: the most processes and threads that parent allows (pids.max); 0: no limit. */
+guint64 cgroup_pids_max(const char *root, const char *parent);
+
 /* Removes the child, whose processes have ended. A missing child is success. The kubelet removes parent. */
 gboolean cgroup_leave(const char *root, const char *parent, const char *name, GError **error);
 

@@ -65,6 +65,9 @@ static void put_default_mounts(JsonWriter *json, const OciSpecInput *input)
             put_mount(json, destination, "bind", source,
                       OPTIONS("rbind", "rprivate", security->readonly_rootfs ? "ro" : "rw"));
     }
+    if (input->has_localtime && !has_mount_at(input->config, "/etc/localtime"))
+        put_mount(json, "/etc/localtime", "bind", GUEST_SANDBOX_DIR "/localtime",
+                  OPTIONS("rbind", "rprivate", "ro"));
 }
 
 static gboolean image_mount_check(const Runtime__V1__Mount *mount, GError **error)

@@ -3,6 +3,7 @@
 
 #include "common/error.h"
 #include "common/json_writer.h"
+#include "common/settings/pod_defaults.h"
 #include "sandbox/oci/oci_parts.h"
 
 typedef Runtime__V1__ContainerConfig ContainerConfig;
@@ -61,6 +62,8 @@ static gboolean put_environment(JsonWriter *json, const OciSpecInput *input, GEr
     }
     if (config->tty)
         environment_set(environment, "TERM=xterm");
+    for (gsize i = 0; input->handler != NULL && input->handler->environment[i] != NULL; i++)
+        environment_set(environment, input->handler->environment[i]);
     for (char **entry = input->image->environment; *entry != NULL; entry++)
         environment_set(environment, *entry);
     for (size_t i = 0; i < config->n_envs; i++) {
@@ -80,6 +83,26 @@ static gboolean put_environment(JsonWriter *json, const OciSpecInput *input, GEr
     return TRUE;
 }
 
+static gboolean put_ulimits(JsonWriter *json, const OciSpecInput *input, GError **error)
+{
+    if (input->handler == NULL || *input->handler->ulimits == NULL)
+        return TRUE;
+    json_writer_open_array(json, "rlimits");
+    for (gsize i = 0; input->handler->ulimits[i] != NULL; i++) {
+        Ulimit ulimit;
+
+        if (!ulimit_parse(input->handler->ulimits[i], &ulimit, error))
+            return FALSE;
+        json_writer_open_object(json, NULL);
+        json_writer_string(json, "type", ulimit.type);
+        json_writer_uint(json, "soft", ulimit.soft);
+        json_writer_uint(json, "hard", ulimit.hard);
+        json_writer_close_object(json);
+    }
+    json_writer_close_array(json);
+    return TRUE;
+}
+
 /* Writes all members; that of the user comes last. */
 gboolean oci_put_process(JsonWriter *json, const OciSpecInput *input, gsize *ret_user_offset, GError **error)
 {
@@ -95,7 +118,7 @@ gboolean oci_put_process(JsonWriter *json, const OciSpecInput *input, gsize *ret
                     CLAMP(oci_resources(input)->oom_score_adj,
                           input->node != NULL ? input->node->least_oom_score_adj : -1000, 1000));
     if (!put_args(json, input, error) || !put_environment(json, input, error) ||
-        !oci_put_capabilities(json, input, error))
+        !put_ulimits(json, input, error) || !oci_put_capabilities(json, input, error))
         return FALSE;
     json_writer_string(json, NULL, "user");
     json_writer_text(json, ret_user_offset);

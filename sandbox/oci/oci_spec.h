@@ -9,6 +9,7 @@
 
 #include "agent.pb-c.h"
 #include "api.pb-c.h"
+#include "common/settings/settings.h"
 #include "image-service/image_service.h"
 #include "sandbox/oci/node_devices.h"
 
@@ -53,6 +54,8 @@ typedef struct {
     const Runtime__V1__PodSandboxConfig *pod;
     const Runtime__V1__ContainerConfig *config;
     const Image *image;
+    const Handler *handler;              /* whose defaults the container has; NULL: none */
+    gboolean has_localtime;              /* the guest has the file of the handler's time zone */
     const char *architecture;            /* the guest's, as uname -m prints it */
     const OciMountSource *mount_sources; /* parallel to config->mounts */
     const OciAnonymousVolume *anonymous;

@@ -60,6 +60,11 @@ gboolean pod_cgroup_lacked_memory(const Pod *pod)
     return pod_cgroup_is_given(pod) && cgroup_count_oom_kills(CGROUP_ROOT, cgroup_parent(pod), name) != 0;
 }
 
+guint64 pod_cgroup_pids_max(const Pod *pod)
+{
+    return pod_cgroup_is_given(pod) ? cgroup_pids_max(CGROUP_ROOT, cgroup_parent(pod)) : 0;
+}
+
 #define ALL_CPUS " "
 
 static void limits_forget(Pod *pod)

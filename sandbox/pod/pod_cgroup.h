@@ -24,5 +24,8 @@ gboolean pod_cgroup_use_cpus(Pod *pod, const CpuList *cpus, const CpuList *mems,
  * use, the kernel would kill the VM. The VM's memory then counts beside the cgroup, and a warning reports
  * it. */
 gboolean pod_cgroup_make_room(Pod *pod, guint64 vm_bytes, GError **error);
+/* Return: the most processes that the client's cgroup allows the pod, which the kubelet sets as podPidsLimit.
+ * The guest's processes do not count there, only QEMU's threads do. 0: no limit. */
+guint64 pod_cgroup_pids_max(const Pod *pod);
 /* Return: whether the kernel has killed a process of the pod's VM for lack of memory. Does not wait. */
 gboolean pod_cgroup_lacked_memory(const Pod *pod);

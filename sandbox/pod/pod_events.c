@@ -117,6 +117,7 @@ static void container_reconcile(Container *container, const ContainerReport *rep
         container->started_at_ns = time_now_ns();
         started = TRUE;
     }
+    container->paused = report->paused;
     g_mutex_unlock(&container->pod->lock);
     if (started) {
         container_save(container, NULL);

@@ -15,9 +15,11 @@ gboolean pod_setup(Pod *pod, const CniResult *network, const Deadline *deadline,
     g_autofree char *hostname = pod_network_hostname(pod);
     g_autofree char *resolv_conf = pod_network_resolv_conf(pod, network);
     g_autofree char *hosts = pod_network_hosts(network, hostname);
+    const Handler *handler = handler_find(pod->settings->handlers, pod->handler, NULL);
     const SetupContent content = {
         .sandbox_id = pod->id,
         .config = pod->config,
+        .sysctls = handler != NULL && !pod->platform->on_node ? handler->sysctls : NULL,
         .hostname = hostname,
         .resolv_conf = resolv_conf,
         .hosts = hosts,

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "common/settings/pod_defaults.h"
 #include "sandbox/agent/setup_seed.h"
 #include "sandbox/oci/oci_spec.h"
 #include "sandbox/templates/guest_environment.h"
@@ -69,14 +70,28 @@ static void add_sysctl(const char *name, const char *value, Arena *arena, AgentS
     setup->sysctls[setup->n_sysctls++] = sysctl;
 }
 
+/* The values have been checked with the configuration. */
+static void add_assignment(const char *text, Arena *arena, AgentSetupRequest *setup)
+{
+    g_autofree char *name = NULL;
+    const char *value;
+
+    if (assignment_parse(text, &name, &value, NULL))
+        add_sysctl(name, value, arena, setup);
+}
+
 /* The pod's sysctls come last, so that they override the others. */
 static void set_sysctls(const SetupContent *content, Arena *arena, AgentSetupRequest *setup)
 {
     const Runtime__V1__LinuxPodSandboxConfig *config = content->config->linux;
+    const gsize n_defaults = content->sysctls != NULL ? g_strv_length((char **)(void *)content->sysctls) : 0;
+    const gsize n_own = config != NULL ? config->n_sysctls : 0;
 
+    setup->sysctls = arena_new0(arena, Crivirt__Agent__V1__Sysctl *, n_defaults + n_own + USERNS_SYSCTLS);
+    for (gsize i = 0; i < n_defaults; i++)
+        add_assignment(content->sysctls[i], arena, setup);
     if (config == NULL)
         return;
-    setup->sysctls = arena_new0(arena, Crivirt__Agent__V1__Sysctl *, config->n_sysctls + USERNS_SYSCTLS);
     /* The network namespace belongs to the guest, so root of a user namespace has no rights over it, but a
      * server in it expects to bind low ports. */
     if (content->guest_network != NULL && oci_userns(content->config) != NULL) {

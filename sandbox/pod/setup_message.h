@@ -17,6 +17,8 @@
 typedef struct {
     const char *sandbox_id;
     const Runtime__V1__PodSandboxConfig *config; /* its sysctls, and whether it has a user namespace */
+    const char *const *sysctls; /* of the handler, "NAME=VALUE", NULL-terminated; NULL: none. Those of config
+                                   override them */
     const char *hostname;
     const char *resolv_conf;        /* the file's text */
     const char *hosts;              /* the file's text */

@@ -26,6 +26,7 @@ struct Container {
 
     /* Protected by pod->lock. */
     gboolean end_is_stored;
+    gboolean paused;     /* while it runs */
     GArray *groups;      /* gint64 */
     GPtrArray *attached; /* StreamSession, not referenced */
     char **blocks;       /* keys of its block devices (host/block_device.h) */

@@ -124,7 +124,9 @@ static Runtime__V1__ContainerStatus *container_status_message(Container *contain
     status->started_at = container->started_at_ns;
     status->finished_at = container->finished_at_ns;
     status->exit_code = container->exit_code;
-    status->reason = arena_strdup_utf8(arena, container->reason);
+    status->reason = container->paused && container->state == CONTAINER_RUNNING_STATE
+                         ? (char *)"Paused"
+                         : arena_strdup_utf8(arena, container->reason);
     status->message = arena_strdup_utf8(arena, container->message);
     status->user = container_user_locked(container, arena);
     status->resources = container_resources_locked(container, arena);

@@ -153,6 +153,25 @@ static void room_is_made_where_there_is_too_little(void)
     }
 }
 
+static void the_limit_of_processes_is_read(void)
+{
+    static const struct {
+        const char *text;
+        guint64 most;
+    } cases[] = {{"100\n", 100}, {"max\n", 0}};
+    g_autofree char *root = test_directory();
+    g_autofree char *top = g_build_filename(root, "pids", NULL);
+    g_autofree char *pod = g_build_filename(top, "pods", "pod", NULL);
+
+    CU_ASSERT_EQUAL(g_mkdir_with_parents(pod, 0755), 0);
+    put(top, "cgroup.procs", "");
+    CU_ASSERT_EQUAL(cgroup_pids_max(root, "/pods/pod"), 0);
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        put(pod, "pids.max", cases[i].text);
+        CU_ASSERT_EQUAL(cgroup_pids_max(root, "/pods/pod"), cases[i].most);
+    }
+}
+
 static char *limited(const char *root, const char *file)
 {
     g_autofree char *path = g_build_filename(root, "cpu", "pod", "guest", file, NULL);
@@ -356,6 +375,7 @@ int main(void)
         {"a child is moved beside a cgroup whose limit is less than it needs, in both versions",
          room_is_made_where_there_is_too_little},
         {"a cgroup is found by its owner tag, and no other is", an_owner_tag_is_found},
+        {"the limit of processes of a pod's cgroup is read", the_limit_of_processes_is_read},
         {"the CPU time of the pod's VM is limited, and the limit is removed", cpu_is_limited},
         {"a pod's VM is limited to some CPUs and memory nodes, and to those of its parent", cpus_are_limited},
         {"in version 2 every cgroup above the pod's VM enables its controllers", controllers_are_handed_down},

@@ -4,6 +4,7 @@
 
 #include "api.pb-c.h"
 #include "common/json_writer.h"
+#include "cri-server/cli/commands.h"
 #include "cri-server/cli/human.h"
 #include "cri-server/cli/proto_json.h"
 #include "cri-server/cli/pull_view.h"
@@ -213,6 +214,16 @@ static void bars_fit_the_terminal_and_layers_in_progress_come_first(void)
     CU_ASSERT_EQUAL(lines, 1);
 }
 
+static void a_guests_kernel_log_cannot_steer_the_terminal(void)
+{
+    static const char log[] =
+        "<6>[    0.000000] Linux version 6.1\n<12>[    1.5] a<b>c \033[2Jevil\r\ttab\n[2.0] \xff\0end";
+
+    expect_text(guest_log_text(log, sizeof log - 1),
+                "[    0.000000] Linux version 6.1\n[    1.5] a<b>c [2Jevil\ttab\n[2.0] \xef\xbf\xbd end\n");
+    expect_text(guest_log_text("", 0), "");
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
@@ -224,6 +235,8 @@ int main(void)
         {"JSON embeds valid documents, and other text as a string", json_is_json},
         {"messages are written in the proto3 JSON mapping", messages_are_written_in_the_proto3_json_mapping},
         {"bytes, numbers and lists of them are written", scalars_of_all_kinds},
+        {"a guest's kernel log is printed without levels and control characters",
+         a_guests_kernel_log_cannot_steer_the_terminal},
         {"each change of a layer is printed once", changes_are_told_once},
         {"bars fit the terminal, and layers in progress come first",
          bars_fit_the_terminal_and_layers_in_progress_come_first},

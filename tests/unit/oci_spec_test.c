@@ -116,6 +116,46 @@ static void hidden_paths_are_the_clients(void)
     expect_words(&fixture, "linux", "readonlyPaths", "");
 }
 
+/* "type soft hard" of the first limit; NULL: there is none. */
+static char *first_ulimit(Fixture *fixture)
+{
+    static const char *const path[] = {"process", "rlimits", NULL};
+    static const char *const type[] = {"type", NULL}, *const soft[] = {"soft", NULL},
+                             *const hard[] = {"hard", NULL};
+    yajl_val tree = build(fixture);
+    yajl_val list = yajl_tree_get(tree, (const char **)(void *)path, yajl_t_array);
+    char *text = NULL;
+
+    if (list != NULL)
+        text = g_strdup_printf("%s %s %s",
+                               YAJL_GET_STRING(yajl_tree_get(list->u.array.values[0],
+                                                             (const char **)(void *)type, yajl_t_string)),
+                               YAJL_GET_NUMBER(yajl_tree_get(list->u.array.values[0],
+                                                             (const char **)(void *)soft, yajl_t_number)),
+                               YAJL_GET_NUMBER(yajl_tree_get(list->u.array.values[0],
+                                                             (const char **)(void *)hard, yajl_t_number)));
+    yajl_tree_free(tree);
+    return text;
+}
+
+static void a_handler_gives_limits_and_variables(void)
+{
+    static const char *const ulimits[] = {"nofile=1024:unlimited", NULL};
+    static const char *const variables[] = {"LANG=de", "ZONE=a", NULL};
+    const Handler handler = {.ulimits = ulimits, .environment = variables};
+    g_autofree char *without = NULL;
+    g_autofree char *with = NULL;
+    Fixture fixture;
+
+    fixture_init(&fixture);
+    without = first_ulimit(&fixture);
+    CU_ASSERT_PTR_NULL(without);
+    fixture.input.handler = &handler;
+    with = first_ulimit(&fixture);
+    CU_ASSERT_STRING_EQUAL(with, "RLIMIT_NOFILE 1024 18446744073709551615");
+    expect_words(&fixture, "process", "env", "PATH=/bin LANG=C ZONE=a");
+}
+
 static void commands_follow_kubernetes(void)
 {
     static char *entrypoint[] = {(char *)"/entry", NULL};
@@ -702,6 +742,8 @@ int main(void)
 {
     static const TestCase cases[] = {
         {"the two pieces and a user make one JSON document", the_user_fits_in},
+        {"a handler gives limits of processes, and variables that the image's override",
+         a_handler_gives_limits_and_variables},
         {"command and args replace entrypoint and cmd as Kubernetes says", commands_follow_kubernetes},
         {"the error about a missing command names the image", no_command_is_an_error},
         {"the container's environment overrides the image's", environment_is_overridden},

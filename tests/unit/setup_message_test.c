@@ -194,6 +194,27 @@ static void opens_low_ports_to_user_namespaces(void)
     fixture_clear(&fixture);
 }
 
+static void sysctls_of_the_handler_come_first(void)
+{
+    static const char *const sysctls[] = {"net.core.somaxconn=4096", "kernel.sem=1 2 3 4", NULL};
+    g_autoptr(Arena) arena = arena_new();
+    const AgentSetupRequest *setup;
+    Fixture fixture;
+
+    fixture_init(&fixture);
+    fixture.content.sysctls = sysctls;
+    setup = setup_message_build(&fixture.content, arena);
+    CU_ASSERT_EQUAL_FATAL(setup->n_sysctls, 3);
+    CU_ASSERT_STRING_EQUAL(setup->sysctls[0]->name, "net.core.somaxconn");
+    CU_ASSERT_STRING_EQUAL(setup->sysctls[0]->value, "4096");
+    CU_ASSERT_STRING_EQUAL(setup->sysctls[1]->value, "1 2 3 4");
+    CU_ASSERT_STRING_EQUAL(setup->sysctls[2]->value, "80");
+    fixture.config.linux = NULL;
+    setup = setup_message_build(&fixture.content, arena);
+    CU_ASSERT_EQUAL(setup->n_sysctls, 2);
+    fixture_clear(&fixture);
+}
+
 static void works_without_linux_settings(void)
 {
     g_autoptr(Arena) arena = arena_new();
@@ -240,6 +261,7 @@ int main(void)
          leaves_the_node_to_host_pods},
         {"a guest with a user namespace opens low ports and ping before the pod's own sysctls",
          opens_low_ports_to_user_namespaces},
+        {"the sysctls of the handler come before the pod's own", sysctls_of_the_handler_come_first},
         {"a pod without Linux settings has no sysctls", works_without_linux_settings},
         {"the request outlives what it was built from", borrows_nothing},
     };

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Exec in the guest itself: a program of a container's image that runs outside of the container, as the
+ * guest's root. The guest's image has no shell, so that an administrator uses the one of a container.
+ *
+ * The agent runs its own program with IN_GUEST_OPTION, which enters a mount namespace of its own, so that
+ * nothing of what it mounts is seen elsewhere, puts the guest's /dev, /proc and /sys over those of the
+ * container's rootfs, makes that rootfs its root directory, and executes the command.
+ */
+#pragma once
+
+#include "agent/guest/fault.h"
+#include "agent/guest/process.h"
+
+/* The first word of the command line; then follow "tty" or "pipe", the rootfs, and the command. */
+#define IN_GUEST_OPTION "--in-guest"
+
+/* Starts the command. Return: false with a fault; a command that cannot be run ends with exit code 126 or 127
+ * and a message on its standard error. */
+bool in_guest_start(Process *process, const ExecRequest *request, Fault *ret_fault);
+
+/* Kills what such commands of a container have started. */
+void in_guest_kill(const char *container_id);
+
+/* The program behind IN_GUEST_OPTION; words are those after the option. Return: an exit code, when the
+ * command did not start. */
+int in_guest_main(char **words);
