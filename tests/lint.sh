@@ -20,7 +20,7 @@ root=$(dirname "$(dirname "$(readlink -f "$0")")")
 cd "$root"
 
 sources() { git ls-files '*.c' '*.h'; }
-scripts() { git ls-files '*.sh' '.ci/run' deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm; }
+scripts() { git ls-files '*.sh' '.ci/run' deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm deploy/bundle/rpm/p*; }
 
 # compiled BUILD_DIRECTORY [PATTERN…]: "FILE<tab>COMMAND" of each of our C files that the directory compiles.
 compiled() {

@@ -79,6 +79,24 @@ test('a bundle that lies elsewhere runs after relocate.sh, with its own loader a
     assert.deepStrictEqual(loaded.split('\n').filter((line) => line.includes('/') && !line.includes(tree)), []);
 });
 
+test('the RPM installs the bundle as its digests say, the unit and the configuration, and its removal leaves nothing', async () => {
+    const made = await command(path.join(deploy, 'bundle/rpm.sh'), [path.join(output, `${name}.tar.zst`), path.join(work, 'rpm')]);
+    assert.strictEqual(made.code, 0, made.stderr);
+    const file = made.stdout.trim();
+    const directory = path.join(work, 'rpm-root');
+    const rpm = (...words) => must('rpm', `--root=${directory}`, '--dbpath=/db', ...words);
+    fs.mkdirSync(directory);
+    assert.match(must('rpm', '-qp', '--requires', file), /^systemd$/m);
+    assert.doesNotMatch(must('rpm', '-qp', '--requires', '--provides', file), /\.so/);
+    assert.strictEqual(must('rpm', '-qp', '--configfiles', file), '/etc/crivirt/crivirt.toml\n');
+    rpm('-i', '--nodeps', '--noscripts', file);
+    must('sh', '-c', `cd ${directory}/opt/crivirt/current && sha256sum --quiet -c share/crivirt/SHA256SUMS`);
+    assert.strictEqual(fs.readlinkSync(path.join(directory, 'usr/bin/crivirt')), '/opt/crivirt/current/bin/crivirt');
+    fs.accessSync(path.join(directory, 'usr/lib/systemd/system/crivirtd.service'));
+    rpm('-e', '--noscripts', 'crivirt');
+    assert.deepStrictEqual(files(directory).filter((left) => !left.startsWith('db/')), []);
+});
+
 test('the unit starts programs of the bundle, and no shell of the node', () => {
     const tree = path.join(work, 'lists');
     const unit = fs.readFileSync(path.join(tree, 'share/crivirt/crivirtd.service'), 'utf8');
