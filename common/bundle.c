@@ -41,6 +41,7 @@ char *bundle_path(const char *path)
     static const struct {
         const char *debian, *bundle;
     } places[] = {
+        {"/usr/lib/crivirt/users.sh", "/libexec/crivirt/users.sh"},
         {"/usr/", "/"},
         {"/var/lib/crivirt/guest/", "/lib/crivirt/guest/"},
     };

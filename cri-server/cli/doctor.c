@@ -21,6 +21,7 @@
 
 enum { LOW_SPACE_PERCENT = 10 };
 #define KVM_DEVICE "/dev/kvm"
+#define USERS_SCRIPT "/usr/lib/crivirt/users.sh"
 #define LEAST_SPACE_BYTES (G_GUINT64_CONSTANT(1) << 30)
 
 static void finding_free(gpointer data)
@@ -51,6 +52,7 @@ void doctor_add_good(GPtrArray *findings, const char *subject, char *text)
 static gboolean check_kvm_user(GPtrArray *findings, const Settings *settings)
 {
     const char *wish = settings->hypervisor.accelerator;
+    g_autofree char *users = bundle_path(USERS_SCRIPT);
     char *problem = g_str_equal(wish, "tcg")
                         ? NULL
                         : accelerator_user_problem(KVM_DEVICE, settings->hypervisor.qemu_user,
@@ -61,8 +63,8 @@ static gboolean check_kvm_user(GPtrArray *findings, const Settings *settings)
         return TRUE;
     }
     doctor_add(findings, g_str_equal(wish, "kvm") ? DOCTOR_BAD : DOCTOR_WARNING, "KVM", problem,
-               g_strdup("run /usr/lib/crivirt/users.sh, or add the user to the group of " KVM_DEVICE
-                        "; then restart crivirtd"));
+               g_strdup_printf(
+                   "run %s, or add the user to the group of " KVM_DEVICE "; then restart crivirtd", users));
     return FALSE;
 }
 
@@ -139,6 +141,7 @@ static void check_programs(GPtrArray *findings, const Settings *settings)
 
 static void check_user(GPtrArray *findings, const Settings *settings)
 {
+    g_autofree char *users = bundle_path(USERS_SCRIPT);
     gboolean has_user = getpwnam(settings->hypervisor.qemu_user) != NULL;
 
     if (has_user && getgrnam(settings->hypervisor.qemu_group) != NULL)
@@ -148,10 +151,9 @@ static void check_user(GPtrArray *findings, const Settings *settings)
             findings, DOCTOR_BAD, "QEMU's user",
             g_strdup_printf("there is no %s \"%s\"", has_user ? "group" : "user",
                             has_user ? settings->hypervisor.qemu_group : settings->hypervisor.qemu_user),
-            g_strdup_printf(
-                "run /usr/lib/crivirt/users.sh, which creates libvirt-qemu; for another name: adduser "
-                "--system --group --no-create-home %s, and adduser %s kvm",
-                settings->hypervisor.qemu_user, settings->hypervisor.qemu_user));
+            g_strdup_printf("run %s, which creates libvirt-qemu; for another name: adduser --system --group "
+                            "--no-create-home %s, and adduser %s kvm",
+                            users, settings->hypervisor.qemu_user, settings->hypervisor.qemu_user));
 }
 
 static void check_guest_file(GPtrArray *findings, const char *subject, const char *path)

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/bundle.h"
 #include "common/fileio.h"
 #include "common/json.h"
 
@@ -67,14 +68,16 @@ void doctor_check_cni(GPtrArray *findings, const Settings *settings)
 {
     g_autofree char *path = find_cni_config(settings->network.cni_config_dir);
     g_autofree char *directories = g_strjoinv(", ", (char **)settings->network.cni_plugin_dirs);
+    g_autofree char *example = bundle_path("/usr/share/crivirt/cni/10-crivirt.conflist");
     g_autofree char *text = NULL;
     g_auto(GStrv) types = NULL;
 
     if (path == NULL) {
-        doctor_add(findings, DOCTOR_BAD, "CNI configuration",
-                   g_strdup_printf("none in %s: pods get no network", settings->network.cni_config_dir),
-                   g_strdup("install the cluster's network add-on; on a node without one, copy "
-                            "/usr/share/crivirt/cni/10-crivirt.conflist there"));
+        doctor_add(
+            findings, DOCTOR_BAD, "CNI configuration",
+            g_strdup_printf("none in %s: pods get no network", settings->network.cni_config_dir),
+            g_strdup_printf("install the cluster's network add-on; on a node without one, copy %s there",
+                            example));
         return;
     }
     if (file_read(path, DOCTOR_FILE_MAX_BYTES, &text, NULL, NULL))
