@@ -20,9 +20,10 @@
 #include "common/child.h"
 #include "common/error.h"
 #include "common/log.h"
+#include "common/process.h"
 
 /* The children have their sockets as this descriptor and the next one. */
-enum { CHILD_FD = 3 };
+enum { CHILD_FD = 3, VERSION_TIMEOUT_MS = 10000 };
 
 /* Where Debian has it, and where other distributions have it. */
 static const char *const programs[] = {"/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"};
@@ -203,6 +204,36 @@ static gpointer server_thread(gpointer data)
     return NULL;
 }
 
+/* QEMU's own virtiofsd, up to QEMU 7.2, calls itself "virtiofsd version 7.2.22". The later one,
+ * "virtiofsd 1.13.2", serves no locks, and refuses the option. */
+static gboolean ask_for_locks(const char *program)
+{
+    const char *const argv[] = {program, "--version", NULL};
+    const ProcessSpec spec = {.argv = argv};
+    Deadline deadline = deadline_in_ms(VERSION_TIMEOUT_MS);
+    g_auto(ProcessResult) result = {0};
+
+    if (!process_run(&spec, &deadline, &result, NULL) ||
+        g_str_has_prefix(result.output, "virtiofsd version "))
+        return TRUE;
+    log_warning(LOG_NO_FIELDS,
+                "%s serves no locks: locks on files of volumes hold within a pod only (guest.volume_locks)",
+                program);
+    return FALSE;
+}
+
+static gboolean serves_locks(const char *program)
+{
+    static gsize is_known;
+    static gboolean answer;
+
+    if (g_once_init_enter(&is_known)) {
+        answer = ask_for_locks(program);
+        g_once_init_leave(&is_known, 1);
+    }
+    return answer;
+}
+
 static gboolean spawn_server(const char *program, const VirtiofsdSpec *spec, int listener, pid_t *ret_pid,
                              GError **error)
 {
@@ -212,7 +243,7 @@ static gboolean spawn_server(const char *program, const VirtiofsdSpec *spec, int
         "-o",    source,
         "-o",    "cache=auto",
         "-o",    "sandbox=namespace",
-        "-o",    spec->locks ? "posix_lock,flock" : "no_posix_lock,no_flock",
+        "-o",    spec->locks && serves_locks(program) ? "posix_lock,flock" : "no_posix_lock,no_flock",
         "-o",    SERVER_CAPABILITIES,
         NULL,
     };
