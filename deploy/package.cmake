@@ -22,6 +22,12 @@ set(CPACK_SET_DESTDIR ON) # /etc and /var are not below the prefix
 set(CPACK_INSTALL_PREFIX ${CMAKE_INSTALL_PREFIX})
 set(CPACK_STRIP_FILES ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+# The package of a later release replaces that of Debian 12 when a node is upgraded.
+file(STRINGS /etc/os-release release REGEX "^VERSION_ID=")
+string(REGEX REPLACE "[^0-9]" "" release "${release}")
+if(release GREATER 12)
+  set(CPACK_DEBIAN_PACKAGE_RELEASE "deb${release}")
+endif()
 set(CPACK_DEBIAN_PACKAGE_DEPENDS "${runtime}, passwd")
 set(CPACK_DEBIAN_PACKAGE_SECTION admin)
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs the packages of these groups of deploy/packages that are missing; needs root only when one is missing.
+# Installs the packages of these groups of deploy/packages that are missing; needs root only when one is missing. On another release
+# of Debian than 12, deploy/packages-RELEASE has the names that differ.
 #   packages.sh runtime build        install
 #   packages.sh --list runtime       only print the names
 set -euo pipefail
@@ -8,6 +9,8 @@ here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=say.sh
 . "$here/say.sh"
 
+# shellcheck source=/dev/null
+VERSION_ID=$(. /etc/os-release && printf '%s' "${VERSION_ID:-}")
 architecture=$(dpkg --print-architecture)
 list_only=no
 if [ "${1:-}" = --list ]; then
@@ -20,7 +23,18 @@ packages_of() {
     local group=$1 found
     found=$(awk -v g="$group" -v ga="$group:$architecture" '$1 == g || $1 == ga { print $2 }' "$here/packages")
     [ -n "$found" ] || fail "deploy/packages has no group '$group'"
-    printf '%s\n' "$found"
+    printf '%s\n' "$found" | of_release
+}
+
+# The names of packages on this machine's release of Debian.
+of_release() {
+    local release=$here/packages-${VERSION_ID:-}
+    if [ -f "$release" ]; then
+        awk 'NR == FNR { if (!/^#/) { name = $1; $1 = ""; other[name] = $0 }; next }
+            { n = split($0 in other ? other[$0] : $0, names); for (i = 1; i <= n; i++) print names[i] }' "$release" -
+    else
+        cat
+    fi
 }
 
 is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
