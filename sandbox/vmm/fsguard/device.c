@@ -163,7 +163,11 @@ void device_note(Device *device, const Message *message, const int *fds, size_t 
         memcpy(left, fds, n_fds * sizeof *fds);
     switch (message->request) {
     case SET_FEATURES:
+        device->features = payload_number(message);
         device->event_index = (payload_number(message) >> VIRTIO_RING_F_EVENT_IDX & 1) != 0;
+        break;
+    case SET_PROTOCOL_FEATURES:
+        device->protocol_features = payload_number(message);
         break;
     case SET_MEM_TABLE:
         record_table(device, message, left, n_fds);

@@ -13,6 +13,7 @@
 enum {
     GET_FEATURES = 1,
     SET_FEATURES = 2,
+    SET_OWNER = 3,
     SET_MEM_TABLE = 5,
     SET_VRING_NUM = 8,
     SET_VRING_ADDR = 9,
@@ -20,8 +21,11 @@ enum {
     GET_VRING_BASE = 11,
     SET_VRING_KICK = 12,
     SET_VRING_CALL = 13,
+    SET_VRING_ERR = 14,
     GET_PROTOCOL_FEATURES = 15,
+    SET_PROTOCOL_FEATURES = 16,
     GET_QUEUE_NUM = 17,
+    SET_VRING_ENABLE = 18,
     GET_CONFIG = 24,
     GET_INFLIGHT_FD = 31,
     GET_MAX_MEM_SLOTS = 36,
@@ -49,6 +53,7 @@ typedef struct {
     Memory memory;
     DeviceRing rings[DEVICE_RINGS_MAX];
     bool event_index;
+    uint64_t features, protocol_features; /* that QEMU has set */
     uint64_t answers[64]; /* the back end's answers to questions about the whole device, by request */
 } Device;
 

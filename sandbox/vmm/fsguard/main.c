@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* crivirt-fsguard: passes messages between QEMU and the file server (virtiofsd) of a guest's volumes, and
- * answers the guest when the server has died.
+/* crivirt-fsguard: stands between QEMU and the file server (virtiofsd) of a guest's volumes.
  *
- * QEMU 7.2 does not notice the death of a vhost-user file server. A process in the guest that uses a volume
- * then waits for ever, and not even SIGKILL ends it; nor can the guest's driver release the device. fsguard
- * passes on the few messages of the set-up, and records them. Requests do not pass through it, so that it
- * costs nothing. When the server has died, fsguard answers every request with ENOTCONN, also those that the
- * server was working on. It ends when QEMU closes the connection; then the server, which loses its client,
- * ends as well.
+ * With recovery, the guest's requests pass through it (relay.h), and it knows what the guest has of the
+ * server. When the server dies, requests wait until the daemon sends the connection of a new one, and the
+ * guest's files and directories go on there. When none comes in time, or the daemon gives up, requests fail
+ * with ENOTCONN.
+ *
+ * Without recovery it passes on the few messages of the set-up, and records them. Requests do not pass
+ * through it, so that it costs nothing. When the server has died, it answers every request with ENOTCONN,
+ * also those that the server was working on: QEMU 7.2 does not notice the death of a vhost-user file server,
+ * a process in the guest that uses a volume would wait for ever, and not even SIGKILL would end it.
+ *
+ * It ends when QEMU closes the connection; then the server, which loses its client, ends as well.
  *
  * When fsguard itself is killed, a second process of it continues (standby.h). Only when both are killed,
  * requests get no answer, and the server ends too. The daemon distinguishes this from the death of the server
  * by the lock that both processes hold on their standard output, which is the log.
  *
- * Usage: crivirt-fsguard UID GID SHARE. Descriptor 3 is the listening socket for QEMU, descriptor 4 the
- * connection to the server. It runs as that user and group. SHARE is not used; it shows in lists of
- * processes.
+ * Usage: crivirt-fsguard UID GID SHARE [recovery]. Descriptor 3 is the listening socket for QEMU, descriptor
+ * 4 the connection to the server, descriptor 5 with recovery the listening socket for the daemon (control.h).
+ * It runs as that user and group. SHARE is not used; it shows in lists of processes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,32 +31,70 @@
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "sandbox/vmm/fsguard/control.h"
 #include "sandbox/vmm/fsguard/device.h"
 #include "sandbox/vmm/fsguard/message_io.h"
+#include "sandbox/vmm/fsguard/relay.h"
 #include "sandbox/vmm/fsguard/standby.h"
 
-/* A new standby is made when no message has come for this long, because the set-up is some dozens of
- * messages. */
-enum { LISTENER_FD = 3, SERVER_FD = 4, QUIET_MS = 50 };
+enum {
+    LISTENER_FD = 3,
+    SERVER_FD = 4,
+    CONTROL_FD = 5,
+    /* A new standby is made when no message has come for this long, because the set-up is some dozens of
+     * messages. */
+    QUIET_MS = 50,
+    /* How long requests wait for a new server: a daemon that is being restarted makes it, too. */
+    SUCCESSOR_MS = 60 * 1000,
+};
 
 typedef struct {
     Device device;
+    Relay *relay; /* NULL: the server has the guest's rings itself */
     int qemu_fd;
     int server_fd;   /* -1: the server has died */
     bool is_awaited; /* the server has not answered `asked` yet */
     Message asked;
+    bool wants_recovery;
+    int control_fd;   /* -1: none */
+    int namespace_fd; /* the mount namespace of the server, kept for its successor; -1: none */
+    int64_t wait_end; /* until when requests wait for a new server; 0: they do not wait */
     Standby standby;
     bool standby_is_due; /* there is none, or it lacks the last messages */
+    int64_t changed_ms;  /* the last message */
 } Fsguard;
 
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void note_change(Fsguard *fsguard)
+{
+    fsguard->standby_is_due = true;
+    fsguard->changed_ms = now_ms();
+}
+
 /* ---- the server's death ---- */
+
+static void fail_ring(Fsguard *fsguard, size_t index)
+{
+    if (fsguard->relay != NULL)
+        relay_fail(fsguard->relay, index, ENOTCONN);
+    else
+        device_fail_ring(&fsguard->device, index, ENOTCONN);
+}
 
 static void fail_rings(Fsguard *fsguard)
 {
     for (size_t i = 0; i < DEVICE_RINGS_MAX; i++)
-        device_fail_ring(&fsguard->device, i, ENOTCONN);
+        fail_ring(fsguard, i);
 }
 
 static bool answer_for_server(Fsguard *fsguard, const Message *message)
@@ -65,20 +107,77 @@ static bool answer_for_server(Fsguard *fsguard, const Message *message)
     return message_write(fsguard->qemu_fd, &answer, NULL, 0);
 }
 
-static bool server_died(Fsguard *fsguard)
+static void give_up(Fsguard *fsguard)
 {
-    close(fsguard->server_fd);
-    fsguard->server_fd = -1;
-    fsguard->standby_is_due = true;
+    fsguard->wait_end = 0;
+    if (fsguard->namespace_fd >= 0)
+        close(fsguard->namespace_fd); /* the volumes must not stay in use */
+    fsguard->namespace_fd = -1;
+    note_change(fsguard);
     fprintf(stderr,
             "crivirt-fsguard: virtiofsd has died: requests of the guest fail with ENOTCONN from now on\n");
+    fail_rings(fsguard);
+}
+
+/* A server that has died before the guest could use it is reported at once. */
+static bool server_died(Fsguard *fsguard)
+{
+    if (fsguard->server_fd >= 0)
+        close(fsguard->server_fd);
+    fsguard->server_fd = -1;
+    note_change(fsguard);
+    if (fsguard->relay != NULL)
+        relay_lose_server(fsguard->relay);
     if (fsguard->is_awaited && !answer_for_server(fsguard, &fsguard->asked))
         return false;
-    fail_rings(fsguard);
+    fsguard->is_awaited = false;
+    if (fsguard->relay == NULL || !relay_has_session(fsguard->relay) || fsguard->namespace_fd < 0) {
+        give_up(fsguard);
+        return true;
+    }
+    fsguard->wait_end = now_ms() + SUCCESSOR_MS;
+    fprintf(stderr, "crivirt-fsguard: virtiofsd has died: requests of the guest wait %d s for another one\n",
+            SUCCESSOR_MS / 1000);
     return true;
 }
 
 /* ---- passing messages on ---- */
+
+/* From here on the guest's requests pass through this process, if both ends can do what that takes. */
+static void consider_relay(Fsguard *fsguard, const Message *message)
+{
+    if (message->request != SET_PROTOCOL_FEATURES || !fsguard->wants_recovery || fsguard->relay != NULL ||
+        fsguard->server_fd < 0)
+        return;
+    if (relay_suits(&fsguard->device))
+        fsguard->relay = relay_new(&fsguard->device);
+    if (fsguard->relay == NULL)
+        fprintf(stderr,
+                "crivirt-fsguard: the volumes will not outlive this virtiofsd, because QEMU or virtiofsd "
+                "lacks the protocol feature CONFIGURE_MEM_SLOTS, or memory is short\n");
+}
+
+static bool has_started_ring(const Fsguard *fsguard)
+{
+    for (size_t i = 0; i < DEVICE_RINGS_MAX; i++)
+        if (fsguard->device.rings[i].kick_fd >= 0)
+            return true;
+    return false;
+}
+
+/* Does what a message has made possible. Return: false when QEMU has closed the connection. */
+static bool work(Fsguard *fsguard)
+{
+    if (fsguard->server_fd < 0 && fsguard->wait_end == 0)
+        fail_rings(fsguard); /* the message may have started a ring */
+    if (fsguard->relay == NULL || fsguard->server_fd < 0)
+        return true;
+    if (!relay_has_begun(fsguard->relay) && has_started_ring(fsguard) &&
+        !relay_begin(fsguard->relay, fsguard->server_fd))
+        return server_died(fsguard);
+    relay_work(fsguard->relay);
+    return true;
+}
 
 /* Return: false when QEMU has closed the connection, or has sent an invalid message. */
 static bool pass_from_qemu(Fsguard *fsguard)
@@ -86,21 +185,26 @@ static bool pass_from_qemu(Fsguard *fsguard)
     Message message;
     int fds[MESSAGE_FDS_MAX];
     size_t n_fds = 0;
-    bool passed;
+    bool is_own, passed = true;
 
     if (!message_read(fsguard->qemu_fd, &message, fds, &n_fds))
         return false;
-    fsguard->standby_is_due = true;
-    passed = fsguard->server_fd >= 0 && message_write(fsguard->server_fd, &message, fds, n_fds);
+    note_change(fsguard);
+    is_own = fsguard->relay != NULL && relay_note(fsguard->relay, &message);
+    if (fsguard->server_fd >= 0 && !is_own) {
+        Message sent = message;
+
+        if (fsguard->relay != NULL)
+            relay_adapt(&sent);
+        passed = message_write(fsguard->server_fd, &sent, fds, n_fds);
+    }
     device_note(&fsguard->device, &message, fds, n_fds);
+    consider_relay(fsguard, &message);
+    if (fsguard->server_fd < 0 || is_own)
+        return answer_for_server(fsguard, &message) && work(fsguard);
     fsguard->is_awaited = message_wants_answer(&message);
     fsguard->asked = message;
-    if (fsguard->server_fd >= 0)
-        return passed || server_died(fsguard);
-    if (!answer_for_server(fsguard, &message))
-        return false;
-    fail_rings(fsguard); /* the message may have started a ring */
-    return true;
+    return passed ? work(fsguard) : server_died(fsguard);
 }
 
 static bool pass_from_server(Fsguard *fsguard)
@@ -113,7 +217,9 @@ static bool pass_from_server(Fsguard *fsguard)
     if (!message_read(fsguard->server_fd, &message, fds, &n_fds))
         return server_died(fsguard);
     fsguard->is_awaited = false;
-    fsguard->standby_is_due = true;
+    note_change(fsguard);
+    if (fsguard->relay != NULL)
+        relay_adapt_answer(&message);
     device_note_answer(&fsguard->device, &message);
     good = message_write(fsguard->qemu_fd, &message, fds, n_fds);
     for (size_t i = 0; i < n_fds; i++)
@@ -121,24 +227,95 @@ static bool pass_from_server(Fsguard *fsguard)
     return good;
 }
 
+/* ---- the daemon ---- */
+
+static void use_successor(Fsguard *fsguard, int server_fd, ControlAnswer *answer)
+{
+    RelayRecovery recovery;
+
+    if (fsguard->relay == NULL || fsguard->server_fd >= 0) {
+        answer->problem = fsguard->relay == NULL ? ENOTSUP : EEXIST;
+        close(server_fd);
+        return;
+    }
+    note_change(fsguard);
+    if (!relay_recover(fsguard->relay, server_fd, &recovery)) {
+        answer->problem = EPIPE;
+        close(server_fd);
+        return;
+    }
+    fsguard->server_fd = server_fd;
+    fsguard->wait_end = 0;
+    *answer = (ControlAnswer){.nodes = recovery.nodes,
+                              .handles = recovery.handles,
+                              .lost = recovery.lost,
+                              .closed = recovery.closed,
+                              .repeated = recovery.repeated,
+                              .refused = recovery.refused};
+    fprintf(stderr,
+            "crivirt-fsguard: another virtiofsd has %u nodes and %u handles of the guest; %u nodes and %u "
+            "handles "
+            "are lost; %u requests were under way, and %u of them are answered without it\n",
+            recovery.nodes, recovery.handles, recovery.lost, recovery.closed, recovery.repeated,
+            recovery.refused);
+}
+
+/* Carries out one command of the daemon (control.h). */
+static void serve_daemon(Fsguard *fsguard)
+{
+    int connection = accept4(fsguard->control_fd, NULL, NULL, SOCK_CLOEXEC);
+    ControlAnswer answer = {0};
+    char command = 0;
+    int fd = -1, sent = -1;
+
+    if (connection < 0)
+        return;
+    if (control_receive(connection, &command, sizeof command, &fd)) {
+        if (command == CONTROL_KEEP_NAMESPACE && fd >= 0) {
+            if (fsguard->namespace_fd >= 0)
+                close(fsguard->namespace_fd);
+            fsguard->namespace_fd = fd;
+            note_change(fsguard);
+        } else if (command == CONTROL_GET_NAMESPACE) {
+            sent = fsguard->namespace_fd;
+            answer.problem = fsguard->server_fd >= 0 ? EBUSY : sent < 0 ? ENOENT : 0;
+        } else if (command == CONTROL_SUCCESSOR && fd >= 0) {
+            use_successor(fsguard, fd, &answer);
+        } else if (command == CONTROL_GIVE_UP) {
+            if (fsguard->server_fd < 0 && fsguard->wait_end != 0)
+                give_up(fsguard);
+        } else {
+            answer.problem = EINVAL;
+        }
+        control_send(connection, &answer, sizeof answer, sent);
+    }
+    close(connection);
+}
+
 /* ---- the death of fsguard ---- */
 
 /* The rings show what the killed process has answered since this one was made. */
-static void continue_for_killed(Fsguard *fsguard)
+static bool continue_for_killed(Fsguard *fsguard)
 {
     fprintf(stderr, "crivirt-fsguard: the process was killed; its standby continues\n");
-    device_start_over(&fsguard->device);
-    if (fsguard->server_fd < 0)
+    if (fsguard->relay != NULL) {
+        if (!relay_take_over(fsguard->relay))
+            return server_died(fsguard);
+    } else {
+        device_start_over(&fsguard->device);
+    }
+    if (fsguard->server_fd < 0 && fsguard->wait_end == 0)
         fail_rings(fsguard);
+    return true;
 }
 
-static void renew_standby(Fsguard *fsguard)
+static bool renew_standby(Fsguard *fsguard)
 {
     bool took_over = standby_make(&fsguard->standby);
 
     fsguard->standby_is_due = fsguard->standby.fd < 0;
-    if (took_over)
-        continue_for_killed(fsguard);
+    fsguard->changed_ms = now_ms();
+    return !took_over || continue_for_killed(fsguard);
 }
 
 /* ---- the loop ---- */
@@ -147,39 +324,80 @@ static void on_kick(Fsguard *fsguard, size_t index)
 {
     uint64_t count;
 
-    if (read(fsguard->device.rings[index].kick_fd, &count, sizeof count) == (ssize_t)sizeof count)
-        device_fail_ring(&fsguard->device, index, ENOTCONN);
+    if (read(fsguard->device.rings[index].kick_fd, &count, sizeof count) != (ssize_t)sizeof count)
+        return;
+    if (fsguard->server_fd < 0)
+        fail_ring(fsguard, index);
+    else if (fsguard->relay != NULL)
+        relay_work(fsguard->relay);
 }
+
+/* Kicks are for the server where it has the rings, and wait in their descriptors while there is no server. */
+static bool takes_kicks(const Fsguard *fsguard)
+{
+    return fsguard->server_fd < 0 ? fsguard->wait_end == 0 : fsguard->relay != NULL;
+}
+
+static int poll_timeout(const Fsguard *fsguard, int64_t now)
+{
+    int64_t end = INT64_MAX;
+
+    if (fsguard->standby_is_due)
+        end = fsguard->changed_ms + QUIET_MS;
+    if (fsguard->wait_end != 0 && fsguard->wait_end < end)
+        end = fsguard->wait_end;
+    return end == INT64_MAX ? -1 : end > now ? (int)(end - now) : 0;
+}
+
+static bool on_time(Fsguard *fsguard)
+{
+    int64_t now = now_ms();
+
+    if (fsguard->wait_end != 0 && now >= fsguard->wait_end)
+        give_up(fsguard);
+    if (fsguard->standby_is_due && now >= fsguard->changed_ms + QUIET_MS)
+        return renew_standby(fsguard);
+    return true;
+}
+
+enum { AT_QEMU, AT_SERVER, AT_ANSWERS, AT_CONTROL, AT_STANDBY, AT_RINGS };
 
 static bool poll_once(Fsguard *fsguard)
 {
-    struct pollfd polled[2 + DEVICE_RINGS_MAX + 1];
+    struct pollfd polled[AT_RINGS + DEVICE_RINGS_MAX];
+    size_t rings[DEVICE_RINGS_MAX];
+    nfds_t n_polled = AT_RINGS;
     bool good = true;
-    int n;
 
-    polled[0] = (struct pollfd){.fd = fsguard->qemu_fd, .events = POLLIN};
-    polled[1] = (struct pollfd){.fd = fsguard->server_fd, .events = POLLIN};
-    for (size_t i = 0; i < DEVICE_RINGS_MAX; i++)
-        polled[2 + i] = (struct pollfd){.fd = fsguard->server_fd < 0 ? fsguard->device.rings[i].kick_fd : -1,
-                                        .events = POLLIN};
-    polled[2 + DEVICE_RINGS_MAX] = (struct pollfd){.fd = fsguard->standby.fd, .events = POLLIN};
-    n = poll(polled, 2 + DEVICE_RINGS_MAX + 1, fsguard->standby_is_due ? QUIET_MS : -1);
-    if (n < 0)
+    polled[AT_QEMU] = (struct pollfd){.fd = fsguard->qemu_fd, .events = POLLIN};
+    polled[AT_SERVER] = (struct pollfd){.fd = fsguard->server_fd, .events = POLLIN};
+    polled[AT_ANSWERS] = (struct pollfd){.fd = fsguard->relay != NULL ? relay_answers_fd(fsguard->relay) : -1,
+                                         .events = POLLIN};
+    polled[AT_CONTROL] = (struct pollfd){.fd = fsguard->control_fd, .events = POLLIN};
+    polled[AT_STANDBY] = (struct pollfd){.fd = fsguard->standby.fd, .events = POLLIN};
+    for (size_t i = 0; i < DEVICE_RINGS_MAX && takes_kicks(fsguard); i++)
+        if (fsguard->device.rings[i].kick_fd >= 0) {
+            rings[n_polled - AT_RINGS] = i;
+            polled[n_polled++] = (struct pollfd){.fd = fsguard->device.rings[i].kick_fd, .events = POLLIN};
+        }
+    if (poll(polled, n_polled, poll_timeout(fsguard, now_ms())) < 0)
         return errno == EINTR;
-    if (n == 0)
-        renew_standby(fsguard);
-    if (n > 0 && polled[2 + DEVICE_RINGS_MAX].revents != 0) {
+    if (polled[AT_STANDBY].revents != 0) {
         standby_dismiss(&fsguard->standby);
-        fsguard->standby_is_due = true;
+        note_change(fsguard);
     }
-    for (size_t i = 0; i < DEVICE_RINGS_MAX; i++)
-        if (polled[2 + i].revents != 0)
-            on_kick(fsguard, i);
-    if (polled[1].revents != 0)
+    for (nfds_t i = AT_RINGS; i < n_polled; i++)
+        if (polled[i].revents != 0)
+            on_kick(fsguard, rings[i - AT_RINGS]);
+    if (polled[AT_ANSWERS].revents != 0)
+        relay_hear(fsguard->relay);
+    if (polled[AT_SERVER].revents != 0)
         good = pass_from_server(fsguard);
-    if (good && polled[0].revents != 0)
+    if (good && polled[AT_QEMU].revents != 0)
         good = pass_from_qemu(fsguard);
-    return good;
+    if (good && polled[AT_CONTROL].revents != 0)
+        serve_daemon(fsguard);
+    return good && on_time(fsguard);
 }
 
 /* QEMU may be hostile: the process that reads its messages has no more rights than QEMU. */
@@ -196,14 +414,17 @@ int main(int argc, char **argv)
 {
     static Fsguard fsguard;
 
-    if (argc != 4) {
-        fprintf(stderr, "usage: crivirt-fsguard UID GID SHARE (crivirtd starts it)\n");
+    if (argc != 4 && !(argc == 5 && strcmp(argv[4], "recovery") == 0)) {
+        fprintf(stderr, "usage: crivirt-fsguard UID GID SHARE [recovery] (crivirtd starts it)\n");
         return 2;
     }
     (void)!flock(STDOUT_FILENO, LOCK_EX | LOCK_NB);
     device_init(&fsguard.device);
     fsguard.standby = STANDBY_NONE;
     fsguard.server_fd = SERVER_FD;
+    fsguard.wants_recovery = argc == 5;
+    fsguard.control_fd = fsguard.wants_recovery ? CONTROL_FD : -1;
+    fsguard.namespace_fd = -1;
     if (!drop_privileges(argv[1], argv[2]) ||
         (fsguard.qemu_fd = accept4(LISTENER_FD, NULL, NULL, SOCK_CLOEXEC)) < 0) {
         fprintf(stderr, "crivirt-fsguard: cannot start: %s\n", strerror(errno));

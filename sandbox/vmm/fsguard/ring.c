@@ -9,13 +9,7 @@
  * fast as they are answered must not keep the process from QEMU's messages. */
 enum { ROUNDS = 2 };
 
-/* The three parts of a ring in this process, with room for the event index behind the last two. */
-typedef struct {
-    uint32_t size;
-    const struct vring_desc *descriptors;
-    const struct vring_avail *available;
-    struct vring_used *used;
-} View;
+typedef RingView View;
 
 /* Return: whether the pointer is not NULL, and aligned. */
 static bool is_aligned(const void *pointer, uintptr_t alignment)
@@ -23,7 +17,7 @@ static bool is_aligned(const void *pointer, uintptr_t alignment)
     return pointer != NULL && (uintptr_t)pointer % alignment == 0;
 }
 
-static bool view_open(const Ring *ring, const Memory *memory, View *ret_view)
+bool ring_view(const Ring *ring, const Memory *memory, RingView *ret_view)
 {
     uint64_t size = ring->size;
     View view = {.size = ring->size};
@@ -37,7 +31,7 @@ static bool view_open(const Ring *ring, const Memory *memory, View *ret_view)
     return is_aligned(view.descriptors, 16) && is_aligned(view.available, 2) && is_aligned(view.used, 4);
 }
 
-static uint16_t available_index(const View *view)
+uint16_t ring_available(const View *view)
 {
     return __atomic_load_n(&view->available->idx, __ATOMIC_ACQUIRE);
 }
@@ -52,8 +46,15 @@ typedef struct {
     size_t n_out;
 } Request;
 
-static void request_add_part(Request *request, const Memory *memory, const struct vring_desc *part)
+typedef struct {
+    Request *request;
+    const Memory *memory;
+} Reading;
+
+static void request_add_part(void *data, const struct vring_desc *part)
 {
+    Request *request = ((const Reading *)data)->request;
+    const Memory *memory = ((const Reading *)data)->memory;
     bool writable = (part->flags & VRING_DESC_F_WRITE) != 0;
     size_t wanted =
         writable ? sizeof(struct fuse_out_header) - request->n_out : sizeof request->in - request->n_in;
@@ -72,8 +73,8 @@ static void request_add_part(Request *request, const Memory *memory, const struc
 }
 
 /* A chain is at most as long as its table, which also ends the walk along a circle. */
-static void chain_walk(Request *request, const Memory *memory, const void *table, uint32_t size, uint32_t at,
-                       bool indirect)
+static void chain_walk(const Memory *memory, const void *table, uint32_t size, uint32_t at, bool indirect,
+                       RingVisit visit, void *data)
 {
     for (uint32_t steps = 0; at < size && steps < size; steps++) {
         struct vring_desc part;
@@ -85,20 +86,27 @@ static void chain_walk(Request *request, const Memory *memory, const void *table
             const void *inner = count <= RING_SIZE_MAX ? memory_at_guest(memory, part.addr, part.len) : NULL;
 
             if (inner != NULL)
-                chain_walk(request, memory, inner, count, 0, true);
+                chain_walk(memory, inner, count, 0, true, visit, data);
             return;
         }
-        request_add_part(request, memory, &part);
+        visit(data, &part);
         if ((part.flags & VRING_DESC_F_NEXT) == 0)
             return;
         at = part.next;
     }
 }
 
+void ring_walk(const View *view, const Memory *memory, uint32_t head, RingVisit visit, void *data)
+{
+    chain_walk(memory, view->descriptors, view->size, head, false, visit, data);
+}
+
 static void request_read(const View *view, const Memory *memory, uint32_t head, Request *ret_request)
 {
+    Reading reading = {ret_request, memory};
+
     ret_request->n_in = ret_request->n_out = 0;
-    chain_walk(ret_request, memory, view->descriptors, view->size, head, false);
+    ring_walk(view, memory, head, request_add_part, &reading);
 }
 
 /* An answer has the number of its request; in a new request there are zeros in its place. */
@@ -130,14 +138,19 @@ static uint32_t request_fail(const View *view, const Memory *memory, uint32_t he
     return sizeof answer;
 }
 
-static void answer_request(const View *view, const Memory *memory, uint32_t head, int error)
+void ring_return(const View *view, uint32_t head, uint32_t length)
 {
     uint16_t at = view->used->idx;
     struct vring_used_elem *element = &view->used->ring[at & (view->size - 1)];
 
-    element->len = request_fail(view, memory, head, error);
+    element->len = length;
     element->id = head;
     __atomic_store_n(&view->used->idx, (uint16_t)(at + 1), __ATOMIC_RELEASE);
+}
+
+static void answer_request(const View *view, const Memory *memory, uint32_t head, int error)
+{
+    ring_return(view, head, request_fail(view, memory, head, error));
 }
 
 /* ---- the ring ---- */
@@ -202,7 +215,7 @@ static void balance_find(Balance *balance, const View *view, const Memory *memor
 static void answer_taken(Ring *ring, const View *view, const Memory *memory, int error)
 {
     static Balance balance;
-    uint16_t end = available_index(view), answered = view->used->idx;
+    uint16_t end = ring_available(view), answered = view->used->idx;
     uint16_t under_way = (uint16_t)(end - answered);
 
     ring->taken_over = true;
@@ -218,13 +231,23 @@ static void answer_taken(Ring *ring, const View *view, const Memory *memory, int
         }
 }
 
-static void ask_for_kicks(const Ring *ring, const View *view, bool event_index)
+bool ring_wants_notice(const View *view, bool event_index, uint16_t before)
+{
+    const uint16_t *event = &view->available->ring[view->size];
+
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (event_index)
+        return vring_need_event(__atomic_load_n(event, __ATOMIC_RELAXED), view->used->idx, before) != 0;
+    return view->used->idx != before && (view->available->flags & VRING_AVAIL_F_NO_INTERRUPT) == 0;
+}
+
+void ring_ask_for_kicks(const View *view, uint16_t next, bool event_index)
 {
     uint16_t *event = (uint16_t *)(void *)&view->used->ring[view->size];
 
     view->used->flags = 0;
     if (event_index)
-        *event = ring->next;
+        *event = next;
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
@@ -235,17 +258,17 @@ bool ring_fail(Ring *ring, const Memory *memory, bool event_index, int error, bo
     View view;
 
     *ret_more = false;
-    if (!view_open(ring, memory, &view))
+    if (!ring_view(ring, memory, &view))
         return false;
     before = view.used->idx;
     left = ROUNDS * view.size;
     if (!ring->taken_over)
         answer_taken(ring, &view, memory, error);
     do {
-        for (; left > 0 && ring->next != available_index(&view); ring->next++, left--)
+        for (; left > 0 && ring->next != ring_available(&view); ring->next++, left--)
             answer_request(&view, memory, view.available->ring[ring->next & (view.size - 1)], error);
-        ask_for_kicks(ring, &view, event_index);
-    } while (left > 0 && ring->next != available_index(&view));
-    *ret_more = left == 0 && ring->next != available_index(&view);
+        ring_ask_for_kicks(&view, ring->next, event_index);
+    } while (left > 0 && ring->next != ring_available(&view));
+    *ret_more = left == 0 && ring->next != ring_available(&view);
     return view.used->idx != before;
 }
