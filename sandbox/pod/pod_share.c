@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The share with a pod's volumes. It is attached to the guest with the first volume, watched, and replaced
- * for later containers when its file server dies. Mounts of the dead server keep failing (vmm/fsguard),
- * because only that server could map the guest's file handles to files. */
+ * when its file server dies: by another server at which the guest's open files go on
+ * (vmm/virtiofsd_recovery.h), or else by another share for later containers. Mounts of the dead server keep
+ * failing then. */
 
 #include "sandbox/pod/pod_share.h"
 
@@ -29,6 +30,10 @@ enum {
     GUARD_LOOKS = 10,
     GUARD_LOOK_MS = 100,
     JOB_TIMEOUT_MS = 10 * 1000, /* an attach that hangs because fsguard is gone has the job */
+    /* A guest that makes each of its servers die does not get a new one without end. */
+    RECOVERIES_MAX = 5,
+    RECOVERIES_WITHIN_S = 60,
+    RECOVERY_JOB_TIMEOUT_MS = 45 * 1000, /* an attach may have the job */
 };
 
 /* Each share has a tag of its own, by which the guest distinguishes them. */
@@ -45,6 +50,28 @@ static guint generation_now(Pod *pod)
     generation = pod->share_attached;
     g_mutex_unlock(&pod->lock);
     return generation;
+}
+
+/* The settings of the pod's handler; NULL when it was removed since the pod started: those of the daemon
+ * hold. */
+static const Handler *handler_of(const Pod *pod)
+{
+    return handler_find(pod->settings->handlers, pod->handler, NULL);
+}
+
+/* The strings are the caller's. */
+static ShareSpec share_spec(Pod *pod, const char *tag)
+{
+    const Handler *handler = handler_of(pod);
+    const Settings *settings = pod->settings;
+
+    return (ShareSpec){
+        .source = pod->share_dir,
+        .tag = tag,
+        .locks = handler != NULL ? handler->volume_locks : settings->guest.volume_locks,
+        .recovery = handler != NULL ? handler->volume_recovery : settings->guest.volume_recovery,
+        .oom_score_adj = pod_oom_score(pod),
+    };
 }
 
 /* ---- when the server dies ---- */
@@ -138,18 +165,88 @@ static gboolean is_abandoned(const ServerDeath *death)
     return abandoned;
 }
 
+/* ---- another server for the same share ---- */
+
+static gboolean bind_again(int namespace_fd, pid_t server, gpointer unused, GError **error)
+{
+    (void)unused;
+    return share_copy_binds(namespace_fd, server, error);
+}
+
+static gboolean may_recover(Pod *pod, GError **error)
+{
+    const gint64 now = g_get_monotonic_time();
+
+    if (now - pod->share_recovered_us > (gint64)RECOVERIES_WITHIN_S * G_USEC_PER_SEC) {
+        pod->share_recovered_us = now;
+        pod->share_recoveries = 0;
+    }
+    return pod->share_recoveries++ < RECOVERIES_MAX ||
+           fail(error, STATUS_UNAVAILABLE, "it was replaced %d times within %d s", RECOVERIES_MAX,
+                RECOVERIES_WITHIN_S);
+}
+
+/* The caller has the disk job. */
+static gboolean recover_in_job(Pod *pod, GError **error)
+{
+    g_autofree char *tag = tag_new(generation_now(pod));
+    const ShareSpec share = share_spec(pod, tag);
+    g_autofree char *summary = NULL;
+    pid_t server;
+
+    if (!may_recover(pod, error) ||
+        !vmm_recover_share(pod->manager->vmm, pod->id, &share, bind_again, NULL, &server, &summary, error) ||
+        !share_set_server(pod->share_dir, server, "", error) || !pod_cgroup_join(pod, server, error))
+        return FALSE;
+    log_warning(
+        LOG_FIELDS("sandbox", pod->id),
+        "the file server of the pod's volumes (virtiofsd) died, and another one has taken its place: %s",
+        summary);
+    pod_share_watch(pod);
+    return TRUE;
+}
+
+/* Return: whether the share has a server, which may be another one. */
+static gboolean server_is_back(const ServerDeath *death)
+{
+    Pod *pod = death->pod;
+    Deadline deadline = deadline_in_ms(RECOVERY_JOB_TIMEOUT_MS);
+    g_autoptr(GError) error = NULL;
+    gboolean back = FALSE;
+
+    if (!semaphore_acquire(&pod->disk_job, &deadline, "waiting to replace the file server of the volumes",
+                           &error)) {
+        log_warning(LOG_FIELDS("sandbox", pod->id), "%s", error->message);
+        return FALSE;
+    }
+    if (generation_now(pod) == death->generation && pod_state(pod) == POD_READY && !pod_is_lost(pod)) {
+        back = share_server(pod->share_dir) != 0 || recover_in_job(pod, &error);
+        if (!back)
+            vmm_give_up_share(pod->manager->vmm, pod->id);
+    }
+    semaphore_release(&pod->disk_job);
+    if (error != NULL)
+        log_warning(LOG_FIELDS("sandbox", pod->id),
+                    "cannot replace the file server of the pod's volumes, which died: %s", error->message);
+    return back;
+}
+
 /* The server also ends with the pod or its VM, which is no failure. */
 static void server_died(gpointer data)
 {
     ServerDeath *death = data;
     Pod *pod = death->pod;
     g_autoptr(GPtrArray) containers = pod_containers(pod);
-    gboolean lost = pod_is_lost(pod);
+    gboolean counts = !pod_is_lost(pod) && pod_state(pod) == POD_READY;
     guint n_hit = 0;
 
-    if (!lost && pod_state(pod) == POD_READY)
+    if (counts)
         child_count_death(CHILD_VIRTIOFSD);
-    for (guint i = 0; !lost && pod_state(pod) == POD_READY && i < containers->len; i++)
+    if (!counts || server_is_back(death)) {
+        server_death_free(death);
+        return;
+    }
+    for (guint i = 0; !pod_is_lost(pod) && pod_state(pod) == POD_READY && i < containers->len; i++)
         n_hit += container_tell(containers->pdata[i]) ? 1 : 0;
     /* Linux cannot abandon a virtiofs mount: processes that wait for it in the guest could not even be
      * killed. */
@@ -193,6 +290,19 @@ static void explain_server(Pod *pod, GError **error)
         vmm_share_explain(pod->manager->vmm, pod->id, error);
 }
 
+/* Without it the volumes do not outlive their server. */
+static void keep_namespace(Pod *pod)
+{
+    const ShareSpec share = share_spec(pod, "");
+    pid_t server = share_server(pod->share_dir);
+    g_autoptr(GError) error = NULL;
+
+    if (share.recovery && server != 0 && !vmm_keep_share(pod->manager->vmm, pod->id, server, &error))
+        log_warning(LOG_FIELDS("sandbox", pod->id),
+                    "the pod's volumes will fail when their file server (virtiofsd) dies: %s",
+                    error->message);
+}
+
 /* May be called again. */
 static gboolean mount_in_guest(Pod *pod, const Deadline *deadline, GError **error)
 {
@@ -209,6 +319,7 @@ static gboolean mount_in_guest(Pod *pod, const Deadline *deadline, GError **erro
         return FALSE;
     }
     pod->share_mounted = TRUE;
+    keep_namespace(pod);
     return TRUE;
 }
 
@@ -222,21 +333,11 @@ static gboolean detach(Pod *pod, guint generation, const Deadline *deadline, GEr
     return vmm_detach_share(pod->manager->vmm, pod->id, &share, &bounded, error);
 }
 
-/* The setting of the pod's handler, or of the daemon when the handler was removed since the pod started. */
-static gboolean wants_locks(const Pod *pod)
-{
-    const Settings *settings = pod->settings;
-    const Handler *handler = handler_find(settings->handlers, pod->handler, NULL);
-
-    return handler != NULL ? handler->volume_locks : settings->guest.volume_locks;
-}
-
 /* The generation is stored first: if this daemon dies here, the next one detaches what is attached. */
 static gboolean attach(Pod *pod, guint generation, GError **error)
 {
     g_autofree char *tag = tag_new(generation);
-    const ShareSpec share = {
-        .source = pod->share_dir, .tag = tag, .locks = wants_locks(pod), .oom_score_adj = pod_oom_score(pod)};
+    const ShareSpec share = share_spec(pod, tag);
     VirtiofsdProcesses processes = {0};
 
     g_mutex_lock(&pod->lock);
@@ -251,6 +352,20 @@ static gboolean attach(Pod *pod, guint generation, GError **error)
     return pod_cgroup_join(pod, processes.server, error) && pod_cgroup_join(pod, processes.fsguard, error);
 }
 
+/* A container may come before the daemon has heard of the server's death. */
+static gboolean recover_for_container(Pod *pod)
+{
+    g_autoptr(GError) error = NULL;
+    gboolean good = recover_in_job(pod, &error);
+
+    if (!good)
+        log_info(
+            LOG_FIELDS("sandbox", pod->id),
+            "the pod's volumes get another share, because their file server died and cannot be replaced: %s",
+            error->message);
+    return good;
+}
+
 gboolean vm_pod_attach_share(Pod *pod, const Deadline *deadline, GError **error)
 {
     guint generation;
@@ -259,7 +374,7 @@ gboolean vm_pod_attach_share(Pod *pod, const Deadline *deadline, GError **error)
     if (!semaphore_acquire(&pod->disk_job, deadline, "waiting to attach the volumes' share", error))
         return FALSE;
     generation = generation_now(pod);
-    if (generation == 0 || share_server(pod->share_dir) == 0)
+    if (generation == 0 || (share_server(pod->share_dir) == 0 && !recover_for_container(pod)))
         good = (generation == 0 || detach(pod, generation, deadline, error)) &&
                attach(pod, generation + 1, error);
     good = good && (pod->share_mounted || mount_in_guest(pod, deadline, error));

@@ -56,6 +56,8 @@ struct Pod {
     Semaphore create_job;          /* one CreateContainer at a time, so that two with one name cannot race */
     Semaphore disk_job;            /* attaching layers, disks and the share */
     gboolean share_mounted;        /* protected by disk_job: the guest has mounted the present share */
+    guint share_recoveries;        /* protected by disk_job: of its file server, since the next time */
+    gint64 share_recovered_us;     /* protected by disk_job: on the monotonic clock */
     Semaphore vm_job;              /* changing the size of the VM */
     PodCgroupLimits cgroup_limits; /* protected by vm_job once the pod has started */
 

@@ -22,8 +22,8 @@
 #include "common/log.h"
 #include "common/process.h"
 
-/* The children have their sockets as this descriptor and the next one. */
-enum { CHILD_FD = 3, VERSION_TIMEOUT_MS = 10000 };
+/* The children have their sockets as this descriptor and the next ones. */
+enum { CHILD_FD = 3, CHILD_SOCKETS = 3, VERSION_TIMEOUT_MS = 10000 };
 
 /* Where Debian has it, and where other distributions have it. */
 static const char *const programs[] = {"/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"};
@@ -72,27 +72,27 @@ static gboolean fill_address(const char *path, struct sockaddr_un *ret_address, 
 }
 
 /* The descriptor is higher than those of the child: dup2() onto itself would leave it close-on-exec. */
-static int socket_new(void)
+static int socket_new(int type)
 {
-    int low = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int fd = low >= 0 ? fcntl(low, F_DUPFD_CLOEXEC, CHILD_FD + 2) : -1;
+    int low = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+    int fd = low >= 0 ? fcntl(low, F_DUPFD_CLOEXEC, CHILD_FD + CHILD_SOCKETS) : -1;
 
     if (low >= 0)
         close(low);
     return fd;
 }
 
-static int listen_at(const char *path, const VirtiofsdSpec *spec, GError **error)
+static int listen_at(const char *path, int type, uid_t uid, gid_t gid, GError **error)
 {
     struct sockaddr_un address;
     int fd;
 
     if (!fill_address(path, &address, error))
         return -1;
-    fd = socket_new();
+    fd = socket_new(type);
     unlink(path);
     if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && chmod(path, 0600) == 0 &&
-        chown(path, spec->uid, spec->gid) == 0 && listen(fd, 1) == 0)
+        chown(path, uid, gid) == 0 && listen(fd, 1) == 0)
         return fd;
     fail_errno(error, errno, "cannot listen at %s", path);
     if (fd >= 0)
@@ -106,12 +106,12 @@ static gboolean connection_make(const VirtiofsdSpec *spec, int *ret_listener, in
 {
     g_autofree char *path = g_strconcat(spec->socket, ".server", NULL);
     struct sockaddr_un address;
-    int listener = listen_at(path, spec, error);
+    int listener = listen_at(path, SOCK_STREAM, spec->uid, spec->gid, error);
     int fd;
 
     if (listener < 0 || !fill_address(path, &address, error))
         return FALSE;
-    fd = socket_new();
+    fd = socket_new(SOCK_STREAM);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
         fail_errno(error, errno, "cannot connect to %s", path);
         close(listener);
@@ -129,14 +129,14 @@ static gboolean connection_make(const VirtiofsdSpec *spec, int *ret_listener, in
 }
 
 /* A session of its own protects the child from the terminal's signals; the reaper knows it by that. */
-static gboolean spawn_child(const char *const *argv, ChildKind kind, const VirtiofsdSpec *share, int listener,
-                            int connection, pid_t *ret_pid, GError **error)
+static gboolean spawn_child(const char *const *argv, ChildKind kind, const VirtiofsdSpec *share,
+                            const int *sockets, guint n_sockets, pid_t *ret_pid, GError **error)
 {
     int log_fd = open(share->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    const int fds[] = {-1, log_fd, log_fd, [CHILD_FD] = listener, connection};
+    int fds[CHILD_FD + CHILD_SOCKETS] = {-1, log_fd, log_fd};
     const ChildSpec spec = {.argv = argv,
                             .fds = fds,
-                            .n_fds = connection >= 0 ? CHILD_FD + 2 : CHILD_FD + 1,
+                            .n_fds = CHILD_FD + n_sockets,
                             .new_session = TRUE,
                             .kind = kind,
                             .pod_oom_score_adj = share->oom_score_adj};
@@ -144,6 +144,7 @@ static gboolean spawn_child(const char *const *argv, ChildKind kind, const Virti
 
     if (log_fd < 0)
         return fail_errno(error, errno, "cannot open %s", share->log);
+    memcpy(fds + CHILD_FD, sockets, n_sockets * sizeof(*sockets));
     good = child_spawn(&spec, ret_pid, error);
     close(log_fd);
     return good;
@@ -200,7 +201,7 @@ static gpointer server_thread(gpointer data)
 
     call->good =
         keep_capabilities(&call->error) && refuse_to_wait_for_locks(&call->error) &&
-        spawn_child(call->argv, CHILD_VIRTIOFSD, call->spec, call->listener, -1, &call->pid, &call->error);
+        spawn_child(call->argv, CHILD_VIRTIOFSD, call->spec, &call->listener, 1, &call->pid, &call->error);
     return NULL;
 }
 
@@ -258,14 +259,30 @@ static gboolean spawn_server(const char *program, const VirtiofsdSpec *spec, int
     return call.good;
 }
 
+char *virtiofsd_control_path(const char *socket)
+{
+    return g_strconcat(socket, ".control", NULL);
+}
+
+/* control: the socket for the daemon's commands, or -1. */
 static gboolean spawn_fsguard(const char *program, const VirtiofsdSpec *spec, int listener, int connection,
-                              pid_t *ret_pid, GError **error)
+                              int control, pid_t *ret_pid, GError **error)
 {
     g_autofree char *uid = g_strdup_printf("%u", (guint)spec->uid);
     g_autofree char *gid = g_strdup_printf("%u", (guint)spec->gid);
-    const char *const argv[] = {program, uid, gid, spec->source, NULL};
+    const char *const argv[] = {program, uid, gid, spec->source, control >= 0 ? "recovery" : NULL, NULL};
+    const int sockets[CHILD_SOCKETS] = {listener, connection, control};
 
-    return spawn_child(argv, CHILD_FSGUARD, spec, listener, connection, ret_pid, error);
+    return spawn_child(argv, CHILD_FSGUARD, spec, sockets, control >= 0 ? 3 : 2, ret_pid, error);
+}
+
+/* Only root may send commands. */
+static gboolean listen_for_commands(const VirtiofsdSpec *spec, int *ret_control, GError **error)
+{
+    g_autofree char *path = virtiofsd_control_path(spec->socket);
+
+    *ret_control = spec->recovery ? listen_at(path, SOCK_SEQPACKET, 0, 0, error) : -1;
+    return !spec->recovery || *ret_control >= 0;
 }
 
 /* A server whose fsguard does not start loses its client when this function closes the connection, and ends.
@@ -274,8 +291,7 @@ static gboolean spawn_both(const char *program, const VirtiofsdSpec *spec, int l
                            VirtiofsdProcesses *processes, GError **error)
 {
     g_autofree char *fsguard = find_fsguard();
-    int server = -1;
-    int connection = -1;
+    int server = -1, connection = -1, control = -1;
     gboolean good;
 
     if (fsguard == NULL) {
@@ -288,25 +304,56 @@ static gboolean spawn_both(const char *program, const VirtiofsdSpec *spec, int l
     }
     if (!connection_make(spec, &server, &connection, error))
         return FALSE;
-    good = spawn_server(program, spec, server, &processes->server, error) &&
-           spawn_fsguard(fsguard, spec, listener, connection, &processes->fsguard, error);
+    good = listen_for_commands(spec, &control, error) &&
+           spawn_server(program, spec, server, &processes->server, error) &&
+           spawn_fsguard(fsguard, spec, listener, connection, control, &processes->fsguard, error);
     close(server);
     close(connection);
+    if (control >= 0)
+        close(control);
+    return good;
+}
+
+/* Return: its path, which the caller frees; NULL with an error. */
+static char *require_virtiofsd(GError **error)
+{
+    char *program = find_virtiofsd();
+
+    if (program == NULL)
+        fail(error, STATUS_FAILED_PRECONDITION,
+             "cannot attach volumes: virtiofsd is not installed (package qemu-system-common)");
+    return program;
+}
+
+gboolean virtiofsd_start_server(const VirtiofsdSpec *spec, pid_t *ret_server, int *ret_connection,
+                                GError **error)
+{
+    g_autofree char *program = require_virtiofsd(error);
+    int server = -1, connection = -1;
+    gboolean good;
+
+    if (program == NULL || !connection_make(spec, &server, &connection, error))
+        return FALSE;
+    good = spawn_server(program, spec, server, ret_server, error);
+    close(server);
+    if (good)
+        *ret_connection = connection;
+    else
+        close(connection);
     return good;
 }
 
 gboolean virtiofsd_start(const VirtiofsdSpec *spec, VirtiofsdProcesses *ret_processes, GError **error)
 {
-    g_autofree char *program = find_virtiofsd();
+    g_autofree char *program = require_virtiofsd(error);
     VirtiofsdProcesses processes = {0};
     int listener;
     gboolean good;
 
     if (program == NULL)
-        return fail(error, STATUS_FAILED_PRECONDITION,
-                    "cannot attach volumes: virtiofsd is not installed (package qemu-system-common)");
+        return FALSE;
     unlink(spec->log);
-    if ((listener = listen_at(spec->socket, spec, error)) < 0)
+    if ((listener = listen_at(spec->socket, SOCK_STREAM, spec->uid, spec->gid, error)) < 0)
         return FALSE;
     good = spawn_both(program, spec, listener, &processes, error);
     close(listener);

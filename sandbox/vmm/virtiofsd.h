@@ -4,8 +4,8 @@
  * libvirt could start it, but the embedded driver of libvirt 9 crashes when it attaches a share without
  * cgroups. The server runs as root in namespaces of its own, where it sees only the share. It outlives the
  * daemon, and ends by itself when its client closes the connection; the reaper reaps it. Its client is
- * crivirt-fsguard (fsguard/main.c), which passes QEMU's messages on, and answers the guest when the server
- * has died.
+ * crivirt-fsguard (fsguard/main.c), which passes QEMU's messages on. When the server has died, it lets
+ * another one take its place (virtiofsd_recovery.h), or answers the guest itself.
  *
  * With locks, the server never waits for one: the guest's kernel repeats an attempt that fails
  * (kernel/patches), and gets EOPNOTSUPP if it asks the server to wait. A waiting server would serve no other
@@ -23,6 +23,7 @@ typedef struct {
     uid_t uid;          /* the user who may connect */
     gid_t gid;
     gboolean locks; /* the guest's locks are taken on the node's files; else the guest keeps them to itself */
+    gboolean recovery; /* another server may take the place of one that has died (virtiofsd_recovery.h) */
     int oom_score_adj; /* the pod's (common/children.def) */
 } VirtiofsdSpec;
 
@@ -34,6 +35,14 @@ typedef struct {
 /* The socket listens when this returns. The caller unlinks it once QEMU has connected. Errors:
  * FAILED_PRECONDITION when virtiofsd is not installed. */
 gboolean virtiofsd_start(const VirtiofsdSpec *spec, VirtiofsdProcesses *ret_processes, GError **error);
+
+/* Starts a server alone, with the connection of its client, which the caller closes. Errors: as above. */
+gboolean virtiofsd_start_server(const VirtiofsdSpec *spec, pid_t *ret_server, int *ret_connection,
+                                GError **error);
+
+/* Return: the path of the socket on which the fsguard of that socket takes the daemon's commands
+ * (fsguard/control.h); the caller frees it. */
+char *virtiofsd_control_path(const char *socket);
 
 /* Return: whether the fsguard with that log lives, which answers the guest when the server has died. */
 gboolean virtiofsd_has_fsguard(const char *log);

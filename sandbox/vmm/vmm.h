@@ -14,6 +14,7 @@
 #include "common/json.h"
 #include "sandbox/vmm/domain_xml.h"
 #include "sandbox/vmm/virtiofsd.h"
+#include "sandbox/vmm/virtiofsd_recovery.h"
 
 typedef struct Vmm Vmm;
 
@@ -109,6 +110,16 @@ gboolean vmm_has_disk(Vmm *vmm, const char *name, const char *serial, gboolean *
  * mounts that are made below it later. */
 gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share,
                           VirtiofsdProcesses *ret_processes, GError **error);
+
+/* For a share with recovery: to be called when the guest has mounted it (virtiofsd_recovery.h). */
+gboolean vmm_keep_share(Vmm *vmm, const char *name, pid_t server, GError **error);
+/* Replaces the share's virtiofsd, which has died; the guest's open files go on. Errors: as
+ * virtiofsd_replace().
+ */
+gboolean vmm_recover_share(Vmm *vmm, const char *name, const ShareSpec *share, VirtiofsdBindFunc bind,
+                           gpointer data, pid_t *ret_server, char **ret_summary, GError **error);
+/* The share's virtiofsd has died and is not replaced: the guest's requests fail from now on. */
+void vmm_give_up_share(Vmm *vmm, const char *name);
 
 /* For an error that the end of the share's virtiofsd has caused: it becomes UNAVAILABLE, and begins with that
  * and with virtiofsd's last message. */

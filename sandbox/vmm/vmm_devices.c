@@ -160,8 +160,11 @@ static char *share_file(Vmm *vmm, const char *name, const char *suffix)
 void vmm_remove_share_log(Vmm *vmm, const char *name)
 {
     g_autofree char *log = share_file(vmm, name, ".log");
+    g_autofree char *socket = share_file(vmm, name, "");
+    g_autofree char *control = virtiofsd_control_path(socket);
 
     unlink(log);
+    unlink(control);
 }
 
 /* fsguard logs it; when fsguard itself has ended, virtiofsd ends as well. */
@@ -198,28 +201,39 @@ void vmm_share_explain(Vmm *vmm, const char *name, GError **error)
         (*error)->code = STATUS_UNAVAILABLE;
 }
 
+/* The strings are the caller's. */
+static gboolean server_spec(Vmm *vmm, const char *name, const ShareSpec *share, const char *socket,
+                            const char *log, VirtiofsdSpec *ret_spec, GError **error)
+{
+    VmmIdentity user;
+
+    if (!vmm_table_user(vmm->table, name, &user, error))
+        return FALSE;
+    *ret_spec = (VirtiofsdSpec){
+        .source = share->source,
+        .socket = socket,
+        .log = log,
+        .uid = user.uid,
+        .gid = user.gid,
+        .locks = share->locks,
+        .recovery = share->recovery,
+        .oom_score_adj = share->oom_score_adj,
+    };
+    return TRUE;
+}
+
 gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share,
                           VirtiofsdProcesses *ret_processes, GError **error)
 {
     g_autofree char *socket = share_file(vmm, name, "");
     g_autofree char *log = share_file(vmm, name, ".log");
     g_autofree char *xml = domain_xml_share(share, socket);
-    VirtiofsdSpec server = {
-        .source = share->source,
-        .socket = socket,
-        .log = log,
-        .locks = share->locks,
-        .oom_score_adj = share->oom_score_adj,
-    };
+    VirtiofsdSpec server;
     VirtiofsdProcesses processes;
-    VmmIdentity user;
     gboolean attached;
 
-    if (!vmm_table_user(vmm->table, name, &user, error))
-        return FALSE;
-    server.uid = user.uid;
-    server.gid = user.gid;
-    if (!virtiofsd_start(&server, &processes, error))
+    if (!server_spec(vmm, name, share, socket, log, &server, error) ||
+        !virtiofsd_start(&server, &processes, error))
         return FALSE;
     attached = attach_device(vmm, name, xml, share->source, error);
     if (!attached) {
@@ -231,6 +245,31 @@ gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share,
     if (attached)
         *ret_processes = processes;
     return attached;
+}
+
+gboolean vmm_keep_share(Vmm *vmm, const char *name, pid_t server, GError **error)
+{
+    g_autofree char *socket = share_file(vmm, name, "");
+
+    return virtiofsd_keep_namespace(socket, server, error);
+}
+
+gboolean vmm_recover_share(Vmm *vmm, const char *name, const ShareSpec *share, VirtiofsdBindFunc bind,
+                           gpointer data, pid_t *ret_server, char **ret_summary, GError **error)
+{
+    g_autofree char *socket = share_file(vmm, name, "");
+    g_autofree char *log = share_file(vmm, name, ".log");
+    VirtiofsdSpec server;
+
+    return server_spec(vmm, name, share, socket, log, &server, error) &&
+           virtiofsd_replace(&server, bind, data, ret_server, ret_summary, error);
+}
+
+void vmm_give_up_share(Vmm *vmm, const char *name)
+{
+    g_autofree char *socket = share_file(vmm, name, "");
+
+    virtiofsd_give_up(socket);
 }
 
 gboolean vmm_share_has_fsguard(Vmm *vmm, const char *name)

@@ -13,3 +13,11 @@ gboolean mount_namespace_move(pid_t pid, int tree, const char *root, const char 
 /* Detaches the mount at path with the mounts below it. It is success when nothing is mounted there, or pid
  * has ended. */
 gboolean mount_namespace_detach(pid_t pid, const char *path, GError **error);
+
+/* Mounts in the namespace of pid, at the same names below its root, copies of all mounts that are below the
+ * root of the namespace of that descriptor. Each copy has the properties of its original, and the mounts
+ * below it. A mount whose directory was removed is left out. The descriptor may come from an untrusted
+ * process: a namespace that another user namespace owns, in which an ordinary user may have mounted, is
+ * refused, and so is one with a mount of a name that is_wanted refuses. */
+gboolean mount_namespace_copy(int namespace_fd, pid_t pid, gboolean (*is_wanted)(const char *name),
+                              GError **error);

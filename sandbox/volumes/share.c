@@ -443,6 +443,24 @@ static gint deepest_first(gconstpointer a, gconstpointer b)
     return (gint)strlen(*(const char *const *)b) - (gint)strlen(*(const char *const *)a);
 }
 
+/* Return: whether share_bind() gives such names. */
+static gboolean is_bind(const char *name)
+{
+    const char *slash = strchr(name, '/');
+    const char *last = slash != NULL ? slash + 1 : "";
+    gsize n_first = strspn(name, "0123456789abcdefghijklmnopqrstuvwxyz");
+
+    if (g_str_has_prefix(name, COMMON "/"))
+        return strlen(last) == KEY_DIGITS && strspn(last, "0123456789abcdef") == KEY_DIGITS;
+    return n_first > 0 && name + n_first == slash && *last != '\0' &&
+           last[strspn(last, "0123456789")] == '\0';
+}
+
+gboolean share_copy_binds(int namespace_fd, pid_t server, GError **error)
+{
+    return mount_namespace_copy(namespace_fd, server, is_bind, error);
+}
+
 /* Detaches every mount below path, and at path. virtiofsd may still have files of them open. */
 static gboolean unmount_below(const char *path, gboolean itself, GError **error)
 {

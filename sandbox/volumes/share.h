@@ -48,6 +48,10 @@ typedef struct {
 gboolean share_bind(const char *path, const char *container_id, guint index, const ShareVolume *volume,
                     ShareBind *ret_bind, GError **error);
 
+/* Binds for a new file server what is bound for one that has died, whose mount namespace the descriptor is;
+ * it may come from an untrusted process. The caller records the server then. */
+gboolean share_copy_binds(int namespace_fd, pid_t server, GError **error);
+
 /* Removes the binds of a container; a common bind is removed with its last container. An unknown container is
  * success. */
 gboolean share_unbind(const char *path, const char *container_id, GError **error);

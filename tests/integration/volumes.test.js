@@ -11,7 +11,9 @@ const {BUSYBOX} = require('./support/images');
 const {eventually, failure, refused, must} = require('./support/kit');
 
 let node;
-before(async () => { node = await Node.start({config: '[handlers.unlocked]\nvolume_locks = false\n'}); });
+// The handler `mortal`: what happens where a file server is not replaced (recovery.test.js: where it is).
+const config = '[handlers.unlocked]\nvolume_locks = false\n[handlers.mortal]\nvolume_recovery = false\n';
+before(async () => { node = await Node.start({config}); });
 after(() => node.end());
 
 // Makes a directory on the node.
@@ -24,7 +26,7 @@ function directory(name) {
 const serverPid = (pod) => parseInt(fs.readFileSync(path.join(node.runDir, 'share', `${pod.id.slice(0, 24)}.server`), 'utf8'), 10);
 
 test('a file server that dies fails its volumes at once and nothing else', async () => {
-    const pod = await node.runPod();
+    const pod = await node.runPod({}, 'mortal');
     const data = directory('dies');
     fs.writeFileSync(path.join(data, 'file'), 'before');
     const mounts = [{container_path: '/volume', host_path: data}];
@@ -77,7 +79,7 @@ const guardPids = (pod) => fs.readdirSync('/proc').filter((name) => {
 }).map(Number).sort((one, other) => one - other);
 
 test('an fsguard that is killed is replaced, and when none is left the pod fails with the reason', async () => {
-    const pod = await node.runPod();
+    const pod = await node.runPod({}, 'mortal');
     const data = directory('unguarded');
     fs.writeFileSync(path.join(data, 'file'), 'before');
     const mounts = [{container_path: '/volume', host_path: data}];

@@ -5,12 +5,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/error.h"
@@ -273,6 +277,103 @@ static void links_and_fifos_at_mount_points_are_replaced(void)
     }
 }
 
+/* A process in a mount namespace of its own, whose root is a directory as it is a file server's, and in which
+ * a function has mounted. */
+typedef struct {
+    pid_t pid;
+    int namespace_fd;
+} Server;
+
+static Server server_start(const char *root, unsigned namespaces, void (*prepare)(void))
+{
+    Server server = {.namespace_fd = -1};
+    g_autofree char *path = NULL;
+    int ends[2];
+    char byte;
+
+    CU_ASSERT_EQUAL_FATAL(pipe(ends), 0);
+    fflush(NULL);
+    server.pid = fork();
+    if (server.pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (unshare((int)(CLONE_NEWNS | namespaces)) == 0) {
+            mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
+            if (mount(root, root, NULL, MS_BIND, NULL) == 0 && chdir(root) == 0 &&
+                syscall(SYS_pivot_root, ".", ".") == 0 && umount2(".", MNT_DETACH) == 0 && chdir("/") == 0 &&
+                prepare != NULL)
+                prepare();
+        }
+        (void)!write(ends[1], "", 1);
+        pause();
+        _exit(0);
+    }
+    CU_ASSERT_EQUAL(read(ends[0], &byte, 1), 1);
+    close(ends[0]);
+    close(ends[1]);
+    path = g_strdup_printf("/proc/%d/ns/mnt", (int)server.pid);
+    server.namespace_fd = open(path, O_RDONLY | O_CLOEXEC);
+    return server;
+}
+
+static void server_kill(Server *server)
+{
+    kill(server->pid, SIGKILL);
+    waitpid(server->pid, NULL, 0);
+}
+
+static void mount_read_only(void)
+{
+    mount("none", "/c1/0", "tmpfs", 0, NULL);
+    mkdir("/c1/0/below", 0700);
+    mount("none", "/c1/0/below", "tmpfs", 0, NULL);
+    close(open("/c1/0/below/file", O_CREAT | O_CLOEXEC, 0600));
+    mount(NULL, "/c1/0", NULL, MS_REMOUNT | MS_RDONLY, NULL);
+}
+
+static void mount_elsewhere(void)
+{
+    mount("none", "/other", "tmpfs", 0, NULL);
+}
+
+static void binds_are_copied_to_the_next_server(void)
+{
+    g_autofree char *top = test_directory();
+    g_autofree char *bound = g_build_filename(top, "c1", "0", NULL);
+    g_autofree char *other = g_build_filename(top, "other", NULL);
+    g_autofree char *seen = NULL;
+    g_autoptr(GError) error = NULL;
+    Server old, next, foreign;
+
+    g_mkdir_with_parents(bound, 0700);
+    g_mkdir_with_parents(other, 0700);
+    old = server_start(top, 0, mount_read_only);
+    server_kill(&old);
+    next = server_start(top, 0, NULL);
+    TEST_OK(share_copy_binds(old.namespace_fd, next.pid, &error), error);
+    seen = g_strdup_printf("/proc/%d/root/c1/0/below/file", (int)next.pid);
+    CU_ASSERT_EQUAL(access(seen, F_OK), 0);
+    g_free(seen);
+    seen = g_strdup_printf("/proc/%d/root/c1/0/new", (int)next.pid);
+    CU_ASSERT_FALSE(can_create(seen));
+    CU_ASSERT_EQUAL(errno, EROFS);
+    /* What a hostile fsguard could pass instead: a namespace of an ordinary user, or one of the node, or any
+     * file. */
+    foreign = server_start(top, CLONE_NEWUSER, mount_read_only);
+    TEST_FAILS(share_copy_binds(foreign.namespace_fd, next.pid, &error), error, STATUS_INTERNAL,
+               "node's root");
+    server_kill(&foreign);
+    close(foreign.namespace_fd);
+    foreign = server_start(top, 0, mount_elsewhere);
+    TEST_FAILS(share_copy_binds(foreign.namespace_fd, next.pid, &error), error, STATUS_INTERNAL,
+               "has a mount at /other");
+    server_kill(&foreign);
+    TEST_FAILS(share_copy_binds(STDERR_FILENO, next.pid, &error), error, STATUS_INTERNAL, "node's root");
+    close(foreign.namespace_fd);
+    server_kill(&next);
+    close(next.namespace_fd);
+    close(old.namespace_fd);
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
@@ -286,6 +387,8 @@ int main(void)
          only_volumes_are_writable},
         {"links and FIFOs where mount points are made are replaced, not followed or opened",
          links_and_fifos_at_mount_points_are_replaced},
+        {"binds of a dead file server are copied to the next one, and from no other namespace",
+         binds_are_copied_to_the_next_server},
         {"a missing source becomes a directory", a_missing_source_becomes_a_directory},
     };
 
