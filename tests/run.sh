@@ -230,7 +230,21 @@ need_nodejs() {
     (cd "$root/tests/integration" && logged "$log/npm.log" npm ci --no-audit --no-fund) || fail "npm ci failed"
 }
 
-# javascript_file FILE: one of tests/integration or tests/node. Its counts and its log are named after folder and file.
+# The manifests and scripts of deploy/kubernetes and deploy/helm, with packages of their own: these tests start no daemon.
+cluster_tests() {
+    local file name
+    (cd "$root/tests/cluster" && logged "$log/npm-cluster.log" npm ci --no-audit --no-fund --omit=optional) || fail "npm ci failed"
+    for file in "$root"/tests/cluster/*.test.js; do
+        name=$(basename "$file" .test.js)
+        [[ $name == *"$filter"* ]] || continue
+        rm -f "$log/cluster-$name".{count,seconds}
+        javascript_file "$file"
+        counted "cluster-$name"
+        times+=("$(cat "$log/cluster-$name.seconds") cluster: $name")
+    done
+}
+
+# javascript_file FILE: one of tests/integration, tests/cluster or tests/node. Its counts and its log are named after folder and file.
 javascript_file() {
     local file=$1 kind name output begin=$SECONDS limit=1500 words=(--test --test-reporter=tap)
     kind=$(basename "$(dirname "$file")")
@@ -367,4 +381,5 @@ if [ "$fuzz" != 0 ]; then
     timed fuzz fuzz_targets
 fi
 [ "$integration" = no ] || timed 'integration tests' integration_tests
+[ "$integration" = no ] || timed 'cluster tests' cluster_tests
 [ "$node" = no ] || timed 'node tests' node_tests
