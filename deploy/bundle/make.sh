@@ -45,7 +45,7 @@ make_archive() {
 
 # The tree has the place that it has on a node.
 make_image() {
-    local image=$work/image busybox=/opt/crivirt/current/bin/busybox installer=/opt/crivirt/current/libexec/crivirt/install
+    local image=$work/image busybox=/opt/crivirt/current/bin/busybox installer=/opt/crivirt/current/lib/crivirt/node/stay.sh
     say "bundle: $name.oci.tar"
     mkdir -p "$image$versions" "$image/bin" "$image/tmp" "$image/etc"
     mv "$tree" "$image$versions/$version"
