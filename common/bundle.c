@@ -85,18 +85,28 @@ static void set_path(const char *name, const char *path)
     g_setenv(name, value, TRUE);
 }
 
+/* CNI plugins call iptables. That of the node, if there is one, is the one that its kube-proxy and its
+ * firewall use. */
+static void set_programs(void)
+{
+    const char *given = g_getenv("PATH");
+    const char *path = given != NULL ? given : "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    g_autofree char *iptables = g_find_program_in_path("iptables");
+    g_autofree char *programs = g_strconcat(bundle_root(), "/bin:", path, NULL);
+    g_autofree char *all = g_strconcat(programs, ":", bundle_root(), "/lib/crivirt/fallback", NULL);
+
+    g_setenv("PATH", iptables != NULL ? programs : all, TRUE);
+    if (iptables == NULL)
+        set_path("XTABLES_LIBDIR", LIBRARIES "/xtables");
+}
+
 void bundle_prepare_environment(void)
 {
-    const char *path = g_getenv("PATH");
-    g_autofree char *programs = NULL;
     g_autofree char *mkfs = NULL;
 
     if (bundle_root() == NULL)
         return;
-    programs = g_strconcat(
-        bundle_root(),
-        "/bin:", path != NULL ? path : "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL);
-    g_setenv("PATH", programs, TRUE);
+    set_programs();
     set_path("LIBVIRT_DRIVER_DIR", LIBRARIES "/libvirt/connection-driver");
     /* The bundle has no modules of GIO. Without this, GIO would load the node's. */
     set_path("GIO_MODULE_DIR", LIBRARIES "/gio");

@@ -111,6 +111,15 @@ put_packages() {
     done <"$here/contents"
 }
 
+# In a folder of their own, because the node's programs come first (common/bundle.c).
+put_iptables() {
+    local name
+    mkdir -p "$tree/lib/crivirt/fallback"
+    for name in iptables ip6tables; do
+        ln -s ../../../bin/xtables-nft-multi "$tree/lib/crivirt/fallback/$name"
+    done
+}
+
 # The certificates as Debian's package has them, not as this machine's administrator has chosen.
 put_certificates() {
     local file
@@ -200,6 +209,7 @@ mkdir -p "$tree"
 put_build
 put_own
 put_packages
+put_iptables
 put_certificates
 put_libraries
 check_packages

@@ -56,7 +56,7 @@ static void copy_clear(Copy *copy)
 static char **copy_run(const Copy *copy)
 {
     const char *argv[] = {copy->program, PRINT, NULL};
-    char *environment[] = {"PATH=/sbin:/bin", NULL};
+    char *environment[] = {"PATH=/nowhere", NULL};
     g_autofree char *output = NULL;
     g_autoptr(GError) error = NULL;
 
@@ -75,7 +75,7 @@ static void test_without(void)
     lines = copy_run(&copy);
     CU_ASSERT_STRING_EQUAL(lines[0], "none");
     CU_ASSERT_STRING_EQUAL(lines[1], "/usr/lib/qemu/virtiofsd");
-    CU_ASSERT_STRING_EQUAL(lines[5], "/sbin:/bin");
+    CU_ASSERT_STRING_EQUAL(lines[5], "/nowhere");
     copy_clear(&copy);
 }
 
@@ -101,7 +101,7 @@ static void test_bundle(void)
     }
     CU_ASSERT_STRING_EQUAL(lines[3], "/var/lib/crivirt");
     CU_ASSERT_STRING_EQUAL(lines[4], "/opt/cni/bin");
-    path = g_strconcat(copy.root, "/bin:/sbin:/bin", NULL);
+    path = g_strconcat(copy.root, "/bin:/nowhere:", copy.root, "/lib/crivirt/fallback", NULL);
     CU_ASSERT_STRING_EQUAL(lines[5], path);
     copy_clear(&copy);
 }
