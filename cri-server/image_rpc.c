@@ -2,6 +2,7 @@
 /* The CRI's ImageService. The handlers are thin, because the image service does the work. */
 #include "common/error.h"
 #include "common/log.h"
+#include "common/spans.h"
 #include "cri-server/daemon.h"
 #include "cri-server/image_message.h"
 #include "cri-server/rpc/list_stream.h"
@@ -151,6 +152,7 @@ gboolean rpc_PullImage(const RpcCall *call, const Runtime__V1__PullImageRequest 
     RegistryAuth auth = {NULL};
     g_autoptr(Image) image = NULL;
 
+    span_note("container.image.name", spec_name(request->image));
     if (!check_spec(call, request->image, error))
         return FALSE;
     if (given != NULL)

@@ -20,6 +20,7 @@
 #include "cri-server/reload.h"
 #include "cri-server/rpc/rpc_server.h"
 #include "cri-server/rpc_table.h"
+#include "cri-server/span_export.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -158,6 +159,7 @@ static void wait_for_stop(const Daemon *daemon, const CommandLine *line)
 
 static void daemon_serve(const Daemon *daemon, const CommandLine *line, RpcServer *server)
 {
+    SpanExport *spans = span_export_start(daemon->settings);
     gboolean is_kvm = FALSE;
     const char *accelerator = sandbox_manager_accelerator(daemon->sandboxes, &is_kvm);
 
@@ -173,21 +175,20 @@ static void daemon_serve(const Daemon *daemon, const CommandLine *line, RpcServe
     notify_manager("STOPPING=1");
     health_stop(daemon->health);
     rpc_server_stop(server, daemon->settings->server.stop_grace_ms);
+    span_export_stop(spans);
 }
 
 static gboolean daemon_run_sandboxes(Daemon *daemon, const CommandLine *line, RpcServer *server,
                                      GError **error)
 {
     MetricsHttp *metrics = NULL;
-    gboolean good = TRUE;
+    gboolean good;
 
     daemon->sandboxes = sandbox_manager_open(daemon->live, daemon->images, error);
     if (daemon->sandboxes == NULL)
         return FALSE;
-    if (*daemon->settings->metrics.address != '\0') {
-        metrics = metrics_http_start(daemon->settings->metrics.address, daemon, error);
-        good = metrics != NULL;
-    }
+    metrics = metrics_http_start(daemon, error);
+    good = metrics != NULL;
     image_service_collect(daemon->images); /* every container has pinned its layers by now */
     if (good) {
         daemon->streams = stream_server_open(daemon->settings, daemon->sandboxes, error);

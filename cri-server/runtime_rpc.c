@@ -3,6 +3,7 @@
 #include "common/error.h"
 #include "common/json_writer.h"
 #include "common/log.h"
+#include "common/spans.h"
 #include "cri-server/daemon.h"
 #include "cri-server/request_id.h"
 #include "cri-server/rpc_table.h"
@@ -190,14 +191,36 @@ gboolean rpc_UpdateRuntimeConfig(const RpcCall *call, const Runtime__V1__UpdateR
 
 /* ---- pods ---- */
 
+/* Attributes of the call's span, by the names of OpenTelemetry's conventions where they have one. */
+static void note_pod(const Runtime__V1__PodSandboxConfig *config)
+{
+    const Runtime__V1__PodSandboxMetadata *metadata = config != NULL ? config->metadata : NULL;
+
+    if (metadata == NULL)
+        return;
+    span_note("k8s.pod.name", metadata->name);
+    span_note("k8s.namespace.name", metadata->namespace_);
+    span_note("k8s.pod.uid", metadata->uid);
+}
+
+static void note_container(const Runtime__V1__ContainerConfig *config)
+{
+    if (config != NULL && config->metadata != NULL)
+        span_note("k8s.container.name", config->metadata->name);
+    if (config != NULL && config->image != NULL)
+        span_note("container.image.name", config->image->image);
+}
+
 gboolean rpc_RunPodSandbox(const RpcCall *call, const Runtime__V1__RunPodSandboxRequest *request,
                            Runtime__V1__RunPodSandboxResponse *response, GError **error)
 {
     char *id = NULL;
 
+    note_pod(request->config);
     if (!sandbox_run(call->daemon->sandboxes, request, call->deadline, &id, error))
         return FALSE;
     response->pod_sandbox_id = take_id(call, id);
+    span_note("crivirt.sandbox.id", response->pod_sandbox_id);
     return TRUE;
 }
 
@@ -205,6 +228,7 @@ gboolean rpc_StopPodSandbox(const RpcCall *call, const Runtime__V1__StopPodSandb
                             Runtime__V1__StopPodSandboxResponse *response, GError **error)
 {
     (void)response;
+    span_note("crivirt.sandbox.id", request->pod_sandbox_id);
     return request_id_check(request->pod_sandbox_id, "pod_sandbox_id", error) &&
            sandbox_stop(call->daemon->sandboxes, request->pod_sandbox_id, call->deadline, error);
 }
@@ -213,6 +237,7 @@ gboolean rpc_RemovePodSandbox(const RpcCall *call, const Runtime__V1__RemovePodS
                               Runtime__V1__RemovePodSandboxResponse *response, GError **error)
 {
     (void)response;
+    span_note("crivirt.sandbox.id", request->pod_sandbox_id);
     return request_id_check(request->pod_sandbox_id, "pod_sandbox_id", error) &&
            sandbox_remove(call->daemon->sandboxes, request->pod_sandbox_id, call->deadline, error);
 }
@@ -247,10 +272,13 @@ gboolean rpc_CreateContainer(const RpcCall *call, const Runtime__V1__CreateConta
 {
     char *id = NULL;
 
+    span_note("crivirt.sandbox.id", request->pod_sandbox_id);
+    note_container(request->config);
     if (!request_id_check(request->pod_sandbox_id, "pod_sandbox_id", error) ||
         !container_create(call->daemon->sandboxes, request, call->deadline, &id, error))
         return FALSE;
     response->container_id = take_id(call, id);
+    span_note("container.id", response->container_id);
     return TRUE;
 }
 
@@ -258,6 +286,7 @@ gboolean rpc_StartContainer(const RpcCall *call, const Runtime__V1__StartContain
                             Runtime__V1__StartContainerResponse *response, GError **error)
 {
     (void)response;
+    span_note("container.id", request->container_id);
     return request_id_check(request->container_id, "container_id", error) &&
            container_start(call->daemon->sandboxes, request->container_id, call->deadline, error);
 }
@@ -266,6 +295,7 @@ gboolean rpc_StopContainer(const RpcCall *call, const Runtime__V1__StopContainer
                            Runtime__V1__StopContainerResponse *response, GError **error)
 {
     (void)response;
+    span_note("container.id", request->container_id);
     return request_id_check(request->container_id, "container_id", error) &&
            container_stop(call->daemon->sandboxes, request->container_id, MAX(request->timeout, 0),
                           call->deadline, error);
@@ -275,6 +305,7 @@ gboolean rpc_RemoveContainer(const RpcCall *call, const Runtime__V1__RemoveConta
                              Runtime__V1__RemoveContainerResponse *response, GError **error)
 {
     (void)response;
+    span_note("container.id", request->container_id);
     return request_id_check(request->container_id, "container_id", error) &&
            container_remove(call->daemon->sandboxes, request->container_id, call->deadline, error);
 }
@@ -312,6 +343,7 @@ gboolean rpc_ReopenContainerLog(const RpcCall *call, const Runtime__V1__ReopenCo
 gboolean rpc_ExecSync(const RpcCall *call, const Runtime__V1__ExecSyncRequest *request,
                       Runtime__V1__ExecSyncResponse *response, GError **error)
 {
+    span_note("container.id", request->container_id);
     if (!request_id_check(request->container_id, "container_id", error))
         return FALSE;
     if (request->n_cmd == 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/spans.h"
 #include "cri-server/rpc/message_text.h"
 #include "cri-server/rpc/server_call.h"
 #include "cri-server/rpc/status_text.h"
@@ -54,6 +55,8 @@ static void call_fail(ServerCall *call, GError *error)
     g_autofree char *message = status_text(error->message);
 
     call_log(call, status, message);
+    span_note("rpc.grpc.status", status_name(status));
+    span_end(message);
     if (call->method != NULL && call->method->is_stream)
         server_stream_finish(&call->stream, status, message);
     else
@@ -68,6 +71,7 @@ static gboolean call_succeed(ServerCall *call, ProtobufCMessage *response, GErro
 
     if (call->method->is_stream) {
         call_log(call, STATUS_UNKNOWN, NULL);
+        span_end(NULL);
         server_stream_finish(&call->stream, (StatusCode)GRPC_STATUS_OK, NULL);
         return TRUE;
     }
@@ -79,6 +83,7 @@ static gboolean call_succeed(ServerCall *call, ProtobufCMessage *response, GErro
                     " bytes, more than the %d bytes that a message may have",
                     call->method->name, size, (int)RPC_MESSAGE_MAX_BYTES);
     call_log(call, STATUS_UNKNOWN, NULL);
+    span_end(NULL);
     buffer = server_message_pack(response, size);
     server_call_answer(
         call, &(CallAnswer){.with_headers = TRUE, .message = buffer, .status = (StatusCode)GRPC_STATUS_OK});
@@ -128,11 +133,42 @@ static gboolean call_handle(ServerCall *call, GError **error)
     return call->method->invoke(&handled, request, response, error) && call_succeed(call, response, error);
 }
 
+/* Return: the trace context that the client sent, which the caller frees; NULL: none. */
+static char *trace_context(const ServerCall *call)
+{
+    for (gsize i = 0; i < call->metadata.count; i++)
+        if (grpc_slice_str_cmp(call->metadata.metadata[i].key, "traceparent") == 0)
+            return g_strndup((const char *)GRPC_SLICE_START_PTR(call->metadata.metadata[i].value),
+                             GRPC_SLICE_LENGTH(call->metadata.metadata[i].value));
+    return NULL;
+}
+
+/* Lists and statistics, which a kubelet asks for all the time, have no spans, nor have streams. */
+static gboolean call_has_span(const ServerCall *call)
+{
+    return call->method->pool == RPC_POOL_POD || call->method->pool == RPC_POOL_EXEC ||
+           call->method->pool == RPC_POOL_IMAGE;
+}
+
+static void call_begin_span(const ServerCall *call)
+{
+    g_autofree char *parent = trace_context(call);
+    const char *service = call->method->service->name;
+    g_autofree char *name = g_strconcat(service, "/", call->method->name, NULL);
+
+    span_begin(name, parent, call->arrived_us);
+    span_note("rpc.system", "grpc");
+    span_note("rpc.service", service);
+    span_note("rpc.method", call->method->name);
+}
+
 void server_call_run(gpointer data)
 {
     ServerCall *call = data;
     GError *error = NULL;
 
+    if (call_has_span(call))
+        call_begin_span(call);
     call->arena = arena_pool_take(call->server->arenas);
     if (!call_handle(call, &error))
         call_fail(call, error);

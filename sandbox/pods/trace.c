@@ -4,6 +4,7 @@
 #include "common/json_writer.h"
 #include "common/lock_assert.h"
 #include "common/metrics.h"
+#include "common/spans.h"
 
 enum { NAME_MAX_BYTES = 64, PROCESS = 1 };
 
@@ -22,6 +23,7 @@ struct Trace {
     gint64 origin_us; /* monotonic */
     gint64 began_at_us;
     GPtrArray *events; /* TraceEvent, sorted by end */
+    SpanContext start; /* the span of the call that starts the pod */
 };
 
 static const struct {
@@ -54,6 +56,7 @@ Trace *trace_new(void)
     trace->origin_us = g_get_monotonic_time();
     trace->began_at_us = g_get_real_time();
     trace->events = g_ptr_array_new_with_free_func(event_free);
+    trace->start = span_context();
     return trace;
 }
 
@@ -93,6 +96,7 @@ void trace_add(Trace *trace, TracePhase phase, const char *container, gint64 beg
     event->container = container != NULL ? name_copy(container) : NULL;
     event->begin_us = begin_us;
     event->end_us = g_get_monotonic_time();
+    span_add_part(&trace->start, phases[phase].name, NULL, begin_us);
     metric_observe(container != NULL ? &container_seconds : &pod_seconds,
                    (double)(event->end_us - begin_us) / G_USEC_PER_SEC, phases[phase].name, NULL);
     g_mutex_lock(&trace->lock);

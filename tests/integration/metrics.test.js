@@ -8,7 +8,7 @@ const path = require('path');
 const {test, before, after} = require('node:test');
 const {root} = require('./support/environment');
 const {Node} = require('./support/node');
-const {eventually} = require('./support/kit');
+const {eventually, must} = require('./support/kit');
 const {processesOf} = require('./support/processes');
 
 const ADDRESS = '127.0.0.1:9114';
@@ -172,4 +172,40 @@ test('docs/operations.md lists every metric', () => {
     for (const name of defined())
         if (!/_(bucket|sum|count)$/.test(name) && !name.startsWith('process_'))
             assert.ok(docs.includes(`\`${name}`), name);
+});
+
+test('/metrics is served with TLS, by a certificate that is read again when it changes, and on a unix socket', async () => {
+    const dir = fs.mkdtempSync('/tmp/crivirt-test-tls-');
+    const file = (name) => path.join(dir, name);
+    const make = (name) => must('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', `/CN=${name}`,
+                                '-addext', 'subjectAltName=IP:127.0.0.1', '-days', '2', '-keyout', file(`${name}.key`), '-out', file(`${name}.pem`));
+    const use = (certificate, key = certificate) => {
+        fs.copyFileSync(file(`${certificate}.pem`), file('cert.pem'));
+        fs.copyFileSync(file(`${key}.key`), file('key.pem'));
+    };
+    make('first');
+    make('second');
+    use('first');
+    const [address, socket] = ['127.0.0.1:9115', file('metrics.sock')];
+    await Node.use({image: false, flags: [`--metrics-address=${address}`, `--metrics-tls-cert=${file('cert.pem')}`, `--metrics-tls-key=${file('key.pem')}`,
+                                          `--metrics-socket=${socket}`, '--metrics-socket-group=daemon']}, async (one) => {
+        const get = (certificate, url = `https://${address}/metrics`) => one.run('curl', '-sS', '--cacert', file(`${certificate}.pem`), url);
+        assert.match((await get('first')).stdout, /^# HELP crivirt_/m);
+        assert.notStrictEqual((await get('second')).code, 0);
+        assert.notStrictEqual((await get('first', `http://${address}/metrics`)).code, 0);
+        use('second', 'first'); // a renewal that is half done
+        assert.match((await get('first')).stdout, /^# HELP crivirt_/m);
+        assert.match(one.daemonLog(), /is not the key of the certificate .*; the previous certificate stays in use/);
+        use('second');
+        assert.match((await get('second')).stdout, /^# HELP crivirt_/m);
+        assert.notStrictEqual((await get('first')).code, 0);
+        const {mode, gid} = fs.statSync(socket);
+        assert.deepStrictEqual([mode & 0o777, gid], [0o660, 1]);
+        assert.strictEqual((await one.run('curl', '-sS', '--unix-socket', socket, 'http://localhost/healthz')).stdout, 'ok\n');
+        assert.match((await one.run('curl', '-sS', '--unix-socket', socket, 'http://localhost/metrics')).stdout, /^# HELP crivirt_/m);
+        await one.restartDaemon('SIGKILL'); // the socket of a daemon that has died is replaced
+        assert.strictEqual((await one.run('curl', '-sS', '--unix-socket', socket, 'http://localhost/healthz')).stdout, 'ok\n');
+    });
+    assert.ok(!fs.existsSync(socket));
+    fs.rmSync(dir, {recursive: true});
 });

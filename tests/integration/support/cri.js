@@ -29,10 +29,10 @@ class Cri {
     }
 
     // Calls a method of any service of the socket.
-    call(method, request = {}, deadlineMs = DEADLINE_MS) {
+    call(method, request = {}, deadlineMs = DEADLINE_MS, metadata = new grpc.Metadata()) {
         const client = this.clients.find((one) => typeof one[method] === 'function');
         return new Promise((resolve, reject) => client[method](
-            request, {deadline: Date.now() + deadlineMs}, (error, answer) => error ? reject(error) : resolve(answer)));
+            request, metadata, {deadline: Date.now() + deadlineMs}, (error, answer) => error ? reject(error) : resolve(answer)));
     }
 
     // Calls a method by its path, with bytes instead of a message.
