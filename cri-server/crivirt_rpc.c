@@ -2,6 +2,7 @@
 /* crivirt's own service: the RPCs that its command line needs beside the CRI. */
 #include "common/error.h"
 #include "common/log.h"
+#include "common/spans.h"
 #include "cri-server/daemon.h"
 #include "cri-server/request_id.h"
 #include "cri-server/rpc/rpc_server.h"
@@ -113,6 +114,7 @@ gboolean rpc_PullImageWithProgress(const RpcCall *call,
     RegistryAuth auth = {.username = request->username, .password = request->password};
     g_autoptr(Image) image = NULL;
 
+    span_note("container.image.name", request->image);
     if (*request->image == '\0')
         return fail(error, STATUS_INVALID_ARGUMENT, "image is empty");
     ImagePullRequest pull = {request->image, *request->username != '\0' ? &auth : NULL, on_progress, &report};
@@ -212,4 +214,29 @@ gboolean rpc_PauseContainer(const RpcCall *call, const Crivirt__V1__PauseContain
     return request_id_check(request->container_id, "container_id", error) &&
            container_pause(call->daemon->sandboxes, request->container_id, request->paused, call->deadline,
                            error);
+}
+
+/* ---- for people ---- */
+
+gboolean rpc_RestartContainer(const RpcCall *call, const Crivirt__V1__RestartContainerRequest *request,
+                              Crivirt__V1__RestartContainerResponse *response, GError **error)
+{
+    g_autofree char *id = NULL;
+
+    if (!request_id_check(request->container_id, "container_id", error) ||
+        !container_restart(call->daemon->sandboxes, request->container_id, request->timeout, call->deadline,
+                           &id, error))
+        return FALSE;
+    response->container_id = arena_strdup(call->arena, id);
+    return TRUE;
+}
+
+gboolean rpc_CheckCredentials(const RpcCall *call, const Crivirt__V1__CheckCredentialsRequest *request,
+                              Crivirt__V1__CheckCredentialsResponse *response, GError **error)
+{
+    const RegistryAuth auth = {.username = request->username, .password = request->password};
+
+    (void)response;
+    return image_service_check_credentials(call->daemon->images, request->registry, &auth, call->deadline,
+                                           error);
 }

@@ -12,6 +12,7 @@
 #include "image-service/image_table.h"
 #include "image-service/load.h"
 #include "image-service/pull.h"
+#include "image-service/registry/registry.h"
 
 struct ImageService {
     char *root;
@@ -601,4 +602,20 @@ gboolean image_service_fs_usage(ImageService *service, ImageFsUsage *ret_usage, 
     ret_usage->mountpoint = g_strdup(service->root);
     image_store_usage(service->store, &ret_usage->used_bytes, &ret_usage->inodes_used);
     return TRUE;
+}
+
+gboolean image_service_check_credentials(ImageService *service, const char *registry,
+                                         const RegistryAuth *auth, const Deadline *deadline, GError **error)
+{
+    g_autoptr(ImageServiceConfig) in_force = config_acquire(service);
+    const RegistryConfig config = {.hosts_dir = in_force->hosts_dir,
+                                   .progress_timeout_ms = in_force->progress_timeout_ms};
+    g_autofree char *probe = g_strconcat(registry, "/probe", NULL);
+    g_autoptr(Reference) reference = NULL;
+
+    /* A name without a dot or a port is the first part of a repository on docker.io. */
+    if (!reference_parse(probe, &reference, NULL) || !g_str_equal(reference->repository, "probe"))
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "\"%.200s\" is not the name of a registry, such as host:5000", registry);
+    return registry_check_credentials(&config, reference->domain, auth, deadline, error);
 }

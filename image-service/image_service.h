@@ -91,6 +91,11 @@ typedef struct {
 gboolean image_service_pull(ImageService *service, const ImagePullRequest *request, const Deadline *deadline,
                             Image **ret_image, GError **error);
 
+/* Asks a registry ("docker.io", "host:5000") whether it takes these credentials. Errors: UNAUTHENTICATED,
+ * UNAVAILABLE, INVALID_ARGUMENT for what is no registry's name. */
+gboolean image_service_check_credentials(ImageService *service, const char *registry,
+                                         const RegistryAuth *auth, const Deadline *deadline, GError **error);
+
 /* Imports an OCI archive, an OCI layout directory or an archive of docker save, compressed or not.
  * *ret_images: Image, freed by the array. */
 gboolean image_service_load(ImageService *service, const char *path, const Deadline *deadline,

@@ -112,6 +112,10 @@ gboolean container_list(SandboxManager *manager, const Runtime__V1__ListContaine
 gboolean container_update(SandboxManager *manager,
                           const Runtime__V1__UpdateContainerResourcesRequest *request,
                           const Deadline *deadline, GError **error);
+/* Stops the container, creates one with its configuration and the next attempt, starts it and removes the old
+ * one: no runtime starts a container twice. The caller frees *ret_id, the new one's. */
+gboolean container_restart(SandboxManager *manager, const char *id, gint64 timeout_s,
+                           const Deadline *deadline, char **ret_id, GError **error);
 /* Stops all processes of a running container without their notice, or lets them go on (container_pause.c).
  * The CRI has no such state: the container stays RUNNING, with the reason "Paused". */
 gboolean container_pause(SandboxManager *manager, const char *id, gboolean paused, const Deadline *deadline,

@@ -11,6 +11,7 @@
 #include "cri-server/cli/commands.h"
 #include "cri-server/cli/human.h"
 #include "cri-server/cli/image_pull.h"
+#include "cri-server/cli/password.h"
 #include "cri-server/cli/text_table.h"
 
 /* --- images -------------------------------------------------------------------------------------------- */
@@ -160,24 +161,6 @@ const Command command_images = {
 
 /* --- pull ---------------------------------------------------------------------------------------------- */
 
-static gboolean read_password(char **ret_password, GError **error)
-{
-    enum { MAX_PASSWORD_BYTES = 64 * 1024 };
-    g_autoptr(GString) password = g_string_new(NULL);
-    char buffer[4096];
-    ssize_t got;
-
-    while ((got = TEMP_FAILURE_RETRY(read(STDIN_FILENO, buffer, sizeof buffer))) > 0) {
-        g_string_append_len(password, buffer, got);
-        if (password->len > MAX_PASSWORD_BYTES)
-            return usage_fail(error, "--password-stdin: the input is too long for a password");
-    }
-    if (got < 0)
-        return fail_errno(error, errno, "cannot read the password");
-    *ret_password = g_strdup(g_strchomp(password->str));
-    return TRUE;
-}
-
 /* "--creds user:password", or "--creds user --password-stdin" */
 static gboolean read_credentials(Cli *cli, char **ret_username, char **ret_password, GError **error)
 {
@@ -192,7 +175,7 @@ static gboolean read_credentials(Cli *cli, char **ret_username, char **ret_passw
             error, from_stdin ? "--creds has a password already, so --password-stdin cannot give one"
                               : "--creds needs a password: --creds USER:PASSWORD, or --password-stdin");
     if (from_stdin) {
-        if (!read_password(ret_password, error))
+        if (!password_read(ret_password, error))
             return FALSE;
         *ret_username = g_strdup(creds);
         return TRUE;
@@ -214,6 +197,7 @@ static gboolean pull_command(Cli *cli, GError **error)
         return FALSE;
     pull.username = username;
     pull.password = password;
+    pull.auth_file = options_value(cli->options, "authfile", NULL);
     pull.progress = options_flag(cli->options, "quiet") ? NULL : isatty(STDOUT_FILENO) ? stdout : stderr;
     if (!image_pull(cli, &pull, &image_ref, error))
         return FALSE;
@@ -225,6 +209,8 @@ static const OptionSpec pull_options[] = {
     {"quiet", 'q', OPTION_FLAG, NULL, "no progress"},
     {"creds", 0, OPTION_VALUE, "USER[:PASSWORD]", "log in to the registry"},
     {"password-stdin", 0, OPTION_FLAG, NULL, "read the password from the standard input"},
+    {"authfile", 0, OPTION_VALUE, "FILE",
+     "credentials of crivirt login (default $REGISTRY_AUTH_FILE, or ~/.config/containers/auth.json)"},
     {NULL},
 };
 

@@ -7,6 +7,7 @@
 #include "cri-server/cli/commands.h"
 #include "cri-server/cli/inventory.h"
 #include "cri-server/cli/lifecycle.h"
+#include "cri-server/cli/values.h"
 #include "crivirt.pb-c.h"
 
 #define STATE(name) RUNTIME__V1__CONTAINER_STATE__CONTAINER_##name
@@ -230,8 +231,9 @@ static gboolean start_one(Cli *cli, const InventoryContainer *row, GError **erro
     Runtime__V1__StartContainerRequest request = RUNTIME__V1__START_CONTAINER_REQUEST__INIT;
 
     if (row->container->state == STATE(EXITED))
-        return fail(error, STATUS_FAILED_PRECONDITION,
-                    "it has ended, and the CRI cannot start a container again: use rm and run");
+        return fail(
+            error, STATUS_FAILED_PRECONDITION,
+            "it has ended, and the CRI cannot start a container again: crivirt restart makes another one");
     request.container_id = row->container->id;
     return cli_runtime_call(cli, "StartContainer", &request.base, CLI_CALL_MS, error) != NULL;
 }
@@ -250,6 +252,54 @@ const Command command_start = {
     .min_operands = 1,
     .max_operands = -1,
     .run = start_command,
+};
+
+/* --- restart ------------------------------------------------------------------------------------------- */
+
+/* A kubelet restarts its containers itself, and would stop one that it did not make. */
+static gboolean restart_one(Cli *cli, const InventoryContainer *row, GError **error)
+{
+    Crivirt__V1__RestartContainerRequest request = CRIVIRT__V1__RESTART_CONTAINER_REQUEST__INIT;
+    gint64 timeout_s = 0;
+
+    if (!inventory_pod_is_ours(row->pod))
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "crivirt run did not make its pod: stop it, and the kubelet starts it again as its "
+                    "restartPolicy says");
+    if (row->pod->state != RUNTIME__V1__POD_SANDBOX_STATE__SANDBOX_READY)
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "its pod has ended, as that of run without -d does with its container: use rm and run");
+    if (!value_parse_seconds(options_value(cli->options, "time", "10"), &timeout_s, error))
+        return usage_blame(error, "time");
+    request.container_id = row->container->id;
+    request.timeout = timeout_s;
+    return cli_own_call(cli, "RestartContainer", &request.base, CLI_CALL_MS + timeout_s * 1000, error) !=
+           NULL;
+}
+
+static gboolean restart_command(Cli *cli, GError **error)
+{
+    return containers_for_each(cli, restart_one, error);
+}
+
+static const OptionSpec restart_options[] = {
+    {"time", 't', OPTION_VALUE, "SECONDS", "time between the stop signal and KILL (default 10)"},
+    {NULL},
+};
+
+const Command command_restart = {
+    .name = "restart",
+    .group = "Containers",
+    .usage = "[OPTIONS] CONTAINER...",
+    .help = "Stop containers, and start them anew in their pods",
+    .details = "For containers of \"crivirt run -d\" and create. As no runtime starts a container twice, "
+               "another one with\n"
+               "the same configuration takes its place: it has another id, and an empty writable layer. The "
+               "log goes on.",
+    .options = restart_options,
+    .min_operands = 1,
+    .max_operands = -1,
+    .run = restart_command,
 };
 
 /* --- top ----------------------------------------------------------------------------------------------- */

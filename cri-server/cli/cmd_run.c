@@ -64,7 +64,11 @@ static gboolean ensure_image(Run *run, GError **error)
 {
     const char *policy = options_value(run->cli->options, "pull", "missing");
     const char *image = run->spec.container->image->image;
-    ImagePull pull = {.image = image, .username = "", .password = "", .progress = stderr};
+    ImagePull pull = {.image = image,
+                      .username = "",
+                      .password = "",
+                      .auth_file = options_value(run->cli->options, "authfile", NULL),
+                      .progress = stderr};
     const char *image_ref;
     gboolean here = FALSE;
 
@@ -312,10 +316,20 @@ static gboolean make_all(Run *run, gboolean (*make)(Run *run, GError **error), G
 static gboolean describe(Run *run, GError **error)
 {
     const Cli *cli = run->cli;
+    const char *restart = options_value(cli->options, "restart", "no");
     g_autofree char *uid = g_uuid_string_random();
     g_autofree char *made_up = g_strdup_printf("%08x%04x", g_random_int(), g_random_int() & 0xffff);
     g_autofree char *directory = g_get_current_dir();
     g_autofree char *log_root = g_canonicalize_filename(cli->log_root, directory);
+
+    /* crivirtd ends and restarts without its pods, and starts nothing by itself. */
+    if (!g_str_equal(restart, "no"))
+        return usage_fail(
+            error,
+            "--restart %s: something has to watch the container, which the CRI leaves to the kubelet. "
+            "Put a pod with restartPolicy into the kubelet's staticPodPath, or let systemd restart "
+            "\"crivirt run --rm --name NAME …\" (Restart=always)",
+            restart);
     RunIdentity identity = {options_value(cli->options, "name", made_up), uid, log_root, directory};
 
     return run_spec_build(cli->options, &identity, cli->arena, &run->spec, error);

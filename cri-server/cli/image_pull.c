@@ -6,6 +6,7 @@
 
 #include "api.pb-c.h"
 #include "common/error.h"
+#include "cri-server/cli/auth_file.h"
 #include "cri-server/cli/pull_view.h"
 
 typedef struct {
@@ -87,7 +88,8 @@ static gboolean pull_by_cri(Cli *cli, const ImagePull *pull, const char **ret_im
     return TRUE;
 }
 
-gboolean image_pull(Cli *cli, const ImagePull *pull, const char **ret_image_ref, GError **error)
+static gboolean pull_with_progress(Cli *cli, const ImagePull *pull, const char **ret_image_ref,
+                                   GError **error)
 {
     Crivirt__V1__PullImageWithProgressRequest request = CRIVIRT__V1__PULL_IMAGE_WITH_PROGRESS_REQUEST__INIT;
     g_autoptr(PullView) view = pull_view_new();
@@ -109,4 +111,20 @@ gboolean image_pull(Cli *cli, const ImagePull *pull, const char **ret_image_ref,
                     pull->image);
     *ret_image_ref = progress.image_ref;
     return TRUE;
+}
+
+gboolean image_pull(Cli *cli, const ImagePull *pull, const char **ret_image_ref, GError **error)
+{
+    g_autofree char *path = auth_file_path(pull->auth_file);
+    g_autofree char *username = NULL;
+    g_autofree char *password = NULL;
+    ImagePull with = *pull;
+
+    if (*pull->username == '\0' && !auth_file_find(path, pull->image, &username, &password, error))
+        return FALSE;
+    if (username != NULL) {
+        with.username = username;
+        with.password = password;
+    }
+    return pull_with_progress(cli, &with, ret_image_ref, error);
 }

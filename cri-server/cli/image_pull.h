@@ -10,7 +10,8 @@ typedef struct {
     const char *image;
     const char *username; /* "" when there is none */
     const char *password;
-    FILE *progress; /* NULL: no progress; a terminal gets bars, another file one line per change */
+    const char *auth_file; /* read when there is no username (auth_file.h); NULL: the usual one */
+    FILE *progress;        /* NULL: no progress; a terminal gets bars, another file one line per change */
 } ImagePull;
 
 /* Pulls through crivirt's own service, or through the CRI when the daemon has none. *ret_image_ref lives in

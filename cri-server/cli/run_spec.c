@@ -33,6 +33,8 @@ const OptionSpec run_options[] = {
     {"runtime", 0, OPTION_VALUE, "HANDLER", "runtime handler (default: the daemon's default)"},
     {"interactive", 'i', OPTION_FLAG, NULL, "pass standard input to the program"},
     {"tty", 't', OPTION_FLAG, NULL, "give the program a terminal"},
+    {"authfile", 0, OPTION_VALUE, "FILE", "credentials of crivirt login (default: see pull)"},
+    {"restart", 0, OPTION_VALUE, "no", "only \"no\": a restart policy needs the kubelet or systemd"},
     {NULL},
 };
 

@@ -484,3 +484,39 @@ void registry_image_free(RegistryImage *image)
     g_free(image->config_json);
     g_free(image);
 }
+
+/* ---- credentials ---- */
+
+static RegistryHost *host_of_registry(const RegistryClient *client)
+{
+    for (guint i = 0; i < client->hosts->len; i++)
+        if (!registry_host_endpoint(client->hosts->pdata[i])->is_mirror)
+            return client->hosts->pdata[i];
+    return NULL;
+}
+
+gboolean registry_check_credentials(const RegistryConfig *config, const char *domain,
+                                    const RegistryAuth *auth, const Deadline *deadline, GError **error)
+{
+    /* No repository is meant; hosts_load() and credentials_find() need the domain alone. */
+    Reference registry = {.domain = (char *)domain, .repository = (char *)"", .tag = (char *)"latest"};
+    const RegistryConfig without_file = {.hosts_dir = config->hosts_dir,
+                                         .progress_timeout_ms = config->progress_timeout_ms};
+    const RegistryRequest request = {.max_body_bytes = MANIFEST_MAX_BYTES};
+    g_autoptr(RegistryClient) client = registry_client_new(&without_file, &registry, auth, error);
+    RegistryCall call = {.deadline = deadline};
+    gboolean good;
+
+    if (client == NULL)
+        return FALSE;
+    call.host = host_of_registry(client);
+    if (call.host == NULL)
+        return fail(error, STATUS_FAILED_PRECONDITION, "%s: hosts.toml leaves no host but mirrors", domain);
+    call.policy = &client->policy;
+    call.transfer = borrow_transfer(client);
+    good = registry_host_request(&call, &request, error);
+    return_transfer(client, call.transfer);
+    if (!good)
+        g_prefix_error(error, "%s: ", domain);
+    return good;
+}

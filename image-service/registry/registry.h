@@ -41,6 +41,11 @@ RegistryClient *registry_client_new(const RegistryConfig *config, const Referenc
 void registry_client_free(RegistryClient *client);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RegistryClient, registry_client_free)
 
+/* Asks the registry at that domain itself, not its mirrors, whether it takes the credentials. One that asks
+ * nobody for credentials takes all. Errors: UNAUTHENTICATED, UNAVAILABLE. */
+gboolean registry_check_credentials(const RegistryConfig *config, const char *domain,
+                                    const RegistryAuth *auth, const Deadline *deadline, GError **error);
+
 /* What the reference names now: an index or manifest. A reference by digest needs no request: media type and
  * size are unknown then. A HEAD request where the registry answers it usefully, which does not count as a
  * pull against rate limits. */

@@ -216,14 +216,16 @@ static char *token_query(GHashTable *challenge, const char *repository, const Cr
 {
     const char *service = g_hash_table_lookup(challenge, "service");
     const char *scope = g_hash_table_lookup(challenge, "scope");
-    g_autofree char *own_scope = g_strdup_printf("repository:%s:pull", repository);
+    g_autofree char *own_scope =
+        *repository != '\0' ? g_strdup_printf("repository:%s:pull", repository) : g_strdup("");
     g_autofree char *scope_text = g_uri_escape_string(scope != NULL ? scope : own_scope, NULL, FALSE);
     g_autofree char *service_text = g_uri_escape_string(service != NULL ? service : "", NULL, FALSE);
     GString *query = g_string_new(NULL);
 
     if (service != NULL)
         g_string_append_printf(query, "service=%s&", service_text);
-    g_string_append_printf(query, "scope=%s", scope_text);
+    if (*scope_text != '\0')
+        g_string_append_printf(query, "scope=%s", scope_text);
     if (credentials != NULL && credentials->identity_token != NULL) {
         g_autofree char *token = g_uri_escape_string(credentials->identity_token, NULL, FALSE);
 

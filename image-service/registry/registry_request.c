@@ -91,6 +91,8 @@ static char *first_url(const RegistryHost *host, const RegistryRequest *request)
 {
     g_autofree char *domain = g_uri_escape_string(host->domain, NULL, FALSE);
 
+    if (request->kind == NULL)
+        return g_strconcat(host->endpoint->base_url, "/", NULL);
     /* A mirror of several registries learns from "ns" which one is meant. */
     return g_strconcat(host->endpoint->base_url, "/", host->repository, "/", request->kind, "/",
                        request->what, host->endpoint->is_mirror ? "?ns=" : NULL, domain, NULL);

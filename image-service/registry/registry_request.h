@@ -35,7 +35,8 @@ typedef struct {
 } RegistryCall;
 
 typedef struct {
-    const char *kind; /* "manifests", "blobs" */
+    const char
+        *kind; /* "manifests", "blobs"; NULL: the API's root, which tells whether credentials are good */
     const char *what; /* tag or digest */
     const char *accept;
     gboolean is_head;

@@ -55,8 +55,46 @@ test('a created container starts by start, and kill, wait and top reach it', asy
     assert.strictEqual(await crivirt('kill', '-s', 'SIGHUP', 'job'), 'job\n');
     assert.deepStrictEqual([(await waiting).code, (await waiting).stdout], [0, '3\n']);
     assert.match((await node.cli('kill', 'job')).stderr, /job: it does not run/);
-    assert.match((await node.cli('start', 'job')).stderr, /cannot start a container again/);
+    assert.match((await node.cli('start', 'job')).stderr, /crivirt restart makes another one/);
     await crivirt('rm', 'job');
+});
+
+test('restart puts another attempt in the place of a container, in the same pod and log', async () => {
+    await crivirt('run', '-d', '--name', 'again', 'busybox', 'sh', '-c', 'echo begun; exec sleep 600');
+    await eventually('it has begun', async () => (await crivirt('logs', 'again')).includes('begun'));
+    const [first] = JSON.parse(await crivirt('ps', '--json'));
+    assert.strictEqual(await crivirt('restart', '-t', '0', 'again'), 'again\n');
+    const [second, ...others] = JSON.parse(await crivirt('ps', '-a', '--json'));
+    assert.deepStrictEqual([others, second.podId, second.attempt], [[], first.podId, first.attempt + 1]);
+    assert.notStrictEqual(second.id, first.id);
+    await eventually('it has begun again', async () => (await crivirt('logs', 'again')) === 'begun\nbegun\n');
+    // One that has ended, too.
+    await crivirt('kill', 'again');
+    await crivirt('restart', 'again');
+    assert.strictEqual(JSON.parse(await crivirt('ps', '--json'))[0].attempt, first.attempt + 2);
+    await crivirt('rmp', '-f', 'again');
+    const pod = await node.runPod();
+    const theirs = await node.runContainer(pod, {});
+    assert.match((await node.cli('restart', theirs.id)).stderr, /the kubelet starts it again/);
+    await node.removePod(pod);
+    const policy = await node.cli('run', '--restart', 'always', 'busybox', 'true');
+    assert.deepStrictEqual([policy.code, /staticPodPath/.test(policy.stderr)], [2, true]);
+});
+
+test('prune removes what has ended, and only shows it with -n', async () => {
+    await crivirt('run', '--name', 'done', 'busybox', 'true');
+    await crivirt('run', '-d', '--name', 'half', 'busybox', 'true');
+    await crivirt('run', '-d', '--name', 'busy', 'busybox', 'sleep', '600');
+    await crivirt('wait', 'half');
+    assert.match(await crivirt('prune', '-n', 'system'), /would remove pod .* half\n/);
+    assert.match(await crivirt('prune', 'containers'), /removed container .* done\n|removed container .* half\n/);
+    assert.match(await crivirt('prune', 'pods'), /removed pod .* half\n|removed pod .* done\n/);
+    assert.deepStrictEqual(JSON.parse(await crivirt('pods', '--json')).map(({name}) => name), ['busy']);
+    assert.strictEqual(await crivirt('prune', 'images'), ''); // busy uses the only one
+    await crivirt('rm', '-f', 'busy');
+    assert.match(await crivirt('prune', 'images'), /removed image .* docker\.io\/library\/busybox:latest\n/);
+    await node.loadBusybox();
+    assert.match((await node.cli('prune', 'volumes')).stderr, /none of containers, pods, images and system/);
 });
 
 test('kill without a signal kills, and wait knows a container that has ended', async () => {

@@ -133,6 +133,35 @@ test('PullImage sends a registry the credentials of the request, and without val
     assert.deepStrictEqual(await list(), []);
 });
 
+test('crivirt login keeps credentials that the registry takes for pulls of its user, until logout', async () => {
+    const htpasswd = 'tester:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n'; // bcrypt of "secret"
+    const closed = await startRegistry(node, {port: 5002, htpasswd});
+    const image = `${closed.host}/tests/private:1`;
+    push(node, `oci-archive:${busyboxArchive(node)}`, image, 'tester:secret');
+    const file = path.join(node.dir, 'auth', 'auth.json');
+    const cli = (input, ...words) => node.cliWith({input, env: {REGISTRY_AUTH_FILE: file}}, ...words);
+    const login = (password) => cli(password, 'login', '-u', 'tester', '--password-stdin', closed.host);
+    const wrong = await login('wrong');
+    assert.strictEqual(wrong.code, 1);
+    assert.match(wrong.stderr, /cannot log in: 127\.0\.0\.1:5002: /);
+    assert.ok(!fs.existsSync(file));
+    assert.notStrictEqual((await cli('', 'pull', '-q', image)).code, 0);
+    const good = await login('secret\n');
+    assert.deepStrictEqual([good.code, good.stderr], [0, '']);
+    assert.strictEqual(fs.statSync(file).mode & 0o777, 0o600);
+    assert.deepStrictEqual(JSON.parse(fs.readFileSync(file, 'utf8')),
+                           {auths: {[closed.host]: {auth: Buffer.from('tester:secret').toString('base64')}}});
+    assert.strictEqual((await cli('', 'pull', '-q', image)).code, 0);
+    // skopeo reads the same file.
+    node.inNetwork('skopeo', 'inspect', '--authfile', file, '--tls-verify=false', `docker://${image}`);
+    await remove(image);
+    assert.strictEqual((await cli('', 'logout', closed.host)).code, 0);
+    assert.notStrictEqual((await cli('', 'pull', '-q', image)).code, 0);
+    assert.match((await cli('', 'logout', closed.host)).stderr, /has no credentials for 127\.0\.0\.1:5002/);
+    assert.match((await cli('x', 'login', '-u', 'tester', '--password-stdin', 'team/app')).stderr, /is not the name of a registry/);
+    assert.deepStrictEqual(await list(), []);
+});
+
 test('LoadImage imports OCI archives and archives of docker save', async () => {
     const docker = path.join(node.dir, 'docker.tar');
     must('skopeo', 'copy', '-q', '--insecure-policy', `oci-archive:${busyboxArchive(node)}`,
