@@ -97,8 +97,9 @@ static void write_max_fds(GString *text, const char *name, const Scrape *scrape)
     metrics_format_value(text, name, NULL, NULL, (double)limit.rlim_cur);
 }
 
-/* Field 22 of /proc/self/stat is in ticks since the boot, field 1 of /proc/uptime in seconds (proc(5)). */
-static void write_start(GString *text, const char *name, const Scrape *scrape)
+/* Field 22 of /proc/self/stat is in ticks since the boot, field 1 of /proc/uptime in seconds (proc(5)).
+ * Return: seconds since 1970; 0 when that cannot be found out. */
+static double start_time_s(void)
 {
     g_autofree char *stat = NULL;
     g_autofree char *uptime = NULL;
@@ -106,17 +107,31 @@ static void write_start(GString *text, const char *name, const Scrape *scrape)
     const char *rest;
     double age_s;
 
-    (void)scrape;
     if (!file_read("/proc/self/stat", STAT_MAX_BYTES, &stat, NULL, NULL) ||
         !file_read("/proc/uptime", STAT_MAX_BYTES, &uptime, NULL, NULL) ||
         (rest = strrchr(stat, ')')) == NULL)
-        return;
+        return 0;
     fields = g_strsplit(rest + 2, " ", -1);
     if (g_strv_length(fields) <= STAT_START_FIELD - STAT_FIRST_FIELD)
-        return;
+        return 0;
     age_s = g_ascii_strtod(uptime, NULL) -
             g_ascii_strtod(fields[STAT_START_FIELD - STAT_FIRST_FIELD], NULL) / (double)sysconf(_SC_CLK_TCK);
-    metrics_format_value(text, name, NULL, NULL, (double)g_get_real_time() / G_USEC_PER_SEC - age_s);
+    return (double)g_get_real_time() / G_USEC_PER_SEC - age_s;
+}
+
+/* Found out once: each reading differs by a little, and an alert takes a change for a restart. */
+static void write_start(GString *text, const char *name, const Scrape *scrape)
+{
+    static gsize known;
+    static double start_s;
+
+    (void)scrape;
+    if (g_once_init_enter(&known)) {
+        start_s = start_time_s();
+        g_once_init_leave(&known, 1);
+    }
+    if (start_s > 0)
+        metrics_format_value(text, name, NULL, NULL, start_s);
 }
 
 /* ---- pods ---- */

@@ -174,6 +174,13 @@ test('docs/operations.md lists every metric', () => {
             assert.ok(docs.includes(`\`${name}`), name);
 });
 
+test('the time of the daemon\'s start is the same at each scrape', async () => {
+    const values = async () => find('process_start_time_seconds', {}, await scrape()).map(({value}) => value);
+    const [first] = await values();
+    assert.ok(Math.abs(Date.now() / 1000 - first) < 3600);
+    assert.deepStrictEqual([await values(), await values()], [[first], [first]]);
+});
+
 test('/metrics is served with TLS, by a certificate that is read again when it changes, and on a unix socket', async () => {
     const dir = fs.mkdtempSync('/tmp/crivirt-test-tls-');
     const file = (name) => path.join(dir, name);
