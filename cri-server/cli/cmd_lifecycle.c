@@ -269,6 +269,9 @@ static gboolean restart_one(Cli *cli, const InventoryContainer *row, GError **er
     if (row->pod->state != RUNTIME__V1__POD_SANDBOX_STATE__SANDBOX_READY)
         return fail(error, STATUS_FAILED_PRECONDITION,
                     "its pod has ended, as that of run without -d does with its container: use rm and run");
+    if (inventory_pod_is_watched(row->pod))
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "crivirt run without -d, or with --rm, ends its pod when the container ends: use run -d");
     if (!value_parse_seconds(options_value(cli->options, "time", "10"), &timeout_s, error))
         return usage_blame(error, "time");
     request.container_id = row->container->id;

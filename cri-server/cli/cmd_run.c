@@ -313,7 +313,7 @@ static gboolean make_all(Run *run, gboolean (*make)(Run *run, GError **error), G
 }
 
 /* What the options ask for, in the arena of the command. */
-static gboolean describe(Run *run, GError **error)
+static gboolean describe(Run *run, gboolean is_watched, GError **error)
 {
     const Cli *cli = run->cli;
     const char *restart = options_value(cli->options, "restart", "no");
@@ -330,16 +330,18 @@ static gboolean describe(Run *run, GError **error)
             "Put a pod with restartPolicy into the kubelet's staticPodPath, or let systemd restart "
             "\"crivirt run --rm --name NAME …\" (Restart=always)",
             restart);
-    RunIdentity identity = {options_value(cli->options, "name", made_up), uid, log_root, directory};
+    RunIdentity identity = {options_value(cli->options, "name", made_up), uid, log_root, directory,
+                            is_watched};
 
     return run_spec_build(cli->options, &identity, cli->arena, &run->spec, error);
 }
 
 static gboolean run_command(Cli *cli, GError **error)
 {
+    const gboolean is_watched = !options_flag(cli->options, "detach") || options_flag(cli->options, "rm");
     Run run = {.cli = cli};
 
-    if (!describe(&run, error))
+    if (!describe(&run, is_watched, error))
         return FALSE;
     if (!make_all(&run, run_container, error)) {
         if (cli->exit_code == 0)
@@ -380,7 +382,7 @@ static gboolean create_command(Cli *cli, GError **error)
 
     if (options_flag(cli->options, "rm"))
         return usage_fail(error, "--rm goes with run only: remove the container with rm");
-    if (!describe(&run, error) || !make_all(&run, make_container, error))
+    if (!describe(&run, FALSE, error) || !make_all(&run, make_container, error))
         return FALSE;
     line = g_strdup_printf("%s\n", run.container_id);
     return cli_print(line, error);

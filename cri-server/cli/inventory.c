@@ -17,6 +17,14 @@ gboolean inventory_pod_is_ours(const Runtime__V1__PodSandbox *pod)
     return FALSE;
 }
 
+gboolean inventory_pod_is_watched(const Runtime__V1__PodSandbox *pod)
+{
+    for (size_t i = 0; i < pod->n_annotations; i++)
+        if (strcmp(pod->annotations[i]->key, WATCHED_ANNOTATION) == 0)
+            return TRUE;
+    return FALSE;
+}
+
 static const char *pod_name(const Runtime__V1__PodSandbox *pod)
 {
     return pod->metadata != NULL ? pod->metadata->name : "";

@@ -14,6 +14,9 @@
 #define RUN_NAMESPACE "crivirt"
 /* An annotation of a pod: its log directory, which `rm` deletes with it. */
 #define LOG_ANNOTATION "io.crivirt.cli/log-directory"
+/* An annotation of a pod that a process of `crivirt run` ends with its container: without -d, and with --rm.
+ */
+#define WATCHED_ANNOTATION "io.crivirt.cli/ends-with-container"
 
 typedef struct {
     const Runtime__V1__Container *container;
@@ -38,3 +41,5 @@ const Runtime__V1__PodSandbox *inventory_pod(Cli *cli, const Inventory *inventor
 
 /* Return: whether `crivirt run` made the pod; FALSE for NULL. */
 gboolean inventory_pod_is_ours(const Runtime__V1__PodSandbox *pod);
+/* Return: whether it has WATCHED_ANNOTATION. */
+gboolean inventory_pod_is_watched(const Runtime__V1__PodSandbox *pod);

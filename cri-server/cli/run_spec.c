@@ -345,22 +345,29 @@ static gboolean set_labels(Builder *builder, GError **error)
     return TRUE;
 }
 
+static void annotate(Builder *builder, const char *key, const char *value)
+{
+    Runtime__V1__PodSandboxConfig__AnnotationsEntry *annotation =
+        MESSAGE_NEW(builder->arena, Runtime__V1__PodSandboxConfig__AnnotationsEntry,
+                    runtime__v1__pod_sandbox_config__annotations_entry__descriptor);
+
+    annotation->key = (char *)key;
+    annotation->value = (char *)value;
+    builder->pod->annotations[builder->pod->n_annotations++] = annotation;
+}
+
 static void set_log(Builder *builder)
 {
     const RunIdentity *identity = builder->identity;
     g_autofree char *directory =
         pod_log_directory_name(identity->log_root, RUN_NAMESPACE, identity->name, identity->uid);
-    Runtime__V1__PodSandboxConfig__AnnotationsEntry *annotation =
-        MESSAGE_NEW(builder->arena, Runtime__V1__PodSandboxConfig__AnnotationsEntry,
-                    runtime__v1__pod_sandbox_config__annotations_entry__descriptor);
-
     builder->pod->log_directory = arena_strdup(builder->arena, directory);
     builder->container->log_path = arena_printf(builder->arena, "%s/0.log", identity->name);
-    annotation->key = (char *)LOG_ANNOTATION;
-    annotation->value = builder->pod->log_directory;
     builder->pod->annotations =
-        arena_new0(builder->arena, Runtime__V1__PodSandboxConfig__AnnotationsEntry *, 1);
-    builder->pod->annotations[builder->pod->n_annotations++] = annotation;
+        arena_new0(builder->arena, Runtime__V1__PodSandboxConfig__AnnotationsEntry *, 2);
+    annotate(builder, LOG_ANNOTATION, builder->pod->log_directory);
+    if (identity->is_watched)
+        annotate(builder, WATCHED_ANNOTATION, "true");
 }
 
 /* A host name cannot contain "_", which a name may. */

@@ -17,6 +17,7 @@ typedef struct {
     const char *uid;       /* of the pod */
     const char *log_root;  /* absolute */
     const char *directory; /* base of relative volume sources */
+    gboolean is_watched;   /* a process of crivirt ends the pod with its container */
 } RunIdentity;
 
 typedef struct {

@@ -73,6 +73,9 @@ test('restart puts another attempt in the place of a container, in the same pod 
     await crivirt('restart', 'again');
     assert.strictEqual(JSON.parse(await crivirt('ps', '--json'))[0].attempt, first.attempt + 2);
     await crivirt('rmp', '-f', 'again');
+    await crivirt('run', '-d', '--rm', '--name', 'brief', 'busybox', 'sleep', '600');
+    assert.match((await node.cli('restart', 'brief')).stderr, /with --rm, ends its pod when the container ends/);
+    await crivirt('rm', '-f', 'brief');
     const pod = await node.runPod();
     const theirs = await node.runContainer(pod, {});
     assert.match((await node.cli('restart', theirs.id)).stderr, /the kubelet starts it again/);
