@@ -18,7 +18,7 @@ END
 echo 'from the volume' >/volume/file
 
 "$bundle/bin/crivirtd" --check-config && echo 'configuration: good'
-"$bundle/bin/crivirtd" --guest-template=false --guest-vm-pool-size=0 --boot-timeout=5m >/tmp/crivirtd.log 2>&1 &
+"$bundle/bin/crivirtd" --guest-template=false --guest-vm-pool-size=0 --host-pods=always --boot-timeout=5m >/tmp/crivirtd.log 2>&1 &
 daemon=$!
 for _ in $(seq 600); do
     [ ! -S /run/crivirt/crivirtd.sock ] || break
@@ -39,6 +39,7 @@ for process in /proc/[0-9]*; do
     sed -n 's,^[^/]* \(/[^ ]*\)$,\1,p' "$process/maps" | grep -v '^/\(dev\|memfd\|SYSV\)' | sort -u | sed "s,^,mapped by ${program##*/}: ,"
 done
 crivirt rm -f web >/dev/null
+crivirt run --rm --runtime host --entrypoint busybox "$(cat /image-name)" cat /proc/sys/kernel/osrelease | sed 's/^/host pod: /'
 kill $daemon
 wait $daemon
 echo 'stopped'

@@ -129,6 +129,7 @@ function checkNode(text) {
     assert.match(text, /^volume: from the volume$/m);
     assert.match(text, /^network: .*10\.88\.0\./m);
     assert.match(text, /^port: from the pod$/m);
+    assert.ok(text.includes(`\nhost pod: ${os.release()}\n`), text);
     assert.match(text, /^stopped$/m);
     const mapped = text.match(/^mapped by \S+: .*$/gm).map((line) => /^mapped by (\S+): (.*)$/.exec(line).slice(1));
     for (const program of ['crivirtd', 'qemu-system-x86_64', 'virtiofsd', 'crivirt-fsguard'])
