@@ -119,6 +119,7 @@ test('values of the chart reach the objects that they name', async () => {
     const objects = byKey(await chartObjects((values) => {
         values.image = {repository: 'local/crivirt', tag: '9', pullPolicy: 'Never'};
         values.imagePullSecrets = [{name: 'one'}, {name: 'two'}];
+        values.seLinuxType = 'spc_t';
         values.nodeSelector = {pool: 'vms', zone: '1'};
         values.host.namespaces = ['kube-system', 'crivirt-system', 'monitoring'];
         values.runtimeClasses.push({name: 'bare', handler: 'host', memory: ''});
@@ -130,6 +131,7 @@ test('values of the chart reach the objects that they name', async () => {
     assert.strictEqual(container(objects, 'crivirt-installer').image, 'local/crivirt:9');
     assert.strictEqual(container(objects, 'crivirt-canary').imagePullPolicy, 'Never');
     assert.deepStrictEqual(spec.imagePullSecrets, [{name: 'one'}, {name: 'two'}]);
+    assert.deepStrictEqual(spec.containers[0].securityContext.seLinuxOptions, {type: 'spc_t'});
     assert.deepStrictEqual(spec.nodeSelector, {pool: 'vms', zone: '1'});
     assert.strictEqual(objects['ConfigMap crivirt-config'].data['crivirt.toml'],
         '[host]\npods = "namespaces"\nnamespaces = ["kube-system", "crivirt-system", "monitoring"]\n\n[log]\nlevel = "debug"\n');
