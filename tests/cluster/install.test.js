@@ -143,8 +143,9 @@ test('remove.sh ends pods and daemon, and leaves no file', async () => {
     const calls = node.calls();
     assert.ok(calls.indexOf('crivirt rmp -f pod1 pod2') > 0);
     assert.ok(calls.indexOf('disable --now crivirtd.service') > calls.indexOf('crivirt rmp -f pod1 pod2'));
-    for (const name of ['opt/crivirt', 'etc/crivirt', 'var/lib/crivirt', 'var/lib/crivirt-switch', 'run/crivirt-switch'])
+    for (const name of ['opt/crivirt', 'etc/crivirt', 'var/lib/crivirt', 'var/lib/crivirt-switch'])
         assert.ok(!node.exists(name), `${name} is left`);
+    assert.deepStrictEqual(fs.readdirSync(node.at('run')), []);
 });
 
 test('remove.sh refuses while the kubelet uses crivirt', async () => {

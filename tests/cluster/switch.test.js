@@ -220,6 +220,13 @@ test('check renews the canary where the kubelet uses crivirt, and fails when the
     assert.strictEqual((await node.chrooted('switch.sh', 'check')).code, 1);
 });
 
+test('a check beside a run of the timer disturbs neither', async () => {
+    const runs = await Promise.all([1, 2, 3, 4].map((number) => node.chrooted('switch.sh', ...(number > 2 ? ['check'] : []))));
+    assert.deepStrictEqual(runs.map(({code}) => code), [0, 0, 0, 0]);
+    assert.deepStrictEqual(runs.map(({output}) => output).filter((output) => /40[13]/.test(output)), []);
+    assert.deepStrictEqual(fs.readdirSync(node.at('run')), []);
+});
+
 test('forget removes the labels that the script has set', async () => {
     await reconcile();
     const {code, output} = await node.chrooted('switch.sh', 'forget');

@@ -19,7 +19,7 @@ remove() {
     systemctl disable --now crivirtd.service
     sh "$here/switch.sh" forget || echo "the labels crivirt.io/… of the node are left" >&2
     cmp -s "$here/../../../share/crivirt/crictl.yaml" /etc/crictl.yaml && rm /etc/crictl.yaml
-    for directory in /run/crivirt /run/crivirt-switch /var/log/crivirt /var/lib/crivirt /var/lib/crivirt-switch /etc/crivirt /opt/crivirt; do
+    for directory in /run/crivirt /var/log/crivirt /var/lib/crivirt /var/lib/crivirt-switch /etc/crivirt /opt/crivirt; do
         if grep -q " $directory/" /proc/self/mounts; then # rm would follow it
             echo "$directory is left: something is mounted there" >&2
             status=1
