@@ -3,7 +3,8 @@
  * on a container; the others wait in their order.
  *
  * The files: container.c has the table and the queue of operations, container_create.c CreateContainer and
- * StartContainer, container_end.c the end of a container, Signal and DeleteContainer; exec.c has Exec.
+ * StartContainer, container_end.c the end of a container, Signal and DeleteContainer; exec.c has Exec,
+ * freeze.c what happens to all containers when the guest is saved and restored.
  */
 #pragma once
 
@@ -42,6 +43,7 @@ typedef struct Container {
     bool killing; /* active is a DeleteContainer that waits for the end of the first process */
     bool paused;  /* by PauseContainer */
     bool ending;  /* the first process has ended; the others are being killed */
+    bool held;    /* restored and frozen; StartContainer lets it go on (freeze.c) */
     int64_t ending_since_ns;
     Timer end_wait;
     Process *process; /* the first process */

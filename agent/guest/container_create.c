@@ -12,6 +12,7 @@
 #include "agent/guest/console.h"
 #include "agent/guest/container.h"
 #include "agent/guest/crun.h"
+#include "agent/guest/freeze.h"
 #include "agent/guest/idmap.h"
 #include "agent/guest/job.h"
 #include "agent/guest/mountpoint.h"
@@ -271,6 +272,8 @@ void op_create_container(Call *call)
     Container *container = container_find(request->id);
     Fault error;
 
+    if (container == NULL && freeze_defers(call))
+        return;
     if (container != NULL && container->active != call) {
         fault(&error, FAULT_ALREADY_EXISTS, "container %s exists already", request->id);
         call_fail(call, &error);
@@ -336,8 +339,13 @@ void op_start_container(Call *call)
         call_fail(call, &error);
         return;
     }
-    if (!container_enter(container, call))
+    if (freeze_defers(call) || !container_enter(container, call))
         return;
+    if (container->held) {
+        freeze_release(container);
+        start_finish(container, NULL);
+        return;
+    }
     if (container->started_at_ns !=
         0) { /* an earlier daemon died before the response, and this one asks again */
         result.started_at_ns = container->started_at_ns;

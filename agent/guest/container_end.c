@@ -61,6 +61,7 @@ void container_exited(void *data, Process *process)
     Container *container = data;
     process->oom_killed = container_oom_kills(container) > 0;
     process->end_held = true;
+    container->held = false;
     container_unlink_pid_namespace(container);
     cgroup_kill(container->cgroup);
     in_guest_kill(container->id);

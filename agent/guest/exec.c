@@ -21,6 +21,7 @@
 #include "agent/guest/console.h"
 #include "agent/guest/container.h"
 #include "agent/guest/crun.h"
+#include "agent/guest/freeze.h"
 #include "agent/guest/in_guest.h"
 #include "agent/guest/job.h"
 #include "agent/guest/json.h"
@@ -316,6 +317,8 @@ void op_exec(Call *call)
     Exec *exec = NULL;
     Fault error;
 
+    if (freeze_defers(call))
+        return;
     if (exec_check(request, &container, &error) && (exec = exec_new(call)) == NULL)
         fault(&error, FAULT_RESOURCE_EXHAUSTED, "cannot start a command: out of memory in the guest");
     if (exec == NULL) {

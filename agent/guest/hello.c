@@ -8,6 +8,7 @@
 #include "agent/guest/call.h"
 #include "agent/guest/channel.h"
 #include "agent/guest/container.h"
+#include "agent/guest/freeze.h"
 #include "agent/guest/process.h"
 #include "agent/guest/setup.h"
 #include "agent/guest/sysfile.h"
@@ -44,6 +45,7 @@ void op_hello(Call *call)
     result.sandbox_id = (char *)setup_sandbox_id();
     result.n_containers = containers_report(reports, pointers);
     result.containers = pointers;
+    result.frozen = freeze_is_in_force();
     reply_hello(call, &result);
     channel_greeted(daemon_protocol);
 }

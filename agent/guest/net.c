@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/guest/net_connections.h"
 #include "agent/guest/sysfile.h"
 
 enum { NO_DAD_FLAG = 0x02 /* IFA_F_NODAD: CNI ensures that the addresses are unique */ };
@@ -231,20 +232,21 @@ static void link_disable_autoconf(const char *name)
 bool net_configure_interface(const Interface *interface, Fault *ret_fault)
 {
     uint8_t present[6], mac[6];
+    bool by_name = interface->find_mac[0] == '\0';
 
-    if (!net_parse_mac(interface->find_mac, present) ||
+    if ((!by_name && !net_parse_mac(interface->find_mac, present)) ||
         (interface->mac[0] != '\0' && !net_parse_mac(interface->mac, mac)))
         return fault(ret_fault, FAULT_INVALID_ARGUMENT, "interface %s: \"%s\" or \"%s\" is not a MAC address",
                      interface->name, interface->find_mac, interface->mac);
     if (interface->name[0] == '\0' || strlen(interface->name) >= IF_NAMESIZE)
         return fault(ret_fault, FAULT_INVALID_ARGUMENT, "\"%s\" is not a name for an interface",
                      interface->name);
-    int index = link_find(present);
+    int index = by_name ? (int)if_nametoindex(interface->name) : link_find(present);
     if (index == 0 && interface->mac[0] != '\0')
         index = link_find(mac);
     if (index == 0)
-        return fault(ret_fault, FAULT_NOT_FOUND, "the guest has no interface with MAC address %s",
-                     interface->find_mac);
+        return fault(ret_fault, FAULT_NOT_FOUND, "the guest has no interface %s with MAC address \"%s\"",
+                     interface->name, interface->find_mac);
 
     if ((errno = link_set_up(index, false)) != 0)
         return fault_errno(ret_fault, "taking %s down", interface->name);
@@ -281,6 +283,18 @@ bool net_withdraw_interface(const Interface *interface, Fault *ret_fault)
             return false;
     errno = link_set_up(index, false);
     return errno == 0 || fault_errno(ret_fault, "taking %s down", interface->name);
+}
+
+/* Connections end while the interface is down: the resets that the kernel would send for them have the
+ * address of the former pod, which may be in use. */
+bool net_clear_interface(const Interface *interface, Fault *ret_fault)
+{
+    int index = (int)if_nametoindex(interface->name);
+    if (index == 0)
+        return fault(ret_fault, FAULT_NOT_FOUND, "the guest has no interface %s", interface->name);
+    if ((errno = link_set_up(index, false)) != 0)
+        return fault_errno(ret_fault, "taking %s down", interface->name);
+    return net_end_connections(ret_fault) && net_remove_addresses(index, ret_fault);
 }
 
 /* ---- routes ---- */

@@ -5,6 +5,7 @@
 #include "agent/guest/call.h"
 #include "agent/guest/cgroup.h"
 #include "agent/guest/container.h"
+#include "agent/guest/freeze.h"
 
 enum {
     PAUSE_TIMEOUT_MS = 10000, /* a process that waits in the kernel, for a volume's server, freezes late */
@@ -51,7 +52,7 @@ void op_pause_container(Call *call)
         call_fail(call, &error);
         return;
     }
-    if (!container_enter(container, call))
+    if (freeze_defers(call) || !container_enter(container, call))
         return;
     if (!pause_check(container, &error)) {
         pause_end(container, &error);

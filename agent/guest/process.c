@@ -208,6 +208,23 @@ void processes_hang_up(void)
             process_hang_up(process);
 }
 
+void process_hold(Process *process)
+{
+    process->held = true;
+    stream_begin_anew(&process->streams[0]);
+    stream_begin_anew(&process->streams[1]);
+    process_input_forget(process);
+}
+
+void process_release(Process *process)
+{
+    if (!process->held)
+        return;
+    process->held = false;
+    stream_start(&process->streams[0]);
+    stream_start(&process->streams[1]);
+}
+
 static void process_linger_over(void *data)
 {
     Process *process = data;
@@ -223,6 +240,7 @@ static void process_ended(void *data, int wait_status)
     process->exit_code = WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
     process->finished_at_ns = clock_wall_ns();
     process_input_close(process);
+    process_release(process);
     process->linger.call = process_linger_over;
     process->linger.data = process;
     timer_start(&process->linger, PROCESS_LINGER_MS);

@@ -46,6 +46,7 @@ typedef struct Process {
         input_written;    /* bytes since the start; written includes bytes that nothing will read */
     uint64_t input_acked; /* the last offset sent in an InputAck */
     bool hung_up;         /* the client has gone */
+    bool held;            /* process_hold() */
     int exit_code;
     int64_t finished_at_ns;
     bool oom_killed;
@@ -77,6 +78,11 @@ bool process_set_connection(Process *process, int fd);
 void process_close_child_fds(Process *process);
 /* Reads the output of the process from now on, and waits for its end. */
 void process_run(Process *process, pid_t pid);
+/* For a process of a restored guest that is frozen: what it wrote and what it was given belong to the pod
+ * that was saved. Drops both, counts output and input from 0 again, and reads nothing of it until it ends, or
+ * until process_release(). */
+void process_hold(Process *process);
+void process_release(Process *process);
 /* Ends a process that could not be started, with exit code 128. The end is not reported. */
 void process_never_started(Process *process);
 /* Closes and frees everything. Unsent output is lost, and the end of the process is not reported. */

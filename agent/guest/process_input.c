@@ -37,6 +37,15 @@ void process_input_close(Process *process)
     process->input_written = process->input_received;
 }
 
+void process_input_forget(Process *process)
+{
+    watch_remove(&process->input);
+    free(process->input_queue);
+    process->input_queue = NULL;
+    process->input_length = process->input_done = 0;
+    process->input_received = process->input_written = process->input_acked = 0;
+}
+
 void process_input_flush(void *data)
 {
     Process *process = data;

@@ -16,5 +16,8 @@ void process_input_flush(void *data);
 /* Closes standard input. Input that is queued, or comes later, counts as written. */
 void process_input_close(Process *process);
 
+/* Drops queued input; offsets count from 0 again. */
+void process_input_forget(Process *process);
+
 /* The process is being freed: it has no turn any more. */
 void process_report_forget(const Process *process);

@@ -111,7 +111,7 @@ size_t process_next_message(uint8_t *payload, size_t room)
     for (unsigned tried = 0; tried < processes_count(); tried++) {
         Process *process = turn != NULL ? turn : process_next(NULL);
         turn = process->next;
-        if (process->exit_acked)
+        if (process->exit_acked || process->held)
             continue;
 
         ProcessId id = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;

@@ -232,6 +232,20 @@ void op_setup(Call *call)
     call_fail(call, &error);
 }
 
+bool setup_again(const SetupRequest *request, Fault *ret_fault)
+{
+    if (!id_is_valid(request->sandbox_id))
+        return fault(ret_fault, FAULT_INVALID_ARGUMENT,
+                     "the sandbox id \"%s\" is not 1 to %d of [a-zA-Z0-9_.-]", request->sandbox_id, ID_MAX);
+    for (size_t i = 0; i < request->n_interfaces; i++)
+        if (!net_clear_interface(request->interfaces[i], ret_fault))
+            return false;
+    if (!pod_set_up(request, NULL, ret_fault))
+        return false;
+    strcpy(pod.sandbox_id, request->sandbox_id); /* NOLINT: a valid id */
+    return true;
+}
+
 /* Free pages still contain the data that they had. Allocating them all overwrites them with zeros. */
 static void empty_free_memory(void)
 {

@@ -174,6 +174,25 @@ void stream_rewind(OutStream *stream)
     stream->end_sent = false;
 }
 
+void stream_begin_anew(OutStream *stream)
+{
+    if (stream->ring == NULL)
+        return;
+    watch_remove(&stream->watch);
+    timer_stop(&stream->pause);
+    while (!stream->ended) {
+        ssize_t n = read(stream->watch.fd, stream->ring, WINDOW);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            break;
+        if (n <= 0)
+            stream_end(stream);
+    }
+    madvise(stream->ring, WINDOW, MADV_DONTNEED);
+    stream->ring_start = stream->trimmed_at = 0;
+    stream->acked = stream->sent = stream->received = 0;
+    stream->end_sent = false;
+}
+
 void stream_stop(OutStream *stream)
 {
     if (stream->ring == NULL || stream->ended)

@@ -45,6 +45,9 @@ bool stream_is_finished(const OutStream *stream);
 void stream_acknowledge(OutStream *stream, uint64_t offset);
 /* Sends again what was not acknowledged. */
 void stream_rewind(OutStream *stream);
+/* Drops what has been read, and what the source has now; offsets count from 0 again. Nothing is read until
+ * stream_start(). For a source that nothing writes to at present. */
+void stream_begin_anew(OutStream *stream);
 /* Closes the source. What has been read is still sent. */
 void stream_hang_up(OutStream *stream);
 /* Ends the stream after what the source has now, although a child of the process may still have it open. */

@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 enum {
-    WIRE_PROTOCOL_VERSION = 6,
+    WIRE_PROTOCOL_VERSION = 7,
     WIRE_PROTOCOL_INPUT_WINDOW = 2, /* the first version with InputAck, hang-up and Dial */
     WIRE_PROTOCOL_QUICK_SUM =
         3,                   /* the first version with the Fletcher sum, which costs less than the channel */
@@ -35,6 +35,7 @@ enum {
     WIRE_PROTOCOL_CLOCK = 5, /* the first version with SetClock, and with times in a PingResponse */
     WIRE_PROTOCOL_GUEST =
         6, /* the first version with KernelLog, PauseContainer, and Exec in the guest itself */
+    WIRE_PROTOCOL_SAVE = 7, /* the first version with Freeze, Thaw and Restore */
     WIRE_MAX_FRAME_BYTES = 1 << 20,
     WIRE_MAX_MESSAGE_BYTES = 16 << 20, /* of a message in parts: as much as a gRPC message has */
     WIRE_PART_BYTES = 512 << 10,       /* data in one Part */

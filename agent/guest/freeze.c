@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/guest/freeze.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "agent/guest/cgroup.h"
+#include "agent/guest/setup.h"
+
+enum {
+    REST_TIMEOUT_MS = 10 * 1000, /* for the processes to come to rest */
+    LOOK_EVERY_MS = 2,
+    DEFER_MS = 20,
+};
+
+static bool in_force;
+
+bool freeze_is_in_force(void)
+{
+    return in_force;
+}
+
+bool freeze_defers(Call *call)
+{
+    if (!in_force)
+        return false;
+    call_retry(call, DEFER_MS);
+    return true;
+}
+
+/* A restored container that was not started stays frozen. */
+static bool has_running_processes(const Container *container)
+{
+    return container->cgroup[0] != '\0' && !container->held &&
+           (container->state == CONTAINER_CREATED || container->state == CONTAINER_RUNNING);
+}
+
+static void thaw_all(void)
+{
+    for (Container *container = container_next(NULL); container != NULL; container = container->next)
+        if (has_running_processes(container) && !container->paused &&
+            !cgroup_freeze(container->cgroup, false))
+            complain("thawing container %s: %s", container->id, strerror(errno));
+    in_force = false;
+}
+
+/* Return: the container whose processes cannot be frozen; NULL: those of all are frozen, or will be soon. */
+static const Container *freeze_all(void)
+{
+    for (Container *container = container_next(NULL); container != NULL; container = container->next)
+        if (has_running_processes(container) && !cgroup_freeze(container->cgroup, true))
+            return container;
+    return NULL;
+}
+
+/* Return: a container that is not at rest: an operation on it is under way, or not all of its processes are
+ * frozen; NULL: there is none. */
+static const Container *find_restless(void)
+{
+    for (Container *container = container_next(NULL); container != NULL; container = container->next)
+        if (container->active != NULL || container->ending ||
+            (has_running_processes(container) && !cgroup_is_frozen(container->cgroup)))
+            return container;
+    return NULL;
+}
+
+static bool may_wait(const Call *call)
+{
+    return clock_monotonic_ns() - call->since_ns < REST_TIMEOUT_MS * INT64_C(1000000);
+}
+
+/* Operations that are under way end before anything is frozen, because they wait for processes. */
+void op_freeze(Call *call)
+{
+    FreezeResponse result = CRIVIRT__AGENT__V1__FREEZE_RESPONSE__INIT;
+    const Container *restless = NULL;
+    Fault error;
+
+    for (Container *container = container_next(NULL); container != NULL && !in_force;
+         container = container->next)
+        if (container->active != NULL || container->ending)
+            restless = container;
+    if (restless == NULL) {
+        const Container *refused = freeze_all();
+
+        in_force = true;
+        if (refused != NULL) {
+            fault_errno(&error, "freezing container %s", refused->id);
+            thaw_all();
+            call_fail(call, &error);
+            return;
+        }
+        restless = find_restless();
+    }
+    if (restless == NULL) {
+        reply_freeze(call, &result);
+    } else if (may_wait(call)) {
+        call_retry(call, LOOK_EVERY_MS);
+    } else {
+        fault(&error, FAULT_UNAVAILABLE, "container %s does not come to rest within %d s", restless->id,
+              REST_TIMEOUT_MS / 1000);
+        thaw_all();
+        call_fail(call, &error);
+    }
+}
+
+void op_thaw(Call *call)
+{
+    ThawResponse result = CRIVIRT__AGENT__V1__THAW_RESPONSE__INIT;
+
+    thaw_all();
+    reply_thaw(call, &result);
+}
+
+void freeze_release(Container *container)
+{
+    container->held = false;
+    if (!cgroup_freeze(container->cgroup, false))
+        complain("thawing container %s: %s", container->id, strerror(errno));
+    process_release(container->process);
+}
+
+static void hold_all(void)
+{
+    for (Container *container = container_next(NULL); container != NULL; container = container->next) {
+        if (!has_running_processes(container))
+            continue;
+        container->held = true;
+        container->paused = false;
+        container->state = CONTAINER_CREATED;
+        container->started_at_ns = 0;
+        process_hold(container->process);
+    }
+}
+
+void op_restore(Call *call)
+{
+    const SetupRequest *setup = call->request->restore->setup;
+    RestoreResponse result = CRIVIRT__AGENT__V1__RESTORE_RESPONSE__INIT;
+    Fault error;
+
+    if (setup == NULL) {
+        fault(&error, FAULT_INVALID_ARGUMENT, "the request to restore has no Setup request in it");
+        call_fail(call, &error);
+        return;
+    }
+    if (strcmp(setup->sandbox_id, setup_sandbox_id()) == 0) {
+        reply_restore(call, &result);
+        return;
+    }
+    if (!in_force) {
+        fault(&error, FAULT_FAILED_PRECONDITION, "the guest was not frozen when its state was saved");
+        call_fail(call, &error);
+        return;
+    }
+    processes_hang_up();
+    hold_all();
+    if (!setup_again(setup, &error)) {
+        call_fail(call, &error);
+        return;
+    }
+    in_force = false;
+    reply_restore(call, &result);
+}
