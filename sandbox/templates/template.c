@@ -4,25 +4,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/json_writer.h"
+#include "common/page_digest.h"
 
 /* The version of the files' format. It is raised with each change of their form or meaning, including what
  * the agent expects of a restored guest. */
 #define FORMAT "2"
 
-enum {
-    KEY_DIGITS = 32,
-    PAGE_BYTES = 4096,
-    IDENTITY_WORDS = 3,
-    MANIFEST_MAX_BYTES = 1 << 20,
-    PROBLEM_BYTES = 256
-};
+enum { KEY_DIGITS = 32, IDENTITY_WORDS = 3, MANIFEST_MAX_BYTES = 1 << 20, PROBLEM_BYTES = 256 };
 
 /* ---- inputs ---- */
 
@@ -56,7 +50,6 @@ static char *vm_text(const DomainSpec *spec, guint64 disk_bytes)
     anonymous.disks = &disk;
     anonymous.n_disks = 1;
     anonymous.generation = "generation";
-    anonymous.incoming = FALSE;
     return domain_xml_build(&anonymous);
 }
 
@@ -106,8 +99,7 @@ static void add_file(GPtrArray *inputs, const char *name, const char *path)
     add_input(inputs, name, identity);
 }
 
-/* Adds the inputs that are the same for all VM specs of the node. */
-static gboolean add_platform(GPtrArray *inputs, Vmm *vmm, GError **error)
+static gboolean add_versions(GPtrArray *inputs, Vmm *vmm, GError **error)
 {
     g_autofree char *versions = NULL;
     gulong qemu;
@@ -118,13 +110,22 @@ static gboolean add_platform(GPtrArray *inputs, Vmm *vmm, GError **error)
     versions = g_strdup_printf("QEMU %lu, libvirt %lu, crivirt " CRIVIRT_VERSION, qemu, libvirt);
     add_input(inputs, "format", FORMAT);
     add_input(inputs, "versions", versions);
+    return TRUE;
+}
+
+/* Adds the inputs that are the same for all VM specs of the node. */
+static gboolean add_platform(GPtrArray *inputs, Vmm *vmm, GError **error)
+{
+    if (!add_versions(inputs, vmm, error))
+        return FALSE;
     add_input(inputs, "processor", processor());
     return TRUE;
 }
 
 char **template_inputs(Vmm *vmm, const DomainSpec *spec, guint64 disk_bytes, GError **error)
 {
-    g_autofree char *vm = vm_text(spec, disk_bytes);
+    DomainSpec booting = *spec;
+    g_autofree char *vm = NULL;
     g_autofree char *program = g_strconcat("qemu-system-", spec->architecture, NULL);
     g_autofree char *accelerator =
         g_strdup_printf("%s; the node's: %s", spec->accelerator, vmm_uses_kvm(vmm, NULL) ? "kvm" : "tcg");
@@ -137,6 +138,29 @@ char **template_inputs(Vmm *vmm, const DomainSpec *spec, guint64 disk_bytes, GEr
     add_file(inputs, "kernel", spec->kernel);
     add_file(inputs, "initrd", spec->initrd);
     add_input(inputs, "accelerator", accelerator);
+    booting.incoming = FALSE;
+    vm = vm_text(&booting, disk_bytes);
+    add_input(inputs, "machine", vm);
+    g_ptr_array_add(inputs, NULL);
+    return (char **)g_ptr_array_steal(inputs, NULL);
+}
+
+char **template_run_inputs(Vmm *vmm, const DomainSpec *spec, GError **error)
+{
+    g_autoptr(GPtrArray) inputs = g_ptr_array_new_with_free_func(g_free);
+    DomainSpec without_kernel = *spec;
+    g_autofree char *vm = NULL;
+
+    without_kernel.kernel = without_kernel.initrd = without_kernel.kernel_parameters = NULL;
+    without_kernel.incoming = TRUE;
+    without_kernel.accelerated = vmm_uses_kvm(vmm, NULL) && g_strcmp0(spec->accelerator, "tcg") != 0;
+    vm = vm_text(&without_kernel, 0);
+    if (!add_versions(inputs, vmm, error))
+        return NULL;
+    /* The processor of an emulated VM does not depend on the node's. */
+    if (without_kernel.accelerated)
+        add_input(inputs, "processor", processor());
+    add_input(inputs, "accelerator", without_kernel.accelerated ? "kvm" : "tcg");
     add_input(inputs, "machine", vm);
     g_ptr_array_add(inputs, NULL);
     return (char **)g_ptr_array_steal(inputs, NULL);
@@ -149,74 +173,6 @@ char *template_key(const char *const *inputs)
     for (guint i = 0; inputs[i] != NULL; i++)
         g_checksum_update(checksum, (const guchar *)inputs[i], (gssize)strlen(inputs[i]) + 1);
     return g_strndup(g_checksum_get_string(checksum), KEY_DIGITS);
-}
-
-/* ---- digests ---- */
-
-typedef struct {
-    guint64 bytes;
-    guint64 data_bytes;
-    char digest[65];
-} FileFacts;
-
-static gboolean page_is_zero(const guint8 *page, gsize length)
-{
-    static const guint8 zeros[PAGE_BYTES];
-
-    return memcmp(page, zeros, length) == 0;
-}
-
-/* Digests the pages that are not zero, each with its offset, so that the digest does not depend on where the
- * file has holes. */
-static void digest_extent(GChecksum *checksum, const guint8 *data, gsize begin, gsize end, FileFacts *facts)
-{
-    for (gsize at = begin; at < end; at += PAGE_BYTES) {
-        gsize length = MIN(end - at, PAGE_BYTES);
-        guint64 place = at;
-
-        if (page_is_zero(data + at, length))
-            continue;
-        g_checksum_update(checksum, (const guchar *)&place, sizeof place);
-        g_checksum_update(checksum, data + at, (gssize)length);
-        facts->data_bytes += length;
-    }
-}
-
-static gboolean digest_data(int fd, const guint8 *data, FileFacts *facts)
-{
-    g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA256);
-    off_t end = 0;
-    off_t begin;
-
-    while ((begin = lseek(fd, end, SEEK_DATA)) >= 0) {
-        end = lseek(fd, begin, SEEK_HOLE);
-        if (end < begin)
-            return FALSE;
-        digest_extent(checksum, data, (gsize)begin / PAGE_BYTES * PAGE_BYTES,
-                      MIN((gsize)end, (gsize)facts->bytes), facts);
-    }
-    g_strlcpy(facts->digest, g_checksum_get_string(checksum), sizeof facts->digest);
-    return errno == ENXIO;
-}
-
-static gboolean file_facts(int fd, FileFacts *ret_facts)
-{
-    FileFacts facts = {0};
-    struct stat status;
-    void *data;
-    gboolean good;
-
-    if (fstat(fd, &status) != 0 || status.st_size == 0)
-        return FALSE;
-    facts.bytes = (guint64)status.st_size;
-    data = mmap(NULL, (gsize)facts.bytes, PROT_READ, MAP_SHARED, fd, 0);
-    if (data == MAP_FAILED)
-        return FALSE;
-    good = digest_data(fd, data, &facts);
-    munmap(data, (gsize)facts.bytes);
-    if (good)
-        *ret_facts = facts;
-    return good;
 }
 
 static int file_open(const char *directory, const char *name)

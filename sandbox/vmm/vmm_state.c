@@ -12,7 +12,7 @@
 #include "common/error.h"
 #include "common/json.h"
 
-enum { PAGE_BYTES = 4096, FIRST_POLL_US = 500, LAST_POLL_US = 20 * 1000 };
+enum { PAGE_BYTES = 4096, STEP_BYTES = 64 << 20, FIRST_POLL_US = 500, LAST_POLL_US = 20 * 1000 };
 
 /* Shared memory is left out of QEMU's stream. The guest stays on this node, so that it need not be announced
  * to the network. */
@@ -168,6 +168,7 @@ typedef struct {
     off_t from_offset; /* where the memory begins in the file */
     int to;
     off_t to_offset;
+    const Deadline *deadline;
 } Copy;
 
 static gboolean page_is_zero(const guint8 *page)
@@ -198,7 +199,7 @@ static gboolean copy_extent(const Copy *copy, gsize begin, gsize end)
     return write_all(copy->to, copy->data + begin, end - begin, copy->to_offset + (off_t)begin);
 }
 
-/* Copies what lies between the holes of the source. */
+/* Copies what lies between the holes of the source, as long as the caller waits. */
 static gboolean copy_data(const Copy *copy, gboolean (*copy_range)(const Copy *, gsize, gsize))
 {
     const off_t limit = copy->from_offset + (off_t)copy->bytes;
@@ -209,8 +210,8 @@ static gboolean copy_data(const Copy *copy, gboolean (*copy_range)(const Copy *,
 
         if (begin < 0 || begin >= limit)
             return begin >= limit || errno == ENXIO;
-        end = MIN(lseek(copy->from, begin, SEEK_HOLE), limit);
-        if (end < begin ||
+        end = MIN(MIN(lseek(copy->from, begin, SEEK_HOLE), limit), begin + STEP_BYTES);
+        if (end < begin || !deadline_check(copy->deadline, "copying the guest's memory", NULL) ||
             !copy_range(copy, (gsize)(begin - copy->from_offset), (gsize)(end - copy->from_offset)))
             return FALSE;
     }
@@ -225,13 +226,13 @@ static gboolean copy_memory(Copy *copy, gboolean (*copy_range)(const Copy *, gsi
         return fail_errno(error, errno, "cannot map %zu bytes of the guest's memory", copy->bytes);
     copy->data = data;
     copied = copy_data(copy, copy_range);
-    if (!copied)
+    if (!copied && deadline_check(copy->deadline, "copying the guest's memory", error))
         fail_errno(error, errno, "cannot copy the guest's memory");
     munmap(data, copy->bytes);
     return copied;
 }
 
-static gboolean memory_save(Vmm *vmm, const char *name, int ram_fd, GError **error)
+static gboolean memory_save(Vmm *vmm, const char *name, int ram_fd, const Deadline *deadline, GError **error)
 {
     gsize bytes;
     g_autoptr(GArray) memories = memories_open(vmm, name, O_RDONLY, &bytes, error);
@@ -243,7 +244,11 @@ static gboolean memory_save(Vmm *vmm, const char *name, int ram_fd, GError **err
         return fail_errno(error, errno, "cannot grow the file of the saved memory to %zu bytes", bytes);
     for (guint i = 0; i < memories->len; i++) {
         const Memory *memory = &g_array_index(memories, Memory, i);
-        Copy copy = {.bytes = memory->bytes, .from = memory->fd, .to = ram_fd, .to_offset = offset};
+        Copy copy = {.bytes = memory->bytes,
+                     .from = memory->fd,
+                     .to = ram_fd,
+                     .to_offset = offset,
+                     .deadline = deadline};
 
         if (!copy_memory(&copy, copy_pages, error))
             return FALSE;
@@ -252,30 +257,117 @@ static gboolean memory_save(Vmm *vmm, const char *name, int ram_fd, GError **err
     return TRUE;
 }
 
-static gboolean memory_restore(Vmm *vmm, const char *name, int ram_fd, GError **error)
+/* Opens the memories of a VM for a saved memory of just their size. */
+static GArray *memories_open_for(Vmm *vmm, const char *name, int ram_fd, gsize *ret_bytes, GError **error)
+{
+    g_autoptr(GArray) memories = memories_open(vmm, name, O_RDWR, ret_bytes, error);
+    struct stat status;
+
+    if (memories == NULL)
+        return NULL;
+    if (fstat(ram_fd, &status) != 0) {
+        fail_errno(error, errno, "cannot read the size of the saved memory");
+        return NULL;
+    }
+    if ((gsize)status.st_size != *ret_bytes) {
+        fail(error, STATUS_DATA_LOSS, "the saved memory has %zu bytes, and the VM's memory has %zu bytes",
+             (gsize)status.st_size, *ret_bytes);
+        return NULL;
+    }
+    return g_steal_pointer(&memories);
+}
+
+static gboolean memory_restore(Vmm *vmm, const char *name, int ram_fd, const Deadline *deadline,
+                               GError **error)
 {
     gsize bytes;
-    g_autoptr(GArray) memories = memories_open(vmm, name, O_RDWR, &bytes, error);
-    struct stat status;
+    g_autoptr(GArray) memories = memories_open_for(vmm, name, ram_fd, &bytes, error);
     off_t offset = 0;
 
     if (memories == NULL)
         return FALSE;
-    if (fstat(ram_fd, &status) != 0)
-        return fail_errno(error, errno, "cannot read the size of the saved memory");
-    if ((gsize)status.st_size != bytes)
-        return fail(error, STATUS_DATA_LOSS,
-                    "the saved memory has %zu bytes, and the VM's memory has %zu bytes",
-                    (gsize)status.st_size, bytes);
     for (guint i = 0; i < memories->len; i++) {
         const Memory *memory = &g_array_index(memories, Memory, i);
-        Copy copy = {.bytes = memory->bytes, .from = ram_fd, .from_offset = offset, .to = memory->fd};
+        Copy copy = {.bytes = memory->bytes,
+                     .from = ram_fd,
+                     .from_offset = offset,
+                     .to = memory->fd,
+                     .deadline = deadline};
 
         if (!copy_memory(&copy, copy_extent, error))
             return FALSE;
         offset += (off_t)memory->bytes;
     }
     return TRUE;
+}
+
+/* ---- memory that is checked while it is restored ---- */
+
+typedef struct {
+    const GArray *memories;
+    PageDigest *digest;
+    const Deadline *deadline;
+    GError *error;
+} CheckedRestore;
+
+/* Finds the memory at that place of the file. Parts end where a memory ends. */
+static const Memory *memory_at(const GArray *memories, guint64 offset, guint64 *ret_begin)
+{
+    guint64 begin = 0;
+    guint i = 0;
+
+    while (offset >= begin + g_array_index(memories, Memory, i).bytes)
+        begin += g_array_index(memories, Memory, i++).bytes;
+    *ret_begin = begin;
+    return &g_array_index(memories, Memory, i);
+}
+
+static gboolean restore_part(guint64 offset, const guint8 *data, gsize length, gpointer user_data)
+{
+    CheckedRestore *restore = user_data;
+    guint64 begin;
+    const Memory *memory = memory_at(restore->memories, offset, &begin);
+
+    page_digest_add(restore->digest, offset, data, length);
+    return deadline_check(restore->deadline, "restoring the guest's memory", &restore->error) &&
+           write_all(memory->fd, data, length, (off_t)(offset - begin));
+}
+
+static gboolean restore_parts(CheckedRestore *restore, int ram_fd, GError **error)
+{
+    guint64 begin = 0;
+
+    for (guint i = 0; i < restore->memories->len; i++) {
+        const guint64 end = begin + g_array_index(restore->memories, Memory, i).bytes;
+
+        if (!file_data_each(ram_fd, begin, end, restore_part, restore)) {
+            if (restore->error != NULL)
+                g_propagate_error(error, restore->error);
+            else
+                fail_errno(error, errno, "cannot restore the guest's memory");
+            return FALSE;
+        }
+        begin = end;
+    }
+    return TRUE;
+}
+
+static gboolean memory_restore_checked(Vmm *vmm, const char *name, int ram_fd, const FileFacts *ram,
+                                       const Deadline *deadline, GError **error)
+{
+    gsize bytes;
+    g_autoptr(GArray) memories = memories_open_for(vmm, name, ram_fd, &bytes, error);
+    g_autoptr(PageDigest) digest = page_digest_new();
+    CheckedRestore restore = {.memories = memories, .digest = digest, .deadline = deadline};
+    FileFacts facts;
+
+    if (memories == NULL || !restore_parts(&restore, ram_fd, error))
+        return FALSE;
+    page_digest_finish(digest, bytes, &facts);
+    return g_str_equal(facts.digest, ram->digest) ||
+           fail(error, STATUS_DATA_LOSS,
+                "the saved memory is damaged: its digest is not the one that was "
+                "recorded");
 }
 
 /* ---- memory and devices ---- */
@@ -285,7 +377,7 @@ gboolean vmm_state_save(Vmm *vmm, const char *name, int ram_fd, int device_fd, c
 {
     return vmm_command(vmm, name, CAPABILITIES, -1, NULL, error) &&
            transfer_stream(vmm, name, SAVE, device_fd, deadline, error) &&
-           memory_save(vmm, name, ram_fd, error);
+           memory_save(vmm, name, ram_fd, deadline, error);
 }
 
 gboolean vmm_state_expect(Vmm *vmm, const char *name, GError **error)
@@ -294,9 +386,16 @@ gboolean vmm_state_expect(Vmm *vmm, const char *name, GError **error)
            vmm_command(vmm, name, NO_ANNOUNCEMENTS, -1, NULL, error);
 }
 
+gboolean vmm_state_restore_checked(Vmm *vmm, const char *name, int ram_fd, const FileFacts *ram,
+                                   int device_fd, const Deadline *deadline, GError **error)
+{
+    return memory_restore_checked(vmm, name, ram_fd, ram, deadline, error) &&
+           transfer_stream(vmm, name, LOAD, device_fd, deadline, error);
+}
+
 gboolean vmm_state_restore(Vmm *vmm, const char *name, int ram_fd, int device_fd, const Deadline *deadline,
                            GError **error)
 {
-    return memory_restore(vmm, name, ram_fd, error) &&
+    return memory_restore(vmm, name, ram_fd, deadline, error) &&
            transfer_stream(vmm, name, LOAD, device_fd, deadline, error);
 }

@@ -12,15 +12,22 @@
  */
 #pragma once
 
+#include "common/page_digest.h"
 #include "sandbox/vmm/vmm.h"
 
-/* Saves a paused guest, which cannot run again. The files are empty, and open for reading and writing. */
+/* Saves a paused guest. The files are empty, and open for reading and writing. vmm_resume() lets it run
+ * again, for which its disks are still its own. */
 gboolean vmm_state_save(Vmm *vmm, const char *name, int ram_fd, int device_fd, const Deadline *deadline,
                         GError **error);
 
 /* Prepares a VM that was created with spec->incoming, as far as that is possible before its state is known.
  */
 gboolean vmm_state_expect(Vmm *vmm, const char *name, GError **error);
+/* The same from files that another process may have written or may change meanwhile: the memory counts as
+ * restored only when it is what ram says, and device_fd is to be a private copy that was checked before.
+ * Errors also: DATA_LOSS when the memory has another digest. */
+gboolean vmm_state_restore_checked(Vmm *vmm, const char *name, int ram_fd, const FileFacts *ram,
+                                   int device_fd, const Deadline *deadline, GError **error);
 /* Restores the state into a prepared VM, which is paused afterwards until vmm_resume(). Errors: DATA_LOSS
  * when QEMU does not accept the state. */
 gboolean vmm_state_restore(Vmm *vmm, const char *name, int ram_fd, int device_fd, const Deadline *deadline,

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/page_digest.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PAGE_BYTES = 4096, READ_BYTES = 1 << 20 };
+
+struct PageDigest {
+    GChecksum *checksum;
+    guint64 data_bytes;
+};
+
+PageDigest *page_digest_new(void)
+{
+    PageDigest *digest = g_new0(PageDigest, 1);
+
+    digest->checksum = g_checksum_new(G_CHECKSUM_SHA256);
+    return digest;
+}
+
+void page_digest_free(PageDigest *digest)
+{
+    if (digest == NULL)
+        return;
+    g_checksum_free(digest->checksum);
+    g_free(digest);
+}
+
+static gboolean page_is_zero(const guint8 *page, gsize length)
+{
+    static const guint8 zeros[PAGE_BYTES];
+
+    return memcmp(page, zeros, length) == 0;
+}
+
+void page_digest_add(PageDigest *digest, guint64 offset, const guint8 *data, gsize length)
+{
+    for (gsize at = 0; at < length; at += PAGE_BYTES) {
+        const gsize page = MIN(length - at, PAGE_BYTES);
+        const guint64 place = offset + at;
+
+        if (page_is_zero(data + at, page))
+            continue;
+        g_checksum_update(digest->checksum, (const guchar *)&place, sizeof place);
+        g_checksum_update(digest->checksum, data + at, (gssize)page);
+        digest->data_bytes += page;
+    }
+}
+
+void page_digest_finish(PageDigest *digest, guint64 file_bytes, FileFacts *ret_facts)
+{
+    ret_facts->bytes = file_bytes;
+    ret_facts->data_bytes = digest->data_bytes;
+    g_strlcpy(ret_facts->digest, g_checksum_get_string(digest->checksum), sizeof ret_facts->digest);
+}
+
+/* ---- the data of a file ---- */
+
+/* Reads until the buffer is full or the range ends. Return: FALSE with errno. */
+static gboolean read_range(int fd, guint64 offset, guint8 *buffer, gsize length)
+{
+    while (length > 0) {
+        const ssize_t n = TEMP_FAILURE_RETRY(pread(fd, buffer, length, (off_t)offset));
+
+        if (n <= 0) {
+            errno = n == 0 ? EIO : errno;
+            return FALSE;
+        }
+        offset += (guint64)n;
+        buffer += n;
+        length -= (gsize)n;
+    }
+    return TRUE;
+}
+
+static gboolean take_range(int fd, guint64 begin, guint64 end, guint8 *buffer, FileDataFunc *take,
+                           gpointer user_data)
+{
+    for (; begin < end; begin += READ_BYTES) {
+        const gsize length = (gsize)MIN(end - begin, READ_BYTES);
+
+        if (!read_range(fd, begin, buffer, length) || !take(begin, buffer, length, user_data))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean file_data_each(int fd, guint64 begin, guint64 end, FileDataFunc *take, gpointer user_data)
+{
+    g_autofree guint8 *buffer = g_malloc(READ_BYTES);
+    guint64 done = begin; /* a hole may end within a page */
+
+    while (done < end) {
+        off_t data = lseek(fd, (off_t)done, SEEK_DATA);
+        off_t hole;
+
+        if (data < 0)
+            return errno == ENXIO;
+        if ((guint64)data >= end)
+            return TRUE;
+        hole = lseek(fd, data, SEEK_HOLE);
+        if (hole < data)
+            return FALSE;
+        begin = MAX((guint64)data / PAGE_BYTES * PAGE_BYTES, done);
+        done = MIN(((guint64)hole + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES, end);
+        if (!take_range(fd, begin, done, buffer, take, user_data))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean add_part(guint64 offset, const guint8 *data, gsize length, gpointer user_data)
+{
+    page_digest_add(user_data, offset, data, length);
+    return TRUE;
+}
+
+gboolean file_facts(int fd, FileFacts *ret_facts)
+{
+    g_autoptr(PageDigest) digest = page_digest_new();
+    struct stat status;
+
+    if (fstat(fd, &status) != 0)
+        return FALSE;
+    if (status.st_size == 0) {
+        errno = ENODATA;
+        return FALSE;
+    }
+    if (!file_data_each(fd, 0, (guint64)status.st_size, add_part, digest))
+        return FALSE;
+    page_digest_finish(digest, (guint64)status.st_size, ret_facts);
+    return TRUE;
+}
