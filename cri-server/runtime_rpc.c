@@ -255,6 +255,20 @@ gboolean rpc_ListPodSandbox(const RpcCall *call, const Runtime__V1__ListPodSandb
     return sandbox_list(call->daemon->sandboxes, request, call->arena, response, error);
 }
 
+gboolean rpc_CheckpointPod(const RpcCall *call, const Runtime__V1__CheckpointPodRequest *request,
+                           Runtime__V1__CheckpointPodResponse *response, GError **error)
+{
+    (void)response;
+    return request_id_check(request->pod_sandbox_id, "pod_sandbox_id", error) &&
+           sandbox_checkpoint(call->daemon->sandboxes, request, call->deadline, error);
+}
+
+gboolean rpc_RestorePod(const RpcCall *call, const Runtime__V1__RestorePodRequest *request,
+                        Runtime__V1__RestorePodResponse *response, GError **error)
+{
+    return sandbox_restore(call->daemon->sandboxes, request, call->deadline, call->arena, response, error);
+}
+
 /* ---- containers ---- */
 
 gboolean rpc_UpdatePodSandboxResources(const RpcCall *call,

@@ -24,6 +24,7 @@
 #include "sandbox/pods/events.h"
 #include "sandbox/pods/pod_table.h"
 #include "sandbox/sandbox.h"
+#include "sandbox/sandbox_checkpoint.h"
 #include "sandbox/state/state_store.h"
 #include "sandbox/templates/unassigned_guest.h"
 
@@ -62,7 +63,8 @@ static Container *container_restore(Pod *pod, const ContainerRecord *record, GEr
         fail(error, STATUS_DATA_LOSS, "the stored configuration of container %s is damaged", record->id);
         return NULL;
     }
-    container = container_new(pod, record->id, config, record->image_id, diff_ids, record->created_at_ns);
+    container = container_new(pod, record->id, record->guest_id, config, record->image_id, diff_ids,
+                              record->created_at_ns);
 #define CONTAINER_COLUMN(ctype, field, kind) STATE_COPY_##kind(container->field, record->field);
 #include "sandbox/state/state_store.def"
     /* The events that an earlier daemon has published. */
@@ -134,7 +136,7 @@ static gboolean containers_load(Pod *pod, GError **error)
 
         if (container == NULL)
             return FALSE;
-        g_hash_table_insert(pod->containers, container->id, container_ref(container));
+        g_hash_table_insert(pod->containers, container->guest_id, container_ref(container));
         id_table_insert(pod->manager->containers, container->id, container_ref(container));
         container_pin(container);
         container_blocks_restore(container);
@@ -299,6 +301,7 @@ gboolean manager_recover(SandboxManager *manager, GError **error)
     unassigned_guest_sweep(&manager->guests, is_id_of_pod, manager);
     if (!vmm_list(manager->vmm, &domains, error))
         return FALSE;
+    sandbox_checkpoint_recover(manager, domains);
     for (guint i = 0; i < pods->len; i++)
         if (!disks_load(pods->pdata[i], domains, error))
             return FALSE;

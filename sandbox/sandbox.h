@@ -97,6 +97,16 @@ gboolean sandbox_guest_log(SandboxManager *manager, const char *id, const Deadli
 gboolean sandbox_list(SandboxManager *manager, const Runtime__V1__ListPodSandboxRequest *request,
                       Arena *arena, Runtime__V1__ListPodSandboxResponse *ret_response, GError **error);
 
+/* Saves a running pod into an empty directory (sandbox_checkpoint.c, checkpoint/checkpoint.h). The pod runs
+ * on whatever comes of it; a failure leaves the directory empty. */
+gboolean sandbox_checkpoint(SandboxManager *manager, const Runtime__V1__CheckpointPodRequest *request,
+                            const Deadline *deadline, GError **error);
+/* Makes a pod whose containers continue from a checkpoint once they are started (sandbox_restore.c). A
+ * failure leaves no pod. */
+gboolean sandbox_restore(SandboxManager *manager, const Runtime__V1__RestorePodRequest *request,
+                         const Deadline *deadline, Arena *arena,
+                         Runtime__V1__RestorePodResponse *ret_response, GError **error);
+
 gboolean container_create(SandboxManager *manager, const Runtime__V1__CreateContainerRequest *request,
                           const Deadline *deadline, char **ret_id, GError **error);
 gboolean container_start(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error);

@@ -16,6 +16,7 @@
 #include "sandbox/pods/cri_copy.h"
 #include "sandbox/pods/pod_table.h"
 #include "sandbox/sandbox.h"
+#include "sandbox/sandbox_start.h"
 #include "sandbox/state/state_store.h"
 #include "sandbox/templates/vm_pool.h"
 
@@ -100,9 +101,8 @@ static gboolean size_compute(PodRequest *request, GError **error)
                            &request->settings.bounds, &node, &request->size, error);
 }
 
-/* Checks the request and parses it into the value that the start is made from. */
-static gboolean request_parse(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
-                              PodRequest *ret_parsed, GError **error)
+gboolean sandbox_request_parse(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
+                               PodRequest *ret_parsed, GError **error)
 {
     const Runtime__V1__PodSandboxConfig *config = request->config;
 
@@ -227,12 +227,30 @@ static gboolean run_parsed(SandboxManager *manager, const PodRequest *request, c
     return good;
 }
 
+gboolean sandbox_start_new(SandboxManager *manager, const PodRequest *request, const Deadline *deadline,
+                           Pod **ret_pod, GError **error)
+{
+    gboolean is_new;
+    g_autoptr(Pod) pod = find_or_register(manager, request, &is_new);
+    gboolean started;
+
+    if (!is_new)
+        return fail(error, STATUS_ALREADY_EXISTS, "the sandbox exists already: %s", pod->id);
+    started = run_new_in_job(pod, request, deadline, error);
+    if (!started)
+        forget_failed(pod);
+    semaphore_release(&pod->job);
+    if (started)
+        *ret_pod = g_steal_pointer(&pod);
+    return started;
+}
+
 gboolean sandbox_run(SandboxManager *manager, const Runtime__V1__RunPodSandboxRequest *request,
                      const Deadline *deadline, char **ret_id, GError **error)
 {
     g_auto(PodRequest) parsed = {0};
 
-    if (!request_parse(manager, request, &parsed, error))
+    if (!sandbox_request_parse(manager, request, &parsed, error))
         return FALSE;
     if (run_parsed(manager, &parsed, deadline, ret_id, error))
         return TRUE;

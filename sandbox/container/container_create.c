@@ -135,7 +135,7 @@ static gboolean container_create_new(Pod *pod, const Runtime__V1__CreateContaine
     g_autofree char *id = id_new();
     g_auto(GStrv) diff_ids = image_layer_keys(image);
     g_autoptr(Container) container =
-        container_new(pod, id, cri_dup(&request->config->base), image->id, diff_ids, time_now_ns());
+        container_new(pod, id, NULL, cri_dup(&request->config->base), image->id, diff_ids, time_now_ns());
     g_autoptr(Settings) settings = live_settings_get(pod->manager->live);
     g_autoptr(GError) forget_error = NULL;
 

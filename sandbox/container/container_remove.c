@@ -29,7 +29,7 @@ void container_delete_in_guest(Container *container)
 
     if (agent == NULL)
         return;
-    delete.id = container->id;
+    delete.id = container->guest_id;
     if (!agent_delete_container(agent, &delete, &deadline, NULL, &error))
         log_warning(LOG_FIELDS("container", container->id), "cannot delete the container in the guest: %s",
                     error->message);

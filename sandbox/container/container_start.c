@@ -36,7 +36,7 @@ static gboolean container_start_in_guest(Container *container, const Deadline *d
     gint64 begin_us = g_get_monotonic_time();
     g_autoptr(AgentStartContainerResponse) response = NULL;
 
-    start.id = container->id;
+    start.id = container->guest_id;
     if (agent == NULL || !container_open_log(container, error) ||
         !agent_start_container(agent, &start, &bounded, &response, error))
         return FALSE;

@@ -28,7 +28,7 @@ gboolean container_signal(Container *container, int signal, gboolean all, const 
 
     if (agent == NULL)
         return FALSE;
-    process.container_id = container->id;
+    process.container_id = container->guest_id;
     kill.process = &process;
     kill.signal = signal;
     kill.all = all;

@@ -29,7 +29,7 @@ static gboolean container_update_in_guest(Container *container, const Resources 
 
     if (agent == NULL || !oci_spec_resources(update, !container->pod->platform->on_node, &json, error))
         return FALSE;
-    call.id = container->id;
+    call.id = container->guest_id;
     call.resources = (ProtobufCBinaryData){.len = strlen(json), .data = (guint8 *)json};
     return agent_update_container(agent, &call, &bounded, NULL, error);
 }

@@ -153,7 +153,7 @@ gboolean create_message_build(Container *container, const Image *image, const Co
         input.node = &on_node;
     }
     input.seccomp_profile = seccomp;
-    input.target_container_id = target != NULL ? target->id : NULL;
+    input.target_container_id = target != NULL ? target->guest_id : NULL;
     if (!oci_spec_build(&input, &before, &after, error) || !oci_spec_user(&input, user, error) ||
         !oci_spec_stop_signal(&input, &container->stop_signal, error))
         return FALSE;

@@ -76,7 +76,7 @@ StreamSession *stream_session_exec(SandboxManager *manager, const StreamSessionE
     if (container == NULL)
         return NULL;
     session = stream_session_new(STREAM_SESSION_EXEC, container->pod, container, exec->with_input, client);
-    process.container_id = container->id;
+    process.container_id = container->guest_id;
     process.exec_id = (char *)stream_session_exec_id(session);
     message.process = &process;
     message.args = (char **)exec->args;

@@ -436,7 +436,7 @@ static Runtime__V1__PodSandboxMetrics *pod_message(Pod *pod, const Parts *parts,
     message->container_metrics = arena_new0(arena, Runtime__V1__ContainerMetrics *, containers->len);
     for (guint i = 0; i < containers->len; i++) {
         Container *container = containers->pdata[i];
-        const ContainerUsage *usage = sample_container(pair.last, container->id);
+        const ContainerUsage *usage = sample_container(pair.last, container->guest_id);
 
         if (usage != NULL && usage->cgroup != NULL && container_state(container) == CONTAINER_RUNNING_STATE)
             message->container_metrics[message->n_container_metrics++] =

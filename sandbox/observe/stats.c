@@ -166,8 +166,8 @@ static Runtime__V1__ContainerStats *container_message(Container *container, Aren
 {
     Runtime__V1__ContainerStats *stats = arena_new0(arena, Runtime__V1__ContainerStats, 1);
     g_auto(SamplePair) pair = pod_sample(container->pod);
-    const Crivirt__Agent__V1__ContainerUsage *last = sample_container(pair.last, container->id);
-    const Crivirt__Agent__V1__ContainerUsage *before = sample_container(pair.before, container->id);
+    const Crivirt__Agent__V1__ContainerUsage *last = sample_container(pair.last, container->guest_id);
+    const Crivirt__Agent__V1__ContainerUsage *before = sample_container(pair.before, container->guest_id);
 
     runtime__v1__container_stats__init(stats);
     stats->attributes = container_attributes(container, arena);

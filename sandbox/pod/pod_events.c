@@ -22,12 +22,12 @@
 
 typedef Crivirt__Agent__V1__ContainerReport ContainerReport;
 
-static Container *container_lookup(Pod *pod, const char *container_id)
+static Container *container_lookup(Pod *pod, const char *guest_id)
 {
     Container *container;
 
     g_mutex_lock(&pod->lock);
-    container = g_hash_table_lookup(pod->containers, container_id);
+    container = g_hash_table_lookup(pod->containers, guest_id);
     if (container != NULL)
         container_ref(container);
     g_mutex_unlock(&pod->lock);
@@ -125,6 +125,26 @@ static void container_reconcile(Container *container, const ContainerReport *rep
     }
 }
 
+static gboolean pod_is_saving(Pod *pod)
+{
+    gboolean saving;
+
+    g_mutex_lock(&pod->lock);
+    saving = pod->saving;
+    g_mutex_unlock(&pod->lock);
+    return saving;
+}
+
+/* A daemon that died while it saved the guest has left the containers frozen. */
+static void thaw(Pod *pod)
+{
+    const Crivirt__Agent__V1__ThawRequest request = CRIVIRT__AGENT__V1__THAW_REQUEST__INIT;
+    g_autoptr(AgentConnection) agent = pod_any_agent(pod);
+
+    if (agent != NULL)
+        agent_thaw_post(agent, &request);
+}
+
 static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer data)
 {
     Pod *pod = data;
@@ -137,6 +157,8 @@ static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer da
                     "the guest's agent reports that it serves sandbox \"%s\"", hello->sandbox_id);
         return;
     }
+    if (hello->frozen && !pod_is_saving(pod))
+        thaw(pod);
     stream_sessions_resume(pod);
     containers = pod_containers(pod);
     for (guint i = 0; i < containers->len; i++) {
@@ -147,7 +169,7 @@ static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer da
         if (state != CONTAINER_CREATED_STATE && state != CONTAINER_RUNNING_STATE)
             continue;
         for (size_t j = 0; j < hello->n_containers && report == NULL; j++)
-            if (g_str_equal(hello->containers[j]->id, container->id))
+            if (g_str_equal(hello->containers[j]->id, container->guest_id))
                 report = hello->containers[j];
         if (report != NULL)
             guest_input_resume(container->input, report->input_received);
@@ -190,7 +212,7 @@ static gboolean on_dead(const char *why, gpointer data)
     Pod *pod = data;
     DeadCall *call;
 
-    if (vmm_is_blocked(pod->manager->vmm, pod->id))
+    if (vmm_is_blocked(pod->manager->vmm, pod->id) || pod_is_saving(pod))
         return FALSE;
     call = g_new(DeadCall, 1);
     *call = (DeadCall){pod_ref(pod), g_strdup(why)};

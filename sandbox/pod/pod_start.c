@@ -2,6 +2,8 @@
 
 #include "sandbox/pod/pod_start.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -20,6 +22,7 @@
 #include "sandbox/templates/unassigned_guest.h"
 #include "sandbox/templates/vm_pool.h"
 #include "sandbox/vmm/console.h"
+#include "sandbox/vmm/vmm_state.h"
 
 enum { DESTROY_TIMEOUT_MS = 20 * 1000, CONSOLE_TAIL_BYTES = 2000, CONSOLE_TAIL_LINES = 12 };
 
@@ -105,7 +108,7 @@ static gboolean vm_wait(Pod *pod, const Deadline *deadline, GError **error)
 static Metric starts = METRIC_COUNTER(
     "crivirt_guest_starts_total",
     "Guests of pods that started, by how: booted, restored, pooled (restored in a VM of the pool), "
-    "failed.",
+    "checkpoint, failed.",
     "how", NULL);
 static Metric start_seconds = METRIC_SECONDS(
     "crivirt_guest_start_seconds",
@@ -256,7 +259,7 @@ char *pod_start_take_pooled(SandboxManager *manager, const PodRequest *request, 
     g_autoptr(Template) template = NULL;
     char *id;
 
-    if (manager->pool == NULL)
+    if (manager->pool == NULL || request->checkpoint != NULL)
         return NULL;
     template = template_find(manager, &request->settings, &spec);
     id = template != NULL ? vm_pool_take(manager->pool, template) : NULL;
@@ -304,16 +307,121 @@ static gboolean vm_restore_or_boot(Pod *pod, const DomainSpec *spec, const Templ
     return vm_undo(pod, deadline, error) && vm_boot(pod, spec, deadline, error);
 }
 
+/* ---- from a checkpoint ---- */
+
+char **pod_start_run_inputs(Pod *pod, GError **error)
+{
+    const Handler *handler = handler_find(pod->settings->handlers, pod->handler, error);
+    g_auto(HandlerSettings) settings = {0};
+    const VmSize size = pod_vm_size(pod);
+    DomainSpec spec;
+
+    if (handler == NULL || !handler_settings(handler, pod->config, &settings, error))
+        return NULL;
+    spec = vm_describe(pod->manager, &settings, &size);
+    return template_run_inputs(pod->manager->vmm, &spec, error);
+}
+
+gboolean pod_start_check_checkpoint(SandboxManager *manager, const PodRequest *request, GError **error)
+{
+    const DomainSpec spec = vm_describe(manager, &request->settings, &request->size);
+    g_auto(GStrv) inputs = template_run_inputs(manager->vmm, &spec, error);
+    g_autofree char *difference = NULL;
+
+    if (inputs == NULL)
+        return FALSE;
+    difference = checkpoint_difference(request->checkpoint, (const char *const *)inputs);
+    return difference == NULL ||
+           fail(error, STATUS_FAILED_PRECONDITION, "the checkpoint cannot continue here: %s", difference);
+}
+
+/* Attaches the layers that the saved guest has as disks, at the same places. They stay on the node as long as
+ * the pod's id pins them. */
+static gboolean checkpoint_disks_attach(Pod *pod, const Checkpoint *checkpoint, GError **error)
+{
+    g_autoptr(GPtrArray) keys = g_ptr_array_new();
+    g_autoptr(GPtrArray) layers = NULL;
+
+    for (guint i = 0; i < checkpoint->disks->len; i++)
+        g_ptr_array_add(keys, ((CheckpointDisk *)checkpoint->disks->pdata[i])->key);
+    g_ptr_array_add(keys, NULL);
+    if (!image_service_pin_layers(pod->manager->images, pod->id, (const char *const *)keys->pdata, &layers,
+                                  error)) {
+        g_prefix_error(error, "a layer that the checkpoint's guest has as a disk is not on this node: ");
+        return FALSE;
+    }
+    for (guint i = 0; i < checkpoint->disks->len; i++)
+        if (!vm_pod_attach_layer_at(pod, layers->pdata[i],
+                                    ((CheckpointDisk *)checkpoint->disks->pdata[i])->lun, error))
+            return FALSE;
+    return TRUE;
+}
+
+/* The pod's own copy is checked, so that nobody can change it afterwards. */
+static gboolean checkpoint_disk_check(Pod *pod, const Checkpoint *checkpoint, GError **error)
+{
+    g_autofree char *path = guest_disk_path(&pod->manager->guests, pod->id);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    FileFacts facts;
+    gboolean read = fd >= 0 && file_facts(fd, &facts);
+
+    if (!read)
+        fail_errno(error, errno, "cannot read the copy of the checkpoint's disk");
+    if (fd >= 0)
+        close(fd);
+    return read &&
+           ((facts.bytes == checkpoint->disk.bytes && g_str_equal(facts.digest, checkpoint->disk.digest)) ||
+            fail(error, STATUS_DATA_LOSS,
+                 "the checkpoint's disk is damaged: its digest is not the one in the manifest"));
+}
+
+static gboolean vm_create_from_checkpoint(Pod *pod, const DomainSpec *spec, const PodRequest *request,
+                                          const Deadline *deadline, GError **error)
+{
+    const Checkpoint *checkpoint = request->checkpoint;
+    g_autofree char *disk = g_strdup_printf("/proc/self/fd/%d", checkpoint->disk_fd);
+    GuestEnvironment *guests = &pod->manager->guests;
+    DomainSpec incoming = *spec;
+
+    incoming.incoming = TRUE;
+    incoming.plugged_memory_bytes = request->size.memory_bytes - request->size.boot_memory_bytes;
+    return guest_files_make(guests, pod->id, disk, error) && checkpoint_disk_check(pod, checkpoint, error) &&
+           guest_vm_create(guests, pod->id, &incoming, deadline, error) &&
+           vmm_plug_vcpus(pod->manager->vmm, pod->id, request->size.vcpus, error) &&
+           checkpoint_disks_attach(pod, checkpoint, error);
+}
+
+static gboolean vm_continue(Pod *pod, const DomainSpec *spec, const PodRequest *request,
+                            const Deadline *deadline, GError **error)
+{
+    const Checkpoint *checkpoint = request->checkpoint;
+    gint64 begin_us = g_get_monotonic_time();
+
+    if (!vm_create_from_checkpoint(pod, spec, request, deadline, error) || !vm_join(pod, error))
+        return FALSE;
+    trace_add(pod->trace, TRACE_CREATE, NULL, begin_us);
+    begin_us = g_get_monotonic_time();
+    if (!vmm_state_restore_checked(pod->manager->vmm, pod->id, checkpoint->ram_fd, &checkpoint->ram,
+                                   checkpoint->device_fd, deadline, error) ||
+        !vm_run(pod, deadline, error))
+        return FALSE;
+    trace_add(pod->trace, TRACE_RESTORE, NULL, begin_us);
+    pod->start = "checkpoint";
+    return TRUE;
+}
+
 static gboolean vm_start(Pod *pod, const PodRequest *request, const Deadline *deadline, GError **error)
 {
     g_autofree char *title =
         g_strdup_printf("%s/%s", pod->config->metadata->namespace_, pod->config->metadata->name);
     DomainSpec spec = vm_describe(pod->manager, &request->settings, &request->size);
-    g_autoptr(Template) template = pod->pooled_template != NULL
-                                       ? template_ref(pod->pooled_template)
-                                       : template_find(pod->manager, &request->settings, &spec);
+    g_autoptr(Template) template = NULL;
 
     spec.title = title;
+    if (request->checkpoint != NULL)
+        return vm_continue(pod, &spec, request, deadline, error);
+    template = pod->pooled_template != NULL ? template_ref(pod->pooled_template)
+                                            : template_find(pod->manager, &request->settings, &spec);
     if (pod->pooled_template != NULL) {
         gboolean retry;
 

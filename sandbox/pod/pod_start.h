@@ -10,6 +10,13 @@
  * what is left is removed with the pod. */
 gboolean pod_start_vm(Pod *pod, const PodRequest *request, const Deadline *deadline, GError **error);
 
+/* Return: what the state of the pod's guest depends on (template_run_inputs()), which the caller frees; NULL
+ * with the error. */
+char **pod_start_run_inputs(Pod *pod, GError **error);
+/* Checks that the VM of the request can continue from its checkpoint. Return: FALSE with FAILED_PRECONDITION
+ * and the difference. */
+gboolean pod_start_check_checkpoint(SandboxManager *manager, const PodRequest *request, GError **error);
+
 /* PodPlatform's take_pooled. */
 char *pod_start_take_pooled(SandboxManager *manager, const PodRequest *request, Template **ret_template);
 

@@ -24,7 +24,7 @@ static void set_interface(const SetupContent *content, Arena *arena, AgentSetupR
 
     crivirt__agent__v1__interface__init(interface);
     interface->name = (char *)GUEST_INTERFACE;
-    interface->find_mac = (char *)GUEST_MAC;
+    interface->find_mac = content->restored ? (char *)"" : (char *)GUEST_MAC;
     interface->mac = arena_strdup(arena, network->mac);
     interface->mtu = network->mtu;
     interface->fixed_addresses = content->fixed_addresses;

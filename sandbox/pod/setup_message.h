@@ -24,6 +24,7 @@ typedef struct {
     const char *hosts;              /* the file's text */
     const CniResult *guest_network; /* what CNI gave to a VM pod; NULL: a host pod */
     gboolean fixed_addresses;       /* the guest's interface has no addresses but CNI's */
+    gboolean restored;              /* the guest had another pod, and its interface has the name already */
 } SetupContent;
 
 /* Return: the request, which belongs to the arena and borrows nothing from the content. */

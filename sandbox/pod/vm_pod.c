@@ -33,9 +33,11 @@ enum { DESTROY_TIMEOUT_MS = 20 * 1000, DETACH_TIMEOUT_MS = 20 * 1000 };
 
 /* ---- start ---- */
 
-static gboolean guest_setup(Pod *pod, const CniResult *network, const Deadline *deadline, GError **error)
+static gboolean guest_setup(Pod *pod, const PodRequest *request, const CniResult *network,
+                            const Deadline *deadline, GError **error)
 {
-    if (pod_setup(pod, network, deadline, error))
+    if (request->checkpoint != NULL ? pod_setup_restored(pod, request->checkpoint, network, deadline, error)
+                                    : pod_setup(pod, network, deadline, error))
         return TRUE;
     g_prefix_error(error, "cannot set up the guest: ");
     pod_start_prefix_console(pod, error);
@@ -124,7 +126,7 @@ static gboolean start_everything(Pod *pod, const PodRequest *request, const Dead
     if (!booted ||
         !redirect_install(pod->netns_path, GUEST_INTERFACE, pod->tap,
                           pod_network_is_filtered(pod) ? network->addresses : NULL, error) ||
-        !guest_setup(pod, network, deadline, error))
+        !guest_setup(pod, request, network, deadline, error))
         return FALSE;
     trace_add(pod->trace, TRACE_SETUP, NULL, begin_us);
     return vm_check_alive(pod, error);
@@ -245,6 +247,16 @@ static gboolean attach_layer(Pod *pod, const ImageLayer *layer, guint *ret_lun, 
         return FALSE;
     *ret_lun = disk.lun;
     return TRUE;
+}
+
+gboolean vm_pod_attach_layer_at(Pod *pod, const ImageLayer *layer, guint lun, GError **error)
+{
+    DiskSpec disk = {.lun = lun, .path = layer->path, .readonly = TRUE};
+
+    g_mutex_lock(&pod->lock);
+    pod->last_lun = MAX(pod->last_lun, lun);
+    g_mutex_unlock(&pod->lock);
+    return attach_disk(pod, layer->key, &disk, error);
 }
 
 static gboolean vm_pod_attach_layers(Pod *pod, const GPtrArray *layers, const Deadline *deadline,

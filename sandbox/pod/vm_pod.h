@@ -11,6 +11,8 @@ extern const PodPlatform vm_pod_platform;
  * strings of the description are borrowed from its table of handlers. */
 gboolean vm_pod_describe_default(gpointer data, DomainSpec *ret_spec, GError **error);
 
+/* Attaches a layer at that place of a VM that no other thread works on yet. */
+gboolean vm_pod_attach_layer_at(Pod *pod, const ImageLayer *layer, guint lun, GError **error);
 /* Attaches a block device of the node to the VM, unless it is attached already. */
 gboolean vm_pod_attach_block(Pod *pod, const char *host_path, const BlockDevice *device, gboolean readonly,
                              const Deadline *deadline, guint *ret_lun, GError **error);

@@ -31,8 +31,8 @@ static char *log_path_of(const Pod *pod, const Runtime__V1__ContainerConfig *con
     return g_build_filename(pod->config->log_directory, config->log_path, NULL);
 }
 
-Container *container_new(Pod *pod, const char *id, Runtime__V1__ContainerConfig *config, const char *image_id,
-                         char **diff_ids, gint64 created_at_ns)
+Container *container_new(Pod *pod, const char *id, const char *guest_id, Runtime__V1__ContainerConfig *config,
+                         const char *image_id, char **diff_ids, gint64 created_at_ns)
 {
     Container *container = g_new0(Container, 1);
     SandboxManager *manager = pod->manager;
@@ -40,6 +40,7 @@ Container *container_new(Pod *pod, const char *id, Runtime__V1__ContainerConfig 
     container->references = 1;
     container->pod = pod_ref(pod);
     container->id = g_strdup(id);
+    container->guest_id = g_strdup(guest_id != NULL ? guest_id : id);
     container->config = config;
     container->image_id = g_strdup(image_id);
     container->diff_ids = g_strdupv(diff_ids);
@@ -50,7 +51,7 @@ Container *container_new(Pod *pod, const char *id, Runtime__V1__ContainerConfig 
     container->gid = -1;
     container->groups = g_array_new(FALSE, FALSE, sizeof(gint64));
     container->attached = g_ptr_array_new();
-    container->input = guest_input_new(pod, id, "");
+    container->input = guest_input_new(pod, container->guest_id, "");
     semaphore_init(&container->job, 1);
     semaphore_init(&container->stop_job, 1);
     g_mutex_init(&container->announce_lock);
@@ -82,6 +83,7 @@ void container_unref(Container *container)
     g_free(container->reason);
     g_free(container->log_path);
     g_free(container->image_id);
+    g_free(container->guest_id);
     g_free(container->id);
     pod_unref(container->pod);
     g_free(container);
@@ -143,7 +145,8 @@ static gboolean end_store(Container *container, gboolean complain)
     gboolean stored;
 
     g_mutex_lock(&container->pod->lock);
-    stored = container->end_is_stored || !g_hash_table_contains(container->pod->containers, container->id);
+    stored =
+        container->end_is_stored || !g_hash_table_contains(container->pod->containers, container->guest_id);
     g_mutex_unlock(&container->pod->lock);
     if (stored)
         return TRUE;
@@ -228,7 +231,7 @@ static void on_stored(LogStream stream, guint64 offset, gpointer data)
     g_autoptr(AgentConnection) agent = pod_agent(container->pod, NULL);
 
     if (agent != NULL)
-        agent_connection_send_ack(agent, container->id, NULL,
+        agent_connection_send_ack(agent, container->guest_id, NULL,
                                   stream == LOG_STDERR ? CRIVIRT__AGENT__V1__STREAM__STREAM_STDERR
                                                        : CRIVIRT__AGENT__V1__STREAM__STREAM_STDOUT,
                                   offset, FALSE);
@@ -245,7 +248,7 @@ static gboolean on_ended(const ContainerExit *exit, gboolean from_agent, gpointe
         return FALSE;
     agent = from_agent ? pod_agent(container->pod, NULL) : NULL;
     if (agent != NULL)
-        agent_connection_send_ack(agent, container->id, NULL, CRIVIRT__AGENT__V1__STREAM__STREAM_STDOUT, 0,
-                                  TRUE);
+        agent_connection_send_ack(agent, container->guest_id, NULL, CRIVIRT__AGENT__V1__STREAM__STREAM_STDOUT,
+                                  0, TRUE);
     return TRUE;
 }

@@ -7,8 +7,8 @@
 #include "sandbox/pods/pod.h"
 
 struct Container {
-    /* The columns of its row. id, image_id, created_at_ns and stop_signal are constant once it is in the
-     * tables, the others are protected by pod->lock. */
+    /* The columns of its row. id, guest_id, image_id, created_at_ns and stop_signal are constant once it is
+     * in the tables, the others are protected by pod->lock. */
 #define CONTAINER_COLUMN STATE_FIELD
 #include "sandbox/state/state_store.def"
 
@@ -35,9 +35,10 @@ struct Container {
     guint64 seen[2];   /* the loop's thread only: bytes of the first process's output, by stream */
 };
 
-/* Takes ownership of config. */
-Container *container_new(Pod *pod, const char *id, Runtime__V1__ContainerConfig *config, const char *image_id,
-                         char **diff_ids, gint64 created_at_ns);
+/* Takes ownership of config. guest_id: the id by which the guest's agent knows it, where that is another one,
+ * as in a pod that was restored from a checkpoint; NULL: id. */
+Container *container_new(Pod *pod, const char *id, const char *guest_id, Runtime__V1__ContainerConfig *config,
+                         const char *image_id, char **diff_ids, gint64 created_at_ns);
 Container *container_ref(Container *container);
 void container_unref(Container *container);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Container, container_unref)

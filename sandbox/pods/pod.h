@@ -70,8 +70,9 @@ struct Pod {
     char *blocked;          /* why its guest cannot run at present; NULL: it can */
     gboolean was_reset;     /* the VM has ended because the guest reset itself */
     gboolean abandoned;     /* the start was abandoned for a cause outside the guest */
+    gboolean saving;        /* its state is being saved: the guest does not run, and is not dead */
     const char *start;      /* "booted", "restored"; NULL: not yet, or by an earlier daemon */
-    GHashTable *containers; /* id → Container */
+    GHashTable *containers; /* guest_id → Container */
     GHashTable *sessions;   /* exec id → StreamSession, not referenced: execs and forwarded connections */
     GHashTable *disks;      /* diff id, or key of a block device → GUINT_TO_POINTER(lun) */
     guint last_lun;         /* LUNs are not used again, because a failed attach may leave a disk behind */

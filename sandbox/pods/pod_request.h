@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a RunPodSandbox request asks for, parsed once. */
+/* What a RunPodSandbox or RestorePod request asks for, parsed once. */
 #pragma once
 
+#include "sandbox/checkpoint/checkpoint.h"
 #include "sandbox/pods/handler.h"
 #include "sandbox/pods/vm_size.h"
 
@@ -11,6 +12,7 @@ typedef struct {
     const Handler *handler;                      /* borrowed from node_settings */
     HandlerSettings settings;                    /* the handler's, as the pod's annotations change them */
     VmSize size;                                 /* all 0 for a host pod */
+    const Checkpoint *checkpoint;                /* its guest continues from there; NULL: a new guest */
 } PodRequest;
 
 static inline void pod_request_clear(PodRequest *request)

@@ -155,7 +155,7 @@ gboolean manager_add_container(SandboxManager *manager, Container *container, GE
     g_mutex_lock(&pod->lock);
     ready = pod->state == POD_READY;
     if (ready) {
-        g_hash_table_insert(pod->containers, container->id, container_ref(container));
+        g_hash_table_insert(pod->containers, container->guest_id, container_ref(container));
         id_table_insert(manager->containers, container->id, container_ref(container));
     }
     g_mutex_unlock(&pod->lock);
@@ -172,7 +172,7 @@ void manager_remove_container(SandboxManager *manager, Container *container)
     g_mutex_lock(&manager->lock);
     g_mutex_lock(&container->pod->lock);
     id_table_remove(manager->containers, container->id);
-    g_hash_table_remove(container->pod->containers, container->id);
+    g_hash_table_remove(container->pod->containers, container->guest_id);
     g_mutex_unlock(&container->pod->lock);
     g_mutex_unlock(&manager->lock);
 }

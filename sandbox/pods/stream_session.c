@@ -69,7 +69,7 @@ StreamSession *stream_session_new(StreamSessionKind kind, Pod *pod, Container *c
         g_autofree char *id = id_new();
 
         g_strlcpy(session->id, id, sizeof session->id);
-        session->input = guest_input_new(pod, container != NULL ? container->id : "", session->id);
+        session->input = guest_input_new(pod, container != NULL ? container->guest_id : "", session->id);
     }
     return session;
 }
@@ -141,7 +141,7 @@ const char *stream_session_exec_id(const StreamSession *session)
 
 static const char *session_container_id(const StreamSession *session)
 {
-    return session->container != NULL ? session->container->id : "";
+    return session->container != NULL ? session->container->guest_id : "";
 }
 
 gboolean stream_session_is_of(const StreamSession *session, const char *container_id)

@@ -42,7 +42,7 @@ static GPtrArray *sessions_of(Pod *pod, const Container *container)
     g_mutex_lock(&pod->lock);
     g_hash_table_iter_init(&iter, pod->sessions);
     while (g_hash_table_iter_next(&iter, NULL, &session))
-        if (container == NULL || stream_session_is_of(session, container->id))
+        if (container == NULL || stream_session_is_of(session, container->guest_id))
             g_ptr_array_add(sessions, stream_session_ref(session));
     g_mutex_unlock(&pod->lock);
     return sessions;

@@ -27,14 +27,21 @@ gboolean vmm_request_memory(Vmm *vmm, const char *name, guint64 pluggable_bytes,
            vmm_fail(error, "cannot change the VM's memory");
 }
 
-/* libvirt learns the size from QEMU's events and shows it only in the domain's XML. */
+#define QUERY_MEMORY "{\"execute\":\"query-memory-devices\"}"
+
+/* libvirt learns the size from QEMU's events, of which there is none for the memory that a restored guest has
+ * from the start. */
 gboolean vmm_plugged_memory(Vmm *vmm, const char *name, guint64 *ret_bytes, GError **error)
 {
-    g_autoptr(virDomain) domain = vmm_find_domain(vmm, name, error);
-    g_auto(DomainXml) xml = {0};
+    g_autoptr(JsonDocument) reply = NULL;
+    const JsonValue *device;
+    guint64 bytes = 0;
 
-    if (domain == NULL || !vmm_read_xml(domain, &xml, error))
+    if (!vmm_command(vmm, name, QUERY_MEMORY, -1, &reply, error))
         return FALSE;
-    *ret_bytes = xml.plugged_memory_bytes;
+    device = json_at(json_member(json_document_root(reply), "return"), 0);
+    if (!json_get_uint(json_member(device, "data"), "size", G_MAXINT64, &bytes, error))
+        return FALSE;
+    *ret_bytes = bytes;
     return TRUE;
 }

@@ -105,7 +105,7 @@ Pod *test_manager_add_pod(SandboxManager *manager, guint number, PodState state,
 
     pod->state = POD_READY; /* or no container could be added */
     manager_add_pod(manager, pod);
-    container = container_new(pod, container_id, container_config(), "sha256:1", no_layers, number);
+    container = container_new(pod, container_id, NULL, container_config(), "sha256:1", no_layers, number);
     container->state = container_state;
     manager_add_container(manager, container, NULL);
     pod->state = state;

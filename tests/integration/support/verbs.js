@@ -82,6 +82,36 @@ class Subjects {
         return this.call('UpdatePodSandboxResources', {pod_sandbox_id: pod.id, resources: {memory_limit_in_bytes: 300 << 20}});
     }
 
+    // A pod that can be saved, with a container, a directory for the checkpoint, and the name of the restored pod.
+    async saveable() {
+        const pod = await this.node.runPod();
+        const container = await this.node.runContainer(pod);
+        const saved = path.join(this.node.dir, `checkpoint${++this.serial}`);
+        fs.mkdirSync(saved);
+        return {pod, container, saved, config: this.node.podConfig()};
+    }
+
+    save({pod, container, saved}) {
+        return this.call('CheckpointPod', {pod_sandbox_id: pod.id, output_path: saved, container_ids: [container.id]});
+    }
+
+    restore({container, saved, config}) {
+        return this.call('RestorePod', {checkpoint_path: saved, config, container_configs: [container.config]});
+    }
+
+    async restoreAndUse(subject) {
+        const {pod_sandbox_id: id, restored_containers: [{container_id: container}]} = await this.restore(subject);
+        await this.call('StartContainer', {container_id: container});
+        assert.strictEqual(await this.node.output({id: container}, 'echo inside'), 'inside');
+        return id;
+    }
+
+    async removeNamed({metadata: {uid}}) {
+        for (const {id, metadata} of (await this.call('ListPodSandbox')).items)
+            if (metadata.uid === uid)
+                await this.call('RemovePodSandbox', {pod_sandbox_id: id});
+    }
+
     // Asserts that the container runs, was started once, and can be used.
     async runs(container, name) {
         assert.strictEqual((await this.node.containerStatus(container)).state, 'CONTAINER_RUNNING');
@@ -237,6 +267,35 @@ const VERBS = [
             assert.deepStrictEqual(await s.named(name), []);
             const successor = await s.start(name); // the name is free
             await s.goes(successor);
+        },
+    },
+    {
+        verb: 'CheckpointPod',
+        prepare: (s) => s.saveable(),
+        work: (s, subject) => s.save(subject),
+        async again(s, subject) {
+            const {pod, container, saved} = subject;
+            if (!fs.existsSync(path.join(saved, 'manifest.json'))) {
+                assert.deepStrictEqual(fs.readdirSync(saved), []);
+                await s.save(subject);
+            }
+            assert.strictEqual(await s.node.output(container, 'echo inside'), 'inside'); // it is not frozen
+            await s.node.removePod(pod);
+            await s.call('RemovePodSandbox', {pod_sandbox_id: await s.restoreAndUse(subject)});
+        },
+    },
+    {
+        verb: 'RestorePod',
+        async prepare(s) {
+            const subject = await s.saveable();
+            await s.save(subject);
+            await s.node.removePod(subject.pod);
+            return subject;
+        },
+        work: (s, subject) => s.restore(subject),
+        async again(s, subject) {
+            await s.removeNamed(subject.config); // what became of a call that was cut off is one pod, or none
+            await s.call('RemovePodSandbox', {pod_sandbox_id: await s.restoreAndUse(subject)});
         },
     },
     {

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/checkpoint/checkpoint.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static void container_free(gpointer data)
+{
+    CheckpointContainer *container = data;
+
+    g_free(container->name);
+    g_free(container->id);
+    g_free(container->image_id);
+    g_strfreev(container->layers);
+    g_array_unref(container->groups);
+    g_free(container);
+}
+
+static void disk_free(gpointer data)
+{
+    g_free(((CheckpointDisk *)data)->key);
+    g_free(data);
+}
+
+Checkpoint *checkpoint_new(void)
+{
+    Checkpoint *checkpoint = g_new0(Checkpoint, 1);
+
+    checkpoint->containers = g_ptr_array_new_with_free_func(container_free);
+    checkpoint->others = g_ptr_array_new_with_free_func(g_free);
+    checkpoint->disks = g_ptr_array_new_with_free_func(disk_free);
+    checkpoint->ram_fd = checkpoint->disk_fd = checkpoint->device_fd = -1;
+    return checkpoint;
+}
+
+static void fd_close(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+void checkpoint_free(Checkpoint *checkpoint)
+{
+    if (checkpoint == NULL)
+        return;
+    fd_close(checkpoint->ram_fd);
+    fd_close(checkpoint->disk_fd);
+    fd_close(checkpoint->device_fd);
+    g_free(checkpoint->handler);
+    g_strfreev(checkpoint->inputs);
+    g_ptr_array_unref(checkpoint->containers);
+    g_ptr_array_unref(checkpoint->others);
+    g_ptr_array_unref(checkpoint->disks);
+    if (checkpoint->request != NULL)
+        runtime__v1__restore_pod_request__free_unpacked(checkpoint->request, NULL);
+    g_free(checkpoint);
+}
+
+CheckpointContainer *checkpoint_add_container(Checkpoint *checkpoint)
+{
+    CheckpointContainer *container = g_new0(CheckpointContainer, 1);
+
+    container->groups = g_array_new(FALSE, FALSE, sizeof(gint64));
+    g_ptr_array_add(checkpoint->containers, container);
+    return container;
+}
+
+CheckpointDisk *checkpoint_add_disk(Checkpoint *checkpoint)
+{
+    CheckpointDisk *disk = g_new0(CheckpointDisk, 1);
+
+    g_ptr_array_add(checkpoint->disks, disk);
+    return disk;
+}
+
+static const char *input_find(char *const *inputs, const char *name, gsize length)
+{
+    for (; *inputs != NULL; inputs++)
+        if (strncmp(*inputs, name, length) == 0 && (*inputs)[length] == '=')
+            return *inputs + length + 1;
+    return NULL;
+}
+
+/* Return: what of two long texts that differ is worth showing, from shortly before the difference. */
+static char *excerpt(const char *text, const char *other)
+{
+    enum { BEFORE = 40, LENGTH = 160 };
+    gsize at = 0;
+
+    while (text[at] != '\0' && text[at] == other[at])
+        at++;
+    return g_strndup(text + (at > BEFORE ? at - BEFORE : 0), LENGTH);
+}
+
+char *checkpoint_difference(const Checkpoint *checkpoint, const char *const *inputs)
+{
+    for (; *inputs != NULL; inputs++) {
+        const char *equals = strchr(*inputs, '=');
+        const gsize length = equals != NULL ? (gsize)(equals - *inputs) : strlen(*inputs);
+        const char *here = equals != NULL ? equals + 1 : "";
+        const char *saved = input_find(checkpoint->inputs, *inputs, length);
+        g_autofree char *there = NULL;
+        g_autofree char *shown = NULL;
+
+        if (g_strcmp0(here, saved) == 0)
+            continue;
+        there = saved != NULL ? excerpt(saved, here) : g_strdup("none");
+        shown = excerpt(here, saved != NULL ? saved : "");
+        return g_strdup_printf("%.*s: the checkpoint has \"%s\", this node has \"%s\"", (int)length, *inputs,
+                               there, shown);
+    }
+    return NULL;
+}

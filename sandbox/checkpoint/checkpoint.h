@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The files of a checkpoint: a pod whose guest was saved while it ran, in a directory of the caller's.
+ *
+ *   manifest.json   what the checkpoint is of, what it depends on, and size and digest of the other files
+ *   request         the configurations of the pod and its containers, a packed runtime.v1.RestorePodRequest
+ *   ram, devices    the state of the VM (vmm/vmm_state.h)
+ *   disk            the pod's writable disk, a sparse file
+ *
+ * The layers of the images are not in it: the manifest names them by digest. The manifest is written last, so
+ * that a directory with one is whole. All files have mode 0600, because they hold what the pod had in memory.
+ *
+ * A checkpoint that is opened may come from anyone: nothing of it is believed that the digests in the
+ * manifest do not cover, each value has a bound, and only the names above are opened, without following
+ * links. The digests protect against damage; whoever can write the directory can write another checkpoint.
+ *
+ * Errors of reading: NOT_FOUND for a directory without a manifest, DATA_LOSS for damage. Threads: any, one at
+ * a time for a Checkpoint.
+ */
+#pragma once
+
+#include "api.pb-c.h"
+#include "common/page_digest.h"
+
+/* The size of the VM; the meaning is that of VmSize (pods/vm_size.h). */
+typedef struct {
+    guint64 boot_vcpus;
+    guint64 vcpus;
+    guint64 max_vcpus;
+    guint64 boot_memory_bytes;
+    guint64 memory_bytes;
+    guint64 max_memory_bytes;
+} CheckpointSize;
+
+/* A container whose processes are in the checkpoint. */
+typedef struct {
+    char *name;     /* metadata.name, unique in the checkpoint */
+    char *id;       /* by which the agent in the saved guest knows it */
+    char *image_id; /* "sha256:…" */
+    char **layers;  /* keys of the image's layers, lowest first */
+    gint64 uid;
+    gint64 gid;
+    GArray *groups; /* gint64 */
+    gint64 stop_signal;
+} CheckpointContainer;
+
+/* A layer that the saved guest has as a disk. */
+typedef struct {
+    guint lun;
+    char *key;
+} CheckpointDisk;
+
+typedef struct Checkpoint {
+    char *handler;         /* of the pod; empty: the default one */
+    gint64 made_at_s;      /* Unix time */
+    char **inputs;         /* template_run_inputs() of the saved VM */
+    CheckpointSize size;   /* of the saved VM */
+    GPtrArray *containers; /* CheckpointContainer */
+    GPtrArray *others;     /* char *: ids of containers that the saved guest has besides */
+    GPtrArray *disks;      /* CheckpointDisk */
+    Runtime__V1__RestorePodRequest *request;
+    /* Of an open checkpoint; -1 while it is being made. */
+    int ram_fd;
+    int disk_fd;
+    int device_fd; /* a private copy */
+    FileFacts ram;
+    FileFacts disk;
+} Checkpoint;
+
+/* Return: an empty one, to be filled in. It owns what is put into it. */
+Checkpoint *checkpoint_new(void);
+void checkpoint_free(Checkpoint *checkpoint); /* takes NULL */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Checkpoint, checkpoint_free)
+
+/* Return: added to the checkpoint, zeroed, with empty groups. */
+CheckpointContainer *checkpoint_add_container(Checkpoint *checkpoint);
+CheckpointDisk *checkpoint_add_disk(Checkpoint *checkpoint);
+
+/* Opens an existing, empty directory by its absolute path. Errors: INVALID_ARGUMENT, NOT_FOUND,
+ * FAILED_PRECONDITION with what the directory holds. Return: a descriptor, the caller's; -1. */
+int checkpoint_directory(const char *path, GError **error);
+/* Makes the files that the state of the VM is saved to, open for reading and writing. The caller closes the
+ * descriptors. */
+gboolean checkpoint_make_files(int directory, int *ret_ram_fd, int *ret_device_fd, GError **error);
+/* Return: the path of the file that the writable disk is copied to, valid while directory is open, which the
+ * caller frees. */
+char *checkpoint_disk_path(int directory);
+/* Computes the digests of those three, writes the request, makes all durable, and writes the manifest last.
+ */
+gboolean checkpoint_seal(int directory, Checkpoint *checkpoint, GError **error);
+/* Removes the files of a checkpoint that was not finished; never anything else, and not the directory. */
+void checkpoint_discard(int directory);
+
+/* Reads and checks the checkpoint, all but the digests of ram and disk, which are checked while they are
+ * used: vmm_state_restore_checked(), and file_facts() of the copy of the disk. */
+Checkpoint *checkpoint_open(const char *path, GError **error);
+/* Return: the first input by which a VM with these inputs differs from the saved one, as "NAME: the
+ * checkpoint has …, this node has …", which the caller frees; NULL: it has them all in common. */
+char *checkpoint_difference(const Checkpoint *checkpoint, const char *const *inputs);

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "common/json_writer.h"
+#include "sandbox/checkpoint/checkpoint.h"
+#include "sandbox/checkpoint/checkpoint_parts.h"
+
+/* ---- the directory ---- */
+
+/* Takes the directory's descriptor. Return: whether nothing is in it; FALSE with the error otherwise. */
+static gboolean directory_is_empty(int directory, const char *path, GError **error)
+{
+    DIR *entries = fdopendir(directory);
+    const struct dirent *entry = NULL;
+    gboolean empty = TRUE;
+
+    if (entries == NULL) {
+        close(directory);
+        return fail_errno(error, errno, "output_path: cannot read %s", path);
+    }
+    while (empty &&
+           (entry = readdir(entries)) != NULL) /* NOLINT(concurrency-mt-unsafe): a stream of its own */
+        empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+    if (!empty)
+        fail(error, STATUS_FAILED_PRECONDITION, "output_path: %s is not empty: it has %s", path,
+             entry->d_name);
+    closedir(entries);
+    return empty;
+}
+
+int checkpoint_directory(const char *path, GError **error)
+{
+    int directory;
+    int copy;
+
+    if (*path != '/') {
+        fail(error, STATUS_INVALID_ARGUMENT, "output_path: \"%s\" is not absolute", path);
+        return -1;
+    }
+    directory = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (directory < 0) {
+        fail_errno(error, errno, "output_path: cannot open the directory %s", path);
+        return -1;
+    }
+    copy = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (copy < 0)
+        fail_errno(error, errno, "output_path: cannot open the directory %s", path);
+    if (copy >= 0 && directory_is_empty(copy, path, error))
+        return directory;
+    close(directory);
+    return -1;
+}
+
+static int file_make(int directory, const char *name, GError **error)
+{
+    int fd = openat(directory, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd < 0)
+        fail_errno(error, errno, "cannot create the checkpoint's file %s", name);
+    return fd;
+}
+
+gboolean checkpoint_make_files(int directory, int *ret_ram_fd, int *ret_device_fd, GError **error)
+{
+    int ram = file_make(directory, CHECKPOINT_RAM, error);
+    int devices = ram >= 0 ? file_make(directory, CHECKPOINT_DEVICES, error) : -1;
+
+    if (devices < 0) {
+        if (ram >= 0)
+            close(ram);
+        return FALSE;
+    }
+    *ret_ram_fd = ram;
+    *ret_device_fd = devices;
+    return TRUE;
+}
+
+char *checkpoint_disk_path(int directory)
+{
+    return g_strdup_printf("/proc/self/fd/%d/" CHECKPOINT_DISK, directory);
+}
+
+void checkpoint_discard(int directory)
+{
+    static const char *const names[] = {CHECKPOINT_MANIFEST, CHECKPOINT_REQUEST, CHECKPOINT_RAM,
+                                        CHECKPOINT_DEVICES, CHECKPOINT_DISK};
+
+    for (guint i = 0; i < G_N_ELEMENTS(names); i++)
+        unlinkat(directory, names[i], 0);
+}
+
+/* ---- the files ---- */
+
+static gboolean file_fill(int directory, const char *name, const void *data, gsize length, GError **error)
+{
+    int fd = file_make(directory, name, error);
+    const char *rest = data;
+    gboolean good = fd >= 0;
+
+    if (!good)
+        return FALSE;
+    while (good && length > 0) {
+        const ssize_t n = TEMP_FAILURE_RETRY(write(fd, rest, length));
+
+        good = n > 0;
+        if (good) {
+            rest += n;
+            length -= (gsize)n;
+        }
+    }
+    good = good && fsync(fd) == 0;
+    if (!good)
+        fail_errno(error, errno, "cannot write the checkpoint's file %s", name);
+    close(fd);
+    return good;
+}
+
+static gboolean part_seal(int directory, const char *name, FileFacts *ret_facts, GError **error)
+{
+    int fd = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    gboolean good = fd >= 0 && fsync(fd) == 0 && file_facts(fd, ret_facts);
+
+    if (!good)
+        fail_errno(error, errno, "cannot finish the checkpoint's file %s", name);
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
+static gboolean request_write(int directory, const Checkpoint *checkpoint, FileFacts *ret_facts,
+                              GError **error)
+{
+    const gsize length = runtime__v1__restore_pod_request__get_packed_size(checkpoint->request);
+    g_autofree guint8 *packed = g_malloc(length);
+
+    runtime__v1__restore_pod_request__pack(checkpoint->request, packed);
+    return file_fill(directory, CHECKPOINT_REQUEST, packed, length, error) &&
+           part_seal(directory, CHECKPOINT_REQUEST, ret_facts, error);
+}
+
+/* ---- the manifest ---- */
+
+static void put_facts(JsonWriter *json, const char *name, const FileFacts *facts)
+{
+    json_writer_open_object(json, name);
+    json_writer_uint(json, "bytes", facts->bytes);
+    json_writer_uint(json, "data_bytes", facts->data_bytes);
+    json_writer_string(json, "digest", facts->digest);
+    json_writer_close_object(json);
+}
+
+static void put_container(JsonWriter *json, const CheckpointContainer *container)
+{
+    json_writer_open_object(json, NULL);
+    json_writer_string(json, "name", container->name);
+    json_writer_string(json, "id", container->id);
+    json_writer_string(json, "image", container->image_id);
+    json_writer_strings(json, "layers", (const char *const *)container->layers, -1);
+    json_writer_int(json, "uid", container->uid);
+    json_writer_int(json, "gid", container->gid);
+    json_writer_open_array(json, "groups");
+    for (guint i = 0; i < container->groups->len; i++)
+        json_writer_int(json, NULL, g_array_index(container->groups, gint64, i));
+    json_writer_close_array(json);
+    json_writer_int(json, "stop_signal", container->stop_signal);
+    json_writer_close_object(json);
+}
+
+static void put_vm(JsonWriter *json, const Checkpoint *checkpoint)
+{
+    json_writer_open_object(json, "vm");
+#define SIZE(field) json_writer_uint(json, #field, checkpoint->size.field);
+    CHECKPOINT_SIZES(SIZE)
+#undef SIZE
+    json_writer_open_array(json, "disks");
+    for (guint i = 0; i < checkpoint->disks->len; i++) {
+        const CheckpointDisk *disk = checkpoint->disks->pdata[i];
+
+        json_writer_open_object(json, NULL);
+        json_writer_uint(json, "lun", disk->lun);
+        json_writer_string(json, "layer", disk->key);
+        json_writer_close_object(json);
+    }
+    json_writer_close_array(json);
+    json_writer_open_object(json, "inputs");
+    for (guint i = 0; checkpoint->inputs[i] != NULL; i++) {
+        g_auto(GStrv) input = g_strsplit(checkpoint->inputs[i], "=", 2);
+
+        json_writer_string(json, input[0], input[1]);
+    }
+    json_writer_close_object(json);
+    json_writer_close_object(json);
+}
+
+static void put_pod(JsonWriter *json, const Checkpoint *checkpoint)
+{
+    const Runtime__V1__PodSandboxMetadata *metadata = checkpoint->request->config->metadata;
+
+    json_writer_string(json, "handler", checkpoint->handler);
+    json_writer_open_object(json, "pod");
+    json_writer_string(json, "namespace", metadata->namespace_);
+    json_writer_string(json, "name", metadata->name);
+    json_writer_string(json, "uid", metadata->uid);
+    json_writer_close_object(json);
+    json_writer_open_array(json, "containers");
+    for (guint i = 0; i < checkpoint->containers->len; i++)
+        put_container(json, checkpoint->containers->pdata[i]);
+    json_writer_close_array(json);
+    json_writer_strings(json, "others", (const char *const *)checkpoint->others->pdata,
+                        (gssize)checkpoint->others->len);
+}
+
+gboolean checkpoint_seal(int directory, Checkpoint *checkpoint, GError **error)
+{
+    g_autoptr(JsonWriter) json = json_writer_new_indented();
+    FileFacts request;
+    FileFacts devices;
+    const char *text;
+    gsize length = 0;
+
+    if (!part_seal(directory, CHECKPOINT_RAM, &checkpoint->ram, error) ||
+        !part_seal(directory, CHECKPOINT_DEVICES, &devices, error) ||
+        !part_seal(directory, CHECKPOINT_DISK, &checkpoint->disk, error) ||
+        !request_write(directory, checkpoint, &request, error))
+        return FALSE;
+    json_writer_open_object(json, NULL);
+    json_writer_string(json, "format", CHECKPOINT_FORMAT);
+    json_writer_int(json, "made_at", checkpoint->made_at_s);
+    put_pod(json, checkpoint);
+    put_vm(json, checkpoint);
+    put_facts(json, CHECKPOINT_REQUEST, &request);
+    put_facts(json, CHECKPOINT_RAM, &checkpoint->ram);
+    put_facts(json, CHECKPOINT_DEVICES, &devices);
+    put_facts(json, CHECKPOINT_DISK, &checkpoint->disk);
+    json_writer_close_object(json);
+    text = json_writer_text(json, &length);
+    if (!file_fill(directory, CHECKPOINT_MANIFEST, text, length, error))
+        return FALSE;
+    return fsync(directory) == 0 || fail_errno(error, errno, "cannot finish the checkpoint's directory");
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* RestorePod: a new pod whose guest continues from a checkpoint. Its containers are CREATED; their processes
+ * are frozen in the guest until StartContainer. */
+
+#include <string.h>
+
+#include "common/error.h"
+#include "common/ids.h"
+#include "common/log.h"
+#include "common/semaphore.h"
+#include "common/string_table.h"
+#include "sandbox/checkpoint/checkpoint.h"
+#include "sandbox/pod/pod_start.h"
+#include "sandbox/pods/container.h"
+#include "sandbox/pods/cri_compare.h"
+#include "sandbox/pods/cri_copy.h"
+#include "sandbox/pods/events.h"
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/sandbox.h"
+#include "sandbox/sandbox_start.h"
+
+typedef Runtime__V1__RestorePodRequest RestoreRequest;
+
+enum { UNDO_TIMEOUT_MS = 60 * 1000 };
+
+/* A container of the request with what the checkpoint and this node have for it. */
+typedef struct {
+    const Runtime__V1__ContainerConfig *config;
+    const Runtime__V1__ContainerConfig *saved_config;
+    const CheckpointContainer *saved;
+    Image *image;
+    Container *container; /* once it is made */
+} Restored;
+
+static void restored_clear(gpointer data)
+{
+    Restored *restored = data;
+
+    image_unref(restored->image);
+    container_unref(restored->container);
+}
+
+/* ---- the request ---- */
+
+static gboolean name_check(const Runtime__V1__ContainerConfig *config, size_t number, GHashTable *names,
+                           GError **error)
+{
+    if (config->metadata == NULL || *config->metadata->name == '\0')
+        return fail(error, STATUS_INVALID_ARGUMENT, "container_configs[%zu].metadata.name is missing",
+                    number);
+    if (strstr(config->log_path, "..") != NULL)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "container_configs[%zu].log_path: \"%s\" leads out of the pod's log directory", number,
+                    config->log_path);
+    if (!g_hash_table_add(names, config->metadata->name))
+        return fail(error, STATUS_INVALID_ARGUMENT, "container_configs[%zu].metadata.name: %s comes twice",
+                    number, config->metadata->name);
+    return TRUE;
+}
+
+static gboolean request_check(const RestoreRequest *request, GError **error)
+{
+    g_autoptr(GHashTable) names = string_table_new(NULL, NULL);
+
+    if (request->n_options > 0)
+        return fail(error, STATUS_INVALID_ARGUMENT, "options: \"%s\" is not known", request->options[0]->key);
+    if (request->n_container_configs == 0)
+        return fail(error, STATUS_INVALID_ARGUMENT, "container_configs: the list is empty");
+    for (size_t i = 0; i < request->n_container_configs; i++)
+        if (!name_check(request->container_configs[i], i, names, error))
+            return FALSE;
+    return TRUE;
+}
+
+/* ---- the containers of the request and of the checkpoint ---- */
+
+static const CheckpointContainer *saved_find(const Checkpoint *checkpoint, const char *name)
+{
+    for (guint i = 0; i < checkpoint->containers->len; i++) {
+        const CheckpointContainer *saved = checkpoint->containers->pdata[i];
+
+        if (g_str_equal(saved->name, name))
+            return saved;
+    }
+    return NULL;
+}
+
+static const Runtime__V1__ContainerConfig *saved_config_find(const Checkpoint *checkpoint, const char *name)
+{
+    for (size_t i = 0; i < checkpoint->request->n_container_configs; i++) {
+        const Runtime__V1__ContainerConfig *config = checkpoint->request->container_configs[i];
+
+        if (g_str_equal(config->metadata->name, name))
+            return config;
+    }
+    return NULL;
+}
+
+/* What may differ is applied to the restored container or has no meaning for its processes. */
+static gboolean config_check(const Restored *restored, GError **error)
+{
+    static const char *const may_differ[] = {
+        "config.metadata", "config.image",           "config.labels",           "config.annotations",
+        "config.log_path", "config.linux.resources", "config.mounts.host_path", NULL,
+    };
+    g_autofree char *difference =
+        cri_difference(&restored->config->base, &restored->saved_config->base, "config", may_differ);
+
+    return difference == NULL || fail(error, STATUS_FAILED_PRECONDITION,
+                                      "container %s: %s is not that of the container in the checkpoint",
+                                      restored->saved->name, difference);
+}
+
+static gboolean image_check(SandboxManager *manager, Restored *restored, GError **error)
+{
+    const char *name = restored->config->image != NULL ? restored->config->image->image : "";
+    const CheckpointContainer *saved = restored->saved;
+
+    if (*name == '\0')
+        return fail(error, STATUS_INVALID_ARGUMENT, "container %s: config.image.image is missing",
+                    saved->name);
+    restored->image = image_service_find(manager->images, name, error);
+    if (restored->image == NULL) {
+        if (error == NULL || *error == NULL)
+            fail(error, STATUS_NOT_FOUND, "image %s is not on this node", name);
+        return FALSE;
+    }
+    return g_str_equal(restored->image->id, saved->image_id) ||
+           fail(error, STATUS_FAILED_PRECONDITION,
+                "container %s: image %s is %s, and the container in the checkpoint has %s", saved->name, name,
+                restored->image->id, saved->image_id);
+}
+
+static gboolean container_match(SandboxManager *manager, const Checkpoint *checkpoint, Restored *restored,
+                                GError **error)
+{
+    const char *name = restored->config->metadata->name;
+
+    restored->saved = saved_find(checkpoint, name);
+    restored->saved_config = saved_config_find(checkpoint, name);
+    if (restored->saved == NULL || restored->saved_config == NULL)
+        return fail(error, STATUS_FAILED_PRECONDITION, "the checkpoint has no container %s", name);
+    return image_check(manager, restored, error) && config_check(restored, error);
+}
+
+/* Return: an array of Restored in the order of the request, the caller's; NULL with the error. */
+static GArray *containers_match(SandboxManager *manager, const RestoreRequest *request,
+                                const Checkpoint *checkpoint, GError **error)
+{
+    g_autoptr(GArray) all = g_array_new(FALSE, TRUE, sizeof(Restored));
+
+    g_array_set_clear_func(all, restored_clear);
+    for (size_t i = 0; i < request->n_container_configs; i++) {
+        const Restored restored = {.config = request->container_configs[i]};
+
+        g_array_append_val(all, restored);
+        if (!container_match(manager, checkpoint, &g_array_index(all, Restored, i), error))
+            return NULL;
+    }
+    if (request->n_container_configs != checkpoint->containers->len) {
+        fail(error, STATUS_FAILED_PRECONDITION,
+             "the checkpoint has %u containers, and container_configs has %zu", checkpoint->containers->len,
+             request->n_container_configs);
+        return NULL;
+    }
+    return g_steal_pointer(&all);
+}
+
+/* ---- the pod ---- */
+
+static const Runtime__V1__LinuxSandboxSecurityContext *
+security_of(const Runtime__V1__PodSandboxConfig *config)
+{
+    return config->linux != NULL ? config->linux->security_context : NULL;
+}
+
+static gboolean pod_match(const RestoreRequest *request, const Checkpoint *checkpoint, GError **error)
+{
+    static const char *const may_differ[] = {NULL};
+    const Runtime__V1__LinuxSandboxSecurityContext *wanted = security_of(request->config);
+    const Runtime__V1__LinuxSandboxSecurityContext *saved = security_of(checkpoint->request->config);
+    g_autofree char *difference =
+        cri_difference(wanted != NULL ? &wanted->base : NULL, saved != NULL ? &saved->base : NULL,
+                       "config.linux.security_context", may_differ);
+
+    return difference == NULL ||
+           fail(error, STATUS_FAILED_PRECONDITION, "%s is not that of the pod in the checkpoint", difference);
+}
+
+/* The VM begins with the size that it was saved with. */
+static gboolean pod_request_parse(SandboxManager *manager, const RestoreRequest *request,
+                                  const Checkpoint *checkpoint, PodRequest *ret_parsed, GError **error)
+{
+    Runtime__V1__RunPodSandboxRequest run = RUNTIME__V1__RUN_POD_SANDBOX_REQUEST__INIT;
+    const CheckpointSize *size = &checkpoint->size;
+
+    run.config = request->config;
+    run.runtime_handler = request->runtime_handler;
+    if (!sandbox_request_parse(manager, &run, ret_parsed, error))
+        return FALSE;
+    if (handler_is_host(ret_parsed->handler))
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "runtime_handler: \"%s\" runs pods on the node itself, and a checkpoint is of a virtual "
+                    "machine",
+                    request->runtime_handler);
+    ret_parsed->checkpoint = checkpoint;
+    ret_parsed->size = (VmSize){(guint)size->boot_vcpus, (guint)size->vcpus, (guint)size->max_vcpus,
+                                size->boot_memory_bytes, size->memory_bytes, size->max_memory_bytes};
+    return pod_match(request, checkpoint, error) && pod_start_check_checkpoint(manager, ret_parsed, error);
+}
+
+/* ---- the containers ---- */
+
+static gboolean container_add(Pod *pod, Restored *restored, GError **error)
+{
+    const CheckpointContainer *saved = restored->saved;
+    g_autofree char *id = id_new();
+    Container *container = container_new(pod, id, saved->id, cri_dup(&restored->config->base),
+                                         saved->image_id, saved->layers, time_now_ns());
+
+    restored->container = container;
+    container->uid = saved->uid;
+    container->gid = saved->gid;
+    container->stop_signal = (gint32)saved->stop_signal;
+    container->state = CONTAINER_CREATED_STATE;
+    g_array_append_vals(container->groups, saved->groups->data, saved->groups->len);
+    image_service_pin(pod->manager->images, container->id, restored->image);
+    return manager_add_container(pod->manager, container, error) && container_save(container, error);
+}
+
+/* The limits of the request, where they are not those of the checkpoint. */
+static gboolean container_limit(Restored *restored, const Deadline *deadline, GError **error)
+{
+    static const char *const none[] = {NULL};
+    const Runtime__V1__LinuxContainerConfig *wanted = restored->config->linux;
+    const Runtime__V1__LinuxContainerConfig *saved = restored->saved_config->linux;
+    Runtime__V1__UpdateContainerResourcesRequest update =
+        RUNTIME__V1__UPDATE_CONTAINER_RESOURCES_REQUEST__INIT;
+    g_autofree char *difference = NULL;
+
+    if (wanted == NULL || wanted->resources == NULL)
+        return TRUE;
+    difference =
+        cri_difference(&wanted->resources->base,
+                       saved != NULL && saved->resources != NULL ? &saved->resources->base : NULL, "", none);
+    if (difference == NULL)
+        return TRUE;
+    update.container_id = restored->container->id;
+    update.linux = wanted->resources;
+    return container_update(restored->container->pod->manager, &update, deadline, error);
+}
+
+static gboolean containers_add(Pod *pod, GArray *all, const Deadline *deadline, GError **error)
+{
+    for (guint i = 0; i < all->len; i++)
+        if (!container_add(pod, &g_array_index(all, Restored, i), error))
+            return FALSE;
+    if (!pod->platform->fit(pod, NULL, "config.linux.resources", TRUE, deadline, error))
+        return FALSE;
+    for (guint i = 0; i < all->len; i++)
+        if (!container_limit(&g_array_index(all, Restored, i), deadline, error))
+            return FALSE;
+    return TRUE;
+}
+
+/* ---- the RPC ---- */
+
+static void pod_undo(Pod *pod)
+{
+    Deadline deadline = deadline_in_ms(UNDO_TIMEOUT_MS);
+    g_autoptr(GError) error = NULL;
+
+    if (!sandbox_remove(pod->manager, pod->id, &deadline, &error))
+        log_error(LOG_FIELDS("sandbox", pod->id), "cannot undo a failed restore: %s", error->message);
+}
+
+static gboolean restore_pod(SandboxManager *manager, const PodRequest *request, GArray *all,
+                            const Deadline *deadline, Pod **ret_pod, GError **error)
+{
+    g_autoptr(Pod) pod = NULL;
+    gboolean good = sandbox_start_new(manager, request, deadline, &pod, error);
+
+    if (!good)
+        return FALSE;
+    good = containers_add(pod, all, deadline, error);
+    /* From here on the containers pin what they use of them. */
+    image_service_unpin(manager->images, pod->id);
+    if (!good) {
+        pod_undo(pod);
+        return FALSE;
+    }
+    *ret_pod = g_steal_pointer(&pod);
+    return TRUE;
+}
+
+static void response_fill(const Pod *pod, const GArray *all, Arena *arena,
+                          Runtime__V1__RestorePodResponse *response)
+{
+    response->pod_sandbox_id = arena_strdup(arena, pod->id);
+    response->n_restored_containers = all->len;
+    response->restored_containers = arena_new0(arena, Runtime__V1__RestoredContainer *, all->len);
+    for (guint i = 0; i < all->len; i++) {
+        const Restored *restored = &g_array_index(all, Restored, i);
+        Runtime__V1__RestoredContainer *answer = arena_new0(arena, Runtime__V1__RestoredContainer, 1);
+
+        runtime__v1__restored_container__init(answer);
+        answer->name = arena_strdup(arena, restored->saved->name);
+        answer->container_id = arena_strdup(arena, restored->container->id);
+        response->restored_containers[i] = answer;
+    }
+}
+
+static gboolean restore_from(SandboxManager *manager, const RestoreRequest *request,
+                             const Checkpoint *checkpoint, const Deadline *deadline, Arena *arena,
+                             Runtime__V1__RestorePodResponse *ret_response, GError **error)
+{
+    g_auto(PodRequest) parsed = {0};
+    g_autoptr(GArray) all = NULL;
+    g_autoptr(Pod) pod = NULL;
+
+    if (!pod_request_parse(manager, request, checkpoint, &parsed, error))
+        return FALSE;
+    all = containers_match(manager, request, checkpoint, error);
+    if (all == NULL || !restore_pod(manager, &parsed, all, deadline, &pod, error))
+        return FALSE;
+    for (guint i = 0; i < all->len; i++)
+        container_announce(g_array_index(all, Restored, i).container, EVENT(CREATED));
+    log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)), "restored with %u containers", all->len);
+    response_fill(pod, all, arena, ret_response);
+    return TRUE;
+}
+
+gboolean sandbox_restore(SandboxManager *manager, const RestoreRequest *request, const Deadline *deadline,
+                         Arena *arena, Runtime__V1__RestorePodResponse *ret_response, GError **error)
+{
+    g_autoptr(Checkpoint) checkpoint = NULL;
+
+    if (!request_check(request, error))
+        return FALSE;
+    checkpoint = checkpoint_open(request->checkpoint_path, error);
+    if (checkpoint == NULL)
+        return FALSE;
+    if (restore_from(manager, request, checkpoint, deadline, arena, ret_response, error))
+        return TRUE;
+    g_prefix_error(error, "cannot restore the pod from %s: ", request->checkpoint_path);
+    return FALSE;
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The files of a checkpoint, without a guest: what was sealed opens unchanged, and any other directory is
+ * refused by name of what is wrong. */
+#include "sandbox/checkpoint/checkpoint.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "tests/unit/harness.h"
+
+enum { RAM_BYTES = 1 << 20 };
+
+static const char *const inputs[] = {"versions=QEMU 7", "machine=<domain type='qemu'/>", NULL};
+
+static Checkpoint *describe(void)
+{
+    static const gint64 groups[] = {10, 20};
+    Checkpoint *checkpoint = checkpoint_new();
+    CheckpointContainer *container = checkpoint_add_container(checkpoint);
+    CheckpointDisk *disk = checkpoint_add_disk(checkpoint);
+    Runtime__V1__RestorePodRequest *request = g_new0(Runtime__V1__RestorePodRequest, 1);
+
+    checkpoint->handler = g_strdup("crivirt");
+    checkpoint->made_at_s = 1234;
+    checkpoint->inputs = g_strdupv((char **)inputs);
+    checkpoint->size = (CheckpointSize){1, 2, 4, 256 << 20, 256 << 20, 512 << 20};
+    container->name = g_strdup("main");
+    container->id = g_strdup("0123abc");
+    container->image_id = g_strdup("sha256:1");
+    container->layers = g_strsplit("sha256:2 sha256:3", " ", -1);
+    container->uid = 5;
+    container->gid = 6;
+    container->stop_signal = 15;
+    g_array_append_vals(container->groups, groups, G_N_ELEMENTS(groups));
+    disk->lun = 1;
+    disk->key = g_strdup("sha256:2");
+    g_ptr_array_add(checkpoint->others, g_strdup("other"));
+    runtime__v1__restore_pod_request__init(request);
+    request->config = g_new0(Runtime__V1__PodSandboxConfig, 1);
+    runtime__v1__pod_sandbox_config__init(request->config);
+    request->config->metadata = g_new0(Runtime__V1__PodSandboxMetadata, 1);
+    runtime__v1__pod_sandbox_metadata__init(request->config->metadata);
+    request->config->metadata->name = g_strdup("pod");
+    request->config->metadata->uid = g_strdup("uid");
+    request->config->metadata->namespace_ = g_strdup("default");
+    checkpoint->request = request;
+    return checkpoint;
+}
+
+static void fill(int fd, const char *text)
+{
+    CU_ASSERT_EQUAL(pwrite(fd, text, strlen(text), 4096 * 3), (ssize_t)strlen(text));
+}
+
+/* Makes a checkpoint. Return: its directory, which the caller frees. */
+static char *make(void)
+{
+    char *path = test_directory();
+    g_autoptr(Checkpoint) checkpoint = describe();
+    g_autoptr(GError) error = NULL;
+    int directory = checkpoint_directory(path, &error);
+    g_autofree char *disk_path = checkpoint_disk_path(directory);
+    int ram;
+    int devices;
+    int disk;
+
+    CU_ASSERT_TRUE_FATAL(directory >= 0);
+    TEST_OK(checkpoint_make_files(directory, &ram, &devices, &error), error);
+    disk = open(disk_path, O_RDWR | O_CREAT | O_EXCL, 0600);
+    fill(ram, "memory");
+    CU_ASSERT_EQUAL(ftruncate(ram, RAM_BYTES), 0);
+    fill(devices, "devices");
+    fill(disk, "disk");
+    close(ram);
+    close(devices);
+    close(disk);
+    TEST_OK(checkpoint_seal(directory, checkpoint, &error), error);
+    close(directory);
+    return path;
+}
+
+static void opens_what_was_sealed(void)
+{
+    g_autofree char *path = make();
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Checkpoint) checkpoint = checkpoint_open(path, &error);
+    const CheckpointContainer *container;
+    char text[8] = "";
+
+    TEST_OK(checkpoint != NULL, error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(checkpoint);
+    CU_ASSERT_STRING_EQUAL(checkpoint->handler, "crivirt");
+    CU_ASSERT_EQUAL(checkpoint->made_at_s, 1234);
+    CU_ASSERT_EQUAL(checkpoint->size.max_memory_bytes, 512 << 20);
+    CU_ASSERT_EQUAL(checkpoint->ram.bytes, RAM_BYTES);
+    CU_ASSERT_EQUAL_FATAL(checkpoint->containers->len, 1);
+    container = checkpoint->containers->pdata[0];
+    CU_ASSERT_STRING_EQUAL(container->name, "main");
+    CU_ASSERT_STRING_EQUAL(container->layers[1], "sha256:3");
+    CU_ASSERT_EQUAL(g_array_index(container->groups, gint64, 1), 20);
+    CU_ASSERT_EQUAL(container->uid, 5);
+    CU_ASSERT_STRING_EQUAL((char *)checkpoint->others->pdata[0], "other");
+    CU_ASSERT_EQUAL(((CheckpointDisk *)checkpoint->disks->pdata[0])->lun, 1);
+    CU_ASSERT_STRING_EQUAL(checkpoint->request->config->metadata->name, "pod");
+    CU_ASSERT_EQUAL(pread(checkpoint->device_fd, text, 7, 4096 * 3), 7);
+    CU_ASSERT_STRING_EQUAL(text, "devices");
+}
+
+static void files_are_private(void)
+{
+    static const char *const names[] = {"manifest.json", "request", "ram", "devices", "disk"};
+    g_autofree char *path = make();
+
+    for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autofree char *file = g_build_filename(path, names[i], NULL);
+        struct stat status;
+
+        CU_ASSERT_EQUAL_FATAL(stat(file, &status), 0);
+        CU_ASSERT_EQUAL(status.st_mode & 07777, 0600);
+    }
+}
+
+static void compares_inputs(void)
+{
+    static const char *const others[] = {"versions=QEMU 7", "machine=<domain type='kvm'/>", NULL};
+    static const char *const more[] = {"versions=QEMU 7", "processor=x", NULL};
+    g_autoptr(Checkpoint) checkpoint = describe();
+    g_autofree char *same = checkpoint_difference(checkpoint, inputs);
+    g_autofree char *other = checkpoint_difference(checkpoint, others);
+    g_autofree char *missing = checkpoint_difference(checkpoint, more);
+
+    CU_ASSERT_PTR_NULL(same);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(other);
+    CU_ASSERT_TRUE(g_str_has_prefix(other, "machine: the checkpoint has "));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(missing);
+    CU_ASSERT_TRUE(g_str_has_prefix(missing, "processor: the checkpoint has \"none\""));
+}
+
+/* ---- what is refused ---- */
+
+static void a_directory_must_be_empty(void)
+{
+    g_autofree char *path = make();
+    g_autofree char *missing = g_build_filename(path, "missing", NULL);
+    g_autoptr(GError) error = NULL;
+
+    TEST_FAILS(checkpoint_directory(path, &error) >= 0, error, STATUS_FAILED_PRECONDITION, "is not empty");
+    TEST_FAILS(checkpoint_directory(missing, &error) >= 0, error, STATUS_NOT_FOUND, "missing");
+    TEST_FAILS(checkpoint_directory("relative", &error) >= 0, error, STATUS_INVALID_ARGUMENT,
+               "is not absolute");
+    TEST_FAILS(checkpoint_open("relative", &error) != NULL, error, STATUS_INVALID_ARGUMENT,
+               "is not absolute");
+}
+
+static void discards_its_own_files_only(void)
+{
+    g_autofree char *path = make();
+    g_autofree char *other = g_build_filename(path, "other", NULL);
+    int directory = open(path, O_RDONLY | O_DIRECTORY);
+    g_autoptr(GDir) entries = NULL;
+
+    CU_ASSERT_TRUE_FATAL(g_file_set_contents(other, "x", 1, NULL));
+    checkpoint_discard(directory);
+    close(directory);
+    entries = g_dir_open(path, 0, NULL);
+    CU_ASSERT_STRING_EQUAL(g_dir_read_name(entries), "other");
+    CU_ASSERT_PTR_NULL(g_dir_read_name(entries));
+}
+
+static void change_byte(const char *path, const char *name, off_t at)
+{
+    g_autofree char *file = g_build_filename(path, name, NULL);
+    int fd = open(file, O_RDWR);
+    char byte = 0;
+
+    CU_ASSERT_TRUE_FATAL(fd >= 0);
+    CU_ASSERT_EQUAL(pread(fd, &byte, 1, at), 1);
+    byte ^= 1;
+    CU_ASSERT_EQUAL(pwrite(fd, &byte, 1, at), 1);
+    close(fd);
+}
+
+static void damage_is_found(void)
+{
+    g_autofree char *devices = make();
+    g_autofree char *request = make();
+    g_autofree char *ram = make();
+    g_autofree char *file = g_build_filename(ram, "ram", NULL);
+    g_autoptr(GError) error = NULL;
+
+    change_byte(devices, "devices", 4096 * 3);
+    TEST_FAILS(checkpoint_open(devices, &error) != NULL, error, STATUS_DATA_LOSS, "devices is damaged");
+    change_byte(request, "request", 5);
+    TEST_FAILS(checkpoint_open(request, &error) != NULL, error, STATUS_DATA_LOSS, "request is damaged");
+    CU_ASSERT_EQUAL(truncate(file, RAM_BYTES / 2), 0);
+    TEST_FAILS(checkpoint_open(ram, &error) != NULL, error, STATUS_DATA_LOSS,
+               "ram has not the size in the manifest");
+}
+
+static void other_kinds_of_files_are_refused(void)
+{
+    g_autofree char *link = make();
+    g_autofree char *fifo = make();
+    g_autofree char *missing = make();
+    g_autofree char *link_path = g_build_filename(link, "ram", NULL);
+    g_autofree char *fifo_path = g_build_filename(fifo, "disk", NULL);
+    g_autofree char *manifest = g_build_filename(missing, "manifest.json", NULL);
+    g_autoptr(GError) error = NULL;
+
+    unlink(link_path);
+    CU_ASSERT_EQUAL(symlink("/etc/passwd", link_path), 0);
+    TEST_FAILS(checkpoint_open(link, &error) != NULL, error, STATUS_INTERNAL, "cannot open");
+    unlink(fifo_path);
+    CU_ASSERT_EQUAL(mkfifo(fifo_path, 0600), 0);
+    TEST_FAILS(checkpoint_open(fifo, &error) != NULL, error, STATUS_INVALID_ARGUMENT,
+               "disk is not a regular file");
+    unlink(manifest);
+    TEST_FAILS(checkpoint_open(missing, &error) != NULL, error, STATUS_NOT_FOUND, "manifest.json");
+}
+
+static void check_manifest(const char *from, const char *to, StatusCode status, const char *message)
+{
+    g_autofree char *path = make();
+    g_autofree char *file = g_build_filename(path, "manifest.json", NULL);
+    g_autofree char *text = NULL;
+    g_auto(GStrv) parts = NULL;
+    g_autofree char *changed = NULL;
+    g_autoptr(GError) error = NULL;
+
+    CU_ASSERT_TRUE_FATAL(g_file_get_contents(file, &text, NULL, NULL));
+    parts = g_strsplit(text, from, -1);
+    CU_ASSERT_TRUE_FATAL(g_strv_length(parts) > 1);
+    changed = g_strjoinv(to, parts);
+    CU_ASSERT_TRUE_FATAL(g_file_set_contents(file, changed, -1, NULL));
+    TEST_FAILS(checkpoint_open(path, &error) != NULL, error, status, message);
+}
+
+static void lies_in_the_manifest_are_refused(void)
+{
+    check_manifest("\"format\": \"1\"", "\"format\": \"9\"", STATUS_FAILED_PRECONDITION, "format \"9\"");
+    check_manifest("\"vcpus\": 2", "\"vcpus\": 9", STATUS_INVALID_ARGUMENT, "contradict");
+    check_manifest("\"lun\": 1", "\"lun\": 0", STATUS_INVALID_ARGUMENT, "order of their numbers");
+    check_manifest("0123abc", "../../x", STATUS_INVALID_ARGUMENT, "is not the id of a container");
+    check_manifest("\"other\"", "\"a/b\"", STATUS_INVALID_ARGUMENT, "is not the id of a container");
+    check_manifest("\"name\": \"main\"", "\"name\": \"\"", STATUS_INVALID_ARGUMENT, "has no name");
+    check_manifest("\"uid\": 5", "\"uid\": -7", STATUS_INVALID_ARGUMENT, "uid");
+    check_manifest("{", "", STATUS_INVALID_ARGUMENT, "manifest.json");
+}
+
+int main(void)
+{
+    static const TestCase cases[] = {
+        {"a checkpoint that was sealed opens unchanged", opens_what_was_sealed},
+        {"only their owner can read the files", files_are_private},
+        {"a VM that differs from the saved one is named by the difference", compares_inputs},
+        {"the directory must exist and be empty", a_directory_must_be_empty},
+        {"an unfinished checkpoint is removed, and nothing else", discards_its_own_files_only},
+        {"a damaged file is refused by its name", damage_is_found},
+        {"links, FIFOs and missing files are refused", other_kinds_of_files_are_refused},
+        {"a manifest that contradicts itself is refused", lies_in_the_manifest_are_refused},
+    };
+
+    return test_main("checkpoint", cases, G_N_ELEMENTS(cases));
+}
