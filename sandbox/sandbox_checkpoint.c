@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/wire/wire.h"
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
@@ -270,7 +271,7 @@ static gboolean save_frozen(Pod *pod, int directory, const Deadline *deadline, g
     const gint64 begin_us = g_get_monotonic_time();
     gboolean saved;
 
-    if (agent == NULL)
+    if (agent == NULL || !agent_connection_check_protocol(agent, WIRE_PROTOCOL_SAVE, "a checkpoint", error))
         return FALSE;
     set_saving(pod, TRUE);
     saved = freeze(agent, deadline, error) && save_paused(pod, directory, deadline, error);

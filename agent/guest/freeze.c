@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/guest/cgroup.h"
+#include "agent/guest/channel.h"
 #include "agent/guest/setup.h"
 
 enum {
@@ -14,6 +15,7 @@ enum {
 };
 
 static bool in_force;
+static int64_t thawed_at_ns; /* the last Thaw */
 
 bool freeze_is_in_force(void)
 {
@@ -64,6 +66,12 @@ static const Container *find_restless(void)
     return NULL;
 }
 
+/* Whoever asked has given up, and has asked for the opposite, or is gone. */
+static bool is_obsolete(const Call *call)
+{
+    return call->since_ns <= thawed_at_ns || call->connection != channel_connection();
+}
+
 static bool may_wait(const Call *call)
 {
     return clock_monotonic_ns() - call->since_ns < REST_TIMEOUT_MS * INT64_C(1000000);
@@ -76,6 +84,13 @@ void op_freeze(Call *call)
     const Container *restless = NULL;
     Fault error;
 
+    if (is_obsolete(call)) {
+        fault(&error, FAULT_CANCELLED, "the containers are not to be frozen any more");
+        if (in_force && call->since_ns > thawed_at_ns)
+            thaw_all();
+        call_fail(call, &error);
+        return;
+    }
     for (Container *container = container_next(NULL); container != NULL && !in_force;
          container = container->next)
         if (container->active != NULL || container->ending)
@@ -109,6 +124,7 @@ void op_thaw(Call *call)
     ThawResponse result = CRIVIRT__AGENT__V1__THAW_RESPONSE__INIT;
 
     thaw_all();
+    thawed_at_ns = clock_monotonic_ns();
     reply_thaw(call, &result);
 }
 

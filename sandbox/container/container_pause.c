@@ -35,7 +35,7 @@ static gboolean pause_in_guest(Container *container, gboolean paused, const Dead
     if (agent == NULL ||
         !agent_connection_check_protocol(agent, WIRE_PROTOCOL_GUEST, "pausing a container", error))
         return FALSE;
-    call.id = container->id;
+    call.id = container->guest_id;
     call.paused = paused;
     if (!agent_pause_container(agent, &call, &bounded, NULL, error))
         return FALSE;

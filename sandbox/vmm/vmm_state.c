@@ -12,7 +12,13 @@
 #include "common/error.h"
 #include "common/json.h"
 
-enum { PAGE_BYTES = 4096, STEP_BYTES = 64 << 20, FIRST_POLL_US = 500, LAST_POLL_US = 20 * 1000 };
+enum {
+    PAGE_BYTES = 4096,
+    STEP_BYTES = 64 << 20,
+    FIRST_POLL_US = 500,
+    LAST_POLL_US = 20 * 1000,
+    CANCEL_TIMEOUT_MS = 10 * 1000
+};
 
 /* Shared memory is left out of QEMU's stream. The guest stays on this node, so that it need not be announced
  * to the network. */
@@ -24,6 +30,7 @@ enum { PAGE_BYTES = 4096, STEP_BYTES = 64 << 20, FIRST_POLL_US = 500, LAST_POLL_
 #define GIVE_FD "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"" STATE_FD "\"}}"
 #define SAVE "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"fd:" STATE_FD "\"}}"
 #define LOAD "{\"execute\":\"migrate-incoming\",\"arguments\":{\"uri\":\"fd:" STATE_FD "\"}}"
+#define CANCEL "{\"execute\":\"migrate_cancel\"}"
 #define QUERY "{\"execute\":\"query-migrate\"}"
 
 /* ---- the monitor ---- */
@@ -372,11 +379,29 @@ static gboolean memory_restore_checked(Vmm *vmm, const char *name, int ram_fd, c
 
 /* ---- memory and devices ---- */
 
+/* A stream that goes on after its caller has given up would stop the guest once more at its end. */
+static void stream_cancel(Vmm *vmm, const char *name)
+{
+    Deadline deadline = deadline_in_ms(CANCEL_TIMEOUT_MS);
+
+    if (vmm_command(vmm, name, CANCEL, -1, NULL, NULL))
+        wait_for_stream(vmm, name, &deadline, NULL);
+}
+
+static gboolean save_devices(Vmm *vmm, const char *name, int device_fd, const Deadline *deadline,
+                             GError **error)
+{
+    if (transfer_stream(vmm, name, SAVE, device_fd, deadline, error))
+        return TRUE;
+    stream_cancel(vmm, name);
+    return FALSE;
+}
+
 gboolean vmm_state_save(Vmm *vmm, const char *name, int ram_fd, int device_fd, const Deadline *deadline,
                         GError **error)
 {
     return vmm_command(vmm, name, CAPABILITIES, -1, NULL, error) &&
-           transfer_stream(vmm, name, SAVE, device_fd, deadline, error) &&
+           save_devices(vmm, name, device_fd, deadline, error) &&
            memory_save(vmm, name, ram_fd, deadline, error);
 }
 
