@@ -45,8 +45,11 @@ static const Runtime__V1__PodSandbox *pod_of(const Runtime__V1__ListPodSandboxRe
 
 static const char *shown_name(Arena *arena, const InventoryContainer *row)
 {
-    if (row->pod == NULL || inventory_pod_is_ours(row->pod))
+    if (row->pod == NULL)
         return container_name(row->container);
+    /* It has the pod's name; one that was restored under another name still has that of the saved pod. */
+    if (inventory_pod_is_ours(row->pod))
+        return pod_name(row->pod);
     return arena_printf(arena, "%s/%s", pod_name(row->pod), container_name(row->container));
 }
 
@@ -110,7 +113,7 @@ const InventoryContainer *inventory_container(Cli *cli, const Inventory *invento
         candidates[i] = (RefCandidate){
             .id = row->container->id,
             .name = row->name,
-            .other = container_name(row->container),
+            .other = inventory_pod_is_ours(row->pod) ? row->name : container_name(row->container),
             .group = row->container->pod_sandbox_id,
             .attempt = row->container->metadata != NULL ? row->container->metadata->attempt : 0,
         };

@@ -6,7 +6,9 @@ const fs = require('fs');
 const path = require('path');
 const {test, before, after, afterEach} = require('node:test');
 const {Node} = require('./support/node');
-const {eventually, refused, serial} = require('./support/kit');
+const {programs} = require('./support/environment');
+const {BUSYBOX} = require('./support/images');
+const {command, eventually, must, refused, serial} = require('./support/kit');
 
 const FILES = ['devices', 'disk', 'manifest.json', 'ram', 'request'];
 
@@ -359,4 +361,27 @@ test('a damaged checkpoint is refused by the name of the file, and leaves no pod
     const {containers: [restored]} = await restore(saved, [container]); // it is whole again
     await start(restored);
     assert.strictEqual(await node.output(restored, 'echo inside'), 'inside');
+});
+
+test('crivirt checkpoint and restore make a pod that goes on under another name', async () => {
+    const directory = path.join(node.dir, 'by-command');
+    const logs = path.join(node.dir, 'command-logs');
+    const crivirt = (...words) => must(programs.crivirt, '--socket', node.socket, '--log-dir', logs, ...words).trim();
+    crivirt('run', '-d', '--name', 'saved', BUSYBOX, 'sh', '-c', COUNTER);
+    await eventually('it counts', () => crivirt('logs', 'saved').split('\n').length > 3);
+    assert.strictEqual(crivirt('checkpoint', 'saved', directory), directory);
+    const failed = await command(programs.crivirt, ['--socket', node.socket, 'checkpoint', 'saved', directory]);
+    assert.strictEqual(failed.code, 1);
+    assert.match(failed.stderr, /is not empty/);
+    crivirt('rm', '-f', 'saved');
+    crivirt('restore', '--name', 'restored', directory);
+    await eventually('it counts on', () => crivirt('logs', 'restored').split('\n').length > 3);
+    assert.ok(Number(crivirt('logs', 'restored').split('\n')[0]) > 3);
+    crivirt('restore', '--name', 'waiting', '--no-start', directory);
+    assert.match(crivirt('ps', '-a'), /waiting/);
+    crivirt('start', 'waiting');
+    await eventually('it counts on', () => crivirt('logs', 'waiting').split('\n').length > 3);
+    crivirt('rm', '-f', 'restored', 'waiting');
+    assert.deepStrictEqual(fs.readdirSync(logs), []);
+    assert.match((await command(programs.crivirt, ['--socket', node.socket, 'restore', node.dir])).stderr, /is not a checkpoint/);
 });
