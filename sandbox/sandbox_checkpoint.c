@@ -251,14 +251,24 @@ static gboolean state_save(Pod *pod, int directory, const Deadline *deadline, GE
 static gboolean save_paused(Pod *pod, int directory, const Deadline *deadline, GError **error)
 {
     g_autoptr(GError) problem = NULL;
-    gboolean saved;
+    gboolean saved =
+        vmm_pause(pod->manager->vmm, pod->id, error) && state_save(pod, directory, deadline, error);
 
-    if (!vmm_pause(pod->manager->vmm, pod->id, error))
-        return FALSE;
-    saved = state_save(pod, directory, deadline, error);
     if (!vmm_resume(pod->manager->vmm, pod->id, &problem))
         log_error(LOG_FIELDS("sandbox", pod->id), "cannot resume the guest after a checkpoint: %s",
                   problem->message);
+    return saved;
+}
+
+static gboolean save_held(Pod *pod, AgentConnection *agent, int directory, const Deadline *deadline,
+                          GError **error)
+{
+    gboolean saved;
+
+    if (!agent_connection_hold(agent, deadline, error))
+        return FALSE;
+    saved = save_paused(pod, directory, deadline, error);
+    agent_connection_release(agent);
     agent_connections_check_clocks(pod->manager->agents);
     return saved;
 }
@@ -274,7 +284,7 @@ static gboolean save_frozen(Pod *pod, int directory, const Deadline *deadline, g
     if (agent == NULL || !agent_connection_check_protocol(agent, WIRE_PROTOCOL_SAVE, "a checkpoint", error))
         return FALSE;
     set_saving(pod, TRUE);
-    saved = freeze(agent, deadline, error) && save_paused(pod, directory, deadline, error);
+    saved = freeze(agent, deadline, error) && save_held(pod, agent, directory, deadline, error);
     thaw(pod, agent);
     set_saving(pod, FALSE);
     *ret_pause_us = g_get_monotonic_time() - begin_us;

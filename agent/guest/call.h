@@ -19,6 +19,7 @@ typedef struct Call {
     Request *request;  /* in message */
     uint64_t connection;
     int64_t since_ns;
+    bool deferred; /* by Freeze (freeze.h) */
     Timer retry;
 } Call;
 

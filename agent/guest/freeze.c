@@ -24,8 +24,16 @@ bool freeze_is_in_force(void)
 
 bool freeze_defers(Call *call)
 {
+    if (call->deferred && call->connection != channel_connection()) {
+        Fault error;
+
+        fault(&error, FAULT_CANCELLED, "the daemon that asked is gone");
+        call_fail(call, &error);
+        return true;
+    }
     if (!in_force)
         return false;
+    call->deferred = true;
     call_retry(call, DEFER_MS);
     return true;
 }

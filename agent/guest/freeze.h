@@ -9,7 +9,8 @@
 /* Return: whether Freeze is in force. */
 bool freeze_is_in_force(void);
 /* For operations that start a process. Return: true when Freeze is in force: the call is dispatched again
- * later, and the caller returns. */
+ * later, and the caller returns. A call of an earlier connection that waited has failed: in a restored guest
+ * it is one of another pod. */
 bool freeze_defers(Call *call);
 /* Lets the processes of a restored container go on, as its start. */
 void freeze_release(Container *container);

@@ -49,6 +49,7 @@ void agent_connection_drop(AgentConnection *agent, gboolean again)
     agent->fd = -1;
     agent->ready = FALSE;
     agent->writing = FALSE;
+    agent->held = FALSE;
     heartbeat_asked(&agent->heart, g_get_monotonic_time());
     byte_ring_clear(&agent->queue);
     agent_calls_fail_locked(agent);

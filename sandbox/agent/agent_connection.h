@@ -67,6 +67,12 @@ void agent_connection_abandon(AgentConnection *agent, const char *reason);
  * is sent without waiting is kept for it. Does not wait. */
 void agent_connection_block(AgentConnection *agent, const char *reason);
 
+/* Waits until the agent's end has read what was sent, and then neither writes nor reads until
+ * agent_connection_release(), so that QEMU moves nothing between the socket and the guest's memory. What is
+ * sent meanwhile is queued, and calls wait. Errors: DEADLINE_EXCEEDED, CANCELLED; nothing is held then. */
+gboolean agent_connection_hold(AgentConnection *agent, const Deadline *deadline, GError **error);
+void agent_connection_release(AgentConnection *agent);
+
 /* Errors: FAILED_PRECONDITION when the agent speaks an older version of the protocol (WIRE_PROTOCOL_…) than
  * `what` needs. TRUE when the agent is not connected. */
 gboolean agent_connection_check_protocol(AgentConnection *agent, guint32 version, const char *what,

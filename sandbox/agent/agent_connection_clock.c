@@ -33,7 +33,7 @@ static gint64 next_check_us(gint64 now_us)
 static gboolean may_check_locked(const AgentConnection *agent)
 {
     return agent->clock.followed && agent->ready && agent->protocol >= WIRE_PROTOCOL_CLOCK &&
-           !agent->closed && agent->abandoned == NULL && agent->blocked == NULL;
+           !agent->closed && agent->abandoned == NULL && agent->blocked == NULL && !agent->held;
 }
 
 static void check_clocks(AgentConnections *connections, gboolean at_once)

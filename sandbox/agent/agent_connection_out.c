@@ -70,6 +70,18 @@ static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
     return more ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
 }
 
+void agent_queue_write_locked(AgentConnection *agent)
+{
+    LOCK_ASSERT_HELD(&agent->lock);
+    if (agent->writing || agent->held || agent->fd < 0)
+        return;
+    flush_queue_locked(agent);
+    if (agent->queue.length > 0) {
+        agent->writing = TRUE;
+        loop_thread_after(agent->all->loop, 0, start_writer, agent_connection_ref(agent));
+    }
+}
+
 /* What one message adds to the queue at most: its bytes, and what is around each of its parts. */
 enum {
     PART_OVERHEAD_BYTES = 64,
@@ -92,13 +104,7 @@ static void push_to_queue_locked(AgentConnection *agent, const void *data, gsize
         shutdown(agent->fd, SHUT_RDWR);
         return;
     }
-    if (agent->writing)
-        return;
-    flush_queue_locked(agent);
-    if (agent->queue.length > 0) {
-        agent->writing = TRUE;
-        loop_thread_after(agent->all->loop, 0, start_writer, agent_connection_ref(agent));
-    }
+    agent_queue_write_locked(agent);
 }
 
 /* Queues the message as one frame. */

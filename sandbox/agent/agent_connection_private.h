@@ -7,6 +7,7 @@
  *   agent_connection_in.c      frames from the agent
  *   agent_connection_budget.c  how much an agent may send before it is not read for a while
  *   agent_connection_out.c     frames to the agent
+ *   agent_connection_hold.c    neither, while the guest is saved
  *   agent_connection_clock.c   the guest's clock follows the node's
  *
  * The caller of a "…_locked" function holds agent->lock.
@@ -94,6 +95,7 @@ struct AgentConnection {
     GHashTable *pending; /* &id → PendingCall */
     ByteRing queue;      /* bytes that are not written yet */
     gboolean writing;    /* the loop's thread waits for room in the socket */
+    gboolean held;       /* nothing is written or read (agent_connection_hold()) */
 
     LogLimit log; /* lines that the agent can provoke */
 
@@ -139,6 +141,8 @@ void agent_budget_charge_frame(AgentConnection *agent, gsize length);
  * than a frame), RESOURCE_EXHAUSTED (the guest does not read). */
 gboolean agent_message_send_locked(AgentConnection *agent, const ToGuest *message, GError **error);
 void agent_sync_send_locked(AgentConnection *agent);
+/* Writes as much of the queue as the socket accepts, and the rest when it accepts more. */
+void agent_queue_write_locked(AgentConnection *agent);
 /* Return: whether the Hello was queued. */
 gboolean agent_hello_send(AgentConnection *agent);
 /* Asks the agent for a sign of life. Nothing waits for the response: any message of the agent is one. */

@@ -51,7 +51,7 @@ static void watch_connection(AgentConnection *agent, gint64 now_us, gboolean was
     HeartbeatState state = HEARTBEAT_FINE;
 
     g_mutex_lock(&agent->lock);
-    if ((was_asleep || agent->blocked != NULL) && agent->heart.asked_us != 0)
+    if ((was_asleep || agent->blocked != NULL || agent->held) && agent->heart.asked_us != 0)
         agent->heart.asked_us = now_us;
     if (!agent->fresh && !agent->closed && agent->abandoned == NULL)
         state = heartbeat_look(&agent->heart, agent->all->silence_limit_ms,

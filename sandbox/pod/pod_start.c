@@ -125,10 +125,11 @@ static gboolean vm_join(Pod *pod, GError **error)
     return tap_move(pod->tap, pod->netns_path, 0, error);
 }
 
-/* Lets the paused VM run, and waits for the agent's Hello. */
-static gboolean vm_run(Pod *pod, const Deadline *deadline, GError **error)
+/* Lets the paused VM run, and waits for the agent's Hello. fresh: no daemon has been connected to the agent.
+ */
+static gboolean vm_run(Pod *pod, gboolean fresh, const Deadline *deadline, GError **error)
 {
-    pod_connect(pod, TRUE);
+    pod_connect(pod, fresh);
     return vmm_resume(pod->manager->vmm, pod->id, error) && vm_wait(pod, deadline, error);
 }
 
@@ -159,7 +160,7 @@ static gboolean vm_boot_once(Pod *pod, const DomainSpec *spec, const Deadline *d
         return FALSE;
     trace_add(pod->trace, TRACE_CREATE, NULL, begin_us);
     begin_us = g_get_monotonic_time();
-    if (!vm_run(pod, deadline, error))
+    if (!vm_run(pod, TRUE, deadline, error))
         return FALSE;
     trace_add(pod->trace, TRACE_BOOT, NULL, begin_us);
     pod->start = "booted";
@@ -235,7 +236,7 @@ static gboolean vm_restore(Pod *pod, const DomainSpec *spec, const Template *tem
         return FALSE;
     trace_add(pod->trace, TRACE_CREATE, NULL, begin_us);
     begin_us = g_get_monotonic_time();
-    running = vm_load_state(pod, template, deadline, error) && vm_run(pod, deadline, error);
+    running = vm_load_state(pod, template, deadline, error) && vm_run(pod, TRUE, deadline, error);
     *ret_blame = !running && !pod->abandoned && deadline_check(deadline, "", NULL) &&
                  !vmm_is_blocked(pod->manager->vmm, pod->id);
     if (!running)
@@ -403,7 +404,7 @@ static gboolean vm_continue(Pod *pod, const DomainSpec *spec, const PodRequest *
     begin_us = g_get_monotonic_time();
     if (!vmm_state_restore_checked(pod->manager->vmm, pod->id, checkpoint->ram_fd, &checkpoint->ram,
                                    checkpoint->device_fd, deadline, error) ||
-        !vm_run(pod, deadline, error))
+        !vm_run(pod, FALSE, deadline, error))
         return FALSE;
     trace_add(pod->trace, TRACE_RESTORE, NULL, begin_us);
     pod->start = "checkpoint";
