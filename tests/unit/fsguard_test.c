@@ -333,9 +333,25 @@ static void requests_without_end_leave_time_for_others(void)
     tear_down();
 }
 
+static void refuses_memory_behind_the_end_of_its_file(void)
+{
+    Memory memory = {0};
+    int whole = memfd_create("test", MFD_CLOEXEC);
+    int cut = memfd_create("test", MFD_CLOEXEC);
+
+    CU_ASSERT_TRUE_FATAL(whole >= 0 && cut >= 0);
+    CU_ASSERT_EQUAL(ftruncate(whole, MEMORY_BYTES), 0);
+    CU_ASSERT_EQUAL(ftruncate(cut, MEMORY_BYTES - 1), 0);
+    CU_ASSERT_FALSE(memory_add(&memory, GUEST_BASE, MEMORY_BYTES, USER_BASE, 0, cut));
+    CU_ASSERT_FALSE(memory_add(&memory, GUEST_BASE, MEMORY_BYTES, USER_BASE, 4096, dup(whole)));
+    CU_ASSERT_TRUE(memory_add(&memory, GUEST_BASE, MEMORY_BYTES, USER_BASE, 0, whole));
+    memory_clear(&memory);
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
+        {"memory that lies behind the end of its file is refused", refuses_memory_behind_the_end_of_its_file},
         {"waiting and new requests are failed, and the guest is notified", fails_what_waits},
         {"requests that the dead server had taken and not answered are failed, and none twice",
          fails_what_the_server_had_taken},

@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void region_free(MemoryRegion *region)
@@ -13,12 +14,20 @@ static void region_free(MemoryRegion *region)
         close(region->fd);
 }
 
+/* Access to a part of a map that lies behind the end of its file would end the process. */
+static bool file_has(int fd, uint64_t bytes)
+{
+    struct stat status;
+
+    return fstat(fd, &status) == 0 && status.st_size >= 0 && (uint64_t)status.st_size >= bytes;
+}
+
 bool memory_add(Memory *memory, uint64_t guest, uint64_t size, uint64_t user, uint64_t offset, int fd)
 {
     uint64_t end;
     bool good = fd >= 0 && size > 0 && memory->n_regions < MEMORY_REGIONS_MAX &&
                 !__builtin_add_overflow(guest, size, &end) && !__builtin_add_overflow(user, size, &end) &&
-                !__builtin_add_overflow(offset, size, &end) && end <= PTRDIFF_MAX;
+                !__builtin_add_overflow(offset, size, &end) && end <= PTRDIFF_MAX && file_has(fd, end);
 
     if (good)
         memory->regions[memory->n_regions++] =

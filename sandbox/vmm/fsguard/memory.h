@@ -26,7 +26,7 @@ typedef struct {
 } Memory;
 
 /* Adds a region, and takes ownership of the descriptor in any case. Return: false when there are too many
- * regions, or the region wraps around. */
+ * regions, or the region wraps around or is not all in the file. */
 bool memory_add(Memory *memory, uint64_t guest, uint64_t size, uint64_t user, uint64_t offset, int fd);
 void memory_remove(Memory *memory, uint64_t guest, uint64_t size);
 void memory_clear(Memory *memory);
