@@ -186,16 +186,14 @@ static gboolean may_recover(Pod *pod, GError **error)
                 RECOVERIES_WITHIN_S);
 }
 
-/* The caller has the disk job. */
-static gboolean recover_in_job(Pod *pod, GError **error)
+static gboolean try_to_recover(Pod *pod, GError **error)
 {
     g_autofree char *tag = tag_new(generation_now(pod));
     const ShareSpec share = share_spec(pod, tag);
     g_autofree char *summary = NULL;
     pid_t server;
 
-    if (!may_recover(pod, error) ||
-        !vmm_recover_share(pod->manager->vmm, pod->id, &share, bind_again, NULL, &server, &summary, error) ||
+    if (!vmm_recover_share(pod->manager->vmm, pod->id, &share, bind_again, NULL, &server, &summary, error) ||
         !share_set_server(pod->share_dir, server, "", error) || !pod_cgroup_join(pod, server, error))
         return FALSE;
     log_warning(
@@ -204,6 +202,26 @@ static gboolean recover_in_job(Pod *pod, GError **error)
         summary);
     pod_share_watch(pod);
     return TRUE;
+}
+
+/* Tries again when the new server, or the process of fsguard that was setting it up, has died meanwhile; not
+ * when fsguard does not wait for one. The caller has the disk job. */
+static gboolean recover_in_job(Pod *pod, GError **error)
+{
+    g_autoptr(GError) problem = NULL;
+
+    while (may_recover(pod, error)) {
+        g_clear_error(&problem);
+        if (try_to_recover(pod, &problem))
+            return TRUE;
+        if (g_error_matches(problem, CRIVIRT_ERROR, STATUS_FAILED_PRECONDITION)) {
+            g_propagate_error(error, g_steal_pointer(&problem));
+            return FALSE;
+        }
+        log_info(LOG_FIELDS("sandbox", pod->id),
+                 "another file server for the pod's volumes does not work: %s", problem->message);
+    }
+    return FALSE;
 }
 
 /* Return: whether the share has a server, which may be another one. */

@@ -44,20 +44,24 @@ static gboolean control_call(const char *socket_path, char command, int fd, Cont
 {
     int connection = control_connect(socket_path, error);
     int received = -1;
-    gboolean good;
+    gboolean good, is_late;
 
     if (connection < 0)
         return FALSE;
+    errno = 0;
     good = control_send(connection, &command, sizeof(command), fd) &&
            control_receive(connection, ret_answer, sizeof(*ret_answer), &received);
+    is_late = errno == EAGAIN;
     close(connection);
     if (received >= 0 && (!good || ret_fd == NULL)) {
         close(received);
         received = -1;
     }
-    if (!good)
-        return fail(error, STATUS_UNAVAILABLE, "crivirt-fsguard has ended, or did not answer within %d s",
+    if (!good && is_late)
+        return fail(error, STATUS_DEADLINE_EXCEEDED, "crivirt-fsguard did not answer within %d s",
                     CONTROL_TIMEOUT_S);
+    if (!good)
+        return fail(error, STATUS_UNAVAILABLE, "crivirt-fsguard ended meanwhile");
     if (ret_fd != NULL)
         *ret_fd = received;
     return TRUE;

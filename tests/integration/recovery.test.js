@@ -164,6 +164,52 @@ test('a file server that died while no daemon ran is replaced by the next daemon
     await node.noLeaks();
 });
 
+// The processes of virtiofsd for a pod.
+const serverPids = (pod) => fs.readdirSync('/proc').filter((name) => {
+    try {
+        const words = fs.readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0');
+        return words[0].endsWith('virtiofsd') && words.some((word) => word.includes(pod.id.slice(0, 24)));
+    } catch {
+        return false; // it is no process, or no more
+    }
+}).map(Number);
+
+// Calls `look` without a pause, because what it waits for does not last.
+function atOnce(look) {
+    for (const end = Date.now() + 30000; Date.now() < end;) {
+        const found = look();
+        if (found.length > 0)
+            return found;
+    }
+    throw new Error('it did not come');
+}
+
+test('a new file server, or the fsguard that sets it up, may die meanwhile: there is another one', async () => {
+    const pod = await node.runPod();
+    const data = directory('meanwhile');
+    for (let i = 0; i < 3000; i++)
+        fs.writeFileSync(path.join(data, `file-${i}`), '');
+    fs.writeFileSync(path.join(data, 'open'), 'open\n');
+    const mounts = [{container_path: '/volume', host_path: data}];
+    const container = await node.runContainer(pod, {
+        command: ['/bin/sh', '-c', `cd /volume; exec 3<open 4</dev/null; ls -l >/dev/null; cd /; mkdir none; cd none; echo ready; ${LATER}`], mounts,
+    });
+    await eventually('the guest has all files', () => node.logTexts(container).includes('ready'));
+    for (const victims of [(fresh) => fresh, () => [guardPids(pod)[0]]]) {
+        await pair(pod);
+        const before = serverPids(pod);
+        const recorded = serverPid(pod);
+        process.kill(recorded, 'SIGKILL');
+        for (const pid of victims(atOnce(() => serverPids(pod).filter((one) => !before.includes(one)))))
+            process.kill(pid, 'SIGKILL');
+        await eventually('there is another file server', () => serverPid(pod) !== recorded && fs.existsSync(`/proc/${serverPid(pod)}`));
+        assert.strictEqual(await node.output(container, 'cat /volume/open; ls /volume | wc -l'), 'open\n3001');
+    }
+    assert.deepStrictEqual(await finish(container), ['ready', 'open', 'over']);
+    await node.removePod(pod);
+    await node.noLeaks();
+});
+
 test('a file server that dies again and again is given up: its volumes fail, and the next container has others', async () => {
     const pod = await node.runPod();
     const data = directory('again');
