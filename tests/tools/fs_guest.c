@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "sandbox/vmm/fsguard/message_io.h"
+#include "sandbox/vmm/fsguard/relay_state.h"
 
 enum {
     SIZE = 64, /* of the rings */
@@ -29,6 +30,7 @@ enum {
 #define USER_BASE UINT64_C(0x7f0000000000)
 
 FsGuest fs_guest;
+int fs_guest_load = -1;
 static int kicks[2], calls[2];
 static guint next_place;
 static guint64 next_unique;
@@ -163,6 +165,9 @@ void fs_guest_start(const char *directory, gboolean relayed)
     tell(SET_PROTOCOL_FEATURES, &protocol, sizeof protocol, -1);
     g_assert_true(relay_suits(&fs_guest.device));
     fs_guest.relay = relayed ? relay_new(&fs_guest.device) : NULL;
+    if (relayed && fs_guest_load >= 0)
+        g_assert_cmpint(relay_load(fs_guest.relay, fs_guest_load, FALSE), ==, 0);
+    fs_guest_load = -1;
     tell(SET_OWNER, "", 0, -1);
     tell(SET_FEATURES, &features, sizeof features, -1);
     tell(ADD_MEM_REG, region, sizeof region, memory);

@@ -23,6 +23,8 @@ typedef struct {
 } FsGuest;
 
 extern FsGuest fs_guest;
+extern int
+    fs_guest_load; /* a saved state for the next guest (relay_state.h), whose rings are new; -1: none */
 
 /* Starts a server for the directory, with one client: the connection. Return: its process. */
 pid_t fs_server_start(const char *directory, int *ret_connection);

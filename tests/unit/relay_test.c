@@ -6,10 +6,12 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "sandbox/vmm/fsguard/relay_state.h"
 #include "tests/tools/fs_guest.h"
 #include "tests/unit/harness.h"
 
@@ -488,6 +490,95 @@ static void unknown_calls_do_not_reach_the_server(void)
     end_session();
 }
 
+/* Return: a saved state as a file, at its start; the caller closes it. */
+static int save_state(void)
+{
+    int file = memfd_create("state", MFD_CLOEXEC);
+
+    CU_ASSERT_EQUAL_FATAL(relay_save(fs_guest.relay, file), 0);
+    lseek(file, 0, SEEK_SET);
+    return file;
+}
+
+static void a_saved_guest_goes_on_at_a_copy(void)
+{
+    g_autofree char *old = NULL, *copied = NULL;
+    guint64 directory, node, fh;
+    int state;
+
+    begin_session();
+    make_directory("d");
+    put_file("d/file", "saved");
+    put_file("d/gone", "");
+    directory = node_of(ROOT, "d");
+    node = node_of(directory, "file");
+    fh = open_node(FUSE_OPEN, node, O_RDWR);
+    CU_ASSERT_EQUAL(set_lock(node, fh, F_WRLCK, 0, 9, 0), 0);
+    node_of(directory, "gone");
+    state = save_state();
+    fs_guest_end();
+    /* Another directory, with files of the same names. */
+    old = g_steal_pointer(&top);
+    top = g_strconcat(old, "-copy", NULL);
+    CU_ASSERT_EQUAL(mkdir(top, 0755), 0);
+    make_directory("d");
+    put_file("other", "");
+    put_file("d/file", "copied");
+    fs_guest_load = state;
+    fs_guest_start(top, TRUE);
+    CHECK_TEXT(read_node(node, fh), "copied");
+    CU_ASSERT_EQUAL(write_node(node, fh, 6, " on"), 0);
+    copied = get_file("d/file");
+    CU_ASSERT_STRING_EQUAL(copied, "copied on");
+    CU_ASSERT_FALSE(is_free("d/file", 0, 1));
+    CU_ASSERT_EQUAL(node_of(directory, "file"), node);
+    CU_ASSERT_EQUAL(
+        fs_call(FUSE_GETATTR, node + 1, &(struct fuse_getattr_in){0}, 16, sizeof(struct fuse_attr_out), NULL),
+        ESTALE); /* it is not in the copy */
+    CU_ASSERT_EQUAL(relay_load(fs_guest.relay, state, FALSE), EBUSY);
+    close(state);
+    end_session();
+}
+
+static int load_bytes(const guint8 *bytes, gsize length)
+{
+    Device device;
+    Relay *relay;
+    int file = memfd_create("state", MFD_CLOEXEC), problem;
+
+    device_init(&device);
+    relay = relay_new(&device);
+    CU_ASSERT_EQUAL(write(file, bytes, length), (gssize)length);
+    lseek(file, 0, SEEK_SET);
+    problem = relay_load(relay, file, FALSE);
+    close(file);
+    relay_free(relay);
+    return problem;
+}
+
+static void a_damaged_state_is_refused(void)
+{
+    guint8 bytes[4096];
+    gssize length;
+    int state;
+
+    begin_session();
+    put_file("file", "");
+    open_node(FUSE_OPEN, node_of(ROOT, "file"), O_RDWR);
+    state = save_state();
+    length = read(state, bytes, sizeof bytes);
+    close(state);
+    CU_ASSERT_TRUE_FATAL(length > 100 && length < (gssize)sizeof bytes);
+    CU_ASSERT_EQUAL(load_bytes(bytes, (gsize)length), 0);
+    for (gssize i = 0; i < length; i++) {
+        bytes[i] ^= 0x10;
+        CU_ASSERT_EQUAL(load_bytes(bytes, (gsize)length), EINVAL);
+        bytes[i] ^= 0x10;
+        CU_ASSERT_EQUAL(load_bytes(bytes, (gsize)i), EINVAL);
+    }
+    end_session();
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
@@ -504,6 +595,9 @@ int main(void)
          a_server_that_dies_is_no_successor},
         {"requests fail when no server comes, and go on when one comes late",
          requests_fail_when_no_server_comes},
+        {"a saved guest goes on with copies of its volumes, and what they lack is stale",
+         a_saved_guest_goes_on_at_a_copy},
+        {"a saved state with any damage is refused", a_damaged_state_is_refused},
         {"unknown calls and numbers are refused without the server", unknown_calls_do_not_reach_the_server},
     };
     if (geteuid() != 0 || access(FS_GUEST_SERVER, X_OK) != 0) {

@@ -18,6 +18,15 @@ enum {
     /* Passes the connection of a new server, whose volumes are bound. The answer comes when the guest's files
      * are open there. Problem: EEXIST when the server lives, EPIPE when the new one has died or differs. */
     CONTROL_SUCCESSOR = 's',
+    /* Writes what the guest has of its server to the descriptor (relay_state.h); QEMU has to have stopped the
+     * guest. Problem: ENOTSUP without recovery, ENOENT before the guest has mounted the share, EBUSY, or an
+     * errno of writing.
+     */
+    CONTROL_SAVE = 'w',
+    /* Reads such a file, of a guest that QEMU is about to restore, before QEMU starts the device. Byte 'R':
+     * the volumes are copies of the saved guest's. Problem: ENOTSUP, EBUSY, EINVAL for an invalid file. */
+    CONTROL_LOAD = 'r',
+    CONTROL_LOAD_COPIES = 'R',
     /* No new server will come: requests fail from now on. */
     CONTROL_GIVE_UP = 'f',
 };

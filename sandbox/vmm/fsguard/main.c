@@ -38,6 +38,7 @@
 #include "sandbox/vmm/fsguard/device.h"
 #include "sandbox/vmm/fsguard/message_io.h"
 #include "sandbox/vmm/fsguard/relay.h"
+#include "sandbox/vmm/fsguard/relay_state.h"
 #include "sandbox/vmm/fsguard/standby.h"
 
 enum {
@@ -260,7 +261,65 @@ static void use_successor(Fsguard *fsguard, int server_fd, ControlAnswer *answer
             recovery.refused);
 }
 
-/* Carries out one command of the daemon (control.h). */
+static int save(const Fsguard *fsguard, int fd)
+{
+    if (fsguard->relay == NULL)
+        return ENOTSUP;
+    return relay_has_session(fsguard->relay) ? relay_save(fsguard->relay, fd) : ENOENT;
+}
+
+static int load(const Fsguard *fsguard, int fd, bool same_files)
+{
+    return fsguard->relay == NULL ? ENOTSUP : relay_load(fsguard->relay, fd, same_files);
+}
+
+static int keep_namespace(Fsguard *fsguard, int fd)
+{
+    if (fsguard->namespace_fd >= 0)
+        close(fsguard->namespace_fd);
+    fsguard->namespace_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    note_change(fsguard);
+    return fsguard->namespace_fd >= 0 ? 0 : errno;
+}
+
+/* Carries out a command (control.h). fd: what came with it, which the caller closes; -1: none. *ret_sent:
+ * what goes back. */
+static void carry_out(Fsguard *fsguard, char command, int fd, ControlAnswer *answer, int *ret_sent)
+{
+    const bool needs_fd = command != CONTROL_GET_NAMESPACE && command != CONTROL_GIVE_UP;
+
+    if (needs_fd && fd < 0) {
+        answer->problem = EINVAL;
+        return;
+    }
+    switch (command) {
+    case CONTROL_KEEP_NAMESPACE:
+        answer->problem = keep_namespace(fsguard, fd);
+        break;
+    case CONTROL_GET_NAMESPACE:
+        *ret_sent = fsguard->namespace_fd;
+        answer->problem = fsguard->server_fd >= 0 ? EBUSY : fsguard->namespace_fd < 0 ? ENOENT : 0;
+        break;
+    case CONTROL_SUCCESSOR:
+        use_successor(fsguard, fcntl(fd, F_DUPFD_CLOEXEC, 0), answer);
+        break;
+    case CONTROL_SAVE:
+        answer->problem = save(fsguard, fd);
+        break;
+    case CONTROL_LOAD:
+    case CONTROL_LOAD_COPIES:
+        answer->problem = load(fsguard, fd, command == CONTROL_LOAD);
+        break;
+    case CONTROL_GIVE_UP:
+        if (fsguard->server_fd < 0 && fsguard->wait_end != 0)
+            give_up(fsguard);
+        break;
+    default:
+        answer->problem = EINVAL;
+        break;
+    }
+}
+
 static void serve_daemon(Fsguard *fsguard)
 {
     int connection = accept4(fsguard->control_fd, NULL, NULL, SOCK_CLOEXEC);
@@ -271,24 +330,11 @@ static void serve_daemon(Fsguard *fsguard)
     if (connection < 0)
         return;
     if (control_receive(connection, &command, sizeof command, &fd)) {
-        if (command == CONTROL_KEEP_NAMESPACE && fd >= 0) {
-            if (fsguard->namespace_fd >= 0)
-                close(fsguard->namespace_fd);
-            fsguard->namespace_fd = fd;
-            note_change(fsguard);
-        } else if (command == CONTROL_GET_NAMESPACE) {
-            sent = fsguard->namespace_fd;
-            answer.problem = fsguard->server_fd >= 0 ? EBUSY : sent < 0 ? ENOENT : 0;
-        } else if (command == CONTROL_SUCCESSOR && fd >= 0) {
-            use_successor(fsguard, fd, &answer);
-        } else if (command == CONTROL_GIVE_UP) {
-            if (fsguard->server_fd < 0 && fsguard->wait_end != 0)
-                give_up(fsguard);
-        } else {
-            answer.problem = EINVAL;
-        }
+        carry_out(fsguard, command, fd, &answer, &sent);
         control_send(connection, &answer, sizeof answer, sent);
     }
+    if (fd >= 0)
+        close(fd);
     close(connection);
 }
 

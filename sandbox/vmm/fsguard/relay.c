@@ -294,7 +294,7 @@ bool relay_recover(Relay *relay, int server_fd, RelayRecovery *ret_recovery)
     memory_map(&relay->device->memory);
     note_used(relay, used);
     good = server_introduce(relay->device, server_fd) &&
-           (!relay->shared->begun || (relay_begin(relay, server_fd) && replay(relay, ret_recovery)));
+           (!relay->shared->begun || (server_connect(relay, server_fd) && replay(relay, ret_recovery)));
     if (!good) {
         relay_lose_server(relay);
         return false;

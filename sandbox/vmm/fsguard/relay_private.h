@@ -65,7 +65,9 @@ typedef struct {
     uint64_t sequence;
     uint32_t generation; /* changes when a server comes or goes */
     uint32_t begun;
-    uint32_t free_slot; /* plus 1 */
+    uint8_t is_restored; /* the first server has yet to get what was loaded (relay_state.h) */
+    uint8_t any_files;   /* files of other inodes may take the place of the guest's */
+    uint32_t free_slot;  /* plus 1 */
     uint32_t n_free;
     uint16_t server_seen;            /* the server's answers that were dealt with */
     uint16_t next[DEVICE_RINGS_MAX]; /* the next request of the guest's rings */
@@ -93,6 +95,9 @@ struct vring_avail *server_available(const Relay *relay);
 struct vring_used *server_used(const Relay *relay);
 /* Tells a new server what QEMU told the first one. Return: false when it has died. */
 bool server_introduce(const Device *device, int fd);
+
+/* Gives the server its rings. */
+bool server_connect(Relay *relay, int server_fd);
 
 /* ---- relay_request.c ---- */
 

@@ -121,7 +121,7 @@ void relay_adapt(Message *message)
     memcpy(message->payload, &features, sizeof features);
 }
 
-bool relay_begin(Relay *relay, int server_fd)
+bool server_connect(Relay *relay, int server_fd)
 {
     Shared *shared = relay->shared;
 
@@ -134,6 +134,12 @@ bool relay_begin(Relay *relay, int server_fd)
     relay_calm(relay->kick_fd);
     return tell_region(server_fd, WINDOW_GUEST, sizeof(Window), WINDOW_USER, 0, relay->window_fd) &&
            tell_rings(relay);
+}
+
+bool relay_begin(Relay *relay, int server_fd)
+{
+    return server_connect(relay, server_fd) &&
+           (!relay->shared->is_restored || replay(relay, &(RelayRecovery){0}));
 }
 
 bool relay_has_begun(const Relay *relay)

@@ -27,9 +27,9 @@ static bool replay_session(Relay *relay)
 
 /* ---- nodes ---- */
 
-static bool is_same_file(const Node *node, const struct fuse_entry_out *entry)
+static bool is_same_file(const Relay *relay, const Node *node, const struct fuse_entry_out *entry)
 {
-    return entry->nodeid != 0 && entry->attr.ino == node->ino &&
+    return entry->nodeid != 0 && (entry->attr.ino == node->ino || relay->shared->any_files) &&
            (entry->attr.mode & S_IFMT) == (node->mode & S_IFMT);
 }
 
@@ -49,8 +49,10 @@ static bool replay_node(Relay *relay, uint32_t id)
     problem = relay_ask(relay, FUSE_LOOKUP, parent->server_id, name, strlen(name) + 1, &entry, sizeof entry);
     if (problem < 0)
         return false;
-    if (problem == 0 && is_same_file(node, &entry) && table_place(relay->table, id, entry.nodeid))
+    if (problem == 0 && is_same_file(relay, node, &entry) && table_place(relay->table, id, entry.nodeid)) {
+        node->ino = entry.attr.ino;
         return true;
+    }
     table_lose(relay->table, id);
     if (problem == 0 && entry.nodeid != 0 && entry.nodeid != TABLE_ROOT)
         relay_forget(relay, entry.nodeid);
@@ -185,7 +187,9 @@ bool replay(Relay *relay, RelayRecovery *recovery)
     bool good = replay_session(relay) && replay_nodes(relay, recovery) && replay_handles(relay) &&
                 replay_locks(relay);
 
-    if (good)
+    if (good) {
         count_handles(relay, recovery);
+        relay->shared->is_restored = relay->shared->any_files = 0;
+    }
     return good;
 }

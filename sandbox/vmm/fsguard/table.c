@@ -597,3 +597,43 @@ void table_repair(Table *table)
         settle(table, id);
     table->dirty = 0;
 }
+
+/* ---- a saved table ---- */
+
+bool table_restore_node(Table *table, uint32_t id, const Node *node, const char *name)
+{
+    Node *place = id > TABLE_ROOT && id < TABLE_NODES_MAX ? &table->nodes[id] : NULL;
+
+    if (place == NULL || place->state != NODE_FREE || node->parent >= TABLE_NODES_MAX ||
+        (node->parent != 0 && !name_is_suitable(name)))
+        return false;
+    *place = (Node){.lookups = node->lookups,
+                    .ino = node->ino,
+                    .parent = node->parent,
+                    .mode = node->mode,
+                    .state = NODE_LIVE,
+                    .place = node->place == PLACE_LOST ? PLACE_LOST : PLACE_UNKNOWN};
+    if (id > table->last_node)
+        table->last_node = id;
+    return node->parent == 0 || store_name(table, place, name);
+}
+
+bool table_restore_handle(Table *table, uint32_t fh, const Handle *handle)
+{
+    Handle *place = fh > 0 && fh < TABLE_HANDLES_MAX ? &table->handles[fh] : NULL;
+
+    if (place == NULL || place->in_use || handle->node == 0 || handle->node >= TABLE_NODES_MAX ||
+        (handle->flock_type != F_RDLCK && handle->flock_type != F_WRLCK && handle->flock_type != F_UNLCK))
+        return false;
+    *place = (Handle){.node = handle->node,
+                      .flags = handle->flags,
+                      .in_use = 1,
+                      .is_directory = handle->is_directory != 0,
+                      .place = handle->place == PLACE_LOST ? PLACE_LOST : PLACE_UNKNOWN,
+                      .flock_type = handle->flock_type,
+                      .flock_owner = handle->flock_owner,
+                      .flock_pid = handle->flock_pid};
+    if (fh > table->last_handle)
+        table->last_handle = fh;
+    return true;
+}

@@ -131,3 +131,11 @@ const Lock *table_locks(const Table *table, uint32_t *ret_n); /* some of them ar
 
 /* The server has died: no node or handle has a place, and nothing needs to be forgotten. */
 void table_displace(Table *table);
+
+/* ---- a saved table (relay_state.h) ---- */
+
+/* Puts a record of a saved table in its place in an empty one; its place at the server is unknown. Return:
+ * false when the number is out of bounds or in use, or the record is invalid. table_repair() has to follow.
+ */
+bool table_restore_node(Table *table, uint32_t id, const Node *node, const char *name);
+bool table_restore_handle(Table *table, uint32_t fh, const Handle *handle);
