@@ -130,9 +130,9 @@ static struct vring_used *used(guint ring)
     return (gpointer)(fs_guest.memory + ring_at(ring) + 0x8000);
 }
 
-static void start_ring(guint32 ring)
+static void start_ring(guint32 ring, guint32 first)
 {
-    const guint32 size[] = {ring, SIZE}, base[] = {ring, 0}, enable[] = {ring, 1};
+    const guint32 size[] = {ring, SIZE}, base[] = {ring, first}, enable[] = {ring, 1};
     const guint64 at = USER_BASE + ring_at(ring), index = ring;
     const guint64 address[] = {ring, at, at + 0x8000, at + 0x4000, 0};
 
@@ -172,8 +172,8 @@ void fs_guest_start(const char *directory, gboolean relayed)
     tell(SET_FEATURES, &features, sizeof features, -1);
     tell(ADD_MEM_REG, region, sizeof region, memory);
     close(memory);
-    start_ring(0);
-    start_ring(1);
+    start_ring(0, 0);
+    start_ring(1, 0);
     if (relayed)
         g_assert_true(relay_begin(fs_guest.relay, fs_guest.server_fd));
 }
@@ -186,6 +186,26 @@ pid_t fs_server_child(void)
     g_autofree char *text = NULL;
 
     return g_file_get_contents(file, &text, NULL, NULL) ? (pid_t)g_ascii_strtoll(text, NULL, 10) : 0;
+}
+
+void fs_guest_stop(guint32 *ret_bases)
+{
+    for (guint32 ring = 0; ring < 2; ring++) {
+        const guint32 state[] = {ring, 0};
+        Message message = {.request = GET_VRING_BASE, .flags = 1, .size = sizeof state}, answer;
+
+        memcpy(message.payload, state, sizeof state);
+        relay_note(fs_guest.relay, &message);
+        device_note(&fs_guest.device, &message, NULL, 0);
+        device_answer(&fs_guest.device, &message, &answer);
+        memcpy(&ret_bases[ring], answer.payload + sizeof ring, sizeof ring);
+    }
+}
+
+void fs_guest_continue(const guint32 *bases)
+{
+    for (guint32 ring = 0; ring < 2; ring++)
+        start_ring(ring, bases[ring]);
 }
 
 void fs_server_kill(void)

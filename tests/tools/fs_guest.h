@@ -33,6 +33,10 @@ pid_t fs_server_child(void);
 
 void fs_guest_start(const char *directory, gboolean relayed);
 void fs_guest_end(void);
+/* Stops the rings as QEMU does when it stops the guest, and starts them again where they were. bases: of two
+ * rings. */
+void fs_guest_stop(guint32 *ret_bases);
+void fs_guest_continue(const guint32 *bases);
 /* Starts a server and lets it take the place of the one that was killed. */
 gboolean fs_guest_recover(const char *directory, RelayRecovery *ret_recovery);
 

@@ -477,6 +477,35 @@ static void requests_fail_when_no_server_comes(void)
     end_session();
 }
 
+static void a_stopped_guest_loses_nothing(void)
+{
+    guint32 bases[2], again[2];
+    guint64 node;
+    guint under_way, later;
+
+    begin_session();
+    put_file("file", "text");
+    node = node_of(ROOT, "file");
+    under_way = fs_submit(FUSE_LOOKUP, ROOT, "file", 5, NULL, 0, sizeof(struct fuse_entry_out));
+    relay_work(fs_guest.relay);
+    fs_guest_stop(bases);
+    CU_ASSERT_TRUE(fs_is_answered(under_way));
+    CU_ASSERT_EQUAL(fs_await(under_way, NULL), 0);
+    later = fs_submit(FUSE_LOOKUP, ROOT, "file", 5, NULL, 0, sizeof(struct fuse_entry_out));
+    relay_work(fs_guest.relay);
+    CU_ASSERT_FALSE(fs_is_answered(later));
+    /* The server may be replaced meanwhile. */
+    replace_server();
+    fs_guest_continue(bases);
+    CU_ASSERT_EQUAL(fs_await(later, NULL), 0);
+    CU_ASSERT_EQUAL(node_of(ROOT, "file"), node);
+    fs_guest_stop(again);
+    CU_ASSERT_EQUAL(again[1], bases[1] + 2);
+    fs_guest_continue(again);
+    CU_ASSERT_EQUAL(node_of(ROOT, "file"), node);
+    end_session();
+}
+
 static void unknown_calls_do_not_reach_the_server(void)
 {
     static const struct fuse_read_in in = {.fh = 12345, .size = 10};
@@ -598,6 +627,7 @@ int main(void)
         {"a saved guest goes on with copies of its volumes, and what they lack is stale",
          a_saved_guest_goes_on_at_a_copy},
         {"a saved state with any damage is refused", a_damaged_state_is_refused},
+        {"a guest that QEMU stops and continues loses no request", a_stopped_guest_loses_nothing},
         {"unknown calls and numbers are refused without the server", unknown_calls_do_not_reach_the_server},
     };
     if (geteuid() != 0 || access(FS_GUEST_SERVER, X_OK) != 0) {
