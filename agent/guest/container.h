@@ -52,9 +52,11 @@ typedef struct Container {
     Identity *identity;   /* for the response of CreateContainer; NULL afterwards */
     int console_fd;       /* while crun creates the container: where crun sends the terminal; -1: nowhere */
     int oom_score_adj;
-    char cgroup[512]; /* the directory of its cgroup; empty: not known yet */
-    Measure writable; /* the size of its writable layer */
-    Timer read_ahead; /* runs once CreateContainer has been answered */
+    char cgroup[512];    /* the directory of its cgroup; empty: not known yet */
+    Measure writable;    /* the size of its writable layer */
+    uint64_t guest_mark; /* of the commands in the guest itself that use its programs (in_guest.h); 0: there
+                            were none */
+    Timer read_ahead;    /* runs once CreateContainer has been answered */
 } Container;
 
 Container *container_find(const char *id);

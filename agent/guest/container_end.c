@@ -64,7 +64,7 @@ void container_exited(void *data, Process *process)
     container->held = false;
     container_unlink_pid_namespace(container);
     cgroup_kill(container->cgroup);
-    in_guest_kill(container->id);
+    in_guest_kill(container);
     container->paused = false;
     container->ending = true;
     container->ending_since_ns = clock_monotonic_ns();
@@ -97,9 +97,11 @@ static bool signal_all(const Container *container, const Process *process, int s
 {
     if (process->exec_id[0] == '\0')
         return container_signal_all(container, signal_number);
-    return process->pid != 0 &&
-           process_tree_signal(process->in_guest ? CGROUP_ROOT : container->cgroup,
-                               process->gone ? 0 : process->pid, process->mark, signal_number);
+    if (process->in_guest) /* other commands of the container have the same mark */
+        return process->pid != 0 && !process->gone &&
+               process_tree_signal(CGROUP_ROOT, process->pid, 0, signal_number);
+    return process->pid != 0 && process_tree_signal(container->cgroup, process->gone ? 0 : process->pid,
+                                                    process->mark, signal_number);
 }
 
 /* A signal does not wait for the container's other operations, because it is how a hanging one is ended. */

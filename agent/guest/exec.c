@@ -333,7 +333,7 @@ void op_exec(Call *call)
     }
     process->starter = call;
     process->in_guest = request->in_guest;
-    process->mark = process_tree_new_mark();
+    process->mark = request->in_guest ? in_guest_mark(container) : process_tree_new_mark();
     process->exited = exec_exited;
     process->exited_data = container;
     process->oom_kills_before = container_oom_kills(container);

@@ -106,11 +106,17 @@ bool in_guest_start(Process *process, const ExecRequest *request, Fault *ret_fau
                         : command_spawn(process, argv, process->child_fds, ret_fault);
 }
 
-void in_guest_kill(const char *container_id)
+uint64_t in_guest_mark(Container *container)
 {
-    for (Process *process = process_next(NULL); process != NULL; process = process_next(process))
-        if (process->in_guest && strcmp(process->container_id, container_id) == 0)
-            process_tree_signal(CGROUP_ROOT, process->gone ? 0 : process->pid, process->mark, SIGKILL);
+    if (container->guest_mark == 0)
+        container->guest_mark = process_tree_new_mark();
+    return container->guest_mark;
+}
+
+void in_guest_kill(const Container *container)
+{
+    if (container->guest_mark != 0)
+        process_tree_signal(CGROUP_ROOT, 0, container->guest_mark, SIGKILL);
 }
 
 /* ---- the command's side ---- */

@@ -8,8 +8,7 @@
  */
 #pragma once
 
-#include "agent/guest/fault.h"
-#include "agent/guest/process.h"
+#include "agent/guest/container.h"
 
 /* The first word of the command line; then follow "tty" or "pipe", the rootfs, and the command. */
 #define IN_GUEST_OPTION "--in-guest"
@@ -18,8 +17,11 @@
  * and a message on its standard error. */
 bool in_guest_start(Process *process, const ExecRequest *request, Fault *ret_fault);
 
-/* Kills what such commands of a container have started. */
-void in_guest_kill(const char *container_id);
+/* Return: the mark (process_tree.h) of all such commands of a container, which finds what they have started
+ * also after their end. */
+uint64_t in_guest_mark(Container *container);
+/* Kills all of that. */
+void in_guest_kill(const Container *container);
 
 /* The program behind IN_GUEST_OPTION; words are those after the option. Return: an exit code, when the
  * command did not start. */

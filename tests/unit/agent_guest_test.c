@@ -889,6 +889,95 @@ static void runs_a_container_without_layers(void)
     expect_not_startable("empty", &(Wish){.args = "[\"/bin/true\"]", .uid = -1}, "/bin/true");
 }
 
+static void gives_its_kernel_log(void)
+{
+    Crivirt__Agent__V1__KernelLogRequest message = INIT(KERNEL_LOG_REQUEST);
+    DriveResponse *response;
+
+    message.max_bytes = 64 << 10;
+    response = call((DriveRequest)REQUEST(kernel_log, KERNEL_LOG, &message));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(response->kernel_log);
+    CU_ASSERT_PTR_NOT_NULL(g_strstr_len((const char *)response->kernel_log->text.data,
+                                        (gssize)response->kernel_log->text.len, "Linux version"));
+    crivirt__agent__v1__response__free_unpacked(response, NULL);
+    message.max_bytes = 100;
+    response = call((DriveRequest)REQUEST(kernel_log, KERNEL_LOG, &message));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(response->kernel_log);
+    CU_ASSERT_TRUE(response->kernel_log->text.len <= 100);
+    crivirt__agent__v1__response__free_unpacked(response, NULL);
+}
+
+static int set_paused(const char *id, gboolean paused, const char *text)
+{
+    Crivirt__Agent__V1__PauseContainerRequest message = INIT(PAUSE_CONTAINER_REQUEST);
+
+    message.id = (char *)id;
+    message.paused = paused;
+    return status_of(call((DriveRequest)REQUEST(pause_container, PAUSE_CONTAINER, &message)), text);
+}
+
+/* Runs a script in the guest itself, with the container's shell, to its end. */
+static int in_guest_to_end(const char *id, const char *exec_id, const char *script)
+{
+    Crivirt__Agent__V1__ExecRequest message = INIT(EXEC_REQUEST);
+    Crivirt__Agent__V1__ProcessId process = INIT(PROCESS_ID);
+    char *args[] = {(char *)"/bin/sh", (char *)"-c", (char *)script};
+
+    process.container_id = (char *)id;
+    process.exec_id = (char *)exec_id;
+    message.process = &process;
+    message.args = args;
+    message.n_args = 3;
+    message.in_guest = TRUE;
+    CU_ASSERT_EQUAL(status_of(call((DriveRequest)REQUEST(exec, EXEC, &message)), NULL), 0);
+    CU_ASSERT_TRUE(drive_wait_exit(guest.drive, id, exec_id, CALL_MS));
+    return drive_process(guest.drive, id, exec_id)->exit_code;
+}
+
+static void pauses_a_container(void)
+{
+    for (int i = 0; i < 2; i++) /* a repetition changes nothing */
+        CU_ASSERT_EQUAL(set_paused("main", TRUE, NULL), 0);
+    CU_ASSERT_EQUAL(status_of(exec_in("main", "asleep", "true", FALSE, FALSE), "is paused"), 9);
+    CU_ASSERT_EQUAL(in_guest_to_end("main", "frozen", "cat /sys/fs/cgroup/crivirt/main/cgroup.freeze"), 0);
+    expect_text("main", "frozen", 0, "1\n");
+    CU_ASSERT_EQUAL(set_paused("main", FALSE, NULL), 0);
+    CU_ASSERT_EQUAL(exec_to_end("main", "awake", "true"), 0);
+    CU_ASSERT_EQUAL(set_paused("nobody", TRUE, "has no container nobody"), 5);
+}
+
+static void a_paused_container_can_be_deleted(void)
+{
+    const Wish wish = {.args = "[\"/bin/sleep\",\"1000\"]", .uid = -1, .n_layers = 2};
+
+    CU_ASSERT_EQUAL_FATAL(status_of(create("still", &wish), NULL), 0);
+    CU_ASSERT_EQUAL(set_paused("still", TRUE, "is not running"), 9);
+    CU_ASSERT_EQUAL_FATAL(status_of(start("still"), NULL), 0);
+    CU_ASSERT_EQUAL(set_paused("still", TRUE, NULL), 0);
+    CU_ASSERT_EQUAL(status_of(delete ("still"), NULL), 0);
+}
+
+static void runs_commands_in_the_guest_itself(void)
+{
+    const Wish wish = {.args = "[\"/bin/sleep\",\"1000\"]", .uid = -1, .n_layers = 2};
+
+    CU_ASSERT_EQUAL(
+        in_guest_to_end("main", "g1",
+                        "id -u; test -e /proc/1/root/init && echo guest; test -c /dev/kmsg && echo devices;"
+                        "cat /proc/self/oom_score_adj; exit 7"),
+        7);
+    expect_text("main", "g1", 0, "0\nguest\ndevices\n0\n");
+    CU_ASSERT_EQUAL(exec_to_end("main", "g2", "test -c /dev/kmsg"), 1); /* its mounts are its own */
+    CU_ASSERT_EQUAL_FATAL(status_of(create("shelled", &wish), NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(status_of(start("shelled"), NULL), 0);
+    CU_ASSERT_EQUAL(in_guest_to_end("shelled", "g3", "(setsid sleep 4343 >/dev/null 2>&1 &)"), 0);
+    CU_ASSERT_EQUAL(
+        in_guest_to_end("main", "g4", "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'sleep 434[3]'"), 0);
+    CU_ASSERT_EQUAL(status_of(delete ("shelled"), NULL), 0);
+    CU_ASSERT_EQUAL(
+        in_guest_to_end("main", "g5", "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'sleep 434[3]'"), 1);
+}
+
 static void kills_an_exec_and_a_container(void)
 {
     CU_ASSERT_EQUAL(status_of(exec_in("main", "victim", "sleep 1000", FALSE, FALSE), NULL), 0);
@@ -1141,6 +1230,11 @@ int main(void)
         {"a container without layers has an empty rootfs", runs_a_container_without_layers},
         {"a request may be longer than a frame, and a command have thousands of arguments",
          takes_long_requests},
+        {"the kernel's log is read, as much of it as was asked for", gives_its_kernel_log},
+        {"a paused container stands still and takes no execs, and the guest goes on", pauses_a_container},
+        {"a paused container can be deleted", a_paused_container_can_be_deleted},
+        {"a command in the guest itself is outside of the container, and ends with it",
+         runs_commands_in_the_guest_itself},
         {"signals reach execs and containers", kills_an_exec_and_a_container},
         {"a container ends with all that it started, also in a shared PID namespace", ends_with_its_cgroup},
         {"a deleted container leaves no cgroup and no record of crun's, whatever it made or did not start",
