@@ -109,3 +109,23 @@ test('cmake --install keeps a configuration that exists', () => {
     install();
     assert.strictEqual(fs.readFileSync(config, 'utf8'), '# ours\n');
 });
+
+test('/etc/crictl.yaml is that of the package where there was none, and an administrator\'s own is kept', () => {
+    const fresh = new Root();
+    assert.match(fs.readFileSync(fresh.at('etc/crictl.yaml'), 'utf8'), /^runtime-endpoint: unix:\/\/\/run\/crivirt\/crivirtd\.sock$/m);
+    fs.writeFileSync(fresh.at('etc/crictl.yaml'), 'runtime-endpoint: unix:///run/other.sock\n');
+    fresh.dpkg('-i', deb);
+    fresh.dpkg('-r', 'crivirt');
+    assert.match(fs.readFileSync(fresh.at('etc/crictl.yaml'), 'utf8'), /other\.sock/);
+    const removed = new Root();
+    removed.dpkg('-r', 'crivirt');
+    assert.ok(!fs.existsSync(removed.at('etc/crictl.yaml')));
+});
+
+test('the package has the units that switch a kubelet, with its own paths', () => {
+    const unit = fs.readFileSync(installed.at('usr/lib/systemd/system/crivirt-switch.service'), 'utf8');
+    const [, script] = /^ExecStart=\/bin\/sh (\S+)$/m.exec(unit);
+    fs.accessSync(installed.at(script), fs.constants.X_OK);
+    fs.accessSync(installed.at('usr/lib/systemd/system/crivirt-switch.timer'));
+    fs.accessSync(installed.at('usr/share/crivirt/check.tar'));
+});
