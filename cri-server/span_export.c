@@ -15,6 +15,7 @@ enum {
     PAUSE_FIRST_MS = 500,
     PAUSE_MOST_MS = 30 * 1000,
     FAREWELL_MS = 2000,
+    PAUSE_STEP_US = 100 * 1000,
     KIND_INTERNAL = 1, /* opentelemetry.proto.trace.v1.Span.SpanKind */
     KIND_SERVER = 2,
     STATUS_OF_ERROR = 2,
@@ -204,7 +205,7 @@ static void pause_ms(const SpanExport *export, gint64 ms)
     const gint64 until_us = g_get_monotonic_time() + ms * 1000;
 
     while (g_get_monotonic_time() < until_us && !g_atomic_int_get(&export->stopping))
-        g_usleep(100 * 1000);
+        g_usleep(PAUSE_STEP_US);
 }
 
 static void send_batch(SpanExport *export, const GPtrArray *spans)

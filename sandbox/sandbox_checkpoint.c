@@ -20,6 +20,7 @@
 #include "common/semaphore.h"
 #include "common/string_table.h"
 #include "sandbox/checkpoint/checkpoint.h"
+#include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_start.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/cri_copy.h"
@@ -285,40 +286,49 @@ static gboolean save_frozen(Pod *pod, int directory, const Deadline *deadline, g
         return FALSE;
     set_saving(pod, TRUE);
     saved = freeze(agent, deadline, error) && save_held(pod, agent, directory, deadline, error);
-    thaw(pod, agent);
+    /* When the connection loses this Thaw, the next Hello reports that the containers are frozen. */
     set_saving(pod, FALSE);
+    thaw(pod, agent);
     *ret_pause_us = g_get_monotonic_time() - begin_us;
     return saved;
 }
 
 /* ---- the journal ---- */
 
-static char *journal_path(const SandboxManager *manager, const char *id)
+/* Two calls may save one pod, one after the other, so an entry is named by the pod and the directory. Return:
+ * the path, which the caller frees. */
+static char *journal_path(Pod *pod, const struct stat *directory)
 {
-    return g_build_filename(manager->guests.state_dir, JOURNAL, id, NULL);
+    g_autofree char *name = g_strdup_printf("%s.%" G_GUINT64_FORMAT, pod->id, (guint64)directory->st_ino);
+
+    return g_build_filename(pod->manager->guests.state_dir, JOURNAL, name, NULL);
 }
 
 /* Records the directory by its inode as well, because the next daemon must not touch another one of that
- * path. */
-static gboolean journal_write(Pod *pod, int directory, const char *output_path, GError **error)
+ * path. *ret_entry, which the caller frees, is for journal_end(). */
+static gboolean journal_write(Pod *pod, int directory, const char *output_path, char **ret_entry,
+                              GError **error)
 {
     g_autofree char *folder = g_build_filename(pod->manager->guests.state_dir, JOURNAL, NULL);
-    g_autofree char *path = journal_path(pod->manager, pod->id);
+    g_autofree char *path = NULL;
     g_autofree char *text = NULL;
     struct stat status;
 
     if (fstat(directory, &status) != 0)
         return fail_errno(error, errno, "output_path: %s", output_path);
+    path = journal_path(pod, &status);
     text = g_strdup_printf("%" G_GUINT64_FORMAT ":%" G_GUINT64_FORMAT " %s", (guint64)status.st_dev,
                            (guint64)status.st_ino, output_path);
-    return dir_make(folder, 0700, error) && file_write_atomic(path, text, strlen(text), 0600, error);
+    if (!dir_make(folder, 0700, error) || !file_write_atomic(path, text, strlen(text), 0600, error))
+        return FALSE;
+    *ret_entry = g_steal_pointer(&path);
+    return TRUE;
 }
 
-static void journal_end(const SandboxManager *manager, const char *id)
+static void journal_end(const char *entry)
 {
-    g_autofree char *path = journal_path(manager, id);
-
-    unlink(path);
+    if (entry != NULL)
+        unlink(entry);
 }
 
 static void journal_undo(const char *text)
@@ -359,10 +369,11 @@ void sandbox_checkpoint_recover(SandboxManager *manager, const GPtrArray *domain
 {
     g_autofree char *folder = g_build_filename(manager->guests.state_dir, JOURNAL, NULL);
     g_autoptr(GDir) entries = g_dir_open(folder, 0, NULL);
-    const char *id;
+    const char *name;
 
-    while (entries != NULL && (id = g_dir_read_name(entries)) != NULL) {
-        g_autofree char *path = journal_path(manager, id);
+    while (entries != NULL && (name = g_dir_read_name(entries)) != NULL) {
+        g_autofree char *path = g_build_filename(folder, name, NULL);
+        g_autofree char *id = g_strndup(name, strcspn(name, "."));
         g_autofree char *text = NULL;
 
         if (file_read(path, JOURNAL_MAX_BYTES, &text, NULL, NULL))
@@ -419,6 +430,7 @@ gboolean sandbox_checkpoint(SandboxManager *manager, const Runtime__V1__Checkpoi
     Deadline bounded = deadline_sooner(deadline, CHECKPOINT_TIMEOUT_MS);
     g_autoptr(Pod) pod = manager_find_pod(manager, request->pod_sandbox_id, error);
     g_autoptr(GPtrArray) containers = NULL;
+    g_autofree char *entry = NULL;
     int directory;
     gboolean made;
 
@@ -431,13 +443,14 @@ gboolean sandbox_checkpoint(SandboxManager *manager, const Runtime__V1__Checkpoi
     directory = checkpoint_directory(request->output_path, error);
     if (directory < 0)
         return FALSE;
-    made = journal_write(pod, directory, request->output_path, error) &&
+    made = journal_write(pod, directory, request->output_path, &entry, error) &&
            checkpoint_make(pod, containers, directory, &bounded, error);
     if (!made) {
         checkpoint_discard(directory);
+        pod_explain(pod, error);
         g_prefix_error(error, "cannot save sandbox %s: ", pod->id);
     }
-    journal_end(manager, pod->id);
+    journal_end(entry);
     close(directory);
     return made;
 }

@@ -255,7 +255,7 @@ static gboolean containers_add(Pod *pod, GArray *all, const Deadline *deadline, 
     for (guint i = 0; i < all->len; i++)
         if (!container_add(pod, &g_array_index(all, Restored, i), error))
             return FALSE;
-    if (!pod->platform->fit(pod, NULL, "config.linux.resources", TRUE, deadline, error))
+    if (!pod->platform->fit(pod, NULL, "config.linux.resources", FALSE, deadline, error))
         return FALSE;
     for (guint i = 0; i < all->len; i++)
         if (!container_limit(&g_array_index(all, Restored, i), deadline, error))
@@ -283,8 +283,6 @@ static gboolean restore_pod(SandboxManager *manager, const PodRequest *request, 
     if (!good)
         return FALSE;
     good = containers_add(pod, all, deadline, error);
-    /* From here on the containers pin what they use of them. */
-    image_service_unpin(manager->images, pod->id);
     if (!good) {
         pod_undo(pod);
         return FALSE;

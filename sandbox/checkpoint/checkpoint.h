@@ -75,7 +75,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Checkpoint, checkpoint_free)
 CheckpointContainer *checkpoint_add_container(Checkpoint *checkpoint);
 CheckpointDisk *checkpoint_add_disk(Checkpoint *checkpoint);
 
-/* Opens an existing, empty directory by its absolute path. Errors: INVALID_ARGUMENT, NOT_FOUND,
+/* Opens an existing, empty directory by its absolute path, for this caller alone until the descriptor is
+ * closed. Errors: INVALID_ARGUMENT, NOT_FOUND,
  * FAILED_PRECONDITION with what the directory holds. Return: a descriptor, the caller's; -1. */
 int checkpoint_directory(const char *path, GError **error);
 /* Makes the files that the state of the VM is saved to, open for reading and writing. The caller closes the

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -46,6 +47,12 @@ int checkpoint_directory(const char *path, GError **error)
     directory = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (directory < 0) {
         fail_errno(error, errno, "output_path: cannot open the directory %s", path);
+        return -1;
+    }
+    /* Another call would take the files of this one for its own. */
+    if (flock(directory, LOCK_EX | LOCK_NB) != 0) {
+        fail(error, STATUS_FAILED_PRECONDITION, "output_path: %s is in use by another checkpoint", path);
+        close(directory);
         return -1;
     }
     copy = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

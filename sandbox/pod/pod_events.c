@@ -22,6 +22,8 @@
 
 typedef Crivirt__Agent__V1__ContainerReport ContainerReport;
 
+enum { THAW_TIMEOUT_MS = 60 * 1000 };
+
 static Container *container_lookup(Pod *pod, const char *guest_id)
 {
     Container *container;
@@ -135,14 +137,19 @@ static gboolean pod_is_saving(Pod *pod)
     return saving;
 }
 
-/* A daemon that died while it saved the guest has left the containers frozen. */
-static void thaw(Pod *pod)
+/* The agent is ready only after the event. */
+static void thaw_later(gpointer data)
 {
     const Crivirt__Agent__V1__ThawRequest request = CRIVIRT__AGENT__V1__THAW_REQUEST__INIT;
+    Pod *pod = data;
     g_autoptr(AgentConnection) agent = pod_any_agent(pod);
+    Deadline deadline = deadline_in_ms(THAW_TIMEOUT_MS);
+    g_autoptr(GError) error = NULL;
 
-    if (agent != NULL)
-        agent_thaw_post(agent, &request);
+    if (agent != NULL && !agent_thaw(agent, &request, &deadline, NULL, &error))
+        log_error(LOG_FIELDS("sandbox", pod->id),
+                  "cannot thaw the containers of a guest that was being saved: %s", error->message);
+    pod_unref(pod);
 }
 
 static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer data)
@@ -157,8 +164,9 @@ static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer da
                     "the guest's agent reports that it serves sandbox \"%s\"", hello->sandbox_id);
         return;
     }
+    /* Left by a daemon that died while it saved the guest, or by a Thaw that the connection has lost. */
     if (hello->frozen && !pod_is_saving(pod))
-        thaw(pod);
+        manager_defer(pod->manager, thaw_later, pod_ref(pod));
     stream_sessions_resume(pod);
     containers = pod_containers(pod);
     for (guint i = 0; i < containers->len; i++) {

@@ -24,7 +24,13 @@
 #include "sandbox/vmm/console.h"
 #include "sandbox/vmm/vmm_state.h"
 
-enum { DESTROY_TIMEOUT_MS = 20 * 1000, CONSOLE_TAIL_BYTES = 2000, CONSOLE_TAIL_LINES = 12 };
+enum {
+    DESTROY_TIMEOUT_MS = 20 * 1000,
+    CONSOLE_TAIL_BYTES = 2000,
+    CONSOLE_TAIL_LINES = 12,
+    END_REPORT_MS = 500, /* for the report of an end that a call has met already */
+    LOOK_EVERY_US = 5 * 1000,
+};
 
 /* ---- the VM's description ---- */
 
@@ -336,26 +342,34 @@ gboolean pod_start_check_checkpoint(SandboxManager *manager, const PodRequest *r
            fail(error, STATUS_FAILED_PRECONDITION, "the checkpoint cannot continue here: %s", difference);
 }
 
-/* Attaches the layers that the saved guest has as disks, at the same places. They stay on the node as long as
- * the pod's id pins them. */
-static gboolean checkpoint_disks_attach(Pod *pod, const Checkpoint *checkpoint, GError **error)
+static gboolean layers_attach_at(Pod *pod, const Checkpoint *checkpoint, const GPtrArray *layers,
+                                 GError **error)
 {
-    g_autoptr(GPtrArray) keys = g_ptr_array_new();
-    g_autoptr(GPtrArray) layers = NULL;
-
-    for (guint i = 0; i < checkpoint->disks->len; i++)
-        g_ptr_array_add(keys, ((CheckpointDisk *)checkpoint->disks->pdata[i])->key);
-    g_ptr_array_add(keys, NULL);
-    if (!image_service_pin_layers(pod->manager->images, pod->id, (const char *const *)keys->pdata, &layers,
-                                  error)) {
-        g_prefix_error(error, "a layer that the checkpoint's guest has as a disk is not on this node: ");
-        return FALSE;
-    }
     for (guint i = 0; i < checkpoint->disks->len; i++)
         if (!vm_pod_attach_layer_at(pod, layers->pdata[i],
                                     ((CheckpointDisk *)checkpoint->disks->pdata[i])->lun, error))
             return FALSE;
     return TRUE;
+}
+
+/* Attaches the layers that the saved guest has as disks, at the same places. The pod's id pins them until
+ * QEMU has opened them. */
+static gboolean checkpoint_disks_attach(Pod *pod, const Checkpoint *checkpoint, GError **error)
+{
+    g_autoptr(GPtrArray) keys = g_ptr_array_new();
+    g_autoptr(GPtrArray) layers = NULL;
+    gboolean good;
+
+    for (guint i = 0; i < checkpoint->disks->len; i++)
+        g_ptr_array_add(keys, ((CheckpointDisk *)checkpoint->disks->pdata[i])->key);
+    g_ptr_array_add(keys, NULL);
+    good = image_service_pin_layers(pod->manager->images, pod->id, (const char *const *)keys->pdata, &layers,
+                                    error);
+    if (!good)
+        g_prefix_error(error, "a layer that the checkpoint's guest has as a disk is not on this node: ");
+    good = good && layers_attach_at(pod, checkpoint, layers, error);
+    image_service_unpin(pod->manager->images, pod->id);
+    return good;
 }
 
 /* The pod's own copy is checked, so that nobody can change it afterwards. */
@@ -392,8 +406,8 @@ static gboolean vm_create_from_checkpoint(Pod *pod, const DomainSpec *spec, cons
            checkpoint_disks_attach(pod, checkpoint, error);
 }
 
-static gboolean vm_continue(Pod *pod, const DomainSpec *spec, const PodRequest *request,
-                            const Deadline *deadline, GError **error)
+static gboolean vm_continue_once(Pod *pod, const DomainSpec *spec, const PodRequest *request,
+                                 const Deadline *deadline, GError **error)
 {
     const Checkpoint *checkpoint = request->checkpoint;
     gint64 begin_us = g_get_monotonic_time();
@@ -409,6 +423,33 @@ static gboolean vm_continue(Pod *pod, const DomainSpec *spec, const PodRequest *
     trace_add(pod->trace, TRACE_RESTORE, NULL, begin_us);
     pod->start = "checkpoint";
     return TRUE;
+}
+
+/* The end of a VM that has not run yet is reported to nobody, and libvirt's error may be any. */
+static void explain_end(Pod *pod, GError **error)
+{
+    Deadline deadline = deadline_in_ms(END_REPORT_MS);
+    g_autofree char *text = NULL;
+
+    while (error != NULL && (*error)->code == STATUS_INTERNAL && text == NULL &&
+           deadline_check(&deadline, "", NULL)) {
+        text = vmm_stop_text(pod->manager->vmm, pod->id);
+        if (text == NULL)
+            g_usleep(LOOK_EVERY_US);
+    }
+    if (text == NULL)
+        return;
+    g_clear_error(error);
+    fail(error, STATUS_UNAVAILABLE, "the pod's virtual machine has ended: %s", text);
+}
+
+static gboolean vm_continue(Pod *pod, const DomainSpec *spec, const PodRequest *request,
+                            const Deadline *deadline, GError **error)
+{
+    if (vm_continue_once(pod, spec, request, deadline, error))
+        return TRUE;
+    explain_end(pod, error);
+    return FALSE;
 }
 
 static gboolean vm_start(Pod *pod, const PodRequest *request, const Deadline *deadline, GError **error)

@@ -20,6 +20,7 @@ enum {
     /* The guest takes and returns memory in steps. A guest that makes no step within this time is considered
      * stalled. */
     STALLED_MS = 10 * 1000,
+    UNREPORTED_MS = 1500, /* QEMU reports a change at most once a second */
     LOOK_EVERY_MS = 5,
     LEFT_BYTES = 16 << 20, /* stays available to the guest when memory is taken from it */
 };
@@ -112,6 +113,7 @@ static gboolean memory_wait(Pod *pod, guint64 wanted_bytes, const Deadline *dead
 {
     gint64 moved_us = g_get_monotonic_time();
     guint64 last;
+    guint64 present;
 
     if (!vmm_plugged_memory(pod->manager->vmm, pod->id, ret_bytes, error))
         return FALSE;
@@ -123,6 +125,10 @@ static gboolean memory_wait(Pod *pod, guint64 wanted_bytes, const Deadline *dead
             return FALSE;
         if (*ret_bytes != last)
             moved_us = g_get_monotonic_time();
+        else if (g_get_monotonic_time() - moved_us > UNREPORTED_MS * G_GINT64_CONSTANT(1000) &&
+                 vmm_plugged_memory_now(pod->manager->vmm, pod->id, &present, NULL) &&
+                 present == wanted_bytes)
+            *ret_bytes = present; /* which ends the loop */
         else if (g_get_monotonic_time() - moved_us > STALLED_MS * G_GINT64_CONSTANT(1000))
             return fail(error, STATUS_UNAVAILABLE, "the guest %s",
                         *ret_bytes > wanted_bytes ? "needs its memory and does not give it back"

@@ -114,7 +114,9 @@ static gboolean start_everything(Pod *pod, const PodRequest *request, const Dead
         return FALSE;
 
     thread = g_thread_new("cni-add", network_thread, &job);
-    booted = pod_start_vm(pod, request, deadline, error) && vm_grow(pod, deadline, error);
+    /* A guest that goes on from a checkpoint has its size. */
+    booted = pod_start_vm(pod, request, deadline, error) &&
+             (request->checkpoint != NULL || vm_grow(pod, deadline, error));
     g_thread_join(thread);
     network = job.network;
     if (network == NULL) { /* the cause, when the boot was abandoned because of the network */

@@ -158,8 +158,12 @@ gboolean vmm_plug_vcpus(Vmm *vmm, const char *name, guint vcpus, GError **error)
  * time for that, and may be unable to give back memory that it uses. */
 gboolean vmm_request_memory(Vmm *vmm, const char *name, guint64 pluggable_bytes, guint64 plugged_bytes,
                             GError **error);
-/* Reads how much of its pluggable memory the guest has. */
+/* Reads how much of its pluggable memory the guest has. It has been told of the last change for a moment, in
+ * which it makes use of it. */
 gboolean vmm_plugged_memory(Vmm *vmm, const char *name, guint64 *ret_bytes, GError **error);
+/* The same by a question to QEMU: the guest may not use all of it yet. For a restored guest, of whose memory
+ * QEMU has reported no change. */
+gboolean vmm_plugged_memory_now(Vmm *vmm, const char *name, guint64 *ret_bytes, GError **error);
 
 /* Reads which user and group the domain's QEMU runs as: spec->user, or those of VmmConfig. */
 gboolean vmm_user(Vmm *vmm, const char *name, uid_t *ret_uid, gid_t *ret_gid, GError **error);

@@ -27,11 +27,21 @@ gboolean vmm_request_memory(Vmm *vmm, const char *name, guint64 pluggable_bytes,
            vmm_fail(error, "cannot change the VM's memory");
 }
 
+/* libvirt learns the size from QEMU's events and shows it only in the domain's XML. */
+gboolean vmm_plugged_memory(Vmm *vmm, const char *name, guint64 *ret_bytes, GError **error)
+{
+    g_autoptr(virDomain) domain = vmm_find_domain(vmm, name, error);
+    g_auto(DomainXml) xml = {0};
+
+    if (domain == NULL || !vmm_read_xml(domain, &xml, error))
+        return FALSE;
+    *ret_bytes = xml.plugged_memory_bytes;
+    return TRUE;
+}
+
 #define QUERY_MEMORY "{\"execute\":\"query-memory-devices\"}"
 
-/* libvirt learns the size from QEMU's events, of which there is none for the memory that a restored guest has
- * from the start. */
-gboolean vmm_plugged_memory(Vmm *vmm, const char *name, guint64 *ret_bytes, GError **error)
+gboolean vmm_plugged_memory_now(Vmm *vmm, const char *name, guint64 *ret_bytes, GError **error)
 {
     g_autoptr(JsonDocument) reply = NULL;
     const JsonValue *device;

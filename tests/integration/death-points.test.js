@@ -70,13 +70,13 @@ async function atPoints(t, one, {count, from = ''}, each) {
 
 for (const one of [...VERBS, ...READS])
     test(`${one.verb} ends with a true message when QEMU dies meanwhile`, async (t) => {
-        const where = {count: 2, from: one.verb === 'RunPodSandbox' ? 'virDomainCreateXML' : ''};
+        const where = {count: 2, from: /^(RunPodSandbox|RestorePod)$/.test(one.verb) ? 'virDomainCreateXML' : ''};
         await atPoints(t, one, where, async (subject, point) => {
             let died = false;
             const {error} = await crashing.during(point, () => one.work(subjects, subject), async () => {
                 died = await killed(/qemu-system/);
             });
-            truthfulFailure(error, /virtual machine|is not ready/);
+            truthfulFailure(error, /virtual machine|the VM has ended|cannot start QEMU|is not ready/);
             for (const id of died ? await subjects.podIds() : [])
                 await eventually('the sandbox is not ready', async () =>
                     (await node.podStatus({id})).state === 'SANDBOX_NOTREADY');

@@ -155,6 +155,21 @@ static void a_directory_must_be_empty(void)
                "is not absolute");
 }
 
+static void a_directory_is_used_by_one_call(void)
+{
+    g_autofree char *path = test_directory();
+    g_autoptr(GError) error = NULL;
+    int first = checkpoint_directory(path, &error);
+
+    CU_ASSERT_TRUE_FATAL(first >= 0);
+    TEST_FAILS(checkpoint_directory(path, &error) >= 0, error, STATUS_FAILED_PRECONDITION,
+               "in use by another checkpoint");
+    close(first);
+    first = checkpoint_directory(path, &error);
+    TEST_OK(first >= 0, error);
+    close(first);
+}
+
 static void discards_its_own_files_only(void)
 {
     g_autofree char *path = make();
@@ -257,6 +272,7 @@ int main(void)
         {"only their owner can read the files", files_are_private},
         {"a VM that differs from the saved one is named by the difference", compares_inputs},
         {"the directory must exist and be empty", a_directory_must_be_empty},
+        {"a directory is used by one call at a time", a_directory_is_used_by_one_call},
         {"an unfinished checkpoint is removed, and nothing else", discards_its_own_files_only},
         {"a damaged file is refused by its name", damage_is_found},
         {"links, FIFOs and missing files are refused", other_kinds_of_files_are_refused},

@@ -275,6 +275,7 @@ const VERBS = [
         work: (s, subject) => s.save(subject),
         async again(s, subject) {
             const {pod, container, saved} = subject;
+            assert.strictEqual(await s.node.output(container, 'echo inside'), 'inside'); // it is not frozen
             if (!fs.existsSync(path.join(saved, 'manifest.json'))) {
                 assert.deepStrictEqual(fs.readdirSync(saved), []);
                 await s.save(subject);
