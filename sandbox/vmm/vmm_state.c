@@ -31,6 +31,7 @@ enum {
 #define SAVE "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"fd:" STATE_FD "\"}}"
 #define LOAD "{\"execute\":\"migrate-incoming\",\"arguments\":{\"uri\":\"fd:" STATE_FD "\"}}"
 #define CANCEL "{\"execute\":\"migrate_cancel\"}"
+#define STATUS "{\"execute\":\"query-status\"}"
 #define QUERY "{\"execute\":\"query-migrate\"}"
 
 /* ---- the monitor ---- */
@@ -388,13 +389,32 @@ static void stream_cancel(Vmm *vmm, const char *name)
         wait_for_stream(vmm, name, &deadline, NULL);
 }
 
+/* QEMU reports the end of the stream before it has left the state in which the stream ends; a guest that is
+ * resumed in between stops for ever. */
+static void wait_for_rest(Vmm *vmm, const char *name)
+{
+    Deadline deadline = deadline_in_ms(CANCEL_TIMEOUT_MS);
+    gboolean ends = TRUE;
+
+    while (ends && deadline_check(&deadline, "", NULL)) {
+        g_autoptr(JsonDocument) reply = NULL;
+
+        ends = vmm_command(vmm, name, STATUS, -1, &reply, NULL) &&
+               g_strcmp0(reply_text(reply, "return", "status"), "finish-migrate") == 0;
+        if (ends)
+            g_usleep(FIRST_POLL_US);
+    }
+}
+
 static gboolean save_devices(Vmm *vmm, const char *name, int device_fd, const Deadline *deadline,
                              GError **error)
 {
-    if (transfer_stream(vmm, name, SAVE, device_fd, deadline, error))
-        return TRUE;
-    stream_cancel(vmm, name);
-    return FALSE;
+    const gboolean saved = transfer_stream(vmm, name, SAVE, device_fd, deadline, error);
+
+    if (!saved)
+        stream_cancel(vmm, name);
+    wait_for_rest(vmm, name);
+    return saved;
 }
 
 gboolean vmm_state_save(Vmm *vmm, const char *name, int ram_fd, int device_fd, const Deadline *deadline,
