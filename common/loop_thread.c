@@ -84,6 +84,40 @@ void loop_thread_after(LoopThread *loop, guint delay_ms, void (*function)(gpoint
 typedef struct {
     void (*function)(gpointer data);
     gpointer data;
+    GMutex lock;
+    GCond changed;
+    gboolean done;
+} WaitingCall;
+
+static void waiting_run(gpointer data)
+{
+    WaitingCall *call = data;
+
+    call->function(call->data);
+    g_mutex_lock(&call->lock);
+    call->done = TRUE;
+    g_cond_signal(&call->changed);
+    g_mutex_unlock(&call->lock);
+}
+
+void loop_thread_call(LoopThread *loop, void (*function)(gpointer data), gpointer data)
+{
+    WaitingCall call = {.function = function, .data = data};
+
+    g_mutex_init(&call.lock);
+    g_cond_init(&call.changed);
+    loop_thread_after(loop, 0, waiting_run, &call);
+    g_mutex_lock(&call.lock);
+    while (!call.done)
+        g_cond_wait(&call.changed, &call.lock);
+    g_mutex_unlock(&call.lock);
+    g_mutex_clear(&call.lock);
+    g_cond_clear(&call.changed);
+}
+
+typedef struct {
+    void (*function)(gpointer data);
+    gpointer data;
     GDestroyNotify destroy;
     int fd;
 } ProcessWatch;

@@ -23,6 +23,9 @@ GSource *loop_thread_add(LoopThread *loop, GSource *source, GSourceFunc function
 /* Runs function(data) once on the loop's thread after delay_ms. */
 void loop_thread_after(LoopThread *loop, guint delay_ms, void (*function)(gpointer data), gpointer data);
 
+/* The same at once, and waits until it has run. Not on the loop's own thread. */
+void loop_thread_call(LoopThread *loop, void (*function)(gpointer data), gpointer data);
+
 /* Runs function(data) on the loop's thread once the process has ended, whoever its parent is. destroy(data)
  * is called after it, or when the loop is freed before. Return: FALSE with errno set, and destroy(data)
  * called, when the process is gone already or the kernel refuses. */

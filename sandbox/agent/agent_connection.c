@@ -188,41 +188,20 @@ AgentConnection *agent_connection_open(AgentConnections *connections, const char
     return agent;
 }
 
-typedef struct {
-    AgentConnection *agent;
-    GMutex lock;
-    GCond changed;
-    gboolean done;
-} CloseCall;
-
 static void close_on_loop(gpointer data)
 {
-    CloseCall *call = data;
+    AgentConnection *agent = data;
 
-    g_ptr_array_remove_fast(call->agent->all->open, call->agent);
-    agent_connection_drop(call->agent, FALSE);
-    g_mutex_lock(&call->lock);
-    call->done = TRUE;
-    g_cond_signal(&call->changed);
-    g_mutex_unlock(&call->lock);
+    g_ptr_array_remove_fast(agent->all->open, agent);
+    agent_connection_drop(agent, FALSE);
 }
 
 void agent_connection_close(AgentConnection *agent)
 {
-    CloseCall call = {.agent = agent};
-
     g_mutex_lock(&agent->lock);
     agent->closed = TRUE;
     g_mutex_unlock(&agent->lock);
-    g_mutex_init(&call.lock);
-    g_cond_init(&call.changed);
-    loop_thread_after(agent->all->loop, 0, close_on_loop, &call);
-    g_mutex_lock(&call.lock);
-    while (!call.done)
-        g_cond_wait(&call.changed, &call.lock);
-    g_mutex_unlock(&call.lock);
-    g_mutex_clear(&call.lock);
-    g_cond_clear(&call.changed);
+    loop_thread_call(agent->all->loop, close_on_loop, agent);
 }
 
 gboolean agent_connection_is_connected(AgentConnection *agent)

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Keeps the channel still while the state of its guest is saved. QEMU moves bytes between the socket and the
  * guest's memory also while the guest is paused: the memory would no longer fit the state of the devices. */
-#include <errno.h>
 #include <linux/sockios.h>
-#include <string.h>
 #include <sys/ioctl.h>
 
 #include "common/error.h"
@@ -12,42 +10,19 @@
 
 enum { LOOK_EVERY_US = 500 };
 
-typedef struct {
-    AgentConnection *agent;
-    gboolean hold;
-    GMutex lock;
-    GCond changed;
-    gboolean done;
-} ReadingCall;
-
-static void reading_on_loop(gpointer data)
+static void reading_hold(gpointer data)
 {
-    ReadingCall *call = data;
-    AgentConnection *agent = call->agent;
+    AgentConnection *agent = data;
 
-    if (call->hold)
-        source_drop(&agent->reader);
-    else if (agent->fd >= 0 && agent->reader == NULL && agent->resume == NULL)
-        agent_reading_start(agent);
-    g_mutex_lock(&call->lock);
-    call->done = TRUE;
-    g_cond_signal(&call->changed);
-    g_mutex_unlock(&call->lock);
+    source_drop(&agent->reader);
 }
 
-static void reading_switch(AgentConnection *agent, gboolean hold)
+static void reading_release(gpointer data)
 {
-    ReadingCall call = {.agent = agent, .hold = hold};
+    AgentConnection *agent = data;
 
-    g_mutex_init(&call.lock);
-    g_cond_init(&call.changed);
-    loop_thread_after(agent->all->loop, 0, reading_on_loop, &call);
-    g_mutex_lock(&call.lock);
-    while (!call.done)
-        g_cond_wait(&call.changed, &call.lock);
-    g_mutex_unlock(&call.lock);
-    g_mutex_clear(&call.lock);
-    g_cond_clear(&call.changed);
+    if (agent->fd >= 0 && agent->reader == NULL && agent->resume == NULL)
+        agent_reading_start(agent);
 }
 
 /* Holds the writing side when all of it has reached QEMU, whole messages only. */
@@ -69,7 +44,7 @@ gboolean agent_connection_hold(AgentConnection *agent, const Deadline *deadline,
             return FALSE;
         g_usleep(LOOK_EVERY_US);
     }
-    reading_switch(agent, TRUE);
+    loop_thread_call(agent->all->loop, reading_hold, agent);
     return TRUE;
 }
 
@@ -80,5 +55,5 @@ void agent_connection_release(AgentConnection *agent)
     agent->clock.due_us = 0; /* the guest has stood still, and its clock perhaps with it */
     agent_queue_write_locked(agent);
     g_mutex_unlock(&agent->lock);
-    reading_switch(agent, FALSE);
+    loop_thread_call(agent->all->loop, reading_release, agent);
 }
