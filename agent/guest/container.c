@@ -18,6 +18,18 @@ Container *container_find(const char *id)
     return NULL;
 }
 
+Container *container_require(const char *id, Call *call)
+{
+    Container *container = container_find(id);
+    Fault error;
+
+    if (container == NULL) {
+        fault(&error, FAULT_NOT_FOUND, "the pod has no container %s", id);
+        call_fail(call, &error);
+    }
+    return container;
+}
+
 Container *container_next(const Container *container)
 {
     return container != NULL ? container->next : containers;

@@ -60,6 +60,8 @@ typedef struct Container {
 } Container;
 
 Container *container_find(const char *id);
+/* Finds the container that the call is about. Return: NULL when there is none; the call has failed then. */
+Container *container_require(const char *id, Call *call);
 /* Return: the container after this one; of NULL, the first; NULL at the end. */
 Container *container_next(const Container *container);
 /* Starts an operation on the container. Return: true when it may go on; the caller then calls

@@ -330,15 +330,12 @@ static void start_done(void *data, Job *job, const Fault *failure)
 
 void op_start_container(Call *call)
 {
-    Container *container = container_find(call->request->start_container->id);
+    Container *container = container_require(call->request->start_container->id, call);
     StartContainerResponse result = CRIVIRT__AGENT__V1__START_CONTAINER_RESPONSE__INIT;
     Fault error;
 
-    if (container == NULL) {
-        fault(&error, FAULT_NOT_FOUND, "the pod has no container %s", call->request->start_container->id);
-        call_fail(call, &error);
+    if (container == NULL)
         return;
-    }
     if (freeze_defers(call) || !container_enter(container, call))
         return;
     if (container->held) {

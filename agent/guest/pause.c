@@ -44,14 +44,11 @@ static bool pause_give_up(Container *container, Fault *ret_fault)
 void op_pause_container(Call *call)
 {
     const PauseContainerRequest *request = call->request->pause_container;
-    Container *container = container_find(request->id);
+    Container *container = container_require(request->id, call);
     Fault error;
 
-    if (container == NULL) {
-        fault(&error, FAULT_NOT_FOUND, "the pod has no container %s", request->id);
-        call_fail(call, &error);
+    if (container == NULL)
         return;
-    }
     if (freeze_defers(call) || !container_enter(container, call))
         return;
     if (!pause_check(container, &error)) {

@@ -37,14 +37,11 @@ static bool update_start(Container *container, const UpdateContainerRequest *req
 void op_update_container(Call *call)
 {
     const UpdateContainerRequest *request = call->request->update_container;
-    Container *container = container_find(request->id);
+    Container *container = container_require(request->id, call);
     Fault error;
 
-    if (container == NULL) {
-        fault(&error, FAULT_NOT_FOUND, "the pod has no container %s", request->id);
-        call_fail(call, &error);
+    if (container == NULL)
         return;
-    }
     if (!container_enter(container, call))
         return;
     if (!update_start(container, request, &error)) {
