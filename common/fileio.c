@@ -49,14 +49,16 @@ gboolean file_read(const char *path, gsize max_bytes, char **ret_data, gsize *re
     return TRUE;
 }
 
-static gboolean write_all(int fd, const char *data, gsize length)
+gboolean file_write_all(int fd, const void *data, gsize length)
 {
+    const char *rest = data;
+
     while (length > 0) {
-        ssize_t written = TEMP_FAILURE_RETRY(write(fd, data, length));
+        ssize_t written = TEMP_FAILURE_RETRY(write(fd, rest, length));
 
         if (written < 0)
             return FALSE;
-        data += written;
+        rest += written;
         length -= (gsize)written;
     }
     return TRUE;
@@ -79,7 +81,7 @@ gboolean file_write_atomic(const char *path, const void *data, gsize length, int
 
     if (fd < 0)
         return fail_errno(error, errno, "cannot create a file beside %s", path);
-    if (fchmod(fd, (mode_t)mode) != 0 || !write_all(fd, data, length) || fsync(fd) != 0 ||
+    if (fchmod(fd, (mode_t)mode) != 0 || !file_write_all(fd, data, length) || fsync(fd) != 0 ||
         rename(temporary, path) != 0) {
         int errnum = errno;
 

@@ -15,6 +15,9 @@ gboolean file_read(const char *path, gsize max_bytes, char **ret_data, gsize *re
 /* Replaces path atomically: written beside it, fsynced, renamed, directory fsynced. */
 gboolean file_write_atomic(const char *path, const void *data, gsize length, int mode, GError **error);
 
+/* Writes all of it at the descriptor's position. Return: FALSE with errno. */
+gboolean file_write_all(int fd, const void *data, gsize length);
+
 /* Makes the file unless it exists, and sets its mode so that only its owner can read it. For libraries that
  * open a file without a mode. */
 gboolean file_make_private(const char *path, GError **error);

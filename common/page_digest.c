@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PAGE_BYTES = 4096, READ_BYTES = 1 << 20 };
+enum { READ_BYTES = 1 << 20 };
 
 struct PageDigest {
     GChecksum *checksum;
@@ -29,7 +29,7 @@ void page_digest_free(PageDigest *digest)
     g_free(digest);
 }
 
-static gboolean page_is_zero(const guint8 *page, gsize length)
+gboolean page_is_zero(const guint8 *page, gsize length)
 {
     static const guint8 zeros[PAGE_BYTES];
 
@@ -55,6 +55,15 @@ void page_digest_finish(PageDigest *digest, guint64 file_bytes, FileFacts *ret_f
     ret_facts->bytes = file_bytes;
     ret_facts->data_bytes = digest->data_bytes;
     g_strlcpy(ret_facts->digest, g_checksum_get_string(digest->checksum), sizeof ret_facts->digest);
+}
+
+void file_facts_put(JsonWriter *json, const char *name, const FileFacts *facts)
+{
+    json_writer_open_object(json, name);
+    json_writer_uint(json, "bytes", facts->bytes);
+    json_writer_uint(json, "data_bytes", facts->data_bytes);
+    json_writer_string(json, "digest", facts->digest);
+    json_writer_close_object(json);
 }
 
 /* ---- the data of a file ---- */

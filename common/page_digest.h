@@ -6,7 +6,12 @@
  */
 #pragma once
 
-#include <glib.h>
+#include "common/json_writer.h"
+
+enum { PAGE_BYTES = 4096 };
+
+/* Return: whether all bytes are 0. length: at most PAGE_BYTES. */
+gboolean page_is_zero(const guint8 *page, gsize length);
 
 typedef struct {
     guint64 bytes;      /* the size of the file */
@@ -33,5 +38,7 @@ void page_digest_finish(PageDigest *digest, guint64 file_bytes, FileFacts *ret_f
 typedef gboolean FileDataFunc(guint64 offset, const guint8 *data, gsize length, gpointer user_data);
 gboolean file_data_each(int fd, guint64 begin, guint64 end, FileDataFunc *take, gpointer user_data);
 
+/* Writes them as an object, as manifests have them. */
+void file_facts_put(JsonWriter *json, const char *name, const FileFacts *facts);
 /* Reads the size and the digest of a file. Return: FALSE with errno; ENODATA for an empty file. */
 gboolean file_facts(int fd, FileFacts *ret_facts);

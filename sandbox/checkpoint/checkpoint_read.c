@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/fileio.h"
 #include "common/json.h"
 #include "sandbox/checkpoint/checkpoint.h"
 #include "sandbox/checkpoint/checkpoint_parts.h"
@@ -315,19 +316,12 @@ static gboolean devices_open(int directory, const FileFacts *facts, Checkpoint *
     gsize length = 0;
     g_autofree guint8 *state =
         part_read(directory, CHECKPOINT_DEVICES, CHECKPOINT_MAX_DEVICE_BYTES, &length, error);
-    gsize done = 0;
 
     if (state == NULL || !content_check(CHECKPOINT_DEVICES, state, length, facts, error))
         return FALSE;
     checkpoint->device_fd = memfd_create("checkpoint-devices", MFD_CLOEXEC);
-    while (checkpoint->device_fd >= 0 && done < length) {
-        const ssize_t n = TEMP_FAILURE_RETRY(write(checkpoint->device_fd, state + done, length - done));
-
-        if (n <= 0)
-            break;
-        done += (gsize)n;
-    }
-    return (checkpoint->device_fd >= 0 && done == length && lseek(checkpoint->device_fd, 0, SEEK_SET) == 0) ||
+    return (checkpoint->device_fd >= 0 && file_write_all(checkpoint->device_fd, state, length) &&
+            lseek(checkpoint->device_fd, 0, SEEK_SET) == 0) ||
            fail_errno(error, errno, "cannot copy the state of the checkpoint's devices");
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/fileio.h"
 #include "common/json_writer.h"
 #include "sandbox/checkpoint/checkpoint.h"
 #include "sandbox/checkpoint/checkpoint_parts.h"
@@ -107,21 +108,11 @@ void checkpoint_discard(int directory)
 static gboolean file_fill(int directory, const char *name, const void *data, gsize length, GError **error)
 {
     int fd = file_make(directory, name, error);
-    const char *rest = data;
-    gboolean good = fd >= 0;
+    gboolean good;
 
-    if (!good)
+    if (fd < 0)
         return FALSE;
-    while (good && length > 0) {
-        const ssize_t n = TEMP_FAILURE_RETRY(write(fd, rest, length));
-
-        good = n > 0;
-        if (good) {
-            rest += n;
-            length -= (gsize)n;
-        }
-    }
-    good = good && fsync(fd) == 0;
+    good = file_write_all(fd, data, length) && fsync(fd) == 0;
     if (!good)
         fail_errno(error, errno, "cannot write the checkpoint's file %s", name);
     close(fd);
@@ -152,15 +143,6 @@ static gboolean request_write(int directory, const Checkpoint *checkpoint, FileF
 }
 
 /* ---- the manifest ---- */
-
-static void put_facts(JsonWriter *json, const char *name, const FileFacts *facts)
-{
-    json_writer_open_object(json, name);
-    json_writer_uint(json, "bytes", facts->bytes);
-    json_writer_uint(json, "data_bytes", facts->data_bytes);
-    json_writer_string(json, "digest", facts->digest);
-    json_writer_close_object(json);
-}
 
 static void put_container(JsonWriter *json, const CheckpointContainer *container)
 {
@@ -241,10 +223,10 @@ gboolean checkpoint_seal(int directory, Checkpoint *checkpoint, GError **error)
     json_writer_int(json, "made_at", checkpoint->made_at_s);
     put_pod(json, checkpoint);
     put_vm(json, checkpoint);
-    put_facts(json, CHECKPOINT_REQUEST, &request);
-    put_facts(json, CHECKPOINT_RAM, &checkpoint->ram);
-    put_facts(json, CHECKPOINT_DEVICES, &devices);
-    put_facts(json, CHECKPOINT_DISK, &checkpoint->disk);
+    file_facts_put(json, CHECKPOINT_REQUEST, &request);
+    file_facts_put(json, CHECKPOINT_RAM, &checkpoint->ram);
+    file_facts_put(json, CHECKPOINT_DEVICES, &devices);
+    file_facts_put(json, CHECKPOINT_DISK, &checkpoint->disk);
     json_writer_close_object(json);
     text = json_writer_text(json, &length);
     if (!file_fill(directory, CHECKPOINT_MANIFEST, text, length, error))

@@ -184,15 +184,6 @@ static int file_open(const char *directory, const char *name)
 
 /* ---- the manifest ---- */
 
-static void put_facts(JsonWriter *json, const char *name, const FileFacts *facts)
-{
-    json_writer_open_object(json, name);
-    json_writer_int(json, "bytes", (gint64)facts->bytes);
-    json_writer_int(json, "data_bytes", (gint64)facts->data_bytes);
-    json_writer_string(json, "digest", facts->digest);
-    json_writer_close_object(json);
-}
-
 static void put_inputs(JsonWriter *json, const char *const *inputs)
 {
     json_writer_open_object(json, "inputs");
@@ -221,7 +212,7 @@ static gboolean manifest_write(const char *directory, const char *const *inputs,
     json_writer_int(json, "made_at", g_get_real_time() / G_USEC_PER_SEC);
     put_inputs(json, inputs);
     for (guint i = 0; i < G_N_ELEMENTS(parts); i++)
-        put_facts(json, parts[i], &facts[i]);
+        file_facts_put(json, parts[i], &facts[i]);
     json_writer_close_object(json);
     text = json_writer_text(json, &length);
     return file_write_atomic(path, text, length, 0600, error);

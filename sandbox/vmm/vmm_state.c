@@ -12,13 +12,7 @@
 #include "common/error.h"
 #include "common/json.h"
 
-enum {
-    PAGE_BYTES = 4096,
-    STEP_BYTES = 64 << 20,
-    FIRST_POLL_US = 500,
-    LAST_POLL_US = 20 * 1000,
-    CANCEL_TIMEOUT_MS = 10 * 1000
-};
+enum { STEP_BYTES = 64 << 20, FIRST_POLL_US = 500, LAST_POLL_US = 20 * 1000, CANCEL_TIMEOUT_MS = 10 * 1000 };
 
 /* Shared memory is left out of QEMU's stream. The guest stays on this node, so that it need not be announced
  * to the network. */
@@ -179,20 +173,13 @@ typedef struct {
     const Deadline *deadline;
 } Copy;
 
-static gboolean page_is_zero(const guint8 *page)
-{
-    static const guint8 zeros[PAGE_BYTES];
-
-    return memcmp(page, zeros, PAGE_BYTES) == 0;
-}
-
 /* Copies from begin up to end without the pages of zeros, which a guest may make of memory that it frees. */
 static gboolean copy_pages(const Copy *copy, gsize begin, gsize end)
 {
     while (begin < end) {
         gsize until = begin;
 
-        while (until < end && !page_is_zero(copy->data + until))
+        while (until < end && !page_is_zero(copy->data + until, PAGE_BYTES))
             until += PAGE_BYTES;
         if (until > begin &&
             !write_all(copy->to, copy->data + begin, until - begin, copy->to_offset + (off_t)begin))
