@@ -17,6 +17,7 @@
 
 #include "sandbox/vmm/fsguard/device.h"
 #include "sandbox/vmm/fsguard/message_io.h"
+#include "tests/fuzz/input.h"
 
 /* Places in the memory; the largest ring has 256 entries. */
 enum {
@@ -36,25 +37,12 @@ enum {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-typedef struct {
-    const uint8_t *data;
-    size_t left;
-} Input;
-
 static struct {
     Device device;
     int file;
     uint8_t *memory;
     uint32_t size; /* of the rings */
 } guest;
-
-static uint8_t take(Input *input)
-{
-    if (input->left == 0)
-        return 0;
-    input->left--;
-    return *input->data++;
-}
 
 static uint16_t take16(Input *input)
 {

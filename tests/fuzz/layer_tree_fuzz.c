@@ -13,23 +13,11 @@
 
 #include "common/error.h"
 #include "image-service/layers/layer.h"
+#include "tests/fuzz/input.h"
 
 enum { BLOCK = 512, MAX_LAYERS = 4, MAX_ENTRIES = 200, MAX_PARTS = 5, MAX_DEPTH = 4 };
 
 int LLVMFuzzerTestOneInput(const guint8 *data, gsize size);
-
-typedef struct {
-    const guint8 *data;
-    gsize left;
-} Input;
-
-static guint8 take(Input *input)
-{
-    if (input->left == 0)
-        return 0;
-    input->left--;
-    return *input->data++;
-}
 
 static const char *const names[] = {
     "a",

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "sandbox/vmm/fsguard/relay_private.h"
+#include "tests/fuzz/input.h"
 
 enum {
     MEMORY_BYTES = 1 << 18,
@@ -32,11 +33,6 @@ enum {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-typedef struct {
-    const uint8_t *data;
-    size_t left;
-} Input;
-
 static struct {
     Device device;
     Relay *relay;
@@ -44,14 +40,6 @@ static struct {
     int server, other_end;
     uint16_t answered; /* requests of the window that the server has answered or forgotten */
 } guest;
-
-static uint8_t take(Input *input)
-{
-    if (input->left == 0)
-        return 0;
-    input->left--;
-    return *input->data++;
-}
 
 static void take_bytes(Input *input, uint8_t *ret_bytes, size_t length)
 {

@@ -12,14 +12,8 @@ let node;
 before(async () => { node = await Node.start(); });
 after(() => node.end());
 
-// Makes a directory on the node.
-function directory(name) {
-    const dir = path.join(node.dir, name);
-    fs.mkdirSync(dir, {recursive: true});
-    return dir;
-}
-
-const serverPid = (pod) => parseInt(fs.readFileSync(path.join(node.runDir, 'share', `${pod.id.slice(0, 24)}.server`), 'utf8'), 10);
+const directory = (name) => node.directory(name);
+const serverPid = (pod) => node.fileServerPid(pod);
 
 // The processes of a pod's fsguard, the first one first.
 const guardPids = (pod) => fs.readdirSync('/proc').filter((name) => {

@@ -16,14 +16,8 @@ const config = '[handlers.unlocked]\nvolume_locks = false\n[handlers.mortal]\nvo
 before(async () => { node = await Node.start({config}); });
 after(() => node.end());
 
-// Makes a directory on the node.
-function directory(name) {
-    const dir = path.join(node.dir, name);
-    fs.mkdirSync(dir, {recursive: true});
-    return dir;
-}
-
-const serverPid = (pod) => parseInt(fs.readFileSync(path.join(node.runDir, 'share', `${pod.id.slice(0, 24)}.server`), 'utf8'), 10);
+const directory = (name) => node.directory(name);
+const serverPid = (pod) => node.fileServerPid(pod);
 
 test('a file server that dies fails its volumes at once and nothing else', async () => {
     const pod = await node.runPod({}, 'mortal');

@@ -82,6 +82,13 @@ class PodNode extends DaemonNode {
         return container;
     }
 
+    // Makes a directory on the node.
+    directory(name) {
+        const dir = path.join(this.dir, name);
+        fs.mkdirSync(dir, {recursive: true});
+        return dir;
+    }
+
     // The mount of a program that can do what busybox cannot (tests/tools/guest_tool.c).
     toolMount() {
         return {container_path: '/tool', readonly: true, host_path: programs.guestTool};
@@ -145,6 +152,10 @@ class PodNode extends DaemonNode {
     qemuPid(pod) {
         return processesOf(this).find(({words}) =>
             words[0].includes('qemu-system') && words.join(' ').includes(pod.id.slice(0, 12)))?.pid;
+    }
+
+    fileServerPid(pod) {
+        return parseInt(fs.readFileSync(path.join(this.runDir, 'share', `${pod.id.slice(0, 24)}.server`), 'utf8'), 10);
     }
 
     // Kills all QEMUs and file servers at once.
