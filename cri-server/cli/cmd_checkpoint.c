@@ -68,9 +68,10 @@ const Command command_checkpoint = {
     .usage = "POD DIRECTORY",
     .help = "Save a running pod into a directory",
     .details =
-        "Saves memory, processes and disk of all running containers at one moment; the pod stands still for\n"
-        "less than a second in most cases, and runs on. The directory is made, or must be empty. It holds\n"
-        "all that the pod had in memory, its secrets, too. Pods with volumes of the node cannot be saved.",
+        "Saves memory, processes and disk of all running containers at one moment; the pod stands still "
+        "while\n"
+        "its memory is written, and runs on. The directory is made, or must be empty. It holds all that the\n"
+        "pod had in memory, its secrets, too. Pods with volumes of the node cannot be saved.",
     .min_operands = 2,
     .max_operands = 2,
     .run = checkpoint_command,
