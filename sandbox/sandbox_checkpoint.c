@@ -41,11 +41,6 @@ enum {
 
 /* ---- what can be saved ---- */
 
-static gboolean options_check(size_t n_options, const char *first, GError **error)
-{
-    return n_options == 0 || fail(error, STATUS_INVALID_ARGUMENT, "options: \"%s\" is not known", first);
-}
-
 static gboolean container_check(const Pod *pod, Container *container, GError **error)
 {
     const Runtime__V1__ContainerConfig *config = container->config;
@@ -434,9 +429,10 @@ gboolean sandbox_checkpoint(SandboxManager *manager, const Runtime__V1__Checkpoi
     int directory;
     gboolean made;
 
-    if (pod == NULL ||
-        !options_check(request->n_options, request->n_options > 0 ? request->options[0]->key : "", error))
+    if (pod == NULL)
         return FALSE;
+    if (request->n_options > 0)
+        return fail(error, STATUS_INVALID_ARGUMENT, "options: \"%s\" is not known", request->options[0]->key);
     containers = pod_check(pod, error) ? containers_choose(pod, request, error) : NULL;
     if (containers == NULL)
         return FALSE;
