@@ -25,6 +25,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 typedef enum {
@@ -263,6 +264,15 @@ static const char *agent_note(int fd)
 {
     atomic_store(&agent_fd, fd);
     return "";
+}
+
+/* Another socket, QEMU's monitor for one, may get the number of a connection that is closed. */
+int close(int fd)
+{
+    int closed = fd;
+
+    atomic_compare_exchange_strong(&agent_fd, &closed, -1);
+    return (int)syscall(SYS_close, fd);
 }
 
 EFFECT(ssize_t, send, (int fd, const void *data, size_t size, int flags), (fd, data, size, flags),
