@@ -263,6 +263,46 @@ test('kubeadm: the flags of the kubelet are changed, and the annotation that kub
     assert.strictEqual(api.annotations['kubeadm.alpha.kubernetes.io/cri-socket'], OLD);
 });
 
+// kubeadm v1.36: the kubelet's configuration names the endpoint, and instance-config.yaml has it for kubeadm's next upgrade.
+const INSTANCE = 'var/lib/kubelet/instance-config.yaml';
+const instance = (endpoint, mark = '"') => `containerRuntimeEndpoint: ${mark}${endpoint}${mark}\n`;
+
+test('kubeadm v1.36: the endpoint that its upgrades write into the kubelet\'s configuration is changed as well', async () => {
+    node.write(INSTANCE, instance(OLD));
+    await switchOn();
+    assert.ok(config().includes(CRIVIRT));
+    assert.strictEqual(node.read(INSTANCE), instance(CRIVIRT, ''));
+    delete api.labels['crivirt.io/switch'];
+    await reconcile();
+    assert.deepStrictEqual([config(), node.read(INSTANCE)], [CONFIG, instance(OLD)]);
+});
+
+test('the way back keeps the configuration that an upgrade by kubeadm has written, but for the endpoint', async () => {
+    node.write(INSTANCE, instance(OLD));
+    await switchOn();
+    const upgraded = (endpoint) => `kind: KubeletConfiguration\nmaxPods: 99\ncontainerRuntimeEndpoint: ${endpoint}\n`;
+    node.write('var/lib/kubelet/config.yaml', upgraded(CRIVIRT));
+    delete api.labels['crivirt.io/switch'];
+    assert.match(await reconcile(), /its endpoint is set to unix:\/\/\/run\/containerd\/containerd\.sock, and the rest stays/);
+    assert.deepStrictEqual([config(), node.read(INSTANCE)], [upgraded(OLD), instance(OLD, '')]);
+});
+
+test('the way back is found where an upgrade by kubeadm has moved the endpoint from the flags to the configuration', async () => {
+    kubelet.kill();
+    startKubelet('--config=/var/lib/kubelet/config.yaml', `--container-runtime-endpoint=${OLD}`);
+    node.write('var/lib/kubelet/config.yaml', 'kind: KubeletConfiguration\n');
+    node.write('var/lib/kubelet/kubeadm-flags.env', `KUBELET_KUBEADM_ARGS="--container-runtime-endpoint=${OLD}"\n`);
+    api.endpoint = () => ([config(), node.read('var/lib/kubelet/kubeadm-flags.env')].join().includes('crivirtd') ? CRIVIRT : OLD);
+    await switchOn();
+    node.write('var/lib/kubelet/kubeadm-flags.env', 'KUBELET_KUBEADM_ARGS=""\n');
+    for (const file of ['var/lib/kubelet/config.yaml', INSTANCE])
+        node.write(file, instance(CRIVIRT));
+    delete api.labels['crivirt.io/switch'];
+    await reconcile();
+    assert.deepStrictEqual([config(), node.read(INSTANCE), node.read('var/lib/kubelet/kubeadm-flags.env')],
+        [instance(OLD, ''), instance(OLD, ''), 'KUBELET_KUBEADM_ARGS=""\n']);
+});
+
 test('a kubelet with a directory of configurations gets a drop-in', async () => {
     kubelet.kill();
     startKubelet('--config', '/var/lib/kubelet/config.yaml', '--config-dir', '/etc/kubernetes/kubelet.conf.d');

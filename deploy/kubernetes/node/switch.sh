@@ -27,7 +27,8 @@ for program in curl jq; do
     command -v "$program" >/dev/null || { echo "$program is missing: install it, and this unit goes on" >&2; exit 1; }
 done
 
-# state/kubelet: what kubelet_find found, since the first move; state/file: the kubelet's file before it, unless there was none;
+# state/kubelet: what kubelet_find found, since the first move; state/file, state/instance: the kubelet's file and kubeadm's before it,
+# unless there was none, and with .set what they were made to be;
 # state/runtime: what the kubelet uses, crivirt or before; state/step and
 # state/target: the move that is being made; state/stopped: since when the kubelet is stopped for it; state/failed: the label and
 # reason of one that failed.
@@ -37,19 +38,42 @@ mkdir -p "$state"
 say() { echo "$*" >&2; }
 
 remember_kubelet() {
-    for name in unit kubeconfig file format old; do
+    for name in unit kubeconfig file format config old; do
         eval "printf \"kubelet_$name='%s'\\n\" \"\$kubelet_$name\""
     done >"$state/kubelet"
-    rm -f "$state/file"
-    [ ! -e "$kubelet_file" ] || cp -p "$kubelet_file" "$state/file"
+    rm -f "$state"/file* "$state"/instance*
+    keep "$kubelet_file" "$state/file" && keep "$kubelet_instance" "$state/instance"
 }
 
+keep() { # FILE TO
+    [ ! -e "$1" ] || cp -p "$1" "$2"
+}
+
+unchanged() { # FILE NAME
+    if [ -e "$state/$2.set" ]; then cmp -s "$1" "$state/$2.set"; else [ ! -e "$1" ]; fi
+}
+
+put_back() { # FILE NAME
+    if [ -e "$state/$2" ]; then cp -p "$state/$2" "$1"; else rm -f "$1"; fi
+}
+
+# What was changed since the move, as kubeadm does at an upgrade, stays so, but for the endpoint.
 restore_kubelet() {
-    if [ -e "$state/file" ]; then
-        cp -p "$state/file" "$kubelet_file"
+    if unchanged "$kubelet_file" file && unchanged "$kubelet_instance" instance; then
+        put_back "$kubelet_file" file && put_back "$kubelet_instance" instance
     else
-        rm -f "$kubelet_file"
+        say "the kubelet's configuration has changed since it was switched: its endpoint is set to $kubelet_old, and the rest stays"
+        case $kubelet_format in
+            flags | config) kubelet_set "$kubelet_old" ;;
+            *) # a file of crivirt alone
+                put_back "$kubelet_file" file
+                [ ! -e "$kubelet_instance" ] || set_config "$kubelet_instance" "$kubelet_old" ;;
+        esac
     fi
+}
+
+set_kubelet() {
+    kubelet_set "$crivirt" && keep "$kubelet_file" "$state/file.set" && keep "$kubelet_instance" "$state/instance.set"
 }
 
 runtime() { cat "$state/runtime" 2>/dev/null || echo before; }
@@ -94,8 +118,8 @@ end_pods() { # RUNTIME
 }
 
 point_kubelet() { # RUNTIME
-    if [ "$1" = crivirt ]; then kubelet_set "$crivirt"; else restore_kubelet; fi || return 1
-    echo "$1" >"$state/runtime"
+    echo "$1" >"$state/runtime" # first, so that what is interrupted here is undone
+    if [ "$1" = crivirt ]; then set_kubelet; else restore_kubelet; fi || return 1
     if [ "$1" = crivirt ]; then
         [ -e /etc/crictl.yaml ] || cp "$here/../../../share/crivirt/crictl.yaml" /etc/crictl.yaml
     elif cmp -s "$here/../../../share/crivirt/crictl.yaml" /etc/crictl.yaml; then
@@ -233,7 +257,7 @@ report() { # LABEL
         now=ready reason=
     else
         now=installed reason=
-        rm -rf "$state/kubelet" "$state/file"
+        rm -rf "$state/kubelet" "$state"/file* "$state"/instance*
     fi
     info=$(crivirt info --json 2>/dev/null) || now=down
     node_labels state="$now" reason="$reason" runtime="$(runtime | sed 's/^before$//')" \
@@ -250,6 +274,7 @@ no_kubelet() {
     exit
 }
 
+kubelet_config= # not in the state of an older crivirt
 if [ -e "$state/kubelet" ]; then
     # shellcheck source=/dev/null
     . "$state/kubelet"
