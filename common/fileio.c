@@ -17,6 +17,8 @@
 #include "common/error.h"
 #include "common/open_inside.h"
 
+enum { COPY_STEP_BYTES = 16 << 20 }; /* between two looks whether the caller waits */
+
 typedef int AutoFd;
 
 static void auto_fd_clear(AutoFd *fd)
@@ -92,17 +94,19 @@ gboolean file_write_atomic(const char *path, const void *data, gsize length, int
 }
 
 /* Copies one extent: in the kernel where it can, otherwise through a buffer. */
-static gboolean copy_extent(int from, int to, off_t start, off_t end)
+/* Return: FALSE with errno, ETIMEDOUT when the caller does not wait any more. */
+static gboolean copy_extent(int from, int to, off_t start, off_t end, const Deadline *deadline)
 {
     while (start < end) {
         off_t source = start;
         off_t target = start;
-        ssize_t copied = copy_file_range(from, &source, to, &target, (size_t)(end - start), 0);
+        size_t length = MIN((size_t)(end - start), COPY_STEP_BYTES);
+        ssize_t copied = copy_file_range(from, &source, to, &target, length, 0);
 
         if (copied < 0 && (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS)) {
             char buffer[16384];
 
-            copied = TEMP_FAILURE_RETRY(pread(from, buffer, MIN(sizeof buffer, (gsize)(end - start)), start));
+            copied = TEMP_FAILURE_RETRY(pread(from, buffer, MIN(sizeof buffer, length), start));
             if (copied > 0)
                 copied = TEMP_FAILURE_RETRY(pwrite(to, buffer, (size_t)copied, start));
         }
@@ -111,12 +115,16 @@ static gboolean copy_extent(int from, int to, off_t start, off_t end)
         if (copied <= 0)
             return FALSE;
         start += copied;
+        if (!deadline_check(deadline, "", NULL)) {
+            errno = ETIMEDOUT;
+            return FALSE;
+        }
     }
     return TRUE;
 }
 
 /* Copies the data extents only, so that holes stay holes. */
-static gboolean copy_extents(int from, int to, off_t size)
+static gboolean copy_extents(int from, int to, off_t size, const Deadline *deadline)
 {
     off_t data = 0;
 
@@ -129,7 +137,7 @@ static gboolean copy_extents(int from, int to, off_t size)
         hole = lseek(from, data, SEEK_HOLE);
         if (hole < 0)
             return FALSE;
-        if (!copy_extent(from, to, data, hole))
+        if (!copy_extent(from, to, data, hole, deadline))
             return FALSE;
         data = hole;
     }
@@ -145,12 +153,15 @@ gboolean file_make_private(const char *path, GError **error)
     return TRUE;
 }
 
-gboolean file_copy_sparse(const char *from, const char *to, int mode, GError **error)
+gboolean file_copy_sparse(const char *from, const char *to, int mode, const Deadline *deadline,
+                          GError **error)
 {
     g_auto(AutoFd) source = open(from, O_RDONLY | O_CLOEXEC);
     g_auto(AutoFd) target = -1;
     struct stat status;
 
+    if (!deadline_check(deadline, "copying a file", error))
+        return FALSE;
     if (source < 0 || fstat(source, &status) != 0)
         return fail_errno(error, errno, "cannot open %s", from);
     target = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
@@ -159,10 +170,12 @@ gboolean file_copy_sparse(const char *from, const char *to, int mode, GError **e
     if (fchmod(target, (mode_t)mode) == 0 && ioctl(target, FICLONE, source) == 0)
         return TRUE;
     if (fchmod(target, (mode_t)mode) != 0 || ftruncate(target, status.st_size) != 0 ||
-        !copy_extents(source, target, status.st_size)) {
+        !copy_extents(source, target, status.st_size, deadline)) {
         int errnum = errno;
 
         unlink(to);
+        if (!deadline_check(deadline, "copying a file", error))
+            return FALSE;
         return fail_errno(error, errnum, "cannot copy %s to %s", from, to);
     }
     return TRUE;

@@ -8,6 +8,8 @@
 
 #include <glib.h>
 
+#include "common/deadline.h"
+
 /* Reads a whole file of at most max_bytes (a larger one: RESOURCE_EXHAUSTED). *ret_data is NUL-terminated and
  * the caller's; ret_length may be NULL. */
 gboolean file_read(const char *path, gsize max_bytes, char **ret_data, gsize *ret_length, GError **error);
@@ -22,8 +24,10 @@ gboolean file_write_all(int fd, const void *data, gsize length);
  * open a file without a mode. */
 gboolean file_make_private(const char *path, GError **error);
 
-/* Copies a sparse file with its holes (by reflink where the file system can). to must not exist. */
-gboolean file_copy_sparse(const char *from, const char *to, int mode, GError **error);
+/* Copies a sparse file with its holes (by reflink where the file system can). to must not exist; a part of it
+ * is removed after a failure. Errors also: DEADLINE_EXCEEDED, CANCELLED; deadline may be NULL. */
+gboolean file_copy_sparse(const char *from, const char *to, int mode, const Deadline *deadline,
+                          GError **error);
 
 /* mkdir -p; existing directories are left as they are. */
 gboolean dir_make(const char *path, int mode, GError **error);

@@ -33,6 +33,7 @@
 enum {
     CHECKPOINT_TIMEOUT_MS = 30 * 60 * 1000, /* for a caller without a deadline */
     FREEZE_TIMEOUT_MS = 20 * 1000,          /* the agent's own time, and a busy guest */
+    HOLD_TIMEOUT_MS = 10 * 1000, /* the guest decides how long it takes, while its containers are frozen */
     GO_ON_TIMEOUT_MS = 20 * 1000,
     JOURNAL_MAX_BYTES = 64 << 10,
 };
@@ -237,8 +238,7 @@ static gboolean state_save(Pod *pod, int directory, const Deadline *deadline, GE
     if (!checkpoint_make_files(directory, &ram, &devices, error))
         return FALSE;
     saved = vmm_state_save(pod->manager->vmm, pod->id, ram, devices, deadline, error) &&
-            deadline_check(deadline, "copying the pod's disk", error) &&
-            file_copy_sparse(upper, disk, 0600, error);
+            file_copy_sparse(upper, disk, 0600, deadline, error);
     close(ram);
     close(devices);
     return saved;
@@ -259,9 +259,10 @@ static gboolean save_paused(Pod *pod, int directory, const Deadline *deadline, G
 static gboolean save_held(Pod *pod, AgentConnection *agent, int directory, const Deadline *deadline,
                           GError **error)
 {
+    Deadline bounded = deadline_sooner(deadline, HOLD_TIMEOUT_MS);
     gboolean saved;
 
-    if (!agent_connection_hold(agent, deadline, error))
+    if (!agent_connection_hold(agent, &bounded, error))
         return FALSE;
     saved = save_paused(pod, directory, deadline, error);
     agent_connection_release(agent);

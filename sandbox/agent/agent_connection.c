@@ -50,6 +50,8 @@ void agent_connection_drop(AgentConnection *agent, gboolean again)
     agent->ready = FALSE;
     agent->writing = FALSE;
     agent->held = FALSE;
+    agent->held_bytes = 0;
+    agent->unread = FALSE;
     heartbeat_asked(&agent->heart, g_get_monotonic_time());
     byte_ring_clear(&agent->queue);
     agent_calls_fail_locked(agent);

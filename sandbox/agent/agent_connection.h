@@ -67,9 +67,11 @@ void agent_connection_abandon(AgentConnection *agent, const char *reason);
  * is sent without waiting is kept for it. Does not wait. */
 void agent_connection_block(AgentConnection *agent, const char *reason);
 
-/* Waits until the agent's end has read what was sent, and then neither writes nor reads until
+/* Waits until the agent's end has read what was sent before the call, and then neither writes nor reads until
  * agent_connection_release(), so that QEMU moves nothing between the socket and the guest's memory. What is
- * sent meanwhile is queued, and calls wait. Errors: DEADLINE_EXCEEDED, CANCELLED; nothing is held then. */
+ * sent from the call on is queued, and calls wait. The guest decides how long it takes, so the deadline must
+ * be a near one. Errors: DEADLINE_EXCEEDED, CANCELLED; UNAVAILABLE when the agent is not connected; nothing
+ * is held then. */
 gboolean agent_connection_hold(AgentConnection *agent, const Deadline *deadline, GError **error);
 void agent_connection_release(AgentConnection *agent);
 

@@ -25,24 +25,59 @@ static void reading_release(gpointer data)
         agent_reading_start(agent);
 }
 
-/* Holds the writing side when all of it has reached QEMU, whole messages only. */
-static gboolean try_hold(AgentConnection *agent)
+/* What is queued up to now is still written, and what follows waits: clients that keep sending do not delay
+ * the moment. Return: FALSE when the agent is not connected. */
+static gboolean begin_hold(AgentConnection *agent)
 {
+    gboolean ready;
+
+    g_mutex_lock(&agent->lock);
+    ready = agent->ready;
+    if (ready) {
+        agent->held = TRUE;
+        agent->held_bytes = agent->queue.length;
+    }
+    g_mutex_unlock(&agent->lock);
+    return ready;
+}
+
+typedef enum { HOLD_WAITS, HOLD_STILL, HOLD_LOST } HoldState;
+
+/* The channel is still when all that was to be written has reached QEMU, and the guest has taken it. */
+static HoldState look(AgentConnection *agent)
+{
+    HoldState state = HOLD_WAITS;
     int waiting = 0;
 
     g_mutex_lock(&agent->lock);
-    agent->held =
-        agent->ready && agent->queue.length == 0 && ioctl(agent->fd, SIOCOUTQ, &waiting) == 0 && waiting == 0;
+    if (!agent->held)
+        state = HOLD_LOST; /* the connection was dropped */
+    else if (agent->held_bytes == 0 && ioctl(agent->fd, SIOCOUTQ, &waiting) == 0 && waiting == 0)
+        state = HOLD_STILL;
+    agent->unread = state == HOLD_STILL;
     g_mutex_unlock(&agent->lock);
-    return agent->held;
+    return state;
+}
+
+static gboolean fail_lost(GError **error)
+{
+    return fail(error, STATUS_UNAVAILABLE, "the guest's agent is not connected");
 }
 
 gboolean agent_connection_hold(AgentConnection *agent, const Deadline *deadline, GError **error)
 {
-    while (!try_hold(agent)) {
-        if (!deadline_check(deadline, "waiting until the guest's agent has read what was sent", error))
-            return FALSE;
+    HoldState state = HOLD_WAITS;
+    gboolean in_time = begin_hold(agent) || fail_lost(error);
+
+    if (!in_time)
+        return FALSE;
+    while (in_time && (state = look(agent)) == HOLD_WAITS) {
+        in_time = deadline_check(deadline, "waiting until the guest's agent has read what was sent", error);
         g_usleep(LOOK_EVERY_US);
+    }
+    if (state != HOLD_STILL) {
+        agent_connection_release(agent);
+        return in_time && fail_lost(error);
     }
     loop_thread_call(agent->all->loop, reading_hold, agent);
     return TRUE;
@@ -52,6 +87,8 @@ void agent_connection_release(AgentConnection *agent)
 {
     g_mutex_lock(&agent->lock);
     agent->held = FALSE;
+    agent->held_bytes = 0;
+    agent->unread = FALSE;
     agent->clock.due_us = 0; /* the guest has stood still, and its clock perhaps with it */
     agent_queue_write_locked(agent);
     g_mutex_unlock(&agent->lock);

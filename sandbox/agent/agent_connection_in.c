@@ -264,7 +264,7 @@ static gboolean on_resume(gpointer data)
 
 void agent_reading_start(AgentConnection *agent)
 {
-    if (agent->held)
+    if (agent->unread)
         return; /* agent_connection_release() starts it */
     agent->reader = g_unix_fd_source_new(agent->fd, G_IO_IN | G_IO_HUP | G_IO_ERR);
     loop_thread_add(agent->all->loop, agent->reader, (GSourceFunc)(void (*)(void))on_readable, agent);

@@ -33,21 +33,31 @@ static void start_writer(gpointer data)
     agent_connection_unref(agent);
 }
 
+/* Return: how much of the queue may be written. */
+static gsize writable_bytes_locked(const AgentConnection *agent)
+{
+    return agent->held ? agent->held_bytes : agent->queue.length;
+}
+
 /* Writes as much as the socket accepts now. */
 static void flush_queue_locked(AgentConnection *agent)
 {
     const guint8 *bytes = NULL;
 
     LOCK_ASSERT_HELD(&agent->lock);
-    while (agent->queue.length > 0) {
-        gsize length = byte_ring_peek(&agent->queue, 0, &bytes);
+    while (writable_bytes_locked(agent) > 0) {
+        gsize length = MIN(byte_ring_peek(&agent->queue, 0, &bytes), writable_bytes_locked(agent));
         ssize_t put = send(agent->fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT);
 
         if (put < 0 && errno == EINTR)
             continue;
+        if (put < 0 && errno != EAGAIN)
+            shutdown(agent->fd, SHUT_RDWR); /* the reader sees the end, also of a half that was closed */
         if (put <= 0)
-            break; /* the reader handles a broken connection */
+            break;
         byte_ring_skip(&agent->queue, (gsize)put);
+        if (agent->held)
+            agent->held_bytes -= (gsize)put;
     }
 }
 
@@ -61,7 +71,7 @@ static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
     g_mutex_lock(&agent->lock);
     if (agent->fd >= 0)
         flush_queue_locked(agent);
-    more = agent->fd >= 0 && agent->queue.length > 0 && (condition & (G_IO_ERR | G_IO_HUP)) == 0;
+    more = agent->fd >= 0 && writable_bytes_locked(agent) > 0 && (condition & (G_IO_ERR | G_IO_HUP)) == 0;
     if (!more) {
         agent->writing = FALSE;
         source_drop(&agent->writer);
@@ -73,10 +83,10 @@ static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
 void agent_queue_write_locked(AgentConnection *agent)
 {
     LOCK_ASSERT_HELD(&agent->lock);
-    if (agent->writing || agent->held || agent->fd < 0)
+    if (agent->writing || agent->fd < 0)
         return;
     flush_queue_locked(agent);
-    if (agent->queue.length > 0) {
+    if (writable_bytes_locked(agent) > 0) {
         agent->writing = TRUE;
         loop_thread_after(agent->all->loop, 0, start_writer, agent_connection_ref(agent));
     }

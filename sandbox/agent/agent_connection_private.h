@@ -95,7 +95,9 @@ struct AgentConnection {
     GHashTable *pending; /* &id → PendingCall */
     ByteRing queue;      /* bytes that are not written yet */
     gboolean writing;    /* the loop's thread waits for room in the socket */
-    gboolean held;       /* nothing is written or read (agent_connection_hold()) */
+    gboolean held;       /* nothing more is written than held_bytes (agent_connection_hold()) */
+    gsize held_bytes;    /* at the beginning of the queue; 0 unless held */
+    gboolean unread;     /* nothing is read: the channel is still */
 
     LogLimit log; /* lines that the agent can provoke */
 

@@ -73,7 +73,7 @@ static gboolean guest_save(const GuestEnvironment *env, const char *id, const ch
         close(ram);
     if (devices >= 0)
         close(devices);
-    return saved && file_copy_sparse(upper, disk, 0600, error);
+    return saved && file_copy_sparse(upper, disk, 0600, NULL, error);
 }
 
 static void guest_remove_saved(const GuestEnvironment *env, const char *id)

@@ -40,7 +40,7 @@ gboolean guest_files_make(const GuestEnvironment *env, const char *id, const cha
     g_autofree char *upper = guest_disk_path(env, id);
 
     return guest_user_take(env, id, error) && dir_make(state_dir, 0711, error) &&
-           file_copy_sparse(disk != NULL ? disk : empty, upper, 0600, error) &&
+           file_copy_sparse(disk != NULL ? disk : empty, upper, 0600, NULL, error) &&
            give_to_qemu(env, id, upper, error);
 }
 

@@ -12,7 +12,13 @@
 #include "common/error.h"
 #include "common/json.h"
 
-enum { STEP_BYTES = 64 << 20, FIRST_POLL_US = 500, LAST_POLL_US = 20 * 1000, CANCEL_TIMEOUT_MS = 10 * 1000 };
+enum {
+    STEP_BYTES = 64 << 20,
+    FIRST_POLL_US = 500,
+    LAST_POLL_US = 20 * 1000,
+    CANCEL_TIMEOUT_MS = 10 * 1000,
+    DEVICES_TIMEOUT_MS = 60 * 1000 /* for less than a megabyte: QEMU hangs if it takes longer */
+};
 
 /* Shared memory is left out of QEMU's stream. The guest stays on this node, so that it need not be announced
  * to the network. */
@@ -396,7 +402,8 @@ static void wait_for_rest(Vmm *vmm, const char *name)
 static gboolean save_devices(Vmm *vmm, const char *name, int device_fd, const Deadline *deadline,
                              GError **error)
 {
-    const gboolean saved = transfer_stream(vmm, name, SAVE, device_fd, deadline, error);
+    Deadline bounded = deadline_sooner(deadline, DEVICES_TIMEOUT_MS);
+    const gboolean saved = transfer_stream(vmm, name, SAVE, device_fd, &bounded, error);
 
     if (!saved)
         stream_cancel(vmm, name);

@@ -2,6 +2,7 @@
 #include "sandbox/agent/agent_calls.h"
 
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -849,6 +850,160 @@ static guint64 answer_with_clock(Fixture *fixture, WireDecoder *decoder, gint64 
     return id;
 }
 
+static void a_half_closed_channel_reconnects(void)
+{
+    Fixture fixture;
+    Deadline deadline = deadline_in_ms(60000);
+    g_autoptr(GError) error = NULL;
+    GThread *thread;
+    int first;
+
+    fixture_init(&fixture);
+    wire_decoder_free(greet(&fixture));
+    TEST_OK(agent_connection_wait_ready(fixture.agent, &deadline, &error), error);
+    shutdown(fixture.connection, SHUT_RD);
+    agent_connection_send_ack(fixture.agent, "none", NULL, CRIVIRT__AGENT__V1__STREAM__STREAM_STDOUT, 1,
+                              FALSE);
+    first = fixture.connection;
+    fixture.connection = accept(fixture.listener, NULL, NULL);
+    fixture.n_unread = 0;
+    close(first);
+    thread = g_thread_new("guest", answer_one, &fixture);
+    TEST_OK(start_call(&fixture, 60000, &error), error);
+    g_thread_join(thread);
+    fixture_clear(&fixture);
+}
+
+/* ---- a channel that is held ---- */
+
+static void send_acks(Fixture *fixture, guint64 first, guint64 count)
+{
+    for (guint64 i = first; i < first + count; i++)
+        agent_connection_send_ack(fixture->agent, "held", NULL, CRIVIRT__AGENT__V1__STREAM__STREAM_STDOUT, i,
+                                  FALSE);
+}
+
+typedef struct {
+    Fixture *fixture;
+    gint stopped;
+} Flood;
+
+/* A client of the guest that never stops to send. */
+static gpointer flood_acks(gpointer data)
+{
+    Flood *flood = data;
+
+    for (guint64 i = 0; !g_atomic_int_get(&flood->stopped); i++)
+        send_acks(flood->fixture, i, 1);
+    return NULL;
+}
+
+/* Return: how many bytes the guest can read now. */
+static int readable_bytes(const Fixture *fixture)
+{
+    int bytes = 0;
+
+    CU_ASSERT_EQUAL(ioctl(fixture->connection, FIONREAD, &bytes), 0);
+    return bytes;
+}
+
+/* A guest that reads everything. */
+static gpointer read_all(gpointer data)
+{
+    Fixture *fixture = data;
+    guint8 buffer[4096];
+
+    while (recv(fixture->connection, buffer, sizeof buffer, 0) > 0)
+        ;
+    return NULL;
+}
+
+/* Connects, with all read that the daemon has sent. */
+static void fixture_init_ready(Fixture *fixture)
+{
+    Deadline deadline = deadline_in_ms(60000);
+    GError *error = NULL;
+
+    fixture_init(fixture);
+    wire_decoder_free(greet(fixture));
+    TEST_OK(agent_connection_wait_ready(fixture->agent, &deadline, &error), error);
+}
+
+static void a_hold_ends_when_the_agent_does_not_read(void)
+{
+    Fixture fixture;
+    Deadline deadline = deadline_in_ms(100);
+    GError *error = NULL;
+    GThread *thread;
+
+    fixture_init_ready(&fixture);
+    send_acks(&fixture, 0, 1000);
+    TEST_FAILS(agent_connection_hold(fixture.agent, &deadline, &error), error, STATUS_DEADLINE_EXCEEDED,
+               "read what was sent");
+    /* Nothing is held: what is sent afterwards arrives. */
+    send_acks(&fixture, 1000, 1000);
+    thread = g_thread_new("guest", read_all, &fixture);
+    deadline = deadline_in_ms(60000);
+    TEST_OK(agent_connection_hold(fixture.agent, &deadline, &error), error);
+    agent_connection_release(fixture.agent);
+    shutdown(fixture.connection, SHUT_RD);
+    g_thread_join(thread);
+    fixture_clear(&fixture);
+}
+
+static void a_hold_is_not_delayed_by_those_who_send(void)
+{
+    Fixture fixture;
+    Flood flood = {.fixture = &fixture};
+    Deadline deadline = deadline_in_ms(60000);
+    GError *error = NULL;
+    GThread *guest;
+    GThread *client;
+
+    fixture_init_ready(&fixture);
+    guest = g_thread_new("guest", read_all, &fixture);
+    client = g_thread_new("client", flood_acks, &flood);
+    for (int i = 0; i < 5; i++) {
+        TEST_OK(agent_connection_hold(fixture.agent, &deadline, &error), error);
+        g_usleep(20 * 1000);
+        CU_ASSERT_EQUAL(readable_bytes(&fixture), 0);
+        agent_connection_release(fixture.agent);
+    }
+    g_atomic_int_set(&flood.stopped, TRUE);
+    g_thread_join(client);
+    shutdown(fixture.connection, SHUT_RD);
+    g_thread_join(guest);
+    fixture_clear(&fixture);
+}
+
+static void what_is_sent_during_a_hold_follows_it(void)
+{
+    Fixture fixture;
+    Deadline deadline = deadline_in_ms(60000);
+    GError *error = NULL;
+
+    fixture_init_ready(&fixture);
+    TEST_OK(agent_connection_hold(fixture.agent, &deadline, &error), error);
+    send_acks(&fixture, 0, 10);
+    g_usleep(20 * 1000);
+    CU_ASSERT_EQUAL(readable_bytes(&fixture), 0);
+    agent_connection_release(fixture.agent);
+    WAIT_UNTIL(readable_bytes(&fixture) > 0);
+    fixture_clear(&fixture);
+}
+
+static void a_hold_without_an_agent_fails_at_once(void)
+{
+    Fixture fixture;
+    Deadline deadline = deadline_in_ms(60000);
+    GError *error = NULL;
+
+    fixture_init(&fixture);
+    TEST_FAILS(agent_connection_hold(fixture.agent, &deadline, &error), error, STATUS_UNAVAILABLE,
+               "is not connected");
+    fixture_clear(&fixture);
+}
+
 static void a_guests_clock_is_set(void)
 {
     static const gint64 ahead_ns[] = {-HOUR_NS, HOUR_NS, -10000 * HOUR_NS};
@@ -984,6 +1139,12 @@ int main(void)
         {"a request that is too long for a frame goes in parts", a_long_request_goes_in_parts},
         {"what an agent does not read takes bounded memory, and further messages are refused",
          an_agent_that_does_not_read_is_refused},
+        {"an agent that closes the half that it reads is connected again", a_half_closed_channel_reconnects},
+        {"a hold ends at its deadline when the agent does not read, and holds nothing then",
+         a_hold_ends_when_the_agent_does_not_read},
+        {"a hold is not delayed by those who send without end", a_hold_is_not_delayed_by_those_who_send},
+        {"what is sent during a hold follows when it ends", what_is_sent_during_a_hold_follows_it},
+        {"a hold fails at once when the agent is not connected", a_hold_without_an_agent_fails_at_once},
         {"a guest whose clock is not the node's is set, again and again, even if it refuses",
          a_guests_clock_is_set},
         {"a guest whose clock is the node's is left alone", a_guests_clock_that_is_right_is_left_alone},

@@ -112,11 +112,25 @@ static void a_sparse_copy_keeps_holes_and_mode(void)
     mode_t mask = umask(077);
     GError *error = NULL;
 
-    TEST_OK(file_copy_sparse(from, to, 0664, &error), error);
+    TEST_OK(file_copy_sparse(from, to, 0664, NULL, &error), error);
     umask(mask);
     expect_sparse(to);
-    TEST_FAILS(file_copy_sparse(from, to, 0600, &error), error, STATUS_INTERNAL, "cannot create");
-    TEST_FAILS(file_copy_sparse("/nonexistent", to, 0600, &error), error, STATUS_NOT_FOUND, "cannot open");
+    TEST_FAILS(file_copy_sparse(from, to, 0600, NULL, &error), error, STATUS_INTERNAL, "cannot create");
+    TEST_FAILS(file_copy_sparse("/nonexistent", to, 0600, NULL, &error), error, STATUS_NOT_FOUND,
+               "cannot open");
+}
+
+static void a_sparse_copy_ends_at_its_deadline(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *from = make_sparse(directory);
+    g_autofree char *to = path_in(directory, "copy");
+    Deadline deadline = deadline_in_ms(0);
+    GError *error = NULL;
+
+    TEST_FAILS(file_copy_sparse(from, to, 0664, &deadline, &error), error, STATUS_DEADLINE_EXCEEDED,
+               "copying a file");
+    CU_ASSERT_NOT_EQUAL(access(to, F_OK), 0);
 }
 
 static void a_sparse_copy_may_cross_file_systems(void)
@@ -128,7 +142,7 @@ static void a_sparse_copy_may_cross_file_systems(void)
 
     if (access("/dev/shm", W_OK) != 0)
         return;
-    TEST_OK(file_copy_sparse(from, to, 0664, &error), error);
+    TEST_OK(file_copy_sparse(from, to, 0664, NULL, &error), error);
     g_chmod(to, 0664);
     expect_sparse(to);
     unlink(to);
@@ -332,6 +346,7 @@ int main(int argc, char **argv)
          a_failed_write_leaves_the_old_file_and_nothing_else},
         {"a file over the limit is not read", a_file_over_the_limit_is_not_read},
         {"a sparse copy keeps holes and mode", a_sparse_copy_keeps_holes_and_mode},
+        {"a sparse copy ends at its deadline and leaves no file", a_sparse_copy_ends_at_its_deadline},
         {"a sparse copy may cross file systems", a_sparse_copy_may_cross_file_systems},
         {"a tree is removed without following links", a_tree_is_removed_without_following_links},
         {"a link or file is removed by itself", a_link_or_file_is_removed_by_itself},

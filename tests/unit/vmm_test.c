@@ -111,7 +111,7 @@ static void write_kernel(const char *path)
     const char *given = g_getenv("CRIVIRT_TEST_KERNEL");
 
     if (given != NULL) {
-        CU_ASSERT_TRUE_FATAL(file_copy_sparse(given, path, 0644, NULL));
+        CU_ASSERT_TRUE_FATAL(file_copy_sparse(given, path, 0644, NULL, NULL));
         return;
     }
     image[0x1f1] = 4; /* setup sectors */
