@@ -5,10 +5,9 @@
 
 #include "common/settings/pod_defaults.h"
 #include "sandbox/agent/setup_seed.h"
-#include "sandbox/oci/oci_spec.h"
 #include "sandbox/templates/guest_environment.h"
 
-enum { USERNS_SYSCTLS = 2 };
+enum { GUEST_SYSCTLS = 2 };
 
 static ProtobufCBinaryData text_bytes(const char *text, Arena *arena)
 {
@@ -80,25 +79,28 @@ static void add_assignment(const char *text, Arena *arena, AgentSetupRequest *se
         add_sysctl(name, value, arena, setup);
 }
 
-/* The pod's sysctls come last, so that they override the others. */
+/* Programs that are not root may listen on low ports and send pings, as with other runtimes (containerd
+ * since 2.0, Docker): images are made for it, and the network of a guest is its pod's alone. So may root of a
+ * user namespace, which has no rights over that network. */
+static void set_guest_sysctls(Arena *arena, AgentSetupRequest *setup)
+{
+    add_sysctl("net.ipv4.ip_unprivileged_port_start", "0", arena, setup);
+    add_sysctl("net.ipv4.ping_group_range", "0 2147483647", arena, setup);
+}
+
+/* The handler's sysctls override those of every guest, and the pod's the handler's. */
 static void set_sysctls(const SetupContent *content, Arena *arena, AgentSetupRequest *setup)
 {
     const Runtime__V1__LinuxPodSandboxConfig *config = content->config->linux;
     const gsize n_defaults = content->sysctls != NULL ? g_strv_length((char **)(void *)content->sysctls) : 0;
     const gsize n_own = config != NULL ? config->n_sysctls : 0;
 
-    setup->sysctls = arena_new0(arena, Crivirt__Agent__V1__Sysctl *, n_defaults + n_own + USERNS_SYSCTLS);
+    setup->sysctls = arena_new0(arena, Crivirt__Agent__V1__Sysctl *, n_defaults + n_own + GUEST_SYSCTLS);
+    if (content->guest_network != NULL)
+        set_guest_sysctls(arena, setup);
     for (gsize i = 0; i < n_defaults; i++)
         add_assignment(content->sysctls[i], arena, setup);
-    if (config == NULL)
-        return;
-    /* The network namespace belongs to the guest, so root of a user namespace has no rights over it, but a
-     * server in it expects to bind low ports. */
-    if (content->guest_network != NULL && oci_userns(content->config) != NULL) {
-        add_sysctl("net.ipv4.ip_unprivileged_port_start", "0", arena, setup);
-        add_sysctl("net.ipv4.ping_group_range", "0 2147483647", arena, setup);
-    }
-    for (size_t i = 0; i < config->n_sysctls; i++)
+    for (gsize i = 0; i < n_own; i++)
         add_sysctl(config->sysctls[i]->key, config->sysctls[i]->value, arena, setup);
 }
 

@@ -388,6 +388,13 @@ test('sysctls belong to the pod, also those that only a kernel of its own can ha
         refused(node.runPod({linux: {sysctls: {'net.no.such': '1'}}}), 'NOT_FOUND', 'net.no.such'));
 });
 
+test('a program that is neither root nor has a capability listens on low ports', async () => {
+    const container = await run({run_as_user: {value: 1000}, no_new_privs: true, capabilities: {drop_capabilities: ['ALL']}});
+    assert.strictEqual(await node.output(container, '(nc -l -p 81 >/dev/null &) ; sleep 1; netstat -ltn | grep -c ":81 "'), '1');
+    assert.strictEqual(await node.output(container, 'tr "\\t" " " < /proc/sys/net/ipv4/ping_group_range'), '0 2147483647');
+    await node.remove(container);
+});
+
 test('root in a user namespace is unprivileged in the guest, owns its volumes, and binds low ports', async () => {
     const mapping = [{container_id: 0, host_id: 200000, length: 65536}];
     const userns = {mode: 'POD', uids: mapping, gids: mapping};

@@ -13,7 +13,6 @@ typedef struct {
     Runtime__V1__LinuxPodSandboxConfig linux;
     Runtime__V1__LinuxSandboxSecurityContext security;
     Runtime__V1__NamespaceOption namespaces;
-    Runtime__V1__UserNamespace userns;
     Runtime__V1__LinuxPodSandboxConfig__SysctlsEntry sysctl;
     Runtime__V1__LinuxPodSandboxConfig__SysctlsEntry *sysctls[1];
     CniAddress addresses[2];
@@ -30,7 +29,6 @@ static void fixture_init(Fixture *fixture)
     runtime__v1__linux_pod_sandbox_config__init(&fixture->linux);
     runtime__v1__linux_sandbox_security_context__init(&fixture->security);
     runtime__v1__namespace_option__init(&fixture->namespaces);
-    runtime__v1__user_namespace__init(&fixture->userns);
     runtime__v1__linux_pod_sandbox_config__sysctls_entry__init(&fixture->sysctl);
     fixture->config.linux = &fixture->linux;
     fixture->linux.security_context = &fixture->security;
@@ -88,9 +86,10 @@ static void has_the_identity(void)
         CU_ASSERT_STRING_EQUAL(setup->hostname, "web");
         CU_ASSERT_TRUE(bytes_are(&setup->resolv_conf, "nameserver 10.1.0.10\n"));
         CU_ASSERT_TRUE(bytes_are(&setup->hosts, "10.1.2.3\tweb\n"));
-        CU_ASSERT_EQUAL_FATAL(setup->n_sysctls, 1);
-        CU_ASSERT_STRING_EQUAL(setup->sysctls[0]->name, "net.ipv4.ip_unprivileged_port_start");
-        CU_ASSERT_STRING_EQUAL(setup->sysctls[0]->value, "80");
+        CU_ASSERT_TRUE_FATAL(setup->n_sysctls > 0);
+        CU_ASSERT_STRING_EQUAL(setup->sysctls[setup->n_sysctls - 1]->name,
+                               "net.ipv4.ip_unprivileged_port_start");
+        CU_ASSERT_STRING_EQUAL(setup->sysctls[setup->n_sysctls - 1]->value, "80");
         fixture.content.guest_network = NULL;
     }
     fixture_clear(&fixture);
@@ -172,15 +171,13 @@ static void leaves_the_node_to_host_pods(void)
     fixture_clear(&fixture);
 }
 
-static void opens_low_ports_to_user_namespaces(void)
+static void opens_low_ports_of_guests(void)
 {
     g_autoptr(Arena) arena = arena_new();
     const AgentSetupRequest *setup;
     Fixture fixture;
 
     fixture_init(&fixture);
-    fixture.userns.mode = RUNTIME__V1__NAMESPACE_MODE__POD;
-    fixture.namespaces.userns_options = &fixture.userns;
     setup = setup_message_build(&fixture.content, arena);
     CU_ASSERT_EQUAL_FATAL(setup->n_sysctls, 3);
     CU_ASSERT_STRING_EQUAL(setup->sysctls[0]->name, "net.ipv4.ip_unprivileged_port_start");
@@ -204,14 +201,15 @@ static void sysctls_of_the_handler_come_first(void)
     fixture_init(&fixture);
     fixture.content.sysctls = sysctls;
     setup = setup_message_build(&fixture.content, arena);
-    CU_ASSERT_EQUAL_FATAL(setup->n_sysctls, 3);
-    CU_ASSERT_STRING_EQUAL(setup->sysctls[0]->name, "net.core.somaxconn");
-    CU_ASSERT_STRING_EQUAL(setup->sysctls[0]->value, "4096");
-    CU_ASSERT_STRING_EQUAL(setup->sysctls[1]->value, "1 2 3 4");
-    CU_ASSERT_STRING_EQUAL(setup->sysctls[2]->value, "80");
+    CU_ASSERT_EQUAL_FATAL(setup->n_sysctls, 5);
+    CU_ASSERT_STRING_EQUAL(setup->sysctls[1]->name, "net.ipv4.ping_group_range");
+    CU_ASSERT_STRING_EQUAL(setup->sysctls[2]->name, "net.core.somaxconn");
+    CU_ASSERT_STRING_EQUAL(setup->sysctls[2]->value, "4096");
+    CU_ASSERT_STRING_EQUAL(setup->sysctls[3]->value, "1 2 3 4");
+    CU_ASSERT_STRING_EQUAL(setup->sysctls[4]->value, "80");
     fixture.config.linux = NULL;
     setup = setup_message_build(&fixture.content, arena);
-    CU_ASSERT_EQUAL(setup->n_sysctls, 2);
+    CU_ASSERT_EQUAL(setup->n_sysctls, 4);
     fixture_clear(&fixture);
 }
 
@@ -224,7 +222,7 @@ static void works_without_linux_settings(void)
     fixture_init(&fixture);
     fixture.config.linux = NULL;
     setup = setup_message_build(&fixture.content, arena);
-    CU_ASSERT_EQUAL(setup->n_sysctls, 0);
+    CU_ASSERT_EQUAL(setup->n_sysctls, 2);
     CU_ASSERT_EQUAL(setup->n_interfaces, 1);
     fixture_clear(&fixture);
 }
@@ -245,7 +243,7 @@ static void borrows_nothing(void)
     memset(hostname, 'x', sizeof hostname - 1);
     memset(key, 'x', sizeof key - 1);
     CU_ASSERT_STRING_EQUAL(setup->hostname, "web");
-    CU_ASSERT_STRING_EQUAL(setup->sysctls[0]->name, "kernel.shm_rmid_forced");
+    CU_ASSERT_STRING_EQUAL(setup->sysctls[setup->n_sysctls - 1]->name, "kernel.shm_rmid_forced");
     fixture_clear(&fixture);
 }
 
@@ -259,9 +257,10 @@ int main(void)
         {"each Setup of a guest has other random bytes and the time of day", differs_in_random_bytes},
         {"the agent of a host pod gets no network, disk, clock or random bytes",
          leaves_the_node_to_host_pods},
-        {"a guest with a user namespace opens low ports and ping before the pod's own sysctls",
-         opens_low_ports_to_user_namespaces},
-        {"the sysctls of the handler come before the pod's own", sysctls_of_the_handler_come_first},
+        {"guests open low ports and ping to everybody, before the pod's own sysctls",
+         opens_low_ports_of_guests},
+        {"the sysctls of the handler come after those of every guest, and before the pod's own",
+         sysctls_of_the_handler_come_first},
         {"a pod without Linux settings has no sysctls", works_without_linux_settings},
         {"the request outlives what it was built from", borrows_nothing},
     };
