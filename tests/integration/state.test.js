@@ -148,17 +148,7 @@ test('after a reboot pods are NOTREADY, containers have exited as Unknown, and a
     const volume = path.join(node.dir, 'volume');
     fs.mkdirSync(volume);
     const container = await node.runContainer(pod, {mounts: [{container_path: '/v', host_path: volume}]});
-    await node.stopDaemon('SIGKILL');
-    // What a reboot takes: processes, mounts, namespaces, interfaces, rules, and the run directory. The boot has an id.
-    node.killGuests();
-    for (const target of must('findmnt', '-rno', 'TARGET').split('\n').reverse())
-        if (target.startsWith(node.runDir))
-            must('umount', '-l', target);
-    fs.rmSync(node.runDir, {recursive: true, force: true});
-    node.inNetwork('ip', 'link', 'del', 'cvt0');
-    node.inNetwork('sh', '-c', 'iptables -F -t nat; iptables -X -t nat; ip6tables -F -t nat; ip6tables -X -t nat');
-    fs.writeFileSync(path.join(node.stateDir, 'libvirt/boot-id'), 'an earlier one');
-    await node.startDaemon();
+    await node.reboot();
 
     assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_NOTREADY');
     const end = await node.ended(container);

@@ -15,6 +15,7 @@ const programs = {
     agent: path.join(build, 'agent/crivirt-agent'),
     serviceManager: path.join(build, 'tests/tools/service_manager'),
     guestTool: path.join(build, 'tests/tools/guest_tool'),
+    stateful: path.join(build, 'tests/tools/stateful'),
     hostileAgent: path.join(build, 'tests/tools/hostile_agent'),
 };
 

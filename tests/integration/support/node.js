@@ -93,6 +93,21 @@ class Node extends PodNode {
         assert.deepStrictEqual(listing(this.runDir).filter((name) => name.endsWith('.sock')), []);
     }
 
+    // Ends the daemon and what a reboot ends: processes, mounts, namespaces, interfaces, rules, and the run directory. The boot
+    // has an id.
+    async reboot() {
+        await this.stopDaemon('SIGKILL');
+        this.killGuests();
+        for (const target of must('findmnt', '-rno', 'TARGET').split('\n').reverse())
+            if (target.startsWith(this.runDir))
+                must('umount', '-l', target);
+        fs.rmSync(this.runDir, {recursive: true, force: true});
+        this.inNetwork('ip', 'link', 'del', 'cvt0');
+        this.inNetwork('sh', '-c', 'iptables -F -t nat; iptables -X -t nat; ip6tables -F -t nat; ip6tables -X -t nat');
+        fs.writeFileSync(path.join(this.stateDir, 'libvirt/boot-id'), 'an earlier one');
+        await this.startDaemon();
+    }
+
     // Removes the node in whatever state it is. Nothing here waits for an event: a process that exits gets none.
     destroy() {
         alive.delete(this);
