@@ -263,6 +263,14 @@ gboolean rpc_CheckpointPod(const RpcCall *call, const Runtime__V1__CheckpointPod
            sandbox_checkpoint(call->daemon->sandboxes, request, call->deadline, error);
 }
 
+gboolean rpc_CheckpointContainer(const RpcCall *call, const Runtime__V1__CheckpointContainerRequest *request,
+                                 Runtime__V1__CheckpointContainerResponse *response, GError **error)
+{
+    (void)response;
+    return request_id_check(request->container_id, "container_id", error) &&
+           sandbox_checkpoint_container(call->daemon->sandboxes, request, call->deadline, error);
+}
+
 gboolean rpc_RestorePod(const RpcCall *call, const Runtime__V1__RestorePodRequest *request,
                         Runtime__V1__RestorePodResponse *response, GError **error)
 {

@@ -101,6 +101,12 @@ gboolean sandbox_list(SandboxManager *manager, const Runtime__V1__ListPodSandbox
  * on whatever comes of it; a failure leaves the directory empty. */
 gboolean sandbox_checkpoint(SandboxManager *manager, const Runtime__V1__CheckpointPodRequest *request,
                             const Deadline *deadline, GError **error);
+/* Saves the pod of a running container with that container alone, as an archive at an absolute path where
+ * nothing is yet (sandbox_checkpoint_container.c, checkpoint/checkpoint_archive.h). A failure leaves no file.
+ * Errors also: ALREADY_EXISTS. */
+gboolean sandbox_checkpoint_container(SandboxManager *manager,
+                                      const Runtime__V1__CheckpointContainerRequest *request,
+                                      const Deadline *deadline, GError **error);
 /* Makes a pod whose containers continue from a checkpoint once they are started (sandbox_restore.c). A
  * failure leaves no pod. */
 gboolean sandbox_restore(SandboxManager *manager, const Runtime__V1__RestorePodRequest *request,

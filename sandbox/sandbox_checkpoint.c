@@ -364,6 +364,7 @@ static void guest_go_on(SandboxManager *manager, const char *id, const GPtrArray
 void sandbox_checkpoint_recover(SandboxManager *manager, const GPtrArray *domains)
 {
     g_autofree char *folder = g_build_filename(manager->guests.state_dir, JOURNAL, NULL);
+    g_autofree char *scratch = sandbox_checkpoint_scratch(manager);
     g_autoptr(GDir) entries = g_dir_open(folder, 0, NULL);
     const char *name;
 
@@ -377,6 +378,7 @@ void sandbox_checkpoint_recover(SandboxManager *manager, const GPtrArray *domain
         guest_go_on(manager, id, domains);
         unlink(path);
     }
+    dir_remove_tree(scratch, NULL);
 }
 
 /* ---- the RPC ---- */

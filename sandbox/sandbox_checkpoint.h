@@ -9,3 +9,7 @@
  * VmmDomain, which are marked as running. Called at the daemon's start, before pods are resumed; their agents
  * are thawed when they report that they are frozen. */
 void sandbox_checkpoint_recover(SandboxManager *manager, const GPtrArray *domains);
+
+/* Return: the directory in which archives of checkpoints are packed and unpacked, which need not exist; the
+ * caller frees it. */
+char *sandbox_checkpoint_scratch(const SandboxManager *manager);

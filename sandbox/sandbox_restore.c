@@ -9,7 +9,7 @@
 #include "common/log.h"
 #include "common/semaphore.h"
 #include "common/string_table.h"
-#include "sandbox/checkpoint/checkpoint.h"
+#include "sandbox/checkpoint/checkpoint_archive.h"
 #include "sandbox/pod/pod_start.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/cri_compare.h"
@@ -17,6 +17,7 @@
 #include "sandbox/pods/events.h"
 #include "sandbox/pods/pod_table.h"
 #include "sandbox/sandbox.h"
+#include "sandbox/sandbox_checkpoint.h"
 #include "sandbox/sandbox_start.h"
 
 typedef Runtime__V1__RestorePodRequest RestoreRequest;
@@ -332,10 +333,12 @@ gboolean sandbox_restore(SandboxManager *manager, const RestoreRequest *request,
                          Arena *arena, Runtime__V1__RestorePodResponse *ret_response, GError **error)
 {
     g_autoptr(Checkpoint) checkpoint = NULL;
+    g_autofree char *scratch = NULL;
 
     if (!request_check(request, error))
         return FALSE;
-    checkpoint = checkpoint_open(request->checkpoint_path, error);
+    scratch = sandbox_checkpoint_scratch(manager);
+    checkpoint = checkpoint_open_any(request->checkpoint_path, scratch, deadline, error);
     if (checkpoint == NULL)
         return FALSE;
     if (restore_from(manager, request, checkpoint, deadline, arena, ret_response, error))

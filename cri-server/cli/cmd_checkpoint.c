@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt checkpoint, restore. */
+#include <archive.h>
+#include <archive_entry.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +38,7 @@ static void add_running_containers(const Inventory *inventory, const char *pod_i
     }
 }
 
-static gboolean checkpoint_command(Cli *cli, GError **error)
+static gboolean pod_save(Cli *cli, GError **error)
 {
     const char *const *operands = options_operands(cli->options);
     Runtime__V1__CheckpointPodRequest request = RUNTIME__V1__CHECKPOINT_POD_REQUEST__INIT;
@@ -62,16 +64,48 @@ static gboolean checkpoint_command(Cli *cli, GError **error)
     return FALSE;
 }
 
+static gboolean container_save(Cli *cli, GError **error)
+{
+    const char *const *operands = options_operands(cli->options);
+    Runtime__V1__CheckpointContainerRequest request = RUNTIME__V1__CHECKPOINT_CONTAINER_REQUEST__INIT;
+    const Inventory *inventory = inventory_load(cli, error);
+    const InventoryContainer *container =
+        inventory != NULL ? inventory_container(cli, inventory, operands[0], error) : NULL;
+    g_autofree char *archive = absolute(operands[1]);
+    g_autofree char *line = g_strdup_printf("%s\n", archive);
+
+    if (container == NULL)
+        return FALSE;
+    request.container_id = container->container->id;
+    request.location = archive;
+    return cli_runtime_call(cli, "CheckpointContainer", &request.base, CLI_NO_LIMIT_MS, error) != NULL &&
+           cli_print(line, error);
+}
+
+static gboolean checkpoint_command(Cli *cli, GError **error)
+{
+    return options_flag(cli->options, "container") ? container_save(cli, error) : pod_save(cli, error);
+}
+
+static const OptionSpec checkpoint_options[] = {
+    {"container", 0, OPTION_FLAG, NULL, "save a container: the operands are the container and a file"},
+    {NULL},
+};
+
 const Command command_checkpoint = {
     .name = "checkpoint",
     .group = "Pods",
-    .usage = "POD DIRECTORY",
+    .usage = "[OPTIONS] POD DIRECTORY",
     .help = "Save a running pod into a directory",
     .details =
         "Saves memory, processes and disk of all running containers at one moment; the pod stands still "
         "while\n"
         "its memory is written, and runs on. The directory is made, or must be empty. It holds all that the\n"
-        "pod had in memory, its secrets, too. Pods with volumes of the node cannot be saved.",
+        "pod had in memory, its secrets, too. Pods with volumes of the node cannot be saved.\n"
+        "With --container the operands are CONTAINER ARCHIVE: the container's pod is saved with that "
+        "container\n"
+        "alone, as one tar archive, which must not exist.",
+    .options = checkpoint_options,
     .min_operands = 2,
     .max_operands = 2,
     .run = checkpoint_command,
@@ -79,17 +113,60 @@ const Command command_checkpoint = {
 
 /* --- restore ------------------------------------------------------------------------------------------- */
 
+/* Reads the whole data of the entry, which has that length. */
+static gboolean member_data_read(struct archive *archive, gsize length, char **ret_data, GError **error)
+{
+    g_autofree char *data = g_malloc0(length + 1);
+
+    if (archive_read_data(archive, data, length) != (la_ssize_t)length)
+        return fail(error, STATUS_DATA_LOSS, "its file " REQUEST_FILE " cannot be read");
+    *ret_data = g_steal_pointer(&data);
+    return TRUE;
+}
+
+/* The request is the first file of an archive. */
+static gboolean request_find(struct archive *archive, char **ret_data, gsize *ret_length, GError **error)
+{
+    struct archive_entry *entry = NULL;
+    gint64 length;
+
+    if (archive_read_next_header(archive, &entry) != ARCHIVE_OK ||
+        g_strcmp0(archive_entry_pathname(entry), REQUEST_FILE) != 0)
+        return fail(error, STATUS_INVALID_ARGUMENT,
+                    "it is no archive that begins with the file " REQUEST_FILE);
+    length = archive_entry_size(entry);
+    if (length < 0 || length > REQUEST_MAX_BYTES)
+        return fail(error, STATUS_RESOURCE_EXHAUSTED, "its file " REQUEST_FILE " is longer than %d bytes",
+                    REQUEST_MAX_BYTES);
+    *ret_length = (gsize)length;
+    return member_data_read(archive, (gsize)length, ret_data, error);
+}
+
+static gboolean member_read(const char *path, char **ret_data, gsize *ret_length, GError **error)
+{
+    struct archive *archive = archive_read_new();
+    gboolean good = (archive_read_support_format_tar(archive) == ARCHIVE_OK &&
+                     archive_read_open_filename(archive, path, 64 << 10) == ARCHIVE_OK) ||
+                    fail(error, STATUS_INVALID_ARGUMENT, "%s", archive_error_string(archive));
+
+    good = good && request_find(archive, ret_data, ret_length, error);
+    archive_read_free(archive);
+    return good;
+}
+
 /* Reads the configurations of the saved pod. Return: in the arena's memory, for free_unpacked(); NULL on
  * failure. */
-static Runtime__V1__RestorePodRequest *request_read(const char *directory, GError **error)
+static Runtime__V1__RestorePodRequest *request_read(const char *checkpoint, GError **error)
 {
-    g_autofree char *path = g_build_filename(directory, REQUEST_FILE, NULL);
+    g_autofree char *path = g_build_filename(checkpoint, REQUEST_FILE, NULL);
     g_autofree char *packed = NULL;
     Runtime__V1__RestorePodRequest *request;
     gsize length = 0;
 
-    if (!file_read(path, REQUEST_MAX_BYTES, &packed, &length, error)) {
-        g_prefix_error(error, "%s is not a checkpoint that this user can read: ", directory);
+    if (!(g_file_test(checkpoint, G_FILE_TEST_IS_REGULAR)
+              ? member_read(checkpoint, &packed, &length, error)
+              : file_read(path, REQUEST_MAX_BYTES, &packed, &length, error))) {
+        g_prefix_error(error, "%s is not a checkpoint that this user can read: ", checkpoint);
         return NULL;
     }
     request = runtime__v1__restore_pod_request__unpack(NULL, length, (const guint8 *)packed);
@@ -97,7 +174,7 @@ static Runtime__V1__RestorePodRequest *request_read(const char *directory, GErro
         return request;
     if (request != NULL)
         runtime__v1__restore_pod_request__free_unpacked(request, NULL);
-    fail(error, STATUS_DATA_LOSS, "%s is damaged", path);
+    fail(error, STATUS_DATA_LOSS, "the file " REQUEST_FILE " of %s is damaged", checkpoint);
     return NULL;
 }
 
@@ -150,14 +227,14 @@ static gboolean start_all(Cli *cli, const Runtime__V1__RestorePodResponse *resto
     return TRUE;
 }
 
-static gboolean restore_request(Cli *cli, const char *directory, Runtime__V1__RestorePodRequest *request,
+static gboolean restore_request(Cli *cli, const char *checkpoint, Runtime__V1__RestorePodRequest *request,
                                 GError **error)
 {
     const Runtime__V1__RestorePodResponse *restored;
     g_autofree char *line = NULL;
 
     identity_set(cli, request->config);
-    replace(&request->checkpoint_path, strdup(directory));
+    replace(&request->checkpoint_path, strdup(checkpoint));
     restored = cli_runtime_call(cli, "RestorePod", &request->base, CLI_NO_LIMIT_MS, error);
     if (restored == NULL)
         return FALSE;
@@ -169,13 +246,13 @@ static gboolean restore_request(Cli *cli, const char *directory, Runtime__V1__Re
 
 static gboolean restore_command(Cli *cli, GError **error)
 {
-    g_autofree char *directory = absolute(options_operands(cli->options)[0]);
-    Runtime__V1__RestorePodRequest *request = request_read(directory, error);
+    g_autofree char *checkpoint = absolute(options_operands(cli->options)[0]);
+    Runtime__V1__RestorePodRequest *request = request_read(checkpoint, error);
     gboolean done;
 
     if (request == NULL)
         return FALSE;
-    done = restore_request(cli, directory, request, error);
+    done = restore_request(cli, checkpoint, request, error);
     runtime__v1__restore_pod_request__free_unpacked(request, NULL);
     return done;
 }
@@ -189,9 +266,10 @@ static const OptionSpec restore_options[] = {
 const Command command_restore = {
     .name = "restore",
     .group = "Pods",
-    .usage = "[OPTIONS] DIRECTORY",
+    .usage = "[OPTIONS] CHECKPOINT",
     .help = "Make a pod that goes on from a checkpoint",
-    .details = "The new pod has an address and logs of its own; connections of the saved one are reset. The\n"
+    .details = "The checkpoint is a directory, or an archive of a container. The new pod has an address and "
+               "logs of its own; connections of the saved one are reset. The\n"
                "checkpoint stays, and can be restored again. The node needs the same images, versions of\n"
                "crivirt and QEMU, and under KVM the same processor.",
     .options = restore_options,

@@ -39,6 +39,9 @@ typedef struct {
     FileFacts devices;
 } CheckpointPrivate;
 
+/* checkpoint_open() of a directory that is open, whose errors do not have its path. */
+Checkpoint *checkpoint_files_open(int directory, GError **error);
+
 /* Reads a manifest into a new Checkpoint. */
 gboolean checkpoint_manifest_parse(const char *text, gsize length, Checkpoint *checkpoint,
                                    CheckpointPrivate *ret_facts, GError **error);

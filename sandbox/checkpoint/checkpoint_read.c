@@ -352,11 +352,17 @@ static gboolean files_open(int directory, Checkpoint *checkpoint, GError **error
     return checkpoint->disk_fd >= 0;
 }
 
-Checkpoint *checkpoint_open(const char *path, GError **error)
+Checkpoint *checkpoint_files_open(int directory, GError **error)
 {
     g_autoptr(Checkpoint) checkpoint = checkpoint_new();
+
+    return files_open(directory, checkpoint, error) ? g_steal_pointer(&checkpoint) : NULL;
+}
+
+Checkpoint *checkpoint_open(const char *path, GError **error)
+{
+    Checkpoint *checkpoint;
     int directory;
-    gboolean good;
 
     if (*path != '/') {
         fail(error, STATUS_INVALID_ARGUMENT, "checkpoint_path: \"%s\" is not absolute", path);
@@ -367,10 +373,9 @@ Checkpoint *checkpoint_open(const char *path, GError **error)
         fail_errno(error, errno, "checkpoint_path: cannot open the directory %s", path);
         return NULL;
     }
-    good = files_open(directory, checkpoint, error);
+    checkpoint = checkpoint_files_open(directory, error);
     close(directory);
-    if (good)
-        return g_steal_pointer(&checkpoint);
-    g_prefix_error(error, "checkpoint_path: %s: ", path);
-    return NULL;
+    if (checkpoint == NULL)
+        g_prefix_error(error, "checkpoint_path: %s: ", path);
+    return checkpoint;
 }

@@ -35,6 +35,12 @@ static gboolean create_request_check(const Runtime__V1__CreateContainerRequest *
         return fail(error, STATUS_INVALID_ARGUMENT, "config.metadata.name is missing");
     if (config->image == NULL || *config->image->image == '\0')
         return fail(error, STATUS_INVALID_ARGUMENT, "config.image.image is missing");
+    if (*config->image->image == '/')
+        return fail(
+            error, STATUS_INVALID_ARGUMENT,
+            "config.image.image: \"%s\" is a path, and no container is made from one; a pod goes on from "
+            "the archive of a checkpoint by RestorePod, or by `crivirt restore %s`",
+            config->image->image, config->image->image);
     if (strstr(config->log_path, "..") != NULL)
         return fail(error, STATUS_INVALID_ARGUMENT,
                     "config.log_path: \"%s\" leads out of the pod's log directory", config->log_path);

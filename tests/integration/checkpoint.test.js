@@ -385,3 +385,77 @@ test('crivirt checkpoint and restore make a pod that goes on under another name'
     assert.deepStrictEqual(fs.readdirSync(logs), []);
     assert.match((await command(programs.crivirt, ['--socket', node.socket, 'restore', node.dir])).stderr, /is not a checkpoint/);
 });
+
+// ---- archives ----
+
+test('a container is saved as an archive, alone and for its owner only, and goes on from it', async () => {
+    const pod = await node.runPod();
+    const container = await node.runContainer(pod, COUNTER);
+    const other = await node.runContainer(pod);
+    await eventually('it counts', () => fs.existsSync(container.log) && numbers(container).length > 2);
+    const location = path.join(directory(), 'archive.tar');
+    const save = (more) => node.cri.call('CheckpointContainer', {container_id: container.id, location, timeout: 300, ...more});
+    await refused(save({location: 'relative'}), 'INVALID_ARGUMENT', 'not absolute');
+    await refused(save({location: `${location}/`}), 'INVALID_ARGUMENT', 'does not name a file');
+    await refused(save({location: path.join(node.dir, 'none/archive')}), 'NOT_FOUND', 'none');
+    await refused(save({timeout: -1}), 'INVALID_ARGUMENT', 'timeout');
+    await refused(save({container_id: 'none'}), 'NOT_FOUND', 'none');
+    await refused(save({container_id: (await node.create(pod)).id}), 'FAILED_PRECONDITION', 'is not running');
+    assert.deepStrictEqual(fs.readdirSync(path.dirname(location)), []);
+
+    await save();
+    const last = numbers(container).length;
+    assert.strictEqual(fs.statSync(location).mode & 0o777, 0o600);
+    assert.deepStrictEqual(must('tar', '-tf', location).trim().split('\n').sort(), FILES);
+    assert.deepStrictEqual(fs.readdirSync(path.join(node.stateDir, 'checkpoint-archives')), []);
+    await refused(save(), 'ALREADY_EXISTS', location);
+    await eventually('the saved pod counts on', () => numbers(container).length > last + 2);
+    assert.strictEqual(await node.output(other, 'echo inside'), 'inside');
+    await refused(node.create(pod, {image: {image: location}}), 'INVALID_ARGUMENT', 'RestorePod', `crivirt restore ${location}`);
+    await node.removePod(pod);
+
+    const {pod: restored, containers: [one]} = await restore(location, [container]);
+    assert.deepStrictEqual((await node.cri.call('ListContainers', {filter: {pod_sandbox_id: restored.id}})).containers.map(({id}) => id), [one.id]);
+    await start(one);
+    await eventually('it counts', () => fs.existsSync(one.log) && numbers(one).length > 2);
+    assert.ok(numbers(one)[0] <= last + 1);
+    assert.deepStrictEqual(fs.readdirSync(path.join(node.stateDir, 'checkpoint-archives')), []);
+});
+
+test('CheckpointContainer gives up at its timeout or deadline, and an archive that is cut or is none is refused', async () => {
+    const {cri} = node;
+    const pod = await node.runPod();
+    const container = await node.runContainer(pod, COUNTER);
+    const folder = directory();
+    for (let ms = 20; ms < 400; ms += 60)
+        await cri.call('CheckpointContainer', {container_id: container.id, location: path.join(folder, `${ms}`)}, ms).catch(() => {});
+    await eventually('none is under way', () => fs.readdirSync(path.join(node.stateDir, 'checkpoint-archives')).length === 0);
+    const kept = fs.readdirSync(folder);
+    const location = path.join(folder, 'whole');
+    await cri.call('CheckpointContainer', {container_id: container.id, location});
+    assert.deepStrictEqual(fs.readdirSync(folder).sort(), [...kept, 'whole'].sort());
+    assert.deepStrictEqual(fs.readdirSync(path.join(node.stateDir, 'checkpoint-archives')), []);
+    await node.removePod(pod);
+
+    fs.truncateSync(location, fs.statSync(location).size - (1 << 20));
+    await refused(restore(location, [container]), 'DATA_LOSS', 'the archive is damaged');
+    fs.writeFileSync(location, 'text');
+    await refused(restore(location, [container]), 'INVALID_ARGUMENT', 'is not an archive of a checkpoint');
+    assert.deepStrictEqual(fs.readdirSync(path.join(node.stateDir, 'checkpoint-archives')), []);
+    assert.deepStrictEqual(await node.listedPodIds(), []);
+});
+
+test('crivirt checkpoint --container and restore make a pod that goes on', async () => {
+    const archive = path.join(directory(), 'archive.tar');
+    const crivirt = (...words) => must(programs.crivirt, '--socket', node.socket, '--log-dir', path.join(node.dir, 'archive-logs'), ...words).trim();
+    crivirt('run', '-d', '--name', 'saved', BUSYBOX, 'sh', '-c', COUNTER);
+    await eventually('it counts', () => crivirt('logs', 'saved').split('\n').length > 3);
+    assert.strictEqual(crivirt('checkpoint', '--container', 'saved', archive), archive);
+    crivirt('rm', '-f', 'saved');
+    crivirt('restore', '--name', 'restored', archive);
+    await eventually('it counts on', () => crivirt('logs', 'restored').split('\n').length > 3);
+    assert.ok(Number(crivirt('logs', 'restored').split('\n')[0]) > 3);
+    crivirt('rm', '-f', 'restored');
+    fs.writeFileSync(archive, 'text');
+    assert.match((await command(programs.crivirt, ['--socket', node.socket, 'restore', archive])).stderr, /is not a checkpoint/);
+});

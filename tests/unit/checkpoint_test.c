@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The files of a checkpoint, without a guest: what was sealed opens unchanged, and any other directory is
  * refused by name of what is wrong. */
-#include "sandbox/checkpoint/checkpoint.h"
+#include "sandbox/checkpoint/checkpoint_archive.h"
 
+#include <archive.h>
+#include <archive_entry.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -265,6 +267,184 @@ static void lies_in_the_manifest_are_refused(void)
     check_manifest("{", "", STATUS_INVALID_ARGUMENT, "manifest.json");
 }
 
+/* ---- archives ---- */
+
+/* Return: the path of an archive of a checkpoint, which the caller frees. */
+static char *make_archive(const char *directory)
+{
+    g_autofree char *path = make();
+    char *archive = g_build_filename(directory, "archive", NULL);
+    g_autoptr(GError) error = NULL;
+    int from = open(path, O_RDONLY | O_DIRECTORY);
+    int to = open(archive, O_RDWR | O_CREAT | O_EXCL, 0600);
+
+    TEST_OK(checkpoint_archive_write(from, to, NULL, &error), error);
+    close(from);
+    close(to);
+    return archive;
+}
+
+/* Return: how many entries the directory has. */
+static guint count_entries(const char *path)
+{
+    g_autoptr(GDir) directory = g_dir_open(path, 0, NULL);
+    guint count = 0;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(directory);
+    while (g_dir_read_name(directory) != NULL)
+        count++;
+    return count;
+}
+
+static void an_archive_opens_as_its_directory_does(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *scratch = g_build_filename(directory, "scratch", NULL);
+    g_autofree char *archive = make_archive(directory);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Checkpoint) checkpoint = checkpoint_open_any(archive, scratch, NULL, &error);
+    FileFacts facts;
+    struct stat status;
+
+    TEST_OK(checkpoint != NULL, error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(checkpoint);
+    CU_ASSERT_STRING_EQUAL(checkpoint->request->config->metadata->name, "pod");
+    CU_ASSERT_TRUE(file_facts(checkpoint->ram_fd, &facts));
+    CU_ASSERT_STRING_EQUAL(facts.digest, checkpoint->ram.digest);
+    CU_ASSERT_TRUE(file_facts(checkpoint->disk_fd, &facts));
+    CU_ASSERT_STRING_EQUAL(facts.digest, checkpoint->disk.digest);
+    CU_ASSERT_EQUAL(count_entries(scratch), 0);
+    /* The memory is sparse in the archive, and in the copy. */
+    CU_ASSERT_EQUAL(stat(archive, &status), 0);
+    CU_ASSERT_TRUE(status.st_size < RAM_BYTES / 4);
+    CU_ASSERT_EQUAL(fstat(checkpoint->ram_fd, &status), 0);
+    CU_ASSERT_EQUAL(status.st_size, RAM_BYTES);
+    CU_ASSERT_TRUE(status.st_blocks * 512 < RAM_BYTES / 4);
+}
+
+static void a_directory_opens_by_the_same_call(void)
+{
+    g_autofree char *path = make();
+    g_autofree char *scratch = g_build_filename(path, "scratch", NULL);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Checkpoint) checkpoint = checkpoint_open_any(path, scratch, NULL, &error);
+
+    TEST_OK(checkpoint != NULL, error);
+    CU_ASSERT_NOT_EQUAL(access(scratch, F_OK), 0);
+}
+
+typedef struct {
+    const char *name;
+    unsigned type;
+    gint64 size;
+    const char *link;
+} Member;
+
+/* Makes an archive of these members, the last of which has no name. */
+static void write_members(const char *path, const Member *members, gboolean compressed)
+{
+    struct archive *archive = archive_write_new();
+
+    archive_write_set_format_pax(archive);
+    if (compressed)
+        archive_write_add_filter_gzip(archive);
+    CU_ASSERT_EQUAL_FATAL(archive_write_open_filename(archive, path), ARCHIVE_OK);
+    for (; members->name != NULL; members++) {
+        struct archive_entry *entry = archive_entry_new();
+
+        archive_entry_set_pathname(entry, members->name);
+        archive_entry_set_filetype(entry, members->type);
+        archive_entry_set_size(entry, members->size);
+        archive_entry_set_perm(entry, 0600);
+        if (members->link != NULL && members->type == AE_IFLNK)
+            archive_entry_set_symlink(entry, members->link);
+        else if (members->link != NULL)
+            archive_entry_set_hardlink(entry, members->link);
+        CU_ASSERT_EQUAL(archive_write_header(archive, entry), ARCHIVE_OK);
+        for (gint64 i = 0; i < members->size; i++)
+            archive_write_data(archive, "x", 1);
+        archive_entry_free(entry);
+    }
+    archive_write_close(archive);
+    archive_write_free(archive);
+}
+
+/* Asserts that the file is refused, and that nothing of it stays. */
+static void check_refused(const char *archive, StatusCode status, const char *message)
+{
+    g_autofree char *scratch = g_strconcat(archive, ".scratch", NULL);
+    g_autoptr(GError) error = NULL;
+
+    TEST_FAILS(checkpoint_open_any(archive, scratch, NULL, &error) != NULL, error, status, message);
+    CU_ASSERT_EQUAL(count_entries(scratch), 0);
+}
+
+static void check_members(const Member *members, StatusCode status, const char *message)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *archive = g_build_filename(directory, "hostile", NULL);
+
+    write_members(archive, members, FALSE);
+    check_refused(archive, status, message);
+}
+
+static void hostile_archives_are_refused(void)
+{
+    const Member outside[] = {{"../ram", AE_IFREG, 5, NULL}, {0}};
+    const Member twice[] = {{"request", AE_IFREG, 5, NULL}, {"request", AE_IFREG, 5, NULL}, {0}};
+    const Member link[] = {{"ram", AE_IFLNK, 0, "/etc/passwd"}, {0}};
+    const Member hard_link[] = {{"request", AE_IFREG, 5, NULL}, {"ram", AE_IFREG, 0, "request"}, {0}};
+    const Member directory[] = {{"disk", AE_IFDIR, 0, NULL}, {0}};
+    const Member large[] = {{"request", AE_IFREG, (16 << 20) + 1, NULL}, {0}};
+    const Member missing[] = {{"request", AE_IFREG, 5, NULL}, {0}};
+
+    check_members(outside, STATUS_INVALID_ARGUMENT, "a file of another name");
+    check_members(twice, STATUS_INVALID_ARGUMENT, "request twice");
+    check_members(link, STATUS_INVALID_ARGUMENT, "ram is not a regular file");
+    check_members(hard_link, STATUS_INVALID_ARGUMENT, "ram is not a regular file");
+    check_members(directory, STATUS_INVALID_ARGUMENT, "another name");
+    check_members(large, STATUS_RESOURCE_EXHAUSTED, "request has");
+    check_members(missing, STATUS_INVALID_ARGUMENT, "it has no file manifest.json");
+}
+
+static void what_is_no_archive_is_refused(void)
+{
+    const Member members[] = {{"request", AE_IFREG, 5, NULL}, {0}};
+    g_autofree char *directory = test_directory();
+    g_autofree char *text = g_build_filename(directory, "text", NULL);
+    g_autofree char *compressed = g_build_filename(directory, "compressed", NULL);
+    g_autofree char *cut = make_archive(directory);
+    struct stat status;
+
+    CU_ASSERT_TRUE_FATAL(g_file_set_contents(text, "no archive", -1, NULL));
+    check_refused(text, STATUS_INVALID_ARGUMENT, "is not an archive of a checkpoint");
+    write_members(compressed, members, TRUE);
+    check_refused(compressed, STATUS_INVALID_ARGUMENT, "is not an archive of a checkpoint");
+    CU_ASSERT_EQUAL(stat(cut, &status), 0);
+    CU_ASSERT_EQUAL(truncate(cut, status.st_size / 2), 0);
+    check_refused(cut, STATUS_DATA_LOSS, "the archive is damaged");
+}
+
+static void an_archive_ends_at_its_deadline(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *scratch = g_build_filename(directory, "scratch", NULL);
+    g_autofree char *archive = make_archive(directory);
+    g_autofree char *path = make();
+    Deadline deadline = deadline_in_ms(0);
+    g_autoptr(GError) error = NULL;
+    int from = open(path, O_RDONLY | O_DIRECTORY);
+    int to = open(directory, O_TMPFILE | O_RDWR, 0600);
+
+    TEST_FAILS(checkpoint_archive_write(from, to, &deadline, &error), error, STATUS_DEADLINE_EXCEEDED,
+               "writing the archive");
+    TEST_FAILS(checkpoint_open_any(archive, scratch, &deadline, &error) != NULL, error,
+               STATUS_DEADLINE_EXCEEDED, "reading the archive");
+    CU_ASSERT_EQUAL(count_entries(scratch), 0);
+    close(from);
+    close(to);
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
@@ -277,6 +457,13 @@ int main(void)
         {"a damaged file is refused by its name", damage_is_found},
         {"links, FIFOs and missing files are refused", other_kinds_of_files_are_refused},
         {"a manifest that contradicts itself is refused", lies_in_the_manifest_are_refused},
+        {"an archive opens as its directory does, sparse, and leaves no file",
+         an_archive_opens_as_its_directory_does},
+        {"a directory opens by the same call", a_directory_opens_by_the_same_call},
+        {"archives with other files, links and sizes are refused, and leave no file",
+         hostile_archives_are_refused},
+        {"what is not an archive of a checkpoint is refused", what_is_no_archive_is_refused},
+        {"an archive is written and read as long as the caller waits", an_archive_ends_at_its_deadline},
     };
 
     return test_main("checkpoint", cases, G_N_ELEMENTS(cases));

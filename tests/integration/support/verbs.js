@@ -95,6 +95,10 @@ class Subjects {
         return this.call('CheckpointPod', {pod_sandbox_id: pod.id, output_path: saved, container_ids: [container.id]});
     }
 
+    saveContainer({container, saved}) {
+        return this.call('CheckpointContainer', {container_id: container.id, location: saved});
+    }
+
     restore({container, saved, config}) {
         return this.call('RestorePod', {checkpoint_path: saved, config, container_configs: [container.config]});
     }
@@ -281,6 +285,26 @@ const VERBS = [
                 await s.save(subject);
             }
             assert.strictEqual(await s.node.output(container, 'echo inside'), 'inside'); // it is not frozen
+            await s.node.removePod(pod);
+            await s.call('RemovePodSandbox', {pod_sandbox_id: await s.restoreAndUse(subject)});
+        },
+    },
+    {
+        verb: 'CheckpointContainer',
+        async prepare(s) {
+            const subject = await s.saveable();
+            return {...subject, saved: path.join(subject.saved, 'archive.tar')};
+        },
+        work: (s, subject) => s.saveContainer(subject),
+        async again(s, subject) {
+            const {pod, container, saved} = subject;
+            assert.strictEqual(await s.node.output(container, 'echo inside'), 'inside'); // it is not frozen
+            const scratch = path.join(s.node.stateDir, 'checkpoint-archives');
+            assert.deepStrictEqual(fs.existsSync(scratch) ? fs.readdirSync(scratch) : [], []);
+            if (!fs.existsSync(saved)) {
+                assert.deepStrictEqual(fs.readdirSync(path.dirname(saved)), []);
+                await s.saveContainer(subject);
+            }
             await s.node.removePod(pod);
             await s.call('RemovePodSandbox', {pod_sandbox_id: await s.restoreAndUse(subject)});
         },
