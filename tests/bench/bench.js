@@ -8,6 +8,7 @@ const fs = require('fs');
 const os = require('os');
 const path = require('path');
 
+const checkpoint = require('./checkpoint');
 const churn = require('./churn');
 const containerd = require('./containerd');
 const limit = require('./limit');
@@ -187,7 +188,7 @@ function printMemory({steps, fresh, withVolume}) {
 function table(directory) {
     const printers = {
         ...starts.printers, containerd: containerd.print, container: printContainer, many: many.print, pull: printPull,
-        memory: printMemory, churn: churn.print, limit: limit.print, streaming: streaming.print,
+        memory: printMemory, checkpoint: checkpoint.print, churn: churn.print, limit: limit.print, streaming: streaming.print,
     };
     const load = fs.readFileSync('/proc/loadavg', 'utf8').split(' ').slice(0, 3).join(' ');
     console.log(`${os.cpus().length} x ${os.cpus()[0].model.trim()}, ${(os.totalmem() / 2 ** 30).toFixed(0)} GB, ` +
@@ -205,7 +206,7 @@ async function main() {
     if (part === 'table')
         return table(directory);
     const measures = {
-        ...starts.measures, container, many: many.measure, pull, memory, churn: churn.measure, limit: limit.measure,
+        ...starts.measures, container, many: many.measure, pull, memory, checkpoint: checkpoint.measure, churn: churn.measure, limit: limit.measure,
         streaming: streaming.measure, containerd: containerd.measure,
     };
     const result = await measures[part](connect());

@@ -4,11 +4,11 @@
 #   run.sh [BUILD_DIRECTORY]     a release build; default: build/release, which is built if it does not exist
 # It needs root. Everything happens in a network namespace with a daemon and a registry of its own, and is removed afterwards.
 # The environment selects what is measured and how often:
-#   BENCH_PARTS="boot container restore containerd unpooled many pull memory churn streaming"; "limit", which
+#   BENCH_PARTS="boot container restore containerd unpooled many pull memory checkpoint churn streaming"; "limit", which
 #                   fills the node's memory with pods, has to be named. "containerd" needs containerd, runc and ctr.
 #   BENCH_STARTS=20  BENCH_CONTAINERS=15  BENCH_MANY="5 20"  BENCH_PULLS=5  BENCH_LAYER_MB=40 (five layers)
 #   BENCH_PODS="1 10"  BENCH_CHURN=100  BENCH_CHURN_AT_ONCE=4  BENCH_LIMIT=1000  BENCH_LIMIT_RESERVE_MB=2048
-#   BENCH_STREAMS=5  BENCH_STREAM_MIB=32
+#   BENCH_STREAMS=5  BENCH_STREAM_MIB=32  BENCH_CHECKPOINTS=5  BENCH_WORKING_SET_MIB=200
 #   BENCH_AT_ONCE=8  BENCH_CROWDS=3 (pods with a container at once, beside containerd, and how often)
 #   BENCH_GUEST=DIRECTORY  a guest image (kernel, initrd.img), instead of one that is made
 #   BENCH_FLAGS="--agent-timeout=5m"  for the daemon, where the node is emulated
@@ -22,7 +22,7 @@ root=$(dirname "$(dirname "$here")")
 
 [ "$(id -u)" = 0 ] || fail "only root can run VMs and make network namespaces"
 build=$(readlink -f "${1:-$root/build/release}")
-parts=${BENCH_PARTS:-boot container restore containerd unpooled many pull memory churn streaming}
+parts=${BENCH_PARTS:-boot container restore containerd unpooled many pull memory checkpoint churn streaming}
 need node nodejs gcc gcc
 
 namespace=crivirt-bench-$$
@@ -91,6 +91,15 @@ measuring_images() {
     gcc -O2 -static -Wall -Wextra -s -I"$root" -o "$work/channel/init" "$here/channel_speed.c" \
         "$root/agent/wire/wire.c" -D_GNU_SOURCE -Wno-unused-result
     (cd "$work/channel" && echo init | cpio --quiet -o -H newc -R 0:0) | lz4 -q -l >"$work/channel.img"
+}
+
+# A guest that fills its memory, for QEMU's own migration, and the program that does so in a container.
+working_sets() {
+    mkdir -p "$work/dirty"
+    gcc -O2 -static -Wall -Wextra -s -o "$work/dirty/init" "$here/dirty_memory.c"
+    (cd "$work/dirty" && echo init | cpio --quiet -o -H newc -R 0:0) | lz4 -q -l >"$work/dirty.img"
+    gcc -O2 -static -pthread -D_GNU_SOURCE -s -o "$work/stateful" "$root/tests/tools/stateful.c"
+    program_image "$work/stateful.tar" bench.local/stateful:1 "$work/stateful"
 }
 
 # The gRPC client of the integration tests.
@@ -192,15 +201,17 @@ end_daemon() {
     rm -f "$run_dir/s.sock"
 }
 
-# pause_image OUTPUT.tar NAME:TAG, in the form of "docker save": one layer with one program
-pause_image() {
-    local output=$1 name=$2 image=$work/pause digest
+# program_image OUTPUT.tar NAME:TAG PROGRAM, in the form of "docker save": one layer with one program
+program_image() {
+    local output=$1 name=$2 program image=$work/program digest
+    program=$(basename "$3")
+    rm -rf "$image"
     mkdir -p "$image/root"
-    gcc -O2 -static -Wall -Wextra -s -o "$image/root/pause" "$here/pause.c"
-    tar --owner=0 --group=0 --numeric-owner -C "$image/root" -cf "$image/layer.tar" pause
+    cp "$3" "$image/root"
+    tar --owner=0 --group=0 --numeric-owner -C "$image/root" -cf "$image/layer.tar" "$program"
     digest=$(sha256sum "$image/layer.tar" | cut -d ' ' -f 1)
     cat >"$image/config.json" <<END
-{"architecture": "$(dpkg --print-architecture)", "os": "linux", "config": {"Entrypoint": ["/pause"]},
+{"architecture": "$(dpkg --print-architecture)", "os": "linux", "config": {"Entrypoint": ["/$program"]},
  "rootfs": {"type": "layers", "diff_ids": ["sha256:$digest"]}}
 END
     echo "[{\"Config\": \"config.json\", \"RepoTags\": [\"$name\"], \"Layers\": [\"layer.tar\"]}]" >"$image/manifest.json"
@@ -244,7 +255,8 @@ END
     containerd_pid=$!
     pids+=("$containerd_pid")
     wait_for test -S "$run_dir/containerd.sock"
-    pause_image "$work/containerd/pause.tar" bench.local/pause:1
+    gcc -O2 -static -Wall -Wextra -s -o "$work/containerd/pause" "$here/pause.c"
+    program_image "$work/containerd/pause.tar" bench.local/pause:1 "$work/containerd/pause"
     for image in "$work/busybox.tar" "$work/containerd/pause.tar"; do
         logged "$work/containerd/import.log" ctr -a "$run_dir/containerd.sock" -n k8s.io images import "$image" ||
             fail "containerd does not take $image"
@@ -272,6 +284,7 @@ build_project
 node_modules
 guest_image
 if has container || has streaming; then measuring_images; fi
+if has checkpoint; then working_sets; fi
 network
 "$root/deploy/busybox-archive.sh" "$work/busybox.tar" docker.io/library/busybox:latest
 if has pull; then
@@ -290,6 +303,9 @@ with() {
     [ "${#wanted[@]}" != 0 ] || return 0
     daemon "$initrd" "$@"
     "$build/cri-server/cli/crivirt" --socket="$run_dir/s.sock" load -i "$work/busybox.tar" >&2
+    if [ -f "$work/stateful.tar" ]; then
+        "$build/cri-server/cli/crivirt" --socket="$run_dir/s.sock" load -i "$work/stateful.tar" >&2
+    fi
     for part in "${wanted[@]}"; do
         measure "$part"
     done
@@ -300,7 +316,7 @@ with "$work/timer-guest/initrd.img" container --guest-template=false
 with "$work/timer-guest/initrd.img" streaming --guest-template=false
 with "$work/guest/initrd.img" boot --guest-template=false
 with "$work/guest/initrd.img" unpooled --guest-vm-pool-size=0
-with "$work/guest/initrd.img" "restore many pull memory churn limit"
+with "$work/guest/initrd.img" "restore many pull memory checkpoint churn limit"
 if has containerd && start_containerd; then
     with "$work/guest/initrd.img" containerd
     end_containerd
