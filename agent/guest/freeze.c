@@ -7,6 +7,7 @@
 #include "agent/guest/cgroup.h"
 #include "agent/guest/channel.h"
 #include "agent/guest/setup.h"
+#include "agent/guest/share_keep.h"
 
 enum {
     REST_TIMEOUT_MS = 10 * 1000, /* for the processes to come to rest */
@@ -116,7 +117,12 @@ void op_freeze(Call *call)
         restless = find_restless();
     }
     if (restless == NULL) {
-        reply_freeze(call, &result);
+        if (!call->request->freeze->keep_share || share_keep(&error)) {
+            reply_freeze(call, &result);
+            return;
+        }
+        thaw_all();
+        call_fail(call, &error);
     } else if (may_wait(call)) {
         call_retry(call, LOOK_EVERY_MS);
     } else {
@@ -131,6 +137,7 @@ void op_thaw(Call *call)
 {
     ThawResponse result = CRIVIRT__AGENT__V1__THAW_RESPONSE__INIT;
 
+    share_let_go(); /* before a process can wait for it */
     thaw_all();
     thawed_at_ns = clock_monotonic_ns();
     reply_thaw(call, &result);

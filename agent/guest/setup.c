@@ -20,6 +20,7 @@
 #include "agent/guest/net.h"
 #include "agent/guest/paths.h"
 #include "agent/guest/process.h"
+#include "agent/guest/share_keep.h"
 #include "agent/guest/sysfile.h"
 #include "agent/guest/wall_clock.h"
 
@@ -326,9 +327,17 @@ void op_warm_up(Call *call)
 void op_mount_share(Call *call)
 {
     MountShareResponse result = CRIVIRT__AGENT__V1__MOUNT_SHARE_RESPONSE__INIT;
+    const Crivirt__Agent__V1__MountShareRequest *request = call->request->mount_share;
     Fault error;
-    DiskState state = mount_share(call->request->mount_share->share_tag, &error);
+    DiskState state = mount_share(request->share_tag, &error);
 
+    if (state == DISK_READY && request->kept && share_waits()) {
+        fault(&error, FAULT_UNAVAILABLE, "the share %s, which was kept, has got no device",
+              request->share_tag);
+        state = DISK_WAIT;
+    }
+    if (state == DISK_READY && request->kept)
+        share_let_go();
     if (state == DISK_READY)
         reply_mount_share(call, &result);
     else if (state == DISK_WAIT && disk_may_wait(call))

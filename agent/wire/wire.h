@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 enum {
-    WIRE_PROTOCOL_VERSION = 7,
+    WIRE_PROTOCOL_VERSION = 8,
     WIRE_PROTOCOL_INPUT_WINDOW = 2, /* the first version with InputAck, hang-up and Dial */
     WIRE_PROTOCOL_QUICK_SUM =
         3,                   /* the first version with the Fletcher sum, which costs less than the channel */
@@ -36,6 +36,7 @@ enum {
     WIRE_PROTOCOL_GUEST =
         6, /* the first version with KernelLog, PauseContainer, and Exec in the guest itself */
     WIRE_PROTOCOL_SAVE = 7, /* the first version with Freeze, Thaw and Restore */
+    WIRE_PROTOCOL_PARK = 8, /* the first version that keeps the share of a guest that is saved */
     WIRE_MAX_FRAME_BYTES = 1 << 20,
     WIRE_MAX_MESSAGE_BYTES = 16 << 20, /* of a message in parts: as much as a gRPC message has */
     WIRE_PART_BYTES = 512 << 10,       /* data in one Part */
