@@ -343,6 +343,35 @@ gboolean virtiofsd_start_server(const VirtiofsdSpec *spec, pid_t *ret_server, in
     return good;
 }
 
+gboolean virtiofsd_start_fsguard(const VirtiofsdSpec *spec, int connection, pid_t *ret_fsguard,
+                                 GError **error)
+{
+    g_autofree char *fsguard = find_fsguard();
+    int listener, control = -1;
+    gboolean good;
+
+    if (fsguard == NULL || !spec->recovery)
+        return fail(error, STATUS_FAILED_PRECONDITION, "%s",
+                    fsguard == NULL ? "crivirt-fsguard is not installed beside crivirtd"
+                                    : "guest.volume_recovery is off");
+    listener = virtiofsd_listen(spec, spec->socket, error);
+    if (listener < 0)
+        return FALSE;
+    good = listen_for_commands(spec, &control, error) &&
+           spawn_fsguard(fsguard, spec, listener, connection, control, ret_fsguard, error);
+    close(listener);
+    if (control >= 0)
+        close(control);
+    if (!good)
+        unlink(spec->socket);
+    return good;
+}
+
+int virtiofsd_listen(const VirtiofsdSpec *spec, const char *path, GError **error)
+{
+    return listen_at(path, SOCK_STREAM, spec->uid, spec->gid, error);
+}
+
 gboolean virtiofsd_start(const VirtiofsdSpec *spec, VirtiofsdProcesses *ret_processes, GError **error)
 {
     g_autofree char *program = require_virtiofsd(error);

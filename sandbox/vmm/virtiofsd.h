@@ -40,6 +40,15 @@ gboolean virtiofsd_start(const VirtiofsdSpec *spec, VirtiofsdProcesses *ret_proc
 gboolean virtiofsd_start_server(const VirtiofsdSpec *spec, pid_t *ret_server, int *ret_connection,
                                 GError **error);
 
+/* Starts fsguard alone, which listens at the socket when this returns, for a server that runs; the caller
+ * closes its copy of the connection. Errors: FAILED_PRECONDITION when it is not installed, or without
+ * recovery. */
+gboolean virtiofsd_start_fsguard(const VirtiofsdSpec *spec, int connection, pid_t *ret_fsguard,
+                                 GError **error);
+
+/* Return: a socket that listens at the path for QEMU, the caller's; -1 with the error. */
+int virtiofsd_listen(const VirtiofsdSpec *spec, const char *path, GError **error);
+
 /* Return: the path of the socket on which the fsguard of that socket takes the daemon's commands
  * (fsguard/control.h); the caller frees it. */
 char *virtiofsd_control_path(const char *socket);

@@ -16,6 +16,7 @@
 #include "sandbox/vmm/fsguard/message_io.h"
 
 /* A new server has its sandbox after some milliseconds; a table of a million files takes fsguard a minute. */
+enum { LEAVE_LOOKS = 200, LEAVE_LOOK_MS = 5 }; /* until QEMU has closed the connection of a detached device */
 enum { SERVER_TIMEOUT_MS = 10 * 1000, CONTROL_TIMEOUT_S = 120, END_LOOKS = 100, END_LOOK_MS = 50 };
 
 /* ---- commands to fsguard ---- */
@@ -163,4 +164,79 @@ gboolean virtiofsd_replace(const VirtiofsdSpec *spec, VirtiofsdBindFunc bind, gp
     if (good)
         *ret_server = server;
     return good;
+}
+
+/* ---- guests that are saved ---- */
+
+gboolean virtiofsd_park(const VirtiofsdSpec *spec, const char *path, GError **error)
+{
+    int listener = virtiofsd_listen(spec, path, error);
+    ControlAnswer answer;
+    gboolean good;
+
+    if (listener < 0)
+        return FALSE;
+    good = control_call(spec->socket, CONTROL_PARK, listener, &answer, NULL, error);
+    close(listener);
+    if (good && answer.problem != 0)
+        good = fail(error, STATUS_FAILED_PRECONDITION, "crivirt-fsguard cannot keep the volumes: %s",
+                    answer.problem == ENOENT   ? "the guest has not mounted them"
+                    : answer.problem == EPIPE  ? "their file server (virtiofsd) has died"
+                    : answer.problem == EINVAL ? "it is that of an older crivirt"
+                                               : "it does not pass on the guest's requests");
+    if (!good)
+        unlink(path);
+    return good;
+}
+
+gboolean virtiofsd_save(const char *socket, int fd, GError **error)
+{
+    ControlAnswer answer = {.problem = EBUSY};
+
+    for (guint i = 0; answer.problem == EBUSY && i < LEAVE_LOOKS; i++) {
+        if (i > 0)
+            g_usleep((gulong)LEAVE_LOOK_MS * 1000);
+        if (!control_call(socket, CONTROL_SAVE, fd, &answer, NULL, error))
+            return FALSE;
+    }
+    return answer.problem == 0 || fail_errno(error, answer.problem,
+                                             "crivirt-fsguard cannot write what the guest "
+                                             "has open on its volumes");
+}
+
+static gboolean load(const char *socket, int fd, GError **error)
+{
+    ControlAnswer answer;
+
+    if (!control_call(socket, CONTROL_LOAD_COPIES, fd, &answer, NULL, error))
+        return FALSE;
+    if (answer.problem == EINVAL)
+        return fail(error, STATUS_DATA_LOSS,
+                    "what the saved guest had open on its volumes cannot be decoded");
+    return answer.problem == 0 ||
+           fail_errno(error, answer.problem, "crivirt-fsguard cannot read what the saved guest had open");
+}
+
+gboolean virtiofsd_start_saved(const VirtiofsdSpec *spec, int saved_fd, VirtiofsdBindFunc bind, gpointer data,
+                               VirtiofsdProcesses *ret_processes, GError **error)
+{
+    VirtiofsdProcesses processes = {0};
+    int connection = -1;
+    gboolean good;
+
+    unlink(spec->log);
+    if (!virtiofsd_start_server(spec, &processes.server, &connection, error))
+        return FALSE;
+    good = server_await(connection, error) && bind(-1, processes.server, data, error) &&
+           virtiofsd_start_fsguard(spec, connection, &processes.fsguard, error);
+    close(connection); /* a server without a client ends */
+    if (!good)
+        return FALSE;
+    if (load(spec->socket, saved_fd, error) &&
+        virtiofsd_keep_namespace(spec->socket, processes.server, error)) {
+        *ret_processes = processes;
+        return TRUE;
+    }
+    virtiofsd_end(spec->socket);
+    return FALSE;
 }

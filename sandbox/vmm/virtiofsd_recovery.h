@@ -20,5 +20,17 @@ typedef gboolean (*VirtiofsdBindFunc)(int namespace_fd, pid_t server, gpointer d
 gboolean virtiofsd_replace(const VirtiofsdSpec *spec, VirtiofsdBindFunc bind, gpointer data,
                            pid_t *ret_server, char **ret_summary, GError **error);
 
+/* A guest is saved without the device of its share, and keeps the file system (kernel/patches). fsguard and
+ * the server stay when QEMU closes the connection, and QEMU connects again at that path, for which spec->uid
+ * has the right. Errors: FAILED_PRECONDITION when the share was started without recovery. */
+gboolean virtiofsd_park(const VirtiofsdSpec *spec, const char *path, GError **error);
+/* Writes what the guest has of the server of a parked share (fsguard/relay_state.h). */
+gboolean virtiofsd_save(const char *socket, int fd, GError **error);
+/* Starts the share of a guest that was saved, for volumes that may be others; the binds are those of the
+ * saved share, by their names. bind gets no namespace. Errors: DATA_LOSS when the file is invalid; those of
+ * virtiofsd_start(). */
+gboolean virtiofsd_start_saved(const VirtiofsdSpec *spec, int saved_fd, VirtiofsdBindFunc bind, gpointer data,
+                               VirtiofsdProcesses *ret_processes, GError **error);
+
 /* Has fsguard fail the guest's requests, which wait for a new server. */
 void virtiofsd_give_up(const char *socket);

@@ -145,6 +145,20 @@ gboolean vmm_detach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, const
 gboolean vmm_detach_share(Vmm *vmm, const char *name, const ShareSpec *share, const Deadline *deadline,
                           GError **error);
 
+/* Takes the share's device from a guest that keeps the file system (agent.proto, Freeze), because QEMU cannot
+ * save a guest with such a device, and writes what the guest has open to the descriptor. The share needs
+ * recovery. Its virtiofsd stays; vmm_unpark_share() has to follow, also after a failure and in a later
+ * daemon. */
+gboolean vmm_park_share(Vmm *vmm, const char *name, const ShareSpec *share, int fd, const Deadline *deadline,
+                        GError **error);
+/* Gives the device back. A share that is attached is success. */
+gboolean vmm_unpark_share(Vmm *vmm, const char *name, const ShareSpec *share, GError **error);
+/* Attaches the share of a guest that was restored, which has the file system, with what it had open. Errors:
+ * as virtiofsd_start_saved(). */
+gboolean vmm_attach_saved_share(Vmm *vmm, const char *name, const ShareSpec *share, int saved_fd,
+                                VirtiofsdBindFunc bind, gpointer data, VirtiofsdProcesses *ret_processes,
+                                GError **error);
+
 /* Return: whether QEMU has paused the guest because the node's disk is full. The guest continues by itself
  * when there is space. Never waits. */
 gboolean vmm_is_blocked(Vmm *vmm, const char *name);

@@ -157,11 +157,20 @@ static char *share_file(Vmm *vmm, const char *name, const char *suffix)
     return g_strdup_printf("%s/%.20s" VIRTIOFSD_SOCKET_SUFFIX "%s", vmm->socket_dir, name, suffix);
 }
 
+/* Not named as a socket that no QEMU has connected to (virtiofsd_end_orphans()): the next daemon needs it. */
+static char *parked_socket(Vmm *vmm, const char *name)
+{
+    return share_file(vmm, name, ".parked");
+}
+
 void vmm_remove_share_log(Vmm *vmm, const char *name)
 {
     g_autofree char *log = share_file(vmm, name, ".log");
     g_autofree char *socket = share_file(vmm, name, "");
     g_autofree char *control = virtiofsd_control_path(socket);
+    g_autofree char *parked = parked_socket(vmm, name);
+
+    virtiofsd_end(parked);
 
     unlink(log);
     unlink(control);
@@ -288,6 +297,56 @@ gboolean vmm_detach_share(Vmm *vmm, const char *name, const ShareSpec *share, co
     const Detachment device = {name, "a share", xml, share->tag, domain_xml_has_share};
 
     return domain != NULL && detach_device(vmm, domain, &device, deadline, error);
+}
+
+/* ---- shares of guests that are saved ---- */
+
+gboolean vmm_park_share(Vmm *vmm, const char *name, const ShareSpec *share, int fd, const Deadline *deadline,
+                        GError **error)
+{
+    g_autofree char *socket = share_file(vmm, name, "");
+    g_autofree char *log = share_file(vmm, name, ".log");
+    g_autofree char *parked = parked_socket(vmm, name);
+    VirtiofsdSpec server;
+
+    return server_spec(vmm, name, share, socket, log, &server, error) &&
+           virtiofsd_park(&server, parked, error) && vmm_detach_share(vmm, name, share, deadline, error) &&
+           virtiofsd_save(socket, fd, error);
+}
+
+gboolean vmm_unpark_share(Vmm *vmm, const char *name, const ShareSpec *share, GError **error)
+{
+    g_autoptr(virDomain) domain = vmm_find_domain(vmm, name, error);
+    g_autofree char *parked = parked_socket(vmm, name);
+    g_autofree char *xml = domain_xml_share(share, parked);
+    g_auto(DomainXml) described = {0};
+
+    if (domain == NULL || !vmm_read_xml(domain, &described, error) ||
+        (!domain_xml_has_share(&described, share->tag) &&
+         !attach_device(vmm, name, xml, share->source, error)))
+        return FALSE;
+    unlink(parked);
+    return TRUE;
+}
+
+gboolean vmm_attach_saved_share(Vmm *vmm, const char *name, const ShareSpec *share, int saved_fd,
+                                VirtiofsdBindFunc bind, gpointer data, VirtiofsdProcesses *ret_processes,
+                                GError **error)
+{
+    g_autofree char *socket = share_file(vmm, name, "");
+    g_autofree char *log = share_file(vmm, name, ".log");
+    g_autofree char *xml = domain_xml_share(share, socket);
+    VirtiofsdSpec server;
+    gboolean attached;
+
+    if (!server_spec(vmm, name, share, socket, log, &server, error) ||
+        !virtiofsd_start_saved(&server, saved_fd, bind, data, ret_processes, error))
+        return FALSE;
+    attached = attach_device(vmm, name, xml, share->source, error);
+    if (!attached)
+        virtiofsd_end(socket);
+    unlink(socket);
+    return attached;
 }
 
 /* ---- PCI devices ---- */

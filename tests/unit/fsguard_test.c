@@ -348,10 +348,37 @@ static void refuses_memory_behind_the_end_of_its_file(void)
     memory_clear(&memory);
 }
 
+/* Of a guest whose device was away, and comes back. */
+static void knows_the_same_memory(void)
+{
+    int file = memfd_create("guest", MFD_CLOEXEC), other = memfd_create("other", MFD_CLOEXEC);
+    Memory first = {0}, second = {0}, third = {0};
+    const guint64 half = MEMORY_BYTES / 2;
+
+    CU_ASSERT_EQUAL_FATAL(ftruncate(file, MEMORY_BYTES), 0);
+    CU_ASSERT_EQUAL_FATAL(ftruncate(other, MEMORY_BYTES), 0);
+    memory_add(&first, GUEST_BASE, half, USER_BASE, 0, dup(file));
+    memory_add(&first, GUEST_BASE + half, half, USER_BASE + half, half, dup(file));
+    memory_add(&second, GUEST_BASE + half, half, USER_BASE + half, half, dup(file));
+    CU_ASSERT_FALSE(memory_equal(&first, &second));
+    CU_ASSERT_FALSE(memory_equal(&second, &first));
+    memory_add(&second, GUEST_BASE, half, USER_BASE, 0, dup(file));
+    CU_ASSERT_TRUE(memory_equal(&first, &second));
+    memory_add(&third, GUEST_BASE, half, USER_BASE, 0, dup(other));
+    memory_add(&third, GUEST_BASE + half, half, USER_BASE + half, half, dup(file));
+    CU_ASSERT_FALSE(memory_equal(&first, &third));
+    memory_clear(&first);
+    memory_clear(&second);
+    memory_clear(&third);
+    close(file);
+    close(other);
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
         {"memory that lies behind the end of its file is refused", refuses_memory_behind_the_end_of_its_file},
+        {"memory is the same when all of its parts are", knows_the_same_memory},
         {"waiting and new requests are failed, and the guest is notified", fails_what_waits},
         {"requests that the dead server had taken and not answered are failed, and none twice",
          fails_what_the_server_had_taken},

@@ -23,10 +23,15 @@ enum {
      * errno of writing.
      */
     CONTROL_SAVE = 'w',
-    /* Reads such a file, of a guest that QEMU is about to restore, before QEMU starts the device. Byte 'R':
-     * the volumes are copies of the saved guest's. Problem: ENOTSUP, EBUSY, EINVAL for an invalid file. */
+    /* Reads such a file, of a guest that QEMU is about to restore, before QEMU connects. Byte 'R': the
+     * volumes are copies of the saved guest's. Problem: ENOTSUP, EBUSY, EINVAL for an invalid file. */
     CONTROL_LOAD = 'r',
     CONTROL_LOAD_COPIES = 'R',
+    /* Passes a listening socket: fsguard and the server stay when QEMU closes the connection, and QEMU
+     * connects there again. The guest keeps the share mounted meanwhile (kernel/patches). After that,
+     * CONTROL_SAVE is BUSY until QEMU has closed. Problem: ENOTSUP, ENOENT as above, EPIPE without a server.
+     */
+    CONTROL_PARK = 'p',
     /* No new server will come: requests fail from now on. */
     CONTROL_GIVE_UP = 'f',
 };

@@ -154,6 +154,17 @@ static void record_stopped(Device *device, const Message *message)
         replace_fd(&place->kick_fd, -1);
 }
 
+void device_detach(Device *device, Memory *ret_memory)
+{
+    *ret_memory = device->memory;
+    device->memory = (Memory){0};
+    for (size_t i = 0; i < DEVICE_RINGS_MAX; i++) {
+        replace_fd(&device->rings[i].kick_fd, -1);
+        replace_fd(&device->rings[i].call_fd, -1);
+        device->rings[i].ring = (Ring){0};
+    }
+}
+
 void device_note(Device *device, const Message *message, const int *fds, size_t n_fds)
 {
     int left[MESSAGE_FDS_MAX];

@@ -58,6 +58,8 @@ typedef struct {
 } Device;
 
 void device_init(Device *device);
+/* Forgets the guest's rings and memory, which QEMU has taken away. *ret_memory gets the memory. */
+void device_detach(Device *device, Memory *ret_memory);
 /* Records a message to the back end; takes ownership of the descriptors. */
 void device_note(Device *device, const Message *message, const int *fds, size_t n_fds);
 /* Records the back end's answer to the last message. */

@@ -11,7 +11,9 @@
  * also those that the server was working on: QEMU 7.2 does not notice the death of a vhost-user file server,
  * a process in the guest that uses a volume would wait for ever, and not even SIGKILL would end it.
  *
- * It ends when QEMU closes the connection; then the server, which loses its client, ends as well.
+ * It ends when QEMU closes the connection; then the server, which loses its client, ends as well. With
+ * recovery the daemon can park the share before: the guest is saved without the device, and keeps the file
+ * system. Then fsguard and the server stay as they are, and QEMU connects again.
  *
  * When fsguard itself is killed, a second process of it continues (standby.h). Only when both are killed,
  * requests get no answer, and the server ends too. The daemon distinguishes this from the death of the server
@@ -54,9 +56,12 @@ enum {
 
 typedef struct {
     Device device;
-    Relay *relay; /* NULL: the server has the guest's rings itself */
-    int qemu_fd;
+    Relay *relay;    /* NULL: the server has the guest's rings itself */
+    int qemu_fd;     /* -1: QEMU has not connected yet, or the share is parked */
+    int listener_fd; /* where QEMU is to connect; -1: nowhere */
     int server_fd;   /* -1: the server has died */
+    bool is_set_up;  /* the server has been told all by an earlier connection of QEMU, with this memory: */
+    Memory parked_memory;
     bool is_awaited; /* the server has not answered `asked` yet */
     Message asked;
     bool wants_recovery;
@@ -144,18 +149,31 @@ static bool server_died(Fsguard *fsguard)
 
 /* ---- passing messages on ---- */
 
-/* From here on the guest's requests pass through this process, if both ends can do what that takes. */
-static void consider_relay(Fsguard *fsguard, const Message *message)
+/* From here on the guest's requests pass through this process, if both ends can do what that takes. A relay
+ * that was loaded before needs it. Return: false when it cannot be had. */
+static bool consider_relay(Fsguard *fsguard, const Message *message)
 {
-    if (message->request != SET_PROTOCOL_FEATURES || !fsguard->wants_recovery || fsguard->relay != NULL ||
-        fsguard->server_fd < 0)
-        return;
-    if (relay_suits(&fsguard->device))
-        fsguard->relay = relay_new(&fsguard->device);
-    if (fsguard->relay == NULL)
-        fprintf(stderr,
-                "crivirt-fsguard: the volumes will not outlive this virtiofsd, because QEMU or virtiofsd "
-                "lacks the protocol feature CONFIGURE_MEM_SLOTS, or memory is short\n");
+    if (message->request != SET_PROTOCOL_FEATURES || !fsguard->wants_recovery || fsguard->server_fd < 0)
+        return true;
+    if (relay_suits(&fsguard->device)) {
+        if (fsguard->relay == NULL)
+            fsguard->relay = relay_new(&fsguard->device);
+        if (fsguard->relay != NULL)
+            return true;
+    }
+    fprintf(stderr, "crivirt-fsguard: the volumes will not outlive this virtiofsd, because QEMU or virtiofsd "
+                    "lacks the protocol feature CONFIGURE_MEM_SLOTS, or memory is short\n");
+    return fsguard->relay == NULL;
+}
+
+/* The server was given the guest's memory by the first connection. QEMU has no reason to come with another.
+ */
+static bool memory_is_parked(Fsguard *fsguard)
+{
+    bool same = memory_equal(&fsguard->parked_memory, &fsguard->device.memory);
+
+    memory_clear(&fsguard->parked_memory);
+    return same;
 }
 
 static bool has_started_ring(const Fsguard *fsguard)
@@ -176,7 +194,40 @@ static bool work(Fsguard *fsguard)
     if (!relay_has_begun(fsguard->relay) && has_started_ring(fsguard) &&
         !relay_begin(fsguard->relay, fsguard->server_fd))
         return server_died(fsguard);
+    if (fsguard->parked_memory.n_regions > 0 && has_started_ring(fsguard) && !memory_is_parked(fsguard)) {
+        fprintf(stderr,
+                "crivirt-fsguard: the guest comes back with other memory; virtiofsd must be replaced\n");
+        return server_died(fsguard);
+    }
     relay_work(fsguard->relay);
+    return true;
+}
+
+/* ---- QEMU comes and goes ---- */
+
+/* Return: whether the share stays, parked. */
+static bool qemu_left(Fsguard *fsguard)
+{
+    if (fsguard->listener_fd < 0)
+        return false;
+    close(fsguard->qemu_fd);
+    fsguard->qemu_fd = -1;
+    memory_clear(&fsguard->parked_memory);
+    device_detach(&fsguard->device, &fsguard->parked_memory);
+    fsguard->is_set_up = true;
+    note_change(fsguard);
+    return true;
+}
+
+/* Return: false when QEMU cannot come any more. */
+static bool qemu_comes(Fsguard *fsguard)
+{
+    fsguard->qemu_fd = accept4(fsguard->listener_fd, NULL, NULL, SOCK_CLOEXEC);
+    if (fsguard->qemu_fd < 0)
+        return errno == EINTR || errno == EAGAIN || errno == ECONNABORTED;
+    close(fsguard->listener_fd);
+    fsguard->listener_fd = -1;
+    note_change(fsguard);
     return true;
 }
 
@@ -189,9 +240,11 @@ static bool pass_from_qemu(Fsguard *fsguard)
     bool is_own, passed = true;
 
     if (!message_read(fsguard->qemu_fd, &message, fds, &n_fds))
-        return false;
+        return qemu_left(fsguard);
     note_change(fsguard);
-    is_own = fsguard->relay != NULL && relay_note(fsguard->relay, &message);
+    is_own = fsguard->is_set_up;
+    if (fsguard->relay != NULL && relay_note(fsguard->relay, &message))
+        is_own = true;
     if (fsguard->server_fd >= 0 && !is_own) {
         Message sent = message;
 
@@ -200,7 +253,8 @@ static bool pass_from_qemu(Fsguard *fsguard)
         passed = message_write(fsguard->server_fd, &sent, fds, n_fds);
     }
     device_note(&fsguard->device, &message, fds, n_fds);
-    consider_relay(fsguard, &message);
+    if (!consider_relay(fsguard, &message))
+        return false;
     if (fsguard->server_fd < 0 || is_own)
         return answer_for_server(fsguard, &message) && work(fsguard);
     fsguard->is_awaited = message_wants_answer(&message);
@@ -265,12 +319,34 @@ static int save(const Fsguard *fsguard, int fd)
 {
     if (fsguard->relay == NULL)
         return ENOTSUP;
+    if (fsguard->listener_fd >= 0 && fsguard->qemu_fd >= 0)
+        return EBUSY;
     return relay_has_session(fsguard->relay) ? relay_save(fsguard->relay, fd) : ENOENT;
 }
 
-static int load(const Fsguard *fsguard, int fd, bool same_files)
+static int load(Fsguard *fsguard, int fd, bool same_files)
 {
-    return fsguard->relay == NULL ? ENOTSUP : relay_load(fsguard->relay, fd, same_files);
+    if (fsguard->qemu_fd >= 0 || fsguard->is_set_up)
+        return EBUSY;
+    if (fsguard->relay == NULL)
+        fsguard->relay = relay_new(&fsguard->device);
+    note_change(fsguard);
+    return fsguard->relay == NULL ? ENOMEM : relay_load(fsguard->relay, fd, same_files);
+}
+
+static int park(Fsguard *fsguard, int fd)
+{
+    if (fsguard->relay == NULL)
+        return ENOTSUP;
+    if (!relay_has_session(fsguard->relay))
+        return ENOENT;
+    if (fsguard->server_fd < 0)
+        return EPIPE;
+    if (fsguard->listener_fd >= 0)
+        close(fsguard->listener_fd);
+    fsguard->listener_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    note_change(fsguard);
+    return fsguard->listener_fd >= 0 ? 0 : errno;
 }
 
 static int keep_namespace(Fsguard *fsguard, int fd)
@@ -309,6 +385,9 @@ static void carry_out(Fsguard *fsguard, char command, int fd, ControlAnswer *ans
     case CONTROL_LOAD:
     case CONTROL_LOAD_COPIES:
         answer->problem = load(fsguard, fd, command == CONTROL_LOAD);
+        break;
+    case CONTROL_PARK:
+        answer->problem = park(fsguard, fd);
         break;
     case CONTROL_GIVE_UP:
         if (fsguard->server_fd < 0 && fsguard->wait_end != 0)
@@ -406,7 +485,7 @@ static bool on_time(Fsguard *fsguard)
     return true;
 }
 
-enum { AT_QEMU, AT_SERVER, AT_ANSWERS, AT_CONTROL, AT_STANDBY, AT_RINGS };
+enum { AT_QEMU, AT_LISTENER, AT_SERVER, AT_ANSWERS, AT_CONTROL, AT_STANDBY, AT_RINGS };
 
 static bool poll_once(Fsguard *fsguard)
 {
@@ -416,6 +495,8 @@ static bool poll_once(Fsguard *fsguard)
     bool good = true;
 
     polled[AT_QEMU] = (struct pollfd){.fd = fsguard->qemu_fd, .events = POLLIN};
+    polled[AT_LISTENER] =
+        (struct pollfd){.fd = fsguard->qemu_fd < 0 ? fsguard->listener_fd : -1, .events = POLLIN};
     polled[AT_SERVER] = (struct pollfd){.fd = fsguard->server_fd, .events = POLLIN};
     polled[AT_ANSWERS] = (struct pollfd){.fd = fsguard->relay != NULL ? relay_answers_fd(fsguard->relay) : -1,
                                          .events = POLLIN};
@@ -441,6 +522,8 @@ static bool poll_once(Fsguard *fsguard)
         good = pass_from_server(fsguard);
     if (good && polled[AT_QEMU].revents != 0)
         good = pass_from_qemu(fsguard);
+    if (good && polled[AT_LISTENER].revents != 0)
+        good = qemu_comes(fsguard);
     if (good && polled[AT_CONTROL].revents != 0)
         serve_daemon(fsguard);
     return good && on_time(fsguard);
@@ -471,12 +554,12 @@ int main(int argc, char **argv)
     fsguard.wants_recovery = argc == 5;
     fsguard.control_fd = fsguard.wants_recovery ? CONTROL_FD : -1;
     fsguard.namespace_fd = -1;
-    if (!drop_privileges(argv[1], argv[2]) ||
-        (fsguard.qemu_fd = accept4(LISTENER_FD, NULL, NULL, SOCK_CLOEXEC)) < 0) {
+    fsguard.qemu_fd = -1;
+    fsguard.listener_fd = LISTENER_FD;
+    if (!drop_privileges(argv[1], argv[2])) {
         fprintf(stderr, "crivirt-fsguard: cannot start: %s\n", strerror(errno));
         return 1;
     }
-    close(LISTENER_FD);
     while (poll_once(&fsguard))
         continue;
     standby_dismiss(&fsguard.standby);

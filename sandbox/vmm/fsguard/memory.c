@@ -53,6 +53,25 @@ void memory_clear(Memory *memory)
         region_free(&memory->regions[--memory->n_regions]);
 }
 
+static bool region_equal(const MemoryRegion *one, const MemoryRegion *other)
+{
+    struct stat first, second;
+
+    return one->guest == other->guest && one->size == other->size && one->user == other->user &&
+           one->offset == other->offset && fstat(one->fd, &first) == 0 && fstat(other->fd, &second) == 0 &&
+           first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
+bool memory_equal(const Memory *one, const Memory *other)
+{
+    size_t n_same = 0;
+
+    for (size_t i = 0; i < one->n_regions; i++)
+        for (size_t j = 0; j < other->n_regions; j++)
+            n_same += region_equal(&one->regions[i], &other->regions[j]);
+    return n_same == one->n_regions && n_same == other->n_regions;
+}
+
 void memory_map(Memory *memory)
 {
     for (size_t i = 0; i < memory->n_regions; i++) {

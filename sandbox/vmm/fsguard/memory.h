@@ -30,6 +30,8 @@ typedef struct {
 bool memory_add(Memory *memory, uint64_t guest, uint64_t size, uint64_t user, uint64_t offset, int fd);
 void memory_remove(Memory *memory, uint64_t guest, uint64_t size);
 void memory_clear(Memory *memory);
+/* Return: whether both have the same parts of the same files at the same addresses, in any order. */
+bool memory_equal(const Memory *one, const Memory *other);
 /* Maps the regions that are not mapped yet. A region that cannot be mapped is treated as missing. */
 void memory_map(Memory *memory);
 
