@@ -20,7 +20,9 @@
 #include "common/semaphore.h"
 #include "common/string_table.h"
 #include "sandbox/checkpoint/checkpoint.h"
+#include "sandbox/container/container_volumes.h"
 #include "sandbox/pod/pod_events.h"
+#include "sandbox/pod/pod_share.h"
 #include "sandbox/pod/pod_start.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/cri_copy.h"
@@ -55,6 +57,10 @@ static gboolean container_check(const Pod *pod, Container *container, GError **e
     if (config->n_devices > 0 || config->n_cdi_devices > 0)
         return fail(error, STATUS_FAILED_PRECONDITION,
                     "container %s has devices of the node, whose state cannot be saved", container->id);
+    if (container->blocks != NULL && container->blocks[0] != NULL)
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "container %s has a block volume of the node, which a checkpoint cannot have yet",
+                    container->id);
     for (size_t i = 0; i < config->n_mounts; i++)
         if (config->mounts[i]->image != NULL)
             return fail(error, STATUS_FAILED_PRECONDITION,
@@ -98,12 +104,6 @@ static gboolean pod_check(Pod *pod, GError **error)
                     "sandbox %s runs on the node itself, and only a virtual machine can be saved", pod->id);
     if (pod_state(pod) != POD_READY)
         return fail(error, STATUS_FAILED_PRECONDITION, "sandbox %s is not ready", pod->id);
-    if (pod->share_attached != 0)
-        return fail(
-            error, STATUS_FAILED_PRECONDITION,
-            "sandbox %s has volumes of the node, whose file server's state cannot be saved yet; volumes "
-            "in memory and the pod's own disk can",
-            pod->id);
     return TRUE;
 }
 
@@ -136,6 +136,20 @@ static void container_describe_locked(Checkpoint *checkpoint, const Container *c
     described->gid = container->gid;
     described->stop_signal = container->stop_signal;
     g_array_append_vals(described->groups, container->groups->data, container->groups->len);
+}
+
+static void binds_describe(Checkpoint *checkpoint, const GPtrArray *containers)
+{
+    for (guint i = 0; i < containers->len; i++) {
+        const Container *container = containers->pdata[i];
+
+        for (guint j = 0; j < container->config->n_mounts; j++) {
+            char *name = container_volume_name(container, j);
+
+            if (name != NULL)
+                checkpoint_add_bind(checkpoint->containers->pdata[i], j, name);
+        }
+    }
 }
 
 static gint by_lun(gconstpointer a, gconstpointer b)
@@ -188,12 +202,15 @@ static Checkpoint *checkpoint_describe(Pod *pod, const GPtrArray *containers, GE
     checkpoint->size = (CheckpointSize){pod->vm_size.boot_vcpus,   pod->vm_size.vcpus,
                                         pod->vm_size.max_vcpus,    pod->vm_size.boot_memory_bytes,
                                         pod->vm_size.memory_bytes, pod->vm_size.max_memory_bytes};
+    checkpoint->share = pod->share_attached;
     checkpoint->request = request_describe_locked(pod, containers);
     for (guint i = 0; i < containers->len; i++)
         container_describe_locked(checkpoint, containers->pdata[i]);
     disks_describe_locked(checkpoint, pod);
     others_describe_locked(checkpoint, pod, containers);
     g_mutex_unlock(&pod->lock);
+    if (checkpoint->share != 0)
+        binds_describe(checkpoint, containers);
     return g_steal_pointer(&checkpoint);
 }
 
@@ -206,11 +223,12 @@ static void set_saving(Pod *pod, gboolean saving)
     g_mutex_unlock(&pod->lock);
 }
 
-static gboolean freeze(AgentConnection *agent, const Deadline *deadline, GError **error)
+static gboolean freeze(AgentConnection *agent, gboolean keep_share, const Deadline *deadline, GError **error)
 {
-    const Crivirt__Agent__V1__FreezeRequest request = CRIVIRT__AGENT__V1__FREEZE_REQUEST__INIT;
+    Crivirt__Agent__V1__FreezeRequest request = CRIVIRT__AGENT__V1__FREEZE_REQUEST__INIT;
     Deadline bounded = deadline_sooner(deadline, FREEZE_TIMEOUT_MS);
 
+    request.keep_share = keep_share;
     return agent_freeze(agent, &request, &bounded, NULL, error);
 }
 
@@ -270,18 +288,49 @@ static gboolean save_held(Pod *pod, AgentConnection *agent, int directory, const
     return saved;
 }
 
+/* As thaw(): with a deadline of its own. */
+static void unpark(Pod *pod, AgentConnection *agent)
+{
+    Deadline deadline = deadline_in_ms(GO_ON_TIMEOUT_MS);
+    g_autoptr(GError) problem = NULL;
+
+    if (!pod_share_unpark(pod, agent, &deadline, &problem))
+        log_error(LOG_FIELDS("sandbox", pod->id), "the pod's volumes fail after a checkpoint: %s",
+                  problem->message);
+}
+
+/* QEMU cannot save a guest that has the device of a share. */
+static gboolean save_without_share(Pod *pod, AgentConnection *agent, int directory, const Deadline *deadline,
+                                   GError **error)
+{
+    int volumes = checkpoint_make_volumes(directory, error);
+    gboolean saved;
+
+    if (volumes < 0)
+        return FALSE;
+    saved =
+        pod_share_park(pod, volumes, deadline, error) && save_held(pod, agent, directory, deadline, error);
+    close(volumes);
+    unpark(pod, agent);
+    return saved;
+}
+
 /* *ret_pause_us: how long the containers did not run. */
 static gboolean save_frozen(Pod *pod, int directory, const Deadline *deadline, gint64 *ret_pause_us,
                             GError **error)
 {
     g_autoptr(AgentConnection) agent = pod_agent(pod, error);
     const gint64 begin_us = g_get_monotonic_time();
+    const gboolean shares = pod->share_attached != 0;
     gboolean saved;
 
-    if (agent == NULL || !agent_connection_check_protocol(agent, WIRE_PROTOCOL_SAVE, "a checkpoint", error))
+    if (agent == NULL || !agent_connection_check_protocol(
+                             agent, shares ? WIRE_PROTOCOL_PARK : WIRE_PROTOCOL_SAVE, "a checkpoint", error))
         return FALSE;
     set_saving(pod, TRUE);
-    saved = freeze(agent, deadline, error) && save_held(pod, agent, directory, deadline, error);
+    saved = freeze(agent, shares, deadline, error) &&
+            (shares ? save_without_share(pod, agent, directory, deadline, error)
+                    : save_held(pod, agent, directory, deadline, error));
     /* When the connection loses this Thaw, the next Hello reports that the containers are frozen. */
     set_saving(pod, FALSE);
     thaw(pod, agent);

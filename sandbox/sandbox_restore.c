@@ -10,6 +10,10 @@
 #include "common/semaphore.h"
 #include "common/string_table.h"
 #include "sandbox/checkpoint/checkpoint_archive.h"
+#include "sandbox/container/container_volumes.h"
+#include "sandbox/pod/pod_events.h"
+#include "sandbox/pod/pod_setup.h"
+#include "sandbox/pod/pod_share.h"
 #include "sandbox/pod/pod_start.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/cri_compare.h"
@@ -251,11 +255,61 @@ static gboolean container_limit(Restored *restored, const Deadline *deadline, GE
     return container_update(restored->container->pod->manager, &update, deadline, error);
 }
 
-static gboolean containers_add(Pod *pod, GArray *all, const Deadline *deadline, GError **error)
+/* Two mounts that were one volume are one again, because the guest has the same files there. */
+static gboolean volume_is_one(GHashTable *sources, const Restored *restored, const CheckpointBind *bind,
+                              GError **error)
+{
+    const char *path = restored->config->mounts[bind->index]->host_path;
+    const char *other = g_hash_table_lookup(sources, bind->name);
+
+    if (other == NULL)
+        g_hash_table_insert(sources, bind->name, (gpointer)path);
+    return other == NULL || g_str_equal(other, path) ||
+           fail(error, STATUS_FAILED_PRECONDITION,
+                "container %s: config.mounts[%u].host_path is %s, and the volume in the checkpoint is also "
+                "that "
+                "of another mount, which has %s",
+                restored->saved->name, bind->index, path, other);
+}
+
+static gboolean volumes_bind_again(gpointer data, GError **error)
+{
+    const GArray *all = data;
+    g_autoptr(GHashTable) sources = string_table_new(NULL, NULL);
+
+    for (guint i = 0; i < all->len; i++) {
+        const Restored *restored = &g_array_index(all, Restored, i);
+
+        for (guint j = 0; j < restored->saved->binds->len; j++) {
+            const CheckpointBind *bind = restored->saved->binds->pdata[j];
+
+            if (bind->index >= restored->config->n_mounts)
+                return fail(error, STATUS_DATA_LOSS, "container %s has no mount %u, which the checkpoint has",
+                            restored->saved->name, bind->index);
+            if (!volume_is_one(sources, restored, bind, error) ||
+                !container_volume_bind_again(restored->container, bind->index, bind->name, error))
+                return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+static gboolean volumes_add(Pod *pod, const Checkpoint *checkpoint, GArray *all, const Deadline *deadline,
+                            GError **error)
+{
+    return checkpoint->share == 0 || pod_share_restore(pod, checkpoint->share, checkpoint->volumes_fd,
+                                                       volumes_bind_again, all, deadline, error);
+}
+
+static gboolean containers_add(Pod *pod, const Checkpoint *checkpoint, GArray *all, const Deadline *deadline,
+                               GError **error)
 {
     for (guint i = 0; i < all->len; i++)
         if (!container_add(pod, &g_array_index(all, Restored, i), error))
             return FALSE;
+    if (!volumes_add(pod, checkpoint, all, deadline, error) ||
+        !pod_delete_unsaved(pod, checkpoint, deadline, error))
+        return FALSE;
     if (!pod->platform->fit(pod, NULL, "config.linux.resources", FALSE, deadline, error))
         return FALSE;
     for (guint i = 0; i < all->len; i++)
@@ -283,8 +337,9 @@ static gboolean restore_pod(SandboxManager *manager, const PodRequest *request, 
 
     if (!good)
         return FALSE;
-    good = containers_add(pod, all, deadline, error);
+    good = containers_add(pod, request->checkpoint, all, deadline, error);
     if (!good) {
+        pod_explain(pod, error);
         pod_undo(pod);
         return FALSE;
     }

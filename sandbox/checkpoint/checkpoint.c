@@ -4,6 +4,12 @@
 #include <string.h>
 #include <unistd.h>
 
+static void bind_free(gpointer data)
+{
+    g_free(((CheckpointBind *)data)->name);
+    g_free(data);
+}
+
 static void container_free(gpointer data)
 {
     CheckpointContainer *container = data;
@@ -13,6 +19,7 @@ static void container_free(gpointer data)
     g_free(container->image_id);
     g_strfreev(container->layers);
     g_array_unref(container->groups);
+    g_ptr_array_unref(container->binds);
     g_free(container);
 }
 
@@ -29,7 +36,7 @@ Checkpoint *checkpoint_new(void)
     checkpoint->containers = g_ptr_array_new_with_free_func(container_free);
     checkpoint->others = g_ptr_array_new_with_free_func(g_free);
     checkpoint->disks = g_ptr_array_new_with_free_func(disk_free);
-    checkpoint->ram_fd = checkpoint->disk_fd = checkpoint->device_fd = -1;
+    checkpoint->ram_fd = checkpoint->disk_fd = checkpoint->device_fd = checkpoint->volumes_fd = -1;
     return checkpoint;
 }
 
@@ -46,6 +53,7 @@ void checkpoint_free(Checkpoint *checkpoint)
     fd_close(checkpoint->ram_fd);
     fd_close(checkpoint->disk_fd);
     fd_close(checkpoint->device_fd);
+    fd_close(checkpoint->volumes_fd);
     g_free(checkpoint->handler);
     g_strfreev(checkpoint->inputs);
     g_ptr_array_unref(checkpoint->containers);
@@ -61,8 +69,17 @@ CheckpointContainer *checkpoint_add_container(Checkpoint *checkpoint)
     CheckpointContainer *container = g_new0(CheckpointContainer, 1);
 
     container->groups = g_array_new(FALSE, FALSE, sizeof(gint64));
+    container->binds = g_ptr_array_new_with_free_func(bind_free);
     g_ptr_array_add(checkpoint->containers, container);
     return container;
+}
+
+void checkpoint_add_bind(CheckpointContainer *container, guint index, char *name)
+{
+    CheckpointBind *bind = g_new(CheckpointBind, 1);
+
+    *bind = (CheckpointBind){index, name};
+    g_ptr_array_add(container->binds, bind);
 }
 
 CheckpointDisk *checkpoint_add_disk(Checkpoint *checkpoint)

@@ -5,6 +5,8 @@
  *   request         the configurations of the pod and its containers, a packed runtime.v1.RestorePodRequest
  *   ram, devices    the state of the VM (vmm/vmm_state.h)
  *   disk            the pod's writable disk, a sparse file
+ *   volumes         what the guest had open on volumes of the node (vmm/fsguard/relay_state.h); only if it
+ * had any
  *
  * The layers of the images are not in it: the manifest names them by digest. The manifest is written last, so
  * that a directory with one is whole. All files have mode 0600, because they hold what the pod had in memory.
@@ -31,6 +33,12 @@ typedef struct {
     guint64 max_memory_bytes;
 } CheckpointSize;
 
+/* A mount of a container that the guest has through the pod's share. */
+typedef struct {
+    guint index; /* in the configuration */
+    char *name;  /* in the share (volumes/share.h) */
+} CheckpointBind;
+
 /* A container whose processes are in the checkpoint. */
 typedef struct {
     char *name;     /* metadata.name, unique in the checkpoint */
@@ -41,6 +49,7 @@ typedef struct {
     gint64 gid;
     GArray *groups; /* gint64 */
     gint64 stop_signal;
+    GPtrArray *binds; /* CheckpointBind */
 } CheckpointContainer;
 
 /* A layer that the saved guest has as a disk. */
@@ -57,11 +66,13 @@ typedef struct Checkpoint {
     GPtrArray *containers; /* CheckpointContainer */
     GPtrArray *others;     /* char *: ids of containers that the saved guest has besides */
     GPtrArray *disks;      /* CheckpointDisk */
+    guint share;           /* the number of the share that the guest has (pod->share_attached); 0: none */
     Runtime__V1__RestorePodRequest *request;
     /* Of an open checkpoint; -1 while it is being made. */
     int ram_fd;
     int disk_fd;
-    int device_fd; /* a private copy */
+    int device_fd;  /* a private copy */
+    int volumes_fd; /* a private copy; -1: there is no share */
     FileFacts ram;
     FileFacts disk;
 } Checkpoint;
@@ -73,6 +84,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Checkpoint, checkpoint_free)
 
 /* Return: added to the checkpoint, zeroed, with empty groups. */
 CheckpointContainer *checkpoint_add_container(Checkpoint *checkpoint);
+/* name becomes the container's. */
+void checkpoint_add_bind(CheckpointContainer *container, guint index, char *name);
 CheckpointDisk *checkpoint_add_disk(Checkpoint *checkpoint);
 
 /* Opens an existing, empty directory by its absolute path, for this caller alone until the descriptor is
@@ -82,10 +95,12 @@ int checkpoint_directory(const char *path, GError **error);
 /* Makes the files that the state of the VM is saved to, open for reading and writing. The caller closes the
  * descriptors. */
 gboolean checkpoint_make_files(int directory, int *ret_ram_fd, int *ret_device_fd, GError **error);
+/* The same for what the guest has open on volumes. Return: the descriptor; -1. */
+int checkpoint_make_volumes(int directory, GError **error);
 /* Return: the path of the file that the writable disk is copied to, valid while directory is open, which the
  * caller frees. */
 char *checkpoint_disk_path(int directory);
-/* Computes the digests of those three, writes the request, makes all durable, and writes the manifest last.
+/* Computes the digests of those, writes the request, makes all durable, and writes the manifest last.
  */
 gboolean checkpoint_seal(int directory, Checkpoint *checkpoint, GError **error);
 /* Removes the files of a checkpoint that was not finished; never anything else, and not the directory. */

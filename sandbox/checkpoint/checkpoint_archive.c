@@ -19,12 +19,14 @@ enum { BLOCK_BYTES = 1 << 20, READ_BYTES = 256 << 10 };
 static const struct {
     const char *name;
     guint64 max_bytes;
+    gboolean optional;
 } parts[] = {
-    {CHECKPOINT_REQUEST, CHECKPOINT_MAX_REQUEST_BYTES},
-    {CHECKPOINT_MANIFEST, CHECKPOINT_MAX_MANIFEST_BYTES},
-    {CHECKPOINT_DEVICES, CHECKPOINT_MAX_DEVICE_BYTES},
-    {CHECKPOINT_RAM, G_MAXINT64},
-    {CHECKPOINT_DISK, G_MAXINT64},
+    {CHECKPOINT_REQUEST, CHECKPOINT_MAX_REQUEST_BYTES, FALSE},
+    {CHECKPOINT_MANIFEST, CHECKPOINT_MAX_MANIFEST_BYTES, FALSE},
+    {CHECKPOINT_DEVICES, CHECKPOINT_MAX_DEVICE_BYTES, FALSE},
+    {CHECKPOINT_VOLUMES, CHECKPOINT_MAX_VOLUME_BYTES, TRUE},
+    {CHECKPOINT_RAM, G_MAXINT64, FALSE},
+    {CHECKPOINT_DISK, G_MAXINT64, FALSE},
 };
 
 static gboolean fail_archive(struct archive *archive, int status, const char *what, GError **error)
@@ -121,11 +123,13 @@ static gboolean pack_open_file(Packing *packing, const char *name, int fd)
     return good;
 }
 
-static gboolean pack_file(Packing *packing, int directory, const char *name)
+static gboolean pack_file(Packing *packing, int directory, const char *name, gboolean optional)
 {
     int fd = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     gboolean good;
 
+    if (fd < 0 && errno == ENOENT && optional)
+        return TRUE;
     if (fd < 0)
         return fail_errno(&packing->error, errno, "cannot open the checkpoint's file %s", name);
     good = pack_open_file(packing, name, fd);
@@ -142,7 +146,7 @@ gboolean checkpoint_archive_write(int directory, int file, const Deadline *deadl
                     fail_write(&packing);
 
     for (guint i = 0; good && i < G_N_ELEMENTS(parts); i++)
-        good = pack_file(&packing, directory, parts[i].name);
+        good = pack_file(&packing, directory, parts[i].name, parts[i].optional);
     good = good && (archive_write_close(packing.archive) == ARCHIVE_OK || fail_write(&packing));
     archive_write_free(packing.archive);
     if (!good)
@@ -261,7 +265,7 @@ static gboolean unpack_all(Unpacking *unpacking, GError **error)
             return FALSE;
     }
     for (guint i = 0; i < G_N_ELEMENTS(parts); i++)
-        if (!(unpacking->seen & (1U << i)))
+        if (!(unpacking->seen & (1U << i)) && !parts[i].optional)
             return fail(error, STATUS_INVALID_ARGUMENT, "the archive is not a checkpoint: it has no file %s",
                         parts[i].name);
     return TRUE;

@@ -9,6 +9,7 @@
 #define CHECKPOINT_RAM "ram"
 #define CHECKPOINT_DEVICES "devices"
 #define CHECKPOINT_DISK "disk"
+#define CHECKPOINT_VOLUMES "volumes"
 
 /* The version of the manifest. It is raised with each change that an older daemon would misread. */
 #define CHECKPOINT_FORMAT "1"
@@ -18,6 +19,9 @@ enum {
     CHECKPOINT_MAX_MANIFEST_BYTES = 4 << 20,
     CHECKPOINT_MAX_REQUEST_BYTES = 16 << 20,
     CHECKPOINT_MAX_DEVICE_BYTES = 64 << 20,
+    CHECKPOINT_MAX_VOLUME_BYTES = 256 << 20,
+    CHECKPOINT_MAX_SHARES = 1 << 20,
+    CHECKPOINT_MAX_BINDS = 4096, /* of one container */
     CHECKPOINT_MAX_CONTAINERS = 256,
     CHECKPOINT_MAX_DISKS = 16 << 10,
     CHECKPOINT_MAX_LAYERS = 1024,
@@ -37,6 +41,7 @@ enum {
 typedef struct {
     FileFacts request;
     FileFacts devices;
+    FileFacts volumes;
 } CheckpointPrivate;
 
 /* checkpoint_open() of a directory that is open, whose errors do not have its path. */

@@ -134,6 +134,25 @@ static gboolean read_groups(const JsonValue *object, GArray *groups, GError **er
     return TRUE;
 }
 
+static gboolean read_binds(const JsonValue *object, CheckpointContainer *container, GError **error)
+{
+    const JsonValue *list = NULL;
+
+    if (!json_get_array(object, "binds", CHECKPOINT_MAX_BINDS, &list, error))
+        return FALSE;
+    for (gsize i = 0; i < json_length(list); i++) {
+        const JsonValue *bind = json_at(list, i);
+        const char *name = "";
+        guint64 index = 0;
+
+        if (!json_get_uint(bind, "mount", CHECKPOINT_MAX_BINDS, &index, error) ||
+            !json_get_line(bind, "name", &name, error))
+            return FALSE;
+        checkpoint_add_bind(container, (guint)index, g_strdup(name));
+    }
+    return TRUE;
+}
+
 static gboolean read_container(const JsonValue *object, Checkpoint *checkpoint, GError **error)
 {
     CheckpointContainer *container = checkpoint_add_container(checkpoint);
@@ -149,7 +168,8 @@ static gboolean read_container(const JsonValue *object, Checkpoint *checkpoint, 
         !json_get_int(object, "uid", -1, G_MAXUINT32, &container->uid, error) ||
         !json_get_int(object, "gid", -1, G_MAXUINT32, &container->gid, error) ||
         !read_groups(object, container->groups, error) ||
-        !json_get_int(object, "stop_signal", 0, 64, &container->stop_signal, error))
+        !json_get_int(object, "stop_signal", 0, 64, &container->stop_signal, error) ||
+        !read_binds(object, container, error))
         return FALSE;
     container->name = g_strdup(name);
     container->image_id = g_strdup(image);
@@ -234,9 +254,11 @@ static gboolean size_check(const JsonValue *vm, const CheckpointSize *size, GErr
 static gboolean read_vm(const JsonValue *root, Checkpoint *checkpoint, GError **error)
 {
     const JsonValue *vm = json_require(root, "vm", error);
+    guint64 share = 0;
 
-    if (vm == NULL)
+    if (vm == NULL || !json_get_uint(vm, "share", CHECKPOINT_MAX_SHARES, &share, error))
         return FALSE;
+    checkpoint->share = (guint)share;
 #define SIZE(field)                                                                                          \
     if (!json_get_uint(vm, #field, G_MAXINT64, &checkpoint->size.field, error))                              \
         return FALSE;
@@ -266,7 +288,8 @@ static gboolean read_manifest(const JsonValue *root, Checkpoint *checkpoint, Che
     return read_facts(root, CHECKPOINT_REQUEST, &facts->request, error) &&
            read_facts(root, CHECKPOINT_RAM, &checkpoint->ram, error) &&
            read_facts(root, CHECKPOINT_DEVICES, &facts->devices, error) &&
-           read_facts(root, CHECKPOINT_DISK, &checkpoint->disk, error);
+           read_facts(root, CHECKPOINT_DISK, &checkpoint->disk, error) &&
+           (checkpoint->share == 0 || read_facts(root, CHECKPOINT_VOLUMES, &facts->volumes, error));
 }
 
 gboolean checkpoint_manifest_parse(const char *text, gsize length, Checkpoint *checkpoint,
@@ -310,19 +333,18 @@ static gboolean request_open(int directory, const FileFacts *facts, Checkpoint *
     return TRUE;
 }
 
-/* QEMU reads the state of its devices from a copy that nobody else can change. */
-static gboolean devices_open(int directory, const FileFacts *facts, Checkpoint *checkpoint, GError **error)
+/* QEMU and fsguard read their states from copies that nobody else can change. */
+static gboolean copy_open(int directory, const char *name, gsize max_bytes, const FileFacts *facts,
+                          int *ret_fd, GError **error)
 {
     gsize length = 0;
-    g_autofree guint8 *state =
-        part_read(directory, CHECKPOINT_DEVICES, CHECKPOINT_MAX_DEVICE_BYTES, &length, error);
+    g_autofree guint8 *state = part_read(directory, name, max_bytes, &length, error);
 
-    if (state == NULL || !content_check(CHECKPOINT_DEVICES, state, length, facts, error))
+    if (state == NULL || !content_check(name, state, length, facts, error))
         return FALSE;
-    checkpoint->device_fd = memfd_create("checkpoint-devices", MFD_CLOEXEC);
-    return (checkpoint->device_fd >= 0 && file_write_all(checkpoint->device_fd, state, length) &&
-            lseek(checkpoint->device_fd, 0, SEEK_SET) == 0) ||
-           fail_errno(error, errno, "cannot copy the state of the checkpoint's devices");
+    *ret_fd = memfd_create("checkpoint", MFD_CLOEXEC);
+    return (*ret_fd >= 0 && file_write_all(*ret_fd, state, length) && lseek(*ret_fd, 0, SEEK_SET) == 0) ||
+           fail_errno(error, errno, "cannot copy the checkpoint's %s", name);
 }
 
 static int sized_open(int directory, const char *name, const FileFacts *facts, GError **error)
@@ -343,7 +365,10 @@ static gboolean files_open(int directory, Checkpoint *checkpoint, GError **error
 
     if (!manifest_open(directory, checkpoint, &facts, error) ||
         !request_open(directory, &facts.request, checkpoint, error) ||
-        !devices_open(directory, &facts.devices, checkpoint, error))
+        !copy_open(directory, CHECKPOINT_DEVICES, CHECKPOINT_MAX_DEVICE_BYTES, &facts.devices,
+                   &checkpoint->device_fd, error) ||
+        (checkpoint->share != 0 && !copy_open(directory, CHECKPOINT_VOLUMES, CHECKPOINT_MAX_VOLUME_BYTES,
+                                              &facts.volumes, &checkpoint->volumes_fd, error)))
         return FALSE;
     checkpoint->ram_fd = sized_open(directory, CHECKPOINT_RAM, &checkpoint->ram, error);
     if (checkpoint->ram_fd < 0)

@@ -89,6 +89,11 @@ gboolean checkpoint_make_files(int directory, int *ret_ram_fd, int *ret_device_f
     return TRUE;
 }
 
+int checkpoint_make_volumes(int directory, GError **error)
+{
+    return file_make(directory, CHECKPOINT_VOLUMES, error);
+}
+
 char *checkpoint_disk_path(int directory)
 {
     return g_strdup_printf("/proc/self/fd/%d/" CHECKPOINT_DISK, directory);
@@ -97,7 +102,7 @@ char *checkpoint_disk_path(int directory)
 void checkpoint_discard(int directory)
 {
     static const char *const names[] = {CHECKPOINT_MANIFEST, CHECKPOINT_REQUEST, CHECKPOINT_RAM,
-                                        CHECKPOINT_DEVICES, CHECKPOINT_DISK};
+                                        CHECKPOINT_DEVICES,  CHECKPOINT_DISK,    CHECKPOINT_VOLUMES};
 
     for (guint i = 0; i < G_N_ELEMENTS(names); i++)
         unlinkat(directory, names[i], 0);
@@ -158,6 +163,16 @@ static void put_container(JsonWriter *json, const CheckpointContainer *container
         json_writer_int(json, NULL, g_array_index(container->groups, gint64, i));
     json_writer_close_array(json);
     json_writer_int(json, "stop_signal", container->stop_signal);
+    json_writer_open_array(json, "binds");
+    for (guint i = 0; i < container->binds->len; i++) {
+        const CheckpointBind *bind = container->binds->pdata[i];
+
+        json_writer_open_object(json, NULL);
+        json_writer_uint(json, "mount", bind->index);
+        json_writer_string(json, "name", bind->name);
+        json_writer_close_object(json);
+    }
+    json_writer_close_array(json);
     json_writer_close_object(json);
 }
 
@@ -177,6 +192,7 @@ static void put_vm(JsonWriter *json, const Checkpoint *checkpoint)
         json_writer_close_object(json);
     }
     json_writer_close_array(json);
+    json_writer_uint(json, "share", checkpoint->share);
     json_writer_open_object(json, "inputs");
     for (guint i = 0; checkpoint->inputs[i] != NULL; i++) {
         g_auto(GStrv) input = g_strsplit(checkpoint->inputs[i], "=", 2);
@@ -210,12 +226,14 @@ gboolean checkpoint_seal(int directory, Checkpoint *checkpoint, GError **error)
     g_autoptr(JsonWriter) json = json_writer_new_indented();
     FileFacts request;
     FileFacts devices;
+    FileFacts volumes;
     const char *text;
     gsize length = 0;
 
     if (!part_seal(directory, CHECKPOINT_RAM, &checkpoint->ram, error) ||
         !part_seal(directory, CHECKPOINT_DEVICES, &devices, error) ||
         !part_seal(directory, CHECKPOINT_DISK, &checkpoint->disk, error) ||
+        (checkpoint->share != 0 && !part_seal(directory, CHECKPOINT_VOLUMES, &volumes, error)) ||
         !request_write(directory, checkpoint, &request, error))
         return FALSE;
     json_writer_open_object(json, NULL);
@@ -227,6 +245,8 @@ gboolean checkpoint_seal(int directory, Checkpoint *checkpoint, GError **error)
     file_facts_put(json, CHECKPOINT_RAM, &checkpoint->ram);
     file_facts_put(json, CHECKPOINT_DEVICES, &devices);
     file_facts_put(json, CHECKPOINT_DISK, &checkpoint->disk);
+    if (checkpoint->share != 0)
+        file_facts_put(json, CHECKPOINT_VOLUMES, &volumes);
     json_writer_close_object(json);
     text = json_writer_text(json, &length);
     if (!file_fill(directory, CHECKPOINT_MANIFEST, text, length, error))

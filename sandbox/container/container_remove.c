@@ -43,7 +43,7 @@ static gboolean container_unbind_volumes(Container *container, const Deadline *d
 
     if (!semaphore_acquire(&pod->disk_job, deadline, "waiting to unbind volumes", error))
         return FALSE;
-    good = share_unbind(pod->share_dir, container->id, error);
+    good = share_unbind(pod->share_dir, container->guest_id, error);
     semaphore_release(&pod->disk_job);
     return good;
 }

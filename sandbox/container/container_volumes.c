@@ -63,8 +63,8 @@ static gboolean is_kubelet_volume(const char *host_path)
     return strstr(host_path, "/volumes/kubernetes.io~") != NULL;
 }
 
-static gboolean volume_bind(Container *container, guint index, int userns_fd, Arena *arena,
-                            OciMountSource *ret_source, GError **error)
+/* The strings are the container's. */
+static ShareVolume volume_describe(const Container *container, guint index, int userns_fd)
 {
     const Runtime__V1__Mount *mount = container->config->mounts[index];
     gboolean on_node =
@@ -73,7 +73,8 @@ static gboolean volume_bind(Container *container, guint index, int userns_fd, Ar
      * all containers have to share one bind. */
     gboolean protect =
         on_node || !volume_is_empty_dir_of(mount->host_path, container->pod->config->metadata->uid);
-    ShareVolume volume = {
+
+    return (ShareVolume){
         .host_path = mount->host_path,
         .readonly = mount->readonly && protect,
         .recursive = mount->recursive_read_only && protect,
@@ -83,15 +84,45 @@ static gboolean volume_bind(Container *container, guint index, int userns_fd, Ar
         .share = mount->propagation == RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL,
         .userns_fd = mount->n_uidmappings > 0 ? userns_fd : -1,
     };
+}
+
+static gboolean volume_bind(Container *container, guint index, int userns_fd, Arena *arena,
+                            OciMountSource *ret_source, GError **error)
+{
+    const Runtime__V1__Mount *mount = container->config->mounts[index];
+    const ShareVolume volume = volume_describe(container, index, userns_fd);
     ShareBind bind;
 
-    if (!share_bind(container->pod->share_dir, container->id, index, &volume, &bind, error))
+    if (!share_bind(container->pod->share_dir, container->guest_id, index, &volume, &bind, error))
         return FALSE;
     ret_source->path = arena_printf(arena, GUEST_SHARE_DIR "/%s", bind.name);
     ret_source->node_readonly =
         volume.readonly && (bind.nested || volume.follow) && !mount->recursive_read_only;
     g_free(bind.name);
     return TRUE;
+}
+
+char *container_volume_name(const Container *container, guint index)
+{
+    return share_bind_name(container->pod->share_dir, container->guest_id, index);
+}
+
+gboolean container_volume_bind_again(Container *container, guint index, const char *name, GError **error)
+{
+    const Runtime__V1__UserNamespace *user = oci_userns(container->pod->config);
+    const Runtime__V1__Mount *mount = container->config->mounts[index];
+    ShareVolume volume;
+    int userns_fd = -1;
+    gboolean good;
+
+    if (!oci_mount_check(mount, FALSE, error) || !mappings_check(mount, user, error) ||
+        (mount->n_uidmappings > 0 && !userns_open(user, &userns_fd, error)))
+        return FALSE;
+    volume = volume_describe(container, index, userns_fd);
+    good = share_bind_again(container->pod->share_dir, container->guest_id, index, name, &volume, error);
+    if (userns_fd >= 0)
+        close(userns_fd);
+    return good;
 }
 
 /* Return: whether the mount is bound through the share. Images, block devices and volumes in the guest's

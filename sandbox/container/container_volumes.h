@@ -23,6 +23,12 @@ gboolean container_volumes_attach(Container *container, const Image *image, cons
                                   Arena *arena, ContainerVolumes *ret_volumes,
                                   Crivirt__Agent__V1__CreateContainerRequest *create, GError **error);
 
+/* Return: the name in the pod's share of that mount (volumes/share.h), which the caller frees; NULL: it is
+ * not bound through the share. */
+char *container_volume_name(const Container *container, guint index);
+/* Binds that mount of a restored container by its name in the saved pod's share. */
+gboolean container_volume_bind_again(Container *container, guint index, const char *name, GError **error);
+
 /* Return: the agent's messages for attached layers (PodLayer), in the arena. */
 Crivirt__Agent__V1__Disk **container_disks(const GArray *layers, Arena *arena);
 

@@ -10,7 +10,9 @@
 #include "common/error.h"
 #include "common/ids.h"
 #include "common/log.h"
+#include "common/semaphore.h"
 #include "sandbox/pod/pod_cgroup.h"
+#include "sandbox/pod/pod_share.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/container_io.h"
 #include "sandbox/pods/events.h"
@@ -137,6 +139,19 @@ static gboolean pod_is_saving(Pod *pod)
     return saving;
 }
 
+static gboolean share_unpark_later(Pod *pod, AgentConnection *agent, GError **error)
+{
+    Deadline deadline = deadline_in_ms(THAW_TIMEOUT_MS);
+    gboolean good =
+        semaphore_acquire(&pod->disk_job, &deadline, "waiting to give back the volumes' share", error);
+
+    if (!good)
+        return FALSE;
+    good = pod_share_unpark(pod, agent, &deadline, error);
+    semaphore_release(&pod->disk_job);
+    return good;
+}
+
 /* The agent is ready only after the event. */
 static void thaw_later(gpointer data)
 {
@@ -144,8 +159,12 @@ static void thaw_later(gpointer data)
     Pod *pod = data;
     g_autoptr(AgentConnection) agent = pod_any_agent(pod);
     Deadline deadline = deadline_in_ms(THAW_TIMEOUT_MS);
+    g_autoptr(GError) problem = NULL;
     g_autoptr(GError) error = NULL;
 
+    if (agent != NULL && !share_unpark_later(pod, agent, &problem))
+        log_error(LOG_FIELDS("sandbox", pod->id), "the pod's volumes fail after a checkpoint: %s",
+                  problem->message);
     if (agent != NULL && !agent_thaw(agent, &request, &deadline, NULL, &error))
         log_error(LOG_FIELDS("sandbox", pod->id),
                   "cannot thaw the containers of a guest that was being saved: %s", error->message);

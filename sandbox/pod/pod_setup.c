@@ -40,28 +40,27 @@ gboolean pod_setup(Pod *pod, const CniResult *network, const Deadline *deadline,
 
 /* ---- from a checkpoint ---- */
 
-static gboolean others_delete(Pod *pod, const Checkpoint *checkpoint, const Deadline *deadline,
-                              GError **error)
+gboolean pod_delete_unsaved(Pod *pod, const Checkpoint *checkpoint, const Deadline *deadline, GError **error)
 {
+    Deadline bounded = deadline_sooner(deadline, SETUP_TIMEOUT_MS);
+
     for (guint i = 0; i < checkpoint->others->len; i++) {
         Crivirt__Agent__V1__DeleteContainerRequest delete =
             CRIVIRT__AGENT__V1__DELETE_CONTAINER_REQUEST__INIT;
 
         delete.id = checkpoint->others->pdata[i];
-        if (!agent_delete_container(pod->agent, &delete, deadline, NULL, error))
+        if (!agent_delete_container(pod->agent, &delete, &bounded, NULL, error))
             return FALSE;
     }
     return TRUE;
 }
 
-gboolean pod_setup_restored(Pod *pod, const Checkpoint *checkpoint, const CniResult *network,
-                            const Deadline *deadline, GError **error)
+gboolean pod_setup_restored(Pod *pod, const CniResult *network, const Deadline *deadline, GError **error)
 {
     Deadline bounded = deadline_sooner(deadline, SETUP_TIMEOUT_MS);
     g_autoptr(Arena) arena = arena_new();
     Crivirt__Agent__V1__RestoreRequest restore = CRIVIRT__AGENT__V1__RESTORE_REQUEST__INIT;
 
     restore.setup = pod_setup_message(pod, network, TRUE, arena);
-    return agent_restore(pod->agent, &restore, &bounded, NULL, error) &&
-           others_delete(pod, checkpoint, &bounded, error);
+    return agent_restore(pod->agent, &restore, &bounded, NULL, error);
 }

@@ -9,7 +9,8 @@
  * the pod; NULL: the pod uses the network of the node. Return: FALSE with the agent's error or
  * DEADLINE_EXCEEDED. The caller starts or ends the pod. */
 gboolean pod_setup(Pod *pod, const CniResult *network, const Deadline *deadline, GError **error);
-/* The same for a guest that continues from a checkpoint: sends Restore, and deletes the containers that the
- * checkpoint does not name. */
-gboolean pod_setup_restored(Pod *pod, const Checkpoint *checkpoint, const CniResult *network,
-                            const Deadline *deadline, GError **error);
+/* The same for a guest that continues from a checkpoint: sends Restore. */
+gboolean pod_setup_restored(Pod *pod, const CniResult *network, const Deadline *deadline, GError **error);
+/* Deletes the containers of that guest that the checkpoint does not name, once it has its volumes: their
+ * processes may wait for these. */
+gboolean pod_delete_unsaved(Pod *pod, const Checkpoint *checkpoint, const Deadline *deadline, GError **error);

@@ -321,22 +321,30 @@ static void keep_namespace(Pod *pod)
                     error->message);
 }
 
-/* May be called again. */
-static gboolean mount_in_guest(Pod *pod, const Deadline *deadline, GError **error)
+/* May be called again. kept: the guest has the file system, and waits for its device. */
+static gboolean ask_to_mount(Pod *pod, AgentConnection *agent, gboolean kept, const Deadline *deadline,
+                             GError **error)
 {
     Crivirt__Agent__V1__MountShareRequest mount = CRIVIRT__AGENT__V1__MOUNT_SHARE_REQUEST__INIT;
     Deadline bounded = deadline_sooner(deadline, MOUNT_TIMEOUT_MS);
     g_autofree char *tag = tag_new(pod->share_attached);
-    g_autoptr(AgentConnection) agent = pod_agent(pod, error);
 
-    if (agent == NULL)
-        return FALSE;
     mount.share_tag = tag;
+    mount.kept = kept;
     if (!agent_mount_share(agent, &mount, &bounded, NULL, error)) {
         explain_server(pod, error);
         return FALSE;
     }
     pod->share_mounted = TRUE;
+    return TRUE;
+}
+
+static gboolean mount_in_guest(Pod *pod, const Deadline *deadline, GError **error)
+{
+    g_autoptr(AgentConnection) agent = pod_agent(pod, error);
+
+    if (agent == NULL || !ask_to_mount(pod, agent, FALSE, deadline, error))
+        return FALSE;
     keep_namespace(pod);
     return TRUE;
 }
@@ -396,6 +404,80 @@ gboolean vm_pod_attach_share(Pod *pod, const Deadline *deadline, GError **error)
         good = (generation == 0 || detach(pod, generation, deadline, error)) &&
                attach(pod, generation + 1, error);
     good = good && (pod->share_mounted || mount_in_guest(pod, deadline, error));
+    semaphore_release(&pod->disk_job);
+    if (!good)
+        g_prefix_error(error, "cannot attach the volumes of sandbox %s: ", pod->id);
+    return good;
+}
+
+/* ---- a guest that is saved, and one that is restored ---- */
+
+gboolean pod_share_park(Pod *pod, int fd, const Deadline *deadline, GError **error)
+{
+    Deadline bounded = deadline_sooner(deadline, DETACH_TIMEOUT_MS);
+    g_autofree char *tag = tag_new(generation_now(pod));
+    const ShareSpec share = share_spec(pod, tag);
+
+    return vmm_park_share(pod->manager->vmm, pod->id, &share, fd, &bounded, error);
+}
+
+gboolean pod_share_unpark(Pod *pod, AgentConnection *agent, const Deadline *deadline, GError **error)
+{
+    const guint generation = generation_now(pod);
+    g_autofree char *tag = tag_new(generation);
+    const ShareSpec share = share_spec(pod, tag);
+
+    return generation == 0 || (vmm_unpark_share(pod->manager->vmm, pod->id, &share, error) &&
+                               ask_to_mount(pod, agent, TRUE, deadline, error));
+}
+
+typedef struct {
+    Pod *pod;
+    PodShareBindFunc bind;
+    gpointer data;
+} SavedBinds;
+
+/* The volumes are bound in the namespace of the server that is on record. */
+static gboolean bind_saved(int namespace_fd, pid_t server, gpointer data, GError **error)
+{
+    const SavedBinds *binds = data;
+
+    (void)namespace_fd;
+    return share_set_server(binds->pod->share_dir, server, "", error) && binds->bind(binds->data, error);
+}
+
+static gboolean restore_in_job(Pod *pod, guint generation, int saved_fd, SavedBinds *binds,
+                               const Deadline *deadline, GError **error)
+{
+    g_autoptr(AgentConnection) agent = pod_agent(pod, error);
+    g_autofree char *tag = tag_new(generation);
+    const ShareSpec share = share_spec(pod, tag);
+    VirtiofsdProcesses processes = {0};
+
+    if (agent == NULL)
+        return FALSE;
+    g_mutex_lock(&pod->lock);
+    pod->share_attached = generation;
+    g_mutex_unlock(&pod->lock);
+    pod->share_mounted = FALSE;
+    if (!pod_save(pod, error) || !share_create(pod->share_dir, error) ||
+        !vmm_attach_saved_share(pod->manager->vmm, pod->id, &share, saved_fd, bind_saved, binds, &processes,
+                                error))
+        return FALSE;
+    pod_share_watch(pod);
+    return pod_cgroup_join(pod, processes.server, error) && pod_cgroup_join(pod, processes.fsguard, error) &&
+           ask_to_mount(pod, agent, TRUE, deadline, error);
+}
+
+gboolean pod_share_restore(Pod *pod, guint generation, int saved_fd, PodShareBindFunc bind, gpointer data,
+                           const Deadline *deadline, GError **error)
+{
+    SavedBinds binds = {pod, bind, data};
+    gboolean good;
+
+    if (!semaphore_acquire(&pod->disk_job, deadline, "waiting to attach the volumes' share", error))
+        return FALSE;
+    good = restore_in_job(pod, generation, saved_fd, &binds, deadline, error);
     semaphore_release(&pod->disk_job);
     if (!good)
         g_prefix_error(error, "cannot attach the volumes of sandbox %s: ", pod->id);

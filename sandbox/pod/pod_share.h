@@ -8,5 +8,24 @@
 
 /* Makes the share and mounts it in the guest, unless there is one whose file server lives. */
 gboolean vm_pod_attach_share(Pod *pod, const Deadline *deadline, GError **error);
+/* ---- a guest that is saved, and one that is restored ---- */
+
+/* Takes the share's device from the guest, which Freeze has told to keep the file system, and writes what the
+ * guest has open to the descriptor. pod_share_unpark() has to follow, whatever comes of it. The caller has
+ * the disk job.
+ */
+gboolean pod_share_park(Pod *pod, int fd, const Deadline *deadline, GError **error);
+/* Gives the device back and waits until the guest uses it. Without a share, or when the guest has it, there
+ * is nothing to do. The caller has the disk job. */
+gboolean pod_share_unpark(Pod *pod, AgentConnection *agent, const Deadline *deadline, GError **error);
+
+/* Binds the volumes. */
+typedef gboolean (*PodShareBindFunc)(gpointer data, GError **error);
+/* Attaches the share that the restored guest had when it was saved, of that number (pod->share_attached),
+ * with what it had open. The binds have the saved names. Errors also: FAILED_PRECONDITION without
+ * guest.volume_recovery. */
+gboolean pod_share_restore(Pod *pod, guint generation, int saved_fd, PodShareBindFunc bind, gpointer data,
+                           const Deadline *deadline, GError **error);
+
 /* Marks the pod's containers when the file server dies, or has died already. */
 void pod_share_watch(Pod *pod);

@@ -36,7 +36,7 @@ enum { DESTROY_TIMEOUT_MS = 20 * 1000, DETACH_TIMEOUT_MS = 20 * 1000 };
 static gboolean guest_setup(Pod *pod, const PodRequest *request, const CniResult *network,
                             const Deadline *deadline, GError **error)
 {
-    if (request->checkpoint != NULL ? pod_setup_restored(pod, request->checkpoint, network, deadline, error)
+    if (request->checkpoint != NULL ? pod_setup_restored(pod, network, deadline, error)
                                     : pod_setup(pod, network, deadline, error))
         return TRUE;
     g_prefix_error(error, "cannot set up the guest: ");

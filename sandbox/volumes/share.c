@@ -438,6 +438,19 @@ gboolean share_bind(const char *path, const char *container_id, guint index, con
     return TRUE;
 }
 
+char *share_bind_name(const char *path, const char *container_id, guint index)
+{
+    g_autofree char *number = g_strdup_printf("%u", index);
+    g_autofree char *file = references_path(path, container_id, number);
+    g_autofree char *name = g_build_filename(container_id, number, NULL);
+    g_autofree char *target = g_build_filename(path, name, NULL);
+    g_autofree char *key = NULL;
+
+    if (g_file_get_contents(file, &key, NULL, NULL))
+        return g_build_filename(COMMON, key, NULL);
+    return g_file_test(target, G_FILE_TEST_EXISTS) ? g_steal_pointer(&name) : NULL;
+}
+
 static gint deepest_first(gconstpointer a, gconstpointer b)
 {
     return (gint)strlen(*(const char *const *)b) - (gint)strlen(*(const char *const *)a);
@@ -454,6 +467,21 @@ static gboolean is_bind(const char *name)
         return strlen(last) == KEY_DIGITS && strspn(last, "0123456789abcdef") == KEY_DIGITS;
     return n_first > 0 && name + n_first == slash && *last != '\0' &&
            last[strspn(last, "0123456789")] == '\0';
+}
+
+gboolean share_bind_again(const char *path, const char *container_id, guint index, const char *name,
+                          const ShareVolume *volume, GError **error)
+{
+    g_autofree char *own = g_strdup_printf("%s/%u", container_id, index);
+    const gboolean common = g_str_has_prefix(name, COMMON "/");
+    struct stat status;
+
+    if (!is_bind(name) || (!common && !g_str_equal(name, own)))
+        return fail(error, STATUS_DATA_LOSS, "\"%s\" is not the name of a volume of container %s", name,
+                    container_id);
+    return source_stat(volume->host_path, &status, error) &&
+           (!common || reference_add(path, container_id, index, name + strlen(COMMON "/"), error)) &&
+           ((common && common_is_bound(path, name)) || bind_at(path, name, &status, volume, error));
 }
 
 gboolean share_copy_binds(int namespace_fd, pid_t server, GError **error)

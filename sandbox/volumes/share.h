@@ -48,6 +48,14 @@ typedef struct {
 gboolean share_bind(const char *path, const char *container_id, guint index, const ShareVolume *volume,
                     ShareBind *ret_bind, GError **error);
 
+/* Return: the name of that bind of a container, which the caller frees; NULL: it has none. */
+char *share_bind_name(const char *path, const char *container_id, guint index);
+
+/* Binds a volume by a name that share_bind() has given it in another pod, for a guest that was saved there. A
+ * bind of that name is success. Errors also: DATA_LOSS for a name that share_bind() does not give. */
+gboolean share_bind_again(const char *path, const char *container_id, guint index, const char *name,
+                          const ShareVolume *volume, GError **error);
+
 /* Binds for a new file server what is bound for one that has died, whose mount namespace the descriptor is;
  * it may come from an untrusted process. The caller records the server then. */
 gboolean share_copy_binds(int namespace_fd, pid_t server, GError **error);

@@ -36,6 +36,8 @@ static Checkpoint *describe(void)
     container->uid = 5;
     container->gid = 6;
     container->stop_signal = 15;
+    checkpoint_add_bind(container, 3, g_strdup("0123abc/3"));
+    checkpoint->share = 2;
     g_array_append_vals(container->groups, groups, G_N_ELEMENTS(groups));
     disk->lun = 1;
     disk->key = g_strdup("sha256:2");
@@ -68,17 +70,22 @@ static char *make(void)
     int ram;
     int devices;
     int disk;
+    int volumes;
 
     CU_ASSERT_TRUE_FATAL(directory >= 0);
     TEST_OK(checkpoint_make_files(directory, &ram, &devices, &error), error);
     disk = open(disk_path, O_RDWR | O_CREAT | O_EXCL, 0600);
+    volumes = checkpoint_make_volumes(directory, &error);
+    TEST_OK(volumes >= 0, error);
     fill(ram, "memory");
     CU_ASSERT_EQUAL(ftruncate(ram, RAM_BYTES), 0);
     fill(devices, "devices");
     fill(disk, "disk");
+    fill(volumes, "volumes");
     close(ram);
     close(devices);
     close(disk);
+    close(volumes);
     TEST_OK(checkpoint_seal(directory, checkpoint, &error), error);
     close(directory);
     return path;
@@ -109,11 +116,17 @@ static void opens_what_was_sealed(void)
     CU_ASSERT_STRING_EQUAL(checkpoint->request->config->metadata->name, "pod");
     CU_ASSERT_EQUAL(pread(checkpoint->device_fd, text, 7, 4096 * 3), 7);
     CU_ASSERT_STRING_EQUAL(text, "devices");
+    CU_ASSERT_EQUAL(checkpoint->share, 2);
+    CU_ASSERT_EQUAL_FATAL(container->binds->len, 1);
+    CU_ASSERT_EQUAL(((CheckpointBind *)container->binds->pdata[0])->index, 3);
+    CU_ASSERT_STRING_EQUAL(((CheckpointBind *)container->binds->pdata[0])->name, "0123abc/3");
+    CU_ASSERT_EQUAL(pread(checkpoint->volumes_fd, text, 7, 4096 * 3), 7);
+    CU_ASSERT_STRING_EQUAL(text, "volumes");
 }
 
 static void files_are_private(void)
 {
-    static const char *const names[] = {"manifest.json", "request", "ram", "devices", "disk"};
+    static const char *const names[] = {"manifest.json", "request", "ram", "devices", "disk", "volumes"};
     g_autofree char *path = make();
 
     for (guint i = 0; i < G_N_ELEMENTS(names); i++) {

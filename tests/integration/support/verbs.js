@@ -82,13 +82,22 @@ class Subjects {
         return this.call('UpdatePodSandboxResources', {pod_sandbox_id: pod.id, resources: {memory_limit_in_bytes: 300 << 20}});
     }
 
-    // A pod that can be saved, with a container, a directory for the checkpoint, and the name of the restored pod.
+    // A pod that can be saved, with a container that has a volume, a directory for the checkpoint, and the name of the
+    // restored pod.
     async saveable() {
         const pod = await this.node.runPod();
-        const container = await this.node.runContainer(pod);
+        const container = await this.node.runContainer(pod, {
+            command: ['/bin/sh', '-c', 'exec 3>>/volume/open; cd /volume; sleep 100000'],
+            mounts: [{container_path: '/volume', host_path: this.volume}],
+        });
         const saved = path.join(this.node.dir, `checkpoint${++this.serial}`);
         fs.mkdirSync(saved);
         return {pod, container, saved, config: this.node.podConfig()};
+    }
+
+    // The container runs, and has its volume.
+    async usable(container) {
+        assert.strictEqual(await this.node.output(container, 'echo inside >> /volume/used; tail -n 1 /volume/used'), 'inside');
     }
 
     save({pod, container, saved}) {
@@ -106,7 +115,7 @@ class Subjects {
     async restoreAndUse(subject) {
         const {pod_sandbox_id: id, restored_containers: [{container_id: container}]} = await this.restore(subject);
         await this.call('StartContainer', {container_id: container});
-        assert.strictEqual(await this.node.output({id: container}, 'echo inside'), 'inside');
+        await this.usable({id: container});
         return id;
     }
 
@@ -279,12 +288,12 @@ const VERBS = [
         work: (s, subject) => s.save(subject),
         async again(s, subject) {
             const {pod, container, saved} = subject;
-            assert.strictEqual(await s.node.output(container, 'echo inside'), 'inside'); // it is not frozen
+            await s.usable(container);
             if (!fs.existsSync(path.join(saved, 'manifest.json'))) {
                 assert.deepStrictEqual(fs.readdirSync(saved), []);
                 await s.save(subject);
             }
-            assert.strictEqual(await s.node.output(container, 'echo inside'), 'inside'); // it is not frozen
+            await s.usable(container);
             await s.node.removePod(pod);
             await s.call('RemovePodSandbox', {pod_sandbox_id: await s.restoreAndUse(subject)});
         },

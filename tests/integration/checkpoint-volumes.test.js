@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// CheckpointPod and RestorePod of pods with volumes of the node: what they have open there goes on.
+'use strict';
+const assert = require('assert');
+const fs = require('fs');
+const path = require('path');
+const {test, before, after, afterEach} = require('node:test');
+const {Node} = require('./support/node');
+const {eventually, must, refused, serial} = require('./support/kit');
+
+let node;
+before(async () => {
+    node = await Node.start({templates: true});
+});
+after(() => node.end());
+afterEach(() => node.removeAllPods());
+
+const directory = (name = 'directory') => {
+    const made = path.join(node.dir, `${name}${serial()}`);
+    fs.mkdirSync(made, {recursive: true});
+    return made;
+};
+const kubelets = (pod, kind, name) => directory(`kubelet/pods/${pod.config.metadata.uid}/volumes/kubernetes.io~${kind}/${name}`);
+
+async function checkpoint(pod, containers) {
+    const output_path = directory('checkpoint');
+    await node.cri.call('CheckpointPod', {pod_sandbox_id: pod.id, output_path, container_ids: containers.map(({id}) => id)});
+    return output_path;
+}
+
+// Restores and starts the containers, with their volumes at other places: {path of one: path of another}.
+async function restore(checkpoint_path, containers, places = {}) {
+    const config = node.podConfig();
+    const container_configs = containers.map(({config: one}) => ({
+        ...one, mounts: one.mounts.map((mount) => ({...mount, host_path: places[mount.host_path] || mount.host_path})),
+    }));
+    const answer = await node.cri.call('RestorePod', {checkpoint_path, config, container_configs});
+    node.podIds.push(answer.pod_sandbox_id);
+    const restored = answer.restored_containers.map(({name, container_id: id}) => {
+        const one = container_configs.find(({metadata}) => metadata.name === name);
+        return {id, config: one, log: path.join(config.log_directory, one.log_path)};
+    });
+    for (const {id: container_id} of restored)
+        await node.cri.call('StartContainer', {container_id});
+    return {pod: {id: answer.pod_sandbox_id, config}, containers: restored};
+}
+
+const copyOf = (place) => {
+    const copy = directory('copy');
+    must('cp', '-a', `${place}/.`, copy);
+    return copy;
+};
+const lines = (file) => fs.readFileSync(file, 'utf8').trimEnd().split('\n').map(Number);
+const grows = (file) => {
+    const had = fs.statSync(file).size;
+    return eventually(`${file} grows`, () => fs.statSync(file).size > had);
+};
+const ascending = (numbers) => assert.deepStrictEqual(numbers, numbers.map((_, i) => numbers[0] + i));
+
+// What a container does at the end: it reads from its descriptor 3 and lists its working directory.
+const LATER = 'while ! [ -e /tmp/go ]; do sleep 0.1; done; cat <&3; ls; echo over';
+const finish = async (container) => {
+    await node.output(container, 'touch /tmp/go');
+    await eventually('it has ended', () => node.logTexts(container).includes('over'));
+    return node.logTexts(container);
+};
+const WRITER = 'exec 3>>/volume/log; i=0; while sleep 0.05; do i=$((i+1)); echo $i >&3; done';
+
+test('files and directories that are open in volumes go on, in the saved pod and in the restored one at other places', async () => {
+    const pod = await node.runPod();
+    const data = directory('data');
+    const kept = kubelets(pod, 'empty-dir', 'kept');
+    for (const name of ['dir/one', 'long'])
+        (fs.mkdirSync(path.dirname(path.join(data, name)), {recursive: true}), fs.writeFileSync(path.join(data, name), `${name}\n`));
+    const settings = path.join(directory('file'), 'settings');
+    fs.writeFileSync(settings, 'first');
+    const mounts = [{container_path: '/volume', host_path: data}, {container_path: '/kept', host_path: kept},
+        {container_path: '/settings', host_path: settings, readonly: true}];
+    const writer = await node.runContainer(pod, {command: ['/bin/sh', '-c', WRITER], mounts});
+    const reader = await node.runContainer(pod, {command: ['/bin/sh', '-c', `exec 3</volume/long; cd /volume/dir; echo word > /kept/word; ${LATER}`], mounts});
+    await eventually('they have begun', () => fs.existsSync(path.join(data, 'log')) && fs.existsSync(path.join(kept, 'word')));
+    const saved = await checkpoint(pod, [writer, reader]);
+    assert.deepStrictEqual(fs.readdirSync(saved).sort(), ['devices', 'disk', 'manifest.json', 'ram', 'request', 'volumes']);
+    assert.strictEqual(fs.statSync(path.join(saved, 'volumes')).mode & 0o777, 0o600);
+    await grows(path.join(data, 'log'));
+    const places = {[data]: copyOf(data), [kept]: copyOf(kept), [settings]: path.join(directory('file'), 'settings')};
+    fs.writeFileSync(places[settings], 'second');
+    fs.truncateSync(path.join(places[data], 'log'));
+    const {pod: second, containers: [copy, other]} = await restore(saved, [writer, reader], places);
+    await eventually('it writes', () => fs.statSync(path.join(places[data], 'log')).size > 30);
+    assert.deepStrictEqual(await finish(other), ['long', 'one', 'over']);
+    assert.strictEqual(await node.output(copy, 'cat /settings /kept/word; echo more > /kept/more'), 'secondword');
+    assert.ok(!fs.existsSync(path.join(kept, 'more')));
+    assert.strictEqual((await node.exec(copy, 'touch /settings')).exit_code, 1);
+    // A later container of the restored pod has the same volumes.
+    const later = await node.runContainer(second, {mounts: copy.config.mounts});
+    assert.strictEqual(await node.output(later, 'cat /kept/more'), 'more');
+    await node.removePod(second);
+    ascending(lines(path.join(places[data], 'log')));
+    // The saved pod has noticed nothing.
+    assert.deepStrictEqual(await finish(reader), ['long', 'one', 'over']);
+    await grows(path.join(data, 'log'));
+    assert.deepStrictEqual(node.logTexts(writer), []);
+    await node.removePod(pod);
+    const written = lines(path.join(data, 'log'));
+    assert.strictEqual(written[0], 1);
+    ascending(written);
+    await node.noLeaks();
+});
+
+test('the saved pod keeps its locks and its deleted files; for the restored one a deleted file is stale, and no other', async () => {
+    const pod = await node.runPod();
+    const data = directory('data');
+    for (const name of ['deleted', 'locked'])
+        fs.writeFileSync(path.join(data, name), `${name}\n`);
+    const mounts = [{container_path: '/volume', host_path: data}, node.toolMount()];
+    const holder = await node.runContainer(pod, {command: ['/bin/sh', '-c', 'sleep 100000 | /tool hold-posix /volume/locked'], mounts});
+    const reader = await node.runContainer(pod, {command: ['/bin/sh', '-c', `cd /volume; exec 3<deleted; rm deleted; ${LATER}`], mounts});
+    const far = await node.runContainer(await node.runPod(), {mounts});
+    await eventually('they have begun', () => node.logTexts(holder).includes('got') && !fs.existsSync(path.join(data, 'deleted')));
+    const saved = await checkpoint(pod, [holder, reader]);
+    assert.strictEqual(await node.output(far, '/tool try-posix /volume/locked'), 'busy');
+    const places = {[data]: copyOf(data)};
+    const {containers: [, other]} = await restore(saved, [holder, reader], places);
+    assert.match((await finish(other)).join(' '), /Stale file handle.* locked over/);
+    assert.deepStrictEqual(await finish(reader), ['deleted', 'locked', 'over']);
+    assert.strictEqual(await node.output(far, '/tool try-posix /volume/locked'), 'busy');
+    await node.remove(holder);
+    assert.strictEqual(await node.output(far, '/tool try-posix /volume/locked'), 'got');
+});
+
+test('a pod with volumes is saved under load, again and again, and its twins write to volumes of their own', async () => {
+    const pod = await node.runPod();
+    const data = directory('data');
+    const writer = await node.runContainer(pod, {command: ['/bin/sh', '-c', WRITER], mounts: [{container_path: '/volume', host_path: data}]});
+    const churner = await node.runContainer(pod, {
+        command: ['/bin/sh', '-c', 'cd /volume; while :; do mkdir d; echo x > d/x; cat d/x; rm -r d; stat log; done >/dev/null'],
+        mounts: [{container_path: '/volume', host_path: data}],
+    });
+    await eventually('it writes', () => fs.existsSync(path.join(data, 'log')));
+    let saved;
+    for (let i = 0; i < 3; i++) {
+        saved = await checkpoint(pod, [writer, churner]);
+        await grows(path.join(data, 'log'));
+    }
+    for (let i = 0; i < 2; i++) {
+        const places = {[data]: copyOf(data)};
+        fs.truncateSync(path.join(places[data], 'log'));
+        await restore(saved, [writer, churner], places);
+        await eventually('it writes', () => fs.statSync(path.join(places[data], 'log')).size > 30);
+        ascending(lines(path.join(places[data], 'log')));
+    }
+    ascending(lines(path.join(data, 'log')));
+    assert.deepStrictEqual(node.logTexts(churner), []);
+    assert.deepStrictEqual(node.logTexts(writer), []);
+});
+
+test('a restored pod with volumes survives a new daemon and the death of its file server, and is saved again', async () => {
+    const pod = await node.runPod();
+    const data = directory('data');
+    const writer = await node.runContainer(pod, {command: ['/bin/sh', '-c', WRITER], mounts: [{container_path: '/volume', host_path: data}]});
+    await eventually('it writes', () => fs.existsSync(path.join(data, 'log')));
+    const saved = await checkpoint(pod, [writer]);
+    await node.removePod(pod);
+    const {pod: second, containers: [copy]} = await restore(saved, [writer]);
+    await grows(path.join(data, 'log'));
+    await node.restartDaemon('SIGKILL');
+    await grows(path.join(data, 'log'));
+    process.kill(node.fileServerPid(second), 'SIGKILL');
+    await grows(path.join(data, 'log'));
+    const again = await checkpoint(second, [copy]);
+    await node.removePod(second);
+    const {pod: third} = await restore(again, [copy]);
+    await grows(path.join(data, 'log'));
+    await node.removePod(third);
+    await node.noLeaks();
+});
+
+test('one container of a pod with volumes is saved as an archive, and the others do not come back with it', async () => {
+    const pod = await node.runPod();
+    const data = directory('data');
+    const mounts = [{container_path: '/volume', host_path: data}];
+    const writer = await node.runContainer(pod, {command: ['/bin/sh', '-c', WRITER], mounts});
+    await node.runContainer(pod, {command: ['/bin/sh', '-c', 'exec 3>>/volume/other; cd /volume; sleep 100000'], mounts});
+    await eventually('they have begun', () => fs.existsSync(path.join(data, 'log')) && fs.existsSync(path.join(data, 'other')));
+    const location = path.join(directory(), 'archive.tar');
+    await node.cri.call('CheckpointContainer', {container_id: writer.id, location});
+    const places = {[data]: copyOf(data)};
+    fs.truncateSync(path.join(places[data], 'log'));
+    const {pod: second} = await restore(location, [writer], places);
+    await eventually('it writes', () => fs.statSync(path.join(places[data], 'log')).size > 30);
+    ascending(lines(path.join(places[data], 'log')));
+    const {containers} = await node.cri.call('ListContainers', {filter: {pod_sandbox_id: second.id}});
+    assert.strictEqual(containers.length, 1);
+});
+
+test('RestorePod refuses volumes that were one and are two, and a changed table of open files', async () => {
+    const pod = await node.runPod();
+    const joint = kubelets(pod, 'empty-dir', 'joint');
+    const mounts = [{container_path: '/one', host_path: joint}, {container_path: '/two', host_path: joint}];
+    const container = await node.runContainer(pod, {mounts});
+    const saved = await checkpoint(pod, [container]);
+    const config = node.podConfig();
+    const other = {...container.config, mounts: [mounts[0], {...mounts[1], host_path: directory()}]};
+    const ask = (one) => node.cri.call('RestorePod', {checkpoint_path: saved, config, container_configs: [one]});
+    await refused(ask(other), 'FAILED_PRECONDITION', 'mounts[1]');
+    const file = path.join(saved, 'volumes');
+    const bytes = fs.readFileSync(file);
+    bytes[bytes.length - 1] ^= 1;
+    fs.writeFileSync(file, bytes);
+    await refused(ask(container.config), 'DATA_LOSS', 'volumes');
+    assert.deepStrictEqual((await node.cri.call('ListPodSandbox')).items.map(({id}) => id), [pod.id]);
+});
