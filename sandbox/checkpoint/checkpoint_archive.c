@@ -259,8 +259,10 @@ static gboolean unpack_all(Unpacking *unpacking, GError **error)
         if (result == ARCHIVE_EOF)
             break;
         if (result != ARCHIVE_OK)
-            return fail_archive(unpacking->archive, STATUS_INVALID_ARGUMENT,
-                                "the file is not an archive of a checkpoint", error);
+            return unpacking->seen != 0
+                       ? fail_archive(unpacking->archive, STATUS_DATA_LOSS, "the archive is damaged", error)
+                       : fail_archive(unpacking->archive, STATUS_INVALID_ARGUMENT,
+                                      "the file is not an archive of a checkpoint", error);
         if (!unpack_entry(unpacking, entry, error))
             return FALSE;
     }
