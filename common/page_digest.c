@@ -2,22 +2,32 @@
 #include "common/page_digest.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum { READ_BYTES = 1 << 20 };
 
+/* OpenSSL's SHA-256 takes a fifth of the time of GLib's where the processor has instructions for it. */
 struct PageDigest {
-    GChecksum *checksum;
+    EVP_MD_CTX *context;
     guint64 data_bytes;
 };
+
+/* OpenSSL fails here only when it has no memory or no SHA-2; no work is possible then. */
+static void check_openssl(int result)
+{
+    if (result != 1)
+        g_error("OpenSSL cannot compute a digest");
+}
 
 PageDigest *page_digest_new(void)
 {
     PageDigest *digest = g_new0(PageDigest, 1);
 
-    digest->checksum = g_checksum_new(G_CHECKSUM_SHA256);
+    digest->context = EVP_MD_CTX_new();
+    check_openssl(EVP_DigestInit_ex(digest->context, EVP_sha256(), NULL));
     return digest;
 }
 
@@ -25,7 +35,7 @@ void page_digest_free(PageDigest *digest)
 {
     if (digest == NULL)
         return;
-    g_checksum_free(digest->checksum);
+    EVP_MD_CTX_free(digest->context);
     g_free(digest);
 }
 
@@ -44,17 +54,23 @@ void page_digest_add(PageDigest *digest, guint64 offset, const guint8 *data, gsi
 
         if (page_is_zero(data + at, page))
             continue;
-        g_checksum_update(digest->checksum, (const guchar *)&place, sizeof place);
-        g_checksum_update(digest->checksum, data + at, (gssize)page);
+        check_openssl(EVP_DigestUpdate(digest->context, &place, sizeof place));
+        check_openssl(EVP_DigestUpdate(digest->context, data + at, page));
         digest->data_bytes += page;
     }
 }
 
 void page_digest_finish(PageDigest *digest, guint64 file_bytes, FileFacts *ret_facts)
 {
+    guint8 bytes[EVP_MAX_MD_SIZE];
+    guint length = 0;
+
+    check_openssl(EVP_DigestFinal_ex(digest->context, bytes, &length));
+    g_assert(2 * length + 1 == sizeof ret_facts->digest);
+    for (guint i = 0; i < length; i++)
+        g_snprintf(ret_facts->digest + (gsize)2 * i, 3, "%02x", bytes[i]);
     ret_facts->bytes = file_bytes;
     ret_facts->data_bytes = digest->data_bytes;
-    g_strlcpy(ret_facts->digest, g_checksum_get_string(digest->checksum), sizeof ret_facts->digest);
 }
 
 void file_facts_put(JsonWriter *json, const char *name, const FileFacts *facts)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The only program of a guest that QEMU saves by itself: it fills as much memory as the kernel's parameter dirty=MIB says
- * with what cannot be compressed, and prints "dirty" on the console. */
+/* The only program of a guest that QEMU saves by itself: it fills as much memory as the kernel's parameter
+ * dirty=MIB says with what cannot be compressed, and prints "dirty" on the console. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -73,6 +73,23 @@ static void the_place_counts(void)
     close(second);
 }
 
+/* Checkpoints of earlier versions have it. */
+static void it_is_the_sha_256_of_places_and_pages(void)
+{
+    static const guint8 data[] = {'d', 'a', 't', 'a'};
+    guint8 counted[sizeof(guint64) + PAGE] = {0};
+    const guint64 place = PAGE;
+    int fd = file_make(MIB);
+    g_autofree char *expected = NULL;
+
+    put(fd, PAGE, "data");
+    memcpy(counted, &place, sizeof place);
+    memcpy(counted + sizeof place, data, sizeof data);
+    expected = g_compute_checksum_for_data(G_CHECKSUM_SHA256, counted, sizeof counted);
+    CU_ASSERT_STRING_EQUAL(facts_of(fd).digest, expected);
+    close(fd);
+}
+
 static void an_odd_end_counts(void)
 {
     int fd = file_make(3 * PAGE + 10);
@@ -143,6 +160,8 @@ int main(void)
     static const TestCase cases[] = {
         {"two files with the same data have one digest, wherever they have holes", holes_make_no_difference},
         {"the same page at another place makes another digest", the_place_counts},
+        {"the digest is the SHA-256 of the pages, each after its place",
+         it_is_the_sha_256_of_places_and_pages},
         {"the end of a file that is no whole page counts", an_odd_end_counts},
         {"only the data of the range is read, until the function refuses", only_the_range_is_read},
         {"an empty file has no digest", an_empty_file_is_refused},
