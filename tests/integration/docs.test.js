@@ -9,10 +9,11 @@ const {test} = require('node:test');
 const root = path.join(__dirname, '../..');
 const read = (...parts) => fs.readFileSync(path.join(root, ...parts), 'utf8');
 
-// The last cells of the rows of a table, as {file, sentence}.
+// The last cells of the rows of a table, as {file, sentence}; "; " is between two of them.
 const named = (document) => read('docs', document).split('\n')
-    .map((line) => /\| ([a-z_]+): ([^|]+?) \|$/.exec(line)).filter(Boolean)
-    .map(([, file, sentence]) => ({file, sentence}));
+    .map((line) => /\| ([a-z_-]+: [^|]+?) \|$/.exec(line)).filter(Boolean)
+    .flatMap(([, cell]) => cell.split(/; (?=[a-z_-]+: )/))
+    .map((one) => /^([a-z_-]+): (.+)$/.exec(one)).map(([, file, sentence]) => ({file, sentence}));
 
 function sources(file) {
     return [`tests/integration/${file}.test.js`, `tests/unit/${file}_test.c`]
