@@ -101,7 +101,8 @@ const Command command_checkpoint = {
         "Saves memory, processes and disk of all running containers at one moment; the pod stands still "
         "while\n"
         "its memory is written, and runs on. The directory is made, or must be empty. It holds all that the\n"
-        "pod had in memory, its secrets, too. Pods with volumes of the node cannot be saved.\n"
+        "pod had in memory, its secrets, too. What is in\n"
+        "volumes of the node is not in it: save that as well.\n"
         "With --container the operands are CONTAINER ARCHIVE: the container's pod is saved with that "
         "container\n"
         "alone, as one tar archive, which must not exist.",
