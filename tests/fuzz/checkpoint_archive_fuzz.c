@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const guint8 *data, gsize size);
 /* Asserts that nothing but the files of a checkpoint is there, none with more data than the archive. */
 static void check_files(int directory, gsize size)
 {
-    static const char *const names[] = {"request", "manifest.json", "devices", "ram", "disk"};
+    static const char *const names[] = {"request", "manifest.json", "devices", "volumes", "ram", "disk"};
     struct stat status;
 
     for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
