@@ -24,7 +24,7 @@ if [ -z "$agent" ] || [ -z "$output" ]; then
     fail "usage: initramfs.sh --agent FILE [--modules DIRECTORY] OUTPUT"
 fi
 [ -x "$agent" ] || fail "there is no agent '$agent': build the target crivirt-agent first"
-need cpio cpio lz4 lz4 zstd zstd ldd libc-bin
+need cpio cpio lz4 lz4 zstd zstd ldd libc-bin strip binutils
 
 add_directories() {
     # Mount points of the agent, and directories that crun and the agent write to.
@@ -38,7 +38,8 @@ add_agent() {
     if ldd "$agent" >/dev/null 2>&1; then
         fail "the agent '$agent' is not linked statically"
     fi
-    install -m 755 "$agent" "$1/init"
+    # The files are in each guest's memory as long as it lives; debuggers read the symbols of $agent.
+    install -m 755 -s "$agent" "$1/init"
 }
 
 # Copies a program of the node to the same path in the guest, with its loader and its libraries, except libraries that the

@@ -29,7 +29,8 @@ enum {
     HOSTNAME_MAX = 64,
     DEFAULT_SHM_BYTES = 64 << 20,
     MEMORY_MARGIN_BYTES = 12 << 20,
-    MEMORY_EMPTY_MAX_BYTES = 512 << 20
+    MEMORY_EMPTY_MAX_BYTES = 512 << 20,
+    MEMORY_SETTLE_MS = 300
 };
 
 static struct {
@@ -247,12 +248,13 @@ bool setup_again(const SetupRequest *request, Fault *ret_fault)
     return true;
 }
 
-/* Free pages still contain the data that they had. Allocating them all overwrites them with zeros. */
-static void empty_free_memory(void)
+/* Free pages still contain the data that they had. Allocating them overwrites them with zeros; the kernel
+ * gives those first that were freed last. */
+static void empty_free_memory(int64_t max_bytes)
 {
     int64_t free_bytes = sysfile_meminfo_bytes("MemFree:") - MEMORY_MARGIN_BYTES;
-    if (free_bytes > MEMORY_EMPTY_MAX_BYTES)
-        free_bytes = MEMORY_EMPTY_MAX_BYTES;
+    if (free_bytes > max_bytes)
+        free_bytes = max_bytes;
     if (free_bytes <= 0)
         return;
     void *pages = mmap(NULL, (size_t)free_bytes, PROT_READ | PROT_WRITE,
@@ -285,7 +287,7 @@ void op_prepare(Call *call)
         return;
     }
     sync();
-    empty_free_memory();
+    empty_free_memory(MEMORY_EMPTY_MAX_BYTES);
     reply_prepare(call, &result);
 }
 
@@ -322,6 +324,29 @@ void op_warm_up(Call *call)
         reply_warm_up(call, &result);
     else
         call_fail(call, &error);
+}
+
+/* The code that the kernel has made of a container's filters, two megabytes for even one of them, and what
+ * belonged to its cgroup are freed some time after its end. */
+void op_empty_memory(Call *call)
+{
+    const EmptyMemoryRequest *request = call->request->empty_memory;
+    EmptyMemoryResponse result = CRIVIRT__AGENT__V1__EMPTY_MEMORY_RESPONSE__INIT;
+    Fault error;
+
+    if (pod.sandbox_id[0] != '\0') {
+        fault(&error, FAULT_FAILED_PRECONDITION, "this guest is already the guest of sandbox %s",
+              pod.sandbox_id);
+        call_fail(call, &error);
+        return;
+    }
+    if (clock_monotonic_ns() - call->since_ns < MEMORY_SETTLE_MS * INT64_C(1000000)) {
+        call_retry(call, MEMORY_SETTLE_MS);
+        return;
+    }
+    empty_free_memory(request->max_bytes < MEMORY_EMPTY_MAX_BYTES ? (int64_t)request->max_bytes
+                                                                  : MEMORY_EMPTY_MAX_BYTES);
+    reply_empty_memory(call, &result);
 }
 
 void op_mount_share(Call *call)

@@ -11,6 +11,7 @@
 #include "sandbox/templates/guest_restore.h"
 #include "sandbox/templates/template_store.h"
 #include "sandbox/templates/unassigned_guest.h"
+#include "sandbox/vmm/vmm_state.h"
 
 enum {
     MAKE_TIMEOUT_MS = 60 * 1000,
@@ -101,7 +102,8 @@ static gboolean member_restore(VmPool *pool, const char *id, const Template *tem
                                const Deadline *deadline, GError **error)
 {
     return guest_restore(pool->env, id, template, deadline, error) &&
-           guest_run_briefly(pool->env, id, guest_warm_up, deadline, error);
+           guest_run_briefly(pool->env, id, guest_warm_up, deadline, error) &&
+           vmm_state_release_zeros(pool->env->vmm, id, deadline, error);
 }
 
 /* Creates one VM, when no guest is starting, or in its turn where guests start all the time. */

@@ -177,6 +177,7 @@ typedef struct {
     int to;
     off_t to_offset;
     const Deadline *deadline;
+    gboolean releases; /* it gives pages of the source back, and copies none */
 } Copy;
 
 /* Copies from begin up to end without the pages of zeros, which a guest may make of memory that it frees. */
@@ -200,6 +201,13 @@ static gboolean copy_extent(const Copy *copy, gsize begin, gsize end)
     return write_all(copy->to, copy->data + begin, end - begin, copy->to_offset + (off_t)begin);
 }
 
+static gboolean copy_may_go_on(const Copy *copy, GError **error)
+{
+    return deadline_check(
+        copy->deadline,
+        copy->releases ? "looking for free memory of the guest" : "copying the guest's memory", error);
+}
+
 /* Copies what lies between the holes of the source, as long as the caller waits. */
 static gboolean copy_data(const Copy *copy, gboolean (*copy_range)(const Copy *, gsize, gsize))
 {
@@ -212,7 +220,7 @@ static gboolean copy_data(const Copy *copy, gboolean (*copy_range)(const Copy *,
         if (begin < 0 || begin >= limit)
             return begin >= limit || errno == ENXIO;
         end = MIN(MIN(lseek(copy->from, begin, SEEK_HOLE), limit), begin + STEP_BYTES);
-        if (end < begin || !deadline_check(copy->deadline, "copying the guest's memory", NULL) ||
+        if (end < begin || !copy_may_go_on(copy, NULL) ||
             !copy_range(copy, (gsize)(begin - copy->from_offset), (gsize)(end - copy->from_offset)))
             return FALSE;
     }
@@ -227,8 +235,9 @@ static gboolean copy_memory(Copy *copy, gboolean (*copy_range)(const Copy *, gsi
         return fail_errno(error, errno, "cannot map %zu bytes of the guest's memory", copy->bytes);
     copy->data = data;
     copied = copy_data(copy, copy_range);
-    if (!copied && deadline_check(copy->deadline, "copying the guest's memory", error))
-        fail_errno(error, errno, "cannot copy the guest's memory");
+    if (!copied && copy_may_go_on(copy, error))
+        fail_errno(error, errno, "cannot %s the guest's memory",
+                   copy->releases ? "give back free pages of" : "copy");
     munmap(data, copy->bytes);
     return copied;
 }
@@ -298,6 +307,50 @@ static gboolean memory_restore(Vmm *vmm, const char *name, int ram_fd, const Dea
         if (!copy_memory(&copy, copy_extent, error))
             return FALSE;
         offset += (off_t)memory->bytes;
+    }
+    return TRUE;
+}
+
+/* ---- memory that is given back ---- */
+
+static gboolean release_range(const Copy *copy, gsize begin, gsize end)
+{
+    return begin == end || fallocate(copy->to, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)begin,
+                                     (off_t)(end - begin)) == 0;
+}
+
+/* Makes holes of the pages of zeros between begin and end. */
+static gboolean release_pages(const Copy *copy, gsize begin, gsize end)
+{
+    gsize zeros = begin; /* where the run of zeros begins that ends at the current page */
+
+    for (gsize at = begin; at < end; at += PAGE_BYTES) {
+        if (page_is_zero(copy->data + at, PAGE_BYTES))
+            continue;
+        if (!release_range(copy, zeros, at))
+            return FALSE;
+        zeros = at + PAGE_BYTES;
+    }
+    return release_range(copy, zeros, end);
+}
+
+gboolean vmm_state_release_zeros(Vmm *vmm, const char *name, const Deadline *deadline, GError **error)
+{
+    gsize bytes;
+    g_autoptr(GArray) memories = memories_open(vmm, name, O_RDWR, &bytes, error);
+
+    if (memories == NULL)
+        return FALSE;
+    for (guint i = 0; i < memories->len; i++) {
+        const Memory *memory = &g_array_index(memories, Memory, i);
+        Copy copy = {.bytes = memory->bytes,
+                     .from = memory->fd,
+                     .to = memory->fd,
+                     .deadline = deadline,
+                     .releases = TRUE};
+
+        if (!copy_memory(&copy, release_pages, error))
+            return FALSE;
     }
     return TRUE;
 }

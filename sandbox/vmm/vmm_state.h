@@ -32,3 +32,8 @@ gboolean vmm_state_restore_checked(Vmm *vmm, const char *name, int ram_fd, const
  * when QEMU does not accept the state. */
 gboolean vmm_state_restore(Vmm *vmm, const char *name, int ram_fd, int device_fd, const Deadline *deadline,
                            GError **error);
+
+/* Gives the pages of a paused guest's memory that contain only zeros back to the node. The guest does not
+ * notice. Nothing may write to its memory meanwhile: no connection to its agent is open, and it has no share.
+ */
+gboolean vmm_state_release_zeros(Vmm *vmm, const char *name, const Deadline *deadline, GError **error);

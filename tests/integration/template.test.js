@@ -28,6 +28,21 @@ const phases = async (pod, one = node) => {
 // The blocks that the files of a guest's memory take.
 const guestMemoryBlocks = (pid) => fs.readdirSync(`/proc/${pid}/fd`).map((fd) => `/proc/${pid}/fd/${fd}`)
     .filter((fd) => fs.readlinkSync(fd).startsWith('/memfd:memory-backend')).reduce((sum, fd) => sum + fs.statSync(fd).blocks, 0);
+// The pages of the guest's memory that are not all zero. Pluggable memory, of which nothing is plugged, is left out.
+const guestPagesInUse = (pid) => {
+    const size = 256 << 20;
+    const fd = fs.readdirSync(`/proc/${pid}/fd`).map((name) => `/proc/${pid}/fd/${name}`)
+        .find((name) => fs.readlinkSync(name).startsWith('/memfd:memory-backend') && fs.statSync(name).size === size);
+    const [file, block, zeros] = [fs.openSync(fd, 'r'), Buffer.alloc(1 << 20), Buffer.alloc(4096)];
+    let used = 0;
+    for (let at = 0; at < size; at += block.length) {
+        fs.readSync(file, block, 0, block.length, at);
+        for (let i = 0; i < block.length; i += zeros.length)
+            used += block.compare(zeros, 0, zeros.length, i, i + zeros.length) !== 0;
+    }
+    fs.closeSync(file);
+    return used;
+};
 const run = async (one, container, script) => {
     const {stdout, stderr, exit_code: code} = await one.cri.call(
         'ExecSync', {container_id: container.id, cmd: ['/bin/sh', '-c', script], timeout: 60});
@@ -54,6 +69,14 @@ test('the manifest of a template lists what it was made of, and only root can re
         const {mode, uid} = fs.statSync(path.join(directory(node), key, name));
         assert.strictEqual(mode & 0o077, 0, name);
         assert.strictEqual(uid, 0);
+    }
+});
+
+test('a VM of the pool takes no memory of the node for pages that the guest has emptied', async () => {
+    await eventually('the VM pool is full', async () => (await report(node)).vmPool === 2);
+    for (const id of fs.readdirSync(path.join(node.stateDir, 'guests'))) {
+        const pid = node.qemuPid({id});
+        assert.strictEqual(guestMemoryBlocks(pid) * 512, guestPagesInUse(pid) * 4096);
     }
 });
 

@@ -533,6 +533,21 @@ static void rehearses_a_container_before_it_is_a_pod(void)
     CU_ASSERT_EQUAL(status_of(delete ("rehearsal"), NULL), 0);
 }
 
+static DriveResponse *empty_memory(guint64 max_bytes)
+{
+    Crivirt__Agent__V1__EmptyMemoryRequest request = INIT(EMPTY_MEMORY_REQUEST);
+
+    request.max_bytes = max_bytes;
+    return call((DriveRequest)REQUEST(empty_memory, EMPTY_MEMORY, &request));
+}
+
+static void empties_its_memory_before_it_is_a_pod(void)
+{
+    CU_ASSERT_EQUAL(status_of(empty_memory(8 << 20), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(empty_memory(0), NULL), 0);
+    CU_ASSERT_EQUAL(status_of(empty_memory(G_MAXUINT64), NULL), 0);
+}
+
 static void becomes_a_pod_once(void)
 {
     gint64 start_us = now_us();
@@ -543,6 +558,7 @@ static void becomes_a_pod_once(void)
     CU_ASSERT_EQUAL(status_of(set_up("../x"), "id"), 3);
     CU_ASSERT_EQUAL(status_of(warm_up("192.0.2.2/24"), "already the guest of sandbox pod1"), 9);
     rehearse("late", 9, "too late to rehearse");
+    CU_ASSERT_EQUAL(status_of(empty_memory(8 << 20), "already the guest of sandbox pod1"), 9);
 }
 
 static void runs_a_container_from_hot_plugged_layers(void)
@@ -1210,6 +1226,7 @@ int main(void)
         {"a guest without a pod refuses CreateContainer", refuses_containers_before_setup},
         {"a prepared guest is warmed up, also repeatedly", is_warmed_up_before_it_is_a_pod},
         {"a guest rehearses a container before it has a pod", rehearses_a_container_before_it_is_a_pod},
+        {"a guest empties its free memory before it has a pod", empties_its_memory_before_it_is_a_pod},
         {"a guest is set up for one pod, once", becomes_a_pod_once},
         {"a container runs from hot-plugged layers as the user it names",
          runs_a_container_from_hot_plugged_layers},

@@ -394,6 +394,51 @@ static void state_moves(void)
     fixture_close(&fixture);
 }
 
+static guint64 blocks_of(int memory)
+{
+    struct stat status;
+
+    CU_ASSERT_EQUAL_FATAL(fstat(memory, &status), 0);
+    return (guint64)status.st_blocks;
+}
+
+static void pages_of_zeros_are_given_back(void)
+{
+    enum { ZEROS_AT = 20 << 20, ZEROS = 3 << 20 };
+    g_autofree char *zeros = g_malloc0(ZEROS);
+    g_autoptr(GError) error = NULL;
+    char found[sizeof mark] = "";
+    gboolean running = FALSE;
+    guint64 before;
+    Fixture fixture;
+    int memory;
+
+    fixture_make(&fixture);
+    make(&fixture, first);
+    memory = memory_of(&fixture, first);
+    CU_ASSERT_EQUAL(pwrite(memory, zeros, ZEROS, ZEROS_AT), (ssize_t)ZEROS);
+    CU_ASSERT_EQUAL(pwrite(memory, mark, sizeof mark, ZEROS_AT + (1 << 20)), (ssize_t)sizeof mark);
+    CU_ASSERT_EQUAL(pwrite(memory, mark, sizeof mark, MARK_AT), (ssize_t)sizeof mark);
+    before = blocks_of(memory);
+    TEST_OK(vmm_state_release_zeros(fixture.vmm, first, NULL, &error), error);
+    CU_ASSERT_TRUE(blocks_of(memory) <= before - (ZEROS - 4096) / 512);
+    CU_ASSERT_EQUAL(pread(memory, found, sizeof found, ZEROS_AT + (1 << 20)), (ssize_t)sizeof found);
+    CU_ASSERT_STRING_EQUAL(found, mark);
+    CU_ASSERT_EQUAL(pread(memory, found, sizeof found, MARK_AT), (ssize_t)sizeof found);
+    CU_ASSERT_STRING_EQUAL(found, mark);
+    CU_ASSERT_EQUAL(pread(memory, zeros, ZEROS, ZEROS_AT), (ssize_t)ZEROS);
+    CU_ASSERT_EQUAL(zeros[0], 0);
+    close(memory);
+    TEST_OK(vmm_resume(fixture.vmm, first, &error), error);
+    CU_ASSERT_NOT_EQUAL(listed(&fixture, first, &running), 0);
+    CU_ASSERT_TRUE(running);
+    TEST_FAILS(vmm_state_release_zeros(fixture.vmm, second, NULL, &error), error, STATUS_INTERNAL,
+               "cannot find the guest's memory");
+    destroy(&fixture, first);
+    CU_ASSERT_TRUE(ends_wait(&fixture.ends, 1, WAIT_MS));
+    fixture_close(&fixture);
+}
+
 /* The error is that of the call that restores the state; no stop is reported. */
 static void bad_state_is_refused(void)
 {
@@ -899,6 +944,8 @@ int main(int argc, char **argv)
         {"QEMU and its files belong to the user that the specification names", runs_as_a_user_of_its_own},
         {"destroying an unknown guest succeeds", unknown_guests},
         {"the state of a guest is restored into another VM, which continues with it", state_moves},
+        {"a guest's pages of zeros are given back to the node, and no other page",
+         pages_of_zeros_are_given_back},
         {"a file that is not a saved state is refused", bad_state_is_refused},
         {"the end of a VM that waits for its state is reported to its watcher, and not as a stop",
          killed_while_waiting},
