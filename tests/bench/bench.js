@@ -17,7 +17,7 @@ const starts = require('./starts');
 const streaming = require('./streaming');
 const {
     work, runDir, daemonPid, count, now, sleep, say, connect, podConfig, runPod, endPod, containerConfig, cmdline, processes,
-    qemuOf, cpuMs, kib, pssMib, median, mean, medianOf, atOnce,
+    qemuOf, cpuMs, kib, pssMib, guestMib, median, mean, medianOf, atOnce,
 } = require('./lib');
 
 // ---- container: CreateContainer and StartContainer, and crun in the same guest (crun_timer.c) ----
@@ -129,8 +129,9 @@ async function memory(call) {
             pods.push({config, id: await runPod(call, config)});
         });
         await sleep(5000);
-        steps.push({n, pss: median(pods.map((pod) => pssMib(qemuOf(pod.id)))), rss: kib(daemonPid, 'status', 'VmRSS') / 1024,
-                    own: kib(daemonPid, 'status', 'RssAnon') / 1024});
+        const qemus = pods.map((pod) => qemuOf(pod.id));
+        steps.push({n, pss: median(qemus.map(pssMib)), guest: median(qemus.map(guestMib)),
+                    rss: kib(daemonPid, 'status', 'VmRSS') / 1024, own: kib(daemonPid, 'status', 'RssAnon') / 1024});
         say(`${n} pods: ${steps[steps.length - 1].pss.toFixed(0)} MiB each`);
     }
     const volume = path.join(work, 'volume');
@@ -173,8 +174,10 @@ function printPull(result) {
 }
 
 function printMemory({steps, fresh, withVolume}) {
-    for (const {n, pss} of steps)
+    for (const {n, pss, guest} of steps) {
         row(`PSS of an idle pod, ${n} of them`, pss, null, n === 10 ? '<= 50' : '', 'MiB');
+        row("  its guest's memory on the node, mapped or not", guest, null, '', 'MiB');
+    }
     row('  one with a container and a volume', withVolume.qemu + withVolume.virtiofsd.reduce((a, b) => a + b, 0), null,
         '', 'MiB');
     row('    of which virtiofsd', withVolume.virtiofsd.reduce((a, b) => a + b, 0), null, '', 'MiB');

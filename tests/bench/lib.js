@@ -73,6 +73,10 @@ const cpuMs = (pid) => {
     const fields = fs.readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/.*\) /s, '').split(' ');
     return 10 * (Number(fields[11]) + Number(fields[12]));
 };
+// What a guest's memory takes of the node, also of pages that QEMU has not mapped, which PSS leaves out.
+const guestMib = (pid) => fs.readdirSync(`/proc/${pid}/fd`).map((fd) => `/proc/${pid}/fd/${fd}`)
+    .filter((fd) => fs.readlinkSync(fd).startsWith('/memfd:memory-backend'))
+    .reduce((sum, fd) => sum + fs.statSync(fd).blocks * 512, 0) / 1048576;
 const pssMib = (pid) => kib(pid, 'smaps_rollup', 'Pss') / 1024;
 const kib = (pid, file, key) =>
     Number(new RegExp(`^${key}:\\s+(\\d+)`, 'm').exec(fs.readFileSync(`/proc/${pid}/${file}`, 'utf8'))[1]);
@@ -154,6 +158,6 @@ async function atOnce(n, workers, work) {
 
 module.exports = {
     work, runDir, daemonPid, count, now, sleep, say, connect, podConfig, runPod, endPod, containerConfig, cmdline, processes,
-    qemuOf, cpuMs, kib, pssMib, bareArguments, bareBoot, after, median, mean, medianOf, percentile,
+    qemuOf, cpuMs, kib, pssMib, guestMib, bareArguments, bareBoot, after, median, mean, medianOf, percentile,
     atOnce,
 };
