@@ -444,7 +444,7 @@ static gboolean save_in_jobs(Pod *pod, const GPtrArray *containers, int director
         good = semaphore_acquire(jobs[held], deadline, "waiting for other work on the sandbox", error);
         held += good;
     }
-    good = good && pod_check(pod, error);
+    good = good && pod_check(pod, error) && pod_share_prepare(pod, error);
     *ret_checkpoint = good ? checkpoint_describe(pod, containers, error) : NULL;
     good = *ret_checkpoint != NULL && save_frozen(pod, directory, deadline, ret_pause_us, error);
     while (held > 0)

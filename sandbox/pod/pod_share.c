@@ -412,6 +412,14 @@ gboolean vm_pod_attach_share(Pod *pod, const Deadline *deadline, GError **error)
 
 /* ---- a guest that is saved, and one that is restored ---- */
 
+gboolean pod_share_prepare(Pod *pod, GError **error)
+{
+    if (generation_now(pod) == 0 || share_server(pod->share_dir) != 0 || recover_in_job(pod, error))
+        return TRUE;
+    g_prefix_error(error, "the file server of the pod's volumes has died, and cannot be replaced: ");
+    return FALSE;
+}
+
 gboolean pod_share_park(Pod *pod, int fd, const Deadline *deadline, GError **error)
 {
     Deadline bounded = deadline_sooner(deadline, DETACH_TIMEOUT_MS);

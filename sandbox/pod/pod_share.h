@@ -10,6 +10,10 @@
 gboolean vm_pod_attach_share(Pod *pod, const Deadline *deadline, GError **error);
 /* ---- a guest that is saved, and one that is restored ---- */
 
+/* Replaces the file server of the pod's volumes when it has died, before the guest is frozen: its processes
+ * could not come to rest while they wait for one. Without a share there is nothing to do. The caller has the
+ * disk job. */
+gboolean pod_share_prepare(Pod *pod, GError **error);
 /* Takes the share's device from the guest, which Freeze has told to keep the file system, and writes what the
  * guest has open to the descriptor. pod_share_unpark() has to follow, whatever comes of it. The caller has
  * the disk job.
