@@ -150,6 +150,9 @@ test('a pod with volumes is saved under load, again and again, and its twins wri
         await eventually('it writes', () => fs.statSync(path.join(places[data], 'log')).size > 30);
         ascending(lines(path.join(places[data], 'log')));
     }
+    // The file server gets to know memory that the saved pod has got since.
+    await node.cri.call('UpdatePodSandboxResources', {pod_sandbox_id: pod.id, resources: {memory_limit_in_bytes: 600 << 20}});
+    await node.output(writer, 'head -c 120000000 /dev/urandom >/tmp/big && cp /tmp/big /volume && cmp /tmp/big /volume/big');
     ascending(lines(path.join(data, 'log')));
     assert.deepStrictEqual(node.logTexts(churner), []);
     assert.deepStrictEqual(node.logTexts(writer), []);

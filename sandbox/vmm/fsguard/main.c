@@ -172,6 +172,7 @@ static bool memory_is_parked(Fsguard *fsguard)
 {
     bool same = memory_equal(&fsguard->parked_memory, &fsguard->device.memory);
 
+    fsguard->is_set_up = false; /* what QEMU says from now on is new to the server */
     memory_clear(&fsguard->parked_memory);
     return same;
 }
@@ -194,7 +195,7 @@ static bool work(Fsguard *fsguard)
     if (!relay_has_begun(fsguard->relay) && has_started_ring(fsguard) &&
         !relay_begin(fsguard->relay, fsguard->server_fd))
         return server_died(fsguard);
-    if (fsguard->parked_memory.n_regions > 0 && has_started_ring(fsguard) && !memory_is_parked(fsguard)) {
+    if (fsguard->is_set_up && has_started_ring(fsguard) && !memory_is_parked(fsguard)) {
         fprintf(stderr,
                 "crivirt-fsguard: the guest comes back with other memory; virtiofsd must be replaced\n");
         return server_died(fsguard);
@@ -300,6 +301,8 @@ static void use_successor(Fsguard *fsguard, int server_fd, ControlAnswer *answer
         return;
     }
     fsguard->server_fd = server_fd;
+    fsguard->is_set_up = false;
+    memory_clear(&fsguard->parked_memory);
     fsguard->wait_end = 0;
     *answer = (ControlAnswer){.nodes = recovery.nodes,
                               .handles = recovery.handles,
