@@ -417,8 +417,7 @@ gboolean pod_is_lost(Pod *pod)
     return why_lost_wait(pod) != NULL;
 }
 
-/* Errors of the request or of the caller's deadline have other causes than the VM. */
-static gboolean may_be_the_vm(const GError *error)
+gboolean pod_may_explain(const GError *error)
 {
     return error->code == STATUS_UNAVAILABLE || error->code == STATUS_INTERNAL ||
            error->code == STATUS_NOT_FOUND;
@@ -428,7 +427,7 @@ void pod_explain(Pod *pod, GError **error)
 {
     const char *why;
 
-    if (error == NULL || *error == NULL || !may_be_the_vm(*error))
+    if (error == NULL || *error == NULL || !pod_may_explain(*error))
         return;
     why = why_lost_wait(pod);
     if (why == NULL)

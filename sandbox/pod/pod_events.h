@@ -19,6 +19,9 @@ void manager_report_lost(SandboxManager *manager, const char *id, const char *wh
 /* Marks the pod as no longer ready, and its containers as ended with exit code 255 and reason Unknown. */
 void pod_lost(Pod *pod, const char *why);
 
+/* Return: whether the end of a VM can be the cause of such an error; those of the request and of the caller's
+ * deadline have others. */
+gboolean pod_may_explain(const GError *error);
 /* Completes an error of an operation on the pod. When the VM has died meanwhile, which the hypervisor may
  * not have reported yet, *error becomes UNAVAILABLE with the reason. Waits up to two seconds. */
 void pod_explain(Pod *pod, GError **error);

@@ -417,6 +417,8 @@ gboolean pod_share_prepare(Pod *pod, GError **error)
     if (generation_now(pod) == 0 || share_server(pod->share_dir) != 0 || recover_in_job(pod, error))
         return TRUE;
     g_prefix_error(error, "the file server of the pod's volumes has died, and cannot be replaced: ");
+    if (error != NULL && *error != NULL)
+        (*error)->code = STATUS_UNAVAILABLE; /* it may have died with the VM */
     return FALSE;
 }
 

@@ -425,18 +425,13 @@ static gboolean vm_continue_once(Pod *pod, const DomainSpec *spec, const PodRequ
     return TRUE;
 }
 
-static gboolean may_be_the_end(const GError *error)
-{
-    return error->code == STATUS_INTERNAL || error->code == STATUS_UNAVAILABLE;
-}
-
 /* The end of a VM that has not run yet is reported to nobody, and libvirt's error may be any. */
 static void explain_end(Pod *pod, GError **error)
 {
     Deadline deadline = deadline_in_ms(END_REPORT_MS);
     g_autofree char *text = NULL;
 
-    while (error != NULL && may_be_the_end(*error) && text == NULL && deadline_check(&deadline, "", NULL)) {
+    while (error != NULL && pod_may_explain(*error) && text == NULL && deadline_check(&deadline, "", NULL)) {
         text = vmm_stop_text(pod->manager->vmm, pod->id);
         if (text == NULL)
             g_usleep(LOOK_EVERY_US);
