@@ -12,6 +12,7 @@
  * effects are appended to CRASH_CONTROL.trace, one a line.
  */
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <link.h>
 #include <signal.h>
@@ -121,6 +122,7 @@ static void strike(int32_t target)
 static void reach(const void *caller, const char *effect, const char *object)
 {
     int32_t target = control != NULL ? atomic_load(&control->target) : 0;
+    const int errnum = errno;
     int32_t now;
 
     if (target == 0 || (uintptr_t)caller < program_begin || (uintptr_t)caller >= program_end ||
@@ -130,6 +132,7 @@ static void reach(const void *caller, const char *effect, const char *object)
     dprintf(trace_fd, "%s %.60s\n", effect, object);
     if (now == target)
         strike(target);
+    errno = errnum; /* that of the function */
 }
 
 /* EFFECT(type, function, (parameters), (arguments), object): defines a function that calls the original one
