@@ -437,8 +437,13 @@ gboolean pod_share_unpark(Pod *pod, AgentConnection *agent, const Deadline *dead
     g_autofree char *tag = tag_new(generation);
     const ShareSpec share = share_spec(pod, tag);
 
-    return generation == 0 || (vmm_unpark_share(pod->manager->vmm, pod->id, &share, error) &&
-                               ask_to_mount(pod, agent, TRUE, deadline, error));
+    if (generation == 0)
+        return TRUE;
+    if (!vmm_unpark_share(pod->manager->vmm, pod->id, &share, error) ||
+        !ask_to_mount(pod, agent, TRUE, deadline, error))
+        return FALSE;
+    vmm_finish_unpark(pod->manager->vmm, pod->id);
+    return TRUE;
 }
 
 typedef struct {

@@ -189,6 +189,13 @@ gboolean virtiofsd_park(const VirtiofsdSpec *spec, const char *path, GError **er
     return good;
 }
 
+void virtiofsd_unpark(const char *socket)
+{
+    ControlAnswer answer;
+
+    control_call(socket, CONTROL_UNPARK, -1, &answer, NULL, NULL); /* fsguard may have ended */
+}
+
 gboolean virtiofsd_save(const char *socket, int fd, GError **error)
 {
     ControlAnswer answer = {.problem = EBUSY};

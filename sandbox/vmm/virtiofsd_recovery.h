@@ -24,6 +24,9 @@ gboolean virtiofsd_replace(const VirtiofsdSpec *spec, VirtiofsdBindFunc bind, gp
  * the server stay when QEMU closes the connection, and QEMU connects again at that path, for which spec->uid
  * has the right. Errors: FAILED_PRECONDITION when the share was started without recovery. */
 gboolean virtiofsd_park(const VirtiofsdSpec *spec, const char *path, GError **error);
+/* The device is back for good, or will not come back; then fsguard and the server end. A share that is not
+ * parked stays as it is. */
+void virtiofsd_unpark(const char *socket);
 /* Writes what the guest has of the server of a parked share (fsguard/relay_state.h). */
 gboolean virtiofsd_save(const char *socket, int fd, GError **error);
 /* Starts the share of a guest that was saved, for volumes that may be others; the binds are those of the

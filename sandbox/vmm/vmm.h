@@ -151,8 +151,10 @@ gboolean vmm_detach_share(Vmm *vmm, const char *name, const ShareSpec *share, co
  * daemon. */
 gboolean vmm_park_share(Vmm *vmm, const char *name, const ShareSpec *share, int fd, const Deadline *deadline,
                         GError **error);
-/* Gives the device back. A share that is attached is success. */
+/* Gives the device back. A share that is attached is success. When the guest uses it, vmm_finish_unpark()
+ * follows; until then the next daemon may have to do it again. */
 gboolean vmm_unpark_share(Vmm *vmm, const char *name, const ShareSpec *share, GError **error);
+void vmm_finish_unpark(Vmm *vmm, const char *name);
 /* Attaches the share of a guest that was restored, which has the file system, with what it had open. Errors:
  * as virtiofsd_start_saved(). */
 gboolean vmm_attach_saved_share(Vmm *vmm, const char *name, const ShareSpec *share, int saved_fd,

@@ -170,7 +170,9 @@ void vmm_remove_share_log(Vmm *vmm, const char *name)
     g_autofree char *control = virtiofsd_control_path(socket);
     g_autofree char *parked = parked_socket(vmm, name);
 
-    virtiofsd_end(parked);
+    if (access(parked, F_OK) == 0)
+        virtiofsd_unpark(socket);
+    unlink(parked);
 
     unlink(log);
     unlink(control);
@@ -325,8 +327,16 @@ gboolean vmm_unpark_share(Vmm *vmm, const char *name, const ShareSpec *share, GE
         (!domain_xml_has_share(&described, share->tag) &&
          !attach_device(vmm, name, xml, share->source, error)))
         return FALSE;
-    unlink(parked);
     return TRUE;
+}
+
+void vmm_finish_unpark(Vmm *vmm, const char *name)
+{
+    g_autofree char *socket = share_file(vmm, name, "");
+    g_autofree char *parked = parked_socket(vmm, name);
+
+    virtiofsd_unpark(socket);
+    unlink(parked);
 }
 
 gboolean vmm_attach_saved_share(Vmm *vmm, const char *name, const ShareSpec *share, int saved_fd,

@@ -32,6 +32,9 @@ enum {
      * CONTROL_SAVE is BUSY until QEMU has closed. Problem: ENOTSUP, ENOENT as above, EPIPE without a server.
      */
     CONTROL_PARK = 'p',
+    /* The device is back for good, or will not come back: the socket of CONTROL_PARK is closed. Until then
+     * QEMU may come and go. Without QEMU, fsguard ends. */
+    CONTROL_UNPARK = 'u',
     /* No new server will come: requests fail from now on. */
     CONTROL_GIVE_UP = 'f',
 };

@@ -209,15 +209,28 @@ static bool work(Fsguard *fsguard)
 /* Return: whether the share stays, parked. */
 static bool qemu_left(Fsguard *fsguard)
 {
+    Memory memory;
+
     if (fsguard->listener_fd < 0)
         return false;
     close(fsguard->qemu_fd);
     fsguard->qemu_fd = -1;
-    memory_clear(&fsguard->parked_memory);
-    device_detach(&fsguard->device, &fsguard->parked_memory);
+    device_detach(&fsguard->device, &memory);
+    if (fsguard->is_set_up)
+        memory_clear(&memory); /* the guest has not used the device, and the memory may not be all */
+    else
+        fsguard->parked_memory = memory;
     fsguard->is_set_up = true;
     note_change(fsguard);
     return true;
+}
+
+static void end_listening(Fsguard *fsguard)
+{
+    if (fsguard->listener_fd >= 0)
+        close(fsguard->listener_fd);
+    fsguard->listener_fd = -1;
+    note_change(fsguard);
 }
 
 /* Return: false when QEMU cannot come any more. */
@@ -226,8 +239,8 @@ static bool qemu_comes(Fsguard *fsguard)
     fsguard->qemu_fd = accept4(fsguard->listener_fd, NULL, NULL, SOCK_CLOEXEC);
     if (fsguard->qemu_fd < 0)
         return errno == EINTR || errno == EAGAIN || errno == ECONNABORTED;
-    close(fsguard->listener_fd);
-    fsguard->listener_fd = -1;
+    if (!fsguard->is_set_up)
+        end_listening(fsguard);
     note_change(fsguard);
     return true;
 }
@@ -365,7 +378,8 @@ static int keep_namespace(Fsguard *fsguard, int fd)
  * what goes back. */
 static void carry_out(Fsguard *fsguard, char command, int fd, ControlAnswer *answer, int *ret_sent)
 {
-    const bool needs_fd = command != CONTROL_GET_NAMESPACE && command != CONTROL_GIVE_UP;
+    const bool needs_fd =
+        command != CONTROL_GET_NAMESPACE && command != CONTROL_GIVE_UP && command != CONTROL_UNPARK;
 
     if (needs_fd && fd < 0) {
         answer->problem = EINVAL;
@@ -391,6 +405,9 @@ static void carry_out(Fsguard *fsguard, char command, int fd, ControlAnswer *ans
         break;
     case CONTROL_PARK:
         answer->problem = park(fsguard, fd);
+        break;
+    case CONTROL_UNPARK:
+        end_listening(fsguard);
         break;
     case CONTROL_GIVE_UP:
         if (fsguard->server_fd < 0 && fsguard->wait_end != 0)
@@ -529,6 +546,8 @@ static bool poll_once(Fsguard *fsguard)
         good = qemu_comes(fsguard);
     if (good && polled[AT_CONTROL].revents != 0)
         serve_daemon(fsguard);
+    if (fsguard->qemu_fd < 0 && fsguard->listener_fd < 0)
+        return false;
     return good && on_time(fsguard);
 }
 
