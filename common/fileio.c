@@ -66,6 +66,22 @@ gboolean file_write_all(int fd, const void *data, gsize length)
     return TRUE;
 }
 
+gboolean file_write_at(int fd, const void *data, gsize length, goffset offset)
+{
+    const char *rest = data;
+
+    while (length > 0) {
+        ssize_t written = TEMP_FAILURE_RETRY(pwrite(fd, rest, length, offset));
+
+        if (written <= 0)
+            return FALSE;
+        rest += written;
+        offset += written;
+        length -= (gsize)written;
+    }
+    return TRUE;
+}
+
 static gboolean dir_sync(const char *path, GError **error)
 {
     g_auto(AutoFd) fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -93,8 +109,8 @@ gboolean file_write_atomic(const char *path, const void *data, gsize length, int
     return dir_sync(directory, error);
 }
 
-/* Copies one extent: in the kernel where it can, otherwise through a buffer. */
-/* Return: FALSE with errno, ETIMEDOUT when the caller does not wait any more. */
+/* Copies one extent: in the kernel where it can, otherwise through a buffer. Return: FALSE with errno,
+ * ETIMEDOUT when the caller does not wait any more. */
 static gboolean copy_extent(int from, int to, off_t start, off_t end, const Deadline *deadline)
 {
     while (start < end) {

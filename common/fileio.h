@@ -19,6 +19,8 @@ gboolean file_write_atomic(const char *path, const void *data, gsize length, int
 
 /* Writes all of it at the descriptor's position. Return: FALSE with errno. */
 gboolean file_write_all(int fd, const void *data, gsize length);
+/* The same at that offset, without moving the position. */
+gboolean file_write_at(int fd, const void *data, gsize length, goffset offset);
 
 /* Makes the file unless it exists, and sets its mode so that only its owner can read it. For libraries that
  * open a file without a mode. */

@@ -195,20 +195,6 @@ static gboolean entry_check(guint part, struct archive_entry *entry, GError **er
                 parts[part].name, size, parts[part].max_bytes);
 }
 
-static gboolean block_write(int fd, const guint8 *data, gsize length, gint64 offset)
-{
-    while (length > 0) {
-        ssize_t written = TEMP_FAILURE_RETRY(pwrite(fd, data, length, offset));
-
-        if (written <= 0)
-            return FALSE;
-        data += written;
-        offset += written;
-        length -= (gsize)written;
-    }
-    return TRUE;
-}
-
 static gboolean unpack_data(Unpacking *unpacking, const char *name, int fd, gint64 size, GError **error)
 {
     for (;;) {
@@ -225,7 +211,7 @@ static gboolean unpack_data(Unpacking *unpacking, const char *name, int fd, gint
             return fail(error, STATUS_DATA_LOSS, "the archive's %s has data behind its end", name);
         if (!deadline_check(unpacking->deadline, "reading the archive", error))
             return FALSE;
-        if (!block_write(fd, data, length, offset))
+        if (!file_write_at(fd, data, length, offset))
             return fail_errno(error, errno, "cannot copy the checkpoint's file %s", name);
     }
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/fileio.h"
 #include "common/json.h"
 
 enum {
@@ -155,20 +156,6 @@ static GArray *memories_open(Vmm *vmm, const char *name, int flags, gsize *ret_b
     return g_steal_pointer(&memories);
 }
 
-static gboolean write_all(int fd, const guint8 *data, gsize length, off_t offset)
-{
-    while (length > 0) {
-        ssize_t written = TEMP_FAILURE_RETRY(pwrite(fd, data, length, offset));
-
-        if (written <= 0)
-            return FALSE;
-        data += written;
-        offset += written;
-        length -= (gsize)written;
-    }
-    return TRUE;
-}
-
 typedef struct {
     const guint8 *data; /* the source, mapped */
     gsize bytes;
@@ -189,7 +176,7 @@ static gboolean copy_pages(const Copy *copy, gsize begin, gsize end)
         while (until < end && !page_is_zero(copy->data + until, PAGE_BYTES))
             until += PAGE_BYTES;
         if (until > begin &&
-            !write_all(copy->to, copy->data + begin, until - begin, copy->to_offset + (off_t)begin))
+            !file_write_at(copy->to, copy->data + begin, until - begin, copy->to_offset + (off_t)begin))
             return FALSE;
         begin = until + PAGE_BYTES;
     }
@@ -198,7 +185,7 @@ static gboolean copy_pages(const Copy *copy, gsize begin, gsize end)
 
 static gboolean copy_extent(const Copy *copy, gsize begin, gsize end)
 {
-    return write_all(copy->to, copy->data + begin, end - begin, copy->to_offset + (off_t)begin);
+    return file_write_at(copy->to, copy->data + begin, end - begin, copy->to_offset + (off_t)begin);
 }
 
 static gboolean copy_may_go_on(const Copy *copy, GError **error)
@@ -384,7 +371,7 @@ static gboolean restore_part(guint64 offset, const guint8 *data, gsize length, g
 
     page_digest_add(restore->digest, offset, data, length);
     return deadline_check(restore->deadline, "restoring the guest's memory", &restore->error) &&
-           write_all(memory->fd, data, length, (off_t)(offset - begin));
+           file_write_at(memory->fd, data, length, (off_t)(offset - begin));
 }
 
 static gboolean restore_parts(CheckedRestore *restore, int ram_fd, GError **error)
