@@ -98,14 +98,12 @@ const Command command_checkpoint = {
     .usage = "[OPTIONS] POD DIRECTORY",
     .help = "Save a running pod into a directory",
     .details =
-        "Saves memory, processes and disk of all running containers at one moment; the pod stands still "
-        "while\n"
-        "its memory is written, and runs on. The directory is made, or must be empty. It holds all that the\n"
-        "pod had in memory, its secrets, too. What is in\n"
-        "volumes of the node is not in it: save that as well.\n"
-        "With --container the operands are CONTAINER ARCHIVE: the container's pod is saved with that "
-        "container\n"
-        "alone, as one tar archive, which must not exist.",
+        "Saves memory, processes and disk of all running containers at one moment; the pod stands still\n"
+        "while its memory is written, and runs on. The directory is made, or must be empty. It holds all\n"
+        "that the pod had in memory, its secrets, too. What is in volumes of the node is not in it: save\n"
+        "that as well.\n"
+        "With --container the operands are CONTAINER ARCHIVE: the container's pod is saved with that\n"
+        "container alone, as one tar archive, which must not exist.",
     .options = checkpoint_options,
     .min_operands = 2,
     .max_operands = 2,
@@ -269,10 +267,10 @@ const Command command_restore = {
     .group = "Pods",
     .usage = "[OPTIONS] CHECKPOINT",
     .help = "Make a pod that goes on from a checkpoint",
-    .details = "The checkpoint is a directory, or an archive of a container. The new pod has an address and "
-               "logs of its own; connections of the saved one are reset. The\n"
-               "checkpoint stays, and can be restored again. The node needs the same images, versions of\n"
-               "crivirt and QEMU, and under KVM the same processor.",
+    .details = "The checkpoint is a directory, or an archive of a container. The new pod has an address and\n"
+               "logs of its own; connections of the saved one are reset. The checkpoint stays, and can be\n"
+               "restored again. The node needs the same images, versions of crivirt and QEMU, and under KVM\n"
+               "the same processor.",
     .options = restore_options,
     .min_operands = 1,
     .max_operands = 1,
