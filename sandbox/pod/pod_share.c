@@ -360,22 +360,31 @@ static gboolean detach(Pod *pod, guint generation, const Deadline *deadline, GEr
 }
 
 /* The generation is stored first: if this daemon dies here, the next one detaches what is attached. */
+static gboolean attach_begin(Pod *pod, guint generation, GError **error)
+{
+    g_mutex_lock(&pod->lock);
+    pod->share_attached = generation;
+    g_mutex_unlock(&pod->lock);
+    pod->share_mounted = FALSE;
+    return pod_save(pod, error) && share_create(pod->share_dir, error);
+}
+
+static gboolean attach_finish(Pod *pod, const VirtiofsdProcesses *processes, GError **error)
+{
+    pod_share_watch(pod);
+    return pod_cgroup_join(pod, processes->server, error) && pod_cgroup_join(pod, processes->fsguard, error);
+}
+
 static gboolean attach(Pod *pod, guint generation, GError **error)
 {
     g_autofree char *tag = tag_new(generation);
     const ShareSpec share = share_spec(pod, tag);
     VirtiofsdProcesses processes = {0};
 
-    g_mutex_lock(&pod->lock);
-    pod->share_attached = generation;
-    g_mutex_unlock(&pod->lock);
-    pod->share_mounted = FALSE;
-    if (!pod_save(pod, error) || !share_create(pod->share_dir, error) ||
-        !vmm_attach_share(pod->manager->vmm, pod->id, &share, &processes, error) ||
-        !share_set_server(pod->share_dir, processes.server, "", error))
-        return FALSE;
-    pod_share_watch(pod);
-    return pod_cgroup_join(pod, processes.server, error) && pod_cgroup_join(pod, processes.fsguard, error);
+    return attach_begin(pod, generation, error) &&
+           vmm_attach_share(pod->manager->vmm, pod->id, &share, &processes, error) &&
+           share_set_server(pod->share_dir, processes.server, "", error) &&
+           attach_finish(pod, &processes, error);
 }
 
 /* A container may come before the daemon has heard of the server's death. */
@@ -469,19 +478,10 @@ static gboolean restore_in_job(Pod *pod, guint generation, int saved_fd, SavedBi
     const ShareSpec share = share_spec(pod, tag);
     VirtiofsdProcesses processes = {0};
 
-    if (agent == NULL)
-        return FALSE;
-    g_mutex_lock(&pod->lock);
-    pod->share_attached = generation;
-    g_mutex_unlock(&pod->lock);
-    pod->share_mounted = FALSE;
-    if (!pod_save(pod, error) || !share_create(pod->share_dir, error) ||
-        !vmm_attach_saved_share(pod->manager->vmm, pod->id, &share, saved_fd, bind_saved, binds, &processes,
-                                error))
-        return FALSE;
-    pod_share_watch(pod);
-    return pod_cgroup_join(pod, processes.server, error) && pod_cgroup_join(pod, processes.fsguard, error) &&
-           ask_to_mount(pod, agent, TRUE, deadline, error);
+    return agent != NULL && attach_begin(pod, generation, error) &&
+           vmm_attach_saved_share(pod->manager->vmm, pod->id, &share, saved_fd, bind_saved, binds, &processes,
+                                  error) &&
+           attach_finish(pod, &processes, error) && ask_to_mount(pod, agent, TRUE, deadline, error);
 }
 
 gboolean pod_share_restore(Pod *pod, guint generation, int saved_fd, PodShareBindFunc bind, gpointer data,

@@ -264,18 +264,6 @@ char *virtiofsd_control_path(const char *socket)
     return g_strconcat(socket, ".control", NULL);
 }
 
-/* control: the socket for the daemon's commands, or -1. */
-static gboolean spawn_fsguard(const char *program, const VirtiofsdSpec *spec, int listener, int connection,
-                              int control, pid_t *ret_pid, GError **error)
-{
-    g_autofree char *uid = g_strdup_printf("%u", (guint)spec->uid);
-    g_autofree char *gid = g_strdup_printf("%u", (guint)spec->gid);
-    const char *const argv[] = {program, uid, gid, spec->source, control >= 0 ? "recovery" : NULL, NULL};
-    const int sockets[CHILD_SOCKETS] = {listener, connection, control};
-
-    return spawn_child(argv, CHILD_FSGUARD, spec, sockets, control >= 0 ? 3 : 2, ret_pid, error);
-}
-
 /* Only root may send commands. */
 static gboolean listen_for_commands(const VirtiofsdSpec *spec, int *ret_control, GError **error)
 {
@@ -285,13 +273,30 @@ static gboolean listen_for_commands(const VirtiofsdSpec *spec, int *ret_control,
     return !spec->recovery || *ret_control >= 0;
 }
 
+static gboolean spawn_fsguard(const char *program, const VirtiofsdSpec *spec, int listener, int connection,
+                              pid_t *ret_pid, GError **error)
+{
+    g_autofree char *uid = g_strdup_printf("%u", (guint)spec->uid);
+    g_autofree char *gid = g_strdup_printf("%u", (guint)spec->gid);
+    const char *const argv[] = {program, uid, gid, spec->source, spec->recovery ? "recovery" : NULL, NULL};
+    int sockets[CHILD_SOCKETS] = {listener, connection};
+    gboolean good;
+
+    if (!listen_for_commands(spec, &sockets[2], error))
+        return FALSE;
+    good = spawn_child(argv, CHILD_FSGUARD, spec, sockets, spec->recovery ? 3 : 2, ret_pid, error);
+    if (sockets[2] >= 0)
+        close(sockets[2]);
+    return good;
+}
+
 /* A server whose fsguard does not start loses its client when this function closes the connection, and ends.
  * A crivirtd without an installed fsguard still serves volumes. */
 static gboolean spawn_both(const char *program, const VirtiofsdSpec *spec, int listener,
                            VirtiofsdProcesses *processes, GError **error)
 {
     g_autofree char *fsguard = find_fsguard();
-    int server = -1, connection = -1, control = -1;
+    int server = -1, connection = -1;
     gboolean good;
 
     if (fsguard == NULL) {
@@ -304,13 +309,10 @@ static gboolean spawn_both(const char *program, const VirtiofsdSpec *spec, int l
     }
     if (!connection_make(spec, &server, &connection, error))
         return FALSE;
-    good = listen_for_commands(spec, &control, error) &&
-           spawn_server(program, spec, server, &processes->server, error) &&
-           spawn_fsguard(fsguard, spec, listener, connection, control, &processes->fsguard, error);
+    good = spawn_server(program, spec, server, &processes->server, error) &&
+           spawn_fsguard(fsguard, spec, listener, connection, &processes->fsguard, error);
     close(server);
     close(connection);
-    if (control >= 0)
-        close(control);
     return good;
 }
 
@@ -347,7 +349,7 @@ gboolean virtiofsd_start_fsguard(const VirtiofsdSpec *spec, int connection, pid_
                                  GError **error)
 {
     g_autofree char *fsguard = find_fsguard();
-    int listener, control = -1;
+    int listener;
     gboolean good;
 
     if (fsguard == NULL || !spec->recovery)
@@ -357,11 +359,8 @@ gboolean virtiofsd_start_fsguard(const VirtiofsdSpec *spec, int connection, pid_
     listener = virtiofsd_listen(spec, spec->socket, error);
     if (listener < 0)
         return FALSE;
-    good = listen_for_commands(spec, &control, error) &&
-           spawn_fsguard(fsguard, spec, listener, connection, control, ret_fsguard, error);
+    good = spawn_fsguard(fsguard, spec, listener, connection, ret_fsguard, error);
     close(listener);
-    if (control >= 0)
-        close(control);
     if (!good)
         unlink(spec->socket);
     return good;

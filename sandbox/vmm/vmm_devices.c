@@ -233,29 +233,31 @@ static gboolean server_spec(Vmm *vmm, const char *name, const ShareSpec *share, 
     return TRUE;
 }
 
+/* Attaches the share whose server listens at the socket, which ends otherwise. */
+static gboolean server_attach(Vmm *vmm, const char *name, const ShareSpec *share, const VirtiofsdSpec *server,
+                              GError **error)
+{
+    g_autofree char *xml = domain_xml_share(share, server->socket);
+    gboolean attached = attach_device(vmm, name, xml, share->source, error);
+
+    if (!attached) {
+        if (virtiofsd_died_first(server->log))
+            vmm_share_explain(vmm, name, error);
+        virtiofsd_end(server->socket);
+    }
+    unlink(server->socket);
+    return attached;
+}
+
 gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share,
                           VirtiofsdProcesses *ret_processes, GError **error)
 {
     g_autofree char *socket = share_file(vmm, name, "");
     g_autofree char *log = share_file(vmm, name, ".log");
-    g_autofree char *xml = domain_xml_share(share, socket);
     VirtiofsdSpec server;
-    VirtiofsdProcesses processes;
-    gboolean attached;
 
-    if (!server_spec(vmm, name, share, socket, log, &server, error) ||
-        !virtiofsd_start(&server, &processes, error))
-        return FALSE;
-    attached = attach_device(vmm, name, xml, share->source, error);
-    if (!attached) {
-        if (virtiofsd_died_first(log))
-            vmm_share_explain(vmm, name, error);
-        virtiofsd_end(socket);
-    }
-    unlink(socket);
-    if (attached)
-        *ret_processes = processes;
-    return attached;
+    return server_spec(vmm, name, share, socket, log, &server, error) &&
+           virtiofsd_start(&server, ret_processes, error) && server_attach(vmm, name, share, &server, error);
 }
 
 gboolean vmm_keep_share(Vmm *vmm, const char *name, pid_t server, GError **error)
@@ -345,18 +347,11 @@ gboolean vmm_attach_saved_share(Vmm *vmm, const char *name, const ShareSpec *sha
 {
     g_autofree char *socket = share_file(vmm, name, "");
     g_autofree char *log = share_file(vmm, name, ".log");
-    g_autofree char *xml = domain_xml_share(share, socket);
     VirtiofsdSpec server;
-    gboolean attached;
 
-    if (!server_spec(vmm, name, share, socket, log, &server, error) ||
-        !virtiofsd_start_saved(&server, saved_fd, bind, data, ret_processes, error))
-        return FALSE;
-    attached = attach_device(vmm, name, xml, share->source, error);
-    if (!attached)
-        virtiofsd_end(socket);
-    unlink(socket);
-    return attached;
+    return server_spec(vmm, name, share, socket, log, &server, error) &&
+           virtiofsd_start_saved(&server, saved_fd, bind, data, ret_processes, error) &&
+           server_attach(vmm, name, share, &server, error);
 }
 
 /* ---- PCI devices ---- */
