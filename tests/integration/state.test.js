@@ -67,7 +67,7 @@ test('on a full state disk new pods are refused with the reason, running contain
 test('on a full state disk a daemon starts, and a pod can be stopped and removed, which frees space', async () => {
     const pod = await node.runPod();
     const container = await node.runContainer(pod, 'dd if=/dev/urandom of=/file bs=1M count=8 && sync; sleep 100000');
-    await eventually('the file is on the disk', async () => /^8\d* /m.test(`${await node.output(container, 'stat -c %s /file || true')} `)
+    await eventually('the file is on the disk', async () => /^8\d*$/m.test((await node.exec(container, 'stat -c %s /file')).stdout)
         && Number(must('du', '-sk', path.join(node.stateDir, 'pods')).split('\t')[0]) > 8000);
     fill();
     await node.restartDaemon('SIGKILL');

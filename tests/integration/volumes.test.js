@@ -330,7 +330,7 @@ test('inotify, sockets and FIFOs do not work between node and guest', async () =
         command: ['/bin/sh', '-c', '/tool watch /data >/tmp/events & sleep 100000'],
         mounts: [{container_path: '/data', host_path: data}, node.toolMount()],
     });
-    const events = () => node.output(container, 'cat /tmp/events');
+    const events = async () => (await node.exec(container, 'cat /tmp/events')).stdout;
     await eventually('the watch is set', async () => /watching/.test(await events()));
     fs.writeFileSync(path.join(data, 'by-node'), '');
     await eventually('the file is seen', async () => (await node.exec(container, 'ls /data/by-node')).exit_code === 0);
@@ -361,7 +361,7 @@ test('sockets, FIFOs, inotify and writes work between the containers of a pod in
     assert.strictEqual(await node.output(three, '/tool connect /joint/socket'), 'hello');
     await node.output(three, 'touch /joint/probe');
     assert.strictEqual(await node.output(two, '/tool connect /joint/socket'), 'hello');
-    await eventually('the event comes', async () => /probe/.test(await node.output(one, 'cat /tmp/events || true')));
+    await eventually('the event comes', async () => /probe/.test((await node.exec(one, 'cat /tmp/events')).stdout));
     await node.output(one, 'mkfifo /joint/fifo; (cat /joint/fifo >/tmp/got) >/dev/null 2>&1 &');
     await eventually('the FIFO is there', async () => (await node.exec(three, 'test -p /joint/fifo')).exit_code === 0);
     await node.output(three, 'echo hello >/joint/fifo; echo now >/joint/file');
