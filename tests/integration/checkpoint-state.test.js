@@ -8,6 +8,7 @@ const path = require('path');
 const {test, before, after, afterEach} = require('node:test');
 const {Node} = require('./support/node');
 const {programs} = require('./support/environment');
+const checkpoints = require('./support/checkpoints');
 const {makeImage} = require('./support/images');
 const {eventually, must, refused} = require('./support/kit');
 
@@ -63,13 +64,10 @@ const save = ({pod, container}, output_path) =>
     node.cri.call('CheckpointPod', {pod_sandbox_id: pod.id, output_path, container_ids: [container.id]});
 
 // Restores and starts the container in a pod of that host name.
-async function restore(checkpoint_path, {config}, hostname) {
-    const {pod_sandbox_id: id, restored_containers: [{container_id}]} = await node.cri.call('RestorePod', {
-        checkpoint_path, config: node.podConfig({hostname, linux: {resources: LIMITS}}), container_configs: [config],
-    });
-    node.podIds.push(id);
-    await node.cri.call('StartContainer', {container_id});
-    return {id: container_id, pod: {id}};
+async function restore(checkpoint_path, container, hostname) {
+    const {pod, containers: [{id}]} = await checkpoints.restore(node, checkpoint_path, [container], {pod: {hostname, linux: {resources: LIMITS}}});
+    await node.cri.call('StartContainer', {container_id: id});
+    return {id, pod};
 }
 
 test('memory, files, timers, threads, children and sockets go on after a restart of the daemon, and after a reboot', async () => {

@@ -6,7 +6,8 @@ const fs = require('fs');
 const path = require('path');
 const {test, before, after, afterEach} = require('node:test');
 const {Node} = require('./support/node');
-const {eventually, must, refused, serial} = require('./support/kit');
+const checkpoints = require('./support/checkpoints');
+const {eventually, grows, must, numbersIn, refused, serial} = require('./support/kit');
 
 let node;
 before(async () => {
@@ -22,38 +23,22 @@ const directory = (name = 'directory') => {
 };
 const kubelets = (pod, kind, name) => directory(`kubelet/pods/${pod.config.metadata.uid}/volumes/kubernetes.io~${kind}/${name}`);
 
-async function checkpoint(pod, containers) {
-    const output_path = directory('checkpoint');
-    await node.cri.call('CheckpointPod', {pod_sandbox_id: pod.id, output_path, container_ids: containers.map(({id}) => id)});
-    return output_path;
-}
+const checkpoint = (...words) => checkpoints.checkpoint(node, ...words);
 
 // Restores and starts the containers, with their volumes at other places: {path of one: path of another}.
 async function restore(checkpoint_path, containers, places = {}) {
-    const config = node.podConfig();
-    const container_configs = containers.map(({config: one}) => ({
-        ...one, mounts: one.mounts.map((mount) => ({...mount, host_path: places[mount.host_path] || mount.host_path})),
-    }));
-    const answer = await node.cri.call('RestorePod', {checkpoint_path, config, container_configs});
-    node.podIds.push(answer.pod_sandbox_id);
-    const restored = answer.restored_containers.map(({name, container_id: id}) => {
-        const one = container_configs.find(({metadata}) => metadata.name === name);
-        return {id, config: one, log: path.join(config.log_directory, one.log_path)};
+    const restored = await checkpoints.restore(node, checkpoint_path, containers, {
+        container: ({mounts}) => ({mounts: mounts.map((mount) => ({...mount, host_path: places[mount.host_path] || mount.host_path}))}),
     });
-    for (const {id: container_id} of restored)
+    for (const {id: container_id} of restored.containers)
         await node.cri.call('StartContainer', {container_id});
-    return {pod: {id: answer.pod_sandbox_id, config}, containers: restored};
+    return restored;
 }
 
 const copyOf = (place) => {
     const copy = directory('copy');
     must('cp', '-a', `${place}/.`, copy);
     return copy;
-};
-const lines = (file) => fs.readFileSync(file, 'utf8').trimEnd().split('\n').map(Number);
-const grows = (file) => {
-    const had = fs.statSync(file).size;
-    return eventually(`${file} grows`, () => fs.statSync(file).size > had);
 };
 const ascending = (numbers) => assert.deepStrictEqual(numbers, numbers.map((_, i) => numbers[0] + i));
 
@@ -96,13 +81,13 @@ test('files and directories that are open in volumes go on, in the saved pod and
     const later = await node.runContainer(second, {mounts: copy.config.mounts});
     assert.strictEqual(await node.output(later, 'cat /kept/more'), 'more');
     await node.removePod(second);
-    ascending(lines(path.join(places[data], 'log')));
+    ascending(numbersIn(path.join(places[data], 'log')));
     // The saved pod has noticed nothing.
     assert.deepStrictEqual(await finish(reader), ['long', 'one', 'over']);
     await grows(path.join(data, 'log'));
     assert.deepStrictEqual(node.logTexts(writer), []);
     await node.removePod(pod);
-    const written = lines(path.join(data, 'log'));
+    const written = numbersIn(path.join(data, 'log'));
     assert.strictEqual(written[0], 1);
     ascending(written);
     await node.noLeaks();
@@ -148,12 +133,12 @@ test('a pod with volumes is saved under load, again and again, and its twins wri
         fs.writeFileSync(path.join(places[data], 'log'), '');
         await restore(saved, [writer, churner], places);
         await eventually('it writes', () => fs.statSync(path.join(places[data], 'log')).size > 30);
-        ascending(lines(path.join(places[data], 'log')));
+        ascending(numbersIn(path.join(places[data], 'log')));
     }
     // The file server gets to know memory that the saved pod has got since.
     await node.cri.call('UpdatePodSandboxResources', {pod_sandbox_id: pod.id, resources: {memory_limit_in_bytes: 600 << 20}});
     await node.output(writer, 'head -c 120000000 /dev/urandom >/tmp/big && cp /tmp/big /volume && cmp /tmp/big /volume/big');
-    ascending(lines(path.join(data, 'log')));
+    ascending(numbersIn(path.join(data, 'log')));
     assert.deepStrictEqual(node.logTexts(churner), []);
     assert.deepStrictEqual(node.logTexts(writer), []);
 });
@@ -191,7 +176,7 @@ test('one container of a pod with volumes is saved as an archive, and the others
     fs.truncateSync(path.join(places[data], 'log'));
     const {pod: second} = await restore(location, [writer], places);
     await eventually('it writes', () => fs.statSync(path.join(places[data], 'log')).size > 30);
-    ascending(lines(path.join(places[data], 'log')));
+    ascending(numbersIn(path.join(places[data], 'log')));
     const {containers} = await node.cri.call('ListContainers', {filter: {pod_sandbox_id: second.id}});
     assert.strictEqual(containers.length, 1);
 });

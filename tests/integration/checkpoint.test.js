@@ -7,6 +7,7 @@ const path = require('path');
 const {test, before, after, afterEach} = require('node:test');
 const {Node} = require('./support/node');
 const {programs} = require('./support/environment');
+const checkpoints = require('./support/checkpoints');
 const {BUSYBOX} = require('./support/images');
 const {command, eventually, must, refused, serial} = require('./support/kit');
 
@@ -28,29 +29,8 @@ const directory = () => {
     return made;
 };
 
-async function checkpoint(pod, containers, more = {}) {
-    const output_path = directory();
-    await node.cri.call('CheckpointPod', {
-        pod_sandbox_id: pod.id, output_path, container_ids: containers.map(({id}) => id), ...more,
-    });
-    return output_path;
-}
-
-// Restores the containers into a pod of another name; returns {pod, containers}.
-async function restore(checkpoint_path, containers, more = {}) {
-    const config = node.podConfig(more.pod);
-    const container_configs = containers.map(({config: one}) => ({...one, ...more.container}));
-    const answer = await node.cri.call('RestorePod', {checkpoint_path, config, container_configs, ...more.request});
-    node.podIds.push(answer.pod_sandbox_id);
-    return {
-        pod: {id: answer.pod_sandbox_id, config},
-        containers: answer.restored_containers.map(({name, container_id: id}) => {
-            const one = container_configs.find(({metadata}) => metadata.name === name);
-            return {id, config: one, log: path.join(config.log_directory, one.log_path)};
-        }),
-    };
-}
-
+const checkpoint = (...words) => checkpoints.checkpoint(node, ...words);
+const restore = (...words) => checkpoints.restore(node, ...words);
 const start = (container) => node.cri.call('StartContainer', {container_id: container.id});
 const count = async (container) => Number(await node.output(container, 'cat /count'));
 const numbers = (container) => node.logTexts(container).map(Number);

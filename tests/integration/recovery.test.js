@@ -6,7 +6,7 @@ const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
-const {eventually} = require('./support/kit');
+const {eventually, grows, numbersIn} = require('./support/kit');
 
 let node;
 before(async () => { node = await Node.start(); });
@@ -32,12 +32,6 @@ async function replaceServer(pod) {
     process.kill(pid, 'SIGKILL');
     await eventually('there is another file server', () => serverPid(pod) !== pid);
 }
-
-const lines = (file) => fs.readFileSync(file, 'utf8').trimEnd().split('\n').map(Number);
-const grows = (file) => {
-    const before = fs.statSync(file).size;
-    return eventually(`${file} grows`, () => fs.statSync(file).size > before);
-};
 
 // What a container does at the end: it reads from its descriptors 3 and 4 and lists its working directory.
 const LATER = 'while ! [ -e /tmp/go ]; do sleep 0.1; done; cat <&3; cat <&4; ls; echo over';
@@ -76,7 +70,7 @@ test('what containers have open in a volume goes on when its file server is kill
         assert.deepStrictEqual([state, message], ['CONTAINER_RUNNING', '']);
     }
     await node.remove(writer);
-    const written = lines(log);
+    const written = numbersIn(log);
     assert.deepStrictEqual(written, written.map((_, i) => i + 1)); // each line once, in order
     assert.match(node.daemonLog(), /another one has taken its place: \d+ of the guest's files/);
     // Volumes that come later are bound in the new server.
@@ -152,7 +146,7 @@ test('a file server that died while no daemon ran is replaced by the next daemon
     await grows(log);
     assert.deepStrictEqual(node.logTexts(writer), []);
     await node.remove(writer);
-    const written = lines(log);
+    const written = numbersIn(log);
     assert.deepStrictEqual(written, written.map((_, i) => i + 1));
     await node.removePod(pod);
     await node.noLeaks();

@@ -24,6 +24,14 @@ async function eventually(what, ask, limitMs = 180000) {
     }
 }
 
+// The numbers in a file, one in each line.
+const numbersIn = (file) => fs.readFileSync(file, 'utf8').trimEnd().split('\n').map(Number);
+
+function grows(file) {
+    const had = fs.statSync(file).size;
+    return eventually(`${file} grows`, () => fs.statSync(file).size > had);
+}
+
 // Asserts that the answer stays true for that long. For what must not happen: an event cannot end the wait.
 async function remains(what, ask, ms) {
     for (const end = Date.now() + ms; Date.now() < end; await sleep(50))
@@ -73,4 +81,4 @@ const hierarchies = () => ['', ...fs.readdirSync('/sys/fs/cgroup')].map((name) =
     .filter((directory) => fs.existsSync(`${directory}/cgroup.procs`) && !fs.lstatSync(directory).isSymbolicLink())
     .filter((directory, i, all) => i === 0 || all[0] !== '/sys/fs/cgroup');
 
-module.exports = {serial, sleep, eventually, remains, failure, refused, command, must, listing, hierarchies};
+module.exports = {serial, sleep, eventually, numbersIn, grows, remains, failure, refused, command, must, listing, hierarchies};
