@@ -216,6 +216,25 @@ gboolean rpc_PauseContainer(const RpcCall *call, const Crivirt__V1__PauseContain
                            error);
 }
 
+/* ---- pods ---- */
+
+gboolean rpc_HibernatePod(const RpcCall *call, const Crivirt__V1__HibernatePodRequest *request,
+                          Crivirt__V1__HibernatePodResponse *response, GError **error)
+{
+    (void)response;
+    return request_id_check(request->pod_sandbox_id, "pod_sandbox_id", error) &&
+           sandbox_hibernate(call->daemon->sandboxes, request->pod_sandbox_id, request->force, call->deadline,
+                             error);
+}
+
+gboolean rpc_WakePod(const RpcCall *call, const Crivirt__V1__WakePodRequest *request,
+                     Crivirt__V1__WakePodResponse *response, GError **error)
+{
+    (void)response;
+    return request_id_check(request->pod_sandbox_id, "pod_sandbox_id", error) &&
+           sandbox_wake(call->daemon->sandboxes, request->pod_sandbox_id, call->deadline, error);
+}
+
 /* ---- for people ---- */
 
 gboolean rpc_RestartContainer(const RpcCall *call, const Crivirt__V1__RestartContainerRequest *request,

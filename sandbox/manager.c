@@ -19,6 +19,7 @@
 #include "sandbox/pods/pod_table.h"
 #include "sandbox/recovery.h"
 #include "sandbox/sandbox.h"
+#include "sandbox/sandbox_hibernate.h"
 #include "sandbox/state/state_store.h"
 #include "sandbox/templates/guest_user.h"
 #include "sandbox/templates/template_store.h"
@@ -29,6 +30,7 @@ enum {
     LOG_WORKERS = 32, /* several, so that a worker that waits for a disk delays no other log */
     EVENT_WORKERS = 2,
     RECOVERY_WORKERS = 8,
+    WAKE_WORKERS = 8,
 };
 
 /* ---- opening and closing ---- */
@@ -167,6 +169,7 @@ SandboxManager *sandbox_manager_open(LiveSettings *live, ImageService *images, G
     manager->sampler = sampler_new();
     manager->closing = g_cancellable_new();
     manager->recovery_workers = g_thread_pool_new(recovery_work, NULL, RECOVERY_WORKERS, FALSE, NULL);
+    manager->wake_workers = g_thread_pool_new(sandbox_wake_work, NULL, WAKE_WORKERS, FALSE, NULL);
     manager->event_workers = g_thread_pool_new(manager_deferred_run, NULL, EVENT_WORKERS, FALSE, NULL);
     manager_tables_init(manager);
     manager->networks = cni_cache_new(settings->network.cni_config_dir, settings->network.cni_plugin_dirs);
@@ -219,6 +222,7 @@ void sandbox_manager_close(SandboxManager *manager)
         return;
     g_cancellable_cancel(manager->closing);
     g_thread_pool_free(manager->recovery_workers, TRUE, TRUE);
+    g_thread_pool_free(manager->wake_workers, FALSE, TRUE);
     vm_pool_free(manager->pool);
     template_store_free(manager->templates);
     if (manager->vmm != NULL)

@@ -25,6 +25,7 @@
 #include "sandbox/pods/pod_table.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/sandbox_checkpoint.h"
+#include "sandbox/sandbox_hibernate.h"
 #include "sandbox/state/state_store.h"
 #include "sandbox/templates/unassigned_guest.h"
 
@@ -225,6 +226,14 @@ void recovery_work(gpointer data, gpointer unused)
     pod_unref(pod);
 }
 
+static void pod_resume_hibernated(Pod *pod)
+{
+    const char *why;
+
+    if (!sandbox_hibernate_can_wake(pod, &why))
+        pod_lost(pod, why);
+}
+
 static void pod_resume(Pod *pod, const GPtrArray *domains)
 {
     half_made_containers_forget(pod);
@@ -234,7 +243,9 @@ static void pod_resume(Pod *pod, const GPtrArray *domains)
         g_thread_pool_push(pod->manager->recovery_workers, pod_ref(pod), NULL);
         break;
     case POD_READY:
-        if (pod->platform->adopt(pod, domains)) {
+        if (pod->hibernated) {
+            pod_resume_hibernated(pod);
+        } else if (pod->platform->adopt(pod, domains)) {
             pod_connect(pod, FALSE);
             pod_share_watch(pod);
         } else {
@@ -302,6 +313,9 @@ gboolean manager_recover(SandboxManager *manager, GError **error)
     if (!vmm_list(manager->vmm, &domains, error))
         return FALSE;
     sandbox_checkpoint_recover(manager, domains);
+    for (guint i = 0; i < pods->len; i++)
+        if (((Pod *)pods->pdata[i])->state == POD_READY)
+            sandbox_hibernate_recover(pods->pdata[i], domains);
     for (guint i = 0; i < pods->len; i++)
         if (!disks_load(pods->pdata[i], domains, error))
             return FALSE;

@@ -113,6 +113,15 @@ gboolean sandbox_restore(SandboxManager *manager, const Runtime__V1__RestorePodR
                          const Deadline *deadline, Arena *arena,
                          Runtime__V1__RestorePodResponse *ret_response, GError **error);
 
+/* Gives the memory of a pod back to the node: its guest is saved to a file, and its VM ends. The pod stays
+ * READY and its containers RUNNING; sandbox_wake(), or a call that needs the guest, lets them go on
+ * (sandbox_hibernate.c). force: open stream sessions are ended with that reason. A pod that is hibernated, or
+ * awake, already is success. A failure leaves it as it was. Errors: FAILED_PRECONDITION for a pod that cannot
+ * be saved, and, without force, for open stream sessions. */
+gboolean sandbox_hibernate(SandboxManager *manager, const char *id, gboolean force, const Deadline *deadline,
+                           GError **error);
+gboolean sandbox_wake(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error);
+
 gboolean container_create(SandboxManager *manager, const Runtime__V1__CreateContainerRequest *request,
                           const Deadline *deadline, char **ret_id, GError **error);
 gboolean container_start(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error);

@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* CheckpointPod: saves a running pod at one moment, and lets it run on.
- *
- * The moment is made in two steps. The agent freezes the containers' processes, so that none of them is in
- * the middle of a system call and all of them can be held back in the restored guest. Then the VM is paused,
- * and memory, devices and writable disk are saved. The rest, above all the digests, follows when the pod runs
- * again.
- */
+/* CheckpointPod: saves a running pod at one moment (sandbox_save.c), and lets it run on. The rest, above all
+ * the digests, follows when the pod runs again. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,11 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/wire/wire.h"
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
-#include "common/semaphore.h"
 #include "common/string_table.h"
 #include "sandbox/checkpoint/checkpoint.h"
 #include "sandbox/container/container_volumes.h"
@@ -27,16 +20,13 @@
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/cri_copy.h"
 #include "sandbox/pods/pod_table.h"
+#include "sandbox/pods/pod_turn.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/sandbox_checkpoint.h"
-#include "sandbox/templates/unassigned_guest.h"
-#include "sandbox/vmm/vmm_state.h"
+#include "sandbox/sandbox_save.h"
 
 enum {
     CHECKPOINT_TIMEOUT_MS = 30 * 60 * 1000, /* for a caller without a deadline */
-    FREEZE_TIMEOUT_MS = 20 * 1000,          /* the agent's own time, and a busy guest */
-    HOLD_TIMEOUT_MS = 10 * 1000, /* the guest decides how long it takes, while its containers are frozen */
-    GO_ON_TIMEOUT_MS = 20 * 1000,
     JOURNAL_MAX_BYTES = 64 << 10,
 };
 
@@ -46,27 +36,13 @@ enum {
 
 static gboolean container_check(const Pod *pod, Container *container, GError **error)
 {
-    const Runtime__V1__ContainerConfig *config = container->config;
-
     if (container->pod != pod)
         return fail(error, STATUS_INVALID_ARGUMENT, "container_ids: container %s is not of sandbox %s",
                     container->id, pod->id);
     if (container_state(container) != CONTAINER_RUNNING_STATE)
         return fail(error, STATUS_FAILED_PRECONDITION, "container_ids: container %s is not running",
                     container->id);
-    if (config->n_devices > 0 || config->n_cdi_devices > 0)
-        return fail(error, STATUS_FAILED_PRECONDITION,
-                    "container %s has devices of the node, whose state cannot be saved", container->id);
-    if (container->blocks != NULL && container->blocks[0] != NULL)
-        return fail(error, STATUS_FAILED_PRECONDITION,
-                    "container %s has a block volume of the node, which a checkpoint cannot have yet",
-                    container->id);
-    for (size_t i = 0; i < config->n_mounts; i++)
-        if (config->mounts[i]->image != NULL)
-            return fail(error, STATUS_FAILED_PRECONDITION,
-                        "container %s mounts an image at %s, which a checkpoint cannot have yet",
-                        container->id, config->mounts[i]->container_path);
-    return TRUE;
+    return sandbox_save_check_container(container, error);
 }
 
 /* Return: the containers that the request names, referenced; the array releases them. */
@@ -152,30 +128,6 @@ static void binds_describe(Checkpoint *checkpoint, const GPtrArray *containers)
     }
 }
 
-static gint by_lun(gconstpointer a, gconstpointer b)
-{
-    const CheckpointDisk *first = *(CheckpointDisk *const *)a;
-    const CheckpointDisk *second = *(CheckpointDisk *const *)b;
-
-    return first->lun < second->lun ? -1 : first->lun > second->lun;
-}
-
-static void disks_describe_locked(Checkpoint *checkpoint, Pod *pod)
-{
-    GHashTableIter iter;
-    gpointer key;
-    gpointer lun;
-
-    g_hash_table_iter_init(&iter, pod->disks);
-    while (g_hash_table_iter_next(&iter, &key, &lun)) {
-        CheckpointDisk *disk = checkpoint_add_disk(checkpoint);
-
-        disk->lun = GPOINTER_TO_UINT(lun);
-        disk->key = g_strdup(key);
-    }
-    g_ptr_array_sort(checkpoint->disks, by_lun);
-}
-
 /* The containers that the saved guest has and the checkpoint leaves out. */
 static void others_describe_locked(Checkpoint *checkpoint, Pod *pod, const GPtrArray *containers)
 {
@@ -206,136 +158,13 @@ static Checkpoint *checkpoint_describe(Pod *pod, const GPtrArray *containers, GE
     checkpoint->request = request_describe_locked(pod, containers);
     for (guint i = 0; i < containers->len; i++)
         container_describe_locked(checkpoint, containers->pdata[i]);
-    disks_describe_locked(checkpoint, pod);
+    g_ptr_array_unref(checkpoint->disks);
+    checkpoint->disks = checkpoint_disks_of(pod->disks);
     others_describe_locked(checkpoint, pod, containers);
     g_mutex_unlock(&pod->lock);
     if (checkpoint->share != 0)
         binds_describe(checkpoint, containers);
     return g_steal_pointer(&checkpoint);
-}
-
-/* ---- the moment ---- */
-
-static void set_saving(Pod *pod, gboolean saving)
-{
-    g_mutex_lock(&pod->lock);
-    pod->saving = saving;
-    g_mutex_unlock(&pod->lock);
-}
-
-static gboolean freeze(AgentConnection *agent, gboolean keep_share, const Deadline *deadline, GError **error)
-{
-    Crivirt__Agent__V1__FreezeRequest request = CRIVIRT__AGENT__V1__FREEZE_REQUEST__INIT;
-    Deadline bounded = deadline_sooner(deadline, FREEZE_TIMEOUT_MS);
-
-    request.keep_share = keep_share;
-    return agent_freeze(agent, &request, &bounded, NULL, error);
-}
-
-/* Has a deadline of its own, because the caller's may have passed. A failure is no failure of the checkpoint:
- * a guest that does not go on has ended, or is found dead. */
-static void thaw(Pod *pod, AgentConnection *agent)
-{
-    const Crivirt__Agent__V1__ThawRequest request = CRIVIRT__AGENT__V1__THAW_REQUEST__INIT;
-    Deadline deadline = deadline_in_ms(GO_ON_TIMEOUT_MS);
-    g_autoptr(GError) problem = NULL;
-
-    if (!agent_thaw(agent, &request, &deadline, NULL, &problem))
-        log_error(LOG_FIELDS("sandbox", pod->id), "cannot thaw the containers after a checkpoint: %s",
-                  problem->message);
-}
-
-static gboolean state_save(Pod *pod, int directory, const Deadline *deadline, GError **error)
-{
-    g_autofree char *upper = guest_disk_path(&pod->manager->guests, pod->id);
-    g_autofree char *disk = checkpoint_disk_path(directory);
-    int ram;
-    int devices;
-    gboolean saved;
-
-    if (!checkpoint_make_files(directory, &ram, &devices, error))
-        return FALSE;
-    saved = vmm_state_save(pod->manager->vmm, pod->id, ram, devices, deadline, error) &&
-            file_copy_sparse(upper, disk, 0600, deadline, error);
-    close(ram);
-    close(devices);
-    return saved;
-}
-
-static gboolean save_paused(Pod *pod, int directory, const Deadline *deadline, GError **error)
-{
-    g_autoptr(GError) problem = NULL;
-    gboolean saved =
-        vmm_pause(pod->manager->vmm, pod->id, error) && state_save(pod, directory, deadline, error);
-
-    if (!vmm_resume(pod->manager->vmm, pod->id, &problem))
-        log_error(LOG_FIELDS("sandbox", pod->id), "cannot resume the guest after a checkpoint: %s",
-                  problem->message);
-    return saved;
-}
-
-static gboolean save_held(Pod *pod, AgentConnection *agent, int directory, const Deadline *deadline,
-                          GError **error)
-{
-    Deadline bounded = deadline_sooner(deadline, HOLD_TIMEOUT_MS);
-    gboolean saved;
-
-    if (!agent_connection_hold(agent, &bounded, error))
-        return FALSE;
-    saved = save_paused(pod, directory, deadline, error);
-    agent_connection_release(agent);
-    agent_connections_check_clocks(pod->manager->agents);
-    return saved;
-}
-
-/* As thaw(): with a deadline of its own. */
-static void unpark(Pod *pod, AgentConnection *agent)
-{
-    Deadline deadline = deadline_in_ms(GO_ON_TIMEOUT_MS);
-    g_autoptr(GError) problem = NULL;
-
-    if (!pod_share_unpark(pod, agent, &deadline, &problem))
-        log_error(LOG_FIELDS("sandbox", pod->id), "the pod's volumes fail after a checkpoint: %s",
-                  problem->message);
-}
-
-/* QEMU cannot save a guest that has the device of a share. */
-static gboolean save_without_share(Pod *pod, AgentConnection *agent, int directory, const Deadline *deadline,
-                                   GError **error)
-{
-    int volumes = checkpoint_make_volumes(directory, error);
-    gboolean saved;
-
-    if (volumes < 0)
-        return FALSE;
-    saved =
-        pod_share_park(pod, volumes, deadline, error) && save_held(pod, agent, directory, deadline, error);
-    close(volumes);
-    unpark(pod, agent);
-    return saved;
-}
-
-/* *ret_pause_us: how long the containers did not run. */
-static gboolean save_frozen(Pod *pod, int directory, const Deadline *deadline, gint64 *ret_pause_us,
-                            GError **error)
-{
-    g_autoptr(AgentConnection) agent = pod_agent(pod, error);
-    const gint64 begin_us = g_get_monotonic_time();
-    const gboolean shares = pod->share_attached != 0;
-    gboolean saved;
-
-    if (agent == NULL || !agent_connection_check_protocol(
-                             agent, shares ? WIRE_PROTOCOL_PARK : WIRE_PROTOCOL_SAVE, "a checkpoint", error))
-        return FALSE;
-    set_saving(pod, TRUE);
-    saved = freeze(agent, shares, deadline, error) &&
-            (shares ? save_without_share(pod, agent, directory, deadline, error)
-                    : save_held(pod, agent, directory, deadline, error));
-    /* When the connection loses this Thaw, the next Hello reports that the containers are frozen. */
-    set_saving(pod, FALSE);
-    thaw(pod, agent);
-    *ret_pause_us = g_get_monotonic_time() - begin_us;
-    return saved;
 }
 
 /* ---- the journal ---- */
@@ -394,22 +223,6 @@ static void journal_undo(const char *text)
     close(directory);
 }
 
-static void guest_go_on(SandboxManager *manager, const char *id, const GPtrArray *domains)
-{
-    g_autoptr(GError) error = NULL;
-
-    for (guint i = 0; i < domains->len; i++) {
-        VmmDomain *domain = domains->pdata[i];
-
-        if (!g_str_equal(domain->name, id) || domain->running)
-            continue;
-        domain->running = vmm_resume(manager->vmm, id, &error);
-        if (!domain->running)
-            log_error(LOG_FIELDS("sandbox", id), "cannot resume a guest that was being saved: %s",
-                      error->message);
-    }
-}
-
 void sandbox_checkpoint_recover(SandboxManager *manager, const GPtrArray *domains)
 {
     g_autofree char *folder = g_build_filename(manager->guests.state_dir, JOURNAL, NULL);
@@ -424,7 +237,7 @@ void sandbox_checkpoint_recover(SandboxManager *manager, const GPtrArray *domain
 
         if (file_read(path, JOURNAL_MAX_BYTES, &text, NULL, NULL))
             journal_undo(text);
-        guest_go_on(manager, id, domains);
+        sandbox_save_resume(manager, id, domains);
         unlink(path);
     }
     dir_remove_tree(scratch, NULL);
@@ -432,23 +245,17 @@ void sandbox_checkpoint_recover(SandboxManager *manager, const GPtrArray *domain
 
 /* ---- the RPC ---- */
 
-/* The jobs keep the guest as it is described: nothing is created in it, attached to it, or resized. */
 static gboolean save_in_jobs(Pod *pod, const GPtrArray *containers, int directory, const Deadline *deadline,
                              Checkpoint **ret_checkpoint, gint64 *ret_pause_us, GError **error)
 {
-    Semaphore *const jobs[] = {&pod->job, &pod->create_job, &pod->vm_job, &pod->disk_job};
-    guint held = 0;
-    gboolean good = TRUE;
+    gboolean good;
 
-    while (good && held < G_N_ELEMENTS(jobs)) {
-        good = semaphore_acquire(jobs[held], deadline, "waiting for other work on the sandbox", error);
-        held += good;
-    }
-    good = good && pod_check(pod, error) && pod_share_prepare(pod, error);
+    if (!sandbox_save_take_jobs(pod, deadline, error))
+        return FALSE;
+    good = pod_check(pod, error) && pod_share_prepare(pod, error);
     *ret_checkpoint = good ? checkpoint_describe(pod, containers, error) : NULL;
-    good = *ret_checkpoint != NULL && save_frozen(pod, directory, deadline, ret_pause_us, error);
-    while (held > 0)
-        semaphore_release(jobs[--held]);
+    good = *ret_checkpoint != NULL && sandbox_save(pod, directory, SAVE_COPY, deadline, ret_pause_us, error);
+    sandbox_save_release_jobs(pod);
     return good;
 }
 
@@ -477,6 +284,7 @@ gboolean sandbox_checkpoint(SandboxManager *manager, const Runtime__V1__Checkpoi
     Deadline bounded = deadline_sooner(deadline, CHECKPOINT_TIMEOUT_MS);
     g_autoptr(Pod) pod = manager_find_pod(manager, request->pod_sandbox_id, error);
     g_autoptr(GPtrArray) containers = NULL;
+    g_autoptr(PodTurn) turn = NULL;
     g_autofree char *entry = NULL;
     int directory;
     gboolean made;
@@ -486,7 +294,8 @@ gboolean sandbox_checkpoint(SandboxManager *manager, const Runtime__V1__Checkpoi
     if (request->n_options > 0)
         return fail(error, STATUS_INVALID_ARGUMENT, "options: \"%s\" is not known", request->options[0]->key);
     containers = pod_check(pod, error) ? containers_choose(pod, request, error) : NULL;
-    if (containers == NULL)
+    turn = containers != NULL ? pod_turn_take(pod, POD_TURN_USE, &bounded, error) : NULL;
+    if (turn == NULL)
         return FALSE;
     directory = checkpoint_directory(request->output_path, error);
     if (directory < 0)

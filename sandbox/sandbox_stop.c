@@ -12,6 +12,7 @@
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/events.h"
 #include "sandbox/pods/manager.h"
+#include "sandbox/pods/pod_rest.h"
 #include "sandbox/pods/pod_table.h"
 #include "sandbox/pods/stream_sessions.h"
 #include "sandbox/sandbox.h"
@@ -29,7 +30,7 @@ static void kill_containers(Pod *pod)
 {
     g_autoptr(GPtrArray) containers = pod_containers(pod);
     Deadline deadline = deadline_in_ms(KILLED_TIMEOUT_MS);
-    gboolean in_time = pod_state(pod) == POD_READY;
+    gboolean in_time = pod_state(pod) == POD_READY && !pod_is_hibernated(pod);
 
     for (guint i = 0; in_time && i < containers->len; i++)
         if (container_state(containers->pdata[i]) == CONTAINER_RUNNING_STATE)
@@ -58,6 +59,14 @@ static void end_containers(Pod *pod)
     }
 }
 
+/* A pod that is not READY is not hibernated either; the saved memory is removed with its files. */
+static void set_awake(Pod *pod)
+{
+    g_mutex_lock(&pod->lock);
+    pod->hibernated = FALSE;
+    g_mutex_unlock(&pod->lock);
+}
+
 static gboolean stop_in_job(Pod *pod, const Deadline *deadline, GError **error)
 {
     Deadline bounded = deadline_sooner(deadline, END_TIMEOUT_MS);
@@ -66,6 +75,7 @@ static gboolean stop_in_job(Pod *pod, const Deadline *deadline, GError **error)
     if (pod_state(pod) == POD_STOPPED)
         return TRUE;
     kill_containers(pod);
+    set_awake(pod);
     /* A pod that fills the disk must be stoppable. Without this row the next daemon finds a pod whose guest
      * is gone, and ends it all the same. */
     if (!pod_set_state(pod, POD_STOPPING, NULL, &unsaved))

@@ -25,6 +25,8 @@ const Command *const commands[] = {
     &command_pods,
     &command_port_forward,
     &command_rmp,
+    &command_hibernate,
+    &command_wake,
     &command_checkpoint,
     &command_restore,
     &command_shell,

@@ -49,6 +49,8 @@ extern const Command command_rm;
 extern const Command command_pods;
 extern const Command command_port_forward;
 extern const Command command_rmp;
+extern const Command command_hibernate;
+extern const Command command_wake;
 extern const Command command_checkpoint;
 extern const Command command_restore;
 extern const Command command_trace;

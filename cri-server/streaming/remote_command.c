@@ -264,7 +264,7 @@ static void start_process(gpointer data)
         start->session = NULL;
     else if (request->is_attach)
         start->session = stream_session_attach(loop->sandboxes, request->container_id, request->stdin,
-                                               &client, &start->error);
+                                               &client, &deadline, &start->error);
     else
         start->session = stream_session_exec(loop->sandboxes, &exec, &client, &deadline, &start->error);
     if (start->session == NULL && request->is_attach)

@@ -58,6 +58,9 @@ void agent_connection_follow_clock(AgentConnection *agent);
 /* Looks at the clocks of all such guests now. A step of the node's clock does the same. Does not wait. */
 void agent_connections_check_clocks(AgentConnections *connections);
 
+/* Sets the clock of the agent's guest now, if it is off, and waits for that. */
+gboolean agent_connection_set_clock(AgentConnection *agent, const Deadline *deadline, GError **error);
+
 /* Makes all calls, those that wait and later ones, fail with that reason, because the guest is known to be
  * gone. Does not wait. */
 void agent_connection_abandon(AgentConnection *agent, const char *reason);

@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/source.h"
+#include "sandbox/agent/agent_calls.h"
 #include "sandbox/agent/agent_connection_private.h"
 #include "sandbox/agent/clock_offset.h"
 
@@ -166,4 +167,27 @@ void agent_clock_take_response(AgentConnection *agent, const Response *response)
         log_limited(&agent->log, LOG_LEVEL_WARNING, LOG_FIELDS("socket", agent->socket_path),
                     "a guest's clock cannot be set: %s", text);
     }
+}
+
+/* ---- at once ---- */
+
+gboolean agent_connection_set_clock(AgentConnection *agent, const Deadline *deadline, GError **error)
+{
+    const Crivirt__Agent__V1__PingRequest ping = CRIVIRT__AGENT__V1__PING_REQUEST__INIT;
+    Crivirt__Agent__V1__SetClockRequest set_clock = CRIVIRT__AGENT__V1__SET_CLOCK_REQUEST__INIT;
+    const gint64 asked_ns = clock_read_ns(CLOCK_BOOTTIME);
+    g_autoptr(AgentPingResponse) told = NULL;
+    NodeTime answered;
+    GuestTime right;
+    gint64 ahead_ns;
+
+    if (!agent_ping(agent, &ping, deadline, &told, error))
+        return FALSE;
+    answered = (NodeTime){clock_read_ns(CLOCK_BOOTTIME), clock_read_ns(CLOCK_REALTIME)};
+    if (!clock_offset_find(asked_ns, &answered, &(GuestTime){told->monotonic_ns, told->wall_clock_ns}, &right,
+                           &ahead_ns))
+        return TRUE;
+    set_clock.monotonic_ns = right.monotonic_ns;
+    set_clock.wall_clock_ns = right.wall_ns;
+    return agent_set_clock(agent, &set_clock, deadline, NULL, error);
 }

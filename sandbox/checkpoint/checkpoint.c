@@ -90,6 +90,32 @@ CheckpointDisk *checkpoint_add_disk(Checkpoint *checkpoint)
     return disk;
 }
 
+static gint by_lun(gconstpointer a, gconstpointer b)
+{
+    const CheckpointDisk *first = *(CheckpointDisk *const *)a;
+    const CheckpointDisk *second = *(CheckpointDisk *const *)b;
+
+    return first->lun < second->lun ? -1 : first->lun > second->lun;
+}
+
+GPtrArray *checkpoint_disks_of(GHashTable *disks)
+{
+    GPtrArray *all = g_ptr_array_new_with_free_func(disk_free);
+    GHashTableIter iter;
+    gpointer key;
+    gpointer lun;
+
+    g_hash_table_iter_init(&iter, disks);
+    while (g_hash_table_iter_next(&iter, &key, &lun)) {
+        CheckpointDisk *disk = g_new(CheckpointDisk, 1);
+
+        *disk = (CheckpointDisk){.lun = GPOINTER_TO_UINT(lun), .key = g_strdup(key)};
+        g_ptr_array_add(all, disk);
+    }
+    g_ptr_array_sort(all, by_lun);
+    return all;
+}
+
 static const char *input_find(char *const *inputs, const char *name, gsize length)
 {
     for (; *inputs != NULL; inputs++)

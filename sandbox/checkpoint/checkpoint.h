@@ -87,6 +87,9 @@ CheckpointContainer *checkpoint_add_container(Checkpoint *checkpoint);
 /* name becomes the container's. */
 void checkpoint_add_bind(CheckpointContainer *container, guint index, char *name);
 CheckpointDisk *checkpoint_add_disk(Checkpoint *checkpoint);
+/* Return: the disks of a guest, by key with their LUNs as pointers, as CheckpointDisk in the order of their
+ * LUNs; the array owns them. */
+GPtrArray *checkpoint_disks_of(GHashTable *disks);
 
 /* Opens an existing, empty directory by its absolute path, for this caller alone until the descriptor is
  * closed. Errors: INVALID_ARGUMENT, NOT_FOUND,
@@ -103,6 +106,12 @@ char *checkpoint_disk_path(int directory);
 /* Computes the digests of those, writes the request, makes all durable, and writes the manifest last.
  */
 gboolean checkpoint_seal(int directory, Checkpoint *checkpoint, GError **error);
+/* Makes the state of the VM, and what the guest has open on volumes if there is such a file, durable in a
+ * directory of the daemon's own, which gets no manifest. */
+gboolean checkpoint_sync_state(int directory, GError **error);
+/* Opens them for reading. The caller closes the descriptors; *ret_volumes_fd is -1 without such a file. */
+gboolean checkpoint_open_state(int directory, int *ret_ram_fd, int *ret_device_fd, int *ret_volumes_fd,
+                               GError **error);
 /* Removes the files of a checkpoint that was not finished; never anything else, and not the directory. */
 void checkpoint_discard(int directory);
 

@@ -384,6 +384,30 @@ Checkpoint *checkpoint_files_open(int directory, GError **error)
     return files_open(directory, checkpoint, error) ? g_steal_pointer(&checkpoint) : NULL;
 }
 
+static gboolean state_open(int directory, const char *name, int *ret_fd, GError **error)
+{
+    *ret_fd = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    return *ret_fd >= 0 || fail_errno(error, errno, "cannot open the saved %s", name);
+}
+
+gboolean checkpoint_open_state(int directory, int *ret_ram_fd, int *ret_device_fd, int *ret_volumes_fd,
+                               GError **error)
+{
+    int ram;
+    int devices;
+
+    if (!state_open(directory, CHECKPOINT_RAM, &ram, error))
+        return FALSE;
+    if (!state_open(directory, CHECKPOINT_DEVICES, &devices, error)) {
+        close(ram);
+        return FALSE;
+    }
+    *ret_ram_fd = ram;
+    *ret_device_fd = devices;
+    state_open(directory, CHECKPOINT_VOLUMES, ret_volumes_fd, NULL);
+    return TRUE;
+}
+
 Checkpoint *checkpoint_open(const char *path, GError **error)
 {
     Checkpoint *checkpoint;

@@ -136,6 +136,26 @@ static gboolean part_seal(int directory, const char *name, FileFacts *ret_facts,
     return good;
 }
 
+static gboolean part_sync(int directory, const char *name, GError **error)
+{
+    int fd = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    gboolean good = fd >= 0 && fsync(fd) == 0;
+
+    if (!good)
+        fail_errno(error, errno, "cannot write the file %s to the disk", name);
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
+gboolean checkpoint_sync_state(int directory, GError **error)
+{
+    return part_sync(directory, CHECKPOINT_RAM, error) && part_sync(directory, CHECKPOINT_DEVICES, error) &&
+           (faccessat(directory, CHECKPOINT_VOLUMES, F_OK, AT_SYMLINK_NOFOLLOW) != 0 ||
+            part_sync(directory, CHECKPOINT_VOLUMES, error)) &&
+           (fsync(directory) == 0 || fail_errno(error, errno, "cannot write a directory to the disk"));
+}
+
 static gboolean request_write(int directory, const Checkpoint *checkpoint, FileFacts *ret_facts,
                               GError **error)
 {

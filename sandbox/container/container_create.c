@@ -178,11 +178,9 @@ gboolean container_create(SandboxManager *manager, const Runtime__V1__CreateCont
     if (!create_request_check(request, error))
         return FALSE;
     pod = manager_find_pod(manager, request->pod_sandbox_id, error);
-    agent = pod != NULL ? pod_agent(pod, error) : NULL;
-    if (agent == NULL)
-        return FALSE;
-    turn = pod_turn_take(pod, POD_TURN_CHANGE, error);
-    if (turn == NULL ||
+    turn = pod != NULL ? pod_turn_take(pod, POD_TURN_CHANGE, deadline, error) : NULL;
+    agent = turn != NULL ? pod_agent(pod, error) : NULL;
+    if (agent == NULL ||
         !semaphore_acquire(&pod->create_job, deadline,
                            "waiting for another container of the sandbox to be created", error))
         return FALSE;

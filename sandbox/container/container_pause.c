@@ -71,7 +71,7 @@ gboolean container_pause(SandboxManager *manager, const char *id, gboolean pause
 
     if (container == NULL)
         return FALSE;
-    turn = pod_turn_take(container->pod, POD_TURN_CHANGE, error);
+    turn = pod_turn_take(container->pod, POD_TURN_CHANGE, deadline, error);
     if (turn == NULL ||
         !semaphore_acquire(&container->job, deadline, "waiting for other work on the container", error))
         return FALSE;

@@ -88,7 +88,7 @@ gboolean container_remove(SandboxManager *manager, const char *id, const Deadlin
         return FALSE;
     if (container == NULL)
         return TRUE;
-    turn = pod_turn_take(container->pod, POD_TURN_CHANGE, error);
+    turn = pod_turn_take(container->pod, POD_TURN_CHANGE, deadline, error);
     if (turn == NULL || !container_stop_or_gone(container, 0, deadline, error) ||
         !semaphore_acquire(&container->job, deadline, "waiting for other work on the container", error))
         return FALSE;

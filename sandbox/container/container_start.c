@@ -83,7 +83,7 @@ gboolean container_start(SandboxManager *manager, const char *id, const Deadline
 {
     g_autoptr(Container) container = manager_find_container(manager, id, error);
     g_autoptr(PodTurn) turn =
-        container != NULL ? pod_turn_take(container->pod, POD_TURN_CHANGE, error) : NULL;
+        container != NULL ? pod_turn_take(container->pod, POD_TURN_CHANGE, deadline, error) : NULL;
     gboolean started;
 
     if (turn == NULL ||
@@ -102,7 +102,7 @@ gboolean container_reopen_log(SandboxManager *manager, const char *id, const Dea
 {
     g_autoptr(Container) container = manager_find_container(manager, id, error);
     g_autoptr(PodTurn) turn =
-        container != NULL ? pod_turn_take(container->pod, POD_TURN_CHANGE, error) : NULL;
+        container != NULL ? pod_turn_take_asleep(container->pod, POD_TURN_CHANGE, error) : NULL;
 
     (void)deadline;
     if (turn == NULL)

@@ -8,6 +8,7 @@
 #include "sandbox/container/container_pause.h"
 #include "sandbox/container/container_signal.h"
 #include "sandbox/pod/pod_events.h"
+#include "sandbox/pods/pod_rest.h"
 #include "sandbox/pods/pod_table.h"
 #include "sandbox/pods/pod_turn.h"
 #include "sandbox/sandbox.h"
@@ -138,7 +139,9 @@ gboolean container_stop(SandboxManager *manager, const char *id, gint64 timeout_
         return FALSE;
     if (container == NULL)
         return TRUE;
-    turn = pod_turn_take(container->pod, POD_TURN_CHANGE, error);
+    if (pod_is_hibernated(container->pod) && container_state(container) != CONTAINER_RUNNING_STATE)
+        return TRUE; /* which needs no guest */
+    turn = pod_turn_take(container->pod, POD_TURN_CHANGE, deadline, error);
     if (turn == NULL || !acquire_within_grace(container, timeout_s, deadline, &acquired, error))
         return FALSE;
     if (!acquired)

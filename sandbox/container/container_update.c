@@ -126,7 +126,7 @@ gboolean container_update(SandboxManager *manager,
         return fail(error, STATUS_INVALID_ARGUMENT, "linux: the request has no resources to change");
     if (!vm_limits_check(request->linux, "linux", error))
         return FALSE;
-    turn = pod_turn_take(container->pod, POD_TURN_CHANGE, error);
+    turn = pod_turn_take(container->pod, POD_TURN_CHANGE, deadline, error);
     if (turn == NULL ||
         !semaphore_acquire(&container->job, deadline, "waiting for other work on the container", error))
         return FALSE;

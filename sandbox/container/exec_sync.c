@@ -157,7 +157,7 @@ gboolean container_exec_sync(SandboxManager *manager, const Runtime__V1__ExecSyn
         return FALSE;
     if (request->n_cmd == 0)
         return fail(error, STATUS_INVALID_ARGUMENT, "cmd: there is no command to run");
-    turn = pod_turn_take(container->pod, POD_TURN_EXEC, error);
+    turn = pod_turn_take(container->pod, POD_TURN_EXEC, deadline, error);
     if (turn == NULL)
         return FALSE;
     exec.container_id = container->id;

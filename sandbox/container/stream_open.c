@@ -5,6 +5,7 @@
 #include "common/error.h"
 #include "sandbox/container/container_pause.h"
 #include "sandbox/pods/pod_table.h"
+#include "sandbox/pods/pod_turn.h"
 #include "sandbox/pods/stream_sessions.h"
 
 typedef enum { TO_ATTACH, TO_EXEC, TO_EXEC_IN_GUEST } Purpose;
@@ -40,9 +41,8 @@ static gboolean check_container(SandboxManager *manager, const char *container_i
                                 char **ret_sandbox_id, GError **error)
 {
     g_autoptr(Container) container = container_to_open(manager, container_id, purpose, error);
-    g_autoptr(AgentConnection) agent = container != NULL ? pod_agent(container->pod, error) : NULL;
 
-    if (agent == NULL)
+    if (container == NULL || !pod_check_ready(container->pod, error))
         return FALSE;
     *ret_sandbox_id = g_strdup(container->pod->id);
     return TRUE;
@@ -70,10 +70,12 @@ StreamSession *stream_session_exec(SandboxManager *manager, const StreamSessionE
     Crivirt__Agent__V1__ProcessId process = CRIVIRT__AGENT__V1__PROCESS_ID__INIT;
     Crivirt__Agent__V1__ExecRequest message = CRIVIRT__AGENT__V1__EXEC_REQUEST__INIT;
     g_autoptr(AgentConnection) agent = NULL;
+    g_autoptr(PodTurn) turn =
+        container != NULL ? pod_turn_take(container->pod, POD_TURN_USE, deadline, error) : NULL;
     StreamSession *session;
     Deadline start;
 
-    if (container == NULL)
+    if (turn == NULL)
         return NULL;
     session = stream_session_new(STREAM_SESSION_EXEC, container->pod, container, exec->with_input, client);
     process.container_id = container->guest_id;
@@ -98,10 +100,13 @@ StreamSession *stream_session_exec(SandboxManager *manager, const StreamSessionE
 }
 
 StreamSession *stream_session_attach(SandboxManager *manager, const char *container_id, gboolean with_input,
-                                     const StreamSessionClient *client, GError **error)
+                                     const StreamSessionClient *client, const Deadline *deadline,
+                                     GError **error)
 {
     g_autoptr(Container) container = container_to_open(manager, container_id, TO_ATTACH, error);
-    g_autoptr(AgentConnection) agent = container != NULL ? pod_agent(container->pod, error) : NULL;
+    g_autoptr(PodTurn) turn =
+        container != NULL ? pod_turn_take(container->pod, POD_TURN_USE, deadline, error) : NULL;
+    g_autoptr(AgentConnection) agent = turn != NULL ? pod_agent(container->pod, error) : NULL;
     StreamSession *session;
     ContainerState state;
 

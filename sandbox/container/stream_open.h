@@ -27,7 +27,8 @@ StreamSession *stream_session_exec(SandboxManager *manager, const StreamSessionE
                                    const StreamSessionClient *client, const Deadline *deadline,
                                    GError **error);
 StreamSession *stream_session_attach(SandboxManager *manager, const char *container_id, gboolean with_input,
-                                     const StreamSessionClient *client, GError **error);
+                                     const StreamSessionClient *client, const Deadline *deadline,
+                                     GError **error);
 
 /* Return: whether the container runs, or, to attach, was created and not started yet; FALSE with the error
  * that opening a session would give. The caller frees the id of the container's sandbox. */

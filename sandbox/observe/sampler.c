@@ -180,7 +180,7 @@ static void sampler_refresh_pod(Sampler *sampler, Pod *pod, gboolean with_proces
     gboolean wanted;
 
     g_mutex_lock(&pod->lock);
-    wanted = pod->state == POD_READY && now_us >= pod->samples.not_before_us &&
+    wanted = pod->state == POD_READY && !pod->hibernated && now_us >= pod->samples.not_before_us &&
              !sample_is_fresh_locked(&pod->samples, with_processes, now_us);
     start = wanted && !pod->samples.running;
     if (wanted) {

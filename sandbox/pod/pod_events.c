@@ -355,13 +355,19 @@ static Pod *pod_lookup(SandboxManager *manager, const char *id)
     return pod;
 }
 
-/* Takes the reference. A VM that was destroyed may have been so by a start that tries another one. */
+/* Takes the reference. A VM that was destroyed may have been so by a start that tries another one. The end of
+ * a hibernated pod's VM is not the pod's. */
 static void report_end(SandboxManager *manager, Pod *pod, const char *why, VmmStopReason reason)
 {
     gboolean by_itself = reason != VMM_STOPPED_DESTROYED;
     LostCall *call;
 
     g_mutex_lock(&pod->lock);
+    if (pod->hibernated) {
+        g_mutex_unlock(&pod->lock);
+        pod_unref(pod);
+        return;
+    }
     if (by_itself || pod->state == POD_READY)
         pod->lost = why;
     pod->was_reset = reason == VMM_STOPPED_RESET;

@@ -199,6 +199,31 @@ void pod_network_record(Pod *pod, const CniResult *network)
     g_mutex_unlock(&pod->lock);
 }
 
+/* Return: CniAddress; the array owns them. */
+static GPtrArray *recorded_addresses(Pod *pod)
+{
+    GPtrArray *addresses = g_ptr_array_new_with_free_func(g_free);
+
+    g_mutex_lock(&pod->lock);
+    for (guint i = 0; pod->ips[i] != NULL; i++) {
+        CniAddress *address = g_malloc0(sizeof *address + strlen(pod->ips[i]) + 1);
+
+        address->address = strcpy((char *)(address + 1), pod->ips[i]);
+        address->ipv6 = strchr(pod->ips[i], ':') != NULL;
+        g_ptr_array_add(addresses, address);
+    }
+    g_mutex_unlock(&pod->lock);
+    return addresses;
+}
+
+gboolean pod_network_redirect(Pod *pod, GError **error)
+{
+    g_autoptr(GPtrArray) addresses = recorded_addresses(pod);
+
+    return redirect_install(pod->netns_path, GUEST_INTERFACE, pod->tap,
+                            pod_network_is_filtered(pod) ? addresses : NULL, error);
+}
+
 void pod_network_del_orphan(SandboxManager *manager, const char *id)
 {
     g_autofree char *name = g_strndup(id, GUEST_DIRECTORY_ID_DIGITS);

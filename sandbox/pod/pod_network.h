@@ -16,6 +16,10 @@ gboolean pod_network_del(Pod *pod, const Deadline *deadline, GError **error);
 /* Records the network in the pod: its addresses, and what DEL needs. */
 void pod_network_record(Pod *pod, const CniResult *network);
 
+/* Leads frames to and from the tap of a pod whose network was recorded before, and whose VM is another one.
+ */
+gboolean pod_network_redirect(Pod *pod, GError **error);
+
 /* Calls DEL with the present configuration for a VM that no pod has a record of. Failures are logged. */
 void pod_network_del_orphan(SandboxManager *manager, const char *id);
 /* Calls GC of CNI 1.1, so that plugins release what they hold for attachments that belong to no sandbox. It

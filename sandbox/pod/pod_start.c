@@ -62,6 +62,12 @@ static DomainSpec vm_describe(const SandboxManager *manager, const HandlerSettin
     };
 }
 
+/* Return: the pod's name, for people who look at libvirt's VMs; the caller frees it. */
+static char *vm_title(const Pod *pod)
+{
+    return g_strdup_printf("%s/%s", pod->config->metadata->namespace_, pod->config->metadata->name);
+}
+
 gboolean vm_pod_describe_default(gpointer data, DomainSpec *ret_spec, GError **error)
 {
     SandboxManager *manager = data;
@@ -316,16 +322,25 @@ static gboolean vm_restore_or_boot(Pod *pod, const DomainSpec *spec, const Templ
 
 /* ---- from a checkpoint ---- */
 
-char **pod_start_run_inputs(Pod *pod, GError **error)
+/* settings keeps the strings of the description. */
+static gboolean vm_describe_running(Pod *pod, HandlerSettings *settings, DomainSpec *ret_spec, GError **error)
 {
     const Handler *handler = handler_find(pod->settings->handlers, pod->handler, error);
-    g_auto(HandlerSettings) settings = {0};
     const VmSize size = pod_vm_size(pod);
+
+    if (handler == NULL || !handler_settings(handler, pod->config, settings, error))
+        return FALSE;
+    *ret_spec = vm_describe(pod->manager, settings, &size);
+    return TRUE;
+}
+
+char **pod_start_run_inputs(Pod *pod, GError **error)
+{
+    g_auto(HandlerSettings) settings = {0};
     DomainSpec spec;
 
-    if (handler == NULL || !handler_settings(handler, pod->config, &settings, error))
+    if (!vm_describe_running(pod, &settings, &spec, error))
         return NULL;
-    spec = vm_describe(pod->manager, &settings, &size);
     return template_run_inputs(pod->manager->vmm, &spec, error);
 }
 
@@ -342,32 +357,31 @@ gboolean pod_start_check_checkpoint(SandboxManager *manager, const PodRequest *r
            fail(error, STATUS_FAILED_PRECONDITION, "the checkpoint cannot continue here: %s", difference);
 }
 
-static gboolean layers_attach_at(Pod *pod, const Checkpoint *checkpoint, const GPtrArray *layers,
-                                 GError **error)
+/* disks: CheckpointDisk, as layers. */
+static gboolean layers_attach_at(Pod *pod, const GPtrArray *disks, const GPtrArray *layers, GError **error)
 {
-    for (guint i = 0; i < checkpoint->disks->len; i++)
-        if (!vm_pod_attach_layer_at(pod, layers->pdata[i],
-                                    ((CheckpointDisk *)checkpoint->disks->pdata[i])->lun, error))
+    for (guint i = 0; i < disks->len; i++)
+        if (!vm_pod_attach_layer_at(pod, layers->pdata[i], ((CheckpointDisk *)disks->pdata[i])->lun, error))
             return FALSE;
     return TRUE;
 }
 
-/* Attaches the layers that the saved guest has as disks, at the same places. The pod's id pins them until
- * QEMU has opened them. */
-static gboolean checkpoint_disks_attach(Pod *pod, const Checkpoint *checkpoint, GError **error)
+/* Attaches the layers that the saved guest has as disks (CheckpointDisk), at the same places. The pod's id
+ * pins them until QEMU has opened them. */
+static gboolean saved_disks_attach(Pod *pod, const GPtrArray *disks, GError **error)
 {
     g_autoptr(GPtrArray) keys = g_ptr_array_new();
     g_autoptr(GPtrArray) layers = NULL;
     gboolean good;
 
-    for (guint i = 0; i < checkpoint->disks->len; i++)
-        g_ptr_array_add(keys, ((CheckpointDisk *)checkpoint->disks->pdata[i])->key);
+    for (guint i = 0; i < disks->len; i++)
+        g_ptr_array_add(keys, ((CheckpointDisk *)disks->pdata[i])->key);
     g_ptr_array_add(keys, NULL);
     good = image_service_pin_layers(pod->manager->images, pod->id, (const char *const *)keys->pdata, &layers,
                                     error);
     if (!good)
-        g_prefix_error(error, "a layer that the checkpoint's guest has as a disk is not on this node: ");
-    good = good && layers_attach_at(pod, checkpoint, layers, error);
+        g_prefix_error(error, "a layer that the saved guest has as a disk is not on this node: ");
+    good = good && layers_attach_at(pod, disks, layers, error);
     image_service_unpin(pod->manager->images, pod->id);
     return good;
 }
@@ -390,20 +404,28 @@ static gboolean checkpoint_disk_check(Pod *pod, const Checkpoint *checkpoint, GE
                  "the checkpoint's disk is damaged: its digest is not the one in the manifest"));
 }
 
+/* Creates a VM of that size and with those disks (CheckpointDisk), which expects the state of a saved one. */
+static gboolean vm_create_for_saved(Pod *pod, const DomainSpec *spec, const VmSize *size,
+                                    const GPtrArray *disks, const Deadline *deadline, GError **error)
+{
+    DomainSpec incoming = *spec;
+
+    incoming.incoming = TRUE;
+    incoming.plugged_memory_bytes = size->memory_bytes - size->boot_memory_bytes;
+    return guest_vm_create(&pod->manager->guests, pod->id, &incoming, deadline, error) &&
+           vmm_plug_vcpus(pod->manager->vmm, pod->id, size->vcpus, error) &&
+           saved_disks_attach(pod, disks, error);
+}
+
 static gboolean vm_create_from_checkpoint(Pod *pod, const DomainSpec *spec, const PodRequest *request,
                                           const Deadline *deadline, GError **error)
 {
     const Checkpoint *checkpoint = request->checkpoint;
     g_autofree char *disk = g_strdup_printf("/proc/self/fd/%d", checkpoint->disk_fd);
-    GuestEnvironment *guests = &pod->manager->guests;
-    DomainSpec incoming = *spec;
 
-    incoming.incoming = TRUE;
-    incoming.plugged_memory_bytes = request->size.memory_bytes - request->size.boot_memory_bytes;
-    return guest_files_make(guests, pod->id, disk, error) && checkpoint_disk_check(pod, checkpoint, error) &&
-           guest_vm_create(guests, pod->id, &incoming, deadline, error) &&
-           vmm_plug_vcpus(pod->manager->vmm, pod->id, request->size.vcpus, error) &&
-           checkpoint_disks_attach(pod, checkpoint, error);
+    return guest_files_make(&pod->manager->guests, pod->id, disk, error) &&
+           checkpoint_disk_check(pod, checkpoint, error) &&
+           vm_create_for_saved(pod, spec, &request->size, checkpoint->disks, deadline, error);
 }
 
 static gboolean vm_continue_once(Pod *pod, const DomainSpec *spec, const PodRequest *request,
@@ -451,10 +473,44 @@ static gboolean vm_continue(Pod *pod, const DomainSpec *spec, const PodRequest *
     return FALSE;
 }
 
+/* ---- a pod's own guest, which was saved ---- */
+
+gboolean pod_start_load_saved(Pod *pod, int ram_fd, int device_fd, const Deadline *deadline, GError **error)
+{
+    g_autofree char *title = vm_title(pod);
+    g_autoptr(GPtrArray) disks = checkpoint_disks_of(pod->disks);
+    g_auto(HandlerSettings) settings = {0};
+    const VmSize size = pod_vm_size(pod);
+    DomainSpec spec;
+
+    if (!vm_describe_running(pod, &settings, &spec, error))
+        return FALSE;
+    spec.title = title;
+    if (vm_create_for_saved(pod, &spec, &size, disks, deadline, error) && vm_join(pod, error) &&
+        vmm_state_restore(pod->manager->vmm, pod->id, ram_fd, device_fd, deadline, error))
+        return TRUE;
+    explain_end(pod, error);
+    return FALSE;
+}
+
+gboolean pod_start_undo_saved(Pod *pod, const Deadline *deadline, GError **error)
+{
+    Deadline destroy = deadline_sooner(deadline, DESTROY_TIMEOUT_MS);
+
+    return guest_vm_destroy(&pod->manager->guests, pod->id, &destroy, error) &&
+           tap_delete(pod->tap, pod->netns_path, error);
+}
+
+gboolean pod_start_run_saved(Pod *pod, const Deadline *deadline, GError **error)
+{
+    return vm_run(pod, FALSE, deadline, error);
+}
+
+/* ---- any ---- */
+
 static gboolean vm_start(Pod *pod, const PodRequest *request, const Deadline *deadline, GError **error)
 {
-    g_autofree char *title =
-        g_strdup_printf("%s/%s", pod->config->metadata->namespace_, pod->config->metadata->name);
+    g_autofree char *title = vm_title(pod);
     DomainSpec spec = vm_describe(pod->manager, &request->settings, &request->size);
     g_autoptr(Template) template = NULL;
 

@@ -10,6 +10,7 @@
 #include "sandbox/pod/pod_vm.h"
 #include "sandbox/pods/cri_copy.h"
 #include "sandbox/pods/pod_table.h"
+#include "sandbox/pods/pod_turn.h"
 #include "sandbox/sandbox.h"
 
 typedef Runtime__V1__LinuxContainerResources Resources;
@@ -80,6 +81,7 @@ gboolean sandbox_update(SandboxManager *manager, const Runtime__V1__UpdatePodSan
                         const Deadline *deadline, GError **error)
 {
     g_autoptr(Pod) pod = manager_find_pod(manager, request->pod_sandbox_id, error);
+    g_autoptr(PodTurn) turn = NULL;
     Resources lifted, *resources = NULL;
     VmSize size;
     gboolean updated;
@@ -95,7 +97,9 @@ gboolean sandbox_update(SandboxManager *manager, const Runtime__V1__UpdatePodSan
         if (!vm_limits_check(resources, "resources", error))
             return FALSE;
     }
-    if (!semaphore_acquire(&pod->job, deadline, "waiting for other work on the sandbox", error))
+    turn = pod_turn_take(pod, POD_TURN_USE, deadline, error);
+    if (turn == NULL ||
+        !semaphore_acquire(&pod->job, deadline, "waiting for other work on the sandbox", error))
         return FALSE;
     updated = update_in_job(pod, resources, request->overhead, deadline, error);
     semaphore_release(&pod->job);

@@ -36,6 +36,7 @@ struct SandboxManager {
     GThreadPool *log_workers;      /* write logs (ContainerIo) */
     GThreadPool *event_workers;    /* handle the ends of guests */
     GThreadPool *recovery_workers; /* run recovery_work() */
+    GThreadPool *wake_workers;     /* wake hibernated pods */
     GCancellable *closing;         /* cancelled when the manager is closed */
     CniCache *networks;
     EventHub *events;

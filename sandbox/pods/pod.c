@@ -11,6 +11,7 @@
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/cri_copy.h"
 #include "sandbox/pods/events.h"
+#include "sandbox/pods/pod_rest.h"
 #include "sandbox/state/state_store.h"
 #include "sandbox/templates/template.h"
 #include "sandbox/templates/unassigned_guest.h"
@@ -80,6 +81,7 @@ void pod_unref(Pod *pod)
     g_free(pod->cni_result);
     g_free(pod->problem);
     g_free(pod->blocked);
+    g_clear_error(&pod->wake_problem);
     g_free(pod->cgroup_limits.cpus);
     g_free(pod->tap);
     g_free(pod->netns_path);
@@ -172,11 +174,25 @@ AgentConnection *pod_agent(Pod *pod, GError **error)
     g_mutex_lock(&pod->lock);
     if (pod->state == POD_READY && pod->agent != NULL)
         agent = agent_connection_ref(pod->agent);
+    else if (pod->state == POD_READY && pod->hibernated)
+        fail(error, STATUS_FAILED_PRECONDITION, "sandbox %s is hibernated", pod->id);
     else
         fail(error, STATUS_FAILED_PRECONDITION, "sandbox %s is not ready%s%s", pod->id,
              pod->problem != NULL ? ": " : "", pod->problem != NULL ? pod->problem : "");
     g_mutex_unlock(&pod->lock);
     return agent;
+}
+
+gboolean pod_check_ready(Pod *pod, GError **error)
+{
+    g_autoptr(AgentConnection) agent = NULL;
+    g_autoptr(GError) problem = NULL;
+
+    agent = pod_agent(pod, &problem);
+    if (agent != NULL || pod_is_hibernated(pod))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&problem));
+    return FALSE;
 }
 
 gboolean pod_check_blocked_locked(Pod *pod, const char *doing, GError **error)

@@ -30,7 +30,7 @@ typedef struct {
 } PodCgroupLimits;
 
 /* Work that pods share workers for (pod_turn.h). */
-typedef enum { POD_TURN_CHANGE, POD_TURN_EXEC, POD_N_TURNS } PodTurnKind;
+typedef enum { POD_TURN_CHANGE, POD_TURN_EXEC, POD_TURN_USE, POD_N_TURNS } PodTurnKind;
 
 struct Pod {
     /* The columns of its row. id, handler and created_at_ns are constant, the others are protected by lock.
@@ -68,13 +68,16 @@ struct Pod {
     AgentConnection *agent; /* NULL: no guest */
     const char *lost;       /* why the VM has ended by itself, static; NULL: it has not */
     char *blocked;          /* why its guest cannot run at present; NULL: it can */
+    GError *wake_problem;   /* why it could not be woken the last time; NULL: it never failed */
     gboolean was_reset;     /* the VM has ended because the guest reset itself */
     gboolean abandoned;     /* the start was abandoned for a cause outside the guest */
     gboolean saving;        /* its state is being saved: the guest does not run, and is not dead */
+    gboolean rest_changes;  /* it is being hibernated or woken (pod_rest.h) */
     const char *start;      /* "booted", "restored"; NULL: not yet, or by an earlier daemon */
     GHashTable *containers; /* guest_id → Container */
     GHashTable *sessions;   /* exec id → StreamSession, not referenced: execs and forwarded connections */
     GHashTable *disks;      /* diff id, or key of a block device → GUINT_TO_POINTER(lun) */
+    guint wake_failures;    /* how often it could not be woken */
     guint last_lun;         /* LUNs are not used again, because a failed attach may leave a disk behind */
     Trace *trace;
     VmSize vm_size;           /* planned size; all 0: not known (pod/pod_vm.h) */
@@ -99,8 +102,10 @@ PodState pod_state(Pod *pod);
  */
 gboolean pod_set_state(Pod *pod, PodState state, const char *problem, GError **error);
 /* Return: the agent's connection of a READY pod, referenced; NULL with FAILED_PRECONDITION for another
- * state. */
+ * state, and for a hibernated pod. */
 AgentConnection *pod_agent(Pod *pod, GError **error);
+/* Return: whether the pod is READY, and has an agent or is hibernated; FALSE with pod_agent()'s error. */
+gboolean pod_check_ready(Pod *pod, GError **error);
 /* Return: the agent's connection in any state of the pod, referenced; NULL: none. */
 AgentConnection *pod_any_agent(Pod *pod);
 /* For waits for what the guest does. Return: FALSE with the error "DOING: WHY" (UNAVAILABLE) while it cannot

@@ -2,6 +2,7 @@
 #include "sandbox/pods/pod_turn.h"
 
 #include "common/error.h"
+#include "sandbox/pods/pod_rest.h"
 
 struct PodTurn {
     Pod *pod;
@@ -12,32 +13,64 @@ static guint share_of_a_pod(const Settings *settings, PodTurnKind kind)
 {
     guint64 workers = kind == POD_TURN_EXEC ? settings->server.exec_workers : settings->server.pod_workers;
 
+    if (kind == POD_TURN_USE)
+        return G_MAXUINT;
     return (guint)((workers + 1) / 2);
 }
 
-PodTurn *pod_turn_take(Pod *pod, PodTurnKind kind, GError **error)
+static gboolean count_turn_locked(Pod *pod, PodTurnKind kind, GError **error)
 {
-    static const char *const works[POD_N_TURNS] = {"changes of its containers", "commands in its containers"};
+    static const char *const works[POD_N_TURNS] = {"changes of its containers", "commands in its containers",
+                                                   "uses"};
     guint share = share_of_a_pod(pod->manager->settings, kind);
-    PodTurn *turn;
+
+    if (pod->turns[kind] >= share)
+        return fail(
+            error, STATUS_RESOURCE_EXHAUSTED,
+            "sandbox %s has %u %s under way, half of what the node has workers for: try again when one of "
+            "them has ended",
+            pod->id, share, works[kind]);
+    pod->turns[kind]++;
+    return TRUE;
+}
+
+static void uncount_turn_locked(Pod *pod, PodTurnKind kind)
+{
+    pod->turns[kind]--;
+    g_cond_broadcast(&pod->changed);
+}
+
+static PodTurn *turn_new(Pod *pod, PodTurnKind kind)
+{
+    PodTurn *turn = g_new(PodTurn, 1);
+
+    *turn = (PodTurn){pod_ref(pod), kind};
+    return turn;
+}
+
+PodTurn *pod_turn_take_asleep(Pod *pod, PodTurnKind kind, GError **error)
+{
     gboolean taken;
 
     g_mutex_lock(&pod->lock);
-    taken = pod->turns[kind] < share;
-    if (taken)
-        pod->turns[kind]++;
+    taken = count_turn_locked(pod, kind, error);
     g_mutex_unlock(&pod->lock);
-    if (!taken) {
-        fail(error, STATUS_RESOURCE_EXHAUSTED,
-             "sandbox %s has %u %s under way, half of what the node has workers for: try again when one of "
-             "them "
-             "has ended",
-             pod->id, share, works[kind]);
-        return NULL;
-    }
-    turn = g_new(PodTurn, 1);
-    *turn = (PodTurn){pod_ref(pod), kind};
-    return turn;
+    return taken ? turn_new(pod, kind) : NULL;
+}
+
+PodTurn *pod_turn_take(Pod *pod, PodTurnKind kind, const Deadline *deadline, GError **error)
+{
+    gboolean counted;
+    gboolean taken;
+
+    /* Those who wait count as well: they have a worker each. */
+    g_mutex_lock(&pod->lock);
+    counted = count_turn_locked(pod, kind, error);
+    taken = counted && pod_rest_wait_awake_locked(pod, deadline, error);
+    if (counted && !taken)
+        uncount_turn_locked(pod, kind);
+    g_mutex_unlock(&pod->lock);
+    return taken ? turn_new(pod, kind) : NULL;
 }
 
 void pod_turn_free(PodTurn *turn)
@@ -45,7 +78,7 @@ void pod_turn_free(PodTurn *turn)
     if (turn == NULL)
         return;
     g_mutex_lock(&turn->pod->lock);
-    turn->pod->turns[turn->kind]--;
+    uncount_turn_locked(turn->pod, turn->kind);
     g_mutex_unlock(&turn->pod->lock);
     pod_unref(turn->pod);
     g_free(turn);

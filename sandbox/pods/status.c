@@ -99,6 +99,16 @@ static Runtime__V1__ContainerResources *container_resources_locked(Container *co
     return resources;
 }
 
+/* Return: why a running container does not run, which the CRI has no state for; else its own reason. */
+static const char *running_reason_locked(const Container *container)
+{
+    if (container->state != CONTAINER_RUNNING_STATE || container->pod->state != POD_READY)
+        return container->reason;
+    if (container->pod->hibernated)
+        return "Hibernated";
+    return container->paused ? "Paused" : container->reason;
+}
+
 static Runtime__V1__ContainerStatus *container_status_message(Container *container, Arena *arena)
 {
     Runtime__V1__ContainerStatus *status = arena_new0(arena, Runtime__V1__ContainerStatus, 1);
@@ -124,9 +134,7 @@ static Runtime__V1__ContainerStatus *container_status_message(Container *contain
     status->started_at = container->started_at_ns;
     status->finished_at = container->finished_at_ns;
     status->exit_code = container->exit_code;
-    status->reason = container->paused && container->state == CONTAINER_RUNNING_STATE
-                         ? (char *)"Paused"
-                         : arena_strdup_utf8(arena, container->reason);
+    status->reason = arena_strdup_utf8(arena, running_reason_locked(container));
     status->message = arena_strdup_utf8(arena, container->message);
     status->user = container_user_locked(container, arena);
     status->resources = container_resources_locked(container, arena);

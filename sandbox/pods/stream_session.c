@@ -111,6 +111,7 @@ static void stream_session_unregister(StreamSession *session)
         g_ptr_array_remove_fast(session->container->attached, session);
     else
         g_hash_table_remove(session->pod->sessions, session->id);
+    g_cond_broadcast(&session->pod->changed);
     g_mutex_unlock(&session->pod->lock);
 }
 
@@ -130,6 +131,12 @@ void stream_session_close(StreamSession *session)
     else if (session->kind == STREAM_SESSION_ATTACH && runs)
         stream_session_write_end(session);
     stream_session_unref(session);
+}
+
+void stream_session_hang_up(StreamSession *session)
+{
+    if (session->kind != STREAM_SESSION_ATTACH)
+        guest_input_hang_up(session->input);
 }
 
 /* ---- its process ---- */

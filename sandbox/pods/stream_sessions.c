@@ -155,3 +155,12 @@ void stream_sessions_fail(Pod *pod, const char *why)
     for (guint i = 0; i < containers->len; i++)
         stream_sessions_fail_container(containers->pdata[i], why);
 }
+
+void stream_sessions_end(Pod *pod, const char *why)
+{
+    g_autoptr(GPtrArray) sessions = sessions_of(pod, NULL);
+
+    for (guint i = 0; i < sessions->len; i++)
+        stream_session_hang_up(sessions->pdata[i]);
+    stream_sessions_fail(pod, why);
+}

@@ -49,6 +49,8 @@ void stream_session_input_acked(StreamSession *session, guint64 offset);
 void stream_session_resume_input(StreamSession *session);
 /* Reports to the client that there may be something to do. */
 void stream_session_wake(StreamSession *session);
+/* Hangs up its process, unless that is the container's first one. */
+void stream_session_hang_up(StreamSession *session);
 
 /* ---- the sessions of a pod or a container ---- */
 
@@ -70,4 +72,6 @@ void stream_sessions_wake(Pod *pod);
 
 /* The guest, or the container, is gone: every session ends with that reason. */
 void stream_sessions_fail(Pod *pod, const char *why);
+/* The same while the guest goes on: their processes there are hung up. */
+void stream_sessions_end(Pod *pod, const char *why);
 void stream_sessions_fail_container(Container *container, const char *why);

@@ -34,6 +34,7 @@ static const char *const migrations[] = {
     "ALTER TABLE pods ADD COLUMN max_memory_bytes INTEGER NOT NULL DEFAULT 0;",
     "ALTER TABLE pods ADD COLUMN kind TEXT NOT NULL DEFAULT 'vm';",
     "ALTER TABLE containers ADD COLUMN guest_id TEXT; UPDATE containers SET guest_id = id;",
+    "ALTER TABLE pods ADD COLUMN hibernated INTEGER NOT NULL DEFAULT 0;",
 };
 
 /* ---- the fields of records ---- */

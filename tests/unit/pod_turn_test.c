@@ -17,18 +17,18 @@ static void a_pod_gets_half_of_the_workers(void)
     g_autoptr(GError) error = NULL;
 
     for (gsize i = 0; i < G_N_ELEMENTS(changes); i++)
-        TEST_OK(changes[i] = pod_turn_take(greedy, POD_TURN_CHANGE, &error), error);
+        TEST_OK(changes[i] = pod_turn_take(greedy, POD_TURN_CHANGE, NULL, &error), error);
     for (gsize i = 0; i < G_N_ELEMENTS(commands); i++)
-        TEST_OK(commands[i] = pod_turn_take(greedy, POD_TURN_EXEC, &error), error);
-    TEST_FAILS(pod_turn_take(greedy, POD_TURN_CHANGE, &error), error, STATUS_RESOURCE_EXHAUSTED,
+        TEST_OK(commands[i] = pod_turn_take(greedy, POD_TURN_EXEC, NULL, &error), error);
+    TEST_FAILS(pod_turn_take(greedy, POD_TURN_CHANGE, NULL, &error), error, STATUS_RESOURCE_EXHAUSTED,
                "has 4 changes of its containers under way");
-    TEST_FAILS(pod_turn_take(greedy, POD_TURN_EXEC, &error), error, STATUS_RESOURCE_EXHAUSTED,
+    TEST_FAILS(pod_turn_take(greedy, POD_TURN_EXEC, NULL, &error), error, STATUS_RESOURCE_EXHAUSTED,
                "has 3 commands in its containers under way");
-    TEST_OK(other = pod_turn_take(modest, POD_TURN_EXEC, &error), error);
+    TEST_OK(other = pod_turn_take(modest, POD_TURN_EXEC, NULL, &error), error);
     pod_turn_free(other);
     for (gsize i = 0; i < G_N_ELEMENTS(changes); i++)
         pod_turn_free(changes[i]);
-    TEST_OK(changes[0] = pod_turn_take(greedy, POD_TURN_CHANGE, &error), error);
+    TEST_OK(changes[0] = pod_turn_take(greedy, POD_TURN_CHANGE, NULL, &error), error);
     pod_turn_free(changes[0]);
     for (gsize i = 0; i < G_N_ELEMENTS(commands); i++)
         pod_turn_free(commands[i]);

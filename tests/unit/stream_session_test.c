@@ -157,9 +157,9 @@ static void no_input_for_an_older_agent(void)
     fixture_init(&fixture);
     TEST_FAILS(exec(&fixture, TRUE, &exec_error) != NULL, exec_error, STATUS_FAILED_PRECONDITION,
                "standard input needs version");
-    TEST_FAILS(stream_session_attach(fixture.manager, fixture.container, TRUE, &client, &attach_error) !=
-                   NULL,
-               attach_error, STATUS_FAILED_PRECONDITION, "standard input needs");
+    TEST_FAILS(
+        stream_session_attach(fixture.manager, fixture.container, TRUE, &client, NULL, &attach_error) != NULL,
+        attach_error, STATUS_FAILED_PRECONDITION, "standard input needs");
     TEST_FAILS(stream_session_dial(fixture.manager, fixture.pod->id, 80, &client, NULL, &dial_error) != NULL,
                dial_error, STATUS_FAILED_PRECONDITION, "port-forward needs");
     CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.n_execs), 0);
@@ -181,7 +181,7 @@ static void the_rest_for_an_older_agent(void)
     CU_ASSERT_EQUAL(stream_session_write(session, "ignored", 7), 7); /* this session has no input */
     CU_ASSERT_FALSE(stream_session_ended(session, &end));
     stream_session_close(session);
-    session = stream_session_attach(fixture.manager, fixture.container, FALSE, &client, &error);
+    session = stream_session_attach(fixture.manager, fixture.container, FALSE, &client, NULL, &error);
     TEST_OK(session != NULL, error);
     stream_session_close(session);
     CU_ASSERT_EQUAL(g_hash_table_size(fixture.pod->sessions), 0);
@@ -203,7 +203,7 @@ static void a_slow_reader_costs_what_waits(void)
     gsize n_read = 0;
 
     fixture_init(&fixture);
-    session = stream_session_attach(fixture.manager, fixture.container, FALSE, &client, &error);
+    session = stream_session_attach(fixture.manager, fixture.container, FALSE, &client, NULL, &error);
     TEST_OK(session != NULL, error);
     before = mallinfo2().uordblks + mallinfo2().hblkhd;
     output.data = (ProtobufCBinaryData){.len = sizeof bytes, .data = bytes};

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Hibernation: a pod gives its memory back to the node, and goes on later.
+ *
+ * Its guest is saved (sandbox_save.c) into the directory "hibernation" of the pod's state directory, and its
+ * VM ends. All else of the pod stays: ids, network, address, cgroup, logs, writable disk. To wake it, a VM of
+ * the same description is created and loads the state.
+ *
+ * Two facts decide what the pod is, also after the daemon has died at any point: the column `hibernated`, and
+ * that directory. While the column is set, the files are whole, and a VM of the pod has not run since; the
+ * next daemon destroys such a VM. While it is not set, the VM has the pod's state, and the directory is a
+ * leftover; the next daemon lets the VM run and removes the directory. The column is therefore set after the
+ * files are on the disk, and cleared before the new VM runs.
+ */
+#include "sandbox/sandbox_hibernate.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cni-bridge/podnet.h"
+#include "common/error.h"
+#include "common/fileio.h"
+#include "common/log.h"
+#include "common/semaphore.h"
+#include "sandbox/checkpoint/checkpoint.h"
+#include "sandbox/pod/pod_events.h"
+#include "sandbox/pod/pod_network.h"
+#include "sandbox/pod/pod_share.h"
+#include "sandbox/pod/pod_start.h"
+#include "sandbox/pods/container.h"
+#include "sandbox/pods/pod_rest.h"
+#include "sandbox/pods/pod_table.h"
+#include "sandbox/pods/pod_turn.h"
+#include "sandbox/pods/stream_sessions.h"
+#include "sandbox/sandbox.h"
+#include "sandbox/sandbox_checkpoint.h"
+#include "sandbox/sandbox_save.h"
+
+enum {
+    HIBERNATE_TIMEOUT_MS = 30 * 60 * 1000, /* for a caller without a deadline */
+    WAKE_TIMEOUT_MS = 10 * 60 * 1000,
+    UNUSED_TIMEOUT_MS = 10 * 1000, /* for calls that are under way */
+    END_TIMEOUT_MS = 60 * 1000,
+};
+
+#define DIRECTORY "hibernation"
+
+/* ---- the files ---- */
+
+/* Return: the directory's path, which the caller frees. */
+static char *directory_path(const Pod *pod)
+{
+    return g_build_filename(pod->state_dir, DIRECTORY, NULL);
+}
+
+static gboolean directory_remove(const Pod *pod, GError **error)
+{
+    g_autofree char *path = directory_path(pod);
+
+    return dir_remove_tree(path, error);
+}
+
+static int directory_open(const Pod *pod, GError **error)
+{
+    g_autofree char *path = directory_path(pod);
+    int directory = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+    if (directory < 0)
+        fail_errno(error, errno, "cannot open %s", path);
+    return directory;
+}
+
+/* Return: a new directory, whose descriptor is the caller's; -1 with the error. */
+static int directory_make(const Pod *pod, GError **error)
+{
+    g_autofree char *path = directory_path(pod);
+
+    return dir_remove_tree(path, error) && dir_make(path, 0700, error) ? directory_open(pod, error) : -1;
+}
+
+static void leftovers_remove(const Pod *pod)
+{
+    g_autoptr(GError) problem = NULL;
+
+    if (!directory_remove(pod, &problem))
+        log_error(LOG_FIELDS("sandbox", pod->id), "cannot remove the saved memory of a pod that runs: %s",
+                  problem->message);
+}
+
+/* ---- the state ---- */
+
+/* Return: FALSE when the pod is not READY any more, or its VM has ended by itself. */
+static gboolean set_hibernated(Pod *pod, gboolean hibernated, GError **error)
+{
+    gboolean good;
+
+    g_mutex_lock(&pod->lock);
+    good = pod->state == POD_READY && pod->lost == NULL;
+    if (good)
+        pod->hibernated = hibernated;
+    g_mutex_unlock(&pod->lock);
+    if (!good)
+        return fail(error, STATUS_UNAVAILABLE, "the sandbox has ended meanwhile");
+    if (pod_save(pod, error))
+        return TRUE;
+    g_mutex_lock(&pod->lock);
+    pod->hibernated = !hibernated;
+    g_mutex_unlock(&pod->lock);
+    return FALSE;
+}
+
+/* ---- into hibernation ---- */
+
+static gboolean pod_check(Pod *pod, GError **error)
+{
+    g_autoptr(GPtrArray) containers = pod_containers(pod);
+
+    if (pod->kind != HANDLER_VM)
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "it runs on the node itself, and only a virtual machine can be saved");
+    if (pod->share_attached != 0)
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "it has volumes of the node, which a hibernated pod cannot have yet");
+    for (guint i = 0; i < containers->len; i++)
+        if (!sandbox_save_check_container(containers->pdata[i], error))
+            return FALSE;
+    return TRUE;
+}
+
+/* Rows of disks that could not be attached: after a restart of the daemon the rows alone say which disks the
+ * saved guest has. */
+static gboolean disks_settle(Pod *pod, GError **error)
+{
+    g_autoptr(GPtrArray) records = NULL;
+
+    if (!state_store_load_disks(pod->manager->store, pod->id, &records, error))
+        return FALSE;
+    for (guint i = 0; i < records->len; i++) {
+        const PodDiskRecord *record = records->pdata[i];
+        gpointer lun = NULL;
+        gboolean attached;
+
+        g_mutex_lock(&pod->lock);
+        attached = g_hash_table_lookup_extended(pod->disks, record->diff_id, NULL, &lun) &&
+                   GPOINTER_TO_UINT(lun) == record->lun;
+        g_mutex_unlock(&pod->lock);
+        if (!attached && !state_store_delete_disk(pod->manager->store, pod->id, record->lun, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* The pod is hibernated whatever comes of this; the next wake, or daemon, does what fails. */
+static gboolean vm_end(Pod *pod, GError **error)
+{
+    Deadline deadline = deadline_in_ms(END_TIMEOUT_MS);
+
+    pod_disconnect(pod);
+    sandbox_save_mark(pod, FALSE);
+    if (pod_start_undo_saved(pod, &deadline, error))
+        return TRUE;
+    g_prefix_error(error, "it is hibernated, but its virtual machine has not ended: ");
+    return FALSE;
+}
+
+static gboolean save_and_end(Pod *pod, int directory, const Deadline *deadline, GError **error)
+{
+    gint64 pause_us;
+
+    if (!sandbox_save(pod, directory, SAVE_REST, deadline, &pause_us, error))
+        return FALSE;
+    if (!checkpoint_sync_state(directory, error) || !set_hibernated(pod, TRUE, error)) {
+        sandbox_save_go_on(pod);
+        return FALSE;
+    }
+    return vm_end(pod, error);
+}
+
+static gboolean hibernate_in_jobs(Pod *pod, const Deadline *deadline, GError **error)
+{
+    int directory;
+    gboolean good;
+
+    if (!pod_check_ready(pod, error) || !pod_check(pod, error) || !pod_share_prepare(pod, error) ||
+        !disks_settle(pod, error))
+        return FALSE;
+    directory = directory_make(pod, error);
+    if (directory < 0)
+        return FALSE;
+    good = save_and_end(pod, directory, deadline, error);
+    close(directory);
+    if (!pod_is_hibernated(pod))
+        leftovers_remove(pod);
+    return good;
+}
+
+static gboolean hibernate_in_change(Pod *pod, const Deadline *deadline, GError **error)
+{
+    gboolean good;
+
+    /* An earlier daemon may have died in a change of the VM's size, which the saved state has to fit. */
+    if (!pod->platform->fit(pod, NULL, "hibernation", FALSE, deadline, error) ||
+        !sandbox_save_take_jobs(pod, deadline, error))
+        return FALSE;
+    good = hibernate_in_jobs(pod, deadline, error);
+    sandbox_save_release_jobs(pod);
+    return good;
+}
+
+static gboolean hibernate(Pod *pod, gboolean force, const Deadline *deadline, gboolean *ret_changed,
+                          GError **error)
+{
+    Deadline unused = deadline_sooner(deadline, UNUSED_TIMEOUT_MS);
+    gboolean is_hibernated;
+    gboolean good;
+
+    if (!pod_check(pod, error))
+        return FALSE;
+    if (force)
+        stream_sessions_end(pod, "the sandbox is hibernated");
+    if (!pod_rest_change_begin(pod, force, &unused, &is_hibernated, error))
+        return FALSE;
+    *ret_changed = !is_hibernated;
+    if (is_hibernated)
+        return TRUE;
+    good = hibernate_in_change(pod, deadline, error);
+    pod_rest_change_end(pod, NULL);
+    return good;
+}
+
+gboolean sandbox_hibernate(SandboxManager *manager, const char *id, gboolean force, const Deadline *deadline,
+                           GError **error)
+{
+    Deadline bounded = deadline_sooner(deadline, HIBERNATE_TIMEOUT_MS);
+    g_autoptr(Pod) pod = manager_find_pod(manager, id, error);
+    const gint64 begin_us = g_get_monotonic_time();
+    gboolean changed;
+
+    if (pod == NULL)
+        return FALSE;
+    if (!hibernate(pod, force, &bounded, &changed, error)) {
+        pod_explain(pod, error);
+        g_prefix_error(error, "cannot hibernate sandbox %s: ", pod->id);
+        return FALSE;
+    }
+    if (changed)
+        log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)),
+                 "hibernated in %" G_GINT64_FORMAT " ms", (g_get_monotonic_time() - begin_us) / 1000);
+    return TRUE;
+}
+
+/* ---- out of it ---- */
+
+static gboolean state_load(Pod *pod, int directory, const Deadline *deadline, GError **error)
+{
+    int ram;
+    int devices;
+    int volumes;
+    gboolean loaded;
+
+    if (!checkpoint_open_state(directory, &ram, &devices, &volumes, error))
+        return FALSE;
+    loaded = pod_start_load_saved(pod, ram, devices, deadline, error);
+    close(ram);
+    close(devices);
+    if (volumes >= 0)
+        close(volumes);
+    return loaded;
+}
+
+static gboolean vm_load(Pod *pod, const Deadline *deadline, GError **error)
+{
+    int directory = directory_open(pod, error);
+    gboolean loaded;
+
+    if (directory < 0)
+        return FALSE;
+    loaded = state_load(pod, directory, deadline, error);
+    close(directory);
+    return loaded;
+}
+
+/* The VM runs from here on, whatever comes of the rest. */
+static gboolean vm_go_on(Pod *pod, const Deadline *deadline, GError **error)
+{
+    gboolean runs;
+
+    sandbox_save_mark(pod, TRUE);
+    runs = pod_start_run_saved(pod, deadline, error);
+    if (runs)
+        sandbox_save_thaw(pod);
+    sandbox_save_mark(pod, FALSE);
+    leftovers_remove(pod);
+    return runs;
+}
+
+static void vm_undo(Pod *pod)
+{
+    Deadline deadline = deadline_in_ms(END_TIMEOUT_MS);
+    g_autoptr(GError) problem = NULL;
+
+    if (!pod_start_undo_saved(pod, &deadline, &problem))
+        log_error(LOG_FIELDS("sandbox", pod->id), "cannot undo a wake that failed: %s", problem->message);
+}
+
+static gboolean wake_in_job(Pod *pod, const Deadline *deadline, GError **error)
+{
+    if (pod_state(pod) != POD_READY || !pod_is_hibernated(pod))
+        return TRUE; /* it was stopped meanwhile */
+    if (!pod_start_undo_saved(pod, deadline, error))
+        return FALSE;
+    if (!vm_load(pod, deadline, error) || !pod_network_redirect(pod, error) ||
+        !set_hibernated(pod, FALSE, error)) {
+        vm_undo(pod);
+        return FALSE;
+    }
+    return vm_go_on(pod, deadline, error);
+}
+
+/* As a start, it waits until fewer guests are starting. */
+static gboolean wake_queued(Pod *pod, const Deadline *deadline, GError **error)
+{
+    Semaphore *boots = &pod->manager->guests.boots;
+    gboolean good;
+
+    if (!semaphore_acquire(boots, deadline, "waiting for other guests to boot", error))
+        return FALSE;
+    good = wake_in_job(pod, deadline, error);
+    semaphore_release(boots);
+    return good;
+}
+
+static gboolean wake(Pod *pod, const Deadline *deadline, GError **error)
+{
+    gboolean good;
+
+    if (!semaphore_acquire(&pod->job, deadline, "waiting for other work on the sandbox", error))
+        return FALSE;
+    good = wake_queued(pod, deadline, error);
+    semaphore_release(&pod->job);
+    return good;
+}
+
+void sandbox_wake_work(gpointer data, gpointer unused)
+{
+    g_autoptr(Pod) pod = data;
+    Deadline deadline = {g_get_monotonic_time() + WAKE_TIMEOUT_MS * G_TIME_SPAN_MILLISECOND,
+                         pod->manager->closing};
+    const gint64 begin_us = g_get_monotonic_time();
+    GError *error = NULL;
+
+    (void)unused;
+    if (wake(pod, &deadline, &error)) {
+        log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)), "woken in %" G_GINT64_FORMAT " ms",
+                 (g_get_monotonic_time() - begin_us) / 1000);
+    } else {
+        g_prefix_error(&error, "cannot wake sandbox %s: ", pod->id);
+        log_error(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)), "%s", error->message);
+    }
+    pod_rest_change_end(pod, error);
+}
+
+gboolean sandbox_wake(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error)
+{
+    g_autoptr(Pod) pod = manager_find_pod(manager, id, error);
+    g_autoptr(PodTurn) turn = NULL;
+
+    if (pod == NULL)
+        return FALSE;
+    if (pod_state(pod) != POD_READY)
+        return fail(error, STATUS_FAILED_PRECONDITION, "sandbox %s is not ready", pod->id);
+    turn = pod_turn_take(pod, POD_TURN_USE, deadline, error);
+    return turn != NULL;
+}
+
+/* ---- after a restart of the daemon ---- */
+
+void sandbox_hibernate_recover(Pod *pod, const GPtrArray *domains)
+{
+    g_autofree char *path = directory_path(pod);
+    g_autoptr(GError) error = NULL;
+
+    if (pod->hibernated) {
+        Deadline deadline = deadline_in_ms(END_TIMEOUT_MS);
+
+        if (!pod_start_undo_saved(pod, &deadline, &error))
+            log_error(LOG_FIELDS("sandbox", pod->id), "cannot end the VM of a hibernated sandbox: %s",
+                      error->message);
+    } else if (g_file_test(path, G_FILE_TEST_EXISTS)) {
+        sandbox_save_resume(pod->manager, pod->id, domains);
+        leftovers_remove(pod);
+    }
+}
+
+gboolean sandbox_hibernate_can_wake(Pod *pod, const char **ret_why)
+{
+    *ret_why = "the node was restarted while the sandbox was hibernated, and its network is gone";
+    return netns_exists(pod->netns_path);
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Hibernation: a pod gives its memory back to the node, and goes on where it was.
+'use strict';
+const assert = require('assert');
+const fs = require('fs');
+const path = require('path');
+const {test, before, after, afterEach} = require('node:test');
+const {Node} = require('./support/node');
+const {processesOf} = require('./support/processes');
+const {eventually} = require('./support/kit');
+
+// Counts in memory; each count is a line of the log and the content of a file on the pod's disk.
+const COUNTER = 'n=0; while sleep 0.1; do n=$((n + 1)); echo $n; echo $n > /count; done';
+
+let node;
+before(async () => {
+    node = await Node.start({templates: true, flags: ['--guest-vm-pool-size=0']});
+});
+after(() => node.end());
+afterEach(() => node.removeAllPods());
+
+const hibernate = (pod, more = {}) => node.cri.call('HibernatePod', {pod_sandbox_id: pod.id, ...more});
+const wake = (pod) => node.cri.call('WakePod', {pod_sandbox_id: pod.id});
+const numbers = (container) => node.logTexts(container).map(Number);
+const qemus = () => processesOf(node).filter(({words}) => /qemu-system/.test(words[0]));
+// The directory with the pod's memory, which need not exist.
+const saved = (pod) => {
+    const pods = path.join(node.stateDir, 'pods');
+    return path.join(pods, fs.readdirSync(pods).find((name) => pod.id.startsWith(name)) || 'none', 'hibernation');
+};
+const wakes = () => (node.daemonLog().match(/woken in/g) || []).length;
+
+// Return: {pod, counter} of a pod that has counted.
+async function countingPod(more) {
+    const pod = await node.runPod(more);
+    const counter = await node.runContainer(pod, COUNTER);
+    await eventually('it counts', () => fs.existsSync(counter.log) && numbers(counter).length > 3);
+    return {pod, counter};
+}
+
+// Asserts that the pod has no VM, and what the CRI shows of it.
+async function asleep(pod, container) {
+    assert.deepStrictEqual(qemus(), [], 'QEMU has ended');
+    assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_READY');
+    const {state, reason} = await node.containerStatus(container);
+    assert.deepStrictEqual([state, reason], ['CONTAINER_RUNNING', 'Hibernated']);
+}
+
+// Asserts that the counter goes on, and that its log has each number once.
+async function counts(counter) {
+    const length = numbers(counter).length;
+    await eventually('it goes on counting', () => numbers(counter).length > length + 5);
+    assert.deepStrictEqual(numbers(counter), numbers(counter).map((_, i) => i + 1));
+}
+
+test('a pod gives its memory back, and goes on counting when it is woken, twice', async () => {
+    const {pod, counter} = await countingPod();
+    const {ip} = (await node.podStatus(pod)).network;
+    const mac = await node.output(counter, 'cat /sys/class/net/eth0/address');
+    for (let round = 0; round < 2; round++) {
+        await hibernate(pod);
+        await asleep(pod, counter);
+        assert.strictEqual(fs.statSync(saved(pod)).mode & 0o777, 0o700);
+        for (const file of ['ram', 'devices'])
+            assert.strictEqual(fs.statSync(path.join(saved(pod), file)).mode & 0o777, 0o600);
+        await hibernate(pod); // again changes nothing
+
+        await wake(pod);
+        await wake(pod);
+        assert.ok(!fs.existsSync(saved(pod)), 'the files are gone');
+        assert.strictEqual((await node.containerStatus(counter)).reason, '');
+        await counts(counter);
+        assert.strictEqual((await node.podStatus(pod)).network.ip, ip);
+        assert.strictEqual(await node.output(counter, 'cat /sys/class/net/eth0/address'), mac);
+    }
+});
+
+test('the first command wakes the pod, for all that come at once', async () => {
+    const {pod, counter} = await countingPod();
+    await hibernate(pod);
+    await asleep(pod, counter);
+    const earlier = wakes();
+    const answers = await Promise.all([1, 2, 3].map((i) => node.output(counter, `echo ${i}; date +%s`)));
+    answers.forEach((answer, i) => {
+        const [number, time] = answer.split('\n').map(Number);
+        assert.strictEqual(number, i + 1);
+        assert.ok(Math.abs(time - Date.now() / 1000) < 5, 'the clock is right');
+    });
+    assert.strictEqual(wakes() - earlier, 1);
+    await counts(counter);
+});
+
+test('a hibernated pod stays so when the daemon is restarted, also by kill -9, and wakes', async () => {
+    const {pod, counter} = await countingPod();
+    await hibernate(pod);
+    await node.restartDaemon();
+    await asleep(pod, counter);
+    await wake(pod);
+    await counts(counter);
+
+    await hibernate(pod);
+    await node.restartDaemon('SIGKILL');
+    await asleep(pod, counter);
+    assert.strictEqual(await node.output(counter, 'echo awake'), 'awake');
+    await counts(counter);
+});
+
+test('a hibernated pod is stopped and removed without being woken', async () => {
+    const {pod, counter} = await countingPod();
+    await hibernate(pod);
+    await node.cri.call('StopPodSandbox', {pod_sandbox_id: pod.id});
+    assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_NOTREADY');
+    const {state, exit_code, reason} = await node.containerStatus(counter);
+    assert.deepStrictEqual([state, exit_code, reason], ['CONTAINER_EXITED', 137, 'Error']);
+    assert.ok(!fs.existsSync(saved(pod)));
+    await node.removePod(pod);
+    const {pod: other} = await countingPod();
+    await hibernate(other);
+    await node.cri.call('RemovePodSandbox', {pod_sandbox_id: other.id});
+    await node.noLeaks();
+});
