@@ -98,6 +98,34 @@ static void guest_environment_set(SandboxManager *manager)
     guests->describe_default_vm_data = manager;
 }
 
+/* Without its processor a handler runs no pods: each is refused. */
+static gboolean processor_check(SandboxManager *manager, const Handler *handler, gboolean is_default,
+                                GError **error)
+{
+    DomainSpec spec = {.accelerator = handler->accelerator, .cpu = handler->cpu};
+    g_autoptr(GError) problem = NULL;
+
+    if (handler_is_host(handler) || vmm_choose_processor(manager->vmm, &spec, &problem))
+        return TRUE;
+    g_prefix_error(&problem, "handler %s: ", handler->name);
+    if (is_default || g_error_matches(problem, CRIVIRT_ERROR, STATUS_INVALID_ARGUMENT)) {
+        g_propagate_error(error, g_steal_pointer(&problem));
+        return FALSE;
+    }
+    log_warning(LOG_NO_FIELDS, "%s", problem->message);
+    return TRUE;
+}
+
+static gboolean processors_check(SandboxManager *manager, GError **error)
+{
+    const GPtrArray *handlers = manager->settings->handlers;
+
+    for (guint i = 0; i < handlers->len; i++)
+        if (!processor_check(manager, handlers->pdata[i], i == 0, error))
+            return FALSE;
+    return TRUE;
+}
+
 static gboolean open_parts(SandboxManager *manager, GError **error)
 {
     const Settings *settings = manager->settings;
@@ -177,7 +205,8 @@ SandboxManager *sandbox_manager_open(LiveSettings *live, ImageService *images, G
     semaphore_init(&manager->guests.boots, settings->hypervisor.max_parallel_boots != 0
                                                ? settings->hypervisor.max_parallel_boots
                                                : g_get_num_processors());
-    if (!open_parts(manager, error) || !manager_recover(manager, error)) {
+    if (!open_parts(manager, error) || !processors_check(manager, error) ||
+        !manager_recover(manager, error)) {
         sandbox_manager_close(manager);
         return NULL;
     }

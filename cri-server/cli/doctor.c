@@ -360,6 +360,7 @@ GPtrArray *doctor_examine(const Settings *settings)
     GPtrArray *findings = g_ptr_array_new_with_free_func(finding_free);
 
     check_kvm(findings, settings);
+    doctor_check_cpu(findings, settings);
     check_programs(findings, settings);
     check_user(findings, settings);
     check_guest_file(findings, "guest kernel", settings->guest.kernel);

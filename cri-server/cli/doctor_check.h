@@ -11,3 +11,4 @@ void doctor_add(GPtrArray *findings, DoctorVerdict verdict, const char *subject,
 void doctor_add_good(GPtrArray *findings, const char *subject, char *text);
 
 void doctor_check_cni(GPtrArray *findings, const Settings *settings);
+void doctor_check_cpu(GPtrArray *findings, const Settings *settings);

@@ -14,6 +14,7 @@
 #include "common/error.h"
 #include "image-service/content/reference.h"
 #include "sandbox/host/accelerator.h"
+#include "sandbox/host/cpu_node.h"
 #include "sandbox/host/node_kernel.h"
 
 #define KVM_DEVICE "/dev/kvm"
@@ -216,6 +217,26 @@ static void check_handler(GPtrArray *problems, const Settings *settings, const H
         add_problem(problems, is_default, "%s.accelerator: kvm: %s", handler->where, problem);
 }
 
+/* A handler without the processor that it names runs no pods. */
+static void check_cpu(GPtrArray *problems, const Settings *settings, const Handler *handler)
+{
+    gboolean is_default = handler == settings->handlers->pdata[0];
+    g_auto(AcceleratorFacts) facts = {0};
+    g_autofree char *reason = NULL;
+    g_autoptr(GError) error = NULL;
+    const CpuBaseline *ignored;
+    gboolean is_kvm;
+
+    if (handler_is_host(handler) || g_str_equal(handler->cpu, CPU_HOST))
+        return;
+    facts = accelerator_look(settings->hypervisor.qemu_user, settings->hypervisor.qemu_group);
+    if (accelerator_choose(handler->accelerator, &facts, &is_kvm, &reason, NULL) &&
+        !cpu_node_baseline(handler->cpu, is_kvm, &ignored, &error))
+        add_problem(problems, is_default, "%s.cpu: %s",
+                    g_str_equal(handler->cpu, settings->guest.cpu) ? "guest" : handler->where,
+                    error->message);
+}
+
 /* What the agent of a host pod needs from the node; in a VM the guest image has it. */
 static void check_host(GPtrArray *problems, const Settings *settings)
 {
@@ -263,8 +284,10 @@ GPtrArray *config_check(const Settings *settings)
                     settings->server.socket_group);
     check_own_directory(problems, "server.state_dir", settings->server.state_dir);
     check_own_directory(problems, "server.run_dir", settings->server.run_dir);
-    for (guint i = 0; i < settings->handlers->len; i++)
+    for (guint i = 0; i < settings->handlers->len; i++) {
         check_handler(problems, settings, settings->handlers->pdata[i]);
+        check_cpu(problems, settings, settings->handlers->pdata[i]);
+    }
     check_host(problems, settings);
     if (settings->images.max_image_size_bytes < settings->images.max_layer_size_bytes)
         add_problem(problems, FALSE, "images.max_image_size is less than images.max_layer_size");

@@ -118,6 +118,9 @@ void checkpoint_discard(int directory);
 /* Reads and checks the checkpoint, all but the digests of ram and disk, which are checked while they are
  * used: vmm_state_restore_checked(), and file_facts() of the copy of the disk. */
 Checkpoint *checkpoint_open(const char *path, GError **error);
-/* Return: the first input by which a VM with these inputs differs from the saved one, as "NAME: the
+/* Return: the first input by which a VM with these inputs differs from the saved one (of the rate of the time
+ * stamp counter: by more than the kernel's clock corrects), as "NAME: the
  * checkpoint has …, this node has …", which the caller frees; NULL: it has them all in common. */
 char *checkpoint_difference(const Checkpoint *checkpoint, const char *const *inputs);
+/* Return: the rate of the saved guest's time stamp counter; 0: the checkpoint has none. */
+guint checkpoint_time_stamp_khz(const Checkpoint *checkpoint);

@@ -56,3 +56,33 @@ guint time_stamp_khz(void)
         g_once_init_leave(&known, (gsize)measure_khz() + 1);
     return (guint)(known - 1);
 }
+
+/* ---- saved guests ---- */
+
+#define UNIT " kHz"
+#define ANY_OTHER " or any other"
+
+char *time_stamp_text(guint khz, gboolean scales)
+{
+    return g_strdup_printf("%u" UNIT "%s", khz, scales ? ANY_OTHER : "");
+}
+
+guint time_stamp_parse(const char *text)
+{
+    char *end = NULL;
+    const guint64 khz = g_ascii_strtoull(text, &end, 10);
+
+    return g_str_has_prefix(end, UNIT) && khz <= G_MAXINT ? (guint)khz : 0;
+}
+
+/* QEMU and Linux take two rates for the same within this bound, by which NTP corrects a clock. */
+gboolean time_stamp_fits(const char *saved, const char *here)
+{
+    enum { TOLERANCE_PPM = 250, MILLION = 1000 * 1000 };
+    const gint64 wanted = time_stamp_parse(saved);
+    const gint64 rate = time_stamp_parse(here);
+
+    if (wanted == 0 || rate == 0)
+        return wanted == rate;
+    return g_str_has_suffix(here, ANY_OTHER) || ABS(wanted - rate) * MILLION <= rate * TOLERANCE_PPM;
+}

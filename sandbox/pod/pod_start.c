@@ -11,6 +11,7 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "sandbox/host/cpu_node.h"
 #include "sandbox/pod/pod_cgroup.h"
 #include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_oom.h"
@@ -50,6 +51,7 @@ static DomainSpec vm_describe(const SandboxManager *manager, const HandlerSettin
     return (DomainSpec){
         .architecture = node_architecture(),
         .accelerator = settings->accelerator,
+        .cpu = settings->cpu,
         .memory_bytes = size->boot_memory_bytes,
         .pluggable_memory_bytes = size->max_memory_bytes - size->boot_memory_bytes,
         .vcpus = size->boot_vcpus,
@@ -85,6 +87,7 @@ gboolean vm_pod_describe_default(gpointer data, DomainSpec *ret_spec, GError **e
     /* The description outlives these settings. The strings are an administrator's, and so few that they may
      * be kept for ever. */
     ret_spec->accelerator = g_intern_string(handler->accelerator);
+    ret_spec->cpu = g_intern_string(handler->cpu);
     ret_spec->kernel = g_intern_string(handler->kernel);
     ret_spec->initrd = g_intern_string(handler->initrd);
     ret_spec->kernel_parameters = g_intern_string(handler->kernel_parameters);
@@ -341,6 +344,11 @@ char **pod_start_run_inputs(Pod *pod, GError **error)
 
     if (!vm_describe_running(pod, &settings, &spec, error))
         return NULL;
+    /* The handler may have got another processor since the pod's start, and the guest may have been saved on
+     * another node. */
+    if (g_str_equal(spec.architecture, "x86_64") &&
+        !vmm_processor(pod->manager->vmm, pod->id, &spec.cpu, &spec.saved_time_stamp_khz, error))
+        return NULL;
     return template_run_inputs(pod->manager->vmm, &spec, error);
 }
 
@@ -422,10 +430,13 @@ static gboolean vm_create_from_checkpoint(Pod *pod, const DomainSpec *spec, cons
 {
     const Checkpoint *checkpoint = request->checkpoint;
     g_autofree char *disk = g_strdup_printf("/proc/self/fd/%d", checkpoint->disk_fd);
+    DomainSpec complete = *spec;
 
+    if (cpu_node_time_stamp().scales)
+        complete.saved_time_stamp_khz = checkpoint_time_stamp_khz(checkpoint);
     return guest_files_make(&pod->manager->guests, pod->id, disk, error) &&
            checkpoint_disk_check(pod, checkpoint, error) &&
-           vm_create_for_saved(pod, spec, &request->size, checkpoint->disks, deadline, error);
+           vm_create_for_saved(pod, &complete, &request->size, checkpoint->disks, deadline, error);
 }
 
 static gboolean vm_continue_once(Pod *pod, const DomainSpec *spec, const PodRequest *request,

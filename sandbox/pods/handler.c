@@ -216,6 +216,7 @@ gboolean handler_settings(const Handler *handler, const Runtime__V1__PodSandboxC
         .kernel = handler->kernel,
         .initrd = handler->initrd,
         .accelerator = handler->accelerator,
+        .cpu = handler->cpu,
         .kernel_parameters = g_strdup(handler->kernel_parameters),
         .template = handler->template,
     };

@@ -47,6 +47,7 @@ typedef struct {
     const char *kernel; /* borrowed from the handler */
     const char *initrd;
     const char *accelerator;
+    const char *cpu;
     char *kernel_parameters; /* owned */
     gboolean template;
 } HandlerSettings;

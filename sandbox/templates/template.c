@@ -11,6 +11,8 @@
 #include "common/fileio.h"
 #include "common/json_writer.h"
 #include "common/page_digest.h"
+#include "sandbox/host/cpu_node.h"
+#include "sandbox/host/time_stamp.h"
 
 /* The version of the files' format. It is raised with each change of their form or meaning, including what
  * the agent expects of a restored guest. */
@@ -113,15 +115,6 @@ static gboolean add_versions(GPtrArray *inputs, Vmm *vmm, GError **error)
     return TRUE;
 }
 
-/* Adds the inputs that are the same for all VM specs of the node. */
-static gboolean add_platform(GPtrArray *inputs, Vmm *vmm, GError **error)
-{
-    if (!add_versions(inputs, vmm, error))
-        return FALSE;
-    add_input(inputs, "processor", processor());
-    return TRUE;
-}
-
 char **template_inputs(Vmm *vmm, const DomainSpec *spec, guint64 disk_bytes, GError **error)
 {
     DomainSpec booting = *spec;
@@ -132,8 +125,9 @@ char **template_inputs(Vmm *vmm, const DomainSpec *spec, guint64 disk_bytes, GEr
     g_autofree char *emulator = g_find_program_in_path(program);
     g_autoptr(GPtrArray) inputs = g_ptr_array_new_with_free_func(g_free);
 
-    if (!add_platform(inputs, vmm, error))
+    if (!vmm_choose_processor(vmm, &booting, error) || !add_versions(inputs, vmm, error))
         return NULL;
+    add_input(inputs, "processor", booting.baseline != NULL ? booting.baseline->text : processor());
     add_file(inputs, "emulator", emulator);
     add_file(inputs, "kernel", spec->kernel);
     add_file(inputs, "initrd", spec->initrd);
@@ -145,6 +139,26 @@ char **template_inputs(Vmm *vmm, const DomainSpec *spec, guint64 disk_bytes, GEr
     return (char **)g_ptr_array_steal(inputs, NULL);
 }
 
+/* The processor of an emulated VM does not depend on the node's. */
+static const char *run_processor(const DomainSpec *spec)
+{
+    if (spec->baseline != NULL)
+        return spec->baseline->text;
+    return spec->accelerated ? processor() : "emulated";
+}
+
+/* The counter of an emulated guest is the node's. */
+static void add_time_stamp(GPtrArray *inputs, const DomainSpec *spec)
+{
+    const CpuTimeStamp node =
+        spec->accelerated ? cpu_node_time_stamp() : (CpuTimeStamp){.khz = time_stamp_khz()};
+    const guint saved = spec->accelerated ? spec->saved_time_stamp_khz : 0;
+    g_autofree char *text =
+        saved != 0 ? time_stamp_text(saved, FALSE) : time_stamp_text(node.khz, node.scales);
+
+    add_input(inputs, TIME_STAMP_INPUT, text);
+}
+
 char **template_run_inputs(Vmm *vmm, const DomainSpec *spec, GError **error)
 {
     g_autoptr(GPtrArray) inputs = g_ptr_array_new_with_free_func(g_free);
@@ -153,14 +167,13 @@ char **template_run_inputs(Vmm *vmm, const DomainSpec *spec, GError **error)
 
     without_kernel.kernel = without_kernel.initrd = without_kernel.kernel_parameters = NULL;
     without_kernel.incoming = TRUE;
-    without_kernel.accelerated = vmm_uses_kvm(vmm, NULL) && g_strcmp0(spec->accelerator, "tcg") != 0;
-    vm = vm_text(&without_kernel, 0);
-    if (!add_versions(inputs, vmm, error))
+    if (!vmm_choose_processor(vmm, &without_kernel, error) || !add_versions(inputs, vmm, error))
         return NULL;
-    /* The processor of an emulated VM does not depend on the node's. */
-    if (without_kernel.accelerated)
-        add_input(inputs, "processor", processor());
     add_input(inputs, "accelerator", without_kernel.accelerated ? "kvm" : "tcg");
+    add_input(inputs, "processor", run_processor(&without_kernel));
+    add_time_stamp(inputs, &without_kernel);
+    without_kernel.saved_time_stamp_khz = 0;
+    vm = vm_text(&without_kernel, 0);
     add_input(inputs, "machine", vm);
     g_ptr_array_add(inputs, NULL);
     return (char **)g_ptr_array_steal(inputs, NULL);
@@ -303,13 +316,29 @@ static gboolean files_have_changed(const JsonDocument *manifest)
     return changed;
 }
 
+/* text: the input "processor" of a template. Return: whether no guest of this node has that processor. */
+static gboolean processor_has_changed(const char *text)
+{
+    g_autofree char *name = g_strndup(text, strcspn(text, ","));
+    const CpuBaseline *baseline;
+
+    if (!cpu_baseline_is_known(name))
+        return !g_str_equal(text, processor());
+    for (guint accelerated = 0; accelerated < 2; accelerated++)
+        if (cpu_node_baseline(name, accelerated != 0, &baseline, NULL) && g_str_equal(baseline->text, text))
+            return FALSE;
+    return TRUE;
+}
+
 gboolean template_is_outdated(const char *directory, Vmm *vmm)
 {
     g_autoptr(GPtrArray) inputs = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(JsonDocument) manifest = manifest_read(directory, NULL);
-    gboolean outdated = manifest != NULL && files_have_changed(manifest);
+    const char *saved_processor = manifest != NULL ? manifest_text(manifest, "inputs", "processor") : NULL;
+    gboolean outdated = manifest != NULL && (files_have_changed(manifest) || saved_processor == NULL ||
+                                             processor_has_changed(saved_processor));
 
-    if (manifest != NULL && add_platform(inputs, vmm, NULL))
+    if (manifest != NULL && add_versions(inputs, vmm, NULL))
         for (guint i = 0; i < inputs->len; i++) {
             g_auto(GStrv) input = g_strsplit(inputs->pdata[i], "=", 2);
 

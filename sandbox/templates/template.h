@@ -22,8 +22,9 @@
  * are ignored; disk_bytes is the size of the writable disk. */
 char **template_inputs(Vmm *vmm, const DomainSpec *spec, guint64 disk_bytes, GError **error);
 /* Return: the same for the state of a guest that is in use (sandbox/checkpoint): what a VM must have in
- * common with that in which the state was saved, without what the guest booted from. The caller frees them.
- */
+ * common with that in which the state was saved, without what the guest booted from. The rate of the time
+ * stamp counter is spec->saved_time_stamp_khz, where that is known, else the one that this node can give. The
+ * caller frees them. */
 char **template_run_inputs(Vmm *vmm, const DomainSpec *spec, GError **error);
 /* Return: 32 hexadecimal digits, which the caller frees. */
 char *template_key(const char *const *inputs);

@@ -192,6 +192,27 @@ static void add_memory_node(GString *xml, const DomainSpec *spec)
                    max_vcpus(spec) - 1, spec->memory_bytes / 1024);
 }
 
+/* qemu64 has what every x86-64 has, and the rest is exactly what the baseline says (add_arguments()): QEMU
+ * refuses to start a guest with less. */
+static void add_baseline(GString *xml, const CpuBaseline *baseline)
+{
+    append_escaped(xml,
+                   "<cpu mode='custom' match='exact' check='none'><model fallback='forbid' vendor_id='%s'>"
+                   "qemu64</model><feature policy='disable' name='svm'/>",
+                   baseline->vendor);
+    for (guint i = 0; i < baseline->features->len; i++)
+        append_escaped(xml, "<feature policy='require' name='%s'/>",
+                       (const char *)baseline->features->pdata[i]);
+}
+
+static void add_timers(GString *xml, const DomainSpec *spec, const Architecture *architecture)
+{
+    g_string_append(xml, architecture->timers);
+    if (architecture->has_time_stamp && spec->accelerated && spec->saved_time_stamp_khz != 0)
+        append_escaped(xml, "<timer name='tsc' frequency='%" G_GUINT64_FORMAT "'/>",
+                       (guint64)spec->saved_time_stamp_khz * 1000);
+}
+
 static void add_processor(GString *xml, const DomainSpec *spec, const Architecture *architecture)
 {
     append_escaped(xml, "  <features>");
@@ -199,10 +220,13 @@ static void add_processor(GString *xml, const DomainSpec *spec, const Architectu
     if (!spec->accelerated && spec->tcg_buffer_mib != 0)
         append_escaped(xml, "<tcg><tb-cache unit='MiB'>%u</tb-cache></tcg>", spec->tcg_buffer_mib);
     append_escaped(xml, "</features>\n  ");
-    g_string_append(xml, spec->accelerated ? architecture->cpu_accelerated : architecture->cpu_emulated);
+    if (spec->baseline != NULL)
+        add_baseline(xml, spec->baseline);
+    else
+        g_string_append(xml, spec->accelerated ? architecture->cpu_accelerated : architecture->cpu_emulated);
     add_memory_node(xml, spec);
     append_escaped(xml, "</cpu>\n  <clock offset='utc'>");
-    g_string_append(xml, architecture->timers);
+    add_timers(xml, spec, architecture);
     append_escaped(xml, "</clock>\n");
 }
 
@@ -277,6 +301,31 @@ static void add_network(GString *xml, const DomainSpec *spec)
     append_escaped(xml, "</interface>\n");
 }
 
+/* Sets a property of all processors of the VM, also of those that are added later. */
+static void add_property(GString *xml, const char *name, const char *value)
+{
+    append_escaped(xml, "<qemu:arg value='-global'/><qemu:arg value='x86_64-cpu.%s=%s'/>", name, value);
+}
+
+static void add_number(GString *xml, const char *name, guint value)
+{
+    g_autofree char *text = g_strdup_printf("%u", value);
+
+    add_property(xml, name, text);
+}
+
+/* What libvirt's XML cannot express. enforce: QEMU would leave out what the node does not have. */
+static void add_baseline_arguments(GString *xml, const CpuBaseline *baseline)
+{
+    add_property(xml, "enforce", "on");
+    add_number(xml, "family", baseline->family);
+    add_number(xml, "model", baseline->model);
+    add_number(xml, "stepping", baseline->stepping);
+    add_property(xml, "model-id", baseline->name);
+    for (guint i = 0; i < baseline->software->len; i++)
+        add_property(xml, baseline->software->pdata[i], "on");
+}
+
 /* QEMU merges a second -machine with libvirt's own. libvirt itself restores only states that it has saved,
  * with the memory in them. */
 static void add_arguments(GString *xml, const DomainSpec *spec, const Architecture *architecture)
@@ -287,6 +336,8 @@ static void add_arguments(GString *xml, const DomainSpec *spec, const Architectu
     if (architecture->machine_options != NULL)
         append_escaped(xml, "<qemu:arg value='-machine'/><qemu:arg value='%s'/>",
                        architecture->machine_options);
+    if (spec->baseline != NULL)
+        add_baseline_arguments(xml, spec->baseline);
     if (spec->incoming)
         append_escaped(xml, "<qemu:arg value='-incoming'/><qemu:arg value='defer'/>");
     append_escaped(xml, "</qemu:commandline>\n");

@@ -7,6 +7,7 @@
 
 #include <glib.h>
 
+#include "sandbox/host/cpu_baseline.h"
 #include "sandbox/host/vfio.h"
 
 /* crivirt's domains have <crivirt:owner> in their metadata. */
@@ -29,15 +30,19 @@ typedef struct {
 } ShareSpec;
 
 typedef struct {
-    const char *name;               /* also the source of the domain's UUID */
-    const char *title;              /* "namespace/pod", for virsh; NULL: none */
-    const char *owner;              /* the state directory of the daemon; the Vmm sets it */
-    guint user;                     /* the id of user and group that QEMU runs as; 0: the Vmm's */
-    const char *architecture;       /* "x86_64", "aarch64" */
-    const char *accelerator;        /* "auto", "kvm", "tcg"; NULL: the Vmm's */
-    gboolean accelerated;           /* KVM, else TCG; the Vmm sets it */
-    guint time_stamp_khz;           /* of an emulated VM (time_stamp.h); 0: unknown; the Vmm sets it */
-    guint64 memory_bytes;           /* when it boots */
+    const char *name;            /* also the source of the domain's UUID */
+    const char *title;           /* "namespace/pod", for virsh; NULL: none */
+    const char *owner;           /* the state directory of the daemon; the Vmm sets it */
+    guint user;                  /* the id of user and group that QEMU runs as; 0: the Vmm's */
+    const char *architecture;    /* "x86_64", "aarch64" */
+    const char *accelerator;     /* "auto", "kvm", "tcg"; NULL: the Vmm's */
+    gboolean accelerated;        /* KVM, else TCG; the Vmm sets it */
+    const char *cpu;             /* the option cpu; NULL: CPU_HOST */
+    const CpuBaseline *baseline; /* the processor; NULL: that of CPU_HOST; the Vmm sets it */
+    guint time_stamp_khz;        /* of an emulated VM (time_stamp.h); 0: unknown; the Vmm sets it */
+    guint
+        saved_time_stamp_khz; /* with KVM: the rate that the guest of the incoming state has; 0: the node's */
+    guint64 memory_bytes;     /* when it boots */
     guint64 pluggable_memory_bytes; /* the most that can be added later; 0: none; a multiple of
                                        DOMAIN_MEMORY_BLOCK */
     guint64 plugged_memory_bytes;   /* how much of that it has from the start; a multiple as well */

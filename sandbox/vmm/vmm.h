@@ -70,6 +70,15 @@ void vmm_events_ask(Vmm *vmm, void (*function)(gpointer data), gpointer data);
  * Status. */
 gboolean vmm_uses_kvm(Vmm *vmm, const char **ret_reason);
 
+/* Sets spec->accelerated and spec->baseline, as spec->accelerator and spec->cpu ask for on this node. Errors:
+ * those of accelerator_choose() and of cpu_node_baseline(). */
+gboolean vmm_choose_processor(Vmm *vmm, DomainSpec *spec, GError **error);
+/* Asks QEMU which processor a guest on x86-64 has. *ret_cpu, which is static, is the value of the option cpu
+ * with which its VM was created. *ret_time_stamp_khz is the rate of its time stamp counter with KVM; 0:
+ * emulated. */
+gboolean vmm_processor(Vmm *vmm, const char *name, const char **ret_cpu, guint *ret_time_stamp_khz,
+                       GError **error);
+
 /* Creates the domain paused, so that its tap can be moved before the guest runs. Makes the console file, and
  * makes QEMU's user (spec->user) the owner of it and of the writable disks. A user of its own may
  * open /dev/kvm while QEMU starts. spec->accelerated and spec->owner are ignored:

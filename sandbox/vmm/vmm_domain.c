@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "sandbox/host/accelerator.h"
+#include "sandbox/host/cpu_node.h"
 #include "sandbox/host/file_access.h"
 #include "sandbox/host/time_stamp.h"
 #include "sandbox/vmm/vmm_private.h"
@@ -115,6 +116,20 @@ static gboolean choose_accelerator(Vmm *vmm, const char *wish, gboolean *ret_kvm
     return accelerator_choose(wish, &facts, ret_kvm, &reason, error);
 }
 
+gboolean vmm_choose_processor(Vmm *vmm, DomainSpec *spec, GError **error)
+{
+    gboolean accelerated;
+
+    if (!choose_accelerator(vmm, spec->accelerator, &accelerated, error))
+        return FALSE;
+    if (!cpu_node_baseline(spec->cpu, accelerated, &spec->baseline, error)) {
+        g_prefix_error(error, "cpu: ");
+        return FALSE;
+    }
+    spec->accelerated = accelerated;
+    return TRUE;
+}
+
 /* Permissions may have changed since the start. libvirt does not report that: it probes QEMU's capabilities
  * again and again, for minutes, as long as root can use KVM and QEMU's user cannot. */
 static gboolean check_kvm(Vmm *vmm, GError **error)
@@ -183,8 +198,7 @@ static gboolean create_reserved(Vmm *vmm, const DomainSpec *spec, GError **error
     DomainSpec complete = *spec;
     g_autoptr(virDomain) domain = NULL;
 
-    if (!choose_accelerator(vmm, spec->accelerator, &complete.accelerated, error) ||
-        (complete.accelerated && !check_kvm(vmm, error)))
+    if (!vmm_choose_processor(vmm, &complete, error) || (complete.accelerated && !check_kvm(vmm, error)))
         return FALSE;
     complete.owner = vmm->state_dir;
     complete.time_stamp_khz = complete.accelerated ? 0 : time_stamp_khz();

@@ -6,6 +6,7 @@
  *   vmm_adopt.c    finds the domains of an earlier daemon again
  *   vmm_leftovers.c takes out of QEMU what an earlier daemon was attaching when it died
  *   vmm_monitor.c  sends commands to QEMU's monitor
+ *   vmm_processor.c reports which processor a guest has
  *   vmm_events.c   runs libvirt's event loop and reports the end of domains
  *   vmm_disk_full.c lets guests continue that were paused because the node's disk was full
  *   vmm_domain.c   creates, resumes, pauses, lists and destroys domains

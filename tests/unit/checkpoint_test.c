@@ -154,6 +154,38 @@ static void compares_inputs(void)
     CU_ASSERT_TRUE(g_str_has_prefix(missing, "processor: the checkpoint has \"none\""));
 }
 
+static char *difference_of(const char *saved, const char *here)
+{
+    const char *const there[] = {saved, NULL};
+    const char *const node[] = {here, NULL};
+    g_autoptr(Checkpoint) checkpoint = checkpoint_new();
+
+    checkpoint->inputs = g_strdupv((char **)there);
+    return checkpoint_difference(checkpoint, node);
+}
+
+static void compares_processors(void)
+{
+    g_autofree char *same = difference_of("time_stamp=2000000 kHz", "time_stamp=2000100 kHz");
+    g_autofree char *scaled = difference_of("time_stamp=3000000 kHz", "time_stamp=2000000 kHz or any other");
+    g_autofree char *rate = difference_of("time_stamp=3000000 kHz", "time_stamp=2000000 kHz");
+    g_autofree char *level = difference_of("processor=x86-64-v2, AuthenticAMD family 23, with smep ibpb",
+                                           "processor=x86-64-v3, AuthenticAMD family 23, with smep ibpb");
+    g_autofree char *family = difference_of("processor=x86-64-v3, AuthenticAMD family 23, with smep ibpb",
+                                            "processor=x86-64-v3, AuthenticAMD family 25, with smep ibpb");
+    g_autoptr(Checkpoint) without = describe();
+
+    CU_ASSERT_PTR_NULL(same);
+    CU_ASSERT_PTR_NULL(scaled);
+    CU_ASSERT_STRING_EQUAL(rate,
+                           "time_stamp: the checkpoint has \"3000000 kHz\", this node has \"2000000 kHz\"");
+    CU_ASSERT_PTR_NOT_NULL(strstr(level, "processor: the checkpoint has \"x86-64-v2"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(level, "this node has \"x86-64-v3"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(family, "family 23"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(family, "family 25"));
+    CU_ASSERT_EQUAL(checkpoint_time_stamp_khz(without), 0);
+}
+
 /* ---- what is refused ---- */
 
 static void a_directory_must_be_empty(void)
@@ -464,6 +496,7 @@ int main(void)
         {"a checkpoint that was sealed opens unchanged", opens_what_was_sealed},
         {"only their owner can read the files", files_are_private},
         {"a VM that differs from the saved one is named by the difference", compares_inputs},
+        {"another processor, or one whose counter has another rate, is named", compares_processors},
         {"the directory must exist and be empty", a_directory_must_be_empty},
         {"a directory is used by one call at a time", a_directory_is_used_by_one_call},
         {"an unfinished checkpoint is removed, and nothing else", discards_its_own_files_only},

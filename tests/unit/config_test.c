@@ -339,12 +339,13 @@ static void reads_handlers(void)
 {
     const char *flags[] = {"--guest-kernel=/flag", NULL};
     GError *error = NULL;
-    g_autoptr(Settings) config = load("[handlers.big]\nvcpus = 4\nmax_vcpus = 8\nmemory = '2GiB'\n"
-                                      "template = false\nannotations = ['vcpus', 'kernel-parameters']\n"
-                                      "pod_kernel_parameters = ['mitigations']\n"
-                                      "[handlers.other]\nkernel = '/other'\naccelerator = 'tcg'\n"
-                                      "[guest]\nmemory = '128MiB'\nvcpus = 2\nkernel = '/file'\n",
-                                      flags, &error);
+    g_autoptr(Settings) config =
+        load("[handlers.big]\nvcpus = 4\nmax_vcpus = 8\nmemory = '2GiB'\n"
+             "template = false\nannotations = ['vcpus', 'kernel-parameters']\n"
+             "pod_kernel_parameters = ['mitigations']\n"
+             "[handlers.other]\nkernel = '/other'\naccelerator = 'tcg'\ncpu = 'host'\n"
+             "[guest]\ncpu = 'x86-64-v3'\nmemory = '128MiB'\nvcpus = 2\nkernel = '/file'\n",
+             flags, &error);
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
     CU_ASSERT_EQUAL_FATAL(config->handlers->len, 3);
@@ -363,6 +364,8 @@ static void reads_handlers(void)
     CU_ASSERT_FALSE(handler(config, 1)->template);
     CU_ASSERT_STRING_EQUAL(handler(config, 2)->kernel, "/other");
     CU_ASSERT_STRING_EQUAL(handler(config, 2)->accelerator, "tcg");
+    CU_ASSERT_STRING_EQUAL(handler(config, 1)->cpu, "x86-64-v3");
+    CU_ASSERT_STRING_EQUAL(handler(config, 2)->cpu, "host");
     CU_ASSERT_EQUAL(handler(config, 2)->vcpus, 2);
 }
 

@@ -53,6 +53,42 @@ static void incoming_x86(void)
     check_golden("x86_64-incoming.xml", domain_xml_build(&spec));
 }
 
+static CpuLeaf everything[] = {
+    {1, 0, {0, 0, G_MAXUINT32, 0}},          {7, 0, {0, G_MAXUINT32, G_MAXUINT32, G_MAXUINT32}},
+    {0xd, 1, {G_MAXUINT32, 0, 0, 0}},        {0x80000001, 0, {0, 0, G_MAXUINT32, G_MAXUINT32}},
+    {0x80000008, 0, {0, G_MAXUINT32, 0, 0}}, {0x40000001, 0, {G_MAXUINT32, 0, 0, 0}},
+};
+
+/* A guest that was saved on a node with another rate of the time stamp counter. */
+static void baseline_x86(void)
+{
+    DomainSpec spec = plain("x86_64");
+    g_auto(CpuFacts) facts = {.accelerated = TRUE, .vendor = "GenuineIntel", .family = 6};
+    g_autoptr(CpuBaseline) baseline = NULL;
+
+    facts.leaves = g_array_new(FALSE, FALSE, sizeof(CpuLeaf));
+    g_array_append_vals(facts.leaves, everything, G_N_ELEMENTS(everything));
+    baseline = cpu_baseline_new("x86-64-v4", &facts, NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(baseline);
+    spec.accelerated = TRUE;
+    spec.incoming = TRUE;
+    spec.baseline = baseline;
+    spec.saved_time_stamp_khz = 2596132;
+    check_golden("x86_64-baseline.xml", domain_xml_build(&spec));
+}
+
+static void emulated_baseline_x86(void)
+{
+    DomainSpec spec = plain("x86_64");
+    const CpuFacts facts = {0};
+    g_autoptr(CpuBaseline) baseline = cpu_baseline_new("x86-64-v3", &facts, NULL);
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(baseline);
+    spec.baseline = baseline;
+    spec.saved_time_stamp_khz = 2596132; /* has no effect there */
+    check_golden("x86_64-baseline-emulated.xml", domain_xml_build(&spec));
+}
+
 /* QEMU has the device for x86 only. */
 static void generation_where_it_is(void)
 {
@@ -162,6 +198,8 @@ int main(int argc, char **argv)
     static const TestCase cases[] = {
         {"an emulated x86-64 VM has few devices and a small code buffer", emulated_x86},
         {"a VM that will be restored has a generation id", incoming_x86},
+        {"a VM of a baseline has its features, and the rate of the guest that was saved", baseline_x86},
+        {"an emulated VM of a baseline has no features of KVM", emulated_baseline_x86},
         {"only architectures with the device have a generation id", generation_where_it_is},
         {"an accelerated VM has a network, disks, and memory and CPUs that can grow", full_x86},
         {"an emulated aarch64 VM has its own machine type and console", emulated_arm},
