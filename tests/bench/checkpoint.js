@@ -3,13 +3,15 @@
 // much by its own migration into a file, and with a start of the program anew. The program is tests/tools/stateful.c.
 'use strict';
 const {spawn} = require('child_process');
+const crypto = require('crypto');
 const fs = require('fs');
 const net = require('net');
 const path = require('path');
 const {
-    work, count, now, sleep, say, podConfig, runPod, endPod, containerConfig, cmdline, qemuOf, bareArguments, medianOf,
+    work, daemonPid, count, now, sleep, say, podConfig, runPod, endPod, containerConfig, cmdline, qemuOf, bareArguments, medianOf,
 } = require('./lib');
 
+const PACKINGS = (process.env.BENCH_PACKINGS || 'none').split(' ');
 const MIB = count('BENCH_WORKING_SET_MIB', 200);
 const LIMITS = {memory_limit_in_bytes: (MIB + 200) << 20};
 
@@ -119,7 +121,23 @@ async function startAnew(call) {
 const lastPause = () => Number(
     [...fs.readFileSync(path.join(work, 'crivirtd.log'), 'utf8').matchAll(/for (\d+) of which they stood still/g)].pop()[1]);
 
-async function crivirtOnce(call) {
+// Lets the daemon write checkpoints in that form from now on.
+async function usePacking(call, packing) {
+    const key = path.join(work, 'checkpoint.key');
+    fs.writeFileSync(key, crypto.randomBytes(32).toString('hex'), {mode: 0o600});
+    const wanted = {compression: packing.includes('zstd') ? 'zstd' : 'none', key_files: packing.includes('aes') ? [key] : []};
+    fs.writeFileSync(path.join(work, 'crivirt.toml'), `[checkpoint]\n${Object.entries(wanted)
+        .map(([name, value]) => `${name} = ${JSON.stringify(value)}\n`).join('')}`);
+    process.kill(daemonPid, 'SIGHUP');
+    for (;; await sleep(20)) {
+        const {compression, key_files} = JSON.parse((await call('Status', {verbose: true})).info.config).checkpoint;
+        if (JSON.stringify({compression, key_files}) === JSON.stringify(wanted))
+            return;
+    }
+}
+
+async function crivirtOnce(call, packing) {
+    await usePacking(call, packing);
     const pod = await startAnew(call);
     const words = cmdline(qemuOf(pod.id));
     const directory = fs.mkdtempSync(path.join(work, 'checkpoint-'));
@@ -144,25 +162,31 @@ async function crivirtOnce(call) {
 }
 
 async function measure(call) {
-    const ours = [], qemu = [];
+    const ours = Object.fromEntries(PACKINGS.map((packing) => [packing, []]));
+    const qemu = [];
     let kernel;
     for (let i = 0; i < count('BENCH_CHECKPOINTS', 5); i++) {
-        const one = await crivirtOnce(call);
+        let one;
+        for (const packing of PACKINGS) {
+            one = await crivirtOnce(call, packing);
+            ours[packing].push({...one, words: undefined});
+        }
         // A QEMU that restores a template is not given the kernel.
         kernel = one.words.includes('-kernel') ? [] : ['-kernel', path.join(work, 'guest/kernel'), '-append', 'console=ttyS0 quiet panic=-1'];
-        ours.push({...one, words: undefined});
         qemu.push(await qemuOnce([...one.words.filter((word) => word !== ''), ...kernel]));
-        say(`checkpoint ${i + 1}: ` + JSON.stringify([ours[i], qemu[i]], (key, value) => (value?.toFixed ? Math.round(value) : value)));
+        say(`checkpoint ${i + 1}: ` + JSON.stringify([...PACKINGS.map((packing) => ours[packing][i]), qemu[i]], (key, value) => (value?.toFixed ? Math.round(value) : value)));
     }
     return {ours, qemu};
 }
 
-function print({ours, qemu}, row) {
-    row(`pause by CheckpointPod : stop and migrate of QEMU, ${MIB} MiB`, medianOf(ours, 'pause'), medianOf(qemu, 'save'), '', 'ms');
-    row('  the whole call : the same', medianOf(ours, 'save'), medianOf(qemu, 'save'), '', 'ms');
-    row('  size of the memory : of QEMU\'s file', medianOf(ours, 'mib'), medianOf(qemu, 'mib'), '', 'MiB');
-    row('RestorePod + StartContainer : QEMU -incoming', medianOf(ours, 'restore'), medianOf(qemu, 'restore'), '', 'ms');
-    row('  : pod, container and program anew', medianOf(ours, 'restore'), medianOf(ours, 'anew'), '', 'ms');
+function print({ours: all, qemu}, row) {
+    for (const [packing, ours] of Object.entries(all)) {
+        row(`pause by CheckpointPod (${packing}) : stop and migrate of QEMU, ${MIB} MiB`, medianOf(ours, 'pause'), medianOf(qemu, 'save'), '', 'ms');
+        row('  the whole call : the same', medianOf(ours, 'save'), medianOf(qemu, 'save'), '', 'ms');
+        row('  size of the memory : of QEMU\'s file', medianOf(ours, 'mib'), medianOf(qemu, 'mib'), '', 'MiB');
+        row('RestorePod + StartContainer : QEMU -incoming', medianOf(ours, 'restore'), medianOf(qemu, 'restore'), '', 'ms');
+        row('  : pod, container and program anew', medianOf(ours, 'restore'), medianOf(ours, 'anew'), '', 'ms');
+    }
 }
 
 module.exports = {measure, print};

@@ -9,6 +9,7 @@
 #   BENCH_STARTS=20  BENCH_CONTAINERS=15  BENCH_MANY="5 20"  BENCH_PULLS=5  BENCH_LAYER_MB=40 (five layers)
 #   BENCH_PODS="1 10"  BENCH_CHURN=100  BENCH_CHURN_AT_ONCE=4  BENCH_LIMIT=1000  BENCH_LIMIT_RESERVE_MB=2048
 #   BENCH_STREAMS=5  BENCH_STREAM_MIB=32  BENCH_CHECKPOINTS=5  BENCH_WORKING_SET_MIB=200
+#   BENCH_PACKINGS="none zstd aes zstd+aes" (forms of checkpoints, in turns)
 #   BENCH_AT_ONCE=8  BENCH_CROWDS=3 (pods with a container at once, beside containerd, and how often)
 #   BENCH_GUEST=DIRECTORY  a guest image (kernel, initrd.img), instead of one that is made
 #   BENCH_FLAGS="--agent-timeout=5m"  for the daemon, where the node is emulated
@@ -185,8 +186,9 @@ daemon() {
     local initrd=$1
     shift
     mkdir -p "$run_dir"
+    : >"$work/crivirt.toml"
     # shellcheck disable=SC2086 # flags are words
-    "${inside[@]}" "$build/cri-server/crivirtd" -c /dev/null --socket="$run_dir/s.sock" --state-dir="$work/state" \
+    "${inside[@]}" "$build/cri-server/crivirtd" -c "$work/crivirt.toml" --socket="$run_dir/s.sock" --state-dir="$work/state" \
         --run-dir="$run_dir" --cni-config-dir="$work/cni" --guest-kernel="$work/guest/kernel" \
         --guest-initrd="$initrd" --registry-hosts-dir= "$@" ${BENCH_LOG_LEVEL:+--log-level="$BENCH_LOG_LEVEL"} ${BENCH_FLAGS:-} \
         >>"$work/crivirtd.log" 2>&1 &
