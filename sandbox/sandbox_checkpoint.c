@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* CheckpointPod: saves a running pod at one moment (sandbox_save.c), and lets it run on. The rest, above all
- * the digests, follows when the pod runs again. */
+ * the digests, or compression and encryption, follows when the pod runs again. Files that are packed are
+ * saved below the daemon's state directory, so that no other part of the node gets them as they are, and
+ * packed from there. */
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -167,6 +170,15 @@ static Checkpoint *checkpoint_describe(Pod *pod, const GPtrArray *containers, GE
     return g_steal_pointer(&checkpoint);
 }
 
+CheckpointStorage sandbox_checkpoint_storage(const Settings *settings)
+{
+    return (CheckpointStorage){.compress = g_str_equal(settings->checkpoint.compression, "zstd"),
+                               .level = settings->checkpoint.level,
+                               .threads = settings->checkpoint.threads,
+                               .key_files = settings->checkpoint.key_files,
+                               .require_encryption = settings->checkpoint.require_encryption};
+}
+
 /* ---- the journal ---- */
 
 /* Two calls may save one pod, one after the other, so an entry is named by the pod and the directory. Return:
@@ -259,16 +271,17 @@ static gboolean save_in_jobs(Pod *pod, const GPtrArray *containers, int director
     return good;
 }
 
-static gboolean checkpoint_make(Pod *pod, const GPtrArray *containers, int directory,
-                                const Deadline *deadline, GError **error)
+/* made: the directory that the guest is saved to. */
+static gboolean checkpoint_make(Pod *pod, const GPtrArray *containers, int directory, int made,
+                                const CheckpointPacking *packing, const Deadline *deadline, GError **error)
 {
     g_autoptr(Checkpoint) checkpoint = NULL;
     gint64 pause_us = 0;
     const gint64 begin_us = g_get_monotonic_time();
 
-    if (!save_in_jobs(pod, containers, directory, deadline, &checkpoint, &pause_us, error) ||
+    if (!save_in_jobs(pod, containers, made, deadline, &checkpoint, &pause_us, error) ||
         !deadline_check(deadline, "finishing the checkpoint", error) ||
-        !checkpoint_seal(directory, checkpoint, error) ||
+        !checkpoint_seal(directory, made, checkpoint, packing, deadline, error) ||
         !deadline_check(deadline, "finishing the checkpoint", error))
         return FALSE;
     log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)),
@@ -276,6 +289,42 @@ static gboolean checkpoint_make(Pod *pod, const GPtrArray *containers, int direc
              " of which they stood still",
              containers->len, (g_get_monotonic_time() - begin_us) / 1000, pause_us / 1000);
     return TRUE;
+}
+
+static gboolean checkpoint_make_aside(Pod *pod, const GPtrArray *containers, int directory,
+                                      const CheckpointPacking *packing, const Deadline *deadline,
+                                      GError **error)
+{
+    g_autofree char *scratch = sandbox_checkpoint_scratch(pod->manager);
+    g_autofree char *path = g_build_filename(scratch, "pack-XXXXXX", NULL);
+    gboolean good;
+    int made;
+
+    if (!dir_make(scratch, 0700, error))
+        return FALSE;
+    if (mkdtemp(path) == NULL)
+        return fail_errno(error, errno, "cannot make a directory in %s", scratch);
+    made = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    good = (made >= 0 || fail_errno(error, errno, "cannot open %s", path)) &&
+           checkpoint_make(pod, containers, directory, made, packing, deadline, error);
+    if (made >= 0)
+        close(made);
+    dir_remove_tree(path, NULL); /* what cannot be removed now, the next daemon removes */
+    return good;
+}
+
+static gboolean checkpoint_make_packed(Pod *pod, const GPtrArray *containers, int directory,
+                                       const Deadline *deadline, GError **error)
+{
+    g_autoptr(Settings) settings = live_settings_get(pod->manager->live);
+    const CheckpointStorage storage = sandbox_checkpoint_storage(settings);
+    g_autoptr(CheckpointPacking) packing = checkpoint_packing_new(&storage, error);
+
+    if (packing == NULL)
+        return FALSE;
+    return checkpoint_packing_packs(packing)
+               ? checkpoint_make_aside(pod, containers, directory, packing, deadline, error)
+               : checkpoint_make(pod, containers, directory, directory, packing, deadline, error);
 }
 
 gboolean sandbox_checkpoint(SandboxManager *manager, const Runtime__V1__CheckpointPodRequest *request,
@@ -301,7 +350,7 @@ gboolean sandbox_checkpoint(SandboxManager *manager, const Runtime__V1__Checkpoi
     if (directory < 0)
         return FALSE;
     made = journal_write(pod, directory, request->output_path, &entry, error) &&
-           checkpoint_make(pod, containers, directory, &bounded, error);
+           checkpoint_make_packed(pod, containers, directory, &bounded, error);
     if (!made) {
         checkpoint_discard(directory);
         pod_explain(pod, error);

@@ -3,6 +3,8 @@
  * (sandbox_checkpoint.c). */
 #pragma once
 
+#include "common/settings/settings.h"
+#include "sandbox/checkpoint/checkpoint.h"
 #include "sandbox/pods/pod.h"
 
 /* Removes the files of checkpoints that were not finished, and lets their guests run again. domains:
@@ -10,6 +12,9 @@
  * are thawed when they report that they are frozen. */
 void sandbox_checkpoint_recover(SandboxManager *manager, const GPtrArray *domains);
 
-/* Return: the directory in which archives of checkpoints are packed and unpacked, which need not exist; the
- * caller frees it. */
+/* Return: how checkpoints are written and read by the section [checkpoint], which it borrows from. */
+CheckpointStorage sandbox_checkpoint_storage(const Settings *settings);
+
+/* Return: the directory in which checkpoints are packed and unpacked, which need not exist; the caller frees
+ * it. */
 char *sandbox_checkpoint_scratch(const SandboxManager *manager);

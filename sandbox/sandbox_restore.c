@@ -192,6 +192,19 @@ static gboolean pod_match(const RestoreRequest *request, const Checkpoint *check
            fail(error, STATUS_FAILED_PRECONDITION, "%s is not that of the pod in the checkpoint", difference);
 }
 
+/* A checkpoint that is compressed could have more memory than its files. */
+static gboolean memory_check(const VmBounds *bounds, const CheckpointSize *size, GError **error)
+{
+    const guint64 most =
+        bounds->max_memory_bytes != 0 ? bounds->max_memory_bytes : node_capacity().memory_bytes;
+
+    return size->memory_bytes <= most ||
+           fail(error, STATUS_RESOURCE_EXHAUSTED,
+                "the VM in the checkpoint has %" G_GUINT64_FORMAT
+                " MiB of memory, and a VM of this pod may have %" G_GUINT64_FORMAT,
+                size->memory_bytes >> 20, most >> 20);
+}
+
 /* The VM begins with the size that it was saved with. */
 static gboolean pod_request_parse(SandboxManager *manager, const RestoreRequest *request,
                                   const Checkpoint *checkpoint, PodRequest *ret_parsed, GError **error)
@@ -211,7 +224,8 @@ static gboolean pod_request_parse(SandboxManager *manager, const RestoreRequest 
     ret_parsed->checkpoint = checkpoint;
     ret_parsed->size = (VmSize){(guint)size->boot_vcpus, (guint)size->vcpus, (guint)size->max_vcpus,
                                 size->boot_memory_bytes, size->memory_bytes, size->max_memory_bytes};
-    return pod_match(request, checkpoint, error) && pod_start_check_checkpoint(manager, ret_parsed, error);
+    return memory_check(&ret_parsed->settings.bounds, size, error) && pod_match(request, checkpoint, error) &&
+           pod_start_check_checkpoint(manager, ret_parsed, error);
 }
 
 /* ---- the containers ---- */
@@ -387,13 +401,15 @@ static gboolean restore_from(SandboxManager *manager, const RestoreRequest *requ
 gboolean sandbox_restore(SandboxManager *manager, const RestoreRequest *request, const Deadline *deadline,
                          Arena *arena, Runtime__V1__RestorePodResponse *ret_response, GError **error)
 {
+    g_autoptr(Settings) settings = live_settings_get(manager->live);
+    const CheckpointStorage storage = sandbox_checkpoint_storage(settings);
     g_autoptr(Checkpoint) checkpoint = NULL;
     g_autofree char *scratch = NULL;
 
     if (!request_check(request, error))
         return FALSE;
     scratch = sandbox_checkpoint_scratch(manager);
-    checkpoint = checkpoint_open_any(request->checkpoint_path, scratch, deadline, error);
+    checkpoint = checkpoint_open_any(request->checkpoint_path, &storage, scratch, deadline, error);
     if (checkpoint == NULL)
         return FALSE;
     if (restore_from(manager, request, checkpoint, deadline, arena, ret_response, error))

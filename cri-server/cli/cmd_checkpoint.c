@@ -1,21 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* crivirt checkpoint, restore. */
-#include <archive.h>
-#include <archive_entry.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "common/error.h"
 #include "common/fileio.h"
 #include "cri-server/cli/commands.h"
 #include "cri-server/cli/inventory.h"
 #include "cri-server/cli/lifecycle.h"
-
-#define REQUEST_FILE "request" /* of a checkpoint: a packed RestorePodRequest */
-
-enum { REQUEST_MAX_BYTES = 16 << 20 };
+#include "sandbox/checkpoint/checkpoint.h"
 
 /* Return: the path, absolute, which the caller frees. */
 static char *absolute(const char *path)
@@ -112,69 +105,17 @@ const Command command_checkpoint = {
 
 /* --- restore ------------------------------------------------------------------------------------------- */
 
-/* Reads the whole data of the entry, which has that length. */
-static gboolean member_data_read(struct archive *archive, gsize length, char **ret_data, GError **error)
-{
-    g_autofree char *data = g_malloc0(length + 1);
-
-    if (archive_read_data(archive, data, length) != (la_ssize_t)length)
-        return fail(error, STATUS_DATA_LOSS, "its file " REQUEST_FILE " cannot be read");
-    *ret_data = g_steal_pointer(&data);
-    return TRUE;
-}
-
-/* The request is the first file of an archive. */
-static gboolean request_find(struct archive *archive, char **ret_data, gsize *ret_length, GError **error)
-{
-    struct archive_entry *entry = NULL;
-    gint64 length;
-
-    if (archive_read_next_header(archive, &entry) != ARCHIVE_OK ||
-        g_strcmp0(archive_entry_pathname(entry), REQUEST_FILE) != 0)
-        return fail(error, STATUS_INVALID_ARGUMENT,
-                    "it is no archive that begins with the file " REQUEST_FILE);
-    length = archive_entry_size(entry);
-    if (length < 0 || length > REQUEST_MAX_BYTES)
-        return fail(error, STATUS_RESOURCE_EXHAUSTED, "its file " REQUEST_FILE " is longer than %d bytes",
-                    REQUEST_MAX_BYTES);
-    *ret_length = (gsize)length;
-    return member_data_read(archive, (gsize)length, ret_data, error);
-}
-
-static gboolean member_read(const char *path, char **ret_data, gsize *ret_length, GError **error)
-{
-    struct archive *archive = archive_read_new();
-    gboolean good = (archive_read_support_format_tar(archive) == ARCHIVE_OK &&
-                     archive_read_open_filename(archive, path, 64 << 10) == ARCHIVE_OK) ||
-                    fail(error, STATUS_INVALID_ARGUMENT, "%s", archive_error_string(archive));
-
-    good = good && request_find(archive, ret_data, ret_length, error);
-    archive_read_free(archive);
-    return good;
-}
-
-/* Reads the configurations of the saved pod. Return: in the arena's memory, for free_unpacked(); NULL on
+/* Reads the configurations of the saved pod. Return: in malloc()'s memory, for free_unpacked(); NULL on
  * failure. */
-static Runtime__V1__RestorePodRequest *request_read(const char *checkpoint, GError **error)
+static Runtime__V1__RestorePodRequest *request_read(Cli *cli, const char *checkpoint, GError **error)
 {
-    g_autofree char *path = g_build_filename(checkpoint, REQUEST_FILE, NULL);
-    g_autofree char *packed = NULL;
-    Runtime__V1__RestorePodRequest *request;
-    gsize length = 0;
+    const char *const key_files[] = {options_value(cli->options, "key-file", NULL), NULL};
+    const CheckpointStorage storage = {.key_files = key_files};
+    Runtime__V1__RestorePodRequest *request = checkpoint_request(checkpoint, &storage, error);
 
-    if (!(g_file_test(checkpoint, G_FILE_TEST_IS_REGULAR)
-              ? member_read(checkpoint, &packed, &length, error)
-              : file_read(path, REQUEST_MAX_BYTES, &packed, &length, error))) {
-        g_prefix_error(error, "%s is not a checkpoint that this user can read: ", checkpoint);
-        return NULL;
-    }
-    request = runtime__v1__restore_pod_request__unpack(NULL, length, (const guint8 *)packed);
-    if (request != NULL && request->config != NULL && request->config->metadata != NULL)
-        return request;
-    if (request != NULL)
-        runtime__v1__restore_pod_request__free_unpacked(request, NULL);
-    fail(error, STATUS_DATA_LOSS, "the file " REQUEST_FILE " of %s is damaged", checkpoint);
-    return NULL;
+    if (request == NULL)
+        g_prefix_error(error, "%s is not a checkpoint that can be read: ", checkpoint);
+    return request;
 }
 
 /* A text of an unpacked message is protobuf-c's, by malloc(), unless it is empty by default. */
@@ -246,7 +187,7 @@ static gboolean restore_request(Cli *cli, const char *checkpoint, Runtime__V1__R
 static gboolean restore_command(Cli *cli, GError **error)
 {
     g_autofree char *checkpoint = absolute(options_operands(cli->options)[0]);
-    Runtime__V1__RestorePodRequest *request = request_read(checkpoint, error);
+    Runtime__V1__RestorePodRequest *request = request_read(cli, checkpoint, error);
     gboolean done;
 
     if (request == NULL)
@@ -257,6 +198,7 @@ static gboolean restore_command(Cli *cli, GError **error)
 }
 
 static const OptionSpec restore_options[] = {
+    {"key-file", 0, OPTION_VALUE, "FILE", "key of an encrypted checkpoint, which crivirtd has as well"},
     {"name", 0, OPTION_VALUE, "NAME", "name of the new pod (default: that of the saved one)"},
     {"no-start", 0, OPTION_FLAG, NULL, "leave its containers created, for \"crivirt start\""},
     {NULL},
@@ -270,7 +212,8 @@ const Command command_restore = {
     .details = "The checkpoint is a directory, or an archive of a container. The new pod has an address and\n"
                "logs of its own; connections of the saved one are reset. The checkpoint stays, and can be\n"
                "restored again. The node needs the same images, versions of crivirt and QEMU, and under KVM\n"
-               "the same processor.",
+               "the same processor. Of an encrypted checkpoint, crivirtd (checkpoint.key_files) and this\n"
+               "command each read the key.",
     .options = restore_options,
     .min_operands = 1,
     .max_operands = 1,

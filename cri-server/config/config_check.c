@@ -13,6 +13,7 @@
 #include "common/bundle.h"
 #include "common/error.h"
 #include "image-service/content/reference.h"
+#include "sandbox/checkpoint/checkpoint_secret.h"
 #include "sandbox/host/accelerator.h"
 #include "sandbox/host/cpu_node.h"
 #include "sandbox/host/node_kernel.h"
@@ -257,6 +258,23 @@ static void check_host(GPtrArray *problems, const Settings *settings)
         add_problem(problems, FALSE, "host.pods: %s", error->message);
 }
 
+static void check_checkpoint_keys(GPtrArray *problems, const Settings *settings)
+{
+    const char *const *files = settings->checkpoint.key_files;
+
+    if (settings->checkpoint.require_encryption && *files == NULL)
+        add_problem(
+            problems, FALSE,
+            "checkpoint.require_encryption: there is no key in checkpoint.key_files, so that no pod can "
+            "be saved or restored");
+    for (; *files != NULL; files++) {
+        g_autoptr(GError) error = NULL;
+
+        if (!checkpoint_key_file_check(*files, &error))
+            add_problem(problems, FALSE, "checkpoint.key_files: %s", error->message);
+    }
+}
+
 gboolean config_check_streaming(const Settings *settings, GError **error)
 {
     g_autoptr(GInetAddress) address = g_inet_address_new_from_string(settings->streaming.address);
@@ -295,6 +313,7 @@ GPtrArray *config_check(const Settings *settings)
     check_kvm(problems, settings);
     check_user(problems, settings);
     check_vm_users(problems, settings);
+    check_checkpoint_keys(problems, settings);
     check_cni_config(problems, settings->network.cni_config_dir);
     check_cni_plugins(problems, settings->network.cni_plugin_dirs);
     check_registry(problems, settings);

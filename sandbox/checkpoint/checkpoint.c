@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/checkpoint/checkpoint.h"
+#include "sandbox/checkpoint/packed_file.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -52,6 +53,8 @@ void checkpoint_free(Checkpoint *checkpoint)
 {
     if (checkpoint == NULL)
         return;
+    packed_file_free(checkpoint->ram_packed);
+    packed_file_free(checkpoint->disk_packed);
     fd_close(checkpoint->ram_fd);
     fd_close(checkpoint->disk_fd);
     fd_close(checkpoint->device_fd);

@@ -20,13 +20,15 @@ static const struct {
     const char *name;
     guint64 max_bytes;
     gboolean optional;
+    gboolean describes; /* it is needed to read the request */
 } parts[] = {
-    {CHECKPOINT_REQUEST, CHECKPOINT_MAX_REQUEST_BYTES, FALSE},
-    {CHECKPOINT_MANIFEST, CHECKPOINT_MAX_MANIFEST_BYTES, FALSE},
-    {CHECKPOINT_DEVICES, CHECKPOINT_MAX_DEVICE_BYTES, FALSE},
-    {CHECKPOINT_VOLUMES, CHECKPOINT_MAX_VOLUME_BYTES, TRUE},
-    {CHECKPOINT_RAM, G_MAXINT64, FALSE},
-    {CHECKPOINT_DISK, G_MAXINT64, FALSE},
+    {CHECKPOINT_REQUEST, CHECKPOINT_MAX_REQUEST_BYTES + CHECKPOINT_MAX_PACKED_BYTES, FALSE, TRUE},
+    {CHECKPOINT_MANIFEST, CHECKPOINT_MAX_MANIFEST_BYTES, FALSE, TRUE},
+    {CHECKPOINT_MAC, CHECKPOINT_MAC_DIGITS, TRUE, TRUE},
+    {CHECKPOINT_DEVICES, CHECKPOINT_MAX_DEVICE_BYTES + CHECKPOINT_MAX_PACKED_BYTES, FALSE, FALSE},
+    {CHECKPOINT_VOLUMES, CHECKPOINT_MAX_VOLUME_BYTES + CHECKPOINT_MAX_PACKED_BYTES, TRUE, FALSE},
+    {CHECKPOINT_RAM, G_MAXINT64, FALSE, FALSE},
+    {CHECKPOINT_DISK, G_MAXINT64, FALSE, FALSE},
 };
 
 static gboolean fail_archive(struct archive *archive, int status, const char *what, GError **error)
@@ -160,7 +162,8 @@ typedef struct {
     struct archive *archive;
     int directory;
     const Deadline *deadline;
-    guint seen; /* a bit for each of the parts */
+    gboolean describes_only; /* it ends at the first file that is not needed to read the request */
+    guint seen;              /* a bit for each of the parts */
 } Unpacking;
 
 /* Return: the index of the part with that name, which comes for the first time; -1 with the error. */
@@ -216,15 +219,14 @@ static gboolean unpack_data(Unpacking *unpacking, const char *name, int fd, gint
     }
 }
 
-static gboolean unpack_entry(Unpacking *unpacking, struct archive_entry *entry, GError **error)
+static gboolean unpack_entry(Unpacking *unpacking, guint part, struct archive_entry *entry, GError **error)
 {
-    const int part = part_find(unpacking, entry, error);
-    const char *name = part >= 0 ? parts[part].name : NULL;
+    const char *name = parts[part].name;
     gint64 size;
     gboolean good;
     int fd;
 
-    if (part < 0 || !entry_check((guint)part, entry, error))
+    if (!entry_check(part, entry, error))
         return FALSE;
     size = archive_entry_size(entry);
     fd = openat(unpacking->directory, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -241,6 +243,7 @@ static gboolean unpack_all(Unpacking *unpacking, GError **error)
     for (;;) {
         struct archive_entry *entry = NULL;
         int result = archive_read_next_header(unpacking->archive, &entry);
+        int part;
 
         if (result == ARCHIVE_EOF)
             break;
@@ -249,19 +252,27 @@ static gboolean unpack_all(Unpacking *unpacking, GError **error)
                        ? fail_archive(unpacking->archive, STATUS_DATA_LOSS, "the archive is damaged", error)
                        : fail_archive(unpacking->archive, STATUS_INVALID_ARGUMENT,
                                       "the file is not an archive of a checkpoint", error);
-        if (!unpack_entry(unpacking, entry, error))
+        part = part_find(unpacking, entry, error);
+        if (part >= 0 && unpacking->describes_only && !parts[part].describes)
+            break;
+        if (part < 0 || !unpack_entry(unpacking, (guint)part, entry, error))
             return FALSE;
     }
     for (guint i = 0; i < G_N_ELEMENTS(parts); i++)
-        if (!(unpacking->seen & (1U << i)) && !parts[i].optional)
+        if (!(unpacking->seen & (1U << i)) && !parts[i].optional &&
+            (parts[i].describes || !unpacking->describes_only))
             return fail(error, STATUS_INVALID_ARGUMENT, "the archive is not a checkpoint: it has no file %s",
                         parts[i].name);
     return TRUE;
 }
 
-gboolean checkpoint_archive_read(int file, int directory, const Deadline *deadline, GError **error)
+static gboolean archive_unpack(int file, int directory, gboolean describes_only, const Deadline *deadline,
+                               GError **error)
 {
-    Unpacking unpacking = {.archive = archive_read_new(), .directory = directory, .deadline = deadline};
+    Unpacking unpacking = {.archive = archive_read_new(),
+                           .directory = directory,
+                           .deadline = deadline,
+                           .describes_only = describes_only};
     gboolean good;
 
     good = (archive_read_support_format_tar(unpacking.archive) == ARCHIVE_OK &&
@@ -273,9 +284,15 @@ gboolean checkpoint_archive_read(int file, int directory, const Deadline *deadli
     return good;
 }
 
+gboolean checkpoint_archive_read(int file, int directory, const Deadline *deadline, GError **error)
+{
+    return archive_unpack(file, directory, FALSE, deadline, error);
+}
+
 /* ---- opening ---- */
 
-static Checkpoint *open_copy(int file, const char *copy, const Deadline *deadline, GError **error)
+static Checkpoint *open_copy(int file, const char *copy, const CheckpointStorage *storage,
+                             const Deadline *deadline, GError **error)
 {
     int directory = open(copy, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     Checkpoint *checkpoint = NULL;
@@ -285,12 +302,13 @@ static Checkpoint *open_copy(int file, const char *copy, const Deadline *deadlin
         return NULL;
     }
     if (checkpoint_archive_read(file, directory, deadline, error))
-        checkpoint = checkpoint_files_open(directory, error);
+        checkpoint = checkpoint_files_open(directory, storage, error);
     close(directory);
     return checkpoint;
 }
 
-static Checkpoint *open_archive(int file, const char *scratch, const Deadline *deadline, GError **error)
+static Checkpoint *open_archive(int file, const CheckpointStorage *storage, const char *scratch,
+                                const Deadline *deadline, GError **error)
 {
     g_autofree char *copy = g_build_filename(scratch, "restore-XXXXXX", NULL);
     Checkpoint *checkpoint;
@@ -301,32 +319,102 @@ static Checkpoint *open_archive(int file, const char *scratch, const Deadline *d
         fail_errno(error, errno, "cannot make a directory in %s", scratch);
         return NULL;
     }
-    checkpoint = open_copy(file, copy, deadline, error);
+    checkpoint = open_copy(file, copy, storage, deadline, error);
     dir_remove_tree(copy, NULL); /* what is used of it is open */
     return checkpoint;
 }
 
-Checkpoint *checkpoint_open_any(const char *path, const char *scratch, const Deadline *deadline,
-                                GError **error)
+static gboolean path_is_file(const char *path)
 {
     struct stat status;
+
+    return *path == '/' && stat(path, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+/* Opens an archive, whose path another process may exchange. Return: the descriptor; -1. */
+static int archive_open(const char *path, GError **error)
+{
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    struct stat status;
+
+    if (file < 0 || fstat(file, &status) != 0) {
+        fail_errno(error, errno, "cannot open %s", path);
+    } else if (!S_ISREG(status.st_mode)) {
+        fail(error, STATUS_INVALID_ARGUMENT, "%s is not a regular file", path);
+    } else {
+        return file;
+    }
+    if (file >= 0)
+        close(file);
+    return -1;
+}
+
+Checkpoint *checkpoint_open_any(const char *path, const CheckpointStorage *storage, const char *scratch,
+                                const Deadline *deadline, GError **error)
+{
     Checkpoint *checkpoint;
     int file;
 
-    if (*path != '/' || stat(path, &status) != 0 || !S_ISREG(status.st_mode))
-        return checkpoint_open(path, error);
-    file = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (file < 0 || fstat(file, &status) != 0) {
-        fail_errno(error, errno, "checkpoint_path: cannot open %s", path);
-        if (file >= 0)
-            close(file);
+    if (!path_is_file(path))
+        return checkpoint_open(path, storage, error);
+    file = archive_open(path, error);
+    if (file < 0) {
+        g_prefix_error(error, "checkpoint_path: ");
         return NULL;
     }
-    checkpoint = S_ISREG(status.st_mode) ? open_archive(file, scratch, deadline, error) : NULL;
-    if (!S_ISREG(status.st_mode))
-        fail(error, STATUS_INVALID_ARGUMENT, "it is not a regular file");
+    checkpoint = open_archive(file, storage, scratch, deadline, error);
     close(file);
     if (checkpoint == NULL)
         g_prefix_error(error, "checkpoint_path: %s: ", path);
     return checkpoint;
+}
+
+/* ---- the request alone ---- */
+
+static Runtime__V1__RestorePodRequest *request_of_directory(int directory, const CheckpointStorage *storage,
+                                                            GError **error)
+{
+    Runtime__V1__RestorePodRequest *request =
+        directory >= 0 ? checkpoint_files_request(directory, storage, error) : NULL;
+
+    if (directory >= 0)
+        close(directory);
+    return request;
+}
+
+/* What describes the checkpoint is copied, because the files of a directory are looked for by name. */
+static Runtime__V1__RestorePodRequest *request_of_archive(int file, const CheckpointStorage *storage,
+                                                          GError **error)
+{
+    g_autofree char *copy = g_dir_make_tmp("checkpoint-XXXXXX", error);
+    Runtime__V1__RestorePodRequest *request = NULL;
+    int directory;
+
+    if (copy == NULL)
+        return NULL;
+    directory = open(copy, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (directory < 0)
+        fail_errno(error, errno, "cannot open %s", copy);
+    else if (archive_unpack(file, directory, TRUE, NULL, error))
+        request = checkpoint_files_request(directory, storage, error);
+    if (directory >= 0)
+        close(directory);
+    dir_remove_tree(copy, NULL);
+    return request;
+}
+
+Runtime__V1__RestorePodRequest *checkpoint_request(const char *path, const CheckpointStorage *storage,
+                                                   GError **error)
+{
+    Runtime__V1__RestorePodRequest *request = NULL;
+    int file;
+
+    if (!path_is_file(path))
+        return request_of_directory(checkpoint_open_directory(path, error), storage, error);
+    file = archive_open(path, error);
+    if (file < 0)
+        return NULL;
+    request = request_of_archive(file, storage, error);
+    close(file);
+    return request;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -81,20 +82,79 @@ static gboolean content_check(const char *name, const guint8 *content, gsize len
 
 /* ---- the manifest ---- */
 
-static gboolean read_facts(const JsonValue *root, const char *name, FileFacts *ret_facts, GError **error)
+static gboolean read_facts(const JsonValue *root, const char *name, gboolean packed, PackedFacts *ret_facts,
+                           GError **error)
 {
-    const JsonValue *facts = json_require(root, name, error);
+    const JsonValue *object = json_require(root, name, error);
+    FileFacts *facts = &ret_facts->file;
     const char *digest = "";
 
-    if (facts == NULL || !json_get_uint(facts, "bytes", G_MAXINT64, &ret_facts->bytes, error) ||
-        !json_get_uint(facts, "data_bytes", G_MAXINT64, &ret_facts->data_bytes, error) ||
-        !json_get_line(facts, "digest", &digest, error))
+    if (object == NULL || !json_get_uint(object, "bytes", G_MAXINT64, &facts->bytes, error) ||
+        !json_get_uint(object, "data_bytes", G_MAXINT64, &facts->data_bytes, error) ||
+        !json_get_line(object, "digest", &digest, error))
         return FALSE;
-    if (strlen(digest) != sizeof ret_facts->digest - 1 || ret_facts->bytes == 0)
-        return json_fail(facts, error, "it has no size, or no digest of %zu digits",
-                         sizeof ret_facts->digest - 1);
-    g_strlcpy(ret_facts->digest, digest, sizeof ret_facts->digest);
+    if (strlen(digest) != sizeof facts->digest - 1 || facts->bytes == 0)
+        return json_fail(object, error, "it has no size, or no digest of %zu digits",
+                         sizeof facts->digest - 1);
+    g_strlcpy(facts->digest, digest, sizeof facts->digest);
+    return !packed || (json_get_uint(object, "chunks", PACKED_MAX_CHUNKS, &ret_facts->chunks, error) &&
+                       json_get_uint(object, "stored_bytes", G_MAXINT64, &ret_facts->stored_bytes, error));
+}
+
+/* Reads one of two words. */
+static gboolean read_choice(const JsonValue *object, const char *key, const char *word, gboolean *ret_is_word,
+                            GError **error)
+{
+    const char *text = "";
+
+    if (!json_get_line(object, key, &text, error))
+        return FALSE;
+    *ret_is_word = g_str_equal(text, word);
+    return *ret_is_word || g_str_equal(text, "none") ||
+           fail(error, STATUS_FAILED_PRECONDITION,
+                "the checkpoint has the %s \"%s\", and this crivirt knows %s", key, text, word);
+}
+
+static gboolean read_key(const JsonValue *packing, CheckpointPrivate *facts, GError **error)
+{
+    guint8 id[CHECKPOINT_KEY_ID_BYTES];
+    const char *key = "";
+    const char *salt = "";
+
+    if (!json_get_line(packing, "key", &key, error) || !json_get_line(packing, "salt", &salt, error))
+        return FALSE;
+    if (!checkpoint_hex_read(key, sizeof id, id) ||
+        !checkpoint_hex_read(salt, sizeof facts->salt, facts->salt))
+        return json_fail(packing, error, "the key or the salt has not its number of hexadecimal digits");
+    checkpoint_hex_write(id, sizeof id, facts->key);
     return TRUE;
+}
+
+static gboolean read_packing(const JsonValue *root, CheckpointPrivate *facts, GError **error)
+{
+    const JsonValue *packing = json_require(root, "packing", error);
+
+    facts->packed = TRUE;
+    return packing != NULL &&
+           read_choice(packing, "compression", CHECKPOINT_ZSTD, &facts->compressed, error) &&
+           read_choice(packing, "encryption", CHECKPOINT_AES, &facts->encrypted, error) &&
+           (!facts->encrypted || read_key(packing, facts, error));
+}
+
+static gboolean read_format(const JsonValue *root, CheckpointPrivate *facts, GError **error)
+{
+    const char *format = "";
+
+    if (!json_get_line(root, "format", &format, error))
+        return FALSE;
+    if (g_str_equal(format, CHECKPOINT_FORMAT))
+        return TRUE;
+    if (g_str_equal(format, CHECKPOINT_PACKED_FORMAT))
+        return read_packing(root, facts, error);
+    return fail(error, STATUS_FAILED_PRECONDITION,
+                "the checkpoint has the format \"%s\", and this crivirt reads the formats " CHECKPOINT_FORMAT
+                " and " CHECKPOINT_PACKED_FORMAT,
+                format);
 }
 
 /* An id of the agent's, as the agent checks it. */
@@ -271,25 +331,24 @@ static gboolean read_vm(const JsonValue *root, Checkpoint *checkpoint, GError **
 static gboolean read_manifest(const JsonValue *root, Checkpoint *checkpoint, CheckpointPrivate *facts,
                               GError **error)
 {
-    const char *format = "";
     const char *handler = "";
 
-    if (!json_get_line(root, "format", &format, error))
-        return FALSE;
-    if (!g_str_equal(format, CHECKPOINT_FORMAT))
-        return fail(error, STATUS_FAILED_PRECONDITION,
-                    "the checkpoint has the format \"%s\", and this crivirt reads format " CHECKPOINT_FORMAT,
-                    format);
-    if (!json_get_line(root, "handler", &handler, error) ||
+    *facts = (CheckpointPrivate){.packed = FALSE};
+    if (!read_format(root, facts, error) || !json_get_line(root, "handler", &handler, error) ||
         !json_get_int(root, "made_at", 0, G_MAXINT64, &checkpoint->made_at_s, error) ||
         !read_containers(root, checkpoint, error) || !read_vm(root, checkpoint, error))
         return FALSE;
     checkpoint->handler = g_strdup(handler);
-    return read_facts(root, CHECKPOINT_REQUEST, &facts->request, error) &&
-           read_facts(root, CHECKPOINT_RAM, &checkpoint->ram, error) &&
-           read_facts(root, CHECKPOINT_DEVICES, &facts->devices, error) &&
-           read_facts(root, CHECKPOINT_DISK, &checkpoint->disk, error) &&
-           (checkpoint->share == 0 || read_facts(root, CHECKPOINT_VOLUMES, &facts->volumes, error));
+    if (!read_facts(root, CHECKPOINT_REQUEST, facts->packed, &facts->request, error) ||
+        !read_facts(root, CHECKPOINT_RAM, facts->packed, &facts->ram, error) ||
+        !read_facts(root, CHECKPOINT_DEVICES, facts->packed, &facts->devices, error) ||
+        !read_facts(root, CHECKPOINT_DISK, facts->packed, &facts->disk, error) ||
+        (checkpoint->share != 0 &&
+         !read_facts(root, CHECKPOINT_VOLUMES, facts->packed, &facts->volumes, error)))
+        return FALSE;
+    checkpoint->ram = facts->ram.file;
+    checkpoint->disk = facts->disk.file;
+    return TRUE;
 }
 
 gboolean checkpoint_manifest_parse(const char *text, gsize length, Checkpoint *checkpoint,
@@ -302,25 +361,115 @@ gboolean checkpoint_manifest_parse(const char *text, gsize length, Checkpoint *c
     return root != NULL && read_manifest(root, checkpoint, ret_facts, error);
 }
 
-static gboolean manifest_open(int directory, Checkpoint *checkpoint, CheckpointPrivate *facts, GError **error)
+/* A directory that is being read. */
+typedef struct {
+    int directory;
+    const CheckpointStorage *storage;
+    CheckpointPrivate facts;
+    CheckpointSecret *secret; /* NULL: it is not encrypted */
+} Opening;
+
+static gboolean manifest_authenticate(const Opening *opening, const guint8 *manifest, gsize length,
+                                      GError **error)
+{
+    guint8 expected[CHECKPOINT_MAC_BYTES];
+    guint8 found[CHECKPOINT_MAC_BYTES];
+    gsize text_length = 0;
+    g_autofree guint8 *text =
+        part_read(opening->directory, CHECKPOINT_MAC, CHECKPOINT_MAC_DIGITS, &text_length, error);
+
+    if (text == NULL)
+        return FALSE;
+    checkpoint_secret_mac(opening->secret, manifest, length, expected);
+    return (checkpoint_hex_read((const char *)text, sizeof found, found) &&
+            CRYPTO_memcmp(found, expected, sizeof found) == 0) ||
+           fail(error, STATUS_DATA_LOSS,
+                "the checkpoint's " CHECKPOINT_MANIFEST " is not what was written with the key %s",
+                opening->facts.key);
+}
+
+static gboolean manifest_trust(Opening *opening, const guint8 *manifest, gsize length, GError **error)
+{
+    const CheckpointStorage *storage = opening->storage;
+    const CheckpointPrivate *facts = &opening->facts;
+
+    if (!facts->encrypted)
+        return !storage->require_encryption ||
+               fail(error, STATUS_FAILED_PRECONDITION,
+                    "the checkpoint is not encrypted, and checkpoint.require_encryption is on");
+    opening->secret = checkpoint_secret_find(storage->key_files, facts->key, facts->salt, error);
+    return opening->secret != NULL && manifest_authenticate(opening, manifest, length, error);
+}
+
+static gboolean manifest_open(Opening *opening, Checkpoint *checkpoint, GError **error)
 {
     gsize length = 0;
     g_autofree guint8 *text =
-        part_read(directory, CHECKPOINT_MANIFEST, CHECKPOINT_MAX_MANIFEST_BYTES, &length, error);
+        part_read(opening->directory, CHECKPOINT_MANIFEST, CHECKPOINT_MAX_MANIFEST_BYTES, &length, error);
 
-    return text != NULL && checkpoint_manifest_parse((const char *)text, length, checkpoint, facts, error);
+    return text != NULL &&
+           checkpoint_manifest_parse((const char *)text, length, checkpoint, &opening->facts, error) &&
+           manifest_trust(opening, text, length, error);
 }
 
 /* ---- the other files ---- */
 
-static gboolean request_open(int directory, const FileFacts *facts, Checkpoint *checkpoint, GError **error)
+/* Return: a packed file whose descriptor, which stays the caller's, is open; NULL with the error. */
+static PackedFile *packed_open(const Opening *opening, const char *name, int fd, const PackedFacts *facts,
+                               GError **error)
+{
+    PackedForm form = checkpoint_form(name, opening->facts.compressed, opening->secret, opening->storage);
+    PackedFile *file = packed_file_open(fd, &form, facts, error);
+
+    OPENSSL_cleanse(&form, sizeof form);
+    return file;
+}
+
+/* Return: the content of a packed file, which has facts->file.bytes, the caller's; NULL with the error. */
+static guint8 *packed_read(const Opening *opening, const char *name, const PackedFacts *facts, GError **error)
+{
+    struct stat status;
+    int fd = part_open(opening->directory, name, &status, error);
+    g_autoptr(PackedFile) file = fd >= 0 ? packed_open(opening, name, fd, facts, error) : NULL;
+    g_autofree guint8 *content = file != NULL ? g_malloc0(facts->file.bytes + 1) : NULL;
+    gboolean good = content != NULL && packed_file_each(file, append, content, NULL, error);
+
+    if (fd >= 0)
+        close(fd);
+    return good ? g_steal_pointer(&content) : NULL;
+}
+
+/* Reads and checks a whole file. Return: its content with a NUL behind it, the caller's; NULL with the error.
+ */
+static guint8 *content_read(const Opening *opening, const char *name, gsize max_bytes,
+                            const PackedFacts *facts, gsize *ret_length, GError **error)
+{
+    g_autofree guint8 *content = NULL;
+
+    if (opening->facts.packed) {
+        if (facts->file.bytes > max_bytes) {
+            fail(error, STATUS_RESOURCE_EXHAUSTED,
+                 "the checkpoint's %s has %" G_GUINT64_FORMAT " bytes, and at most %zu are read", name,
+                 facts->file.bytes, max_bytes);
+            return NULL;
+        }
+        *ret_length = (gsize)facts->file.bytes;
+        return packed_read(opening, name, facts, error);
+    }
+    content = part_read(opening->directory, name, max_bytes, ret_length, error);
+    return content != NULL && content_check(name, content, *ret_length, &facts->file, error)
+               ? g_steal_pointer(&content)
+               : NULL;
+}
+
+static gboolean request_open(const Opening *opening, Checkpoint *checkpoint, GError **error)
 {
     gsize length = 0;
-    g_autofree guint8 *packed =
-        part_read(directory, CHECKPOINT_REQUEST, CHECKPOINT_MAX_REQUEST_BYTES, &length, error);
+    g_autofree guint8 *packed = content_read(opening, CHECKPOINT_REQUEST, CHECKPOINT_MAX_REQUEST_BYTES,
+                                             &opening->facts.request, &length, error);
     const Runtime__V1__RestorePodRequest *request;
 
-    if (packed == NULL || !content_check(CHECKPOINT_REQUEST, packed, length, facts, error))
+    if (packed == NULL)
         return FALSE;
     checkpoint->request = runtime__v1__restore_pod_request__unpack(NULL, length, packed);
     request = checkpoint->request;
@@ -334,54 +483,58 @@ static gboolean request_open(int directory, const FileFacts *facts, Checkpoint *
 }
 
 /* QEMU and fsguard read their states from copies that nobody else can change. */
-static gboolean copy_open(int directory, const char *name, gsize max_bytes, const FileFacts *facts,
+static gboolean copy_open(const Opening *opening, const char *name, gsize max_bytes, const PackedFacts *facts,
                           int *ret_fd, GError **error)
 {
     gsize length = 0;
-    g_autofree guint8 *state = part_read(directory, name, max_bytes, &length, error);
+    g_autofree guint8 *state = content_read(opening, name, max_bytes, facts, &length, error);
 
-    if (state == NULL || !content_check(name, state, length, facts, error))
+    if (state == NULL)
         return FALSE;
     *ret_fd = memfd_create("checkpoint", MFD_CLOEXEC);
     return (*ret_fd >= 0 && file_write_all(*ret_fd, state, length) && lseek(*ret_fd, 0, SEEK_SET) == 0) ||
            fail_errno(error, errno, "cannot copy the checkpoint's %s", name);
 }
 
-static int sized_open(int directory, const char *name, const FileFacts *facts, GError **error)
+/* Opens a large file, whose data is checked while it is used. */
+static gboolean large_open(const Opening *opening, const char *name, const PackedFacts *facts, int *ret_fd,
+                           PackedFile **ret_packed, GError **error)
 {
     struct stat status;
-    int fd = part_open(directory, name, &status, error);
 
-    if (fd < 0 || (guint64)status.st_size == facts->bytes)
-        return fd;
-    close(fd);
-    fail(error, STATUS_DATA_LOSS, "the checkpoint's %s has not the size in the manifest", name);
-    return -1;
+    *ret_fd = part_open(opening->directory, name, &status, error);
+    if (*ret_fd < 0)
+        return FALSE;
+    if (!opening->facts.packed)
+        return (guint64)status.st_size == facts->file.bytes ||
+               fail(error, STATUS_DATA_LOSS, "the checkpoint's %s has not the size in the manifest", name);
+    *ret_packed = packed_open(opening, name, *ret_fd, facts, error);
+    return *ret_packed != NULL;
 }
 
-static gboolean files_open(int directory, Checkpoint *checkpoint, GError **error)
+static gboolean files_open(Opening *opening, Checkpoint *checkpoint, GError **error)
 {
-    CheckpointPrivate facts;
+    const CheckpointPrivate *facts = &opening->facts;
 
-    if (!manifest_open(directory, checkpoint, &facts, error) ||
-        !request_open(directory, &facts.request, checkpoint, error) ||
-        !copy_open(directory, CHECKPOINT_DEVICES, CHECKPOINT_MAX_DEVICE_BYTES, &facts.devices,
-                   &checkpoint->device_fd, error) ||
-        (checkpoint->share != 0 && !copy_open(directory, CHECKPOINT_VOLUMES, CHECKPOINT_MAX_VOLUME_BYTES,
-                                              &facts.volumes, &checkpoint->volumes_fd, error)))
-        return FALSE;
-    checkpoint->ram_fd = sized_open(directory, CHECKPOINT_RAM, &checkpoint->ram, error);
-    if (checkpoint->ram_fd < 0)
-        return FALSE;
-    checkpoint->disk_fd = sized_open(directory, CHECKPOINT_DISK, &checkpoint->disk, error);
-    return checkpoint->disk_fd >= 0;
+    return manifest_open(opening, checkpoint, error) && request_open(opening, checkpoint, error) &&
+           copy_open(opening, CHECKPOINT_DEVICES, CHECKPOINT_MAX_DEVICE_BYTES, &facts->devices,
+                     &checkpoint->device_fd, error) &&
+           (checkpoint->share == 0 || copy_open(opening, CHECKPOINT_VOLUMES, CHECKPOINT_MAX_VOLUME_BYTES,
+                                                &facts->volumes, &checkpoint->volumes_fd, error)) &&
+           large_open(opening, CHECKPOINT_RAM, &facts->ram, &checkpoint->ram_fd, &checkpoint->ram_packed,
+                      error) &&
+           large_open(opening, CHECKPOINT_DISK, &facts->disk, &checkpoint->disk_fd, &checkpoint->disk_packed,
+                      error);
 }
 
-Checkpoint *checkpoint_files_open(int directory, GError **error)
+Checkpoint *checkpoint_files_open(int directory, const CheckpointStorage *storage, GError **error)
 {
     g_autoptr(Checkpoint) checkpoint = checkpoint_new();
+    Opening opening = {.directory = directory, .storage = storage};
+    gboolean opened = files_open(&opening, checkpoint, error);
 
-    return files_open(directory, checkpoint, error) ? g_steal_pointer(&checkpoint) : NULL;
+    checkpoint_secret_free(opening.secret);
+    return opened ? g_steal_pointer(&checkpoint) : NULL;
 }
 
 static gboolean state_open(int directory, const char *name, int *ret_fd, GError **error)
@@ -408,23 +561,98 @@ gboolean checkpoint_open_state(int directory, int *ret_ram_fd, int *ret_device_f
     return TRUE;
 }
 
-Checkpoint *checkpoint_open(const char *path, GError **error)
+Runtime__V1__RestorePodRequest *checkpoint_files_request(int directory, const CheckpointStorage *storage,
+                                                         GError **error)
 {
-    Checkpoint *checkpoint;
+    g_autoptr(Checkpoint) checkpoint = checkpoint_new();
+    Opening opening = {.directory = directory, .storage = storage};
+    gboolean opened = manifest_open(&opening, checkpoint, error) && request_open(&opening, checkpoint, error);
+
+    checkpoint_secret_free(opening.secret);
+    return opened ? g_steal_pointer(&checkpoint->request) : NULL;
+}
+
+int checkpoint_open_directory(const char *path, GError **error)
+{
     int directory;
 
     if (*path != '/') {
-        fail(error, STATUS_INVALID_ARGUMENT, "checkpoint_path: \"%s\" is not absolute", path);
-        return NULL;
+        fail(error, STATUS_INVALID_ARGUMENT, "\"%s\" is not absolute", path);
+        return -1;
     }
     directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (directory < 0)
+        fail_errno(error, errno, "cannot open the directory %s", path);
+    return directory;
+}
+
+Checkpoint *checkpoint_open(const char *path, const CheckpointStorage *storage, GError **error)
+{
+    Checkpoint *checkpoint;
+    int directory = checkpoint_open_directory(path, error);
+
     if (directory < 0) {
-        fail_errno(error, errno, "checkpoint_path: cannot open the directory %s", path);
+        g_prefix_error(error, "checkpoint_path: ");
         return NULL;
     }
-    checkpoint = checkpoint_files_open(directory, error);
+    checkpoint = checkpoint_files_open(directory, storage, error);
     close(directory);
     if (checkpoint == NULL)
         g_prefix_error(error, "checkpoint_path: %s: ", path);
     return checkpoint;
+}
+
+/* ---- memory and disk ---- */
+
+typedef struct {
+    PageDigest *digest;
+    FileDataFunc *take;
+    gpointer user_data;
+    const Deadline *deadline;
+    GError *error;
+} CheckedRead;
+
+static gboolean checked_take(guint64 offset, const guint8 *data, gsize length, gpointer user_data)
+{
+    CheckedRead *read = user_data;
+
+    page_digest_add(read->digest, offset, data, length);
+    return deadline_check(read->deadline, "reading the checkpoint", &read->error) &&
+           read->take(offset, data, length, read->user_data);
+}
+
+gboolean checkpoint_ram_each(gpointer checkpoint, FileDataFunc *take, gpointer user_data,
+                             const Deadline *deadline, GError **error)
+{
+    const Checkpoint *from = checkpoint;
+    g_autoptr(PageDigest) digest = page_digest_new();
+    CheckedRead read = {digest, take, user_data, deadline, NULL};
+    FileFacts facts;
+
+    if (from->ram_packed != NULL)
+        return packed_file_each(from->ram_packed, take, user_data, deadline, error);
+    if (!file_data_each(from->ram_fd, 0, from->ram.bytes, checked_take, &read)) {
+        if (read.error != NULL)
+            g_propagate_error(error, read.error);
+        else
+            fail_errno(error, errno, "cannot restore the checkpoint's " CHECKPOINT_RAM);
+        return FALSE;
+    }
+    page_digest_finish(digest, from->ram.bytes, &facts);
+    return g_str_equal(facts.digest, from->ram.digest) ||
+           fail(error, STATUS_DATA_LOSS,
+                "the checkpoint's " CHECKPOINT_RAM " is damaged: its digest is not the one in the manifest");
+}
+
+static gboolean disk_write(guint64 offset, const guint8 *data, gsize length, gpointer user_data)
+{
+    return file_write_at(GPOINTER_TO_INT(user_data), data, length, (goffset)offset);
+}
+
+gboolean checkpoint_disk_unpack(const Checkpoint *checkpoint, int fd, const Deadline *deadline,
+                                GError **error)
+{
+    if (ftruncate(fd, (off_t)checkpoint->disk.bytes) != 0)
+        return fail_errno(error, errno, "cannot grow the pod's disk");
+    return packed_file_each(checkpoint->disk_packed, disk_write, GINT_TO_POINTER(fd), deadline, error);
 }

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -12,6 +13,60 @@
 #include "common/json_writer.h"
 #include "sandbox/checkpoint/checkpoint.h"
 #include "sandbox/checkpoint/checkpoint_parts.h"
+
+/* ---- packing ---- */
+
+struct CheckpointPacking {
+    const CheckpointStorage *storage;
+    CheckpointSecret *secret; /* NULL: it is not encrypted */
+};
+
+CheckpointPacking *checkpoint_packing_new(const CheckpointStorage *storage, GError **error)
+{
+    g_autoptr(CheckpointPacking) packing = g_new0(CheckpointPacking, 1);
+    const gboolean encrypts = storage->key_files != NULL && *storage->key_files != NULL;
+
+    packing->storage = storage;
+    if (!encrypts && storage->require_encryption) {
+        fail(error, STATUS_FAILED_PRECONDITION,
+             "checkpoint.require_encryption is on, and checkpoint.key_files has no key");
+        return NULL;
+    }
+    if (encrypts)
+        packing->secret = checkpoint_secret_new(*storage->key_files, error);
+    if (encrypts && packing->secret == NULL) {
+        g_prefix_error(error, "checkpoint.key_files: ");
+        return NULL;
+    }
+    return g_steal_pointer(&packing);
+}
+
+void checkpoint_packing_free(CheckpointPacking *packing)
+{
+    if (packing == NULL)
+        return;
+    checkpoint_secret_free(packing->secret);
+    g_free(packing);
+}
+
+gboolean checkpoint_packing_packs(const CheckpointPacking *packing)
+{
+    return packing->secret != NULL || packing->storage->compress;
+}
+
+PackedForm checkpoint_form(const char *name, gboolean compress, const CheckpointSecret *secret,
+                           const CheckpointStorage *storage)
+{
+    PackedForm form = {.name = name,
+                       .compress = compress,
+                       .level = storage->level,
+                       .threads = storage->threads,
+                       .encrypt = secret != NULL};
+
+    if (secret != NULL)
+        checkpoint_secret_file_key(secret, name, form.key);
+    return form;
+}
 
 /* ---- the directory ---- */
 
@@ -101,8 +156,9 @@ char *checkpoint_disk_path(int directory)
 
 void checkpoint_discard(int directory)
 {
-    static const char *const names[] = {CHECKPOINT_MANIFEST, CHECKPOINT_REQUEST, CHECKPOINT_RAM,
-                                        CHECKPOINT_DEVICES,  CHECKPOINT_DISK,    CHECKPOINT_VOLUMES};
+    static const char *const names[] = {CHECKPOINT_MANIFEST, CHECKPOINT_MAC,     CHECKPOINT_REQUEST,
+                                        CHECKPOINT_RAM,      CHECKPOINT_DEVICES, CHECKPOINT_DISK,
+                                        CHECKPOINT_VOLUMES};
 
     for (guint i = 0; i < G_N_ELEMENTS(names); i++)
         unlinkat(directory, names[i], 0);
@@ -124,15 +180,33 @@ static gboolean file_fill(int directory, const char *name, const void *data, gsi
     return good;
 }
 
-static gboolean part_seal(int directory, const char *name, FileFacts *ret_facts, GError **error)
-{
-    int fd = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    gboolean good = fd >= 0 && fsync(fd) == 0 && file_facts(fd, ret_facts);
+typedef struct {
+    int directory;
+    int made; /* the directory in which the files were made */
+    const CheckpointPacking *packing;
+    const Deadline *deadline;
+} Sealing;
 
-    if (!good)
-        fail_errno(error, errno, "cannot finish the checkpoint's file %s", name);
-    if (fd >= 0)
-        close(fd);
+static gboolean fail_finish(const char *name, GError **error)
+{
+    return fail_errno(error, errno, "cannot finish the checkpoint's file %s", name);
+}
+
+static gboolean part_pack(const Sealing *sealing, const char *name, int from, PackedFacts *ret_facts,
+                          GError **error)
+{
+    const CheckpointPacking *packing = sealing->packing;
+    PackedForm form;
+    gboolean good;
+    int to = file_make(sealing->directory, name, error);
+
+    if (to < 0)
+        return FALSE;
+    form = checkpoint_form(name, packing->storage->compress, packing->secret, packing->storage);
+    good = packed_file_write(from, to, &form, sealing->deadline, ret_facts, error) &&
+           (fsync(to) == 0 || fail_finish(name, error));
+    OPENSSL_cleanse(&form, sizeof form);
+    close(to);
     return good;
 }
 
@@ -156,15 +230,43 @@ gboolean checkpoint_sync_state(int directory, GError **error)
            (fsync(directory) == 0 || fail_errno(error, errno, "cannot write a directory to the disk"));
 }
 
-static gboolean request_write(int directory, const Checkpoint *checkpoint, FileFacts *ret_facts,
-                              GError **error)
+static gboolean part_finish(const char *name, int fd, PackedFacts *ret_facts, GError **error)
+{
+    *ret_facts = (PackedFacts){.chunks = 0};
+    return (fsync(fd) == 0 && file_facts(fd, &ret_facts->file)) || fail_finish(name, error);
+}
+
+static gboolean part_seal(const Sealing *sealing, const char *name, PackedFacts *ret_facts, GError **error)
+{
+    int fd = openat(sealing->made, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    gboolean good;
+
+    if (fd < 0)
+        return fail_finish(name, error);
+    good = checkpoint_packing_packs(sealing->packing) ? part_pack(sealing, name, fd, ret_facts, error)
+                                                      : part_finish(name, fd, ret_facts, error);
+    close(fd);
+    return good;
+}
+
+static gboolean request_write(int directory, const Checkpoint *checkpoint, GError **error)
 {
     const gsize length = runtime__v1__restore_pod_request__get_packed_size(checkpoint->request);
     g_autofree guint8 *packed = g_malloc(length);
 
     runtime__v1__restore_pod_request__pack(checkpoint->request, packed);
-    return file_fill(directory, CHECKPOINT_REQUEST, packed, length, error) &&
-           part_seal(directory, CHECKPOINT_REQUEST, ret_facts, error);
+    return file_fill(directory, CHECKPOINT_REQUEST, packed, length, error);
+}
+
+static gboolean parts_seal(const Sealing *sealing, const Checkpoint *checkpoint, CheckpointPrivate *ret_facts,
+                           GError **error)
+{
+    return request_write(sealing->made, checkpoint, error) &&
+           part_seal(sealing, CHECKPOINT_REQUEST, &ret_facts->request, error) &&
+           part_seal(sealing, CHECKPOINT_RAM, &ret_facts->ram, error) &&
+           part_seal(sealing, CHECKPOINT_DEVICES, &ret_facts->devices, error) &&
+           part_seal(sealing, CHECKPOINT_DISK, &ret_facts->disk, error) &&
+           (checkpoint->share == 0 || part_seal(sealing, CHECKPOINT_VOLUMES, &ret_facts->volumes, error));
 }
 
 /* ---- the manifest ---- */
@@ -241,35 +343,85 @@ static void put_pod(JsonWriter *json, const Checkpoint *checkpoint)
                         (gssize)checkpoint->others->len);
 }
 
-gboolean checkpoint_seal(int directory, Checkpoint *checkpoint, GError **error)
+static void put_packing(JsonWriter *json, const CheckpointPacking *packing)
 {
+    char salt[2 * CHECKPOINT_SALT_BYTES + 1];
+
+    json_writer_open_object(json, "packing");
+    json_writer_string(json, "compression", packing->storage->compress ? CHECKPOINT_ZSTD : "none");
+    json_writer_string(json, "encryption", packing->secret != NULL ? CHECKPOINT_AES : "none");
+    if (packing->secret != NULL) {
+        checkpoint_hex_write(packing->secret->salt, sizeof packing->secret->salt, salt);
+        json_writer_string(json, "key", packing->secret->id);
+        json_writer_string(json, "salt", salt);
+    }
+    json_writer_close_object(json);
+}
+
+static void put_facts(JsonWriter *json, const char *name, const PackedFacts *facts, gboolean packed)
+{
+    if (!packed) {
+        file_facts_put(json, name, &facts->file);
+        return;
+    }
+    json_writer_open_object(json, name);
+    json_writer_uint(json, "bytes", facts->file.bytes);
+    json_writer_uint(json, "data_bytes", facts->file.data_bytes);
+    json_writer_uint(json, "chunks", facts->chunks);
+    json_writer_uint(json, "stored_bytes", facts->stored_bytes);
+    json_writer_string(json, "digest", facts->file.digest);
+    json_writer_close_object(json);
+}
+
+static void put_manifest(JsonWriter *json, const Checkpoint *checkpoint, const CheckpointPrivate *facts,
+                         const CheckpointPacking *packing)
+{
+    const gboolean packs = checkpoint_packing_packs(packing);
+
+    json_writer_open_object(json, NULL);
+    json_writer_string(json, "format", packs ? CHECKPOINT_PACKED_FORMAT : CHECKPOINT_FORMAT);
+    json_writer_int(json, "made_at", checkpoint->made_at_s);
+    if (packs)
+        put_packing(json, packing);
+    put_pod(json, checkpoint);
+    put_vm(json, checkpoint);
+    put_facts(json, CHECKPOINT_REQUEST, &facts->request, packs);
+    put_facts(json, CHECKPOINT_RAM, &facts->ram, packs);
+    put_facts(json, CHECKPOINT_DEVICES, &facts->devices, packs);
+    put_facts(json, CHECKPOINT_DISK, &facts->disk, packs);
+    if (checkpoint->share != 0)
+        put_facts(json, CHECKPOINT_VOLUMES, &facts->volumes, packs);
+    json_writer_close_object(json);
+}
+
+static gboolean mac_write(int directory, const CheckpointSecret *secret, const char *manifest, gsize length,
+                          GError **error)
+{
+    guint8 mac[CHECKPOINT_MAC_BYTES];
+    char text[CHECKPOINT_MAC_DIGITS + 1];
+
+    checkpoint_secret_mac(secret, manifest, length, mac);
+    checkpoint_hex_write(mac, sizeof mac, text);
+    return file_fill(directory, CHECKPOINT_MAC, text, strlen(text), error);
+}
+
+gboolean checkpoint_seal(int directory, int made, Checkpoint *checkpoint, const CheckpointPacking *packing,
+                         const Deadline *deadline, GError **error)
+{
+    const Sealing sealing = {directory, made, packing, deadline};
     g_autoptr(JsonWriter) json = json_writer_new_indented();
-    FileFacts request;
-    FileFacts devices;
-    FileFacts volumes;
+    CheckpointPrivate facts = {.packed = FALSE};
     const char *text;
     gsize length = 0;
 
-    if (!part_seal(directory, CHECKPOINT_RAM, &checkpoint->ram, error) ||
-        !part_seal(directory, CHECKPOINT_DEVICES, &devices, error) ||
-        !part_seal(directory, CHECKPOINT_DISK, &checkpoint->disk, error) ||
-        (checkpoint->share != 0 && !part_seal(directory, CHECKPOINT_VOLUMES, &volumes, error)) ||
-        !request_write(directory, checkpoint, &request, error))
+    if (!parts_seal(&sealing, checkpoint, &facts, error))
         return FALSE;
-    json_writer_open_object(json, NULL);
-    json_writer_string(json, "format", CHECKPOINT_FORMAT);
-    json_writer_int(json, "made_at", checkpoint->made_at_s);
-    put_pod(json, checkpoint);
-    put_vm(json, checkpoint);
-    file_facts_put(json, CHECKPOINT_REQUEST, &request);
-    file_facts_put(json, CHECKPOINT_RAM, &checkpoint->ram);
-    file_facts_put(json, CHECKPOINT_DEVICES, &devices);
-    file_facts_put(json, CHECKPOINT_DISK, &checkpoint->disk);
-    if (checkpoint->share != 0)
-        file_facts_put(json, CHECKPOINT_VOLUMES, &volumes);
-    json_writer_close_object(json);
+    checkpoint->ram = facts.ram.file;
+    checkpoint->disk = facts.disk.file;
+    put_manifest(json, checkpoint, &facts, packing);
     text = json_writer_text(json, &length);
-    if (!file_fill(directory, CHECKPOINT_MANIFEST, text, length, error))
+    if ((packing->secret != NULL && !mac_write(directory, packing->secret, text, length, error)) ||
+        !file_fill(directory, CHECKPOINT_MANIFEST, text, length, error))
         return FALSE;
     return fsync(directory) == 0 || fail_errno(error, errno, "cannot finish the checkpoint's directory");
 }

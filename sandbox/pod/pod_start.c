@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -394,6 +395,29 @@ static gboolean saved_disks_attach(Pod *pod, const GPtrArray *disks, GError **er
     return good;
 }
 
+/* A disk that is packed is unpacked into the pod's own, and takes no more of the node than a pod may. */
+static gboolean checkpoint_disk_unpack_to(const Checkpoint *checkpoint, const char *path,
+                                          const Deadline *deadline, GError **error)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    struct stat status;
+    gboolean good = fd >= 0 && fstat(fd, &status) == 0;
+
+    if (!good)
+        fail_errno(error, errno, "cannot open the pod's disk");
+    else if (checkpoint->disk.bytes > (guint64)status.st_size)
+        good = fail(error, STATUS_RESOURCE_EXHAUSTED,
+                    "the checkpoint's disk has %" G_GUINT64_FORMAT
+                    " bytes, and the disk of a pod has %" G_GINT64_FORMAT " on this node",
+                    checkpoint->disk.bytes, (gint64)status.st_size);
+    else
+        good = (ftruncate(fd, 0) == 0 || fail_errno(error, errno, "cannot empty the pod's disk")) &&
+               checkpoint_disk_unpack(checkpoint, fd, deadline, error);
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
 /* The pod's own copy is checked, so that nobody can change it afterwards. */
 static gboolean checkpoint_disk_check(Pod *pod, const Checkpoint *checkpoint, GError **error)
 {
@@ -425,17 +449,28 @@ static gboolean vm_create_for_saved(Pod *pod, const DomainSpec *spec, const VmSi
            saved_disks_attach(pod, disks, error);
 }
 
+static gboolean checkpoint_disk_make(Pod *pod, const Checkpoint *checkpoint, const Deadline *deadline,
+                                     GError **error)
+{
+    GuestEnvironment *guests = &pod->manager->guests;
+    g_autofree char *saved = g_strdup_printf("/proc/self/fd/%d", checkpoint->disk_fd);
+    g_autofree char *path = guest_disk_path(guests, pod->id);
+
+    if (checkpoint->disk_packed != NULL)
+        return guest_files_make(guests, pod->id, NULL, error) &&
+               checkpoint_disk_unpack_to(checkpoint, path, deadline, error);
+    return guest_files_make(guests, pod->id, saved, error) && checkpoint_disk_check(pod, checkpoint, error);
+}
+
 static gboolean vm_create_from_checkpoint(Pod *pod, const DomainSpec *spec, const PodRequest *request,
                                           const Deadline *deadline, GError **error)
 {
     const Checkpoint *checkpoint = request->checkpoint;
-    g_autofree char *disk = g_strdup_printf("/proc/self/fd/%d", checkpoint->disk_fd);
     DomainSpec complete = *spec;
 
     if (cpu_node_time_stamp().scales)
         complete.saved_time_stamp_khz = checkpoint_time_stamp_khz(checkpoint);
-    return guest_files_make(&pod->manager->guests, pod->id, disk, error) &&
-           checkpoint_disk_check(pod, checkpoint, error) &&
+    return checkpoint_disk_make(pod, checkpoint, deadline, error) &&
            vm_create_for_saved(pod, &complete, &request->size, checkpoint->disks, deadline, error);
 }
 
@@ -449,8 +484,8 @@ static gboolean vm_continue_once(Pod *pod, const DomainSpec *spec, const PodRequ
         return FALSE;
     trace_add(pod->trace, TRACE_CREATE, NULL, begin_us);
     begin_us = g_get_monotonic_time();
-    if (!vmm_state_restore_checked(pod->manager->vmm, pod->id, checkpoint->ram_fd, &checkpoint->ram,
-                                   checkpoint->device_fd, deadline, error) ||
+    if (!vmm_state_restore_from(pod->manager->vmm, pod->id, checkpoint->ram.bytes, checkpoint_ram_each,
+                                (gpointer)checkpoint, checkpoint->device_fd, deadline, error) ||
         !vm_run(pod, FALSE, deadline, error))
         return FALSE;
     trace_add(pod->trace, TRACE_RESTORE, NULL, begin_us);

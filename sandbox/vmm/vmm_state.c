@@ -255,20 +255,17 @@ static gboolean memory_save(Vmm *vmm, const char *name, int ram_fd, const Deadli
 }
 
 /* Opens the memories of a VM for a saved memory of just their size. */
-static GArray *memories_open_for(Vmm *vmm, const char *name, int ram_fd, gsize *ret_bytes, GError **error)
+static GArray *memories_open_for(Vmm *vmm, const char *name, guint64 ram_bytes, GError **error)
 {
-    g_autoptr(GArray) memories = memories_open(vmm, name, O_RDWR, ret_bytes, error);
-    struct stat status;
+    gsize bytes;
+    g_autoptr(GArray) memories = memories_open(vmm, name, O_RDWR, &bytes, error);
 
     if (memories == NULL)
         return NULL;
-    if (fstat(ram_fd, &status) != 0) {
-        fail_errno(error, errno, "cannot read the size of the saved memory");
-        return NULL;
-    }
-    if ((gsize)status.st_size != *ret_bytes) {
-        fail(error, STATUS_DATA_LOSS, "the saved memory has %zu bytes, and the VM's memory has %zu bytes",
-             (gsize)status.st_size, *ret_bytes);
+    if (ram_bytes != bytes) {
+        fail(error, STATUS_DATA_LOSS,
+             "the saved memory has %" G_GUINT64_FORMAT " bytes, and the VM's memory has %zu bytes", ram_bytes,
+             bytes);
         return NULL;
     }
     return g_steal_pointer(&memories);
@@ -277,10 +274,13 @@ static GArray *memories_open_for(Vmm *vmm, const char *name, int ram_fd, gsize *
 static gboolean memory_restore(Vmm *vmm, const char *name, int ram_fd, const Deadline *deadline,
                                GError **error)
 {
-    gsize bytes;
-    g_autoptr(GArray) memories = memories_open_for(vmm, name, ram_fd, &bytes, error);
+    g_autoptr(GArray) memories = NULL;
+    struct stat status;
     off_t offset = 0;
 
+    if (fstat(ram_fd, &status) != 0)
+        return fail_errno(error, errno, "cannot read the size of the saved memory");
+    memories = memories_open_for(vmm, name, (guint64)status.st_size, error);
     if (memories == NULL)
         return FALSE;
     for (guint i = 0; i < memories->len; i++) {
@@ -342,16 +342,9 @@ gboolean vmm_state_release_zeros(Vmm *vmm, const char *name, const Deadline *dea
     return TRUE;
 }
 
-/* ---- memory that is checked while it is restored ---- */
+/* ---- memory from another source ---- */
 
-typedef struct {
-    const GArray *memories;
-    PageDigest *digest;
-    const Deadline *deadline;
-    GError *error;
-} CheckedRestore;
-
-/* Finds the memory at that place of the file. Parts end where a memory ends. */
+/* Finds the memory at that place of all of them, which has as many bytes at least. */
 static const Memory *memory_at(const GArray *memories, guint64 offset, guint64 *ret_begin)
 {
     guint64 begin = 0;
@@ -363,52 +356,23 @@ static const Memory *memory_at(const GArray *memories, guint64 offset, guint64 *
     return &g_array_index(memories, Memory, i);
 }
 
+/* A part may begin in one memory and end in another. */
 static gboolean restore_part(guint64 offset, const guint8 *data, gsize length, gpointer user_data)
 {
-    CheckedRestore *restore = user_data;
-    guint64 begin;
-    const Memory *memory = memory_at(restore->memories, offset, &begin);
+    const GArray *memories = user_data;
 
-    page_digest_add(restore->digest, offset, data, length);
-    return deadline_check(restore->deadline, "restoring the guest's memory", &restore->error) &&
-           file_write_at(memory->fd, data, length, (off_t)(offset - begin));
-}
+    while (length > 0) {
+        guint64 begin;
+        const Memory *memory = memory_at(memories, offset, &begin);
+        const gsize bytes = (gsize)MIN(length, begin + memory->bytes - offset);
 
-static gboolean restore_parts(CheckedRestore *restore, int ram_fd, GError **error)
-{
-    guint64 begin = 0;
-
-    for (guint i = 0; i < restore->memories->len; i++) {
-        const guint64 end = begin + g_array_index(restore->memories, Memory, i).bytes;
-
-        if (!file_data_each(ram_fd, begin, end, restore_part, restore)) {
-            if (restore->error != NULL)
-                g_propagate_error(error, restore->error);
-            else
-                fail_errno(error, errno, "cannot restore the guest's memory");
+        if (!file_write_at(memory->fd, data, bytes, (goffset)(offset - begin)))
             return FALSE;
-        }
-        begin = end;
+        offset += bytes;
+        data += bytes;
+        length -= bytes;
     }
     return TRUE;
-}
-
-static gboolean memory_restore_checked(Vmm *vmm, const char *name, int ram_fd, const FileFacts *ram,
-                                       const Deadline *deadline, GError **error)
-{
-    gsize bytes;
-    g_autoptr(GArray) memories = memories_open_for(vmm, name, ram_fd, &bytes, error);
-    g_autoptr(PageDigest) digest = page_digest_new();
-    CheckedRestore restore = {.memories = memories, .digest = digest, .deadline = deadline};
-    FileFacts facts;
-
-    if (memories == NULL || !restore_parts(&restore, ram_fd, error))
-        return FALSE;
-    page_digest_finish(digest, bytes, &facts);
-    return g_str_equal(facts.digest, ram->digest) ||
-           fail(error, STATUS_DATA_LOSS,
-                "the saved memory is damaged: its digest is not the one that was "
-                "recorded");
 }
 
 /* ---- memory and devices ---- */
@@ -465,10 +429,12 @@ gboolean vmm_state_expect(Vmm *vmm, const char *name, GError **error)
            vmm_command(vmm, name, NO_ANNOUNCEMENTS, -1, NULL, error);
 }
 
-gboolean vmm_state_restore_checked(Vmm *vmm, const char *name, int ram_fd, const FileFacts *ram,
-                                   int device_fd, const Deadline *deadline, GError **error)
+gboolean vmm_state_restore_from(Vmm *vmm, const char *name, guint64 ram_bytes, VmmStateSource *source,
+                                gpointer source_data, int device_fd, const Deadline *deadline, GError **error)
 {
-    return memory_restore_checked(vmm, name, ram_fd, ram, deadline, error) &&
+    g_autoptr(GArray) memories = memories_open_for(vmm, name, ram_bytes, error);
+
+    return memories != NULL && source(source_data, restore_part, memories, deadline, error) &&
            transfer_stream(vmm, name, LOAD, device_fd, deadline, error);
 }
 

@@ -23,11 +23,16 @@ gboolean vmm_state_save(Vmm *vmm, const char *name, int ram_fd, int device_fd, c
 /* Prepares a VM that was created with spec->incoming, as far as that is possible before its state is known.
  */
 gboolean vmm_state_expect(Vmm *vmm, const char *name, GError **error);
-/* The same from files that another process may have written or may change meanwhile: the memory counts as
- * restored only when it is what ram says, and device_fd is to be a private copy that was checked before.
- * Errors also: DATA_LOSS when the memory has another digest. */
-gboolean vmm_state_restore_checked(Vmm *vmm, const char *name, int ram_fd, const FileFacts *ram,
-                                   int device_fd, const Deadline *deadline, GError **error);
+/* Calls take() with all data of a saved memory, in parts of whole pages, possibly from several threads at
+ * once and in any order. Return: FALSE with the error when what take() got must not be used. */
+typedef gboolean VmmStateSource(gpointer source_data, FileDataFunc *take, gpointer user_data,
+                                const Deadline *deadline, GError **error);
+/* Restores the state into a prepared VM as vmm_state_restore() does, with memory of that size from any
+ * source, which checks what it gives. device_fd is to be a private copy that was checked before. Errors also:
+ * those of the source. */
+gboolean vmm_state_restore_from(Vmm *vmm, const char *name, guint64 ram_bytes, VmmStateSource *source,
+                                gpointer source_data, int device_fd, const Deadline *deadline,
+                                GError **error);
 /* Restores the state into a prepared VM, which is paused afterwards until vmm_resume(). Errors: DATA_LOSS
  * when QEMU does not accept the state. */
 gboolean vmm_state_restore(Vmm *vmm, const char *name, int ram_fd, int device_fd, const Deadline *deadline,

@@ -7,6 +7,7 @@
 #include <archive_entry.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +15,13 @@
 #include "tests/unit/harness.h"
 
 enum { RAM_BYTES = 1 << 20 };
+
+static const CheckpointStorage plain = {.level = 1};
+
+static Checkpoint *checkpoint_open_plain(const char *path, GError **error)
+{
+    return checkpoint_open(path, &plain, error);
+}
 
 static const char *const inputs[] = {"versions=QEMU 7", "machine=<domain type='qemu'/>", NULL};
 
@@ -60,12 +68,16 @@ static void fill(int fd, const char *text)
 }
 
 /* Makes a checkpoint. Return: its directory, which the caller frees. */
-static char *make(void)
+static char *make_by(const CheckpointStorage *storage)
 {
     char *path = test_directory();
+    g_autofree char *aside = test_directory();
     g_autoptr(Checkpoint) checkpoint = describe();
     g_autoptr(GError) error = NULL;
-    int directory = checkpoint_directory(path, &error);
+    g_autoptr(CheckpointPacking) packing = checkpoint_packing_new(storage, &error);
+    int result = checkpoint_directory(path, &error);
+    int directory =
+        checkpoint_packing_packs(packing) ? open(aside, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : dup(result);
     g_autofree char *disk_path = checkpoint_disk_path(directory);
     int ram;
     int devices;
@@ -86,16 +98,22 @@ static char *make(void)
     close(devices);
     close(disk);
     close(volumes);
-    TEST_OK(checkpoint_seal(directory, checkpoint, &error), error);
+    TEST_OK(checkpoint_seal(result, directory, checkpoint, packing, NULL, &error), error);
     close(directory);
+    close(result);
     return path;
+}
+
+static char *make(void)
+{
+    return make_by(&plain);
 }
 
 static void opens_what_was_sealed(void)
 {
     g_autofree char *path = make();
     g_autoptr(GError) error = NULL;
-    g_autoptr(Checkpoint) checkpoint = checkpoint_open(path, &error);
+    g_autoptr(Checkpoint) checkpoint = checkpoint_open_plain(path, &error);
     const CheckpointContainer *container;
     char text[8] = "";
 
@@ -198,7 +216,7 @@ static void a_directory_must_be_empty(void)
     TEST_FAILS(checkpoint_directory(missing, &error) >= 0, error, STATUS_NOT_FOUND, "missing");
     TEST_FAILS(checkpoint_directory("relative", &error) >= 0, error, STATUS_INVALID_ARGUMENT,
                "is not absolute");
-    TEST_FAILS(checkpoint_open("relative", &error) != NULL, error, STATUS_INVALID_ARGUMENT,
+    TEST_FAILS(checkpoint_open_plain("relative", &error) != NULL, error, STATUS_INVALID_ARGUMENT,
                "is not absolute");
 }
 
@@ -254,11 +272,11 @@ static void damage_is_found(void)
     g_autoptr(GError) error = NULL;
 
     change_byte(devices, "devices", 4096 * 3);
-    TEST_FAILS(checkpoint_open(devices, &error) != NULL, error, STATUS_DATA_LOSS, "devices is damaged");
+    TEST_FAILS(checkpoint_open_plain(devices, &error) != NULL, error, STATUS_DATA_LOSS, "devices is damaged");
     change_byte(request, "request", 5);
-    TEST_FAILS(checkpoint_open(request, &error) != NULL, error, STATUS_DATA_LOSS, "request is damaged");
+    TEST_FAILS(checkpoint_open_plain(request, &error) != NULL, error, STATUS_DATA_LOSS, "request is damaged");
     CU_ASSERT_EQUAL(truncate(file, RAM_BYTES / 2), 0);
-    TEST_FAILS(checkpoint_open(ram, &error) != NULL, error, STATUS_DATA_LOSS,
+    TEST_FAILS(checkpoint_open_plain(ram, &error) != NULL, error, STATUS_DATA_LOSS,
                "ram has not the size in the manifest");
 }
 
@@ -274,13 +292,13 @@ static void other_kinds_of_files_are_refused(void)
 
     unlink(link_path);
     CU_ASSERT_EQUAL(symlink("/etc/passwd", link_path), 0);
-    TEST_FAILS(checkpoint_open(link, &error) != NULL, error, STATUS_INTERNAL, "cannot open");
+    TEST_FAILS(checkpoint_open_plain(link, &error) != NULL, error, STATUS_INTERNAL, "cannot open");
     unlink(fifo_path);
     CU_ASSERT_EQUAL(mkfifo(fifo_path, 0600), 0);
-    TEST_FAILS(checkpoint_open(fifo, &error) != NULL, error, STATUS_INVALID_ARGUMENT,
+    TEST_FAILS(checkpoint_open_plain(fifo, &error) != NULL, error, STATUS_INVALID_ARGUMENT,
                "disk is not a regular file");
     unlink(manifest);
-    TEST_FAILS(checkpoint_open(missing, &error) != NULL, error, STATUS_NOT_FOUND, "manifest.json");
+    TEST_FAILS(checkpoint_open_plain(missing, &error) != NULL, error, STATUS_NOT_FOUND, "manifest.json");
 }
 
 static void check_manifest(const char *from, const char *to, StatusCode status, const char *message)
@@ -297,12 +315,13 @@ static void check_manifest(const char *from, const char *to, StatusCode status, 
     CU_ASSERT_TRUE_FATAL(g_strv_length(parts) > 1);
     changed = g_strjoinv(to, parts);
     CU_ASSERT_TRUE_FATAL(g_file_set_contents(file, changed, -1, NULL));
-    TEST_FAILS(checkpoint_open(path, &error) != NULL, error, status, message);
+    TEST_FAILS(checkpoint_open_plain(path, &error) != NULL, error, status, message);
 }
 
 static void lies_in_the_manifest_are_refused(void)
 {
-    check_manifest("\"format\": \"1\"", "\"format\": \"9\"", STATUS_FAILED_PRECONDITION, "format \"9\"");
+    check_manifest("\"format\": \"1\"", "\"format\": \"9\"", STATUS_FAILED_PRECONDITION,
+                   "the format \"9\", and this crivirt reads the formats 1 and 2");
     check_manifest("\"vcpus\": 2", "\"vcpus\": 9", STATUS_INVALID_ARGUMENT, "contradict");
     check_manifest("\"lun\": 1", "\"lun\": 0", STATUS_INVALID_ARGUMENT, "order of their numbers");
     check_manifest("0123abc", "../../x", STATUS_INVALID_ARGUMENT, "is not the id of a container");
@@ -312,12 +331,198 @@ static void lies_in_the_manifest_are_refused(void)
     check_manifest("{", "", STATUS_INVALID_ARGUMENT, "manifest.json");
 }
 
+/* ---- packed checkpoints ---- */
+
+/* Makes a key file. Return: its path, which the caller frees. */
+static char *make_key(const char *digits)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *text = g_strnfill(64, *digits);
+    char *path = g_build_filename(directory, "key", NULL);
+
+    CU_ASSERT_TRUE_FATAL(g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_NONE, 0600, NULL));
+    return path;
+}
+
+static gboolean collect(guint64 offset, const guint8 *data, gsize length, gpointer user_data)
+{
+    g_assert_cmpuint(offset + length, <=, RAM_BYTES);
+    memcpy((char *)user_data + offset, data, length);
+    return TRUE;
+}
+
+/* Asserts that a checkpoint is what make_by() has made of describe(). */
+static void check_opens(const char *path, const CheckpointStorage *storage)
+{
+    g_autofree char *scratch = g_strconcat(path, ".scratch", NULL);
+    g_autofree char *ram = g_malloc0(RAM_BYTES);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Checkpoint) checkpoint = checkpoint_open_any(path, storage, scratch, NULL, &error);
+    int disk = memfd_create("disk", MFD_CLOEXEC);
+    char text[8] = "";
+
+    TEST_OK(checkpoint != NULL, error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(checkpoint);
+    CU_ASSERT_STRING_EQUAL(checkpoint->request->config->metadata->name, "pod");
+    CU_ASSERT_EQUAL(pread(checkpoint->device_fd, text, 7, 4096 * 3), 7);
+    CU_ASSERT_STRING_EQUAL(text, "devices");
+    CU_ASSERT_EQUAL(pread(checkpoint->volumes_fd, text, 7, 4096 * 3), 7);
+    CU_ASSERT_STRING_EQUAL(text, "volumes");
+    TEST_OK(checkpoint_ram_each(checkpoint, collect, ram, NULL, &error), error);
+    CU_ASSERT_STRING_EQUAL(ram + 4096 * 3, "memory");
+    TEST_OK(checkpoint_disk_unpack(checkpoint, disk, NULL, &error), error);
+    CU_ASSERT_EQUAL(pread(disk, text, 8, 4096 * 3), 4);
+    CU_ASSERT_EQUAL(memcmp(text, "disk", 4), 0);
+    close(disk);
+}
+
+static gboolean contains(const char *path, const char *name, const char *text)
+{
+    g_autofree char *file = g_build_filename(path, name, NULL);
+    g_autofree char *content = NULL;
+    gsize length = 0;
+
+    CU_ASSERT_TRUE_FATAL(g_file_get_contents(file, &content, &length, NULL));
+    return memmem(content, length, text, strlen(text)) != NULL;
+}
+
+static void packed_checkpoints_open_unchanged(void)
+{
+    g_autofree char *key = make_key("a");
+    const char *const keys[] = {key, NULL};
+    const CheckpointStorage compressed = {.compress = TRUE, .level = 1, .threads = 2};
+    const CheckpointStorage encrypted = {.level = 1, .threads = 2, .key_files = keys};
+    const CheckpointStorage both = {.compress = TRUE, .level = 3, .key_files = keys};
+    g_autofree char *first = make_by(&compressed);
+    g_autofree char *second = make_by(&encrypted);
+    g_autofree char *third = make_by(&both);
+
+    check_opens(first, &compressed);
+    check_opens(first, &plain);
+    check_opens(second, &encrypted);
+    check_opens(third, &encrypted);
+}
+
+static void an_encrypted_checkpoint_shows_nothing_of_the_pod(void)
+{
+    static const char *const names[] = {"request", "ram", "devices", "disk", "volumes"};
+    static const char *const texts[] = {"default", "memory", "devices", "disk", "volumes"};
+    g_autofree char *key = make_key("b");
+    const char *const keys[] = {key, NULL};
+    const CheckpointStorage encrypted = {.level = 1, .key_files = keys};
+    g_autofree char *path = make_by(&encrypted);
+    g_autofree char *open = make();
+
+    for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+        CU_ASSERT_TRUE(contains(open, names[i], texts[i]));
+        CU_ASSERT_FALSE(contains(path, names[i], texts[i]));
+    }
+    CU_ASSERT_FALSE(contains(path, "manifest.json", "bbbbbbbb"));
+    CU_ASSERT_TRUE(contains(path, "manifest.json", "\"encryption\": \"aes-256-gcm\""));
+}
+
+static void a_checkpoint_needs_its_key(void)
+{
+    g_autofree char *key = make_key("c");
+    g_autofree char *other = make_key("d");
+    g_autofree char *missing = g_strconcat(key, ".missing", NULL);
+    const char *const keys[] = {key, NULL};
+    const char *const others[] = {other, NULL};
+    const char *const rotated[] = {other, key, NULL};
+    const char *const no_file[] = {missing, NULL};
+    const CheckpointStorage encrypted = {.level = 1, .key_files = keys};
+    const CheckpointStorage wrong = {.level = 1, .key_files = others};
+    const CheckpointStorage both = {.level = 1, .key_files = rotated};
+    const CheckpointStorage none = {.level = 1, .key_files = no_file};
+    g_autofree char *path = make_by(&encrypted);
+    g_autoptr(GError) error = NULL;
+
+    check_opens(path, &both);
+    TEST_FAILS(checkpoint_open(path, &wrong, &error) != NULL, error, STATUS_FAILED_PRECONDITION, other);
+    TEST_FAILS(checkpoint_open(path, &plain, &error) != NULL, error, STATUS_FAILED_PRECONDITION,
+               "and no key file is given");
+    TEST_FAILS(checkpoint_open(path, &none, &error) != NULL, error, STATUS_FAILED_PRECONDITION, missing);
+    TEST_FAILS(checkpoint_packing_new(&none, &error) != NULL, error, STATUS_FAILED_PRECONDITION, missing);
+}
+
+static void encryption_can_be_required(void)
+{
+    g_autofree char *key = make_key("e");
+    const char *const keys[] = {key, NULL};
+    const CheckpointStorage required = {.level = 1, .key_files = keys, .require_encryption = TRUE};
+    const CheckpointStorage impossible = {.level = 1, .require_encryption = TRUE};
+    const CheckpointStorage compressed = {.compress = TRUE, .level = 1};
+    g_autofree char *path = make_by(&required);
+    g_autofree char *open = make();
+    g_autofree char *packed = make_by(&compressed);
+    g_autoptr(GError) error = NULL;
+
+    check_opens(path, &required);
+    TEST_FAILS(checkpoint_open(open, &required, &error) != NULL, error, STATUS_FAILED_PRECONDITION,
+               "is not encrypted");
+    TEST_FAILS(checkpoint_open(packed, &required, &error) != NULL, error, STATUS_FAILED_PRECONDITION,
+               "is not encrypted");
+    TEST_FAILS(checkpoint_packing_new(&impossible, &error) != NULL, error, STATUS_FAILED_PRECONDITION,
+               "has no key");
+}
+
+static void move(const char *from, const char *to, const char *name)
+{
+    g_autofree char *first = g_build_filename(from, name, NULL);
+    g_autofree char *second = g_build_filename(to, name, NULL);
+
+    CU_ASSERT_EQUAL(rename(first, second), 0);
+}
+
+static void parts_of_other_checkpoints_are_refused(void)
+{
+    g_autofree char *key = make_key("f");
+    const char *const keys[] = {key, NULL};
+    const CheckpointStorage encrypted = {.level = 1, .key_files = keys};
+    g_autofree char *from = make_by(&encrypted);
+    g_autofree char *to = make_by(&encrypted);
+    g_autofree char *changed = make_by(&encrypted);
+    g_autofree char *manifest = g_build_filename(changed, "manifest.json", NULL);
+    g_autofree char *text = NULL;
+    g_autoptr(GError) error = NULL;
+
+    move(from, to, "ram");
+    TEST_FAILS(checkpoint_open(to, &encrypted, &error) != NULL, error, STATUS_DATA_LOSS, "ram is damaged");
+    move(from, to, "manifest.json");
+    TEST_FAILS(checkpoint_open(to, &encrypted, &error) != NULL, error, STATUS_DATA_LOSS,
+               "manifest.json is not what was written with the key");
+    CU_ASSERT_TRUE_FATAL(g_file_get_contents(manifest, &text, NULL, NULL));
+    strstr(text, "1234")[0] = '2';
+    CU_ASSERT_TRUE_FATAL(g_file_set_contents(manifest, text, -1, NULL));
+    TEST_FAILS(checkpoint_open(changed, &encrypted, &error) != NULL, error, STATUS_DATA_LOSS,
+               "manifest.json is not what was written with the key");
+}
+
+static void damage_of_packed_files_is_found(void)
+{
+    const CheckpointStorage compressed = {.compress = TRUE, .level = 1};
+    g_autofree char *path = make_by(&compressed);
+    g_autofree char *ram = g_malloc0(RAM_BYTES);
+    g_autoptr(Checkpoint) checkpoint = NULL;
+    g_autoptr(GError) error = NULL;
+
+    change_byte(path, "ram", 7); /* in its only chunk */
+    checkpoint = checkpoint_open(path, &compressed, &error);
+    TEST_OK(checkpoint != NULL, error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(checkpoint);
+    TEST_FAILS(checkpoint_ram_each(checkpoint, collect, ram, NULL, &error), error, STATUS_DATA_LOSS,
+               "ram is damaged: MiB 0 of it is not what was written");
+    change_byte(path, "devices", 7);
+    TEST_FAILS(checkpoint_open(path, &compressed, &error) != NULL, error, STATUS_DATA_LOSS,
+               "devices is damaged");
+}
+
 /* ---- archives ---- */
 
 /* Return: the path of an archive of a checkpoint, which the caller frees. */
-static char *make_archive(const char *directory)
+static char *make_archive_by(const char *directory, const CheckpointStorage *storage)
 {
-    g_autofree char *path = make();
+    g_autofree char *path = make_by(storage);
     char *archive = g_build_filename(directory, "archive", NULL);
     g_autoptr(GError) error = NULL;
     int from = open(path, O_RDONLY | O_DIRECTORY);
@@ -327,6 +532,11 @@ static char *make_archive(const char *directory)
     close(from);
     close(to);
     return archive;
+}
+
+static char *make_archive(const char *directory)
+{
+    return make_archive_by(directory, &plain);
 }
 
 /* Return: how many entries the directory has. */
@@ -347,7 +557,7 @@ static void an_archive_opens_as_its_directory_does(void)
     g_autofree char *scratch = g_build_filename(directory, "scratch", NULL);
     g_autofree char *archive = make_archive(directory);
     g_autoptr(GError) error = NULL;
-    g_autoptr(Checkpoint) checkpoint = checkpoint_open_any(archive, scratch, NULL, &error);
+    g_autoptr(Checkpoint) checkpoint = checkpoint_open_any(archive, &plain, scratch, NULL, &error);
     FileFacts facts;
     struct stat status;
 
@@ -367,12 +577,42 @@ static void an_archive_opens_as_its_directory_does(void)
     CU_ASSERT_TRUE(status.st_blocks * 512 < RAM_BYTES / 4);
 }
 
+static void check_request(const char *path, const CheckpointStorage *storage)
+{
+    g_autoptr(GError) error = NULL;
+    Runtime__V1__RestorePodRequest *request = checkpoint_request(path, storage, &error);
+
+    TEST_OK(request != NULL, error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(request);
+    CU_ASSERT_STRING_EQUAL(request->config->metadata->name, "pod");
+    runtime__v1__restore_pod_request__free_unpacked(request, NULL);
+}
+
+static void the_request_is_read_alone(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *key = make_key("9");
+    const char *const keys[] = {key, NULL};
+    const CheckpointStorage both = {.compress = TRUE, .level = 1, .key_files = keys};
+    g_autofree char *open = make();
+    g_autofree char *packed = make_by(&both);
+    g_autofree char *archive = make_archive_by(directory, &both);
+    g_autoptr(GError) error = NULL;
+
+    check_request(open, &plain);
+    check_request(packed, &both);
+    check_request(archive, &both);
+    TEST_FAILS(checkpoint_request(packed, &plain, &error) != NULL, error, STATUS_FAILED_PRECONDITION,
+               "no key file is given");
+    TEST_FAILS(checkpoint_request("/nowhere", &plain, &error) != NULL, error, STATUS_NOT_FOUND, "/nowhere");
+}
+
 static void a_directory_opens_by_the_same_call(void)
 {
     g_autofree char *path = make();
     g_autofree char *scratch = g_build_filename(path, "scratch", NULL);
     g_autoptr(GError) error = NULL;
-    g_autoptr(Checkpoint) checkpoint = checkpoint_open_any(path, scratch, NULL, &error);
+    g_autoptr(Checkpoint) checkpoint = checkpoint_open_any(path, &plain, scratch, NULL, &error);
 
     TEST_OK(checkpoint != NULL, error);
     CU_ASSERT_NOT_EQUAL(access(scratch, F_OK), 0);
@@ -420,8 +660,20 @@ static void check_refused(const char *archive, StatusCode status, const char *me
     g_autofree char *scratch = g_strconcat(archive, ".scratch", NULL);
     g_autoptr(GError) error = NULL;
 
-    TEST_FAILS(checkpoint_open_any(archive, scratch, NULL, &error) != NULL, error, status, message);
+    TEST_FAILS(checkpoint_open_any(archive, &plain, scratch, NULL, &error) != NULL, error, status, message);
     CU_ASSERT_EQUAL(count_entries(scratch), 0);
+}
+
+static void an_encrypted_archive_opens_as_its_directory_does(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *key = make_key("8");
+    const char *const keys[] = {key, NULL};
+    const CheckpointStorage both = {.compress = TRUE, .level = 1, .key_files = keys};
+    g_autofree char *archive = make_archive_by(directory, &both);
+
+    check_opens(archive, &both);
+    check_refused(archive, STATUS_FAILED_PRECONDITION, "no key file is given");
 }
 
 static void check_members(const Member *members, StatusCode status, const char *message)
@@ -440,7 +692,7 @@ static void hostile_archives_are_refused(void)
     const Member link[] = {{"ram", AE_IFLNK, 0, "/etc/passwd"}, {0}};
     const Member hard_link[] = {{"request", AE_IFREG, 5, NULL}, {"ram", AE_IFREG, 0, "request"}, {0}};
     const Member directory[] = {{"disk", AE_IFDIR, 0, NULL}, {0}};
-    const Member large[] = {{"request", AE_IFREG, (16 << 20) + 1, NULL}, {0}};
+    const Member large[] = {{"request", AE_IFREG, (17 << 20) + 1, NULL}, {0}};
     const Member missing[] = {{"request", AE_IFREG, 5, NULL}, {0}};
 
     check_members(outside, STATUS_INVALID_ARGUMENT, "a file of another name");
@@ -483,7 +735,7 @@ static void an_archive_ends_at_its_deadline(void)
 
     TEST_FAILS(checkpoint_archive_write(from, to, &deadline, &error), error, STATUS_DEADLINE_EXCEEDED,
                "writing the archive");
-    TEST_FAILS(checkpoint_open_any(archive, scratch, &deadline, &error) != NULL, error,
+    TEST_FAILS(checkpoint_open_any(archive, &plain, scratch, &deadline, &error) != NULL, error,
                STATUS_DEADLINE_EXCEEDED, "reading the archive");
     CU_ASSERT_EQUAL(count_entries(scratch), 0);
     close(from);
@@ -503,6 +755,18 @@ int main(void)
         {"a damaged file is refused by its name", damage_is_found},
         {"links, FIFOs and missing files are refused", other_kinds_of_files_are_refused},
         {"a manifest that contradicts itself is refused", lies_in_the_manifest_are_refused},
+        {"compressed and encrypted checkpoints open unchanged", packed_checkpoints_open_unchanged},
+        {"the files of an encrypted checkpoint show nothing of the pod",
+         an_encrypted_checkpoint_shows_nothing_of_the_pod},
+        {"an encrypted checkpoint opens with its key alone, which may be one of several",
+         a_checkpoint_needs_its_key},
+        {"checkpoints without encryption are refused where it is required", encryption_can_be_required},
+        {"files of another checkpoint, and a changed manifest, are refused",
+         parts_of_other_checkpoints_are_refused},
+        {"a damaged packed file is refused by its name", damage_of_packed_files_is_found},
+        {"an encrypted archive opens as its directory does",
+         an_encrypted_archive_opens_as_its_directory_does},
+        {"the request is read without the rest, of directories and archives", the_request_is_read_alone},
         {"an archive opens as its directory does, sparse, and leaves no file",
          an_archive_opens_as_its_directory_does},
         {"a directory opens by the same call", a_directory_opens_by_the_same_call},
