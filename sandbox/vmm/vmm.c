@@ -11,6 +11,7 @@
 #include "common/fileio.h"
 #include "common/log.h"
 #include "sandbox/host/accelerator.h"
+#include "sandbox/host/file_loan.h"
 #include "sandbox/vmm/console.h"
 #include "sandbox/vmm/cpu_map.h"
 #include "sandbox/vmm/virtiofsd.h"
@@ -114,6 +115,9 @@ static gboolean open_vmm(Vmm *vmm, const VmmConfig *config, GError **error)
         return FALSE;
     if (!dir_make(vmm->state_dir, 0711, error) || !file_lock(lockfile, &vmm->lock_fd, error))
         return g_prefix_error(error, "cannot open the state directory %s: ", vmm->state_dir), FALSE;
+    if (!dir_make(vmm->loans, 0700, error))
+        return FALSE;
+    file_loan_end_all(vmm->loans);
     return open_connection(vmm, config, error);
 }
 
@@ -126,6 +130,7 @@ static Vmm *vmm_new(const VmmConfig *config)
     vmm->qemu_group = g_strdup(config->qemu_group);
     vmm->accelerator_wish = g_strdup(config->accelerator);
     vmm->state_dir = g_strdup(config->state_dir);
+    vmm->loans = g_build_filename(config->state_dir, "loans", NULL);
     vmm->root = g_build_filename(config->state_dir, "libvirt", NULL);
     vmm->run_dir =
         vmm->embedded ? g_build_filename(vmm->root, "run", "qemu", NULL) : g_strdup("/run/libvirt/qemu");
@@ -176,6 +181,7 @@ void vmm_close(Vmm *vmm)
     g_free(vmm->accelerator_wish);
     g_free(vmm->accelerator);
     g_free(vmm->state_dir);
+    g_free(vmm->loans);
     g_free(vmm->root);
     g_free(vmm->run_dir);
     g_free(vmm->socket_dir);

@@ -7,7 +7,7 @@
 
 #include "common/error.h"
 #include "common/log.h"
-#include "sandbox/host/file_access.h"
+#include "sandbox/host/file_loan.h"
 #include "sandbox/vmm/console.h"
 #include "sandbox/vmm/virtiofsd.h"
 #include "sandbox/vmm/vmm_private.h"
@@ -119,10 +119,10 @@ gboolean vmm_attach_disk(Vmm *vmm, const char *name, const DiskSpec *disk, GErro
         return FALSE;
     enters = disk->readonly && user.uid != vmm->identity.uid;
     if (!vmm_prepare_disk(vmm, &user, disk, error) ||
-        (enters && !file_access_grant(disk->path, user.gid, FALSE, error)))
+        (enters && !file_loan_begin(vmm->loans, disk->path, user.gid, FALSE, error)))
         return FALSE;
     good = attach_device(vmm, name, xml, disk->path, error);
-    if (enters && !file_access_revoke(disk->path, user.gid, &problem))
+    if (enters && !file_loan_end(vmm->loans, disk->path, user.gid, &problem))
         log_warning(LOG_FIELDS("sandbox", name), "%s", problem->message);
     return good;
 }

@@ -11,7 +11,7 @@
 #include "common/log.h"
 #include "sandbox/host/accelerator.h"
 #include "sandbox/host/cpu_node.h"
-#include "sandbox/host/file_access.h"
+#include "sandbox/host/file_loan.h"
 #include "sandbox/host/time_stamp.h"
 #include "sandbox/vmm/vmm_private.h"
 
@@ -170,14 +170,14 @@ static virDomainPtr start_domain(Vmm *vmm, const DomainSpec *spec, GError **erro
     g_autoptr(GError) problem = NULL;
     virDomainPtr domain;
 
-    if (enters && !file_access_grant(ACCELERATOR_KVM_DEVICE, spec->user, TRUE, error))
+    if (enters && !file_loan_begin(vmm->loans, ACCELERATOR_KVM_DEVICE, spec->user, TRUE, error))
         return NULL;
     domain = virDomainCreateXML(vmm->connection, xml, VIR_DOMAIN_START_PAUSED);
     if (domain == NULL) {
         vmm_fail(error, "cannot start QEMU");
         vmm_error_add_qemu_log(vmm, spec->name, error);
     }
-    if (enters && !file_access_revoke(ACCELERATOR_KVM_DEVICE, spec->user, &problem))
+    if (enters && !file_loan_end(vmm->loans, ACCELERATOR_KVM_DEVICE, spec->user, &problem))
         log_warning(LOG_FIELDS("sandbox", spec->name), "%s", problem->message);
     return domain;
 }

@@ -41,6 +41,7 @@ struct Vmm {
     char *accelerator_wish;
     char *accelerator; /* the accelerator in use and why, as a sentence */
     char *state_dir;
+    char *loans;      /* where it is recorded which VM may open a file for a moment: file_loan.h */
     char *root;       /* of the embedded driver */
     char *run_dir;    /* where libvirt keeps its files of process ids */
     char *socket_dir; /* where the sockets of the virtiofsd servers are */

@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/fileio.h"
+#include "sandbox/host/file_loan.h"
 #include "tests/unit/harness.h"
 
 enum { ONE = 2000000001, OTHER = 2000000002, GROUP = 2000000003 };
@@ -158,6 +160,69 @@ static void readers_do_not_write(void)
     file_drop(path);
 }
 
+/* Return: a directory for records of loans, the caller's. */
+static char *records_make(void)
+{
+    char *records = g_dir_make_tmp("crivirt-loans-XXXXXX", NULL);
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(records);
+    return records;
+}
+
+static guint records_count(const char *records)
+{
+    g_autoptr(GDir) entries = g_dir_open(records, 0, NULL);
+    guint count = 0;
+
+    while (g_dir_read_name(entries) != NULL)
+        count++;
+    return count;
+}
+
+static void a_loan_ends(void)
+{
+    g_autofree char *path = file_make();
+    g_autofree char *records = records_make();
+    g_autoptr(GError) error = NULL;
+
+    TEST_OK(file_loan_begin(records, path, ONE, TRUE, &error), error);
+    CU_ASSERT_TRUE(opens(path, ONE, ONE));
+    CU_ASSERT_EQUAL(records_count(records), 1);
+    TEST_OK(file_loan_end(records, path, ONE, &error), error);
+    CU_ASSERT_FALSE(opens(path, ONE, ONE));
+    CU_ASSERT_EQUAL(records_count(records), 0);
+    TEST_FAILS(file_loan_begin(records, "/nowhere/kvm", ONE, TRUE, &error), error, STATUS_NOT_FOUND,
+               "/nowhere/kvm");
+    CU_ASSERT_EQUAL(records_count(records), 0);
+    TEST_OK(dir_remove_tree(records, &error), error);
+    file_drop(path);
+}
+
+/* As a process leaves them that is killed between the beginning and the end of loans. */
+static void left_loans_are_ended(void)
+{
+    g_autofree char *path = file_make();
+    g_autofree char *gone = file_make();
+    g_autofree char *records = records_make();
+    g_autofree char *foreign = g_build_filename(records, "README", NULL);
+    g_autoptr(GError) error = NULL;
+
+    TEST_OK(file_loan_begin(records, path, ONE, TRUE, &error), error);
+    TEST_OK(file_loan_begin(records, path, OTHER, FALSE, &error), error);
+    TEST_OK(file_loan_begin(records, gone, ONE, TRUE, &error), error);
+    CU_ASSERT_TRUE(g_file_set_contents(foreign, "", 0, NULL));
+    file_drop(gone);
+    file_loan_end_all(records);
+    CU_ASSERT_FALSE(opens(path, ONE, ONE));
+    CU_ASSERT_FALSE(opens_as(path, OTHER, OTHER, O_RDONLY));
+    CU_ASSERT_EQUAL(records_count(records), 1);
+    TEST_OK(file_loan_begin(records, path, ONE, TRUE, &error), error);
+    CU_ASSERT_TRUE(opens(path, ONE, ONE));
+    TEST_OK(file_loan_end(records, path, ONE, &error), error);
+    TEST_OK(dir_remove_tree(records, &error), error);
+    file_drop(path);
+}
+
 static void a_missing_device_is_named(void)
 {
     g_autoptr(GError) error = NULL;
@@ -185,6 +250,8 @@ int main(void)
         {"an entry for one group lets no other in", others_entries_stay},
         {"what a chmod takes away while a group is let in stays away", a_chmod_is_not_undone},
         {"a group that is let in to read does not write", readers_do_not_write},
+        {"a loan ends with its record, and a failure leaves none", a_loan_ends},
+        {"loans that a killed process left are ended", left_loans_are_ended},
         {"an error names the device", a_missing_device_is_named},
     };
 
