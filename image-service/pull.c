@@ -7,6 +7,7 @@
 
 #include "common/error.h"
 #include "common/metrics.h"
+#include "common/spans.h"
 #include "common/string_table.h"
 #include "image-service/content/chain_id.h"
 #include "image-service/registry/registry.h"
@@ -22,6 +23,7 @@ typedef struct {
     char **chain_ids;
     GPtrArray *layers; /* LayerPull, lowest first */
     Deadline deadline; /* the caller's, and cancelled when one layer has failed */
+    SpanContext span;  /* of the call */
     GMutex lock;       /* for what follows, and around progress() */
     GArray *queue;     /* guint: layers to read, the largest first */
     guint next;
@@ -82,9 +84,17 @@ static char *partial_path(const LayerPull *layer)
     return image_store_ingest_path(layer->pull->context->store, name);
 }
 
+static void trace_layer(const LayerPull *layer, const char *step, gint64 begin_us)
+{
+    const SpanNote note = {(char *)"crivirt.layer.digest", layer->blob->digest};
+
+    span_add_part(&layer->pull->span, step, &note, begin_us);
+}
+
 static gboolean fetch_blob(gpointer data, const Deadline *deadline, int *ret_fd, GError **error)
 {
     LayerPull *layer = data;
+    const gint64 begin_us = g_get_monotonic_time();
     g_autofree char *path = partial_path(layer);
     BlobTarget target = {open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), on_downloading, layer};
 
@@ -96,6 +106,7 @@ static gboolean fetch_blob(gpointer data, const Deadline *deadline, int *ret_fd,
         close(target.fd);
         return FALSE;
     }
+    trace_layer(layer, "download", begin_us);
     if (lseek(target.fd, 0, SEEK_SET) != 0) {
         close(target.fd);
         return fail_errno(error, errno, "cannot rewind %s", layer->partial);
@@ -224,9 +235,11 @@ static gboolean finish_layers(Pull *pull, gboolean may_wait, GError **error)
 
 static gboolean read_layer(Pull *pull, LayerPull *layer, GError **error)
 {
+    const gint64 begin_us = g_get_monotonic_time();
     GError *cause = NULL;
     gboolean done = layer_job_read(layer->job, &pull->deadline, &cause);
 
+    trace_layer(layer, "layer", begin_us);
     done = end_step(layer, done, cause, error);
     note_waiting(layer, layer_job_memory_bytes(layer->job));
     g_mutex_lock(&pull->lock);
@@ -428,10 +441,13 @@ static gboolean pull_new(Pull *pull, const Descriptor *resolved, const Deadline 
     Platform platform = {.architecture = context->config->architecture};
     g_autoptr(RegistryImage) image = NULL;
     g_autoptr(StoredImage) stored = g_new0(StoredImage, 1);
+    const gint64 begin_us = g_get_monotonic_time();
     g_auto(GStrv) chain_ids = NULL;
 
-    if (!registry_fetch_image(pull->client, resolved, &platform, deadline, &image, error) ||
-        !sum_sizes(image->manifest, context->config->max_image_bytes, &stored->size_bytes, error))
+    if (!registry_fetch_image(pull->client, resolved, &platform, deadline, &image, error))
+        return FALSE;
+    span_add_part(&pull->span, "manifest", NULL, begin_us);
+    if (!sum_sizes(image->manifest, context->config->max_image_bytes, &stored->size_bytes, error))
         return FALSE;
     chain_ids = chain_ids_of((const char *const *)image->config->diff_ids);
     image_store_hold(context->store, context->holder, (const char *const *)image->config->diff_ids);
@@ -463,10 +479,12 @@ gboolean pull_image(const PullContext *context, const PullRequest *request, cons
     g_autoptr(RegistryClient) client = registry_client_new(&config, request->reference, request->auth, error);
     g_autoptr(Descriptor) resolved = NULL;
     g_auto(PullResult) result = {NULL};
-    Pull pull = {.context = context, .request = request, .client = client};
+    Pull pull = {.context = context, .request = request, .client = client, .span = span_context()};
+    const gint64 begin_us = g_get_monotonic_time();
 
     if (client == NULL || !registry_resolve(client, deadline, &resolved, error))
         return FALSE;
+    span_add_part(&pull.span, "resolve", NULL, begin_us);
     if (request->known(resolved->digest, &result.known_id, request->known_data)) {
         /* A tag was resolved by the registry; a digest was not asked for yet. */
         if (request->reference->digest != NULL && !registry_confirm(client, deadline, error))

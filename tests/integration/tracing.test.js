@@ -6,7 +6,9 @@ const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
 const grpc = require('@grpc/grpc-js');
+const {busyboxArchive} = require('./support/images');
 const {Node} = require('./support/node');
+const {startRegistry, push} = require('./support/registry');
 const {eventually} = require('./support/kit');
 
 const PORT = 4318;
@@ -83,6 +85,21 @@ test('a call that fails is a span with the status, and commands are not in it', 
     await assert.rejects(traced('PullImage', {image: {image: '127.0.0.1:1/none:1'}}));
     const pull = await eventually('the span of the pull has come', () => received().find(({name}) => name.endsWith('/PullImage')));
     assert.strictEqual(attributes(pull)['container.image.name'], '127.0.0.1:1/none:1');
+});
+
+test('PullImage has what it asked the registry for and each layer as its children', async () => {
+    const registry = await startRegistry(node);
+    const name = `${registry.host}/traced/busybox:one`;
+    push(node, `oci-archive:${busyboxArchive(node)}`, name);
+    await traced('PullImage', {image: {image: name}});
+    const span = await eventually('the span of the pull has come', () => received().find((found) =>
+        found.name.endsWith('/PullImage') && attributes(found)['container.image.name'] === name));
+    const parts = received().filter(({parentSpanId}) => parentSpanId === span.spanId);
+    assert.deepStrictEqual(parts.map((part) => part.name).sort(), ['download', 'layer', 'manifest', 'resolve']);
+    for (const part of parts)
+        assert.ok(within(part, span), part.name);
+    for (const part of parts.filter(({name: step}) => step === 'layer' || step === 'download'))
+        assert.match(attributes(part)['crivirt.layer.digest'], /^sha256:[0-9a-f]{64}$/);
 });
 
 test('lists have no spans, nor have calls whose client records nothing, nor, with a share of 0, other calls', async () => {
