@@ -13,6 +13,7 @@
 #include "sandbox/container/container_volumes.h"
 #include "sandbox/container/create_message.h"
 #include "sandbox/oci/cdi.h"
+#include "sandbox/pod/guest_delete.h"
 #include "sandbox/pod/pod_events.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/cri_copy.h"
@@ -158,7 +159,7 @@ static gboolean container_create_new(Pod *pod, const Runtime__V1__CreateContaine
         return TRUE;
     }
     pod_explain(pod, error);
-    container_delete_in_guest(container);
+    container_delete_in_guest(container, GUEST_DELETE_TIMEOUT_MS);
     if (!container_forget(container, NULL, &forget_error))
         log_error(LOG_FIELDS("container", container->id), "cannot undo a failed create: %s",
                   forget_error->message);

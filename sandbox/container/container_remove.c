@@ -7,6 +7,7 @@
 #include "common/semaphore.h"
 #include "sandbox/container/container_blocks.h"
 #include "sandbox/container/container_stop.h"
+#include "sandbox/pod/guest_delete.h"
 #include "sandbox/pods/container_io.h"
 #include "sandbox/pods/events.h"
 #include "sandbox/pods/pod_table.h"
@@ -15,25 +16,7 @@
 #include "sandbox/sandbox.h"
 #include "sandbox/volumes/share.h"
 
-enum {
-    DELETE_TIMEOUT_MS = 60 * 1000, /* enough for a busy guest */
-    LOG_TIMEOUT_MS = 3000,         /* for the rest of a removed container's output */
-};
-
-void container_delete_in_guest(Container *container)
-{
-    Crivirt__Agent__V1__DeleteContainerRequest delete = CRIVIRT__AGENT__V1__DELETE_CONTAINER_REQUEST__INIT;
-    g_autoptr(AgentConnection) agent = pod_agent(container->pod, NULL);
-    g_autoptr(GError) error = NULL;
-    Deadline deadline = deadline_in_ms(DELETE_TIMEOUT_MS);
-
-    if (agent == NULL)
-        return;
-    delete.id = container->guest_id;
-    if (!agent_delete_container(agent, &delete, &deadline, NULL, &error))
-        log_warning(LOG_FIELDS("container", container->id), "cannot delete the container in the guest: %s",
-                    error->message);
-}
+enum { LOG_TIMEOUT_MS = 3000 }; /* for the rest of a removed container's output */
 
 /* Volumes are bound and unbound with disk_job held. */
 static gboolean container_unbind_volumes(Container *container, const Deadline *deadline, GError **error)
@@ -92,7 +75,7 @@ gboolean container_remove(SandboxManager *manager, const char *id, const Deadlin
     if (turn == NULL || !container_stop_or_gone(container, 0, deadline, error) ||
         !semaphore_acquire(&container->job, deadline, "waiting for other work on the container", error))
         return FALSE;
-    container_delete_in_guest(container);
+    container_delete_in_guest(container, GUEST_DELETE_TIMEOUT_MS);
     removed = container_forget(container, deadline, error);
     semaphore_release(&container->job);
     if (removed)

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/pod/guest_delete.h"
+
+#include "common/log.h"
+#include "sandbox/pods/manager.h"
+
+void container_delete_in_guest(Container *container, guint timeout_ms)
+{
+    Crivirt__Agent__V1__DeleteContainerRequest delete = CRIVIRT__AGENT__V1__DELETE_CONTAINER_REQUEST__INIT;
+    g_autoptr(AgentConnection) agent = pod_agent(container->pod, NULL);
+    g_autoptr(GError) error = NULL;
+    Deadline deadline = deadline_in_ms(timeout_ms);
+
+    if (agent == NULL)
+        return;
+    delete.id = container->guest_id;
+    if (!agent_delete_container(agent, &delete, &deadline, NULL, &error))
+        log_warning(LOG_FIELDS("container", container->id), "cannot delete the container in the guest: %s",
+                    error->message);
+}
+
+static void delete_now(gpointer data)
+{
+    Container *container = data;
+
+    container_delete_in_guest(container, GUEST_DELETE_TIMEOUT_MS);
+    container_unref(container);
+}
+
+void container_delete_in_guest_later(Container *container)
+{
+    manager_defer(container->pod->manager, delete_now, container_ref(container));
+}

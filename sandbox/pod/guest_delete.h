@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Deletes a container in its pod's guest. */
+#pragma once
+
+#include "sandbox/pods/container.h"
+
+enum { GUEST_DELETE_TIMEOUT_MS = 60 * 1000 }; /* enough for a busy guest */
+
+/* Asks the guest, if there is one, to delete the container, its processes included, and waits for the answer,
+ * timeout_ms at most. A guest that answers later deletes it all the same. A failure is only logged: what the
+ * guest does not delete is removed with its disk when the pod ends. */
+void container_delete_in_guest(Container *container, guint timeout_ms);
+/* The same by a worker. */
+void container_delete_in_guest_later(Container *container);
