@@ -170,7 +170,8 @@ static gboolean save_and_end(Pod *pod, int directory, const Deadline *deadline, 
 
     if (!sandbox_save(pod, directory, SAVE_REST, deadline, &pause_us, error))
         return FALSE;
-    if (!checkpoint_sync_state(directory, error) || !set_hibernated(pod, TRUE, error)) {
+    if (!pod_start_save_processor(pod, directory, error) || !checkpoint_sync_state(directory, error) ||
+        !set_hibernated(pod, TRUE, error)) {
         sandbox_save_go_on(pod);
         return FALSE;
     }
@@ -261,7 +262,7 @@ static gboolean state_load(Pod *pod, int directory, const Deadline *deadline, GE
 
     if (!checkpoint_open_state(directory, &ram, &devices, &volumes, error))
         return FALSE;
-    loaded = pod_start_load_saved(pod, ram, devices, deadline, error);
+    loaded = pod_start_load_saved(pod, directory, ram, devices, deadline, error);
     close(ram);
     close(devices);
     if (volumes >= 0)

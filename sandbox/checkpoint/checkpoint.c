@@ -144,13 +144,14 @@ static gboolean input_fits(const char *input, gsize length, const char *saved, c
     return g_strcmp0(here, saved) == 0;
 }
 
-/* Return: what of two long texts that differ is worth showing, from shortly before the difference. */
+/* Return: what of two texts that differ is worth showing: of a long one, from shortly before the difference.
+ */
 static char *excerpt(const char *text, const char *other)
 {
     enum { BEFORE = 40, LENGTH = 160 };
     gsize at = 0;
 
-    while (text[at] != '\0' && text[at] == other[at])
+    while (strlen(text) > LENGTH && text[at] != '\0' && text[at] == other[at])
         at++;
     return g_strndup(text + (at > BEFORE ? at - BEFORE : 0), LENGTH);
 }

@@ -4,15 +4,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "cni-bridge/podnet.h"
 #include "common/error.h"
+#include "common/fileio.h"
 #include "common/log.h"
 #include "common/metrics.h"
 #include "sandbox/host/cpu_node.h"
+#include "sandbox/host/time_stamp.h"
 #include "sandbox/pod/pod_cgroup.h"
 #include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_oom.h"
@@ -32,6 +35,7 @@ enum {
     CONSOLE_TAIL_LINES = 12,
     END_REPORT_MS = 500, /* for the report of an end that a call has met already */
     LOOK_EVERY_US = 5 * 1000,
+    PROCESSOR_MAX_BYTES = 256,
 };
 
 /* ---- the VM's description ---- */
@@ -338,17 +342,20 @@ static gboolean vm_describe_running(Pod *pod, HandlerSettings *settings, DomainS
     return TRUE;
 }
 
+/* The handler may have got another processor since the pod's start, and the guest may have been saved on
+ * another node. */
+static gboolean processor_ask(Pod *pod, DomainSpec *spec, GError **error)
+{
+    return !g_str_equal(spec->architecture, "x86_64") ||
+           vmm_processor(pod->manager->vmm, pod->id, &spec->cpu, &spec->saved_time_stamp_khz, error);
+}
+
 char **pod_start_run_inputs(Pod *pod, GError **error)
 {
     g_auto(HandlerSettings) settings = {0};
     DomainSpec spec;
 
-    if (!vm_describe_running(pod, &settings, &spec, error))
-        return NULL;
-    /* The handler may have got another processor since the pod's start, and the guest may have been saved on
-     * another node. */
-    if (g_str_equal(spec.architecture, "x86_64") &&
-        !vmm_processor(pod->manager->vmm, pod->id, &spec.cpu, &spec.saved_time_stamp_khz, error))
+    if (!vm_describe_running(pod, &settings, &spec, error) || !processor_ask(pod, &spec, error))
         return NULL;
     return template_run_inputs(pod->manager->vmm, &spec, error);
 }
@@ -521,7 +528,41 @@ static gboolean vm_continue(Pod *pod, const DomainSpec *spec, const PodRequest *
 
 /* ---- a pod's own guest, which was saved ---- */
 
-gboolean pod_start_load_saved(Pod *pod, int ram_fd, int device_fd, const Deadline *deadline, GError **error)
+#define PROCESSOR "processor" /* the file that says what the guest's is: "CPU", a line, and "RATE kHz" */
+
+gboolean pod_start_save_processor(Pod *pod, int directory, GError **error)
+{
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d/" PROCESSOR, directory);
+    DomainSpec spec = {.architecture = node_architecture(), .cpu = CPU_HOST};
+    g_autofree char *rate = NULL;
+    g_autofree char *text = NULL;
+
+    if (!processor_ask(pod, &spec, error))
+        return FALSE;
+    rate = time_stamp_text(spec.saved_time_stamp_khz, FALSE);
+    text = g_strdup_printf("%s\n%s\n", spec.cpu, rate);
+    return file_write_atomic(path, text, strlen(text), 0600, error);
+}
+
+/* Strings are static. */
+static gboolean processor_read(int directory, DomainSpec *spec, GError **error)
+{
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d/" PROCESSOR, directory);
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL;
+
+    if (!file_read(path, PROCESSOR_MAX_BYTES, &text, NULL, error))
+        return FALSE;
+    lines = g_strsplit(text, "\n", 2);
+    if (lines[0] == NULL || lines[1] == NULL)
+        return fail(error, STATUS_DATA_LOSS, "the file " PROCESSOR " of the saved guest is damaged");
+    spec->cpu = g_intern_string(lines[0]);
+    spec->saved_time_stamp_khz = time_stamp_parse(lines[1]);
+    return TRUE;
+}
+
+gboolean pod_start_load_saved(Pod *pod, int directory, int ram_fd, int device_fd, const Deadline *deadline,
+                              GError **error)
 {
     g_autofree char *title = vm_title(pod);
     g_autoptr(GPtrArray) disks = checkpoint_disks_of(pod->disks);
@@ -529,7 +570,7 @@ gboolean pod_start_load_saved(Pod *pod, int ram_fd, int device_fd, const Deadlin
     const VmSize size = pod_vm_size(pod);
     DomainSpec spec;
 
-    if (!vm_describe_running(pod, &settings, &spec, error))
+    if (!vm_describe_running(pod, &settings, &spec, error) || !processor_read(directory, &spec, error))
         return FALSE;
     spec.title = title;
     if (vm_create_for_saved(pod, &spec, &size, disks, deadline, error) && vm_join(pod, error) &&

@@ -17,10 +17,14 @@ char **pod_start_run_inputs(Pod *pod, GError **error);
  * and the difference. */
 gboolean pod_start_check_checkpoint(SandboxManager *manager, const PodRequest *request, GError **error);
 
+/* Writes into the directory of a saved state what processor the guest has, which its handler may have no more
+ * when the state is loaded. */
+gboolean pod_start_save_processor(Pod *pod, int directory, GError **error);
 /* Creates a VM for the state of the pod's own guest, which was saved (vmm/vmm_state.h) from a VM that is
- * gone, with its tap in the pod's network and its layers, and loads the state. It stays paused. A failure
- * leaves what pod_start_undo_saved() removes. */
-gboolean pod_start_load_saved(Pod *pod, int ram_fd, int device_fd, const Deadline *deadline, GError **error);
+ * gone, with its processor (pod_start_save_processor()), its tap in the pod's network and its layers, and
+ * loads the state. It stays paused. A failure leaves what pod_start_undo_saved() removes. */
+gboolean pod_start_load_saved(Pod *pod, int directory, int ram_fd, int device_fd, const Deadline *deadline,
+                              GError **error);
 /* Removes the VM and the tap; the pod's files stay. */
 gboolean pod_start_undo_saved(Pod *pod, const Deadline *deadline, GError **error);
 /* Lets the loaded VM run, and waits for the agent's Hello. */
