@@ -24,6 +24,7 @@ struct ArenaHold {
 };
 
 struct Arena {
+    gatomicrefcount owners;
     ArenaChunk *chunks; /* the first one is being filled */
     ArenaChunk *spare;  /* kept by a reset */
     gsize chunk_bytes;  /* of the next one */
@@ -46,6 +47,7 @@ Arena *arena_new(void)
 {
     Arena *arena = g_new0(Arena, 1);
 
+    g_atomic_ref_count_init(&arena->owners);
     arena->chunk_bytes = ARENA_CHUNK_BYTES;
     arena->allocator = (ProtobufCAllocator){allocator_alloc, allocator_free, arena};
     return arena;
@@ -61,7 +63,18 @@ static void chunks_free(ArenaChunk *chunk)
     }
 }
 
-static void holds_release(Arena *arena)
+Arena *arena_ref(Arena *arena)
+{
+    g_atomic_ref_count_inc(&arena->owners);
+    return arena;
+}
+
+gboolean arena_is_shared(const Arena *arena)
+{
+    return !g_atomic_ref_count_compare((gatomicrefcount *)&arena->owners, 1);
+}
+
+void arena_release(Arena *arena)
 {
     for (; arena->holds != NULL; arena->holds = arena->holds->next)
         arena->holds->release(arena->holds->object);
@@ -69,9 +82,9 @@ static void holds_release(Arena *arena)
 
 void arena_free(Arena *arena)
 {
-    if (arena == NULL)
+    if (arena == NULL || !g_atomic_ref_count_dec(&arena->owners))
         return;
-    holds_release(arena);
+    arena_release(arena);
     chunks_free(arena->chunks);
     chunks_free(arena->spare);
     g_free(arena);
@@ -82,7 +95,7 @@ void arena_reset(Arena *arena, gsize keep_bytes)
     ArenaChunk *chunk;
     gsize kept = 0;
 
-    holds_release(arena);
+    arena_release(arena);
     for (chunk = arena->spare; chunk != NULL; chunk = chunk->next)
         kept += chunk->size;
     while ((chunk = arena->chunks) != NULL) {
@@ -121,7 +134,7 @@ static ArenaChunk *chunk_new(Arena *arena, gsize capacity)
     return chunk;
 }
 
-void *arena_alloc(Arena *arena, gsize size)
+void *arena_alloc_raw(Arena *arena, gsize size)
 {
     ArenaChunk *chunk = arena->chunks;
     void *result;
@@ -145,7 +158,23 @@ void *arena_alloc(Arena *arena, gsize size)
     }
     result = (char *)chunk->data + chunk->used;
     chunk->used += size;
-    return memset(result, 0, size);
+    return result;
+}
+
+void *arena_alloc(Arena *arena, gsize size)
+{
+    return memset(arena_alloc_raw(arena, size), 0, size);
+}
+
+gsize arena_bytes_from(const Arena *arena, gconstpointer data)
+{
+    for (const ArenaChunk *chunk = arena->chunks; chunk != NULL; chunk = chunk->next) {
+        const char *end = (const char *)chunk->data + chunk->used;
+
+        if ((const char *)data >= (const char *)chunk->data && (const char *)data < end)
+            return (gsize)(end - (const char *)data);
+    }
+    return 0;
 }
 
 char *arena_strdup(Arena *arena, const char *string)

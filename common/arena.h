@@ -5,7 +5,8 @@
  * memory already, and getting it from the kernel is most of the cost of a large answer.
  *
  * An Arena also is a protobuf-c allocator, so a request decoded into it and a response built in it need no
- * freeing. Not thread-safe: one arena belongs to one call, which one worker handles at a time.
+ * freeing. Not thread-safe, but for arena_ref() and arena_free(): one arena belongs to one call, which one
+ * worker handles at a time.
  */
 #pragma once
 
@@ -15,16 +16,26 @@
 typedef struct Arena Arena;
 
 Arena *arena_new(void);
-void arena_free(Arena *arena); /* takes NULL */
+/* Another owner of the memory, which may outlive the call: bytes that are still being sent. */
+Arena *arena_ref(Arena *arena);
+gboolean arena_is_shared(const Arena *arena);
+/* The last owner frees the memory. Takes NULL. */
+void arena_free(Arena *arena);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Arena, arena_free)
 
 /* Frees what was allocated and held, and keeps chunks of at most keep_bytes for the next allocations. */
 void arena_reset(Arena *arena, gsize keep_bytes);
-/* Calls release(object) at the end of the arena, or at its reset. */
+/* Calls release(object) at the end of the arena, at its reset, or at arena_release(). */
 void arena_hold(Arena *arena, gpointer object, GDestroyNotify release);
+void arena_release(Arena *arena);
 
 /* Zeroed and aligned for any type; never NULL. */
 void *arena_alloc(Arena *arena, gsize size);
+/* The same, but the bytes are undefined: for a block that is written as a whole. */
+void *arena_alloc_raw(Arena *arena, gsize size);
+/* Return: how many bytes of the arena's memory there are from data on, in one piece; 0: data points
+ * elsewhere, to what is only held, for example. */
+gsize arena_bytes_from(const Arena *arena, gconstpointer data);
 #define arena_new0(arena, Type, count) ((Type *)arena_alloc(arena, sizeof(Type) * (gsize)(count)))
 
 /* Copies; NULL becomes "", because protobuf-c strings are never NULL. */

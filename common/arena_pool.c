@@ -41,6 +41,11 @@ Arena *arena_pool_take(ArenaPool *pool)
 
 void arena_pool_give(ArenaPool *pool, Arena *arena)
 {
+    arena_release(arena);
+    if (arena_is_shared(arena)) { /* the last owner frees it */
+        arena_free(arena);
+        return;
+    }
     arena_reset(arena, pool->keep_bytes);
     g_mutex_lock(&pool->lock);
     if (pool->kept->len < pool->n_kept) {

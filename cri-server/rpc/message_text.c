@@ -5,16 +5,42 @@
 
 #include <string.h>
 
-enum { GOOD_STRINGS = 256 };
+enum { GOOD_STRINGS = 256, TYPES = 64 };
 
 typedef struct TextWalk TextWalk;
 struct TextWalk {
     gboolean (*visit)(TextWalk *walk, char **string); /* Return: FALSE to stop the walk */
     Arena *arena;
-    const char *good[GOOD_STRINGS];           /* valid strings: a list's messages share many */
+    const char *good[GOOD_STRINGS]; /* valid strings: a list's messages share many */
+    struct {
+        const ProtobufCMessageDescriptor *type;
+        guint64 fields;                       /* a bit for each field with strings in it */
+    } types[TYPES];                           /* of the messages seen: most of statistics have numbers only */
     const ProtobufCFieldDescriptor *path[16]; /* the fields that lead to the current one */
     guint depth;
 };
+
+/* Return: which fields of such messages are strings, or have strings in them. The CRI has no message type
+ * that contains itself. */
+static guint64 text_fields(TextWalk *walk, const ProtobufCMessageDescriptor *type)
+{
+    const gsize slot = ((guintptr)type >> 5) % TYPES;
+    guint64 fields = 0;
+
+    if (walk->types[slot].type == type)
+        return walk->types[slot].fields;
+    g_assert(type->n_fields <= 64);
+    for (unsigned i = 0; i < type->n_fields; i++) {
+        const ProtobufCFieldDescriptor *field = &type->fields[i];
+
+        if (field->type == PROTOBUF_C_TYPE_STRING ||
+            (field->type == PROTOBUF_C_TYPE_MESSAGE && text_fields(walk, field->descriptor) != 0))
+            fields |= G_GUINT64_CONSTANT(1) << i;
+    }
+    walk->types[slot].type = type;
+    walk->types[slot].fields = fields;
+    return fields;
+}
 
 static gboolean walk_message(TextWalk *walk, ProtobufCMessage *message);
 
@@ -38,11 +64,8 @@ static gsize field_values(ProtobufCMessage *message, const ProtobufCFieldDescrip
 static gboolean walk_field(TextWalk *walk, ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
 {
     void **values = NULL;
-    gsize n_values;
+    gsize n_values = field_values(message, field, &values);
 
-    if (field->type != PROTOBUF_C_TYPE_STRING && field->type != PROTOBUF_C_TYPE_MESSAGE)
-        return TRUE;
-    n_values = field_values(message, field, &values);
     for (gsize i = 0; i < n_values; i++)
         if (field->type == PROTOBUF_C_TYPE_STRING ? !walk->visit(walk, (char **)(void *)&values[i])
                                                   : !walk_message(walk, values[i]))
@@ -53,19 +76,36 @@ static gboolean walk_field(TextWalk *walk, ProtobufCMessage *message, const Prot
 static gboolean walk_message(TextWalk *walk, ProtobufCMessage *message)
 {
     g_assert(walk->depth < G_N_ELEMENTS(walk->path)); /* the CRI has no message type that contains itself */
-    for (unsigned i = 0; i < message->descriptor->n_fields; i++) {
-        walk->path[walk->depth++] = &message->descriptor->fields[i];
-        if (!walk_field(walk, message, &message->descriptor->fields[i]))
+    for (guint64 left = text_fields(walk, message->descriptor); left != 0; left &= left - 1) {
+        const ProtobufCFieldDescriptor *field = &message->descriptor->fields[__builtin_ctzll(left)];
+
+        walk->path[walk->depth++] = field;
+        if (!walk_field(walk, message, field))
             return FALSE;
         walk->depth--;
     }
     return TRUE;
 }
 
+/* Passes over ASCII, which nearly all texts consist of, eight bytes at a time. */
+static gboolean text_is_valid(const char *text)
+{
+    const gsize length = strlen(text);
+    gsize ascii = 0;
+    guint64 word;
+
+    for (; length - ascii >= sizeof(word); ascii += sizeof(word)) {
+        memcpy(&word, text + ascii, sizeof(word));
+        if ((word & G_GUINT64_CONSTANT(0x8080808080808080)) != 0)
+            break;
+    }
+    return g_utf8_validate_len(text + ascii, length - ascii, NULL);
+}
+
 static gboolean visit_check(TextWalk *walk, char **string)
 {
     (void)walk;
-    return g_utf8_validate(*string, -1, NULL);
+    return text_is_valid(*string);
 }
 
 gboolean message_text_check(const ProtobufCMessage *message, GError **error)
@@ -87,7 +127,7 @@ static gboolean visit_repair(TextWalk *walk, char **string)
 
     if (*good == *string)
         return TRUE;
-    if (!g_utf8_validate(*string, -1, NULL))
+    if (!text_is_valid(*string))
         *string = arena_strdup_utf8(walk->arena, *string);
     else
         *good = *string;

@@ -84,7 +84,7 @@ static gboolean call_succeed(ServerCall *call, ProtobufCMessage *response, GErro
                     call->method->name, size, (int)RPC_MESSAGE_MAX_BYTES);
     call_log(call, STATUS_UNKNOWN, NULL);
     span_end(NULL);
-    buffer = server_message_pack(response, size);
+    buffer = server_message_pack(response, size, call->arena);
     server_call_answer(
         call, &(CallAnswer){.with_headers = TRUE, .message = buffer, .status = (StatusCode)GRPC_STATUS_OK});
     grpc_byte_buffer_destroy(buffer);

@@ -67,17 +67,6 @@ void server_call_start(ServerCall *call, const grpc_op *ops, gsize n_ops, CallTa
     server_call_unref(call);
 }
 
-grpc_byte_buffer *server_message_pack(const ProtobufCMessage *message, gsize size)
-{
-    grpc_slice slice = grpc_slice_malloc(size);
-    grpc_byte_buffer *buffer;
-
-    protobuf_c_message_pack(message, GRPC_SLICE_START_PTR(slice));
-    buffer = grpc_raw_byte_buffer_create(&slice, 1);
-    grpc_slice_unref(slice);
-    return buffer;
-}
-
 void server_call_answer(ServerCall *call, const CallAnswer *answer)
 {
     grpc_slice details = grpc_slice_from_copied_string(answer->text != NULL ? answer->text : "");

@@ -2,7 +2,8 @@
 /* One call of a client, from its arrival to its answer. Private to this folder.
  *
  * A call is reference-counted: each gRPC operation that is under way holds a reference, as does the worker
- * that runs the handler. The files: server_call.c (life, operations), server_stream.c (messages of a
+ * that runs the handler. The files: server_call.c (life, operations), server_message.c
+ * (encoding), server_stream.c (messages of a
  * streaming method), server_answer.c (the handler and its answer, on a worker), rpc_server.c (arrival, on the
  * completion-queue thread).
  */
@@ -96,7 +97,11 @@ void server_call_answer(ServerCall *call, const CallAnswer *answer);
 /* Fires the call's cancellable and wakes a handler that waits to send. */
 void server_call_cancel(ServerCall *call);
 
-grpc_byte_buffer *server_message_pack(const ProtobufCMessage *message, gsize size);
+/* ---- messages (server_message.c) ---- */
+
+/* Encodes a message of that packed size. arena: has what the message consists of, or holds it; large bytes in
+ * it may be sent from there, so that the buffer owns the arena as well. Return: the caller's. */
+grpc_byte_buffer *server_message_pack(const ProtobufCMessage *message, gsize size, Arena *arena);
 
 /* ---- streams (server_stream.c) ---- */
 

@@ -113,7 +113,7 @@ gboolean rpc_stream_send(RpcStream *stream, ProtobufCMessage *message, GError **
     gsize bytes;
 
     message_text_repair(message, stream->call->arena);
-    buffer = server_message_pack(message, protobuf_c_message_get_packed_size(message));
+    buffer = server_message_pack(message, protobuf_c_message_get_packed_size(message), stream->call->arena);
     bytes = grpc_byte_buffer_length(buffer) + STREAM_MESSAGE_COST_BYTES;
     g_mutex_lock(&stream->lock);
     queued = stream_wait_for_room_locked(stream, bytes, error);

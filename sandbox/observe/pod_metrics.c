@@ -186,16 +186,17 @@ static guint8 *put_bytes(guint8 *to, guint8 field, const void *data, gsize lengt
     return to + length;
 }
 
-/* Encodes the strings as values of one field. */
-static Bytes encode_strings(Arena *arena, guint8 field, char *const *values, gsize n_values)
+/* Encodes the strings as values of one field, behind so many bytes that are left free. */
+static Bytes encode_strings(Arena *arena, guint8 field, char *const *values, gsize n_values, gsize free_bytes)
 {
     Bytes bytes = {0};
-    gsize room = 0;
+    gsize room = free_bytes;
     guint8 *end;
 
     for (gsize i = 0; i < n_values; i++)
         room += 1 + VARINT_BYTES_MAX + strlen(values[i]);
-    end = bytes.data = arena_alloc(arena, room);
+    bytes.data = arena_alloc_raw(arena, room);
+    end = bytes.data + free_bytes;
     for (gsize i = 0; i < n_values; i++)
         end = put_bytes(end, field, values[i], strlen(values[i]));
     bytes.length = (gsize)(end - bytes.data);
@@ -204,17 +205,10 @@ static Bytes encode_strings(Arena *arena, guint8 field, char *const *values, gsi
 
 /* ---- metrics ---- */
 
-/* The values of the first labels of all metrics of a container or pod. */
-typedef struct {
-    char *values[N_COMMON];
-} CommonLabels;
-
 /* What all metrics of a row have in common, whichever container they are of. */
 typedef struct {
-    Bytes name;
-    char *words[N_FURTHER_MAX]; /* the values of further labels */
-    size_t n_words;
-    gboolean has_labels_before; /* those of the row before */
+    Bytes head;   /* name and type */
+    Bytes labels; /* the values of further labels */
 } RowParts;
 
 /* The parts of all rows, for all messages of a response. */
@@ -223,14 +217,25 @@ typedef struct {
     RowParts pod_rows[G_N_ELEMENTS(pod_rows)];
 } Parts;
 
+/* What all metrics of a container or of an interface have in common. */
+typedef struct {
+    Bytes head;   /* the time, and the values of the first labels */
+    Bytes labels; /* those behind the row's */
+} SubjectParts;
+
 static void row_parts(Arena *arena, const MetricRow *rows, gsize n_rows, RowParts *ret_parts)
 {
     for (gsize i = 0; i < n_rows; i++) {
-        char *name = (char *)rows[i].name;
+        const gsize name_length = strlen(rows[i].name);
+        g_auto(GStrv) words = g_strsplit(rows[i].values, " ", N_FURTHER_MAX);
+        guint8 *end;
 
-        ret_parts[i].name = encode_strings(arena, FIELD_NAME, &name, 1);
-        add_words(arena, rows[i].values, ret_parts[i].words, &ret_parts[i].n_words);
-        ret_parts[i].has_labels_before = i > 0 && g_str_equal(rows[i].values, rows[i - 1].values);
+        ret_parts[i].head.data = arena_alloc_raw(arena, name_length + 2 + 2 * VARINT_BYTES_MAX);
+        end = put_bytes(ret_parts[i].head.data, FIELD_NAME, rows[i].name, name_length);
+        end = put_number(end, FIELD_TYPE, rows[i].type);
+        ret_parts[i].head.length = (gsize)(end - ret_parts[i].head.data);
+        if (*rows[i].values != '\0')
+            ret_parts[i].labels = encode_strings(arena, FIELD_LABEL_VALUES, words, g_strv_length(words), 0);
     }
 }
 
@@ -243,113 +248,94 @@ static Parts *parts_new(Arena *arena)
     return parts;
 }
 
-/* own: the value of one more label, after those of the row; NULL: none. */
-static Bytes labels_encode(Arena *arena, const CommonLabels *common, const RowParts *row, char *own)
+static guint8 *put_part(guint8 *to, const Bytes *part)
 {
-    char *values[N_COMMON + N_FURTHER_MAX + 1];
-    gsize n = N_COMMON;
-
-    memcpy(values, common->values, sizeof(common->values));
-    for (size_t i = 0; i < row->n_words; i++)
-        values[n++] = row->words[i];
-    if (own != NULL)
-        values[n++] = own;
-    return encode_strings(arena, FIELD_LABEL_VALUES, values, n);
+    memcpy(to, part->data, part->length);
+    return to + part->length;
 }
 
-static guint8 *put_metric(guint8 *to, const Bytes *name, guint64 timestamp, guint64 type, const Bytes *labels,
-                          guint64 value)
+static guint8 *put_metric(guint8 *to, const RowParts *row, const SubjectParts *subject, guint64 value)
 {
     const gsize value_length = number_length(value);
-    const gsize length = name->length + number_length(timestamp) + number_length(type) + labels->length + 1 +
-                         varint_length(value_length) + value_length;
 
     *to++ = TAG_OF_BYTES(FIELD_METRICS);
-    to = put_varint(to, length);
-    memcpy(to, name->data, name->length);
-    to = put_number(to + name->length, FIELD_TIMESTAMP, timestamp);
-    to = put_number(to, FIELD_TYPE, type);
-    memcpy(to, labels->data, labels->length);
-    to += labels->length;
+    to = put_varint(to, row->head.length + subject->head.length + row->labels.length +
+                            subject->labels.length + 1 + varint_length(value_length) + value_length);
+    to = put_part(to, &row->head);
+    to = put_part(to, &subject->head);
+    if (row->labels.length > 0)
+        to = put_part(to, &row->labels);
+    if (subject->labels.length > 0)
+        to = put_part(to, &subject->labels);
     *to++ = TAG_OF_BYTES(FIELD_VALUE);
     to = put_varint(to, value_length);
     return put_number(to, FIELD_OF_VALUE, value);
 }
 
-/* The metrics of a container or pod, as many as there is room for. */
-typedef struct {
-    Bytes bytes;
-    gsize room;
-} Metrics;
+/* METRIC_BYTES: what a metric needs at most beside its parts: tags, lengths and numbers. */
+enum { METRIC_BYTES = 3 + 3 * VARINT_BYTES_MAX };
 
-/* METRIC_BYTES: what a metric needs at most beside its name and labels: tags, lengths and numbers. */
-enum { METRIC_BYTES = 6 + 5 * VARINT_BYTES_MAX, USUAL_NAME_BYTES = 48 };
-
-static void metrics_reserve(Arena *arena, Metrics *metrics, gsize bytes)
+/* Return: how many bytes the metrics of one subject need at most. */
+static gsize metrics_room(const RowParts *rows, gsize n_rows, const SubjectParts *subject)
 {
-    const guint8 *before = metrics->bytes.data;
+    gsize room = n_rows * (METRIC_BYTES + subject->head.length + subject->labels.length);
 
-    if (before != NULL && metrics->room - metrics->bytes.length >= bytes)
-        return;
-    metrics->room = 2 * metrics->room + bytes;
-    metrics->bytes.data = arena_alloc(arena, metrics->room);
-    if (before != NULL)
-        memcpy(metrics->bytes.data, before, metrics->bytes.length);
+    for (gsize i = 0; i < n_rows; i++)
+        room += rows[i].head.length + rows[i].labels.length;
+    return room;
 }
 
-/* Adds one metric for each row. own_label: as in labels_encode(). */
-static void metrics_add(Arena *arena, const MetricRow *rows, const RowParts *parts, gsize n_rows,
-                        const CommonLabels *common, char *own_label, gint64 at_ns, const guint64 *values,
-                        Metrics *metrics)
+/* Adds one metric for each row, for which there is room. */
+static void metrics_add(const RowParts *rows, gsize n_rows, const SubjectParts *subject,
+                        const guint64 *values, Bytes *metrics)
 {
-    const Bytes plain = labels_encode(arena, common, &(RowParts){0}, own_label);
-    Bytes labels = plain;
+    guint8 *end = metrics->data + metrics->length;
 
-    for (gsize i = 0; i < n_rows; i++) {
-        guint8 *end;
-
-        if (parts[i].n_words == 0)
-            labels = plain;
-        else if (!parts[i].has_labels_before)
-            labels = labels_encode(arena, common, &parts[i], own_label);
-        if (i == 0)
-            metrics_reserve(arena, metrics, n_rows * (METRIC_BYTES + plain.length + USUAL_NAME_BYTES));
-        metrics_reserve(arena, metrics, METRIC_BYTES + parts[i].name.length + labels.length);
-        end = put_metric(metrics->bytes.data + metrics->bytes.length, &parts[i].name, (guint64)at_ns,
-                         rows[i].type, &labels, values[i]);
-        metrics->bytes.length = (gsize)(end - metrics->bytes.data);
-    }
+    for (gsize i = 0; i < n_rows; i++)
+        end = put_metric(end, &rows[i], subject, values[i]);
+    metrics->length = (gsize)(end - metrics->data);
 }
 
 /* Makes the metrics the field `metrics` of a message. protobuf-c writes the first tag. */
-static void metrics_attach(Arena *arena, const Metrics *metrics, ProtobufCMessage *message)
+static void metrics_attach(Arena *arena, const Bytes *metrics, ProtobufCMessage *message)
 {
     ProtobufCMessageUnknownField *field;
 
-    if (metrics->bytes.length == 0)
+    if (metrics->length == 0)
         return;
     field = arena_new0(arena, ProtobufCMessageUnknownField, 1);
     field->tag = FIELD_METRICS;
     field->wire_type = PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED;
-    field->data = metrics->bytes.data + 1;
-    field->len = metrics->bytes.length - 1;
+    field->data = metrics->data + 1;
+    field->len = metrics->length - 1;
     message->unknown_fields = field;
     message->n_unknown_fields = 1;
 }
 
-static void common_labels(const Pod *pod, const Container *container, Arena *arena, CommonLabels *ret_labels)
+/* own_label: the value of one more label, behind those of the row; NULL: none. */
+static SubjectParts subject_parts(const Pod *pod, const Container *container, gint64 at_ns, char *own_label,
+                                  Arena *arena)
 {
+    enum { TIME_BYTES = 1 + VARINT_BYTES_MAX };
     const Runtime__V1__PodSandboxMetadata *metadata = pod->config->metadata;
     char *id = container != NULL ? container->id : pod->id;
-
-    *ret_labels = (CommonLabels){{
+    char *const values[N_COMMON] = {
         container != NULL ? container->config->metadata->name : (char *)"",
         arena_printf(arena, "/crivirt/%s", id),
         container != NULL ? container->config->image->image : (char *)"",
         id,
         metadata->namespace_,
         metadata->name,
-    }};
+    };
+    SubjectParts parts = {.head = encode_strings(arena, FIELD_LABEL_VALUES, values, N_COMMON, TIME_BYTES)};
+    const gsize unused = TIME_BYTES - number_length((guint64)at_ns);
+
+    parts.head.data += unused;
+    parts.head.length -= unused;
+    put_number(parts.head.data, FIELD_TIMESTAMP, (guint64)at_ns);
+    if (own_label != NULL)
+        parts.labels = encode_strings(arena, FIELD_LABEL_VALUES, &own_label, 1, 0);
+    return parts;
 }
 
 static guint64 positive(gint64 value)
@@ -385,16 +371,16 @@ static Runtime__V1__ContainerMetrics *container_message(Container *container, co
 {
     Runtime__V1__ContainerMetrics *message = arena_new0(arena, Runtime__V1__ContainerMetrics, 1);
     MetricSubject subject = subject_of(container, sample);
+    const SubjectParts own = subject_parts(container->pod, container, sample->at_ns, NULL, arena);
     guint64 values[G_N_ELEMENTS(container_rows)];
-    Metrics metrics = {0};
-    CommonLabels labels;
+    Bytes metrics = {0};
 
-    common_labels(container->pod, container, arena, &labels);
     container_values(usage, &subject, values);
     runtime__v1__container_metrics__init(message);
     message->container_id = container->id;
-    metrics_add(arena, container_rows, parts->container_rows, G_N_ELEMENTS(container_rows), &labels, NULL,
-                sample->at_ns, values, &metrics);
+    metrics.data =
+        arena_alloc_raw(arena, metrics_room(parts->container_rows, G_N_ELEMENTS(container_rows), &own));
+    metrics_add(parts->container_rows, G_N_ELEMENTS(container_rows), &own, values, &metrics);
     metrics_attach(arena, &metrics, &message->base);
     return message;
 }
@@ -402,18 +388,23 @@ static Runtime__V1__ContainerMetrics *container_message(Container *container, co
 static void add_interfaces(Pod *pod, const Sample *sample, const Parts *parts, Arena *arena,
                            Runtime__V1__PodSandboxMetrics *message)
 {
-    Metrics metrics = {0};
-    CommonLabels labels;
+    const size_t n_interfaces = sample->stats->n_interfaces;
+    SubjectParts *interfaces = arena_new0(arena, SubjectParts, n_interfaces);
+    Bytes metrics = {0};
+    gsize room = 0;
 
-    common_labels(pod, NULL, arena, &labels);
-    for (size_t i = 0; i < sample->stats->n_interfaces; i++) {
-        const InterfaceUsage *interface = sample->stats->interfaces[i];
-        char *name = arena_strdup_utf8(arena, interface->name);
+    for (size_t i = 0; i < n_interfaces; i++) {
+        char *name = arena_strdup_utf8(arena, sample->stats->interfaces[i]->name);
+
+        interfaces[i] = subject_parts(pod, NULL, sample->at_ns, name, arena);
+        room += metrics_room(parts->pod_rows, G_N_ELEMENTS(pod_rows), &interfaces[i]);
+    }
+    metrics.data = arena_alloc_raw(arena, room);
+    for (size_t i = 0; i < n_interfaces; i++) {
         guint64 values[G_N_ELEMENTS(pod_rows)];
 
-        interface_values(interface, values);
-        metrics_add(arena, pod_rows, parts->pod_rows, G_N_ELEMENTS(pod_rows), &labels, name, sample->at_ns,
-                    values, &metrics);
+        interface_values(sample->stats->interfaces[i], values);
+        metrics_add(parts->pod_rows, G_N_ELEMENTS(pod_rows), &interfaces[i], values, &metrics);
     }
     metrics_attach(arena, &metrics, &message->base);
 }

@@ -130,6 +130,41 @@ static void memory_is_used_again(void)
     }
 }
 
+static void the_last_owner_frees_the_memory(void)
+{
+    ArenaPool *pool = arena_pool_new(1, 1 << 20);
+    Arena *arena = arena_pool_take(pool);
+    guint released = 0;
+    guint8 *block = arena_alloc_raw(arena, 5000);
+
+    memset(block, 7, 5000);
+    arena_hold(arena, &released, count_released);
+    CU_ASSERT_FALSE(arena_is_shared(arena));
+    CU_ASSERT_PTR_EQUAL(arena_ref(arena), arena);
+    CU_ASSERT_TRUE(arena_is_shared(arena));
+    arena_pool_give(pool, arena);
+    CU_ASSERT_EQUAL(released, 1);
+    arena_pool_free(pool);
+    CU_ASSERT_EQUAL(block[4999], 7);
+    CU_ASSERT_FALSE(arena_is_shared(arena));
+    arena_free(arena);
+    CU_ASSERT_EQUAL(released, 1);
+}
+
+static void it_tells_its_own_memory(void)
+{
+    g_autoptr(Arena) arena = arena_new();
+    guint8 other[16] = {0};
+    guint8 *small = arena_alloc(arena, 64);
+    guint8 *large = arena_alloc(arena, 300000);
+
+    CU_ASSERT_EQUAL(arena_bytes_from(arena, other), 0);
+    CU_ASSERT_EQUAL(arena_bytes_from(arena, small), 64);
+    CU_ASSERT_EQUAL(arena_bytes_from(arena, small + 63), 1);
+    CU_ASSERT_EQUAL(arena_bytes_from(arena, large + 100000), 200000);
+    CU_ASSERT_EQUAL(arena_bytes_from(arena, large + 300000), 0);
+}
+
 static void a_pool_keeps_so_many(void)
 {
     ArenaPool *pool = arena_pool_new(1, 1 << 20);
@@ -163,6 +198,9 @@ int main(int argc, char **argv)
         {"a held object is released once, by a reset or by the end of the arena",
          what_is_held_is_released_once},
         {"memory that a reset has kept is used again, zeroed", memory_is_used_again},
+        {"the last owner frees the memory; what is held is released by the first",
+         the_last_owner_frees_the_memory},
+        {"an arena tells its own memory from other memory", it_tells_its_own_memory},
         {"a pool keeps at most the number of arenas that it was made with", a_pool_keeps_so_many},
         {"arena_free() accepts NULL", freeing_nothing_is_fine},
     };

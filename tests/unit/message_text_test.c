@@ -21,6 +21,11 @@ static void names_the_bad_field(void)
     metadata.name = (char *)"pod-\xff";
     TEST_FAILS(message_text_check(&request.base, &error), error, STATUS_INVALID_ARGUMENT,
                "config.metadata.name is not valid UTF-8");
+    metadata.name = (char *)"a-long-name-\xc3\xa9-with-more-behind-it";
+    TEST_OK(message_text_check(&request.base, &error), error);
+    metadata.name = (char *)"a-long-name-with-half-a-letter-\xc3";
+    TEST_FAILS(message_text_check(&request.base, &error), error, STATUS_INVALID_ARGUMENT,
+               "config.metadata.name is not valid UTF-8");
 }
 
 static void looks_into_lists_and_maps(void)

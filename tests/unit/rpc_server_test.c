@@ -25,6 +25,28 @@ struct Daemon {
     gint sent;
 };
 
+enum { PART_BYTES = 700 * 1024, HELD_BYTES = 5000 };
+
+static char *text_of(char *text, gsize length, char first)
+{
+    for (gsize i = 0; i < length; i++)
+        text[i] = (char)(first + i % 23);
+    text[length] = '\0';
+    return text;
+}
+
+/* Large texts, small ones, and one that is freed as soon as the handler's arena is given back. */
+static void answer_in_parts(const RpcCall *call, Runtime__V1__VersionResponse *response)
+{
+    char *held = g_malloc(HELD_BYTES + 1);
+
+    arena_hold(call->arena, held, g_free);
+    response->version = text_of(arena_alloc_raw(call->arena, PART_BYTES + 1), PART_BYTES, 'a');
+    response->runtime_name = arena_strdup(call->arena, "small");
+    response->runtime_version = text_of(held, HELD_BYTES, 'A');
+    response->runtime_api_version = text_of(arena_alloc_raw(call->arena, PART_BYTES + 1), PART_BYTES, 'b');
+}
+
 static gboolean answer_version(const RpcCall *call, const ProtobufCMessage *message, ProtobufCMessage *reply,
                                GError **error)
 {
@@ -36,6 +58,10 @@ static gboolean answer_version(const RpcCall *call, const ProtobufCMessage *mess
     if (g_str_equal(request->version, "large")) {
         response->version = arena_alloc(call->arena, RPC_MESSAGE_MAX_BYTES + 1);
         memset(response->version, 'x', RPC_MESSAGE_MAX_BYTES);
+        return TRUE;
+    }
+    if (g_str_equal(request->version, "parts")) {
+        answer_in_parts(call, response);
         return TRUE;
     }
     response->version = request->version;
@@ -244,6 +270,29 @@ static void refuses_large_messages(void)
                "more than the 16777216");
     large[RPC_MESSAGE_MAX_BYTES - 1024] = '\0';
     TEST_OK(call_version(&fixture, large, NULL, arena, &error) != NULL, error);
+}
+
+static void sends_large_answers_from_where_they_are(void)
+{
+    g_auto(Fixture) fixture;
+    g_autoptr(Arena) arena = arena_new();
+    char *part = arena_alloc(arena, PART_BYTES + 1);
+    char *held = arena_alloc(arena, HELD_BYTES + 1);
+    GError *error = NULL;
+
+    fixture_init(&fixture);
+    for (guint i = 0; i < 3; i++) {
+        const Runtime__V1__VersionResponse *response =
+            (const void *)call_version(&fixture, "parts", NULL, arena, &error);
+
+        TEST_OK(response != NULL, error);
+        if (response == NULL)
+            return;
+        CU_ASSERT_STRING_EQUAL(response->version, text_of(part, PART_BYTES, 'a'));
+        CU_ASSERT_STRING_EQUAL(response->runtime_name, "small");
+        CU_ASSERT_STRING_EQUAL(response->runtime_version, text_of(held, HELD_BYTES, 'A'));
+        CU_ASSERT_STRING_EQUAL(response->runtime_api_version, text_of(part, PART_BYTES, 'b'));
+    }
 }
 
 static void tells_the_deadline(void)
@@ -601,6 +650,8 @@ int main(int argc, char **argv)
         {"a method that is unknown or not implemented is named", names_unknown_methods},
         {"a request that cannot be decoded is refused", refuses_what_it_cannot_decode},
         {"messages of more than 16 MiB are refused both ways", refuses_large_messages},
+        {"a large answer arrives whole, whether it is in the call's memory or not",
+         sends_large_answers_from_where_they_are},
         {"the caller's deadline reaches the handler", tells_the_deadline},
         {"the status after a deadline names what was interrupted", says_what_the_deadline_cut_short},
         {"cancelling a call fires its cancellable", fires_the_cancellable},
