@@ -10,6 +10,7 @@
 #include "sandbox/pod/guest_delete.h"
 #include "sandbox/pods/container_io.h"
 #include "sandbox/pods/events.h"
+#include "sandbox/pods/platform.h"
 #include "sandbox/pods/pod_table.h"
 #include "sandbox/pods/pod_turn.h"
 #include "sandbox/pods/stream_sessions.h"
@@ -17,6 +18,23 @@
 #include "sandbox/volumes/share.h"
 
 enum { LOG_TIMEOUT_MS = 3000 }; /* for the rest of a removed container's output */
+
+/* Whether the node need not wait for the guest. A container that has ended there has no mounts but those of
+ * its root file system, which is on the VM's disks. Not so where its block devices may still be mounted,
+ * where the start was given up, so that the guest may yet start it, and in a host pod, whose file systems are
+ * the node's. */
+static gboolean guest_can_follow(Container *container)
+{
+    Pod *pod = container->pod;
+    gboolean has_ended;
+
+    g_mutex_lock(&pod->lock);
+    has_ended = container->state == CONTAINER_EXITED_STATE &&
+                g_strcmp0(container->reason, "StartError") != 0 &&
+                (container->blocks == NULL || container->blocks[0] == NULL);
+    g_mutex_unlock(&pod->lock);
+    return has_ended && !pod->platform->on_node;
+}
 
 /* Volumes are bound and unbound with disk_job held. */
 static gboolean container_unbind_volumes(Container *container, const Deadline *deadline, GError **error)
@@ -75,7 +93,10 @@ gboolean container_remove(SandboxManager *manager, const char *id, const Deadlin
     if (turn == NULL || !container_stop_or_gone(container, 0, deadline, error) ||
         !semaphore_acquire(&container->job, deadline, "waiting for other work on the container", error))
         return FALSE;
-    container_delete_in_guest(container, GUEST_DELETE_TIMEOUT_MS);
+    if (guest_can_follow(container))
+        container_delete_in_guest_soon(container);
+    else
+        container_delete_in_guest(container, GUEST_DELETE_TIMEOUT_MS);
     removed = container_forget(container, deadline, error);
     semaphore_release(&container->job);
     if (removed)

@@ -31,3 +31,13 @@ void container_delete_in_guest_later(Container *container)
 {
     manager_defer(container->pod->manager, delete_now, container_ref(container));
 }
+
+void container_delete_in_guest_soon(Container *container)
+{
+    Crivirt__Agent__V1__DeleteContainerRequest delete = CRIVIRT__AGENT__V1__DELETE_CONTAINER_REQUEST__INIT;
+    g_autoptr(AgentConnection) agent = pod_agent(container->pod, NULL);
+
+    delete.id = container->guest_id;
+    if (agent != NULL)
+        agent_delete_container_post(agent, &delete);
+}

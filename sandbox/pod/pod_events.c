@@ -172,6 +172,61 @@ static void thaw_later(gpointer data)
     pod_unref(pod);
 }
 
+/* ---- containers that were removed ---- */
+
+typedef struct {
+    Pod *pod;
+    GPtrArray *ids; /* in the guest; owned */
+} RemovedCall;
+
+static gboolean pod_has_container(Pod *pod, const char *guest_id)
+{
+    gboolean has;
+
+    g_mutex_lock(&pod->lock);
+    has = g_hash_table_contains(pod->containers, guest_id);
+    g_mutex_unlock(&pod->lock);
+    return has;
+}
+
+/* The agent is ready only after the event. */
+static void delete_removed_later(gpointer data)
+{
+    RemovedCall *call = data;
+    Crivirt__Agent__V1__DeleteContainerRequest delete = CRIVIRT__AGENT__V1__DELETE_CONTAINER_REQUEST__INIT;
+    g_autoptr(AgentConnection) agent = pod_agent(call->pod, NULL);
+
+    for (guint i = 0; agent != NULL && i < call->ids->len; i++) {
+        delete.id = call->ids->pdata[i];
+        if (!pod_has_container(call->pod, delete.id))
+            agent_delete_container_post(agent, &delete);
+    }
+    g_ptr_array_unref(call->ids);
+    pod_unref(call->pod);
+    g_free(call);
+}
+
+/* RemoveContainer does not wait until the guest has removed an ended container, and its request may be lost.
+ * A container that has not ended is left alone, whatever the reason is that there is no record of it. */
+static void pod_delete_removed(Pod *pod, const Crivirt__Agent__V1__HelloResponse *hello)
+{
+    g_autoptr(GPtrArray) ids = g_ptr_array_new_with_free_func(g_free);
+    RemovedCall *call;
+
+    for (size_t i = 0; i < hello->n_containers; i++) {
+        const ContainerReport *report = hello->containers[i];
+
+        if (report->state == CRIVIRT__AGENT__V1__CONTAINER_REPORT__STATE__EXITED &&
+            !pod_has_container(pod, report->id))
+            g_ptr_array_add(ids, g_strdup(report->id));
+    }
+    if (ids->len == 0)
+        return;
+    call = g_new(RemovedCall, 1);
+    *call = (RemovedCall){pod_ref(pod), g_steal_pointer(&ids)};
+    manager_defer(pod->manager, delete_removed_later, call);
+}
+
 static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer data)
 {
     Pod *pod = data;
@@ -187,6 +242,7 @@ static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer da
     /* Left by a daemon that died while it saved the guest, or by a Thaw that the connection has lost. */
     if (hello->frozen && !pod_is_saving(pod))
         manager_defer(pod->manager, thaw_later, pod_ref(pod));
+    pod_delete_removed(pod, hello);
     stream_sessions_resume(pod);
     containers = pod_containers(pod);
     for (guint i = 0; i < containers->len; i++) {

@@ -6,7 +6,7 @@ const path = require('path');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
 const {BUSYBOX} = require('./support/images');
-const {eventually, failure, refused} = require('./support/kit');
+const {eventually, failure, must, refused} = require('./support/kit');
 
 let node, pod, long;
 before(async () => {
@@ -142,6 +142,43 @@ test('RemoveContainer removes a running container', async () => {
     const container = await node.runContainer(pod);
     await node.cri.call('RemoveContainer', {container_id: container.id});
     await refused(node.containerStatus(container), 'NOT_FOUND');
+});
+
+// What the guest has of containers, by their ids.
+const inGuest = async () => (await node.cli('shell', pod.config.metadata.name, 'ls', '/proc/1/root/run/crivirt/c')).stdout;
+const goneInGuest = ({id}) => eventually(`container ${id} is gone in the guest`, async () => !(await inGuest()).includes(id));
+
+async function endedContainer() {
+    const volume = node.directory(`volume-of-ended-${Date.now()}`);
+    const container = await node.runContainer(pod, {mounts: [{container_path: '/v', host_path: volume}]});
+    await node.cri.call('StopContainer', {container_id: container.id, timeout: 0});
+    assert.match(await inGuest(), new RegExp(container.id));
+    return container;
+}
+
+test('RemoveContainer of an ended container does not wait for a guest that stands still, and gives its volumes back', async () => {
+    const container = await endedContainer();
+    const bound = () => fs.readFileSync('/proc/self/mountinfo', 'utf8').includes(container.id);
+    const qemu = node.qemuPid(pod);
+    process.kill(qemu, 'SIGSTOP');
+    try {
+        await node.cri.call('RemoveContainer', {container_id: container.id});
+        await refused(node.containerStatus(container), 'NOT_FOUND');
+        assert.ok(!bound());
+    } finally {
+        process.kill(qemu, 'SIGCONT');
+    }
+    await goneInGuest(container);
+});
+
+test('an ended container that only the guest still has is removed there when the daemon connects to it', async () => {
+    const container = await endedContainer();
+    await node.stopDaemon('SIGKILL');
+    must('sqlite3', path.join(node.stateDir, 'state.db'), `DELETE FROM containers WHERE id = '${container.id}'`);
+    await node.startDaemon();
+    await goneInGuest(container);
+    assert.match(await inGuest(), new RegExp(long.id));
+    assert.strictEqual((await node.containerStatus(long)).state, 'CONTAINER_RUNNING');
 });
 
 test('a shorter grace period takes effect while an earlier StopContainer waits out a longer one', async () => {
