@@ -66,6 +66,7 @@ static DomainSpec vm_describe(const SandboxManager *manager, const HandlerSettin
         .kernel_parameters = settings->kernel_parameters,
         .tcg_buffer_mib = manager->settings->hypervisor.tcg_buffer_mib,
         .passthrough_ports = manager->settings->guest.passthrough_ports,
+        .network_in_qemu = !manager->settings->guest.vhost_net,
     };
 }
 

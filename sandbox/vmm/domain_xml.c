@@ -288,15 +288,20 @@ static void add_channels(GString *xml, const DomainSpec *spec)
                    spec->console_path);
 }
 
-/* managed='no': cni-bridge has made the tap. */
+/* managed='no': cni-bridge has made the tap. Unless a driver is named, libvirt opens /dev/vhost-net for a VM
+ * under KVM and passes it on, so that QEMU needs no access to the device; without the device QEMU does the
+ * work. */
 static void add_network(GString *xml, const DomainSpec *spec)
 {
     if (spec->tap == NULL)
         return;
     append_escaped(xml,
                    "    <interface type='ethernet'><mac address='%s'/><target dev='%s' managed='no'/>"
-                   "<model type='virtio-non-transitional'/><rom enabled='no'/>",
+                   "<model type='virtio-non-transitional'/>",
                    spec->mac, spec->tap);
+    if (spec->network_in_qemu)
+        append_escaped(xml, "<driver name='qemu'/>");
+    append_escaped(xml, "<rom enabled='no'/>");
     add_address(xml, SLOT_NETWORK);
     append_escaped(xml, "</interface>\n");
 }

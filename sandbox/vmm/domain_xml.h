@@ -57,6 +57,7 @@ typedef struct {
     const char *console_path; /* the file to which the serial console is written */
     const char *tap;          /* NULL: no network */
     const char *mac;
+    gboolean network_in_qemu; /* not in the node's kernel, even where it has vhost_net */
     const DiskSpec *disks;
     gsize n_disks;
     const char *generation; /* the UUID by which the guest notices that it is another clone; NULL: none */

@@ -126,6 +126,23 @@ static void full_x86(void)
     check_golden("x86_64-accelerated-full.xml", domain_xml_build(&spec));
 }
 
+static void network_in_qemu(void)
+{
+    DomainSpec spec = plain("x86_64");
+    g_autofree char *in_kernel = NULL;
+    g_autofree char *in_qemu = NULL;
+
+    spec.accelerated = TRUE;
+    spec.tap = "tap0";
+    spec.mac = "52:54:00:12:34:56";
+    in_kernel = domain_xml_build(&spec);
+    spec.network_in_qemu = TRUE;
+    in_qemu = domain_xml_build(&spec);
+    CU_ASSERT_PTR_NULL(strstr(in_kernel, "<driver name='qemu'/>"));
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(in_qemu, "<model type='virtio-non-transitional'/><driver name='qemu'/><rom"));
+}
+
 static void emulated_arm(void)
 {
     DomainSpec spec = plain("aarch64");
@@ -202,6 +219,7 @@ int main(int argc, char **argv)
         {"an emulated VM of a baseline has no features of KVM", emulated_baseline_x86},
         {"only architectures with the device have a generation id", generation_where_it_is},
         {"an accelerated VM has a network, disks, and memory and CPUs that can grow", full_x86},
+        {"packets stay out of the node's kernel where that is wanted", network_in_qemu},
         {"an emulated aarch64 VM has its own machine type and console", emulated_arm},
         {"an accelerated aarch64 VM can boot without an initramfs", accelerated_arm},
         {"text is escaped", escapes},
