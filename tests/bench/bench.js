@@ -11,6 +11,7 @@ const path = require('path');
 const checkpoint = require('./checkpoint');
 const churn = require('./churn');
 const containerd = require('./containerd');
+const io = require('./io');
 const limit = require('./limit');
 const many = require('./many');
 const starts = require('./starts');
@@ -202,6 +203,8 @@ function table(directory) {
         if (fs.existsSync(file))
             print(JSON.parse(fs.readFileSync(file, 'utf8')), row);
     }
+    for (const file of fs.readdirSync(directory).filter((name) => /^io\d*\.json$/.test(name)).sort())
+        io.print(JSON.parse(fs.readFileSync(path.join(directory, file), 'utf8')), row);
 }
 
 async function main() {
@@ -210,7 +213,7 @@ async function main() {
         return table(directory);
     const measures = {
         ...starts.measures, container, many: many.measure, pull, memory, checkpoint: checkpoint.measure, churn: churn.measure, limit: limit.measure,
-        streaming: streaming.measure, containerd: containerd.measure,
+        streaming: streaming.measure, containerd: containerd.measure, io: io.measure,
     };
     const result = await measures[part](connect());
     fs.writeFileSync(path.join(work, `${part}.json`), JSON.stringify(result, null, 1));

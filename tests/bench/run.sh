@@ -5,12 +5,15 @@
 # It needs root. Everything happens in a network namespace with a daemon and a registry of its own, and is removed afterwards.
 # The environment selects what is measured and how often:
 #   BENCH_PARTS="boot container restore containerd unpooled many pull memory checkpoint churn streaming"; "limit", which
-#                   fills the node's memory with pods, has to be named. "containerd" needs containerd, runc and ctr.
+#                   fills the node's memory with pods, has to be named. "containerd" needs containerd, runc and ctr. So does
+#                   "io", the network and the files of pods, which has to be named too.
 #   BENCH_STARTS=20  BENCH_CONTAINERS=15  BENCH_MANY="5 20"  BENCH_PULLS=5  BENCH_LAYER_MB=40 (five layers)
 #   BENCH_PODS="1 10"  BENCH_CHURN=100  BENCH_CHURN_AT_ONCE=4  BENCH_LIMIT=1000  BENCH_LIMIT_RESERVE_MB=2048
 #   BENCH_STREAMS=5  BENCH_STREAM_MIB=32  BENCH_CHECKPOINTS=5  BENCH_WORKING_SET_MIB=200
 #   BENCH_PACKINGS="none zstd aes zstd+aes" (forms of checkpoints, in turns)
 #   BENCH_AT_ONCE=8  BENCH_CROWDS=3 (pods with a container at once, beside containerd, and how often)
+#   BENCH_IO=3 (turns)  BENCH_IO_SECONDS=3  BENCH_IO_MIB=32  BENCH_IO_FILES=2000  BENCH_IO_WORKS="stream ask" (of io.js; default: all)
+#   BENCH_IO_FLAGS="|--guest-vhost-net=false" (sets of flags for the daemon, each measured by itself)
 #   BENCH_GUEST=DIRECTORY  a guest image (kernel, initrd.img), instead of one that is made
 #   BENCH_FLAGS="--agent-timeout=5m"  for the daemon, where the node is emulated
 #   BENCH_KEEP=1    keeps the directory with the daemon's log and the raw figures
@@ -203,14 +206,16 @@ end_daemon() {
     rm -f "$run_dir/s.sock"
 }
 
-# program_image OUTPUT.tar NAME:TAG PROGRAM, in the form of "docker save": one layer with one program
+# program_image OUTPUT.tar NAME:TAG PROGRAM [DIRECTORY], in the form of "docker save": one layer with the program, and with the
+# directory in it
 program_image() {
     local output=$1 name=$2 program image=$work/program digest
     program=$(basename "$3")
     rm -rf "$image"
     mkdir -p "$image/root"
     cp "$3" "$image/root"
-    tar --owner=0 --group=0 --numeric-owner -C "$image/root" -cf "$image/layer.tar" "$program"
+    [ -z "${4:-}" ] || cp -r "$4" "$image/root"
+    tar --owner=0 --group=0 --numeric-owner -C "$image/root" -cf "$image/layer.tar" .
     digest=$(sha256sum "$image/layer.tar" | cut -d ' ' -f 1)
     cat >"$image/config.json" <<END
 {"architecture": "$(dpkg --print-architecture)", "os": "linux", "config": {"Entrypoint": ["/$program"]},
@@ -218,6 +223,18 @@ program_image() {
 END
     echo "[{\"Config\": \"config.json\", \"RepoTags\": [\"$name\"], \"Layers\": [\"layer.tar\"]}]" >"$image/manifest.json"
     tar -C "$image" -cf "$output" manifest.json config.json layer.tar
+}
+
+# The image of the part "io": the program that measures, and files to read.
+io_image() {
+    local data=$work/io/data
+    mkdir -p "$data/many"
+    gcc -O2 -static -Wall -Wextra -s -D_GNU_SOURCE -o "$work/io/pod_io" "$here/pod_io.c"
+    head -c "${BENCH_IO_MIB:-32}M" /dev/urandom >"$data/large"
+    head -c "${BENCH_IO_MIB:-32}M" /dev/urandom >"$data/mapped"
+    head -c "$((4 * ${BENCH_IO_FILES:-2000}))K" /dev/urandom | split -b 4K -a 4 - "$data/many/file."
+    program_image "$work/io.tar" bench.local/pod_io:1 "$work/io/pod_io" "$data"
+    rm -rf "$work/io"
 }
 
 # Starts a containerd with its own state in our directories, our network and our images. Where it is not installed, a message
@@ -259,7 +276,8 @@ END
     wait_for test -S "$run_dir/containerd.sock"
     gcc -O2 -static -Wall -Wextra -s -o "$work/containerd/pause" "$here/pause.c"
     program_image "$work/containerd/pause.tar" bench.local/pause:1 "$work/containerd/pause"
-    for image in "$work/busybox.tar" "$work/containerd/pause.tar"; do
+    for image in "$work/busybox.tar" "$work/containerd/pause.tar" "$work/io.tar"; do
+        [ -f "$image" ] || continue
         logged "$work/containerd/import.log" ctr -a "$run_dir/containerd.sock" -n k8s.io images import "$image" ||
             fail "containerd does not take $image"
     done
@@ -287,6 +305,7 @@ node_modules
 guest_image
 if has container || has streaming; then measuring_images; fi
 if has checkpoint; then working_sets; fi
+if has io; then io_image; fi
 network
 "$root/deploy/busybox-archive.sh" "$work/busybox.tar" docker.io/library/busybox:latest
 if has pull; then
@@ -297,7 +316,7 @@ if has pull; then
 fi
 # with INITRD "PART…" [FLAG…]: runs a daemon for those of the parts that were selected
 with() {
-    local initrd=$1 wanted=() part
+    local initrd=$1 wanted=() part image
     for part in $2; do
         if has "$part"; then wanted+=("$part"); fi
     done
@@ -305,13 +324,23 @@ with() {
     [ "${#wanted[@]}" != 0 ] || return 0
     daemon "$initrd" "$@"
     "$build/cri-server/cli/crivirt" --socket="$run_dir/s.sock" load -i "$work/busybox.tar" >&2
-    if [ -f "$work/stateful.tar" ]; then
-        "$build/cri-server/cli/crivirt" --socket="$run_dir/s.sock" load -i "$work/stateful.tar" >&2
-    fi
+    for image in stateful io; do
+        [ ! -f "$work/$image.tar" ] || "$build/cri-server/cli/crivirt" --socket="$run_dir/s.sock" load -i "$work/$image.tar" >&2
+    done
     for part in "${wanted[@]}"; do
         measure "$part"
     done
     end_daemon
+}
+
+# The part "io" with each set of flags.
+io_all() {
+    local sets flags n=0
+    IFS='|' read -ra sets <<<"${BENCH_IO_FLAGS:-}|"
+    for flags in "${sets[@]}"; do
+        BENCH_FLAGS="${BENCH_FLAGS:-} $flags" with "$work/guest/initrd.img" io
+        [ ! -f "$work/io.json" ] || mv "$work/io.json" "$work/io$((n++)).json"
+    done
 }
 
 with "$work/timer-guest/initrd.img" container --guest-template=false
@@ -319,8 +348,9 @@ with "$work/timer-guest/initrd.img" streaming --guest-template=false
 with "$work/guest/initrd.img" boot --guest-template=false
 with "$work/guest/initrd.img" unpooled --guest-vm-pool-size=0
 with "$work/guest/initrd.img" "restore many pull memory checkpoint churn limit"
-if has containerd && start_containerd; then
+if { has containerd || has io; } && start_containerd; then
     with "$work/guest/initrd.img" containerd
+    io_all
     end_containerd
 fi
 node "$here/bench.js" table "$work"
