@@ -223,6 +223,9 @@ typedef struct {
     Bytes labels; /* those behind the row's */
 } SubjectParts;
 
+/* What the head of a row needs at most beside its name: tags, a length and a number. */
+enum { ROW_HEAD_BYTES = 2 + 2 * VARINT_BYTES_MAX };
+
 static void row_parts(Arena *arena, const MetricRow *rows, gsize n_rows, RowParts *ret_parts)
 {
     for (gsize i = 0; i < n_rows; i++) {
@@ -230,7 +233,7 @@ static void row_parts(Arena *arena, const MetricRow *rows, gsize n_rows, RowPart
         g_auto(GStrv) words = g_strsplit(rows[i].values, " ", N_FURTHER_MAX);
         guint8 *end;
 
-        ret_parts[i].head.data = arena_alloc_raw(arena, name_length + 2 + 2 * VARINT_BYTES_MAX);
+        ret_parts[i].head.data = arena_alloc_raw(arena, name_length + ROW_HEAD_BYTES);
         end = put_bytes(ret_parts[i].head.data, FIELD_NAME, rows[i].name, name_length);
         end = put_number(end, FIELD_TYPE, rows[i].type);
         ret_parts[i].head.length = (gsize)(end - ret_parts[i].head.data);

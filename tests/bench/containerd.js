@@ -88,7 +88,8 @@ async function measure(call) {
         result.ours.push(await podOnce(call, (id) => startOf(call, id)));
         await poolIsFull(call);
         result.theirs.push(await podOnce(theirs, () => ({})));
-        say(`containerd ${i + 1}: RunPodSandbox ${result.ours[i].ms.toFixed(0)} ms, theirs ${result.theirs[i].ms.toFixed(0)} ms`);
+        const both = (key) => `${result.ours[i][key].toFixed(0)} ms, theirs ${result.theirs[i][key].toFixed(0)} ms`;
+        say(`containerd ${i + 1}: RunPodSandbox ${both('ms')}; RemoveContainer ${both('remove')}`);
     }
     result.crowd = {n: count('BENCH_AT_ONCE', 8), ours: [], theirs: []};
     for (let i = 0; i < count('BENCH_CROWDS', 3); i++) {
