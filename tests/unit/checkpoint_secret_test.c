@@ -49,7 +49,7 @@ static void other_files_are_no_keys(void)
     g_autofree char *few = make_file("0011", 0600);
     g_autofree char *many = make_file(KEY "00", 0600);
     g_autofree char *lines = make_file(KEY "\n\n", 0600);
-    g_autofree char *mixed = g_strconcat("x", KEY + 1, NULL);
+    g_autofree char *mixed = g_strconcat("x", &KEY[1], NULL);
     g_autofree char *letters = make_file(mixed, 0600);
     g_autofree char *open = make_file(KEY, 0640);
     g_autofree char *missing = g_strconcat(empty, ".missing", NULL);
