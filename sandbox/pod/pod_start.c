@@ -14,7 +14,6 @@
 #include "common/fileio.h"
 #include "common/log.h"
 #include "common/metrics.h"
-#include "sandbox/host/cpu_node.h"
 #include "sandbox/host/time_stamp.h"
 #include "sandbox/pod/pod_cgroup.h"
 #include "sandbox/pod/pod_events.h"
@@ -476,8 +475,7 @@ static gboolean vm_create_from_checkpoint(Pod *pod, const DomainSpec *spec, cons
     const Checkpoint *checkpoint = request->checkpoint;
     DomainSpec complete = *spec;
 
-    if (cpu_node_time_stamp().scales)
-        complete.saved_time_stamp_khz = checkpoint_time_stamp_khz(checkpoint);
+    complete.saved_time_stamp_khz = checkpoint_time_stamp_khz(checkpoint);
     return checkpoint_disk_make(pod, checkpoint, deadline, error) &&
            vm_create_for_saved(pod, &complete, &request->size, checkpoint->disks, deadline, error);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two virtual nodes with a network between them: pods reach each other across nodes, over routes of the nodes and over a vxlan,
 // by hostPort and by a Service's address, and firewalls between them hold. The nodes have no kube-proxy: the rules of a Service are
-// written here, as kube-proxy writes them, once with iptables and once with nftables.
+// written here, as kube-proxy writes them, once with iptables and once with nftables. A pod that was saved on one node goes on on
+// the other, whose processor is another one.
 //   tests/run.sh --node two-nodes     (not in CI: two emulated nodes take two to ten minutes)
 'use strict';
 const assert = require('assert');
@@ -9,7 +10,7 @@ const fs = require('fs');
 const os = require('os');
 const path = require('path');
 const {after} = require('node:test');
-const {eventually} = require('../integration/support/kit');
+const {eventually, refused} = require('../integration/support/kit');
 const {step, onNodes} = require('./support/steps');
 
 const SERVICE = '10.96.0.10';
@@ -25,7 +26,9 @@ const other = (number) => 3 - number;
 
 const nodes = [];
 onNodes({
-    one: {memory: '3G', wire: {socket, server: true, mac: mac(1)}}, two: {memory: '3G', wire: {socket, server: false, mac: mac(2)}},
+    one: {memory: '3G', cpu: 'EPYC', wire: {socket, server: true, mac: mac(1)}},
+    // Without the protection that guests would have there alone.
+    two: {memory: '3G', cpu: 'EPYC-Rome,-umip', wire: {socket, server: false, mac: mac(2)}},
 }, ({one, two}) => { nodes.push(one, two); });
 after(() => fs.rmSync(directory, {recursive: true, force: true}));
 
@@ -112,6 +115,8 @@ Gateway=${address(other(number))}
 END
             systemctl restart systemd-networkd`);
         await node.install();
+        await node.vm.must(`mkdir -p /etc/crivirt/crivirt.toml.d
+            printf '[handlers.portable]\\ncpu = "x86-64-v3"\\n' > /etc/crivirt/crivirt.toml.d/portable.toml`);
         await node.configure(conflist(number));
         await node.loadBusybox();
     });
@@ -270,4 +275,57 @@ step('pods on two nodes reach each other over a vxlan, and their guests have its
     await assertPodsReachEachOther();
     await assertLargeTransfer();
     await removeServers();
+});
+
+// ---- checkpoints ----
+
+// Counts in memory. Each number is a line of the log and of a file on a volume, which stays open.
+const COUNTER = 'exec 3>> /data/numbers; n=0; while sleep 0.2; do n=$((n + 1)); echo $n; echo $n >&3; done';
+const DATA = '/srv/data', SAVED = '/srv/saved';
+const mounts = [{host_path: DATA, container_path: '/data'}];
+const numbersOf = async (node, file) => (await node.vm.must(`cat ${file} 2>/dev/null | sed 's/.* F //'`)).split('\n').map(Number);
+
+async function save(node, handler, directory) {
+    await node.vm.must(`mkdir -p ${DATA}`);
+    const pod = await node.runPod(`saved-${handler || 'host'}`, {}, handler);
+    const container = await node.runContainer(pod, 'counter', COUNTER, {mounts});
+    await eventually('it has counted', async () => (await numbersOf(node, container.log)).length > 5);
+    await node.checkpoint(pod, container, directory);
+    await node.removePod(pod);
+    return container;
+}
+
+// The count goes on where it was saved: in the log, and in the file, whose lines are those of the saved pod and of this one.
+async function assertGoesOn({pod, container}) {
+    const [, two] = nodes;
+    const logged = await eventually('it goes on', async () => {
+        const found = await numbersOf(two, container.log);
+        return found.length > 10 && found;
+    });
+    assert.ok(logged[0] > 5, `it begins with ${logged[0]}`);
+    assert.deepStrictEqual(logged, logged.map((_, i) => logged[0] + i));
+    const written = await numbersOf(two, `${DATA}/numbers`);
+    assert.ok(written.includes(logged[0]) && written.length >= logged.length + logged[0] - 1);
+    const model = await two.output(container, 'sed -n "s/^model name.*: //p" /proc/cpuinfo');
+    await two.removePod(pod);
+    return model;
+}
+
+step('a pod that was saved with a level of x86-64 goes on on a node with another processor', async () => {
+    const [one, two] = nodes;
+    const models = await onBoth((node) => node.vm.must('sed -n "s/^model name.*: //p" /proc/cpuinfo | head -n 1'));
+    assert.notStrictEqual(models[0], models[1]);
+    const saved = await save(one, 'portable', SAVED);
+    one.vm.send(SAVED, two.vm);
+    one.vm.send(DATA, two.vm);
+    assert.strictEqual(await assertGoesOn(await two.restore(SAVED, 'moved', saved, 'portable')), 'x86-64-v3');
+});
+
+step('a pod that was saved with the processor of its node is refused on the other, by its name', async () => {
+    const [one, two] = nodes;
+    const container = await save(one, '', `${SAVED}-host`);
+    one.vm.send(`${SAVED}-host`, two.vm);
+    await refused(two.restore(`${SAVED}-host`, 'refused', container), 'FAILED_PRECONDITION',
+                  'processor: the checkpoint has', 'EPYC', 'EPYC-Rome');
+    await refused(two.restore(`${SAVED}-host`, 'refused', container, 'portable'), 'FAILED_PRECONDITION', 'processor', 'x86-64-v3');
 });

@@ -46,12 +46,16 @@ class NodeClient {
         await this.vm.must('crivirt load -i /root/busybox.tar');
     }
 
-    async runPod(name, more = {}) {
-        const config = {
+    podConfig(name, more = {}) {
+        return {
             metadata: {name, uid: `uid-${name}`, namespace: 'tests', attempt: 0}, log_directory: `/var/log/pods/${name}`,
             linux: {security_context: {privileged: true}}, ...more,
         };
-        const {pod_sandbox_id: id} = await this.call('RunPodSandbox', {config}, START_LIMIT_MS);
+    }
+
+    async runPod(name, more = {}, runtime_handler = '') {
+        const config = this.podConfig(name, more);
+        const {pod_sandbox_id: id} = await this.call('RunPodSandbox', {config, runtime_handler}, START_LIMIT_MS);
         return {id, config};
     }
 
@@ -62,7 +66,22 @@ class NodeClient {
         };
         const {container_id: id} = await this.call('CreateContainer', {pod_sandbox_id: pod.id, config, sandbox_config: pod.config});
         await this.call('StartContainer', {container_id: id});
-        return {id, log: `${pod.config.log_directory}/${config.log_path}`};
+        return {id, config, log: `${pod.config.log_directory}/${config.log_path}`};
+    }
+
+    // Saves the pod with that container into a directory of the node, which it makes.
+    async checkpoint(pod, container, directory) {
+        await this.vm.must(`mkdir -p ${directory}`);
+        await this.call('CheckpointPod', {pod_sandbox_id: pod.id, output_path: directory, container_ids: [container.id]}, START_LIMIT_MS);
+    }
+
+    // Restores that container in a pod of that name, and starts it; {pod, container}.
+    async restore(directory, name, {config: saved}, runtime_handler = '') {
+        const config = this.podConfig(name);
+        const request = {checkpoint_path: directory, config, container_configs: [saved], runtime_handler};
+        const {pod_sandbox_id, restored_containers: [{container_id}]} = await this.call('RestorePod', request, START_LIMIT_MS);
+        await this.call('StartContainer', {container_id});
+        return {pod: {id: pod_sandbox_id, config}, container: {id: container_id, log: `${config.log_directory}/${saved.log_path}`}};
     }
 
     async output(container, script) {

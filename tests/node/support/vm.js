@@ -47,6 +47,7 @@ class NodeVm {
     // Boots a node from a fresh image; it has an SSH connection when this returns. name: for the files that are kept of it.
     // Options:
     //   groups: of deploy/packages, to be in the image as well      memory: '6G'
+    //   cpu: the model of the emulated processor, one of AMD's: 'EPYC'
     //   wire: {socket, server, mac} of a second network interface, whose other end is a node with the same socket
     // A node that cannot be reached is booted once more: not its emulated processor is under test.
     static async boot(name, options = {}) {
@@ -66,8 +67,9 @@ class NodeVm {
         }
     }
 
-    constructor(name, {groups = [], memory = '6G', wire}) {
+    constructor(name, {groups = [], memory = '6G', cpu = 'EPYC', wire}) {
         this.name = name;
+        this.cpu = cpu;
         this.memory = memory;
         this.wire = wire;
         this.image = madeBy('image.sh', ...groups);
@@ -86,7 +88,7 @@ class NodeVm {
         this.port = await freePort();
         const log = fs.openSync(path.join(this.dir, 'qemu.log'), 'a');
         this.process = spawn('setpriv', ['--pdeathsig', 'KILL', this.qemu,
-            '-M', 'q35', '-accel', 'tcg,thread=multi,tb-size=512', '-cpu', 'EPYC,+svm,+npt', '-smp', '2', '-m', this.memory,
+            '-M', 'q35', '-accel', 'tcg,thread=multi,tb-size=512', '-cpu', `${this.cpu},+svm,+npt`, '-smp', '2', '-m', this.memory,
             '-nodefaults', '-no-user-config', '-display', 'none', '-serial', `file:${this.consoleLog}`,
             '-kernel', path.join(this.image, 'vmlinuz'), '-initrd', path.join(this.image, 'initrd.img'),
             '-append', `root=/dev/vda rw console=ttyS0 mitigations=off nokaslr ${kernelClock()}`,
@@ -179,6 +181,18 @@ class NodeVm {
     async copy(file, to) {
         const {code, stderr} = await command('scp', [...this.sshOptions(), '-P', String(this.port), file, `root@127.0.0.1:${to}`]);
         assert.strictEqual(code, 0, `copying ${file} to the node: ${stderr}`);
+    }
+
+    // The words of a command line of this machine that runs a command on the node.
+    sshWords(words) {
+        return ['ssh', ...this.sshOptions(), '-p', String(this.port), 'root@127.0.0.1', words];
+    }
+
+    // Copies a directory to the same place on another node; what is sparse stays so.
+    send(directory, other) {
+        const pipe = [this.sshWords(`tar -C ${directory} -Scf - .`),
+                      other.sshWords(`'mkdir -p ${directory} && tar -C ${directory} -xf -'`)];
+        must('bash', '-euo', 'pipefail', '-c', pipe.map((words) => words.join(' ')).join(' | '));
     }
 
     bootId() {
