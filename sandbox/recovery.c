@@ -248,6 +248,7 @@ static void pod_resume(Pod *pod, const GPtrArray *domains)
         } else if (pod->platform->adopt(pod, domains)) {
             pod_connect(pod, FALSE);
             pod_share_watch(pod);
+            sandbox_hibernate_go_on(pod);
         } else {
             g_autofree char *why =
                 g_strdup_printf("%s died while crivirtd was not running", pod->platform->what);

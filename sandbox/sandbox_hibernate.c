@@ -24,6 +24,7 @@
 #include "common/log.h"
 #include "common/semaphore.h"
 #include "sandbox/checkpoint/checkpoint.h"
+#include "sandbox/container/container_volumes.h"
 #include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_network.h"
 #include "sandbox/pod/pod_share.h"
@@ -42,6 +43,8 @@ enum {
     WAKE_TIMEOUT_MS = 10 * 60 * 1000,
     UNUSED_TIMEOUT_MS = 10 * 1000, /* for calls that are under way */
     END_TIMEOUT_MS = 60 * 1000,
+    VOLUMES_TIMEOUT_MS = 40 * 1000,
+    CONNECT_TIMEOUT_MS = 60 * 1000,
 };
 
 #define DIRECTORY "hibernation"
@@ -119,9 +122,6 @@ static gboolean pod_check(Pod *pod, GError **error)
     if (pod->kind != HANDLER_VM)
         return fail(error, STATUS_FAILED_PRECONDITION,
                     "it runs on the node itself, and only a virtual machine can be saved");
-    if (pod->share_attached != 0)
-        return fail(error, STATUS_FAILED_PRECONDITION,
-                    "it has volumes of the node, which a hibernated pod cannot have yet");
     for (guint i = 0; i < containers->len; i++)
         if (!sandbox_save_check_container(containers->pdata[i], error))
             return FALSE;
@@ -253,44 +253,85 @@ gboolean sandbox_hibernate(SandboxManager *manager, const char *id, gboolean for
 
 /* ---- out of it ---- */
 
-static gboolean state_load(Pod *pod, int directory, const Deadline *deadline, GError **error)
-{
+/* The directory and its files, open. */
+typedef struct {
+    int directory;
     int ram;
     int devices;
-    int volumes;
-    gboolean loaded;
+    int volumes; /* -1: there is no share */
+} Saved;
 
-    if (!checkpoint_open_state(directory, &ram, &devices, &volumes, error))
-        return FALSE;
-    loaded = pod_start_load_saved(pod, directory, ram, devices, deadline, error);
-    close(ram);
-    close(devices);
-    if (volumes >= 0)
-        close(volumes);
-    return loaded;
-}
-
-static gboolean vm_load(Pod *pod, const Deadline *deadline, GError **error)
+static gboolean saved_open(const Pod *pod, Saved *ret_saved, GError **error)
 {
     int directory = directory_open(pod, error);
-    gboolean loaded;
 
     if (directory < 0)
         return FALSE;
-    loaded = state_load(pod, directory, deadline, error);
-    close(directory);
-    return loaded;
+    if (!checkpoint_open_state(directory, &ret_saved->ram, &ret_saved->devices, &ret_saved->volumes, error)) {
+        close(directory);
+        return FALSE;
+    }
+    ret_saved->directory = directory;
+    return TRUE;
+}
+
+static void saved_close(const Saved *saved)
+{
+    close(saved->directory);
+    close(saved->ram);
+    close(saved->devices);
+    if (saved->volumes >= 0)
+        close(saved->volumes);
+}
+
+static gboolean container_bind_again(Container *container, GError **error)
+{
+    for (guint i = 0; i < container->config->n_mounts; i++) {
+        g_autofree char *name = container_volume_name(container, i);
+
+        if (name != NULL && !container_volume_bind_again(container, i, name, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* What a container that has ended had mounted may be gone. */
+static gboolean volumes_bind_again(gpointer data, GError **error)
+{
+    g_autoptr(GPtrArray) containers = pod_containers(data);
+
+    for (guint i = 0; i < containers->len; i++) {
+        const gboolean ended = container_state(containers->pdata[i]) == CONTAINER_EXITED_STATE;
+
+        if (!container_bind_again(containers->pdata[i], ended ? NULL : error) && !ended)
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* volumes: what the guest has open there; -1: it has no share. */
+static void volumes_return(Pod *pod, int volumes)
+{
+    Deadline deadline = deadline_in_ms(VOLUMES_TIMEOUT_MS);
+    g_autoptr(GError) problem = NULL;
+
+    if (!pod_share_return(pod, volumes, volumes_bind_again, pod, &deadline, &problem))
+        log_error(LOG_FIELDS("sandbox", pod->id), "the volumes of a pod that was hibernated fail: %s",
+                  problem->message);
 }
 
 /* The VM runs from here on, whatever comes of the rest. */
-static gboolean vm_go_on(Pod *pod, const Deadline *deadline, GError **error)
+static gboolean vm_go_on(Pod *pod, const Saved *saved, const Deadline *deadline, GError **error)
 {
     gboolean runs;
 
     sandbox_save_mark(pod, TRUE);
     runs = pod_start_run_saved(pod, deadline, error);
-    if (runs)
+    if (runs) {
+        sandbox_save_set_clock(pod);
+        volumes_return(pod, saved->volumes);
         sandbox_save_thaw(pod);
+    }
     sandbox_save_mark(pod, FALSE);
     leftovers_remove(pod);
     return runs;
@@ -305,18 +346,26 @@ static void vm_undo(Pod *pod)
         log_error(LOG_FIELDS("sandbox", pod->id), "cannot undo a wake that failed: %s", problem->message);
 }
 
-static gboolean wake_in_job(Pod *pod, const Deadline *deadline, GError **error)
+static gboolean wake_from(Pod *pod, const Saved *saved, const Deadline *deadline, GError **error)
 {
-    if (pod_state(pod) != POD_READY || !pod_is_hibernated(pod))
-        return TRUE; /* it was stopped meanwhile */
-    if (!pod_start_undo_saved(pod, deadline, error))
-        return FALSE;
-    if (!vm_load(pod, deadline, error) || !pod_network_redirect(pod, error) ||
-        !set_hibernated(pod, FALSE, error)) {
+    if (!pod_start_load_saved(pod, saved->directory, saved->ram, saved->devices, deadline, error) ||
+        !pod_network_redirect(pod, error) || !set_hibernated(pod, FALSE, error)) {
         vm_undo(pod);
         return FALSE;
     }
-    return vm_go_on(pod, deadline, error);
+    return vm_go_on(pod, saved, deadline, error);
+}
+
+static gboolean wake_in_job(Pod *pod, const Deadline *deadline, GError **error)
+{
+    gboolean good;
+    Saved saved;
+
+    if (!pod_start_undo_saved(pod, deadline, error) || !saved_open(pod, &saved, error))
+        return FALSE;
+    good = wake_from(pod, &saved, deadline, error);
+    saved_close(&saved);
+    return good;
 }
 
 /* As a start, it waits until fewer guests are starting. */
@@ -332,13 +381,45 @@ static gboolean wake_queued(Pod *pod, const Deadline *deadline, GError **error)
     return good;
 }
 
+/* The guest of a pod that is not hibernated, and that an earlier daemon has left at rest. */
+static gboolean go_on_in_job(Pod *pod, const Deadline *deadline, GError **error)
+{
+    g_autoptr(AgentConnection) agent = pod_agent(pod, error);
+    int directory = agent != NULL ? directory_open(pod, error) : -1;
+    int volumes = -1;
+    Deadline connect = deadline_sooner(deadline, CONNECT_TIMEOUT_MS);
+    gboolean good = directory >= 0 && agent_connection_wait_ready(agent, &connect, error);
+
+    if (directory >= 0) {
+        volumes = checkpoint_open_volumes(directory);
+        close(directory);
+    }
+    if (good && pod->frozen) {
+        sandbox_save_set_clock(pod);
+        volumes_return(pod, volumes);
+        sandbox_save_thaw(pod);
+    }
+    sandbox_save_mark(pod, FALSE);
+    if (volumes >= 0)
+        close(volumes);
+    leftovers_remove(pod);
+    return good;
+}
+
+static gboolean work(Pod *pod, const Deadline *deadline, GError **error)
+{
+    if (pod_state(pod) != POD_READY)
+        return TRUE; /* it was stopped meanwhile */
+    return pod_is_hibernated(pod) ? wake_queued(pod, deadline, error) : go_on_in_job(pod, deadline, error);
+}
+
 static gboolean wake(Pod *pod, const Deadline *deadline, GError **error)
 {
     gboolean good;
 
     if (!semaphore_acquire(&pod->job, deadline, "waiting for other work on the sandbox", error))
         return FALSE;
-    good = wake_queued(pod, deadline, error);
+    good = work(pod, deadline, error);
     semaphore_release(&pod->job);
     return good;
 }
@@ -390,8 +471,20 @@ void sandbox_hibernate_recover(Pod *pod, const GPtrArray *domains)
                       error->message);
     } else if (g_file_test(path, G_FILE_TEST_EXISTS)) {
         sandbox_save_resume(pod->manager, pod->id, domains);
-        leftovers_remove(pod);
+        sandbox_save_mark(pod, TRUE);
     }
+}
+
+void sandbox_hibernate_go_on(Pod *pod)
+{
+    g_autofree char *path = directory_path(pod);
+
+    if (!g_file_test(path, G_FILE_TEST_EXISTS))
+        return;
+    g_mutex_lock(&pod->lock);
+    pod->rest_changes = TRUE;
+    g_mutex_unlock(&pod->lock);
+    g_thread_pool_push(pod->manager->wake_workers, pod_ref(pod), NULL);
 }
 
 gboolean sandbox_hibernate_can_wake(Pod *pod, const char **ret_why)

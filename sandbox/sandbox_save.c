@@ -159,7 +159,7 @@ void sandbox_save_go_on(Pod *pod)
     finish(pod, agent);
 }
 
-void sandbox_save_thaw(Pod *pod)
+void sandbox_save_set_clock(Pod *pod)
 {
     g_autoptr(AgentConnection) agent = pod_any_agent(pod);
     Deadline deadline = deadline_in_ms(GO_ON_TIMEOUT_MS);
@@ -168,7 +168,12 @@ void sandbox_save_thaw(Pod *pod)
     if (!agent_connection_set_clock(agent, &deadline, &problem))
         log_error(LOG_FIELDS("sandbox", pod->id), "cannot set the clock of a guest that was saved: %s",
                   problem->message);
-    unpark(pod, agent);
+}
+
+void sandbox_save_thaw(Pod *pod)
+{
+    g_autoptr(AgentConnection) agent = pod_any_agent(pod);
+
     finish(pod, agent);
 }
 

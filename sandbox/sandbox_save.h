@@ -30,8 +30,9 @@ void sandbox_save_go_on(Pod *pod);
  * containers, is expected. sandbox_save() does so, and each way of letting it go on ends it. */
 void sandbox_save_mark(Pod *pod, gboolean saving);
 
-/* For a guest whose containers are frozen, and that runs again with a new connection to its agent: gives it
- * the time, its volumes and its processes back. Failures as above. */
+/* For a guest that runs again with a new connection to its agent: sets its clock, and thaws its containers,
+ * which follows when it has its volumes. Failures as above. */
+void sandbox_save_set_clock(Pod *pod);
 void sandbox_save_thaw(Pod *pod);
 
 /* After a restart of the daemon: resumes the VM of that name where an earlier daemon had paused it. domains:

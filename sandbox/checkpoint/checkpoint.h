@@ -142,6 +142,8 @@ gboolean checkpoint_sync_state(int directory, GError **error);
 /* Opens them for reading. The caller closes the descriptors; *ret_volumes_fd is -1 without such a file. */
 gboolean checkpoint_open_state(int directory, int *ret_ram_fd, int *ret_device_fd, int *ret_volumes_fd,
                                GError **error);
+/* Opens the last of these alone. Return: the descriptor, the caller's; -1: there is none. */
+int checkpoint_open_volumes(int directory);
 /* Removes the files of a checkpoint that was not finished; never anything else, and not the directory. */
 void checkpoint_discard(int directory);
 

@@ -543,6 +543,11 @@ static gboolean state_open(int directory, const char *name, int *ret_fd, GError 
     return *ret_fd >= 0 || fail_errno(error, errno, "cannot open the saved %s", name);
 }
 
+int checkpoint_open_volumes(int directory)
+{
+    return openat(directory, CHECKPOINT_VOLUMES, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+}
+
 gboolean checkpoint_open_state(int directory, int *ret_ram_fd, int *ret_device_fd, int *ret_volumes_fd,
                                GError **error)
 {
@@ -557,7 +562,7 @@ gboolean checkpoint_open_state(int directory, int *ret_ram_fd, int *ret_device_f
     }
     *ret_ram_fd = ram;
     *ret_device_fd = devices;
-    state_open(directory, CHECKPOINT_VOLUMES, ret_volumes_fd, NULL);
+    *ret_volumes_fd = checkpoint_open_volumes(directory);
     return TRUE;
 }
 

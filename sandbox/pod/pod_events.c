@@ -239,6 +239,9 @@ static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer da
                     "the guest's agent reports that it serves sandbox \"%s\"", hello->sandbox_id);
         return;
     }
+    g_mutex_lock(&pod->lock);
+    pod->frozen = hello->frozen;
+    g_mutex_unlock(&pod->lock);
     /* Left by a daemon that died while it saved the guest, or by a Thaw that the connection has lost. */
     if (hello->frozen && !pod_is_saving(pod))
         manager_defer(pod->manager, thaw_later, pod_ref(pod));

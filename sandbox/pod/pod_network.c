@@ -208,7 +208,7 @@ static GPtrArray *recorded_addresses(Pod *pod)
     for (guint i = 0; pod->ips[i] != NULL; i++) {
         CniAddress *address = g_malloc0(sizeof *address + strlen(pod->ips[i]) + 1);
 
-        address->address = strcpy((char *)(address + 1), pod->ips[i]);
+        address->address = memcpy(address + 1, pod->ips[i], strlen(pod->ips[i]) + 1);
         address->ipv6 = strchr(pod->ips[i], ':') != NULL;
         g_ptr_array_add(addresses, address);
     }

@@ -22,6 +22,7 @@
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/manager.h"
 #include "sandbox/pods/pod.h"
+#include "sandbox/pods/pod_rest.h"
 #include "sandbox/volumes/share.h"
 
 enum {
@@ -258,6 +259,10 @@ static void server_died(gpointer data)
     gboolean counts = !pod_is_lost(pod) && pod_state(pod) == POD_READY;
     guint n_hit = 0;
 
+    if (pod_is_hibernated(pod)) { /* which has no server */
+        server_death_free(death);
+        return;
+    }
     if (counts)
         child_count_death(CHILD_VIRTIOFSD);
     if (!counts || server_is_back(death)) {
@@ -497,4 +502,30 @@ gboolean pod_share_restore(Pod *pod, guint generation, int saved_fd, PodShareBin
     if (!good)
         g_prefix_error(error, "cannot attach the volumes of sandbox %s: ", pod->id);
     return good;
+}
+
+static gboolean unpark_in_job(Pod *pod, const Deadline *deadline, GError **error)
+{
+    g_autoptr(AgentConnection) agent = pod_agent(pod, error);
+    gboolean good;
+
+    if (agent == NULL ||
+        !semaphore_acquire(&pod->disk_job, deadline, "waiting to give back the volumes' share", error))
+        return FALSE;
+    good = pod_share_unpark(pod, agent, deadline, error);
+    semaphore_release(&pod->disk_job);
+    return good;
+}
+
+gboolean pod_share_return(Pod *pod, int saved_fd, PodShareBindFunc bind, gpointer data,
+                          const Deadline *deadline, GError **error)
+{
+    const guint generation = generation_now(pod);
+
+    if (generation == 0)
+        return TRUE;
+    if (share_server(pod->share_dir) != 0 && vmm_share_has_fsguard(pod->manager->vmm, pod->id))
+        return unpark_in_job(pod, deadline, error);
+    vmm_end_parked_share(pod->manager->vmm, pod->id);
+    return pod_share_restore(pod, generation, saved_fd, bind, data, deadline, error);
 }

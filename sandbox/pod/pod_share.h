@@ -23,8 +23,13 @@ gboolean pod_share_park(Pod *pod, int fd, const Deadline *deadline, GError **err
  * is nothing to do. The caller has the disk job. */
 gboolean pod_share_unpark(Pod *pod, AgentConnection *agent, const Deadline *deadline, GError **error);
 
-/* Binds the volumes. */
+/* For a guest that was parked in a VM which may be another one now: gives it the share as it is, where its
+ * file server and its fsguard live, else anew with what the guest had open, from that file. Without a share
+ * there is nothing to do. bind binds the volumes. Errors: those of the two others. */
 typedef gboolean (*PodShareBindFunc)(gpointer data, GError **error);
+gboolean pod_share_return(Pod *pod, int saved_fd, PodShareBindFunc bind, gpointer data,
+                          const Deadline *deadline, GError **error);
+
 /* Attaches the share that the restored guest had when it was saved, of that number (pod->share_attached),
  * with what it had open. The binds have the saved names. Errors also: FAILED_PRECONDITION without
  * guest.volume_recovery. */

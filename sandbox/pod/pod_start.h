@@ -25,7 +25,8 @@ gboolean pod_start_save_processor(Pod *pod, int directory, GError **error);
  * loads the state. It stays paused. A failure leaves what pod_start_undo_saved() removes. */
 gboolean pod_start_load_saved(Pod *pod, int directory, int ram_fd, int device_fd, const Deadline *deadline,
                               GError **error);
-/* Removes the VM and the tap; the pod's files stay. */
+/* Removes the VM, the tap, and the processes of a parked share, which have the VM's memory as well; the pod's
+ * files stay. */
 gboolean pod_start_undo_saved(Pod *pod, const Deadline *deadline, GError **error);
 /* Lets the loaded VM run, and waits for the agent's Hello. */
 gboolean pod_start_run_saved(Pod *pod, const Deadline *deadline, GError **error);

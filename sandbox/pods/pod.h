@@ -71,6 +71,7 @@ struct Pod {
     GError *wake_problem;   /* why it could not be woken the last time; NULL: it never failed */
     gboolean was_reset;     /* the VM has ended because the guest reset itself */
     gboolean abandoned;     /* the start was abandoned for a cause outside the guest */
+    gboolean frozen;        /* its agent has reported frozen containers when it connected */
     gboolean saving;        /* its state is being saved: the guest does not run, and is not dead */
     gboolean rest_changes;  /* it is being hibernated or woken (pod_rest.h) */
     const char *start;      /* "booted", "restored"; NULL: not yet, or by an earlier daemon */

@@ -160,6 +160,8 @@ gboolean vmm_detach_share(Vmm *vmm, const char *name, const ShareSpec *share, co
  * daemon. */
 gboolean vmm_park_share(Vmm *vmm, const char *name, const ShareSpec *share, int fd, const Deadline *deadline,
                         GError **error);
+/* Ends the fsguard and the virtiofsd of a parked share, to which no VM will go back. */
+void vmm_end_parked_share(Vmm *vmm, const char *name);
 /* Gives the device back. A share that is attached is success. When the guest uses it, vmm_finish_unpark()
  * follows; until then the next daemon may have to do it again. */
 gboolean vmm_unpark_share(Vmm *vmm, const char *name, const ShareSpec *share, GError **error);

@@ -168,12 +168,8 @@ void vmm_remove_share_log(Vmm *vmm, const char *name)
     g_autofree char *log = share_file(vmm, name, ".log");
     g_autofree char *socket = share_file(vmm, name, "");
     g_autofree char *control = virtiofsd_control_path(socket);
-    g_autofree char *parked = parked_socket(vmm, name);
 
-    if (access(parked, F_OK) == 0)
-        virtiofsd_unpark(socket);
-    unlink(parked);
-
+    vmm_end_parked_share(vmm, name);
     unlink(log);
     unlink(control);
 }
@@ -316,6 +312,16 @@ gboolean vmm_park_share(Vmm *vmm, const char *name, const ShareSpec *share, int 
     return server_spec(vmm, name, share, socket, log, &server, error) &&
            virtiofsd_park(&server, parked, error) && vmm_detach_share(vmm, name, share, deadline, error) &&
            virtiofsd_save(socket, fd, error);
+}
+
+void vmm_end_parked_share(Vmm *vmm, const char *name)
+{
+    g_autofree char *socket = share_file(vmm, name, "");
+    g_autofree char *parked = parked_socket(vmm, name);
+
+    if (access(parked, F_OK) == 0)
+        virtiofsd_unpark(socket);
+    unlink(parked);
 }
 
 gboolean vmm_unpark_share(Vmm *vmm, const char *name, const ShareSpec *share, GError **error)

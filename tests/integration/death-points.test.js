@@ -68,6 +68,11 @@ async function atPoints(t, one, {count, from = ''}, each) {
         });
 }
 
+async function isHibernated(pod_sandbox_id) {
+    const {containers: [container]} = await node.cri.call('ListContainers', {filter: {pod_sandbox_id}});
+    return container !== undefined && (await node.containerStatus(container)).reason === 'Hibernated';
+}
+
 for (const one of [...VERBS, ...READS])
     test(`${one.verb} ends with a true message when QEMU dies meanwhile`, async (t) => {
         const where = {count: 2, from: /^(RunPodSandbox|RestorePod)$/.test(one.verb) ? 'virDomainCreateXML' : ''};
@@ -78,15 +83,15 @@ for (const one of [...VERBS, ...READS])
             });
             truthfulFailure(error, /virtual machine|the VM has ended|cannot start QEMU|is not ready/);
             for (const id of died ? await subjects.podIds() : [])
-                await eventually('the sandbox is not ready', async () =>
-                    (await node.podStatus({id})).state === 'SANDBOX_NOTREADY');
+                await eventually('the sandbox is not ready, or hibernated', async () =>
+                    (await node.podStatus({id})).state === 'SANDBOX_NOTREADY' || await isHibernated(id));
             await subjects.truthful();
             await allGoes();
         });
     });
 
 // The verbs that do something with volumes.
-const WITH_VOLUMES = /^(CreateContainer|StartContainer|StopContainer|RemoveContainer|StopPodSandbox|RemovePodSandbox, )/;
+const WITH_VOLUMES = /^(CreateContainer|StartContainer|StopContainer|RemoveContainer|StopPodSandbox|RemovePodSandbox, |HibernatePod|WakePod)/;
 for (const program of ['virtiofsd', 'crivirt-fsguard'])
     for (const one of VERBS.filter(({verb}) => WITH_VOLUMES.test(verb)))
         test(`${one.verb} ends with a true message when ${program} dies meanwhile`, async (t) => {

@@ -7,7 +7,7 @@ const path = require('path');
 const {test, before, after, afterEach} = require('node:test');
 const {Node} = require('./support/node');
 const {processesOf} = require('./support/processes');
-const {eventually} = require('./support/kit');
+const {eventually, grows, numbersIn, serial} = require('./support/kit');
 
 // Counts in memory; each count is a line of the log and the content of a file on the pod's disk.
 const COUNTER = 'n=0; while sleep 0.1; do n=$((n + 1)); echo $n; echo $n > /count; done';
@@ -118,4 +118,80 @@ test('a hibernated pod is stopped and removed without being woken', async () => 
     await hibernate(other);
     await node.cri.call('RemovePodSandbox', {pod_sandbox_id: other.id});
     await node.noLeaks();
+});
+
+// ---- what goes on ----
+
+// A pod with a volume and a memory volume, in which a shell has all kinds of things open: a file that it appends to, a file
+// that was deleted, a lock, a working directory, a child, a timer, and a socket that listens.
+async function statefulPod() {
+    const pod = await node.runPod();
+    const data = node.directory(`data${serial()}`);
+    const scratch = node.directory(`kubelet/pods/${pod.config.metadata.uid}/volumes/kubernetes.io~empty-dir/scratch`);
+    fs.mkdirSync(path.join(data, 'dir'));
+    fs.writeFileSync(path.join(data, 'locked'), '');
+    const mounts = [{container_path: '/volume', host_path: data}, {container_path: '/scratch', host_path: scratch},
+        node.toolMount()];
+    const container = await node.runContainer(pod, {mounts, command: ['/bin/sh', '-c', `
+        echo $$ > /pid; exec 3>>/volume/log; echo kept > /scratch/deleted; exec 4<>/scratch/deleted; rm /scratch/deleted; cd /volume/dir
+        sleep 100000 | /tool hold-posix /volume/locked &
+        (while :; do echo served | nc -l -p 8080; done) &
+        head -c 20000000 /dev/urandom > /dev/shm/big; md5sum < /dev/shm/big > /sum
+        i=0; while sleep 0.05; do i=$((i+1)); echo $i >&3; echo $i; [ ! -e /ask ] || { cat <&4 2>&1; rm /ask; } ; done`]});
+    await eventually('it has begun', () => fs.existsSync(container.log) && node.logTexts(container).length > 6);
+    const locked = async () => {
+        const far = await node.runContainer(await node.runPod(), {mounts});
+        return node.output(far, '/tool try-posix /volume/locked');
+    };
+    return {pod, container, data, locked};
+}
+
+// Wakes the pod by a command.
+async function goesOn({container, data}) {
+    assert.strictEqual(await node.output(container, 'readlink /proc/$(cat /pid)/cwd'), '/volume/dir');
+    await grows(path.join(data, 'log'));
+    const written = numbersIn(path.join(data, 'log'));
+    assert.deepStrictEqual(written, written.map((_, i) => i + 1), 'no number is missing, none comes twice');
+    const logged = node.logTexts(container).filter((text) => /^\d+$/.test(text)).map(Number);
+    assert.deepStrictEqual(logged, logged.map((_, i) => i + 1));
+    assert.strictEqual(await node.output(container, 'md5sum < /dev/shm/big | cmp - /sum && nc -w 5 127.0.0.1 8080 < /dev/null'), 'served');
+}
+
+test('memory, files on volumes, locks, children and servers go on, twice and over restarts', async () => {
+    const stateful = await statefulPod();
+    const {pod, container} = stateful;
+    for (const restart of [false, true]) {
+        await hibernate(pod);
+        if (restart)
+            await node.restartDaemon('SIGKILL');
+        await asleep(pod, container);
+        // They would keep the memory of the VM.
+        assert.deepStrictEqual(processesOf(node).filter(({words}) => /virtiofsd|fsguard/.test(words[0])), []);
+        await goesOn(stateful);
+    }
+    assert.strictEqual(await stateful.locked(), 'busy');
+    await node.output(container, 'touch /ask');
+    await eventually('a deleted file is stale', () => node.logTexts(container).some((text) => /Stale|error/.test(text)));
+    await node.removeAllPods();
+    await node.noLeaks();
+});
+
+test('a connection to another pod goes on', async () => {
+    const server = await node.runPod();
+    const serving = await node.runContainer(server, {
+        command: ['/bin/sh', '-c', 'sleep 100000 | nc -l -p 7000 > /received'],
+    });
+    const {ip} = (await node.podStatus(server)).network;
+    const pod = await node.runPod();
+    const container = await node.runContainer(pod, `
+        i=0; (while sleep 0.1; do i=$((i+1)); echo $i; done) | nc ${ip} 7000; echo ended`);
+    const received = async () => (await node.output(serving, 'cat /received')).split('\n').map(Number);
+    await eventually('it is connected', async () => (await received()).length > 5);
+    await hibernate(pod);
+    const before = await received();
+    await wake(pod);
+    await eventually('the peer receives more', async () => (await received()).length > before.length + 5);
+    const all = await received();
+    assert.deepStrictEqual(all, all.map((_, i) => i + 1));
+    assert.deepStrictEqual(node.logTexts(container), []);
 });

@@ -333,6 +333,32 @@ const VERBS = [
         },
     },
     {
+        verb: 'HibernatePod',
+        prepare: (s) => s.saveable(),
+        work: (s, {pod}) => s.call('HibernatePod', {pod_sandbox_id: pod.id}),
+        async again(s, {pod, container}) {
+            await s.call('HibernatePod', {pod_sandbox_id: pod.id});
+            assert.strictEqual((await s.node.containerStatus(container)).reason, 'Hibernated');
+            await s.usable(container);
+            await s.node.removePod(pod);
+        },
+    },
+    {
+        verb: 'WakePod',
+        async prepare(s) {
+            const subject = await s.saveable();
+            await s.call('HibernatePod', {pod_sandbox_id: subject.pod.id});
+            return subject;
+        },
+        work: (s, {pod}) => s.call('WakePod', {pod_sandbox_id: pod.id}),
+        async again(s, {pod, container}) {
+            await s.call('WakePod', {pod_sandbox_id: pod.id});
+            assert.strictEqual((await s.node.containerStatus(container)).reason, '');
+            await s.usable(container);
+            await s.node.removePod(pod);
+        },
+    },
+    {
         verb: 'ExecSync',
         prepare: (s, name) => s.start(name),
         work: (s, container) => s.node.exec(container, 'echo inside; echo done >> /done'),
