@@ -2,7 +2,7 @@
 // Two virtual nodes with a network between them: pods reach each other across nodes, over routes of the nodes and over a vxlan,
 // by hostPort and by a Service's address, and firewalls between them hold. The nodes have no kube-proxy: the rules of a Service are
 // written here, as kube-proxy writes them, once with iptables and once with nftables. A pod that was saved on one node goes on on
-// the other, whose processor is another one.
+// the other, whose processor is another one, also after a reboot.
 //   tests/run.sh --node two-nodes     (not in CI: two emulated nodes take two to ten minutes)
 'use strict';
 const assert = require('assert');
@@ -285,6 +285,8 @@ const DATA = '/srv/data', SAVED = '/srv/saved';
 const mounts = [{host_path: DATA, container_path: '/data'}];
 const numbersOf = async (node, file) => (await node.vm.must(`cat ${file} 2>/dev/null | sed 's/.* F //'`)).split('\n').map(Number);
 
+let saved; // the container
+
 async function save(node, handler, directory) {
     await node.vm.must(`mkdir -p ${DATA}`);
     const pod = await node.runPod(`saved-${handler || 'host'}`, {}, handler);
@@ -315,7 +317,7 @@ step('a pod that was saved with a level of x86-64 goes on on a node with another
     const [one, two] = nodes;
     const models = await onBoth((node) => node.vm.must('sed -n "s/^model name.*: //p" /proc/cpuinfo | head -n 1'));
     assert.notStrictEqual(models[0], models[1]);
-    const saved = await save(one, 'portable', SAVED);
+    saved = await save(one, 'portable', SAVED);
     one.vm.send(SAVED, two.vm);
     one.vm.send(DATA, two.vm);
     assert.strictEqual(await assertGoesOn(await two.restore(SAVED, 'moved', saved, 'portable')), 'x86-64-v3');
@@ -328,4 +330,14 @@ step('a pod that was saved with the processor of its node is refused on the othe
     await refused(two.restore(`${SAVED}-host`, 'refused', container), 'FAILED_PRECONDITION',
                   'processor: the checkpoint has', 'EPYC', 'EPYC-Rome');
     await refused(two.restore(`${SAVED}-host`, 'refused', container, 'portable'), 'FAILED_PRECONDITION', 'processor', 'x86-64-v3');
+});
+
+step('after a reboot of the node pods go on that were saved there and on the other', async () => {
+    const [one, two] = nodes;
+    const local = await save(two, '', `${SAVED}-local`);
+    await two.vm.reboot();
+    await two.answers();
+    assert.match(await assertGoesOn(await two.restore(`${SAVED}-local`, 'local', local)), /EPYC-Rome/);
+    one.vm.send(DATA, two.vm);
+    assert.strictEqual(await assertGoesOn(await two.restore(SAVED, 'rebooted', saved, 'portable')), 'x86-64-v3');
 });
