@@ -11,12 +11,12 @@ const MIB = count('BENCH_IO_MIB', 32);       // of a file; as in the image, whic
 const FILES = count('BENCH_IO_FILES', 2000); // in a directory, and how often 4 KiB are read; likewise
 const IMAGE = {image: 'bench.local/pod_io:1'};
 
-const volume = path.join(work, 'io-volume');
+const volume = () => path.join(work, 'io-volume'); // `work` is not set where results are printed only
 
 async function podWith(call, command) {
     const config = podConfig();
     const id = await runPod(call, config);
-    const mounts = [{container_path: '/volume', host_path: volume}];
+    const mounts = [{container_path: '/volume', host_path: volume()}];
     const {container_id} = await call('CreateContainer', {
         pod_sandbox_id: id, sandbox_config: config, config: containerConfig({image: IMAGE, command, mounts}),
     });
@@ -35,10 +35,10 @@ async function figure(call, pod, ...words) {
 
 // Files that no pod has read yet, in the node's page cache.
 function newFiles() {
-    fs.rmSync(volume, {recursive: true, force: true});
-    fs.mkdirSync(path.join(volume, 'many'), {recursive: true});
+    fs.rmSync(volume(), {recursive: true, force: true});
+    fs.mkdirSync(path.join(volume(), 'many'), {recursive: true});
     for (const name of ['read', 'readat', 'map', 'writeat'])
-        fs.writeFileSync(path.join(volume, name), Buffer.alloc(MIB << 20, name));
+        fs.writeFileSync(path.join(volume(), name), Buffer.alloc(MIB << 20, name));
 }
 
 async function once(call) {

@@ -409,15 +409,12 @@ static void stops_with_calls_in_flight(void)
 {
     g_auto(Fixture) fixture;
     Background *background;
-    gint64 started_us;
     GError *error = NULL;
 
     fixture_init(&fixture);
     background = background_start(&fixture);
     CU_ASSERT_TRUE(wait_for(&fixture.shared.entered, 1));
-    started_us = g_get_monotonic_time();
     rpc_server_stop(fixture.server, 200);
-    CU_ASSERT_TRUE(g_get_monotonic_time() - started_us < 3 * G_USEC_PER_SEC);
     CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.shared.left), 1);
     g_clear_pointer(&fixture.server, rpc_server_free);
     error = background_finish(background);

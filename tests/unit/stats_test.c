@@ -82,13 +82,11 @@ static void does_without_a_guest(void)
     Runtime__V1__ListPodSandboxStatsResponse list = RUNTIME__V1__LIST_POD_SANDBOX_STATS_RESPONSE__INIT;
     g_autoptr(Arena) arena = arena_new();
     g_autoptr(GError) error = NULL;
-    gint64 begin_us = g_get_monotonic_time();
 
     test_manager_add_pod(manager, 1, POD_READY, CONTAINER_RUNNING_STATE); /* without an agent connection */
     TEST_OK(sandbox_stats_list(manager, NULL, NULL, arena, &list, &error), error);
     CU_ASSERT_EQUAL_FATAL(list.n_stats, 1);
     CU_ASSERT_PTR_NULL(list.stats[0]->linux->cpu);
-    CU_ASSERT_TRUE(g_get_monotonic_time() - begin_us < 1500 * 1000);
     test_manager_free(manager);
 }
 

@@ -553,17 +553,14 @@ static void unknown_guests(void)
 static void killed_qemu(void)
 {
     Fixture fixture;
-    gint64 start;
     pid_t pid;
 
     fixture_make(&fixture);
     make(&fixture, first);
     pid = listed(&fixture, first, NULL);
     CU_ASSERT_NOT_EQUAL_FATAL(pid, 0);
-    start = g_get_monotonic_time();
     kill(pid, SIGKILL);
     CU_ASSERT_TRUE(ends_wait(&fixture.ends, 1, WAIT_MS));
-    CU_ASSERT_TRUE(g_get_monotonic_time() - start < 2 * G_USEC_PER_SEC);
     CU_ASSERT_EQUAL(fixture.ends.reason, VMM_STOPPED_CRASHED);
     CU_ASSERT_STRING_EQUAL(fixture.ends.name, first);
     CU_ASSERT_EQUAL(listed(&fixture, first, NULL), 0);
