@@ -7,7 +7,8 @@ const path = require('path');
 const {test, before, after, afterEach} = require('node:test');
 const {Node} = require('./support/node');
 const {processesOf} = require('./support/processes');
-const {eventually, grows, numbersIn, serial} = require('./support/kit');
+const {eventually, grows, numbersIn, refused, serial} = require('./support/kit');
+const {Forward, attach, exec} = require('./support/streams');
 
 // Counts in memory; each count is a line of the log and the content of a file on the pod's disk.
 const COUNTER = 'n=0; while sleep 0.1; do n=$((n + 1)); echo $n; echo $n > /count; done';
@@ -118,6 +119,74 @@ test('a hibernated pod is stopped and removed without being woken', async () => 
     await hibernate(other);
     await node.cri.call('RemovePodSandbox', {pod_sandbox_id: other.id});
     await node.noLeaks();
+});
+
+// ---- the calls ----
+
+test('open sessions refuse hibernation by their number, and --force ends them', async () => {
+    const {pod, counter} = await countingPod();
+    const client = await exec(node, counter, 'WebSocket v5', 'echo begun; exec sleep 100000');
+    await client.shows('begun');
+    await refused(hibernate(pod), 'FAILED_PRECONDITION', '1 sessions of exec, attach or port-forward');
+    await counts(counter);
+    await hibernate(pod, {force: true});
+    assert.match((await client.outcome()).message, /hibernated/);
+    await asleep(pod, counter);
+    await wake(pod);
+    await counts(counter);
+});
+
+test('attach and port-forward wake the pod, and a program that is stopped gets its signal', async () => {
+    const pod = await node.runPod();
+    const server = await node.runContainer(pod, `
+        trap 'echo asked to end; exit 7' TERM; (while :; do echo served | nc -l -p 8080; done) & while :; do sleep 0.1; echo here; done`);
+    await eventually('it runs', () => fs.existsSync(server.log) && node.logTexts(server).length > 2);
+    await hibernate(pod);
+    const attached = await attach(node, server, 'WebSocket v5');
+    await attached.shows('here');
+    attached.destroy();
+    await attached.closed;
+
+    await eventually('it is hibernated', () => hibernate(pod).then(() => true, () => false));
+    await asleep(pod, server);
+    const forward = await Forward.open(node, pod, 'SPDY');
+    const connection = forward.connect(8080);
+    await eventually('it serves', () => connection.bytes().toString() === 'served\n');
+    forward.close();
+
+    await eventually('it is hibernated', () => hibernate(pod).then(() => true, () => false));
+    await asleep(pod, server);
+    await node.cri.call('StopContainer', {container_id: server.id, timeout: 20});
+    assert.strictEqual((await node.containerStatus(server)).exit_code, 7);
+    assert.strictEqual(node.logTexts(server).at(-1), 'asked to end');
+});
+
+test('lists, status and statistics do not wake the pod', async () => {
+    const {pod, counter} = await countingPod();
+    await hibernate(pod);
+    const earlier = wakes();
+    for (const [method, request] of [
+        ['ListPodSandbox'], ['ListContainers'], ['ListContainerStats'], ['ListPodSandboxStats'], ['ListPodSandboxMetrics'],
+        ['PodSandboxStatus', {pod_sandbox_id: pod.id, verbose: true}], ['PodSandboxStats', {pod_sandbox_id: pod.id}],
+        ['ContainerStatus', {container_id: counter.id, verbose: true}], ['ContainerStats', {container_id: counter.id}],
+        ['ReopenContainerLog', {container_id: counter.id}], ['Status', {verbose: true}],
+    ])
+        await node.cri.call(method, request);
+    await asleep(pod, counter);
+    assert.strictEqual(wakes(), earlier);
+});
+
+test('a wake that fails leaves the pod hibernated, its caller gets the reason, and the next one tries again', async () => {
+    const {pod, counter} = await countingPod();
+    await hibernate(pod);
+    const ram = path.join(saved(pod), 'ram');
+    fs.renameSync(ram, `${ram}.away`);
+    for (const call of [() => wake(pod), () => node.exec(counter, 'true')])
+        await assert.rejects(call(), ({details}) => /cannot wake sandbox .*ram/.test(details));
+    await asleep(pod, counter);
+    fs.renameSync(`${ram}.away`, ram);
+    assert.strictEqual(await node.output(counter, 'echo awake'), 'awake');
+    await counts(counter);
 });
 
 // ---- what goes on ----
