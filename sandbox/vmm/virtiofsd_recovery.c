@@ -32,8 +32,8 @@ static int control_connect(const char *socket_path, GError **error)
     if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) == 0 &&
         connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
         return fd;
-    fail(error, STATUS_FAILED_PRECONDITION, "cannot reach crivirt-fsguard at %s: %s", path,
-         g_strerror(errno));
+    fail(error, STATUS_FAILED_PRECONDITION,
+         "cannot reach the guard of the pod's volumes (crivirt-fsguard) at %s: %s", path, g_strerror(errno));
     if (fd >= 0)
         close(fd);
     return -1;
@@ -59,10 +59,12 @@ static gboolean control_call(const char *socket_path, char command, int fd, Cont
         received = -1;
     }
     if (!good && is_late)
-        return fail(error, STATUS_DEADLINE_EXCEEDED, "crivirt-fsguard did not answer within %d s",
+        return fail(error, STATUS_DEADLINE_EXCEEDED,
+                    "the guard of the pod's volumes (crivirt-fsguard) did not answer within %d s",
                     CONTROL_TIMEOUT_S);
     if (!good)
-        return fail(error, STATUS_UNAVAILABLE, "crivirt-fsguard ended meanwhile");
+        return fail(error, STATUS_UNAVAILABLE,
+                    "the guard of the pod's volumes (crivirt-fsguard) ended meanwhile");
     if (ret_fd != NULL)
         *ret_fd = received;
     return TRUE;
