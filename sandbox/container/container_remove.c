@@ -21,8 +21,8 @@ enum { LOG_TIMEOUT_MS = 3000 }; /* for the rest of a removed container's output 
 
 /* Whether the node need not wait for the guest. A container that has ended there has no mounts but those of
  * its root file system, which is on the VM's disks. Not so where its block devices may still be mounted,
- * where the start was given up, so that the guest may yet start it, and in a host pod, whose file systems are
- * the node's. */
+ * where the start failed, so that the guest may have it half started, and in a host pod, whose file systems
+ * are the node's. */
 static gboolean guest_can_follow(Container *container)
 {
     Pod *pod = container->pod;

@@ -6,7 +6,6 @@
 #include "common/ids.h"
 #include "common/log.h"
 #include "common/semaphore.h"
-#include "sandbox/pod/guest_delete.h"
 #include "sandbox/pod/pod_events.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/container_io.h"
@@ -15,10 +14,7 @@
 #include "sandbox/pods/pod_turn.h"
 #include "sandbox/sandbox.h"
 
-enum {
-    START_TIMEOUT_MS = 60 * 1000, /* enough for a busy guest */
-    ABANDON_TIMEOUT_MS = 1000,    /* the caller has waited long enough */
-};
+enum { START_TIMEOUT_MS = 60 * 1000 }; /* enough for a busy guest */
 
 static gboolean container_open_log(Container *container, GError **error)
 {
@@ -30,9 +26,8 @@ static gboolean container_open_log(Container *container, GError **error)
            container_io_open_log(container->io, container->log_path, cursor, error);
 }
 
-/* *ret_asked: whether the guest may start the container, also later. */
 static gboolean container_start_in_guest(Container *container, const Deadline *deadline,
-                                         gint64 *ret_started_at_ns, gboolean *ret_asked, GError **error)
+                                         gint64 *ret_started_at_ns, GError **error)
 {
     Crivirt__Agent__V1__StartContainerRequest start = CRIVIRT__AGENT__V1__START_CONTAINER_REQUEST__INIT;
     g_autoptr(AgentConnection) agent = pod_agent(container->pod, error);
@@ -42,11 +37,8 @@ static gboolean container_start_in_guest(Container *container, const Deadline *d
     g_autoptr(AgentStartContainerResponse) response = NULL;
 
     start.id = container->guest_id;
-    *ret_asked = FALSE;
-    if (agent == NULL || !container_open_log(container, error))
-        return FALSE;
-    *ret_asked = TRUE;
-    if (!agent_start_container(agent, &start, &bounded, &response, error))
+    if (agent == NULL || !container_open_log(container, error) ||
+        !agent_start_container(agent, &start, &bounded, &response, error))
         return FALSE;
     trace_add(container->pod->trace, TRACE_START_CONTAINER, container->config->metadata->name, begin_us);
     /* The guest's clock may differ slightly from the node's, so the guest's time is limited to the duration
@@ -55,33 +47,21 @@ static gboolean container_start_in_guest(Container *container, const Deadline *d
     return TRUE;
 }
 
-/* A caller whose time is over may start another container in its place. The guest, which is slow or stands
- * still on a full disk, may have the request yet: when it starts the container later, it deletes it at once.
- * Where the sandbox is not ready the container stays created, and where the agent's connection broke its next
- * Hello says what became of it. */
-static void container_start_failed(Container *container, gboolean asked, const GError *cause)
-{
-    gboolean open = asked && (cause->code == STATUS_DEADLINE_EXCEEDED || cause->code == STATUS_CANCELLED);
-
-    if (open || cause->code == STATUS_INTERNAL || cause->code == STATUS_INVALID_ARGUMENT)
-        container_set_exited(container, 128, "StartError", cause->message, time_now_ns());
-    if (open)
-        container_delete_in_guest(container, ABANDON_TIMEOUT_MS);
-}
-
 static gboolean container_start_in_job(Container *container, const Deadline *deadline, GError **error)
 {
     g_autoptr(GError) start_error = NULL;
     ContainerState state = container_state(container);
     gint64 started_at_ns = 0;
-    gboolean asked = FALSE;
 
     if (state != CONTAINER_CREATED_STATE)
         return fail(error, STATUS_FAILED_PRECONDITION, "container %s is %s", container->id,
                     state == CONTAINER_RUNNING_STATE ? "already running" : "not in the created state");
-    if (!container_start_in_guest(container, deadline, &started_at_ns, &asked, &start_error)) {
+    if (!container_start_in_guest(container, deadline, &started_at_ns, &start_error)) {
         pod_explain(container->pod, &start_error);
-        container_start_failed(container, asked, start_error);
+        /* Only a refusal by the guest ends the container. When the sandbox is not ready or the call times
+         * out, the container stays created. */
+        if (start_error->code == STATUS_INTERNAL || start_error->code == STATUS_INVALID_ARGUMENT)
+            container_set_exited(container, 128, "StartError", start_error->message, time_now_ns());
         g_propagate_prefixed_error(error, g_steal_pointer(&start_error),
                                    "cannot start container %s: ", container->id);
         return FALSE;

@@ -2,7 +2,6 @@
 #include "sandbox/pod/guest_delete.h"
 
 #include "common/log.h"
-#include "sandbox/pods/manager.h"
 
 void container_delete_in_guest(Container *container, guint timeout_ms)
 {
@@ -17,19 +16,6 @@ void container_delete_in_guest(Container *container, guint timeout_ms)
     if (!agent_delete_container(agent, &delete, &deadline, NULL, &error))
         log_warning(LOG_FIELDS("container", container->id), "cannot delete the container in the guest: %s",
                     error->message);
-}
-
-static void delete_now(gpointer data)
-{
-    Container *container = data;
-
-    container_delete_in_guest(container, GUEST_DELETE_TIMEOUT_MS);
-    container_unref(container);
-}
-
-void container_delete_in_guest_later(Container *container)
-{
-    manager_defer(container->pod->manager, delete_now, container_ref(container));
 }
 
 void container_delete_in_guest_soon(Container *container)

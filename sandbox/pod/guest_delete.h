@@ -10,8 +10,6 @@ enum { GUEST_DELETE_TIMEOUT_MS = 60 * 1000 }; /* enough for a busy guest */
  * timeout_ms at most. A guest that answers later deletes it all the same. A failure is only logged: what the
  * guest does not delete is removed with its disk when the pod ends. */
 void container_delete_in_guest(Container *container, guint timeout_ms);
-/* The same by a worker. */
-void container_delete_in_guest_later(Container *container);
 /* Asks the guest without waiting. A request that is lost, with the connection or with this daemon, is
  * repeated when the agent reports an ended container of which there is no record (pod_events.c). */
 void container_delete_in_guest_soon(Container *container);

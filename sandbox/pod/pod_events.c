@@ -11,7 +11,6 @@
 #include "common/ids.h"
 #include "common/log.h"
 #include "common/semaphore.h"
-#include "sandbox/pod/guest_delete.h"
 #include "sandbox/pod/pod_cgroup.h"
 #include "sandbox/pod/pod_share.h"
 #include "sandbox/pods/container.h"
@@ -253,15 +252,11 @@ static void on_ready(const Crivirt__Agent__V1__HelloResponse *hello, gpointer da
         const ContainerReport *report = NULL;
         ContainerState state = container_state(container);
 
+        if (state != CONTAINER_CREATED_STATE && state != CONTAINER_RUNNING_STATE)
+            continue;
         for (size_t j = 0; j < hello->n_containers && report == NULL; j++)
             if (g_str_equal(hello->containers[j]->id, container->guest_id))
                 report = hello->containers[j];
-        if (state != CONTAINER_CREATED_STATE && state != CONTAINER_RUNNING_STATE) {
-            /* Its start was given up, and the guest did not learn of that. */
-            if (report != NULL && report->state == CRIVIRT__AGENT__V1__CONTAINER_REPORT__STATE__RUNNING)
-                container_delete_in_guest_later(container);
-            continue;
-        }
         if (report != NULL)
             guest_input_resume(container->input, report->input_received);
         container_reconcile(container, report);

@@ -65,27 +65,6 @@ test('CreateContainer in a guest that hangs fails when the guest is ended, and n
     await dead(one);
 });
 
-// The guest gets the request when it goes on. The caller may have started another container in its place by then.
-test('a container whose start was given up does not run on in a guest that goes on later', async () => {
-    const shared = {linux: {security_context: {namespace_options: {pid: 'POD'}}}};
-    const pod = await node.runPod(shared);
-    const witness = await node.runContainer(pod, shared);
-    const late = await node.create(pod, {command: ['/bin/sleep', '54321'], ...shared});
-    const qemu = node.qemuPid(pod);
-    process.kill(qemu, 'SIGSTOP');
-    await refused(node.cri.call('StartContainer', {container_id: late.id}, 2000), 'DEADLINE_EXCEEDED');
-    const end = await node.ended(late);
-    assert.deepStrictEqual([end.exit_code, end.reason], [128, 'StartError']);
-    process.kill(qemu, 'SIGCONT');
-    await eventually('the guest answers', () => node.exec(witness, 'true').then(() => true, () => false));
-    await eventually('it does not run', async () => !(await node.output(witness, 'ps')).includes('54321'));
-    await refused(node.cri.call('StartContainer', {container_id: late.id}), 'FAILED_PRECONDITION', 'not in the created state');
-    const next = await node.runContainer(pod, {command: ['/bin/sleep', '54321'], ...shared});
-    assert.ok((await node.output(witness, 'ps')).includes('54321'));
-    assert.strictEqual((await node.containerStatus(next)).state, 'CONTAINER_RUNNING');
-    await node.removePod(pod);
-});
-
 test('a guest that hangs while no daemon runs does not keep the next daemon from starting', async () => {
     const one = await hanging();
     await node.restartDaemon('SIGKILL');
