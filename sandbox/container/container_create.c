@@ -159,7 +159,7 @@ static gboolean container_create_new(Pod *pod, const Runtime__V1__CreateContaine
         return TRUE;
     }
     pod_explain(pod, error);
-    container_delete_in_guest(container, GUEST_DELETE_TIMEOUT_MS);
+    container_delete_in_guest(container);
     if (!container_forget(container, NULL, &forget_error))
         log_error(LOG_FIELDS("container", container->id), "cannot undo a failed create: %s",
                   forget_error->message);

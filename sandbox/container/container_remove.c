@@ -96,7 +96,7 @@ gboolean container_remove(SandboxManager *manager, const char *id, const Deadlin
     if (guest_can_follow(container))
         container_delete_in_guest_soon(container);
     else
-        container_delete_in_guest(container, GUEST_DELETE_TIMEOUT_MS);
+        container_delete_in_guest(container);
     removed = container_forget(container, deadline, error);
     semaphore_release(&container->job);
     if (removed)

@@ -3,12 +3,14 @@
 
 #include "common/log.h"
 
-void container_delete_in_guest(Container *container, guint timeout_ms)
+enum { DELETE_TIMEOUT_MS = 60 * 1000 }; /* enough for a busy guest */
+
+void container_delete_in_guest(Container *container)
 {
     Crivirt__Agent__V1__DeleteContainerRequest delete = CRIVIRT__AGENT__V1__DELETE_CONTAINER_REQUEST__INIT;
     g_autoptr(AgentConnection) agent = pod_agent(container->pod, NULL);
     g_autoptr(GError) error = NULL;
-    Deadline deadline = deadline_in_ms(timeout_ms);
+    Deadline deadline = deadline_in_ms(DELETE_TIMEOUT_MS);
 
     if (agent == NULL)
         return;

@@ -4,12 +4,10 @@
 
 #include "sandbox/pods/container.h"
 
-enum { GUEST_DELETE_TIMEOUT_MS = 60 * 1000 }; /* enough for a busy guest */
-
 /* Asks the guest, if there is one, to delete the container, its processes included, and waits for the answer,
- * timeout_ms at most. A guest that answers later deletes it all the same. A failure is only logged: what the
+ * a minute at most. A guest that answers later deletes it all the same. A failure is only logged: what the
  * guest does not delete is removed with its disk when the pod ends. */
-void container_delete_in_guest(Container *container, guint timeout_ms);
+void container_delete_in_guest(Container *container);
 /* Asks the guest without waiting. A request that is lost, with the connection or with this daemon, is
  * repeated when the agent reports an ended container of which there is no record (pod_events.c). */
 void container_delete_in_guest_soon(Container *container);
