@@ -73,8 +73,16 @@ function command(file, args, {input = '', env} = {}) {
 // Runs a command, which must succeed; its output.
 const must = (file, ...args) => execFileSync(file, args, {encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe']});
 
-// The names in a directory, which may not exist.
-const listing = (directory) => fs.existsSync(directory) ? fs.readdirSync(directory) : [];
+// The names in the directory; none when there is no directory, or no longer.
+function listing(directory) {
+    try {
+        return fs.readdirSync(directory);
+    } catch (error) {
+        if (error.code !== 'ENOENT')
+            throw error;
+        return [];
+    }
+}
 
 // The root directories of the cgroup hierarchies: the one of version 2, or those of version 1.
 const hierarchies = () => ['', ...fs.readdirSync('/sys/fs/cgroup')].map((name) => `/sys/fs/cgroup/${name}`.replace(/\/$/, ''))

@@ -8,10 +8,11 @@ const {INTERFACES} = require('./network');
 const {processesOf} = require('./processes');
 const {listing, must, sleep} = require('./kit');
 
+// A file that vanishes meanwhile may be among them.
 function files(directory) {
     return listing(directory).flatMap((name) => {
         const file = path.join(directory, name);
-        return fs.lstatSync(file).isDirectory() ? [file, ...files(file)] : [file];
+        return fs.lstatSync(file, {throwIfNoEntry: false})?.isDirectory() ? [file, ...files(file)] : [file];
     });
 }
 
