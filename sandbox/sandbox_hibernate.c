@@ -157,6 +157,7 @@ static gboolean vm_end(Pod *pod, GError **error)
     Deadline deadline = deadline_in_ms(END_TIMEOUT_MS);
 
     pod_disconnect(pod);
+    pod_share_rest(pod);
     sandbox_save_mark(pod, FALSE);
     if (pod_start_undo_saved(pod, &deadline, error))
         return TRUE;

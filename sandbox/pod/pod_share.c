@@ -22,7 +22,6 @@
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/manager.h"
 #include "sandbox/pods/pod.h"
-#include "sandbox/pods/pod_rest.h"
 #include "sandbox/volumes/share.h"
 
 enum {
@@ -126,14 +125,27 @@ static gboolean container_tell(Container *container)
 typedef struct {
     Pod *pod;
     guint generation; /* of the share */
+    guint rests;      /* pod->share_rests when the server began to be watched */
 } ServerDeath;
 
 static ServerDeath *server_death_new(Pod *pod, guint generation)
 {
     ServerDeath *death = g_new(ServerDeath, 1);
 
-    *death = (ServerDeath){pod_ref(pod), generation};
+    *death = (ServerDeath){.pod = pod_ref(pod), .generation = generation};
+    g_mutex_lock(&pod->lock);
+    death->rests = pod->share_rests;
+    g_mutex_unlock(&pod->lock);
     return death;
+}
+
+static ServerDeath *server_death_copy(const ServerDeath *death)
+{
+    ServerDeath *copy = g_new(ServerDeath, 1);
+
+    *copy = *death;
+    pod_ref(copy->pod);
+    return copy;
 }
 
 static void server_death_free(gpointer data)
@@ -142,6 +154,18 @@ static void server_death_free(gpointer data)
 
     pod_unref(death->pod);
     g_free(death);
+}
+
+/* Whether the server was ended with the VM of a pod that was hibernated. The pod may have been woken before
+ * the death is handled. */
+static gboolean is_expected(const ServerDeath *death)
+{
+    gboolean expected;
+
+    g_mutex_lock(&death->pod->lock);
+    expected = death->pod->share_rests != death->rests;
+    g_mutex_unlock(&death->pod->lock);
+    return expected;
 }
 
 /* Whether processes in the guest would wait for the dead server for ever. When fsguard was killed, the server
@@ -238,7 +262,9 @@ static gboolean server_is_back(const ServerDeath *death)
         log_warning(LOG_FIELDS("sandbox", pod->id), "%s", error->message);
         return FALSE;
     }
-    if (generation_now(pod) == death->generation && pod_state(pod) == POD_READY && !pod_is_lost(pod)) {
+    if (is_expected(death)) {
+        back = TRUE; /* the pod was hibernated meanwhile */
+    } else if (generation_now(pod) == death->generation && pod_state(pod) == POD_READY && !pod_is_lost(pod)) {
         back = share_server(pod->share_dir) != 0 || recover_in_job(pod, &error);
         if (!back)
             vmm_give_up_share(pod->manager->vmm, pod->id);
@@ -250,25 +276,12 @@ static gboolean server_is_back(const ServerDeath *death)
     return back;
 }
 
-/* The server also ends with the pod or its VM, which is no failure. */
-static void server_died(gpointer data)
+static void server_stays_away(const ServerDeath *death)
 {
-    ServerDeath *death = data;
     Pod *pod = death->pod;
     g_autoptr(GPtrArray) containers = pod_containers(pod);
-    gboolean counts = !pod_is_lost(pod) && pod_state(pod) == POD_READY;
     guint n_hit = 0;
 
-    if (pod_is_hibernated(pod)) { /* which has no server */
-        server_death_free(death);
-        return;
-    }
-    if (counts)
-        child_count_death(CHILD_VIRTIOFSD);
-    if (!counts || server_is_back(death)) {
-        server_death_free(death);
-        return;
-    }
     for (guint i = 0; !pod_is_lost(pod) && pod_state(pod) == POD_READY && i < containers->len; i++)
         n_hit += container_tell(containers->pdata[i]) ? 1 : 0;
     /* Linux cannot abandon a virtiofs mount: processes that wait for it in the guest could not even be
@@ -278,6 +291,19 @@ static void server_died(gpointer data)
             pod->manager, pod->id,
             "the file server of the pod's volumes was killed, and its guard (fsguard), too: processes that "
             "use the volumes would wait for ever");
+}
+
+/* The server also ends with the pod or its VM, which is no failure. */
+static void server_died(gpointer data)
+{
+    ServerDeath *death = data;
+    Pod *pod = death->pod;
+
+    if (!is_expected(death) && !pod_is_lost(pod) && pod_state(pod) == POD_READY) {
+        child_count_death(CHILD_VIRTIOFSD);
+        if (!server_is_back(death))
+            server_stays_away(death);
+    }
     server_death_free(death);
 }
 
@@ -285,7 +311,14 @@ static void on_server_death(gpointer data)
 {
     const ServerDeath *death = data;
 
-    manager_defer(death->pod->manager, server_died, server_death_new(death->pod, death->generation));
+    manager_defer(death->pod->manager, server_died, server_death_copy(death));
+}
+
+void pod_share_rest(Pod *pod)
+{
+    g_mutex_lock(&pod->lock);
+    pod->share_rests++;
+    g_mutex_unlock(&pod->lock);
 }
 
 void pod_share_watch(Pod *pod)

@@ -38,3 +38,5 @@ gboolean pod_share_restore(Pod *pod, guint generation, int saved_fd, PodShareBin
 
 /* Marks the pod's containers when the file server dies, or has died already. */
 void pod_share_watch(Pod *pod);
+/* The death of a server that is watched now is no failure: the pod is hibernated, and its VM about to end. */
+void pod_share_rest(Pod *pod);

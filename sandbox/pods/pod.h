@@ -78,6 +78,7 @@ struct Pod {
     GHashTable *containers; /* guest_id → Container */
     GHashTable *sessions;   /* exec id → StreamSession, not referenced: execs and forwarded connections */
     GHashTable *disks;      /* diff id, or key of a block device → GUINT_TO_POINTER(lun) */
+    guint share_rests;      /* how often the file server was ended with the VM, in hibernation */
     guint wake_failures;    /* how often it could not be woken */
     guint last_lun;         /* LUNs are not used again, because a failed attach may leave a disk behind */
     Trace *trace;
