@@ -17,6 +17,7 @@
 #include "common/string_table.h"
 #include "sandbox/checkpoint/checkpoint.h"
 #include "sandbox/container/container_volumes.h"
+#include "sandbox/oci/oci_spec.h"
 #include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_share.h"
 #include "sandbox/pod/pod_start.h"
@@ -103,6 +104,13 @@ static Runtime__V1__RestorePodRequest *request_describe_locked(Pod *pod, const G
     return cri_dup(&request.base);
 }
 
+static void images_describe(CheckpointContainer *described, const Runtime__V1__ContainerConfig *config)
+{
+    for (guint i = 0; i < config->n_mounts; i++)
+        if (oci_mount_is_image(config->mounts[i]))
+            checkpoint_add_image(described, i, g_strdup(config->mounts[i]->image->image_ref));
+}
+
 static void container_describe_locked(Checkpoint *checkpoint, const Container *container)
 {
     CheckpointContainer *described = checkpoint_add_container(checkpoint);
@@ -115,6 +123,7 @@ static void container_describe_locked(Checkpoint *checkpoint, const Container *c
     described->gid = container->gid;
     described->stop_signal = container->stop_signal;
     g_array_append_vals(described->groups, container->groups->data, container->groups->len);
+    images_describe(described, container->config);
 }
 
 static void binds_describe(Checkpoint *checkpoint, const GPtrArray *containers)

@@ -11,6 +11,7 @@
 #include "common/string_table.h"
 #include "sandbox/checkpoint/checkpoint_archive.h"
 #include "sandbox/container/container_volumes.h"
+#include "sandbox/oci/oci_spec.h"
 #include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_setup.h"
 #include "sandbox/pod/pod_share.h"
@@ -34,6 +35,7 @@ typedef struct {
     const Runtime__V1__ContainerConfig *saved_config;
     const CheckpointContainer *saved;
     Image *image;
+    GPtrArray *mounted;   /* Image: those of saved->images, in their order */
     Container *container; /* once it is made */
 } Restored;
 
@@ -42,6 +44,7 @@ static void restored_clear(gpointer data)
     Restored *restored = data;
 
     image_unref(restored->image);
+    g_ptr_array_unref(restored->mounted);
     container_unref(restored->container);
 }
 
@@ -105,8 +108,9 @@ static const Runtime__V1__ContainerConfig *saved_config_find(const Checkpoint *c
 static gboolean config_check(const Restored *restored, GError **error)
 {
     static const char *const may_differ[] = {
-        "config.metadata", "config.image",           "config.labels",           "config.annotations",
-        "config.log_path", "config.linux.resources", "config.mounts.host_path", NULL,
+        "config.metadata",         "config.image",        "config.labels",
+        "config.annotations",      "config.log_path",     "config.linux.resources",
+        "config.mounts.host_path", "config.mounts.image", NULL,
     };
     g_autofree char *difference =
         cri_difference(&restored->config->base, &restored->saved_config->base, "config", may_differ);
@@ -114,6 +118,16 @@ static gboolean config_check(const Restored *restored, GError **error)
     return difference == NULL || fail(error, STATUS_FAILED_PRECONDITION,
                                       "container %s: %s is not that of the container in the checkpoint",
                                       restored->saved->name, difference);
+}
+
+/* Return: the image, the caller's; NULL with the error. */
+static Image *image_find(SandboxManager *manager, const char *name, GError **error)
+{
+    Image *image = image_service_find(manager->images, name, error);
+
+    if (image == NULL && (error == NULL || *error == NULL))
+        fail(error, STATUS_NOT_FOUND, "image %s is not on this node", name);
+    return image;
 }
 
 static gboolean image_check(SandboxManager *manager, Restored *restored, GError **error)
@@ -124,16 +138,61 @@ static gboolean image_check(SandboxManager *manager, Restored *restored, GError 
     if (*name == '\0')
         return fail(error, STATUS_INVALID_ARGUMENT, "container %s: config.image.image is missing",
                     saved->name);
-    restored->image = image_service_find(manager->images, name, error);
-    if (restored->image == NULL) {
-        if (error == NULL || *error == NULL)
-            fail(error, STATUS_NOT_FOUND, "image %s is not on this node", name);
+    restored->image = image_find(manager, name, error);
+    if (restored->image == NULL)
         return FALSE;
-    }
     return g_str_equal(restored->image->id, saved->image_id) ||
            fail(error, STATUS_FAILED_PRECONDITION,
                 "container %s: image %s is %s, and the container in the checkpoint has %s", saved->name, name,
                 restored->image->id, saved->image_id);
+}
+
+/* The mount of the request has the image that the saved guest has there. */
+static gboolean mounted_image_find(SandboxManager *manager, Restored *restored, const CheckpointImage *saved,
+                                   GError **error)
+{
+    const Runtime__V1__Mount *mount =
+        saved->index < restored->config->n_mounts ? restored->config->mounts[saved->index] : NULL;
+    Image *image;
+
+    if (mount == NULL || !oci_mount_is_image(mount))
+        return fail(
+            error, STATUS_FAILED_PRECONDITION,
+            "container %s: config.mounts[%u].image is missing, and the container in the checkpoint has "
+            "the image %s there",
+            restored->saved->name, saved->index, saved->image_id);
+    image = image_find(manager, mount->image->image, error);
+    if (image == NULL) {
+        g_prefix_error(error, "container %s: config.mounts[%u].image: ", restored->saved->name, saved->index);
+        return FALSE;
+    }
+    g_ptr_array_add(restored->mounted, image);
+    return g_str_equal(image->id, saved->image_id) ||
+           fail(error, STATUS_FAILED_PRECONDITION,
+                "container %s: config.mounts[%u].image: image %s is %s, and the container in the checkpoint "
+                "has %s at %s",
+                restored->saved->name, saved->index, mount->image->image, image->id, saved->image_id,
+                mount->container_path);
+}
+
+static gboolean mounted_images_match(SandboxManager *manager, Restored *restored, GError **error)
+{
+    const GPtrArray *saved = restored->saved->images;
+    guint next = 0;
+
+    for (guint i = 0; i < saved->len; i++)
+        if (!mounted_image_find(manager, restored, saved->pdata[i], error))
+            return FALSE;
+    for (guint i = 0; i < restored->config->n_mounts; i++) {
+        if (!oci_mount_is_image(restored->config->mounts[i]))
+            continue;
+        if (next == saved->len || ((CheckpointImage *)saved->pdata[next++])->index != i)
+            return fail(error, STATUS_FAILED_PRECONDITION,
+                        "container %s: config.mounts[%u].image: the container in the checkpoint has no image "
+                        "at %s",
+                        restored->saved->name, i, restored->config->mounts[i]->container_path);
+    }
+    return TRUE;
 }
 
 static gboolean container_match(SandboxManager *manager, const Checkpoint *checkpoint, Restored *restored,
@@ -145,7 +204,8 @@ static gboolean container_match(SandboxManager *manager, const Checkpoint *check
     restored->saved_config = saved_config_find(checkpoint, name);
     if (restored->saved == NULL || restored->saved_config == NULL)
         return fail(error, STATUS_FAILED_PRECONDITION, "the checkpoint has no container %s", name);
-    return image_check(manager, restored, error) && config_check(restored, error);
+    return image_check(manager, restored, error) && config_check(restored, error) &&
+           mounted_images_match(manager, restored, error);
 }
 
 /* Return: an array of Restored in the order of the request, the caller's; NULL with the error. */
@@ -156,7 +216,10 @@ static GArray *containers_match(SandboxManager *manager, const RestoreRequest *r
 
     g_array_set_clear_func(all, restored_clear);
     for (size_t i = 0; i < request->n_container_configs; i++) {
-        const Restored restored = {.config = request->container_configs[i]};
+        const Restored restored = {
+            .config = request->container_configs[i],
+            .mounted = g_ptr_array_new_with_free_func((GDestroyNotify)image_unref),
+        };
 
         g_array_append_val(all, restored);
         if (!container_match(manager, checkpoint, &g_array_index(all, Restored, i), error))
@@ -244,6 +307,9 @@ static gboolean container_add(Pod *pod, Restored *restored, GError **error)
     container->state = CONTAINER_CREATED_STATE;
     g_array_append_vals(container->groups, saved->groups->data, saved->groups->len);
     image_service_pin(pod->manager->images, container->id, restored->image);
+    for (guint i = 0; i < restored->mounted->len; i++)
+        container_image_volume_hold(container, ((CheckpointImage *)saved->images->pdata[i])->index,
+                                    restored->mounted->pdata[i]);
     return manager_add_container(pod->manager, container, error) && container_save(container, error);
 }
 

@@ -44,11 +44,6 @@ gboolean sandbox_save_check_container(const Container *container, GError **error
         return fail(error, STATUS_FAILED_PRECONDITION,
                     "container %s has a block volume of the node, which a saved pod cannot have yet",
                     container->id);
-    for (size_t i = 0; i < config->n_mounts; i++)
-        if (config->mounts[i]->image != NULL)
-            return fail(error, STATUS_FAILED_PRECONDITION,
-                        "container %s mounts an image at %s, which a saved pod cannot have yet",
-                        container->id, config->mounts[i]->container_path);
     return TRUE;
 }
 

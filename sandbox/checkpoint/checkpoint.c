@@ -13,6 +13,12 @@ static void bind_free(gpointer data)
     g_free(data);
 }
 
+static void image_free(gpointer data)
+{
+    g_free(((CheckpointImage *)data)->image_id);
+    g_free(data);
+}
+
 static void container_free(gpointer data)
 {
     CheckpointContainer *container = data;
@@ -23,6 +29,7 @@ static void container_free(gpointer data)
     g_strfreev(container->layers);
     g_array_unref(container->groups);
     g_ptr_array_unref(container->binds);
+    g_ptr_array_unref(container->images);
     g_free(container);
 }
 
@@ -75,6 +82,7 @@ CheckpointContainer *checkpoint_add_container(Checkpoint *checkpoint)
 
     container->groups = g_array_new(FALSE, FALSE, sizeof(gint64));
     container->binds = g_ptr_array_new_with_free_func(bind_free);
+    container->images = g_ptr_array_new_with_free_func(image_free);
     g_ptr_array_add(checkpoint->containers, container);
     return container;
 }
@@ -85,6 +93,14 @@ void checkpoint_add_bind(CheckpointContainer *container, guint index, char *name
 
     *bind = (CheckpointBind){index, name};
     g_ptr_array_add(container->binds, bind);
+}
+
+void checkpoint_add_image(CheckpointContainer *container, guint index, char *image_id)
+{
+    CheckpointImage *image = g_new(CheckpointImage, 1);
+
+    *image = (CheckpointImage){index, image_id};
+    g_ptr_array_add(container->images, image);
 }
 
 CheckpointDisk *checkpoint_add_disk(Checkpoint *checkpoint)

@@ -58,17 +58,24 @@ typedef struct {
     char *name;  /* in the share (volumes/share.h) */
 } CheckpointBind;
 
+/* A mount of a container that is an image, whose layers the guest has as disks. */
+typedef struct {
+    guint index;    /* in the configuration */
+    char *image_id; /* "sha256:…" */
+} CheckpointImage;
+
 /* A container whose processes are in the checkpoint. */
 typedef struct {
     char *name;     /* metadata.name, unique in the checkpoint */
     char *id;       /* by which the agent in the saved guest knows it */
     char *image_id; /* "sha256:…" */
-    char **layers;  /* keys of the image's layers, lowest first */
+    char **layers;  /* keys of the image's layers, lowest first, and of those of the mounted images */
     gint64 uid;
     gint64 gid;
     GArray *groups; /* gint64 */
     gint64 stop_signal;
-    GPtrArray *binds; /* CheckpointBind */
+    GPtrArray *binds;  /* CheckpointBind */
+    GPtrArray *images; /* CheckpointImage */
 } CheckpointContainer;
 
 /* A layer that the saved guest has as a disk. */
@@ -107,6 +114,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Checkpoint, checkpoint_free)
 CheckpointContainer *checkpoint_add_container(Checkpoint *checkpoint);
 /* name becomes the container's. */
 void checkpoint_add_bind(CheckpointContainer *container, guint index, char *name);
+/* image_id becomes the container's. */
+void checkpoint_add_image(CheckpointContainer *container, guint index, char *image_id);
 CheckpointDisk *checkpoint_add_disk(Checkpoint *checkpoint);
 /* Return: the disks of a guest, by key with their LUNs as pointers, as CheckpointDisk in the order of their
  * LUNs; the array owns them. */

@@ -213,6 +213,25 @@ static gboolean read_binds(const JsonValue *object, CheckpointContainer *contain
     return TRUE;
 }
 
+static gboolean read_images(const JsonValue *object, CheckpointContainer *container, GError **error)
+{
+    const JsonValue *list = NULL;
+
+    if (!json_get_array(object, "images", CHECKPOINT_MAX_BINDS, &list, error))
+        return FALSE;
+    for (gsize i = 0; i < json_length(list); i++) {
+        const JsonValue *image = json_at(list, i);
+        const char *id = "";
+        guint64 index = 0;
+
+        if (!json_get_uint(image, "mount", CHECKPOINT_MAX_BINDS, &index, error) ||
+            !json_get_line(image, "image", &id, error))
+            return FALSE;
+        checkpoint_add_image(container, (guint)index, g_strdup(id));
+    }
+    return TRUE;
+}
+
 static gboolean read_container(const JsonValue *object, Checkpoint *checkpoint, GError **error)
 {
     CheckpointContainer *container = checkpoint_add_container(checkpoint);
@@ -229,7 +248,7 @@ static gboolean read_container(const JsonValue *object, Checkpoint *checkpoint, 
         !json_get_int(object, "gid", -1, G_MAXUINT32, &container->gid, error) ||
         !read_groups(object, container->groups, error) ||
         !json_get_int(object, "stop_signal", 0, 64, &container->stop_signal, error) ||
-        !read_binds(object, container, error))
+        !read_binds(object, container, error) || !read_images(object, container, error))
         return FALSE;
     container->name = g_strdup(name);
     container->image_id = g_strdup(image);

@@ -271,6 +271,30 @@ static gboolean parts_seal(const Sealing *sealing, const Checkpoint *checkpoint,
 
 /* ---- the manifest ---- */
 
+static void put_mounts(JsonWriter *json, const CheckpointContainer *container)
+{
+    json_writer_open_array(json, "binds");
+    for (guint i = 0; i < container->binds->len; i++) {
+        const CheckpointBind *bind = container->binds->pdata[i];
+
+        json_writer_open_object(json, NULL);
+        json_writer_uint(json, "mount", bind->index);
+        json_writer_string(json, "name", bind->name);
+        json_writer_close_object(json);
+    }
+    json_writer_close_array(json);
+    json_writer_open_array(json, "images");
+    for (guint i = 0; i < container->images->len; i++) {
+        const CheckpointImage *image = container->images->pdata[i];
+
+        json_writer_open_object(json, NULL);
+        json_writer_uint(json, "mount", image->index);
+        json_writer_string(json, "image", image->image_id);
+        json_writer_close_object(json);
+    }
+    json_writer_close_array(json);
+}
+
 static void put_container(JsonWriter *json, const CheckpointContainer *container)
 {
     json_writer_open_object(json, NULL);
@@ -285,16 +309,7 @@ static void put_container(JsonWriter *json, const CheckpointContainer *container
         json_writer_int(json, NULL, g_array_index(container->groups, gint64, i));
     json_writer_close_array(json);
     json_writer_int(json, "stop_signal", container->stop_signal);
-    json_writer_open_array(json, "binds");
-    for (guint i = 0; i < container->binds->len; i++) {
-        const CheckpointBind *bind = container->binds->pdata[i];
-
-        json_writer_open_object(json, NULL);
-        json_writer_uint(json, "mount", bind->index);
-        json_writer_string(json, "name", bind->name);
-        json_writer_close_object(json);
-    }
-    json_writer_close_array(json);
+    put_mounts(json, container);
     json_writer_close_object(json);
 }
 

@@ -190,6 +190,12 @@ static void message_set_string(char **place, const char *value)
     *place = strdup(value); /* NOLINT(bugprone-unused-return-value): freed by protobuf-c */
 }
 
+void container_image_volume_hold(Container *container, guint index, Image *image)
+{
+    image_service_pin(container->pod->manager->images, container->id, image);
+    message_set_string(&container->config->mounts[index]->image->image_ref, image->id);
+}
+
 static gboolean image_volume_attach(Container *container, guint index, const Deadline *deadline, Arena *arena,
                                     Crivirt__Agent__V1__ImageVolume *volume, GError **error)
 {
@@ -204,11 +210,10 @@ static gboolean image_volume_attach(Container *container, guint index, const Dea
                  mount->image->image, mount->container_path);
         return FALSE;
     }
-    image_service_pin(manager->images, container->id, image);
+    container_image_volume_hold(container, index, image);
     container_add_layers(container, image);
     if (!container->pod->platform->attach_layers(container->pod, image->layers, deadline, &luns, error))
         return FALSE;
-    message_set_string(&mount->image->image_ref, image->id);
     volume->index = index;
     volume->sub_path = mount->image_sub_path;
     volume->n_layers = luns->len;

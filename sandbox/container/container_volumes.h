@@ -29,6 +29,10 @@ char *container_volume_name(const Container *container, guint index);
 /* Binds that mount of a restored container by its name in the saved pod's share. */
 gboolean container_volume_bind_again(Container *container, guint index, const char *name, GError **error);
 
+/* Keeps the layers of the image that the container has at that mount on the node while it exists, and records
+ * the image's id in its configuration. */
+void container_image_volume_hold(Container *container, guint index, Image *image);
+
 /* Return: the agent's messages for attached layers (PodLayer), in the arena. */
 Crivirt__Agent__V1__Disk **container_disks(const GArray *layers, Arena *arena);
 

@@ -45,6 +45,7 @@ static Checkpoint *describe(void)
     container->gid = 6;
     container->stop_signal = 15;
     checkpoint_add_bind(container, 3, g_strdup("0123abc/3"));
+    checkpoint_add_image(container, 4, g_strdup("sha256:9"));
     checkpoint->share = 2;
     g_array_append_vals(container->groups, groups, G_N_ELEMENTS(groups));
     disk->lun = 1;
@@ -138,6 +139,9 @@ static void opens_what_was_sealed(void)
     CU_ASSERT_EQUAL_FATAL(container->binds->len, 1);
     CU_ASSERT_EQUAL(((CheckpointBind *)container->binds->pdata[0])->index, 3);
     CU_ASSERT_STRING_EQUAL(((CheckpointBind *)container->binds->pdata[0])->name, "0123abc/3");
+    CU_ASSERT_EQUAL_FATAL(container->images->len, 1);
+    CU_ASSERT_EQUAL(((CheckpointImage *)container->images->pdata[0])->index, 4);
+    CU_ASSERT_STRING_EQUAL(((CheckpointImage *)container->images->pdata[0])->image_id, "sha256:9");
     CU_ASSERT_EQUAL(pread(checkpoint->volumes_fd, text, 7, 4096 * 3), 7);
     CU_ASSERT_STRING_EQUAL(text, "volumes");
 }
