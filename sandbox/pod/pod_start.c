@@ -342,10 +342,12 @@ static gboolean vm_describe_running(Pod *pod, HandlerSettings *settings, DomainS
     return TRUE;
 }
 
-/* The handler may have got another processor since the pod's start, and the guest may have been saved on
- * another node. */
+/* The handler may have got another processor or accelerator since the pod's start, and the guest may have
+ * been saved on another node. */
 static gboolean processor_ask(Pod *pod, DomainSpec *spec, GError **error)
 {
+    if (!vmm_accelerator(pod->manager->vmm, pod->id, &spec->accelerator, error))
+        return FALSE;
     return !g_str_equal(spec->architecture, "x86_64") ||
            vmm_processor(pod->manager->vmm, pod->id, &spec->cpu, &spec->saved_time_stamp_khz, error);
 }
@@ -527,7 +529,9 @@ static gboolean vm_continue(Pod *pod, const DomainSpec *spec, const PodRequest *
 
 /* ---- a pod's own guest, which was saved ---- */
 
-#define PROCESSOR "processor" /* the file that says what the guest's is: "CPU", a line, and "RATE kHz" */
+/* The file that says what the guest's is, in three lines: "CPU", "RATE kHz", and "kvm" or "tcg". */
+#define PROCESSOR "processor"
+enum { PROCESSOR_LINES = 3 };
 
 gboolean pod_start_save_processor(Pod *pod, int directory, GError **error)
 {
@@ -539,7 +543,7 @@ gboolean pod_start_save_processor(Pod *pod, int directory, GError **error)
     if (!processor_ask(pod, &spec, error))
         return FALSE;
     rate = time_stamp_text(spec.saved_time_stamp_khz, FALSE);
-    text = g_strdup_printf("%s\n%s\n", spec.cpu, rate);
+    text = g_strdup_printf("%s\n%s\n%s\n", spec.cpu, rate, spec.accelerator);
     return file_write_atomic(path, text, strlen(text), 0600, error);
 }
 
@@ -552,11 +556,12 @@ static gboolean processor_read(int directory, DomainSpec *spec, GError **error)
 
     if (!file_read(path, PROCESSOR_MAX_BYTES, &text, NULL, error))
         return FALSE;
-    lines = g_strsplit(text, "\n", 2);
-    if (lines[0] == NULL || lines[1] == NULL)
+    lines = g_strsplit(g_strchomp(text), "\n", PROCESSOR_LINES);
+    if (g_strv_length(lines) != PROCESSOR_LINES)
         return fail(error, STATUS_DATA_LOSS, "the file " PROCESSOR " of the saved guest is damaged");
     spec->cpu = g_intern_string(lines[0]);
     spec->saved_time_stamp_khz = time_stamp_parse(lines[1]);
+    spec->accelerator = g_intern_string(lines[2]);
     return TRUE;
 }
 

@@ -78,6 +78,8 @@ gboolean vmm_choose_processor(Vmm *vmm, DomainSpec *spec, GError **error);
  * emulated. */
 gboolean vmm_processor(Vmm *vmm, const char *name, const char **ret_cpu, guint *ret_time_stamp_khz,
                        GError **error);
+/* Asks QEMU what runs a guest's code: *ret_accelerator, which is static, is "kvm" or "tcg". */
+gboolean vmm_accelerator(Vmm *vmm, const char *name, const char **ret_accelerator, GError **error);
 
 /* Creates the domain paused, so that its tap can be moved before the guest runs. Makes the console file, and
  * makes QEMU's user (spec->user) the owner of it and of the writable disks. A user of its own may

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What processor a running guest has. */
+/* What processor a running guest has, and whether the node's runs its code. */
 
 #include <string.h>
 
@@ -8,6 +8,7 @@
 #include "sandbox/vmm/vmm_private.h"
 
 #define QUERY_PROCESSORS "{\"execute\":\"query-cpus-fast\"}"
+#define QUERY_KVM "{\"execute\":\"query-kvm\"}"
 
 /* Return: the path of the first processor in QEMU's tree of objects, which *ret_reply owns; NULL with the
  * error. */
@@ -36,6 +37,21 @@ static gboolean get(Vmm *vmm, const char *name, const char *path, const char *pr
         "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"%s\",\"property\":\"%s\"}}", path, property);
 
     return vmm_command(vmm, name, command, -1, ret_reply, error);
+}
+
+gboolean vmm_accelerator(Vmm *vmm, const char *name, const char **ret_accelerator, GError **error)
+{
+    g_autoptr(JsonDocument) reply = NULL;
+    const JsonValue *answer;
+    gboolean uses_kvm;
+
+    if (!vmm_command(vmm, name, QUERY_KVM, -1, &reply, error))
+        return FALSE;
+    answer = json_member(json_document_root(reply), "return");
+    if (answer == NULL || !json_get_bool(answer, "enabled", &uses_kvm, NULL))
+        return fail(error, STATUS_INTERNAL, "QEMU does not report its accelerator");
+    *ret_accelerator = uses_kvm ? "kvm" : "tcg";
+    return TRUE;
 }
 
 gboolean vmm_processor(Vmm *vmm, const char *name, const char **ret_cpu, guint *ret_time_stamp_khz,

@@ -104,14 +104,16 @@ test('a checkpoint is refused where the time stamp counter of emulated guests ha
     await restore(two, 'two');
 });
 
-test('a pod that is older than a change of its handler keeps its processor, saved and hibernated', async () => {
+test('a pod that is older than a change of its handler keeps its processor and accelerator, saved and hibernated', async () => {
     const {pod, container} = await run('two');
     const sleeper = await run('two');
     await node.cri.call('HibernatePod', {pod_sandbox_id: sleeper.pod.id});
-    fs.writeFileSync(node.configFile, config.replace('[handlers.two]\ncpu = "x86-64-v2"', '[handlers.two]\ncpu = "x86-64-v3"'));
+    fs.writeFileSync(node.configFile, config.replace(
+        '[handlers.two]\ncpu = "x86-64-v2"', '[handlers.two]\naccelerator = "kvm"\ncpu = "x86-64-v3"'));
     await node.restartDaemon();
     const saved = await checkpoints.checkpoint(node, pod, [container]);
     assert.match(inputs(saved).processor, /^x86-64-v2,/);
+    assert.strictEqual(inputs(saved).accelerator, 'tcg');
     await node.cri.call('WakePod', {pod_sandbox_id: sleeper.pod.id});
     assert.match(fs.readFileSync(`/proc/${node.qemuPid(sleeper.pod)}/cmdline`, 'latin1'), /x86_64-cpu\.model-id=x86-64-v2/);
     fs.writeFileSync(node.configFile, config);
