@@ -33,23 +33,32 @@ const Resources *oci_resources(const OciSpecInput *input)
     return container != NULL && container->resources != NULL ? container->resources : &no_resources;
 }
 
-/* ---- what a guest does not have ---- */
+/* ---- what there is not ---- */
 
-static gboolean selinux_check(const Runtime__V1__SELinuxOption *options, GError **error)
+static const char *who_has_none(const OciSpecInput *input)
 {
+    return input->node != NULL ? "host pods have" : "the guest's kernel has";
+}
+
+static gboolean selinux_check(const OciSpecInput *input, GError **error)
+{
+    const Runtime__V1__SELinuxOption *options = oci_security(input)->selinux_options;
+
     if (options != NULL && (*options->user != '\0' || *options->role != '\0' || *options->type != '\0' ||
                             *options->level != '\0'))
-        return fail(error, STATUS_UNIMPLEMENTED,
-                    "linux.security_context.selinux_options: the guest's kernel has no SELinux");
+        return fail(error, STATUS_UNIMPLEMENTED, "linux.security_context.selinux_options: %s no SELinux",
+                    who_has_none(input));
     return TRUE;
 }
 
-static gboolean apparmor_check(const SecurityContext *security, GError **error)
+static gboolean apparmor_check(const OciSpecInput *input, GError **error)
 {
+    const SecurityContext *security = oci_security(input);
+
     if (security->apparmor != NULL && !security->privileged &&
         security->apparmor->profile_type == RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Localhost)
         return fail(error, STATUS_UNIMPLEMENTED,
-                    "linux.security_context.apparmor: the guest's kernel has no AppArmor for profile %s",
+                    "linux.security_context.apparmor: %s no AppArmor for profile %s", who_has_none(input),
                     security->apparmor->localhost_ref);
     return TRUE;
 }
@@ -65,7 +74,7 @@ static gboolean security_check(const OciSpecInput *input, GError **error)
     if (security->privileged && oci_userns(input->pod) != NULL)
         return fail(error, STATUS_INVALID_ARGUMENT,
                     "linux.security_context.privileged is not possible with a user namespace");
-    return apparmor_check(security, error) && selinux_check(security->selinux_options, error);
+    return apparmor_check(input, error) && selinux_check(input, error);
 }
 
 /* ---- the whole configuration ---- */

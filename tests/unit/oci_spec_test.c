@@ -627,6 +627,7 @@ static void missing_security_modules_are_refused(void)
 {
     Runtime__V1__SecurityProfile profile = RUNTIME__V1__SECURITY_PROFILE__INIT;
     Runtime__V1__SELinuxOption selinux = RUNTIME__V1__SELINUX_OPTION__INIT;
+    const OciNode node = {0};
     g_autofree char *before = NULL;
     g_autofree char *after = NULL;
     g_autoptr(GError) error = NULL;
@@ -643,7 +644,10 @@ static void missing_security_modules_are_refused(void)
     profile.profile_type = RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Localhost;
     profile.localhost_ref = (char *)"strict";
     TEST_FAILS(oci_spec_build(&fixture.input, &before, &after, &error), error, STATUS_UNIMPLEMENTED,
-               "strict");
+               "the guest's kernel has no AppArmor for profile strict");
+    fixture.input.node = &node;
+    TEST_FAILS(oci_spec_build(&fixture.input, &before, &after, &error), error, STATUS_UNIMPLEMENTED,
+               "host pods have no AppArmor for profile strict");
 }
 
 static void group_alone_is_refused(void)
