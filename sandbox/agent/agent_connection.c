@@ -55,6 +55,7 @@ void agent_connection_drop(AgentConnection *agent, gboolean again)
     heartbeat_asked(&agent->heart, g_get_monotonic_time());
     byte_ring_clear(&agent->queue);
     agent_calls_fail_locked(agent);
+    g_hash_table_remove_all(agent->given_up);
     again = again && !agent->closed && agent->abandoned == NULL;
     g_mutex_unlock(&agent->lock);
     wire_decoder_free(agent->decoder);
@@ -149,6 +150,7 @@ void agent_connection_unref(AgentConnection *agent)
     if (agent == NULL || !g_atomic_int_dec_and_test(&agent->references))
         return;
     g_hash_table_unref(agent->pending);
+    g_hash_table_unref(agent->given_up);
     byte_ring_clear(&agent->queue);
     g_mutex_clear(&agent->lock);
     g_cond_clear(&agent->changed);
@@ -183,6 +185,7 @@ AgentConnection *agent_connection_open(AgentConnections *connections, const char
     agent->next_id = 1;
     heartbeat_asked(&agent->heart, g_get_monotonic_time());
     agent->pending = g_hash_table_new(g_int64_hash, g_int64_equal);
+    agent->given_up = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
     byte_ring_init(&agent->queue, AGENT_QUEUE_LIMIT_BYTES);
     g_mutex_init(&agent->lock);
     g_cond_init(&agent->changed);

@@ -35,6 +35,8 @@ typedef struct {
     void (*exited)(const Crivirt__Agent__V1__Exited *exited, gpointer data);
     void (*input_ack)(const Crivirt__Agent__V1__InputAck *ack, gpointer data);
     void (*notice)(const char *message, gpointer data);
+    /* The agent has started the container after the call that asked for it failed. */
+    void (*started_late)(const char *container_id, gpointer data);
     /* The agent has not answered for silence_limit_ms. Return: TRUE abandons the connection, with why as the
      * reason; FALSE gives the agent the same time again, because its silence has another cause. */
     gboolean (*dead)(const char *why, gpointer data);

@@ -55,10 +55,25 @@ static gboolean deliver_hello(AgentConnection *agent, const Response *response, 
     return TRUE;
 }
 
+/* The answer to a call that nobody waits for. Of most there is nothing to tell. */
+static void deliver_late(AgentConnection *agent, const Response *response)
+{
+    const gint64 id = (gint64)response->id;
+    g_autofree char *container_id = NULL;
+    g_autofree gint64 *key = NULL;
+
+    g_mutex_lock(&agent->lock);
+    g_hash_table_steal_extended(agent->given_up, &id, (gpointer *)&key, (gpointer *)&container_id);
+    g_mutex_unlock(&agent->lock);
+    if (container_id != NULL && response->result_case == CRIVIRT__AGENT__V1__RESPONSE__RESULT_START_CONTAINER)
+        agent->events.started_late(container_id, agent->data);
+}
+
 /* Ends the call with the response, or with the error why the response is refused; takes both. */
 static void deliver_result(AgentConnection *agent, FromGuest *message, GError *refusal)
 {
     gint64 id = (gint64)message->response->id;
+    gboolean is_late = FALSE;
     PendingCall *call;
 
     g_mutex_lock(&agent->lock);
@@ -72,8 +87,12 @@ static void deliver_result(AgentConnection *agent, FromGuest *message, GError *r
         call->done = TRUE;
         g_hash_table_remove(agent->pending, &id);
         g_cond_broadcast(&agent->changed);
+    } else {
+        is_late = refusal == NULL;
     }
     g_mutex_unlock(&agent->lock);
+    if (is_late)
+        deliver_late(agent, message->response);
     g_clear_error(&refusal);
 }
 

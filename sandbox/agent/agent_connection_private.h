@@ -93,11 +93,13 @@ struct AgentConnection {
     guint64 nonce;
     guint64 next_id;
     GHashTable *pending; /* &id → PendingCall */
-    ByteRing queue;      /* bytes that are not written yet */
-    gboolean writing;    /* the loop's thread waits for room in the socket */
-    gboolean held;       /* nothing more is written than held_bytes (agent_connection_hold()) */
-    gsize held_bytes;    /* at the beginning of the queue; 0 unless held */
-    gboolean unread;     /* nothing is read: the channel is still */
+    GHashTable
+        *given_up;    /* &id → the guest's id of the container, both owned: starts that no call waits for */
+    ByteRing queue;   /* bytes that are not written yet */
+    gboolean writing; /* the loop's thread waits for room in the socket */
+    gboolean held;    /* nothing more is written than held_bytes (agent_connection_hold()) */
+    gsize held_bytes; /* at the beginning of the queue; 0 unless held */
+    gboolean unread;  /* nothing is read: the channel is still */
 
     LogLimit log; /* lines that the agent can provoke */
 

@@ -3,6 +3,8 @@
 #include "common/error.h"
 #include "sandbox/agent/agent_connection_private.h"
 
+enum { GIVEN_UP_MAX = 256 }; /* starts that a guest does not answer, each with the name of its container */
+
 void agent_calls_fail_locked(AgentConnection *agent)
 {
     GHashTableIter iter;
@@ -88,6 +90,20 @@ gboolean agent_connection_wait_ready(AgentConnection *agent, const Deadline *dea
     return ready;
 }
 
+/* The guest may start the container later nevertheless, which the container's state has to show. The caller
+ * has removed the call. */
+static void give_up_locked(AgentConnection *agent, const Request *request)
+{
+    const gint64 id = (gint64)request->id;
+
+    LOCK_ASSERT_HELD(&agent->lock);
+    /* After a disconnection the Hello says which containers run. */
+    if (request->op_case == CRIVIRT__AGENT__V1__REQUEST__OP_START_CONTAINER && agent->ready &&
+        g_hash_table_size(agent->given_up) < GIVEN_UP_MAX)
+        g_hash_table_insert(agent->given_up, g_memdup2(&id, sizeof id),
+                            g_strdup(request->start_container->id));
+}
+
 static gboolean check_response(Response *response, int op_case, GError **error)
 {
     const Crivirt__Agent__V1__Failure *failure = response->failure;
@@ -130,6 +146,8 @@ gboolean agent_connection_call(AgentConnection *agent, Request *request, const D
         good = deadline_cond_wait(deadline, &agent->changed, &agent->lock, "waiting for the guest's agent",
                                   error);
     g_hash_table_remove(agent->pending, &id);
+    if (call.response == NULL && call.refusal == NULL)
+        give_up_locked(agent, request);
     if (good && call.response == NULL && call.refusal == NULL)
         good = agent_fail_gone_locked(agent, error);
     g_mutex_unlock(&agent->lock);

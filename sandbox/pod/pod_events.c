@@ -96,6 +96,22 @@ static void on_input_ack(const Crivirt__Agent__V1__InputAck *ack, gpointer data)
         stream_sessions_attached_input_acked(container, ack->offset);
 }
 
+/* Return: whether it was not known to run. The caller has the pod's lock. */
+static gboolean set_running_locked(Container *container)
+{
+    if (container->state != CONTAINER_CREATED_STATE)
+        return FALSE;
+    container->state = CONTAINER_RUNNING_STATE;
+    container->started_at_ns = time_now_ns();
+    return TRUE;
+}
+
+static void announce_running(Container *container)
+{
+    container_save(container, NULL);
+    container_announce(container, EVENT(STARTED));
+}
+
 /* After a reconnect: a container that ran before and that the agent has no record of has ended unobserved. */
 static void container_reconcile(Container *container, const ContainerReport *report)
 {
@@ -104,7 +120,7 @@ static void container_reconcile(Container *container, const ContainerReport *rep
         .reason = "Unknown",
         .message = "the guest's agent does not know the container any more",
     };
-    gboolean started = FALSE;
+    gboolean started;
 
     if (report == NULL) {
         ContainerExit exit = lost;
@@ -115,18 +131,31 @@ static void container_reconcile(Container *container, const ContainerReport *rep
     }
     g_mutex_lock(&container->pod->lock);
     /* Started by a daemon that died before it could record the start. */
-    if (container->state == CONTAINER_CREATED_STATE &&
-        report->state != CRIVIRT__AGENT__V1__CONTAINER_REPORT__STATE__CREATED) {
-        container->state = CONTAINER_RUNNING_STATE;
-        container->started_at_ns = time_now_ns();
-        started = TRUE;
-    }
+    started = report->state != CRIVIRT__AGENT__V1__CONTAINER_REPORT__STATE__CREATED &&
+              set_running_locked(container);
     container->paused = report->paused;
     g_mutex_unlock(&container->pod->lock);
-    if (started) {
-        container_save(container, NULL);
-        container_announce(container, EVENT(STARTED));
-    }
+    if (started)
+        announce_running(container);
+}
+
+/* StartContainer failed, because its client gave up or the guest stood still, and the guest has gone on. */
+static void on_started_late(const char *container_id, gpointer data)
+{
+    Pod *pod = data;
+    g_autoptr(Container) container = container_lookup(pod, container_id);
+    gboolean started;
+
+    if (container == NULL)
+        return;
+    g_mutex_lock(&pod->lock);
+    started = set_running_locked(container);
+    g_mutex_unlock(&pod->lock);
+    if (!started)
+        return;
+    log_info(LOG_FIELDS("container", container->id, "sandbox", pod->id),
+             "container %s started after its StartContainer had failed", container->config->metadata->name);
+    announce_running(container);
 }
 
 static gboolean pod_is_saving(Pod *pod)
@@ -311,6 +340,7 @@ static const AgentEvents agent_events = {.ready = on_ready,
                                          .exited = on_exited,
                                          .input_ack = on_input_ack,
                                          .notice = on_notice,
+                                         .started_late = on_started_late,
                                          .dead = on_dead};
 
 /* Whoever waits for the guest learns at once that it cannot run. Runs on a thread of the Vmm. */

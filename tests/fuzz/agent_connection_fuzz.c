@@ -72,6 +72,12 @@ static void on_notice(const char *message, gpointer data)
         abort();
 }
 
+static void on_started_late(const char *container_id, gpointer data)
+{
+    (void)container_id;
+    (void)data;
+}
+
 static gboolean on_dead(const char *why, gpointer data)
 {
     (void)why;
@@ -84,6 +90,7 @@ static const AgentEvents events = {.ready = on_ready,
                                    .exited = on_exited,
                                    .input_ack = on_input_ack,
                                    .notice = on_notice,
+                                   .started_late = on_started_late,
                                    .dead = on_dead};
 
 static void prepare(void)

@@ -44,6 +44,21 @@ test('calls to a guest that hangs for a while fail soon and name the agent, and 
     await node.removePod(pod);
 });
 
+test('a container that a guest starts after its StartContainer has failed is shown as running, and was started once', async () => {
+    const pod = await node.runPod();
+    const container = await node.create(pod, {command: ['/bin/sh', '-c', 'echo begun; exec sleep 100000']});
+    const qemu = node.qemuPid(pod);
+    process.kill(qemu, 'SIGSTOP');
+    await refused(node.cri.call('StartContainer', {container_id: container.id}, 1500), 'DEADLINE_EXCEEDED');
+    assert.strictEqual((await node.containerStatus(container)).state, 'CONTAINER_CREATED');
+    process.kill(qemu, 'SIGCONT');
+    await eventually('it runs', async () => (await node.containerStatus(container)).state === 'CONTAINER_RUNNING');
+    await refused(node.cri.call('StartContainer', {container_id: container.id}), 'FAILED_PRECONDITION', 'already running');
+    assert.strictEqual(await node.firstLine(container), 'begun');
+    assert.deepStrictEqual(node.logTexts(container), ['begun']);
+    await node.removePod(pod);
+});
+
 test('a guest that hangs for good is ended and its sandbox is NOTREADY, while other pods work', async () => {
     const one = await hanging();
     assert.match((await dead(one)).message, /agent does not answer/);

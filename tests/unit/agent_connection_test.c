@@ -30,6 +30,8 @@ typedef struct {
     gint ready_count;
     gint dead_count;
     gint notice_count;
+    gint late_count;
+    gint last_count;
     GString *output;
     GMutex lock;
     guint32 protocol;   /* that the agent speaks */
@@ -63,6 +65,13 @@ static void on_notice(const char *message, gpointer data)
     g_atomic_int_inc(&((Fixture *)data)->notice_count);
 }
 
+static void on_started_late(const char *container_id, gpointer data)
+{
+    Fixture *fixture = data;
+
+    g_atomic_int_inc(g_str_equal(container_id, "last") ? &fixture->last_count : &fixture->late_count);
+}
+
 static gboolean on_dead(const char *why, gpointer data)
 {
     CU_ASSERT_PTR_NOT_NULL(strstr(why, "agent"));
@@ -70,8 +79,12 @@ static gboolean on_dead(const char *why, gpointer data)
     return TRUE;
 }
 
-static const AgentEvents events = {
-    .ready = on_ready, .output = on_output, .exited = on_exited, .notice = on_notice, .dead = on_dead};
+static const AgentEvents events = {.ready = on_ready,
+                                   .output = on_output,
+                                   .exited = on_exited,
+                                   .notice = on_notice,
+                                   .started_late = on_started_late,
+                                   .dead = on_dead};
 
 /* loop and agents are set. */
 static void fixture_open(Fixture *fixture)
@@ -283,6 +296,47 @@ static void silence_ends_at_the_deadline(void)
 
     fixture_init(&fixture);
     TEST_FAILS(start_call(&fixture, 50, &error), error, STATUS_DEADLINE_EXCEEDED, "agent");
+    fixture_clear(&fixture);
+}
+
+/* Return: the id of the request. */
+static guint64 give_up_start(Fixture *fixture, WireDecoder *decoder, char *container_id)
+{
+    Crivirt__Agent__V1__StartContainerRequest start = CRIVIRT__AGENT__V1__START_CONTAINER_REQUEST__INIT;
+    Deadline deadline = deadline_in_ms(50);
+    g_autoptr(GError) error = NULL;
+    Crivirt__Agent__V1__ToGuest *request;
+    guint64 nonce, id;
+
+    start.id = container_id;
+    TEST_FAILS(agent_start_container(fixture->agent, &start, &deadline, NULL, &error), error,
+               STATUS_DEADLINE_EXCEEDED, "agent");
+    request = get(fixture, decoder, &nonce);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(request);
+    id = request->request->id;
+    crivirt__agent__v1__to_guest__free_unpacked(request, NULL);
+    return id;
+}
+
+static void a_start_that_was_given_up_is_reported_when_it_is_answered(void)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Deadline deadline = deadline_in_ms(60000);
+    WireDecoder *decoder;
+    guint64 late, last;
+
+    fixture_init(&fixture);
+    decoder = greet(&fixture);
+    TEST_OK(agent_connection_wait_ready(fixture.agent, &deadline, &error), error);
+    late = give_up_start(&fixture, decoder, (char *)"late");
+    last = give_up_start(&fixture, decoder, (char *)"last");
+    put_response(&fixture, late);
+    put_response(&fixture, late);
+    put_response(&fixture, last);
+    WAIT_UNTIL(g_atomic_int_get(&fixture.last_count) == 1);
+    CU_ASSERT_EQUAL(g_atomic_int_get(&fixture.late_count), 1);
+    wire_decoder_free(decoder);
     fixture_clear(&fixture);
 }
 
@@ -1127,6 +1181,8 @@ int main(void)
         {"calls on an abandoned connection fail at once, with the reason", an_abandoned_guest_fails_at_once},
         {"calls to a guest that cannot run fail at once, with the reason, until it can run again",
          a_blocked_guest_fails_at_once_and_recovers},
+        {"a start that was given up is reported when the agent answers it, once",
+         a_start_that_was_given_up_is_reported_when_it_is_answered},
         {"messages that lack parts, and responses without a request, are ignored",
          messages_without_parts_are_harmless},
         {"calls to a silent agent fail until it sends a message again",
