@@ -28,20 +28,23 @@ const phases = async (pod, one = node) => {
 // The blocks that the files of a guest's memory take.
 const guestMemoryBlocks = (pid) => fs.readdirSync(`/proc/${pid}/fd`).map((fd) => `/proc/${pid}/fd/${fd}`)
     .filter((fd) => fs.readlinkSync(fd).startsWith('/memfd:memory-backend')).reduce((sum, fd) => sum + fs.statSync(fd).blocks, 0);
-// The pages of the guest's memory that are not all zero. Pluggable memory, of which nothing is plugged, is left out.
-const guestPagesInUse = (pid) => {
-    const size = 256 << 20;
-    const fd = fs.readdirSync(`/proc/${pid}/fd`).map((name) => `/proc/${pid}/fd/${name}`)
-        .find((name) => fs.readlinkSync(name).startsWith('/memfd:memory-backend') && fs.statSync(name).size === size);
-    const [file, block, zeros] = [fs.openSync(fd, 'r'), Buffer.alloc(1 << 20), Buffer.alloc(4096)];
-    let used = 0;
-    for (let at = 0; at < size; at += block.length) {
+const MEMORY = 256 << 20; // of a guest; what can be plugged in is left out
+// How many pages of a file with a guest's memory are not filled with that byte.
+const pagesWithout = (path, byte) => {
+    const [file, block, page] = [fs.openSync(path, 'r'), Buffer.alloc(1 << 20), Buffer.alloc(4096, byte)];
+    let count = 0;
+    for (let at = 0; at < MEMORY; at += block.length) {
         fs.readSync(file, block, 0, block.length, at);
-        for (let i = 0; i < block.length; i += zeros.length)
-            used += block.compare(zeros, 0, zeros.length, i, i + zeros.length) !== 0;
+        for (let i = 0; i < block.length; i += page.length)
+            count += block.compare(page, 0, page.length, i, i + page.length) !== 0;
     }
     fs.closeSync(file);
-    return used;
+    return count;
+};
+const guestPagesInUse = (pid) => {
+    const fd = fs.readdirSync(`/proc/${pid}/fd`).map((name) => `/proc/${pid}/fd/${name}`)
+        .find((name) => fs.readlinkSync(name).startsWith('/memfd:memory-backend') && fs.statSync(name).size === MEMORY);
+    return pagesWithout(fd, 0);
 };
 const run = async (one, container, script) => {
     const {stdout, stderr, exit_code: code} = await one.cri.call(
@@ -78,6 +81,12 @@ test('a VM of the pool takes no memory of the node for pages that the guest has 
         const pid = node.qemuPid({id});
         assert.strictEqual(guestMemoryBlocks(pid) * 512, guestPagesInUse(pid) * 4096);
     }
+});
+
+test('a template has no padding of the kernel\'s code (kernel/patches/x86-text-gaps.patch)', () => {
+    const INT3 = 0xcc;
+    const pages = MEMORY / 4096 - pagesWithout(path.join(directory(node), ready(node)[0], 'ram'), INT3);
+    assert.ok(pages < 32, `${pages} pages are padding`); // the kernel also fills memory of its start with it, and frees that
 });
 
 test('exec, volumes, layers, network, clock, statistics and removal work in a restored pod', async (t) => {
