@@ -235,6 +235,20 @@ gboolean rpc_WakePod(const RpcCall *call, const Crivirt__V1__WakePodRequest *req
            sandbox_wake(call->daemon->sandboxes, request->pod_sandbox_id, call->deadline, error);
 }
 
+gboolean rpc_ListHibernatedPods(const RpcCall *call, const Crivirt__V1__ListHibernatedPodsRequest *request,
+                                Crivirt__V1__ListHibernatedPodsResponse *response, GError **error)
+{
+    g_auto(GStrv) ids = sandbox_hibernated_list(call->daemon->sandboxes);
+    const guint n_ids = g_strv_length(ids);
+
+    (void)request;
+    (void)error;
+    response->pod_sandbox_ids = arena_new0(call->arena, char *, n_ids);
+    for (guint i = 0; i < n_ids; i++)
+        response->pod_sandbox_ids[response->n_pod_sandbox_ids++] = arena_strdup(call->arena, ids[i]);
+    return TRUE;
+}
+
 /* ---- for people ---- */
 
 gboolean rpc_RestartContainer(const RpcCall *call, const Crivirt__V1__RestartContainerRequest *request,

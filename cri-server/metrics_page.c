@@ -144,6 +144,11 @@ static void write_pods(GString *text, const char *name, const Scrape *scrape)
     metrics_format_value(text, name, "state", "stopped", scrape->counts.stopped);
 }
 
+static void write_hibernated(GString *text, const char *name, const Scrape *scrape)
+{
+    metrics_format_value(text, name, NULL, NULL, scrape->counts.hibernated);
+}
+
 static void write_containers(GString *text, const char *name, const Scrape *scrape)
 {
     metrics_format_value(text, name, NULL, NULL, scrape->counts.containers_running);
@@ -256,6 +261,8 @@ static const struct {
     {"crivirt_rpc_calls", "gauge", "Calls that run or wait, by worker pool.", write_calls},
     {"crivirt_rpc_workers", "gauge", "Calls that can run at once, by worker pool.", write_workers},
     {"crivirt_pods", "gauge", "Pods by state.", write_pods},
+    {"crivirt_pods_hibernated", "gauge", "Pods, of those that are ready, that are hibernated.",
+     write_hibernated},
     {"crivirt_containers_running", "gauge", "Running containers.", write_containers},
     {"crivirt_pod_vm_memory_bytes", "gauge", "Memory of each pod's VM, by the id of the pod.",
      write_vm_memory},

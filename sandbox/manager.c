@@ -317,6 +317,7 @@ static void count_pod(Pod *pod, SandboxCounts *counts)
         break;
     case POD_READY:
         counts->ready++;
+        counts->hibernated += pod->hibernated;
         break;
     case POD_STOPPING:
         counts->stopping++;

@@ -38,6 +38,7 @@ void sandbox_manager_ask_hypervisor(SandboxManager *manager, void (*function)(gp
 typedef struct {
     guint starting;
     guint ready;
+    guint hibernated; /* of those that are ready */
     guint stopping;
     guint stopped;
     guint containers_running;
@@ -121,6 +122,8 @@ gboolean sandbox_restore(SandboxManager *manager, const Runtime__V1__RestorePodR
 gboolean sandbox_hibernate(SandboxManager *manager, const char *id, gboolean force, const Deadline *deadline,
                            GError **error);
 gboolean sandbox_wake(SandboxManager *manager, const char *id, const Deadline *deadline, GError **error);
+/* Return: the ids of the READY pods that are hibernated, in any order; the caller frees them. */
+char **sandbox_hibernated_list(SandboxManager *manager);
 
 gboolean container_create(SandboxManager *manager, const Runtime__V1__CreateContainerRequest *request,
                           const Deadline *deadline, char **ret_id, GError **error);

@@ -22,6 +22,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
+#include "common/metrics.h"
 #include "common/semaphore.h"
 #include "sandbox/checkpoint/checkpoint.h"
 #include "sandbox/container/container_volumes.h"
@@ -48,6 +49,13 @@ enum {
 };
 
 #define DIRECTORY "hibernation"
+
+static Metric hibernations = METRIC_COUNTER("crivirt_hibernations_total",
+                                            "Pods that were to be hibernated, by result.", "result", NULL);
+static Metric wakes =
+    METRIC_COUNTER("crivirt_wakes_total", "Hibernated pods that were to wake, by result.", "result", NULL);
+static Metric wake_seconds = METRIC_SECONDS(
+    "crivirt_wake_seconds", "Time from the call that woke a hibernated pod until it ran.", NULL);
 
 /* ---- the files ---- */
 
@@ -242,13 +250,16 @@ gboolean sandbox_hibernate(SandboxManager *manager, const char *id, gboolean for
     if (pod == NULL)
         return FALSE;
     if (!hibernate(pod, force, &bounded, &changed, error)) {
+        metric_add(&hibernations, 1, "failed", NULL);
         pod_explain(pod, error);
         g_prefix_error(error, "cannot hibernate sandbox %s: ", pod->id);
         return FALSE;
     }
-    if (changed)
-        log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)),
-                 "hibernated in %" G_GINT64_FORMAT " ms", (g_get_monotonic_time() - begin_us) / 1000);
+    if (!changed)
+        return TRUE;
+    metric_add(&hibernations, 1, "ok", NULL);
+    log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)), "hibernated in %" G_GINT64_FORMAT " ms",
+             (g_get_monotonic_time() - begin_us) / 1000);
     return TRUE;
 }
 
@@ -431,6 +442,7 @@ void sandbox_wake_work(gpointer data, gpointer unused)
     Deadline deadline = {g_get_monotonic_time() + WAKE_TIMEOUT_MS * G_TIME_SPAN_MILLISECOND,
                          pod->manager->closing};
     const gint64 begin_us = g_get_monotonic_time();
+    const gboolean hibernated = pod_is_hibernated(pod);
     GError *error = NULL;
 
     (void)unused;
@@ -441,6 +453,10 @@ void sandbox_wake_work(gpointer data, gpointer unused)
         g_prefix_error(&error, "cannot wake sandbox %s: ", pod->id);
         log_error(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)), "%s", error->message);
     }
+    if (hibernated)
+        metric_add(&wakes, 1, error == NULL ? "ok" : "failed", NULL);
+    if (hibernated && error == NULL)
+        metric_observe_since(&wake_seconds, begin_us, NULL, NULL);
     pod_rest_change_end(pod, error);
 }
 
@@ -455,6 +471,21 @@ gboolean sandbox_wake(SandboxManager *manager, const char *id, const Deadline *d
         return fail(error, STATUS_FAILED_PRECONDITION, "sandbox %s is not ready", pod->id);
     turn = pod_turn_take(pod, POD_TURN_USE, deadline, error);
     return turn != NULL;
+}
+
+char **sandbox_hibernated_list(SandboxManager *manager)
+{
+    g_autoptr(GPtrArray) pods = manager_pods(manager);
+    GPtrArray *ids = g_ptr_array_new();
+
+    for (guint i = 0; i < pods->len; i++) {
+        Pod *pod = pods->pdata[i];
+
+        if (pod_state(pod) == POD_READY && pod_is_hibernated(pod))
+            g_ptr_array_add(ids, g_strdup(pod->id));
+    }
+    g_ptr_array_add(ids, NULL);
+    return (char **)g_ptr_array_free(ids, FALSE);
 }
 
 /* ---- after a restart of the daemon ---- */

@@ -110,6 +110,26 @@ static gboolean is_paused(const Runtime__V1__ContainerStatus *status)
     return status->state == STATE(RUNNING) && strcmp(status->reason, "Paused") == 0;
 }
 
+static gboolean is_hibernated(const Runtime__V1__ContainerStatus *status)
+{
+    return status->state == STATE(RUNNING) && strcmp(status->reason, "Hibernated") == 0;
+}
+
+static const char *up_note(const Runtime__V1__ContainerStatus *status)
+{
+    if (is_hibernated(status))
+        return " (Hibernated)";
+    return is_paused(status) ? " (Paused)" : "";
+}
+
+/* Return: the state as crivirt shows it, of which the CRI has not all. */
+static const char *shown_state(const Runtime__V1__ContainerStatus *status)
+{
+    if (is_hibernated(status))
+        return "hibernated";
+    return is_paused(status) ? "paused" : state_name(status->state);
+}
+
 /* "Up 3 minutes", "Exited (0) 2 hours ago" */
 static char *status_text(const Runtime__V1__ContainerStatus *status)
 {
@@ -120,7 +140,7 @@ static char *status_text(const Runtime__V1__ContainerStatus *status)
     switch (status->state) {
     case STATE(RUNNING):
         duration = human_duration(now_ns - status->started_at);
-        return g_strconcat("Up ", duration, is_paused(status) ? " (Paused)" : "", NULL);
+        return g_strconcat("Up ", duration, up_note(status), NULL);
     case STATE(EXITED):
         ago = human_ago(status->finished_at, now_ns);
         return g_strdup_printf("Exited (%d) %s", status->exit_code, ago);
@@ -171,7 +191,7 @@ static void add_json_row(JsonWriter *json, const InventoryContainer *row,
                     row->container->metadata != NULL ? row->container->metadata->attempt : 0);
     json_writer_string(json, "image", image_of(row->container));
     json_writer_string(json, "imageId", row->container->image_id);
-    json_writer_string(json, "state", is_paused(status) ? "paused" : state_name(status->state));
+    json_writer_string(json, "state", shown_state(status));
     json_writer_int(json, "exitCode", status->exit_code);
     json_writer_string(json, "reason", status->reason);
     json_writer_string(json, "createdAt", created);

@@ -20,20 +20,30 @@ static gboolean is_ready(const Runtime__V1__PodSandbox *pod)
     return pod->state == RUNTIME__V1__POD_SANDBOX_STATE__SANDBOX_READY;
 }
 
-static void add_table_row(TextTable *table, const Runtime__V1__PodSandbox *pod, gboolean whole_ids)
+/* hibernated: inventory_hibernated(). */
+static const char *state_of(const Runtime__V1__PodSandbox *pod, GHashTable *hibernated)
+{
+    if (g_hash_table_contains(hibernated, pod->id))
+        return "Hibernated";
+    return is_ready(pod) ? "Ready" : "NotReady";
+}
+
+static void add_table_row(TextTable *table, const Runtime__V1__PodSandbox *pod, GHashTable *hibernated,
+                          gboolean whole_ids)
 {
     const Runtime__V1__PodSandboxMetadata *metadata = metadata_of(pod);
     g_autofree char *id = whole_ids ? g_strdup(pod->id) : human_short_id(pod->id);
     g_autofree char *created = human_ago(pod->created_at, human_now_ns());
     g_autofree char *attempt = g_strdup_printf("%u", metadata->attempt);
 
-    text_table_add(table, TEXT_ROW(id, created, is_ready(pod) ? "Ready" : "NotReady", metadata->name,
-                                   metadata->namespace_, attempt,
-                                   *pod->runtime_handler != '\0' ? pod->runtime_handler : "(default)"));
+    text_table_add(table,
+                   TEXT_ROW(id, created, state_of(pod, hibernated), metadata->name, metadata->namespace_,
+                            attempt, *pod->runtime_handler != '\0' ? pod->runtime_handler : "(default)"));
 }
 
-static void add_json_row(JsonWriter *json, const Runtime__V1__PodSandbox *pod)
+static void add_json_row(JsonWriter *json, const Runtime__V1__PodSandbox *pod, GHashTable *hibernated)
 {
+    g_autofree char *state = g_ascii_strdown(state_of(pod, hibernated), -1);
     const Runtime__V1__PodSandboxMetadata *metadata = metadata_of(pod);
     g_autofree char *created = human_rfc3339(pod->created_at);
 
@@ -43,7 +53,7 @@ static void add_json_row(JsonWriter *json, const Runtime__V1__PodSandbox *pod)
     json_writer_string(json, "namespace", metadata->namespace_);
     json_writer_string(json, "uid", metadata->uid);
     json_writer_int(json, "attempt", metadata->attempt);
-    json_writer_string(json, "state", is_ready(pod) ? "ready" : "notready");
+    json_writer_string(json, "state", state);
     json_writer_string(json, "createdAt", created);
     json_writer_string(json, "runtimeHandler", pod->runtime_handler);
     json_writer_open_object(json, "labels");
@@ -66,23 +76,23 @@ static char *format_ids(const Inventory *inventory, gboolean whole_ids)
     return g_string_free(text, FALSE);
 }
 
-static char *format_table(const Inventory *inventory, gboolean whole_ids)
+static char *format_table(const Inventory *inventory, GHashTable *hibernated, gboolean whole_ids)
 {
     g_autoptr(TextTable) table =
         text_table_new(TEXT_ROW("POD ID", "CREATED", "STATE", "NAME", "NAMESPACE", "ATTEMPT", "RUNTIME"));
 
     for (gsize i = 0; i < inventory->n_pods; i++)
-        add_table_row(table, inventory->pods[i], whole_ids);
+        add_table_row(table, inventory->pods[i], hibernated, whole_ids);
     return text_table_format(table);
 }
 
-static char *format_json(const Inventory *inventory)
+static char *format_json(const Inventory *inventory, GHashTable *hibernated)
 {
     g_autoptr(JsonWriter) json = json_writer_new_indented();
 
     json_writer_open_array(json, NULL);
     for (gsize i = 0; i < inventory->n_pods; i++)
-        add_json_row(json, inventory->pods[i]);
+        add_json_row(json, inventory->pods[i], hibernated);
     json_writer_close_array(json);
     return json_writer_copy(json);
 }
@@ -92,13 +102,18 @@ static gboolean pods_command(Cli *cli, GError **error)
     const Inventory *inventory = inventory_load(cli, error);
     gboolean whole_ids = options_flag(cli->options, "no-trunc");
     g_autofree char *text = NULL;
+    GHashTable *hibernated;
 
     if (inventory == NULL)
         return FALSE;
-    if (options_flag(cli->options, "quiet"))
+    if (options_flag(cli->options, "quiet")) {
         text = format_ids(inventory, whole_ids);
-    else
-        text = cli->json ? format_json(inventory) : format_table(inventory, whole_ids);
+        return cli_print(text, error);
+    }
+    hibernated = inventory_hibernated(cli, error);
+    if (hibernated == NULL)
+        return FALSE;
+    text = cli->json ? format_json(inventory, hibernated) : format_table(inventory, hibernated, whole_ids);
     return cli_print(text, error);
 }
 

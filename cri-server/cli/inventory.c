@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/error.h"
+#include "common/string_table.h"
 #include "cri-server/cli/ref.h"
+#include "crivirt.pb-c.h"
 
 gboolean inventory_pod_is_ours(const Runtime__V1__PodSandbox *pod)
 {
@@ -99,6 +102,25 @@ const Inventory *inventory_load(Cli *cli, GError **error)
     if (inventory->n_pods > 1)
         qsort((void *)inventory->pods, inventory->n_pods, sizeof(Runtime__V1__PodSandbox *), newer_pod);
     return inventory;
+}
+
+GHashTable *inventory_hibernated(Cli *cli, GError **error)
+{
+    const Crivirt__V1__ListHibernatedPodsRequest request = CRIVIRT__V1__LIST_HIBERNATED_PODS_REQUEST__INIT;
+    g_autoptr(GError) failure = NULL;
+    const Crivirt__V1__ListHibernatedPodsResponse *response =
+        cli_own_call(cli, "ListHibernatedPods", &request.base, CLI_CALL_MS, &failure);
+    GHashTable *ids;
+
+    if (response == NULL && !g_error_matches(failure, CRIVIRT_ERROR, STATUS_UNIMPLEMENTED)) {
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return NULL;
+    }
+    ids = string_table_new(NULL, NULL);
+    arena_hold(cli->arena, ids, (GDestroyNotify)g_hash_table_unref);
+    for (size_t i = 0; response != NULL && i < response->n_pod_sandbox_ids; i++)
+        g_hash_table_add(ids, response->pod_sandbox_ids[i]);
+    return ids;
 }
 
 const InventoryContainer *inventory_container(Cli *cli, const Inventory *inventory, const char *text,

@@ -32,6 +32,9 @@ typedef struct {
 } Inventory;
 
 const Inventory *inventory_load(Cli *cli, GError **error);
+/* Return: the set of the ids of the pods that are hibernated; empty for another daemon than crivirtd. NULL
+ * with the error. */
+GHashTable *inventory_hibernated(Cli *cli, GError **error);
 
 /* Errors: NOT_FOUND, INVALID_ARGUMENT when the name is ambiguous. */
 const InventoryContainer *inventory_container(Cli *cli, const Inventory *inventory, const char *text,

@@ -312,6 +312,20 @@ static char *problem_json(Pod *pod, Arena *arena)
     return json_string(arena, problem);
 }
 
+static char *rest_json(Pod *pod, Arena *arena)
+{
+    g_autoptr(JsonWriter) json = json_writer_new();
+
+    json_writer_open_object(json, NULL);
+    g_mutex_lock(&pod->lock);
+    json_writer_bool(json, "hibernated", pod->hibernated);
+    json_writer_string(json, "wakeProblem",
+                       pod->hibernated && pod->wake_problem != NULL ? pod->wake_problem->message : "");
+    g_mutex_unlock(&pod->lock);
+    json_writer_close_object(json);
+    return arena_strdup_utf8(arena, json_writer_text(json, NULL));
+}
+
 static void status_info(Pod *pod, Arena *arena, Runtime__V1__PodSandboxStatusResponse *response)
 {
     const struct {
@@ -324,6 +338,7 @@ static void status_info(Pod *pod, Arena *arena, Runtime__V1__PodSandboxStatusRes
         {"vm", vm_size_json(pod, arena)},
         {"trace", trace_info(pod, arena)},
         {"start", json_string(arena, pod->start)},
+        {"hibernation", rest_json(pod, arena)},
     };
 
     response->info =

@@ -13,9 +13,11 @@ const {Forward, attach, exec} = require('./support/streams');
 // Counts in memory; each count is a line of the log and the content of a file on the pod's disk.
 const COUNTER = 'n=0; while sleep 0.1; do n=$((n + 1)); echo $n; echo $n > /count; done';
 
+const METRICS = '127.0.0.1:9116';
+
 let node;
 before(async () => {
-    node = await Node.start({templates: true, flags: ['--guest-vm-pool-size=0']});
+    node = await Node.start({templates: true, flags: ['--guest-vm-pool-size=0', `--metrics-address=${METRICS}`]});
 });
 after(() => node.end());
 afterEach(() => node.removeAllPods());
@@ -23,7 +25,6 @@ afterEach(() => node.removeAllPods());
 const hibernate = (pod, more = {}) => node.cri.call('HibernatePod', {pod_sandbox_id: pod.id, ...more});
 const wake = (pod) => node.cri.call('WakePod', {pod_sandbox_id: pod.id});
 const numbers = (container) => node.logTexts(container).map(Number);
-const qemus = () => processesOf(node).filter(({words}) => /qemu-system/.test(words[0]));
 // The directory with the pod's memory, which need not exist.
 const saved = (pod) => {
     const pods = path.join(node.stateDir, 'pods');
@@ -41,7 +42,7 @@ async function countingPod(more) {
 
 // Asserts that the pod has no VM, and what the CRI shows of it.
 async function asleep(pod, container) {
-    assert.deepStrictEqual(qemus(), [], 'QEMU has ended');
+    assert.strictEqual(node.qemuPid(pod), undefined, 'QEMU has ended'); // that of a template may run
     assert.strictEqual((await node.podStatus(pod)).state, 'SANDBOX_READY');
     const {state, reason} = await node.containerStatus(container);
     assert.deepStrictEqual([state, reason], ['CONTAINER_RUNNING', 'Hibernated']);
@@ -187,6 +188,60 @@ test('a wake that fails leaves the pod hibernated, its caller gets the reason, a
     fs.renameSync(`${ram}.away`, ram);
     assert.strictEqual(await node.output(counter, 'echo awake'), 'awake');
     await counts(counter);
+});
+
+test('an administrator sees that a pod is hibernated, how often pods were, and why one does not wake', async () => {
+    const {pod, counter} = await countingPod();
+    const crivirt = async (...args) => {
+        const {code, stdout, stderr} = await node.cli(...args);
+        assert.strictEqual(code, 0, stderr);
+        return stdout;
+    };
+    const podState = async () => JSON.parse(await crivirt('pods', '--json')).find(({id}) => id === pod.id).state;
+    const containerState = async () => JSON.parse(await crivirt('ps', '--json')).find(({id}) => id === counter.id).state;
+    const facts = async () => JSON.parse((await node.cri.call('PodSandboxStatus', {pod_sandbox_id: pod.id, verbose: true})).info.hibernation);
+    const figure = async (name) => {
+        const page = (await node.run('curl', '-s', `http://${METRICS}/metrics`)).stdout;
+        const line = page.split('\n').find((one) => one.replace('{}', '').startsWith(`${name} `));
+        return line === undefined ? 0 : Number(line.split(' ').at(-1)); // one that was never counted has no line
+    };
+    const counted = () => Promise.all(['crivirt_pods_hibernated', 'crivirt_hibernations_total{result="ok"}', 'crivirt_hibernations_total{result="failed"}',
+                                       'crivirt_wakes_total{result="ok"}', 'crivirt_wakes_total{result="failed"}', 'crivirt_wake_seconds_count'].map(figure));
+    const begin = await counted();
+    const rises = async (expected) => assert.deepStrictEqual((await counted()).map((value, i) => value - begin[i]), expected);
+    const shows = async (inPods, inPs, states) => {
+        assert.match((await crivirt('pods')).split('\n').find((line) => line.startsWith(pod.id.slice(0, 12))), inPods);
+        assert.match((await crivirt('ps')).split('\n').find((line) => line.startsWith(counter.id.slice(0, 12))), inPs);
+        assert.deepStrictEqual([await podState(), await containerState()], states);
+    };
+    await shows(/ Ready /, /Up [^(]* {2}/, ['ready', 'running']);
+    assert.deepStrictEqual(await facts(), {hibernated: false, wakeProblem: ''});
+
+    await hibernate(pod);
+    await hibernate(pod); // is not counted
+    await shows(/ Hibernated /, /Up .*\(Hibernated\)/, ['hibernated', 'hibernated']);
+    await rises([1, 1, 0, 0, 0, 0]);
+    assert.deepStrictEqual(await facts(), {hibernated: true, wakeProblem: ''});
+
+    fs.renameSync(path.join(saved(pod), 'ram'), path.join(saved(pod), 'ram.away'));
+    await assert.rejects(wake(pod));
+    await rises([1, 1, 0, 0, 1, 0]);
+    assert.match((await facts()).wakeProblem, /cannot wake sandbox .*ram/);
+    fs.renameSync(path.join(saved(pod), 'ram.away'), path.join(saved(pod), 'ram'));
+    await wake(pod);
+    await wake(pod);
+    await rises([0, 1, 0, 1, 1, 1]);
+    await shows(/ Ready /, /Up [^(]* {2}/, ['ready', 'running']);
+    assert.deepStrictEqual(await facts(), {hibernated: false, wakeProblem: ''});
+
+    const client = await exec(node, counter, 'WebSocket v5', 'echo begun; exec sleep 100000');
+    await client.shows('begun');
+    await refused(hibernate(pod), 'FAILED_PRECONDITION', '1 sessions');
+    await rises([0, 1, 1, 1, 1, 1]);
+    await hibernate(pod, {force: true});
+    await node.cri.call('StopPodSandbox', {pod_sandbox_id: pod.id});
+    assert.strictEqual(await podState(), 'notready');
+    await rises([0, 2, 1, 1, 1, 1]);
 });
 
 // ---- what goes on ----
