@@ -28,6 +28,7 @@
 #include "sandbox/sandbox.h"
 #include "sandbox/sandbox_checkpoint.h"
 #include "sandbox/sandbox_save.h"
+#include "sandbox/saved_blocks.h"
 
 enum {
     CHECKPOINT_TIMEOUT_MS = 30 * 60 * 1000, /* for a caller without a deadline */
@@ -176,6 +177,8 @@ static Checkpoint *checkpoint_describe(Pod *pod, const GPtrArray *containers, GE
     g_mutex_unlock(&pod->lock);
     if (checkpoint->share != 0)
         binds_describe(checkpoint, containers);
+    if (!saved_blocks_describe(pod, containers, checkpoint, error))
+        return NULL;
     return g_steal_pointer(&checkpoint);
 }
 

@@ -38,6 +38,7 @@
 #include "sandbox/sandbox.h"
 #include "sandbox/sandbox_checkpoint.h"
 #include "sandbox/sandbox_save.h"
+#include "sandbox/saved_blocks.h"
 
 enum {
     HIBERNATE_TIMEOUT_MS = 30 * 60 * 1000, /* for a caller without a deadline */
@@ -198,7 +199,7 @@ static gboolean hibernate_in_jobs(Pod *pod, const Deadline *deadline, GError **e
     directory = directory_make(pod, error);
     if (directory < 0)
         return FALSE;
-    good = save_and_end(pod, directory, deadline, error);
+    good = saved_blocks_record(pod, directory, error) && save_and_end(pod, directory, deadline, error);
     close(directory);
     if (!pod_is_hibernated(pod))
         leftovers_remove(pod);
@@ -360,7 +361,11 @@ static void vm_undo(Pod *pod)
 
 static gboolean wake_from(Pod *pod, const Saved *saved, const Deadline *deadline, GError **error)
 {
-    if (!pod_start_load_saved(pod, saved->directory, saved->ram, saved->devices, deadline, error) ||
+    g_autoptr(GArray) blocks = saved_blocks_open(pod, saved->directory, error);
+
+    if (blocks == NULL)
+        return FALSE;
+    if (!pod_start_load_saved(pod, saved->directory, saved->ram, saved->devices, blocks, deadline, error) ||
         !pod_network_redirect(pod, error) || !set_hibernated(pod, FALSE, error)) {
         vm_undo(pod);
         return FALSE;

@@ -10,6 +10,7 @@
 #include "common/semaphore.h"
 #include "common/string_table.h"
 #include "sandbox/checkpoint/checkpoint_archive.h"
+#include "sandbox/container/container_blocks.h"
 #include "sandbox/container/container_volumes.h"
 #include "sandbox/oci/oci_spec.h"
 #include "sandbox/pod/pod_events.h"
@@ -24,6 +25,7 @@
 #include "sandbox/sandbox.h"
 #include "sandbox/sandbox_checkpoint.h"
 #include "sandbox/sandbox_start.h"
+#include "sandbox/saved_blocks.h"
 
 typedef Runtime__V1__RestorePodRequest RestoreRequest;
 
@@ -108,9 +110,16 @@ static const Runtime__V1__ContainerConfig *saved_config_find(const Checkpoint *c
 static gboolean config_check(const Restored *restored, GError **error)
 {
     static const char *const may_differ[] = {
-        "config.metadata",         "config.image",        "config.labels",
-        "config.annotations",      "config.log_path",     "config.linux.resources",
-        "config.mounts.host_path", "config.mounts.image", NULL,
+        "config.metadata",
+        "config.image",
+        "config.labels",
+        "config.annotations",
+        "config.log_path",
+        "config.linux.resources",
+        "config.mounts.host_path",
+        "config.mounts.image",
+        "config.devices.host_path",
+        NULL,
     };
     g_autofree char *difference =
         cri_difference(&restored->config->base, &restored->saved_config->base, "config", may_differ);
@@ -196,7 +205,7 @@ static gboolean mounted_images_match(SandboxManager *manager, Restored *restored
 }
 
 static gboolean container_match(SandboxManager *manager, const Checkpoint *checkpoint, Restored *restored,
-                                GError **error)
+                                GArray *blocks, GError **error)
 {
     const char *name = restored->config->metadata->name;
 
@@ -205,12 +214,14 @@ static gboolean container_match(SandboxManager *manager, const Checkpoint *check
     if (restored->saved == NULL || restored->saved_config == NULL)
         return fail(error, STATUS_FAILED_PRECONDITION, "the checkpoint has no container %s", name);
     return image_check(manager, restored, error) && config_check(restored, error) &&
-           mounted_images_match(manager, restored, error);
+           mounted_images_match(manager, restored, error) &&
+           saved_blocks_match(manager, restored->saved, restored->config, blocks, error);
 }
 
-/* Return: an array of Restored in the order of the request, the caller's; NULL with the error. */
+/* Adds the block devices to blocks (BlockAttachment). Return: an array of Restored in the order of the
+ * request, the caller's; NULL with the error. */
 static GArray *containers_match(SandboxManager *manager, const RestoreRequest *request,
-                                const Checkpoint *checkpoint, GError **error)
+                                const Checkpoint *checkpoint, GArray *blocks, GError **error)
 {
     g_autoptr(GArray) all = g_array_new(FALSE, TRUE, sizeof(Restored));
 
@@ -222,7 +233,7 @@ static GArray *containers_match(SandboxManager *manager, const RestoreRequest *r
         };
 
         g_array_append_val(all, restored);
-        if (!container_match(manager, checkpoint, &g_array_index(all, Restored, i), error))
+        if (!container_match(manager, checkpoint, &g_array_index(all, Restored, i), blocks, error))
             return NULL;
     }
     if (request->n_container_configs != checkpoint->containers->len) {
@@ -306,6 +317,7 @@ static gboolean container_add(Pod *pod, Restored *restored, GError **error)
     container->stop_signal = (gint32)saved->stop_signal;
     container->state = CONTAINER_CREATED_STATE;
     g_array_append_vals(container->groups, saved->groups->data, saved->groups->len);
+    container_blocks_restore(container);
     image_service_pin(pod->manager->images, container->id, restored->image);
     for (guint i = 0; i < restored->mounted->len; i++)
         container_image_volume_hold(container, ((CheckpointImage *)saved->images->pdata[i])->index,
@@ -450,11 +462,13 @@ static gboolean restore_from(SandboxManager *manager, const RestoreRequest *requ
 {
     g_auto(PodRequest) parsed = {0};
     g_autoptr(GArray) all = NULL;
+    g_autoptr(GArray) blocks = saved_blocks_new(); /* their holds end when the pod has the disks */
     g_autoptr(Pod) pod = NULL;
 
     if (!pod_request_parse(manager, request, checkpoint, &parsed, error))
         return FALSE;
-    all = containers_match(manager, request, checkpoint, error);
+    parsed.blocks = blocks;
+    all = containers_match(manager, request, checkpoint, blocks, error);
     if (all == NULL || !restore_pod(manager, &parsed, all, deadline, &pod, error))
         return FALSE;
     for (guint i = 0; i < all->len; i++)

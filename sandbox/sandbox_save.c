@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "common/semaphore.h"
 #include "sandbox/checkpoint/checkpoint.h"
+#include "sandbox/container/container_blocks.h"
 #include "sandbox/pod/pod_share.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/vmm/vmm_state.h"
@@ -37,13 +38,14 @@ gboolean sandbox_save_check_container(const Container *container, GError **error
 {
     const Runtime__V1__ContainerConfig *config = container->config;
 
-    if (config->n_devices > 0 || config->n_cdi_devices > 0)
+    if (config->n_cdi_devices > 0)
         return fail(error, STATUS_FAILED_PRECONDITION,
                     "container %s has devices of the node, whose state cannot be saved", container->id);
-    if (container->blocks != NULL && container->blocks[0] != NULL)
-        return fail(error, STATUS_FAILED_PRECONDITION,
-                    "container %s has a block volume of the node, which a saved pod cannot have yet",
-                    container->id);
+    for (guint i = 0; i < config->n_devices; i++)
+        if (!container_device_is_block(container, config->devices[i]))
+            return fail(error, STATUS_FAILED_PRECONDITION,
+                        "container %s has the device %s of the node, whose state cannot be saved",
+                        container->id, config->devices[i]->host_path);
     return TRUE;
 }
 

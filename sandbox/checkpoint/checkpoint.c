@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "sandbox/host/block_device.h"
 #include "sandbox/host/time_stamp.h"
 
 static void bind_free(gpointer data)
@@ -19,6 +20,15 @@ static void image_free(gpointer data)
     g_free(data);
 }
 
+static void block_free(gpointer data)
+{
+    CheckpointBlock *block = data;
+
+    g_free(block->container_path);
+    g_free(block->host_path);
+    g_free(block);
+}
+
 static void container_free(gpointer data)
 {
     CheckpointContainer *container = data;
@@ -30,6 +40,7 @@ static void container_free(gpointer data)
     g_array_unref(container->groups);
     g_ptr_array_unref(container->binds);
     g_ptr_array_unref(container->images);
+    g_ptr_array_unref(container->blocks);
     g_free(container);
 }
 
@@ -83,6 +94,7 @@ CheckpointContainer *checkpoint_add_container(Checkpoint *checkpoint)
     container->groups = g_array_new(FALSE, FALSE, sizeof(gint64));
     container->binds = g_ptr_array_new_with_free_func(bind_free);
     container->images = g_ptr_array_new_with_free_func(image_free);
+    container->blocks = g_ptr_array_new_with_free_func(block_free);
     g_ptr_array_add(checkpoint->containers, container);
     return container;
 }
@@ -101,6 +113,14 @@ void checkpoint_add_image(CheckpointContainer *container, guint index, char *ima
 
     *image = (CheckpointImage){index, image_id};
     g_ptr_array_add(container->images, image);
+}
+
+CheckpointBlock *checkpoint_add_block(CheckpointContainer *container)
+{
+    CheckpointBlock *block = g_new0(CheckpointBlock, 1);
+
+    g_ptr_array_add(container->blocks, block);
+    return block;
 }
 
 CheckpointDisk *checkpoint_add_disk(Checkpoint *checkpoint)
@@ -128,8 +148,11 @@ GPtrArray *checkpoint_disks_of(GHashTable *disks)
 
     g_hash_table_iter_init(&iter, disks);
     while (g_hash_table_iter_next(&iter, &key, &lun)) {
-        CheckpointDisk *disk = g_new(CheckpointDisk, 1);
+        CheckpointDisk *disk;
 
+        if (block_device_is_key(key))
+            continue;
+        disk = g_new(CheckpointDisk, 1);
         *disk = (CheckpointDisk){.lun = GPOINTER_TO_UINT(lun), .key = g_strdup(key)};
         g_ptr_array_add(all, disk);
     }

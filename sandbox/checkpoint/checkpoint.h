@@ -64,6 +64,17 @@ typedef struct {
     char *image_id; /* "sha256:…" */
 } CheckpointImage;
 
+/* A block device of the node that a container has, which the guest has as a disk. What is on it is not in the
+ * checkpoint. */
+typedef struct {
+    gboolean is_mount;
+    guint index; /* in the configuration's mounts or devices */
+    guint lun;   /* several may be one disk */
+    guint64 bytes;
+    char *container_path;
+    char *host_path; /* on the node of the saved pod */
+} CheckpointBlock;
+
 /* A container whose processes are in the checkpoint. */
 typedef struct {
     char *name;     /* metadata.name, unique in the checkpoint */
@@ -76,6 +87,7 @@ typedef struct {
     gint64 stop_signal;
     GPtrArray *binds;  /* CheckpointBind */
     GPtrArray *images; /* CheckpointImage */
+    GPtrArray *blocks; /* CheckpointBlock */
 } CheckpointContainer;
 
 /* A layer that the saved guest has as a disk. */
@@ -116,8 +128,10 @@ CheckpointContainer *checkpoint_add_container(Checkpoint *checkpoint);
 void checkpoint_add_bind(CheckpointContainer *container, guint index, char *name);
 /* image_id becomes the container's. */
 void checkpoint_add_image(CheckpointContainer *container, guint index, char *image_id);
+CheckpointBlock *checkpoint_add_block(CheckpointContainer *container);
 CheckpointDisk *checkpoint_add_disk(Checkpoint *checkpoint);
-/* Return: the disks of a guest, by key with their LUNs as pointers, as CheckpointDisk in the order of their
+/* Return: the layers among the disks of a guest, by key with their LUNs as pointers, as CheckpointDisk in the
+ * order of their
  * LUNs; the array owns them. */
 GPtrArray *checkpoint_disks_of(GHashTable *disks);
 

@@ -232,6 +232,43 @@ static gboolean read_images(const JsonValue *object, CheckpointContainer *contai
     return TRUE;
 }
 
+static gboolean read_block(const JsonValue *object, CheckpointContainer *container, GError **error)
+{
+    CheckpointBlock *block = checkpoint_add_block(container);
+    const char *container_path = "";
+    const char *host_path = "";
+    guint64 mount = CHECKPOINT_MAX_BINDS;
+    guint64 device = CHECKPOINT_MAX_BINDS;
+    guint64 lun = 0;
+
+    if (!json_get_uint(object, "mount", CHECKPOINT_MAX_BINDS - 1, &mount, error) ||
+        !json_get_uint(object, "device", CHECKPOINT_MAX_BINDS - 1, &device, error) ||
+        !json_get_uint(object, "lun", CHECKPOINT_MAX_DISKS, &lun, error) ||
+        !json_get_uint(object, "bytes", G_MAXINT64, &block->bytes, error) ||
+        !json_get_line(object, "container_path", &container_path, error) ||
+        !json_get_line(object, "host_path", &host_path, error))
+        return FALSE;
+    block->is_mount = mount != CHECKPOINT_MAX_BINDS;
+    block->index = (guint)(block->is_mount ? mount : device);
+    block->lun = (guint)lun;
+    block->container_path = g_strdup(container_path);
+    block->host_path = g_strdup(host_path);
+    return (lun > 0 && block->index != CHECKPOINT_MAX_BINDS) ||
+           json_fail(object, error, "the block device has no number of a disk, or of a mount or device");
+}
+
+static gboolean read_blocks(const JsonValue *object, CheckpointContainer *container, GError **error)
+{
+    const JsonValue *list = NULL;
+
+    if (!json_get_array(object, "blocks", CHECKPOINT_MAX_BINDS, &list, error))
+        return FALSE;
+    for (gsize i = 0; i < json_length(list); i++)
+        if (!read_block(json_at(list, i), container, error))
+            return FALSE;
+    return TRUE;
+}
+
 static gboolean read_container(const JsonValue *object, Checkpoint *checkpoint, GError **error)
 {
     CheckpointContainer *container = checkpoint_add_container(checkpoint);
@@ -248,7 +285,8 @@ static gboolean read_container(const JsonValue *object, Checkpoint *checkpoint, 
         !json_get_int(object, "gid", -1, G_MAXUINT32, &container->gid, error) ||
         !read_groups(object, container->groups, error) ||
         !json_get_int(object, "stop_signal", 0, 64, &container->stop_signal, error) ||
-        !read_binds(object, container, error) || !read_images(object, container, error))
+        !read_binds(object, container, error) || !read_images(object, container, error) ||
+        !read_blocks(object, container, error))
         return FALSE;
     container->name = g_strdup(name);
     container->image_id = g_strdup(image);

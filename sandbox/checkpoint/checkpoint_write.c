@@ -295,6 +295,23 @@ static void put_mounts(JsonWriter *json, const CheckpointContainer *container)
     json_writer_close_array(json);
 }
 
+static void put_blocks(JsonWriter *json, const CheckpointContainer *container)
+{
+    json_writer_open_array(json, "blocks");
+    for (guint i = 0; i < container->blocks->len; i++) {
+        const CheckpointBlock *block = container->blocks->pdata[i];
+
+        json_writer_open_object(json, NULL);
+        json_writer_uint(json, block->is_mount ? "mount" : "device", block->index);
+        json_writer_uint(json, "lun", block->lun);
+        json_writer_uint(json, "bytes", block->bytes);
+        json_writer_string(json, "container_path", block->container_path);
+        json_writer_string(json, "host_path", block->host_path);
+        json_writer_close_object(json);
+    }
+    json_writer_close_array(json);
+}
+
 static void put_container(JsonWriter *json, const CheckpointContainer *container)
 {
     json_writer_open_object(json, NULL);
@@ -310,6 +327,7 @@ static void put_container(JsonWriter *json, const CheckpointContainer *container
     json_writer_close_array(json);
     json_writer_int(json, "stop_signal", container->stop_signal);
     put_mounts(json, container);
+    put_blocks(json, container);
     json_writer_close_object(json);
 }
 

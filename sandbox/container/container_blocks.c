@@ -8,26 +8,32 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "sandbox/container/container_volumes.h"
-#include "sandbox/host/block_device.h"
 #include "sandbox/oci/oci_spec.h"
 #include "sandbox/pod/vm_pod.h"
 #include "sandbox/pods/container.h"
 
 enum { FIND_TIMEOUT_MS = 20 * 1000 };
 
-/* A block device that the CRI's configuration asks for. */
-typedef struct {
-    const char *host_path;
-    const char *container_path;
-    const char *permissions;
-    gboolean is_mount;
-    guint index; /* in the configuration's devices or mounts */
-    BlockDevice device;
-} BlockRequest;
-
-static gboolean is_readonly(const BlockRequest *request)
+gboolean block_request_is_readonly(const BlockRequest *request)
 {
     return strchr(request->permissions, 'w') == NULL;
+}
+
+static const char *device_permissions(const Runtime__V1__Device *device)
+{
+    return *device->permissions != '\0' ? device->permissions : "rwm";
+}
+
+gboolean container_device_is_readonly(const Runtime__V1__Device *device)
+{
+    return strchr(device_permissions(device), 'w') == NULL;
+}
+
+gboolean container_device_is_block(const Container *container, const Runtime__V1__Device *device)
+{
+    BlockDevice found;
+
+    return !container->pod->platform->on_node && block_device_find(device->host_path, TRUE, &found);
 }
 
 gboolean container_mount_is_block(const Container *container, const Runtime__V1__Mount *mount)
@@ -38,9 +44,7 @@ gboolean container_mount_is_block(const Container *container, const Runtime__V1_
            block_device_find(mount->host_path, FALSE, &device);
 }
 
-/* Return: an array of BlockRequest, which the caller frees; it is empty for a host pod. A regular file
- * becomes a disk when it is the host_path of a device; as the source of a mount it stays a file. */
-static GArray *block_requests_collect(const Container *container)
+GArray *container_block_requests(const Container *container)
 {
     const Runtime__V1__ContainerConfig *config = container->config;
     GArray *requests = g_array_new(FALSE, FALSE, sizeof(BlockRequest));
@@ -50,8 +54,8 @@ static GArray *block_requests_collect(const Container *container)
         return requests;
     for (guint i = 0; i < config->n_devices; i++) {
         const Runtime__V1__Device *device = config->devices[i];
-        BlockRequest request = {device->host_path, device->container_path,
-                                *device->permissions != '\0' ? device->permissions : "rwm", FALSE, i};
+        BlockRequest request = {device->host_path, device->container_path, device_permissions(device), FALSE,
+                                i};
 
         if (block_device_find(device->host_path, TRUE, &request.device))
             g_array_append_val(requests, request);
@@ -75,7 +79,7 @@ static void container_set_block_keys(Container *container, const GArray *request
     for (guint i = 0; i < requests->len; i++) {
         const BlockRequest *request = &g_array_index(requests, BlockRequest, i);
 
-        g_ptr_array_add(keys, block_device_key(&request->device, is_readonly(request)));
+        g_ptr_array_add(keys, block_device_key(&request->device, block_request_is_readonly(request)));
     }
     g_ptr_array_add(keys, NULL);
     g_mutex_lock(&container->pod->lock);
@@ -86,7 +90,7 @@ static void container_set_block_keys(Container *container, const GArray *request
 
 void container_blocks_restore(Container *container)
 {
-    g_autoptr(GArray) requests = block_requests_collect(container);
+    g_autoptr(GArray) requests = container_block_requests(container);
 
     container_set_block_keys(container, requests);
 }
@@ -157,8 +161,8 @@ static gboolean block_disks_attach(Container *container, const GArray *requests,
         PodLayer disk = {0};
 
         if (!block_request_check(request, user, error) ||
-            !vm_pod_attach_block(container->pod, request->host_path, &request->device, is_readonly(request),
-                                 deadline, &disk.lun, error))
+            !vm_pod_attach_block(container->pod, request->host_path, &request->device,
+                                 block_request_is_readonly(request), deadline, &disk.lun, error))
             return FALSE;
         g_array_append_val(disks, disk);
         blocks[i] = oci_block_device(request, arena);
@@ -169,7 +173,7 @@ static gboolean block_disks_attach(Container *container, const GArray *requests,
 gboolean container_blocks_attach(Container *container, const Deadline *deadline, Arena *arena,
                                  OciBlockDevice **ret_blocks, guint *ret_n_blocks, GError **error)
 {
-    g_autoptr(GArray) requests = block_requests_collect(container);
+    g_autoptr(GArray) requests = container_block_requests(container);
     g_autoptr(GArray) disks = g_array_new(FALSE, FALSE, sizeof(PodLayer));
     OciBlockDevice *blocks = arena_new0(arena, OciBlockDevice, requests->len + 1);
 

@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/loop.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -12,7 +14,7 @@
 
 #include "common/error.h"
 
-enum { LOOP_TRIES = 16 };
+enum { LOOP_TRIES = 16, SECTOR_BYTES = 512 };
 
 gboolean block_device_find(const char *host_path, gboolean files, BlockDevice *ret_device)
 {
@@ -41,6 +43,48 @@ char *block_device_key(const BlockDevice *device, gboolean readonly)
         return g_strdup_printf("file %u:%u %" G_GUINT64_FORMAT " %s", major(device->device),
                                minor(device->device), (guint64)device->inode, access);
     return g_strdup_printf("block %u:%u %s", major(device->device), minor(device->device), access);
+}
+
+gboolean block_device_is_key(const char *key)
+{
+    return g_str_has_prefix(key, "block ") || g_str_has_prefix(key, "file ");
+}
+
+gboolean block_device_size(const char *host_path, guint64 *ret_bytes, GError **error)
+{
+    int fd = open(host_path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    struct stat status;
+    guint64 bytes = 0;
+    gboolean good = fd >= 0 && fstat(fd, &status) == 0 &&
+                    (!S_ISBLK(status.st_mode) || ioctl(fd, BLKGETSIZE64, &bytes) == 0);
+
+    if (!good)
+        fail_errno(error, errno, "cannot read the size of %s", host_path);
+    if (fd >= 0)
+        close(fd);
+    if (!good)
+        return FALSE;
+    *ret_bytes = S_ISBLK(status.st_mode) ? bytes : (guint64)status.st_size & ~(guint64)(SECTOR_BYTES - 1);
+    return TRUE;
+}
+
+gboolean block_device_hold(const char *host_path, const BlockDevice *device, int *ret_hold, GError **error)
+{
+    int fd = open(host_path, O_RDONLY | O_CLOEXEC | (device->is_file ? 0 : O_EXCL));
+    gboolean busy = fd < 0 && errno == EBUSY;
+
+    if (fd < 0 && !busy)
+        return fail_errno(error, errno, "cannot open %s", host_path);
+    if (fd >= 0 && device->is_file && flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        busy = TRUE;
+        close(fd);
+    }
+    if (busy)
+        return fail(error, STATUS_FAILED_PRECONDITION,
+                    "%s is in use on this node: it is mounted, or a program has it for itself alone",
+                    host_path);
+    *ret_hold = fd;
+    return TRUE;
 }
 
 /* ---- loop devices ---- */

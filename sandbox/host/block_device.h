@@ -22,6 +22,24 @@ gboolean block_device_find(const char *host_path, gboolean files, BlockDevice *r
 /* Return: a name for the device or file, the same for all its paths; the caller frees it. */
 char *block_device_key(const BlockDevice *device, gboolean readonly);
 
+/* Return: whether the key of a disk is that of a device or file; the others are digests of layers. */
+gboolean block_device_is_key(const char *key);
+/* The size that a guest sees: of a file, whole sectors. */
+gboolean block_device_size(const char *host_path, guint64 *ret_bytes, GError **error);
+/* Keeps everyone else from opening the device for himself alone, as mount does, while *ret_hold, which the
+ * caller closes, is open; a file is locked by flock(). Others may open it as VMs do. Errors:
+ * FAILED_PRECONDITION when another program or a mount has it. */
+gboolean block_device_hold(const char *host_path, const BlockDevice *device, int *ret_hold, GError **error);
+
+/* A device that becomes a disk of a guest at a place that the guest knows already. */
+typedef struct {
+    guint lun;
+    char *host_path;
+    BlockDevice device;
+    gboolean readonly;
+    int hold; /* block_device_hold(); -1: none */
+} BlockAttachment;
+
 /* A device node to make. */
 typedef struct {
     const char *path;

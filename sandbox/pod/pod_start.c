@@ -404,6 +404,14 @@ static gboolean saved_disks_attach(Pod *pod, const GPtrArray *disks, GError **er
     return good;
 }
 
+static gboolean saved_blocks_attach(Pod *pod, const GArray *blocks, GError **error)
+{
+    for (guint i = 0; i < blocks->len; i++)
+        if (!vm_pod_attach_block_at(pod, &g_array_index(blocks, BlockAttachment, i), error))
+            return FALSE;
+    return TRUE;
+}
+
 /* A disk that is packed is unpacked into the pod's own, and takes no more of the node than a pod may. */
 static gboolean checkpoint_disk_unpack_to(const Checkpoint *checkpoint, const char *path,
                                           const Deadline *deadline, GError **error)
@@ -445,9 +453,11 @@ static gboolean checkpoint_disk_check(Pod *pod, const Checkpoint *checkpoint, GE
                  "the checkpoint's disk is damaged: its digest is not the one in the manifest"));
 }
 
-/* Creates a VM of that size and with those disks (CheckpointDisk), which expects the state of a saved one. */
+/* Creates a VM of that size and with those layers (CheckpointDisk) and block devices (BlockAttachment), which
+ * expects the state of a saved one. */
 static gboolean vm_create_for_saved(Pod *pod, const DomainSpec *spec, const VmSize *size,
-                                    const GPtrArray *disks, const Deadline *deadline, GError **error)
+                                    const GPtrArray *disks, const GArray *blocks, const Deadline *deadline,
+                                    GError **error)
 {
     DomainSpec incoming = *spec;
 
@@ -455,7 +465,7 @@ static gboolean vm_create_for_saved(Pod *pod, const DomainSpec *spec, const VmSi
     incoming.plugged_memory_bytes = size->memory_bytes - size->boot_memory_bytes;
     return guest_vm_create(&pod->manager->guests, pod->id, &incoming, deadline, error) &&
            vmm_plug_vcpus(pod->manager->vmm, pod->id, size->vcpus, error) &&
-           saved_disks_attach(pod, disks, error);
+           saved_disks_attach(pod, disks, error) && saved_blocks_attach(pod, blocks, error);
 }
 
 static gboolean checkpoint_disk_make(Pod *pod, const Checkpoint *checkpoint, const Deadline *deadline,
@@ -479,7 +489,8 @@ static gboolean vm_create_from_checkpoint(Pod *pod, const DomainSpec *spec, cons
 
     complete.saved_time_stamp_khz = checkpoint_time_stamp_khz(checkpoint);
     return checkpoint_disk_make(pod, checkpoint, deadline, error) &&
-           vm_create_for_saved(pod, &complete, &request->size, checkpoint->disks, deadline, error);
+           vm_create_for_saved(pod, &complete, &request->size, checkpoint->disks, request->blocks, deadline,
+                               error);
 }
 
 static gboolean vm_continue_once(Pod *pod, const DomainSpec *spec, const PodRequest *request,
@@ -565,8 +576,8 @@ static gboolean processor_read(int directory, DomainSpec *spec, GError **error)
     return TRUE;
 }
 
-gboolean pod_start_load_saved(Pod *pod, int directory, int ram_fd, int device_fd, const Deadline *deadline,
-                              GError **error)
+gboolean pod_start_load_saved(Pod *pod, int directory, int ram_fd, int device_fd, const GArray *blocks,
+                              const Deadline *deadline, GError **error)
 {
     g_autofree char *title = vm_title(pod);
     g_autoptr(GPtrArray) disks = checkpoint_disks_of(pod->disks);
@@ -577,7 +588,7 @@ gboolean pod_start_load_saved(Pod *pod, int directory, int ram_fd, int device_fd
     if (!vm_describe_running(pod, &settings, &spec, error) || !processor_read(directory, &spec, error))
         return FALSE;
     spec.title = title;
-    if (vm_create_for_saved(pod, &spec, &size, disks, deadline, error) && vm_join(pod, error) &&
+    if (vm_create_for_saved(pod, &spec, &size, disks, blocks, deadline, error) && vm_join(pod, error) &&
         vmm_state_restore(pod->manager->vmm, pod->id, ram_fd, device_fd, deadline, error))
         return TRUE;
     explain_end(pod, error);

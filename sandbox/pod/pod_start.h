@@ -21,10 +21,11 @@ gboolean pod_start_check_checkpoint(SandboxManager *manager, const PodRequest *r
  * when the state is loaded. */
 gboolean pod_start_save_processor(Pod *pod, int directory, GError **error);
 /* Creates a VM for the state of the pod's own guest, which was saved (vmm/vmm_state.h) from a VM that is
- * gone, with its processor (pod_start_save_processor()), its tap in the pod's network and its layers, and
- * loads the state. It stays paused. A failure leaves what pod_start_undo_saved() removes. */
-gboolean pod_start_load_saved(Pod *pod, int directory, int ram_fd, int device_fd, const Deadline *deadline,
-                              GError **error);
+ * gone, with its processor (pod_start_save_processor()), its tap in the pod's network, its layers, and its
+ * block devices (BlockAttachment), and loads the state. It stays paused. A failure leaves what
+ * pod_start_undo_saved() removes. */
+gboolean pod_start_load_saved(Pod *pod, int directory, int ram_fd, int device_fd, const GArray *blocks,
+                              const Deadline *deadline, GError **error);
 /* Removes the VM, the tap, and the processes of a parked share, which have the VM's memory as well; the pod's
  * files stay. */
 gboolean pod_start_undo_saved(Pod *pod, const Deadline *deadline, GError **error);

@@ -251,13 +251,19 @@ static gboolean attach_layer(Pod *pod, const ImageLayer *layer, guint *ret_lun, 
     return TRUE;
 }
 
+/* A place that is given is not taken again. */
+static void lun_use(Pod *pod, guint lun)
+{
+    g_mutex_lock(&pod->lock);
+    pod->last_lun = MAX(pod->last_lun, lun);
+    g_mutex_unlock(&pod->lock);
+}
+
 gboolean vm_pod_attach_layer_at(Pod *pod, const ImageLayer *layer, guint lun, GError **error)
 {
     DiskSpec disk = {.lun = lun, .path = layer->path, .readonly = TRUE};
 
-    g_mutex_lock(&pod->lock);
-    pod->last_lun = MAX(pod->last_lun, lun);
-    g_mutex_unlock(&pod->lock);
+    lun_use(pod, lun);
     return attach_disk(pod, layer->key, &disk, error);
 }
 
@@ -325,6 +331,18 @@ gboolean vm_pod_attach_block(Pod *pod, const char *host_path, const BlockDevice 
     else
         *ret_lun = lun;
     return good;
+}
+
+gboolean vm_pod_attach_block_at(Pod *pod, const BlockAttachment *attachment, GError **error)
+{
+    g_autofree char *key = block_device_key(&attachment->device, attachment->readonly);
+
+    lun_use(pod, attachment->lun);
+    if (attach_block(pod, key, attachment->host_path, &attachment->device, attachment->readonly,
+                     attachment->lun, error))
+        return TRUE;
+    g_prefix_error(error, "the block device %s: ", attachment->host_path);
+    return FALSE;
 }
 
 /* Called under disk_job. */

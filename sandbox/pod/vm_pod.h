@@ -13,6 +13,8 @@ gboolean vm_pod_describe_default(gpointer data, DomainSpec *ret_spec, GError **e
 
 /* Attaches a layer at that place of a VM that no other thread works on yet. */
 gboolean vm_pod_attach_layer_at(Pod *pod, const ImageLayer *layer, guint lun, GError **error);
+/* The same for a block device of the node. */
+gboolean vm_pod_attach_block_at(Pod *pod, const BlockAttachment *attachment, GError **error);
 /* Attaches a block device of the node to the VM, unless it is attached already. */
 gboolean vm_pod_attach_block(Pod *pod, const char *host_path, const BlockDevice *device, gboolean readonly,
                              const Deadline *deadline, guint *ret_lun, GError **error);

@@ -13,6 +13,7 @@ typedef struct {
     HandlerSettings settings;                    /* the handler's, as the pod's annotations change them */
     VmSize size;                                 /* all 0 for a host pod */
     const Checkpoint *checkpoint;                /* its guest continues from there; NULL: a new guest */
+    const GArray *blocks; /* BlockAttachment: what the checkpoint's guest has; borrowed */
 } PodRequest;
 
 static inline void pod_request_clear(PodRequest *request)

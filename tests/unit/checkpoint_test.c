@@ -31,6 +31,7 @@ static Checkpoint *describe(void)
     Checkpoint *checkpoint = checkpoint_new();
     CheckpointContainer *container = checkpoint_add_container(checkpoint);
     CheckpointDisk *disk = checkpoint_add_disk(checkpoint);
+    CheckpointBlock *block;
     Runtime__V1__RestorePodRequest *request = g_new0(Runtime__V1__RestorePodRequest, 1);
 
     checkpoint->handler = g_strdup("crivirt");
@@ -45,6 +46,10 @@ static Checkpoint *describe(void)
     container->gid = 6;
     container->stop_signal = 15;
     checkpoint_add_bind(container, 3, g_strdup("0123abc/3"));
+    block = checkpoint_add_block(container);
+    *block = (CheckpointBlock){FALSE, 2, 7, 4096, g_strdup("/dev/xvda"), g_strdup("/dev/vg/one")};
+    block = checkpoint_add_block(container);
+    *block = (CheckpointBlock){TRUE, 5, 7, 4096, g_strdup("/disk"), g_strdup("/dev/vg/one")};
     checkpoint_add_image(container, 4, g_strdup("sha256:9"));
     checkpoint->share = 2;
     g_array_append_vals(container->groups, groups, G_N_ELEMENTS(groups));
@@ -139,6 +144,17 @@ static void opens_what_was_sealed(void)
     CU_ASSERT_EQUAL_FATAL(container->binds->len, 1);
     CU_ASSERT_EQUAL(((CheckpointBind *)container->binds->pdata[0])->index, 3);
     CU_ASSERT_STRING_EQUAL(((CheckpointBind *)container->binds->pdata[0])->name, "0123abc/3");
+    CU_ASSERT_EQUAL_FATAL(container->blocks->len, 2);
+    for (guint i = 0; i < 2; i++) {
+        const CheckpointBlock *block = container->blocks->pdata[i];
+
+        CU_ASSERT_EQUAL(block->is_mount, i == 1);
+        CU_ASSERT_EQUAL(block->index, i == 1 ? 5 : 2);
+        CU_ASSERT_EQUAL(block->lun, 7);
+        CU_ASSERT_EQUAL(block->bytes, 4096);
+        CU_ASSERT_STRING_EQUAL(block->container_path, i == 1 ? "/disk" : "/dev/xvda");
+        CU_ASSERT_STRING_EQUAL(block->host_path, "/dev/vg/one");
+    }
     CU_ASSERT_EQUAL_FATAL(container->images->len, 1);
     CU_ASSERT_EQUAL(((CheckpointImage *)container->images->pdata[0])->index, 4);
     CU_ASSERT_STRING_EQUAL(((CheckpointImage *)container->images->pdata[0])->image_id, "sha256:9");
@@ -328,6 +344,9 @@ static void lies_in_the_manifest_are_refused(void)
                    "the format \"9\", and this crivirt reads the formats 1 and 2");
     check_manifest("\"vcpus\": 2", "\"vcpus\": 9", STATUS_INVALID_ARGUMENT, "contradict");
     check_manifest("\"lun\": 1", "\"lun\": 0", STATUS_INVALID_ARGUMENT, "order of their numbers");
+    check_manifest("\"lun\": 7", "\"lun\": 0", STATUS_INVALID_ARGUMENT, "no number of a disk");
+    check_manifest("\"device\": 2", "\"other\": 2", STATUS_INVALID_ARGUMENT, "no number of a disk");
+    check_manifest("\"bytes\": 4096", "\"bytes\": -1", STATUS_INVALID_ARGUMENT, "bytes");
     check_manifest("0123abc", "../../x", STATUS_INVALID_ARGUMENT, "is not the id of a container");
     check_manifest("\"other\"", "\"a/b\"", STATUS_INVALID_ARGUMENT, "is not the id of a container");
     check_manifest("\"name\": \"main\"", "\"name\": \"\"", STATUS_INVALID_ARGUMENT, "has no name");
