@@ -70,6 +70,22 @@ test('the guest has the MTU and the MAC address of the pod\'s interface', async 
     assert.strictEqual(link.split('\n')[0], '1500');
 });
 
+// How many interrupts the guest's network device has raised: for frames that arrived, and for frames that were taken from it.
+async function interrupts(container) {
+    const table = await node.output(container, 'cat /proc/interrupts');
+    return ['input', 'output'].map((queue) => {
+        const [, counts] = new RegExp(`^ *\\d+:([ \\d]+) .*virtio\\d+-${queue}\\.0$`, 'm').exec(table) ?? assert.fail(table);
+        return counts.trim().split(/ +/).reduce((sum, count) => sum + Number(count), 0);
+    });
+}
+
+test('the frames that a guest sends interrupt it less often than the answers', async () => {
+    const before = await interrupts(first.container);
+    await node.output(first.container, `ping -c 30 -i 0.05 -W 5 ${second.ips[0]}`);
+    const [answers, sent] = (await interrupts(first.container)).map((count, i) => count - before[i]);
+    assert.ok(answers > 0 && sent * 10 < answers, `${answers} interrupts for answers, ${sent} for frames that were sent`);
+});
+
 test('the network still works after the daemon was killed and started again', async () => {
     await node.restartDaemon('SIGKILL');
     assert.strictEqual(await fromNode(NODE_IP, 18080), 'this is first');
