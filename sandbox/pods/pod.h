@@ -65,6 +65,7 @@ struct Pod {
     GCond changed;          /* signalled when the pod's state or that of a container changes */
     char **ips;             /* the primary address first; empty before ADD */
     pid_t agent_pid;        /* of a host pod */
+    guint share_rests;      /* how often the file server was ended with the VM, in hibernation */
     AgentConnection *agent; /* NULL: no guest */
     const char *lost;       /* why the VM has ended by itself, static; NULL: it has not */
     char *blocked;          /* why its guest cannot run at present; NULL: it can */
@@ -78,7 +79,6 @@ struct Pod {
     GHashTable *containers; /* guest_id → Container */
     GHashTable *sessions;   /* exec id → StreamSession, not referenced: execs and forwarded connections */
     GHashTable *disks;      /* diff id, or key of a block device → GUINT_TO_POINTER(lun) */
-    guint share_rests;      /* how often the file server was ended with the VM, in hibernation */
     guint wake_failures;    /* how often it could not be woken */
     guint last_lun;         /* LUNs are not used again, because a failed attach may leave a disk behind */
     Trace *trace;
