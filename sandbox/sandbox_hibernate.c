@@ -178,9 +178,13 @@ static gboolean save_and_end(Pod *pod, int directory, const Deadline *deadline, 
 {
     gint64 pause_us;
 
-    if (!sandbox_save(pod, directory, SAVE_REST, deadline, &pause_us, error))
+    if (!sandbox_save(pod, directory, SAVE_REST, deadline, &pause_us, error)) {
+        g_autofree char *path = directory_path(pod);
+
+        g_prefix_error(error, "saving its memory into %s: ", path);
         return FALSE;
-    if (!pod_start_save_processor(pod, directory, error) || !checkpoint_sync_state(directory, error) ||
+    }
+    if (!pod_start_save_inputs(pod, directory, error) || !checkpoint_sync_state(directory, error) ||
         !set_hibernated(pod, TRUE, error)) {
         sandbox_save_go_on(pod);
         return FALSE;

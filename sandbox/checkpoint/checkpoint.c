@@ -195,13 +195,13 @@ static char *excerpt(const char *text, const char *other)
     return g_strndup(text + (at > BEFORE ? at - BEFORE : 0), LENGTH);
 }
 
-char *checkpoint_difference(const Checkpoint *checkpoint, const char *const *inputs)
+char *checkpoint_inputs_difference(char *const *saved_inputs, const char *owner, const char *const *inputs)
 {
     for (; *inputs != NULL; inputs++) {
         const char *equals = strchr(*inputs, '=');
         const gsize length = equals != NULL ? (gsize)(equals - *inputs) : strlen(*inputs);
         const char *here = equals != NULL ? equals + 1 : "";
-        const char *saved = input_find(checkpoint->inputs, *inputs, length);
+        const char *saved = input_find(saved_inputs, *inputs, length);
         g_autofree char *there = NULL;
         g_autofree char *shown = NULL;
 
@@ -209,8 +209,13 @@ char *checkpoint_difference(const Checkpoint *checkpoint, const char *const *inp
             continue;
         there = saved != NULL ? excerpt(saved, here) : g_strdup("none");
         shown = excerpt(here, saved != NULL ? saved : "");
-        return g_strdup_printf("%.*s: the checkpoint has \"%s\", this node has \"%s\"", (int)length, *inputs,
+        return g_strdup_printf("%.*s: %s has \"%s\", this node has \"%s\"", (int)length, *inputs, owner,
                                there, shown);
     }
     return NULL;
+}
+
+char *checkpoint_difference(const Checkpoint *checkpoint, const char *const *inputs)
+{
+    return checkpoint_inputs_difference(checkpoint->inputs, "the checkpoint", inputs);
 }

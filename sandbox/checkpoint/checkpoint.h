@@ -192,5 +192,7 @@ gboolean checkpoint_disk_unpack(const Checkpoint *checkpoint, int fd, const Dead
  * stamp counter: by more than the kernel's clock corrects), as "NAME: the
  * checkpoint has …, this node has …", which the caller frees; NULL: it has them all in common. */
 char *checkpoint_difference(const Checkpoint *checkpoint, const char *const *inputs);
+/* The same for the inputs of any saved VM; owner: who has them, as "the checkpoint". */
+char *checkpoint_inputs_difference(char *const *saved_inputs, const char *owner, const char *const *inputs);
 /* Return: the rate of the saved guest's time stamp counter; 0: the checkpoint has none. */
 guint checkpoint_time_stamp_khz(const Checkpoint *checkpoint);

@@ -35,6 +35,7 @@ enum {
     END_REPORT_MS = 500, /* for the report of an end that a call has met already */
     LOOK_EVERY_US = 5 * 1000,
     PROCESSOR_MAX_BYTES = 256,
+    INPUTS_MAX_BYTES = 256 * 1024,
 };
 
 /* ---- the VM's description ---- */
@@ -544,18 +545,75 @@ static gboolean vm_continue(Pod *pod, const DomainSpec *spec, const PodRequest *
 #define PROCESSOR "processor"
 enum { PROCESSOR_LINES = 3 };
 
-gboolean pod_start_save_processor(Pod *pod, int directory, GError **error)
+#define INPUTS "inputs" /* the file with template_own_run_inputs(), each with a NUL behind it */
+
+static gboolean processor_write(int directory, const DomainSpec *spec, GError **error)
 {
     g_autofree char *path = g_strdup_printf("/proc/self/fd/%d/" PROCESSOR, directory);
-    DomainSpec spec = {.architecture = node_architecture(), .cpu = CPU_HOST};
-    g_autofree char *rate = NULL;
-    g_autofree char *text = NULL;
+    g_autofree char *rate = time_stamp_text(spec->saved_time_stamp_khz, FALSE);
+    g_autofree char *text = g_strdup_printf("%s\n%s\n%s\n", spec->cpu, rate, spec->accelerator);
 
+    return file_write_atomic(path, text, strlen(text), 0600, error);
+}
+
+static gboolean inputs_write(int directory, char *const *inputs, GError **error)
+{
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d/" INPUTS, directory);
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    for (; *inputs != NULL; inputs++)
+        g_string_append_len(text, *inputs, (gssize)strlen(*inputs) + 1);
+    return file_write_atomic(path, text->str, text->len, 0600, error);
+}
+
+gboolean pod_start_save_inputs(Pod *pod, int directory, GError **error)
+{
+    g_auto(HandlerSettings) settings = {0};
+    g_auto(GStrv) inputs = NULL;
+    DomainSpec spec;
+
+    if (!vm_describe_running(pod, &settings, &spec, error))
+        return FALSE;
+    if (!g_str_equal(spec.architecture, "x86_64"))
+        spec.cpu = CPU_HOST;
     if (!processor_ask(pod, &spec, error))
         return FALSE;
-    rate = time_stamp_text(spec.saved_time_stamp_khz, FALSE);
-    text = g_strdup_printf("%s\n%s\n%s\n", spec.cpu, rate, spec.accelerator);
-    return file_write_atomic(path, text, strlen(text), 0600, error);
+    inputs = template_own_run_inputs(pod->manager->vmm, &spec, error);
+    return inputs != NULL && processor_write(directory, &spec, error) &&
+           inputs_write(directory, inputs, error);
+}
+
+/* Return: as pod_start_save_inputs() has written them, which the caller frees. */
+static char **inputs_read(int directory, GError **error)
+{
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d/" INPUTS, directory);
+    g_autoptr(GPtrArray) inputs = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *text = NULL;
+    gsize length;
+
+    if (!file_read(path, INPUTS_MAX_BYTES, &text, &length, error))
+        return NULL;
+    for (gsize at = 0; at < length; at += strlen(text + at) + 1)
+        g_ptr_array_add(inputs, g_strdup(text + at));
+    g_ptr_array_add(inputs, NULL);
+    return (char **)g_ptr_array_steal(inputs, NULL);
+}
+
+/* spec: with the saved guest's processor. */
+static gboolean inputs_check(const Pod *pod, int directory, const DomainSpec *spec, GError **error)
+{
+    g_auto(GStrv) saved = inputs_read(directory, error);
+    DomainSpec here_spec = *spec;
+    g_auto(GStrv) here = NULL;
+    g_autofree char *difference = NULL;
+
+    here_spec.saved_time_stamp_khz = 0; /* what this node can give is compared */
+    here = saved != NULL ? template_own_run_inputs(pod->manager->vmm, &here_spec, error) : NULL;
+    if (here == NULL)
+        return FALSE;
+    difference = checkpoint_inputs_difference(saved, "the saved memory", (const char *const *)here);
+    return difference == NULL ||
+           fail(error, STATUS_FAILED_PRECONDITION, "it cannot go on here: %s", difference);
 }
 
 /* Strings are static. */
@@ -586,6 +644,8 @@ gboolean pod_start_load_saved(Pod *pod, int directory, int ram_fd, int device_fd
     DomainSpec spec;
 
     if (!vm_describe_running(pod, &settings, &spec, error) || !processor_read(directory, &spec, error))
+        return FALSE;
+    if (!inputs_check(pod, directory, &spec, error))
         return FALSE;
     spec.title = title;
     if (vm_create_for_saved(pod, &spec, &size, disks, blocks, deadline, error) && vm_join(pod, error) &&

@@ -17,13 +17,14 @@ char **pod_start_run_inputs(Pod *pod, GError **error);
  * and the difference. */
 gboolean pod_start_check_checkpoint(SandboxManager *manager, const PodRequest *request, GError **error);
 
-/* Writes into the directory of a saved state what processor the guest has, which its handler may have no more
- * when the state is loaded. */
-gboolean pod_start_save_processor(Pod *pod, int directory, GError **error);
+/* Writes into the directory of a saved state what the state depends on (template_own_run_inputs()), and what
+ * processor the guest has, which its handler may have no more when the state is loaded. */
+gboolean pod_start_save_inputs(Pod *pod, int directory, GError **error);
 /* Creates a VM for the state of the pod's own guest, which was saved (vmm/vmm_state.h) from a VM that is
- * gone, with its processor (pod_start_save_processor()), its tap in the pod's network, its layers, and its
+ * gone, with its processor (pod_start_save_inputs()), its tap in the pod's network, its layers, and its
  * block devices (BlockAttachment), and loads the state. It stays paused. A failure leaves what
- * pod_start_undo_saved() removes. */
+ * pod_start_undo_saved() removes. Errors: also FAILED_PRECONDITION when a VM of this node differs from the
+ * saved one, with the difference. */
 gboolean pod_start_load_saved(Pod *pod, int directory, int ram_fd, int device_fd, const GArray *blocks,
                               const Deadline *deadline, GError **error);
 /* Removes the VM, the tap, and the processes of a parked share, which have the VM's memory as well; the pod's

@@ -101,7 +101,7 @@ static void add_file(GPtrArray *inputs, const char *name, const char *path)
     add_input(inputs, name, identity);
 }
 
-static gboolean add_versions(GPtrArray *inputs, Vmm *vmm, GError **error)
+static gboolean add_versions_of(GPtrArray *inputs, Vmm *vmm, const char *crivirt, GError **error)
 {
     g_autofree char *versions = NULL;
     gulong qemu;
@@ -109,10 +109,15 @@ static gboolean add_versions(GPtrArray *inputs, Vmm *vmm, GError **error)
 
     if (!vmm_versions(vmm, &qemu, &libvirt, error))
         return FALSE;
-    versions = g_strdup_printf("QEMU %lu, libvirt %lu, crivirt " CRIVIRT_VERSION, qemu, libvirt);
+    versions = g_strdup_printf("QEMU %lu, libvirt %lu%s", qemu, libvirt, crivirt);
     add_input(inputs, "format", FORMAT);
     add_input(inputs, "versions", versions);
     return TRUE;
+}
+
+static gboolean add_versions(GPtrArray *inputs, Vmm *vmm, GError **error)
+{
+    return add_versions_of(inputs, vmm, ", crivirt " CRIVIRT_VERSION, error);
 }
 
 char **template_inputs(Vmm *vmm, const DomainSpec *spec, guint64 disk_bytes, GError **error)
@@ -159,7 +164,7 @@ static void add_time_stamp(GPtrArray *inputs, const DomainSpec *spec)
     add_input(inputs, TIME_STAMP_INPUT, text);
 }
 
-char **template_run_inputs(Vmm *vmm, const DomainSpec *spec, GError **error)
+static char **run_inputs(Vmm *vmm, const DomainSpec *spec, const char *crivirt, GError **error)
 {
     g_autoptr(GPtrArray) inputs = g_ptr_array_new_with_free_func(g_free);
     DomainSpec without_kernel = *spec;
@@ -167,7 +172,7 @@ char **template_run_inputs(Vmm *vmm, const DomainSpec *spec, GError **error)
 
     without_kernel.kernel = without_kernel.initrd = without_kernel.kernel_parameters = NULL;
     without_kernel.incoming = TRUE;
-    if (!vmm_choose_processor(vmm, &without_kernel, error) || !add_versions(inputs, vmm, error))
+    if (!vmm_choose_processor(vmm, &without_kernel, error) || !add_versions_of(inputs, vmm, crivirt, error))
         return NULL;
     add_input(inputs, "accelerator", without_kernel.accelerated ? "kvm" : "tcg");
     add_input(inputs, "processor", run_processor(&without_kernel));
@@ -177,6 +182,16 @@ char **template_run_inputs(Vmm *vmm, const DomainSpec *spec, GError **error)
     add_input(inputs, "machine", vm);
     g_ptr_array_add(inputs, NULL);
     return (char **)g_ptr_array_steal(inputs, NULL);
+}
+
+char **template_run_inputs(Vmm *vmm, const DomainSpec *spec, GError **error)
+{
+    return run_inputs(vmm, spec, ", crivirt " CRIVIRT_VERSION, error);
+}
+
+char **template_own_run_inputs(Vmm *vmm, const DomainSpec *spec, GError **error)
+{
+    return run_inputs(vmm, spec, "", error);
 }
 
 char *template_key(const char *const *inputs)

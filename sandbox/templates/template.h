@@ -26,6 +26,9 @@ char **template_inputs(Vmm *vmm, const DomainSpec *spec, guint64 disk_bytes, GEr
  * stamp counter is spec->saved_time_stamp_khz, where that is known, else the one that this node can give. The
  * caller frees them. */
 char **template_run_inputs(Vmm *vmm, const DomainSpec *spec, GError **error);
+/* Return: the same for a guest that goes on in the same pod (sandbox_hibernate.c): without crivirt's version,
+ * because the daemon of a running guest may be another one, too. */
+char **template_own_run_inputs(Vmm *vmm, const DomainSpec *spec, GError **error);
 /* Return: 32 hexadecimal digits, which the caller frees. */
 char *template_key(const char *const *inputs);
 

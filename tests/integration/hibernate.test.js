@@ -7,7 +7,7 @@ const path = require('path');
 const {test, before, after, afterEach} = require('node:test');
 const {Node} = require('./support/node');
 const {processesOf} = require('./support/processes');
-const {eventually, grows, numbersIn, refused, serial} = require('./support/kit');
+const {eventually, grows, must, numbersIn, refused, serial} = require('./support/kit');
 const {Forward, attach, exec} = require('./support/streams');
 
 // Counts in memory; each count is a line of the log and the content of a file on the pod's disk.
@@ -242,6 +242,61 @@ test('an administrator sees that a pod is hibernated, how often pods were, and w
     await node.cri.call('StopPodSandbox', {pod_sandbox_id: pod.id});
     assert.strictEqual(await podState(), 'notready');
     await rises([0, 2, 1, 1, 1, 1]);
+});
+
+test('a wake into another VM than the saved one is refused by the name of the difference, and works once that is undone', async () => {
+    const {pod, counter} = await countingPod();
+    await hibernate(pod);
+    const {flags} = node;
+    node.flags = [...flags, '--guest-passthrough-ports=3'];
+    await node.restartDaemon();
+    await refused(wake(pod), 'FAILED_PRECONDITION', 'it cannot go on here: machine: the saved memory has');
+    await asleep(pod, counter);
+    node.flags = flags;
+    await node.restartDaemon();
+
+    const file = path.join(saved(pod), 'inputs');
+    const inputs = fs.readFileSync(file, 'latin1');
+    assert.doesNotMatch(inputs, /crivirt \d/, 'another crivirt may wake it');
+    for (const [from, to, name] of [[/versions=QEMU \d+/, 'versions=QEMU 1', 'versions'], [/accelerator=\w+/, 'accelerator=other', 'accelerator'],
+                                    [/processor=[^\0]*/, 'processor=other', 'processor'], [/^[^]*$/, '', 'format: the saved memory has "none"']]) {
+        assert.match(inputs, from);
+        fs.writeFileSync(file, inputs.replace(from, to), 'latin1');
+        await refused(wake(pod), 'FAILED_PRECONDITION', `it cannot go on here: ${name}`);
+    }
+    await asleep(pod, counter);
+    fs.writeFileSync(file, inputs, 'latin1');
+    await wake(pod);
+    await counts(counter);
+});
+
+test('a full state directory refuses hibernation, which leaves no file there, and the pod runs on', async () => {
+    const pods = path.join(node.stateDir, 'pods');
+    const {mode, uid, gid} = fs.statSync(pods);
+    must('mount', '-t', 'tmpfs', '-o', `size=24m,mode=${(mode & 0o7777).toString(8)},uid=${uid},gid=${gid}`, 'crivirt-test', pods);
+    node.mounts.push(pods);
+    try {
+        const {pod, counter} = await countingPod();
+        await node.output(counter, 'head -c 40000000 /dev/urandom > /dev/shm/big; md5sum < /dev/shm/big > /sum');
+        for (let round = 0; round < 2; round++) {
+            await assert.rejects(hibernate(pod), ({code, details}) =>
+                code === 8 && details.includes(saved(pod)) && /No space left on device/.test(details));
+            assert.ok(!fs.existsSync(saved(pod)));
+            assert.notStrictEqual(node.qemuPid(pod), undefined);
+            await counts(counter);
+        }
+        await node.output(counter, 'md5sum < /dev/shm/big | cmp - /sum');
+
+        must('mount', '-o', 'remount,size=400m', pods);
+        await hibernate(pod);
+        await asleep(pod, counter);
+        await node.output(counter, 'md5sum < /dev/shm/big | cmp - /sum');
+        await counts(counter);
+    } finally {
+        await node.removeAllPods();
+        must('umount', pods);
+        node.mounts.pop();
+    }
 });
 
 // ---- what goes on ----
