@@ -5,6 +5,7 @@
  */
 #include "sandbox/sandbox_save.h"
 
+#include <errno.h>
 #include <unistd.h>
 
 #include "agent/wire/wire.h"
@@ -193,6 +194,15 @@ static gboolean disk_copy(const Save *save, GError **error)
     return file_copy_sparse(upper, disk, 0600, save->deadline, error);
 }
 
+/* Before the guest goes on, because files that have filled a file system would make QEMU pause it at the next
+ * write to its own disk. The caller removes them. */
+static void files_empty(const Save *save, int ram, int devices)
+{
+    if (ftruncate(ram, 0) != 0 || ftruncate(devices, 0) != 0)
+        log_error(LOG_FIELDS("sandbox", save->pod->id),
+                  "cannot empty the files of a guest that was not saved: %s", g_strerror(errno));
+}
+
 static gboolean state_save(const Save *save, GError **error)
 {
     int ram;
@@ -203,6 +213,8 @@ static gboolean state_save(const Save *save, GError **error)
         return FALSE;
     saved = vmm_state_save(save->pod->manager->vmm, save->pod->id, ram, devices, save->deadline, error) &&
             (save->kind != SAVE_COPY || disk_copy(save, error));
+    if (!saved)
+        files_empty(save, ram, devices);
     close(ram);
     close(devices);
     return saved;
