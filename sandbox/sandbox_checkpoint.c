@@ -109,7 +109,7 @@ static void images_describe(CheckpointContainer *described, const Runtime__V1__C
 {
     for (guint i = 0; i < config->n_mounts; i++)
         if (oci_mount_is_image(config->mounts[i]))
-            checkpoint_add_image(described, i, g_strdup(config->mounts[i]->image->image_ref));
+            checkpoint_add_mount(described->images, i, g_strdup(config->mounts[i]->image->image_ref));
 }
 
 static void container_describe_locked(Checkpoint *checkpoint, const Container *container)
@@ -136,7 +136,8 @@ static void binds_describe(Checkpoint *checkpoint, const GPtrArray *containers)
             char *name = container_volume_name(container, j);
 
             if (name != NULL)
-                checkpoint_add_bind(checkpoint->containers->pdata[i], j, name);
+                checkpoint_add_mount(((CheckpointContainer *)checkpoint->containers->pdata[i])->binds, j,
+                                     name);
         }
     }
 }

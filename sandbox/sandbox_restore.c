@@ -157,7 +157,7 @@ static gboolean image_check(SandboxManager *manager, Restored *restored, GError 
 }
 
 /* The mount of the request has the image that the saved guest has there. */
-static gboolean mounted_image_find(SandboxManager *manager, Restored *restored, const CheckpointImage *saved,
+static gboolean mounted_image_find(SandboxManager *manager, Restored *restored, const CheckpointMount *saved,
                                    GError **error)
 {
     const Runtime__V1__Mount *mount =
@@ -169,18 +169,18 @@ static gboolean mounted_image_find(SandboxManager *manager, Restored *restored, 
             error, STATUS_FAILED_PRECONDITION,
             "container %s: config.mounts[%u].image is missing, and the container in the checkpoint has "
             "the image %s there",
-            restored->saved->name, saved->index, saved->image_id);
+            restored->saved->name, saved->index, saved->name);
     image = image_find(manager, mount->image->image, error);
     if (image == NULL) {
         g_prefix_error(error, "container %s: config.mounts[%u].image: ", restored->saved->name, saved->index);
         return FALSE;
     }
     g_ptr_array_add(restored->mounted, image);
-    return g_str_equal(image->id, saved->image_id) ||
+    return g_str_equal(image->id, saved->name) ||
            fail(error, STATUS_FAILED_PRECONDITION,
                 "container %s: config.mounts[%u].image: image %s is %s, and the container in the checkpoint "
                 "has %s at %s",
-                restored->saved->name, saved->index, mount->image->image, image->id, saved->image_id,
+                restored->saved->name, saved->index, mount->image->image, image->id, saved->name,
                 mount->container_path);
 }
 
@@ -195,7 +195,7 @@ static gboolean mounted_images_match(SandboxManager *manager, Restored *restored
     for (guint i = 0; i < restored->config->n_mounts; i++) {
         if (!oci_mount_is_image(restored->config->mounts[i]))
             continue;
-        if (next == saved->len || ((CheckpointImage *)saved->pdata[next++])->index != i)
+        if (next == saved->len || ((CheckpointMount *)saved->pdata[next++])->index != i)
             return fail(error, STATUS_FAILED_PRECONDITION,
                         "container %s: config.mounts[%u].image: the container in the checkpoint has no image "
                         "at %s",
@@ -320,7 +320,7 @@ static gboolean container_add(Pod *pod, Restored *restored, GError **error)
     container_blocks_restore(container);
     image_service_pin(pod->manager->images, container->id, restored->image);
     for (guint i = 0; i < restored->mounted->len; i++)
-        container_image_volume_hold(container, ((CheckpointImage *)saved->images->pdata[i])->index,
+        container_image_volume_hold(container, ((CheckpointMount *)saved->images->pdata[i])->index,
                                     restored->mounted->pdata[i]);
     return manager_add_container(pod->manager, container, error) && container_save(container, error);
 }
@@ -348,7 +348,7 @@ static gboolean container_limit(Restored *restored, const Deadline *deadline, GE
 }
 
 /* Two mounts that were one volume are one again, because the guest has the same files there. */
-static gboolean volume_is_one(GHashTable *sources, const Restored *restored, const CheckpointBind *bind,
+static gboolean volume_is_one(GHashTable *sources, const Restored *restored, const CheckpointMount *bind,
                               GError **error)
 {
     const char *path = restored->config->mounts[bind->index]->host_path;
@@ -373,7 +373,7 @@ static gboolean volumes_bind_again(gpointer data, GError **error)
         const Restored *restored = &g_array_index(all, Restored, i);
 
         for (guint j = 0; j < restored->saved->binds->len; j++) {
-            const CheckpointBind *bind = restored->saved->binds->pdata[j];
+            const CheckpointMount *bind = restored->saved->binds->pdata[j];
 
             if (bind->index >= restored->config->n_mounts)
                 return fail(error, STATUS_DATA_LOSS, "container %s has no mount %u, which the checkpoint has",

@@ -8,15 +8,9 @@
 #include "sandbox/host/block_device.h"
 #include "sandbox/host/time_stamp.h"
 
-static void bind_free(gpointer data)
+static void mount_free(gpointer data)
 {
-    g_free(((CheckpointBind *)data)->name);
-    g_free(data);
-}
-
-static void image_free(gpointer data)
-{
-    g_free(((CheckpointImage *)data)->image_id);
+    g_free(((CheckpointMount *)data)->name);
     g_free(data);
 }
 
@@ -92,27 +86,19 @@ CheckpointContainer *checkpoint_add_container(Checkpoint *checkpoint)
     CheckpointContainer *container = g_new0(CheckpointContainer, 1);
 
     container->groups = g_array_new(FALSE, FALSE, sizeof(gint64));
-    container->binds = g_ptr_array_new_with_free_func(bind_free);
-    container->images = g_ptr_array_new_with_free_func(image_free);
+    container->binds = g_ptr_array_new_with_free_func(mount_free);
+    container->images = g_ptr_array_new_with_free_func(mount_free);
     container->blocks = g_ptr_array_new_with_free_func(block_free);
     g_ptr_array_add(checkpoint->containers, container);
     return container;
 }
 
-void checkpoint_add_bind(CheckpointContainer *container, guint index, char *name)
+void checkpoint_add_mount(GPtrArray *mounts, guint index, char *name)
 {
-    CheckpointBind *bind = g_new(CheckpointBind, 1);
+    CheckpointMount *mount = g_new(CheckpointMount, 1);
 
-    *bind = (CheckpointBind){index, name};
-    g_ptr_array_add(container->binds, bind);
-}
-
-void checkpoint_add_image(CheckpointContainer *container, guint index, char *image_id)
-{
-    CheckpointImage *image = g_new(CheckpointImage, 1);
-
-    *image = (CheckpointImage){index, image_id};
-    g_ptr_array_add(container->images, image);
+    *mount = (CheckpointMount){index, name};
+    g_ptr_array_add(mounts, mount);
 }
 
 CheckpointBlock *checkpoint_add_block(CheckpointContainer *container)

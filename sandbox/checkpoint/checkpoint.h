@@ -52,17 +52,11 @@ typedef struct {
     guint64 max_memory_bytes;
 } CheckpointSize;
 
-/* A mount of a container that the guest has through the pod's share. */
+/* What a mount of a container is in the saved guest. */
 typedef struct {
     guint index; /* in the configuration */
-    char *name;  /* in the share (volumes/share.h) */
-} CheckpointBind;
-
-/* A mount of a container that is an image, whose layers the guest has as disks. */
-typedef struct {
-    guint index;    /* in the configuration */
-    char *image_id; /* "sha256:…" */
-} CheckpointImage;
+    char *name;  /* of a bind: in the share (volumes/share.h); of an image: its id, "sha256:…" */
+} CheckpointMount;
 
 /* A block device of the node that a container has, which the guest has as a disk. What is on it is not in the
  * checkpoint. */
@@ -85,8 +79,8 @@ typedef struct {
     gint64 gid;
     GArray *groups; /* gint64 */
     gint64 stop_signal;
-    GPtrArray *binds;  /* CheckpointBind */
-    GPtrArray *images; /* CheckpointImage */
+    GPtrArray *binds;  /* CheckpointMount: volumes of the node */
+    GPtrArray *images; /* CheckpointMount: images, whose layers the guest has as disks */
     GPtrArray *blocks; /* CheckpointBlock */
 } CheckpointContainer;
 
@@ -124,15 +118,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Checkpoint, checkpoint_free)
 
 /* Return: added to the checkpoint, zeroed, with empty groups. */
 CheckpointContainer *checkpoint_add_container(Checkpoint *checkpoint);
-/* name becomes the container's. */
-void checkpoint_add_bind(CheckpointContainer *container, guint index, char *name);
-/* image_id becomes the container's. */
-void checkpoint_add_image(CheckpointContainer *container, guint index, char *image_id);
+/* mounts: a container's binds or images. name becomes theirs. */
+void checkpoint_add_mount(GPtrArray *mounts, guint index, char *name);
 CheckpointBlock *checkpoint_add_block(CheckpointContainer *container);
 CheckpointDisk *checkpoint_add_disk(Checkpoint *checkpoint);
 /* Return: the layers among the disks of a guest, by key with their LUNs as pointers, as CheckpointDisk in the
- * order of their
- * LUNs; the array owns them. */
+ * order of their LUNs; the array owns them. */
 GPtrArray *checkpoint_disks_of(GHashTable *disks);
 
 /* Reads the key, so that a checkpoint fails before its pod stands still. Errors: FAILED_PRECONDITION. Return:

@@ -194,40 +194,23 @@ static gboolean read_groups(const JsonValue *object, GArray *groups, GError **er
     return TRUE;
 }
 
-static gboolean read_binds(const JsonValue *object, CheckpointContainer *container, GError **error)
+/* key: of the list; name_key: of a mount's name in it. */
+static gboolean read_mounts(const JsonValue *object, const char *key, const char *name_key, GPtrArray *mounts,
+                            GError **error)
 {
     const JsonValue *list = NULL;
 
-    if (!json_get_array(object, "binds", CHECKPOINT_MAX_BINDS, &list, error))
+    if (!json_get_array(object, key, CHECKPOINT_MAX_BINDS, &list, error))
         return FALSE;
     for (gsize i = 0; i < json_length(list); i++) {
-        const JsonValue *bind = json_at(list, i);
+        const JsonValue *mount = json_at(list, i);
         const char *name = "";
         guint64 index = 0;
 
-        if (!json_get_uint(bind, "mount", CHECKPOINT_MAX_BINDS, &index, error) ||
-            !json_get_line(bind, "name", &name, error))
+        if (!json_get_uint(mount, "mount", CHECKPOINT_MAX_BINDS, &index, error) ||
+            !json_get_line(mount, name_key, &name, error))
             return FALSE;
-        checkpoint_add_bind(container, (guint)index, g_strdup(name));
-    }
-    return TRUE;
-}
-
-static gboolean read_images(const JsonValue *object, CheckpointContainer *container, GError **error)
-{
-    const JsonValue *list = NULL;
-
-    if (!json_get_array(object, "images", CHECKPOINT_MAX_BINDS, &list, error))
-        return FALSE;
-    for (gsize i = 0; i < json_length(list); i++) {
-        const JsonValue *image = json_at(list, i);
-        const char *id = "";
-        guint64 index = 0;
-
-        if (!json_get_uint(image, "mount", CHECKPOINT_MAX_BINDS, &index, error) ||
-            !json_get_line(image, "image", &id, error))
-            return FALSE;
-        checkpoint_add_image(container, (guint)index, g_strdup(id));
+        checkpoint_add_mount(mounts, (guint)index, g_strdup(name));
     }
     return TRUE;
 }
@@ -285,7 +268,8 @@ static gboolean read_container(const JsonValue *object, Checkpoint *checkpoint, 
         !json_get_int(object, "gid", -1, G_MAXUINT32, &container->gid, error) ||
         !read_groups(object, container->groups, error) ||
         !json_get_int(object, "stop_signal", 0, 64, &container->stop_signal, error) ||
-        !read_binds(object, container, error) || !read_images(object, container, error) ||
+        !read_mounts(object, "binds", "name", container->binds, error) ||
+        !read_mounts(object, "images", "image", container->images, error) ||
         !read_blocks(object, container, error))
         return FALSE;
     container->name = g_strdup(name);

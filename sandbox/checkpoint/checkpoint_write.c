@@ -271,25 +271,16 @@ static gboolean parts_seal(const Sealing *sealing, const Checkpoint *checkpoint,
 
 /* ---- the manifest ---- */
 
-static void put_mounts(JsonWriter *json, const CheckpointContainer *container)
+/* key: of the list; name_key: of a mount's name in it. */
+static void put_mounts(JsonWriter *json, const char *key, const char *name_key, const GPtrArray *mounts)
 {
-    json_writer_open_array(json, "binds");
-    for (guint i = 0; i < container->binds->len; i++) {
-        const CheckpointBind *bind = container->binds->pdata[i];
+    json_writer_open_array(json, key);
+    for (guint i = 0; i < mounts->len; i++) {
+        const CheckpointMount *mount = mounts->pdata[i];
 
         json_writer_open_object(json, NULL);
-        json_writer_uint(json, "mount", bind->index);
-        json_writer_string(json, "name", bind->name);
-        json_writer_close_object(json);
-    }
-    json_writer_close_array(json);
-    json_writer_open_array(json, "images");
-    for (guint i = 0; i < container->images->len; i++) {
-        const CheckpointImage *image = container->images->pdata[i];
-
-        json_writer_open_object(json, NULL);
-        json_writer_uint(json, "mount", image->index);
-        json_writer_string(json, "image", image->image_id);
+        json_writer_uint(json, "mount", mount->index);
+        json_writer_string(json, name_key, mount->name);
         json_writer_close_object(json);
     }
     json_writer_close_array(json);
@@ -326,7 +317,8 @@ static void put_container(JsonWriter *json, const CheckpointContainer *container
         json_writer_int(json, NULL, g_array_index(container->groups, gint64, i));
     json_writer_close_array(json);
     json_writer_int(json, "stop_signal", container->stop_signal);
-    put_mounts(json, container);
+    put_mounts(json, "binds", "name", container->binds);
+    put_mounts(json, "images", "image", container->images);
     put_blocks(json, container);
     json_writer_close_object(json);
 }

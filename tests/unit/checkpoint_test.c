@@ -45,12 +45,12 @@ static Checkpoint *describe(void)
     container->uid = 5;
     container->gid = 6;
     container->stop_signal = 15;
-    checkpoint_add_bind(container, 3, g_strdup("0123abc/3"));
+    checkpoint_add_mount(container->binds, 3, g_strdup("0123abc/3"));
     block = checkpoint_add_block(container);
     *block = (CheckpointBlock){FALSE, 2, 7, 4096, g_strdup("/dev/xvda"), g_strdup("/dev/vg/one")};
     block = checkpoint_add_block(container);
     *block = (CheckpointBlock){TRUE, 5, 7, 4096, g_strdup("/disk"), g_strdup("/dev/vg/one")};
-    checkpoint_add_image(container, 4, g_strdup("sha256:9"));
+    checkpoint_add_mount(container->images, 4, g_strdup("sha256:9"));
     checkpoint->share = 2;
     g_array_append_vals(container->groups, groups, G_N_ELEMENTS(groups));
     disk->lun = 1;
@@ -142,8 +142,8 @@ static void opens_what_was_sealed(void)
     CU_ASSERT_STRING_EQUAL(text, "devices");
     CU_ASSERT_EQUAL(checkpoint->share, 2);
     CU_ASSERT_EQUAL_FATAL(container->binds->len, 1);
-    CU_ASSERT_EQUAL(((CheckpointBind *)container->binds->pdata[0])->index, 3);
-    CU_ASSERT_STRING_EQUAL(((CheckpointBind *)container->binds->pdata[0])->name, "0123abc/3");
+    CU_ASSERT_EQUAL(((CheckpointMount *)container->binds->pdata[0])->index, 3);
+    CU_ASSERT_STRING_EQUAL(((CheckpointMount *)container->binds->pdata[0])->name, "0123abc/3");
     CU_ASSERT_EQUAL_FATAL(container->blocks->len, 2);
     for (guint i = 0; i < 2; i++) {
         const CheckpointBlock *block = container->blocks->pdata[i];
@@ -156,8 +156,8 @@ static void opens_what_was_sealed(void)
         CU_ASSERT_STRING_EQUAL(block->host_path, "/dev/vg/one");
     }
     CU_ASSERT_EQUAL_FATAL(container->images->len, 1);
-    CU_ASSERT_EQUAL(((CheckpointImage *)container->images->pdata[0])->index, 4);
-    CU_ASSERT_STRING_EQUAL(((CheckpointImage *)container->images->pdata[0])->image_id, "sha256:9");
+    CU_ASSERT_EQUAL(((CheckpointMount *)container->images->pdata[0])->index, 4);
+    CU_ASSERT_STRING_EQUAL(((CheckpointMount *)container->images->pdata[0])->name, "sha256:9");
     CU_ASSERT_EQUAL(pread(checkpoint->volumes_fd, text, 7, 4096 * 3), 7);
     CU_ASSERT_STRING_EQUAL(text, "volumes");
 }
