@@ -105,14 +105,19 @@ static gboolean matches(const Filter *filter, const InventoryContainer *row)
 }
 
 /* The CRI has no such state; crivirtd gives the reason. */
+static gboolean runs_with_reason(const Runtime__V1__ContainerStatus *status, const char *reason)
+{
+    return status->state == STATE(RUNNING) && strcmp(status->reason, reason) == 0;
+}
+
 static gboolean is_paused(const Runtime__V1__ContainerStatus *status)
 {
-    return status->state == STATE(RUNNING) && strcmp(status->reason, "Paused") == 0;
+    return runs_with_reason(status, "Paused");
 }
 
 static gboolean is_hibernated(const Runtime__V1__ContainerStatus *status)
 {
-    return status->state == STATE(RUNNING) && strcmp(status->reason, "Hibernated") == 0;
+    return runs_with_reason(status, "Hibernated");
 }
 
 static const char *up_note(const Runtime__V1__ContainerStatus *status)

@@ -14,9 +14,14 @@
 
 enum { FIND_TIMEOUT_MS = 20 * 1000 };
 
+static gboolean is_readonly(const char *permissions)
+{
+    return strchr(permissions, 'w') == NULL;
+}
+
 gboolean block_request_is_readonly(const BlockRequest *request)
 {
-    return strchr(request->permissions, 'w') == NULL;
+    return is_readonly(request->permissions);
 }
 
 static const char *device_permissions(const Runtime__V1__Device *device)
@@ -26,7 +31,7 @@ static const char *device_permissions(const Runtime__V1__Device *device)
 
 gboolean container_device_is_readonly(const Runtime__V1__Device *device)
 {
-    return strchr(device_permissions(device), 'w') == NULL;
+    return is_readonly(device_permissions(device));
 }
 
 gboolean container_device_is_block(const Container *container, const Runtime__V1__Device *device)
