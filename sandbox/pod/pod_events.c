@@ -444,8 +444,8 @@ static Pod *pod_lookup(SandboxManager *manager, const char *id)
     return pod;
 }
 
-/* Takes the reference. A VM that was destroyed may have been so by a start that tries another one. The end of
- * a hibernated pod's VM is not the pod's. */
+/* Takes the reference, and copies why. A VM that was destroyed may have been so by a start that tries another
+ * one. The end of a hibernated pod's VM is not the pod's. */
 static void report_end(SandboxManager *manager, Pod *pod, const char *why, VmmStopReason reason)
 {
     gboolean by_itself = reason != VMM_STOPPED_DESTROYED;
@@ -457,6 +457,7 @@ static void report_end(SandboxManager *manager, Pod *pod, const char *why, VmmSt
         pod_unref(pod);
         return;
     }
+    why = g_string_chunk_insert_const(pod->reasons, why);
     if (by_itself || pod->state == POD_READY)
         pod->lost = why;
     pod->was_reset = reason == VMM_STOPPED_RESET;
@@ -539,7 +540,6 @@ void pod_explain(Pod *pod, GError **error)
     "; the kernel has killed a process of this VM for lack of memory, by a limit of the pod's cgroup or of " \
     "one above it, or because the node has no more"
 
-/* Pods borrow the reason (Pod.lost), so it is interned. Most reasons are the same for many pods. */
 void pod_on_guest_stopped(const char *name, VmmStopReason reason, const char *text, gpointer data)
 {
     SandboxManager *manager = data;
@@ -551,5 +551,5 @@ void pod_on_guest_stopped(const char *name, VmmStopReason reason, const char *te
     if (pod != NULL && reason == VMM_STOPPED_CRASHED)
         child_count_death(CHILD_QEMU);
     if (pod != NULL)
-        report_end(manager, pod, g_intern_string(why), reason);
+        report_end(manager, pod, why, reason);
 }

@@ -13,7 +13,7 @@ void pod_disconnect(Pod *pod);
 void pod_on_guest_stopped(const char *name, VmmStopReason reason, const char *text, gpointer data);
 
 /* To be called when the VM or host agent of the pod with that id has ended by itself. Calls that wait for it
- * fail at once, and a worker does the rest (pod_lost()). Any thread. why: static. */
+ * fail at once, and a worker does the rest (pod_lost()). Any thread. why is copied. */
 void manager_report_lost(SandboxManager *manager, const char *id, const char *why);
 
 /* Marks the pod as no longer ready, and its containers as ended with exit code 255 and reason Unknown. */

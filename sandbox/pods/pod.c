@@ -41,6 +41,7 @@ Pod *pod_new(SandboxManager *manager, Settings *settings, const char *id,
     pod->containers = string_table_new(NULL, (GDestroyNotify)container_unref);
     pod->sessions = string_table_new(NULL, NULL);
     pod->disks = string_table_new(g_free, NULL);
+    pod->reasons = g_string_chunk_new(64);
     pod->trace = trace_new();
     semaphore_init(&pod->job, 1);
     semaphore_init(&pod->create_job, 1);
@@ -81,6 +82,7 @@ void pod_unref(Pod *pod)
     g_free(pod->cni_result);
     g_free(pod->problem);
     g_free(pod->blocked);
+    g_string_chunk_free(pod->reasons);
     g_clear_error(&pod->wake_problem);
     g_free(pod->cgroup_limits.cpus);
     g_free(pod->tap);

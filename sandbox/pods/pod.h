@@ -67,7 +67,8 @@ struct Pod {
     pid_t agent_pid;        /* of a host pod */
     guint share_rests;      /* how often the file server was ended with the VM, in hibernation */
     AgentConnection *agent; /* NULL: no guest */
-    const char *lost;       /* why the VM has ended by itself, static; NULL: it has not */
+    const char *lost;       /* why the VM has ended by itself, in reasons; NULL: it has not */
+    GStringChunk *reasons;  /* why VMs of the pod have ended: borrowed for as long as the pod is referenced */
     char *blocked;          /* why its guest cannot run at present; NULL: it can */
     GError *wake_problem;   /* why it could not be woken the last time; NULL: it never failed */
     gboolean was_reset;     /* the VM has ended because the guest reset itself */

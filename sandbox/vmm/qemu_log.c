@@ -53,8 +53,19 @@ static char *describe_signal(int signal_number, const char *message)
         message != NULL ? "; its last message: " : "", message != NULL ? message : "");
 }
 
-char *qemu_log_describe_end(VmmStopReason reason, int signal_number, const char *message)
+/* A guest that was reset without a panic has met a triple fault, or has restarted itself: QEMU reports all of
+ * them alike. */
+static char *describe_reset(const char *panic)
 {
+    if (panic != NULL)
+        return g_strdup_printf("the guest's kernel panicked: %s", panic);
+    return g_strdup("the guest was reset, by a triple fault or by itself: there is no panic on its console");
+}
+
+char *qemu_log_describe_end(VmmStopReason reason, const LastWords *words)
+{
+    const char *message = words->message;
+
     switch (reason) {
     case VMM_STOPPED_DESTROYED:
         return g_strdup("the VM was destroyed");
@@ -63,10 +74,10 @@ char *qemu_log_describe_end(VmmStopReason reason, int signal_number, const char 
             break;
         return g_strdup("the guest powered itself off");
     case VMM_STOPPED_RESET:
-        return g_strdup("the guest's kernel panicked");
+        return describe_reset(words->panic);
     case VMM_STOPPED_CRASHED:
-        if (signal_number != 0)
-            return describe_signal(signal_number, message);
+        if (words->signal_number != 0)
+            return describe_signal(words->signal_number, message);
         break;
     }
     return message != NULL ? g_strdup_printf("QEMU ended: %s", message)

@@ -11,7 +11,12 @@
  * "qemu-system-x86_64: cannot set up guest memory…"; NULL when there is none. The caller frees it. */
 char *qemu_log_find_message(const char *log);
 
-/* signal_number: the signal that killed QEMU; 0: none, or unknown.
- * message: QEMU's last one, or NULL. Return: why the VM ended, as the rest of a sentence; the caller frees
- * it. */
-char *qemu_log_describe_end(VmmStopReason reason, int signal_number, const char *message);
+/* What is left of a VM that has ended. */
+typedef struct {
+    int signal_number;   /* that killed QEMU; 0: none, or unknown */
+    const char *message; /* QEMU's last one; NULL: none */
+    const char *panic;   /* of the guest's kernel: see panic.h; NULL: none */
+} LastWords;
+
+/* Return: why the VM ended, as the rest of a sentence; the caller frees it. */
+char *qemu_log_describe_end(VmmStopReason reason, const LastWords *words);

@@ -5,6 +5,7 @@
 
 #include "common/log.h"
 #include "sandbox/vmm/console.h"
+#include "sandbox/vmm/panic.h"
 #include "sandbox/vmm/qemu_log.h"
 #include "sandbox/vmm/vmm_private.h"
 
@@ -39,12 +40,14 @@ static int signal_that_killed(Vmm *vmm, const char *name)
 static void on_domain_stopped(Vmm *vmm, const char *name, int detail)
 {
     VmmStopReason reason = stop_reason_of(detail);
-    int signal_number = reason == VMM_STOPPED_CRASHED ? signal_that_killed(vmm, name) : 0;
     g_autofree char *log = vmm_qemu_log_tail(vmm, name);
     g_autofree char *message = qemu_log_find_message(log);
+    g_autofree char *console = vmm_table_console(vmm->table, name);
+    g_autofree char *panic = panic_read(console);
+    LastWords words = {reason == VMM_STOPPED_CRASHED ? signal_that_killed(vmm, name) : 0, message, panic};
     g_autofree char *text = NULL;
 
-    if (vmm_table_end(vmm->table, name, &reason, signal_number, message, &text) && vmm->stopped != NULL)
+    if (vmm_table_end(vmm->table, name, &reason, &words, &text) && vmm->stopped != NULL)
         vmm->stopped(name, reason, text, vmm->stopped_data);
 }
 
@@ -69,8 +72,8 @@ static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event
     return 0;
 }
 
-/* QEMU's own event precedes the domain's end and has the reason: a pod's guest resets itself only in a panic
- * (panic=-1), which libvirt reports as a shutdown. */
+/* QEMU's own event precedes the domain's end and has the reason: a guest is reset by a panic
+ * (panic=-1) or a triple fault, which libvirt reports as a shutdown. */
 static void on_qemu_shutdown(virConnectPtr connection, virDomainPtr domain, const char *event,
                              long long seconds, unsigned int micros, const char *details, void *data)
 {

@@ -7,7 +7,6 @@
 #include "common/lock_assert.h"
 #include "common/string_table.h"
 #include "sandbox/vmm/console.h"
-#include "sandbox/vmm/qemu_log.h"
 
 enum { FORGET_TIMEOUT_US = 5 * G_USEC_PER_SEC };
 
@@ -330,8 +329,20 @@ pid_t vmm_table_pid(VmmTable *table, const char *name)
     return pid;
 }
 
-gboolean vmm_table_end(VmmTable *table, const char *name, VmmStopReason *reason, int signal_number,
-                       const char *message, char **ret_text)
+char *vmm_table_console(VmmTable *table, const char *name)
+{
+    const Entry *entry;
+    char *console;
+
+    g_mutex_lock(&table->lock);
+    entry = g_hash_table_lookup(table->entries, name);
+    console = entry != NULL ? g_strdup(entry->console) : NULL;
+    g_mutex_unlock(&table->lock);
+    return console;
+}
+
+gboolean vmm_table_end(VmmTable *table, const char *name, VmmStopReason *reason, const LastWords *words,
+                       char **ret_text)
 {
     gboolean report = FALSE;
     char *text = NULL;
@@ -345,7 +356,7 @@ gboolean vmm_table_end(VmmTable *table, const char *name, VmmStopReason *reason,
             *reason = VMM_STOPPED_DESTROYED;
         else if (entry->phase == PHASE_RESETTING && *reason != VMM_STOPPED_DESTROYED)
             *reason = VMM_STOPPED_RESET;
-        text = qemu_log_describe_end(*reason, signal_number, message);
+        text = qemu_log_describe_end(*reason, words);
         if (*reason != VMM_STOPPED_DESTROYED)
             keep_end_locked(table, name, text);
         if (entry->blocked != NULL)

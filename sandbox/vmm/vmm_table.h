@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "sandbox/vmm/qemu_log.h"
 #include "sandbox/vmm/vmm.h"
 #include "sandbox/vmm/vmm_root.h"
 
@@ -35,11 +36,12 @@ pid_t vmm_table_pid(VmmTable *table, const char *name);
 gboolean vmm_table_user(VmmTable *table, const char *name, VmmIdentity *ret_user, GError **error);
 
 /* Takes the domain out of the table. *reason is libvirt's, and is corrected by what the table has a record
- * of. signal_number: the signal that killed QEMU; 0: none, or unknown. message: QEMU's last one, or NULL.
- * Return: TRUE when the end is to be reported, with *ret_text, which the caller frees; *ret_text is NULL for
- * a domain that is not in the table. */
-gboolean vmm_table_end(VmmTable *table, const char *name, VmmStopReason *reason, int signal_number,
-                       const char *message, char **ret_text);
+ * of. Return: TRUE when the end is to be reported, with *ret_text, which the caller frees; *ret_text is NULL
+ * for a domain that is not in the table. */
+gboolean vmm_table_end(VmmTable *table, const char *name, VmmStopReason *reason, const LastWords *words,
+                       char **ret_text);
+/* Return: the path of the domain's console, which the caller frees; NULL when it is unknown. */
+char *vmm_table_console(VmmTable *table, const char *name);
 /* The table keeps the reasons of so many ends. */
 enum { VMM_TABLE_ENDS_MAX = 256 };
 /* Return: see vmm_stop_text(). */

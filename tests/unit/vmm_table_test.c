@@ -39,9 +39,10 @@ static VmmTable *table_with(const char *name)
 /* Return: whether the end is to be reported. */
 static gboolean end_domain(VmmTable *table, const char *name, VmmStopReason *reason, const char *message)
 {
+    LastWords words = {.message = message};
     g_autofree char *text = NULL;
 
-    return vmm_table_end(table, name, reason, 0, message, &text);
+    return vmm_table_end(table, name, reason, &words, &text);
 }
 
 static void check_text(VmmTable *table, const char *name, const char *wanted)
@@ -124,14 +125,17 @@ static void does_not_report_the_end_of_a_start(void)
 
 static void corrects_the_reason(void)
 {
+    LastWords words = {.panic = "Fatal exception"};
     VmmStopReason reason = VMM_STOPPED_SHUTDOWN;
+    g_autofree char *text = NULL;
     VmmTable *table = table_with("a");
 
     vmm_table_live(table, "a");
     vmm_table_reset(table, "a");
-    CU_ASSERT_TRUE(end_domain(table, "a", &reason, NULL));
+    CU_ASSERT_TRUE(vmm_table_end(table, "a", &reason, &words, &text));
     CU_ASSERT_EQUAL(reason, VMM_STOPPED_RESET);
-    check_text(table, "a", "the guest's kernel panicked");
+    CU_ASSERT_STRING_EQUAL(text, "the guest's kernel panicked: Fatal exception");
+    check_text(table, "a", text);
     reserve(table, "a");
     check_text(table, "a", "none"); /* a new domain has not ended */
     vmm_table_live(table, "a");
