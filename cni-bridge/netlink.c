@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cni-bridge/netlink.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <linux/netlink.h>
 #include <net/if.h>
 #include <netlink/netlink.h>
-#include <sched.h>
-#include <unistd.h>
 
+#include "cni-bridge/podnet.h"
 #include "common/error.h"
 
 gboolean netlink_fail(GError **error, int result, const char *format, ...)
@@ -46,45 +43,21 @@ static NetlinkSocket *socket_connect(GError **error)
     return g_steal_pointer(&netlink);
 }
 
-typedef struct {
-    int netns_fd;
-    NetlinkSocket *netlink;
-    GError *error;
-} OpenJob;
-
-/* Runs in a thread of its own, because it leaves the namespace of its thread. */
-static gpointer open_inside(gpointer data)
+static gboolean open_inside(gpointer data, GError **error)
 {
-    OpenJob *job = data;
+    NetlinkSocket **netlink = data;
 
-    if (setns(job->netns_fd, CLONE_NEWNET) == 0)
-        job->netlink = socket_connect(&job->error);
-    else
-        fail_errno(&job->error, errno, "cannot enter the network namespace");
-    return NULL;
+    *netlink = socket_connect(error);
+    return *netlink != NULL;
 }
 
 NetlinkSocket *netlink_open(const char *netns_path, GError **error)
 {
-    OpenJob job = {0};
-    GThread *thread;
+    NetlinkSocket *netlink = NULL;
 
     if (*netns_path == '\0')
         return socket_connect(error);
-    job.netns_fd = open(netns_path, O_RDONLY | O_CLOEXEC);
-    if (job.netns_fd < 0) {
-        fail_errno(error, errno, "cannot open network namespace %s", netns_path);
-        return NULL;
-    }
-    thread = g_thread_try_new("netns", open_inside, &job, &job.error);
-    if (thread != NULL)
-        g_thread_join(thread);
-    close(job.netns_fd);
-    if (job.netlink == NULL) {
-        error_adopt(&job.error);
-        g_propagate_prefixed_error(error, job.error, "%s: ", netns_path);
-    }
-    return job.netlink;
+    return netns_run(netns_path, open_inside, &netlink, error) ? netlink : NULL;
 }
 
 void netlink_close(NetlinkSocket *netlink)

@@ -178,3 +178,42 @@ gboolean netns_delete(const char *path, GError **error)
     directory_unshare(directory);
     return TRUE;
 }
+
+typedef struct {
+    int fd;
+    gboolean (*function)(gpointer data, GError **error);
+    gpointer data;
+    gboolean good;
+    GError *error;
+} InsideJob;
+
+/* Runs in a thread of its own, because it leaves the namespace of its thread. */
+static gpointer run_inside(gpointer data)
+{
+    InsideJob *job = data;
+
+    if (setns(job->fd, CLONE_NEWNET) == 0)
+        job->good = job->function(job->data, &job->error);
+    else
+        fail_errno(&job->error, errno, "cannot enter the network namespace");
+    return NULL;
+}
+
+gboolean netns_run(const char *path, gboolean (*function)(gpointer data, GError **error), gpointer data,
+                   GError **error)
+{
+    InsideJob job = {.fd = open(path, O_RDONLY | O_CLOEXEC), .function = function, .data = data};
+    GThread *thread;
+
+    if (job.fd < 0)
+        return fail_errno(error, errno, "cannot open network namespace %s", path);
+    thread = g_thread_try_new("netns", run_inside, &job, &job.error);
+    if (thread != NULL)
+        g_thread_join(thread);
+    close(job.fd);
+    if (job.good)
+        return TRUE;
+    error_adopt(&job.error);
+    g_propagate_prefixed_error(error, job.error, "%s: ", path);
+    return FALSE;
+}

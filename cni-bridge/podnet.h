@@ -16,6 +16,10 @@ gboolean netns_create(const char *path, GError **error);
 gboolean netns_delete(const char *path, GError **error);
 /* Return: whether path is a network namespace. */
 gboolean netns_exists(const char *path);
+/* Runs function(data) in the namespace, on a thread that ends with it; sockets that it opens stay in the
+ * namespace. Return: what it returns, its error with the path before it. */
+gboolean netns_run(const char *path, gboolean (*function)(gpointer data, GError **error), gpointer data,
+                   GError **error);
 
 /* Makes a persistent tap with vnet headers in the daemon's own namespace, down, which the hypervisor opens.
  * owner is the uid that may open it; the owner tag becomes its alias. ALREADY_EXISTS when the name is taken.
@@ -37,3 +41,9 @@ gboolean tap_delete(const char *name, const char *netns_path, GError **error);
  * leaves its masquerade rules behind). */
 gboolean redirect_install(const char *netns_path, const char *ifname, const char *tap,
                           const GPtrArray *own_addresses, GError **error);
+
+/* For a pod without a VM: ends the redirect to the tap, which may be gone, and lets the namespace's kernel
+ * answer ARP and neighbour discovery for the addresses on ifname, and see nothing else (wake_frames.h).
+ * redirect_install() takes precedence over it from its first frame on, so that the kernel sees none in
+ * between either. It may be called again. */
+gboolean redirect_suspend(const char *netns_path, const char *ifname, GError **error);

@@ -18,10 +18,13 @@
 #include "cni-bridge/netlink.h"
 #include "cni-bridge/own_frames.h"
 #include "cni-bridge/podnet.h"
+#include "cni-bridge/wake_frames.h"
 #include "common/error.h"
 
-/* Before all filters of plugins: no other filter gets a frame. */
-enum { REDIRECT_PRIORITY = 1, REFUSE_PRIORITY };
+/* Before all filters of plugins: no other filter gets a frame. What is behind the redirect gets the frames
+ * that it does not take: of the tap those that are not the pod's own, of eth0 all while there is no redirect.
+ */
+enum { REDIRECT_PRIORITY = 1, REST_PRIORITY };
 
 /* Room for what a message about a program has beside the program. */
 enum { PROGRAM_MESSAGE_BYTES = 1024 };
@@ -172,7 +175,7 @@ static int add_refuse_rest(NetlinkSocket *netlink, NetlinkLink *from)
 {
     const struct sock_filter refuse[] = {BPF_STMT(BPF_RET | BPF_K, TC_ACT_SHOT)};
 
-    return add_program(netlink, from, REFUSE_PRIORITY, refuse, G_N_ELEMENTS(refuse), NULL);
+    return add_program(netlink, from, REST_PRIORITY, refuse, G_N_ELEMENTS(refuse), NULL);
 }
 
 /* The pod's own frames that arrive at from leave through to; all others are dropped. */
@@ -222,7 +225,7 @@ static gboolean redirect_outward(NetlinkSocket *netlink, NetlinkLink *inner, Net
     if (!ingress_ensure(netlink, inner, error))
         return FALSE;
     filter_remove(netlink, inner, REDIRECT_PRIORITY);
-    filter_remove(netlink, inner, REFUSE_PRIORITY);
+    filter_remove(netlink, inner, REST_PRIORITY);
     if (own_addresses == NULL)
         return redirect_all(netlink, inner, outer, error);
     return redirect_own(netlink, inner, outer, own_addresses, error);
@@ -241,4 +244,23 @@ gboolean redirect_install(const char *netns_path, const char *ifname, const char
     return netlink_link_set_up(netlink, tap, rtnl_link_get_mtu(outer), error) &&
            redirect_inward(netlink, outer, inner, error) &&
            redirect_outward(netlink, inner, outer, own_addresses, error);
+}
+
+gboolean redirect_suspend(const char *netns_path, const char *ifname, GError **error)
+{
+    g_autoptr(NetlinkSocket) netlink = netlink_open(netns_path, error);
+    g_autoptr(NetlinkLink) link = netlink != NULL ? netlink_link_get(netlink, ifname, error) : NULL;
+    g_autoptr(GArray) code = answer_frames_program();
+    int result;
+
+    if (link == NULL || !ingress_ensure(netlink, link, error))
+        return FALSE;
+    result = add_program(netlink, link, REST_PRIORITY, (const struct sock_filter *)(void *)code->data,
+                         code->len, NULL);
+    if (result < 0 && result != -NLE_EXIST)
+        return netlink_fail(error, result,
+                            "cannot let the namespace answer for %s (load the kernel module cls_bpf?)",
+                            ifname);
+    filter_remove(netlink, link, REDIRECT_PRIORITY);
+    return TRUE;
 }
