@@ -12,6 +12,7 @@
 #include "sandbox/host/owner_tag.h"
 #include "sandbox/observe/sampler.h"
 #include "sandbox/pod/pod_events.h"
+#include "sandbox/pod/pod_watch.h"
 #include "sandbox/pod/vm_pod.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/container_io.h"
@@ -243,6 +244,15 @@ static gboolean tables_clear(SandboxManager *manager)
     return idle;
 }
 
+/* No pod begins to wake once this has returned. */
+static void watches_end(SandboxManager *manager)
+{
+    g_autoptr(GPtrArray) pods = manager_pods(manager);
+
+    for (guint i = 0; i < pods->len; i++)
+        pod_watch_end(pods->pdata[i]);
+}
+
 void sandbox_manager_close(SandboxManager *manager)
 {
     gboolean idle;
@@ -250,6 +260,7 @@ void sandbox_manager_close(SandboxManager *manager)
     if (manager == NULL)
         return;
     g_cancellable_cancel(manager->closing);
+    watches_end(manager);
     g_thread_pool_free(manager->recovery_workers, TRUE, TRUE);
     g_thread_pool_free(manager->wake_workers, FALSE, TRUE);
     vm_pool_free(manager->pool);
@@ -258,6 +269,7 @@ void sandbox_manager_close(SandboxManager *manager)
         vmm_close(manager->vmm);
     g_thread_pool_free(manager->event_workers, FALSE, TRUE);
     sampler_free(manager->sampler);
+    watches_end(manager); /* of wakes that have failed meanwhile */
     idle = tables_clear(manager);
     g_thread_pool_free(manager->log_workers, FALSE, idle);
     loop_thread_free(manager->loop);

@@ -19,6 +19,7 @@
 #include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_network.h"
 #include "sandbox/pod/pod_share.h"
+#include "sandbox/pod/pod_watch.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/container_io.h"
 #include "sandbox/pods/events.h"
@@ -230,7 +231,9 @@ static void pod_resume_hibernated(Pod *pod)
 {
     const char *why;
 
-    if (!sandbox_hibernate_can_wake(pod, &why))
+    if (sandbox_hibernate_can_wake(pod, &why))
+        pod_watch_begin(pod, FALSE);
+    else
         pod_lost(pod, why);
 }
 

@@ -27,9 +27,9 @@
 #include "sandbox/checkpoint/checkpoint.h"
 #include "sandbox/container/container_volumes.h"
 #include "sandbox/pod/pod_events.h"
-#include "sandbox/pod/pod_network.h"
 #include "sandbox/pod/pod_share.h"
 #include "sandbox/pod/pod_start.h"
+#include "sandbox/pod/pod_watch.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/pod_rest.h"
 #include "sandbox/pods/pod_table.h"
@@ -53,10 +53,10 @@ enum {
 
 static Metric hibernations = METRIC_COUNTER("crivirt_hibernations_total",
                                             "Pods that were to be hibernated, by result.", "result", NULL);
-static Metric wakes =
-    METRIC_COUNTER("crivirt_wakes_total", "Hibernated pods that were to wake, by result.", "result", NULL);
+static Metric wakes = METRIC_COUNTER(
+    "crivirt_wakes_total", "Hibernated pods that were to wake, by cause and result.", "cause", "result");
 static Metric wake_seconds = METRIC_SECONDS(
-    "crivirt_wake_seconds", "Time from the call that woke a hibernated pod until it ran.", NULL);
+    "crivirt_wake_seconds", "Time from the call or packet that woke a hibernated pod until it ran.", NULL);
 
 /* ---- the files ---- */
 
@@ -165,6 +165,7 @@ static gboolean vm_end(Pod *pod, GError **error)
 {
     Deadline deadline = deadline_in_ms(END_TIMEOUT_MS);
 
+    pod_watch_begin(pod, FALSE); /* before the tap is gone, with what is in it */
     pod_disconnect(pod);
     pod_share_rest(pod);
     sandbox_save_mark(pod, FALSE);
@@ -370,10 +371,12 @@ static gboolean wake_from(Pod *pod, const Saved *saved, const Deadline *deadline
     if (blocks == NULL)
         return FALSE;
     if (!pod_start_load_saved(pod, saved->directory, saved->ram, saved->devices, blocks, deadline, error) ||
-        !pod_network_redirect(pod, error) || !set_hibernated(pod, FALSE, error)) {
+        !pod_watch_hand_over(pod, error) || !set_hibernated(pod, FALSE, error)) {
         vm_undo(pod);
+        pod_watch_begin(pod, TRUE);
         return FALSE;
     }
+    pod_watch_end(pod);
     return vm_go_on(pod, saved, deadline, error);
 }
 
@@ -445,6 +448,17 @@ static gboolean wake(Pod *pod, const Deadline *deadline, GError **error)
     return good;
 }
 
+/* Static. */
+static const char *wake_cause(Pod *pod)
+{
+    const char *cause;
+
+    g_mutex_lock(&pod->lock);
+    cause = pod->wake_cause;
+    g_mutex_unlock(&pod->lock);
+    return cause;
+}
+
 void sandbox_wake_work(gpointer data, gpointer unused)
 {
     g_autoptr(Pod) pod = data;
@@ -452,18 +466,19 @@ void sandbox_wake_work(gpointer data, gpointer unused)
                          pod->manager->closing};
     const gint64 begin_us = g_get_monotonic_time();
     const gboolean hibernated = pod_is_hibernated(pod);
+    const char *cause = wake_cause(pod);
     GError *error = NULL;
 
     (void)unused;
     if (wake(pod, &deadline, &error)) {
-        log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)), "woken in %" G_GINT64_FORMAT " ms",
-                 (g_get_monotonic_time() - begin_us) / 1000);
+        log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod), "cause", cause),
+                 "woken in %" G_GINT64_FORMAT " ms", (g_get_monotonic_time() - begin_us) / 1000);
     } else {
         g_prefix_error(&error, "cannot wake sandbox %s: ", pod->id);
         log_error(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)), "%s", error->message);
     }
     if (hibernated)
-        metric_add(&wakes, 1, error == NULL ? "ok" : "failed", NULL);
+        metric_add(&wakes, 1, cause, error == NULL ? "ok" : "failed");
     if (hibernated && error == NULL)
         metric_observe_since(&wake_seconds, begin_us, NULL, NULL);
     pod_rest_change_end(pod, error);
@@ -524,6 +539,7 @@ void sandbox_hibernate_go_on(Pod *pod)
         return;
     g_mutex_lock(&pod->lock);
     pod->rest_changes = TRUE;
+    pod->wake_cause = "restart";
     g_mutex_unlock(&pod->lock);
     g_thread_pool_push(pod->manager->wake_workers, pod_ref(pod), NULL);
 }

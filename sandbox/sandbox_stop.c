@@ -9,6 +9,7 @@
 #include "sandbox/container/container_remove.h"
 #include "sandbox/container/container_signal.h"
 #include "sandbox/pod/pod_events.h"
+#include "sandbox/pod/pod_watch.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/events.h"
 #include "sandbox/pods/manager.h"
@@ -75,6 +76,7 @@ static gboolean stop_in_job(Pod *pod, const Deadline *deadline, GError **error)
     if (pod_state(pod) == POD_STOPPED)
         return TRUE;
     kill_containers(pod);
+    pod_watch_end(pod);
     set_awake(pod);
     /* A pod that fills the disk must be stoppable. Without this row the next daemon finds a pod whose guest
      * is gone, and ends it all the same. */

@@ -199,8 +199,7 @@ void pod_network_record(Pod *pod, const CniResult *network)
     g_mutex_unlock(&pod->lock);
 }
 
-/* Return: CniAddress; the array owns them. */
-static GPtrArray *recorded_addresses(Pod *pod)
+GPtrArray *pod_network_addresses(Pod *pod)
 {
     GPtrArray *addresses = g_ptr_array_new_with_free_func(g_free);
 
@@ -218,7 +217,7 @@ static GPtrArray *recorded_addresses(Pod *pod)
 
 gboolean pod_network_redirect(Pod *pod, GError **error)
 {
-    g_autoptr(GPtrArray) addresses = recorded_addresses(pod);
+    g_autoptr(GPtrArray) addresses = pod_network_addresses(pod);
 
     return redirect_install(pod->netns_path, GUEST_INTERFACE, pod->tap,
                             pod_network_is_filtered(pod) ? addresses : NULL, error);

@@ -16,6 +16,8 @@ gboolean pod_network_del(Pod *pod, const Deadline *deadline, GError **error);
 /* Records the network in the pod: its addresses, and what DEL needs. */
 void pod_network_record(Pod *pod, const CniResult *network);
 
+/* Return: the recorded addresses (CniAddress), which the array owns. */
+GPtrArray *pod_network_addresses(Pod *pod);
 /* Leads frames to and from the tap of a pod whose network was recorded before, and whose VM is another one.
  */
 gboolean pod_network_redirect(Pod *pod, GError **error);

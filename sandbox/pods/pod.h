@@ -70,6 +70,8 @@ struct Pod {
     const char *lost;       /* why the VM has ended by itself, in reasons; NULL: it has not */
     GStringChunk *reasons;  /* why VMs of the pod have ended: borrowed for as long as the pod is referenced */
     char *blocked;          /* why its guest cannot run at present; NULL: it can */
+    GSource *watch;         /* of a hibernated pod (pod/pod_watch.h); NULL: none */
+    const char *wake_cause; /* of the last wake, static: "call", "traffic" */
     GError *wake_problem;   /* why it could not be woken the last time; NULL: it never failed */
     gboolean was_reset;     /* the VM has ended because the guest reset itself */
     gboolean abandoned;     /* the start was abandoned for a cause outside the guest */

@@ -18,10 +18,11 @@ gboolean pod_is_hibernated(Pod *pod)
 /* ---- awake ---- */
 
 /* One worker wakes the pod for all who wait, because its work must not end with the deadline of one. */
-static void wake_begin_locked(Pod *pod)
+static void wake_begin_locked(Pod *pod, const char *cause)
 {
     LOCK_ASSERT_HELD(&pod->lock);
     pod->rest_changes = TRUE;
+    pod->wake_cause = cause;
     g_thread_pool_push(pod->manager->wake_workers, pod_ref(pod), NULL);
 }
 
@@ -37,11 +38,34 @@ gboolean pod_rest_wait_awake_locked(Pod *pod, const Deadline *deadline, GError *
             return FALSE;
         }
         if (!pod->rest_changes)
-            wake_begin_locked(pod);
+            wake_begin_locked(pod, POD_WAKE_BY_CALL);
         good = deadline_cond_wait(deadline, &pod->changed, &pod->lock,
                                   "waiting for the hibernated sandbox to wake", error);
     }
     return good;
+}
+
+gboolean pod_rest_wake(Pod *pod)
+{
+    gboolean begun;
+
+    g_mutex_lock(&pod->lock);
+    begun = pod->state == POD_READY && pod->hibernated && !pod->rest_changes &&
+            !g_cancellable_is_cancelled(pod->manager->closing);
+    if (begun)
+        wake_begin_locked(pod, POD_WAKE_BY_TRAFFIC);
+    g_mutex_unlock(&pod->lock);
+    return begun;
+}
+
+gboolean pod_rest_changes(Pod *pod)
+{
+    gboolean changes;
+
+    g_mutex_lock(&pod->lock);
+    changes = pod->rest_changes;
+    g_mutex_unlock(&pod->lock);
+    return changes;
 }
 
 /* ---- at rest ---- */

@@ -17,6 +17,15 @@
  * error. */
 gboolean pod_rest_wait_awake_locked(Pod *pod, const Deadline *deadline, GError **error);
 
+#define POD_WAKE_BY_CALL "call"
+#define POD_WAKE_BY_TRAFFIC "traffic"
+
+/* Lets a worker wake a hibernated pod that got traffic. Does not block. Return: whether it does; FALSE when a
+ * change is under way, the pod is not hibernated, or the daemon ends. */
+gboolean pod_rest_wake(Pod *pod);
+/* Return: whether the pod is being hibernated or woken. */
+gboolean pod_rest_changes(Pod *pod);
+
 /* Called before the change into hibernation, which pod_rest_change_end() follows. Waits until no call uses
  * the guest, and, with force, no stream session. *ret_is_hibernated: the pod is hibernated already, and no
  * change has begun. Errors: FAILED_PRECONDITION when it is not READY, or has stream sessions, with their

@@ -206,7 +206,7 @@ test('an administrator sees that a pod is hibernated, how often pods were, and w
         return line === undefined ? 0 : Number(line.split(' ').at(-1)); // one that was never counted has no line
     };
     const counted = () => Promise.all(['crivirt_pods_hibernated', 'crivirt_hibernations_total{result="ok"}', 'crivirt_hibernations_total{result="failed"}',
-                                       'crivirt_wakes_total{result="ok"}', 'crivirt_wakes_total{result="failed"}', 'crivirt_wake_seconds_count'].map(figure));
+                                       'crivirt_wakes_total{cause="call",result="ok"}', 'crivirt_wakes_total{cause="call",result="failed"}', 'crivirt_wake_seconds_count'].map(figure));
     const begin = await counted();
     const rises = async (expected) => assert.deepStrictEqual((await counted()).map((value, i) => value - begin[i]), expected);
     const shows = async (inPods, inPs, states) => {

@@ -6,6 +6,7 @@
  *   guest_tool echo PORT          sends back what who connects to the loopback's port sends, for ever
  *   guest_tool greet PORT         the same after "welcome"
  *   guest_tool reset PORT         sends "partial", and resets the connection when it has been sent something
+ *   guest_tool receive PORT       prints the datagrams that come to it (UDP over IPv4), for ever
  *   guest_tool syn PORT           of four connections to it, always between the same addresses and ports: by
  * how much the first packet's sequence number and time stamp (RFC 7323) are ahead of the clocks that they
  * follow. Whose secrets (RFC 6528) are the same, for those it is the same. Needs CAP_NET_RAW
@@ -260,6 +261,23 @@ static int use_lock(const char *action, const char *kind, const char *file)
     return 0;
 }
 
+static int receive(const char *port)
+{
+    const struct sockaddr_in address = {.sin_family = AF_INET,
+                                        .sin_port = htons((uint16_t)strtoul(port, NULL, 10))};
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    char datagram[1500];
+    ssize_t length;
+
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof address) < 0)
+        return perror(port), 1;
+    while ((length = read(fd, datagram, sizeof datagram)) >= 0) {
+        fwrite(datagram, 1, (size_t)length, stdout);
+        fflush(stdout);
+    }
+    return 1;
+}
+
 /* Three times, because nobody confirms it. The kernel adds the checksum and the link-local source. */
 static int advertise(const char *interface)
 {
@@ -294,6 +312,8 @@ int main(int argc, char **argv)
         return serve_tcp(argv[2], greet);
     if (strcmp(argv[1], "reset") == 0)
         return serve_tcp(argv[2], reset);
+    if (strcmp(argv[1], "receive") == 0)
+        return receive(argv[2]);
     if (strcmp(argv[1], "advertise") == 0)
         return advertise(argv[2]);
     if (strcmp(argv[1], "syn") == 0)
