@@ -19,10 +19,11 @@ const say = (text) => process.stderr.write(`==> ${text}\n`);
 function connect(socket = path.join(runDir, 's.sock')) {
     const grpc = require('@grpc/grpc-js');
     const loader = require('@grpc/proto-loader');
-    const file = path.join(__dirname, '../../common/cri-api/api.proto');
-    const cri = grpc.loadPackageDefinition(loader.loadSync(file, {keepCase: true, longs: Number})).runtime.v1;
+    const load = (file) => grpc.loadPackageDefinition(
+        loader.loadSync(path.join(__dirname, '../../common/cri-api', file), {keepCase: true, longs: Number}));
+    const cri = load('api.proto').runtime.v1;
     const open = (Service) => new Service(`unix://${socket}`, grpc.credentials.createInsecure());
-    const clients = [open(cri.RuntimeService), open(cri.ImageService)];
+    const clients = [open(cri.RuntimeService), open(cri.ImageService), open(load('crivirt.proto').crivirt.v1.Crivirt)];
 
     return (method, request) => new Promise((resolve, reject) => {
         const client = clients.find((one) => typeof one[method] === 'function');

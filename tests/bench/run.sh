@@ -4,13 +4,14 @@
 #   run.sh [BUILD_DIRECTORY]     a release build; default: build/release, which is built if it does not exist
 # It needs root. Everything happens in a network namespace with a daemon and a registry of its own, and is removed afterwards.
 # The environment selects what is measured and how often:
-#   BENCH_PARTS="boot container restore containerd unpooled many pull memory checkpoint churn streaming"; "limit", which
+#   BENCH_PARTS="boot container restore containerd unpooled many pull memory checkpoint hibernate churn streaming"; "limit", which
 #                   fills the node's memory with pods, has to be named. "containerd" needs containerd, runc and ctr. So does
 #                   "io", the network and the files of pods, which has to be named too.
 #   BENCH_STARTS=20  BENCH_CONTAINERS=15  BENCH_MANY="5 20"  BENCH_PULLS=5  BENCH_LAYER_MB=40 (five layers)
 #   BENCH_PODS="1 10"  BENCH_CHURN=100  BENCH_CHURN_AT_ONCE=4  BENCH_LIMIT=1000  BENCH_LIMIT_RESERVE_MB=2048
 #   BENCH_STREAMS=5  BENCH_STREAM_MIB=32  BENCH_CHECKPOINTS=5  BENCH_WORKING_SET_MIB=200
 #   BENCH_PACKINGS="none zstd aes zstd+aes" (forms of checkpoints, in turns)
+#   BENCH_HIBERNATIONS=5  BENCH_SLEEPERS_MIB="200 1024" (working sets of the pods that are hibernated)
 #   BENCH_AT_ONCE=8  BENCH_CROWDS=3 (pods with a container at once, beside containerd, and how often)
 #   BENCH_IO=3 (turns)  BENCH_IO_SECONDS=3  BENCH_IO_MIB=32  BENCH_IO_FILES=2000  BENCH_IO_WORKS="stream ask" (of io.js; default: all)
 #   BENCH_IO_FLAGS="|--guest-vhost-net=false" (sets of flags for the daemon, each measured by itself)
@@ -26,7 +27,7 @@ root=$(dirname "$(dirname "$here")")
 
 [ "$(id -u)" = 0 ] || fail "only root can run VMs and make network namespaces"
 build=$(readlink -f "${1:-$root/build/release}")
-parts=${BENCH_PARTS:-boot container restore containerd unpooled many pull memory checkpoint churn streaming}
+parts=${BENCH_PARTS:-boot container restore containerd unpooled many pull memory checkpoint hibernate churn streaming}
 need node nodejs gcc gcc
 
 namespace=crivirt-bench-$$
@@ -304,7 +305,7 @@ build_project
 node_modules
 guest_image
 if has container || has streaming; then measuring_images; fi
-if has checkpoint; then working_sets; fi
+if has checkpoint || has hibernate; then working_sets; fi
 if has io; then io_image; fi
 network
 "$root/deploy/busybox-archive.sh" "$work/busybox.tar" docker.io/library/busybox:latest
@@ -347,7 +348,7 @@ with "$work/timer-guest/initrd.img" container --guest-template=false
 with "$work/timer-guest/initrd.img" streaming --guest-template=false
 with "$work/guest/initrd.img" boot --guest-template=false
 with "$work/guest/initrd.img" unpooled --guest-vm-pool-size=0
-with "$work/guest/initrd.img" "restore many pull memory checkpoint churn limit"
+with "$work/guest/initrd.img" "restore many pull memory checkpoint hibernate churn limit"
 if { has containerd || has io; } && start_containerd; then
     with "$work/guest/initrd.img" containerd
     io_all

@@ -14,7 +14,7 @@ const {NodeVm} = require('./support/vm');
 
 // What the tests use: the programs, the sources (scripts, .proto files, tests), and the images of guests.
 const PROGRAMS = ['cri-server/crivirtd', 'cri-server/cli/crivirt', 'cri-server/libcrash_shim.so', 'agent/crivirt-agent',
-                  'libexec/crivirt-fsguard', 'tests/tools/guest_tool', 'tests/tools/tsc_khz'];
+                  'libexec/crivirt-fsguard', 'tests/tools/guest_tool', 'tests/tools/stateful', 'tests/tools/tsc_khz'];
 
 function makeArchive(file) {
     const sources = execFileSync('git', ['-C', root, 'ls-files', '-z', '--', 'tests', 'deploy', 'kernel', 'common', 'cri-server',
