@@ -84,15 +84,36 @@ class Subjects {
 
     // A pod that can be saved, with a container that has a volume, a directory for the checkpoint, and the name of the
     // restored pod.
-    async saveable() {
+    async saveable(more) {
         const pod = await this.node.runPod();
         const container = await this.node.runContainer(pod, {
             command: ['/bin/sh', '-c', 'exec 3>>/volume/open; cd /volume; sleep 100000'],
             mounts: [{container_path: '/volume', host_path: this.volume}],
+            ...more,
         });
         const saved = path.join(this.node.dir, `checkpoint${++this.serial}`);
         fs.mkdirSync(saved);
         return {pod, container, saved, config: this.node.podConfig()};
+    }
+
+    // The same with a block device, which is a file: the container has it open, and has written to it.
+    async hibernatable() {
+        const disk = path.join(this.node.dir, `disk${++this.serial}`);
+        fs.writeFileSync(disk, '');
+        fs.truncateSync(disk, 1 << 20);
+        const subject = await this.saveable({
+            command: ['/bin/sh', '-c', 'exec 3>>/volume/open 4<>/dev/disk; echo kept >&4; cd /volume; sleep 100000'],
+            devices: [{container_path: '/dev/disk', host_path: disk, permissions: 'rw'}],
+        });
+        return {...subject, disk};
+    }
+
+    // The container of hibernatable() runs, and has its volume and its device, which is the file.
+    async usableWithDisk({container, disk}) {
+        await this.usable(container);
+        assert.strictEqual(await this.node.output(container, 'head -c 4 /dev/disk'), 'kept');
+        await this.node.output(container, 'echo more | dd of=/dev/disk bs=512 seek=1 conv=fsync 2>/dev/null');
+        assert.strictEqual(fs.readFileSync(disk).subarray(512, 516).toString(), 'more');
     }
 
     // The container runs, and has its volume.
@@ -334,27 +355,29 @@ const VERBS = [
     },
     {
         verb: 'HibernatePod',
-        prepare: (s) => s.saveable(),
+        prepare: (s) => s.hibernatable(),
         work: (s, {pod}) => s.call('HibernatePod', {pod_sandbox_id: pod.id}),
-        async again(s, {pod, container}) {
+        async again(s, subject) {
+            const {pod, container} = subject;
             await s.call('HibernatePod', {pod_sandbox_id: pod.id});
             assert.strictEqual((await s.node.containerStatus(container)).reason, 'Hibernated');
-            await s.usable(container);
+            await s.usableWithDisk(subject);
             await s.node.removePod(pod);
         },
     },
     {
         verb: 'WakePod',
         async prepare(s) {
-            const subject = await s.saveable();
+            const subject = await s.hibernatable();
             await s.call('HibernatePod', {pod_sandbox_id: subject.pod.id});
             return subject;
         },
         work: (s, {pod}) => s.call('WakePod', {pod_sandbox_id: pod.id}),
-        async again(s, {pod, container}) {
+        async again(s, subject) {
+            const {pod, container} = subject;
             await s.call('WakePod', {pod_sandbox_id: pod.id});
             assert.strictEqual((await s.node.containerStatus(container)).reason, '');
-            await s.usable(container);
+            await s.usableWithDisk(subject);
             await s.node.removePod(pod);
         },
     },
