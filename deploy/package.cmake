@@ -37,17 +37,23 @@ set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA
     ${CMAKE_CURRENT_SOURCE_DIR}/deb/prerm ${CMAKE_CURRENT_SOURCE_DIR}/deb/postrm)
 include(CPack)
 
-# The package contains the guest image, so that a node needs nothing else.
+# The package contains the guest image and crivirt's own QEMU, so that a node needs nothing else.
 if(TARGET guest-image)
   add_custom_target(deb
     COMMAND ${CMAKE_COMMAND} --build ${CMAKE_BINARY_DIR}
     COMMAND ${CMAKE_CPACK_COMMAND} -G DEB
     WORKING_DIRECTORY ${CMAKE_BINARY_DIR} USES_TERMINAL VERBATIM)
   add_dependencies(deb guest-image)
+  if(TARGET qemu)
+    add_dependencies(deb qemu)
+  endif()
 
   add_custom_target(bundle
     COMMAND ${CMAKE_COMMAND} --build ${CMAKE_BINARY_DIR}
     COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/bundle/make.sh ${CMAKE_BINARY_DIR} ${CMAKE_BINARY_DIR}/bundle
     USES_TERMINAL VERBATIM)
   add_dependencies(bundle guest-image)
+  if(TARGET qemu)
+    add_dependencies(bundle qemu)
+  endif()
 endif()

@@ -24,7 +24,8 @@
 #   CRIVIRT_BUILD          the build directory (crivirtd, crivirt, the agent)
 #   CRIVIRT_GUEST_TUNED    directories of guest images, with `kernel` and `initrd.img`
 #   CRIVIRT_GUEST_STOCK
-# Unit tests that boot a guest find CRIVIRT_TEST_KERNEL and CRIVIRT_TEST_INITRD, the tuned ones.
+#   CRIVIRT_TEST_QEMU      the QEMU of the pods, a value of hypervisor.qemu
+# Unit tests that boot a guest find CRIVIRT_TEST_KERNEL and CRIVIRT_TEST_INITRD, the tuned ones, and CRIVIRT_TEST_QEMU as well.
 set -euo pipefail
 root=$(dirname "$(dirname "$(readlink -f "$0")")")
 # shellcheck source=../deploy/say.sh
@@ -216,9 +217,25 @@ guest_images() {
     # Not in build/: the user that QEMU runs as cannot look into a home directory.
     guests=${CRIVIRT_CACHE:-/var/cache/crivirt}/test-guests
     export CRIVIRT_GUEST_TUNED=$guests/tuned CRIVIRT_GUEST_STOCK=$guests/stock
+    if builds_qemu; then
+        "$root/deploy/qemu/build.sh" >"$log/qemu.log" 2>&1 & # beside the kernel; own_qemu waits for it
+    fi
     "$root/kernel/image.sh" --kernel stock --agent "$agent" "$CRIVIRT_GUEST_STOCK"
     "$root/kernel/image.sh" --kernel tuned --agent "$agent" "$CRIVIRT_GUEST_TUNED"
     export CRIVIRT_TEST_KERNEL=$CRIVIRT_GUEST_TUNED/kernel CRIVIRT_TEST_INITRD=$CRIVIRT_GUEST_TUNED/initrd.img
+}
+
+builds_qemu() { grep -q '^CRIVIRT_QEMU:STRING=own$' "$root/build/release/CMakeCache.txt"; }
+
+# crivirt's own QEMU, which only packages of Debian 12 for x86-64 have; elsewhere the tests use Debian's.
+own_qemu() {
+    local entry
+    if ! builds_qemu; then
+        export CRIVIRT_TEST_QEMU=debian
+        return
+    fi
+    entry=$("$root/deploy/qemu/build.sh" --into "$root/build/release/qemu")
+    export CRIVIRT_TEST_QEMU=$entry/lib/crivirt/qemu-system-x86_64
 }
 
 # Node.js of version 18 or later (Debian's where there is none), and the gRPC client of the tests.
@@ -356,6 +373,9 @@ mkdir -p "$log"
 rm -f "$log"/*.failures
 groups=(runtime build bundle test)
 [ "$integration$node" = nono ] || groups+=(kernel)
+if [ "$integration$node" != nono ] && [ "$(dpkg --print-architecture)" = amd64 ]; then
+    groups+=(qemu)
+fi
 "$root/deploy/packages.sh" "${groups[@]}"
 "$root/deploy/users.sh"
 if [ "$unit$integration$tidy$node" != nononono ]; then
@@ -369,6 +389,7 @@ if [ "$tidy" = yes ]; then
     timed clang-tidy lint clang-tidy tidy "$root/build/release"
 fi
 [ "$integration" = no ] || timed 'guest images' guest_images
+[ "$integration" = no ] || timed QEMU own_qemu
 [ "$unit" = no ] || timed 'unit tests' unit_tests release
 for sanitizer in asan tsan; do
     if [ "${!sanitizer}" = yes ]; then

@@ -52,7 +52,7 @@ for package in $(packages); do
     licences "/usr/share/doc/$package/copyright" | sed "s/^/$package\t/" >>"$work/licences"
 done
 printf 'crivirt\t%s\t%s\tcrivirt\t%s\n' "${version%-*}" "${version##*-}" "${version%-*}" >>"$work/packages"
-printf 'crivirt\tApache-2.0\n' >>"$work/licences"
+printf 'crivirt\tApache-2.0\ncrivirt\tGPL-2\n' >>"$work/licences" # GPL: the guests' kernel, and QEMU
 LC_ALL=C sort -k 2 "$list" | while read -r package path; do
     [ -L "$tree/$path" ] || printf '%s\t%s\t%s\n' "$package" "$path" "$(sha256sum "$tree/$path" | cut -d ' ' -f 1)"
 done >"$work/files"

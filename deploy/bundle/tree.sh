@@ -103,6 +103,9 @@ put_packages() {
             *:"$architecture") package=${package%:*} ;;
             *:*) continue ;;
         esac
+        case $path in
+            */qemu-system-x86_64 | */accel-tcg-x86_64.so) [ ! -e "$tree/lib/crivirt/qemu-system-x86_64" ] || continue ;;
+        esac
         path=${path/ARCH/$triplet}
         [ -e "$path" ] || fail "$path is missing: apt-get install $package ($rest)"
         while IFS= read -r file; do

@@ -8,7 +8,7 @@ const fs = require('fs');
 const os = require('os');
 const path = require('path');
 const {test, before, after} = require('node:test');
-const {root, build, guests} = require('./support/environment');
+const {root, build, guests, qemu} = require('./support/environment');
 const {command, must} = require('./support/kit');
 
 const deploy = path.join(root, 'deploy');
@@ -35,6 +35,8 @@ const files = (directory) => must('find', directory, '!', '-type', 'd', '-printf
 before(async () => {
     fs.chmodSync(work, 0o755); // QEMU's user looks for its files
     fs.cpSync(guests.tuned, path.join(build, 'guest'), {recursive: true, verbatimSymlinks: true});
+    if (path.isAbsolute(qemu))
+        must('install', '-D', qemu, path.join(build, 'qemu/qemu-system-x86_64'));
     output = path.join(work, 'output');
     name = await make(output, {});
     version = name.replace('crivirt-', '');
@@ -75,7 +77,9 @@ test('a bundle that lies elsewhere runs after relocate.sh, with its own loader a
     must('sh', path.join(tree, 'libexec/crivirt/relocate.sh'), tree);
     assert.match(must(path.join(tree, 'bin/crun'), '--version'), /^crun version/);
     assert.match(must(path.join(tree, 'bin/crivirtd'), '--print-config'), new RegExp(`kernel = "${tree}/lib/crivirt/guest/kernel"`));
-    const loaded = must('env', 'LD_TRACE_LOADED_OBJECTS=1', path.join(tree, 'bin/qemu-system-x86_64'));
+    const program = ['lib/crivirt', 'bin'].map((folder) => path.join(tree, folder, 'qemu-system-x86_64')).filter((file) => fs.existsSync(file));
+    assert.strictEqual(program.length, 1, "crivirt's own QEMU is there instead of Debian's");
+    const loaded = must('env', 'LD_TRACE_LOADED_OBJECTS=1', program[0]);
     assert.deepStrictEqual(loaded.split('\n').filter((line) => line.includes('/') && !line.includes(tree)), []);
 });
 

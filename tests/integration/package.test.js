@@ -7,7 +7,7 @@ const fs = require('fs');
 const os = require('os');
 const path = require('path');
 const {test, before, after} = require('node:test');
-const {build} = require('./support/environment');
+const {build, qemu} = require('./support/environment');
 const {must} = require('./support/kit');
 
 const root = path.join(__dirname, '../..');
@@ -59,9 +59,19 @@ test('the installed programs run, and accept the installed configuration, which 
         fs.accessSync(at(name), fs.constants.X_OK);
 });
 
+const own = path.isAbsolute(qemu) && 'usr/lib/crivirt/qemu-system-x86_64';
+
+test("the package has crivirt's own QEMU, which its daemon would use, with the name of its source", {skip: !own}, () => {
+    const at = (name) => installed.at(name);
+    assert.strictEqual(must(at(own), '--version'), must(qemu, '--version'));
+    assert.match(fs.readFileSync(at('usr/share/doc/crivirt/qemu/source'), 'utf8'), /^qemu 1:7\.2\+\S+\n$/);
+    for (const name of ['build.sh', 'devices.mak', 'features', 'patches/x86-no-device-tree.patch'])
+        fs.accessSync(at(`usr/share/doc/crivirt/qemu/${name}`));
+});
+
 test('every program is position-independent, bound at its start, and has no writable code', () => {
     const at = (name) => installed.at(name);
-    for (const name of ['usr/sbin/crivirtd', 'usr/bin/crivirt', 'usr/lib/crivirt/crivirt-fsguard']) {
+    for (const name of ['usr/sbin/crivirtd', 'usr/bin/crivirt', 'usr/lib/crivirt/crivirt-fsguard', ...own ? [own] : []]) {
         const text = must('readelf', '-hldW', at(name));
         assert.match(text, /Type:\s+DYN/, name);
         assert.match(text, /GNU_RELRO/, name);

@@ -14,7 +14,8 @@ const {NodeVm} = require('./support/vm');
 
 // What the tests use: the programs, the sources (scripts, .proto files, tests), and the images of guests.
 const PROGRAMS = ['cri-server/crivirtd', 'cri-server/cli/crivirt', 'cri-server/libcrash_shim.so', 'agent/crivirt-agent',
-                  'libexec/crivirt-fsguard', 'tests/tools/guest_tool', 'tests/tools/stateful', 'tests/tools/tsc_khz'];
+                  'libexec/crivirt-fsguard', 'tests/tools/guest_tool', 'tests/tools/stateful', 'tests/tools/tsc_khz',
+                  'qemu/qemu-system-x86_64'];
 
 function makeArchive(file) {
     const sources = execFileSync('git', ['-C', root, 'ls-files', '-z', '--', 'tests', 'deploy', 'kernel', 'common', 'cri-server',
@@ -40,6 +41,7 @@ async function prepare(vm) {
         cp /srv/crivirt/deploy/sysctl.conf /etc/sysctl.d/90-crivirt.conf
         cp /srv/crivirt/deploy/modules-load.conf /etc/modules-load.d/crivirt.conf
         systemctl restart systemd-modules-load systemd-sysctl
+        ! cd /srv/crivirt/${path.relative(root, build)}/qemu || install -D -t /usr/lib/crivirt qemu-system-x86_64
         /srv/crivirt/deploy/users.sh`);
 }
 
