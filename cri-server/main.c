@@ -162,13 +162,14 @@ static void daemon_serve(const Daemon *daemon, const CommandLine *line, RpcServe
     SpanExport *spans = span_export_start(daemon->settings);
     gboolean is_kvm = FALSE;
     const char *accelerator = sandbox_manager_accelerator(daemon->sandboxes, &is_kvm);
+    const QemuProgram *qemu = sandbox_manager_qemu(daemon->sandboxes);
 
     rpc_server_start(server);
     health_add_parts(daemon->health, daemon, server);
     health_start(daemon->health);
     log_write(is_kvm ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
               LOG_FIELDS("socket", daemon->settings->server.socket, "version", CRIVIRT_VERSION, "accelerator",
-                         accelerator),
+                         accelerator, "qemu", qemu->path, "qemu_version", qemu->version),
               "serving");
     notify_manager("READY=1");
     wait_for_stop(daemon, line);

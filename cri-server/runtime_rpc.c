@@ -132,6 +132,19 @@ static char *describe_accelerator(const RpcCall *call)
     return arena_strdup(call->arena, json_writer_text(json, NULL));
 }
 
+static char *describe_qemu(const RpcCall *call)
+{
+    g_autoptr(JsonWriter) json = json_writer_new();
+    const QemuProgram *qemu = sandbox_manager_qemu(call->daemon->sandboxes);
+
+    json_writer_open_object(json, NULL);
+    json_writer_string(json, "path", qemu->path);
+    json_writer_string(json, "version", qemu->version);
+    json_writer_bool(json, "own", qemu->own);
+    json_writer_close_object(json);
+    return arena_strdup(call->arena, json_writer_text(json, NULL));
+}
+
 gboolean rpc_Status(const RpcCall *call, const Runtime__V1__StatusRequest *request,
                     Runtime__V1__StatusResponse *response, GError **error)
 {
@@ -145,9 +158,10 @@ gboolean rpc_Status(const RpcCall *call, const Runtime__V1__StatusRequest *reque
     if (!request->verbose)
         return TRUE;
     config = config_to_json(settings);
-    response->info = arena_new0(call->arena, Runtime__V1__StatusResponse__InfoEntry *, 3);
+    response->info = arena_new0(call->arena, Runtime__V1__StatusResponse__InfoEntry *, 4);
     add_info(call, response, "config", arena_strdup(call->arena, config));
     add_info(call, response, "accelerator", describe_accelerator(call));
+    add_info(call, response, "qemu", describe_qemu(call));
     templates = sandbox_manager_templates(call->daemon->sandboxes);
     if (templates != NULL)
         add_info(call, response, "templates", arena_strdup(call->arena, templates));

@@ -135,6 +135,7 @@ static gboolean open_parts(SandboxManager *manager, GError **error)
         .state_dir = settings->server.state_dir,
         .run_dir = settings->server.run_dir,
         .accelerator = settings->hypervisor.accelerator,
+        .qemu = settings->hypervisor.qemu,
         .qemu_user = settings->hypervisor.qemu_user,
         .qemu_group = settings->hypervisor.qemu_group,
         .private_devices = settings->hypervisor.private_devices,
@@ -315,6 +316,11 @@ const char *sandbox_manager_accelerator(SandboxManager *manager, gboolean *ret_i
 
     *ret_is_kvm = vmm_uses_kvm(manager->vmm, &reason);
     return reason;
+}
+
+const QemuProgram *sandbox_manager_qemu(SandboxManager *manager)
+{
+    return vmm_qemu(manager->vmm);
 }
 
 static void count_pod(Pod *pod, SandboxCounts *counts)

@@ -17,6 +17,7 @@
 #include "common/deadline.h"
 #include "common/settings/live_settings.h"
 #include "image-service/image_service.h"
+#include "sandbox/host/qemu_program.h"
 
 typedef struct SandboxManager SandboxManager;
 
@@ -78,6 +79,8 @@ GPtrArray *sandbox_collect_orphans(SandboxManager *manager, gboolean dry_run);
 char *sandbox_manager_network_problem(SandboxManager *manager);
 /* Return: the accelerator in use ("KVM", "emulation (TCG), because …"), borrowed. */
 const char *sandbox_manager_accelerator(SandboxManager *manager, gboolean *ret_is_kvm);
+/* Return: the QEMU of new pods, borrowed. */
+const QemuProgram *sandbox_manager_qemu(SandboxManager *manager);
 /* Return: templates and the VM pool as JSON, which the caller frees; NULL: the configuration has none. */
 char *sandbox_manager_templates(SandboxManager *manager);
 

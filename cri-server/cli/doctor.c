@@ -18,6 +18,7 @@
 #include "cri-server/cli/human.h"
 #include "sandbox/host/accelerator.h"
 #include "sandbox/host/node_kernel.h"
+#include "sandbox/host/qemu_program.h"
 
 enum { LOW_SPACE_PERCENT = 10 };
 #define KVM_DEVICE "/dev/kvm"
@@ -90,6 +91,41 @@ static void check_kvm(GPtrArray *findings, const Settings *settings)
                      "and load kvm_intel or kvm_amd; without it pods are several times slower"));
 }
 
+/* Debian's updates do not reach crivirt's own QEMU. */
+static char *newer_qemu(const QemuProgram *program)
+{
+    g_auto(QemuProgram) debian = {0};
+
+    if (!program->own || !qemu_program_find("debian", TRUE, &debian, NULL) ||
+        !qemu_program_is_outdated(program, &debian))
+        return NULL;
+    return g_strdup_printf("%s is crivirt's own, of version %s, and Debian's is %s", program->path,
+                           program->version, debian.version);
+}
+
+static void check_qemu(GPtrArray *findings, const Settings *settings)
+{
+    gboolean embedded = g_str_equal(settings->hypervisor.libvirt_uri, "embed");
+    gboolean is_arm = g_str_equal(accelerator_architecture(), "aarch64");
+    g_auto(QemuProgram) program = {0};
+    g_autoptr(GError) error = NULL;
+    char *newer = NULL;
+
+    if (!qemu_program_find(settings->hypervisor.qemu, embedded, &program, &error))
+        doctor_add(findings, DOCTOR_BAD, "QEMU", g_strdup(error->message),
+                   g_strdup_printf("apt-get install %s, or name another one in hypervisor.qemu",
+                                   is_arm ? "qemu-system-arm" : "qemu-system-x86"));
+    else if ((newer = newer_qemu(&program)) != NULL)
+        doctor_add(
+            findings, DOCTOR_WARNING, "QEMU", newer,
+            g_strdup("build and install crivirt's package again, or set hypervisor.qemu to \"debian\""));
+    else
+        doctor_add_good(findings, "QEMU",
+                        g_strdup_printf("%s: %s, version %s",
+                                        program.own ? "crivirt's own" : "not crivirt's own", program.path,
+                                        program.version));
+}
+
 /* A file that some Debian package installs in one of several places. */
 typedef struct {
     const char *subject;
@@ -116,7 +152,6 @@ static void check_installed(GPtrArray *findings, const Installed *wanted)
 static void check_programs(GPtrArray *findings, const Settings *settings)
 {
     gboolean is_arm = g_str_equal(accelerator_architecture(), "aarch64");
-    const char *const qemu[] = {is_arm ? "qemu-system-aarch64" : "qemu-system-x86_64", NULL};
     static const char *const firmware[] = {"/usr/share/seabios/bios-256k.bin",
                                            "/usr/share/qemu/bios-256k.bin", NULL};
     static const char *const driver[] = {
@@ -127,8 +162,7 @@ static void check_programs(GPtrArray *findings, const Settings *settings)
     static const char *const virtiofsd[] = {"/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd", NULL};
     static const char *const mkfs[] = {"mkfs.ext4", "/sbin/mkfs.ext4", NULL};
 
-    check_installed(findings,
-                    &(Installed){"QEMU", qemu, is_arm ? "qemu-system-arm" : "qemu-system-x86", DOCTOR_BAD});
+    check_qemu(findings, settings);
     if (!is_arm)
         check_installed(findings, &(Installed){"QEMU's firmware", firmware, "seabios", DOCTOR_BAD});
     if (g_str_equal(settings->hypervisor.libvirt_uri, "embed"))

@@ -17,6 +17,7 @@
 #include "sandbox/host/accelerator.h"
 #include "sandbox/host/cpu_node.h"
 #include "sandbox/host/node_kernel.h"
+#include "sandbox/host/qemu_program.h"
 
 #define KVM_DEVICE "/dev/kvm"
 
@@ -124,6 +125,16 @@ static void check_kvm(GPtrArray *problems, const Settings *settings)
     problem = kvm_problem(settings);
     if (problem != NULL)
         add_problem(problems, g_str_equal(wish, "kvm"), "hypervisor.accelerator: %s: %s", wish, problem);
+}
+
+static void check_qemu(GPtrArray *problems, const Settings *settings)
+{
+    gboolean embedded = g_str_equal(settings->hypervisor.libvirt_uri, "embed");
+    g_auto(QemuProgram) program = {0};
+    g_autoptr(GError) error = NULL;
+
+    if (!qemu_program_find(settings->hypervisor.qemu, embedded, &program, &error))
+        add_problem(problems, TRUE, "hypervisor.qemu: %s", error->message);
 }
 
 static void check_user(GPtrArray *problems, const Settings *settings)
@@ -311,6 +322,7 @@ GPtrArray *config_check(const Settings *settings)
         add_problem(problems, FALSE, "images.max_image_size is less than images.max_layer_size");
     check_pinned(problems, settings);
     check_kvm(problems, settings);
+    check_qemu(problems, settings);
     check_user(problems, settings);
     check_vm_users(problems, settings);
     check_checkpoint_keys(problems, settings);

@@ -45,6 +45,7 @@ static char *vm_text(const DomainSpec *spec, guint64 disk_bytes)
     anonymous.name = "template";
     anonymous.title = NULL;
     anonymous.owner = NULL;
+    anonymous.emulator = NULL;
     anonymous.agent_socket = "agent";
     anonymous.console_path = "console";
     anonymous.tap = "tap";
@@ -103,13 +104,14 @@ static void add_file(GPtrArray *inputs, const char *name, const char *path)
 
 static gboolean add_versions_of(GPtrArray *inputs, Vmm *vmm, const char *crivirt, GError **error)
 {
+    const QemuProgram *qemu = vmm_qemu(vmm);
     g_autofree char *versions = NULL;
-    gulong qemu;
     gulong libvirt;
 
-    if (!vmm_versions(vmm, &qemu, &libvirt, error))
+    if (!vmm_libvirt_version(vmm, &libvirt, error))
         return FALSE;
-    versions = g_strdup_printf("QEMU %lu, libvirt %lu%s", qemu, libvirt, crivirt);
+    versions = g_strdup_printf("QEMU %lu%s, libvirt %lu%s", qemu->number, qemu->own ? " (crivirt)" : "",
+                               libvirt, crivirt);
     add_input(inputs, "format", FORMAT);
     add_input(inputs, "versions", versions);
     return TRUE;
@@ -124,16 +126,14 @@ char **template_inputs(Vmm *vmm, const DomainSpec *spec, guint64 disk_bytes, GEr
 {
     DomainSpec booting = *spec;
     g_autofree char *vm = NULL;
-    g_autofree char *program = g_strconcat("qemu-system-", spec->architecture, NULL);
     g_autofree char *accelerator =
         g_strdup_printf("%s; the node's: %s", spec->accelerator, vmm_uses_kvm(vmm, NULL) ? "kvm" : "tcg");
-    g_autofree char *emulator = g_find_program_in_path(program);
     g_autoptr(GPtrArray) inputs = g_ptr_array_new_with_free_func(g_free);
 
     if (!vmm_choose_processor(vmm, &booting, error) || !add_versions(inputs, vmm, error))
         return NULL;
     add_input(inputs, "processor", booting.baseline != NULL ? booting.baseline->text : processor());
-    add_file(inputs, "emulator", emulator);
+    add_file(inputs, "emulator", vmm_qemu(vmm)->path);
     add_file(inputs, "kernel", spec->kernel);
     add_file(inputs, "initrd", spec->initrd);
     add_input(inputs, "accelerator", accelerator);

@@ -389,6 +389,8 @@ char *domain_xml_build(const DomainSpec *spec)
     add_processor(xml, spec, architecture);
     add_endings(xml);
     g_string_append(xml, "  <devices>\n");
+    if (spec->emulator != NULL)
+        append_escaped(xml, "    <emulator>%s</emulator>\n", spec->emulator);
     add_controllers(xml, spec);
     add_memory_devices(xml, spec);
     add_channels(xml, spec);

@@ -33,6 +33,7 @@ typedef struct {
     const char *name;            /* also the source of the domain's UUID */
     const char *title;           /* "namespace/pod", for virsh; NULL: none */
     const char *owner;           /* the state directory of the daemon; the Vmm sets it */
+    const char *emulator;        /* path of QEMU; NULL: libvirt's choice; the Vmm sets it */
     guint user;                  /* the id of user and group that QEMU runs as; 0: the Vmm's */
     const char *architecture;    /* "x86_64", "aarch64" */
     const char *accelerator;     /* "auto", "kvm", "tcg"; NULL: the Vmm's */

@@ -79,8 +79,9 @@ static gboolean open_daemon(Vmm *vmm, const VmmConfig *config, GError **error)
 /* libvirt's first query of QEMU's capabilities takes half a second, which would delay the first pod. */
 static gboolean warm_capabilities(Vmm *vmm, GError **error)
 {
-    char *capabilities = virConnectGetDomainCapabilities(vmm->connection, NULL, accelerator_architecture(),
-                                                         NULL, vmm->kvm ? "kvm" : "qemu", 0);
+    char *capabilities =
+        virConnectGetDomainCapabilities(vmm->connection, vmm->qemu.named ? vmm->qemu.path : NULL,
+                                        accelerator_architecture(), NULL, vmm->kvm ? "kvm" : "qemu", 0);
 
     if (capabilities == NULL)
         return vmm_fail(error, "cannot read QEMU's capabilities");
@@ -108,6 +109,8 @@ static gboolean open_vmm(Vmm *vmm, const VmmConfig *config, GError **error)
 
     if (!vmm_root_identity(config->qemu_user, config->qemu_group, &vmm->identity, error))
         return FALSE;
+    if (!qemu_program_find(config->qemu, vmm->embedded, &vmm->qemu, error))
+        return g_prefix_error(error, "hypervisor.qemu: "), FALSE;
     if (vmm->embedded)
         vmm_root_open_kvm(&vmm->identity);
     facts = accelerator_look(vmm->qemu_user, vmm->qemu_group);
@@ -176,6 +179,7 @@ void vmm_close(Vmm *vmm)
     vmm_table_free(vmm->table);
     g_mutex_clear(&vmm->disk_full.lock);
     g_cond_clear(&vmm->disk_full.changed);
+    qemu_program_clear(&vmm->qemu);
     g_free(vmm->qemu_user);
     g_free(vmm->qemu_group);
     g_free(vmm->accelerator_wish);
@@ -187,6 +191,11 @@ void vmm_close(Vmm *vmm)
     g_free(vmm->socket_dir);
     g_free(vmm);
     g_atomic_int_set(&vmm_is_open, FALSE);
+}
+
+const QemuProgram *vmm_qemu(Vmm *vmm)
+{
+    return &vmm->qemu;
 }
 
 gboolean vmm_uses_kvm(Vmm *vmm, const char **ret_reason)

@@ -12,6 +12,7 @@
 
 #include "common/deadline.h"
 #include "common/json.h"
+#include "sandbox/host/qemu_program.h"
 #include "sandbox/vmm/domain_xml.h"
 #include "sandbox/vmm/virtiofsd.h"
 #include "sandbox/vmm/virtiofsd_recovery.h"
@@ -24,6 +25,7 @@ typedef struct {
     const char *state_dir;   /* absolute: the embedded driver's root is state_dir/libvirt */
     const char *run_dir;     /* absolute, for sockets and consoles; QEMU's user may enter it */
     const char *accelerator; /* "auto", "kvm", "tcg" */
+    const char *qemu;        /* the option: "auto", "debian" or a path (qemu_program.h) */
     const char *qemu_user;   /* the account that QEMU runs as, "libvirt-qemu" */
     const char *qemu_group;
     gboolean private_devices; /* embedded driver: each QEMU has a mount namespace with a /dev of its own */
@@ -70,6 +72,10 @@ void vmm_events_ask(Vmm *vmm, void (*function)(gpointer data), gpointer data);
  * Status. */
 gboolean vmm_uses_kvm(Vmm *vmm, const char **ret_reason);
 
+/* Return: the QEMU of the VMs that are created; those of earlier daemons may have another. The Vmm owns it.
+ */
+const QemuProgram *vmm_qemu(Vmm *vmm);
+
 /* Sets spec->accelerated and spec->baseline, as spec->accelerator and spec->cpu ask for on this node. Errors:
  * those of accelerator_choose() and of cpu_node_baseline(). */
 gboolean vmm_choose_processor(Vmm *vmm, DomainSpec *spec, GError **error);
@@ -83,9 +89,9 @@ gboolean vmm_accelerator(Vmm *vmm, const char *name, const char **ret_accelerato
 
 /* Creates the domain paused, so that its tap can be moved before the guest runs. Makes the console file, and
  * makes QEMU's user (spec->user) the owner of it and of the writable disks. A user of its own may
- * open /dev/kvm while QEMU starts. spec->accelerated and spec->owner are ignored:
- * the Vmm sets them. Errors: UNAVAILABLE or INTERNAL with libvirt's message and QEMU's; FAILED_PRECONDITION
- * when the node does not have the accelerator that spec asks for. */
+ * open /dev/kvm while QEMU starts. spec->accelerated, spec->owner and
+ * spec->emulator are ignored: the Vmm sets them. Errors: UNAVAILABLE or INTERNAL with libvirt's message and
+ * QEMU's; FAILED_PRECONDITION when the node does not have the accelerator that spec asks for. */
 gboolean vmm_create(Vmm *vmm, const DomainSpec *spec, const Deadline *deadline, GError **error);
 /* Lets the guest run. The end of a guest that waits for its state (spec->incoming) is reported to
  * VmmStoppedFunc only after this. */
@@ -143,8 +149,8 @@ gboolean vmm_share_has_fsguard(Vmm *vmm, const char *name);
  * may be NULL; the caller owns the reply. Errors: what QEMU refuses is INTERNAL, with QEMU's reason. */
 gboolean vmm_command(Vmm *vmm, const char *name, const char *command, int fd, JsonDocument **ret_reply,
                      GError **error);
-/* The versions as libvirt encodes them: major * 1000000 + minor * 1000 + release. */
-gboolean vmm_versions(Vmm *vmm, gulong *ret_qemu, gulong *ret_libvirt, GError **error);
+/* Reads libvirt's version, as it encodes it: major * 1000000 + minor * 1000 + release. */
+gboolean vmm_libvirt_version(Vmm *vmm, gulong *ret_version, GError **error);
 /* Attaches a PCI device of the node, which has the driver vfio-pci, until the VM ends. It uses one of
  * spec->passthrough_ports. A device that is attached already is success. */
 gboolean vmm_attach_pci(Vmm *vmm, const char *name, const PciAddress *address, GError **error);

@@ -201,6 +201,7 @@ static gboolean create_reserved(Vmm *vmm, const DomainSpec *spec, GError **error
     if (!vmm_choose_processor(vmm, &complete, error) || (complete.accelerated && !check_kvm(vmm, error)))
         return FALSE;
     complete.owner = vmm->state_dir;
+    complete.emulator = vmm->qemu.named ? vmm->qemu.path : NULL;
     complete.time_stamp_khz = complete.accelerated ? 0 : time_stamp_khz();
     if (!domain_xml_architecture_known(spec->architecture))
         return fail(error, STATUS_INVALID_ARGUMENT,
@@ -252,11 +253,10 @@ gboolean vmm_pause(Vmm *vmm, const char *name, GError **error)
     return virDomainSuspend(domain) == 0 || vmm_fail(error, "cannot pause the guest");
 }
 
-gboolean vmm_versions(Vmm *vmm, gulong *ret_qemu, gulong *ret_libvirt, GError **error)
+gboolean vmm_libvirt_version(Vmm *vmm, gulong *ret_version, GError **error)
 {
-    return (virConnectGetVersion(vmm->connection, ret_qemu) == 0 &&
-            virConnectGetLibVersion(vmm->connection, ret_libvirt) == 0) ||
-           vmm_fail(error, "cannot read QEMU's version");
+    return virConnectGetLibVersion(vmm->connection, ret_version) == 0 ||
+           vmm_fail(error, "cannot read libvirt's version");
 }
 
 /* ---- destroying ---- */

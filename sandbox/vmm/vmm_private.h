@@ -36,6 +36,7 @@ typedef struct {
 struct Vmm {
     gboolean embedded;
     gboolean kvm;
+    QemuProgram qemu;
     char *qemu_user;
     char *qemu_group;
     char *accelerator_wish;

@@ -63,6 +63,7 @@ static void examines_a_node(void)
     Settings settings = {
         .hypervisor = {.accelerator = "tcg",
                        .libvirt_uri = "embed",
+                       .qemu = "/nonexistent/qemu-system-x86_64",
                        .qemu_user = "no-such-user",
                        .qemu_group = "no-such-group"},
         .guest = {.kernel = conflist, .initrd = "/nonexistent/initrd"},
@@ -79,6 +80,7 @@ static void examines_a_node(void)
     g_file_set_contents(reason, "its digest differs", -1, NULL);
     g_file_set_contents(next_try, "2030-01-31T12:00:00Z", -1, NULL);
     findings = doctor_examine(&settings);
+    expect(findings, "QEMU", DOCTOR_BAD, "cannot run /nonexistent/qemu-system-x86_64: No such file");
     expect(findings, "QEMU's user", DOCTOR_BAD, "no-such-user");
     expect(findings, "guest kernel", DOCTOR_GOOD, "10-a.conflist");
     expect(findings, "guest initramfs", DOCTOR_BAD, "/nonexistent/initrd");

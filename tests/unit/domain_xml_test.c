@@ -112,6 +112,7 @@ static void full_x86(void)
     spec.time_stamp_khz = 2596132;
     spec.passthrough_ports = 2;
     spec.user = 2000000007;
+    spec.emulator = "/usr/lib/crivirt/qemu-system-x86_64";
     spec.title = "default/web";
     spec.owner = "/var/lib/crivirt";
     spec.vcpus = 4;

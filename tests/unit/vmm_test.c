@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Real libvirt and QEMU, emulated. Guests stay paused, or run a kernel with no agent: the kernel and
- * initramfs of CRIVIRT_TEST_KERNEL and CRIVIRT_TEST_INITRD, else an empty boot sector. */
+/* Real libvirt and QEMU (CRIVIRT_TEST_QEMU), emulated. Guests stay paused, or run a kernel with no agent: the
+ * kernel and initramfs of CRIVIRT_TEST_KERNEL and CRIVIRT_TEST_INITRD, else an empty boot sector. */
 #include "sandbox/vmm/vmm.h"
 
 #include <errno.h>
@@ -28,6 +28,14 @@ enum { MEMORY_BYTES = 64 << 20, WAIT_MS = 10000, BOOT_MS = 60000 };
 static guint64 memory_bytes(void)
 {
     return g_getenv("CRIVIRT_TEST_KERNEL") != NULL ? 256 << 20 : MEMORY_BYTES;
+}
+
+/* The QEMU of the VMs: a value of the option hypervisor.qemu. */
+static const char *qemu(void)
+{
+    const char *given = g_getenv("CRIVIRT_TEST_QEMU");
+
+    return given != NULL ? given : "auto";
 }
 
 static const char first[] = "1111111111111111111111111111111111111111111111111111111111111111";
@@ -100,8 +108,8 @@ static void fixture_paths(Fixture *fixture, char *directory)
     fixture->console = g_build_filename(fixture->run_dir, "console", NULL);
     fixture->agent = g_build_filename(fixture->run_dir, "agent", NULL);
     fixture->kernel = g_build_filename(directory, "kernel", NULL);
-    fixture->config =
-        (VmmConfig){"embed", directory, fixture->run_dir, "tcg", "libvirt-qemu", "libvirt-qemu", TRUE};
+    fixture->config = (VmmConfig){"embed", directory,      fixture->run_dir, "tcg",
+                                  qemu(),  "libvirt-qemu", "libvirt-qemu",   TRUE};
 }
 
 /* A Linux boot sector without a kernel behind it, which is enough to start QEMU. */

@@ -4,7 +4,7 @@
 'use strict';
 const fs = require('fs');
 const path = require('path');
-const {guests, programs} = require('./environment');
+const {guests, programs, qemu} = require('./environment');
 const {Network} = require('./network');
 const {Cri} = require('./cri');
 const {command, eventually} = require('./kit');
@@ -34,7 +34,7 @@ class DaemonNode extends Network {
             programs.crivirtd, `--config=${this.configFile}`, `--socket=${this.socket}`,
             `--state-dir=${this.stateDir}`, `--run-dir=${this.runDir}`, `--cni-config-dir=${this.cniDir}`,
             `--guest-kernel=${path.join(this.guest, 'kernel')}`, `--guest-initrd=${this.initrd}`,
-            `--registry-hosts-dir=${this.hostsDir}`, '--boot-timeout=3m', '--log-level=debug', ...this.flags, ...more,
+            `--registry-hosts-dir=${this.hostsDir}`, `--qemu=${qemu}`, '--boot-timeout=3m', '--log-level=debug', ...this.flags, ...more,
         ];
     }
 

@@ -9,6 +9,8 @@ const guests = {
     tuned: process.env.CRIVIRT_GUEST_TUNED || '/var/cache/crivirt/test-guests/tuned',
     stock: process.env.CRIVIRT_GUEST_STOCK || '/var/cache/crivirt/test-guests/stock',
 };
+// The QEMU of the pods: a value of the option hypervisor.qemu.
+const qemu = process.env.CRIVIRT_TEST_QEMU || 'auto';
 const programs = {
     crivirtd: path.join(build, 'cri-server/crivirtd'),
     crivirt: path.join(build, 'cri-server/cli/crivirt'),
@@ -19,4 +21,4 @@ const programs = {
     hostileAgent: path.join(build, 'tests/tools/hostile_agent'),
 };
 
-module.exports = {root, build, guests, programs};
+module.exports = {root, build, guests, qemu, programs};
