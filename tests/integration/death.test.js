@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 'use strict';
-// QEMU dies, a guest never answers, the daemon dies. (A guest's panic is tested in vmm_test: no container can cause one, not
+// QEMU dies, a guest never answers, the daemon dies. (A guest's panic is tested in guest.test.js: no container can cause one, not
 // even a privileged one.)
 const assert = require('assert');
 const fs = require('fs');

@@ -73,6 +73,27 @@ test('dmesg shows the kernel log of a guest, and of one that has died the consol
     await crivirt('rmp', '-f', 'dying');
 });
 
+test('a guest\'s kernel that panics ends the pod, and its log, status and containers have the reason', async () => {
+    const pod = await node.runPod();
+    const container = await node.runContainer(pod, {linux: {resources: {memory_limit_in_bytes: 32 << 20}}});
+    await crivirt('shell', pod.id, 'sh', '-c', 'echo 2 > /proc/sys/vm/panic_on_oom');
+    await assert.rejects(node.exec(container, 'tail /dev/zero'), ({details}) => /the guest's kernel panicked: Out of memory/.test(details));
+    const reason = /virtual machine has ended: the guest's kernel panicked: Out of memory/;
+    assert.match((await node.ended(container)).message, reason);
+    await eventually('the pod is not ready', async () => (await node.podStatus(pod)).state === 'SANDBOX_NOTREADY');
+    assert.match(await crivirt('inspect', pod.id), reason);
+    assert.match(node.daemonLog(), reason);
+    await node.removePod(pod);
+});
+
+test('a guest that is reset without a panic is not reported as one that panicked', async () => {
+    const pod = await node.runPod();
+    const container = await node.runContainer(pod);
+    await node.cli('shell', pod.id, 'reboot', '-f');
+    assert.match((await node.ended(container)).message, /the guest was reset, by a triple fault or by itself: there is no panic on its console/);
+    await node.removePod(pod);
+});
+
 test('a paused container stands still, shows it, refuses commands, and goes on after unpause', async () => {
     assert.strictEqual(await crivirt('pause', 'box'), 'box\n');
     const lines = await logged('box');
