@@ -118,7 +118,7 @@ async function pull(call) {
 
 const shareServers = () => processes().filter((pid) => {
     const words = cmdline(pid);
-    return words[0].includes('virtiofsd') && words.join(' ').includes(runDir);
+    return words[0]?.includes('virtiofsd') && words.join(' ').includes(runDir);
 });
 
 async function memory(call) {
