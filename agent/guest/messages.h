@@ -28,6 +28,7 @@ MESSAGE(User);
 MESSAGE(IdMapping);
 MESSAGE(ImageVolume);
 MESSAGE(MemoryVolume);
+MESSAGE(MemoryRange);
 MESSAGE(CgroupUsage);
 MESSAGE(ContainerUsage);
 MESSAGE(DiskUsage);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "agent/guest/call.h"
+#include "agent/guest/constant_memory.h"
 #include "agent/guest/disk.h"
 #include "agent/guest/net.h"
 #include "agent/guest/paths.h"
@@ -267,6 +268,7 @@ void op_prepare(Call *call)
 {
     const Disk *upper = call->request->prepare->writable_disk;
     PrepareResponse result = CRIVIRT__AGENT__V1__PREPARE_RESPONSE__INIT;
+    ConstantMemory *constant;
     char node[64];
     Fault error;
     DiskState state = DISK_FAILED;
@@ -287,8 +289,14 @@ void op_prepare(Call *call)
         return;
     }
     sync();
+    constant = constant_memory_read("/proc/iomem", "/proc/kpageflags");
+    if (constant != NULL) {
+        constant_memory_add_programs(constant);
+        constant_memory_report(constant, &result);
+    }
     empty_free_memory(MEMORY_EMPTY_MAX_BYTES);
     reply_prepare(call, &result);
+    constant_memory_free(constant);
 }
 
 /* Undoes what Setup would not do again: interfaces and shared memory. Setup overwrites the files and the host
