@@ -26,6 +26,7 @@ enum {
     BUFFERS_AT = 2 * RING_BYTES,
     BUFFER_BYTES = 4096,
     ANSWER_AT = 2048,
+    HOLE_AT = BUFFERS_AT + 3 * BUFFER_BYTES, /* memory that the server cannot see */
     MAX_STEPS = 200,
 };
 #define GUEST_BASE UINT64_C(0x40000000)
@@ -97,6 +98,7 @@ static void server_end(Input *input)
 
 static void set_up(void)
 {
+    static const MemoryHole hole = {GUEST_BASE + HOLE_AT, GUEST_BASE + HOLE_AT + BUFFER_BYTES};
     const uint64_t table[] = {1, GUEST_BASE, MEMORY_BYTES, USER_BASE, 0};
     int file = memfd_create("guest", MFD_CLOEXEC);
 
@@ -104,6 +106,8 @@ static void set_up(void)
         abort();
     guest.memory = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     device_init(&guest.device);
+    guest.device.memory.holes = &hole;
+    guest.device.memory.n_holes = 1;
     guest.relay = relay_new(&guest.device);
     if (guest.memory == MAP_FAILED || guest.relay == NULL)
         abort();
@@ -213,6 +217,8 @@ static void answer(Input *input)
         uint8_t *at = memory_at_guest(&guest.device.memory, part->addr, part->len);
         struct fuse_out_header header = {.len = length, .error = (shape & 2) != 0 ? -EIO : 0};
 
+        if (memory_has_hole(&guest.device.memory, part->addr, part->len))
+            abort();
         if (at != NULL && part->len >= sizeof header) {
             memcpy(at, &header, sizeof header);
             put_arguments(input, at + sizeof header,

@@ -303,6 +303,11 @@ guint fs_submit(guint32 opcode, guint64 node, gconstpointer args, gsize n_args, 
     return place;
 }
 
+guint64 fs_data_address(guint place)
+{
+    return GUEST_BASE + (guint64)(place_at(place % PLACES) + 4096 - fs_guest.memory);
+}
+
 void fs_work(void)
 {
     const gboolean relays = fs_guest.relay != NULL && !fs_guest.has_thread;

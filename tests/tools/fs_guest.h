@@ -44,6 +44,8 @@ gboolean fs_guest_recover(const char *directory, RelayRecovery *ret_recovery);
  * behind its header. Return: its place. */
 guint fs_submit(guint32 opcode, guint64 node, gconstpointer args, gsize n_args, gconstpointer data,
                 gsize n_data, gsize room);
+/* Return: where the data of the request at that place are in the guest's memory: an address of the guest. */
+guint64 fs_data_address(guint place);
 void fs_work(void);
 gboolean fs_is_answered(guint place);
 /* Waits. Return: the errno of the answer. The answer is in the guest's memory until the next request. */

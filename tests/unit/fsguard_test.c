@@ -348,6 +348,30 @@ static void refuses_memory_behind_the_end_of_its_file(void)
     memory_clear(&memory);
 }
 
+static void leaves_holes_alone(void)
+{
+    static const MemoryHole holes[] = {{GUEST_BASE + 0x1000, GUEST_BASE + 0x2000},
+                                       {GUEST_BASE + 0x2000, GUEST_BASE + 0x3000},
+                                       {GUEST_BASE + 0x8000, GUEST_BASE + 0x9000}};
+    Memory memory = {.holes = holes, .n_holes = G_N_ELEMENTS(holes)};
+    int file = memfd_create("guest", MFD_CLOEXEC);
+
+    CU_ASSERT_EQUAL_FATAL(ftruncate(file, MEMORY_BYTES), 0);
+    CU_ASSERT_TRUE(memory_add(&memory, GUEST_BASE, MEMORY_BYTES, USER_BASE, 0, file));
+    memory_map(&memory);
+    CU_ASSERT_PTR_NOT_NULL(memory_at_guest(&memory, GUEST_BASE, 0x1000));
+    CU_ASSERT_PTR_NULL(memory_at_guest(&memory, GUEST_BASE, 0x1001));
+    CU_ASSERT_PTR_NULL(memory_at_guest(&memory, GUEST_BASE + 0x2fff, 1));
+    CU_ASSERT_PTR_NOT_NULL(memory_at_guest(&memory, GUEST_BASE + 0x3000, 0x5000));
+    CU_ASSERT_PTR_NULL(memory_at_guest(&memory, GUEST_BASE + 0x3000, 0x5001));
+    CU_ASSERT_PTR_NULL(memory_at_user(&memory, USER_BASE + 0x8800, 16));
+    CU_ASSERT_PTR_NOT_NULL(memory_at_user(&memory, USER_BASE + 0x9000, 16));
+    CU_ASSERT_FALSE(memory_has_hole(&memory, GUEST_BASE + 0x8800, 0));
+    CU_ASSERT_TRUE(memory_has_hole(&memory, 0, UINT64_MAX));
+    CU_ASSERT_FALSE(memory_has_hole(&memory, UINT64_MAX, 1));
+    memory_clear(&memory);
+}
+
 /* Of a guest whose device was away, and comes back. */
 static void knows_the_same_memory(void)
 {
@@ -378,6 +402,7 @@ int main(void)
 {
     static const TestCase cases[] = {
         {"memory that lies behind the end of its file is refused", refuses_memory_behind_the_end_of_its_file},
+        {"memory that QEMU has privately is not touched", leaves_holes_alone},
         {"memory is the same when all of its parts are", knows_the_same_memory},
         {"waiting and new requests are failed, and the guest is notified", fails_what_waits},
         {"requests that the dead server had taken and not answered are failed, and none twice",

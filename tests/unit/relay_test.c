@@ -608,9 +608,39 @@ static void a_damaged_state_is_refused(void)
     end_session();
 }
 
+/* Memory that QEMU has privately: the server would read and write something else. */
+static void refuses_memory_that_the_server_cannot_see(void)
+{
+    const struct fuse_write_in in = {.size = 5};
+    guint64 node, fh;
+    MemoryHole hole;
+    guint place;
+
+    begin_session();
+    put_file("file", "as it was");
+    node = node_of(ROOT, "file");
+    fh = open_node(FUSE_OPEN, node, O_RDWR);
+    place = fs_submit(FUSE_LOOKUP, ROOT, "file", 5, NULL, 0, sizeof(struct fuse_entry_out));
+    CU_ASSERT_EQUAL(fs_await(place, NULL), 0);
+    hole.begin = fs_data_address(place + 1) & ~(guint64)4095;
+    hole.end = hole.begin + 4096;
+    fs_guest.device.memory.holes = &hole;
+    fs_guest.device.memory.n_holes = 1;
+    CU_ASSERT_EQUAL(
+        fs_await(fs_submit(FUSE_WRITE, node, &in, sizeof in, "wrong", 5, sizeof(struct fuse_write_out)),
+                 NULL),
+        EIO);
+    CHECK_TEXT(get_file("file"), "as it was");
+    CHECK_TEXT(read_node(node, fh), "as it was"); /* at another place */
+    fs_guest.device.memory.n_holes = 0;
+    end_session();
+}
+
 int main(void)
 {
     static const TestCase cases[] = {
+        {"a request whose data the file server cannot see fails, and nothing is written",
+         refuses_memory_that_the_server_cannot_see},
         {"open files go on at a new file server, as often as one dies", open_files_go_on},
         {"a file that was deleted or replaced meanwhile is stale, and no other",
          deleted_and_replaced_files_are_stale},

@@ -157,7 +157,7 @@ static void record_stopped(Device *device, const Message *message)
 void device_detach(Device *device, Memory *ret_memory)
 {
     *ret_memory = device->memory;
-    device->memory = (Memory){0};
+    device->memory = (Memory){.holes = ret_memory->holes, .n_holes = ret_memory->n_holes};
     for (size_t i = 0; i < DEVICE_RINGS_MAX; i++) {
         replace_fd(&device->rings[i].kick_fd, -1);
         replace_fd(&device->rings[i].call_fd, -1);

@@ -20,8 +20,9 @@
  * by the lock that both processes hold on their standard output, which is the log.
  *
  * Usage: crivirt-fsguard UID GID SHARE [recovery]. Descriptor 3 is the listening socket for QEMU, descriptor
- * 4 the connection to the server, descriptor 5 with recovery the listening socket for the daemon (control.h).
- * It runs as that user and group. SHARE is not used; it shows in lists of processes.
+ * 4 the connection to the server, with recovery descriptor 5 the listening socket for the daemon (control.h)
+ * and descriptor 6 a file with the holes of the guest's memory (MemoryHole in memory.h). It runs as that user
+ * and group. SHARE is not used; it shows in lists of processes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,8 +32,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -47,6 +50,7 @@ enum {
     LISTENER_FD = 3,
     SERVER_FD = 4,
     CONTROL_FD = 5,
+    HOLES_FD = 6,
     /* A new standby is made when no message has come for this long, because the set-up is some dozens of
      * messages. */
     QUIET_MS = 50,
@@ -160,6 +164,12 @@ static bool consider_relay(Fsguard *fsguard, const Message *message)
             fsguard->relay = relay_new(&fsguard->device);
         if (fsguard->relay != NULL)
             return true;
+    }
+    if (fsguard->device.memory.n_holes > 0) {
+        fprintf(stderr,
+                "crivirt-fsguard: a guest that shares memory of its template cannot have volumes, because "
+                "QEMU or virtiofsd lacks the protocol feature CONFIGURE_MEM_SLOTS, or memory is short\n");
+        return false;
     }
     fprintf(stderr, "crivirt-fsguard: the volumes will not outlive this virtiofsd, because QEMU or virtiofsd "
                     "lacks the protocol feature CONFIGURE_MEM_SLOTS, or memory is short\n");
@@ -551,6 +561,22 @@ static bool poll_once(Fsguard *fsguard)
     return good && on_time(fsguard);
 }
 
+/* The holes stay mapped. Return: false with errno. */
+static bool read_holes(Memory *memory)
+{
+    struct stat status;
+    void *holes;
+
+    if (fstat(HOLES_FD, &status) != 0)
+        return false;
+    memory->n_holes = (size_t)status.st_size / sizeof(MemoryHole);
+    if (memory->n_holes == 0)
+        return true;
+    holes = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, HOLES_FD, 0);
+    memory->holes = holes;
+    return holes != MAP_FAILED;
+}
+
 /* QEMU may be hostile: the process that reads its messages has no more rights than QEMU. */
 static bool drop_privileges(const char *uid, const char *gid)
 {
@@ -578,7 +604,8 @@ int main(int argc, char **argv)
     fsguard.namespace_fd = -1;
     fsguard.qemu_fd = -1;
     fsguard.listener_fd = LISTENER_FD;
-    if (!drop_privileges(argv[1], argv[2])) {
+    if ((fsguard.wants_recovery && !read_holes(&fsguard.device.memory)) ||
+        !drop_privileges(argv[1], argv[2])) {
         fprintf(stderr, "crivirt-fsguard: cannot start: %s\n", strerror(errno));
         return 1;
     }

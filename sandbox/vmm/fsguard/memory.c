@@ -88,12 +88,34 @@ void memory_map(Memory *memory)
     }
 }
 
-static void *region_at(const MemoryRegion *region, uint64_t start, uint64_t address, uint64_t length)
+bool memory_has_hole(const Memory *memory, uint64_t address, uint64_t length)
 {
-    if (region->map == NULL || address < start || address - start > region->size ||
-        length > region->size - (address - start))
+    size_t first = 0, n = memory->n_holes; /* those that may be the first to end after the address */
+
+    while (n > 0) {
+        size_t half = n / 2;
+
+        if (memory->holes[first + half].end <= address) {
+            first += half + 1;
+            n -= half + 1;
+        } else {
+            n = half;
+        }
+    }
+    return first < memory->n_holes && length > 0 &&
+           (memory->holes[first].begin <= address || memory->holes[first].begin - address < length);
+}
+
+/* start: where the region is in the address space of the address. */
+static void *region_at(const Memory *memory, const MemoryRegion *region, uint64_t start, uint64_t address,
+                       uint64_t length)
+{
+    const uint64_t at = address - start;
+
+    if (region->map == NULL || address < start || at > region->size || length > region->size - at ||
+        memory_has_hole(memory, region->guest + at, length))
         return NULL;
-    return region->map + region->offset + (address - start);
+    return region->map + region->offset + at;
 }
 
 void *memory_at_guest(const Memory *memory, uint64_t address, uint64_t length)
@@ -101,7 +123,7 @@ void *memory_at_guest(const Memory *memory, uint64_t address, uint64_t length)
     void *found = NULL;
 
     for (size_t i = 0; i < memory->n_regions && found == NULL; i++)
-        found = region_at(&memory->regions[i], memory->regions[i].guest, address, length);
+        found = region_at(memory, &memory->regions[i], memory->regions[i].guest, address, length);
     return found;
 }
 
@@ -110,6 +132,6 @@ void *memory_at_user(const Memory *memory, uint64_t address, uint64_t length)
     void *found = NULL;
 
     for (size_t i = 0; i < memory->n_regions && found == NULL; i++)
-        found = region_at(&memory->regions[i], memory->regions[i].user, address, length);
+        found = region_at(memory, &memory->regions[i], memory->regions[i].user, address, length);
     return found;
 }

@@ -20,9 +20,16 @@ typedef struct {
     uint8_t *map;    /* of the file from its start; NULL: not mapped yet */
 } MemoryRegion;
 
+/* What QEMU has privately: the file has something else there, or nothing. Guest's addresses. */
+typedef struct {
+    uint64_t begin, end;
+} MemoryHole;
+
 typedef struct {
     MemoryRegion regions[MEMORY_REGIONS_MAX];
     size_t n_regions;
+    const MemoryHole *holes; /* in ascending order; borrowed */
+    size_t n_holes;
 } Memory;
 
 /* Adds a region, and takes ownership of the descriptor in any case. Return: false when there are too many
@@ -35,6 +42,9 @@ bool memory_equal(const Memory *one, const Memory *other);
 /* Maps the regions that are not mapped yet. A region that cannot be mapped is treated as missing. */
 void memory_map(Memory *memory);
 
-/* Return: the bytes at that address; NULL when they are not all in one mapped region. */
+/* Return: whether any of these bytes are in a hole. */
+bool memory_has_hole(const Memory *memory, uint64_t address, uint64_t length);
+/* Return: the bytes at that address; NULL when they are not all in one mapped region, or any are in a hole.
+ */
 void *memory_at_guest(const Memory *memory, uint64_t address, uint64_t length);
 void *memory_at_user(const Memory *memory, uint64_t address, uint64_t length);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests of the guest on their way to the server, and answers on their way back. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "sandbox/vmm/fsguard/relay_private.h"
@@ -144,6 +145,27 @@ static bool parts_answer(const Relay *relay, const Parts *parts, uint64_t unique
         done += n;
     }
     return done == sizeof header;
+}
+
+/* The server sees the file, and not what QEMU has in its place. A guest's kernel never uses that memory for
+ * requests: if it does, what it or crivirt knows about the memory is wrong, and the request must not be
+ * executed with other data. */
+static bool parts_have_hole(const Relay *relay, const Parts *parts)
+{
+    const Memory *memory = &relay->device->memory;
+    static bool is_reported;
+    bool found = false;
+
+    for (size_t i = 0; i < parts->n_out && !found; i++)
+        found = memory_has_hole(memory, parts->out[i].addr, parts->out[i].len);
+    for (size_t i = 0; i < parts->n_in && !found; i++)
+        found = memory_has_hole(memory, parts->in[i].addr, parts->in[i].len);
+    if (found && !is_reported)
+        fprintf(stderr,
+                "crivirt-fsguard: a request uses memory that the guest shares with other guests, and fails: "
+                "set guest.share_template_memory to false, and report this\n");
+    is_reported = is_reported || found;
+    return found;
 }
 
 static void slot_fail(Relay *relay, Slot *slot, const Parts *parts, uint64_t unique, int problem)
@@ -305,7 +327,8 @@ void slot_submit(Relay *relay, Slot *slot, bool again)
     }
     n_args = bounced_arguments(&header, parts.out_bytes - sizeof header);
     if (parts.too_many || parts.out_bytes > REQUEST_MAX || parts.in_bytes > REQUEST_MAX ||
-        header.len != parts.out_bytes || !parts_cut(relay, &parts, &at, args, n_args)) {
+        header.len != parts.out_bytes || parts_have_hole(relay, &parts) ||
+        !parts_cut(relay, &parts, &at, args, n_args)) {
         slot_fail(relay, slot, &parts, header.unique, EIO);
         return;
     }
