@@ -82,6 +82,24 @@ gboolean file_write_at(int fd, const void *data, gsize length, goffset offset)
     return TRUE;
 }
 
+gboolean file_read_at(int fd, void *ret_data, gsize length, goffset offset)
+{
+    char *rest = ret_data;
+
+    while (length > 0) {
+        ssize_t got = TEMP_FAILURE_RETRY(pread(fd, rest, length, (off_t)offset));
+
+        if (got <= 0) {
+            errno = got == 0 ? EIO : errno;
+            return FALSE;
+        }
+        rest += got;
+        length -= (gsize)got;
+        offset += got;
+    }
+    return TRUE;
+}
+
 static gboolean dir_sync(const char *path, GError **error)
 {
     g_auto(AutoFd) fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -21,6 +21,8 @@ gboolean file_write_atomic(const char *path, const void *data, gsize length, int
 gboolean file_write_all(int fd, const void *data, gsize length);
 /* The same at that offset, without moving the position. */
 gboolean file_write_at(int fd, const void *data, gsize length, goffset offset);
+/* Reads that many bytes from that offset. Return: FALSE with errno; EIO when the file ends before. */
+gboolean file_read_at(int fd, void *ret_data, gsize length, goffset offset);
 
 /* Makes the file unless it exists, and sets its mode so that only its owner can read it. For libraries that
  * open a file without a mode. */

@@ -25,6 +25,7 @@
 #include "sandbox/templates/guest_user.h"
 #include "sandbox/templates/template_store.h"
 #include "sandbox/templates/vm_pool.h"
+#include "sandbox/vmm/virtiofsd.h"
 #include "sandbox/volumes/writable_disk.h"
 
 enum {
@@ -95,6 +96,7 @@ static void guest_environment_set(SandboxManager *manager)
     guests->boot_timeout_ms = manager->settings->hypervisor.boot_timeout_ms;
     guests->writable_disk_bytes = manager->settings->guest.disk_bytes;
     guests->vm_pool_prerestored = manager->settings->guest.vm_pool_prerestored;
+    guests->shares_memory = manager->settings->guest.share_template_memory && virtiofsd_can_recover();
     guests->describe_default_vm = vm_pod_describe_default;
     guests->describe_default_vm_data = manager;
 }

@@ -649,7 +649,7 @@ gboolean pod_start_load_saved(Pod *pod, int directory, int ram_fd, int device_fd
         return FALSE;
     spec.title = title;
     if (vm_create_for_saved(pod, &spec, &size, disks, blocks, deadline, error) && vm_join(pod, error) &&
-        vmm_state_restore(pod->manager->vmm, pod->id, ram_fd, device_fd, deadline, error))
+        vmm_state_restore(pod->manager->vmm, pod->id, ram_fd, device_fd, NULL, deadline, error))
         return TRUE;
     explain_end(pod, error);
     return FALSE;

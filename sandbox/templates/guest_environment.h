@@ -46,6 +46,8 @@ typedef struct {
 
     /* The pool's VMs hold a paused guest, instead of waiting for a template's state. */
     gboolean vm_pool_prerestored;
+    /* Guests that are restored from one template have its constant memory in common (template.h). */
+    gboolean shares_memory;
     /* Describes the VM of a pod without limits or annotations, which the pool creates in advance. The names
      * of a guest are left out. Strings are borrowed, and live as long as the environment. Any thread. */
     gboolean (*describe_default_vm)(gpointer data, DomainSpec *ret_spec, GError **error);

@@ -24,7 +24,8 @@ gboolean guest_restore(const GuestEnvironment *env, const char *id, const Templa
 
     if (!template_open_ram_and_devices(template, &ram, &devices, error))
         return FALSE;
-    restored = vmm_state_restore(env->vmm, id, ram, devices, &bounded, error);
+    restored = vmm_state_restore(env->vmm, id, ram, devices, env->shares_memory ? template->constant : NULL,
+                                 &bounded, error);
     close(ram);
     close(devices);
     return restored;
@@ -77,8 +78,7 @@ static void on_vm_blocked(const char *text, gpointer data)
         agent_connection_abandon(data, text);
 }
 
-gboolean guest_run_briefly(const GuestEnvironment *env, const char *id,
-                           gboolean (*work)(AgentConnection *agent, const Deadline *deadline, GError **error),
+gboolean guest_run_briefly(const GuestEnvironment *env, const char *id, GuestWork *work, gpointer data,
                            const Deadline *deadline, GError **error)
 {
     g_autofree char *socket = guest_agent_socket(env, id);
@@ -88,7 +88,7 @@ gboolean guest_run_briefly(const GuestEnvironment *env, const char *id,
     vmm_watch_end(env->vmm, id, on_vm_ended, agent);
     vmm_watch_blocked(env->vmm, id, on_vm_blocked, agent);
     done = vmm_resume(env->vmm, id, error) && agent_connection_wait_ready(agent, deadline, error) &&
-           work(agent, deadline, error);
+           work(agent, data, deadline, error);
     vmm_unwatch_blocked(env->vmm, id, agent);
     vmm_unwatch_end(env->vmm, id, agent);
     agent_connection_close(agent);
@@ -134,10 +134,11 @@ static gboolean guest_empty_memory(AgentConnection *agent, const Deadline *deadl
     return agent_empty_memory(agent, &empty, deadline, NULL, error);
 }
 
-gboolean guest_warm_up(AgentConnection *agent, const Deadline *deadline, GError **error)
+gboolean guest_warm_up(AgentConnection *agent, gpointer unused, const Deadline *deadline, GError **error)
 {
     g_autoptr(GError) problem = NULL;
 
+    (void)unused;
     /* The container comes second: the addresses of programs are laid out by random numbers that this guest
      * alone has. What it leaves in free memory comes last. */
     if ((guest_warm_up_setup(agent, deadline, &problem) && guest_rehearse(agent, deadline, &problem) &&

@@ -13,12 +13,19 @@
 #include "common/page_digest.h"
 #include "sandbox/host/cpu_node.h"
 #include "sandbox/host/time_stamp.h"
+#include "sandbox/vmm/vmm_memory.h"
 
 /* The version of the files' format. It is raised with each change of their form or meaning, including what
  * the agent expects of a restored guest. */
-#define FORMAT "2"
+#define FORMAT "3"
 
-enum { KEY_DIGITS = 32, IDENTITY_WORDS = 3, MANIFEST_MAX_BYTES = 1 << 20, PROBLEM_BYTES = 256 };
+enum {
+    KEY_DIGITS = 32,
+    IDENTITY_WORDS = 3,
+    MANIFEST_MAX_BYTES = 1 << 20,
+    CONSTANT_MAX_BYTES = 1 << 20,
+    PROBLEM_BYTES = 256
+};
 
 /* ---- inputs ---- */
 
@@ -224,7 +231,7 @@ static void put_inputs(JsonWriter *json, const char *const *inputs)
 }
 
 /* The files whose digests are in the manifest. */
-static const char *const parts[] = {TEMPLATE_RAM, TEMPLATE_DEVICES, TEMPLATE_DISK};
+static const char *const parts[] = {TEMPLATE_RAM, TEMPLATE_DEVICES, TEMPLATE_DISK, TEMPLATE_CONSTANT};
 
 static gboolean manifest_write(const char *directory, const char *const *inputs, const FileFacts *facts,
                                GError **error)
@@ -386,7 +393,7 @@ static gboolean check_file(const JsonDocument *manifest, const char *directory, 
 static gboolean check_all(Template *template, const JsonDocument *manifest, GError **error)
 {
     g_autofree char *name = g_path_get_basename(template->directory);
-    int *const fds[] = {&template->ram_fd, &template->device_fd, &template->disk_fd};
+    int *const fds[] = {&template->ram_fd, &template->device_fd, &template->disk_fd, &template->constant_fd};
     const char *key = manifest_text(manifest, "key", NULL);
     FileFacts facts[G_N_ELEMENTS(parts)];
 
@@ -407,6 +414,18 @@ static gboolean check_all(Template *template, const JsonDocument *manifest, GErr
     return TRUE;
 }
 
+static gboolean read_constant(Template *template, GError **error)
+{
+    g_autofree char *path = g_build_filename(template->directory, TEMPLATE_CONSTANT, NULL);
+    g_autofree char *text = NULL;
+
+    if (!file_read(path, CONSTANT_MAX_BYTES, &text, NULL, error))
+        return FALSE;
+    template->constant = memory_parts_parse(text, template->ram_bytes);
+    return template->constant != NULL ||
+           fail(error, STATUS_DATA_LOSS, "%s is no list of parts of the memory", path);
+}
+
 Template *template_open(const char *directory, GError **error)
 {
     g_autoptr(JsonDocument) manifest = manifest_read(directory, error);
@@ -417,8 +436,9 @@ Template *template_open(const char *directory, GError **error)
     template = g_new0(Template, 1);
     template->references = 1;
     template->directory = g_strdup(directory);
-    template->ram_fd = template->device_fd = template->disk_fd = -1;
-    return check_all(template, manifest, error) ? g_steal_pointer(&template) : NULL;
+    template->ram_fd = template->device_fd = template->disk_fd = template->constant_fd = -1;
+    return check_all(template, manifest, error) && read_constant(template, error) ? g_steal_pointer(&template)
+                                                                                  : NULL;
 }
 
 Template *template_ref(Template *template)
@@ -437,6 +457,9 @@ void template_unref(Template *template)
         close(template->device_fd);
     if (template->disk_fd >= 0)
         close(template->disk_fd);
+    if (template->constant_fd >= 0)
+        close(template->constant_fd);
+    g_clear_pointer(&template->constant, g_array_unref);
     g_free(template->instance);
     g_free(template->key);
     g_free(template->directory);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A template: the state of an unassigned guest that booted, from which new guests are restored. It is a
- * directory with the two files of vmm_state.h, the guest's disk, and manifest.json, which names everything
- * that the state depends on and the digests of the files. The template's key is the digest of those inputs.
+ * directory with the two files of vmm_state.h, the guest's disk, a list of what its guests may share, and
+ * manifest.json, which names everything that the state depends on and the digests of the files. The
+ * template's key is the digest of those inputs.
  *
  * The directory is created under another name, renamed when all of it is on disk, and never changed
  * afterwards. Only root can read its files.
@@ -14,7 +15,8 @@
 #define TEMPLATE_MANIFEST "manifest.json"
 #define TEMPLATE_RAM "ram"
 #define TEMPLATE_DEVICES "devices"
-#define TEMPLATE_DISK "disk" /* the writable disk, which the saved guest has mounted */
+#define TEMPLATE_DISK "disk"         /* the writable disk, which the saved guest has mounted */
+#define TEMPLATE_CONSTANT "constant" /* the parts of the memory that guests share (memory_parts_parse()) */
 
 /* Return: what the saved state of a guest with that spec depends on, as "name=value" strings, which the
  * caller frees: the VM (its XML without the names of the guest), the identities of the kernel, the initramfs
@@ -41,9 +43,11 @@ typedef struct Template {
     guint64 ram_data_bytes; /* of pages that are not zero */
     guint64 data_bytes;     /* of all its files */
     gint64 made_at_s;
+    GArray *constant; /* of MemoryPart: what no guest frees, or lets a device read or write */
     int ram_fd;
     int device_fd;
     int disk_fd;
+    int constant_fd;
 } Template;
 
 Template *template_ref(Template *template);

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,33 +21,67 @@
 #include "sandbox/templates/guest_restore.h"
 #include "sandbox/templates/template_store.h"
 #include "sandbox/templates/unassigned_guest.h"
+#include "sandbox/vmm/vmm_memory.h"
 #include "sandbox/vmm/vmm_state.h"
 
 enum { BOOT_TIMEOUT_FACTOR = 10, SAVE_TIMEOUT_MS = 5 * 60 * 1000, REMOVE_TIMEOUT_MS = 30 * 1000 };
 
+/* Only there an address in the guest is the place in its memory (below 2 GiB). */
+#ifdef __x86_64__
+enum { SHARES_CONSTANT = 1 };
+#else
+enum { SHARES_CONSTANT = 0 };
+#endif
+
 /* ---- the guest ---- */
 
-static gboolean guest_prepare(AgentConnection *agent, const Deadline *deadline, GError **error)
+static MemoryPart part_of(const Crivirt__Agent__V1__MemoryRange *range)
+{
+    return (MemoryPart){range->address, range->address + range->bytes};
+}
+
+/* The agent's word is only as good as the guest: a template that says something else than whole pages of its
+ * memory is refused when it is opened (memory_parts_parse()). */
+static char *constant_text(const AgentPrepareResponse *prepared)
+{
+    g_autoptr(GArray) parts = g_array_new(FALSE, FALSE, sizeof(MemoryPart));
+
+    for (size_t i = 0; SHARES_CONSTANT && i < prepared->n_constant; i++) {
+        const MemoryPart part = part_of(prepared->constant[i]);
+
+        g_array_append_val(parts, part);
+    }
+    return memory_parts_format(parts);
+}
+
+/* data: the directory of the template, which gets the list of the constant memory. */
+static gboolean guest_prepare(AgentConnection *agent, gpointer data, const Deadline *deadline, GError **error)
 {
     Crivirt__Agent__V1__PrepareRequest prepare = CRIVIRT__AGENT__V1__PREPARE_REQUEST__INIT;
     Crivirt__Agent__V1__Disk disk = CRIVIRT__AGENT__V1__DISK__INIT;
     g_autofree char *serial = g_strdup_printf(GUEST_DISK_SERIAL_FORMAT, GUEST_DISK_LUN);
+    g_autofree char *path = g_build_filename(data, TEMPLATE_CONSTANT, NULL);
+    g_autoptr(AgentPrepareResponse) prepared = NULL;
+    g_autofree char *text = NULL;
 
     disk.lun = GUEST_DISK_LUN;
     disk.serial = serial;
     prepare.writable_disk = &disk;
-    return agent_prepare(agent, &prepare, deadline, NULL, error);
+    if (!agent_prepare(agent, &prepare, deadline, &prepared, error))
+        return FALSE;
+    text = constant_text(prepared);
+    return file_write_atomic(path, text, strlen(text), 0600, error);
 }
 
 static gboolean guest_boot(const GuestEnvironment *env, const char *id, const DomainSpec *spec,
-                           const Deadline *deadline, GError **error)
+                           char *directory, const Deadline *deadline, GError **error)
 {
     Deadline boot = deadline_sooner(deadline, env->boot_timeout_ms * BOOT_TIMEOUT_FACTOR);
 
     if (!unassigned_guest_create(env, id, NULL, spec, &boot, error))
         return FALSE;
     child_adjust(vmm_pid(env->vmm, id), CHILD_TEMPLATE_QEMU, 0);
-    return guest_run_briefly(env, id, guest_prepare, &boot, error);
+    return guest_run_briefly(env, id, guest_prepare, directory, &boot, error);
 }
 
 static int template_file_make(const char *directory, const char *name, GError **error)
@@ -105,7 +140,8 @@ gboolean template_make(const GuestEnvironment *env, const DomainSpec *spec, cons
 
     if (!dir_remove_tree(unfinished, error) || !dir_make(unfinished, 0700, error))
         return FALSE;
-    made = guest_boot(env, id, spec, &deadline, error) && guest_save(env, id, unfinished, &deadline, error);
+    made = guest_boot(env, id, spec, unfinished, &deadline, error) &&
+           guest_save(env, id, unfinished, &deadline, error);
     guest_remove_saved(env, id);
     made = made && template_seal(unfinished, inputs, error) && template_publish(unfinished, directory, error);
     if (!made)

@@ -102,7 +102,7 @@ static gboolean member_restore(VmPool *pool, const char *id, const Template *tem
                                const Deadline *deadline, GError **error)
 {
     return guest_restore(pool->env, id, template, deadline, error) &&
-           guest_run_briefly(pool->env, id, guest_warm_up, deadline, error) &&
+           guest_run_briefly(pool->env, id, guest_warm_up, NULL, deadline, error) &&
            vmm_state_release_zeros(pool->env->vmm, id, deadline, error);
 }
 

@@ -45,9 +45,10 @@ static const Architecture architectures[] = {
         .cpu_accelerated = "<cpu mode='host-passthrough' check='none'>",
         .timers = "<timer name='hpet' present='no'/>",
         .machine_options = "sata=off,smbus=off",
-        .kernel_parameters = "console=ttyS0 quiet earlyprintk=ttyS0 panic=-1 dummy.numdummies=0 psi=1 "
-                             "tsc=reliable no_timer_check "
-                             "memhp_default_state=online memory_hotplug.online_policy=auto-movable",
+        .kernel_parameters =
+            "console=ttyS0 quiet earlyprintk=ttyS0 panic=-1 dummy.numdummies=0 psi=1 rootfstype=ramfs "
+            "tsc=reliable no_timer_check "
+            "memhp_default_state=online memory_hotplug.online_policy=auto-movable",
         .has_time_stamp = TRUE,
         .has_generation = TRUE,
         .plugs_memory = TRUE,

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -19,11 +20,15 @@
 #include "common/bundle.h"
 #include "common/child.h"
 #include "common/error.h"
+#include "common/fileio.h"
 #include "common/log.h"
 #include "common/process.h"
+#include "sandbox/vmm/fsguard/memory.h"
+#include "sandbox/vmm/vmm_memory.h"
 
-/* The children have their sockets as this descriptor and the next ones. */
-enum { CHILD_FD = 3, CHILD_SOCKETS = 3, VERSION_TIMEOUT_MS = 10000 };
+/* The children have their sockets, and fsguard the list of private parts, as this descriptor and the next
+ * ones. */
+enum { CHILD_FD = 3, CHILD_SOCKETS = 4, VERSION_TIMEOUT_MS = 10000 };
 
 /* Where Debian has it, and where other distributions have it. */
 static const char *const programs[] = {"/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"};
@@ -58,6 +63,13 @@ static char *find_fsguard(void)
             return g_steal_pointer(&path);
     }
     return NULL;
+}
+
+gboolean virtiofsd_can_recover(void)
+{
+    g_autofree char *fsguard = find_fsguard();
+
+    return fsguard != NULL;
 }
 
 static gboolean fill_address(const char *path, struct sockaddr_un *ret_address, GError **error)
@@ -273,20 +285,40 @@ static gboolean listen_for_commands(const VirtiofsdSpec *spec, int *ret_control,
     return !spec->recovery || *ret_control >= 0;
 }
 
+/* Return: a file with the parts in fsguard's form (fsguard/memory.h), the caller's; -1 with an error. */
+static int private_parts_file(const GArray *parts, GError **error)
+{
+    int low = memfd_create("private-parts", MFD_CLOEXEC);
+    int fd = low >= 0 ? fcntl(low, F_DUPFD_CLOEXEC, CHILD_FD + CHILD_SOCKETS) : -1;
+
+    G_STATIC_ASSERT(sizeof(MemoryPart) == sizeof(MemoryHole));
+    if (low >= 0)
+        close(low);
+    if (fd >= 0 && (parts == NULL || file_write_at(fd, parts->data, parts->len * sizeof(MemoryPart), 0)))
+        return fd;
+    fail_errno(error, errno, "cannot write which memory of the guest is private");
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
 static gboolean spawn_fsguard(const char *program, const VirtiofsdSpec *spec, int listener, int connection,
                               pid_t *ret_pid, GError **error)
 {
     g_autofree char *uid = g_strdup_printf("%u", (guint)spec->uid);
     g_autofree char *gid = g_strdup_printf("%u", (guint)spec->gid);
     const char *const argv[] = {program, uid, gid, spec->source, spec->recovery ? "recovery" : NULL, NULL};
-    int sockets[CHILD_SOCKETS] = {listener, connection};
+    int sockets[CHILD_SOCKETS] = {listener, connection, -1, -1};
     gboolean good;
 
     if (!listen_for_commands(spec, &sockets[2], error))
         return FALSE;
-    good = spawn_child(argv, CHILD_FSGUARD, spec, sockets, spec->recovery ? 3 : 2, ret_pid, error);
-    if (sockets[2] >= 0)
-        close(sockets[2]);
+    good = !spec->recovery || (sockets[3] = private_parts_file(spec->private_parts, error)) >= 0;
+    good = good && spawn_child(argv, CHILD_FSGUARD, spec, sockets, spec->recovery ? CHILD_SOCKETS : 2,
+                               ret_pid, error);
+    for (guint i = 2; i < CHILD_SOCKETS; i++)
+        if (sockets[i] >= 0)
+            close(sockets[i]);
     return good;
 }
 
@@ -299,6 +331,10 @@ static gboolean spawn_both(const char *program, const VirtiofsdSpec *spec, int l
     int server = -1, connection = -1;
     gboolean good;
 
+    if (fsguard == NULL && spec->private_parts != NULL && spec->private_parts->len > 0)
+        return fail(
+            error, STATUS_FAILED_PRECONDITION,
+            "crivirt-fsguard is not installed beside crivirtd, and this guest shares memory of its template");
     if (fsguard == NULL) {
         log_warning(LOG_NO_FIELDS,
                     "crivirt-fsguard is not installed beside crivirtd: if virtiofsd of %s dies, processes in "

@@ -25,12 +25,18 @@ typedef struct {
     gboolean locks; /* the guest's locks are taken on the node's files; else the guest keeps them to itself */
     gboolean recovery; /* another server may take the place of one that has died (virtiofsd_recovery.h) */
     int oom_score_adj; /* the pod's (common/children.def) */
+    /* Of MemoryPart: where in the guest there is memory that the server cannot see, because QEMU has it
+     * privately (vmm_memory.h). It needs recovery: fsguard refuses requests that use it. NULL: none. */
+    const GArray *private_parts;
 } VirtiofsdSpec;
 
 typedef struct {
     pid_t server;
     pid_t fsguard; /* the first of its two processes; 0: it is not installed */
 } VirtiofsdProcesses;
+
+/* Return: whether fsguard is installed, without which there is no recovery. */
+gboolean virtiofsd_can_recover(void);
 
 /* The socket listens when this returns. The caller unlinks it once QEMU has connected. Errors:
  * FAILED_PRECONDITION when virtiofsd is not installed. */

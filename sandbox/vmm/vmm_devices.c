@@ -10,6 +10,7 @@
 #include "sandbox/host/file_loan.h"
 #include "sandbox/vmm/console.h"
 #include "sandbox/vmm/virtiofsd.h"
+#include "sandbox/vmm/vmm_memory.h"
 #include "sandbox/vmm/vmm_private.h"
 
 #define FSGUARD "crivirt-fsguard: " /* begins its lines in the log */
@@ -229,6 +230,19 @@ static gboolean server_spec(Vmm *vmm, const char *name, const ShareSpec *share, 
     return TRUE;
 }
 
+/* The same for a new fsguard. A guest with private memory has recovery whatever the options say, which may
+ * have changed since it was restored. *ret_parts: borrowed by the spec; the caller's, also on error. */
+static gboolean fsguard_spec(Vmm *vmm, const char *name, const ShareSpec *share, const char *socket,
+                             const char *log, VirtiofsdSpec *ret_spec, GArray **ret_parts, GError **error)
+{
+    if (!server_spec(vmm, name, share, socket, log, ret_spec, error) ||
+        (*ret_parts = vmm_memory_private_parts(vmm, name, error)) == NULL)
+        return FALSE;
+    ret_spec->private_parts = *ret_parts;
+    ret_spec->recovery = ret_spec->recovery || (*ret_parts)->len > 0;
+    return TRUE;
+}
+
 /* Attaches the share whose server listens at the socket, which ends otherwise. */
 static gboolean server_attach(Vmm *vmm, const char *name, const ShareSpec *share, const VirtiofsdSpec *server,
                               GError **error)
@@ -250,9 +264,10 @@ gboolean vmm_attach_share(Vmm *vmm, const char *name, const ShareSpec *share,
 {
     g_autofree char *socket = share_file(vmm, name, "");
     g_autofree char *log = share_file(vmm, name, ".log");
+    g_autoptr(GArray) private_parts = NULL;
     VirtiofsdSpec server;
 
-    return server_spec(vmm, name, share, socket, log, &server, error) &&
+    return fsguard_spec(vmm, name, share, socket, log, &server, &private_parts, error) &&
            virtiofsd_start(&server, ret_processes, error) && server_attach(vmm, name, share, &server, error);
 }
 
@@ -353,9 +368,10 @@ gboolean vmm_attach_saved_share(Vmm *vmm, const char *name, const ShareSpec *sha
 {
     g_autofree char *socket = share_file(vmm, name, "");
     g_autofree char *log = share_file(vmm, name, ".log");
+    g_autoptr(GArray) private_parts = NULL;
     VirtiofsdSpec server;
 
-    return server_spec(vmm, name, share, socket, log, &server, error) &&
+    return fsguard_spec(vmm, name, share, socket, log, &server, &private_parts, error) &&
            virtiofsd_start_saved(&server, saved_fd, bind, data, ret_processes, error) &&
            server_attach(vmm, name, share, &server, error);
 }

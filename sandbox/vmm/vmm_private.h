@@ -5,6 +5,7 @@
  *   vmm.c          opens and closes the connection
  *   vmm_adopt.c    finds the domains of an earlier daemon again
  *   vmm_leftovers.c takes out of QEMU what an earlier daemon was attaching when it died
+ *   vmm_memory.c   finds the guest's memory in QEMU, and has guests share what they do not change
  *   vmm_monitor.c  sends commands to QEMU's monitor
  *   vmm_processor.c reports which processor a guest has
  *   vmm_events.c   runs libvirt's event loop and reports the end of domains
@@ -33,10 +34,14 @@ typedef struct {
     gboolean is_stopping;
 } DiskFullThread;
 
+/* Whether QEMU has the command that vmm_memory_map() needs. */
+enum { MAPS_UNKNOWN, MAPS_NO, MAPS_YES };
+
 struct Vmm {
     gboolean embedded;
     gboolean kvm;
     QemuProgram qemu;
+    gint maps_privately;
     char *qemu_user;
     char *qemu_group;
     char *accelerator_wish;

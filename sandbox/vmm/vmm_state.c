@@ -12,9 +12,11 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/json.h"
+#include "sandbox/vmm/vmm_memory.h"
 
 enum {
     STEP_BYTES = 64 << 20,
+    PRIVATE_STEP_BYTES = 4 << 20,
     FIRST_POLL_US = 500,
     LAST_POLL_US = 20 * 1000,
     CANCEL_TIMEOUT_MS = 10 * 1000,
@@ -89,72 +91,7 @@ static gboolean transfer_stream(Vmm *vmm, const char *name, const char *command,
            vmm_command(vmm, name, command, -1, NULL, error) && wait_for_stream(vmm, name, deadline, error);
 }
 
-/* ---- QEMU's memory ---- */
-
-typedef struct {
-    int fd;
-    int number; /* QEMU's descriptor: they are in the order of QEMU's command line */
-    gsize bytes;
-} Memory;
-
-static void memory_clear(gpointer data)
-{
-    close(((Memory *)data)->fd);
-}
-
-static gint memory_compare(gconstpointer a, gconstpointer b)
-{
-    return ((const Memory *)a)->number - ((const Memory *)b)->number;
-}
-
-/* Return: FALSE when the descriptor is no memory of the guest, or has been closed. */
-static gboolean memory_open(pid_t pid, const char *entry, int flags, Memory *ret_memory)
-{
-    g_autofree char *path = g_strdup_printf("/proc/%d/fd/%s", (int)pid, entry);
-    g_autofree char *target = g_file_read_link(path, NULL);
-    Memory memory = {.number = (int)g_ascii_strtoll(entry, NULL, 10)};
-    struct stat status;
-
-    if (target == NULL || !g_str_has_prefix(target, "/memfd:memory-backend-memfd"))
-        return FALSE;
-    memory.fd = open(path, flags | O_CLOEXEC);
-    if (memory.fd < 0)
-        return FALSE;
-    if (fstat(memory.fd, &status) != 0) {
-        close(memory.fd);
-        return FALSE;
-    }
-    memory.bytes = (gsize)status.st_size;
-    *ret_memory = memory;
-    return TRUE;
-}
-
-/* Return: an array of Memory in the order of QEMU's command line, the caller's; NULL on error. */
-static GArray *memories_open(Vmm *vmm, const char *name, int flags, gsize *ret_bytes, GError **error)
-{
-    pid_t pid = vmm_pid(vmm, name);
-    g_autofree char *path = g_strdup_printf("/proc/%d/fd", (int)pid);
-    g_autoptr(GArray) memories = g_array_new(FALSE, FALSE, sizeof(Memory));
-    g_autoptr(GDir) directory = pid != 0 ? g_dir_open(path, 0, NULL) : NULL;
-    const char *entry;
-
-    g_array_set_clear_func(memories, memory_clear);
-    *ret_bytes = 0;
-    while (directory != NULL && (entry = g_dir_read_name(directory)) != NULL) {
-        Memory memory;
-
-        if (!memory_open(pid, entry, flags, &memory))
-            continue;
-        *ret_bytes += memory.bytes;
-        g_array_append_val(memories, memory);
-    }
-    if (memories->len == 0) {
-        fail(error, STATUS_INTERNAL, "cannot find the guest's memory in QEMU (process %d)", (int)pid);
-        return NULL;
-    }
-    g_array_sort(memories, memory_compare);
-    return g_steal_pointer(&memories);
-}
+/* ---- the guest's memory ---- */
 
 typedef struct {
     const guint8 *data; /* the source, mapped */
@@ -163,6 +100,7 @@ typedef struct {
     off_t from_offset; /* where the memory begins in the file */
     int to;
     off_t to_offset;
+    const GArray *apart; /* of MemoryPart: what is not copied; NULL for none */
     const Deadline *deadline;
     gboolean releases; /* it gives pages of the source back, and copies none */
 } Copy;
@@ -195,10 +133,25 @@ static gboolean copy_may_go_on(const Copy *copy, GError **error)
         copy->releases ? "looking for free memory of the guest" : "copying the guest's memory", error);
 }
 
+typedef gboolean CopyRange(const Copy *copy, gsize begin, gsize end);
+
+typedef struct {
+    const Copy *copy;
+    CopyRange *range;
+} Copying;
+
+static gboolean copy_between(guint64 begin, guint64 end, gpointer data)
+{
+    const Copying *copying = data;
+
+    return copying->range(copying->copy, (gsize)begin, (gsize)end);
+}
+
 /* Copies what lies between the holes of the source, as long as the caller waits. */
-static gboolean copy_data(const Copy *copy, gboolean (*copy_range)(const Copy *, gsize, gsize))
+static gboolean copy_data(const Copy *copy, CopyRange *copy_range)
 {
     const off_t limit = copy->from_offset + (off_t)copy->bytes;
+    Copying copying = {copy, copy_range};
     off_t end = copy->from_offset;
 
     for (;;) {
@@ -208,12 +161,13 @@ static gboolean copy_data(const Copy *copy, gboolean (*copy_range)(const Copy *,
             return begin >= limit || errno == ENXIO;
         end = MIN(MIN(lseek(copy->from, begin, SEEK_HOLE), limit), begin + STEP_BYTES);
         if (end < begin || !copy_may_go_on(copy, NULL) ||
-            !copy_range(copy, (gsize)(begin - copy->from_offset), (gsize)(end - copy->from_offset)))
+            !memory_parts_outside(copy->apart, (guint64)(begin - copy->from_offset),
+                                  (guint64)(end - copy->from_offset), copy_between, &copying))
             return FALSE;
     }
 }
 
-static gboolean copy_memory(Copy *copy, gboolean (*copy_range)(const Copy *, gsize, gsize), GError **error)
+static gboolean copy_memory(Copy *copy, CopyRange *copy_range, GError **error)
 {
     void *data = mmap(NULL, copy->bytes, PROT_READ, MAP_SHARED, copy->from, copy->from_offset);
     gboolean copied;
@@ -229,10 +183,48 @@ static gboolean copy_memory(Copy *copy, gboolean (*copy_range)(const Copy *, gsi
     return copied;
 }
 
+/* ---- saving ---- */
+
+/* Copies a private part, which is in QEMU's process alone. buffer: of PRIVATE_STEP_BYTES. */
+static gboolean save_part(const Copy *copy, int process, guint64 address, const MemoryPart *part,
+                          guint8 *buffer)
+{
+    for (guint64 at = part->begin; at < part->end; at += PRIVATE_STEP_BYTES) {
+        Copy step = *copy;
+        const gsize bytes = (gsize)MIN((guint64)PRIVATE_STEP_BYTES, part->end - at);
+
+        if (!copy_may_go_on(copy, NULL) || !file_read_at(process, buffer, bytes, (goffset)(address + at)))
+            return FALSE;
+        step.data = buffer;
+        step.to_offset += (off_t)at;
+        if (!copy_pages(&step, 0, bytes))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean save_parts(Vmm *vmm, const char *name, const Copy *copy, const VmmMemory *memory,
+                           GError **error)
+{
+    g_autofree guint8 *buffer = memory->parts->len > 0 ? g_malloc(PRIVATE_STEP_BYTES) : NULL;
+    int process = memory->parts->len > 0 ? vmm_memory_open_process(vmm, name, error) : -1;
+    gboolean saved = memory->parts->len == 0 || process >= 0;
+
+    for (guint i = 0; saved && i < memory->parts->len; i++) {
+        saved =
+            save_part(copy, process, memory->address, &g_array_index(memory->parts, MemoryPart, i), buffer);
+        if (!saved && copy_may_go_on(copy, error))
+            fail_errno(error, errno, "cannot copy the private memory of the guest");
+    }
+    if (process >= 0)
+        close(process);
+    return saved;
+}
+
 static gboolean memory_save(Vmm *vmm, const char *name, int ram_fd, const Deadline *deadline, GError **error)
 {
     gsize bytes;
-    g_autoptr(GArray) memories = memories_open(vmm, name, O_RDONLY, &bytes, error);
+    g_autoptr(GArray) memories = vmm_memory_open(vmm, name, O_RDONLY, &bytes, error);
     off_t offset = 0;
 
     if (memories == NULL)
@@ -240,14 +232,15 @@ static gboolean memory_save(Vmm *vmm, const char *name, int ram_fd, const Deadli
     if (ftruncate(ram_fd, (off_t)bytes) != 0)
         return fail_errno(error, errno, "cannot grow the file of the saved memory to %zu bytes", bytes);
     for (guint i = 0; i < memories->len; i++) {
-        const Memory *memory = &g_array_index(memories, Memory, i);
+        const VmmMemory *memory = &g_array_index(memories, VmmMemory, i);
         Copy copy = {.bytes = memory->bytes,
                      .from = memory->fd,
                      .to = ram_fd,
                      .to_offset = offset,
+                     .apart = memory->parts,
                      .deadline = deadline};
 
-        if (!copy_memory(&copy, copy_pages, error))
+        if (!copy_memory(&copy, copy_pages, error) || !save_parts(vmm, name, &copy, memory, error))
             return FALSE;
         offset += (off_t)memory->bytes;
     }
@@ -258,7 +251,7 @@ static gboolean memory_save(Vmm *vmm, const char *name, int ram_fd, const Deadli
 static GArray *memories_open_for(Vmm *vmm, const char *name, guint64 ram_bytes, GError **error)
 {
     gsize bytes;
-    g_autoptr(GArray) memories = memories_open(vmm, name, O_RDWR, &bytes, error);
+    g_autoptr(GArray) memories = vmm_memory_open(vmm, name, O_RDWR, &bytes, error);
 
     if (memories == NULL)
         return NULL;
@@ -271,24 +264,26 @@ static GArray *memories_open_for(Vmm *vmm, const char *name, guint64 ram_bytes, 
     return g_steal_pointer(&memories);
 }
 
-static gboolean memory_restore(Vmm *vmm, const char *name, int ram_fd, const Deadline *deadline,
-                               GError **error)
+static gboolean memory_restore(Vmm *vmm, const char *name, int ram_fd, const GArray *shared,
+                               const Deadline *deadline, GError **error)
 {
     g_autoptr(GArray) memories = NULL;
+    gboolean is_mapped = FALSE;
     struct stat status;
     off_t offset = 0;
 
     if (fstat(ram_fd, &status) != 0)
         return fail_errno(error, errno, "cannot read the size of the saved memory");
     memories = memories_open_for(vmm, name, (guint64)status.st_size, error);
-    if (memories == NULL)
+    if (memories == NULL || (shared != NULL && !vmm_memory_map(vmm, name, ram_fd, shared, &is_mapped, error)))
         return FALSE;
     for (guint i = 0; i < memories->len; i++) {
-        const Memory *memory = &g_array_index(memories, Memory, i);
+        const VmmMemory *memory = &g_array_index(memories, VmmMemory, i);
         Copy copy = {.bytes = memory->bytes,
                      .from = ram_fd,
                      .from_offset = offset,
                      .to = memory->fd,
+                     .apart = is_mapped && i == 0 ? shared : NULL,
                      .deadline = deadline};
 
         if (!copy_memory(&copy, copy_extent, error))
@@ -324,12 +319,12 @@ static gboolean release_pages(const Copy *copy, gsize begin, gsize end)
 gboolean vmm_state_release_zeros(Vmm *vmm, const char *name, const Deadline *deadline, GError **error)
 {
     gsize bytes;
-    g_autoptr(GArray) memories = memories_open(vmm, name, O_RDWR, &bytes, error);
+    g_autoptr(GArray) memories = vmm_memory_open(vmm, name, O_RDWR, &bytes, error);
 
     if (memories == NULL)
         return FALSE;
     for (guint i = 0; i < memories->len; i++) {
-        const Memory *memory = &g_array_index(memories, Memory, i);
+        const VmmMemory *memory = &g_array_index(memories, VmmMemory, i);
         Copy copy = {.bytes = memory->bytes,
                      .from = memory->fd,
                      .to = memory->fd,
@@ -345,15 +340,15 @@ gboolean vmm_state_release_zeros(Vmm *vmm, const char *name, const Deadline *dea
 /* ---- memory from another source ---- */
 
 /* Finds the memory at that place of all of them, which has as many bytes at least. */
-static const Memory *memory_at(const GArray *memories, guint64 offset, guint64 *ret_begin)
+static const VmmMemory *memory_at(const GArray *memories, guint64 offset, guint64 *ret_begin)
 {
     guint64 begin = 0;
     guint i = 0;
 
-    while (offset >= begin + g_array_index(memories, Memory, i).bytes)
-        begin += g_array_index(memories, Memory, i++).bytes;
+    while (offset >= begin + g_array_index(memories, VmmMemory, i).bytes)
+        begin += g_array_index(memories, VmmMemory, i++).bytes;
     *ret_begin = begin;
-    return &g_array_index(memories, Memory, i);
+    return &g_array_index(memories, VmmMemory, i);
 }
 
 /* A part may begin in one memory and end in another. */
@@ -363,7 +358,7 @@ static gboolean restore_part(guint64 offset, const guint8 *data, gsize length, g
 
     while (length > 0) {
         guint64 begin;
-        const Memory *memory = memory_at(memories, offset, &begin);
+        const VmmMemory *memory = memory_at(memories, offset, &begin);
         const gsize bytes = (gsize)MIN(length, begin + memory->bytes - offset);
 
         if (!file_write_at(memory->fd, data, bytes, (goffset)(offset - begin)))
@@ -438,9 +433,9 @@ gboolean vmm_state_restore_from(Vmm *vmm, const char *name, guint64 ram_bytes, V
            transfer_stream(vmm, name, LOAD, device_fd, deadline, error);
 }
 
-gboolean vmm_state_restore(Vmm *vmm, const char *name, int ram_fd, int device_fd, const Deadline *deadline,
-                           GError **error)
+gboolean vmm_state_restore(Vmm *vmm, const char *name, int ram_fd, int device_fd, const GArray *shared,
+                           const Deadline *deadline, GError **error)
 {
-    return memory_restore(vmm, name, ram_fd, deadline, error) &&
+    return memory_restore(vmm, name, ram_fd, shared, deadline, error) &&
            transfer_stream(vmm, name, LOAD, device_fd, deadline, error);
 }

@@ -33,10 +33,12 @@ typedef gboolean VmmStateSource(gpointer source_data, FileDataFunc *take, gpoint
 gboolean vmm_state_restore_from(Vmm *vmm, const char *name, guint64 ram_bytes, VmmStateSource *source,
                                 gpointer source_data, int device_fd, const Deadline *deadline,
                                 GError **error);
-/* Restores the state into a prepared VM, which is paused afterwards until vmm_resume(). Errors: DATA_LOSS
- * when QEMU does not accept the state. */
-gboolean vmm_state_restore(Vmm *vmm, const char *name, int ram_fd, int device_fd, const Deadline *deadline,
-                           GError **error);
+/* Restores the state into a prepared VM, which is paused afterwards until vmm_resume(). shared: the parts of
+ * the first memory that the VM may have in common with others of the same file (vmm_memory.h), which are not
+ * copied if QEMU can map them, so that the file must not change as long as the VM lives; NULL: none. Errors:
+ * DATA_LOSS when QEMU does not accept the state. */
+gboolean vmm_state_restore(Vmm *vmm, const char *name, int ram_fd, int device_fd, const GArray *shared,
+                           const Deadline *deadline, GError **error);
 
 /* Gives the pages of a paused guest's memory that contain only zeros back to the node. The guest does not
  * notice. Nothing may write to its memory meanwhile: no connection to its agent is open, and it has no share.

@@ -74,10 +74,14 @@ const cpuMs = (pid) => {
     const fields = fs.readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/.*\) /s, '').split(' ');
     return 10 * (Number(fields[11]) + Number(fields[12]));
 };
-// What a guest's memory takes of the node, also of pages that QEMU has not mapped, which PSS leaves out.
+// What a guest has changed of the memory that it has in common with others: its own pages in the mappings of a template.
+const changedBytes = (pid) => fs.readFileSync(`/proc/${pid}/smaps`, 'utf8').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m)
+    .filter((mapping) => /\/templates\/\w+\/ram$/m.test(mapping))
+    .reduce((sum, mapping) => sum + 1024 * Number(/^Anonymous:\s+(\d+)/m.exec(mapping)[1]), 0);
+// What a guest's memory takes of the node by itself, also of pages that QEMU has not mapped, which PSS leaves out.
 const guestMib = (pid) => fs.readdirSync(`/proc/${pid}/fd`).map((fd) => `/proc/${pid}/fd/${fd}`)
     .filter((fd) => fs.readlinkSync(fd).startsWith('/memfd:memory-backend'))
-    .reduce((sum, fd) => sum + fs.statSync(fd).blocks * 512, 0) / 1048576;
+    .reduce((sum, fd) => sum + fs.statSync(fd).blocks * 512, changedBytes(pid)) / 1048576;
 const pssMib = (pid) => kib(pid, 'smaps_rollup', 'Pss') / 1024;
 const kib = (pid, file, key) =>
     Number(new RegExp(`^${key}:\\s+(\\d+)`, 'm').exec(fs.readFileSync(`/proc/${pid}/${file}`, 'utf8'))[1]);

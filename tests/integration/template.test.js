@@ -7,6 +7,7 @@ const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
+const {qemu} = require('./support/environment');
 const {sleep, eventually} = require('./support/kit');
 
 const CLONES = Number(process.env.CRIVIRT_TEST_CLONES || 20);
@@ -68,7 +69,7 @@ test('the manifest of a template lists what it was made of, and only root can re
                            ['accelerator', 'emulator', 'format', 'initrd', 'kernel', 'machine', 'processor', 'versions']);
     assert.ok(manifest.inputs.initrd.startsWith(`${node.initrd} `));
     assert.match(manifest.inputs.machine, /<memory unit='KiB'>262144<\/memory>/);
-    for (const name of ['', 'ram', 'devices', 'disk', 'manifest.json']) {
+    for (const name of ['', 'ram', 'devices', 'disk', 'constant', 'manifest.json']) {
         const {mode, uid} = fs.statSync(path.join(directory(node), key, name));
         assert.strictEqual(mode & 0o077, 0, name);
         assert.strictEqual(uid, 0);
@@ -87,6 +88,39 @@ test('a template has no padding of the kernel\'s code (kernel/patches/x86-text-g
     const INT3 = 0xcc;
     const pages = MEMORY / 4096 - pagesWithout(path.join(directory(node), ready(node)[0], 'ram'), INT3);
     assert.ok(pages < 32, `${pages} pages are padding`); // the kernel also fills memory of its start with it, and frees that
+});
+
+// The mappings of a template's memory in a QEMU, as [permissions, KiB that are the guest's own].
+const sharedMappings = (pid) => fs.readFileSync(`/proc/${pid}/smaps`, 'utf8').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m)
+    .filter((mapping) => /\/templates\/\w+\/ram$/m.test(mapping))
+    .map((mapping) => [/^\S+ (\S+)/.exec(mapping)[1], Number(/^Anonymous:\s+(\d+)/m.exec(mapping)[1])]);
+const constantBytes = (one) => fs.readFileSync(path.join(directory(one), ready(one)[0], 'constant'), 'utf8').trim().split('\n')
+    .slice(1).reduce((sum, line) => sum + line.split(' ').reduce((begin, end) => end - begin), 0);
+
+test('guests of one template share its constant memory, and copy none of it',
+     {skip: !path.isAbsolute(qemu) && 'Debian\'s QEMU cannot share it'}, async (t) => {
+    clean(t);
+    assert.ok(constantBytes(node) > 12 << 20, `${constantBytes(node)} bytes are constant`); // the kernel's code alone is 6 MiB
+    await eventually('the VM pool is full', async () => (await report(node)).vmPool === 2);
+    const pods = [await node.runPod(), await node.runPod()];
+    for (const pod of pods) {
+        assert.strictEqual(await startedHow(pod), 'restored');
+        const mappings = sharedMappings(node.qemuPid(pod));
+        assert.ok(mappings.length > 1, 'the template is mapped');
+        assert.ok(mappings.every(([permissions]) => permissions === 'rw-p'), 'no guest can write to the template');
+        const own = mappings.reduce((sum, [, kib]) => sum + kib, 0) * 1024;
+        assert.ok(own < constantBytes(node) / 3, `the guest has changed ${own} bytes of it`);
+    }
+});
+
+test('without share_template_memory each guest has a copy', async (t) => {
+    const other = await start(['--guest-share-template-memory=false']);
+    t.after(() => other.end());
+    await aTemplate(other);
+    const pod = await other.runPod();
+    assert.strictEqual(await startedHow(pod, other), 'restored');
+    assert.deepStrictEqual(sharedMappings(other.qemuPid(pod)), []);
+    await other.runContainer(pod, 'true');
 });
 
 test('exec, volumes, layers, network, clock, statistics and removal work in a restored pod', async (t) => {

@@ -84,12 +84,16 @@ static gboolean make(const GuestEnvironment *env, const DomainSpec *spec, const 
                      const char *directory, GCancellable *cancellable, GError **error)
 {
     static const char *const names[] = {TEMPLATE_RAM, TEMPLATE_DEVICES, TEMPLATE_DISK};
+    g_autofree char *constant = NULL;
 
     (void)env, (void)spec, (void)cancellable;
     g_atomic_int_inc(&makes);
     if (!g_atomic_int_get(&may_make))
         return fail(error, STATUS_DEADLINE_EXCEEDED, "the guest agent did not answer within 150 s");
     if (!dir_make(directory, 0700, error))
+        return FALSE;
+    constant = g_build_filename(directory, TEMPLATE_CONSTANT, NULL);
+    if (!file_write_atomic(constant, "begin end\n", strlen("begin end\n"), 0600, error))
         return FALSE;
     for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
         g_autofree char *path = g_build_filename(directory, names[i], NULL);

@@ -46,6 +46,7 @@ static char *make(void)
     truncate_to(directory, TEMPLATE_RAM, RAM_BYTES);
     write_at(directory, TEMPLATE_DEVICES, "devices", 0);
     write_at(directory, TEMPLATE_DISK, "disk", 0);
+    write_at(directory, TEMPLATE_CONSTANT, "begin end\n0 4096\n", 0);
     TEST_OK(template_seal(directory, inputs, &error), error);
     return directory;
 }
@@ -124,7 +125,7 @@ static void outlives_its_directory(void)
 
 static void refuses_what_was_changed(void)
 {
-    static const char *const names[] = {TEMPLATE_RAM, TEMPLATE_DEVICES, TEMPLATE_DISK};
+    static const char *const names[] = {TEMPLATE_RAM, TEMPLATE_DEVICES, TEMPLATE_DISK, TEMPLATE_CONSTANT};
 
     for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
         g_autofree char *changed = make();

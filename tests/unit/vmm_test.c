@@ -387,7 +387,7 @@ static void state_moves(void)
     CU_ASSERT_TRUE((guint64)status.st_blocks * 512 < memory_bytes() / 2); /* untouched memory is a hole */
     lseek(devices, 0, SEEK_SET);
     expect_second(&fixture);
-    TEST_OK(vmm_state_restore(fixture.vmm, second, ram, devices, NULL, &error), error);
+    TEST_OK(vmm_state_restore(fixture.vmm, second, ram, devices, NULL, NULL, &error), error);
     memory = memory_of(&fixture, second);
     CU_ASSERT_EQUAL(pread(memory, found, sizeof found, MARK_AT), (ssize_t)sizeof found);
     CU_ASSERT_STRING_EQUAL(found, mark);
@@ -459,11 +459,11 @@ static void bad_state_is_refused(void)
     ram = file_in(&fixture, "ram");
     devices = file_in(&fixture, "devices");
     expect_second(&fixture);
-    TEST_FAILS(vmm_state_restore(fixture.vmm, second, ram, devices, NULL, &error), error, STATUS_DATA_LOSS,
-               "saved memory has 0 bytes");
+    TEST_FAILS(vmm_state_restore(fixture.vmm, second, ram, devices, NULL, NULL, &error), error,
+               STATUS_DATA_LOSS, "saved memory has 0 bytes");
     CU_ASSERT_EQUAL(ftruncate(ram, (off_t)memory_bytes()), 0);
     CU_ASSERT_EQUAL(pwrite(devices, "no state at all", 15, 0), 15);
-    CU_ASSERT_FALSE(vmm_state_restore(fixture.vmm, second, ram, devices, NULL, &error));
+    CU_ASSERT_FALSE(vmm_state_restore(fixture.vmm, second, ram, devices, NULL, NULL, &error));
     CU_ASSERT_PTR_NOT_NULL(error);
     g_clear_error(&error);
     close(ram);
