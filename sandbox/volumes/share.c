@@ -290,9 +290,11 @@ static gboolean has_mounts_below(const char *path)
 }
 
 /* ---- common binds: path/v/KEY. Files path.refs/CONTAINER/INDEX, which the guest does not see, record which
- * containers have them. ---- */
+ * containers have them. A guest that was saved knows a volume by the key that it had then: a file
+ * path.refs/.again/KEY has that key, so that later containers get the same bind. ---- */
 
 #define COMMON "v"
+#define AGAIN ".again" /* is the name of no container */
 enum { KEY_DIGITS = 32 };
 
 static char *common_key(const ShareVolume *volume, const struct stat *status)
@@ -315,13 +317,40 @@ static char *references_path(const char *path, const char *container_id, const c
     return g_build_filename(all, container_id, name, NULL);
 }
 
+/* The name is that of a container or AGAIN. */
+static gboolean key_write(const char *path, const char *name, const char *entry, const char *key,
+                          GError **error)
+{
+    g_autofree char *directory = references_path(path, name, NULL);
+    g_autofree char *file = g_build_filename(directory, entry, NULL);
+
+    return dir_make(directory, 0700, error) && file_write_atomic(file, key, strlen(key), 0600, error);
+}
+
 static gboolean reference_add(const char *path, const char *container_id, guint index, const char *key,
                               GError **error)
 {
-    g_autofree char *directory = references_path(path, container_id, NULL);
-    g_autofree char *file = g_strdup_printf("%s/%u", directory, index);
+    g_autofree char *entry = g_strdup_printf("%u", index);
 
-    return dir_make(directory, 0700, error) && file_write_atomic(file, key, strlen(key), 0600, error);
+    return key_write(path, container_id, entry, key, error);
+}
+
+/* Return: the key of the volume, or that by which a guest that was saved knows it; the caller frees it. */
+static char *known_key(const char *path, const ShareVolume *volume, const struct stat *status)
+{
+    g_autofree char *key = common_key(volume, status);
+    g_autofree char *file = references_path(path, AGAIN, key);
+    char *known = NULL;
+
+    return g_file_get_contents(file, &known, NULL, NULL) ? known : g_steal_pointer(&key);
+}
+
+static gboolean known_key_set(const char *path, const ShareVolume *volume, const struct stat *status,
+                              const char *known, GError **error)
+{
+    g_autofree char *key = common_key(volume, status);
+
+    return g_str_equal(key, known) || key_write(path, AGAIN, key, known, error);
 }
 
 static gboolean directory_refers(const char *directory, const char *key)
@@ -349,7 +378,7 @@ static gboolean is_referred_to(const char *path, const char *key)
     while (!found && containers != NULL && (id = g_dir_read_name(containers)) != NULL) {
         g_autofree char *directory = g_build_filename(all, id, NULL);
 
-        found = directory_refers(directory, key);
+        found = !g_str_equal(id, AGAIN) && directory_refers(directory, key);
     }
     return found;
 }
@@ -422,7 +451,7 @@ gboolean share_bind(const char *path, const char *container_id, guint index, con
     if (!source_stat(volume->host_path, &status, error))
         return FALSE;
     if (volume->common) {
-        key = common_key(volume, &status);
+        key = known_key(path, volume, &status);
         name = g_build_filename(COMMON, key, NULL);
         if (!reference_add(path, container_id, index, key, error))
             return FALSE;
@@ -473,15 +502,19 @@ gboolean share_bind_again(const char *path, const char *container_id, guint inde
                           const ShareVolume *volume, GError **error)
 {
     g_autofree char *own = g_strdup_printf("%s/%u", container_id, index);
-    const gboolean common = g_str_has_prefix(name, COMMON "/");
+    const char *key = g_str_has_prefix(name, COMMON "/") ? name + strlen(COMMON "/") : NULL;
     struct stat status;
 
-    if (!is_bind(name) || (!common && !g_str_equal(name, own)))
+    if (!is_bind(name) || (key == NULL && !g_str_equal(name, own)))
         return fail(error, STATUS_DATA_LOSS, "\"%s\" is not the name of a volume of container %s", name,
                     container_id);
-    return source_stat(volume->host_path, &status, error) &&
-           (!common || reference_add(path, container_id, index, name + strlen(COMMON "/"), error)) &&
-           ((common && common_is_bound(path, name)) || bind_at(path, name, &status, volume, error));
+    if (!source_stat(volume->host_path, &status, error))
+        return FALSE;
+    if (key == NULL)
+        return bind_at(path, name, &status, volume, error);
+    return reference_add(path, container_id, index, key, error) &&
+           (!volume->common || known_key_set(path, volume, &status, key, error)) &&
+           (common_is_bound(path, name) || bind_at(path, name, &status, volume, error));
 }
 
 gboolean share_copy_binds(int namespace_fd, pid_t server, GError **error)

@@ -52,7 +52,8 @@ gboolean share_bind(const char *path, const char *container_id, guint index, con
 char *share_bind_name(const char *path, const char *container_id, guint index);
 
 /* Binds a volume by a name that share_bind() has given it in another pod, for a guest that was saved there. A
- * bind of that name is success. Errors also: DATA_LOSS for a name that share_bind() does not give. */
+ * bind of that name is success. share_bind() gives later containers that name for a common volume. Errors
+ * also: DATA_LOSS for a name that share_bind() does not give. */
 gboolean share_bind_again(const char *path, const char *container_id, guint index, const char *name,
                           const ShareVolume *volume, GError **error);
 

@@ -163,6 +163,48 @@ test('a restored pod with volumes survives a new daemon and the death of its fil
     await node.noLeaks();
 });
 
+// Asserts that a container that comes later shares sockets and a FIFO on their emptyDir with an earlier one. In a copy of the
+// emptyDir, the socket from before the checkpoint is another one.
+async function joins(pod, earlier, {copied = false} = {}) {
+    const later = await node.runContainer(pod, {mounts: earlier.config.mounts});
+    if (!copied)
+        assert.strictEqual(await node.output(later, '/tool connect /joint/socket'), 'hello');
+    await node.output(later, 'echo through the FIFO > /joint/fifo');
+    await eventually('the FIFO passes it on', () => node.logTexts(earlier).includes('through the FIFO'));
+    assert.strictEqual(await node.output(later, 'stat -c %i /joint/fifo'), await node.output(earlier, 'stat -c %i /joint/fifo'));
+    // What is made later, by the later one.
+    const server = await node.runContainer(pod, {command: ['/tool', 'listen', '/joint/second'], mounts: earlier.config.mounts});
+    await eventually('it listens', async () => (await node.exec(earlier, 'test -S /joint/second')).exit_code === 0);
+    assert.strictEqual(await node.output(earlier, '/tool connect /joint/second'), 'hello');
+    await node.remove(server);
+    await node.remove(later);
+    await node.output(earlier, 'rm /joint/second');
+}
+
+test('containers of a restored or woken pod that come later share sockets and FIFOs with those that were saved', async () => {
+    const pod = await node.runPod();
+    const joint = kubelets(pod, 'empty-dir', 'joint');
+    const mounts = [{container_path: '/joint', host_path: joint}, node.toolMount()];
+    const container = await node.runContainer(pod, {mounts, command: ['/bin/sh', '-c', `
+        mkfifo /joint/fifo; /tool listen /joint/socket & while :; do cat /joint/fifo; done`]});
+    await eventually('it has begun', () => fs.existsSync(path.join(joint, 'socket')) && fs.existsSync(path.join(joint, 'fifo')));
+    await joins(pod, container);
+    await node.cri.call('HibernatePod', {pod_sandbox_id: pod.id});
+    await joins(pod, container);
+    await joins(pod, container);
+    const saved = await checkpoint(pod, [container]);
+    await node.removePod(pod);
+    const elsewhere = kubelets(pod, 'empty-dir', 'elsewhere');
+    const {pod: second, containers: [copy]} = await restore(saved, [container]);
+    await joins(second, copy);
+    await node.restartDaemon('SIGKILL');
+    await joins(second, copy);
+    await node.removePod(second);
+    must('cp', '-a', `${joint}/.`, elsewhere);
+    const {pod: third, containers: [other]} = await restore(saved, [container], {[joint]: elsewhere});
+    await joins(third, other, {copied: true});
+});
+
 test('one container of a pod with volumes is saved as an archive, and the others do not come back with it', async () => {
     const pod = await node.runPod();
     const data = directory('data');

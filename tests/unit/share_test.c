@@ -201,6 +201,45 @@ static void common_volumes_are_bound_once(void)
     fixture_clear(&fixture);
 }
 
+static void bind_again(const Fixture *fixture, const char *container, const char *name)
+{
+    const ShareVolume volume = {.host_path = fixture->volume, .userns_fd = -1, .common = TRUE};
+    g_autoptr(GError) error = NULL;
+
+    TEST_OK(share_bind_again(fixture->share, container, 3, name, &volume, &error), error);
+}
+
+static void later_containers_join_what_was_bound_again(void)
+{
+    static const char *const saved = "v/0123456789abcdef0123456789abcdef";
+    g_autofree char *later = NULL, *other = NULL, *last = NULL, *name = NULL, *own = NULL;
+    g_autofree char *file = NULL;
+    g_autoptr(GError) error = NULL;
+    Fixture fixture;
+
+    fixture_init(&fixture);
+    bind_again(&fixture, "c1", saved);
+    bind_again(&fixture, "c2", saved);
+    later = bind_common(&fixture, "c3", FALSE);
+    CU_ASSERT_STRING_EQUAL(later, saved);
+    name = share_bind_name(fixture.share, "c3", 3);
+    CU_ASSERT_STRING_EQUAL(name, saved);
+    other = bind_common(&fixture, "c3", TRUE);
+    CU_ASSERT_STRING_NOT_EQUAL(other, saved);
+    file = g_build_filename(fixture.share, saved, "x", NULL);
+    CU_ASSERT_TRUE(can_create(file));
+    TEST_OK(share_unbind(fixture.share, "c1", &error), error);
+    TEST_OK(share_unbind(fixture.share, "c2", &error), error);
+    TEST_OK(share_unbind(fixture.share, "c3", &error), error);
+    CU_ASSERT_NOT_EQUAL(access(file, F_OK), 0);
+    last = bind_common(&fixture, "c4", FALSE);
+    CU_ASSERT_EQUAL(access(file, F_OK), 0);
+    bind_again(&fixture, "c5", last); /* as it would be named without a saved pod */
+    own = bind_common(&fixture, "c6", FALSE);
+    CU_ASSERT_STRING_EQUAL(own, last);
+    fixture_clear(&fixture);
+}
+
 static void only_volumes_are_writable(void)
 {
     g_autofree char *at_root = NULL, *beside = NULL, *in_volume = NULL, *later = NULL;
@@ -384,6 +423,8 @@ int main(void)
          later_mounts_appear_only_where_asked},
         {"the owners of a volume are mapped", owners_are_shown_mapped},
         {"a common volume is bound once, until its last container is unbound", common_volumes_are_bound_once},
+        {"later containers join a volume that was bound again for a saved guest",
+         later_containers_join_what_was_bound_again},
         {"only volumes are writable in a share, and they have no device files and no setuid programs",
          only_volumes_are_writable},
         {"links and FIFOs where mount points are made are replaced, not followed or opened",
