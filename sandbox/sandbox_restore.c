@@ -130,12 +130,14 @@ static gboolean config_check(const Restored *restored, GError **error)
 }
 
 /* Return: the image, the caller's; NULL with the error. */
-static Image *image_find(SandboxManager *manager, const char *name, GError **error)
+static Image *image_find(SandboxManager *manager, const Runtime__V1__ImageSpec *spec, GError **error)
 {
-    Image *image = image_service_find(manager->images, name, error);
+    const char *pulled = *spec->user_specified_image != '\0' ? spec->user_specified_image : spec->image;
+    Image *image = image_service_find(manager->images, spec->image, error);
 
     if (image == NULL && (error == NULL || *error == NULL))
-        fail(error, STATUS_NOT_FOUND, "image %s is not on this node", name);
+        fail(error, STATUS_NOT_FOUND, "image %s is not on this node: pull it first (crivirt pull %s)",
+             spec->image, pulled);
     return image;
 }
 
@@ -147,9 +149,11 @@ static gboolean image_check(SandboxManager *manager, Restored *restored, GError 
     if (*name == '\0')
         return fail(error, STATUS_INVALID_ARGUMENT, "container %s: config.image.image is missing",
                     saved->name);
-    restored->image = image_find(manager, name, error);
-    if (restored->image == NULL)
+    restored->image = image_find(manager, restored->config->image, error);
+    if (restored->image == NULL) {
+        g_prefix_error(error, "container %s: ", saved->name);
         return FALSE;
+    }
     return g_str_equal(restored->image->id, saved->image_id) ||
            fail(error, STATUS_FAILED_PRECONDITION,
                 "container %s: image %s is %s, and the container in the checkpoint has %s", saved->name, name,
@@ -170,7 +174,7 @@ static gboolean mounted_image_find(SandboxManager *manager, Restored *restored, 
             "container %s: config.mounts[%u].image is missing, and the container in the checkpoint has "
             "the image %s there",
             restored->saved->name, saved->index, saved->name);
-    image = image_find(manager, mount->image->image, error);
+    image = image_find(manager, mount->image, error);
     if (image == NULL) {
         g_prefix_error(error, "container %s: config.mounts[%u].image: ", restored->saved->name, saved->index);
         return FALSE;

@@ -8,6 +8,7 @@
 #include "cri-server/cli/commands.h"
 #include "cri-server/cli/inventory.h"
 #include "cri-server/cli/lifecycle.h"
+#include "cri-server/cli/restore_paths.h"
 #include "sandbox/checkpoint/checkpoint.h"
 
 /* Return: the path, absolute, which the caller frees. */
@@ -192,15 +193,21 @@ static gboolean restore_command(Cli *cli, GError **error)
 
     if (request == NULL)
         return FALSE;
-    done = restore_request(cli, checkpoint, request, error);
+    done = restore_paths_apply(request, options_list(cli->options, "volume"),
+                               options_flag(cli->options, "allow-node-paths"), error) &&
+           restore_request(cli, checkpoint, request, error);
     runtime__v1__restore_pod_request__free_unpacked(request, NULL);
     return done;
 }
 
 static const OptionSpec restore_options[] = {
+    {"allow-node-paths", 0, OPTION_FLAG, NULL,
+     "give the containers the node's paths that the checkpoint names"},
     {"key-file", 0, OPTION_VALUE, "FILE", "key of an encrypted checkpoint, which crivirtd has as well"},
     {"name", 0, OPTION_VALUE, "NAME", "name of the new pod (default: that of the saved one)"},
     {"no-start", 0, OPTION_FLAG, NULL, "leave its containers created, for \"crivirt start\""},
+    {"volume", 'v', OPTION_LIST, "OLD=NEW",
+     "a path of the node in the place of one that the checkpoint names"},
     {NULL},
 };
 
@@ -213,7 +220,9 @@ const Command command_restore = {
                "logs of its own; connections of the saved one are reset. The checkpoint stays, and can be\n"
                "restored again. The node needs the same images, versions of crivirt and QEMU, and under KVM\n"
                "the same processor. Of an encrypted checkpoint, crivirtd (checkpoint.key_files) and this\n"
-               "command each read the key.",
+               "command each read the key.\n"
+               "A checkpoint whose containers have volumes or devices of the node names their paths, which\n"
+               "whoever made it has chosen: they are listed, and it is not restored, unless each is allowed.",
     .options = restore_options,
     .min_operands = 1,
     .max_operands = 1,

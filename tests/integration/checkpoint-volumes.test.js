@@ -7,6 +7,7 @@ const path = require('path');
 const {test, before, after, afterEach} = require('node:test');
 const {Node} = require('./support/node');
 const checkpoints = require('./support/checkpoints');
+const {BUSYBOX} = require('./support/images');
 const {eventually, grows, must, numbersIn, refused, serial} = require('./support/kit');
 
 let node;
@@ -239,4 +240,44 @@ test('RestorePod refuses volumes that were one and are two, and a changed table 
     fs.writeFileSync(file, bytes);
     await refused(ask(container.config), 'DATA_LOSS', 'volumes');
     assert.deepStrictEqual((await node.cri.call('ListPodSandbox')).items.map(({id}) => id), [pod.id]);
+});
+
+test('crivirt restore lists the paths of the node in a checkpoint, and gives the pod those that are allowed', async () => {
+    const logs = directory('logs');
+    const crivirt = async (...words) => {
+        const {code, stdout, stderr} = await node.cli('--log-dir', logs, ...words);
+        assert.strictEqual(code, 0, stderr);
+        return stdout.trim();
+    };
+    const [data, settings] = [directory('data'), directory('settings')];
+    const saved = path.join(node.dir, `by-command${serial()}`);
+    await crivirt('run', '-d', '--name', 'saved', '-v', `${data}:/volume`, '-v', `${settings}:/settings:ro`, BUSYBOX, 'sh', '-c', WRITER);
+    await eventually('it writes', () => fs.existsSync(path.join(data, 'log')));
+    await crivirt('checkpoint', 'saved', saved);
+    await crivirt('rm', '-f', 'saved');
+    const copy = copyOf(data);
+
+    const first = await node.cli('restore', '--name', 'restored', saved);
+    assert.strictEqual(first.code, 1);
+    for (const line of [`  ${data} at /volume of container saved, writable\n`, `  ${settings} at /settings of container saved, read-only\n`,
+        '--allow-node-paths', '--volume OLD=NEW'])
+        assert.ok(first.stderr.includes(line), first.stderr);
+    const second = await node.cli('restore', '--name', 'restored', '-v', `${data}=${copy}`, saved);
+    assert.strictEqual(second.code, 1);
+    assert.ok(!second.stderr.includes(data) && second.stderr.includes(settings), second.stderr);
+    assert.deepStrictEqual(await node.listedPodIds(), []);
+
+    await crivirt('restore', '--name', 'restored', '-v', `${data}=${copy}`, '--volume', `${settings}=${settings}`, saved);
+    await grows(path.join(copy, 'log'));
+    await crivirt('rm', '-f', 'restored');
+    const {size} = fs.statSync(path.join(copy, 'log'));
+    await crivirt('restore', '--name', 'again', '--allow-node-paths', saved);
+    await grows(path.join(data, 'log'));
+    await crivirt('rm', '-f', 'again');
+    assert.strictEqual(fs.statSync(path.join(copy, 'log')).size, size);
+
+    await node.cri.call('RemoveImage', {image: {image: BUSYBOX}});
+    const third = await node.cli('restore', '--allow-node-paths', saved);
+    await node.loadBusybox();
+    assert.match(third.stderr, /image \S+ is not on this node: pull it first \(crivirt pull \S*busybox\S*\)/);
 });
