@@ -73,14 +73,6 @@ static gboolean prune_pods(Cli *cli, GError **error)
     return inventory != NULL;
 }
 
-static gboolean is_used(const Inventory *inventory, const Runtime__V1__Image *image)
-{
-    for (gsize i = 0; i < inventory->n_containers; i++)
-        if (g_str_equal(inventory->containers[i].container->image_id, image->id))
-            return TRUE;
-    return image->pinned;
-}
-
 static gboolean remove_image(Cli *cli, const char *id, GError **error)
 {
     Runtime__V1__RemoveImageRequest request = RUNTIME__V1__REMOVE_IMAGE_REQUEST__INIT;
@@ -91,25 +83,26 @@ static gboolean remove_image(Cli *cli, const char *id, GError **error)
     return cli_image_call(cli, "RemoveImage", &request.base, CLI_CALL_MS, error) != NULL;
 }
 
-/* Images that no container has and that are not pinned. */
+/* Images that no container has or has mounted, and that are not pinned. */
 static gboolean prune_images(Cli *cli, GError **error)
 {
     Runtime__V1__ListImagesRequest list = RUNTIME__V1__LIST_IMAGES_REQUEST__INIT;
     const Inventory *inventory = inventory_load(cli, error);
     const Runtime__V1__ListImagesResponse *images =
         inventory != NULL ? cli_image_call(cli, "ListImages", &list.base, CLI_CALL_MS, error) : NULL;
+    g_autoptr(GHashTable) used = images != NULL ? inventory_used_images(cli, inventory, error) : NULL;
 
-    for (size_t i = 0; images != NULL && i < images->n_images; i++) {
+    for (size_t i = 0; used != NULL && i < images->n_images; i++) {
         const Runtime__V1__Image *image = images->images[i];
 
-        if (is_used(inventory, image))
+        if (image->pinned || g_hash_table_contains(used, image->id))
             continue;
         if (!options_flag(cli->options, "dry-run") && !remove_image(cli, image->id, error))
             return FALSE;
         if (!report(cli, "image", image->id, image->n_repo_tags > 0 ? image->repo_tags[0] : "<none>", error))
             return FALSE;
     }
-    return images != NULL;
+    return used != NULL;
 }
 
 static gboolean prune_system(Cli *cli, GError **error)

@@ -19,14 +19,6 @@ typedef struct {
     guint64 reclaimable_bytes;
 } Usage;
 
-static gboolean image_is_used(const Inventory *inventory, const Runtime__V1__Image *image)
-{
-    for (gsize i = 0; i < inventory->n_containers; i++)
-        if (g_str_equal(inventory->containers[i].container->image_id, image->id))
-            return TRUE;
-    return image->pinned;
-}
-
 /* The size of an image is that of its compressed layers, and of the file system that of what is stored:
  * layers that images share are in it once. */
 static gboolean count_images(Cli *cli, const Inventory *inventory, Usage *usage, GError **error)
@@ -38,11 +30,13 @@ static gboolean count_images(Cli *cli, const Inventory *inventory, Usage *usage,
     const Runtime__V1__ImageFsInfoResponse *stored =
         images != NULL ? cli_image_call(cli, "ImageFsInfo", &disk.base, CLI_CALL_MS, error) : NULL;
 
-    if (stored == NULL)
+    g_autoptr(GHashTable) used = stored != NULL ? inventory_used_images(cli, inventory, error) : NULL;
+
+    if (used == NULL)
         return FALSE;
     usage->total = (guint)images->n_images;
     for (size_t i = 0; i < images->n_images; i++) {
-        if (image_is_used(inventory, images->images[i]))
+        if (images->images[i]->pinned || g_hash_table_contains(used, images->images[i]->id))
             usage->active++;
         else
             usage->reclaimable_bytes += images->images[i]->size;

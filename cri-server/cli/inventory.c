@@ -72,6 +72,42 @@ static int newer_pod(const void *left, const void *right)
     return (a < b) - (a > b);
 }
 
+/* The list of containers has no mounts. A container that was removed meanwhile uses nothing. */
+static gboolean add_mounted_images(Cli *cli, const char *id, GHashTable *ids, GError **error)
+{
+    Runtime__V1__ContainerStatusRequest request = RUNTIME__V1__CONTAINER_STATUS_REQUEST__INIT;
+    const Runtime__V1__ContainerStatusResponse *answer;
+    g_autoptr(GError) problem = NULL;
+
+    request.container_id = (char *)id;
+    answer = cli_runtime_call(cli, "ContainerStatus", &request.base, CLI_CALL_MS, &problem);
+    if (answer == NULL && !g_error_matches(problem, CRIVIRT_ERROR, STATUS_NOT_FOUND)) {
+        g_propagate_error(error, g_steal_pointer(&problem));
+        return FALSE;
+    }
+    for (size_t i = 0; answer != NULL && answer->status != NULL && i < answer->status->n_mounts; i++) {
+        const Runtime__V1__ImageSpec *image = answer->status->mounts[i]->image;
+
+        if (image != NULL && *image->image_ref != '\0')
+            g_hash_table_add(ids, g_strdup(image->image_ref));
+    }
+    return TRUE;
+}
+
+GHashTable *inventory_used_images(Cli *cli, const Inventory *inventory, GError **error)
+{
+    g_autoptr(GHashTable) ids = string_table_new(g_free, NULL);
+
+    for (gsize i = 0; i < inventory->n_containers; i++) {
+        const Runtime__V1__Container *container = inventory->containers[i].container;
+
+        g_hash_table_add(ids, g_strdup(container->image_id));
+        if (!add_mounted_images(cli, container->id, ids, error))
+            return NULL;
+    }
+    return g_steal_pointer(&ids);
+}
+
 const Inventory *inventory_load(Cli *cli, GError **error)
 {
     Runtime__V1__ListContainersRequest list_containers = RUNTIME__V1__LIST_CONTAINERS_REQUEST__INIT;

@@ -36,6 +36,10 @@ const Inventory *inventory_load(Cli *cli, GError **error);
  * with the error. */
 GHashTable *inventory_hibernated(Cli *cli, GError **error);
 
+/* Return: the set of the ids of the images that containers have as their own or have mounted, which the
+ * caller unrefs; NULL with the error. */
+GHashTable *inventory_used_images(Cli *cli, const Inventory *inventory, GError **error);
+
 /* Errors: NOT_FOUND, INVALID_ARGUMENT when the name is ambiguous. */
 const InventoryContainer *inventory_container(Cli *cli, const Inventory *inventory, const char *text,
                                               GError **error);

@@ -6,7 +6,7 @@ const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
-const {busyboxArchive} = require('./support/images');
+const {busyboxArchive, makeImage} = require('./support/images');
 const {eventually} = require('./support/kit');
 
 let node;
@@ -119,6 +119,21 @@ test('system df shows what images and containers take', async () => {
     assert.match(await crivirt('system', 'df'), /TYPE[\s\S]*Images +1 +1[\s\S]*Containers +1 +1/);
     assert.strictEqual((await node.cli('system', 'cheese')).code, 2);
     await crivirt('rm', '-f', 'writer');
+});
+
+test('an image that a container has mounted is in use for system df and prune', async () => {
+    const archive = makeImage(node, 'example.org/data:1', {}, (dir) => fs.writeFileSync(path.join(dir, 'word'), 'here\n'));
+    await node.cri.call('LoadImage', {path: archive});
+    const active = async () => JSON.parse(await crivirt('system', 'df', '--json')).images.active;
+    const pod = await node.runPod();
+    const mounts = [{container_path: '/image', image: {image: 'example.org/data:1'}, readonly: true}];
+    const container = await node.runContainer(pod, {mounts});
+    assert.strictEqual(await active(), 2);
+    assert.strictEqual(await crivirt('prune', 'images'), '');
+    assert.strictEqual(await node.output(container, 'cat /image/word'), 'here');
+    await node.removePod(pod);
+    assert.strictEqual(await active(), 0);
+    await node.cri.call('RemoveImage', {image: {image: 'example.org/data:1'}});
 });
 
 test('a detached container can be listed, entered, followed, stopped and removed', async () => {
