@@ -147,14 +147,10 @@ static gboolean disks_settle(Pod *pod, GError **error)
         return FALSE;
     for (guint i = 0; i < records->len; i++) {
         const PodDiskRecord *record = records->pdata[i];
-        gpointer lun = NULL;
-        gboolean attached;
+        guint lun;
 
-        g_mutex_lock(&pod->lock);
-        attached = g_hash_table_lookup_extended(pod->disks, record->diff_id, NULL, &lun) &&
-                   GPOINTER_TO_UINT(lun) == record->lun;
-        g_mutex_unlock(&pod->lock);
-        if (!attached && !state_store_delete_disk(pod->manager->store, pod->id, record->lun, error))
+        if (!(pod_find_disk(pod, record->diff_id, &lun) && lun == record->lun) &&
+            !state_store_delete_disk(pod->manager->store, pod->id, record->lun, error))
             return FALSE;
     }
     return TRUE;

@@ -66,18 +66,6 @@ static gboolean attachment_add(GArray *attachments, guint lun, const char *host_
 
 /* ---- the block devices of a guest ---- */
 
-static gboolean lun_find(Pod *pod, const char *key, guint *ret_lun)
-{
-    gpointer lun = NULL;
-    gboolean found;
-
-    g_mutex_lock(&pod->lock);
-    found = g_hash_table_lookup_extended(pod->disks, key, NULL, &lun);
-    g_mutex_unlock(&pod->lock);
-    *ret_lun = GPOINTER_TO_UINT(lun);
-    return found;
-}
-
 static gboolean blocks_add_of(Container *container, guint number, GArray *blocks, GError **error)
 {
     g_autoptr(GArray) requests = container_block_requests(container);
@@ -87,7 +75,7 @@ static gboolean blocks_add_of(Container *container, guint number, GArray *blocks
         g_autofree char *key = block_device_key(&request->device, block_request_is_readonly(request));
         GuestBlock block = {.container = number, .request = *request};
 
-        if (!lun_find(container->pod, key, &block.lun))
+        if (!pod_find_disk(container->pod, key, &block.lun))
             return fail(error, STATUS_FAILED_PRECONDITION,
                         "container %s: %s is not the device any more that the container has at %s",
                         container->id, request->host_path, request->container_path);
@@ -218,13 +206,10 @@ static gboolean pod_uses(Pod *pod, const Wanted *wanted)
 {
     g_autofree char *writes = block_device_key(&wanted->device, FALSE);
     g_autofree char *reads = block_device_key(&wanted->device, TRUE);
-    gboolean uses;
+    guint lun;
 
-    g_mutex_lock(&pod->lock);
-    uses = pod->state != POD_STOPPED && (g_hash_table_contains(pod->disks, writes) ||
-                                         (!wanted->readonly && g_hash_table_contains(pod->disks, reads)));
-    g_mutex_unlock(&pod->lock);
-    return uses;
+    return pod_state(pod) != POD_STOPPED &&
+           (pod_find_disk(pod, writes, &lun) || (!wanted->readonly && pod_find_disk(pod, reads, &lun)));
 }
 
 static gboolean use_check(SandboxManager *manager, const Wanted *wanted, GError **error)

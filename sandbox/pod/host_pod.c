@@ -264,23 +264,21 @@ static gboolean node_start(Pod *pod, const PodRequest *request, const Deadline *
     return FALSE;
 }
 
-/* The agent mounts the files itself; a number is enough to distinguish them. */
+/* Called under disk_job. The agent mounts the files itself; a number is enough to distinguish them. */
 static gboolean number_layer(Pod *pod, const ImageLayer *layer, PodLayer *ret_layer, GError **error)
 {
-    gpointer known = NULL;
-    gboolean is_known;
     guint lun;
 
-    g_mutex_lock(&pod->lock);
-    is_known = g_hash_table_lookup_extended(pod->disks, layer->key, NULL, &known);
-    lun = is_known ? GPOINTER_TO_UINT(known) : ++pod->last_lun;
-    g_mutex_unlock(&pod->lock);
-    if (!is_known && !state_store_put_disk(pod->manager->store, pod->id, lun, layer->key, error))
-        return FALSE;
-    g_mutex_lock(&pod->lock);
-    if (!is_known)
+    if (!pod_find_disk(pod, layer->key, &lun)) {
+        g_mutex_lock(&pod->lock);
+        lun = ++pod->last_lun;
+        g_mutex_unlock(&pod->lock);
+        if (!state_store_put_disk(pod->manager->store, pod->id, lun, layer->key, error))
+            return FALSE;
+        g_mutex_lock(&pod->lock);
         g_hash_table_insert(pod->disks, g_strdup(layer->key), GUINT_TO_POINTER(lun));
-    g_mutex_unlock(&pod->lock);
+        g_mutex_unlock(&pod->lock);
+    }
     *ret_layer = (PodLayer){.lun = lun, .path = layer->path};
     return TRUE;
 }

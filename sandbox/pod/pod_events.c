@@ -168,19 +168,6 @@ static gboolean pod_is_saving(Pod *pod)
     return saving;
 }
 
-static gboolean share_unpark_later(Pod *pod, AgentConnection *agent, GError **error)
-{
-    Deadline deadline = deadline_in_ms(THAW_TIMEOUT_MS);
-    gboolean good =
-        semaphore_acquire(&pod->disk_job, &deadline, "waiting to give back the volumes' share", error);
-
-    if (!good)
-        return FALSE;
-    good = pod_share_unpark(pod, agent, &deadline, error);
-    semaphore_release(&pod->disk_job);
-    return good;
-}
-
 /* The agent is ready only after the event. */
 static void thaw_later(gpointer data)
 {
@@ -191,7 +178,7 @@ static void thaw_later(gpointer data)
     g_autoptr(GError) problem = NULL;
     g_autoptr(GError) error = NULL;
 
-    if (agent != NULL && !share_unpark_later(pod, agent, &problem))
+    if (agent != NULL && !pod_share_unpark_queued(pod, agent, &deadline, &problem))
         log_error(LOG_FIELDS("sandbox", pod->id), "the pod's volumes fail after a checkpoint: %s",
                   problem->message);
     if (agent != NULL && !agent_thaw(agent, &request, &deadline, NULL, &error))

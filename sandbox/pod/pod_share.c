@@ -537,17 +537,23 @@ gboolean pod_share_restore(Pod *pod, guint generation, int saved_fd, PodShareBin
     return good;
 }
 
-static gboolean unpark_in_job(Pod *pod, const Deadline *deadline, GError **error)
+gboolean pod_share_unpark_queued(Pod *pod, AgentConnection *agent, const Deadline *deadline, GError **error)
 {
-    g_autoptr(AgentConnection) agent = pod_agent(pod, error);
     gboolean good;
 
-    if (agent == NULL ||
-        !semaphore_acquire(&pod->disk_job, deadline, "waiting to give back the volumes' share", error))
+    if (!semaphore_acquire(&pod->disk_job, deadline, "waiting to give back the volumes' share", error))
         return FALSE;
     good = pod_share_unpark(pod, agent, deadline, error);
     semaphore_release(&pod->disk_job);
     return good;
+}
+
+/* The file server has not ended. */
+static gboolean share_unpark(Pod *pod, const Deadline *deadline, GError **error)
+{
+    g_autoptr(AgentConnection) agent = pod_agent(pod, error);
+
+    return agent != NULL && pod_share_unpark_queued(pod, agent, deadline, error);
 }
 
 gboolean pod_share_return(Pod *pod, int saved_fd, PodShareBindFunc bind, gpointer data,
@@ -558,7 +564,7 @@ gboolean pod_share_return(Pod *pod, int saved_fd, PodShareBindFunc bind, gpointe
     if (generation == 0)
         return TRUE;
     if (share_server(pod->share_dir) != 0 && vmm_share_has_fsguard(pod->manager->vmm, pod->id))
-        return unpark_in_job(pod, deadline, error);
+        return share_unpark(pod, deadline, error);
     vmm_end_parked_share(pod->manager->vmm, pod->id);
     return pod_share_restore(pod, generation, saved_fd, bind, data, deadline, error);
 }

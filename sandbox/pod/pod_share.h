@@ -22,6 +22,8 @@ gboolean pod_share_park(Pod *pod, int fd, const Deadline *deadline, GError **err
 /* Gives the device back and waits until the guest uses it. Without a share, or when the guest has it, there
  * is nothing to do. The caller has the disk job. */
 gboolean pod_share_unpark(Pod *pod, AgentConnection *agent, const Deadline *deadline, GError **error);
+/* The same for a caller without the disk job. */
+gboolean pod_share_unpark_queued(Pod *pod, AgentConnection *agent, const Deadline *deadline, GError **error);
 
 /* For a guest that was parked in a VM which may be another one now: gives it the share as it is, where its
  * file server and its fsguard live, else anew with what the guest had open, from that file. Without a share

@@ -210,18 +210,17 @@ static gboolean vm_pod_end(Pod *pod, const Deadline *deadline, GError **error)
 
 /* ---- while it runs ---- */
 
-/* Each disk has a LUN of its own that is not used again, so that the guest never confuses two disks. Return:
+/* Called under disk_job. Each disk has a LUN of its own that is not used again, so that the guest never
+ * confuses two disks. Return:
  * FALSE when the disk is attached already. */
 static gboolean lun_take(Pod *pod, const char *key, guint *ret_lun)
 {
-    gpointer known = NULL;
-    gboolean is_new;
-
+    if (pod_find_disk(pod, key, ret_lun))
+        return FALSE;
     g_mutex_lock(&pod->lock);
-    is_new = !g_hash_table_lookup_extended(pod->disks, key, NULL, &known);
-    *ret_lun = is_new ? ++pod->last_lun : GPOINTER_TO_UINT(known);
+    *ret_lun = ++pod->last_lun;
     g_mutex_unlock(&pod->lock);
-    return is_new;
+    return TRUE;
 }
 
 /* Called under disk_job. The row is written before the disk is attached. */
@@ -365,19 +364,15 @@ static gboolean detach_block(Pod *pod, const char *key, guint lun, GError **erro
 
 gboolean vm_pod_detach_block(Pod *pod, const char *key, const Deadline *deadline, GError **error)
 {
-    gpointer lun = NULL;
-    gboolean known;
     gboolean good;
+    guint lun;
 
     /* The disks of a guest that has ended are gone; their files are removed with the pod. */
     if (pod_state(pod) != POD_READY)
         return TRUE;
     if (!semaphore_acquire(&pod->disk_job, deadline, "waiting to detach disks", error))
         return FALSE;
-    g_mutex_lock(&pod->lock);
-    known = g_hash_table_lookup_extended(pod->disks, key, NULL, &lun);
-    g_mutex_unlock(&pod->lock);
-    good = !known || detach_block(pod, key, GPOINTER_TO_UINT(lun), error);
+    good = !pod_find_disk(pod, key, &lun) || detach_block(pod, key, lun, error);
     semaphore_release(&pod->disk_job);
     return good;
 }

@@ -223,6 +223,19 @@ AgentConnection *pod_any_agent(Pod *pod)
     return agent;
 }
 
+gboolean pod_find_disk(Pod *pod, const char *key, guint *ret_lun)
+{
+    gpointer lun;
+    gboolean found;
+
+    g_mutex_lock(&pod->lock);
+    found = g_hash_table_lookup_extended(pod->disks, key, NULL, &lun);
+    g_mutex_unlock(&pod->lock);
+    if (found)
+        *ret_lun = GPOINTER_TO_UINT(lun);
+    return found;
+}
+
 GPtrArray *pod_containers(Pod *pod)
 {
     GPtrArray *containers = g_ptr_array_new_with_free_func((GDestroyNotify)container_unref);

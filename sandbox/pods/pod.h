@@ -117,6 +117,10 @@ AgentConnection *pod_any_agent(Pod *pod);
  * run because the node's disk is full; pod->changed is signalled when that begins. */
 gboolean pod_check_blocked(Pod *pod, const char *doing, GError **error);
 gboolean pod_check_blocked_locked(Pod *pod, const char *doing, GError **error);
+/* Return: whether the guest has that disk, by its diff id or the key of a block device; *ret_lun is its place
+ * then.
+ */
+gboolean pod_find_disk(Pod *pod, const char *key, guint *ret_lun);
 /* Return: the pod's containers, referenced, in no order; the array releases them. */
 GPtrArray *pod_containers(Pod *pod);
 const char *pod_name(const Pod *pod); /* metadata.name, borrowed */
