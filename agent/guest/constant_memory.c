@@ -78,10 +78,13 @@ typedef struct {
 /* A line is like "  01000000-01bfffff : Kernel code"; what is in a range follows it. */
 static void take_line(ConstantMemory *memory, int flags_fd, const char *line, KernelData *data)
 {
-    const char *name = strstr(line, " : ");
-    unsigned long long first, last;
+    char *end, *name;
+    uint64_t first = strtoull(line, &end, 16), last;
 
-    if (name == NULL || sscanf(line, "%llx-%llx", &first, &last) != 2 || last < first)
+    if (*end != '-')
+        return;
+    last = strtoull(end + 1, &name, 16);
+    if (strncmp(name, " : ", 3) != 0 || last < first)
         return;
     name += strlen(" : ");
     if (strcmp(name, "System RAM\n") == 0)

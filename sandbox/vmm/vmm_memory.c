@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -74,18 +73,31 @@ typedef struct {
     guint64 inode;
 } Mapping;
 
+/* Reads a number in the base, and the character behind it. *line: where it is; behind that afterwards. */
+static gboolean take_number(const char **line, guint base, char behind, guint64 *ret_number)
+{
+    char *end = NULL;
+
+    *ret_number = g_ascii_strtoull(*line, &end, base);
+    if (end == *line || *end != behind)
+        return FALSE;
+    *line = end + 1;
+    return TRUE;
+}
+
 /* A line of /proc/PID/maps: "7f00-7f10 rw-s 00000000 00:01 1234 /memfd:name (deleted)" (proc_pid_maps(5)). */
 static gboolean mapping_read(const char *line, Mapping *ret_mapping)
 {
-    guint64 begin, end, offset, inode;
-    guint major_number, minor_number;
+    guint64 begin, end, offset, major_number, minor_number, inode;
 
-    if (sscanf(line,
-               "%" G_GINT64_MODIFIER "x-%" G_GINT64_MODIFIER "x %*s %" G_GINT64_MODIFIER
-               "x %x:%x %" G_GUINT64_FORMAT,
-               &begin, &end, &offset, &major_number, &minor_number, &inode) != 6)
+    if (!take_number(&line, 16, '-', &begin) || !take_number(&line, 16, ' ', &end))
         return FALSE;
-    *ret_mapping = (Mapping){begin, end, offset, makedev(major_number, minor_number), inode};
+    line += strcspn(line, " "); /* the permissions */
+    if (!take_number(&line, 16, ' ', &offset) || !take_number(&line, 16, ':', &major_number) ||
+        !take_number(&line, 16, ' ', &minor_number))
+        return FALSE;
+    inode = g_ascii_strtoull(line, NULL, 10);
+    *ret_mapping = (Mapping){begin, end, offset, makedev((guint)major_number, (guint)minor_number), inode};
     return TRUE;
 }
 

@@ -27,6 +27,12 @@ static GArray *parts_of(const guint64 *numbers, guint n)
 
 /* ---- this process, with a memory as QEMU has one ---- */
 
+static void map_privately(guint8 *at, gsize n_pages, int file, off_t page)
+{
+    CU_ASSERT_TRUE(
+        mmap(at, n_pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file, page * PAGE) == at);
+}
+
 static void finds_private_parts(void)
 {
     g_autoptr(GArray) memories = g_array_new(FALSE, FALSE, sizeof(VmmMemory));
@@ -41,9 +47,9 @@ static void finds_private_parts(void)
     CU_ASSERT_EQUAL_FATAL(ftruncate(file, PAGES * PAGE), 0);
     memory.parts = g_array_new(FALSE, FALSE, sizeof(MemoryPart));
     at = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, memory.fd, 0);
-    mmap(at + 3 * PAGE, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file, 3 * PAGE);
-    mmap(at + 5 * PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file, 7 * PAGE);
-    mmap(at + 15 * PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file, 15 * PAGE);
+    map_privately(at + (gsize)3 * PAGE, 2, file, 3);
+    map_privately(at + (gsize)5 * PAGE, 1, file, 7);
+    map_privately(at + (gsize)15 * PAGE, 1, file, 15);
     g_array_append_val(memories, memory);
     TEST_OK(file_read("/proc/self/maps", 1 << 20, &maps, NULL, &error), error);
     CU_ASSERT_TRUE(vmm_memory_find(memories, maps));
