@@ -17,6 +17,7 @@
 #include "cni-bridge/podnet.h"
 #include "common/error.h"
 #include "common/fileio.h"
+#include "common/lock_assert.h"
 #include "common/mountinfo.h"
 
 enum { LINE_BYTES = 8192 };
@@ -60,11 +61,11 @@ static DirectoryMount directory_mount(const char *directory)
 /* Namespaces mounted below must appear in mount namespaces that exist already (of a CNI daemon's container
  * with this directory in it), and disappear there too, or the kernel keeps them alive. With systemd every
  * mount is shared already; elsewhere the directory becomes a shared mount of its own. */
-static gboolean directory_share(const char *directory, GError **error)
+static gboolean directory_share_locked(const char *directory, GError **error)
 {
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&directory_lock);
     DirectoryMount mounted = directory_mount(directory);
 
+    LOCK_ASSERT_HELD(&directory_lock);
     if (mounted.shared)
         return TRUE;
     if (!mounted.is_self && mount(directory, directory, NULL, MS_BIND | MS_REC, NULL) != 0)
@@ -81,7 +82,7 @@ static gboolean directory_is_empty(const char *directory)
     return dir != NULL && g_dir_read_name(dir) == NULL;
 }
 
-/* Undoes directory_share() with the last namespace; a failure (busy) does no harm. */
+/* Undoes directory_share_locked() with the last namespace; a failure (busy) does no harm. */
 static void directory_unshare(const char *directory)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&directory_lock);
@@ -137,6 +138,15 @@ static gboolean mount_point_make(const char *path, GError **error)
     return TRUE;
 }
 
+/* Both at once: between them another thread, which deletes the last namespace, would find the directory empty
+ * and unshare it. */
+static gboolean place_make(const char *directory, const char *path, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&directory_lock);
+
+    return directory_share_locked(directory, error) && mount_point_make(path, error);
+}
+
 gboolean netns_create(const char *path, GError **error)
 {
     g_autofree char *parent = g_path_get_dirname(path);
@@ -149,7 +159,7 @@ gboolean netns_create(const char *path, GError **error)
     directory = directory_of(path);
     if (directory == NULL)
         return fail_errno(error, errno, "cannot find %s", parent);
-    if (!directory_share(directory, error) || !mount_point_make(path, error))
+    if (!place_make(directory, path, error))
         return FALSE;
     thread = g_thread_try_new("netns", create_inside, &job, &job.error);
     if (thread != NULL)
