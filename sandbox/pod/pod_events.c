@@ -24,7 +24,10 @@
 
 typedef Crivirt__Agent__V1__ContainerReport ContainerReport;
 
-enum { THAW_TIMEOUT_MS = 60 * 1000 };
+enum {
+    THAW_TIMEOUT_MS = 60 * 1000,
+    READY_TIMEOUT_MS = 10 * 1000, /* from the event to the readiness, which is a moment */
+};
 
 static Container *container_lookup(Pod *pod, const char *guest_id)
 {
@@ -204,14 +207,17 @@ static gboolean pod_has_container(Pod *pod, const char *guest_id)
     return has;
 }
 
-/* The agent is ready only after the event. */
+/* The agent is ready only after the event, and what is posted before is lost. A connection that ends
+ * meanwhile is followed by another event. */
 static void delete_removed_later(gpointer data)
 {
     RemovedCall *call = data;
     Crivirt__Agent__V1__DeleteContainerRequest delete = CRIVIRT__AGENT__V1__DELETE_CONTAINER_REQUEST__INIT;
     g_autoptr(AgentConnection) agent = pod_agent(call->pod, NULL);
+    Deadline deadline = deadline_in_ms(READY_TIMEOUT_MS);
+    const gboolean ready = agent != NULL && agent_connection_wait_ready(agent, &deadline, NULL);
 
-    for (guint i = 0; agent != NULL && i < call->ids->len; i++) {
+    for (guint i = 0; ready && i < call->ids->len; i++) {
         delete.id = call->ids->pdata[i];
         if (!pod_has_container(call->pod, delete.id))
             agent_delete_container_post(agent, &delete);
