@@ -125,7 +125,7 @@ test('a handler whose kernel is missing fails only its own pods', async () => {
 
 test('a guest that panics before it serves its pod boots once more, and the failure has its last words', async () => {
     await refused(node.cri.call('RunPodSandbox', {config: node.podConfig(), runtime_handler: 'panics'}),
-                  'UNAVAILABLE', "kernel panicked: VFS: Unable to mount root fs", 'Kernel panic');
+                  'UNAVAILABLE', "kernel panicked: No working init found", 'Kernel panic');
     assert.strictEqual(node.daemonLog().match(/the guest boots once more/g).length, 1);
     await node.removePod(await node.runPod());
 });
