@@ -17,9 +17,10 @@
 #include "cni-bridge/podnet.h"
 #include "common/error.h"
 #include "tests/unit/harness.h"
+#include "tests/unit/test_frame.h"
 #include "tests/unit/test_wire.h"
 
-enum { FRAME_WAIT_MS = 2000, BUFFER_BYTES = 4096, ROUNDS = 50, FRAMES = 300 };
+enum { FRAME_WAIT_MS = 2000, ROUNDS = 50, FRAMES = 300 };
 
 /* The pod's interface, and another one of the network. */
 #define OWN_MAC "02:00:00:00:00:07"
@@ -41,43 +42,6 @@ static int guest;
 static int host;
 
 /* ---- frames ---- */
-
-typedef struct {
-    guint8 bytes[BUFFER_BYTES];
-    gsize length;
-} Frame;
-
-static void put(Frame *frame, const void *bytes, gsize length)
-{
-    memcpy(frame->bytes + frame->length, bytes, length);
-    frame->length += length;
-}
-
-static void put_zeros(Frame *frame, gsize length)
-{
-    memset(frame->bytes + frame->length, 0, length);
-    frame->length += length;
-}
-
-static void put_byte(Frame *frame, guint8 value)
-{
-    frame->bytes[frame->length++] = value;
-}
-
-static void put_half(Frame *frame, guint16 value)
-{
-    put_byte(frame, (guint8)(value >> 8));
-    put_byte(frame, (guint8)value);
-}
-
-static void put_ip(Frame *frame, const char *address)
-{
-    guint8 bytes[sizeof(struct in6_addr)];
-    gboolean ipv6 = strchr(address, ':') != NULL;
-
-    CU_ASSERT_EQUAL(inet_pton(ipv6 ? AF_INET6 : AF_INET, address, bytes), 1);
-    put(frame, bytes, ipv6 ? 16 : 4);
-}
 
 static Frame ethernet(const guint8 *source, guint16 protocol)
 {
@@ -202,7 +166,7 @@ static Frame group_report(const char *source)
 
 static void guest_send(const Frame *frame)
 {
-    guint8 packet[WIRE_VNET_HEADER_BYTES + BUFFER_BYTES] = {0};
+    guint8 packet[WIRE_VNET_HEADER_BYTES + FRAME_BYTES] = {0};
 
     memcpy(packet + WIRE_VNET_HEADER_BYTES, frame->bytes, frame->length);
     CU_ASSERT_EQUAL(write(guest, packet, WIRE_VNET_HEADER_BYTES + frame->length),
@@ -226,7 +190,7 @@ static gboolean passes(const Frame *frame)
     guest_send(&mark);
     for (;;) {
         struct pollfd polled = {.fd = host, .events = POLLIN};
-        guint8 buffer[BUFFER_BYTES];
+        guint8 buffer[FRAME_BYTES];
         ssize_t length;
 
         if (poll(&polled, 1, FRAME_WAIT_MS) <= 0) {
@@ -581,7 +545,7 @@ static void addresses_have_a_limit(void)
 /* The least time, because this is not alone on the node. */
 static void time_frames(const Frame *frame, gint64 *least_us)
 {
-    guint8 buffer[BUFFER_BYTES];
+    guint8 buffer[FRAME_BYTES];
     gint64 begin_us = g_get_monotonic_time();
 
     for (guint i = 0; i < FRAMES; i++)

@@ -19,9 +19,10 @@
 #include "cni-bridge/wake_socket.h"
 #include "common/error.h"
 #include "tests/unit/harness.h"
+#include "tests/unit/test_frame.h"
 #include "tests/unit/test_wire.h"
 
-enum { WAIT_MS = 5000, QUIET_MS = 200, BUFFER_BYTES = 4096, SYN = 2, RST = 4, ACK = 16, FIN = 1, PSH = 8 };
+enum { WAIT_MS = 5000, QUIET_MS = 200, SYN = 2, RST = 4, ACK = 16, FIN = 1, PSH = 8 };
 
 #define OWN_MAC "02:00:00:00:00:07"
 static const guint8 own_mac[ETH_ALEN] = {2, 0, 0, 0, 0, 7};
@@ -40,43 +41,6 @@ static int host;
 static int watch;
 
 /* ---- frames ---- */
-
-typedef struct {
-    guint8 bytes[BUFFER_BYTES];
-    gsize length;
-} Frame;
-
-static void put(Frame *frame, const void *bytes, gsize length)
-{
-    memcpy(frame->bytes + frame->length, bytes, length);
-    frame->length += length;
-}
-
-static void put_zeros(Frame *frame, gsize length)
-{
-    memset(frame->bytes + frame->length, 0, length);
-    frame->length += length;
-}
-
-static void put_byte(Frame *frame, guint8 value)
-{
-    frame->bytes[frame->length++] = value;
-}
-
-static void put_half(Frame *frame, guint16 value)
-{
-    put_byte(frame, (guint8)(value >> 8));
-    put_byte(frame, (guint8)value);
-}
-
-static void put_ip(Frame *frame, const char *address)
-{
-    guint8 bytes[sizeof(struct in6_addr)];
-    gboolean ipv6 = strchr(address, ':') != NULL;
-
-    CU_ASSERT_EQUAL(inet_pton(ipv6 ? AF_INET6 : AF_INET, address, bytes), 1);
-    put(frame, bytes, ipv6 ? 16 : 4);
-}
 
 static Frame ethernet(const guint8 *to, guint16 protocol)
 {
@@ -169,7 +133,7 @@ static void host_send(const Frame *frame)
 static gboolean keeps(Frame frame)
 {
     const Frame mark = transport(OWN_4, IPPROTO_UDP, 20, 7);
-    guint8 buffer[sizeof(struct virtio_net_hdr) + BUFFER_BYTES];
+    guint8 buffer[sizeof(struct virtio_net_hdr) + FRAME_BYTES];
     guint n = 0;
 
     host_send(&frame);
@@ -351,7 +315,7 @@ static int udp_socket(void)
 /* Return: the last byte of the next datagram that the guest gets; -1: none comes. */
 static int datagram_arrives(void)
 {
-    guint8 buffer[WIRE_VNET_HEADER_BYTES + BUFFER_BYTES];
+    guint8 buffer[WIRE_VNET_HEADER_BYTES + FRAME_BYTES];
 
     for (;;) {
         struct pollfd polled = {.fd = guest, .events = POLLIN};
@@ -397,7 +361,7 @@ static void the_queue_is_bounded_and_can_be_drained(void)
     int sender = udp_socket();
     struct pollfd polled = {.fd = fd, .events = POLLIN};
     guint8 data[1400] = {0};
-    guint8 buffer[BUFFER_BYTES];
+    guint8 buffer[FRAME_BYTES];
     guint n = 0;
 
     for (guint i = 0; i < 3000; i++)
