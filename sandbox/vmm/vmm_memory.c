@@ -171,8 +171,9 @@ gboolean vmm_memory_find(GArray *memories, const char *maps)
     return good;
 }
 
-static gboolean memories_find(GArray *memories, pid_t pid, GError **error)
+gboolean vmm_memory_locate(Vmm *vmm, const char *name, GArray *memories, GError **error)
 {
+    pid_t pid = vmm_pid(vmm, name);
     g_autofree char *path = g_strdup_printf("/proc/%d/maps", (int)pid);
     g_autofree char *maps = NULL;
 
@@ -205,7 +206,7 @@ GArray *vmm_memory_open(Vmm *vmm, const char *name, int flags, gsize *ret_bytes,
         return NULL;
     }
     g_array_sort(memories, memory_compare);
-    return memories_find(memories, pid, error) ? g_steal_pointer(&memories) : NULL;
+    return g_steal_pointer(&memories);
 }
 
 int vmm_memory_open_process(Vmm *vmm, const char *name, GError **error)
@@ -223,7 +224,9 @@ GArray *vmm_memory_private_parts(Vmm *vmm, const char *name, GError **error)
     gsize bytes;
     g_autoptr(GArray) memories = vmm_memory_open(vmm, name, O_RDONLY, &bytes, error);
 
-    return memories != NULL ? g_array_ref(g_array_index(memories, VmmMemory, 0).parts) : NULL;
+    if (memories == NULL || !vmm_memory_locate(vmm, name, memories, error))
+        return NULL;
+    return g_array_ref(g_array_index(memories, VmmMemory, 0).parts);
 }
 
 /* ---- mapping parts privately ---- */

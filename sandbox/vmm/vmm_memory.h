@@ -22,8 +22,11 @@ typedef struct {
     GArray *parts;   /* of MemoryPart: what is private, in ascending order */
 } VmmMemory;
 
-/* flags: of open(2), for the shared files. Return: an array of VmmMemory, the caller's; NULL on error. */
+/* flags: of open(2), for the shared files. Return: an array of VmmMemory without their addresses and private
+ * parts, the caller's; NULL on error. */
 GArray *vmm_memory_open(Vmm *vmm, const char *name, int flags, gsize *ret_bytes, GError **error);
+/* Finds the addresses and the private parts of all memories of the VM. */
+gboolean vmm_memory_locate(Vmm *vmm, const char *name, GArray *memories, GError **error);
 /* Return: a descriptor that reads QEMU's memory by its addresses (/proc/PID/mem), the caller's; -1 on error.
  */
 int vmm_memory_open_process(Vmm *vmm, const char *name, GError **error);

@@ -227,7 +227,7 @@ static gboolean memory_save(Vmm *vmm, const char *name, int ram_fd, const Deadli
     g_autoptr(GArray) memories = vmm_memory_open(vmm, name, O_RDONLY, &bytes, error);
     off_t offset = 0;
 
-    if (memories == NULL)
+    if (memories == NULL || !vmm_memory_locate(vmm, name, memories, error))
         return FALSE;
     if (ftruncate(ram_fd, (off_t)bytes) != 0)
         return fail_errno(error, errno, "cannot grow the file of the saved memory to %zu bytes", bytes);
