@@ -390,10 +390,12 @@ static gboolean check_file(const JsonDocument *manifest, const char *directory, 
     return TRUE;
 }
 
-static gboolean check_all(Template *template, const JsonDocument *manifest, GError **error)
+/* *ret_constant_fd: the caller's, also on error. */
+static gboolean check_all(Template *template, const JsonDocument *manifest, int *ret_constant_fd,
+                          GError **error)
 {
     g_autofree char *name = g_path_get_basename(template->directory);
-    int *const fds[] = {&template->ram_fd, &template->device_fd, &template->disk_fd, &template->constant_fd};
+    int *const fds[] = {&template->ram_fd, &template->device_fd, &template->disk_fd, ret_constant_fd};
     const char *key = manifest_text(manifest, "key", NULL);
     FileFacts facts[G_N_ELEMENTS(parts)];
 
@@ -414,31 +416,40 @@ static gboolean check_all(Template *template, const JsonDocument *manifest, GErr
     return TRUE;
 }
 
-static gboolean read_constant(Template *template, GError **error)
+/* Reads the descriptor whose content was checked. */
+static gboolean read_constant(Template *template, int fd, GError **error)
 {
-    g_autofree char *path = g_build_filename(template->directory, TEMPLATE_CONSTANT, NULL);
     g_autofree char *text = NULL;
+    struct stat status;
 
-    if (!file_read(path, CONSTANT_MAX_BYTES, &text, NULL, error))
-        return FALSE;
+    if (fstat(fd, &status) != 0 || status.st_size > CONSTANT_MAX_BYTES)
+        return fail(error, STATUS_DATA_LOSS, "%s/" TEMPLATE_CONSTANT " is too large", template->directory);
+    text = g_malloc0((gsize)status.st_size + 1);
+    if (!file_read_at(fd, text, (gsize)status.st_size, 0))
+        return fail_errno(error, errno, "cannot read %s/" TEMPLATE_CONSTANT, template->directory);
     template->constant = memory_parts_parse(text, template->ram_bytes);
     return template->constant != NULL ||
-           fail(error, STATUS_DATA_LOSS, "%s is no list of parts of the memory", path);
+           fail(error, STATUS_DATA_LOSS, "%s/" TEMPLATE_CONSTANT " is no list of parts of the memory",
+                template->directory);
 }
 
 Template *template_open(const char *directory, GError **error)
 {
     g_autoptr(JsonDocument) manifest = manifest_read(directory, error);
     g_autoptr(Template) template = NULL;
+    int constant_fd = -1;
+    gboolean good;
 
     if (manifest == NULL)
         return NULL;
     template = g_new0(Template, 1);
     template->references = 1;
     template->directory = g_strdup(directory);
-    template->ram_fd = template->device_fd = template->disk_fd = template->constant_fd = -1;
-    return check_all(template, manifest, error) && read_constant(template, error) ? g_steal_pointer(&template)
-                                                                                  : NULL;
+    template->ram_fd = template->device_fd = template->disk_fd = -1;
+    good = check_all(template, manifest, &constant_fd, error) && read_constant(template, constant_fd, error);
+    if (constant_fd >= 0)
+        close(constant_fd);
+    return good ? g_steal_pointer(&template) : NULL;
 }
 
 Template *template_ref(Template *template)
@@ -457,8 +468,6 @@ void template_unref(Template *template)
         close(template->device_fd);
     if (template->disk_fd >= 0)
         close(template->disk_fd);
-    if (template->constant_fd >= 0)
-        close(template->constant_fd);
     g_clear_pointer(&template->constant, g_array_unref);
     g_free(template->instance);
     g_free(template->key);

@@ -47,7 +47,6 @@ typedef struct Template {
     int ram_fd;
     int device_fd;
     int disk_fd;
-    int constant_fd;
 } Template;
 
 Template *template_ref(Template *template);
