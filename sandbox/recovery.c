@@ -190,7 +190,7 @@ static void half_made_pod_undo(Pod *pod)
     gboolean undone;
 
     semaphore_acquire(&pod->job, NULL, "undoing it", NULL);
-    undone = pod->platform->end(pod, &deadline, &error) &&
+    undone = pod->platform->end(pod, NULL, &deadline, &error) &&
              state_store_delete_pod(pod->manager->store, pod->id, &error);
     if (undone)
         manager_remove_pod(pod->manager, pod);

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* RunPodSandbox: the request is parsed once, and the pod that it asks for is found or started. */
 
-/* ---- the request ---- */
-
-/* Return: which of the node's namespaces the pod asks for; NULL: none. */
 #include "common/error.h"
 #include "common/ids.h"
 #include "common/log.h"
@@ -20,6 +17,9 @@
 #include "sandbox/state/state_store.h"
 #include "sandbox/templates/vm_pool.h"
 
+/* ---- the request ---- */
+
+/* Return: which of the node's namespaces the pod asks for; NULL: none. */
 static const char *node_namespace(const Runtime__V1__PodSandboxConfig *config)
 {
     const Runtime__V1__NamespaceOption *options = pod_namespaces(config);

@@ -45,7 +45,7 @@ static void kill_containers(Pod *pod)
     g_mutex_unlock(&pod->lock);
 }
 
-/* A container that did not report its own end died with the guest. */
+/* A container that did not report its own end died with the guest, whatever comes of the rest of the pod. */
 static void end_containers(Pod *pod)
 {
     g_autoptr(GPtrArray) containers = pod_containers(pod);
@@ -85,12 +85,8 @@ static gboolean stop_in_job(Pod *pod, const Deadline *deadline, GError **error)
                     "cannot record that the sandbox is stopping; it is stopped all the same: %s",
                     unsaved->message);
     pod_disconnect(pod);
-    if (!pod->platform->destroy(pod, &bounded, error))
-        return FALSE;
-    end_containers(pod); /* true whatever comes of the rest */
-    if (!pod->platform->end(pod, &bounded, error))
-        return FALSE;
-    return pod_set_state(pod, POD_STOPPED, NULL, error);
+    return pod->platform->end(pod, end_containers, &bounded, error) &&
+           pod_set_state(pod, POD_STOPPED, NULL, error);
 }
 
 /* Calls work under the pod's job. A pod that does not exist needs no work, which is success. doing and done

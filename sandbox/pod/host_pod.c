@@ -237,13 +237,15 @@ static gboolean files_end(Pod *pod, GError **error)
 }
 
 /* A network that cannot be released now does not keep the rest from being removed. */
-static gboolean node_end(Pod *pod, const Deadline *deadline, GError **error)
+static gboolean node_end(Pod *pod, void (*on_destroyed)(Pod *), const Deadline *deadline, GError **error)
 {
     gboolean network_ended;
 
     pod_disconnect(pod);
     if (!node_destroy(pod, deadline, error))
         return FALSE;
+    if (on_destroyed != NULL)
+        on_destroyed(pod);
     network_ended = network_end(pod, deadline, error);
     return files_end(pod, network_ended ? error : NULL) && network_ended;
 }
@@ -257,7 +259,7 @@ static gboolean node_start(Pod *pod, const PodRequest *request, const Deadline *
     if (start_everything(pod, deadline, error))
         return TRUE;
     cleanup = deadline_in_ms(KILL_TIMEOUT_MS + pod->settings->network.cni_timeout_ms);
-    if (!node_end(pod, &cleanup, &undo_error)) {
+    if (!node_end(pod, NULL, &cleanup, &undo_error)) {
         log_error(LOG_FIELDS("sandbox", pod->id), "cannot undo a failed start: %s", undo_error->message);
         pod_set_state(pod, POD_STOPPING, undo_error->message, NULL);
     }

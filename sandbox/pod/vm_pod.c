@@ -44,7 +44,7 @@ static gboolean guest_setup(Pod *pod, const PodRequest *request, const CniResult
     return FALSE;
 }
 
-static gboolean vm_pod_end(Pod *pod, const Deadline *deadline, GError **error);
+static gboolean vm_pod_end(Pod *pod, void (*on_destroyed)(Pod *), const Deadline *deadline, GError **error);
 
 typedef struct {
     Pod *pod;
@@ -164,7 +164,7 @@ static gboolean vm_pod_start(Pod *pod, const PodRequest *request, const Deadline
     pod_explain(pod, error);
     /* The clean-up has a deadline of its own, because the caller's may have passed. */
     cleanup = deadline_in_ms(DESTROY_TIMEOUT_MS + pod->settings->network.cni_timeout_ms);
-    if (!vm_pod_end(pod, &cleanup, &undo_error)) {
+    if (!vm_pod_end(pod, NULL, &cleanup, &undo_error)) {
         log_error(LOG_FIELDS("sandbox", pod->id), "cannot undo a failed start: %s", undo_error->message);
         pod_set_state(pod, POD_STOPPING, undo_error->message, NULL);
     }
@@ -180,12 +180,16 @@ static gboolean guest_destroy(Pod *pod, const Deadline *deadline, GError **error
     return vmm_destroy(pod->manager->vmm, pod->id, &bounded, error);
 }
 
-static gboolean network_end(Pod *pod, const Deadline *deadline, GError **error)
+static gpointer network_del_thread(gpointer data)
 {
-    Deadline bounded = deadline_sooner(deadline, pod->settings->network.cni_timeout_ms);
+    NetworkJob *job = data;
+    Deadline bounded = deadline_sooner(job->deadline, job->pod->settings->network.cni_timeout_ms);
 
-    if (!pod_network_del(pod, &bounded, error))
-        return FALSE;
+    return GINT_TO_POINTER(pod_network_del(job->pod, &bounded, &job->error));
+}
+
+static gboolean interfaces_end(Pod *pod, GError **error)
+{
     return tap_delete(pod->tap, netns_exists(pod->netns_path) ? pod->netns_path : "", error) &&
            tap_delete(pod->tap, "", error) && netns_delete(pod->netns_path, error);
 }
@@ -196,15 +200,28 @@ static gboolean files_end(Pod *pod, GError **error)
            dir_remove_tree(pod->state_dir, error) && dir_remove_tree(pod->run_dir, error);
 }
 
-/* A network that cannot be released now does not keep the rest from being removed. */
-static gboolean vm_pod_end(Pod *pod, const Deadline *deadline, GError **error)
+/* The guest is destroyed while CNI runs, which takes longer: a guest whose network is released early can
+ * reach nobody. A network that cannot be released now does not keep the rest from being removed. */
+static gboolean vm_pod_end(Pod *pod, void (*on_destroyed)(Pod *), const Deadline *deadline, GError **error)
 {
+    NetworkJob job = {.pod = pod, .deadline = deadline};
+    GThread *thread;
+    gboolean destroyed;
     gboolean network_ended;
 
     pod_disconnect(pod);
-    if (!guest_destroy(pod, deadline, error))
+    thread = g_thread_new("cni-del", network_del_thread, &job);
+    destroyed = guest_destroy(pod, deadline, error);
+    if (destroyed && on_destroyed != NULL)
+        on_destroyed(pod);
+    network_ended = GPOINTER_TO_INT(g_thread_join(thread));
+    if (!destroyed) {
+        g_clear_error(&job.error);
         return FALSE;
-    network_ended = network_end(pod, deadline, error);
+    }
+    if (!network_ended)
+        g_propagate_error(error, job.error);
+    network_ended = network_ended && interfaces_end(pod, error);
     return files_end(pod, network_ended ? error : NULL) && network_ended;
 }
 

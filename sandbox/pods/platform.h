@@ -26,8 +26,9 @@ typedef struct {
     char *(*take_pooled)(SandboxManager *manager, const PodRequest *request, struct Template **ret_template);
     /* Everything from the network namespace to the agent's Setup. A failure undoes what it can. */
     gboolean (*start)(Pod *pod, const PodRequest *request, const Deadline *deadline, GError **error);
-    /* Undoes the start, wherever it had come to: VM, network, mounts, disks. May be repeated. */
-    gboolean (*end)(Pod *pod, const Deadline *deadline, GError **error);
+    /* Undoes the start, wherever it had come to: VM, network, mounts, disks. May be repeated. on_destroyed,
+     * unless NULL, is called once nothing of the pod runs any more, also if the rest fails. */
+    gboolean (*end)(Pod *pod, void (*on_destroyed)(Pod *), const Deadline *deadline, GError **error);
     /* Ends at once what still runs of the pod, containers included, and leaves the rest to end(). */
     gboolean (*destroy)(Pod *pod, const Deadline *deadline, GError **error);
     /* Attaches those layers (ImageLayer) that are not attached yet. *ret_layers (PodLayer) is parallel to
