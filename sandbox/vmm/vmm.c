@@ -76,8 +76,7 @@ static gboolean open_daemon(Vmm *vmm, const VmmConfig *config, GError **error)
     return TRUE;
 }
 
-/* libvirt's first query of QEMU's capabilities takes half a second, which would delay the first pod. */
-static gboolean warm_capabilities(Vmm *vmm, GError **error)
+static gboolean capabilities_ask(Vmm *vmm, GError **error)
 {
     char *capabilities =
         virConnectGetDomainCapabilities(vmm->connection, vmm->qemu.named ? vmm->qemu.path : NULL,
@@ -87,6 +86,19 @@ static gboolean warm_capabilities(Vmm *vmm, GError **error)
         return vmm_fail(error, "cannot read QEMU's capabilities");
     free(capabilities);
     return TRUE;
+}
+
+/* libvirt's first query of QEMU's capabilities takes half a second, which would delay the first pod. For it
+ * libvirt runs a QEMU, which fails now and then (once in some hundred starts of daemons on a busy node) with
+ * no more than "the cause is unknown", and does not the next time. */
+static gboolean warm_capabilities(Vmm *vmm, GError **error)
+{
+    g_autoptr(GError) problem = NULL;
+
+    if (capabilities_ask(vmm, &problem))
+        return TRUE;
+    log_warning(LOG_NO_FIELDS, "%s; asking once more", problem->message);
+    return capabilities_ask(vmm, error);
 }
 
 static gboolean open_connection(Vmm *vmm, const VmmConfig *config, GError **error)
