@@ -569,6 +569,59 @@ static void a_saved_guest_goes_on_at_a_copy(void)
     end_session();
 }
 
+static void make_socket(const char *name)
+{
+    g_autofree char *path = node_path(name);
+
+    CU_ASSERT_EQUAL(mknod(path, S_IFSOCK | 0600, 0), 0);
+}
+
+/* Return: the inode number by FUSE_LOOKUP; that by FUSE_GETATTR is the same. */
+static guint64 ino_of(const char *name)
+{
+    const struct fuse_getattr_in in = {0};
+    const guint8 *answer;
+    guint64 ino, node;
+
+    CU_ASSERT_EQUAL_FATAL(
+        fs_call(FUSE_LOOKUP, ROOT, name, strlen(name) + 1, sizeof(struct fuse_entry_out), &answer), 0);
+    ino = ((const struct fuse_entry_out *)(gconstpointer)answer)->attr.ino;
+    node = ((const struct fuse_entry_out *)(gconstpointer)answer)->nodeid;
+    CU_ASSERT_EQUAL_FATAL(fs_call(FUSE_GETATTR, node, &in, sizeof in, sizeof(struct fuse_attr_out), &answer),
+                          0);
+    CU_ASSERT_EQUAL(((const struct fuse_attr_out *)(gconstpointer)answer)->attr.ino, ino);
+    return ino;
+}
+
+/* The guest's kernel finds the listener by the inode number. */
+static void a_socket_keeps_its_inode_number_at_a_copy(void)
+{
+    guint64 socket_ino, file_ino;
+    int state;
+
+    begin_session();
+    make_socket("socket");
+    put_file("file", "");
+    socket_ino = ino_of("socket");
+    file_ino = ino_of("file");
+    state = save_state();
+    fs_guest_end();
+    g_autofree char *old = g_steal_pointer(&top);
+    top = g_strconcat(old, "-copy", NULL);
+    CU_ASSERT_EQUAL(mkdir(top, 0755), 0);
+    put_file("other", "");
+    put_file("file", "");
+    make_socket("socket");
+    fs_guest_load = state;
+    fs_guest_start(top, TRUE);
+    CU_ASSERT_EQUAL(ino_of("socket"), socket_ino);
+    CU_ASSERT_NOT_EQUAL(ino_of("file"), file_ino);
+    replace_server();
+    CU_ASSERT_EQUAL(ino_of("socket"), socket_ino);
+    close(state);
+    end_session();
+}
+
 static int load_bytes(const guint8 *bytes, gsize length)
 {
     Device device;
@@ -656,6 +709,8 @@ int main(void)
          requests_fail_when_no_server_comes},
         {"a saved guest goes on with copies of its volumes, and what they lack is stale",
          a_saved_guest_goes_on_at_a_copy},
+        {"a socket keeps its inode number in a copy, by which the guest's kernel finds who listens",
+         a_socket_keeps_its_inode_number_at_a_copy},
         {"a saved state with any damage is refused", a_damaged_state_is_refused},
         {"a guest that QEMU stops and continues loses no request", a_stopped_guest_loses_nothing},
         {"unknown calls and numbers are refused without the server", unknown_calls_do_not_reach_the_server},

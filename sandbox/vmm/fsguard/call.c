@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum {
     NODES_RESERVE = 1 << 16, /* for answers to calls that are under way */
@@ -119,6 +120,13 @@ static int translate_node(Table *table, uint64_t id, uint64_t *ret_server_id)
     return 0;
 }
 
+static bool node_is_socket(Table *table, uint64_t id)
+{
+    const Node *node = table_node(table, id);
+
+    return node != NULL && S_ISSOCK(node->mode);
+}
+
 static int translate_node_at(Table *table, uint8_t *at, uint32_t *ret_id)
 {
     uint64_t server_id = 0;
@@ -225,6 +233,7 @@ static int translate_parts(Table *table, const Kind *kind, struct fuse_in_header
     if (problem == 0 && kind->opcode != FUSE_INIT && kind->opcode != FUSE_DESTROY) {
         problem = translate_node(table, header->nodeid, &server_id);
         call->node = (uint32_t)header->nodeid;
+        call->is_socket = node_is_socket(table, header->nodeid);
         header->nodeid = server_id;
     }
     if (problem == 0 && kind->node != NOWHERE)
@@ -299,6 +308,9 @@ bool call_has_answer(const Call *call)
     case FUSE_INIT:
     case FUSE_DESTROY:
         return true;
+    case FUSE_GETATTR:
+    case FUSE_SETATTR:
+        return call->is_socket;
     default:
         return false;
     }
@@ -359,8 +371,21 @@ static uint32_t enter(Table *table, const Answer *answer, uint32_t at, uint32_t 
         return 0;
     id = table_enter(table, entry.nodeid, parent, name, entry.attr.ino, entry.attr.mode);
     entry.nodeid = id;
+    if (node_is_socket(table, id))
+        entry.attr.ino = table_node(table, id)->ino;
     answer_write(answer, at, &entry, sizeof entry);
     return id;
+}
+
+static void answer_attributes(Table *table, const Call *call, Answer *answer)
+{
+    const Node *node = table_node(table, call->node);
+    struct fuse_attr_out attributes;
+
+    if (node == NULL || !answer_read(answer, sizeof(struct fuse_out_header), &attributes, sizeof attributes))
+        return;
+    attributes.attr.ino = node->ino;
+    answer_write(answer, sizeof(struct fuse_out_header), &attributes, sizeof attributes);
 }
 
 static void answer_entry(Table *table, const Call *call, const uint8_t *args, Answer *answer)
@@ -480,6 +505,10 @@ void call_answer(Table *table, const Call *call, const uint8_t *args, Answer *an
         break;
     case FUSE_READDIRPLUS:
         answer_directory(table, call, answer);
+        break;
+    case FUSE_GETATTR:
+    case FUSE_SETATTR:
+        answer_attributes(table, call, answer);
         break;
     case FUSE_UNLINK:
     case FUSE_RMDIR:

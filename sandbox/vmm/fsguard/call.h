@@ -18,6 +18,7 @@ typedef struct {
     uint32_t node, other_node; /* the guest's numbers */
     uint32_t handle;
     uint32_t n_args;
+    bool is_socket; /* the node; its inode number is translated, too (table_enter()) */
 } Call;
 
 /* Translates a call in place. args are the first bytes behind the header; n_args of them are there.

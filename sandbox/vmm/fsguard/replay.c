@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "sandbox/vmm/fsguard/relay_private.h"
 
@@ -27,10 +28,11 @@ static bool replay_session(Relay *relay)
 
 /* ---- nodes ---- */
 
+/* What listens at a socket is in the guest, whichever file is its name (table_enter()). */
 static bool is_same_file(const Relay *relay, const Node *node, const struct fuse_entry_out *entry)
 {
-    return entry->nodeid != 0 && (entry->attr.ino == node->ino || relay->shared->any_files) &&
-           (entry->attr.mode & S_IFMT) == (node->mode & S_IFMT);
+    return entry->nodeid != 0 && (entry->attr.mode & S_IFMT) == (node->mode & S_IFMT) &&
+           (entry->attr.ino == node->ino || relay->shared->any_files || S_ISSOCK(node->mode));
 }
 
 /* Looks up one node whose parent has a place. Return: false when the server has died. */
@@ -50,7 +52,8 @@ static bool replay_node(Relay *relay, uint32_t id)
     if (problem < 0)
         return false;
     if (problem == 0 && is_same_file(relay, node, &entry) && table_place(relay->table, id, entry.nodeid)) {
-        node->ino = entry.attr.ino;
+        if (!S_ISSOCK(node->mode))
+            node->ino = entry.attr.ino;
         return true;
     }
     table_lose(relay->table, id);

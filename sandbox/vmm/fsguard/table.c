@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 
 enum { BUCKETS = 1 << 18, LONG_NAMES = 1 << 17 };
 _Static_assert((BUCKETS & (BUCKETS - 1)) == 0, "a hash is cut to a bucket");
@@ -349,12 +350,14 @@ uint32_t table_enter(Table *table, uint64_t server_id, uint32_t parent, const ch
             return 0;
         table->nodes[id].server_id = server_id;
         table->nodes[id].place = PLACE_KNOWN;
+        table->nodes[id].ino = ino;
         add_server_id(table, id);
     }
     node = &table->nodes[id];
     node->lookups++;
     node->server_lookups++;
-    node->ino = ino;
+    if (!S_ISSOCK(mode))
+        node->ino = ino;
     node->mode = mode;
     set_name(table, id, parent, name);
     return id;
