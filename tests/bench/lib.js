@@ -74,10 +74,19 @@ const cpuMs = (pid) => {
     const fields = fs.readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/.*\) /s, '').split(' ');
     return 10 * (Number(fields[11]) + Number(fields[12]));
 };
+// The mappings of a process, each as proc_pid_smaps(5) has it.
+const mappings = (pid) => fs.readFileSync(`/proc/${pid}/smaps`, 'utf8').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);
+const sumBytes = (list, key) =>
+    list.reduce((sum, mapping) => sum + 1024 * Number(new RegExp(`^${key}:\\s+(\\d+)`, 'm').exec(mapping)?.[1] ?? 0), 0);
+const isOfTemplate = (mapping) => /\/templates\/\w+\/ram$/m.test(mapping);
+const isOfGuest = (mapping) => isOfTemplate(mapping) || mapping.includes('/memfd:memory-backend');
 // What a guest has changed of the memory that it has in common with others: its own pages in the mappings of a template.
-const changedBytes = (pid) => fs.readFileSync(`/proc/${pid}/smaps`, 'utf8').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m)
-    .filter((mapping) => /\/templates\/\w+\/ram$/m.test(mapping))
-    .reduce((sum, mapping) => sum + 1024 * Number(/^Anonymous:\s+(\d+)/m.exec(mapping)[1]), 0);
+const changedBytes = (pid) => sumBytes(mappings(pid).filter(isOfTemplate), 'Anonymous');
+// What QEMU has for itself and no other process, without its guest's memory.
+const qemuOwnMib = (pid) => {
+    const list = mappings(pid).filter((mapping) => !isOfGuest(mapping));
+    return (sumBytes(list, 'Private_Dirty') + sumBytes(list, 'Private_Clean')) / 1048576;
+};
 // What a guest's memory takes of the node by itself, also of pages that QEMU has not mapped, which PSS leaves out.
 const guestMib = (pid) => fs.readdirSync(`/proc/${pid}/fd`).map((fd) => `/proc/${pid}/fd/${fd}`)
     .filter((fd) => fs.readlinkSync(fd).startsWith('/memfd:memory-backend'))
@@ -163,6 +172,6 @@ async function atOnce(n, workers, work) {
 
 module.exports = {
     work, runDir, daemonPid, count, now, sleep, say, connect, podConfig, runPod, endPod, containerConfig, cmdline, processes,
-    qemuOf, cpuMs, kib, pssMib, guestMib, bareArguments, bareBoot, after, median, mean, medianOf, percentile,
+    qemuOf, cpuMs, kib, pssMib, guestMib, qemuOwnMib, bareArguments, bareBoot, after, median, mean, medianOf, percentile,
     atOnce,
 };
