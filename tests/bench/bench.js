@@ -15,6 +15,7 @@ const hibernate = require('./hibernate');
 const io = require('./io');
 const limit = require('./limit');
 const many = require('./many');
+const probed = require('./probed');
 const starts = require('./starts');
 const {warmUp} = starts;
 const streaming = require('./streaming');
@@ -196,7 +197,7 @@ function printMemory({steps, fresh, withVolume}) {
 function table(directory) {
     const printers = {
         ...starts.printers, containerd: containerd.print, container: printContainer, many: many.print, pull: printPull,
-        memory: printMemory, checkpoint: checkpoint.print, hibernate: hibernate.print, churn: churn.print, limit: limit.print, streaming: streaming.print,
+        memory: printMemory, checkpoint: checkpoint.print, hibernate: hibernate.print, churn: churn.print, limit: limit.print, probed: probed.print, streaming: streaming.print,
     };
     const load = fs.readFileSync('/proc/loadavg', 'utf8').split(' ').slice(0, 3).join(' ');
     console.log(`${os.cpus().length} x ${os.cpus()[0].model.trim()}, ${(os.totalmem() / 2 ** 30).toFixed(0)} GB, ` +
@@ -216,7 +217,7 @@ async function main() {
     if (part === 'table')
         return table(directory);
     const measures = {
-        ...starts.measures, container, many: many.measure, pull, memory, checkpoint: checkpoint.measure, hibernate: hibernate.measure, churn: churn.measure, limit: limit.measure,
+        ...starts.measures, container, many: many.measure, pull, memory, checkpoint: checkpoint.measure, hibernate: hibernate.measure, churn: churn.measure, limit: limit.measure, probed: probed.measure,
         streaming: streaming.measure, containerd: containerd.measure, io: io.measure,
     };
     const result = await measures[part](connect());

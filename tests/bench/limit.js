@@ -11,23 +11,27 @@ function pressure() {
     return fs.existsSync(file) ? Number(/some avg10=([\d.]+)/.exec(fs.readFileSync(file, 'utf8'))[1]) : 0;
 }
 
-async function measure(call) {
+// Return: why the node has no memory for more; undefined: it has.
+function shortOfMemory() {
     const reserve = count('BENCH_LIMIT_RESERVE_MB', 2048);
+    if (availableMib() < reserve)
+        return `less than ${reserve} MiB available`;
+    return pressure() > 1 ? 'memory pressure' : undefined;
+}
+
+async function measure(call) {
+    const most = count('BENCH_LIMIT', 1000);
     const pods = [];
     const before = availableMib();
-    let why = `BENCH_LIMIT=${count('BENCH_LIMIT', 1000)} pods`;
-    while (pods.length < count('BENCH_LIMIT', 1000)) {
-        if (availableMib() < reserve || pressure() > 1) {
-            why = availableMib() < reserve ? `less than ${reserve} MiB available` : 'memory pressure';
-            break;
-        }
+    let why;
+    while (!(why = shortOfMemory()) && pods.length < most) {
         await atOnce(10, 2, async () => { pods.push(await runPod(call, podConfig())); });
         say(`${pods.length} pods, ${availableMib().toFixed(0)} MiB available`);
     }
     const pss = median(pods.map((id) => pssMib(qemuOf(id))));
     const taken = (before - availableMib()) / pods.length;
     await atOnce(pods.length, 2, (index) => endPod(call, pods[index]));
-    return {n: pods.length, pss, taken, why};
+    return {n: pods.length, pss, taken, why: why || `BENCH_LIMIT=${most} pods`};
 }
 
 function print({n, pss, taken, why}, row) {
@@ -36,4 +40,4 @@ function print({n, pss, taken, why}, row) {
     row('  memory of the node for each, all in all', taken, null, '', 'MiB');
 }
 
-module.exports = {measure, print};
+module.exports = {measure, print, availableMib, shortOfMemory};

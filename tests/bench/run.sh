@@ -4,8 +4,8 @@
 #   run.sh [BUILD_DIRECTORY]     a release build; default: build/release, which is built if it does not exist
 # It needs root. Everything happens in a network namespace with a daemon and a registry of its own, and is removed afterwards.
 # The environment selects what is measured and how often:
-#   BENCH_PARTS="boot container restore containerd unpooled many pull memory checkpoint hibernate churn streaming"; "limit", which
-#                   fills the node's memory with pods, has to be named. "containerd" needs containerd, runc and ctr. So does
+#   BENCH_PARTS="boot container restore containerd unpooled many pull memory checkpoint hibernate churn streaming"; "limit" and
+#                   "probed", which fill the node with pods, have to be named. "containerd" needs containerd, runc and ctr. So does
 #                   "io", the network and the files of pods, which has to be named too.
 #   BENCH_STARTS=20  BENCH_CONTAINERS=15  BENCH_MANY="5 20"  BENCH_PULLS=5  BENCH_LAYER_MB=40 (five layers)
 #   BENCH_PODS="1 10"  BENCH_CHURN=100  BENCH_CHURN_AT_ONCE=4  BENCH_LIMIT=1000  BENCH_LIMIT_RESERVE_MB=2048
@@ -348,7 +348,7 @@ with "$work/timer-guest/initrd.img" container --guest-template=false
 with "$work/timer-guest/initrd.img" streaming --guest-template=false
 with "$work/guest/initrd.img" boot --guest-template=false
 with "$work/guest/initrd.img" unpooled --guest-vm-pool-size=0
-with "$work/guest/initrd.img" "restore many pull memory checkpoint hibernate churn limit"
+with "$work/guest/initrd.img" "restore many pull memory checkpoint hibernate churn limit probed"
 if { has containerd || has io; } && start_containerd; then
     with "$work/guest/initrd.img" containerd
     io_all
