@@ -14,7 +14,7 @@ const {warmUp} = require('./starts');
 const PERIOD_MS = 10000;
 const PATIENCE_MS = 1000;
 const ROUNDS = 2; // of probes, for a figure
-const STEP = 10; // pods
+const STEP = count('BENCH_LIMIT_STEP', 10); // pods
 const FILE = 'word';
 
 async function start(call, serial) {
@@ -37,7 +37,8 @@ async function probe(call, {container}, times, state) {
         const at = now();
         let failed = false;
         try {
-            failed = (await call('ExecSync', {container_id: container, cmd: ['/bin/cat', `/volume/${FILE}`], timeout: 60})).exit_code !== 0;
+            const {exit_code: code} = await call('ExecSync', {container_id: container, cmd: ['/bin/cat', `/volume/${FILE}`], timeout: 60});
+            failed = Boolean(code);
         } catch {
             failed = true;
         }

@@ -9,6 +9,7 @@
 #                   "io", the network and the files of pods, which has to be named too.
 #   BENCH_STARTS=20  BENCH_CONTAINERS=15  BENCH_MANY="5 20"  BENCH_PULLS=5  BENCH_LAYER_MB=40 (five layers)
 #   BENCH_PODS="1 10"  BENCH_CHURN=100  BENCH_CHURN_AT_ONCE=4  BENCH_LIMIT=1000  BENCH_LIMIT_RESERVE_MB=2048
+#   BENCH_LIMIT_STEP=10 (pods between two looks at the probes)
 #   BENCH_STREAMS=5  BENCH_STREAM_MIB=32  BENCH_CHECKPOINTS=5  BENCH_WORKING_SET_MIB=200
 #   BENCH_PACKINGS="none zstd aes zstd+aes" (forms of checkpoints, in turns)
 #   BENCH_HIBERNATIONS=5  BENCH_SLEEPERS_MIB="200 1024" (working sets of the pods that are hibernated)
