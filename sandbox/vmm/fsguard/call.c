@@ -233,7 +233,6 @@ static int translate_parts(Table *table, const Kind *kind, struct fuse_in_header
     if (problem == 0 && kind->opcode != FUSE_INIT && kind->opcode != FUSE_DESTROY) {
         problem = translate_node(table, header->nodeid, &server_id);
         call->node = (uint32_t)header->nodeid;
-        call->is_socket = node_is_socket(table, header->nodeid);
         header->nodeid = server_id;
     }
     if (problem == 0 && kind->node != NOWHERE)
@@ -284,7 +283,7 @@ CallAgain call_again(Table *table, const struct fuse_in_header *header, const ui
 
 /* ---- the answer ---- */
 
-bool call_has_answer(const Call *call)
+bool call_has_answer(Table *table, const Call *call)
 {
     switch (call->opcode) {
     case FUSE_LOOKUP:
@@ -310,7 +309,7 @@ bool call_has_answer(const Call *call)
         return true;
     case FUSE_GETATTR:
     case FUSE_SETATTR:
-        return call->is_socket;
+        return node_is_socket(table, call->node); /* its inode number is the guest's */
     default:
         return false;
     }

@@ -18,7 +18,6 @@ typedef struct {
     uint32_t node, other_node; /* the guest's numbers */
     uint32_t handle;
     uint32_t n_args;
-    bool is_socket; /* the node; its inode number is translated, too (table_enter()) */
 } Call;
 
 /* Translates a call in place. args are the first bytes behind the header; n_args of them are there.
@@ -35,7 +34,7 @@ typedef enum {
 CallAgain call_again(Table *table, const struct fuse_in_header *header, const uint8_t *args, size_t n_args);
 
 /* Whether the answer has to be translated. */
-bool call_has_answer(const Call *call);
+bool call_has_answer(Table *table, const Call *call);
 
 /* Where the answer is in the guest's memory, in parts. */
 typedef struct {

@@ -398,7 +398,7 @@ static void slot_answer(Relay *relay, Slot *slot, uint32_t length)
     static AnswerPart parts[PARTS_MAX];
     Answer answer = {.parts = parts, .length = length};
 
-    if (call_has_answer(&slot->call) && !slot->translated) {
+    if (call_has_answer(relay->table, &slot->call) && !slot->translated) {
         answer.n_parts = answer_parts(relay, slot, parts);
         if (slot->call.opcode == FUSE_INIT)
             remember_answer(relay, &answer);

@@ -28,7 +28,7 @@ static bool replay_session(Relay *relay)
 
 /* ---- nodes ---- */
 
-/* What listens at a socket is in the guest, whichever file is its name (table_enter()). */
+/* What listens at a socket is in the guest, whichever file is its name (table_renumber()). */
 static bool is_same_file(const Relay *relay, const Node *node, const struct fuse_entry_out *entry)
 {
     return entry->nodeid != 0 && (entry->attr.mode & S_IFMT) == (node->mode & S_IFMT) &&
@@ -52,8 +52,7 @@ static bool replay_node(Relay *relay, uint32_t id)
     if (problem < 0)
         return false;
     if (problem == 0 && is_same_file(relay, node, &entry) && table_place(relay->table, id, entry.nodeid)) {
-        if (!S_ISSOCK(node->mode))
-            node->ino = entry.attr.ino;
+        table_renumber(node, entry.attr.ino);
         return true;
     }
     table_lose(relay->table, id);

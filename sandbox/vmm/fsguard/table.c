@@ -356,11 +356,16 @@ uint32_t table_enter(Table *table, uint64_t server_id, uint32_t parent, const ch
     node = &table->nodes[id];
     node->lookups++;
     node->server_lookups++;
-    if (!S_ISSOCK(mode))
-        node->ino = ino;
     node->mode = mode;
+    table_renumber(node, ino);
     set_name(table, id, parent, name);
     return id;
+}
+
+void table_renumber(Node *node, uint64_t ino)
+{
+    if (!S_ISSOCK(node->mode))
+        node->ino = ino;
 }
 
 bool table_place(Table *table, uint32_t id, uint64_t server_id)

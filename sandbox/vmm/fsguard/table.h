@@ -95,12 +95,14 @@ uint32_t table_nodes_left(const Table *table);
 uint32_t table_handles_left(const Table *table);
 /* Return: the name, with a zero at its end; "" for a node without one. */
 const char *table_name(const Table *table, const Node *node);
-/* Records that the server has given a node to the guest. A name of an unsuitable form is not recorded. A
- * socket keeps the inode number that the guest got first: its kernel finds a socket that listens by this
- * number (Linux, net/unix/af_unix.c, unix_bsd_hash()), also when another file has taken the socket's place.
+/* Records that the server has given a node to the guest. A name of an unsuitable form is not recorded.
  * Return: the guest's number; 0 when the table is full. */
 uint32_t table_enter(Table *table, uint64_t server_id, uint32_t parent, const char *name, uint64_t ino,
                      uint32_t mode);
+/* Records the inode number that the server has for a node now. A socket keeps the one that the guest got
+ * first: its kernel finds a socket that listens by this number (Linux, net/unix/af_unix.c, unix_bsd_hash()),
+ * also when another file has taken the socket's place. */
+void table_renumber(Node *node, uint64_t ino);
 /* Records where a new server has the node. Return: false when it has another node there already. */
 bool table_place(Table *table, uint32_t id, uint64_t server_id);
 void table_lose(Table *table, uint32_t id);
