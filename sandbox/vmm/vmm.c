@@ -89,8 +89,8 @@ static gboolean capabilities_ask(Vmm *vmm, GError **error)
 }
 
 /* libvirt's first query of QEMU's capabilities takes half a second, which would delay the first pod. For it
- * libvirt runs a QEMU, which fails now and then (once in some hundred starts of daemons on a busy node) with
- * no more than "the cause is unknown", and does not the next time. */
+ * libvirt runs a QEMU. Once in about a thousand starts of daemons on a busy node it failed, with no more than
+ * "the cause is unknown". */
 static gboolean warm_capabilities(Vmm *vmm, GError **error)
 {
     g_autoptr(GError) problem = NULL;
