@@ -10,11 +10,22 @@
 
 #undef g_once_init_leave
 
+/* Two threads may look up the same function at once, and find the same. */
+static void *find(void **found, const char *name)
+{
+    void *function = __atomic_load_n(found, __ATOMIC_RELAXED);
+
+    if (function == NULL) {
+        function = dlsym(RTLD_NEXT, name);
+        __atomic_store_n(found, function, __ATOMIC_RELAXED);
+    }
+    return function;
+}
+
 /* Declares `function`, GLib's own function of that name. */
 #define GLIB(name)                                                                                           \
-    static __typeof__(name) *function;                                                                       \
-    if (__atomic_load_n(&function, __ATOMIC_RELAXED) == NULL)                                                \
-    __atomic_store_n(&function, (__typeof__(name) *)dlsym(RTLD_NEXT, #name), __ATOMIC_RELAXED)
+    static void *found;                                                                                      \
+    __typeof__(name) *function = (__typeof__(name) *)find(&found, #name)
 
 void g_mutex_lock(GMutex *mutex)
 {
