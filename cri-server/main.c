@@ -9,7 +9,6 @@
 #include "common/bundle.h"
 #include "common/error.h"
 #include "common/fileio.h"
-#include "common/huge_pages.h"
 #include "common/log.h"
 #include "cri-server/config/config_check.h"
 #include "cri-server/daemon.h"
@@ -17,13 +16,13 @@
 #include "cri-server/image_settings.h"
 #include "cri-server/metrics_http.h"
 #include "cri-server/notify.h"
+#include "cri-server/process_memory.h"
 #include "cri-server/reload.h"
 #include "cri-server/rpc/rpc_server.h"
 #include "cri-server/rpc_table.h"
 #include "cri-server/span_export.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,13 +31,6 @@
 #include <unistd.h>
 
 enum { EXIT_USAGE = 2 };
-
-/* Each malloc arena keeps memory that its threads freed, which adds up with a hundred mostly idle workers. */
-enum { MALLOC_ARENAS = 2 };
-
-/* Larger blocks return to the kernel when they are freed, so that a rare message of 16 MiB leaves no memory
- * behind. */
-enum { MALLOC_LARGE_BYTES = 128 * 1024 };
 
 static sigset_t stop_signals(void)
 {
@@ -57,10 +49,7 @@ static void prepare_process(void)
 
     sigaddset(&blocked, SIGHUP); /* waits until the daemon serves */
     pthread_sigmask(SIG_BLOCK, &blocked, NULL);
-    huge_pages_avoid();
-    mallopt(M_ARENA_MAX, MALLOC_ARENAS);
-    mallopt(M_MMAP_THRESHOLD, MALLOC_LARGE_BYTES);
-    mallopt(M_TRIM_THRESHOLD, MALLOC_LARGE_BYTES);
+    process_memory_prepare();
     rpc_server_prepare_process();
 }
 
