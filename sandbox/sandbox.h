@@ -167,7 +167,8 @@ gboolean sandbox_stats(SandboxManager *manager, const Runtime__V1__PodSandboxSta
 gboolean sandbox_stats_list(SandboxManager *manager, const Runtime__V1__PodSandboxStatsFilter *filter,
                             const Deadline *deadline, Arena *arena,
                             Runtime__V1__ListPodSandboxStatsResponse *ret_response, GError **error);
-/* The same figures as metrics with cAdvisor's names (observe/metrics.def). */
+/* The same figures as metrics with cAdvisor's names (observe/metrics.def). The list's pods are encoded
+ * already: they are unknown fields of the response, each of which has whole pods, in memory of the arena. */
 void sandbox_metric_descriptors(Arena *arena, Runtime__V1__ListMetricDescriptorsResponse *ret_response);
 gboolean sandbox_metrics_list(SandboxManager *manager, const Deadline *deadline, Arena *arena,
                               Runtime__V1__ListPodSandboxMetricsResponse *ret_response, GError **error);

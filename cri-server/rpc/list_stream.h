@@ -8,7 +8,8 @@
 enum { LIST_STREAM_BYTES = 256 * 1024 };
 
 /* Sends the items of a List method's answer to the client of the call. The answer and the messages of the
- * stream, whose type is chunk, have one field: a repeated one of the same type.
- * Errors: those of rpc_stream_send(). */
+ * stream, whose type is chunk, have one field: a repeated one of the same type and number. The items may
+ * instead be encoded already: unknown fields of the answer, each with whole items. Errors: those of
+ * rpc_stream_send(). */
 gboolean list_stream_send(const RpcCall *call, const ProtobufCMessage *answer,
                           const ProtobufCMessageDescriptor *chunk, GError **error);

@@ -86,12 +86,18 @@ static grpc_byte_buffer *pack_in_parts(const ProtobufCMessage *message, Arena *a
     return buffer;
 }
 
+/* Whether the message's fields are encoded already, as those of metrics are. */
+static gboolean has_encoded_bytes(const ProtobufCMessage *message)
+{
+    return message->n_unknown_fields > 0 && message->unknown_fields[0].len >= BORROWED_BYTES;
+}
+
 grpc_byte_buffer *server_message_pack(const ProtobufCMessage *message, gsize size, Arena *arena)
 {
     grpc_byte_buffer *buffer;
     grpc_slice slice;
 
-    if (size >= PARTS_FROM_BYTES)
+    if (size >= PARTS_FROM_BYTES || has_encoded_bytes(message))
         return pack_in_parts(message, arena);
     slice = grpc_slice_malloc(size);
     protobuf_c_message_pack(message, GRPC_SLICE_START_PTR(slice));

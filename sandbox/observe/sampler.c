@@ -172,10 +172,24 @@ static gboolean sample_is_fresh_locked(const PodSamples *samples, gboolean with_
            (samples->last->with_processes || !with_processes || samples->last->stats == NULL);
 }
 
-/* Starts a sample, or joins the one that is being taken. */
-static void sampler_refresh_pod(Sampler *sampler, Pod *pod, gboolean with_processes, Group *group)
+enum { PREFETCH_PODS = 6 };
+
+/* Pods of a long list are not in the processor's caches, and each lock waits for what was read before. */
+static void pod_prefetch(const Pod *pod)
 {
-    gint64 now_us = g_get_monotonic_time();
+    __builtin_prefetch(&pod->lock, 1);
+    __builtin_prefetch(&pod->state);
+    __builtin_prefetch(&pod->hibernated);
+    __builtin_prefetch(&pod->samples);
+    __builtin_prefetch(&pod->containers);
+    __builtin_prefetch(pod->config);
+    __builtin_prefetch(pod->containers);
+}
+
+/* Starts a sample, or joins the one that is being taken. */
+static void sampler_refresh_pod(Sampler *sampler, Pod *pod, gboolean with_processes, gint64 now_us,
+                                Group *group)
+{
     gboolean start;
     gboolean wanted;
 
@@ -204,11 +218,15 @@ void sampler_refresh(Sampler *sampler, const GPtrArray *pods, gboolean with_proc
                      const Deadline *deadline)
 {
     Deadline bounded = deadline_sooner(deadline, SAMPLE_TIMEOUT_MS);
+    const gint64 now_us = g_get_monotonic_time();
     Group *group = group_new();
     gboolean in_time = TRUE;
 
-    for (guint i = 0; i < pods->len; i++)
-        sampler_refresh_pod(sampler, pods->pdata[i], with_processes, group);
+    for (guint i = 0; i < pods->len; i++) {
+        if (i + PREFETCH_PODS < pods->len)
+            pod_prefetch(pods->pdata[i + PREFETCH_PODS]);
+        sampler_refresh_pod(sampler, pods->pdata[i], with_processes, now_us, group);
+    }
     g_mutex_lock(&group->lock);
     while (in_time && group->pending > 0)
         in_time = deadline_cond_wait(&bounded, &group->changed, &group->lock, "waiting for guests", NULL);

@@ -46,6 +46,7 @@ typedef struct {
 
 Sample *sample_ref(Sample *sample);
 void sample_unref(Sample *sample); /* takes NULL */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Sample, sample_unref)
 
 void pod_samples_clear(PodSamples *samples);
 /* Makes it the last sample, and takes it over. pod->lock is held. */

@@ -5,6 +5,7 @@
 #include "api.pb-c.h"
 #include "common/error.h"
 #include "cri-server/cli/grpc_client.h"
+#include "cri-server/rpc/list_stream.h"
 #include "crivirt.pb-c.h"
 #include "tests/unit/harness.h"
 
@@ -116,6 +117,66 @@ static gboolean send_many(const RpcCall *call, const ProtobufCMessage *message, 
     return sent;
 }
 
+/* ---- items that are encoded already ---- */
+
+enum { ENCODED_BLOCKS = 7, BLOCK_ITEMS = 25, ITEM_BYTES = 4000 };
+
+/* Return: a text that begins with a number. */
+static char *item_text(Arena *arena, guint number)
+{
+    char *text = arena_alloc_raw(arena, ITEM_BYTES + 1);
+
+    memset(text, 'x', ITEM_BYTES);
+    text[g_snprintf(text, 16, "%u", number)] = ' ';
+    text[ITEM_BYTES] = '\0';
+    return text;
+}
+
+/* A block of items, as a field of which protobuf-c writes the first byte. */
+static ProtobufCMessageUnknownField encoded_block(Arena *arena, guint first)
+{
+    Runtime__V1__PodSandboxMetrics items[BLOCK_ITEMS];
+    Runtime__V1__PodSandboxMetrics *pointers[BLOCK_ITEMS];
+    Runtime__V1__ListPodSandboxMetricsResponse list = RUNTIME__V1__LIST_POD_SANDBOX_METRICS_RESPONSE__INIT;
+    guint8 *data;
+
+    for (guint i = 0; i < BLOCK_ITEMS; i++) {
+        runtime__v1__pod_sandbox_metrics__init(&items[i]);
+        items[i].pod_sandbox_id = item_text(arena, first + i);
+        pointers[i] = &items[i];
+    }
+    list.pod_metrics = pointers;
+    list.n_pod_metrics = BLOCK_ITEMS;
+    data = arena_alloc_raw(arena, protobuf_c_message_get_packed_size(&list.base));
+    return (ProtobufCMessageUnknownField){.tag = 1,
+                                          .wire_type = PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED,
+                                          .len = protobuf_c_message_pack(&list.base, data) - 1,
+                                          .data = data + 1};
+}
+
+static gboolean list_encoded(const RpcCall *call, const ProtobufCMessage *message, ProtobufCMessage *reply,
+                             GError **error)
+{
+    (void)message;
+    (void)error;
+    reply->unknown_fields = arena_new0(call->arena, ProtobufCMessageUnknownField, ENCODED_BLOCKS);
+    reply->n_unknown_fields = ENCODED_BLOCKS;
+    for (guint i = 0; i < ENCODED_BLOCKS; i++)
+        reply->unknown_fields[i] = encoded_block(call->arena, i * BLOCK_ITEMS);
+    return TRUE;
+}
+
+static gboolean stream_encoded(const RpcCall *call, const ProtobufCMessage *message, ProtobufCMessage *reply,
+                               GError **error)
+{
+    Runtime__V1__ListPodSandboxMetricsResponse all = RUNTIME__V1__LIST_POD_SANDBOX_METRICS_RESPONSE__INIT;
+
+    (void)reply;
+    return list_encoded(call, message, &all.base, error) &&
+           list_stream_send(call, &all.base, &runtime__v1__stream_pod_sandbox_metrics_response__descriptor,
+                            error);
+}
+
 /* ---- a server for a test ---- */
 
 static const RpcMethod methods[] = {
@@ -124,6 +185,10 @@ static const RpcMethod methods[] = {
      wait_for_cancel},
     {&runtime__v1__runtime_service__descriptor, "Exec", "", "", RPC_POOL_FAST, FALSE, NULL},
     {&crivirt__v1__crivirt__descriptor, "PullImageWithProgress", "", "", RPC_POOL_IMAGE, TRUE, send_many},
+    {&runtime__v1__runtime_service__descriptor, "ListPodSandboxMetrics", "", "", RPC_POOL_FAST, FALSE,
+     list_encoded},
+    {&runtime__v1__runtime_service__descriptor, "StreamPodSandboxMetrics", "", "", RPC_POOL_FAST, TRUE,
+     stream_encoded},
 };
 
 typedef struct {
@@ -293,6 +358,37 @@ static void sends_large_answers_from_where_they_are(void)
         CU_ASSERT_STRING_EQUAL(response->runtime_version, text_of(held, HELD_BYTES, 'A'));
         CU_ASSERT_STRING_EQUAL(response->runtime_api_version, text_of(part, PART_BYTES, 'b'));
     }
+}
+
+/* Whether these are the items from *number on, which becomes that of the next one. */
+static gboolean are_items(Runtime__V1__PodSandboxMetrics *const *items, gsize n_items, guint *number)
+{
+    gboolean good = TRUE;
+
+    for (gsize i = 0; i < n_items; i++)
+        good = good && g_ascii_strtoull(items[i]->pod_sandbox_id, NULL, 10) == (*number)++ &&
+               strlen(items[i]->pod_sandbox_id) == ITEM_BYTES;
+    return good;
+}
+
+static void sends_encoded_items(void)
+{
+    const Runtime__V1__ListPodSandboxMetricsRequest request =
+        RUNTIME__V1__LIST_POD_SANDBOX_METRICS_REQUEST__INIT;
+    g_auto(Fixture) fixture;
+    g_autoptr(Arena) arena = arena_new();
+    const Runtime__V1__ListPodSandboxMetricsResponse *response;
+    GError *error = NULL;
+    guint number = 0;
+
+    fixture_init(&fixture);
+    response =
+        (const void *)call_method(&fixture, "ListPodSandboxMetrics", &request.base, NULL, arena, &error);
+    TEST_OK(response != NULL, error);
+    if (response == NULL)
+        return;
+    CU_ASSERT_TRUE(are_items(response->pod_metrics, response->n_pod_metrics, &number));
+    CU_ASSERT_EQUAL(number, ENCODED_BLOCKS * BLOCK_ITEMS);
 }
 
 static void tells_the_deadline(void)
@@ -614,6 +710,46 @@ static void holds_back_a_fast_sender(void)
     CU_ASSERT_TRUE(g_atomic_int_get(&fixture.shared.sent) < 10000);
 }
 
+typedef struct {
+    guint messages;
+    guint items;
+    gboolean good;
+} EncodedListener;
+
+static gboolean listen_to_items(const ProtobufCMessage *message, gpointer data, GError **error)
+{
+    const Runtime__V1__StreamPodSandboxMetricsResponse *chunk = (const void *)message;
+    EncodedListener *listener = data;
+
+    (void)error;
+    listener->messages++;
+    listener->good =
+        listener->good &&
+        are_items(chunk->pod_sandbox_metrics, chunk->n_pod_sandbox_metrics, &listener->items) &&
+        protobuf_c_message_get_packed_size(message) < LIST_STREAM_BYTES + (BLOCK_ITEMS + 1) * ITEM_BYTES;
+    return TRUE;
+}
+
+static void streams_encoded_items(void)
+{
+    const Runtime__V1__StreamPodSandboxMetricsRequest request =
+        RUNTIME__V1__STREAM_POD_SANDBOX_METRICS_REQUEST__INIT;
+    g_auto(Fixture) fixture;
+    EncodedListener listener = {.good = TRUE};
+    g_autoptr(GrpcClient) client = NULL;
+    GError *error = NULL;
+
+    fixture_init(&fixture);
+    client = grpc_client_open(fixture.path, &error);
+    TEST_OK(client != NULL && grpc_client_stream(client, &runtime__v1__runtime_service__descriptor,
+                                                 "StreamPodSandboxMetrics", &request.base, NULL,
+                                                 listen_to_items, &listener, &error),
+            error);
+    CU_ASSERT_TRUE(listener.good);
+    CU_ASSERT_EQUAL(listener.items, ENCODED_BLOCKS * BLOCK_ITEMS);
+    CU_ASSERT_EQUAL(listener.messages, 3); /* of three blocks at most, which are 100 KB each */
+}
+
 static gpointer stop_when_streaming(gpointer data)
 {
     Fixture *fixture = data;
@@ -649,6 +785,7 @@ int main(int argc, char **argv)
         {"messages of more than 16 MiB are refused both ways", refuses_large_messages},
         {"a large answer arrives whole, whether it is in the call's memory or not",
          sends_large_answers_from_where_they_are},
+        {"items that are encoded already arrive whole and in order", sends_encoded_items},
         {"the caller's deadline reaches the handler", tells_the_deadline},
         {"the status after a deadline names what was interrupted", says_what_the_deadline_cut_short},
         {"cancelling a call fires its cancellable", fires_the_cancellable},
@@ -663,6 +800,7 @@ int main(int argc, char **argv)
         {"a dead socket is replaced", replaces_a_dead_socket},
         {"a server that never started can be freed", frees_a_server_that_never_started},
         {"a stream arrives whole and in order", streams_in_order},
+        {"a list of encoded items is streamed in messages of a few blocks", streams_encoded_items},
         {"a stream ends with its status", ends_a_stream_with_a_status},
         {"a sender waits for a slow client and gets an error when the client disconnects",
          holds_back_a_fast_sender},

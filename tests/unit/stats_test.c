@@ -194,6 +194,61 @@ static void describes_its_metrics(void)
     test_manager_free(manager);
 }
 
+/* More than a block of memory for answers has room for (metric_writer.c). */
+enum { MANY_PODS = 40 };
+
+/* Whether all of them have this id among their labels. */
+static gboolean are_of(const char *id, Runtime__V1__Metric *const *metrics, size_t n)
+{
+    gboolean good = n > 0;
+
+    for (size_t i = 0; i < n; i++)
+        good = good && g_str_equal(metrics[i]->label_values[3], id);
+    return good;
+}
+
+static void lists_metrics_of_many_pods(void)
+{
+    SandboxManager *manager = test_manager_new();
+    Runtime__V1__ListPodSandboxMetricsResponse list = RUNTIME__V1__LIST_POD_SANDBOX_METRICS_RESPONSE__INIT;
+    g_autoptr(GHashTable) seconds = g_hash_table_new(g_str_hash, g_str_equal); /* of ids of pods */
+    g_autoptr(Arena) arena = arena_new();
+    g_autoptr(GError) error = NULL;
+    const Runtime__V1__ListPodSandboxMetricsResponse *sent;
+
+    /* Every other one is not ready. Values of many lengths. */
+    for (guint i = 0; i < 2 * MANY_PODS; i++) {
+        Pod *pod =
+            test_manager_add_pod(manager, i, i % 2 == 0 ? POD_READY : POD_STOPPED, CONTAINER_RUNNING_STATE);
+
+        test_pod_add_sample(pod, later_us(), (guint64)G_USEC_PER_SEC << (i / 2));
+        if (i % 2 == 0)
+            g_hash_table_insert(seconds, pod->id, GUINT_TO_POINTER(i / 2));
+    }
+    TEST_OK(sandbox_metrics_list(manager, NULL, arena, &list, &error), error);
+    CU_ASSERT_TRUE(list.base.n_unknown_fields > 3); /* blocks */
+    sent = as_sent(&list, arena);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(sent);
+    CU_ASSERT_EQUAL_FATAL(sent->n_pod_metrics, MANY_PODS);
+    for (gsize i = 0; i < sent->n_pod_metrics; i++) {
+        const Runtime__V1__PodSandboxMetrics *pod = sent->pod_metrics[i];
+        const Runtime__V1__ContainerMetrics *container = pod->container_metrics[0];
+        gpointer shift = NULL;
+
+        CU_ASSERT_TRUE(g_hash_table_steal_extended(seconds, pod->pod_sandbox_id, NULL, &shift));
+        CU_ASSERT_EQUAL(pod->n_container_metrics, 1);
+        CU_ASSERT_TRUE(are_of(pod->pod_sandbox_id, pod->metrics, pod->n_metrics));
+        CU_ASSERT_TRUE(are_of(container->container_id, container->metrics, container->n_metrics));
+        CU_ASSERT_EQUAL(find_metric(container, "container_cpu_usage_seconds_total", "total")->value->value,
+                        G_GUINT64_CONSTANT(1) << GPOINTER_TO_UINT(shift));
+    }
+    /* protobuf-c needs as many bytes for the same content. */
+    CU_ASSERT_EQUAL(sent->base.n_unknown_fields, 0);
+    CU_ASSERT_EQUAL(protobuf_c_message_get_packed_size(&sent->base),
+                    protobuf_c_message_get_packed_size(&list.base));
+    test_manager_free(manager);
+}
+
 static void keeps_a_span(void)
 {
     SandboxManager *manager = test_manager_new();
@@ -274,6 +329,8 @@ int main(int argc, char **argv)
          does_without_a_guest},
         {"every metric has a descriptor with as many labels, and is sent with its labels, type and value",
          describes_its_metrics},
+        {"the metrics of many pods are each pod's own, and as long as protobuf-c makes them",
+         lists_metrics_of_many_pods},
         {"rates are taken over a second where there is one", keeps_a_span},
         {"rates need two samples and a counter that grows", computes_rates},
         {"the processor time and memory of a process are read whatever its name is", reads_process_costs},
