@@ -70,6 +70,11 @@ const char *cni_network_name(const CniNetwork *network)
     return network->config->name;
 }
 
+gboolean cni_network_ignores_pods(const CniNetwork *network, const char *const *types)
+{
+    return cni_config_ignores_pods(network->config, types);
+}
+
 static CniCall network_call(const CniNetwork *network, const char *command, guint index,
                             const CniAttachment *attachment)
 {

@@ -78,6 +78,9 @@ char *cni_network_text(const CniNetwork *network);
 /* The network of such a text; INVALID_ARGUMENT. */
 CniNetwork *cni_network_from_text(const char *text, const char *const *plugin_dirs, GError **error);
 
+/* cni_config_ignores_pods() */
+gboolean cni_network_ignores_pods(const CniNetwork *network, const char *const *types);
+
 /* Calls ADD of each plugin of the list. When one fails, DEL is called for it and for those before it, and the
  * error has its name and its message. */
 gboolean cni_network_add(CniNetwork *network, const CniAttachment *attachment, const Deadline *deadline,

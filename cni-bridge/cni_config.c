@@ -312,3 +312,24 @@ CniConfig *cni_config_from_text(const char *text, GError **error)
     parts.is_list = document != NULL && has_member(json_document_root(document), "plugins");
     return config_new(document, &parts, error);
 }
+
+static gboolean plugin_ignores_pods(const CniPlugin *plugin, const char *const *types)
+{
+    const guint harmless = CNI_CAPABILITY_PORT_MAPPINGS | CNI_CAPABILITY_BANDWIDTH;
+    const JsonValue *ipam = NULL;
+    const char *type = "";
+
+    if ((plugin->capabilities & ~harmless) != 0 || !g_strv_contains(types, plugin->type) ||
+        !json_get_object(plugin->json, "ipam", &ipam, NULL) ||
+        (ipam != NULL && !json_get_line(ipam, "type", &type, NULL)))
+        return FALSE;
+    return *type == '\0' || g_strv_contains(types, type);
+}
+
+gboolean cni_config_ignores_pods(const CniConfig *config, const char *const *types)
+{
+    for (guint i = 0; i < config->plugins->len; i++)
+        if (!plugin_ignores_pods(config->plugins->pdata[i], types))
+            return FALSE;
+    return TRUE;
+}

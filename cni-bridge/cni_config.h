@@ -59,5 +59,10 @@ CniConfig *cni_config_load(const char *config_dir, GError **error);
 char *cni_config_to_text(const CniConfig *config);
 CniConfig *cni_config_from_text(const char *text, GError **error);
 
+/* Return: whether an ADD does the same for every pod that has neither host ports nor limits of bandwidth: its
+ * plugins and their IPAM plugins are all of these types (NULL-terminated), which do not look at the pod, and
+ * declare no other capability that crivirtd serves. */
+gboolean cni_config_ignores_pods(const CniConfig *config, const char *const *types);
+
 /* A network, container or plugin name as the specification allows it. */
 gboolean cni_name_is_valid(const char *name);

@@ -95,6 +95,9 @@ static void guest_environment_set(SandboxManager *manager)
                         : NULL;
     guests->boot_timeout_ms = manager->settings->hypervisor.boot_timeout_ms;
     guests->writable_disk_bytes = manager->settings->guest.disk_bytes;
+    guests->networks = manager->networks;
+    guests->cni_plugin_dirs = manager->settings->network.cni_plugin_dirs;
+    guests->prepared_plugins = manager->settings->network.cni_prepared_plugins;
     guests->vm_pool_prerestored = manager->settings->guest.vm_pool_prerestored;
     guests->shares_memory = manager->settings->guest.share_template_memory && virtiofsd_can_recover();
     guests->describe_default_vm = vm_pod_describe_default;
@@ -307,6 +310,8 @@ char *sandbox_manager_network_problem(SandboxManager *manager)
     g_autoptr(CniNetwork) network = manager_cni_network(manager, &error);
     Deadline deadline = deadline_in_ms(5000);
 
+    if (manager->pool != NULL)
+        vm_pool_check_networks(manager->pool);
     if (network != NULL && cni_network_status(network, &deadline, &error))
         return NULL;
     return g_strdup(error->message);

@@ -10,6 +10,7 @@
 #include "sandbox/pod/host_request.h"
 #include "sandbox/pod/platforms.h"
 #include "sandbox/pod/pod_events.h"
+#include "sandbox/pod/pod_network.h"
 #include "sandbox/pods/cri_copy.h"
 #include "sandbox/pods/pod_table.h"
 #include "sandbox/sandbox.h"
@@ -121,22 +122,30 @@ gboolean sandbox_request_parse(SandboxManager *manager, const Runtime__V1__RunPo
 
 /* ---- the pod of a request ---- */
 
-/* Where the pool has a VM for just such a pod, the VM's id is the pod's. */
+/* Where the pool has a VM for just such a pod, the VM's id is the pod's, and so is its network. */
 static Pod *pod_create(SandboxManager *manager, const PodRequest *request)
 {
     const Handler *handler = request->handler;
     const PodPlatform *platform = pod_platform(handler_kind(handler));
-    Template *template = NULL;
-    g_autofree char *id = platform->take_pooled(manager, request, &template);
+    PooledGuest guest = {0};
+    Template *template = platform->take_pooled(manager, request, &guest);
+    g_autofree char *id = template != NULL ? guest.id : id_new();
     Pod *pod;
 
-    if (id == NULL)
-        id = id_new();
     pod = pod_new(manager, request->node_settings, id, cri_dup(&request->config->base), handler->name,
                   handler_kind(handler), platform, time_now_ns());
     pod->pooled_template = template;
+    if (guest.network != NULL)
+        pod_network_take(pod, guest.network);
     pod->vm_size = request->size;
     return pod;
+}
+
+static void pooled_guest_return(Pod *fresh)
+{
+    const PooledGuest guest = {g_strdup(fresh->id), g_steal_pointer(&fresh->pooled_network)};
+
+    vm_pool_give_back(fresh->manager->pool, &guest, fresh->pooled_template);
 }
 
 /* Finds the pod of that name, or registers a new one in the same step, so that two calls cannot both start
@@ -158,7 +167,7 @@ static Pod *find_or_register(SandboxManager *manager, const PodRequest *request,
     }
     g_mutex_unlock(&manager->lock);
     if (pod != fresh && fresh->pooled_template != NULL)
-        vm_pool_give_back(manager->pool, g_strdup(fresh->id), fresh->pooled_template);
+        pooled_guest_return(fresh);
     return pod;
 }
 

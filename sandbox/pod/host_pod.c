@@ -188,12 +188,12 @@ static gboolean agent_set_up(Pod *pod, const CniResult *network, const Deadline 
 
 /* ---- the platform's functions ---- */
 
-static char *node_take_pooled(SandboxManager *manager, const PodRequest *request,
-                              struct Template **ret_template)
+static struct Template *node_take_pooled(SandboxManager *manager, const PodRequest *request,
+                                         struct PooledGuest *ret_guest)
 {
     (void)manager;
     (void)request;
-    (void)ret_template;
+    (void)ret_guest;
     return NULL;
 }
 

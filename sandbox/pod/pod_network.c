@@ -14,12 +14,23 @@
 
 enum { MAX_RESOLV_CONF_BYTES = 64 << 10, MAX_HOSTS_BYTES = 1 << 20, COLLECT_TIMEOUT_MS = 10 * 1000 };
 
-static const char *annotation(const Pod *pod, const char *key)
+#define INGRESS_BANDWIDTH "kubernetes.io/ingress-bandwidth"
+#define EGRESS_BANDWIDTH "kubernetes.io/egress-bandwidth"
+
+static const char *annotation(const Runtime__V1__PodSandboxConfig *config, const char *key)
 {
-    for (size_t i = 0; i < pod->config->n_annotations; i++)
-        if (g_str_equal(pod->config->annotations[i]->key, key))
-            return pod->config->annotations[i]->value;
+    for (size_t i = 0; i < config->n_annotations; i++)
+        if (g_str_equal(config->annotations[i]->key, key))
+            return config->annotations[i]->value;
     return NULL;
+}
+
+gboolean pod_network_is_ordinary(const Runtime__V1__PodSandboxConfig *config)
+{
+    for (size_t i = 0; i < config->n_port_mappings; i++)
+        if (config->port_mappings[i]->host_port > 0)
+            return FALSE;
+    return annotation(config, INGRESS_BANDWIDTH) == NULL && annotation(config, EGRESS_BANDWIDTH) == NULL;
 }
 
 /* Parses a Kubernetes quantity of bits per second: "10M", "1Gi", "500k". An absent one is 0, no limit. */
@@ -31,7 +42,7 @@ static gboolean bandwidth_parse(const Pod *pod, const char *key, guint64 *ret_bi
     } units[] = {{"", 1},           {"k", 1000},          {"M", 1000000},
                  {"G", 1000000000}, {"T", 1000000000000}, {"Ki", 1 << 10},
                  {"Mi", 1 << 20},   {"Gi", 1 << 30},      {"Ti", G_GUINT64_CONSTANT(1) << 40}};
-    const char *text = annotation(pod, key);
+    const char *text = annotation(pod->config, key);
     char *end = NULL;
     guint64 number;
 
@@ -113,8 +124,8 @@ static gboolean attachment_fill(const Pod *pod, GPtrArray *keep, CniAttachment *
         attachment->dns_searches = borrowed_strv(keep, dns->searches, dns->n_searches);
         attachment->dns_options = borrowed_strv(keep, dns->options, dns->n_options);
     }
-    return bandwidth_parse(pod, "kubernetes.io/ingress-bandwidth", &attachment->ingress_bits_per_s, error) &&
-           bandwidth_parse(pod, "kubernetes.io/egress-bandwidth", &attachment->egress_bits_per_s, error);
+    return bandwidth_parse(pod, INGRESS_BANDWIDTH, &attachment->ingress_bits_per_s, error) &&
+           bandwidth_parse(pod, EGRESS_BANDWIDTH, &attachment->egress_bits_per_s, error);
 }
 
 gboolean pod_network_add(Pod *pod, const Deadline *deadline, CniResult **ret_network, GError **error)
@@ -195,8 +206,23 @@ void pod_network_record(Pod *pod, const CniResult *network)
     g_mutex_lock(&pod->lock);
     g_strfreev(pod->ips);
     pod->ips = (char **)g_ptr_array_steal(ips, NULL);
+    g_free(pod->cni_result);
     pod->cni_result = g_strdup(network->json);
     g_mutex_unlock(&pod->lock);
+}
+
+void pod_network_take(Pod *pod, GuestNetwork *network)
+{
+    pod->pooled_network = network;
+    pod->cni_config = g_strdup(network->config);
+    pod_network_record(pod, network->result);
+}
+
+CniResult *pod_network_taken(Pod *pod)
+{
+    g_autoptr(GuestNetwork) network = g_steal_pointer(&pod->pooled_network);
+
+    return network != NULL ? g_steal_pointer(&network->result) : NULL;
 }
 
 GPtrArray *pod_network_addresses(Pod *pod)
@@ -225,8 +251,7 @@ gboolean pod_network_redirect(Pod *pod, GError **error)
 
 void pod_network_del_orphan(SandboxManager *manager, const char *id)
 {
-    g_autofree char *name = g_strndup(id, GUEST_DIRECTORY_ID_DIGITS);
-    g_autofree char *netns = g_build_filename(manager->settings->server.run_dir, "netns", name, NULL);
+    g_autofree char *netns = guest_netns_path(&manager->guests, id);
     g_autoptr(CniNetwork) network = manager_cni_network(manager, NULL);
     g_autoptr(Settings) settings = live_settings_get(manager->live);
     const CniAttachment attachment = {

@@ -4,6 +4,15 @@
 #pragma once
 
 #include "sandbox/pods/pod.h"
+#include "sandbox/templates/guest_network.h"
+
+/* Return: whether ADD needs nothing of the pod but its id with plugins that do not look at the pod: it has
+ * neither host ports nor limits of bandwidth. */
+gboolean pod_network_is_ordinary(const Runtime__V1__PodSandboxConfig *config);
+/* Gives the network that its VM has to a new pod, which owns it. */
+void pod_network_take(Pod *pod, GuestNetwork *network);
+/* Return: that network, once, the caller's; NULL: the pod needs an ADD. */
+CniResult *pod_network_taken(Pod *pod);
 
 gboolean pod_network_add(Pod *pod, const Deadline *deadline, CniResult **ret_network, GError **error);
 /* Return: whether only frames with the pod's own addresses leave its VM: the setting of its handler, or of

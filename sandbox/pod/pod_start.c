@@ -17,6 +17,7 @@
 #include "sandbox/host/time_stamp.h"
 #include "sandbox/pod/pod_cgroup.h"
 #include "sandbox/pod/pod_events.h"
+#include "sandbox/pod/pod_network.h"
 #include "sandbox/pod/pod_oom.h"
 #include "sandbox/pod/pod_vm.h"
 #include "sandbox/pod/vm_pod.h"
@@ -275,19 +276,30 @@ static Template *template_find(SandboxManager *manager, const HandlerSettings *s
                                                             : NULL;
 }
 
-char *pod_start_take_pooled(SandboxManager *manager, const PodRequest *request, Template **ret_template)
+/* Return: the text of the network in which the pod's VM may be already, which the caller frees; NULL: none.
+ */
+static char *prepared_network_config(const SandboxManager *manager, const PodRequest *request)
+{
+    g_autoptr(CniNetwork) plan =
+        pod_network_is_ordinary(request->config) ? guest_network_plan(&manager->guests) : NULL;
+
+    return plan != NULL ? cni_network_text(plan) : NULL;
+}
+
+Template *pod_start_take_pooled(SandboxManager *manager, const PodRequest *request, PooledGuest *ret_guest)
 {
     const DomainSpec spec = vm_describe(manager, &request->settings, &request->size);
     g_autoptr(Template) template = NULL;
-    char *id;
+    g_autofree char *network_config = NULL;
 
     if (manager->pool == NULL || request->checkpoint != NULL)
         return NULL;
     template = template_find(manager, &request->settings, &spec);
-    id = template != NULL ? vm_pool_take(manager->pool, template) : NULL;
-    if (id != NULL)
-        *ret_template = g_steal_pointer(&template);
-    return id;
+    if (template == NULL)
+        return NULL;
+    network_config = prepared_network_config(manager, request);
+    return vm_pool_take(manager->pool, template, network_config, ret_guest) ? g_steal_pointer(&template)
+                                                                           : NULL;
 }
 
 /* A VM of the pool may end at any time before the pod has it: the pod then gets a VM of its own, as if the

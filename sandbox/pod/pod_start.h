@@ -34,7 +34,8 @@ gboolean pod_start_undo_saved(Pod *pod, const Deadline *deadline, GError **error
 gboolean pod_start_run_saved(Pod *pod, const Deadline *deadline, GError **error);
 
 /* PodPlatform's take_pooled. */
-char *pod_start_take_pooled(SandboxManager *manager, const PodRequest *request, Template **ret_template);
+Template *pod_start_take_pooled(SandboxManager *manager, const PodRequest *request,
+                                struct PooledGuest *ret_guest);
 
 /* Puts the end of the guest's console in front of an error of the guest. */
 void pod_start_prefix_console(Pod *pod, GError **error);

@@ -25,8 +25,9 @@
 #include "sandbox/pod/pod_vm.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/state/state_store.h"
+#include "sandbox/templates/guest_journal.h"
+#include "sandbox/templates/guest_network.h"
 #include "sandbox/templates/template.h"
-#include "sandbox/templates/unassigned_guest.h"
 #include "sandbox/volumes/share.h"
 
 enum { DESTROY_TIMEOUT_MS = 20 * 1000, DETACH_TIMEOUT_MS = 20 * 1000 };
@@ -104,20 +105,22 @@ static gboolean vm_check_alive(Pod *pod, GError **error)
 static gboolean start_everything(Pod *pod, const PodRequest *request, const Deadline *deadline,
                                  GError **error)
 {
-    NetworkJob job = {.pod = pod, .deadline = deadline};
+    NetworkJob job = {.pod = pod, .deadline = deadline, .network = pod_network_taken(pod)};
     g_autoptr(CniResult) network = NULL;
-    GThread *thread;
+    GThread *thread = NULL;
     gboolean booted;
     gint64 begin_us;
 
-    if (!netns_create(pod->netns_path, error))
-        return FALSE;
-
-    thread = g_thread_new("cni-add", network_thread, &job);
+    if (job.network == NULL) {
+        if (!netns_create(pod->netns_path, error))
+            return FALSE;
+        thread = g_thread_new("cni-add", network_thread, &job);
+    }
     /* A guest that goes on from a checkpoint has its size. */
     booted = pod_start_vm(pod, request, deadline, error) &&
              (request->checkpoint != NULL || vm_grow(pod, deadline, error));
-    g_thread_join(thread);
+    if (thread != NULL)
+        g_thread_join(thread);
     network = job.network;
     if (network == NULL) { /* the cause, when the boot was abandoned because of the network */
         g_clear_error(error);
@@ -156,7 +159,7 @@ static gboolean vm_pod_start(Pod *pod, const PodRequest *request, const Deadline
     g_autoptr(GError) undo_error = NULL;
     Deadline cleanup;
 
-    unassigned_guest_forget(&pod->manager->guests, pod->id); /* the pod's row names its VM from now on */
+    guest_journal_forget(&pod->manager->guests, pod->id); /* the pod's row names its VM from now on */
     started = start_queued(pod, request, deadline, error);
     g_clear_pointer(&pod->pooled_template, template_unref);
     if (started)

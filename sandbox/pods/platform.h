@@ -9,7 +9,8 @@
 typedef struct Pod Pod;
 typedef struct SandboxManager SandboxManager;
 struct PodChange; /* pod/pod_vm.h */
-struct Template;  /* templates/template.h */
+struct PooledGuest; /* templates/vm_pool.h */
+struct Template;    /* templates/template.h */
 
 /* A layer, or another disk, that a container uses. */
 typedef struct {
@@ -21,9 +22,10 @@ typedef struct {
     const char *what; /* for messages: "the pod's virtual machine" */
     gboolean on_node; /* the node's own namespaces and devices can be had */
 
-    /* Takes a VM that fits the request from the pool. Return: its id, which becomes the pod's, with a
-     * reference to the template that the VM was created for; NULL: the pool has none. */
-    char *(*take_pooled)(SandboxManager *manager, const PodRequest *request, struct Template **ret_template);
+    /* Takes a VM that fits the request from the pool; its id becomes the pod's. Return: a reference to the
+     * template that the VM was created for; NULL: the pool has none. */
+    struct Template *(*take_pooled)(SandboxManager *manager, const PodRequest *request,
+                                    struct PooledGuest *ret_guest);
     /* Everything from the network namespace to the agent's Setup. A failure undoes what it can. */
     gboolean (*start)(Pod *pod, const PodRequest *request, const Deadline *deadline, GError **error);
     /* Undoes the start, wherever it had come to: VM, network, mounts, disks. May be repeated. on_destroyed,

@@ -13,6 +13,7 @@
 #include "sandbox/pods/events.h"
 #include "sandbox/pods/pod_rest.h"
 #include "sandbox/state/state_store.h"
+#include "sandbox/templates/guest_network.h"
 #include "sandbox/templates/template.h"
 #include "sandbox/templates/unassigned_guest.h"
 
@@ -35,7 +36,7 @@ Pod *pod_new(SandboxManager *manager, Settings *settings, const char *id,
     pod->run_dir = guest_run_dir(&manager->guests, id);
     pod->state_dir = guest_state_dir(&manager->guests, id);
     pod->share_dir = g_build_filename(manager->settings->server.run_dir, "share", short_id, NULL);
-    pod->netns_path = g_build_filename(manager->settings->server.run_dir, "netns", short_id, NULL);
+    pod->netns_path = guest_netns_path(&manager->guests, id);
     pod->tap = guest_tap(id);
     pod->ips = g_new0(char *, 1);
     pod->containers = string_table_new(NULL, (GDestroyNotify)container_unref);
@@ -65,6 +66,7 @@ void pod_unref(Pod *pod)
     agent_connection_unref(pod->agent);
     settings_unref(pod->settings);
     template_unref(pod->pooled_template);
+    guest_network_free(pod->pooled_network);
     pod_samples_clear(&pod->samples);
     trace_free(pod->trace);
     g_hash_table_unref(pod->containers);

@@ -44,6 +44,11 @@ char *guest_disk_path(const GuestEnvironment *env, const char *id)
     return g_build_filename(directory, GUEST_DISK_NAME, NULL);
 }
 
+char *guest_netns_path(const GuestEnvironment *env, const char *id)
+{
+    return guest_directory(env->run_dir, "netns", id);
+}
+
 char *guest_tap(const char *id)
 {
     return g_strdup_printf("cv%.*s", TAP_ID_DIGITS, id);

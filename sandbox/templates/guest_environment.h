@@ -25,6 +25,7 @@
 #define GUEST_DISK_LUN 0                 /* of the writable disk; layers have the numbers after it */
 #define GUEST_DISK_SERIAL_FORMAT "cv-%u" /* of a disk, by its LUN */
 
+typedef struct CniCache CniCache;
 typedef struct GuestUsers GuestUsers;
 
 /* Paths of sockets end at 107 bytes, so directories are named by the beginning of the id only. */
@@ -44,6 +45,11 @@ typedef struct {
     gint64 boot_timeout_ms; /* per guest, from the start of its boot */
     guint64 writable_disk_bytes; /* size of a guest's writable disk (sparse) */
 
+    CniCache *networks;                 /* the CNI configuration */
+    const char *const *cni_plugin_dirs; /* where its plugins are */
+    /* CNI plugins that do not look at the pod, NULL-terminated (guest_network.h). */
+    const char *const *prepared_plugins;
+
     /* The pool's VMs hold a paused guest, instead of waiting for a template's state. */
     gboolean vm_pool_prerestored;
     /* Guests that are restored from one template have its constant memory in common (template.h). */
@@ -60,4 +66,5 @@ char *guest_state_dir(const GuestEnvironment *env, const char *id); /* writable 
 char *guest_agent_socket(const GuestEnvironment *env, const char *id);
 char *guest_console_path(const GuestEnvironment *env, const char *id);
 char *guest_disk_path(const GuestEnvironment *env, const char *id);
+char *guest_netns_path(const GuestEnvironment *env, const char *id); /* its network namespace */
 char *guest_tap(const char *id);

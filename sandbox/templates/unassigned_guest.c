@@ -12,12 +12,12 @@
 #include "common/error.h"
 #include "common/fileio.h"
 #include "common/log.h"
+#include "sandbox/templates/guest_journal.h"
+#include "sandbox/templates/guest_network.h"
 #include "sandbox/templates/guest_user.h"
 #include "sandbox/vmm/vmm_state.h"
 
 enum { SWEEP_TIMEOUT_MS = 20 * 1000 };
-
-#define JOURNAL "guests"
 
 /* ---- directories and the disk ---- */
 
@@ -92,32 +92,12 @@ gboolean guest_vm_destroy(const GuestEnvironment *env, const char *id, const Dea
     return vmm_destroy(env->vmm, id, deadline, error) && tap_delete(tap, "", error);
 }
 
-/* ---- the journal ---- */
-
-static char *journal_path(const GuestEnvironment *env, const char *id)
-{
-    return g_build_filename(env->state_dir, JOURNAL, id, NULL);
-}
-
-static gboolean journal_add(const GuestEnvironment *env, const char *id, GError **error)
-{
-    g_autofree char *directory = g_build_filename(env->state_dir, JOURNAL, NULL);
-    g_autofree char *path = journal_path(env, id);
-
-    return dir_make(directory, 0700, error) && file_write_atomic(path, "", 0, 0600, error);
-}
-
-void unassigned_guest_forget(const GuestEnvironment *env, const char *id)
-{
-    g_autofree char *path = journal_path(env, id);
-
-    unlink(path);
-}
+/* ---- guests that are in the journal ---- */
 
 gboolean unassigned_guest_create(const GuestEnvironment *env, const char *id, const char *disk,
                                  const DomainSpec *spec, const Deadline *deadline, GError **error)
 {
-    if (!journal_add(env, id, error) || !guest_files_make(env, id, disk, error) ||
+    if (!guest_journal_write(env, id, "", 0, error) || !guest_files_make(env, id, disk, error) ||
         !guest_vm_create(env, id, spec, deadline, error))
         return FALSE;
     child_adjust(vmm_pid(env->vmm, id), CHILD_POOL_QEMU, 0);
@@ -127,31 +107,38 @@ gboolean unassigned_guest_create(const GuestEnvironment *env, const char *id, co
 gboolean unassigned_guest_remove(const GuestEnvironment *env, const char *id, const Deadline *deadline,
                                  GError **error)
 {
-    if (!guest_vm_destroy(env, id, deadline, error) || !guest_files_remove(env, id, error))
+    if (!guest_vm_destroy(env, id, deadline, error) || !guest_files_remove(env, id, error) ||
+        !guest_network_remove(env, id, deadline, error))
         return FALSE;
-    unassigned_guest_forget(env, id);
+    guest_journal_forget(env, id);
     return TRUE;
 }
 
-static void unassigned_guest_check(const GuestEnvironment *env, const char *id, UnassignedGuestIsPod *is_pod,
-                                   gconstpointer data)
+typedef struct {
+    const GuestEnvironment *env;
+    UnassignedGuestIsPod *is_pod;
+    gconstpointer data;
+} Sweep;
+
+static void guest_sweep(const char *id, gpointer data)
 {
+    const Sweep *sweep = data;
     Deadline deadline = deadline_in_ms(SWEEP_TIMEOUT_MS);
     g_autoptr(GError) error = NULL;
 
-    if (is_pod(id, data))
-        unassigned_guest_forget(env, id);
-    else if (!unassigned_guest_remove(env, id, &deadline, &error))
+    if (sweep->is_pod(id, sweep->data)) {
+        guest_journal_forget(sweep->env, id);
+        return;
+    }
+    cni_end_orphans(id);
+    if (!unassigned_guest_remove(sweep->env, id, &deadline, &error))
         log_error(LOG_FIELDS("guest", id), "cannot remove an unassigned guest of an earlier daemon: %s",
                   error->message);
 }
 
 void unassigned_guest_sweep(const GuestEnvironment *env, UnassignedGuestIsPod *is_pod, gconstpointer data)
 {
-    g_autofree char *path = g_build_filename(env->state_dir, JOURNAL, NULL);
-    g_autoptr(GDir) directory = g_dir_open(path, 0, NULL);
-    const char *id;
+    Sweep sweep = {env, is_pod, data};
 
-    while (directory != NULL && (id = g_dir_read_name(directory)) != NULL)
-        unassigned_guest_check(env, id, is_pod, data);
+    guest_journal_each(env, guest_sweep, &sweep);
 }

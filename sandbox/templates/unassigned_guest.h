@@ -3,8 +3,8 @@
  * VM pool (vm_pool.h) and templates (template_store.h) all have guests of this one form, so that the state of
  * one guest fits the VM of another.
  *
- * An unassigned guest is in the journal (a file named by its id in state_dir/guests) from before its first
- * directory is created until it is removed or a pod's row names it, so that nothing of it outlives a crash.
+ * An unassigned guest is in the journal (guest_journal.h) from before its first directory is created until it
+ * is removed or a pod's row names it, so that nothing of it outlives a crash.
  *
  * Threads: any, one at a time for a guest. Errors: those of libvirt and the file system, with the cause.
  */
@@ -25,13 +25,12 @@ gboolean guest_vm_destroy(const GuestEnvironment *env, const char *id, const Dea
                           GError **error);
 gboolean guest_files_remove(const GuestEnvironment *env, const char *id, GError **error);
 
-/* Creates or removes files and VM, with the guest's entry in the journal, for a guest that no pod owns. */
+/* Creates or removes files and VM, with the guest's entry in the journal, for a guest that no pod owns. With
+ * them its network is removed, if it has one (guest_network.h). */
 gboolean unassigned_guest_create(const GuestEnvironment *env, const char *id, const char *disk,
                                  const DomainSpec *spec, const Deadline *deadline, GError **error);
 gboolean unassigned_guest_remove(const GuestEnvironment *env, const char *id, const Deadline *deadline,
                                  GError **error);
-/* Takes the guest out of the journal, once a pod's row names it. */
-void unassigned_guest_forget(const GuestEnvironment *env, const char *id);
 /* Return: whether a pod owns the guest with that id. */
 typedef gboolean UnassignedGuestIsPod(const char *id, gconstpointer data);
 /* Removes the guests that are in the journal and that no pod owns. It is called at the start, once the pods

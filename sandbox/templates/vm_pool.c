@@ -25,8 +25,10 @@ enum {
 typedef struct {
     VmPool *pool;
     char *id;
-    char *instance; /* of the template that the VM was created for */
-    gboolean ended; /* its QEMU was killed or failed; protected by pool->lock */
+    char *instance;        /* of the template that the VM was created for */
+    char *network_config;  /* of the network that was to be made in advance; NULL: none could be */
+    GuestNetwork *network; /* NULL: its pod has to make it */
+    gboolean ended;        /* its QEMU was killed or failed, or it is of no use; protected by pool->lock */
 } Member;
 
 /* The Vmm calls on_member_ended() with its own lock held: it is never called with the pool's lock held. */
@@ -72,6 +74,8 @@ static Member *member_new(VmPool *pool, char *id, const Template *template)
 static void member_free(Member *member)
 {
     vmm_unwatch_end(member->pool->env->vmm, member->id, member);
+    guest_network_free(member->network);
+    g_free(member->network_config);
     g_free(member->id);
     g_free(member->instance);
     g_free(member);
@@ -106,6 +110,22 @@ static gboolean member_restore(VmPool *pool, const char *id, const Template *tem
            vmm_state_release_zeros(pool->env->vmm, id, deadline, error);
 }
 
+/* Without a network the VM is in the pool all the same, and its pod makes one. */
+static void member_connect(Member *member, const Deadline *deadline)
+{
+    GuestEnvironment *env = member->pool->env;
+    g_autoptr(CniNetwork) plan = guest_network_plan(env);
+    g_autoptr(GError) error = NULL;
+
+    if (plan == NULL)
+        return;
+    member->network_config = cni_network_text(plan);
+    member->network = guest_network_make(env, member->id, plan, deadline, &error);
+    if (member->network == NULL && !g_cancellable_is_cancelled(member->pool->stop))
+        log_warning(LOG_FIELDS("guest", member->id), "a VM of the pool has no network in advance: %s",
+                    error->message);
+}
+
 /* Creates one VM, when no guest is starting, or in its turn where guests start all the time. */
 static Member *member_make(VmPool *pool, const DomainSpec *spec, const Template *template, GError **error)
 {
@@ -114,6 +134,7 @@ static Member *member_make(VmPool *pool, const DomainSpec *spec, const Template 
     g_autofree char *disk = template_disk_path(template);
     g_autofree char *id = id_new();
     DomainSpec incoming = *spec;
+    Member *member = NULL;
     gboolean made;
 
     incoming.incoming = TRUE;
@@ -122,12 +143,14 @@ static Member *member_make(VmPool *pool, const DomainSpec *spec, const Template 
         return NULL;
     made = unassigned_guest_create(pool->env, id, disk, &incoming, &deadline, error) &&
            (!pool->env->vm_pool_prerestored || member_restore(pool, id, template, &deadline, error));
-    semaphore_release(&pool->env->boots);
-    if (!made) {
-        vm_pool_remove_vm(pool, id);
-        return NULL;
+    if (made) {
+        member = member_new(pool, g_steal_pointer(&id), template);
+        member_connect(member, &deadline);
     }
-    return member_new(pool, g_steal_pointer(&id), template);
+    semaphore_release(&pool->env->boots);
+    if (!made)
+        vm_pool_remove_vm(pool, id);
+    return member;
 }
 
 static gboolean vm_pool_has_ended_locked(VmPool *pool)
@@ -139,15 +162,24 @@ static gboolean vm_pool_has_ended_locked(VmPool *pool)
     return FALSE;
 }
 
-/* Removes a VM from the list that has ended, or whose template is gone or was created again; instance NULL:
- * any VM. */
-static Member *vm_pool_steal_outdated_locked(VmPool *pool, const char *instance)
+/* Return: the text of the network that VMs of the pool should have; NULL: none. */
+static char *vm_pool_network_config(const VmPool *pool)
+{
+    g_autoptr(CniNetwork) plan = guest_network_plan(pool->env);
+
+    return plan != NULL ? cni_network_text(plan) : NULL;
+}
+
+/* Removes a VM from the list that has ended, whose template is gone or was created again (instance NULL: any
+ * VM), or which was made while another network was configured. */
+static Member *vm_pool_steal_outdated_locked(VmPool *pool, const char *instance, const char *network_config)
 {
     LOCK_ASSERT_HELD(&pool->lock);
     for (GList *item = pool->members.head; item != NULL; item = item->next) {
         Member *member = item->data;
 
-        if (!member->ended && g_strcmp0(member->instance, instance) == 0)
+        if (!member->ended && g_strcmp0(member->instance, instance) == 0 &&
+            g_strcmp0(member->network_config, network_config) == 0)
             continue;
         g_queue_delete_link(&pool->members, item);
         return member;
@@ -158,12 +190,13 @@ static Member *vm_pool_steal_outdated_locked(VmPool *pool, const char *instance)
 /* Return: whether one of them had ended by itself. */
 static gboolean vm_pool_remove_outdated(VmPool *pool, const char *instance)
 {
+    g_autofree char *network_config = vm_pool_network_config(pool);
     gboolean any_ended = FALSE;
     Member *member;
 
     do {
         g_mutex_lock(&pool->lock);
-        member = vm_pool_steal_outdated_locked(pool, instance);
+        member = vm_pool_steal_outdated_locked(pool, instance, network_config);
         any_ended = any_ended || (member != NULL && member->ended);
         g_mutex_unlock(&pool->lock);
         if (member != NULL) {
@@ -297,38 +330,72 @@ void vm_pool_free(VmPool *pool)
     g_free(pool);
 }
 
-/* Removes a living VM of the template from the list. */
-static Member *vm_pool_steal_alive_locked(VmPool *pool, const Template *template)
+/* Removes a living VM of the template from the list: one in that network if there is one, else one without a
+ * network. */
+static Member *vm_pool_steal_alive_locked(VmPool *pool, const Template *template, const char *network_config)
 {
+    Member *found = NULL;
+
     LOCK_ASSERT_HELD(&pool->lock);
     for (GList *item = pool->members.head; item != NULL; item = item->next) {
         Member *member = item->data;
 
         if (member->ended || !g_str_equal(member->instance, template->instance))
             continue;
-        g_queue_delete_link(&pool->members, item);
-        return member;
+        if (member->network != NULL && g_strcmp0(member->network_config, network_config) == 0) {
+            found = member;
+            break;
+        }
+        if (member->network == NULL && found == NULL)
+            found = member;
     }
-    return NULL;
+    g_queue_remove(&pool->members, found);
+    return found;
 }
 
-char *vm_pool_take(VmPool *pool, const Template *template)
+/* The network of a VM in the pool can be destroyed as that of a pod can. The pool's thread removes the VM. */
+static gboolean member_check_network(VmPool *pool, Member *member)
+{
+    if (member->network == NULL || guest_network_is_intact(pool->env, member->id, member->network))
+        return TRUE;
+    log_warning(LOG_FIELDS("guest", member->id),
+                "the interface of a VM of the pool is not attached to the node any more; it is replaced");
+    g_mutex_lock(&pool->lock);
+    member->ended = TRUE;
+    g_queue_push_tail(&pool->members, member);
+    g_cond_broadcast(&pool->changed);
+    g_mutex_unlock(&pool->lock);
+    return FALSE;
+}
+
+gboolean vm_pool_take(VmPool *pool, const Template *template, const char *network_config,
+                      PooledGuest *ret_guest)
 {
     Member *member;
 
     if (pool == NULL)
-        return NULL;
-    g_mutex_lock(&pool->lock);
-    member = vm_pool_steal_alive_locked(pool, template);
-    g_cond_broadcast(&pool->changed);
-    g_mutex_unlock(&pool->lock);
-    return member != NULL ? member_free_steal_id(member) : NULL;
+        return FALSE;
+    do {
+        g_mutex_lock(&pool->lock);
+        member = vm_pool_steal_alive_locked(pool, template, network_config);
+        /* Those that do not fit may never fit again. */
+        pool->review_is_due = pool->review_is_due || member == NULL;
+        g_cond_broadcast(&pool->changed);
+        g_mutex_unlock(&pool->lock);
+        if (member == NULL)
+            return FALSE;
+    } while (!member_check_network(pool, member));
+    ret_guest->network = g_steal_pointer(&member->network);
+    ret_guest->id = member_free_steal_id(member);
+    return TRUE;
 }
 
-void vm_pool_give_back(VmPool *pool, char *id, const Template *template)
+void vm_pool_give_back(VmPool *pool, const PooledGuest *guest, const Template *template)
 {
-    Member *member = member_new(pool, id, template);
+    Member *member = member_new(pool, guest->id, template);
 
+    member->network = guest->network;
+    member->network_config = guest->network != NULL ? g_strdup(guest->network->config) : NULL;
     g_mutex_lock(&pool->lock);
     g_queue_push_head(&pool->members, member);
     g_cond_broadcast(&pool->changed);
@@ -352,6 +419,18 @@ void vm_pool_review(VmPool *pool)
 {
     g_mutex_lock(&pool->lock);
     pool->review_is_due = TRUE;
+    g_cond_broadcast(&pool->changed);
+    g_mutex_unlock(&pool->lock);
+}
+
+void vm_pool_check_networks(VmPool *pool)
+{
+    g_autofree char *network_config = vm_pool_network_config(pool);
+
+    g_mutex_lock(&pool->lock);
+    for (GList *item = pool->members.head; item != NULL; item = item->next)
+        if (g_strcmp0(((const Member *)item->data)->network_config, network_config) != 0)
+            pool->review_is_due = TRUE;
     g_cond_broadcast(&pool->changed);
     g_mutex_unlock(&pool->lock);
 }

@@ -4,6 +4,8 @@
  * the template, warmed up (guest_restore.h) and paused; otherwise none of the guest's memory has been
  * touched.
  *
+ * Where the CNI configuration allows it, a VM has its network, too (guest_network.h).
+ *
  * Ownership: the id of a VM becomes the id of the pod that takes it. The pool removes the VMs that are left
  * when it is freed; after a crash the next start removes them by the journal (unassigned_guest.h).
  *
@@ -12,6 +14,7 @@
 #pragma once
 
 #include "sandbox/templates/guest_environment.h"
+#include "sandbox/templates/guest_network.h"
 #include "sandbox/templates/template_store.h"
 
 typedef struct VmPool VmPool;
@@ -22,11 +25,21 @@ VmPool *vm_pool_new(GuestEnvironment *env, TemplateStore *templates, guint size)
 /* Removes the VMs that are left. Takes NULL. */
 void vm_pool_free(VmPool *pool);
 
-/* Return: the id of a VM that was created for the template's state, now the caller's; NULL: the pool has
- * none, or pool is NULL. */
-char *vm_pool_take(VmPool *pool, const Template *template);
-/* Returns a VM that was not needed; takes ownership of the id. */
-void vm_pool_give_back(VmPool *pool, char *id, const Template *template);
+/* A VM of the pool that somebody has taken. */
+typedef struct PooledGuest {
+    char *id;              /* NULL: the pool has none */
+    GuestNetwork *network; /* NULL: none was made in advance */
+} PooledGuest;
+
+/* Takes a VM that was created for the template's state. network_config: the text of the network in which it
+ * may be already; NULL: the pod needs an ADD of its own. Everything in *ret_guest is the caller's. Return:
+ * FALSE when the pool has none that fits, or pool is NULL. */
+gboolean vm_pool_take(VmPool *pool, const Template *template, const char *network_config,
+                      PooledGuest *ret_guest);
+/* Returns a VM that was not needed; takes ownership of what guest has. */
+void vm_pool_give_back(VmPool *pool, const PooledGuest *guest, const Template *template);
 guint vm_pool_count(VmPool *pool);
+/* Replaces the VMs that were made while another network was configured. Does not wait for it. */
+void vm_pool_check_networks(VmPool *pool);
 /* Replaces the VMs that no longer are what describe_default_vm() describes. Does not wait for it. */
 void vm_pool_review(VmPool *pool);

@@ -45,25 +45,44 @@ function loopDevices(node) {
     });
 }
 
+// A VM of the pool may have a network. The chains of its rules have names of their own, which the rules with its id tell.
 function rulesOfPods(node) {
-    const rules = node.inNetwork('sh', '-c', 'iptables-save; ip6tables-save');
-    return rules.split('\n').filter((line) => /CNI-DN-|CNI-[0-9a-f]{24}/.test(line) || node.podIds.some((id) => line.includes(id)));
+    const lines = node.inNetwork('sh', '-c', 'iptables-save; ip6tables-save').split('\n');
+    const chain = /CNI-[0-9a-f]{24}/;
+    const ofPool = lines.filter((line) => isUnassigned(node, line)).map((line) => chain.exec(line)?.[0]);
+    return lines.filter((line) => /CNI-DN-/.test(line) || (chain.test(line) && !ofPool.includes(chain.exec(line)[0])) ||
+        node.podIds.some((id) => line.includes(id)));
 }
+
+// The directory of network namespaces is a mount while it has one.
+const isOfPool = (node, mount) => isUnassigned(node, mount) ||
+    (mount === path.join(node.runDir, 'netns') && listing(mount).some((name) => isUnassigned(node, name)));
+
+// The indices of the interfaces on the node that those of VMs of the pool are attached to.
+const peersOfPool = (node) => listing(path.join(node.runDir, 'netns')).filter((name) => isUnassigned(node, name)).flatMap((name) => {
+    try {
+        return JSON.parse(must('nsenter', `--net=${path.join(node.runDir, 'netns', name)}`, 'ip', '-j', 'link'));
+    } catch {
+        return [];
+    }
+}).map((link) => link.link_index);
 
 // Descriptions of everything that is left of the node's pods, which should all have been removed. The daemon may still run.
 function leaks(node) {
     const known = new Set(node.processes.map((child) => child.pid));
     const isOfPod = (text) => node.podIds.some((id) => text.includes(id.slice(0, 12)));
-    const interfaces = JSON.parse(must('ip', '-n', node.netns, '-j', 'link')).map(({ifname}) => ifname);
+    const ofPool = peersOfPool(node);
+    const interfaces = JSON.parse(must('ip', '-n', node.netns, '-j', 'link'))
+        .filter(({ifindex}) => !ofPool.includes(ifindex)).map(({ifname}) => ifname);
     return [
         ...processesOf(node).filter(({pid, words}) => !known.has(pid) && !isUnassigned(node, words.join(' ')))
             .map(({pid, words}) => `process ${pid}: ${words[0]}`),
-        ...mounts(node).map((target) => `mount ${target}`),
+        ...mounts(node).filter((target) => !isOfPool(node, target)).map((target) => `mount ${target}`),
         ...listing('/run/netns').filter(isOfPod).map((name) => `network namespace ${name}`),
         ...loopDevices(node).map((name) => `loop device ${name}`),
         ...interfaces.filter((name) => !INTERFACES.includes(name) && !isUnassigned(node, name)).map((name) => `interface ${name}`),
         ...rulesOfPods(node).map((rule) => `packet filter rule ${rule}`),
-        ...addressFiles(node).map((file) => `address ${file}`),
+        ...addressFiles(node).filter((file) => !isUnassigned(node, contents(file))).map((file) => `address ${file}`),
         // A file or directory that belongs to a pod has the pod's id in its name.
         ...[...files(node.stateDir), ...files(node.runDir)].filter(isOfPod).map((file) => `file ${file}`),
     ];

@@ -116,4 +116,4 @@ class Network {
     }
 }
 
-module.exports = {Network, NODE_IP, INTERFACES};
+module.exports = {BRIDGE, Network, NODE_IP, INTERFACES};
