@@ -3,6 +3,7 @@
 
 #include "common/error.h"
 #include "sandbox/pods/pod_rest.h"
+#include "sandbox/templates/vm_pool.h"
 
 struct PodTurn {
     Pod *pod;
@@ -40,10 +41,18 @@ static void uncount_turn_locked(Pod *pod, PodTurnKind kind)
     g_cond_broadcast(&pod->changed);
 }
 
+/* Commands are not work in this sense: probes go on all the time. */
+static void note_work(Pod *pod, PodTurnKind kind)
+{
+    if (kind == POD_TURN_CHANGE)
+        vm_pool_note_work(pod->manager->pool);
+}
+
 static PodTurn *turn_new(Pod *pod, PodTurnKind kind)
 {
     PodTurn *turn = g_new(PodTurn, 1);
 
+    note_work(pod, kind);
     *turn = (PodTurn){pod_ref(pod), kind};
     return turn;
 }
@@ -80,6 +89,7 @@ void pod_turn_free(PodTurn *turn)
     g_mutex_lock(&turn->pod->lock);
     uncount_turn_locked(turn->pod, turn->kind);
     g_mutex_unlock(&turn->pod->lock);
+    note_work(turn->pod, turn->kind);
     pod_unref(turn->pod);
     g_free(turn);
 }

@@ -16,7 +16,8 @@
 enum {
     MAKE_TIMEOUT_MS = 60 * 1000,
     REMOVE_TIMEOUT_MS = 20 * 1000,
-    PATIENCE_MS = 3 * 1000,      /* for a moment in which no guest starts */
+    PATIENCE_MS = 20 * 1000,     /* for a moment in which nobody works on a pod and no guest starts */
+    QUIET_MS = 500,              /* without work on a pod: its containers follow it, and others of its kind */
     TEMPLATE_INTERVAL_MS = 1000, /* between looks for the first template */
     FAILURE_INTERVAL_MS = 30 * 1000,
     ENDED_INTERVAL_MS = 2 * 1000, /* after a VM ended by itself, as all do on a node without memory */
@@ -42,6 +43,7 @@ struct VmPool {
     GMutex lock;
     GCond changed;
     GQueue members;
+    gint64 worked_at_us;    /* when vm_pool_note_work() was last called, on the monotonic clock */
     gboolean review_is_due; /* its members may not be what the configuration describes */
 };
 
@@ -126,7 +128,22 @@ static void member_connect(Member *member, const Deadline *deadline)
                     error->message);
 }
 
-/* Creates one VM, when no guest is starting, or in its turn where guests start all the time. */
+/* Return: what is left of the patience. */
+static gint64 vm_pool_wait_for_quiet(VmPool *pool)
+{
+    const gint64 until_us = g_get_monotonic_time() + PATIENCE_MS * G_TIME_SPAN_MILLISECOND;
+    gint64 quiet_us;
+
+    g_mutex_lock(&pool->lock);
+    while (quiet_us = MIN(until_us, pool->worked_at_us + QUIET_MS * G_TIME_SPAN_MILLISECOND),
+           quiet_us > g_get_monotonic_time() && !g_cancellable_is_cancelled(pool->stop))
+        g_cond_wait_until(&pool->changed, &pool->lock, quiet_us);
+    g_mutex_unlock(&pool->lock);
+    return MAX(until_us - g_get_monotonic_time(), 0) / G_TIME_SPAN_MILLISECOND;
+}
+
+/* Creates one VM, when nobody works on a pod and no guest is starting, or in its turn where that goes on and
+ * on. */
 static Member *member_make(VmPool *pool, const DomainSpec *spec, const Template *template, GError **error)
 {
     const Deadline stop = {.at_us = G_MAXINT64, .cancellable = pool->stop};
@@ -139,7 +156,8 @@ static Member *member_make(VmPool *pool, const DomainSpec *spec, const Template 
 
     incoming.incoming = TRUE;
     incoming.title = "crivirt: VM pool";
-    if (!semaphore_acquire_idle(&pool->env->boots, PATIENCE_MS, &stop, "waiting for guests to start", error))
+    if (!semaphore_acquire_idle(&pool->env->boots, vm_pool_wait_for_quiet(pool), &stop,
+                                "waiting for guests to start", error))
         return NULL;
     made = unassigned_guest_create(pool->env, id, disk, &incoming, &deadline, error) &&
            (!pool->env->vm_pool_prerestored || member_restore(pool, id, template, &deadline, error));
@@ -328,6 +346,15 @@ void vm_pool_free(VmPool *pool)
     g_mutex_clear(&pool->lock);
     g_cond_clear(&pool->changed);
     g_free(pool);
+}
+
+void vm_pool_note_work(VmPool *pool)
+{
+    if (pool == NULL)
+        return;
+    g_mutex_lock(&pool->lock);
+    pool->worked_at_us = g_get_monotonic_time();
+    g_mutex_unlock(&pool->lock);
 }
 
 /* Removes a living VM of the template from the list: one in that network if there is one, else one without a

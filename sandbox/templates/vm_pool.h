@@ -25,6 +25,10 @@ VmPool *vm_pool_new(GuestEnvironment *env, TemplateStore *templates, guint size)
 /* Removes the VMs that are left. Takes NULL. */
 void vm_pool_free(VmPool *pool);
 
+/* Somebody begins or ends work on a pod: the pool creates no VM for a moment, because that would slow the work
+ * down. Takes NULL. */
+void vm_pool_note_work(VmPool *pool);
+
 /* A VM of the pool that somebody has taken. */
 typedef struct PooledGuest {
     char *id;              /* NULL: the pool has none */
