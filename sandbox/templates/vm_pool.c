@@ -407,6 +407,7 @@ gboolean vm_pool_take(VmPool *pool, const Template *template, const char *networ
         member = vm_pool_steal_alive_locked(pool, template, network_config);
         /* Those that do not fit may never fit again. */
         pool->review_is_due = pool->review_is_due || member == NULL;
+        pool->worked_at_us = g_get_monotonic_time(); /* before the pool's thread sees that one is missing */
         g_cond_broadcast(&pool->changed);
         g_mutex_unlock(&pool->lock);
         if (member == NULL)

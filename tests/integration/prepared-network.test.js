@@ -6,6 +6,7 @@ const fs = require('fs');
 const path = require('path');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
+const {startCrashingNode, points} = require('./support/crash');
 const {BRIDGE, NODE_IP} = require('./support/network');
 const {eventually, listing} = require('./support/kit');
 
@@ -141,4 +142,49 @@ test('without prepared plugins the VMs of the pool have no network', async () =>
         await reaches(pod, GATEWAY, own);
         await own.removePod(pod);
     });
+});
+
+// Every address is that of a pod or of a VM of the pool.
+const knows = (one, pods) => eventually('each address has its owner', () => {
+    const owners = [...pods.map(({id}) => id), ...inPool(one)];
+    return Object.keys(addresses(one)).every((id) => owners.includes(id)) && one.orphans(pods.map(({id}) => id)).length === 0;
+});
+
+test('kill -9 of the daemon at each side effect of a VM with a network leaves nothing of it', async (t) => {
+    const crashing = await startCrashingNode({templates: true});
+    t.after(() => crashing.end());
+    const {node: own} = crashing;
+    const refill = () => Promise.race([poolIsFull(own), own.daemon.ended]);
+    await poolIsFull(own);
+    let pod = await own.runPod();
+    const names = await crashing.record(refill);
+    assert.ok(names.length > 0);
+    for (const {name: effect, point} of points(names))
+        await t.test(`${point}/${names.length}: ${effect}`, async () => {
+            await own.removePod(pod);
+            await poolIsFull(own);
+            pod = await own.runPod();
+            await crashing.crash(point, refill);
+            await knows(own, [pod]);
+            assert.strictEqual((await own.podStatus(pod)).state, 'SANDBOX_READY');
+        });
+});
+
+test('RunPodSandbox with a network in advance can be repeated after kill -9 of the daemon at each of its side effects', async (t) => {
+    const crashing = await startCrashingNode({templates: true});
+    t.after(() => crashing.end());
+    const {node: own} = crashing;
+    await poolIsFull(own);
+    let pod;
+    const names = await crashing.record(async () => { pod = await own.runPod(); });
+    for (const {name: effect, point} of points(names))
+        await t.test(`${point}/${names.length}: ${effect}`, async () => {
+            await own.removePod(pod);
+            await poolIsFull(own);
+            const {metadata} = own.podConfig();
+            await crashing.crash(point, () => own.runPod({metadata}));
+            pod = await own.runPod({metadata});
+            await knows(own, [pod]);
+            assert.ok(addresses(own)[pod.id].includes(await addressOf(pod, own)));
+        });
 });

@@ -210,6 +210,42 @@ static void text_reads_back(void)
     }
 }
 
+static void plugins_that_look_at_the_pod_are_told(void)
+{
+    static const char *const types[] = {"bridge", "host-local", "portmap", NULL};
+    static const char *const none[] = {NULL};
+    static const struct {
+        const char *text;
+        gboolean ignores;
+    } all[] = {
+        {"{\"type\":\"bridge\",\"ipam\":{\"type\":\"host-local\"}},"
+         "{\"type\":\"portmap\",\"capabilities\":{\"portMappings\":true}}",
+         TRUE},
+        {"{\"type\":\"bridge\",\"capabilities\":{\"bandwidth\":true,\"new\":true}}", TRUE},
+        {"{\"type\":\"bridge\",\"ipam\":{}}", TRUE},
+        {"{\"type\":\"bridge\"},{\"type\":\"calico\"}", FALSE},
+        {"{\"type\":\"bridge\",\"ipam\":{\"type\":\"dhcp\"}}", FALSE},
+        {"{\"type\":\"bridge\",\"ipam\":\"host-local\"}", FALSE},
+        {"{\"type\":\"bridge\",\"ipam\":{\"type\":7}}", FALSE},
+        {"{\"type\":\"bridge\",\"capabilities\":{\"dns\":true}}", FALSE},
+        {"{\"type\":\"bridge\",\"capabilities\":{\"ips\":true}}", FALSE},
+        {"{\"type\":\"bridge\",\"capabilities\":{\"mac\":true}}", FALSE},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(all); i++) {
+        g_autofree char *text =
+            g_strdup_printf("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"plugins\":[%s]}", all[i].text);
+        g_autoptr(GError) error = NULL;
+        g_autoptr(CniConfig) config = parse(text, TRUE, &error);
+
+        TEST_OK(config, error);
+        if (config == NULL)
+            continue;
+        CU_ASSERT_EQUAL(cni_config_ignores_pods(config, types), all[i].ignores);
+        CU_ASSERT_FALSE(cni_config_ignores_pods(config, none));
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const TestCase cases[] = {
@@ -222,6 +258,8 @@ int main(int argc, char **argv)
         {"plugins in files of their own follow those in the list", plugin_files_follow_the_list},
         {"keys and numbers that crivirt does not use survive unchanged", unknown_keys_survive_unchanged},
         {"a configuration written as text reads back the same, whatever its version", text_reads_back},
+        {"plugins that look at the pod are told from those that do not",
+         plugins_that_look_at_the_pod_are_told},
     };
 
     return test_main_args("cni_config", cases, G_N_ELEMENTS(cases), argc, argv);

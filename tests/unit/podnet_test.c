@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Namespaces, taps and the redirect, on real kernel objects in namespaces of the test's own. */
+#include "cni-bridge/link_peer.h"
 #include "cni-bridge/podnet.h"
 
 #include <arpa/inet.h>
@@ -154,6 +155,32 @@ static void taps_come_move_and_go(void)
     TEST_OK(netns_delete(path, &error), error);
 }
 
+static void attachments_to_the_node_are_seen(void)
+{
+    g_autofree char *path = wire_netns_path("peer");
+    g_autoptr(GError) error = NULL;
+    LinkPeer attached;
+    LinkPeer detached;
+
+    TEST_OK(netns_create(path, &error), error);
+    TEST_FAILS(link_peer_read(path, "eth0", &attached, &error), error, STATUS_NOT_FOUND, "eth0");
+    CU_ASSERT_TRUE(wire_run("ip link add pb0 type bridge"));
+    CU_ASSERT_TRUE(wire_run("ip link add pv0 master pb0 type veth peer name pv1"));
+    CU_ASSERT_TRUE(wire_run("ip link set pv1 netns %s name eth0", path));
+    TEST_OK(link_peer_read(path, "eth0", &attached, &error), error);
+    CU_ASSERT_TRUE(wire_run("test $(cat /sys/class/net/pv0/ifindex) = %d", attached.ifindex));
+    CU_ASSERT_TRUE(wire_run("test $(cat /sys/class/net/pb0/ifindex) = %d", attached.master));
+    CU_ASSERT_TRUE(wire_run("ip link del pb0"));
+    TEST_OK(link_peer_read(path, "eth0", &detached, &error), error);
+    CU_ASSERT_EQUAL(detached.ifindex, attached.ifindex);
+    CU_ASSERT_EQUAL(detached.master, 0);
+    CU_ASSERT_TRUE(wire_run("ip link del pv0"));
+    TEST_FAILS(link_peer_read(path, "eth0", &attached, &error), error, STATUS_NOT_FOUND, "eth0");
+    TEST_FAILS(link_peer_read(path, "lo", &attached, &error), error, STATUS_NOT_FOUND, "lo");
+    TEST_OK(netns_delete(path, &error), error);
+    TEST_FAILS(link_peer_read(path, "eth0", &attached, &error), error, STATUS_NOT_FOUND, path);
+}
+
 /* A frame of that type, recognisable by its tag. */
 static gsize frame_make(guint8 *frame, guint16 type, const char *tag, gsize payload)
 {
@@ -292,6 +319,8 @@ int main(int argc, char **argv)
          namespaces_reach_other_mount_namespaces},
         {"threads make and delete namespaces at the same time", threads_make_namespaces_at_once},
         {"a tap is made, moved, set up and deleted, and each may be repeated", taps_come_move_and_go},
+        {"what an interface of a namespace is attached to on the node is seen, and its end",
+         attachments_to_the_node_are_seen},
         {"only taps with the owner tag are found", taps_are_known_by_their_mark},
         {"frames of every kind pass both ways, installed once or twice", frames_pass_both_ways},
         {"the kernel of the namespace no longer answers, and keeps the addresses", the_namespace_is_deaf},
