@@ -299,7 +299,7 @@ Template *pod_start_take_pooled(SandboxManager *manager, const PodRequest *reque
         return NULL;
     network_config = prepared_network_config(manager, request);
     return vm_pool_take(manager->pool, template, network_config, ret_guest) ? g_steal_pointer(&template)
-                                                                           : NULL;
+                                                                            : NULL;
 }
 
 /* A VM of the pool may end at any time before the pod has it: the pod then gets a VM of its own, as if the

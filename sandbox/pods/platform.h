@@ -8,7 +8,7 @@
 
 typedef struct Pod Pod;
 typedef struct SandboxManager SandboxManager;
-struct PodChange; /* pod/pod_vm.h */
+struct PodChange;   /* pod/pod_vm.h */
 struct PooledGuest; /* templates/vm_pool.h */
 struct Template;    /* templates/template.h */
 

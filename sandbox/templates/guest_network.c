@@ -51,25 +51,31 @@ static const char *noted_result(const char *text, gsize length)
 
 /* ---- attaching ---- */
 
-/* path and args are borrowed for the attachment. */
-static CniAttachment attachment_of(const char *id, const char *path, const char *const *args)
+enum {
+    N_ARGS = 5,
+    /* Undoing must not be cut short by the deadline whose passing made it necessary. */
+    UNDO_MS = 20 * 1000,
+};
+
+/* Fills args, which the attachment borrows as it does the others. */
+static CniAttachment attachment_of(const char *id, const char *path, const char *args[N_ARGS])
 {
+    args[0] = "IgnoreUnknown";
+    args[1] = "1";
+    args[2] = "K8S_POD_INFRA_CONTAINER_ID";
+    args[3] = id;
+    args[4] = NULL;
     return (CniAttachment){.container_id = id,
                            .netns_path = netns_exists(path) ? path : "",
                            .ifname = GUEST_INTERFACE,
                            .args = args};
 }
 
-#define ATTACHMENT_ARGS(id) {"IgnoreUnknown", "1", "K8S_POD_INFRA_CONTAINER_ID", id, NULL}
-
-/* Undoing must not be cut short by the deadline whose passing made it necessary. */
-enum { UNDO_MS = 20 * 1000 };
-
-/* An ADD that fails has called DEL. What that could not undo is in the log, and another DEL would fail, too. */
+/* An ADD that fails has called DEL, and logged what that could not undo. */
 static gboolean attach(const GuestEnvironment *env, const char *id, const char *path, CniNetwork *plan,
                        GuestNetwork *network, const Deadline *deadline, GError **error)
 {
-    const char *const args[] = ATTACHMENT_ARGS(id);
+    const char *args[N_ARGS];
     const CniAttachment attachment = attachment_of(id, path, args);
 
     if (cni_network_add(plan, &attachment, deadline, &network->result, error))
@@ -122,7 +128,7 @@ gboolean guest_network_is_intact(const GuestEnvironment *env, const char *id, co
 static gboolean detach(const GuestEnvironment *env, const char *id, const char *text, gsize length,
                        const Deadline *deadline, GError **error)
 {
-    const char *const args[] = ATTACHMENT_ARGS(id);
+    const char *args[N_ARGS];
     g_autofree char *path = guest_netns_path(env, id);
     CniAttachment attachment = attachment_of(id, path, args);
     g_autoptr(CniNetwork) network = cni_network_from_text(text, env->cni_plugin_dirs, error);
@@ -141,6 +147,6 @@ gboolean guest_network_remove(const GuestEnvironment *env, const char *id, const
 
     if (!guest_journal_read(env, id, &text, &length, error))
         return FALSE;
-    return *text == '\0' || (detach(env, id, text, length, deadline, error) &&
-                             guest_journal_write(env, id, "", 0, error));
+    return *text == '\0' ||
+           (detach(env, id, text, length, deadline, error) && guest_journal_write(env, id, "", 0, error));
 }

@@ -147,11 +147,11 @@ static gint64 vm_pool_wait_for_quiet(VmPool *pool)
 static Member *member_make(VmPool *pool, const DomainSpec *spec, const Template *template, GError **error)
 {
     const Deadline stop = {.at_us = G_MAXINT64, .cancellable = pool->stop};
-    const Deadline deadline = deadline_sooner(&stop, MAKE_TIMEOUT_MS);
     g_autofree char *disk = template_disk_path(template);
     g_autofree char *id = id_new();
     DomainSpec incoming = *spec;
     Member *member = NULL;
+    Deadline deadline;
     gboolean made;
 
     incoming.incoming = TRUE;
@@ -159,6 +159,7 @@ static Member *member_make(VmPool *pool, const DomainSpec *spec, const Template 
     if (!semaphore_acquire_idle(&pool->env->boots, vm_pool_wait_for_quiet(pool), &stop,
                                 "waiting for guests to start", error))
         return NULL;
+    deadline = deadline_sooner(&stop, MAKE_TIMEOUT_MS);
     made = unassigned_guest_create(pool->env, id, disk, &incoming, &deadline, error) &&
            (!pool->env->vm_pool_prerestored || member_restore(pool, id, template, &deadline, error));
     if (made) {
