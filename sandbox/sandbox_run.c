@@ -141,11 +141,12 @@ static Pod *pod_create(SandboxManager *manager, const PodRequest *request)
     return pod;
 }
 
-static void pooled_guest_return(Pod *fresh)
+/* For a pod that has not started and is in no table. */
+static void pooled_guest_return(Pod *pod)
 {
-    const PooledGuest guest = {g_strdup(fresh->id), g_steal_pointer(&fresh->pooled_network)};
+    const PooledGuest guest = {g_strdup(pod->id), g_steal_pointer(&pod->pooled_network)};
 
-    vm_pool_give_back(fresh->manager->pool, &guest, fresh->pooled_template);
+    vm_pool_give_back(pod->manager->pool, &guest, pod->pooled_template);
 }
 
 /* Finds the pod of that name, or registers a new one in the same step, so that two calls cannot both start
@@ -200,6 +201,9 @@ static void forget_failed(Pod *pod)
         return;
     }
     manager_remove_pod(pod->manager, pod);
+    /* The start has not begun, because the pod's row could not be written. */
+    if (pod->pooled_template != NULL)
+        pooled_guest_return(pod);
 }
 
 /* The outcome of an earlier call for the same pod is this call's outcome; what is left of an earlier call
