@@ -175,12 +175,15 @@ static Pod *find_or_register(SandboxManager *manager, const PodRequest *request,
 static gboolean run_new_in_job(Pod *pod, const PodRequest *request, const Deadline *deadline, GError **error)
 {
     gint64 begin_us = g_get_monotonic_time();
+    gboolean started;
 
-    vm_pool_note_work(pod->manager->pool);
-    if (!pod_set_state(pod, POD_STARTING, NULL, error) ||
-        !pod->platform->start(pod, request, deadline, error) || !pod_set_state(pod, POD_READY, NULL, error))
+    vm_pool_begin_work(pod->manager->pool);
+    started = pod_set_state(pod, POD_STARTING, NULL, error) &&
+              pod->platform->start(pod, request, deadline, error) &&
+              pod_set_state(pod, POD_READY, NULL, error);
+    vm_pool_end_work(pod->manager->pool);
+    if (!started)
         return FALSE;
-    vm_pool_note_work(pod->manager->pool);
     if (pod->lost != NULL) /* it ended after the start was checked and before the pod was ready */
         manager_report_lost(pod->manager, pod->id, pod->lost);
     log_info(

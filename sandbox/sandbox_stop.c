@@ -18,6 +18,7 @@
 #include "sandbox/pods/stream_sessions.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/state/state_store.h"
+#include "sandbox/templates/vm_pool.h"
 
 enum {
     /* What the containers of a pod that is being stopped have between KILL and the end of the guest: enough
@@ -104,7 +105,9 @@ static gboolean work_on_pod(SandboxManager *manager, const char *id, const Deadl
         return TRUE;
     if (!semaphore_acquire(&pod->job, deadline, "waiting for other work on the sandbox", error))
         return FALSE;
+    vm_pool_begin_work(manager->pool);
     good = work(pod, deadline, error);
+    vm_pool_end_work(manager->pool);
     semaphore_release(&pod->job);
     if (good)
         log_info(LOG_FIELDS("sandbox", pod->id, "pod", pod_name(pod)), "sandbox %s", done);

@@ -43,7 +43,8 @@ struct VmPool {
     GMutex lock;
     GCond changed;
     GQueue members;
-    gint64 worked_at_us;    /* when vm_pool_note_work() was last called, on the monotonic clock */
+    guint works;            /* that have begun and not ended */
+    gint64 worked_at_us;    /* when one was last noted, on the monotonic clock */
     gboolean review_is_due; /* its members may not be what the configuration describes */
 };
 
@@ -128,6 +129,14 @@ static void member_connect(Member *member, const Deadline *deadline)
                     error->message);
 }
 
+/* Return: when the pool may go on if nothing else happens. */
+static gint64 vm_pool_quiet_us_locked(const VmPool *pool, gint64 until_us)
+{
+    LOCK_ASSERT_HELD(&pool->lock);
+    return pool->works > 0 ? until_us
+                           : MIN(until_us, pool->worked_at_us + QUIET_MS * G_TIME_SPAN_MILLISECOND);
+}
+
 /* Return: what is left of the patience. */
 static gint64 vm_pool_wait_for_quiet(VmPool *pool)
 {
@@ -135,8 +144,8 @@ static gint64 vm_pool_wait_for_quiet(VmPool *pool)
     gint64 quiet_us;
 
     g_mutex_lock(&pool->lock);
-    while (quiet_us = MIN(until_us, pool->worked_at_us + QUIET_MS * G_TIME_SPAN_MILLISECOND),
-           quiet_us > g_get_monotonic_time() && !g_cancellable_is_cancelled(pool->stop))
+    while ((quiet_us = vm_pool_quiet_us_locked(pool, until_us)) > g_get_monotonic_time() &&
+           !g_cancellable_is_cancelled(pool->stop))
         g_cond_wait_until(&pool->changed, &pool->lock, quiet_us);
     g_mutex_unlock(&pool->lock);
     return MAX(until_us - g_get_monotonic_time(), 0) / G_TIME_SPAN_MILLISECOND;
@@ -349,13 +358,31 @@ void vm_pool_free(VmPool *pool)
     g_free(pool);
 }
 
-void vm_pool_note_work(VmPool *pool)
+/* change: of the number of works. */
+static void vm_pool_note(VmPool *pool, int change)
 {
     if (pool == NULL)
         return;
     g_mutex_lock(&pool->lock);
+    pool->works = (guint)((int)pool->works + change);
     pool->worked_at_us = g_get_monotonic_time();
+    g_cond_broadcast(&pool->changed);
     g_mutex_unlock(&pool->lock);
+}
+
+void vm_pool_note_work(VmPool *pool)
+{
+    vm_pool_note(pool, 0);
+}
+
+void vm_pool_begin_work(VmPool *pool)
+{
+    vm_pool_note(pool, 1);
+}
+
+void vm_pool_end_work(VmPool *pool)
+{
+    vm_pool_note(pool, -1);
 }
 
 /* Removes a living VM of the template from the list: one in that network if there is one, else one without a

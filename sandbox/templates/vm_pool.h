@@ -25,9 +25,11 @@ VmPool *vm_pool_new(GuestEnvironment *env, TemplateStore *templates, guint size)
 /* Removes the VMs that are left. Takes NULL. */
 void vm_pool_free(VmPool *pool);
 
-/* Somebody begins or ends work on a pod: the pool creates no VM for a moment, because that would slow the work
- * down. Takes NULL. */
+/* Somebody works on a pod or a container: the pool creates no VM for a moment, because that would slow the
+ * work down, nor between the begin and the end of a work, unless it lasts too long. All take NULL. */
 void vm_pool_note_work(VmPool *pool);
+void vm_pool_begin_work(VmPool *pool);
+void vm_pool_end_work(VmPool *pool);
 
 /* A VM of the pool that somebody has taken. */
 typedef struct PooledGuest {
