@@ -72,14 +72,15 @@ test('a connection from the node, by a host port or from another pod wakes a pod
 test('the datagrams that wake a pod reach its program', async () => {
     const pod = await servingPod();
     const receiver = await node.runContainer(pod, {command: ['/tool', 'receive', '9000'], mounts: [node.toolMount()]});
-    const send = (text) => node.inNetwork('bash', '-c', `printf '%s\\n' ${text} > /dev/udp/${pod.ips[0]}/9000`);
+    // By one process, so that all are on their way before the pod is awake: one of the moment in which it wakes may be lost.
+    const send = (...texts) => node.inNetwork(
+        'bash', '-c', `for text in ${texts.join(' ')}; do printf '%s\\n' $text > /dev/udp/${pod.ips[0]}/9000; done`);
     await eventually('it receives', () => {
         send('begin');
         return fs.existsSync(receiver.log) && node.logTexts(receiver).includes('begin');
     });
     await sleeping(pod);
-    for (const text of ['one', 'two', 'three'])
-        send(text);
+    send('one', 'two', 'three');
     await eventually('it has received all', () => node.logTexts(receiver).at(-1) === 'three');
     assert.deepStrictEqual(node.logTexts(receiver).slice(-3), ['one', 'two', 'three']);
 });
