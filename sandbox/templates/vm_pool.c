@@ -130,7 +130,7 @@ static void member_connect(Member *member, const Deadline *deadline)
 }
 
 /* Return: when the pool may go on if nothing else happens. */
-static gint64 vm_pool_quiet_us_locked(const VmPool *pool, gint64 until_us)
+static gint64 vm_pool_quiet_us_locked(VmPool *pool, gint64 until_us)
 {
     LOCK_ASSERT_HELD(&pool->lock);
     return pool->works > 0 ? until_us
