@@ -58,14 +58,21 @@ function rulesOfPods(node) {
 const isOfPool = (node, mount) => isUnassigned(node, mount) ||
     (mount === path.join(node.runDir, 'netns') && listing(mount).some((name) => isUnassigned(node, name)));
 
-// The indices of the interfaces on the node that those of VMs of the pool are attached to.
-const peersOfPool = (node) => listing(path.join(node.runDir, 'netns')).filter((name) => isUnassigned(node, name)).flatMap((name) => {
+// The paths of the network namespaces of pods and VMs of the pool.
+const namespaces = (node) => listing(path.join(node.runDir, 'netns')).map((name) => path.join(node.runDir, 'netns', name));
+
+// The interfaces in a network namespace. One that is being made or removed is a mere file.
+function links(netns) {
     try {
-        return JSON.parse(must('nsenter', `--net=${path.join(node.runDir, 'netns', name)}`, 'ip', '-j', 'link'));
+        return JSON.parse(must('nsenter', `--net=${netns}`, 'ip', '-j', 'link'));
     } catch {
         return [];
     }
-}).map((link) => link.link_index);
+}
+
+// The indices of the interfaces on the node that those of VMs of the pool are attached to.
+const peersOfPool = (node) =>
+    namespaces(node).filter((netns) => isUnassigned(node, netns)).flatMap(links).map((link) => link.link_index);
 
 // Descriptions of everything that is left of the node's pods, which should all have been removed. The daemon may still run.
 function leaks(node) {
@@ -88,18 +95,9 @@ function leaks(node) {
     ];
 }
 
-// The taps in the network namespaces of the node and of its pods. A namespace that is being made or removed is a mere file.
-function taps(node) {
-    const pods = path.join(node.runDir, 'netns');
-    const namespaces = [`/run/netns/${node.netns}`, ...listing(pods).map((name) => path.join(pods, name))];
-    return namespaces.flatMap((netns) => {
-        try {
-            return JSON.parse(must('nsenter', `--net=${netns}`, 'ip', '-j', 'link'));
-        } catch {
-            return [];
-        }
-    }).map(({ifname}) => ifname).filter((name) => /^cv[0-9a-f]{12}$/.test(name));
-}
+// The taps in the network namespaces of the node and of its pods.
+const taps = (node) => [`/run/netns/${node.netns}`, ...namespaces(node)].flatMap(links)
+    .map(({ifname}) => ifname).filter((name) => /^cv[0-9a-f]{12}$/.test(name));
 
 // What is on the node for pods other than those with these ids.
 function orphans(node, ids) {
