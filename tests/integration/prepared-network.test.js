@@ -133,6 +133,18 @@ test('a pool whose network has no free address has VMs all the same', async (t) 
     assert.match(await addressOf(await node.runPod()), /^10\.90\.0\.2$/);
 });
 
+test('networks with firewall, tuning and bandwidth are made in advance, and released', async () => {
+    await Node.use({templates: true, plugins: ['firewall', 'tuning', 'bandwidth']}, async (own) => {
+        await poolIsFull(own);
+        const pod = await own.runPod();
+        assert.strictEqual(await hadAdd(pod, own), false);
+        assert.ok(addresses(own)[pod.id].includes(await addressOf(pod, own)));
+        await reaches(pod, GATEWAY, own);
+        await own.removePod(pod);
+        assert.strictEqual(addresses(own)[pod.id], undefined);
+    });
+});
+
 test('without prepared plugins the VMs of the pool have no network', async () => {
     await Node.use({templates: true, flags: ['--cni-prepared-plugins=']}, async (own) => {
         await poolIsFull(own);
