@@ -75,7 +75,8 @@ void sandbox_manager_template_figures(SandboxManager *manager, TemplateFigures *
  * It is removed, and logged, unless dry_run. The array frees the strings. */
 GPtrArray *sandbox_collect_orphans(SandboxManager *manager, gboolean dry_run);
 
-/* For Status. Return: NULL when the network is ready; else the reason, which the caller frees. */
+/* For Status, whose calls also let the VM pool see a change of the configuration. Return: NULL when the
+ * network is ready; else the reason, which the caller frees. */
 char *sandbox_manager_network_problem(SandboxManager *manager);
 /* Return: the accelerator in use ("KVM", "emulation (TCG), because …"), borrowed. */
 const char *sandbox_manager_accelerator(SandboxManager *manager, gboolean *ret_is_kvm);

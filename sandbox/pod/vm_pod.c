@@ -26,7 +26,6 @@
 #include "sandbox/pods/container.h"
 #include "sandbox/state/state_store.h"
 #include "sandbox/templates/guest_journal.h"
-#include "sandbox/templates/guest_network.h"
 #include "sandbox/templates/template.h"
 #include "sandbox/volumes/share.h"
 

@@ -52,7 +52,8 @@ struct Pod {
     char *tap;
     struct Template *pooled_template; /* the VM comes from the pool and waits for this template's state; NULL:
                                      the VM is not from the pool */
-    struct GuestNetwork *pooled_network; /* the VM's from the pool, recorded, until the start has used it */
+    struct GuestNetwork *pooled_network; /* the network that its VM had in the pool, until the start takes it;
+                                            NULL: none */
     Semaphore job;
     Semaphore create_job;          /* one CreateContainer at a time, so that two with one name cannot race */
     Semaphore disk_job;            /* attaching layers, disks and the share */

@@ -25,15 +25,16 @@ VmPool *vm_pool_new(GuestEnvironment *env, TemplateStore *templates, guint size)
 /* Removes the VMs that are left. Takes NULL. */
 void vm_pool_free(VmPool *pool);
 
-/* Somebody works on a pod or a container: the pool creates no VM for a moment, because that would slow the
- * work down, nor between the begin and the end of a work, unless it lasts too long. All take NULL. */
+/* Work on a pod or a container, which the creation of a VM would slow down. The pool creates none while work
+ * goes on that has begun and not ended, and for a moment after the last note; at most it waits for 20 s. All
+ * three note the work, and take NULL. */
 void vm_pool_note_work(VmPool *pool);
 void vm_pool_begin_work(VmPool *pool);
 void vm_pool_end_work(VmPool *pool);
 
 /* A VM of the pool that somebody has taken. */
 typedef struct PooledGuest {
-    char *id;              /* NULL: the pool has none */
+    char *id;              /* becomes the pod's */
     GuestNetwork *network; /* NULL: none was made in advance */
 } PooledGuest;
 
