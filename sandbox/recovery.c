@@ -15,6 +15,7 @@
 #include "common/semaphore.h"
 #include "sandbox/container/container_blocks.h"
 #include "sandbox/container/container_remove.h"
+#include "sandbox/host/volume_options.h"
 #include "sandbox/pod/platforms.h"
 #include "sandbox/pod/pod_events.h"
 #include "sandbox/pod/pod_network.h"
@@ -89,7 +90,8 @@ static Pod *pod_restore(SandboxManager *manager, const PodRecord *record, GError
     g_autoptr(Settings) settings = live_settings_get(manager->live);
     Pod *pod;
 
-    if (config == NULL || config->metadata == NULL || !handler_kind_from_name(record->kind, &kind)) {
+    if (config == NULL || config->metadata == NULL || !handler_kind_from_name(record->kind, &kind) ||
+        volume_cache_word(record->volume_cache) == NULL) {
         fail(error, STATUS_DATA_LOSS, "the stored configuration of sandbox %s is damaged", record->id);
         return NULL;
     }

@@ -169,6 +169,9 @@ static Checkpoint *checkpoint_describe(Pod *pod, const GPtrArray *containers, GE
                                         pod->vm_size.max_vcpus,    pod->vm_size.boot_memory_bytes,
                                         pod->vm_size.memory_bytes, pod->vm_size.max_memory_bytes};
     checkpoint->share = pod->share_attached;
+    g_free(checkpoint->volume_cache);
+    checkpoint->volume_cache = g_strdup(pod->volume_cache);
+    checkpoint->volume_locks = pod->volume_locks;
     checkpoint->request = request_describe_locked(pod, containers);
     for (guint i = 0; i < containers->len; i++)
         container_describe_locked(checkpoint, containers->pdata[i]);

@@ -122,6 +122,17 @@ gboolean sandbox_request_parse(SandboxManager *manager, const Runtime__V1__RunPo
 
 /* ---- the pod of a request ---- */
 
+/* A restored guest has agreed with a file server before. */
+static void volumes_choose(Pod *pod, const PodRequest *request)
+{
+    const Checkpoint *saved = request->checkpoint;
+    const gboolean agreed = saved != NULL && saved->share != 0;
+
+    g_free(pod->volume_cache);
+    pod->volume_cache = g_strdup(agreed ? saved->volume_cache : request->handler->volume_cache);
+    pod->volume_locks = agreed ? saved->volume_locks : request->handler->volume_locks;
+}
+
 /* Where the pool has a VM for just such a pod, the VM's id is the pod's, and so is its network. */
 static Pod *pod_create(SandboxManager *manager, const PodRequest *request)
 {
@@ -138,6 +149,7 @@ static Pod *pod_create(SandboxManager *manager, const PodRequest *request)
     if (guest.network != NULL)
         pod_network_take(pod, guest.network);
     pod->vm_size = request->size;
+    volumes_choose(pod, request);
     return pod;
 }
 

@@ -7,6 +7,7 @@
 
 #include "sandbox/host/block_device.h"
 #include "sandbox/host/time_stamp.h"
+#include "sandbox/host/volume_options.h"
 
 static void mount_free(gpointer data)
 {
@@ -49,6 +50,8 @@ Checkpoint *checkpoint_new(void)
     Checkpoint *checkpoint = g_new0(Checkpoint, 1);
 
     checkpoint->containers = g_ptr_array_new_with_free_func(container_free);
+    checkpoint->volume_cache = g_strdup(VOLUME_CACHE_DEFAULT);
+    checkpoint->volume_locks = VOLUME_LOCKS_UNKNOWN;
     checkpoint->others = g_ptr_array_new_with_free_func(g_free);
     checkpoint->disks = g_ptr_array_new_with_free_func(disk_free);
     checkpoint->ram_fd = checkpoint->disk_fd = checkpoint->device_fd = checkpoint->volumes_fd = -1;
@@ -72,6 +75,7 @@ void checkpoint_free(Checkpoint *checkpoint)
     fd_close(checkpoint->device_fd);
     fd_close(checkpoint->volumes_fd);
     g_free(checkpoint->handler);
+    g_free(checkpoint->volume_cache);
     g_strfreev(checkpoint->inputs);
     g_ptr_array_unref(checkpoint->containers);
     g_ptr_array_unref(checkpoint->others);

@@ -99,6 +99,8 @@ typedef struct Checkpoint {
     GPtrArray *others;     /* char *: ids of containers that the saved guest has besides */
     GPtrArray *disks;      /* CheckpointDisk */
     guint share;           /* the number of the share that the guest has (pod->share_attached); 0: none */
+    char *volume_cache;    /* of that share, which the guest goes on with (host/volume_options.h) */
+    gint volume_locks;     /* likewise: a gboolean, or VOLUME_LOCKS_UNKNOWN */
     Runtime__V1__RestorePodRequest *request;
     /* Of an open checkpoint; -1 while it is being made. */
     int ram_fd;

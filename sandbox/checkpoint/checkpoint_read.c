@@ -12,6 +12,7 @@
 #include "common/json.h"
 #include "sandbox/checkpoint/checkpoint.h"
 #include "sandbox/checkpoint/checkpoint_parts.h"
+#include "sandbox/host/volume_options.h"
 
 /* ---- files ---- */
 
@@ -352,6 +353,21 @@ static gboolean size_check(const JsonValue *vm, const CheckpointSize *size, GErr
            json_fail(vm, error, "the sizes of the virtual machine contradict each other");
 }
 
+/* Checkpoints of earlier versions do not have them. */
+static gboolean read_volume_options(const JsonValue *vm, Checkpoint *checkpoint, GError **error)
+{
+    const char *cache = VOLUME_CACHE_DEFAULT;
+
+    if (!json_get_line(vm, "volume_cache", &cache, error) ||
+        !json_get_bool(vm, "volume_locks", &checkpoint->volume_locks, error))
+        return FALSE;
+    if (volume_cache_word(cache) == NULL)
+        return json_fail(json_member(vm, "volume_cache"), error, "there is no such mode: \"%s\"", cache);
+    g_free(checkpoint->volume_cache);
+    checkpoint->volume_cache = g_strdup(cache);
+    return TRUE;
+}
+
 static gboolean read_vm(const JsonValue *root, Checkpoint *checkpoint, GError **error)
 {
     const JsonValue *vm = json_require(root, "vm", error);
@@ -365,8 +381,8 @@ static gboolean read_vm(const JsonValue *root, Checkpoint *checkpoint, GError **
         return FALSE;
     CHECKPOINT_SIZES(SIZE)
 #undef SIZE
-    return size_check(vm, &checkpoint->size, error) && read_disks(vm, checkpoint, error) &&
-           read_inputs(vm, checkpoint, error);
+    return size_check(vm, &checkpoint->size, error) && read_volume_options(vm, checkpoint, error) &&
+           read_disks(vm, checkpoint, error) && read_inputs(vm, checkpoint, error);
 }
 
 static gboolean read_manifest(const JsonValue *root, Checkpoint *checkpoint, CheckpointPrivate *facts,

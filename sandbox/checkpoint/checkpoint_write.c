@@ -13,6 +13,7 @@
 #include "common/json_writer.h"
 #include "sandbox/checkpoint/checkpoint.h"
 #include "sandbox/checkpoint/checkpoint_parts.h"
+#include "sandbox/host/volume_options.h"
 
 /* ---- packing ---- */
 
@@ -340,6 +341,9 @@ static void put_vm(JsonWriter *json, const Checkpoint *checkpoint)
     }
     json_writer_close_array(json);
     json_writer_uint(json, "share", checkpoint->share);
+    json_writer_string(json, "volume_cache", checkpoint->volume_cache);
+    if (checkpoint->volume_locks != VOLUME_LOCKS_UNKNOWN)
+        json_writer_bool(json, "volume_locks", checkpoint->volume_locks);
     json_writer_open_object(json, "inputs");
     for (guint i = 0; checkpoint->inputs[i] != NULL; i++) {
         g_auto(GStrv) input = g_strsplit(checkpoint->inputs[i], "=", 2);

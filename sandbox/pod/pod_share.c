@@ -15,6 +15,7 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "common/semaphore.h"
+#include "sandbox/host/volume_options.h"
 #include "sandbox/oci/oci_spec.h"
 #include "sandbox/pod/pod_cgroup.h"
 #include "sandbox/pod/pod_events.h"
@@ -59,7 +60,15 @@ static const Handler *handler_of(const Pod *pod)
     return handler_find(pod->settings->handlers, pod->handler, NULL);
 }
 
-/* The strings are the caller's. */
+/* A daemon that kept no record of it has created the pod by this option, which may have changed since. */
+static gboolean share_locks(const Pod *pod, const Handler *handler)
+{
+    if (pod->volume_locks != VOLUME_LOCKS_UNKNOWN)
+        return pod->volume_locks;
+    return handler != NULL ? handler->volume_locks : pod->settings->guest.volume_locks;
+}
+
+/* The strings are the caller's, and the pod's. */
 static ShareSpec share_spec(Pod *pod, const char *tag)
 {
     const Handler *handler = handler_of(pod);
@@ -68,7 +77,8 @@ static ShareSpec share_spec(Pod *pod, const char *tag)
     return (ShareSpec){
         .source = pod->share_dir,
         .tag = tag,
-        .locks = handler != NULL ? handler->volume_locks : settings->guest.volume_locks,
+        .cache = pod->volume_cache,
+        .locks = share_locks(pod, handler),
         .recovery = handler != NULL ? handler->volume_recovery : settings->guest.volume_recovery,
         .oom_score_adj = pod_oom_score(pod),
     };

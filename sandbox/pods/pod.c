@@ -8,6 +8,7 @@
 #include "common/lock_assert.h"
 #include "common/semaphore.h"
 #include "common/string_table.h"
+#include "sandbox/host/volume_options.h"
 #include "sandbox/pods/container.h"
 #include "sandbox/pods/cri_copy.h"
 #include "sandbox/pods/events.h"
@@ -33,6 +34,8 @@ Pod *pod_new(SandboxManager *manager, Settings *settings, const char *id,
     pod->kind = kind;
     pod->platform = platform;
     pod->created_at_ns = created_at_ns;
+    pod->volume_cache = g_strdup(VOLUME_CACHE_DEFAULT);
+    pod->volume_locks = VOLUME_LOCKS_UNKNOWN;
     pod->run_dir = guest_run_dir(&manager->guests, id);
     pod->state_dir = guest_state_dir(&manager->guests, id);
     pod->share_dir = g_build_filename(manager->settings->server.run_dir, "share", short_id, NULL);
@@ -80,6 +83,7 @@ void pod_unref(Pod *pod)
     g_cond_clear(&pod->changed);
     runtime__v1__pod_sandbox_config__free_unpacked(pod->config, NULL);
     g_strfreev(pod->ips);
+    g_free(pod->volume_cache);
     g_free(pod->cni_config);
     g_free(pod->cni_result);
     g_free(pod->problem);

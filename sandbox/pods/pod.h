@@ -33,8 +33,8 @@ typedef struct {
 typedef enum { POD_TURN_CHANGE, POD_TURN_EXEC, POD_TURN_USE, POD_N_TURNS } PodTurnKind;
 
 struct Pod {
-    /* The columns of its row. id, handler and created_at_ns are constant, the others are protected by lock.
-     */
+    /* The columns of its row. id, handler, created_at_ns, volume_cache and volume_locks are constant, the
+     * others are protected by lock. */
 #define POD_COLUMN STATE_FIELD
 #include "sandbox/state/state_store.def"
 

@@ -338,6 +338,7 @@ static void status_info(Pod *pod, Arena *arena, Runtime__V1__PodSandboxStatusRes
         {"vm", vm_size_json(pod, arena)},
         {"trace", trace_info(pod, arena)},
         {"start", json_string(arena, pod->start)},
+        {"volumeCache", json_string(arena, pod->volume_cache)},
         {"hibernation", rest_json(pod, arena)},
     };
 

@@ -35,6 +35,8 @@ static const char *const migrations[] = {
     "ALTER TABLE pods ADD COLUMN kind TEXT NOT NULL DEFAULT 'vm';",
     "ALTER TABLE containers ADD COLUMN guest_id TEXT; UPDATE containers SET guest_id = id;",
     "ALTER TABLE pods ADD COLUMN hibernated INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE pods ADD COLUMN volume_cache TEXT NOT NULL DEFAULT 'auto';",
+    "ALTER TABLE pods ADD COLUMN volume_locks INTEGER NOT NULL DEFAULT -1;",
 };
 
 /* ---- the fields of records ---- */

@@ -24,6 +24,7 @@ typedef struct {
 typedef struct {
     const char *source; /* directory on the node */
     const char *tag;    /* by which the guest mounts it */
+    const char *cache;  /* what the guest keeps in memory (volume_options.h); not part of the XML */
     gboolean locks;     /* locks on its files hold outside the guest too; not part of the XML */
     gboolean recovery;  /* its virtiofsd is replaced when it dies; not part of the XML */
     int oom_score_adj;  /* of virtiofsd and fsguard; not part of the XML */

@@ -23,6 +23,7 @@
 #include "common/fileio.h"
 #include "common/log.h"
 #include "common/process.h"
+#include "sandbox/host/volume_options.h"
 #include "sandbox/vmm/fsguard/memory.h"
 #include "sandbox/vmm/vmm_memory.h"
 
@@ -251,10 +252,11 @@ static gboolean spawn_server(const char *program, const VirtiofsdSpec *spec, int
                              GError **error)
 {
     g_autofree char *source = g_strdup_printf("source=%s", spec->source);
+    g_autofree char *cache = g_strdup_printf("cache=%s", volume_cache_word(spec->cache));
     const char *const argv[] = {
         program, "--fd=3",
         "-o",    source,
-        "-o",    "cache=auto",
+        "-o",    cache,
         "-o",    "sandbox=namespace",
         "-o",    spec->locks && serves_locks(program) ? "posix_lock,flock" : "no_posix_lock,no_flock",
         "-o",    SERVER_CAPABILITIES,

@@ -22,6 +22,7 @@ typedef struct {
     const char *log;    /* the file for its messages, overwritten */
     uid_t uid;          /* the user who may connect */
     gid_t gid;
+    const char *cache; /* what the guest keeps in memory (host/volume_options.h) */
     gboolean locks; /* the guest's locks are taken on the node's files; else the guest keeps them to itself */
     gboolean recovery; /* another server may take the place of one that has died (virtiofsd_recovery.h) */
     int oom_score_adj; /* the pod's (common/children.def) */

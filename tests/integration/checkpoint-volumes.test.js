@@ -12,7 +12,7 @@ const {eventually, grows, must, numbersIn, refused, serial} = require('./support
 
 let node;
 before(async () => {
-    node = await Node.start({templates: true});
+    node = await Node.start({templates: true, config: '[handlers.never]\nvolume_cache = "never"\n'});
 });
 after(() => node.end());
 afterEach(() => node.removeAllPods());
@@ -161,6 +161,38 @@ test('a restored pod with volumes survives a new daemon and the death of its fil
     const {pod: third} = await restore(again, [copy]);
     await grows(path.join(data, 'log'));
     await node.removePod(third);
+    await node.noLeaks();
+});
+
+test('a restored pod, and one that is woken, has the volume_cache that it was saved with, whatever is configured', async (context) => {
+    const mode = (pod) => fs.readFileSync(`/proc/${node.fileServerPid(pod)}/cmdline`, 'utf8').split('\0').find((word) => word.startsWith('cache='));
+    const pod = await node.runPod({}, 'never');
+    const data = directory('data');
+    const writer = await node.runContainer(pod, {command: ['/bin/sh', '-c', WRITER], mounts: [{container_path: '/volume', host_path: data}]});
+    await eventually('it writes', () => fs.existsSync(path.join(data, 'log')));
+    assert.strictEqual(mode(pod), 'cache=none');
+    const saved = await checkpoint(pod, [writer]);
+    assert.strictEqual(JSON.parse(fs.readFileSync(path.join(saved, 'manifest.json'), 'utf8')).vm.volume_cache, 'never');
+    await node.removePod(pod);
+    const {pod: second, containers: [copy]} = await checkpoints.restore(node, saved, [writer], {request: {runtime_handler: 'vm'}});
+    await node.cri.call('StartContainer', {container_id: copy.id});
+    assert.strictEqual(mode(second), 'cache=none');
+    await grows(path.join(data, 'log'));
+    await node.cri.call('HibernatePod', {pod_sandbox_id: second.id});
+    await node.stopDaemon();
+    const before = fs.readFileSync(node.configFile);
+    context.after(async () => {
+        fs.writeFileSync(node.configFile, before);
+        await node.restartDaemon();
+    });
+    fs.writeFileSync(node.configFile, '[guest]\nvolume_cache = "always"\nvolume_locks = false\n');
+    await node.startDaemon();
+    const server = node.fileServerPid(second);
+    await node.output(copy, 'true');
+    assert.notStrictEqual(node.fileServerPid(second), server);
+    assert.strictEqual(mode(second), 'cache=none');
+    await grows(path.join(data, 'log'));
+    await node.removePod(second);
     await node.noLeaks();
 });
 

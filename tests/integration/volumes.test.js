@@ -8,11 +8,12 @@ const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
 const {programs} = require('./support/environment');
 const {BUSYBOX} = require('./support/images');
-const {eventually, failure, refused, must} = require('./support/kit');
+const {eventually, failure, grows, refused, must} = require('./support/kit');
 
 let node;
 // The handler `mortal`: what happens where a file server is not replaced (recovery.test.js: where it is).
-const config = '[handlers.unlocked]\nvolume_locks = false\n[handlers.mortal]\nvolume_recovery = false\n';
+const config = `[handlers.unlocked]\nvolume_locks = false\n[handlers.mortal]\nvolume_recovery = false
+[handlers.always]\nvolume_cache = "always"\n[handlers.never]\nvolume_cache = "never"\n`;
 before(async () => { node = await Node.start({config}); });
 after(() => node.end());
 
@@ -319,6 +320,109 @@ test('containers see what the kubelet changes in volumes, and the kubelet sees t
     await node.output(container, 'echo the end >/dev/termination-log');
     assert.strictEqual(fs.readFileSync(message, 'utf8'), 'the end\n');
     await node.removePod(pod);
+});
+
+// What the file server of a pod's volumes was started with: ["cache=auto", "posix_lock,flock"].
+const serverOptions = (pod) => fs.readFileSync(`/proc/${serverPid(pod)}/cmdline`, 'utf8').split('\0')
+    .filter((word) => /^cache=|lock/.test(word));
+const fileWith = (name, text) => {
+    const data = directory(name);
+    fs.writeFileSync(path.join(data, 'file'), text);
+    return {file: path.join(data, 'file'), data, mounts: [{container_path: '/volume', host_path: data}, node.toolMount()]};
+};
+
+test('volume_cache = "never": the guest keeps nothing, sees every change of the node at once, and has no shared mappings', async () => {
+    const {file, data, mounts} = fileWith('never', 'first\n');
+    const {atime, mtime} = fs.statSync(file);
+    const pod = await node.runPod({}, 'never');
+    const container = await node.runContainer(pod, {mounts});
+    assert.deepStrictEqual(serverOptions(pod)[0], 'cache=none');
+    assert.strictEqual(await node.output(container, 'cat /volume/file; stat -c %s /volume/file; ls /volume'), 'first\n6\nfile');
+    // By nothing but its content, then by its size; and a name.
+    fs.writeFileSync(file, 'other\n');
+    fs.utimesSync(file, atime, mtime);
+    assert.strictEqual(await node.output(container, 'cat /volume/file'), 'other');
+    fs.writeFileSync(file, 'another one\n');
+    assert.strictEqual(await node.output(container, 'stat -c %s /volume/file; cat /volume/file'), '12\nanother one');
+    fs.renameSync(file, path.join(data, 'renamed'));
+    assert.strictEqual(await node.output(container, 'ls /volume; cat /volume/file 2>/dev/null || echo none'), 'renamed\nnone');
+    // What the guest writes is on the node when the call returns.
+    await node.output(container, 'echo mine >/volume/mine');
+    assert.strictEqual(fs.readFileSync(path.join(data, 'mine'), 'utf8'), 'mine\n');
+    const mapped = await node.exec(container, '/tool map /volume/mine');
+    assert.deepStrictEqual([mapped.exit_code, mapped.stderr], [1, '/volume/mine: No such device\n']);
+    // A program is mapped privately, which works.
+    await node.output(container, 'cp /tool /volume/program');
+    assert.strictEqual(await node.output(container, '/volume/program try-posix /volume/mine'), 'got');
+    await node.removePod(pod);
+});
+
+test('volume_cache = "always": the guest keeps what it has seen, also where the node has changed it; "auto" opens what is there', async () => {
+    const {file, data, mounts} = fileWith('always', 'first\n');
+    const pod = await node.runPod({}, 'always'), usual = await node.runPod();
+    const container = await node.runContainer(pod, {mounts}), beside = await node.runContainer(usual, {mounts});
+    assert.deepStrictEqual([pod, usual].map((one) => serverOptions(one)[0]), ['cache=always', 'cache=auto']);
+    for (const one of [container, beside])
+        assert.strictEqual(await node.output(one, 'cat /volume/file; stat -c %s /volume/file; /tool map /volume/file'), 'first\n6\nfirst');
+    fs.writeFileSync(file, 'other');
+    fs.writeFileSync(path.join(data, 'new'), 'new\n');
+    assert.strictEqual(await node.output(container, 'cat /volume/file; stat -c %s /volume/file'), 'first\n6');
+    assert.strictEqual(await node.output(beside, 'cat /volume/file'), 'other');
+    // It asks for a name that it has not seen, and its own changes are on the node at once.
+    assert.strictEqual(await node.output(container, 'cat /volume/new; echo mine >/volume/file; cat /volume/file'), 'new\nmine');
+    assert.strictEqual(fs.readFileSync(file, 'utf8'), 'mine\n');
+    // So it does not see the kubelet's new version of a ConfigMap.
+    fs.mkdirSync(path.join(data, '..v1'));
+    fs.mkdirSync(path.join(data, '..v2'));
+    fs.writeFileSync(path.join(data, '..v1/key'), 'one\n');
+    fs.writeFileSync(path.join(data, '..v2/key'), 'two\n');
+    fs.symlinkSync('..v1', path.join(data, '..data'));
+    assert.strictEqual(await node.output(container, 'cat /volume/..data/key'), 'one');
+    fs.symlinkSync('..v2', path.join(data, '..tmp'));
+    fs.renameSync(path.join(data, '..tmp'), path.join(data, '..data'));
+    assert.strictEqual(await node.output(container, 'cat /volume/..data/key'), 'one');
+    await node.removePod(pod);
+    await node.removePod(usual);
+});
+
+test('a pod keeps its volume_cache and volume_locks when the options change and its file server is replaced', async (context) => {
+    const pods = [];
+    for (const handler of ['always', 'never', 'unlocked']) {
+        const pod = await node.runPod({}, handler);
+        const {file, mounts} = fileWith(`keeps-${handler}`, 'first\n');
+        const container = await node.runContainer(pod, {
+            command: ['/bin/sh', '-c', 'exec 3>>/volume/log; while sleep 0.1; do echo line >&3 || echo failed; done'], mounts,
+        });
+        pods.push({pod, file, container, handler, options: serverOptions(pod), log: path.join(path.dirname(file), 'log')});
+    }
+    const locks = 'posix_lock,flock', none = 'no_posix_lock,no_flock';
+    assert.deepStrictEqual(pods.map(({options}) => options), [['cache=always', locks], ['cache=none', locks], ['cache=auto', none]]);
+    context.after(() => fs.writeFileSync(node.configFile, config));
+    fs.writeFileSync(node.configFile, `[guest]\nvolume_cache = "never"\n[handlers.always]\n[handlers.never]\nvolume_cache = "always"\n[handlers.unlocked]\n`);
+    await node.restartDaemon();
+    for (const {pod, file, container, handler, options, log} of pods) {
+        const server = serverPid(pod);
+        process.kill(server, 'SIGKILL');
+        await eventually('there is another file server', () => serverPid(pod) !== server);
+        assert.deepStrictEqual(serverOptions(pod), options, handler);
+        await grows(log);
+        assert.strictEqual(await node.output(container, 'cat /volume/file'), 'first', handler);
+        assert.deepStrictEqual(node.logTexts(container), [], handler);
+        const {info} = await node.cri.call('PodSandboxStatus', {pod_sandbox_id: pod.id, verbose: true});
+        assert.strictEqual(JSON.parse(info.volumeCache), options[0].slice(6).replace('none', 'never'));
+        fs.writeFileSync(file, 'other\n');
+        assert.strictEqual(await node.output(container, 'cat /volume/file'), handler === 'always' ? 'first' : 'other', handler);
+    }
+    const pod = await node.runPod({}, 'unlocked');
+    const {mounts} = fileWith('as-configured', '');
+    await node.runContainer(pod, {mounts});
+    assert.deepStrictEqual(serverOptions(pod), ['cache=none', locks]);
+    await node.stopDaemon();
+    fs.writeFileSync(node.configFile, config);
+    await node.startDaemon();
+    for (const one of [...pods.map((entry) => entry.pod), pod])
+        await node.removePod(one);
+    await node.noLeaks();
 });
 
 test('inotify, sockets and FIFOs do not work between node and guest', async () => {

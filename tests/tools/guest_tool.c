@@ -11,6 +11,7 @@
  * how much the first packet's sequence number and time stamp (RFC 7323) are ahead of the clocks that they
  * follow. Whose secrets (RFC 6528) are the same, for those it is the same. Needs CAP_NET_RAW
  *   guest_tool advertise IFNAME   announces itself as a router (RFC 4861), as whoever may send raw ICMPv6 can
+ *   guest_tool map FILE           prints the first line of a file by a shared mapping of it
  *   guest_tool try-KIND FILE      prints "got" or "busy"; KIND is a lock for writing (flock, posix, ofd) or
  * for reading (read) guest_tool hold-KIND FILE     waits for the lock, prints "got", and has it until its
  * standard input ends guest_tool close-KIND FILE    the same, but then it closes the file and waits to be
@@ -30,6 +31,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -297,6 +299,21 @@ static int advertise(const char *interface)
     return 0;
 }
 
+static int map(const char *file)
+{
+    int fd = open(file, O_RDWR);
+    off_t length = fd >= 0 ? lseek(fd, 0, SEEK_END) : -1;
+    const char *text =
+        length > 0 ? mmap(NULL, (size_t)length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+    const char *end;
+
+    if (text == MAP_FAILED)
+        return perror(file), 1;
+    end = memchr(text, '\n', (size_t)length);
+    fwrite(text, 1, end != NULL ? (size_t)(end - text) : (size_t)length, stdout);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -314,6 +331,8 @@ int main(int argc, char **argv)
         return serve_tcp(argv[2], reset);
     if (strcmp(argv[1], "receive") == 0)
         return receive(argv[2]);
+    if (strcmp(argv[1], "map") == 0)
+        return map(argv[2]);
     if (strcmp(argv[1], "advertise") == 0)
         return advertise(argv[2]);
     if (strcmp(argv[1], "syn") == 0)

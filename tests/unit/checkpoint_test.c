@@ -52,6 +52,9 @@ static Checkpoint *describe(void)
     *block = (CheckpointBlock){TRUE, 5, 7, 4096, g_strdup("/disk"), g_strdup("/dev/vg/one")};
     checkpoint_add_mount(container->images, 4, g_strdup("sha256:9"));
     checkpoint->share = 2;
+    g_free(checkpoint->volume_cache);
+    checkpoint->volume_cache = g_strdup("never");
+    checkpoint->volume_locks = FALSE;
     g_array_append_vals(container->groups, groups, G_N_ELEMENTS(groups));
     disk->lun = 1;
     disk->key = g_strdup("sha256:2");
@@ -141,6 +144,8 @@ static void opens_what_was_sealed(void)
     CU_ASSERT_EQUAL(pread(checkpoint->device_fd, text, 7, 4096 * 3), 7);
     CU_ASSERT_STRING_EQUAL(text, "devices");
     CU_ASSERT_EQUAL(checkpoint->share, 2);
+    CU_ASSERT_STRING_EQUAL(checkpoint->volume_cache, "never");
+    CU_ASSERT_EQUAL(checkpoint->volume_locks, FALSE);
     CU_ASSERT_EQUAL_FATAL(container->binds->len, 1);
     CU_ASSERT_EQUAL(((CheckpointMount *)container->binds->pdata[0])->index, 3);
     CU_ASSERT_STRING_EQUAL(((CheckpointMount *)container->binds->pdata[0])->name, "0123abc/3");
@@ -351,6 +356,8 @@ static void lies_in_the_manifest_are_refused(void)
     check_manifest("\"other\"", "\"a/b\"", STATUS_INVALID_ARGUMENT, "is not the id of a container");
     check_manifest("\"name\": \"main\"", "\"name\": \"\"", STATUS_INVALID_ARGUMENT, "has no name");
     check_manifest("\"uid\": 5", "\"uid\": -7", STATUS_INVALID_ARGUMENT, "uid");
+    check_manifest("\"volume_cache\": \"never\"", "\"volume_cache\": \"none\"", STATUS_INVALID_ARGUMENT,
+                   "vm.volume_cache: there is no such mode: \"none\"");
     check_manifest("{", "", STATUS_INVALID_ARGUMENT, "manifest.json");
 }
 

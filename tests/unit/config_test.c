@@ -92,6 +92,9 @@ static void names_what_is_wrong(void)
     check_refused("[guest]\nvcpus = 0\n", "1 to 512");
     check_refused("[guest]\nvcpus = -1\n", "1 to 512");
     check_refused("[log]\nlevel = 'loud'\n", "debug, info, warning, error");
+    check_refused("[guest]\nvolume_cache = 'none'\n",
+                  "c.toml:2: guest.volume_cache: \"none\" is not allowed; allowed: auto, always, never");
+    check_refused("[handlers.x]\nvolume_cache = 'none'\n", "handlers.x.volume_cache");
     check_refused("[network]\ncni_plugin_dirs = ['x']\n", "absolute paths");
     check_refused("guest = 3\n", "guest");
     check_refused("[metrics]\naddress = 'localhost:9099'\n", "c.toml:2: metrics.address: \"localhost:9099\"");

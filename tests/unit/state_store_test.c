@@ -34,7 +34,9 @@ static PodRecord pod_record(GBytes *config)
                        .ips = (char *)"10.0.0.2 fd00::2",
                        .cni_config = (char *)"{\"name\":\"n\"}",
                        .cni_result = (char *)"{}",
-                       .share_attached = 2};
+                       .share_attached = 2,
+                       .volume_cache = (char *)"never",
+                       .volume_locks = FALSE};
 }
 
 static ContainerRecord container_record(GBytes *config)
@@ -91,6 +93,8 @@ static void rows_survive(void)
         CU_ASSERT_PTR_NULL(read->problem);
         CU_ASSERT_EQUAL(read->state, POD_READY);
         CU_ASSERT_EQUAL(read->share_attached, 2);
+        CU_ASSERT_STRING_EQUAL(read->volume_cache, "never");
+        CU_ASSERT_EQUAL(read->volume_locks, FALSE);
         CU_ASSERT_EQUAL(g_bytes_get_size(ended->config), 0);
         CU_ASSERT_EQUAL(ended->exit_code, 137);
         CU_ASSERT_STRING_EQUAL(ended->reason, "OOMKilled");
@@ -187,6 +191,8 @@ static void first_schema_is_taken_over(void)
     CU_ASSERT_STRING_EQUAL(((PodRecord *)pods->pdata[0])->ips, "10.0.0.2");
     CU_ASSERT_STRING_EQUAL(((PodRecord *)pods->pdata[0])->kind, "vm");
     CU_ASSERT_EQUAL(((PodRecord *)pods->pdata[0])->memory_bytes, 0); /* not known */
+    CU_ASSERT_STRING_EQUAL(((PodRecord *)pods->pdata[0])->volume_cache, "auto");
+    CU_ASSERT_EQUAL(((PodRecord *)pods->pdata[0])->volume_locks, -1); /* not known */
     CU_ASSERT_EQUAL_FATAL(containers->len, 1);
     CU_ASSERT_EQUAL(((ContainerRecord *)containers->pdata[0])->exit_code, 137);
     CU_ASSERT_EQUAL(disks->len, 1);

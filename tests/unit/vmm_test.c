@@ -18,6 +18,7 @@
 
 #include "common/error.h"
 #include "common/fileio.h"
+#include "sandbox/host/volume_options.h"
 #include "sandbox/vmm/console.h"
 #include "sandbox/vmm/vmm_state.h"
 #include "tests/unit/harness.h"
@@ -760,7 +761,7 @@ static void leftovers(void)
 
     fixture_make(&fixture);
     path = g_build_filename(fixture.directory, "layer", NULL);
-    share = (ShareSpec){fixture.directory, "volumes"};
+    share = (ShareSpec){fixture.directory, "volumes", VOLUME_CACHE_DEFAULT};
     CU_ASSERT_TRUE(file_write_atomic(path, "x", 1, 0644, NULL));
     CU_ASSERT_EQUAL(truncate(path, 1 << 20), 0);
     make(&fixture, first);
@@ -815,7 +816,7 @@ static void shares(void)
     fixture_make(&fixture);
     source = g_build_filename(fixture.directory, "share", NULL);
     CU_ASSERT_TRUE(dir_make(source, 0755, NULL));
-    share = (ShareSpec){source, "volumes"};
+    share = (ShareSpec){source, "volumes", VOLUME_CACHE_DEFAULT};
     make(&fixture, first);
     TEST_OK(vmm_attach_share(fixture.vmm, first, &share, &servers, &error), error);
     CU_ASSERT_TRUE(servers.server > 0);
