@@ -13,6 +13,7 @@ const churn = require('./churn');
 const containerd = require('./containerd');
 const hibernate = require('./hibernate');
 const io = require('./io');
+const volumes = require('./volumes');
 const limit = require('./limit');
 const many = require('./many');
 const probed = require('./probed');
@@ -198,6 +199,7 @@ function table(directory) {
     const printers = {
         ...starts.printers, containerd: containerd.print, container: printContainer, many: many.print, pull: printPull,
         memory: printMemory, checkpoint: checkpoint.print, hibernate: hibernate.print, churn: churn.print, limit: limit.print, probed: probed.print, streaming: streaming.print,
+        volumes: volumes.print,
     };
     const load = fs.readFileSync('/proc/loadavg', 'utf8').split(' ').slice(0, 3).join(' ');
     console.log(`${os.cpus().length} x ${os.cpus()[0].model.trim()}, ${(os.totalmem() / 2 ** 30).toFixed(0)} GB, ` +
@@ -218,7 +220,7 @@ async function main() {
         return table(directory);
     const measures = {
         ...starts.measures, container, many: many.measure, pull, memory, checkpoint: checkpoint.measure, hibernate: hibernate.measure, churn: churn.measure, limit: limit.measure, probed: probed.measure,
-        streaming: streaming.measure, containerd: containerd.measure, io: io.measure,
+        streaming: streaming.measure, containerd: containerd.measure, io: io.measure, volumes: volumes.measure,
     };
     const result = await measures[part](connect());
     fs.writeFileSync(path.join(work, `${part}.json`), JSON.stringify(result, null, 1));

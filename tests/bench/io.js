@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The network between two pods, and files of volumes and of images, beside containerd's pods in turns: pod_io.c, from within.
+// The network between two pods, and files of volumes and of images, in turns with containerd's pods where it runs: pod_io.c, from
+// within.
 // Files are in the node's page cache when they are read; a pod reads each of them for the first time. run.sh measures it
 // with each set of flags of BENCH_IO_FLAGS.
 'use strict';
@@ -82,9 +83,11 @@ async function measure(call) {
     const result = {flags: process.env.BENCH_FLAGS || '', ours: [], theirs: []};
     for (let i = 0; i < count('BENCH_IO', 3); i++) {
         result.ours.push(await once(call));
-        say(`io ${i + 1}, and containerd`);
-        if (theirs)
+        say(`io ${i + 1}`);
+        if (theirs) {
             result.theirs.push(await once(theirs));
+            say(`io ${i + 1}, containerd`);
+        }
     }
     return result;
 }
@@ -110,7 +113,7 @@ const ROWS = [
 function print({flags, ours, theirs}, row) {
     console.log(`network and files, ${ours.length} turns, flags: ${flags || 'none'}`);
     for (const [key, title, unit] of ROWS.filter(([name]) => name in ours[0]))
-        row(`${title} : containerd`, medianOf(ours, key), theirs.length ? medianOf(theirs, key) : null, '', unit);
+        row(theirs.length ? `${title} : containerd` : title, medianOf(ours, key), theirs.length ? medianOf(theirs, key) : null, '', unit);
 }
 
 module.exports = {measure, print};

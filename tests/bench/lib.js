@@ -39,7 +39,7 @@ const podConfig = () => ({
     linux: {},
 });
 
-const runPod = async (call, config) => (await call('RunPodSandbox', {config})).pod_sandbox_id;
+const runPod = async (call, config, runtime_handler = '') => (await call('RunPodSandbox', {config, runtime_handler})).pod_sandbox_id;
 
 async function endPod(call, id) {
     await call('StopPodSandbox', {pod_sandbox_id: id});

@@ -5,8 +5,9 @@
 # It needs root. Everything happens in a network namespace with a daemon and a registry of its own, and is removed afterwards.
 # The environment selects what is measured and how often:
 #   BENCH_PARTS="boot container restore containerd unpooled many pull memory checkpoint hibernate churn streaming"; "limit" and
-#                   "probed", which fill the node with pods, have to be named. "containerd" needs containerd, runc and ctr. So does
-#                   "io", the network and the files of pods, which has to be named too.
+#                   "probed", which fill the node with pods, have to be named, and so have "io", the network and the files of pods, and
+#                   "volumes", files with each mode of guest.volume_cache. "containerd" needs containerd, runc and ctr; "io" and
+#                   "volumes" compare with it where they are.
 #   BENCH_STARTS=20  BENCH_CONTAINERS=15  BENCH_MANY="5 20"  BENCH_PULLS=5  BENCH_LAYER_MB=40 (five layers)
 #   BENCH_PODS="1 10"  BENCH_CHURN=100  BENCH_CHURN_AT_ONCE=4  BENCH_LIMIT=1000  BENCH_LIMIT_RESERVE_MB=2048
 #   BENCH_LIMIT_STEP=10 (pods between two looks at the probes)
@@ -14,7 +15,7 @@
 #   BENCH_PACKINGS="none zstd aes zstd+aes" (forms of checkpoints, in turns)
 #   BENCH_HIBERNATIONS=5  BENCH_SLEEPERS_MIB="200 1024" (working sets of the pods that are hibernated)
 #   BENCH_AT_ONCE=8  BENCH_CROWDS=3 (pods with a container at once, beside containerd, and how often)  BENCH_POOL=2 (VMs of the pool)
-#   BENCH_IO=3 (turns)  BENCH_IO_SECONDS=3  BENCH_IO_MIB=32  BENCH_IO_FILES=2000  BENCH_IO_WORKS="stream ask" (of io.js; default: all)
+#   BENCH_IO=3 (turns of "io" and "volumes")  BENCH_IO_SECONDS=3  BENCH_IO_MIB=32  BENCH_IO_FILES=2000  BENCH_IO_WORKS="stream ask" (of io.js; default: all)
 #   BENCH_IO_FLAGS="|--guest-vhost-net=false" (sets of flags for the daemon, each measured by itself)
 #   BENCH_GUEST=DIRECTORY  a guest image (kernel, initrd.img), instead of one that is made
 #   BENCH_FLAGS="--agent-timeout=5m"  for the daemon, where the node is emulated
@@ -191,7 +192,7 @@ daemon() {
     local initrd=$1
     shift
     mkdir -p "$run_dir"
-    : >"$work/crivirt.toml"
+    printf '[handlers.%s]\nvolume_cache = "%s"\n' auto auto always always never never >"$work/crivirt.toml"
     # shellcheck disable=SC2086 # flags are words
     "${inside[@]}" "$build/cri-server/crivirtd" -c "$work/crivirt.toml" --socket="$run_dir/s.sock" --state-dir="$work/state" \
         --run-dir="$run_dir" --cni-config-dir="$work/cni" --guest-kernel="$work/guest/kernel" \
@@ -227,15 +228,15 @@ END
     tar -C "$image" -cf "$output" manifest.json config.json layer.tar
 }
 
-# The image of the part "io": the program that measures, and files to read.
+# The image of the parts "io" and "volumes": the program that measures, and files to read.
 io_image() {
     local data=$work/io/data
     mkdir -p "$data/many"
-    gcc -O2 -static -Wall -Wextra -s -D_GNU_SOURCE -o "$work/io/pod_io" "$here/pod_io.c"
+    gcc -O2 -static -Wall -Wextra -s -D_GNU_SOURCE -o "$work/pod_io" "$here/pod_io.c"
     head -c "${BENCH_IO_MIB:-32}M" /dev/urandom >"$data/large"
     head -c "${BENCH_IO_MIB:-32}M" /dev/urandom >"$data/mapped"
     head -c "$((4 * ${BENCH_IO_FILES:-2000}))K" /dev/urandom | split -b 4K -a 4 - "$data/many/file."
-    program_image "$work/io.tar" bench.local/pod_io:1 "$work/io/pod_io" "$data"
+    program_image "$work/io.tar" bench.local/pod_io:1 "$work/pod_io" "$data"
     rm -rf "$work/io"
 }
 
@@ -307,7 +308,7 @@ node_modules
 guest_image
 if has container || has streaming; then measuring_images; fi
 if has checkpoint || has hibernate; then working_sets; fi
-if has io; then io_image; fi
+if has io || has volumes; then io_image; fi
 network
 "$root/deploy/busybox-archive.sh" "$work/busybox.tar" docker.io/library/busybox:latest
 if has pull; then
@@ -350,9 +351,10 @@ with "$work/timer-guest/initrd.img" streaming --guest-template=false
 with "$work/guest/initrd.img" boot --guest-template=false
 with "$work/guest/initrd.img" unpooled --guest-vm-pool-size=0
 with "$work/guest/initrd.img" "restore many pull memory checkpoint hibernate churn limit probed"
-if { has containerd || has io; } && start_containerd; then
-    with "$work/guest/initrd.img" containerd --guest-vm-pool-size="${BENCH_POOL:-2}"
-    io_all
-    end_containerd
-fi
+beside=
+if { has containerd || has io || has volumes; } && start_containerd; then beside=containerd; fi
+[ -z "$beside" ] || with "$work/guest/initrd.img" containerd --guest-vm-pool-size="${BENCH_POOL:-2}"
+io_all
+with "$work/guest/initrd.img" volumes
+[ -z "$beside" ] || end_containerd
 node "$here/bench.js" table "$work"
