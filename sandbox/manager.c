@@ -186,8 +186,9 @@ static void templates_start(SandboxManager *manager)
     } else if (handler->template) {
         template_unref(template_store_find(manager->templates, &spec));
         if (manager->settings->guest.vm_pool_size != 0)
-            manager->pool =
-                vm_pool_new(&manager->guests, manager->templates, manager->settings->guest.vm_pool_size);
+            manager->pool = vm_pool_new(&manager->guests, manager->templates,
+                                        (guint)manager->settings->guest.vm_pool_size,
+                                        (guint)manager->settings->guest.vm_pool_max_size);
     }
 }
 

@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "sandbox/pods/manager.h"
 #include "sandbox/pods/pod_table.h"
+#include "sandbox/templates/vm_pool.h"
 
 enum { MAX_RESOLV_CONF_BYTES = 64 << 10, MAX_HOSTS_BYTES = 1 << 20, COLLECT_TIMEOUT_MS = 10 * 1000 };
 
@@ -140,7 +141,14 @@ gboolean pod_network_add(Pod *pod, const Deadline *deadline, CniResult **ret_net
     g_mutex_lock(&pod->lock);
     pod->cni_config = cni_network_text(network);
     g_mutex_unlock(&pod->lock);
-    return pod_save(pod, error) && cni_network_add(network, &attachment, &bounded, ret_network, error);
+    if (!pod_save(pod, error))
+        return FALSE;
+    if (!cni_network_add(network, &attachment, &bounded, ret_network, error)) {
+        /* VMs of the pool have addresses, which may be what is missing; the kubelet tries again. */
+        vm_pool_forget_demand(pod->manager->pool);
+        return FALSE;
+    }
+    return TRUE;
 }
 
 gboolean pod_network_is_filtered(const Pod *pod)

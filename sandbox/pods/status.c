@@ -454,6 +454,7 @@ char *sandbox_manager_templates(SandboxManager *manager)
     json_writer_int(json, "bytes", (gint64)counts.data_bytes);
     json_writer_int(json, "wanted", counts.wanted);
     json_writer_int(json, "vmPool", vm_pool_count(manager->pool));
+    json_writer_int(json, "vmPoolSize", vm_pool_size(manager->pool));
     json_writer_strings(json, "quarantined", (const char *const *)counts.quarantined,
                         g_strv_length(counts.quarantined));
     json_writer_strings(json, "nextTries", (const char *const *)counts.next_tries,
@@ -475,7 +476,7 @@ void sandbox_manager_template_figures(SandboxManager *manager, TemplateFigures *
         .templates_quarantined = counts.quarantined != NULL ? g_strv_length(counts.quarantined) : 0,
         .template_data_bytes = counts.data_bytes,
         .pool_ready = vm_pool_count(manager->pool),
-        .pool_size = manager->pool != NULL ? manager->settings->guest.vm_pool_size : 0,
+        .pool_size = vm_pool_size(manager->pool),
     };
     template_counts_clear(&counts);
 }

@@ -7,8 +7,10 @@
 #include "common/ids.h"
 #include "common/lock_assert.h"
 #include "common/log.h"
+#include "common/node_memory.h"
 #include "common/semaphore.h"
 #include "sandbox/templates/guest_restore.h"
+#include "sandbox/templates/pool_demand.h"
 #include "sandbox/templates/template_store.h"
 #include "sandbox/templates/unassigned_guest.h"
 #include "sandbox/vmm/vmm_state.h"
@@ -20,7 +22,9 @@ enum {
     QUIET_MS = 500,              /* without work on a pod: its containers follow it, and others of its kind */
     TEMPLATE_INTERVAL_MS = 1000, /* between looks for the first template */
     FAILURE_INTERVAL_MS = 30 * 1000,
-    ENDED_INTERVAL_MS = 2 * 1000, /* after a VM ended by itself, as all do on a node without memory */
+    ENDED_INTERVAL_MS = 2 * 1000,   /* after a VM ended by itself, as all do on a node without memory */
+    MEMORY_INTERVAL_MS = 10 * 1000, /* between looks at the node's memory, while it is kept for the demand */
+    MEMORY_SHARE = 4,               /* of the node's memory one part in so many stays available */
 };
 
 typedef struct {
@@ -36,13 +40,14 @@ typedef struct {
 struct VmPool {
     GuestEnvironment *env;
     TemplateStore *templates;
-    guint size;
     GCancellable *stop;
     GThread *thread;
 
     GMutex lock;
     GCond changed;
     GQueue members;
+    PoolDemand demand;
+    char *instance;         /* of the template that VMs are created for; NULL: of none yet */
     guint works;            /* that have begun and not ended */
     gint64 worked_at_us;    /* when one was last noted, on the monotonic clock */
     gboolean review_is_due; /* its members may not be what the configuration describes */
@@ -198,8 +203,35 @@ static char *vm_pool_network_config(const VmPool *pool)
     return plan != NULL ? cni_network_text(plan) : NULL;
 }
 
+/* Pods need memory more than the demand of later ones does. */
+static gboolean node_is_short_of_memory(void)
+{
+    g_autoptr(GError) error = NULL;
+    NodeMemory memory;
+
+    if (!node_memory_read(NULL, &memory, &error)) {
+        log_warning(LOG_NO_FIELDS, "the VM pool does not grow: %s", error->message);
+        return TRUE;
+    }
+    return memory.available_bytes < memory.total_bytes / MEMORY_SHARE;
+}
+
+/* Return: how many VMs the pool should have. */
+static guint vm_pool_wanted_locked(VmPool *pool)
+{
+    guint wanted = pool_demand_wanted(&pool->demand, g_get_monotonic_time());
+
+    LOCK_ASSERT_HELD(&pool->lock);
+    if (wanted == pool->demand.least || !node_is_short_of_memory())
+        return wanted;
+    log_info(LOG_NO_FIELDS, "the VM pool shrinks from %u to %u: the node is short of memory", wanted,
+             pool->demand.least);
+    pool_demand_forget(&pool->demand);
+    return pool->demand.least;
+}
+
 /* Removes a VM from the list that has ended, whose template is gone or was created again (instance NULL: any
- * VM), or which was made while another network was configured. */
+ * VM), which was made while another network was configured, or of which there are more than wanted. */
 static Member *vm_pool_steal_outdated_locked(VmPool *pool, const char *instance, const char *network_config)
 {
     LOCK_ASSERT_HELD(&pool->lock);
@@ -212,7 +244,7 @@ static Member *vm_pool_steal_outdated_locked(VmPool *pool, const char *instance,
         g_queue_delete_link(&pool->members, item);
         return member;
     }
-    return NULL;
+    return pool->members.length > vm_pool_wanted_locked(pool) ? g_queue_pop_tail(&pool->members) : NULL;
 }
 
 /* Return: whether one of them had ended by itself. */
@@ -240,7 +272,15 @@ static gboolean vm_pool_is_full(VmPool *pool)
 {
     G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&pool->lock);
 
-    return pool->members.length >= pool->size;
+    return pool->members.length >= vm_pool_wanted_locked(pool);
+}
+
+static void vm_pool_set_template(VmPool *pool, const Template *template)
+{
+    g_mutex_lock(&pool->lock);
+    g_free(pool->instance);
+    pool->instance = template != NULL ? g_strdup(template->instance) : NULL;
+    g_mutex_unlock(&pool->lock);
 }
 
 /* Return: the pause before the next attempt in milliseconds; 0: a VM was added, or none is missing. */
@@ -256,6 +296,7 @@ static guint vm_pool_add_one(VmPool *pool)
         return FAILURE_INTERVAL_MS;
     }
     template = template_store_find(pool->templates, &spec);
+    vm_pool_set_template(pool, template);
     if (vm_pool_remove_outdated(pool, template != NULL ? template->instance : NULL))
         return ENDED_INTERVAL_MS;
     if (template == NULL)
@@ -274,16 +315,30 @@ static guint vm_pool_add_one(VmPool *pool)
     return 0;
 }
 
-/* Waits until a VM is missing, or one may have to be replaced. Return: FALSE when the pool is being
- * freed. */
-static gboolean vm_pool_wait_for_room(VmPool *pool)
+/* Waits for a change; a pool that has grown also looks at its demand and at the node's memory. */
+static void vm_pool_wait_locked(VmPool *pool)
+{
+    gint64 look_us = g_get_monotonic_time() + MEMORY_INTERVAL_MS * G_TIME_SPAN_MILLISECOND;
+
+    LOCK_ASSERT_HELD(&pool->lock);
+    if (pool->demand.wanted > pool->demand.least)
+        g_cond_wait_until(&pool->changed, &pool->lock,
+                          MIN(look_us, pool_demand_shrinks_at_us(&pool->demand)));
+    else
+        g_cond_wait(&pool->changed, &pool->lock);
+}
+
+/* Waits until there are fewer VMs than wanted, or more, or one may have to be replaced. Return: FALSE when
+ * the pool is being freed. */
+static gboolean vm_pool_wait_for_task(VmPool *pool)
 {
     gboolean go_on;
 
     g_mutex_lock(&pool->lock);
-    while ((go_on = !g_cancellable_is_cancelled(pool->stop)) && pool->members.length >= pool->size &&
-           !vm_pool_has_ended_locked(pool) && !pool->review_is_due)
-        g_cond_wait(&pool->changed, &pool->lock);
+    while ((go_on = !g_cancellable_is_cancelled(pool->stop)) &&
+           pool->members.length == vm_pool_wanted_locked(pool) && !vm_pool_has_ended_locked(pool) &&
+           !pool->review_is_due)
+        vm_pool_wait_locked(pool);
     pool->review_is_due = FALSE;
     g_mutex_unlock(&pool->lock);
     return go_on;
@@ -304,7 +359,7 @@ static gpointer vm_pool_thread(gpointer data)
 {
     VmPool *pool = data;
 
-    while (vm_pool_wait_for_room(pool)) {
+    while (vm_pool_wait_for_task(pool)) {
         guint pause_ms = vm_pool_add_one(pool);
 
         if (pause_ms != 0)
@@ -315,13 +370,13 @@ static gpointer vm_pool_thread(gpointer data)
 
 /* ---- the pool ---- */
 
-VmPool *vm_pool_new(GuestEnvironment *env, TemplateStore *templates, guint size)
+VmPool *vm_pool_new(GuestEnvironment *env, TemplateStore *templates, guint least, guint most)
 {
     VmPool *pool = g_new0(VmPool, 1);
 
     pool->env = env;
     pool->templates = templates;
-    pool->size = size;
+    pool_demand_init(&pool->demand, least, MAX(least, most));
     pool->stop = g_cancellable_new();
     g_queue_init(&pool->members);
     g_mutex_init(&pool->lock);
@@ -355,6 +410,7 @@ void vm_pool_free(VmPool *pool)
     g_object_unref(pool->stop);
     g_mutex_clear(&pool->lock);
     g_cond_clear(&pool->changed);
+    g_free(pool->instance);
     g_free(pool);
 }
 
@@ -423,6 +479,15 @@ static gboolean member_check_network(VmPool *pool, Member *member)
     return FALSE;
 }
 
+/* Pods of other sizes and handlers cannot use the pool's VMs, so that they are no demand for more of them. */
+static void vm_pool_note_start(VmPool *pool, const Template *template)
+{
+    g_mutex_lock(&pool->lock);
+    if (g_strcmp0(pool->instance, template->instance) == 0)
+        pool_demand_note_start(&pool->demand, g_get_monotonic_time());
+    g_mutex_unlock(&pool->lock);
+}
+
 gboolean vm_pool_take(VmPool *pool, const Template *template, const char *network_config,
                       PooledGuest *ret_guest)
 {
@@ -430,6 +495,7 @@ gboolean vm_pool_take(VmPool *pool, const Template *template, const char *networ
 
     if (pool == NULL)
         return FALSE;
+    vm_pool_note_start(pool, template);
     do {
         g_mutex_lock(&pool->lock);
         member = vm_pool_steal_alive_locked(pool, template, network_config);
@@ -469,6 +535,28 @@ guint vm_pool_count(VmPool *pool)
         count += !((const Member *)item->data)->ended;
     g_mutex_unlock(&pool->lock);
     return count;
+}
+
+guint vm_pool_size(VmPool *pool)
+{
+    guint wanted;
+
+    if (pool == NULL)
+        return 0;
+    g_mutex_lock(&pool->lock);
+    wanted = vm_pool_wanted_locked(pool);
+    g_mutex_unlock(&pool->lock);
+    return wanted;
+}
+
+void vm_pool_forget_demand(VmPool *pool)
+{
+    if (pool == NULL)
+        return;
+    g_mutex_lock(&pool->lock);
+    pool_demand_forget(&pool->demand);
+    g_cond_broadcast(&pool->changed);
+    g_mutex_unlock(&pool->lock);
 }
 
 void vm_pool_review(VmPool *pool)

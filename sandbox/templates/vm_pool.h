@@ -4,6 +4,8 @@
  * the template, warmed up (guest_restore.h) and paused; otherwise none of the guest's memory has been
  * touched.
  *
+ * The pool follows the demand (pool_demand.h), as long as a quarter of the node's memory is available.
+ *
  * Where the CNI configuration allows it, a VM has its network, too (guest_network.h).
  *
  * Ownership: the id of a VM becomes the id of the pod that takes it. The pool removes the VMs that are left
@@ -19,9 +21,10 @@
 
 typedef struct VmPool VmPool;
 
-/* Starts the thread that keeps `size` VMs in the pool, as soon as there is a template for them. env and
- * templates are borrowed and must outlive the pool. */
-VmPool *vm_pool_new(GuestEnvironment *env, TemplateStore *templates, guint size);
+/* Starts the thread that keeps `least` VMs in the pool, and up to `most` when so many pods are started at
+ * once, as soon as there is a template for them. At most POOL_DEMAND_MAX each; a `most` below `least` is as
+ * large. env and templates are borrowed and must outlive the pool. */
+VmPool *vm_pool_new(GuestEnvironment *env, TemplateStore *templates, guint least, guint most);
 /* Removes the VMs that are left. Takes NULL. */
 void vm_pool_free(VmPool *pool);
 
@@ -45,7 +48,13 @@ gboolean vm_pool_take(VmPool *pool, const Template *template, const char *networ
                       PooledGuest *ret_guest);
 /* Returns a VM that was not needed; takes ownership of what guest has. */
 void vm_pool_give_back(VmPool *pool, const PooledGuest *guest, const Template *template);
+/* Return: how many VMs are ready. Takes NULL, as the next two do. */
 guint vm_pool_count(VmPool *pool);
+/* Return: how many VMs the pool is to have now. */
+guint vm_pool_size(VmPool *pool);
+/* Removes what is there for the demand, and what it takes: memory, and addresses of CNI's. Does not wait for
+ * it. */
+void vm_pool_forget_demand(VmPool *pool);
 /* Replaces the VMs that were made while another network was configured. Does not wait for it. */
 void vm_pool_check_networks(VmPool *pool);
 /* Replaces the VMs that no longer are what describe_default_vm() describes. Does not wait for it. */

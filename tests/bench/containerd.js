@@ -10,14 +10,14 @@ const {
 } = require('./lib');
 const {startOf, phaseNames, warmUp} = require('./starts');
 
-const POOL_SIZE = count('BENCH_POOL', 2);
-const POOL_WAIT_MS = 30000 + POOL_SIZE * 10000;
+const POOL_WAIT_MS = 30000 + 64 * 10000;
 
 // VMs that are started for the pool meanwhile would slow down the next measurement.
 async function poolIsFull(call) {
     for (const end = now() + POOL_WAIT_MS; now() < end; await sleep(250)) {
         const {info} = await call('Status', {verbose: true});
-        if (JSON.parse(info.templates).vmPool === POOL_SIZE)
+        const {vmPool, vmPoolSize} = JSON.parse(info.templates);
+        if (vmPool === vmPoolSize)
             return;
     }
     throw new Error('the VM pool is not full');
@@ -122,7 +122,10 @@ function print({version, ours, theirs, crowd: {n, ...crowds}, idle}, row) {
     compare('  StopPodSandbox', 'stopPod');
     compare('  RemovePodSandbox', 'removePod');
     compare('  all four, the end of a pod with a container', 'end');
-    row(`  ${n} pods with a container at once, until the last runs`, median(crowds.ours), median(crowds.theirs), '', 'ms');
+    const [[first, ...again], [theirFirst, ...theirAgain]] = [crowds.ours, crowds.theirs];
+    row(`  ${n} pods with a container at once, until the last runs: the first time`, first, theirFirst, '', 'ms');
+    if (again.length)
+        row('    again, when the VM pool has grown', median(again), median(theirAgain), '', 'ms');
     row('  PSS of an idle pod: QEMU : shim and pause', idle.ours, idle.theirs, '', 'MiB', 1);
     for (const name of phaseNames(ours))
         row(`    phase ${name}`, medianOf(ours, ({phases}) => phases[name] || 0), null, '', 'ms', 1);

@@ -14,7 +14,7 @@
 #   BENCH_STREAMS=5  BENCH_STREAM_MIB=32  BENCH_CHECKPOINTS=5  BENCH_WORKING_SET_MIB=200
 #   BENCH_PACKINGS="none zstd aes zstd+aes" (forms of checkpoints, in turns)
 #   BENCH_HIBERNATIONS=5  BENCH_SLEEPERS_MIB="200 1024" (working sets of the pods that are hibernated)
-#   BENCH_AT_ONCE=8  BENCH_CROWDS=3 (pods with a container at once, beside containerd, and how often)  BENCH_POOL=2 (VMs of the pool)
+#   BENCH_AT_ONCE=8  BENCH_CROWDS=3 (pods with a container at once, beside containerd, and how often)  BENCH_POOL=2 (least VMs of the pool)
 #   BENCH_IO=3 (turns of "io" and "volumes")  BENCH_IO_SECONDS=3  BENCH_IO_MIB=32  BENCH_IO_FILES=2000  BENCH_IO_WORKS="stream ask" (of io.js; default: all)
 #   BENCH_IO_FLAGS="|--guest-vhost-net=false" (sets of flags for the daemon, each measured by itself)
 #   BENCH_GUEST=DIRECTORY  a guest image (kernel, initrd.img), instead of one that is made

@@ -23,7 +23,7 @@ class DaemonNode extends Network {
         this.configFile = path.join(dir, 'crivirt.toml');
         fs.mkdirSync(this.hostsDir);
         fs.writeFileSync(this.configFile, config);
-        this.flags = templates ? flags : ['--guest-template=false', ...flags];
+        this.flags = [templates ? '--guest-vm-pool-max-size=0' : '--guest-template=false', ...flags];
         this.env = !within ? env : [...env, 'unshare', '--mount', '--propagation=slave', 'sh', '-ec', `${within}; exec "$0" "$@"`];
         this.guest = guests[guest];
         this.initrd = initrd || path.join(this.guest, 'initrd.img');
