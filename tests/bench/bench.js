@@ -18,7 +18,7 @@ const limit = require('./limit');
 const many = require('./many');
 const probed = require('./probed');
 const starts = require('./starts');
-const {warmUp} = starts;
+const {poolIsFull, warmUp} = starts;
 const streaming = require('./streaming');
 const {
     work, runDir, daemonPid, count, now, sleep, say, connect, podConfig, runPod, endPod, containerConfig, cmdline, processes,
@@ -130,6 +130,7 @@ async function memory(call) {
     const fresh = kib(daemonPid, 'status', 'VmRSS') / 1024;
     await warmUp(call, 'restored');
     for (const n of (process.env.BENCH_PODS || '1 10').split(' ').map(Number)) {
+        await poolIsFull(call); // whose VMs have rehearsed a container
         await atOnce(n - pods.length, 2, async () => {
             const config = podConfig();
             pods.push({config, id: await runPod(call, config)});

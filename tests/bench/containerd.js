@@ -8,20 +8,7 @@ const {
     runDir, count, now, sleep, say, connect, podConfig, runPod, endPod, containerConfig, cmdline, processes, qemuOf, pssMib, median,
     medianOf, percentile, atOnce,
 } = require('./lib');
-const {startOf, phaseNames, warmUp} = require('./starts');
-
-const POOL_WAIT_MS = 30000 + 64 * 10000;
-
-// VMs that are started for the pool meanwhile would slow down the next measurement.
-async function poolIsFull(call) {
-    for (const end = now() + POOL_WAIT_MS; now() < end; await sleep(250)) {
-        const {info} = await call('Status', {verbose: true});
-        const {vmPool, vmPoolSize} = JSON.parse(info.templates);
-        if (vmPool === vmPoolSize)
-            return;
-    }
-    throw new Error('the VM pool is not full');
-}
+const {startOf, phaseNames, poolIsFull, warmUp} = require('./starts');
 
 async function podOnce(call, look) {
     const config = podConfig();
