@@ -4,7 +4,8 @@
 //   node tests/node/by-hand.js            boots it, prints how to log in, and ends it at Ctrl-C
 //   node tests/node/by-hand.js COMMAND    runs a shell command in /srv/crivirt on it, and ends it; for example
 //                                         'tests/node/integration.sh pods volumes' or 'BENCH_PARTS=containerd tests/bench/run.sh'
-// NODE_MEMORY is the memory of the node (default: 6G).
+// NODE_MEMORY is the memory of the node (default: 6G), NODE_CPUS how many of its two processors are used (2; with 1 no guest is
+// reset by the emulation, see support/vm.js).
 'use strict';
 const {spawn, execFileSync} = require('child_process');
 const fs = require('fs');
@@ -46,7 +47,7 @@ async function prepare(vm) {
 }
 
 async function main() {
-    const vm = await NodeVm.boot('by-hand', {groups: ['onnode'], memory: process.env.NODE_MEMORY});
+    const vm = await NodeVm.boot('by-hand', {groups: ['onnode'], memory: process.env.NODE_MEMORY, cpus: process.env.NODE_CPUS || 2});
     await prepare(vm);
     const words = [...vm.sshOptions(), '-p', String(vm.port), 'root@127.0.0.1'];
     const script = process.argv[2];

@@ -174,7 +174,9 @@ async function assertOomKilled(one, more) {
 const resources = {memory_limit_in_bytes: 64 << 20, cpu_quota: 50000, cpu_period: 100000};
 const limits = {resources: {...resources, unified: {'memory.swap.max': '0'}}};
 
-step('a VM in a slice of systemd keeps its CPU limit and its CPUs when the slice changes, and its container is OOMKilled', async () => {
+step('a VM in a slice of systemd keeps its CPU limit and its CPUs when the slice changes, and its container is OOMKilled', async (t) => {
+    await vm.setSecondCpu(true);
+    t.after(() => vm.setSecondCpu(false));
     for (const [name, memoryMax, place] of [['roomy', 2 ** 30, 'SLICE/crivirt-ID.scope'],
                                             ['narrow', 2 ** 26, 'SLICE/../crivirt-ID-beside.scope']]) {
         const {slice, cgroup} = await makeSlice(name, memoryMax);

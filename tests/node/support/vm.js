@@ -48,6 +48,9 @@ class NodeVm {
     // Options:
     //   groups: of deploy/packages, to be in the image as well      memory: '6G'
     //   cpu: the model of the emulated processor, one of AMD's: 'EPYC'
+    //   cpus: how many processors of two are online after the boot: 1. With two at work the emulation of AMD-V goes wrong now
+    //         and then: of 23 pods on a busy node 6 guests were reset, because the node's state was saved as the guest's; of
+    //         18 with one processor none was
     //   wire: {socket, server, mac} of a second network interface, whose other end is a node with the same socket
     // A node that cannot be reached is booted once more: not its emulated processor is under test.
     static async boot(name, options = {}) {
@@ -67,9 +70,10 @@ class NodeVm {
         }
     }
 
-    constructor(name, {groups = [], memory = '6G', cpu = 'EPYC', wire}) {
+    constructor(name, {groups = [], memory = '6G', cpu = 'EPYC', cpus = 1, wire}) {
         this.name = name;
         this.cpu = cpu;
+        this.cpus = cpus;
         this.memory = memory;
         this.wire = wire;
         this.image = madeBy('image.sh', ...groups);
@@ -91,7 +95,7 @@ class NodeVm {
             '-M', 'q35', '-accel', 'tcg,thread=multi,tb-size=512', '-cpu', `${this.cpu},+svm,+npt`, '-smp', '2', '-m', this.memory,
             '-nodefaults', '-no-user-config', '-display', 'none', '-serial', `file:${this.consoleLog}`,
             '-kernel', path.join(this.image, 'vmlinuz'), '-initrd', path.join(this.image, 'initrd.img'),
-            '-append', `root=/dev/vda rw console=ttyS0 mitigations=off nokaslr ${kernelClock()}`,
+            '-append', `root=/dev/vda rw console=ttyS0 mitigations=off nokaslr maxcpus=${this.cpus} ${kernelClock()}`,
             '-drive', `file=${disk},if=virtio,format=qcow2,cache=unsafe`, '-device', 'virtio-rng-pci',
             '-netdev', `user,id=net0,hostfwd=tcp:127.0.0.1:${this.port}-:22`,
             '-device', 'virtio-net-pci,netdev=net0,romfile=', ...this.wireWords(),
@@ -193,6 +197,11 @@ class NodeVm {
         const pipe = [this.sshWords(`tar -C ${directory} -Scf - .`),
                       other.sshWords(`'mkdir -p ${directory} && tar -C ${directory} -xf -'`)];
         must('bash', '-euo', 'pipefail', '-c', pipe.map((words) => words.join(' ')).join(' | '));
+    }
+
+    // Takes the second processor into use, or out of it.
+    setSecondCpu(online) {
+        return this.must(`echo ${online ? 1 : 0} > /sys/devices/system/cpu/cpu1/online`);
     }
 
     bootId() {
