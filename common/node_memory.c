@@ -7,7 +7,7 @@
 #include "common/error.h"
 #include "common/fileio.h"
 
-static const gsize MAX_BYTES = 64 * 1024;
+enum { MAX_BYTES = 64 << 10 };
 
 /* Reads a line as "MemTotal:       24650412 kB". */
 static gboolean read_field(const char *text, const char *name, guint64 *ret_bytes, GError **error)
