@@ -3,6 +3,7 @@
 // kill -9 of the daemon after each side effect of each verb that has any (tests/tools/crash_shim.c). The next daemon reports
 // the true state of everything that exists, lets it be used, and completes the call when it is repeated.
 const assert = require('assert');
+const fs = require('fs');
 const {test, before, after} = require('node:test');
 const {startCrashingNode, points} = require('./support/crash');
 const {busyboxArchive} = require('./support/images');
@@ -18,6 +19,18 @@ before(async () => {
 });
 after(() => crashing.end());
 
+// What has become of the containers, and why, is gone with the node.
+async function explain(error) {
+    const {containers} = await node.cri.call('ListContainers', {}).catch(() => ({containers: []}));
+    for (const {id} of containers) {
+        const {status} = await node.cri.call('ContainerStatus', {container_id: id}).catch(() => ({status: 'unknown'}));
+        error.message += `\ncontainer ${id}: ${JSON.stringify(status)}`;
+        if (status.log_path && fs.existsSync(status.log_path))
+            error.message += `\nits log: ${fs.readFileSync(status.log_path, 'utf8').slice(-1000)}`;
+    }
+    error.message += `\nthe daemon's log: ${node.daemonLog().slice(-6000)}`;
+}
+
 for (const {verb, prepare, work, again} of VERBS)
     test(`${verb} can be repeated after kill -9 of the daemon at each of its side effects`, async (t) => {
         const name = subjects.name(verb);
@@ -30,9 +43,14 @@ for (const {verb, prepare, work, again} of VERBS)
                 const mine = `${name}-${point}`;
                 const subject = await prepare(subjects, mine);
                 await crashing.crash(point, () => work(subjects, subject));
-                await subjects.truthful();
-                await again(subjects, subject, mine);
-                await subjects.truthful();
+                try {
+                    await subjects.truthful();
+                    await again(subjects, subject, mine);
+                    await subjects.truthful();
+                } catch (error) {
+                    await explain(error);
+                    throw error;
+                }
             });
         await node.removeAllPods();
         await node.noLeaks();
