@@ -342,10 +342,12 @@ static gboolean vm_go_on(Pod *pod, const Saved *saved, const Deadline *deadline,
     sandbox_save_mark(pod, TRUE);
     runs = pod_start_run_saved(pod, deadline, error);
     if (runs) {
+        pod_watch_pass_on(pod);
         sandbox_save_set_clock(pod);
         volumes_return(pod, saved->volumes);
         sandbox_save_thaw(pod);
     }
+    pod_watch_end(pod);
     sandbox_save_mark(pod, FALSE);
     leftovers_remove(pod);
     return runs;
@@ -372,7 +374,6 @@ static gboolean wake_from(Pod *pod, const Saved *saved, const Deadline *deadline
         pod_watch_begin(pod, TRUE);
         return FALSE;
     }
-    pod_watch_end(pod);
     return vm_go_on(pod, saved, deadline, error);
 }
 

@@ -140,19 +140,6 @@ static GSource *watch_get(Pod *pod)
     return source;
 }
 
-/* The guest's own kernel, or the sender, does without a packet that is lost here. */
-static void pass_on(Pod *pod, WatchSource *watch)
-{
-    g_autoptr(GError) error = NULL;
-    guint n = wake_socket_pass_on(watch->fd, pod->netns_path, pod->tap, &error);
-
-    if (error != NULL)
-        log_warning(LOG_FIELDS("sandbox", pod->id), "the packets that woke the pod are lost: %s",
-                    error->message);
-    else if (n > 0)
-        log_debug(LOG_FIELDS("sandbox", pod->id), "%u packets have waited for the pod", n);
-}
-
 gboolean pod_watch_hand_over(Pod *pod, GError **error)
 {
     g_autoptr(GSource) source = watch_get(pod);
@@ -160,11 +147,25 @@ gboolean pod_watch_hand_over(Pod *pod, GError **error)
 
     if (watch != NULL && !wake_socket_pause(watch->fd, error))
         return FALSE;
-    if (!pod_network_redirect(pod, error))
-        return FALSE;
-    if (watch != NULL)
-        pass_on(pod, watch);
-    return TRUE;
+    return pod_network_redirect(pod, error);
+}
+
+/* The guest's own kernel, or the sender, does without a packet that is lost here. */
+void pod_watch_pass_on(Pod *pod)
+{
+    g_autoptr(GSource) source = watch_get(pod);
+    WatchSource *watch = (WatchSource *)source;
+    g_autoptr(GError) error = NULL;
+    guint n;
+
+    if (watch == NULL)
+        return;
+    n = wake_socket_pass_on(watch->fd, pod->netns_path, pod->tap, &error);
+    if (error != NULL)
+        log_warning(LOG_FIELDS("sandbox", pod->id), "the packets that woke the pod are lost: %s",
+                    error->message);
+    else if (n > 0)
+        log_debug(LOG_FIELDS("sandbox", pod->id), "%u packets have waited for the pod", n);
 }
 
 void pod_watch_end(Pod *pod)
