@@ -6,8 +6,7 @@
 
 typedef struct NodeMemory {
     guint64 total_bytes;
-    guint64
-        available_bytes; /* for new programs without swapping: free memory, and what can be freed easily */
+    guint64 available_bytes; /* for new programs without swapping: what is free, or easily freed */
 } NodeMemory;
 
 /* path: NULL for /proc/meminfo. Errors: those of reading the file; INTERNAL names a field that it lacks. */

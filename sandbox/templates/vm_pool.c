@@ -47,6 +47,7 @@ struct VmPool {
     GCond changed;
     GQueue members;
     PoolDemand demand;
+    gint64 look_us;         /* when the node's memory is looked at next, if VMs are kept for the demand */
     char *instance;         /* of the template that VMs are created for; NULL: of none yet */
     guint works;            /* that have begun and not ended */
     gint64 worked_at_us;    /* when one was last noted, on the monotonic clock */
@@ -219,15 +220,21 @@ static gboolean node_is_short_of_memory(void)
 /* Return: how many VMs the pool should have. */
 static guint vm_pool_wanted_locked(VmPool *pool)
 {
-    guint wanted = pool_demand_wanted(&pool->demand, g_get_monotonic_time());
-
     LOCK_ASSERT_HELD(&pool->lock);
+    return pool_demand_wanted(&pool->demand, g_get_monotonic_time());
+}
+
+/* On the pool's thread: before a VM is created, and from time to time. */
+static void vm_pool_look_at_memory_locked(VmPool *pool)
+{
+    const guint wanted = vm_pool_wanted_locked(pool);
+
+    pool->look_us = g_get_monotonic_time() + MEMORY_INTERVAL_MS * G_TIME_SPAN_MILLISECOND;
     if (wanted == pool->demand.least || !node_is_short_of_memory())
-        return wanted;
+        return;
     log_info(LOG_NO_FIELDS, "the VM pool shrinks from %u to %u: the node is short of memory", wanted,
              pool->demand.least);
     pool_demand_forget(&pool->demand);
-    return pool->demand.least;
 }
 
 /* Removes a VM from the list that has ended, whose template is gone or was created again (instance NULL: any
@@ -272,6 +279,7 @@ static gboolean vm_pool_is_full(VmPool *pool)
 {
     G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&pool->lock);
 
+    vm_pool_look_at_memory_locked(pool);
     return pool->members.length >= vm_pool_wanted_locked(pool);
 }
 
@@ -318,14 +326,15 @@ static guint vm_pool_add_one(VmPool *pool)
 /* Waits for a change; a pool that has grown also looks at its demand and at the node's memory. */
 static void vm_pool_wait_locked(VmPool *pool)
 {
-    gint64 look_us = g_get_monotonic_time() + MEMORY_INTERVAL_MS * G_TIME_SPAN_MILLISECOND;
-
     LOCK_ASSERT_HELD(&pool->lock);
-    if (pool->demand.wanted > pool->demand.least)
-        g_cond_wait_until(&pool->changed, &pool->lock,
-                          MIN(look_us, pool_demand_shrinks_at_us(&pool->demand)));
-    else
+    if (pool->demand.wanted == pool->demand.least) {
         g_cond_wait(&pool->changed, &pool->lock);
+        return;
+    }
+    g_cond_wait_until(&pool->changed, &pool->lock,
+                      MIN(pool->look_us, pool_demand_shrinks_at_us(&pool->demand)));
+    if (g_get_monotonic_time() >= pool->look_us)
+        vm_pool_look_at_memory_locked(pool);
 }
 
 /* Waits until there are fewer VMs than wanted, or more, or one may have to be replaced. Return: FALSE when
