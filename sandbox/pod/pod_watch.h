@@ -18,8 +18,8 @@
 void pod_watch_begin(Pod *pod, gboolean rests);
 /* Leads frames to the tap of the pod's new VM. The watch stays, and gets no more of them. */
 gboolean pod_watch_hand_over(Pod *pod, GError **error);
-/* Sends the frames that have come meanwhile to the VM, which has to run: with vhost-net, QEMU itself takes
- * the first frame of a VM that does not run yet from the tap, and loses it when it starts vhost. */
+/* Sends the frames that have come meanwhile to the VM, which has to run: with vhost-net, the first frame that
+ * the tap gets before that is lost. */
 void pod_watch_pass_on(Pod *pod);
 /* Closes the socket. For any pod, also without its job when the daemon ends. */
 void pod_watch_end(Pod *pod);

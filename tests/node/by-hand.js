@@ -4,8 +4,8 @@
 //   node tests/node/by-hand.js            boots it, prints how to log in, and ends it at Ctrl-C
 //   node tests/node/by-hand.js COMMAND    runs a shell command in /srv/crivirt on it, and ends it; for example
 //                                         'tests/node/integration.sh pods volumes' or 'BENCH_PARTS=containerd tests/bench/run.sh'
-// NODE_MEMORY is the memory of the node (default: 6G), NODE_CPUS how many of its two processors are used (2; with 1 no guest is
-// reset by the emulation, see support/vm.js).
+// NODE_MEMORY is the memory of the node (default: 6G), NODE_CPUS how many of its two processors are used (2, with
+// which the emulation resets guests now and then, see support/vm.js).
 'use strict';
 const {spawn, execFileSync} = require('child_process');
 const fs = require('fs');
