@@ -278,6 +278,11 @@ javascript_file() {
     echo $((SECONDS - begin)) >"$output.seconds"
 }
 
+# failures_of LOG: each failed test of TAP's output with what it says of itself, up to the stack
+failures_of() {
+    awk '/^ *not ok / { lines = 80 } /^ *(stack:|\.\.\.$)/ { lines = 0 } lines > 0 { print; lines-- }' "$1"
+}
+
 # From the end of TAP's output: "# pass 3", "# fail 0", "# cancelled 0".
 integration_count() {
     local good bad
@@ -286,7 +291,7 @@ integration_count() {
     if [ -z "$good" ]; then
         good=0 bad=1
     fi
-    [ "$bad" -eq 0 ] || grep -E -A 4 '^ *(not ok|error:)' "$1" | tee "${1%.log}.failures" >&2 || true
+    [ "$bad" -eq 0 ] || failures_of "$1" | tee "${1%.log}.failures" >&2 || true
     printf '%s %s\n' "$good" "$bad"
 }
 
@@ -320,10 +325,12 @@ integration_tests() {
     done
 }
 
-# The emulation of AMD-V resets a guest now and then, or lets the node's kernel panic, also where nothing of crivirt runs
-# (docs/performance.md). Such a run says nothing about crivirt; one that fails so three times in a row is a failure.
+# The emulation of AMD-V resets a guest or the whole node now and then, or lets the node's kernel panic, also where nothing of
+# crivirt runs (docs/performance.md). Such a run says nothing about crivirt; one that fails so three times in a row is a
+# failure. A step that fails says what it saw of the node (NodeVm.lastWords).
 emulation_failed() {
-    grep -qs 'the guest was reset, by a triple fault' "$log/node-$1.log" "$log"/node-*/journal.log ||
+    grep -qsE 'the guest was reset, by a triple fault|node [^ ]+: (was reset by a triple fault|its SSH connection ended)' \
+        "$log/node-$1.log" "$log"/node-*/journal.log ||
         grep -qs 'Kernel panic - ' "$log"/node-*/console.log
 }
 

@@ -7,6 +7,7 @@ const {NodeClient} = require('./client');
 const {NodeVm} = require('./vm');
 
 let failed = false;
+const nodes = {};
 
 function step(name, work) {
     test(name, async (context) => {
@@ -18,13 +19,15 @@ function step(name, work) {
             await work(context);
         } catch (error) {
             failed = true;
+            for (const {vm} of Object.values(nodes))
+                error.message += `\n${await vm.lastWords()}`;
             throw error;
         }
     });
 }
 
 // Prints how to log in to the nodes, and waits for the signal that ends this process (vm.js).
-function untilInterrupted(nodes) {
+function untilInterrupted() {
     for (const {vm} of Object.values(nodes))
         process.stderr.write(`node ${vm.name}: ssh ${vm.sshOptions().join(' ')} -p ${vm.port} root@127.0.0.1\n`);
     return new Promise(() => { setInterval(() => {}, 60000); });
@@ -34,8 +37,6 @@ function untilInterrupted(nodes) {
 // the nodes after the steps, and keeps their consoles and journals when a step failed. With CRIVIRT_TEST_KEEP=1 the nodes
 // run on until Ctrl-C.
 function onNodes(wanted, use) {
-    const nodes = {};
-
     before(async () => {
         const boots = await Promise.allSettled(Object.entries(wanted).map(async ([name, options]) => {
             nodes[name] = new NodeClient(await NodeVm.boot(name, options));
@@ -53,7 +54,7 @@ function onNodes(wanted, use) {
                 await node.vm.keepLogs();
         }
         if (process.env.CRIVIRT_TEST_KEEP)
-            await untilInterrupted(nodes);
+            await untilInterrupted();
         for (const node of Object.values(nodes)) {
             node.vm.destroy();
         }

@@ -99,6 +99,7 @@ class NodeVm {
             '-drive', `file=${disk},if=virtio,format=qcow2,cache=unsafe`, '-device', 'virtio-rng-pci',
             '-netdev', `user,id=net0,hostfwd=tcp:127.0.0.1:${this.port}-:22`,
             '-device', 'virtio-net-pci,netdev=net0,romfile=', ...this.wireWords(),
+            '-d', 'cpu_reset', '-D', path.join(this.dir, 'resets.log'),
             '-qmp', `unix:${this.monitor},server=on,wait=off`], {stdio: ['ignore', log, log]});
         fs.closeSync(log);
         this.process.on('exit', () => { this.gone = true; });
@@ -227,7 +228,7 @@ class NodeVm {
     keepFiles() {
         const directory = path.join(root, 'build/log', `node-${this.name}`);
         fs.mkdirSync(directory, {recursive: true});
-        for (const name of ['console.log', 'qemu.log'])
+        for (const name of ['console.log', 'qemu.log', 'resets.log'])
             fs.writeFileSync(path.join(directory, name), this.file(name));
         return directory;
     }
@@ -240,6 +241,21 @@ class NodeVm {
             fs.writeFileSync(path.join(directory, 'journal.log'), stdout);
         }
         process.stderr.write(`the console and the journal of node ${this.name} are in ${directory}\n`);
+    }
+
+    // What may say why a step failed: the files that are kept are gone with the machine that ran the tests.
+    async lastWords() {
+        const words = [];
+        if (/^Triple fault/m.test(this.file('resets.log')))
+            words.push('was reset by a triple fault');
+        if (this.ssh.exitCode !== null || this.ssh.signalCode !== null)
+            words.push('its SSH connection ended');
+        if (fs.existsSync(this.control) && !this.gone) {
+            const {stdout} = await this.run('timeout 60 journalctl --no-pager -u crivirtd -n 30 -o cat');
+            words.push(`crivirtd: ${stdout}`);
+        }
+        words.push(`console: ${this.file('console.log').slice(-1000)}`);
+        return words.map((line) => `node ${this.name}: ${line}`).join('\n');
     }
 
     // Ends the VM without a shutdown: nothing of it is kept.
