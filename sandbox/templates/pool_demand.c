@@ -23,18 +23,20 @@ static guint pool_demand_recent(const PoolDemand *demand, gint64 now_us)
     return recent;
 }
 
-void pool_demand_note_start(PoolDemand *demand, gint64 now_us)
+void pool_demand_expect(PoolDemand *demand, guint n, gint64 now_us)
 {
-    guint recent;
-
-    (void)pool_demand_wanted(demand, now_us); /* what has passed counts before what is new */
-    demand->starts_us[demand->n_starts % POOL_DEMAND_MAX] = now_us;
-    demand->n_starts++;
-    recent = MIN(pool_demand_recent(demand, now_us), demand->most);
-    if (recent >= demand->wanted) {
-        demand->wanted = recent;
+    n = MIN(n, demand->most);
+    if (n >= pool_demand_wanted(demand, now_us)) {
+        demand->wanted = n;
         demand->wanted_at_us = now_us;
     }
+}
+
+void pool_demand_note_start(PoolDemand *demand, gint64 now_us)
+{
+    demand->starts_us[demand->n_starts % POOL_DEMAND_MAX] = now_us;
+    demand->n_starts++;
+    pool_demand_expect(demand, pool_demand_recent(demand, now_us), now_us);
 }
 
 void pool_demand_forget(PoolDemand *demand)

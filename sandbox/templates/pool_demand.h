@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How many VMs the pool is to have: as many as pods were started within half a minute. That is kept for
- * twenty minutes, and halved each time that such a period passes without as many starts.
+/* How many VMs the pool is to have: as many as pods were started within half a minute, or were expected. That
+ * is kept for twenty minutes, and halved each time that such a period passes without as many starts.
  *
  * Times are microseconds of the monotonic clock, and never go back. Not thread-safe: the pool's lock protects
  * it.
@@ -24,6 +24,8 @@ typedef struct PoolDemand {
 
 /* most: at least `least`, at most POOL_DEMAND_MAX. */
 void pool_demand_init(PoolDemand *demand, guint least, guint most);
+/* n pods are expected to be started at once: as if they had been started now. */
+void pool_demand_expect(PoolDemand *demand, guint n, gint64 now_us);
 /* A pod was started that could use a VM of the pool, whether there was one or not. */
 void pool_demand_note_start(PoolDemand *demand, gint64 now_us);
 /* Back to `least`, until as many pods are started again. */

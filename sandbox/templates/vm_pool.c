@@ -25,6 +25,10 @@ enum {
     ENDED_INTERVAL_MS = 2 * 1000,   /* after a VM ended by itself, as all do on a node without memory */
     MEMORY_INTERVAL_MS = 10 * 1000, /* between looks at the node's memory, while it is kept for the demand */
     MEMORY_SHARE = 4,               /* of the node's memory one part in so many stays available */
+    BEGIN_SHARE = 50,               /* one part in so many is for the VMs that the pool begins with */
+    /* What a VM of the pool takes (docs/performance.md). QEMU keeps the code that it has translated. */
+    KVM_VM_BYTES = 20 << 20,
+    EMULATED_VM_BYTES = 100 << 20,
 };
 
 typedef struct {
@@ -379,6 +383,20 @@ static gpointer vm_pool_thread(gpointer data)
 
 /* ---- the pool ---- */
 
+/* Return: how many VMs there are to be before anybody has started a pod. */
+static guint vm_pool_begins_with(const GuestEnvironment *env, guint most)
+{
+    const guint64 each_bytes = vmm_uses_kvm(env->vmm, NULL) ? KVM_VM_BYTES : EMULATED_VM_BYTES;
+    g_autoptr(GError) error = NULL;
+    NodeMemory memory;
+
+    if (!node_memory_read(NULL, &memory, &error)) {
+        log_warning(LOG_NO_FIELDS, "the VM pool begins small: %s", error->message);
+        return 0;
+    }
+    return (guint)MIN(memory.total_bytes / BEGIN_SHARE / each_bytes, most);
+}
+
 VmPool *vm_pool_new(GuestEnvironment *env, TemplateStore *templates, guint least, guint most)
 {
     VmPool *pool = g_new0(VmPool, 1);
@@ -386,6 +404,7 @@ VmPool *vm_pool_new(GuestEnvironment *env, TemplateStore *templates, guint least
     pool->env = env;
     pool->templates = templates;
     pool_demand_init(&pool->demand, least, MAX(least, most));
+    pool_demand_expect(&pool->demand, vm_pool_begins_with(env, most), g_get_monotonic_time());
     pool->stop = g_cancellable_new();
     g_queue_init(&pool->members);
     g_mutex_init(&pool->lock);

@@ -4,7 +4,9 @@
  * the template, warmed up (guest_restore.h) and paused; otherwise none of the guest's memory has been
  * touched.
  *
- * The pool follows the demand (pool_demand.h), as long as a quarter of the node's memory is available.
+ * The pool follows the demand (pool_demand.h), as long as a quarter of the node's memory is available. It
+ * begins as large as a fiftieth of the node's memory allows: a node that has just booted, or joined its
+ * cluster, is given many pods at once.
  *
  * Where the CNI configuration allows it, a VM has its network, too (guest_network.h).
  *

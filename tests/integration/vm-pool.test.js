@@ -3,6 +3,7 @@
 // A VM pool whose size follows the demand (docs/templates.md).
 const assert = require('assert');
 const fs = require('fs');
+const os = require('os');
 const path = require('path');
 const {test, before, after} = require('node:test');
 const {Node} = require('./support/node');
@@ -11,7 +12,14 @@ const {eventually, listing} = require('./support/kit');
 
 const METRICS = '127.0.0.1:9126';
 const [LEAST, MOST, ADDRESSES] = [1, 4, 6];
-let node;
+const GIB = 1 << 20; // in KiB
+let directory, meminfo, node;
+
+// Gives the daemon a node of so many KiB. The file is never empty, because the daemon may read it meanwhile.
+function setMemory(total, available) {
+    const field = (name, kib) => `${name}:${String(kib).padStart(16)} kB\n`;
+    fs.writeFileSync(meminfo, field('MemTotal', total) + field('MemAvailable', available), {flag: fs.existsSync(meminfo) ? 'r+' : 'w'});
+}
 
 const inPool = () => listing(path.join(node.stateDir, 'guests'));
 const isReady = (count) => eventually(`${count} VMs are ready`, async () =>
@@ -25,11 +33,17 @@ const atOnce = (count) => Promise.all(Array.from({length: count}, () => node.run
 const taken = () => fs.readdirSync(path.join(node.ipamDir, 'test')).filter((name) => /^10\./.test(name)).length;
 
 before(async () => {
-    node = await Node.start({templates: true, image: false, config: '[handlers.big]\nmemory = "384MiB"\n', flags: [
+    directory = fs.mkdtempSync(path.join(os.tmpdir(), 'crivirt-meminfo-'));
+    meminfo = path.join(directory, 'meminfo');
+    setMemory(GIB, GIB); // too little for more VMs than LEAST
+    node = await Node.start({templates: true, image: false, within: `mount --bind ${meminfo} /proc/meminfo`, config: '[handlers.big]\nmemory = "384MiB"\n', flags: [
         `--guest-vm-pool-size=${LEAST}`, `--guest-vm-pool-max-size=${MOST}`, `--metrics-address=${METRICS}`]});
     await isReady(LEAST);
 });
-after(() => node.end());
+after(async () => {
+    await node?.end();
+    fs.rmSync(directory, {recursive: true});
+});
 const clean = (t) => t.after(() => node.removeAllPods());
 
 test('the pool grows to the number of pods that started at once, up to its limit', async (t) => {
@@ -71,4 +85,19 @@ test('a pod that gets no address makes the pool give back those that it has for 
     assert.strictEqual(await wantedSize(), LEAST);
     await eventually('the VMs are gone', () => inPool().length === LEAST);
     await node.runPod(ports);
+});
+
+test('the pool begins as large as the node\'s memory allows, and shrinks when it becomes scarce', async (t) => {
+    t.after(() => setMemory(GIB, GIB));
+    setMemory(64 * GIB, 17 * GIB);
+    await node.restartDaemon();
+    assert.strictEqual(await wantedSize(), MOST);
+    await isReady(MOST);
+    setMemory(64 * GIB, 15 * GIB);
+    await eventually('the VMs are gone', () => inPool().length === LEAST);
+    assert.strictEqual(await wantedSize(), LEAST);
+    assert.match(node.daemonLog(), /the VM pool shrinks from 4 to 1: the node is short of memory/);
+    await atOnce(3);
+    await eventually('the pool stays small', async () => await wantedSize() === LEAST);
+    await isReady(LEAST);
 });

@@ -69,6 +69,23 @@ static void demand_that_comes_again_stays(void)
     }
 }
 
+static void what_is_expected_counts_as_started(void)
+{
+    PoolDemand demand;
+
+    pool_demand_init(&demand, LEAST, MOST);
+    pool_demand_expect(&demand, LEAST - 1, MINUTE);
+    CU_ASSERT_EQUAL(pool_demand_wanted(&demand, MINUTE), LEAST);
+    CU_ASSERT_EQUAL(pool_demand_shrinks_at_us(&demand), G_MAXINT64);
+    pool_demand_expect(&demand, MOST + 1, MINUTE);
+    CU_ASSERT_EQUAL(pool_demand_wanted(&demand, MINUTE), MOST);
+    CU_ASSERT_EQUAL(pool_demand_wanted(&demand, 21 * MINUTE), MOST / 2);
+    pool_demand_expect(&demand, 3, 22 * MINUTE);
+    CU_ASSERT_EQUAL(pool_demand_wanted(&demand, 22 * MINUTE), MOST / 2);
+    pool_demand_forget(&demand);
+    CU_ASSERT_EQUAL(pool_demand_wanted(&demand, 22 * MINUTE), LEAST);
+}
+
 static void demand_can_be_forgotten(void)
 {
     PoolDemand demand;
@@ -102,6 +119,7 @@ int main(void)
          the_pool_is_as_large_as_the_crowd},
         {"a demand that passes is halved every twenty minutes", demand_that_passes_is_halved},
         {"a demand that comes again stays", demand_that_comes_again_stays},
+        {"pods that are expected count as if they had started", what_is_expected_counts_as_started},
         {"a demand can be forgotten", demand_can_be_forgotten},
         {"a pool whose limits are equal has one size", a_pool_of_one_size_stays_so},
     };
