@@ -190,10 +190,10 @@ static gpointer network_del_thread(gpointer data)
     return GINT_TO_POINTER(pod_network_del(job->pod, &bounded, &job->error));
 }
 
-static gboolean interfaces_end(Pod *pod, GError **error)
+static gboolean tap_end(Pod *pod, GError **error)
 {
     return tap_delete(pod->tap, netns_exists(pod->netns_path) ? pod->netns_path : "", error) &&
-           tap_delete(pod->tap, "", error) && netns_delete(pod->netns_path, error);
+           tap_delete(pod->tap, "", error);
 }
 
 static gboolean files_end(Pod *pod, GError **error)
@@ -202,29 +202,42 @@ static gboolean files_end(Pod *pod, GError **error)
            dir_remove_tree(pod->state_dir, error) && dir_remove_tree(pod->run_dir, error);
 }
 
-/* The guest is destroyed while CNI runs, which takes longer: a guest whose network is released early can
- * reach nobody. A network that cannot be released now does not keep the rest from being removed. */
+/* Of several parts that are ended whatever comes of the others, the first error counts. */
+static GError **unless_set(GError **error)
+{
+    return *error == NULL ? error : NULL;
+}
+
+/* The guest and what belongs to it are removed while CNI runs, which takes longer: a guest whose network is
+ * released early can reach nobody, and plugins see nothing of its tap. A network that cannot be released now
+ * does not keep the rest from being removed. */
 static gboolean vm_pod_end(Pod *pod, void (*on_destroyed)(Pod *), const Deadline *deadline, GError **error)
 {
     NetworkJob job = {.pod = pod, .deadline = deadline};
     GThread *thread;
+    GError *problem = NULL;
     gboolean destroyed;
-    gboolean network_ended;
 
     pod_disconnect(pod);
     thread = g_thread_new("cni-del", network_del_thread, &job);
-    destroyed = guest_destroy(pod, deadline, error);
+    destroyed = guest_destroy(pod, deadline, &problem);
     if (destroyed && on_destroyed != NULL)
         on_destroyed(pod);
-    network_ended = GPOINTER_TO_INT(g_thread_join(thread));
-    if (!destroyed) {
-        g_clear_error(&job.error);
-        return FALSE;
+    if (destroyed) {
+        (void)tap_end(pod, unless_set(&problem));
+        (void)files_end(pod, unless_set(&problem));
     }
-    if (!network_ended)
-        g_propagate_error(error, job.error);
-    network_ended = network_ended && interfaces_end(pod, error);
-    return files_end(pod, network_ended ? error : NULL) && network_ended;
+    if (!GPOINTER_TO_INT(g_thread_join(thread))) {
+        if (problem == NULL)
+            problem = g_steal_pointer(&job.error);
+        g_clear_error(&job.error);
+    } else if (destroyed) {
+        (void)netns_delete(pod->netns_path, unless_set(&problem));
+    }
+    if (problem == NULL)
+        return TRUE;
+    g_propagate_error(error, problem);
+    return FALSE;
 }
 
 /* ---- while it runs ---- */
