@@ -49,7 +49,7 @@ struct VmPool {
 
     GMutex lock;
     GCond changed;
-    GQueue members;
+    GQueue members;         /* the newest is the last one */
     PoolDemand demand;
     gint64 look_us;         /* when the node's memory is looked at next, if VMs are kept for the demand */
     char *instance;         /* of the template that VMs are created for; NULL: of none yet */
@@ -255,7 +255,7 @@ static Member *vm_pool_steal_outdated_locked(VmPool *pool, const char *instance,
         g_queue_delete_link(&pool->members, item);
         return member;
     }
-    return pool->members.length > vm_pool_wanted_locked(pool) ? g_queue_pop_tail(&pool->members) : NULL;
+    return pool->members.length > vm_pool_wanted_locked(pool) ? g_queue_pop_head(&pool->members) : NULL;
 }
 
 /* Return: whether one of them had ended by itself. */
@@ -470,13 +470,13 @@ void vm_pool_end_work(VmPool *pool)
 }
 
 /* Removes a living VM of the template from the list: one in that network if there is one, else one without a
- * network. */
+ * network; the newest of them, because what it used last is in the processor's caches. */
 static Member *vm_pool_steal_alive_locked(VmPool *pool, const Template *template, const char *network_config)
 {
     Member *found = NULL;
 
     LOCK_ASSERT_HELD(&pool->lock);
-    for (GList *item = pool->members.head; item != NULL; item = item->next) {
+    for (GList *item = pool->members.tail; item != NULL; item = item->prev) {
         Member *member = item->data;
 
         if (member->ended || !g_str_equal(member->instance, template->instance))
@@ -547,7 +547,7 @@ void vm_pool_give_back(VmPool *pool, const PooledGuest *guest, const Template *t
     member->network = guest->network;
     member->network_config = guest->network != NULL ? g_strdup(guest->network->config) : NULL;
     g_mutex_lock(&pool->lock);
-    g_queue_push_head(&pool->members, member);
+    g_queue_push_tail(&pool->members, member);
     g_cond_broadcast(&pool->changed);
     g_mutex_unlock(&pool->lock);
 }

@@ -88,6 +88,7 @@ test('a pod that gets no address makes the pool give back those that it has for 
 });
 
 test('the pool begins as large as the node\'s memory allows, and shrinks when it becomes scarce', async (t) => {
+    clean(t);
     t.after(() => setMemory(GIB, GIB));
     setMemory(64 * GIB, 17 * GIB);
     await node.restartDaemon();

@@ -61,10 +61,13 @@ const isOfPool = (node, mount) => isUnassigned(node, mount) ||
 // The paths of the network namespaces of pods and VMs of the pool.
 const namespaces = (node) => listing(path.join(node.runDir, 'netns')).map((name) => path.join(node.runDir, 'netns', name));
 
-// The interfaces in a network namespace. One that is being made or removed is a mere file.
-function links(netns) {
+// The interfaces in a network namespace, which the daemon may have mounted where only it sees that. One that is being made or
+// removed is a mere file.
+function links(node, netns) {
+    const asDaemon = node.daemon && !node.daemon.gone ? ['nsenter', `--mount=/proc/${node.daemon.pid}/ns/mnt`] : [];
+    const [program, ...words] = [...asDaemon, 'nsenter', `--net=${netns}`, 'ip', '-j', 'link'];
     try {
-        return JSON.parse(must('nsenter', `--net=${netns}`, 'ip', '-j', 'link'));
+        return JSON.parse(must(program, ...words));
     } catch {
         return [];
     }
@@ -72,7 +75,7 @@ function links(netns) {
 
 // The indices of the interfaces on the node that those of VMs of the pool are attached to.
 const peersOfPool = (node) =>
-    namespaces(node).filter((netns) => isUnassigned(node, netns)).flatMap(links).map((link) => link.link_index);
+    namespaces(node).filter((netns) => isUnassigned(node, netns)).flatMap((netns) => links(node, netns)).map((link) => link.link_index);
 
 // Descriptions of everything that is left of the node's pods, which should all have been removed. The daemon may still run.
 function leaks(node) {
@@ -96,7 +99,7 @@ function leaks(node) {
 }
 
 // The taps in the network namespaces of the node and of its pods.
-const taps = (node) => [`/run/netns/${node.netns}`, ...namespaces(node)].flatMap(links)
+const taps = (node) => [`/run/netns/${node.netns}`, ...namespaces(node)].flatMap((netns) => links(node, netns))
     .map(({ifname}) => ifname).filter((name) => /^cv[0-9a-f]{12}$/.test(name));
 
 // What is on the node for pods other than those with these ids.
