@@ -49,7 +49,7 @@ struct VmPool {
 
     GMutex lock;
     GCond changed;
-    GQueue members;         /* the newest is the last one */
+    GQueue members; /* the newest is the last one */
     PoolDemand demand;
     gint64 look_us;         /* when the node's memory is looked at next, if VMs are kept for the demand */
     char *instance;         /* of the template that VMs are created for; NULL: of none yet */
