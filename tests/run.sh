@@ -325,9 +325,9 @@ integration_tests() {
     done
 }
 
-# The emulation of AMD-V resets a guest or the whole node now and then, or lets the node's kernel panic, also where nothing of
-# crivirt runs (docs/performance.md). Such a run says nothing about crivirt; one that fails so three times in a row is a
-# failure. A step that fails says what it saw of the node (NodeVm.lastWords).
+# The emulation of AMD-V resets a guest now and then, or lets the node's kernel panic, also where nothing of crivirt runs
+# (docs/performance.md); most likely it resets the whole node, too. Such a run says nothing about crivirt; one that fails so
+# three times in a row is a failure. A step that fails reports what was seen of the node (NodeVm.lastWords).
 emulation_failed() {
     grep -qsE 'the guest was reset, by a triple fault|node [^ ]+: (was reset by a triple fault|its SSH connection ended)' \
         "$log/node-$1.log" "$log"/node-*/journal.log ||

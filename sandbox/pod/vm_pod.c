@@ -209,8 +209,8 @@ static GError **unless_set(GError **error)
 }
 
 /* The guest and what belongs to it are removed while CNI runs, which takes longer: a guest whose network is
- * released early can reach nobody, and plugins see nothing of its tap. A network that cannot be released now
- * does not keep the rest from being removed. */
+ * released early can reach nobody, and the tap is not CNI's. A network that cannot be released now does not
+ * keep the rest from being removed. */
 static gboolean vm_pod_end(Pod *pod, void (*on_destroyed)(Pod *), const Deadline *deadline, GError **error)
 {
     NetworkJob job = {.pod = pod, .deadline = deadline};

@@ -5,7 +5,7 @@
  * touched.
  *
  * The pool follows the demand (pool_demand.h), as long as a quarter of the node's memory is available. It
- * begins as large as a fiftieth of the node's memory allows: a node that has just booted, or joined its
+ * begins with as many VMs as fit into 2% of the node's memory: a node that has just booted, or joined its
  * cluster, is given many pods at once.
  *
  * Where the CNI configuration allows it, a VM has its network, too (guest_network.h).

@@ -36,7 +36,8 @@ before(async () => {
     directory = fs.mkdtempSync(path.join(os.tmpdir(), 'crivirt-meminfo-'));
     meminfo = path.join(directory, 'meminfo');
     setMemory(GIB, GIB); // too little for more VMs than LEAST
-    node = await Node.start({templates: true, image: false, within: `mount --bind ${meminfo} /proc/meminfo`, config: '[handlers.big]\nmemory = "384MiB"\n', flags: [
+    const within = `mount --bind ${meminfo} /proc/meminfo`;
+    node = await Node.start({templates: true, image: false, within, config: '[handlers.big]\nmemory = "384MiB"\n', flags: [
         `--guest-vm-pool-size=${LEAST}`, `--guest-vm-pool-max-size=${MOST}`, `--metrics-address=${METRICS}`]});
     await isReady(LEAST);
 });

@@ -64,10 +64,9 @@ const namespaces = (node) => listing(path.join(node.runDir, 'netns')).map((name)
 // The interfaces in a network namespace, which the daemon may have mounted where only it sees that. One that is being made or
 // removed is a mere file.
 function links(node, netns) {
-    const asDaemon = node.daemon && !node.daemon.gone ? ['nsenter', `--mount=/proc/${node.daemon.pid}/ns/mnt`] : [];
-    const [program, ...words] = [...asDaemon, 'nsenter', `--net=${netns}`, 'ip', '-j', 'link'];
+    const asDaemon = node.daemon && !node.daemon.gone ? [`--mount=/proc/${node.daemon.pid}/ns/mnt`, 'nsenter'] : [];
     try {
-        return JSON.parse(must(program, ...words));
+        return JSON.parse(must('nsenter', ...asDaemon, `--net=${netns}`, 'ip', '-j', 'link'));
     } catch {
         return [];
     }

@@ -36,7 +36,8 @@ class NodeClient {
         await this.vm.must(`mkdir -p /etc/cni/net.d
             ${conflist === undefined ? 'cp /usr/share/crivirt/cni/10-crivirt.conflist /etc/cni/net.d/' :
         `cat > /etc/cni/net.d/10-crivirt.conflist << 'END'\n${JSON.stringify(conflist)}\nEND`}
-            printf '[hypervisor]\\nboot_timeout = "10m"\\nagent_timeout = "10m"\\n[host]\\npods = "always"\\n[guest]\\nvm_pool_max_size = 0\\n' > /etc/crivirt/crivirt.toml
+            printf '[hypervisor]\\nboot_timeout = "10m"\\nagent_timeout = "10m"\\n[host]\\npods = "always"\\n' > /etc/crivirt/crivirt.toml
+            printf '[guest]\\nvm_pool_max_size = 0\\n' >> /etc/crivirt/crivirt.toml
             systemctl restart crivirtd`);
     }
 
